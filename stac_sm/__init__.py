@@ -1,0 +1,1 @@
+"""Global 1 km daily surface soil moisture, made and published as STAC items."""

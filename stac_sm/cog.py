@@ -1,0 +1,130 @@
+"""Cloud-Optimized GeoTIFF: write one array, and prove that it reads back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.errors import InputError, ReadError
+from stac_sm.grid import crs_wkt
+
+
+@dataclass(frozen=True)
+class CogProfile:
+    """How an array becomes bytes; part of the fingerprint of a product."""
+
+    nodata: float | int | None = -9999.0
+    """Value of pixels without data, in the file."""
+
+    step: float | None = None
+    """Values are rounded to multiples of this power of two; None leaves them alone."""
+
+    overviews: str = "average"
+    """Resampling of the overviews: ``average``, ``mode`` or ``nearest``."""
+
+    scale: float = 1.0
+    """Physical value = stored value x scale + offset."""
+
+    offset: float = 0.0
+    """See ``scale``."""
+
+    block: int = 512
+    """Side of a block in pixels."""
+
+    level: int = 6
+    """Deflate level."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+
+def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: CogProfile = CogProfile()) -> None:
+    """Write a two-dimensional array as COG with overviews.
+
+    Parameters
+    ----------
+    values
+        (y, x), any type that GeoTIFF knows. In float arrays NaN becomes the profile's nodata.
+    path
+        A local file, replaced if it exists.
+    geobox
+        Shape, affine and CRS of the array.
+    profile
+        Nodata, rounding, overviews, compression.
+
+    Notes
+    -----
+    The same values give the same bytes, for any number of threads.
+
+    Raises
+    ------
+    InputError
+        If the array has not the shape of the GeoBox.
+    """
+    import rasterio
+    from rasterio.crs import CRS
+
+    stored = _stored(values, profile)
+    if stored.shape != tuple(geobox.shape):
+        raise InputError(f"array of shape {stored.shape} does not fit the grid of shape {tuple(geobox.shape)} at {path}")
+    predictor = 3 if stored.dtype.kind == "f" else 2
+    with rasterio.open(
+        path,
+        "w",
+        driver="COG",
+        width=stored.shape[1],
+        height=stored.shape[0],
+        count=1,
+        dtype=stored.dtype,
+        crs=CRS.from_wkt(crs_wkt(str(geobox.crs))),
+        transform=geobox.affine,
+        nodata=profile.nodata,
+        compress="DEFLATE",
+        predictor=predictor,
+        level=profile.level,
+        blocksize=profile.block,
+        overview_resampling=profile.overviews,
+    ) as file:
+        file.write(stored, 1)
+        file.scales, file.offsets = (profile.scale,), (profile.offset,)
+
+
+def verify_cog(values: np.ndarray, path: str | Path, *, profile: CogProfile = CogProfile()) -> None:
+    """Open a COG again, decode every block of every level, and compare it with what was written.
+
+    Raises
+    ------
+    ReadError
+        If anything cannot be decoded, or differs.
+    """
+    import rasterio
+
+    stored = _stored(values, profile)
+    try:
+        with rasterio.open(path) as file:
+            same = np.array_equal(file.read(1), stored, equal_nan=stored.dtype.kind == "f")
+            levels = file.overviews(1)
+        for index in range(len(levels)):
+            with rasterio.open(path, overview_level=index) as overview:
+                overview.read(1)
+    except rasterio.errors.RasterioError as error:
+        raise ReadError(f"{path} was written but cannot be decoded: {error}; check the disk and run again") from error
+    if not same:
+        raise ReadError(f"{path} was written but holds other values than were meant: check the disk and run again")
+
+
+def rounded(values: np.ndarray, step: float) -> np.ndarray:
+    """Float32 values rounded to multiples of a power of two, which makes them compress like integers."""
+    return (np.round(values / np.float32(step)) * np.float32(step)).astype(np.float32)
+
+
+def _stored(values: np.ndarray, profile: CogProfile) -> np.ndarray:
+    if values.dtype.kind != "f":
+        return values
+    stored = values.astype(np.float32) if profile.step is None else rounded(values, profile.step)
+    return stored if profile.nodata is None else np.where(np.isnan(stored), np.float32(profile.nodata), stored)

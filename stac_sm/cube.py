@@ -1,0 +1,300 @@
+"""Feature cubes: from items, a GeoBox and a period to a lazy Dataset. Training and prediction both come through here.
+
+Two steps: `resolve` says which items make which feature on which day, from metadata alone; `build` turns that
+into lazy arrays. Nothing is read before compute; each file is read once in a graph, however many days need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pystac
+from odc.geo.geobox import GeoBox
+
+from stac_sm.catalog import Catalog, item_period
+from stac_sm.errors import CatalogError, InputError, ReadError
+from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, footprint
+from stac_sm.period import Period
+from stac_sm.readers import RasterSource, Window, raster_source, reader
+from stac_sm.recipe import Feature, Recipe
+from stac_sm.regrid import Target, lookup, regrid, source_window
+from stac_sm.variables import VARIABLES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+DEFAULT_READER = "stackstac"
+_LONGEST_COMPOSITE = 31  # days: how far before a day an item may begin that still covers it
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Files that together make one field, and its weight in the value of a day."""
+
+    weight: float
+    """Share of this field in the day's value; the weights of a day sum to 1."""
+
+    sources: tuple[RasterSource, ...]
+    """Files, in the order of their ids."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Which files make which feature on which day."""
+
+    recipe: Recipe
+    """The recipe that was resolved."""
+
+    days: tuple[date, ...]
+    """Every day of the period."""
+
+    layers: Mapping[str, Mapping[date, tuple[Layer, ...]]]
+    """Feature name -> day -> fields to be summed; a day without input is left out."""
+
+    def inputs(self, day: date) -> list[tuple[str, str]]:
+        """Id (with asset key) and checksum of every file that a day needs."""
+        needed = [layer for days in self.layers.values() for layer in days.get(day, ())]
+        return sorted({(f"{s.item_id}/{s.asset}", s.checksum) for layer in needed for s in layer.sources})
+
+    def item_ids(self, day: date) -> list[str]:
+        """Ids of the items that a day needs."""
+        return sorted({name.rpartition("/")[0] for name, _ in self.inputs(day)})
+
+    def missing(self, day: date) -> list[str]:
+        """Features without any input on a day."""
+        return [name for name, days in self.layers.items() if day not in days]
+
+
+def feature_cube(
+    catalog: Catalog,
+    recipe: Recipe,
+    tile_or_geobox: str | GeoBox,
+    period: Period,
+    *,
+    reader: str = DEFAULT_READER,
+    grid: TileGrid = MODIS_SINUSOIDAL_1KM,
+) -> xr.Dataset:
+    """Features of a recipe on a grid, lazily.
+
+    Parameters
+    ----------
+    catalog
+        Where the items are.
+    recipe
+        The features.
+    tile_or_geobox
+        Id of a tile of ``grid``, or any GeoBox.
+    period
+        Days wanted, each of them.
+    reader
+        ``stackstac`` or ``odc``: both give the same values, bit for bit.
+    grid
+        The grid that a tile id refers to.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (time, y, x), coordinates of pixel centres in the CRS of the GeoBox (``spatial_ref``); one float32
+        variable a feature, chunked by day, NaN where there is no value; attrs ``units``, ``long_name``, ``items``.
+        No pixel is read before compute.
+
+    Raises
+    ------
+    CatalogError
+        If a collection is missing, or an item lacks what is needed to place its pixels.
+    ReadError
+        At compute, if pixels cannot be read: a failed read is never NaN.
+    """
+    geobox = grid.geobox(tile_or_geobox) if isinstance(tile_or_geobox, str) else tile_or_geobox
+    resolution = resolve(catalog, recipe, geobox, period)
+    return build(resolution, Target(geobox), reader=reader)
+
+
+def resolve(catalog: Catalog, recipe: Recipe, geobox: GeoBox, period: Period) -> Resolution:
+    """Find the items of every feature and day, from metadata alone."""
+    outline = footprint(geobox)
+    if outline is None:
+        raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
+    target = Target(geobox)
+    layers = {}
+    for feature in recipe.features:
+        items = catalog.items(feature.collection, period=_search_period(feature, period), bbox=outline.bounds)
+        fields = _fields(items, feature, target)
+        chosen = ((day, _choose(fields, feature, day)) for day in period.days)
+        layers[feature.name] = {day: found for day, found in chosen if found}
+    return Resolution(recipe, tuple(period.days), layers)
+
+
+def build(resolution: Resolution, target: Target, *, reader: str = DEFAULT_READER) -> xr.Dataset:
+    """Lazy Dataset of resolved features on all or some pixels of a GeoBox: dims (time, y, x) or (time, pixel)."""
+    import dask.array as da
+    import xarray as xr
+
+    from stac_sm.features import add_derived
+
+    dims = ("time", "y", "x") if target.rows is None else ("time", "pixel")
+    fields = _LazyFields(target, reader)
+    variables = {}
+    for feature in resolution.recipe.features:
+        days = resolution.layers[feature.name]
+        slices = [fields.day(days.get(day, ()), feature.resampling) for day in resolution.days]
+        variables[feature.name] = xr.Variable(dims, da.stack(slices), _attributes(feature, days))
+    cube = xr.Dataset(variables, coords=_coordinates(target, resolution.days))
+    return add_derived(cube, resolution.recipe.derived)
+
+
+class _LazyFields:
+    """Lazy fields of one graph: every file, lookup and field stands in it once."""
+
+    def __init__(self, target: Target, reader_name: str) -> None:
+        from dask import delayed
+
+        self._delayed = delayed
+        self._target, self._reader = target, reader_name
+        self._windows: dict[GeoBox, Window | None] = {}
+        self._memo: dict[Any, Any] = {}
+        reader(reader_name)  # an unknown name fails now, not in a worker
+
+    def day(self, layers: Sequence[Layer], resampling: str) -> Any:
+        """Dask array of the target's shape: the weighted sum of the layers, NaN without any."""
+        import dask.array as da
+
+        shape = self._target.shape
+        if not layers:
+            return da.full(shape, np.nan, dtype=np.float32, chunks=shape)
+        fields = [(layer.weight, self._field(layer.sources, resampling)) for layer in layers]
+        if len(fields) == 1:
+            return fields[0][1]
+        return sum(np.float32(weight) * field for weight, field in fields)
+
+    def _field(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
+        import dask.array as da
+
+        key = ("field", tuple((s.item_id, s.asset) for s in sources), resampling)
+        if key not in self._memo:
+            near = [(s, window) for s in sources if (window := self._window(s.geobox)) is not None]
+            windows = [self._read(source, window) for source, window in near]
+            lookups = [self._lookup(source.geobox, window, resampling) for source, window in near]
+            field = self._delayed(regrid, pure=False)(self._target.shape, windows, lookups, resampling)
+            self._memo[key] = da.from_delayed(field, self._target.shape, np.float32)
+        return self._memo[key]
+
+    def _window(self, geobox: GeoBox) -> Window | None:
+        if geobox not in self._windows:
+            self._windows[geobox] = source_window(geobox, self._target)
+        return self._windows[geobox]
+
+    def _read(self, source: RasterSource, window: Window) -> Any:
+        key = ("read", source.item_id, source.asset)
+        if key not in self._memo:
+            self._memo[key] = self._delayed(_read_window, pure=False)(source, window, self._reader)
+        return self._memo[key]
+
+    def _lookup(self, geobox: GeoBox, window: Window, resampling: str) -> Any:
+        key = ("lookup", geobox, resampling)
+        if key not in self._memo:
+            self._memo[key] = self._delayed(lookup, pure=False)(geobox, window, self._target, resampling)
+        return self._memo[key]
+
+
+def _read_window(source: RasterSource, window: Window, reader_name: str) -> np.ndarray:
+    """Physical values (y, x) of a window, float32, NaN where there is no data."""
+    try:
+        stored = reader(reader_name)(source, window).compute(scheduler="synchronous")
+    except Exception as error:  # whatever a reader raises, the user must see which file it was
+        raise ReadError(
+            f"item {source.item_id!r}, asset {source.asset!r}: {source.href} cannot be read ({error}): "
+            "check that the file is there and whole, then run again"
+        ) from error
+    return source.physical(np.asarray(stored))
+
+
+def _search_period(feature: Feature, period: Period) -> Period | None:
+    if feature.time == "static":
+        return None
+    reach = feature.max_gap if feature.time in {"composite", "previous"} else 0
+    return period.widened(reach + _LONGEST_COMPOSITE) if reach else period
+
+
+def _fields(
+    items: Iterable[pystac.Item], feature: Feature, target: Target
+) -> list[tuple[Period, tuple[RasterSource, ...]]]:
+    """Files that meet the target, by the days they cover; files of the same days make one field."""
+    fields: dict[Period, list[RasterSource]] = {}
+    meets: dict[GeoBox, bool] = {}
+    for item in items:
+        source = raster_source(item, feature.asset)
+        if source.geobox not in meets:
+            meets[source.geobox] = source_window(source.geobox, target) is not None
+        if meets[source.geobox]:
+            fields.setdefault(item_period(item), []).append(source)
+    return sorted((period, tuple(sources)) for period, sources in fields.items())
+
+
+def _choose(
+    fields: Sequence[tuple[Period, tuple[RasterSource, ...]]], feature: Feature, day: date
+) -> tuple[Layer, ...]:
+    """Fields and weights that make the value of a day; empty if there are none."""
+    if feature.time == "static":
+        sources = [source for _, sources in fields for source in sources]
+        return (Layer(1.0, tuple(sorted(sources, key=lambda source: source.item_id))),) if sources else ()
+    if feature.time == "daily":
+        return tuple(Layer(1.0, sources) for period, sources in fields if day in period)[:1]
+    if feature.time == "previous":
+        past = [(period, sources) for period, sources in fields if period.start <= day]
+        fresh = [sources for period, sources in past if (day - period.start).days <= feature.max_gap]
+        return (Layer(1.0, fresh[-1]),) if fresh else ()
+    return _interpolate(fields, feature.max_gap, day)
+
+
+def _interpolate(
+    fields: Sequence[tuple[Period, tuple[RasterSource, ...]]], max_gap: int, day: date
+) -> tuple[Layer, ...]:
+    """Linear between the middles of two composites; alone, a composite serves the days that it covers."""
+    middles = [(period.start + timedelta(days=len(period) // 2), period, sources) for period, sources in fields]
+    before = max((m for m in middles if m[0] <= day), default=None, key=lambda m: m[0])
+    after = min((m for m in middles if m[0] >= day), default=None, key=lambda m: m[0])
+    if before and after and (after[0] - before[0]).days <= max_gap:
+        if before[0] == after[0]:
+            return (Layer(1.0, before[2]),)
+        late = (day - before[0]).days / (after[0] - before[0]).days
+        return Layer(1.0 - late, before[2]), Layer(late, after[2])
+    covering = [sources for _, period, sources in middles if day in period]
+    return (Layer(1.0, covering[0]),) if covering else ()
+
+
+def _attributes(feature: Feature, days: Mapping[date, Sequence[Layer]]) -> dict[str, Any]:
+    known = VARIABLES.get(feature.asset)
+    items = sorted({s.item_id for layers in days.values() for layer in layers for s in layer.sources})
+    unit = {"units": known.unit, "long_name": known.description} if known else {}
+    return {**unit, "collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
+
+
+def _coordinates(target: Target, days: Sequence[date]) -> dict[str, Any]:
+    from odc.geo.xr import xr_coords
+
+    time = np.array(days, dtype="datetime64[ns]")
+    spatial = xr_coords(target.geobox, dims=("y", "x"))
+    if target.rows is None:
+        return {"time": time, **spatial}
+    x, y = target.centres
+    return {"time": time, "x": ("pixel", x), "y": ("pixel", y), "spatial_ref": spatial["spatial_ref"]}
+
+
+def require_inputs(resolution: Resolution, where: str) -> None:
+    """Refuse a resolution in which some feature has no input on any day.
+
+    Raises
+    ------
+    CatalogError
+        Naming the features and their collections.
+    """
+    absent = [feature for feature in resolution.recipe.features if not resolution.layers[feature.name]]
+    if absent:
+        names = ", ".join(f"{feature.name} (collection {feature.collection})" for feature in absent)
+        first, last = resolution.days[0], resolution.days[-1]
+        raise CatalogError(f"{where}, {first} to {last}: no item found for {names}: ingest them, or choose other days")

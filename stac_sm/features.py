@@ -1,0 +1,50 @@
+"""Derived features: pure functions of place and day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stac_sm.grid import transform_points
+from stac_sm.variables import VARIABLES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_YEAR = 365.25  # days
+
+
+def add_derived(cube: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """Cube with derived features after its own, float32 with the dims of the cube; lazy where the cube is."""
+    like = next(iter(cube.data_vars.values()))
+    for name in names:
+        values = _DERIVED[name](cube).astype(np.float32)
+        full = values.broadcast_like(like).transpose(*like.dims)
+        known = VARIABLES[name]
+        full.attrs = {"units": known.unit, "long_name": known.description, "grid_mapping": "spatial_ref"}
+        cube = cube.assign({name: full.chunk(dict(zip(like.dims, like.data.chunksize, strict=True)))})
+    return cube
+
+
+def _angle(cube: xr.Dataset) -> xr.DataArray:
+    """Day of the year as angle in radians (time)."""
+    return 2 * np.pi * (cube.time.dt.dayofyear - 1) / _YEAR
+
+
+def _latitude(cube: xr.Dataset) -> xr.DataArray:
+    """Degrees north of the pixel centres, of the cube's spatial dims."""
+    import xarray as xr
+
+    x, y = xr.broadcast(cube.x, cube.y)
+    y = y.transpose(*x.dims)
+    _, latitude = transform_points(cube.spatial_ref.attrs["crs_wkt"], "OGC:CRS84", x.values, y.values)
+    return xr.DataArray(latitude, dims=x.dims, coords={dim: cube[dim] for dim in x.dims if dim in cube.coords})
+
+
+_DERIVED: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
+    "doy_sin": lambda cube: np.sin(_angle(cube)),
+    "doy_cos": lambda cube: np.cos(_angle(cube)),
+    "latitude": _latitude,
+}

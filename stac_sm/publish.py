@@ -1,0 +1,119 @@
+"""Publishing: assets first, each checked; then the item, created exactly once. An item that exists is complete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from stac_sm.catalog import Catalog
+from stac_sm.errors import ConflictError, ReadError
+from stac_sm.items import ItemDict, item_folder, item_json, located, with_structural_links
+from stac_sm.store import Store, sha256
+
+FINGERPRINT = "stac_sm:fingerprint"
+
+
+@dataclass(frozen=True)
+class AssetFile:
+    """One asset, made and checked in a local file."""
+
+    file: Path
+    """Where it lies now."""
+
+    suffix: str
+    """End of its name in the store, e.g. ``".tif"``."""
+
+    fields: Mapping[str, Any]
+    """The asset's STAC fields without href, size and checksum."""
+
+    same: Callable[[str], bool] | None = None
+    """Whether a file that already has the asset's name holds the same values; None compares bytes."""
+
+
+class Outcome(StrEnum):
+    """What came of publishing an item."""
+
+    NEW = "new"
+    """It was created."""
+
+    REPLACED = "replaced"
+    """It took the place of an older item of the same id."""
+
+    DONE = "done"
+    """It was there already, with the same fingerprint."""
+
+
+def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile]) -> Outcome:
+    """Put an item and its assets into a catalogue's store.
+
+    Asset names hold the item's fingerprint; they are written once and never overwritten. The item JSON comes
+    last: a writer killed at any point leaves no item without its complete assets.
+
+    Raises
+    ------
+    ConflictError
+        If another writer publishes another version of the item at the same time, or an asset's name is taken by
+        other content.
+    ReadError
+        If an asset reads back differently than it was written.
+    """
+    folder = item_folder(catalog.layout(item["collection"]), item)
+    path = f"{folder}/{item['id']}.json"
+    expected = published(catalog.store, path)
+    if expected is not None and _fingerprint(expected) == item["properties"][FINGERPRINT]:
+        return Outcome.DONE
+    placed = {key: _place(catalog.store, folder, item, key, asset) for key, asset in assets.items()}
+    content = item_json(with_structural_links({**item, "assets": {**item["assets"], **placed}}, folder))
+    return _commit(catalog.store, path, content, expected)
+
+
+def published(store: Store, path: str) -> bytes | None:
+    """The item JSON at a path, or None."""
+    return store.read(path) if store.exists(path) else None
+
+
+def is_published(catalog: Catalog, item: ItemDict) -> bool:
+    """Whether the item is there with this fingerprint."""
+    folder = item_folder(catalog.layout(item["collection"]), item)
+    content = published(catalog.store, f"{folder}/{item['id']}.json")
+    return content is not None and _fingerprint(content) == item["properties"][FINGERPRINT]
+
+
+def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile) -> dict[str, Any]:
+    """Write one asset under its final name, or take the one that an interrupted writer has left; read it back."""
+    name = f"{item['id']}.{item['properties'][FINGERPRINT][:12]}.{key}{asset.suffix}"
+    path, made = f"{folder}/{name}", sha256(asset.file)
+    created = store.create(path, asset.file)
+    content = store.read(path)
+    found = sha256(content)
+    if found != made and created:
+        raise ReadError(f"{store.href(path)} was written but reads back differently: check the disk and run again")
+    if found != made and not (asset.same and asset.same(store.href(path))):
+        raise ConflictError(
+            f"{store.href(path)} exists with other content than was made now, and no item refers to it: "
+            "`stac-sm audit --repair` removes such orphans, then run again"
+        )
+    return located(asset.fields, f"./{name}", size=len(content), sha256=found)
+
+
+def _commit(store: Store, path: str, content: bytes, expected: bytes | None) -> Outcome:
+    if expected is None and store.create(path, content):
+        return Outcome.NEW
+    if expected is not None and store.swap(path, content, expected):
+        return Outcome.REPLACED
+    winner = published(store, path)
+    if winner is not None and _fingerprint(winner) == _fingerprint(content):
+        return Outcome.DONE
+    raise ConflictError(
+        f"item {path} was published by another writer with another fingerprint while this one was made: "
+        "run one plan at a time, or raise the product version to keep both"
+    )
+
+
+def _fingerprint(content: bytes) -> str | None:
+    value = json.loads(content).get("properties", {}).get(FINGERPRINT)
+    return None if value is None else str(value)

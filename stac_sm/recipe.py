@@ -1,0 +1,125 @@
+"""Recipes: the features of a model as data, so that training and prediction build them by the same code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+from stac_sm.errors import InputError
+from stac_sm.fingerprint import digest
+
+RESAMPLINGS = ("nearest", "bilinear", "average")
+TIME_RULES = ("static", "daily", "composite", "previous")
+MISSING_RULES = ("nodata", "nan")
+DERIVED = ("doy_sin", "doy_cos", "latitude")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input column of a model: where it comes from and how it gets to the pixel and the day."""
+
+    name: str
+    """Name of the column and of the variable."""
+
+    collection: str
+    """Collection of its items."""
+
+    asset: str
+    """Asset key."""
+
+    resampling: str = "nearest"
+    """``nearest``, ``bilinear`` or ``average`` (mean of the source pixels whose centre lies in the pixel)."""
+
+    time: str = "daily"
+    """``static``; ``daily``: an item that covers the day; ``composite``: linear between the middles of two items;
+    ``previous``: the last item that began on the day or before."""
+
+    max_gap: int = 16
+    """``composite``: largest distance in days of two items between which is interpolated; ``previous``: largest age."""
+
+    missing: str = "nodata"
+    """What a pixel without value does: ``nodata`` leaves the pixel out, ``nan`` leaves it to the model."""
+
+    def __post_init__(self) -> None:
+        _choice(self.name, "resampling", self.resampling, RESAMPLINGS)
+        _choice(self.name, "time", self.time, TIME_RULES)
+        _choice(self.name, "missing", self.missing, MISSING_RULES)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Features in the order of the model's columns, then derived ones."""
+
+    features: tuple[Feature, ...]
+    """Features that are read from items."""
+
+    derived: tuple[str, ...] = field(default=())
+    """Features that are computed from place and day: ``doy_sin``, ``doy_cos``, ``latitude``."""
+
+    def __post_init__(self) -> None:
+        if not self.features:
+            raise InputError("recipe: no feature found, at least one wanted: add [[recipe.features]] to the project file")
+        for name in self.derived:
+            _choice("recipe", "derived", name, DERIVED)
+        repeated = {name for name in self.names if self.names.count(name) > 1}
+        if repeated:
+            raise InputError(f"recipe: {', '.join(sorted(repeated))} occurs twice: give every feature its own name")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns, in order."""
+        return (*(feature.name for feature in self.features), *self.derived)
+
+    def feature(self, name: str) -> Feature:
+        """Feature of a name; InputError where there is none."""
+        _choice("recipe", "feature", name, [feature.name for feature in self.features])
+        return next(feature for feature in self.features if feature.name == name)
+
+    def only(self, names: Sequence[str]) -> Recipe:
+        """Recipe of some of the features, nothing derived."""
+        return Recipe(tuple(self.feature(name) for name in names))
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return digest(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"features": [asdict(feature) for feature in self.features], "derived": list(self.derived)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
+        """Recipe of a JSON or TOML table.
+
+        Raises
+        ------
+        InputError
+            If a field is missing, unknown or has no such value: names the feature, and the nearest right word.
+        """
+        _known("recipe", content, {"features", "derived"})
+        return cls(tuple(_feature(table) for table in content.get("features", [])), tuple(content.get("derived", ())))
+
+
+def _feature(table: Mapping[str, Any]) -> Feature:
+    name = str(table.get("name", "?"))
+    _known(f"feature {name!r}", table, {item.name for item in fields(Feature)})
+    absent = [key for key in ("name", "collection", "asset") if key not in table]
+    if absent:
+        raise InputError(f"feature {name!r}: {', '.join(absent)} missing: write e.g. name = 'lst', collection = …, asset = …")
+    return Feature(**table)
+
+
+def _known(thing: str, table: Mapping[str, Any], keys: set[str]) -> None:
+    for key in table:
+        _choice(thing, "field", key, sorted(keys))
+
+
+def _choice(thing: str, what: str, found: str, wanted: Sequence[str]) -> None:
+    if found not in wanted:
+        near = difflib.get_close_matches(str(found), wanted, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"{thing}: {what} {found!r} is unknown: known are {', '.join(wanted)}{hint}")

@@ -1,0 +1,202 @@
+"""Regridding: from native pixels to the pixels of a target, in one place, independent of windows and chunks.
+
+Three rules, all on pixel centres:
+
+* ``nearest``: the source pixel that holds the target's centre.
+* ``bilinear``: the four source pixels around it, weighted by distance; pixels without value are left out and the
+  other weights scaled up, as GDAL does. Beyond the outer centres the edge pixel is repeated, up to the file's edge.
+* ``average``: the mean of all source pixels whose centre lies in the target pixel.
+
+Where several files cover a target, ``average`` takes the pixels of all of them, and the others the first value found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.grid import transform_points
+from stac_sm.readers import Window
+
+_MARGIN = 2  # source pixels around the window that is needed: neighbours, and the curvature between samples
+_SAMPLE = 16  # target pixels between two samples of its extent in the source grid
+_SNAP = 1e-6  # of a pixel: grids that nest exactly must not be split by rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The pixels to fill: all pixels of a GeoBox, or some of them."""
+
+    geobox: GeoBox
+    """The grid."""
+
+    rows: np.ndarray | None = None
+    """Rows of the pixels wanted; None for all pixels."""
+
+    columns: np.ndarray | None = None
+    """Columns of the pixels wanted."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x) of the GeoBox, or (pixel,)."""
+        return tuple(self.geobox.shape) if self.rows is None else (len(self.rows),)
+
+    @cached_property
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """x and y of the pixel centres in the CRS of the GeoBox, both of ``shape``."""
+        if self.rows is not None and self.columns is not None:
+            return self._at(self.rows + 0.5, self.columns + 0.5)
+        height, width = self.geobox.shape
+        rows, columns = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
+        return self._at(rows, columns)
+
+    def corners(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """x and y of pixel corners, of every ``step``-th pixel and of the outermost."""
+        if self.rows is not None and self.columns is not None:
+            offsets = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+            return self._at(self.rows + offsets[:, :1], self.columns + offsets[:, 1:])
+        lines = [np.unique(np.append(np.arange(0, size, step), size)) for size in self.geobox.shape]
+        return self._at(*np.meshgrid(*lines, indexing="ij"))
+
+    def _at(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        affine = self.geobox.affine
+        return affine.c + affine.a * columns, affine.f + affine.e * rows
+
+
+def source_window(source: GeoBox, target: Target) -> Window | None:
+    """The part of a source grid that a target needs, snapped to source pixels; None where they do not meet."""
+    rows, columns = _pixel_coordinates(source, str(target.geobox.crs), *target.corners(_SAMPLE))
+    if np.isnan(rows).any():  # partly off the Earth: a coarse sample may miss what is on it
+        rows, columns = _pixel_coordinates(source, str(target.geobox.crs), *target.corners(1))
+    if np.isnan(rows).all():
+        return None
+    part = [
+        slice(max(0, int(np.nanmin(at)) - _MARGIN), min(size, int(np.nanmax(at)) + 1 + _MARGIN))
+        for at, size in zip((rows, columns), source.shape, strict=True)
+    ]
+    return None if any(one.stop <= one.start for one in part) else (part[0], part[1])
+
+
+def lookup(source: GeoBox, window: Window, target: Target, resampling: str) -> np.ndarray:
+    """Which source pixels fill which target pixels: what depends on the two grids only, and serves for every day.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``nearest``: int32 of the target's shape, position in the flattened window, -1 where there is none.
+        ``bilinear``: float64 (2, …), row and column of the target's centres in the window, NaN where there is none.
+        ``average``: int32 of the window's shape, position in the flattened target, -1 where there is none.
+    """
+    if resampling == "average":
+        return _target_positions(source, window, target)
+    x, y = target.centres
+    rows, columns = _pixel_coordinates(source, str(target.geobox.crs), x, y)
+    outside = ~((rows >= 0) & (rows <= source.shape[0]) & (columns >= 0) & (columns <= source.shape[1]))
+    if resampling == "bilinear":
+        return np.where(outside, np.nan, np.stack([rows - window[0].start - 0.5, columns - window[1].start - 0.5]))
+    row = np.minimum(np.floor(np.where(outside, 0, rows)), source.shape[0] - 1) - window[0].start
+    column = np.minimum(np.floor(np.where(outside, 0, columns)), source.shape[1] - 1) - window[1].start
+    return np.where(outside, -1, row * (window[1].stop - window[1].start) + column).astype(np.int32)
+
+
+def regrid(
+    target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Sequence[np.ndarray], resampling: str
+) -> np.ndarray:
+    """Fill a target from windows of one or more files.
+
+    Parameters
+    ----------
+    target
+        Shape of the target.
+    windows
+        Physical values of each window (y, x), float32, NaN where there is no data.
+    lookups
+        What `lookup` gives for each of them.
+    resampling
+        ``nearest``, ``bilinear`` or ``average``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of the target's shape, NaN where no file has a value.
+    """
+    if resampling == "average":
+        return _average(target, windows, lookups)
+    fill = _nearest if resampling == "nearest" else _bilinear
+    result = np.full(target, np.nan, dtype=np.float32)
+    for window, where in zip(windows, lookups, strict=True):
+        result = np.where(np.isnan(result), fill(window, where), result)
+    return result
+
+
+def _nearest(window: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return np.where(where < 0, np.float32(np.nan), window.ravel()[np.maximum(where, 0)])
+
+
+def _bilinear(window: np.ndarray, where: np.ndarray) -> np.ndarray:
+    height, width = window.shape
+    outside = np.isnan(where[0])
+    rows = np.clip(np.where(outside, 0, where[0]), 0, height - 1)
+    columns = np.clip(np.where(outside, 0, where[1]), 0, width - 1)
+    top, left = np.floor(rows).astype(np.int32), np.floor(columns).astype(np.int32)
+    down, right = (rows - top).astype(np.float32), (columns - left).astype(np.float32)
+    total, weights = np.zeros(rows.shape, np.float32), np.zeros(rows.shape, np.float32)
+    for row, vertical in ((top, 1 - down), (np.minimum(top + 1, height - 1), down)):
+        for column, horizontal in ((left, 1 - right), (np.minimum(left + 1, width - 1), right)):
+            value, weight = window[row, column], vertical * horizontal
+            valid = ~np.isnan(value)
+            total += np.where(valid, value * weight, 0)
+            weights += np.where(valid, weight, 0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where there is no valid neighbour: NaN is meant
+        return np.where(outside | (weights <= _SNAP), np.float32(np.nan), total / np.maximum(weights, _SNAP))
+
+
+def _average(target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Sequence[np.ndarray]) -> np.ndarray:
+    size = int(np.prod(target))
+    total, count = np.zeros(size), np.zeros(size)
+    for window, where in zip(windows, lookups, strict=True):
+        used = (where >= 0) & ~np.isnan(window)
+        total += np.bincount(where[used], weights=window[used], minlength=size)
+        count += np.bincount(where[used], minlength=size)
+    mean = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
+    return mean.reshape(target).astype(np.float32)
+
+
+def _target_positions(source: GeoBox, window: Window, target: Target) -> np.ndarray:
+    """Position in the flattened target of every source pixel in a window, int32 (y, x); -1 where there is none."""
+    affine, grid = source.affine, target.geobox
+    x = affine.c + affine.a * (np.arange(window[1].start, window[1].stop) + 0.5)
+    y = affine.f + affine.e * (np.arange(window[0].start, window[0].stop) + 0.5)
+    columns_rows = np.meshgrid(x, y)
+    rows, columns = _pixel_coordinates(grid, str(source.crs), *columns_rows)
+    inside = (rows >= 0) & (rows < grid.shape[0]) & (columns >= 0) & (columns < grid.shape[1])
+    position = np.floor(np.where(inside, rows, 0)) * grid.shape[1] + np.floor(np.where(inside, columns, 0))
+    position = np.where(inside, position, -1).astype(np.int64)
+    if target.rows is None or target.columns is None:
+        return position.astype(np.int32)
+    return _among(position, target.rows.astype(np.int64) * grid.shape[1] + target.columns)
+
+
+def _among(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Index in ``wanted`` (any order, no repeats) of each position; -1 for those that are not in it."""
+    order = np.argsort(wanted)
+    index = np.minimum(np.searchsorted(wanted[order], position), len(wanted) - 1)
+    return np.where(wanted[order][index] == position, order[index], -1).astype(np.int32)
+
+
+def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns in a grid of points given in another CRS; whole numbers are pixel edges, NaN is off the Earth."""
+    x, y = transform_points(crs, str(grid.crs), x, y)
+    affine = grid.affine
+    rows, columns = (y - affine.f) / affine.e, (x - affine.c) / affine.a
+    return _snapped(rows), _snapped(columns)
+
+
+def _snapped(at: np.ndarray) -> np.ndarray:
+    whole = np.round(at)
+    return np.where(np.abs(at - whole) < _SNAP, whole, at)
+

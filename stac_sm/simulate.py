@@ -1,0 +1,169 @@
+"""Write the simulated Earth: the granules of every provider, the stations, and the truth.
+
+Layout below a folder::
+
+    earth.txt                    the constants: another Earth does not go into the same folder
+    granules/glass-lst/          GLASS06A01, HDF4-EOS, 1 km
+    granules/glass-lai/          GLASS01E01, HDF4-EOS, 500 m, 8-day
+    granules/era5-land/          one NetCDF a month, 0.1 degrees
+    granules/esa-cci-sm/YYYY/    one NetCDF a day, 0.25 degrees
+    granules/cop-dem/            Copernicus GLO-90, one GeoTIFF a degree
+    granules/ismn/               one archive of all stations
+    truth/                       soil moisture of the product days, and what is wrong with each station
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from stac_sm.errors import InputError
+from stac_sm.period import Period
+from stac_sm.simulated_earth import Earth, composites_around, true_soil_moisture
+from stac_sm.simulated_granules import (
+    dem_name,
+    dem_tiles,
+    write_cci,
+    write_dem,
+    write_era5_land,
+    write_lai,
+    write_lst,
+    write_truth,
+)
+from stac_sm.simulated_stations import write_ismn, write_station_truth
+
+__all__ = ["Earth", "simulate", "true_soil_moisture"]
+
+_CONSTANTS = "earth.txt"
+_VERSION = 1  # raise when the same constants give another Earth
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file to write."""
+
+    path: str
+    """Relative to the folder of the Earth."""
+
+    write: Callable[[Earth, Path], None]
+    """Writes it to any path."""
+
+
+def simulate(
+    directory: Path,
+    earth: Earth = Earth(),  # noqa: B008 -- frozen
+    *,
+    full: bool = False,
+    workers: int = 2,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Write the granules, stations and truth of a simulated Earth.
+
+    Finished files are kept, so that an interrupted call goes on where it stopped. Every file is a function of the
+    Earth alone: the same bytes on any number of workers.
+
+    Parameters
+    ----------
+    directory
+        Folder to write to; made if it does not exist.
+    earth
+        Constants of the simulated Earth.
+    full
+        Write the 1 km granules of every day of the period, not only of its granule days and product days.
+    workers
+        Processes; with 1, everything is written in this one. More need a main module that may be imported.
+    progress
+        Called with a line after each kind of file.
+
+    Returns
+    -------
+    Path
+        The directory.
+
+    Raises
+    ------
+    InputError
+        If the folder holds another simulated Earth.
+    """
+    directory = Path(directory)
+    _claim(directory, earth)
+    missing = [file for file in _files(earth, full) if not (directory / file.path).exists()]
+    for folder in {(directory / file.path).parent for file in missing}:
+        folder.mkdir(parents=True, exist_ok=True)
+    work = partial(_write, directory, earth)
+    if workers == 1:
+        _report(map(work, missing), progress)
+    elif missing:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            _report(pool.map(work, missing, chunksize=4), progress)
+    return directory
+
+
+def _claim(directory: Path, earth: Earth) -> None:
+    """Leave the constants in a folder; refuse one that belongs to another Earth."""
+    path, text = directory / _CONSTANTS, f"version={_VERSION}\n{earth!r}\n"
+    if path.exists() and path.read_text() != text:
+        raise InputError(
+            f"{directory} holds another simulated Earth: its {_CONSTANTS} is not that of seed {earth.seed} "
+            f"and period {earth.period}; choose another folder, or remove this one"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _files(earth: Earth, full: bool) -> Iterator[_File]:
+    """Every file of an Earth, kind after kind, the slow ones first."""
+    days = earth.period.days if full else sorted({*earth.granule_days, *earth.product_days})
+    for day in days:
+        yield _File(f"granules/glass-lst/{_glass('GLASS06A01.V01', earth, day)}", partial(write_lst, day=day))
+    for day in composites_around(days):
+        yield _File(f"granules/glass-lai/{_glass('GLASS01E01.V60', earth, day)}", partial(write_lai, start=day))
+    for corner in dem_tiles(earth):
+        yield _File(f"granules/cop-dem/{dem_name(corner)}", partial(write_dem, corner=corner))
+    for month in earth.period.months():
+        name = f"era5_land_{month.start:%Y_%m}.nc"
+        yield _File(f"granules/era5-land/{name}", partial(write_era5_land, month=month))
+    yield _File(f"granules/ismn/{_ismn(earth.period)}", write_ismn)
+    for day in earth.period.days:
+        name = f"ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED-{day:%Y%m%d}000000-fv08.1.nc"
+        yield _File(f"granules/esa-cci-sm/{day:%Y}/{name}", partial(write_cci, day=day))
+    for day in earth.product_days:
+        yield _File(f"truth/sm_{day}.tif", partial(write_truth, day=day))
+    yield _File("truth/stations.csv", write_station_truth)
+
+
+def _glass(product: str, earth: Earth, day: date) -> str:
+    """Name of a GLASS granule; the production date cannot be guessed from the day, as with the real ones."""
+    made = 2022001 + (day.toordinal() * 37 + earth.seed) % 360
+    return f"{product}.A{day:%Y%j}.{earth.tile}.{made}.hdf"
+
+
+def _ismn(period: Period) -> str:
+    return f"Data_separate_files_header_{period.start:%Y%m%d}_{period.end:%Y%m%d}_simulated.zip"
+
+
+def _write(directory: Path, earth: Earth, file: _File) -> str:
+    """Write a file under a temporary name, then give it its own."""
+    path = directory / file.path
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        file.write(earth, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return file.path
+
+
+def _report(written: Iterable[str], progress: Callable[[str], None] | None) -> None:
+    """Say how many files of each kind are there, as they come."""
+    for kind, files in groupby(written, lambda path: "/".join(path.split("/")[:2] if "granules" in path else ["truth"])):
+        count = sum(1 for _ in files)
+        if progress:
+            progress(f"{kind}: {count} files")

@@ -1,0 +1,171 @@
+"""Sources: one module a provider, from a provider's file to STAC items and their layers.
+
+A source is a frozen dataclass whose fields are its settings in the project file. It reads no pixels while it scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.cog import CogProfile, verify_cog, write_cog
+from stac_sm.errors import InputError
+from stac_sm.items import PARQUET, ItemDict, raster_asset
+from stac_sm.publish import AssetFile
+from stac_sm.variables import Variable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Layer(Protocol):
+    """One asset in the making."""
+
+    def write(self, stem: Path) -> AssetFile:
+        """Write it beside ``stem`` (a path without suffix), check it, and describe it as STAC asset."""
+
+
+@dataclass(frozen=True)
+class RasterLayer:
+    """One band on a GeoBox."""
+
+    variable: Variable
+    """The quantity; physical value = stored value x scale + offset."""
+
+    values: Callable[[], np.ndarray]
+    """Reads the stored values (y, x); called when the layer is written."""
+
+    geobox: GeoBox
+    """Where the pixels lie."""
+
+    profile: CogProfile
+    """Nodata, scale, offset, overviews."""
+
+    roles: tuple[str, ...] = ("data",)
+    """STAC roles."""
+
+    def write(self, stem: Path) -> AssetFile:
+        """Write a COG, decode it again, and describe it."""
+        values, file = self.values(), stem.with_name(stem.name + ".tif")
+        write_cog(values, file, geobox=self.geobox, profile=self.profile)
+        verify_cog(values, file, profile=self.profile)
+        fields = raster_asset(
+            self.variable,
+            dtype=str(values.dtype) if values.dtype.kind != "f" else "float32",
+            nodata=self.profile.nodata,
+            scale=self.profile.scale,
+            offset=self.profile.offset,
+            roles=self.roles,
+        )
+        return AssetFile(file, ".tif", fields)
+
+
+@dataclass(frozen=True)
+class TableLayer:
+    """One table, kept as Parquet."""
+
+    frame: Callable[[], pd.DataFrame]
+    """Makes the table; called when the layer is written."""
+
+    title: str
+    """What it is."""
+
+    def write(self, stem: Path) -> AssetFile:
+        """Write a Parquet file and describe it."""
+        file = stem.with_name(stem.name + ".parquet")
+        self.frame().to_parquet(file, index=False)
+        return AssetFile(file, ".parquet", {"title": self.title, "type": PARQUET, "roles": ["data"]})
+
+
+@dataclass(frozen=True)
+class Granule:
+    """One item in the making."""
+
+    item: ItemDict
+    """The item without assets (``items.raster_item`` or ``items.build_item``)."""
+
+    layers: dict[str, Layer]
+    """Assets by key."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a file holds."""
+
+    granules: Iterable[Granule]
+    """One for each item; may be lazy, then errors come while it is walked through."""
+
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
+
+
+class Source(Protocol):
+    """A provider's product."""
+
+    @property
+    def collection(self) -> str:
+        """Id of the STAC collection of its items."""
+
+    @property
+    def patterns(self) -> Sequence[str]:
+        """Shell patterns of its file names; other files in a folder are passed over."""
+
+    def scan(self, file: Path) -> Scan:
+        """Items and layers of one file, without reading pixels.
+
+        Raises
+        ------
+        GranuleError
+            If the file is not what it should be: says what was found and what was wanted.
+        """
+
+
+def source(name: str, settings: dict[str, Any] | None = None) -> Source:
+    """Source of a name, with the settings of the project file.
+
+    Raises
+    ------
+    InputError
+        If there is no such source, or no such setting.
+    """
+    table = source_table()
+    if name not in table:
+        raise InputError(f"source {name!r} is unknown: known are {', '.join(sorted(table))}")
+    try:
+        return table[name](**(settings or {}))
+    except TypeError as error:
+        raise InputError(f"[sources.{name}] in the project file: {error}; see `stac-sm ingest --help`") from error
+
+
+def source_table() -> dict[str, Callable[..., Source]]:
+    """Every source, by the name that users type."""
+    from stac_sm.sources.era5_land import Era5Land
+
+    return {
+        "era5-land": Era5Land,
+    }
+
+
+def find_files(wanted: Source, paths: Iterable[Path]) -> Iterator[Path]:
+    """Files to ingest: those that are named, and in folders all that the source's patterns fit.
+
+    Raises
+    ------
+    InputError
+        If a path does not exist, or a folder holds nothing that fits.
+    """
+    for path in paths:
+        if path.is_file():
+            yield path
+            continue
+        if not path.is_dir():
+            raise InputError(f"{path} does not exist: name files or folders that hold {' or '.join(wanted.patterns)}")
+        found = sorted({file for pattern in wanted.patterns for file in path.rglob(pattern)})
+        if not found:
+            raise InputError(f"{path} holds no file like {' or '.join(wanted.patterns)}: check the source's name")
+        yield from found

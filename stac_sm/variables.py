@@ -1,0 +1,56 @@
+"""Variables: quantities with a unit and a range that is physically possible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stac_sm.errors import InputError
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A quantity with a unit."""
+
+    name: str
+    """Name used in items, cubes and tables."""
+
+    unit: str
+    """Unit as in UDUNITS, e.g. ``"m3 m-3"``; ``"1"`` where there is none."""
+
+    description: str
+    """What it is, in one line."""
+
+    valid: tuple[float, float]
+    """Least and largest value that is physically possible."""
+
+    static: bool = False
+    """Whether it is the same on every day."""
+
+
+_TABLE = (
+    Variable("sm", "m3 m-3", "Volumetric surface soil moisture, 0-5 cm", (0.0, 0.6)),
+    Variable("swvl1", "m3 m-3", "Volumetric soil water of layer 1, 0-7 cm, daily mean", (0.0, 1.0)),
+    Variable("stl1", "K", "Soil temperature of layer 1, 0-7 cm, daily mean", (180.0, 350.0)),
+    Variable("cci_sm", "m3 m-3", "Soil moisture of ESA CCI, combined product", (0.0, 1.0)),
+    Variable("lst", "K", "Land surface temperature, all-weather daily mean", (180.0, 350.0)),
+    Variable("lai", "m2 m-2", "Leaf area index, 8-day composite", (0.0, 10.0)),
+    Variable("elevation", "m", "Height above the geoid", (-500.0, 9000.0), static=True),
+    Variable("slope", "degree", "Steepness of the terrain", (0.0, 90.0), static=True),
+    Variable("doy_sin", "1", "Sine of the day of the year", (-1.0, 1.0)),
+    Variable("doy_cos", "1", "Cosine of the day of the year", (-1.0, 1.0)),
+    Variable("latitude", "degree", "Latitude of the pixel centre", (-90.0, 90.0), static=True),
+)
+VARIABLES = {variable.name: variable for variable in _TABLE}
+
+
+def variable(name: str) -> Variable:
+    """Variable of a name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name not in VARIABLES:
+        raise InputError(f"variable {name!r} is unknown: known are {', '.join(sorted(VARIABLES))}")
+    return VARIABLES[name]

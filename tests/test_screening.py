@@ -1,0 +1,133 @@
+"""Screening of stations: who is kept, why not, and that neighbours do not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stac_sm.errors import InputError, ScreeningError
+from stac_sm.screening import Thresholds, require_sites, screen, training_screener
+
+DAYS = pd.date_range("2018-01-01", periods=400)
+
+
+def site(name, error=0.02, n=400, seed=0, scale=1.0):
+    """Triplets of one site whose in-situ error is known."""
+    rng = np.random.default_rng([seed, *name.encode()])
+    truth = 0.25 + 0.05 * np.sin(np.arange(n) / 20) + 0.03 * rng.standard_normal(n)
+    noise = rng.standard_normal((3, n)) * np.array([[error], [0.03], [0.04]])
+    insitu, era5land, third = truth * np.array([[scale], [0.8], [1.2]]) + noise
+    return pd.DataFrame({"site": name, "date": DAYS[:n], "insitu": insitu, "era5land": era5land, "third": third})
+
+
+def sites(**errors):
+    return pd.concat([site(name, error) for name, error in errors.items()], ignore_index=True)
+
+
+def test_good_stations_are_kept_and_bad_ones_have_a_reason():
+    table = pd.concat([sites(good=0.02, noisy=0.08, loud=0.065), site("wild", 0.07, scale=3), site("short", n=60)])
+    screening = screen(table, Thresholds())
+    status = screening.sites.set_index("site")["status"]
+    assert screening.kept == ["good"]
+    assert status["good"] == "kept"
+    assert status["short"] == "rejected: 60 common rows of x, y and z, at least 100 wanted"
+    assert status["noisy"].startswith("rejected: TC R 0.57")
+    assert status["noisy"].endswith("< 0.60 and error 0.072 > 0.060")
+    assert status["wild"].startswith("rejected: error 0.0")
+    assert "TC R" not in status["wild"]
+    assert set(screening.reasons) == {"noisy", "loud", "wild", "short"}
+
+
+def test_every_site_has_a_row():
+    table = pd.concat([sites(a=0.02, b=0.5), site("c").assign(third=np.nan), site("d").assign(third=0.3)])
+    screening = screen(table, Thresholds())
+    assert list(screening.sites["site"]) == ["a", "b", "c", "d"]
+    assert screening.sites.set_index("site").loc["c", "n"] == 0
+    assert "covariance" in screening.reasons["d"]
+    assert set(screening.kept) | set(screening.reasons) == {"a", "b", "c", "d"}
+
+
+def test_thresholds_decide():
+    table = sites(a=0.02)
+    found = screen(table, Thresholds()).sites.iloc[0]
+    assert screen(table, Thresholds(min_correlation=found["correlation"] + 0.01)).kept == []
+    assert screen(table, Thresholds(max_error_std=found["error_std"] - 0.001)).kept == []
+    assert screen(table, Thresholds(min_days=401)).kept == []
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(0, 10))
+def test_a_site_is_judged_alone_and_in_any_order(shuffle, seed):
+    both = sites(a=0.02, b=0.03).sample(frac=1, random_state=shuffle)
+    alone = screen(sites(b=0.03), Thresholds(), seed=seed).sites.iloc[0]
+    beside = screen(both, Thresholds(), seed=seed).sites.set_index("site", drop=False).loc["b"]
+    pd.testing.assert_series_equal(alone, beside, check_names=False, check_exact=True)
+
+
+def test_the_interval_holds_the_figure_and_follows_the_seed():
+    table = sites(a=0.03)
+    one, again, other = (screen(table, Thresholds(), seed=seed).sites.iloc[0] for seed in (1, 1, 2))
+    assert one["correlation_low"] < one["correlation"] < one["correlation_high"]
+    assert one["resamples"] == 200
+    assert one.equals(again)
+    assert one["correlation_low"] != other["correlation_low"]
+    wide = screen(table, Thresholds(confidence=0.99), seed=1).sites.iloc[0]
+    assert wide["correlation_low"] < one["correlation_low"]
+
+
+def test_the_interval_has_the_width_of_the_scatter():
+    found = [screen(site("a", 0.04, seed=seed), Thresholds(), seed=seed).sites.iloc[0] for seed in range(60)]
+    scatter = np.std([row["correlation"] for row in found])
+    width = np.mean([row["correlation_high"] - row["correlation_low"] for row in found])
+    assert 0.6 < width / (2 * 1.645 * scatter) < 1.5
+
+
+def test_without_resamples_there_is_no_interval():
+    found = screen(sites(a=0.02), Thresholds(), bootstrap=0).sites.iloc[0]
+    assert np.isnan(found["correlation_low"])
+    assert found["resamples"] == 0
+    assert found["status"] == "kept"
+
+
+def test_too_few_sites_are_refused_with_counts_and_reasons():
+    screening = screen(sites(a=0.02, b=0.12, c=0.12, d=0.12), Thresholds())
+    with pytest.raises(ScreeningError) as error:
+        require_sites(screening, Thresholds())
+    message = str(error.value)
+    assert message.startswith("screened training refused: 1 site of 4 kept, 5 wanted (reasons: b: TC R 0.")
+    assert message.endswith("; train unscreened or lower [screening] min_sites")
+    require_sites(screening, Thresholds(min_sites=1))
+
+
+def test_no_site_at_all_is_refused():
+    empty = screen(sites(a=0.02).iloc[:0], Thresholds())
+    with pytest.raises(ScreeningError, match="0 sites of 0 kept"):
+        require_sites(empty, Thresholds())
+
+
+def test_a_day_twice_is_refused():
+    table = sites(a=0.02)
+    with pytest.raises(InputError, match="site 'a' has day 2018-01-01 more than once"):
+        screen(pd.concat([table, table.iloc[:1]]), Thresholds())
+
+
+def test_a_missing_column_is_named_with_its_neighbours():
+    with pytest.raises(InputError, match="no column 'insitu' .nearest: in_situ"):
+        screen(sites(a=0.02).rename(columns={"insitu": "in_situ"}), Thresholds())
+
+
+def test_a_training_screener_sees_training_days_only():
+    triplets = sites(a=0.02, b=0.02, c=0.02)
+    rows = triplets[["site", "date"]].assign(sm=triplets["insitu"])
+    train = rows[(rows["date"].dt.dayofyear > 150) & (rows["site"] != "c")]
+    thresholds = Thresholds(min_sites=2)
+    assert training_screener(triplets, thresholds)(train) == ["a", "b"]
+    spoiled = triplets.copy()
+    seen = spoiled.set_index(["site", "date"]).index.isin(train.set_index(["site", "date"]).index)
+    spoiled.loc[~seen, "insitu"] = np.random.default_rng(0).uniform(0, 1, int((~seen).sum()))
+    assert screen(spoiled, thresholds).kept == []
+    assert training_screener(spoiled, thresholds)(train) == ["a", "b"]
+    with pytest.raises(ScreeningError, match="1 site of 1 kept, 2 wanted"):
+        training_screener(triplets, thresholds)(train[train["site"] == "a"])

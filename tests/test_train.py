@@ -1,0 +1,158 @@
+"""Training is a pure function of rows, settings and seed; a model matches its columns by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stac_sm.errors import InputError, ModelError
+from stac_sm.model import Member, Model
+from stac_sm.table import Columns
+from stac_sm.train import TrainSettings, fit
+
+FEATURES = ["lst", "lai", "swvl1"]
+SMALL = TrainSettings(n_estimators=20, max_depth=4, eta=0.2)
+
+
+def table_of(n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(rng.random((n, 3)), columns=FEATURES)
+    table["sm"] = 0.1 + 0.3 * table["swvl1"] - 0.05 * table["lst"] + 0.02 * rng.standard_normal(n)
+    table["lai"] = table["lai"].mask(rng.random(n) < 0.1)
+    return table.assign(site=[f"s{i % 7}" for i in range(n)], date=pd.Timestamp("2018-01-01"))
+
+
+TABLE = table_of()
+MODEL = fit(TABLE, FEATURES, settings=SMALL)
+
+
+def test_it_learns():
+    assert np.corrcoef(MODEL.predict(TABLE), TABLE["sm"])[0, 1] > 0.95
+    assert MODEL.predict(TABLE).dtype == np.float32
+    assert MODEL.features == tuple(FEATURES)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 5))
+def test_order_of_rows_other_columns_and_threads_do_not_change_a_byte(shuffle, nthread):
+    shuffled = TABLE.sample(frac=1, random_state=shuffle).assign(note="wet")[["note", "sm", *FEATURES[::-1]]]
+    again = fit(shuffled, FEATURES, settings=replace(SMALL, nthread=nthread))
+    assert again.members[0].ubjson == MODEL.members[0].ubjson
+    assert again.checksum == MODEL.checksum
+
+
+def test_rows_twice_and_signed_zeros_do_not_depend_on_order_either():
+    table = pd.concat([TABLE.assign(lst=0.0), TABLE.assign(lst=-0.0)])
+    assert fit(table, FEATURES, settings=SMALL) == fit(table[::-1], FEATURES, settings=SMALL)
+
+
+def test_many_rows_do_not_depend_on_threads():
+    table = table_of(30_000)
+    one, two = (fit(table, FEATURES, settings=replace(SMALL, nthread=n)).checksum for n in (1, 2))
+    assert one == two
+
+
+def test_another_process_writes_the_same_bytes(tmp_path):
+    TABLE.to_parquet(tmp_path / "table.parquet")
+    code = (
+        "import pandas as pd, sys; from stac_sm.train import TrainSettings, fit;"
+        f"print(fit(pd.read_parquet(sys.argv[1]), {FEATURES}, settings={SMALL}).checksum)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "table.parquet"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == MODEL.checksum
+
+
+def test_the_seed_and_a_row_matter():
+    assert fit(TABLE, FEATURES, settings=replace(SMALL, seed=1)).checksum != MODEL.checksum
+    assert fit(TABLE[1:], FEATURES, settings=SMALL).checksum != MODEL.checksum
+
+
+def test_rows_without_a_target_teach_nothing():
+    more = pd.concat([TABLE, TABLE.assign(sm=np.nan, lst=5.0)])
+    assert fit(more, FEATURES, settings=SMALL) == MODEL
+
+
+def test_other_names_for_the_target():
+    table = TABLE.rename(columns={"sm": "theta"})
+    assert fit(table, FEATURES, settings=SMALL, columns=Columns(target="theta")) == MODEL
+
+
+@pytest.mark.parametrize(
+    ("table", "features", "message"),
+    [
+        (TABLE, ["lst", "swvl"], r"no column 'swvl' \(nearest: swvl1\); training wants it"),
+        (TABLE, [], "no feature; at least one"),
+        (TABLE, ["lst", "lst"], "found lst among the features"),
+        (TABLE, ["lst", "sm"], "found sm among the features; each one once, none of them the target 'sm'"),
+        (TABLE.rename(columns={"lst": "lst[K]"}), ["lst[K]"], r"found lst\[K\] among the features"),
+        (TABLE, ["lst", "site"], "column 'site' holds no numbers"),
+        (TABLE.assign(lst=np.inf), FEATURES, "column 'lst' is infinite in 400 rows"),
+        (TABLE.assign(sm=np.nan), FEATURES, "no row with a target 'sm' among 400"),
+        (TABLE.drop(columns="sm"), FEATURES, "no column 'sm'"),
+    ],
+)
+def test_bad_tables_and_features_are_named(table, features, message):
+    with pytest.raises(InputError, match=message):
+        fit(table, features, settings=SMALL)
+
+
+def test_columns_are_matched_by_name():
+    found = MODEL.predict({name: TABLE[name].to_numpy() for name in [*FEATURES[::-1], "sm"]})
+    assert np.array_equal(found, MODEL.predict(TABLE))
+
+
+def test_prediction_has_the_bits_of_xgboost():
+    import xgboost as xgb
+
+    data = xgb.DMatrix(TABLE[FEATURES].to_numpy(np.float32), feature_names=FEATURES)
+    assert np.array_equal(MODEL.members[0].booster.predict(data), MODEL.predict(TABLE))
+
+
+def test_missing_values_get_a_prediction_and_no_rows_none():
+    assert np.isfinite(MODEL.predict(dict.fromkeys(FEATURES, np.full(3, np.nan)))).all()
+    assert MODEL.predict(TABLE[:0]).shape == (0,)
+
+
+def test_bad_columns_are_named():
+    with pytest.raises(ModelError, match=r"no feature 'swvl1' \(nearest: swvl2\); wanted: lst, lai, swvl1"):
+        MODEL.predict(TABLE.rename(columns={"swvl1": "swvl2"}))
+    with pytest.raises(ModelError, match=r"lst \(2,\), lai \(3,\), swvl1 \(2,\); wanted 1-D columns"):
+        MODEL.predict({"lst": np.zeros(2), "lai": np.zeros(3), "swvl1": np.zeros(2)})
+
+
+def test_a_sum_of_boosters_adds_up_in_order():
+    other = fit(TABLE, ["swvl1", "lst"], settings=SMALL)
+    (one,), (two,) = MODEL.members, other.members
+    both = Model((replace(one, weight=0.25), replace(two, weight=0.75)))
+    wanted = np.float32(0.25) * MODEL.predict(TABLE) + np.float32(0.75) * other.predict(TABLE)
+    assert np.array_equal(both.predict(TABLE), wanted)
+    assert both.features == ("lst", "lai", "swvl1")
+    assert len({both.checksum, Model(both.members[::-1]).checksum, MODEL.checksum, other.checksum}) == 4
+
+
+def test_boosters_become_members():
+    booster = MODEL.members[0].booster
+    assert Model.plain(booster, FEATURES) == MODEL
+    assert Model.of_boosters([(0.5, FEATURES, booster)]).members[0].weight == 0.5
+
+
+def test_bytes_that_do_not_fit_are_refused():
+    with pytest.raises(ModelError, match="4 bytes that are no XGBoost model"):
+        _ = Member(1.0, ("lst",), b"junk").booster
+    with pytest.raises(ModelError, match="found lst, lai, swvl1 inside; lst wanted"):
+        _ = replace(MODEL.members[0], features=("lst",)).booster
+    with pytest.raises(ModelError, match="found lst, lai, swvl1 inside"):
+        _ = replace(MODEL.members[0], features=("lai", "lst", "swvl1")).booster
+
+
+def test_importing_is_light():
+    code = "import sys, stac_sm.model, stac_sm.train, stac_sm.evaluate, stac_sm.holdout; print('xgboost' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
