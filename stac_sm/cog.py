@@ -107,7 +107,9 @@ def verify_cog(values: np.ndarray, path: str | Path, *, profile: CogProfile = Co
     stored = _stored(values, profile)
     try:
         with rasterio.open(path) as file:
-            same = np.array_equal(file.read(1), stored, equal_nan=stored.dtype.kind == "f")
+            head = (file.shape, file.dtypes, file.nodata, file.scales, file.offsets)
+            meant = (stored.shape, (stored.dtype.name,), profile.nodata, (profile.scale,), (profile.offset,))
+            same = head == meant and np.array_equal(file.read(1), stored, equal_nan=stored.dtype.kind == "f")
             levels = file.overviews(1)
         for index in range(len(levels)):
             with rasterio.open(path, overview_level=index) as overview:

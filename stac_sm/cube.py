@@ -60,12 +60,13 @@ class Resolution:
         needed = [layer for days in self.layers.values() for layer in days.get(day, ())]
         return sorted({(f"{s.item_id}/{s.asset}", s.checksum) for layer in needed for s in layer.sources})
 
-    def item_ids(self, day: date) -> list[str]:
-        """Ids of the items that a day needs."""
-        return sorted({name.rpartition("/")[0] for name, _ in self.inputs(day)})
+    def items(self, day: date) -> list[tuple[str, str]]:
+        """Id and href of every item that a day needs."""
+        needed = [layer for days in self.layers.values() for layer in days.get(day, ())]
+        return sorted({(s.item_id, s.item_href) for layer in needed for s in layer.sources})
 
     def missing(self, day: date) -> list[str]:
-        """Features without any input on a day."""
+        """Features and masks without any input on a day."""
         return [name for name, days in self.layers.items() if day not in days]
 
 
@@ -100,6 +101,7 @@ def feature_cube(
     xarray.Dataset
         Dims (time, y, x), coordinates of pixel centres in the CRS of the GeoBox (``spatial_ref``); one float32
         variable a feature, chunked by day, NaN where there is no value; attrs ``units``, ``long_name``, ``items``.
+        One boolean variable a mask, True where there is no soil moisture.
         No pixel is read before compute.
 
     Raises
@@ -121,7 +123,7 @@ def resolve(catalog: Catalog, recipe: Recipe, geobox: GeoBox, period: Period) ->
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
     target = Target(geobox)
     layers = {}
-    for feature in recipe.features:
+    for feature in recipe.sources:
         items = catalog.items(feature.collection, period=_search_period(feature, period), bbox=outline.bounds)
         fields = _fields(items, feature, target)
         chosen = ((day, _choose(fields, feature, day)) for day in period.days)
@@ -134,17 +136,17 @@ def build(resolution: Resolution, target: Target, *, reader: str = DEFAULT_READE
     import dask.array as da
     import xarray as xr
 
-    from stac_sm.features import add_derived
+    from stac_sm.features import add_derived, apply_masks
 
     dims = ("time", "y", "x") if target.rows is None else ("time", "pixel")
     fields = _LazyFields(target, reader)
     variables = {}
-    for feature in resolution.recipe.features:
+    for feature in resolution.recipe.sources:
         days = resolution.layers[feature.name]
         slices = [fields.day(days.get(day, ()), feature.resampling) for day in resolution.days]
         variables[feature.name] = xr.Variable(dims, da.stack(slices), _attributes(feature, days))
     cube = xr.Dataset(variables, coords=_coordinates(target, resolution.days))
-    return add_derived(cube, resolution.recipe.derived)
+    return apply_masks(add_derived(cube, resolution.recipe.derived), resolution.recipe.masks)
 
 
 class _LazyFields:
@@ -280,7 +282,7 @@ def _coordinates(target: Target, days: Sequence[date]) -> dict[str, Any]:
     time = np.array(days, dtype="datetime64[ns]")
     spatial = xr_coords(target.geobox, dims=("y", "x"))
     if target.rows is None:
-        return {"time": time, **spatial}
+        return {"time": time, **{str(name): value for name, value in spatial.items()}}
     x, y = target.centres
     return {"time": time, "x": ("pixel", x), "y": ("pixel", y), "spatial_ref": spatial["spatial_ref"]}
 
@@ -293,7 +295,7 @@ def require_inputs(resolution: Resolution, where: str) -> None:
     CatalogError
         Naming the features and their collections.
     """
-    absent = [feature for feature in resolution.recipe.features if not resolution.layers[feature.name]]
+    absent = [feature for feature in resolution.recipe.sources if not resolution.layers[feature.name]]
     if absent:
         names = ", ".join(f"{feature.name} (collection {feature.collection})" for feature in absent)
         first, last = resolution.days[0], resolution.days[-1]

@@ -61,7 +61,8 @@ class Evaluation:
     """One per strategy, method and set of stations."""
 
     notes: Mapping[str, str]
-    """What could not be done, and why: by strategy (``year``) or by strategy and method (``site screened``)."""
+    """What could not be done, and why: by strategy (``year``), by strategy and method (``site screened``), or
+    ``screening`` of the whole table."""
 
     kept: tuple[str, ...] | None
     """Sites kept by screening the whole table; None where there was no screening, or it was refused."""
@@ -124,8 +125,8 @@ def evaluate(
     fitter
         Trains on rows of the table.
     screener
-        Finds the representative sites among rows. Where it refuses, the reason goes into the notes, and only
-        unscreened training is scored.
+        Finds the representative sites among rows. Where it refuses, be it in one fold, the reason goes into the
+        notes, and the strategy has no screened training.
     baselines
         Columns in the unit of the target, e.g. ``["swvl1"]`` (ERA5-Land). Each is scored as it is and less its mean
         difference from the target on the training rows of the fold.
@@ -151,7 +152,7 @@ def evaluate(
         if isinstance(cut, InputError):
             notes[strategy] = str(cut)
             continue
-        used = _usable(screener if kept is not None else None, table, cut, notes, f"{strategy} {SCREENED}")
+        used = _usable(screener, table, cut, notes, f"{strategy} {SCREENED}")
         parts.append(_held_out(table, strategy, cut, fitter, used, baselines, columns))
     predictions = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_KEYS))
     return Evaluation(
@@ -220,7 +221,8 @@ def _held_out(
         parts.append(pd.DataFrame(keys | found))
     whole = pd.concat(parts, ignore_index=True)
     finite = np.isfinite(whole.drop(columns=list(_KEYS[:-1])).to_numpy(dtype=float)).all(axis=1)
-    return whole.loc[finite].sort_values("row", ignore_index=True)
+    scored: pd.DataFrame = whole[finite].sort_values("row", ignore_index=True)
+    return scored
 
 
 def _fitted(
@@ -264,7 +266,7 @@ def _result(strategy: str, method: str, scored_on: str, rows: pd.DataFrame) -> R
 def _median(stations: Sequence[Scores]) -> Scores:
     """Median of each score; NaN without stations, and stations without the score (a constant has no R) left out."""
     found = {field.name: _nanmedian([getattr(one, field.name) for one in stations]) for field in fields(Scores)}
-    return Scores(n=int(found.pop("n")) if stations else 0, **found)
+    return Scores(**found | {"n": int(found["n"]) if stations else 0})
 
 
 def _nanmedian(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Derived features: pure functions of place and day."""
+"""Derived features and masks: pure functions of a cube."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stac_sm.grid import transform_points
+from stac_sm.recipe import Mask
 from stac_sm.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -28,9 +29,27 @@ def add_derived(cube: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     return cube
 
 
+def apply_masks(cube: xr.Dataset, masks: Sequence[Mask]) -> xr.Dataset:
+    """Cube with each mask's variable turned into True where it masks; an unknown value masks nothing."""
+    for mask in masks:
+        values = cube[mask.name]
+        masked = values < mask.below if mask.below is not None else values > np.float32(mask.above or 0)
+        cube = cube.assign({mask.name: masked.assign_attrs(values.attrs | {"units": "1", "long_name": mask.name})})
+    return cube
+
+
 def _angle(cube: xr.Dataset) -> xr.DataArray:
     """Day of the year as angle in radians (time)."""
-    return 2 * np.pi * (cube.time.dt.dayofyear - 1) / _YEAR
+    angle: xr.DataArray = 2 * np.pi * (cube.time.dt.dayofyear - 1) / _YEAR
+    return angle
+
+
+def _doy_sin(cube: xr.Dataset) -> xr.DataArray:
+    return _angle(cube).copy(data=np.sin(_angle(cube).values))
+
+
+def _doy_cos(cube: xr.Dataset) -> xr.DataArray:
+    return _angle(cube).copy(data=np.cos(_angle(cube).values))
 
 
 def _latitude(cube: xr.Dataset) -> xr.DataArray:
@@ -44,7 +63,7 @@ def _latitude(cube: xr.Dataset) -> xr.DataArray:
 
 
 _DERIVED: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
-    "doy_sin": lambda cube: np.sin(_angle(cube)),
-    "doy_cos": lambda cube: np.cos(_angle(cube)),
+    "doy_sin": _doy_sin,
+    "doy_cos": _doy_cos,
     "latitude": _latitude,
 }

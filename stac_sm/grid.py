@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,13 +16,17 @@ from typing import Any
 import numpy as np
 import pyproj
 from odc.geo.geobox import GeoBox
+from shapely import get_coordinates, segmentize
 from shapely.geometry import Polygon, box, mapping
+from shapely.geometry.base import BaseGeometry
 
 from stac_sm.errors import InputError
 
 SPHERE_RADIUS = 6371007.181
 SINUSOIDAL = f"+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R={SPHERE_RADIUS} +units=m +no_defs"
-_FOOTPRINT_STEPS = 24  # points along one side: the chord error of a 10 degree tile is then below one 1 km pixel
+_FOOTPRINT_STEPS = 60  # points along one side
+_CHORD = 0.05  # degrees: what the outline of a tile leaves out at most
+_OFF_EDGE = 1e-7  # of the height of a box: a decimetre from the edge of a tile
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,12 @@ class TileGrid:
         InputError
             If there is no such tile in this grid.
         """
-        match = re.fullmatch(r"h(\d{2,})v(\d{2,})", tile)
-        columns, rows = self.tiles
-        if match is None or int(match[1]) >= columns or int(match[2]) >= rows:
-            last = self.tile_id(columns - 1, rows - 1)
+        match = re.fullmatch(r"h([0-9]{2,})v([0-9]{2,})", tile)
+        column, row = (int(match[1]), int(match[2])) if match else self.tiles
+        if column >= self.tiles[0] or row >= self.tiles[1] or tile != self.tile_id(column, row):
+            last = self.tile_id(self.tiles[0] - 1, self.tiles[1] - 1)
             raise InputError(f"tile {tile!r} is not in grid {self.name}: its tiles are h00v00 to {last}")
-        return int(match[1]), int(match[2])
+        return column, row
 
     def geobox(self, tile: str) -> GeoBox:
         """Shape, affine and CRS of a tile."""
@@ -101,18 +105,36 @@ class TileGrid:
         return tile, py % height, px % width
 
     def tiles_in(self, bbox: tuple[float, float, float, float]) -> Iterator[str]:
-        """Tiles whose footprint meets a box in degrees (west, south, east, north)."""
-        area = box(*bbox)
+        """Tiles that meet a box in degrees (west, south, east, north).
+
+        Raises
+        ------
+        InputError
+            If the box is upside down or lies across the antimeridian.
+        """
+        west, south, east, north = bbox
+        if west > east or south > north:
+            raise InputError(f"box {bbox} is not west, south, east, north; cut a box across the antimeridian in two")
+        area = box(*bbox).envelope  # a point or a line where the box has no width or height
         for row in range(self.tiles[1]):
             for column in range(self.tiles[0]):
                 tile = self.tile_id(column, row)
                 footprint = self.footprint(tile)
-                if footprint is not None and footprint.intersects(area):
+                if footprint is not None and (footprint.intersects(area) or self._reaches(tile, footprint, area)):
                     yield tile
 
     def footprint(self, tile: str) -> Polygon | None:
         """Outline of a tile in degrees, densified; None where the tile lies off the Earth."""
         return _tile_footprint(self, tile)
+
+    def _reaches(self, tile: str, footprint: Polygon, area: BaseGeometry) -> bool:
+        """Whether the strip between a tile's curved edge and its straight outline meets an area."""
+        if footprint.distance(area) > _CHORD:
+            return False
+        strip = area.intersection(footprint.buffer(_CHORD))
+        x, y = from_lonlat(self.crs).transform(*get_coordinates(segmentize(strip, _CHORD / 10)).T)
+        left, bottom, right, top = self.geobox(tile).boundingbox.buffered(1e-6 * self.pixel[0])
+        return bool(((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).any())
 
 
 MODIS_SINUSOIDAL_1KM = TileGrid(
@@ -179,7 +201,7 @@ def footprint(geobox: GeoBox) -> Polygon | None:
     pole or the antimeridian are cut there.
     """
     if geobox.crs is not None and geobox.crs.geographic:
-        return box(*geobox.boundingbox).intersection(box(-180, -90, 180, 90))
+        return _outline(box(*geobox.boundingbox).intersection(box(-180, -90, 180, 90)))
     rows, columns = geobox.shape
     x = geobox.affine.c + geobox.affine.a * np.linspace(0, columns, _FOOTPRINT_STEPS + 1)
     y = geobox.affine.f + geobox.affine.e * np.linspace(0, rows, _FOOTPRINT_STEPS + 1)
@@ -189,7 +211,7 @@ def footprint(geobox: GeoBox) -> Polygon | None:
     lon, lat, valid = _on_earth(wkt, ring_x, ring_y)
     if valid.all():
         return _polygon(lon, lat)
-    return _clipped_outline(wkt, geobox, y)
+    return _clipped_outline(geobox)
 
 
 def footprint_geometry(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
@@ -221,24 +243,54 @@ def _on_earth(crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
     """Degrees of projected points, and whether each comes back to itself."""
     lon, lat = to_lonlat(crs).transform(x, y)
     back_x, back_y = from_lonlat(crs).transform(lon, lat)
-    scale = max(float(np.ptp(x)), float(np.ptp(y)), 1e-9)
-    near = (np.abs(back_x - x) < 1e-6 * scale) & (np.abs(back_y - y) < 1e-6 * scale)
+    tolerance = 1e-9 * np.maximum(np.abs(x), np.abs(y)).max(initial=1.0)  # centimetres: poles are close to their mirror
+    near = (np.abs(back_x - x) < tolerance) & (np.abs(back_y - y) < tolerance)
     return lon, lat, np.isfinite(lon) & np.isfinite(lat) & near
 
 
-def _clipped_outline(crs: str, geobox: GeoBox, rows: np.ndarray) -> Polygon | None:
-    """Outline by the first and last point on the Earth in each of some rows of pixel edges."""
-    x = geobox.affine.c + geobox.affine.a * np.arange(geobox.shape[1] + 1)
-    west, east = [], []
-    for y in rows:
-        lon, lat, valid = _on_earth(crs, x, np.full_like(x, y))
-        if valid.any():
-            west.append((lon[valid][0], lat[valid][0]))
-            east.append((lon[valid][-1], lat[valid][-1]))
-    outline = np.array(west + east[::-1])
-    return _polygon(outline[:, 0], outline[:, 1]) if len(west) > 1 else None
+def _clipped_outline(geobox: GeoBox) -> Polygon | None:
+    """Outline by the westernmost and easternmost point on the Earth along lines through a box."""
+    crs, affine, (height, width) = str(geobox.crs), geobox.affine, geobox.shape
+    x = affine.c + affine.a * np.linspace(0, width, _FOOTPRINT_STEPS + 1)
+    lines = np.linspace(_OFF_EDGE, 1 - _OFF_EDGE, 2 * _FOOTPRINT_STEPS + 1)  # on the pole, all x but one are off
+    rows = affine.f + affine.e * height * lines
+
+    def on_earth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return _on_earth(crs, x, y)[2]
+
+    def any_on_earth(y: np.ndarray) -> np.ndarray:
+        valid = on_earth(np.tile(x, y.size), np.repeat(y, x.size)).reshape(y.size, x.size)
+        return np.asarray(valid.any(axis=1))
+
+    meets = any_on_earth(rows)
+    change = np.flatnonzero(meets[1:] != meets[:-1])
+    inside, outside = np.where(meets[change], change, change + 1), np.where(meets[change], change + 1, change)
+    y = np.sort(np.concatenate([rows[meets], _bisect(any_on_earth, rows[inside], rows[outside])]))
+    if y.size < 2:
+        return None
+    grid_x, grid_y = np.meshgrid(x, y)
+    valid = on_earth(grid_x.ravel(), grid_y.ravel()).reshape(grid_x.shape)
+    first, last = valid.argmax(axis=1), x.size - 1 - valid[:, ::-1].argmax(axis=1)
+    west, east = (
+        _bisect(lambda x: on_earth(x, y), x[edge], x[np.clip(edge + step, 0, x.size - 1)])
+        for edge, step in ((first, -1), (last, 1))
+    )
+    lon, lat, _ = _on_earth(crs, np.concatenate([west, east[::-1]]), np.concatenate([y, y[::-1]]))
+    return _polygon(lon, lat)
+
+
+def _bisect(holds: Callable[[np.ndarray], np.ndarray], inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Last places from ``inside`` towards ``outside`` where a condition holds; it holds at ``inside``."""
+    step = outside - inside
+    for _ in range(48):
+        step = step / 2
+        inside = np.where(holds(inside + step), inside + step, inside)
+    return inside
 
 
 def _polygon(lon: np.ndarray, lat: np.ndarray) -> Polygon | None:
-    polygon = Polygon(np.column_stack([lon, lat]).round(9)).buffer(0)
-    return polygon if isinstance(polygon, Polygon) and not polygon.is_empty else None
+    return _outline(Polygon(np.column_stack([lon, lat]).round(9)).buffer(0))
+
+
+def _outline(shape: BaseGeometry) -> Polygon | None:
+    return shape if isinstance(shape, Polygon) and not shape.is_empty else None

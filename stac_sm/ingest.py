@@ -16,8 +16,7 @@ from stac_sm.catalog import Catalog, open_catalog, refresh
 from stac_sm.errors import StacSmError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.publish import FINGERPRINT, Outcome, is_published, publish
-from stac_sm.sources import Granule, find_files, source
-from stac_sm.store import sha256
+from stac_sm.sources import Granule, content_hash, find_files, source
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,11 @@ class FileResult:
         if self.error is not None:
             return "failed"
         return next((str(outcome) for outcome in (Outcome.REPLACED, Outcome.NEW) if self.items.get(outcome)), "done")
+
+    @property
+    def changed(self) -> bool:
+        """Whether any item was written, also by a file that failed later on."""
+        return any(self.items.get(outcome) for outcome in (Outcome.REPLACED, Outcome.NEW))
 
 
 def ingest(
@@ -68,7 +72,7 @@ def ingest(
     for result in _results(catalog, source_name, files, settings or {}, workers):
         results.append(result)
         progress(result, len(files))
-    if any(result.status in {"new", "replaced"} for result in results):
+    if any(result.changed for result in results):
         refresh(catalog.store, wanted.collection)
     return sorted(results, key=lambda result: result.file)
 
@@ -91,7 +95,7 @@ def _ingest_file(root: str, source_name: str, file: Path, settings: dict[str, An
     outcomes: Counter[str] = Counter()
     try:
         catalog, wanted = _catalog(root), source(source_name, settings)
-        made_from = {"name": file.name, "sha256": sha256(file)}
+        made_from = {"name": file.name, "sha256": content_hash(wanted, file)}
         scan = wanted.scan(file)
         for granule in scan.granules:
             outcomes[_ingest_granule(catalog, granule, made_from, settings)] += 1

@@ -36,6 +36,7 @@ EXTENSIONS = {
 }
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 PARQUET = "application/vnd.apache.parquet"
+_RESERVED = ("catalog", "collection")  # in a folder of this name, our own JSON would look like an item
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 
 
@@ -45,9 +46,10 @@ def check_id(text: str) -> str:
     Raises
     ------
     InputError
-        If it holds anything but letters, digits, ``_``, ``-`` and dots (none in front).
+        If it holds anything but letters, digits, ``_``, ``-`` and dots (none in front), or is the name of one of
+        our own files.
     """
-    if not _SAFE_ID.fullmatch(text) or ".." in text:
+    if not _SAFE_ID.fullmatch(text) or ".." in text or text in _RESERVED:
         raise InputError(f"id {text!r} cannot be part of a path: use letters, digits, '_', '-' and single dots")
     return text
 

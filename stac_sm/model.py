@@ -53,6 +53,7 @@ class Member:
                 f"booster: found {', '.join(inside)} inside; {', '.join(self.features)} wanted, in this order; "
                 "the model was put together wrongly: publish it again"
             )
+        booster.set_param({"nthread": 1})  # who predicts in blocks has the cores busy already
         return booster
 
 

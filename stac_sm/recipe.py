@@ -14,6 +14,7 @@ from stac_sm.fingerprint import digest
 RESAMPLINGS = ("nearest", "bilinear", "average")
 TIME_RULES = ("static", "daily", "composite", "previous")
 MISSING_RULES = ("nodata", "nan")
+MASKS = ("frozen", "snow")
 DERIVED = ("doy_sin", "doy_cos", "latitude")
 
 
@@ -50,8 +51,30 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class Mask:
+    """Pixels and days without a valid soil moisture, found in a variable that is read like a feature."""
+
+    name: str
+    """``frozen`` or ``snow``."""
+
+    feature: Feature
+    """Where the variable comes from; its name is the mask's."""
+
+    below: float | None = None
+    """Masked where the variable is smaller than this."""
+
+    above: float | None = None
+    """Masked where the variable is larger than this."""
+
+    def __post_init__(self) -> None:
+        _choice("recipe", "mask", self.name, MASKS)
+        if (self.below is None) == (self.above is None):
+            raise InputError(f"mask {self.name!r}: give one of below = … and above = …")
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """Features in the order of the model's columns, then derived ones."""
+    """Features in the order of the model's columns, then derived ones; and masks."""
 
     features: tuple[Feature, ...]
     """Features that are read from items."""
@@ -59,12 +82,18 @@ class Recipe:
     derived: tuple[str, ...] = field(default=())
     """Features that are computed from place and day: ``doy_sin``, ``doy_cos``, ``latitude``."""
 
+    masks: tuple[Mask, ...] = field(default=())
+    """Where the soil is frozen or under snow, there is no soil moisture."""
+
     def __post_init__(self) -> None:
         if not self.features:
-            raise InputError("recipe: no feature found, at least one wanted: add [[recipe.features]] to the project file")
+            raise InputError(
+                "recipe: no feature found, one or more wanted: add [[recipe.features]] to the project file"
+            )
         for name in self.derived:
             _choice("recipe", "derived", name, DERIVED)
-        repeated = {name for name in self.names if self.names.count(name) > 1}
+        names = (*self.names, *(mask.name for mask in self.masks))
+        repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise InputError(f"recipe: {', '.join(sorted(repeated))} occurs twice: give every feature its own name")
 
@@ -72,6 +101,11 @@ class Recipe:
     def names(self) -> tuple[str, ...]:
         """Names of all columns, in order."""
         return (*(feature.name for feature in self.features), *self.derived)
+
+    @property
+    def sources(self) -> tuple[Feature, ...]:
+        """Everything that is read from items: features, then the variables of the masks."""
+        return (*self.features, *(mask.feature for mask in self.masks))
 
     def feature(self, name: str) -> Feature:
         """Feature of a name; InputError where there is none."""
@@ -88,8 +122,16 @@ class Recipe:
         return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return {"features": [asdict(feature) for feature in self.features], "derived": list(self.derived)}
+        """JSON-able form, which `from_dict` takes."""
+        masks = [
+            {**_without(asdict(mask.feature), "missing"), "below": mask.below, "above": mask.above}
+            for mask in self.masks
+        ]
+        return {
+            "features": [asdict(feature) for feature in self.features],
+            "derived": list(self.derived),
+            "masks": [{key: value for key, value in mask.items() if value is not None} for mask in masks],
+        }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
@@ -100,8 +142,12 @@ class Recipe:
         InputError
             If a field is missing, unknown or has no such value: names the feature, and the nearest right word.
         """
-        _known("recipe", content, {"features", "derived"})
-        return cls(tuple(_feature(table) for table in content.get("features", [])), tuple(content.get("derived", ())))
+        _known("recipe", content, {item.name for item in fields(cls)})
+        return cls(
+            tuple(_feature(table) for table in content.get("features", [])),
+            tuple(content.get("derived", ())),
+            tuple(_mask(table) for table in content.get("masks", [])),
+        )
 
 
 def _feature(table: Mapping[str, Any]) -> Feature:
@@ -109,8 +155,17 @@ def _feature(table: Mapping[str, Any]) -> Feature:
     _known(f"feature {name!r}", table, {item.name for item in fields(Feature)})
     absent = [key for key in ("name", "collection", "asset") if key not in table]
     if absent:
-        raise InputError(f"feature {name!r}: {', '.join(absent)} missing: write e.g. name = 'lst', collection = …, asset = …")
+        raise InputError(f'feature {name!r}: {", ".join(absent)} missing: write e.g. {absent[0]} = "…"')
     return Feature(**table)
+
+
+def _mask(table: Mapping[str, Any]) -> Mask:
+    feature = _feature(_without(table, "below", "above"))
+    return Mask(feature.name, feature, table.get("below"), table.get("above"))
+
+
+def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
 
 
 def _known(thing: str, table: Mapping[str, Any], keys: set[str]) -> None:

@@ -162,7 +162,8 @@ def _average(target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Se
         used = (where >= 0) & ~np.isnan(window)
         total += np.bincount(where[used], weights=window[used], minlength=size)
         count += np.bincount(where[used], minlength=size)
-    mean = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
+    mean = np.full(size, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
     return mean.reshape(target).astype(np.float32)
 
 
@@ -189,7 +190,7 @@ def _among(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns in a grid of points given in another CRS; whole numbers are pixel edges, NaN is off the Earth."""
+    """Rows and columns in a grid of points in another CRS; whole numbers are pixel edges, NaN is off the Earth."""
     x, y = transform_points(crs, str(grid.crs), x, y)
     affine = grid.affine
     rows, columns = (y - affine.f) / affine.e, (x - affine.c) / affine.a
@@ -199,4 +200,3 @@ def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> 
 def _snapped(at: np.ndarray) -> np.ndarray:
     whole = np.round(at)
     return np.where(np.abs(at - whole) < _SNAP, whole, at)
-

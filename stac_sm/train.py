@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from stac_sm.errors import InputError
 from stac_sm.model import Model
 from stac_sm.table import Columns, require
+
+_ROWS_PER_THREAD = 50_000  # below, a second thread gains little, and on a busy machine it costs tenfold (spinning)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class TrainSettings:
     """Of the draws of rows and features."""
 
     nthread: int = 0
-    """Threads; 0 = all. Does not change the model."""
+    """Threads; 0 = one for each 50 000 rows, as many as there are cores. Does not change the model."""
 
 
 def fit(
@@ -88,7 +91,7 @@ def fit(
         raise InputError(f"training: found no row with a target {target!r} among {len(table)}; at least one wanted")
     parameters = _parameters(settings, values[:, -1])
     data = xgb.QuantileDMatrix(
-        values[:, :-1], values[:, -1], feature_names=list(features), nthread=settings.nthread or None
+        values[:, :-1], values[:, -1], feature_names=list(features), nthread=parameters["nthread"]
     )
     return Model.plain(xgb.train(parameters, data, num_boost_round=settings.n_estimators), features)
 
@@ -141,6 +144,6 @@ def _parameters(settings: TrainSettings, target: NDArray[np.float32]) -> dict[st
         "min_child_weight": settings.min_child_weight,
         "reg_lambda": settings.reg_lambda,
         "seed": settings.seed,
-        "nthread": settings.nthread,
+        "nthread": settings.nthread or min(os.cpu_count() or 1, 1 + len(target) // _ROWS_PER_THREAD),
         "verbosity": 0,
     }

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stac_sm.errors import InputError
 from stac_sm.holdout import hold_out, hold_outs
 from stac_sm.table import Columns, days, labels
@@ -19,8 +20,8 @@ seeds = st.integers(0, 2**31)
 def tables(draw):
     """Small tables with at least two groups of each kind."""
     n = draw(st.integers(2, 40))
-    site = [0, 1] + draw(st.lists(st.integers(0, 7), min_size=n - 2, max_size=n - 2))
-    day = [0, 366] + draw(st.lists(st.integers(0, 1500), min_size=n - 2, max_size=n - 2))
+    site = [0, 1, *draw(st.lists(st.integers(0, 7), min_size=n - 2, max_size=n - 2))]
+    day = [0, 366, *draw(st.lists(st.integers(0, 1500), min_size=n - 2, max_size=n - 2))]
     site = np.array(site)
     return pd.DataFrame(
         {

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from stac_sm.errors import InputError
 from stac_sm.metrics import bias, covariance, pearson_r, rmse, scores, triple_collocation, truth_correlation, ubrmse
 

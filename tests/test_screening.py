@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stac_sm.errors import InputError, ScreeningError
 from stac_sm.screening import Thresholds, require_sites, screen, training_screener
 
@@ -114,7 +115,7 @@ def test_a_day_twice_is_refused():
 
 
 def test_a_missing_column_is_named_with_its_neighbours():
-    with pytest.raises(InputError, match="no column 'insitu' .nearest: in_situ"):
+    with pytest.raises(InputError, match=r"no column 'insitu' \(nearest: in_situ"):
         screen(sites(a=0.02).rename(columns={"insitu": "in_situ"}), Thresholds())
 
 

@@ -7,7 +7,7 @@ both readers give the same cube, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +53,9 @@ class RasterSource:
 
     checksum: str
     """``file:checksum``, else time of update, else empty."""
+
+    item_href: str = ""
+    """Where the item is."""
 
     def physical(self, stored: np.ndarray) -> np.ndarray:
         """Physical values of stored ones: float32, NaN where there is no data."""
@@ -103,11 +106,12 @@ def raster_source(item: pystac.Item, key: str) -> RasterSource:
         asset=key,
         href=asset.get_absolute_href() or asset.href,
         geobox=_geobox(item, key, fields),
-        dtype=str(band.get("data_type") or _missing(item, key, "data_type")),
+        dtype=_data_type(item, key, band),
         nodata=_number(band.get("nodata")),
         scale=float(band.get("raster:scale", band.get("scale", 1.0))),
         offset=float(band.get("raster:offset", band.get("offset", 0.0))),
         checksum=str(fields.get("file:checksum") or item.properties.get("updated") or ""),
+        item_href=item.get_self_href() or "",
     )
 
 
@@ -120,23 +124,38 @@ def _band(item: pystac.Item, key: str, asset: pystac.Asset) -> dict[str, Any]:
 
 
 def _geobox(item: pystac.Item, key: str, fields: dict[str, Any]) -> GeoBox:
-    crs = fields.get("proj:code") or fields.get("proj:wkt2") or fields.get("proj:projjson")
-    if crs is None and fields.get("proj:epsg") is not None:
-        crs = f"EPSG:{fields['proj:epsg']}"
-    shape, transform = fields.get("proj:shape"), fields.get("proj:transform")
+    crs, shape, transform = _crs(fields), fields.get("proj:shape"), fields.get("proj:transform")
     if crs is None or shape is None or transform is None:
-        _missing(item, key, "proj:code or proj:wkt2, proj:shape and proj:transform")
-    text = crs if isinstance(crs, str) else pyproj.CRS.from_json_dict(crs).to_wkt()
-    code = text if text.upper().startswith("EPSG:") else crs_wkt(text)
-    return GeoBox((int(shape[0]), int(shape[1])), Affine(*transform[:6]), code)
+        raise _missing(item, key, "proj:code or proj:wkt2, proj:shape and proj:transform")
+    return GeoBox((int(shape[0]), int(shape[1])), Affine(*transform[:6]), crs)
+
+
+def _crs(fields: dict[str, Any]) -> str | None:
+    """``EPSG:…`` or WKT2 from whichever of the projection extension's fields is filled."""
+    code, projjson = fields.get("proj:code"), fields.get("proj:projjson")
+    if code is None and fields.get("proj:epsg") is not None:
+        code = f"EPSG:{fields['proj:epsg']}"
+    if code is not None:
+        return str(code) if str(code).upper().startswith("EPSG:") else crs_wkt(str(code))
+    if fields.get("proj:wkt2"):
+        return crs_wkt(fields["proj:wkt2"])
+    return crs_wkt(str(pyproj.CRS.from_json_dict(projjson).to_wkt())) if projjson else None
 
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _missing(item: pystac.Item, key: str, what: str) -> Any:
-    raise CatalogError(f"item {item.id!r}, asset {key!r}: {what} missing: add it to the item, or ingest the file again")
+def _data_type(item: pystac.Item, key: str, band: dict[str, Any]) -> str:
+    if not band.get("data_type"):
+        raise _missing(item, key, "data_type")
+    return str(band["data_type"])
+
+
+def _missing(item: pystac.Item, key: str, what: str) -> CatalogError:
+    return CatalogError(
+        f"item {item.id!r}, asset {key!r}: {what} missing: add it to the item, or ingest the file again"
+    )
 
 
 def _stackstac() -> Reader:

@@ -43,5 +43,7 @@ def _item(source: RasterSource) -> Any:
         "bands": [band],
     }
     item.stac_extensions = ["https://stac-extensions.github.io/projection/v2.0.0/schema.json"]
-    item.add_asset(source.asset, pystac.Asset(source.href, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=fields))
+    item.add_asset(
+        source.asset, pystac.Asset(source.href, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=fields)
+    )
     return item

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -17,6 +17,7 @@ from stac_sm.cog import CogProfile, verify_cog, write_cog
 from stac_sm.errors import InputError
 from stac_sm.items import PARQUET, ItemDict, raster_asset
 from stac_sm.publish import AssetFile
+from stac_sm.store import sha256
 from stac_sm.variables import Variable
 
 if TYPE_CHECKING:
@@ -125,6 +126,14 @@ class Source(Protocol):
         """
 
 
+@runtime_checkable
+class JoinedSource(Source, Protocol):
+    """A source with items that take more than one file, or one of several."""
+
+    def parts(self, file: Path) -> Sequence[Path]:
+        """All files that are scanned when this one is, in order; the first stands for them all."""
+
+
 def source(name: str, settings: dict[str, Any] | None = None) -> Source:
     """Source of a name, with the settings of the project file.
 
@@ -144,15 +153,26 @@ def source(name: str, settings: dict[str, Any] | None = None) -> Source:
 
 def source_table() -> dict[str, Callable[..., Source]]:
     """Every source, by the name that users type."""
+    from stac_sm.sources.cop_dem import CopDem
     from stac_sm.sources.era5_land import Era5Land
+    from stac_sm.sources.esa_cci import EsaCci
+    from stac_sm.sources.glass import GlassLai, GlassLst
+    from stac_sm.sources.ismn import Ismn
 
     return {
+        "cop-dem": CopDem,
         "era5-land": Era5Land,
+        "esa-cci-sm": EsaCci,
+        "glass-lai": GlassLai,
+        "glass-lst": GlassLst,
+        "ismn": Ismn,
     }
 
 
 def find_files(wanted: Source, paths: Iterable[Path]) -> Iterator[Path]:
     """Files to ingest: those that are named, and in folders all that the source's patterns fit.
+
+    Of files that are scanned together the first is given, once (see ``JoinedSource``).
 
     Raises
     ------
@@ -161,11 +181,24 @@ def find_files(wanted: Source, paths: Iterable[Path]) -> Iterator[Path]:
     """
     for path in paths:
         if path.is_file():
-            yield path
+            yield parts(wanted, path)[0]
             continue
         if not path.is_dir():
             raise InputError(f"{path} does not exist: name files or folders that hold {' or '.join(wanted.patterns)}")
         found = sorted({file for pattern in wanted.patterns for file in path.rglob(pattern)})
         if not found:
             raise InputError(f"{path} holds no file like {' or '.join(wanted.patterns)}: check the source's name")
-        yield from found
+        yield from dict.fromkeys(parts(wanted, file)[0] for file in found)
+
+
+def parts(wanted: Source, file: Path) -> Sequence[Path]:
+    """Files that are scanned together with one; the first stands for them all."""
+    return wanted.parts(file) if isinstance(wanted, JoinedSource) else [file]
+
+
+def content_hash(wanted: Source, file: Path) -> str:
+    """SHA-256 in hex of everything that is scanned with a file."""
+    files = parts(wanted, file)
+    if len(files) == 1:
+        return sha256(files[0])
+    return sha256("".join(f"{sha256(part)}  {part.name}\n" for part in files).encode())

@@ -1,0 +1,342 @@
+"""The command line: one command a stage, in the order of the flow. Parses, calls, prints.
+
+Data goes to stdout, everything else to stderr. A mistake that a user can mend is one message and exit code 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stac_sm.errors import StacSmError
+
+if TYPE_CHECKING:
+    from stac_sm.config import Project
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+_project = click.option(
+    "--project",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="here or above",
+    help="Folder with stac-sm.toml.",
+)
+_workers = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+
+
+class _Group(click.Group):
+    """Commands in the order of the flow; a StacSmError is a message, not a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StacSmError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="stac_sm", prog_name="stac-sm")
+def main() -> None:
+    """Global 1 km daily soil moisture: from provider files to STAC items, models and published COGs."""
+
+
+@main.command()
+@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path("sm-demo"))
+@_workers
+@_json
+def demo(folder: Path, workers: int, as_json: bool) -> None:
+    """Run the whole flow on a small simulated Earth with known truth, in DIR (sm-demo)."""
+    from stac_sm.demo import run_demo
+
+    report = run_demo(folder, workers=workers, say=_say)
+    click.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--full", is_flag=True, help="1 km granules of every day, not of some 40 days.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another Earth.")
+@_workers
+def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
+    """Write a simulated Earth to DIR: granules in the providers' formats, stations, and the truth."""
+    from stac_sm.simulate import Earth
+    from stac_sm.simulate import simulate as write
+
+    click.echo(write(folder, Earth(seed=seed), full=full, workers=workers, progress=_say))
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def init(folder: Path) -> None:
+    """Make a project in DIR: a project file that explains itself, and an empty catalogue."""
+    from stac_sm.config import FILE_NAME, create_project
+    from stac_sm.project_file import TEMPLATE
+
+    create_project(folder, TEMPLATE)
+    _say(
+        f"project ready: edit {folder / FILE_NAME}, then ingest, e.g. stac-sm ingest era5-land FILES --project {folder}"
+    )
+    click.echo(folder / "catalog.json")
+
+
+@main.command()
+@click.argument("source")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_project
+@_workers
+@_json
+def ingest(source: str, paths: tuple[Path, ...], folder: Path, workers: int, as_json: bool) -> None:
+    """Turn provider files into COGs and STAC items; files that are in the catalogue already are left alone.
+
+    SOURCE is one of cop-dem, era5-land, esa-cci-sm, glass-lai, glass-lst, ismn; PATHS are files or folders.
+    """
+    from stac_sm.ingest import ingest as run
+    from stac_sm.progress import Progress
+
+    project = _open(folder)
+    with Progress(f"ingest {source}", _say) as progress:
+        results = run(
+            project.catalog,
+            source,
+            paths,
+            settings=dict(project.sources.get(source, {})),
+            workers=workers,
+            progress=lambda result, total: progress.step(total),
+        )
+    failed = [result for result in results if result.error]
+    if as_json:
+        click.echo(json.dumps([{**vars(result), "status": result.status} for result in results], indent=2))
+    else:
+        for status in ("new", "replaced", "done"):
+            files = [result for result in results if result.status == status]
+            if files:
+                items = sum(sum(result.items.values()) for result in files)
+                click.echo(f"{status}: {len(files)} files, {items} items")
+        for result in results:
+            for note in result.notes:
+                _say(f"{result.file}: {note}")
+        for result in failed:
+            _say(f"failed: {result.error}")
+    _end(failed, f"{len(failed)} of {len(results)} files failed; mend or remove them and run the same command again")
+
+
+@main.command()
+@click.argument("tile")
+@click.argument("day")
+@_project
+@click.option("--reader", default="stackstac", show_default=True, help="stackstac or odc.")
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the cube to this NetCDF file.")
+@_json
+def features(tile: str, day: str, folder: Path, reader: str, save: Path | None, as_json: bool) -> None:
+    """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01): what the model would see."""
+    from stac_sm.cube import feature_cube
+    from stac_sm.period import Period
+
+    project = _open(folder)
+    cube = feature_cube(project.catalog, project.recipe, tile, Period.parse(day), reader=reader, grid=project.grid)
+    cube = cube.compute(scheduler="threads")
+    rows = [_described(str(name), values) for name, values in cube.data_vars.items()]
+    _table(rows, as_json)
+    if save is not None:
+        cube.drop_attrs().to_netcdf(save)
+        _say(f"saved: {save}")
+
+
+@main.command()
+@_project
+@_json
+def matchup(folder: Path, as_json: bool) -> None:
+    """Bring station measurements and features together, for training and triple collocation."""
+    from stac_sm.steps import match_up_step
+
+    made = match_up_step(_open(folder))
+    facts = {key.removeprefix("stac_sm:"): value for key, value in made.item["properties"].items() if "stac_sm:" in key}
+    _facts({"item": made.item["id"], "new": made.new, **facts}, as_json)
+
+
+@main.command()
+@_project
+@_json
+def screen(folder: Path, as_json: bool) -> None:
+    """Judge by triple collocation which stations represent their pixel."""
+    from stac_sm.screening import screen as judge
+    from stac_sm.steps import match_up_step
+
+    project = _open(folder)
+    judged = judge(match_up_step(project).triplets, project.screening).sites
+    _table(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
+
+
+@main.command()
+@_project
+@_json
+def train(folder: Path, as_json: bool) -> None:
+    """Train a model on the match-ups, score it on hold-outs, and publish it as a STAC item."""
+    from stac_sm.steps import match_up_step, train_step
+
+    project = _open(folder)
+    made = train_step(project, match_up_step(project))
+    properties = made.item["properties"]
+    if as_json:
+        click.echo(json.dumps({"model": made.id, "new": made.new, **properties}, indent=2))
+        return
+    click.echo(f"model: {made.id}{'' if made.new else ' (there already)'}\n{properties['stac_sm:tc_status']}\n")
+    _table(score_rows(made.scores), as_json)
+    for name, why in properties["stac_sm:scores"]["notes"].items():
+        _say(f"{name}: {why}")
+
+
+@main.command()
+@_project
+@click.option("--model", help="Id of the model item.  [default: the only one]")
+@click.option("--tiles", help="Tile ids with commas between, e.g. h18v04,h18v05.")
+@click.option("--bbox", help="West,south,east,north in degrees: all tiles that meet it.")
+@click.option("--period", required=True, help="2019, 2019-06, 2019-06-01 or FIRST/LAST.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to this Parquet file.")
+@_json
+def plan(
+    folder: Path, model: str | None, tiles: str | None, bbox: str | None, period: str, out: Path | None, as_json: bool
+) -> None:
+    """Compare what is wanted with what is in the catalogue: new, done, stale, blocked."""
+    from stac_sm.model_item import read_model
+    from stac_sm.period import Period
+    from stac_sm.plan import make_plan, write_plan
+
+    project = _open(folder)
+    wanted = _tiles(project, tiles, bbox)
+    chosen = read_model(project.catalog, model or _only_model(project))
+    made = make_plan(
+        project.catalog, chosen, wanted, Period.parse(period), grid=project.grid, version=project.about.version
+    )
+    _facts({"model": made.model, "tile-days": len(made.days), **made.counts}, as_json)
+    for day in [day for day in made.days if day.state == "blocked"][:10]:
+        _say(f"blocked: {day.made.id}: no input for {', '.join(day.blocked_by)}")
+    if out is not None:
+        write_plan(made, out, project.grid)
+        _say(f"next: stac-sm run {out} --project {folder}")
+
+
+@main.command()
+@click.argument("plan", type=click.Path(path_type=Path, dir_okay=False))
+@_project
+@_workers
+@_json
+def run(plan: Path, folder: Path, workers: int, as_json: bool) -> None:
+    """Make what a PLAN file wants: predict, write COGs, publish items. Run it again to make what is missing."""
+    from stac_sm.plan import read_plan
+    from stac_sm.progress import Progress
+    from stac_sm.run import run_plan
+
+    with Progress("run", _say) as progress:
+        results = run_plan(
+            _open(folder), read_plan(plan), workers=workers, progress=lambda result, total: progress.step(total)
+        )
+    failures = [failure for result in results for failure in result.failures]
+    outcomes = {name: sum(result.outcomes.get(name, 0) for result in results) for name in ("new", "replaced", "done")}
+    _facts({"tasks": len(results), **outcomes, "failed": len(failures)}, as_json)
+    for id, kind, message in failures:
+        _say(f"failed: {id}: {kind}: {message}")
+    _end(failures, f"{len(failures)} tile-days failed; mend the cause and run the same command again")
+
+
+def score_rows(scores: list[Any]) -> list[dict[str, Any]]:
+    """Scores as rows for a table."""
+    return [
+        {
+            "strategy": one["strategy"],
+            "method": one["method"],
+            "scored on": one["scored_on"],
+            "n": one["pooled"]["n"],
+            "R": one["pooled"]["r"],
+            "RMSE": one["pooled"]["rmse"],
+            "ubRMSE": one["pooled"]["ubrmse"],
+            "bias": one["pooled"]["bias"],
+            "median R": one["median"]["r"],
+            "median ubRMSE": one["median"]["ubrmse"],
+        }
+        for one in scores
+    ]
+
+
+def _open(folder: Path) -> Project:
+    from stac_sm.config import find_project
+
+    return find_project(folder)
+
+
+def _tiles(project: Project, tiles: str | None, bbox: str | None) -> list[str]:
+    if (tiles is None) == (bbox is None):
+        raise click.UsageError("give one of --tiles and --bbox")
+    if tiles is not None:
+        return [tile.strip() for tile in tiles.split(",")]
+    try:
+        west, south, east, north = (float(part) for part in str(bbox).split(","))
+    except ValueError as error:
+        raise click.UsageError(f"--bbox {bbox!r}: four numbers wanted, WEST,SOUTH,EAST,NORTH in degrees") from error
+    return list(project.grid.tiles_in((west, south, east, north)))
+
+
+def _only_model(project: Project) -> str:
+    models = [item.id for item in project.catalog.items("sm-models")]
+    if len(models) != 1:
+        raise StacSmError(
+            f"{len(models)} models found ({', '.join(models) or 'none'}), one wanted: "
+            + ("name one with --model" if models else "`stac-sm train` makes one")
+        )
+    return models[0]
+
+
+def _described(name: str, values: Any) -> dict[str, Any]:
+    numbers = values.astype(float)
+    return {
+        "feature": name,
+        "units": values.attrs.get("units", ""),
+        "min": float(numbers.min()),
+        "mean": float(numbers.mean()),
+        "max": float(numbers.max()),
+        "missing": f"{float(numbers.isnull().mean()):.1%}",
+        "items": len(values.attrs.get("items", [])),
+        "collection": values.attrs.get("collection", "derived"),
+    }
+
+
+def _facts(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name}: {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows] if rows else []
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))] if cells else []
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def _end(failed: list[Any], message: str) -> None:
+    if failed:
+        _say(message)
+        sys.exit(1)

@@ -1,0 +1,200 @@
+"""The project file ``stac-sm.toml``: read, checked, with messages that name the field.
+
+Every default stands beside the code that it tunes; this module only brings them together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from stac_sm.catalog import Catalog, create_skeleton, open_catalog
+from stac_sm.errors import InputError, ProjectError
+from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid
+from stac_sm.period import Period
+from stac_sm.recipe import Recipe
+from stac_sm.screening import Thresholds
+from stac_sm.stations import StationRules
+from stac_sm.store import open_store
+from stac_sm.train import TrainSettings
+
+FILE_NAME = "stac-sm.toml"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class About:
+    """What the project is called."""
+
+    title: str = "Soil moisture at 1 km"
+    """Title of the catalogue."""
+
+    version: str = "001"
+    """Product version, part of every product id: raise it to keep old and new side by side."""
+
+
+@dataclass(frozen=True)
+class MatchupRules:
+    """Which days are matched up."""
+
+    period: str = "2000/2020"
+    """Days on which stations and features are brought together."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How models are scored on what they have not seen."""
+
+    strategies: tuple[str, ...] = ("random", "site", "year")
+    """Ways to hold out: ``random``, ``site``, ``year``, ``network``, ``block``."""
+
+    folds: int = 5
+    """Number of folds."""
+
+    seed: int = 0
+    """Of the split."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a project file and a catalogue."""
+
+    folder: Path
+    """Where ``stac-sm.toml`` and ``catalog.json`` lie."""
+
+    recipe: Recipe
+    """Features and masks."""
+
+    about: About = field(default_factory=About)
+    """Title and product version."""
+
+    grid: TileGrid = MODIS_SINUSOIDAL_1KM
+    """Grid of the product."""
+
+    stations: StationRules = field(default_factory=StationRules)
+    """Which measurements count."""
+
+    matchups: MatchupRules = field(default_factory=MatchupRules)
+    """Which days are matched up."""
+
+    screening: Thresholds = field(default_factory=Thresholds)
+    """What a station must reach to be kept."""
+
+    training: TrainSettings = field(default_factory=TrainSettings)
+    """How the trees grow."""
+
+    validation: Validation = field(default_factory=Validation)
+    """How models are scored."""
+
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings of each source, by its name."""
+
+    def __post_init__(self) -> None:
+        Period.parse(self.matchups.period)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The project's catalogue, opened anew."""
+        return open_catalog(self.folder)
+
+
+def find_project(start: Path) -> Project:
+    """Project of the nearest ``stac-sm.toml`` in a folder or above it.
+
+    Raises
+    ------
+    ProjectError
+        If there is none, or a field in it is wrong.
+    """
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return read_project(folder)
+    raise ProjectError(
+        f"no {FILE_NAME} in {start} or above: `stac-sm init DIR` makes a project, --project DIR names one"
+    )
+
+
+def read_project(folder: Path) -> Project:
+    """Project of a folder with a ``stac-sm.toml``.
+
+    Raises
+    ------
+    ProjectError
+        If the file is no TOML, or a field is unknown or has a wrong value.
+    """
+    file = folder / FILE_NAME
+    try:
+        content = tomllib.loads(file.read_text())
+        return _project(folder, content)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{file} is no TOML: {error}") from error
+    except InputError as error:
+        raise ProjectError(f"{file}: {error}") from error
+
+
+def create_project(folder: Path, text: str) -> Project:
+    """Write a project file and the catalogue's skeleton; a project that exists is left as it is.
+
+    Raises
+    ------
+    ProjectError
+        If the text is no valid project file: then nothing is written.
+    """
+    project = _checked(folder, text)
+    store = open_store(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    store.create(FILE_NAME, text.encode())
+    create_skeleton(store, title=project.about.title)
+    return read_project(folder)
+
+
+def _checked(folder: Path, text: str) -> Project:
+    try:
+        return _project(folder, tomllib.loads(text))
+    except (InputError, tomllib.TOMLDecodeError) as error:
+        raise ProjectError(f"{folder / FILE_NAME}: {error}") from error
+
+
+def _project(folder: Path, content: Mapping[str, Any]) -> Project:
+    known = [item.name for item in fields(Project) if item.name != "folder"]
+    _refuse_unknown("table", content, ["project", *(name for name in known if name != "about")])
+    if "recipe" not in content:
+        raise InputError("table [recipe] is missing: `stac-sm init DIR` writes one to start from")
+    return Project(
+        folder=folder.absolute(),
+        recipe=Recipe.from_dict(content["recipe"]),
+        about=_read(About, "project", content.get("project", {})),
+        grid=_read(TileGrid, "grid", content["grid"]) if "grid" in content else MODIS_SINUSOIDAL_1KM,
+        stations=_read(StationRules, "stations", content.get("stations", {})),
+        matchups=_read(MatchupRules, "matchups", content.get("matchups", {})),
+        screening=_read(Thresholds, "screening", content.get("screening", {})),
+        training=_read(TrainSettings, "training", content.get("training", {})),
+        validation=_read(Validation, "validation", content.get("validation", {})),
+        sources=content.get("sources", {}),
+    )
+
+
+def _read(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
+    """A settings record from a table of the project file."""
+    _refuse_unknown(f"[{name}] field", table, [item.name for item in fields(kind)])  # type: ignore[arg-type]
+    try:
+        return TypeAdapter(kind).validate_python(dict(table))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"[{name}] {where}: found {first['input']!r}, {first['msg'].lower()}") from error
+
+
+def _refuse_unknown(what: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise InputError(f"{what} {key!r} is unknown: {hint}")

@@ -1,0 +1,202 @@
+"""The demo: the whole flow on a simulated Earth with known truth, each step done once.
+
+What is simulated: the Earth. What is real: the formats, the code, the catalogue, the cluster, the scores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stac_sm.catalog import Catalog
+from stac_sm.config import Project, create_project
+from stac_sm.errors import StacSmError
+from stac_sm.ingest import ingest
+from stac_sm.metrics import Scores, scores
+from stac_sm.model_item import read_model
+from stac_sm.period import DAY, Period
+from stac_sm.plan import Plan, make_plan, write_plan
+from stac_sm.products import COLLECTION
+from stac_sm.progress import Progress
+from stac_sm.project_file import TEMPLATE
+from stac_sm.run import run_plan
+from stac_sm.simulate import Earth, simulate
+from stac_sm.steps import ModelStep, match_up_step, train_step
+
+Say = Callable[[str], None]
+SOURCES = ("ismn", "cop-dem", "era5-land", "esa-cci-sm", "glass-lai", "glass-lst")
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo made, and how good it is."""
+
+    catalog: str
+    """The root of the catalogue."""
+
+    model: str
+    """Id of the model item."""
+
+    tc_status: str
+    """What screening has done."""
+
+    scores: tuple[Mapping[str, Any], ...]
+    """Scores of all strategies."""
+
+    truth: Scores
+    """Product against the truth, at all pixels and days of the product."""
+
+    products: int
+    """Number of product items."""
+
+    new: int
+    """Number of things made now: files ingested, tables, models, products."""
+
+    seconds: float
+    """Wall time."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+    @property
+    def text(self) -> str:
+        """For a person."""
+        folder = Path(self.catalog).parent
+        lines = ["", "validation of the model at stations (m3 m-3), all stations:"]
+        lines += [_score_line(one) for one in self.scores if one["scored_on"] == "all"]
+        truth = self.truth
+        lines += [
+            "",
+            f"product against the truth, {truth.n:,} pixels and days: "
+            f"R {truth.r:.3f}, RMSE {truth.rmse:.4f}, ubRMSE {truth.ubrmse:.4f}, bias {truth.bias:+.4f} m3 m-3",
+            "",
+            f"model:     {self.model} ({self.tc_status})",
+            f"products:  {self.products} items in {COLLECTION}",
+            f"catalogue: {self.catalog}",
+            f"{'nothing was left to do' if self.new == 0 else f'{self.new} things made'}, {self.seconds:.0f} s",
+            "",
+            "next:",
+            f"  stac-sm features h18v04 2019-06-01 --project {folder}",
+            f"  stac-sm plan --tiles h18v04 --period 2019-05-31/2019-06-02 --project {folder}",
+        ]
+        return "\n".join(lines)
+
+
+def run_demo(
+    folder: Path, *, workers: int = 2, earth: Earth | None = None, say: Say = lambda message: None
+) -> DemoReport:
+    """Simulate, ingest, match up, screen, train, predict, publish, and compare with the truth.
+
+    A second call in the same folder makes nothing again.
+    """
+    started, earth = time.monotonic(), earth or Earth()
+    say(f"1 simulate an Earth in {folder / 'earth'}")
+    simulate(folder / "earth", earth, workers=workers)
+    project = create_project(folder, demo_project_file(earth))
+    made = sum(_ingest(project, name, folder / "earth", workers, say) for name in SOURCES)
+    say("3 match up stations and features")
+    matchups = match_up_step(project)
+    say("4 screen, validate, train")
+    model = train_step(project, matchups)
+    plan = _plan(project, model, earth)
+    say(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
+    made += matchups.new + model.new + _run(project, plan, workers, say)
+    say("6 compare with the truth")
+    return DemoReport(
+        catalog=str(project.folder / "catalog.json"),
+        model=model.id,
+        tc_status=model.item["properties"]["stac_sm:tc_status"],
+        scores=tuple(model.scores),
+        truth=compare_with_truth(project.catalog, folder / "earth" / "truth", plan),
+        products=len(project.catalog.items(COLLECTION)),
+        new=made,
+        seconds=time.monotonic() - started,
+    )
+
+
+def demo_project_file(earth: Earth) -> str:
+    """The project file that ``init`` writes, for the simulated Earth's period and its 6-hourly series."""
+    hours = 24 // earth.sample_hours
+    changes = {
+        'title = "Soil moisture at 1 km" ': 'title = "A simulated Earth"     ',
+        'period = "2000/2020" ': f'period = "{earth.period}" ',
+        "min_hours = 24 ": f"min_hours = {hours} ",
+        "# min_hours = 12 ": f"min_hours = {hours} ",
+    }
+    text = TEMPLATE
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return text
+
+
+def compare_with_truth(catalog: Catalog, truth: Path, plan: Plan) -> Scores:
+    """Scores of the published product against the true field, over all pixels and days that have both."""
+    import rasterio
+
+    predicted, true = [], []
+    for planned in plan.days:
+        item = catalog.item(COLLECTION, planned.made.id)
+        with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
+            predicted.append(file.read(1, masked=True).filled(np.nan).ravel())
+        with rasterio.open(truth / f"sm_{planned.made.day}.tif") as file:
+            true.append(file.read(1, masked=True).filled(np.nan).ravel())
+    return scores(np.concatenate(predicted), np.concatenate(true))
+
+
+def _ingest(project: Project, name: str, earth: Path, workers: int, say: Say) -> int:
+    """Ingest one source; number of files that were new or changed."""
+    with Progress(f"2 ingest {name}", say) as progress:
+        results = ingest(
+            project.catalog,
+            name,
+            [earth / "granules" / name],
+            settings=dict(project.sources.get(name, {})),
+            workers=workers,
+            progress=lambda result, total: progress.step(total),
+        )
+    failed = [result.error for result in results if result.error]
+    if failed:
+        raise StacSmError(f"{len(failed)} simulated files could not be ingested, the first: {failed[0]}")
+    return sum(result.status != "done" for result in results)
+
+
+def _plan(project: Project, model: ModelStep, earth: Earth) -> Plan:
+    catalog, days = project.catalog, earth.product_days
+    plan = make_plan(
+        catalog,
+        read_model(catalog, model.id),
+        [earth.tile],
+        Period(days[0], days[-1] + DAY),
+        grid=project.grid,
+        version=project.about.version,
+    )
+    write_plan(plan, project.folder / "plan.parquet", project.grid)
+    return plan
+
+
+def _run(project: Project, plan: Plan, workers: int, say: Say) -> int:
+    with Progress("5 predict", say) as progress:
+        results = run_plan(project, plan, workers=workers, progress=lambda result, total: progress.step(total))
+    failures = [failure for result in results for failure in result.failures]
+    if failures:
+        raise StacSmError(f"{len(failures)} tile-days failed, the first: {': '.join(failures[0])}")
+    return sum(result.outcomes.get("new", 0) + result.outcomes.get("replaced", 0) for result in results)
+
+
+def _score_line(one: Mapping[str, Any]) -> str:
+    pooled, median = one["pooled"], one["median"]
+    return (
+        f"  {one['strategy']:<8}{one['method']:<22} R {_number(pooled['r'])}  RMSE {_number(pooled['rmse'])}  "
+        f"ubRMSE {_number(pooled['ubrmse'])}  bias {_number(pooled['bias'], '+.3f')}   "
+        f"median of {one['stations']} stations: R {_number(median['r'])}, ubRMSE {_number(median['ubrmse'])}"
+    )
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "  -  " if value is None else format(value, form)

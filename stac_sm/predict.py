@@ -1,0 +1,109 @@
+"""Prediction: a model and a cube of features to soil moisture and quality flags."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stac_sm.errors import ModelError
+from stac_sm.model import Model
+from stac_sm.recipe import Recipe
+from stac_sm.variables import VARIABLES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Quality(IntFlag):
+    """Bits of the ``qa`` band."""
+
+    GAP_FILLED = 1
+    """An input was filled from other days."""
+
+    FROZEN = 2
+    """The soil is frozen: no value."""
+
+    SNOW = 4
+    """The soil is under snow: no value."""
+
+    NOT_APPLICABLE = 8
+    """The features are unlike all that the model was trained on."""
+
+    CLIPPED = 16
+    """The prediction lay outside the physical range and was set to its end."""
+
+    INPUT_MISSING = 32
+    """A feature that the model needs has no value: no value."""
+
+    READ_TOLERATED = 64
+    """A file could not be read, and the run was told to go on."""
+
+
+def predict(model: Model, cube: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+    """Soil moisture of every pixel and day of a cube, lazily.
+
+    Parameters
+    ----------
+    model
+        Its features are matched by name.
+    cube
+        Features and masks, as `feature_cube` gives them.
+    recipe
+        Says what a missing feature does (``nodata`` or ``nan``).
+
+    Returns
+    -------
+    xarray.Dataset
+        With the dims of the cube: ``sm`` float32, m3 m-3, NaN where there is no value; ``qa`` uint8, bits of
+        `Quality`.
+
+    Raises
+    ------
+    ModelError
+        If the cube lacks a feature of the model: names it.
+    """
+    import xarray as xr
+
+    absent = [name for name in model.features if name not in cube]
+    if absent:
+        raise ModelError(f"the cube has no feature {', '.join(absent)}; it has {', '.join(map(str, cube.data_vars))}")
+    required = [f.name for f in recipe.features if f.missing == "nodata" and f.name in model.features]
+    masks = [mask.name for mask in recipe.masks]
+    names = [*model.features, *masks]
+
+    def block(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return predict_block(model, dict(zip(names, arrays, strict=True)), required, masks)
+
+    sm, qa = xr.apply_ufunc(
+        block,
+        *(cube[name] for name in names),
+        output_core_dims=[[], []],
+        dask="parallelized",
+        output_dtypes=[np.float32, np.uint8],
+        keep_attrs=False,
+    )
+    known = VARIABLES["sm"]
+    sm.attrs = {"units": known.unit, "long_name": known.description, "grid_mapping": "spatial_ref"}
+    qa.attrs = {"long_name": "Quality flags", "grid_mapping": "spatial_ref"}
+    return xr.Dataset({"sm": sm, "qa": qa})
+
+
+def predict_block(
+    model: Model, columns: dict[str, np.ndarray], required: list[str], masks: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Soil moisture (float32, NaN where there is none) and flags (uint8) of arrays of one shape."""
+    shape = columns[model.features[0]].shape
+    qa = np.zeros(shape, dtype=np.uint8)
+    for name in masks:
+        qa[columns[name]] |= np.uint8(Quality[name.upper()])
+    for name in required:
+        qa[np.isnan(columns[name])] |= np.uint8(Quality.INPUT_MISSING)
+    wanted = qa == 0
+    sm = np.full(shape, np.nan, dtype=np.float32)
+    raw = model.predict({name: columns[name][wanted] for name in model.features})
+    least, most = VARIABLES["sm"].valid
+    sm[wanted] = np.clip(raw, np.float32(least), np.float32(most))
+    qa[wanted] |= np.where(sm[wanted] != raw, np.uint8(Quality.CLIPPED), np.uint8(0))
+    return sm, qa

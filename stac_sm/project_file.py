@@ -1,0 +1,85 @@
+"""The project file that ``stac-sm init`` writes: it explains itself."""
+
+TEMPLATE = """\
+# A stac_sm project. Everything below may be changed; what is left out has the value shown behind '#'.
+
+[project]
+title = "Soil moisture at 1 km"     # title of the catalogue
+version = "001"                     # product version, part of every id: raise it to keep old and new side by side
+
+[stations]                          # which measurements of ISMN stations count
+# max_depth = 0.05                  # m, deepest end of a sensor
+# flag = "G"                        # the one quality flag that is good
+# min_hours = 12                    # least number of hourly values in a daily mean
+
+[matchups]
+period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-01 or FIRST/LAST
+
+[screening]                         # triple collocation: which stations represent their pixel
+# min_correlation = 0.6             # with the unknown truth
+# max_error_std = 0.06              # m3 m-3
+# min_days = 100                    # days with all three data sets
+# min_sites = 5                     # with fewer, training goes on unscreened and says so
+
+[training]                          # XGBoost
+# n_estimators = 300
+# max_depth = 6
+# eta = 0.05
+
+[validation]
+# strategies = ["random", "site", "year"]     # also "network" and "block"
+# folds = 5
+
+[sources.era5-land]
+min_hours = 24                      # least number of hours in a daily mean
+
+# The recipe: the features of the model, in order. resampling: nearest, bilinear, average.
+# time: static; daily; composite (linear between the middles of two items at most max_gap days apart); previous.
+# missing: nodata (the pixel is left out) or nan (left to the model).
+[recipe]
+derived = ["doy_sin", "doy_cos"]    # also "latitude"
+
+[[recipe.features]]
+name = "lst"
+collection = "glass-lst"
+asset = "lst"
+resampling = "nearest"
+time = "daily"
+
+[[recipe.features]]
+name = "lai"
+collection = "glass-lai"
+asset = "lai"
+resampling = "average"
+time = "composite"
+max_gap = 16
+
+[[recipe.features]]
+name = "swvl1"
+collection = "era5-land"
+asset = "swvl1"
+resampling = "bilinear"
+time = "daily"
+
+[[recipe.features]]
+name = "elevation"
+collection = "cop-dem"
+asset = "elevation"
+resampling = "average"
+time = "static"
+
+[[recipe.features]]
+name = "slope"
+collection = "cop-dem"
+asset = "slope"
+resampling = "average"
+time = "static"
+
+[[recipe.masks]]                    # frozen soil has no liquid soil moisture
+name = "frozen"
+collection = "era5-land"
+asset = "stl1"
+resampling = "bilinear"
+time = "daily"
+below = 273.15
+"""

@@ -1,0 +1,203 @@
+"""Run: make what a plan wants, on Dask workers. The only place that knows dask.distributed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stac_sm.catalog import Catalog, refresh
+from stac_sm.config import Project, read_project
+from stac_sm.cube import Resolution, build, resolve
+from stac_sm.errors import StacSmError
+from stac_sm.items import ItemDict, item_folder, relative_href
+from stac_sm.model_item import COLLECTION as MODELS
+from stac_sm.model_item import PublishedModel, read_model
+from stac_sm.period import DAY, Period
+from stac_sm.plan import Plan, Task, wanted_day
+from stac_sm.predict import Quality, predict
+from stac_sm.products import COLLECTION, ProductDay, links_to_inputs, product_item, write_assets
+from stac_sm.publish import is_published, publish
+from stac_sm.regrid import Target
+
+_THREADS = 2  # in a worker: one day is read while another is predicted and written
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What came of one tile and month."""
+
+    task: str
+    """Name of the task."""
+
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """Number of items by outcome: new, replaced, done."""
+
+    failures: tuple[tuple[str, str, str], ...] = ()
+    """Item id, class of the error and message of each day that failed."""
+
+    def __bool__(self) -> bool:
+        return not self.failures
+
+
+def run_plan(
+    project: Project,
+    plan: Plan,
+    *,
+    workers: int = 2,
+    progress: Callable[[TaskResult, int], None] = lambda result, total: None,
+) -> list[TaskResult]:
+    """Make the new and stale tile-days of a plan on a local Dask cluster.
+
+    A task that fails does not stop the others. Workers are given names, open the project themselves, and write assets
+    and items only; links and extents are derived at the end.
+    """
+    tasks = list(plan.tasks())
+    results = []
+    for result in _results(str(project.folder), tasks, workers):
+        results.append(result)
+        progress(result, len(tasks))
+    if any(result.outcomes for result in results):
+        refresh(project.catalog.store, COLLECTION)
+    return sorted(results, key=lambda result: result.task)
+
+
+def run_task(folder: str, task: Task) -> TaskResult:
+    """Predict and publish the days of one tile and month; runs on a worker."""
+    try:
+        job = _Job.open(folder, task)
+        left = [made for made in task.days if not is_published(job.catalog, job.item(made, {}))]
+        outcomes, failures = _made(job, left)
+        outcomes["done"] += len(task.days) - len(left)
+        return TaskResult(task.name, {name: n for name, n in outcomes.items() if n}, tuple(failures))
+    except Exception as error:  # a worker must report whatever happened, by item
+        return TaskResult(task.name, failures=tuple((made.id, *_told(error)) for made in task.days))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the days of a task share."""
+
+    project: Project
+    catalog: Catalog
+    model: PublishedModel
+    resolution: Resolution
+
+    @classmethod
+    def open(cls, folder: str, task: Task) -> _Job:
+        project = read_project(Path(folder))
+        catalog, model = project.catalog, _model(folder, task.model)
+        period = Period(task.days[0].day, task.days[-1].day + DAY)
+        return cls(project, catalog, model, resolve(catalog, model.recipe, project.grid.geobox(task.tile), period))
+
+    def item(self, made: ProductDay, properties: Mapping[str, Any]) -> ItemDict:
+        return product_item(
+            made,
+            self.project.grid,
+            model_id=self.model.id,
+            recipe_checksum=self.model.recipe.checksum,
+            properties=properties,
+        )
+
+    def check(self, made: ProductDay) -> None:
+        """Refuse a day whose inputs are no longer those of the plan."""
+        wanted = wanted_day(
+            self.resolution, self.model, made.tile, made.day, grid=self.project.grid, version=made.version
+        )
+        if wanted.made != made or wanted.state == "blocked":
+            raise StacSmError(
+                f"{made.id}: the inputs are no longer those of the plan (fingerprint {wanted.made.fingerprint[:12]} "
+                f"found, {made.fingerprint[:12]} wanted): plan again"
+            )
+
+
+def _made(job: _Job, days: Sequence[ProductDay]) -> tuple[Counter[str], list[tuple[str, str, str]]]:
+    """Make all days in one graph; if that fails, day by day, so that one bad file costs only its own days."""
+    if not days:
+        return Counter(), []
+    try:
+        return Counter(_compute(job, days)), []
+    except Exception:  # found again below, by day
+        outcomes, failures = Counter[str](), []
+        for made in days:
+            try:
+                outcomes.update(_compute(job, [made]))
+            except Exception as error:
+                failures.append((made.id, *_told(error)))
+        return outcomes, failures
+
+
+def _compute(job: _Job, days: Sequence[ProductDay]) -> list[str]:
+    import dask
+    from dask import delayed
+
+    for made in days:
+        job.check(made)
+    target = Target(job.project.grid.geobox(days[0].tile))
+    predicted = predict(job.model.model, build(job.resolution, target), job.model.recipe)
+    place = {day: i for i, day in enumerate(job.resolution.days)}
+    jobs = [
+        delayed(_publish_day, pure=False)(
+            predicted.sm.data[place[made.day]], predicted.qa.data[place[made.day]], made, job
+        )
+        for made in days
+    ]
+    with dask.config.set(scheduler="threads", num_workers=_THREADS):
+        return [str(outcome) for outcome in dask.compute(*jobs)]
+
+
+def _publish_day(sm: np.ndarray, qa: np.ndarray, made: ProductDay, job: _Job) -> str:
+    """Write, check and publish one day."""
+    item = job.item(made, {"stac_sm:pixels": _count(sm, qa)})
+    folder = item_folder(job.catalog.layout(COLLECTION), item)
+    item["links"] = links_to_inputs(list(_made_from(job, made, folder)))
+    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
+        assets = write_assets(sm, qa, job.project.grid.geobox(made.tile), Path(scratch))
+        return str(publish(job.catalog, item, assets))
+
+
+def _count(sm: np.ndarray, qa: np.ndarray) -> dict[str, int]:
+    """Number of pixels with a value, and of those with each flag that occurs."""
+    flags = {flag: int(np.count_nonzero(qa & flag)) for flag in Quality}
+    found = {(flag.name or "").lower(): n for flag, n in flags.items() if n}
+    return {"valid": int(np.count_nonzero(~np.isnan(sm))), **found}
+
+
+def _made_from(job: _Job, made: ProductDay, folder: str) -> Iterator[tuple[str, str, str]]:
+    """Href, title and media type of the model and of every input item."""
+    model = job.catalog.item(MODELS, job.model.id)
+    for id, href in [(model.id, model.self_href), *job.resolution.items(made.day)]:
+        below = href.removeprefix(job.catalog.root + "/")
+        yield (relative_href(folder, below) if below != href else href), id, "application/geo+json"
+
+
+def _results(folder: str, tasks: Sequence[Task], workers: int) -> Iterator[TaskResult]:
+    if not tasks:
+        return
+    from distributed import Client, LocalCluster, as_completed
+
+    with (
+        LocalCluster(
+            n_workers=min(workers, len(tasks)), threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        futures = [client.submit(run_task, folder, task, pure=False, key=f"task {task.name}") for task in tasks]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    return type(error).__name__, str(error)
+
+
+@lru_cache(maxsize=4)
+def _model(folder: str, id: str) -> PublishedModel:
+    """A model, once a worker: its id holds its fingerprint, so it cannot change."""
+    return read_model(read_project(Path(folder)).catalog, id)

@@ -1,0 +1,225 @@
+"""Stations: the items of the ISMN collection as records, their daily means, and the sites that share a pixel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from stac_sm.catalog import Catalog, item_period
+from stac_sm.errors import CatalogError, InputError, ReadError
+from stac_sm.grid import TileGrid
+from stac_sm.period import Period
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pystac
+
+COLLECTION = "ismn-stations"
+DROPPED = ("depth", "flag", "range", "hours")
+"""Why readings are not used, in the order in which it is asked: too deep, not good, impossible, too few in a day."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """A station, without its series."""
+
+    id: str
+    """Id of its item, ``{network}.{station}``."""
+
+    network: str
+    """Network that runs it."""
+
+    name: str
+    """Name in the network."""
+
+    lon: float
+    """Degrees east."""
+
+    lat: float
+    """Degrees north."""
+
+    depths: tuple[tuple[float, float], ...]
+    """Upper and lower end of every sensor that has values, m."""
+
+    period: Period
+    """Days that its series spans."""
+
+    href: str
+    """Where its item lies."""
+
+    series: str
+    """Where its series lies: Parquet with time, sensor, depth_from, depth_to, sm, flag."""
+
+    checksum: str
+    """``file:checksum`` of the series."""
+
+
+@dataclass(frozen=True)
+class StationRules:
+    """Which readings count, and when a day has enough of them."""
+
+    max_depth: float = 0.05
+    """Deepest lower end of a sensor, m, compared after rounding to the centimetre: 0.0508 (2 inches) counts."""
+
+    flag: str = "G"
+    """The one quality flag that counts, exactly."""
+
+    valid: tuple[float, float] = (0.0, 0.6)
+    """Soil moisture must lie between these, both excluded, m3 m-3."""
+
+    min_hours: int = 12
+    """Least number of readings of one sensor in a UTC day."""
+
+    def reach(self, depth_from: float, depth_to: float) -> bool:
+        """Whether a sensor lies in the layer."""
+        return depth_from >= 0 and round(100 * depth_to) <= round(100 * self.max_depth)
+
+
+def read_stations(catalog: Catalog) -> list[Station]:
+    """All stations of a catalogue, in the order of their ids; no series is read.
+
+    Raises
+    ------
+    CatalogError
+        If an item lacks a point or a series.
+    """
+    return [_station(item) for item in catalog.items(COLLECTION)]
+
+
+def daily_means(station: Station, *, rules: StationRules) -> pd.DataFrame:
+    """Daily means of a station.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``date`` (datetime64[ns], UTC day, ascending), ``sm`` (m3 m-3, mean over sensors of each sensor's mean over its
+        readings of the day) and ``n`` (readings of all sensors). Days without enough readings have no row.
+
+    Raises
+    ------
+    ReadError
+        If the series cannot be read.
+    """
+    return _daily(_read_series(station), rules)[0]
+
+
+def sites(stations: Iterable[Station], grid: TileGrid, *, rules: StationRules = StationRules()) -> pd.DataFrame:
+    """Pixels of a grid that hold stations: all the stations in one pixel are one site.
+
+    Stations outside the grid, and those without a sensor in the layer of the rules, belong to no site.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a site: ``site`` (id of its first station), ``stations`` (list of ids, ascending), ``network``, ``lon``,
+        ``lat`` (those of the first station; degrees), ``tile``, ``row``, ``col`` (its pixel). In the order of ``site``.
+    """
+    import pandas as pd
+
+    usable = (station for station in stations if any(rules.reach(*depths) for depths in station.depths))
+    ordered = sorted(usable, key=lambda station: station.id)
+    pixels = [_pixel(grid, station) for station in ordered]
+    inside = pd.DataFrame(
+        [
+            (station.id, station.network, station.lon, station.lat, *pixel)
+            for station, pixel in zip(ordered, pixels, strict=True)
+            if pixel is not None
+        ],
+        columns=["site", "network", "lon", "lat", "tile", "row", "col"],
+    )
+    pixel = ["tile", "row", "col"]
+    firsts = inside.drop_duplicates(pixel)
+    members = inside.groupby(pixel)["site"].agg(list).rename("stations").reset_index()
+    found = firsts.merge(members, on=pixel, how="left", validate="one_to_one")
+    return found[["site", "stations", "network", "lon", "lat", *pixel]]
+
+
+def site_series(
+    sites: pd.DataFrame, stations: Iterable[Station], rules: StationRules
+) -> tuple[pd.DataFrame, Counter[str]]:
+    """Daily means of all sites, and what was dropped on the way.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``site``, ``date`` (UTC day), ``sm`` (m3 m-3, mean over the stations of the site) and ``n`` (readings), in order
+        of site and date.
+    Counter
+        Readings that were not used, by reason (see ``DROPPED``).
+    """
+    import pandas as pd
+
+    by_id = {station.id: station for station in stations}
+    dropped: Counter[str] = Counter(dict.fromkeys(DROPPED, 0))
+    frames = []
+    for site, members in zip(sites["site"], sites["stations"], strict=True):
+        for member in members:
+            daily, counts = _daily(_read_series(by_id[member]), rules)
+            dropped.update(counts)
+            frames.append(daily.assign(site=site))
+    if not frames:
+        return pd.DataFrame({"site": [], "date": pd.to_datetime([]), "sm": [], "n": []}), dropped
+    daily = pd.concat(frames, ignore_index=True)
+    return daily.groupby(["site", "date"], as_index=False).agg(sm=("sm", "mean"), n=("n", "sum")), dropped
+
+
+def _daily(series: pd.DataFrame, rules: StationRules) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    """Daily means of a series, and how many of its readings were dropped for which reason."""
+    import pandas as pd
+
+    depths = series[["depth_from", "depth_to"]]
+    reached = [pair for pair in depths.drop_duplicates().itertuples(index=False, name=None) if rules.reach(*pair)]
+    shallow = series[pd.MultiIndex.from_frame(depths).isin(reached)] if reached else series[:0]
+    good = shallow[shallow["flag"] == rules.flag]
+    low, high = rules.valid
+    sound = good[(good["sm"] > low) & (good["sm"] < high)]
+    by_sensor = sound.groupby([sound["time"].dt.normalize().rename("date"), "sensor", "depth_from", "depth_to"])
+    means = by_sensor["sm"].agg(["mean", "size"]).reset_index()
+    enough = means[means["size"] >= rules.min_hours]
+    daily = enough.groupby("date", as_index=False).agg(sm=("mean", "mean"), n=("size", "sum"))
+    counts = (len(series), len(shallow), len(good), len(sound), int(enough["size"].sum()))
+    lost = [before - after for before, after in pairwise(counts)]
+    return daily, dict(zip(DROPPED, lost, strict=True))
+
+
+def _read_series(station: Station) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(station.series, columns=["time", "sensor", "depth_from", "depth_to", "sm", "flag"])
+    except (OSError, ValueError) as error:
+        raise ReadError(
+            f"station {station.id}: its series {station.series} cannot be read ({error}): ingest it again"
+        ) from error
+
+
+def _station(item: pystac.Item) -> Station:
+    geometry, asset = item.geometry or {}, item.assets.get("series")
+    if geometry.get("type") != "Point" or asset is None:
+        found = f"{geometry.get('type')} and the assets {', '.join(item.assets) or 'none'}"
+        raise CatalogError(f"item {item.id!r} has {found}, wanted a Point and the asset series: ingest it again")
+    lon, lat = geometry["coordinates"][:2]
+    sensors = item.properties.get("stac_sm:sensors", [])
+    return Station(
+        id=item.id,
+        network=str(item.properties.get("stac_sm:network", "")),
+        name=str(item.properties.get("stac_sm:station", item.id)),
+        lon=float(lon),
+        lat=float(lat),
+        depths=tuple(sorted({(s["depth_from"], s["depth_to"]) for s in sensors if s["n"]})),
+        period=item_period(item),
+        href=item.self_href,
+        series=str(asset.get_absolute_href()),
+        checksum=str(asset.extra_fields.get("file:checksum", "")),
+    )
+
+
+def _pixel(grid: TileGrid, station: Station) -> tuple[str, int, int] | None:
+    """Tile, row and column of a station; None outside the grid."""
+    try:
+        return grid.tile_at(station.lon, station.lat)
+    except InputError:
+        return None

@@ -1,0 +1,225 @@
+"""Laws of tile grids, on the sinusoidal grid, on degrees and on EASE-2."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyproj
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from stac_sm.errors import InputError
+from stac_sm.grid import (
+    MODIS_SINUSOIDAL_1KM as MODIS,
+)
+from stac_sm.grid import (
+    SPHERE_RADIUS,
+    TileGrid,
+    crs_wkt,
+    footprint,
+    footprint_geometry,
+    from_lonlat,
+    projection_properties,
+    to_lonlat,
+    transform_points,
+)
+
+DEGREES = TileGrid("degrees-0.25", "EPSG:4326", (-180, 90), (0.25, 0.25), (60, 60), (24, 12), "D")
+EASE = TileGrid("ease2-9km", "EPSG:6933", (-17367530.445, 7314540.831), (9008.0552, 9008.0552), (203, 241), (16, 8), "E")
+grids = st.sampled_from([MODIS, DEGREES, EASE])
+EDGE_TILES = ["h17v00", "h18v00", "h14v00", "h01v11", "h35v09", "h00v08", "h03v06", "h21v17", "h17v17"]
+
+
+@st.composite
+def tiles(draw, grid=None):
+    grid = grid or draw(grids)
+    return grid, draw(st.integers(0, grid.tiles[0] - 1)), draw(st.integers(0, grid.tiles[1] - 1))
+
+
+def centre(grid, tile, row, column):
+    """Degrees of a pixel centre, by arithmetic of our own; None off the Earth."""
+    affine = grid.geobox(tile).affine
+    x, y = affine * (column + 0.5, row + 0.5)
+    if grid is not MODIS:
+        lon, lat = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(x, y)
+        return lon, lat
+    lat = y / SPHERE_RADIUS
+    lon = x / (SPHERE_RADIUS * math.cos(lat))
+    return (math.degrees(lon), math.degrees(lat)) if abs(lon) < math.pi else None
+
+
+def test_the_grid_is_modis():
+    assert MODIS.pixel[0] == pytest.approx(926.625433138, abs=1e-9)
+    assert MODIS.origin == pytest.approx((-20015109.354, 10007554.677), abs=0.01)
+    assert MODIS.geobox("h10v05").shape == (1200, 1200)
+    assert MODIS.geobox("h10v05").boundingbox[:] == pytest.approx((-8895604.157, 3335851.559, -7783653.638, 4447802.079), abs=0.01)
+    assert MODIS.grid_code("h10v05") == "MSIN-1005"
+    assert MODIS.tile_at(0.001, 0.001) == ("h18v08", 1199, 0)
+
+
+@given(tiles(), st.floats(0, 1), st.floats(0, 1))
+def test_pixel_centre_and_back(where, down, along):
+    grid, column, row = where
+    tile = grid.tile_id(column, row)
+    py, px = (min(int(f * n), n - 1) for f, n in zip((down, along), grid.tile_shape, strict=True))
+    point = centre(grid, tile, py, px)
+    assume(point is not None)
+    assert grid.tile_at(*point) == (tile, py, px)
+
+
+@given(tiles())
+def test_neighbours_touch_and_do_not_overlap(where):
+    grid, column, row = where
+    (height, width), here = grid.tile_shape, grid.geobox(grid.tile_id(column, row))
+    for across, down in ((1, 0), (0, 1)):
+        if column + across < grid.tiles[0] and row + down < grid.tiles[1]:
+            there = grid.geobox(grid.tile_id(column + across, row + down))
+            corner = here.affine * (width * across, height * down)
+            assert (there.affine.c, there.affine.f) == pytest.approx(corner, rel=0, abs=1e-7)
+            assert there.shape == here.shape == grid.tile_shape
+
+
+@given(tiles())
+def test_ids_and_codes(where):
+    grid, column, row = where
+    assert grid.column_row(grid.tile_id(column, row)) == (column, row)
+    assert grid.grid_code(grid.tile_id(column, row)) == f"{grid.code}-{column:02d}{row:02d}"
+
+
+@pytest.mark.parametrize("tile", ["h36v00", "h00v18", "h1v5", "h010v05", "h10v005", "H10V05", "", "h10v05\n", "h١٠v٠٥", "../h10v05"])
+def test_no_such_tile(tile):
+    with pytest.raises(InputError, match=r"is not in grid modis-sinusoidal-1km: its tiles are h00v00 to h35v17"):
+        MODIS.geobox(tile)
+
+
+def test_a_point_must_lie_in_the_grid():
+    with pytest.raises(InputError):
+        MODIS.tile_at(0, 91)
+    with pytest.raises(InputError):
+        EASE.tile_at(0, 89)
+
+
+@settings(max_examples=30)
+@given(st.floats(-179.9, 179), st.floats(-89.9, 89), st.floats(0, 8), st.floats(0, 8), st.floats(0, 1), st.floats(0, 1))
+def test_tiles_in_a_box_cover_it(west, south, wide, high, along, up):
+    east, north = min(west + wide, 179.9), min(south + high, 89.9)
+    for grid in (MODIS, DEGREES):
+        found = list(grid.tiles_in((west, south, east, north)))
+        assert found == sorted(set(found), key=lambda tile: grid.column_row(tile)[::-1])
+        tile, _, _ = grid.tile_at(west + along * (east - west), south + up * (north - south))
+        assert tile in found
+
+
+@pytest.mark.parametrize("tile", ["h18v04", "h14v01", "h03v06", "h29v13"])
+def test_a_point_in_the_strip_beside_the_outline_finds_its_tile(tile):
+    for k in range(0, 1200, 29):
+        for row, column in ((k, 0), (k, 1199), (0, k), (1199, k)):
+            point = centre(MODIS, tile, row, column)
+            if point:
+                assert tile in MODIS.tiles_in((*point, *point))
+
+
+def test_tiles_of_a_point_are_few():
+    assert list(MODIS.tiles_in((10.1, 45, 10.2, 45.1))) == ["h18v04"]
+    assert len(list(MODIS.tiles_in((-180, -90, 180, 90)))) == 460  # of 648, as the MODIS land team counts them
+
+
+@pytest.mark.parametrize("box", [(170, -10, -170, 10), (0, 10, 10, 0)])
+def test_a_box_across_the_antimeridian_is_refused(box):
+    with pytest.raises(InputError, match="antimeridian"):
+        list(MODIS.tiles_in(box))
+
+
+def test_a_tile_has_a_footprint_if_a_part_of_it_is_on_the_earth():
+    for column in range(36):
+        for row in range(18):
+            near_x = min(abs(column - 18), abs(column - 17)) if column != 18 and column != 17 else 0
+            near_y = min(abs(row - 9), abs(row - 8)) if row not in (8, 9) else 0
+            on = near_x < 18 * math.cos(math.radians(10 * near_y)) - 1e-9
+            assert (MODIS.footprint(MODIS.tile_id(column, row)) is not None) == on, (column, row)
+
+
+@pytest.mark.parametrize("tile", [*EDGE_TILES, "h18v04", "h12v02", "h14v01"])
+def test_footprint_holds_the_pixels_that_are_on_the_earth(tile):
+    outline = MODIS.footprint(tile)
+    assert outline.is_valid
+    west, south, east, north = outline.bounds
+    assert -180 <= west < east <= 180
+    assert -90 <= south < north <= 90
+    pixels = [(row, column) for row in (0, 599, 1199) for column in (0, 600, 1199)]
+    rng = np.random.default_rng(1)
+    pixels += [tuple(pixel) for pixel in rng.integers(0, 1200, (300, 2))]
+    points = [point for pixel in pixels if (point := centre(MODIS, tile, *pixel))]
+    assert points
+    # a straight side of the outline leaves a curved strip of at most 0.05 degrees
+    assert shapely.distance(shapely.points(points), outline).max() <= 0.05
+    corners = [p for p in ((0, 0), (0, 1199), (1199, 0), (1199, 1199)) if centre(MODIS, tile, *p)]
+    assert all(outline.buffer(0.002).covers(shapely.Point(centre(MODIS, tile, *p))) for p in corners)
+
+
+@pytest.mark.parametrize("tile", [*EDGE_TILES, "h18v04", "h12v02"])
+def test_footprint_holds_nothing_else(tile):
+    left, bottom, right, top = MODIS.geobox(tile).boundingbox
+    rng = np.random.default_rng(2)
+    west, south, east, north = MODIS.footprint(tile).bounds
+    lon, lat = rng.uniform(west, east, 2000), rng.uniform(south, north, 2000)
+    inside = shapely.contains_xy(MODIS.footprint(tile).buffer(-0.05), lon, lat)
+    x, y = from_lonlat(MODIS.crs).transform(lon[inside], lat[inside])
+    assert ((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).all()
+
+
+def test_footprint_at_the_pole_reaches_the_antimeridian():
+    assert MODIS.footprint("h17v00").bounds == pytest.approx((-180, 80, 0, 90), abs=1e-5)
+    wide = np.minimum(180, 10 / np.cos(np.radians(np.linspace(80, 90, 100_001)[:-1])))  # degrees, by latitude
+    assert MODIS.footprint("h17v00").area == pytest.approx(10 * wide.mean(), rel=1e-3)
+
+
+@given(tiles())
+@settings(max_examples=40)
+def test_footprint_geometry_is_valid(where):
+    grid, column, row = where
+    geobox = grid.geobox(grid.tile_id(column, row))
+    if grid.footprint(grid.tile_id(column, row)) is None:
+        with pytest.raises(InputError, match="lies off the Earth"):
+            footprint_geometry(geobox)
+        return
+    geometry, bbox = footprint_geometry(geobox)
+    assert shapely.geometry.shape(geometry).is_valid
+    assert bbox == list(shapely.geometry.shape(geometry).bounds)
+    assert -180 <= bbox[0] < bbox[2] <= 180
+    assert -90 <= bbox[1] < bbox[3] <= 90
+
+
+def test_degrees_beyond_the_pole_are_cut_and_outside_is_nothing():
+    half_over = GeoBox((181, 360), Affine(1, 0, -180.5, 0, -1, 90.5), "EPSG:4326")
+    assert footprint(half_over).bounds == (-180, -90, 179.5, 90)
+    assert footprint(GeoBox((10, 10), Affine(1, 0, 200, 0, -1, 10), "EPSG:4326")) is None
+
+
+def test_projection_properties():
+    fields = projection_properties(MODIS.geobox("h18v04"))
+    assert fields["proj:code"] is None
+    assert fields["proj:wkt2"].startswith("PROJCRS[")
+    assert pyproj.CRS.from_json_dict(fields["proj:projjson"]) == pyproj.CRS(fields["proj:wkt2"]) == pyproj.CRS(MODIS.crs)
+    assert fields["proj:shape"] == [1200, 1200]
+    assert fields["proj:transform"] == list(MODIS.geobox("h18v04").affine[:6])
+    assert projection_properties(EASE.geobox("h00v00"))["proj:code"] == "EPSG:6933"
+    assert projection_properties(DEGREES.geobox("h00v00"))["proj:code"] == "EPSG:4326"
+    assert crs_wkt(MODIS.crs).startswith("PROJCRS[")
+
+
+@given(st.floats(-179, 179), st.floats(-89, 89))
+def test_points_there_and_back(lon, lat):
+    x, y = from_lonlat(MODIS.crs).transform(lon, lat)
+    assert to_lonlat(MODIS.crs).transform(x, y) == pytest.approx((lon, lat), abs=1e-9)
+    assert x == pytest.approx(SPHERE_RADIUS * math.radians(lon) * math.cos(math.radians(lat)), abs=1e-3)
+
+
+def test_points_off_the_earth_are_nan():
+    x, y = transform_points(MODIS.crs, "OGC:CRS84", np.array([0.0, -2e7]), np.array([5e6, 5e6]))
+    assert np.isfinite([x[0], y[0]]).all()
+    assert np.isnan([x[1], y[1]]).all()

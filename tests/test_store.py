@@ -1,0 +1,256 @@
+"""Stores: a name is taken once, and a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import time
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from racing import killed_after, killed_at, race
+from stac_sm import store as store_module
+from stac_sm.errors import CatalogError, ConflictError, InputError
+from stac_sm.store import TEMPORARY, LocalStore, multihash, open_store, sha256
+
+BIG = os.urandom(1 << 20) * 4
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(tmp_path)
+
+
+def create(root, path, content):
+    return open_store(root).create(path, content)
+
+
+def swap(root, path, content, expected):
+    return open_store(root).swap(path, content, expected)
+
+
+def replace(root, path, content):
+    return open_store(root).replace(path, content)
+
+
+def paths(store):
+    return [entry.path for entry in store.entries()]
+
+
+def test_create_read_list(store, tmp_path):
+    (tmp_path / "made").write_bytes(b"123")
+    assert store.create("b/c.json", b"{}")
+    assert store.create("b/a.tif", tmp_path / "made")
+    assert not store.create("b/c.json", b"other")
+    assert store.read("b/c.json") == b"{}"
+    assert store.read("b/a.tif") == b"123"
+    assert store.exists("b/c.json")
+    assert not store.exists("b")
+    assert [(entry.path, entry.size) for entry in store.entries("b")] == [("b/a.tif", 3), ("b/c.json", 2)]
+    assert store.href("b/c.json") == f"{tmp_path}/b/c.json"
+
+
+def test_swap_and_replace(store):
+    assert not store.swap("a/x", b"new", b"")
+    store.create("a/x", b"old")
+    assert not store.swap("a/x", b"new", b"other")
+    assert store.read("a/x") == b"old"
+    assert store.swap("a/x", b"new", b"old")
+    assert store.read("a/x") == b"new"
+    store.replace("a/x", b"newer")
+    store.replace("b/y", b"first")
+    assert (store.read("a/x"), store.read("b/y")) == (b"newer", b"first")
+    assert [name for _, _, names in os.walk(store.root) for name in names if name.startswith(TEMPORARY)] == []
+
+
+@pytest.mark.parametrize("hostile", ["../x", "a/../../x", "/etc/passwd", "..", "", ".", "a/..", "a\0b", "//x"])
+def test_hostile_paths_are_refused(tmp_path, hostile):
+    store = open_store(tmp_path / "root")
+    for act in (
+        lambda: store.read(hostile),
+        lambda: store.exists(hostile),
+        lambda: store.create(hostile, b""),
+        lambda: store.replace(hostile, b""),
+        lambda: store.swap(hostile, b"", b""),
+        lambda: store.href(hostile),
+    ):
+        with pytest.raises(InputError, match="only paths below the root are allowed"):
+            act()
+    if hostile:
+        with pytest.raises(InputError):
+            list(store.entries(hostile))
+    assert not list(tmp_path.rglob("*"))
+
+
+@given(st.text(max_size=12))
+def test_an_allowed_path_stays_below_the_root(path):
+    store = LocalStore(Path("/some/root"))
+    try:
+        href = store.href(path)
+    except InputError:
+        return
+    assert os.path.normpath(href).startswith("/some/root/")
+
+
+@pytest.mark.parametrize("path", ["none.json", "none/none.json", "file/below", "folder"])
+def test_reading_what_is_no_file(store, path):
+    store.create("file", b"")
+    store.create("folder/file", b"")
+    with pytest.raises(CatalogError, match=rf"{path} is no file: check the path"):
+        store.read(path)
+
+
+def test_other_stores_are_refused(tmp_path):
+    with pytest.raises(InputError, match="s3://bucket"):
+        open_store("s3://bucket/x")
+    assert open_store(f"file://{tmp_path}") == open_store(tmp_path) == open_store(f"{tmp_path}/")
+
+
+def test_checksums(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256(b"abc") == sha256(tmp_path / "x") == known
+    assert multihash(known) == "1220" + known
+
+
+def test_one_of_eight_creates(store):
+    contents = [bytes([65 + i]) * (1 << 20) for i in range(8)]
+    won = race(create, [(store.root, "a/b/x.tif", content) for content in contents])
+    assert sorted(won) == [False] * 7 + [True]
+    assert store.read("a/b/x.tif") == contents[won.index(True)]
+    assert paths(store) == ["a/b/x.tif"]
+
+
+def test_one_of_eight_swaps(store):
+    store.create("x.json", b"old")
+    contents = [str(i).encode() * 1000 for i in range(8)]
+    won = race(swap, [(store.root, "x.json", content, b"old") for content in contents])
+    assert sorted(won) == [False] * 7 + [True]
+    assert store.read("x.json") == contents[won.index(True)]
+    assert list(Path(store.root).iterdir()) == [Path(store.root, "x.json")]  # no lock, no temporary file
+
+
+def increment(root, times):
+    store = open_store(root)
+    for _ in range(times):
+        while True:
+            old = store.read("counter")
+            if store.swap("counter", str(int(old) + 1).encode(), old):
+                break
+
+
+def test_no_swap_is_lost(store):
+    store.create("counter", b"0")
+    race(increment, [(store.root, 5)] * 4)
+    assert store.read("counter") == b"20"
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [(create, (BIG,)), (replace, (BIG,)), (swap, (BIG, b"old"))],
+)
+def test_killed_at_every_step_a_file_is_whole_or_absent(tmp_path, monkeypatch, task, arguments):
+    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.05)
+    for step in count(1):
+        store = open_store(tmp_path / str(step))
+        if task is not create:
+            store.create("a/x.tif", b"old")
+        died = killed_at(step, tmp_path / str(step), task, store.root, "a/x.tif", *arguments)
+        before = {create: []}.get(task, [b"old"])
+        assert [store.read(path) for path in paths(store)] in ([BIG], before)
+        if not died:
+            break
+        time.sleep(0.06)
+        task(store.root, "a/x.tif", *arguments)  # again, over what the dead one left
+        assert store.read("a/x.tif") == BIG
+    assert step > {create: 4, replace: 3, swap: 5}[task]
+
+
+def test_killed_at_any_moment_a_file_is_whole_or_absent(tmp_path):
+    died = 0
+    for i in range(8):
+        store = open_store(tmp_path / str(i))
+        died += killed_after(0.002 * i, create, store.root, "x.tif", BIG)
+        assert [store.read(path) for path in paths(store)] in ([BIG], [])
+        assert store.create("x.tif", BIG) or store.read("x.tif") == BIG
+    assert died
+
+
+def test_the_lock_of_a_dead_writer_expires(store, monkeypatch):
+    store.create("x.json", b"old")
+    lock = Path(store.root, f"{TEMPORARY}lock-x.json")
+    lock.touch()
+    os.utime(lock, (0, time.time() - store_module.LOCK_SECONDS - 1))
+    assert store.swap("x.json", b"new", b"old")
+    assert not lock.exists()
+
+
+def test_the_lock_of_a_living_writer_is_waited_for(store, monkeypatch):
+    store.create("x.json", b"old")
+    lock = Path(store.root, f"{TEMPORARY}lock-x.json")
+    lock.touch()
+    os.utime(lock, (0, time.time() + 3600))
+    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.1)
+    with pytest.raises(ConflictError, match=r"x.json is locked by another writer.*try again"):
+        store.swap("x.json", b"new", b"old")
+    assert lock.exists()
+    assert store.read("x.json") == b"old"
+
+
+def test_a_writer_that_overslept_its_lock_does_not_write(store, monkeypatch):
+    """While it slept, another broke its lock and swapped: the late one must lose, and leave the lock of a third."""
+    store.create("x.json", b"old")
+    lock = Path(store.root, f"{TEMPORARY}lock-x.json")
+    write = store_module._write_temporary
+
+    def overslept(target, content):
+        lock.unlink()
+        target.write_bytes(b"other")
+        lock.write_text("the lock of a third writer")
+        return write(target, content)
+
+    monkeypatch.setattr(store_module, "_write_temporary", overslept)
+    assert not store.swap("x.json", b"new", b"old")
+    assert store.read("x.json") == b"other"
+    assert lock.read_text() == "the lock of a third writer"
+    assert len(list(Path(store.root).iterdir())) == 2
+
+
+def test_a_new_lock_is_not_taken_for_the_old_one(store, monkeypatch):
+    """Two waiters see one old lock: the slower must not remove what the faster has put there since."""
+    lock = Path(store.root, f"{TEMPORARY}lock-x.json")
+    lock.write_text("new")
+    ages = iter([1e6])
+    age = store_module._age
+    monkeypatch.setattr(store_module, "_age", lambda file: next(ages, None) or age(file))
+    store_module._expire(lock)
+    assert lock.read_text() == "new"
+    assert list(Path(store.root).iterdir()) == [lock]
+
+
+def test_eight_waiters_break_one_old_lock_once(store):
+    store.create("x.json", b"old")
+    lock = Path(store.root, f"{TEMPORARY}lock-x.json")
+    lock.touch()
+    os.utime(lock, (0, 0))
+    won = race(swap, [(store.root, "x.json", str(i).encode(), b"old") for i in range(8)])
+    assert sorted(won) == [False] * 7 + [True]
+    assert store.read("x.json") == str(won.index(True)).encode()
+
+
+def test_files_in_the_making_are_not_listed(store):
+    store.create("a/x", b"")
+    Path(store.root, "a", f"{TEMPORARY}1-2").touch()
+    assert paths(store) == ["a/x"]
+
+
+def test_a_full_disk_leaves_nothing(store, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_module.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.create("a/x", b"123")
+    assert [path for path in Path(store.root).rglob("*") if path.is_file()] == []

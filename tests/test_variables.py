@@ -1,0 +1,30 @@
+"""The table of variables."""
+
+from __future__ import annotations
+
+import pytest
+from stac_sm.errors import InputError
+from stac_sm.items import raster_asset
+from stac_sm.variables import VARIABLES, variable
+
+
+def test_table_is_whole():
+    for name, entry in VARIABLES.items():
+        assert variable(name) is entry
+        assert entry.name == name
+        assert entry.unit
+        assert entry.description
+        assert entry.valid[0] < entry.valid[1]
+
+
+def test_unknown_variable_names_the_known():
+    with pytest.raises(InputError, match=r"'albedo_x' is unknown: known are .*swvl1"):
+        variable("albedo_x")
+
+
+def test_asset_of_a_variable():
+    band = raster_asset(variable("lst"), dtype="uint16", nodata=0, scale=0.01)["bands"][0]
+    assert band == {"name": "lst", "data_type": "uint16", "unit": "K", "nodata": 0, "raster:scale": 0.01, "raster:offset": 0.0}
+    assert raster_asset(variable("sm"), dtype="float32", nodata=None)["bands"] == [
+        {"name": "sm", "data_type": "float32", "unit": "m3 m-3"}
+    ]
