@@ -167,7 +167,7 @@ def refresh(store: Store, collection: str) -> None:
         written = all(_write_derived(store, path, document) for path, document in _derived(store, collection, paths))
         if written and item_paths(store, collection) == paths:
             return
-    raise ConflictError(f"collection {collection!r} of {store.root} keeps changing: run `stac-sm index` when it is quiet")
+    raise ConflictError(f"collection {collection!r} of {store.root} keeps changing: `stac-sm index` when it is quiet")
 
 
 def item_paths(store: Store, collection: str) -> list[str]:

@@ -70,8 +70,9 @@ def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: 
     from rasterio.crs import CRS
 
     stored = _stored(values, profile)
-    if stored.shape != tuple(geobox.shape):
-        raise InputError(f"array of shape {stored.shape} does not fit the grid of shape {tuple(geobox.shape)} at {path}")
+    wanted = tuple(geobox.shape)
+    if stored.shape != wanted:
+        raise InputError(f"array of shape {stored.shape} does not fit the grid of shape {wanted} of {path}")
     predictor = 3 if stored.dtype.kind == "f" else 2
     with rasterio.open(
         path,

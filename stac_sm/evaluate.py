@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -265,8 +265,9 @@ def _result(strategy: str, method: str, scored_on: str, rows: pd.DataFrame) -> R
 
 def _median(stations: Sequence[Scores]) -> Scores:
     """Median of each score; NaN without stations, and stations without the score (a constant has no R) left out."""
-    found = {field.name: _nanmedian([getattr(one, field.name) for one in stations]) for field in fields(Scores)}
-    return Scores(**found | {"n": int(found["n"]) if stations else 0})
+    names = ("r", "rmse", "ubrmse", "bias")
+    medians = {name: _nanmedian([getattr(one, name) for one in stations]) for name in names}
+    return Scores(n=int(np.median([one.n for one in stations])) if stations else 0, **medians)
 
 
 def _nanmedian(values: Sequence[float]) -> float:

@@ -139,7 +139,7 @@ def raster_asset(
     title: str | None = None,
 ) -> dict[str, Any]:
     """Asset of a one-band COG, without its href."""
-    band: dict[str, Any] = {"name": variable.name, "data_type": dtype, "unit": variable.unit}
+    band: dict[str, Any] = {"name": variable.name, "data_type": dtype, "unit": variable.unit, "raster:sampling": "area"}
     if nodata is not None:
         band["nodata"] = nodata
     if (scale, offset) != (1.0, 0.0):

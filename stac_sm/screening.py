@@ -127,9 +127,12 @@ def require_sites(screening: Screening, thresholds: Thresholds) -> None:
 
 
 def training_screener(
-    triplets: pd.DataFrame, thresholds: Thresholds, columns: Columns | None = None
+    triplets: pd.DataFrame, thresholds: Thresholds, table: pd.DataFrame, columns: Columns | None = None
 ) -> Callable[[pd.DataFrame], list[str]]:
-    """Screener that looks at the days of training rows only, so that nothing held out decides what is kept.
+    """Screener for hold-outs: what is held out has no part in deciding what is kept.
+
+    The series of a station are longer than its match-ups. Of them are used: the sites and the years that occur in the
+    training rows, without the days of rows that are held out.
 
     Parameters
     ----------
@@ -137,26 +140,37 @@ def training_screener(
         As in `screen`.
     thresholds
         What is asked of a site.
+    table
+        All match-ups; those that the screener is not given are held out.
     columns
-        Names in the tables that the screener will be given.
+        Names in the tables of match-ups.
 
     Returns
     -------
     Callable
-        From rows of a match-up table to the sites kept by their sites and days; it raises `ScreeningError` as
-        `require_sites` does.
+        From training rows of the table to the sites kept; it raises `ScreeningError` as `require_sites` does.
     """
-    columns = columns or Columns()
-    ordered = _ordered(triplets)
+    ordered, whole = _ordered(triplets), _keys(table, columns or Columns())
 
     def kept_sites(rows: pd.DataFrame) -> list[str]:
-        """Sites kept by the triplets of these rows."""
-        seen = pd.DataFrame({"site": labels(rows, columns.site), "date": days(rows, columns.time)}).drop_duplicates()
-        screening = screen(ordered.merge(seen, on=["site", "date"]), thresholds, bootstrap=0)
+        """Sites kept by the triplets that belong to these rows."""
+        seen = _keys(rows, columns or Columns())
+        allowed = ordered["site"].isin(seen["site"]) & ordered["date"].dt.year.isin(seen["date"].dt.year)
+        marked = (
+            ordered[allowed].merge(whole, how="left", indicator="matched_up").merge(seen, how="left", indicator="seen")
+        )
+        held_out = (marked["matched_up"] == "both") & (marked["seen"] != "both")
+        screening = screen(marked[~held_out], thresholds, bootstrap=0)
         require_sites(screening, thresholds)
         return screening.kept
 
     return kept_sites
+
+
+def _keys(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Site and day of the rows of a table, each pair once."""
+    keys = pd.DataFrame({"site": labels(table, columns.site), "date": days(table, columns.time)})
+    return keys.drop_duplicates()
 
 
 def _ordered(triplets: pd.DataFrame) -> pd.DataFrame:

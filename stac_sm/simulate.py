@@ -26,18 +26,11 @@ from pathlib import Path
 
 from stac_sm.errors import InputError
 from stac_sm.period import Period
-from stac_sm.simulated_earth import Earth, composites_around, true_soil_moisture
-from stac_sm.simulated_granules import (
-    dem_name,
-    dem_tiles,
-    write_cci,
-    write_dem,
-    write_era5_land,
-    write_lai,
-    write_lst,
-    write_truth,
-)
+from stac_sm.simulated_coarse import write_cci, write_era5_land
+from stac_sm.simulated_earth import Earth, composites_around
+from stac_sm.simulated_granules import dem_name, dem_tiles, write_dem, write_lai, write_lst, write_truth
 from stac_sm.simulated_stations import write_ismn, write_station_truth
+from stac_sm.simulated_truth import true_soil_moisture
 
 __all__ = ["Earth", "simulate", "true_soil_moisture"]
 
@@ -58,7 +51,7 @@ class _File:
 
 def simulate(
     directory: Path,
-    earth: Earth = Earth(),  # noqa: B008 -- frozen
+    earth: Earth = Earth(),
     *,
     full: bool = False,
     workers: int = 2,
@@ -163,7 +156,13 @@ def _write(directory: Path, earth: Earth, file: _File) -> str:
 
 def _report(written: Iterable[str], progress: Callable[[str], None] | None) -> None:
     """Say how many files of each kind are there, as they come."""
-    for kind, files in groupby(written, lambda path: "/".join(path.split("/")[:2] if "granules" in path else ["truth"])):
+    for kind, files in groupby(written, _kind):
         count = sum(1 for _ in files)
         if progress:
-            progress(f"{kind}: {count} files")
+            progress(f"{kind}: {count} {'file' if count == 1 else 'files'}")
+
+
+def _kind(path: str) -> str:
+    """Folder that tells kinds of files apart, e.g. ``granules/glass-lst`` or ``truth``."""
+    first, second, *_ = path.split("/")
+    return f"{first}/{second}" if first == "granules" else first

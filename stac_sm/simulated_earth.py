@@ -1,15 +1,7 @@
-"""A small simulated Earth whose soil moisture is known everywhere.
+"""The constants of a small simulated Earth, and the smooth random fields that it is made of.
 
-Land is one island in a tile. Its soil moisture is
-
-    sm(day, pixel) = base(pixel) + amplitude(pixel) * wetness(day, pixel) + local storms(day, pixel)
-
-with ``base`` and ``amplitude`` from terrain, vegetation and *hidden* soil fields that no feature sees, and a
-wetness that rain events fill and evaporation empties. The first two factors are fixed and the wetness is smooth
-(about a degree), so two years of coarse daily values cost little.
-
-What providers make of this Earth is in :mod:`stac_sm.simulated_granules`, what stations make of it in
-:mod:`stac_sm.simulated_stations`. Nothing here reads or writes a file.
+Its soil moisture is in :mod:`stac_sm.simulated_truth`; what providers make of it in :mod:`stac_sm.simulated_granules`
+and :mod:`stac_sm.simulated_coarse`; what stations make of it in :mod:`stac_sm.simulated_stations`.
 """
 
 from __future__ import annotations
@@ -31,13 +23,9 @@ from stac_sm.period import DAY, Period
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.intp]
 
-SM_MIN, SM_MAX = 0.02, 0.55  # residual and saturated water content that hardly any mineral soil leaves, m3 m-3
-FREEZING = 273.15
+SPLINE_SPREAD = 0.479  # standard deviation of a bicubic B-spline through knots of standard deviation 1, 151 / 315
 COMPOSITE_DAYS = 8
 COMPOSITE_CENTRE = timedelta(days=4)  # from the first day of an 8-day composite to its centre
-_SPIN_UP = 365  # days of weather before the period: the first day has a history, and a short period a full season
-_LATTICE = 0.75  # degrees between the knots of the weather
-_STORMS = 3  # patterns of local storms
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,10 @@ class Earth:
     tile: str = "h18v04"
     """Tile of the MODIS sinusoidal 1 km grid that holds the island."""
 
-    period: Period = Period(date(2018, 1, 1), date(2020, 1, 1))
+    radius: float = 2.2
+    """Mean radius of the island in degrees of latitude; at 2.2 it covers a seventh of the tile, 33 tiles of the DEM."""
+
+    period: Period = Period(date(2018, 1, 1), date(2020, 1, 1))  # noqa: RUF009 -- frozen
     """Days with ERA5-Land, ESA CCI and station values; two years give triple collocation some 400 common days."""
 
     stations: int = 36
@@ -101,9 +92,9 @@ class Earth:
     era5_noise: float = 0.025
     """Random error of ERA5-Land, smooth over a degree and days, m3 m-3. Hawaii, in its own units: 0.020-0.034."""
 
-    era5_drift: float = 0.035
-    """Error of ERA5-Land that stays, smooth over half a degree (wrong soil maps), m3 m-3. Hawaii: the biases of five
-    stations spread by 0.055, their own offsets included."""
+    era5_drift: float = 0.045
+    """Error of ERA5-Land that stays, smooth over half a degree (wrong soil maps), m3 m-3. Hawaii: the biases at five
+    stations spread by 0.055, of which offsets of the stations are 0.03: sqrt(0.055**2 - 0.03**2)."""
 
     cci_scale: float = 0.6
     """Change of ESA CCI for a unit change of truth. Hawaii: 0.33-0.43; higher here, for that is mountainous."""
@@ -153,172 +144,6 @@ def composites_around(days: Sequence[date]) -> list[date]:
         wanted.add(max(start for start in starts if start + COMPOSITE_CENTRE <= day))
         wanted.add(min(start for start in starts if start + COMPOSITE_CENTRE > day))
     return sorted(wanted)
-
-
-@dataclass(frozen=True, eq=False)
-class Fields:
-    """What does not change with time, on a window of the tile around the island."""
-
-    rows: slice
-    """Rows of the window in the tile."""
-
-    columns: slice
-    """Columns of the window in the tile."""
-
-    lat: Floats
-    """Degrees north of pixel centres, (y,)."""
-
-    lon: Floats
-    """Degrees east of pixel centres, (y, x)."""
-
-    land: npt.NDArray[np.bool_]
-    """Whether a pixel is land, (y, x)."""
-
-    elevation: Floats
-    """Metres above the sea, (y, x)."""
-
-    vegetation: Floats
-    """0 (bare) to 1 (dense), (y, x)."""
-
-    base: Floats
-    """Soil moisture at mean wetness, m3 m-3, (y, x)."""
-
-    amplitude: Floats
-    """Soil moisture for one unit of wetness, m3 m-3, (y, x)."""
-
-    storms: Floats
-    """Patterns of local storms, m3 m-3, (storm, y, x)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Weather:
-    """What changes with time, on a lattice: one entry a day from the spin-up to the end of the period."""
-
-    start: date
-    """Day of the first entry."""
-
-    wetness: Floats
-    """Filled by rain and emptied by evaporation; mean 0 and standard deviation 1, (day, y, x)."""
-
-    storms: Floats
-    """Strength of the local storms, (day, storm)."""
-
-    warmth: Floats
-    """Departure of temperature from the season, K, (day, y, x)."""
-
-    era5_error: Floats
-    """Random error of ERA5-Land, standard deviation about 1, (day, y, x)."""
-
-    def at(self, day: date) -> int:
-        """Index of a day."""
-        return (day - self.start).days
-
-
-@lru_cache(maxsize=2)
-def fields(earth: Earth) -> Fields:
-    """Static fields of an Earth at 1 km."""
-    lat, lon = pixel_centres(earth.tile)
-    inside = np.argwhere(shore(earth, lat, lon) > 0)
-    (top, left), (bottom, right) = inside.min(axis=0), inside.max(axis=0) + 1
-    rows, columns = slice(int(top), int(bottom)), slice(int(left), int(right))
-    lat, lon = lat[rows], lon[rows, columns]
-    height = elevation(earth, lat, lon)
-    climate = surface(earth, "climate", 1.5, lat, lon)
-    hidden = 0.8 * surface(earth, "soil", 0.25, lat, lon) + 0.6 * surface(earth, "field", 0.06, lat, lon)
-    slope = np.hypot(*np.gradient(height, MODIS_SINUSOIDAL_1KM.pixel[0]))
-    base = 0.25 + 0.025 * climate + 0.045 * np.tanh((height - 300) / 300) - 0.025 * np.tanh(slope / 0.03) + 0.025 * hidden
-    greenness = (base - 0.24) / 0.05 - (height - 500) / 800 + 0.6 * surface(earth, "plants", 0.15, lat, lon)
-    vegetation = 1 / (1 + np.exp(-greenness))
-    swing = 1 + 0.15 * np.tanh(surface(earth, "swing", 0.4, lat, lon)) - 0.2 * (vegetation - 0.5)
-    storms = [0.02 / math.sqrt(_STORMS) * surface(earth, f"storm{k}", 0.15, lat, lon) for k in range(_STORMS)]
-    return Fields(
-        rows, columns, lat, lon, shore(earth, lat, lon) > 0, height, vegetation, base, earth.signal * swing,
-        np.stack(storms),
-    )  # fmt: skip
-
-
-@lru_cache(maxsize=2)
-def weather(earth: Earth) -> Weather:
-    """Daily weather of an Earth."""
-    days = earth.period.widened(_SPIN_UP).days[: -_SPIN_UP]
-    shape = (len(days), *_lattice_shape(earth, _LATTICE))
-    rng = generator(earth, "weather")
-    season = np.array([summer(day) for day in days])
-    front = _autoregressive(rng.standard_normal((len(days), 1, 1)), 0.5)
-    cells = _autoregressive(rng.standard_normal(shape), 0.5)
-    wetness = _bucket(0.6 * front + 0.8 * cells, season)
-    warmth = 1.0 * _autoregressive(rng.standard_normal((len(days), 1, 1)), 0.7)
-    warmth = warmth + 1.5 * _autoregressive(rng.standard_normal(shape), 0.7)
-    storms = _autoregressive(rng.standard_normal((len(days), _STORMS)), 0.8)
-    # 0.6: a spline through independent knots keeps about that much of their spread
-    era5_error = _autoregressive(rng.standard_normal(shape), 0.6) / 0.6
-    return Weather(days[0], wetness, storms, warmth, era5_error)
-
-
-def true_soil_moisture(earth: Earth, day: date) -> npt.NDArray[np.float32]:
-    """True soil moisture of a day on the tile.
-
-    Returns
-    -------
-    ndarray
-        float32, (1200, 1200), m3 m-3; NaN over the sea.
-    """
-    return on_tile(fields(earth), window_soil_moisture(earth, day))
-
-
-def window_soil_moisture(earth: Earth, day: date) -> Floats:
-    """True soil moisture of a day on the window of the island, m3 m-3, (y, x), sea included."""
-    static, air = fields(earth), weather(earth)
-    now = air.at(day)
-    wetness = spline(earth, air.wetness[now], _LATTICE, static.lat, static.lon)
-    value = static.base + static.amplitude * wetness + np.tensordot(air.storms[now], static.storms, 1)
-    return np.clip(value, SM_MIN, SM_MAX)
-
-
-def window_warmth(earth: Earth, day: date) -> Floats:
-    """Departure of temperature from the season on the window of the island, K, (y, x)."""
-    static, air = fields(earth), weather(earth)
-    return spline(earth, air.warmth[air.at(day)], _LATTICE, static.lat, static.lon)
-
-
-def on_tile(static: Fields, values: Floats) -> npt.NDArray[np.float32]:
-    """Values of the window on the whole tile, NaN over the sea."""
-    tile = np.full(MODIS_SINUSOIDAL_1KM.tile_shape, np.nan, np.float32)
-    tile[static.rows, static.columns] = np.where(static.land, values, np.nan)
-    return tile
-
-
-def daily_at(earth: Earth, name: str, lat: Floats, lon: Floats) -> Floats:
-    """A lattice quantity of the weather at points, each day of the period, (day, point)."""
-    air = weather(earth)
-    knots = getattr(air, name)[air.at(earth.period.start) :]
-    return np.asarray(knots.reshape(len(knots), -1) @ _basis(earth, _LATTICE, lat, lon).T)
-
-
-def daily_storms(earth: Earth) -> Floats:
-    """Strength of the local storms each day of the period, (day, storm)."""
-    air = weather(earth)
-    return air.storms[air.at(earth.period.start) :]
-
-
-def elevation(earth: Earth, lat: Floats, lon: Floats, *, fine: bool = False) -> Floats:
-    """Metres above the sea, 0 over it; ``fine`` adds what a 1 km pixel does not resolve."""
-    inland = shore(earth, lat, lon)
-    relief = 550 + 420 * surface(earth, "range", 0.7, lat, lon) + 200 * surface(earth, "hill", 0.22, lat, lon)
-    relief += 80 * surface(earth, "spur", 0.07, lat, lon)
-    if fine:
-        relief += 25 * surface(earth, "gully", 0.02, lat, lon) + 8 * surface(earth, "bank", 0.006, lat, lon)
-    height = np.clip(inland, 0, 1) ** 0.7 * np.logaddexp(0, relief / 150) * 150  # a soft floor: no plains at 0 m
-    return np.where(inland > 0, np.maximum(height, 1), 0)
-
-
-def shore(earth: Earth, lat: Floats, lon: Floats) -> Floats:
-    """Above 0 on the island, up to about 1 far from the sea; below 0 at sea."""
-    lat0, lon0, radius = _island(earth)
-    east = (lon - lon0) * math.cos(math.radians(lat0)) / radius
-    north = ((lat - lat0) / radius)[:, np.newaxis]
-    coast = 0.22 * surface(earth, "coast", 0.8, lat, lon) + 0.06 * surface(earth, "bay", 0.2, lat, lon)
-    return np.asarray(1 - north**2 - east**2 + coast)
 
 
 def summer(day: date) -> float:
@@ -371,9 +196,21 @@ def spline(earth: Earth, knots: Floats, spacing: float, lat: Floats, lon: Floats
     return values
 
 
-def _taps(earth: Earth, spacing: float, lat: Floats, lon: Floats) -> tuple[Indices, list[Floats], Indices, list[Floats]]:
+def points_basis(earth: Earth, spacing: float, lat: Floats, lon: Floats) -> Floats:
+    """Weights of all knots at points, (point, knot)."""
+    row, row_weight, column, column_weight = _taps(earth, spacing, lat, lon)
+    basis = np.zeros((len(lat), *lattice_shape(earth, spacing)))
+    for i, v in enumerate(row_weight):
+        for j, w in enumerate(column_weight):
+            basis[np.arange(len(lat)), row + i, column + j] = v * w
+    return basis.reshape(len(lat), -1)
+
+
+def _taps(
+    earth: Earth, spacing: float, lat: Floats, lon: Floats
+) -> tuple[Indices, list[Floats], Indices, list[Floats]]:
     """First of the four knots around each row and column, and the weights of the four."""
-    (south, west), shape = _corner(earth), _lattice_shape(earth, spacing)
+    (south, west), shape = _corner(earth), lattice_shape(earth, spacing)
     taps: list[Any] = []
     for degrees, origin, size in ((lat, south, shape[0]), (lon, west, shape[1])):
         position = ((degrees - origin) / spacing).clip(0, size - 4)
@@ -384,57 +221,27 @@ def _taps(earth: Earth, spacing: float, lat: Floats, lon: Floats) -> tuple[Indic
     return taps[0], taps[1], taps[2], taps[3]
 
 
-def _basis(earth: Earth, spacing: float, lat: Floats, lon: Floats) -> Floats:
-    """Weights of all knots at points, (point, knot)."""
-    row, row_weight, column, column_weight = _taps(earth, spacing, lat, lon)
-    basis = np.zeros((len(lat), *_lattice_shape(earth, spacing)))
-    for i, v in enumerate(row_weight):
-        for j, w in enumerate(column_weight):
-            basis[np.arange(len(lat)), row + i, column + j] = v * w
-    return basis.reshape(len(lat), -1)
-
-
 @lru_cache(maxsize=32)
 def _knots(earth: Earth, name: str, spacing: float) -> Floats:
-    """Coefficients of a random field; divided by the spread that a bicubic B-spline leaves of them."""
-    return generator(earth, "surface", name).standard_normal(_lattice_shape(earth, spacing)) / 0.479
+    """Coefficients of a random field whose standard deviation is about 1."""
+    return generator(earth, "surface", name).standard_normal(lattice_shape(earth, spacing)) / SPLINE_SPREAD
 
 
-def _lattice_shape(earth: Earth, spacing: float) -> tuple[int, int]:
-    (south, west), (lat0, lon0, _) = _corner(earth), _island(earth)
+def lattice_shape(earth: Earth, spacing: float) -> tuple[int, int]:
+    """Rows and columns of the knots of a lattice."""
+    (south, west), (lat0, lon0, _) = _corner(earth), island(earth)
     return math.ceil(2 * (lat0 - south) / spacing) + 4, math.ceil(2 * (lon0 - west) / spacing) + 4
 
 
 @lru_cache(maxsize=4)
 def _corner(earth: Earth) -> tuple[float, float]:
     """Degrees north and east of the first inner knot of every lattice; all land lies well inside."""
-    lat0, lon0, radius = _island(earth)
+    lat0, lon0, radius = island(earth)
     return lat0 - 1.5 * radius, lon0 - 1.5 * radius / math.cos(math.radians(lat0))
 
 
 @lru_cache(maxsize=4)
-def _island(earth: Earth) -> tuple[float, float, float]:
-    """Degrees north and east of the centre of the island, and its mean radius in degrees of latitude."""
+def island(earth: Earth) -> tuple[float, float, float]:
+    """Degrees north and east of the centre of the island, and its radius in degrees of latitude."""
     lat, lon = pixel_centres(earth.tile)
-    return float(lat.mean()), float(lon[len(lat) // 2].mean()), 2.2
-
-
-def _autoregressive(noise: Floats, memory: float) -> Floats:
-    """Series along the first axis with unit variance and a correlation of ``memory`` from day to day."""
-    series = np.empty_like(noise)
-    series[0] = noise[0]
-    for i in range(1, len(noise)):
-        series[i] = memory * series[i - 1] + math.sqrt(1 - memory**2) * noise[i]
-    return series
-
-
-def _bucket(storminess: Floats, season: Floats) -> Floats:
-    """Wetness of a bucket: rain above a threshold (rarer in summer), exponential dry-down (faster in summer)."""
-    season = season[:, np.newaxis, np.newaxis]
-    rain = np.maximum(storminess - (0.6 + 0.4 * season), 0)
-    keep = np.exp(-1 / (10 - 4 * season))
-    level = np.zeros_like(storminess)
-    for i in range(1, len(level)):
-        level[i] = level[i - 1] * keep[i] + rain[i]
-    wetness = 1 - np.exp(-level / 2)  # a wet soil takes up less
-    return np.asarray((wetness - wetness.mean()) / wetness.std())
+    return float(lat.mean()), float(lon[len(lat) // 2].mean()), earth.radius

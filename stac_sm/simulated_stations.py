@@ -13,19 +13,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.simulated_earth import (
+from stac_sm.simulated_earth import Earth, Floats, generator
+from stac_sm.simulated_truth import (
     FREEZING,
+    LAPSE,
     SM_MAX,
     SM_MIN,
-    Earth,
     Fields,
-    Floats,
     daily_at,
     daily_storms,
     fields,
-    generator,
+    season_temperature,
     shore,
-    summer,
 )
 
 NETWORKS = ("SIM-HILLS", "SIM-PLAINS", "SIM-COAST", "SIM-VALLEY")
@@ -147,14 +146,15 @@ def station_daily(earth: Earth) -> Floats:
         if not station.representative:
             value /= math.hypot(1, noise_to_signal)
         series.append(truth[:, i].mean() + station.offset + value)
-    return np.clip(np.stack(series, axis=1), SM_MIN, 0.59)
+    return np.asarray(np.clip(np.stack(series, axis=1), SM_MIN, 0.59))
 
 
 def soil_temperature(earth: Earth) -> Floats:
     """Daily soil temperature at the stations, K, (day, station)."""
     static, y, x = _at_stations(earth)
-    season = np.array([summer(day) for day in earth.period.days])[:, np.newaxis]
-    return 288 + 10 * season - 0.0065 * static.elevation[y, x] + daily_at(earth, "warmth", static.lat[y], static.lon[y, x])
+    season = np.array([season_temperature(day) for day in earth.period.days])[:, np.newaxis]
+    warmth = daily_at(earth, "warmth", static.lat[y], static.lon[y, x])
+    return np.asarray(season - LAPSE * static.elevation[y, x] + warmth)
 
 
 def write_ismn(earth: Earth, path: Path) -> None:
@@ -193,7 +193,7 @@ def _own_dynamics(earth: Earth, index: int, days: int, memory: int) -> Floats:
     series[0] = noise[0]
     for i in range(1, days):
         series[i] = keep * series[i - 1] + math.sqrt(1 - keep**2) * noise[i]
-    return (series - series.mean()) / max(series.std(), 1e-9)
+    return np.asarray((series - series.mean()) / max(series.std(), 1e-9))
 
 
 def sensors(index: int) -> list[Sensor]:

@@ -19,6 +19,7 @@ import pystac.validation
 import pytest
 from odc.geo.geobox import GeoBox
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
+
 from stac_sm.catalog import Catalog, create_skeleton, open_catalog
 from stac_sm.cog import CogProfile, verify_cog, write_cog
 from stac_sm.fingerprint import digest
@@ -141,7 +142,7 @@ class KnownRaster:
 
 
 def coordinate_image(geobox: GeoBox, angle: float = 0.3) -> np.ndarray:
-    """Pixels that hold their own place along a rotated axis, so that a flip, a swap or a shift shows; a corner is NaN."""
+    """Pixels that hold their own place along a rotated axis, so that a flip or a shift shows; a corner is NaN."""
     rows, columns = np.mgrid[: geobox.shape[0], : geobox.shape[1]]
     along = np.cos(angle) * columns + np.sin(angle) * rows
     image = np.round((0.05 + 0.5 * along / along.max()) * 2**13) / 2**13  # a step that float32 holds exactly

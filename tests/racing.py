@@ -50,7 +50,8 @@ def killed_at(count: int, folder: object, task: Callable[..., Any], *arguments: 
 
     def step(event: str, what: tuple[Any, ...]) -> None:
         nonlocal steps
-        if event in EVENTS and str(what[0]).startswith(str(folder)):
+        reads = event == "open" and not what[2] & (os.O_WRONLY | os.O_RDWR)
+        if event in EVENTS and not reads and str(what[0]).startswith(str(folder)):
             steps += 1
             if steps == count:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from stac_sm.catalog import Catalog, create_skeleton, open_catalog
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.store import LocalStore
@@ -29,6 +30,11 @@ def new_catalog(folder):
 def ingested(catalog, collection):
     """Items of a collection, read afresh."""
     return Catalog(catalog.store).items(collection)
+
+
+def content(folder):
+    """Bytes of every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def asset_href(item, key):
@@ -146,7 +152,9 @@ def write_dem(folder, name="Copernicus_DSM_COG_30_N46_00_E011_00_DEM.tif", corne
     return path, values
 
 
-def write_stm(folder, station="Hill-1", depth=0.05, *, days=2, values=None, flags=None, sensor="Probe-A", network="NET"):
+def write_stm(
+    folder, station="Hill-1", depth=0.05, *, days=2, values=None, flags=None, sensor="Probe-A", network="NET"
+):
     """An ISMN file in the layout header_values; hourly from 2018-01-01."""
     times = np.datetime64("2018-01-01", "h") + np.arange(24 * days)
     values = np.full(times.size, 0.2) if values is None else values

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 from rio_cogeo import cog_validate
+
 from stac_sm.cog import CogProfile, rounded, verify_cog, write_cog
 from stac_sm.errors import InputError, ReadError, StacSmError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM as MODIS
@@ -184,5 +185,6 @@ def test_a_missing_file_is_an_error_of_ours(tmp_path):
 def test_profile_is_part_of_a_fingerprint():
     from stac_sm.fingerprint import digest
 
-    profiles = [CogProfile(), CogProfile(step=STEP), CogProfile(nodata=0), CogProfile(level=9), CogProfile(overviews="mode")]
+    changes = [{}, {"step": STEP}, {"nodata": 0}, {"level": 9}, {"overviews": "mode"}, {"scale": 2.0}, {"block": 256}]
+    profiles = [CogProfile(**change) for change in changes]
     assert len({digest(profile.to_dict()) for profile in profiles}) == len(profiles)

@@ -9,7 +9,7 @@ from stac_sm import errors
 
 
 def test_every_error_is_drawn_below_its_base():
-    classes = {name: value for name, value in inspect.getmembers(errors, inspect.isclass)}
+    classes = dict(inspect.getmembers(errors, inspect.isclass))
     drawn = dict(re.findall(r"\n    ([│ ├└─]*)(\w+Error) ", errors.__doc__)[i][::-1] for i in range(len(classes)))
     assert set(drawn) == set(classes)
     for name, branch in drawn.items():

@@ -47,7 +47,7 @@ def fitter(rows):
 
 def screener(table, **thresholds):
     triplets = table.rename(columns={"sm": "insitu", "swvl1": "era5land"})
-    return training_screener(triplets, Thresholds(min_days=40, **thresholds))
+    return training_screener(triplets, Thresholds(min_days=40, **thresholds), table)
 
 
 TABLE = table_of()
@@ -154,7 +154,7 @@ def test_screening_refused_in_a_fold_is_noted_for_its_strategy():
     found = evaluate(TABLE, FOLDS, fitter, screener=screener(TABLE, min_sites=6))
     assert found.kept is not None
     assert list(found.notes) == ["site screened"]
-    assert found.notes["site screened"].startswith("fold site 1/3: screened training refused: ")
+    assert found.notes["site screened"].startswith("fold site 2/3: screened training refused: 5 sites of 8")
     methods = {(one.strategy, one.method) for one in found.results}
     assert methods == {("random", "unscreened"), ("random", "screened"), ("site", "unscreened"),
                        ("year", "unscreened"), ("year", "screened")}  # fmt: skip

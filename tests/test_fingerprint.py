@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stac_sm.errors import InputError
 from stac_sm.fingerprint import canonical_json, digest, fingerprint
 
@@ -78,7 +79,9 @@ def test_a_whole_number_has_one_spelling(number):
     assert digest([1, -0.0]) == digest((1.0, 0))
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, {1}, b"a", object(), np.int64(1), {1: "a"}, {None: "a"}, [{"a": {2}}]])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, {1}, b"a", object(), np.int64(1), {1: "a"}, {None: "a"}, [{"a": {2}}]]
+)
 def test_what_is_no_json_is_refused(value):
     with pytest.raises(InputError, match="has no canonical JSON"):
         digest({"deep": [value]})

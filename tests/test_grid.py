@@ -12,6 +12,7 @@ from affine import Affine
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+
 from stac_sm.errors import InputError
 from stac_sm.grid import (
     MODIS_SINUSOIDAL_1KM as MODIS,
@@ -29,7 +30,9 @@ from stac_sm.grid import (
 )
 
 DEGREES = TileGrid("degrees-0.25", "EPSG:4326", (-180, 90), (0.25, 0.25), (60, 60), (24, 12), "D")
-EASE = TileGrid("ease2-9km", "EPSG:6933", (-17367530.445, 7314540.831), (9008.0552, 9008.0552), (203, 241), (16, 8), "E")
+EASE = TileGrid(
+    "ease2-9km", "EPSG:6933", (-17367530.445, 7314540.831), (9008.0552, 9008.0552), (203, 241), (16, 8), "E"
+)
 grids = st.sampled_from([MODIS, DEGREES, EASE])
 EDGE_TILES = ["h17v00", "h18v00", "h14v00", "h01v11", "h35v09", "h00v08", "h03v06", "h21v17", "h17v17"]
 
@@ -56,7 +59,9 @@ def test_the_grid_is_modis():
     assert MODIS.pixel[0] == pytest.approx(926.625433138, abs=1e-9)
     assert MODIS.origin == pytest.approx((-20015109.354, 10007554.677), abs=0.01)
     assert MODIS.geobox("h10v05").shape == (1200, 1200)
-    assert MODIS.geobox("h10v05").boundingbox[:] == pytest.approx((-8895604.157, 3335851.559, -7783653.638, 4447802.079), abs=0.01)
+    assert MODIS.geobox("h10v05").boundingbox[:] == pytest.approx(
+        (-8895604.157, 3335851.559, -7783653.638, 4447802.079), abs=0.01
+    )
     assert MODIS.grid_code("h10v05") == "MSIN-1005"
     assert MODIS.tile_at(0.001, 0.001) == ("h18v08", 1199, 0)
 
@@ -90,7 +95,21 @@ def test_ids_and_codes(where):
     assert grid.grid_code(grid.tile_id(column, row)) == f"{grid.code}-{column:02d}{row:02d}"
 
 
-@pytest.mark.parametrize("tile", ["h36v00", "h00v18", "h1v5", "h010v05", "h10v005", "H10V05", "", "h10v05\n", "h١٠v٠٥", "../h10v05"])
+@pytest.mark.parametrize(
+    "tile",
+    [
+        "h36v00",
+        "h00v18",
+        "h1v5",
+        "h010v05",
+        "h10v005",
+        "H10V05",
+        "",
+        "h10v05\n",
+        "h\u0661\u0660v\u0660\u0665",
+        "../h10v05",
+    ],
+)
 def test_no_such_tile(tile):
     with pytest.raises(InputError, match=r"is not in grid modis-sinusoidal-1km: its tiles are h00v00 to h35v17"):
         MODIS.geobox(tile)
@@ -204,7 +223,9 @@ def test_projection_properties():
     fields = projection_properties(MODIS.geobox("h18v04"))
     assert fields["proj:code"] is None
     assert fields["proj:wkt2"].startswith("PROJCRS[")
-    assert pyproj.CRS.from_json_dict(fields["proj:projjson"]) == pyproj.CRS(fields["proj:wkt2"]) == pyproj.CRS(MODIS.crs)
+    assert (
+        pyproj.CRS.from_json_dict(fields["proj:projjson"]) == pyproj.CRS(fields["proj:wkt2"]) == pyproj.CRS(MODIS.crs)
+    )
     assert fields["proj:shape"] == [1200, 1200]
     assert fields["proj:transform"] == list(MODIS.geobox("h18v04").affine[:6])
     assert projection_properties(EASE.geobox("h00v00"))["proj:code"] == "EPSG:6933"

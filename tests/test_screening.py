@@ -119,16 +119,32 @@ def test_a_missing_column_is_named_with_its_neighbours():
         screen(sites(a=0.02).rename(columns={"insitu": "in_situ"}), Thresholds())
 
 
-def test_a_training_screener_sees_training_days_only():
-    triplets = sites(a=0.02, b=0.02, c=0.02)
-    rows = triplets[["site", "date"]].assign(sm=triplets["insitu"])
-    train = rows[(rows["date"].dt.dayofyear > 150) & (rows["site"] != "c")]
-    thresholds = Thresholds(min_sites=2)
-    assert training_screener(triplets, thresholds)(train) == ["a", "b"]
-    spoiled = triplets.copy()
-    seen = spoiled.set_index(["site", "date"]).index.isin(train.set_index(["site", "date"]).index)
-    spoiled.loc[~seen, "insitu"] = np.random.default_rng(0).uniform(0, 1, int((~seen).sum()))
+def spoilt(triplets, rows):
+    """The same triplets, with nonsense in situ at the given rows."""
+    found = triplets.copy()
+    found.loc[rows, "insitu"] = np.random.default_rng(0).uniform(0, 1, int(rows.sum()))
+    return found
+
+
+def test_a_training_screener_does_not_see_what_is_held_out():
+    triplets, thresholds = sites(a=0.02, b=0.02, c=0.02), Thresholds(min_sites=2)
+    table = triplets[["site", "date"]].assign(sm=triplets["insitu"])
+    seen = (table["date"].dt.dayofyear > 150) & (table["site"] != "c")
+    assert training_screener(triplets, thresholds, table)(table[seen]) == ["a", "b"]
+    spoiled = spoilt(triplets, ~seen)
     assert screen(spoiled, thresholds).kept == []
-    assert training_screener(spoiled, thresholds)(train) == ["a", "b"]
+    assert training_screener(spoiled, thresholds, table)(table[seen]) == ["a", "b"]
     with pytest.raises(ScreeningError, match="1 site of 1 kept, 2 wanted"):
-        training_screener(triplets, thresholds)(train[train["site"] == "a"])
+        training_screener(triplets, thresholds, table)(table[table["site"] == "a"])
+
+
+def test_a_training_screener_sees_days_that_are_in_no_row_but_no_other_year():
+    triplets = sites(a=0.02)
+    table = triplets[["site", "date"]][triplets["date"].dt.day == 1]
+    train = table[table["date"].dt.year == 2018]
+    found = training_screener(triplets, Thresholds(min_sites=1, min_days=365), table)
+    assert found(train) == ["a"]
+    with pytest.raises(ScreeningError, match="364 common rows of x, y and z, at least 365 wanted"):
+        found(train[1:])
+    spoiled = spoilt(triplets, triplets["date"].dt.year == 2019)
+    assert training_screener(spoiled, Thresholds(min_sites=1), table)(train) == ["a"]

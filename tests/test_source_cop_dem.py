@@ -11,6 +11,7 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from source_files import DATA, asset_href, ingested, new_catalog, real_data, write_dem
+
 from stac_sm.errors import GranuleError
 from stac_sm.ingest import ingest
 from stac_sm.sources.cop_dem import CopDem, slope

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from source_files import asset_href, ingested, new_catalog, positions, write_cci
+
 from stac_sm.errors import GranuleError
 from stac_sm.ingest import ingest
 from stac_sm.sources.esa_cci import EsaCci
@@ -59,7 +60,7 @@ def test_other_files_are_named(tmp_path):
     path, *_ = write_cci(tmp_path, lat=np.arange(3.0), lon=np.arange(3.0))
     with netCDF4.Dataset(path, "a") as file:
         file.renameVariable("flag", "flags")
-    with pytest.raises(GranuleError, match="found the variables .*flags.*, wanted sm and flag"):
+    with pytest.raises(GranuleError, match=r"found the variables .*flags.*, wanted sm and flag"):
         EsaCci().scan(path)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(GranuleError, match="300 bytes found that are no readable NetCDF"):

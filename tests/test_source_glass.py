@@ -18,6 +18,7 @@ from source_files import (
     write_lai,
     write_lst,
 )
+
 from stac_sm.errors import GranuleError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.ingest import ingest

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from racing import killed_after, killed_at, race
+
 from stac_sm import store as store_module
 from stac_sm.errors import CatalogError, ConflictError, InputError
 from stac_sm.store import TEMPORARY, LocalStore, multihash, open_store, sha256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from stac_sm.errors import InputError
 from stac_sm.items import raster_asset
 from stac_sm.variables import VARIABLES, variable
@@ -24,7 +25,7 @@ def test_unknown_variable_names_the_known():
 
 def test_asset_of_a_variable():
     band = raster_asset(variable("lst"), dtype="uint16", nodata=0, scale=0.01)["bands"][0]
-    assert band == {"name": "lst", "data_type": "uint16", "unit": "K", "nodata": 0, "raster:scale": 0.01, "raster:offset": 0.0}
-    assert raster_asset(variable("sm"), dtype="float32", nodata=None)["bands"] == [
-        {"name": "sm", "data_type": "float32", "unit": "m3 m-3"}
-    ]
+    both = {"name": "lst", "data_type": "uint16", "unit": "K", "raster:sampling": "area", "nodata": 0}
+    assert band == {**both, "raster:scale": 0.01, "raster:offset": 0.0}
+    assert raster_asset(variable("lst"), dtype="uint16", nodata=0)["bands"] == [both]
+    assert "nodata" not in raster_asset(variable("lst"), dtype="uint16", nodata=None)["bands"][0]
