@@ -5,16 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from stac_sm.catalog import Catalog, open_catalog, refresh
 from stac_sm.errors import StacSmError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
+from stac_sm.pool import process_pool
 from stac_sm.publish import FINGERPRINT, Outcome, is_published, publish
 from stac_sm.sources import Granule, content_hash, find_files, source
 
@@ -84,7 +84,7 @@ def _results(
         for file in files:
             yield _ingest_file(catalog.root, source_name, file, settings)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         tasks = [pool.submit(_ingest_file, catalog.root, source_name, file, settings) for file in files]
         for task in as_completed(tasks):
             yield task.result()

@@ -21,7 +21,9 @@ from stac_sm.model_item import COLLECTION as MODELS
 from stac_sm.model_item import PublishedModel, read_model
 from stac_sm.period import DAY, Period
 from stac_sm.plan import Plan, Task, wanted_day
-from stac_sm.predict import Quality, predict
+from stac_sm.pool import START_METHOD
+from stac_sm.predict import predict
+from stac_sm.quality import Quality
 from stac_sm.products import COLLECTION, ProductDay, links_to_inputs, product_item, write_assets
 from stac_sm.publish import is_published, publish
 from stac_sm.regrid import Target
@@ -180,9 +182,11 @@ def _made_from(job: _Job, made: ProductDay, folder: str) -> Iterator[tuple[str, 
 def _results(folder: str, tasks: Sequence[Task], workers: int) -> Iterator[TaskResult]:
     if not tasks:
         return
+    import dask
     from distributed import Client, LocalCluster, as_completed
 
     with (
+        dask.config.set({"distributed.worker.multiprocessing-method": START_METHOD}),
         LocalCluster(
             n_workers=min(workers, len(tasks)), threads_per_worker=1, dashboard_address=None, silence_logs=50
         ) as cluster,

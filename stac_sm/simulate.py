@@ -107,8 +107,9 @@ def _claim(directory: Path, earth: Earth) -> None:
             f"{directory} holds another simulated Earth: its {_CONSTANTS} is not that of seed {earth.seed} "
             f"and period {earth.period}; choose another folder, or remove this one"
         )
-    directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def _files(earth: Earth, full: bool) -> Iterator[_File]:

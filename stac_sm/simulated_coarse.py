@@ -107,7 +107,7 @@ def write_era5_land(earth: Earth, path: Path, month: Period) -> None:
     cells = coarse(earth, 0.1, 0.0)
     first, hours = (month.start - earth.period.start).days, np.arange(0, 24 * len(month), 6)
     values = {
-        "swvl1": (_swvl1(earth, cells), _SM_STEP, "Volumetric soil water layer 1", "m**3 m**-3"),
+        "swvl1": (swvl1_daily(earth, cells), _SM_STEP, "Volumetric soil water layer 1", "m**3 m**-3"),
         "stl1": (_stl1(earth, cells), _K_STEP, "Soil temperature level 1", "K"),
     }
     with _new_netcdf(path) as file:
@@ -136,7 +136,7 @@ def _between_days(daily: Floats, at: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _swvl1(earth: Earth, cells: Coarse) -> Floats:
+def swvl1_daily(earth: Earth, cells: Coarse) -> Floats:
     """Daily swvl1 of ERA5-Land: wet, damped, with an error that lasts days and one that stays, m3 m-3."""
     lat, lon = cells.points
     drift = surface(earth, "era5", 0.4, cells.lat, cells.lon)[cells.land] * earth.era5_drift
@@ -184,7 +184,7 @@ def write_cci(earth: Earth, path: Path, day: date) -> None:
     files would take an hour.
     """
     cells = coarse(earth, 0.25, 0.125)
-    value, flag = _cci(earth, cells, day)
+    value, flag = cci_day(earth, cells, day)
     seen = np.isfinite(value)
     noon = (day - date(1970, 1, 1)).days + 0.5
     layers: dict[str, tuple[str, float, npt.NDArray[Any], dict[str, Any]]] = {
@@ -217,7 +217,7 @@ _FLAGS = {
 }
 
 
-def _cci(earth: Earth, cells: Coarse, day: date) -> tuple[Floats, npt.NDArray[np.int8]]:
+def cci_day(earth: Earth, cells: Coarse, day: date) -> tuple[Floats, npt.NDArray[np.int8]]:
     """Soil moisture (m3 m-3, NaN where flagged or not seen) and flag of the land cells of a day, (cell,)."""
     rng = generator(earth, "cci", day.toordinal())
     lat, lon = cells.points

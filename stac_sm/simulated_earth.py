@@ -56,10 +56,10 @@ class Earth:
     """Share of stations that represent their pixel badly (0: the control Earth). Real: 0.33 of the 2672 sensors
     that QA4SM could class are "not representative"."""
 
-    clusters: int = 10
-    """Groups of days with 1 km granules; features are needed on few days, spread over the seasons."""
+    clusters: int = 13
+    """Groups of days with 1 km granules: 39 days and 26 LAI composites to train on."""
 
-    cluster_days: int = 4
+    cluster_days: int = 3
     """Days in a group, at most 4: a group then lies between two neighbouring composite centres."""
 
     good_snr_db: tuple[float, float] = (4.0, 2.5)
@@ -93,19 +93,20 @@ class Earth:
     """Random error of ERA5-Land, smooth over a degree and days, m3 m-3. Hawaii, in its own units: 0.020-0.034."""
 
     era5_drift: float = 0.045
-    """Error of ERA5-Land that stays, smooth over half a degree (wrong soil maps), m3 m-3. Hawaii: the biases at five
-    stations spread by 0.055, of which offsets of the stations are 0.03: sqrt(0.055**2 - 0.03**2)."""
+    """Error of ERA5-Land that stays, smooth over half a degree (wrong soil maps), m3 m-3. Hawaii: the biases at six
+    sensors spread by 0.055, of which offsets of the stations are 0.03: sqrt(0.055**2 - 0.03**2)."""
 
     cci_scale: float = 0.6
-    """Change of ESA CCI for a unit change of truth. Hawaii: 0.33-0.43; higher here, for that is mountainous."""
+    """Change of ESA CCI for a unit change of truth. Hawaii (CCI and SMAP): 0.33-0.43; higher here, for that is mountainous."""
 
     cci_noise: float = 0.025
-    """Random error of ESA CCI, independent between cells and days, m3 m-3. Hawaii, own units: 0.015-0.031."""
+    """Random error of ESA CCI, independent between cells and days, m3 m-3. Hawaii (CCI and SMAP), in their own
+    units: 0.015-0.031."""
 
     cci_gap: float = 0.12
     """Share of land between swaths on a day; frozen ground and dense vegetation come on top."""
 
-    signal: float = 0.055
+    signal: float = 0.06
     """Typical standard deviation of daily truth at a pixel, m3 m-3. Hawaii: err_std * sqrt(SNR) = 0.046-0.070."""
 
     @property

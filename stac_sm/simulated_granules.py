@@ -6,9 +6,11 @@ leave no time of creation behind: the same Earth gives the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -70,26 +72,29 @@ def _lai_texture(earth: Earth) -> Floats:
 def _write_hdf_eos(
     path: Path, tile: str, name: str, raw: npt.NDArray[Any], fill: int, scale: float, attributes: dict[str, Any]
 ) -> None:
-    """Write one field on a sinusoidal tile as HDF4-EOS."""
+    """Write one field on a sinusoidal tile as HDF4-EOS; changes the working folder of the process meanwhile."""
     from pyhdf.SD import SD, SDC
 
     types = {np.dtype(np.uint8): SDC.UINT8, np.dtype(np.uint16): SDC.UINT16}
     grid = f"GLASS_{name}"
-    file = SD(str(path), SDC.WRITE | SDC.CREATE | SDC.TRUNC)
-    file.attr("HDFEOSVersion").set(SDC.CHAR, "HDFEOS_V2.17")
-    file.attr("StructMetadata.0").set(SDC.CHAR, _struct_metadata(tile, grid, name, raw))
-    field = file.create(name, types[raw.dtype], raw.shape)
-    field.dim(0).setname(f"YDim:{grid}")
-    field.dim(1).setname(f"XDim:{grid}")
-    field.setcompress(SDC.COMP_DEFLATE, _DEFLATE)
-    field[:] = raw
-    field.attr("_FillValue").set(types[raw.dtype], fill)
-    field.attr("scale_factor").set(SDC.FLOAT64, scale)
-    field.attr("add_offset").set(SDC.FLOAT64, 0.0)
-    for key, value in attributes.items():
-        field.attr(key).set(SDC.CHAR if isinstance(value, str) else types[raw.dtype], value)
-    field.endaccess()
-    file.end()
+    # HDF4 keeps the path that it is given inside the file: only a bare name is the same in every folder
+    with TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        with contextlib.chdir(folder):
+            file = SD(grid, SDC.WRITE | SDC.CREATE | SDC.TRUNC)
+        file.attr("HDFEOSVersion").set(SDC.CHAR, "HDFEOS_V2.17")
+        file.attr("StructMetadata.0").set(SDC.CHAR, _struct_metadata(tile, grid, name, raw))
+        field = file.create(name, types[raw.dtype], raw.shape)
+        field.dim(0).setname(f"YDim:{grid}")
+        field.dim(1).setname(f"XDim:{grid}")
+        field.setcompress(SDC.COMP_DEFLATE, _DEFLATE)
+        field[:] = raw
+        for key, value in {"_FillValue": fill, **attributes}.items():
+            field.attr(key).set(SDC.CHAR if isinstance(value, str) else types[raw.dtype], value)
+        for key, number in {"scale_factor": scale, "add_offset": 0.0}.items():
+            field.attr(key).set(SDC.FLOAT64, number)
+        field.endaccess()
+        file.end()
+        Path(folder, grid).replace(path)
 
 
 def _struct_metadata(tile: str, grid: str, name: str, raw: npt.NDArray[Any]) -> str:

@@ -113,8 +113,8 @@ def fields(earth: Earth) -> Fields:
     climate = surface(earth, "climate", 1.5, lat, lon)
     hidden = 0.8 * surface(earth, "soil", 0.25, lat, lon) + 0.6 * surface(earth, "field", 0.06, lat, lon)
     slope = np.hypot(*np.gradient(height, MODIS_SINUSOIDAL_1KM.pixel[0]))
-    base = 0.25 + 0.02 * climate + 0.05 * np.tanh((height - 300) / 300) - 0.025 * np.tanh(slope / 0.03) + 0.022 * hidden
-    greenness = (base - 0.24) / 0.05 - (height - 500) / 800 + 0.6 * surface(earth, "plants", 0.15, lat, lon)
+    base = 0.26 + 0.02 * climate + 0.06 * np.tanh((height - 300) / 300) - 0.03 * np.tanh(slope / 0.03) + 0.022 * hidden
+    greenness = (base - 0.25) / 0.05 - (height - 500) / 800 + 0.6 * surface(earth, "plants", 0.15, lat, lon)
     vegetation = 1 / (1 + np.exp(-greenness))
     swing = 1 + 0.15 * np.tanh(surface(earth, "swing", 0.4, lat, lon)) - 0.2 * (vegetation - 0.5)
     storms = [0.02 / math.sqrt(_STORMS) * surface(earth, f"storm{k}", 0.15, lat, lon) for k in range(_STORMS)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from racing import race
 
+from stac_sm import catalog as catalog_module
 from stac_sm.catalog import (
     box_2d,
     create_skeleton,
@@ -188,11 +190,39 @@ def test_items_are_what_a_plain_filter_finds(tmp_path_factory, things, when, whe
         assert [item.id for item in found] == wanted
 
 
+@pytest.mark.parametrize(
+    ("collection", "start", "days"), [("glass-lai", date(2017, 12, 27), 8), ("era5-land", date(2017, 12, 2), 31)]
+)
+def test_a_composite_is_found_on_its_last_day_in_the_next_year(project_root, collection, start, days):
+    put(project_root, collection, "x", start=start, days=days)
+    refresh(open_store(project_root), collection)
+    last = start + (days - 1) * DAY
+    found = [len(open_catalog(project_root).items(collection, period=Period.of_day(d))) for d in (last, last + DAY)]
+    assert found == [1, 0]
+
+
+def test_an_item_that_comes_while_links_are_written_is_linked(project_root, monkeypatch):
+    put(project_root, "glass-lst", "a")
+    write, late = catalog_module._write_derived, iter(["b", "c"])
+
+    def slow(store, path, document):
+        done = write(store, path, document)
+        if path == "glass-lst/collection.json" and (id := next(late, None)):
+            put(project_root, "glass-lst", id, start=date(2019, 1, 1))
+        return done
+
+    monkeypatch.setattr(catalog_module, "_write_derived", slow)
+    refresh(open_store(project_root), "glass-lst")
+    assert [item.id for item in open_catalog(project_root).items("glass-lst")] == ["a", "b", "c"]
+
+
 def test_item_across_the_antimeridian_is_found_on_both_sides(project_root):
     put(project_root, "cop-dem", "x", bbox=(175, -20, -175, -10))
     refresh(open_store(project_root), "cop-dem")
     catalog = open_catalog(project_root)
     assert [len(catalog.items("cop-dem", bbox=(w, -15, w + 2, -14))) for w in (177, -179, 0)] == [1, 1, 0]
+    touching = [(176, -10, 177, 0), (176, -30, 177, -20), (170, -15, 175, -14)]
+    assert [len(catalog.items("cop-dem", bbox=bbox)) for bbox in touching] == [1, 1, 1]
 
 
 def test_a_moved_folder_still_works(published, tmp_path):
@@ -229,6 +259,13 @@ def test_published_items_conform_to_our_own_schema(published, validate):
     assert not OWN.is_valid({**document, "properties": {}})
     station = {"stac_sm:network": "N", "stac_sm:station": "S", "stac_sm:elevation": None, "stac_sm:flags": {"G": 3}}
     OWN.validate({**document, "properties": document["properties"] | station | {"stac_sm:sensors": [{"depth": 0.05}]}})
+
+
+def test_the_schema_refuses_what_it_does_not_name():
+    fields = OWN.schema["definitions"]["fields"]
+    (pattern,) = fields["patternProperties"]
+    assert [name for name in fields["properties"] if re.search(pattern, name)] == []
+    assert all(re.search(pattern, name) for name in ("stac_sm:new", "stac_sm:rows2", "stac_sm:"))
 
 
 def publish_and_refresh(root, raster):

@@ -45,6 +45,14 @@ def test_overlap_is_a_day_in_common(one, other):
     assert one.overlaps(other) == other.overlaps(one) == bool(set(one.days) & set(other.days))
 
 
+@given(periods, st.integers(1, 60))
+def test_periods_that_touch_do_not_overlap(period, n):
+    after = Period(period.end, period.end + n * DAY)
+    assert not period.overlaps(after)
+    assert not after.overlaps(period)
+    assert period.widened(1).overlaps(after)
+
+
 @given(periods, st.integers(0, 60))
 def test_widened(period, n):
     assert len(period.widened(n)) == len(period) + 2 * n
