@@ -17,9 +17,10 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.catalog import Catalog, item_period
 from stac_sm.errors import CatalogError, InputError, ReadError
+from stac_sm.fingerprint import digest
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, footprint
 from stac_sm.period import Period
-from stac_sm.readers import RasterSource, Window, raster_source, reader
+from stac_sm.readers import RasterSource, Window, raster_source, reader, with_header
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target, lookup, regrid, source_window
 from stac_sm.variables import VARIABLES
@@ -56,9 +57,13 @@ class Resolution:
     """Feature name -> day -> fields to be summed; a day without input is left out."""
 
     def inputs(self, day: date) -> list[tuple[str, str]]:
-        """Id (with asset key) and checksum of every file that a day needs."""
+        """Id (with asset key) of every file that a day needs, and a checksum of what the day takes from it.
+
+        The checksum covers the bytes of the file, what the item says about them, and their weight in the day's value.
+        """
         needed = [layer for days in self.layers.values() for layer in days.get(day, ())]
-        return sorted({(f"{s.item_id}/{s.asset}", s.checksum) for layer in needed for s in layer.sources})
+        pairs = ((s, layer.weight) for layer in needed for s in layer.sources)
+        return sorted({(f"{s.item_id}/{s.asset}", digest([s.proof, weight])) for s, weight in pairs})
 
     def items(self, day: date) -> list[tuple[str, str]]:
         """Id and href of every item that a day needs."""
@@ -176,7 +181,7 @@ class _LazyFields:
     def _field(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
         import dask.array as da
 
-        key = ("field", tuple((s.item_id, s.asset) for s in sources), resampling)
+        key = ("field", sources, resampling)
         if key not in self._memo:
             near = [(s, window) for s in sources if (window := self._window(s.geobox)) is not None]
             windows = [self._read(source, window) for source, window in near]
@@ -191,7 +196,7 @@ class _LazyFields:
         return self._windows[geobox]
 
     def _read(self, source: RasterSource, window: Window) -> Any:
-        key = ("read", source.item_id, source.asset)
+        key = ("read", source)
         if key not in self._memo:
             self._memo[key] = self._delayed(_read_window, pure=False)(source, window, self._reader)
         return self._memo[key]
@@ -206,7 +211,10 @@ class _LazyFields:
 def _read_window(source: RasterSource, window: Window, reader_name: str) -> np.ndarray:
     """Physical values (y, x) of a window, float32, NaN where there is no data."""
     try:
+        source = with_header(source)
         stored = reader(reader_name)(source, window).compute(scheduler="synchronous")
+    except CatalogError:
+        raise
     except Exception as error:  # whatever a reader raises, the user must see which file it was
         raise ReadError(
             f"item {source.item_id!r}, asset {source.asset!r}: {source.href} cannot be read ({error}): "

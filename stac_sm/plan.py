@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +16,7 @@ from shapely import to_wkb
 from stac_sm.catalog import Catalog
 from stac_sm.cube import Resolution, resolve
 from stac_sm.errors import InputError
-from stac_sm.fingerprint import fingerprint
+from stac_sm.fingerprint import digest, fingerprint
 from stac_sm.grid import TileGrid
 from stac_sm.items import item_folder
 from stac_sm.model_item import PublishedModel
@@ -115,7 +115,7 @@ def wanted_day(
     """The tile-day that the catalogue's inputs and a model make, with its fingerprint; state ``new`` or ``blocked``."""
     inputs = resolution.inputs(day)
     number = fingerprint(
-        grid=grid.name,
+        grid=digest(asdict(grid)),  # its name alone would let another grid of this name pass for it
         tile=tile,
         day=day.isoformat(),
         recipe=model.recipe.to_dict(),

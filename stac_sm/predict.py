@@ -44,7 +44,8 @@ def predict(model: Model, cube: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     absent = [name for name in model.features if name not in cube]
     if absent:
         raise ModelError(f"the cube has no feature {', '.join(absent)}; it has {', '.join(map(str, cube.data_vars))}")
-    required = [f.name for f in recipe.features if f.missing == "nodata" and f.name in model.features]
+    optional = {feature.name for feature in recipe.features if feature.missing == "nan"}
+    required = [name for name in model.features if name not in optional]  # a latitude off the Earth is NaN, too
     masks = [mask.name for mask in recipe.masks]
     names = [*model.features, *masks]
 

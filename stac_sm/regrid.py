@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from stac_sm.grid import transform_points
+from stac_sm.grid import crs_wkt, transform_points
 from stac_sm.readers import Window
 
 _MARGIN = 2  # source pixels around the window that is needed: neighbours, and the curvature between samples
@@ -68,12 +68,19 @@ class Target:
 
 
 def source_window(source: GeoBox, target: Target) -> Window | None:
-    """The part of a source grid that a target needs, snapped to source pixels; None where they do not meet."""
+    """The part of a source grid that a target needs, snapped to source pixels; None where they do not meet.
+
+    In one CRS, grids that only touch do not meet: the tiles beside a tile are none of its inputs.
+    """
     rows, columns = _pixel_coordinates(source, str(target.geobox.crs), *target.corners(_SAMPLE))
     if np.isnan(rows).any():  # partly off the Earth: a coarse sample may miss what is on it
         rows, columns = _pixel_coordinates(source, str(target.geobox.crs), *target.corners(1))
     if np.isnan(rows).all():
         return None
+    slack = 0 if crs_wkt(str(source.crs)) == crs_wkt(str(target.geobox.crs)) else _MARGIN
+    for at, size in zip((rows, columns), source.shape, strict=True):
+        if np.nanmax(at) + slack <= 0 or np.nanmin(at) - slack >= size:
+            return None
     part = [
         slice(max(0, int(np.nanmin(at)) - _MARGIN), min(size, int(np.nanmax(at)) + 1 + _MARGIN))
         for at, size in zip((rows, columns), source.shape, strict=True)
@@ -190,11 +197,12 @@ def _among(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns in a grid of points in another CRS; whole numbers are pixel edges, NaN is off the Earth."""
+    """Rows and columns in a grid of points in another CRS; whole numbers are pixel edges, NaN has no place there."""
     x, y = transform_points(crs, str(grid.crs), x, y)
     affine = grid.affine
     rows, columns = (y - affine.f) / affine.e, (x - affine.c) / affine.a
-    return _snapped(rows), _snapped(columns)
+    somewhere = np.isfinite(rows) & np.isfinite(columns)  # pyproj gives inf where the grid's CRS has no such place
+    return _snapped(np.where(somewhere, rows, np.nan)), _snapped(np.where(somewhere, columns, np.nan))
 
 
 def _snapped(at: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ class Earth:
     """Mean radius of the island in degrees of latitude; at 2.2 it covers a seventh of the tile, 33 tiles of the DEM."""
 
     period: Period = Period(date(2018, 1, 1), date(2020, 1, 1))  # noqa: RUF009 -- frozen
-    """Days with ERA5-Land, ESA CCI and station values; two years give triple collocation some 400 common days."""
+    """Days with ERA5-Land, ESA CCI and station values; two years give triple collocation some 600 common days."""
 
     stations: int = 36
     """Stations; the first two stand in one pixel."""
@@ -97,7 +97,8 @@ class Earth:
     sensors spread by 0.055, of which offsets of the stations are 0.03: sqrt(0.055**2 - 0.03**2)."""
 
     cci_scale: float = 0.6
-    """Change of ESA CCI for a unit change of truth. Hawaii (CCI and SMAP): 0.33-0.43; higher here, for that is mountainous."""
+    """Change of ESA CCI for a unit change of truth. Hawaii (CCI and SMAP): 0.33-0.43; higher here, for
+    that is mountainous."""
 
     cci_noise: float = 0.025
     """Random error of ESA CCI, independent between cells and days, m3 m-3. Hawaii (CCI and SMAP), in their own

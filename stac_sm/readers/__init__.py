@@ -8,7 +8,7 @@ both readers give the same cube, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,9 +18,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.errors import CatalogError, InputError
+from stac_sm.fingerprint import digest
 from stac_sm.grid import crs_wkt
 
 Window = tuple[slice, slice]
+_SAME = 1e-6  # of a pixel: how far the grids of item and file may be apart
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,12 @@ class RasterSource:
     """Data type of the stored values."""
 
     nodata: float | None
-    """Stored value of pixels without data."""
+    """Stored value of pixels without data; None: the one in the file's header."""
 
-    scale: float
-    """Physical value = stored value x scale + offset."""
+    scale: float | None
+    """Physical value = stored value x scale + offset; None: the one in the file's header."""
 
-    offset: float
+    offset: float | None
     """See ``scale``."""
 
     checksum: str
@@ -57,9 +59,17 @@ class RasterSource:
     item_href: str = ""
     """Where the item is."""
 
+    @property
+    def proof(self) -> str:
+        """SHA-256 of the file's checksum and of all that the item says about the meaning and place of its values."""
+        grid = [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]]
+        # as text, since nodata may be NaN, which JSON has not
+        return digest([self.checksum, self.dtype, *map(str, (self.nodata, self.scale, self.offset)), grid])
+
     def physical(self, stored: np.ndarray) -> np.ndarray:
         """Physical values of stored ones: float32, NaN where there is no data."""
-        values = stored.astype(np.float64) * self.scale + self.offset
+        scale, offset = 1.0 if self.scale is None else self.scale, self.offset or 0.0
+        values = stored.astype(np.float64) * scale + offset
         if self.nodata is not None:
             values[stored == np.asarray(self.nodata).astype(stored.dtype)] = np.nan
         return values.astype(np.float32)
@@ -94,40 +104,100 @@ def raster_source(item: pystac.Item, key: str) -> RasterSource:
     Raises
     ------
     CatalogError
-        If the asset or a field that is needed is missing: names it.
+        If the asset or a field that is needed is missing, or makes no sense: names it.
     """
     if key not in item.assets:
         raise CatalogError(f"item {item.id!r} has no asset {key!r}: it has {', '.join(item.assets) or 'none'}")
     asset = item.assets[key]
     fields = {**item.properties, **asset.extra_fields}
     band = _band(item, key, asset)
+    dtype = _data_type(item, key, band)
     return RasterSource(
         item_id=item.id,
         asset=key,
         href=asset.get_absolute_href() or asset.href,
-        geobox=_geobox(item, key, fields),
-        dtype=_data_type(item, key, band),
-        nodata=_number(band.get("nodata")),
-        scale=float(band.get("raster:scale", band.get("scale", 1.0))),
-        offset=float(band.get("raster:offset", band.get("offset", 0.0))),
+        geobox=_geobox(item, key, asset),
+        dtype=dtype,
+        nodata=_nodata(item, key, band, dtype),
+        scale=_number(band.get("raster:scale", band.get("scale"))),
+        offset=_number(band.get("raster:offset", band.get("offset"))),
         checksum=str(fields.get("file:checksum") or item.properties.get("updated") or ""),
         item_href=item.get_self_href() or "",
     )
 
 
+def with_header(source: RasterSource) -> RasterSource:
+    """The source, completed by the header of its file where the item says nothing about nodata, scale and offset.
+
+    Where both state a scale or offset, the item's counts: an item can be mended, a published file cannot.
+
+    Raises
+    ------
+    CatalogError
+        If item and file disagree on anything that a reader would pass over in silence: names both.
+    """
+    import rasterio
+    from rasterio.enums import MaskFlags
+
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(source.href) as file:
+        found = {
+            "number of bands": (1, file.count),
+            "shape": (tuple(source.geobox.shape), file.shape),
+            "data type": (source.dtype, file.dtypes[0]),
+            "nodata": (source.nodata, file.nodata),
+            "EPSG code": (_epsg(str(source.geobox.crs)), file.crs.to_epsg() if file.crs else None),
+            "mask band": (False, MaskFlags.per_dataset in file.mask_flag_enums[0]),
+        }
+        transform, nodata, scale, offset = file.transform, file.nodata, file.scales[0], file.offsets[0]
+    for what, (said, there) in found.items():
+        if None not in (said, there) and said != there and str(said) != str(there):  # as text, NaN is NaN
+            raise _contradiction(source, what, said, there)
+    if not transform.almost_equals(source.geobox.affine, _SAME * abs(source.geobox.affine.a)):
+        raise _contradiction(source, "transform", list(source.geobox.affine)[:6], list(transform)[:6])
+    return replace(
+        source,
+        nodata=nodata if source.nodata is None else source.nodata,
+        scale=scale if source.scale is None else source.scale,
+        offset=offset if source.offset is None else source.offset,
+    )
+
+
+def _contradiction(source: RasterSource, what: str, said: Any, there: Any) -> CatalogError:
+    return CatalogError(
+        f"item {source.item_id!r}, asset {source.asset!r}: {what} {said} in the item, {there} in {source.href}: "
+        "mend the item, or ingest the file again"
+    )
+
+
+def _epsg(crs: str) -> int | None:
+    code = pyproj.CRS.from_user_input(crs).to_epsg()
+    return None if code is None else int(code)
+
+
 def _band(item: pystac.Item, key: str, asset: pystac.Asset) -> dict[str, Any]:
     """The one band: STAC 1.1 ``bands``, STAC 1.0 ``raster:bands``, or fields of the asset itself."""
-    bands = asset.extra_fields.get("bands") or asset.extra_fields.get("raster:bands") or [{}]
-    if len(bands) != 1:
-        raise CatalogError(f"item {item.id!r}, asset {key!r}: {len(bands)} bands found, one wanted")
-    return {**asset.extra_fields, **bands[0]}
+    merged = dict(asset.extra_fields)
+    for name in ("raster:bands", "bands"):
+        bands = asset.extra_fields.get(name) or [{}]
+        if len(bands) != 1:
+            raise CatalogError(f"item {item.id!r}, asset {key!r}: {len(bands)} bands found, one wanted")
+        merged |= bands[0]
+    return merged
 
 
-def _geobox(item: pystac.Item, key: str, fields: dict[str, Any]) -> GeoBox:
-    crs, shape, transform = _crs(fields), fields.get("proj:shape"), fields.get("proj:transform")
+def _geobox(item: pystac.Item, key: str, asset: pystac.Asset) -> GeoBox:
+    fields = {**item.properties, **asset.extra_fields}
+    crs = _crs(asset.extra_fields) or _crs(fields)  # an asset's own WKT counts more than the item's code
+    shape, transform = fields.get("proj:shape"), fields.get("proj:transform")
     if crs is None or shape is None or transform is None:
         raise _missing(item, key, "proj:code or proj:wkt2, proj:shape and proj:transform")
-    return GeoBox((int(shape[0]), int(shape[1])), Affine(*transform[:6]), crs)
+    affine = Affine(*transform[:6])
+    if affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
+        raise CatalogError(
+            f"item {item.id!r}, asset {key!r}: proj:transform {list(transform)} found, rows from north to south and "
+            "columns from west to east wanted: warp the file to such a grid"
+        )
+    return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
 
 
 def _crs(fields: dict[str, Any]) -> str | None:
@@ -146,10 +216,33 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+def _nodata(item: pystac.Item, key: str, band: dict[str, Any], dtype: str) -> float | None:
+    """Stored value of pixels without data; it must be one that the data type can hold."""
+    nodata, kind = _number(band.get("nodata")), np.dtype(dtype)
+    if nodata is None or kind.kind == "f":
+        return nodata
+    if not (nodata.is_integer() and np.iinfo(kind).min <= nodata <= np.iinfo(kind).max):
+        raise CatalogError(
+            f"item {item.id!r}, asset {key!r}: nodata {nodata:g} found, a value of its data_type {dtype} wanted: "
+            "mend the item"
+        )
+    return nodata
+
+
 def _data_type(item: pystac.Item, key: str, band: dict[str, Any]) -> str:
-    if not band.get("data_type"):
+    """Data type of the stored values."""
+    name = band.get("data_type")
+    if not name:
         raise _missing(item, key, "data_type")
-    return str(band["data_type"])
+    if name not in _DATA_TYPES:
+        raise CatalogError(
+            f"item {item.id!r}, asset {key!r}: data_type {name!r} found, one of {', '.join(_DATA_TYPES)} wanted: "
+            "mend the item"
+        )
+    return str(name)
+
+
+_DATA_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 
 
 def _missing(item: pystac.Item, key: str, what: str) -> CatalogError:
