@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from shapely.geometry import box, mapping
 
 from stac_sm.catalog import Catalog
-from stac_sm.errors import ModelError
+from stac_sm.errors import InputError, ModelError
 from stac_sm.items import ItemDict, build_item
 from stac_sm.model import Member, Model
 from stac_sm.period import Period, utc
@@ -127,18 +127,23 @@ def read_model(catalog: Catalog, id: str) -> PublishedModel:
     found = item.properties.get("stac_sm:format")
     if found != FORMAT:
         raise ModelError(f"model {id!r}: format {found!r} found, {FORMAT} wanted: use the stac_sm that wrote it")
-    recipe = Recipe.from_dict(json.loads(_asset(item, "recipe")))
-    members = tuple(
-        Member(float(one["weight"]), tuple(one["features"]), _asset(item, one["asset"]))
-        for one in item.properties["stac_sm:members"]
-    )
-    model = Model(members)
-    _check_order(item, model, recipe)
+    try:
+        recipe = Recipe.from_dict(json.loads(_asset(item, "recipe")))
+        members = tuple(
+            Member(float(one["weight"]), tuple(one["features"]), _asset(item, one["asset"]))
+            for one in item.properties["stac_sm:members"]
+        )
+        model = Model(members)
+        _check_order(item, model, recipe)
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"model {id!r}: its item or recipe is not complete ({error!r}): publish it again") from error
     return PublishedModel(id, model, recipe)
 
 
 def _check_order(item: pystac.Item, model: Model, recipe: Recipe) -> None:
     """The item's list of inputs, the boosters and the recipe must name the same features."""
+    if recipe.checksum != item.properties["stac_sm:recipe"]:
+        raise ModelError(f"model {item.id!r}: its recipe is not the one that it was trained with: publish it again")
     listed = [one["name"] for one in item.properties["mlm:input"]]
     if listed != list(model.features) or not set(listed) <= set(recipe.names):
         raise ModelError(

@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from stac_sm.errors import InputError
 from stac_sm.fingerprint import digest
@@ -45,9 +47,12 @@ class Feature:
     """What a pixel without value does: ``nodata`` leaves the pixel out, ``nan`` leaves it to the model."""
 
     def __post_init__(self) -> None:
-        _choice(self.name, "resampling", self.resampling, RESAMPLINGS)
-        _choice(self.name, "time", self.time, TIME_RULES)
-        _choice(self.name, "missing", self.missing, MISSING_RULES)
+        thing = f"feature {self.name!r}"
+        _choice(thing, "resampling", self.resampling, RESAMPLINGS)
+        _choice(thing, "time", self.time, TIME_RULES)
+        _choice(thing, "missing", self.missing, MISSING_RULES)
+        if not self.name or self.max_gap < 0:
+            raise InputError(f"{thing}: max_gap {self.max_gap} found; a name, and a max_gap of 0 or more days wanted")
 
 
 @dataclass(frozen=True)
@@ -142,12 +147,27 @@ class Recipe:
         InputError
             If a field is missing, unknown or has no such value: names the feature, and the nearest right word.
         """
+        content = _typed("recipe", dict[str, Any], content)
         _known("recipe", content, {item.name for item in fields(cls)})
         return cls(
-            tuple(_feature(table) for table in content.get("features", [])),
-            tuple(content.get("derived", ())),
-            tuple(_mask(table) for table in content.get("masks", [])),
+            tuple(_feature(table) for table in _typed("recipe.features", _Tables, content.get("features", []))),
+            _typed("recipe.derived", tuple[str, ...], content.get("derived", ())),
+            tuple(_mask(table) for table in _typed("recipe.masks", _Tables, content.get("masks", []))),
         )
+
+
+_T = TypeVar("_T")
+_Tables = list[dict[str, Any]]
+
+
+def _typed(thing: str, kind: type[_T], found: Any) -> _T:
+    """A value of a kind; what is close to it (a list for a tuple, 1 for 1.0) is taken."""
+    try:
+        return TypeAdapter(kind).validate_python(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f".{part}" for part in first["loc"])
+        raise InputError(f"{thing}{where}: found {first['input']!r}, {first['msg'].lower()}") from error
 
 
 def _feature(table: Mapping[str, Any]) -> Feature:
@@ -156,12 +176,13 @@ def _feature(table: Mapping[str, Any]) -> Feature:
     absent = [key for key in ("name", "collection", "asset") if key not in table]
     if absent:
         raise InputError(f'feature {name!r}: {", ".join(absent)} missing: write e.g. {absent[0]} = "…"')
-    return Feature(**table)
+    return _typed(f"feature {name!r}", Feature, dict(table))
 
 
 def _mask(table: Mapping[str, Any]) -> Mask:
     feature = _feature(_without(table, "below", "above"))
-    return Mask(feature.name, feature, table.get("below"), table.get("above"))
+    below, above = (_typed(f"mask {feature.name!r}.{key}", float | None, table.get(key)) for key in ("below", "above"))
+    return Mask(feature.name, feature, below, above)
 
 
 def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from stac_sm.period import DAY, Period
 from stac_sm.plan import Plan, Task, wanted_day
 from stac_sm.pool import START_METHOD
 from stac_sm.predict import predict
-from stac_sm.quality import Quality
 from stac_sm.products import COLLECTION, ProductDay, links_to_inputs, product_item, write_assets
 from stac_sm.publish import is_published, publish
+from stac_sm.quality import Quality
 from stac_sm.regrid import Target
 
 _THREADS = 2  # in a worker: one day is read while another is predicted and written
@@ -62,10 +62,11 @@ def run_plan(
     """
     tasks = list(plan.tasks())
     results = []
-    for result in _results(str(project.folder), tasks, workers):
-        results.append(result)
-        progress(result, len(tasks))
-    if any(result.outcomes for result in results):
+    try:
+        for result in _results(str(project.folder), tasks, workers):
+            results.append(result)
+            progress(result, len(tasks))
+    finally:  # also without tasks: a run that was killed has left items that nothing links to
         refresh(project.catalog.store, COLLECTION)
     return sorted(results, key=lambda result: result.task)
 
@@ -79,7 +80,7 @@ def run_task(folder: str, task: Task) -> TaskResult:
         outcomes["done"] += len(task.days) - len(left)
         return TaskResult(task.name, {name: n for name, n in outcomes.items() if n}, tuple(failures))
     except Exception as error:  # a worker must report whatever happened, by item
-        return TaskResult(task.name, failures=tuple((made.id, *_told(error)) for made in task.days))
+        return _failed(task, error)
 
 
 @dataclass(frozen=True)
@@ -192,12 +193,18 @@ def _results(folder: str, tasks: Sequence[Task], workers: int) -> Iterator[TaskR
         ) as cluster,
         Client(cluster) as client,
     ):
-        futures = [client.submit(run_task, folder, task, pure=False, key=f"task {task.name}") for task in tasks]
+        named = {f"task {task.name}": task for task in tasks}
+        futures = [client.submit(run_task, folder, task, pure=False, key=name) for name, task in named.items()]
         for future in as_completed(futures):
-            yield future.result()
+            lost = future.exception()  # run_task raises nothing: its worker was killed, several times
+            yield _failed(named[future.key], lost) if lost else future.result()
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def _failed(task: Task, error: BaseException) -> TaskResult:
+    return TaskResult(task.name, failures=tuple((made.id, *_told(error)) for made in task.days))
+
+
+def _told(error: BaseException) -> tuple[str, str]:
     return type(error).__name__, str(error)
 
 

@@ -86,13 +86,14 @@ def open_netcdf(file: Path) -> xr.Dataset:
         return data.load() if data.nbytes < _WHOLE_IN_MEMORY else data
     except (OSError, ValueError, RuntimeError) as error:
         size = file.stat().st_size if file.exists() else 0
-        raise GranuleError(f"{file}: {size} bytes found that are no readable NetCDF ({error}): fetch it again") from error
+        raise GranuleError(f"{file}: {size} bytes found, no readable NetCDF ({error}): fetch it again") from error
 
 
 def _dimension(data: xr.Dataset, file: Path, start: str) -> str:
     names = [str(name) for name in data.dims if str(name).lower().startswith(start)]
     if len(names) != 1 or names[0] not in data.coords:
-        raise GranuleError(f"{file}: found dimensions {sorted(map(str, data.dims))}, wanted one that begins with {start!r}")
+        found = ", ".join(sorted(map(str, data.dims)))
+        raise GranuleError(f"{file}: found dimensions {found}, wanted one that begins with {start!r}")
     return names[0]
 
 

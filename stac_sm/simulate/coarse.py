@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SPHERE_RADIUS
 from stac_sm.period import Period, utc
-from stac_sm.simulated_earth import Earth, Floats, generator, pixel_centres, summer, surface
-from stac_sm.simulated_truth import (
+from stac_sm.simulate.earth import Earth, Floats, generator, pixel_centres, summer, surface
+from stac_sm.simulate.truth import (
     FREEZING,
     LAPSE,
     SM_MAX,

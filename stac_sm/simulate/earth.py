@@ -1,7 +1,7 @@
 """The constants of a small simulated Earth, and the smooth random fields that it is made of.
 
-Its soil moisture is in :mod:`stac_sm.simulated_truth`; what providers make of it in :mod:`stac_sm.simulated_granules`
-and :mod:`stac_sm.simulated_coarse`; what stations make of it in :mod:`stac_sm.simulated_stations`.
+Its soil moisture is in :mod:`stac_sm.simulate.truth`; what providers make of it in :mod:`stac_sm.simulate.granules`
+and :mod:`stac_sm.simulate.coarse`; what stations make of it in :mod:`stac_sm.simulate.stations`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.simulated_earth import (
+from stac_sm.simulate.earth import (
     SPLINE_SPREAD,
     Earth,
     Floats,

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SPHERE_RADIUS
 from stac_sm.period import DAY
-from stac_sm.simulated_earth import COMPOSITE_CENTRE, Earth, Floats, generator, summer
-from stac_sm.simulated_truth import (
+from stac_sm.simulate.earth import COMPOSITE_CENTRE, Earth, Floats, generator, summer
+from stac_sm.simulate.truth import (
     LAPSE,
     elevation,
     fields,

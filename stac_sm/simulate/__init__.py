@@ -14,10 +14,8 @@ Layout below a folder::
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -26,11 +24,12 @@ from pathlib import Path
 
 from stac_sm.errors import InputError
 from stac_sm.period import Period
-from stac_sm.simulated_coarse import write_cci, write_era5_land
-from stac_sm.simulated_earth import Earth, composites_around
-from stac_sm.simulated_granules import dem_name, dem_tiles, write_dem, write_lai, write_lst, write_truth
-from stac_sm.simulated_stations import write_ismn, write_station_truth
-from stac_sm.simulated_truth import true_soil_moisture
+from stac_sm.pool import process_pool
+from stac_sm.simulate.coarse import write_cci, write_era5_land
+from stac_sm.simulate.earth import Earth, composites_around
+from stac_sm.simulate.granules import dem_name, dem_tiles, write_dem, write_lai, write_lst, write_truth
+from stac_sm.simulate.stations import write_ismn, write_station_truth
+from stac_sm.simulate.truth import true_soil_moisture
 
 __all__ = ["Earth", "simulate", "true_soil_moisture"]
 
@@ -94,7 +93,7 @@ def simulate(
     if workers == 1:
         _report(map(work, missing), progress)
     elif missing:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with process_pool(workers) as pool:
             _report(pool.map(work, missing, chunksize=4), progress)
     return directory
 

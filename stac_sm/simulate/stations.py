@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.simulated_earth import Earth, Floats, generator
-from stac_sm.simulated_truth import (
+from stac_sm.simulate.earth import Earth, Floats, generator
+from stac_sm.simulate.truth import (
     FREEZING,
     LAPSE,
     SM_MAX,
