@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pyproj.exceptions import CRSError
 
 from stac_sm.catalog import Catalog, create_skeleton, open_catalog
 from stac_sm.errors import InputError, ProjectError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid
+from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, crs_wkt
+from stac_sm.items import check_id
 from stac_sm.period import Period
 from stac_sm.recipe import Recipe
 from stac_sm.screening import Thresholds
+from stac_sm.sources import source_table
 from stac_sm.stations import StationRules
 from stac_sm.store import open_store
 from stac_sm.train import TrainSettings
@@ -97,6 +100,10 @@ class Project:
 
     def __post_init__(self) -> None:
         Period.parse(self.matchups.period)
+        try:
+            check_id(f"v{self.about.version}")
+        except InputError as error:
+            raise InputError(f"[project] version: found {self.about.version!r}; {error}") from error
 
     @property
     def catalog(self) -> Catalog:
@@ -131,8 +138,10 @@ def read_project(folder: Path) -> Project:
     """
     file = folder / FILE_NAME
     try:
-        content = tomllib.loads(file.read_text())
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
         return _project(folder, content)
+    except OSError as error:
+        raise ProjectError(f"{file} cannot be read ({error.strerror}): `stac-sm init DIR` makes a project") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{file} is no TOML: {error}") from error
     except InputError as error:
@@ -167,18 +176,46 @@ def _project(folder: Path, content: Mapping[str, Any]) -> Project:
     _refuse_unknown("table", content, ["project", *(name for name in known if name != "about")])
     if "recipe" not in content:
         raise InputError("table [recipe] is missing: `stac-sm init DIR` writes one to start from")
+    _refuse_no_table(content)
     return Project(
         folder=folder.absolute(),
         recipe=Recipe.from_dict(content["recipe"]),
         about=_read(About, "project", content.get("project", {})),
-        grid=_read(TileGrid, "grid", content["grid"]) if "grid" in content else MODIS_SINUSOIDAL_1KM,
+        grid=_grid(content["grid"]) if "grid" in content else MODIS_SINUSOIDAL_1KM,
         stations=_read(StationRules, "stations", content.get("stations", {})),
         matchups=_read(MatchupRules, "matchups", content.get("matchups", {})),
         screening=_read(Thresholds, "screening", content.get("screening", {})),
         training=_read(TrainSettings, "training", content.get("training", {})),
         validation=_read(Validation, "validation", content.get("validation", {})),
-        sources=content.get("sources", {}),
+        sources=_sources(content.get("sources", {})),
     )
+
+
+def _grid(table: Mapping[str, Any]) -> TileGrid:
+    grid = _read(TileGrid, "grid", table)
+    try:
+        crs_wkt(grid.crs)
+    except CRSError as error:
+        raise InputError(f"[grid] crs: found {grid.crs!r}, which is no CRS; write e.g. 'EPSG:6933'") from error
+    if min(*grid.pixel, *grid.tile_shape, *grid.tiles) <= 0:
+        raise InputError("[grid]: found a pixel, tile_shape or tiles of 0 or less; numbers above 0 wanted")
+    return grid
+
+
+def _sources(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Settings of the sources; each is a record, whose fields are known."""
+    _refuse_no_table({f"sources.{name}": table for name, table in content.items()})
+    known = source_table()
+    _refuse_unknown("table [sources], source", content, list(known))
+    for name, table in content.items():
+        _read(known[name], f"sources.{name}", table)  # type: ignore[arg-type]
+    return content
+
+
+def _refuse_no_table(content: Mapping[str, Any]) -> None:
+    for key, table in content.items():
+        if not isinstance(table, Mapping):
+            raise InputError(f"[{key}]: found {table!r}, a table wanted: write [{key}] on a line of its own")
 
 
 def _read(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
@@ -188,7 +225,7 @@ def _read(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
         return TypeAdapter(kind).validate_python(dict(table))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"] if part != "args")
         raise InputError(f"[{name}] {where}: found {first['input']!r}, {first['msg'].lower()}") from error
 
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,6 +18,8 @@ TIME_RULES = ("static", "daily", "composite", "previous")
 MISSING_RULES = ("nodata", "nan")
 MASKS = ("frozen", "snow")
 DERIVED = ("doy_sin", "doy_cos", "latitude")
+_TAKEN = ("site", "network", "lon", "lat", "tile", "row", "col", "date", "sm", "n", "time", "x", "y", "spatial_ref")
+"""Columns of the match-up table and coordinates of the cube."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,9 @@ class Recipe:
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise InputError(f"recipe: {', '.join(sorted(repeated))} occurs twice: give every feature its own name")
+        taken = sorted(set(names) & set(_TAKEN))
+        if taken:
+            raise InputError(f"recipe: {', '.join(taken)} is no name for a feature: taken are {', '.join(_TAKEN)}")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,11 +161,10 @@ class Recipe:
         )
 
 
-_T = TypeVar("_T")
 _Tables = list[dict[str, Any]]
 
 
-def _typed(thing: str, kind: type[_T], found: Any) -> _T:
+def _typed(thing: str, kind: Any, found: Any) -> Any:
     """A value of a kind; what is close to it (a list for a tuple, 1 for 1.0) is taken."""
     try:
         return TypeAdapter(kind).validate_python(found)
@@ -170,9 +174,11 @@ def _typed(thing: str, kind: type[_T], found: Any) -> _T:
         raise InputError(f"{thing}{where}: found {first['input']!r}, {first['msg'].lower()}") from error
 
 
-def _feature(table: Mapping[str, Any]) -> Feature:
+def _feature(table: Mapping[str, Any], *others: str) -> Feature:
+    """Feature of a table, which may hold other fields, too."""
     name = str(table.get("name", "?"))
-    _known(f"feature {name!r}", table, {item.name for item in fields(Feature)})
+    _known(f"feature {name!r}", table, {*(item.name for item in fields(Feature)), *others})
+    table = _without(table, *others)
     absent = [key for key in ("name", "collection", "asset") if key not in table]
     if absent:
         raise InputError(f'feature {name!r}: {", ".join(absent)} missing: write e.g. {absent[0]} = "…"')
@@ -180,7 +186,7 @@ def _feature(table: Mapping[str, Any]) -> Feature:
 
 
 def _mask(table: Mapping[str, Any]) -> Mask:
-    feature = _feature(_without(table, "below", "above"))
+    feature = _feature(table, "below", "above")
     below, above = (_typed(f"mask {feature.name!r}.{key}", float | None, table.get(key)) for key in ("below", "above"))
     return Mask(feature.name, feature, below, above)
 
