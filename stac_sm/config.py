@@ -18,6 +18,7 @@ from pyproj.exceptions import CRSError
 from stac_sm.catalog import Catalog, create_skeleton, open_catalog
 from stac_sm.errors import InputError, ProjectError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, crs_wkt
+from stac_sm.holdout import checked
 from stac_sm.items import check_id
 from stac_sm.period import Period
 from stac_sm.recipe import Recipe
@@ -100,6 +101,8 @@ class Project:
 
     def __post_init__(self) -> None:
         Period.parse(self.matchups.period)
+        for strategy in self.validation.strategies:
+            checked(strategy)
         try:
             check_id(f"v{self.about.version}")
         except InputError as error:

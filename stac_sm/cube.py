@@ -7,7 +7,7 @@ into lazy arrays. Nothing is read before compute; each file is read once in a gr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,15 @@ class Resolution:
     def missing(self, day: date) -> list[str]:
         """Features and masks without any input on a day."""
         return [name for name, days in self.layers.items() if day not in days]
+
+    def blocked_by(self, day: date) -> list[str]:
+        """The missing that a day cannot do without: masks, and features whose gaps are not left to the model."""
+        optional = {feature.name for feature in self.recipe.features if feature.missing != "nodata"}
+        return [name for name in self.missing(day) if name not in optional]
+
+    def only(self, days: Iterable[date]) -> Resolution:
+        """The same for some of the days."""
+        return replace(self, days=tuple(days))
 
 
 def feature_cube(

@@ -104,9 +104,7 @@ def _ingest_file(root: str, source_name: str, file: Path, settings: dict[str, An
         return FileResult(str(file), dict(outcomes), error=str(error))
 
 
-def _ingest_granule(
-    catalog: Catalog, granule: Granule, made_from: dict[str, str], settings: dict[str, Any]
-) -> Outcome:
+def _ingest_granule(catalog: Catalog, granule: Granule, made_from: dict[str, str], settings: dict[str, Any]) -> Outcome:
     proof = {"file": made_from, "item": granule.item["id"], "settings": settings, "algorithm": ALGORITHM_VERSION}
     properties = granule.item["properties"]
     properties |= {"stac_sm:source": made_from["name"], FINGERPRINT: digest(proof)}

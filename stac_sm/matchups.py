@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -91,23 +91,33 @@ def match_up(
 
 
 def _features_of_tile(sites: pd.DataFrame, resolution: Resolution, whole: Target, reader: str) -> pd.DataFrame:
-    """Features and masks at the sites of one tile, one row a site and day."""
-    import dask
+    """Features and masks at the sites of one tile, one row a site and day.
+
+    Days on which a needed feature has no item at all are not read: their features are NaN, and nothing is masked.
+    """
     import pandas as pd
 
     target = Target(whole.geobox, sites["row"].to_numpy(), sites["col"].to_numpy())
-    cube = build(resolution, target, reader=reader)
-    with dask.config.set(scheduler="threads"):
-        values = cube.compute()
-    days, names = len(resolution.days), list(values.data_vars)
-    columns: dict[str, Any] = {str(name): values[name].values.T.ravel() for name in names}
+    complete = np.array([not resolution.blocked_by(day) for day in resolution.days])
+    columns = _empty(resolution.recipe, (len(resolution.days), len(sites)))
+    if complete.any():
+        cube = build(resolution.only(np.array(resolution.days)[complete]), target, reader=reader)
+        values = cube.compute(scheduler="threads")
+        for name, column in columns.items():
+            column[complete] = values[name].values
     return pd.DataFrame(
         {
-            "site": np.repeat(sites["site"].to_numpy(), days),
-            "date": np.tile(values["time"].values, len(sites)),
-            **columns,
+            "site": np.repeat(sites["site"].to_numpy(), len(resolution.days)),
+            "date": np.tile(np.array(resolution.days, dtype="datetime64[ns]"), len(sites)),
+            **{name: column.T.ravel() for name, column in columns.items()},
         }
     )
+
+
+def _empty(recipe: Recipe, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """A column (day, site) for every feature, NaN, and for every mask, False."""
+    features = {name: np.full(shape, np.nan, dtype=np.float32) for name in recipe.names}
+    return {**features, **{mask.name: np.zeros(shape, dtype=bool) for mask in recipe.masks}}
 
 
 def _drop(joined: pd.DataFrame, recipe: Recipe) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -123,8 +123,7 @@ def wanted_day(
         model=model.checksum,
         output=OUTPUT_PROFILE,
     )
-    optional = {feature.name for feature in model.recipe.features if feature.missing != "nodata"}
-    missing = tuple(name for name in resolution.missing(day) if name not in optional)
+    missing = tuple(resolution.blocked_by(day))
     made = ProductDay(tile, day, version, number)
     return PlannedDay(made, "blocked" if missing else "new", missing, tuple(inputs))
 

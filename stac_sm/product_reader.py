@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-_RECIPE = Recipe((Feature("sm", COLLECTION, "sm"), Feature("qa", COLLECTION, "qa")))
+_RECIPE = Recipe((Feature("soil_moisture", COLLECTION, "sm"), Feature("qa", COLLECTION, "qa")))
 _EDGE_POINTS = 33  # along each side of a box in degrees, whose sides are curved in the product's CRS
 
 
@@ -55,7 +55,7 @@ def open_product(catalog: Catalog, bbox: BBox, period: Period, *, reader: str = 
     """
     geobox = _geobox(catalog, bbox, period)
     resolution = resolve(catalog, _RECIPE, geobox, period)
-    cube = build(resolution, Target(geobox), reader=reader)
+    cube = build(resolution, Target(geobox), reader=reader).rename(soil_moisture="sm")
     unknown = np.float32(Quality.INPUT_MISSING)
     return cube.assign(qa=cube.qa.fillna(unknown).astype(np.uint8).assign_attrs(cube.qa.attrs))
 

@@ -182,7 +182,8 @@ def _feature(table: Mapping[str, Any], *others: str) -> Feature:
     absent = [key for key in ("name", "collection", "asset") if key not in table]
     if absent:
         raise InputError(f'feature {name!r}: {", ".join(absent)} missing: write e.g. {absent[0]} = "…"')
-    return _typed(f"feature {name!r}", Feature, dict(table))
+    feature: Feature = _typed(f"feature {name!r}", Feature, table)
+    return feature
 
 
 def _mask(table: Mapping[str, Any]) -> Mask:

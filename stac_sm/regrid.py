@@ -4,7 +4,8 @@ Three rules, all on pixel centres:
 
 * ``nearest``: the source pixel that holds the target's centre.
 * ``bilinear``: the four source pixels around it, weighted by distance; pixels without value are left out and the
-  other weights scaled up, as GDAL does. Beyond the outer centres the edge pixel is repeated, up to the file's edge.
+  other weights scaled up, as GDAL does (but GDAL gives nothing where the nearest of the four has no value: a coast
+  would lose half a source pixel of land). Beyond the outer centres the edge pixel is repeated, up to the file's edge.
 * ``average``: the mean of all source pixels whose centre lies in the target pixel.
 
 Where several files cover a target, ``average`` takes the pixels of all of them, and the others the first value found.

@@ -53,11 +53,11 @@ def structure(tile, name, shape, shift=0.0):
     """StructMetadata.0 of a sinusoidal tile."""
     box = MODIS_SINUSOIDAL_1KM.geobox(tile).boundingbox
     return (
-        "GROUP=GridStructure\n\tGROUP=GRID_1\n\t\tGridName=\"G\"\n"
+        'GROUP=GridStructure\n\tGROUP=GRID_1\n\t\tGridName="G"\n'
         f"\t\tXDim={shape[1]}\n\t\tYDim={shape[0]}\n"
         f"\t\tUpperLeftPointMtrs=({box.left + shift:.6f},{box.top:.6f})\n"
         f"\t\tLowerRightMtrs=({box.right + shift:.6f},{box.bottom:.6f})\n"
-        f"\t\tOBJECT=DataField_1\n\t\t\tDataFieldName=\"{name}\"\n\t\tEND_OBJECT=DataField_1\n"
+        f'\t\tOBJECT=DataField_1\n\t\t\tDataFieldName="{name}"\n\t\tEND_OBJECT=DataField_1\n'
         "\tEND_GROUP=GRID_1\nEND_GROUP=GridStructure\nEND\n"
     )
 

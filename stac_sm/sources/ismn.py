@@ -74,9 +74,7 @@ class Ismn:
         with _opened(file) as archive:
             yield from self._granules(file, sensors, archive.read)
 
-    def _granules(
-        self, file: Path, sensors: Sequence[SensorFile], read: Callable[[str], bytes]
-    ) -> Iterator[Granule]:
+    def _granules(self, file: Path, sensors: Sequence[SensorFile], read: Callable[[str], bytes]) -> Iterator[Granule]:
         errors = []
         for _, group in groupby(sensors, key=_key):
             station = list(group)

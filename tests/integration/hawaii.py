@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import netCDF4
@@ -43,11 +44,13 @@ class Points:
     """Variable -> (point, day)."""
 
 
+@cache
 def era5_land(data: Path) -> Points:
     """ERA5-Land at 06 UTC: ``swvl1`` in m3 m-3 and ``stl1`` in K, float32."""
     return _points(data / _ERA5_LAND, ("swvl1", "stl1"), decimals=1)
 
 
+@cache
 def esa_cci(data: Path) -> Points:
     """ESA CCI combined: ``sm`` in m3 m-3, float32, NaN where there is none, and ``flag``."""
     return _points(data / _ESA_CCI, ("sm", "flag"), decimals=3)
