@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from stac_sm.metrics import triple_collocation
     from stac_sm.model import Model
     from stac_sm.period import Period
-    from stac_sm.predict import predict
+    from stac_sm.prediction import predict
     from stac_sm.product_reader import open_product, point_series
-    from stac_sm.publish import publish
+    from stac_sm.publishing import publish
     from stac_sm.recipe import Recipe
     from stac_sm.train import fit
 
@@ -39,8 +39,8 @@ _HOMES = {
     "open_catalog": "catalog",
     "open_product": "product_reader",
     "point_series": "product_reader",
-    "predict": "predict",
-    "publish": "publish",
+    "predict": "prediction",
+    "publish": "publishing",
     "triple_collocation": "metrics",
     "write_cog": "cog",
 }

@@ -206,13 +206,13 @@ def plan(
     folder: Path, model: str | None, tiles: str | None, bbox: str | None, period: str, out: Path | None, as_json: bool
 ) -> None:
     """Compare what is wanted with what is in the catalogue: new, done, stale, blocked."""
-    from stac_sm.model_item import read_model
+    from stac_sm.model import Model
     from stac_sm.period import Period
     from stac_sm.plan import make_plan, write_plan
 
     project = _open(folder)
     wanted = _tiles(project, tiles, bbox)
-    chosen = read_model(project.catalog, model or _only_model(project))
+    chosen = Model.from_item(project.catalog.item("sm-models", model or _only_model(project)).self_href)
     made = make_plan(
         project.catalog, chosen, wanted, Period.parse(period), grid=project.grid, version=project.about.version
     )

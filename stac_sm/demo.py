@@ -18,7 +18,7 @@ from stac_sm.config import Project, create_project
 from stac_sm.errors import StacSmError
 from stac_sm.ingest import ingest
 from stac_sm.metrics import Scores, scores
-from stac_sm.model_item import read_model
+from stac_sm.model import Model
 from stac_sm.period import DAY, Period
 from stac_sm.plan import Plan, make_plan, write_plan
 from stac_sm.products import COLLECTION
@@ -170,7 +170,7 @@ def _plan(project: Project, model: ModelStep, earth: Earth) -> Plan:
     catalog, days = project.catalog, earth.product_days
     plan = make_plan(
         catalog,
-        read_model(catalog, model.id),
+        Model.from_item(catalog.item("sm-models", model.id).self_href),
         [earth.tile],
         Period(days[0], days[-1] + DAY),
         grid=project.grid,

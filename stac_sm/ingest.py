@@ -15,7 +15,7 @@ from stac_sm.catalog import Catalog, open_catalog, refresh
 from stac_sm.errors import StacSmError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.pool import process_pool
-from stac_sm.publish import FINGERPRINT, Outcome, is_published, publish
+from stac_sm.publishing import FINGERPRINT, Outcome, is_published, publish
 from stac_sm.sources import Granule, content_hash, find_files, source
 
 

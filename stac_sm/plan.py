@@ -19,10 +19,10 @@ from stac_sm.errors import InputError
 from stac_sm.fingerprint import digest, fingerprint
 from stac_sm.grid import TileGrid
 from stac_sm.items import item_folder
-from stac_sm.model_item import PublishedModel
+from stac_sm.model import Model
 from stac_sm.period import Period
 from stac_sm.products import COLLECTION, OUTPUT_PROFILE, ProductDay, product_item
-from stac_sm.publish import FINGERPRINT, published
+from stac_sm.publishing import FINGERPRINT, published
 
 STATES = ("new", "done", "stale", "blocked")
 
@@ -91,7 +91,7 @@ class Task:
 
 
 def make_plan(
-    catalog: Catalog, model: PublishedModel, tiles: Iterable[str], period: Period, *, grid: TileGrid, version: str
+    catalog: Catalog, model: Model, tiles: Iterable[str], period: Period, *, grid: TileGrid, version: str
 ) -> Plan:
     """Compare what is wanted with what is in the catalogue.
 
@@ -110,7 +110,7 @@ def make_plan(
 
 
 def wanted_day(
-    resolution: Resolution, model: PublishedModel, tile: str, day: date, *, grid: TileGrid, version: str
+    resolution: Resolution, model: Model, tile: str, day: date, *, grid: TileGrid, version: str
 ) -> PlannedDay:
     """The tile-day that the catalogue's inputs and a model make, with its fingerprint; state ``new`` or ``blocked``."""
     inputs = resolution.inputs(day)
@@ -118,7 +118,7 @@ def wanted_day(
         grid=digest(asdict(grid)),  # its name alone would let another grid of this name pass for it
         tile=tile,
         day=day.isoformat(),
-        recipe=model.recipe.to_dict(),
+        recipe=model.cube_recipe().to_dict(),
         inputs=inputs,
         model=model.checksum,
         output=OUTPUT_PROFILE,
@@ -165,9 +165,9 @@ def read_plan(file: Path) -> Plan:
 
 
 def _plan_tile(
-    catalog: Catalog, model: PublishedModel, tile: str, period: Period, grid: TileGrid, version: str
+    catalog: Catalog, model: Model, tile: str, period: Period, grid: TileGrid, version: str
 ) -> Iterator[PlannedDay]:
-    resolution = resolve(catalog, model.recipe, grid.geobox(tile), period)
+    resolution = resolve(catalog, model.cube_recipe(), grid.geobox(tile), period)
     for day in period.days:
         wanted = wanted_day(resolution, model, tile, day, grid=grid, version=version)
         yield replace(wanted, state=_state(catalog, wanted, grid))

@@ -18,7 +18,7 @@ from stac_sm.errors import ReadError
 from stac_sm.grid import TileGrid
 from stac_sm.items import COG, ItemDict, raster_asset, raster_item
 from stac_sm.period import Period, utc
-from stac_sm.publish import FINGERPRINT, AssetFile
+from stac_sm.publishing import FINGERPRINT, AssetFile
 from stac_sm.quality import Quality
 from stac_sm.variables import VARIABLES
 

@@ -17,14 +17,14 @@ from stac_sm.config import Project, read_project
 from stac_sm.cube import Resolution, build, resolve
 from stac_sm.errors import StacSmError
 from stac_sm.items import ItemDict, item_folder, relative_href
+from stac_sm.model import Model
 from stac_sm.model_item import COLLECTION as MODELS
-from stac_sm.model_item import PublishedModel, read_model
 from stac_sm.period import DAY, Period
 from stac_sm.plan import Plan, Task, wanted_day
 from stac_sm.pool import START_METHOD
-from stac_sm.predict import predict
+from stac_sm.prediction import predict
 from stac_sm.products import COLLECTION, ProductDay, links_to_inputs, product_item, write_assets
-from stac_sm.publish import is_published, publish
+from stac_sm.publishing import is_published, publish
 from stac_sm.quality import Quality
 from stac_sm.regrid import Target
 
@@ -89,7 +89,7 @@ class _Job:
 
     project: Project
     catalog: Catalog
-    model: PublishedModel
+    model: Model
     resolution: Resolution
 
     @classmethod
@@ -97,14 +97,15 @@ class _Job:
         project = read_project(Path(folder))
         catalog, model = project.catalog, _model(folder, task.model)
         period = Period(task.days[0].day, task.days[-1].day + DAY)
-        return cls(project, catalog, model, resolve(catalog, model.recipe, project.grid.geobox(task.tile), period))
+        geobox = project.grid.geobox(task.tile)
+        return cls(project, catalog, model, resolve(catalog, model.cube_recipe(), geobox, period))
 
     def item(self, made: ProductDay, properties: Mapping[str, Any]) -> ItemDict:
         return product_item(
             made,
             self.project.grid,
             model_id=self.model.id,
-            recipe_checksum=self.model.recipe.checksum,
+            recipe_checksum=self.model.cube_recipe().checksum,
             properties=properties,
         )
 
@@ -143,7 +144,7 @@ def _compute(job: _Job, days: Sequence[ProductDay]) -> list[str]:
     for made in days:
         job.check(made)
     target = Target(job.project.grid.geobox(days[0].tile))
-    predicted = predict(job.model.model, build(job.resolution, target), job.model.recipe)
+    predicted = predict(job.model, build(job.resolution, target))
     place = {day: i for i, day in enumerate(job.resolution.days)}
     jobs = [
         delayed(_publish_day, pure=False)(
@@ -209,6 +210,6 @@ def _told(error: BaseException) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=4)
-def _model(folder: str, id: str) -> PublishedModel:
+def _model(folder: str, id: str) -> Model:
     """A model, once a worker: its id holds its fingerprint, so it cannot change."""
-    return read_model(read_project(Path(folder)).catalog, id)
+    return Model.from_item(read_project(Path(folder)).catalog.item(MODELS, id).self_href)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from stac_sm.items import PARQUET, ItemDict, build_item, item_folder
 from stac_sm.matchups import match_up, resolve_sites
 from stac_sm.model import Model
 from stac_sm.period import DAY, Period, utc
-from stac_sm.publish import FINGERPRINT, AssetFile, is_published, publish
+from stac_sm.publishing import FINGERPRINT, AssetFile, is_published, publish
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.screening import Screening, require_sites, screen, training_screener
 from stac_sm.stations import Station, read_stations, site_series, sites
@@ -138,11 +138,10 @@ def train_step(project: Project, matchups: MatchupStep) -> ModelStep:
         return ModelStep(existing, new=False)
     screening = screen(matchups.triplets, project.screening)
     rows, status = _training_rows(matchups.table, screening, project)
-    model = _fitter(project)(rows)
+    model = replace(_fitter(project)(rows), recipe=project.recipe)
     properties = _model_properties(project, matchups, screening, status)
     item = model_item.model_item(
         model,
-        project.recipe,
         fingerprint=proof,
         bbox=_bbox(rows),
         period=_period(rows),
@@ -150,7 +149,7 @@ def train_step(project: Project, matchups: MatchupStep) -> ModelStep:
         properties=properties,
     )
     item["links"] = [_link(catalog, item, matchups.item)]
-    _publish_model(catalog, item, model, project.recipe)
+    _publish_model(catalog, item, model)
     return ModelStep(item, new=True)
 
 
@@ -244,9 +243,9 @@ def _publish_tables(catalog: Catalog, item: ItemDict, tables: Mapping[str, pd.Da
 _TITLES = {"table": "Match-ups: one row a site and day", "triplets": "Triplets for triple collocation"}
 
 
-def _publish_model(catalog: Catalog, item: ItemDict, model: Model, recipe: Recipe) -> None:
+def _publish_model(catalog: Catalog, item: ItemDict, model: Model) -> None:
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        publish(catalog, item, model_item.write_assets(model, recipe, Path(scratch)))
+        publish(catalog, item, model_item.write_assets(model, Path(scratch)))
     refresh(catalog.store, model_item.COLLECTION)
 
 

@@ -26,7 +26,7 @@ from stac_sm.fingerprint import digest
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.items import ItemDict, item_folder, raster_asset, raster_item
 from stac_sm.period import Period, utc
-from stac_sm.publish import FINGERPRINT, AssetFile, publish
+from stac_sm.publishing import FINGERPRINT, AssetFile, publish
 from stac_sm.store import open_store
 from stac_sm.variables import VARIABLES
 

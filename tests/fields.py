@@ -24,7 +24,7 @@ from stac_sm.items import COG, raster_item
 from stac_sm.model_item import COLLECTION as MODELS
 from stac_sm.model_item import model_item, write_assets
 from stac_sm.period import DAY, Period, utc
-from stac_sm.publish import FINGERPRINT, AssetFile, publish
+from stac_sm.publishing import FINGERPRINT, AssetFile, publish
 from stac_sm.recipe import Feature, Mask, Recipe
 from stac_sm.regrid import Target, lookup, regrid, source_window
 from stac_sm.store import open_store

@@ -35,7 +35,9 @@ def test_the_flags_in_the_contract_are_those_of_the_code():
 
     row = next(line for line in TEXT.splitlines() if line.startswith("| `qa` |"))
     told = {int(bit): name for bit, name in re.findall(r"(\d+) ([a-z -]+?)(?=[,|]| \|)", row.split("bits:")[1])}
-    code = {flag.value: (flag.name or "").lower().replace("_", " ").replace("gap filled", "gap-filled") for flag in Quality}
+    code = {
+        flag.value: (flag.name or "").lower().replace("_", " ").replace("gap filled", "gap-filled") for flag in Quality
+    }
     assert told == code
 
 

@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.cog import CogProfile, verify_cog, write_cog
 from stac_sm.errors import InputError
 from stac_sm.items import PARQUET, ItemDict, raster_asset
-from stac_sm.publish import AssetFile
+from stac_sm.publishing import AssetFile
 from stac_sm.store import sha256
 from stac_sm.variables import Variable
 

@@ -16,8 +16,8 @@ import rioxarray
 from rio_cogeo import cog_validate
 
 from stac_sm.catalog import open_catalog
-from stac_sm.config import read_project
 from stac_sm.cog import rounded
+from stac_sm.config import read_project
 from stac_sm.cube import feature_cube
 from stac_sm.model import Model
 from stac_sm.period import Period
@@ -89,7 +89,9 @@ def test_the_next_commands_run(demo):
 
 def test_commands_find_the_project_from_inside(demo):
     folder, _ = demo
-    plan = json.loads(run("plan", "--tiles", "h18v04", "--period", "2019-05-31/2019-06-02", "--json", folder=folder).stdout)
+    plan = json.loads(
+        run("plan", "--tiles", "h18v04", "--period", "2019-05-31/2019-06-02", "--json", folder=folder).stdout
+    )
     assert (plan["done"], plan["new"], plan["stale"]) == (3, 0, 0)
     sites = json.loads(run("screen", "--json", folder=folder / PRODUCT).stdout)
     assert {site["status"].split(":")[0] for site in sites} == {"kept", "rejected"}
@@ -170,7 +172,7 @@ def test_sea_costs_nothing_and_says_why(demo):
         sm = file.read(1)
     assert (qa[sm == -9999] != 0).all()
     assert ((qa & 32) != 0).mean() > 0.5
-    assert 0 <= sm[sm != -9999].min()
+    assert sm[sm != -9999].min() >= 0
     assert sm.max() <= 0.6
 
 

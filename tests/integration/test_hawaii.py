@@ -29,7 +29,7 @@ from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.grid import transform_points
 from stac_sm.metrics import triple_collocation
 from stac_sm.model_item import PublishedModel, read_model
-from stac_sm.predict import Quality
+from stac_sm.prediction import Quality
 
 pytestmark = pytest.mark.integration
 
@@ -207,7 +207,9 @@ def test_the_station_on_an_edge_gets_the_cell_of_its_pixel(flow: Flow, truth: di
     south, north = (series(era5, "swvl1", -155.5, lat).reindex(found.index) for lat in (19.9, 20.0))
     assert (found["era5land"] == south).all()
     assert same_to_five_places(north, truth[FILES[TIED]]["era5land"])
-    assert (found["third"].dropna() == unflagged(esa_cci(flow.data), -155.625, 19.875).reindex(found.index).dropna()).all()
+    assert (
+        found["third"].dropna() == unflagged(esa_cci(flow.data), -155.625, 19.875).reindex(found.index).dropna()
+    ).all()
 
 
 # screening and training
@@ -470,7 +472,9 @@ def test_a_source_with_too_few_hours_says_which_setting_to_change(flow: Flow, tm
 def test_an_empty_project_says_what_to_do_first(flow: Flow, tmp_path: Path) -> None:
     empty = tmp_path / "project"
     flow.do("init", empty)
-    assert "no station found, at least one wanted: `stac-sm ingest ismn" in flow.do("train", project=empty, code=1).stderr
+    assert (
+        "no station found, at least one wanted: `stac-sm ingest ismn" in flow.do("train", project=empty, code=1).stderr
+    )
     assert "`stac-sm train` makes one" in flow.do(*PLAN, project=empty, code=1).stderr
     nowhere = flow.do("train", project=tmp_path, code=1).stderr
     assert "`stac-sm init DIR` makes a project" in nowhere

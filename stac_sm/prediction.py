@@ -9,24 +9,22 @@ import numpy as np
 from stac_sm.errors import ModelError
 from stac_sm.model import Model
 from stac_sm.quality import Quality
-from stac_sm.recipe import Recipe
 from stac_sm.variables import VARIABLES
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-def predict(model: Model, cube: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
     """Soil moisture of every pixel and day of a cube, lazily.
 
     Parameters
     ----------
     model
-        Its features are matched by name.
+        Its features are matched by name. Its recipe says what a missing feature does (``nodata`` or ``nan``) and which
+        masks there are; a model without one needs every feature and has no masks.
     cube
         Features and masks, as `feature_cube` gives them.
-    recipe
-        Says what a missing feature does (``nodata`` or ``nan``).
 
     Returns
     -------
@@ -44,9 +42,10 @@ def predict(model: Model, cube: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     absent = [name for name in model.features if name not in cube]
     if absent:
         raise ModelError(f"the cube has no feature {', '.join(absent)}; it has {', '.join(map(str, cube.data_vars))}")
-    optional = {feature.name for feature in recipe.features if feature.missing == "nan"}
+    recipe = model.recipe
+    optional = {feature.name for feature in recipe.features if feature.missing == "nan"} if recipe else set()
     required = [name for name in model.features if name not in optional]  # a latitude off the Earth is NaN, too
-    masks = [mask.name for mask in recipe.masks]
+    masks = [mask.name for mask in recipe.masks] if recipe else []
     names = [*model.features, *masks]
 
     def block(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -24,12 +24,12 @@ from stackstac.prepare import ASSET_TABLE_DT
 from stackstac.raster_spec import RasterSpec
 from stackstac.to_dask import items_to_dask
 
-from stac_sm import publish as publish_module
+from stac_sm import publishing as publish_module
 from stac_sm import store as store_module
 from stac_sm.catalog import create_skeleton, open_catalog, refresh
 from stac_sm.errors import ConflictError, ReadError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, crs_wkt
-from stac_sm.publish import FINGERPRINT, Outcome, is_published
+from stac_sm.publishing import FINGERPRINT, Outcome, is_published
 from stac_sm.store import TEMPORARY, open_store, sha256
 
 
