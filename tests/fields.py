@@ -6,6 +6,7 @@ import atexit
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from stac_sm.config import create_project, read_project
 from stac_sm.fingerprint import digest
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid, crs_wkt
 from stac_sm.items import COG, raster_item
+from stac_sm.model import Model
 from stac_sm.model_item import COLLECTION as MODELS
 from stac_sm.model_item import model_item, write_assets
 from stac_sm.period import DAY, Period, utc
@@ -106,6 +108,11 @@ def put(catalog, collection, id, geobox, assets, start, days=1, *, linked=True, 
     return id
 
 
+def read_model(catalog: Catalog, id: str) -> Model:
+    """Model of an item, opened anew."""
+    return Model.from_item(open_catalog(catalog.root).item(MODELS, id).self_href)
+
+
 def edit(catalog, collection, id, change):
     """Change the JSON of one item in the store by hand."""
     file = Path(catalog.item(collection, id).self_href)
@@ -154,7 +161,7 @@ def fill(catalog: Catalog, grid: TileGrid = SMALL, tile: str = TILE, days: Perio
         scaled = {"nodata": 255, "raster:scale": 0.1}
         put(catalog, "glass-lai", f"LAI.{i}", half, {"lai": (lai, scaled)}, first + i * 8 * DAY, 8, linked=False)
     known["elevation"] = image(fine, 0, 2000)
-    known["elevation"][:40, :40] = np.nan
+    known["elevation"][-40:, -40:] = np.nan
     put(catalog, "cop-dem", "DEM", fine, {"elevation": known["elevation"]}, date(2010, 1, 1), 365, linked=False)
     for collection in ("glass-lst", "era5-land", "glass-lai", "cop-dem"):
         refresh(catalog.store, collection)
@@ -170,14 +177,15 @@ def table(recipe: Recipe = RECIPE, rows: int = 400, seed: int = 3) -> pd.DataFra
     }  # fmt: skip
     columns = {name: rng.uniform(*ranges[name], rows).astype(np.float32) for name in recipe.names}
     frame = pd.DataFrame(columns)
-    frame.insert(0, "sm", 0.05 + 0.8 * frame["swvl1"] + 0.01 * frame["lai"])
+    frame.insert(0, "sm", 0.05 + 0.8 * frame.get("swvl1", 0.1) + 0.01 * frame["lai"])
     if "elevation" in frame:
         frame.loc[:20, "elevation"] = np.nan
     return frame
 
 
 def small_model(recipe: Recipe = RECIPE, seed: int = 3):
-    return fit(table(recipe, seed=seed), recipe.names, settings=TrainSettings(n_estimators=12, max_depth=4, eta=0.3))
+    settings = TrainSettings(n_estimators=12, max_depth=4, eta=0.3)
+    return replace(fit(table(recipe, seed=seed), recipe.names, settings=settings), recipe=recipe)
 
 
 def put_model(catalog: Catalog, folder: Path, recipe: Recipe = RECIPE, seed: int = 3) -> str:
@@ -185,10 +193,10 @@ def put_model(catalog: Catalog, folder: Path, recipe: Recipe = RECIPE, seed: int
     folder.mkdir(parents=True, exist_ok=True)
     model = small_model(recipe, seed)
     item = model_item(
-        model, recipe, fingerprint=digest(["model", seed, recipe.to_dict()]), bbox=[8, 45, 12, 48],
+        model, fingerprint=digest(["model", seed, recipe.to_dict()]), bbox=[8, 45, 12, 48],
         period=Period.parse("2018"), hyperparameters={"eta": 0.3}, properties={"title": "small"},
     )  # fmt: skip
-    publish(catalog, item, write_assets(model, recipe, folder))
+    publish(catalog, item, write_assets(model, folder))
     refresh(catalog.store, MODELS)
     return item["id"]
 

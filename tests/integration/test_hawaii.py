@@ -23,13 +23,11 @@ import rioxarray
 from click.testing import CliRunner
 from hawaii import Points, era5_land, esa_cci, write_era5_land, write_esa_cci
 
-from stac_sm.catalog import open_catalog
+from stac_sm import Model, Period, open_catalog, open_product, point_series, triple_collocation
 from stac_sm.cli import main
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.grid import transform_points
-from stac_sm.metrics import triple_collocation
-from stac_sm.model_item import PublishedModel, read_model
-from stac_sm.prediction import Quality
+from stac_sm.quality import Quality
 
 pytestmark = pytest.mark.integration
 
@@ -89,12 +87,12 @@ class Flow:
         return pd.read_parquet(item.assets[key].get_absolute_href())
 
     @property
-    def model(self) -> PublishedModel:
-        return read_model(open_catalog(self.folder), self.json("plan")["model"])
+    def model_item(self) -> pystac.Item:
+        return open_catalog(self.folder).item("sm-models", self.json("plan")["model"])
 
     @property
-    def model_properties(self) -> dict[str, Any]:
-        return open_catalog(self.folder).item("sm-models", self.model.id).properties
+    def model(self) -> Model:
+        return Model.from_item(self.model_item.self_href)
 
     def product(self, tile: str, day: pd.Timestamp) -> pystac.Item:
         return open_catalog(self.folder).item("sm-1km-daily", f"SM1KM.A{day:%Y%j}.{tile}.v001")
@@ -218,7 +216,7 @@ def test_the_station_on_an_edge_gets_the_cell_of_its_pixel(flow: Flow, truth: di
 def test_triple_collocation_agrees_with_pytesmo_and_refuses_what_is_degenerate(flow: Flow) -> None:
     from pytesmo.metrics import tcol_metrics
 
-    judged = {row["site"]: row for row in flow.model_properties["stac_sm:screening"]}
+    judged = {row["site"]: row for row in flow.model_item.properties["stac_sm:screening"]}
     assert {site: (row["n"], row["status"] == "kept") for site, row in judged.items()} == {
         "SCAN.IslandDairy": (612, False), "SCAN.Kainaliu": (216, False),
         "SCAN.ManaHouse": (469, True), "SCAN.SilverSword": (330, True),
@@ -251,7 +249,7 @@ def test_triple_collocation_agrees_with_the_published_figures(flow: Flow, truth:
             np.testing.assert_allclose(ours.snr_db, [row[f"snr_db_{name}"] for name in names], rtol=1e-6)
             np.testing.assert_allclose(ours.error_std, [row[f"err_std_{name}"] for name in names], rtol=1e-6)
             np.testing.assert_allclose(ours.beta, [row[f"beta_{name}"] for name in names], rtol=1e-6)
-    judged = {row["site"]: row for row in flow.model_properties["stac_sm:screening"]}["SCAN.SilverSword"]
+    judged = {row["site"]: row for row in flow.model_item.properties["stac_sm:screening"]}["SCAN.SilverSword"]
     wanted = table.loc[FILES["SCAN.SilverSword"]]
     assert judged["snr_db"] == pytest.approx(wanted["snr_db_insitu"], abs=1e-3)
     assert judged["error_std"] == pytest.approx(wanted["err_std_insitu"], abs=1e-5)
@@ -264,13 +262,13 @@ def test_the_site_on_an_edge_would_be_rejected_with_the_other_cell(flow: Flow) -
     other = triple_collocation(part["insitu"], north, part["third"])
     assert not other.ok
     assert "error variance of y" in other.status
-    judged = {row["site"]: row for row in flow.model_properties["stac_sm:screening"]}
+    judged = {row["site"]: row for row in flow.model_item.properties["stac_sm:screening"]}
     assert judged["SCAN.SilverSword"]["correlation_low"] > 0.6 > judged[TIED]["correlation_low"]
 
 
 def test_the_screened_model_is_refused_and_the_unscreened_one_says_so(flow: Flow) -> None:
     refusal = "unscreened: screened training refused: 2 sites of 4 kept, 5 wanted"
-    properties = flow.model_properties
+    properties = flow.model_item.properties
     assert properties["stac_sm:tc_status"].startswith(refusal)
     assert properties["stac_sm:rows"] == len(flow.table("table")) == 2299
     assert refusal in flow.said["train"].stdout
@@ -282,7 +280,7 @@ def test_the_screened_model_is_refused_and_the_unscreened_one_says_so(flow: Flow
 
 
 def test_every_strategy_is_scored_beside_the_baselines(flow: Flow) -> None:
-    scores = flow.model_properties["stac_sm:scores"]
+    scores = flow.model_item.properties["stac_sm:scores"]
     found = {(one["strategy"], one["method"]): one["pooled"] for one in scores["results"]}
     methods = ("unscreened", "swvl1", "swvl1 bias-corrected")
     assert set(found) == {(strategy, method) for strategy in ("random", "site", "year") for method in methods}
@@ -370,7 +368,7 @@ def test_cogs_are_cogs(flow: Flow) -> None:
 
 
 def test_the_pixel_of_a_station_is_the_prediction_of_its_features(flow: Flow) -> None:
-    table, model = flow.table("table"), flow.model.model
+    table, model = flow.table("table"), flow.model
     rows = table[table["date"].isin(DAYS)]
     assert len(rows) == 4 * len(DAYS)
     for row, predicted in zip(rows.itertuples(), model.predict(rows), strict=True):
@@ -382,7 +380,7 @@ def test_the_pixel_of_a_station_is_the_prediction_of_its_features(flow: Flow) ->
 @pytest.mark.parametrize("tile", TILES)
 def test_pixels_are_the_prediction_of_features_computed_plainly(flow: Flow, tile: str) -> None:
     """Bilinear weights written out here. A prediction may jump where a feature passes a threshold by its last bit."""
-    points, model, day = era5_land(flow.data), flow.model.model, DAYS[3]
+    points, model, day = era5_land(flow.data), flow.model, DAYS[3]
     stored, qa = flow.read(tile, day, "sm"), flow.read(tile, day, "qa")
     land = np.argwhere(stored != -9999)
     chosen = land[np.random.default_rng(1).choice(len(land), 500, replace=False)]
@@ -429,6 +427,18 @@ def test_other_libraries_read_the_very_values(flow: Flow) -> None:
             assert raster.rio.crs == rasterio.CRS.from_wkt(items[index].properties["proj:wkt2"])
             np.testing.assert_allclose([cube.x, cube.y], [raster.x, raster.y], rtol=0, atol=1e-6)
             assert raster.rio.nodata == -9999
+
+
+def test_the_series_of_a_station_is_read_from_its_pixel(flow: Flow) -> None:
+    catalog, days = open_catalog(flow.folder), Period.parse("2018-07-01/2018-07-07")
+    for row in flow.table("table").drop_duplicates("site").itertuples():
+        stored = [flow.read(row.tile, day, "sm")[row.row, row.col] for day in DAYS]
+        found = point_series(catalog, row.lon, row.lat, days)
+        assert found["sm"].tolist() == stored
+        assert not found["qa"].any()
+    box = open_product(catalog, (-156.1, 18.9, -154.8, 20.3), days)  # the island of Hawaii lies in both tiles
+    island = box["sm"].isel(time=2).values
+    assert island[np.isfinite(island)].size == sum((flow.read(tile, DAYS[2], "sm") != -9999).sum() for tile in TILES) - 0
 
 
 # again, and errors
