@@ -29,6 +29,7 @@ from stac_sm.quality import Quality
 from stac_sm.regrid import Target
 
 _THREADS = 2  # in a worker: one day is read while another is predicted and written
+_ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _results(folder: str, tasks: Sequence[Task], workers: int) -> Iterator[TaskR
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": START_METHOD}),
         LocalCluster(
-            n_workers=min(workers, len(tasks)), threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=min(workers, len(tasks)), threads_per_worker=1, dashboard_address=_ANY_PORT, silence_logs=50
         ) as cluster,
         Client(cluster) as client,
     ):
