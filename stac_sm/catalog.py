@@ -13,17 +13,30 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import pystac
 
 from stac_sm.errors import CatalogError, ConflictError
 from stac_sm.items import ItemDict, item_json
 from stac_sm.period import Period
+from stac_sm.stac_api import ApiCatalog
 from stac_sm.store import Store, open_store
 
 BBox = tuple[float, float, float, float]
 _SWAP_TRIES = 50
+
+
+class ItemSearch(Protocol):
+    """What a cube asks of a catalogue, be it a folder or a STAC API."""
+
+    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+        """Items of a collection that meet a period and a box in degrees, in the order of their ids."""
+
+
+def open_items(href: str) -> ItemSearch:
+    """Items of a STAC API (http, https) or of a catalogue in a folder."""
+    return ApiCatalog(href) if href.startswith(("http://", "https://")) else open_catalog(href)
 
 
 def open_catalog(href: str | os.PathLike[str]) -> Catalog:

@@ -89,11 +89,11 @@ def init(folder: Path) -> None:
 
 @main.command()
 @click.argument("source")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True)
 @_project
 @_workers
 @_json
-def ingest(source: str, paths: tuple[Path, ...], folder: Path, workers: int, as_json: bool) -> None:
+def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_json: bool) -> None:
     """Turn provider files into COGs and STAC items; files that are in the catalogue already are left alone.
 
     SOURCE is one of cop-dem, era5-land, esa-cci-sm, glass-lai, glass-lst, ismn; PATHS are files or folders.

@@ -170,7 +170,9 @@ def create_project(folder: Path, text: str) -> Project:
 def _checked(folder: Path, text: str) -> Project:
     try:
         return _project(folder, tomllib.loads(text))
-    except (InputError, tomllib.TOMLDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise ProjectError(f"{folder / FILE_NAME} is no TOML: {error}") from error
+    except InputError as error:
         raise ProjectError(f"{folder / FILE_NAME}: {error}") from error
 
 

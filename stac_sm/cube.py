@@ -15,14 +15,15 @@ import numpy as np
 import pystac
 from odc.geo.geobox import GeoBox
 
-from stac_sm.catalog import Catalog, item_period
-from stac_sm.errors import CatalogError, InputError, ReadError
+from stac_sm.catalog import ItemSearch, item_period, open_items
+from stac_sm.errors import CatalogError, InputError, ReadError, StacSmError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, footprint
 from stac_sm.period import Period
-from stac_sm.readers import RasterSource, Window, raster_source, reader, with_header
+from stac_sm.readers import RasterSource, Window, asset_key, raster_source, reader, with_header
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target, lookup, regrid, source_window
+from stac_sm.signing import signed, without_secrets
 from stac_sm.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Resolution:
 
 
 def feature_cube(
-    catalog: Catalog,
+    catalog: ItemSearch,
     recipe: Recipe,
     tile_or_geobox: str | GeoBox,
     period: Period,
@@ -130,7 +131,7 @@ def feature_cube(
     return build(resolution, Target(geobox), reader=reader)
 
 
-def resolve(catalog: Catalog, recipe: Recipe, geobox: GeoBox, period: Period) -> Resolution:
+def resolve(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period) -> Resolution:
     """Find the items of every feature and day, from metadata alone."""
     outline = footprint(geobox)
     if outline is None:
@@ -138,7 +139,8 @@ def resolve(catalog: Catalog, recipe: Recipe, geobox: GeoBox, period: Period) ->
     target = Target(geobox)
     layers = {}
     for feature in recipe.sources:
-        items = catalog.items(feature.collection, period=_search_period(feature, period), bbox=outline.bounds)
+        where = open_items(feature.catalog) if feature.catalog else catalog
+        items = where.items(feature.collection, period=_search_period(feature, period), bbox=outline.bounds)
         fields = _fields(items, feature, target)
         chosen = ((day, _choose(fields, feature, day)) for day in period.days)
         layers[feature.name] = {day: found for day, found in chosen if found}
@@ -220,15 +222,15 @@ class _LazyFields:
 def _read_window(source: RasterSource, window: Window, reader_name: str) -> np.ndarray:
     """Physical values (y, x) of a window, float32, NaN where there is no data."""
     try:
-        source = with_header(source)
+        source = with_header(replace(source, href=signed(source.href, source.sign)))
         stored = reader(reader_name)(source, window).compute(scheduler="synchronous")
-    except CatalogError:
-        raise
+    except StacSmError as error:
+        raise type(error)(without_secrets(str(error))) from None
     except Exception as error:  # whatever a reader raises, the user must see which file it was
         raise ReadError(
-            f"item {source.item_id!r}, asset {source.asset!r}: {source.href} cannot be read ({error}): "
-            "check that the file is there and whole, then run again"
-        ) from error
+            f"item {source.item_id!r}, asset {source.asset!r}: {without_secrets(source.href)} cannot be read "
+            f"({without_secrets(str(error))}): check that the file is there and whole, then run again"
+        ) from None  # the cause may hold a token
     return source.physical(np.asarray(stored))
 
 
@@ -246,7 +248,10 @@ def _fields(
     fields: dict[Period, list[RasterSource]] = {}
     meets: dict[GeoBox, bool] = {}
     for item in items:
-        source = raster_source(item, feature.asset)
+        key = asset_key(item, feature.asset)
+        if key is None:
+            continue  # a collection may keep its variables in items of their own
+        source = replace(raster_source(item, key), valid=feature.valid, sign=feature.sign)
         if source.geobox not in meets:
             meets[source.geobox] = source_window(source.geobox, target) is not None
         if meets[source.geobox]:
@@ -314,6 +319,8 @@ def require_inputs(resolution: Resolution, where: str) -> None:
     """
     absent = [feature for feature in resolution.recipe.sources if not resolution.layers[feature.name]]
     if absent:
-        names = ", ".join(f"{feature.name} (collection {feature.collection})" for feature in absent)
+        names = ", ".join(
+            f"{feature.name} (collection {feature.collection}, asset {feature.asset})" for feature in absent
+        )
         first, last = resolution.days[0], resolution.days[-1]
         raise CatalogError(f"{where}, {first} to {last}: no item found for {names}: ingest them, or choose other days")

@@ -22,6 +22,7 @@ from shapely.geometry.base import BaseGeometry
 
 from stac_sm.errors import InputError
 
+_SNAP = 1e-6  # of a pixel: grids that nest exactly must not be split by rounding
 SPHERE_RADIUS = 6371007.181
 SINUSOIDAL = f"+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R={SPHERE_RADIUS} +units=m +no_defs"
 _FOOTPRINT_STEPS = 60  # points along one side
@@ -99,7 +100,7 @@ class TileGrid:
         column, row = (x - self.origin[0]) / self.pixel[0], (self.origin[1] - y) / self.pixel[1]
         if not (math.isfinite(column) and math.isfinite(row)):
             raise InputError(f"point ({lon}, {lat}) has no place in grid {self.name}: give degrees east and north")
-        (height, width), px, py = self.tile_shape, math.floor(column), math.floor(row)
+        (height, width), (py, px) = self.tile_shape, np.floor(snapped(np.array([row, column]))).astype(int).tolist()
         tile = self.tile_id(px // width, py // height)
         self.column_row(tile)
         return tile, py % height, px % width
@@ -164,6 +165,12 @@ def from_lonlat(crs: str) -> pyproj.Transformer:
 def to_lonlat(crs: str) -> pyproj.Transformer:
     """Transformer from a CRS to degrees east and north."""
     return _transformer(crs, "OGC:CRS84")
+
+
+def snapped(at: np.ndarray) -> np.ndarray:
+    """Pixel coordinates, those within a millionth of a pixel edge moved onto it: rounding must not choose the pixel."""
+    whole = np.round(at)
+    return np.where(np.abs(at - whole) < _SNAP, whole, at)
 
 
 def transform_points(source: str, target: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

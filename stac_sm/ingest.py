@@ -16,7 +16,8 @@ from stac_sm.errors import StacSmError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.pool import process_pool
 from stac_sm.publishing import FINGERPRINT, Outcome, is_published, publish
-from stac_sm.sources import Granule, content_hash, find_files, source
+from stac_sm.sources import Granule, content_hash, find_files, scan, source
+from stac_sm.sources.web import Url
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class FileResult:
     """What came of one file."""
 
     file: str
-    """Its path."""
+    """Its path or address."""
 
     items: dict[str, int]
     """Number of items by outcome: new, replaced, done."""
@@ -34,6 +35,9 @@ class FileResult:
 
     error: str | None = None
     """Why it could not be ingested; None if it was."""
+
+    collections: tuple[str, ...] = ()
+    """Collections of its items."""
 
     @property
     def status(self) -> str:
@@ -51,7 +55,7 @@ class FileResult:
 def ingest(
     catalog: Catalog,
     source_name: str,
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     *,
     settings: dict[str, Any] | None = None,
     workers: int = 1,
@@ -59,7 +63,7 @@ def ingest(
 ) -> list[FileResult]:
     """Ingest files and folders of one source; files that are in the catalogue already are left alone.
 
-    A bad file is named in its result, and the others go on.
+    A bad file is named in its result, and the others go on. Some sources (SoilGrids) read addresses on the web, too.
 
     Raises
     ------
@@ -72,13 +76,13 @@ def ingest(
     for result in _results(catalog, source_name, files, settings or {}, workers):
         results.append(result)
         progress(result, len(files))
-    if any(result.changed for result in results):
-        refresh(catalog.store, wanted.collection)
+    for collection in sorted({name for result in results if result.changed for name in result.collections}):
+        refresh(catalog.store, collection)
     return sorted(results, key=lambda result: result.file)
 
 
 def _results(
-    catalog: Catalog, source_name: str, files: Sequence[Path], settings: dict[str, Any], workers: int
+    catalog: Catalog, source_name: str, files: Sequence[Path | Url], settings: dict[str, Any], workers: int
 ) -> Iterator[FileResult]:
     if workers < 2 or len(files) < 2:
         for file in files:
@@ -90,18 +94,20 @@ def _results(
             yield task.result()
 
 
-def _ingest_file(root: str, source_name: str, file: Path, settings: dict[str, Any]) -> FileResult:
+def _ingest_file(root: str, source_name: str, file: Path | Url, settings: dict[str, Any]) -> FileResult:
     """Ingest one file; runs in a worker process."""
     outcomes: Counter[str] = Counter()
+    collections: dict[str, None] = {}
     try:
         catalog, wanted = _catalog(root), source(source_name, settings)
         made_from = {"name": file.name, "sha256": content_hash(wanted, file)}
-        scan = wanted.scan(file)
-        for granule in scan.granules:
+        found = scan(wanted, file)
+        for granule in found.granules:
             outcomes[_ingest_granule(catalog, granule, made_from, settings)] += 1
-        return FileResult(str(file), dict(outcomes), scan.notes)
+            collections[granule.item["collection"]] = None
+        return FileResult(str(file), dict(outcomes), found.notes, collections=tuple(collections))
     except (StacSmError, OSError) as error:
-        return FileResult(str(file), dict(outcomes), error=str(error))
+        return FileResult(str(file), dict(outcomes), error=str(error), collections=tuple(collections))
 
 
 def _ingest_granule(catalog: Catalog, granule: Granule, made_from: dict[str, str], settings: dict[str, Any]) -> Outcome:

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.catalog import BBox, Catalog
 from stac_sm.cube import DEFAULT_READER, build, resolve
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.grid import transform_points
+from stac_sm.grid import snapped, transform_points
 from stac_sm.period import Period
 from stac_sm.products import COLLECTION
 from stac_sm.quality import Quality
@@ -106,5 +106,6 @@ def _pixels(native: GeoBox, bbox: BBox) -> tuple[tuple[int, int], tuple[int, int
 
 
 def _span(at: np.ndarray) -> tuple[int, int]:
+    at = snapped(at)  # as `tile_at` does: a point on an edge belongs to one pixel, the same for both
     first = math.floor(float(np.nanmin(at)))
     return first, max(first + 1, math.ceil(float(np.nanmax(at))))

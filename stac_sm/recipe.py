@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stac_sm.errors import InputError
 from stac_sm.fingerprint import digest
+from stac_sm.signing import SIGNERS
 
 RESAMPLINGS = ("nearest", "bilinear", "average")
 TIME_RULES = ("static", "daily", "composite", "previous")
@@ -33,7 +34,8 @@ class Feature:
     """Collection of its items."""
 
     asset: str
-    """Asset key."""
+    """Asset key; or ``*.hdf``: the one asset with the role ``data`` whose file name ends so (CMR-STAC's keys are time
+    stamps)."""
 
     resampling: str = "nearest"
     """``nearest``, ``bilinear`` or ``average`` (mean of the source pixels whose centre lies in the pixel)."""
@@ -48,8 +50,20 @@ class Feature:
     missing: str = "nodata"
     """What a pixel without value does: ``nodata`` leaves the pixel out, ``nan`` leaves it to the model."""
 
+    valid: tuple[float, float] | None = None
+    """Least and largest stored value; others are codes, no data (MODIS LAI: 0 to 100). None: all are values."""
+
+    catalog: str = ""
+    """STAC API or catalogue that has the collection; empty for the project's own."""
+
+    sign: str = ""
+    """How hrefs get a token when they are read: ``planetary-computer``, or empty."""
+
     def __post_init__(self) -> None:
         thing = f"feature {self.name!r}"
+        _choice(thing, "sign", self.sign, SIGNERS)
+        if self.valid is not None:  # a list where it comes from JSON or TOML
+            object.__setattr__(self, "valid", tuple(float(end) for end in self.valid))
         _choice(thing, "resampling", self.resampling, RESAMPLINGS)
         _choice(thing, "time", self.time, TIME_RULES)
         _choice(thing, "missing", self.missing, MISSING_RULES)

@@ -20,12 +20,12 @@ from functools import cached_property
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from stac_sm.grid import crs_wkt, transform_points
+from stac_sm.grid import crs_wkt, snapped, transform_points
 from stac_sm.readers import Window
 
 _MARGIN = 2  # source pixels around the window that is needed: neighbours, and the curvature between samples
 _SAMPLE = 16  # target pixels between two samples of its extent in the source grid
-_SNAP = 1e-6  # of a pixel: grids that nest exactly must not be split by rounding
+_LEAST_WEIGHT = 1e-6  # of the valid neighbours together, for a bilinear value
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,8 @@ def _bilinear(window: np.ndarray, where: np.ndarray) -> np.ndarray:
             total += np.where(valid, value * weight, 0)
             weights += np.where(valid, weight, 0)
     with np.errstate(invalid="ignore"):  # 0 / 0 where there is no valid neighbour: NaN is meant
-        return np.where(outside | (weights <= _SNAP), np.float32(np.nan), total / np.maximum(weights, _SNAP))
+        mean = total / np.maximum(weights, _LEAST_WEIGHT)
+    return np.where(outside | (weights <= _LEAST_WEIGHT), np.float32(np.nan), mean)
 
 
 def _average(target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Sequence[np.ndarray]) -> np.ndarray:
@@ -203,9 +204,4 @@ def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> 
     affine = grid.affine
     rows, columns = (y - affine.f) / affine.e, (x - affine.c) / affine.a
     somewhere = np.isfinite(rows) & np.isfinite(columns)  # pyproj gives inf where the grid's CRS has no such place
-    return _snapped(np.where(somewhere, rows, np.nan)), _snapped(np.where(somewhere, columns, np.nan))
-
-
-def _snapped(at: np.ndarray) -> np.ndarray:
-    whole = np.round(at)
-    return np.where(np.abs(at - whole) < _SNAP, whole, at)
+    return snapped(np.where(somewhere, rows, np.nan)), snapped(np.where(somewhere, columns, np.nan))

@@ -96,7 +96,12 @@ def match_up_step(project: Project) -> MatchupStep:
     stations = read_stations(catalog)
     if not stations:
         raise CatalogError(f"{catalog.root}: no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`")
-    where = sites(stations, project.grid)
+    where = sites(stations, project.grid, rules=project.stations)
+    if where.empty:
+        raise CatalogError(
+            f"{len(stations)} stations found, none in grid {project.grid.name} with a sensor that ends at "
+            f"{project.stations.max_depth} m or above: check [grid] and [stations]"
+        )
     resolutions = {
         name: resolve_sites(catalog, recipe, where, period, project.grid)
         for name, recipe in (("table", project.recipe), ("triplets", TRIPLET))

@@ -210,7 +210,10 @@ def project_text(grid: TileGrid = SMALL, recipe: Recipe = RECIPE, version: str =
     content = recipe.to_dict()
     for name in ("features", "masks"):
         for one in content[name]:
-            lines += [f"[[recipe.{name}]]", *(f"{key} = {json.dumps(value)}" for key, value in one.items())]
+            lines += [
+                f"[[recipe.{name}]]",
+                *(f"{key} = {json.dumps(value)}" for key, value in one.items() if value is not None),
+            ]
     return "\n".join(lines) + "\n"
 
 

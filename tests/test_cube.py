@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stac_sm import cube as cubes
 from stac_sm.catalog import open_catalog
-from stac_sm.cube import Layer, _choose, build, feature_cube, resolve
+from stac_sm.cube import Layer, _choose, build, feature_cube, require_inputs, resolve
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.grid import SINUSOIDAL
 from stac_sm.period import DAY, Period
@@ -340,6 +340,23 @@ def test_inputs_change_with_the_meaning_of_the_values_and_nothing_else(tmp_path)
     assert [a[0] for a, b in zip(before, inputs(), strict=True) if a != b] == ["LST.2018182/lst"]
 
 
+def test_inputs_change_with_their_weights(tmp_path):
+    """The same two composites, but the middle of one of them moves."""
+    project, _, _ = copied_project(tmp_path / "p")
+    day = Period.parse("2018-07-02")
+
+    def inputs():
+        return resolve(open_catalog(project.folder), RECIPE, SMALL.geobox(TILE), day).inputs(day.start)
+
+    before = inputs()
+    edit(
+        project.catalog, "glass-lai", "LAI.2",
+        lambda item: item["properties"].update(end_datetime="2018-07-14T23:59:59Z"),
+    )  # fmt: skip
+    assert [a[0] for a, b in zip(before, inputs(), strict=True) if a != b] == ["LAI.1/lai", "LAI.2/lai"]
+    assert [a[0] for a in before] == [b[0] for b in inputs()]
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_one_scale_in_one_item_changes_the_cube(tmp_path, name, values):
     project, _, _ = copied_project(tmp_path / "p")
@@ -364,7 +381,8 @@ def test_errors_say_what_was_found_and_what_was_wanted(project):
         CatalogError, match="collection 'modis-lst' is not in .*: it has .*glass-lst.*; ingest it first"
     ):
         feature_cube(catalog, Recipe((Feature("f", "modis-lst", "lst"),)), TILE, DAYS, grid=SMALL)
-    with pytest.raises(CatalogError, match=r"item 'LST\.2018179' has no asset 'lts': it has lst"):
-        feature_cube(catalog, Recipe((Feature("f", "glass-lst", "lts"),)), TILE, DAYS, grid=SMALL)
+    absent = resolve(catalog, Recipe((Feature("f", "glass-lst", "lts"),)), SMALL.geobox(TILE), DAYS)
+    with pytest.raises(CatalogError, match=r"here, 2018-06-28 to 2018-07-03: .* f \(collection glass-lst, asset lts\)"):
+        require_inputs(absent, "here")
     with pytest.raises(InputError, match="lies off the Earth"):
         feature_cube(catalog, recipe, "h00v00", DAYS)

@@ -120,6 +120,18 @@ def test_scale_offset_and_nodata_of_all_versions_of_metadata(tmp_path, fields):
     )
 
 
+def test_a_data_type_that_the_item_does_not_state_is_that_of_the_file(tmp_path):
+    geobox = GRIDS["UTM"]
+    values = stored("int16", geobox.shape)
+    item = an_item(written(tmp_path, geobox, values, nodata=-9999), geobox, "int16", bands=[{"name": "x"}])
+    source = with_header(raster_source(item, "a"))
+    assert (source.dtype, source.nodata) == ("int16", -9999)
+    for name in READERS:
+        read = reader(name)(source, (slice(0, 9), slice(0, 9))).compute(scheduler="synchronous")
+        assert read.dtype == np.int16
+        np.testing.assert_array_equal(read, values[:9, :9])
+
+
 def test_scale_and_offset_of_the_header_count_where_the_item_says_nothing(tmp_path):
     geobox = GRIDS["sinusoidal"]
     file = written(tmp_path, geobox, stored("int16", geobox.shape), nodata=-9999, scale=0.1, offset=2.0)
@@ -165,7 +177,6 @@ WRONG = {
     "shape": ({"proj:shape": None}, "a", "proj:shape"),
     "transform": ({"proj:transform": None}, "a", "proj:transform"),
     "crs": ({"proj:code": None, "proj:wkt2": None, "proj:projjson": None}, "a", "proj:code"),
-    "data type": ({"bands": [{}]}, "a", "data_type missing"),
     "odd data type": ({"bands": [{"data_type": "cint16"}]}, "a", "'cint16' found"),
     "two bands": ({"bands": [{}, {}]}, "a", "2 bands found, one wanted"),
     "nodata that cannot be": ({"bands": [{"data_type": "uint8", "nodata": -9999}]}, "a", "nodata -9999 found"),

@@ -41,8 +41,8 @@ class RasterSource:
     geobox: GeoBox
     """Shape, affine and CRS of the file."""
 
-    dtype: str
-    """Data type of the stored values."""
+    dtype: str | None
+    """Data type of the stored values; None: the one in the file's header."""
 
     nodata: float | None
     """Stored value of pixels without data; None: the one in the file's header."""
@@ -59,12 +59,19 @@ class RasterSource:
     item_href: str = ""
     """Where the item is."""
 
+    valid: tuple[float, float] | None = None
+    """Least and largest stored value; others are codes, no data."""
+
+    sign: str = ""
+    """How the href gets a token when it is read (``signing.signed``)."""
+
     @property
     def proof(self) -> str:
         """SHA-256 of the file's checksum and of all that the item says about the meaning and place of its values."""
         grid = [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]]
         # as text, since nodata may be NaN, which JSON has not
-        return digest([self.checksum, self.dtype, *map(str, (self.nodata, self.scale, self.offset)), grid])
+        meaning = (self.nodata, self.scale, self.offset, self.valid)
+        return digest([self.checksum, self.dtype, *map(str, meaning), grid])
 
     def physical(self, stored: np.ndarray) -> np.ndarray:
         """Physical values of stored ones: float32, NaN where there is no data."""
@@ -72,6 +79,8 @@ class RasterSource:
         values = stored.astype(np.float64) * scale + offset
         if self.nodata is not None:
             values[stored == np.asarray(self.nodata).astype(stored.dtype)] = np.nan
+        if self.valid is not None:
+            values[(stored < self.valid[0]) | (stored > self.valid[1])] = np.nan
         return values.astype(np.float32)
 
 
@@ -96,6 +105,28 @@ def reader(name: str) -> Reader:
     if name not in READERS:
         raise InputError(f"reader {name!r} is unknown: known are {', '.join(READERS)}")
     return READERS[name]()
+
+
+def asset_key(item: pystac.Item, wanted: str) -> str | None:
+    """Key of the asset that a feature wants: its key, or ``*.hdf`` for the data asset whose file name ends so.
+
+    Raises
+    ------
+    CatalogError
+        If several assets fit an ending: names them.
+    """
+    if not wanted.startswith("*"):
+        return wanted if wanted in item.assets else None
+    ending = wanted[1:]
+    fitting = [
+        key
+        for key, asset in item.assets.items()
+        if "data" in (asset.roles or []) and asset.href.partition("?")[0].endswith(ending)
+    ]
+    web = [key for key in fitting if not item.assets[key].href.startswith("s3:")] or fitting
+    if len(web) > 1:
+        raise CatalogError(f"item {item.id!r}: assets {', '.join(web)} end with {ending!r}, one wanted: name its key")
+    return web[0] if web else None
 
 
 def raster_source(item: pystac.Item, key: str) -> RasterSource:
@@ -149,6 +180,7 @@ def with_header(source: RasterSource) -> RasterSource:
             "mask band": (False, MaskFlags.per_dataset in file.mask_flag_enums[0]),
         }
         transform, nodata, scale, offset = file.transform, file.nodata, file.scales[0], file.offsets[0]
+        dtype = file.dtypes[0]
     for what, (said, there) in found.items():
         if None not in (said, there) and said != there and str(said) != str(there):  # as text, NaN is NaN
             raise _contradiction(source, what, said, there)
@@ -156,6 +188,7 @@ def with_header(source: RasterSource) -> RasterSource:
         raise _contradiction(source, "transform", list(source.geobox.affine)[:6], list(transform)[:6])
     return replace(
         source,
+        dtype=dtype if source.dtype is None else source.dtype,
         nodata=nodata if source.nodata is None else source.nodata,
         scale=scale if source.scale is None else source.scale,
         offset=offset if source.offset is None else source.offset,
@@ -216,11 +249,12 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _nodata(item: pystac.Item, key: str, band: dict[str, Any], dtype: str) -> float | None:
+def _nodata(item: pystac.Item, key: str, band: dict[str, Any], dtype: str | None) -> float | None:
     """Stored value of pixels without data; it must be one that the data type can hold."""
-    nodata, kind = _number(band.get("nodata")), np.dtype(dtype)
-    if nodata is None or kind.kind == "f":
+    nodata = _number(band.get("nodata"))
+    if nodata is None or dtype is None or np.dtype(dtype).kind == "f":
         return nodata
+    kind = np.dtype(dtype)
     if not (nodata.is_integer() and np.iinfo(kind).min <= nodata <= np.iinfo(kind).max):
         raise CatalogError(
             f"item {item.id!r}, asset {key!r}: nodata {nodata:g} found, a value of its data_type {dtype} wanted: "
@@ -229,11 +263,11 @@ def _nodata(item: pystac.Item, key: str, band: dict[str, Any], dtype: str) -> fl
     return nodata
 
 
-def _data_type(item: pystac.Item, key: str, band: dict[str, Any]) -> str:
-    """Data type of the stored values."""
+def _data_type(item: pystac.Item, key: str, band: dict[str, Any]) -> str | None:
+    """Data type of the stored values; None where the item is silent."""
     name = band.get("data_type")
     if not name:
-        raise _missing(item, key, "data_type")
+        return None
     if name not in _DATA_TYPES:
         raise CatalogError(
             f"item {item.id!r}, asset {key!r}: data_type {name!r} found, one of {', '.join(_DATA_TYPES)} wanted: "

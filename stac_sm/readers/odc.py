@@ -19,7 +19,7 @@ def read(source: RasterSource, window: Window) -> Any:
         [_item(source)],
         bands=[source.asset],
         geobox=source.geobox[window],
-        dtype=source.dtype,
+        dtype=str(source.dtype),
         chunks={"x": -1, "y": -1},
         resampling="nearest",
     )

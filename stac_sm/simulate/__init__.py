@@ -5,9 +5,11 @@ Layout below a folder::
     earth.txt                    the constants: another Earth does not go into the same folder
     granules/glass-lst/          GLASS06A01, HDF4-EOS, 1 km
     granules/glass-lai/          GLASS01E01, HDF4-EOS, 500 m, 8-day
+    granules/glass-albedo/       GLASS02A06, HDF4-EOS, 1 km, 8-day
     granules/era5-land/          one NetCDF a month, 0.1 degrees
     granules/esa-cci-sm/YYYY/    one NetCDF a day, 0.25 degrees
     granules/cop-dem/            Copernicus GLO-90, one GeoTIFF a degree
+    granules/soilgrids/          SoilGrids, one GeoTIFF a property, the island at 250 m
     granules/ismn/               one archive of all stations
     truth/                       soil moisture of the product days, and what is wrong with each station
 """
@@ -27,7 +29,8 @@ from stac_sm.period import Period
 from stac_sm.pool import process_pool
 from stac_sm.simulate.coarse import write_cci, write_era5_land
 from stac_sm.simulate.earth import Earth, composites_around
-from stac_sm.simulate.granules import dem_name, dem_tiles, write_dem, write_lai, write_lst, write_truth
+from stac_sm.simulate.granules import dem_name, dem_tiles, write_albedo, write_dem, write_lai, write_lst, write_truth
+from stac_sm.simulate.soil import PROPERTIES, write_soil
 from stac_sm.simulate.stations import write_ismn, write_station_truth
 from stac_sm.simulate.truth import true_soil_moisture
 
@@ -118,8 +121,12 @@ def _files(earth: Earth, full: bool) -> Iterator[_File]:
         yield _File(f"granules/glass-lst/{_glass('GLASS06A01.V01', earth, day)}", partial(write_lst, day=day))
     for day in composites_around(days):
         yield _File(f"granules/glass-lai/{_glass('GLASS01E01.V60', earth, day)}", partial(write_lai, start=day))
+    for day in composites_around(days):
+        yield _File(f"granules/glass-albedo/{_glass('GLASS02A06.V40', earth, day)}", partial(write_albedo, start=day))
     for corner in dem_tiles(earth):
         yield _File(f"granules/cop-dem/{dem_name(corner)}", partial(write_dem, corner=corner))
+    for name in PROPERTIES:
+        yield _File(f"granules/soilgrids/{name}_0-5cm_mean.tif", partial(write_soil, name=name))
     for month in earth.period.months():
         name = f"era5_land_{month.start:%Y_%m}.nc"
         yield _File(f"granules/era5-land/{name}", partial(write_era5_land, month=month))

@@ -1,4 +1,4 @@
-"""What data providers would make of the simulated Earth at fine resolution: GLASS LST and LAI, the Copernicus DEM.
+"""What data providers would make of the simulated Earth at fine resolution: GLASS LST, LAI and albedo, Copernicus DEM.
 
 Each writer takes an Earth, a path and what tells one granule of the provider from the next (a day, a tile). Writers
 leave no time of creation behind: the same Earth gives the same bytes.
@@ -7,6 +7,8 @@ leave no time of creation behind: the same Earth gives the same bytes.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +20,10 @@ import numpy.typing as npt
 
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SPHERE_RADIUS
 from stac_sm.period import DAY
-from stac_sm.simulate.earth import COMPOSITE_CENTRE, Earth, Floats, generator, summer
+from stac_sm.simulate.earth import COMPOSITE_CENTRE, Earth, Floats, generator, summer, surface
 from stac_sm.simulate.truth import (
     LAPSE,
+    Fields,
     elevation,
     fields,
     on_tile,
@@ -32,8 +35,10 @@ from stac_sm.simulate.truth import (
 
 LST_FILL, LST_SCALE = 0, 0.01
 LAI_FILL, LAI_SCALE = 255, 0.1
+ALBEDO_FILL, ALBEDO_SCALE = -1, 0.0001
 SM_NODATA = -9999.0
 _DEFLATE = 4
+_ALBEDO_STEP = 100  # stored units: 0.01
 _DEM_SIZE = 1200  # rows of a tile of 3 arc seconds
 
 
@@ -48,7 +53,7 @@ def write_lst(earth: Earth, path: Path, day: date) -> None:
     )  # fmt: skip
     raw = np.nan_to_num(on_tile(static, kelvin / LST_SCALE), nan=LST_FILL).round().astype(np.uint16)
     attributes = {"long_name": "Land Surface Temperature", "units": "K", "valid_range": [20000, 35000]}
-    _write_hdf_eos(path, earth.tile, "LST", raw, LST_FILL, LST_SCALE, attributes)
+    _write_hdf_eos(path, earth.tile, "GLASS_LST", [_Field("LST", raw, LST_FILL, LST_SCALE, attributes)])
 
 
 def write_lai(earth: Earth, path: Path, start: date) -> None:
@@ -59,7 +64,7 @@ def write_lai(earth: Earth, path: Path, start: date) -> None:
     fine = np.repeat(np.repeat(coarser, 2, 0), 2, 1) * _lai_texture(earth)
     raw = np.nan_to_num(fine / LAI_SCALE, nan=LAI_FILL).round().astype(np.uint8)
     attributes = {"long_name": "Leaf Area Index", "units": "m^2/m^2", "valid_range": [0, 100]}
-    _write_hdf_eos(path, earth.tile, "LAI", raw, LAI_FILL, LAI_SCALE, attributes)
+    _write_hdf_eos(path, earth.tile, "GLASS_LAI", [_Field("LAI", raw, LAI_FILL, LAI_SCALE, attributes)])
 
 
 @lru_cache(maxsize=1)
@@ -69,38 +74,93 @@ def _lai_texture(earth: Earth) -> Floats:
     return 1 + 0.1 * generator(earth, "leaves").standard_normal(shape, np.float32).clip(-3, 3)
 
 
-def _write_hdf_eos(
-    path: Path, tile: str, name: str, raw: npt.NDArray[Any], fill: int, scale: float, attributes: dict[str, Any]
-) -> None:
-    """Write one field on a sinusoidal tile as HDF4-EOS; changes the working folder of the process meanwhile."""
+def write_albedo(earth: Earth, path: Path, start: date) -> None:
+    """Write GLASS02A06, 8-day albedo at 1 km: soil is darker when wet, plants are dark in the visible alone."""
+    static, middle = fields(earth), start + COMPOSITE_CENTRE
+    moisture = window_soil_moisture(earth, min(middle, earth.period.end - DAY))
+    soil = _soil_colour(earth) * (0.15 + 0.31 * np.exp(-12.7 * moisture))  # Gascoin et al. 2009, JGR 114, D20101
+    cover = static.vegetation * (0.6 + 0.4 * summer(middle - 15 * DAY))
+    noise = generator(earth, "albedo", start.toordinal()).normal(0, 0.01, (2, *static.land.shape))
+    visible = (1 - cover) * 0.7 * soil + cover * 0.04 + noise[0]
+    infrared = (1 - cover) * 1.3 * soil + cover * 0.32 + noise[1]
+    black = {"VIS": visible, "NIR": infrared, "shortwave": 0.5 * (visible + infrared)}
+    sky = {"BSA": 1.0, "WSA": 1.06}  # diffuse light makes most surfaces a little brighter
+    bands = [_albedo(static, f"ABD_{s}_{b}", sky[s] * black[b]) for b in black for s in sky]
+    _write_hdf_eos(path, earth.tile, "GLASS_albedo", bands)
+
+
+@lru_cache(maxsize=1)
+def _soil_colour(earth: Earth) -> Floats:
+    """Factor about 1 of the albedo of each pixel's soil: soils differ more in colour than water changes it."""
+    static = fields(earth)
+    return 1 + 0.3 * np.tanh(surface(earth, "colour", 0.2, static.lat, static.lon))
+
+
+def _albedo(static: Fields, name: str, values: Floats) -> _Field:
+    """Field of an albedo; a coarse step compresses well."""
+    steps = np.clip(values / (_ALBEDO_STEP * ALBEDO_SCALE), 1, None).round() * _ALBEDO_STEP
+    raw = np.nan_to_num(on_tile(static, steps), nan=ALBEDO_FILL).round().astype(np.int16)
+    return _Field(name, raw, ALBEDO_FILL, ALBEDO_SCALE, {"long_name": name, "units": "none", "valid_range": [0, 10000]})
+
+
+@dataclass(frozen=True, eq=False)
+class _Field:
+    """One field of an HDF4-EOS file."""
+
+    name: str
+    """Its name."""
+
+    raw: npt.NDArray[Any]
+    """Stored values, (y, x)."""
+
+    fill: int
+    """Stored value of pixels without data."""
+
+    scale: float
+    """Physical value = stored value x scale."""
+
+    attributes: dict[str, Any]
+    """Its other attributes."""
+
+
+def _write_hdf_eos(path: Path, tile: str, grid: str, written: Sequence[_Field]) -> None:
+    """Write fields on a sinusoidal tile as HDF4-EOS; changes the working folder of the process meanwhile."""
     from pyhdf.SD import SD, SDC
 
-    types = {np.dtype(np.uint8): SDC.UINT8, np.dtype(np.uint16): SDC.UINT16}
-    grid = f"GLASS_{name}"
     # HDF4 keeps the path that it is given inside the file: only a bare name is the same in every folder
     with TemporaryDirectory(prefix=".", dir=path.parent) as folder:
         with contextlib.chdir(folder):
             file = SD(grid, SDC.WRITE | SDC.CREATE | SDC.TRUNC)
         file.attr("HDFEOSVersion").set(SDC.CHAR, "HDFEOS_V2.17")
-        file.attr("StructMetadata.0").set(SDC.CHAR, _struct_metadata(tile, grid, name, raw))
-        field = file.create(name, types[raw.dtype], raw.shape)
-        field.dim(0).setname(f"YDim:{grid}")
-        field.dim(1).setname(f"XDim:{grid}")
-        field.setcompress(SDC.COMP_DEFLATE, _DEFLATE)
-        field[:] = raw
-        for key, value in {"_FillValue": fill, **attributes}.items():
-            field.attr(key).set(SDC.CHAR if isinstance(value, str) else types[raw.dtype], value)
-        for key, number in {"scale_factor": scale, "add_offset": 0.0}.items():
-            field.attr(key).set(SDC.FLOAT64, number)
-        field.endaccess()
+        file.attr("StructMetadata.0").set(SDC.CHAR, _struct_metadata(tile, grid, written))
+        for field in written:
+            _write_field(file, grid, field)
         file.end()
         Path(folder, grid).replace(path)
 
 
-def _struct_metadata(tile: str, grid: str, name: str, raw: npt.NDArray[Any]) -> str:
+def _write_field(file: Any, grid: str, field: _Field) -> None:
+    """Write one field into an open file."""
+    from pyhdf.SD import SDC
+
+    kind = {"uint8": SDC.UINT8, "uint16": SDC.UINT16, "int16": SDC.INT16}[field.raw.dtype.name]
+    data = file.create(field.name, kind, field.raw.shape)
+    data.dim(0).setname(f"YDim:{grid}")
+    data.dim(1).setname(f"XDim:{grid}")
+    data.setcompress(SDC.COMP_DEFLATE, _DEFLATE)
+    data[:] = field.raw
+    for key, value in {"_FillValue": field.fill, **field.attributes}.items():
+        data.attr(key).set(SDC.CHAR if isinstance(value, str) else kind, value)
+    for key, number in {"scale_factor": field.scale, "add_offset": 0.0}.items():
+        data.attr(key).set(SDC.FLOAT64, number)
+    data.endaccess()
+
+
+def _struct_metadata(tile: str, grid: str, written: Sequence[_Field]) -> str:
     """Geolocation in the words of HDF-EOS, laid out as in the MODIS land products."""
     bounds = MODIS_SINUSOIDAL_1KM.geobox(tile).boundingbox
-    rows, columns = raw.shape
+    rows, columns = written[0].raw.shape
+    objects = "".join(_struct_object(number, field) for number, field in enumerate(written, 1))
     return f"""GROUP=SwathStructure
 END_GROUP=SwathStructure
 GROUP=GridStructure
@@ -117,12 +177,7 @@ GROUP=GridStructure
 \t\tGROUP=Dimension
 \t\tEND_GROUP=Dimension
 \t\tGROUP=DataField
-\t\t\tOBJECT=DataField_1
-\t\t\t\tDataFieldName="{name}"
-\t\t\t\tDataType=DFNT_{raw.dtype.name.upper()}
-\t\t\t\tDimList=("YDim","XDim")
-\t\t\tEND_OBJECT=DataField_1
-\t\tEND_GROUP=DataField
+{objects}\t\tEND_GROUP=DataField
 \t\tGROUP=MergedFields
 \t\tEND_GROUP=MergedFields
 \tEND_GROUP=GRID_1
@@ -130,6 +185,16 @@ END_GROUP=GridStructure
 GROUP=PointStructure
 END_GROUP=PointStructure
 END
+"""
+
+
+def _struct_object(number: int, field: _Field) -> str:
+    """Part of the structural metadata that names a field."""
+    return f"""\t\t\tOBJECT=DataField_{number}
+\t\t\t\tDataFieldName="{field.name}"
+\t\t\t\tDataType=DFNT_{field.raw.dtype.name.upper()}
+\t\t\t\tDimList=("YDim","XDim")
+\t\t\tEND_OBJECT=DataField_{number}
 """
 
 

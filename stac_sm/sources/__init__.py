@@ -5,8 +5,8 @@ A source is a frozen dataclass whose fields are its settings in the project file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from stac_sm.cog import CogProfile, verify_cog, write_cog
 from stac_sm.errors import InputError
 from stac_sm.items import PARQUET, ItemDict, raster_asset
 from stac_sm.publishing import AssetFile
+from stac_sm.sources.web import Url
 from stac_sm.store import sha256
 from stac_sm.variables import Variable
 
@@ -50,6 +51,9 @@ class RasterLayer:
     roles: tuple[str, ...] = ("data",)
     """STAC roles."""
 
+    asset: Mapping[str, Any] = field(default_factory=dict)
+    """More STAC fields of the asset, or others in place of the variable's: title, classes of a quality layer."""
+
     def write(self, stem: Path) -> AssetFile:
         """Write a COG, decode it again, and describe it."""
         values, file = self.values(), stem.with_name(stem.name + ".tif")
@@ -63,7 +67,7 @@ class RasterLayer:
             offset=self.profile.offset,
             roles=self.roles,
         )
-        return AssetFile(file, ".tif", fields)
+        return AssetFile(file, ".tif", fields | dict(self.asset))
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,7 @@ class Scan:
 
 
 class Source(Protocol):
-    """A provider's product."""
-
-    @property
-    def collection(self) -> str:
-        """Id of the STAC collection of its items."""
+    """A provider's product, or several of one kind; each granule's item says which collection it belongs to."""
 
     @property
     def patterns(self) -> Sequence[str]:
@@ -132,6 +132,17 @@ class JoinedSource(Source, Protocol):
 
     def parts(self, file: Path) -> Sequence[Path]:
         """All files that are scanned when this one is, in order; the first stands for them all."""
+
+
+@runtime_checkable
+class RemoteSource(Source, Protocol):
+    """A source that reads files on the web, too."""
+
+    def scan_url(self, url: Url) -> Scan:
+        """As ``scan``, of a file at an address."""
+
+    def url_checksum(self, url: Url) -> str:
+        """Something that changes with everything that is scanned with an address."""
 
 
 def source(name: str, settings: dict[str, Any] | None = None) -> Source:
@@ -156,30 +167,42 @@ def source_table() -> dict[str, Callable[..., Source]]:
     from stac_sm.sources.cop_dem import CopDem
     from stac_sm.sources.era5_land import Era5Land
     from stac_sm.sources.esa_cci import EsaCci
-    from stac_sm.sources.glass import GlassLai, GlassLst
+    from stac_sm.sources.glass import GlassAlbedo, GlassLai, GlassLst
     from stac_sm.sources.ismn import Ismn
+    from stac_sm.sources.merit_dem import MeritDem
+    from stac_sm.sources.modis import Modis
+    from stac_sm.sources.soilgrids import SoilGrids
 
     return {
         "cop-dem": CopDem,
         "era5-land": Era5Land,
         "esa-cci-sm": EsaCci,
+        "glass-albedo": GlassAlbedo,
         "glass-lai": GlassLai,
         "glass-lst": GlassLst,
         "ismn": Ismn,
+        "merit-dem": MeritDem,
+        "modis": Modis,
+        "soilgrids": SoilGrids,
     }
 
 
-def find_files(wanted: Source, paths: Iterable[Path]) -> Iterator[Path]:
+def find_files(wanted: Source, paths: Iterable[Path | str]) -> Iterator[Path | Url]:
     """Files to ingest: those that are named, and in folders all that the source's patterns fit.
 
-    Of files that are scanned together the first is given, once (see ``JoinedSource``).
+    Of files that are scanned together the first is given, once (see ``JoinedSource``). Text with ``://`` in it is an
+    address on the web, for a source that reads there.
 
     Raises
     ------
     InputError
-        If a path does not exist, or a folder holds nothing that fits.
+        If a path does not exist, or a folder holds nothing that fits; if an address is none that may be read.
     """
-    for path in paths:
+    for given in paths:
+        if "://" in str(given):
+            yield _address(wanted, str(given))
+            continue
+        path = Path(given)
         if path.is_file():
             yield parts(wanted, path)[0]
             continue
@@ -191,13 +214,31 @@ def find_files(wanted: Source, paths: Iterable[Path]) -> Iterator[Path]:
         yield from dict.fromkeys(parts(wanted, file)[0] for file in found)
 
 
+def scan(wanted: Source, file: Path | Url) -> Scan:
+    """What a file holds, here or on the web."""
+    return _remote(wanted).scan_url(file) if isinstance(file, Url) else wanted.scan(file)
+
+
+def _address(wanted: Source, text: str) -> Url:
+    _remote(wanted)
+    return Url(text)
+
+
+def _remote(wanted: Source) -> RemoteSource:
+    if not isinstance(wanted, RemoteSource):
+        raise InputError(f"{wanted.collection}: an address found, files or folders wanted: download it first")
+    return wanted
+
+
 def parts(wanted: Source, file: Path) -> Sequence[Path]:
     """Files that are scanned together with one; the first stands for them all."""
     return wanted.parts(file) if isinstance(wanted, JoinedSource) else [file]
 
 
-def content_hash(wanted: Source, file: Path) -> str:
-    """SHA-256 in hex of everything that is scanned with a file."""
+def content_hash(wanted: Source, file: Path | Url) -> str:
+    """SHA-256 in hex of everything that is scanned with a file, or of what its server says about its state."""
+    if isinstance(file, Url):
+        return _remote(wanted).url_checksum(file)
     files = parts(wanted, file)
     if len(files) == 1:
         return sha256(files[0])

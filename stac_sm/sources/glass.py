@@ -1,29 +1,63 @@
-"""GLASS: land surface temperature and leaf area index, HDF4-EOS in MODIS sinusoidal tiles.
-
-Stored integers are kept; scale and fill are those of the file. pyhdf is not thread-safe: one file at a time in each
-process.
-"""
+"""GLASS: land surface temperature, leaf area index and albedo, HDF4-EOS in MODIS sinusoidal tiles."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from odc.geo.geobox import GeoBox
+import numpy as np
 
-from stac_sm.cog import CogProfile
-from stac_sm.errors import GranuleError, InputError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.items import raster_item
-from stac_sm.period import utc
-from stac_sm.sources import Granule, RasterLayer, Scan
-from stac_sm.sources.hdf4eos import GridField, describe, read
-from stac_sm.variables import VARIABLES
+from stac_sm.errors import InputError
+from stac_sm.sources import Scan
+from stac_sm.sources.hdf4eos import read
+from stac_sm.sources.modis_tile import Band, TileName, flag, latest, tile_granule
 
-_TOLERANCE = 1.0  # metres: corners are written with six decimals, and some versions of the grid differ by millimetres
+_NAME = r"(?P<stem>(?P<product>{})\.V(?P<version>\d+)\.A(?P<day>\d{{7}})\.(?P<tile>h\d\dv\d\d))\.(?P<made>\d{{7}})\.hdf"
+_LST_NAME, _LAI_NAME = _NAME.format("GLASS06A01"), _NAME.format("GLASS01E01|GLASS01D01")
+_ALBEDO_NAME = _NAME.format("GLASS02A06|GLASS02E01")
+
+_LST = Band("lst", "LST", "lst", ("uint16", "int16"), gap_free=True)
+_LAI = Band("lai", "LAI", "lai", ("uint8", "uint16", "int16"), gap_free=True)
+
+ALBEDO_NODATA = -1
+"""The files have several negative values for pixels without data; the COGs have this one."""
+
+_ALBEDO_RANGE = (0, 10000)
+_ALBEDO = tuple(
+    Band(
+        f"{sky}_{spectrum}".lower(),
+        f"ABD_{sky}_{spectrum}",
+        f"albedo_{sky}_{spectrum}".lower(),
+        ("int16",),
+        nodata=ALBEDO_NODATA,
+        valid=_ALBEDO_RANGE,
+        required=("scale_factor",),
+        gap_free=True,
+    )
+    for sky in ("BSA", "WSA")
+    for spectrum in ("VIS", "NIR", "shortwave")
+)
+_PERCENT = {0: ("none", "0 %"), 100: ("all", "100 %")}
+_LEVELS = {0: ("best", "0"), 1: ("acceptable", "1"), 2: ("poor", "2"), 3: ("worst", "3; also pixels without data")}
+_QA = Band(
+    "qa_shortwave",
+    "ABD_QA_shortwave",
+    "albedo_qa",
+    ("uint16",),
+    nodata=65535,
+    required=(),
+    quality=True,
+    asset={
+        "title": "Quality of the shortwave albedo, as in the file",
+        "classification:bitfields": [
+            flag("overall", "overall quality", 0, 2, _LEVELS),
+            flag("land", "share of land, percent", 2, 7, _PERCENT),
+            flag("good", "share of good retrievals, percent", 9, 7, _PERCENT),
+        ],
+    },
+)
+_WORST = 3
 
 
 @dataclass(frozen=True)
@@ -38,12 +72,12 @@ class GlassLst:
 
     def scan(self, file: Path) -> Scan:
         """One item: a tile of a day."""
-        name = _Name.of(file, ("GLASS06A01",))
-        return _scan(file, name, name.start + timedelta(days=1), self.collection, "LST", "lst")
+        name = TileName.of(file, _LST_NAME, "GLASS06A01.V01.A2018001.h18v04.2022021.hdf")
+        return Scan([tile_granule(file, name, end=name.end(1), collection=self.collection, bands=[_LST])])
 
     def parts(self, file: Path) -> list[Path]:
         """The latest production of the same tile and day in the folder."""
-        return [_latest(file)]
+        return [latest(file, _LST_NAME)]
 
 
 @dataclass(frozen=True)
@@ -58,84 +92,51 @@ class GlassLai:
 
     def scan(self, file: Path) -> Scan:
         """One item: a tile of 8 days; the last composite of a year ends with the year."""
-        name = _Name.of(file, ("GLASS01E01", "GLASS01D01"))
-        end = min(name.start + timedelta(days=8), date(name.start.year + 1, 1, 1))
-        return _scan(file, name, end, self.collection, "LAI", "lai")
+        name = TileName.of(file, _LAI_NAME, "GLASS01E01.V60.A2018001.h18v04.2022012.hdf")
+        return Scan([tile_granule(file, name, end=name.end(8), collection=self.collection, bands=[_LAI])])
 
     def parts(self, file: Path) -> list[Path]:
         """The latest production of the same tile and composite in the folder."""
-        return [_latest(file)]
+        return [latest(file, _LAI_NAME)]
 
 
 @dataclass(frozen=True)
-class _Name:
-    """What the name of a granule says."""
+class GlassAlbedo:
+    """GLASS02A06 and GLASS02E01: black-sky and white-sky albedo, 1 km and 500 m, composites of 8 days.
 
-    stem: str
-    """Name without production date and suffix, e.g. ``GLASS06A01.V01.A2018001.h18v04``."""
+    Every negative value, and what is above 1, becomes the one nodata of the COGs. The quality of GLASS02E01 is kept
+    beside the albedo and masks nothing unless ``worst_quality`` says so: GLASS is a product without gaps, GLASS02A06
+    holds the same retrievals without any flag, and a pixel that is masked here would be missing from every product.
+    """
 
-    start: date
-    """First day."""
+    worst_quality: int = _WORST
+    """GLASS02E01: pixels of a worse overall quality become nodata. 0 is the best, 1 leaves out what is not good, 3
+    keeps everything."""
 
-    tile: str
-    """Tile, e.g. ``h18v04``."""
+    collection: str = "glass-albedo"
+    """Id of the STAC collection."""
 
-    @classmethod
-    def of(cls, file: Path, products: tuple[str, ...]) -> _Name:
-        match = re.fullmatch(r"((\w+)\.V\d+\.A(\d{7})\.(h\d\dv\d\d))\.\d{7}\.hdf", file.name)
-        if match is None or match[2] not in products:
-            wanted = f"{products[0]}.V01.A2018001.h18v04.2022021.hdf"
-            raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
-        try:
-            MODIS_SINUSOIDAL_1KM.column_row(match[4])
-            return cls(match[1], datetime.strptime(match[3], "%Y%j").date(), match[4])
-        except (ValueError, InputError) as error:
-            raise GranuleError(f"{file}: its name has no day or tile that exists ({error}): check the name") from error
+    patterns: tuple[str, ...] = ("GLASS02A06.*.hdf", "GLASS02E01.*.hdf")
+    """Names of its files."""
 
+    def __post_init__(self) -> None:
+        if self.worst_quality not in range(_WORST + 1):
+            raise InputError(f"glass-albedo: worst_quality {self.worst_quality} found, wanted 0, 1, 2 or 3")
 
-def _scan(file: Path, name: _Name, end: date, collection: str, field_name: str, key: str) -> Scan:
-    """Item and layer of a granule."""
-    field = describe(file, field_name)
-    geobox = _geobox(file, name.tile, field)
-    item = raster_item(
-        id=name.stem,
-        collection=collection,
-        geobox=geobox,
-        start=utc(name.start),
-        end=utc(end),
-        properties={"grid:code": MODIS_SINUSOIDAL_1KM.grid_code(name.tile)},
-        extensions=["grid"],
-    )
-    profile = CogProfile(nodata=field.fill, scale=field.scale)
-    layer = RasterLayer(VARIABLES[key], partial(read, file, field_name), geobox, profile)
-    return Scan([Granule(item, {key: layer})])
+    def scan(self, file: Path) -> Scan:
+        """One item: a tile of 8 days with all bands; the last composite of a year ends with the year."""
+        name = TileName.of(file, _ALBEDO_NAME, "GLASS02A06.V40.A2018001.h18v04.2019021.hdf")
+        bands, mask = _ALBEDO, None
+        if name.product == "GLASS02E01":
+            bands = (*_ALBEDO, _QA)
+            mask = partial(_worse, self.worst_quality) if self.worst_quality < _WORST else None
+        return Scan([tile_granule(file, name, end=name.end(8), collection=self.collection, bands=bands, mask=mask)])
+
+    def parts(self, file: Path) -> list[Path]:
+        """The latest production of the same tile and composite in the folder."""
+        return [latest(file, _ALBEDO_NAME)]
 
 
-def _geobox(file: Path, tile: str, field: GridField) -> GeoBox:
-    """The tile of the name at the file's resolution: 250 m and 500 m pixels nest exactly in those of 1 km."""
-    from affine import Affine
-
-    whole = MODIS_SINUSOIDAL_1KM.geobox(tile)
-    factor = field.shape[0] // whole.shape[0]
-    if factor < 1 or field.shape != tuple(n * factor for n in whole.shape):
-        raise GranuleError(f"{file}: found {field.shape} pixels, wanted a multiple of {tuple(whole.shape)}")
-    box = whole.boundingbox
-    wanted = (box.left, box.top, box.right, box.bottom)
-    if any(abs(a - b) > _TOLERANCE for a, b in zip(field.bounds, wanted, strict=True)):
-        raise GranuleError(
-            f"{file}: its StructMetadata.0 says left, top, right, bottom {_metres(field.bounds)}, "
-            f"tile {tile} of its name is {_metres(wanted)}: one of the two is wrong; fetch it again"
-        )
-    return GeoBox(field.shape, whole.affine * Affine.scale(1 / factor), whole.crs)
-
-
-def _metres(bounds: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.1f}" for value in bounds)
-
-
-def _latest(file: Path) -> Path:
-    """File with the latest production date among those that differ only in it."""
-    match = re.fullmatch(r"(.+\.)\d{7}\.hdf", file.name)
-    if match is None:
-        return file
-    return max(file.parent.glob(f"{match[1]}{'[0-9]' * 7}.hdf"), default=file)
+def _worse(worst: int, file: Path) -> np.ndarray:
+    """Pixels (y, x) whose overall quality is worse than wanted."""
+    return np.asarray((read(file, _QA.name) & 0b11) > worst)

@@ -1,10 +1,10 @@
-"""Regular latitude-longitude grids in NetCDF, as several providers write them."""
+"""Regular latitude-longitude grids, as several providers write them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -12,11 +12,8 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.errors import GranuleError
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 _TOLERANCE = 1e-3  # of a pixel: coordinates are often stored as float32
-_WHOLE_IN_MEMORY = 1 << 29  # bytes: smaller files are read once, larger ones day by day
+_MOST_CELLS = 1 << 28  # 16 times the global grid of 0.1 degrees
 
 
 @dataclass(frozen=True)
@@ -26,35 +23,35 @@ class RegularGrid:
     geobox: GeoBox
     """The grid with north up and longitudes from -180, EPSG:4326."""
 
-    latitude: str
-    """Name of the latitude dimension."""
-
-    longitude: str
-    """Name of the longitude dimension."""
-
     rows: np.ndarray
     """Positions along latitude, from north to south."""
 
     columns: np.ndarray
-    """Positions along longitude, from west to east."""
+    """Positions along longitude, from west to east.
+
+    Where a whole circle has centres on the antimeridian, that one comes first and last: half of it lies in the west
+    and half in the east, and a reader must find it at both ends.
+    """
 
     @classmethod
-    def of(cls, data: xr.Dataset, file: Path) -> RegularGrid:
-        """Grid of a file.
+    def of(cls, latitudes: np.ndarray, longitudes: np.ndarray, file: Any) -> RegularGrid:
+        """Grid of pixel centres in degrees; longitudes from 0 to 360 or -180 to 180.
 
         Raises
         ------
         GranuleError
-            If coordinates are missing or not regular.
+            If they are not regular, or not on the Earth.
         """
-        latitude, longitude = _dimension(data, file, "lat"), _dimension(data, file, "lon")
-        lat = data[latitude].values.astype(np.float64)
-        lon = (data[longitude].values.astype(np.float64) + 180) % 360 - 180
-        rows, columns = np.argsort(-lat), np.argsort(lon)
-        dy, dx = -_spacing(lat[rows], file, latitude), _spacing(lon[columns], file, longitude)
+        lat, lon = (np.asarray(axis, dtype=np.float64) for axis in (latitudes, longitudes))
+        _check_axes(lat, lon, file)
+        lon = _from_west(lon)
+        rows, columns = np.argsort(-lat, kind="stable"), np.argsort(lon, kind="stable")
+        dy, dx = -_spacing(lat[rows], file, "latitude"), _spacing(lon[columns], file, "longitude")
         west, north = lon[columns[0]] - dx / 2, lat[rows[0]] + dy / 2
+        if abs(lon.size * dx - 360) < _TOLERANCE * dx and west < -180 - _TOLERANCE * dx:
+            columns = np.append(columns, columns[0])
         affine = Affine(dx, 0, round(west, 9), 0, -dy, round(north, 9))
-        return cls(GeoBox((lat.size, lon.size), affine, "EPSG:4326"), latitude, longitude, rows, columns)
+        return cls(GeoBox((rows.size, columns.size), affine, "EPSG:4326"), rows, columns)
 
     @property
     def name(self) -> str:
@@ -65,39 +62,48 @@ class RegularGrid:
         ew, ns = ("w" if box.left < 0 else "e"), ("n" if box.top >= 0 else "s")
         return f"{ew}{abs(box.left):.2f}{ns}{abs(box.top):.2f}-{width}x{height}"
 
-    def north_up(self, values: xr.DataArray) -> np.ndarray:
-        """Values of a file as (y, x) of the grid."""
-        ordered = values.transpose(self.latitude, self.longitude).values
-        return np.ascontiguousarray(ordered[np.ix_(self.rows, self.columns)])
+    def north_up(self, values: np.ndarray) -> np.ndarray:
+        """Values (latitude, longitude) of a file as (y, x) of the grid."""
+        return np.ascontiguousarray(values[np.ix_(self.rows, self.columns)])
 
 
-def open_netcdf(file: Path) -> xr.Dataset:
-    """Dataset of a NetCDF file; small ones are in memory afterwards.
+def coordinate(names: Sequence[str], start: str, file: Any) -> str:
+    """The one dimension whose name begins with ``lat`` or ``lon``.
 
     Raises
     ------
     GranuleError
-        If it cannot be read as NetCDF.
+        If there is none, or more than one.
     """
-    import xarray as xr
-
-    try:
-        data = xr.open_dataset(file, engine="netcdf4", decode_timedelta=False)
-        return data.load() if data.nbytes < _WHOLE_IN_MEMORY else data
-    except (OSError, ValueError, RuntimeError) as error:
-        size = file.stat().st_size if file.exists() else 0
-        raise GranuleError(f"{file}: {size} bytes found, no readable NetCDF ({error}): fetch it again") from error
+    found = [name for name in names if name.lower().startswith(start)]
+    if len(found) != 1:
+        raise GranuleError(f"{file}: found the dimensions {', '.join(names) or 'none'}, wanted one like {start!r}")
+    return found[0]
 
 
-def _dimension(data: xr.Dataset, file: Path, start: str) -> str:
-    names = [str(name) for name in data.dims if str(name).lower().startswith(start)]
-    if len(names) != 1 or names[0] not in data.coords:
-        found = ", ".join(sorted(map(str, data.dims)))
-        raise GranuleError(f"{file}: found dimensions {found}, wanted one that begins with {start!r}")
-    return names[0]
+def _from_west(lon: np.ndarray) -> np.ndarray:
+    """Longitudes from -180 to 180; 180 itself stays where it ends an area, and is -180 where it begins one."""
+    if lon.max() <= 180 + 1e-3:
+        return lon
+    if lon.min() >= 180 - 1e-3:
+        return lon - 360
+    return (np.round(lon, 6) + 180) % 360 - 180
 
 
-def _spacing(centres: np.ndarray, file: Path, name: str) -> float:
+def _check_axes(lat: np.ndarray, lon: np.ndarray, file: Any) -> None:
+    if lat.ndim != 1 or lon.ndim != 1:
+        raise GranuleError(f"{file}: {lat.ndim}-dimensional coordinates found, a regular grid of one each wanted")
+    if not lat.size or not lon.size or lat.size * lon.size > _MOST_CELLS:
+        raise GranuleError(f"{file}: {lat.size} x {lon.size} cells found, 1 to {_MOST_CELLS} wanted: is it damaged?")
+    for name, axis, low, high in (("latitude", lat, -90, 90), ("longitude", lon, -180, 360)):
+        if not (axis.min() >= low - 1e-3 and axis.max() <= high + 1e-3):  # false for NaN as well
+            raise GranuleError(
+                f"{file}: {name} from {axis.min():g} to {axis.max():g} found, {low} to {high} degrees wanted: "
+                "is it projected, or damaged?"
+            )
+
+
+def _spacing(centres: np.ndarray, file: Any, name: str) -> float:
     """Mean distance of regular coordinates, rounded to what the provider meant."""
     if centres.size < 2:
         raise GranuleError(f"{file}: {centres.size} value along {name} found, at least 2 wanted to know the pixel size")
