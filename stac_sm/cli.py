@@ -199,11 +199,19 @@ def train(folder: Path, as_json: bool) -> None:
 @click.option("--model", help="Id of the model item.  [default: the only one]")
 @click.option("--tiles", help="Tile ids with commas between, e.g. h18v04,h18v05.")
 @click.option("--bbox", help="West,south,east,north in degrees: all tiles that meet it.")
+@click.option("--land", is_flag=True, help="All tiles with land (MODIS sinusoidal grid).")
 @click.option("--period", required=True, help="2019, 2019-06, 2019-06-01 or FIRST/LAST.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to this Parquet file.")
 @_json
 def plan(
-    folder: Path, model: str | None, tiles: str | None, bbox: str | None, period: str, out: Path | None, as_json: bool
+    folder: Path,
+    model: str | None,
+    tiles: str | None,
+    bbox: str | None,
+    land: bool,
+    period: str,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Compare what is wanted with what is in the catalogue: new, done, stale, blocked."""
     from stac_sm.model import Model
@@ -211,7 +219,7 @@ def plan(
     from stac_sm.plan import make_plan, write_plan
 
     project = _open(folder)
-    wanted = _tiles(project, tiles, bbox)
+    wanted = _tiles(project, tiles, bbox, land)
     chosen = Model.from_item(project.catalog.item("sm-models", model or _only_model(project)).self_href)
     made = make_plan(
         project.catalog, chosen, wanted, Period.parse(period), grid=project.grid, version=project.about.version
@@ -272,9 +280,13 @@ def _open(folder: Path) -> Project:
     return find_project(folder)
 
 
-def _tiles(project: Project, tiles: str | None, bbox: str | None) -> list[str]:
-    if (tiles is None) == (bbox is None):
-        raise click.UsageError("give one of --tiles and --bbox")
+def _tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) -> list[str]:
+    from stac_sm.land import land_tiles
+
+    if [tiles is None, bbox is None, not land].count(False) != 1:
+        raise click.UsageError("give one of --tiles, --bbox and --land")
+    if land:
+        return land_tiles(project.grid)
     if tiles is not None:
         return [tile.strip() for tile in tiles.split(",")]
     try:

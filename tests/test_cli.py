@@ -79,7 +79,7 @@ def test_a_mistake_is_one_message_and_exit_code_1(project, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["plan", "--period", "2019"], "give one of --tiles and --bbox"),
+        (["plan", "--period", "2019"], "give one of --tiles, --bbox and --land"),
         (["plan", "--period", "2019", "--bbox", "1,2,3"], "four numbers wanted"),
         (["plan"], "Missing option '--period'"),
         (["ingest"], "Missing argument 'SOURCE'"),
