@@ -29,7 +29,7 @@ from stac_sm.simulate import Earth, simulate
 from stac_sm.steps import ModelStep, match_up_step, train_step
 
 Say = Callable[[str], None]
-SOURCES = ("ismn", "cop-dem", "era5-land", "esa-cci-sm", "glass-lai", "glass-lst")
+SOURCES = ("ismn", "cop-dem", "soilgrids", "era5-land", "esa-cci-sm", "glass-albedo", "glass-lai", "glass-lst")
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,33 @@ min_hours = 24                      # least number of hours in a daily mean
 
 # The recipe: the features of the model, in order. resampling: nearest, bilinear, average.
 # time: static; daily; composite (linear between the middles of two items at most max_gap days apart); previous.
-# missing: nodata (the pixel is left out) or nan (left to the model).
+# missing: nodata (the pixel is left out) or nan (left to the model). This one is GLASS SM's.
 [recipe]
-derived = ["doy_sin", "doy_cos"]    # also "latitude"
+derived = []                        # also "doy_sin", "doy_cos", "latitude"
+
+[[recipe.features]]
+name = "bsa_vis"
+collection = "glass-albedo"
+asset = "bsa_vis"
+resampling = "nearest"
+time = "composite"
+max_gap = 16
+
+[[recipe.features]]
+name = "bsa_nir"
+collection = "glass-albedo"
+asset = "bsa_nir"
+resampling = "nearest"
+time = "composite"
+max_gap = 16
+
+[[recipe.features]]
+name = "bsa_shortwave"
+collection = "glass-albedo"
+asset = "bsa_shortwave"
+resampling = "nearest"
+time = "composite"
+max_gap = 16
 
 [[recipe.features]]
 name = "lst"
@@ -75,11 +99,41 @@ asset = "slope"
 resampling = "average"
 time = "static"
 
-[[recipe.masks]]                    # frozen soil has no liquid soil moisture
+[[recipe.features]]
+name = "sand"
+collection = "soilgrids"
+asset = "sand"
+resampling = "average"
+time = "static"
+
+[[recipe.features]]
+name = "silt"
+collection = "soilgrids"
+asset = "silt"
+resampling = "average"
+time = "static"
+
+[[recipe.features]]
+name = "clay"
+collection = "soilgrids"
+asset = "clay"
+resampling = "average"
+time = "static"
+
+# Masks: where the soil is frozen or under snow there is no soil moisture. Sea has no soil: its features are missing.
+[[recipe.masks]]
 name = "frozen"
 collection = "era5-land"
 asset = "stl1"
 resampling = "bilinear"
 time = "daily"
 below = 273.15
+
+[[recipe.masks]]
+name = "snow"
+collection = "era5-land"
+asset = "sd"
+resampling = "bilinear"
+time = "daily"
+above = 0.01                        # m of water
 """

@@ -1,4 +1,4 @@
-"""Copernicus DEM: heights unchanged, slope as geodesy has it, and tiles where their names say."""
+"""Copernicus DEM: heights unchanged, slope and aspect as geodesy has them, and tiles where their names say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from source_files import DATA, asset_href, ingested, new_catalog, real_data, wri
 
 from stac_sm.errors import GranuleError
 from stac_sm.ingest import ingest
-from stac_sm.sources.cop_dem import CopDem, slope
+from stac_sm.sources.cop_dem import CopDem
+from stac_sm.sources.terrain import aspect_cos, aspect_sin, held
+from stac_sm.sources.terrain import slope as slope_of
+
+
+def slope(elevation, geobox):
+    return slope_of(held(elevation), geobox)
 
 
 def tile(south=46, west=11, shape=(120, 80)):
@@ -63,7 +69,7 @@ def test_slope_follows_both_axes_and_does_not_depend_on_bands(monkeypatch):
         rel=1e-4,
     )
     for band in (1, 7, 119, 120):
-        monkeypatch.setattr("stac_sm.sources.cop_dem._BAND_ROWS", band)
+        monkeypatch.setattr("stac_sm.sources.terrain._BAND_ROWS", band)
         assert np.array_equal(slope(hills, geobox), whole)
 
 
@@ -80,6 +86,62 @@ def test_slope_beside_a_gap_is_one_sided():
     assert np.isnan(slope(np.where(np.indices((3, 3)).sum(0) == 2, 1.0, np.nan), tile(shape=(3, 3)))).all()
 
 
+@pytest.mark.parametrize("azimuth", [0, 30, 90, 135, 180, 225, 270, 315, 359])
+def test_aspect_is_where_a_tilted_plane_faces(azimuth):
+    geobox = tile(shape=(60, 60))
+    lon, lat = centre(geobox, 30, 30)
+    columns, rows = np.meshgrid(np.arange(60) - 30, 30 - np.arange(60))
+    east, north = distance(geobox, (30, 29), (30, 31)) / 2, distance(geobox, (29, 30), (31, 30)) / 2
+    toward = np.radians(azimuth)
+    plane = 2000 - 0.2 * (columns * east * np.sin(toward) + rows * north * np.cos(toward))  # falls by 0.2 m per m
+    sine, cosine = aspect_sin(held(plane), geobox), aspect_cos(held(plane), geobox)
+    assert sine[30, 30] == pytest.approx(np.sin(toward), abs=1e-5)
+    assert cosine[30, 30] == pytest.approx(np.cos(toward), abs=1e-5)
+    assert slope(plane, geobox)[30, 30] == pytest.approx(np.degrees(np.arctan(0.2)), rel=1e-5)
+    np.testing.assert_allclose(np.hypot(sine, cosine), 1, atol=1e-6)
+    assert np.abs(sine - np.sin(toward)).max() < 0.01  # meridians converge over half a degree
+    assert np.abs(cosine - np.cos(toward)).max() < 0.01
+
+
+def test_a_cone_faces_away_from_its_top():
+    geobox = tile(0, 10, (101, 101))  # at the equator a degree is nearly as long both ways
+    geod = pyproj.Geod(ellps="WGS84")
+    columns, rows = np.meshgrid(np.arange(101), np.arange(101))
+    lon, lat = geobox.affine * (columns + 0.5, rows + 0.5)
+    top = np.broadcast_to(lon[50, 50], lon.shape), np.broadcast_to(lat[50, 50], lat.shape)
+    azimuth, _, away = geod.inv(*top, lon, lat)
+    cone, far = 5000 - 0.1 * away, away > 20_000  # a cone is no plane: the more so near its top
+    assert np.abs(slope(cone, geobox)[far] - np.degrees(np.arctan(0.1))).max() < 0.03
+    assert np.abs(aspect_sin(held(cone), geobox)[far] - np.sin(np.radians(azimuth[far]))).max() < 0.03
+    assert np.abs(aspect_cos(held(cone), geobox)[far] - np.cos(np.radians(azimuth[far]))).max() < 0.03
+
+
+def test_flat_land_faces_nowhere_and_gaps_stay(monkeypatch):
+    geobox = tile(shape=(20, 30))
+    flat = np.full((20, 30), 7.0, np.float32)
+    flat[3, 4] = np.nan
+    for aspect in (aspect_sin, aspect_cos):
+        found = aspect(held(flat), geobox)
+        assert np.array_equal(np.isnan(found), np.isnan(flat))
+        assert np.nanmax(np.abs(found)) == 0
+    hills = np.random.default_rng(1).normal(500, 50, (20, 30))
+    whole = aspect_sin(held(hills), geobox)
+    monkeypatch.setattr("stac_sm.sources.terrain._BAND_ROWS", 7)
+    assert np.array_equal(aspect_sin(held(hills), geobox), whole)
+
+
+def test_means_of_aspect_cross_north():
+    """Two planes that face 350 and 10 degrees: their mean faces north, where the mean of degrees would face south."""
+    geobox, mean = tile(shape=(30, 30)), {}
+    columns, rows = np.meshgrid(np.arange(30), -np.arange(30))
+    east, north = distance(geobox, (15, 14), (15, 16)) / 2, distance(geobox, (14, 15), (16, 15)) / 2
+    for aspect in (aspect_sin, aspect_cos):
+        faces = [np.radians(azimuth) for azimuth in (350, 10)]
+        planes = [-(columns * east * np.sin(a) + rows * north * np.cos(a)) for a in faces]
+        mean[aspect] = np.mean([aspect(held(plane), geobox)[15, 15] for plane in planes])
+    assert np.degrees(np.arctan2(mean[aspect_sin], mean[aspect_cos])) == pytest.approx(0, abs=0.01)
+
+
 def test_a_tile_has_its_heights_and_slope(tmp_path):
     path, values = write_dem(tmp_path, nodata=-32767.0)
     catalog = new_catalog(tmp_path / "catalog")
@@ -93,6 +155,10 @@ def test_a_tile_has_its_heights_and_slope(tmp_path):
     with rasterio.open(asset_href(item, "slope")) as cog:
         wanted = slope(np.where(values == -32767, np.nan, values), tile())
         assert np.array_equal(cog.read(1, masked=True).filled(np.nan), wanted, equal_nan=True)
+    for key, of in (("aspect_sin", aspect_sin), ("aspect_cos", aspect_cos)):
+        with rasterio.open(asset_href(item, key)) as cog:
+            wanted = of(held(np.where(values == -32767, np.nan, values)), tile())
+            np.testing.assert_allclose(cog.read(1, masked=True).filled(np.nan), wanted, atol=2**-11)
     assert item.properties["start_datetime"] == "2010-12-01T00:00:00Z"
     assert item.properties["end_datetime"] == "2015-12-31T23:59:59Z"
 

@@ -31,7 +31,9 @@ from stac_sm.simulate.truth import (
 )
 
 SM_NODATA = -9999.0
-_SM_STEP, _K_STEP = 2.0**-13, 2.0**-5  # values on a power-of-two step compress well and stay exact in float32
+_SNOWFALL = 0.002  # m of water a frozen day
+_MELT = 0.003  # m of water a day and kelvin, a usual degree-day factor (Hock 2003, J. Hydrol. 282, 104-115)
+_SM_STEP, _K_STEP, _SNOW_STEP = 2.0**-13, 2.0**-5, 2.0**-13  # values on a power-of-two step compress well and stay exact in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +111,7 @@ def write_era5_land(earth: Earth, path: Path, month: Period) -> None:
     values = {
         "swvl1": (swvl1_daily(earth, cells), _SM_STEP, "Volumetric soil water layer 1", "m**3 m**-3"),
         "stl1": (_stl1(earth, cells), _K_STEP, "Soil temperature level 1", "K"),
+        "sd": (_snow(earth, cells), _SNOW_STEP, "Snow depth water equivalent", "m"),
     }
     with _new_netcdf(path) as file:
         _era5_axes(file, cells, [int(utc(month.start).timestamp()) + 3600 * int(h) for h in hours])
@@ -151,6 +154,17 @@ def _stl1(earth: Earth, cells: Coarse) -> Floats:
     """Daily stl1 of ERA5-Land, K."""
     season = np.array([season_temperature(day) for day in earth.period.days])[:, np.newaxis]
     return np.asarray(season - LAPSE * cells.elevation + 0.8 * daily_at(earth, "warmth", *cells.points))
+
+
+@lru_cache(maxsize=1)
+def _snow(earth: Earth, cells: Coarse) -> Floats:
+    """Daily snow depth of ERA5-Land, m of water: it falls while the soil is frozen, and melts by degrees and days."""
+    warmth = _stl1(earth, cells) - FREEZING
+    change = np.where(warmth < 0, _SNOWFALL, -_MELT * warmth)
+    snow = np.zeros_like(warmth)
+    for day in range(1, len(snow)):
+        snow[day] = np.maximum(snow[day - 1] + change[day], 0)
+    return snow
 
 
 def _era5_axes(file: Any, cells: Coarse, seconds: list[int]) -> None:

@@ -171,6 +171,8 @@ def source_table() -> dict[str, Callable[..., Source]]:
     from stac_sm.sources.ismn import Ismn
     from stac_sm.sources.merit_dem import MeritDem
     from stac_sm.sources.modis import Modis
+    from stac_sm.sources.smap import Smap
+    from stac_sm.sources.smap_s1 import SmapS1
     from stac_sm.sources.soilgrids import SoilGrids
 
     return {
@@ -183,6 +185,8 @@ def source_table() -> dict[str, Callable[..., Source]]:
         "ismn": Ismn,
         "merit-dem": MeritDem,
         "modis": Modis,
+        "smap": Smap,
+        "smap-s1": SmapS1,
         "soilgrids": SoilGrids,
     }
 
@@ -203,7 +207,7 @@ def find_files(wanted: Source, paths: Iterable[Path | str]) -> Iterator[Path | U
             yield _address(wanted, str(given))
             continue
         path = Path(given)
-        if path.is_file():
+        if path.is_file() or any(path.is_dir() and path.match(pattern) for pattern in wanted.patterns):  # a Zarr store
             yield parts(wanted, path)[0]
             continue
         if not path.is_dir():
@@ -239,7 +243,7 @@ def content_hash(wanted: Source, file: Path | Url) -> str:
     """SHA-256 in hex of everything that is scanned with a file, or of what its server says about its state."""
     if isinstance(file, Url):
         return _remote(wanted).url_checksum(file)
-    files = parts(wanted, file)
+    files = [part for part in parts(wanted, file) if part.is_file()]
     if len(files) == 1:
         return sha256(files[0])
     return sha256("".join(f"{sha256(part)}  {part.name}\n" for part in files).encode())

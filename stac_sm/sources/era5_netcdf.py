@@ -78,24 +78,23 @@ def _chunk(variable: Any, time: str) -> int:
 def _read(file: Path, time: str, latitude: str, longitude: str, name: str, start: int, end: int) -> np.ndarray:
     """Values (time, latitude, longitude) of a variable; where there are several versions, the final one first."""
     with opened(file) as data:
-        variable = data[name]
-        keys = {time: slice(start, end)}
-        values = numbers(variable, tuple(keys.get(dimension, slice(None)) for dimension in variable.dimensions))
-        order = [variable.dimensions.index(d) for d in (time, latitude, longitude) if d in variable.dimensions]
-        others = [axis for axis in range(values.ndim) if axis not in order]
-        versions = _final_first(data, variable)
-    values = values.transpose(*others, *order)
-    values = values.reshape(-1, *values.shape[len(others) :])  # one axis of versions, and of others of length 1
-    best = values[versions[0]] if versions else values[0]
-    for version in versions[1:]:
-        best = np.where(np.isnan(best), values[version], best)
-    return best if time in variable.dimensions else best[np.newaxis]
+        names = data[name].dimensions
+        values = numbers(data[name], tuple(slice(start, end) if axis == time else slice(None) for axis in names))
+        versions = _final_first(data, data[name])
+    axes = [names.index(axis) for axis in (time, latitude, longitude) if axis in names]
+    others = [axis for axis in range(len(names)) if axis not in axes]  # expver, and what has length 1
+    values = values.transpose(*others, *axes)
+    values = values.reshape(-1, *values.shape[len(others) :])[versions]
+    best = values[0]
+    for version in values[1:]:
+        best = np.where(np.isnan(best), version, best)
+    return best if time in names else best[np.newaxis]
 
 
 def _final_first(data: Any, variable: Any) -> list[int]:
     """Positions along ``expver``: final data (1) before preliminary ones (5)."""
     if "expver" not in variable.dimensions:
-        return []
+        return [0]
     size = variable.shape[variable.dimensions.index("expver")]
     if "expver" not in data.variables:
         return list(range(size))

@@ -81,7 +81,7 @@ _LAI = (
     # above 100 there are codes: 249 to 255 for what is no vegetation, or has no value
     Band("Lai_500m", "Lai_500m", "lai", ("uint8",), nodata=255, valid=(0, 100), sides=(2400,),
          asset={"title": "Leaf area index"}),
-    Band("FparLai_QC", "FparLai_QC", "lai_qc", ("uint8",), required=(), sides=(2400,), quality=True,
+    Band("FparLai_QC", "FparLai_QC", "lai_qc", ("uint8",), nodata=255, required=(), sides=(2400,), quality=True,
          asset={"classification:bitfields": _LAI_FLAGS}),
 )  # fmt: skip
 _QUALITY = "BRDF_Albedo_Band_Mandatory_Quality_shortwave"

@@ -52,7 +52,7 @@ def times(variable: Any, file: Path) -> np.ndarray:
 
     values, units = np.ma.atleast_1d(variable[...]), getattr(variable, "units", "")
     calendar = getattr(variable, "calendar", "standard")
-    if np.ma.is_masked(values) or not np.isfinite(np.ma.filled(values, np.nan).astype(np.float64)).all():
+    if not np.isfinite(np.ma.filled(values.astype(np.float64), np.nan)).all():
         raise GranuleError(f"{file}: {variable.name} has gaps, an instant at every position wanted: fetch it again")
     try:
         found = netCDF4.num2date(
