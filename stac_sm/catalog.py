@@ -209,8 +209,8 @@ def _sub_catalog(folder: str, children: set[str], items: dict[str, str]) -> dict
     title = "-".join(parts[1:])
     up = "../collection.json" if len(parts) == 2 else "../catalog.json"
     structure = [
-        {"rel": "root", "href": "../" * len(parts) + "catalog.json", "type": "application/json"},
-        {"rel": "parent", "href": up, "type": "application/json"},
+        {"rel": "root", "href": "../" * len(parts) + "catalog.json", "type": "application/json", "title": "Project"},
+        {"rel": "parent", "href": up, "type": "application/json", "title": "-".join(parts[1:-1]) or parts[0]},
     ]
     return {
         "type": "Catalog",
@@ -236,7 +236,8 @@ def _child_links(folder: str, children: set[str], items: dict[str, str]) -> list
     for child in sorted(children):
         name = PurePosixPath(child).name
         if child in items:
-            links.append({"rel": "item", "href": f"./{name}/{name}.json", "type": "application/geo+json"})
+            href = f"./{name}/{name}.json"
+            links.append({"rel": "item", "href": href, "type": "application/geo+json", "title": name})
         else:
             title = "-".join(PurePosixPath(child).parts[1:])
             link = {"rel": "child", "href": f"./{name}/catalog.json", "type": "application/json", "title": title}

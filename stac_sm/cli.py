@@ -75,19 +75,36 @@ def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-def init(folder: Path) -> None:
+@click.option(
+    "--recipe",
+    type=click.Choice(["glass", "public"]),
+    default="glass",
+    show_default=True,
+    help="GLASS SM's features from ingested files, or what public STAC APIs have.",
+)
+def init(folder: Path, recipe: str) -> None:
     """Make a project in DIR: a project file that explains itself, and an empty catalogue."""
     from stac_sm.config import FILE_NAME, create_project
-    from stac_sm.project_file import TEMPLATE
+    from stac_sm.project_file import TEMPLATES
 
-    create_project(folder, TEMPLATE)
+    create_project(folder, TEMPLATES[recipe])
     _say(
         f"project ready: edit {folder / FILE_NAME}, then ingest, e.g. stac-sm ingest era5-land FILES --project {folder}"
     )
     click.echo(folder / "catalog.json")
 
 
-@main.command()
+class _Ingest(click.Command):
+    """Names every source in its help; their table is opened only for that, since it imports much."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from stac_sm.sources import source_table
+
+        self.help = (self.help or "").replace("{SOURCES}", ", ".join(sorted(source_table())))
+        super().format_help_text(ctx, formatter)
+
+
+@main.command(cls=_Ingest)
 @click.argument("source")
 @click.argument("paths", nargs=-1, required=True)
 @_project
@@ -96,7 +113,7 @@ def init(folder: Path) -> None:
 def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_json: bool) -> None:
     """Turn provider files into COGs and STAC items; files that are in the catalogue already are left alone.
 
-    SOURCE is one of cop-dem, era5-land, esa-cci-sm, glass-lai, glass-lst, ismn; PATHS are files or folders.
+    SOURCE is one of {SOURCES}; PATHS are files or folders; for soilgrids, https addresses, too.
     """
     from stac_sm.ingest import ingest as run
     from stac_sm.progress import Progress

@@ -35,8 +35,8 @@ class CogProfile:
     block: int = 512
     """Side of a block in pixels."""
 
-    level: int = 6
-    """Deflate level."""
+    level: int = 1
+    """Deflate level. Inputs are written with 1: 6 would take twice the time and save one twentieth of the space."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""

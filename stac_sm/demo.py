@@ -23,7 +23,7 @@ from stac_sm.period import DAY, Period
 from stac_sm.plan import Plan, make_plan, write_plan
 from stac_sm.products import COLLECTION
 from stac_sm.progress import Progress
-from stac_sm.project_file import TEMPLATE
+from stac_sm.project_file import TEMPLATES
 from stac_sm.run import run_plan
 from stac_sm.simulate import Earth, simulate
 from stac_sm.steps import ModelStep, match_up_step, train_step
@@ -60,6 +60,9 @@ class DemoReport:
     seconds: float
     """Wall time."""
 
+    next: tuple[str, str]
+    """What to type next."""
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
         return asdict(self)
@@ -82,8 +85,7 @@ class DemoReport:
             f"{'nothing was left to do' if self.new == 0 else f'{self.new} things made'}, {self.seconds:.0f} s",
             "",
             "next:",
-            f"  stac-sm features h18v04 2019-06-01 --project {folder}",
-            f"  stac-sm plan --tiles h18v04 --period 2019-05-31/2019-06-02 --project {folder}",
+            *(f"  stac-sm {command} --project {folder}" for command in self.next),
         ]
         return "\n".join(lines)
 
@@ -117,6 +119,7 @@ def run_demo(
         products=len(project.catalog.items(COLLECTION)),
         new=made,
         seconds=time.monotonic() - started,
+        next=_next(earth),
     )
 
 
@@ -129,7 +132,7 @@ def demo_project_file(earth: Earth) -> str:
         "min_hours = 24 ": f"min_hours = {hours} ",
         "# min_hours = 12 ": f"min_hours = {hours} ",
     }
-    text = TEMPLATE
+    text = TEMPLATES["glass"]
     for old, new in changes.items():
         text = text.replace(old, new)
     return text
@@ -187,6 +190,11 @@ def _run(project: Project, plan: Plan, workers: int, say: Say) -> int:
     if failures:
         raise StacSmError(f"{len(failures)} tile-days failed, the first: {': '.join(failures[0])}")
     return sum(result.outcomes.get("new", 0) + result.outcomes.get("replaced", 0) for result in results)
+
+
+def _next(earth: Earth) -> tuple[str, str]:
+    first, last = earth.product_days[0], earth.product_days[-1]
+    return f"features {earth.tile} {first}", f"plan --tiles {earth.tile} --period {first}/{last}"
 
 
 def _score_line(one: Mapping[str, Any]) -> str:

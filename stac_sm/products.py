@@ -23,8 +23,8 @@ from stac_sm.quality import Quality
 from stac_sm.variables import VARIABLES
 
 COLLECTION = "sm-1km-daily"
-SM_PROFILE = CogProfile(step=2.0**-13)
-QA_PROFILE = CogProfile(nodata=None, overviews="mode")
+SM_PROFILE = CogProfile(step=2.0**-13, level=6)
+QA_PROFILE = CogProfile(nodata=None, overviews="mode", level=6)
 OUTPUT_PROFILE: Mapping[str, Any] = {"sm": SM_PROFILE.to_dict(), "qa": QA_PROFILE.to_dict()}
 """Part of every fingerprint."""
 

@@ -1,6 +1,6 @@
-"""The project file that ``stac-sm init`` writes: it explains itself."""
+"""The project files that ``stac-sm init`` writes: they explain themselves."""
 
-TEMPLATE = """\
+_HEAD = """\
 # A stac_sm project. Everything below may be changed; what is left out has the value shown behind '#'.
 
 [project]
@@ -35,10 +35,13 @@ min_hours = 24                      # least number of hours in a daily mean
 
 # The recipe: the features of the model, in order. resampling: nearest, bilinear, average.
 # time: static; daily; composite (linear between the middles of two items at most max_gap days apart); previous.
-# missing: nodata (the pixel is left out) or nan (left to the model). This one is GLASS SM's.
+# missing: nodata (the pixel is left out) or nan (left to the model).
 [recipe]
-derived = []                        # also "doy_sin", "doy_cos", "latitude"
+derived = []                        # or some of "doy_sin", "doy_cos", "latitude"
 
+"""
+
+_GLASS = """\
 [[recipe.features]]
 name = "bsa_vis"
 collection = "glass-albedo"
@@ -120,6 +123,51 @@ asset = "clay"
 resampling = "average"
 time = "static"
 
+"""
+
+_PUBLIC = """\
+# From public STAC APIs, read in place. ERA5-Land is in none of them: ingest it.
+[[recipe.features]]
+name = "lst"                        # clear sky only: clouds are left to the model
+collection = "modis-11A1-061"
+asset = "LST_Day_1km"
+catalog = "https://planetarycomputer.microsoft.com/api/stac/v1"
+sign = "planetary-computer"         # pip install stac_sm[planetary-computer]
+resampling = "nearest"
+time = "daily"
+missing = "nan"
+valid = [7500, 65535]
+
+[[recipe.features]]
+name = "lai"
+collection = "modis-15A2H-061"
+asset = "Lai_500m"
+catalog = "https://planetarycomputer.microsoft.com/api/stac/v1"
+sign = "planetary-computer"
+resampling = "average"
+time = "composite"
+max_gap = 16
+missing = "nan"
+valid = [0, 100]                    # above are codes: water, barren, urban, snow
+
+[[recipe.features]]
+name = "elevation"
+collection = "cop-dem-glo-90"
+asset = "data"
+catalog = "https://earth-search.aws.element84.com/v1"
+resampling = "average"
+time = "static"
+
+[[recipe.features]]
+name = "swvl1"
+collection = "era5-land"
+asset = "swvl1"
+resampling = "bilinear"
+time = "daily"
+
+"""
+
+_MASKS = """\
 # Masks: where the soil is frozen or under snow there is no soil moisture. Sea has no soil: its features are missing.
 [[recipe.masks]]
 name = "frozen"
@@ -137,3 +185,6 @@ resampling = "bilinear"
 time = "daily"
 above = 0.01                        # m of water
 """
+
+TEMPLATES = {"glass": _HEAD + _GLASS + _MASKS, "public": _HEAD + _PUBLIC + _MASKS}
+"""Project files by recipe: ``glass`` is GLASS SM's, from ingested files; ``public`` takes what public STAC APIs have."""

@@ -113,4 +113,8 @@ def albedo_fields(side=1200, quality=None):
     """Fields of GLASS02A06, and with a quality those of GLASS02E01."""
     attributes = {"_FillValue": -1, "scale_factor": 0.0001, "add_offset": 0.0}
     fields = {name: (albedo_values(side, seed), attributes) for seed, name in enumerate(ALBEDO)}
-    return fields if quality is None else {**fields, "ABD_QA_shortwave": (quality, {"_FillValue": 65535})}
+    return (
+        fields
+        if quality is None
+        else {**fields, "ABD_QA_shortwave": (quality, {"_FillValue": int(np.iinfo(quality.dtype).max)})}
+    )

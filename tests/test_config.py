@@ -21,10 +21,12 @@ from stac_sm.config import (
 )
 from stac_sm.errors import ProjectError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.project_file import TEMPLATE
+from stac_sm.project_file import TEMPLATES
 from stac_sm.screening import Thresholds
 from stac_sm.stations import StationRules
 from stac_sm.train import TrainSettings
+
+TEMPLATE = TEMPLATES["glass"]
 
 TABLES = {
     "project": About, "stations": StationRules, "matchups": MatchupRules, "screening": Thresholds,
@@ -49,7 +51,7 @@ def test_the_template_is_a_project_with_the_defaults(tmp_path):
         assert getattr(project, name) == TABLES[name]()
     assert project.about == About()
     assert project.grid == MODIS_SINUSOIDAL_1KM
-    assert project.recipe.names == ("lst", "lai", "swvl1", "elevation", "slope", "doy_sin", "doy_cos")
+    assert project.recipe.names[-3:] == ("sand", "silt", "clay")
     assert [mask.name for mask in project.recipe.masks] == ["frozen"]
 
 

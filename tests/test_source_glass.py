@@ -271,6 +271,9 @@ def test_a_project_may_leave_out_bad_quality(tmp_path):
         GlassAlbedo(worst_quality=4)
 
 
+UNSIGNED = np.ones((1200, 1200), np.uint16)
+
+
 def changed_albedo(name=ALBEDO[2], values=None, **attributes):
     def make(path):
         fields = albedo_fields()
@@ -288,13 +291,13 @@ def with_quality(quality):
 BAD = {
     "all fill": (A06, changed_albedo(values=np.full((1200, 1200), -1, np.int16)), "no pixel with a value"),
     "all out of range": (A06, changed_albedo(values=np.full((1200, 1200), 32767, np.int16)), "no pixel with a value"),
-    "unsigned": (A06, changed_albedo(values=np.ones((1200, 1200), np.uint16)), "is uint16, wanted int16"),
+    "unsigned": (A06, changed_albedo(values=UNSIGNED, _FillValue=None), "is uint16, wanted int16"),
     "fractions": (A06, changed_albedo(values=np.ones((1200, 1200), np.float32)), "is float32, wanted int16"),
     "half": (A06, changed_albedo(values=np.ones((600, 1200), np.int16)), r"has shape \[600, 1200\]"),
     "no scale": (A06, changed_albedo(scale_factor=None), "wanted a number scale_factor"),
     "band missing": (A06, lambda path: write_fields(path, dict(list(albedo_fields().items())[1:])), "wanted ABD_BSA_V"),
     "quality missing": (E01, lambda path: write_fields(path, albedo_fields()), "wanted ABD_QA_shortwave"),
-    "coarse quality": (E01, with_quality(np.ones((600, 600), np.uint16)), r"ABD_QA_shortwave has shape \[600, 600\]"),
+    "coarse quality": (E01, with_quality(UNSIGNED[:600, :600]), r"ABD_QA_shortwave has shape \[600, 600\]"),
     "quality in bytes": (E01, with_quality(np.ones((1200, 1200), np.uint8)), "is uint8, wanted uint16"),
     "another tile": (A06.replace(TILE, "h08v05"), changed_albedo(), "tile h08v05 of its name is"),
     "0.05 degrees": ("GLASS02B06.V40.A2018361.2019021.hdf", changed_albedo(), "wanted one like GLASS02A06"),

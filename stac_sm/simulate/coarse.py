@@ -33,7 +33,11 @@ from stac_sm.simulate.truth import (
 SM_NODATA = -9999.0
 _SNOWFALL = 0.002  # m of water a frozen day
 _MELT = 0.003  # m of water a day and kelvin, a usual degree-day factor (Hock 2003, J. Hydrol. 282, 104-115)
-_SM_STEP, _K_STEP, _SNOW_STEP = 2.0**-13, 2.0**-5, 2.0**-13  # values on a power-of-two step compress well and stay exact in float32
+_SM_STEP, _K_STEP, _SNOW_STEP = (
+    2.0**-13,
+    2.0**-5,
+    2.0**-13,
+)  # values on a power-of-two step compress well and stay exact in float32
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,8 +112,11 @@ class Earth:
 
     @property
     def product_days(self) -> list[date]:
-        """Three consecutive days to predict, between two composite centres, 0.7 of the way through the period."""
-        return self._group(0.7, 3)
+        """Three consecutive days to predict, between two composite centres, 0.71 of the way through the period.
+
+        So they lie in one month of the default period: one task reads the static layers once.
+        """
+        return self._group(0.71, 3)
 
     @property
     def granule_days(self) -> list[date]:

@@ -1,8 +1,7 @@
-"""ERA5-Land in GRIB, edition 1 and 2, read by GDAL: the driver in rasterio's wheel decodes all packings of ECMWF."""
+"""ERA5-Land in GRIB, edition 1 and 2, read by GDAL: its driver in rasterio's wheel decodes CCSDS as well."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from stac_sm.errors import GranuleError
+from stac_sm.sources.grib_messages import check_messages
 from stac_sm.sources.hourly import Hourly
 from stac_sm.sources.regular import RegularGrid
 
@@ -35,7 +35,7 @@ def open_grib(file: Path, wanted: Sequence[str]) -> Hourly:
     GranuleError
         If it is no GRIB, is cut off, or holds something else.
     """
-    _check_whole(file)
+    check_messages(file)
     with _opened(file) as data:
         tags = [data.tags(band) for band in data.indexes]
         bands = {(_name(tag), _second(tag)): band for band, tag in zip(data.indexes, tags, strict=True)}
@@ -84,20 +84,6 @@ def _read(file: Path, bands: Bands, seconds: Sequence[int], name: str, start: in
             nodata = data.nodatavals[band - 1]
             values[index] = field if nodata is None else np.where(field == nodata, np.nan, field)
     return values
-
-
-def _check_whole(file: Path) -> None:
-    """A message begins with GRIB and ends with 7777: what is cut off in the last one would be passed over silently."""
-    size = file.stat().st_size
-    with file.open("rb") as content:
-        head = content.read(4)
-        content.seek(-min(size, 4), os.SEEK_END)
-        tail = content.read()
-    if head != b"GRIB" or tail != b"7777":
-        raise GranuleError(
-            f"{file}: {size} bytes from {head!r} to {tail!r} found, GRIB from b'GRIB' to b'7777' wanted: "
-            "it is cut off or something else; fetch it again"
-        )
 
 
 def _centres(file: Path, data: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -74,6 +74,8 @@ class Era5Land:
             try:
                 return digest(_without_shapes(json.loads(fetch(Url(f"{url}/{name}")))))
             except GranuleError as error:
+                if getattr(error.__cause__, "code", None) != 404:
+                    raise
                 missing = error
             except ValueError as error:
                 raise GranuleError(f"{url}/{name}: no JSON found ({error}): is it a Zarr store?") from error

@@ -6,11 +6,14 @@ A chunk that a store does not have is sea; any other answer than that is an erro
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -27,6 +30,7 @@ BBox = Sequence[float]
 
 _TIMES = ("valid_time", "time")
 _MOST_VALUES = 20_000_000_000  # 80 GB of one variable: more is a forgotten setting
+_RETRY = {"max_retries": 3, "retry_timeout": timedelta(minutes=2)}
 _WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
 
 
@@ -61,19 +65,42 @@ def _opened(place: Path | Url) -> xr.Dataset:
     import xarray as xr
 
     try:
-        from zarr.storage import FsspecStore, LocalStore
+        from zarr.storage import LocalStore
     except ImportError as error:
         raise InputError("zarr is not installed: `pip install 'stac_sm[zarr]'` reads Zarr stores") from error
     store: Any
     if isinstance(place, Url):
-        options = {"client_kwargs": {"trust_env": True}}  # account and token of the user's .netrc
-        store = FsspecStore.from_url(place.text, storage_options=options, read_only=True)
+        store = _web_store(place)
         return xr.open_dataset(store, engine="zarr", chunks=None, consolidated=True, decode_timedelta=False)
     consolidated = (place / ".zmetadata").exists() or None
     store = LocalStore(place, read_only=True)
     return xr.open_dataset(
         store, engine="zarr", chunks=None, consolidated=consolidated or False, decode_timedelta=False
     )
+
+
+def _web_store(url: Url) -> Any:
+    """Store at an address; what fails for a while is asked for again."""
+    try:
+        from obstore.store import HTTPStore
+        from zarr.storage import ObjectStore
+    except ImportError as error:
+        raise InputError("obstore is not installed: `pip install 'stac_sm[zarr]'` reads Zarr stores") from error
+    options = {"allow_http": True, "default_headers": _account(url)}
+    return ObjectStore(HTTPStore.from_url(url.text, client_options=options, retry_config=_RETRY), read_only=True)
+
+
+def _account(url: Url) -> dict[str, str]:
+    """The header for the account that ``.netrc`` has for a host."""
+    from netrc import NetrcParseError, netrc
+
+    try:
+        found = netrc().authenticators(urlsplit(url.text).hostname or "")
+    except (OSError, NetrcParseError):
+        return {}
+    if found is None:
+        return {}
+    return {"Authorization": f"Basic {b64encode(f'{found[0]}:{found[2]}'.encode()).decode()}"}
 
 
 def _cut(

@@ -11,7 +11,8 @@ import numpy as np
 
 from stac_sm.errors import GranuleError
 
-_NETWORK = {  # for addresses: no listing of folders, a few tries, and an end
+_NETWORK = {  # for addresses: nothing remembered of a file that may have changed, no listing of folders, a few tries
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
@@ -49,7 +50,7 @@ def read_heights(href: str, first: int = 0, end: int | None = None) -> np.ndarra
     """
     with open_geotiff(href) as data:
         window = ((first, data.height if end is None else end), (0, data.width))
-        return np.asarray(data.read(1, window=window, masked=True).astype(np.float32).filled(np.nan))
+        return np.asarray(data.read(1, window=window, masked=True).astype(np.float32, copy=False).filled(np.nan))
 
 
 def plain(href: str) -> str:

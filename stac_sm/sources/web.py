@@ -80,6 +80,7 @@ def _request(url: Url, method: str) -> Iterator[Any]:
     """An answer of a server; redirections are followed to http and https only."""
     from http.client import HTTPException
     from urllib import request
+    from urllib.error import HTTPError
 
     handlers: tuple[type[request.BaseHandler], ...] = (
         request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPRedirectHandler,
@@ -92,4 +93,6 @@ def _request(url: Url, method: str) -> Iterator[Any]:
         with opener.open(request.Request(url.text, method=method), timeout=_SECONDS) as answer:
             yield answer
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         raise GranuleError(f"{url}: cannot be had ({error}): check the address, and try again later") from error

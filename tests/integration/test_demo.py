@@ -90,7 +90,7 @@ def test_the_next_commands_run(demo):
 def test_commands_find_the_project_from_inside(demo):
     folder, _ = demo
     plan = json.loads(
-        run("plan", "--tiles", "h18v04", "--period", "2019-05-31/2019-06-02", "--json", folder=folder).stdout
+        run("plan", "--tiles", "h18v04", "--period", "2019-06-08/2019-06-10", "--json", folder=folder).stdout
     )
     assert (plan["done"], plan["new"], plan["stale"]) == (3, 0, 0)
     sites = json.loads(run("screen", "--json", folder=folder / PRODUCT).stdout)

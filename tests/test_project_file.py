@@ -1,0 +1,40 @@
+"""The project files that `init` writes: valid, said to be what they are, and the public one reads public collections."""
+
+import json
+import tomllib
+
+import pytest
+
+from stac_sm.catalog import skeleton_folder
+from stac_sm.config import create_project
+from stac_sm.project_file import TEMPLATES
+from stac_sm.recipe import Recipe
+
+GLASS, PUBLIC = (Recipe.from_dict(tomllib.loads(TEMPLATES[name])["recipe"]) for name in ("glass", "public"))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_project_can_be_made_of_it(name, tmp_path):
+    assert create_project(tmp_path / "p", TEMPLATES[name]).about.version == "001"
+
+
+def test_the_default_recipe_is_glass_sms_in_its_order():
+    wanted = "bsa_vis bsa_nir bsa_shortwave lst lai swvl1 elevation slope sand silt clay"
+    assert GLASS.names == tuple(wanted.split())
+    assert [mask.name for mask in GLASS.masks] == ["frozen", "snow"]
+
+
+@pytest.mark.parametrize(
+    "feature", [*GLASS.sources, *(f for f in PUBLIC.sources if not f.catalog)], ids=lambda f: f.name
+)
+def test_every_feature_of_ours_is_an_asset_that_its_collection_tells_of(feature):
+    collection = json.loads((skeleton_folder() / feature.collection / "collection.json").read_text())
+    assert feature.asset in collection["item_assets"]
+
+
+def test_every_public_feature_is_in_the_recorded_collections(shared):
+    """Planetary Computer as it was recorded; Earth Search has the same Copernicus collection and asset."""
+    known = json.loads((shared / "data" / "stac" / "planetary_computer_collections_recorded.json").read_text())
+    known = {one["id"]: one for one in (known["collections"] if isinstance(known, dict) else known)}
+    for feature in (f for f in PUBLIC.sources if f.catalog):
+        assert feature.asset in known[feature.collection]["item_assets"], feature

@@ -1,0 +1,69 @@
+"""The static catalogue that ships: valid with its extensions, complete, and by stac-check nothing to mend."""
+
+import json
+import posixpath
+
+import pytest
+
+from stac_sm.catalog import skeleton_folder
+from stac_sm.sources import source_table
+
+FOLDER = skeleton_folder()
+COLLECTIONS = sorted(FOLDER.glob("*/collection.json"))
+RASTERS = [file for file in COLLECTIONS if "bands" in file.read_text()]
+
+
+def read(file):
+    return json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("file", [FOLDER / "catalog.json", *COLLECTIONS], ids=lambda file: file.parent.name)
+def test_valid(file, validate):
+    validate(read(file))
+
+
+@pytest.mark.parametrize("file", [FOLDER / "catalog.json", *COLLECTIONS], ids=lambda file: file.parent.name)
+def test_stac_check_finds_nothing_to_mend(file, validate, monkeypatch):
+    """Its validator is given the local schemas. A relative catalogue has no self links, by the best practices too."""
+    from stac_check import lint
+
+    monkeypatch.setattr(
+        lint.Linter, "validate_file", lambda self, _: {"valid_stac": bool(validate(read(file)) or True)}
+    )
+    found = lint.Linter(str(file)).best_practices_msg
+    told = [line.strip() for line in found[1:] if line.strip()]
+    assert [line for line in told if "'self'" not in line and "links. Please consider" not in line] == []
+
+
+@pytest.mark.parametrize("file", COLLECTIONS, ids=lambda file: file.parent.name)
+def test_a_collection_says_what_a_user_wants_to_know(file):
+    document = read(file)
+    assert document["id"] == file.parent.name
+    for field in ("title", "description", "license", "keywords", "providers", "extent", "item_assets", "summaries"):
+        assert document[field], field
+    assert len(document["description"]) > 80
+    rels = {link["rel"] for link in document["links"]}
+    assert {"root", "parent"} <= rels
+    assert document["license"] != "other" or "license" in rels
+    assert "sci:doi" not in document or "cite-as" in rels
+
+
+@pytest.mark.parametrize("file", RASTERS, ids=lambda file: file.parent.name)
+def test_every_band_has_name_type_and_unit(file):
+    for key, asset in read(file)["item_assets"].items():
+        for band in asset.get("bands", []):
+            assert band["name"], key
+            assert band["data_type"], key
+            assert "unit" in band or "quality" in asset["roles"], key
+
+
+def test_the_root_links_every_collection_and_nothing_else():
+    children = [link["href"] for link in read(FOLDER / "catalog.json")["links"] if link["rel"] == "child"]
+    assert sorted(posixpath.normpath(href) for href in children) == [
+        f"{f.parent.name}/collection.json" for f in COLLECTIONS
+    ]
+
+
+def test_every_source_has_its_collections():
+    shipped = {file.parent.name for file in COLLECTIONS}
+    assert {make().collection for make in source_table().values() if hasattr(make(), "collection")} <= shipped
