@@ -127,8 +127,11 @@ def rounded(values: np.ndarray, step: float) -> np.ndarray:
 
 
 def _least_block(shape: tuple[int, ...]) -> int:
-    """Smallest block that holds a raster: a small one padded to 512 pixels costs four times the time to read."""
-    return 16 * -(-max(shape) // 16)
+    """Smallest block that holds a raster: a small one padded to 512 pixels costs four times the time to read.
+
+    GDAL warns below 128.
+    """
+    return max(128, 16 * -(-max(shape) // 16))
 
 
 def _stored(values: np.ndarray, profile: CogProfile) -> np.ndarray:

@@ -292,10 +292,13 @@ def _interpolate(
 
 
 def _attributes(feature: Feature, days: Mapping[date, Sequence[Layer]]) -> dict[str, Any]:
+    sources = [source for layers in days.values() for layer in layers for source in layer.sources]
     known = VARIABLES.get(feature.asset)
-    items = sorted({s.item_id for layers in days.values() for layer in layers for s in layer.sources})
-    unit = {"units": known.unit, "long_name": known.description} if known else {}
-    return {**unit, "collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
+    told = {"units": known.unit, "long_name": known.description} if known else {"long_name": feature.asset}
+    if sources and sources[0].unit:  # the item knows best
+        told["units"] = sources[0].unit
+    items = sorted({source.item_id for source in sources})
+    return {**told, "collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
 
 
 def _coordinates(target: Target, days: Sequence[date]) -> dict[str, Any]:

@@ -102,8 +102,10 @@ def _ingest_file(root: str, source_name: str, file: Path | Url, settings: dict[s
         catalog, wanted = _catalog(root), source(source_name, settings)
         made_from = {"name": file.name, "sha256": content_hash(wanted, file)}
         found = scan(wanted, file)
+        selecting = getattr(wanted, "selecting", ())  # settings that say which items are made, and change none
+        proven = {key: value for key, value in settings.items() if key not in selecting}
         for granule in found.granules:
-            outcomes[_ingest_granule(catalog, granule, made_from, settings)] += 1
+            outcomes[_ingest_granule(catalog, granule, made_from, proven)] += 1
             collections[granule.item["collection"]] = None
         return FileResult(str(file), dict(outcomes), found.notes, collections=tuple(collections))
     except (StacSmError, OSError) as error:

@@ -307,7 +307,9 @@ def test_a_global_day_reads_right_at_greenwich_and_at_the_antimeridian(tmp_path,
 # --- GRIB --------------------------------------------------------------------------------------------------------
 
 
-def write_grib(path, edition=1, packing=None, *, hours=range(24), names=("swvl1", "stl1", "sd"), lon0=358.0, south_up=0):
+def write_grib(
+    path, edition=1, packing=None, *, hours=range(24), names=("swvl1", "stl1", "sd"), lon0=358.0, south_up=0
+):
     """Hourly messages by ecCodes on 20 x 30 cells across Greenwich; returns path and values by name and hour."""
     import eccodes as ec
 
@@ -399,11 +401,11 @@ def test_a_packing_that_gdal_decodes_to_wrong_numbers_is_refused(tmp_path):
         means(path, min_hours=1)
 
 
-def test_messages_of_more_than_8_mb_are_measured_in_units_of_120_bytes(tmp_path):
+def test_messages_of_more_than_8_and_16_mb_are_measured(tmp_path):
     import eccodes as ec
 
     path = tmp_path / "a.grib"
-    for rows in (1000, 1001, 1003, 1007):
+    for rows in (1000, 1900, 1901, 1907):  # from 16 MB in units of 120 bytes
         message = ec.codes_grib_new_from_samples("regular_ll_sfc_grib1")
         ec.codes_set(message, "Ni", 4601)
         ec.codes_set(message, "Nj", rows)
@@ -422,7 +424,9 @@ def test_grib_of_other_fields_or_uneven_hours_is_named(tmp_path):
     path, _ = write_grib(tmp_path / "a.grib", names=("swvl2",), hours=range(1))
     with pytest.raises(GranuleError, match="1 fields of SWVL2 found, swvl1 wanted"):
         means(path)
-    full, short = (write_grib(tmp_path / f"{n}.grib", names=(n,), hours=h)[0] for n, h in (("swvl1", range(3)), ("sd", range(2))))
+    full, short = (
+        write_grib(tmp_path / f"{n}.grib", names=(n,), hours=h)[0] for n, h in (("swvl1", range(3)), ("sd", range(2)))
+    )
     path.write_bytes(full.read_bytes() + short.read_bytes())
     with pytest.raises(GranuleError, match="for the same hours or not at all"):
         means(path, min_hours=1)
@@ -433,11 +437,16 @@ def test_grib_of_other_fields_or_uneven_hours_is_named(tmp_path):
 
 def write_zarr(path, *, version=2, days=4, daily=False, time="valid_time", consolidated=True, chunk=36):
     """A global store of 1 degree, hourly or daily, as the Earth Data Hub lays it out; returns path and dataset."""
-    hours = np.datetime64("2018-01-01", "ns") + np.arange(days * (1 if daily else 24)) * np.timedelta64(24 if daily else 1, "h")
+    hours = np.datetime64("2018-01-01", "ns") + np.arange(days * (1 if daily else 24)) * np.timedelta64(
+        24 if daily else 1, "h"
+    )
     lat, lon = np.arange(90.0, -91, -1), np.arange(360.0)
     rng = np.random.default_rng(2)
     shape = (hours.size, lat.size, lon.size)
-    fields = {n: rng.uniform(0, 0.5, shape).astype(np.float32) + np.float32(280 * (n == "stl1")) for n in ("swvl1", "stl1", "sd")}
+    fields = {
+        n: rng.uniform(0, 0.5, shape).astype(np.float32) + np.float32(280 * (n == "stl1"))
+        for n in ("swvl1", "stl1", "sd")
+    }
     data = xr.Dataset(
         {name: ((time, "latitude", "longitude"), values) for name, values in fields.items()} | {"t2m": 5.0},
         {time: hours, "latitude": lat, "longitude": lon},
@@ -448,7 +457,11 @@ def write_zarr(path, *, version=2, days=4, daily=False, time="valid_time", conso
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about consolidated metadata of version 3
         data.to_zarr(
-            path, mode="w", zarr_format=version, consolidated=consolidated, encoding={n: {"chunks": chunks} for n in fields}
+            path,
+            mode="w",
+            zarr_format=version,
+            consolidated=consolidated,
+            encoding={n: {"chunks": chunks} for n in fields} | {time: {"chunks": (1,)}},
         )
     return path, data
 

@@ -488,7 +488,7 @@ def test_addresses_that_are_refused(tmp_path, text, message):
 
 
 def test_other_sources_take_no_address(tmp_path):
-    with pytest.raises(InputError, match="cop-dem: an address found, files or folders wanted"):
+    with pytest.raises(InputError, match="an address found, files like Copernicus_DSM_.* wanted"):
         ingest(new_catalog(tmp_path), "cop-dem", ["https://host/x.tif"])
 
 
@@ -533,6 +533,32 @@ def on_earth(x, y):
     lon, lat = forth.transform(x, y, direction="INVERSE")
     back = np.hypot(*np.subtract(forth.transform(lon, lat), (x, y)))
     return lon[back < 1], lat[back < 1]
+
+
+@pytest.mark.parametrize(
+    ("bbox", "count"),
+    [
+        ((-48, 40, -30, 50), 2),  # the seam of the north
+        ((-40, 40, -30, 50), 1),  # beside it
+        ((-48, 40, -40, 50), 1),
+        ((-48, -50, -30, -40), 1),  # which is none in the south
+        ((-23, -30, -17, -20), 2),
+        ((-104, -3, -96, 3), 3),
+        ((-41, -3, -39, 3), 3),
+    ],
+)
+def test_a_bbox_across_a_gap_makes_one_item_a_lobe(tmp_path, bbox, count):
+    """Together they hold every place of the bbox, and hardly more."""
+    vrt = tmp_path / "sand_0-5cm_mean.vrt"
+    vrt.write_text(vrt_xml([], 0, 0, SHAPE))
+    boxes = [granule.layers["sand"].geobox.boundingbox for granule in SoilGrids(bbox=bbox).scan(vrt).granules]
+    assert len(boxes) == count
+    lon, lat = np.meshgrid(np.linspace(bbox[0] + 1e-5, bbox[2], 300), np.linspace(bbox[1], bbox[3], 300))
+    x, y = pyproj.Transformer.from_crs("OGC:CRS84", HOMOLOSINE, always_xy=True).transform(lon, lat)
+    held = [(box.left <= x) & (x <= box.right) & (box.bottom <= y) & (y <= box.top) for box in boxes]
+    assert np.any(held, axis=0).all()
+    area = 111_000**2 * (bbox[2] - bbox[0]) * (bbox[3] - bbox[1])
+    assert sum((box.right - box.left) * (box.top - box.bottom) for box in boxes) < 2 * area
 
 
 RECIPES = {

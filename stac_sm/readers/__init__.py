@@ -65,6 +65,9 @@ class RasterSource:
     sign: str = ""
     """How the href gets a token when it is read (``signing.signed``)."""
 
+    unit: str = ""
+    """Unit of the physical values, where the item says it."""
+
     @property
     def proof(self) -> str:
         """SHA-256 of the file's checksum and of all that the item says about the meaning and place of its values."""
@@ -154,6 +157,7 @@ def raster_source(item: pystac.Item, key: str) -> RasterSource:
         offset=_number(band.get("raster:offset", band.get("offset"))),
         checksum=str(fields.get("file:checksum") or item.properties.get("updated") or ""),
         item_href=item.get_self_href() or "",
+        unit=str(band.get("unit") or ""),
     )
 
 

@@ -230,7 +230,7 @@ def _address(wanted: Source, text: str) -> Url:
 
 def _remote(wanted: Source) -> RemoteSource:
     if not isinstance(wanted, RemoteSource):
-        raise InputError(f"{wanted.collection}: an address found, files or folders wanted: download it first")
+        raise InputError(f"an address found, files like {' or '.join(wanted.patterns)} wanted: download them first")
     return wanted
 
 

@@ -61,7 +61,7 @@ class Cells:
     """Column of each cell (n,), from west."""
 
     @classmethod
-    def of(cls, grid: EaseGrid, rows: np.ndarray, columns: np.ndarray, file: Path) -> Cells:
+    def of(cls, grid: EaseGrid, file: Path, rows: np.ndarray, columns: np.ndarray) -> Cells:
         """Cells from indices of any shape, flattened; fill values become -1.
 
         Raises
@@ -69,7 +69,8 @@ class Cells:
         GranuleError
             If one lies outside the grid.
         """
-        row, column = (np.where(index == _FILL, -1, index).astype(np.int64).ravel() for index in (rows, columns))
+        row, column = (index.astype(np.int64).ravel() for index in (rows, columns))
+        row, column = np.where(row == _FILL, -1, row), np.where(column == _FILL, -1, column)
         if row.size != column.size or (row >= grid.rows).any() or (column >= grid.columns).any():
             raise GranuleError(
                 f"{file}: rows to {row.max(initial=-1)} and columns to {column.max(initial=-1)} found, a grid of "
@@ -78,7 +79,7 @@ class Cells:
         placed = (row >= 0) & (column >= 0)
         return cls(grid, np.where(placed, row, -1), np.where(placed, column, -1))
 
-    def check_place(self, lon: np.ndarray, lat: np.ndarray, file: Path) -> None:
+    def check_place(self, file: Path, lon: np.ndarray, lat: np.ndarray) -> None:
         """Compare rows and columns with the degrees that the file gives, where it gives any.
 
         Raises

@@ -85,7 +85,7 @@ def _read(file: Path, time: str, latitude: str, longitude: str, name: str, start
     others = [axis for axis in range(len(names)) if axis not in axes]  # expver, and what has length 1
     values = values.transpose(*others, *axes)
     values = values.reshape(-1, *values.shape[len(others) :])[versions]
-    best = values[0]
+    best: np.ndarray = values[0]
     for version in values[1:]:
         best = np.where(np.isnan(best), version, best)
     return best if time in names else best[np.newaxis]

@@ -30,7 +30,7 @@ BBox = Sequence[float]
 
 _TIMES = ("valid_time", "time")
 _MOST_VALUES = 20_000_000_000  # 80 GB of one variable: more is a forgotten setting
-_RETRY = {"max_retries": 3, "retry_timeout": timedelta(minutes=2)}
+_RETRIES, _RETRY_TIME = 3, timedelta(minutes=2)
 _WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
 
 
@@ -86,8 +86,12 @@ def _web_store(url: Url) -> Any:
         from zarr.storage import ObjectStore
     except ImportError as error:
         raise InputError("obstore is not installed: `pip install 'stac_sm[zarr]'` reads Zarr stores") from error
-    options = {"allow_http": True, "default_headers": _account(url)}
-    return ObjectStore(HTTPStore.from_url(url.text, client_options=options, retry_config=_RETRY), read_only=True)
+    store = HTTPStore.from_url(
+        url.text,
+        client_options={"allow_http": True, "default_headers": _account(url)},
+        retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIME},
+    )
+    return ObjectStore(store, read_only=True)
 
 
 def _account(url: Url) -> dict[str, str]:

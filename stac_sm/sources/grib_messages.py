@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from stac_sm.errors import GranuleError
 
-_LARGE, _UNIT = 0x800000, 120  # a length of edition 1 with this bit counts in units of 120 bytes
+_LARGE, _UNIT = 0x800000, 120  # a length of edition 1 with this bit may count in units of 120 bytes
 _SECOND_ORDER = 0x40  # of the flags of the data section
 
 
@@ -66,10 +66,10 @@ def _length_1(file: Path, content: BinaryIO, start: int, head: bytes) -> int:
             f"{file}: second-order packing found, which GDAL cannot decode: "
             "`grib_set -r -s packingType=grid_simple IN OUT` of ecCodes packs it anew"
         )
-    length = int.from_bytes(head[4:7], "big")
-    if not length & _LARGE:
-        return length
-    return (length & ~_LARGE) * _UNIT - _three(content, data) + 4
+    length, rest = int.from_bytes(head[4:7], "big"), _three(content, data)
+    if length & _LARGE and rest < _UNIT:
+        return (length & ~_LARGE) * _UNIT - rest + 4
+    return length
 
 
 def _three(content: BinaryIO, at: int) -> int:

@@ -64,8 +64,8 @@ class Smap:
     def _orbit(self, file: Path, data: Any, grid: EaseGrid) -> Iterator[Granule | str]:
         """A half-orbit: cells in a list, cropped to those with a value."""
         indices = [field(file, data, f"{_L2}/EASE_{axis}_index") for axis in ("row", "column")]
-        cells = Cells.of(grid, *indices, file)
-        cells.check_place(*(field(file, data, f"{_L2}/{axis}") for axis in ("longitude", "latitude")), file)
+        cells = Cells.of(grid, file, *indices)
+        cells.check_place(file, *(field(file, data, f"{_L2}/{axis}") for axis in ("longitude", "latitude")))
         values = soil_moisture(file, data, _L2, "", self.recommended_only)
         if values.size != cells.rows.size:
             raise GranuleError(f"{file}: {values.size} values for {cells.rows.size} cells found: fetch it again")

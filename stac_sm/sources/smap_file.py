@@ -48,7 +48,7 @@ def soil_moisture(file: Path, data: Any, group: str, suffix: str, recommended_on
     if recommended_only:
         good &= (flag & _NOT_RECOMMENDED) == 0
     kept = np.where(good, values, np.nan).astype(np.float32)
-    if good.any() and not (0 <= np.nanmin(kept) and np.nanmax(kept) <= 1):
+    if good.any() and not (np.nanmin(kept) >= 0 and np.nanmax(kept) <= 1):
         found = f"{np.nanmin(kept):g} to {np.nanmax(kept):g}"
         raise GranuleError(f"{file}: {path} from {found} found, 0 to 1 m3 m-3 wanted: fetch it again")
     return kept

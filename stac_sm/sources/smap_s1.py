@@ -64,12 +64,12 @@ class SmapS1:
         """Soil moisture of a scene (y, x) on the part of a grid that its cells cover."""
         group = f"Soil_Moisture_Retrieval_Data_{suffix}"
         indices = [field(file, data, f"{group}/EASE_{axis}_index_{suffix}") for axis in ("row", "column")]
-        cells = Cells.of(grid, *indices, file)
+        cells = Cells.of(grid, file, *indices)
         values = soil_moisture(file, data, group, f"_{suffix}", self.recommended_only)
         if values.size != cells.rows.size or not (cells.rows >= 0).any():
             raise GranuleError(f"{file}: {values.size} values for {(cells.rows >= 0).sum()} cells of {group} found")
         degrees = (field(file, data, f"{group}/{axis}_{suffix}") for axis in ("longitude", "latitude"))
-        cells.check_place(*degrees, file)
+        cells.check_place(file, *degrees)
         window = cells.window(np.ones(cells.rows.size, bool))
         return grid.geobox(window), cells.image(values, window)
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -27,9 +27,12 @@ from stac_sm.items import raster_item
 from stac_sm.period import Period, utc
 from stac_sm.regrid import Target, source_window
 from stac_sm.sources import Granule, RasterLayer, Scan
-from stac_sm.sources.mosaic import Box, Mosaic, geotiff_mosaic, vrt_mosaic
+from stac_sm.sources.mosaic import Box, Mosaic, Tile, geotiff_mosaic, vrt_mosaic
 from stac_sm.sources.web import Url, fetch, validators
 from stac_sm.variables import VARIABLES
+
+BBox = tuple[float, float, float, float]
+"""West, south, east, north in degrees."""
 
 HOMOLOSINE = "+proj=igh +lat_0=0 +lon_0=0 +datum=WGS84 +units=m +no_defs"
 PIXEL, WEST, NORTH, SHAPE = 250.0, -19949750.0, 8361000.0, (58034, 159246)
@@ -45,6 +48,8 @@ SAMPLED = Period(date(1905, 4, 1), date(2016, 7, 6))
 _LARGEST = 1 << 28  # pixels of one item: half a gigabyte, a box of about 37 degrees
 _OFF = 0.01  # of a pixel: how far a grid may be from that of the global mosaic
 _BBOX_STEP = 0.02  # degrees between the points of a bbox that are looked up in the mosaic
+_SEAMS_NORTH, _SEAMS_SOUTH = (-40.0,), (-100.0, -20.0, 80.0)  # degrees east at which the lobes are cut
+_BESIDE = 1e-6  # degrees: a seam belongs to the lobe west of it
 _NAME = re.compile(r"([a-z0-9]+)_([0-9]+-[0-9]+cm)_(mean|uncertainty|Q0\.\d+)([_.-]\w[\w.-]*)?\.(tif|vrt)")
 _WANTED = "sand_0-5cm_mean.tif or .vrt, or sand_0-5cm_mean/tileSG-…/tileSG-….tif"
 
@@ -56,7 +61,7 @@ class SoilGrids:
     collection: str = "soilgrids"
     """Id of the STAC collection."""
 
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: BBox | None = None
     """West, south, east, north in degrees of the part that is wanted; None for all, where that is not too much."""
 
     patterns: tuple[str, ...] = ("*_0-5cm_mean*.tif", "*_0-5cm_mean.vrt", "tileSG-*.tif")
@@ -71,12 +76,12 @@ class SoilGrids:
             raise InputError(f"[sources.soilgrids] bbox: found {found}, west, south, east, north in degrees wanted")
 
     def scan(self, file: Path) -> Scan:
-        """One item: a property on the part of the file that is wanted."""
+        """A property on the part of the file that is wanted: one item, or one a lobe where ``bbox`` meets several."""
         name = _property(file, str(file))
         return self._scan(name, _local_mosaic(file))
 
     def scan_url(self, url: Url) -> Scan:
-        """One item: a property on the part that is wanted of a mosaic or GeoTIFF on the web."""
+        """As ``scan``, of a mosaic or GeoTIFF on the web."""
         name = _property(Path(url.text), str(url))
         return self._scan(name, _remote_mosaic(url))
 
@@ -87,10 +92,9 @@ class SoilGrids:
             return [vrt or file]
         try:
             mosaic = _local_mosaic(file)
-            box = self._box(mosaic)
+            tiles = sorted({Path(tile.href) for tile in self._wanted(mosaic)})
         except GranuleError:  # it is told when the file is scanned
             return [file]
-        tiles = sorted({Path(tile.href) for tile in mosaic.meeting(box or (0, 0, 0, 0))})
         return [file, *(tile for tile in tiles if tile.is_file())]
 
     def url_checksum(self, url: Url) -> str:
@@ -101,15 +105,18 @@ class SoilGrids:
             return digest(validators(url))
         content = fetch(url)
         mosaic = vrt_mosaic(str(url), content, _folder(url))
-        tiles = [Url(tile.href.removeprefix("/vsicurl/")) for tile in mosaic.meeting(self._box(mosaic) or (0, 0, 0, 0))]
+        tiles = [Url(tile.href.removeprefix("/vsicurl/")) for tile in self._wanted(mosaic)]
         with ThreadPoolExecutor(8) as pool:
             states = dict(zip(map(str, tiles), pool.map(validators, tiles), strict=True))
         return digest([content.decode(errors="replace"), states])
 
     def _scan(self, name: str, mosaic: Mosaic) -> Scan:
-        box = self._box(mosaic)
-        if box is None:
+        boxes = self._boxes(mosaic)
+        if not boxes:
             return Scan([], (f"lies outside bbox = {list(self.bbox or ())}: left out",))
+        return Scan([self._granule(name, mosaic, box) for box in boxes])
+
+    def _granule(self, name: str, mosaic: Mosaic, box: Box) -> Granule:
         geobox, variable = _geobox(mosaic)[box[0] : box[2], box[1] : box[3]], VARIABLES[name]
         try:
             item = raster_item(
@@ -122,23 +129,26 @@ class SoilGrids:
         except InputError as error:
             raise GranuleError(f"{mosaic.name}: {error}") from error
         profile = CogProfile(nodata=NODATA, scale=SCALES[name])
-        layer = RasterLayer(variable, partial(_values, mosaic, box, name), geobox, profile)
-        return Scan([Granule(item, {name: layer})])
+        return Granule(item, {name: RasterLayer(variable, partial(_values, mosaic, box, name), geobox, profile)})
 
-    def _box(self, mosaic: Mosaic) -> Box | None:
-        """The part of a mosaic that is wanted; None if there is none."""
+    def _wanted(self, mosaic: Mosaic) -> list[Tile]:
+        """Tiles that are read."""
+        return list(dict.fromkeys(tile for box in self._boxes(mosaic) for tile in mosaic.meeting(box)))
+
+    def _boxes(self, mosaic: Mosaic) -> list[Box]:
+        """The parts of a mosaic that are wanted: one for each lobe of the projection."""
         geobox = _geobox(mosaic)
-        window = (slice(0, mosaic.shape[0]), slice(0, mosaic.shape[1])) if self.bbox is None else None
-        window = source_window(geobox, Target(_degrees(self.bbox))) if self.bbox is not None else window
-        if window is None:
-            return None
-        box = (window[0].start, window[1].start, window[0].stop, window[1].stop)
-        if (box[2] - box[0]) * (box[3] - box[1]) > _LARGEST:
-            raise GranuleError(
-                f"{mosaic.name}: {box[2] - box[0]} x {box[3] - box[1]} pixels found, at most {_LARGEST} wanted at a "
-                "time: set a smaller bbox = [west, south, east, north] under [sources.soilgrids]"
-            )
-        return box
+        whole = (slice(0, mosaic.shape[0]), slice(0, mosaic.shape[1]))
+        pieces = [] if self.bbox is None else _pieces(*self.bbox)
+        windows = [source_window(geobox, Target(_degrees(piece))) for piece in pieces] if pieces else [whole]
+        boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in filter(None, windows)]
+        for top, left, bottom, right in boxes:
+            if (bottom - top) * (right - left) > _LARGEST:
+                raise GranuleError(
+                    f"{mosaic.name}: {bottom - top} x {right - left} pixels found, at most {_LARGEST} wanted at once: "
+                    "set a smaller bbox = [west, south, east, north] under [sources.soilgrids]"
+                )
+        return [box for box in boxes if mosaic.meeting(box)] or boxes  # a lobe without tiles is sea
 
 
 def _values(mosaic: Mosaic, box: Box, name: str) -> np.ndarray:
@@ -241,7 +251,17 @@ def _window_name(geobox: GeoBox) -> str:
     return f"r{row}c{column}-{geobox.shape[0]}x{geobox.shape[1]}"
 
 
-def _degrees(bbox: Any) -> GeoBox:
+def _pieces(west: float, south: float, east: float, north: float) -> list[BBox]:
+    """A box in degrees, cut where the projection is: a window across a gap would be mostly gap."""
+    halves = [(max(south, 0.0), north, _SEAMS_NORTH), (south, min(north, 0.0), _SEAMS_SOUTH)]
+    cut = [(low, high, [seam for seam in seams if west < seam < east]) for low, high, seams in halves if low < high]
+    if not any(seams for _, _, seams in cut):
+        cut = [(south, north, [])]
+    edges = [(low, high, pairwise([west, *seams, east])) for low, high, seams in cut]
+    return [(left + _BESIDE, low, right, high) for low, high, pairs in edges for left, right in pairs]
+
+
+def _degrees(bbox: BBox) -> GeoBox:
     """A grid of degrees on a box, fine enough to find the box's outermost places in another projection."""
     west, south, east, north = bbox
     rows, columns = (math.ceil(size / _BBOX_STEP) for size in (north - south, east - west))

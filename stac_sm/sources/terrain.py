@@ -23,7 +23,8 @@ Heights = Callable[[int, int], np.ndarray]
 """Reads heights of rows from a first one up to an end: (y, x), m, float32, NaN = no data."""
 
 _EQUATOR_RADIUS, _ECCENTRICITY_2 = 6378137.0, 0.00669437999014  # WGS84, metres and squared eccentricity
-_ASPECT_STEP = 2**-10  # a twentieth of a degree: so rounded, it compresses to half the size
+# Rounded so, they compress to half the size: a hundredth of a degree of slope, a twentieth of aspect.
+_STEPS = {"slope": 2**-7, "aspect_sin": 2**-10, "aspect_cos": 2**-10}
 _BAND_ROWS = 512  # rows that are computed at a time, to bound memory
 
 
@@ -35,7 +36,7 @@ def terrain_layers(heights: Heights, geobox: GeoBox) -> dict[str, Layer]:
         "aspect_sin": partial(aspect_sin, heights, geobox),
         "aspect_cos": partial(aspect_cos, heights, geobox),
     }
-    profiles = {name: CogProfile(step=_ASPECT_STEP if name.startswith("aspect") else None) for name in read}
+    profiles = {name: CogProfile(step=_STEPS.get(name)) for name in read}
     return {name: RasterLayer(VARIABLES[name], values, geobox, profiles[name]) for name, values in read.items()}
 
 
