@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -147,18 +147,18 @@ def _compute(job: _Job, days: Sequence[ProductDay]) -> list[str]:
     target = Target(job.project.grid.geobox(days[0].tile))
     predicted = predict(job.model, build(job.resolution, target))
     place = {day: i for i, day in enumerate(job.resolution.days)}
+    # Blocks of one graph, not slices: each slice would be optimised alone, and read every static layer again.
+    sm, qa = (predicted[name].data.to_delayed(optimize_graph=False).ravel() for name in ("sm", "qa"))
     jobs = [
-        delayed(_publish_day, pure=False)(
-            predicted.sm.data[place[made.day]], predicted.qa.data[place[made.day]], made, job
-        )
-        for made in days
+        delayed(partial(_publish_day, job, made), pure=False)(sm[place[made.day]], qa[place[made.day]]) for made in days
     ]
     with dask.config.set(scheduler="threads", num_workers=_THREADS):
         return [str(outcome) for outcome in dask.compute(*jobs)]
 
 
-def _publish_day(sm: np.ndarray, qa: np.ndarray, made: ProductDay, job: _Job) -> str:
-    """Write, check and publish one day."""
+def _publish_day(job: _Job, made: ProductDay, sm: np.ndarray, qa: np.ndarray) -> str:
+    """Write, check and publish one day; sm and qa are (1, y, x)."""
+    sm, qa = sm[0], qa[0]
     item = job.item(made, {"stac_sm:pixels": _count(sm, qa)})
     folder = item_folder(job.catalog.layout(COLLECTION), item)
     item["links"] = links_to_inputs(list(_made_from(job, made, folder)))

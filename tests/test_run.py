@@ -298,3 +298,22 @@ def test_another_grid_from_the_project_file(tmp_path, grid, monkeypatch, validat
         sm = file.read(1, masked=True).filled(np.nan)
     np.testing.assert_array_equal(sm, np.round(wanted.sm.values[0] * 2**13) / 2**13)
     assert np.isfinite(sm).mean() > 0.3
+
+
+def test_a_task_reads_every_file_once_however_many_days_need_it(tmp_path, monkeypatch):
+    """Static and 8-day layers serve all days of a task: dask must not optimise each day alone."""
+    from stac_sm import cube
+
+    read, plain = [], cube._read_window
+
+    def counted(source, window, reader_name):
+        read.append((source.item_id, source.asset))
+        return plain(source, window, reader_name)
+
+    monkeypatch.setattr(cube, "_read_window", counted)
+    project, model_id, _ = copied_project(tmp_path / "p")
+    plan = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03"))
+    (task,) = plan.tasks()
+    assert len(task.days) == 3
+    assert run_task(str(project.folder), task)
+    assert len(read) == len(set(read)) > 3

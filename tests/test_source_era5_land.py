@@ -114,6 +114,14 @@ def test_the_old_layout_with_final_and_preliminary_data(tmp_path):
     np.testing.assert_allclose(means(path)[0]["A2018001"], 0.3, rtol=1e-6)
 
 
+@pytest.mark.parametrize("order", [[1, 5], [5, 1]])
+def test_final_data_go_before_preliminary_ones(tmp_path, order):
+    values = np.full((24, 2, 3, 2), 0.4)
+    values[:, order.index(1)] = 0.2
+    path = write_hours(tmp_path / "a.nc", range(24), time="time", values=values, expver=order)
+    np.testing.assert_allclose(means(path)[0]["A2018001"], 0.2, rtol=1e-6)
+
+
 def test_an_hour_that_occurs_twice_counts_once(tmp_path):
     hours = [*range(24), 23]
     values = np.broadcast_to(np.array(hours, float)[:, None, None] / 100, (25, 3, 2)).copy()

@@ -91,7 +91,7 @@ def retrievals(shape, seed=1):
     rng = np.random.default_rng(seed)
     sm = rng.uniform(0.02, 0.5, shape).astype(np.float32)
     flag = rng.choice(np.array([0, 8, 1, 5, 9, 7, 65534]), shape)
-    sm[(flag == 7) | (flag == 65534)] = -9999
+    sm[flag == 7] = -9999  # with a flag of 65534 there is no word on the quality, and bit 0 of it is unset
     return sm, flag
 
 

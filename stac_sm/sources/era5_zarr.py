@@ -128,8 +128,7 @@ def _cut(
             f"{place}: {counts[0]} times x {counts[1]} rows x {counts[2]} columns found in {span}, some and at most "
             f"{_MOST_VALUES:.0e} wanted: set period and bbox under [sources.era5-land]"
         )
-    order = np.argsort(shifted[columns], kind="stable")
-    return data.isel({time: hours, latitude: rows, longitude: columns[order]})
+    return data.isel({time: hours, latitude: rows, longitude: columns})
 
 
 def _read(place: Path | Url, data: xr.Dataset, order: Sequence[str], name: str, start: int, end: int) -> np.ndarray:
