@@ -113,7 +113,8 @@ class _Ingest(click.Command):
 def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_json: bool) -> None:
     """Turn provider files into COGs and STAC items; files that are in the catalogue already are left alone.
 
-    SOURCE is one of {SOURCES}; PATHS are files or folders; for soilgrids, https addresses, too.
+    SOURCE is one of {SOURCES}; PATHS are files or folders; for soilgrids and
+    era5-land (Zarr), https addresses, too.
     """
     from stac_sm.ingest import ingest as run
     from stac_sm.progress import Progress

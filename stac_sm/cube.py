@@ -20,7 +20,7 @@ from stac_sm.errors import CatalogError, InputError, ReadError, StacSmError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, footprint
 from stac_sm.period import Period
-from stac_sm.readers import RasterSource, Window, asset_key, raster_source, reader, with_header
+from stac_sm.readers import RasterSource, Window, asset_key, check_bytes, raster_source, reader, with_header
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target, lookup, regrid, source_window
 from stac_sm.signing import signed, without_secrets
@@ -223,6 +223,7 @@ def _read_window(source: RasterSource, window: Window, reader_name: str) -> np.n
     """Physical values (y, x) of a window, float32, NaN where there is no data."""
     try:
         source = with_header(replace(source, href=signed(source.href, source.sign)))
+        check_bytes(source)
         stored = reader(reader_name)(source, window).compute(scheduler="synchronous")
     except StacSmError as error:
         raise type(error)(without_secrets(str(error))) from None

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -197,6 +198,7 @@ def item_json(item: Mapping[str, Any]) -> bytes:
     return (json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+@lru_cache(maxsize=1)
 def software_version() -> str:
     """Version of this package."""
     from importlib.metadata import version

@@ -32,6 +32,7 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 
 [sources.era5-land]
 min_hours = 24                      # least number of hours in a daily mean
+# period = "2018"                   # of a Zarr store: the days wanted; bbox = [west, south, east, north], too
 
 # The recipe: the features of the model, in order. resampling: nearest, bilinear, average.
 # time: static; daily; composite (linear between the middles of two items at most max_gap days apart); previous.

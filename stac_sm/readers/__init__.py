@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +19,10 @@ import pystac
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from stac_sm.errors import CatalogError, InputError
+from stac_sm.errors import CatalogError, InputError, ReadError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import crs_wkt
+from stac_sm.store import multihash, sha256
 
 Window = tuple[slice, slice]
 _SAME = 1e-6  # of a pixel: how far the grids of item and file may be apart
@@ -197,6 +200,32 @@ def with_header(source: RasterSource) -> RasterSource:
         scale=scale if source.scale is None else source.scale,
         offset=offset if source.offset is None else source.offset,
     )
+
+
+def check_bytes(source: RasterSource) -> None:
+    """Compare a local file with the checksum in its item, once a process for each state of the file.
+
+    Damage inside a block is not always an error to GDAL: it may decode to other values.
+
+    Raises
+    ------
+    ReadError
+        If the file is not the one that was published.
+    """
+    file = Path(source.href)
+    if not source.checksum.startswith(multihash("")) or not file.is_file():
+        return
+    state = file.stat()
+    if _multihash_of(str(file), state.st_size, state.st_mtime_ns) != source.checksum:
+        raise ReadError(
+            f"item {source.item_id!r}, asset {source.asset!r}: {source.href} cannot be read: its checksum is not that "
+            "of the item, so it was damaged or changed: ingest it again"
+        )
+
+
+@lru_cache(maxsize=65536)
+def _multihash_of(file: str, size: int, changed: int) -> str:
+    return multihash(sha256(Path(file)))
 
 
 def _contradiction(source: RasterSource, what: str, said: Any, there: Any) -> CatalogError:

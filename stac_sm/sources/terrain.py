@@ -23,8 +23,8 @@ Heights = Callable[[int, int], np.ndarray]
 """Reads heights of rows from a first one up to an end: (y, x), m, float32, NaN = no data."""
 
 _EQUATOR_RADIUS, _ECCENTRICITY_2 = 6378137.0, 0.00669437999014  # WGS84, metres and squared eccentricity
-# Rounded so, they compress to half the size: a hundredth of a degree of slope, a twentieth of aspect.
-_STEPS = {"slope": 2**-7, "aspect_sin": 2**-10, "aspect_cos": 2**-10}
+# Rounded so, they compress to half the size: a twentieth of a degree.
+_STEPS = {"aspect_sin": 2**-10, "aspect_cos": 2**-10}
 _BAND_ROWS = 512  # rows that are computed at a time, to bound memory
 
 
