@@ -32,7 +32,7 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 
 [sources.era5-land]
 min_hours = 24                      # least number of hours in a daily mean
-# period = "2018"                   # of a Zarr store: the days wanted; bbox = [west, south, east, north], too
+                                    # a Zarr store is huge: set also period and bbox (west, south, east, north)
 
 # The recipe: the features of the model, in order. resampling: nearest, bilinear, average.
 # time: static; daily; composite (linear between the middles of two items at most max_gap days apart); previous.
@@ -188,4 +188,4 @@ above = 0.01                        # m of water
 """
 
 TEMPLATES = {"glass": _HEAD + _GLASS + _MASKS, "public": _HEAD + _PUBLIC + _MASKS}
-"""Project files by recipe: ``glass`` is GLASS SM's, from ingested files; ``public`` takes what public STAC APIs have."""
+"""Project files by recipe: ``glass`` is GLASS SM's, from ingested files; ``public`` takes what public APIs have."""

@@ -1,4 +1,4 @@
-"""The project files that `init` writes: valid, said to be what they are, and the public one reads public collections."""
+"""The project files that `init` writes: valid, what they say they are, and the public one reads public collections."""
 
 import json
 import tomllib

@@ -25,6 +25,7 @@ from stac_sm.prediction import predict
 from stac_sm.products import SM_PROFILE
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 PRODUCT = "sm-1km-daily"
 
 
@@ -183,16 +184,38 @@ def test_items_name_their_inputs_and_their_model(demo):
     assert report["model"] in links
     assert all(path.exists() for path in links.values())
     collections = {path.relative_to(folder).parts[0] for path in links.values()}
-    assert collections == {"sm-models", "glass-lst", "glass-lai", "era5-land", "cop-dem"}
+    assert collections == {"sm-models", "glass-albedo", "glass-lst", "glass-lai", "era5-land", "cop-dem", "soilgrids"}
     assert "time" not in json.dumps(item.properties["processing:software"])
 
 
 def test_the_python_of_the_readme_runs(demo):
     folder, _ = demo
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks) >= 2
     for block in blocks:
         done = subprocess.run(
             [sys.executable, "-c", block], cwd=folder.parent, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, block + done.stderr
+
+
+def test_the_scores_in_the_readme_are_those_of_the_demo(demo):
+    """To a hundredth or two: another release of XGBoost grows other trees."""
+    _, report = demo
+    methods = {
+        "all stations": "unscreened",
+        "screened stations": "screened",
+        "ERA5-Land": "swvl1",
+        "ERA5-Land, bias-corrected": "swvl1 bias-corrected",
+    }
+    strategies = {"random rows": "random", "sites": "site", "years": "year"}
+    found = {(one["strategy"], one["method"]): one for one in report["scores"] if one["scored_on"] == "all"}
+    rows = re.findall(r"^\| (random rows|sites|years) \| ([^|]+) \| ([\d. |]+) \|$", README, re.MULTILINE)
+    assert len(rows) == len(found) == 12
+    for strategy, method, numbers in rows:
+        one = found[strategies[strategy], methods[method]]
+        wanted = [one["pooled"]["r"], one["pooled"]["rmse"], one["pooled"]["ubrmse"], one["median"]["r"]]
+        told = [float(number) for number in numbers.split("|")]
+        assert told == pytest.approx(wanted, abs=0.03)
+    told = re.search(r"pixels and days: R ([\d.]+), RMSE ([\d.]+)", README)
+    assert [float(told[1]), float(told[2])] == pytest.approx([report["truth"]["r"], report["truth"]["rmse"]], abs=0.03)
