@@ -98,7 +98,6 @@ class _Ingest(click.Command):
     """Names every source in its help; their table is opened only for that, since it imports much."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from stac_sm.sources import source_table
 
         self.help = (self.help or "").replace("{SOURCES}", ", ".join(sorted(source_table())))
         super().format_help_text(ctx, formatter)
@@ -157,12 +156,12 @@ def features(tile: str, day: str, folder: Path, reader: str, save: Path | None, 
     """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01): what the model would see."""
     from stac_sm.cube import feature_cube
     from stac_sm.period import Period
+    from stac_sm.tables import cube_rows
 
     project = _open(folder)
     cube = feature_cube(project.catalog, project.recipe, tile, Period.parse(day), reader=reader, grid=project.grid)
     cube = cube.compute(scheduler="threads")
-    rows = [_described(str(name), values) for name, values in cube.data_vars.items()]
-    _table(rows, as_json)
+    _show(cube_rows(cube), as_json)
     if save is not None:
         cube.drop_attrs().to_netcdf(save)
         _say(f"saved: {save}")
@@ -177,7 +176,7 @@ def matchup(folder: Path, as_json: bool) -> None:
 
     made = match_up_step(_open(folder))
     facts = {key.removeprefix("stac_sm:"): value for key, value in made.item["properties"].items() if "stac_sm:" in key}
-    _facts({"item": made.item["id"], "new": made.new, **facts}, as_json)
+    _show({"item": made.item["id"], "new": made.new, **facts}, as_json)
 
 
 @main.command()
@@ -190,7 +189,7 @@ def screen(folder: Path, as_json: bool) -> None:
 
     project = _open(folder)
     judged = judge(match_up_step(project).triplets, project.screening).sites
-    _table(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
+    _show(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
 
 
 @main.command()
@@ -199,6 +198,7 @@ def screen(folder: Path, as_json: bool) -> None:
 def train(folder: Path, as_json: bool) -> None:
     """Train a model on the match-ups, score it on hold-outs, and publish it as a STAC item."""
     from stac_sm.steps import match_up_step, train_step
+    from stac_sm.tables import score_rows
 
     project = _open(folder)
     made = train_step(project, match_up_step(project))
@@ -207,7 +207,7 @@ def train(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps({"model": made.id, "new": made.new, **properties}, indent=2))
         return
     click.echo(f"model: {made.id}{'' if made.new else ' (there already)'}\n{properties['stac_sm:tc_status']}\n")
-    _table(score_rows(made.scores), as_json)
+    _show(score_rows(made.scores), as_json)
     for name, why in properties["stac_sm:scores"]["notes"].items():
         _say(f"{name}: {why}")
 
@@ -242,7 +242,7 @@ def plan(
     made = make_plan(
         project.catalog, chosen, wanted, Period.parse(period), grid=project.grid, version=project.about.version
     )
-    _facts({"model": made.model, "tile-days": len(made.days), **made.counts}, as_json)
+    _show({"model": made.model, "tile-days": len(made.days), **made.counts}, as_json)
     for day in [day for day in made.days if day.state == "blocked"][:10]:
         _say(f"blocked: {day.made.id}: no input for {', '.join(day.blocked_by)}")
     if out is not None:
@@ -267,29 +267,10 @@ def run(plan: Path, folder: Path, workers: int, as_json: bool) -> None:
         )
     failures = [failure for result in results for failure in result.failures]
     outcomes = {name: sum(result.outcomes.get(name, 0) for result in results) for name in ("new", "replaced", "done")}
-    _facts({"tasks": len(results), **outcomes, "failed": len(failures)}, as_json)
+    _show({"tasks": len(results), **outcomes, "failed": len(failures)}, as_json)
     for id, kind, message in failures:
         _say(f"failed: {id}: {kind}: {message}")
     _end(failures, f"{len(failures)} tile-days failed; mend the cause and run the same command again")
-
-
-def score_rows(scores: list[Any]) -> list[dict[str, Any]]:
-    """Scores as rows for a table."""
-    return [
-        {
-            "strategy": one["strategy"],
-            "method": one["method"],
-            "scored on": one["scored_on"],
-            "n": one["pooled"]["n"],
-            "R": one["pooled"]["r"],
-            "RMSE": one["pooled"]["rmse"],
-            "ubRMSE": one["pooled"]["ubrmse"],
-            "bias": one["pooled"]["bias"],
-            "median R": one["median"]["r"],
-            "median ubRMSE": one["median"]["ubrmse"],
-        }
-        for one in scores
-    ]
 
 
 def _open(folder: Path) -> Project:
@@ -324,42 +305,11 @@ def _only_model(project: Project) -> str:
     return models[0]
 
 
-def _described(name: str, values: Any) -> dict[str, Any]:
-    numbers = values.astype(float)
-    return {
-        "feature": name,
-        "units": values.attrs.get("units", ""),
-        "min": float(numbers.min()),
-        "mean": float(numbers.mean()),
-        "max": float(numbers.max()),
-        "missing": f"{float(numbers.isnull().mean()):.1%}",
-        "items": len(values.attrs.get("items", [])),
-        "collection": values.attrs.get("collection", "derived"),
-    }
+def _show(value: Any, as_json: bool) -> None:
+    """Print rows as a table, a mapping as facts, or either as JSON."""
+    from stac_sm.tables import facts, table, to_json
 
-
-def _facts(facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-        return
-    for name, value in facts.items():
-        click.echo(f"{name}: {json.dumps(value) if isinstance(value, dict | list) else value}")
-
-
-def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows] if rows else []
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))] if cells else []
-    for line in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    click.echo(to_json(value) if as_json else facts(value) if isinstance(value, dict) else table(value))
 
 
 def _say(message: str) -> None:

@@ -1,0 +1,40 @@
+"""Tables for people line up; JSON for programs is JSON, whatever is not a number."""
+
+import json
+import math
+
+import numpy as np
+import xarray as xr
+
+from stac_sm.tables import cube_rows, facts, score_rows, table, to_json
+
+
+def test_a_table_lines_up_and_shows_gaps():
+    rows = [{"site": "a", "R": 0.123456, "n": 7}, {"site": "long-name", "R": math.nan, "n": None}]
+    assert table(rows).splitlines() == ["site       R       n", "a          0.1235  7", "long-name  -       -"]
+    assert table([]) == ""
+
+
+def test_facts_are_a_line_each():
+    assert facts({"model": "x", "counts": {"new": 1, "r": math.nan}}) == 'model: x\ncounts: {"new": 1, "r": null}'
+
+
+def test_json_has_no_nan_at_any_depth():
+    assert json.loads(to_json({"a": [1.5, (math.inf, {"b": -math.inf})], "c": math.nan, "d": True})) == {
+        "a": [1.5, [None, {"b": None}]],
+        "c": None,
+        "d": True,
+    }
+
+
+def test_a_cube_tells_range_gaps_and_sources():
+    values = xr.DataArray(np.array([[1.0, 3.0], [np.nan, 2.0]]), dims=("y", "x"), attrs={"units": "K", "items": ["i"]})
+    row, empty = cube_rows(xr.Dataset({"lst": values, "none": values * np.nan}))
+    assert (row["min"], row["mean"], row["max"], row["missing"], row["items"]) == (1.0, 2.0, 3.0, "25.0%", 1)
+    assert json.loads(to_json(empty))["mean"] is None
+
+
+def test_scores_keep_their_figures():
+    one = {"r": 0.5, "rmse": 0.1, "ubrmse": 0.09, "bias": -0.01, "n": 3}
+    (row,) = score_rows([{"strategy": "site", "method": "screened", "scored_on": "all", "pooled": one, "median": one}])
+    assert (row["R"], row["median ubRMSE"], row["n"]) == (0.5, 0.09, 3)
