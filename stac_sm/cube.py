@@ -87,9 +87,9 @@ class Resolution:
 
 def feature_cube(
     catalog: ItemSearch,
-    recipe: Recipe,
+    recipe: Recipe | Mapping[str, Any],
     tile_or_geobox: str | GeoBox,
-    period: Period,
+    period: Period | str,
     *,
     reader: str = DEFAULT_READER,
     grid: TileGrid = MODIS_SINUSOIDAL_1KM,
@@ -101,11 +101,11 @@ def feature_cube(
     catalog
         Where the items are.
     recipe
-        The features.
+        The features, or the table of a project file that holds them.
     tile_or_geobox
         Id of a tile of ``grid``, or any GeoBox.
     period
-        Days wanted, each of them.
+        Days wanted, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``.
     reader
         ``stackstac`` or ``odc``: both give the same values, bit for bit.
     grid
@@ -127,8 +127,8 @@ def feature_cube(
         At compute, if pixels cannot be read: a failed read is never NaN.
     """
     geobox = grid.geobox(tile_or_geobox) if isinstance(tile_or_geobox, str) else tile_or_geobox
-    resolution = resolve(catalog, recipe, geobox, period)
-    return build(resolution, Target(geobox), reader=reader)
+    known = recipe if isinstance(recipe, Recipe) else Recipe.from_dict(recipe)
+    return build(resolve(catalog, known, geobox, Period.of(period)), Target(geobox), reader=reader)
 
 
 def resolve(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period) -> Resolution:

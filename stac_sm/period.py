@@ -43,6 +43,11 @@ class Period:
         return cls(_span(first, text)[0], _span(last if slash else first, text)[1])
 
     @classmethod
+    def of(cls, period: Period | str) -> Period:
+        """The period itself, or that of a text (`parse`)."""
+        return cls.parse(period) if isinstance(period, str) else period
+
+    @classmethod
     def of_day(cls, day: date) -> Period:
         """Period of one day."""
         return cls(day, day + DAY)

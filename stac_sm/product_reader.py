@@ -28,7 +28,7 @@ _RECIPE = Recipe((Feature("soil_moisture", COLLECTION, "sm"), Feature("qa", COLL
 _EDGE_POINTS = 33  # along each side of a box in degrees, whose sides are curved in the product's CRS
 
 
-def open_product(catalog: Catalog, bbox: BBox, period: Period, *, reader: str = DEFAULT_READER) -> xr.Dataset:
+def open_product(catalog: Catalog, bbox: BBox, period: Period | str, *, reader: str = DEFAULT_READER) -> xr.Dataset:
     """Published soil moisture of a box, lazily, on the product's own pixels.
 
     Parameters
@@ -38,7 +38,7 @@ def open_product(catalog: Catalog, bbox: BBox, period: Period, *, reader: str = 
     bbox
         West, south, east, north in degrees.
     period
-        Days wanted, each of them.
+        Days wanted, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``.
     reader
         ``stackstac`` or ``odc``.
 
@@ -53,15 +53,16 @@ def open_product(catalog: Catalog, bbox: BBox, period: Period, *, reader: str = 
     CatalogError
         If nothing was published there and then.
     """
-    geobox = _geobox(catalog, bbox, period)
-    resolution = resolve(catalog, _RECIPE, geobox, period)
+    days = Period.of(period)
+    geobox = _geobox(catalog, bbox, days)
+    resolution = resolve(catalog, _RECIPE, geobox, days)
     cube = build(resolution, Target(geobox), reader=reader).rename(soil_moisture="sm")
     unknown = np.float32(Quality.INPUT_MISSING)
     return cube.assign(qa=cube.qa.fillna(unknown).astype(np.uint8).assign_attrs(cube.qa.attrs))
 
 
 def point_series(
-    catalog: Catalog, lon: float, lat: float, period: Period, *, reader: str = DEFAULT_READER
+    catalog: Catalog, lon: float, lat: float, period: Period | str, *, reader: str = DEFAULT_READER
 ) -> pd.DataFrame:
     """Published soil moisture of the pixel that holds a point.
 

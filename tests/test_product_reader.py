@@ -46,6 +46,11 @@ def test_a_point_gives_its_pixel_day_by_day(catalog, reader):
     assert list(series.index) == [np.datetime64(day) for day in PERIOD.days]
 
 
+def test_a_period_may_be_a_text(catalog):
+    place = lonlat("h01v01", 7, 9)
+    assert point_series(catalog, *place, str(PERIOD)).equals(point_series(catalog, *place, PERIOD))
+
+
 def test_a_flagged_pixel_is_nan_with_its_flag(catalog):
     series = point_series(catalog, *lonlat("h00v01", 3, 4), PERIOD)
     assert series.sm.isna().all()
