@@ -47,7 +47,8 @@ def open_catalog(href: str | os.PathLike[str]) -> Catalog:
     CatalogError
         If there is no STAC catalogue.
     """
-    root = str(href).removesuffix("/catalog.json") or "."
+    text = str(href)
+    root = "." if text == "catalog.json" else text.removesuffix("/catalog.json")
     catalog = Catalog(open_store(root))
     if catalog.document("catalog.json").get("type") != "Catalog":
         raise CatalogError(f"{root}/catalog.json is no STAC catalogue: `stac-sm init DIR` makes one")

@@ -346,3 +346,9 @@ def test_box_2d():
 
 def test_item_paths_are_items_only(published):
     assert item_paths(open_store(published.root), "sm-1km-daily") == [published.raster.path]
+
+
+def test_a_catalogue_is_named_by_its_folder_or_its_file(project_root, monkeypatch):
+    monkeypatch.chdir(project_root)
+    names = [".", "catalog.json", "./catalog.json", project_root, project_root / "catalog.json", f"{project_root}/"]
+    assert {open_catalog(name).root for name in names} == {str(project_root)}
