@@ -184,7 +184,7 @@ def test_an_item_that_says_nothing_of_its_type_is_completed_by_its_file(api, own
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
-    box = GeoBox((40, 50), Affine(0.002, 0, west + 0.3, 0, -0.002, south + 0.4), "EPSG:4326")
+    box = GeoBox((40, 50), Affine(0.0021, 0, west + 0.30001, 0, -0.0021, south + 0.40003), "EPSG:4326")
     cube = feature_cube(own, Recipe((feature,)), box, Period.parse("2022-02-03"), reader=reader)
     values = cube.elevation.compute(scheduler="threads").values[0]
     with rasterio.open(files[0] / f"{DEM}.data.tif") as file:
