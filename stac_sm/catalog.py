@@ -11,7 +11,6 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -294,8 +293,3 @@ def box_2d(bbox: Sequence[float]) -> BBox:
     """West, south, east, north of a STAC bbox, which may have heights in it."""
     half = len(bbox) // 2
     return (bbox[0], bbox[1], bbox[half], bbox[half + 1])
-
-
-def day_of(item: pystac.Item) -> date:
-    """First day that an item covers."""
-    return item_period(item).start

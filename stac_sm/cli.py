@@ -155,14 +155,20 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_j
 @_json
 def features(tile: str, day: str, folder: Path, reader: str, save: Path | None, as_json: bool) -> None:
     """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01): what the model would see."""
-    from stac_sm.cube import feature_cube
+    from stac_sm.cube import build, require_inputs, resolve
     from stac_sm.period import Period
+    from stac_sm.regrid import Target
     from stac_sm.tables import cube_rows
 
     project = _open(folder)
-    cube = feature_cube(project.catalog, project.recipe, tile, Period.parse(day), reader=reader, grid=project.grid)
-    cube = cube.compute(scheduler="threads")
+    geobox = project.grid.geobox(tile)
+    resolution = resolve(project.catalog, project.recipe, geobox, Period.parse(day))
+    if not any(resolution.layers.values()):
+        require_inputs(resolution, f"features of {tile}")
+    cube = build(resolution, Target(geobox), reader=reader).compute(scheduler="threads")
     _show(cube_rows(cube), as_json)
+    for one in (missing for missing in resolution.days if resolution.blocked_by(missing)):
+        _say(f"{one}: no input for {', '.join(resolution.blocked_by(one))}: the model would leave this day out")
     if save is not None:
         cube.drop_attrs().to_netcdf(save)
         _say(f"saved: {save}")

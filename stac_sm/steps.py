@@ -23,7 +23,7 @@ from stac_sm.evaluate import evaluate
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.holdout import hold_outs
 from stac_sm.items import PARQUET, ItemDict, build_item, item_folder
-from stac_sm.matchups import match_up, resolve_sites
+from stac_sm.matchups import Matchups, match_up, resolve_sites
 from stac_sm.model import Model
 from stac_sm.period import DAY, Period, utc
 from stac_sm.publishing import FINGERPRINT, AssetFile, is_published, publish
@@ -93,15 +93,7 @@ def match_up_step(project: Project) -> MatchupStep:
         If there are no stations, or no site and day is left: says what was dropped, and why.
     """
     catalog, period = project.catalog, Period.parse(project.matchups.period)
-    stations = read_stations(catalog)
-    if not stations:
-        raise CatalogError(f"{catalog.root}: no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`")
-    where = sites(stations, project.grid, rules=project.stations)
-    if where.empty:
-        raise CatalogError(
-            f"{len(stations)} stations found, none in grid {project.grid.name} with a sensor that ends at "
-            f"{project.stations.max_depth} m or above: check [grid] and [stations]"
-        )
+    stations, where = _stations_and_sites(project, catalog)
     resolutions = {
         name: resolve_sites(catalog, recipe, where, period, project.grid)
         for name, recipe in (("table", project.recipe), ("triplets", TRIPLET))
@@ -113,12 +105,7 @@ def match_up_step(project: Project) -> MatchupStep:
     series, unused = site_series(where, stations, project.stations)
     series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
     pairs = match_up(where, series, resolutions["table"], project.grid)
-    if pairs.table.empty:
-        dropped = ", ".join(f"{reason}: {n}" for reason, n in pairs.dropped.items())
-        raise CatalogError(
-            f"match-ups of {period}: {len(series)} measured site-days found, none with all features "
-            f"({dropped or 'no measurement in the period'}): check [matchups] period, and ingest what is missing"
-        )
+    _require_rows(pairs, len(series), period)
     triplets = match_up(where, series, resolutions["triplets"], project.grid).table.rename(columns={"sm": "insitu"})
     triplets = triplets[["site", "date", "insitu", "era5land", "third"]]
     item["properties"] |= {
@@ -128,6 +115,29 @@ def match_up_step(project: Project) -> MatchupStep:
     }
     _publish_tables(catalog, item, {"table": pairs.table, "triplets": triplets})
     return MatchupStep(item, pairs.table, triplets, new=True)
+
+
+def _stations_and_sites(project: Project, catalog: Catalog) -> tuple[list[Station], pd.DataFrame]:
+    """Stations of the catalogue, and the pixels that they share; refused where there are none."""
+    stations = read_stations(catalog)
+    if not stations:
+        raise CatalogError(f"{catalog.root}: no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`")
+    where = sites(stations, project.grid, rules=project.stations)
+    if where.empty:
+        raise CatalogError(
+            f"{len(stations)} stations found, none in grid {project.grid.name} with a sensor that ends at "
+            f"{project.stations.max_depth} m or above: check [grid] and [stations]"
+        )
+    return stations, where
+
+
+def _require_rows(pairs: Matchups, measured: int, period: Period) -> None:
+    if pairs.table.empty:
+        dropped = ", ".join(f"{reason}: {n}" for reason, n in pairs.dropped.items())
+        raise CatalogError(
+            f"match-ups of {period}: {measured} measured site-days found, none with all features "
+            f"({dropped or 'no measurement in the period'}): check [matchups] period, and ingest what is missing"
+        )
 
 
 def train_step(project: Project, matchups: MatchupStep) -> ModelStep:

@@ -21,7 +21,6 @@ from stac_sm import catalog as catalog_module
 from stac_sm.catalog import (
     box_2d,
     create_skeleton,
-    day_of,
     item_paths,
     item_period,
     open_catalog,
@@ -335,7 +334,7 @@ def test_period_of_an_item():
     assert item_period(item(datetime(2018, 7, 1, 23, tzinfo=UTC))) == Period.of_day(date(2018, 7, 1))
     composite = item(None, "2018-07-04", "2018-07-11")
     assert item_period(composite) == Period(date(2018, 7, 4), date(2018, 7, 12))
-    assert day_of(composite) == date(2018, 7, 4)
+    assert item_period(composite).start == date(2018, 7, 4)
     assert timedelta(8) == item_period(composite).end - item_period(composite).start
 
 

@@ -60,6 +60,7 @@ def test_init_makes_a_project_and_keeps_an_existing_one(project):
         (["features", "h18v04", "June"], ["'June' is no day, month or year", "2018-07"]),
         (["features", "h18v04", "2019-06-02/2019-06-01"], ["is empty"]),
         (["features", "h00v00", "2019-06-01"], ["off the Earth"]),
+        (["features", "h18v04", "2019-06-01"], ["no item found for", "lst (collection glass-lst", "ingest them"]),
         (["matchup"], ["no station found", "stac-sm ingest ismn"]),
         (["train"], ["no station found", "stac-sm ingest ismn"]),
         (["plan", "--tiles", "h18v04", "--period", "2019"], ["0 models found", "stac-sm train"]),
@@ -134,6 +135,9 @@ def test_features_shows_what_the_model_would_see(project, shared):
     assert -30 <= latitude["min"] < latitude["max"] <= -20
     import xarray as xr
 
+    other = run("features", "h28v11", "2020-06-07/2020-06-08", "--project", project, "--json")
+    assert "2020-06-08: no input for swvl1" in other.stderr
+    assert "2020-06-07" not in other.stderr
     with xr.open_dataset(saved) as cube:
         assert cube["swvl1"].shape == (1, 1200, 1200)
         assert float(cube["swvl1"].max()) == pytest.approx(swvl1["max"])

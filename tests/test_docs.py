@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from reference import README, with_reference
 
 from stac_sm.cli import main
+from stac_sm.config import create_project
+from stac_sm.project_file import TEMPLATES
 
 TEXT = README.read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
@@ -24,6 +26,15 @@ def test_every_command_in_the_readme_parses(line):
     command = main.commands[words[0]]
     with command.make_context(words[0], words[1:], resilient_parsing=False) as context:
         assert isinstance(context, click.Context)
+
+
+def test_the_grid_in_the_readme_is_ease_2_of_9_km(tmp_path):
+    """It is a project's grid, and its last tile ends where EASE-2 does: symmetrical about the equator and Greenwich."""
+    (toml,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    grid = create_project(tmp_path / "p", TEMPLATES["glass"] + "\n" + toml).grid
+    assert (grid.tiles[0] * grid.tile_shape[1], grid.tiles[1] * grid.tile_shape[0]) == (3856, 1624)  # NSIDC
+    last = grid.geobox(grid.tile_id(grid.tiles[0] - 1, grid.tiles[1] - 1)).boundingbox
+    assert [last.right, last.bottom] == pytest.approx([-grid.origin[0], -grid.origin[1]], abs=0.01)
 
 
 def test_every_command_is_told_of_in_the_readme():
