@@ -16,14 +16,15 @@ import pystac
 from odc.geo.geobox import GeoBox
 
 from stac_sm.catalog import ItemSearch, item_period, open_items
-from stac_sm.errors import CatalogError, InputError, ReadError, StacSmError
+from stac_sm.errors import CatalogError, InputError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, footprint
 from stac_sm.period import Period
-from stac_sm.readers import RasterSource, Window, asset_key, check_bytes, raster_source, reader, with_header
+from stac_sm.readers import reader
+from stac_sm.readers.reading import read_window
+from stac_sm.readers.source import RasterSource, Window, asset_key, raster_source
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target, lookup, regrid, source_window
-from stac_sm.signing import signed, without_secrets
 from stac_sm.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class _LazyFields:
     def _read(self, source: RasterSource, window: Window) -> Any:
         key = ("read", source)
         if key not in self._memo:
-            self._memo[key] = self._delayed(_read_window, pure=False)(source, window, self._reader)
+            self._memo[key] = self._delayed(read_window, pure=False)(source, window, self._reader)
         return self._memo[key]
 
     def _lookup(self, geobox: GeoBox, window: Window, resampling: str) -> Any:
@@ -217,22 +218,6 @@ class _LazyFields:
         if key not in self._memo:
             self._memo[key] = self._delayed(lookup, pure=False)(geobox, window, self._target, resampling)
         return self._memo[key]
-
-
-def _read_window(source: RasterSource, window: Window, reader_name: str) -> np.ndarray:
-    """Physical values (y, x) of a window, float32, NaN where there is no data."""
-    try:
-        source = with_header(replace(source, href=signed(source.href, source.sign)))
-        check_bytes(source)
-        stored = reader(reader_name)(source, window).compute(scheduler="synchronous")
-    except StacSmError as error:
-        raise type(error)(without_secrets(str(error))) from None
-    except Exception as error:  # whatever a reader raises, the user must see which file it was
-        raise ReadError(
-            f"item {source.item_id!r}, asset {source.asset!r}: {without_secrets(source.href)} cannot be read "
-            f"({without_secrets(str(error))}): check that the file is there and whole, then run again"
-        ) from None  # the cause may hold a token
-    return source.physical(np.asarray(stored))
 
 
 def _search_period(feature: Feature, period: Period) -> Period | None:

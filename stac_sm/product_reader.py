@@ -16,7 +16,7 @@ from stac_sm.grid import snapped, transform_points
 from stac_sm.period import Period
 from stac_sm.products import COLLECTION
 from stac_sm.quality import Quality
-from stac_sm.readers import raster_source
+from stac_sm.readers.source import raster_source
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
 

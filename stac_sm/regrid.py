@@ -21,7 +21,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.grid import crs_wkt, snapped, transform_points
-from stac_sm.readers import Window
+from stac_sm.readers.source import Window
 
 _MARGIN = 2  # source pixels around the window that is needed: neighbours, and the curvature between samples
 _SAMPLE = 16  # target pixels between two samples of its extent in the source grid

@@ -20,7 +20,8 @@ from stac_sm.cube import Layer, _choose, build, feature_cube, require_inputs, re
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.grid import SINUSOIDAL
 from stac_sm.period import DAY, Period
-from stac_sm.readers import READERS, RasterSource
+from stac_sm.readers import READERS
+from stac_sm.readers.source import RasterSource
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
 
@@ -135,13 +136,13 @@ def test_chosen_pixels_are_those_of_the_cube(project, values):
 def opened(monkeypatch):
     """Number of reads by (item, asset)."""
     reads: Counter = Counter()
-    read = cubes._read_window
+    read = cubes.read_window
 
     def counted(source, window, name):
         reads[source.item_id, source.asset] += 1
         return read(source, window, name)
 
-    monkeypatch.setattr(cubes, "_read_window", counted)
+    monkeypatch.setattr(cubes, "read_window", counted)
     return reads
 
 

@@ -18,7 +18,9 @@ from stac_sm.cube import feature_cube
 from stac_sm.errors import CatalogError, InputError, ReadError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, crs_wkt, projection_properties
 from stac_sm.period import Period
-from stac_sm.readers import READERS, raster_source, reader, with_header
+from stac_sm.readers import READERS, reader
+from stac_sm.readers.header import with_header
+from stac_sm.readers.source import raster_source
 from stac_sm.recipe import Feature, Recipe
 
 GRIDS = {

@@ -304,13 +304,13 @@ def test_a_task_reads_every_file_once_however_many_days_need_it(tmp_path, monkey
     """Static and 8-day layers serve all days of a task: dask must not optimise each day alone."""
     from stac_sm import cube
 
-    read, plain = [], cube._read_window
+    read, plain = [], cube.read_window
 
     def counted(source, window, reader_name):
         read.append((source.item_id, source.asset))
         return plain(source, window, reader_name)
 
-    monkeypatch.setattr(cube, "_read_window", counted)
+    monkeypatch.setattr(cube, "read_window", counted)
     project, model_id, _ = copied_project(tmp_path / "p")
     plan = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03"))
     (task,) = plan.tasks()

@@ -24,7 +24,9 @@ from stac_sm.errors import CatalogError, GranuleError, InputError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, crs_wkt, footprint
 from stac_sm.ingest import ingest
 from stac_sm.period import Period
-from stac_sm.readers import raster_source, reader, with_header
+from stac_sm.readers import reader
+from stac_sm.readers.header import with_header
+from stac_sm.readers.source import raster_source
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
 from stac_sm.simulate import Earth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stac_sm.readers import RasterSource, Window
+from stac_sm.readers.source import RasterSource, Window
 
 
 def read(source: RasterSource, window: Window) -> Any:

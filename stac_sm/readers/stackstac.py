@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyproj
 
-from stac_sm.readers import RasterSource, Window
+from stac_sm.readers.source import RasterSource, Window
 
 
 def read(source: RasterSource, window: Window) -> Any:

@@ -217,7 +217,7 @@ def test_a_file_that_is_not_there_is_an_error_not_nodata(api, own):
 
 def test_keys_that_are_time_stamps_are_found_by_role_and_ending():
     """CMR-STAC's asset keys are stamps of the processing; an s3 twin has the prefix s3_."""
-    from stac_sm.readers import asset_key
+    from stac_sm.readers.source import asset_key
 
     item = pystac.Item.from_dict(
         {
