@@ -147,6 +147,37 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_j
 
 
 @main.command()
+@click.argument("features", metavar="[FEATURE]...", nargs=-1)
+@_project
+@click.option("--bbox", help="West,south,east,north in degrees: only granules that meet it.")
+@_workers
+@_json
+def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, workers: int, as_json: bool) -> None:
+    """Average features over the years that the recipe fixes, for climatology, anomaly and gap filling.
+
+    Without FEATURE, all that the recipe needs; what is in the catalogue already is left alone.
+    """
+    from stac_sm.climatology import make_climatology, normals_wanted
+    from stac_sm.progress import Progress
+
+    project = _open(folder)
+    wanted = [project.recipe.feature(name) for name in features] or normals_wanted(project.recipe)
+    made = {}
+    for feature in wanted:
+        with Progress(f"climatology {feature.name}", _say) as progress:
+            made[feature.name] = make_climatology(
+                project.catalog,
+                feature,
+                bbox=_box(bbox) if bbox else None,
+                workers=workers,
+                progress=lambda outcome, total: progress.step(total),
+            )
+    if not made:
+        _say("no feature of the recipe has a climatology: nothing to do")
+    _show([{"feature": name, **counts} for name, counts in made.items()], as_json)
+
+
+@main.command()
 @click.argument("tile")
 @click.argument("day")
 @_project
@@ -155,15 +186,16 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_j
 @_json
 def features(tile: str, day: str, folder: Path, reader: str, save: Path | None, as_json: bool) -> None:
     """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01): what the model would see."""
-    from stac_sm.cube import build, require_inputs, resolve
+    from stac_sm.cube import build
     from stac_sm.period import Period
     from stac_sm.regrid import Target
+    from stac_sm.resolution import require_inputs, resolve
     from stac_sm.tables import cube_rows
 
     project = _open(folder)
     geobox = project.grid.geobox(tile)
     resolution = resolve(project.catalog, project.recipe, geobox, Period.parse(day))
-    if not any(resolution.layers.values()):
+    if not any(resolution.made_of.values()):
         require_inputs(resolution, f"features of {tile}")
     cube = build(resolution, Target(geobox), reader=reader).compute(scheduler="threads")
     _show(cube_rows(cube), as_json)
@@ -295,11 +327,15 @@ def _tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) ->
         return land_tiles(project.grid)
     if tiles is not None:
         return [tile.strip() for tile in tiles.split(",")]
+    return list(project.grid.tiles_in(_box(str(bbox))))
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
     try:
-        west, south, east, north = (float(part) for part in str(bbox).split(","))
+        west, south, east, north = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise click.UsageError(f"--bbox {bbox!r}: four numbers wanted, WEST,SOUTH,EAST,NORTH in degrees") from error
-    return list(project.grid.tiles_in((west, south, east, north)))
+        raise click.UsageError(f"--bbox {text!r}: four numbers wanted, WEST,SOUTH,EAST,NORTH in degrees") from error
+    return west, south, east, north
 
 
 def _only_model(project: Project) -> str:

@@ -1,4 +1,4 @@
-"""Derived features and masks: pure functions of a cube."""
+"""Derived features, trailing means and masks: pure functions of arrays and cubes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,24 @@ def add_derived(cube: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
 
 
 def apply_masks(cube: xr.Dataset, masks: Sequence[Mask]) -> xr.Dataset:
-    """Cube with each mask's variable turned into True where it masks; an unknown value masks nothing."""
+    """Cube with each mask's variable turned into True where it masks; an unknown value masks only where told."""
     for mask in masks:
         values = cube[mask.name]
-        masked = values < mask.below if mask.below is not None else values > np.float32(mask.above or 0)
+        masked = values.isnull() if mask.unknown else values.isnull() & False
+        if mask.below is not None:
+            masked = masked | (values < np.float32(mask.below))
+        if mask.above is not None:
+            masked = masked | (values > np.float32(mask.above))
         cube = cube.assign({mask.name: masked.assign_attrs(values.attrs | {"units": "1", "long_name": mask.name})})
     return cube
+
+
+def trailing_mean(*days: np.ndarray, total: int) -> np.ndarray:
+    """Mean of the days with a value at each pixel, float32; NaN where fewer than half of ``total`` have one."""
+    stack = np.stack(days)
+    count = np.count_nonzero(~np.isnan(stack), axis=0)
+    mean = np.nansum(stack, axis=0, dtype=np.float64) / np.maximum(count, 1)
+    return np.where(2 * count >= total, mean, np.nan).astype(np.float32)
 
 
 def _angle(cube: xr.Dataset) -> xr.DataArray:

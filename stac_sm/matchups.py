@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stac_sm.catalog import Catalog
-from stac_sm.cube import DEFAULT_READER, Resolution, build, resolve
+from stac_sm.cube import DEFAULT_READER, build
 from stac_sm.errors import InputError
 from stac_sm.grid import TileGrid
 from stac_sm.period import Period
 from stac_sm.recipe import Recipe
 from stac_sm.regrid import Target
+from stac_sm.resolution import Resolution, resolve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,8 +126,7 @@ def _drop(joined: pd.DataFrame, recipe: Recipe) -> tuple[pd.DataFrame, dict[str,
     dropped: Counter[str] = Counter()
     reasons = [("outside the period", joined["_found"] != "both")]
     reasons += [(mask.name, joined[mask.name].eq(True)) for mask in recipe.masks]
-    needed = [feature.name for feature in recipe.features if feature.missing == "nodata"]
-    reasons += [(f"no value of {name}", joined[name].isna()) for name in needed]
+    reasons += [(f"no value of {name}", joined[name].isna()) for name in recipe.required]
     left = np.ones(len(joined), dtype=bool)
     for reason, hit in reasons:
         dropped[reason] += int((hit.to_numpy() & left).sum())

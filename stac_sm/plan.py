@@ -14,7 +14,6 @@ from typing import Any
 from shapely import to_wkb
 
 from stac_sm.catalog import Catalog
-from stac_sm.cube import Resolution, resolve
 from stac_sm.errors import InputError
 from stac_sm.fingerprint import digest, fingerprint
 from stac_sm.grid import TileGrid
@@ -23,6 +22,7 @@ from stac_sm.model import Model
 from stac_sm.period import Period
 from stac_sm.products import COLLECTION, OUTPUT_PROFILE, ProductDay, product_item
 from stac_sm.publishing import FINGERPRINT, published
+from stac_sm.resolution import Resolution, resolve
 
 STATES = ("new", "done", "stale", "blocked")
 

@@ -43,10 +43,10 @@ def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
     if absent:
         raise ModelError(f"the cube has no feature {', '.join(absent)}; it has {', '.join(map(str, cube.data_vars))}")
     recipe = model.recipe
-    optional = {feature.name for feature in recipe.features if feature.missing == "nan"} if recipe else set()
+    optional = {f.name for f in recipe.features} - set(recipe.required) if recipe else set()
     required = [name for name in model.features if name not in optional]  # a latitude off the Earth is NaN, too
     masks = [mask.name for mask in recipe.masks] if recipe else []
-    names = [*model.features, *masks]
+    names = [*model.features, *masks, *(["gap_filled"] if "gap_filled" in cube else [])]
 
     def block(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return predict_block(model, dict(zip(names, arrays, strict=True)), required, masks)
@@ -76,6 +76,8 @@ def predict_block(
     for name in required:
         qa[np.isnan(columns[name])] |= np.uint8(Quality.INPUT_MISSING)
     wanted = qa == 0
+    if "gap_filled" in columns:
+        qa[columns["gap_filled"]] |= np.uint8(Quality.GAP_FILLED)
     sm = np.full(shape, np.nan, dtype=np.float32)
     raw = model.predict({name: columns[name][wanted] for name in model.features})
     least, most = VARIABLES["sm"].valid

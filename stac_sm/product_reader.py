@@ -10,7 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.catalog import BBox, Catalog
-from stac_sm.cube import DEFAULT_READER, build, resolve
+from stac_sm.cube import DEFAULT_READER, build
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.grid import snapped, transform_points
 from stac_sm.period import Period
@@ -19,6 +19,7 @@ from stac_sm.quality import Quality
 from stac_sm.readers.source import raster_source
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
+from stac_sm.resolution import resolve
 
 if TYPE_CHECKING:
     import pandas as pd

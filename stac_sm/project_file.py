@@ -36,7 +36,11 @@ min_hours = 24                      # least number of hours in a daily mean
 
 # The recipe: the features of the model, in order. resampling: nearest, bilinear, average.
 # time: static; daily; composite (linear between the middles of two items at most max_gap days apart); previous.
-# missing: nodata (the pixel is left out) or nan (left to the model).
+# missing: nodata (the pixel is left out), nan (left to the model) or climatology (the mean of other years, flagged).
+# lag: days back (3: the value of 3 days before); trailing: mean of so many days (7); band: of an asset with several.
+# statistic: value, climatology (a mean of many years) or anomaly (the value less that mean). A feature that uses one
+# says of which years: climatology = { period = "2001/2010" }, by month unless season = "year"; `stac-sm climatology`
+# makes it.
 [recipe]
 derived = []                        # or some of "doy_sin", "doy_cos", "latitude"
 
@@ -168,8 +172,35 @@ time = "daily"
 
 """
 
+_LAND = """\
+# Masks: where there is no land, and where the soil is frozen or under snow, there is no soil moisture.
+[[recipe.masks]]
+name = "water"                      # sea and lakes: where the soil map has no value
+collection = "soilgrids"
+asset = "clay"
+resampling = "average"
+time = "static"
+unknown = true
+
+"""
+
+_LAND_PUBLIC = """\
+# Masks: where there is no land, and where the soil is frozen or under snow, there is no soil moisture.
+[[recipe.masks]]
+name = "water"                      # sea and lakes: codes 254 (water) and 255 (not processed) of the leaf area
+collection = "modis-15A2H-061"
+asset = "Lai_500m"
+catalog = "https://planetarycomputer.microsoft.com/api/stac/v1"
+sign = "planetary-computer"
+resampling = "average"
+time = "previous"
+max_gap = 16
+valid = [0, 253]
+unknown = true
+
+"""
+
 _MASKS = """\
-# Masks: where the soil is frozen or under snow there is no soil moisture. Sea has no soil: its features are missing.
 [[recipe.masks]]
 name = "frozen"
 collection = "era5-land"
@@ -187,5 +218,5 @@ time = "daily"
 above = 0.01                        # m of water
 """
 
-TEMPLATES = {"glass": _HEAD + _GLASS + _MASKS, "public": _HEAD + _PUBLIC + _MASKS}
+TEMPLATES = {"glass": _HEAD + _GLASS + _LAND + _MASKS, "public": _HEAD + _PUBLIC + _LAND_PUBLIC + _MASKS}
 """Project files by recipe: ``glass`` is GLASS SM's, from ingested files; ``public`` takes what public APIs have."""

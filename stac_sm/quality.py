@@ -28,3 +28,6 @@ class Quality(IntFlag):
 
     READ_TOLERATED = 64
     """A file could not be read, and the run was told to go on."""
+
+    WATER = 128
+    """Sea or lake: no value."""

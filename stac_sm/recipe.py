@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,15 +12,54 @@ from pydantic import TypeAdapter, ValidationError
 
 from stac_sm.errors import InputError
 from stac_sm.fingerprint import digest
+from stac_sm.period import Period
 from stac_sm.signing import SIGNERS
 
 RESAMPLINGS = ("nearest", "bilinear", "average")
 TIME_RULES = ("static", "daily", "composite", "previous")
-MISSING_RULES = ("nodata", "nan")
-MASKS = ("frozen", "snow")
+MISSING_RULES = ("nodata", "nan", "climatology")
+STATISTICS = ("value", "climatology", "anomaly")
+SEASONS = ("month", "year")
+MASKS = ("frozen", "snow", "water")
 DERIVED = ("doy_sin", "doy_cos", "latitude")
-_TAKEN = ("site", "network", "lon", "lat", "tile", "row", "col", "date", "sm", "n", "time", "x", "y", "spatial_ref")
+_TAKEN = (
+    "site",
+    "network",
+    "lon",
+    "lat",
+    "tile",
+    "row",
+    "col",
+    "date",
+    "sm",
+    "n",
+    "time",
+    "x",
+    "y",
+    "spatial_ref",
+    "gap_filled",
+)
 """Columns of the match-up table and coordinates of the cube."""
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """A mean over many years at each pixel, made once by `stac-sm climatology` and kept as items of their own."""
+
+    period: str
+    """Days that are averaged, fixed: ``2001/2010``."""
+
+    season: str = "month"
+    """``month``: one mean for each month of the year, linear in between; ``year``: one mean of all days."""
+
+    least_days: int = 30
+    """Least number of days with a value in a mean; a pixel with fewer has no climatology."""
+
+    def __post_init__(self) -> None:
+        _choice("climatology", "season", self.season, SEASONS)
+        object.__setattr__(self, "period", str(Period.parse(self.period)))
+        if self.least_days < 1:
+            raise InputError(f"climatology: least_days {self.least_days} found, 1 or more wanted")
 
 
 @dataclass(frozen=True)
@@ -48,7 +87,8 @@ class Feature:
     """``composite``: largest distance in days of two items between which is interpolated; ``previous``: largest age."""
 
     missing: str = "nodata"
-    """What a pixel without value does: ``nodata`` leaves the pixel out, ``nan`` leaves it to the model."""
+    """What a pixel without value does: ``nodata`` leaves the pixel out, ``nan`` leaves it to the model,
+    ``climatology`` takes the mean of other years and flags the pixel as gap-filled."""
 
     valid: tuple[float, float] | None = None
     """Least and largest stored value; others are codes, no data (MODIS LAI: 0 to 100). None: all are values."""
@@ -59,6 +99,21 @@ class Feature:
     sign: str = ""
     """How hrefs get a token when they are read: ``planetary-computer``, or empty."""
 
+    band: str = ""
+    """Name or number (from 1) of the band in an asset with several."""
+
+    lag: int = 0
+    """Days back: the value of so many days before."""
+
+    trailing: int = 1
+    """Mean over so many days that end on the day; half of them must have a value."""
+
+    statistic: str = "value"
+    """``value``; ``climatology``: the mean of many years; ``anomaly``: the value less that mean."""
+
+    climatology: Climatology | None = None
+    """Which mean of many years; wanted by ``statistic`` and ``missing``."""
+
     def __post_init__(self) -> None:
         thing = f"feature {self.name!r}"
         _choice(thing, "sign", self.sign, SIGNERS)
@@ -67,8 +122,43 @@ class Feature:
         _choice(thing, "resampling", self.resampling, RESAMPLINGS)
         _choice(thing, "time", self.time, TIME_RULES)
         _choice(thing, "missing", self.missing, MISSING_RULES)
+        _choice(thing, "statistic", self.statistic, STATISTICS)
         if not self.name or self.max_gap < 0:
             raise InputError(f"{thing}: max_gap {self.max_gap} found; a name, and a max_gap of 0 or more days wanted")
+        if self.lag < 0 or self.trailing < 1:
+            raise InputError(f"{thing}: lag {self.lag}, trailing {self.trailing} found; at least 0 and 1 wanted")
+        _check_statistic(thing, self)
+
+    @property
+    def reach(self) -> int:
+        """Days before a day whose items may count for it, by lag and trailing mean."""
+        return self.lag + self.trailing - 1
+
+    @property
+    def normal(self) -> dict[str, Any] | None:
+        """What identifies the climatology that this feature wants, as its items state it; None without one."""
+        if self.climatology is None:
+            return None
+        source = {"collection": self.collection, "asset": self.asset, "band": self.band, "valid": self.valid}
+        source |= {"catalog": self.catalog, **_plain(self.climatology)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in source.items() if value}
+
+
+def _check_statistic(thing: str, feature: Feature) -> None:
+    """Refuse what contradicts itself: what has no effect was meant otherwise."""
+    wanted = feature.statistic != "value" or feature.missing == "climatology"
+    if wanted and feature.climatology is None:
+        raise InputError(f'{thing}: climatology missing: write e.g. climatology = {{ period = "2001/2010" }}')
+    if feature.climatology is not None and not wanted:
+        raise InputError(
+            f'{thing}: climatology found without use: add statistic = "anomaly" or missing = "climatology"'
+        )
+    if feature.statistic == "climatology" and (feature.missing == "climatology" or feature.reach):
+        raise InputError(
+            f'{thing}: statistic = "climatology" has no lag, no trailing mean, and fills no gaps with itself'
+        )
+    if feature.time == "static" and (wanted or feature.reach):
+        raise InputError(f'{thing}: time = "static" has no lag, trailing mean or climatology: it is the same every day')
 
 
 @dataclass(frozen=True)
@@ -76,7 +166,7 @@ class Mask:
     """Pixels and days without a valid soil moisture, found in a variable that is read like a feature."""
 
     name: str
-    """``frozen`` or ``snow``."""
+    """``frozen``, ``snow`` or ``water`` (sea and lakes: the land mask)."""
 
     feature: Feature
     """Where the variable comes from; its name is the mask's."""
@@ -87,10 +177,15 @@ class Mask:
     above: float | None = None
     """Masked where the variable is larger than this."""
 
+    unknown: bool = False
+    """Masked where the variable has no value; with neither ``below`` nor ``above``, only there."""
+
     def __post_init__(self) -> None:
         _choice("recipe", "mask", self.name, MASKS)
-        if (self.below is None) == (self.above is None):
+        if self.below is not None and self.above is not None:
             raise InputError(f"mask {self.name!r}: give one of below = … and above = …")
+        if (self.below, self.above, self.unknown) == (None, None, False):
+            raise InputError(f"mask {self.name!r}: give one of below = …, above = … and unknown = true")
 
 
 @dataclass(frozen=True)
@@ -127,6 +222,11 @@ class Recipe:
         return (*(feature.name for feature in self.features), *self.derived)
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the features without which a pixel has no soil moisture: their gaps are not left to the model."""
+        return tuple(feature.name for feature in self.features if feature.missing != "nan")
+
+    @property
     def sources(self) -> tuple[Feature, ...]:
         """Everything that is read from items: features, then the variables of the masks."""
         return (*self.features, *(mask.feature for mask in self.masks))
@@ -146,16 +246,12 @@ class Recipe:
         return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form, which `from_dict` takes."""
-        masks = [
-            {**_without(asdict(mask.feature), "missing"), "below": mask.below, "above": mask.above}
-            for mask in self.masks
-        ]
-        return {
-            "features": [asdict(feature) for feature in self.features],
-            "derived": list(self.derived),
-            "masks": [{key: value for key, value in mask.items() if value is not None} for mask in masks],
-        }
+        """JSON-able form, which `from_dict` takes; what has its default is left out, so that a new field changes no
+        checksum.
+        """
+        masks = [_plain(mask.feature) | _without(_plain(mask), "name", "feature") for mask in self.masks]
+        features = [_plain(feature) for feature in self.features]
+        return {"features": features, "derived": list(self.derived), "masks": masks}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
@@ -201,9 +297,18 @@ def _feature(table: Mapping[str, Any], *others: str) -> Feature:
 
 
 def _mask(table: Mapping[str, Any]) -> Mask:
-    feature = _feature(table, "below", "above")
-    below, above = (_typed(f"mask {feature.name!r}.{key}", float | None, table.get(key)) for key in ("below", "above"))
-    return Mask(feature.name, feature, below, above)
+    own = {"below": float | None, "above": float | None, "unknown": bool}
+    feature = _feature(table, *own)
+    given = {key: _typed(f"mask {feature.name!r}.{key}", kind, table[key]) for key, kind in own.items() if key in table}
+    return Mask(feature.name, feature, **given)
+
+
+def _plain(thing: Any) -> dict[str, Any]:
+    """Fields of a dataclass that differ from their defaults."""
+    values = ((item, getattr(thing, item.name)) for item in fields(thing))
+    return {
+        item.name: _plain(value) if is_dataclass(value) else value for item, value in values if value != item.default
+    }
 
 
 def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:

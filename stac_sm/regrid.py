@@ -46,6 +46,11 @@ class Target:
         """(y, x) of the GeoBox, or (pixel,)."""
         return tuple(self.geobox.shape) if self.rows is None else (len(self.rows),)
 
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """(time, y, x) or (time, pixel): dims of a cube on these pixels."""
+        return ("time", "y", "x") if self.rows is None else ("time", "pixel")
+
     @cached_property
     def centres(self) -> tuple[np.ndarray, np.ndarray]:
         """x and y of the pixel centres in the CRS of the GeoBox, both of ``shape``."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from stac_sm.catalog import Catalog, refresh
 from stac_sm.config import Project, read_project
-from stac_sm.cube import Resolution, build, resolve
+from stac_sm.cube import build
 from stac_sm.errors import StacSmError
 from stac_sm.items import ItemDict, item_folder, relative_href
 from stac_sm.model import Model
@@ -27,6 +27,7 @@ from stac_sm.products import COLLECTION, ProductDay, links_to_inputs, product_it
 from stac_sm.publishing import is_published, publish
 from stac_sm.quality import Quality
 from stac_sm.regrid import Target
+from stac_sm.resolution import Resolution, resolve
 
 _THREADS = 2  # in a worker: one day is read while another is predicted and written
 _ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get

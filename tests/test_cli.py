@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+from datetime import date
 
 import click
 import pytest
 from click.testing import CliRunner
+from fields import image, put
 
+from stac_sm.catalog import open_catalog
 from stac_sm.cli import main
+from stac_sm.grid import MODIS_SINUSOIDAL_1KM
 
 
 def run(*arguments: str, code: int = 0):
@@ -26,7 +30,20 @@ def project(tmp_path):
 def test_help_lists_the_commands_in_the_order_of_the_flow():
     lines = run("--help").output.split("Commands:")[1].split("\n")
     names = [line.split()[0] for line in lines if line.strip()]
-    assert names == ["demo", "simulate", "init", "ingest", "features", "matchup", "screen", "train", "plan", "run"]
+    flow = [
+        "demo",
+        "simulate",
+        "init",
+        "ingest",
+        "climatology",
+        "features",
+        "matchup",
+        "screen",
+        "train",
+        "plan",
+        "run",
+    ]
+    assert names == flow
 
 
 @pytest.mark.parametrize("command", list(main.commands))
@@ -39,6 +56,23 @@ def test_every_command_and_option_has_help(command):
 def test_python_m_is_the_same_program():
     done = subprocess.run([sys.executable, "-m", "stac_sm", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("stac-sm, version ")
+
+
+def test_climatology_makes_what_the_recipe_needs(project):
+    assert "nothing to do" in run("climatology", "--project", project).stderr
+    file = project / "stac-sm.toml"
+    wanted = 'time = "daily"\nmissing = "climatology"\nclimatology = { period = "2018", least_days = 1 }\n'
+    plain = 'asset = "lst"\nresampling = "nearest"\ntime = "daily"\n'
+    file.write_text(file.read_text().replace(plain, 'asset = "lst"\n' + wanted))
+    done = run("climatology", "--project", project, code=1)
+    assert "climatology of 'lst': no item of collection glass-lst" in done.stderr
+    geobox = MODIS_SINUSOIDAL_1KM.geobox("h18v04").zoom_out(20)
+    put(open_catalog(project), "glass-lst", "LST", geobox, {"lst": image(geobox)}, date(2018, 7, 1))
+    made = json.loads(run("climatology", "--project", project, "--json").stdout)
+    assert made == [{"feature": "lst", "new": 1, "replaced": 0, "done": 0}]
+    elsewhere = run("climatology", "lst", "--bbox", "-20,40,-19,41", "--project", project, code=1)
+    assert "no item of collection glass-lst" in elsewhere.stderr
+    assert "done" in run("climatology", "--project", project).stdout
 
 
 def test_init_makes_a_project_and_keeps_an_existing_one(project):
@@ -61,6 +95,8 @@ def test_init_makes_a_project_and_keeps_an_existing_one(project):
         (["features", "h18v04", "2019-06-02/2019-06-01"], ["is empty"]),
         (["features", "h00v00", "2019-06-01"], ["off the Earth"]),
         (["features", "h18v04", "2019-06-01"], ["no item found for", "lst (collection glass-lst", "ingest them"]),
+        (["climatology", "lts"], ["feature 'lts' is unknown", "did you mean 'lst'"]),
+        (["climatology", "lst"], ["feature 'lst' has no climatology", "add climatology"]),
         (["matchup"], ["no station found", "stac-sm ingest ismn"]),
         (["train"], ["no station found", "stac-sm ingest ismn"]),
         (["plan", "--tiles", "h18v04", "--period", "2019"], ["0 models found", "stac-sm train"]),

@@ -52,7 +52,7 @@ def test_the_template_is_a_project_with_the_defaults(tmp_path):
     assert project.about == About()
     assert project.grid == MODIS_SINUSOIDAL_1KM
     assert project.recipe.names[-3:] == ("sand", "silt", "clay")
-    assert [mask.name for mask in project.recipe.masks] == ["frozen", "snow"]
+    assert [mask.name for mask in project.recipe.masks] == ["water", "frozen", "snow"]
 
 
 def test_what_the_template_shows_as_a_default_is_one(tmp_path):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stac_sm import cube as cubes
 from stac_sm.catalog import open_catalog
-from stac_sm.cube import Layer, _choose, build, feature_cube, require_inputs, resolve
+from stac_sm.cube import build, feature_cube
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.grid import SINUSOIDAL
 from stac_sm.period import DAY, Period
@@ -24,6 +24,8 @@ from stac_sm.readers import READERS
 from stac_sm.readers.source import RasterSource
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
+from stac_sm.resolution import require_inputs, resolve
+from stac_sm.time_rules import Layer, Timeline, choose
 
 START = date(2018, 1, 1)
 
@@ -165,7 +167,7 @@ def test_nothing_is_read_before_compute_and_then_each_file_once(project, monkeyp
         + [(f"LAI.{i}", "lai") for i in range(3)]
         + [("DEM", "elevation")]
     )
-    assert set(files.values()) == {1}
+    assert set(files.values()) <= {1}  # headers: once a process
 
 
 def source(id, period=None):
@@ -207,7 +209,7 @@ def test_time_rules_as_slow_loops(spans, max_gap, offset):
         for rule in ("daily", "previous", "composite", "static")
     }
     found = {
-        rule: {layer.sources[0].item_id: layer.weight for layer in _choose(fields, one, day)}
+        rule: {layer.sources[0].item_id: layer.weight for layer in choose(one, Timeline(fields), day)}
         for rule, one in feature.items()
     }
     covering = [str(period) for period, _ in fields if day in period]
@@ -217,7 +219,7 @@ def test_time_rules_as_slow_loops(spans, max_gap, offset):
     wanted = {str(period): weight for period, weight in slow_composite(fields, max_gap, day).items()}
     assert found["composite"] == pytest.approx(wanted)
     assert sum(found["composite"].values()) == pytest.approx(1 if wanted else 0)
-    assert sum(len(layer.sources) for layer in _choose(fields, feature["static"], day)) == len(fields)
+    assert sum(len(layer.sources) for layer in choose(feature["static"], Timeline(fields), day)) == len(fields)
 
 
 def test_a_composite_by_example():
@@ -225,12 +227,13 @@ def test_a_composite_by_example():
     fields = days_of([(0, 8), (8, 8)])
     feature = Feature("f", "c", "a", time="composite", max_gap=8)
     weights = {
-        n: [layer.weight for layer in _choose(fields, feature, START + n * DAY)] for n in (-1, 0, 4, 5, 10, 12, 15, 16)
+        n: [layer.weight for layer in choose(feature, Timeline(fields), START + n * DAY)]
+        for n in (-1, 0, 4, 5, 10, 12, 15, 16)
     }
     assert weights == {-1: [], 0: [1.0], 4: [1.0], 5: [0.875, 0.125], 10: [0.25, 0.75], 12: [1.0], 15: [1.0], 16: []}
     apart = Feature("f", "c", "a", time="composite", max_gap=7)
     for day, first in ((5, fields[0]), (7, fields[0]), (8, fields[1])):
-        assert _choose(fields, apart, START + day * DAY) == (Layer(1.0, first[1]),)
+        assert choose(apart, Timeline(fields), START + day * DAY) == (Layer(1.0, first[1]),)
 
 
 FIELDS = {"static": "cop-dem", "daily": "glass-lst", "previous": "esa-cci-sm", "composite": "glass-lai"}
@@ -379,7 +382,7 @@ def test_errors_say_what_was_found_and_what_was_wanted(project):
     with pytest.raises(InputError, match="tile 'h09v09' is not in grid small: its tiles are h00v00 to h02v02"):
         feature_cube(catalog, recipe, "h09v09", DAYS, grid=SMALL)
     with pytest.raises(
-        CatalogError, match="collection 'modis-lst' is not in .*: it has .*glass-lst.*; ingest it first"
+        CatalogError, match="collection 'modis-lst' is not in .*: it has .*glass-lst.*; check its name, or ingest it first"
     ):
         feature_cube(catalog, Recipe((Feature("f", "modis-lst", "lst"),)), TILE, DAYS, grid=SMALL)
     absent = resolve(catalog, Recipe((Feature("f", "glass-lst", "lts"),)), SMALL.geobox(TILE), DAYS)

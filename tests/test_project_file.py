@@ -21,7 +21,7 @@ def test_a_project_can_be_made_of_it(name, tmp_path):
 def test_the_default_recipe_is_glass_sms_in_its_order():
     wanted = "bsa_vis bsa_nir bsa_shortwave lst lai swvl1 elevation slope sand silt clay"
     assert GLASS.names == tuple(wanted.split())
-    assert [mask.name for mask in GLASS.masks] == ["frozen", "snow"]
+    assert [mask.name for mask in GLASS.masks] == ["water", "frozen", "snow"]
 
 
 @pytest.mark.parametrize(

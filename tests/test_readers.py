@@ -13,6 +13,7 @@ import rasterio
 from fields import EASE, PIXEL, SMALL, TILE, UTM, box, edit, image, new_catalog, put
 from odc.geo.geobox import GeoBox
 
+from stac_sm.catalog import open_catalog
 from stac_sm.cog import CogProfile, write_cog
 from stac_sm.cube import feature_cube
 from stac_sm.errors import CatalogError, InputError, ReadError
@@ -146,6 +147,66 @@ def test_scale_and_offset_of_the_header_count_where_the_item_says_nothing(tmp_pa
     ) == (0.2, 0)
 
 
+def many(folder: Path, geobox: GeoBox, count: int = 3) -> tuple[Path, list[np.ndarray]]:
+    """A file of several bands, each with a scale of its own."""
+    file, images = folder / "many.tif", [stored("int16", geobox.shape) + 300 * n for n in range(count)]
+    profile = {"driver": "GTiff", "count": count, "dtype": "int16", "crs": crs_wkt(str(geobox.crs)), "nodata": -9999}
+    height, width = geobox.shape
+    with rasterio.open(file, "w", transform=geobox.affine, height=height, width=width, **profile) as opened:
+        opened.write(np.stack(images))
+        opened.scales = [1.0 + n for n in range(count)]
+    return file, images
+
+
+BANDS = {
+    "STAC 1.1 bands": {"bands": [{"name": name, "data_type": "int16"} for name in ("red", "nir", "swir")]},
+    "STAC 1.0 eo:bands and raster:bands": {
+        "bands": None,
+        "eo:bands": [{"name": name} for name in ("red", "nir", "swir")],
+        "raster:bands": [{"data_type": "int16"}] * 3,
+    },
+}
+
+
+@pytest.mark.parametrize("fields", BANDS.values(), ids=BANDS)
+@pytest.mark.parametrize("grid", ["UTM", "sinusoidal"])
+def test_one_band_of_an_asset_with_several(tmp_path, grid, fields):
+    geobox = GRIDS[grid]
+    file, images = many(tmp_path, geobox)
+    item = an_item(file, geobox, "int16", **fields)
+    for wanted, number in [("red", 1), ("nir", 2), ("swir", 3), ("2", 2)]:
+        source = with_header(raster_source(item, "a", wanted))
+        assert (source.band, source.scale) == (number, number)
+        for name in READERS:
+            read = reader(name)(source, (slice(3, 11), slice(5, 17))).compute(scheduler="synchronous")
+            np.testing.assert_array_equal(read, images[number - 1][3:11, 5:17], err_msg=f"{name} {wanted}")
+    proofs = {raster_source(item, "a", wanted).proof for wanted in ("red", "nir", "2")}
+    assert len(proofs) == 2
+    with pytest.raises(CatalogError, match="bands red, nir, swir found, 'blue' wanted"):
+        raster_source(item, "a", "blue")
+    with pytest.raises(CatalogError, match="one wanted: name it"):
+        raster_source(item, "a")
+
+
+def test_a_feature_of_a_band_is_a_cube(tmp_path):
+    geobox, day = SMALL.geobox(TILE), Period.parse("2018-07-01")
+    catalog = new_catalog(tmp_path / "catalog")
+    put(catalog, "glass-lst", "LST", geobox, {"lst": stored("int16", geobox.shape)}, day.start)
+    file, images = many(tmp_path, geobox)
+
+    def change(item):
+        bands = [{"name": name, "data_type": "int16"} for name in ("red", "nir", "swir")]
+        item["assets"]["lst"] |= {"href": str(file), "bands": bands}
+        item["assets"]["lst"].pop("file:checksum")
+        item["assets"]["lst"].pop("file:size")
+
+    edit(catalog, "glass-lst", "LST", change)
+    recipe = Recipe((Feature("nir", "glass-lst", "lst", band="nir"),))
+    for name in READERS:
+        cube = feature_cube(open_catalog(catalog.root), recipe, TILE, day, grid=SMALL, reader=name)
+        np.testing.assert_array_equal(cube.nir[0], 2 * images[1])
+
+
 CRS = {
     "proj:epsg": ("EPSG:32632", {"proj:epsg": 32632}),
     "proj:code": ("EPSG:32632", {"proj:code": "EPSG:32632"}),
@@ -180,7 +241,7 @@ WRONG = {
     "transform": ({"proj:transform": None}, "a", "proj:transform"),
     "crs": ({"proj:code": None, "proj:wkt2": None, "proj:projjson": None}, "a", "proj:code"),
     "odd data type": ({"bands": [{"data_type": "cint16"}]}, "a", "'cint16' found"),
-    "two bands": ({"bands": [{}, {}]}, "a", "2 bands found, one wanted"),
+    "two bands": ({"bands": [{}, {}]}, "a", "bands 1, 2 found, one wanted"),
     "nodata that cannot be": ({"bands": [{"data_type": "uint8", "nodata": -9999}]}, "a", "nodata -9999 found"),
     "half a nodata": ({"bands": [{"data_type": "uint8", "nodata": 0.5}]}, "a", "nodata 0.5 found"),
     "nan in integers": ({"bands": [{"data_type": "uint8", "nodata": "nan"}]}, "a", "nodata nan found"),

@@ -10,18 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.errors import InputError
-from stac_sm.recipe import DERIVED, MISSING_RULES, RESAMPLINGS, TIME_RULES, Feature, Mask, Recipe
+from stac_sm.recipe import DERIVED, MASKS, RESAMPLINGS, SEASONS, TIME_RULES, Climatology, Feature, Mask, Recipe
 
 FEATURE = {"name": "lst", "collection": "glass-lst", "asset": "lst"}
 MASK = {"name": "frozen", "collection": "era5-land", "asset": "stl1", "below": 273.15}
 names = st.text("abcdefghijk_", min_size=2, max_size=6)
-features = st.builds(
+periods = st.sampled_from(["2001/2010", "2003"])
+climatologies = st.builds(Climatology, periods, st.sampled_from(SEASONS), st.integers(1, 9))
+plain = st.builds(
     Feature, names, names, names, st.sampled_from(RESAMPLINGS), st.sampled_from(TIME_RULES), st.integers(0, 99),
-    st.sampled_from(MISSING_RULES),
+    st.sampled_from(["nodata", "nan"]), st.none() | st.tuples(st.floats(0, 1), st.floats(2, 3)), band=names,
 )  # fmt: skip
+against_years = st.builds(
+    Feature, names, names, names, time=st.sampled_from(["daily", "composite", "previous"]), lag=st.integers(0, 3),
+    trailing=st.integers(1, 3), statistic=st.sampled_from(["value", "anomaly"]), missing=st.just("climatology"),
+    climatology=climatologies,
+)  # fmt: skip
+features = plain | against_years
 masks = st.builds(
-    lambda name, limit, side: Mask(name, Feature(name, "c", "a"), **{side: limit}),
-    st.sampled_from(["frozen", "snow"]), st.floats(-9, 400), st.sampled_from(["below", "above"]),
+    lambda name, limit, side, unknown: Mask(name, Feature(name, "c", "a"), **{side: limit}, unknown=unknown),
+    st.sampled_from(MASKS), st.floats(-9, 400), st.sampled_from(["below", "above"]), st.booleans(),
 )  # fmt: skip
 recipes = st.builds(
     Recipe,
@@ -78,7 +86,7 @@ WRONG = {
     "derived": ({"features": [FEATURE], "derived": ["doy_sinus"]}, "did you mean 'doy_sin'"),
     "derived as text": ({"features": [FEATURE], "derived": "latitude"}, "recipe.derived: found 'latitude'"),
     "features as table": ({"features": FEATURE}, "recipe.features: found .* list"),
-    "mask": (one() | {"masks": [MASK | {"name": "frosty"}]}, "mask 'frosty' is unknown: known are frozen, snow"),
+    "mask": (one() | {"masks": [MASK | {"name": "frosty"}]}, "mask 'frosty' is unknown: known are frozen, snow, water"),
     "mask without limit": ({"features": [FEATURE], "masks": [{**MASK, "below": None}]}, "give one of below"),
     "mask with two": ({"features": [FEATURE], "masks": [MASK | {"above": 1}]}, "give one of below"),
     "misspelt limit": ({"features": [FEATURE], "masks": [{**MASK, "belo": 1}]}, "'belo' is unknown.*'below'"),

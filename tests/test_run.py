@@ -26,12 +26,13 @@ from fields import (
 
 from stac_sm import run as runs
 from stac_sm.catalog import open_catalog
-from stac_sm.cube import feature_cube, resolve
+from stac_sm.cube import feature_cube
 from stac_sm.period import Period
 from stac_sm.plan import make_plan
 from stac_sm.prediction import predict
 from stac_sm.products import COLLECTION
 from stac_sm.quality import Quality
+from stac_sm.resolution import resolve
 from stac_sm.run import run_plan, run_task
 
 

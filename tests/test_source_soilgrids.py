@@ -19,7 +19,7 @@ from rasterio.warp import Resampling, reproject
 from source_files import asset_href, content, ingested, new_catalog
 
 from stac_sm.catalog import open_catalog
-from stac_sm.cube import build, feature_cube, require_inputs, resolve
+from stac_sm.cube import build, feature_cube
 from stac_sm.errors import CatalogError, GranuleError, InputError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, crs_wkt, footprint
 from stac_sm.ingest import ingest
@@ -29,6 +29,7 @@ from stac_sm.readers.header import with_header
 from stac_sm.readers.source import raster_source
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
+from stac_sm.resolution import require_inputs, resolve
 from stac_sm.simulate import Earth
 from stac_sm.simulate.soil import PROPERTIES, write_soil
 from stac_sm.sources.mosaic import vrt_mosaic

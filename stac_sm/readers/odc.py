@@ -15,15 +15,16 @@ def read(source: RasterSource, window: Window) -> Any:
     """
     from odc.stac import load
 
+    band = source.asset if source.bands == 1 else f"{source.asset}.{source.band}"
     data = load(
         [_item(source)],
-        bands=[source.asset],
+        bands=[band],
         geobox=source.geobox[window],
         dtype=str(source.dtype),
         chunks={"x": -1, "y": -1},
         resampling="nearest",
     )
-    return data[source.asset].data[0]
+    return data[band].data[0]
 
 
 def _item(source: RasterSource) -> Any:
@@ -40,7 +41,7 @@ def _item(source: RasterSource) -> Any:
         ("proj:code" if crs.upper().startswith("EPSG:") else "proj:wkt2"): crs,
         "proj:shape": list(source.geobox.shape),
         "proj:transform": list(source.geobox.affine)[:6],
-        "bands": [band],
+        "bands": [band] * source.bands,
     }
     item.stac_extensions = ["https://stac-extensions.github.io/projection/v2.0.0/schema.json"]
     item.add_asset(

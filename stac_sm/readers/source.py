@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,13 +61,27 @@ class RasterSource:
     unit: str = ""
     """Unit of the physical values, where the item says it."""
 
+    band: int = 1
+    """Number of the band in the file, from 1."""
+
+    bands: int = 1
+    """Number of bands that the item says the file has."""
+
+    size: int | None = None
+    """``file:size``, bytes."""
+
     @property
     def proof(self) -> str:
         """SHA-256 of the file's checksum and of all that the item says about the meaning and place of its values."""
         grid = [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]]
         # as text, since nodata may be NaN, which JSON has not
         meaning = (self.nodata, self.scale, self.offset, self.valid)
-        return digest([self.checksum, self.dtype, *map(str, meaning), grid])
+        where = [grid] if self.bands == 1 else [grid, self.band]
+        return digest([self.checksum, self.dtype, *map(str, meaning), *where])
+
+    def of(self, valid: tuple[float, float] | None, sign: str) -> RasterSource:
+        """The same with what a feature says about it: which stored values are values, and how it is signed."""
+        return replace(self, valid=valid, sign=sign)
 
     def physical(self, stored: np.ndarray) -> np.ndarray:
         """Physical values of stored ones: float32, NaN where there is no data."""
@@ -102,8 +116,8 @@ def asset_key(item: pystac.Item, wanted: str) -> str | None:
     return web[0] if web else None
 
 
-def raster_source(item: pystac.Item, key: str) -> RasterSource:
-    """What an item says about one of its one-band assets.
+def raster_source(item: pystac.Item, key: str, wanted: str = "") -> RasterSource:
+    """What an item says about one band of one of its assets: of its only band, or of that of a name or number.
 
     Raises
     ------
@@ -114,7 +128,9 @@ def raster_source(item: pystac.Item, key: str) -> RasterSource:
         raise CatalogError(f"item {item.id!r} has no asset {key!r}: it has {', '.join(item.assets) or 'none'}")
     asset = item.assets[key]
     fields = {**item.properties, **asset.extra_fields}
-    band = _band(item, key, asset)
+    bands = _bands(asset)
+    number = _number_of(item, key, bands, wanted)
+    band = asset.extra_fields | bands[number - 1]
     dtype = _data_type(item, key, band)
     return RasterSource(
         item_id=item.id,
@@ -128,18 +144,32 @@ def raster_source(item: pystac.Item, key: str) -> RasterSource:
         checksum=str(fields.get("file:checksum") or item.properties.get("updated") or ""),
         item_href=item.get_self_href() or "",
         unit=str(band.get("unit") or ""),
+        band=number,
+        bands=len(bands),
+        size=fields.get("file:size"),
     )
 
 
-def _band(item: pystac.Item, key: str, asset: pystac.Asset) -> dict[str, Any]:
-    """The one band: STAC 1.1 ``bands``, STAC 1.0 ``raster:bands``, or fields of the asset itself."""
-    merged = dict(asset.extra_fields)
-    for name in ("raster:bands", "bands"):
-        bands = asset.extra_fields.get(name) or [{}]
-        if len(bands) != 1:
-            raise CatalogError(f"item {item.id!r}, asset {key!r}: {len(bands)} bands found, one wanted")
-        merged |= bands[0]
-    return merged
+def _bands(asset: pystac.Asset) -> list[dict[str, Any]]:
+    """What is said of each band: in STAC 1.1 ``bands``, STAC 1.0 ``eo:bands`` and ``raster:bands``, or of the asset."""
+    lists = [asset.extra_fields.get(name) or [] for name in ("eo:bands", "raster:bands", "bands")]
+    count = max(1, *map(len, lists))
+    return [{k: v for known in lists if i < len(known) for k, v in known[i].items()} for i in range(count)]
+
+
+def _number_of(item: pystac.Item, key: str, bands: list[dict[str, Any]], wanted: str) -> int:
+    """Number, from 1, of the band wanted."""
+    names = [str(band.get("name", i + 1)) for i, band in enumerate(bands)]
+    if not wanted and len(bands) == 1:
+        return 1
+    if wanted in names:
+        return names.index(wanted) + 1
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(bands):
+        return int(wanted)
+    raise CatalogError(
+        f"item {item.id!r}, asset {key!r}: bands {', '.join(names)} found, "
+        + (f"{wanted!r} wanted: mend the feature's band" if wanted else 'one wanted: name it, band = "…"')
+    )
 
 
 def _geobox(item: pystac.Item, key: str, asset: pystac.Asset) -> GeoBox:

@@ -24,7 +24,7 @@ def read(source: RasterSource, window: Window) -> Any:
     box, dtype = source.geobox.boundingbox, np.dtype(source.dtype)
     bounds = (box.left, box.bottom, box.right, box.top)
     table = np.full((1, 1), None, dtype=ASSET_TABLE_DT)
-    table["url"], table["bounds"], table["scale_offset"] = source.href, bounds, (1, 0)
+    table["url"], table["bounds"], table["scale_offset"] = _url(source), bounds, (1, 0)
     stack = items_to_dask(
         table,
         RasterSpec(_epsg(source), bounds, (source.geobox.affine.a, -source.geobox.affine.e)),
@@ -34,6 +34,11 @@ def read(source: RasterSource, window: Window) -> Any:
         rescale=False,
     )
     return stack[0, 0, window[0], window[1]]
+
+
+def _url(source: RasterSource) -> str:
+    """stackstac reads files of one band only: of more, GDAL shows it one (a VRT of our own making)."""
+    return source.href if source.bands == 1 else f"vrt://{source.href}?bands={source.band}"
 
 
 def _epsg(source: RasterSource) -> int | None:
