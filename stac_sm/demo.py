@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from stac_sm.catalog import Catalog
 from stac_sm.config import Project, create_project
+from stac_sm.cube import feature_cube
 from stac_sm.errors import StacSmError
 from stac_sm.ingest import ingest
 from stac_sm.metrics import Scores, scores
@@ -24,12 +26,39 @@ from stac_sm.plan import Plan, make_plan, write_plan
 from stac_sm.products import COLLECTION
 from stac_sm.progress import Progress
 from stac_sm.project_file import TEMPLATES
+from stac_sm.readers.source import raster_source
 from stac_sm.run import run_plan
 from stac_sm.simulate import Earth, simulate
 from stac_sm.steps import ModelStep, match_up_step, train_step
 
 Say = Callable[[str], None]
-SOURCES = ("ismn", "cop-dem", "soilgrids", "era5-land", "esa-cci-sm", "glass-albedo", "glass-lai", "glass-lst")
+SOURCES = (
+    "ismn", "cop-dem", "soilgrids", "era5-land", "esa-cci-sm", "glass-albedo", "glass-lai", "glass-lst",
+    "merit-dem", "modis", "smap", "smap-s1",
+)  # fmt: skip
+"""The features of the recipe and the triplet; then what may take their place, and what the product is compared with."""
+
+_OTHERS = (
+    ("esa-cci-sm", "cci_sm", "0.25 degrees"), ("smap", "smap_sm", "36 km"), ("smap-s1", "smap_s1_sm_3km", "3 km"),
+)  # fmt: skip
+"""Collection, asset and size of cells; of SMAP/Sentinel-1 the 3 km, for its makers have not validated 1 km."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The product beside another one, over the days of the product and the cells of the other."""
+
+    collection: str
+    """Collection of the other."""
+
+    asset: str
+    """Its asset."""
+
+    grid: str
+    """Size of its cells."""
+
+    scores: Scores
+    """Of the product, averaged over each cell, against the other."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +79,9 @@ class DemoReport:
 
     truth: Scores
     """Product against the truth, at all pixels and days of the product."""
+
+    others: tuple[Comparison, ...]
+    """Product against other products, which have errors of their own."""
 
     products: int
     """Number of product items."""
@@ -78,6 +110,9 @@ class DemoReport:
             "",
             f"product against the truth, {truth.n:,} pixels and days: "
             f"R {truth.r:.3f}, RMSE {truth.rmse:.4f}, ubRMSE {truth.ubrmse:.4f}, bias {truth.bias:+.4f} m3 m-3",
+            "",
+            "product against other products, averaged over their cells (they have biases and errors of their own):",
+            *(_comparison_line(one) for one in self.others),
             "",
             f"model:     {self.model} ({self.tc_status})",
             f"products:  {self.products} items in {COLLECTION}",
@@ -109,13 +144,14 @@ def run_demo(
     plan = _plan(project, model, earth)
     say(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
     made += matchups.new + model.new + _run(project, plan, workers, say)
-    say("6 compare with the truth")
+    say("6 compare with the truth and with other products")
     return DemoReport(
         catalog=str(project.folder / "catalog.json"),
         model=model.id,
         tc_status=model.item["properties"]["stac_sm:tc_status"],
         scores=tuple(model.scores),
         truth=compare_with_truth(project.catalog, folder / "earth" / "truth", plan),
+        others=tuple(Comparison(*other, compare_with_other(project, *other[:2], plan, earth)) for other in _OTHERS),
         products=len(project.catalog.items(COLLECTION)),
         new=made,
         seconds=time.monotonic() - started,
@@ -150,6 +186,20 @@ def compare_with_truth(catalog: Catalog, truth: Path, plan: Plan) -> Scores:
         with rasterio.open(truth / f"sm_{planned.made.day}.tif") as file:
             true.append(file.read(1, masked=True).filled(np.nan).ravel())
     return scores(np.concatenate(predicted), np.concatenate(true))
+
+
+def compare_with_other(project: Project, collection: str, asset: str, plan: Plan, earth: Earth) -> Scores:
+    """Scores of the published product, averaged over the cells of another one, on the tile and the days of a plan."""
+    days = [planned.made.day for planned in plan.days]
+    period = Period(min(days), max(days) + DAY)
+    first, *_ = project.catalog.items(collection, period=period)
+    cells = raster_source(first, asset).geobox.enclosing(project.grid.geobox(earth.tile).geographic_extent)
+    features = [
+        {"name": "product", "collection": COLLECTION, "asset": "sm", "resampling": "average"},
+        {"name": "other", "collection": collection, "asset": asset, "resampling": "nearest"},
+    ]
+    cube = feature_cube(project.catalog, {"features": features}, cells, period).compute(scheduler="threads")
+    return scores(cube["product"].values, cube["other"].values)
 
 
 def _ingest(project: Project, name: str, earth: Path, workers: int, say: Say) -> int:
@@ -206,5 +256,13 @@ def _score_line(one: Mapping[str, Any]) -> str:
     )
 
 
+def _comparison_line(one: Comparison) -> str:
+    found = one.scores
+    return (
+        f"  {one.collection:<12}{one.grid:<14}{found.n:>6} cells and days  R {_number(found.r)}  "
+        f"RMSE {_number(found.rmse)}  ubRMSE {_number(found.ubrmse)}  bias {_number(found.bias, '+.3f')}"
+    )
+
+
 def _number(value: float | None, form: str = ".3f") -> str:
-    return "  -  " if value is None else format(value, form)
+    return "  -  " if value is None or isnan(value) else format(value, form)

@@ -22,8 +22,8 @@ from stac_sm.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.period import Period
 from stac_sm.simulate import Earth, simulate, true_soil_moisture
 from stac_sm.simulate.coarse import coarse, write_cci, write_era5_land
+from stac_sm.simulate.dem import cop_dem_name, write_cop_dem
 from stac_sm.simulate.earth import composites_around
-from stac_sm.simulate.granules import dem_name, write_dem
 from stac_sm.simulate.stations import sensors, station_daily, station_truth, stations
 from stac_sm.simulate.truth import fields
 
@@ -85,7 +85,7 @@ def test_a_folder_holds_one_earth(small: Path) -> None:
 
 def test_nothing_half_written_stays(small: Path) -> None:
     kinds = {path.suffix for path in small.rglob("*") if path.is_file()}
-    assert kinds == {".hdf", ".nc", ".tif", ".zip", ".csv", ".txt"}
+    assert kinds == {".hdf", ".h5", ".nc", ".tif", ".zip", ".csv", ".txt"}
     assert not [path for path in small.rglob(".*") if path.is_file()]
 
 
@@ -200,7 +200,7 @@ def test_dem_has_the_grid_of_copernicus(small: Path) -> None:
 
 
 def test_dem_averages_to_the_terrain_that_made_the_truth(small: Path) -> None:
-    with rasterio.open(small / "granules" / "cop-dem" / dem_name((45, 6))) as file:
+    with rasterio.open(small / "granules" / "cop-dem" / cop_dem_name((45, 6))) as file:
         height, transform = file.read(1), file.transform
     static = fields(SMALL)
     y, x = np.nonzero(static.land & (static.lon > 6.02) & (static.lon < 6.98) & (static.lat[:, None] < 45.98))
@@ -216,8 +216,8 @@ def test_dem_averages_to_the_terrain_that_made_the_truth(small: Path) -> None:
 
 def test_dem_pixels_widen_towards_the_poles(tmp_path: Path) -> None:
     north = Earth(tile="h19v03", radius=0.5)
-    path = tmp_path / dem_name((54, 24))
-    write_dem(north, path, (54, 24))
+    path = tmp_path / cop_dem_name((54, 24))
+    write_cop_dem(north, path, (54, 24))
     with rasterio.open(path) as file:
         assert file.shape == (1200, 800)
         assert file.bounds.left == pytest.approx(24 - 0.5 / 800, abs=1e-9)

@@ -8,7 +8,11 @@ Layout below a folder::
     granules/glass-albedo/       GLASS02A06, HDF4-EOS, 1 km, 8-day
     granules/era5-land/          one NetCDF a month, 0.1 degrees
     granules/esa-cci-sm/YYYY/    one NetCDF a day, 0.25 degrees
+    granules/modis/              MOD11A1, MCD15A2H and MCD43A3, HDF4-EOS, of the product days (MCD43A3: the first)
+    granules/smap/               SPL3SMP, HDF5, 36 km, of the product days
+    granules/smap-s1/            SPL2SMAP_S, HDF5, 1 km and 3 km, a scene a product day
     granules/cop-dem/            Copernicus GLO-90, one GeoTIFF a degree
+    granules/merit-dem/          MERIT DEM, the GeoTIFF of 5 degrees with the middle of the island
     granules/soilgrids/          SoilGrids, one GeoTIFF a property, the island at 250 m
     granules/ismn/               one archive of all stations
     truth/                       soil moisture of the product days, and what is wrong with each station
@@ -28,8 +32,11 @@ from stac_sm.errors import InputError
 from stac_sm.period import Period
 from stac_sm.pool import process_pool
 from stac_sm.simulate.coarse import write_cci, write_era5_land
+from stac_sm.simulate.dem import cop_dem_name, cop_dem_tiles, merit_name, merit_tiles, write_cop_dem, write_merit
 from stac_sm.simulate.earth import Earth, composites_around
-from stac_sm.simulate.granules import dem_name, dem_tiles, write_albedo, write_dem, write_lai, write_lst, write_truth
+from stac_sm.simulate.granules import write_albedo, write_lai, write_lst, write_truth
+from stac_sm.simulate.modis import write_albedo_daily, write_lai_composite, write_lst_daily
+from stac_sm.simulate.smap import smap_name, smap_s1_name, write_smap, write_smap_s1
 from stac_sm.simulate.soil import PROPERTIES, write_soil
 from stac_sm.simulate.stations import write_ismn, write_station_truth
 from stac_sm.simulate.truth import true_soil_moisture
@@ -71,7 +78,8 @@ def simulate(
     earth
         Constants of the simulated Earth.
     full
-        Write the 1 km granules of every day of the period, not only of its granule days and product days.
+        Write the granules of every day of the period, not only of its granule days and product days, and MERIT DEM
+        of the whole island.
     workers
         Processes; with 1, everything is written in this one. More need a main module that may be imported.
     progress
@@ -123,8 +131,9 @@ def _files(earth: Earth, full: bool) -> Iterator[_File]:
         yield _File(f"granules/glass-lai/{_glass('GLASS01E01.V60', earth, day)}", partial(write_lai, start=day))
     for day in composites_around(days):
         yield _File(f"granules/glass-albedo/{_glass('GLASS02A06.V40', earth, day)}", partial(write_albedo, start=day))
-    for corner in dem_tiles(earth):
-        yield _File(f"granules/cop-dem/{dem_name(corner)}", partial(write_dem, corner=corner))
+    yield from _stand_ins(earth, full)
+    for corner in cop_dem_tiles(earth):
+        yield _File(f"granules/cop-dem/{cop_dem_name(corner)}", partial(write_cop_dem, corner=corner))
     for name in PROPERTIES:
         yield _File(f"granules/soilgrids/{name}_0-5cm_mean.tif", partial(write_soil, name=name))
     for month in earth.period.months():
@@ -139,10 +148,33 @@ def _files(earth: Earth, full: bool) -> Iterator[_File]:
     yield _File("truth/stations.csv", write_station_truth)
 
 
+def _stand_ins(earth: Earth, full: bool) -> Iterator[_File]:
+    """Products that may take the place of others in a recipe, and those to compare with."""
+    days = earth.period.days if full else earth.product_days
+    for corner in merit_tiles(earth, full):
+        yield _File(f"granules/merit-dem/{merit_name(corner)}", partial(write_merit, corner=corner))
+    for day in days:
+        yield _File(f"granules/modis/{_modis('MOD11A1', earth, day)}", partial(write_lst_daily, day=day))
+    for day in composites_around(days):
+        yield _File(f"granules/modis/{_modis('MCD15A2H', earth, day)}", partial(write_lai_composite, start=day))
+    for day in days if full else days[:1]:  # 17 million pixels each, and hardly another the next day
+        yield _File(f"granules/modis/{_modis('MCD43A3', earth, day)}", partial(write_albedo_daily, day=day))
+    for day in days:
+        yield _File(f"granules/smap/{smap_name(day)}", partial(write_smap, day=day))
+    for day in days:
+        yield _File(f"granules/smap-s1/{smap_s1_name(earth, day)}", partial(write_smap_s1, day=day))
+
+
 def _glass(product: str, earth: Earth, day: date) -> str:
     """Name of a GLASS granule; the production date cannot be guessed from the day, as with the real ones."""
     made = 2022001 + (day.toordinal() * 37 + earth.seed) % 360
     return f"{product}.A{day:%Y%j}.{earth.tile}.{made}.hdf"
+
+
+def _modis(product: str, earth: Earth, day: date) -> str:
+    """Name of a MODIS granule of version 061, with the time of production."""
+    made = 2021001 + (day.toordinal() * 37 + earth.seed) % 360
+    return f"{product}.A{day:%Y%j}.{earth.tile}.061.{made}143512.hdf"
 
 
 def _ismn(period: Period) -> str:

@@ -1,4 +1,4 @@
-"""What data providers would make of the simulated Earth at fine resolution: GLASS LST, LAI and albedo, Copernicus DEM.
+"""What GLASS would make of the simulated Earth: temperature, leaf area index, albedo; and the truth itself.
 
 Each writer takes an Earth, a path and what tells one granule of the provider from the next (a day, a tile). Writers
 leave no time of creation behind: the same Earth gives the same bytes.
@@ -24,7 +24,6 @@ from stac_sm.simulate.earth import COMPOSITE_CENTRE, Earth, Floats, generator, s
 from stac_sm.simulate.truth import (
     LAPSE,
     Fields,
-    elevation,
     fields,
     on_tile,
     season_temperature,
@@ -36,35 +35,45 @@ from stac_sm.simulate.truth import (
 LST_FILL, LST_SCALE = 0, 0.01
 LAI_FILL, LAI_SCALE = 255, 0.1
 ALBEDO_FILL, ALBEDO_SCALE = -1, 0.0001
+SKY = {"BSA": 1.0, "WSA": 1.06}  # diffuse light makes most surfaces a little brighter
 SM_NODATA = -9999.0
 _DEFLATE = 4
 _ALBEDO_STEP = 100  # stored units: 0.01
-_DEM_SIZE = 1200  # rows of a tile of 3 arc seconds
 
 
 def write_lst(earth: Earth, path: Path, day: date) -> None:
     """Write GLASS06A01, daily land surface temperature at 1 km: warmer when drier, colder with height, gap-free."""
     static = fields(earth)
     noise = generator(earth, "lst", day.toordinal()).normal(0, 0.7, static.land.shape)
-    drying = 0.6 + 0.4 * summer(day)  # evaporation cools most when the sun is strong
-    kelvin = (
-        season_temperature(day) - LAPSE * static.elevation - 1.5 * static.vegetation + window_warmth(earth, day)
-        - 45 * drying * (window_soil_moisture(earth, day) - 0.25) + noise
-    )  # fmt: skip
+    kelvin = skin_temperature(earth, day) + noise
     raw = np.nan_to_num(on_tile(static, kelvin / LST_SCALE), nan=LST_FILL).round().astype(np.uint16)
     attributes = {"long_name": "Land Surface Temperature", "units": "K", "valid_range": [20000, 35000]}
-    _write_hdf_eos(path, earth.tile, "GLASS_LST", [_Field("LST", raw, LST_FILL, LST_SCALE, attributes)])
+    write_hdf_eos(path, earth.tile, "GLASS_LST", [HdfField("LST", raw, LST_FILL, LST_SCALE, attributes)])
+
+
+def skin_temperature(earth: Earth, day: date) -> Floats:
+    """Mean temperature of the surface of a day on the window of the island, K, (y, x)."""
+    static = fields(earth)
+    drying = 0.6 + 0.4 * summer(day)  # evaporation cools most when the sun is strong
+    return (
+        season_temperature(day) - LAPSE * static.elevation - 1.5 * static.vegetation + window_warmth(earth, day)
+        - 45 * drying * (window_soil_moisture(earth, day) - 0.25)
+    )  # fmt: skip
 
 
 def write_lai(earth: Earth, path: Path, start: date) -> None:
     """Write GLASS01E01, 8-day leaf area index at 500 m."""
-    static = fields(earth)
-    season = 0.6 + 0.4 * summer(start + COMPOSITE_CENTRE - 15 * DAY)
-    coarser = on_tile(static, 0.3 + 4.5 * static.vegetation * season)
+    coarser = on_tile(fields(earth), leaf_area(earth, start))
     fine = np.repeat(np.repeat(coarser, 2, 0), 2, 1) * _lai_texture(earth)
     raw = np.nan_to_num(fine / LAI_SCALE, nan=LAI_FILL).round().astype(np.uint8)
     attributes = {"long_name": "Leaf Area Index", "units": "m^2/m^2", "valid_range": [0, 100]}
-    _write_hdf_eos(path, earth.tile, "GLASS_LAI", [_Field("LAI", raw, LAI_FILL, LAI_SCALE, attributes)])
+    write_hdf_eos(path, earth.tile, "GLASS_LAI", [HdfField("LAI", raw, LAI_FILL, LAI_SCALE, attributes)])
+
+
+def leaf_area(earth: Earth, start: date) -> Floats:
+    """Leaf area index of an 8-day composite on the window of the island, (y, x)."""
+    season = 0.6 + 0.4 * summer(start + COMPOSITE_CENTRE - 15 * DAY)
+    return 0.3 + 4.5 * fields(earth).vegetation * season
 
 
 @lru_cache(maxsize=1)
@@ -76,17 +85,21 @@ def _lai_texture(earth: Earth) -> Floats:
 
 def write_albedo(earth: Earth, path: Path, start: date) -> None:
     """Write GLASS02A06, 8-day albedo at 1 km: soil is darker when wet, plants are dark in the visible alone."""
-    static, middle = fields(earth), start + COMPOSITE_CENTRE
-    moisture = window_soil_moisture(earth, min(middle, earth.period.end - DAY))
-    soil = _soil_colour(earth) * (0.15 + 0.31 * np.exp(-12.7 * moisture))  # Gascoin et al. 2009, JGR 114, D20101
-    cover = static.vegetation * (0.6 + 0.4 * summer(middle - 15 * DAY))
+    static = fields(earth)
     noise = generator(earth, "albedo", start.toordinal()).normal(0, 0.01, (2, *static.land.shape))
-    visible = (1 - cover) * 0.7 * soil + cover * 0.04 + noise[0]
-    infrared = (1 - cover) * 1.3 * soil + cover * 0.32 + noise[1]
+    visible, infrared = reflected(earth, start + COMPOSITE_CENTRE)
+    visible, infrared = visible + noise[0], infrared + noise[1]
     black = {"VIS": visible, "NIR": infrared, "shortwave": 0.5 * (visible + infrared)}
-    sky = {"BSA": 1.0, "WSA": 1.06}  # diffuse light makes most surfaces a little brighter
-    bands = [_albedo(static, f"ABD_{s}_{b}", sky[s] * black[b]) for b in black for s in sky]
-    _write_hdf_eos(path, earth.tile, "GLASS_albedo", bands)
+    bands = [_albedo(static, f"ABD_{s}_{b}", SKY[s] * black[b]) for b in black for s in SKY]
+    write_hdf_eos(path, earth.tile, "GLASS_albedo", bands)
+
+
+def reflected(earth: Earth, day: date) -> tuple[Floats, Floats]:
+    """Black-sky albedo of a day on the window of the island, visible and near infrared, (y, x)."""
+    moisture = window_soil_moisture(earth, min(day, earth.period.end - DAY))
+    soil = _soil_colour(earth) * (0.15 + 0.31 * np.exp(-12.7 * moisture))  # Gascoin et al. 2009, JGR 114, D20101
+    cover = fields(earth).vegetation * (0.6 + 0.4 * summer(day - 15 * DAY))
+    return (1 - cover) * 0.7 * soil + cover * 0.04, (1 - cover) * 1.3 * soil + cover * 0.32
 
 
 @lru_cache(maxsize=1)
@@ -96,15 +109,16 @@ def _soil_colour(earth: Earth) -> Floats:
     return 1 + 0.3 * np.tanh(surface(earth, "colour", 0.2, static.lat, static.lon))
 
 
-def _albedo(static: Fields, name: str, values: Floats) -> _Field:
+def _albedo(static: Fields, name: str, values: Floats) -> HdfField:
     """Field of an albedo; a coarse step compresses well."""
     steps = np.clip(values / (_ALBEDO_STEP * ALBEDO_SCALE), 1, None).round() * _ALBEDO_STEP
     raw = np.nan_to_num(on_tile(static, steps), nan=ALBEDO_FILL).round().astype(np.int16)
-    return _Field(name, raw, ALBEDO_FILL, ALBEDO_SCALE, {"long_name": name, "units": "none", "valid_range": [0, 10000]})
+    attributes = {"long_name": name, "units": "none", "valid_range": [0, 10000]}
+    return HdfField(name, raw, ALBEDO_FILL, ALBEDO_SCALE, attributes)
 
 
 @dataclass(frozen=True, eq=False)
-class _Field:
+class HdfField:
     """One field of an HDF4-EOS file."""
 
     name: str
@@ -113,17 +127,20 @@ class _Field:
     raw: npt.NDArray[Any]
     """Stored values, (y, x)."""
 
-    fill: int
-    """Stored value of pixels without data."""
+    fill: int | None
+    """Stored value of pixels without data; None if the file names none."""
 
-    scale: float
-    """Physical value = stored value x scale."""
+    scale: float | None
+    """Physical value = stored value x scale + offset; None if the file names none."""
 
     attributes: dict[str, Any]
     """Its other attributes."""
 
+    offset: float = 0.0
+    """See ``scale``."""
 
-def _write_hdf_eos(path: Path, tile: str, grid: str, written: Sequence[_Field]) -> None:
+
+def write_hdf_eos(path: Path, tile: str, grid: str, written: Sequence[HdfField]) -> None:
     """Write fields on a sinusoidal tile as HDF4-EOS; changes the working folder of the process meanwhile."""
     from pyhdf.SD import SD, SDC
 
@@ -139,7 +156,7 @@ def _write_hdf_eos(path: Path, tile: str, grid: str, written: Sequence[_Field]) 
         Path(folder, grid).replace(path)
 
 
-def _write_field(file: Any, grid: str, field: _Field) -> None:
+def _write_field(file: Any, grid: str, field: HdfField) -> None:
     """Write one field into an open file."""
     from pyhdf.SD import SDC
 
@@ -150,13 +167,15 @@ def _write_field(file: Any, grid: str, field: _Field) -> None:
     data.setcompress(SDC.COMP_DEFLATE, _DEFLATE)
     data[:] = field.raw
     for key, value in {"_FillValue": field.fill, **field.attributes}.items():
-        data.attr(key).set(SDC.CHAR if isinstance(value, str) else kind, value)
-    for key, number in {"scale_factor": field.scale, "add_offset": 0.0}.items():
-        data.attr(key).set(SDC.FLOAT64, number)
+        if value is not None:
+            data.attr(key).set(SDC.CHAR if isinstance(value, str) else kind, value)
+    for key, number in {"scale_factor": field.scale, "add_offset": field.offset}.items():
+        if field.scale is not None:
+            data.attr(key).set(SDC.FLOAT64, number)
     data.endaccess()
 
 
-def _struct_metadata(tile: str, grid: str, written: Sequence[_Field]) -> str:
+def _struct_metadata(tile: str, grid: str, written: Sequence[HdfField]) -> str:
     """Geolocation in the words of HDF-EOS, laid out as in the MODIS land products."""
     bounds = MODIS_SINUSOIDAL_1KM.geobox(tile).boundingbox
     rows, columns = written[0].raw.shape
@@ -188,7 +207,7 @@ END
 """
 
 
-def _struct_object(number: int, field: _Field) -> str:
+def _struct_object(number: int, field: HdfField) -> str:
     """Part of the structural metadata that names a field."""
     return f"""\t\t\tOBJECT=DataField_{number}
 \t\t\t\tDataFieldName="{field.name}"
@@ -196,48 +215,6 @@ def _struct_object(number: int, field: _Field) -> str:
 \t\t\t\tDimList=("YDim","XDim")
 \t\t\tEND_OBJECT=DataField_{number}
 """
-
-
-def dem_tiles(earth: Earth) -> list[tuple[int, int]]:
-    """South-west corners, degrees north and east, of the 1-degree tiles with land in them."""
-    static = fields(earth)
-    lat = np.broadcast_to(static.lat[:, np.newaxis], static.lon.shape)[static.land]
-    corners = np.unique(np.floor(np.stack([lat, static.lon[static.land]])).astype(int), axis=1)
-    return [(int(south), int(west)) for south, west in corners.T]
-
-
-def dem_name(corner: tuple[int, int]) -> str:
-    """File name of a Copernicus GLO-90 tile."""
-    south, west = corner
-    north_south = f"{'N' if south >= 0 else 'S'}{abs(south):02d}_00"
-    return f"Copernicus_DSM_COG_30_{north_south}_{'E' if west >= 0 else 'W'}{abs(west):03d}_00_DEM.tif"
-
-
-def write_dem(earth: Earth, path: Path, corner: tuple[int, int]) -> None:
-    """Write a tile of Copernicus GLO-90: 3 arc seconds, wider pixels towards the poles, centres on whole degrees."""
-    import rasterio
-    from affine import Affine
-
-    south, west = corner
-    columns = int(_DEM_SIZE / _widening(south))
-    dx, dy = 1 / columns, 1 / _DEM_SIZE
-    lat, lon = south + 1 - np.arange(_DEM_SIZE) * dy, west + np.arange(columns) * dx
-    height = (elevation(earth, lat, lon, fine=True) * 8).round() / 8  # a coarse step compresses well
-    profile = {
-        "driver": "GTiff", "dtype": "float32", "count": 1, "height": _DEM_SIZE, "width": columns, "crs": "EPSG:4326",
-        "transform": Affine(dx, 0, west - dx / 2, 0, -dy, south + 1 + dy / 2), "compress": "deflate", "zlevel": 1,
-        "predictor": 3, "tiled": True, "blockxsize": 512, "blockysize": 512,
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as file:
-        file.update_tags(AREA_OR_POINT="Point")
-        file.write(height.astype(np.float32), 1)
-
-
-def _widening(south: int) -> float:
-    """How many times wider than high the pixels of a tile are, in degrees."""
-    distance = max(south, -south - 1)
-    limits = [(50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0)]
-    return next(factor for limit, factor in limits if distance < limit)
 
 
 def write_truth(earth: Earth, path: Path, day: date) -> None:

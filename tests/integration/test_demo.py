@@ -67,6 +67,34 @@ def test_honest_scores_are_ordered_as_they_must_be(demo):
     assert report["truth"]["rmse"] < found["site", "screened"]["rmse"]
 
 
+def test_the_product_is_compared_with_other_products(demo):
+    """They see the same truth with biases and errors of their own: neither nothing is common to them, nor all."""
+    _, report = demo
+    found = {one["collection"]: one["scores"] for one in report["others"]}
+    assert set(found) == {"esa-cci-sm", "smap", "smap-s1"}
+    assert all(one["n"] > 100 and 0.2 < one["r"] < 0.95 for one in found.values())
+    assert found["smap"]["bias"] > 0.02  # SMAP is dry
+    assert found["smap"]["ubrmse"] < found["smap-s1"]["ubrmse"]
+
+
+def test_stand_ins_are_catalogued(demo):
+    folder, _ = demo
+    catalog = open_catalog(folder)
+    counts = {name: len(catalog.items(name)) for name in ("modis-11A1-061", "modis-15A2H-061", "mcd43a3-061")}
+    assert counts == {"modis-11A1-061": 3, "modis-15A2H-061": 2, "mcd43a3-061": 1}
+    (item,) = catalog.items("merit-dem")
+    with (
+        rasterio.open(folder / "earth" / "granules" / "merit-dem" / "n45e005_dem.tif") as raw,
+        rasterio.open(item.assets["elevation"].get_absolute_href()) as cog,
+    ):
+        rows, columns = np.random.default_rng(1).integers(0, 6000, (2, 200))
+        points = list(zip(*raw.xy(rows, columns), strict=True))
+        assert np.array_equal(list(raw.sample(points)), list(cog.sample(points)))
+    recipe = {"features": [{"name": "elevation", "collection": "merit-dem", "asset": "elevation", "time": "static"}]}
+    cube = feature_cube(catalog, recipe, "h18v04", Period.parse(days_of(catalog)[0]))
+    assert 50_000 < np.count_nonzero(np.isfinite(cube.elevation.values)) < 200_000  # of 216 000: one tile of six
+
+
 def test_a_second_run_makes_nothing_and_says_so(demo):
     folder, _ = demo
     before = {file: (file.stat().st_mtime_ns, file.stat().st_ino) for file in folder.rglob("*") if file.is_file()}

@@ -1,0 +1,35 @@
+"""The demo's parts that need no demo: what it uses, what it says."""
+
+from __future__ import annotations
+
+from stac_sm.demo import SOURCES, Comparison, DemoReport
+from stac_sm.metrics import Scores
+from stac_sm.sources import source_table
+
+NOTHING = float("nan")
+
+
+def report(*others: Comparison) -> DemoReport:
+    truth = Scores(10, 0.7, 0.04, 0.04, 0.01)
+    return DemoReport("demo/catalog.json", "xgb-1", "screened", (), truth, others, 3, 0, 1.0, ("status", "audit"))
+
+
+def test_every_source_is_used() -> None:
+    assert sorted(SOURCES) == sorted(source_table())
+
+
+def test_other_products_are_told_with_their_cells() -> None:
+    made = report(Comparison("smap", "smap_sm", "36 km", Scores(246, 0.6005, 0.0447, 0.0297, 0.0335)))
+    (line,) = (line for line in made.text.splitlines() if line.startswith("  smap "))
+    assert line.split() == (
+        "smap 36 km 246 cells and days R 0.601 RMSE 0.045 ubRMSE 0.030 bias +0.034".split()  # noqa: SIM905
+    )
+    (one,) = made.to_dict()["others"]
+    assert one["collection"] == "smap"
+    assert one["scores"]["n"] == 246
+
+
+def test_a_day_that_another_product_has_not_seen_is_no_number() -> None:
+    made = report(Comparison("smap", "smap_sm", "36 km", Scores(0, NOTHING, NOTHING, NOTHING, NOTHING)))
+    assert "R   -  " in made.text
+    assert "nan" not in made.text
