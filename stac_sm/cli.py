@@ -62,7 +62,7 @@ def demo(folder: Path, workers: int, as_json: bool) -> None:
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--full", is_flag=True, help="1 km granules of every day, not of some 40 days.")
+@click.option("--full", is_flag=True, help="granules of every day, not of some 40, and MERIT of the whole island.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another Earth.")
 @_workers
 def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:

@@ -106,11 +106,12 @@ def verify_cog(values: np.ndarray, path: str | Path, *, profile: CogProfile = Co
     import rasterio
 
     stored = _stored(values, profile)
+    with_nan = stored.dtype.kind == "f" and profile.nodata is None
     try:
         with rasterio.open(path) as file:
             head = (file.shape, file.dtypes, file.nodata, file.scales, file.offsets)
             meant = (stored.shape, (stored.dtype.name,), profile.nodata, (profile.scale,), (profile.offset,))
-            same = head == meant and np.array_equal(file.read(1), stored, equal_nan=stored.dtype.kind == "f")
+            same = head == meant and np.array_equal(file.read(1), stored, equal_nan=with_nan)
             levels = file.overviews(1)
         for index in range(len(levels)):
             with rasterio.open(path, overview_level=index) as overview:

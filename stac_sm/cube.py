@@ -14,16 +14,14 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.catalog import ItemSearch
-from stac_sm.features import add_derived, apply_masks, trailing_mean
+from stac_sm.features import add_derived, apply_masks
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid
+from stac_sm.lazy_fields import LazyFields
 from stac_sm.period import Period
-from stac_sm.readers import reader
-from stac_sm.readers.reading import read_window
-from stac_sm.readers.source import RasterSource, Window
 from stac_sm.recipe import Feature, Recipe
-from stac_sm.regrid import Target, lookup, regrid, source_window
+from stac_sm.regrid import Target
 from stac_sm.resolution import Resolution, resolve
-from stac_sm.time_rules import DayInputs, Layer
+from stac_sm.time_rules import DayInputs
 from stac_sm.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -62,7 +60,8 @@ def feature_cube(
     -------
     xarray.Dataset
         Dims (time, y, x), coordinates of pixel centres in the CRS of the GeoBox (``spatial_ref``); one float32
-        variable a feature, chunked by day, NaN where there is no value; attrs ``units``, ``long_name``, ``items``.
+        variable a feature, chunked by day (a large GeoBox in blocks, too), NaN where there is no value; attrs
+        ``units``, ``long_name``, ``items``.
         One boolean variable a mask, True where there is no soil moisture.
         No pixel is read before compute.
 
@@ -83,7 +82,7 @@ def build(resolution: Resolution, target: Target, *, reader: str = DEFAULT_READE
     import dask.array as da
     import xarray as xr
 
-    fields = _LazyFields(target, reader)
+    fields = LazyFields(target, reader)
     recipe, days = resolution.recipe, resolution.days
     variables, filled = {}, []
     for feature in recipe.sources:
@@ -99,80 +98,6 @@ def build(resolution: Resolution, target: Target, *, reader: str = DEFAULT_READE
         variables["gap_filled"] = xr.Variable(target.dims, da.any(da.stack(filled), axis=0), told)
     cube = xr.Dataset(variables, coords=_coordinates(target, days))
     return apply_masks(add_derived(cube, recipe.derived), recipe.masks)
-
-
-class _LazyFields:
-    """Lazy fields of one graph: every file, lookup and field stands in it once."""
-
-    def __init__(self, target: Target, reader_name: str) -> None:
-        from dask import delayed
-
-        self._delayed = delayed
-        self._target, self._reader = target, reader_name
-        self._windows: dict[GeoBox, Window | None] = {}
-        self._memo: dict[Any, Any] = {}
-        reader(reader_name)  # an unknown name fails now, not in a worker
-
-    def day(self, feature: Feature, made_of: DayInputs) -> tuple[Any, Any]:
-        """Dask arrays of the target's shape: the value of a feature, NaN where there is none; and where it was filled
-        with its climatology.
-        """
-        import dask.array as da
-
-        normal = self._sum(made_of.normal, feature.resampling)
-        if feature.statistic == "climatology":
-            return normal, None
-        days = [self._sum(layers, feature.resampling) for layers in made_of.days if layers]
-        value = days[0] if days else self._empty
-        if feature.trailing > 1:
-            value = da.map_blocks(trailing_mean, *(days or [value]), total=feature.trailing, dtype=np.float32)
-        gap = None
-        if feature.missing == "climatology":
-            gap = da.isnan(value) & ~da.isnan(normal)
-            value = da.where(gap, normal, value)
-        return (value - normal if feature.statistic == "anomaly" else value), gap
-
-    @property
-    def _empty(self) -> Any:
-        import dask.array as da
-
-        return da.full(self._target.shape, np.nan, dtype=np.float32, chunks=self._target.shape)
-
-    def _sum(self, layers: Sequence[Layer], resampling: str) -> Any:
-        """Weighted sum of layers, NaN without any."""
-        fields = [(layer.weight, self._field(layer.sources, resampling)) for layer in layers]
-        if len(fields) == 1:
-            return fields[0][1]
-        return sum(np.float32(weight) * field for weight, field in fields) if fields else self._empty
-
-    def _field(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
-        import dask.array as da
-
-        key = ("field", sources, resampling)
-        if key not in self._memo:
-            near = [(s, window) for s in sources if (window := self._window(s.geobox)) is not None]
-            windows = [self._read(source, window) for source, window in near]
-            lookups = [self._lookup(source.geobox, window, resampling) for source, window in near]
-            field = self._delayed(regrid, pure=False)(self._target.shape, windows, lookups, resampling)
-            self._memo[key] = da.from_delayed(field, self._target.shape, np.float32)
-        return self._memo[key]
-
-    def _window(self, geobox: GeoBox) -> Window | None:
-        if geobox not in self._windows:
-            self._windows[geobox] = source_window(geobox, self._target)
-        return self._windows[geobox]
-
-    def _read(self, source: RasterSource, window: Window) -> Any:
-        key = ("read", source)
-        if key not in self._memo:
-            self._memo[key] = self._delayed(read_window, pure=False)(source, window, self._reader)
-        return self._memo[key]
-
-    def _lookup(self, geobox: GeoBox, window: Window, resampling: str) -> Any:
-        key = ("lookup", geobox, resampling)
-        if key not in self._memo:
-            self._memo[key] = self._delayed(lookup, pure=False)(geobox, window, self._target, resampling)
-        return self._memo[key]
 
 
 def _attributes(feature: Feature, days: Mapping[date, DayInputs]) -> dict[str, Any]:

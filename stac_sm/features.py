@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +19,14 @@ _YEAR = 365.25  # days
 
 def add_derived(cube: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     """Cube with derived features after its own, float32 with the dims of the cube; lazy where the cube is."""
+    import dask.array as da
+
     like = next(iter(cube.data_vars.values()))
     for name in names:
-        values = _DERIVED[name](cube).astype(np.float32)
-        full = values.broadcast_like(like).transpose(*like.dims)
         known = VARIABLES[name]
-        full.attrs = {"units": known.unit, "long_name": known.description, "grid_mapping": "spatial_ref"}
-        cube = cube.assign({name: full.chunk(dict(zip(like.dims, like.data.chunksize, strict=True)))})
+        attrs = {"units": known.unit, "long_name": known.description, "grid_mapping": "spatial_ref"}
+        values = da.broadcast_to(_DERIVED[name](cube), like.shape, chunks=like.chunks)
+        cube = cube.assign({name: (like.dims, values.astype(np.float32), attrs)})
     return cube
 
 
@@ -50,32 +51,35 @@ def trailing_mean(*days: np.ndarray, total: int) -> np.ndarray:
     return np.where(2 * count >= total, mean, np.nan).astype(np.float32)
 
 
-def _angle(cube: xr.Dataset) -> xr.DataArray:
-    """Day of the year as angle in radians (time)."""
-    angle: xr.DataArray = 2 * np.pi * (cube.time.dt.dayofyear - 1) / _YEAR
-    return angle
+def _angle(cube: xr.Dataset) -> Any:
+    """Day of the year as angle in radians, lazily, along the first dimension of the cube."""
+    import dask.array as da
+
+    like = next(iter(cube.data_vars.values()))
+    ones = [1] * (like.ndim - 1)
+    angle = 2 * np.pi * (cube.time.dt.dayofyear.values - 1) / _YEAR
+    return da.from_array(angle.reshape(-1, *ones), chunks=((like.chunks or ((-1,),))[0], *ones))
 
 
-def _doy_sin(cube: xr.Dataset) -> xr.DataArray:
-    return _angle(cube).copy(data=np.sin(_angle(cube).values))
+def _latitude(cube: xr.Dataset) -> Any:
+    """Degrees north of the pixel centres, of the cube's spatial dims, lazily."""
+    import dask.array as da
+
+    like, crs = next(iter(cube.data_vars.values())), cube.spatial_ref.attrs["crs_wkt"]
+    sizes = dict(zip(like.dims, like.chunks or (), strict=True))
+    x, y = (da.from_array(cube[name].values, chunks=(sizes[cube[name].dims[0]],)) for name in ("x", "y"))
+    if "pixel" not in like.dims:
+        x, y = x[None, :], y[:, None]
+    return da.map_blocks(_north, x, y, crs=crs, dtype=np.float64)
 
 
-def _doy_cos(cube: xr.Dataset) -> xr.DataArray:
-    return _angle(cube).copy(data=np.cos(_angle(cube).values))
+def _north(x: np.ndarray, y: np.ndarray, crs: str) -> np.ndarray:
+    x, y = np.broadcast_arrays(x, y)
+    return transform_points(crs, "OGC:CRS84", x, y)[1]
 
 
-def _latitude(cube: xr.Dataset) -> xr.DataArray:
-    """Degrees north of the pixel centres, of the cube's spatial dims."""
-    import xarray as xr
-
-    x, y = xr.broadcast(cube.x, cube.y)
-    y = y.transpose(*x.dims)
-    _, latitude = transform_points(cube.spatial_ref.attrs["crs_wkt"], "OGC:CRS84", x.values, y.values)
-    return xr.DataArray(latitude, dims=x.dims, coords={dim: cube[dim] for dim in x.dims if dim in cube.coords})
-
-
-_DERIVED: dict[str, Callable[[xr.Dataset], xr.DataArray]] = {
-    "doy_sin": _doy_sin,
-    "doy_cos": _doy_cos,
+_DERIVED: dict[str, Callable[[xr.Dataset], Any]] = {
+    "doy_sin": lambda cube: np.sin(_angle(cube)),
+    "doy_cos": lambda cube: np.cos(_angle(cube)),
     "latitude": _latitude,
 }

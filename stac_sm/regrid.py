@@ -23,8 +23,13 @@ from odc.geo.geobox import GeoBox
 from stac_sm.grid import crs_wkt, snapped, transform_points
 from stac_sm.readers.source import Window
 
+BLOCK = 1200
+"""Side of a block in pixels: a tile of the MODIS grid at 1 km."""
+
 _MARGIN = 2  # source pixels around the window that is needed: neighbours, and the curvature between samples
 _SAMPLE = 16  # target pixels between two samples of its extent in the source grid
+_SIDE = 11  # points across a source, and down: inside, too, since it may lie on both sides of the antimeridian
+_CURVED = 0.1  # of its extent: how far it may reach beyond them
 _LEAST_WEIGHT = 1e-6  # of the valid neighbours together, for a bilinear value
 
 
@@ -50,6 +55,24 @@ class Target:
     def dims(self) -> tuple[str, ...]:
         """(time, y, x) or (time, pixel): dims of a cube on these pixels."""
         return ("time", "y", "x") if self.rows is None else ("time", "pixel")
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """Sizes of the blocks along each dimension of ``shape``; one block unless a side is longer than two."""
+        if self.rows is not None or max(self.shape) <= 2 * BLOCK:
+            return tuple((size,) for size in self.shape)
+        return tuple((BLOCK,) * (size // BLOCK) + ((size % BLOCK,) if size % BLOCK else ()) for size in self.shape)
+
+    def blocks(self) -> dict[tuple[int, ...], Target]:
+        """The blocks by their place."""
+        if all(len(sizes) == 1 for sizes in self.chunks):
+            return {(0,) * len(self.shape): self}
+        spans = [[slice(at, at + n) for at, n in zip(_starts(sizes), sizes, strict=True)] for sizes in self.chunks]
+        return {
+            (i, j): Target(self.geobox[rows, columns])
+            for i, rows in enumerate(spans[0])
+            for j, columns in enumerate(spans[1])
+        }
 
     @cached_property
     def centres(self) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +115,50 @@ def source_window(source: GeoBox, target: Target) -> Window | None:
         for at, size in zip((rows, columns), source.shape, strict=True)
     ]
     return None if any(one.stop <= one.start for one in part) else (part[0], part[1])
+
+
+def meets(sources: Sequence[GeoBox], target: Target) -> set[GeoBox]:
+    """The source grids that a target needs; for one that is cut into blocks, perhaps some more."""
+    if len(target.blocks()) == 1:
+        return {source for source in sources if source_window(source, target) is not None}
+    (near,) = meeting(sources, target.geobox, [target])
+    return {sources[i] for i in near}
+
+
+def meeting(sources: Sequence[GeoBox], whole: GeoBox, blocks: Sequence[Target]) -> list[list[int]]:
+    """For each block of a grid, the numbers of the source grids that may meet it; some that do not, but none less."""
+    spans = _spans(sources, whole)
+    found = []
+    for block in blocks:
+        column, row = ~whole.affine * (block.geobox.affine.c, block.geobox.affine.f)
+        height, width = block.geobox.shape
+        meets = (spans[:, 0] <= row + height) & (spans[:, 1] >= row)
+        meets &= (spans[:, 2] <= column + width) & (spans[:, 3] >= column)
+        found.append([int(i) for i in np.flatnonzero(meets)])
+    return found
+
+
+def _spans(sources: Sequence[GeoBox], whole: GeoBox) -> np.ndarray:
+    """First and last row, first and last column of a grid that each source may cover, (source, 4), on the safe side."""
+    spans = np.empty((len(sources), 4))
+    across, down = (part.ravel() for part in np.meshgrid(np.linspace(0, 1, _SIDE), np.linspace(0, 1, _SIDE)))
+    for crs in {str(source.crs) for source in sources}:
+        own = [i for i, source in enumerate(sources) if str(source.crs) == crs]
+        boxes = np.array([sources[i].boundingbox for i in own])
+        x = boxes[:, :1] + across * (boxes[:, 2:3] - boxes[:, :1])
+        y = boxes[:, 1:2] + down * (boxes[:, 3:4] - boxes[:, 1:2])
+        rows, columns = _pixel_coordinates(whole, crs, x, y)
+        ends = np.stack([rows.min(1), rows.max(1), columns.min(1), columns.max(1)], 1)  # NaN if any of them is
+        spans[own] = ends + np.array([-1, 1, -1, 1]) * (
+            _MARGIN + _CURVED * np.repeat(ends[:, 1::2] - ends[:, ::2], 2, 1)
+        )
+    lost = np.isnan(spans).any(axis=1)  # partly off the Earth: it may be anywhere
+    spans[lost] = [-np.inf, np.inf, -np.inf, np.inf]
+    return spans
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    return [sum(sizes[:i]) for i in range(len(sizes))]
 
 
 def lookup(source: GeoBox, window: Window, target: Target, resampling: str) -> np.ndarray:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
 
 import pystac
 from odc.geo.geobox import GeoBox
@@ -17,7 +16,7 @@ from stac_sm.grid import footprint
 from stac_sm.period import Period
 from stac_sm.readers.source import RasterSource, asset_key, raster_source
 from stac_sm.recipe import Feature, Recipe
-from stac_sm.regrid import Target, source_window
+from stac_sm.regrid import Target, meets
 from stac_sm.time_rules import DayInputs, Layer, Sources, Timeline, day_inputs
 
 CLIMATOLOGY = "climatology"
@@ -138,15 +137,9 @@ def _normals(catalog: ItemSearch, feature: Feature, bbox: BBox, target: Target) 
 
 def _sources(
     items: Iterable[pystac.Item], feature: Feature, target: Target
-) -> Iterable[tuple[pystac.Item, RasterSource]]:
+) -> Iterator[tuple[pystac.Item, RasterSource]]:
     """Items that have the feature's asset and meet the target, with what they say about it."""
-    meets: dict[Any, bool] = {}
-    for item in items:
-        key = asset_key(item, feature.asset)
-        if key is None:
-            continue  # a collection may keep its variables in items of their own
-        source = raster_source(item, key, feature.band).of(feature.valid, feature.sign)
-        if source.geobox not in meets:
-            meets[source.geobox] = source_window(source.geobox, target) is not None
-        if meets[source.geobox]:
-            yield item, source
+    keys = ((item, asset_key(item, feature.asset)) for item in items)  # a collection may keep variables in own items
+    found = [(item, raster_source(item, key, feature.band)) for item, key in keys if key is not None]
+    met = meets(list({source.geobox for _, source in found}), target)
+    yield from ((item, source.of(feature.valid, feature.sign)) for item, source in found if source.geobox in met)

@@ -149,7 +149,8 @@ def _compute(job: _Job, days: Sequence[ProductDay]) -> list[str]:
     predicted = predict(job.model, build(job.resolution, target))
     place = {day: i for i, day in enumerate(job.resolution.days)}
     # Blocks of one graph, not slices: each slice would be optimised alone, and read every static layer again.
-    sm, qa = (predicted[name].data.to_delayed(optimize_graph=False).ravel() for name in ("sm", "qa"))
+    whole_days = (predicted[name].data.rechunk({1: -1, 2: -1}) for name in ("sm", "qa"))
+    sm, qa = (blocks.to_delayed(optimize_graph=False).ravel() for blocks in whole_days)
     jobs = [
         delayed(partial(_publish_day, job, made), pure=False)(sm[place[made.day]], qa[place[made.day]]) for made in days
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from datetime import date, timedelta
 
@@ -10,15 +11,31 @@ import pyproj
 import pytest
 import rasterio
 import xarray as xr
-from fields import DAYS, RECIPE, SMALL, TILE, copied_project, edit, image, new_catalog, put, shared_project, whole
+from fields import (
+    DAYS,
+    EASE,
+    PIXEL,
+    RECIPE,
+    SMALL,
+    TILE,
+    UTM,
+    box,
+    copied_project,
+    edit,
+    image,
+    new_catalog,
+    put,
+    shared_project,
+    whole,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm import cube as cubes
+from stac_sm import lazy_fields, regrid
 from stac_sm.catalog import open_catalog
 from stac_sm.cube import build, feature_cube
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.grid import SINUSOIDAL
+from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL
 from stac_sm.period import DAY, Period
 from stac_sm.readers import READERS
 from stac_sm.readers.source import RasterSource
@@ -138,13 +155,13 @@ def test_chosen_pixels_are_those_of_the_cube(project, values):
 def opened(monkeypatch):
     """Number of reads by (item, asset)."""
     reads: Counter = Counter()
-    read = cubes.read_window
+    read = lazy_fields.read_window
 
     def counted(source, window, name):
         reads[source.item_id, source.asset] += 1
         return read(source, window, name)
 
-    monkeypatch.setattr(cubes, "read_window", counted)
+    monkeypatch.setattr(lazy_fields, "read_window", counted)
     return reads
 
 
@@ -382,7 +399,8 @@ def test_errors_say_what_was_found_and_what_was_wanted(project):
     with pytest.raises(InputError, match="tile 'h09v09' is not in grid small: its tiles are h00v00 to h02v02"):
         feature_cube(catalog, recipe, "h09v09", DAYS, grid=SMALL)
     with pytest.raises(
-        CatalogError, match="collection 'modis-lst' is not in .*: it has .*glass-lst.*; check its name, or ingest it first"
+        CatalogError,
+        match="collection 'modis-lst' is not in .*: it has .*glass-lst.*; check its name, or ingest it first",
     ):
         feature_cube(catalog, Recipe((Feature("f", "modis-lst", "lst"),)), TILE, DAYS, grid=SMALL)
     absent = resolve(catalog, Recipe((Feature("f", "glass-lst", "lts"),)), SMALL.geobox(TILE), DAYS)
@@ -390,3 +408,75 @@ def test_errors_say_what_was_found_and_what_was_wanted(project):
         require_inputs(absent, "here")
     with pytest.raises(InputError, match="lies off the Earth"):
         feature_cube(catalog, recipe, "h00v00", DAYS)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_large_box_is_cut_into_blocks_with_the_same_values(project, values, monkeypatch, reader):
+    """Blocks of 16 x 16 of a tile of 40 x 50, and all that is derived from them."""
+    monkeypatch.setattr(regrid, "BLOCK", 16)
+    cube = feature_cube(project[0].catalog, RECIPE, TILE, DAYS, grid=SMALL, reader=reader)
+    for name, variable in cube.data_vars.items():
+        assert variable.chunks == ((1,) * 6, (16, 16, 8), (16, 16, 16, 2)), name
+        np.testing.assert_allclose(variable.values, values[name].values, rtol=1e-6, err_msg=name)
+    pixels = Target(SMALL.geobox(TILE), np.arange(40), np.arange(40))
+    assert len(pixels.blocks()) == 1
+
+
+GLOBES = {
+    "degrees": box("EPSG:4326", -180, 90, 5, (36, 72)),
+    "degrees from 0 to 360": box("EPSG:4326", 0, 90, 5, (36, 72)),
+    "sinusoidal": MODIS_SINUSOIDAL_1KM.geobox("h18v09").zoom_out(10),
+    "partly off the Earth": MODIS_SINUSOIDAL_1KM.geobox("h11v02").zoom_out(20),
+    "beside the antimeridian": MODIS_SINUSOIDAL_1KM.geobox("h35v10").zoom_out(10),
+    "UTM": UTM.geobox(TILE),
+    "EASE-2": EASE.geobox(TILE),
+    "a degree at the pole": box("EPSG:4326", 10, 90, 0.01, (100, 100)),
+}
+
+
+@pytest.mark.parametrize("target", ["globe", "degrees", "EASE-2 globe"])
+def test_no_block_misses_a_source(target):
+    """`meeting` may name too many, never too few: the exact window of every pair decides."""
+    whole_grid = {
+        "globe": box(SINUSOIDAL, -PIXEL * 21600, PIXEL * 10800, PIXEL * 40, (540, 1080)),
+        "degrees": GLOBES["degrees"].zoom_out(0.1),
+        "EASE-2 globe": box("EPSG:6933", -17367530, 7314540, 36032, (406, 964)),
+    }[target]
+    height, width = whole_grid.shape
+    corners = [(i, j) for i in range(0, height, 90) for j in range(0, width, 90)]
+    blocks = [Target(whole_grid[i : i + 90, j : j + 90]) for i, j in corners]
+    sources = list(GLOBES.values())
+    met = regrid.meeting(sources, whole_grid, blocks)
+    named = 0
+    for block, near in zip(blocks, met, strict=True):
+        windows = {i: regrid.source_window(one, block) for i, one in enumerate(sources)}
+        exact = {i: window for i, window in windows.items() if window is not None}
+        needed = {i for i, w in exact.items() if (regrid.lookup(sources[i], w, block, "nearest") >= 0).any()}
+        assert needed <= set(near)
+        named += len(near)
+    assert named < 0.8 * len(blocks) * len(sources)
+
+
+def test_a_global_day_is_lazy(tmp_path):
+    """43,200 x 21,600 pixels: no array of that size is made, and no file is looked at."""
+    catalog = new_catalog(tmp_path)
+    coarse = box("EPSG:4326", -180, 90, 1, (180, 360))
+    put(catalog, "era5-land", "ERA5", coarse, {"swvl1": image(coarse)}, START)
+    for tile in ("h18v04", "h10v05"):
+        geobox = MODIS_SINUSOIDAL_1KM.geobox(tile).zoom_out(20)
+        put(catalog, "glass-lst", f"LST.{tile}", geobox, {"lst": image(geobox)}, START)
+    features = Feature("lst", "glass-lst", "lst"), Feature("swvl1", "era5-land", "swvl1", "bilinear")
+    recipe = Recipe(features, ("latitude", "doy_sin"))
+    globe = box(SINUSOIDAL, -PIXEL * 21600, PIXEL * 10800, PIXEL, (21600, 43200))
+    feature_cube(catalog, recipe, TILE, Period.of_day(START), grid=SMALL)  # imports
+    tracemalloc.start()
+    cube = feature_cube(open_catalog(catalog.root), recipe, globe, Period.of_day(START))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+    assert cube.lst.shape == (1, 21600, 43200)
+    assert len(cube.__dask_graph__()) < 10_000
+    part = cube.isel(y=slice(4800, 6000), x=slice(18 * 1200, 19 * 1200)).compute(scheduler="threads")
+    tile = feature_cube(catalog, recipe, "h18v04", Period.of_day(START)).compute(scheduler="threads")
+    for name in cube.data_vars:
+        np.testing.assert_allclose(part[name], tile[name], rtol=1e-5, err_msg=name)

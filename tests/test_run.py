@@ -303,15 +303,15 @@ def test_another_grid_from_the_project_file(tmp_path, grid, monkeypatch, validat
 
 def test_a_task_reads_every_file_once_however_many_days_need_it(tmp_path, monkeypatch):
     """Static and 8-day layers serve all days of a task: dask must not optimise each day alone."""
-    from stac_sm import cube
+    from stac_sm import lazy_fields
 
-    read, plain = [], cube.read_window
+    read, plain = [], lazy_fields.read_window
 
     def counted(source, window, reader_name):
         read.append((source.item_id, source.asset))
         return plain(source, window, reader_name)
 
-    monkeypatch.setattr(cube, "read_window", counted)
+    monkeypatch.setattr(lazy_fields, "read_window", counted)
     project, model_id, _ = copied_project(tmp_path / "p")
     plan = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03"))
     (task,) = plan.tasks()

@@ -100,11 +100,16 @@ def _by_bands(heights: Heights, geobox: GeoBox, of: Callable[[np.ndarray, np.nda
 
 def _difference(values: np.ndarray, axis: int) -> np.ndarray:
     """Change from one pixel to the next along an axis: mean of the steps before and after, or the one that is known."""
-    gap = np.full_like(np.take(values, [0], axis), np.nan)
-    steps = np.diff(values, axis=axis)
-    before, after = np.concatenate([gap, steps], axis), np.concatenate([steps, gap], axis)
-    both = (before + after) / 2
-    return np.where(np.isnan(both), np.where(np.isnan(before), after, before), both)
+    steps = np.moveaxis(np.diff(values, axis=axis), axis, 0)
+    if not len(steps):
+        return np.full_like(values, np.nan)
+    mean = np.empty((len(steps) + 1, *steps.shape[1:]))
+    np.add(steps[:-1], steps[1:], out=mean[1:-1])
+    mean[1:-1] /= 2
+    mean[0], mean[-1] = steps[0], steps[-1]
+    holes = np.isnan(mean[1:-1])
+    mean[1:-1][holes] = np.where(np.isnan(steps[:-1][holes]), steps[1:][holes], steps[:-1][holes])
+    return np.moveaxis(mean, 0, axis)
 
 
 def _radii(lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
