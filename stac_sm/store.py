@@ -15,24 +15,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
+from stac_sm.entry import TEMPORARY, Entry, checked_path
 from stac_sm.errors import CatalogError, ConflictError, InputError
 
-TEMPORARY = ".tmp-"
 LOCK_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One file of a store."""
-
-    path: str
-    """Path below the root."""
-
-    size: int
-    """Bytes."""
 
 
 class Store(Protocol):
@@ -52,7 +41,7 @@ class Store(Protocol):
         """Content of a file; CatalogError where there is none."""
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """All files below a folder, in the order of their paths; files still being written are left out."""
+        """All files below a folder, in the order of their paths as text; those still being written are left out."""
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new file, all of it or nothing; False if the name is taken."""
@@ -65,7 +54,7 @@ class Store(Protocol):
 
 
 def open_store(root: str | Path) -> Store:
-    """Store of a root.
+    """Store of a root: a folder, or ``s3://BUCKET/PREFIX``.
 
     Raises
     ------
@@ -73,8 +62,12 @@ def open_store(root: str | Path) -> Store:
         If there is no store of this kind.
     """
     text = str(root)
+    if text.startswith("s3://"):
+        from stac_sm.s3_store import S3Store
+
+        return S3Store.of(text)
     if "://" in text and not text.startswith("file://"):
-        raise InputError(f"store {text!r} is not a local folder: this version writes to local folders")
+        raise InputError(f"store {text!r} cannot be opened: give a folder, or s3://BUCKET/PREFIX")
     return LocalStore(Path(text.removeprefix("file://")).absolute())
 
 
@@ -123,10 +116,13 @@ class LocalStore:
             raise CatalogError(f"{self.href(path)} is no file: check the path of the catalogue") from error
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """All files below a folder, in the order of their paths."""
-        for file in sorted(self._file(prefix).rglob("*")) if prefix else sorted(self.folder.rglob("*")):
+        """All files below a folder, in the order of their paths as text."""
+        folder = self._file(prefix) if prefix else self.folder
+        for file in sorted(folder.rglob("*"), key=lambda file: file.as_posix()):
             if file.is_file() and not file.name.startswith(TEMPORARY):
-                yield Entry(file.relative_to(self.folder).as_posix(), file.stat().st_size)
+                status = file.stat()
+                version = f"{status.st_mtime_ns}-{status.st_ino}"
+                yield Entry(file.relative_to(self.folder).as_posix(), status.st_size, version)
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new file, all of it or nothing; False if the name is taken."""
@@ -163,10 +159,7 @@ class LocalStore:
         _write_temporary(target, content).replace(target)
 
     def _file(self, path: str) -> Path:
-        parts = PurePosixPath(path)
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\0" in path:
-            raise InputError(f"path {path!r} names nothing below {self.root}: only paths below the root are allowed")
-        return self.folder / parts
+        return self.folder / checked_path(path, self.root)
 
 
 def _write_temporary(target: Path, content: bytes | Path) -> Path:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
+import secrets
 import time
 from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from object_stores import environment_of, moto_server, new_bucket
 from racing import killed_after, killed_at, race
 
 from stac_sm import store as store_module
@@ -19,9 +22,26 @@ from stac_sm.store import TEMPORARY, LocalStore, multihash, open_store, sha256
 BIG = os.urandom(1 << 20) * 4
 
 
+@pytest.fixture(scope="module")
+def bucket():
+    """A bucket of moto's server, which boto3 asks as long as the module's tests run."""
+    with moto_server() as server, environment_of(server):
+        yield new_bucket(server, "store-tests")
+
+
 @pytest.fixture
 def store(tmp_path):
     return open_store(tmp_path)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def any_store(request, tmp_path):
+    """An empty store of each kind: what holds for one holds for the other."""
+    return open_store(tmp_path if request.param == "folder" else s3_root(request.getfixturevalue("bucket")))
+
+
+def s3_root(bucket):
+    return f"s3://{bucket}/{secrets.token_hex(4)}"
 
 
 def create(root, path, content):
@@ -36,24 +56,30 @@ def replace(root, path, content):
     return open_store(root).replace(path, content)
 
 
-def paths(store):
-    return [entry.path for entry in store.entries()]
+def paths(store, prefix=""):
+    return [entry.path for entry in store.entries(prefix)]
 
 
-def test_create_read_list(store, tmp_path):
-    (tmp_path / "made").write_bytes(b"123")
+def test_create_read_list(any_store, tmp_path):
+    store = any_store
+    made = tmp_path.with_name("made")
+    made.write_bytes(b"123")
+    assert paths(store) == []
     assert store.create("b/c.json", b"{}")
-    assert store.create("b/a.tif", tmp_path / "made")
+    assert store.create("b/a.tif", made)
     assert not store.create("b/c.json", b"other")
+    assert not store.create("b/c.json", made)
     assert store.read("b/c.json") == b"{}"
     assert store.read("b/a.tif") == b"123"
     assert store.exists("b/c.json")
     assert not store.exists("b")
+    assert not store.exists("b/none")
     assert [(entry.path, entry.size) for entry in store.entries("b")] == [("b/a.tif", 3), ("b/c.json", 2)]
-    assert store.href("b/c.json") == f"{tmp_path}/b/c.json"
+    assert store.href("b/c.json") == f"{store.root}/b/c.json"
 
 
-def test_swap_and_replace(store):
+def test_swap_and_replace(any_store):
+    store = any_store
     assert not store.swap("a/x", b"new", b"")
     store.create("a/x", b"old")
     assert not store.swap("a/x", b"new", b"other")
@@ -63,12 +89,74 @@ def test_swap_and_replace(store):
     store.replace("a/x", b"newer")
     store.replace("b/y", b"first")
     assert (store.read("a/x"), store.read("b/y")) == (b"newer", b"first")
+
+
+def test_nothing_temporary_is_left(store):
+    store.create("a/x", b"old")
+    store.swap("a/x", b"new", b"old")
+    store.replace("a/x", b"newer")
     assert [name for _, _, names in os.walk(store.root) for name in names if name.startswith(TEMPORARY)] == []
 
 
+FOLDERS = st.sampled_from(["", "f/", "f.g/", "f-h/", "f/i/", "f ü/"])
+NAMES = st.sampled_from(["a", "a.b", "a b", "ä", "a+b", "%41", "x#y?z", "a-b", "~", "€"])
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["create", "swap", "replace"]),
+        st.builds("{}{}".format, FOLDERS, NAMES),
+        st.sampled_from([b"", b"1", b"22"]),
+        st.sampled_from([b"", b"1", b"22"]),
+    ),
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_a_store_does_as_a_dictionary_would(kind, bucket, tmp_path):
+    @settings(max_examples=25)
+    @given(STEPS)
+    def law(steps):
+        store = open_store(tmp_path / secrets.token_hex(4) if kind == "folder" else s3_root(bucket))
+        model = {}
+        for act, path, content, expected in steps:
+            wins = {"create": path not in model, "swap": model.get(path) == expected, "replace": True}[act]
+            done = getattr(store, act)(path, content, *([expected] if act == "swap" else []))
+            assert done in (None, wins)
+            model |= {path: content} if wins else {}
+            assert store.exists(path) == (path in model)
+        assert {path: store.read(path) for path in model} == model
+        assert [(entry.path, entry.size) for entry in store.entries()] == [
+            (path, len(model[path])) for path in sorted(model)
+        ]
+        assert paths(store, "f") == sorted(path for path in model if path.startswith("f/"))
+
+    law()
+
+
+def test_a_version_changes_with_the_content(any_store):
+    any_store.create("a/x", b"old")
+    [before] = any_store.entries("a")
+    assert [before] == list(any_store.entries("a"))
+    any_store.swap("a/x", b"new", b"old")
+    [after] = any_store.entries("a")
+    assert after.size == before.size
+    assert after.version != before.version
+
+
+def test_a_store_can_be_sent_to_a_worker(any_store):
+    sent = pickle.dumps(any_store)
+    assert len(sent) < 300
+    assert pickle.loads(sent) == any_store
+
+
 @pytest.mark.parametrize("hostile", ["../x", "a/../../x", "/etc/passwd", "..", "", ".", "a/..", "a\0b", "//x"])
-def test_hostile_paths_are_refused(tmp_path, hostile):
-    store = open_store(tmp_path / "root")
+def test_hostile_paths_are_refused(tmp_path, bucket, hostile):
+    for root in (tmp_path / "root", s3_root(bucket)):
+        refuses(open_store(root), hostile)
+    assert not list(tmp_path.rglob("*"))
+
+
+def refuses(store, hostile):
     for act in (
         lambda: store.read(hostile),
         lambda: store.exists(hostile),
@@ -82,30 +170,29 @@ def test_hostile_paths_are_refused(tmp_path, hostile):
     if hostile:
         with pytest.raises(InputError):
             list(store.entries(hostile))
-    assert not list(tmp_path.rglob("*"))
 
 
 @given(st.text(max_size=12))
 def test_an_allowed_path_stays_below_the_root(path):
-    store = LocalStore(Path("/some/root"))
-    try:
-        href = store.href(path)
-    except InputError:
-        return
-    assert os.path.normpath(href).startswith("/some/root/")
+    for store in (LocalStore(Path("/some/root")), open_store("s3://bucket/some/root")):
+        try:
+            href = store.href(path)
+        except InputError:
+            continue
+        assert os.path.normpath(href.removeprefix("s3://bucket")).startswith("/some/root/")
 
 
 @pytest.mark.parametrize("path", ["none.json", "none/none.json", "file/below", "folder"])
-def test_reading_what_is_no_file(store, path):
-    store.create("file", b"")
-    store.create("folder/file", b"")
+def test_reading_what_is_no_file(any_store, path):
+    any_store.create("file", b"")
+    any_store.create("folder/file", b"")
     with pytest.raises(CatalogError, match=rf"{path} is no file: check the path"):
-        store.read(path)
+        any_store.read(path)
 
 
 def test_other_stores_are_refused(tmp_path):
-    with pytest.raises(InputError, match="s3://bucket"):
-        open_store("s3://bucket/x")
+    with pytest.raises(InputError, match="'gs://bucket/x' cannot be opened: give a folder, or s3://BUCKET/PREFIX"):
+        open_store("gs://bucket/x")
     assert open_store(f"file://{tmp_path}") == open_store(tmp_path) == open_store(f"{tmp_path}/")
 
 
@@ -116,7 +203,8 @@ def test_checksums(tmp_path):
     assert multihash(known) == "1220" + known
 
 
-def test_one_of_eight_creates(store):
+def test_one_of_eight_creates(any_store):
+    store = any_store
     contents = [bytes([65 + i]) * (1 << 20) for i in range(8)]
     won = race(create, [(store.root, "a/b/x.tif", content) for content in contents])
     assert sorted(won) == [False] * 7 + [True]
@@ -124,13 +212,16 @@ def test_one_of_eight_creates(store):
     assert paths(store) == ["a/b/x.tif"]
 
 
-def test_one_of_eight_swaps(store):
+def test_one_of_eight_swaps(any_store):
+    store = any_store
     store.create("x.json", b"old")
     contents = [str(i).encode() * 1000 for i in range(8)]
     won = race(swap, [(store.root, "x.json", content, b"old") for content in contents])
     assert sorted(won) == [False] * 7 + [True]
     assert store.read("x.json") == contents[won.index(True)]
-    assert list(Path(store.root).iterdir()) == [Path(store.root, "x.json")]  # no lock, no temporary file
+    assert paths(store) == ["x.json"]
+    if isinstance(store, LocalStore):
+        assert list(Path(store.root).iterdir()) == [Path(store.root, "x.json")]  # no lock, no temporary file
 
 
 def increment(root, times):
@@ -142,7 +233,8 @@ def increment(root, times):
                 break
 
 
-def test_no_swap_is_lost(store):
+def test_no_swap_is_lost(any_store):
+    store = any_store
     store.create("counter", b"0")
     race(increment, [(store.root, 5)] * 4)
     assert store.read("counter") == b"20"

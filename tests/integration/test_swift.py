@@ -1,0 +1,133 @@
+"""OpenStack Swift: a real object store with an S3 API. Signatures count, and creation is not atomic."""
+
+from __future__ import annotations
+
+import secrets
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+import rasterio
+from conftest import IN_CI, known_raster
+from object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
+from racing import race
+
+from stac_sm import s3_lease, s3_objects
+from stac_sm.catalog import create_skeleton, open_catalog, refresh
+from stac_sm.errors import CatalogError, InputError
+from stac_sm.publishing import Outcome
+from stac_sm.s3_session import gdal_env, presigned
+from stac_sm.store import open_store
+
+pytestmark = pytest.mark.integration
+BUCKET = "swift-tests"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    missing = why_no_swift()
+    if missing:
+        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    with swift_server(tmp_path_factory.mktemp("swift")) as server:
+        new_bucket(server, BUCKET)
+        yield server
+
+
+@pytest.fixture
+def store(server):
+    with environment_of(server):
+        yield open_store(f"s3://{BUCKET}/{secrets.token_hex(4)}")
+        for lease in s3_lease._leases.values():
+            lease.release()
+
+
+def paths(store):
+    return [entry.path for entry in store.entries()]
+
+
+def create(root, path, content):
+    return open_store(root).create(path, content)
+
+
+def test_probing_finds_what_swift_lacks(store):
+    probe = store.probe()
+    assert probe.creates_once
+    assert not probe.swaps
+    assert "compare-and-swap" in probe.lacks
+    assert list(s3_objects.pages(BUCKET, store.prefix)) == [[]]
+
+
+def test_the_contract_holds_for_one_writer(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(s3_objects, "PART_BYTES", 5 << 20)
+    big = np.random.default_rng(1).bytes(11 << 20)
+    (tmp_path / "big").write_bytes(big)
+    assert store.create("b/c.json", b"{}")
+    assert not store.create("b/c.json", b"other")
+    assert store.create("b ü/big.tif", tmp_path / "big")
+    assert not store.create("b ü/big.tif", tmp_path / "big")
+    assert store.swap("b/c.json", b"new", b"{}")
+    assert not store.swap("b/c.json", b"newer", b"{}")
+    assert not store.swap("none", b"newer", b"")
+    store.replace("index", b"1")
+    assert (store.read("b/c.json"), store.read("b ü/big.tif")) == (b"new", big)
+    assert store.exists("b/c.json")
+    assert not store.exists("b")
+    sizes = [("b ü/big.tif", len(big)), ("b/c.json", 3), ("index", 1)]
+    assert [(entry.path, entry.size) for entry in store.entries()] == sizes
+    assert paths(open_store(f"{store.root}/b")) == ["c.json"]
+    with pytest.raises(CatalogError, match="none is no file"):
+        store.read("none")
+
+
+def test_a_second_writer_is_refused_and_may_read(store):
+    store.create("a", b"1")
+    [refusal] = race(create, [(store.root, "b", b"2")])
+    assert refusal.startswith("ConflictError")
+    assert "is held by another process" in refusal
+    assert "so only one process may write at a time" in refusal
+    assert race(lambda root: open_store(root).read("a").decode(), [(store.root,)]) == ["1"]
+
+
+def test_of_four_writers_at_once_one_at_most_writes(store):
+    store.probe()
+    won = race(create, [(store.root, "same", b"%d" % n) for n in range(4)])
+    assert won.count(True) <= 1
+    assert len(paths(store)) == won.count(True)
+
+
+def test_a_wrong_secret_is_refused_and_not_repeated(store, server):
+    with environment_of(ObjectStore(server.endpoint, server.access_key, "canary-secret")):
+        with pytest.raises(InputError, match=r"SignatureDoesNotMatch \(403\): it does not take these cred") as caught:
+            store.read("a")
+        assert "canary" not in repr(caught.value)
+        with pytest.raises(InputError, match=r"403"):
+            store.exists("a")
+
+
+def test_a_presigned_url_is_read_by_anyone(store):
+    store.create("ä b/c", b"content")
+    url = presigned(store.href("ä b/c"), seconds=60)
+    with urlopen(url) as answer:
+        assert answer.read() == b"content"
+    with pytest.raises(HTTPError, match="403"):
+        urlopen(url.replace("X-Amz-Expires=60", "X-Amz-Expires=61"))
+
+
+def test_no_such_bucket(store):
+    with pytest.raises(InputError, match="there is no bucket 'no-such-bucket'"):
+        open_store("s3://no-such-bucket/x").read("y")
+
+
+def test_a_catalogue_is_published_and_gdal_reads_it(store, tmp_path):
+    raster = known_raster(tmp_path)
+    create_skeleton(store, title="Test")
+    assert raster.publish(open_catalog(store.root)) == Outcome.NEW
+    assert raster.publish(open_catalog(store.root)) == Outcome.DONE
+    refresh(store, "sm-1km-daily")
+    [item] = open_catalog(store.root).items("sm-1km-daily")
+    href = item.assets["sm"].get_absolute_href()
+    for name in (href, href.replace("s3://", "/vsis3/")):
+        with gdal_env(href), rasterio.open(name) as file:
+            found = file.read(1, masked=True).filled(np.nan)
+        np.testing.assert_array_equal(found, raster.values)
