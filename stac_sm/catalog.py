@@ -1,4 +1,4 @@
-"""Catalogues: static STAC on a store, found by following links; and the derived JSON that holds the links.
+"""Catalogues: what a name opens, ours in a store above all; and the derived JSON that holds its links.
 
 Items are the truth. Sub-catalogues, links and extents are derived from a listing of the item folders and can be
 rebuilt at any time (`refresh`).
@@ -9,150 +9,155 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
-
-import pystac
+from typing import Any
 
 from stac_sm.errors import CatalogError, ConflictError
+from stac_sm.geoparquet import GeoParquetCatalog
+from stac_sm.item_search import BBox, ItemSearch, box_2d, item_period, parsed
 from stac_sm.items import ItemDict, item_json
-from stac_sm.period import Period
-from stac_sm.stac_api import ApiCatalog
+from stac_sm.signing import without_secrets
+from stac_sm.stac_api import ApiCatalog, is_api
+from stac_sm.static_catalog import StaticCatalog
 from stac_sm.store import Store, open_store
+from stac_sm.web_documents import CONNECTIONS, MAX_DOCUMENT_BYTES, NotThereError, Web, WebDocuments
 
-BBox = tuple[float, float, float, float]
+__all__ = [
+    "BBox", "Catalog", "ItemSearch", "box_2d", "create_skeleton", "item_paths", "item_period", "open_catalog",
+    "open_items", "refresh", "skeleton_folder",
+]  # fmt: skip
+
 _SWAP_TRIES = 50
 
 
-class ItemSearch(Protocol):
-    """What a cube asks of a catalogue, be it a folder or a STAC API."""
+def open_items(href: str | os.PathLike[str]) -> ItemSearch:
+    """Items of whatever kind of catalogue an href names: it is told by the document that is found there.
 
-    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
-        """Items of a collection that meet a period and a box in degrees, in the order of their ids."""
-
-
-def open_items(href: str) -> ItemSearch:
-    """Items of a STAC API (http, https) or of a catalogue in a folder."""
-    return ApiCatalog(href) if href.startswith(("http://", "https://")) else open_catalog(href)
-
-
-def open_catalog(href: str | os.PathLike[str]) -> Catalog:
-    """Catalogue at a folder, or at the ``catalog.json`` in it.
+    Parameters
+    ----------
+    href
+        A folder, ``s3://BUCKET/PREFIX``, or the ``catalog.json`` in it; a static catalogue or a STAC API by http or
+        https; a stac-geoparquet file (``….parquet``) in a folder, on S3, or by http(s).
 
     Raises
     ------
     CatalogError
         If there is no STAC catalogue.
     """
-    text = str(href)
-    root = "." if text == "catalog.json" else text.removesuffix("/catalog.json")
-    catalog = Catalog(open_store(root))
-    if catalog.document("catalog.json").get("type") != "Catalog":
-        raise CatalogError(f"{root}/catalog.json is no STAC catalogue: `stac-sm init DIR` makes one")
+    text = os.fspath(href)
+    if text.partition("?")[0].endswith((".parquet", ".geoparquet")):
+        return GeoParquetCatalog(text)
+    return _on_the_web(text) if text.lower().startswith(("http://", "https://")) else _in_a_store(text)
+
+
+def open_catalog(href: str | os.PathLike[str]) -> Catalog | Any:
+    """Catalogue for reading, of any kind that `open_items` takes; a `Catalog`, which can be written to, in a folder
+    and on S3.
+
+    Raises
+    ------
+    CatalogError
+        If there is no STAC catalogue.
+    """
+    return open_items(href)
+
+
+def _in_a_store(text: str) -> Catalog:
+    folder, _, name = text.rpartition("/") if text.endswith(".json") else (text, "", "catalog.json")
+    catalog = Catalog(open_store(folder or "."), name)
+    if catalog.document(name).get("type") not in {"Catalog", "Collection"}:
+        raise CatalogError(f"{catalog.store.href(name)} is no STAC catalogue: `stac-sm init DIR` makes one")
     return catalog
 
 
-class Catalog:
-    """A static STAC catalogue in a store.
+def _on_the_web(href: str) -> ItemSearch:
+    web = Web(href)
+    start, document = _landing(web, href)
+    if is_api(document):
+        return ApiCatalog(href, web)
+    if document.get("type") not in {"Catalog", "Collection"}:
+        raise CatalogError(
+            f"{web.root} is no STAC catalogue: type {document.get('type')!r} found, 'Catalog', 'Collection' or a STAC "
+            "API with item search wanted: check the address"
+        )
+    return StaticCatalog(href, WebDocuments(web), start)
 
-    Items are read when they are first asked for and kept: open the catalogue again to see later changes.
+
+def _landing(web: Web, href: str) -> tuple[str, dict[str, Any]]:
+    """The document at an address, or the ``catalog.json`` below it where a folder is named."""
+    inside = href.rstrip("/") + "/catalog.json"
+    if href.partition("?")[0].endswith(".json"):
+        return href, parsed(web.document(href), web.root)
+    try:
+        return href, parsed(web.document(href), web.root)
+    except NotThereError:
+        return inside, parsed(web.document(inside), without_secrets(inside))
+    except CatalogError as error:
+        try:
+            return inside, parsed(web.document(inside), without_secrets(inside))
+        except CatalogError:
+            raise error from None  # neither: what was named counts
+
+
+@dataclass(frozen=True)
+class StoreDocuments:
+    """Documents in a store; keys are paths below its root."""
+
+    store: Store
+    """Where they lie."""
+
+    without: tuple[str, ...] = ("self",)
+    """Relations of the links that items come without."""
+
+    @property
+    def workers(self) -> int:
+        """How many may be read at once."""
+        return CONNECTIONS if "://" in self.store.root else 1
+
+    def read(self, key: str) -> bytes:
+        """Content of a document."""
+        content = self.store.read(key)
+        if len(content) > MAX_DOCUMENT_BYTES:
+            raise CatalogError(
+                f"{self.store.href(key)}: {len(content) >> 20} MiB found, a STAC document of at most "
+                f"{MAX_DOCUMENT_BYTES >> 20} MiB wanted: split it"
+            )
+        return content
+
+    def key(self, base: str, href: str) -> str:
+        """Path of a link."""
+        below = href.removeprefix(f"{self.store.root}/")
+        if below == href and "://" in href:
+            raise CatalogError(
+                f"{self.store.href(base)}: the link to {without_secrets(href)} leads out of the catalogue "
+                f"{self.store.root}: open that one for itself"
+            )
+        return posixpath.normpath(below if below != href else posixpath.join(posixpath.dirname(base), href))
+
+    def href(self, key: str) -> str:
+        """Where others find a document."""
+        return self.store.href(key)
+
+
+class Catalog(StaticCatalog):
+    """A static STAC catalogue in a store: the only kind that is written to.
+
+    Items are read when they are first asked for, and some of them kept: open the catalogue again to see later changes.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, start: str = "catalog.json") -> None:
+        super().__init__(store.root, StoreDocuments(store), start)
         self.store = store
-        self._items: dict[str, pystac.Item] = {}
-
-    @property
-    def root(self) -> str:
-        """Folder or URL of ``catalog.json``."""
-        return self.store.root
-
-    @property
-    def collections(self) -> list[str]:
-        """Ids of all collections, in order."""
-        hrefs = _links(self.document("catalog.json"), "child")
-        return sorted(str(PurePosixPath(posixpath.normpath(href)).parent) for href, _ in hrefs)
-
-    def collection(self, id: str) -> dict[str, Any]:
-        """The JSON of a collection.
-
-        Raises
-        ------
-        CatalogError
-            If it is not in the catalogue.
-        """
-        if id not in self.collections:
-            known = ", ".join(self.collections) or "none"
-            raise CatalogError(f"collection {id!r} is not in {self.root}: it has {known}; ingest it first")
-        return self.document(f"{id}/collection.json")
 
     def layout(self, id: str) -> str:
         """How the items of a collection are placed (see ``items.item_folder``)."""
         return str(self.collection(id).get("stac_sm:layout", "flat"))
 
-    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
-        """Items of a collection that meet a period and a box in degrees, in the order of their ids."""
-        self.collection(collection)
-        found = (self._item(path) for path in self._walk(f"{collection}/collection.json", period))
-        return sorted((item for item in found if _meets(item, period, bbox)), key=lambda item: item.id)
-
-    def item(self, collection: str, id: str) -> pystac.Item:
-        """Item of an id.
-
-        Raises
-        ------
-        CatalogError
-            If there is none.
-        """
-        for path in self._walk(f"{collection}/collection.json", None):
-            if PurePosixPath(path).stem == id:
-                return self._item(path)
-        raise CatalogError(f"item {id!r} is not in collection {collection!r} of {self.root}: check the id")
-
     def document(self, path: str) -> dict[str, Any]:
         """A JSON file of the catalogue."""
-        try:
-            return dict(json.loads(self.store.read(path)))
-        except ValueError as error:
-            raise CatalogError(f"{self.store.href(path)} is no JSON: {error}; `stac-sm index` rebuilds it") from error
-
-    def _item(self, path: str) -> pystac.Item:
-        if path not in self._items:
-            item = pystac.Item.from_dict(self.document(path), preserve_dict=False)
-            item.set_self_href(self.store.href(path))
-            self._items[path] = item
-        return self._items[path]
-
-    def _walk(self, path: str, period: Period | None) -> Iterator[str]:
-        """Paths of the items below a document; each document is read once, so links in a circle do no harm."""
-        waiting, seen = [path], {path}
-        while waiting:
-            path = waiting.pop()
-            document, folder = self.document(path), posixpath.dirname(path)
-            for href, _ in _links(document, "item"):
-                yield posixpath.normpath(posixpath.join(folder, href))
-            for href, title in _links(document, "child"):
-                child = posixpath.normpath(posixpath.join(folder, href))
-                if child not in seen and (period is None or _may_hold(title, period)):
-                    seen.add(child)
-                    waiting.append(child)
-
-
-def item_period(item: pystac.Item) -> Period:
-    """Days that an item covers.
-
-    Raises
-    ------
-    CatalogError
-        If the item has no time at all.
-    """
-    start = item.common_metadata.start_datetime or item.datetime
-    end = item.common_metadata.end_datetime or item.datetime
-    if start is None or end is None:
-        raise CatalogError(f"item {item.id!r} has neither datetime nor an interval: it cannot be placed in time")
-    return Period(start.date(), Period.of_day(end.date()).end)
+        return self._document(path)
 
 
 def create_skeleton(store: Store, *, title: str) -> None:
@@ -264,32 +269,3 @@ def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:
 
 def _links(document: dict[str, Any], rel: str) -> list[tuple[str, str]]:
     return [(link["href"], link.get("title", "")) for link in document.get("links", []) if link.get("rel") == rel]
-
-
-def _may_hold(title: str, period: Period) -> bool:
-    """Whether a sub-catalogue named by a year, month or day can hold items of a period.
-
-    An item stands under the day it starts on: look back far enough for an 8-day or monthly composite.
-    """
-    if not re.fullmatch(r"\d{4}(-\d{2}){0,2}", title):
-        return True
-    return Period.parse(title).overlaps(period.widened(31))
-
-
-def _meets(item: pystac.Item, period: Period | None, bbox: BBox | None) -> bool:
-    if period is not None and not item_period(item).overlaps(period):
-        return False
-    if bbox is None or item.bbox is None:
-        return True
-    west, south, east, north = box_2d(item.bbox)
-    if south > bbox[3] or north < bbox[1]:
-        return False
-    if west > east:  # the item lies across the antimeridian
-        return west <= bbox[2] or east >= bbox[0]
-    return west <= bbox[2] and east >= bbox[0]
-
-
-def box_2d(bbox: Sequence[float]) -> BBox:
-    """West, south, east, north of a STAC bbox, which may have heights in it."""
-    half = len(bbox) // 2
-    return (bbox[0], bbox[1], bbox[half], bbox[half + 1])

@@ -183,11 +183,15 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
 @_project
 @click.option("--reader", default="stackstac", show_default=True, help="stackstac or odc.")
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the cube to this NetCDF file.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it to this .png, .pdf or .svg.")
 @_json
-def features(tile: str, day: str, folder: Path, reader: str, save: Path | None, as_json: bool) -> None:
+def features(
+    tile: str, day: str, folder: Path, reader: str, save: Path | None, plot: Path | None, as_json: bool
+) -> None:
     """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01): what the model would see."""
     from stac_sm.cube import build
     from stac_sm.period import Period
+    from stac_sm.plots import plot_cube
     from stac_sm.regrid import Target
     from stac_sm.resolution import require_inputs, resolve
     from stac_sm.tables import cube_rows
@@ -204,6 +208,9 @@ def features(tile: str, day: str, folder: Path, reader: str, save: Path | None, 
     if save is not None:
         cube.drop_attrs().to_netcdf(save)
         _say(f"saved: {save}")
+    if plot is not None:
+        plot_cube(cube, plot, title=tile)
+        _say(f"drawn: {plot}")
 
 
 @main.command()

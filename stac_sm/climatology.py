@@ -128,7 +128,7 @@ def find_normals(where: ItemSearch, feature: Feature, bbox: BBox | None = None) 
     for item in where.items(feature.collection, period=period, bbox=bbox):
         key = asset_key(item, feature.asset)
         if key is not None:
-            source = raster_source(item, key, feature.band).of(feature.valid, feature.sign)
+            source = raster_source(item, key, feature.band).of(feature.valid, feature.sign, where.root)
             code = str(item.properties.get("grid:code") or "")
             grids.setdefault(source.geobox, []).append((item_period(item), source, code))
     for parts in grids.values():

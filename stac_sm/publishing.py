@@ -62,8 +62,15 @@ def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile]) -
         If an asset reads back differently than it was written.
     """
     folder = item_folder(catalog.layout(item["collection"]), item)
+    return publish_over(catalog, item, assets, published(catalog.store, f"{folder}/{item['id']}.json"))
+
+
+def publish_over(
+    catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], expected: bytes | None
+) -> Outcome:
+    """As `publish`, but only in the place of this item JSON (None: of none); ConflictError if another is there now."""
+    folder = item_folder(catalog.layout(item["collection"]), item)
     path = f"{folder}/{item['id']}.json"
-    expected = published(catalog.store, path)
     if expected is not None and _fingerprint(expected) == item["properties"][FINGERPRINT]:
         return Outcome.DONE
     placed = {key: _place(catalog.store, folder, item, key, asset) for key, asset in assets.items()}

@@ -18,6 +18,7 @@ from stac_sm.readers.source import RasterSource, asset_key, raster_source
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target, meets
 from stac_sm.time_rules import DayInputs, Layer, Sources, Timeline, day_inputs
+from stac_sm.trust import check_href
 
 CLIMATOLOGY = "climatology"
 """Collection of the means of many years."""
@@ -80,7 +81,7 @@ def resolve(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period)
     for feature in recipe.sources:
         where = open_items(feature.catalog) if feature.catalog else catalog
         items = where.items(feature.collection, period=_search_period(feature, period), bbox=bbox)
-        timeline = Timeline(_fields(items, feature, target))
+        timeline = Timeline(_fields(items, where.root, feature, target))
         normals = _normals(catalog, feature, bbox, target)
         chosen = ((day, day_inputs(feature, timeline, normals, day)) for day in period.days)
         made_of[feature.name] = {day: found for day, found in chosen if found.layers}
@@ -116,10 +117,12 @@ def _search_period(feature: Feature, period: Period) -> Period | None:
     return period.widened(reach + feature.reach)
 
 
-def _fields(items: Iterable[pystac.Item], feature: Feature, target: Target) -> list[tuple[Period, Sources]]:
+def _fields(
+    items: Iterable[pystac.Item], root: str, feature: Feature, target: Target
+) -> list[tuple[Period, Sources]]:
     """Files that meet the target, by the days they cover; files of the same days make one field."""
     fields: dict[Period, list[RasterSource]] = {}
-    for item, source in _sources(items, feature, target):
+    for item, source in _sources(items, root, feature, target):
         fields.setdefault(item_period(item), []).append(source)
     return sorted((period, tuple(sources)) for period, sources in fields.items())
 
@@ -130,16 +133,19 @@ def _normals(catalog: ItemSearch, feature: Feature, bbox: BBox, target: Target) 
         return {}
     items = [item for item in catalog.items(CLIMATOLOGY, bbox=bbox) if item.properties.get(NORMAL) == feature.normal]
     normals: dict[int, list[RasterSource]] = {}
-    for item, source in _sources(items, replace(feature, asset="mean", valid=None, sign="", band=""), target):
+    mean = replace(feature, asset="mean", valid=None, sign="", band="")
+    for item, source in _sources(items, catalog.root, mean, target):
         normals.setdefault(int(item.properties.get("stac_sm:month", 0)), []).append(source)
     return {month: tuple(sources) for month, sources in normals.items()}
 
 
 def _sources(
-    items: Iterable[pystac.Item], feature: Feature, target: Target
+    items: Iterable[pystac.Item], root: str, feature: Feature, target: Target
 ) -> Iterator[tuple[pystac.Item, RasterSource]]:
     """Items that have the feature's asset and meet the target, with what they say about it."""
     keys = ((item, asset_key(item, feature.asset)) for item in items)  # a collection may keep variables in own items
     found = [(item, raster_source(item, key, feature.band)) for item, key in keys if key is not None]
+    for _, source in found:
+        check_href(source.href, root)  # a catalogue must not send us where it likes
     met = meets(list({source.geobox for _, source in found}), target)
-    yield from ((item, source.of(feature.valid, feature.sign)) for item, source in found if source.geobox in met)
+    yield from ((item, source.of(feature.valid, feature.sign, root)) for item, source in found if source.geobox in met)

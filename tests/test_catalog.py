@@ -289,7 +289,7 @@ def test_eight_writers_of_one_day_leave_all_links(project_root, tmp_path, valida
 
 def test_what_is_missing_is_named(project_root, tmp_path):
     catalog = open_catalog(project_root)
-    with pytest.raises(CatalogError, match=r"'none' is not in .*it has cop-dem, era5-land.*ingest it first"):
+    with pytest.raises(CatalogError, match=r"'none' is not in .*it has .*cop-dem, era5-land.*ingest it first"):
         catalog.collection("none")
     with pytest.raises(CatalogError, match="item 'none' is not in collection 'cop-dem'"):
         catalog.item("cop-dem", "none")
@@ -298,7 +298,7 @@ def test_what_is_missing_is_named(project_root, tmp_path):
     (tmp_path / "catalog.json").write_text("{")
     with pytest.raises(CatalogError, match=r"catalog\.json is no JSON"):
         open_catalog(tmp_path)
-    (tmp_path / "catalog.json").write_text('{"type": "Collection"}')
+    (tmp_path / "catalog.json").write_text('{"type": "Feature"}')
     with pytest.raises(CatalogError, match=r"is no STAC catalogue: `stac-sm init DIR` makes one"):
         open_catalog(tmp_path)
 

@@ -61,6 +61,9 @@ class RasterSource:
     unit: str = ""
     """Unit of the physical values, where the item says it."""
 
+    root: str = ""
+    """Where the catalogue is that sends us there; empty if it is the user's own."""
+
     band: int = 1
     """Number of the band in the file, from 1."""
 
@@ -79,9 +82,11 @@ class RasterSource:
         where = [grid] if self.bands == 1 else [grid, self.band]
         return digest([self.checksum, self.dtype, *map(str, meaning), *where])
 
-    def of(self, valid: tuple[float, float] | None, sign: str) -> RasterSource:
-        """The same with what a feature says about it: which stored values are values, and how it is signed."""
-        return replace(self, valid=valid, sign=sign)
+    def of(self, valid: tuple[float, float] | None, sign: str, root: str) -> RasterSource:
+        """The same with what a feature says about it, which stored values are values and how it is signed; and with
+        where the catalogue is that it was found in.
+        """
+        return replace(self, valid=valid, sign=sign, root=root)
 
     def physical(self, stored: np.ndarray) -> np.ndarray:
         """Physical values of stored ones: float32, NaN where there is no data."""

@@ -1,22 +1,32 @@
-"""ISMN: the archive of stations, zipped or unpacked, to one item a station with the series of all its sensors."""
+"""ISMN: the archive of stations, zipped or unpacked, to one item a station with the series of all its sensors.
+
+Static variables beside the series (land cover, climate, soil) are properties of the item; where they cannot be read,
+the station goes without them and a note says so. Several downloads of a station become one item when they are unpacked
+into one folder. Of two archives that hold one station the one that holds all readings of the other stays; where each
+has readings that the other lacks, the later one is refused (`Ismn.settle`): no reading is lost in silence.
+"""
 
 from __future__ import annotations
 
+import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from stac_sm.errors import GranuleError
-from stac_sm.items import ItemDict, build_item
+from stac_sm.errors import GranuleError, InputError
+from stac_sm.items import ItemDict, build_item, check_id
 from stac_sm.period import Period, utc
-from stac_sm.sources import Granule, Scan, TableLayer
-from stac_sm.sources.stm import Readings, SensorFile, parse
+from stac_sm.sources import Granule, Scan, TableLayer, content_hash
+from stac_sm.sources.ismn_static import SUFFIX, static_properties
+from stac_sm.sources.stm import Pairs, Readings, SensorFile, check_files, instruments, lacking, same_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,14 +34,21 @@ if TYPE_CHECKING:
 GOOD = "G"
 """Quality flag of a reading that passed every check."""
 
-MAX_MEMBER = 4 << 30
-"""Largest unpacked member of an archive, bytes; a century of one sensor is 40 MB."""
+MAX_MEMBER = 512 << 20
+"""Largest file or unpacked member, bytes; a century of hourly values of one sensor is 40 MB, 100 MB as ceop_sep."""
 
 MAX_RATIO = 200
 """Largest ratio of unpacked to packed bytes; real archives reach 27."""
 
 _FAR = 0.001  # degrees, some 100 m: how far apart files may place one station
 _NAMED_ERRORS = 5
+_UNREADABLE = (  # all that zipfile and its decompressors raise on damaged archives
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OSError, ValueError,
+    OverflowError,
+)  # fmt: skip
+
+_Static = dict[tuple[str, str], dict[str, Any]]
+_Notes = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,46 +70,98 @@ class Ismn:
         Stations that cannot be read do not keep the others from being ingested: one error at the end names them.
         """
         if file.suffix == ".zip":
-            members = _members(file)
-            sensors, others = _sensors(file, members)
-            return Scan(self._from_zip(file, sensors), _notes(others))
+            names = _members(file)
+            sensors, others = _sensors(file, names)
+            with _opened(file) as archive:
+                static, unread = _static(sensors, names, archive.read)
+            return Scan(self._from_zip(file, sensors, static), (*_notes(others), *unread))
         files = {str(part): part for part in self.parts(file)}
         sensors, _ = _sensors(file, list(files))
-        return Scan(self._granules(file, sensors, lambda path: files[path].read_bytes()))
+        static, unread = _static(sensors, list(files), _read_file)
+        return Scan(self._granules(file, sensors, static, _read_file), unread)
 
     def parts(self, file: Path) -> list[Path]:
         """All files in the folder that belong to the same station: an item holds all its sensors."""
         own = SensorFile.of(file.name)
         if own is None:
             return [file]
-        prefix = file.name[: file.name.rindex("_sm_")]
-        beside = (other for other in file.parent.iterdir() if other.name.startswith(f"{prefix}_sm_"))
+        beside = (other for other in file.parent.iterdir() if other.name.startswith(f"{own.prefix}_sm_"))
         sensors = {sensor: other for other in beside if (sensor := SensorFile.of(other.name))}
-        return [sensors[sensor] for sensor in sorted(sensors) if _key(sensor) == _key(own)]
+        static = file.with_name(own.prefix + SUFFIX)
+        series = [sensors[sensor] for sensor in sorted(sensors) if _key(sensor) == _key(own)]
+        return [*series, static] if static.is_file() else series
 
-    def _from_zip(self, file: Path, sensors: Sequence[SensorFile]) -> Iterator[Granule]:
+    def twins(self, files: Sequence[Path]) -> dict[Path, str]:
+        """Files of one name in two folders, with other content: each would replace the other; and why not."""
+        found: dict[Path, str] = {}
+        named: dict[str, Path] = {}
+        for file in files:
+            other = named.setdefault(file.name, file)
+            if other != file and content_hash(self, file) != content_hash(self, other):
+                way = "rename" if file.suffix == ".zip" else "leave out"
+                why = f"{other} and {file} have one name, but their content differs: {way} one of them"
+                found |= {file: why, other: why}
+        return found
+
+    def settle(self, granule: Granule, held: ItemDict, read: Callable[[str], bytes]) -> tuple[bool, str]:
+        """Whether a station takes the place of its item from another file, and a note on that.
+
+        It does if it has all readings of the item and more. If the item has all of the station's, it stays. If both
+        have the same, the first name of a file decides, so that the order of ingesting does not.
+
+        Parameters
+        ----------
+        granule
+            The station; its item says which file it is from.
+        held
+            Its item from another file.
+        read
+            Reads an asset of that item by its href.
+
+        Raises
+        ------
+        GranuleError
+            If each has readings that the other lacks, or they have other values at the same times.
+        """
+        names = [str(item["properties"].get("stac_sm:source")) for item in (granule.item, held)]
+        layer = granule.layers["series"]
+        assert isinstance(layer, TableLayer)
+        mine, theirs = layer.frame(), _held_series(held, read)
+        lost, gained = lacking(theirs, mine), lacking(mine, theirs)
+        if (len(lost) and len(gained)) or not (len(lost) or len(gained) or same_values(mine, theirs)):
+            raise GranuleError(_refusal(held, names, lost, gained))
+        if len(gained) or (not len(lost) and names < names[::-1]):
+            return True, f"took the place of what was ingested from {names[1]}, all readings of which are here"
+        return False, f"left as ingested from {names[1]}, which holds all these readings"
+
+    def _from_zip(self, file: Path, sensors: Sequence[SensorFile], static: _Static) -> Iterator[Granule]:
         with _opened(file) as archive:
-            yield from self._granules(file, sensors, archive.read)
+            yield from self._granules(file, sensors, static, archive.read)
 
-    def _granules(self, file: Path, sensors: Sequence[SensorFile], read: Callable[[str], bytes]) -> Iterator[Granule]:
+    def _granules(
+        self, file: Path, sensors: Sequence[SensorFile], static: _Static, read: Callable[[str], bytes]
+    ) -> Iterator[Granule]:
         errors = []
-        for _, group in groupby(sensors, key=_key):
-            station = list(group)
+        for key, group in groupby(sensors, key=_key):
             try:
-                granule = self._granule(file, station, [parse(_content(read, s), s.path) for s in station])
-            except GranuleError as error:
+                granule = self._granule(file, list(group), static.get(key, {}), read)
+            except InputError as error:
                 errors.append(str(error))
                 continue
             yield granule
         if errors:
-            more = f"; and {len(errors) - _NAMED_ERRORS} more" if len(errors) > _NAMED_ERRORS else ""
-            named = "; ".join(errors[:_NAMED_ERRORS])
-            raise GranuleError(f"{file}: {len(errors)} station(s) could not be read, all others were: {named}{more}")
+            named = "; ".join(_first_of(errors))
+            raise GranuleError(f"{file}: {len(errors)} station(s) could not be read, all others were: {named}")
 
-    def _granule(self, file: Path, sensors: Sequence[SensorFile], readings: Sequence[Readings]) -> Granule:
+    def _granule(
+        self, file: Path, sensors: Sequence[SensorFile], static: Mapping[str, Any], read: Callable[[str], bytes]
+    ) -> Granule:
+        check_files(file, sensors)
+        readings = [sensor.readings(_content(read, sensor.path)) for sensor in sensors]
         _check_place(file, sensors, readings)
-        table = _table(sensors, readings)
-        item = _item(self.collection, sensors, readings, table)
+        pairs = instruments(sensors, readings)
+        table = _table(pairs)
+        item = _item(self.collection, pairs, table, static)
         return Granule(item, {"series": TableLayer(lambda: table, "Hourly values of all soil moisture sensors")})
 
 
@@ -109,28 +178,27 @@ def _key(sensor: SensorFile) -> tuple[str, str]:
     return sensor.network, sensor.station
 
 
-def _item(
-    collection: str, sensors: Sequence[SensorFile], readings: Sequence[Readings], table: pd.DataFrame
-) -> ItemDict:
+def _item(collection: str, pairs: Pairs, table: pd.DataFrame, static: Mapping[str, Any]) -> ItemDict:
     """Item of a station; its period spans the days with values, or the download if there are none."""
-    place, (network, station) = readings[0], _key(sensors[0])
-    period = _period(sensors, table)
+    (sensor, place), *_ = pairs
+    period = _period([sensor for sensor, _ in pairs], table)
     flags: Counter[str] = Counter()
-    for reading in readings:
+    for _, reading in pairs:
         flags.update(reading.frame["flag"].tolist())
     return build_item(
-        id=station_id(network, station),
+        id=station_id(*_key(sensor)),
         collection=collection,
         geometry={"type": "Point", "coordinates": [place.lon, place.lat]},
         bbox=[place.lon, place.lat, place.lon, place.lat],
         start=utc(period.start),
         end=utc(period.end),
         properties={
-            "stac_sm:network": _safe(network),
-            "stac_sm:station": station,
+            "stac_sm:network": check_id(_safe(sensor.network)),
+            "stac_sm:station": sensor.station,
             "stac_sm:elevation": place.elevation,
-            "stac_sm:sensors": [_summary(s, r.frame) for s, r in zip(sensors, readings, strict=True)],
+            "stac_sm:sensors": [_summary(sensor, reading.frame) for sensor, reading in pairs],
             "stac_sm:flags": {flag: int(count) for flag, count in sorted(flags.items())},
+            **static,
         },
         extensions=[],
     )
@@ -149,7 +217,7 @@ def _summary(sensor: SensorFile, frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _table(sensors: Sequence[SensorFile], readings: Sequence[Readings]) -> pd.DataFrame:
+def _table(pairs: Pairs) -> pd.DataFrame:
     """Readings with a value: time (UTC), sensor, depth_from, depth_to (m), sm (m3 m-3), flag."""
     import pandas as pd
 
@@ -158,7 +226,7 @@ def _table(sensors: Sequence[SensorFile], readings: Sequence[Readings]) -> pd.Da
         reading.frame.dropna(subset="sm").assign(
             sensor=sensor.sensor, depth_from=sensor.depth_from, depth_to=sensor.depth_to
         )[columns]
-        for sensor, reading in zip(sensors, readings, strict=True)
+        for sensor, reading in pairs
     ]
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
@@ -168,6 +236,29 @@ def _period(sensors: Sequence[SensorFile], table: pd.DataFrame) -> Period:
         return Period(min(s.first for s in sensors), Period.of_day(max(s.last for s in sensors)).end)
     first, last = table["time"].min(), table["time"].max()
     return Period(first.date(), Period.of_day(last.date()).end)
+
+
+def _held_series(held: ItemDict, read: Callable[[str], bytes]) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(io.BytesIO(read(held["assets"]["series"]["href"])))
+    except (ValueError, KeyError, OSError) as error:
+        raise GranuleError(
+            f"{held['id']}: the series of its item cannot be read ({error}): run `stac-sm audit`"
+        ) from error
+
+
+def _refusal(held: ItemDict, names: Sequence[str], lost: pd.DataFrame, gained: pd.DataFrame) -> str:
+    start = f"{held['id']} is in the catalogue from {names[1]}"
+    if not len(lost):
+        return (
+            f"{start} with other values at the same times: leave the older file out, or delete the item's folder first"
+        )
+    return (
+        f"{start} with {len(lost)} readings that {names[0]} lacks ({lost['time'].min():%Y-%m-%d} to "
+        f"{lost['time'].max():%Y-%m-%d}), and lacks {len(gained)} of it: unpack both into one folder and ingest that"
+    )
 
 
 def _check_place(file: Path, sensors: Sequence[SensorFile], readings: Sequence[Readings]) -> None:
@@ -215,17 +306,45 @@ def _notes(others: int) -> tuple[str, ...]:
     return (f"{others} files of other variables than soil moisture left out",) if others else ()
 
 
+def _static(
+    sensors: Sequence[SensorFile], names: Sequence[str], read: Callable[[str], bytes]
+) -> tuple[_Static, _Notes]:
+    """Properties from the static variables of each station that has them, and notes on those that cannot be read."""
+    present, found, notes = set(names), {}, []
+    for key, group in groupby(sensors, key=_key):
+        sensor = next(group)
+        path = f"{sensor.folder}{sensor.prefix}{SUFFIX}"
+        try:
+            if path in present:
+                found[key] = static_properties(_content(read, path), path)
+        except GranuleError as error:
+            notes.append(f"station {station_id(*key)} goes without its static variables: {error}")
+    return found, tuple(_first_of(notes))
+
+
+def _first_of(texts: Sequence[str]) -> list[str]:
+    more = [f"and {len(texts) - _NAMED_ERRORS} more"] if len(texts) > _NAMED_ERRORS else []
+    return [*texts[:_NAMED_ERRORS], *more]
+
+
+def _read_file(path: str) -> bytes:
+    size = Path(path).stat().st_size
+    if size > MAX_MEMBER:
+        raise GranuleError(f"{path}: found {size} bytes, wanted at most {MAX_MEMBER}: it is not from the ISMN")
+    return Path(path).read_bytes()
+
+
 def _opened(file: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
+    except _UNREADABLE as error:
         size = file.stat().st_size if file.exists() else 0
         raise GranuleError(f"{file}: {size} bytes found that are no readable zip ({error}): fetch it again") from error
 
 
-def _content(read: Callable[[str], bytes], sensor: SensorFile) -> bytes:
+def _content(read: Callable[[str], bytes], path: str) -> bytes:
     """Bytes of a file or member."""
     try:
-        return read(sensor.path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
-        raise GranuleError(f"{sensor.path}: cannot be unpacked ({error}): fetch the archive again") from error
+        return read(path)
+    except _UNREADABLE as error:
+        raise GranuleError(f"{path}: cannot be unpacked ({error}): fetch the archive again") from error

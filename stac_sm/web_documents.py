@@ -1,0 +1,248 @@
+"""Documents on the web: bounded in size and time, asked for again by the one policy, kept for a while, and only from
+where their catalogue may lead (``stac_sm.trust``): this holds for links, redirects and the addresses of names.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urldefrag, urljoin
+
+from stac_sm.errors import CatalogError
+from stac_sm.item_search import STRUCTURE
+from stac_sm.retry import COUNTS, AttemptError, Fault, GaveUpError, Policy, fault_of_status, retried
+from stac_sm.signing import without_secrets
+from stac_sm.trust import check_address, check_href, reach_of
+
+CONNECTIONS = 16
+"""Requests to a catalogue at once for items, and as many for what leads to them."""
+MAX_DOCUMENT_BYTES = 16 << 20
+"""Of one JSON document, unpacked: some 100,000 links."""
+MAX_REDIRECTS = 5
+MAX_KEPT_BYTES = 64 << 20
+"""Of documents kept in memory, by catalogue."""
+
+_CHUNK = 1 << 16
+_JSON = {"Accept": "application/geo+json, application/json;q=0.9, */*;q=0.1"}
+_MOVED = {301, 302, 303, 307, 308}
+
+
+class NotThereError(CatalogError):
+    """The server has no such document."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server sent."""
+
+    status: int
+    """HTTP status, 2xx."""
+
+    headers: Mapping[str, str]
+    """Headers; names in any case."""
+
+    body: bytes
+    """Content, unpacked."""
+
+
+class Web:
+    """The web as one catalogue may see it; safe in threads."""
+
+    def __init__(self, root: str) -> None:
+        self.root = without_secrets(root)
+        """Where the catalogue is, without secrets."""
+        self._session: Any = None
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def document(self, href: str) -> bytes:
+        """A document, from memory where it was read before.
+
+        Raises
+        ------
+        CatalogError
+            If it cannot be had, is too large, or the catalogue may not lead there; `NotThereError` if there is none.
+        """
+        with self._lock:
+            if href in self._kept:
+                self._kept.move_to_end(href)
+                return self._kept[href]
+        content = self.request(href).body
+        with self._lock:
+            self._kept[href] = content
+            while sum(map(len, self._kept.values())) > MAX_KEPT_BYTES:
+                self._kept.popitem(last=False)
+        return content
+
+    def request(
+        self,
+        href: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        limit: int = MAX_DOCUMENT_BYTES,
+    ) -> Answer:
+        """What a server answers: to GET, or to POST where there is ``json`` to send.
+
+        Raises
+        ------
+        CatalogError
+            If there is no good answer after all attempts, or one larger than ``limit`` bytes, or the catalogue may
+            not lead there; `NotThereError` if the server has nothing of that name.
+        """
+        policy, sent = Policy.from_environment(), _JSON | dict(headers or {})
+        try:
+            return retried(lambda _: self._attempt(href, sent, json, limit, policy), policy)
+        except GaveUpError as error:
+            kind = NotThereError if error.fault is Fault.MISSING else CatalogError
+            advice = _ADVICE.get(error.fault, "check the address, try again")
+            raise kind(f"{without_secrets(href)} gave no answer: {error}; {advice}") from None
+
+    def _attempt(self, href: str, headers: Mapping[str, str], json: Any, limit: int, policy: Policy) -> Answer:
+        import requests  # type: ignore[import-untyped,unused-ignore]
+
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                with self._sent(check_href(href, self.root), headers, json, policy) as answer:
+                    COUNTS.request()
+                    if answer.status_code not in _MOVED or "Location" not in answer.headers:
+                        return _read(answer, limit, policy)
+                    href = urljoin(href, answer.headers["Location"])
+                    json = json if answer.status_code in {307, 308} else None
+            except (requests.RequestException, OSError) as error:
+                raise AttemptError(_fault(error), type(error).__name__) from None
+        raise AttemptError(Fault.REFUSED, f"more than {MAX_REDIRECTS} redirects")
+
+    def _sent(self, href: str, headers: Mapping[str, str], json: Any, policy: Policy) -> Any:
+        return self._opened().request(
+            "GET" if json is None else "POST", href, headers=headers, json=json, stream=True, allow_redirects=False,
+            timeout=(policy.timeout, policy.timeout),
+        )  # fmt: skip
+
+    def _opened(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                self._session = _session(self.root)
+            return self._session
+
+
+@dataclass(frozen=True)
+class WebDocuments:
+    """Documents by http and https; keys are their URLs."""
+
+    web: Web
+    """The web as the catalogue may see it."""
+
+    workers: int = CONNECTIONS
+    """How many are read at once."""
+
+    without: tuple[str, ...] = STRUCTURE
+    """Relations of the links that items come without."""
+
+    def read(self, key: str) -> bytes:
+        """Content of a document."""
+        return self.web.document(key)
+
+    def key(self, base: str, href: str) -> str:
+        """URL of a link; whether the catalogue may lead there is asked when it is read."""
+        try:
+            return urldefrag(urljoin(base, href)).url
+        except ValueError:
+            return href  # no URL: reading says so
+
+    def href(self, key: str) -> str:
+        """The URL."""
+        return key
+
+
+_ADVICE = {
+    Fault.TOO_LARGE: "no STAC document is that large, or it should be split",
+    Fault.CREDENTIALS: "it may be asked for by others only",
+    Fault.UNTRUSTED: "its certificate is not to be trusted",
+}
+
+
+def _session(root: str) -> Any:
+    """A session whose connections are judged by the address they reach, before anything is sent."""
+    import requests
+    from requests.adapters import HTTPAdapter  # type: ignore[import-untyped,unused-ignore]
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+    reach = reach_of(root)
+
+    class Judged:
+        def _new_conn(self) -> Any:
+            sock = super()._new_conn()  # type: ignore[misc]
+            try:
+                check_address(sock.getpeername()[0], reach)
+            except CatalogError:
+                sock.close()
+                raise
+            return sock
+
+    class Http(Judged, HTTPConnection):
+        pass
+
+    class Https(Judged, HTTPSConnection):
+        pass
+
+    class HttpPool(HTTPConnectionPool):
+        ConnectionCls = Http
+
+    class HttpsPool(HTTPSConnectionPool):
+        ConnectionCls = Https
+
+    class Adapter(HTTPAdapter):  # type: ignore[misc,unused-ignore]
+        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+            super().init_poolmanager(*arguments, **options)
+            self.poolmanager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
+
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Adapter(pool_connections=CONNECTIONS, pool_maxsize=2 * CONNECTIONS))
+    return session
+
+
+def _read(answer: Any, limit: int, policy: Policy) -> Answer:
+    """The body, if the status is good and the body not too long and not too slow."""
+    if not 200 <= answer.status_code < 300:
+        fault = fault_of_status(answer.status_code)
+        fault = Fault.REFUSED if fault is Fault.CREDENTIALS else fault  # no token to renew: asking again is no use
+        raise AttemptError(fault, f"HTTP {answer.status_code}", _retry_after(answer.headers.get("Retry-After")))
+    body, began = bytearray(), time.monotonic()
+    for chunk in answer.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > limit:
+            raise AttemptError(Fault.TOO_LARGE, f"more than {limit >> 20} MiB")
+        seconds = time.monotonic() - began
+        if seconds > policy.timeout and len(body) < seconds * policy.slowest:
+            raise AttemptError(Fault.TIMEOUT, f"{len(body)} bytes in {seconds:.0f} s")
+    return Answer(answer.status_code, answer.headers, bytes(body))
+
+
+def _fault(error: Exception) -> Fault:
+    import requests
+
+    if isinstance(error, requests.exceptions.SSLError):
+        return Fault.UNTRUSTED
+    if isinstance(error, requests.Timeout | TimeoutError):
+        return Fault.TIMEOUT
+    if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
+        return Fault.BYTES
+    return Fault.REFUSED if isinstance(error, ValueError) else Fault.CONNECTION  # a URL that is none
+
+
+def _retry_after(text: str | None) -> float:
+    """Seconds of a ``Retry-After``: a number, or a date."""
+    if not text:
+        return 0.0
+    try:
+        return max(0.0, float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs what the integration tests need beside `uv sync`, on Debian 12, as root or with sudo:
+# PostgreSQL with PostGIS from Debian, and pgstac with its STAC API in an environment of its own, since its
+# dependencies must not meet the project's. Says nothing and takes no time where all is there already.
+set -euo pipefail
+
+sudo=""
+[ "$(id -u)" = 0 ] || sudo="sudo"
+
+if [ ! -e /usr/share/postgresql/15/extension/postgis.control ] || [ ! -x /usr/lib/postgresql/15/bin/initdb ]; then
+  export DEBIAN_FRONTEND=noninteractive
+  $sudo mkdir -p /etc/postgresql-common # no database of Debian's own: the tests start theirs in a temporary folder
+  [ -e /etc/postgresql-common/createcluster.conf ] ||
+    echo "create_main_cluster = false" | $sudo tee /etc/postgresql-common/createcluster.conf > /dev/null
+  $sudo apt-get -qq update
+  $sudo apt-get -qq install --yes --no-install-recommends -o Dpkg::Options::=--force-confold \
+    postgresql-15 postgresql-15-postgis-3 > /dev/null
+fi
+
+pgstac="${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/pgstac-venv"
+wanted="stac-fastapi.pgstac==7.2.0 pypgstac[psycopg]==0.10.0 uvicorn" # the mark is written last: half an install is none
+if [ "$(cat "$pgstac/installed" 2> /dev/null)" != "$wanted" ]; then
+  uv venv --quiet --clear "$pgstac"
+  # shellcheck disable=SC2086 # three words, three requirements
+  uv pip install --quiet --python "$pgstac/bin/python" $wanted
+  echo "$wanted" > "$pgstac/installed"
+fi
