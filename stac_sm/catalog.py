@@ -15,14 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stac_sm.errors import CatalogError, ConflictError
-from stac_sm.geoparquet import GeoParquetCatalog
-from stac_sm.item_search import BBox, ItemSearch, box_2d, item_period, parsed
 from stac_sm.items import ItemDict, item_json
+from stac_sm.search import BBox, ItemSearch, box_2d, item_period, parsed
+from stac_sm.search.api import ApiCatalog, is_api
+from stac_sm.search.geoparquet import GeoParquetCatalog
+from stac_sm.search.static import StaticCatalog
+from stac_sm.search.web import CONNECTIONS, MAX_DOCUMENT_BYTES, NotThereError, Web, WebDocuments
 from stac_sm.signing import without_secrets
-from stac_sm.stac_api import ApiCatalog, is_api
-from stac_sm.static_catalog import StaticCatalog
 from stac_sm.store import Store, open_store
-from stac_sm.web_documents import CONNECTIONS, MAX_DOCUMENT_BYTES, NotThereError, Web, WebDocuments
 
 __all__ = [
     "BBox", "Catalog", "ItemSearch", "box_2d", "create_skeleton", "item_paths", "item_period", "open_catalog",

@@ -9,7 +9,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from stac_sm.catalog import BBox, Catalog
+from stac_sm.catalog import BBox, ItemSearch
 from stac_sm.cube import DEFAULT_READER, build
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.grid import snapped, transform_points
@@ -29,7 +29,7 @@ _RECIPE = Recipe((Feature("soil_moisture", COLLECTION, "sm"), Feature("qa", COLL
 _EDGE_POINTS = 33  # along each side of a box in degrees, whose sides are curved in the product's CRS
 
 
-def open_product(catalog: Catalog, bbox: BBox, period: Period | str, *, reader: str = DEFAULT_READER) -> xr.Dataset:
+def open_product(catalog: ItemSearch, bbox: BBox, period: Period | str, *, reader: str = DEFAULT_READER) -> xr.Dataset:
     """Published soil moisture of a box, lazily, on the product's own pixels.
 
     Parameters
@@ -63,7 +63,7 @@ def open_product(catalog: Catalog, bbox: BBox, period: Period | str, *, reader: 
 
 
 def point_series(
-    catalog: Catalog, lon: float, lat: float, period: Period | str, *, reader: str = DEFAULT_READER
+    catalog: ItemSearch, lon: float, lat: float, period: Period | str, *, reader: str = DEFAULT_READER
 ) -> pd.DataFrame:
     """Published soil moisture of the pixel that holds a point.
 
@@ -83,7 +83,7 @@ def point_series(
     return cube[["sm", "qa"]].isel(y=0, x=0, drop=True).drop_vars("spatial_ref").to_dataframe()
 
 
-def _geobox(catalog: Catalog, bbox: BBox, period: Period) -> GeoBox:
+def _geobox(catalog: ItemSearch, bbox: BBox, period: Period) -> GeoBox:
     """The product's pixels that a box in degrees meets."""
     west, south, east, north = bbox
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):

@@ -65,9 +65,7 @@ def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile]) -
     return publish_over(catalog, item, assets, published(catalog.store, f"{folder}/{item['id']}.json"))
 
 
-def publish_over(
-    catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], expected: bytes | None
-) -> Outcome:
+def publish_over(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], expected: bytes | None) -> Outcome:
     """As `publish`, but only in the place of this item JSON (None: of none); ConflictError if another is there now."""
     folder = item_folder(catalog.layout(item["collection"]), item)
     path = f"{folder}/{item['id']}.json"

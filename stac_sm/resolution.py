@@ -78,8 +78,9 @@ def resolve(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period)
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
     target, bbox = Target(geobox), outline.bounds
     made_of = {}
+    opened = {href: open_items(href) for href in {feature.catalog for feature in recipe.sources} if href}
     for feature in recipe.sources:
-        where = open_items(feature.catalog) if feature.catalog else catalog
+        where = opened.get(feature.catalog, catalog)
         items = where.items(feature.collection, period=_search_period(feature, period), bbox=bbox)
         timeline = Timeline(_fields(items, where.root, feature, target))
         normals = _normals(catalog, feature, bbox, target)
@@ -117,9 +118,7 @@ def _search_period(feature: Feature, period: Period) -> Period | None:
     return period.widened(reach + feature.reach)
 
 
-def _fields(
-    items: Iterable[pystac.Item], root: str, feature: Feature, target: Target
-) -> list[tuple[Period, Sources]]:
+def _fields(items: Iterable[pystac.Item], root: str, feature: Feature, target: Target) -> list[tuple[Period, Sources]]:
     """Files that meet the target, by the days they cover; files of the same days make one field."""
     fields: dict[Period, list[RasterSource]] = {}
     for item, source in _sources(items, root, feature, target):

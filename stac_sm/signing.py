@@ -51,9 +51,9 @@ def _by_scheme(href: str, renewed: bool) -> str:
     """S3 by the credentials of boto3; others as they are."""
     if not href.startswith("s3://"):
         return href
-    from stac_sm import s3_session
+    from stac_sm.s3 import session
 
-    return s3_session.presigned(href, seconds=_HOUR, renewed=renewed)
+    return session.presigned(href, seconds=_HOUR, renewed=renewed)
 
 
 def _planetary_computer(href: str, renewed: bool) -> str:

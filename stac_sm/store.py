@@ -63,7 +63,7 @@ def open_store(root: str | Path) -> Store:
     """
     text = str(root)
     if text.startswith("s3://"):
-        from stac_sm.s3_store import S3Store
+        from stac_sm.s3.store import S3Store
 
         return S3Store.of(text)
     if "://" in text and not text.startswith("file://"):

@@ -24,11 +24,11 @@ from object_stores import FaultyProxy, ObjectStore, environment_of, moto_server,
 from pystac.stac_io import DefaultStacIO
 from racing import killed_at, race
 
-from stac_sm import s3_lease, s3_objects, s3_session
 from stac_sm.catalog import create_skeleton, open_catalog, refresh
 from stac_sm.errors import CatalogError, ConflictError, InputError
 from stac_sm.publishing import Outcome
-from stac_sm.s3_session import gdal_env, gdal_options, presigned, requests_made
+from stac_sm.s3 import lease, objects, session
+from stac_sm.s3.session import gdal_env, gdal_options, presigned, requests_made
 from stac_sm.store import open_store
 
 BIG = os.urandom(1 << 20) * 12
@@ -62,7 +62,7 @@ def store(root):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(s3_objects, "PART_BYTES", 5 << 20)  # S3 takes no smaller ones
+    monkeypatch.setattr(objects, "PART_BYTES", 5 << 20)  # S3 takes no smaller ones
 
 
 def paths(store):
@@ -121,24 +121,24 @@ def test_listing_asks_once_for_a_thousand(store):
 def test_folder_marks_and_what_is_in_the_making_are_not_listed(store):
     store.create("a/x", b"")
     for name in ("a/", "a/.tmp-probe-1", ".tmp-writer.json"):
-        s3_objects.write(BUCKET, f"{store.prefix}/{name}", b"")
+        objects.write(BUCKET, f"{store.prefix}/{name}", b"")
     assert paths(store) == ["a/x"]
 
 
 def test_the_probe_leaves_nothing(store):
     assert paths(store) == []
-    assert list(s3_objects.pages(BUCKET, store.prefix)) == [[]]
+    assert list(objects.pages(BUCKET, store.prefix)) == [[]]
     assert uploads() == []
 
 
 def test_threads_share_one_client(monkeypatch):
     made = []
-    session = boto3.session.Session
-    monkeypatch.setattr(boto3.session, "Session", lambda *arguments: made.append(1) or session(*arguments))
+    plain = boto3.session.Session
+    monkeypatch.setattr(boto3.session, "Session", lambda *arguments: made.append(1) or plain(*arguments))
     monkeypatch.setenv("AWS_PROFILE_OF_THIS_TEST", secrets.token_hex(4))  # any change of AWS_* asks for a new client
     gate = threading.Barrier(8)
     with ThreadPoolExecutor(8) as pool:
-        clients = list(pool.map(lambda _: (gate.wait(), s3_session.client())[1], range(8)))
+        clients = list(pool.map(lambda _: (gate.wait(), session.client())[1], range(8)))
     assert len(made) == 1
     assert len(set(map(id, clients))) == 1
 
@@ -215,7 +215,7 @@ def test_random_faults_change_nothing(server):
 
 def create_killed_at(number, after, root, file):
     """Create a large file in a process that dies at its n-th request, just before or just after the server has it."""
-    send, sent = s3_session._send, count(1)
+    send, sent = session._send, count(1)
 
     def dying(*arguments):
         now = next(sent) == number
@@ -226,7 +226,7 @@ def create_killed_at(number, after, root, file):
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    s3_session._send = dying
+    session._send = dying
     open_store(root).create("a/x.tif", file)
 
 
@@ -255,7 +255,7 @@ CANARIES = ("AKIDCANARY00000000", "secret-canary-000000", "token-canary-00000000
 def canaries(monkeypatch):
     for name, value in zip(("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"), CANARIES, strict=True):
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setattr(s3_session, "ATTEMPTS", 2)
+    monkeypatch.setattr(session, "ATTEMPTS", 2)
 
 
 def said_by(error):
@@ -399,13 +399,13 @@ def test_amazon_is_not_probed(monkeypatch, root):
 
 @pytest.fixture
 def careless_store(server, root, monkeypatch):
-    monkeypatch.setattr(s3_lease, "SETTLE_SECONDS", 1.0)
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 1.0)
     with careless(server) as proxy, environment_of(proxy):
         store = open_store(root)
         store.probe()  # known to the processes that are forked from here
         yield store
-        for lease in s3_lease._leases.values():
-            lease.release()
+        for held in lease._leases.values():
+            held.release()
 
 
 def test_on_a_careless_server_one_writes(careless_store):
@@ -425,8 +425,8 @@ def test_on_a_careless_server_one_writes(careless_store):
     ):
         assert part in refusal
     assert open_store(store.root).read("a") == b"3"  # reading needs no lease
-    for lease in s3_lease._leases.values():
-        lease.release()
+    for held in lease._leases.values():
+        held.release()
     assert race(create, [(store.root, "c", b"6")]) == [True]
 
 
@@ -443,7 +443,7 @@ def test_the_lease_of_a_dead_writer_expires(careless_store, monkeypatch):
     assert race(create, [(store.root, "a", b"1")]) == [True]  # it ends without a word, as if killed
     with pytest.raises(ConflictError, match=r"is free \d+ s from now if that one has died"):
         store.create("b", b"2")
-    monkeypatch.setattr(s3_lease, "LEASE_SECONDS", 0.5)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
     time.sleep(2)
     assert store.create("b", b"2")
 
@@ -451,8 +451,8 @@ def test_the_lease_of_a_dead_writer_expires(careless_store, monkeypatch):
 def test_a_writer_that_lost_its_lease_does_not_write(careless_store, monkeypatch):
     store = careless_store
     store.create("a", b"1")
-    s3_objects.write(BUCKET, f"{store.prefix}/{s3_lease.LEASE}", b'{"token": "another"}')
-    monkeypatch.setattr(s3_lease, "RENEW_SECONDS", 0.0)
+    objects.write(BUCKET, f"{store.prefix}/{lease.LEASE}", b'{"token": "another"}')
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.0)
     for act in (lambda: store.create("b", b""), lambda: store.swap("a", b"2", b"1"), lambda: store.replace("a", b"2")):
         with pytest.raises(ConflictError, match="is held by another process"):
             act()
@@ -463,16 +463,16 @@ def test_of_two_that_found_the_lease_free_the_later_has_it(careless_store, monke
     store = careless_store
 
     def meanwhile(seconds):
-        s3_objects.write(BUCKET, f"{store.prefix}/{s3_lease.LEASE}", b'{"token": "another"}')
+        objects.write(BUCKET, f"{store.prefix}/{lease.LEASE}", b'{"token": "another"}')
 
-    monkeypatch.setattr(s3_lease, "time", SimpleNamespace(monotonic=time.monotonic, sleep=meanwhile))
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=time.monotonic, sleep=meanwhile))
     with pytest.raises(ConflictError, match="is held by another process"):
         store.create("a", b"1")
     assert paths(store) == []
 
 
 def test_a_writer_too_slow_to_be_sure_gives_up(careless_store, monkeypatch):
-    monkeypatch.setattr(s3_lease, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
     with pytest.raises(ConflictError, match="could not be written fast enough to be sure of it"):
         careless_store.create("a", b"")
     assert paths(careless_store) == []

@@ -20,13 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box, mapping
 
-from stac_sm import item_search, stac_api, static_catalog, web_documents
 from stac_sm.catalog import Catalog, create_skeleton, open_catalog, open_items, refresh
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.item_search import meets
 from stac_sm.items import build_item, item_folder, item_json, with_structural_links
 from stac_sm.period import DAY, Period, utc
-from stac_sm.static_catalog import StaticCatalog
+from stac_sm.search import api as stac_api
+from stac_sm.search import meets, static, web
+from stac_sm.search.static import StaticCatalog
 from stac_sm.store import open_store
 from stac_sm.trust import Reach
 
@@ -272,7 +272,7 @@ def test_documents_are_fetched_together():
     with Made(make) as server:
         began = time.monotonic()
         assert len(open_items(f"{server.address}/r").items("c")) == 96
-        assert 4 < server.most <= 2 * web_documents.CONNECTIONS
+        assert 4 < server.most <= 2 * web.CONNECTIONS
         assert time.monotonic() - began < 96 * 0.02
 
 
@@ -370,7 +370,7 @@ def test_a_name_is_judged_by_the_address_it_leads_to(monkeypatch):
     """A catalogue from the public internet does not reach this machine by a name that resolves to it."""
     with site({"/r": collection(member("/x"))}) as server:
         port = server.address.rpartition(":")[2]
-        monkeypatch.setattr(web_documents, "reach_of", lambda root: Reach.PUBLIC)
+        monkeypatch.setattr(web, "reach_of", lambda root: Reach.PUBLIC)
         with pytest.raises(CatalogError, match="a loopback address found, at most a public one allowed"):
             open_items(f"http://localhost:{port}/r")
         assert not server.asked
@@ -402,7 +402,7 @@ def test_a_chain_of_catalogues_without_end():
 
 
 def test_catalogues_that_multiply(monkeypatch):
-    monkeypatch.setattr(static_catalog, "MAX_DOCUMENTS", 300)
+    monkeypatch.setattr(static, "MAX_DOCUMENTS", 300)
 
     def make(path):
         return (catalog if len(path) > 2 else collection)(*(child(f"{path}{letter}") for letter in "abcdefghij"))
@@ -416,7 +416,7 @@ def test_catalogues_that_multiply(monkeypatch):
 
 
 def test_too_many_items_in_one_answer(monkeypatch):
-    monkeypatch.setattr(item_search, "MAX_ITEMS", 50)
+    monkeypatch.setattr("stac_sm.search.MAX_ITEMS", 50)
     with Made(
         lambda path: item(path[3:]) if "/i/" in path else collection(*(member(f"/i/{n}") for n in range(60)))
     ) as server:

@@ -13,11 +13,11 @@ from conftest import IN_CI, known_raster
 from object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
 from racing import race
 
-from stac_sm import s3_lease, s3_objects
 from stac_sm.catalog import create_skeleton, open_catalog, refresh
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.publishing import Outcome
-from stac_sm.s3_session import gdal_env, presigned
+from stac_sm.s3 import lease, objects
+from stac_sm.s3.session import gdal_env, presigned
 from stac_sm.store import open_store
 
 pytestmark = pytest.mark.integration
@@ -38,8 +38,8 @@ def server(tmp_path_factory):
 def store(server):
     with environment_of(server):
         yield open_store(f"s3://{BUCKET}/{secrets.token_hex(4)}")
-        for lease in s3_lease._leases.values():
-            lease.release()
+        for held in lease._leases.values():
+            held.release()
 
 
 def paths(store):
@@ -55,11 +55,11 @@ def test_probing_finds_what_swift_lacks(store):
     assert probe.creates_once
     assert not probe.swaps
     assert "compare-and-swap" in probe.lacks
-    assert list(s3_objects.pages(BUCKET, store.prefix)) == [[]]
+    assert list(objects.pages(BUCKET, store.prefix)) == [[]]
 
 
 def test_the_contract_holds_for_one_writer(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(s3_objects, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(objects, "PART_BYTES", 5 << 20)
     big = np.random.default_rng(1).bytes(11 << 20)
     (tmp_path / "big").write_bytes(big)
     assert store.create("b/c.json", b"{}")

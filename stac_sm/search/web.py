@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urldefrag, urljoin
 
 from stac_sm.errors import CatalogError
-from stac_sm.item_search import STRUCTURE
 from stac_sm.retry import COUNTS, AttemptError, Fault, GaveUpError, Policy, fault_of_status, retried
+from stac_sm.search import STRUCTURE
 from stac_sm.signing import without_secrets
 from stac_sm.trust import check_address, check_href, reach_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.errors import ConflictError, InputError, StacSmError
-from stac_sm.s3_session import ATTEMPTS, RefusedError, pause, request
+from stac_sm.s3.session import ATTEMPTS, RefusedError, pause, request
 
 PART_BYTES = 16 << 20
 """A file larger than two parts goes up in parts of this size, or of a 10,000th of it."""

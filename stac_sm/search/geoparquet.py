@@ -12,11 +12,11 @@ from typing import Any
 import pystac
 
 from stac_sm.errors import CatalogError
-from stac_sm.item_search import STRUCTURE, Answer, BBox, in_order, is_chosen, item_of
 from stac_sm.period import Period, utc
+from stac_sm.search import STRUCTURE, Answer, BBox, in_order, is_chosen, item_of
+from stac_sm.search.web import Web
 from stac_sm.signing import without_secrets
 from stac_sm.trust import check_href
-from stac_sm.web_documents import Web
 
 MAX_ROWS = 5_000_000
 """Items in a file."""
@@ -236,7 +236,7 @@ def _by_http(href: str) -> RangeFile:
 
 
 def _by_s3(href: str) -> RangeFile:
-    from stac_sm.s3_session import request
+    from stac_sm.s3.session import request
 
     bucket, _, key = href.removeprefix("s3://").partition("/")
     found = request("head_object", bucket, key)

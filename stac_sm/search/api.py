@@ -11,7 +11,8 @@ from urllib.parse import quote, urljoin
 import pystac
 
 from stac_sm.errors import CatalogError
-from stac_sm.item_search import (
+from stac_sm.period import DAY, Period
+from stac_sm.search import (
     MAX_ITEMS,
     STRUCTURE,
     Answer,
@@ -22,10 +23,9 @@ from stac_sm.item_search import (
     parsed,
     too_many,
 )  # fmt: skip
-from stac_sm.period import DAY, Period
+from stac_sm.search.web import NotThereError, Web
 from stac_sm.signing import without_secrets
 from stac_sm.trust import check_href
-from stac_sm.web_documents import NotThereError, Web
 
 if TYPE_CHECKING:
     from pystac_client import Client

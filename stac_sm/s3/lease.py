@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from stac_sm import s3_objects
 from stac_sm.entry import TEMPORARY
 from stac_sm.errors import ConflictError, StacSmError
-from stac_sm.s3_session import RefusedError, endpoint, request
+from stac_sm.s3 import objects
+from stac_sm.s3.session import RefusedError, endpoint, request
 
 LEASE_SECONDS = 300.0
 """Age at which a lease counts as left behind; longer than a request with all its attempts."""
@@ -69,7 +69,7 @@ class _Lease:
         """Leave the lease to others, if this process has it."""
         with contextlib.suppress(StacSmError):
             if os.getpid() == self.process and self.renewed is not None and self._stands():
-                s3_objects.delete(self.bucket, self.key)
+                objects.delete(self.bucket, self.key)
         self.renewed = None
 
     def _stands(self) -> bool:
@@ -83,7 +83,7 @@ class _Lease:
         return False
 
     def _write(self, start: float, longest: float) -> None:
-        s3_objects.write(self.bucket, self.key, json.dumps({"token": self.token}).encode())
+        objects.write(self.bucket, self.key, json.dumps({"token": self.token}).encode())
         if time.monotonic() - start > longest:
             self.renewed = None
             raise self._conflict("could not be written fast enough to be sure of it")

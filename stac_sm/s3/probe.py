@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
 
-from stac_sm import s3_objects
 from stac_sm.entry import TEMPORARY
 from stac_sm.errors import StacSmError
-from stac_sm.s3_session import RefusedError, endpoint, exclusive_by_document
+from stac_sm.s3 import objects
+from stac_sm.s3.session import RefusedError, endpoint, exclusive_by_document
 
 WRITERS, ROUNDS = 8, 3
 
@@ -72,9 +72,7 @@ def probe(bucket: str, prefix: str) -> Probe:
     stem = f"{prefix}{TEMPORARY}probe-{secrets.token_hex(8)}"
     with _removed(bucket, [stem, *(f"{stem}-{n}" for n in range(ROUNDS))]) as (one, *rounds):
         return Probe(
-            creates_once=_kept(
-                lambda: s3_objects.create(bucket, one, b"1") and not s3_objects.create(bucket, one, b"2")
-            ),
+            creates_once=_kept(lambda: objects.create(bucket, one, b"1") and not objects.create(bucket, one, b"2")),
             joins_once=_kept(lambda: not _joined(bucket, one)),
             swaps=_kept(lambda: _swaps(bucket, one)),
             wins_once=all(_kept(lambda key=key: _winners(bucket, key) == 1) for key in rounds),
@@ -88,28 +86,28 @@ def _removed(bucket: str, keys: list[str]) -> Iterator[list[str]]:
     finally:
         for key in keys:
             with contextlib.suppress(StacSmError):  # a worker may not be allowed to remove
-                s3_objects.delete(bucket, key)
+                objects.delete(bucket, key)
 
 
 def _kept(holds: Any) -> bool:
     """Whether something holds; a store that cannot do it (501) does not keep it."""
     try:
         return bool(holds())
-    except s3_objects.UnsupportedError:
+    except objects.UnsupportedError:
         return False
 
 
 def _swaps(bucket: str, key: str) -> bool:
-    found = s3_objects.get(bucket, key)
-    if found is None or s3_objects.swap(bucket, key, b"3", '"0123456789abcdef0123456789abcdef"'):
+    found = objects.get(bucket, key)
+    if found is None or objects.swap(bucket, key, b"3", '"0123456789abcdef0123456789abcdef"'):
         return False
-    return s3_objects.swap(bucket, key, b"4", found[1])
+    return objects.swap(bucket, key, b"4", found[1])
 
 
 def _joined(bucket: str, key: str) -> bool:
     """Whether a large upload went over an object that exists."""
     try:
-        s3_objects.upload_parts(bucket, key, [b"5"], {}, {"IfNoneMatch": "*"})
+        objects.upload_parts(bucket, key, [b"5"], {}, {"IfNoneMatch": "*"})
     except RefusedError as refused:
         return refused.status != 412
     return True
@@ -120,7 +118,7 @@ def _winners(bucket: str, key: str) -> int:
 
     def create(number: int) -> bool:
         gate.wait()
-        return s3_objects.create(bucket, key, b"%d" % number)
+        return objects.create(bucket, key, b"%d" % number)
 
     with ThreadPoolExecutor(WRITERS) as pool:
         return sum(pool.map(create, range(WRITERS)))

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 import pystac
 
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.item_search import Answer, BBox, in_order, is_chosen, item_of, parsed, too_many
 from stac_sm.period import DAY, Period
+from stac_sm.search import Answer, BBox, in_order, is_chosen, item_of, parsed, too_many
 from stac_sm.signing import without_secrets
 
 MAX_DEPTH = 32

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stac_sm import s3_objects
 from stac_sm.entry import TEMPORARY, Entry, checked_path
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.s3_lease import sole_writer
-from stac_sm.s3_probe import Probe, known_probe
+from stac_sm.s3 import objects
+from stac_sm.s3.lease import sole_writer
+from stac_sm.s3.probe import Probe, known_probe
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -60,11 +60,11 @@ class S3Store:
 
     def exists(self, path: str) -> bool:
         """Whether there is an object."""
-        return s3_objects.exists(self.bucket, self._key(path))
+        return objects.exists(self.bucket, self._key(path))
 
     def read(self, path: str) -> bytes:
         """Content of an object."""
-        found = s3_objects.get(self.bucket, self._key(path))
+        found = objects.get(self.bucket, self._key(path))
         if found is None:
             raise CatalogError(f"{self.href(path)} is no file: check the path of the catalogue")
         return found[0]
@@ -72,7 +72,7 @@ class S3Store:
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """All objects below a folder, in the order of their keys; one request for each thousand."""
         folder = f"{self._key(prefix)}/" if prefix else self._base
-        for page in s3_objects.pages(self.bucket, folder):
+        for page in objects.pages(self.bucket, folder):
             for found in page:
                 key = str(found["Key"])
                 if not key.endswith("/") and not key.rpartition("/")[2].startswith(TEMPORARY):
@@ -82,26 +82,26 @@ class S3Store:
         """Write a new object, all of it or nothing; False if the name is taken."""
         key = self._key(path)
         if self.probe().exclusive:
-            return s3_objects.create(self.bucket, key, content)
+            return objects.create(self.bucket, key, content)
         with sole_writer(self.bucket, self._base, self.probe().lacks):
-            if s3_objects.exists(self.bucket, key):
+            if objects.exists(self.bucket, key):
                 return False
-            s3_objects.write(self.bucket, key, content)
+            objects.write(self.bucket, key, content)
             return True
 
     def swap(self, path: str, content: bytes, expected: bytes) -> bool:
         """Replace an object that still holds ``expected``."""
         key = self._key(path)
         if self.probe().exclusive:
-            found = s3_objects.get(self.bucket, key)
+            found = objects.get(self.bucket, key)
             if found is None or found[0] != expected:
                 return False
-            return s3_objects.swap(self.bucket, key, content, found[1])
+            return objects.swap(self.bucket, key, content, found[1])
         with sole_writer(self.bucket, self._base, self.probe().lacks):
-            found = s3_objects.get(self.bucket, key)
+            found = objects.get(self.bucket, key)
             if found is None or found[0] != expected:
                 return False
-            s3_objects.write(self.bucket, key, content)
+            objects.write(self.bucket, key, content)
             return True
 
     def replace(self, path: str, content: bytes) -> None:
@@ -109,7 +109,7 @@ class S3Store:
         key = self._key(path)
         alone = sole_writer(self.bucket, self._base, self.probe().lacks)
         with contextlib.nullcontext() if self.probe().exclusive else alone:
-            s3_objects.write(self.bucket, key, content)
+            objects.write(self.bucket, key, content)
 
     def probe(self) -> Probe:
         """What the server keeps; tried once in a process, unless it is Amazon's."""
