@@ -300,16 +300,23 @@ def plan(
 @click.argument("plan", type=click.Path(path_type=Path, dir_okay=False))
 @_project
 @_workers
+@click.option("--memory", help="For all workers together, e.g. 8G.  [default: what the machine grants]")
 @_json
-def run(plan: Path, folder: Path, workers: int, as_json: bool) -> None:
+def run(plan: Path, folder: Path, workers: int, memory: str | None, as_json: bool) -> None:
     """Make what a PLAN file wants: predict, write COGs, publish items. Run it again to make what is missing."""
+    from stac_sm.memory import parse_bytes
     from stac_sm.plan import read_plan
     from stac_sm.progress import Progress
     from stac_sm.run import run_plan
 
     with Progress("run", _say) as progress:
         results = run_plan(
-            _open(folder), read_plan(plan), workers=workers, progress=lambda result, total: progress.step(total)
+            _open(folder),
+            read_plan(plan),
+            workers=workers,
+            memory=parse_bytes(memory) if memory else None,
+            progress=lambda result, total: progress.step(total),
+            warn=_say,
         )
     failures = [failure for result in results for failure in result.failures]
     outcomes = {name: sum(result.outcomes.get(name, 0) for result in results) for name in ("new", "replaced", "done")}

@@ -28,6 +28,7 @@ BLOCK = 1200
 
 _MARGIN = 2  # source pixels around the window that is needed: neighbours, and the curvature between samples
 _SAMPLE = 16  # target pixels between two samples of its extent in the source grid
+_BAND = 1 << 21  # pixels that are worked on at a time
 _SIDE = 11  # points across a source, and down: inside, too, since it may lie on both sides of the antimeridian
 _CURVED = 0.1  # of its extent: how far it may reach beyond them
 _LEAST_WEIGHT = 1e-6  # of the valid neighbours together, for a bilinear value
@@ -240,9 +241,11 @@ def _average(target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Se
     size = int(np.prod(target))
     total, count = np.zeros(size), np.zeros(size)
     for window, where in zip(windows, lookups, strict=True):
-        used = (where >= 0) & ~np.isnan(window)
-        total += np.bincount(where[used], weights=window[used], minlength=size)
-        count += np.bincount(where[used], minlength=size)
+        for band in _bands(window.shape):
+            values, place = window[band].ravel(), where[band].ravel()
+            used = (place >= 0) & ~np.isnan(values)
+            total += np.bincount(place[used], weights=values[used], minlength=size)
+            count += np.bincount(place[used], minlength=size)
     mean = np.full(size, np.nan)
     np.divide(total, count, out=mean, where=count > 0)
     return mean.reshape(target).astype(np.float32)
@@ -250,17 +253,31 @@ def _average(target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Se
 
 def _target_positions(source: GeoBox, window: Window, target: Target) -> np.ndarray:
     """Position in the flattened target of every source pixel in a window, int32 (y, x); -1 where there is none."""
+    shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+    positions = np.empty(shape, np.int32)
+    for band in _bands(shape):
+        rows = slice(window[0].start + band.start, window[0].start + band.stop)
+        positions[band] = _positions_in_band(source, (rows, window[1]), target)
+    return positions
+
+
+def _positions_in_band(source: GeoBox, window: Window, target: Target) -> np.ndarray:
     affine, grid = source.affine, target.geobox
     x = affine.c + affine.a * (np.arange(window[1].start, window[1].stop) + 0.5)
     y = affine.f + affine.e * (np.arange(window[0].start, window[0].stop) + 0.5)
-    columns_rows = np.meshgrid(x, y)
-    rows, columns = _pixel_coordinates(grid, str(source.crs), *columns_rows)
+    rows, columns = _pixel_coordinates(grid, str(source.crs), *np.meshgrid(x, y))
     inside = (rows >= 0) & (rows < grid.shape[0]) & (columns >= 0) & (columns < grid.shape[1])
     position = np.floor(np.where(inside, rows, 0)) * grid.shape[1] + np.floor(np.where(inside, columns, 0))
     position = np.where(inside, position, -1).astype(np.int64)
     if target.rows is None or target.columns is None:
         return position.astype(np.int32)
     return _among(position, target.rows.astype(np.int64) * grid.shape[1] + target.columns)
+
+
+def _bands(shape: tuple[int, ...]) -> list[slice]:
+    """Rows of a window in bands of some million pixels: what is made of each pixel takes many times its memory."""
+    rows = max(1, _BAND // shape[1])
+    return [slice(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
 
 
 def _among(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:

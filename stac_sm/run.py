@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from stac_sm.config import Project, read_project
 from stac_sm.cube import build
 from stac_sm.errors import StacSmError
 from stac_sm.items import ItemDict, item_folder, relative_href
+from stac_sm.memory import Share, machine_memory, share_of
 from stac_sm.model import Model
 from stac_sm.model_item import COLLECTION as MODELS
 from stac_sm.period import DAY, Period
@@ -55,17 +57,24 @@ def run_plan(
     plan: Plan,
     *,
     workers: int = 2,
+    memory: int | None = None,
     progress: Callable[[TaskResult, int], None] = lambda result, total: None,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> list[TaskResult]:
     """Make the new and stale tile-days of a plan on a local Dask cluster.
 
     A task that fails does not stop the others. Workers are given names, open the project themselves, and write assets
     and items only; links and extents are derived at the end.
+
+    ``memory`` are bytes for all workers together (default: what the machine or its container grants); a worker takes as
+    many threads and days at a time as fit into its part. ``warn`` is told if not even one day does.
     """
     tasks = list(plan.tasks())
     results = []
+    budget = (memory or machine_memory()) // max(1, min(workers, len(tasks)))
+    _warn_of_memory(str(project.folder), tasks, budget, warn)
     try:
-        for result in _results(str(project.folder), tasks, workers):
+        for result in _results(str(project.folder), tasks, workers, budget):
             results.append(result)
             progress(result, len(tasks))
     finally:  # also without tasks: a run that was killed has left items that nothing links to
@@ -73,16 +82,28 @@ def run_plan(
     return sorted(results, key=lambda result: result.task)
 
 
-def run_task(folder: str, task: Task) -> TaskResult:
-    """Predict and publish the days of one tile and month; runs on a worker."""
+def run_task(folder: str, task: Task, memory: int | None = None) -> TaskResult:
+    """Predict and publish the days of one tile and month within some bytes of memory; runs on a worker."""
     try:
         job = _Job.open(folder, task)
         left = [made for made in task.days if not is_published(job.catalog, job.item(made, {}))]
-        outcomes, failures = _made(job, left)
+        outcomes, failures = _made(job, left, memory or machine_memory())
         outcomes["done"] += len(task.days) - len(left)
         return TaskResult(task.name, {name: n for name, n in outcomes.items() if n}, tuple(failures))
     except Exception as error:  # a worker must report whatever happened, by item
         return _failed(task, error)
+
+
+def _warn_of_memory(folder: str, tasks: Sequence[Task], budget: int, warn: Callable[[str], None]) -> None:
+    """Say before a run that a day of its first task may not fit; what is wrong with the task itself comes later."""
+    with contextlib.suppress(StacSmError):
+        for task in tasks[:1]:
+            share = _Job.open(folder, task).share(task.days, budget)
+            if share.peak > budget:
+                warn(
+                    f"{task.name}: one day at a time may take {share.peak / 2**30:.1f} GiB, a worker has "
+                    f"{budget / 2**30:.1f} GiB: it may be killed; take fewer --workers, or give more --memory"
+                )
 
 
 @dataclass(frozen=True)
@@ -111,6 +132,11 @@ class _Job:
             properties=properties,
         )
 
+    def share(self, days: Sequence[ProductDay], memory: int) -> Share:
+        """How many of the days, and on how many threads, are made at a time within some bytes."""
+        wanted = self.resolution.only([made.day for made in days])
+        return share_of(wanted, Target(self.project.grid.geobox(days[0].tile)), memory, threads=_THREADS)
+
     def check(self, made: ProductDay) -> None:
         """Refuse a day whose inputs are no longer those of the plan."""
         wanted = wanted_day(
@@ -123,38 +149,51 @@ class _Job:
             )
 
 
-def _made(job: _Job, days: Sequence[ProductDay]) -> tuple[Counter[str], list[tuple[str, str, str]]]:
-    """Make all days in one graph; if that fails, day by day, so that one bad file costs only its own days."""
-    if not days:
-        return Counter(), []
+def _made(job: _Job, days: Sequence[ProductDay], memory: int) -> tuple[Counter[str], list[tuple[str, str, str]]]:
+    """Make the days in as few graphs as memory allows."""
+    outcomes, failures = Counter[str](), list[tuple[str, str, str]]()
+    if days:
+        share = job.share(days, memory)
+        for start in range(0, len(days), share.days):
+            made, failed = _made_at_once(job, days[start : start + share.days], share.threads)
+            outcomes.update(made)
+            failures += failed
+    return outcomes, failures
+
+
+def _made_at_once(
+    job: _Job, days: Sequence[ProductDay], threads: int
+) -> tuple[Counter[str], list[tuple[str, str, str]]]:
+    """Make days in one graph; if that fails, day by day, so that one bad file costs only its own days."""
     try:
-        return Counter(_compute(job, days)), []
+        return Counter(_compute(job, days, threads)), []
     except Exception:  # found again below, by day
         outcomes, failures = Counter[str](), []
         for made in days:
             try:
-                outcomes.update(_compute(job, [made]))
+                outcomes.update(_compute(job, [made], threads))
             except Exception as error:
                 failures.append((made.id, *_told(error)))
         return outcomes, failures
 
 
-def _compute(job: _Job, days: Sequence[ProductDay]) -> list[str]:
+def _compute(job: _Job, days: Sequence[ProductDay], threads: int) -> list[str]:
     import dask
     from dask import delayed
 
     for made in days:
         job.check(made)
     target = Target(job.project.grid.geobox(days[0].tile))
-    predicted = predict(job.model, build(job.resolution, target))
-    place = {day: i for i, day in enumerate(job.resolution.days)}
+    resolution = job.resolution.only([made.day for made in days])
+    predicted = predict(job.model, build(resolution, target))
+    place = {day: i for i, day in enumerate(resolution.days)}
     # Blocks of one graph, not slices: each slice would be optimised alone, and read every static layer again.
     whole_days = (predicted[name].data.rechunk({1: -1, 2: -1}) for name in ("sm", "qa"))
     sm, qa = (blocks.to_delayed(optimize_graph=False).ravel() for blocks in whole_days)
     jobs = [
         delayed(partial(_publish_day, job, made), pure=False)(sm[place[made.day]], qa[place[made.day]]) for made in days
     ]
-    with dask.config.set(scheduler="threads", num_workers=_THREADS):
+    with dask.config.set(scheduler="threads", num_workers=threads):
         return [str(outcome) for outcome in dask.compute(*jobs)]
 
 
@@ -184,7 +223,7 @@ def _made_from(job: _Job, made: ProductDay, folder: str) -> Iterator[tuple[str, 
         yield (relative_href(folder, below) if below != href else href), id, "application/geo+json"
 
 
-def _results(folder: str, tasks: Sequence[Task], workers: int) -> Iterator[TaskResult]:
+def _results(folder: str, tasks: Sequence[Task], workers: int, memory: int) -> Iterator[TaskResult]:
     if not tasks:
         return
     import dask
@@ -198,7 +237,7 @@ def _results(folder: str, tasks: Sequence[Task], workers: int) -> Iterator[TaskR
         Client(cluster) as client,
     ):
         named = {f"task {task.name}": task for task in tasks}
-        futures = [client.submit(run_task, folder, task, pure=False, key=name) for name, task in named.items()]
+        futures = [client.submit(run_task, folder, task, memory, pure=False, key=name) for name, task in named.items()]
         for future in as_completed(futures):
             lost = future.exception()  # run_task raises nothing: its worker was killed, several times
             yield _failed(named[future.key], lost) if lost else future.result()

@@ -43,7 +43,7 @@ def plan_of(project, model_id, period=DAYS, version="001", tiles=(TILE,)):
 
 def run_here(project, plan, monkeypatch):
     """`run_plan` with its tasks in this process."""
-    monkeypatch.setattr(runs, "_results", lambda folder, tasks, workers: (run_task(folder, task) for task in tasks))
+    monkeypatch.setattr(runs, "_results", lambda folder, tasks, *_: (run_task(folder, task) for task in tasks))
     return run_plan(project, plan)
 
 
@@ -162,7 +162,7 @@ def test_items_that_a_killed_run_has_left_are_linked_by_the_next(made, monkeypat
 def test_a_run_that_is_interrupted_links_what_it_has_made(tmp_path, monkeypatch):
     project, model_id, _ = copied_project(tmp_path / "p")
 
-    def interrupted(folder, tasks, workers):
+    def interrupted(folder, tasks, *_):
         yield run_task(folder, tasks[0])
         raise KeyboardInterrupt
 
@@ -262,7 +262,7 @@ def test_a_lost_worker_is_a_failed_task_and_the_others_go_on(made, monkeypatch):
         __enter__ = lambda self: self  # noqa: E731
         __exit__ = lambda self, *error: None  # noqa: E731
 
-        def submit(self, function, folder, task, *, pure, key):
+        def submit(self, function, folder, task, memory, *, pure, key):
             return Future(task, key)
 
     import distributed

@@ -16,6 +16,7 @@ from stac_sm.fingerprint import digest
 from stac_sm.grid import crs_wkt
 
 Window = tuple[slice, slice]
+_ROWS = 256  # of a window that are scaled at a time
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,19 @@ class RasterSource:
 
     def physical(self, stored: np.ndarray) -> np.ndarray:
         """Physical values of stored ones: float32, NaN where there is no data."""
+        physical = np.empty(stored.shape, dtype=np.float32)
+        for start in range(0, len(stored), _ROWS):  # float64 of a whole window would take three times its memory
+            physical[start : start + _ROWS] = self._physical(stored[start : start + _ROWS])
+        return physical
+
+    def _physical(self, stored: np.ndarray) -> np.ndarray:
         scale, offset = 1.0 if self.scale is None else self.scale, self.offset or 0.0
         values = stored.astype(np.float64) * scale + offset
         if self.nodata is not None:
             values[stored == np.asarray(self.nodata).astype(stored.dtype)] = np.nan
         if self.valid is not None:
             values[(stored < self.valid[0]) | (stored > self.valid[1])] = np.nan
-        return values.astype(np.float32)
+        return values
 
 
 def asset_key(item: pystac.Item, wanted: str) -> str | None:
