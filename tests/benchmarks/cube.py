@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -98,7 +98,8 @@ def one_peak(catalog, geobox: GeoBox, days: Period, threads: int) -> dict[str, o
     with dask.config.set(scheduler="threads", num_workers=threads):
         dask.compute(*_uses(build(resolution, target), len(days)))
     estimate = peak(resolution, target, threads=threads, days=len(days))
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text()  # getrusage would count what the parent process had at the fork
+    used = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
     return {"threads": threads, "days": len(days), "peak_mb": round(used), "estimate_mb": round(estimate / 2**20)}
 
 

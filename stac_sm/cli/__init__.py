@@ -1,0 +1,38 @@
+"""The command line: one command a stage, in the order of the flow. Parses, calls, prints.
+
+Data goes to stdout, everything else to stderr. A mistake that a user can mend is one message and exit code 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate
+from stac_sm.cli.learning import matchup, screen, train
+from stac_sm.cli.making import plan, run
+from stac_sm.errors import StacSmError
+
+
+class _Group(click.Group):
+    """Commands in the order of the flow; a StacSmError is a message, not a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StacSmError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="stac_sm", prog_name="stac-sm")
+def main() -> None:
+    """Global 1 km daily soil moisture: from provider files to STAC items, models and published COGs."""
+
+
+for _command in (demo, simulate, init, ingest, climatology, features, matchup, screen, train, plan, run):
+    main.add_command(_command)

@@ -1,0 +1,175 @@
+"""Commands that bring inputs in: demo, simulate, init, ingest, climatology, features."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from stac_sm.cli.options import end, json_option, open_project, parsed_box, project_option, say, show, workers_option
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path("sm-demo"))
+@workers_option
+@json_option
+def demo(folder: Path, workers: int, as_json: bool) -> None:
+    """Run the whole flow on a small simulated Earth with known truth, in DIR (sm-demo)."""
+    from stac_sm.demo import run_demo
+
+    report = run_demo(folder, workers=workers, say=say)
+    click.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--full", is_flag=True, help="granules of every day, not of some 40, and MERIT of the whole island.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another Earth.")
+@workers_option
+def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
+    """Write a simulated Earth to DIR: granules in the providers' formats, stations, and the truth."""
+    from stac_sm.simulate import Earth
+    from stac_sm.simulate import simulate as write
+
+    click.echo(write(folder, Earth(seed=seed), full=full, workers=workers, progress=say))
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--recipe",
+    type=click.Choice(["glass", "public"]),
+    default="glass",
+    show_default=True,
+    help="GLASS SM's features from ingested files, or what public STAC APIs have.",
+)
+def init(folder: Path, recipe: str) -> None:
+    """Make a project in DIR: a project file that explains itself, and an empty catalogue."""
+    from stac_sm.config import FILE_NAME, create_project
+    from stac_sm.project_file import TEMPLATES
+
+    create_project(folder, TEMPLATES[recipe])
+    say(
+        f"project ready: edit {folder / FILE_NAME}, then ingest, e.g. stac-sm ingest era5-land FILES --project {folder}"
+    )
+    click.echo(folder / "catalog.json")
+
+
+class _Ingest(click.Command):
+    """Names every source in its help; their table is opened only for that, since it imports much."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from stac_sm.sources import source_table
+
+        self.help = (self.help or "").replace("{SOURCES}", ", ".join(sorted(source_table())))
+        super().format_help_text(ctx, formatter)
+
+
+@click.command(cls=_Ingest)
+@click.argument("source")
+@click.argument("paths", nargs=-1, required=True)
+@project_option
+@workers_option
+@json_option
+def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_json: bool) -> None:
+    """Turn provider files into COGs and STAC items; files that are in the catalogue already are left alone.
+
+    SOURCE is one of {SOURCES}; PATHS are files or folders; for soilgrids and
+    era5-land (Zarr), https addresses, too.
+    """
+    from stac_sm.ingest import ingest as run
+    from stac_sm.progress import Progress
+
+    project = open_project(folder)
+    with Progress(f"ingest {source}", say) as progress:
+        results = run(
+            project.catalog,
+            source,
+            paths,
+            settings=dict(project.sources.get(source, {})),
+            workers=workers,
+            progress=lambda result, total: progress.step(total),
+        )
+    failed = [result for result in results if result.error]
+    if as_json:
+        click.echo(json.dumps([{**vars(result), "status": result.status} for result in results], indent=2))
+    else:
+        for status in ("new", "replaced", "done"):
+            files = [result for result in results if result.status == status]
+            if files:
+                items = sum(sum(result.items.values()) for result in files)
+                click.echo(f"{status}: {len(files)} files, {items} items")
+        for result in results:
+            for note in result.notes:
+                say(f"{result.file}: {note}")
+        for result in failed:
+            say(f"failed: {result.error}")
+    end(failed, f"{len(failed)} of {len(results)} files failed; mend or remove them and run the same command again")
+
+
+@click.command()
+@click.argument("features", metavar="[FEATURE]...", nargs=-1)
+@project_option
+@click.option("--bbox", help="West,south,east,north in degrees: only granules that meet it.")
+@workers_option
+@json_option
+def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, workers: int, as_json: bool) -> None:
+    """Average features over the years that the recipe fixes, for climatology, anomaly and gap filling.
+
+    Without FEATURE, all that the recipe needs; what is in the catalogue already is left alone.
+    """
+    from stac_sm.climatology import make_climatology, normals_wanted
+    from stac_sm.progress import Progress
+
+    project = open_project(folder)
+    wanted = [project.recipe.feature(name) for name in features] or normals_wanted(project.recipe)
+    made = {}
+    for feature in wanted:
+        with Progress(f"climatology {feature.name}", say) as progress:
+            made[feature.name] = make_climatology(
+                project.catalog,
+                feature,
+                bbox=parsed_box(bbox) if bbox else None,
+                workers=workers,
+                progress=lambda outcome, total: progress.step(total),
+            )
+    if not made:
+        say("no feature of the recipe has a climatology: nothing to do")
+    show([{"feature": name, **counts} for name, counts in made.items()], as_json)
+
+
+@click.command()
+@click.argument("tile")
+@click.argument("day")
+@project_option
+@click.option("--reader", default="stackstac", show_default=True, help="stackstac or odc.")
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the cube to this NetCDF file.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it to this .png, .pdf or .svg.")
+@json_option
+def features(
+    tile: str, day: str, folder: Path, reader: str, save: Path | None, plot: Path | None, as_json: bool
+) -> None:
+    """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01): what the model would see."""
+    from stac_sm.cube import build
+    from stac_sm.period import Period
+    from stac_sm.plots import plot_cube
+    from stac_sm.regrid import Target
+    from stac_sm.resolution import require_inputs, resolve
+    from stac_sm.tables import cube_rows
+
+    project = open_project(folder)
+    geobox = project.grid.geobox(tile)
+    resolution = resolve(project.catalog, project.recipe, geobox, Period.parse(day))
+    if not any(resolution.made_of.values()):
+        require_inputs(resolution, f"features of {tile}")
+    cube = build(resolution, Target(geobox), reader=reader).compute(scheduler="threads")
+    show(cube_rows(cube), as_json)
+    for one in (missing for missing in resolution.days if resolution.blocked_by(missing)):
+        say(f"{one}: no input for {', '.join(resolution.blocked_by(one))}: the model would leave this day out")
+    if save is not None:
+        cube.drop_attrs().to_netcdf(save)
+        say(f"saved: {save}")
+    if plot is not None:
+        plot_cube(cube, plot, title=tile)
+        say(f"drawn: {plot}")

@@ -1,0 +1,84 @@
+"""What the commands share: options, the program's name for errors, and what is printed where."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stac_sm.errors import StacSmError
+
+if TYPE_CHECKING:
+    from stac_sm.config import Project
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+project_option = click.option(
+    "--project",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="here or above",
+    help="Folder with stac-sm.toml.",
+)
+workers_option = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+
+
+def open_project(folder: Path) -> Project:
+    """The nearest project in a folder or above."""
+    from stac_sm.config import find_project
+
+    return find_project(folder)
+
+
+def wanted_tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) -> list[str]:
+    """Tiles by id, by a box in degrees, or all with land: exactly one of them."""
+    from stac_sm.land import land_tiles
+
+    if [tiles is None, bbox is None, not land].count(False) != 1:
+        raise click.UsageError("give one of --tiles, --bbox and --land")
+    if land:
+        return land_tiles(project.grid)
+    if tiles is not None:
+        return [tile.strip() for tile in tiles.split(",")]
+    return list(project.grid.tiles_in(parsed_box(str(bbox))))
+
+
+def parsed_box(text: str) -> tuple[float, float, float, float]:
+    """West, south, east, north of ``6,43,9,46``."""
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.UsageError(f"--bbox {text!r}: four numbers wanted, WEST,SOUTH,EAST,NORTH in degrees") from error
+    return west, south, east, north
+
+
+def only_model(project: Project) -> str:
+    """Id of the only model of a project; StacSmError if there are none or several."""
+    models = [item.id for item in project.catalog.items("sm-models")]
+    if len(models) != 1:
+        raise StacSmError(
+            f"{len(models)} models found ({', '.join(models) or 'none'}), one wanted: "
+            + ("name one with --model" if models else "`stac-sm train` makes one")
+        )
+    return models[0]
+
+
+def show(value: Any, as_json: bool) -> None:
+    """Print rows as a table, a mapping as facts, or either as JSON."""
+    from stac_sm.tables import facts, table, to_json
+
+    click.echo(to_json(value) if as_json else facts(value) if isinstance(value, dict) else table(value))
+
+
+def say(message: str) -> None:
+    """Tell the user something that is no data: on stderr."""
+    click.echo(message, err=True)
+
+
+def end(failed: list[Any], message: str) -> None:
+    """Exit with 1 and a message if anything failed."""
+    if failed:
+        say(message)
+        sys.exit(1)
