@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import rasterio
 from conftest import IN_CI, known_raster
+from fields import DAYS, RECIPE, SMALL, TILE, shared_project
 from object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
 from racing import race
 
 from stac_sm.catalog import create_skeleton, open_catalog, refresh
+from stac_sm.cube import feature_cube
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.publishing import Outcome
+from stac_sm.readers import READERS
 from stac_sm.s3 import lease, objects
 from stac_sm.s3.session import gdal_env, presigned
 from stac_sm.store import open_store
@@ -131,3 +134,16 @@ def test_a_catalogue_is_published_and_gdal_reads_it(store, tmp_path):
         with gdal_env(href), rasterio.open(name) as file:
             found = file.read(1, masked=True).filled(np.nan)
         np.testing.assert_array_equal(found, raster.values)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_cube_from_swift_is_that_from_the_folder(store, reader):
+    project, _, _ = shared_project()
+    there = project.folder
+    for file in sorted(there.rglob("*")):
+        if file.is_file() and ".scratch" not in file.parts:
+            store.create(file.relative_to(there).as_posix(), file)
+    cube = feature_cube(open_catalog(store.root), RECIPE, TILE, DAYS, grid=SMALL, reader=reader)
+    known = feature_cube(project.catalog, RECIPE, TILE, DAYS, grid=SMALL, reader=reader)
+    for name in known.data_vars:
+        np.testing.assert_array_equal(cube[name].values, known[name].values, err_msg=name)
