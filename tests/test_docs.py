@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 
 import click
 import pytest
@@ -11,6 +12,7 @@ from reference import README, with_reference
 from stac_sm.cli import main
 from stac_sm.config import create_project
 from stac_sm.project_file import TEMPLATES
+from stac_sm.recipe import Recipe
 
 TEXT = README.read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
@@ -18,6 +20,9 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) fo
 
 def test_reference_is_the_programs_help():
     assert with_reference(TEXT) == TEXT, "run python tests/reference.py"
+
+
+TOML = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "stac-sm " in line])
@@ -28,9 +33,16 @@ def test_every_command_in_the_readme_parses(line):
         assert isinstance(context, click.Context)
 
 
+def test_the_features_in_the_readme_are_features():
+    toml = next(block for block in TOML if "recipe.features" in block)
+    anomaly, lst = Recipe.from_dict(tomllib.loads(toml)["recipe"]).features
+    assert (anomaly.statistic, anomaly.climatology.season, anomaly.reach) == ("anomaly", "year", 7)
+    assert (lst.missing, lst.climatology.season, lst.climatology.least_days) == ("climatology", "month", 30)
+
+
 def test_the_grid_in_the_readme_is_ease_2_of_9_km(tmp_path):
     """It is a project's grid, and its last tile ends where EASE-2 does: symmetrical about the equator and Greenwich."""
-    (toml,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    toml = next(block for block in TOML if "[grid]" in block)
     grid = create_project(tmp_path / "p", TEMPLATES["glass"] + "\n" + toml).grid
     assert (grid.tiles[0] * grid.tile_shape[1], grid.tiles[1] * grid.tile_shape[0]) == (3856, 1624)  # NSIDC
     last = grid.geobox(grid.tile_id(grid.tiles[0] - 1, grid.tiles[1] - 1)).boundingbox
