@@ -24,7 +24,8 @@ Screener = Callable[[pd.DataFrame], Collection[str]]
 
 UNSCREENED, SCREENED = "unscreened", "screened"
 CORRECTED = " bias-corrected"
-_LEAST_ROWS = 10  # of a station, for scores of its own
+LEAST_ROWS = 10
+"""Of a station, for scores of its own."""
 
 Values = NDArray[np.float64]
 _Predictions = dict[str, Values]
@@ -258,9 +259,23 @@ def _results(predictions: pd.DataFrame, kept: frozenset[str] | None) -> Iterator
 
 def _result(strategy: str, method: str, scored_on: str, rows: pd.DataFrame) -> Result:
     """Pooled scores, and medians over stations."""
-    stations = [scores(part[method], part["observed"]) for _, part in rows.groupby("site") if len(part) >= _LEAST_ROWS]
+    stations = list(station_scores(rows, method).values())
     pooled = scores(rows[method], rows["observed"])
     return Result(strategy, method, scored_on, pooled, len(stations), _median(stations))
+
+
+def station_scores(rows: pd.DataFrame, method: str) -> dict[str, Scores]:
+    """Scores of each station with at least 10 rows, in the order of their names.
+
+    Parameters
+    ----------
+    rows
+        Of `Evaluation.predictions`, of one strategy.
+    method
+        One of its columns.
+    """
+    by_site = rows.groupby("site", sort=True)
+    return {str(site): scores(part[method], part["observed"]) for site, part in by_site if len(part) >= LEAST_ROWS}
 
 
 def _median(stations: Sequence[Scores]) -> Scores:

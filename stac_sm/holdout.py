@@ -32,7 +32,8 @@ def hold_out(
         One row per site and day. Order of rows does not matter: a row falls into the same fold anywhere.
     strategy
         What a group is: ``random`` (one site on one day), ``site``, ``year``, ``network`` (each network is a fold of
-        its own, whatever ``folds`` says) or ``block`` (all sites in one cell of ``block_degrees``).
+        its own, whatever ``folds`` says; networks that share a site are one) or ``block`` (all sites in one cell of
+        ``block_degrees``).
     folds
         Number of folds; fewer if there are fewer groups.
     seed
@@ -122,7 +123,13 @@ def _by_year(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[str]:
 
 
 def _by_network(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[str]:
-    return labels(table, columns.network)
+    """Networks; those that share a site are one group, or that site would be on both sides."""
+    networks, sites = labels(table, columns.network), labels(table, columns.site)
+    joined: dict[str, set[str]] = {}
+    for _site, members in networks.groupby(sites).unique().items():
+        group = set().union(*(joined.get(member, {member}) for member in members))
+        joined.update(dict.fromkeys(group, group))
+    return networks.map({member: "+".join(sorted(group)) for member, group in joined.items()})
 
 
 def _by_block(table: pd.DataFrame, columns: Columns, degrees: float) -> pd.Series[str]:

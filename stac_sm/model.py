@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,55 +13,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stac_sm.applicability import Applicability
+from stac_sm.booster import Member, matrix
 from stac_sm.errors import CatalogError, InputError, ModelError
+from stac_sm.intervals import Intervals
 from stac_sm.recipe import Recipe
 from stac_sm.store import multihash, sha256
-from stac_sm.table import nearest
 
 if TYPE_CHECKING:
     import pystac
     import xgboost as xgb
 
-FORMAT = 1
-"""Version of the layout of a model item; one from the future is refused."""
+__all__ = ["FORMAT", "READABLE", "Member", "Model"]
 
+FORMAT = 2
+"""Version of the layout of a model item: 2 has room for intervals and the area of applicability, and for a model
+without a recipe."""
 
-@dataclass(frozen=True)
-class Member:
-    """One booster of the ordered sum."""
-
-    weight: float
-    """What its prediction is multiplied by."""
-
-    features: tuple[str, ...]
-    """Its features, in the order of its columns."""
-
-    ubjson: bytes
-    """The booster as XGBoost writes it (UBJSON)."""
-
-    @cached_property
-    def booster(self) -> xgb.Booster:
-        """The booster, ready to predict.
-
-        Raises
-        ------
-        ModelError
-            If the bytes are no booster, or it was not trained on ``features``.
-        """
-        import xgboost as xgb  # here, since it takes half a second
-
-        try:
-            booster = xgb.Booster(model_file=bytearray(self.ubjson))
-        except (xgb.core.XGBoostError, ValueError) as error:
-            raise ModelError(f"booster: found {len(self.ubjson)} bytes that are no XGBoost model in UBJSON") from error
-        inside = booster.feature_names or [f"f{i}" for i in range(booster.num_features())]
-        if len(inside) != len(self.features) or (booster.feature_names and tuple(inside) != self.features):
-            raise ModelError(
-                f"booster: found {', '.join(inside)} inside; {', '.join(self.features)} wanted, in this order; "
-                "the model was put together wrongly: publish it again"
-            )
-        booster.set_param({"nthread": 1})  # who predicts in blocks has the cores busy already
-        return booster
+READABLE = (1, FORMAT)
+"""Layouts that are read; one from the future is refused."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +47,12 @@ class Model:
     id: str = ""
     """Id of its item; empty until it is published."""
 
+    intervals: Intervals | None = None
+    """Half widths of its prediction intervals; None where there were too few sites."""
+
+    applicability: Applicability | None = None
+    """Where it may be used: what its training rows are like; None where nobody knows."""
+
     @classmethod
     def from_item(cls, href: str) -> Model:
         """Model of a STAC item that stac_sm has published; every file is checked against the item.
@@ -91,18 +66,13 @@ class Model:
         """
         item = _read_item(href)
         found = item.properties.get("stac_sm:format")
-        if found != FORMAT:
+        if found not in READABLE:
             raise ModelError(
-                f"model {item.id!r}: format {found!r} found, {FORMAT} wanted: use the stac_sm that wrote it"
+                f"model {item.id!r}: format {found!r} found, {FORMAT} or older wanted: use the stac_sm that wrote it"
             )
         try:
-            recipe = Recipe.from_dict(json.loads(_asset(item, "recipe")))
-            members = tuple(
-                Member(float(one["weight"]), tuple(one["features"]), _asset(item, one["asset"]))
-                for one in item.properties["stac_sm:members"]
-            )
-            model = cls(members, recipe, item.id)
-            _check_order(item, model, recipe)
+            model = cls(_members(item), _recipe(item), item.id, _intervals(item), _applicability(item))
+            _check_order(item, model)
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"model {item.id!r}: its item or recipe is not complete ({error!r}): publish it again"
@@ -146,12 +116,30 @@ class Model:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 over weights, features and boosters, in hex."""
+        """SHA-256 over weights, features, boosters, intervals and area of applicability, in hex."""
         digest = hashlib.sha256()
         for member in self.members:
             head = "\0".join((repr(member.weight), *member.features, str(len(member.ubjson))))
             digest.update(f"{len(head)}\0{head}".encode() + member.ubjson)
+        for part in (self.intervals, self.applicability):
+            if part is not None:  # a model without them keeps the checksum that it had before there were any
+                digest.update(f"\0{type(part).__name__}\0{part.checksum}".encode())
         return digest.hexdigest()
+
+    def importance(self) -> dict[str, float]:
+        """Share of each feature in what the model has learned: the gain of its splits, over all members by weight.
+
+        Returns
+        -------
+        dict
+            All features, in order; figures >= 0 that sum up to 1, or all 0 if no tree has a split.
+        """
+        total = dict.fromkeys(self.features, 0.0)
+        for member in self.members:
+            for name, gain in member.gain().items():
+                total[name] += abs(member.weight) * gain
+        whole = sum(total.values())
+        return {name: gain / whole if whole else 0.0 for name, gain in total.items()}
 
     def predict(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> NDArray[np.float32]:
         """Predict one value per row.
@@ -173,14 +161,14 @@ class Model:
         ModelError
             If a feature is missing, or columns differ in length.
         """
-        values = _matrix(columns, self.features)
+        values = matrix(columns, self.features)
         total = np.zeros(len(values), dtype=np.float32)
         if not len(values):
             return total
         place = {name: i for i, name in enumerate(self.features)}
         for member in self.members:
             part = values[:, [place[name] for name in member.features]]
-            total += np.float32(member.weight) * member.booster.inplace_predict(part)
+            total += np.float32(member.weight) * member.predict(part)
         return total
 
 
@@ -195,15 +183,54 @@ def _read_item(href: str) -> pystac.Item:
         ) from error
 
 
-def _check_order(item: pystac.Item, model: Model, recipe: Recipe) -> None:
-    """The item's list of inputs, the boosters and the recipe must name the same features."""
+def _members(item: pystac.Item) -> tuple[Member, ...]:
+    return tuple(
+        Member(float(one["weight"]), tuple(one["features"]), _asset(item, one["asset"]))
+        for one in item.properties["stac_sm:members"]
+    )
+
+
+def _recipe(item: pystac.Item) -> Recipe | None:
+    """The recipe, which must be the one that the properties name; None if they name none."""
+    wanted = item.properties.get("stac_sm:recipe")
+    if wanted is None and "recipe" not in item.assets and item.properties["stac_sm:format"] > 1:
+        return None
+    recipe = Recipe.from_dict(json.loads(_asset(item, "recipe")))
     if recipe.checksum != item.properties["stac_sm:recipe"]:
         raise ModelError(f"model {item.id!r}: its recipe is not the one that it was trained with: publish it again")
+    return recipe
+
+
+def _intervals(item: pystac.Item) -> Intervals | None:
+    figures = _part(item, "intervals")
+    return Intervals.from_dict(figures, _asset(item, "intervals")) if figures else None
+
+
+def _applicability(item: pystac.Item) -> Applicability | None:
+    figures = _part(item, "applicability")
+    return Applicability.from_json(_asset(item, "applicability")) if figures else None
+
+
+def _part(item: pystac.Item, name: str) -> Mapping[str, Any] | None:
+    """Properties of an optional part; an asset without them, or they without it, is a model that was changed."""
+    figures: Mapping[str, Any] | None = item.properties.get(f"stac_sm:{name}")
+    if (figures is None) != (name not in item.assets):
+        there, absent = ("asset", "property") if figures is None else ("property", "asset")
+        raise ModelError(f"model {item.id!r}: {there} of its {name} found without the {absent}: publish it again")
+    return figures
+
+
+def _check_order(item: pystac.Item, model: Model) -> None:
+    """The item's list of inputs, the boosters and the recipe must name the same features."""
     listed = [one["name"] for one in item.properties["mlm:input"]]
-    if listed != list(model.features) or not set(listed) <= set(recipe.names):
+    made = listed if model.recipe is None else model.recipe.names
+    parts = [part.features for part in (model.intervals, model.applicability) if part is not None]
+    beside = {name for features in parts for name in features} - set(listed)
+    if listed != list(model.features) or not set(listed) <= set(made) or beside:
         raise ModelError(
             f"model {item.id!r}: mlm:input lists {', '.join(listed)}, the boosters take {', '.join(model.features)}, "
-            f"the recipe makes {', '.join(recipe.names)}: the item was changed; publish the model again"
+            f"the recipe makes {', '.join(made)}{', intervals or applicability want ' * bool(beside)}"
+            f"{', '.join(sorted(beside))}: the item was changed; publish the model again"
         )
 
 
@@ -217,18 +244,3 @@ def _asset(item: pystac.Item, key: str) -> bytes:
     if multihash(sha256(content)) != asset.extra_fields.get("file:checksum"):
         raise ModelError(f"model {item.id!r}: {file} was changed after it was published: publish the model again")
     return content
-
-
-def _matrix(columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: tuple[str, ...]) -> NDArray[np.float32]:
-    """Columns side by side, float32, dims (row, feature)."""
-    missing = [name for name in features if name not in columns]
-    if missing:
-        there = [str(name) for name in columns]
-        found = "; ".join(f"{name!r} ({nearest(name, there)})" for name in missing)
-        raise ModelError(f"model: no feature {found}; wanted: {', '.join(features)}; add it under this name")
-    parts = [np.asarray(columns[name], dtype=np.float32) for name in features]
-    shapes = {part.shape for part in parts}
-    if len(shapes) != 1 or parts[0].ndim != 1:
-        found = ", ".join(f"{name} {part.shape}" for name, part in zip(features, parts, strict=True))
-        raise ModelError(f"model: found columns of shapes {found}; wanted 1-D columns of one length")
-    return np.stack(parts, axis=1)

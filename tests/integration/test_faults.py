@@ -121,6 +121,7 @@ def test_random_faults_give_the_right_cube_or_an_error(inputs, truth, tmp_path, 
                 came["right"] += 1
                 assert same(cube, truth), (trial, told)
             assert "'LST." in text or "'DEM'" in text
+    print(f"{way}, {reader}: {came}")  # for who runs the full count with -s
     if TRIALS >= 24:  # of very few, all may be the one or the other
         assert came["right"], came
         assert came["error"], came
