@@ -182,7 +182,7 @@ def refresh(store: Store, collection: str) -> None:
     """
     for _ in range(_SWAP_TRIES):
         paths = item_paths(store, collection)
-        written = all(_write_derived(store, path, document) for path, document in _derived(store, collection, paths))
+        written = all(_write_derived(store, path, document) for path, document in derived_documents(store, collection, paths))
         if written and item_paths(store, collection) == paths:
             return
     raise ConflictError(f"collection {collection!r} of {store.root} keeps changing: `stac-sm index` when it is quiet")
@@ -194,8 +194,8 @@ def item_paths(store: Store, collection: str) -> list[str]:
     return [str(path) for path in paths if path.suffix == ".json" and path.stem == path.parent.name]
 
 
-def _derived(store: Store, collection: str, paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Every derived document of a collection, innermost first."""
+def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Path and content of every derived document of a collection, innermost first."""
     folders: dict[str, set[str]] = {collection: set()}
     for path in paths:
         child = str(PurePosixPath(path).parent)

@@ -24,6 +24,9 @@ class Entry:
     version: str = ""
     """Changes whenever the content does: the ETag on S3, time and inode on disk."""
 
+    modified: float = 0.0
+    """When it was written, seconds since 1970 by the store's clock."""
+
 
 def checked_path(path: str, root: str) -> PurePosixPath:
     """A path that names something below the root.

@@ -52,6 +52,9 @@ class Store(Protocol):
     def replace(self, path: str, content: bytes) -> None:
         """Write a derived file, whether it exists or not."""
 
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there. For operators: no worker ever removes anything."""
+
 
 def open_store(root: str | Path) -> Store:
     """Store of a root: a folder, or ``s3://BUCKET/PREFIX``.
@@ -122,7 +125,7 @@ class LocalStore:
             if file.is_file() and not file.name.startswith(TEMPORARY):
                 status = file.stat()
                 version = f"{status.st_mtime_ns}-{status.st_ino}"
-                yield Entry(file.relative_to(self.folder).as_posix(), status.st_size, version)
+                yield Entry(file.relative_to(self.folder).as_posix(), status.st_size, version, status.st_mtime)
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new file, all of it or nothing; False if the name is taken."""
@@ -157,6 +160,16 @@ class LocalStore:
         """Write a derived file by renaming a complete one over it."""
         target = self._file(path)
         _write_temporary(target, content).replace(target)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, and the folders that are empty then."""
+        file = self._file(path)
+        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another file is in it
+            for folder in file.parents:
+                if folder == self.folder:
+                    break
+                folder.rmdir()
 
     def _file(self, path: str) -> Path:
         return self.folder / checked_path(path, self.root)

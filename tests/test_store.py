@@ -347,3 +347,15 @@ def test_a_full_disk_leaves_nothing(store, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         store.create("a/x", b"123")
     assert [path for path in Path(store.root).rglob("*") if path.is_file()] == []
+
+
+def test_a_file_is_removed_for_good(store):
+    store.create("a/b/c.json", b"1")
+    store.create("a/d.json", b"2")
+    store.remove("a/b/c.json")
+    store.remove("a/b/c.json")
+    assert [entry.path for entry in store.entries()] == ["a/d.json"]
+    assert store.create("a/b/c.json", b"3")
+    (first, second) = store.entries()
+    assert abs(first.modified - time.time()) < 120
+    assert first.modified >= second.modified - 1

@@ -11,7 +11,7 @@ import click
 
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate
 from stac_sm.cli.learning import matchup, screen, train
-from stac_sm.cli.making import plan, run
+from stac_sm.cli.making import audit, plan, run
 from stac_sm.errors import StacSmError
 
 
@@ -34,5 +34,5 @@ def main() -> None:
     """Global 1 km daily soil moisture: from provider files to STAC items, models and published COGs."""
 
 
-for _command in (demo, simulate, init, ingest, climatology, features, matchup, screen, train, plan, run):
+for _command in (demo, simulate, init, ingest, climatology, features, matchup, screen, train, plan, run, audit):
     main.add_command(_command)

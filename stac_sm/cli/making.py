@@ -85,3 +85,41 @@ def run(plan: Path, folder: Path, workers: int, memory: str | None, as_json: boo
     for id, kind, message in failures:
         say(f"failed: {id}: {kind}: {message}")
     end(failures, f"{len(failures)} tile-days failed; mend the cause and run the same command again")
+
+
+@click.command()
+@click.argument("collections", metavar="[COLLECTION]...", nargs=-1)
+@project_option
+@click.option(
+    "--sample", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the items to read."
+)
+@click.option("--repair", "mend", is_flag=True, help="Rebuild links and extents; remove orphans older than --grace.")
+@click.option("--grace", type=float, default=24.0, show_default=True, help="Hours before an orphan is removed.")
+@workers_option
+@json_option
+def audit(
+    collections: tuple[str, ...], folder: Path, sample: float, mend: bool, grace: float, workers: int, as_json: bool
+) -> None:
+    """Prove the catalogue again: items, assets, links, extents, and what is stale. Exit code 1 on any finding.
+
+    Without COLLECTION, all of them.
+    """
+    from stac_sm.audit import audit as prove
+    from stac_sm.audit import repair, stale_products
+    from stac_sm.progress import Progress
+
+    project = open_project(folder)
+    with Progress("audit", say) as progress:
+        findings = prove(
+            project.catalog, collections=collections, sample=sample, workers=workers, progress=progress.step
+        )
+    if not collections or "sm-1km-daily" in collections:
+        findings += stale_products(project.catalog, project.grid)
+    left = repair(project.catalog, findings, grace_hours=grace) if mend else findings
+    if len(left) < len(findings):
+        say(f"{len(findings) - len(left)} of {len(findings)} findings mended")
+    if left or as_json:
+        show([vars(finding) for finding in left], as_json)
+    else:
+        say("no finding: every item is proven" if sample == 1 else f"no finding in a sample of {sample:g}")
+    end(left, f"{len(left)} findings; --repair mends links, extents and old orphans")

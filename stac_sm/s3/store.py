@@ -76,7 +76,12 @@ class S3Store:
             for found in page:
                 key = str(found["Key"])
                 if not key.endswith("/") and not key.rpartition("/")[2].startswith(TEMPORARY):
-                    yield Entry(key.removeprefix(self._base), int(found["Size"]), str(found["ETag"]))
+                    yield Entry(
+                        key.removeprefix(self._base),
+                        int(found["Size"]),
+                        str(found["ETag"]),
+                        found["LastModified"].timestamp(),
+                    )
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new object, all of it or nothing; False if the name is taken."""
@@ -110,6 +115,10 @@ class S3Store:
         alone = sole_writer(self.bucket, self._base, self.probe().lacks)
         with contextlib.nullcontext() if self.probe().exclusive else alone:
             objects.write(self.bucket, key, content)
+
+    def remove(self, path: str) -> None:
+        """Remove an object, if it is there."""
+        objects.delete(self.bucket, self._key(path))
 
     def probe(self) -> Probe:
         """What the server keeps; tried once in a process, unless it is Amazon's."""
