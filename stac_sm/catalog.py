@@ -182,7 +182,8 @@ def refresh(store: Store, collection: str) -> None:
     """
     for _ in range(_SWAP_TRIES):
         paths = item_paths(store, collection)
-        written = all(_write_derived(store, path, document) for path, document in derived_documents(store, collection, paths))
+        documents = derived_documents(store, collection, paths)
+        written = all(_write_derived(store, path, document) for path, document in documents)
         if written and item_paths(store, collection) == paths:
             return
     raise ConflictError(f"collection {collection!r} of {store.root} keeps changing: `stac-sm index` when it is quiet")

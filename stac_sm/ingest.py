@@ -22,7 +22,7 @@ from stac_sm.errors import ConflictError, GranuleError, StacSmError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.items import ItemDict, item_folder
 from stac_sm.pool import process_pool
-from stac_sm.publishing import FINGERPRINT, AssetFile, Outcome, is_published, publish, publish_over, published
+from stac_sm.publishing import FINGERPRINT, INGESTED, AssetFile, Outcome, publish, publish_over, published
 from stac_sm.sources import Granule, Source, content_hash, find_files, scan, source
 from stac_sm.sources.web import Url
 
@@ -182,7 +182,7 @@ def _prove(granule: Granule, made_from: dict[str, str], settings: dict[str, Any]
 
 
 def _ingest_granule(catalog: Catalog, wanted: Source, granule: Granule, tally: _Tally) -> None:
-    if is_published(catalog, granule.item):
+    if _is_ingested(catalog, granule.item):
         tally.outcomes[Outcome.DONE] += 1
         return
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
@@ -192,6 +192,13 @@ def _ingest_granule(catalog: Catalog, wanted: Source, granule: Granule, tally: _
             return
         while not _publish_shared(catalog, wanted, granule, assets, tally):
             pass  # another writer was there in the meantime: settle with its item
+
+
+def _is_ingested(catalog: Catalog, item: ItemDict) -> bool:
+    """Whether the item is there as this file makes it, whatever was written into it since."""
+    content = published(catalog.store, f"{item_folder(catalog.layout(item['collection']), item)}/{item['id']}.json")
+    known = {} if content is None else json.loads(content)["properties"]
+    return item["properties"][FINGERPRINT] in {known.get(FINGERPRINT), known.get(INGESTED)}
 
 
 def _publish_shared(

@@ -30,7 +30,7 @@ def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         With the dims of the cube: ``sm`` float32, m3 m-3, NaN where there is no value; ``qa`` uint8, bits of
-        `Quality`.
+        `Quality`; where the model has intervals, ``uncertainty`` float32, half width in m3 m-3, NaN where ``sm`` is.
 
     Raises
     ------
@@ -48,27 +48,30 @@ def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
     masks = [mask.name for mask in recipe.masks] if recipe else []
     names = [*model.features, *masks, *(["gap_filled"] if "gap_filled" in cube else [])]
 
-    def block(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def block(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         return predict_block(model, dict(zip(names, arrays, strict=True)), required, masks)
 
-    sm, qa = xr.apply_ufunc(
+    fields = _fields(model)
+    found = xr.apply_ufunc(
         block,
         *(cube[name] for name in names),
-        output_core_dims=[[], []],
+        output_core_dims=[[] for _ in fields],
         dask="parallelized",
-        output_dtypes=[np.float32, np.uint8],
+        output_dtypes=[dtype for dtype, _ in fields.values()],
         keep_attrs=False,
     )
-    known = VARIABLES["sm"]
-    sm.attrs = {"units": known.unit, "long_name": known.description, "grid_mapping": "spatial_ref"}
-    qa.attrs = {"long_name": "Quality flags", "grid_mapping": "spatial_ref"}
-    return xr.Dataset({"sm": sm, "qa": qa})
+    for one, (_, attrs) in zip(found, fields.values(), strict=True):
+        one.attrs = attrs | {"grid_mapping": "spatial_ref"}
+    return xr.Dataset(dict(zip(fields, found, strict=True)))
 
 
 def predict_block(
     model: Model, columns: dict[str, np.ndarray], required: list[str], masks: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Soil moisture (float32, NaN where there is none) and flags (uint8) of arrays of one shape."""
+) -> tuple[np.ndarray, ...]:
+    """Soil moisture (float32, NaN where there is none), flags (uint8) and, where the model has intervals, half widths.
+
+    All arrays are of one shape.
+    """
     shape = columns[model.features[0]].shape
     qa = np.zeros(shape, dtype=np.uint8)
     for name in masks:
@@ -78,9 +81,33 @@ def predict_block(
     wanted = qa == 0
     if "gap_filled" in columns:
         qa[columns["gap_filled"]] |= np.uint8(Quality.GAP_FILLED)
-    sm = np.full(shape, np.nan, dtype=np.float32)
-    raw = model.predict({name: columns[name][wanted] for name in model.features})
+    rows = {name: columns[name][wanted] for name in model.features}
+    raw = model.predict(rows)
     least, most = VARIABLES["sm"].valid
-    sm[wanted] = np.clip(raw, np.float32(least), np.float32(most))
+    sm = _spread_out(np.clip(raw, np.float32(least), np.float32(most)), wanted)
     qa[wanted] |= np.where(sm[wanted] != raw, np.uint8(Quality.CLIPPED), np.uint8(0))
-    return sm, qa
+    if model.applicability is not None:
+        outside = model.applicability.outside(rows)
+        qa[wanted] |= np.where(outside, np.uint8(Quality.NOT_APPLICABLE), np.uint8(0))
+    if model.intervals is None:
+        return sm, qa
+    return sm, qa, _spread_out(model.intervals.half_width(rows), wanted)
+
+
+def _fields(model: Model) -> dict[str, tuple[type[np.generic], dict[str, str]]]:
+    """Type and attributes of each variable of a prediction."""
+    known = VARIABLES["sm"]
+    fields: dict[str, tuple[type[np.generic], dict[str, str]]] = {
+        "sm": (np.float32, {"units": known.unit, "long_name": known.description}),
+        "qa": (np.uint8, {"long_name": "Quality flags"}),
+    }
+    if model.intervals is not None:
+        fields["uncertainty"] = (np.float32, {"units": known.unit, "long_name": model.intervals.description})
+    return fields
+
+
+def _spread_out(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Values at the wanted pixels, NaN elsewhere; float32."""
+    field = np.full(wanted.shape, np.nan, dtype=np.float32)
+    field[wanted] = values
+    return field

@@ -20,12 +20,17 @@ from stac_sm.items import COG, ItemDict, raster_asset, raster_item
 from stac_sm.period import Period, utc
 from stac_sm.publishing import FINGERPRINT, AssetFile
 from stac_sm.quality import Quality
-from stac_sm.variables import VARIABLES
+from stac_sm.variables import VARIABLES, Variable
 
 COLLECTION = "sm-1km-daily"
 SM_PROFILE = CogProfile(step=2.0**-13, level=6)
 QA_PROFILE = CogProfile(nodata=None, overviews="mode", level=6)
-OUTPUT_PROFILE: Mapping[str, Any] = {"sm": SM_PROFILE.to_dict(), "qa": QA_PROFILE.to_dict()}
+UNCERTAINTY_PROFILE = CogProfile(step=2.0**-11, level=6)  # 0.0005 m3 m-3: a hundredth of a usual half width
+OUTPUT_PROFILE: Mapping[str, Any] = {
+    "sm": SM_PROFILE.to_dict(),
+    "qa": QA_PROFILE.to_dict(),
+    "uncertainty": UNCERTAINTY_PROFILE.to_dict(),
+}
 """Part of every fingerprint."""
 
 _THUMBNAIL = 256  # pixels, longest side
@@ -79,8 +84,16 @@ def product_item(
     )
 
 
-def write_assets(sm: np.ndarray, qa: np.ndarray, geobox: GeoBox, folder: Path) -> dict[str, AssetFile]:
-    """Write and check the assets of a tile-day: ``sm``, ``qa``, ``thumbnail``.
+def write_assets(
+    sm: np.ndarray,
+    qa: np.ndarray,
+    geobox: GeoBox,
+    folder: Path,
+    *,
+    uncertainty: np.ndarray | None = None,
+    coverage: float = 0.9,
+) -> dict[str, AssetFile]:
+    """Write and check the assets of a tile-day: ``sm``, ``qa``, ``thumbnail``, and ``uncertainty`` if it is known.
 
     Parameters
     ----------
@@ -88,16 +101,26 @@ def write_assets(sm: np.ndarray, qa: np.ndarray, geobox: GeoBox, folder: Path) -
         (y, x) float32, m3 m-3, NaN where there is no value.
     qa
         (y, x) uint8, bits of `Quality`.
+    uncertainty
+        (y, x) float32, half width of the prediction interval in m3 m-3, NaN where ``sm`` is; None where the model has
+        no intervals.
+    coverage
+        Share of the truth that the intervals are to hold.
     """
     sm_fields = raster_asset(VARIABLES["sm"], dtype="float32", nodata=SM_PROFILE.nodata)
     thumbnail = folder / "thumbnail.png"
     thumbnail.write_bytes(png(colours(sm)))
     preview = {"title": "Preview, 0.05 to 0.45 m3 m-3", "type": "image/png", "roles": ["thumbnail"]}
-    return {
+    assets = {
         "sm": _cog_asset(sm, geobox, folder / "sm.tif", SM_PROFILE, sm_fields),
         "qa": _cog_asset(qa, geobox, folder / "qa.tif", QA_PROFILE, _qa_fields()),
         "thumbnail": AssetFile(thumbnail, ".png", preview),
     }
+    if uncertainty is not None:
+        fields = _uncertainty_fields(coverage)
+        file = folder / "uncertainty.tif"
+        assets["uncertainty"] = _cog_asset(uncertainty, geobox, file, UNCERTAINTY_PROFILE, fields)
+    return assets
 
 
 def colours(sm: np.ndarray) -> np.ndarray:
@@ -140,6 +163,14 @@ def _cog_asset(
         return True
 
     return AssetFile(file, ".tif", fields, same)
+
+
+def _uncertainty_fields(coverage: float) -> dict[str, Any]:
+    """Asset of the half widths; no variable of the cube, since nothing is predicted from it."""
+    known = Variable("uncertainty", VARIABLES["sm"].unit, "Half width of the prediction interval", (0.0, 1.0))
+    title = f"Half width of the {coverage:.0%} prediction interval"
+    nodata = UNCERTAINTY_PROFILE.nodata
+    return raster_asset(known, dtype="float32", nodata=nodata, roles=["data", "uncertainty"], title=title)
 
 
 def _qa_fields() -> dict[str, Any]:

@@ -15,6 +15,8 @@ from stac_sm.items import ItemDict, item_folder, item_json, located, with_struct
 from stac_sm.store import Store, sha256
 
 FINGERPRINT = "stac_sm:fingerprint"
+INGESTED = "stac_sm:ingested"
+"""Fingerprint that an item had before something else than its ingest wrote into it: a verdict on a station."""
 
 
 @dataclass(frozen=True)

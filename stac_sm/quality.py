@@ -18,7 +18,7 @@ class Quality(IntFlag):
     """The soil is under snow: no value."""
 
     NOT_APPLICABLE = 8
-    """The features are unlike all that the model was trained on."""
+    """The features are unlike all that the model was trained on: the value stays, its error may be larger."""
 
     CLIPPED = 16
     """The prediction lay outside the physical range and was set to its end."""

@@ -188,23 +188,26 @@ def _compute(job: _Job, days: Sequence[ProductDay], threads: int) -> list[str]:
     predicted = predict(job.model, build(resolution, target))
     place = {day: i for i, day in enumerate(resolution.days)}
     # Blocks of one graph, not slices: each slice would be optimised alone, and read every static layer again.
-    whole_days = (predicted[name].data.rechunk({1: -1, 2: -1}) for name in ("sm", "qa"))
-    sm, qa = (blocks.to_delayed(optimize_graph=False).ravel() for blocks in whole_days)
-    jobs = [
-        delayed(partial(_publish_day, job, made), pure=False)(sm[place[made.day]], qa[place[made.day]]) for made in days
-    ]
+    whole_days = (field.data.rechunk({1: -1, 2: -1}) for field in predicted.data_vars.values())
+    by_day = list(zip(*(blocks.to_delayed(optimize_graph=False).ravel() for blocks in whole_days), strict=True))
+    jobs = [delayed(partial(_publish_day, job, made), pure=False)(*by_day[place[made.day]]) for made in days]
     with dask.config.set(scheduler="threads", num_workers=threads):
         return [str(outcome) for outcome in dask.compute(*jobs)]
 
 
-def _publish_day(job: _Job, made: ProductDay, sm: np.ndarray, qa: np.ndarray) -> str:
-    """Write, check and publish one day; sm and qa are (1, y, x)."""
-    sm, qa = sm[0], qa[0]
-    item = job.item(made, {"stac_sm:pixels": _count(sm, qa)})
+def _publish_day(
+    job: _Job, made: ProductDay, sm: np.ndarray, qa: np.ndarray, uncertainty: np.ndarray | None = None
+) -> str:
+    """Write, check and publish one day; sm, qa and uncertainty (None without intervals) are (1, y, x)."""
+    sm, qa, half_width = sm[0], qa[0], None if uncertainty is None else uncertainty[0]
+    intervals = job.model.intervals
+    coverage = intervals.coverage if intervals else None
+    item = job.item(made, {"stac_sm:pixels": _count(sm, qa), "stac_sm:coverage": coverage})
     folder = item_folder(job.catalog.layout(COLLECTION), item)
     item["links"] = links_to_inputs(list(_made_from(job, made, folder)))
+    geobox = job.project.grid.geobox(made.tile)
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        assets = write_assets(sm, qa, job.project.grid.geobox(made.tile), Path(scratch))
+        assets = write_assets(sm, qa, geobox, Path(scratch), uncertainty=half_width, coverage=coverage or 0.0)
         return str(publish(job.catalog, item, assets))
 
 

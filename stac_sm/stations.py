@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stac_sm.catalog import Catalog, item_period
 from stac_sm.errors import CatalogError, InputError, ReadError
 from stac_sm.grid import TileGrid
 from stac_sm.period import Period
+from stac_sm.pool import process_pool
 
 if TYPE_CHECKING:
     import pandas as pd
     import pystac
+    from numpy.typing import NDArray
 
 COLLECTION = "ismn-stations"
 DROPPED = ("depth", "flag", "range", "hours")
 """Why readings are not used, in the order in which it is asked: too deep, not good, impossible, too few in a day."""
+_FEW = 50  # stations that are read sooner than processes start
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,14 @@ class Station:
 
     checksum: str
     """``file:checksum`` of the series."""
+
+    climate: str = ""
+    """Koeppen-Geiger code, where the archive has one."""
+
+    @property
+    def proof(self) -> list[object]:
+        """All of it that match-ups are made from: series, network, place and depths; no verdict on the station."""
+        return [self.id, self.checksum, self.network, self.lon, self.lat, [list(pair) for pair in self.depths]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,7 @@ def daily_means(station: Station, *, rules: StationRules) -> pd.DataFrame:
     ReadError
         If the series cannot be read.
     """
-    return _daily(_read_series(station), rules)[0]
+    return _read_daily(station, rules)[0]
 
 
 def sites(stations: Iterable[Station], grid: TileGrid, *, rules: StationRules = StationRules()) -> pd.DataFrame:
@@ -138,9 +150,14 @@ def sites(stations: Iterable[Station], grid: TileGrid, *, rules: StationRules = 
 
 
 def site_series(
-    sites: pd.DataFrame, stations: Iterable[Station], rules: StationRules
+    sites: pd.DataFrame, stations: Iterable[Station], rules: StationRules, *, workers: int = 1
 ) -> tuple[pd.DataFrame, Counter[str]]:
     """Daily means of all sites, and what was dropped on the way.
+
+    Parameters
+    ----------
+    workers
+        Processes that read; more than one need a main module that may be imported. Does not change the table.
 
     Returns
     -------
@@ -149,47 +166,89 @@ def site_series(
         of site and date.
     Counter
         Readings that were not used, by reason (see ``DROPPED``).
+
+    Raises
+    ------
+    ReadError
+        If a series cannot be read.
     """
     import pandas as pd
 
     by_id = {station.id: station for station in stations}
+    pairs = zip(sites["site"], sites["stations"], strict=True)
+    wanted = [(site, by_id[member]) for site, members in pairs for member in members]
     dropped: Counter[str] = Counter(dict.fromkeys(DROPPED, 0))
     frames = []
-    for site, members in zip(sites["site"], sites["stations"], strict=True):
-        for member in members:
-            daily, counts = _daily(_read_series(by_id[member]), rules)
-            dropped.update(counts)
-            frames.append(daily.assign(site=site))
+    for (site, _), (daily, counts) in zip(wanted, _all_daily(wanted, rules, workers), strict=True):
+        dropped.update(counts)
+        frames.append(daily.assign(site=site))
     if not frames:
         return pd.DataFrame({"site": [], "date": pd.to_datetime([]), "sm": [], "n": []}), dropped
     daily = pd.concat(frames, ignore_index=True)
     return daily.groupby(["site", "date"], as_index=False).agg(sm=("sm", "mean"), n=("n", "sum")), dropped
 
 
+def _all_daily(
+    wanted: Sequence[tuple[str, Station]], rules: StationRules, workers: int
+) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
+    """Daily means of some stations, in their order."""
+    work = partial(_read_daily, rules=rules)
+    stations = [station for _, station in wanted]
+    if workers < 2 or len(stations) < _FEW:
+        yield from map(work, stations)
+        return
+    with process_pool(workers) as pool:
+        yield from pool.map(work, stations, chunksize=8)
+
+
+def _read_daily(station: Station, rules: StationRules) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    return _daily(_read_series(station), rules)
+
+
 def _daily(series: pd.DataFrame, rules: StationRules) -> tuple[pd.DataFrame, Mapping[str, int]]:
     """Daily means of a series, and how many of its readings were dropped for which reason."""
-    import pandas as pd
-
-    depths = series[["depth_from", "depth_to"]]
-    reached = [pair for pair in depths.drop_duplicates().itertuples(index=False, name=None) if rules.reach(*pair)]
-    shallow = series[pd.MultiIndex.from_frame(depths).isin(reached)] if reached else series[:0]
-    good = shallow[shallow["flag"] == rules.flag]
-    low, high = rules.valid
-    sound = good[(good["sm"] > low) & (good["sm"] < high)]
-    by_sensor = sound.groupby([sound["time"].dt.normalize().rename("date"), "sensor", "depth_from", "depth_to"])
-    means = by_sensor["sm"].agg(["mean", "size"]).reset_index()
+    probe, reached = _probes(series, rules)
+    value, flag = series["sm"].to_numpy(), series["flag"]
+    shallow = reached[probe]
+    good = shallow & (flag == rules.flag).to_numpy()
+    sound = good & (value > rules.valid[0]) & (value < rules.valid[1])
+    means = _means_of_probes(series["time"].to_numpy()[sound], probe[sound], value[sound], len(reached))
     enough = means[means["size"] >= rules.min_hours]
     daily = enough.groupby("date", as_index=False).agg(sm=("mean", "mean"), n=("size", "sum"))
-    counts = (len(series), len(shallow), len(good), len(sound), int(enough["size"].sum()))
+    counts = (len(series), *(int(kept.sum()) for kept in (shallow, good, sound)), int(enough["size"].sum()))
     lost = [before - after for before, after in pairwise(counts)]
     return daily, dict(zip(DROPPED, lost, strict=True))
+
+
+def _probes(series: pd.DataFrame, rules: StationRules) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Number of the probe of every reading, in the order of name and depths; and which numbers lie in the layer."""
+    import numpy as np
+    import pandas as pd
+
+    sensor = series["sensor"].astype("category").cat
+    names = np.argsort(np.argsort(sensor.categories))[sensor.codes]
+    upper, tops = pd.factorize(series["depth_from"], sort=True)
+    lower, ends = pd.factorize(series["depth_to"], sort=True)
+    pairs = np.array([rules.reach(top, end) for top in tops for end in ends], dtype=bool)
+    return (names * len(tops) + upper) * len(ends) + lower, np.tile(pairs, len(sensor.categories))
+
+
+def _means_of_probes(time: NDArray[Any], probe: NDArray[Any], value: NDArray[Any], probes: int) -> pd.DataFrame:
+    """``date, mean, size`` of every day and probe, in their order."""
+    import pandas as pd
+
+    day = time.astype("datetime64[D]").astype("int64")
+    means = pd.Series(value).groupby(day * max(probes, 1) + probe).agg(["mean", "size"])
+    date = (means.index.to_numpy() // max(probes, 1)).astype("datetime64[D]").astype("datetime64[ns]")
+    return means.assign(date=date)
 
 
 def _read_series(station: Station) -> pd.DataFrame:
     import pandas as pd
 
+    columns = ["time", "sensor", "depth_from", "depth_to", "sm", "flag"]
     try:
-        return pd.read_parquet(station.series, columns=["time", "sensor", "depth_from", "depth_to", "sm", "flag"])
+        return pd.read_parquet(station.series, columns=columns, read_dictionary=["sensor", "flag"])
     except (OSError, ValueError) as error:
         raise ReadError(
             f"station {station.id}: its series {station.series} cannot be read ({error}): ingest it again"
@@ -214,6 +273,7 @@ def _station(item: pystac.Item) -> Station:
         href=item.self_href,
         series=str(asset.get_absolute_href()),
         checksum=str(asset.extra_fields.get("file:checksum", "")),
+        climate=str(item.properties.get("stac_sm:climate", "")),
     )
 
 

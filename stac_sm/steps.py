@@ -8,35 +8,31 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from shapely.geometry import box, mapping
 
 from stac_sm import model_item
 from stac_sm.catalog import Catalog, refresh
 from stac_sm.config import Project
-from stac_sm.errors import CatalogError, ScreeningError, StacSmError
-from stac_sm.evaluate import evaluate
+from stac_sm.errors import CatalogError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
-from stac_sm.holdout import hold_outs
-from stac_sm.items import PARQUET, ItemDict, build_item, item_folder
-from stac_sm.matchups import Matchups, match_up, resolve_sites
-from stac_sm.model import Model
-from stac_sm.period import DAY, Period, utc
-from stac_sm.publishing import FINGERPRINT, AssetFile, is_published, publish
+from stac_sm.items import ItemDict, item_folder
+from stac_sm.matchup_item import COLLECTION as MATCHUPS
+from stac_sm.matchup_item import matchup_item, read_tables, table_properties, write_tables
+from stac_sm.matchups import Matchups, match_up_recipes, resolve_sites
+from stac_sm.period import DAY, Period
+from stac_sm.publishing import FINGERPRINT, AssetFile, is_published, publish, published
 from stac_sm.recipe import Feature, Recipe
-from stac_sm.screening import Screening, require_sites, screen, training_screener
+from stac_sm.screening import Screening, screen
+from stac_sm.stations import COLLECTION as STATIONS
 from stac_sm.stations import Station, read_stations, site_series, sites
-from stac_sm.train import fit
+from stac_sm.training_run import TrainingRun, hyperparameters, training_run
+from stac_sm.verdicts import verdicts, write_verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MATCHUPS = "matchups"
-BASELINE = "swvl1"
 TRIPLET = Recipe(
     (
         Feature("era5land", "era5-land", "swvl1", "nearest", missing="nan"),
@@ -64,6 +60,17 @@ class MatchupStep:
 
 
 @dataclass(frozen=True)
+class ScreenStep:
+    """What triple collocation says about the sites, and what became of the items of their stations."""
+
+    screening: Screening
+    """Every site and its verdict."""
+
+    stations: Mapping[str, int]
+    """Number of station items by outcome: ``replaced`` (the verdict is new), ``done``, ``changed`` (ingested anew)."""
+
+
+@dataclass(frozen=True)
 class ModelStep:
     """A trained and scored model."""
 
@@ -84,8 +91,13 @@ class ModelStep:
         return list(self.item["properties"]["stac_sm:scores"]["results"])
 
 
-def match_up_step(project: Project) -> MatchupStep:
+def match_up_step(project: Project, *, workers: int = 1) -> MatchupStep:
     """Bring stations and features together, for training and for triple collocation.
+
+    Parameters
+    ----------
+    workers
+        Processes that read series and features; more than one need a main module that may be imported.
 
     Raises
     ------
@@ -98,22 +110,22 @@ def match_up_step(project: Project) -> MatchupStep:
         name: resolve_sites(catalog, recipe, where, period, project.grid)
         for name, recipe in (("table", project.recipe), ("triplets", TRIPLET))
     }
-    proof = digest(_matchup_proof(project, stations, resolutions))
-    item = _matchup_item(where, period, proof)
+    item = matchup_item(_bbox(where), period, fingerprint=digest(_matchup_proof(project, stations, resolutions)))
     if is_published(catalog, item):
-        return _read_matchups(catalog, str(item["id"]))
-    series, unused = site_series(where, stations, project.stations)
+        return _read_matchups(catalog, item)
+    series, unused = site_series(where, stations, project.stations, workers=workers)
     series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
-    pairs = match_up(where, series, resolutions["table"], project.grid)
+    made = match_up_recipes(where, series, resolutions, project.grid, workers=workers)
+    pairs, triplets = made["table"], made["triplets"].table.rename(columns={"sm": "insitu"})
     _require_rows(pairs, len(series), period)
-    triplets = match_up(where, series, resolutions["triplets"], project.grid).table.rename(columns={"sm": "insitu"})
     triplets = triplets[["site", "date", "insitu", "era5land", "third"]]
-    item["properties"] |= {
+    item["properties"] |= table_properties(pairs.table, project.recipe) | {
         "stac_sm:rows": len(pairs.table),
         "stac_sm:sites": int(pairs.table["site"].nunique()),
         "stac_sm:dropped": {"site-days": dict(pairs.dropped), "readings": dict(unused)},
     }
-    _publish_tables(catalog, item, {"table": pairs.table, "triplets": triplets})
+    item["links"] = [_link_to_collection(STATIONS)]
+    _publish_tables(catalog, item, pairs.table, triplets, project.recipe)
     return MatchupStep(item, pairs.table, triplets, new=True)
 
 
@@ -140,6 +152,24 @@ def _require_rows(pairs: Matchups, measured: int, period: Period) -> None:
         )
 
 
+def screen_step(project: Project, matchups: MatchupStep) -> ScreenStep:
+    """Judge every site by triple collocation, and put the verdict on the items of its stations.
+
+    Raises
+    ------
+    ConflictError
+        If another writer changes an item at the same time.
+    """
+    catalog, rules = project.catalog, project.screening
+    stations, where = _stations_and_sites(project, catalog)
+    screening = screen(matchups.triplets, rules)
+    second, third = (feature.collection for feature in TRIPLET.features)
+    about = {"second": second, "third": third, "period": project.matchups.period, "confidence": rules.confidence}
+    said = verdicts(where, screening.sites, about)
+    outcomes = write_verdicts(catalog, [(one.id, one.href, one.checksum) for one in stations], said)
+    return ScreenStep(screening, dict(outcomes))
+
+
 def train_step(project: Project, matchups: MatchupStep) -> ModelStep:
     """Screen the sites, score the way of training on hold-outs, train on all rows, and publish the model.
 
@@ -150,52 +180,33 @@ def train_step(project: Project, matchups: MatchupStep) -> ModelStep:
     proof = digest(_model_proof(project, matchups))
     existing = _existing(catalog, model_item.COLLECTION, f"xgb-{proof[:12]}")
     if existing is not None:
+        model_item.link_successor(catalog, existing)
         return ModelStep(existing, new=False)
-    screening = screen(matchups.triplets, project.screening)
-    rows, status = _training_rows(matchups.table, screening, project)
-    model = replace(_fitter(project)(rows), recipe=project.recipe)
-    properties = _model_properties(project, matchups, screening, status)
+    run = training_run(project, matchups.table, matchups.triplets, screen_step(project, matchups).screening)
     item = model_item.model_item(
-        model,
+        run.model,
         fingerprint=proof,
-        bbox=_bbox(rows),
-        period=_period(rows),
-        hyperparameters=asdict(project.training),
-        properties=properties,
+        bbox=_bbox(run.rows),
+        period=_period(run.rows),
+        hyperparameters=hyperparameters(project),
+        properties=_model_properties(run, matchups),
+        previous=model_item.latest_model(catalog),
     )
-    item["links"] = [_link(catalog, item, matchups.item)]
-    _publish_model(catalog, item, model)
+    item["links"] += [_link(catalog, item, matchups.item), _link_to_collection(STATIONS)]
+    _publish_model(catalog, item, run)
     return ModelStep(item, new=True)
 
 
-def _training_rows(table: pd.DataFrame, screening: Screening, project: Project) -> tuple[pd.DataFrame, str]:
-    """Rows of the kept sites; all rows, and the reason, where screening was refused."""
-    try:
-        require_sites(screening, project.screening)
-    except ScreeningError as error:
-        return table, f"unscreened: {error}"
-    kept = table[table["site"].isin(screening.kept)]
-    return kept, f"screened: {len(screening.kept)} of {len(screening.sites)} sites kept"
-
-
-def _fitter(project: Project) -> Any:
-    return partial(fit, features=project.recipe.names, settings=project.training)
-
-
-def _model_properties(project: Project, matchups: MatchupStep, screening: Screening, status: str) -> dict[str, Any]:
-    table, rules = matchups.table, project.validation
-    folds = hold_outs(table, rules.strategies, folds=rules.folds, seed=rules.seed)
-    screener = training_screener(matchups.triplets, project.screening, table)
-    baselines = [BASELINE] if BASELINE in table else []
-    evaluation = evaluate(table, folds, _fitter(project), screener=screener, baselines=baselines)
-    judged = json.loads(screening.sites.to_json(orient="records", double_precision=6))
+def _model_properties(run: TrainingRun, matchups: MatchupStep) -> dict[str, Any]:
+    judged = json.loads(run.screening.sites.to_json(orient="records", double_precision=6))
     return {
-        "title": f"XGBoost on {', '.join(project.recipe.names)}",
-        "stac_sm:tc_status": status,
+        "title": f"XGBoost on {', '.join(run.model.features)}",
+        "stac_sm:tc_status": run.status,
         "stac_sm:matchups": matchups.item["id"],
-        "stac_sm:rows": len(table),
-        "stac_sm:scores": evaluation.to_dict(),
+        "stac_sm:rows": len(run.table),
+        "stac_sm:scores": run.evaluation.to_dict(),
         "stac_sm:screening": judged,
+        **({"stac_sm:intervals_refused": run.refused} if run.refused else {}),
     }
 
 
@@ -207,7 +218,7 @@ def _matchup_proof(project: Project, stations: list[Station], resolutions: Mappi
         for name, tiles in resolutions.items()
     }
     return {
-        "stations": [(station.id, station.checksum) for station in stations],
+        "stations": [station.proof for station in stations],
         "rules": asdict(project.stations),
         "recipes": [project.recipe.to_dict(), TRIPLET.to_dict()],
         "grid": asdict(project.grid),
@@ -218,11 +229,9 @@ def _matchup_proof(project: Project, stations: list[Station], resolutions: Mappi
 
 
 def _model_proof(project: Project, matchups: MatchupStep) -> dict[str, Any]:
-    settings = asdict(project.training)
-    settings.pop("nthread")  # does not change the model
     return {
         "matchups": matchups.item["properties"][FINGERPRINT],
-        "training": settings,
+        "training": hyperparameters(project),
         "screening": asdict(project.screening),
         "validation": asdict(project.validation),
         "recipe": project.recipe.to_dict(),
@@ -230,59 +239,54 @@ def _model_proof(project: Project, matchups: MatchupStep) -> dict[str, Any]:
     }
 
 
-def _matchup_item(where: pd.DataFrame, period: Period, proof: str) -> ItemDict:
-    bbox = _bbox(where)
-    return build_item(
-        id=f"matchups-{proof[:12]}",
-        collection=MATCHUPS,
-        geometry=mapping(box(bbox[0], bbox[1], bbox[2], bbox[3])),
-        bbox=bbox,
-        start=utc(period.start),
-        end=utc(period.end),
-        properties={FINGERPRINT: proof},
-        extensions=[],
-    )
-
-
-def _publish_tables(catalog: Catalog, item: ItemDict, tables: Mapping[str, pd.DataFrame]) -> None:
+def _publish_tables(
+    catalog: Catalog, item: ItemDict, table: pd.DataFrame, triplets: pd.DataFrame, recipe: Recipe
+) -> None:
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        assets = {}
-        for key, table in tables.items():
-            file = Path(scratch, f"{key}.parquet")
-            table.to_parquet(file, index=False)
-            assets[key] = AssetFile(file, ".parquet", {"title": _TITLES[key], "type": PARQUET, "roles": ["data"]})
-        publish(catalog, item, assets)
+        publish(catalog, item, write_tables(table, triplets, recipe, Path(scratch)))
     refresh(catalog.store, MATCHUPS)
 
 
-_TITLES = {"table": "Match-ups: one row a site and day", "triplets": "Triplets for triple collocation"}
-
-
-def _publish_model(catalog: Catalog, item: ItemDict, model: Model) -> None:
+def _publish_model(catalog: Catalog, item: ItemDict, run: TrainingRun) -> None:
+    climate = {station.id: station.climate for station in read_stations(catalog) if station.climate}
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        publish(catalog, item, model_item.write_assets(model, Path(scratch)))
+        assets = model_item.write_assets(run.model, Path(scratch))
+        facts = {"features": ", ".join(run.model.features), **item["properties"]["mlm:hyperparameters"]}
+        files = run.write_report(Path(scratch), f"Model {item['id']}", facts, climate)
+        assets |= {key: AssetFile(file, file.suffix, _REPORT[key]) for key, file in files.items()}
+        publish(catalog, item, assets)
     refresh(catalog.store, model_item.COLLECTION)
+    model_item.link_successor(catalog, item)
 
 
-def _read_matchups(catalog: Catalog, id: str) -> MatchupStep:
-    import pandas as pd
+_REPORT = {
+    "report": {"title": "Report", "type": "text/html", "roles": ["metadata"]},
+    "metrics": {"title": "Metrics", "type": "application/json", "roles": ["metadata"]},
+}
 
-    item = catalog.item(MATCHUPS, id)
-    tables = {key: pd.read_parquet(str(item.assets[key].get_absolute_href())) for key in _TITLES}
-    return MatchupStep(item.to_dict(), **tables, new=False)
+
+def _read_matchups(catalog: Catalog, item: ItemDict) -> MatchupStep:
+    known = _existing(catalog, MATCHUPS, item["id"])
+    assert known is not None  # it is published
+    return MatchupStep(known, **read_tables(catalog.item(MATCHUPS, item["id"])), new=False)
 
 
 def _existing(catalog: Catalog, collection: str, id: str) -> ItemDict | None:
-    try:
-        return catalog.item(collection, id).to_dict()
-    except StacSmError:
-        return None
+    """Item of a collection without sub-catalogues, as it is in the store; None if it is not there."""
+    content = published(catalog.store, f"{collection}/{id}/{id}.json")
+    return None if content is None else dict(json.loads(content))
 
 
 def _link(catalog: Catalog, item: ItemDict, source: ItemDict) -> dict[str, str]:
     folder = item_folder(catalog.layout(source["collection"]), source)
     href = f"../../{folder}/{source['id']}.json"
     return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": source["id"]}
+
+
+def _link_to_collection(id: str) -> dict[str, str]:
+    """Link to a whole collection, for its items may be thousands."""
+    href = f"../../{id}/collection.json"
+    return {"rel": "derived_from", "href": href, "type": "application/json", "title": id}
 
 
 def _bbox(table: pd.DataFrame) -> list[float]:

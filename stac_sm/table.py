@@ -83,11 +83,18 @@ def days(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
     """
     require(table, [column], "the day of a row")
     try:
-        parsed = pd.to_datetime(table[column], utc=True)
+        parsed = pd.to_datetime(_written_out(table[column]), utc=True)
     except (TypeError, ValueError) as error:
         raise InputError(f"table: column {column!r} holds no dates ({error}); write them as 2018-07-01") from error
     _no_gaps(parsed, column)
     return parsed.dt.tz_convert(None).dt.normalize()
+
+
+def _written_out(values: pd.Series) -> pd.Series:
+    """Dates that are numbers such as 20180701, as text: pandas takes a number for nanoseconds since 1970."""
+    if not pd.api.types.is_numeric_dtype(values) or values.isna().any():
+        return values
+    return pd.to_datetime(values.astype("int64").astype(str), format="%Y%m%d")
 
 
 def labels(table: pd.DataFrame, column: str) -> pd.Series[str]:

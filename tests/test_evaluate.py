@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from stac_sm.errors import InputError, ScreeningError
-from stac_sm.evaluate import evaluate
+from stac_sm.evaluate import LEAST_ROWS, evaluate, station_scores
 from stac_sm.holdout import hold_outs
 from stac_sm.metrics import scores
 from stac_sm.screening import Thresholds, training_screener
@@ -173,6 +173,28 @@ def test_stations_with_few_rows_have_no_scores_of_their_own():
     table = pd.concat([TABLE, TABLE[:9].assign(site="few")], ignore_index=True)
     found = evaluate(table, hold_outs(table, ["random"]), fitter)
     assert (found.results[0].stations, found.results[0].pooled.n) == (12, 1209)
+
+
+def test_stations_have_scores_by_name_from_ten_rows_on():
+    table = pd.concat([TABLE, TABLE[:9].assign(site="few"), TABLE[:10].assign(site="enough")], ignore_index=True)
+    rows = evaluate(table, hold_outs(table, ["site"]), fitter).predictions
+    found = station_scores(rows, "unscreened")
+    assert list(found) == sorted({*TABLE["site"], "enough"})
+    assert found["enough"].n == LEAST_ROWS == 10
+    one = rows[rows["site"] == "s03"]
+    assert found["s03"] == scores(one["unscreened"], one["observed"])
+
+
+@pytest.mark.parametrize("strategy", ["network", "block"])
+def test_networks_and_regions_are_scored_beside_the_others(strategy):
+    number = TABLE["site"].str[1:].astype(int)
+    table = TABLE.assign(network="N" + (number % 3).astype(str), lon=10.0 * number, lat=45.0)
+    cut = hold_outs(table, [strategy], folds=3)
+    found = evaluate(table, cut, fitter, screener=screener(table, min_sites=3), baselines=["swvl1"])
+    assert {one.strategy for one in found.results} == {strategy}
+    assert {one.pooled.n for one in found.results if one.scored_on == "all"} == {len(table)}
+    for fold in cut[strategy]:
+        assert set(table["site"].iloc[fold.train]).isdisjoint(table["site"].iloc[fold.test])
 
 
 def test_nothing_to_do_is_an_empty_answer():

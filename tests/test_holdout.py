@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,6 +109,57 @@ def test_few_groups_are_held_out_one_at_a_time():
 def test_each_network_is_a_fold():
     table = table_of().assign(network=lambda t: "N" + t["site"].str[-1])
     assert {fold.name for fold in hold_out(table, "network", folds=3)} == {f"network N{i}" for i in range(10)}
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=2, max_size=20), seeds)
+def test_law_no_site_is_on_both_sides_of_a_network(pairs, seed):
+    """A site may change hands, or two networks may stand in one pixel."""
+    table = pd.DataFrame({"site": [f"s{s}" for s, _ in pairs], "network": [f"n{n}" for _, n in pairs]})
+    try:
+        cut = hold_out(table, "network", seed=seed)
+    except InputError:
+        return
+    for fold in cut:
+        for column in ("site", "network"):
+            assert set(table[column].iloc[fold.train]).isdisjoint(table[column].iloc[fold.test])
+    assert sorted(np.concatenate([fold.test for fold in cut])) == list(range(len(table)))
+
+
+def test_networks_that_share_a_site_are_one_group():
+    table = pd.DataFrame({"site": ["a", "a", "b", "c", "d"], "network": ["N1", "N2", "N2", "N3", "N4"]})
+    cut = hold_out(table, "network")
+    assert {fold.name: list(fold.test) for fold in cut} == {
+        "network N1+N2": [0, 1, 2], "network N3": [3], "network N4": [4],
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"found 1 network \(N1\+N2\)"):
+        hold_out(table[:3], "network")
+
+
+@given(tables(), st.sampled_from(STRATEGIES), seeds)
+def test_law_the_kind_of_the_columns_does_not_matter(table, strategy, seed):
+    """Text or dates, text or categories, an index or none: one split."""
+    other = table.assign(date=table["date"].dt.strftime("%Y-%m-%dT00:00:00Z"), site=table["site"].astype("category"))
+    other.index = pd.Index(range(7, 7 + len(other)))
+    for one, same in zip(hold_out(table, strategy, seed=seed), hold_out(other, strategy, seed=seed), strict=True):
+        assert (one.name, list(one.test)) == (same.name, list(same.test))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted"),
+    [
+        ("random", "bf492fa47e05"),
+        ("site", "b72866e188bd"),
+        ("year", "e6adf51a3823"),
+        ("network", "d1a8ac869d5b"),
+        ("block", "6bd4032a56e4"),
+    ],
+)
+def test_golden_splits(strategy, wanted):
+    """These change for no machine and no version: whoever cuts the same table gets the same folds."""
+    number = table_of()["site"].str[1:].astype(int)
+    table = table_of().assign(network="N" + (number % 4).astype(str), lon=7.0 * number, lat=45.0)
+    cut = [[fold.name, fold.test.tolist()] for fold in hold_out(table, strategy, folds=3, seed=5)]
+    assert hashlib.sha256(json.dumps(cut).encode()).hexdigest()[:12] == wanted
 
 
 def test_blocks_hold_neighbours_together():

@@ -10,8 +10,9 @@ from fields import DAYS, RECIPE, SMALL, TILE, copied_project, edit, read_model, 
 from stac_sm.catalog import open_catalog
 from stac_sm.cube import feature_cube
 from stac_sm.errors import InputError
-from stac_sm.matchups import match_up, resolve_sites
+from stac_sm.matchups import match_up, match_up_recipes, resolve_sites
 from stac_sm.prediction import predict
+from stac_sm.recipe import Feature, Recipe
 
 PLACES = {"A": (39, 49), "B": (20, 25), "C": (26, 35), "D": (0, 0), "E": (30, 3)}
 """Row and column: C lies in the gap of LST, D and part of the others in the frost."""
@@ -27,10 +28,11 @@ def series(names="ABCDE", days=DAYS):
     return pd.DataFrame(rows, columns=["site", "date", "sm", "n"])
 
 
-def matched(catalog, names="ABCDE", reader="stackstac", **other):
+def matched(catalog, names="ABCDE", reader="stackstac", workers=1, **other):
     where = sites(names)
     resolutions = resolve_sites(catalog, RECIPE, where, DAYS, SMALL)
-    return match_up(other.get("sites", where), other.get("series", series(names)), resolutions, SMALL, reader=reader)
+    rows = other.get("series", series(names))
+    return match_up(other.get("sites", where), rows, resolutions, SMALL, reader=reader, workers=workers)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,28 @@ def test_another_station_changes_no_row_of_the_others(catalog, found):
 
 def test_both_readers_give_one_table(catalog, found):
     pd.testing.assert_frame_equal(matched(catalog, reader="odc").table, found.table)
+
+
+def test_more_workers_give_the_same_table(catalog, found):
+    again = matched(catalog, workers=3)
+    pd.testing.assert_frame_equal(again.table, found.table, check_exact=True)
+    assert again.dropped == found.dropped
+
+
+def test_recipes_side_by_side_are_as_each_alone(catalog, found):
+    """And the second one reads what the first has read already, even on days that the first cannot use."""
+    other = Recipe((Feature("cell", "era5-land", "swvl1", "nearest", missing="nan"),))
+    where = sites()
+    resolutions = {
+        "first": resolve_sites(catalog, RECIPE, where, DAYS, SMALL),
+        "second": resolve_sites(catalog, other, where, DAYS, SMALL),
+    }
+    both = match_up_recipes(where, series(), resolutions, SMALL)
+    pd.testing.assert_frame_equal(both["first"].table, found.table, check_exact=True)
+    alone = match_up(where, series(), resolutions["second"], SMALL)
+    pd.testing.assert_frame_equal(both["second"].table, alone.table, check_exact=True)
+    assert len(alone.table) == len(series())
+    assert both["first"].dropped == found.dropped
 
 
 def test_days_outside_the_period_are_counted(catalog, found):

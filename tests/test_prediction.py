@@ -23,6 +23,7 @@ class Linear:
 
     features = ("a", "b")
     recipe = PLAIN
+    intervals = applicability = None
 
     def __init__(self):
         self.calls = 0

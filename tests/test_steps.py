@@ -17,13 +17,15 @@ from stac_sm.config import create_project
 from stac_sm.errors import CatalogError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import to_lonlat
-from stac_sm.items import PARQUET, build_item
+from stac_sm.items import PARQUET, build_item, item_json
 from stac_sm.model_item import COLLECTION as MODELS
 from stac_sm.period import DAY, Period, utc
 from stac_sm.publishing import FINGERPRINT, AssetFile, publish
 from stac_sm.recipe import Feature, Recipe
-from stac_sm.steps import MATCHUPS, match_up_step, train_step
+from stac_sm.stations import read_stations
+from stac_sm.steps import MATCHUPS, match_up_step, screen_step, train_step
 from stac_sm.train import TrainSettings, fit
+from stac_sm.verdicts import write_verdicts
 
 PERIOD = Period.parse("2018-06-01/2018-06-14")
 RECIPE = Recipe(
@@ -224,7 +226,128 @@ def test_items_are_valid_and_linked(project, matchups, model, validate):
         for link in document["links"]:
             if link["rel"] == "derived_from":
                 assert json.loads((Path(item.self_href).parent / link["href"]).read_text())["id"] == link["title"]
-    assert [link["title"] for link in document["links"] if link["rel"] == "derived_from"] == [matchups.item["id"]]
+    sources = [link["title"] for link in document["links"] if link["rel"] == "derived_from"]
+    assert sources == [matchups.item["id"], "ismn-stations"]
+
+
+def test_the_table_is_geoparquet_and_says_so(project, matchups):
+    """Judged by pyarrow and shapely: points are WKB, and file and item name their column."""
+    import pyarrow.parquet as pq
+    import shapely
+
+    item = project.catalog.item(MATCHUPS, matchups.item["id"])
+    asset = item.assets["table"]
+    file = pq.ParquetFile(asset.get_absolute_href())
+    geo = json.loads(file.schema_arrow.metadata[b"geo"])
+    assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geometry")
+    column = geo["columns"]["geometry"]
+    assert (column["encoding"], column["geometry_types"]) == ("WKB", ["Point"])
+    assert "crs" not in column  # then it is OGC:CRS84
+    table = file.read().to_pandas()
+    points = shapely.from_wkb(table["geometry"].to_numpy())
+    np.testing.assert_array_equal(shapely.get_coordinates(points), table[["lon", "lat"]])
+    np.testing.assert_allclose(column["bbox"], shapely.total_bounds(points))
+    for fields in (item.properties, asset.extra_fields):
+        assert fields["table:row_count"] == len(table)
+        assert fields["table:primary_geometry"] == "geometry"
+        assert [one["name"] for one in fields["table:columns"]] == list(table)
+    told = {one["name"]: one["description"] for one in item.properties["table:columns"]}
+    assert told["swvl1"].endswith(", m3 m-3, from era5-land")
+    assert len(told) == len(table.columns)
+    triplets = item.assets["triplets"].extra_fields
+    assert [one["name"] for one in triplets["table:columns"]] == list(matchups.triplets)
+    assert item.assets["table"].extra_fields["file:checksum"].startswith("1220")
+
+
+def verdicts(project):
+    return {item.id: item.properties for item in project.catalog.items("ismn-stations")}
+
+
+@pytest.mark.parametrize("by", ["screen", "train"])
+def test_the_verdict_is_on_the_station(copied, matchups, validate, by):
+    """Written by training already (the fixture), and by screening where it is not there."""
+    if by == "screen":
+        put_station(copied.catalog, copied.folder / ".scratch", "S7", 1, 1, np.full(len(PERIOD), 0.2))
+        put_station(copied.catalog, copied.folder / ".scratch", "DEEP", 1, 2, np.full(len(PERIOD), 0.2), depth=0.1)
+        assert dict(screen_step(copied, match_up_step(copied)).stations) == {"done": 6, "replaced": 2}
+        found = verdicts(copied)
+        assert found["NET.DEEP"]["stac_sm:tc_status"].startswith("not screened: outside the grid, or no sensor")
+        assert found["NET.S7"]["stac_sm:tc_status"].startswith("rejected: covariance")
+        assert found["NET.S7"]["stac_sm:tc"] == {
+            "n": 14, "site": "NET.S7", "second": "era5-land", "third": "esa-cci-sm", "period": str(PERIOD),
+            "confidence": 0.9,
+        }  # fmt: skip
+    found, judged = verdicts(copied), screen_step(copied, matchups).screening.sites.set_index("site")
+    for name in PIXELS:
+        properties, row = found[f"NET.{name}"], judged.loc[f"NET.{name}"]
+        assert properties["stac_sm:tc_status"] == row["status"]
+        for figure in ("correlation", "correlation_low", "correlation_high", "error_std", "snr_db"):
+            told = properties["stac_sm:tc"].get(figure, np.nan)  # a figure that is refused is left out
+            assert told == pytest.approx(row[figure], abs=1e-6, nan_ok=True)
+        assert properties["stac_sm:tc"]["n"] == row["n"]
+    for item in copied.catalog.items("ismn-stations"):
+        validate(item)
+        assert Path(item.assets["series"].get_absolute_href()).exists()
+
+
+def test_a_verdict_makes_nothing_stale_and_is_written_once(copied, matchups, model):
+    before = files(copied, "ismn-stations")
+    assert dict(screen_step(copied, matchups).stations) == {"done": 6}
+    assert files(copied, "ismn-stations") == before
+    for path in Path(copied.folder, "ismn-stations").rglob("NET.*.json"):
+        document = json.loads(path.read_text())
+        for name in ("stac_sm:tc", "stac_sm:tc_status"):
+            del document["properties"][name]
+        document["properties"][FINGERPRINT] = document["properties"].pop("stac_sm:ingested")
+        path.write_bytes(item_json(document))
+    again = match_up_step(copied)
+    assert (again.new, train_step(copied, again).new) == (False, False)
+    assert dict(screen_step(copied, matchups).stations) == {"replaced": 6}
+    assert files(copied, "ismn-stations") == before
+
+
+def test_other_thresholds_are_another_verdict(copied, matchups):
+    ids = {id: properties[FINGERPRINT] for id, properties in verdicts(copied).items()}
+    strict = replace(copied, screening=replace(copied.screening, min_correlation=0.9999))
+    assert dict(screen_step(strict, matchups).stations) == {"replaced": 5, "done": 1}
+    found = verdicts(copied)
+    assert found["NET.S1"]["stac_sm:tc_status"].startswith("rejected: TC R")
+    assert found["NET.S1"][FINGERPRINT] != ids["NET.S1"]
+    assert not match_up_step(copied).new
+
+
+def test_a_station_that_was_ingested_anew_gets_no_old_verdict(copied, matchups):
+    """The match-ups were made of another series."""
+    put_station(copied.catalog, copied.folder / ".scratch", "S1", *PIXELS["S1"], np.full(len(PERIOD), 0.3))
+    assert "stac_sm:tc" not in verdicts(copied)["NET.S1"]
+    assert match_up_step(copied).new
+    stale = {one.id: one for one in read_stations(copied.catalog)}["NET.S1"]
+    told = write_verdicts(copied.catalog, [(stale.id, stale.href, "1220old")], {})
+    assert dict(told) == {"changed": 1}
+
+
+def test_a_station_that_moved_makes_other_match_ups(copied, matchups):
+    def elsewhere(item):
+        item["geometry"]["coordinates"][0] += 0.05
+
+    edit(copied.catalog, "ismn-stations", "NET.S1", elsewhere)
+    assert match_up_step(copied).new
+
+
+def test_retraining_is_a_new_version(copied, matchups, model, validate):
+    other = train_step(replace(copied, training=replace(copied.training, eta=0.5)), matchups)
+    items = {id: copied.catalog.item(MODELS, id) for id in (model.id, other.id)}
+    assert [items[id].properties["version"] for id in items] == ["1", "2"]
+    links = {
+        (id, link.rel): Path(link.get_absolute_href()).stem
+        for id, item in items.items() for link in item.links if link.rel.endswith("-version")
+    }  # fmt: skip
+    assert links == {(model.id, "successor-version"): other.id, (other.id, "predecessor-version"): model.id}
+    for item in items.values():
+        validate(item)
+    before = files(copied, MODELS)
+    assert not train_step(copied, matchups).new
+    assert files(copied, MODELS) == before
 
 
 def test_no_station(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate
-from stac_sm.cli.learning import matchup, screen, train
+from stac_sm.cli.learning import evaluate, matchup, screen, train
 from stac_sm.cli.making import audit, plan, run
 from stac_sm.errors import StacSmError
 
@@ -34,5 +34,6 @@ def main() -> None:
     """Global 1 km daily soil moisture: from provider files to STAC items, models and published COGs."""
 
 
-for _command in (demo, simulate, init, ingest, climatology, features, matchup, screen, train, plan, run, audit):
+_COMMANDS = (demo, simulate, init, ingest, climatology, features, matchup, screen, train, evaluate, plan, run, audit)
+for _command in _COMMANDS:
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""Commands that learn: matchup, screen, train."""
+"""Commands that learn: matchup, screen, train, evaluate."""
 
 from __future__ import annotations
 
@@ -26,20 +26,64 @@ def matchup(folder: Path, as_json: bool) -> None:
 @project_option
 @json_option
 def screen(folder: Path, as_json: bool) -> None:
-    """Judge by triple collocation which stations represent their pixel."""
-    from stac_sm.screening import screen as judge
-    from stac_sm.steps import match_up_step
+    """Judge by triple collocation which stations represent their pixel; the verdict goes on the station items."""
+    from stac_sm.steps import match_up_step, screen_step
 
     project = open_project(folder)
-    judged = judge(match_up_step(project).triplets, project.screening).sites
+    made = screen_step(project, match_up_step(project))
+    judged = made.screening.sites
+    say(f"verdicts on station items: {', '.join(f'{n} {outcome}' for outcome, n in made.stations.items())}")
     show(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
 
 
 @click.command()
+@click.argument("table", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--target", help="Column of the soil moisture to learn, m3 m-3.")
+@click.option("--site", help="Column of the id of the site.")
+@click.option("--time", help="Column of the day, or of the first day of a window.")
+@click.option("--features", help="Feature columns with commas between.  [default: all numbers that can be one]")
+@click.option("--plain", is_flag=True, help="The paper's XGBoost: one booster on the columns as they are.")
+@click.option("--seed", type=int, help="Of folds and draws.  [default: 0]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the model of TABLE.")
 @project_option
 @json_option
-def train(folder: Path, as_json: bool) -> None:
-    """Train a model on the match-ups, score it on hold-outs, and publish it as a STAC item."""
+def train(
+    table: Path | None,
+    target: str | None,
+    site: str | None,
+    time: str | None,
+    features: str | None,
+    plain: bool,
+    seed: int | None,
+    out: Path | None,
+    folder: Path,
+    as_json: bool,
+) -> None:
+    """Train a model on the match-ups of the project, or on TABLE, and leave it as a STAC item.
+
+    Without TABLE, the project's match-ups: the model is scored on hold-outs and published in sm-models.
+
+    TABLE is any match-up table, CSV or Parquet, with a row per site and time; --target, --site, --time and --out are
+    then wanted. The model is the best honest one we know for sites it has not seen; `evaluate` scores it on others.
+    """
+    given = {"target": target, "site": site, "time": time, "out": out}
+    if table is None:
+        needless = [name for name, value in {**given, "features": features, "seed": seed}.items() if value is not None]
+        if needless or plain:
+            raise click.UsageError(
+                f"--{(needless or ['plain'])[0]} goes with a TABLE; without one, no option but --json"
+            )
+        return _train_project(folder, as_json)
+    missing = [f"--{name}" for name, value in given.items() if value is None]
+    if missing:
+        raise click.UsageError(
+            f"{', '.join(missing)} wanted beside a TABLE, e.g. --target sm --site station --time date"
+        )
+    wanted = None if features is None else [name.strip() for name in features.split(",")]
+    return _train_table(table, (str(target), str(site), str(time)), wanted, plain, seed or 0, Path(str(out)), as_json)
+
+
+def _train_project(folder: Path, as_json: bool) -> None:
     from stac_sm.steps import match_up_step, train_step
     from stac_sm.tables import score_rows
 
@@ -53,3 +97,45 @@ def train(folder: Path, as_json: bool) -> None:
     show(score_rows(made.scores), as_json)
     for name, why in properties["stac_sm:scores"]["notes"].items():
         say(f"{name}: {why}")
+
+
+def _train_table(
+    file: Path, roles: tuple[str, str, str], wanted: list[str] | None, plain: bool, seed: int, out: Path, as_json: bool
+) -> None:
+    from stac_sm.table import Columns
+    from stac_sm.table_item import account, check_free, write_folder
+    from stac_sm.table_training import read_table, train_table
+
+    columns = Columns(target=roles[0], site=roles[1], time=roles[2])
+    check_free(out)  # before minutes of training
+    table = read_table(file, columns.site)
+    made = train_table(table, columns, features=wanted, plain=plain, seed=seed)
+    item = write_folder(made, table, out)
+    show({"model": str(out), "item": str(item), **account(made)}, as_json)
+    say(f"next: stac-sm evaluate {out} TABLE_OF_OTHER_SITES")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("table", type=click.Path(path_type=Path, dir_okay=False))
+@project_option
+@json_option
+def evaluate(model: str, table: Path, folder: Path, as_json: bool) -> None:
+    """Score MODEL on TABLE, e.g. of stations that it has not seen.
+
+    MODEL is the folder that `train TABLE --out` has left, the href of a model item, or the id of one of the project's.
+    TABLE is CSV or Parquet with the columns that the model was trained on.
+    """
+    from stac_sm.model import Model
+    from stac_sm.table import Columns
+    from stac_sm.table_item import evaluate_table, item_of, read_features
+    from stac_sm.table_training import read_table
+
+    href = item_of(model)
+    if href == model and not model.endswith(".json"):
+        href = open_project(folder).catalog.item("sm-models", model).self_href
+    chosen, features = Model.from_item(href), read_features(href)
+    found = evaluate_table(chosen, features, read_table(table, (features.columns if features else Columns()).site))
+    if found.without_target:
+        say(f"{found.without_target} rows without a target are not scored")
+    show(found.to_dict(), as_json)

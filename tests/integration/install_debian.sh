@@ -17,6 +17,12 @@ if [ ! -e /usr/share/postgresql/15/extension/postgis.control ] || [ ! -x /usr/li
     postgresql-15 postgresql-15-postgis-3 > /dev/null
 fi
 
+if ! command -v chromium > /dev/null; then # looks at the report page as its readers do
+  export DEBIAN_FRONTEND=noninteractive
+  $sudo apt-get -qq update
+  $sudo apt-get -qq install --yes --no-install-recommends chromium > /dev/null
+fi
+
 pgstac="${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/pgstac-venv"
 wanted="stac-fastapi.pgstac==7.2.0 pypgstac[psycopg]==0.10.0 uvicorn" # the mark is written last: half an install is none
 if [ "$(cat "$pgstac/installed" 2> /dev/null)" != "$wanted" ]; then

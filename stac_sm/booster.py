@@ -1,0 +1,118 @@
+"""Boosters: XGBoost's trees as bytes, matched to their columns by name; the one place that loads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.errors import ModelError
+from stac_sm.table import nearest
+
+if TYPE_CHECKING:
+    import xgboost as xgb
+
+
+@dataclass(frozen=True)
+class Member:
+    """One booster of an ordered sum."""
+
+    weight: float
+    """What its prediction is multiplied by."""
+
+    features: tuple[str, ...]
+    """Its features, in the order of its columns."""
+
+    ubjson: bytes
+    """The booster as XGBoost writes it (UBJSON)."""
+
+    @cached_property
+    def booster(self) -> xgb.Booster:
+        """The booster, ready to predict.
+
+        Raises
+        ------
+        ModelError
+            If the bytes are no booster, or it was not trained on ``features``.
+        """
+        import xgboost as xgb  # here, since it takes half a second
+
+        try:
+            booster = xgb.Booster(model_file=bytearray(self.ubjson))
+        except (xgb.core.XGBoostError, ValueError) as error:
+            raise ModelError(f"booster: found {len(self.ubjson)} bytes that are no XGBoost model in UBJSON") from error
+        inside = booster.feature_names or [f"f{i}" for i in range(booster.num_features())]
+        if len(inside) != len(self.features) or (booster.feature_names and tuple(inside) != self.features):
+            raise ModelError(
+                f"booster: found {', '.join(inside)} inside; {', '.join(self.features)} wanted, in this order; "
+                "the model was put together wrongly: publish it again"
+            )
+        booster.set_param({"nthread": 1})  # who predicts in blocks has the cores busy already
+        return booster
+
+    def predict(self, values: NDArray[np.float32], *, trees: int = 0) -> NDArray[np.float32]:
+        """Prediction of the booster alone, without its weight: dims (row, feature) to (row,); 0 trees are all."""
+        if not len(values):
+            return np.zeros(0, dtype=np.float32)
+        predicted: NDArray[np.float32] = self.booster.inplace_predict(values, iteration_range=(0, trees))
+        return predicted
+
+    def gain(self) -> dict[str, float]:
+        """Total gain of the splits on each feature that has any."""
+        found = self.booster.get_score(importance_type="total_gain")
+        names = self.booster.feature_names or [f"f{i}" for i in range(len(self.features))]
+        own = dict(zip(names, self.features, strict=True))
+        return {own[key]: float(np.sum(value)) for key, value in found.items()}
+
+
+def grow(
+    values: NDArray[np.float32],
+    target: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    features: Sequence[str],
+    parameters: Mapping[str, Any],
+    rounds: int,
+) -> Member:
+    """Train a booster of weight 1 on rows in the order given; the same rows give the same bytes.
+
+    Parameters
+    ----------
+    values, target, weight
+        Dims (row, feature), (row,) and (row,); NaN in a feature = missing.
+    parameters
+        As XGBoost names them.
+    rounds
+        Number of trees.
+    """
+    import xgboost as xgb
+
+    settings = {"tree_method": "hist", "verbosity": 0, "nthread": 1, **parameters}
+    data = xgb.QuantileDMatrix(values, target, weight=weight, feature_names=list(features), nthread=settings["nthread"])
+    booster = xgb.train(settings, data, num_boost_round=rounds)
+    return Member(1.0, tuple(features), bytes(booster.save_raw("ubj")))
+
+
+def matrix(columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
+    """Columns side by side, float32, dims (row, feature).
+
+    Raises
+    ------
+    ModelError
+        If a feature is missing, or columns differ in length.
+    """
+    missing = [name for name in features if name not in columns]
+    if missing:
+        there = [str(name) for name in columns]
+        found = "; ".join(f"{name!r} ({nearest(name, there)})" for name in missing)
+        raise ModelError(f"model: no feature {found}; wanted: {', '.join(features)}; add it under this name")
+    parts = [np.asarray(columns[name], dtype=np.float32) for name in features]
+    shapes = {part.shape for part in parts}
+    if len(shapes) != 1 or parts[0].ndim != 1:
+        found = ", ".join(f"{name} {part.shape}" for name, part in zip(features, parts, strict=True))
+        raise ModelError(f"model: found columns of shapes {found}; wanted 1-D columns of one length")
+    return np.stack(parts, axis=1)

@@ -1,0 +1,283 @@
+"""Models of bare tables in a folder: a STAC item, its boosters, and how features come from columns; read and scored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from stac_sm.errors import InputError, ModelError
+from stac_sm.items import ItemDict, item_json, located
+from stac_sm.metrics import Scores, scores
+from stac_sm.model import Model
+from stac_sm.model_item import model_item, write_assets
+from stac_sm.period import Period
+from stac_sm.publishing import AssetFile
+from stac_sm.store import multihash, sha256
+from stac_sm.table import Columns, days, labels, require
+from stac_sm.table_features import TableFeatures, numbers
+from stac_sm.table_training import TableModel
+
+if TYPE_CHECKING:
+    import pystac
+
+ITEM = "item.json"
+_FEATURES = "features"
+_LEAST_ROWS = 10  # of a station, for scores of its own
+
+
+@dataclass(frozen=True)
+class TableScores:
+    """How well a model does on a table."""
+
+    pooled: Scores
+    """Over all rows at once."""
+
+    median_r: float
+    """Median over stations of their R; NaN without a station that has one."""
+
+    median_ubrmse: float
+    """Median over stations of their ubRMSE, m3 m-3."""
+
+    coverage: float
+    """Share of the rows inside their 90 % interval; NaN for a model without intervals."""
+
+    without_target: int
+    """Rows that were not scored."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `stac-sm evaluate --json` prints."""
+        stations = {"r_median": self.median_r, "ubrmse_median": self.median_ubrmse}
+        return {**asdict(self.pooled), "per_station": stations, "coverage90": self.coverage}
+
+
+def write_folder(made: TableModel, table: pd.DataFrame, folder: Path) -> Path:
+    """Write a model into a folder of its own, complete or not at all; the same model gives the same bytes.
+
+    Parameters
+    ----------
+    table
+        What it was trained on: where and when its rows lie is said in the item.
+    folder
+        New, empty, or with an older model, which is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The item.
+
+    Raises
+    ------
+    InputError
+        If the folder holds anything else.
+    """
+    check_free(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        assets = {**write_assets(made.model, scratch), _FEATURES: _features_asset(made.features, scratch)}
+        item = _item(made, table)
+        item["assets"] = {key: _located(asset) for key, asset in assets.items()}
+        (scratch / ITEM).write_bytes(item_json(item))
+        scratch.chmod(0o755)  # mkdtemp's is for its owner only
+        _swap(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder / ITEM
+
+
+def check_free(folder: Path) -> None:
+    """Check that a model may be written into a folder.
+
+    Raises
+    ------
+    InputError
+        If it holds anything but a model that `write_folder` has written.
+    """
+    found = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: a file found; a folder wanted, new or with an older model")
+    known = {f"{_FEATURES}.json", ITEM}
+    if found and not (known <= set(found) and all(name.endswith((".ubj", ".json")) for name in found)):
+        raise InputError(
+            f"--out {folder}: {', '.join(sorted(found)[:5])} found; a new or empty folder wanted, or one with an "
+            "older model, which is replaced"
+        )
+
+
+def read_features(href: str) -> TableFeatures | None:
+    """How the features of a model come from the columns of a table; None for a model of a recipe.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or changed, or from the future.
+    """
+    import pystac
+
+    item = pystac.Item.from_file(href)
+    if _FEATURES not in item.assets:
+        return None
+    return TableFeatures.from_dict(json.loads(_checked(item, item.assets[_FEATURES])))
+
+
+def item_of(model: str) -> str:
+    """Href of the item of a model: of a folder that `write_folder` has written, else as it is."""
+    folder = Path(model)
+    return str(folder / ITEM) if folder.is_dir() else model
+
+
+def evaluate_table(model: Model, features: TableFeatures | None, table: pd.DataFrame) -> TableScores:
+    """Score a model on a table, e.g. of stations that it has not seen.
+
+    Parameters
+    ----------
+    features
+        How features come from the table's columns, with the names of target, site and time. None: the features are
+        columns of the table, which has the columns of a match-up table of a project.
+    table
+        Rows without a target are not scored, but their features tell what a site is like.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or does not hold what it should, or no row has a target.
+    ModelError
+        If a feature of a model of a recipe is no column.
+    """
+    columns = features.columns if features else Columns()
+    require(table, [columns.target, columns.site], "the evaluation")
+    observed = numbers(table, columns.target)
+    known = ~np.isnan(observed)
+    if not known.any():
+        raise InputError(f"evaluation: found no row with a target {columns.target!r} among {len(table)}; one wanted")
+    values = (features.build(table) if features else table)[known]
+    rows = pd.DataFrame({"site": labels(table, columns.site)[known], "observed": observed[known]})
+    rows["predicted"] = model.predict(values).astype(float)
+    stations = [scores(one["predicted"], one["observed"]) for one in _stations(rows)]
+    return TableScores(
+        pooled=scores(rows["predicted"], rows["observed"]),
+        median_r=_median([one.r for one in stations]),
+        median_ubrmse=_median([one.ubrmse for one in stations]),
+        coverage=_coverage(rows, model, values),
+        without_target=int((~known).sum()),
+    )
+
+
+def account(made: TableModel) -> dict[str, Any]:
+    """What a user should know of a training, JSON-able."""
+    unseen = None if made.unseen is None else asdict(made.unseen)
+    intervals = made.model.intervals
+    return {
+        "features": {"taken": list(made.choice.taken), "left": dict(made.choice.left)},
+        "derived_features": len(made.model.features),
+        "rows": made.rows,
+        "rows_without_target": made.without_target,
+        "sites": made.sites,
+        "boosters": {part.name: member.weight for part, member in zip(made.parts, made.model.members, strict=True)},
+        "tuning": {f"{share:g}": error for share, error in made.tried.items()},
+        "at_unseen_sites": unseen,
+        "intervals": intervals.description if intervals else made.intervals_refused,
+    }
+
+
+def _swap(scratch: Path, folder: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    older = scratch.with_name(f"{scratch.name}.older")
+    if folder.exists():
+        folder.rename(older)
+    scratch.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _item(made: TableModel, table: pd.DataFrame) -> ItemDict:
+    columns = made.features.columns
+    when = days(table, columns.time)
+    item = model_item(
+        made.model,
+        fingerprint=made.fingerprint,
+        bbox=_bbox(table, columns),
+        period=Period(when.min().date(), when.max().date() + timedelta(days=1)),
+        hyperparameters={"boosters": [part.describe() for part in made.parts]},
+        properties=_properties(made),
+    )
+    for one in item["properties"]["mlm:input"]:
+        one["description"] = _description(one["name"], made.features)
+    del item["collection"]  # the folder is no catalogue
+    return item
+
+
+def _properties(made: TableModel) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "title": "XGBoost on a table" if made.features.plain else "Sum of boosters on a table",
+        "stac_sm:rows": made.rows,
+        "stac_sm:sites": made.sites,
+        "stac_sm:dropped": {"rows": {"without target": made.without_target}},
+    }
+    if made.unseen is not None:
+        properties["stac_sm:scores"] = {"at_unseen_sites": asdict(made.unseen)}
+    if made.intervals_refused:
+        properties["stac_sm:intervals_refused"] = made.intervals_refused
+    return properties
+
+
+def _description(name: str, features: TableFeatures) -> str:
+    column, colon, kind = name.partition(":")
+    what = f"{column} of the table" if column in features.given else f"{column}, worked out from columns of the table"
+    return f"{what}: {kind.replace('_', ' ')} at the site" if colon else what
+
+
+def _bbox(table: pd.DataFrame, columns: Columns) -> list[float] | None:
+    """Box around the rows; None where the table does not say."""
+    if not {columns.lat, columns.lon} <= set(table.columns):
+        return None
+    lon, lat = numbers(table, columns.lon), numbers(table, columns.lat)
+    box = [float(edge) for edge in (lon.min(), lat.min(), lon.max(), lat.max())]
+    return box if np.isfinite(box).all() else None
+
+
+def _features_asset(features: TableFeatures, folder: Path) -> AssetFile:
+    file = folder / f"{_FEATURES}.json"
+    file.write_text(json.dumps(features.to_dict(), indent=2) + "\n")
+    title = "How features come from the columns of a table"
+    return AssetFile(file, ".json", {"title": title, "type": "application/json", "roles": ["metadata"]})
+
+
+def _located(asset: AssetFile) -> dict[str, Any]:
+    return located(asset.fields, f"./{asset.file.name}", size=asset.file.stat().st_size, sha256=sha256(asset.file))
+
+
+def _checked(item: pystac.Item, asset: pystac.Asset) -> bytes:
+    """Content of an asset whose checksum is the item's."""
+    file = Path(asset.get_absolute_href() or "")
+    content = file.read_bytes() if file.is_file() else None
+    if content is None or multihash(sha256(content)) != asset.extra_fields.get("file:checksum"):
+        what = "is missing" if content is None else "was changed after it was written"
+        raise ModelError(f"model {item.id!r}: {file} {what}: train the model again")
+    return content
+
+
+def _stations(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows of each station that has enough."""
+    return [part for _, part in rows.groupby("site") if len(part) >= _LEAST_ROWS]
+
+
+def _coverage(rows: pd.DataFrame, model: Model, values: pd.DataFrame) -> float:
+    """Share of the rows inside their interval; NaN for a model without intervals."""
+    if model.intervals is None:
+        return float("nan")
+    error = (rows["predicted"] - rows["observed"]).abs().to_numpy()
+    return float(np.mean(error <= model.intervals.half_width(values)))
+
+
+def _median(values: Sequence[float]) -> float:
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.median(finite)) if finite else float("nan")

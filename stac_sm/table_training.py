@@ -1,0 +1,231 @@
+"""Training on a bare match-up table: CSV or Parquet to a model that knows how its features come from columns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.booster import matrix
+from stac_sm.errors import InputError, ScreeningError
+from stac_sm.fingerprint import ALGORITHM_VERSION, digest
+from stac_sm.intervals import Intervals, fit_intervals
+from stac_sm.metrics import Scores, scores
+from stac_sm.model import Model
+from stac_sm.table import Columns, days, labels
+from stac_sm.table_features import Choice, TableFeatures, choose, numbers, place_columns
+from stac_sm.table_model import BEST, PLAIN, SHARES, Part, SiteRows, fit_parts, shares, weighted
+from stac_sm.tuning import errors_of_sums
+
+Wide = NDArray[np.float64]
+
+_FOLDS = 5
+_CSV, _PARQUET = (".csv", ".csv.gz", ".txt"), (".parquet", ".pq", ".geoparquet")
+
+
+@dataclass(frozen=True, eq=False)
+class TableModel:
+    """A model of a bare table, and how it came about."""
+
+    model: Model
+    """The sum of boosters, with intervals where there are sites enough."""
+
+    features: TableFeatures
+    """How its features come from the columns of a table."""
+
+    choice: Choice
+    """Which columns were taken, and which were left."""
+
+    parts: tuple[Part, ...]
+    """What its boosters are."""
+
+    tried: dict[float, float]
+    """RMSE at unseen sites by share of level and departure in the sum (`table_model.SHARES`), m3 m-3, each site with
+    one vote; empty where there was nothing to choose."""
+
+    unseen: Scores | None
+    """Scores at sites that it had not seen in its own folds, over all rows; None with fewer than two sites. The share
+    was chosen on them."""
+
+    intervals_refused: str
+    """Why there are no intervals; empty where there are."""
+
+    rows: int
+    """Rows with a target."""
+
+    without_target: int
+    """Rows without: their features still tell what a site is like."""
+
+    sites: int
+    """Sites with a target."""
+
+    fingerprint: str
+    """SHA-256 over rows, features, settings and seed, in hex."""
+
+
+def read_table(file: Path, site: str) -> pd.DataFrame:
+    """Read a match-up table.
+
+    Parameters
+    ----------
+    file
+        CSV (``.csv``, ``.csv.gz``, ``.txt``) or Parquet (``.parquet``, ``.pq``, ``.geoparquet``); the numbers of a CSV
+        are read exactly.
+    site
+        Column of the site, which is read as text.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it cannot be read, or has no rows.
+    """
+    name = file.name.lower()
+    if not file.is_file():
+        raise InputError(f"table {file}: there is no such file; give a CSV or Parquet file")
+    if not name.endswith((*_CSV, *_PARQUET)):
+        raise InputError(f"table {file}: {file.suffix or 'no'} suffix found; .csv or .parquet wanted")
+    try:
+        if name.endswith(_PARQUET):
+            table = pd.read_parquet(file)
+        else:
+            table = pd.read_csv(file, float_precision="round_trip", low_memory=False, converters={site: _text})
+    except (OSError, ValueError, pd.errors.ParserError) as error:  # pyarrow's errors are ValueErrors
+        raise InputError(f"table {file} cannot be read ({error}): write it again as CSV or Parquet") from error
+    if table.empty:
+        raise InputError(f"table {file}: no rows found; at least one wanted")
+    return table
+
+
+def train_table(
+    table: pd.DataFrame,
+    columns: Columns,
+    *,
+    features: Sequence[str] | None = None,
+    plain: bool = False,
+    seed: int = 0,
+) -> TableModel:
+    """Train the best honest model that we know on a match-up table, or the paper's XGBoost.
+
+    What is tuned is tuned on folds of the table that never part a site. The same rows in any order, settings and seed
+    give the same bytes.
+
+    Parameters
+    ----------
+    table
+        One row per site and time; other columns are features or left alone. Rows without a target teach nothing, but
+        their features tell what a site is like.
+    columns
+        Names of target, site and time; coordinates are found by their names too.
+    features
+        Feature columns; by default all numbers that can be one, see `table_features.choose`.
+    plain
+        One booster on the columns as they are, with the settings of the paper.
+    seed
+        Of folds and draws.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or does not hold what it should, or no row has a target.
+    """
+    columns = replace(columns, **place_columns(table, columns))
+    choice, parts = choose(table, columns, features), PLAIN if plain else BEST
+    made = TableFeatures.of(table, columns, choice.taken, plain=plain)
+    rows = SiteRows.of(table, made)
+    if not len(rows.target):
+        raise InputError(f"training: found no row with a target {columns.target!r} among {len(table)}; one wanted")
+    found = _search(rows, parts, made, seed)
+    model = Model(weighted(fit_parts(rows, parts, made, seed), found.weights))
+    intervals, refused = _intervals(rows, model, found.predicted, seed)
+    return TableModel(
+        model=replace(model, intervals=intervals),
+        features=made,
+        choice=choice,
+        parts=parts,
+        tried=found.errors,
+        unseen=None if found.predicted is None else scores(found.predicted, rows.target),
+        intervals_refused=refused,
+        rows=len(rows.target),
+        without_target=len(table) - len(rows.target),
+        sites=len(set(rows.sites)),
+        fingerprint=_fingerprint(table, made, parts, seed),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What tuning has found."""
+
+    weights: list[float]
+    """Of the parts."""
+
+    errors: dict[float, float]
+    """Of each share that was tried."""
+
+    predicted: Wide | None
+    """Of each row by a model that had not seen its site; None with too few sites."""
+
+
+def _text(cell: str) -> str | None:
+    """A cell of the column of sites: as it is written, so that 007 stays 007."""
+    return cell.strip() or None
+
+
+def _held_out(rows: SiteRows, parts: Sequence[Part], made: TableFeatures, seed: int) -> list[Wide] | None:
+    """Prediction of each part for sites that it has not seen; None with too few sites."""
+    cut = rows.folds(_FOLDS, seed)
+    if not cut:
+        return None
+    predicted = [np.full(len(rows.target), np.nan) for _ in parts]
+    for learned, unseen in cut:
+        members = fit_parts(rows.at(learned), parts, made, seed)
+        for values, member in zip(predicted, members, strict=True):
+            values[unseen] = member.predict(matrix(rows.features.iloc[unseen], member.features))
+    return predicted
+
+
+def _search(rows: SiteRows, parts: Sequence[Part], made: TableFeatures, seed: int) -> _Found:
+    """Weights of the parts whose sum errs least at sites that it has not seen; the middle ones where none can say."""
+    among = {share: shares(parts, share) for share in SHARES}
+    held_out = _held_out(rows, parts, made, seed)
+    if held_out is None:
+        return _Found(among[SHARES[len(SHARES) // 2]], {}, None)
+    errors = errors_of_sums(held_out, rows.target, rows.sites, among)
+    weights = among[min(errors, key=lambda share: errors[share])]
+    predicted = np.sum([w * p for w, p in zip(weights, held_out, strict=True)], axis=0)
+    return _Found(weights, errors if len(parts) > 1 else {}, predicted)
+
+
+def _intervals(rows: SiteRows, model: Model, predicted: Wide | None, seed: int) -> tuple[Intervals | None, str]:
+    """Prediction intervals, or why there are none."""
+    if predicted is None:
+        return None, f"intervals not issued: {len(set(rows.sites))} site found, more wanted: match up more stations"
+    table = {"site": rows.sites, "observed": rows.target, "predicted": predicted, "row": np.arange(len(predicted))}
+    try:
+        return fit_intervals(rows.features, model.features, pd.DataFrame(table), seed=seed), ""
+    except ScreeningError as error:
+        return None, str(error)
+
+
+def _fingerprint(table: pd.DataFrame, made: TableFeatures, parts: Sequence[Part], seed: int) -> str:
+    """What the model was made of; not the order of rows, nor columns that have no part in it."""
+    columns = made.columns
+    content: list[Any] = [numbers(table, name) for name in (*made.given, columns.target)]
+    if {columns.lat, columns.lon} <= set(table.columns):
+        content += [numbers(table, name) for name in (columns.lat, columns.lon)]
+    rows = hashlib.sha256()
+    names = labels(table, columns.site) + "\0" + days(table, columns.time).dt.strftime("%Y-%m-%d")
+    values = np.stack(content, axis=1) + 0.0
+    for line in sorted(name.encode() + b"\0" + value.tobytes() for name, value in zip(names, values, strict=True)):
+        rows.update(line)
+    settings = [part.describe() for part in parts]
+    return digest(
+        {"rows": rows.hexdigest(), "features": made.to_dict(), "parts": settings, "shares": list(SHARES), "seed": seed,
+         "folds": _FOLDS, "algorithm": ALGORITHM_VERSION}
+    )  # fmt: skip

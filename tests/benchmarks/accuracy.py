@@ -1,0 +1,92 @@
+"""How well models of the real match-up table do where they have not been: `python tests/benchmarks/accuracy.py --json`.
+
+Each fold is what a user does: `train` on the rows learned from, `evaluate` on the rows held out, whose climatology
+comes from their own features. All tuning happens inside the rows learned from. 90 stations, so one cut says little: the
+mean over several is what counts, and how far they spread is printed beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stac_sm.holdout import hold_out
+from stac_sm.metrics import pearson_r, rmse
+from stac_sm.table import Columns
+from stac_sm.table_training import read_table, train_table
+
+TABLE = Path(__file__).parents[3] / "shared/data/matchup_conus/matchup_conus_10day.csv"
+COLUMNS = Columns(target="sm_insitu", site="station", time="start")
+STRATEGIES = {"site": 5, "block": 5, "network": 3, "random": 5}
+MODELS = {"plain": True, "best": False}
+
+
+def held_out(table: pd.DataFrame, strategy: str, seed: int, *, plain: bool) -> pd.DataFrame:
+    """What models say that had not seen a row, for rows with a target: ``site, network, observed, predicted, half``."""
+    parts = []
+    for fold in hold_out(table, strategy, folds=STRATEGIES[strategy], seed=seed, columns=COLUMNS):
+        made = train_table(table.iloc[fold.train], COLUMNS, plain=plain, seed=seed)
+        test = table.iloc[fold.test]
+        values = made.features.build(test)
+        half = made.model.intervals.half_width(values) if made.model.intervals else np.full(len(test), np.nan)
+        found = {"predicted": made.model.predict(values).astype(float), "half": half.astype(float)}
+        parts.append(test[["station", "network", "sm_insitu"]].assign(**found))
+    rows = pd.concat(parts).rename(columns={"station": "site", "sm_insitu": "observed"})
+    return rows[rows["observed"].notna()]
+
+
+def figures(rows: pd.DataFrame) -> dict[str, float]:
+    """Scores of all rows; the errors of the means of sites, and of the departures from them."""
+    error = rows["predicted"] - rows["observed"]
+    of_site = error.groupby(rows["site"]).transform("mean")
+    means = rows.groupby("site")[["predicted", "observed"]].mean()
+    uscrn = rows[rows["network"] == "USCRN"]
+    return {
+        "r": pearson_r(rows["predicted"], rows["observed"]),
+        "rmse": rmse(rows["predicted"], rows["observed"]),
+        "site_mean_rmse": rmse(means["predicted"], means["observed"]),
+        "within_site_rmse": float(np.sqrt(np.mean((error - of_site) ** 2))),
+        "coverage90": float((error.abs() <= rows["half"]).mean()),
+        "mean_width": float(2 * rows["half"].mean()),
+        "r_uscrn": pearson_r(uscrn["predicted"], uscrn["observed"]),
+        "rmse_uscrn": rmse(uscrn["predicted"], uscrn["observed"]),
+    }
+
+
+def measure(strategies: Sequence[str], models: Sequence[str], seeds: int) -> list[dict[str, Any]]:
+    """Mean and spread over seeds of each strategy and model; leaving a network out knows no seed."""
+    table, lines = read_table(TABLE, COLUMNS.site), []
+    for strategy in strategies:
+        count = 1 if strategy == "network" else seeds
+        for model in models:
+            start = time.perf_counter()
+            found = pd.DataFrame(
+                [figures(held_out(table, strategy, seed, plain=MODELS[model])) for seed in range(count)]
+            )
+            spread = {f"{name}_spread": float(found[name].std()) if count > 1 else None for name in ("r", "rmse")}
+            took = {"seconds": round(time.perf_counter() - start, 1)}
+            lines.append({"strategy": strategy, "model": model, "seeds": count, **found.mean(), **spread, **took})
+    return lines
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--strategies", default=",".join(STRATEGIES), help=f"among {', '.join(STRATEGIES)}")
+    parser.add_argument("--models", default=",".join(MODELS), help="plain, best")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    lines = measure(asked.strategies.split(","), asked.models.split(","), asked.seeds)
+    print(json.dumps(lines, indent=2) if asked.json else pd.DataFrame(lines).round(4).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Diagnostics: a planted leak is flagged, a sound feature is not; more sites help; the same seed, the same figures."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stac_sm.diagnostics import CLEAR, FLAGGED, WATCHED, Budget, diagnose
+from stac_sm.diagnostics.leaks import site_names
+from stac_sm.errors import InputError, ScreeningError
+from stac_sm.table import Columns
+from stac_sm.tables import to_json
+from stac_sm.train import TrainSettings, fit
+
+SETTINGS = TrainSettings(n_estimators=40, max_depth=4, eta=0.2)
+FEATURES = ["wet", "soil", "station_no", "noise"]
+
+
+def table_of(sites=36, each=30, seed=0):
+    """Soil moisture = what the weather says + what the soil says + the site's own secret, which no map knows."""
+    rng = np.random.default_rng(seed)
+    site, n = np.repeat(np.arange(sites), each), sites * each
+    soil, secret = rng.choice([0.1, 0.2, 0.3, 0.4], sites), 0.05 * rng.standard_normal(sites)
+    wet = rng.standard_normal(n)
+    return pd.DataFrame(
+        {
+            "site": [f"s{i:02d}" for i in site],
+            "date": np.tile(pd.date_range("2018-01-01", periods=each, freq="20D"), sites),
+            "lon": -100.0 + rng.permutation(sites)[site],
+            "lat": 40.0 + rng.permutation(sites)[site],
+            "sm": 0.2 + 0.03 * wet + 0.5 * (soil[site] - 0.25) + secret[site] + 0.01 * rng.standard_normal(n),
+            "wet": wet,
+            "soil": soil[site] + 0.02 * rng.standard_normal(n),
+            "station_no": rng.permutation(sites)[site].astype(float),
+            "noise": rng.standard_normal(n),
+        }
+    )
+
+
+def way(features=FEATURES):
+    return lambda rows: fit(rows, features, settings=SETTINGS)
+
+
+TABLE = table_of()
+FOUND = diagnose(TABLE, way(), budget=Budget.small())
+
+
+def test_a_planted_site_id_is_flagged_and_nothing_else():
+    assert FOUND.flagged == ("station_no",)
+    leak = FOUND.leaks[0]
+    assert (leak.status, leak.names_site, leak.within, leak.place) == (FLAGGED, 1.0, 0.0, "")
+    assert leak.random > 0.02 > 0.01 > leak.site
+    others = {leak.feature: leak.status for leak in FOUND.leaks[1:]}
+    assert others == {"soil": WATCHED, "wet": CLEAR, "noise": CLEAR}  # a map of soil that says something true
+
+
+def test_the_gap_is_put_down_to_the_leak():
+    assert FOUND.gap.width > 0.02
+    assert FOUND.gap_without.width < 0.5 * FOUND.gap.width
+    assert FOUND.gap_without.random > FOUND.gap.random
+    without = diagnose(TABLE, way(["wet", "soil", "noise"]), budget=Budget.small())
+    assert without.flagged == ()
+    assert without.gap_without is None
+    assert without.gap.width == pytest.approx(FOUND.gap_without.width, abs=0.01)
+
+
+def test_a_noisy_site_id_is_flagged_too():
+    rng = np.random.default_rng(3)
+    noisy = TABLE.assign(station_no=TABLE["station_no"] + 0.1 * rng.uniform(-1, 1, len(TABLE)))
+    assert diagnose(noisy, way(), budget=Budget.small()).flagged == ("station_no",)
+
+
+def test_a_hidden_coordinate_is_named():
+    hidden = TABLE.assign(station_no=TABLE["lat"] ** 3)
+    (leak,) = (one for one in diagnose(hidden, way(), budget=Budget.small()).leaks if one.feature == "station_no")
+    assert (leak.place, leak.status) == ("lat", FLAGGED)
+
+
+def test_a_site_name_that_tells_something_true_of_the_place_is_only_watched():
+    truth = TABLE.groupby("site")["sm"].transform("mean")
+    true = TABLE.assign(station_no=truth)
+    (leak,) = (one for one in diagnose(true, way(), budget=Budget.small()).leaks if one.feature == "station_no")
+    assert leak.names_site > 0.9
+    assert leak.status == WATCHED
+    assert leak.site > 0.02
+
+
+def test_importance_ranks_what_matters_at_unseen_sites():
+    at_site = {one.feature: one for one in FOUND.importance if one.strategy == "site"}
+    assert list(at_site)[:2] == ["soil", "wet"]
+    assert at_site["wet"].increase > 0.005 > abs(at_site["noise"].increase)
+    assert {len(one.folds) for one in FOUND.importance} == {2}
+    assert {(one.feature, one.strategy) for one in FOUND.importance} == {
+        (name, strategy) for name in FEATURES for strategy in ("site", "random")
+    }
+
+
+def test_a_feature_that_the_model_does_not_use_is_worth_nothing():
+    found = diagnose(TABLE, way(["wet", "soil"]), features=["wet", "noise"], budget=Budget.small())
+    assert {one.increase for one in found.importance if one.feature == "noise"} == {0.0}
+    assert [leak.feature for leak in found.leaks if leak.random > 0] == ["wet"]
+
+
+def test_more_sites_help_and_the_last_point_is_the_site_independent_score():
+    sizes = [point.sites for point in FOUND.curve]
+    assert sizes == [4, 9, 18]
+    assert [len(point.scores) for point in FOUND.curve] == [2, 2, 1]
+    assert FOUND.curve[-1].scores[0].rmse == pytest.approx(FOUND.gap.site)
+    assert {one.n for point in FOUND.curve for one in point.scores} == {len(TABLE)}
+    first, last = (np.mean([one.rmse for one in FOUND.curve[i].scores]) for i in (0, -1))
+    assert last < first
+
+
+def test_no_test_site_trains_a_point_of_the_curve():
+    seen = []
+
+    def watched(rows):
+        seen.append(set(rows["site"]))
+        return way()(rows)
+
+    diagnose(TABLE, watched, budget=Budget(points=1, draws=2, folds=2, repeats=1, rows=10_000))
+    sites, small = seen[:2], [one for one in seen if len(one) == 9]
+    assert sites[0].isdisjoint(sites[1])
+    assert len(small) == 4
+    assert all(one < sites[0] or one < sites[1] for one in small)
+
+
+def test_the_work_is_bounded():
+    calls = []
+
+    def counted(rows):
+        calls.append(len(rows))
+        return way()(rows)
+
+    budget = Budget(points=2, draws=2, folds=2, repeats=1, rows=500)
+    found = diagnose(TABLE, counted, budget=budget)
+    assert len(calls) <= 2 * budget.folds + budget.points * budget.draws * budget.folds + 2 * budget.folds
+    assert max(calls) <= 500
+    assert found.notes == ("diagnostics use 360 of 1080 rows: one in 3 of each site",)
+
+
+def test_the_same_seed_gives_the_same_figures_whatever_the_order_of_rows():
+    shuffled = TABLE.sample(frac=1, random_state=1)
+    again = diagnose(shuffled, way(), budget=Budget.small())
+    assert to_json(again.to_dict()) == to_json(FOUND.to_dict())
+    other = diagnose(TABLE, way(), seed=1, budget=Budget.small())
+    assert other.importance != FOUND.importance
+    assert other.flagged == FOUND.flagged
+
+
+def test_small_tables_say_what_was_not_done():
+    found = diagnose(TABLE[TABLE["site"] == "s00"], way(), budget=Budget.small())
+    assert (found.curve, found.importance, found.leaks, found.gap) == ((), (), (), None)
+    assert "no diagnostics by site: hold-out by site: found 1 site (s00)" in found.notes[0]
+    two = diagnose(TABLE[TABLE["site"] < "s02"], way(), budget=Budget.small())
+    assert [point.sites for point in two.curve] == [1]
+
+
+def test_a_way_of_training_that_refuses_few_sites_leaves_a_note():
+    def picky(rows):
+        if rows["site"].nunique() < 8:
+            raise ScreeningError("8 sites wanted")
+        return way()(rows)
+
+    found = diagnose(TABLE, picky, budget=Budget.small())
+    assert [point.sites for point in found.curve] == [9, 18]
+    assert found.notes == ("no learning curve at 4 sites: 8 sites wanted",)
+
+
+def test_rows_without_a_target_and_other_columns():
+    table = TABLE.assign(sm=TABLE["sm"].mask(TABLE.index % 7 == 0)).rename(columns={"site": "gauge", "sm": "y"})
+    columns = Columns(target="y", site="gauge")
+    found = diagnose(
+        table, lambda rows: fit(rows, FEATURES, settings=SETTINGS, columns=columns), columns=columns,
+        budget=Budget.small(),
+    )  # fmt: skip
+    assert found.flagged == ("station_no",)
+    assert found.curve[-1].scores[0].n == table["y"].notna().sum()
+    with pytest.raises(InputError, match="no column 'wett'"):
+        diagnose(TABLE, way(), features=["wett"])
+
+
+def test_it_goes_into_json():
+    again = json.loads(to_json(FOUND.to_dict()))
+    assert again["flagged"] == ["station_no"]
+    assert again["gap"]["site"] == FOUND.gap.site
+    assert again["curve"][0]["sites"] == 4
+
+
+@given(st.integers(2, 30), st.integers(2, 20), st.integers(0, 99))
+def test_law_an_id_names_every_site_and_a_constant_names_one(sites, each, seed):
+    rng = np.random.default_rng(seed)
+    ids = np.repeat(rng.permutation(sites), each)
+    site, dates = ids.astype(str), np.tile(np.arange(each).astype("datetime64[D]").astype("datetime64[ns]"), sites)
+    assert site_names(ids * 7.5 - 3, site, dates) == 1.0
+    assert site_names(np.zeros(len(ids)), site, dates) == pytest.approx(1 / sites)
+    assert np.isnan(site_names(np.full(len(ids), np.nan), site, dates))

@@ -1,0 +1,185 @@
+"""Features of bare tables: from feature columns alone, site by site, whatever the order of rows and the other sites."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stac_sm.errors import InputError, ModelError
+from stac_sm.table import Columns
+from stac_sm.table_features import TableFeatures, choose, numbers, place_columns
+
+COLUMNS = Columns(target="theta", site="station", time="start")
+GIVEN = ("B4", "B8", "smap", "sand")
+
+
+def table_of(sites=4, rows=40, seed=0, gaps=0.2):
+    rng = np.random.default_rng(seed)
+    when = pd.date_range("2019-01-01", periods=rows, freq="10D").strftime("%Y-%m-%d")
+    parts = []
+    for i in range(sites):
+        values = rng.gamma(2.0, 500.0, (rows, 3)) * (1 + 0.3 * i)
+        part = pd.DataFrame(values, columns=list(GIVEN[:3])).mask(rng.random((rows, 3)) < gaps)
+        parts.append(part.assign(sand=10.0 * i, station=f"s{i}", start=when, theta=rng.random(rows), lat=40.0 + i))
+    return pd.concat(parts, ignore_index=True)
+
+
+TABLE = table_of()
+FEATURES = TableFeatures.of(TABLE, COLUMNS, GIVEN)
+BUILT = FEATURES.build(TABLE)
+
+
+def same(one, other):
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_the_target_has_no_part_in_them():
+    shuffled = TABLE.assign(theta=np.random.default_rng(1).permutation(TABLE["theta"]))
+    same(FEATURES.build(shuffled), BUILT)
+    same(FEATURES.build(TABLE.drop(columns="theta")), BUILT)
+    assert TableFeatures.of(shuffled, COLUMNS, GIVEN) == FEATURES
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_neither_has_the_order_of_rows(seed):
+    other = TABLE.assign(B4=-TABLE["B4"] * (1 + 1e-12), B8=TABLE["B8"] * 1e9)  # sums that show in which order they were
+    twice = pd.concat([TABLE, other], ignore_index=True)  # each day twice
+    shuffled = twice.sample(frac=1, random_state=seed)
+    same(FEATURES.build(shuffled).loc[twice.index], FEATURES.build(twice))
+
+
+@pytest.mark.parametrize("site", ["s0", "s3"])
+def test_neither_have_the_other_sites(site):
+    alone = TABLE[TABLE["station"] == site]
+    same(FEATURES.build(alone), BUILT.loc[alone.index])
+
+
+def test_what_a_site_is_like():
+    by_site = TABLE.groupby("station")["smap"]
+    for kind in ("mean", "median", "std", "skew"):
+        np.testing.assert_allclose(BUILT[f"smap:{kind}"], by_site.transform(kind), rtol=1e-6)
+    np.testing.assert_allclose(BUILT["smap:anomaly"], TABLE["smap"] - by_site.transform("mean"), rtol=1e-4, atol=1e-3)
+    assert BUILT["smap:mean"].nunique() == 4
+
+
+def test_trailing_means_look_back_only():
+    rows = TABLE[TABLE["station"] == "s1"]
+    by_day = rows.assign(start=pd.to_datetime(rows["start"])).rolling("90D", on="start", min_periods=1)
+    wanted = by_day["smap"].mean() - rows["smap"].mean()
+    np.testing.assert_allclose(BUILT.loc[rows.index, "smap:trailing90_anomaly"], wanted, rtol=1e-4, atol=1e-2)
+
+
+def test_yearly_waves_are_those_of_the_site():
+    when = pd.date_range("2019-01-01", "2020-12-31", freq="7D")
+    angle = when.dayofyear * (2 * np.pi / 365.25)
+    table = pd.DataFrame({"smap": 3 + 2 * np.sin(angle) - 0.5 * np.cos(angle), "station": "s", "start": when})
+    table.loc[::5, "smap"] = np.nan
+    built = TableFeatures.of(table, COLUMNS, ["smap"]).build(table)
+    np.testing.assert_allclose(built[["smap:yearly_sin", "smap:yearly_cos"]].iloc[0], [2, -0.5], atol=1e-5)
+
+
+def test_few_rows_have_no_waves_and_no_skewness_and_no_warning():
+    built = FEATURES.build(TABLE[:1])
+    assert built[["smap:yearly_sin", "smap:skew", "smap:std"]].isna().all(axis=None)
+    assert len(FEATURES.build(TABLE[:0])) == 0
+
+
+def test_what_stands_still_has_no_climatology():
+    assert FEATURES.still == ("sand",)
+    assert "sand:mean" not in BUILT
+    assert "sand" in FEATURES.of_a_site
+    gaps_everywhere = TABLE.assign(smap=TABLE["smap"].mask(TABLE.index % 7 == 0))
+    assert "smap" in TableFeatures.of(gaps_everywhere, COLUMNS, GIVEN).moving
+
+
+def test_indices_of_known_bands():
+    np.testing.assert_allclose(BUILT["ndvi"], (TABLE["B8"] - TABLE["B4"]) / (TABLE["B8"] + TABLE["B4"]), rtol=1e-5)
+    assert "ndvi:mean" in BUILT
+    nothing = FEATURES.build(TABLE.assign(B4=0.0, B8=0.0))
+    assert nothing["ndvi"].isna().all()
+
+
+def test_every_name_that_a_part_may_ask_for_is_made():
+    lists = ("of_a_day", "of_a_site", "of_a_site_robust", "swings", "departures", "trails")
+    assert {name for one in lists for name in getattr(FEATURES, one)} <= set(BUILT.columns)
+    assert set(BUILT.dtypes) == {np.dtype("float32")}
+
+
+def test_plain_features_are_the_columns_and_the_day_of_the_year():
+    plain = TableFeatures.of(TABLE, COLUMNS, GIVEN, plain=True).build(TABLE)
+    assert list(plain.columns) == [*GIVEN, "doy_sin", "doy_cos"]
+
+
+def test_they_survive_json():
+    assert TableFeatures.from_dict(FEATURES.to_dict()) == FEATURES
+    with pytest.raises(ModelError, match="format 9"):
+        TableFeatures.from_dict(FEATURES.to_dict() | {"format": 9})
+    with pytest.raises(ModelError, match="not complete"):
+        TableFeatures.from_dict({name: value for name, value in FEATURES.to_dict().items() if name != "given"})
+
+
+def test_columns_by_default():
+    table = TABLE.assign(
+        lon=9.0, end="2019-01-11", network="A", n_days=9, empty=np.nan, doy_sin=0.5, whole=3, flag=True
+    )
+    table.insert(0, "Unnamed: 0", range(len(table)))
+    choice = choose(table, COLUMNS)
+    assert choice.taken == (*GIVEN, "whole", "flag")
+    assert choice.left == {
+        "Unnamed: 0": "row numbers without a name", "station": "the site", "start": "the time", "theta": "the target",
+        "lat": "a coordinate", "lon": "a coordinate", "end": "the end of the time", "network": "no numbers",
+        "n_days": "a count", "empty": "no value", "doy_sin": "worked out from the time",
+    }  # fmt: skip
+
+
+def test_columns_that_are_asked_for():
+    choice = choose(TABLE, COLUMNS, ["smap", "lat"])
+    assert choice.taken == ("smap", "lat")
+    assert choice.left["B4"] == "not asked for"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (["smp"], r"no column 'smp' \(nearest: smap"),
+        (["smap", "smap"], "found smap"),
+        (["theta"], "found theta"),
+        (["station"], "found station"),
+        ([], "found nothing"),
+        (["start"], "column 'start' holds no numbers"),
+    ],
+)
+def test_columns_that_cannot_be_features(wanted, told):
+    with pytest.raises(InputError, match=told):
+        choose(TABLE, COLUMNS, wanted)
+
+
+def test_bad_tables_are_named():
+    with pytest.raises(InputError, match=r"no column 'thta' \(nearest: theta"):
+        choose(TABLE, replace(COLUMNS, target="thta"))
+    with pytest.raises(InputError, match="no column that can be a feature"):
+        choose(TABLE[["theta", "station", "start"]], COLUMNS)
+    with pytest.raises(InputError, match="'smap' is infinite in 160 rows"):
+        numbers(TABLE.assign(smap=np.inf), "smap")
+    with pytest.raises(InputError, match="'station' is empty in 160"):
+        FEATURES.build(TABLE.assign(station=None))
+    with pytest.raises(InputError, match="no column 'smap'"):
+        FEATURES.build(TABLE.drop(columns="smap"))
+
+
+def test_dates_may_be_numbers():
+    written = TABLE["start"].str.replace("-", "").astype(int)
+    same(FEATURES.build(TABLE.assign(start=written)), BUILT)
+    with pytest.raises(InputError, match="'start' holds no dates"):
+        FEATURES.build(TABLE.assign(start=12))
+
+
+def test_places_are_found_by_name():
+    assert place_columns(TABLE, COLUMNS) == {}
+    assert place_columns(TABLE.assign(Longitude=9.0), COLUMNS) == {"lat": "lat", "lon": "Longitude"}
