@@ -6,8 +6,9 @@ A pixel is outside where its index is larger than the upper whisker of the index
 rows of other sites.
 
 Millions of pixels are compared with some hundreds of centres of training rows (k-means from rows that are far apart),
-within a radius that is chosen so that inside and outside are those of the exact index. Coordinates are whole numbers small enough for float32 to add up their
-products without rounding, so the answer does not depend on chunks, threads or the machine.
+within a radius that is chosen so that inside and outside are those of the exact index. Coordinates are whole numbers
+small enough for float32 to add up their products without rounding, so the answer does not depend on chunks, threads or
+the machine.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ from stac_sm.holdout import hold_out
 from stac_sm.table import require
 
 _LARGEST = 2000  # norm in steps of a point whose products float32 adds up exactly: 2 x 2000^2 + 2000^2 < 2^24
-_FIRST = 64  # points that are tried first: most pixels are near one of them
 _SIZES = (250, 500, 1000, 2000, 4000)  # numbers of points that are tried, until the index agrees
+_STEPS = 2  # of k-means
 _AGREEMENT = 0.99  # with the exact index, on rows made up for it
 _POOL = 50_000  # training rows among which points are chosen
 _SAMPLE = 2_000  # rows for the mean distance, the threshold and the agreement
@@ -144,7 +145,14 @@ class Applicability:
     def _placed(self, values: Floats) -> tuple[Floats, Floats]:
         """Rows in steps, with a last column of ones, and the square of their length."""
         centre, steps, missing = (np.array(part, np.float32) for part in (self.centre, self.steps, self.missing))
-        return _placed(values, centre, steps, missing, list(self.gaps))
+        absent = np.isnan(values)
+        with np.errstate(over="ignore"):  # an infinite value is far away, too
+            wanted = np.rint((values - centre) * steps)
+        far = np.float32(2 * _LARGEST)  # so that the square of what is too far is no infinity
+        wanted = np.where(absent, np.float32(0), np.clip(wanted, -far, far))
+        marks = np.where(absent, missing, np.float32(0))
+        square = np.square(wanted).sum(axis=1) + np.square(marks).sum(axis=1)
+        return np.column_stack([wanted, marks[:, list(self.gaps)], np.ones(len(wanted), np.float32)]), square
 
     def summary(self) -> dict[str, Any]:
         """What a reader of the model item should know."""
@@ -185,19 +193,6 @@ class Applicability:
     def checksum(self) -> str:
         """SHA-256 of the JSON, in hex."""
         return hashlib.sha256(self.to_json()).hexdigest()
-
-
-def _placed(
-    values: Floats, centre: Floats, steps: Floats, missing: Floats, gaps: Sequence[int]
-) -> tuple[Floats, Floats]:
-    absent = np.isnan(values)
-    with np.errstate(over="ignore"):  # an infinite value is far away, too
-        wanted = np.rint((values - centre) * steps)
-    far = np.float32(2 * _LARGEST)  # so that the square of what is too far is no infinity
-    wanted = np.where(absent, np.float32(0), np.clip(wanted, -far, far))
-    marks = np.where(absent, missing, np.float32(0))
-    square = np.square(wanted).sum(axis=1) + np.square(marks).sum(axis=1)
-    return np.column_stack([wanted, marks[:, gaps], np.ones(len(wanted), np.float32)]), square
 
 
 def fit_applicability(

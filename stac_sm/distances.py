@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
 
-_ROWS = 128  # of a product; times _POINTS and some 20 coordinates, below what OpenBLAS (0.3) puts on several threads,
-_POINTS = 64  # which on a busy machine takes a hundred times as long: each small product waits for all of them
+_POINTS = 64  # of a group
 _BATCH = 4096  # rows whose distances to a group of points stay in the cache
+_ONE_THREAD = 1 << 18  # multiplications that OpenBLAS (0.3) does not share out: on a busy machine, a product of two
+# threads takes a hundred times as long, since each small one waits for all of them
 
 
 def point_groups(points: NDArray[Any]) -> list[NDArray[Any]]:
-    """Points in groups for `largest_product`, in their order."""
+    """Points in groups for `products`, in their order."""
     return [points[start : start + _POINTS] for start in range(0, len(points), _POINTS)]
 
 
@@ -28,11 +29,11 @@ def batches(rows: int) -> Iterator[slice]:
 
 def products(rows: Floats, points: Floats) -> Floats:
     """Scalar products of each row and each of a group of points, dims (row, point)."""
-    whole = len(rows) // _ROWS * _ROWS
     turned = np.ascontiguousarray(points.T)
+    size = max(1, _ONE_THREAD // max(1, points.size))
+    whole = len(rows) // size * size
     found = np.empty((len(rows), len(points)), dtype=np.float32)
-    stacked = rows[:whole].reshape(-1, _ROWS, rows.shape[1])
-    np.matmul(stacked, turned, out=found[:whole].reshape(-1, _ROWS, len(points)))
+    np.matmul(rows[:whole].reshape(-1, size, rows.shape[1]), turned, out=found[:whole].reshape(-1, size, len(points)))
     np.matmul(rows[whole:], turned, out=found[whole:])
     return found
 

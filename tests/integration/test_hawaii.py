@@ -395,7 +395,7 @@ def test_pixels_are_the_prediction_of_features_computed_plainly(flow: Flow, tile
     outside = model.applicability.outside(columns)
     same = (qa[tuple(chosen.T)] == np.where(outside, Quality.NOT_APPLICABLE, 0)).mean()
     assert same >= 0.99  # a feature's last bit may decide at the edge
-    assert 0.01 < outside.mean() < 0.99  # four stations do not stand for all of an island
+    assert 0 < outside.mean() < 0.5  # four stations do not stand for all of an island
 
 
 @pytest.mark.parametrize("tile", TILES)
