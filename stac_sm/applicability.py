@@ -7,8 +7,7 @@ rows of other sites.
 
 Millions of pixels are compared with some hundreds of centres of training rows (k-means from rows that are far apart),
 within a radius that is chosen so that inside and outside are those of the exact index. Coordinates are whole numbers
-small enough for float32 to add up their products without rounding, so the answer does not depend on chunks, threads or
-the machine.
+small enough for float32 to add up their products without rounding: chunks, threads and machines do not matter.
 """
 
 from __future__ import annotations
@@ -156,10 +155,8 @@ class Applicability:
 
     def summary(self) -> dict[str, Any]:
         """What a reader of the model item should know."""
-        shown = ("threshold", "agreement", "rows")
-        return {"features": list(self.features), "points": len(self.points)} | {
-            name: round(getattr(self, name), 4) for name in shown
-        }
+        shown = {name: round(getattr(self, name), 4) for name in ("threshold", "agreement", "rows")}
+        return {"features": list(self.features), "points": len(self.points)} | shown
 
     def to_json(self) -> bytes:
         """All of it as JSON; the same rows give the same bytes."""
