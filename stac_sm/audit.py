@@ -15,7 +15,8 @@ from datetime import date
 from pathlib import PurePosixPath
 from typing import Any
 
-from stac_sm.catalog import Catalog, derived_documents, item_paths, open_catalog, refresh
+from stac_sm.catalog import Catalog, open_catalog
+from stac_sm.derived import derived_documents, item_paths, refresh
 from stac_sm.entry import Entry
 from stac_sm.errors import StacSmError
 from stac_sm.fingerprint import digest

@@ -1,21 +1,16 @@
-"""Catalogues: what a name opens, ours in a store above all; and the derived JSON that holds its links.
-
-Items are the truth. Sub-catalogues, links and extents are derived from a listing of the item folders and can be
-rebuilt at any time (`refresh`).
-"""
+"""Catalogues: what a name opens, ours in a store above all."""
 
 from __future__ import annotations
 
 import json
 import os
 import posixpath
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-from stac_sm.errors import CatalogError, ConflictError
-from stac_sm.items import ItemDict, item_json
+from stac_sm.derived import skeleton_folder
+from stac_sm.errors import CatalogError
+from stac_sm.items import item_json
 from stac_sm.search import BBox, ItemSearch, box_2d, item_period, parsed
 from stac_sm.search.api import ApiCatalog, is_api
 from stac_sm.search.geoparquet import GeoParquetCatalog
@@ -25,11 +20,8 @@ from stac_sm.signing import without_secrets
 from stac_sm.store import Store, open_store
 
 __all__ = [
-    "BBox", "Catalog", "ItemSearch", "box_2d", "create_skeleton", "item_paths", "item_period", "open_catalog",
-    "open_items", "refresh", "skeleton_folder",
+    "BBox", "Catalog", "ItemSearch", "box_2d", "create_skeleton", "item_period", "open_catalog", "open_items",
 ]  # fmt: skip
-
-_SWAP_TRIES = 50
 
 
 def open_items(href: str | os.PathLike[str]) -> ItemSearch:
@@ -167,105 +159,6 @@ def create_skeleton(store: Store, *, title: str) -> None:
         store.create(file.relative_to(skeleton).as_posix(), file)
     document = json.loads((skeleton / "catalog.json").read_text())
     store.create("catalog.json", item_json(document | {"title": title}))
-
-
-def skeleton_folder() -> Path:
-    """The static STAC skeleton: ``catalog/`` of the repository, or its copy inside the installed package."""
-    installed = Path(__file__).with_name("_catalog")
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "catalog"
-
-
-def refresh(store: Store, collection: str) -> None:
-    """Rebuild sub-catalogues, links and extent of a collection from the items that are there.
-
-    Safe beside other writers: JSON is compared and swapped, and the items are listed again after the swap.
-    """
-    for _ in range(_SWAP_TRIES):
-        paths = item_paths(store, collection)
-        documents = derived_documents(store, collection, paths)
-        written = all(_write_derived(store, path, document) for path, document in documents)
-        if written and item_paths(store, collection) == paths:
-            return
-    raise ConflictError(f"collection {collection!r} of {store.root} keeps changing: `stac-sm index` when it is quiet")
-
-
-def item_paths(store: Store, collection: str) -> list[str]:
-    """Paths of all item JSON of a collection, from a listing of the store."""
-    paths = (PurePosixPath(entry.path) for entry in store.entries(collection))
-    return [str(path) for path in paths if path.suffix == ".json" and path.stem == path.parent.name]
-
-
-def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Path and content of every derived document of a collection, innermost first."""
-    folders: dict[str, set[str]] = {collection: set()}
-    for path in paths:
-        child = str(PurePosixPath(path).parent)
-        while child != collection:
-            parent = str(PurePosixPath(child).parent)
-            folders.setdefault(parent, set()).add(child)
-            child = parent
-    items = {str(PurePosixPath(path).parent): path for path in paths}
-    inner = sorted((folder for folder in folders if folder != collection), key=lambda folder: -folder.count("/"))
-    documents = [(f"{folder}/catalog.json", _sub_catalog(folder, folders[folder], items)) for folder in inner]
-    return [*documents, (f"{collection}/collection.json", _collection(store, collection, folders[collection], items))]
-
-
-def _sub_catalog(folder: str, children: set[str], items: dict[str, str]) -> dict[str, Any]:
-    parts = PurePosixPath(folder).parts
-    title = "-".join(parts[1:])
-    up = "../collection.json" if len(parts) == 2 else "../catalog.json"
-    structure = [
-        {"rel": "root", "href": "../" * len(parts) + "catalog.json", "type": "application/json", "title": "Project"},
-        {"rel": "parent", "href": up, "type": "application/json", "title": "-".join(parts[1:-1]) or parts[0]},
-    ]
-    return {
-        "type": "Catalog",
-        "stac_version": "1.1.0",
-        "id": "-".join(parts),
-        "title": title,
-        "description": f"{parts[0]}, {title}",
-        "links": structure + _child_links(folder, children, items),
-    }
-
-
-def _collection(store: Store, collection: str, children: set[str], items: dict[str, str]) -> dict[str, Any]:
-    document = dict(json.loads(store.read(f"{collection}/collection.json")))
-    own = [link for link in document["links"] if link["rel"] not in {"child", "item"}]
-    document["links"] = own + _child_links(collection, children, items)
-    if items:
-        document["extent"] = _extent([json.loads(store.read(path)) for path in items.values()])
-    return document
-
-
-def _child_links(folder: str, children: set[str], items: dict[str, str]) -> list[dict[str, str]]:
-    links = []
-    for child in sorted(children):
-        name = PurePosixPath(child).name
-        if child in items:
-            href = f"./{name}/{name}.json"
-            links.append({"rel": "item", "href": href, "type": "application/geo+json", "title": name})
-        else:
-            title = "-".join(PurePosixPath(child).parts[1:])
-            link = {"rel": "child", "href": f"./{name}/catalog.json", "type": "application/json", "title": title}
-            links.append(link)
-    return links
-
-
-def _extent(items: Sequence[ItemDict]) -> dict[str, Any]:
-    west, south, east, north = zip(*(item["bbox"] for item in items), strict=True)
-    times = [item["properties"] for item in items]
-    start = min(time.get("start_datetime") or time["datetime"] for time in times)
-    end = max(time.get("end_datetime") or time["datetime"] for time in times)
-    bbox = [min(west), min(south), max(east), max(north)]
-    return {"spatial": {"bbox": [bbox]}, "temporal": {"interval": [[start, end]]}}
-
-
-def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:
-    content = item_json(document)
-    if not store.exists(path):
-        return store.create(path, content)
-    current = store.read(path)
-    return current == content or store.swap(path, content, current)
 
 
 def _links(document: dict[str, Any], rel: str) -> list[tuple[str, str]]:

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from stac_sm.catalog import BBox, Catalog, ItemSearch, item_period, open_catalog, open_items, refresh
+from stac_sm.catalog import BBox, Catalog, ItemSearch, item_period, open_catalog, open_items
 from stac_sm.cog import CogProfile, verify_cog, write_cog
 from stac_sm.cube import DEFAULT_READER
+from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.items import ItemDict, raster_asset, raster_item

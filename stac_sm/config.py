@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pyproj.exceptions import CRSError
 
 from stac_sm.catalog import Catalog, create_skeleton, open_catalog
-from stac_sm.errors import InputError, ProjectError
+from stac_sm.errors import CatalogError, InputError, ProjectError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, crs_wkt
 from stac_sm.holdout import checked
 from stac_sm.items import check_id
@@ -69,8 +69,8 @@ class Validation:
 class Project:
     """A folder with a project file and a catalogue."""
 
-    folder: Path
-    """Where ``stac-sm.toml`` and ``catalog.json`` lie."""
+    folder: Path | str
+    """Where ``stac-sm.toml`` and ``catalog.json`` lie: a folder, or ``s3://BUCKET/PREFIX``."""
 
     recipe: Recipe
     """Features and masks."""
@@ -114,15 +114,17 @@ class Project:
         return open_catalog(self.folder)
 
 
-def find_project(start: Path) -> Project:
-    """Project of the nearest ``stac-sm.toml`` in a folder or above it.
+def find_project(start: Path | str) -> Project:
+    """Project of the nearest ``stac-sm.toml`` in a folder or above it; on S3, of the prefix itself.
 
     Raises
     ------
     ProjectError
         If there is none, or a field in it is wrong.
     """
-    start = start.absolute()
+    if "://" in str(start):
+        return read_project(start)
+    start = Path(start).absolute()
     for folder in (start, *start.parents):
         if (folder / FILE_NAME).is_file():
             return read_project(folder)
@@ -131,18 +133,20 @@ def find_project(start: Path) -> Project:
     )
 
 
-def read_project(folder: Path) -> Project:
-    """Project of a folder with a ``stac-sm.toml``.
+def read_project(folder: Path | str) -> Project:
+    """Project of a folder, or of an ``s3://BUCKET/PREFIX``, with a ``stac-sm.toml``.
 
     Raises
     ------
     ProjectError
         If the file is no TOML, or a field is unknown or has a wrong value.
     """
-    file = folder / FILE_NAME
+    store = open_store(folder)
+    file = store.href(FILE_NAME)
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-        return _project(folder, content)
+        return _project(folder, tomllib.loads(store.read(FILE_NAME).decode()))
+    except CatalogError as error:
+        raise ProjectError(f"{file} cannot be read (it is not there): `stac-sm init DIR` makes a project") from error
     except OSError as error:
         raise ProjectError(f"{file} cannot be read ({error.strerror}): `stac-sm init DIR` makes a project") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -151,7 +155,7 @@ def read_project(folder: Path) -> Project:
         raise ProjectError(f"{file}: {error}") from error
 
 
-def create_project(folder: Path, text: str) -> Project:
+def create_project(folder: Path | str, text: str) -> Project:
     """Write a project file and the catalogue's skeleton; a project that exists is left as it is.
 
     Raises
@@ -161,29 +165,28 @@ def create_project(folder: Path, text: str) -> Project:
     """
     project = _checked(folder, text)
     store = open_store(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     store.create(FILE_NAME, text.encode())
     create_skeleton(store, title=project.about.title)
     return read_project(folder)
 
 
-def _checked(folder: Path, text: str) -> Project:
+def _checked(folder: Path | str, text: str) -> Project:
     try:
         return _project(folder, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise ProjectError(f"{folder / FILE_NAME} is no TOML: {error}") from error
+        raise ProjectError(f"{folder}/{FILE_NAME} is no TOML: {error}") from error
     except InputError as error:
-        raise ProjectError(f"{folder / FILE_NAME}: {error}") from error
+        raise ProjectError(f"{folder}/{FILE_NAME}: {error}") from error
 
 
-def _project(folder: Path, content: Mapping[str, Any]) -> Project:
+def _project(folder: Path | str, content: Mapping[str, Any]) -> Project:
     known = [item.name for item in fields(Project) if item.name != "folder"]
     _refuse_unknown("table", content, ["project", *(name for name in known if name != "about")])
     if "recipe" not in content:
         raise InputError("table [recipe] is missing: `stac-sm init DIR` writes one to start from")
     _refuse_no_table(content)
     return Project(
-        folder=folder.absolute(),
+        folder=folder if "://" in str(folder) else Path(folder).absolute(),
         recipe=Recipe.from_dict(content["recipe"]),
         about=_read(About, "project", content.get("project", {})),
         grid=_grid(content["grid"]) if "grid" in content else MODIS_SINUSOIDAL_1KM,

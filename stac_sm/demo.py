@@ -146,7 +146,7 @@ def run_demo(
     made += matchups.new + model.new + _run(project, plan, workers, say)
     say("6 compare with the truth and with other products")
     return DemoReport(
-        catalog=str(project.folder / "catalog.json"),
+        catalog=f"{project.folder}/catalog.json",
         model=model.id,
         tc_status=model.item["properties"]["stac_sm:tc_status"],
         scores=tuple(model.scores),
@@ -229,7 +229,7 @@ def _plan(project: Project, model: ModelStep, earth: Earth) -> Plan:
         grid=project.grid,
         version=project.about.version,
     )
-    write_plan(plan, project.folder / "plan.parquet", project.grid)
+    write_plan(plan, Path(project.folder, "plan.parquet"), project.grid)
     return plan
 
 

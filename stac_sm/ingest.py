@@ -17,7 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from stac_sm.catalog import Catalog, open_catalog, refresh
+from stac_sm.catalog import Catalog, open_catalog
+from stac_sm.derived import refresh
 from stac_sm.errors import ConflictError, GranuleError, StacSmError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.items import ItemDict, item_folder

@@ -18,7 +18,7 @@ from stac_sm.booster import Member, matrix
 from stac_sm.errors import CatalogError, InputError, ModelError
 from stac_sm.intervals import Intervals
 from stac_sm.recipe import Recipe
-from stac_sm.store import multihash, sha256
+from stac_sm.store import multihash, open_store, sha256
 
 if TYPE_CHECKING:
     import pystac
@@ -176,8 +176,8 @@ def _read_item(href: str) -> pystac.Item:
     import pystac
 
     try:
-        return pystac.Item.from_file(href)
-    except (OSError, ValueError, KeyError, pystac.STACError) as error:
+        return pystac.Item.from_dict(json.loads(_read(href)), href=href)
+    except (OSError, ValueError, KeyError, TypeError, CatalogError, pystac.STACError) as error:
         raise CatalogError(
             f"{href} is no STAC item of a model ({error}): give the href of an item in sm-models"
         ) from error
@@ -234,13 +234,20 @@ def _check_order(item: pystac.Item, model: Model) -> None:
         )
 
 
+def _read(href: str) -> bytes:
+    """Content of a file, in a folder or on S3."""
+    folder, _, name = (href if "://" in href else str(Path(href).absolute())).rpartition("/")
+    return open_store(folder or "/").read(name or ".")
+
+
 def _asset(item: pystac.Item, key: str) -> bytes:
     """Content of an asset whose checksum is the item's."""
     asset = item.assets.get(key)
-    file = Path((asset and asset.get_absolute_href()) or "")
-    if asset is None or not file.is_file():
-        raise ModelError(f"model {item.id!r}: asset {key!r} ({file}) is missing: publish the model again")
-    content = file.read_bytes()
-    if multihash(sha256(content)) != asset.extra_fields.get("file:checksum"):
+    file = (asset and asset.get_absolute_href()) or ""
+    try:
+        content = _read(file)
+    except (CatalogError, OSError) as error:
+        raise ModelError(f"model {item.id!r}: asset {key!r} ({file}) is missing: publish the model again") from error
+    if asset is None or multihash(sha256(content)) != asset.extra_fields.get("file:checksum"):
         raise ModelError(f"model {item.id!r}: {file} was changed after it was published: publish the model again")
     return content

@@ -10,7 +10,8 @@ from typing import Any
 
 from shapely.geometry import box, mapping
 
-from stac_sm.catalog import Catalog, item_paths
+from stac_sm.catalog import Catalog
+from stac_sm.derived import item_paths
 from stac_sm.errors import ConflictError
 from stac_sm.items import ItemDict, build_item, item_folder, item_json, relative_href
 from stac_sm.model import FORMAT, Model

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from stac_sm.catalog import Catalog, refresh
+from stac_sm.catalog import Catalog
 from stac_sm.config import Project, read_project
 from stac_sm.cube import build
+from stac_sm.derived import refresh
 from stac_sm.errors import StacSmError
 from stac_sm.items import ItemDict, item_folder, relative_href
 from stac_sm.memory import Share, machine_memory, share_of

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stac_sm import model_item
-from stac_sm.catalog import Catalog, refresh
+from stac_sm.catalog import Catalog
 from stac_sm.config import Project
+from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.items import ItemDict, item_folder

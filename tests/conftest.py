@@ -197,7 +197,7 @@ class Published:
 @pytest.fixture
 def published(project_root: Path, tmp_path: Path) -> Published:
     """A catalogue with one known raster item, published and linked."""
-    from stac_sm.catalog import refresh
+    from stac_sm.derived import refresh
 
     raster = known_raster(tmp_path)
     raster.publish(open_catalog(project_root))

@@ -16,9 +16,10 @@ import pandas as pd
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from stac_sm.catalog import Catalog, create_skeleton, open_catalog, refresh
+from stac_sm.catalog import Catalog, create_skeleton, open_catalog
 from stac_sm.cog import CogProfile, write_cog
 from stac_sm.config import create_project, read_project
+from stac_sm.derived import refresh
 from stac_sm.fingerprint import digest
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid, crs_wkt
 from stac_sm.items import COG, raster_item

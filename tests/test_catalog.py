@@ -17,16 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from racing import race
 
-from stac_sm import catalog as catalog_module
-from stac_sm.catalog import (
-    box_2d,
-    create_skeleton,
-    item_paths,
-    item_period,
-    open_catalog,
-    refresh,
-    skeleton_folder,
-)
+from stac_sm import derived as derived_module
+from stac_sm.catalog import box_2d, create_skeleton, item_period, open_catalog
+from stac_sm.derived import item_paths, refresh, skeleton_folder
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.items import build_item, item_folder, item_json, with_structural_links
 from stac_sm.period import DAY, Period, utc
@@ -202,7 +195,7 @@ def test_a_composite_is_found_on_its_last_day_in_the_next_year(project_root, col
 
 def test_an_item_that_comes_while_links_are_written_is_linked(project_root, monkeypatch):
     put(project_root, "glass-lst", "a")
-    write, late = catalog_module._write_derived, iter(["b", "c"])
+    write, late = derived_module._write_derived, iter(["b", "c"])
 
     def slow(store, path, document):
         done = write(store, path, document)
@@ -210,7 +203,7 @@ def test_an_item_that_comes_while_links_are_written_is_linked(project_root, monk
             put(project_root, "glass-lst", id, start=date(2019, 1, 1))
         return done
 
-    monkeypatch.setattr(catalog_module, "_write_derived", slow)
+    monkeypatch.setattr(derived_module, "_write_derived", slow)
     refresh(open_store(project_root), "glass-lst")
     assert [item.id for item in open_catalog(project_root).items("glass-lst")] == ["a", "b", "c"]
 

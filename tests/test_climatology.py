@@ -13,9 +13,10 @@ from fields import SMALL, TILE, around, box, image, new_catalog, put, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.catalog import open_catalog, refresh
+from stac_sm.catalog import open_catalog
 from stac_sm.climatology import make_climatology, normals_wanted
 from stac_sm.cube import feature_cube
+from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.features import trailing_mean
 from stac_sm.period import DAY, Period

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from fields import RECIPE, edit, new_catalog, put_model, read_model, small_model, table
 
-from stac_sm.catalog import open_catalog, refresh
+from stac_sm.catalog import open_catalog
+from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError, ModelError
 from stac_sm.fingerprint import digest
 from stac_sm.model import Member, Model

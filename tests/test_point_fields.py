@@ -11,9 +11,10 @@ import pytest
 from fields import SMALL, TILE, around, image, new_catalog, put
 
 from stac_sm import point_fields
-from stac_sm.catalog import open_catalog, refresh
+from stac_sm.catalog import open_catalog
 from stac_sm.climatology import make_climatology
 from stac_sm.cube import build
+from stac_sm.derived import refresh
 from stac_sm.period import DAY, Period
 from stac_sm.point_fields import point_cubes
 from stac_sm.recipe import Climatology, Feature, Mask, Recipe

@@ -5,8 +5,8 @@ import tomllib
 
 import pytest
 
-from stac_sm.catalog import skeleton_folder
 from stac_sm.config import create_project
+from stac_sm.derived import skeleton_folder
 from stac_sm.project_file import TEMPLATES
 from stac_sm.recipe import Recipe
 

@@ -26,7 +26,8 @@ from stackstac.to_dask import items_to_dask
 
 from stac_sm import publishing as publish_module
 from stac_sm import store as store_module
-from stac_sm.catalog import create_skeleton, open_catalog, refresh
+from stac_sm.catalog import create_skeleton, open_catalog
+from stac_sm.derived import refresh
 from stac_sm.errors import ConflictError, ReadError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, crs_wkt
 from stac_sm.publishing import FINGERPRINT, Outcome, is_published

@@ -24,7 +24,8 @@ from object_stores import FaultyProxy, ObjectStore, environment_of, moto_server,
 from pystac.stac_io import DefaultStacIO
 from racing import killed_at, race
 
-from stac_sm.catalog import create_skeleton, open_catalog, refresh
+from stac_sm.catalog import create_skeleton, open_catalog
+from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError, ConflictError, InputError
 from stac_sm.publishing import Outcome
 from stac_sm.s3 import lease, objects, session

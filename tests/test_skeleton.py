@@ -5,7 +5,7 @@ import posixpath
 
 import pytest
 
-from stac_sm.catalog import skeleton_folder
+from stac_sm.derived import skeleton_folder
 from stac_sm.sources import source_table
 
 FOLDER = skeleton_folder()

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from source_files import CONUS, FLAT, FORMATS, HAWAII, asset_href, content, ingested, new_catalog, real_data, write_stm
 
-from stac_sm.catalog import skeleton_folder
+from stac_sm.derived import skeleton_folder
 from stac_sm.errors import GranuleError
 from stac_sm.ingest import ingest
 from stac_sm.items import check_id

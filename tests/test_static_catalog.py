@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box, mapping
 
-from stac_sm.catalog import Catalog, create_skeleton, open_catalog, open_items, refresh
+from stac_sm.catalog import Catalog, create_skeleton, open_catalog, open_items
+from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.items import build_item, item_folder, item_json, with_structural_links
 from stac_sm.period import DAY, Period, utc

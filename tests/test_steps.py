@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from fields import SMALL, TILE, around, edit, image, project_text, put, read_model
 
-from stac_sm.catalog import refresh
 from stac_sm.config import create_project
+from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import to_lonlat

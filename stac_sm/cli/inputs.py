@@ -36,7 +36,7 @@ def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="DIR")
 @click.option(
     "--recipe",
     type=click.Choice(["glass", "public"]),
@@ -44,16 +44,19 @@ def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
     show_default=True,
     help="GLASS SM's features from ingested files, or what public STAC APIs have.",
 )
-def init(folder: Path, recipe: str) -> None:
-    """Make a project in DIR: a project file that explains itself, and an empty catalogue."""
+def init(folder: str, recipe: str) -> None:
+    """Make a project in DIR: a project file that explains itself, and an empty catalogue.
+
+    DIR is a folder, or s3://BUCKET/PREFIX.
+    """
     from stac_sm.config import FILE_NAME, create_project
     from stac_sm.project_file import TEMPLATES
 
     create_project(folder, TEMPLATES[recipe])
     say(
-        f"project ready: edit {folder / FILE_NAME}, then ingest, e.g. stac-sm ingest era5-land FILES --project {folder}"
+        f"project ready: edit {folder}/{FILE_NAME}, then ingest, e.g. stac-sm ingest era5-land FILES --project {folder}"
     )
-    click.echo(folder / "catalog.json")
+    click.echo(f"{folder.rstrip('/')}/catalog.json")
 
 
 class _Ingest(click.Command):

@@ -17,16 +17,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 project_option = click.option(
     "--project",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
+    default=".",
     show_default="here or above",
-    help="Folder with stac-sm.toml.",
+    metavar="DIR",
+    help="Folder with stac-sm.toml, or s3://BUCKET/PREFIX.",
 )
 workers_option = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 
 
-def open_project(folder: Path) -> Project:
-    """The nearest project in a folder or above."""
+def open_project(folder: Path | str) -> Project:
+    """The nearest project in a folder or above, or that of an ``s3://BUCKET/PREFIX``."""
     from stac_sm.config import find_project
 
     return find_project(folder)

@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fields import around, image, project_text, put
 
 from stac_sm import point_fields, steps
-from stac_sm.catalog import refresh
 from stac_sm.config import Project, create_project, read_project
+from stac_sm.derived import refresh
 from stac_sm.fingerprint import digest
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.grid import to_lonlat

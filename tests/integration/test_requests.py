@@ -12,8 +12,9 @@ import pytest
 from faulty_server import FaultyServer
 from fields import SMALL, TILE, around, image, new_catalog, put
 
-from stac_sm.catalog import open_catalog, refresh
+from stac_sm.catalog import open_catalog
 from stac_sm.cube import feature_cube
+from stac_sm.derived import refresh
 from stac_sm.period import DAY, Period
 from stac_sm.recipe import Feature, Recipe
 

@@ -14,8 +14,9 @@ from fields import DAYS, RECIPE, SMALL, TILE, shared_project
 from object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
 from racing import race
 
-from stac_sm.catalog import create_skeleton, open_catalog, refresh
+from stac_sm.catalog import create_skeleton, open_catalog
 from stac_sm.cube import feature_cube
+from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.publishing import Outcome
 from stac_sm.readers import READERS
