@@ -21,8 +21,10 @@ from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, crs_wkt
 from stac_sm.holdout import checked
 from stac_sm.items import check_id
 from stac_sm.period import Period
+from stac_sm.rates import Rates
 from stac_sm.recipe import Recipe
 from stac_sm.screening import Thresholds
+from stac_sm.slurm import SlurmSettings
 from stac_sm.sources import source_table
 from stac_sm.stations import StationRules
 from stac_sm.store import open_store
@@ -52,11 +54,22 @@ class MatchupRules:
 
 
 @dataclass(frozen=True)
+class ProductRules:
+    """What `stac-sm plan` plans when it is not told otherwise."""
+
+    tiles: tuple[str, ...] = ()
+    """Tile ids; none are all with land."""
+
+    period: str = ""
+    """Days; empty is the period of the match-ups."""
+
+
+@dataclass(frozen=True)
 class Validation:
     """How models are scored on what they have not seen."""
 
-    strategies: tuple[str, ...] = ("random", "site", "year")
-    """Ways to hold out: ``random``, ``site``, ``year``, ``network``, ``block``."""
+    strategies: tuple[str, ...] = ("random", "site", "year", "network")
+    """Ways to hold out: ``random``, ``site``, ``year``, ``network`` (left out where there is one only), ``block``."""
 
     folds: int = 5
     """Number of folds."""
@@ -96,11 +109,22 @@ class Project:
     validation: Validation = field(default_factory=Validation)
     """How models are scored."""
 
+    product: ProductRules = field(default_factory=ProductRules)
+    """What `plan` and `status` are about unless told."""
+
+    costs: Rates = field(default_factory=Rates)
+    """Prices."""
+
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    """What a Slurm job of a run asks for."""
+
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Settings of each source, by its name."""
 
     def __post_init__(self) -> None:
         Period.parse(self.matchups.period)
+        if self.product.period:
+            Period.parse(self.product.period)
         for strategy in self.validation.strategies:
             checked(strategy)
         try:
@@ -194,6 +218,9 @@ def _project(folder: Path | str, content: Mapping[str, Any]) -> Project:
         matchups=_read(MatchupRules, "matchups", content.get("matchups", {})),
         screening=_read(Thresholds, "screening", content.get("screening", {})),
         training=_read(TrainSettings, "training", content.get("training", {})),
+        product=_read(ProductRules, "product", content.get("product", {})),
+        costs=_read(Rates, "costs", content.get("costs", {})),
+        slurm=_read(SlurmSettings, "slurm", content.get("slurm", {})),
         validation=_read(Validation, "validation", content.get("validation", {})),
         sources=_sources(content.get("sources", {})),
     )

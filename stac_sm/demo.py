@@ -17,6 +17,7 @@ import numpy as np
 from stac_sm.catalog import Catalog
 from stac_sm.config import Project, create_project
 from stac_sm.cube import feature_cube
+from stac_sm.diagnostics import Budget
 from stac_sm.errors import StacSmError
 from stac_sm.ingest import ingest
 from stac_sm.metrics import Scores, scores
@@ -138,9 +139,9 @@ def run_demo(
     project = create_project(folder, demo_project_file(earth))
     made = sum(_ingest(project, name, folder / "earth", workers, say) for name in SOURCES)
     say("3 match up stations and features")
-    matchups = match_up_step(project)
+    matchups = match_up_step(project, workers=workers)
     say("4 screen, validate, train")
-    model = train_step(project, matchups)
+    model = train_step(project, matchups, budget=Budget.small())
     plan = _plan(project, model, earth)
     say(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
     made += matchups.new + model.new + _run(project, plan, workers, say)
@@ -235,11 +236,11 @@ def _plan(project: Project, model: ModelStep, earth: Earth) -> Plan:
 
 def _run(project: Project, plan: Plan, workers: int, say: Say) -> int:
     with Progress("5 predict", say) as progress:
-        results = run_plan(project, plan, workers=workers, progress=lambda result, total: progress.step(total))
-    failures = [failure for result in results for failure in result.failures]
-    if failures:
-        raise StacSmError(f"{len(failures)} tile-days failed, the first: {': '.join(failures[0])}")
-    return sum(result.outcomes.get("new", 0) + result.outcomes.get("replaced", 0) for result in results)
+        report = run_plan(project, plan, workers=workers, progress=lambda record, total: progress.step(total))
+    if report.failures:
+        first = report.failures[0]
+        raise StacSmError(f"{len(report.failures)} tile-days failed, the first: {first.id}: {first.message}")
+    return report.outcomes["new"] + report.outcomes["replaced"]
 
 
 def _next(earth: Earth) -> tuple[str, str]:

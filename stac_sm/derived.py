@@ -48,16 +48,15 @@ def link(store: Store, collection: str, paths: Iterable[str]) -> None:
     Parameters
     ----------
     paths
-        Of item JSON below the store's root.
+        Of item JSON below the store's root; those that are not there are left out.
     """
     leaves = sorted({str(PurePosixPath(path).parents[1]) for path in paths})
     if collection in leaves:  # no sub-catalogues: the one list is that of all items
         refresh(store, collection)
         return
     widened = set[str]()
-    for leaf in leaves:
-        _link_items(store, collection, leaf, widened)
-    for folder, children in _above(collection, leaves):
+    linked = [leaf for leaf in leaves if _link_items(store, collection, leaf, widened)]
+    for folder, children in _above(collection, linked):
         _until_written(store, folder, children)
 
 
@@ -136,11 +135,13 @@ def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:
     return _swapped(store, path, item_json(document), store.read(path) if store.exists(path) else None)
 
 
-def _link_items(store: Store, collection: str, leaf: str, widened: set[str]) -> None:
-    """Sub-catalogue of a folder that holds items, from a listing of this folder."""
+def _link_items(store: Store, collection: str, leaf: str, widened: set[str]) -> bool:
+    """Sub-catalogue of a folder, from a listing of this folder; False if there is no item in it."""
     path = f"{leaf}/catalog.json"
     for _ in range(_SWAP_TRIES):
         paths = item_paths(store, leaf)
+        if not paths:
+            return False
         current = store.read(path) if store.exists(path) else None
         new = sorted(set(paths) - _linked(leaf, current) - widened)
         _widen(store, collection, new)
@@ -148,7 +149,7 @@ def _link_items(store: Store, collection: str, leaf: str, widened: set[str]) -> 
         items = {str(PurePosixPath(one).parent): one for one in paths}
         content = item_json(_sub_catalog(leaf, set(items), items))
         if _swapped(store, path, content, current) and item_paths(store, leaf) == paths:
-            return
+            return True
     raise _busy(store, leaf)
 
 

@@ -10,6 +10,7 @@
     ├── ReadError              pixels could not be read: never to be taken for nodata
     ├── ModelError             a model is changed, incomplete or does not fit its features
     ├── ScreeningError         too few stations are left to train on
+    ├── RunError               a run cannot go on: its scheduler is lost, or it was interrupted
     └── ConflictError          somebody else has published another version of the same item
 """
 
@@ -47,6 +48,10 @@ class ModelError(StacSmError):
 
 class ScreeningError(StacSmError):
     """Too few stations are left to train on."""
+
+
+class RunError(StacSmError):
+    """A run cannot go on; what it has published is done."""
 
 
 class ConflictError(StacSmError):

@@ -14,17 +14,17 @@ from typing import Any
 from shapely import to_wkb
 
 from stac_sm.catalog import Catalog
-from stac_sm.errors import InputError
+from stac_sm.errors import CatalogError, InputError
 from stac_sm.fingerprint import digest, fingerprint
 from stac_sm.grid import TileGrid
-from stac_sm.items import item_folder
 from stac_sm.model import Model
 from stac_sm.period import Period
-from stac_sm.products import COLLECTION, OUTPUT_PROFILE, ProductDay, product_item
-from stac_sm.publishing import FINGERPRINT, published
+from stac_sm.products import OUTPUT_PROFILE, ProductDay
 from stac_sm.resolution import Resolution, resolve
+from stac_sm.standing import Standing
+from stac_sm.store import Store, open_store
 
-STATES = ("new", "done", "stale", "blocked")
+STATES = ("new", "done", "stale", "blocked", "retracted")
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,20 @@ class PlannedDay:
     """Tile, day, version and the fingerprint wanted."""
 
     state: str
-    """``new``, ``done``, ``stale`` (there, but made from something else) or ``blocked`` (an input is missing)."""
+    """``new``, ``done``, ``stale`` (there, but made from something else), ``blocked`` (an input is missing) or
+    ``retracted`` (taken out by hand: counts as proven)."""
 
     blocked_by: tuple[str, ...] = ()
     """Features without input."""
 
     inputs: tuple[tuple[str, str], ...] = ()
     """Id and checksum of every input file, frozen."""
+
+    redo: bool = False
+    """Whether it takes the place of a tombstone."""
+
+    predecessor: str = ""
+    """Id of the same tile-day in an older version of the product; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,16 @@ class Plan:
         return {state: found.get(state, 0) for state in STATES}
 
     @property
+    def id(self) -> str:
+        """What names the plan: it follows from what is wanted, and not from what is done."""
+        return digest([self.model, *((day.made.id, day.made.fingerprint) for day in self.days)])[:12]
+
+    @property
+    def done(self) -> list[ProductDay]:
+        """The tile-days that were done when it was planned."""
+        return [day.made for day in self.days if day.state == "done"]
+
+    @property
     def to_do(self) -> list[PlannedDay]:
         """The tile-days to make."""
         return [day for day in self.days if day.state in {"new", "stale"}]
@@ -68,7 +85,7 @@ class Plan:
     def tasks(self) -> Iterator[Task]:
         """What is to do, in units of one tile and one month."""
         for (tile, _), days in groupby(self.to_do, key=lambda d: (d.made.tile, d.made.day.strftime("%Y-%m"))):
-            yield Task(self.model, tile, tuple(day.made for day in days))
+            yield Task(self.model, tile, tuple(replace(day, inputs=()) for day in days))
 
 
 @dataclass(frozen=True)
@@ -81,19 +98,36 @@ class Task:
     tile: str
     """Tile id."""
 
-    days: tuple[ProductDay, ...]
-    """The days to make, in order."""
+    planned: tuple[PlannedDay, ...]
+    """The days to make, in order, without their inputs: a worker finds these itself, and checks the fingerprint."""
+
+    @property
+    def days(self) -> tuple[ProductDay, ...]:
+        """The days to make, in order."""
+        return tuple(one.made for one in self.planned)
 
     @property
     def name(self) -> str:
         """Short name, e.g. ``h18v04 2019-07``."""
-        return f"{self.tile} {self.days[0].day:%Y-%m}"
+        return f"{self.tile} {self.planned[0].made.day:%Y-%m}"
 
 
 def make_plan(
-    catalog: Catalog, model: Model, tiles: Iterable[str], period: Period, *, grid: TileGrid, version: str
+    catalog: Catalog,
+    model: Model,
+    tiles: Iterable[str],
+    period: Period,
+    *,
+    grid: TileGrid,
+    version: str,
+    redo_retracted: bool = False,
 ) -> Plan:
     """Compare what is wanted with what is in the catalogue.
+
+    Parameters
+    ----------
+    redo_retracted
+        Whether what was retracted is to be made again.
 
     Raises
     ------
@@ -105,8 +139,10 @@ def make_plan(
     wanted = sorted(set(tiles))
     if not wanted:
         raise InputError("plan: no tile wanted: name tiles (h18v04) or a box in degrees that meets some")
-    days = [day for tile in wanted for day in _plan_tile(catalog, model, tile, period, grid, version)]
-    return Plan(model.id, tuple(days))
+    standing = Standing.of(catalog, period)
+    days = (_wanted_days(catalog, model, tile, period, grid, version) for tile in wanted)
+    judged = (day for tile_days in days for day in _judged(tile_days, standing, redo_retracted))
+    return Plan(model.id, tuple(judged))
 
 
 def wanted_day(
@@ -128,8 +164,14 @@ def wanted_day(
     return PlannedDay(made, "blocked" if missing else "new", missing, tuple(inputs))
 
 
-def write_plan(plan: Plan, file: Path, grid: TileGrid) -> None:
-    """Write a plan as GeoParquet: one row a tile-day with the tile's outline, so that a map can show it."""
+def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
+    """Write a plan as GeoParquet: one row a tile-day with the tile's outline, so that a map can show it.
+
+    Returns
+    -------
+    str
+        Where it lies; a file of this name is replaced.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -141,12 +183,15 @@ def write_plan(plan: Plan, file: Path, grid: TileGrid) -> None:
         "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
     }
     about = {"geo": json.dumps(geo), "stac_sm:plan": json.dumps({"model": plan.model})}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table.replace_schema_metadata(about), file)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(about), buffer)
+    store, path = _placed(href)
+    store.replace(path, buffer.getvalue().to_pybytes())
+    return store.href(path)
 
 
-def read_plan(file: Path) -> Plan:
-    """Read a plan.
+def read_plan(href: Path | str) -> Plan:
+    """Read a plan from a folder or from S3.
 
     Raises
     ------
@@ -156,30 +201,41 @@ def read_plan(file: Path) -> Plan:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    store, path = _placed(href)
     try:
-        table = pq.read_table(file)
+        table = pq.read_table(pa.BufferReader(store.read(path)))
         about = json.loads((table.schema.metadata or {})[b"stac_sm:plan"])
         return Plan(about["model"], tuple(_planned(row) for row in table.to_pylist()))
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{file} is no plan ({error}): `stac-sm plan --out FILE` writes one") from error
+    except (OSError, KeyError, ValueError, CatalogError, pa.ArrowException) as error:
+        raise InputError(f"{href} is no plan ({error}): `stac-sm plan` writes one") from error
 
 
-def _plan_tile(
+def _placed(href: Path | str) -> tuple[Store, str]:
+    """Store and name of a file."""
+    text = str(href)
+    folder, _, name = text.rpartition("/")
+    if not name:
+        raise InputError(f"plan {text!r}: name a file, e.g. plan.parquet")
+    return open_store(folder or ("/" if text.startswith("/") else ".")), name
+
+
+def _wanted_days(
     catalog: Catalog, model: Model, tile: str, period: Period, grid: TileGrid, version: str
-) -> Iterator[PlannedDay]:
+) -> list[PlannedDay]:
     resolution = resolve(catalog, model.cube_recipe(), grid.geobox(tile), period)
-    for day in period.days:
-        wanted = wanted_day(resolution, model, tile, day, grid=grid, version=version)
-        yield replace(wanted, state=_state(catalog, wanted, grid))
+    return [wanted_day(resolution, model, tile, day, grid=grid, version=version) for day in period.days]
 
 
-def _state(catalog: Catalog, wanted: PlannedDay, grid: TileGrid) -> str:
-    item = product_item(wanted.made, grid, model_id="", recipe_checksum="", properties={})
-    folder = item_folder(catalog.layout(COLLECTION), item)
-    content = published(catalog.store, f"{folder}/{wanted.made.id}.json")
-    if content is None or wanted.state == "blocked":
-        return wanted.state
-    return "done" if json.loads(content)["properties"].get(FINGERPRINT) == wanted.made.fingerprint else "stale"
+def _judged(days: Sequence[PlannedDay], standing: Standing, redo_retracted: bool) -> Iterator[PlannedDay]:
+    """What is wanted, beside what there is."""
+    for day, found in zip(days, standing.judge([day.made for day in days]), strict=True):
+        day = replace(day, predecessor=standing.predecessor(day.made))
+        if found is None or day.state == "blocked":
+            yield day
+        elif found.retracted:
+            yield replace(day, redo=True) if redo_retracted else replace(day, state="retracted")
+        else:
+            yield replace(day, state="done" if found.fingerprint == day.made.fingerprint else "stale")
 
 
 def _row(day: PlannedDay, grid: TileGrid) -> dict[str, Any]:
@@ -191,6 +247,8 @@ def _row(day: PlannedDay, grid: TileGrid) -> dict[str, Any]:
         "version": made.version,
         "state": day.state,
         "blocked_by": list(day.blocked_by),
+        "redo": day.redo,
+        "predecessor": day.predecessor,
         "fingerprint": made.fingerprint,
         "inputs": [{"id": name, "checksum": checksum} for name, checksum in day.inputs],
         "geometry": to_wkb(grid.footprint(made.tile)),
@@ -204,6 +262,8 @@ def _planned(row: Mapping[str, Any]) -> PlannedDay:
         row["state"],
         tuple(row["blocked_by"]),
         tuple((one["id"], one["checksum"]) for one in inputs),
+        row["redo"],
+        row["predecessor"],
     )
 
 
@@ -213,5 +273,6 @@ def _schema() -> Any:
     text = pa.string()
     pair = pa.struct([("id", text), ("checksum", text)])
     columns = [("id", text), ("tile", text), ("day", pa.date32()), ("version", text), ("state", text)]
-    columns += [("blocked_by", pa.list_(text)), ("fingerprint", text), ("inputs", pa.list_(pair))]
+    columns += [("redo", pa.bool_()), ("predecessor", text), ("blocked_by", pa.list_(text))]
+    columns += [("fingerprint", text), ("inputs", pa.list_(pair))]
     return pa.schema([*columns, ("geometry", pa.binary())])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.cog import CogProfile, verify_cog, write_cog
-from stac_sm.errors import ReadError
+from stac_sm.errors import InputError, ReadError
 from stac_sm.grid import TileGrid
-from stac_sm.items import COG, ItemDict, raster_asset, raster_item
+from stac_sm.items import COG, ItemDict, item_folder, raster_asset, raster_item
 from stac_sm.period import Period, utc
 from stac_sm.publishing import FINGERPRINT, AssetFile
 from stac_sm.quality import Quality
@@ -59,6 +60,29 @@ class ProductDay:
     def id(self) -> str:
         """Item id, e.g. ``SM1KM.A2018182.h03v06.v001``."""
         return f"SM1KM.A{self.day:%Y%j}.{self.tile}.v{self.version}"
+
+    @classmethod
+    def of_id(cls, id: str) -> ProductDay:
+        """Tile, day and version of an item id, without a fingerprint.
+
+        Raises
+        ------
+        InputError
+            If it is no id of a tile-day.
+        """
+        match = re.fullmatch(r"SM1KM\.A(\d{7})\.([A-Za-z0-9_-]+)\.v([A-Za-z0-9_-]+)", id)
+        try:
+            if match is None:
+                raise ValueError(id)
+            return cls(match[2], datetime.strptime(match[1], "%Y%j").date(), match[3], "")
+        except ValueError as error:
+            raise InputError(f"item {id!r}: an id such as SM1KM.A2018182.h03v06.v001 wanted") from error
+
+    def path(self, layout: str) -> str:
+        """Path of its item JSON in a collection of this layout."""
+        times = {"start_datetime": self.day.isoformat(), "grid:code": self.tile}
+        folder = item_folder(layout, {"id": self.id, "collection": COLLECTION, "properties": times})
+        return f"{folder}/{self.id}.json"
 
 
 def product_item(

@@ -14,7 +14,11 @@ from stac_sm.errors import ConflictError, ReadError
 from stac_sm.items import ItemDict, item_folder, item_json, located, with_structural_links
 from stac_sm.store import Store, sha256
 
+_SWAP_TRIES = 20
 FINGERPRINT = "stac_sm:fingerprint"
+RETRACTED = "stac_sm:retracted"
+"""Reason for which an item was taken out: it is a tombstone, without assets, in the place of the item."""
+
 INGESTED = "stac_sm:ingested"
 """Fingerprint that an item had before something else than its ingest wrote into it: a verdict on a station."""
 
@@ -49,22 +53,30 @@ class Outcome(StrEnum):
     """It was there already, with the same fingerprint."""
 
 
-def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile]) -> Outcome:
+def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], *, redo: bool = False) -> Outcome:
     """Put an item and its assets into a catalogue's store.
 
     Asset names hold the item's fingerprint; they are written once and never overwritten. The item JSON comes
     last: a writer killed at any point leaves no item without its complete assets.
 
+    Parameters
+    ----------
+    redo
+        Whether it may take the place of a tombstone.
+
     Raises
     ------
     ConflictError
-        If another writer publishes another version of the item at the same time, or an asset's name is taken by
-        other content.
+        If another writer publishes another version of the item at the same time, an asset's name is taken by
+        other content, or the item was retracted.
     ReadError
         If an asset reads back differently than it was written.
     """
     folder = item_folder(catalog.layout(item["collection"]), item)
-    return publish_over(catalog, item, assets, published(catalog.store, f"{folder}/{item['id']}.json"))
+    current = published(catalog.store, f"{folder}/{item['id']}.json")
+    if current is not None and not redo and (reason := retracted(current)) is not None:
+        raise ConflictError(f"{item['id']} was retracted ({reason}): `stac-sm plan --redo-retracted` makes it again")
+    return publish_over(catalog, item, assets, current)
 
 
 def publish_over(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], expected: bytes | None) -> Outcome:
@@ -83,11 +95,46 @@ def published(store: Store, path: str) -> bytes | None:
     return store.read(path) if store.exists(path) else None
 
 
-def is_published(catalog: Catalog, item: ItemDict) -> bool:
-    """Whether the item is there with this fingerprint."""
+def is_published(catalog: Catalog, item: ItemDict, *, redo: bool = False) -> bool:
+    """Whether the item is there with this fingerprint; a tombstone counts, unless it is to be made again."""
     folder = item_folder(catalog.layout(item["collection"]), item)
     content = published(catalog.store, f"{folder}/{item['id']}.json")
-    return content is not None and _fingerprint(content) == item["properties"][FINGERPRINT]
+    if content is None:
+        return False
+    return _fingerprint(content) == item["properties"][FINGERPRINT] or (not redo and retracted(content) is not None)
+
+
+def retracted(content: bytes) -> str | None:
+    """Reason of a tombstone; None of any other item JSON."""
+    reason = json.loads(content).get("properties", {}).get(RETRACTED)
+    return None if reason is None else str(reason)
+
+
+def supersede(catalog: Catalog, item: ItemDict, predecessor: str) -> None:
+    """Mark the item that a newer version takes the place of: deprecated, with a link to its successor beside it.
+
+    Its fingerprint stays: it is what it was.
+    """
+    folder = item_folder(catalog.layout(item["collection"]), item)
+    path = f"{folder.rpartition('/')[0]}/{predecessor}/{predecessor}.json"
+    for _ in range(_SWAP_TRIES):
+        content = published(catalog.store, path)
+        if content is None or catalog.store.swap(path, _superseded(content, item["id"]), content):
+            return
+    raise ConflictError(f"item {path} keeps changing: `stac-sm audit --repair` when it is quiet")
+
+
+def _superseded(content: bytes, id: str) -> bytes:
+    old = json.loads(content)
+    href = {"href": f"../{id}/{id}.json", "type": "application/geo+json", "title": id}
+    links = [one for one in old["links"] if one["rel"] != "successor-version"]
+    return item_json(
+        {
+            **old,
+            "properties": {**old["properties"], "deprecated": True},
+            "links": [*links, {"rel": "successor-version", **href}],
+        }
+    )
 
 
 def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile) -> dict[str, Any]:

@@ -91,6 +91,12 @@ def test_what_a_killed_writer_has_left_is_mended_by_the_next(project_root, step)
     assert contents(project_root) == linked
 
 
+def test_what_is_not_there_is_not_linked(project_root):
+    before = contents(project_root)
+    link(open_store(project_root), LST, ["glass-lst/2018/12/30/i4/i4.json"])
+    assert contents(project_root) == before
+
+
 def test_a_collection_without_folders_is_rebuilt(project_root):
     put(project_root, "cop-dem", "a")
     link(open_store(project_root), "cop-dem", ["cop-dem/a/a.json"])

@@ -46,7 +46,7 @@ def changed(made, tmp_path):
 def test_wanted_less_proven(made):
     plan = plan_of(*made)
     assert [day.state for day in plan.days] == ["new"] * 3 + ["done"] + ["new"] * 2
-    assert plan.counts == {"new": 5, "done": 1, "stale": 0, "blocked": 0}
+    assert plan.counts == {"new": 5, "done": 1, "stale": 0, "blocked": 0, "retracted": 0}
     assert [day.made.id for day in plan.to_do] == [f"SM1KM.A2018{n}.h01v01.v001" for n in (179, 180, 181, 183, 184)]
     assert [(task.name, len(task.days)) for task in plan.tasks()] == [("h01v01 2018-06", 3), ("h01v01 2018-07", 2)]
 
@@ -194,10 +194,10 @@ def test_what_is_no_plan(tmp_path):
     pq.write_table(pa.table({"a": [1]}), other)
     (tmp_path / "text").write_text("plan")
     for file in (other, tmp_path / "text", tmp_path / "none"):
-        with pytest.raises(InputError, match=rf"{file.name} is no plan .*`stac-sm plan --out FILE` writes one"):
+        with pytest.raises(InputError, match=rf"{file.name} is no plan .*`stac-sm plan` writes one"):
             read_plan(file)
 
 
 def test_an_empty_plan_has_no_tasks():
     assert list(Plan("m", ()).tasks()) == []
-    assert Plan("m", ()).counts == {"new": 0, "done": 0, "stale": 0, "blocked": 0}
+    assert Plan("m", ()).counts == {"new": 0, "done": 0, "stale": 0, "blocked": 0, "retracted": 0}

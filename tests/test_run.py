@@ -43,8 +43,8 @@ def plan_of(project, model_id, period=DAYS, version="001", tiles=(TILE,)):
 
 def run_here(project, plan, monkeypatch):
     """`run_plan` with its tasks in this process."""
-    monkeypatch.setattr(runs, "_results", lambda folder, tasks, *_: (run_task(folder, task) for task in tasks))
-    return run_plan(project, plan)
+    monkeypatch.setattr(runs, "records", lambda workers, work: (run_task(work.folder, task) for task in work.tasks))
+    return run_plan(project, plan).records
 
 
 def products(project):
@@ -56,7 +56,7 @@ def made(tmp_path_factory):
     """A project whose product was made on a local cluster of one worker; and what came of it."""
     project, model_id, _ = copied_project(tmp_path_factory.mktemp("run") / "p")
     plan = plan_of(project, model_id)
-    return project, model_id, run_plan(project, plan, workers=1)
+    return project, model_id, run_plan(project, plan, workers=1).records
 
 
 def test_a_cluster_makes_all_that_was_planned(made):
@@ -132,7 +132,7 @@ def test_a_second_run_does_nothing(made, monkeypatch):
     project, model_id, _ = made
     before = content(project)
     plan = plan_of(project, model_id)
-    assert plan.counts == {"new": 0, "done": 6, "stale": 0, "blocked": 0}
+    assert plan.counts == {"new": 0, "done": 6, "stale": 0, "blocked": 0, "retracted": 0}
     assert run_here(project, plan, monkeypatch) == []
     assert content(project) == before
 
@@ -162,11 +162,11 @@ def test_items_that_a_killed_run_has_left_are_linked_by_the_next(made, monkeypat
 def test_a_run_that_is_interrupted_links_what_it_has_made(tmp_path, monkeypatch):
     project, model_id, _ = copied_project(tmp_path / "p")
 
-    def interrupted(folder, tasks, *_):
-        yield run_task(folder, tasks[0])
+    def interrupted(workers, work):
+        yield run_task(work.folder, work.tasks[0])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "_results", interrupted)
+    monkeypatch.setattr(runs, "records", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_plan(project, plan_of(project, model_id))
     assert [item.id for item in products(project)] == [f"SM1KM.A2018{179 + i}.h01v01.v001" for i in range(3)]
@@ -194,7 +194,7 @@ def test_a_corrupt_input_costs_its_own_days_only(tmp_path, monkeypatch, asset):
     assert sum(not result for result in results) >= 1
     file.write_bytes(whole)  # mended: the same command again makes only what is missing
     again = plan_of(project, model_id)
-    assert again.counts == {"new": len(failures), "done": 6 - len(failures), "stale": 0, "blocked": 0}
+    assert again.counts == {"new": len(failures), "done": 6 - len(failures), "stale": 0, "blocked": 0, "retracted": 0}
     assert all(run_here(project, again, monkeypatch))
     assert len(products(project)) == 6
 
@@ -240,42 +240,6 @@ def test_a_task_that_cannot_even_begin_is_a_result(tmp_path):
     assert [failure[:2] for failure in result.failures] == [(made.id, "ProjectError") for made in task.days]
     unknown = run_task(str(project.folder), replace(task, model="xgb-none"))
     assert {failure[1] for failure in unknown.failures} == {"CatalogError"}
-
-
-def test_a_lost_worker_is_a_failed_task_and_the_others_go_on(made, monkeypatch):
-    """As distributed reports it: the future holds an exception."""
-
-    class Future:
-        def __init__(self, task, key):
-            self.task, self.key = task, key
-
-        def exception(self):
-            return RuntimeError("worker killed") if "06" in self.key else None
-
-        def result(self):
-            return runs.TaskResult(self.task.name, {"done": 3})
-
-    class Client:
-        def __init__(self, *args, **kwargs):
-            pass
-
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *error: None  # noqa: E731
-
-        def submit(self, function, folder, task, memory, *, pure, key):
-            return Future(task, key)
-
-    import distributed
-
-    monkeypatch.setattr(distributed, "LocalCluster", Client)
-    monkeypatch.setattr(distributed, "Client", Client)
-    monkeypatch.setattr(distributed, "as_completed", lambda futures: futures)
-    project, model_id, _ = made
-    plan = plan_of(project, model_id)
-    plan = replace(plan, days=tuple(replace(day, state="new") for day in plan.days))
-    lost, kept = run_plan(project, plan)
-    assert [failure[1:] for failure in lost.failures] == [("RuntimeError", "worker killed")] * 3
-    assert kept.outcomes == {"done": 3}
 
 
 @pytest.mark.parametrize("grid", [WIDE, EASE], ids=lambda grid: grid.crs)

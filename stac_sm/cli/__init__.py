@@ -11,7 +11,7 @@ import click
 
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate
 from stac_sm.cli.learning import evaluate, matchup, screen, train
-from stac_sm.cli.making import audit, plan, run
+from stac_sm.cli.making import audit, plan, retract, run, status
 from stac_sm.cli.submitting import submit
 from stac_sm.errors import StacSmError
 
@@ -35,6 +35,23 @@ def main() -> None:
     """Global 1 km daily soil moisture: from provider files to STAC items, models and published COGs."""
 
 
-_COMMANDS = (demo, simulate, init, ingest, climatology, features, matchup, screen, train, evaluate, plan, run, submit, audit)
+_COMMANDS = (
+    demo,
+    simulate,
+    init,
+    ingest,
+    climatology,
+    features,
+    matchup,
+    screen,
+    train,
+    evaluate,
+    plan,
+    run,
+    submit,
+    status,
+    audit,
+    retract,
+)
 for _command in _COMMANDS:
     main.add_command(_command)

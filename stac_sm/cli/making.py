@@ -1,8 +1,11 @@
-"""Commands that make the product: plan, run."""
+"""Commands that make the product: plan, run, status, retract, audit."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,73 +21,175 @@ from stac_sm.cli.options import (
     workers_option,
 )
 
+if TYPE_CHECKING:
+    from stac_sm.config import Project
+    from stac_sm.plan import Plan
+    from stac_sm.run import Workers
+
+_PLANS = "plans"
+
 
 @click.command()
 @project_option
 @click.option("--model", help="Id of the model item.  [default: the only one]")
-@click.option("--tiles", help="Tile ids with commas between, e.g. h18v04,h18v05.")
+@click.option("--tiles", help="Tile ids with commas between, e.g. h18v04,h18v05.  [default: the project file's]")
 @click.option("--bbox", help="West,south,east,north in degrees: all tiles that meet it.")
 @click.option("--land", is_flag=True, help="All tiles with land (MODIS sinusoidal grid).")
-@click.option("--period", required=True, help="2019, 2019-06, 2019-06-01 or FIRST/LAST.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to this Parquet file.")
+@click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
+@click.option("--redo-retracted", is_flag=True, help="Make again what was retracted.")
+@click.option("--out", help="Write the plan to this Parquet file, here or s3://….  [default: plans/ID.parquet]")
 @json_option
 def plan(
-    folder: Path,
+    folder: str,
     model: str | None,
     tiles: str | None,
     bbox: str | None,
     land: bool,
-    period: str,
-    out: Path | None,
+    period: str | None,
+    redo_retracted: bool,
+    out: str | None,
     as_json: bool,
 ) -> None:
-    """Compare what is wanted with what is in the catalogue: new, done, stale, blocked."""
+    """Compare what is wanted with what is in the catalogue: new, done, stale, blocked, retracted."""
     from stac_sm.model import Model
     from stac_sm.period import Period
     from stac_sm.plan import make_plan, write_plan
 
     project = open_project(folder)
-    wanted = wanted_tiles(project, tiles, bbox, land)
-    chosen = Model.from_item(project.catalog.item("sm-models", model or only_model(project)).self_href)
     made = make_plan(
-        project.catalog, chosen, wanted, Period.parse(period), grid=project.grid, version=project.about.version
+        project.catalog,
+        Model.from_item(project.catalog.item("sm-models", model or only_model(project)).self_href),
+        wanted_tiles(project, tiles, bbox, land),
+        Period.parse(period or project.product.period or project.matchups.period),
+        grid=project.grid,
+        version=project.about.version,
+        redo_retracted=redo_retracted,
     )
-    show({"model": made.model, "tile-days": len(made.days), **made.counts}, as_json)
+    href = write_plan(made, out or f"{project.folder}/{_PLANS}/{made.id}.parquet", project.grid)
+    show({"model": made.model, "tile-days": len(made.days), **made.counts, "plan": href}, as_json)
     for day in [day for day in made.days if day.state == "blocked"][:10]:
         say(f"blocked: {day.made.id}: no input for {', '.join(day.blocked_by)}")
-    if out is not None:
-        write_plan(made, out, project.grid)
-        say(f"next: stac-sm run {out} --project {folder}")
+    say(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else "nothing to do: all that can be made is there")
 
 
 @click.command()
-@click.argument("plan", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("plan", metavar="PLAN")
 @project_option
 @workers_option
 @click.option("--memory", help="For all workers together, e.g. 8G.  [default: what the machine grants]")
+@click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask scheduler (tcp://HOST:8786), or slurm.")
+@click.option("--slice", "part", metavar="I/N", help="One slice of the tasks; N alone in an array job, which knows I.")
 @json_option
-def run(plan: Path, folder: Path, workers: int, memory: str | None, as_json: bool) -> None:
-    """Make what a PLAN file wants: predict, write COGs, publish items. Run it again to make what is missing."""
-    from stac_sm.memory import parse_bytes
+def run(
+    plan: str, folder: str, workers: int, memory: str | None, scheduler: str | None, part: str | None, as_json: bool
+) -> None:
+    """Make what a PLAN file wants: predict, write COGs, publish items. Run it again to make what is missing.
+
+    --scheduler slurm starts --workers jobs with what the table [slurm] of the project file asks for.
+    """
     from stac_sm.plan import read_plan
     from stac_sm.progress import Progress
-    from stac_sm.run import run_plan
+    from stac_sm.run import Slice, run_plan
 
+    project = open_project(folder)
+    signal.signal(signal.SIGTERM, _interrupt)
     with Progress("run", say) as progress:
-        results = run_plan(
-            open_project(folder),
+        report = run_plan(
+            project,
             read_plan(plan),
-            workers=workers,
-            memory=parse_bytes(memory) if memory else None,
-            progress=lambda result, total: progress.step(total),
+            workers=_workers(project, workers, memory, scheduler),
+            part=Slice.parse(part) if part else None,
+            progress=lambda record, total: progress.step(total),
             warn=say,
         )
-    failures = [failure for result in results for failure in result.failures]
-    outcomes = {name: sum(result.outcomes.get(name, 0) for result in results) for name in ("new", "replaced", "done")}
-    show({"tasks": len(results), **outcomes, "failed": len(failures)}, as_json)
-    for id, kind, message in failures:
-        say(f"failed: {id}: {kind}: {message}")
-    end(failures, f"{len(failures)} tile-days failed; mend the cause and run the same command again")
+    show({"tasks": len(report.records), **report.outcomes, "failed": len(report.failures)}, as_json)
+    say(f"report: {report.href}")
+    if report.failures:
+        from stac_sm.tables import table
+
+        say(table(report.by_class()))
+    again = " ".join(["stac-sm run", plan, *([f"--slice {part}"] if part else [])]) + _where(folder)
+    end(
+        report.failures, f"{len(report.failures)} tile-days failed; mend the cause, then make what is missing:\n{again}"
+    )
+
+
+@click.command()
+@click.argument("what", metavar="[PLAN|ITEM]", required=False)
+@project_option
+@json_option
+def status(what: str | None, folder: str, as_json: bool) -> None:
+    """Tell how far a PLAN is, from the store alone: done, missing, failed by class, rate and time left.
+
+    Without PLAN, the newest of the project. With the id of an ITEM, the log of the tasks that tried to make it.
+    """
+    from stac_sm.status import item_records, plan_status
+
+    project = open_project(folder)
+    if what is not None and what.startswith("SM1KM."):
+        show([record.to_dict() for record in item_records(project.catalog, what)], True)
+        return
+    found = plan_status(project.catalog, _plan(project, what))
+    facts = {"plan": found.plan, "done": found.done, "missing": found.missing, "blocked": found.blocked}
+    facts |= {"retracted": found.retracted, "failed": dict(found.failed) if as_json else sum(found.failed.values())}
+    facts |= {"rate": found.rate, "hours left": found.hours_left, "quiet": found.quiet}
+    show({key: round(value, 2) if isinstance(value, float) else value for key, value in facts.items()}, as_json)
+    for failure in found.examples:
+        say(f"{found.failed[failure.kind]} x {failure.kind}, e.g. {failure.id}: {failure.message}")
+
+
+@click.command()
+@click.argument("ids", metavar="ITEM...", nargs=-1, required=True)
+@project_option
+@click.option("--reason", required=True, help="Why, for those who used the data.")
+@json_option
+def retract(ids: tuple[str, ...], folder: str, reason: str, as_json: bool) -> None:
+    """Take items out of the product, with a reason: tombstones take their place. For operators.
+
+    They count as done until `plan --redo-retracted`; their files become orphans, which `audit --repair` removes.
+    """
+    from stac_sm.products import COLLECTION, ProductDay
+    from stac_sm.retract import retract as take_out
+
+    catalog = open_project(folder).catalog
+    layout = catalog.layout(COLLECTION)
+    found = take_out(catalog, COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
+    show([vars(one) for one in found], as_json)
+
+
+def _workers(project: Project, number: int, memory: str | None, scheduler: str | None) -> Workers:
+    """Who makes the tasks."""
+    from stac_sm.memory import machine_memory, parse_bytes
+    from stac_sm.run import LocalWorkers, SchedulerWorkers, SlurmWorkers
+
+    if scheduler == "slurm":
+        return SlurmWorkers(number, project.slurm)
+    if scheduler is not None:
+        return SchedulerWorkers(scheduler)
+    return LocalWorkers(number, parse_bytes(memory) if memory else machine_memory())
+
+
+def _plan(project: Project, href: str | None) -> Plan:
+    """A plan, or the newest of the project."""
+    from stac_sm.errors import InputError
+    from stac_sm.plan import read_plan
+
+    if href is None:
+        plans = sorted(project.catalog.store.entries(_PLANS), key=lambda entry: entry.modified)
+        if not plans:
+            raise InputError(f"{project.folder} has no plan: `stac-sm plan` writes one, or name a file")
+        href = project.catalog.store.href(plans[-1].path)
+    return read_plan(href)
+
+
+def _where(folder: str) -> str:
+    return "" if folder == "." else f" --project {folder}"
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a run like Ctrl-C: workers stop, what is there is linked, nothing is half done."""
+    say("ended by SIGTERM: what is published stays; run the same command again to make the rest")
+    sys.exit(128 + number)
 
 
 @click.command()
@@ -98,7 +203,7 @@ def run(plan: Path, folder: Path, workers: int, memory: str | None, as_json: boo
 @workers_option
 @json_option
 def audit(
-    collections: tuple[str, ...], folder: Path, sample: float, mend: bool, grace: float, workers: int, as_json: bool
+    collections: tuple[str, ...], folder: str, sample: float, mend: bool, grace: float, workers: int, as_json: bool
 ) -> None:
     """Prove the catalogue again: items, assets, links, extents, and what is stale. Exit code 1 on any finding.
 

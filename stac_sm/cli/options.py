@@ -33,12 +33,15 @@ def open_project(folder: Path | str) -> Project:
 
 
 def wanted_tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) -> list[str]:
-    """Tiles by id, by a box in degrees, or all with land: exactly one of them."""
+    """Tiles by id, by a box in degrees, or all with land: one of them at most; else those of the project file."""
     from stac_sm.land import land_tiles
 
-    if [tiles is None, bbox is None, not land].count(False) != 1:
+    given = [tiles is None, bbox is None, not land].count(False)
+    if given > 1:
         raise click.UsageError("give one of --tiles, --bbox and --land")
-    if land:
+    if not given and project.product.tiles:
+        return list(project.product.tiles)
+    if land or not given:
         return land_tiles(project.grid)
     if tiles is not None:
         return [tile.strip() for tile in tiles.split(",")]

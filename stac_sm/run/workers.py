@@ -1,0 +1,219 @@
+"""Workers: who makes the tasks of a run. The only place that knows dask.distributed.
+
+Dask is given plain tasks, by name: a folder and a few texts go to a worker, and a record comes back. No graph is as
+long as the run, and no object as large as a model travels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from stac_sm.errors import InputError, RunError
+from stac_sm.fingerprint import ALGORITHM_VERSION
+from stac_sm.items import software_version
+from stac_sm.journal import TaskRecord
+from stac_sm.memory import machine_memory, parse_bytes
+from stac_sm.plan import Task
+from stac_sm.pool import START_METHOD
+from stac_sm.run.task import failed, run_task
+from stac_sm.slurm import SlurmSettings
+
+_ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get
+_DEATHS = 2  # workers that a task may lose before it is given up: two may be bad luck, three are the task
+_SECONDS_TO_CONNECT = 30
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Tasks, and what each worker is told beside them."""
+
+    folder: str
+    """Project: a folder that all workers see, or an ``s3://…``."""
+
+    tasks: Sequence[Task]
+    """In the order in which they begin."""
+
+    plan: str = ""
+    """Id of the plan."""
+
+    run: str = ""
+    """Id of the run."""
+
+
+class Workers(Protocol):
+    """Where tasks are made."""
+
+    def share(self, tasks: int) -> int | None:
+        """Bytes of memory for each worker; None if only the worker knows."""
+
+    def client(self, tasks: int) -> contextlib.AbstractContextManager[Any]:
+        """A connection to a Dask scheduler that has, or gets, workers; closed at the end."""
+
+
+@dataclass(frozen=True)
+class LocalWorkers:
+    """Processes on this machine, each with one thread of BLAS and OpenMP."""
+
+    workers: int = 2
+    """Number of processes."""
+
+    memory: int = field(default_factory=machine_memory)
+    """Bytes for all of them together."""
+
+    def share(self, tasks: int) -> int:
+        """An equal part for each."""
+        return self.memory // max(1, min(self.workers, tasks))
+
+    @contextmanager
+    def client(self, tasks: int) -> Iterator[Any]:
+        """A cluster of spawned processes; one that takes more than its part is ended by its nanny."""
+        import dask
+        from distributed import Client, LocalCluster
+
+        options = {
+            "distributed.worker.multiprocessing-method": START_METHOD,
+            "distributed.worker.memory.target": False,  # results are a few lines: nothing to spill, nothing to wait for
+            "distributed.worker.memory.spill": False,
+            "distributed.worker.memory.pause": False,
+        }
+        with (
+            dask.config.set(options),
+            LocalCluster(
+                n_workers=min(self.workers, tasks),
+                threads_per_worker=1,
+                memory_limit=self.share(tasks),
+                dashboard_address=_ANY_PORT,
+                silence_logs=50,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+
+@dataclass(frozen=True)
+class SchedulerWorkers:
+    """Workers of a Dask scheduler that runs already."""
+
+    address: str
+    """Such as ``tcp://10.0.0.1:8786``."""
+
+    def share(self, tasks: int) -> None:
+        """What the machine of each worker grants."""
+
+    @contextmanager
+    def client(self, tasks: int) -> Iterator[Any]:
+        """A connection; refused if a worker would make other values than this version of stac_sm."""
+        from distributed import Client
+
+        try:
+            client = Client(self.address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no Dask scheduler answers at {self.address!r} ({error}): start one by `dask scheduler`, workers by "
+                "`dask worker ADDRESS`, and give the address that it prints, e.g. tcp://HOST:8786"
+            ) from error
+        with client:
+            _check_workers(client)
+            yield client
+
+
+@dataclass(frozen=True)
+class SlurmWorkers:
+    """Workers that Slurm starts as jobs, by dask-jobqueue; they end with the run."""
+
+    jobs: int
+    """Number of jobs, of one worker each."""
+
+    settings: SlurmSettings
+    """What each job asks for."""
+
+    def share(self, tasks: int) -> int:
+        """What each job asks for."""
+        return parse_bytes(self.settings.memory)
+
+    @contextmanager
+    def client(self, tasks: int) -> Iterator[Any]:
+        """A scheduler here, and jobs in the queue."""
+        try:
+            from dask_jobqueue.slurm import SLURMCluster
+        except ImportError as error:
+            raise InputError("--scheduler slurm needs dask-jobqueue: pip install 'stac_sm[slurm]'") from error
+        from distributed import Client
+
+        with SLURMCluster(**self.settings.to_jobqueue()) as cluster, Client(cluster, set_as_default=False) as client:
+            cluster.scale(jobs=min(self.jobs, tasks))
+            yield client
+
+
+def records(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
+    """What came of each task, as soon as it is there.
+
+    Raises
+    ------
+    RunError
+        If the scheduler is lost: the tasks that have come back by then are done.
+    """
+    if not work.tasks:
+        return
+    import dask
+    import distributed  # noqa: F401 - it puts its own settings in place, which `set` would else take away at its end
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS}), workers.client(len(work.tasks)) as dasks:
+        yield from _gathered(dasks, work, workers.share(len(work.tasks)))
+
+
+def dashboard(client: Any) -> str:
+    """Address of the dashboard of a cluster; empty where it has none to show."""
+    return str(client.dashboard_link) if find_spec("bokeh") else ""
+
+
+def _gathered(client: Any, work: Assignment, memory: int | None) -> Iterator[TaskRecord]:
+    from distributed import as_completed
+
+    named = {f"{task.name} {work.run}": task for task in work.tasks}
+    futures = [
+        client.submit(run_task, work.folder, task, memory, work.plan, work.run, pure=False, key=name)
+        for name, task in named.items()
+    ]
+    left = len(futures)
+    for future in as_completed(futures):
+        if future.status in {"lost", "cancelled"}:
+            raise RunError(
+                f"the Dask scheduler at {client.scheduler.address} was lost with {left} of {len(named)} tasks open: "
+                "what they have published is done; start it anew and run the same command again"
+            )
+        yield _result(future, named[future.key])
+        left -= 1
+
+
+def _result(future: Any, task: Task) -> TaskRecord:
+    lost = future.exception()
+    if lost is None:
+        record: TaskRecord = future.result()
+        return record
+    if type(lost).__name__ == "KilledWorker":  # run_task raises nothing: its worker was killed, several times
+        lost = MemoryError(
+            f"{_DEATHS + 1} workers died over this task, which is what the system or Dask does to those that take more "
+            "than they were given"
+        )
+    return TaskRecord(task.name, failures=failed(task, lost))
+
+
+def _check_workers(client: Any) -> None:
+    """Refuse workers that would make other values."""
+    client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)
+    for address, found in client.run(software).items():
+        if found != software():
+            raise InputError(
+                f"worker {address} has stac_sm {found}, here it is {software()}: install the same version on both"
+            )
+
+
+def software() -> str:
+    """What decides the values that are made: the same here and on workers."""
+    return f"{software_version()}, algorithm {ALGORITHM_VERSION}"
