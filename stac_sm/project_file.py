@@ -27,8 +27,25 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 # eta = 0.05
 
 [validation]
-# strategies = ["random", "site", "year"]     # also "network" and "block"
+# strategies = ["random", "site", "year", "network"]   # also "block"; network: where there are 2 or more
 # folds = 5
+
+[product]                           # what `stac-sm plan` plans unless told otherwise
+# tiles = []                        # e.g. ["h18v04", "h19v04"]; none are all tiles with land
+# period = ""                       # FIRST/LAST; empty is the period of [matchups]
+
+[costs]                             # US dollars
+# core_hour = 0.02                  # one core for an hour
+# gb_read = 0.0                     # 10^9 bytes read
+# gb_month = 0.023                  # 10^9 bytes kept for a month
+# get_1000 = 0.0004                 # 1000 GET requests
+# put_1000 = 0.005                  # 1000 PUT and LIST requests
+
+[slurm]                             # what a job of `stac-sm run --scheduler slurm` asks for
+                                    # also: queue (partition), account, interface, directives, prologue
+# walltime = "04:00:00"
+# cores = 2
+# memory = "8G"
 
 [sources.era5-land]
 min_hours = 24                      # least number of hours in a daily mean

@@ -13,6 +13,7 @@ from stac_sm.config import (
     FILE_NAME,
     About,
     MatchupRules,
+    ProductRules,
     Project,
     Validation,
     create_project,
@@ -22,7 +23,9 @@ from stac_sm.config import (
 from stac_sm.errors import ProjectError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.project_file import TEMPLATES
+from stac_sm.rates import Rates
 from stac_sm.screening import Thresholds
+from stac_sm.slurm import SlurmSettings
 from stac_sm.stations import StationRules
 from stac_sm.train import TrainSettings
 
@@ -30,7 +33,8 @@ TEMPLATE = TEMPLATES["glass"]
 
 TABLES = {
     "project": About, "stations": StationRules, "matchups": MatchupRules, "screening": Thresholds,
-    "training": TrainSettings, "validation": Validation,
+    "training": TrainSettings, "validation": Validation, "product": ProductRules, "costs": Rates,
+    "slurm": SlurmSettings,
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Data goes to stdout, everything else to stderr. A mistake that a user can mend i
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import click
@@ -12,8 +13,19 @@ import click
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate
 from stac_sm.cli.learning import evaluate, matchup, screen, train
 from stac_sm.cli.making import audit, plan, retract, run, status
+from stac_sm.cli.serving import index, serve
 from stac_sm.cli.submitting import submit
 from stac_sm.errors import StacSmError
+
+
+_MACHINE = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "mend its rights",
+    errno.EPERM: "mend its rights",
+}
+"""What a user can do about a machine that does not take what is written."""
 
 
 class _Group(click.Group):
@@ -27,6 +39,10 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except StacSmError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno not in _MACHINE:
+                raise
+            raise click.ClickException(f"{error}: {_MACHINE[error.errno]}, then run the same command again") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -52,6 +68,8 @@ _COMMANDS = (
     status,
     audit,
     retract,
+    index,
+    serve,
 )
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -181,7 +181,7 @@ def _gathered(client: Any, work: Assignment, memory: int | None) -> Iterator[Tas
         for name, task in named.items()
     ]
     left = len(futures)
-    for future in as_completed(futures):
+    for future in as_completed(futures, loop=client.loop):
         if future.status in {"lost", "cancelled"}:
             raise RunError(
                 f"the Dask scheduler at {client.scheduler.address} was lost with {left} of {len(named)} tasks open: "
