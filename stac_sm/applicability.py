@@ -5,9 +5,9 @@ row, in features that are standardised and weighted by their importance, over th
 A pixel is outside where its index is larger than the upper whisker of the index that the training rows have among the
 rows of other sites.
 
-Millions of pixels are compared with some hundreds of centres of training rows (k-means from rows that are far apart),
-within a radius that is chosen so that inside and outside are those of the exact index. Coordinates are whole numbers
-small enough for float32 to add up their products without rounding: chunks, threads and machines do not matter.
+Millions of pixels are compared with up to some thousands of centres of training rows (k-means from rows that are far
+apart), within a radius that is chosen so that inside and outside are those of the exact index. Coordinates are whole
+numbers small enough for float32 to add up their products without rounding: chunks, threads and machines do not matter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,9 @@ from stac_sm.distances import (
 from stac_sm.errors import InputError, ModelError
 from stac_sm.holdout import hold_out
 from stac_sm.table import require
+
+if TYPE_CHECKING:
+    from stac_sm.nearby import Frame, Groups
 
 _LARGEST = 2000  # norm in steps of a point whose products float32 adds up exactly: 2 x 2000^2 + 2000^2 < 2^24
 _SIZES = (250, 500, 1000, 2000, 4000)  # numbers of points that are tried, until the index agrees
@@ -107,18 +110,9 @@ class Applicability:
         ModelError
             If a feature is missing, or columns differ in length.
         """
-        wanted, square = self._placed(matrix(columns, self.features))
-        outside = np.ones(len(wanted), dtype=bool)
-        for part in batches(len(wanted)):
-            rows, least = wanted[part], square[part] - self.radius
-            left = np.flatnonzero(square[part] <= _LARGEST**2)  # others are farther from all points than the radius
-            for points in self._groups:
-                found = products(rows[left], points).max(axis=1) >= least[left]
-                outside[part.start + left[found]] = False
-                left = left[~found]
-                if not left.size:
-                    break
-        return outside
+        from stac_sm import nearby  # here, since it loads what numba has compiled
+
+        return nearby.outside(matrix(columns, self.features), *self._near, float(self.radius))
 
     def dissimilarity(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> Floats:
         """Dissimilarity index of rows, against the chosen points: close to the exact one where that is large.
@@ -134,6 +128,15 @@ class Applicability:
             largest = np.max([products(wanted[part], points).max(axis=1) for points in self._groups], axis=0)
             index[part] = np.sqrt(np.maximum(square[part] - largest, 0)) / np.float32(self.mean_distance)
         return index
+
+    @cached_property
+    def _near(self) -> tuple[Frame, Groups]:
+        from stac_sm import nearby
+
+        axis = np.full(len(self.features), -1, dtype=np.int64)
+        axis[list(self.gaps)] = len(self.features) + np.arange(len(self.gaps))
+        centre, steps, missing = (np.array(part, np.float32) for part in (self.centre, self.steps, self.missing))
+        return nearby.Frame(centre, steps, missing, axis), nearby.grouped(np.array(self.points, np.float32))
 
     @cached_property
     def _groups(self) -> list[Floats]:
@@ -276,7 +279,8 @@ class _Space:
         names = tuple(features[int(i)] for i in kept)
         gaps = np.flatnonzero(~known[:, kept].all(axis=0))
         scale, missing = weight[kept] / deviation[kept], _MISSING * weight[kept]
-        empty = cls(names, kept, _narrow(centre[kept]), _narrow(scale), _narrow(missing), gaps, raw[:0])
+        narrow, marks = scale.astype(np.float32), missing.astype(np.float32)
+        empty = cls(names, kept, centre[kept].astype(np.float32), narrow, marks, gaps, raw[:0])
         return replace(empty, rows=empty.located(raw))
 
     def located(self, raw: Floats) -> Floats:
@@ -285,10 +289,6 @@ class _Space:
         absent = np.isnan(values)
         places = np.where(absent, np.float32(0), (values - self.centre) * self.scale)
         return np.concatenate([places, np.where(absent, self.missing, np.float32(0))], axis=1)
-
-
-def _narrow(values: Wide) -> Floats:
-    return values.astype(np.float32)
 
 
 def _held_out(rows: Floats, sites: NDArray[Any], sample: NDArray[np.intp], seed: int) -> Wide:

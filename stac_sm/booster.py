@@ -1,7 +1,8 @@
-"""Boosters: XGBoost's trees as bytes, matched to their columns by name; the one place that loads them."""
+"""Boosters: XGBoost's trees or lines as bytes, matched to their columns by name; the one place that loads them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.errors import ModelError
+from stac_sm.normal_scores import NormalScores
 from stac_sm.table import nearest
 
 if TYPE_CHECKING:
     import xgboost as xgb
+
+_LINE = "stac_sm:line"  # attribute of a linear booster: its normal scores, and the weight of its training rows
+_LINEAR = {"booster": "gblinear", "updater": "coord_descent", "feature_selector": "cyclic", "eta": 1.0}
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,56 @@ class Member:
         return booster
 
     def predict(self, values: NDArray[np.float32], *, trees: int = 0) -> NDArray[np.float32]:
-        """Prediction of the booster alone, without its weight: dims (row, feature) to (row,); 0 trees are all."""
+        """Prediction of the booster alone, without its weight: dims (row, feature) to (row,); 0 trees are all.
+
+        A linear booster takes the normal scores of the features; where one is missing, it counts as its median in
+        training.
+        """
         if not len(values):
             return np.zeros(0, dtype=np.float32)
+        if self._line is not None:
+            return self._on_the_line(self._line[0].of_rows(values))
         predicted: NDArray[np.float32] = self.booster.inplace_predict(values, iteration_range=(0, trees))
         return predicted
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is a line on normal scores, and no sum of trees."""
+        return self._line is not None
+
+    @cached_property
+    def _line(self) -> tuple[NormalScores, float] | None:
+        """Normal scores of a linear booster, and the weight of its training rows; None for trees."""
+        attribute = self.booster.attr(_LINE)
+        if attribute is None:
+            return None
+        try:
+            content = json.loads(attribute)
+            scores, weight = NormalScores.from_list(content["scores"]), float(content["weight"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"booster: its normal scores cannot be read ({error!r}): publish the model again"
+            ) from error
+        if len(scores.knots) != len(self.features):
+            raise ModelError(
+                f"booster: normal scores of {len(scores.knots)} features found, {len(self.features)} wanted: "
+                "publish the model again"
+            )
+        return scores, weight
+
+    def _on_the_line(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        import xgboost as xgb
+
+        data = xgb.DMatrix(scores, feature_names=self.booster.feature_names, nthread=1)  # no other way is supported
+        predicted: NDArray[np.float32] = self.booster.predict(data)
+        return predicted
+
     def gain(self) -> dict[str, float]:
-        """Total gain of the splits on each feature that has any."""
+        """Total gain of the splits on each feature that has any; of a line, what each feature explains of the sum of
+        squares, as if no other did (normal scores have a variance of about 1)."""
+        if self._line is not None:
+            slopes = self.booster.get_score(importance_type="weight")
+            return {name: self._line[1] * float(np.sum(slope)) ** 2 for name, slope in slopes.items()}
         found = self.booster.get_score(importance_type="total_gain")
         names = self.booster.feature_names or [f"f{i}" for i in range(len(self.features))]
         own = dict(zip(names, self.features, strict=True))
@@ -94,6 +141,33 @@ def grow(
     settings = {"tree_method": "hist", "verbosity": 0, "nthread": 1, **parameters}
     data = xgb.QuantileDMatrix(values, target, weight=weight, feature_names=list(features), nthread=settings["nthread"])
     booster = xgb.train(settings, data, num_boost_round=rounds)
+    return Member(1.0, tuple(features), bytes(booster.save_raw("ubj")))
+
+
+def draw_line(
+    values: NDArray[np.float32],
+    target: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    features: Sequence[str],
+    parameters: Mapping[str, Any],
+    rounds: int,
+) -> Member:
+    """Train a linear booster of weight 1 on the normal scores of rows; the same rows give the same bytes.
+
+    Parameters
+    ----------
+    values, target, weight, parameters
+        As in `grow`; NaN in a feature counts as its median.
+    rounds
+        Passes over the features.
+    """
+    import xgboost as xgb
+
+    scores = NormalScores.of(values, weight.astype(float))
+    settings = {**_LINEAR, **parameters, "nthread": 1, "verbosity": 0}
+    data = xgb.DMatrix(scores.of_rows(values), target, weight=weight, feature_names=list(features), nthread=1)
+    booster = xgb.train(settings, data, num_boost_round=rounds)
+    booster.set_attr(**{_LINE: json.dumps({"scores": scores.to_list(), "weight": float(weight.sum(dtype=float))})})
     return Member(1.0, tuple(features), bytes(booster.save_raw("ubj")))
 
 

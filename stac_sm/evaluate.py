@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,21 @@ from numpy.typing import NDArray
 
 from stac_sm.errors import InputError, ScreeningError
 from stac_sm.metrics import Scores, bias, scores
-from stac_sm.model import Model
 from stac_sm.table import Columns, Fold, days, labels, require
 
-Fitter = Callable[[pd.DataFrame], Model]
+
+class Predictor(Protocol):
+    """What can predict rows of the table: a `Model`, or one that works out its features first."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Columns of the table that it reads."""
+
+    def predict(self, columns: pd.DataFrame, /) -> NDArray[np.float32]:
+        """One value a row."""
+
+
+Fitter = Callable[[pd.DataFrame], Predictor]
 """Trains a model on rows of the table."""
 
 Screener = Callable[[pd.DataFrame], Collection[str]]

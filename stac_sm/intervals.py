@@ -1,11 +1,13 @@
 """Prediction intervals: how far the truth may lie from a prediction, calibrated so that each site has one vote.
 
-The half width is ``factor x spread(features)``. The spread is a small booster that has learned how large the error of
-a model is where it has seen no station; the factor is the conformal quantile of error over spread, both taken at sites
-that neither the model nor the booster has seen. It is the quantile of hierarchical conformal prediction (Lee, Barber
-and Willett 2023, arXiv:2306.06342): with K sites of n_k rows each, every row has the weight ``1 / ((K + 1) n_k)``, and
-the site that is still to come has the weight ``1 / (K + 1)`` at infinity. If sites are exchangeable, a row of a new
-site is covered with at least the wanted probability.
+The half width is ``factor x spread(features) x level(prediction)``. The level is a parabola: how much larger or smaller
+errors are where a model predicts so much than they are on the mean, since the truth has bounds and dry soil varies
+less. The spread is a small booster of what is left of the errors, on the few features that the predictions follow most.
+
+The factor is conformal, by site: it is taken at sites that neither the model nor spread and level have seen, so that
+each site is covered as wanted by the quantile of the others, one vote each (leave one site out, after the jackknife+ of
+Barber and others 2021, doi:10.1214/20-AOS1965). Unlike a site at infinity (hierarchical conformal prediction, Lee and
+others 2023, arXiv:2306.06342) it is not too wide with few sites whose rows differ, nor too narrow where they do not.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +25,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.booster import Member, grow, matrix
+from stac_sm.conformal import by_site_quantile, votes
+from stac_sm.error_level import Level, SpreadSettings
 from stac_sm.errors import InputError, ModelError, ScreeningError
 from stac_sm.holdout import hold_out
 from stac_sm.table import labels, require
@@ -31,44 +35,10 @@ from stac_sm.variables import VARIABLES
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
 
+__all__ = ["Intervals", "Level", "SpreadSettings", "fit_intervals"]
+
 _MOST_ROWS = 200_000  # more teach a small booster nothing
-
-
-@dataclass(frozen=True)
-class SpreadSettings:
-    """How the booster of the spread grows; names as in XGBoost. Errors are noisy and sites few: it learns little."""
-
-    n_estimators: tuple[int, ...] = (0, 10, 20, 40, 80, 120)
-    """Numbers of trees to choose from, by the interval score at sites that the booster has not seen; 0 is a constant
-    half width."""
-
-    max_depth: int = 3
-    """Largest depth of a tree."""
-
-    eta: float = 0.05
-    """Learning rate."""
-
-    subsample: float = 0.7
-    """Share of the rows that each tree sees."""
-
-    colsample_bytree: float = 0.5
-    """Share of the features that each tree sees."""
-
-    leaf: float = 0.1
-    """Least share of the rows in a leaf."""
-
-    reg_lambda: float = 100.0
-    """L2 penalty on the value of a leaf."""
-
-    folds: int = 5
-    """Folds of sites, for errors over a spread that has not seen them."""
-
-    floor: float = 0.3
-    """Least spread, as a share of the mean absolute error."""
-
-    sites_per_constant: int = 20
-    """Sites for each feature that does not vary within a site; of more features, the first are used. Each is known at
-    as many places as there are sites, however many rows there are: many of them name the site, and its error."""
+_RANKED_ROWS = 20_000  # are enough to rank features
 
 
 @dataclass(frozen=True)
@@ -76,10 +46,13 @@ class Intervals:
     """Half widths of the prediction intervals of a model."""
 
     spread: Member
-    """Booster of the mean absolute error, m3 m-3."""
+    """Booster of the mean absolute error over the level, m3 m-3."""
+
+    level: Level
+    """What the prediction itself says of the error."""
 
     factor: float
-    """Half width over spread."""
+    """Half width over spread and level."""
 
     floor: float
     """Least spread, m3 m-3."""
@@ -100,13 +73,18 @@ class Intervals:
         """What its figures are, in one line."""
         return f"Half width of the {self.coverage:.0%} prediction interval, {VARIABLES['sm'].unit}"
 
-    def half_width(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> Floats:
+    def half_width(
+        self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame, predicted: NDArray[Any] | None = None
+    ) -> Floats:
         """Half width of the interval of each row.
 
         Parameters
         ----------
         columns
             1-D columns of one length, matched by name; NaN = missing.
+        predicted
+            What the model predicts for each row, m3 m-3, no NaN; without it, each row is taken for one with an average
+            prediction, and the intervals are a little worse.
 
         Returns
         -------
@@ -118,12 +96,16 @@ class Intervals:
         ModelError
             If a feature is missing, or columns differ in length.
         """
-        spread = np.maximum(self.spread.predict(matrix(columns, self.features)), np.float32(self.floor))
-        return spread * np.float32(self.factor)
+        return self.of_spread(self.spread.predict(matrix(columns, self.features)), predicted)
+
+    def of_spread(self, spread: Floats, predicted: NDArray[Any] | None = None) -> Floats:
+        """Half width from what the booster of the spread says of a row, and from the prediction; see `half_width`."""
+        width = np.maximum(spread, np.float32(self.floor)) * np.float32(self.factor)
+        return width if predicted is None else width * self.level.at(predicted)
 
     def to_dict(self) -> dict[str, Any]:
         """All but the booster, JSON-able."""
-        return {**asdict(self), "spread": {"features": list(self.features)}}
+        return {**asdict(self), "level": asdict(self.level), "spread": {"features": list(self.features)}}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], ubjson: bytes) -> Intervals:
@@ -136,12 +118,14 @@ class Intervals:
         """
         try:
             spread = Member(1.0, tuple(content["spread"]["features"]), ubjson)
+            level = Level.from_dict(content.get("level"))
             figures = {name: float(content[name]) for name in ("factor", "floor", "coverage")}
-            made = cls(spread, sites=int(content["sites"]), **figures)
+            made = cls(spread, level, sites=int(content["sites"]), **figures)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"intervals: {error!r} in {json.dumps(content)[:200]}: publish the model again") from error
-        if not (0 < made.factor < math.inf and 0 < made.floor < math.inf and 0 < made.coverage < 1):
-            raise ModelError(f"intervals: found {figures}; positive figures wanted: publish the model again")
+        sound = [made.factor, made.floor, level.scale, level.floor]
+        if not (all(0 < value < math.inf for value in sound) and 0 < made.coverage < 1):
+            raise ModelError(f"intervals: found {figures}, {level}; positive figures wanted: publish the model again")
         return made
 
     @cached_property
@@ -194,117 +178,101 @@ def fit_intervals(
         If a column is missing, or ``row`` is no position in the table.
     """
     settings = settings or SpreadSettings()
-    sites, error, values = _rows(table, features, out_of_fold)
-    count = len(set(sites))
+    rows = _rows(table, features, out_of_fold)
+    count = len(set(rows.sites))
     _require_sites(count, min_sites, coverage)
-    used = _used(values, sites, count // settings.sites_per_constant)
-    learning = _Learning(values[:, used], error, sites, tuple(features[int(i)] for i in used), settings, seed)
-    if not learning.floor > 0:
+    if not rows.error.any():
         raise InputError("intervals: found no error in any out-of-fold prediction: the model has seen these rows")
-    spreads = learning.unseen()
-    factors = [hierarchical_quantile(error / spread, sites, coverage) for spread in spreads]
-    scores = [
-        _interval_score(error, factor * spread, learning.weight, coverage)
-        for factor, spread in zip(factors, spreads, strict=True)
-    ]
-    best = int(np.argmin(scores))
-    whole = learning.grown(np.ones(len(error), dtype=bool), settings.n_estimators[best])
-    return Intervals(whole, factors[best], learning.floor, coverage, count)
+    learning = _Learning(rows.of(_used(rows, settings.features)), settings, seed)
+    factors = [by_site_quantile(rows.error / width, rows.sites, coverage) for width in learning.unseen()]
+    level, spread, floor = learning.learned(np.ones(len(rows.error), dtype=bool))
+    return Intervals(spread, level, math.fsum(factors) / len(factors), floor, coverage, count)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Scored rows, in an order that only they decide."""
+
+    sites: NDArray[Any]
+    error: Floats
+    """Absolute error."""
+
+    predicted: Wide
+    values: Floats
+    features: tuple[str, ...]
+
+    def of(self, used: NDArray[np.intp]) -> _Rows:
+        """With some of the features."""
+        return replace(self, values=self.values[:, used], features=tuple(self.features[int(i)] for i in used))
 
 
 @dataclass(frozen=True)
 class _Learning:
-    """Rows from which the spread is learned."""
+    """Rows from which level and spread are learned."""
 
-    values: Floats
-    error: Floats
-    sites: NDArray[Any]
-    features: tuple[str, ...]
+    rows: _Rows
     settings: SpreadSettings
     seed: int
 
     @cached_property
     def weight(self) -> Floats:
-        return _votes(self.sites)
+        return votes(self.rows.sites)
 
-    @cached_property
-    def floor(self) -> float:
-        return self.settings.floor * self._mean(np.ones(len(self.error), dtype=bool))
+    def unseen(self) -> Iterator[Wide]:
+        """Spread times level of each row by what has not seen its site, for each way of cutting the folds."""
+        table, folds = pd.DataFrame({"site": self.rows.sites}), self.settings.folds
+        for repeat in range(self.settings.repeats):
+            width = np.empty(len(self.rows.error))
+            for fold in hold_out(table, "site", folds=folds, seed=self.seed + repeat):
+                taught = np.zeros(len(width), dtype=bool)
+                taught[fold.train] = True
+                level, spread, floor = self.learned(taught)
+                there = np.maximum(spread.predict(self.rows.values[fold.test]), np.float32(floor))
+                width[fold.test] = there * level.at(self.rows.predicted[fold.test])
+            yield width
 
-    def unseen(self) -> list[Wide]:
-        """Spread of each row by a booster that has not seen its site, for each number of trees."""
-        numbers = self.settings.n_estimators
-        spreads = [np.empty(len(self.error)) for _ in numbers]
-        for fold in hold_out(pd.DataFrame({"site": self.sites}), "site", folds=self.settings.folds, seed=self.seed):
-            rows = np.zeros(len(self.error), dtype=bool)
-            rows[fold.train] = True
-            member = self.grown(rows, max(numbers))
-            for spread, trees in zip(spreads, numbers, strict=True):
-                spread[fold.test] = member.predict(self.values[fold.test], trees=trees) if trees else self._mean(rows)
-        return [np.maximum(spread, np.float32(self.floor)) for spread in spreads]
-
-    def grown(self, rows: NDArray[np.bool_], trees: int) -> Member:
-        """Booster of so many trees on some rows."""
+    def learned(self, rows: NDArray[np.bool_]) -> tuple[Level, Member, float]:
+        """Level, booster of the spread and least spread from some rows."""
+        predicted, error, weight = self.rows.predicted[rows], self.rows.error[rows], self.weight[rows]
+        level = Level.of(predicted, error, weight, self.settings)
+        left = error / level.at(predicted)
+        mean = math.fsum(left.astype(float) * weight) / math.fsum(weight)  # exact, on any machine
         names = ("max_depth", "eta", "subsample", "colsample_bytree", "reg_lambda")
         parameters = {name: getattr(self.settings, name) for name in names}
-        parameters |= {"min_child_weight": self.settings.leaf * float(self.weight[rows].sum())}
-        parameters |= {"objective": "reg:squarederror", "base_score": self._mean(rows), "seed": self.seed}
-        return grow(self.values[rows], self.error[rows], self.weight[rows], self.features, parameters, trees)
-
-    def _mean(self, rows: NDArray[np.bool_]) -> float:
-        """Mean error of some rows, one vote a site; exact, on any machine."""
-        weight = self.weight[rows].astype(float)
-        return math.fsum(self.error[rows] * weight) / math.fsum(weight)
+        parameters |= {"min_child_weight": self.settings.leaf * float(weight.sum())}
+        parameters |= {"objective": "reg:squarederror", "base_score": mean, "seed": self.seed}
+        values, trees = self.rows.values[rows], self.settings.n_estimators
+        return level, grow(values, left, weight, self.rows.features, parameters, trees), self.settings.floor * mean
 
 
-def _interval_score(error: Floats, half_width: Wide, weight: Floats, coverage: float) -> float:
-    """Mean interval score (Gneiting and Raftery 2007): width, and what lies outside, over (1 - coverage) / 2."""
-    outside = np.maximum(error - half_width, 0) * (2 / (1 - coverage))
-    return float(np.average(2 * half_width + outside, weights=weight)) if np.isfinite(half_width).all() else math.inf
+def _used(rows: _Rows, most: int) -> NDArray[np.intp]:
+    """Positions of the features that vary within sites, and that the predictions follow most (rank correlation)."""
+    groups = pd.DataFrame(rows.values).groupby(rows.sites)
+    deviation = pd.DataFrame(rows.values).std().to_numpy()
+    varies = ((groups.max() - groups.min()) > 1e-6 * deviation).any().to_numpy()
+    among = np.flatnonzero(varies) if varies.any() else np.arange(min(1, rows.values.shape[1]))
+    some = slice(None, None, max(1, len(rows.error) // _RANKED_ROWS))
+    ranks = pd.DataFrame(rows.values[some][:, among]).rank()
+    follows = ranks.corrwith(pd.Series(rows.predicted[some]).rank()).abs().fillna(0).round(9).to_numpy()
+    return np.asarray(np.sort(among[np.argsort(-follows, kind="stable")[:most]]))
 
 
-def _used(values: Floats, sites: NDArray[Any], most: int) -> NDArray[np.intp]:
-    """Positions of the features that vary within sites, and of the first few of the others."""
-    groups = pd.DataFrame(values).groupby(sites)
-    varies = ((groups.max() - groups.min()) > 1e-6 * np.nanstd(values, axis=0)).any().to_numpy()
-    constants = np.flatnonzero(~varies)[:most]
-    used = np.sort(np.concatenate([np.flatnonzero(varies), constants]))
-    return used if used.size else np.arange(min(1, values.shape[1]))
-
-
-def hierarchical_quantile(scores: Wide, sites: NDArray[Any], coverage: float) -> float:
-    """Quantile of scores in which each site has one vote, and one more site lies at infinity.
-
-    Returns
-    -------
-    float
-        Infinity where there are too few sites for the coverage: fewer than ``coverage / (1 - coverage)``.
-    """
-    weight = _votes(sites)
-    count = len(set(sites))
-    order = np.argsort(scores, kind="stable")
-    reached = np.cumsum(weight[order]) / weight.sum() * (count / (count + 1))
-    at = int(np.searchsorted(reached, coverage - 1e-12))
-    return float(scores[order][at]) if at < len(scores) else math.inf
-
-
-def _rows(
-    table: pd.DataFrame, features: Sequence[str], out_of_fold: pd.DataFrame
-) -> tuple[NDArray[Any], Floats, Floats]:
-    """Site, absolute error and features of each scored row, in an order that only the rows decide."""
+def _rows(table: pd.DataFrame, features: Sequence[str], out_of_fold: pd.DataFrame) -> _Rows:
+    """Scored rows."""
     require(out_of_fold, ["site", "observed", "predicted", "row"], "the calibration of intervals")
     require(table, features, "the calibration of intervals")
-    difference = out_of_fold["observed"].to_numpy(float) - out_of_fold["predicted"].to_numpy(float)
+    predicted = out_of_fold["predicted"].to_numpy(float)
+    difference = out_of_fold["observed"].to_numpy(float) - predicted
     known = np.isfinite(difference)
     at = out_of_fold["row"].to_numpy()[known].astype(int)
     if at.size and not 0 <= at.min() <= at.max() < len(table):
         raise InputError(f"intervals: rows {at.min()} to {at.max()} found; positions in a table of {len(table)} wanted")
     sites = labels(out_of_fold[known], "site").to_numpy()
-    error = np.abs(difference[known]).astype(np.float32)
+    error, predicted = np.abs(difference[known]).astype(np.float32), predicted[known]
     values = matrix(table.iloc[at], features) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
-    order = np.lexsort([error, *values.T[::-1], sites])
+    order = np.lexsort([predicted, error, *values.T[::-1], sites])
     order = order[:: max(1, -(-len(order) // _MOST_ROWS))]  # by site: what is left out is like what is left
-    return sites[order], error[order], values[order]
+    return _Rows(sites[order], error[order], predicted[order], values[order], tuple(features))
 
 
 def _require_sites(found: int, least: int, coverage: float) -> None:
@@ -316,10 +284,3 @@ def _require_sites(found: int, least: int, coverage: float) -> None:
             f"intervals not issued: {found} {'site' if found == 1 else 'sites'} found, {wanted} wanted for intervals "
             f"of {coverage:.0%}: match up more stations, or lower [screening] min_sites_for_intervals"
         )
-
-
-def _votes(sites: NDArray[Any]) -> Floats:
-    """Weight of each row, so that all sites weigh the same and the mean weight is 1."""
-    _, where, counts = np.unique(sites, return_inverse=True, return_counts=True)
-    weight: Floats = (len(sites) / len(counts) / counts[where]).astype(np.float32)
-    return weight

@@ -38,6 +38,7 @@ _TAKEN = (
     "y",
     "spatial_ref",
     "gap_filled",
+    "geometry",
 )
 """Columns of the match-up table and coordinates of the cube."""
 

@@ -16,6 +16,7 @@ from stac_sm import model_item
 from stac_sm.catalog import Catalog
 from stac_sm.config import Project
 from stac_sm.derived import refresh
+from stac_sm.diagnostics import Budget
 from stac_sm.errors import CatalogError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.items import ItemDict, item_folder
@@ -171,11 +172,16 @@ def screen_step(project: Project, matchups: MatchupStep) -> ScreenStep:
     return ScreenStep(screening, dict(outcomes))
 
 
-def train_step(project: Project, matchups: MatchupStep) -> ModelStep:
+def train_step(project: Project, matchups: MatchupStep, *, budget: Budget | None = None) -> ModelStep:
     """Screen the sites, score the way of training on hold-outs, train on all rows, and publish the model.
 
     Where screening leaves too few sites, the screened model is refused, the unscreened one is trained, and its item
     says so.
+
+    Parameters
+    ----------
+    budget
+        How much work the diagnostics of the report may be.
     """
     catalog = project.catalog
     proof = digest(_model_proof(project, matchups))
@@ -183,7 +189,8 @@ def train_step(project: Project, matchups: MatchupStep) -> ModelStep:
     if existing is not None:
         model_item.link_successor(catalog, existing)
         return ModelStep(existing, new=False)
-    run = training_run(project, matchups.table, matchups.triplets, screen_step(project, matchups).screening)
+    screening = screen_step(project, matchups).screening
+    run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget)
     item = model_item.model_item(
         run.model,
         fingerprint=proof,
@@ -201,6 +208,7 @@ def train_step(project: Project, matchups: MatchupStep) -> ModelStep:
 def _model_properties(run: TrainingRun, matchups: MatchupStep) -> dict[str, Any]:
     judged = json.loads(run.screening.sites.to_json(orient="records", double_precision=6))
     return {
+        "stac_sm:tuning": {"chosen": run.tuned.chosen, "rmse": dict(run.tuned.errors)},
         "title": f"XGBoost on {', '.join(run.model.features)}",
         "stac_sm:tc_status": run.status,
         "stac_sm:matchups": matchups.item["id"],

@@ -24,12 +24,19 @@ from stac_sm.publishing import AssetFile
 from stac_sm.store import multihash, sha256
 from stac_sm.table import Columns, days, labels, require
 from stac_sm.table_features import TableFeatures, numbers
+from stac_sm.table_report import TableFindings, write_table_report
 from stac_sm.table_training import TableModel
 
 if TYPE_CHECKING:
     import pystac
 
 ITEM = "item.json"
+REPORT = {
+    "report": {"title": "Report", "type": "text/html", "roles": ["metadata"]},
+    "metrics": {"title": "Metrics", "type": "application/json", "roles": ["metadata"]},
+}
+"""Fields of the assets of a report."""
+
 _FEATURES = "features"
 _LEAST_ROWS = 10  # of a station, for scores of its own
 
@@ -59,7 +66,7 @@ class TableScores:
         return {**asdict(self.pooled), "per_station": stations, "coverage90": self.coverage}
 
 
-def write_folder(made: TableModel, table: pd.DataFrame, folder: Path) -> Path:
+def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: TableFindings | None = None) -> Path:
     """Write a model into a folder of its own, complete or not at all; the same model gives the same bytes.
 
     Parameters
@@ -68,6 +75,8 @@ def write_folder(made: TableModel, table: pd.DataFrame, folder: Path) -> Path:
         What it was trained on: where and when its rows lie is said in the item.
     folder
         New, empty, or with an older model, which is replaced.
+    found
+        For the report, which is left out without it.
 
     Returns
     -------
@@ -84,6 +93,9 @@ def write_folder(made: TableModel, table: pd.DataFrame, folder: Path) -> Path:
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         assets = {**write_assets(made.model, scratch), _FEATURES: _features_asset(made.features, scratch)}
+        if found is not None:
+            files = write_table_report(made, table, found, scratch)
+            assets |= {key: AssetFile(file, file.suffix, REPORT[key]) for key, file in files.items()}
         item = _item(made, table)
         item["assets"] = {key: _located(asset) for key, asset in assets.items()}
         (scratch / ITEM).write_bytes(item_json(item))
@@ -106,7 +118,7 @@ def check_free(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: a file found; a folder wanted, new or with an older model")
     known = {f"{_FEATURES}.json", ITEM}
-    if found and not (known <= set(found) and all(name.endswith((".ubj", ".json")) for name in found)):
+    if found and not (known <= set(found) and all(name.endswith((".ubj", ".json", ".html")) for name in found)):
         raise InputError(
             f"--out {folder}: {', '.join(sorted(found)[:5])} found; a new or empty folder wanted, or one with an "
             "older model, which is replaced"
@@ -183,7 +195,7 @@ def account(made: TableModel) -> dict[str, Any]:
         "rows_without_target": made.without_target,
         "sites": made.sites,
         "boosters": {part.name: member.weight for part, member in zip(made.parts, made.model.members, strict=True)},
-        "tuning": {f"{share:g}": error for share, error in made.tried.items()},
+        "tuning": dict(made.tried),
         "at_unseen_sites": unseen,
         "intervals": intervals.description if intervals else made.intervals_refused,
     }
@@ -275,7 +287,7 @@ def _coverage(rows: pd.DataFrame, model: Model, values: pd.DataFrame) -> float:
     if model.intervals is None:
         return float("nan")
     error = (rows["predicted"] - rows["observed"]).abs().to_numpy()
-    return float(np.mean(error <= model.intervals.half_width(values)))
+    return float(np.mean(error <= model.intervals.half_width(values, rows["predicted"].to_numpy())))
 
 
 def _median(values: Sequence[float]) -> float:

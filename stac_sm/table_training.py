@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.booster import matrix
 from stac_sm.errors import InputError, ScreeningError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.intervals import Intervals, fit_intervals
@@ -20,12 +19,12 @@ from stac_sm.metrics import Scores, scores
 from stac_sm.model import Model
 from stac_sm.table import Columns, days, labels
 from stac_sm.table_features import Choice, TableFeatures, choose, numbers, place_columns
-from stac_sm.table_model import BEST, PLAIN, SHARES, Part, SiteRows, fit_parts, shares, weighted
-from stac_sm.tuning import errors_of_sums
+from stac_sm.table_model import parts_of, rows_of, sums_of
+from stac_sm.train import Part, SiteRows
+from stac_sm.tuning import Sums, search, sum_of
 
 Wide = NDArray[np.float64]
 
-_FOLDS = 5
 _CSV, _PARQUET = (".csv", ".csv.gz", ".txt"), (".parquet", ".pq", ".geoparquet")
 
 
@@ -45,9 +44,15 @@ class TableModel:
     parts: tuple[Part, ...]
     """What its boosters are."""
 
-    tried: dict[float, float]
+    tried: Mapping[str, float]
     """RMSE at unseen sites by share of level and departure in the sum (`table_model.SHARES`), m3 m-3, each site with
     one vote; empty where there was nothing to choose."""
+
+    chosen: str
+    """The share that was taken."""
+
+    seed: int
+    """Of folds and draws."""
 
     unseen: Scores | None
     """Scores at sites that it had not seen in its own folds, over all rows; None with fewer than two sites. The share
@@ -135,13 +140,14 @@ def train_table(
         If a column is missing or does not hold what it should, or no row has a target.
     """
     columns = replace(columns, **place_columns(table, columns))
-    choice, parts = choose(table, columns, features), PLAIN if plain else BEST
+    choice = choose(table, columns, features)
     made = TableFeatures.of(table, columns, choice.taken, plain=plain)
-    rows = SiteRows.of(table, made)
+    rows, parts = rows_of(table, made), parts_of(made)
     if not len(rows.target):
         raise InputError(f"training: found no row with a target {columns.target!r} among {len(table)}; one wanted")
-    found = _search(rows, parts, made, seed)
-    model = Model(weighted(fit_parts(rows, parts, made, seed), found.weights))
+    sums = sums_of(parts)
+    found = search(rows, parts, sums, seed)
+    model = sum_of(rows, parts, sums[found.chosen], seed)
     intervals, refused = _intervals(rows, model, found.predicted, seed)
     return TableModel(
         model=replace(model, intervals=intervals),
@@ -149,57 +155,20 @@ def train_table(
         choice=choice,
         parts=parts,
         tried=found.errors,
+        chosen=found.chosen,
+        seed=seed,
         unseen=None if found.predicted is None else scores(found.predicted, rows.target),
         intervals_refused=refused,
         rows=len(rows.target),
         without_target=len(table) - len(rows.target),
         sites=len(set(rows.sites)),
-        fingerprint=_fingerprint(table, made, parts, seed),
+        fingerprint=_fingerprint(table, made, parts, sums, seed),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What tuning has found."""
-
-    weights: list[float]
-    """Of the parts."""
-
-    errors: dict[float, float]
-    """Of each share that was tried."""
-
-    predicted: Wide | None
-    """Of each row by a model that had not seen its site; None with too few sites."""
 
 
 def _text(cell: str) -> str | None:
     """A cell of the column of sites: as it is written, so that 007 stays 007."""
     return cell.strip() or None
-
-
-def _held_out(rows: SiteRows, parts: Sequence[Part], made: TableFeatures, seed: int) -> list[Wide] | None:
-    """Prediction of each part for sites that it has not seen; None with too few sites."""
-    cut = rows.folds(_FOLDS, seed)
-    if not cut:
-        return None
-    predicted = [np.full(len(rows.target), np.nan) for _ in parts]
-    for learned, unseen in cut:
-        members = fit_parts(rows.at(learned), parts, made, seed)
-        for values, member in zip(predicted, members, strict=True):
-            values[unseen] = member.predict(matrix(rows.features.iloc[unseen], member.features))
-    return predicted
-
-
-def _search(rows: SiteRows, parts: Sequence[Part], made: TableFeatures, seed: int) -> _Found:
-    """Weights of the parts whose sum errs least at sites that it has not seen; the middle ones where none can say."""
-    among = {share: shares(parts, share) for share in SHARES}
-    held_out = _held_out(rows, parts, made, seed)
-    if held_out is None:
-        return _Found(among[SHARES[len(SHARES) // 2]], {}, None)
-    errors = errors_of_sums(held_out, rows.target, rows.sites, among)
-    weights = among[min(errors, key=lambda share: errors[share])]
-    predicted = np.sum([w * p for w, p in zip(weights, held_out, strict=True)], axis=0)
-    return _Found(weights, errors if len(parts) > 1 else {}, predicted)
 
 
 def _intervals(rows: SiteRows, model: Model, predicted: Wide | None, seed: int) -> tuple[Intervals | None, str]:
@@ -213,7 +182,7 @@ def _intervals(rows: SiteRows, model: Model, predicted: Wide | None, seed: int) 
         return None, str(error)
 
 
-def _fingerprint(table: pd.DataFrame, made: TableFeatures, parts: Sequence[Part], seed: int) -> str:
+def _fingerprint(table: pd.DataFrame, made: TableFeatures, parts: Sequence[Part], sums: Sums, seed: int) -> str:
     """What the model was made of; not the order of rows, nor columns that have no part in it."""
     columns = made.columns
     content: list[Any] = [numbers(table, name) for name in (*made.given, columns.target)]
@@ -226,6 +195,6 @@ def _fingerprint(table: pd.DataFrame, made: TableFeatures, parts: Sequence[Part]
         rows.update(line)
     settings = [part.describe() for part in parts]
     return digest(
-        {"rows": rows.hexdigest(), "features": made.to_dict(), "parts": settings, "shares": list(SHARES), "seed": seed,
-         "folds": _FOLDS, "algorithm": ALGORITHM_VERSION}
+        {"rows": rows.hexdigest(), "features": made.to_dict(), "parts": settings, "sums": dict(sums), "seed": seed,
+         "algorithm": ALGORITHM_VERSION}
     )  # fmt: skip

@@ -1,21 +1,33 @@
-"""Training: a match-up table to a model. The same rows in any order, settings and seed give the same bytes."""
+"""Training: a match-up table to a model, or to the parts of a sum. The same rows in any order, settings and seed give
+the same bytes."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stac_sm.booster import Member, draw_line, grow, matrix
 from stac_sm.errors import InputError
+from stac_sm.holdout import hold_out
 from stac_sm.model import Model
-from stac_sm.table import Columns, require
+from stac_sm.table import Columns, days, labels, require
 
+Wide = NDArray[np.float64]
+Sites = NDArray[np.intp]
+
+NEIGHBOURHOOD_KM = 50.0
+"""Sites much nearer than this share one vote."""
+
+_EARTH_KM = 6371.0
+_FEWEST_SITES = 2  # for folds
 _ROWS_PER_THREAD = 50_000  # below, a second thread gains little, and on a busy machine it costs tenfold (spinning)
 
 
@@ -44,8 +56,12 @@ class TrainSettings:
     reg_lambda: float = 1.0
     """L2 penalty on the value of a leaf."""
 
+    tune: bool = True
+    """Whether a line, and shallower trees, take the place of these trees where they do as well at sites that they have
+    not seen; if not, the model is one booster of these trees, in which each row has one vote."""
+
     seed: int = 0
-    """Of the draws of rows and features."""
+    """Of the draws of rows and features, and of the folds of tuning."""
 
     nthread: int = 0
     """Threads; 0 = one for each 50 000 rows, as many as there are cores. Does not change the model."""
@@ -88,12 +104,176 @@ def fit(
     _check_names(table, features, target)
     values = _canonical(_floats(table, [*features, target]))
     if not len(values):
-        raise InputError(f"training: found no row with a target {target!r} among {len(table)}; at least one wanted")
+        raise InputError(_no_row(target, len(table)))
     parameters = _parameters(settings, values[:, -1])
     data = xgb.QuantileDMatrix(
         values[:, :-1], values[:, -1], feature_names=list(features), nthread=parameters["nthread"]
     )
     return Model.plain(xgb.train(parameters, data, num_boost_round=settings.n_estimators), features)
+
+
+class Learns(StrEnum):
+    """What a booster is trained on."""
+
+    LEVEL = "mean of the site"
+    DEPARTURE = "departure from the mean of the site"
+    WHOLE = "value"
+    ROWS = "value, each row with one vote"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One booster of a sum."""
+
+    name: str
+    """What it is called in the account of a training."""
+
+    learns: Learns
+    """What it is trained on."""
+
+    features: tuple[str, ...]
+    """Its features, in order."""
+
+    rounds: int
+    """Number of trees, or of forests; of a line, passes over the features."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """As XGBoost names them; ``booster="gblinear"`` is a line on normal scores."""
+
+    def describe(self) -> dict[str, Any]:
+        """Its settings, JSON-able."""
+        return {"name": self.name, "learns": str(self.learns), "rounds": self.rounds, **self.parameters}
+
+
+@dataclass(frozen=True, eq=False)
+class SiteRows:
+    """Rows to learn from, in an order that only their values decide: by site, then by day."""
+
+    features: pd.DataFrame
+    """float32; NaN = missing."""
+
+    target: Wide
+    """m3 m-3, no gaps."""
+
+    sites: NDArray[Any]
+    """Site of each row."""
+
+    places: NDArray[np.float64] | None
+    """Latitude and longitude of each row, degrees; None where the table does not say."""
+
+    @classmethod
+    def of(
+        cls, table: pd.DataFrame, features: pd.DataFrame, target: Wide, columns: Columns, keys: Sequence[str]
+    ) -> SiteRows:
+        """Rows of a table that have a target.
+
+        Parameters
+        ----------
+        features
+            Of each row of the table.
+        keys
+            Those of the features that tell rows of one site and day apart.
+        """
+        sites, when = labels(table, columns.site).to_numpy(), days(table, columns.time).to_numpy()
+        at_place = [columns.lat, columns.lon]
+        places = table[at_place].to_numpy(float) if set(at_place) <= set(table.columns) else None
+        known = np.flatnonzero(~np.isnan(target))
+        order = [*features[list(keys)].to_numpy()[known].T, target[known], when[known], sites[known]]
+        at = known[np.lexsort(order)]
+        inside = features.iloc[at].reset_index(drop=True) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
+        return cls(inside, target[at], sites[at], None if places is None else places[at])
+
+    def at(self, rows: NDArray[np.intp]) -> SiteRows:
+        """Some of the rows, in the same order."""
+        places = None if self.places is None else self.places[rows]
+        return SiteRows(self.features.iloc[rows].reset_index(drop=True), self.target[rows], self.sites[rows], places)
+
+    def folds(self, count: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Rows to learn from and rows held out, sites never parted; none where there are too few sites."""
+        if len(set(self.sites)) < _FEWEST_SITES:
+            return []
+        cut = hold_out(pd.DataFrame({"site": self.sites}), "site", folds=count, seed=seed)
+        return [(fold.train, fold.test) for fold in cut]
+
+
+def fit_parts(rows: SiteRows, parts: Sequence[Part], seed: int, *, nthread: int = 0) -> list[Member]:
+    """Train each part on its own, with the weight 1; same rows and seed, same bytes on any number of threads."""
+    _, site, counts = np.unique(rows.sites, return_inverse=True, return_counts=True)
+    level = np.array([math.fsum(one) / len(one) for one in _by_site(rows.target, site)])
+    votes = site_votes(rows, site)
+    taught = {
+        Learns.LEVEL: (level, votes),
+        # sites side by side share a level, but not what a day does to them: there each has a vote of its own
+        Learns.DEPARTURE: (rows.target - level[site], (1 / counts)[site]),
+        Learns.WHOLE: (rows.target, (votes / counts)[site]),
+        Learns.ROWS: (rows.target, np.ones(len(site))),
+    }
+    firsts = np.searchsorted(site, np.arange(len(counts)))
+    members = []
+    for part in parts:
+        features = rows.features.iloc[firsts] if part.learns is Learns.LEVEL else rows.features
+        threads = nthread or _threads(len(features))
+        members.append(_grown(part, matrix(features, part.features), *taught[part.learns], seed, threads))
+    return members
+
+
+def site_votes(rows: SiteRows, site: Sites) -> Wide:
+    """Vote of each site: 1, shared with the sites around it where the table says where they are.
+
+    Parameters
+    ----------
+    site
+        Number of the site of each row, from 0.
+    """
+    count = int(site.max()) + 1
+    if rows.places is None or np.isnan(rows.places).any():
+        return np.ones(count)
+    lat, lon = np.radians([np.median(one, axis=0) for one in _by_site(rows.places, site)]).T
+    points = _EARTH_KM * np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    around = np.zeros(count)
+    for i, point in enumerate(points):
+        around[i] = np.exp(-np.square(points - point).sum(axis=1) / NEIGHBOURHOOD_KM**2).sum()
+    return 1 / around
+
+
+def site_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns) -> SiteRows:
+    """Rows of a table whose features are its columns.
+
+    Raises
+    ------
+    InputError
+        As `fit`; or if a row has no site or no day.
+    """
+    _check_names(table, features, columns.target)
+    values = _floats(table, [*features, columns.target])
+    target = values[:, -1].astype(float)
+    if np.isnan(target).all():
+        raise InputError(_no_row(columns.target, len(table)))
+    made = pd.DataFrame(values[:, :-1], columns=list(features), index=table.index)
+    return SiteRows.of(table, made, target, columns, features)
+
+
+def _by_site(values: Wide, site: Sites) -> list[Wide]:
+    """Values of each site, of rows in the order of their sites."""
+    return np.split(values, np.flatnonzero(np.diff(site)) + 1)
+
+
+def _grown(part: Part, values: NDArray[np.float32], target: Wide, weight: Wide, seed: int, nthread: int) -> Member:
+    weight = weight * (len(weight) / math.fsum(weight))  # a mean of 1, as the least weight of a leaf supposes
+    start = math.fsum(target * weight) / len(weight)
+    parameters = {"objective": "reg:squarederror", **part.parameters, "base_score": start}
+    taught = values, target.astype(np.float32), weight.astype(np.float32), part.features
+    if part.parameters.get("booster") == "gblinear":
+        return draw_line(*taught, parameters, part.rounds)
+    return grow(*taught, {**parameters, "seed": seed, "nthread": nthread}, part.rounds)
+
+
+def _threads(rows: int) -> int:
+    return min(os.cpu_count() or 1, 1 + rows // _ROWS_PER_THREAD)
+
+
+def _no_row(target: str, rows: int) -> str:
+    return f"training: found no row with a target {target!r} among {rows}; at least one wanted"
 
 
 def _check_names(table: pd.DataFrame, features: Sequence[str], target: str) -> None:
@@ -137,13 +317,14 @@ def _parameters(settings: TrainSettings, target: NDArray[np.float32]) -> dict[st
         "objective": "reg:squarederror",
         "tree_method": "hist",
         "base_score": math.fsum(target) / len(target),  # exact, whatever the machine adds up at once
-        "max_depth": settings.max_depth,
-        "eta": settings.eta,
-        "subsample": settings.subsample,
-        "colsample_bytree": settings.colsample,
-        "min_child_weight": settings.min_child_weight,
-        "reg_lambda": settings.reg_lambda,
+        **tree_parameters(settings),
         "seed": settings.seed,
-        "nthread": settings.nthread or min(os.cpu_count() or 1, 1 + len(target) // _ROWS_PER_THREAD),
+        "nthread": settings.nthread or _threads(len(target)),
         "verbosity": 0,
     }
+
+
+def tree_parameters(settings: TrainSettings) -> dict[str, Any]:
+    """How trees grow, as XGBoost names it."""
+    names = ("max_depth", "eta", "subsample", "min_child_weight", "reg_lambda")
+    return {**{name: getattr(settings, name) for name in names}, "colsample_bytree": settings.colsample}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,9 @@ from stac_sm.evaluate import SCREENED, UNSCREENED, Evaluation, evaluate
 from stac_sm.holdout import hold_outs
 from stac_sm.intervals import Intervals, fit_intervals
 from stac_sm.model import Model
-from stac_sm.report import Report, write_report
+from stac_sm.report import NOMINAL, Report, write_report
 from stac_sm.screening import Screening, require_sites, training_screener
-from stac_sm.train import fit
+from stac_sm.tuning import Tuned, tune
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +58,9 @@ class TrainingRun:
     refused: str
     """Why there are no intervals; empty if there are."""
 
+    tuned: Tuned
+    """How the model was chosen, without recipe and intervals."""
+
     @property
     def trained(self) -> str:
         """``screened`` or ``unscreened``."""
@@ -66,7 +68,8 @@ class TrainingRun:
 
     def write_report(self, folder: Path, title: str, facts: Mapping[str, object], climate: Mapping[str, str]) -> Files:
         """Write the report and its numbers; ``report`` and ``metrics``, where they lie."""
-        notes = (self.status, *([self.refused] if self.refused else []))
+        unscreened = [] if self.trained == SCREENED else [self.status]  # how many sites are kept is said elsewhere
+        tuning = {f"RMSE at unseen sites, {name}": f"{error:.4f}" for name, error in self.tuned.errors.items()}
         report = Report(
             title=title,
             evaluation=self.evaluation,
@@ -76,8 +79,9 @@ class TrainingRun:
             trained=self.trained,
             climate=climate,
             intervals=self.judged,
-            facts=facts,
-            notes=notes,
+            facts={"stations": self.status, "model": self.tuned.chosen, **tuning, **facts},
+            notes=(*unscreened, *([self.refused] if self.refused else [])),
+            coverage=self.model.intervals.coverage if self.model.intervals else NOMINAL,
         )
         return write_report(folder, report)
 
@@ -85,9 +89,23 @@ class TrainingRun:
 Files = dict[str, Path]
 
 
-def fitter(project: Project) -> Callable[[pd.DataFrame], Model]:
-    """How a project trains: from rows of a table to a model."""
-    return partial(fit, features=project.recipe.names, settings=project.training)
+def fitter(project: Project, chosen: str = "") -> Callable[[pd.DataFrame], Model]:
+    """How a project trains: from rows of a table to a model.
+
+    Parameters
+    ----------
+    chosen
+        Name of the sum of boosters, so that none is searched: for diagnostics, which train often.
+    """
+
+    def trained(rows: pd.DataFrame) -> Model:
+        return _tune(rows, project, chosen).model
+
+    return trained
+
+
+def _tune(rows: pd.DataFrame, project: Project, chosen: str = "") -> Tuned:
+    return tune(rows, project.recipe.names, settings=project.training, chosen=chosen)
 
 
 def training_run(
@@ -105,12 +123,14 @@ def training_run(
     baselines = [BASELINE] if BASELINE in table else []
     evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines)
     held_out = _held_out(evaluation, screening, rows is not table)
-    model = train(rows)
+    tuned = _tune(rows, project)
+    model = tuned.model
     intervals, judged, refused = _intervals(project, table, model, held_out)
     area = fit_applicability(rows, model.features, model.importance(), rows["site"])
     model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
-    diagnostics = diagnose(table, train, features=project.recipe.names, seed=rules.seed, budget=budget)
-    return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused)
+    frozen = fitter(project, tuned.chosen)
+    diagnostics = diagnose(table, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
+    return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, tuned)
 
 
 def hyperparameters(project: Project) -> dict[str, object]:
@@ -167,7 +187,8 @@ def _judged(table: pd.DataFrame, model: Model, held_out: pd.DataFrame) -> pd.Dat
     for _, part in held_out.groupby("fold", sort=True):
         others = held_out[~held_out["site"].isin(part["site"])]
         intervals = fit_intervals(table, model.features, others, min_sites=_FEWEST)
-        half = intervals.half_width(table.iloc[part["row"].to_numpy()])
-        low, high = part["predicted"].to_numpy() - half, part["predicted"].to_numpy() + half
+        predicted = part["predicted"].to_numpy()
+        half = intervals.half_width(table.iloc[part["row"].to_numpy()], predicted)
+        low, high = predicted - half, predicted + half
         parts.append(pd.DataFrame({"row": part["row"].to_numpy(), "low": low, "high": high}))
     return pd.concat(parts, ignore_index=True).sort_values("row", ignore_index=True)

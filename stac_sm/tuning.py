@@ -1,4 +1,8 @@
-"""Tuning: a small search of fixed size, inside the training rows only, on folds that never part a site."""
+"""Tuning: a search of fixed size among sums of boosters, inside the training rows only, by folds of sites.
+
+With tens of sites, a search that takes whatever erred least takes what was lucky. So the sums stand in an order of
+trust, and one further down is taken only where it errs less by more than one standard error over sites.
+"""
 
 from __future__ import annotations
 
@@ -10,106 +14,183 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.errors import InputError
-from stac_sm.holdout import hold_out
-from stac_sm.table import Columns, labels
-from stac_sm.train import TrainSettings, fit
+from stac_sm.booster import Member, matrix
+from stac_sm.model import Model
+from stac_sm.table import Columns
+from stac_sm.train import Learns, Part, SiteRows, TrainSettings, fit, fit_parts, site_rows, tree_parameters
 
 Wide = NDArray[np.float64]
+Sums = Mapping[str, Mapping[str, float]]
+"""Sums by name, the most trusted first: the weight of each part by its name, those of weight 0 left out."""
+
+_FOLDS = 5
+_MOST_ROWS = 50_000  # in a search: sites decide, and more rows of them say nothing new
+
+_LINE = {"booster": "gblinear", "reg_lambda": 0.1}
+_TREES = {"eta": 0.05, "subsample": 0.7, "colsample_bytree": 0.5, "reg_lambda": 5.0}
+_LINE_AND_TREES, _TREES_AND_LINE, _AS_SET = "line and trees", "trees and line", "as set"
 
 
-@dataclass(frozen=True)
-class Tuned:
+@dataclass(frozen=True, eq=False)
+class Found:
     """What a search has found."""
 
-    settings: TrainSettings
-    """The best of the candidates; the first of equals."""
+    chosen: str
+    """Name of the sum that is taken."""
 
-    errors: tuple[float, ...]
-    """RMSE of each candidate at sites that it had not seen, each site with one vote, m3 m-3."""
+    errors: Mapping[str, float]
+    """RMSE of each sum at sites that it had not seen, each site with one vote, m3 m-3; empty with too few sites, or
+    where there was nothing to choose."""
+
+    predicted: Wide | None
+    """What the chosen sum says of each row, by parts that had not seen its site; None with too few sites, or where
+    not all rows were tried."""
 
 
-def candidates(settings: TrainSettings) -> tuple[TrainSettings, ...]:
-    """Settings that are tried: those given, and ones whose trees are shallower and leaves larger."""
-    return (
-        settings,
-        replace(settings, max_depth=min(settings.max_depth, 4), min_child_weight=20.0, reg_lambda=5.0),
-        replace(settings, max_depth=min(settings.max_depth, 3), min_child_weight=50.0, colsample=0.5, reg_lambda=5.0),
-        replace(settings, max_depth=min(settings.max_depth, 2), min_child_weight=50.0, colsample=0.5, reg_lambda=20.0),
-    )
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """A model, and how it was chosen."""
+
+    model: Model
+    """The chosen sum."""
+
+    chosen: str
+    """What it is called."""
+
+    errors: Mapping[str, float]
+    """As in `Found`."""
 
 
 def tune(
     table: pd.DataFrame,
     features: Sequence[str],
-    among: Sequence[TrainSettings],
     *,
-    folds: int = 5,
-    seed: int = 0,
+    settings: TrainSettings | None = None,
     columns: Columns | None = None,
+    chosen: str = "",
 ) -> Tuned:
-    """Choose settings by how well models do at sites that they have not seen.
+    """Train the sum of boosters that does best at sites that it has not seen.
 
     Parameters
     ----------
     table
-        The training rows, and no others: held-out rows have no part in a choice.
+        The training rows, and no others: held-out rows have no part in a choice. Rows without a target are left out.
     features
         As in `fit`.
-    among
-        Candidates, e.g. ``candidates(TrainSettings())``; as many fits as there are candidates times folds.
-    folds, seed
-        Of the cut by site.
+    settings
+        How the trees of the candidate ``as set`` grow; with ``tune=False`` that is the model, as `fit` makes it.
     columns
         Names of the columns that are no features.
+    chosen
+        Name of a sum that was chosen before: then nothing is searched.
 
     Returns
     -------
     Tuned
-        The same rows in any order, candidates and seed give the same choice.
+        The same rows in any order, settings and seed give the same bytes.
 
     Raises
     ------
     InputError
-        If there are no candidates, fewer than two sites, or `fit` refuses the table.
+        If `fit` would refuse the table, or a row has no site or no day.
     """
-    if not among:
-        raise InputError("tuning: found no candidate; at least one wanted")
-    columns = columns or Columns()
-    taught = table[table[columns.target].notna()]
-    cut = hold_out(taught, "site", folds=folds, seed=seed, columns=columns)
-    errors = []
-    for settings in among:
-        predicted = np.full(len(taught), np.nan)
-        for fold in cut:
-            model = fit(taught.iloc[fold.train], features, settings=settings, columns=columns)
-            predicted[fold.test] = model.predict(taught.iloc[fold.test])
-        difference = predicted - taught[columns.target].to_numpy(float)
-        errors.append(site_rmse(difference, labels(taught, columns.site).to_numpy()))
-    return Tuned(among[int(np.argmin(errors))], tuple(errors))
+    settings, columns = settings or TrainSettings(), columns or Columns()
+    if not settings.tune:
+        return Tuned(fit(table, features, settings=settings, columns=columns), _AS_SET, {})
+    rows, parts = site_rows(table, features, columns), recipe_parts(features, settings)
+    errors: Mapping[str, float] = {}
+    if not chosen:
+        found = search(rows, parts, RECIPE_SUMS, settings.seed, most_rows=_MOST_ROWS)
+        chosen, errors = found.chosen, found.errors
+    return Tuned(sum_of(rows, parts, RECIPE_SUMS[chosen], settings.seed, nthread=settings.nthread), chosen, errors)
 
 
-def site_rmse(difference: Wide, sites: NDArray[np.object_]) -> float:
-    """RMSE in which each site has one vote; exact, so that the order of rows does not matter."""
-    _, site = np.unique(sites, return_inverse=True)
-    weight = 1 / np.bincount(site)[site]
-    return math.sqrt(math.fsum(weight * np.square(difference)) / math.fsum(weight))
+def recipe_parts(features: Sequence[str], settings: TrainSettings) -> tuple[Part, ...]:
+    """Boosters of the values of a recipe's features: a line, shallow trees, and trees as they are set."""
+    names = tuple(features)
+    return (
+        Part("line", Learns.WHOLE, names, 100, _LINE),
+        Part("stumps", Learns.WHOLE, names, 150, {**_TREES, "max_depth": 1}),
+        Part("pairs", Learns.WHOLE, names, 100, {**_TREES, "max_depth": 2, "min_child_weight": 20.0}),
+        Part("trees", Learns.ROWS, names, settings.n_estimators, tree_parameters(settings)),
+    )
 
 
-def errors_of_sums(
-    predicted: Sequence[Wide], observed: Wide, sites: NDArray[np.object_], among: Mapping[float, Sequence[float]]
-) -> dict[float, float]:
-    """RMSE at unseen sites of weighted sums of predictions.
+RECIPE_SUMS: Sums = {
+    _LINE_AND_TREES: {"line": 0.7, "stumps": 0.15, "pairs": 0.15},
+    _TREES_AND_LINE: {"line": 0.3, "stumps": 0.35, "pairs": 0.35},
+    _AS_SET: {"trees": 1.0},
+}
+"""What is tried for a recipe. A line goes on where there are no stations, and trees bend it."""
+
+
+def search(rows: SiteRows, parts: Sequence[Part], sums: Sums, seed: int, *, most_rows: int | None = None) -> Found:
+    """Choose among sums by how well they do at sites that they have not seen.
 
     Parameters
     ----------
-    predicted
-        Of each part of the sum, for rows of sites that it has not seen.
-    among
-        Weights of the parts, by what the sum is called.
+    rows
+        To learn from.
+    parts
+        Of the sums; each is trained once in each of 5 folds.
+    sums
+        The most trusted first.
+    seed
+        Of the folds and of the draws of the boosters.
+    most_rows
+        Of more, every k-th is tried; None for all.
     """
-    errors = {}
-    for name, weights in among.items():
-        total = np.sum([w * p for w, p in zip(weights, predicted, strict=True)], axis=0)
-        errors[name] = site_rmse(total - observed, sites)
-    return errors
+    first, step = next(iter(sums)), max(1, -(-len(rows.target) // (most_rows or len(rows.target))))
+    tried = rows if step == 1 else rows.at(np.arange(0, len(rows.target), step))
+    held_out = _held_out(tried, parts, seed)
+    if held_out is None:
+        return Found(first, {}, None)
+    predicted = {name: added_up(held_out, weights) for name, weights in sums.items()}
+    errors = {name: site_errors(values - tried.target, tried.sites) for name, values in predicted.items()}
+    chosen = most_trusted(errors)
+    shown = {name: math.sqrt(math.fsum(one) / len(one)) for name, one in errors.items()} if len(sums) > 1 else {}
+    return Found(chosen, shown, predicted[chosen] if step == 1 else None)
+
+
+def sum_of(
+    rows: SiteRows, parts: Sequence[Part], weights: Mapping[str, float], seed: int, *, nthread: int = 0
+) -> Model:
+    """Model of the parts that have a weight, trained on all rows."""
+    used = [part for part in parts if part.name in weights]
+    return Model(_weighted(fit_parts(rows, used, seed, nthread=nthread), [weights[part.name] for part in used]))
+
+
+def added_up(predicted: Mapping[str, Wide], weights: Mapping[str, float]) -> Wide:
+    """Weighted sum of the predictions of parts, by name."""
+    return np.asarray(np.sum([weight * predicted[name] for name, weight in weights.items()], axis=0))
+
+
+def site_errors(difference: Wide, sites: NDArray[np.object_]) -> Wide:
+    """Mean squared difference at each site, in the order of their names."""
+    names, site = np.unique(sites, return_inverse=True)
+    squares = np.square(difference)
+    return np.array([math.fsum(squares[site == i]) / np.count_nonzero(site == i) for i in range(len(names))])
+
+
+def most_trusted(errors: Mapping[str, Wide]) -> str:
+    """The first, or the one that errs least where that is less by more than one standard error over sites."""
+    first, *_ = errors
+    best = min(errors, key=lambda name: math.fsum(errors[name]))
+    less = errors[first] - errors[best]
+    return best if less.mean() > less.std(ddof=1) / math.sqrt(len(less)) else first
+
+
+def _held_out(rows: SiteRows, parts: Sequence[Part], seed: int) -> dict[str, Wide] | None:
+    """Prediction of each part for sites that it has not seen; None with too few sites."""
+    cut = rows.folds(_FOLDS, seed)
+    if not cut:
+        return None
+    predicted = {part.name: np.full(len(rows.target), np.nan) for part in parts}
+    for learned, unseen in cut:
+        for part, member in zip(parts, fit_parts(rows.at(learned), parts, seed), strict=True):
+            predicted[part.name][unseen] = member.predict(matrix(rows.features.iloc[unseen], member.features))
+    return predicted
+
+
+def _weighted(members: Sequence[Member], weights: Sequence[float]) -> tuple[Member, ...]:
+    return tuple(replace(member, weight=weight) for member, weight in zip(members, weights, strict=True))

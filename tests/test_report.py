@@ -421,3 +421,12 @@ def test_a_browser_shows_it_without_a_complaint(written, tmp_path):
     dark = (image < 200).mean(axis=1)
     assert (dark > 0).mean() > 0.4
     assert not math.isnan(dark.mean())
+
+
+def test_the_coverage_of_the_intervals_is_said():
+    from stac_sm.report.coverage import coverage
+
+    rows = pd.DataFrame({"row": [0, 1], "site": ["a", "b"], "observed": [0.2, 0.4], "predicted": [0.2, 0.2]})
+    ends = pd.DataFrame({"row": [0, 1], "low": [0.1, 0.1], "high": [0.3, 0.3]})
+    assert coverage(rows, ends, 0.8).score == pytest.approx(0.2 + 2 / 0.2 * 0.1 / 2)
+    assert coverage(rows, ends).score == pytest.approx(0.2 + 2 / 0.1 * 0.1 / 2)

@@ -11,20 +11,21 @@ import pytest
 from stac_sm import tuning
 from stac_sm.errors import InputError
 from stac_sm.table import Columns
-from stac_sm.train import TrainSettings, fit
-from stac_sm.tuning import candidates, errors_of_sums, site_rmse, tune
+from stac_sm.train import Learns, Part, TrainSettings, fit, fit_parts, site_rows
+from stac_sm.tuning import RECIPE_SUMS, most_trusted, recipe_parts, search, site_errors, sum_of, tune
 
-SMALL = TrainSettings(n_estimators=30, eta=0.2)
-DEEP = replace(SMALL, max_depth=8, min_child_weight=1.0)
-SHALLOW = replace(SMALL, max_depth=1, min_child_weight=100.0, reg_lambda=20.0)
+SMALL = TrainSettings(n_estimators=30, eta=0.2, max_depth=8, min_child_weight=1.0)
+DEEP = Part("deep", Learns.ROWS, ("wet", "soil"), 30, {"eta": 0.2, "max_depth": 8, "min_child_weight": 1.0})
+FLAT = replace(DEEP, name="flat", parameters={"eta": 0.2, "max_depth": 1, "min_child_weight": 100.0})
+SUMS = {"deep": {"deep": 1.0}, "flat": {"flat": 1.0}}
 
 
-def table_of(seed=0):
+def table_of(seed=0, sites=20, rows=20):
     """A site's level is its own: `soil` tells the sites apart, and nothing of their level; days follow `wet`."""
     rng = np.random.default_rng(seed)
     parts = []
-    for i in range(20):
-        wet = rng.random(20)
+    for i in range(sites):
+        wet = rng.random(rows)
         sm = 0.2 + 0.08 * rng.standard_normal() + 0.1 * wet
         parts.append(pd.DataFrame({"sm": sm, "wet": wet, "soil": rng.random(), "site": f"s{i:02d}"}))
     return pd.concat(parts, ignore_index=True).assign(date=pd.Timestamp("2018-01-01"))
@@ -33,70 +34,128 @@ def table_of(seed=0):
 TABLE = table_of()
 
 
+def rows_of(table):
+    return site_rows(table, ["wet", "soil"], Columns())
+
+
 def test_what_only_memorises_sites_is_not_chosen():
-    tuned = tune(TABLE, ["wet", "soil"], [DEEP, SHALLOW])
-    assert tuned.settings == SHALLOW
-    assert tuned.errors[1] < tuned.errors[0]
+    found = search(rows_of(table_of(sites=60)), [DEEP, FLAT], SUMS, 0)
+    assert found.chosen == "flat"
+    assert found.errors["flat"] < found.errors["deep"]
 
 
 def test_random_folds_would_have_chosen_it():
     """The planted trap is one: where a site is on both sides, the deep trees win by far."""
     half = TABLE.index % 2 == 0
     errors = []
-    for settings in (DEEP, SHALLOW):
-        model = fit(TABLE[half], ["wet", "soil"], settings=settings)
+    for part in (DEEP, FLAT):
+        model = sum_of(rows_of(TABLE[half]), [part], {part.name: 1.0}, 0)
         errors.append(np.sqrt(np.mean((model.predict(TABLE[~half]) - TABLE["sm"][~half]) ** 2)))
     assert errors[0] < 0.7 * errors[1]
 
 
-def test_the_order_of_rows_does_not_matter_and_the_budget_is_fixed(monkeypatch):
+def test_the_budget_is_fixed_and_only_the_rows_given_have_a_say(monkeypatch):
     calls = []
-    monkeypatch.setattr(tuning, "fit", lambda *rest, **more: calls.append(1) or fit(*rest, **more))
-    one, other = (tune(table, ["wet", "soil"], [DEEP, SHALLOW]) for table in (TABLE, TABLE.sample(frac=1)))
-    assert one == other
-    assert len(calls) == 2 * 2 * 5
-
-
-def test_only_the_rows_given_have_a_say(monkeypatch):
-    sites = []
-
-    def spy(table, *rest, **more):
-        sites.append(set(table["site"]))
-        return fit(table, *rest, **more)
-
-    monkeypatch.setattr(tuning, "fit", spy)
+    monkeypatch.setattr(tuning, "fit_parts", lambda rows, *rest, **more: calls.append(rows) or fit_parts(rows, *rest))
     given = TABLE[TABLE["site"] < "s12"]
-    tune(given, ["wet"], [SHALLOW])
-    assert set.union(*sites) == set(given["site"])
-    assert all(len(some) < given["site"].nunique() for some in sites)
+    search(rows_of(given), [DEEP, FLAT], SUMS, 0)
+    assert len(calls) == 5
+    assert set.union(*(set(rows.sites) for rows in calls)) == set(given["site"])
+    assert all(len(set(rows.sites)) < given["site"].nunique() for rows in calls)
 
 
-def test_other_names_and_gaps():
-    table = TABLE.rename(columns={"sm": "theta", "site": "station"})
-    table.loc[3, "theta"] = np.nan
-    found = tune(table, ["wet"], [SHALLOW], columns=Columns(target="theta", site="station"))
-    assert np.isfinite(found.errors).all()
+def test_of_very_many_rows_some_are_tried(monkeypatch):
+    calls = []
+    monkeypatch.setattr(tuning, "fit_parts", lambda rows, *rest, **more: calls.append(rows) or fit_parts(rows, *rest))
+    found = search(rows_of(TABLE), [FLAT], {"flat": {"flat": 1.0}}, 0, most_rows=100)
+    assert found.predicted is None
+    assert all(len(rows.target) <= 100 and len(set(rows.sites)) == 16 for rows in calls)
 
 
-def test_candidates_begin_with_what_was_asked_for():
-    settings = TrainSettings(max_depth=3, seed=7)
-    tried = candidates(settings)
-    assert tried[0] == settings
-    assert all(one.max_depth <= 3 and one.seed == 7 for one in tried)
-
-
-def test_what_cannot_be_tuned():
-    with pytest.raises(InputError, match="no candidate"):
-        tune(TABLE, ["wet"], [])
-    with pytest.raises(InputError, match=r"found 1 site \(s00\)"):
-        tune(TABLE[:20], ["wet"], [SHALLOW])
+def test_a_sum_must_be_better_by_more_than_luck():
+    close = {"first": np.array([1.0, 2.0, 3.0, 4.0]), "second": np.array([2.0, 1.0, 2.9, 4.0])}
+    clear = {"first": np.array([1.0, 2.0, 3.0, 4.0]), "second": np.array([0.5, 1.4, 2.5, 3.4])}
+    assert most_trusted(close) == "first"
+    assert most_trusted(clear) == "second"
+    assert close["second"].sum() < close["first"].sum()
 
 
 def test_each_site_has_one_vote():
-    assert site_rmse(np.array([1.0, 1.0, 1.0, 3.0]), np.array(list("aaab"))) == pytest.approx(np.sqrt(5))
+    found = site_errors(np.array([1.0, 1.0, 1.0, 3.0]), np.array(list("aaab")))
+    np.testing.assert_allclose(found, [1, 9])
 
 
-def test_sums_are_judged_by_name():
-    observed, sites = np.array([1.0, 2.0]), np.array(["a", "b"])
-    found = errors_of_sums([observed, observed + 2], observed, sites, {0.5: (0.5, 0.5), 1.0: (1.0, 0.0)})
-    assert found == pytest.approx({0.5: 1.0, 1.0: 0.0})
+def linear_table(seed, sites):
+    """Sites whose wetness is a straight line of two features, one of them skewed, with an error of their own."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for i in range(sites):
+        sand, level = rng.random(), 0.04 * rng.standard_normal()
+        wet = np.exp(rng.normal(0, 0.5, 30))
+        sm = 0.2 - 0.15 * sand + 0.05 * np.log(wet) + level + 0.02 * rng.standard_normal(30)
+        parts.append(pd.DataFrame({"sm": sm, "wet": wet, "soil": sand, "site": f"s{i:02d}"}))
+    return pd.concat(parts, ignore_index=True).assign(date=pd.Timestamp("2018-01-01"))
+
+
+def test_few_sites_learn_a_line_better_than_deep_trees():
+    table, unseen = linear_table(1, 20), linear_table(2, 60)
+    tuned = tune(table, ["wet", "soil"], settings=SMALL)
+    assert tuned.chosen == "line and trees"
+    assert tuned.model.members[0].is_linear
+    assert list(tuned.errors) == list(RECIPE_SUMS)
+    plain = fit(table, ["wet", "soil"], settings=SMALL)
+    errors = [np.sqrt(np.mean((model.predict(unseen) - unseen["sm"]) ** 2)) for model in (tuned.model, plain)]
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_trees_are_chosen_where_the_line_is_wrong():
+    rng = np.random.default_rng(0)
+    table = table_of(sites=40, rows=30).assign(soil=lambda t: rng.random(len(t)))
+    table["sm"] = 0.1 + 0.2 * ((table["wet"] - 0.5).abs() < 0.25) + 0.01 * rng.standard_normal(len(table))
+    settings = TrainSettings(n_estimators=60, max_depth=4, eta=0.2)
+    assert tune(table, ["wet", "soil"], settings=settings).chosen == "as set"
+
+
+@pytest.mark.parametrize("chosen", list(RECIPE_SUMS))
+def test_order_and_threads_do_not_change_a_byte(chosen):
+    table = TABLE.assign(wet=TABLE["wet"].mask(TABLE.index % 9 == 0))
+    one = tune(table, ["wet", "soil"], settings=replace(SMALL, nthread=1), chosen=chosen)
+    other = tune(
+        table.sample(frac=1, random_state=1), ["wet", "soil"], settings=replace(SMALL, nthread=2), chosen=chosen
+    )
+    assert one.model.checksum == other.model.checksum
+    assert (one.chosen, one.errors) == (chosen, {})
+
+
+def test_the_choice_does_not_depend_on_the_order_of_rows():
+    one, other = (tune(table, ["wet", "soil"], settings=SMALL) for table in (TABLE, TABLE.sample(frac=1)))
+    assert one.model.checksum == other.model.checksum
+    assert (one.chosen, one.errors) == (other.chosen, other.errors)
+
+
+def test_without_tuning_it_is_the_booster_as_set():
+    settings = replace(SMALL, tune=False)
+    assert tune(TABLE, ["wet", "soil"], settings=settings).model == fit(TABLE, ["wet", "soil"], settings=settings)
+
+
+def test_the_trees_as_set_have_the_settings():
+    (trees,) = [part for part in recipe_parts(["wet"], SMALL) if part.name == "trees"]
+    assert (trees.rounds, trees.parameters["max_depth"], trees.learns) == (30, 8, Learns.ROWS)
+
+
+def test_one_site_gets_the_most_trusted_and_other_names_and_gaps_do_no_harm():
+    assert tune(TABLE[:20], ["wet", "soil"], settings=SMALL).chosen == next(iter(RECIPE_SUMS))
+    table = TABLE.rename(columns={"sm": "theta", "site": "station"})
+    table.loc[3, "theta"] = np.nan
+    columns = Columns(target="theta", site="station")
+    found = tune(table, ["wet"], settings=SMALL, columns=columns)
+    assert np.isfinite(list(found.errors.values())).all()
+    without = tune(table.drop(index=3), ["wet"], settings=SMALL, columns=columns)
+    assert found.model.checksum == without.model.checksum
+
+
+def test_what_cannot_be_tuned():
+    with pytest.raises(InputError, match="no row with a target 'sm' among 400"):
+        tune(TABLE.assign(sm=np.nan), ["wet"])
+    with pytest.raises(InputError, match="no feature; at least one"):
+        tune(TABLE, [])

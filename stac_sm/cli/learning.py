@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from stac_sm.cli.options import json_option, open_project, project_option, say, show
+from stac_sm.cli.options import json_option, open_project, project_option, say, show, workers_option
+
+if TYPE_CHECKING:
+    from stac_sm.config import Project
 
 
 @click.command()
+@workers_option
 @project_option
 @json_option
-def matchup(folder: Path, as_json: bool) -> None:
+def matchup(workers: int, folder: Path | str, as_json: bool) -> None:
     """Bring station measurements and features together, for training and triple collocation."""
     from stac_sm.steps import match_up_step
 
-    made = match_up_step(open_project(folder))
+    made = match_up_step(open_project(folder), workers=workers)
     facts = {key.removeprefix("stac_sm:"): value for key, value in made.item["properties"].items() if "stac_sm:" in key}
     show({"item": made.item["id"], "new": made.new, **facts}, as_json)
 
@@ -25,7 +30,7 @@ def matchup(folder: Path, as_json: bool) -> None:
 @click.command()
 @project_option
 @json_option
-def screen(folder: Path, as_json: bool) -> None:
+def screen(folder: Path | str, as_json: bool) -> None:
     """Judge by triple collocation which stations represent their pixel; the verdict goes on the station items."""
     from stac_sm.steps import match_up_step, screen_step
 
@@ -45,6 +50,7 @@ def screen(folder: Path, as_json: bool) -> None:
 @click.option("--plain", is_flag=True, help="The paper's XGBoost: one booster on the columns as they are.")
 @click.option("--seed", type=int, help="Of folds and draws.  [default: 0]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the model of TABLE.")
+@workers_option
 @project_option
 @json_option
 def train(
@@ -56,7 +62,8 @@ def train(
     plain: bool,
     seed: int | None,
     out: Path | None,
-    folder: Path,
+    workers: int,
+    folder: Path | str,
     as_json: bool,
 ) -> None:
     """Train a model on the match-ups of the project, or on TABLE, and leave it as a STAC item.
@@ -71,9 +78,9 @@ def train(
         needless = [name for name, value in {**given, "features": features, "seed": seed}.items() if value is not None]
         if needless or plain:
             raise click.UsageError(
-                f"--{(needless or ['plain'])[0]} goes with a TABLE; without one, no option but --json"
+                f"--{(needless or ['plain'])[0]} goes with a TABLE; without one, --workers and --json only"
             )
-        return _train_project(folder, as_json)
+        return _train_project(folder, workers, as_json)
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if missing:
         raise click.UsageError(
@@ -83,20 +90,31 @@ def train(
     return _train_table(table, (str(target), str(site), str(time)), wanted, plain, seed or 0, Path(str(out)), as_json)
 
 
-def _train_project(folder: Path, as_json: bool) -> None:
+def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
     from stac_sm.steps import match_up_step, train_step
     from stac_sm.tables import score_rows
 
     project = open_project(folder)
-    made = train_step(project, match_up_step(project))
-    properties = made.item["properties"]
+    made = train_step(project, match_up_step(project, workers=workers))
+    properties, files = made.item["properties"], _report_of(project, made.id)
     if as_json:
-        click.echo(json.dumps({"model": made.id, "new": made.new, **properties}, indent=2))
+        click.echo(json.dumps({"model": made.id, "new": made.new, **files, **properties}, indent=2))
         return
     click.echo(f"model: {made.id}{'' if made.new else ' (there already)'}\n{properties['stac_sm:tc_status']}\n")
     show(score_rows(made.scores), as_json)
     for name, why in properties["stac_sm:scores"]["notes"].items():
         say(f"{name}: {why}")
+    click.echo(f"\nreport: {files['report']}")
+
+
+def _report_of(project: Project, id: str) -> dict[str, Any]:
+    """Hrefs of the report and its numbers, and the features that it flags as leaks."""
+    import pystac
+
+    item = project.catalog.item("sm-models", id)
+    hrefs = {name: item.assets[name].get_absolute_href() or "" for name in ("report", "metrics")}
+    numbers = json.loads(pystac.StacIO.default().read_text(hrefs["metrics"]))
+    return {**hrefs, "flagged": (numbers.get("diagnostics") or {}).get("flagged", [])}
 
 
 def _train_table(
@@ -104,14 +122,18 @@ def _train_table(
 ) -> None:
     from stac_sm.table import Columns
     from stac_sm.table_item import account, check_free, write_folder
+    from stac_sm.table_report import judge
     from stac_sm.table_training import read_table, train_table
 
     columns = Columns(target=roles[0], site=roles[1], time=roles[2])
     check_free(out)  # before minutes of training
     table = read_table(file, columns.site)
     made = train_table(table, columns, features=wanted, plain=plain, seed=seed)
-    item = write_folder(made, table, out)
-    show({"model": str(out), "item": str(item), **account(made)}, as_json)
+    found = judge(made, table)
+    item = write_folder(made, table, out, found)
+    files = {"report": str(out / "report.html"), "metrics": str(out / "metrics.json")}
+    flagged = {"flagged": list(found.diagnostics.flagged)}
+    show({"model": str(out), "item": str(item), **files, **flagged, **account(made)}, as_json)
     say(f"next: stac-sm evaluate {out} TABLE_OF_OTHER_SITES")
 
 
@@ -120,7 +142,7 @@ def _train_table(
 @click.argument("table", type=click.Path(path_type=Path, dir_okay=False))
 @project_option
 @json_option
-def evaluate(model: str, table: Path, folder: Path, as_json: bool) -> None:
+def evaluate(model: str, table: Path, folder: Path | str, as_json: bool) -> None:
     """Score MODEL on TABLE, e.g. of stations that it has not seen.
 
     MODEL is the folder that `train TABLE --out` has left, the href of a model item, or the id of one of the project's.

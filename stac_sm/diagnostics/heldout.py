@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from stac_sm.diagnostics.records import Budget, Gap
 from stac_sm.errors import StacSmError
-from stac_sm.evaluate import Fitter
+from stac_sm.evaluate import Fitter, Predictor
 from stac_sm.holdout import hold_out
 from stac_sm.metrics import rmse
-from stac_sm.model import Model
 from stac_sm.table import Columns, days, labels
 
 Values = NDArray[np.float64]
@@ -27,7 +26,7 @@ class HeldOut:
     strategy: str
     """What was held out."""
 
-    models: list[Model]
+    models: list[Predictor]
     """One per fold."""
 
     trains: list[pd.DataFrame]

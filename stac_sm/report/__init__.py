@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stac_sm.report.given import Report
+from stac_sm.report.given import NOMINAL, Report
 
-__all__ = ["Report", "write_report"]
+__all__ = ["NOMINAL", "Report", "write_report"]
 
 
 def write_report(folder: Path, report: Report) -> dict[str, Path]:

@@ -9,11 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.errors import InputError
+from stac_sm.report.given import NOMINAL
 from stac_sm.report.spread import Interval, mean_interval
 from stac_sm.table import require
-
-NOMINAL = 0.9
-"""Share of observations that intervals are meant to hold."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ class Coverage:
     """Mean width, m3 m-3."""
 
     score: float
-    """Mean interval score, m3 m-3: width, and 20 times what an observation lies outside. Less is better."""
+    """Mean interval score, m3 m-3: width, and what an observation lies outside over half the share that may (20
+    times that for 90 %). Less is better."""
 
     constant_width: float
     """Width of intervals of one width that cover as often, m3 m-3."""
@@ -48,7 +47,7 @@ class Coverage:
     """Their interval score, m3 m-3."""
 
 
-def coverage(rows: pd.DataFrame, intervals: pd.DataFrame) -> Coverage:
+def coverage(rows: pd.DataFrame, intervals: pd.DataFrame, nominal: float = NOMINAL) -> Coverage:
     """Coverage of intervals.
 
     Parameters
@@ -57,6 +56,8 @@ def coverage(rows: pd.DataFrame, intervals: pd.DataFrame) -> Coverage:
         ``row, site, observed, predicted``.
     intervals
         ``row, low, high``; rows without an interval, or with NaN in it, are left out.
+    nominal
+        Share of the observations that they are meant to hold.
 
     Raises
     ------
@@ -79,16 +80,18 @@ def coverage(rows: pd.DataFrame, intervals: pd.DataFrame) -> Coverage:
         sites=_triple(by_site.quantile([0.05, 0.5, 0.95])),
         sure=mean_interval(inside, joined["site"].to_numpy()),
         width=float((high - low).mean()),
-        score=_interval_score(observed, low, high),
+        score=_interval_score(observed, low, high, nominal),
         constant_width=2 * half,
-        constant_score=_interval_score(observed, predicted - half, predicted + half),
+        constant_score=_interval_score(observed, predicted - half, predicted + half, nominal),
     )
 
 
-def _interval_score(observed: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
+def _interval_score(
+    observed: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], nominal: float
+) -> float:
     """Gneiting and Raftery (2007), doi:10.1198/016214506000001437."""
     outside = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
-    return float((high - low + 2 / (1 - NOMINAL) * outside).mean())
+    return float((high - low + 2 / (1 - nominal) * outside).mean())
 
 
 def _triple(values: object) -> tuple[float, float, float]:

@@ -108,7 +108,7 @@ class Findings:
         """How often observations lie inside their intervals; None without intervals."""
         if self.report.intervals is None or HONEST not in self.report.strategies:
             return None
-        return coverage(self.report.rows(HONEST), self.report.intervals)
+        return coverage(self.report.rows(HONEST), self.report.intervals, self.report.coverage)
 
     def to_dict(self) -> dict[str, Any]:
         """Content of ``metrics.json``; may hold NaN."""

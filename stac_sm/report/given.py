@@ -12,6 +12,9 @@ from stac_sm.evaluate import SCREENED, UNSCREENED, Evaluation
 from stac_sm.screening import Screening
 from stac_sm.table import Columns
 
+NOMINAL = 0.9
+"""Share of observations that intervals are meant to hold, where nothing else is said."""
+
 
 @dataclass(frozen=True, eq=False)
 class Report:
@@ -40,7 +43,10 @@ class Report:
     """Koeppen-Geiger class by site, e.g. ``Cfa``; the first letter counts. Without any, latitude takes its place."""
 
     intervals: pd.DataFrame | None = None
-    """90 % prediction intervals of held-out sites: ``row`` (position in the table), ``low``, ``high``, m3 m-3."""
+    """Prediction intervals of held-out sites: ``row`` (position in the table), ``low``, ``high``, m3 m-3."""
+
+    coverage: float = NOMINAL
+    """Share of the observations that the intervals are meant to hold."""
 
     facts: Mapping[str, object] = field(default_factory=dict)
     """What was trained: a name and a value each, shown as they are."""

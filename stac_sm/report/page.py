@@ -250,7 +250,8 @@ def _class_name(findings: Findings) -> str:
 
 def _coverage(findings: Findings) -> Iterator[Content]:
     if (found := findings.coverage) is not None:
-        yield element("p", "Intervals that are meant to hold 90 % of the observations, at sites that were unseen:")
+        wanted = f"{findings.report.coverage * 100:g} %"
+        yield element("p", f"Intervals that are meant to hold {wanted} of the observations, at sites that were unseen:")
         yield coverage_table(found)
 
 

@@ -133,7 +133,8 @@ def _with_gaps(rows: pd.DataFrame) -> pd.DataFrame:
 def _one_series(axes: Any, rows: pd.DataFrame, baseline: str | None, findings: Findings) -> None:
     days = rows["date"].to_numpy()
     if "low" in rows:
-        axes.fill_between(days, rows["low"], rows["high"], color=BLUE, alpha=0.18, linewidth=0, label="90 % interval")
+        label = f"{findings.report.coverage * 100:g} % interval"
+        axes.fill_between(days, rows["low"], rows["high"], color=BLUE, alpha=0.18, linewidth=0, label=label)
     if baseline is not None:
         label = method_name(baseline, findings.report.names)
         axes.plot(days, rows[baseline], color=ORANGE, linewidth=1, linestyle="--", label=label)

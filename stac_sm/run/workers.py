@@ -7,6 +7,7 @@ long as the run, and no object as large as a model travels.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -161,10 +162,31 @@ def records(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
     if not work.tasks:
         return
     import dask
-    import distributed  # noqa: F401 - it puts its own settings in place, which `set` would else take away at its end
+    from distributed.comm import CommClosedError  # the import puts settings in place that `set` would take away, else
 
-    with dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS}), workers.client(len(work.tasks)) as dasks:
-        yield from _gathered(dasks, work, workers.share(len(work.tasks)))
+    settings = {"distributed.scheduler.allowed-failures": _DEATHS}
+    try:
+        with _quiet("distributed"), dask.config.set(settings), workers.client(len(work.tasks)) as dasks:
+            yield from _gathered(dasks, work, workers.share(len(work.tasks)))
+    except (CommClosedError, TimeoutError) as error:
+        raise RunError(
+            f"the Dask scheduler, or all its workers, were lost ({error}): what was published is done; start them anew "
+            "and run the same command again"
+        ) from error
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without tracebacks of a library that we put into words."""
+    names = [one for one in logging.root.manager.loggerDict if one == name or one.startswith(f"{name}.")]
+    levels = {log: log.level for log in map(logging.getLogger, names)}  # each has a handler of its own
+    for log in levels:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for log, level in levels.items():
+            log.setLevel(level)
 
 
 def dashboard(client: Any) -> str:

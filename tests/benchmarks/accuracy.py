@@ -35,8 +35,9 @@ def held_out(table: pd.DataFrame, strategy: str, seed: int, *, plain: bool) -> p
         made = train_table(table.iloc[fold.train], COLUMNS, plain=plain, seed=seed)
         test = table.iloc[fold.test]
         values = made.features.build(test)
-        half = made.model.intervals.half_width(values) if made.model.intervals else np.full(len(test), np.nan)
-        found = {"predicted": made.model.predict(values).astype(float), "half": half.astype(float)}
+        predicted, intervals = made.model.predict(values).astype(float), made.model.intervals
+        half = intervals.half_width(values, predicted) if intervals else np.full(len(test), np.nan)
+        found = {"predicted": predicted, "half": half.astype(float)}
         parts.append(test[["station", "network", "sm_insitu"]].assign(**found))
     rows = pd.concat(parts).rename(columns={"station": "site", "sm_insitu": "observed"})
     return rows[rows["observed"].notna()]

@@ -175,7 +175,6 @@ def disturbed(root: Path, harm: Callable[[subprocess.Popen[str], psutil.Process]
         code = run.wait(_LONGEST)
     assert not left_behind(run.pid), f"processes left behind: {left_behind(run.pid)}"
     assert "Traceback" not in log.read_text(), log.read_text()
-    print(log.read_text()[-1500:], file=sys.stderr)
     return code
 
 

@@ -1,0 +1,61 @@
+"""Conformal quantiles where rows come from sites: each site has one vote, however many rows it has."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Wide = NDArray[np.float64]
+
+
+def votes(sites: NDArray[Any]) -> Floats:
+    """Weight of each row, so that all sites weigh the same and the mean weight is 1."""
+    _, where, counts = np.unique(sites, return_inverse=True, return_counts=True)
+    weight: Floats = (len(sites) / len(counts) / counts[where]).astype(np.float32)
+    return weight
+
+
+def by_site_quantile(scores: Wide, sites: NDArray[Any], coverage: float) -> float:
+    """Quantile of scores by which a new site is covered as wanted, each site with one vote.
+
+    The level is the least at which the sites, one by one, are covered by the quantile of the other sites, in the mean;
+    what comes out is the mean of those quantiles.
+
+    Returns
+    -------
+    float
+        Infinity where there are too few sites for the coverage.
+    """
+    _, site, rows = np.unique(sites, return_inverse=True, return_counts=True)
+    order = np.argsort(scores, kind="stable")
+    site, ranked = site[order], scores[order]
+    vote = 1 / rows[site]
+    total = np.cumsum(vote)
+    inside = np.arange(len(site)) <= np.flatnonzero(site != site[-1]).max(initial=-1)  # another site's row follows
+    reached = np.full(len(site), np.inf)
+    reached[inside] = (total - _of_own_site(site, rows))[inside]
+    by_level = np.argsort(reached, kind="stable")
+    at = int(np.searchsorted(np.cumsum(vote[by_level]) / len(rows), coverage - 1e-9))
+    level = reached[by_level][at] if at < len(reached) else math.inf
+    return _mean_quantile(ranked, site, vote, level) if math.isfinite(level) else math.inf
+
+
+def _of_own_site(site: NDArray[np.intp], rows: NDArray[np.intp]) -> Wide:
+    """Share of the rows of its own site that come no later than a row."""
+    by_site = np.argsort(site, kind="stable")
+    rank = np.empty(len(site))
+    rank[by_site] = np.arange(len(site)) - np.repeat(np.cumsum(rows) - rows, rows) + 1
+    return rank / rows[site]
+
+
+def _mean_quantile(ranked: Wide, site: NDArray[np.intp], vote: Wide, votes: float) -> float:
+    """Mean, over the sites that may be left out, of the first score at which the others have more votes."""
+    found = []
+    for left_out in range(int(site.max()) + 1):
+        at = int(np.searchsorted(np.cumsum(np.where(site == left_out, 0, vote)), votes + 1e-9))
+        found.append(float(ranked[min(at, len(ranked) - 1)]))
+    return math.fsum(found) / len(found)

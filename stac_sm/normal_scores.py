@@ -1,0 +1,81 @@
+"""Normal scores: each feature by its rank among the training rows, so that a linear booster can take any of them.
+
+Soil, albedo and backscatter are skewed, and their outliers would tilt a straight line. Here the median becomes 0, the
+share of rows below a value decides the rest, and what lies beyond the training rows stays at their ends: a line that
+is followed no further than it was drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Wide = NDArray[np.float64]
+
+_MOST = 33  # knots of a feature
+_LEAST = 0.02  # share of the rows below the lowest knot: what is rarer is as far away
+
+
+@dataclass(frozen=True)
+class NormalScores:
+    """Piecewise linear ways from values to scores, one of each feature."""
+
+    knots: tuple[tuple[tuple[float, float], ...], ...]
+    """Value and score of the knots of each feature, ascending; none for a feature that has no value in training."""
+
+    @classmethod
+    def of(cls, values: Floats, weight: Wide) -> NormalScores:
+        """Scores of training rows.
+
+        Parameters
+        ----------
+        values
+            Dims (row, feature); NaN = missing, which has no say.
+        weight
+            Of each row, >= 0.
+        """
+        return cls(tuple(_knots(column.astype(float), weight) for column in values.T))
+
+    def of_rows(self, values: Floats) -> Floats:
+        """Scores of rows: dims (row, feature) to the same; NaN stays NaN, which is 0 (the median) to a line."""
+        scores = np.full(values.shape, np.nan, dtype=np.float32)
+        for i, knots in enumerate(self.knots):
+            if knots:
+                at, score = np.array(knots).T
+                known = ~np.isnan(values[:, i])
+                scores[known, i] = np.interp(values[known, i], at, score)
+        return scores
+
+    def to_list(self) -> list[Any]:
+        """All of it, JSON-able."""
+        return [[list(knot) for knot in knots] for knots in self.knots]
+
+    @classmethod
+    def from_list(cls, content: Sequence[Any]) -> NormalScores:
+        """What `to_list` gave.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is anything else.
+        """
+        return cls(tuple(tuple((float(value), float(score)) for value, score in knots) for knots in content))
+
+
+def _knots(values: Wide, weight: Wide) -> tuple[tuple[float, float], ...]:
+    """Knots of one feature: values at even steps of the share of rows below them, half of the equal ones counted."""
+    known = ~np.isnan(values) & (weight > 0)
+    different, place = np.unique(values[known], return_inverse=True)
+    if not len(different):
+        return ()
+    share = np.bincount(place, weights=weight[known])
+    below = (np.cumsum(share) - share / 2) / share.sum()
+    chosen = np.unique(np.searchsorted(below, np.linspace(below[0], below[-1], min(_MOST, len(below)))))
+    normal = NormalDist()
+    return tuple((float(different[i]), normal.inv_cdf(float(np.clip(below[i], _LEAST, 1 - _LEAST)))) for i in chosen)
