@@ -61,6 +61,52 @@ def fingerprint(
     )
 
 
+class Fingerprints:
+    """Fingerprints of many days of one tile: what they share is written once. The values are those of `fingerprint`."""
+
+    def __init__(
+        self,
+        *,
+        grid: str,
+        tile: str,
+        recipe: Mapping[str, Any],
+        model: str,
+        output: Mapping[str, Any],
+        algorithm: str = ALGORITHM_VERSION,
+    ) -> None:
+        shared = {"algorithm": algorithm, "grid": grid, "model": model, "output": output, "recipe": recipe}
+        texts = {name: canonical_json(value).decode() for name, value in (shared | {"tile": tile}).items()}
+        names = ("model", "output", "recipe", "tile")
+        self._head = f'{{"algorithm":{texts["algorithm"]},"day":"'
+        self._middle = f'","grid":{texts["grid"]},"inputs":['
+        self._tail = "]," + ",".join(f'"{name}":{texts[name]}' for name in names) + "}"
+        self._parts = {name: _short(texts[name]) for name in shared}
+
+    def of(self, day: str, inputs: Sequence[str]) -> str:
+        """Fingerprint of an ISO date and its inputs: each as `pair_json`, in the order of the pairs, none twice."""
+        text = f"{self._head}{day}{self._middle}{','.join(inputs)}{self._tail}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def parts(self, inputs: Sequence[str]) -> dict[str, str]:
+        """8 hex digits of each part, by which two fingerprints can be compared; inputs as for `of`."""
+        return dict(sorted({**self._parts, "inputs": _short(f"[{','.join(inputs)}]")}.items()))
+
+
+def fingerprint_parts(*, inputs: Sequence[tuple[str, str]], **shared: Any) -> dict[str, str]:
+    """8 hex digits of each part of `fingerprint`, which takes the same: by them one can tell which part has changed."""
+    pairs = sorted({(str(name), str(checksum)) for name, checksum in inputs})
+    return Fingerprints(**shared).parts([pair_json(*pair) for pair in pairs])
+
+
+def pair_json(id: str, checksum: str) -> str:
+    """Canonical JSON of an input."""
+    return f"[{json.dumps(id)},{json.dumps(checksum)}]"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def digest(content: Any) -> str:
     """SHA-256 in hex of the canonical JSON of a value."""
     return hashlib.sha256(canonical_json(content)).hexdigest()

@@ -1,54 +1,43 @@
-"""Plan: the items that are wanted, less those that are proven. Reads metadata only."""
+"""Plan: the items that are wanted, less those that are proven. Reads metadata only.
+
+It is worked out tile by tile and kept in columns, since a whole product has millions of tile-days: first what the items
+of each collection say (`input_rows`), then the days of each tile (`tile_days`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
-from itertools import groupby
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shapely import to_wkb
 
 from stac_sm.catalog import Catalog
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.fingerprint import digest, fingerprint
+from stac_sm.fingerprint import digest, fingerprint, fingerprint_parts
 from stac_sm.grid import TileGrid
 from stac_sm.model import Model
 from stac_sm.period import Period
+from stac_sm.planned import STATES, Days, Part, PlannedDay, Task, days_schema, inputs_type
+from stac_sm.planning import PlannedTile, Progress, planned_tiles
 from stac_sm.products import OUTPUT_PROFILE, ProductDay
-from stac_sm.resolution import Resolution, resolve
-from stac_sm.standing import Standing
+from stac_sm.resolution import Resolution
 from stac_sm.store import Store, open_store
+from stac_sm.tile_days import Reads, Wanted
 
-STATES = ("new", "done", "stale", "blocked", "retracted")
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-
-@dataclass(frozen=True)
-class PlannedDay:
-    """One tile-day: what is wanted, and what there is."""
-
-    made: ProductDay
-    """Tile, day, version and the fingerprint wanted."""
-
-    state: str
-    """``new``, ``done``, ``stale`` (there, but made from something else), ``blocked`` (an input is missing) or
-    ``retracted`` (taken out by hand: counts as proven)."""
-
-    blocked_by: tuple[str, ...] = ()
-    """Features without input."""
-
-    inputs: tuple[tuple[str, str], ...] = ()
-    """Id and checksum of every input file, frozen."""
-
-    redo: bool = False
-    """Whether it takes the place of a tombstone."""
-
-    predecessor: str = ""
-    """Id of the same tile-day in an older version of the product; empty if there is none."""
+__all__ = [
+    "STATES", "Plan", "PlannedDay", "Reads", "Task", "make_plan", "parts_of", "read_plan", "wanted_day", "write_plan",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,58 +47,62 @@ class Plan:
     model: str
     """Id of the model item."""
 
-    days: tuple[PlannedDay, ...]
-    """In the order of tiles and days."""
+    days: Sequence[PlannedDay]
+    """In the order of tiles and days; kept in columns."""
 
-    @property
+    reads: Reads | None = field(default=None, compare=False)
+    """What its tasks read; None of a plan that was read from a file."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "days", Days.of(self.days))
+
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Number of tile-days by state."""
-        found = Counter(day.state for day in self.days)
+        found = Counter(self.columns.table["state"].to_pylist())
         return {state: found.get(state, 0) for state in STATES}
 
-    @property
+    @cached_property
+    def blocked_by(self) -> dict[str, int]:
+        """Number of blocked tile-days by feature without input, most first."""
+        return _counted(self.columns.only(["blocked"]).table["blocked_by"])
+
+    @cached_property
+    def changed(self) -> dict[str, int]:
+        """Number of stale tile-days by part of the fingerprint that has changed, and by input that came (``+ID``) or
+        went (``-ID``), most first; ``unknown`` where the item does not tell.
+        """
+        found = self.columns.only(["stale"]).table["changed"]
+        unknown = sum(not one for one in found.to_pylist())
+        return _counted(found) | ({"unknown": unknown} if unknown else {})
+
+    @cached_property
     def id(self) -> str:
         """What names the plan: it follows from what is wanted, and not from what is done."""
-        return digest([self.model, *((day.made.id, day.made.fingerprint) for day in self.days)])[:12]
+        text = hashlib.sha256(f"[{json.dumps(self.model)}".encode())
+        for made in self.columns.made():
+            text.update(f',["{made.id}","{made.fingerprint}"]'.encode())
+        text.update(b"]")
+        return text.hexdigest()[:12]
 
     @property
     def done(self) -> list[ProductDay]:
         """The tile-days that were done when it was planned."""
-        return [day.made for day in self.days if day.state == "done"]
+        return list(self.columns.only(["done"]).made())
 
     @property
-    def to_do(self) -> list[PlannedDay]:
-        """The tile-days to make."""
-        return [day for day in self.days if day.state in {"new", "stale"}]
+    def to_do(self) -> Sequence[PlannedDay]:
+        """The tile-days to make, without their inputs."""
+        return self.columns.only(["new", "stale"])
+
+    @property
+    def columns(self) -> Days:
+        """The days as they are kept."""
+        return Days.of(self.days)
 
     def tasks(self) -> Iterator[Task]:
         """What is to do, in units of one tile and one month."""
-        for (tile, _), days in groupby(self.to_do, key=lambda d: (d.made.tile, d.made.day.strftime("%Y-%m"))):
-            yield Task(self.model, tile, tuple(replace(day, inputs=()) for day in days))
-
-
-@dataclass(frozen=True)
-class Task:
-    """One tile and month: what a worker needs, by name."""
-
-    model: str
-    """Id of the model item."""
-
-    tile: str
-    """Tile id."""
-
-    planned: tuple[PlannedDay, ...]
-    """The days to make, in order, without their inputs: a worker finds these itself, and checks the fingerprint."""
-
-    @property
-    def days(self) -> tuple[ProductDay, ...]:
-        """The days to make, in order."""
-        return tuple(one.made for one in self.planned)
-
-    @property
-    def name(self) -> str:
-        """Short name, e.g. ``h18v04 2019-07``."""
-        return f"{self.tile} {self.planned[0].made.day:%Y-%m}"
+        return self.columns.only(["new", "stale"]).tasks(self.model)
 
 
 def make_plan(
@@ -121,6 +114,8 @@ def make_plan(
     grid: TileGrid,
     version: str,
     redo_retracted: bool = False,
+    workers: int = 1,
+    progress: Progress = lambda total: None,
 ) -> Plan:
     """Compare what is wanted with what is in the catalogue.
 
@@ -128,6 +123,10 @@ def make_plan(
     ----------
     redo_retracted
         Whether what was retracted is to be made again.
+    workers
+        Processes.
+    progress
+        Told the number of tiles, whenever one is planned.
 
     Raises
     ------
@@ -136,32 +135,33 @@ def make_plan(
     CatalogError
         If a collection of the recipe is missing.
     """
-    wanted = sorted(set(tiles))
-    if not wanted:
+    names = sorted(set(tiles))
+    if not names:
         raise InputError("plan: no tile wanted: name tiles (h18v04) or a box in degrees that meets some")
-    standing = Standing.of(catalog, period)
-    days = (_wanted_days(catalog, model, tile, period, grid, version) for tile in wanted)
-    judged = (day for tile_days in days for day in _judged(tile_days, standing, redo_retracted))
-    return Plan(model.id, tuple(judged))
+    for name in names:
+        grid.column_row(name)
+    wanted = Wanted(model.cube_recipe(), model.checksum, grid, period, version, redo_retracted)
+    found = list(planned_tiles(catalog, wanted, names, workers=workers, progress=progress))
+    return Plan(model.id, _joined(found), sum((one.reads for one in found), Reads()))
 
 
 def wanted_day(
     resolution: Resolution, model: Model, tile: str, day: date, *, grid: TileGrid, version: str
 ) -> PlannedDay:
-    """The tile-day that the catalogue's inputs and a model make, with its fingerprint; state ``new`` or ``blocked``."""
+    """The tile-day that the catalogue's inputs and a model make, with its fingerprint; state ``new`` or ``blocked``.
+
+    For a few days; `make_plan` gives the same for many.
+    """
     inputs = resolution.inputs(day)
-    number = fingerprint(
-        grid=digest(asdict(grid)),  # its name alone would let another grid of this name pass for it
-        tile=tile,
-        day=day.isoformat(),
-        recipe=model.cube_recipe().to_dict(),
-        inputs=inputs,
-        model=model.checksum,
-        output=OUTPUT_PROFILE,
-    )
+    number = fingerprint(tile=tile, day=day.isoformat(), inputs=inputs, **_shared(model, grid))
     missing = tuple(resolution.blocked_by(day))
     made = ProductDay(tile, day, version, number)
     return PlannedDay(made, "blocked" if missing else "new", missing, tuple(inputs))
+
+
+def parts_of(model: Model, grid: TileGrid, planned: PlannedDay) -> dict[str, str]:
+    """8 hex digits of each part of the fingerprint of a day from `wanted_day`: what ``stac_sm:parts`` holds."""
+    return fingerprint_parts(tile=planned.made.tile, inputs=planned.inputs, **_shared(model, grid))
 
 
 def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
@@ -172,26 +172,26 @@ def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
     str
         Where it lies; a file of this name is replaced.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [_row(day, grid) for day in plan.days]
-    table = pa.Table.from_pylist(rows, schema=_schema())
     geo = {
         "version": "1.1.0",
         "primary_column": "geometry",
         "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
     }
     about = {"geo": json.dumps(geo), "stac_sm:plan": json.dumps({"model": plan.model})}
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(about), buffer)
     store, path = _placed(href)
-    store.replace(path, buffer.getvalue().to_pybytes())
+    with tempfile.TemporaryDirectory(prefix="stac-sm-plan-") as scratch:
+        file = Path(scratch, "plan.parquet")
+        with pq.ParquetWriter(file, _file_schema().with_metadata(about), compression="zstd") as writer:
+            for table in _row_groups(plan.columns, grid):
+                writer.write_table(table.replace_schema_metadata(about))
+        store.replace(path, file.read_bytes())
     return store.href(path)
 
 
 def read_plan(href: Path | str) -> Plan:
-    """Read a plan from a folder or from S3.
+    """Read a plan from a folder or from S3; its inputs are read when they are asked for.
 
     Raises
     ------
@@ -203,11 +203,37 @@ def read_plan(href: Path | str) -> Plan:
 
     store, path = _placed(href)
     try:
-        table = pq.read_table(pa.BufferReader(store.read(path)))
-        about = json.loads((table.schema.metadata or {})[b"stac_sm:plan"])
-        return Plan(about["model"], tuple(_planned(row) for row in table.to_pylist()))
+        file = pq.ParquetFile(pa.BufferReader(store.read(path)), read_dictionary=["tile", "version", "state"])
+        about = json.loads((file.schema_arrow.metadata or {})[b"stac_sm:plan"])
+        known = [name for name in days_schema().names if name in file.schema_arrow.names]
+        table = _filled(file.read(columns=known))
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        parts = [Part(rows, _from_file(store, path, group)) for group, rows in enumerate(sizes)]
+        return Plan(about["model"], Days(table, parts))
     except (OSError, KeyError, ValueError, CatalogError, pa.ArrowException) as error:
         raise InputError(f"{href} is no plan ({error}): `stac-sm plan` writes one") from error
+
+
+def _shared(model: Model, grid: TileGrid) -> dict[str, Any]:
+    """What the days of all tiles have in common."""
+    return {
+        "grid": digest(asdict(grid)),  # its name alone would let another grid of this name pass for it
+        "recipe": model.cube_recipe().to_dict(),
+        "model": model.checksum,
+        "output": OUTPUT_PROFILE,
+    }
+
+
+def _joined(found: Sequence[PlannedTile]) -> Days:
+    import pyarrow as pa
+
+    table = pa.concat_tables([one.days for one in found]).unify_dictionaries()
+    return Days(table, [one.part for one in found])
+
+
+def _counted(lists: pa.ChunkedArray) -> dict[str, int]:
+    found = Counter(name for names in lists.to_pylist() for name in names)
+    return dict(found.most_common())
 
 
 def _placed(href: Path | str) -> tuple[Store, str]:
@@ -219,60 +245,52 @@ def _placed(href: Path | str) -> tuple[Store, str]:
     return open_store(folder or ("/" if text.startswith("/") else ".")), name
 
 
-def _wanted_days(
-    catalog: Catalog, model: Model, tile: str, period: Period, grid: TileGrid, version: str
-) -> list[PlannedDay]:
-    resolution = resolve(catalog, model.cube_recipe(), grid.geobox(tile), period)
-    return [wanted_day(resolution, model, tile, day, grid=grid, version=version) for day in period.days]
+def _row_groups(days: Days, grid: TileGrid) -> Iterator[pa.Table]:
+    """Rows of the file, one part after another, so that few inputs are in memory."""
+    import pyarrow as pa
+
+    first = 0
+    for part in days.parts:
+        rows = days.table.slice(first, part.rows)
+        ids = [made.id for made in Days(rows).made()]
+        shapes = {tile: to_wkb(grid.footprint(tile)) for tile in rows["tile"].unique().to_pylist()}
+        geometry = [shapes[tile] for tile in rows["tile"].to_pylist()]
+        columns = {"id": pa.array(ids, pa.string()), "inputs": part.load(), "geometry": pa.array(geometry, pa.binary())}
+        columns |= {name: rows[name] for name in rows.column_names}
+        yield pa.table({field.name: _as(columns[field.name], field.type) for field in _file_schema()})
+        first += part.rows
 
 
-def _judged(days: Sequence[PlannedDay], standing: Standing, redo_retracted: bool) -> Iterator[PlannedDay]:
-    """What is wanted, beside what there is."""
-    for day, found in zip(days, standing.judge([day.made for day in days]), strict=True):
-        day = replace(day, predecessor=standing.predecessor(day.made))
-        if found is None or day.state == "blocked":
-            yield day
-        elif found.retracted:
-            yield replace(day, redo=True) if redo_retracted else replace(day, state="retracted")
-        else:
-            yield replace(day, state="done" if found.fingerprint == day.made.fingerprint else "stale")
+def _as(column: Any, kind: Any) -> Any:
+    return column if column.type == kind else column.cast(kind)
 
 
-def _row(day: PlannedDay, grid: TileGrid) -> dict[str, Any]:
-    made = day.made
-    return {
-        "id": made.id,
-        "tile": made.tile,
-        "day": made.day,
-        "version": made.version,
-        "state": day.state,
-        "blocked_by": list(day.blocked_by),
-        "redo": day.redo,
-        "predecessor": day.predecessor,
-        "fingerprint": made.fingerprint,
-        "inputs": [{"id": name, "checksum": checksum} for name, checksum in day.inputs],
-        "geometry": to_wkb(grid.footprint(made.tile)),
-    }
-
-
-def _planned(row: Mapping[str, Any]) -> PlannedDay:
-    inputs: Sequence[Mapping[str, str]] = row["inputs"]
-    return PlannedDay(
-        ProductDay(row["tile"], row["day"], row["version"], row["fingerprint"]),
-        row["state"],
-        tuple(row["blocked_by"]),
-        tuple((one["id"], one["checksum"]) for one in inputs),
-        row["redo"],
-        row["predecessor"],
-    )
-
-
-def _schema() -> Any:
+def _file_schema() -> pa.Schema:
     import pyarrow as pa
 
     text = pa.string()
-    pair = pa.struct([("id", text), ("checksum", text)])
-    columns = [("id", text), ("tile", text), ("day", pa.date32()), ("version", text), ("state", text)]
-    columns += [("redo", pa.bool_()), ("predecessor", text), ("blocked_by", pa.list_(text))]
-    columns += [("fingerprint", text), ("inputs", pa.list_(pair))]
-    return pa.schema([*columns, ("geometry", pa.binary())])
+    own = [field.with_type(text) if pa.types.is_dictionary(field.type) else field for field in days_schema()]
+    ends = [pa.field("inputs", inputs_type()), pa.field("geometry", pa.binary())]
+    return pa.schema([pa.field("id", text), *own, *ends])
+
+
+def _filled(table: pa.Table) -> pa.Table:
+    """A table as `planned.days_schema` wants it; plans of older versions do not say what has changed."""
+    import pyarrow as pa
+
+    if "changed" not in table.column_names:
+        table = table.append_column("changed", pa.array([[]] * len(table), pa.list_(pa.string())))
+    return table.select(days_schema().names).cast(days_schema()).unify_dictionaries()
+
+
+def _from_file(store: Store, path: str, group: int) -> Any:
+    """Reads the inputs of one row group."""
+
+    def load() -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file = pq.ParquetFile(pa.BufferReader(store.read(path)))
+        return file.read_row_group(group, columns=["inputs"])["inputs"].combine_chunks()
+
+    return load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,9 @@ from stac_sm.variables import VARIABLES
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_BLOCKS = (128, 32)
+"""Sides of square blocks, one in another, in which pixels are predicted: what is near is alike, and that is fast."""
 
 
 def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
@@ -81,17 +85,39 @@ def predict_block(
     wanted = qa == 0
     if "gap_filled" in columns:
         qa[columns["gap_filled"]] |= np.uint8(Quality.GAP_FILLED)
-    rows = {name: columns[name][wanted] for name in model.features}
-    raw = model.predict(rows)
+    pixels = pixels_by_block(wanted)
+    rows = {name: columns[name].ravel()[pixels] for name in model.features}
+    raw, half_width = (model.predict(rows), None) if model.intervals is None else model.predict_with_half_width(rows)
     least, most = VARIABLES["sm"].valid
-    sm = _spread_out(np.clip(raw, np.float32(least), np.float32(most)), wanted)
-    qa[wanted] |= np.where(sm[wanted] != raw, np.uint8(Quality.CLIPPED), np.uint8(0))
+    sm = np.clip(raw, np.float32(least), np.float32(most))
+    flags = qa.reshape(-1)
+    flags[pixels] |= np.where(sm != raw, np.uint8(Quality.CLIPPED), np.uint8(0))
     if model.applicability is not None:
         outside = model.applicability.outside(rows)
-        qa[wanted] |= np.where(outside, np.uint8(Quality.NOT_APPLICABLE), np.uint8(0))
-    if model.intervals is None:
-        return sm, qa
-    return sm, qa, _spread_out(model.intervals.half_width(rows), wanted)
+        flags[pixels] |= np.where(outside, np.uint8(Quality.NOT_APPLICABLE), np.uint8(0))
+    found = _spread_out(sm, pixels, shape), qa
+    return found if half_width is None else (*found, _spread_out(half_width, pixels, shape))
+
+
+def pixels_by_block(wanted: np.ndarray) -> np.ndarray:
+    """Flat positions of the wanted pixels of fields, dims (..., y, x): field by field, block by block.
+
+    A pixel that is not wanted costs nothing, and a block takes its place from the next one.
+    """
+    if wanted.ndim < 2:
+        return np.flatnonzero(wanted)
+    walk = _walk(*wanted.shape[-2:])
+    fields = wanted.reshape(-1, len(walk))
+    return np.concatenate([walk[field[walk]] + np.intp(i * len(walk)) for i, field in enumerate(fields)])
+
+
+@lru_cache(maxsize=4)
+def _walk(height: int, width: int) -> np.ndarray:
+    """Flat positions of all pixels of a field, block by block."""
+    keys: list[np.ndarray] = []
+    for side in _BLOCKS[::-1]:  # np.lexsort sorts by the last key first
+        keys += [np.tile(np.arange(width) // side, height), np.repeat(np.arange(height) // side, width)]
+    return np.lexsort(keys)
 
 
 def _fields(model: Model) -> dict[str, tuple[type[np.generic], dict[str, str]]]:
@@ -106,8 +132,8 @@ def _fields(model: Model) -> dict[str, tuple[type[np.generic], dict[str, str]]]:
     return fields
 
 
-def _spread_out(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Values at the wanted pixels, NaN elsewhere; float32."""
-    field = np.full(wanted.shape, np.nan, dtype=np.float32)
-    field[wanted] = values
+def _spread_out(values: np.ndarray, pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Values at their pixels, NaN elsewhere; float32."""
+    field = np.full(shape, np.nan, dtype=np.float32)
+    field.reshape(-1)[pixels] = values
     return field

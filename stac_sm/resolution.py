@@ -81,9 +81,8 @@ def resolve(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period)
     opened = {href: open_items(href) for href in {feature.catalog for feature in recipe.sources} if href}
     for feature in recipe.sources:
         where = opened.get(feature.catalog, catalog)
-        items = where.items(feature.collection, period=_search_period(feature, period), bbox=bbox)
-        timeline = Timeline(_fields(items, where.root, feature, target))
-        normals = _normals(catalog, feature, bbox, target)
+        timeline = timeline_of(where, feature, period, target, bbox)
+        normals = normals_of(catalog, feature, bbox, target)
         chosen = ((day, day_inputs(feature, timeline, normals, day)) for day in period.days)
         made_of[feature.name] = {day: found for day, found in chosen if found.layers}
     return Resolution(recipe, tuple(period.days), made_of)
@@ -111,7 +110,14 @@ def _wanted(feature: Feature) -> str:
     return f"{feature.name} (collection {feature.collection}, asset {feature.asset}{made})"
 
 
-def _search_period(feature: Feature, period: Period) -> Period | None:
+def timeline_of(where: ItemSearch, feature: Feature, period: Period, target: Target, bbox: BBox) -> Timeline:
+    """Fields of a feature that meet a target and may count for the days of a period."""
+    items = where.items(feature.collection, period=search_period(feature, period), bbox=bbox)
+    return Timeline(_fields(items, where.root, feature, target))
+
+
+def search_period(feature: Feature, period: Period) -> Period | None:
+    """Days whose items may count for the days of a period; None where all may."""
     if feature.time == "static":
         return None
     reach = feature.max_gap + _LONGEST_COMPOSITE if feature.time in {"composite", "previous"} else 0
@@ -126,7 +132,7 @@ def _fields(items: Iterable[pystac.Item], root: str, feature: Feature, target: T
     return sorted((period, tuple(sources)) for period, sources in fields.items())
 
 
-def _normals(catalog: ItemSearch, feature: Feature, bbox: BBox, target: Target) -> dict[int, Sources]:
+def normals_of(catalog: ItemSearch, feature: Feature, bbox: BBox, target: Target) -> dict[int, Sources]:
     """Files of a feature's climatology that meet the target, by month; at 0 that of the whole year."""
     if feature.normal is None:
         return {}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from stac_sm.catalog import Catalog, StoreDocuments
 from stac_sm.entry import Entry
@@ -20,6 +21,12 @@ from stac_sm.period import Period
 from stac_sm.products import COLLECTION, ProductDay
 from stac_sm.publishing import FINGERPRINT, RETRACTED
 from stac_sm.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARTS = "stac_sm:parts"
+"""Property of a product: 8 hex digits of each part of its fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,12 @@ class Found:
 
     retracted: bool = False
     """Whether it is a tombstone."""
+
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """8 hex digits of each part of the fingerprint; empty where it does not tell."""
+
+    made_from: frozenset[str] = frozenset()
+    """Ids of the input items, by its ``derived_from`` links."""
 
 
 @dataclass
@@ -56,27 +69,34 @@ class Standing:
         """What is there in the months of a period: one listing each, and no item is read yet."""
         listed, proven = dict[str, Entry](), dict[str, str]()
         for month in period.months():
-            entries = list(catalog.store.entries(f"{COLLECTION}/{month.start:%Y/%m}"))
-            found = {_id(entry.path): entry for entry in entries if is_item(entry.path)}
+            found, known = _of_month(catalog.store, month)
             listed.update(found)
-            rows = check(read_index(catalog.store, COLLECTION, f"{month.start:%Y-%m}"), entries).proven
-            proven.update(zip(rows["id"].to_pylist(), rows[FINGERPRINT].to_pylist(), strict=True))
+            proven.update(known)
         return cls(catalog.store, listed, proven)
+
+    @classmethod
+    def of_rows(cls, store: Store, rows: pa.Table) -> Standing:
+        """What some rows of `month_rows` say."""
+        ids, paths, fingerprints = (rows[name].to_pylist() for name in ("id", "path", "fingerprint"))
+        listed = {id: Entry(path, 0) for id, path in zip(ids, paths, strict=True)}
+        return cls(store, listed, {id: one for id, one in zip(ids, fingerprints, strict=True) if one is not None})
 
     def judge(self, wanted: Sequence[ProductDay]) -> list[Found | None]:
         """What there is of each of some tile-days; items that the index does not prove to be as wanted are read."""
+        ids = [made.id for made in wanted]
         unread = [
-            made.id
-            for made in wanted
-            if made.id in self.listed and self.proven.get(made.id) != made.fingerprint and made.id not in self._read
+            id
+            for id, made in zip(ids, wanted, strict=True)
+            if id in self.listed and self.proven.get(id) != made.fingerprint and id not in self._read
         ]
-        with ThreadPoolExecutor(StoreDocuments(self.store).workers) as pool:
-            self._read.update(zip(unread, pool.map(self._item, unread), strict=True))
-        return [self._found(made) for made in wanted]
+        if unread:
+            with ThreadPoolExecutor(StoreDocuments(self.store).workers) as pool:
+                self._read.update(zip(unread, pool.map(self._item, unread), strict=True))
+        return [self._found(id, made) for id, made in zip(ids, wanted, strict=True)]
 
-    def predecessor(self, made: ProductDay) -> str:
-        """Id of the same tile-day in the version before; empty if there is none."""
-        return max((id for id in self._versions.get(_series(made.id), ()) if id < made.id), default="")
+    def predecessor(self, id: str) -> str:
+        """Id of the same tile-day in the version before that of an id; empty if there is none."""
+        return max((one for one in self._versions.get(_series(id), ()) if one < id), default="")
 
     @cached_property
     def _versions(self) -> dict[str, list[str]]:
@@ -86,15 +106,43 @@ class Standing:
             found.setdefault(_series(id), []).append(id)
         return found
 
-    def _found(self, made: ProductDay) -> Found | None:
-        if made.id not in self.listed:
+    def _found(self, id: str, made: ProductDay) -> Found | None:
+        if id not in self.listed:
             return None
-        return self._read.get(made.id) or Found(self.listed[made.id].path, made.fingerprint)
+        return self._read.get(id) or Found(self.listed[id].path, made.fingerprint)
 
     def _item(self, id: str) -> Found:
         path = self.listed[id].path
-        properties = json.loads(self.store.read(path))["properties"]
-        return Found(path, str(properties.get(FINGERPRINT)), RETRACTED in properties)
+        item = json.loads(self.store.read(path))
+        told, links = item["properties"], item.get("links", ())
+        titles = frozenset(str(link.get("title", "")) for link in links if link.get("rel") == "derived_from")
+        made_from = titles - {told.get("stac_sm:model")}
+        return Found(path, str(told.get(FINGERPRINT)), RETRACTED in told, told.get(PARTS) or {}, made_from)
+
+
+def month_rows(store: Store, month: Period) -> pa.Table:
+    """Items of the product that are listed in a month: ``id``, ``tile``, ``path``, and ``fingerprint`` where the index
+    proves it; else null.
+    """
+    import pyarrow as pa
+
+    listed, proven = _of_month(store, month)
+    columns = {
+        "id": list(listed),
+        "tile": [id.split(".")[2] if id.count(".") > 2 else "" for id in listed],
+        "path": [entry.path for entry in listed.values()],
+        "fingerprint": [proven.get(id) for id in listed],
+    }
+    return pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
+
+
+def _of_month(store: Store, month: Period) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Item id -> entry of its JSON, and -> fingerprint where the index is proof of it."""
+    entries = list(store.entries(f"{COLLECTION}/{month.start:%Y/%m}"))
+    listed = {_id(entry.path): entry for entry in entries if is_item(entry.path)}
+    rows = check(read_index(store, COLLECTION, f"{month.start:%Y-%m}"), entries).proven
+    paths, fingerprints = rows["path"].to_pylist(), rows[FINGERPRINT].to_pylist()
+    return listed, {_id(path): one for path, one in zip(paths, fingerprints, strict=True) if one is not None}
 
 
 def _id(path: str) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -120,12 +121,15 @@ class LocalStore:
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """All files below a folder, in the order of their paths as text."""
-        folder = self._file(prefix) if prefix else self.folder
-        for file in sorted(folder.rglob("*"), key=lambda file: file.as_posix()):
-            if file.is_file() and not file.name.startswith(TEMPORARY):
-                status = file.stat()
-                version = f"{status.st_mtime_ns}-{status.st_ino}"
-                yield Entry(file.relative_to(self.folder).as_posix(), status.st_size, version, status.st_mtime)
+        waiting: list[str | os.DirEntry[str]] = [str(self._file(prefix) if prefix else self.folder)]
+        below = len(self.root.rstrip("/")) + 1
+        while waiting:
+            found = waiting.pop()
+            if isinstance(found, os.DirEntry):
+                if (entry := _entry(found, below)) is not None:
+                    yield entry
+            else:
+                waiting += reversed(_inside(found))
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new file, all of it or nothing; False if the name is taken."""
@@ -173,6 +177,31 @@ class LocalStore:
 
     def _file(self, path: str) -> Path:
         return self.folder / checked_path(path, self.root)
+
+
+def _inside(folder: str) -> list[str | os.DirEntry[str]]:
+    """Folders and files of a folder, in the order of the paths of all files below it as text."""
+    try:
+        with os.scandir(folder) as found:
+            children = [(f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name, one) for one in found]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    children.sort(key=lambda child: child[0])
+    return [one.path if name.endswith("/") else one for name, one in children]
+
+
+def _entry(file: os.DirEntry[str], below: int) -> Entry | None:
+    """What is listed of a file; None of what is no file, is being written, or is gone meanwhile."""
+    if file.name.startswith(TEMPORARY):
+        return None
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    version = f"{status.st_mtime_ns}-{status.st_ino}"
+    return Entry(file.path[below:].replace(os.sep, "/"), status.st_size, version, status.st_mtime)
 
 
 def _write_temporary(target: Path, content: bytes | Path) -> Path:

@@ -125,6 +125,8 @@ def choose(feature: Feature, timeline: Timeline, day: date) -> tuple[Layer, ...]
 
 def seasonal(normals: Mapping[int, Sources], day: date) -> tuple[Layer, ...]:
     """Climatology of a day: that of the year, or linear between the middles of two months."""
+    if not normals:
+        return ()
     if 0 in normals:
         return _whole(normals[0])
     here, before = _middle(day), _middle(day.replace(day=1) - DAY)

@@ -70,6 +70,11 @@ def client() -> Any:
     return _accessed().client
 
 
+def service(name: str, region: str) -> Any:
+    """A boto3 client of another AWS service, by the same chain of credentials."""
+    return _accessed().session.client(name, region_name=region)
+
+
 def endpoint() -> str:
     """Where requests go, without a user's name and password."""
     parts = urlsplit(client().meta.endpoint_url)

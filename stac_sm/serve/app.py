@@ -1,0 +1,257 @@
+"""The application: routes of a read-only STAC API over a catalogue. Whatever is asked wrongly is a 400 or a 404."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import FileResponse
+
+from stac_sm.errors import StacSmError
+from stac_sm.serve import answers, documents
+from stac_sm.serve.assets import asset_response
+from stac_sm.serve.openapi import GET_ITEMS, GET_SEARCH, POST_SEARCH, described
+from stac_sm.serve.page import landing_html
+from stac_sm.serve.question import BadRequestError, Question, from_body, from_query
+from stac_sm.serve.service import Service
+
+MAX_BODY_BYTES = 1 << 20
+"""Of a POST."""
+
+_JSON, _GEOJSON, _SCHEMA = documents.JSON, documents.GEOJSON, documents.SCHEMA
+_OPENAPI = "application/vnd.oai.openapi+json;version=3.1"
+
+
+def create_app(service: Service, *, browser: Path | None = None) -> FastAPI:
+    """The API of a service.
+
+    Parameters
+    ----------
+    service
+        What is served.
+    browser
+        Folder of a built STAC Browser, to be served at ``/browser``.
+    """
+    app = FastAPI(
+        title="stac_sm",
+        description="Read-only STAC API of a catalogue",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(GZipMiddleware, minimum_size=2000)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+        allow_headers=["*"],
+        expose_headers=["Accept-Ranges", "Content-Length", "Content-Range", "ETag", "Last-Modified", "Link"],
+    )
+    _add_errors(app)
+    _add_core(app, service, browser)
+    _add_collections(app, service)
+    _add_search(app, service)
+    _add_files(app, service, browser)
+    return app
+
+
+class _Gzip(GZipMiddleware):
+    """Compresses JSON and pages, but no files: ranges are of the bytes that lie in the store."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        compresses = scope["type"] == "http" and not scope["path"].startswith(("/assets/", "/browser/"))
+        await (super().__call__ if compresses else self.app)(scope, receive, send)
+
+
+def base_of(request: Request) -> str:
+    """Address of the API as the client sees it, without a slash at its end."""
+    return str(request.base_url).rstrip("/")
+
+
+def _json(content: Any, media_type: str = _JSON, status: int = 200) -> Response:
+    return JSONResponse(content, status_code=status, media_type=media_type)
+
+
+def _error(status: int, text: str) -> Response:
+    return _json({"code": str(status), "description": text}, status=status)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(BadRequestError)
+    def bad(request: Request, error: BadRequestError) -> Response:
+        return _error(400, str(error))
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> Response:
+        response = _error(error.status_code, str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(StacSmError)
+    def store(request: Request, error: StacSmError) -> Response:
+        return _error(503, f"the store gave no answer: {error}")
+
+
+def _add_core(app: FastAPI, service: Service, browser: Path | None) -> None:
+    @app.get("/", summary="Landing page")
+    def landing(request: Request) -> Response:
+        found, base = service.snapshot, base_of(request)
+        page = documents.landing_page(found.root, list(found.collections.values()), base, browser is not None)
+        accepted = request.headers.get("accept", "")
+        if "text/html" in accepted and "json" not in accepted.partition("text/html")[0]:
+            return HTMLResponse(landing_html(page))
+        return _json(page)
+
+    @app.get("/conformance", summary="What the API promises")
+    def conformance() -> Response:
+        return _json({"conformsTo": list(documents.CONFORMANCE)})
+
+    @app.get("/api", summary="OpenAPI description")
+    def api() -> Response:
+        return _json(described(app), _OPENAPI)
+
+    @app.get("/api.html", summary="The same as a page")
+    def api_page() -> Response:
+        lines = (f"{', '.join(operations).upper()} {path}" for path, operations in described(app)["paths"].items())
+        return HTMLResponse("<!doctype html><title>stac_sm API</title><pre>" + "\n".join(lines) + "</pre>")
+
+    @app.get("/queryables", summary="Properties that a filter can ask for")
+    def queryables(request: Request) -> Response:
+        return _json(answers.queryables(service.snapshot.rows, None, f"{base_of(request)}/queryables"), _SCHEMA)
+
+
+def _add_collections(app: FastAPI, service: Service) -> None:
+    @app.get("/collections", summary="All collections")
+    def collections(request: Request) -> Response:
+        base = base_of(request)
+        found = [documents.collection_document(one, base) for one in service.snapshot.collections.values()]
+        links = [documents.link("self", f"{base}/collections"), documents.link("root", f"{base}/")]
+        return _json({"collections": found, "links": links})
+
+    @app.get("/collections/{collection}", summary="One collection", responses={404: {}})
+    def one_collection(request: Request, collection: str) -> Response:
+        return _json(documents.collection_document(_collection(service, collection), base_of(request)))
+
+    @app.get("/collections/{collection}/queryables", summary="Queryables of a collection", responses={404: {}})
+    def queryables(request: Request, collection: str) -> Response:
+        _collection(service, collection)
+        place = f"{base_of(request)}/collections/{collection}/queryables"
+        return _json(answers.queryables(service.snapshot.rows, collection, place), _SCHEMA)
+
+    @app.get("/collections/{collection}/items", openapi_extra=GET_ITEMS, summary="Items of a collection")
+    def items(request: Request, collection: str) -> Response:
+        _collection(service, collection)
+        asked = replace(from_query(_unique(request)), collections=(collection,))
+        place = f"{base_of(request)}/collections/{collection}/items"
+        return _json(answers.items_page(service, asked, base_of(request), place, _unique(request), None), _GEOJSON)
+
+    @app.get("/collections/{collection}/items/{item}", summary="One item", responses={404: {}})
+    def one_item(request: Request, collection: str, item: str) -> Response:
+        _collection(service, collection)
+        asked = Question(ids=(item,), collections=(collection,), limit=1)
+        found = answers.found_items(service, asked, base_of(request))
+        if not found:
+            raise HTTPException(404, f"item {item!r} is not in collection {collection!r}")
+        return _json(found[0], _GEOJSON)
+
+
+def _add_search(app: FastAPI, service: Service) -> None:
+    @app.get("/search", openapi_extra=GET_SEARCH, summary="Item search")
+    def search(request: Request) -> Response:
+        query, base = _unique(request), base_of(request)
+        return _json(answers.items_page(service, from_query(query), base, f"{base}/search", query, None), _GEOJSON)
+
+    @app.post("/search", openapi_extra=POST_SEARCH, summary="Item search")
+    async def search_by_body(request: Request) -> Response:
+        from starlette.concurrency import run_in_threadpool
+
+        body, base = answers.body_of(await _body(request)), base_of(request)
+        asked = await run_in_threadpool(from_body, body)
+        page = await run_in_threadpool(answers.items_page, service, asked, base, f"{base}/search", {}, body)
+        return _json(page, _GEOJSON)
+
+    @app.get("/aggregations", summary="What can be counted")
+    def aggregations(request: Request) -> Response:
+        return _json(answers.aggregations(base_of(request), ""))
+
+    @app.get("/aggregate", openapi_extra=GET_SEARCH, summary="Counts of what a search would find")
+    def aggregate(request: Request) -> Response:
+        return _json(answers.aggregated(service.snapshot.rows, _unique(request), None, base_of(request)))
+
+    @app.get("/collections/{collection}/aggregations", summary="What can be counted", responses={404: {}})
+    def collection_aggregations(request: Request, collection: str) -> Response:
+        _collection(service, collection)
+        return _json(answers.aggregations(base_of(request), f"/collections/{collection}"))
+
+    @app.get("/collections/{collection}/aggregate", openapi_extra=GET_SEARCH, summary="Counts in a collection")
+    def collection_aggregate(request: Request, collection: str) -> Response:
+        _collection(service, collection)
+        return _json(answers.aggregated(service.snapshot.rows, _unique(request), collection, base_of(request)))
+
+
+def _add_files(app: FastAPI, service: Service, browser: Path | None) -> None:
+    @app.head("/assets/{path:path}", include_in_schema=False)
+    @app.get("/assets/{path:path}", summary="A file of an item", responses={404: {}})
+    def asset(path: str) -> Any:
+        found = asset_response(service, path)
+        if found is None:
+            raise HTTPException(404, "there is no such file in a collection")
+        return found
+
+    if browser is None:
+        return
+
+    @app.get("/browser/config.js", include_in_schema=False)
+    def settings(request: Request) -> Response:
+        text = f'window.STAC_BROWSER_CONFIG = {{"catalogUrl": "{base_of(request)}/", "catalogTitle": "stac_sm"}};'
+        return Response(text, media_type="text/javascript")
+
+    @app.get("/browser", include_in_schema=False)
+    @app.get("/browser/{path:path}", include_in_schema=False)
+    def pages(path: str = "") -> Any:
+        file = (browser / path).resolve() if "\0" not in path else browser
+        inside = file.is_file() and file.is_relative_to(browser.resolve())
+        return FileResponse(file if inside else browser / "index.html")  # what is no file is a page of the Browser
+
+
+def _collection(service: Service, id: str) -> Mapping[str, Any]:
+    found = service.snapshot.collections.get(id)
+    if found is None:
+        raise HTTPException(404, f"collection {id!r} is not in this catalogue")
+    return found
+
+
+def _unique(request: Request) -> dict[str, str]:
+    """Parameters of the query; one that is given twice makes no sense."""
+    pairs = request.query_params.multi_items()
+    query = dict(pairs)
+    if len(query) < len(pairs):
+        raise BadRequestError("a parameter is given twice: give it once, with commas between its values")
+    return query
+
+
+async def _body(request: Request) -> bytes:
+    """What was posted, up to a bound."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise HTTPException(413, f"a body of at most {MAX_BODY_BYTES} bytes is taken")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def browser_folder() -> Path | None:
+    """Folder of the built STAC Browser: ``STAC_SM_BROWSER``, or where infra/browser/build.sh leaves it; else None."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    named = os.environ.get("STAC_SM_BROWSER")
+    folder = Path(named) if named else cache / "stac-sm" / "browser"
+    return folder if (folder / "index.html").is_file() else None

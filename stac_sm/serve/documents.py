@@ -1,0 +1,178 @@
+"""Documents: the JSON of the store as an API gives it, with links to itself and hrefs that a client can open."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from stac_sm.index import is_item
+from stac_sm.items import ItemDict
+
+GEOJSON = "application/geo+json"
+JSON = "application/json"
+SCHEMA = "application/schema+json"
+QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
+_STRUCTURAL = {"self", "root", "parent", "collection", "child", "item", "items", "data", "search"}
+
+CONFORMANCE = (
+    "https://api.stacspec.org/v1.0.0/core",
+    "https://api.stacspec.org/v1.0.0/collections",
+    "https://api.stacspec.org/v1.0.0/ogcapi-features",
+    "https://api.stacspec.org/v1.0.0/item-search",
+    "https://api.stacspec.org/v1.0.0/item-search#fields",
+    "https://api.stacspec.org/v1.0.0/item-search#sort",
+    "https://api.stacspec.org/v1.0.0/item-search#filter",
+    "https://api.stacspec.org/v1.0.0-rc.1/item-search#filter",
+    "https://api.stacspec.org/v0.3.0/aggregation",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30",
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter",
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/features-filter",
+    "http://www.opengis.net/spec/cql2/1.0/conf/cql2-text",
+    "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json",
+    "http://www.opengis.net/spec/cql2/1.0/conf/basic-cql2",
+    "http://www.opengis.net/spec/cql2/1.0/conf/advanced-comparison-operators",
+    "http://www.opengis.net/spec/cql2/1.0/conf/basic-spatial-operators",
+    "http://www.opengis.net/spec/cql2/1.0/conf/temporal-operators",
+)
+"""What the API promises; `stac-api-validator` holds it to that."""
+
+
+def link(rel: str, href: str, type: str = JSON, **more: Any) -> dict[str, Any]:
+    """A link."""
+    return {"rel": rel, "type": type, "href": href} | more
+
+
+def landing_page(
+    root: Mapping[str, Any], collections: Sequence[Mapping[str, Any]], base: str, browser: bool
+) -> dict[str, Any]:
+    """The landing page of the API, from the root of the catalogue."""
+    own = [
+        link("self", f"{base}/"),
+        link("root", f"{base}/"),
+        link("conformance", f"{base}/conformance"),
+        link("data", f"{base}/collections"),
+        link("search", f"{base}/search", GEOJSON, method="GET"),
+        link("search", f"{base}/search", GEOJSON, method="POST"),
+        link(QUERYABLES, f"{base}/queryables", SCHEMA),
+        link("aggregate", f"{base}/aggregate"),
+        link("aggregations", f"{base}/aggregations"),
+        link("service-desc", f"{base}/api", "application/vnd.oai.openapi+json;version=3.1"),
+        link("service-doc", f"{base}/api.html", "text/html"),
+    ]
+    if browser:
+        own.append(link("alternate", f"{base}/browser", "text/html", title="STAC Browser"))
+    children = [
+        link("child", f"{base}/collections/{quote(one['id'])}", title=one.get("title", one["id"]))
+        for one in collections
+    ]
+    head = {name: value for name, value in root.items() if name not in {"links", "conformsTo"}}
+    return head | {"conformsTo": list(CONFORMANCE), "links": own + children}
+
+
+def collection_document(collection: Mapping[str, Any], base: str) -> dict[str, Any]:
+    """A collection of the store, as the API gives it."""
+    place = f"{base}/collections/{quote(collection['id'])}"
+    own = [
+        link("self", place),
+        link("root", f"{base}/"),
+        link("parent", f"{base}/"),
+        link("items", f"{place}/items", GEOJSON),
+        link(QUERYABLES, f"{place}/queryables", SCHEMA),
+        link("aggregate", f"{place}/aggregate"),
+        link("aggregations", f"{place}/aggregations"),
+    ]
+    return {**collection, "links": own + _other_links(collection, str(collection["id"]), base)} | _assets(
+        collection, str(collection["id"]), base
+    )
+
+
+def item_document(item: ItemDict, path: str, base: str) -> ItemDict:
+    """An item of the store, as the API gives it."""
+    above = f"{base}/collections/{quote(item['collection'])}"
+    own = [
+        link("self", f"{above}/items/{quote(item['id'])}", GEOJSON),
+        link("root", f"{base}/"),
+        link("parent", above),
+        link("collection", above),
+    ]
+    folder = posixpath.dirname(path)
+    return {**item, "links": own + _other_links(item, folder, base)} | _assets(item, folder, base)
+
+
+def href_of(href: str, folder: str, base: str) -> str:
+    """Where a client finds what a document in a folder links to."""
+    if "://" in href or href.startswith("/"):
+        return href
+    path = posixpath.normpath(posixpath.join(folder, href))
+    parts = path.split("/")
+    if is_item(path):
+        return f"{base}/collections/{quote(parts[0])}/items/{quote(parts[-2])}"
+    if len(parts) == 2 and parts[1] == "collection.json":
+        return f"{base}/collections/{quote(parts[0])}"
+    return f"{base}/assets/{quote(path)}"
+
+
+def chosen_fields(item: ItemDict, include: Sequence[str], exclude: Sequence[str]) -> ItemDict:
+    """An item with the fields that were asked for, and with what a client needs to know it at all."""
+    if not include and not exclude:
+        return item
+    made = _only(item, [*include, "type", "stac_version", "id", "collection"]) if include else item
+    for name in exclude:  # what is named to be given is given, and what it lies in
+        wanted = any(one == name or one.startswith(f"{name}.") for one in include)
+        made = made if wanted else _without(made, name.split("."), item)
+    return made
+
+
+def _only(item: ItemDict, names: Sequence[str]) -> ItemDict:
+    made: ItemDict = {}
+    for name in names:
+        known = name if name.split(".")[0] in item else f"properties.{name}"
+        _copy(item, made, known.split("."))
+    return made
+
+
+def _copy(source: Any, target: dict[str, Any], path: Sequence[str]) -> None:
+    """Copy one field, and the objects that it lies in; a name with dots in it counts as one."""
+    name, rest = path[0], path[1:]
+    if not isinstance(source, Mapping):
+        return
+    if name not in source and rest:
+        name, rest = ".".join(path), ()
+    if name not in source:
+        return
+    if not rest:
+        target[name] = source[name]
+    else:
+        inner = target.get(name)
+        fresh = dict(inner) if isinstance(inner, Mapping) else {}
+        _copy(source[name], fresh, rest)
+        target[name] = fresh
+
+
+def _without(item: ItemDict, path: Sequence[str], whole: ItemDict) -> ItemDict:
+    name, rest = path[0], path[1:]
+    if not rest:
+        properties = item.get("properties")
+        if name not in whole and isinstance(properties, Mapping):
+            return {**item, "properties": {key: value for key, value in properties.items() if key != name}}
+        return {key: value for key, value in item.items() if key != name}
+    inner = item.get(name)
+    if not isinstance(inner, Mapping):
+        return item
+    return {**item, name: _without(dict(inner), rest, dict(inner))}
+
+
+def _other_links(document: Mapping[str, Any], folder: str, base: str) -> list[dict[str, Any]]:
+    others = (one for one in document.get("links", []) if one.get("rel") not in _STRUCTURAL)
+    return [{**one, "href": href_of(str(one.get("href", "")), folder, base)} for one in others]
+
+
+def _assets(document: Mapping[str, Any], folder: str, base: str) -> dict[str, Any]:
+    if "assets" not in document:
+        return {}
+    assets = document["assets"].items()
+    return {"assets": {key: {**one, "href": href_of(str(one.get("href", "")), folder, base)} for key, one in assets}}

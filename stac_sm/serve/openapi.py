@@ -1,0 +1,93 @@
+"""The OpenAPI description: what routes take, beyond what their signatures say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stac_sm.serve.question import MAX_LIMIT
+
+
+def _text(name: str, description: str, example: str | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"} | ({"examples": [example]} if example else {})
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+_PAGE = [
+    _text("bbox", "west,south,east,north in degrees", "6,43,9,46"),
+    _text("datetime", "An instant, a day, or FIRST/LAST; '..' is open", "2019-06-01T00:00:00Z/.."),
+    {
+        "name": "limit",
+        "in": "query",
+        "required": False,
+        "description": f"Items on a page, at most {MAX_LIMIT} are given",
+        "schema": {"type": "integer", "minimum": 1, "default": 10},
+    },
+    _text("token", "Where to go on: from a link `next`"),
+    _text("sortby", "Properties with commas between, '-' for downwards", "-properties.datetime,id"),
+    _text("fields", "Fields with commas between, '-' to leave one out", "id,properties,-geometry"),
+    _text("filter", "CQL2", "\"grid:code\" = 'MSIN-1804'"),
+    {
+        "name": "filter-lang",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "string", "enum": ["cql2-text", "cql2-json"], "default": "cql2-text"},
+    },
+    _text("filter-crs", "http://www.opengis.net/def/crs/OGC/1.3/CRS84"),
+]
+_BAD = {"400": {"description": "What was asked makes no sense; the description says why"}}
+_OK = {"200": {"description": "GeoJSON", "content": {"application/geo+json": {"schema": {"type": "object"}}}}}
+_MISSING = {"404": {"description": "There is no such collection"}}
+
+GET_ITEMS: dict[str, Any] = {"parameters": _PAGE, "responses": {**_OK, **_BAD, **_MISSING}}
+"""Parameters of the items of a collection."""
+
+GET_SEARCH: dict[str, Any] = {
+    "parameters": [
+        _text("collections", "Ids with commas between"),
+        _text("ids", "Ids with commas between"),
+        _text("intersects", "GeoJSON geometry"),
+        _text("aggregations", "Of /aggregate: what to count, with commas between", "grid_code_frequency"),
+        *_PAGE,
+    ],
+    "responses": {**_OK, **_BAD, **_MISSING},
+}
+"""Parameters of a search."""
+
+_NAMES = {"type": "array", "items": {"type": "string"}}
+_BODY: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "collections": _NAMES,
+        "ids": _NAMES,
+        "bbox": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 6},
+        "intersects": {"type": "object"},
+        "datetime": {"type": "string"},
+        "limit": {"type": "integer", "minimum": 1},
+        "token": {"type": "string"},
+        "sortby": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"field": {"type": "string"}, "direction": {"enum": ["asc", "desc"]}},
+                "required": ["field"],
+            },
+        },
+        "fields": {"type": "object", "properties": {"include": _NAMES, "exclude": _NAMES}},
+        "filter": {"type": "object"},
+        "filter-lang": {"enum": ["cql2-json", "cql2-text"]},
+        "filter-crs": {"type": "string"},
+    },
+}
+POST_SEARCH: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _BODY}}},
+    "responses": {**_OK, **_BAD, "413": {"description": "The body is too large"}},
+}
+"""Body of a search."""
+
+
+def described(app: Any) -> dict[str, Any]:
+    """The OpenAPI description of an application."""
+    from stac_sm.items import software_version
+
+    found: dict[str, Any] = app.openapi()
+    return found | {"info": {**found["info"], "version": software_version()}}

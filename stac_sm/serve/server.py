@@ -1,0 +1,49 @@
+"""The process that listens."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from stac_sm.errors import InputError
+from stac_sm.serve.app import browser_folder, create_app
+from stac_sm.serve.service import Service
+
+_CLIENTS_AT_ONCE = 256
+
+
+def run(href: str, host: str, port: int, say: Callable[[str], None]) -> None:
+    """See `stac_sm.serve.serve`."""
+    listening = _listen(host, port)
+    try:
+        service, browser = Service(href), browser_folder()
+        config = uvicorn.Config(
+            create_app(service, browser=browser),
+            log_level="warning",
+            limit_concurrency=_CLIENTS_AT_ONCE,
+            timeout_graceful_shutdown=5,
+            server_header=False,
+        )
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        say(f"{len(service.snapshot.rows)} items of {service.store.root} at {address} (Ctrl-C ends it)")
+        say(f"STAC Browser at {address}/browser" if browser else "no STAC Browser: infra/browser/build.sh builds it")
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        listening.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's delay on
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(1024)
+    except OSError as error:
+        made.close()
+        raise InputError(f"{host}:{port} cannot be listened on ({error.strerror}): give another --port") from error
+    return made

@@ -1,0 +1,126 @@
+"""Secrets: planted wherever a user has them, used in a flow that partly fails, and found nowhere in what it wrote."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from urllib.parse import quote
+
+import pytest
+from fields import TILE, copied_project, edit
+from object_stores import FaultyProxy, environment_of, moto_server, new_bucket
+
+from stac_sm.store import open_store
+
+pytestmark = pytest.mark.integration
+
+KEY, SECRET, TOKEN = "AKIDPLANTEDCANARY", "planted/secret+canary", "planted-session-token-canary"
+SIGNATURE, PASSWORD, SUBSCRIPTION = "planted-signature-canary", "planted-proxy-canary", "planted-subscription-canary"
+SECRETS = (KEY, SECRET, TOKEN, SIGNATURE, PASSWORD, SUBSCRIPTION)
+SIGNED = f"https://data.example.org/lst.tif?se=2030&sig={SIGNATURE}"
+PLANTED = "LST.2018183"
+BUCKET = "secrets"
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory):
+    """What commands have printed and written, on a store that repeats all headers of a request that it refuses."""
+    folder = tmp_path_factory.mktemp("secrets")
+    project, _, _ = copied_project(folder / "p")
+    edit(project.catalog, "glass-lst", PLANTED, lambda item: item["assets"]["lst"].update(href=SIGNED))
+    proxy = None
+    with moto_server() as server:
+        new_bucket(server, BUCKET)
+        with environment_of(server):
+            store = open_store(f"s3://{BUCKET}/p")
+            for file in sorted(project.folder.rglob("*")):
+                if file.is_file() and ".scratch" not in file.parts:
+                    store.create(file.relative_to(project.folder).as_posix(), file)
+        proxy = FaultyProxy(server)
+        with proxy as proxied:
+            said = commands(folder, store.root, replace(proxied, access_key=KEY, secret_key=SECRET), proxy)
+        with environment_of(server):
+            written = {entry.path: store.read(entry.path) for entry in store.entries()}
+    return said, written, folder, proxy.seen
+
+
+def commands(folder, root, store, proxy):
+    """Output and exit code of each command."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("proxy")}
+    environment = (
+        kept
+        | store.environment
+        | {
+            "AWS_SESSION_TOKEN": TOKEN,
+            "https_proxy": f"http://user:{PASSWORD}@127.0.0.1:9",
+            "PC_SDK_SUBSCRIPTION_KEY": SUBSCRIPTION,
+        }
+    )
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "stac_sm", *arguments, "--project", root]
+        begun = time.monotonic()
+        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+        print(arguments[0], time.monotonic() - begun)
+        return done.returncode, done.stdout + done.stderr
+
+    plan = f"{root}/plans/plan.parquet"
+    found = {"plan": run("plan", "--tiles", TILE, "--period", "2018-07-01/2018-07-03", "--out", plan)}
+    found["run"] = run("run", plan, "--workers", "1")
+    found["status"] = run("status", plan)
+    found["audit"] = run("audit")
+    found["submit"] = run("submit", plan, "--to", "slurm", "--dry-run")
+    for fault in ("denied", "expired", "501"):
+        proxy.rule = lambda method, path, fault=fault: fault if "era5-land" in path else "ok"
+        found[fault] = run("plan", "--tiles", TILE, "--period", "2018-07-01/2018-07-03", "--out", plan)
+    proxy.rule = lambda method, path: "denied" if method == "PUT" else "ok"
+    found["read-only"] = run("run", plan, "--workers", "1")
+    return found
+
+
+def spellings(secret):
+    pair = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+    return {secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()} | (
+        {pair} if secret == PASSWORD else set()
+    )
+
+
+def test_the_flow_has_used_what_was_planted_and_failed_where_it_should(flow):
+    said, written, _, seen = flow
+    assert said["plan"][0] == 0, said["plan"]
+    assert said["run"][0] == 1
+    assert said["submit"][0] == 0, said["submit"]
+    for fault in ("denied", "expired", "501", "read-only"):
+        assert said[fault][0] == 1, (fault, said[fault])
+    assert any(KEY in path for _, path, _ in seen), "nothing was read by a signed URL"
+    assert "data.example.org" in said["run"][1]
+    made = [path for path in written if path.startswith("sm-1km-daily/") and path.endswith(".tif")]
+    assert made
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_no_output_holds_a_secret(flow, secret):
+    said, *_ = flow
+    for command, (_, text) in said.items():
+        assert not [one for one in spellings(secret) if one in text], (command, text)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_nothing_written_holds_a_secret(flow, secret):
+    _, written, folder, _ = flow
+    files = {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    for path, content in {**written, **files}.items():
+        if not path.endswith(f"{PLANTED}.json"):  # the item of others, in which it was planted
+            assert not [one for one in spellings(secret) if one.encode() in content], path
+
+
+def test_no_output_holds_a_traceback_or_a_signature(flow):
+    said, *_ = flow
+    for command, (_, text) in said.items():
+        assert "Traceback" not in text, (command, text)
+        assert "X-Amz-Signature" not in text
+        assert "Authorization" not in text

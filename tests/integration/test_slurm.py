@@ -1,0 +1,92 @@
+"""A plan on real Slurm: an array of slices makes the product of a plain run, and is sent once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import IN_CI
+from fields import DAYS, TILE, copied_project, read_model
+from slurm import slurm_cluster, wait_for_end, why_no_slurm
+
+from stac_sm.audit import audit
+from stac_sm.catalog import open_catalog
+from stac_sm.plan import make_plan, write_plan
+from stac_sm.products import COLLECTION
+from stac_sm.run import run_plan
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    missing = why_no_slurm()
+    if missing:
+        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    before = dict(os.environ)
+    try:
+        with slurm_cluster(tmp_path_factory.mktemp("slurm")) as environment:
+            yield environment
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def planned(tmp_path):
+    project, model_id, _ = copied_project(tmp_path / "p")
+    catalog = open_catalog(project.folder)
+    model = read_model(catalog, model_id)
+    plan = make_plan(catalog, model, [TILE], DAYS, grid=project.grid, version="001")
+    return project, plan, Path(write_plan(plan, tmp_path / "plan.parquet", project.grid))
+
+
+def submit(file, project, *arguments):
+    command = [sys.executable, "-m", "stac_sm", "submit", file, "--to", "slurm", "--project", project.folder, "--json"]
+    done = subprocess.run(
+        [*map(str, command), *arguments], cwd=Path(file).parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def files(project):
+    folder = Path(project.folder, COLLECTION)
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_slices_make_what_a_plain_run_makes(cluster, planned, tmp_path):
+    project, plan, file = planned
+    told, said = submit(file, project, "--parallel", "1")
+    assert (told["new"], told["slices"], told["tasks"]) == (True, 2, 2)
+    assert f"squeue --job={told['job']}" in said
+    wait_for_end(told["job"])
+    logs = sorted(tmp_path.glob("stac-sm-*.log"))
+    assert len(logs) == 2, list(tmp_path.iterdir())
+    here, _, _ = copied_project(tmp_path / "here")
+    run_plan(here, plan, workers=1)
+    assert files(project) == files(here), "\n".join(log.read_text() for log in logs)
+    assert audit(open_catalog(project.folder), collections=[COLLECTION], workers=1) == []
+
+
+def test_a_job_in_the_queue_is_named_and_not_sent_twice(cluster, planned):
+    project, _, file = planned
+    first, _ = submit(file, project, "--", "--hold")
+    again, said = submit(file, project)
+    subprocess.run(["scancel", first["job"]], check=True)
+    assert first["new"]
+    assert (again["new"], again["job"]) == (False, first["job"])
+    assert "nothing was sent" in said
+
+
+def test_what_slurm_refuses_is_said(cluster, planned):
+    project, _, file = planned
+    command = [sys.executable, "-m", "stac_sm", "submit", file, "--to", "slurm", "--project", project.folder]
+    done = subprocess.run([*map(str, command), "--", "--partition=none"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "sbatch refuses: sbatch: error: invalid partition specified: none" in done.stderr
+    assert "Traceback" not in done.stderr

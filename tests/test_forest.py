@@ -1,0 +1,357 @@
+"""Forests: the bits of XGBoost, for any model and any input."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xgboost as xgb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stac_sm.booster import Member
+from stac_sm.forest import Ensemble, Forest, ensemble, kernels
+from stac_sm.forest.ranks import RankTable
+from stac_sm.forest.trees import UnsuitableError, trees_of
+from stac_sm.forest.ubjson import parse_ubjson
+
+EXTREMES = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38, -3.4e38, 1, 2], np.float32)
+
+
+def member_of(booster: xgb.Booster, weight: float = 1.0) -> Member:
+    return Member(weight, tuple(f"f{i}" for i in range(booster.num_features())), bytes(booster.save_raw("ubj")))
+
+
+def trained(features: int = 4, rounds: int = 5, rows: int = 600, seed: int = 0, missing: float = 0.1, **parameters):
+    rng = np.random.default_rng(seed)
+    values = np.round(rng.normal(size=(rows, features)), 2).astype(np.float32)
+    target = values.sum(axis=1) + np.sin(3 * values[:, 0]) + 5
+    values[rng.random(values.shape) < missing] = np.nan
+    settings = {"nthread": 1, "max_depth": 5, "eta": 0.3, "verbosity": 0} | parameters
+    return member_of(xgb.train(settings, xgb.DMatrix(values, target), rounds))
+
+
+def drawn(rng: np.random.Generator, features: int, trees: int, nodes: int, pool: np.ndarray, base: float) -> Member:
+    """A booster whose trees nobody would train: any shape, thresholds from a pool, any default direction."""
+    content = json.loads(bytes(trained(features, rounds=1, max_depth=1, base_score=base).booster.save_raw("json")))
+    model = content["learner"]["gradient_booster"]["model"]
+    model["trees"] = [any_tree(rng, i, features, int(rng.integers(1, nodes + 1)), pool) for i in range(trees)]
+    model["tree_info"], model["iteration_indptr"] = [0] * trees, list(range(trees + 1))
+    model["gbtree_model_param"]["num_trees"] = str(trees)
+    booster = xgb.Booster()
+    booster.load_model(bytearray(json.dumps(content).encode()))
+    return member_of(booster)
+
+
+def any_tree(rng: np.random.Generator, number: int, features: int, splits: int, pool: np.ndarray) -> dict:
+    """A tree whose leaves are split at random; the first or the last leaf most often, so that it grows deep."""
+    left, right, parent, leaves = [-1], [-1], [2147483647], [0]
+    for _ in range(splits - 1):
+        node = leaves.pop(int(rng.choice([0, len(leaves) - 1, rng.integers(len(leaves))])))
+        left[node], right[node] = len(left), len(left) + 1
+        leaves += [left[node], right[node]]
+        left, right, parent = [*left, -1, -1], [*right, -1, -1], [*parent, node, node]
+    size = len(left)
+    values = np.where(np.array(left) >= 0, rng.choice(pool, size), rng.normal(size=size).astype(np.float32))
+    return {
+        "id": number, "left_children": left, "right_children": right, "parents": parent,
+        "split_indices": rng.integers(features, size=size).tolist(), "split_conditions": values.tolist(),
+        "default_left": rng.integers(2, size=size).tolist(), "split_type": [0] * size,
+        "base_weights": [0.0] * size, "loss_changes": [0.0] * size, "sum_hessian": [1.0] * size,
+        "categories": [], "categories_nodes": [], "categories_segments": [], "categories_sizes": [],
+        "tree_param": {
+            "num_deleted": "0", "num_feature": str(features), "num_nodes": str(size), "size_leaf_vector": "1",
+        },
+    }  # fmt: skip
+
+
+def rows_for(member: Member, rows: int, rng: np.random.Generator, spread: float = 1.0) -> dict[str, np.ndarray]:
+    """Values at, beside and far from the thresholds of a booster; neighbours are alike if the spread is small."""
+    trees = trees_of(member)
+    found = {}
+    for i, name in enumerate(member.features):
+        known = np.unique(np.append(trees.threshold[trees.feature == i], np.float32(0)))
+        middle = rng.integers(len(known))
+        place = np.clip(middle + rng.normal(0, spread * len(known), rows), 0, len(known) - 1).astype(int)
+        with np.errstate(over="ignore"):
+            beside = np.nextafter(known[place], rng.choice(np.array([-np.inf, np.inf], np.float32), rows))
+        value = np.where(rng.random(rows) < 0.5, known[place], beside)
+        odd = rng.random(rows) < rng.choice([0, 0.05, 0.5, 1], p=[0.4, 0.4, 0.1, 0.1])
+        found[name] = np.where(odd, rng.choice(EXTREMES, rows), value)
+    return found
+
+
+def bits(values: np.ndarray) -> list[int]:
+    return values.view(np.uint32).tolist()
+
+
+def oracle(member: Member, rows: dict[str, np.ndarray]) -> np.ndarray:
+    return member.booster.inplace_predict(np.stack([rows[name] for name in member.features], axis=1))
+
+
+def assert_bit_equal(members: list[Member], rows: dict[str, np.ndarray]) -> None:
+    found = Forest.of(members, [trees_of(member) for member in members]).predict(rows)
+    for one, member in zip(found, members, strict=True):
+        assert bits(one) == bits(oracle(member, rows))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    depth=st.integers(0, 9),
+    bins=st.sampled_from([2, 16, 256, 1024]),
+    base=st.sampled_from([None, 0.0, -0.0, 0.5, -3.7, 1e8]),
+    missing=st.sampled_from([0, 0.1, 0.9]),
+    parallel=st.integers(1, 2),
+    policy=st.sampled_from(["depthwise", "lossguide"]),
+    spread=st.sampled_from([0.0, 0.02, 1.0]),
+    rows=st.integers(1, 3000),
+)
+@settings(max_examples=40)
+def test_a_trained_booster_gives_the_bits_of_xgboost(seed, depth, bins, base, missing, parallel, policy, spread, rows):
+    extra = {} if base is None else {"base_score": base}
+    member = trained(
+        seed=seed, missing=missing, max_bin=bins, max_depth=depth, num_parallel_tree=parallel, grow_policy=policy,
+        tree_method="hist", max_leaves=30 if depth == 0 else 0, **extra,
+    )  # fmt: skip
+    assert_bit_equal([member], rows_for(member, rows, np.random.default_rng(seed), spread))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    trees=st.integers(1, 5),
+    nodes=st.sampled_from([1, 2, 3, 40, 700]),
+    pool=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=400),
+    base=st.floats(-1e6, 1e6, width=32),
+    spread=st.sampled_from([0.0, 0.05, 1.0]),
+)
+@settings(max_examples=60)
+def test_trees_of_any_shape_give_the_bits_of_xgboost(seed, trees, nodes, pool, base, spread):
+    rng = np.random.default_rng(seed)
+    member = drawn(rng, 3, trees, nodes, np.array(pool, np.float32), base)
+    assert_bit_equal([member], rows_for(member, 2100, rng, spread))
+
+
+def test_more_thresholds_than_a_byte_holds_and_more_leaves():
+    rng = np.random.default_rng(1)
+    member = drawn(rng, 2, 4, 3000, rng.normal(size=2500).astype(np.float32), 0.5)
+    forest = Forest.of([member], [trees_of(member)])
+    assert max(table.count for table in forest.tables) > 4 * 254
+    for spread in (0.05, 0.3, 3.0):
+        assert_bit_equal([member], rows_for(member, 5000, rng, spread))
+
+
+def test_a_forest_of_one_leaf_and_of_missing_values_only():
+    stump = drawn(np.random.default_rng(2), 2, 3, 1, np.zeros(1, np.float32), 0.25)
+    assert_bit_equal([stump], rows_for(stump, 1500, np.random.default_rng(3)))
+    member = trained()
+    assert_bit_equal([member], dict.fromkeys(member.features, np.full(1500, np.nan, np.float32)))
+
+
+def test_slabs_meet():
+    member = trained(rounds=2)
+    assert_bit_equal([member], rows_for(member, 2 * 65_536 + 1025, np.random.default_rng(5)))
+
+
+def test_boosters_share_ranks_but_not_sums():
+    one, two = trained(seed=1, base_score=0.3), trained(seed=2, base_score=7.0, max_depth=2)
+    other = Member(1.0, ("f3", "x", "f0", "f1"), two.ubjson)
+    rows = rows_for(one, 3000, np.random.default_rng(6)) | {"x": np.linspace(-2, 2, 3000, dtype=np.float32)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensemble, "_WORTH_IT", 0)
+        together = Ensemble([one, other])
+        found = together.predict(rows, 2)
+        alone = together.predict({name: rows[name] for name in one.features}, 1)
+    inside = two.booster.inplace_predict(np.stack([rows[name] for name in other.features], axis=1))
+    assert bits(found[0]) == bits(alone[0]) == bits(oracle(one, rows))
+    assert bits(found[1]) == bits(inside)
+    assert together.reasons == {}
+
+
+def test_values_of_any_type_and_stride():
+    member = trained()
+    rows = rows_for(member, 2000, np.random.default_rng(7))
+    wide = {name: np.repeat(value.astype(np.float64), 2)[::2] for name, value in rows.items()}
+    assert_bit_equal([member], rows)
+    found = Forest.of([member], [trees_of(member)]).predict(wide)[0]
+    assert bits(found) == bits(oracle(member, rows))
+
+
+@given(
+    known=st.lists(st.floats(width=32, allow_nan=False), unique=True, max_size=300),
+    asked=st.lists(st.floats(width=32), max_size=50),
+)
+def test_ranks_are_those_of_a_search(known, asked):
+    thresholds = np.unique(np.array(known, np.float32))
+    table = RankTable.of(thresholds)
+    values = np.concatenate([np.array(asked, np.float32), thresholds, EXTREMES])
+    codes = np.empty(len(values), np.uint16)
+    kernels.load_kernel().rank(values, table.thresholds, table.first, table.low, table.scale, table.steps, codes)
+    wanted = np.searchsorted(thresholds, values, side="right") + 1
+    np.testing.assert_array_equal(codes, np.where(np.isnan(values), 0, wanted))
+    assert table.count == len(thresholds)
+
+
+CATEGORIES = {"enable_categorical": True, "feature_types": ["c", "q"]}
+
+
+def unsuitable(name: str) -> xgb.Booster:
+    rng = np.random.default_rng(0)
+    values, target = rng.integers(0, 5, (200, 2)).astype(np.float32), rng.random(200)
+    plain = {"nthread": 1, "max_depth": 3, "verbosity": 0}
+    cases = {
+        "booster dart": (plain | {"booster": "dart"}, target, {}),
+        "booster gblinear": ({"nthread": 1, "booster": "gblinear"}, target, {}),
+        "objective count:poisson": (plain | {"objective": "count:poisson"}, target, {}),
+        "objective reg:logistic": (plain | {"objective": "reg:logistic"}, target, {}),
+        "several targets": (plain, np.stack([target, -target], axis=1), {}),
+        "categorical splits": (plain | {"max_cat_to_onehot": 1}, target + (values[:, 0] == 2), CATEGORIES),
+        "vector leaves": (plain | {"multi_strategy": "multi_output_tree"}, np.stack([target, -target], axis=1), {}),
+    }
+    parameters, label, extra = cases[name]
+    return xgb.train(parameters, xgb.DMatrix(values, label, **extra), 3)
+
+
+NAMES = ["booster dart", "objective count:poisson", "objective reg:logistic", "categorical splits"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_only_xgboost_can_do_is_left_to_it_by_name(name, monkeypatch):
+    monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
+    member, plain = member_of(unsuitable(name)), trained(features=2)
+    rows = {f"f{i}": np.arange(1000, dtype=np.float32) % 5 for i in range(2)}
+    together = Ensemble([member, plain])
+    found = together.predict(rows, 2)
+    assert together.reasons == {0: name}
+    assert bits(found[0]) == bits(oracle(member, rows))
+    assert bits(found[1]) == bits(oracle(plain, rows))
+
+
+@pytest.mark.parametrize("name", ["booster gblinear", "several targets", "vector leaves"])
+def test_what_no_member_can_be_is_no_forest(name):
+    with pytest.raises(UnsuitableError, match="several targets" if name == "vector leaves" else name):
+        trees_of(member_of(unsuitable(name)))
+
+
+def test_too_many_thresholds_are_left_to_xgboost(monkeypatch):
+    monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
+    monkeypatch.setattr("stac_sm.forest.evaluate.MOST_THRESHOLDS", 10)
+    member = trained()
+    together, rows = Ensemble([member]), rows_for(member, 100, np.random.default_rng(8))
+    assert bits(together.predict(rows, 1)[0]) == bits(oracle(member, rows))
+    assert "thresholds of one feature" in together.reasons[0]
+
+
+def test_a_forest_that_differs_is_found_at_once_and_not_used(monkeypatch):
+    monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
+    member = trained()
+    right = trees_of(member)
+    wrong = np.where(right.feature >= 0, np.nextafter(right.threshold, np.float32(np.inf)), right.threshold)
+    monkeypatch.setattr(ensemble, "trees_of", lambda _: type(right)(**vars(right) | {"threshold": wrong}))
+    together, rows = Ensemble([member]), rows_for(member, 1000, np.random.default_rng(9))
+    with pytest.warns(UserWarning, match="another prediction than XGBoost's"):
+        found = together.predict(rows, 1)
+    assert bits(found[0]) == bits(oracle(member, rows))
+    assert together.reasons == {0: "its forest differs from XGBoost"}
+
+
+def test_without_numba_xgboost_predicts(monkeypatch):
+    monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
+    kernels.load_kernel.cache_clear()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    member = trained()
+    together, rows = Ensemble([member]), rows_for(member, 1000, np.random.default_rng(10))
+    assert bits(together.predict(rows, 1)[0]) == bits(oracle(member, rows))
+    assert "Numba cannot be imported" in together.reasons[0]
+
+
+def test_few_rows_do_not_pay_for_a_forest():
+    code = """if True:
+        import sys, numpy as np, test_forest as t
+        together, rows = t.Ensemble([t.trained()]), t.rows_for(t.trained(), 100, np.random.default_rng(0))
+        together.predict(rows, 1); assert "numba" not in sys.modules
+        t.ensemble._WORTH_IT = 0
+        together.predict(rows, 1); assert "numba" in sys.modules"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_ensemble_travels_with_its_forest(monkeypatch):
+    monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
+    member = trained()
+    together, rows = Ensemble([member]), rows_for(member, 1000, np.random.default_rng(11))
+    wanted = together.predict(rows, 1)
+    copy = pickle.loads(pickle.dumps(together))
+    assert copy.build() is not None
+    assert bits(copy.predict(rows, 1)[0]) == bits(wanted[0])
+
+
+OTHER_MACHINE = """if True:
+    import numpy as np, test_forest as t
+    from stac_sm.forest import vectors
+    made = [t.kernels.load_kernel().rank, t.kernels.load_kernel().evaluate]
+    for seed, nodes, spread in ((1, 40, 0.05), (2, 700, 1), (3, 10, 1), (4, 20, 1), (5, 90, 0.3)):
+        rng = np.random.default_rng(seed)
+        member = t.drawn(rng, 3, 5, nodes, rng.normal(size=300).astype(np.float32), 0.5)
+        t.assert_bit_equal([member], t.rows_for(member, 5000, rng, spread))
+    print(vectors.WIDTH, sum(sum(one.stats.cache_misses.values()) for one in made))"""
+HASWELL = "+avx,+avx2,+bmi,+bmi2,+fma,+popcnt,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+lzcnt,+movbe,+f16c,+cx16"
+MACHINES = {"any": {"NUMBA_CPU_NAME": "generic"}, "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL}}
+
+
+@pytest.mark.parametrize(("name", "width"), [("any", "16"), ("avx2", "32")])
+def test_other_machines_give_the_same_bits_and_compile_once_for_all_processes(name, width, tmp_path):
+    """Two processes start at once: one compiles, the other waits for what it has compiled."""
+    if name == "avx2" and "avx2" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this machine has no AVX2")
+    environment = os.environ | MACHINES[name] | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", OTHER_MACHINE]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, cwd=Path(__file__).parent)
+        for _ in range(2)
+    ]
+    assert sorted(one.communicate()[0].split() for one in running) == [[width, "0"], [width, "2"]]
+
+
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 9000), alike=st.booleans())
+@settings(max_examples=30)
+def test_rows_that_are_not_alike_are_taken_in_another_order(seed, rows, alike):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 100, (3, rows)).astype(np.uint16)
+    asked = np.tile(np.arange(100, dtype=np.int32), (3, 1)) * np.array([[3], [2], [1]], np.int32)
+    codes = np.sort(codes, axis=1) // 2 if alike else codes
+    order = np.empty(rows, np.int32)
+    other = kernels.load_kernel().arrange(codes, asked, order)
+    np.testing.assert_array_equal(np.sort(order), np.arange(rows))
+    assert other == (rows > 1024 and not alike) or rows < 3000
+    if other:
+        first = codes[0, order[:1024]]
+        assert np.ptp(first) < np.ptp(codes[0])  # the feature that most splits ask for is cut first
+
+
+def test_shuffled_rows_give_the_bits_of_xgboost():
+    member = trained(rounds=20, rows=5000, features=6, missing=0.02)
+    rng = np.random.default_rng(12)
+    rows = {name: rng.normal(size=70_000).astype(np.float32) for name in member.features}
+    forest = Forest.of([member], [trees_of(member)])
+    taken = []
+    with pytest.MonkeyPatch.context() as patch:
+        kernel = kernels.load_kernel()
+        patch.setattr(kernel, "take", lambda *given, take=kernel.take: taken.append(len(given[1])) or take(*given))
+        found = forest.predict(rows)[0]
+    assert taken == [65_536, 70_000 - 65_536]
+    assert bits(found) == bits(oracle(member, rows))
+
+
+def test_a_document_that_is_cut_short_is_refused():
+    content = bytes(trained().booster.save_raw("ubj"))
+    whole = parse_ubjson(content)
+    assert whole["learner"]["gradient_booster"]["name"] == "gbtree"
+    for end in (0, 1, len(content) // 2, len(content) - 1):
+        with pytest.raises(ValueError, match="UBJSON"):
+            parse_ubjson(content[:end])
