@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import sys
-from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
+from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata, version
 
 _PERMISSIVE = re.compile(
     r"(?i)\b(apache|bsd|mit|isc|psf|python software foundation|zlib|unlicense|public domain|hpnd|0bsd|cc0)\b"
@@ -18,14 +18,14 @@ _PERMISSIVE = re.compile(
 _LOOKED_AT = {
     "certifi": "MPL-2.0: a list of certificates, unchanged",
     "tqdm": "MPL-2.0 AND MIT: unchanged",
-    "pyhdf": "MIT, says its repository; HDF4 itself is BSD",
+    "odc-stac": "Apache-2.0: in its file LICENSE, not in its metadata",
 }
 """Licences that are not plainly permissive, or not said in a package's metadata, and why they do."""
 
 
 def main(arguments: list[str]) -> int:
     """Print the table; 1 if something needs to be looked at."""
-    rows = [_row(name, version) for name, version in _locked()]
+    rows = [_row(name, number) for name, number in _locked()]
     if "--json" in arguments:
         print(json.dumps(rows, indent=2))
     else:
@@ -38,22 +38,21 @@ def _locked() -> list[tuple[str, str]]:
     command = ["uv", "export", "--frozen", "--no-dev", "--no-emit-project", "--no-hashes", "--no-annotate", "--quiet"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = [re.match(r"([\w.-]+)==(\S+)", line) for line in listed.splitlines()]
-    return [(match[1], match[2]) for match in found if match and _here(match[1])]
+    return [(match[1], match[2]) for match in found if match and _installed(match[1]) == match[2]]
 
 
-def _here(name: str) -> bool:
-    """Whether a package is one for this machine: the lock names those for others, too."""
+def _installed(name: str) -> str | None:
+    """Version that is installed: the lock names those for other machines, too."""
     try:
-        metadata(name)
+        return version(name)
     except PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
-def _row(name: str, version: str) -> dict[str, object]:
+def _row(name: str, number: str) -> dict[str, object]:
     licence = _licence(metadata(name))
     fine = name in _LOOKED_AT or (bool(_PERMISSIVE.search(licence)) and not re.search(r"(?i)\b[al]?gpl", licence))
-    return {"package": name, "version": version, "licence": _LOOKED_AT.get(name, licence), "fine": fine}
+    return {"package": name, "version": number, "licence": _LOOKED_AT.get(name, licence), "fine": fine}
 
 
 def _licence(about: PackageMetadata) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from stac_sm.errors import InputError
@@ -100,7 +101,7 @@ def fingerprint_parts(*, inputs: Sequence[tuple[str, str]], **shared: Any) -> di
 
 def pair_json(id: str, checksum: str) -> str:
     """Canonical JSON of an input."""
-    return f"[{json.dumps(id)},{json.dumps(checksum)}]"
+    return f"[{encode_basestring_ascii(id)},{encode_basestring_ascii(checksum)}]"
 
 
 def _short(text: str) -> str:

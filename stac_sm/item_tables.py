@@ -19,7 +19,7 @@ from stac_sm.input_rows import NEVER, InputRows, Job, Request
 from stac_sm.period import DAY, Period
 from stac_sm.recipe import Feature
 from stac_sm.regrid import Target
-from stac_sm.regrid import meets as grids_that_meet
+from stac_sm.regrid import meets as meeting_grids
 from stac_sm.resolution import search_period
 from stac_sm.search import meets, parsed
 
@@ -102,6 +102,18 @@ def _shards(folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(months | {f"{Period.parse(month).end:%Y-%m}" for month in months}))
 
 
+class Meeting:
+    """Which grids of files meet a target; each is asked once, though many features have it."""
+
+    def __init__(self, target: Target) -> None:
+        self._target, self._known = target, dict[GeoBox, bool]()
+
+    def __call__(self, grid: GeoBox) -> bool:
+        if grid not in self._known:
+            self._known[grid] = grid in meeting_grids([grid], self._target)
+        return self._known[grid]
+
+
 @dataclass(frozen=True)
 class ItemTable:
     """Input rows of a collection, sorted by the place of the items."""
@@ -147,7 +159,7 @@ class ItemTable:
         rows = _kept(table, Path(folder, f"{collection}.arrow")) if folder else table
         return cls(collection, requests, rows, boxes, offsets, tuple(places), read)
 
-    def positions(self, feature: Feature, period: Period, target: Target, bbox: BBox) -> np.ndarray:
+    def positions(self, feature: Feature, period: Period, meeting: Meeting, bbox: BBox) -> np.ndarray:
         """Rows of the items that a feature's search finds, and whose file meets a target; in the order of their ids.
 
         Raises
@@ -165,8 +177,7 @@ class ItemTable:
         for grid in grids.values():
             if isinstance(grid, str):
                 raise CatalogError(grid)
-        met = grids_that_meet([grid for grid in grids.values() if isinstance(grid, GeoBox)], target)
-        chosen = chosen[np.isin(place, [i for i, grid in grids.items() if grid in met])]
+        chosen = chosen[np.isin(place, [i for i, grid in grids.items() if isinstance(grid, GeoBox) and meeting(grid)])]
         order = np.argsort(np.array(self.values("id", chosen), dtype=object), kind="stable")
         return np.asarray(chosen[order])
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STATES", "Plan", "PlannedDay", "Reads", "Task", "make_plan", "parts_of", "read_plan", "wanted_day", "write_plan",
+]  # fmt: skip
+
+
+_REPEATED = [
+    "tile", "version", "state", "predecessor", "geometry", "blocked_by.list.element", "changed.list.element",
+    "inputs.list.element.id",
 ]  # fmt: skip
 
 
@@ -80,8 +87,9 @@ class Plan:
     def id(self) -> str:
         """What names the plan: it follows from what is wanted, and not from what is done."""
         text = hashlib.sha256(f"[{json.dumps(self.model)}".encode())
-        for made in self.columns.made():
-            text.update(f',["{made.id}","{made.fingerprint}"]'.encode())
+        numbers = iter(self.columns.table["fingerprint"].to_pylist())
+        for ids in self.columns.ids():
+            text.update("".join(f',["{id}","{next(numbers)}"]' for id in ids).encode())
         text.update(b"]")
         return text.hexdigest()[:12]
 
@@ -183,7 +191,8 @@ def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
     store, path = _placed(href)
     with tempfile.TemporaryDirectory(prefix="stac-sm-plan-") as scratch:
         file = Path(scratch, "plan.parquet")
-        with pq.ParquetWriter(file, _file_schema().with_metadata(about), compression="zstd") as writer:
+        schema = _file_schema().with_metadata(about)
+        with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1, use_dictionary=_REPEATED) as writer:
             for table in _row_groups(plan.columns, grid):
                 writer.write_table(table.replace_schema_metadata(about))
         store.replace(path, file.read_bytes())
@@ -252,9 +261,9 @@ def _row_groups(days: Days, grid: TileGrid) -> Iterator[pa.Table]:
     first = 0
     for part in days.parts:
         rows = days.table.slice(first, part.rows)
-        ids = [made.id for made in Days(rows).made()]
+        ids = list(chain.from_iterable(Days(rows).ids()))
         shapes = {tile: to_wkb(grid.footprint(tile)) for tile in rows["tile"].unique().to_pylist()}
-        geometry = [shapes[tile] for tile in rows["tile"].to_pylist()]
+        geometry = map(shapes.__getitem__, rows["tile"].to_pylist())
         columns = {"id": pa.array(ids, pa.string()), "inputs": part.load(), "geometry": pa.array(geometry, pa.binary())}
         columns |= {name: rows[name] for name in rows.column_names}
         yield pa.table({field.name: _as(columns[field.name], field.type) for field in _file_schema()})

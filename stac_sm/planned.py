@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, overload
 
@@ -100,6 +101,17 @@ class Part:
     """Reads their inputs."""
 
 
+def item_ids(tile: str, days: Iterable[date], version: str) -> list[str]:
+    """Ids of the items of a tile, as `ProductDay.id` gives them."""
+    before, _, after = ProductDay(tile, date(2000, 1, 1), version, "").id.partition("2000001")
+    return [f"{before}{_number(day)}{after}" for day in days]
+
+
+@lru_cache(maxsize=50_000)
+def _number(day: date) -> str:
+    return f"{day:%Y%j}"
+
+
 class Days(Sequence[PlannedDay]):
     """Planned days in columns; each is made when it is asked for, and its inputs are read then.
 
@@ -139,6 +151,14 @@ class Days(Sequence[PlannedDay]):
         """Tile, day, version and fingerprint of each."""
         for batch in self.table.select(["tile", "day", "version", "fingerprint"]).to_batches(4096):
             yield from map(ProductDay, *(column.to_pylist() for column in batch.columns))
+
+    def ids(self) -> Iterator[list[str]]:
+        """Item ids, of some thousand days at a time."""
+        for batch in self.table.select(["tile", "day", "version"]).to_batches(8192):
+            tiles, days, versions = (column.to_pylist() for column in batch.columns)
+            rows = zip(tiles, days, versions, strict=True)
+            runs = groupby(rows, key=lambda row: (row[0], row[2]))
+            yield [id for (tile, version), run in runs for id in item_ids(tile, [row[1] for row in run], version)]
 
     def tasks(self, model: str) -> Iterator[Task]:
         """In units of one tile and one month, without inputs."""

@@ -81,9 +81,12 @@ class Standing:
         listed = {id: Entry(path, 0) for id, path in zip(ids, paths, strict=True)}
         return cls(store, listed, {id: one for id, one in zip(ids, fingerprints, strict=True) if one is not None})
 
-    def judge(self, wanted: Sequence[ProductDay]) -> list[Found | None]:
-        """What there is of each of some tile-days; items that the index does not prove to be as wanted are read."""
-        ids = [made.id for made in wanted]
+    def judge(self, wanted: Sequence[ProductDay], ids: Sequence[str] = ()) -> list[Found | None]:
+        """What there is of each of some tile-days; items that the index does not prove to be as wanted are read.
+
+        ``ids`` are those of the tile-days, where they are known already.
+        """
+        ids = ids or [made.id for made in wanted]
         unread = [
             id
             for id, made in zip(ids, wanted, strict=True)

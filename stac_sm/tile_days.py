@@ -19,9 +19,9 @@ from stac_sm.catalog import BBox, Catalog, ItemSearch, open_items
 from stac_sm.errors import InputError
 from stac_sm.fingerprint import Fingerprints, canonical_json, digest, pair_json
 from stac_sm.grid import TileGrid, footprint
-from stac_sm.item_tables import ItemTable
+from stac_sm.item_tables import ItemTable, Meeting
 from stac_sm.period import Period
-from stac_sm.planned import Inputs, days_schema
+from stac_sm.planned import Inputs, days_schema, item_ids
 from stac_sm.products import OUTPUT_PROFILE, ProductDay
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
@@ -151,16 +151,17 @@ class TilePlanner:
         if outline is None:
             raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
         target, bbox = Target(geobox), outline.bounds
-        found = {feature.name: self._pairs(feature, target, bbox) for feature in self.wanted.recipe.sources}
+        meeting = Meeting(target)
+        found = {feature.name: self._pairs(feature, target, bbox, meeting) for feature in self.wanted.recipe.sources}
         return self._planned(tile, found, standing)
 
-    def _pairs(self, feature: Feature, target: Target, bbox: BBox) -> list[tuple[Pair, ...]]:
+    def _pairs(self, feature: Feature, target: Target, bbox: BBox, meeting: Meeting) -> list[tuple[Pair, ...]]:
         """Inputs of a feature by day; none for a day without."""
         period = self.wanted.period
         table = None if feature.catalog else self.tables.get(feature.collection)
         if table is None or feature.asset.startswith("*"):
             return self._by_day(feature, timeline_of(self._where(feature), feature, period, target, bbox), target, bbox)
-        positions = table.positions(feature, period, target, bbox)
+        positions = table.positions(feature, period, meeting, bbox)
         known = self._same.get(feature)
         if known and feature.climatology is None and known[0] == positions.tobytes():  # a global file: of all tiles
             return known[1]
@@ -181,7 +182,8 @@ class TilePlanner:
     def _pair(self, source: Any, layer: Layer) -> Pair:
         label = f"{source.item_id}/{source.asset}"
         self._sizes[label] = source.size
-        return _pair(label, source.proof, layer.weight)
+        checksum = hashlib.sha256(f'["{source.proof}",{_number(layer.weight)}]'.encode()).hexdigest()
+        return Pair(label, checksum, pair_json(label, checksum))
 
     def _where(self, feature: Feature) -> ItemSearch:
         if not feature.catalog:
@@ -208,12 +210,13 @@ class TilePlanner:
         ]
         blocked = self._blocked(found)
         free = [i for i, by in enumerate(blocked) if not by]
-        there = dict(zip(free, standing.judge([made[i] for i in free]), strict=True))
+        ids = item_ids(tile, days, wanted.version)
+        there = dict(zip(free, standing.judge([made[i] for i in free], [ids[i] for i in free]), strict=True))
         columns: dict[str, list[Any]] = {name: [] for name in ("state", "redo", "predecessor", "changed")}
         for i, one in enumerate(made):
             state, redo = _state(one, blocked[i], there.get(i), wanted.redo_retracted)
             changed = _changed(cast(Found, there[i]), inputs[i], numbers.parts(texts[i])) if state == "stale" else ()
-            older = standing.predecessor(one.id) if len(standing.listed) else ""
+            older = standing.predecessor(ids[i]) if standing.listed else ""
             for name, value in zip(columns, (state, redo, older, changed), strict=True):
                 columns[name].append(value)
         reads = _reads(made, columns["state"], inputs, self._sizes)
@@ -244,12 +247,6 @@ def _timeline(table: ItemTable, feature: Feature, positions: np.ndarray) -> Time
 @lru_cache(maxsize=100_000)
 def _period(start: int, end: int) -> Period:
     return Period(_EPOCH + timedelta(start), _EPOCH + timedelta(end))
-
-
-@lru_cache(maxsize=50_000)
-def _pair(label: str, proof: str, weight: float) -> Pair:
-    checksum = hashlib.sha256(f'["{proof}",{_number(weight)}]'.encode()).hexdigest()
-    return Pair(label, checksum, pair_json(label, checksum))
 
 
 @lru_cache(maxsize=1000)

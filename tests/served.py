@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,13 +21,22 @@ from stac_sm.items import interval, isoformat, item_folder, item_json, with_stru
 from stac_sm.store import open_store
 
 
+class Address(str):
+    """URL of a server, without a slash at its end."""
+
+    pid: int
+    """Its process."""
+
+
 @contextlib.contextmanager
-def running(catalog: str | Path, *arguments: str, **environment: str) -> Iterator[str]:
+def running(catalog: str | Path, *arguments: str, **environment: str) -> Iterator[Address]:
     """Address of `stac-sm serve` over a catalogue, on a free port; it ends with the block."""
     command = [sys.executable, "-m", "stac_sm", "serve", "--catalog", str(catalog), "--port", "0", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | environment) as process:
         try:
-            yield _address(process)
+            address = Address(_address(process))
+            address.pid = process.pid
+            yield address
         finally:
             process.terminate()
             try:
@@ -46,13 +54,6 @@ def _address(process: subprocess.Popen[str]) -> str:
             threading.Thread(target=process.stderr.read, daemon=True).start()  # the pipe must not fill up
             return found[1]
     raise AssertionError("".join(said))
-
-
-def started_within(catalog: str | Path, seconds: float) -> bool:
-    """Whether a server of a catalogue answers soon enough."""
-    begin = time.monotonic()
-    with running(catalog):
-        return time.monotonic() - begin < seconds
 
 
 COLLECTIONS = ("daily", "instants", "stations")

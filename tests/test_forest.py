@@ -328,7 +328,8 @@ def test_rows_that_are_not_alike_are_taken_in_another_order(seed, rows, alike):
     order = np.empty(rows, np.int32)
     other = kernels.load_kernel().arrange(codes, asked, order)
     np.testing.assert_array_equal(np.sort(order), np.arange(rows))
-    assert other == (rows > 1024 and not alike) or rows < 3000
+    if rows > 3000:  # fewer make too few blocks to gain
+        assert other == (not alike)
     if other:
         first = codes[0, order[:1024]]
         assert np.ptp(first) < np.ptp(codes[0])  # the feature that most splits ask for is cut first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -115,3 +114,30 @@ def test_terraform_is_formatted():
     if which("terraform") is None:
         pytest.fail("no terraform here") if IN_CI else pytest.skip("no terraform here: install it")
     assert run("terraform", "fmt", "-check", "-recursive", INFRA / "aws")[0] == 0
+
+
+def test_every_locked_licence_is_known_and_permissive():
+    code, said = run(sys.executable, INFRA / "licences.py")
+    assert code == 0, said
+    assert len(said.splitlines()) > 60
+    assert "rasterio" in said
+
+
+def test_a_licence_that_is_not_permissive_is_pointed_out(monkeypatch):
+    import importlib.util
+
+    made = importlib.util.spec_from_file_location("licences", INFRA / "licences.py")
+    licences = importlib.util.module_from_spec(made)
+    made.loader.exec_module(licences)
+    monkeypatch.setattr(licences, "metadata", lambda name: {"License-Expression": "AGPL-3.0 OR MIT"})
+    assert not licences._row("some-package", "1")["fine"]
+    monkeypatch.setattr(licences, "metadata", lambda name: {"License-Expression": "BSD-3-Clause"})
+    assert licences._row("some-package", "1")["fine"]
+
+
+@pytest.mark.parametrize("folder", ["aws", "kubernetes", "slurm", "container"])
+def test_each_folder_says_what_was_tested_and_what_was_not(folder):
+    text = (INFRA / folder / "README.md").read_text()
+    assert "Tested" in text
+    for test in re.findall(r"`(tests/\S+?\.(?:py|sh))`", text):
+        assert (INFRA.parent / test).is_file(), test

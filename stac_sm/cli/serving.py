@@ -12,13 +12,17 @@ from stac_sm.cli.options import end, json_option, open_project, project_option, 
 @click.command()
 @click.argument("collections", metavar="[COLLECTION]...", nargs=-1)
 @project_option
+@click.option("--to", "database", help="Load pgstac instead: postgresql://USER@HOST/DATABASE.")
 @workers_option
 @json_option
-def index(collections: tuple[str, ...], folder: Path, workers: int, as_json: bool) -> None:
+def index(collections: tuple[str, ...], folder: Path, database: str | None, workers: int, as_json: bool) -> None:
     """Bring the stac-geoparquet index, links and extents in line with the items; what is right is left alone.
 
     Without COLLECTION, all of them. Exit code 1 if something is no item: it is named and left out.
     """
+    if database is not None:
+        _load(collections, folder, database, as_json)
+        return
     from stac_sm.derived import refresh
     from stac_sm.index import update_index
     from stac_sm.progress import Progress
@@ -39,6 +43,27 @@ def index(collections: tuple[str, ...], folder: Path, workers: int, as_json: boo
     for message in failures.values():
         say(f"left out: {message}")
     end(list(failures), f"{len(failures)} files are no items")
+
+
+def _load(collections: tuple[str, ...], folder: Path, database: str, as_json: bool) -> None:
+    from stac_sm.pgstac import load_pgstac
+    from stac_sm.progress import Progress
+
+    with Progress("load", say) as progress:
+        loaded = load_pgstac(open_project(folder).catalog, database, collections=collections, progress=progress.step)
+    outcomes = ("new", "replaced", "done", "failed")
+    show(
+        [
+            {"collection": one.collection, **{name: one.counts.get(name, 0) for name in outcomes}}
+            | {"only in the database": one.only_there}
+            for one in loaded
+        ],
+        as_json,
+    )
+    failures = {path: why for one in loaded for path, why in one.failures.items()}
+    for why in failures.values():
+        say(f"failed: {why}")
+    end(list(failures), f"{len(failures)} items failed; mend them and run the same command again")
 
 
 _OUTCOMES = ("new", "replaced", "done", "removed")

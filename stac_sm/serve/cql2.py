@@ -87,8 +87,13 @@ def matches(rows: Rows, filter: Any) -> np.ndarray[Any, Any]:
     BadRequestError
         If the filter makes no sense, is too large, or wants an operator that is not there.
     """
+    import pyarrow as pa
+
     _bound(filter)
-    found = _Evaluation(rows).truth(filter)
+    try:
+        found = _Evaluation(rows).truth(filter)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise BadRequestError(f"filter: types do not fit: {str(error)[:200]}") from None
     return np.asarray(found.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,9 @@ def find(rows: Rows, question: Question) -> Page:
         If its filter makes no sense, or its token leads nowhere.
     """
     chosen = in_order(rows, question, np.flatnonzero(chosen_rows(rows, question)))
+    if len(chosen) <= _BATCH and question.geometry is not None:  # few enough to hold all of them against the geometry
+        everything = replace(question, limit=_BATCH)
+        chosen, question = np.fromiter(_meeting(rows, everything, chosen), np.int64), replace(question, geometry=None)
     matched = len(chosen) if question.geometry is None else None
     if question.token:
         (at,) = np.nonzero(chosen == _place(rows, question.token))
@@ -70,7 +73,7 @@ def chosen_rows(rows: Rows, question: Question) -> np.ndarray[Any, Any]:
 
 def meeting(rows: Rows, question: Question) -> np.ndarray[Any, Any]:
     """All rows that answer a question, whatever its page."""
-    everything = Question(**{**vars(question), "limit": len(rows), "token": ""})
+    everything = replace(question, limit=len(rows), token="")
     return np.fromiter(_meeting(rows, everything, np.flatnonzero(chosen_rows(rows, question))), dtype=np.int64)
 
 

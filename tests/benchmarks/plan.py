@@ -96,6 +96,7 @@ def plan_of_size(folder: Path, number: int, days: int, share: float, workers: in
             made = took(began)
             href = write_plan(plan, folder / "plans" / "plan.parquet", GRID)
             told = {"seconds": took(began), "of that writing": round(took(began) - made, 1)}
+        told |= {"CPU s": round(peak.cpu, 1), "load": round(os.getloadavg()[0], 1)}
         return plan, told | {"peak MiB": peak.mib, "plan file MiB": Path(href).stat().st_size >> 20}
 
     plan, result["first plan"] = planned(workers)
@@ -372,6 +373,8 @@ class Peak:
     def __enter__(self) -> Peak:
         Path("/proc/self/clear_refs").write_text("5")
         self._worst: dict[int, int] = {}
+        self._cpu: dict[int, float] = {}
+        self._before = sum(map(cpu_seconds, descendants()))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -385,9 +388,15 @@ class Peak:
     def mib(self) -> int:
         return sum(self._worst.values()) >> 10
 
+    @property
+    def cpu(self) -> float:
+        """Seconds of all these processes, but for the last moments of those that have ended."""
+        return sum(self._cpu.values()) - self._before
+
     def _watch(self) -> None:
         while not self._stop.wait(0.3):
             for pid in descendants():
+                self._cpu[pid] = max(self._cpu.get(pid, 0.0), cpu_seconds(pid))
                 for line in read(f"/proc/{pid}/status").splitlines():
                     if line.startswith("VmHWM"):
                         self._worst[pid] = max(self._worst.get(pid, 0), int(line.split()[1]))
@@ -403,6 +412,11 @@ def descendants() -> list[int]:
     for pid in found:
         found += [child for child, parent in parents.items() if parent == pid]
     return found
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def read(file: str) -> str:

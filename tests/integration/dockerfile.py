@@ -40,16 +40,15 @@ class Stage:
 
     def run(self, command: list[str], user: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command as the user of the stage, or another."""
-        chroot = [
-            "/usr/sbin/chroot",
-            f"--userspec={user or self.user}",
-            f"--groups={(user or self.user).split(':')[1]}",
-            self.root,
-        ]
+        groups = (user or self.user).partition(":")[2]
+        chroot = ["/usr/sbin/chroot", f"--userspec={user or self.user}", f"--groups={groups}", str(self.root)]
+        mounted = ["unshare", "--mount", "sh", "-c", 'mount -t proc proc "$0/proc" && exec "$@"', str(self.root)]
         inside = ["env", "--chdir", self.folder, *command]
         path = {"PATH": _PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
         environment = {name: os.environ[name] for name in _PASSED if name in os.environ} | path | self.environment
-        return subprocess.run([*chroot, *inside], env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [*mounted, *chroot, *inside], env=environment, capture_output=True, text=True, check=False
+        )
 
 
 def build(dockerfile: Path, context: Path, base: Path, scratch: Path) -> Stage:

@@ -2,8 +2,8 @@
 
 Run: ``python tests/integration/faults.py [--rounds 100] [--seed 1] [--kinds worker,client,…] [--json]``.
 
-Each round copies a small project, runs ``stac-sm run PLAN`` as a user does, and harms it. Then an audit must find no half
-item (orphans, links and extents that are not up to date yet may be found), the same command must finish the rest, the
+Each round copies a small project, runs ``stac-sm run PLAN`` as a user does, and harms it. Then an audit must find no
+half item (orphans, links and extents that are not up to date yet may be found), the same command must finish the rest, the
 final audit must find nothing, and the catalogue must be byte-identical to that of an undisturbed run.
 """
 

@@ -54,7 +54,7 @@ def test_its_steps_make_a_system_in_which_the_command_runs(image):
 
 def test_a_worker_in_it_reads_and_writes_a_cog(image):
     code = (
-        "import numpy, rasterio, pyproj, xgboost, boto3, distributed, pyhdf.SD, netCDF4, stackstac, odc.stac, matplotlib\n"
+        "import numpy, rasterio, pyproj, xgboost, boto3, distributed, pyhdf.SD, netCDF4, stackstac, odc.stac, numba\n"
         "from stac_sm.cog import CogProfile, verify_cog, write_cog\n"
         "from stac_sm.grid import MODIS_SINUSOIDAL_1KM as grid\n"
         "from stac_sm.catalog import skeleton_folder\n"

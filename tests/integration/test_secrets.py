@@ -6,7 +6,6 @@ import base64
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -63,20 +62,18 @@ def commands(folder, root, store, proxy):
 
     def run(*arguments):
         command = [sys.executable, "-m", "stac_sm", *arguments, "--project", root]
-        begun = time.monotonic()
         done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-        print(arguments[0], time.monotonic() - begun)
         return done.returncode, done.stdout + done.stderr
 
     plan = f"{root}/plans/plan.parquet"
-    found = {"plan": run("plan", "--tiles", TILE, "--period", "2018-07-01/2018-07-03", "--out", plan)}
+    found = {"plan": run("plan", "--tiles", TILE, "--period", "2018-07-01/2018-07-02", "--out", plan)}
     found["run"] = run("run", plan, "--workers", "1")
     found["status"] = run("status", plan)
-    found["audit"] = run("audit")
+    found["audit"] = run("audit", "sm-1km-daily")
     found["submit"] = run("submit", plan, "--to", "slurm", "--dry-run")
     for fault in ("denied", "expired", "501"):
         proxy.rule = lambda method, path, fault=fault: fault if "era5-land" in path else "ok"
-        found[fault] = run("plan", "--tiles", TILE, "--period", "2018-07-01/2018-07-03", "--out", plan)
+        found[fault] = run("plan", "--tiles", TILE, "--period", "2018-07-02", "--out", plan)
     proxy.rule = lambda method, path: "denied" if method == "PUT" else "ok"
     found["read-only"] = run("run", plan, "--workers", "1")
     return found

@@ -1,0 +1,184 @@
+"""One plan on many kinds of workers, in slices, and twice at once: always the catalogue of one undisturbed run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import secrets
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import IN_CI
+from faults import KINDS, contents, dask_cluster, different, one_round, prepare
+from fields import RECIPE, SMALL, around, image, project_text, put, put_model, read_model
+from object_stores import environment_of, moto_server, new_bucket
+from slurm import slurm_cluster, why_no_slurm
+
+from stac_sm import run as runs
+from stac_sm.catalog import open_catalog
+from stac_sm.config import create_project, read_project
+from stac_sm.derived import refresh
+from stac_sm.grid import crs_wkt
+from stac_sm.period import Period
+from stac_sm.plan import make_plan, read_plan, write_plan
+from stac_sm.products import COLLECTION
+from stac_sm.recipe import Recipe
+from stac_sm.run import Slice, run_plan, run_task
+from stac_sm.store import open_store
+
+pytestmark = pytest.mark.integration
+DAYS = Period.parse("2018-06-29/2018-07-01")
+TILES = [f"h0{h}v0{v}" for h in range(3) for v in range(3)]
+COARSE = Recipe(tuple(one for one in RECIPE.features if one.name in {"lai", "swvl1"}), derived=("latitude",))
+ROUNDS = int(os.environ.get("STAC_SM_FAULT_ROUNDS", len(KINDS)))
+
+
+def nine_tiles(folder: Path):
+    """A project whose inputs cover nine tiles, and the plan of three days of them all."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    project = create_project(folder, project_text(SMALL, COARSE))
+    catalog = project.catalog
+    left, top = SMALL.origin
+    shape = (SMALL.tile_shape[0] * 3, SMALL.tile_shape[1] * 3)
+    whole = GeoBox(shape, Affine(SMALL.pixel[0], 0, left, 0, -SMALL.pixel[1], top), crs_wkt(SMALL.crs))
+    coarse = around(whole, "EPSG:4326", 0.1)
+    put(catalog, "glass-lai", "LAI", coarse, {"lai": image(coarse, 0, 6)}, DAYS.start, 8, linked=False)
+    put(catalog, "glass-lai", "LAI0", coarse, {"lai": image(coarse, 0, 5)}, Period.parse("2018-06-21").start, 8)
+    for i, day in enumerate(DAYS.days):
+        values = {"swvl1": image(coarse, 0.1, 0.4, 1 + 0.1 * i)}
+        put(catalog, "era5-land", f"ERA5.{day:%Y%j}", coarse, values, day, linked=False)
+    refresh(catalog.store, "era5-land")
+    model_id = put_model(catalog, folder / ".scratch" / "model", COARSE)
+    catalog = open_catalog(folder)
+    plan = make_plan(catalog, read_model(catalog, model_id), TILES, DAYS, grid=SMALL, version="001")
+    assert plan.counts["new"] == 27
+    write_plan(plan, folder / "plan.parquet", SMALL)
+    return project
+
+
+def run_slice(root: str, index: int, count: int) -> str:
+    """One slice of the plan, with its tasks in this process."""
+    runs.records = lambda _, work: (run_task(work.folder, task, plan=work.plan, run=work.run) for task in work.tasks)
+    report = run_plan(read_project(root), read_plan(f"{root}/plan.parquet"), part=Slice(index, count))
+    return "; ".join(failure.message for failure in report.failures)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return nine_tiles(tmp_path_factory.mktemp("nine") / "p")
+
+
+@pytest.fixture(scope="module")
+def wanted(project, tmp_path_factory):
+    """What an undisturbed run makes of it."""
+    root = copy(project, str(tmp_path_factory.mktemp("wanted") / "p"))
+    assert run_slice(root, 0, 1) == ""
+    return contents(open_store(root))
+
+
+@pytest.fixture(params=["folder", "s3"])
+def root(request, project, tmp_path):
+    """A copy of the project, in a folder or in a bucket."""
+    if request.param == "folder":
+        yield copy(project, str(tmp_path / "p"))
+        return
+    with moto_server() as server, environment_of(server):
+        yield copy(project, f"s3://{new_bucket(server, f'runs-{secrets.token_hex(4)}')}/p")
+
+
+def copy(project, root: str) -> str:
+    store = open_store(root)
+    for file in Path(project.folder).rglob("*"):
+        if file.is_file() and ".scratch" not in file.parts:
+            store.create(file.relative_to(project.folder).as_posix(), file)
+    return root
+
+
+def at_once(root: str, slices) -> None:
+    """Slices in processes of their own, all at the same time: Dask's threads do not survive a fork."""
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from test_run_workers import run_slice; " + (
+        "sys.exit(run_slice(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])) or 0)"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", program, root, str(i), str(n)]) for i, n in slices]
+    assert [one.wait(300) for one in running] == [0] * len(running)
+
+
+def test_eight_slices_at_once_leave_all_links_and_extents(root, wanted):
+    at_once(root, [(i, 8) for i in range(8)])
+    assert different(contents(open_store(root)), wanted) == []
+    before = contents(open_store(root))
+    refresh(open_store(root), COLLECTION)
+    assert contents(open_store(root)) == before
+
+
+def test_two_runs_of_one_plan_publish_nothing_twice(root, wanted):
+    at_once(root, [(0, 1), (0, 1)])
+    assert different(contents(open_store(root)), wanted) == []
+
+
+@pytest.mark.parametrize("variable", ["AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"])
+def test_an_array_job_tells_a_slice_its_number(variable):
+    assert Slice.parse("8", {variable: "3"}) == Slice(3, 8)
+    tasks = list(range(19))
+    parts = [Slice(i, 8).of(tasks) for i in range(8)]
+    assert sorted(itertools.chain.from_iterable(parts)) == tasks
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert Slice.parse("8", {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "1"}) == Slice(3, 8)
+
+
+def test_a_scheduler_with_workers_of_its_own(project, wanted, tmp_path):
+    root = copy(project, str(tmp_path / "p"))
+    with dask_cluster(tmp_path) as (address, _):
+        done = stac_sm("run", "plan.parquet", "--scheduler", address, "--project", root, cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert different(contents(open_store(root)), wanted) == []
+
+
+def test_no_scheduler_is_said_in_plain_words(project, tmp_path):
+    root = copy(project, str(tmp_path / "p"))
+    done = stac_sm("run", "plan.parquet", "--scheduler", "tcp://127.0.0.1:9", cwd=root)
+    assert done.returncode == 1
+    assert "no Dask scheduler answers at 'tcp://127.0.0.1:9'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_slurm_starts_workers(project, wanted, tmp_path):
+    missing = why_no_slurm()
+    if missing:
+        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    root = copy(project, str(tmp_path / "p"))
+    file = Path(root, "stac-sm.toml")
+    file.write_text(file.read_text() + '\n[slurm]\nmemory = "1G"\ncores = 1\nwalltime = "00:10:00"\n')
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm_cluster(Path(folder)) as environment:
+        done = stac_sm("run", "plan.parquet", "--scheduler", "slurm", cwd=root, environment=environment)
+    assert done.returncode == 0, done.stderr
+    found = contents(open_store(root)) | {"stac-sm.toml": wanted["stac-sm.toml"]}
+    assert {path for path in found if path.startswith("slurm-")} == set()
+    assert different(found, wanted) == []
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return prepare(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_after_any_fault_the_same_command_makes_the_rest(bench, tmp_path, number):
+    kind = list(KINDS)[number % len(KINDS)]
+    seed = int(os.environ.get("STAC_SM_FAULT_SEED", random.randrange(1 << 20)))
+    found = one_round(bench, kind, seed, tmp_path / "round")
+    assert not found.wrong, replace(found)
+
+
+def stac_sm(*words, cwd, environment=None):
+    return subprocess.run(
+        [sys.executable, "-m", "stac_sm", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=300,
+        env=os.environ | (environment or {}),
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+"""A plan that is left on a real Dask cluster of several processes: made without us, and sent once."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fields import DAYS, TILE, copied_project, read_model
+
+from stac_sm.audit import audit
+from stac_sm.catalog import open_catalog
+from stac_sm.plan import make_plan, write_plan
+from stac_sm.products import COLLECTION
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """Address of a scheduler with one worker, each a process of its own."""
+    dask = [sys.executable, "-m"]
+    options = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+    begin = subprocess.Popen([*dask, "distributed.cli.dask_scheduler", *options], stderr=subprocess.PIPE, text=True)
+    worker = None
+    try:
+        address = next(found[1] for line in begin.stderr if (found := re.search(r"Scheduler at:\s+(tcp://\S+)", line)))
+        threading.Thread(target=begin.stderr.read, daemon=True).start()
+        options = ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+        worker = subprocess.Popen(
+            [*dask, "distributed.cli.dask_worker", address, *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        yield address
+    finally:
+        for process in filter(None, (worker, begin)):
+            process.terminate()
+            process.wait(20)
+        begin.stderr.close()
+
+
+@pytest.fixture
+def planned(tmp_path):
+    project, model_id, _ = copied_project(tmp_path / "p")
+    catalog = open_catalog(project.folder)
+    plan = make_plan(catalog, read_model(catalog, model_id), [TILE], DAYS, grid=project.grid, version="001")
+    return project, Path(write_plan(plan, tmp_path / "plan.parquet", project.grid))
+
+
+def submit(file, project, scheduler):
+    command = [sys.executable, "-m", "stac_sm", "submit", file, "--to", "dask", "--scheduler", scheduler]
+    done = subprocess.run(
+        [*map(str, command), "--project", str(project.folder), "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def linked(project):
+    return len(list(open_catalog(project.folder).items(COLLECTION)))
+
+
+def test_a_plan_is_made_after_we_have_gone_and_is_sent_once(scheduler, planned):
+    project, file = planned
+    told, said = submit(file, project, scheduler)
+    again, more = submit(file, project, scheduler)
+    assert (told["new"], again["new"]) == (True, False)
+    assert "nothing was sent" in more
+    assert "stac-sm status" in said
+    deadline = time.monotonic() + 120
+    while linked(project) < 6:  # the last task derives the links
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert audit(open_catalog(project.folder), collections=[COLLECTION], workers=1) == []
+
+
+def test_a_scheduler_that_is_not_there_is_said(planned):
+    project, file = planned
+    command = [sys.executable, "-m", "stac_sm", "submit", file, "--to", "dask", "--project", project.folder]
+    done = subprocess.run(
+        [*map(str, command), "--scheduler", "tcp://127.0.0.1:1"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "tcp://127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
