@@ -6,7 +6,6 @@ shows the same item JSON; all others that the catalogue links to are read.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import posixpath
 import re
@@ -21,12 +20,12 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.catalog import StoreDocuments, item_period
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.fingerprint import canonical_json
 from stac_sm.index import check, empty_index, read_shard
 from stac_sm.index_columns import leaves, row_codes
 from stac_sm.period import Period
 from stac_sm.readers.source import RasterSource, asset_key, raster_source
 from stac_sm.search import box_2d, item_of, parsed
+from stac_sm.source_proofs import proof_bytes, source_tail, without_nulls
 from stac_sm.store import Store
 from stac_sm.trust import check_href
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pystac
 
+_NO_PROOF = bytes(32)
 NEVER, EVER = -(1 << 30), 1 << 30  # days: of folders that stand for no day
 _DAY_US = 86_400_000_000
 _PROJECTION = ("proj:code", "proj:epsg", "proj:wkt2", "proj:shape", "proj:transform")
@@ -195,7 +195,7 @@ def _request_columns(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    place, proofs, sizes = np.full(len(shard), -1), [""] * len(shard), [None] * len(shard)
+    place, proofs, sizes = np.full(len(shard), -1), [_NO_PROOF] * len(shard), [None] * len(shard)
     result = {f"place_{number}": place, f"proof_{number}": proofs, f"size_{number}": pa.array(sizes, pa.int64())}
     assets = shard["assets"].combine_chunks() if "assets" in shard.column_names else None
     if assets is None or assets.type.get_field_index(request.asset) < 0:
@@ -223,7 +223,7 @@ def _request_columns(
             sound[at] = False
         else:
             place[at] = found[0]
-            proofs[at] = hashlib.sha256(f"[{json.dumps(checksum)}{found[1]}".encode()).hexdigest()
+            proofs[at] = proof_bytes(checksum, found[1])
     return result | {f"size_{number}": known.get("file:size", result[f"size_{number}"])}
 
 
@@ -240,44 +240,10 @@ def _is_trusted(href: str, root: str) -> bool:
 def _meaning(
     asset: dict[str, Any], told: dict[str, Any], request: Request, places: dict[GeoBox | str, int]
 ) -> tuple[int, str] | None:
-    """Number of the grid, and what stands behind the checksum in the text of a proof; None if the shard does not say."""
-    fields = json.dumps([_without_nulls(asset), _without_nulls(told)], sort_keys=True)
-    found = _source_tail(fields, request)
+    """Number of the grid, and what is behind the checksum in the text of a proof; None if the shard does not say."""
+    fields = json.dumps([without_nulls(asset), without_nulls(told)], sort_keys=True)
+    found = source_tail(fields, request.asset, request.band, request.valid)
     return None if found is None else (places.setdefault(found[0], len(places)), found[1])
-
-
-@lru_cache(maxsize=20_000)
-def _source_tail(fields: str, request: Request) -> tuple[GeoBox, str] | None:
-    """Grid and end of the proof's text of whatever file these fields are said of."""
-    asset, told = json.loads(fields)
-    document = {"type": "Feature", "stac_version": "1.1.0", "id": "any", "geometry": None, "links": []}
-    document |= {"properties": {"datetime": "2000-01-01T00:00:00Z", **told}}
-    document |= {"assets": {request.asset: {"href": "./any", "file:checksum": "any", **asset}}}
-    try:
-        source = raster_source(item_of(document, "/any.json"), request.asset, request.band)
-    except CatalogError:
-        return None
-    source = source.of(request.valid, "", "")
-    tail = proof_tail(source)
-    return (source.geobox, tail) if source.proof == _proof("any", tail) else None
-
-
-def proof_tail(source: RasterSource) -> str:
-    """Canonical JSON of what a proof is made of, from behind the checksum."""
-    grid = [str(source.geobox.crs), list(source.geobox.shape), list(source.geobox.affine)[:6]]
-    meaning = (source.nodata, source.scale, source.offset, source.valid)
-    where = [grid] if source.bands == 1 else [grid, source.band]
-    return canonical_json([0, source.dtype, *map(str, meaning), *where]).decode()[2:]
-
-
-def _proof(checksum: str, tail: str) -> str:
-    return hashlib.sha256(f"[{json.dumps(checksum)}{tail}".encode()).hexdigest()
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _from_item(store: Store, path: str, job: Job, places: dict[GeoBox | str, int]) -> dict[str, Any]:
@@ -296,7 +262,7 @@ def _from_item(store: Store, path: str, job: Job, places: dict[GeoBox | str, int
         source = _source_of(item, request, store.root)
         place: GeoBox | str = source.geobox if isinstance(source, RasterSource) else source
         row[f"place_{number}"] = places.setdefault(place, len(places)) if place else -1
-        row[f"proof_{number}"] = source.proof if isinstance(source, RasterSource) else ""
+        row[f"proof_{number}"] = bytes.fromhex(source.proof) if isinstance(source, RasterSource) else _NO_PROOF
         row[f"size_{number}"] = source.size if isinstance(source, RasterSource) else None
     return row
 
@@ -326,7 +292,11 @@ def _schema(job: Job) -> list[tuple[str, pa.DataType]]:
     fields = [("path", text), ("id", text), ("start", day), ("end", day), ("first", day), ("last", day)]
     fields += [(name, pa.float64()) for name in ("west", "south", "east", "north")]
     for number in range(len(job.requests)):
-        fields += [(f"place_{number}", pa.int32()), (f"proof_{number}", text), (f"size_{number}", pa.int64())]
+        fields += [
+            (f"place_{number}", pa.int32()),
+            (f"proof_{number}", pa.binary(len(_NO_PROOF))),
+            (f"size_{number}", pa.int64()),
+        ]
     return fields
 
 

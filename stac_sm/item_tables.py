@@ -109,6 +109,7 @@ class Meeting:
         self._target, self._known = target, dict[GeoBox, bool]()
 
     def __call__(self, grid: GeoBox) -> bool:
+        """Whether this one does."""
         if grid not in self._known:
             self._known[grid] = grid in meeting_grids([grid], self._target)
         return self._known[grid]
@@ -152,10 +153,11 @@ class ItemTable:
 
         places: dict[GeoBox | str, int] = {}
         parts = list(found)
-        table = pa.concat_tables([_renumbered(part, places) for part in parts]).combine_chunks()
+        read = sum(part.read for part in parts)
+        table = pa.concat_tables([_renumbered(part, places) for part in parts])
+        del parts  # there may be some hundred MB in them
         table, boxes, offsets = _by_box(table)
         _check_once(collection, table)
-        read = sum(part.read for part in parts)
         rows = _kept(table, Path(folder, f"{collection}.arrow")) if folder else table
         return cls(collection, requests, rows, boxes, offsets, tuple(places), read)
 

@@ -37,7 +37,7 @@ EXTENSIONS = {
 }
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 PARQUET = "application/vnd.apache.parquet"
-_RESERVED = ("catalog", "collection")  # in a folder of this name, our own JSON would look like an item
+_RESERVED = ("catalog", "collection", "index")  # in a folder of this name, our own JSON would look like an item
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 
 

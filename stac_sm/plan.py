@@ -192,7 +192,9 @@ def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
     with tempfile.TemporaryDirectory(prefix="stac-sm-plan-") as scratch:
         file = Path(scratch, "plan.parquet")
         schema = _file_schema().with_metadata(about)
-        with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1, use_dictionary=_REPEATED) as writer:
+        with pq.ParquetWriter(
+            file, schema, compression="zstd", compression_level=1, use_dictionary=_REPEATED
+        ) as writer:
             for table in _row_groups(plan.columns, grid):
                 writer.write_table(table.replace_schema_metadata(about))
         store.replace(path, file.read_bytes())

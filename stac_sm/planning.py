@@ -66,11 +66,8 @@ def planned_tiles(
         If a collection is missing, or an item that is needed makes no sense.
     """
     own = [feature for feature in wanted.recipe.sources if is_ours(catalog, feature)]
-    if workers < 2:
-        made = _here(catalog, wanted, own, tiles)
-    else:
-        made = _in_processes(catalog, wanted, own, tiles, workers)
-    for one in made:
+    one_by_one = _here(catalog, wanted, own, tiles)
+    for one in one_by_one if workers < 2 else _in_processes(catalog, wanted, own, tiles, workers):
         progress(len(tiles))
         yield one
 

@@ -46,6 +46,7 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 # walltime = "04:00:00"
 # cores = 2
 # memory = "8G"
+# logs = "slurm-logs"               # folder for what jobs print
 
 [sources.era5-land]
 min_hours = 24                      # least number of hours in a daily mean

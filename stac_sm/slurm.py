@@ -35,6 +35,9 @@ class SlurmSettings:
     interface: str | None = None
     """Network interface between the nodes, e.g. ``ib0``."""
 
+    logs: str = "slurm-logs"
+    """Folder for what jobs print, where the command is given."""
+
     def to_jobqueue(self) -> dict[str, Any]:
         """Arguments of ``dask_jobqueue.SLURMCluster``: a job is one worker of one thread: tasks have their own."""
         return {
@@ -48,6 +51,7 @@ class SlurmSettings:
             "job_extra_directives": list(self.directives),
             "job_script_prologue": list(self.prologue),
             "interface": self.interface,
+            "log_directory": self.logs,
             "python": sys.executable,
             "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
         }

@@ -21,7 +21,7 @@ from stac_sm.fingerprint import Fingerprints, canonical_json, digest, pair_json
 from stac_sm.grid import TileGrid, footprint
 from stac_sm.item_tables import ItemTable, Meeting
 from stac_sm.period import Period
-from stac_sm.planned import Inputs, days_schema, item_ids
+from stac_sm.planned import days_schema, item_ids
 from stac_sm.products import OUTPUT_PROFILE, ProductDay
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
@@ -239,7 +239,7 @@ def _timeline(table: ItemTable, feature: Feature, positions: np.ndarray) -> Time
     columns = [table.values(name, positions) for name in names]
     fields: dict[tuple[int, int], list[File]] = {}
     for id, proof, size, start, end in zip(*columns, strict=True):
-        fields.setdefault((start, end), []).append(File(id, feature.asset, proof, size))
+        fields.setdefault((start, end), []).append(File(id, feature.asset, proof.hex(), size))
     periods = ((_period(*span), tuple(files)) for span, files in sorted(fields.items()))
     return Timeline(cast(Any, list(periods)))
 
@@ -288,9 +288,7 @@ def _reads(
     return total
 
 
-def _table(
-    made: Sequence[ProductDay], blocked: Sequence[Inputs | tuple[str, ...]], columns: Mapping[str, Any]
-) -> pa.Table:
+def _table(made: Sequence[ProductDay], blocked: Sequence[tuple[str, ...]], columns: Mapping[str, Any]) -> pa.Table:
     import pyarrow as pa
 
     known: dict[str, Iterable[Any]] = {

@@ -98,6 +98,9 @@ def day_inputs(feature: Feature, timeline: Timeline, normals: Mapping[int, Sourc
 
     ``normals`` are the files of its climatology by month, or at 0 for the whole year.
     """
+    if not normals and feature.trailing == 1 and feature.statistic == "value":  # most features: shorter, for millions
+        layers = choose(feature, timeline, day - feature.lag * DAY)
+        return DayInputs((layers,)) if layers else DayInputs()
     normal = seasonal(normals, day - feature.lag * DAY)
     if feature.statistic == "climatology":
         return DayInputs(normal=normal)

@@ -32,7 +32,8 @@ class Address(str):
 def running(catalog: str | Path, *arguments: str, **environment: str) -> Iterator[Address]:
     """Address of `stac-sm serve` over a catalogue, on a free port; it ends with the block."""
     command = [sys.executable, "-m", "stac_sm", "serve", "--catalog", str(catalog), "--port", "0", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | environment) as process:
+    known = os.environ | {"STAC_SM_BROWSER": "/none"} | environment  # whatever Browser this machine has built
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=known) as process:
         try:
             address = Address(_address(process))
             address.pid = process.pid

@@ -42,9 +42,14 @@ def test_help_lists_the_commands_in_the_order_of_the_flow():
         "train",
         "plan",
         "run",
+        "submit",
+        "status",
         "audit",
+        "retract",
+        "index",
+        "serve",
     ]
-    assert [name for name in names if name != "evaluate"] == flow
+    assert [name for name in names if name in flow] == flow
 
 
 @pytest.mark.parametrize("command", list(main.commands))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.errors import InputError
-from stac_sm.fingerprint import canonical_json, digest, fingerprint
+from stac_sm.fingerprint import Fingerprints, canonical_json, digest, fingerprint, fingerprint_parts, pair_json
 
 WHAT = {
     "grid": "modis-sinusoidal-1km",
@@ -94,3 +94,20 @@ def _tagged(value):
     if isinstance(value, list):
         return [_tagged(item) for item in value]
     return (isinstance(value, bool), value)
+
+
+@given(inputs=st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), max_size=5), shared=values, tile=text)
+def test_fingerprints_written_in_parts_are_the_same(inputs, shared, tile):
+    what = {**WHAT, "recipe": {"any": shared}, "tile": tile}
+    own = {name: what[name] for name in ("grid", "tile", "recipe", "model", "output", "algorithm")}
+    found = Fingerprints(**own).of("2018-07-01", [pair_json(*pair) for pair in sorted(set(inputs))])
+    assert found == fingerprint(**{**what, "inputs": inputs})
+
+
+@pytest.mark.parametrize("part", ["algorithm", "grid", "inputs", "model", "output", "recipe"])
+def test_parts_tell_which_part_has_changed(part):
+    what = {name: value for name, value in WHAT.items() if name != "day"}
+    other = {"inputs": [("a", "1220aa")], "recipe": {}, "output": {}}.get(part, "other")
+    one, two = fingerprint_parts(**what), fingerprint_parts(**{**what, part: other})
+    assert [name for name in one if one[name] != two[name]] == [part]
+    assert all(len(value) == 8 for value in one.values())

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from object_stores import environment_of, moto_server, new_bucket
 from racing import killed_at, race
 from stac_geoparquet.arrow import stac_table_to_items
+from test_catalog import put as put_there
 
 from stac_sm.catalog import open_items
 from stac_sm.errors import ConflictError
@@ -391,3 +392,31 @@ def test_frozen_entries_compare_by_version(project_root):
     table = read_index(open_store(project_root), COLLECTION, "2018-06")
     entries = [replace(entry, version="other") for entry in listing(project_root)]
     assert check(table, entries).proven.num_rows == 0
+
+
+def test_some_months_are_brought_up_to_date_from_their_folders_alone(project_root, monkeypatch):
+    for n, day in enumerate((date(2018, 6, 29), date(2018, 7, 1), date(2018, 8, 1))):
+        put_there(project_root, "sm-1km-daily", f"x{n}", start=day)
+    store = open_store(project_root)
+    whole = {month.month: month.items for month in update_index(store, "sm-1km-daily", layout="year/month/day").months}
+    assert whole == {"2018-06": 1, "2018-07": 1, "2018-08": 1}
+    put_there(project_root, "sm-1km-daily", "x3", start=date(2018, 7, 2))
+    seen, entries = [], type(store).entries
+    monkeypatch.setattr(type(store), "entries", lambda self, at="": seen.append(at) or entries(self, at))
+    found = update_index(store, "sm-1km-daily", layout="year/month/day", months=["2018-07"])
+    assert [(month.month, month.items, month.outcome) for month in found.months] == [("2018-07", 2, "replaced")]
+    assert set(seen) == {"sm-1km-daily/2018/07", "sm-1km-daily/index"}
+    monkeypatch.undo()
+    again = update_index(store, "sm-1km-daily", layout="year/month/day")
+    assert {month.outcome for month in again.months} == {"done"}
+
+
+def test_an_item_that_belongs_to_another_month_than_its_folder_is_not_lost(project_root):
+    put_there(project_root, "glass-lai", "a", start=date(2018, 6, 29), days=8)
+    put_there(project_root, "glass-lai", "b", start=date(2018, 7, 20), days=8)
+    store = open_store(project_root)
+    update_index(store, "glass-lai", layout="year/month/day")
+    put_there(project_root, "glass-lai", "c", start=date(2018, 6, 30), days=8)
+    found = update_index(store, "glass-lai", layout="year/month/day", months=["2018-06"])
+    assert sum(month.items for month in found.months) == 3
+    assert {month.outcome for month in update_index(store, "glass-lai", layout="year/month/day").months} == {"done"}

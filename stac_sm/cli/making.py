@@ -22,11 +22,16 @@ from stac_sm.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from stac_sm.config import Project
+    from stac_sm.cost import Estimate
     from stac_sm.plan import Plan
     from stac_sm.run import Workers
 
 _PLANS = "plans"
+_MANY = 20_000  # tile-days from which several processes are worth their start
+_MOST_TOLD = 10
 
 
 @click.command()
@@ -37,6 +42,8 @@ _PLANS = "plans"
 @click.option("--land", is_flag=True, help="All tiles with land (MODIS sinusoidal grid).")
 @click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
 @click.option("--redo-retracted", is_flag=True, help="Make again what was retracted.")
+@click.option("--max-cost", type=click.FloatRange(0), metavar="USD", help="Refuse a plan that costs more to make.")
+@workers_option
 @click.option("--out", help="Write the plan to this Parquet file, here or s3://….  [default: plans/ID.parquet]")
 @json_option
 def plan(
@@ -47,29 +54,73 @@ def plan(
     land: bool,
     period: str | None,
     redo_retracted: bool,
+    max_cost: float | None,
+    workers: int,
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Compare what is wanted with what is in the catalogue: new, done, stale, blocked, retracted."""
+    """Compare what is wanted with what is in the catalogue: new, done, stale, blocked, retracted.
+
+    Tells what making it reads, writes and costs (table [costs] of the project file); without runs so far, by a default.
+    """
+    from stac_sm.cost import estimate, speed_of
     from stac_sm.model import Model
     from stac_sm.period import Period
     from stac_sm.plan import make_plan, write_plan
+    from stac_sm.progress import Progress
 
     project = open_project(folder)
-    made = make_plan(
-        project.catalog,
-        Model.from_item(project.catalog.item("sm-models", model or only_model(project)).self_href),
-        wanted_tiles(project, tiles, bbox, land),
-        Period.parse(period or project.product.period or project.matchups.period),
-        grid=project.grid,
-        version=project.about.version,
-        redo_retracted=redo_retracted,
-    )
+    wanted = wanted_tiles(project, tiles, bbox, land)
+    days = Period.parse(period or project.product.period or project.matchups.period)
+    made_by = Model.from_item(project.catalog.item("sm-models", model or only_model(project)).self_href)
+    with Progress("plan", say) as progress:
+        made = make_plan(
+            project.catalog,
+            made_by,
+            wanted,
+            days,
+            grid=project.grid,
+            version=project.about.version,
+            redo_retracted=redo_retracted,
+            workers=workers if len(wanted) * len(days) >= _MANY else 1,
+            progress=progress.step,
+        )
+    speed = speed_of(project.catalog, project.grid, len(made_by.cube_recipe().names))
+    cost = estimate(made, rates=project.costs, speed=speed, grid=project.grid)
+    if max_cost is not None and cost.cost > max_cost:
+        refusal = f"plan: making {cost.items} tile-days costs about {cost.cost:.2f} USD, at most {max_cost:g} wanted: "
+        end([cost], refusal + "plan fewer tiles or days, or raise --max-cost; nothing was written")
     href = write_plan(made, out or f"{project.folder}/{_PLANS}/{made.id}.parquet", project.grid)
-    show({"model": made.model, "tile-days": len(made.days), **made.counts, "plan": href}, as_json)
-    for day in [day for day in made.days if day.state == "blocked"][:10]:
-        say(f"blocked: {day.made.id}: no input for {', '.join(day.blocked_by)}")
+    show({"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": href}, as_json)
+    _tell_why({one.name: one.collection for one in made_by.cube_recipe().sources}, made, cost)
     say(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else "nothing to do: all that can be made is there")
+
+
+def _costs(cost: Estimate) -> dict[str, object]:
+    """What making a plan takes, as facts."""
+    return {
+        "files to read": cost.reads.files,
+        "GB to read": round(cost.reads.bytes / 1e9, 3),
+        "GB to write": round(cost.bytes_written / 1e9, 3),
+        "GET": cost.gets,
+        "PUT": cost.puts,
+        "LIST": cost.lists,
+        "core-hours": round(cost.core_hours, 3),
+        "cost in USD": round(cost.cost, 2),
+        "USD a month to keep": round(cost.cost_a_month, 2),
+    }
+
+
+def _tell_why(collections: Mapping[str, str], made: Plan, cost: Estimate) -> None:
+    """What days are blocked or stale for, and what the cost is based on."""
+    for name, days in made.blocked_by.items():
+        say(f"blocked: {days} tile-days without input for {name} (collection {collections[name]})")
+    for name, days in list(made.changed.items())[:_MOST_TOLD]:
+        say(f"stale: {days} tile-days, changed: {name}")
+    if cost.reads.unknown:
+        say(f"{cost.reads.unknown} of {cost.reads.files} files to read are of unknown size, and not in the bytes")
+    by = f"measured on {cost.speed.items} tile-days" if cost.speed.items else "a default: no run has measured it"
+    say(f"core-hours by {cost.speed.seconds:.2f} s a tile-day, {by}")
 
 
 @click.command()

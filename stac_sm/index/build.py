@@ -74,6 +74,7 @@ def update_index(
     collection: str,
     *,
     layout: str,
+    months: Iterable[str] | None = None,
     workers: int = 1,
     prune: bool = False,
     progress: Progress = lambda total: None,
@@ -88,6 +89,9 @@ def update_index(
         Its id.
     layout
         How its items are placed, ``stac_sm:layout`` of its JSON: a shard a month if it begins with ``year``, else one.
+    months
+        Only these shards, from a listing of these months' folders; all unless told. Where an item in such a folder
+        belongs to another month, as composites at the end of a month do, all are looked at.
     workers
         Processes that build shards.
     prune
@@ -101,9 +105,13 @@ def update_index(
         If the collection keeps changing.
     """
     made: dict[str, MonthResult] = {}
+    chosen = None if months is None or not layout.startswith("year/month") else sorted(set(months))
     for _ in range(_TRIES):
-        listed = _listed(store, collection)
-        plan = _compare(store, collection, listed, layout)
+        listed = _listed(store, collection, chosen)
+        plan = _compare(store, collection, listed, layout, chosen)
+        if chosen is not None and not {*plan.months, *plan.jobs} <= {*chosen}:
+            chosen = None
+            continue
         parts = len(plan.months) + len(plan.jobs)
         written = True
         for month, built in _built(store.root, plan, listed, workers):
@@ -112,9 +120,9 @@ def update_index(
             written = written and outcome is not None
             made[month] = MonthResult(month, built.items, outcome or "done")
             progress(parts)
-        if written and _listed(store, collection) == listed:
-            months = {month: MonthResult(month, rows, "done") for month, rows in plan.months.items()} | made
-            return IndexResult(collection, [months[name] for name in sorted(months)], plan.failures)
+        if written and _listed(store, collection, chosen) == listed:
+            all_made = {month: MonthResult(month, rows, "done") for month, rows in plan.months.items()} | made
+            return IndexResult(collection, [all_made[name] for name in sorted(all_made)], plan.failures)
     raise ConflictError(f"collection {collection!r} of {store.root} keeps changing: `stac-sm index` when it is quiet")
 
 
@@ -126,15 +134,21 @@ class _Plan:
     failures: dict[str, str]
 
 
-def _listed(store: Store, collection: str) -> dict[str, Listed]:
-    return {entry.path: (entry.version, entry.size) for entry in store.entries(collection) if is_item(entry.path)}
+def _listed(store: Store, collection: str, months: Sequence[str] | None) -> dict[str, Listed]:
+    folders = [collection] if months is None else [f"{collection}/{month.replace('-', '/')}" for month in months]
+    entries = (entry for folder in folders for entry in store.entries(folder) if is_item(entry.path))
+    return {entry.path: (entry.version, entry.size) for entry in entries}
 
 
-def _compare(store: Store, collection: str, listed: Mapping[str, Listed], layout: str) -> _Plan:
+def _compare(
+    store: Store, collection: str, listed: Mapping[str, Listed], layout: str, months: Sequence[str] | None
+) -> _Plan:
     """Which months are right, and which paths belong to the others."""
     known: dict[str, list[str]] = {}
     changed, seen = set[str](), set[str]()
     for month in index_months(store, collection):
+        if months is not None and month not in months:
+            continue
         found = read_shard(store, collection, month)
         rows = [] if found is None else _rows(found[0])
         proven = [path for path, version in rows if listed.get(path) == version and path not in seen]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from stac_sm.config import Project
 from stac_sm.derived import link
 from stac_sm.errors import InputError, StacSmError
+from stac_sm.index import update_index
 from stac_sm.journal import Failure, TaskRecord, new_run, write_report
 from stac_sm.plan import Plan, Task
 from stac_sm.products import COLLECTION
@@ -161,12 +162,14 @@ def run_plan(
 
 
 def _derive(project: Project, plan: Plan, tasks: Sequence[Task], part: Slice | None) -> None:
-    """Links and extents of what this run may have published, and of what an earlier one has left without."""
+    """Links, extents and index of what this run may have published, and of what an earlier one has left without."""
     catalog = project.catalog
     days = [made for task in tasks for made in task.days]
     if part is None or part.index == 0:
         days += plan.done
-    link(catalog.store, COLLECTION, sorted({made.path(catalog.layout(COLLECTION)) for made in days}))
+    layout = catalog.layout(COLLECTION)
+    link(catalog.store, COLLECTION, sorted({made.path(layout) for made in days}))
+    update_index(catalog.store, COLLECTION, layout=layout, months={f"{made.day:%Y-%m}" for made in days})
 
 
 def _in_order(tasks: Sequence[Task], made: Sequence[TaskRecord]) -> list[TaskRecord]:

@@ -6,7 +6,6 @@ What an item does not have is null, and comparisons with null are neither true n
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,6 @@ from stac_sm.serve.rows import Rows
 MAX_NODES = 1000
 """Operators and operands of a filter."""
 MAX_NESTING = 32
-_MAX_CHARACTERS = 20_000
 
 _TIMES = {"datetime", "start_datetime", "end_datetime", "created", "updated", "expires", "published", "unpublished"}
 _COMPARISONS = {
@@ -46,37 +44,6 @@ _TEMPORAL: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "t_startedby": lambda a, b, c, d: (a == c) & (b > d),
     "t_starts": lambda a, b, c, d: (a == c) & (b < d),
 }
-
-
-def parse_text(text: str) -> Any:
-    """CQL2 JSON of CQL2 text.
-
-    Raises
-    ------
-    BadRequestError
-        If it is no CQL2.
-    """
-    import cql2
-
-    if len(text) > _MAX_CHARACTERS or _nesting(text) > MAX_NESTING:  # the parser calls itself
-        raise BadRequestError(
-            f"filter: more than {_MAX_CHARACTERS} characters, or nested more than {MAX_NESTING} times"
-        )
-    try:
-        return cql2.parse_text(text).to_json()
-    except (cql2.ParseError, cql2.ValidationError, ValueError, TypeError) as error:
-        lines = " ".join(str(error).split())
-        raise BadRequestError(f"filter: it is no CQL2 text: {lines[:200]}") from None
-
-
-def _nesting(text: str) -> int:
-    """How deep brackets are nested; signs and NOT in a row nest, too."""
-    deepest = depth = 0
-    for character in re.sub(r"'[^']*'|\"[^\"]*\"", "''", text):
-        depth += (character == "(") - (character == ")")
-        deepest = max(deepest, depth)
-    runs = re.findall(r"(?:(?:\bnot\b|[-+])\s*)+", text, re.IGNORECASE)
-    return deepest + max((len(re.findall(r"\bnot\b|[-+]", run, re.IGNORECASE)) for run in runs), default=0)
 
 
 def matches(rows: Rows, filter: Any) -> np.ndarray[Any, Any]:

@@ -254,7 +254,7 @@ def _filter(body: Mapping[str, Any]) -> Any:
         if not isinstance(found, Mapping):
             raise BadRequestError("filter: an object of CQL2 JSON wanted")
         return found
-    from stac_sm.serve.cql2 import parse_text
+    from stac_sm.serve.cql2_text import parse_text
 
     return parse_text(_text(found, "filter"))
 

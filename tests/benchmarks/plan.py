@@ -23,6 +23,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -110,7 +111,11 @@ def plan_of_size(folder: Path, number: int, days: int, share: float, workers: in
     result["counts"] = plan.counts
     began = time.monotonic()
     back = read_plan(folder / "plans" / "plan.parquet")
-    result |= {"read back s": took(began), "same id": back.id == plan.id, "LIST calls": list_calls(project.catalog, period)}
+    result |= {
+        "read back s": took(began),
+        "same id": back.id == plan.id,
+        "LIST calls": list_calls(project.catalog, period),
+    }
     if number * days <= 50_000:  # proves the number of LIST calls
         store = CountingStore(folder)
         make_plan(type(project.catalog)(store), model, tiles, period, grid=GRID, version="001")
@@ -121,7 +126,7 @@ def plan_of_size(folder: Path, number: int, days: int, share: float, workers: in
 class CountingStore(LocalStore):
     """Counts the LIST requests that a bucket would be asked: one for each thousand names."""
 
-    pages = [0]
+    pages: ClassVar[list[int]] = [0]
 
     def entries(self, prefix: str = ""):
         found = list(super().entries(prefix))
@@ -146,7 +151,7 @@ def land_like(number: int) -> list[str]:
     rows = sorted(range(18), key=lambda row: abs(row - 8.5))
     names = (GRID.tile_id(column, row) for row in rows for column in range(36))
     on = (tile for tile in names if GRID.footprint(tile) is not None)
-    return [tile for tile, _ in zip(on, range(number))]
+    return [tile for tile, _ in zip(on, range(number), strict=False)]
 
 
 def make_inputs(folder: Path, tiles: list[str], period: Period, workers: int) -> int:
@@ -179,7 +184,12 @@ def item_of(name: str, id: str, geobox, assets: list[str], kind: str, start, day
         properties={FINGERPRINT: digest(id), **own}, extensions=["grid"],
     )  # fmt: skip
     for asset in assets:
-        band = {"name": asset, "data_type": kind, "nodata": 0 if kind.startswith("u") else -9999.0, "raster:scale": 0.01}
+        band = {
+            "name": asset,
+            "data_type": kind,
+            "nodata": 0 if kind.startswith("u") else -9999.0,
+            "raster:scale": 0.01,
+        }
         file = {"file:checksum": "1220" + digest([id, asset]), "file:size": 1_500_000}
         item["assets"][asset] = {"href": f"./{id}.{asset}.tif", "type": COG, "roles": ["data"], "bands": [band], **file}
     return item
@@ -256,22 +266,28 @@ def write_links(folder: Path, rel: str, names: list[str]) -> None:
 
 def link_months(folder: Path, names: list[str]) -> None:
     for name in names:
-        levels = [path for path in (folder / name).glob("[0-9]*")]
+        levels = list((folder / name).glob("[0-9]*"))
         if name != "era5-land":
-            levels += [path for path in (folder / name).glob("[0-9]*/*")]
+            levels += list((folder / name).glob("[0-9]*/*"))
         for level in [folder / name, *levels]:
             deeper = sorted(path.name for path in level.iterdir() if path.is_dir() and path.name.isdigit())
             write_links(level, "child", deeper)
         join_shards(folder / name / "index")
 
 
-def write_shard(folder: Path, name: str, month: str, base: pa.Table, days: list, assets: list[str], step: int, part: str) -> None:
+def write_shard(
+    folder: Path, name: str, month: str, base: pa.Table, days: list, assets: list[str], step: int, part: str
+) -> None:
     """Shard and proof of some days, as `shard_bytes` and `proof_bytes` would write them; without hrefs of their own."""
     rows = [row for _, of_day in days for row in of_day]
     each = len(days[0][1])
     table = base.take(np.tile(np.arange(each), len(days)))
     starts = np.repeat([(start - _EPOCH).days * _US for start, _ in days], each)
-    times = {"start_datetime": starts, "datetime": starts + step * _US // 2, "end_datetime": starts + step * _US - 1_000_000}
+    times = {
+        "start_datetime": starts,
+        "datetime": starts + step * _US // 2,
+        "end_datetime": starts + step * _US - 1_000_000,
+    }
     kind = pa.timestamp("us", "UTC")
     ids = [row[0] for row in rows]
     columns = {"id": pa.array(ids), **{key: pa.array(value, pa.int64()).cast(kind) for key, value in times.items()}}
@@ -304,10 +320,8 @@ def join_shards(index: Path) -> None:
     """One shard a month of what items that start in two months have given."""
     (index / "proof").mkdir(exist_ok=True)
     for month in sorted({file.name.split(".")[0] for file in (index / "parts").iterdir()}):
-        both = {
-            what: pa.concat_tables([pq.read_table(file) for file in sorted((index / "parts").glob(f"{month}.{what}.*"))])
-            for what in ("shard", "proof")
-        }
+        files = {what: sorted((index / "parts").glob(f"{month}.{what}.*")) for what in ("shard", "proof")}
+        both = {what: pa.concat_tables(map(pq.read_table, of)) for what, of in files.items()}
         finish(index, month, both["shard"], both["proof"])
     subprocess.run(["rm", "-rf", index / "parts"], check=True)
 
@@ -360,7 +374,7 @@ def make_product_month(job: tuple) -> int:
     times = pa.array([(day - _EPOCH).days * _US for day in rows["day"]], pa.int64()).cast(pa.timestamp("us", "UTC"))
     known = {"path": [row[1] for row in made], "version": [row[2] for row in made], "size": [row[3] for row in made]}
     known |= {"id": [row[0] for row in made], FINGERPRINT: prints, "grid:code": rows["tile"]}
-    known |= {name: times for name in ("datetime", "start_datetime", "end_datetime")}
+    known |= dict.fromkeys(("datetime", "start_datetime", "end_datetime"), times)
     index = folder / COLLECTION / "index"
     (index / "proof").mkdir(parents=True, exist_ok=True)
     finish(index, month, pa.table({"id": known["id"]}), pa.table(known).cast(empty_index().schema))

@@ -149,8 +149,8 @@ def words_of(*words: str) -> list[str]:
 
 
 def contents(store: Store) -> dict[str, bytes]:
-    """Files of a catalogue that a run must leave the same."""
-    aside = ("runs/", "plans/", ".scratch/", "plan.parquet")
+    """Files of a catalogue that a run must leave the same; proofs of the index hold times and inodes."""
+    aside = ("runs/", "plans/", ".scratch/", "plan.parquet", f"{COLLECTION}/index/proof/")
     return {entry.path: store.read(entry.path) for entry in store.entries() if not entry.path.startswith(aside)}
 
 
@@ -316,7 +316,7 @@ def memory(bench: Bench, chance: random.Random, scratch: Path) -> Harmed:
 def corrupt(bench: Bench, chance: random.Random, scratch: Path) -> Harmed:
     """An input file that was cut or changed, among good ones; mended before the second run."""
     root = bench.copy(scratch / "p")
-    file = chance.choice(sorted(root.glob("glass-*/**/*.tif")) + sorted(root.glob("era5-land/**/*.tif")))
+    file = chance.choice(sorted(root.glob("glass-lst/**/*.tif")) + sorted(root.glob("era5-land/**/*.tif")))
     whole = file.read_bytes()
     at = chance.randrange(1, len(whole))
     file.write_bytes(whole[:at] + (b"" if chance.random() < 0.5 else bytes([whole[at] ^ 255]) + whole[at + 1 :]))

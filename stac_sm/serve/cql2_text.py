@@ -1,0 +1,43 @@
+"""CQL2 text, made JSON; what would bring the parser down is not given to it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from stac_sm.serve.question import BadRequestError
+
+MAX_NESTING = 32
+"""Brackets, and NOT and signs in a row: the parser calls itself for each."""
+_MAX_CHARACTERS = 20_000
+
+
+def parse_text(text: str) -> Any:
+    """CQL2 JSON of CQL2 text.
+
+    Raises
+    ------
+    BadRequestError
+        If it is no CQL2.
+    """
+    import cql2
+
+    if len(text) > _MAX_CHARACTERS or _nesting(text) > MAX_NESTING:  # the parser calls itself
+        raise BadRequestError(
+            f"filter: more than {_MAX_CHARACTERS} characters, or nested more than {MAX_NESTING} times"
+        )
+    try:
+        return cql2.parse_text(text).to_json()
+    except (cql2.ParseError, cql2.ValidationError, ValueError, TypeError) as error:
+        lines = " ".join(str(error).split())
+        raise BadRequestError(f"filter: it is no CQL2 text: {lines[:200]}") from None
+
+
+def _nesting(text: str) -> int:
+    """How deep brackets are nested; signs and NOT in a row nest, too."""
+    deepest = depth = 0
+    for character in re.sub(r"'[^']*'|\"[^\"]*\"", "''", text):
+        depth += (character == "(") - (character == ")")
+        deepest = max(deepest, depth)
+    runs = re.findall(r"(?:(?:\bnot\b|[-+])\s*)+", text, re.IGNORECASE)
+    return deepest + max((len(re.findall(r"\bnot\b|[-+]", run, re.IGNORECASE)) for run in runs), default=0)
