@@ -64,12 +64,14 @@ class Member:
         """Prediction of the booster alone, without its weight: dims (row, feature) to (row,); 0 trees are all.
 
         A linear booster takes the normal scores of the features; where one is missing, it counts as its median in
-        training.
+        training. One that was trained elsewhere takes the features as they are.
         """
         if not len(values):
             return np.zeros(0, dtype=np.float32)
         if self._line is not None:
             return self._on_the_line(self._line[0].of_rows(values))
+        if self._is_foreign_line:
+            return self._on_the_line(values)
         predicted: NDArray[np.float32] = self.booster.inplace_predict(values, iteration_range=(0, trees))
         return predicted
 
@@ -77,6 +79,12 @@ class Member:
     def is_linear(self) -> bool:
         """Whether it is a line on normal scores, and no sum of trees."""
         return self._line is not None
+
+    @cached_property
+    def _is_foreign_line(self) -> bool:
+        """Whether it is a line that was trained elsewhere, on features as they are."""
+        booster = json.loads(self.booster.save_config())["learner"]["gradient_booster"]["name"]
+        return self._line is None and bool(booster == "gblinear")
 
     @cached_property
     def _line(self) -> tuple[NormalScores, float] | None:

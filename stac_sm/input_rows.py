@@ -1,7 +1,8 @@
 """Input rows: what the items of a collection say of their files, as columns, from the index where it is proof of it.
 
 The index only saves time. A row of it counts where the shard is the one that its proof goes with, and the listing
-shows the same item JSON; all others that the catalogue links to are read.
+shows the same item JSON; all others that the catalogue links to are read. Who can write a false shard together with a
+proof that fits it and the listing can write false items, too; and before a day is made, a worker reads its items again.
 """
 
 from __future__ import annotations

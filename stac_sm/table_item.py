@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from stac_sm.model import Model
 from stac_sm.model_item import model_item, write_assets
 from stac_sm.period import Period
 from stac_sm.publishing import AssetFile
+from stac_sm.report.spread import Interval, mean_interval
 from stac_sm.store import multihash, sha256
 from stac_sm.table import Columns, days, labels, require
 from stac_sm.table_features import TableFeatures, numbers
@@ -57,13 +59,17 @@ class TableScores:
     coverage: float
     """Share of the rows inside their 90 % interval; NaN for a model without intervals."""
 
+    coverage_interval: Interval
+    """5 and 95 % of that share, by resampling sites; NaN with a single site, or without intervals."""
+
     without_target: int
     """Rows that were not scored."""
 
     def to_dict(self) -> dict[str, Any]:
         """What `stac-sm evaluate --json` prints."""
         stations = {"r_median": self.median_r, "ubrmse_median": self.median_ubrmse}
-        return {**asdict(self.pooled), "per_station": stations, "coverage90": self.coverage}
+        return {**asdict(self.pooled), "per_station": stations, "coverage90": self.coverage,
+                "coverage90_interval": list(self.coverage_interval)}  # fmt: skip
 
 
 def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: TableFindings | None = None) -> Path:
@@ -174,12 +180,14 @@ def evaluate_table(model: Model, features: TableFeatures | None, table: pd.DataF
     values = (features.build(table) if features else table)[known]
     rows = pd.DataFrame({"site": labels(table, columns.site)[known], "observed": observed[known]})
     rows["predicted"] = model.predict(values).astype(float)
+    covered, sure = _coverage(rows, model, values)
     stations = [scores(one["predicted"], one["observed"]) for one in _stations(rows)]
     return TableScores(
         pooled=scores(rows["predicted"], rows["observed"]),
         median_r=_median([one.r for one in stations]),
         median_ubrmse=_median([one.ubrmse for one in stations]),
-        coverage=_coverage(rows, model, values),
+        coverage=covered,
+        coverage_interval=sure,
         without_target=int((~known).sum()),
     )
 
@@ -282,12 +290,13 @@ def _stations(rows: pd.DataFrame) -> list[pd.DataFrame]:
     return [part for _, part in rows.groupby("site") if len(part) >= _LEAST_ROWS]
 
 
-def _coverage(rows: pd.DataFrame, model: Model, values: pd.DataFrame) -> float:
-    """Share of the rows inside their interval; NaN for a model without intervals."""
+def _coverage(rows: pd.DataFrame, model: Model, values: pd.DataFrame) -> tuple[float, Interval]:
+    """Share of the rows inside their interval, and how sure that is with so few sites; NaN without intervals."""
     if model.intervals is None:
-        return float("nan")
+        return math.nan, (math.nan, math.nan)
     error = (rows["predicted"] - rows["observed"]).abs().to_numpy()
-    return float(np.mean(error <= model.intervals.half_width(values, rows["predicted"].to_numpy())))
+    inside = error <= model.intervals.half_width(values, rows["predicted"].to_numpy())
+    return float(np.mean(inside)), mean_interval(inside, rows["site"].to_numpy())
 
 
 def _median(values: Sequence[float]) -> float:

@@ -29,8 +29,8 @@ def made(tmp_path_factory):
     catalog = open_catalog(project.folder)
     plan = make_plan(catalog, read_model(catalog, model_id), [TILE], DAYS, grid=project.grid, version="001")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "_results", lambda folder, tasks, *_: (run_task(folder, task) for task in tasks))
-        assert all(run_plan(project, plan))
+        patch.setattr(runs, "records", lambda _, work: (run_task(work.folder, task) for task in work.tasks))
+        assert not run_plan(project, plan).failures
     shutil.rmtree(project.folder / ".scratch", ignore_errors=True)
     return project.folder
 

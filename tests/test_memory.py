@@ -19,6 +19,7 @@ from stac_sm.memory import machine_memory, parse_bytes, peak, share_of
 from stac_sm.plan import make_plan
 from stac_sm.regrid import Target
 from stac_sm.resolution import resolve
+from stac_sm.run import run_task, task
 
 BENCHMARK = Path(__file__).parent / "benchmarks" / "cube.py"
 
@@ -76,17 +77,16 @@ def test_more_pixels_days_and_threads_take_more(resolution):
 def test_a_run_with_little_memory_makes_the_same_day_by_day(tmp_path, monkeypatch):
     """And says before it starts that it may not be enough."""
     products, told, graphs = [], [], []
-    compute = run._compute
+    compute = task._compute
     for name, budget in [("rich", 8 << 30), ("poor", 1 << 20)]:
         project, model_id, _ = copied_project(tmp_path / name)
         catalog = open_catalog(project.folder)
         plan = make_plan(catalog, read_model(catalog, model_id), [TILE], DAYS, grid=project.grid, version="001")
         monkeypatch.setattr(
-            run, "_results", lambda f, tasks, workers, memory: (run.run_task(f, t, memory) for t in tasks)
+            run, "records", lambda _, work, budget=budget: (run_task(work.folder, one, budget) for one in work.tasks)
         )
-        monkeypatch.setattr(run, "_compute", lambda *a: graphs.append((len(a[1]), a[2])) or compute(*a))
-        results = run.run_plan(project, plan, workers=1, memory=budget, warn=told.append)
-        assert all(results)
+        monkeypatch.setattr(task, "_compute", lambda *a: graphs.append((len(a[1]), a[2])) or compute(*a))
+        assert not run.run_plan(project, plan, workers=run.LocalWorkers(1, budget), warn=told.append).failures
         items = open_catalog(project.folder).items("sm-1km-daily")
         products.append([(item.id, item.assets["sm"].extra_fields["file:checksum"]) for item in items])
     assert products[0] == products[1]

@@ -275,6 +275,33 @@ def test_a_plan_made_by_processes_is_the_same(catalogue, tmp_path):
     assert read_plan(files[0]) == together
 
 
+def test_what_processes_have_written_goes_with_the_plan(catalogue, tmp_path, monkeypatch):
+    import gc
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plan = planned(catalogue, workers=2)
+    assert list(tmp_path.glob("stac-sm-plan-*/*.inputs"))
+    del plan
+    gc.collect()
+    assert not list(tmp_path.glob("stac-sm-plan-*"))
+
+
+def test_parts_are_described_in_the_schema():
+    import json
+
+    import jsonschema
+
+    from stac_sm.derived import skeleton_folder
+
+    schema = json.loads((skeleton_folder() / "schema.json").read_text())
+    parts = parts_of(MODEL, SMALL, PlannedDay(ProductDay(TILE, PERIOD.start, "001", ""), "new", (), (("a", "b"),)))
+    item = {"type": "Feature", "properties": {FINGERPRINT: "0" * 64, PARTS: parts}}
+    jsonschema.validate(item, schema)
+    for wrong in ({**parts, "model": "zz"}, {"model": "00000000"}, {**parts, "other": "00000000"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"type": "Feature", "properties": {FINGERPRINT: "0" * 64, PARTS: wrong}}, schema)
+
+
 def test_the_id_of_a_plan_is_that_of_its_days(catalogue):
     plan = planned(catalogue)
     assert plan.id == digest([plan.model, *((day.made.id, day.made.fingerprint) for day in plan.days)])[:12]

@@ -17,7 +17,7 @@ from stac_sm.index import check, is_item, read_index
 from stac_sm.items import relative_href
 from stac_sm.period import Period
 from stac_sm.products import COLLECTION, ProductDay
-from stac_sm.publishing import FINGERPRINT, Outcome
+from stac_sm.publishing import FINGERPRINT
 from stac_sm.readers.source import RasterSource, raster_source
 from stac_sm.search import item_of
 
@@ -49,8 +49,8 @@ class Made:
     id: str
     """Item id."""
 
-    outcome: Outcome
-    """What came of publishing it."""
+    outcome: str
+    """``new``, ``replaced`` or ``done``; ``failed`` if it could not be made."""
 
     members: int
     """Number of items that it is made from."""
@@ -60,6 +60,9 @@ class Made:
 
     fingerprint: str
     """What it was made from."""
+
+    error: str = ""
+    """Why it failed."""
 
 
 def tile_days(catalog: Catalog, period: Period, version: str) -> list[Member]:

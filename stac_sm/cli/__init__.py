@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
+from stac_sm.cli.aggregates import annual, mosaic, plot
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate
 from stac_sm.cli.learning import evaluate, matchup, screen, train
 from stac_sm.cli.making import audit, plan, retract, run, status
 from stac_sm.cli.serving import index, serve
 from stac_sm.cli.submitting import submit
 from stac_sm.errors import StacSmError
-
 
 _MACHINE = {
     errno.ENOSPC: "make room",
@@ -68,6 +68,9 @@ _COMMANDS = (
     status,
     audit,
     retract,
+    mosaic,
+    annual,
+    plot,
     index,
     serve,
 )

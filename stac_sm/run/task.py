@@ -27,7 +27,7 @@ from stac_sm.memory import Share, machine_memory, share_of
 from stac_sm.model import Model
 from stac_sm.model_item import COLLECTION as MODELS
 from stac_sm.period import DAY, Period
-from stac_sm.plan import PlannedDay, Task, wanted_day
+from stac_sm.plan import PlannedDay, Task, parts_of, wanted_day
 from stac_sm.prediction import predict
 from stac_sm.products import COLLECTION, ProductDay, links_to_inputs, product_item, write_assets
 from stac_sm.publishing import is_published, publish, supersede
@@ -141,8 +141,8 @@ class _Job:
         wanted = self.resolution.only([made.day for made in days])
         return share_of(wanted, Target(self.project.grid.geobox(days[0].tile)), memory, threads=_THREADS)
 
-    def check(self, made: ProductDay) -> None:
-        """Refuse a day whose inputs are no longer those of the plan."""
+    def check(self, made: ProductDay) -> PlannedDay:
+        """What makes a day now; refused if its inputs are no longer those of the plan."""
         wanted = wanted_day(
             self.resolution, self.model, made.tile, made.day, grid=self.project.grid, version=made.version
         )
@@ -151,6 +151,7 @@ class _Job:
                 f"{made.id}: the inputs are no longer those of the plan (fingerprint {wanted.made.fingerprint[:12]} "
                 f"found, {made.fingerprint[:12]} wanted): plan again"
             )
+        return wanted
 
 
 def _made(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Counter[str], list[Failure]]:
@@ -185,8 +186,7 @@ def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
     import dask
     from dask import delayed
 
-    for day in days:
-        job.check(day.made)
+    parts = [parts_of(job.model, job.project.grid, job.check(day.made)) for day in days]
     target = Target(job.project.grid.geobox(days[0].made.tile))
     resolution = job.resolution.only([day.made.day for day in days])
     predicted = predict(job.model, build(resolution, target))
@@ -194,20 +194,30 @@ def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
     # Blocks of one graph, not slices: each slice would be optimised alone, and read every static layer again.
     whole_days = (field.data.rechunk({1: -1, 2: -1}) for field in predicted.data_vars.values())
     by_day = list(zip(*(blocks.to_delayed(optimize_graph=False).ravel() for blocks in whole_days), strict=True))
-    jobs = [delayed(partial(_publish_day, job, one), pure=False)(*by_day[place[one.made.day]]) for one in days]
+    jobs = [
+        delayed(partial(_publish_day, job, one, part), pure=False)(*by_day[place[one.made.day]])
+        for one, part in zip(days, parts, strict=True)
+    ]
     with dask.config.set(scheduler="threads", num_workers=threads):
         return [str(outcome) for outcome in dask.compute(*jobs)]
 
 
 def _publish_day(
-    job: _Job, planned: PlannedDay, sm: np.ndarray, qa: np.ndarray, uncertainty: np.ndarray | None = None
+    job: _Job,
+    planned: PlannedDay,
+    parts: Mapping[str, str],
+    sm: np.ndarray,
+    qa: np.ndarray,
+    uncertainty: np.ndarray | None = None,
 ) -> str:
     """Write, check and publish one day; sm, qa and uncertainty (None without intervals) are (1, y, x)."""
     made = planned.made
     sm, qa, half_width = sm[0], qa[0], None if uncertainty is None else uncertainty[0]
     intervals = job.model.intervals
     coverage = intervals.coverage if intervals else None
-    item = job.item(made, {"stac_sm:pixels": _count(sm, qa), "stac_sm:coverage": coverage})
+    item = job.item(
+        made, {"stac_sm:pixels": _count(sm, qa), "stac_sm:coverage": coverage, "stac_sm:parts": dict(parts)}
+    )
     folder = item_folder(job.catalog.layout(COLLECTION), item)
     item["links"] = links_to_inputs(list(_made_from(job, made, folder))) + _version_links(planned)
     geobox = job.project.grid.geobox(made.tile)

@@ -1,0 +1,175 @@
+"""Commands that make something of the product: global days, means, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stac_sm.cli.options import (
+    end,
+    json_option,
+    open_project,
+    parsed_box,
+    project_option,
+    say,
+    show,
+    workers_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stac_sm.aggregates import Made
+    from stac_sm.config import Project
+    from stac_sm.period import Period
+
+_OUTCOMES = ("new", "replaced", "done", "failed")
+
+
+@click.command()
+@project_option
+@click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
+@json_option
+def mosaic(folder: str, period: str | None, as_json: bool) -> None:
+    """Make global days: the tiles of a day in one COG, one in degrees that maps can draw, and a preview.
+
+    Days that are there and made from the same tile-days are left alone; others are replaced.
+    """
+    from stac_sm.aggregates import make_mosaics
+    from stac_sm.progress import Progress
+
+    project = open_project(folder)
+    with Progress("mosaic", say) as progress:
+        made = make_mosaics(
+            project.catalog, project.grid, _period(project, period), project.about.version, progress=progress.step
+        )
+    _tell(made, as_json)
+
+
+@click.command()
+@click.argument("years", metavar="[YEAR]...", nargs=-1)
+@project_option
+@click.option("--monthly", is_flag=True, help="Means of the months of these years instead.")
+@click.option("--tiles", help="Tile ids with commas between.  [default: all that have tile-days]")
+@click.option("--least-days", type=click.IntRange(1), default=1, show_default=True, help="With a value, for a mean.")
+@click.option("--global", "as_one", is_flag=True, help="One file of all tiles, too.")
+@workers_option
+@json_option
+def annual(
+    years: tuple[str, ...],
+    folder: str,
+    monthly: bool,
+    tiles: str | None,
+    least_days: int,
+    as_one: bool,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Make annual or monthly means of each tile, with the number of days that have a value.
+
+    Without YEAR, those of the project file's period. A mean that is there and made from the same tile-days is left
+    alone; others are replaced.
+    """
+    from stac_sm.aggregates import ANNUAL, MONTHLY, make_means
+    from stac_sm.progress import Progress
+
+    project = open_project(folder)
+    if as_one and tiles:
+        raise click.UsageError("give one of --tiles and --global")
+    with Progress("monthly means" if monthly else "annual means", say) as progress:
+        made = make_means(
+            project.catalog,
+            project.grid,
+            _spans(project, years, monthly),
+            project.about.version,
+            collection=MONTHLY if monthly else ANNUAL,
+            tiles=[tile.strip() for tile in tiles.split(",")] if tiles else (),
+            least_days=least_days,
+            as_one=as_one,
+            workers=workers,
+            progress=progress.step,
+        )
+    _tell(made, as_json)
+
+
+@click.command()
+@click.argument("period")
+@project_option
+@click.option("--catalog", help="Another catalogue to draw: a folder, s3://…, http(s)://….  [default: the project's]")
+@click.option("--tile", help="Tile to draw.  [default: the global day]")
+@click.option("--bbox", help="West,south,east,north in degrees to draw.")
+@click.option("--at", "point", metavar="LON,LAT", help="Draw the series of this point over PERIOD.")
+@click.option("--minus", metavar="DAY", help="Draw the difference to this day.")
+@click.option("--mask", default="", help="Flags whose pixels are left out, with commas between, e.g. clipped,snow.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".png, .pdf or .svg.  [default: NAME.png]")
+def plot(
+    period: str,
+    folder: str,
+    catalog: str | None,
+    tile: str | None,
+    bbox: str | None,
+    point: str | None,
+    minus: str | None,
+    mask: str,
+    out: Path | None,
+) -> None:
+    """Draw a day, the difference of two, or with --at the series of a point over PERIOD.
+
+    Prints the name of the picture.
+    """
+    from stac_sm.catalog import open_catalog
+    from stac_sm.pictures import Picture, draw
+
+    if [tile, bbox, point].count(None) < 2 or (point and minus):
+        raise click.UsageError("give one of --tile, --bbox and --at; --minus does not go with --at")
+    project = None if catalog else open_project(folder)
+    if tile and project is None:
+        raise click.UsageError("--tile does not go with --catalog: its grid is not known; give --bbox")
+    wanted = Picture(
+        period,
+        minus=minus,
+        geobox=project.grid.geobox(tile) if project and tile else None,
+        bbox=parsed_box(bbox) if bbox else None,
+        point=_point(point) if point else None,
+        mask=tuple(name.strip() for name in mask.split(",") if name.strip()),
+        place=tile or "",
+    )
+    click.echo(draw(open_catalog(catalog) if catalog else project.catalog, wanted, out))  # type: ignore[union-attr]
+
+
+def _point(text: str) -> tuple[float, float]:
+    try:
+        lon, lat = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.UsageError(f"--at {text!r}: two numbers wanted, LON,LAT in degrees") from error
+    return lon, lat
+
+
+def _period(project: Project, text: str | None) -> Period:
+    from stac_sm.period import Period
+
+    return Period.parse(text or project.product.period or project.matchups.period)
+
+
+def _spans(project: Project, years: Sequence[str], monthly: bool) -> list[Period]:
+    """Whole years, or their months, each once."""
+    from stac_sm.period import DAY, Period
+
+    wanted = [_period(project, year) for year in years or ("",)]
+    numbers = sorted({number for one in wanted for number in range(one.start.year, (one.end - DAY).year + 1)})
+    spans = [Period.parse(str(number)) for number in numbers]
+    return [month for span in spans for month in span.months()] if monthly else spans
+
+
+def _tell(made: Sequence[Made], as_json: bool) -> None:
+    """What came of aggregates: counts, or each of them as JSON; exit code 1 if any failed."""
+    counts = {name: sum(one.outcome == name for one in made) for name in _OUTCOMES}
+    show([vars(one) for one in made] if as_json else counts, as_json)
+    failed = [one for one in made if one.error]
+    for one in failed:
+        say(f"failed: {one.id}: {one.error}")
+    if not made:
+        say("nothing to make: no tile-day is there; `stac-sm status` says what is")
+    end(failed, f"{len(failed)} of {len(made)} failed; mend the cause and run the same command again")
