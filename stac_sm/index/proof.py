@@ -85,7 +85,8 @@ def _read(store: Store, collection: str, month: str) -> tuple[pa.Table, str]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(store.read(proof_path(collection, month))))
+        content = pa.BufferReader(store.read(proof_path(collection, month)))
+        table = pq.read_table(content, page_checksum_verification=True)
         wanted = (table.schema.metadata or {})[_SHARD].decode()
         return table.select(_schema().names).cast(_schema()), wanted
     except (CatalogError, OSError, KeyError, ValueError):  # pyarrow's errors are among them: no proof
@@ -165,7 +166,7 @@ def proof_bytes(documents: Sequence[Document], listed: Mapping[str, Listed], sha
     columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in _schema()]
     schema = _schema().with_metadata({_SHARD: sha256(shard)})
     output = io.BytesIO()
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), output, compression="zstd")
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), output, compression="zstd", write_page_checksum=True)
     return output.getvalue()
 
 

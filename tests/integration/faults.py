@@ -90,6 +90,8 @@ def main() -> None:
             kind = given.kinds[seed % len(given.kinds)]
             try:
                 rounds.append(one_round(bench, kind, seed, Path(scratch, f"round-{seed}")))
+            except KeyboardInterrupt:  # enough for today: what there is is told
+                break
             except Exception as error:  # told at the end, beside the others
                 rounds.append(Round(kind, seed, 0, {}, f"{type(error).__name__}: {error}"))
             print(f"{i + 1} of {given.rounds}: {rounds[-1]}", file=sys.stderr)
