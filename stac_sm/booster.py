@@ -115,11 +115,12 @@ class Member:
 
     def gain(self) -> dict[str, float]:
         """Total gain of the splits on each feature that has any; of a line, what each feature explains of the sum of
-        squares, as if no other did (normal scores have a variance of about 1)."""
-        if self._line is not None:
-            slopes = self.booster.get_score(importance_type="weight")
-            return {name: self._line[1] * float(np.sum(slope)) ** 2 for name, slope in slopes.items()}
-        found = self.booster.get_score(importance_type="total_gain")
+        squares, as if no other did (normal scores have a variance of about 1; those of another line are taken to)."""
+        is_line = self._line is not None or self._is_foreign_line
+        found = self.booster.get_score(importance_type="weight" if is_line else "total_gain")
+        if is_line:
+            rows = self._line[1] if self._line else 1.0
+            found = {key: rows * float(np.sum(slope)) ** 2 for key, slope in found.items()}
         names = self.booster.feature_names or [f"f{i}" for i in range(len(self.features))]
         own = dict(zip(names, self.features, strict=True))
         return {own[key]: float(np.sum(value)) for key, value in found.items()}

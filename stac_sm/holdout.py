@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from stac_sm.errors import InputError
 from stac_sm.table import Columns, Fold, days, labels, nearest, require
 
+_MOST_NETWORKS = 12
+"""Most folds of networks: the ISMN has 80, and each fold is two trainings."""
+
 _GroupsOf = Callable[[pd.DataFrame, Columns, float], "pd.Series[str]"]
 
 
@@ -32,8 +35,8 @@ def hold_out(
         One row per site and day. Order of rows does not matter: a row falls into the same fold anywhere.
     strategy
         What a group is: ``random`` (one site on one day), ``site``, ``year``, ``network`` (each network is a fold of
-        its own, whatever ``folds`` says; networks that share a site are one) or ``block`` (all sites in one cell of
-        ``block_degrees``).
+        its own, whatever ``folds`` says; of more than 12, folds hold several; networks that share a site are one) or
+        ``block`` (all sites in one cell of ``block_degrees``).
     folds
         Number of folds; fewer if there are fewer groups.
     seed
@@ -61,7 +64,7 @@ def hold_out(
     names = _dealt_order(groups, seed)
     if len(names) < 2:
         raise InputError(_too_few(strategy, names))
-    count = len(names) if strategy == "network" else min(folds, len(names))
+    count = min(max(folds, _MOST_NETWORKS) if strategy == "network" else folds, len(names))
     return [_fold(strategy, names[i::count], groups, i, count) for i in range(count)]
 
 

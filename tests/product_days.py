@@ -28,6 +28,7 @@ def new_project(folder: Path, grid=SMALL):
 
 def known(grid, tile: str, day: int, change: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Soil moisture as the product stores it, and flags; with gaps that move from day to day."""
+    day %= 8
     sm = image(grid.geobox(tile), 0.05, 0.45, 0.3 + 0.1 * day) + np.float32(change)
     sm = (np.round(sm * 2**13) / 2**13).astype(np.float32)
     sm[3 : 9 + day, 4:11] = np.nan

@@ -1,7 +1,8 @@
-"""Derived documents: after a few items, `link` leaves what `refresh` would have made of all; whoever dies in between."""
+"""Derived documents: after a few items, `link` leaves what `refresh` would have made of all, whoever dies meanwhile."""
 
 from __future__ import annotations
 
+import itertools
 from datetime import date
 
 import pytest
@@ -41,7 +42,7 @@ def test_linking_in_any_order_and_parts_is_the_same_as_refresh(tmp_path_factory,
     root = tmp_path_factory.mktemp("link")
     create_skeleton(open_store(root), title="Test")
     edges = [0, *sorted(set(cuts)), 6]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         link_new(root, order[start:end])
     linked = contents(root)
     refresh(open_store(root), LST)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stac_sm.config import Validation
 from stac_sm.errors import InputError
 from stac_sm.holdout import hold_out, hold_outs
 from stac_sm.table import Columns, days, labels
@@ -123,6 +124,26 @@ def test_law_no_site_is_on_both_sides_of_a_network(pairs, seed):
         for column in ("site", "network"):
             assert set(table[column].iloc[fold.train]).isdisjoint(table[column].iloc[fold.test])
     assert sorted(np.concatenate([fold.test for fold in cut])) == list(range(len(table)))
+
+
+def test_by_default_networks_are_left_out_where_there_is_one_only():
+    assert "network" in Validation().strategies
+    table = table_of().assign(network=lambda t: "N" + t["site"].str[-1])
+    several, lone = (hold_outs(one, Validation().strategies) for one in (table, table.assign(network="N")))
+    assert len(several["network"]) == table["network"].nunique()
+    assert isinstance(lone["network"], InputError)
+    assert "found 1 network (N)" in str(lone["network"])
+    assert all(not isinstance(lone[name], InputError) for name in ("random", "site", "year"))
+
+
+def test_many_networks_share_folds_and_none_is_parted():
+    table = pd.DataFrame({"site": [f"s{i}" for i in range(80)], "network": [f"n{i // 2}" for i in range(80)]})
+    cut = hold_out(table, "network")
+    assert len(cut) == 12
+    assert cut[0].name == "network 1/12"
+    assert sorted(np.concatenate([fold.test for fold in cut])) == list(range(80))
+    assert all(not set(table["network"].iloc[fold.train]) & set(table["network"].iloc[fold.test]) for fold in cut)
+    assert len(hold_out(table, "network", folds=20)) == 20
 
 
 def test_networks_that_share_a_site_are_one_group():

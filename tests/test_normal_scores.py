@@ -113,3 +113,17 @@ def test_normal_scores_that_were_lost_are_refused():
         broken = Member(1.0, line.features, bytes(booster.save_raw("ubj")))
         with pytest.raises(ModelError, match="normal scores"):
             broken.predict(np.zeros((1, 3), np.float32))
+
+
+def test_a_line_that_was_trained_elsewhere_takes_its_features_as_they_are():
+    import xgboost as xgb
+
+    values, target, _ = line_of(gaps=0.0)
+    data = xgb.DMatrix(values, target, feature_names=list("abc"))
+    booster = xgb.train({"booster": "gblinear", "eta": 1.0}, data, num_boost_round=50)
+    model = Model.plain(booster, list("abc"))
+    found = model.predict(pd.DataFrame(values, columns=list("abc")))
+    np.testing.assert_array_equal(found, booster.predict(data))
+    assert np.corrcoef(found, target)[0, 1] > 0.97
+    worth = model.importance()
+    assert worth["b"] > worth["a"] > 10 * worth["c"]

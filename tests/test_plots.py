@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
+from click.testing import CliRunner
+from fields import SMALL
 from PIL import Image
+from product_days import known, new_project, put_days
 
+from stac_sm import pictures
+from stac_sm.aggregates import make_mosaics
+from stac_sm.cli import main
 from stac_sm.errors import InputError
-from stac_sm.plots import SUFFIXES, plot_cube
+from stac_sm.grid import to_lonlat
+from stac_sm.period import Period
+from stac_sm.plots import SUFFIXES, plot_cube, plot_map, plot_series
 
 
 def cube_of(**fields):
@@ -61,3 +70,92 @@ def test_a_variable_without_a_value_says_so(tmp_path):
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"cube\.gif: a name that ends with \.png, \.pdf, \.svg wanted"):
         plot_cube(CUBE, tmp_path / "cube.gif")
+
+
+def field_of(values, unit="m3 m-3"):
+    return cube_of(sm=(values, unit)).sm.isel(time=0)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_maps_and_series_of_every_kind(tmp_path, suffix):
+    plot_map(field_of(RAMP), tmp_path / f"map{suffix}", title="h18v04, 2018-07-01")
+    plot_series(series_of([0.1, np.nan, 0.2]), tmp_path / f"series{suffix}", title="8, 45")
+    for name in ("map", "series"):
+        assert (tmp_path / f"{name}{suffix}").read_bytes()[:4] in (b"\x89PNG", b"%PDF", b"<?xm")
+    text = (tmp_path / f"map{suffix}").read_text() if suffix == ".svg" else ""
+    assert suffix != ".svg" or "h18v04" in text
+
+
+def test_a_difference_is_white_at_zero_and_blue_where_it_is_wetter(tmp_path):
+    change = np.where(np.arange(40) < 13, -0.1, np.where(np.arange(40) < 26, 0.0, 0.04))[None, None, :]
+    plot_map(field_of(change), tmp_path / "d.png", title="difference", difference=True)
+    row = np.asarray(Image.open(tmp_path / "d.png").convert("RGB")).astype(int)
+    row = row[row.shape[0] // 2, : int(0.85 * row.shape[1])]
+    drier, same, wetter = (row[int(part * len(row))] for part in (0.25, 0.55, 0.85))
+    assert drier[0] > drier[2] + 50
+    assert same.min() > 235
+    assert wetter[2] > wetter[0] + 20
+
+
+def test_the_colours_of_soil_moisture_are_even_in_lightness():
+    """Even steps, one way, also to eyes that see no red: what colour-blind-safe and perceptually uniform mean."""
+    from matplotlib import colormaps
+
+    rgb = colormaps["cividis_r"](np.linspace(0, 1, 33))[:, :3]
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    lightness = 116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722])
+    steps = np.diff(lightness)
+    assert (steps < 0).all()
+    assert steps.std() < 0.25 * abs(steps.mean())
+
+
+def series_of(values):
+    index = pd.date_range("2018-07-01", periods=len(values))
+    return pd.DataFrame({"sm": values, "uncertainty": 0.05, "qa": 0}, index=index)
+
+
+@pytest.fixture
+def project(tmp_path):
+    made = new_project(tmp_path / "p")
+    put_days(made.catalog)
+    return made
+
+
+def test_plot_draws_what_was_published(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawn = []
+    monkeypatch.setattr(pictures, "plot_map", lambda field, file, **told: drawn.append((field, file, told)))
+    monkeypatch.setattr(pictures, "plot_series", lambda series, file, **told: drawn.append((series, file, told)))
+    lon, lat = to_lonlat(SMALL.crs).transform(*(SMALL.geobox("h01v01").affine @ (30.5, 30.5)))
+
+    def plot(*arguments):
+        done = CliRunner().invoke(main, ["plot", *arguments, "--project", str(project.folder)])
+        assert done.exit_code == 0, done.output
+        return drawn[-1][0], done.stdout.strip(), drawn[-1][2]
+
+    field, name, told = plot("2018-07-02", "--tile", "h01v01")
+    sm = known(SMALL, "h01v01", 1)[0]
+    np.testing.assert_array_equal(field.values, sm)
+    assert (name, field.attrs["units"], told["difference"]) == ("sm-h01v01-2018-07-02.png", "m3 m-3", False)
+    field, _, told = plot("2018-07-02", "--tile", "h01v01", "--minus", "2018-07-01", "--mask", "clipped")
+    wanted = sm - known(SMALL, "h01v01", 0)[0]
+    wanted[20, 20:25] = np.nan
+    np.testing.assert_array_equal(field.values, wanted)
+    assert (told["difference"], field.attrs["units"]) == (True, "m3 m-3")
+    series, _, _ = plot("2018-07", f"--at={lon},{lat}")
+    assert series.sm.to_list()[1] == sm[30, 30]
+    make_mosaics(project.catalog, SMALL, Period.parse("2018-07-02"), "001")
+    field, _, _ = plot("2018-07-02")
+    assert float(field.sel(x=lon, y=lat, method="nearest")) == pytest.approx(sm[30, 30], abs=0.02)
+
+
+def test_plot_says_what_is_missing(project, tmp_path):
+    def said(*arguments):
+        done = CliRunner().invoke(main, ["plot", *arguments, "--project", str(project.folder)])
+        assert done.exit_code != 0
+        return done.stderr
+
+    assert "stac-sm mosaic" in said("2018-07-01")
+    assert "one day wanted" in said("2018-07", "--tile", "h01v01")
+    assert "give one of" in said("2018-07", "--tile", "h01v01", "--at", "1,2")
+    assert "LON,LAT" in said("2018-07", "--at", "here")

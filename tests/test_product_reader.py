@@ -1,18 +1,28 @@
 """Reading the product: a box and a point give the very pixels that were published."""
 
+import shutil
 from datetime import date
 
 import numpy as np
 import pytest
+from faulty_server import FaultyServer
 from fields import SMALL, image, new_catalog, put
+from object_stores import environment_of, moto_server, new_bucket
+from product_days import known, new_project, put_day, put_days
+from served import running
 
 from stac_sm import open_product, point_series
-from stac_sm.catalog import open_catalog
-from stac_sm.errors import CatalogError, InputError
+from stac_sm.catalog import Catalog, open_catalog
+from stac_sm.errors import CatalogError, InputError, ReadError
 from stac_sm.grid import to_lonlat
+from stac_sm.index import update_index
 from stac_sm.period import DAY, Period
+from stac_sm.products import ProductDay
 from stac_sm.quality import Quality
+from stac_sm.retract import retract
+from stac_sm.store import open_store
 
+pytestmark = pytest.mark.filterwarnings("ignore:The item .* is deprecated")  # by pystac, of what was retracted
 FIRST = date(2018, 7, 1)
 PERIOD = Period(FIRST, FIRST + 3 * DAY)
 
@@ -94,3 +104,110 @@ def test_nothing_published_there_or_then_is_an_error_that_says_so(catalog):
 def test_a_box_that_is_none_is_refused(catalog, box):
     with pytest.raises(InputError, match="west, south, east, north"):
         open_product(catalog, box, PERIOD)
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory):
+    """A project of three tiles on three days, with half widths; a day in two versions, a day retracted, one to come."""
+    made = new_project(tmp_path_factory.mktemp("versions") / "p")
+    put_days(made.catalog, uncertainty=True)
+    store = made.catalog
+    put_day(store, "h01v01", 1, version="002", change=0.0625, linked=True)
+    id = "SM1KM.A2018184.h01v01.v001"
+    retract(store, "sm-1km-daily", [id], "bad", path=lambda id: ProductDay.of_id(id).path("year/month/day"))
+    return made
+
+
+PLACE = lonlat("h01v01", 20, 21)  # clipped
+DAYS = Period.parse("2018-07-01/2018-07-04")
+
+
+def wanted_series():
+    first, second = known(SMALL, "h01v01", 0)[0][20, 21], known(SMALL, "h01v01", 1, 0.0625)[0][20, 21]
+    return [first, second, np.nan, np.nan], [Quality.CLIPPED, Quality.CLIPPED, 32, 32]
+
+
+def check(series):
+    sm, qa = wanted_series()
+    np.testing.assert_array_equal(series.sm, np.array(sm, np.float32))
+    assert series.qa.to_list() == qa
+    np.testing.assert_array_equal(series.uncertainty, np.array([0.0625, np.nan, np.nan, np.nan], np.float32))
+
+
+def test_the_highest_version_counts_and_what_was_retracted_does_not(versions):
+    check(point_series(open_catalog(versions.folder), *PLACE, DAYS))
+    box = open_product(open_catalog(versions.folder), (*PLACE, *PLACE), DAYS).compute()
+    np.testing.assert_array_equal(box.sm.values[:, 0, 0], np.array(wanted_series()[0], np.float32))
+    assert box.uncertainty.values[0, 0, 0] == 0.0625
+
+
+def test_a_flag_masks_soil_moisture_and_its_half_width(versions):
+    catalog = open_catalog(versions.folder)
+    series = point_series(catalog, *PLACE, DAYS, mask=("clipped",))
+    assert series.sm.isna().all()
+    assert series.uncertainty.isna().all()
+    assert series.qa.to_list() == wanted_series()[1]
+    check(point_series(catalog, *PLACE, DAYS, mask=("snow", "gap_filled")))
+    west, south = lonlat("h01v01", 30, 10)
+    east, north = lonlat("h01v01", 15, 40)
+    cube = open_product(catalog, (west, south, east, north), "2018-07-01", mask=["clipped"]).compute()
+    clipped = (cube.qa & Quality.CLIPPED) > 0
+    assert clipped.any()
+    assert cube.sm.where(clipped).isnull().all()
+    assert cube.uncertainty.where(clipped).isnull().all()
+    assert cube.sm.notnull().any()
+    with pytest.raises(InputError, match="'wet': no flag of the product; known are gap_filled"):
+        open_product(catalog, (west, south, east, north), "2018-07-01", mask=["wet"])
+
+
+def test_the_index_finds_the_items_and_the_catalogue_what_is_not_in_it(versions, monkeypatch, tmp_path):
+    shutil.copytree(versions.folder, tmp_path / "p")
+    catalog = open_catalog(tmp_path / "p")
+    update_index(catalog.store, "sm-1km-daily", layout="year/month/day")
+    asked = []
+    walk = Catalog.items
+    monkeypatch.setattr(Catalog, "items", lambda self, *a, **k: asked.append(k["period"]) or walk(self, *a, **k))
+    check(point_series(open_catalog(tmp_path / "p"), *PLACE, DAYS))
+    assert asked == [Period.parse("2018-07-03/2018-07-04")]
+    put_day(catalog, "h01v01", 3, linked=True)  # not in the index
+    series = point_series(open_catalog(tmp_path / "p"), *PLACE, DAYS)
+    assert series.sm.iloc[3] == known(SMALL, "h01v01", 3)[0][20, 21]
+
+
+def test_a_point_by_http_takes_few_requests(versions, tmp_path):
+    shutil.copytree(versions.folder, tmp_path / "p")
+    catalog = open_catalog(tmp_path / "p")
+    with FaultyServer(tmp_path / "p") as server:
+        check(point_series(open_catalog(f"{server.address}/catalog.json"), *PLACE, DAYS))
+        before = sum(server.gets().values())
+        update_index(catalog.store, "sm-1km-daily", layout="year/month/day")
+        series = point_series(open_catalog(f"{server.address}/catalog.json"), *PLACE, "2018-07-01/2018-07-02")
+        np.testing.assert_array_equal(series.sm, np.array(wanted_series()[0][:2], np.float32))
+        with_index = sum(server.gets().values()) - before
+        tiffs = sum(count for path, count in server.gets().items() if path.endswith(".tif"))
+    assert tiffs == 2 * 5  # three assets on one day, two on the other, one request each
+    assert with_index < 5 + 12 < before
+
+
+def test_from_s3_the_same(versions):
+    with moto_server() as server, environment_of(server):
+        store = open_store(f"s3://{new_bucket(server, 'product')}/p")
+        for entry in versions.catalog.store.entries():
+            if ".scratch" not in entry.path:
+                store.create(entry.path, versions.catalog.store.read(entry.path))
+        check(point_series(open_catalog(store.root), *PLACE, DAYS))
+
+
+def test_a_file_that_cannot_be_read_is_an_error_and_no_gap(versions, tmp_path):
+    shutil.copytree(versions.folder, tmp_path / "p")
+    next((tmp_path / "p" / "sm-1km-daily/2018/07/01").rglob("*h01v01*.sm.tif")).write_bytes(b"II*\0")
+    with pytest.raises(ReadError, match="SM1KM.A2018182.h01v01.v001"):
+        point_series(open_catalog(tmp_path / "p"), *PLACE, DAYS)
+
+
+def test_from_a_stac_api_the_same(versions, tmp_path):
+    shutil.copytree(versions.folder, tmp_path / "p")
+    store = open_catalog(tmp_path / "p").store
+    update_index(store, "sm-1km-daily", layout="year/month/day")
+    with running(tmp_path / "p") as address:
+        check(point_series(open_catalog(address), *PLACE, DAYS))

@@ -83,6 +83,7 @@ WRONG = {
     "a mask of a feature's name": (one(name="snow") | {"masks": [MASK | {"name": "snow"}]}, "snow occurs"),
     "a column of the table": ({"features": [FEATURE | {"name": "site"}]}, "site is no name for a feature"),
     "a coordinate": ({"features": [FEATURE | {"name": "x"}]}, "x is no name for a feature"),
+    "the place of a station": (one(name="geometry"), "geometry is no name for a feature"),
     "derived": ({"features": [FEATURE], "derived": ["doy_sinus"]}, "did you mean 'doy_sin'"),
     "derived as text": ({"features": [FEATURE], "derived": "latitude"}, "recipe.derived: found 'latitude'"),
     "features as table": ({"features": FEATURE}, "recipe.features: found .* list"),

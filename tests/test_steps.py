@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -24,7 +26,8 @@ from stac_sm.publishing import FINGERPRINT, AssetFile, publish
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.stations import read_stations
 from stac_sm.steps import MATCHUPS, match_up_step, screen_step, train_step
-from stac_sm.train import TrainSettings, fit
+from stac_sm.train import TrainSettings
+from stac_sm.tuning import tune
 from stac_sm.verdicts import write_verdicts
 
 PERIOD = Period.parse("2018-06-01/2018-06-14")
@@ -185,11 +188,37 @@ def test_a_screened_model(project, matchups, model):
     assert judged.pop(f"NET.{BAD}").startswith("rejected: ")
     assert set(judged.values()) == {"kept"}
     kept = matchups.table[matchups.table["site"] != f"NET.{BAD}"]
-    wanted = fit(kept, RECIPE.names, settings=TrainSettings(n_estimators=5))
+    wanted = tune(kept, RECIPE.names, settings=TrainSettings(n_estimators=5)).model
     read = read_model(project.catalog, model.id)
     assert read.members == wanted.members
     assert read.recipe == RECIPE
     assert {(one["strategy"], one["scored_on"]) for one in model.scores} >= {("random", "all"), ("site", "all")}
+
+
+def test_workers_of_the_command_line_change_no_byte(project, matchups, model, tmp_path):
+    """In a process of its own: workers import its main module."""
+    import shutil
+
+    shutil.copytree(project.folder, tmp_path / "p")
+    other = replace(project, folder=tmp_path / "p")
+    for item in Path(other.folder, MATCHUPS).glob("matchups-*"):
+        shutil.rmtree(item)
+    refresh(other.catalog.store, MATCHUPS)
+    for verb in ("matchup", "train"):
+        done = subprocess.run(
+            [sys.executable, "-m", "stac_sm", verb, "--workers", "2", "--project", str(other.folder), "--json"],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["new"] == (verb == "matchup")
+        assert told.get("item", matchups.item["id"]) == matchups.item["id"]
+        assert told.get("model", model.id) == model.id
+    made, wanted = (
+        {file.relative_to(one.folder): content for file, content in files(one, MATCHUPS).items()}
+        for one in (other, project)
+    )
+    assert made == wanted
 
 
 def test_a_model_is_trained_once(project, matchups, model):
@@ -214,7 +243,7 @@ def test_with_too_few_sites_a_model_is_unscreened_and_says_so(copied, matchups):
     assert status.startswith("unscreened: ")
     assert "5" in status
     assert "6" in status
-    wanted = fit(matchups.table, RECIPE.names, settings=TrainSettings(n_estimators=5))
+    wanted = tune(matchups.table, RECIPE.names, settings=TrainSettings(n_estimators=5)).model
     assert read_model(copied.catalog, step.id).members == wanted.members
 
 

@@ -179,7 +179,7 @@ def test_the_command_line_from_either_kind_of_file(suffix, tmp_path, made, valid
 
 def test_evaluation_is_what_numpy_says(made):
     found = evaluate_table(made.model, made.features, OTHERS).to_dict()
-    assert list(found) == ["n", "r", "rmse", "ubrmse", "bias", "per_station", "coverage90"]
+    assert list(found) == ["n", "r", "rmse", "ubrmse", "bias", "per_station", "coverage90", "coverage90_interval"]
     values = made.features.build(OTHERS)
     said = made.model.predict(values)
     rows = OTHERS.assign(p=said, half=made.model.intervals.half_width(values, said)).dropna(subset="theta")
@@ -189,6 +189,10 @@ def test_evaluation_is_what_numpy_says(made):
     assert found["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
     assert found["bias"] == pytest.approx(error.mean(), rel=1e-4)
     assert found["coverage90"] == pytest.approx((error.abs() <= rows["half"]).mean())
+    by_site = (error.abs() <= rows["half"]).groupby(rows["station"]).agg(["sum", "size"]).to_numpy()
+    drawn = by_site[np.random.default_rng(1).integers(len(by_site), size=(4000, len(by_site)))].sum(axis=1)
+    ends = np.quantile(drawn[:, 0] / drawn[:, 1], [0.05, 0.95])
+    np.testing.assert_allclose(found["coverage90_interval"], ends, atol=0.02)  # other draws of the sites
     assert found["per_station"]["ubrmse_median"] == pytest.approx(
         error.groupby(rows["station"]).std(ddof=0).median(), rel=1e-4
     )
@@ -205,7 +209,8 @@ def test_too_few_sites_for_intervals_or_folds():
     few = train_table(table_of(sites=5), COLUMNS)
     assert few.model.intervals is None
     assert "5 sites found" in few.intervals_refused
-    assert np.isnan(evaluate_table(few.model, few.features, OTHERS).coverage)
+    scored = evaluate_table(few.model, few.features, OTHERS)
+    assert np.isnan([scored.coverage, *scored.coverage_interval]).all()
     lone = train_table(table_of(sites=1), COLUMNS)
     assert (lone.unseen, lone.tried) == (None, {})
     assert np.isfinite(predictions(lone, OTHERS)).all()

@@ -153,7 +153,7 @@ def run_plan(
     _warn_of_memory(folder, tasks, at.share(len(tasks)), warn)
     made: list[TaskRecord] = []
     try:
-        for record in records(at, Assignment(folder, tasks, plan.id, run)):
+        for record in records(at, Assignment(folder, tasks, plan.id, run, warn)):
             made.append(record)
             progress(record, len(tasks))
     finally:  # also without tasks: a run that was killed has left items that nothing links to

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -44,6 +44,9 @@ class Assignment:
 
     run: str = ""
     """Id of the run."""
+
+    say: Callable[[str], None] = lambda message: None
+    """Told where the dashboard of the cluster is, if it has one."""
 
 
 class Workers(Protocol):
@@ -167,6 +170,8 @@ def records(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
     settings = {"distributed.scheduler.allowed-failures": _DEATHS}
     try:
         with _quiet("distributed"), dask.config.set(settings), workers.client(len(work.tasks)) as dasks:
+            if page := dashboard(dasks):
+                work.say(f"Dask dashboard: {page}")
             yield from _gathered(dasks, work, workers.share(len(work.tasks)))
     except (CommClosedError, TimeoutError) as error:
         raise RunError(
@@ -190,7 +195,7 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 def dashboard(client: Any) -> str:
-    """Address of the dashboard of a cluster; empty where it has none to show."""
+    """Address of a cluster's dashboard; empty where Bokeh is not installed, without which there is none to see."""
     return str(client.dashboard_link) if find_spec("bokeh") else ""
 
 

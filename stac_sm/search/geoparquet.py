@@ -257,7 +257,7 @@ def _document(row: Mapping[str, Any]) -> dict[str, Any]:
     box = row.get("bbox")
     if isinstance(box, dict):
         axes = "xyz" if box.get("zmin") is not None else "xy"
-        known["bbox"] = [box[f"{axis}{end}"] for end in ("min", "max") for axis in axes]
+        known["bbox"] = [_side(box, f"{axis}{end}") for end in ("min", "max") for axis in axes]
     assets = {key: asset for key, asset in known.get("assets", {}).items() if asset.get("href")}
     return {
         "type": "Feature",
@@ -270,6 +270,12 @@ def _document(row: Mapping[str, Any]) -> dict[str, Any]:
         "assets": assets,
         **{name: known[name] for name in ("bbox", "collection") if name in known},
     }
+
+
+def _side(box: Mapping[str, Any], name: str) -> Any:
+    if name not in box:
+        raise ValueError(f"bbox has {', '.join(box)} and no {name}")
+    return box[name]
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from stac_sm.config import Project, read_project
 from stac_sm.derived import refresh
+from stac_sm.index import update_index
 from stac_sm.journal import TaskRecord, new_run
 from stac_sm.plan import Plan
 from stac_sm.products import COLLECTION
@@ -41,8 +42,10 @@ def submit_to_dask(project: Project, plan: Plan, job: ArrayJob, scheduler: str, 
 
 
 def finish(root: str, records: Sequence[TaskRecord]) -> dict[str, int]:
-    """Derive links and extents when all tasks have ended; runs on a worker."""
-    refresh(read_project(root).catalog.store, COLLECTION)
+    """Derive links, extents and index when all tasks have ended; runs on a worker."""
+    catalog = read_project(root).catalog
+    refresh(catalog.store, COLLECTION)
+    update_index(catalog.store, COLLECTION, layout=catalog.layout(COLLECTION))
     return {"tasks": len(records), "failed": sum(len(record.failures) for record in records)}
 
 

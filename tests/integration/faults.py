@@ -82,6 +82,7 @@ class Bench:
 
 def main() -> None:
     given = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a shell makes what it puts aside deaf to Ctrl-C
     with tempfile.TemporaryDirectory(prefix="stac-sm-faults-") as scratch:
         bench = prepare(Path(scratch))
         rounds = []

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from earth import Place, both_earths, days_between, days_with_granules, trial
 
+from stac_sm.applicability import fit_applicability
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.regrid import Target, lookup, regrid
 from stac_sm.simulate.earth import Earth
 from stac_sm.simulate.granules import write_lst
 from stac_sm.simulate.truth import fields, true_soil_moisture
 from stac_sm.sources import scan, source
+from stac_sm.table import Columns
+from stac_sm.train import TrainSettings, fit
 
 SEED = 101
 
@@ -38,6 +41,24 @@ def test_the_recipe_is_worth_its_inputs(outcomes):
     for one in outcomes:
         assert one.screened < one.corrected < one.era5land
         assert one.r_screened > one.r_era5land
+
+
+def test_errors_are_larger_outside_the_area_of_applicability():
+    """A model that was taught in the cooler half of the land: it does not know the warmer half, and knows so."""
+    earth = Earth(seed=SEED)
+    static = fields(earth)
+    land = np.argwhere(static.land) + np.array([static.rows.start, static.columns.start])
+    some = land[np.random.default_rng(SEED).choice(len(land), 440, replace=False)]
+    known = Place(earth, *some[:40].T).features(days_with_granules(earth)[::4])
+    warmth = known.groupby("pixel")["lst"].mean()
+    taught = known[known["pixel"].isin(warmth[warmth < warmth.median()].index)]
+    names = [name for name in taught if name not in ("truth", "pixel", "date")]
+    model = fit(taught, names, settings=TrainSettings(n_estimators=60, max_depth=3), columns=Columns(target="truth"))
+    area = fit_applicability(taught, names, model.importance(), taught["pixel"])
+    asked = Place(earth, *some[40:].T).features(days_between(earth, 8))
+    outside, error = area.outside(asked), np.square(model.predict(asked) - asked["truth"])
+    assert 0.02 < outside.mean() < 0.6
+    assert np.sqrt(error[outside].mean()) > 1.15 * np.sqrt(error[~outside].mean())
 
 
 def test_days_to_score_are_none_to_learn_from():
