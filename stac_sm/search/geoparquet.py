@@ -96,7 +96,7 @@ class GeoParquetCatalog:
             for group in range(self._file.num_row_groups):
                 if self._may_hold(group, collection):
                     yield from self._chosen_in(group, wanted)
-        except (OSError, ValueError, OverflowError) as error:  # pyarrow's errors are among them
+        except (OSError, ValueError, OverflowError, TypeError, KeyError, NotImplementedError) as error:  # as of pyarrow
             raise self._unreadable(error) from None
 
     def _chosen_in(
@@ -125,8 +125,8 @@ class GeoParquetCatalog:
             )
         for i in range(metadata.num_columns):
             column = metadata.column(i)
-            if column.path_in_schema == "collection" and (known := column.statistics) and known.has_min_max:
-                return bool(known.min <= collection <= known.max)
+            if column.path_in_schema == "collection":
+                return _may_lie_between(column, collection)
         return True
 
     @cached_property
@@ -135,7 +135,7 @@ class GeoParquetCatalog:
 
         try:
             file = pq.ParquetFile(_source(self._href), pre_buffer=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotImplementedError) as error:
             raise self._unreadable(error) from None
         absent = {"id", "geometry", "assets"} - set(file.schema_arrow.names)
         if absent:
@@ -270,6 +270,16 @@ def _document(row: Mapping[str, Any]) -> dict[str, Any]:
         "assets": assets,
         **{name: known[name] for name in ("bbox", "collection") if name in known},
     }
+
+
+def _may_lie_between(column: Any, text: str) -> bool:
+    """Whether a text may be in a column chunk, by its statistics."""
+    if column.physical_type != "BYTE_ARRAY":  # damaged: pyarrow would abort the process over its statistics
+        raise ValueError(f"column {column.path_in_schema} holds {column.physical_type}, BYTE_ARRAY wanted")
+    known = column.statistics
+    if not known or not known.has_min_max or not isinstance(known.min, str) or not isinstance(known.max, str):
+        return True
+    return bool(known.min <= text <= known.max)
 
 
 def _side(box: Mapping[str, Any], name: str) -> Any:
