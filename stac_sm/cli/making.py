@@ -154,7 +154,8 @@ def run(
             warn=say,
         )
     show({"tasks": len(report.records), **report.outcomes, "failed": len(report.failures)}, as_json)
-    say(f"report: {report.href}")
+    if report.href:
+        say(f"report: {report.href}")
     if report.failures:
         from stac_sm.tables import table
 

@@ -84,7 +84,7 @@ class RunReport:
     """What came of each task, in their order."""
 
     href: str = ""
-    """Where its report file lies."""
+    """Where its report file lies; empty if there was nothing to do."""
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -137,7 +137,7 @@ def run_plan(
     Returns
     -------
     RunReport
-        Also written to the store.
+        Also written to the store, unless there was nothing to do.
 
     Raises
     ------
@@ -158,7 +158,8 @@ def run_plan(
             progress(record, len(tasks))
     finally:  # also without tasks: a run that was killed has left items that nothing links to
         _derive(project, plan, tasks, part)
-    return _reported(project, plan, RunReport(run, round(time.monotonic() - started, 3), _in_order(tasks, made)), part)
+    report = RunReport(run, round(time.monotonic() - started, 3), _in_order(tasks, made))
+    return _reported(project, plan, report, part) if tasks else report
 
 
 def _derive(project: Project, plan: Plan, tasks: Sequence[Task], part: Slice | None) -> None:

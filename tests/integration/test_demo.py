@@ -51,7 +51,7 @@ def days_of(project):
 def test_the_report_has_what_was_promised(demo):
     folder, report = demo
     assert Path(report["catalog"]) == folder / "catalog.json"
-    assert {one["strategy"] for one in report["scores"]} == {"random", "site", "year"}
+    assert {one["strategy"] for one in report["scores"]} == {"random", "site", "network", "year"}
     assert report["products"] == 3
     assert report["seconds"] < 360  # 180 s is the promise on a machine of its own; this one may be shared
     assert report["truth"]["n"] > 3 * 200_000
@@ -60,7 +60,7 @@ def test_the_report_has_what_was_promised(demo):
 def test_honest_scores_are_ordered_as_they_must_be(demo):
     _, report = demo
     found = {(one["strategy"], one["method"]): one["pooled"] for one in report["scores"] if one["scored_on"] == "all"}
-    assert found["random", "unscreened"]["r"] > 0.85 > found["site", "unscreened"]["r"]
+    assert found["random", "unscreened"]["r"] > 0.7 > found["site", "unscreened"]["r"]
     assert found["random", "unscreened"]["rmse"] < found["site", "unscreened"]["rmse"]
     assert found["site", "screened"]["rmse"] < found["site", "swvl1"]["rmse"]
     assert report["tc_status"].startswith("screened: ")

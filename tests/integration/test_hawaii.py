@@ -283,9 +283,11 @@ def test_every_strategy_is_scored_beside_the_baselines(flow: Flow) -> None:
     scores = flow.model_item.properties["stac_sm:scores"]
     found = {(one["strategy"], one["method"]): one["pooled"] for one in scores["results"]}
     methods = ("unscreened", "swvl1", "swvl1 bias-corrected")
-    assert set(found) == {(strategy, method) for strategy in ("random", "site", "year") for method in methods}
+    assert set(found) == {
+        (strategy, method) for strategy in ("random", "site", "year") for method in methods
+    }  # one network
     assert {one["n"] for one in found.values()} == {2299}
-    assert set(scores["notes"]) == {"screening", "random screened", "site screened", "year screened"}
+    assert set(scores["notes"]) == {"screening", "network", "random screened", "site screened", "year screened"}
     assert all("wanted" in note for note in scores["notes"].values())
     assert scores["kept"] is None
     # the plain figures of ERA5-Land at the stations; a random split flatters, the honest one does not
@@ -293,8 +295,8 @@ def test_every_strategy_is_scored_beside_the_baselines(flow: Flow) -> None:
     difference = table["swvl1"] - table["sm"]
     assert found["site", "swvl1"]["rmse"] == pytest.approx(np.sqrt((difference**2).mean()), rel=1e-9)
     assert found["site", "swvl1"]["r"] == pytest.approx(table["swvl1"].corr(table["sm"]), rel=1e-9)
-    assert found["random", "unscreened"]["r"] > 0.75
-    assert found["random", "unscreened"]["rmse"] < 0.06
+    assert found["random", "unscreened"]["r"] > 0.65  # settings are chosen for sites that were not seen
+    assert found["random", "unscreened"]["rmse"] < 0.07
     assert 0 < found["site", "unscreened"]["r"] < found["random", "unscreened"]["r"]
 
 
@@ -337,9 +339,8 @@ def check_pixels(item: pystac.Item, key: str, points: Points, values: np.ndarray
 
 
 def test_the_plan_is_made_and_every_item_is_valid(flow: Flow, validate: Any) -> None:
-    assert flow.json("plan") | {"model": ""} == {
-        "model": "", "tile-days": 14, "new": 14, "done": 0, "stale": 0, "blocked": 0
-    }  # fmt: skip
+    counts = {"tile-days": 14, "new": 14, "done": 0, "stale": 0, "blocked": 0, "retracted": 0}
+    assert {key: flow.json("plan")[key] for key in counts} == counts
     assert flow.json("run") == {"tasks": 2, "new": 14, "replaced": 0, "done": 0, "failed": 0}
     root = pystac.Catalog.from_file(str(flow.folder / "catalog.json"))
     products = list(root.get_child("sm-1km-daily").get_items(recursive=True))
@@ -395,7 +396,7 @@ def test_pixels_are_the_prediction_of_features_computed_plainly(flow: Flow, tile
     outside = model.applicability.outside(columns)
     same = (qa[tuple(chosen.T)] == np.where(outside, Quality.NOT_APPLICABLE, 0)).mean()
     assert same >= 0.99  # a feature's last bit may decide at the edge
-    assert 0 < outside.mean() < 0.5  # four stations do not stand for all of an island
+    assert 0 < outside.mean() < 0.7  # four stations do not stand for all of an island
 
 
 @pytest.mark.parametrize("tile", TILES)
@@ -474,14 +475,16 @@ def test_the_same_commands_again_make_nothing(flow: Flow) -> None:
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Time of change and content of every file."""
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    found = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "plans")  # asked anew
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
 
 
 @pytest.mark.parametrize(("tile", "period"), [("h18v04", "2018-07-01"), ("h03v07", "2019-01-01")])
 def test_a_tile_or_day_without_inputs_is_blocked_by_name(flow: Flow, tile: str, period: str) -> None:
     result = flow.do("plan", "--tiles", tile, "--period", period, "--json")
     assert json.loads(result.stdout)["blocked"] == 1
-    assert f".{tile}.v001: no input for swvl1, stl1" in result.stderr
+    for feature in ("swvl1", "frozen"):
+        assert f"blocked: 1 tile-days without input for {feature} (collection era5-land)" in result.stderr
 
 
 def test_a_source_with_too_few_hours_says_which_setting_to_change(flow: Flow, tmp_path: Path) -> None:
