@@ -23,7 +23,8 @@ from stac_sm.ingest import ingest
 from stac_sm.metrics import Scores, scores
 from stac_sm.model import Model
 from stac_sm.period import DAY, Period
-from stac_sm.plan import Plan, make_plan, write_plan
+from stac_sm.plan import Plan, make_plan
+from stac_sm.plan_file import write_plan
 from stac_sm.products import COLLECTION
 from stac_sm.progress import Progress
 from stac_sm.project_file import TEMPLATES

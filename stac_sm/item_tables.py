@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.catalog import BBox, Catalog, StoreDocuments
 from stac_sm.errors import CatalogError
 from stac_sm.index import ALL, index_months
+from stac_sm.index_columns import row_codes
 from stac_sm.input_rows import NEVER, InputRows, Job, Request
 from stac_sm.period import DAY, Period
 from stac_sm.recipe import Feature
@@ -226,11 +227,12 @@ def _renumbered(part: InputRows, places: dict[GeoBox | str, int]) -> pa.Table:
 
 def _by_box(table: pa.Table) -> tuple[pa.Table, tuple[BBox | None, ...], tuple[int, ...]]:
     names = ("west", "south", "east", "north")
-    corners = np.column_stack([table[name].to_numpy(zero_copy_only=False).astype(float) for name in names])
-    corners, code = np.unique(np.nan_to_num(corners, nan=1e9), axis=0, return_inverse=True)
-    order = np.argsort(code.ravel(), kind="stable")
-    boxes = tuple(None if box[0] == 1e9 else tuple(box) for box in corners.tolist())
-    offsets = np.searchsorted(code.ravel()[order], np.arange(len(boxes) + 1))
+    columns = [table[name].combine_chunks() for name in names]
+    codes, first, code = np.unique(row_codes(columns, len(table)), return_index=True, return_inverse=True)
+    order = np.argsort(code, kind="stable")
+    ends = zip(*(column.take(first).to_pylist() for column in columns), strict=True)
+    boxes = tuple(None if box[0] is None else box for box in ends)
+    offsets = np.searchsorted(code[order], np.arange(len(codes) + 1))
     return table.drop_columns(list(names)).take(order).combine_chunks(), boxes, tuple(offsets.tolist())
 
 

@@ -8,42 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cached_property
-from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shapely import to_wkb
-
 from stac_sm.catalog import Catalog
-from stac_sm.errors import CatalogError, InputError
+from stac_sm.errors import InputError
 from stac_sm.fingerprint import digest, fingerprint, fingerprint_parts
 from stac_sm.grid import TileGrid
 from stac_sm.model import Model
 from stac_sm.period import Period
-from stac_sm.planned import STATES, Days, Part, PlannedDay, Task, days_schema, inputs_type
+from stac_sm.planned import STATES, Days, PlannedDay, Task
 from stac_sm.planning import PlannedTile, Progress, planned_tiles
 from stac_sm.products import OUTPUT_PROFILE, ProductDay
 from stac_sm.resolution import Resolution
-from stac_sm.store import Store, open_store
 from stac_sm.tile_days import Reads, Wanted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "STATES", "Plan", "PlannedDay", "Reads", "Task", "make_plan", "parts_of", "read_plan", "wanted_day", "write_plan",
-]  # fmt: skip
-
-
-_REPEATED = [
-    "tile", "version", "state", "predecessor", "geometry", "blocked_by.list.element", "changed.list.element",
-    "inputs.list.element.id",
+    "STATES", "Plan", "PlannedDay", "Reads", "Task", "make_plan", "parts_of", "wanted_day",
 ]  # fmt: skip
 
 
@@ -124,6 +112,7 @@ def make_plan(
     redo_retracted: bool = False,
     workers: int = 1,
     progress: Progress = lambda total: None,
+    each: Callable[[PlannedTile], None] = lambda tile: None,
 ) -> Plan:
     """Compare what is wanted with what is in the catalogue.
 
@@ -135,6 +124,8 @@ def make_plan(
         Processes.
     progress
         Told the number of tiles, whenever one is planned.
+    each
+        Given each tile while others are still being planned, in their order: `PlanFile.add` writes them.
 
     Raises
     ------
@@ -149,7 +140,10 @@ def make_plan(
     for name in names:
         grid.column_row(name)
     wanted = Wanted(model.cube_recipe(), model.checksum, grid, period, version, redo_retracted)
-    found = list(planned_tiles(catalog, wanted, names, workers=workers, progress=progress))
+    found = []
+    for tile in planned_tiles(catalog, wanted, names, workers=workers, progress=progress):
+        each(tile)
+        found.append(tile)
     return Plan(model.id, _joined(found), sum((one.reads for one in found), Reads()))
 
 
@@ -172,59 +166,6 @@ def parts_of(model: Model, grid: TileGrid, planned: PlannedDay) -> dict[str, str
     return fingerprint_parts(tile=planned.made.tile, inputs=planned.inputs, **_shared(model, grid))
 
 
-def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
-    """Write a plan as GeoParquet: one row a tile-day with the tile's outline, so that a map can show it.
-
-    Returns
-    -------
-    str
-        Where it lies; a file of this name is replaced.
-    """
-    import pyarrow.parquet as pq
-
-    geo = {
-        "version": "1.1.0",
-        "primary_column": "geometry",
-        "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
-    }
-    about = {"geo": json.dumps(geo), "stac_sm:plan": json.dumps({"model": plan.model})}
-    store, path = _placed(href)
-    with tempfile.TemporaryDirectory(prefix="stac-sm-plan-") as scratch:
-        file = Path(scratch, "plan.parquet")
-        schema = _file_schema().with_metadata(about)
-        with pq.ParquetWriter(
-            file, schema, compression="zstd", compression_level=1, use_dictionary=_REPEATED
-        ) as writer:
-            for table in _row_groups(plan.columns, grid):
-                writer.write_table(table.replace_schema_metadata(about))
-        store.replace(path, file.read_bytes())
-    return store.href(path)
-
-
-def read_plan(href: Path | str) -> Plan:
-    """Read a plan from a folder or from S3; its inputs are read when they are asked for.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or no plan.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    store, path = _placed(href)
-    try:
-        file = pq.ParquetFile(pa.BufferReader(store.read(path)), read_dictionary=["tile", "version", "state"])
-        about = json.loads((file.schema_arrow.metadata or {})[b"stac_sm:plan"])
-        known = [name for name in days_schema().names if name in file.schema_arrow.names]
-        table = _filled(file.read(columns=known))
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        parts = [Part(rows, _from_file(store, path, group)) for group, rows in enumerate(sizes)]
-        return Plan(about["model"], Days(table, parts))
-    except (OSError, KeyError, ValueError, CatalogError, pa.ArrowException) as error:
-        raise InputError(f"{href} is no plan ({error}): `stac-sm plan` writes one") from error
-
-
 def _shared(model: Model, grid: TileGrid) -> dict[str, Any]:
     """What the days of all tiles have in common."""
     return {
@@ -245,63 +186,3 @@ def _joined(found: Sequence[PlannedTile]) -> Days:
 def _counted(lists: pa.ChunkedArray) -> dict[str, int]:
     found = Counter(name for names in lists.to_pylist() for name in names)
     return dict(found.most_common())
-
-
-def _placed(href: Path | str) -> tuple[Store, str]:
-    """Store and name of a file."""
-    text = str(href)
-    folder, _, name = text.rpartition("/")
-    if not name:
-        raise InputError(f"plan {text!r}: name a file, e.g. plan.parquet")
-    return open_store(folder or ("/" if text.startswith("/") else ".")), name
-
-
-def _row_groups(days: Days, grid: TileGrid) -> Iterator[pa.Table]:
-    """Rows of the file, one part after another, so that few inputs are in memory."""
-    import pyarrow as pa
-
-    first = 0
-    for part in days.parts:
-        rows = days.table.slice(first, part.rows)
-        ids = list(chain.from_iterable(Days(rows).ids()))
-        shapes = {tile: to_wkb(grid.footprint(tile)) for tile in rows["tile"].unique().to_pylist()}
-        geometry = map(shapes.__getitem__, rows["tile"].to_pylist())
-        columns = {"id": pa.array(ids, pa.string()), "inputs": part.load(), "geometry": pa.array(geometry, pa.binary())}
-        columns |= {name: rows[name] for name in rows.column_names}
-        yield pa.table({field.name: _as(columns[field.name], field.type) for field in _file_schema()})
-        first += part.rows
-
-
-def _as(column: Any, kind: Any) -> Any:
-    return column if column.type == kind else column.cast(kind)
-
-
-def _file_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    text = pa.string()
-    own = [field.with_type(text) if pa.types.is_dictionary(field.type) else field for field in days_schema()]
-    ends = [pa.field("inputs", inputs_type()), pa.field("geometry", pa.binary())]
-    return pa.schema([pa.field("id", text), *own, *ends])
-
-
-def _filled(table: pa.Table) -> pa.Table:
-    """A table as `planned.days_schema` wants it; plans of older versions do not say what has changed."""
-    import pyarrow as pa
-
-    if "changed" not in table.column_names:
-        table = table.append_column("changed", pa.array([[]] * len(table), pa.list_(pa.string())))
-    return table.select(days_schema().names).cast(days_schema()).unify_dictionaries()
-
-
-def _from_file(store: Store, path: str, group: int) -> Any:
-    """Reads the inputs of one row group."""
-
-    def load() -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        file = pq.ParquetFile(pa.BufferReader(store.read(path)))
-        return file.read_row_group(group, columns=["inputs"])["inputs"].combine_chunks()
-
-    return load

@@ -125,8 +125,8 @@ def _in_processes(
     scratch, root = _Scratch(), catalog.store.root
     with _pool(workers) as pool:
         jobs = _jobs(catalog, wanted, own)
-        months = pool.map(_month, [(root, month) for month in wanted.period.months()])
         found = {name: pool.map(_rows, [(root, job) for job in jobs[name]]) for name in jobs}
+        months = pool.map(_month, [(root, month) for month in wanted.period.months()])  # while tables are joined here
         tables = _tables(jobs, found, scratch.folder)  # type: ignore[arg-type]
         rows = _by_tile(list(months), scratch.folder)
         Path(scratch.folder, "shared").write_bytes(pickle.dumps(_Shared(root, wanted, tables, rows)))

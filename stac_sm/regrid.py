@@ -169,7 +169,8 @@ def lookup(source: GeoBox, window: Window, target: Target, resampling: str) -> n
     -------
     numpy.ndarray
         ``nearest``: int32 of the target's shape, position in the flattened window, -1 where there is none.
-        ``bilinear``: float64 (2, …), row and column of the target's centres in the window, NaN where there is none.
+        ``bilinear``: int32 (3, …), position of the upper left neighbour in the flattened window, which is taken for one
+        row and column larger, -1 where there is none; and the bits of two float32: parts of a pixel below and right.
         ``average``: int32 of the window's shape, position in the flattened target, -1 where there is none.
     """
     if resampling == "average":
@@ -178,7 +179,7 @@ def lookup(source: GeoBox, window: Window, target: Target, resampling: str) -> n
     rows, columns = _pixel_coordinates(source, str(target.geobox.crs), x, y)
     outside = ~((rows >= 0) & (rows <= source.shape[0]) & (columns >= 0) & (columns <= source.shape[1]))
     if resampling == "bilinear":
-        return np.where(outside, np.nan, np.stack([rows - window[0].start - 0.5, columns - window[1].start - 0.5]))
+        return _neighbours(rows, columns, outside, window)
     row = np.minimum(np.floor(np.where(outside, 0, rows)), source.shape[0] - 1) - window[0].start
     column = np.minimum(np.floor(np.where(outside, 0, columns)), source.shape[1] - 1) - window[1].start
     return np.where(outside, -1, row * (window[1].stop - window[1].start) + column).astype(np.int32)
@@ -208,6 +209,8 @@ def regrid(
     if resampling == "average":
         return _average(target, windows, lookups)
     fill = _nearest if resampling == "nearest" else _bilinear
+    if len(windows) == 1:
+        return fill(windows[0], lookups[0])
     result = np.full(target, np.nan, dtype=np.float32)
     for window, where in zip(windows, lookups, strict=True):
         result = np.where(np.isnan(result), fill(window, where), result)
@@ -218,22 +221,34 @@ def _nearest(window: np.ndarray, where: np.ndarray) -> np.ndarray:
     return np.where(where < 0, np.float32(np.nan), window.ravel()[np.maximum(where, 0)])
 
 
+def _neighbours(rows: np.ndarray, columns: np.ndarray, outside: np.ndarray, window: Window) -> np.ndarray:
+    """What `lookup` gives for bilinear, of places in the source grid: whole numbers are edges."""
+    size = [side.stop - side.start for side in window]
+    places = [
+        np.clip(np.where(outside, 0, at - side.start - 0.5), 0, n - 1)
+        for at, side, n in zip((rows, columns), window, size, strict=True)
+    ]
+    top, left = (np.floor(at).astype(np.int32) for at in places)
+    down, right = ((at - np.floor(at)).astype(np.float32) for at in places)
+    position = np.where(outside, np.int32(-1), top * np.int32(size[1] + 1) + left)
+    return np.stack([position, down.view(np.int32), right.view(np.int32)])
+
+
 def _bilinear(window: np.ndarray, where: np.ndarray) -> np.ndarray:
-    height, width = window.shape
-    outside = np.isnan(where[0])
-    rows = np.clip(np.where(outside, 0, where[0]), 0, height - 1)
-    columns = np.clip(np.where(outside, 0, where[1]), 0, width - 1)
-    top, left = np.floor(rows).astype(np.int32), np.floor(columns).astype(np.int32)
-    down, right = (rows - top).astype(np.float32), (columns - left).astype(np.float32)
-    total, weights = np.zeros(rows.shape, np.float32), np.zeros(rows.shape, np.float32)
-    for row, vertical in ((top, 1 - down), (np.minimum(top + 1, height - 1), down)):
-        for column, horizontal in ((left, 1 - right), (np.minimum(left + 1, width - 1), right)):
-            value, weight = window[row, column], vertical * horizontal
-            valid = ~np.isnan(value)
-            total += np.where(valid, value * weight, 0)
-            weights += np.where(valid, weight, 0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where there is no valid neighbour: NaN is meant
-        mean = total / np.maximum(weights, _LEAST_WEIGHT)
+    position, down, right = where[0], where[1].view(np.float32), where[2].view(np.float32)
+    outside, step = position < 0, window.shape[1] + 1
+    padded = np.pad(window, ((0, 1), (0, 1)), mode="edge").ravel()  # so that all have four neighbours
+    whole, first = not np.isnan(window).any(), np.maximum(position, 0)
+    total, weights = np.zeros(position.shape, np.float32), np.zeros(position.shape, np.float32)
+    for row, vertical in ((0, 1 - down), (step, down)):
+        for column, horizontal in ((0, 1 - right), (1, right)):
+            value, weight = padded[row + column :].take(first), vertical * horizontal
+            if not whole:
+                valid = ~np.isnan(value)
+                value, weight = np.where(valid, value, 0), np.where(valid, weight, 0)
+            total += value * weight
+            weights += weight
+    mean = total / np.maximum(weights, _LEAST_WEIGHT)
     return np.where(outside | (weights <= _LEAST_WEIGHT), np.float32(np.nan), mean)
 
 

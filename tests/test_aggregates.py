@@ -22,7 +22,7 @@ from stac_sm.catalog import open_catalog
 from stac_sm.cli import main
 from stac_sm.errors import InputError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
-from stac_sm.index import update_index
+from stac_sm.index import check, index_months, read_index, update_index
 from stac_sm.items import item_json
 from stac_sm.period import DAY, Period
 from stac_sm.products import COLLECTION, ProductDay
@@ -319,6 +319,11 @@ def test_the_commands(project):
     assert [one["id"].split(".")[2] for one in made] == [*TILES, "global"]
     made = json.loads(run("annual", "2018", *where, "--monthly", "--tiles", "h01v01", "--json").stdout)
     assert [one["id"] for one in made] == ["SM1KM.M201807.h01v01.v001"]
+    store = project.catalog.store
+    for collection, number in ((DAILY_GLOBAL, 3), (ANNUAL, len(TILES) + 1), (MONTHLY, 1)):
+        assert sum(len(read_index(store, collection, month)) for month in index_months(store, collection)) == number
+    run("retract", f"SM1KM.A2018182.{TILES[1]}.v001", *where, "--reason", "the sensor was wet")
+    assert not check(read_index(store, COLLECTION, "2018-07"), store.entries(f"{COLLECTION}/2018/07")).unproven
     assert "nothing to make" in run("mosaic", *where, "--period", "2001").stderr
     file = next(Path(project.folder, COLLECTION, "2018/07/02").rglob("*h01v01*.sm.tif"))
     file.write_bytes(b"II*\0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,8 @@ from fields import DAYS, RECIPE, SMALL, TILE, copied_project, edit, image, put, 
 from stac_sm.catalog import open_catalog
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.period import Period
-from stac_sm.plan import Plan, make_plan, read_plan, write_plan
+from stac_sm.plan import Plan, make_plan
+from stac_sm.plan_file import PlanFile, read_plan, write_plan
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.run import run_task
 
@@ -170,6 +172,28 @@ def test_a_plan_file_comes_back_the_same(made, tmp_path):
     assert read_plan(file) == plan
     assert {day.state for day in plan.days} == {"new", "done", "blocked"}
     assert any(day.inputs for day in plan.days)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_is_written_while_planning_is_the_same(made, tmp_path, workers):
+    folder, model = made
+    options = {"grid": SMALL, "version": "001", "workers": workers}
+    tiles, period = [TILE, "h00v00"], Period.parse("2018-06-30/2018-07-04")
+    with PlanFile(model.id, SMALL) as file:
+        plan = make_plan(open_catalog(folder.folder), model, tiles, period, each=file.add, **options)
+        file.place(tmp_path / "while.parquet")
+    write_plan(plan, tmp_path / "after.parquet", SMALL)
+    assert (tmp_path / "while.parquet").read_bytes() == (tmp_path / "after.parquet").read_bytes()
+
+
+def test_a_refused_plan_file_leaves_what_was_there(made, tmp_path):
+    plan, place = plan_of(*made), tmp_path / "plan.parquet"
+    write_plan(plan, place, SMALL)
+    before = place.read_bytes()
+    with pytest.raises(InputError), PlanFile(plan.model, SMALL):
+        raise InputError("too dear")
+    assert place.read_bytes() == before
+    assert os.listdir(tmp_path) == ["plan.parquet"]
 
 
 def test_a_plan_file_is_geoparquet(made, tmp_path):

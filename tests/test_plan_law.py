@@ -25,7 +25,8 @@ from stac_sm.index import update_index
 from stac_sm.index.proof import proof_path, shard_path
 from stac_sm.items import COG, item_folder, item_json, raster_item, with_structural_links
 from stac_sm.period import DAY, Period, utc
-from stac_sm.plan import PlannedDay, make_plan, parts_of, read_plan, wanted_day, write_plan
+from stac_sm.plan import PlannedDay, make_plan, parts_of, wanted_day
+from stac_sm.plan_file import read_plan, write_plan
 from stac_sm.products import COLLECTION, ProductDay
 from stac_sm.publishing import FINGERPRINT, RETRACTED
 from stac_sm.recipe import Climatology, Feature, Mask, Recipe

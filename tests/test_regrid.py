@@ -61,8 +61,9 @@ def places(source: GeoBox, target: GeoBox):
 def slow_nearest(source, values, target):
     result = np.full(target.shape, np.nan)
     for row, column, y, x in places(source, target):
-        if 0 <= y < source.shape[0] and 0 <= x < source.shape[1]:
-            result[row, column] = values[math.floor(y), math.floor(x)]
+        if 0 <= y <= source.shape[0] and 0 <= x <= source.shape[1]:  # a centre on the far edge is in the last pixel
+            last = source.shape[0] - 1, source.shape[1] - 1
+            result[row, column] = values[min(math.floor(y), last[0]), min(math.floor(x), last[1])]
     return result
 
 

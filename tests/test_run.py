@@ -282,3 +282,57 @@ def test_a_task_reads_every_file_once_however_many_days_need_it(tmp_path, monkey
     assert len(task.days) == 3
     assert run_task(str(project.folder), task)
     assert len(read) == len(set(read)) > 3
+
+
+def test_static_layers_are_regridded_once_a_task(tmp_path, monkeypatch):
+    from stac_sm import lazy_fields
+
+    made, plain, static = [], lazy_fields.regrid, {}
+    plain_read = lazy_fields.read_window
+
+    def counted(target, windows, lookups, resampling):
+        made.append([static.get(id(window), "") for window in windows])
+        return plain(target, windows, lookups, resampling)
+
+    def told(source, window, reader_name):
+        found = plain_read(source, window, reader_name)
+        static[id(found)] = source.item_id
+        kept.append(found)  # so that no other array gets its id
+        return found
+
+    kept = []
+    monkeypatch.setattr(lazy_fields, "regrid", counted)
+    monkeypatch.setattr(lazy_fields, "read_window", told)
+    project, model_id, _ = copied_project(tmp_path / "p")
+    (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
+    assert run_task(str(project.folder), task)
+    assert made.count(["DEM"]) == 1
+    assert sum(bool(names[0].startswith("LST")) for names in made) == 3
+
+
+def test_other_days_are_read_while_one_is_encoded(tmp_path, monkeypatch):
+    """The first day that is encoded waits until another day is read: without overlap, that never comes."""
+    import threading
+
+    from stac_sm import lazy_fields, products
+
+    encoding, overlapped, waited = threading.Event(), threading.Event(), []
+    plain_write, plain_read = products.write_cog, lazy_fields.read_window
+
+    def write(*args, **options):
+        if not encoding.is_set():
+            encoding.set()
+            waited.append(overlapped.wait(10))
+        plain_write(*args, **options)
+
+    def read(*args):
+        if encoding.is_set():
+            overlapped.set()
+        return plain_read(*args)
+
+    monkeypatch.setattr(products, "write_cog", write)
+    monkeypatch.setattr(lazy_fields, "read_window", read)
+    project, model_id, _ = copied_project(tmp_path / "p")
+    (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
+    assert run_task(str(project.folder), task)
+    assert waited == [True]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from stac_sm.catalog import open_catalog
 from stac_sm.cli import main
 from stac_sm.errors import InputError
-from stac_sm.plan import make_plan, write_plan
+from stac_sm.plan import make_plan
+from stac_sm.plan_file import write_plan
 from stac_sm.run import Slice
 from stac_sm.run.task import estimate
 from stac_sm.slurm import SlurmSettings

@@ -66,34 +66,41 @@ def plan(
     from stac_sm.cost import estimate, speed_of
     from stac_sm.model import Model
     from stac_sm.period import Period
-    from stac_sm.plan import make_plan, write_plan
+    from stac_sm.plan import make_plan
+    from stac_sm.plan_file import PlanFile
     from stac_sm.progress import Progress
 
     project = open_project(folder)
     wanted = wanted_tiles(project, tiles, bbox, land)
     days = Period.parse(period or project.product.period or project.matchups.period)
     made_by = Model.from_item(project.catalog.item("sm-models", model or only_model(project)).self_href)
-    with Progress("plan", say) as progress:
-        made = make_plan(
-            project.catalog,
-            made_by,
-            wanted,
-            days,
-            grid=project.grid,
-            version=project.about.version,
-            redo_retracted=redo_retracted,
-            workers=workers if len(wanted) * len(days) >= _MANY else 1,
-            progress=progress.step,
-        )
-    speed = speed_of(project.catalog, project.grid, len(made_by.cube_recipe().names))
-    cost = estimate(made, rates=project.costs, speed=speed, grid=project.grid)
-    if max_cost is not None and cost.cost > max_cost:
-        refusal = f"plan: making {cost.items} tile-days costs about {cost.cost:.2f} USD, at most {max_cost:g} wanted: "
-        end([cost], refusal + "plan fewer tiles or days, or raise --max-cost; nothing was written")
-    href = write_plan(made, out or f"{project.folder}/{_PLANS}/{made.id}.parquet", project.grid)
+    with PlanFile(made_by.id, project.grid) as file:
+        with Progress("plan", say) as progress:
+            made = make_plan(
+                project.catalog,
+                made_by,
+                wanted,
+                days,
+                grid=project.grid,
+                version=project.about.version,
+                redo_retracted=redo_retracted,
+                workers=workers if len(wanted) * len(days) >= _MANY else 1,
+                progress=progress.step,
+                each=file.add,
+            )
+        speed = speed_of(project.catalog, project.grid, len(made_by.cube_recipe().names))
+        cost = estimate(made, rates=project.costs, speed=speed, grid=project.grid)
+        _refuse_above(max_cost, cost)
+        href = file.place(out or f"{project.folder}/{_PLANS}/{made.id}.parquet")
     show({"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": href}, as_json)
     _tell_why({one.name: one.collection for one in made_by.cube_recipe().sources}, made, cost)
     say(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else "nothing to do: all that can be made is there")
+
+
+def _refuse_above(most: float | None, cost: Estimate) -> None:
+    if most is not None and cost.cost > most:
+        refusal = f"plan: making {cost.items} tile-days costs about {cost.cost:.2f} USD, at most {most:g} wanted: "
+        end([cost], refusal + "plan fewer tiles or days, or raise --max-cost; nothing was written")
 
 
 def _costs(cost: Estimate) -> dict[str, object]:
@@ -138,7 +145,7 @@ def run(
 
     --scheduler slurm starts --workers jobs with what the table [slurm] of the project file asks for.
     """
-    from stac_sm.plan import read_plan
+    from stac_sm.plan_file import read_plan
     from stac_sm.progress import Progress
     from stac_sm.run import Slice, run_plan
 
@@ -200,12 +207,16 @@ def retract(ids: tuple[str, ...], folder: str, reason: str, as_json: bool) -> No
 
     They count as done until `plan --redo-retracted`; their files become orphans, which `audit --repair` removes.
     """
+    from stac_sm.index import update_index
     from stac_sm.products import COLLECTION, ProductDay
     from stac_sm.retract import retract as take_out
 
     catalog = open_project(folder).catalog
     layout = catalog.layout(COLLECTION)
     found = take_out(catalog, COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
+    update_index(
+        catalog.store, COLLECTION, layout=layout, months={f"{ProductDay.of_id(id).day:%Y-%m}" for id in ids}
+    )
     show([vars(one) for one in found], as_json)
 
 
@@ -224,7 +235,7 @@ def _workers(project: Project, number: int, memory: str | None, scheduler: str |
 def _plan(project: Project, href: str | None) -> Plan:
     """A plan, or the newest of the project."""
     from stac_sm.errors import InputError
-    from stac_sm.plan import read_plan
+    from stac_sm.plan_file import read_plan
 
     if href is None:
         plans = sorted(project.catalog.store.entries(_PLANS), key=lambda entry: entry.modified)

@@ -62,7 +62,7 @@ def submit(
     more options of sbatch go after `--`, such as `-- --qos=low`.
     """
     from stac_sm.memory import parse_bytes
-    from stac_sm.plan import read_plan
+    from stac_sm.plan_file import read_plan
     from stac_sm.submit.job import array_job, plan_file
 
     given = {"infra": infra, "image": image, "scheduler": scheduler}

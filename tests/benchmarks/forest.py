@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
+from guard import compared, save
 
 from stac_sm.booster import Member
 from stac_sm.forest import Forest
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--machine", choices=list(MACHINES), default="this")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", type=int, default=262_144)
+    parser.add_argument("--save", action="store_true", help="write the ratios to results.json")
     given = parser.parse_args()
     if not MACHINES[given.machine].items() <= os.environ.items():  # Numba reads them when it is imported
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MACHINES[given.machine])
@@ -180,13 +182,19 @@ def main() -> None:
         "processor": processor(), "cores": os.cpu_count(), "machine": given.machine, "vector_bytes": vectors.WIDTH,
         "xgboost": xgb.__version__, "repeats": given.repeats,
     }  # fmt: skip
+    name = "forest" if given.machine == "this" else f"forest {given.machine}"
+    ratios = {f"{one['model']} {one['fields']}": one["times_xgboost"] for one in found}
+    lines = compared(name, ratios)
+    if given.save:
+        save(name, ratios, {"rows": given.rows, "repeats": given.repeats})
     if given.json:
-        print(json.dumps({"context": context, "results": found}, indent=1))
+        print(json.dumps({"context": context, "results": found, "beside_the_last": lines}, indent=1))
         return
     print(", ".join(f"{key} {value}" for key, value in context.items()))
     for one in found:
         two = f"2 threads {one['2_threads_over_1']:.2f}, pair {one['pair_over_one']:.2f}"
         print(f"{one['model']:>9} {one['fields']:9} {one['times_xgboost']:5.1f} x XGBoost; {two}")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ from stac_sm.index import document, empty_index, shard_table
 from stac_sm.item_tables import jobs_of
 from stac_sm.items import COG, item_json, raster_item
 from stac_sm.period import DAY, Period, utc
-from stac_sm.plan import make_plan, read_plan, write_plan
+from stac_sm.plan import make_plan
+from stac_sm.plan_file import PlanFile, read_plan
 from stac_sm.products import COLLECTION
 from stac_sm.publishing import FINGERPRINT
 from stac_sm.recipe import Feature, Mask, Recipe
@@ -89,14 +90,21 @@ def plan_of_size(folder: Path, number: int, days: int, share: float, workers: in
     result = {"tile-days": number * days, "input items": inputs, "build inputs s": took(started)}
 
     def planned(workers: int, catalog=None):
-        with Peak() as peak:
+        with Peak() as peak, PlanFile(model.id, GRID) as file:
             began = time.monotonic()
             plan = make_plan(
-                catalog or project.catalog, model, tiles, period, grid=GRID, version="001", workers=workers
+                catalog or project.catalog,
+                model,
+                tiles,
+                period,
+                grid=GRID,
+                version="001",
+                workers=workers,
+                each=file.add,
             )
             made = took(began)
-            href = write_plan(plan, folder / "plans" / "plan.parquet", GRID)
-            told = {"seconds": took(began), "of that writing": round(took(began) - made, 1)}
+            href = file.place(folder / "plans" / "plan.parquet")
+            told = {"seconds": took(began), "of that after planning": round(took(began) - made, 1)}
         told |= {"CPU s": round(peak.cpu, 1), "load": round(os.getloadavg()[0], 1)}
         return plan, told | {"peak MiB": peak.mib, "plan file MiB": Path(href).stat().st_size >> 20}
 

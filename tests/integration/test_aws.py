@@ -17,7 +17,8 @@ from terraform import aws_of_moto, terraform, why_no_terraform
 from stac_sm.catalog import open_catalog
 from stac_sm.cli import main
 from stac_sm.config import read_project
-from stac_sm.plan import make_plan, write_plan
+from stac_sm.plan import make_plan
+from stac_sm.plan_file import write_plan
 from stac_sm.store import open_store
 
 pytestmark = pytest.mark.integration

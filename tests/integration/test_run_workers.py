@@ -26,7 +26,8 @@ from stac_sm.derived import refresh
 from stac_sm.grid import crs_wkt
 from stac_sm.index import update_index
 from stac_sm.period import Period
-from stac_sm.plan import make_plan, read_plan, write_plan
+from stac_sm.plan import make_plan
+from stac_sm.plan_file import read_plan, write_plan
 from stac_sm.products import COLLECTION
 from stac_sm.recipe import Recipe
 from stac_sm.run import Slice, run_plan, run_task

@@ -15,7 +15,8 @@ from slurm import slurm_cluster, wait_for_end, why_no_slurm
 
 from stac_sm.audit import audit
 from stac_sm.catalog import open_catalog
-from stac_sm.plan import make_plan, write_plan
+from stac_sm.plan import make_plan
+from stac_sm.plan_file import write_plan
 from stac_sm.products import COLLECTION
 from stac_sm.run import run_plan
 

@@ -15,7 +15,8 @@ from fields import DAYS, TILE, copied_project, read_model
 
 from stac_sm.audit import audit
 from stac_sm.catalog import open_catalog
-from stac_sm.plan import make_plan, write_plan
+from stac_sm.plan import make_plan
+from stac_sm.plan_file import write_plan
 from stac_sm.products import COLLECTION
 
 pytestmark = pytest.mark.integration

@@ -1,0 +1,198 @@
+"""Inputs, model and project of a tile-month for `tile_month.py`: power-law fields as in 1 km products, sea, gaps.
+
+Everything is made once and kept in a folder. Fields have the sizes, types and steps of GLASS, ERA5-Land, Copernicus DEM
+and SoilGrids; about three pixels of four are land.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from inputs import ALBEDO, MONTH, RECIPE, SOIL, TILE
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fields import around, new_catalog, project_text
+
+from stac_sm.applicability import fit_applicability
+from stac_sm.booster import grow
+from stac_sm.catalog import Catalog, create_skeleton, open_catalog
+from stac_sm.cog import CogProfile, write_cog
+from stac_sm.config import Project, create_project
+from stac_sm.cube import feature_cube
+from stac_sm.derived import refresh
+from stac_sm.fingerprint import digest
+from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.intervals import Intervals, Level
+from stac_sm.items import COG, raster_item
+from stac_sm.model import Model
+from stac_sm.model_item import COLLECTION as MODELS
+from stac_sm.model_item import model_item, write_assets
+from stac_sm.period import DAY, Period, utc
+from stac_sm.products import COLLECTION
+from stac_sm.publishing import FINGERPRINT, AssetFile, publish
+from stac_sm.store import open_store
+
+INPUTS = ("glass-lst", "era5-land", "glass-lai", "glass-albedo", "cop-dem", "soilgrids")
+
+
+def texture(seed: int, shape: tuple[int, int], slope: float, noise: float = 0.01) -> np.ndarray:
+    """Random field with a power spectrum of this slope and a little white noise; mean 0, deviation 1; float32."""
+    rng = np.random.default_rng(seed)
+    waves = np.fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
+    length = np.hypot(np.fft.fftfreq(shape[0]) * shape[0] / shape[1], np.fft.rfftfreq(shape[1])[:, None]).T
+    length[0, 0] = np.inf
+    field = np.fft.irfft2(waves * length ** (-slope / 2), shape)
+    field /= field.std()
+    return (field + noise * rng.standard_normal(shape, dtype=np.float32)).astype(np.float32)
+
+
+def make_month(folder: Path, days: Period) -> Catalog:
+    """Catalogue of the inputs of a tile for some days; kept if it is there."""
+    if not (folder / "made").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        catalog = new_catalog(folder)
+        _put_static(catalog)
+        _put_daily(catalog, days)
+        _put_composites(catalog, days)
+        for collection in INPUTS:
+            refresh(catalog.store, collection)
+        (folder / "made").touch()
+    return open_catalog(folder)
+
+
+def _put_static(catalog: Catalog) -> None:
+    """DEM and soil at some 280 m; soil is not known at sea."""
+    fine = around(GRID.geobox(TILE), "EPSG:4326", 0.0025)
+    shape, when = tuple(fine.shape), date(2010, 1, 1)
+    height, sea = 700 + 500 * texture(1, shape, 2.8, 0), texture(2, shape, 3.2, 0) < -0.65
+    slope = np.round(10 + 6 * texture(3, shape, 2.2)).clip(0, 60)
+    _put(catalog, "cop-dem", "DEM", fine, {"elevation": (np.round(height, 1), {}), "slope": (slope, {})}, when, 365)
+    soil = {name: np.round(350 + 80 * texture(4 + i, shape, 2.6)).clip(0, 1000) for i, name in enumerate(SOIL)}
+    stored = {name: (np.where(sea, -1, field).astype(np.int16), _scaled(0.1, -1)) for name, field in soil.items()}
+    _put(catalog, "soilgrids", "SOIL", fine, stored, when, 365)
+
+
+def _put_daily(catalog: Catalog, days: Period) -> None:
+    tile = GRID.geobox(TILE)
+    coarse = around(tile, "EPSG:4326", 0.1, margin=30)
+    for i, day in enumerate(days.days):
+        lst = np.round((295 + 6 * texture(100 + i, tuple(tile.shape), 2.6)) / 0.02)
+        gap = texture(200 + i, tuple(tile.shape), 2.8, 0) > 1.6
+        lst = np.where(gap, 0, lst).astype(np.uint16)
+        _put(catalog, "glass-lst", f"LST.{day:%Y%j}", tile, {"lst": (lst, _scaled(0.02, 0))}, day)
+        known = {"swvl1": (0.25, 0.06), "stl1": (288, 4), "sd": (0.0, 0.001)}
+        fields = {
+            name: (mean + spread * texture(300 + 10 * i + j, tuple(coarse.shape), 2.4), {"nodata": -9999.0})
+            for j, (name, (mean, spread)) in enumerate(known.items())
+        }
+        _put(catalog, "era5-land", f"ERA5.{day:%Y%j}", coarse, fields, day)
+
+
+def _put_composites(catalog: Catalog, days: Period) -> None:
+    tile, start = GRID.geobox(TILE), days.start - 12 * DAY
+    half = tile.zoom_out(0.5)
+    for i in range(len(days) // 8 + 4):
+        first = start + 8 * i * DAY
+        lai = np.round(25 + 9 * texture(1000 + i, tuple(half.shape), 2.4)).clip(0, 80).astype(np.uint8)
+        _put(catalog, "glass-lai", f"LAI.{i}", half, {"lai": (lai, _scaled(0.1, 255))}, first, 8)
+        bands = {
+            name: np.round(2000 + 400 * texture(1100 + 10 * i + j, tuple(tile.shape), 2.5)).clip(1, 9999)
+            for j, name in enumerate(ALBEDO)
+        }
+        stored = {name: (field.astype(np.int16), _scaled(1e-4, -1)) for name, field in bands.items()}
+        _put(catalog, "glass-albedo", f"ALB.{i}", tile, stored, first, 8)
+
+
+def _scaled(scale: float, nodata: float) -> dict[str, float]:
+    return {"raster:scale": scale, "nodata": float(nodata)}
+
+
+def _put(catalog: Catalog, collection: str, id: str, geobox, assets, start: date, days: int = 1) -> None:
+    """Publish an item of stored arrays as `ingest` writes them: blocks of 512, deflate."""
+    first = utc(start)
+    item = raster_item(
+        id=id, collection=collection, geobox=geobox, start=first, end=first + days * DAY,
+        properties={FINGERPRINT: digest([id, collection]), "grid:code": GRID.grid_code(TILE)}, extensions=[],
+    )  # fmt: skip
+    folder, files = Path(catalog.root, ".scratch"), {}
+    folder.mkdir(exist_ok=True)
+    for key, (values, band) in assets.items():
+        told = {"name": key, "data_type": str(values.dtype), "nodata": -9999.0} | band
+        write_cog(values, folder / f"{key}.tif", geobox=geobox, profile=CogProfile(nodata=told["nodata"]))
+        files[key] = AssetFile(folder / f"{key}.tif", ".tif", {"type": COG, "roles": ["data"], "bands": [told]})
+    publish(catalog, item, files)
+
+
+def make_project(folder: Path, days: Period, trees: int, depth: int) -> tuple[Project, dict[str, str]]:
+    """Inputs, project file and two models, kept; model ids: ``whole`` (intervals, area of applicability), ``sm``."""
+    catalog = make_month(folder, days)
+    if not (folder / "stac-sm.toml").exists():
+        create_project(folder, project_text(GRID, RECIPE))
+    ids = {}
+    for kind in ("whole", "sm"):
+        mark = folder / f"model-{trees}-{depth}-{kind}"
+        if not mark.exists():
+            mark.write_text(_put_model(catalog, _model(catalog, days, trees, depth, kind)))
+        ids[kind] = mark.read_text()
+    from stac_sm.config import read_project
+
+    return read_project(folder), ids
+
+
+def _model(catalog: Catalog, days: Period, trees: int, depth: int, kind: str) -> Model:
+    table = _rows(catalog, days)
+    parameters = {"max_depth": depth, "eta": 0.05, "nthread": 2, "subsample": 0.8, "max_bin": 256}
+    ones = np.ones(len(table), np.float32)
+    values = table[list(RECIPE.names)].to_numpy(np.float32)
+    member = grow(values, table["sm"].to_numpy(np.float32), ones, RECIPE.names, parameters, trees)
+    model = Model((member,), RECIPE)
+    if kind == "sm":
+        return model
+    error = np.abs(member.predict(values) - table["sm"].to_numpy(np.float32))
+    spread = grow(values, error.astype(np.float32), ones, RECIPE.names, parameters | {"max_depth": 2}, 20)
+    level = Level(float(table["sm"].mean()), float(table["sm"].std()), (1.0, 0.1, -0.05), 0.3)
+    few = table.sample(12_000, random_state=1)
+    area = fit_applicability(few, RECIPE.names, model.importance(), few["site"])
+    return replace(model, intervals=Intervals(spread, level, 2.0, 0.005, 0.9, 200), applicability=area)
+
+
+def _rows(catalog: Catalog, days: Period) -> pd.DataFrame:
+    """Pixels of one day, with a target that depends on all features, and noise."""
+    cube = feature_cube(catalog, RECIPE, TILE, Period.of_day(days.start)).compute()
+    rng = np.random.default_rng(3)
+    columns = {name: cube[name].values.ravel() for name in RECIPE.names}
+    whole = np.flatnonzero(np.all([np.isfinite(column) for column in columns.values()], axis=0))
+    chosen = rng.choice(whole, 120_000, replace=False)
+    table = pd.DataFrame({name: column[chosen] for name, column in columns.items()})
+    z = (table - table.mean()) / table.std()
+    wave = np.tanh(z["lst"] + z["lai"] * z["swvl1"]) + np.sin(z["elevation"]) + 0.3 * z["sand"] * z["clay"]
+    table["sm"] = (0.25 + 0.04 * wave + 0.01 * z.sum(axis=1) + 0.02 * rng.normal(size=len(z))).clip(0.02, 0.6)
+    return table.assign(site=rng.integers(200, size=len(table)))
+
+
+def _put_model(catalog: Catalog, model: Model) -> str:
+    item = model_item(
+        model, fingerprint=model.checksum, bbox=[8, 45, 12, 48], period=Period.parse("2018"),
+        hyperparameters={"eta": 0.05}, properties={"title": "benchmark"},
+    )  # fmt: skip
+    folder = Path(catalog.root, ".scratch", "model")
+    folder.mkdir(parents=True, exist_ok=True)
+    publish(catalog, item, write_assets(model, folder))
+    refresh(catalog.store, MODELS)
+    return str(item["id"])
+
+
+def forget_product(folder: Path) -> None:
+    """Take the product out, so that it is made again."""
+    shutil.rmtree(folder / COLLECTION, ignore_errors=True)
+    create_skeleton(open_store(folder), title="Fields")
+
+
+def month(days: int) -> Period:
+    return Period(MONTH.start, MONTH.start + days * DAY)

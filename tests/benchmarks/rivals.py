@@ -1,0 +1,298 @@
+"""What others would write for a tile-month, each to the same output profile as ours: sm, and the whole item.
+
+They get more than they would have: which files make which day and with what weight is told to them (our own search is
+in our time), sea is left out before they predict, static layers are read once a month, and the area of applicability
+and the picture are made by our own code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.grid import crs_wkt
+from stac_sm.model import Model
+from stac_sm.products import QA_PROFILE, SM_PROFILE, UNCERTAINTY_PROFILE, colours, png
+from stac_sm.quality import Quality
+from stac_sm.resolution import Resolution
+
+Fields = dict[str, np.ndarray]
+Load = Callable[[Any, str, GeoBox], np.ndarray]
+Predict = Callable[[int, np.ndarray], np.ndarray]
+"""From the number of a booster and rows (row, feature) to predictions."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """One way to make a month: how a file becomes a field, how rows become values, how an array becomes a COG."""
+
+    load: Load
+    predict: Predict
+    write: Callable[[np.ndarray, Path, GeoBox, Any], None]
+
+    def month(self, resolution: Resolution, model: Model, geobox: GeoBox, out: Path, *, whole: bool) -> None:
+        """Make all days, one after another."""
+        known: dict[Any, np.ndarray] = {}
+        for day in resolution.days:
+            self._day(self._fields(resolution, day, geobox, known), model, geobox, out / f"{day:%Y%j}", whole)
+
+    def _fields(self, resolution: Resolution, day: date, geobox: GeoBox, known: dict[Any, np.ndarray]) -> Fields:
+        fields: Fields = {}
+        for feature in resolution.recipe.sources:
+            layers = resolution.made_of[feature.name][day].days[0]
+            parts = []
+            for layer in layers:
+                (source,) = layer.sources
+                if feature.time != "static":
+                    field = self.load(source, feature.resampling, geobox)
+                elif (field := known.get((source, feature.resampling))) is None:
+                    field = known[source, feature.resampling] = self.load(source, feature.resampling, geobox)
+                parts.append(np.float32(layer.weight) * field if len(layers) > 1 else field)
+            fields[feature.name] = sum(parts[1:], parts[0])
+        return fields
+
+    def _day(self, fields: Fields, model: Model, geobox: GeoBox, folder: Path, whole: bool) -> None:
+        folder.mkdir(parents=True)
+        masked = {
+            Quality.FROZEN: fields["frozen"] < 273.15,
+            Quality.SNOW: fields["snow"] > 0.01,
+            Quality.WATER: np.isnan(fields["water"]),
+        }
+        missing = np.any([np.isnan(fields[name]) for name in model.features], axis=0)
+        wanted = ~(np.any(list(masked.values()), axis=0) | missing)
+        rows = np.stack([fields[name][wanted] for name in model.features], axis=1)
+        sm = np.full(wanted.shape, np.nan, np.float32)
+        raw = self.predict(0, rows)
+        sm[wanted] = np.clip(raw, 0, 1)
+        self.write(_rounded(sm, SM_PROFILE.step), folder / "sm.tif", geobox, SM_PROFILE)
+        if not whole:
+            return
+        columns = dict(zip(model.features, rows.T, strict=True))
+        width = np.full(wanted.shape, np.nan, np.float32)
+        width[wanted] = model.intervals.of_spread(self.predict(1, rows), raw)
+        qa = np.where(missing, np.uint8(Quality.INPUT_MISSING), np.uint8(0))
+        for flag, pixels in masked.items():
+            qa[pixels] |= np.uint8(flag)
+        qa[wanted] |= np.where(model.applicability.outside(columns), np.uint8(Quality.NOT_APPLICABLE), np.uint8(0))
+        self.write(_rounded(width, UNCERTAINTY_PROFILE.step), folder / "uncertainty.tif", geobox, UNCERTAINTY_PROFILE)
+        self.write(qa, folder / "qa.tif", geobox, QA_PROFILE)
+        (folder / "thumbnail.png").write_bytes(png(colours(sm)))
+        _item(folder, geobox)
+
+
+def _rounded(field: np.ndarray, step: float) -> np.ndarray:
+    stored = np.round(field / np.float32(step)) * np.float32(step)
+    return np.where(np.isnan(stored), np.float32(-9999), stored)
+
+
+def _item(folder: Path, geobox: GeoBox) -> None:
+    """Re-open and decode what was written, and publish it with checksums."""
+    import pystac
+    import rasterio
+
+    box = list(geobox.geographic_extent.boundingbox)
+    item = pystac.Item(folder.name, None, box, _noon(folder.name), {})
+    for file in sorted(folder.iterdir()):
+        if file.suffix == ".tif":
+            with rasterio.open(file) as opened:
+                opened.read(1)
+        content = file.read_bytes()
+        told = {"file:checksum": "1220" + hashlib.sha256(content).hexdigest(), "file:size": len(content)}
+        item.add_asset(file.stem, pystac.Asset(f"./{file.name}", extra_fields=told))
+    (folder / "item.json").write_text(json.dumps(item.to_dict()))
+
+
+def _noon(name: str) -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.strptime(name, "%Y%j").replace(hour=12, tzinfo=UTC)
+
+
+# ---- loading: from a file to a float32 field on the tile, NaN where there is no data
+
+
+def by_rioxarray(source: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
+    import rioxarray
+    from rasterio.enums import Resampling
+
+    template = _georeferenced(np.zeros(geobox.shape, np.float32), geobox)
+    with rioxarray.open_rasterio(source.href, masked=True) as file:
+        field = file[0].astype(np.float32) * np.float32(source.scale or 1.0) + np.float32(source.offset or 0.0)
+        field = field.rio.write_nodata(np.nan)
+        return field.rio.reproject_match(template, resampling=Resampling[resampling]).values
+
+
+def by_odc(source: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
+    from odc.stac import load
+
+    from stac_sm.readers.odc import _item as alone
+
+    data = load(
+        [alone(source)], bands=[source.asset], geobox=geobox, resampling=resampling, chunks={"x": 600, "y": 600}
+    )
+    return _physical(data[source.asset].data[0].compute(scheduler="threads", num_workers=2), source)
+
+
+def by_stackstac(source: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
+    """By the layer below `stackstac.stack`, which takes no grid without an EPSG code; warped by its VRTs."""
+    from rasterio.enums import Resampling
+    from stackstac.prepare import ASSET_TABLE_DT
+    from stackstac.raster_spec import RasterSpec
+    from stackstac.to_dask import items_to_dask
+
+    box, dtype = geobox.boundingbox, np.dtype(source.dtype)
+    bounds = (box.left, box.bottom, box.right, box.top)
+    table = np.full((1, 1), None, dtype=ASSET_TABLE_DT)
+    table["url"], table["bounds"], table["scale_offset"] = source.href, bounds, (1, 0)
+    stack = items_to_dask(
+        table,
+        RasterSpec(crs_wkt(str(geobox.crs)), bounds, (geobox.affine.a, -geobox.affine.e)),
+        chunksize=(1, 1, 600, 600),
+        dtype=dtype,
+        fill_value=dtype.type(source.nodata),
+        rescale=False,
+        resampling=Resampling[resampling],
+    )
+    return _physical(stack[0, 0].compute(scheduler="threads", num_workers=2), source)
+
+
+def _physical(stored: np.ndarray, source: Any) -> np.ndarray:
+    field = stored.astype(np.float32) * np.float32(source.scale or 1.0) + np.float32(source.offset or 0.0)
+    return np.where(stored == np.asarray(source.nodata).astype(stored.dtype), np.float32(np.nan), field)
+
+
+# ---- predicting: each booster on two threads
+
+
+def _boosters(model: Model) -> list[tuple[Any, list[int]]]:
+    members = [model.members[0], *([model.intervals.spread] if model.intervals else [])]
+    found = []
+    for member in members:
+        member.booster.set_param({"nthread": 2})
+        found.append((member.booster, [model.features.index(name) for name in member.features]))
+    return found
+
+
+def by_matrix(model: Model) -> Predict:
+    import xgboost as xgb
+
+    boosters = _boosters(model)
+
+    def predict(number: int, rows: np.ndarray) -> np.ndarray:
+        booster, columns = boosters[number]
+        return booster.predict(xgb.DMatrix(rows[:, columns], feature_names=booster.feature_names, nthread=2))
+
+    return predict
+
+
+def in_place(model: Model) -> Predict:
+    boosters = _boosters(model)
+
+    def predict(number: int, rows: np.ndarray) -> np.ndarray:
+        booster, columns = boosters[number]
+        return booster.inplace_predict(rows[:, columns])
+
+    return predict
+
+
+def in_dask_blocks(model: Model) -> Predict:
+    """Blocks of rows, mapped by dask; each with XGBoost's own two threads."""
+    import dask.array as da
+
+    alone = in_place(model)
+
+    def predict(number: int, rows: np.ndarray) -> np.ndarray:
+        blocks = da.from_array(rows, chunks=(360_000, -1))
+        found = blocks.map_blocks(lambda part: alone(number, part), drop_axis=1, dtype=np.float32)
+        return found.compute(scheduler="threads", num_workers=1)
+
+    return predict
+
+
+def compiled(model: Model, folder: Path) -> Predict:
+    """Treelite's model as C, compiled by tl2cgen with gcc; kept in a folder.
+
+    Raises
+    ------
+    ImportError
+        If treelite or tl2cgen is not installed.
+    """
+    import tl2cgen
+    import treelite
+
+    predictors = []
+    for booster, columns in _boosters(model):
+        library = folder / f"{hashlib.sha256(booster.save_raw('ubj')).hexdigest()[:12]}.so"
+        if not library.exists():
+            known = treelite.frontend.from_xgboost(booster)
+            tl2cgen.export_lib(known, toolchain="gcc", libpath=str(library), params={"parallel_comp": 8}, nthread=2)
+        predictors.append((tl2cgen.Predictor(str(library), nthread=2), columns))
+
+    def predict(number: int, rows: np.ndarray) -> np.ndarray:
+        predictor, columns = predictors[number]
+        return predictor.predict(tl2cgen.DMatrix(rows[:, columns])).ravel().astype(np.float32)
+
+    return predict
+
+
+# ---- writing
+
+
+def by_rio(values: np.ndarray, file: Path, geobox: GeoBox, profile: Any) -> None:
+    array = _georeferenced(values, geobox)
+    if profile.nodata is not None:
+        array = array.rio.write_nodata(profile.nodata)
+    array.rio.to_raster(
+        file, driver="COG", compress="DEFLATE", level=profile.level, blocksize=profile.block,
+        predictor=3 if values.dtype.kind == "f" else 2, overview_resampling=profile.overviews,
+    )  # fmt: skip
+
+
+def _georeferenced(values: np.ndarray, geobox: GeoBox) -> Any:
+    import rioxarray  # noqa: F401
+    import xarray as xr
+
+    (height, width), affine = geobox.shape, geobox.affine
+    places = {
+        "y": affine.f + affine.e * (np.arange(height) + 0.5),
+        "x": affine.c + affine.a * (np.arange(width) + 0.5),
+    }
+    array = xr.DataArray(values, places, ("y", "x"))
+    return array.rio.write_crs(crs_wkt(str(geobox.crs))).rio.write_transform(affine)
+
+
+def by_odc_geo(values: np.ndarray, file: Path, geobox: GeoBox, profile: Any) -> None:
+    from odc.geo.cog import write_cog
+    from odc.geo.xr import wrap_xr
+
+    array = wrap_xr(values, geobox, nodata=profile.nodata)
+    write_cog(
+        array, file, compress="DEFLATE", zlevel=profile.level, blocksize=profile.block,
+        predictor=3 if values.dtype.kind == "f" else 2, overview_resampling=profile.overviews,
+        overview_levels=[2, 4],
+    )  # fmt: skip
+
+
+def scripts(model: Model, folder: Path, names: Sequence[str]) -> tuple[Mapping[str, Script], Mapping[str, str]]:
+    """The rivals wanted, and why some are left out."""
+    found, absent = {}, {}
+    makers: dict[str, Callable[[], Script]] = {
+        "plain": lambda: Script(by_rioxarray, by_matrix(model), by_rio),
+        "odc": lambda: Script(by_odc, in_place(model), by_odc_geo),
+        "stackstac": lambda: Script(by_stackstac, in_dask_blocks(model), by_rio),
+        "odc-stats": lambda: Script(by_odc, compiled(model, folder), by_odc_geo),
+    }
+    for name in names:
+        try:
+            found[name] = makers[name]()
+        except ImportError as error:
+            absent[name] = f"{error}: pip install treelite tl2cgen"
+    return found, absent

@@ -1,0 +1,343 @@
+"""A month of a real tile: our task beside what others would write, its stages, and the floor below it.
+
+Run: ``python tests/benchmarks/tile_month.py [--days 4] [--trials 1] [--only ours plain odc stackstac odc-stats]
+[--kinds whole sm] [--s3 LATENCY_MS] [--no-floor] [--json] [--save] [--inputs DIR]``.
+
+All ways read the same files and write the same profile, in turns, in one process, with two threads. ``whole`` is sm,
+uncertainty, qa with the area of applicability, picture, re-opened and checksummed; ``sm`` is the first alone (ours
+writes qa and picture even so). Their sm is compared with ours. The floor is decoding every file once, the kernel and
+the encoding alone, each on two threads, in the same run. ``--s3`` serves the inputs by ranged GET over HTTP from
+another process with so many milliseconds for each request, and counts them. Fewer days than a month share their static
+layers less, which counts against us.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from guard import compared, save
+from inputs import TILE
+from month import INPUTS, forget_product, make_project, month
+from rivals import scripts
+
+from stac_sm.catalog import open_catalog
+from stac_sm.cube import build
+from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.model import Model
+from stac_sm.model_item import COLLECTION as MODELS
+from stac_sm.plan import make_plan
+from stac_sm.prediction import predict_block
+from stac_sm.products import COLLECTION, write_assets
+from stac_sm.regrid import Target
+from stac_sm.resolution import Resolution, resolve
+from stac_sm.run import run_task
+
+RIVALS = ("plain", "odc", "stackstac", "odc-stats")
+STAGES = {
+    "decode": [("stac_sm.lazy_fields", "read_window")],
+    "resample": [("stac_sm.lazy_fields", "regrid"), ("stac_sm.lazy_fields", "lookup")],
+    "predict": [("stac_sm.prediction", "predict_block")],
+    "encode": [("stac_sm.products", "write_cog")],
+    "prove": [("stac_sm.products", "verify_cog")],
+    "publish": [("stac_sm.run.task", "publish")],
+}
+
+
+def main() -> None:
+    given = arguments()
+    days = month(given.days)
+    folder = Path(given.inputs or Path(tempfile.gettempdir(), f"stac-sm-tile-month-{given.days}"))
+    _, ids = make_project(folder, days, given.trees, given.depth)
+    with served(folder, given.s3) as (project, counts):
+        bench = Bench(project, given.days, ids, counts)
+        found = {kind: bench.kind(kind, given) for kind in given.kinds}
+    ratios = {f"{kind} {key}": value for kind, one in found.items() for key, value in one["ratios"].items()}
+    name = "tile_month" if given.s3 is None else f"tile_month s3 {given.s3} ms"
+    if given.save:
+        save(name, ratios, {key: getattr(given, key) for key in ("days", "trials", "trees", "depth")})
+    print(json.dumps(found, indent=1) if given.json else told(found, compared(name, ratios)))
+
+
+class Bench:
+    """One project, and its month by any way."""
+
+    def __init__(self, folder: Path, days: int, ids: dict[str, str], counts: Callable[[], int]) -> None:
+        self.folder, self.days, self.ids, self.counts = folder, month(days), ids, counts
+        self.geobox = GRID.geobox(TILE)
+        self.scratch = Path(tempfile.mkdtemp(prefix="stac-sm-tile-month-"))
+
+    def kind(self, kind: str, given: argparse.Namespace) -> dict[str, Any]:
+        """Medians of interleaved runs of one kind."""
+        catalog = open_catalog(self.folder)
+        model = Model.from_item(catalog.item(MODELS, self.ids[kind]).self_href)
+        resolution = resolve(catalog, model.cube_recipe(), self.geobox, self.days)
+        others, absent = scripts(model, self.folder, [name for name in RIVALS if name in given.only])
+        ways: dict[str, Callable[[], None]] = {"ours": lambda: self.ours(kind)} if "ours" in given.only else {}
+        for name, script in others.items():
+            ways[name] = lambda script=script, name=name: script.month(
+                resolution, model, self.geobox, self._out(name), whole=kind == "whole"
+            )
+        self.ours(kind, 1)  # imports, compiles
+        seconds, gets = self._in_turns(ways, given.trials)
+        for name, one in seconds.items():
+            print(f"{kind} {name}: {median(one):.2f} s, {gets[name]} GETs", file=sys.stderr)
+        stages = self.stages(kind) if "ours" in given.only else {}
+        floor = {} if given.no_floor else self.floor(model, resolution)
+        took = {name: median(times) for name, times in seconds.items()}
+        return {
+            "seconds": {name: round(value, 2) for name, value in took.items()},
+            "gets": gets,
+            "left_out": absent,
+            "equality": {name: self.equality(name) for name in others if "ours" in ways},
+            "stages": stages,
+            "floor": floor,
+            "peak_mb": _peak(),
+            "ratios": _ratios(took, gets, floor),
+        }
+
+    def _in_turns(self, ways: dict[str, Callable[[], None]], trials: int) -> tuple[dict[str, list[float]], Any]:
+        seconds: dict[str, list[float]] = defaultdict(list)
+        gets = {}
+        for _ in range(trials):
+            for name, way in ways.items():
+                before, start = self.counts(), time.perf_counter()
+                way()
+                seconds[name].append(time.perf_counter() - start)
+                gets[name] = self.counts() - before
+        return seconds, gets
+
+    def ours(self, kind: str, days: int | None = None) -> None:
+        """Our task, from nothing, on one worker."""
+        forget_product(self.folder)
+        catalog = open_catalog(self.folder)
+        model = Model.from_item(catalog.item(MODELS, self.ids[kind]).self_href)
+        wanted = month(days) if days else self.days
+        plan = make_plan(catalog, model, [TILE], wanted, grid=GRID, version="001")
+        for task in plan.tasks():
+            record = run_task(str(self.folder), task)
+            assert not record.failures, record.failures[0]
+
+    def _out(self, name: str) -> Path:
+        shutil.rmtree(self.scratch / name, ignore_errors=True)
+        return self.scratch / name
+
+    def equality(self, name: str) -> dict[str, float]:
+        """Differences of a rival's sm from ours, m3 m-3, over all days."""
+        import rasterio
+
+        parts = []
+        for made in sorted((self.folder / COLLECTION).rglob("*.sm.tif")):  # nothing links to them: no run has ended
+            with rasterio.open(made) as file:
+                ours = file.read(1)
+            with rasterio.open(self.scratch / name / made.name[7:14] / "sm.tif") as file:
+                theirs = file.read(1)
+            both = (ours != -9999) & (theirs != -9999)
+            parts.append((np.abs(ours - theirs)[both], np.mean((ours == -9999) != (theirs == -9999))))
+        apart = np.concatenate([part for part, _ in parts])
+        figures = {"median": np.median(apart), "99 %": np.quantile(apart, 0.99), "most": apart.max()}
+        figures |= {"same": np.mean(apart == 0), "other mask": np.mean([share for _, share in parts])}
+        assert figures["99 %"] < 0.02, (name, figures)
+        assert figures["other mask"] < 0.02, (name, figures)
+        return {key: round(float(value), 6) for key, value in figures.items()}
+
+    def stages(self, kind: str) -> dict[str, Any]:
+        """Seconds of threads, calls and bytes of each stage of our task, in a run of its own."""
+        before = self.counts()
+        with timed() as clocks:
+            start = time.perf_counter()
+            self.ours(kind)
+            wall = time.perf_counter() - start
+        found = {name: {"seconds": round(one[0], 2), "calls": one[1]} for name, one in clocks.items()}
+        product = sum(file.stat().st_size for file in (self.folder / COLLECTION).rglob("*.tif"))
+        read = sum(f.stat().st_size for name in INPUTS for f in (self.folder / name).rglob("*.tif"))
+        found["decode"] |= {"bytes": read, "requests": self.counts() - before}
+        found["publish"] |= {"bytes": product}
+        return found | {"wall": {"seconds": round(wall, 2), "calls": 1}}
+
+    def floor(self, model: Model, resolution: Resolution) -> dict[str, float]:
+        """Seconds of decoding, kernel and encoding alone, on two threads."""
+        import rasterio
+
+        sources = {s for made in resolution.made_of.values() for one in made.values() for s in _files(one)}
+        target = Target(self.geobox)
+        day = resolution.only([resolution.days[0]])
+        cube = build(day, target).compute(scheduler="threads", num_workers=2)
+        recipe = model.recipe
+        masks = [mask.name for mask in recipe.masks]
+        fields = {name: cube[name].values[0] for name in [*model.features, *masks]}
+
+        def decode(source: Any) -> None:
+            with rasterio.open(source.href) as file:
+                file.read(1)
+
+        def kernel(_: int) -> Any:
+            return predict_block(model, fields, list(model.features), masks)
+
+        sm, qa, *width = kernel(0)
+
+        def encode(_: int) -> None:
+            with tempfile.TemporaryDirectory() as scratch:
+                write_assets(sm, qa, self.geobox, Path(scratch), uncertainty=width[0] if width else None)
+
+        with without_proof(), ThreadPoolExecutor(2) as pool:
+            parts = {
+                "decode": _seconds(lambda: list(pool.map(decode, sources))),
+                "kernel": _seconds(lambda: list(pool.map(kernel, range(len(resolution.days))))),
+                "encode": _seconds(lambda: list(pool.map(encode, range(len(resolution.days))))),
+            }
+        return {name: round(value, 2) for name, value in parts.items()}
+
+
+def _files(made: Any) -> Iterator[Any]:
+    return (source for layer in made.layers for source in layer.sources)
+
+
+def _ratios(took: dict[str, float], gets: dict[str, int], floor: dict[str, float]) -> dict[str, float]:
+    """Gains of ours: times the rivals, times fewer requests, and the share of our time that is floor."""
+    ours = took.get("ours")
+    if not ours:
+        return {}
+    found = {f"times {name}": value / ours for name, value in took.items() if name != "ours"}
+    found |= {
+        f"fewer GETs than {name}": n / gets["ours"] for name, n in gets.items() if name != "ours" and gets["ours"]
+    }
+    if floor:
+        found["floor / ours"] = sum(floor.values()) / ours
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _peak() -> int:
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
+
+
+@contextlib.contextmanager
+def timed() -> Iterator[dict[str, list[float]]]:
+    """Wall-clock seconds inside each stage, over all threads."""
+    import importlib
+
+    clocks: dict[str, list[float]] = {name: [0.0, 0] for name in STAGES}
+    lock, before = threading.Lock(), []
+    for name, places in STAGES.items():
+        for module, function in places:
+            home = importlib.import_module(module)
+            plain = getattr(home, function)
+            before.append((home, function, plain))
+
+            def clocked(*args: Any, _plain: Any = plain, _name: str = name, **options: Any) -> Any:
+                start = time.perf_counter()
+                try:
+                    return _plain(*args, **options)
+                finally:
+                    with lock:
+                        clocks[_name][0] += time.perf_counter() - start
+                        clocks[_name][1] += 1
+
+            setattr(home, function, clocked)
+    try:
+        yield clocks
+    finally:
+        for home, function, plain in before:
+            setattr(home, function, plain)
+
+
+@contextlib.contextmanager
+def without_proof() -> Iterator[None]:
+    """The floor encodes; it does not read back."""
+    from stac_sm import products
+
+    plain = products.verify_cog
+    products.verify_cog = lambda *args, **options: None
+    try:
+        yield
+    finally:
+        products.verify_cog = plain
+
+
+@contextlib.contextmanager
+def served(folder: Path, latency: int | None) -> Iterator[tuple[Path, Callable[[], int]]]:
+    """The project, its inputs on this disk or behind a server with a latency; and the GETs of pixels so far."""
+    if latency is None:
+        yield folder, lambda: 0
+        return
+    command = [sys.executable, str(Path(__file__).with_name("far_store.py")), str(folder), str(latency)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        address = server.stdout.readline().strip()
+        far = Path(tempfile.mkdtemp(prefix="stac-sm-far-"))
+        try:
+            shutil.copytree(folder, far, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".scratch", COLLECTION))
+            _send_afar(far, address)
+
+            def counts() -> int:
+                server.stdin.write("\n")
+                server.stdin.flush()
+                return int(server.stdout.readline())
+
+            yield far, counts
+        finally:
+            server.stdin.close()
+            server.wait(10)
+            shutil.rmtree(far, ignore_errors=True)
+
+
+def _send_afar(folder: Path, address: str) -> None:
+    for file in (file for name in INPUTS for file in (folder / name).rglob("*.json")):
+        document = json.loads(file.read_text())
+        for asset in document.get("assets", {}).values():
+            path = (file.parent / asset["href"]).resolve().relative_to(folder.resolve())
+            asset["href"] = f"{address}/{path}"
+            (folder / path).unlink(missing_ok=True)
+        file.write_text(json.dumps(document))
+
+
+def told(found: dict[str, Any], lines: list[str]) -> str:
+    """Figures for a person."""
+    text = []
+    for kind, one in found.items():
+        text += [f"-- {kind}, seconds: {one['seconds']}; GETs of pixels: {one['gets']}; peak {one['peak_mb']} MB"]
+        text += [f"   left out: {name} ({why})" for name, why in one["left_out"].items()]
+        text += [f"   sm of {name} beside ours: {figures}" for name, figures in one["equality"].items()]
+        text += [f"   {name:9} {figures}" for name, figures in one["stages"].items()]
+        text += [f"   floor, two threads: {one['floor']}, sum {sum(one['floor'].values()):.2f}"] if one["floor"] else []
+    return "\n".join([*text, *lines])
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--days", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=1)
+    parser.add_argument("--trees", type=int, default=500)
+    parser.add_argument("--depth", type=int, default=8)
+    parser.add_argument("--only", nargs="+", choices=["ours", *RIVALS], default=["ours", *RIVALS])
+    parser.add_argument("--kinds", nargs="+", choices=["whole", "sm"], default=["whole", "sm"])
+    parser.add_argument("--s3", type=int, metavar="LATENCY_MS")
+    parser.add_argument("--no-floor", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the ratios to results.json")
+    parser.add_argument("--inputs", help="folder of the inputs, made if it is not there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
