@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.errors import ModelError
-from stac_sm.normal_scores import NormalScores
+from stac_sm.normal_scores import NormalScores, stretches
 from stac_sm.table import nearest
 
 if TYPE_CHECKING:
@@ -87,14 +87,16 @@ class Member:
         return self._line is None and bool(booster == "gblinear")
 
     @cached_property
-    def _line(self) -> tuple[NormalScores, float] | None:
-        """Normal scores of a linear booster, and the weight of its training rows; None for trees."""
+    def _line(self) -> tuple[NormalScores, float, dict[str, float]] | None:
+        """Normal scores of a linear booster, the weight of its training rows, and the stretch of each feature (none in
+        models from before there was any); None for trees."""
         attribute = self.booster.attr(_LINE)
         if attribute is None:
             return None
         try:
             content = json.loads(attribute)
             scores, weight = NormalScores.from_list(content["scores"]), float(content["weight"])
+            stretch = dict(zip(self.features, map(float, content.get("stretch", ())), strict=False))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"booster: its normal scores cannot be read ({error!r}): publish the model again"
@@ -104,7 +106,7 @@ class Member:
                 f"booster: normal scores of {len(scores.knots)} features found, {len(self.features)} wanted: "
                 "publish the model again"
             )
-        return scores, weight
+        return scores, weight, stretch
 
     def _on_the_line(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         import xgboost as xgb
@@ -119,8 +121,8 @@ class Member:
         is_line = self._line is not None or self._is_foreign_line
         found = self.booster.get_score(importance_type="weight" if is_line else "total_gain")
         if is_line:
-            rows = self._line[1] if self._line else 1.0
-            found = {key: rows * float(np.sum(slope)) ** 2 for key, slope in found.items()}
+            _, rows, stretch = self._line or (None, 1.0, {})
+            found = {key: rows * (float(np.sum(slope)) * stretch.get(key, 1.0)) ** 2 for key, slope in found.items()}
         names = self.booster.feature_names or [f"f{i}" for i in range(len(self.features))]
         own = dict(zip(names, self.features, strict=True))
         return {own[key]: float(np.sum(value)) for key, value in found.items()}
@@ -160,6 +162,9 @@ def draw_line(
     features: Sequence[str],
     parameters: Mapping[str, Any],
     rounds: int,
+    *,
+    sites: NDArray[np.intp] | None = None,
+    least: float = 1.0,
 ) -> Member:
     """Train a linear booster of weight 1 on the normal scores of rows; the same rows give the same bytes.
 
@@ -169,14 +174,20 @@ def draw_line(
         As in `grow`; NaN in a feature counts as its median.
     rounds
         Passes over the features.
+    sites, least
+        As in `normal_scores.stretches`; without sites, all slopes are penalised alike.
     """
     import xgboost as xgb
 
-    scores = NormalScores.of(values, weight.astype(float))
+    scores, stretch = NormalScores.of(values, weight.astype(float)), (1.0,) * len(features)
+    if sites is not None and least < 1:
+        stretch = stretches(scores.of_rows(values), sites, weight.astype(float), least)
+        scores = scores.stretched(stretch)
     settings = {**_LINEAR, **parameters, "nthread": 1, "verbosity": 0}
     data = xgb.DMatrix(scores.of_rows(values), target, weight=weight, feature_names=list(features), nthread=1)
     booster = xgb.train(settings, data, num_boost_round=rounds)
-    booster.set_attr(**{_LINE: json.dumps({"scores": scores.to_list(), "weight": float(weight.sum(dtype=float))})})
+    known = {"scores": scores.to_list(), "weight": float(weight.sum(dtype=float)), "stretch": stretch}
+    booster.set_attr(**{_LINE: json.dumps(known)})
     return Member(1.0, tuple(features), bytes(booster.save_raw("ubj")))
 
 

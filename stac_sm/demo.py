@@ -16,7 +16,6 @@ import numpy as np
 
 from stac_sm.catalog import Catalog
 from stac_sm.config import Project, create_project
-from stac_sm.cube import feature_cube
 from stac_sm.diagnostics import Budget
 from stac_sm.errors import StacSmError
 from stac_sm.ingest import ingest
@@ -28,10 +27,10 @@ from stac_sm.plan_file import write_plan
 from stac_sm.products import COLLECTION
 from stac_sm.progress import Progress
 from stac_sm.project_file import TEMPLATES
-from stac_sm.readers.source import raster_source
 from stac_sm.run import run_plan
 from stac_sm.simulate import Earth, simulate
 from stac_sm.steps import ModelStep, match_up_step, train_step
+from stac_sm.validation import VALIDATED, against_others
 
 Say = Callable[[str], None]
 SOURCES = (
@@ -39,11 +38,6 @@ SOURCES = (
     "merit-dem", "modis", "smap", "smap-s1",
 )  # fmt: skip
 """The features of the recipe and the triplet; then what may take their place, and what the product is compared with."""
-
-_OTHERS = (
-    ("esa-cci-sm", "cci_sm", "0.25 degrees"), ("smap", "smap_sm", "36 km"), ("smap-s1", "smap_s1_sm_3km", "3 km"),
-)  # fmt: skip
-"""Collection, asset and size of cells; of SMAP/Sentinel-1 the 3 km, for its makers have not validated 1 km."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +147,7 @@ def run_demo(
         tc_status=model.item["properties"]["stac_sm:tc_status"],
         scores=tuple(model.scores),
         truth=compare_with_truth(project.catalog, folder / "earth" / "truth", plan),
-        others=tuple(Comparison(*other, compare_with_other(project, *other[:2], plan, earth)) for other in _OTHERS),
+        others=compare_with_others(project, plan),
         products=len(project.catalog.items(COLLECTION)),
         new=made,
         seconds=time.monotonic() - started,
@@ -190,18 +184,12 @@ def compare_with_truth(catalog: Catalog, truth: Path, plan: Plan) -> Scores:
     return scores(np.concatenate(predicted), np.concatenate(true))
 
 
-def compare_with_other(project: Project, collection: str, asset: str, plan: Plan, earth: Earth) -> Scores:
-    """Scores of the published product, averaged over the cells of another one, on the tile and the days of a plan."""
+def compare_with_others(project: Project, plan: Plan) -> tuple[Comparison, ...]:
+    """Scores of the published product, averaged over the cells of others, on the tiles and the days of a plan."""
     days = [planned.made.day for planned in plan.days]
-    period = Period(min(days), max(days) + DAY)
-    first, *_ = project.catalog.items(collection, period=period)
-    cells = raster_source(first, asset).geobox.enclosing(project.grid.geobox(earth.tile).geographic_extent)
-    features = [
-        {"name": "product", "collection": COLLECTION, "asset": "sm", "resampling": "average"},
-        {"name": "other", "collection": collection, "asset": asset, "resampling": "nearest"},
-    ]
-    cube = feature_cube(project.catalog, {"features": features}, cells, period).compute(scheduler="threads")
-    return scores(cube["product"].values, cube["other"].values)
+    tiles = sorted({planned.made.tile for planned in plan.days})
+    found = against_others(project, Period(min(days), max(days) + DAY), tiles, VALIDATED)
+    return tuple(Comparison(one.other.collection, one.other.asset, one.other.cells, one.pair.pooled) for one in found)
 
 
 def _ingest(project: Project, name: str, earth: Path, workers: int, say: Say) -> int:

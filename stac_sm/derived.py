@@ -24,6 +24,29 @@ def skeleton_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parent.parent / "catalog"
 
 
+def add_collection(store: Store, collection: str) -> None:
+    """Give a catalogue a collection of the skeleton that is newer than it; one that is there is left alone.
+
+    Raises
+    ------
+    ConflictError
+        If another writer keeps changing the root.
+    """
+    file = skeleton_folder() / collection / "collection.json"
+    store.create(f"{collection}/collection.json", file)
+    document = json.loads(file.read_text())
+    href = f"./{collection}/collection.json"
+    added = {"rel": "child", "href": href, "type": "application/json", "title": document["title"]}
+    for _ in range(_SWAP_TRIES):
+        current = store.read("catalog.json")
+        root = json.loads(current)
+        if any(link["href"] == href for link in root["links"]):
+            return
+        if _swapped(store, "catalog.json", item_json({**root, "links": [*root["links"], added]}), current):
+            return
+    raise _busy(store, "catalog.json")
+
+
 def refresh(store: Store, collection: str) -> None:
     """Rebuild sub-catalogues, links and extent of a collection from the items that are there.
 

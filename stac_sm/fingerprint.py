@@ -16,7 +16,7 @@ from typing import Any
 
 from stac_sm.errors import InputError
 
-ALGORITHM_VERSION = "1"
+ALGORITHM_VERSION = "2"
 """Raised by hand whenever the same inputs give other values; a golden-values test fails when that is forgotten."""
 
 

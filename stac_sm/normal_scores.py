@@ -52,6 +52,11 @@ class NormalScores:
                 scores[known, i] = np.interp(values[known, i], at, score)
         return scores
 
+    def stretched(self, factors: Sequence[float]) -> NormalScores:
+        """Scores times a factor of each feature: a penalised line pays less for a feature that is stretched."""
+        pairs = zip(self.knots, factors, strict=True)
+        return NormalScores(tuple(tuple((at, score * factor) for at, score in knots) for knots, factor in pairs))
+
     def to_list(self) -> list[Any]:
         """All of it, JSON-able."""
         return [[list(knot) for knot in knots] for knots in self.knots]
@@ -66,6 +71,40 @@ class NormalScores:
             If it is anything else.
         """
         return cls(tuple(tuple((float(value), float(score)) for value, score in knots) for knots in content))
+
+
+def stretches(scores: Floats, sites: NDArray[np.intp], weight: Wide, least: float) -> tuple[float, ...]:
+    """Factors by which the penalty of a line falls on what few sites have to say, and not on what many days say.
+
+    A feature that stands still at a site is known from as many places as there are sites; one that changes from day to
+    day, from as many as there are rows. So the penalty of the slope is the share of the variance that lies between
+    sites: all of it, down to ``least``.
+
+    Parameters
+    ----------
+    scores
+        Dims (row, feature); NaN = missing, which is the median.
+    sites
+        Number of the site of each row, from 0.
+    weight
+        Of each row, >= 0; some site has more than 0.
+    least
+        Penalty of a feature whose site means are all the same, as a share of that of one which stands still.
+
+    Returns
+    -------
+    tuple of float
+        At least 1 each; with two decimals, so that they do not depend on the order of sums.
+    """
+    whole = np.bincount(sites, weight)
+    found = []
+    for column in np.nan_to_num(scores.astype(float)).T:
+        means = np.bincount(sites, weight * column) / np.maximum(whole, np.finfo(float).tiny)
+        centre = float(means @ whole / whole.sum())
+        total = float(weight @ (column - centre) ** 2)
+        share = float(whole @ (means - centre) ** 2) / total if total > 0 else 1.0
+        found.append(round((least + (1 - least) * min(share, 1.0)) ** -0.5, 2))
+    return tuple(found)
 
 
 def _knots(values: Wide, weight: Wide) -> tuple[tuple[float, float], ...]:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,17 +20,16 @@ from stac_sm.cube import DEFAULT_READER, build
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.grid import footprint, snapped, transform_points
 from stac_sm.period import DAY, Period
+from stac_sm.pixel_reader import read_pixels
 from stac_sm.products import COLLECTION, ProductDay
 from stac_sm.quality import Quality
-from stac_sm.readers.reading import read_window
-from stac_sm.readers.source import RasterSource, raster_source
+from stac_sm.readers.source import raster_source
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
 from stac_sm.resolution import resolve
 from stac_sm.search import item_of
 from stac_sm.search.static import StaticCatalog
 from stac_sm.search.web import CONNECTIONS
-from stac_sm.trust import check_href
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +140,7 @@ def point_series(
         if name in one.item.assets
     ]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        values = pool.map(lambda read: _value(read[1], read[2], reader), reads)
+        values = pool.map(lambda read: float(read_pixels(read[1], [read[2]], reader=reader)[0]), reads)
         known = {(day, source.asset): value for (day, source, _), value in zip(reads, values, strict=True)}
     return _series(days, known, bits)
 
@@ -192,6 +191,11 @@ def _newest(items: Iterable[pystac.Item]) -> list[pystac.Item]:
         place = item.properties.get("grid:code"), tuple(item.properties.get("proj:transform") or ())
         newest[place, item_period(item)] = item
     return sorted((item for item in newest.values() if "sm" in item.assets), key=lambda item: item.id)
+
+
+def newest_of_version(items: Iterable[pystac.Item], version: str) -> list[pystac.Item]:
+    """Items of one version of the product, without those that were retracted."""
+    return _newest(item for item in items if str(item.properties.get("version", "")) == version)
 
 
 def _recipe(items: Sequence[pystac.Item]) -> Recipe:
@@ -278,15 +282,6 @@ def _gaps(found: Mapping[date, Any], days: Period) -> list[Period]:
     """Parts of a period without a day that was found."""
     marks = [days.start - DAY, *sorted(found), days.end]
     return [Period(before + DAY, after) for before, after in pairwise(marks) if after - before > DAY]
-
-
-def _value(source: RasterSource, pixel: tuple[int, int], reader: str) -> float:
-    """One pixel of a file. A local file is not held against its checksum: that would read all of it."""
-    source = replace(source, href=check_href(source.href, source.root))
-    if "://" not in source.href:
-        source = replace(source, checksum="")
-    row, column = pixel
-    return float(read_window(source, (slice(row, row + 1), slice(column, column + 1)), reader)[0, 0])
 
 
 def _series(days: Period, known: Mapping[tuple[date, str], float], bits: int) -> pd.DataFrame:

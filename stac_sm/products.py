@@ -103,7 +103,7 @@ def product_item(
         geobox=grid.geobox(made.tile),
         start=start,
         end=end,
-        properties={**own, **properties},
+        properties={"title": f"Soil moisture, {made.tile}, {made.day}", **own, **properties},
         extensions=["grid", "version", "classification"],
     )
 

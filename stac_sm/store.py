@@ -56,6 +56,10 @@ class Store(Protocol):
     def remove(self, path: str) -> None:
         """Remove a file, if it is there. For operators: no worker ever removes anything."""
 
+    @property
+    def lacks(self) -> str:
+        """What keeps more than one process at a time from writing; empty if nothing does."""
+
 
 def open_store(root: str | Path) -> Store:
     """Store of a root: a folder, or ``s3://BUCKET/PREFIX``.
@@ -103,6 +107,11 @@ class LocalStore:
     def root(self) -> str:
         """The folder as text."""
         return str(self.folder)
+
+    @property
+    def lacks(self) -> str:
+        """Nothing."""
+        return ""
 
     def href(self, path: str) -> str:
         """Absolute file name."""

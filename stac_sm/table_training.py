@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from stac_sm.errors import InputError, ScreeningError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
-from stac_sm.intervals import Intervals, fit_intervals
+from stac_sm.intervals import Intervals, SpreadSettings, fit_intervals
 from stac_sm.metrics import Scores, scores
 from stac_sm.model import Model
 from stac_sm.table import Columns, days, labels
@@ -24,6 +25,10 @@ from stac_sm.train import Part, SiteRows
 from stac_sm.tuning import Sums, search, sum_of
 
 Wide = NDArray[np.float64]
+
+_PLAIN_SPREAD = SpreadSettings(n_estimators=40, leaf=0.2, ridge=math.inf)
+"""How the spread of the plain model is learned: deep trees in which each row has a vote err where a site is strange to
+them, and what they predict tells little of that; so no level, and leaves that several sites must fill."""
 
 _CSV, _PARQUET = (".csv", ".csv.gz", ".txt"), (".parquet", ".pq", ".geoparquet")
 
@@ -148,7 +153,7 @@ def train_table(
     sums = sums_of(parts)
     found = search(rows, parts, sums, seed)
     model = sum_of(rows, parts, sums[found.chosen], seed)
-    intervals, refused = _intervals(rows, model, found.predicted, seed)
+    intervals, refused = _intervals(rows, model, found.predicted, seed, _PLAIN_SPREAD if plain else SpreadSettings())
     return TableModel(
         model=replace(model, intervals=intervals),
         features=made,
@@ -171,13 +176,15 @@ def _text(cell: str) -> str | None:
     return cell.strip() or None
 
 
-def _intervals(rows: SiteRows, model: Model, predicted: Wide | None, seed: int) -> tuple[Intervals | None, str]:
+def _intervals(
+    rows: SiteRows, model: Model, predicted: Wide | None, seed: int, settings: SpreadSettings
+) -> tuple[Intervals | None, str]:
     """Prediction intervals, or why there are none."""
     if predicted is None:
         return None, f"intervals not issued: {len(set(rows.sites))} site found, more wanted: match up more stations"
     table = {"site": rows.sites, "observed": rows.target, "predicted": predicted, "row": np.arange(len(predicted))}
     try:
-        return fit_intervals(rows.features, model.features, pd.DataFrame(table), seed=seed), ""
+        return fit_intervals(rows.features, model.features, pd.DataFrame(table), settings=settings, seed=seed), ""
     except ScreeningError as error:
         return None, str(error)
 

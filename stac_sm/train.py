@@ -140,9 +140,13 @@ class Part:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """As XGBoost names them; ``booster="gblinear"`` is a line on normal scores."""
 
+    least: float = 1.0
+    """Of a line, the least penalty of a slope; see `normal_scores.stretches`."""
+
     def describe(self) -> dict[str, Any]:
         """Its settings, JSON-able."""
-        return {"name": self.name, "learns": str(self.learns), "rounds": self.rounds, **self.parameters}
+        settings = {"name": self.name, "learns": str(self.learns), "rounds": self.rounds, **self.parameters}
+        return settings if self.least == 1 else {**settings, "least": self.least}
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +217,8 @@ def fit_parts(rows: SiteRows, parts: Sequence[Part], seed: int, *, nthread: int 
     for part in parts:
         features = rows.features.iloc[firsts] if part.learns is Learns.LEVEL else rows.features
         threads = nthread or _threads(len(features))
-        members.append(_grown(part, matrix(features, part.features), *taught[part.learns], seed, threads))
+        numbered = np.arange(len(counts)) if part.learns is Learns.LEVEL else site
+        members.append(_grown(part, matrix(features, part.features), numbered, *taught[part.learns], seed, threads))
     return members
 
 
@@ -258,13 +263,15 @@ def _by_site(values: Wide, site: Sites) -> list[Wide]:
     return np.split(values, np.flatnonzero(np.diff(site)) + 1)
 
 
-def _grown(part: Part, values: NDArray[np.float32], target: Wide, weight: Wide, seed: int, nthread: int) -> Member:
+def _grown(
+    part: Part, values: NDArray[np.float32], sites: Sites, target: Wide, weight: Wide, seed: int, nthread: int
+) -> Member:
     weight = weight * (len(weight) / math.fsum(weight))  # a mean of 1, as the least weight of a leaf supposes
     start = math.fsum(target * weight) / len(weight)
     parameters = {"objective": "reg:squarederror", **part.parameters, "base_score": start}
     taught = values, target.astype(np.float32), weight.astype(np.float32), part.features
     if part.parameters.get("booster") == "gblinear":
-        return draw_line(*taught, parameters, part.rounds)
+        return draw_line(*taught, parameters, part.rounds, sites=sites, least=part.least)
     return grow(*taught, {**parameters, "seed": seed, "nthread": nthread}, part.rounds)
 
 

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from stac_sm.booster import Member, draw_line
 from stac_sm.errors import ModelError
 from stac_sm.model import Model
-from stac_sm.normal_scores import NormalScores
+from stac_sm.normal_scores import NormalScores, stretches
 
 COLUMNS = arrays.arrays(np.float32, st.integers(1, 60), elements=st.floats(-1e6, 1e6, width=32))
 
@@ -127,3 +127,41 @@ def test_a_line_that_was_trained_elsewhere_takes_its_features_as_they_are():
     assert np.corrcoef(found, target)[0, 1] > 0.97
     worth = model.importance()
     assert worth["b"] > worth["a"] > 10 * worth["c"]
+
+
+def days_and_sites(sites=12, days=80, seed=3):
+    """Rows of one feature that is of the day, one that is of the site, and one that is half and half."""
+    rng = np.random.default_rng(seed)
+    site = np.repeat(np.arange(sites), days)
+    of_day = np.tile(rng.standard_normal(days), sites)
+    of_site = rng.standard_normal(sites)[site]
+    return np.column_stack([of_day, of_site, of_day + of_site]).astype(np.float32), site
+
+
+def test_the_penalty_falls_on_what_few_sites_say():
+    values, site = days_and_sites()
+    of_day, of_site, both = stretches(values, site, np.ones(len(site)), 0.1)
+    assert (of_day, of_site) == (3.16, 1.0)  # 1 / sqrt(0.1): all sites have the same days
+    assert 1.1 < both < 1.7
+    assert stretches(values, site, np.ones(len(site)), 1.0) == (1.0, 1.0, 1.0)
+    gaps = np.full_like(values, np.nan)
+    assert stretches(gaps, site, np.ones(len(site)), 0.1) == (1.0, 1.0, 1.0)
+
+
+def test_a_slope_that_days_decide_is_shrunk_less_and_is_worth_the_same():
+    values, site = days_and_sites()
+    target = (values[:, 0] + values[:, 1]).astype(np.float32)
+    parameters = {"objective": "reg:squarederror", "base_score": float(target.mean()), "reg_lambda": 0.5}
+    given = values, target, np.ones(len(site), np.float32), ("day", "site", "both"), parameters, 100
+    alike, apart = draw_line(*given), draw_line(*given, sites=site, least=0.1)
+
+    def slopes(line):
+        steps = np.array([[0, 0, 0], [1, 0, 1], [0, 1, 1]], np.float32)  # a step of the day, or of the site
+        start, *ends = line.predict(steps)
+        return np.array(ends) - start
+
+    assert slopes(apart)[0] > slopes(alike)[0] + 0.05
+    assert abs(slopes(apart)[1] - slopes(alike)[1]) < 0.1
+    assert sum(apart.gain().values()) < 2 * np.square(target - target.mean()).sum()
+    assert apart.gain()["day"] > alike.gain()["day"]
+    assert apart.ubjson == draw_line(*given, sites=site, least=0.1).ubjson

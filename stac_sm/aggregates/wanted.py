@@ -76,7 +76,10 @@ class Wanted:
     def item(self, grid: TileGrid, geobox: GeoBox, lineage: str) -> ItemDict:
         """Its item, without assets and links."""
         code = {} if self.tile == GLOBAL else {"grid:code": grid.grid_code(self.tile)}
-        own = {"version": self.version, "processing:lineage": lineage, FINGERPRINT: self.fingerprint(grid)}
+        kind = "Mean soil moisture" if len(self.span) > 1 else "Soil moisture"
+        where = "" if self.tile == GLOBAL else f", {self.tile}"
+        own = {"title": f"{kind}, {self.span}{where}"}  # STAC Browser cuts ids at their last dot
+        own |= {"version": self.version, "processing:lineage": lineage, FINGERPRINT: self.fingerprint(grid)}
         return raster_item(
             id=self.id,
             collection=self.collection,

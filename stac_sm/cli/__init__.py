@@ -16,6 +16,7 @@ from stac_sm.cli.learning import evaluate, matchup, screen, train
 from stac_sm.cli.making import audit, plan, retract, run, status
 from stac_sm.cli.serving import index, serve
 from stac_sm.cli.submitting import submit
+from stac_sm.cli.validating import validate
 from stac_sm.errors import StacSmError
 
 _MACHINE = {
@@ -70,6 +71,7 @@ _COMMANDS = (
     retract,
     mosaic,
     annual,
+    validate,
     plot,
     index,
     serve,

@@ -214,9 +214,7 @@ def retract(ids: tuple[str, ...], folder: str, reason: str, as_json: bool) -> No
     catalog = open_project(folder).catalog
     layout = catalog.layout(COLLECTION)
     found = take_out(catalog, COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
-    update_index(
-        catalog.store, COLLECTION, layout=layout, months={f"{ProductDay.of_id(id).day:%Y-%m}" for id in ids}
-    )
+    update_index(catalog.store, COLLECTION, layout=layout, months={f"{ProductDay.of_id(id).day:%Y-%m}" for id in ids})
     show([vars(one) for one in found], as_json)
 
 

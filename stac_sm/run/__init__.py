@@ -20,7 +20,7 @@ from stac_sm.journal import Failure, TaskRecord, new_run, write_report
 from stac_sm.plan import Plan, Task
 from stac_sm.products import COLLECTION
 from stac_sm.run.task import estimate, run_task
-from stac_sm.run.workers import Assignment, LocalWorkers, SchedulerWorkers, SlurmWorkers, Workers, records
+from stac_sm.run.workers import Assignment, LocalWorkers, SchedulerWorkers, SlurmWorkers, Workers, records, sole
 
 __all__ = [
     "LocalWorkers", "RunReport", "SchedulerWorkers", "Slice", "SlurmWorkers", "Workers", "run_plan", "run_task",
@@ -144,16 +144,18 @@ def run_plan(
     RunError
         If the scheduler is lost.
     InputError
-        If there is no scheduler.
+        If there is no scheduler, or the store takes one writer at a time and the workers are elsewhere.
     """
     started, run = time.monotonic(), new_run()
     at = LocalWorkers(workers) if isinstance(workers, int) else workers
+    lacks = project.catalog.store.lacks
+    here = sole(at, lacks, warn) if lacks else at
     tasks = list(plan.tasks()) if part is None else part.of(list(plan.tasks()))
     folder = str(project.folder)
-    _warn_of_memory(folder, tasks, at.share(len(tasks)), warn)
+    _warn_of_memory(folder, tasks, here.share(len(tasks)), warn)
     made: list[TaskRecord] = []
     try:
-        for record in records(at, Assignment(folder, tasks, plan.id, run, warn)):
+        for record in records(here, Assignment(folder, tasks, plan.id, run, warn)):
             made.append(record)
             progress(record, len(tasks))
     finally:  # also without tasks: a run that was killed has left items that nothing links to

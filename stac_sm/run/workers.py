@@ -100,6 +100,18 @@ class LocalWorkers:
 
 
 @dataclass(frozen=True)
+class ThisProcess:
+    """One task after another in this process: for stores to which one process writes at a time."""
+
+    memory: int = field(default_factory=machine_memory)
+    """Bytes."""
+
+    def share(self, tasks: int) -> int:
+        """All of it."""
+        return self.memory
+
+
+@dataclass(frozen=True)
 class SchedulerWorkers:
     """Workers of a Dask scheduler that runs already."""
 
@@ -154,7 +166,23 @@ class SlurmWorkers:
             yield client
 
 
-def records(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
+def sole(workers: Workers, lacks: str, say: Callable[[str], None]) -> ThisProcess:
+    """What takes the place of workers where a store lacks what several writers need.
+
+    Raises
+    ------
+    InputError
+        If they are not of this machine: they cannot be this process.
+    """
+    told = f"the store lacks {lacks} (found by probing), so only one process may write at a time"
+    if not isinstance(workers, LocalWorkers):
+        raise InputError(f"run: {told}: leave out --scheduler, or take another store")
+    if workers.workers > 1:
+        say(f"{told}: tasks are made one after another, in this process")
+    return ThisProcess(workers.memory)
+
+
+def records(workers: Workers | ThisProcess, work: Assignment) -> Iterator[TaskRecord]:
     """What came of each task, as soon as it is there.
 
     Raises
@@ -162,8 +190,13 @@ def records(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
     RunError
         If the scheduler is lost: the tasks that have come back by then are done.
     """
-    if not work.tasks:
-        return
+    if isinstance(workers, ThisProcess):
+        yield from (run_task(work.folder, task, workers.memory, work.plan, work.run) for task in work.tasks)
+    elif work.tasks:
+        yield from _of_cluster(workers, work)
+
+
+def _of_cluster(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
     import dask
     from distributed.comm import CommClosedError  # the import puts settings in place that `set` would take away, else
 

@@ -120,6 +120,11 @@ class S3Store:
         """Remove an object, if it is there."""
         objects.delete(self.bucket, self._key(path))
 
+    @property
+    def lacks(self) -> str:
+        """What the probe has found missing; empty if nothing."""
+        return self.probe().lacks
+
     def probe(self) -> Probe:
         """What the server keeps; tried once in a process, unless it is Amazon's."""
         return known_probe(self.bucket, self._base)

@@ -27,6 +27,7 @@ STRUCTURE = ("self", "root", "parent", "collection")
 """Relations of the links that hold a catalogue together; pystac may follow them behind our back."""
 
 _INSTANT = timedelta(microseconds=1)
+_DEPRECATED = "deprecated"  # property of what was retracted or superseded
 _MALFORMED = (AttributeError, KeyError, IndexError, RecursionError, TypeError, ValueError, pystac.STACError)
 
 
@@ -107,9 +108,13 @@ def item_of(document: Mapping[str, Any], href: str, *, without: Collection[str] 
         if _nested(document):
             raise ValueError(f"objects are nested in one another more than {MAX_NESTING} times")
         links = [link for link in document.get("links") or [] if link["rel"] not in without]
-        item = pystac.Item.from_dict({**document, "links": links}, preserve_dict=False)
+        properties = document["properties"]
+        quiet = {name: value for name, value in properties.items() if name != _DEPRECATED}
+        item = pystac.Item.from_dict({**document, "properties": quiet, "links": links}, preserve_dict=False)
     except _MALFORMED as error:
         raise no_item(href, error) from error
+    if _DEPRECATED in properties:  # put back afterwards: pystac warns of each, but reading a tombstone is no misuse
+        item.properties[_DEPRECATED] = properties[_DEPRECATED]
     item.set_self_href(href)
     return item
 

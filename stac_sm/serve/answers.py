@@ -40,6 +40,12 @@ def found_items(service: Service, asked: Question, base: str) -> list[ItemDict]:
     return _items(service, rows, find(rows, asked).rows, asked, base)
 
 
+def found_paths(service: Service, asked: Question) -> list[tuple[str, ItemDict]]:
+    """Items that answer a question, as they are in the store, and their paths there."""
+    rows = service.snapshot.rows
+    return service.items(rows.column("path").take(find(rows, asked).rows).to_pylist())
+
+
 def items_page(
     service: Service, asked: Question, base: str, place: str, query: Mapping[str, str], body: Mapping[str, Any] | None
 ) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def aggregated(rows: Rows, query: Mapping[str, str], collection: str | None, bas
     BadRequestError
         If the search makes no sense, or something else is to be counted.
     """
-    wanted = [name for name in query.get("aggregations", "").split(",") if name]
+    wanted = [name for name in query.get("aggregations", _AGGREGATIONS[0]).split(",") if name]
     unknown = [name for name in wanted if name not in _AGGREGATIONS]
     if unknown or not wanted:
         raise BadRequestError(f"aggregations: some of {', '.join(_AGGREGATIONS)} wanted, {unknown or 'none'} found")

@@ -22,11 +22,16 @@ from stac_sm.serve.openapi import GET_ITEMS, GET_SEARCH, POST_SEARCH, described
 from stac_sm.serve.page import landing_html
 from stac_sm.serve.question import BadRequestError, Question, from_body, from_query
 from stac_sm.serve.service import Service
+from stac_sm.serve.tiles import MOUNTED, tiles_app
 
 MAX_BODY_BYTES = 1 << 20
 """Of a POST."""
 
 _JSON, _GEOJSON, _SCHEMA = documents.JSON, documents.GEOJSON, documents.SCHEMA
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#fde737"/>'
+    '<path d="M8 2c3 4 4 5.5 4 8a4 4 0 0 1-8 0c0-2.500 1-4 4-8z" fill="#00306f"/></svg>'
+)
 _OPENAPI = "application/vnd.oai.openapi+json;version=3.1"
 
 
@@ -47,7 +52,7 @@ def create_app(service: Service, *, browser: Path | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(GZipMiddleware, minimum_size=2000)
+    app.add_middleware(_Gzip, minimum_size=2000)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
@@ -198,6 +203,10 @@ def _add_search(app: FastAPI, service: Service) -> None:
 
 
 def _add_files(app: FastAPI, service: Service, browser: Path | None) -> None:
+    @app.get("/favicon.ico", include_in_schema=False)
+    def icon() -> Response:
+        return Response(_ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+
     @app.head("/assets/{path:path}", include_in_schema=False)
     @app.get("/assets/{path:path}", summary="A file of an item", responses={404: {}})
     def asset(path: str) -> Any:
@@ -205,6 +214,9 @@ def _add_files(app: FastAPI, service: Service, browser: Path | None) -> None:
         if found is None:
             raise HTTPException(404, "there is no such file in a collection")
         return found
+
+    if (tiles := tiles_app(service)) is not None:
+        app.mount(MOUNTED, tiles)
 
     if browser is None:
         return

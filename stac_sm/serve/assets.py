@@ -33,17 +33,26 @@ def asset_response(service: Service, path: str) -> Any:
     return _file(service.store, path) if isinstance(service.store, LocalStore) else _presigned(service, path)
 
 
-def _file(store: LocalStore, path: str) -> Any:
-    from starlette.responses import FileResponse
-
+def local_file(store: LocalStore, path: str) -> Path | None:
+    """A file below the root of a store; None if there is none, or a link leads out."""
     try:
         file = Path(store.href(path)).resolve(strict=True)
         root = store.folder.resolve(strict=True)
     except (OSError, RuntimeError, ValueError, InputError):
         return None
-    if not file.is_file() or not file.is_relative_to(root):  # a link that leads out
-        return None
-    return FileResponse(file, media_type=_TYPES.get(file.suffix, "application/octet-stream"))
+    return file if file.is_file() and file.is_relative_to(root) else None
+
+
+def presigned(service: Service, path: str) -> str:
+    """URL of a file on S3, signed for a time."""
+    return signed(service.store.href(path), "")
+
+
+def _file(store: LocalStore, path: str) -> Any:
+    from starlette.responses import FileResponse
+
+    file = local_file(store, path)
+    return None if file is None else FileResponse(file, media_type=_TYPES.get(file.suffix, "application/octet-stream"))
 
 
 def _presigned(service: Service, path: str) -> Any:
@@ -54,6 +63,4 @@ def _presigned(service: Service, path: str) -> Any:
             return None
     except InputError:
         return None
-    return RedirectResponse(
-        signed(service.store.href(path), ""), status_code=307, headers={"Cache-Control": "no-store"}
-    )
+    return RedirectResponse(presigned(service, path), status_code=307, headers={"Cache-Control": "no-store"})

@@ -193,6 +193,7 @@ def _item(collection: str, pairs: Pairs, table: pd.DataFrame, static: Mapping[st
         start=utc(period.start),
         end=utc(period.end),
         properties={
+            "title": f"{sensor.network}, {sensor.station}",
             "stac_sm:network": check_id(_safe(sensor.network)),
             "stac_sm:station": sensor.station,
             "stac_sm:elevation": place.elevation,

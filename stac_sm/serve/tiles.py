@@ -1,0 +1,174 @@
+"""Tiles and pictures of the rasters of items, by titiler, where it is installed (``pip install stac_sm[tiles]``).
+
+An asset is named by collection, item and key, never by an address: nothing but GeoTIFFs of the store is opened, and
+those with GDAL's GeoTIFF driver alone, for other formats may name further files.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from stac_sm.serve.assets import local_file, presigned
+from stac_sm.serve.question import Question
+from stac_sm.serve.service import Service
+from stac_sm.store import LocalStore
+
+MOUNTED = "/tiles"
+"""Where it lies on the server."""
+
+PREFIX = "/{collection}/{item}/{asset}"
+COLOURS = "cividis_r"
+"""Of soil moisture: perceptually uniform, legible to the colour-blind, wet is dark; as in `stac_sm.plots`."""
+
+LIMITS = "0.05,0.45"
+"""m3 m-3 at the ends of the colours, unless the request says otherwise; as in thumbnails."""
+
+_SOIL_MOISTURE = ("sm", "overview")
+_MOST_SIDE = 2048  # pixels of a picture
+_GDAL: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACHEMAX": 128}
+
+
+def tiles_app(service: Service) -> FastAPI | None:
+    """Tiles of the rasters of a service, to be mounted; None where titiler is not installed.
+
+    ``/{collection}/{item}/{asset}`` followed by ``/info``, ``/preview.png``, ``/point/{lon},{lat}``, ``/statistics``,
+    ``/WebMercatorQuad/tilejson.json``, ``/tiles/WebMercatorQuad/{z}/{x}/{y}.png``.
+    """
+    try:
+        factory = import_module("titiler.core.factory")
+    except ImportError:
+        return None
+    app = FastAPI(title="stac_sm tiles", openapi_url=None, docs_url=None, redoc_url=None)
+    made = factory.TilerFactory(
+        reader=_reader(),
+        path_dependency=_path_of(service),
+        render_dependency=_render(),
+        colormap_dependency=_colours(),
+        img_preview_dependency=_preview(),
+        environment_dependency=lambda: dict(_GDAL),
+        router_prefix=MOUNTED + PREFIX,  # titiler writes links from the root of the server
+        add_part=False,
+        add_viewer=False,
+    )
+    app.include_router(made.router, prefix=PREFIX)
+    _add_errors(app)
+    return app
+
+
+def _add_errors(app: FastAPI) -> None:
+    handlers = import_module("titiler.core.errors")
+    rasterio = import_module("rasterio.errors")
+    mended = {Exception: 400, rasterio.RasterioIOError: 503}  # as PROJ's, of a point that its CRS cannot show
+    handlers.add_exception_handlers(app, handlers.DEFAULT_STATUS_CODES | mended)
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"code": str(error.status_code), "description": str(error.detail)}, error.status_code)
+
+    @app.middleware("http")
+    async def unforeseen(request: Request, following: Any) -> Any:
+        try:
+            return await following(request)
+        except (AssertionError, ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:
+            text = f"{type(error).__name__}: {error}"  # titiler leaves some parameters to numpy and GDAL
+            return JSONResponse({"code": "400", "description": text}, 400)
+
+
+def _path_of(service: Service) -> Any:
+    """Dependency that finds the file of an asset."""
+
+    def path(collection: str, item: str, asset: str) -> str:
+        return _path(service, collection, item, asset)
+
+    return path
+
+
+def _path(service: Service, collection: str, item: str, asset: str) -> str:
+    """Local file, or signed URL, of an asset that is a GeoTIFF of the store; 404 of anything else."""
+    from stac_sm.serve.answers import found_paths
+
+    asked = Question(ids=(item,), collections=(collection,), limit=1)
+    for path, document in found_paths(service, asked):
+        href = str(document.get("assets", {}).get(asset, {}).get("href", ""))
+        below = posixpath.normpath(posixpath.join(posixpath.dirname(path), href))
+        inside = "://" not in href and not href.startswith("/") and below.startswith(f"{collection}/")
+        if inside and below.endswith((".tif", ".tiff")):
+            place = local_file(service.store, below) if isinstance(service.store, LocalStore) else None
+            if place is not None:
+                return str(place)
+            if not isinstance(service.store, LocalStore) and service.store.exists(below):
+                return presigned(service, below)
+    raise HTTPException(404, f"item {item!r} of {collection!r} has no raster {asset!r} in this catalogue")
+
+
+def _reader() -> Any:
+    """rio-tiler's reader, of GeoTIFF alone."""
+    import rasterio
+
+    plain = import_module("rio_tiler.io").Reader
+
+    class GeoTiff(plain):  # type: ignore[misc, valid-type]
+        """Opens as GeoTIFF or not at all."""
+
+        def __attrs_post_init__(self) -> None:
+            if not getattr(self, "dataset", None):
+                self.dataset: Any = self._ctx_stack.enter_context(rasterio.open(self.input, driver="GTiff"))
+            super().__attrs_post_init__()
+
+    return GeoTiff
+
+
+def _render() -> Any:
+    """titiler's rendering, by default between the limits of soil moisture."""
+    known = import_module("titiler.core.dependencies").ImageRenderingParams
+
+    @dataclass
+    class Rendering(known):  # type: ignore[misc, valid-type]
+        """As titiler's."""
+
+        asset: str = ""
+
+        def __post_init__(self) -> None:
+            if not getattr(self, "rescale", None) and self.asset in _SOIL_MOISTURE:
+                self.rescale: Any = [LIMITS]
+            self.asset = None  # type: ignore[assignment]
+            super().__post_init__()
+
+    return Rendering
+
+
+def _colours() -> Any:
+    """titiler's colour maps, by default that of soil moisture."""
+    dependencies = import_module("titiler.core.dependencies")
+    known = import_module("rio_tiler.colormap").cmap
+    chosen = dependencies.ColorMapParams
+    from fastapi import Depends
+
+    def colours(asset: str, told: Any = Depends(chosen)) -> Any:
+        return known.get(COLOURS) if told is None and asset in _SOIL_MOISTURE else told
+
+    return colours
+
+
+def _preview() -> Any:
+    """titiler's preview, of a bounded size."""
+    known = import_module("titiler.core.dependencies").PreviewParams
+
+    @dataclass
+    class Preview(known):  # type: ignore[misc, valid-type]
+        """As titiler's."""
+
+        def __post_init__(self) -> None:
+            for side in (self.max_size, self.width, self.height):
+                if side is not None and not 0 < side <= _MOST_SIDE:
+                    raise HTTPException(400, f"a side of {side} pixels found, 1 to {_MOST_SIDE} wanted")
+            super().__post_init__()
+
+    return Preview

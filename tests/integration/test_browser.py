@@ -1,0 +1,161 @@
+"""STAC Browser as a person sees it: a headless Chromium opens pages of a small project through `stac-sm serve`.
+
+Pictures of all pages are left in the folder that STAC_SM_SCREENSHOTS names, to be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chromium import chromium, page
+from conftest import IN_CI
+from fields import SMALL
+from PIL import Image
+from product_days import put_days
+from served import running
+from test_steps import a_project
+
+from stac_sm.aggregates import make_means, make_mosaics
+from stac_sm.catalog import open_catalog
+from stac_sm.index import update_index
+from stac_sm.period import Period
+from stac_sm.steps import match_up_step, train_step
+from stac_sm.validation import validate
+
+BUILT = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stac-sm" / "browser"
+PLACES = {"tile.openstreetmap.org", "geojson.org"}
+"""The background of maps, and the schema of a geometry: the only hosts beside ours that the Browser may ask."""
+
+
+@pytest.fixture(scope="module")
+def built() -> Path:
+    if chromium() is None or not (BUILT / "built").is_file():
+        message = "no Chromium or no STAC Browser: tests/integration/install_browser.sh"
+        pytest.fail(message) if IN_CI else pytest.skip(message)
+    return BUILT
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Stations, a model, days, a global day, an annual mean and a validation."""
+    made = a_project(tmp_path_factory.mktemp("browser") / "p")
+    train_step(made, match_up_step(made))
+    catalog = made.catalog
+    put_days(catalog, days=range(2))
+    make_mosaics(catalog, SMALL, Period.parse("2018-07"), "001")
+    make_means(catalog, SMALL, [Period.parse("2018")], "001", as_one=True)
+    validate(made, Period.parse("2018-07-01/2018-07-02"))
+    catalog = open_catalog(made.folder)
+    for id in catalog.collections:
+        update_index(catalog.store, id, layout=catalog.layout(id))
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(built, project):
+    with running(project.folder, STAC_SM_BROWSER=str(built)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def tab(address):
+    with page(address) as found:
+        yield found
+
+
+def item_of(project, collection, part=""):
+    items = [one for one in open_catalog(project.folder).items(collection) if part in one.id]
+    return f"collections/{collection}/items/{items[0].id}"
+
+
+def opened(tab, address, path, name) -> str:
+    """Open a page; what it says, once it was seen to have no fault."""
+    tab.console.clear()
+    tab.failed.clear()
+    tab.open(f"{address}/browser/{path}")
+    tab.value("new Promise(done => setTimeout(done, 500))")
+    tab.settle()
+    if folder := os.environ.get("STAC_SM_SCREENSHOTS"):
+        tab.picture(Path(folder, f"{name}.png"))
+    assert tab.console == []
+    assert tab.failed == []
+    assert tab.outside <= PLACES
+    text = tab.text()
+    assert "not found" not in text.lower()
+    assert broken_links(tab, address) == []
+    return text
+
+
+def broken_links(tab, address) -> list[str]:
+    """Links of the page to this server that it does not answer, and pictures that are none."""
+    script = """
+        Promise.all([...new Set([...document.querySelectorAll('a[href]')].map(a => a.href))]
+            .filter(href => href.startsWith(ADDRESS) && !href.includes('#'))
+            .map(href => fetch(href, {method: 'GET', headers: {Range: 'bytes=0-99'}})
+                .then(answer => answer.arrayBuffer().then(() => answer.ok ? '' : answer.status + ' ' + href))))
+        .then(found => [...found, ...[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)])
+        .then(found => found.filter(one => one))
+    """
+    return list(tab.value(script.replace("ADDRESS", f"'{address}'")))
+
+
+def test_the_root_lists_the_collections(tab, address):
+    text = opened(tab, address, "", "root")
+    for title in ("Daily surface soil moisture at 1 km", "Soil moisture models", "Validation of the product"):
+        assert title in text
+
+
+def test_a_collection_lists_its_items(tab, address):
+    text = opened(tab, address, "collections/sm-1km-daily", "collection")
+    assert "Volumetric soil moisture" in text
+    assert "SM1KM.A2018182" in text
+
+
+def test_a_station_has_a_place_and_its_scores(tab, address, project):
+    text = opened(tab, address, item_of(project, "ismn-stations"), "station")
+    assert "kept" in text
+    assert "correlation" in text.lower()
+    assert tab.value("document.querySelectorAll('canvas').length") > 0  # the map
+
+
+def test_a_model_has_its_metrics(tab, address, project):
+    text = opened(tab, address, item_of(project, "sm-models"), "model")
+    assert "XGBoost" in text
+    assert "ubrmse" in text.lower()
+
+
+def test_the_overview_of_a_global_day_is_drawn_on_the_map(tab, address, project, tmp_path):
+    opened(tab, address, item_of(project, "sm-1km-daily-global"), "global-day")
+    assert any("overview.tif" in url and status in (200, 206) for url, status in tab.answers.items())
+    colours = tab.value(
+        """(() => {
+            const seen = new Set();
+            for (const canvas of document.querySelectorAll('canvas')) {
+                const copy = document.createElement('canvas');
+                copy.width = canvas.width; copy.height = canvas.height;
+                const drawn = copy.getContext('2d');
+                drawn.drawImage(canvas, 0, 0);
+                const pixels = drawn.getImageData(0, 0, copy.width, copy.height).data;
+                for (let i = 0; i < pixels.length; i += 4)
+                    if (pixels[i + 3] > 200) seen.add(pixels[i] + ',' + pixels[i + 1] + ',' + pixels[i + 2]);
+            }
+            return seen.size;
+        })()"""
+    )
+    file = tmp_path / "map.png"
+    tab.picture(file)
+    shades = {tuple(pixel) for row in np.asarray(Image.open(file).convert("RGB")) for pixel in row}
+    assert colours > 30 or len(shades) > 400  # a ramp, not only outlines
+
+
+def test_an_annual_mean_has_its_pictures(tab, address, project):
+    text = opened(tab, address, item_of(project, "sm-1km-annual", "global"), "annual")
+    assert "Days with a value" in text
+
+
+def test_a_validation_leads_to_its_page(tab, address, project):
+    text = opened(tab, address, item_of(project, "validation"), "validation")
+    assert "Report" in text

@@ -1,0 +1,140 @@
+"""The whole flow on an object store: inputs there, planned, made in slices, audited, served, and read by others.
+
+On moto, whose slices run at the same time, and on OpenStack Swift, where one process may write at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import subprocess
+import sys
+
+import numpy as np
+import odc.stac
+import pystac_client
+import pytest
+from conftest import IN_CI
+from fields import DAYS, TILE, shared_project
+from object_stores import environment_of, moto_server, new_bucket, swift_server, why_no_swift
+from served import running
+
+from stac_sm.catalog import open_catalog
+from stac_sm.cube import feature_cube
+from stac_sm.model import Model
+from stac_sm.prediction import predict
+from stac_sm.products import COLLECTION
+from stac_sm.s3 import lease
+from stac_sm.s3.session import gdal_env
+from stac_sm.store import open_store
+
+pytestmark = pytest.mark.integration
+STORES = {"moto": moto_server, "swift": swift_server}
+
+
+@pytest.fixture(scope="module", params=sorted(STORES))
+def there(request, tmp_path_factory):
+    """Root of a project in a new bucket, the folder that it was copied from, and whether slices may run at once."""
+    missing = why_no_swift() if request.param == "swift" else None
+    if missing:
+        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    given = [tmp_path_factory.mktemp("swift")] if request.param == "swift" else []
+    with STORES[request.param](*given) as server, environment_of(server):
+        root = f"s3://{new_bucket(server, 'flow')}/{secrets.token_hex(4)}"
+        yield root, copied(root), request.param == "moto"
+
+
+def copied(root):
+    local, _, _ = shared_project()
+    store = open_store(root)
+    for file in sorted(local.folder.rglob("*")):
+        if file.is_file() and ".scratch" not in file.parts:
+            store.create(file.relative_to(local.folder).as_posix(), file)
+    for held in list(lease._leases.values()):
+        held.release()
+    return local
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "stac_sm", *map(str, arguments)]
+
+
+def said(*arguments):
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def in_slices(root, plan, number, at_once):
+    jobs = []
+    for index in range(number):
+        jobs.append(
+            subprocess.Popen(command("run", plan, "--project", root, "--slice", f"{index}/{number}", "--workers", 1))
+        )
+        if not at_once:
+            assert jobs[-1].wait(300) == 0
+    assert [job.wait(300) for job in jobs] == [0] * number
+
+
+@pytest.fixture(scope="module")
+def made(there):
+    """The product, planned, and made in two slices."""
+    root, local, at_once = there
+    told = said("plan", "--project", root, "--tiles", TILE, "--period", DAYS, "--json")
+    assert (told["new"], told["done"]) == (len(DAYS), 0)
+    assert told["plan"].startswith(f"{root}/plans/")
+    in_slices(root, told["plan"], 2, at_once)
+    return root, local, told["plan"]
+
+
+@pytest.fixture(scope="module")
+def wanted(there):
+    """Soil moisture by day, straight from the folder that the inputs were copied from."""
+    local = there[1]
+    (item,) = local.catalog.items("sm-models")
+    model = Model.from_item(item.get_self_href())
+    cube = feature_cube(local.catalog, model.recipe, TILE, DAYS, grid=local.grid)
+    return {str(day): values for day, values in zip(DAYS.days, predict(model, cube).sm.values, strict=True)}
+
+
+def test_all_is_proven(made):
+    root, _, plan = made
+    assert said("plan", "--project", root, "--tiles", TILE, "--period", DAYS, "--json")["done"] == len(DAYS)
+    told = said("status", plan, "--project", root, "--json")
+    assert (told["done"], told["missing"], told["failed"]) == (len(DAYS), 0, {})
+    assert said("audit", "--project", root, "--json") == []
+
+
+def test_others_find_and_read_it_over_s3_and_over_presigned_http(made, wanted):
+    """pystac-client finds, odc.stac reads from s3://, and whoever has no credentials over http."""
+    root, local, _ = made
+    geobox = local.grid.geobox(TILE)
+    with running(root) as address:
+        found = list(pystac_client.Client.open(address).search(collections=[COLLECTION], sortby="id").items())
+        assert len(found) == len(DAYS)
+        hrefs = {item.id: item.assets["sm"].get_absolute_href() for item in found}
+        over_http = {id: read_by_a_stranger(href) for id, href in hrefs.items()}
+    stored = {item.id: item for item in stored_items(root)}
+    with gdal_env(root):
+        cube = odc.stac.load(list(stored.values()), bands=["sm"], geobox=geobox, fail_on_error=True).sm.values
+    for item, over_s3 in zip(sorted(stored.values(), key=lambda one: one.id), cube, strict=True):
+        day = wanted[item.properties["start_datetime"][:10]]
+        at = ~np.isnan(day)
+        for values in (over_s3, over_http[item.id]):
+            np.testing.assert_allclose(values[at], day[at], atol=2**-12, rtol=0)
+            assert np.all(values[~at] == -9999)
+
+
+def stored_items(root):
+    return list(open_catalog(root).items(COLLECTION))
+
+
+def read_by_a_stranger(href):
+    """Values of a file by a process that has no credentials: it follows the server's redirect."""
+    program = "import sys, rasterio, numpy; numpy.save(sys.stdout.buffer, rasterio.open(sys.argv[1]).read(1))"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    done = subprocess.run([sys.executable, "-c", program, href], env=clean, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return np.load(io.BytesIO(done.stdout))
