@@ -1,7 +1,8 @@
 """Which of many rows have one of some points within a distance: exact, and quick where neighbours are alike.
 
-Neighbouring rows are taken in runs. What the distances from the middle of a run to the points say of each of its rows
-(triangle inequality) settles most of them; the others are compared with the groups of points whose box is near enough.
+Neighbouring rows are taken in runs. Where they are alike, what the distance from their middle to the points says of each
+(triangle inequality) settles them; where they are not, the points near the row before, or near the middle, hold most
+rows, and only the others are compared with the groups whose box is near enough.
 Coordinates are whole numbers whose squares float32 adds up without rounding, so neither runs nor the order of sums
 matter. Compiled by numba when first imported, and cached: whoever needs it imports it inside a function.
 """
@@ -20,7 +21,7 @@ Floats = NDArray[np.float32]
 LARGEST = 2000
 """Largest norm of a row or point: squares of distances are then below 2^24."""
 
-_RUN = 12  # neighbouring rows; of 8 to 32, the quickest on fields with noise from pixel to pixel
+_RUN = 16  # neighbouring rows; of 4 to 48, as quick as any on fields with and without noise from pixel to pixel
 _GROUP = 32  # points whose distances are worked out at once
 _FAR = np.float32(2 * LARGEST)
 _SLACK = np.float32(0.01)  # more than the rounding of two square roots
@@ -70,12 +71,9 @@ class _Run(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What is known of the anchor of a run: a place amid its rows."""
+    """What is known of the anchor of a run, a place amid its rows, or of a row."""
 
     anchor: Floats
-    near: Floats
-    """Distance to the nearest point of each group; infinite where it is too far for all rows."""
-
     bound: Floats
     """Square of the distance to each box."""
 
@@ -121,15 +119,14 @@ def outside(values: Floats, frame: Frame, groups: Groups, radius: float) -> NDAr
     places, limit, apart = np.empty((_RUN, size), np.float32), np.empty(_RUN, np.float32), np.empty(_RUN, np.float32)
     count = groups.points.shape[0]
     known = _Found(
-        np.empty(size, np.float32), np.empty(count, np.float32), np.empty(count, np.float32),
-        np.empty(groups.points.shape[2], np.float32),
-    )  # fmt: skip
-    nearest = 0
+        np.empty(size, np.float32), np.empty(count, np.float32), np.empty(groups.points.shape[2], np.float32)
+    )
+    last = 0
     for start in range(0, len(values), _RUN):
         stop = min(start + _RUN, len(values))
         run = _Run(places[: stop - start], limit, apart, found[start:stop])
         _place(values[start:stop], frame, np.float32(radius), run)
-        nearest = _decide(run, groups, known, nearest)
+        last = _decide(run, groups, known, last)
     return found
 
 
@@ -170,18 +167,27 @@ def _mark(values: Floats, frame: Frame, radius: np.float32, place: Floats) -> tu
 
 
 @_compiled(_ROUNDED)
-def _decide(run: _Run, groups: Groups, known: _Found, nearest: int) -> int:
-    """Which rows of a run are outside; returns the group of the nearest point, which is asked first for the next."""
+def _decide(run: _Run, groups: Groups, known: _Found, last: int) -> int:
+    """Which rows of a run are outside; returns the group that held the last row, which is asked first for the next."""
     if not _anchor(run, known.anchor):
-        return nearest
+        return last
     sure, reach = _apart(run, known.anchor)
-    best = _search(known, groups, nearest, sure, reach)
-    if known.near[best] <= sure:
-        for i in range(len(run.places)):
-            run.outside[i] = run.limit[i] < 0
-    elif known.near[best] <= reach:
-        _one_by_one(run, groups, known, best)
-    return best
+    if np.sqrt(_least(known.anchor, groups.points[last], known.squares)) <= sure:
+        return _all_inside(run, last)
+    _to_boxes(known.anchor, groups.low, groups.high, known.bound)
+    near = int(np.argmin(known.bound))
+    if known.bound[near] > reach * reach:
+        return last
+    if np.sqrt(_least(known.anchor, groups.points[near], known.squares)) <= sure:
+        return _all_inside(run, near)
+    return _one_by_one(run, groups, known, last, near)
+
+
+@_compiled(_ROUNDED)
+def _all_inside(run: _Run, group: int) -> int:
+    for i in range(len(run.places)):
+        run.outside[i] = run.limit[i] < 0
+    return group
 
 
 @_compiled(_ROUNDED)
@@ -215,48 +221,33 @@ def _apart(run: _Run, anchor: Floats) -> tuple[np.float32, np.float32]:
 
 
 @_compiled(_ROUNDED)
-def _search(known: _Found, groups: Groups, first: int, sure: np.float32, reach: np.float32) -> int:
-    """Distances from the anchor to the groups that matter; returns the nearest."""
-    known.near[:] = np.inf
-    known.near[first] = np.sqrt(_least(known.anchor, groups.points[first], known.squares))
-    best = first
-    if known.near[first] <= sure:
-        return best
-    _to_boxes(known.anchor, groups.low, groups.high, known.bound)
-    for k in range(len(known.near)):
-        if known.bound[k] <= reach * reach and k != first:
-            known.near[k] = np.sqrt(_least(known.anchor, groups.points[k], known.squares))
-            if known.near[k] < known.near[best]:
-                best = k
-                if known.near[k] <= sure:
-                    break
-    return best
-
-
-@_compiled(_ROUNDED)
-def _one_by_one(run: _Run, groups: Groups, known: _Found, best: int) -> None:
-    """Rows that the anchor says nothing of, each beside the points that may be near enough."""
-    last = best
+def _one_by_one(run: _Run, groups: Groups, known: _Found, last: int, near: int) -> int:
+    """Rows that the anchor says nothing of: beside what held the row before, what is near the anchor, and all others."""
     for i in range(len(run.places)):
-        if run.limit[i] >= 0:
-            within = np.sqrt(run.limit[i])
-            reach = within + run.apart[i] + _SLACK
-            if known.near[best] + run.apart[i] <= within - _SLACK:
-                run.outside[i] = False
-            elif known.near[best] <= reach:
-                at = _holder(run.places[i], run.limit[i], groups, known, reach, last)
-                run.outside[i] = at < 0
-                last = max(at, 0) if at >= 0 else last
+        place, limit = run.places[i], run.limit[i]
+        if limit < 0:
+            continue
+        if _least(place, groups.points[last], known.squares) <= limit:
+            run.outside[i] = False
+        elif near != last and _least(place, groups.points[near], known.squares) <= limit:
+            run.outside[i], last = False, near
+        else:
+            at = _holder(place, limit, groups, known)
+            run.outside[i], last = at < 0, (at if at >= 0 else last)
+    return last
 
 
 @_compiled(_ROUNDED)
-def _holder(place: Floats, limit: float, groups: Groups, known: _Found, reach: float, first: int) -> int:
-    """A group with a point within the limit of a row, the likeliest asked first; -1 if there is none."""
-    if known.near[first] <= reach and _least(place, groups.points[first], known.squares) <= limit:
-        return first
-    for k in range(len(known.near)):
-        close = k != first and known.near[k] <= reach and _to_box(place, groups, k) <= limit
-        if close and _least(place, groups.points[k], known.squares) <= limit:
+def _holder(place: Floats, limit: float, groups: Groups, known: _Found) -> int:
+    """A group with a point within the limit of a row, that of the nearest box asked first; -1 if there is none."""
+    _to_boxes(place, groups.low, groups.high, known.bound)
+    near = int(np.argmin(known.bound))
+    if known.bound[near] > limit:
+        return -1
+    if _least(place, groups.points[near], known.squares) <= limit:
+        return near
+    for k in range(len(known.bound)):
+        if known.bound[k] <= limit and k != near and _least(place, groups.points[k], known.squares) <= limit:
             return k
     return -1
 
@@ -281,12 +272,3 @@ def _to_boxes(place: Floats, low: Floats, high: Floats, bound: Floats) -> None:
     for d in range(len(place)):
         for k in range(len(bound)):
             bound[k] += max(max(low[d, k] - place[d], place[d] - high[d, k]), np.float32(0)) ** 2
-
-
-@_compiled(True)
-def _to_box(place: Floats, groups: Groups, k: int) -> np.float32:
-    """Square of the distance to one box."""
-    square = np.float32(0)
-    for d in range(len(place)):
-        square += max(max(groups.low[d, k] - place[d], place[d] - groups.high[d, k]), np.float32(0)) ** 2
-    return square
