@@ -1,14 +1,14 @@
 """A month of a real tile: our task beside what others would write, its stages, and the floor below it.
 
-Run: ``python tests/benchmarks/tile_month.py [--days 4] [--trials 1] [--only ours plain odc stackstac odc-stats]
+Run: ``python tests/benchmarks/tile_month.py [--days 4] [--trials 1] [--only ours xgboost plain odc stackstac odc-stats]
 [--kinds whole sm] [--s3 LATENCY_MS] [--no-floor] [--json] [--save] [--inputs DIR]``.
 
 All ways read the same files and write the same profile, in turns, in one process, with two threads. ``whole`` is sm,
 uncertainty, qa with the area of applicability, picture, re-opened and checksummed; ``sm`` is the first alone (ours
-writes qa and picture even so). Their sm is compared with ours. The floor is decoding every file once, the kernel and
-the encoding alone, each on two threads, in the same run. ``--s3`` serves the inputs by ranged GET over HTTP from
-another process with so many milliseconds for each request, and counts them. Fewer days than a month share their static
-layers less, which counts against us.
+writes qa and picture even so); ``xgboost`` is ours with XGBoost's own prediction. Their sm is compared with ours. The
+floor is decoding every file once, the kernel and the encoding alone, each on two threads, in the same run. ``--s3``
+serves the inputs by ranged GET over HTTP from another process with so many milliseconds for each request, and counts
+them. Fewer days than a month share their static layers less, which counts against us.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ class Bench:
         resolution = resolve(catalog, model.cube_recipe(), self.geobox, self.days)
         others, absent = scripts(model, self.folder, [name for name in RIVALS if name in given.only])
         ways: dict[str, Callable[[], None]] = {"ours": lambda: self.ours(kind)} if "ours" in given.only else {}
+        if "xgboost" in given.only:
+            ways["xgboost"] = lambda: self.by_xgboost(kind)
         for name, script in others.items():
             ways[name] = lambda script=script, name=name: script.month(
                 resolution, model, self.geobox, self._out(name), whole=kind == "whole"
@@ -101,6 +103,7 @@ class Bench:
         floor = {} if given.no_floor else self.floor(model, resolution)
         took = {name: median(times) for name, times in seconds.items()}
         return {
+            "days": len(self.days),
             "seconds": {name: round(value, 2) for name, value in took.items()},
             "gets": gets,
             "left_out": absent,
@@ -132,6 +135,19 @@ class Bench:
         for task in plan.tasks():
             record = run_task(str(self.folder), task)
             assert not record.failures, record.failures[0]
+
+    def by_xgboost(self, kind: str) -> None:
+        """The same with XGBoost's own prediction."""
+        from stac_sm.forest import ensemble
+        from stac_sm.run import task
+
+        plain, ensemble._WORTH_IT = ensemble._WORTH_IT, 1 << 62
+        task._model.cache_clear()  # it may hold a forest that is built
+        try:
+            self.ours(kind)
+        finally:
+            ensemble._WORTH_IT = plain
+            task._model.cache_clear()
 
     def _out(self, name: str) -> Path:
         shutil.rmtree(self.scratch / name, ignore_errors=True)
@@ -329,7 +345,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=1)
     parser.add_argument("--trees", type=int, default=500)
     parser.add_argument("--depth", type=int, default=8)
-    parser.add_argument("--only", nargs="+", choices=["ours", *RIVALS], default=["ours", *RIVALS])
+    parser.add_argument("--only", nargs="+", choices=["ours", "xgboost", *RIVALS], default=["ours", *RIVALS])
     parser.add_argument("--kinds", nargs="+", choices=["whole", "sm"], default=["whole", "sm"])
     parser.add_argument("--s3", type=int, metavar="LATENCY_MS")
     parser.add_argument("--no-floor", action="store_true")

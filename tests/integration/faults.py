@@ -142,12 +142,17 @@ def summary(rounds: list[Round]) -> dict[str, object]:
 
 
 def command(root: Path | str, *words: str, **environment: str) -> tuple[int, str]:
-    """Run a command of stac-sm to its end: exit code and what it said."""
-    done = subprocess.run(
-        words_of(*words), cwd=root if Path(root).is_dir() else None, capture_output=True, text=True,
-        timeout=_LONGEST, env=os.environ | environment, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
+    """Run a command of stac-sm to its end: exit code and what it said; one that hangs says where."""
+    with subprocess.Popen(
+        words_of(*words), cwd=root if Path(root).is_dir() else None, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, env=os.environ | {"PYTHONFAULTHANDLER": "1"} | environment,
+    ) as run:  # fmt: skip
+        try:
+            told, _ = run.communicate(timeout=_LONGEST)
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGABRT)
+            told = f"no end within {_LONGEST} s: {run.communicate(timeout=20)[0][-4000:]}"
+    return run.returncode, told
 
 
 def words_of(*words: str) -> list[str]:
