@@ -1,8 +1,8 @@
 """Which of many rows have one of some points within a distance: exact, and quick where neighbours are alike.
 
-Neighbouring rows are taken in runs. Where they are alike, what the distance from their middle to the points says of each
-(triangle inequality) settles them; where they are not, the points near the row before, or near the middle, hold most
-rows, and only the others are compared with the groups whose box is near enough.
+Neighbouring rows are taken in runs. Where they are alike, what the distance from their middle to the points says of
+each (triangle inequality) settles them; where they are not, the points near the row before, or near the middle, hold
+most rows, and only the others are compared with the groups whose box is near enough.
 Coordinates are whole numbers whose squares float32 adds up without rounding, so neither runs nor the order of sums
 matter. Compiled by numba when first imported, and cached: whoever needs it imports it inside a function.
 """
@@ -222,7 +222,7 @@ def _apart(run: _Run, anchor: Floats) -> tuple[np.float32, np.float32]:
 
 @_compiled(_ROUNDED)
 def _one_by_one(run: _Run, groups: Groups, known: _Found, last: int, near: int) -> int:
-    """Rows that the anchor says nothing of: beside what held the row before, what is near the anchor, and all others."""
+    """Rows that the anchor says nothing of: beside what held the row before, what is near the anchor, and all."""
     for i in range(len(run.places)):
         place, limit = run.places[i], run.limit[i]
         if limit < 0:

@@ -77,7 +77,7 @@ class LocalWorkers:
     def client(self, tasks: int) -> Iterator[Any]:
         """A cluster of spawned processes; one that takes more than its part is ended by its nanny."""
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client
 
         options = {
             "distributed.worker.multiprocessing-method": START_METHOD,
@@ -87,7 +87,7 @@ class LocalWorkers:
         }
         with (
             dask.config.set(options),
-            LocalCluster(
+            _local_cluster(
                 n_workers=min(self.workers, tasks),
                 threads_per_worker=1,
                 memory_limit=self.share(tasks),
@@ -97,6 +97,18 @@ class LocalWorkers:
             Client(cluster) as client,
         ):
             yield client
+
+
+def _local_cluster(**options: Any) -> Any:
+    from distributed import LocalCluster
+
+    try:
+        return LocalCluster(**options)
+    except (RuntimeError, OSError, EOFError) as error:  # a process was killed, or not granted, while they start
+        raise RunError(
+            f"the worker processes could not be started ({error}): nothing was changed; look for what ends "
+            "processes here (memory, limits on processes), and run the same command again"
+        ) from error
 
 
 @dataclass(frozen=True)

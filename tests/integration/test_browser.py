@@ -111,7 +111,8 @@ def test_the_root_lists_the_collections(tab, address):
 def test_a_collection_lists_its_items(tab, address):
     text = opened(tab, address, "collections/sm-1km-daily", "collection")
     assert "Volumetric soil moisture" in text
-    assert "SM1KM.A2018182" in text
+    assert "Soil moisture, h" in text
+    assert "2018-07-01" in text
 
 
 def test_a_station_has_a_place_and_its_scores(tab, address, project):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -9,9 +10,11 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import IN_CI
 from faults import KINDS, contents, dask_cluster, different, one_round, prepare
@@ -154,6 +157,26 @@ def test_no_scheduler_is_said_in_plain_words(project, tmp_path):
     assert done.returncode == 1
     assert "no Dask scheduler answers at 'tcp://127.0.0.1:9'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_processes_killed_while_they_start_are_said_in_plain_words(project, tmp_path):
+    root = copy(project, str(tmp_path / "p"))
+    words = [sys.executable, "-m", "stac_sm", "run", "plan.parquet", "--workers", "1"]
+    with subprocess.Popen(words, cwd=root, stderr=subprocess.PIPE, text=True) as run:
+        while run.poll() is None:
+            for one in children(run.pid):
+                one.kill()
+            time.sleep(0.005)
+        said = run.stderr.read()
+    assert run.returncode == 1
+    assert "worker processes could not be started" in said
+    assert "Traceback" not in said
+
+
+def children(pid):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [one for one in psutil.Process(pid).children(recursive=True) if "forkserver" in " ".join(one.cmdline())]
+    return []
 
 
 def test_slurm_starts_workers(project, wanted, tmp_path):
