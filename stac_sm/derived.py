@@ -7,13 +7,26 @@ Items are the truth. What is here is derived from a listing of the item folders 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stac_sm.errors import ConflictError
-from stac_sm.items import ItemDict, item_json
+from stac_sm.items import ItemDict, item_json, part_digits
 from stac_sm.store import Store
+from stac_sm.sub_catalogs import (
+    child_link,
+    document_path,
+    in_order,
+    inner_first,
+    linked_ids,
+    linked_parts,
+    links_of,
+    part_catalog,
+    part_tree,
+    parts_below,
+    sub_catalog,
+)
 
 _SWAP_TRIES = 50
 
@@ -65,20 +78,20 @@ def link(store: Store, collection: str, paths: Iterable[str]) -> None:
     """Bring links and extent up to date after some items were published; the same as `refresh`, without a look at the
     others.
 
-    Safe beside other writers: links are only added, extents only widened, each by compare and swap; an item is linked
-    after the extent holds it, so that a writer who dies in between leaves it to the next one.
+    Safe beside other writers: links are only added, extents only widened, each by compare and swap of what was read
+    before the items were listed; an item is linked after the extent holds it, so that a writer who dies in between
+    leaves it to the next one.
 
     Parameters
     ----------
     paths
         Of item JSON below the store's root; those that are not there are left out.
     """
-    leaves = sorted({str(PurePosixPath(path).parents[1]) for path in paths})
-    if collection in leaves:  # no sub-catalogues: the one list is that of all items
-        refresh(store, collection)
-        return
+    ids: dict[str, set[str]] = {}
+    for path in map(PurePosixPath, paths):
+        ids.setdefault(str(path.parents[1]), set()).add(path.stem)
     widened = set[str]()
-    linked = [leaf for leaf in leaves if _link_items(store, collection, leaf, widened)]
+    linked = [leaf for leaf in sorted(ids) if _link_items(store, collection, leaf, ids[leaf], widened)]
     for folder, children in _above(collection, linked):
         _until_written(store, folder, children)
 
@@ -92,57 +105,38 @@ def item_paths(store: Store, collection: str) -> list[str]:
 def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     """Path and content of every derived document of a collection, innermost first."""
     folders: dict[str, set[str]] = {collection: set()}
-    for path in paths:
-        child = str(PurePosixPath(path).parent)
+    ids: dict[str, list[str]] = {}
+    for path in map(PurePosixPath, paths):
+        child = str(path.parents[1])
+        ids.setdefault(child, []).append(path.stem)
         while child != collection:
             parent = str(PurePosixPath(child).parent)
+            folders.setdefault(child, set())
             folders.setdefault(parent, set()).add(child)
             child = parent
-    items = {str(PurePosixPath(path).parent): path for path in paths}
-    inner = sorted((folder for folder in folders if folder != collection), key=lambda folder: -folder.count("/"))
-    documents = [(f"{folder}/catalog.json", _sub_catalog(folder, folders[folder], items)) for folder in inner]
-    return [*documents, (f"{collection}/collection.json", _collection(store, collection, folders[collection], items))]
+    documents = []
+    for folder in sorted(folders, key=lambda folder: -folder.count("/")):
+        tree = part_tree(ids.get(folder, ()))
+        documents += [
+            (document_path(folder, part), part_catalog(folder, part, tree)) for part in inner_first(tree) if part
+        ]
+        links = in_order([*map(child_link, folders[folder]), *links_of("", tree, folder)])
+        document = sub_catalog(folder, links) if "/" in folder else _collection(store, folder, links, paths)
+        documents.append((document_path(folder), document))
+    return documents
 
 
-def _sub_catalog(folder: str, children: set[str], items: dict[str, str]) -> dict[str, Any]:
-    parts = PurePosixPath(folder).parts
-    title = "-".join(parts[1:])
-    up = "../collection.json" if len(parts) == 2 else "../catalog.json"
-    structure = [
-        {"rel": "root", "href": "../" * len(parts) + "catalog.json", "type": "application/json", "title": "Project"},
-        {"rel": "parent", "href": up, "type": "application/json", "title": "-".join(parts[1:-1]) or parts[0]},
-    ]
-    return {
-        "type": "Catalog",
-        "stac_version": "1.1.0",
-        "id": "-".join(parts),
-        "title": title,
-        "description": f"{parts[0]}, {title}",
-        "links": structure + _child_links(folder, children, items),
-    }
-
-
-def _collection(store: Store, collection: str, children: set[str], items: dict[str, str]) -> dict[str, Any]:
-    document = dict(json.loads(store.read(f"{collection}/collection.json")))
-    own = [link for link in document["links"] if link["rel"] not in {"child", "item"}]
-    document["links"] = own + _child_links(collection, children, items)
-    if items:
-        document["extent"] = _extent([json.loads(store.read(path)) for path in items.values()])
+def _collection(store: Store, collection: str, links: list[dict[str, str]], paths: Sequence[str]) -> dict[str, Any]:
+    document = _with_links(json.loads(store.read(f"{collection}/collection.json")), links)
+    if paths:
+        document["extent"] = _extent([json.loads(store.read(path)) for path in paths])
     return document
 
 
-def _child_links(folder: str, children: set[str], items: dict[str, str]) -> list[dict[str, str]]:
-    links = []
-    for child in sorted(children):
-        name = PurePosixPath(child).name
-        if child in items:
-            href = f"./{name}/{name}.json"
-            links.append({"rel": "item", "href": href, "type": "application/geo+json", "title": name})
-        else:
-            title = "-".join(PurePosixPath(child).parts[1:])
-            link = {"rel": "child", "href": f"./{name}/catalog.json", "type": "application/json", "title": title}
-            links.append(link)
-    return links
+def _with_links(document: dict[str, Any], links: list[dict[str, str]]) -> dict[str, Any]:
+    """A collection with these links to items and sub-catalogues."""
+    own = [link for link in document["links"] if link["rel"] not in {"child", "item"}]
+    return {**document, "links": own + links}
 
 
 def _extent(items: Sequence[ItemDict]) -> dict[str, Any]:
@@ -158,28 +152,85 @@ def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:
     return _swapped(store, path, item_json(document), store.read(path) if store.exists(path) else None)
 
 
-def _link_items(store: Store, collection: str, leaf: str, widened: set[str]) -> bool:
-    """Sub-catalogue of a folder, from a listing of this folder; False if there is no item in it."""
-    path = f"{leaf}/catalog.json"
+def _link_items(store: Store, collection: str, folder: str, own: set[str], widened: set[str]) -> bool:
+    """Documents of a folder that lead to some of its items, from a listing of it; False if there is no item in it."""
+    met = {""}
     for _ in range(_SWAP_TRIES):
-        paths = item_paths(store, leaf)
+        known = _read_parts(store, folder, own, met)  # before the listing, so that later changes are noticed
+        paths = {PurePosixPath(path).stem: path for path in item_paths(store, folder)}
         if not paths:
             return False
-        current = store.read(path) if store.exists(path) else None
-        new = sorted(set(paths) - _linked(leaf, current) - widened)
+        tree = part_tree(paths)
+        if (folder == collection and len(tree) == 1) or _deeper(folder, paths.values()):
+            refresh(store, collection)
+            return True
+        changed = _changed_parts(tree, own & paths.keys(), known)
+        again = own if folder == collection else ()  # they may be replaced ones, which reach further
+        new = sorted({paths[id] for id in _unlinked(tree, changed, known, again)} - widened)
         _widen(store, collection, new)
         widened.update(new)
-        items = {str(PurePosixPath(one).parent): one for one in paths}
-        content = item_json(_sub_catalog(leaf, set(items), items))
-        if _swapped(store, path, content, current) and item_paths(store, leaf) == paths:
+        if new and folder == collection:
+            continue  # its document has just changed
+        met.update(changed)
+        if all(_swap_part(store, folder, part, tree, known.get(part)) for part in inner_first(changed)):
             return True
-    raise _busy(store, leaf)
+    raise _busy(store, folder)
 
 
-def _linked(folder: str, content: bytes | None) -> set[str]:
-    """Paths of the items that a sub-catalogue links to."""
-    links = json.loads(content)["links"] if content else []
-    return {f"{folder}/{link['href'].removeprefix('./')}" for link in links if link["rel"] == "item"}
+def _deeper(folder: str, paths: Iterable[str]) -> bool:
+    """Whether some items lie in folders within a folder, as where a layout was changed."""
+    return any(path.count("/") > folder.count("/") + 2 for path in paths)
+
+
+def _current(store: Store, path: str) -> bytes | None:
+    """Content of a derived document; None if it is not there, which a collection must be."""
+    return store.read(path) if path.endswith("/collection.json") or store.exists(path) else None
+
+
+def _read_parts(store: Store, folder: str, own: set[str], met: set[str]) -> dict[str, bytes | None]:
+    """Contents, None of what is not there, of a folder, of its parts on the way to some ids, and of some more."""
+    digits = [part_digits(id) for id in own]
+    known: dict[str, bytes | None] = {}
+    waiting = sorted(met)
+    for part in waiting:
+        if part not in known:
+            known[part] = _current(store, document_path(folder, part))
+            waiting += [one for one in linked_parts(known[part]) if any(digit.startswith(one) for digit in digits)]
+    return known
+
+
+def _changed_parts(tree: Mapping[str, list[str]], own: set[str], known: Mapping[str, bytes | None]) -> set[str]:
+    """A folder (``""``), its parts on the way to some ids, and those that are not linked yet."""
+    digits = [part_digits(id) for id in own]
+    waiting = [""]
+    for part in waiting:
+        linked = linked_parts(known.get(part))
+        waiting += [
+            one
+            for one in parts_below(part, tree)
+            if one not in linked or any(digit.startswith(one) for digit in digits)
+        ]
+    return set(waiting)
+
+
+def _unlinked(
+    tree: Mapping[str, list[str]], parts: set[str], known: Mapping[str, bytes | None], own: Iterable[str]
+) -> set[str]:
+    """Ids that some parts are to link to and that no document links to yet; and some of one's own."""
+    linked = {id for content in known.values() for id in linked_ids(content)}
+    held = {id for part in parts if not parts_below(part, tree) for id in tree[part]}
+    return (held - linked) | held.intersection(own)
+
+
+def _swap_part(store: Store, folder: str, part: str, tree: Mapping[str, list[str]], current: bytes | None) -> bool:
+    """Write the document of a folder (``""``) or of a part; False if another writer was faster."""
+    if part:
+        document = part_catalog(folder, part, tree)
+    elif "/" in folder:
+        document = sub_catalog(folder, links_of("", tree, folder))
+    else:
+        document = _with_links(json.loads(current or b"{}"), links_of("", tree, folder))
+    return _swapped(store, document_path(folder, part), item_json(document), current)
 
 
 def _widen(store: Store, collection: str, paths: Sequence[str]) -> None:
@@ -219,18 +270,14 @@ def _above(collection: str, leaves: Sequence[str]) -> list[tuple[str, set[str]]]
 
 
 def _until_written(store: Store, folder: str, children: set[str]) -> None:
-    """Add links to sub-catalogues to those that a folder has."""
-    top = "/" not in folder
-    path = f"{folder}/collection.json" if top else f"{folder}/catalog.json"
+    """Add links to sub-catalogues to the links that a folder has."""
+    path = document_path(folder)
     for _ in range(_SWAP_TRIES):
-        current = store.read(path) if store.exists(path) else None
-        links = json.loads(current)["links"] if current else []
-        there = {f"{folder}/{link['href'].split('/')[1]}" for link in links if link["rel"] == "child"}
-        if top and current:
-            own = [link for link in links if link["rel"] not in {"child", "item"}]
-            document = {**json.loads(current), "links": own + _child_links(folder, there | children, {})}
-        else:
-            document = _sub_catalog(folder, there | children, {})
+        current = _current(store, path)
+        before = json.loads(current)["links"] if current else []
+        found = {link["href"]: link for link in before if link["rel"] in {"child", "item"}}
+        links = in_order((found | {link["href"]: link for link in map(child_link, children)}).values())
+        document = sub_catalog(folder, links) if "/" in folder else _with_links(json.loads(current or b"{}"), links)
         if _swapped(store, path, item_json(document), current):
             return
     raise _busy(store, folder)

@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.errors import InputError
 from stac_sm.grid import footprint_geometry, projection_properties
-from stac_sm.store import multihash
+from stac_sm.store import multihash, sha256
 from stac_sm.variables import Variable
 
 ItemDict = dict[str, Any]
@@ -38,6 +38,7 @@ EXTENSIONS = {
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 PARQUET = "application/vnd.apache.parquet"
 _RESERVED = ("catalog", "collection", "index")  # in a folder of this name, our own JSON would look like an item
+_PART = re.compile(r"(?:^|, )part ([0-9a-f]+)$")
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 
 
@@ -168,6 +169,22 @@ def item_folder(layout: str, item: ItemDict) -> str:
     }
     folders = [] if layout == "flat" else [check_id(parts[name]) for name in layout.split("/")]
     return str(PurePosixPath(item["collection"], *folders, item["id"]))
+
+
+def part_digits(id: str) -> str:
+    """Digits by which the items of a large folder are told apart: a part catalogue is named by the first of them."""
+    return sha256(id.encode())
+
+
+def part_title(digits: str) -> str:
+    """How the title of a part catalogue ends."""
+    return f"part {digits}"
+
+
+def may_hold(title: str, id: str) -> bool:
+    """Whether a catalogue of ours can hold an item, by its title: a part catalogue does not hold those of others."""
+    part = _PART.search(title)
+    return part is None or part_digits(id).startswith(part[1])
 
 
 def with_structural_links(item: ItemDict, folder: str) -> ItemDict:

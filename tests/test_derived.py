@@ -80,7 +80,8 @@ def test_eight_writers_at_once_leave_what_one_leaves(project_root):
 
 
 @pytest.mark.parametrize("step", range(1, 40, 3))
-def test_what_a_killed_writer_has_left_is_mended_by_the_next(project_root, step):
+def test_what_a_killed_writer_has_left_is_mended_by_the_next(project_root, monkeypatch, step):
+    monkeypatch.setattr("stac_sm.store.LOCK_SECONDS", 0.2)
     link_new(project_root, [0])
     for n in (1, 2, 4):
         put_at(project_root, n)

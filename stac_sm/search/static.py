@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pystac
 
 from stac_sm.errors import CatalogError, InputError
+from stac_sm.items import may_hold
 from stac_sm.period import DAY, Period
 from stac_sm.search import Answer, BBox, in_order, is_chosen, item_of, parsed, too_many
 from stac_sm.signing import without_secrets
@@ -126,7 +127,7 @@ class StaticCatalog:
         key, document = self._find(collection)
         dated = [_keeps(document, Period.of_day(day), 0) for day in _days_in(id)] if _by_time(document) else []
         for keeps in (*dated, lambda _: True):
-            for found, title in self._walk(key, document, keeps):
+            for found, title in self._walk(key, document, _holding(id, keeps) if _is_ours(document) else keeps):
                 if id in {title, _stem(found)}:
                     item = self._item(found)
                     if item.id == id:
@@ -135,7 +136,7 @@ class StaticCatalog:
 
     def _slowly(self, key: str, document: dict[str, Any], collection: str, id: str) -> pystac.Item:
         """Item of an id in a layout that does not name its items: each is read."""
-        if "stac_sm:layout" not in document:
+        if not _is_ours(document):
             for found, _ in self._walk(key, document, lambda _: True):
                 item = self._item(found)
                 if item.id == id:
@@ -164,7 +165,7 @@ class StaticCatalog:
         outer = []
         for key, document in self._top_collections():
             yield key, document
-            if "stac_sm:layout" not in document:  # ours hold no others
+            if not _is_ours(document):  # ours hold no others
                 outer.append(key)
         for key in outer:
             for below, document in self._catalogs(key, into_collections=True):
@@ -292,6 +293,16 @@ def _read_ahead(read: Callable[[str], bytes], keys: Iterable[str], workers: int)
             yield key, content.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _is_ours(collection: Mapping[str, Any]) -> bool:
+    """Whether a collection says that its items are named and placed as we do."""
+    return "stac_sm:layout" in collection
+
+
+def _holding(id: str, keeps: _Keeps) -> _Keeps:
+    """Whether a sub-catalogue of a title can also hold an item: of the parts of a large folder, one does."""
+    return lambda title: may_hold(title, id) and keeps(title)
 
 
 def _by_time(collection: Mapping[str, Any]) -> bool:

@@ -63,14 +63,33 @@ def submit(file, project, scheduler):
     return json.loads(done.stdout), done.stderr
 
 
+@pytest.fixture
+def busy(scheduler, tmp_path):
+    """File that frees the only worker, which has other work until then."""
+    from distributed import Client
+
+    def wait_for(file):  # within, so that the worker is sent its code
+        import time
+
+        while not file.exists():
+            time.sleep(0.1)
+
+    with Client(scheduler) as client:
+        held = client.submit(wait_for, tmp_path / "free", pure=False)
+        yield tmp_path / "free"
+        (tmp_path / "free").touch()
+        held.result(30)
+
+
 def linked(project):
     return len(list(open_catalog(project.folder).items(COLLECTION)))
 
 
-def test_a_plan_is_made_after_we_have_gone_and_is_sent_once(scheduler, planned):
+def test_a_plan_is_made_after_we_have_gone_and_is_sent_once(scheduler, planned, busy):
     project, file = planned
     told, said = submit(file, project, scheduler)
     again, more = submit(file, project, scheduler)
+    busy.touch()
     assert (told["new"], again["new"]) == (True, False)
     assert "nothing was sent" in more
     assert "stac-sm status" in said
