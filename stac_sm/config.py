@@ -52,6 +52,9 @@ class MatchupRules:
     period: str = "2000/2020"
     """Days on which stations and features are brought together."""
 
+    leave_out: tuple[str, ...] = ()
+    """Networks that no model sees: `stac-sm validate` can hold the product against them."""
+
 
 @dataclass(frozen=True)
 class ProductRules:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from stac_sm.errors import InputError
 
@@ -11,9 +11,8 @@ TEMPORARY = ".tmp-"
 """How the names of files begin that are no content: still being written, locks, probes. Nobody lists them."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One file of a store."""
+class Entry(NamedTuple):
+    """One file of a store; a tuple, since millions are listed."""
 
     path: str
     """Path below the root."""

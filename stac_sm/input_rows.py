@@ -101,13 +101,13 @@ def read_rows(store: Store, job: Job) -> InputRows:
     import pyarrow.compute as pc
 
     places: dict[GeoBox | str, int] = {}
-    linked = {path for folder in job.folders for path in _linked(StoreDocuments(store), folder)}
-    entries = (entry for folder in job.folders for entry in store.entries(folder))
+    by_folder = {folder: set(_linked(StoreDocuments(store), folder)) for folder in job.folders}
+    linked = set().union(*by_folder.values())
+    entries = (entry for folder, paths in by_folder.items() for entry in store.entries_at(folder, paths))
     shards = {month: shard for month in job.shards if (shard := read_shard(store, job.collection, month))}
     index = [shard[0].append_column("shard", pa.array([month] * len(shard[0]))).append_column(
-        "row", pa.array(range(len(shard[0])), pa.int64())) for month, shard in shards.items()]  # fmt: skip
+        "row", pa.array(np.arange(len(shard[0])))) for month, shard in shards.items()]  # fmt: skip
     proven = check(pa.concat_tables(index) if index else _no_index(), entries).proven
-    proven = proven.filter(pa.array([path in linked for path in proven["path"].to_pylist()], pa.bool_()))
     tables = [
         _from_shard(proven.filter(pc.equal(proven["shard"], month)), content, store.root, job, places)
         for month, (_, content) in shards.items()

@@ -170,6 +170,8 @@ class ItemTable:
         CatalogError
             If something is wrong with such an item.
         """
+        import pyarrow.compute as pc
+
         near = [i for i, box in enumerate(self.boxes) if meets("", {}, box, None, bbox)]
         spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in near]
         at = np.concatenate(spans) if spans else np.empty(0, np.int64)
@@ -181,8 +183,7 @@ class ItemTable:
             if isinstance(grid, str):
                 raise CatalogError(grid)
         chosen = chosen[np.isin(place, [i for i, grid in grids.items() if isinstance(grid, GeoBox) and meeting(grid)])]
-        order = np.argsort(np.array(self.values("id", chosen), dtype=object), kind="stable")
-        return np.asarray(chosen[order])
+        return np.asarray(chosen[pc.sort_indices(self.table["id"].take(chosen))])  # the text order of Python, too
 
     def values(self, name: str, positions: np.ndarray) -> list[Any]:
         """Values of a column in some rows."""

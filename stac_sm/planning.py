@@ -136,7 +136,7 @@ def _in_processes(
 
 @contextmanager
 def _pool(workers: int) -> Iterator[Executor]:
-    pool = process_pool(workers)
+    pool = process_pool(workers, short=True)
     try:
         yield pool
     finally:

@@ -14,6 +14,7 @@ version = "001"                     # product version, part of every id: raise i
 
 [matchups]
 period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-01 or FIRST/LAST
+# leave_out = []                    # networks that no model sees, for `stac-sm validate`; e.g. ["USCRN"]
 
 [screening]                         # triple collocation: which stations represent their pixel
 # min_correlation = 0.6             # with the unknown truth

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from stac_sm.catalog import Catalog
 from stac_sm.config import Project
 from stac_sm.derived import refresh
 from stac_sm.diagnostics import Budget
-from stac_sm.errors import CatalogError
+from stac_sm.errors import CatalogError, InputError
 from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.items import ItemDict, item_folder
 from stac_sm.matchup_item import COLLECTION as MATCHUPS
@@ -132,17 +132,41 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupStep:
 
 
 def _stations_and_sites(project: Project, catalog: Catalog) -> tuple[list[Station], pd.DataFrame]:
-    """Stations of the catalogue, and the pixels that they share; refused where there are none."""
+    """Stations that may be seen, and the pixels that they share; refused where there are none."""
     stations = read_stations(catalog)
     if not stations:
         raise CatalogError(f"{catalog.root}: no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`")
+    unseen = _left_out(project.matchups.leave_out, stations)
     where = sites(stations, project.grid, rules=project.stations)
+    where = where[[unseen.isdisjoint(members) for members in where["stations"]]]  # nor a pixel that they lie in
+    stations = [station for station in stations if station.id not in unseen]
     if where.empty:
         raise CatalogError(
             f"{len(stations)} stations found, none in grid {project.grid.name} with a sensor that ends at "
             f"{project.stations.max_depth} m or above: check [grid] and [stations]"
         )
     return stations, where
+
+
+def _left_out(networks: Sequence[str], stations: Sequence[Station]) -> set[str]:
+    """Ids of the stations of some networks.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or no other.
+    """
+    known = {station.network for station in stations}
+    if unknown := sorted(set(networks) - known):
+        raise InputError(
+            f"[matchups] leave_out: found {', '.join(unknown)}, which no station is of; "
+            f"the networks are {', '.join(sorted(known))}"
+        )
+    if known <= set(networks):
+        raise InputError(
+            f"[matchups] leave_out: found all networks, {', '.join(sorted(known))}: leave one to learn from"
+        )
+    return {station.id for station in stations if station.network in networks}
 
 
 def _require_rows(pairs: Matchups, measured: int, period: Period) -> None:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +43,9 @@ class Store(Protocol):
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """All files below a folder, in the order of their paths as text; those still being written are left out."""
+
+    def entries_at(self, folder: str, paths: Iterable[str]) -> Iterator[Entry]:
+        """Those of some files below a folder that there are, whatever else lies there; in any order."""
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new file, all of it or nothing; False if the name is taken."""
@@ -130,15 +133,27 @@ class LocalStore:
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """All files below a folder, in the order of their paths as text."""
-        waiting: list[str | os.DirEntry[str]] = [str(self._file(prefix) if prefix else self.folder)]
+        waiting = _inside(str(self._file(prefix) if prefix else self.folder))
         below = len(self.root.rstrip("/")) + 1
         while waiting:
             found = waiting.pop()
-            if isinstance(found, os.DirEntry):
-                if (entry := _entry(found, below)) is not None:
-                    yield entry
-            else:
-                waiting += reversed(_inside(found))
+            if found.is_dir(follow_symlinks=False):
+                waiting += _inside(found.path)
+            elif (entry := _entry(found, below)) is not None:
+                yield entry
+
+    def entries_at(self, folder: str, paths: Iterable[str]) -> Iterator[Entry]:
+        """Asks for each: a listing would open the folder of each item."""
+        root = self.root.rstrip("/")
+        for path in paths:
+            if ".." in path or path.startswith("/"):
+                checked_path(path, self.root)
+            try:
+                status = os.stat(f"{root}/{path}")  # noqa: PTH116 - a Path takes as long as the question
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield Entry(path, status.st_size, _version(status), status.st_mtime)
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new file, all of it or nothing; False if the name is taken."""
@@ -188,15 +203,20 @@ class LocalStore:
         return self.folder / checked_path(path, self.root)
 
 
-def _inside(folder: str) -> list[str | os.DirEntry[str]]:
-    """Folders and files of a folder, in the order of the paths of all files below it as text."""
+def _inside(folder: str) -> list[os.DirEntry[str]]:
+    """Folders and files of a folder, against the order of the paths of all files below it as text."""
     try:
         with os.scandir(folder) as found:
-            children = [(f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name, one) for one in found]
+            children = list(found)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    children.sort(key=lambda child: child[0])
-    return [one.path if name.endswith("/") else one for name, one in children]
+    if len(children) > 1:
+        children.sort(key=_path_order, reverse=True)
+    return children
+
+
+def _path_order(child: os.DirEntry[str]) -> str:
+    return f"{child.name}/" if child.is_dir(follow_symlinks=False) else child.name
 
 
 def _entry(file: os.DirEntry[str], below: int) -> Entry | None:
@@ -209,8 +229,13 @@ def _entry(file: os.DirEntry[str], below: int) -> Entry | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    version = f"{status.st_mtime_ns}-{status.st_ino}"
-    return Entry(file.path[below:].replace(os.sep, "/"), status.st_size, version, status.st_mtime)
+    path = file.path[below:]
+    path = path if os.sep == "/" else path.replace(os.sep, "/")
+    return Entry(path, status.st_size, _version(status), status.st_mtime)
+
+
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns}-{status.st_ino}"
 
 
 def _write_temporary(target: Path, content: bytes | Path) -> Path:

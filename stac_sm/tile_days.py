@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -71,8 +71,7 @@ class Pair(NamedTuple):
     """Both as canonical JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """What of a `RasterSource` a fingerprint needs."""
 
     item_id: str
@@ -171,7 +170,7 @@ class TilePlanner:
 
     def _by_day(self, feature: Feature, timeline: Timeline, target: Target, bbox: BBox) -> list[tuple[Pair, ...]]:
         normals = normals_of(self.catalog, feature, bbox, target)
-        days = self.wanted.period.days
+        days = self._days
         if feature.time == "static":
             return [self._made_of(day_inputs(feature, timeline, normals, days[0]))] * len(days)
         return [self._made_of(day_inputs(feature, timeline, normals, day)) for day in days]
@@ -184,6 +183,10 @@ class TilePlanner:
         self._sizes[label] = source.size
         checksum = hashlib.sha256(f'["{source.proof}",{_number(layer.weight)}]'.encode()).hexdigest()
         return Pair(label, checksum, pair_json(label, checksum))
+
+    @cached_property
+    def _days(self) -> list[date]:
+        return self.wanted.period.days
 
     def _where(self, feature: Feature) -> ItemSearch:
         if not feature.catalog:
@@ -201,7 +204,7 @@ class TilePlanner:
             model=wanted.model,
             output=OUTPUT_PROFILE,
         )
-        days = wanted.period.days
+        days = self._days
         inputs = [sorted(set(chain.from_iterable(parts))) for parts in zip(*found.values(), strict=True)]
         texts = [[pair.text for pair in pairs] for pairs in inputs]
         made = [

@@ -51,6 +51,8 @@ class Timeline:
 
     def covering(self, day: date) -> Sources:
         """Files of the first field that covers a day; empty if there is none."""
+        if self._longest == 1:
+            return self._by_day.get(day, ())
         end = bisect_right(self._starts, day)
         begin = bisect_left(self._starts, day - timedelta(days=self._longest))
         return next((sources for period, sources in self.fields[begin:end] if day in period), ())
@@ -82,6 +84,11 @@ class Timeline:
     @cached_property
     def _longest(self) -> int:
         return max((len(period) for period, _ in self.fields), default=0)
+
+    @cached_property
+    def _by_day(self) -> dict[date, Sources]:
+        """Files of the first field of each day, where no field is longer."""
+        return {period.start: sources for period, sources in reversed(self.fields)}
 
     @cached_property
     def _by_middle(self) -> list[tuple[date, Sources]]:

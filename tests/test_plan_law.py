@@ -156,7 +156,7 @@ def damage(folder, how: str, chance: random.Random) -> None:
     if not shard.is_file():
         return
     if how == "drop":
-        chance.choice((shard, proof)).unlink()
+        chance.choice((shard, proof)).unlink(missing_ok=True)  # damage may come twice
     elif how == "truncate":
         file = chance.choice((shard, proof))
         file.write_bytes(file.read_bytes()[: chance.randrange(2000)])

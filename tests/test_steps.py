@@ -16,7 +16,7 @@ from fields import SMALL, TILE, around, edit, image, project_text, put, read_mod
 
 from stac_sm.config import create_project
 from stac_sm.derived import refresh
-from stac_sm.errors import CatalogError
+from stac_sm.errors import CatalogError, InputError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import to_lonlat
 from stac_sm.items import PARQUET, build_item, item_json
@@ -48,6 +48,7 @@ strategies = ["random", "site"]
 folds = 2
 """
 PIXELS = {"S1": (3, 4), "S2": (20, 30), "S3": (35, 10), "S4": (10, 45), "S5": (30, 40), "S6": (8, 20)}
+NETWORK = "stac_sm:network"
 BAD = "S6"
 """A station that measures something else."""
 
@@ -156,6 +157,35 @@ def test_one_scale_in_one_item_makes_them_again(copied, matchups):
     halved = np.where(again.table["date"] == str(day), 0.5, 1)
     np.testing.assert_allclose(again.table["swvl1"], matchups.table["swvl1"] * halved, rtol=1e-6)
     assert train_step(copied, again).new
+
+
+@pytest.fixture
+def two_networks(copied):
+    """Stations S2 and S3, and one in the pixel of S1, are of another network."""
+    put_station(copied.catalog, copied.folder / ".scratch", "S7", *PIXELS["S1"], np.full(len(PERIOD), 0.2))
+    for name in ("S2", "S3", "S7"):
+        station = f"NET.{name}"
+        edit(copied.catalog, "ismn-stations", station, lambda item: item["properties"].update({NETWORK: "OTHER"}))
+    return copied
+
+
+def test_networks_left_out_are_seen_by_no_model(two_networks):
+    """Nor is a pixel that one of their stations lies in, whose scores would not be those of something unseen."""
+    project = replace(two_networks, matchups=replace(two_networks.matchups, leave_out=("OTHER",)))
+    made, whole = match_up_step(project), match_up_step(two_networks)
+    assert set(made.table["site"]) == set(made.triplets["site"]) == {f"NET.S{n}" for n in (4, 5, 6)}
+    assert set(made.table["network"]) == {"NET"}
+    assert set(whole.table["site"]) == {f"NET.{name}" for name in PIXELS}
+    assert made.item["id"] != whole.item["id"]
+
+
+@pytest.mark.parametrize(
+    ("networks", "said"),
+    [(("NOT",), "found NOT, which no station is of; the networks are NET, OTHER"), (("NET", "OTHER"), "all networks")],
+)
+def test_a_network_that_cannot_be_left_out_is_refused(two_networks, networks, said):
+    with pytest.raises(InputError, match=said):
+        match_up_step(replace(two_networks, matchups=replace(two_networks.matchups, leave_out=networks)))
 
 
 @pytest.mark.parametrize("change", ["station", "rules", "period", "recipe"])

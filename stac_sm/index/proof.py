@@ -130,7 +130,8 @@ def check(table: pa.Table, entries: Iterable[Entry]) -> Checked:
     rows = zip(*(table.column(name).to_pylist() for name in ("path", "version", "size", FINGERPRINT)), strict=True)
     kept, seen = [], set()
     for path, version, size, fingerprint in rows:
-        sound = path not in seen and listed.get(path) == (version, size) and _borne_out(path, fingerprint, marks)
+        sound = path not in seen and listed.get(path) == (version, size)
+        sound = sound and (not marks or _borne_out(path, fingerprint, marks))
         kept.append(sound)
         if sound:
             seen.add(path)
@@ -143,11 +144,12 @@ def _sorted_out(entries: Iterable[Entry]) -> tuple[dict[str, Listed], dict[str, 
     """Item JSON by path; and by folder of an item, what its other files have between dots in their names."""
     listed: dict[str, Listed] = {}
     marks: dict[str, set[str]] = {}
-    for entry in entries:
-        folder, _, name = entry.path.rpartition("/")
-        if is_item(entry.path):
-            listed[entry.path] = (entry.version, entry.size)
-        elif not name.endswith(".json"):
+    for path, size, version, _ in entries:
+        folder, _, name = path.rpartition("/")
+        if name.endswith(".json"):
+            if folder.endswith(f"/{name[:-5]}"):  # as `is_item`
+                listed[path] = (version, size)
+        else:
             marks.setdefault(folder, set()).update(name.split("."))
     return listed, marks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +82,11 @@ class S3Store:
                         str(found["ETag"]),
                         found["LastModified"].timestamp(),
                     )
+
+    def entries_at(self, folder: str, paths: Iterable[str]) -> Iterator[Entry]:
+        """From a listing of the folder: one request for each thousand."""
+        wanted = set(paths)
+        return (entry for entry in self.entries(folder) if entry.path in wanted)
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new object, all of it or nothing; False if the name is taken."""

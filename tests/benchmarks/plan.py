@@ -1,8 +1,9 @@
 """How long it takes to plan a product, how much memory, and how many LIST requests; and whether it grows in proportion.
 
-Run: ``python tests/benchmarks/plan.py [--json] [--tiles 300] [--years 21] [--share 0.5] [--linearity]``.
+Run: ``python tests/benchmarks/plan.py [--json] [--tiles 300] [--years 21] [--share 0.5] [--linearity] [--keep]``.
 
-A catalogue without pixels is made in a temporary folder (``--folder``), and removed again: a daily and an 8-day layer
+A catalogue without pixels is made in a temporary folder (``--folder``), and removed again (not by ``--keep``): a daily
+and an 8-day layer
 with an item a tile, a global daily layer with two assets, a static one; their links and index; and products for a share
 of the tile-days, of which a hundredth is stale. The JSON of the items of one tile is one file under many names (hard
 links), which only an item that the index does not prove would show. ``first plan`` is that without any product, which
@@ -76,7 +77,8 @@ def measured(given: argparse.Namespace, tiles: int, days: int) -> dict:
     try:
         return plan_of_size(Path(folder, "p"), tiles, days, given.share, given.workers)
     finally:
-        subprocess.run(["rm", "-rf", folder], check=True)
+        if not given.keep:
+            subprocess.run(["rm", "-rf", folder], check=True)
 
 
 def plan_of_size(folder: Path, number: int, days: int, share: float, workers: int) -> dict:
@@ -140,6 +142,10 @@ class CountingStore(LocalStore):
         found = list(super().entries(prefix))
         self.pages[0] += max(1, -(-len(found) // 1000))
         return iter(found)
+
+    def entries_at(self, folder: str, paths):
+        wanted = set(paths)
+        return (entry for entry in self.entries(folder) if entry.path in wanted)
 
 
 def list_calls(catalog, period: Period) -> int:
@@ -463,6 +469,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=0.5, help="of the tile-days that are there")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", help="where the temporary folder is made")
+    parser.add_argument("--keep", action="store_true", help="leave it: to remove some million files takes an hour")
     parser.add_argument("--linearity", action="store_true", help="10^4, 10^5 and 10^6 tile-days instead")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
