@@ -14,9 +14,10 @@ from stac_sm.store import Store
 
 _RECORDS = 200  # newest ones that count
 _BLOCK = 8 << 20  # bytes in a GET of pixels
-# What one core of the machine of 2026-11 took (Xeon, AVX-512), 1.44 million pixels, 18 features: 1.1 s a tile-day.
+# From tests/benchmarks/tile_month.py, 2026-11-24: 31 days of 1.44 million pixels, 14 features and masks, 38 s on two
+# cores (EPYC, AVX-512), most of it in reading and predicting, which grow with the features.
 _SECONDS_A_PIXEL = 2e-7
-_SECONDS_A_VALUE = 3e-8
+_SECONDS_A_VALUE = 1.1e-7
 _BYTES_A_PIXEL = 1.5  # all assets of a tile-day, half of it land
 _FILES_AN_ITEM = 5  # sm, uncertainty, qa, thumbnail and the item
 
