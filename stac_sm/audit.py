@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stac_sm.catalog import Catalog, open_catalog
@@ -257,43 +257,44 @@ def _file_findings(store: Store, path: str, what: str, asset: dict[str, Any]) ->
     if not store.exists(path):
         yield Finding("missing", path, f"{what}: make or ingest the item again")
         return
-    content = store.read(path)
-    found = {"file:size": len(content), "file:checksum": multihash(sha256(content))}
-    wrong = [
-        f"{name} {found[name]} found, {asset.get(name)} wanted" for name in found if found[name] != asset.get(name)
-    ]
-    told = "; ".join(wrong) or _undecodable(content, str(asset.get("type", "")))
+    with store.local_file(path) as file:
+        found = {"file:size": file.stat().st_size, "file:checksum": multihash(sha256(file))}
+        wrong = [
+            f"{key} {value} found, {asset.get(key)} wanted" for key, value in found.items() if value != asset.get(key)
+        ]
+        told = "; ".join(wrong) or _undecodable(file, str(asset.get("type", "")))
     if told:
         yield Finding("corrupt", path, f"{what}: {told}: remove it, and make or ingest the item again")
 
 
-def _undecodable(content: bytes, media_type: str) -> str:
+def _undecodable(file: Path, media_type: str) -> str:
     """Why a file cannot be decoded; empty if it can."""
     try:
         if media_type == COG:
-            _decode_raster(content)
+            _decode_raster(file)
         elif media_type == PARQUET:
-            _decode_table(content)
+            _decode_table(file)
         elif "json" in media_type and "ubjson" not in media_type:
-            json.loads(content)
+            json.loads(file.read_bytes())
     except Exception as error:  # whatever a library finds in a file that is not what it should be
         return f"cannot be decoded ({error})"
     return ""
 
 
-def _decode_raster(content: bytes) -> None:
-    from rasterio.io import MemoryFile
+def _decode_raster(path: Path) -> None:
+    import rasterio
 
-    with MemoryFile(content) as memory, memory.open(driver="GTiff") as file:
+    alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")  # whatever lies beside it
+    with alone, rasterio.open(path, driver="GTiff") as file:
         for _, window in file.block_windows(1):
             file.read(1, window=window)
 
 
-def _decode_table(content: bytes) -> None:
-    import pyarrow as pa
+def _decode_table(file: Path) -> None:
     import pyarrow.parquet as pq
 
-    pq.read_table(pa.BufferReader(content))
+    for _ in pq.ParquetFile(file).iter_batches():
+        pass
 
 
 def _local(folder: str, href: str) -> str:

@@ -142,8 +142,8 @@ def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile
     name = f"{item['id']}.{item['properties'][FINGERPRINT][:12]}.{key}{asset.suffix}"
     path, made = f"{folder}/{name}", sha256(asset.file)
     created = store.create(path, asset.file)
-    content = store.read(path)
-    found = sha256(content)
+    with store.local_file(path) as copy:
+        found, size = sha256(copy), copy.stat().st_size
     if found != made and created:
         raise ReadError(f"{store.href(path)} was written but reads back differently: check the disk and run again")
     if found != made and not (asset.same and asset.same(store.href(path))):
@@ -151,7 +151,7 @@ def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile
             f"{store.href(path)} exists with other content than was made now, and no item refers to it: "
             "`stac-sm audit --repair` removes such orphans, then run again"
         )
-    return located(asset.fields, f"./{name}", size=len(content), sha256=found)
+    return located(asset.fields, f"./{name}", size=size, sha256=found)
 
 
 def _commit(store: Store, path: str, content: bytes, expected: bytes | None) -> Outcome:

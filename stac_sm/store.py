@@ -15,6 +15,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,6 +41,9 @@ class Store(Protocol):
 
     def read(self, path: str) -> bytes:
         """Content of a file; CatalogError where there is none."""
+
+    def local_file(self, path: str) -> AbstractContextManager[Path]:
+        """A file on this machine with the content of a file as it reads back; CatalogError where there is none."""
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """All files below a folder, in the order of their paths as text; those still being written are left out."""
@@ -130,6 +134,14 @@ class LocalStore:
             return self._file(path).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise CatalogError(f"{self.href(path)} is no file: check the path of the catalogue") from error
+
+    @contextlib.contextmanager
+    def local_file(self, path: str) -> Iterator[Path]:
+        """The file itself."""
+        file = self._file(path)
+        if not file.is_file():
+            raise CatalogError(f"{file} is no file: check the path of the catalogue")
+        yield file
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """All files below a folder, in the order of their paths as text."""

@@ -20,6 +20,7 @@ from stac_sm.cli import main
 from stac_sm.config import read_project
 from stac_sm.plan import make_plan
 from stac_sm.run import run_plan, run_task
+from stac_sm.store import LocalStore
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,18 @@ FAULTS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
 def test_a_clean_catalogue_has_no_finding(made):
     assert found(made) == []
     assert found(made, workers=2) == []
+
+
+def test_no_asset_is_held_in_memory(made, monkeypatch):
+    """The asset of a global day has half a gigabyte."""
+    plain = LocalStore.read
+
+    def read(self, path):
+        assert path.endswith((".json", ".parquet")), path
+        return plain(self, path)
+
+    monkeypatch.setattr(LocalStore, "read", read)
+    assert found(made, workers=1) == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)

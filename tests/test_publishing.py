@@ -260,8 +260,15 @@ def test_an_orphan_with_the_same_values_in_other_bytes_is_used(project_root, tmp
 
 
 def test_an_asset_that_reads_back_differently_is_no_asset(project_root, raster, monkeypatch):
-    read = store_module.LocalStore.read
-    monkeypatch.setattr(store_module.LocalStore, "read", lambda self, path: read(self, path)[path.endswith(".tif") :])
+    plain = store_module.LocalStore.create
+
+    def broken_disk(self, path, content):
+        done = plain(self, path, content)
+        if path.endswith(".tif"):
+            (self.folder / path).write_bytes((self.folder / path).read_bytes()[1:])
+        return done
+
+    monkeypatch.setattr(store_module.LocalStore, "create", broken_disk)
     with pytest.raises(ReadError, match=r"\.tif was written but reads back differently: check the disk"):
         publish_only(project_root, raster)
     assert not (project_root / raster.path).exists()

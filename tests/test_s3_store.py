@@ -119,6 +119,35 @@ def test_listing_asks_once_for_a_thousand(store):
     assert requests_made()["list_objects_v2"] - before == 2
 
 
+@pytest.mark.parametrize("size", [0, 1, 2047, 2048, 2049, 10_000])
+def test_a_local_copy_comes_in_parts(store, monkeypatch, size):
+    monkeypatch.setattr(objects, "PART_BYTES", 1024)
+    content = os.urandom(size)
+    store.create("a/large.tif", content)
+    before = requests_made()["get_object"]
+    with store.local_file("a/large.tif") as file:
+        assert file.read_bytes() == content
+    assert requests_made()["get_object"] - before == max(1, -(-size // 2048))
+    assert not file.exists()
+    with pytest.raises(CatalogError, match=r"none\.tif is no file"), store.local_file("none.tif"):
+        pass
+
+
+def test_a_copy_is_of_one_content(store, monkeypatch):
+    monkeypatch.setattr(objects, "PART_BYTES", 8)
+    store.replace("a.tif", bytes(100))
+    plain = objects.get_part
+
+    def replaced_meanwhile(bucket, key, start, condition):
+        if start == 32:
+            store.replace("a.tif", b"x" * 100)
+        return plain(bucket, key, start, condition)
+
+    monkeypatch.setattr(objects, "get_part", replaced_meanwhile)
+    with pytest.raises(CatalogError, match="was replaced while it was read"), store.local_file("a.tif"):
+        pass
+
+
 def test_folder_marks_and_what_is_in_the_making_are_not_listed(store):
     store.create("a/x", b"")
     for name in ("a/", "a/.tmp-probe-1", ".tmp-writer.json"):

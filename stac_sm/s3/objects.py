@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stac_sm.errors import ConflictError, InputError, StacSmError
+from stac_sm.errors import CatalogError, ConflictError, InputError, StacSmError
 from stac_sm.s3.session import ATTEMPTS, RefusedError, pause, request
 
 PART_BYTES = 16 << 20
@@ -33,6 +33,41 @@ def get(bucket: str, key: str) -> tuple[bytes, str] | None:
     except RefusedError:
         return None
     return answer["Body"], str(answer["ETag"])
+
+
+def download(bucket: str, key: str, file: Path) -> bool:
+    """Write the content of an object to a file, some part at a time; False if there is no object.
+
+    Raises
+    ------
+    CatalogError
+        If the object was replaced meanwhile, or the store does not answer.
+    """
+    first = get_part(bucket, key, 0, {})
+    if first is None:
+        return False
+    size, etag, body = first
+    with file.open("wb") as opened:
+        while body:
+            opened.write(body)
+            if opened.tell() >= size:
+                break
+            found = get_part(bucket, key, opened.tell(), {"IfMatch": etag})
+            if found is None:
+                raise CatalogError(f"s3://{bucket}/{key} was replaced while it was read: run again")
+            body = found[2]
+    return True
+
+
+def get_part(bucket: str, key: str, start: int, condition: Condition) -> tuple[int, str, bytes] | None:
+    """Size and ETag of an object, and its bytes from a place on; None without it, or if the condition is not met."""
+    try:
+        wanted = f"bytes={start}-{start + 2 * PART_BYTES - 1}"
+        answer = request("get_object", bucket, key, refusals={404, 412, 416}, Range=wanted, **condition)
+    except RefusedError as refused:
+        return (0, "", b"") if refused.status == 416 else None  # an empty object has no range
+    size = int(str(answer.get("ContentRange", "")).rpartition("/")[2] or answer["ContentLength"])
+    return size, str(answer["ETag"]), answer["Body"]
 
 
 def exists(bucket: str, key: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,15 @@ class S3Store:
         if found is None:
             raise CatalogError(f"{self.href(path)} is no file: check the path of the catalogue")
         return found[0]
+
+    @contextlib.contextmanager
+    def local_file(self, path: str) -> Iterator[Path]:
+        """A copy of an object, which goes with the context."""
+        with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
+            copy = Path(folder, "object")
+            if not objects.download(self.bucket, self._key(path), copy):
+                raise CatalogError(f"{self.href(path)} is no file: check the path of the catalogue")
+            yield copy
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """All objects below a folder, in the order of their keys; one request for each thousand."""
