@@ -25,6 +25,7 @@ from stac_sm.derived import add_collection, refresh
 from stac_sm.errors import CatalogError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import to_lonlat
+from stac_sm.index import check, index_months, read_index
 from stac_sm.items import PARQUET, build_item
 from stac_sm.matchup_item import matchup_item, write_tables
 from stac_sm.metrics import scores, triple_collocation
@@ -275,6 +276,31 @@ def test_the_command_prints_tables_and_json(project, made):
     report = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
     assert (report["outcome"], report["stations"]) == ("done", made.scores["stations"])
     assert Path(report["report"]).is_file()
+
+
+def indexed(project):
+    """Ids in the index of the collection, which its items must bear out."""
+    store = project.catalog.store
+    tables = [read_index(store, "validation", month) for month in index_months(store, "validation")]
+    entries = list(store.entries("validation"))
+    assert not any(check(one, entries).unproven for one in tables)
+    return [id for one in tables for id in one.column("id").to_pylist()]
+
+
+def test_the_command_keeps_the_index_so_that_serve_finds_it_at_once(tmp_path):
+    project = whole_project(tmp_path)
+    period = Period(FIRST, FIRST + 3 * DAY)
+    arguments = ["validate", "--project", str(project.folder), "--period", str(period), "--json"]
+    outcomes, ids = [], set()
+    for change in (None, 0.0625):
+        if change:
+            put_day(project.catalog, "h00v00", 1, change=change, linked=True)
+        told = CliRunner().invoke(main, arguments)
+        assert told.exit_code == 0, told.output
+        outcomes.append(json.loads(told.stdout)["outcome"])
+        ids.add(json.loads(told.stdout)["id"])
+        assert indexed(project) == list(ids)
+    assert outcomes == ["new", "replaced"]
 
 
 VALUES = st.floats(0, 0.625, width=32) | st.just(float("nan"))

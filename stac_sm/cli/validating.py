@@ -23,8 +23,10 @@ def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) 
     Networks that no model was trained on are told from the others. Publishes a page, its numbers and the scores of
     every cell as an item of the collection validation; what is there and still true is left alone.
     """
+    from stac_sm.index import update_index
     from stac_sm.period import Period
     from stac_sm.progress import Progress
+    from stac_sm.validation import COLLECTION
     from stac_sm.validation import validate as held_against
 
     project = open_project(folder)
@@ -35,6 +37,8 @@ def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) 
             tiles=[tile.strip() for tile in tiles.split(",")] if tiles else (),
             progress=progress.step,
         )
+    catalog = project.catalog  # read again: an older one has just been given the collection
+    update_index(catalog.store, COLLECTION, layout=catalog.layout(COLLECTION))
     _tell(made, str(project.catalog.store.href(made.report)), as_json)
 
 
