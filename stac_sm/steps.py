@@ -30,7 +30,7 @@ from stac_sm.screening import Screening, screen
 from stac_sm.stations import COLLECTION as STATIONS
 from stac_sm.stations import Station, read_stations, site_series, sites
 from stac_sm.training_run import TrainingRun, hyperparameters, training_run
-from stac_sm.verdicts import verdicts, write_verdicts
+from stac_sm.verdicts import LEFT_OUT, STATUS, verdicts, write_verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +107,7 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupStep:
         If there are no stations, or no site and day is left: says what was dropped, and why.
     """
     catalog, period = project.catalog, Period.parse(project.matchups.period)
-    stations, where = _stations_and_sites(project, catalog)
+    stations, where, _ = _stations_and_sites(project, catalog)
     resolutions = {
         name: resolve_sites(catalog, recipe, where, period, project.grid)
         for name, recipe in (("table", project.recipe), ("triplets", TRIPLET))
@@ -131,21 +131,24 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupStep:
     return MatchupStep(item, pairs.table, triplets, new=True)
 
 
-def _stations_and_sites(project: Project, catalog: Catalog) -> tuple[list[Station], pd.DataFrame]:
-    """Stations that may be seen, and the pixels that they share; refused where there are none."""
+def _stations_and_sites(project: Project, catalog: Catalog) -> tuple[list[Station], pd.DataFrame, list[Station]]:
+    """Stations that may be seen, and the pixels that they share; refused where there are none. And those left out."""
     stations = read_stations(catalog)
     if not stations:
         raise CatalogError(f"{catalog.root}: no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`")
     unseen = _left_out(project.matchups.leave_out, stations)
     where = sites(stations, project.grid, rules=project.stations)
-    where = where[[unseen.isdisjoint(members) for members in where["stations"]]]  # nor a pixel that they lie in
-    stations = [station for station in stations if station.id not in unseen]
+    for members in where["stations"]:
+        if not unseen.isdisjoint(members):  # nobody learns from a pixel that they lie in
+            unseen |= set(members)
+    where = where[[unseen.isdisjoint(members) for members in where["stations"]]]
+    seen = [station for station in stations if station.id not in unseen]
     if where.empty:
         raise CatalogError(
             f"{len(stations)} stations found, none in grid {project.grid.name} with a sensor that ends at "
             f"{project.stations.max_depth} m or above: check [grid] and [stations]"
         )
-    return stations, where
+    return seen, where, [station for station in stations if station.id in unseen]
 
 
 def _left_out(networks: Sequence[str], stations: Sequence[Station]) -> set[str]:
@@ -187,12 +190,12 @@ def screen_step(project: Project, matchups: MatchupStep) -> ScreenStep:
         If another writer changes an item at the same time.
     """
     catalog, rules = project.catalog, project.screening
-    stations, where = _stations_and_sites(project, catalog)
+    stations, where, unseen = _stations_and_sites(project, catalog)
     screening = screen(matchups.triplets, rules)
     second, third = (feature.collection for feature in TRIPLET.features)
     about = {"second": second, "third": third, "period": project.matchups.period, "confidence": rules.confidence}
-    said = verdicts(where, screening.sites, about)
-    outcomes = write_verdicts(catalog, [(one.id, one.href, one.checksum) for one in stations], said)
+    said = verdicts(where, screening.sites, about) | {one.id: {STATUS: LEFT_OUT} for one in unseen}
+    outcomes = write_verdicts(catalog, [(one.id, one.href, one.checksum) for one in [*stations, *unseen]], said)
     return ScreenStep(screening, dict(outcomes))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STATUS, SCORES = "stac_sm:tc_status", "stac_sm:tc"
 UNUSED = "not screened: outside the grid, or no sensor in the layer"
+LEFT_OUT = "not screened: left out of training"
 SILENT = "not screened: no measured day in the period"
 _FIGURES = ("correlation", "correlation_low", "correlation_high", "error_std", "snr_db")
 _PLACES = 6  # decimals

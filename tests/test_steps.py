@@ -28,7 +28,7 @@ from stac_sm.stations import read_stations
 from stac_sm.steps import MATCHUPS, match_up_step, screen_step, train_step
 from stac_sm.train import TrainSettings
 from stac_sm.tuning import tune
-from stac_sm.verdicts import write_verdicts
+from stac_sm.verdicts import LEFT_OUT, STATUS, write_verdicts
 
 PERIOD = Period.parse("2018-06-01/2018-06-14")
 RECIPE = Recipe(
@@ -48,12 +48,11 @@ strategies = ["random", "site"]
 folds = 2
 """
 PIXELS = {"S1": (3, 4), "S2": (20, 30), "S3": (35, 10), "S4": (10, 45), "S5": (30, 40), "S6": (8, 20)}
-NETWORK = "stac_sm:network"
 BAD = "S6"
 """A station that measures something else."""
 
 
-def put_station(catalog, folder, name, row, column, sm, depth=0.05):
+def put_station(catalog, folder, name, row, column, sm, depth=0.05, network="NET"):
     """A station at the centre of a pixel; soil moisture by day, 24 readings each."""
     x, y = SMALL.geobox(TILE).affine * (column + 0.5, row + 0.5)
     lon, lat = to_lonlat(SMALL.crs).transform(x, y)
@@ -63,10 +62,10 @@ def put_station(catalog, folder, name, row, column, sm, depth=0.05):
     )
     sensors = [{"name": "A", "depth_from": 0.0, "depth_to": depth, "n": len(series)}]
     item = build_item(
-        id=f"NET.{name}", collection="ismn-stations", geometry={"type": "Point", "coordinates": [lon, lat]},
+        id=f"{network}.{name}", collection="ismn-stations", geometry={"type": "Point", "coordinates": [lon, lat]},
         bbox=[lon, lat, lon, lat], start=utc(PERIOD.start), end=utc(PERIOD.end), extensions=[],
         properties={
-            "stac_sm:network": "NET", "stac_sm:station": name, "stac_sm:sensors": sensors,
+            "stac_sm:network": network, "stac_sm:station": name, "stac_sm:sensors": sensors,
             FINGERPRINT: digest([name, depth, *map(float, sm)]),
         },
     )  # fmt: skip
@@ -161,11 +160,10 @@ def test_one_scale_in_one_item_makes_them_again(copied, matchups):
 
 @pytest.fixture
 def two_networks(copied):
-    """Stations S2 and S3, and one in the pixel of S1, are of another network."""
-    put_station(copied.catalog, copied.folder / ".scratch", "S7", *PIXELS["S1"], np.full(len(PERIOD), 0.2))
-    for name in ("S2", "S3", "S7"):
-        station = f"NET.{name}"
-        edit(copied.catalog, "ismn-stations", station, lambda item: item["properties"].update({NETWORK: "OTHER"}))
+    """A station of another network in the pixel of S1, and one in a pixel of its own."""
+    for name, pixel in (("S7", PIXELS["S1"]), ("S8", (2, 2))):
+        sm = np.linspace(0.1, 0.3, len(PERIOD))
+        put_station(copied.catalog, copied.folder / ".scratch", name, *pixel, sm, network="OTHER")
     return copied
 
 
@@ -173,10 +171,15 @@ def test_networks_left_out_are_seen_by_no_model(two_networks):
     """Nor is a pixel that one of their stations lies in, whose scores would not be those of something unseen."""
     project = replace(two_networks, matchups=replace(two_networks.matchups, leave_out=("OTHER",)))
     made, whole = match_up_step(project), match_up_step(two_networks)
-    assert set(made.table["site"]) == set(made.triplets["site"]) == {f"NET.S{n}" for n in (4, 5, 6)}
+    assert set(made.table["site"]) == set(made.triplets["site"]) == {f"NET.S{n}" for n in range(2, 7)}
     assert set(made.table["network"]) == {"NET"}
-    assert set(whole.table["site"]) == {f"NET.{name}" for name in PIXELS}
+    assert set(whole.table["site"]) == {*(f"NET.{name}" for name in PIXELS), "OTHER.S8"}
     assert made.item["id"] != whole.item["id"]
+    screen_step(project, made)
+    ids = [*(f"NET.{name}" for name in PIXELS), "OTHER.S7", "OTHER.S8"]
+    told = {id: project.catalog.item("ismn-stations", id).properties[STATUS] for id in ids}
+    assert {id for id, status in told.items() if status == LEFT_OUT} == {"NET.S1", "OTHER.S7", "OTHER.S8"}
+    assert told["NET.S4"] == "kept"
 
 
 @pytest.mark.parametrize(
