@@ -96,7 +96,8 @@ def _properties(site: str, row: Mapping[str, Any] | None, about: Mapping[str, An
 def _judged(properties: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, Any]:
     ingested = properties.get(INGESTED, properties[FINGERPRINT])
     plain = {key: value for key, value in properties.items() if key not in {STATUS, SCORES, INGESTED}}
-    return {**plain, FINGERPRINT: digest([ingested, verdict]), INGESTED: ingested, **verdict}
+    told = {**verdict, **plain}  # first what is read first
+    return told | {FINGERPRINT: digest([ingested, verdict]), INGESTED: ingested}
 
 
 def _path(catalog: Catalog, href: str) -> str:

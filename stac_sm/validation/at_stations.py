@@ -106,6 +106,7 @@ def rows_at_stations(
         If a series or a file cannot be read.
     """
     observed, _ = site_series(sites, stations, rules)
+    observed = observed.astype({"site": object})  # of no station, it would be a column of numbers
     observed = observed[(observed["date"] >= str(period.start)) & (observed["date"] < str(period.end))]
     measured = sites[sites["site"].isin(set(observed["site"]))]
     tiles = {str(tile): part for tile, part in measured.groupby("tile")}
