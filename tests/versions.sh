@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 extras='.[zarr,planetary-computer,pgstac,tiles,slurm]'
 judges='pytest hypothesis moto[server] jsonschema psutil h5py setuptools rio-cogeo duckdb coverage rustac stac-geoparquet ismn'
-tests=${STAC_SM_TESTS:-"tests -m not\ integration --ignore tests/test_surface.py"}
+tests=${STAC_SM_TESTS:-"tests --ignore tests/integration --ignore tests/test_surface.py"}
 
 unit_tests() { # of an environment
     eval "set -- $tests"
