@@ -248,6 +248,14 @@ def test_it_is_made_once_and_again_when_something_changes(tmp_path):
     assert without.scores["others"][0]["n"] < changed.scores["others"][0]["n"]
 
 
+def test_tiles_without_a_station_are_held_against_other_products_alone(project):
+    alone = validate(project, Period(FIRST, FIRST + 3 * DAY), tiles=("h00v00",))
+    assert alone.scores["stations"] == []
+    assert alone.notes[0] == "No station lies in these tiles."
+    (found,) = (one for one in alone.scores["others"] if one["collection"] == "esa-cci-sm")
+    assert found["n"] > 0
+
+
 def test_an_older_catalogue_is_given_the_collection(tmp_path):
     project = new_project(tmp_path / "p")
     root = Path(project.folder, "catalog.json")

@@ -42,6 +42,7 @@ DERIVED = {"orphan", "link", "extent"}
 """Findings that a run that was cut short may leave: nothing that a reader takes for data."""
 
 _LONGEST = 240  # seconds that a command may take
+_FEWER_PAGES_THAN_A_RUN_TAKES = 30  # of 4 KiB; each file takes one at least
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class Bench:
 
 def main() -> None:
     given = arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a shell makes what it puts aside deaf to Ctrl-C
+    for one in (signal.SIGTERM, signal.SIGINT):  # a shell makes what it puts aside, and all below it, deaf to Ctrl-C
+        signal.signal(one, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="stac-sm-faults-") as scratch:
         bench = prepare(Path(scratch))
         rounds = []
@@ -296,16 +298,15 @@ def disk(bench: Bench, chance: random.Random, scratch: Path, *, full: bool) -> H
     """A store on a disk of its own that gets full, or cannot be written to."""
     place = scratch / "disk"
     place.mkdir()
-    used = sum(file.stat().st_size for file in bench.project.rglob("*") if file.is_file())
-    blocks = sum(1 for _ in bench.project.rglob("*")) * 4096
-    mounted("-t", "tmpfs", "-o", f"size={used + blocks + chance.randrange(1, 120) * 4096 if full else 1 << 28}",
-            "tmpfs", str(place))  # fmt: skip
+    mounted("-t", "tmpfs", "-o", f"size={1 << 28}", "tmpfs", str(place))
     try:
         root = bench.copy(place / "p")
-        if not full:
-            mounted("-o", "remount,ro", str(place))
+        room = chance.randrange(1, _FEWER_PAGES_THAN_A_RUN_TAKES) * 4096
+        mounted("-o", f"remount,size={shutil.disk_usage(place).used + room}" if full else "remount,ro", str(place))
         code, told = command(root, "run", "plan.parquet")
         assert "Traceback" not in told, told
+        assert code == 1, told
+        assert ("No space left" if full else "Read-only") in told, told
         mounted("-o", f"remount,rw,size={1 << 28}", str(place))
         yield root, code, partial(command, root, "run", "plan.parquet", "--workers", "1")
     finally:

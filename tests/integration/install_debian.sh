@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the integration tests need beside `uv sync`, on Debian 12, as root or with sudo:
-# PostgreSQL with PostGIS from Debian, and pgstac with its STAC API in an environment of its own, since its
-# dependencies must not meet the project's. Says nothing and takes no time where all is there already.
+# PostgreSQL with PostGIS from Debian, and pgstac with its STAC API and titiler-pgstac in environments of their own, since
+# their dependencies must not meet the project's. Says nothing and takes no time where all is there already.
 set -euo pipefail
 
 sudo=""
@@ -30,4 +30,13 @@ if [ "$(cat "$pgstac/installed" 2> /dev/null)" != "$wanted" ]; then
   # shellcheck disable=SC2086 # three words, three requirements
   uv pip install --quiet --python "$pgstac/bin/python" $wanted
   echo "$wanted" > "$pgstac/installed"
+fi
+
+titiler="${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/titiler-venv" # tiles of what a search of pgstac finds
+wanted="titiler.pgstac==3.2.0 psycopg[binary,pool] uvicorn"
+if [ "$(cat "$titiler/installed" 2> /dev/null)" != "$wanted" ]; then
+  uv venv --quiet --clear "$titiler"
+  # shellcheck disable=SC2086 # words, each a requirement
+  uv pip install --quiet --python "$titiler/bin/python" $wanted
+  echo "$wanted" > "$titiler/installed"
 fi
