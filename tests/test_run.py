@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from stac_sm.products import COLLECTION
 from stac_sm.quality import Quality
 from stac_sm.resolution import resolve
 from stac_sm.run import run_plan, run_task
+from stac_sm.run.workers import _signals_afterwards
 
 
 def plan_of(project, model_id, period=DAYS, version="001", tiles=(TILE,)):
@@ -336,3 +338,19 @@ def test_other_days_are_read_while_one_is_encoded(tmp_path, monkeypatch):
     (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
     assert run_task(str(project.folder), task)
     assert waited == [True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_cluster_has_started(number):
+    """One that is half-way started cannot be closed: distributed would end in tracebacks."""
+    seen, before = [], signal.signal(number, lambda *_: seen.append("told"))
+    try:
+        with _signals_afterwards():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            seen.append("started")
+        assert seen == ["started", "told"]
+        signal.raise_signal(number)
+        assert seen == ["started", "told", "told"]
+    finally:
+        signal.signal(number, before)

@@ -150,7 +150,8 @@ def run(
     from stac_sm.run import Slice, run_plan
 
     project = open_project(folder)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _interrupt)
     with Progress("run", say) as progress:
         report = run_plan(
             project,
@@ -248,8 +249,9 @@ def _where(folder: str) -> str:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a run like Ctrl-C: workers stop, what is there is linked, nothing is half done."""
-    say("ended by SIGTERM: what is published stays; run the same command again to make the rest")
+    """Ctrl-C and SIGTERM end a run: workers stop, what is there is linked, nothing is half done."""
+    by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    say(f"ended by {by}: what is published stays; run the same command again to make the rest")
     sys.exit(128 + number)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from stac_sm.slurm import SlurmSettings
 _ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get
 _DEATHS = 2  # workers that a task may lose before it is given up: two may be bad luck, three are the task
 _SECONDS_TO_CONNECT = 30
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,30 @@ def _local_cluster(**options: Any) -> Any:
     from distributed import LocalCluster
 
     try:
-        return LocalCluster(**options)
+        with _signals_afterwards():
+            return LocalCluster(**options)
     except (RuntimeError, OSError, EOFError) as error:  # a process was killed, or not granted, while they start
         raise RunError(
             f"the worker processes could not be started ({error}): nothing was changed; look for what ends "
             "processes here (memory, limits on processes), and run the same command again"
         ) from error
+
+
+@contextmanager
+def _signals_afterwards() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until a block has ended: a cluster that is half-way started cannot be closed."""
+    waiting: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is told of signals
+        return
+    before = {one: signal.signal(one, lambda number, _: waiting.append(number)) for one in _ENDING}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in waiting[:1]:
+            signal.raise_signal(number)
 
 
 @dataclass(frozen=True)
