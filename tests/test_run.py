@@ -28,13 +28,14 @@ from fields import (
 from stac_sm import run as runs
 from stac_sm.catalog import open_catalog
 from stac_sm.cube import feature_cube
+from stac_sm.errors import InputError
 from stac_sm.period import Period
 from stac_sm.plan import make_plan
 from stac_sm.prediction import predict
 from stac_sm.products import COLLECTION
 from stac_sm.quality import Quality
 from stac_sm.resolution import resolve
-from stac_sm.run import run_plan, run_task
+from stac_sm.run import SchedulerWorkers, run_plan, run_task
 from stac_sm.run.workers import _signals_afterwards
 
 
@@ -354,3 +355,10 @@ def test_a_signal_waits_until_a_cluster_has_started(number):
         assert seen == ["started", "told", "told"]
     finally:
         signal.signal(number, before)
+
+
+@pytest.mark.parametrize("address", ["foo", "tcp://", "tcp://host", "host:port", ":8786", ""])
+def test_what_is_no_address_of_a_scheduler_is_said_at_once(address):
+    """distributed says so, too, and then never ends."""
+    with pytest.raises(InputError, match="write its address as it prints it"), SchedulerWorkers(address).client(1):
+        pass

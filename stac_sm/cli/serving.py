@@ -32,10 +32,9 @@ def index(collections: tuple[str, ...], folder: Path, database: str | None, work
     failures: dict[str, str] = {}
     for id in collections or catalog.collections:
         with Progress(f"index {id}", say) as progress:
+            layout = catalog.layout(id)  # says which collections there are
             refresh(catalog.store, id)
-            made = update_index(
-                catalog.store, id, layout=catalog.layout(id), workers=workers, prune=True, progress=progress.step
-            )
+            made = update_index(catalog.store, id, layout=layout, workers=workers, prune=True, progress=progress.step)
         failures.update(made.failures)
         counts = {outcome: sum(month.outcome == outcome for month in made.months) for outcome in _OUTCOMES}
         rows.append({"collection": id, "items": sum(month.items for month in made.months), **counts})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ from stac_sm.slurm import SlurmSettings
 _ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get
 _DEATHS = 2  # workers that a task may lose before it is given up: two may be bad luck, three are the task
 _SECONDS_TO_CONNECT = 30
+_ADDRESS = re.compile(r"(\w+://)?(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):[0-9]{1,5}/?")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -159,6 +161,8 @@ class SchedulerWorkers:
         """A connection; refused if a worker would make other values than this version of stac_sm."""
         from distributed import Client
 
+        if not _ADDRESS.fullmatch(self.address):  # distributed would never end its process
+            raise InputError(f"scheduler {self.address!r}: write its address as it prints it, e.g. tcp://HOST:8786")
         try:
             client = Client(self.address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
         except (OSError, ValueError) as error:
