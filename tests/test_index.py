@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import shutil
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -390,7 +389,7 @@ def test_frozen_entries_compare_by_version(project_root):
     published(project_root, DAYS[1:2])
     updated(project_root)
     table = read_index(open_store(project_root), COLLECTION, "2018-06")
-    entries = [replace(entry, version="other") for entry in listing(project_root)]
+    entries = [entry._replace(version="other") for entry in listing(project_root)]
     assert check(table, entries).proven.num_rows == 0
 
 
