@@ -1,8 +1,11 @@
 """The README does not lie: its reference is the program's help, its commands exist, its fields are in the schema."""
 
+import json
 import re
 import shlex
+import sys
 import tomllib
+from pathlib import Path
 
 import click
 import pytest
@@ -13,6 +16,9 @@ from stac_sm.cli import main
 from stac_sm.config import create_project
 from stac_sm.project_file import TEMPLATES
 from stac_sm.recipe import Recipe
+
+sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+import costs
 
 TEXT = README.read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
@@ -62,6 +68,10 @@ def test_the_flags_in_the_contract_are_those_of_the_code():
         flag.value: (flag.name or "").lower().replace("_", " ").replace("gap filled", "gap-filled") for flag in Quality
     }
     assert told == code
+
+
+def test_the_costs_in_the_readme_are_those_of_the_measured_month():
+    assert costs.table(costs.costs(json.loads(costs.MEASURED.read_text())["whole"])) in TEXT
 
 
 def test_program_runs_as_a_module_in_the_readme_way():

@@ -1,7 +1,7 @@
 """What the product costs on paper, from a measured tile-month: core-hours, GB, requests and dollars on Spot.
 
 Run: ``python tests/benchmarks/tile_month.py --days 31 --only ours xgboost plain --kinds whole --json > month.json``,
-then ``python tests/benchmarks/costs.py month.json [--json]``.
+then ``python tests/benchmarks/costs.py [month.json] [--json]``; tile_month.json beside this holds the committed run.
 
 Core-hours are the seconds of the measured run on all its cores, whether they were busy or not; every land tile is taken
 for as full as the measured one, which makes them too many. Prices are the defaults of the project file ([costs]).
@@ -15,11 +15,13 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.land import land_tiles
 from stac_sm.rates import Rates
 
+MEASURED = Path(__file__).parent / "tile_month.json"
 CORES = 2  # of the measured run
 MONTH = 30.4
 SPANS = {"one tile-month": None, "one global day": 1, "one year": 365.25, "2000-2020": 7671}
@@ -48,13 +50,18 @@ def cost(name: str, seconds_a_day: float, bytes_a_day: float, tile_days: float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measured", type=Path)
+    parser.add_argument("measured", type=Path, nargs="?", default=MEASURED)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    month = json.loads(given.measured.read_text())["whole"]
+    found = costs(json.loads(given.measured.read_text())["whole"])
+    print(json.dumps(found, indent=1) if given.json else table(found))
+
+
+def costs(month: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Of each span, made in each of the ways that were measured."""
     tiles, rates = len(land_tiles(MODIS_SINUSOIDAL_1KM)), Rates()
     size = month["stages"]["publish"]["bytes"] / month["days"]
-    found = {
+    return {
         f"{span}, {NAMES[name]}": cost(
             name, seconds / month["days"], size, MONTH if days is None else days * tiles, rates
         ).__dict__
@@ -62,7 +69,6 @@ def main() -> None:
         for name, seconds in month["seconds"].items()
         if name in NAMES
     }
-    print(json.dumps(found, indent=1) if given.json else table(found))
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
