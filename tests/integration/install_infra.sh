@@ -25,7 +25,7 @@ if [ "$(cat "$evaluator/installed" 2> /dev/null)" != "$package" ]; then
 fi
 
 base="${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/base.tar"
-if [ ! -e "$base" ]; then
+if [ ! -f "$base" ]; then
   sudo=""
   [ "$(id -u)" = 0 ] || sudo="sudo"
   if ! command -v mmdebstrap > /dev/null; then
@@ -33,6 +33,8 @@ if [ ! -e "$base" ]; then
     $sudo apt-get -qq update
     $sudo apt-get -qq install --yes --no-install-recommends mmdebstrap > /dev/null
   fi
-  $sudo mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$base.part"
+  # the format is said: by the name it would take .part for a folder
+  $sudo mmdebstrap --quiet --format=tar --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$base.part"
+  rm -rf "$base"
   mv "$base.part" "$base"
 fi
