@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from stac_sm.cli.aggregates import annual, mosaic, plot
+from stac_sm.cli.examining import doctor
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate
 from stac_sm.cli.learning import evaluate, matchup, screen, train
 from stac_sm.cli.making import audit, plan, retract, run, status
@@ -75,6 +76,7 @@ _COMMANDS = (
     plot,
     index,
     serve,
+    doctor,
 )
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -194,6 +194,29 @@ def renew() -> None:
     _access.clear()
 
 
+def origin() -> str:
+    """Where credentials come from, in words: never what they are.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    from botocore.exceptions import BotoCoreError, NoCredentialsError
+
+    access = _accessed()
+    if not access.signs:
+        return "no credentials (AWS_NO_SIGN_REQUEST): public buckets only"
+    try:
+        found = access.session.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        found.get_frozen_credentials()
+    except BotoCoreError as error:
+        raise _explained(error, "S3") from None
+    return f"credentials by {found.method}"
+
+
 def exclusive_by_document() -> bool:
     """Whether requests go to Amazon S3, whose conditional writes are documented: it need not be probed."""
     return _is_amazon(urlsplit(client().meta.endpoint_url).hostname or "")
