@@ -8,7 +8,7 @@ from stac_sm.config import find_project
 from stac_sm.doctor.check import FAILED, NOTE, OK, Check
 from stac_sm.doctor.machine import machine
 from stac_sm.doctor.project import project
-from stac_sm.errors import InputError, ProjectError, StacSmError
+from stac_sm.errors import ProjectError, StacSmError
 
 __all__ = ["FAILED", "NOTE", "OK", "Check", "examine"]
 
@@ -33,5 +33,6 @@ def examine(folder: str | None = None) -> Iterator[Check]:
 
 def _unopened(error: StacSmError, folder: str | None) -> Check:
     if folder is None and isinstance(error, ProjectError) and "or above" in str(error):
-        return Check("project", "file", NOTE, "none here or above", "stac-sm init DIR makes one, --project DIR names one")
+        advice = "stac-sm init DIR makes one, --project DIR names one"
+        return Check("project", "file", NOTE, "none here or above", advice)
     return Check("project", "file", FAILED, str(error), "correct that, then try again")

@@ -12,7 +12,7 @@ from importlib import metadata, util
 
 import numpy as np
 
-from stac_sm.booster import Member
+from stac_sm.booster import Member, grow
 from stac_sm.doctor.check import NOTE, OK, Check, asked
 from stac_sm.errors import StacSmError
 from stac_sm.forest import Ensemble
@@ -107,7 +107,8 @@ def _projections() -> Check:
             f"PROJ does not know EPSG:6933{told}: unset PROJ_LIB, PROJ_DATA and GDAL_DATA: they name the data of "
             "another installation"
         ) from error
-    return Check("machine", "projections", OK, f"GDAL {rasterio.__gdal_version__}, PROJ {pyproj.proj_version_str}{told}")
+    found = f"GDAL {rasterio.__gdal_version__}, PROJ {pyproj.proj_version_str}{told}"
+    return Check("machine", "projections", OK, found)
 
 
 def _optional() -> Check:
@@ -146,9 +147,6 @@ def _forest() -> Check:
 
 
 def _small_booster() -> Member:
-    import xgboost as xgb
-
     rows = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
-    told = xgb.DMatrix(rows, label=rows @ np.arange(4), feature_names=list("abcd"))
-    booster = xgb.train({"max_depth": 5, "nthread": 1}, told, 20)
-    return Member(1.0, tuple("abcd"), bytes(booster.save_raw("ubj")))
+    target = rows @ np.arange(4, dtype=np.float32)
+    return grow(rows, target, np.ones_like(target), "abcd", {"max_depth": 5}, 20)

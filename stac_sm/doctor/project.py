@@ -178,5 +178,4 @@ def _signer(signer: str) -> Check:
     if signer not in SIGNERS:
         raise StacSmError(f"signer {signer!r} is unknown: known are {', '.join(filter(None, SIGNERS))}")
     signed("https://example.org/none", signer)  # an href that gets no token: only the package is tried
-    return Check("store", f"tokens of {signer}", OK, "its package is installed; a token is had at the moment of reading")
-
+    return Check("store", f"tokens of {signer}", OK, "its package is installed; tokens are had when files are read")
