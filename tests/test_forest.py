@@ -238,13 +238,14 @@ def test_what_no_member_can_be_is_no_forest(name):
         trees_of(member_of(unsuitable(name)))
 
 
-def test_too_many_thresholds_are_left_to_xgboost(monkeypatch):
+@pytest.mark.parametrize(("limit", "reason"), [("MOST_THRESHOLDS", "thresholds of one feature"), ("LEAF", "features")])
+def test_what_does_not_fit_the_bits_of_a_node_is_left_to_xgboost(monkeypatch, limit, reason):
     monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
-    monkeypatch.setattr("stac_sm.forest.evaluate.MOST_THRESHOLDS", 10)
+    monkeypatch.setattr(f"stac_sm.forest.evaluate.{limit}", 6)
     member = trained()
     together, rows = Ensemble([member]), rows_for(member, 100, np.random.default_rng(8))
     assert bits(together.predict(rows, 1)[0]) == bits(oracle(member, rows))
-    assert "thresholds of one feature" in together.reasons[0]
+    assert reason in together.reasons[0]
 
 
 def test_a_forest_that_differs_is_found_at_once_and_not_used(monkeypatch):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stac_sm.booster import Member
 from stac_sm.forest.kernels import load_kernel
-from stac_sm.forest.ranks import MOST_THRESHOLDS, RankTable
+from stac_sm.forest.ranks import LEAF, MOST_THRESHOLDS, RankTable
 from stac_sm.forest.trees import Trees, UnsuitableError
 
 SLAB = 65_536
@@ -30,8 +30,8 @@ class Forest:
     tables: tuple[RankTable, ...]
     """How each feature becomes codes."""
 
-    nodes: tuple[NDArray[Any], ...]
-    """What a node asks for, its threshold as a code, its right child, the value of a leaf: as the kernel takes them."""
+    nodes: NDArray[np.uint64]
+    """What a node asks for, its threshold as a code, its right child or value: as the kernel takes them."""
 
     roots: NDArray[np.int32]
     """Root of each tree of all boosters."""
@@ -55,19 +55,21 @@ class Forest:
         Raises
         ------
         UnsuitableError
-            If a feature has too many thresholds.
+            If a feature has too many thresholds, or there are too many features.
         """
         features = tuple(dict.fromkeys(name for member in members for name in member.features))
+        if 2 * len(features) >= LEAF:
+            raise UnsuitableError(f"{len(features)} features")
         parts = [_named(part, member, features) for part, member in zip(trees, members, strict=True)]
         thresholds = [_thresholds(parts, feature) for feature in range(len(features))]
         sizes = [len(part.feature) for part in parts]
         starts = np.cumsum([0, *sizes])[:-1].astype(np.int32)
-        coded = [_coded(part, thresholds, start) for part, start in zip(parts, starts, strict=True)]
+        coded = [_coded(part, thresholds) for part in parts]
         last = np.maximum.accumulate([max(map(features.index, member.features), default=-1) for member in members])
         return cls(
             features,
             tuple(RankTable.of(one) for one in thresholds),
-            tuple(np.concatenate(one) for one in zip(*coded, strict=True)),
+            np.concatenate(coded),
             np.concatenate([part.roots + start for part, start in zip(parts, starts, strict=True)]),
             np.cumsum([len(part.roots) for part in parts]).astype(np.int32),
             tuple(int(place) + 1 for place in last),
@@ -100,7 +102,7 @@ class Forest:
             arranged = np.empty_like(codes)
             kernel.take(codes, order, arranged)
             codes = arranged
-        kernel.evaluate(*self.nodes, self.roots[: ends[-1]], ends, self._most_nodes, self._most_planes, codes, sums)
+        kernel.evaluate(self.nodes, self.roots[: ends[-1]], ends, self._most_nodes, self._most_planes, codes, sums)
         if other:
             found = np.empty_like(sums)
             found[:, order] = sums
@@ -110,7 +112,7 @@ class Forest:
     @property
     def _most_nodes(self) -> int:
         """Nodes of the largest tree."""
-        return int(np.diff(self.roots, append=len(self.nodes[0])).max()) if len(self.roots) else 1
+        return int(np.diff(self.roots, append=len(self.nodes)).max()) if len(self.roots) else 1
 
     @property
     def _most_planes(self) -> int:
@@ -140,13 +142,15 @@ def _asked(parts: Sequence[Trees], thresholds: Sequence[NDArray[np.float32]]) ->
     return np.cumsum(below, axis=1, dtype=np.int32)
 
 
-def _coded(trees: Trees, thresholds: Sequence[NDArray[np.float32]], start: int) -> tuple[NDArray[Any], ...]:
-    """Nodes as the kernel takes them, for trees whose first node has the place ``start``."""
+def _coded(trees: Trees, thresholds: Sequence[NDArray[np.float32]]) -> NDArray[np.uint64]:
+    """Nodes as the kernel takes them."""
     inner = trees.feature >= 0
-    asks = np.where(inner & trees.default_right, trees.feature + len(thresholds), trees.feature)
-    code = np.zeros(len(inner), np.int32)
+    asks = np.where(inner, np.where(trees.default_right, trees.feature + len(thresholds), trees.feature), LEAF)
+    code = np.zeros(len(inner), np.uint64)
     for feature, known in enumerate(thresholds):
         here = trees.feature == feature
         code[here] = np.searchsorted(known, trees.threshold[here]) + 1
-    leaf = np.where(inner, np.float32(0), trees.threshold)
-    return asks.astype(np.int32), code, trees.right + np.int32(start), leaf
+    distance = (trees.right - np.arange(len(inner))).astype(np.uint64)
+    rest = np.where(inner, code << np.uint64(32) | distance, trees.threshold.view(np.uint32).astype(np.uint64))
+    nodes: NDArray[np.uint64] = asks.astype(np.uint64) << np.uint64(48) | rest
+    return nodes

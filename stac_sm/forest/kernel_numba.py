@@ -1,9 +1,11 @@
 """The kernel, compiled by Numba: ranks, pruning by the ranges of blocks, and what is left for 1,024 rows at once.
 
 Imported (and compiled, or read from Numba's cache on disk) at the first use only. All functions let go of the GIL.
-Nodes are in the order of a walk, so the left child is the next node. ``asks`` is the feature of a node, plus the number
-of features where a missing value goes right, or -1 in a leaf: each feature has two readings, with missing values below
-all codes and above all codes, and so a missing value takes part in comparisons like any other.
+Nodes are in the order of a walk, so the left child is the next node. Each is one word of 64 bits: 16 for what it asks
+for, 16 for its threshold, 32 for the distance to its right child; a leaf asks for `LEAF` and has the bits of its value.
+What it asks for is a feature, plus the number of features where a missing value goes right: each feature has two
+readings, with missing values below all codes and above all codes, and so a missing value takes part in comparisons like
+any other. Places are unsigned: of signed ones Numba asks each time whether they count from the end.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import numba
 import numpy as np
 
 from stac_sm.forest.kernel_order import LANES, arrange, take
+from stac_sm.forest.ranks import LEAF
 from stac_sm.forest.vectors import STRIDE, TABLE, add_of_four, add_of_one, add_of_two, number_leaves
 
 __all__ = ["arrange", "evaluate", "rank", "take"]
@@ -22,9 +25,13 @@ BLOCKS = 16
 _WIDTH = 254  # codes that fit between "below all" and "above all" in one byte
 _MOST_LEAVES = 256  # what one byte can number
 
-_f4, _u1, _u2, _i4, _i8 = numba.float32, numba.uint8, numba.uint16, numba.int32, numba.int64
+_f4, _u1, _u2, _i4, _i8, _u8 = numba.float32, numba.uint8, numba.uint16, numba.int32, numba.int64, numba.uint64
 
-_SIGNATURE = _i8(_i4[::1], _i4[::1], _i4[::1], _f4[::1], _i4[::1], _i4[::1], _i8, _i8, _u2[:, ::1], _f4[:, ::1])
+_SIGNATURE = _i8(_u8[::1], _i4[::1], _i4[::1], _i8, _i8, _u2[:, ::1], _f4[:, ::1])
+
+_ASKS, _THRESHOLD = np.uint64(48), np.uint64(32)  # first bits of what a node asks for, and of its threshold
+_LEAF, _LOW, _ZERO, _ONE = np.uint64(LEAF), np.uint64(0xFFFFFFFF), np.uint64(0), np.uint64(1)
+_HERE, _THERE, _PLANE, _CODE = np.uint64(2), np.uint64(3), np.uint64(0), np.uint64(1)  # fields of a split
 
 
 @numba.njit([_i8(_f4[::1], _f4[::1], _u2[::1], _f4, _f4, _i8, _u2[::1])], cache=True, nogil=True)
@@ -71,75 +78,74 @@ def _ranges(codes, start, stop, low, high):
 
 
 @numba.njit(cache=True, nogil=True)
-def _prune_large(forest, low, high, pruned, stack):
+def _prune_large(nodes, roots, low, high, to_nodes, to_roots, stack):
     """Copy what the ranges of a large block leave of each tree."""
-    asks, threshold, right, leaf, roots = forest
-    to_asks, to_threshold, to_right, to_leaf, to_roots = pruned
-    out = 0
+    out = _ZERO
     for tree in range(len(roots)):
-        to_roots[tree] = out
-        node, depth = roots[tree], 0
+        to_roots[tree] = np.int32(out)
+        node, depth = np.uint64(roots[tree]), _ZERO
         while True:
-            ask = asks[node]
-            while ask >= 0:
-                t = threshold[node]
+            word = nodes[node]
+            ask = word >> _ASKS
+            while ask != _LEAF:
+                t = np.int32(word >> _THRESHOLD & _LEAF)
                 if high[ask] <= t:
-                    node += 1
+                    node += _ONE
                 elif low[ask] > t:
-                    node = right[node]
+                    node += word & _LOW
                 else:
                     break
-                ask = asks[node]
-            to_asks[out] = ask
-            if ask >= 0:
-                to_threshold[out] = threshold[node]
-                stack[depth, 0], stack[depth, 1] = right[node], out
-                depth += 1
-                node += 1
-                out += 1
+                word = nodes[node]
+                ask = word >> _ASKS
+            to_nodes[out] = word
+            out += _ONE
+            if ask != _LEAF:
+                stack[depth] = node + (word & _LOW) | out - _ONE << _THRESHOLD
+                depth += _ONE
+                node += _ONE
+            elif depth == _ZERO:
+                break
             else:
-                to_leaf[out] = leaf[node]
-                out += 1
-                if depth == 0:
-                    break
-                depth -= 1
-                node = stack[depth, 0]
-                to_right[stack[depth, 1]] = out
+                depth -= _ONE
+                node, above = stack[depth] & _LOW, stack[depth] >> _THRESHOLD
+                to_nodes[above] = to_nodes[above] & ~_LOW | out - above
 
 
 @numba.njit(cache=True, nogil=True)
-def _prune_small(forest, tree, low, high, plane, shift, extent, split, value, stack):
+def _prune_small(nodes, root, low, high, plane, shift, extent, split, value, stack):
     """What the ranges of a small block leave of a tree: its splits, and the values of its leaves from left to right.
 
     A split is (offset of its plane, its threshold there, its leftmost leaf, the leftmost leaf of its right subtree).
     """
-    asks, threshold, right, leaf, roots = forest
-    splits, leaves, depth = 0, 0, 0
-    node = roots[tree]
+    splits, leaves, depth = _ZERO, _ZERO, _ZERO
+    node = np.uint64(root)
     while True:
-        ask = asks[node]
-        if ask < 0:
-            value[leaves] = leaf[node]
-            leaves += 1
-            if depth == 0:
-                return splits
-            depth -= 1
-            node = stack[depth, 0]
-            split[stack[depth, 1], 3] = leaves
+        word = nodes[node]
+        ask = word >> _ASKS
+        if ask == _LEAF:
+            value[leaves] = np.uint32(word & _LOW)
+            leaves += _ONE
+            if depth == _ZERO:
+                return np.int64(splits)
+            depth -= _ONE
+            node = stack[depth] & _LOW
+            split[stack[depth] >> _THRESHOLD, _THERE] = np.int32(leaves)
             continue
-        t = threshold[node]
+        t = np.int32(word >> _THRESHOLD & _LEAF)
+        right = node + (word & _LOW)
         if low[ask] > t:
-            node = right[node]
+            node = right
             continue
-        above = min(max(t - shift[ask], 0), extent[ask])  # beyond them, only missing values differ
-        split[splits, 0] = plane[ask] + above // _WIDTH * LANES
-        split[splits, 1] = above % _WIDTH
-        split[splits, 2] = leaves
-        stack[depth, 0], stack[depth, 1] = right[node], splits
-        undecided = int(high[ask] > t)  # written in any case: a branch would be guessed wrong too often
+        above = np.uint32(min(max(t - shift[ask], np.int32(0)), extent[ask]))  # beyond them, only missing values differ
+        number = above // np.uint32(_WIDTH)
+        split[splits, _PLANE] = plane[ask] + np.int32(number * np.uint32(LANES))
+        split[splits, _CODE] = np.int32(above - number * np.uint32(_WIDTH))
+        split[splits, _HERE] = np.int32(leaves)
+        stack[depth] = right | splits << _THRESHOLD
+        undecided = np.uint64(high[ask] > t)  # written in any case: a branch would be guessed wrong too often
         depth += undecided
         splits += undecided
-        node += 1
+        node += _ONE
 
 
 @numba.njit(cache=True, nogil=True)
@@ -236,31 +242,23 @@ def _levels(child, splits, level):
 
 
 @numba.njit([_SIGNATURE], cache=True, nogil=True)
-def evaluate(asks, threshold, right, leaf, roots, ends, most_nodes, most_planes, codes, total):
+def evaluate(nodes, roots, ends, most_nodes, most_planes, codes, total):
     """Add the leaves of each row to ``total`` (member, row), in the order of the trees; codes are (feature, row)."""
-    forest = (asks, threshold, right, leaf, roots)
-    nodes = len(asks)
-    pruned = (
-        np.empty(nodes, np.int32),
-        np.empty(nodes, np.int32),
-        np.empty(nodes, np.int32),
-        np.empty(nodes, np.float32),
-        np.empty(len(roots), np.int32),
-    )
+    pruned, pruned_roots = np.empty(len(nodes), np.uint64), np.empty(len(roots), np.int32)
     readings = 2 * len(codes)
     low, high = np.empty(readings, np.int32), np.empty(readings, np.int32)
     plane, shift, extent = np.empty(readings, np.int32), np.empty(readings, np.int32), np.empty(readings, np.int32)
     planes = np.empty((most_planes, LANES), np.uint8)
-    split, stack = np.empty((most_nodes, 4), np.int32), np.empty((most_nodes, 2), np.int32)
+    split, stack = np.empty((most_nodes, 4), np.int32), np.empty(most_nodes, np.uint64)
     value, first = np.empty(most_nodes + 4 * 16, np.float32), np.empty(most_nodes, np.int32)
     look, child = np.empty((2 * most_nodes, 2), np.int32), np.empty(4 * most_nodes, np.int32)
     number, at = np.empty(LANES, np.uint8), np.empty(LANES, np.int32)
-    flat = planes.reshape(-1)
+    flat, bits = planes.reshape(-1), value.view(np.uint32)
     rows = codes.shape[1]
     for large in range(0, rows, LANES * BLOCKS):
         end = min(large + LANES * BLOCKS, rows)
         _ranges(codes, large, end, low, high)
-        _prune_large(forest, low, high, pruned, stack)
+        _prune_large(nodes, roots, low, high, pruned, pruned_roots, stack)
         for start in range(large, end, LANES):
             n = min(LANES, end - start)
             _ranges(codes, start, start + n, low, high)
@@ -269,7 +267,7 @@ def evaluate(asks, threshold, right, leaf, roots, ends, most_nodes, most_planes,
             for tree in range(len(roots)):
                 while tree >= ends[member]:
                     member += 1
-                splits = _prune_small(pruned, tree, low, high, plane, shift, extent, split, value, stack)
+                splits = _prune_small(pruned, pruned_roots[tree], low, high, plane, shift, extent, split, bits, stack)
                 sums = total[member, start : start + n]
                 if splits < _MOST_LEAVES:
                     _add_by_number(flat, split, splits, value, number, sums, n)

@@ -19,6 +19,9 @@ BUCKETS = 4096
 MOST_THRESHOLDS = 65_000
 """Most thresholds of one feature: codes are uint16."""
 
+LEAF = 0xFFFF
+"""What a node asks for that asks for no feature, among all readings of features: 16 bits."""
+
 
 @dataclass(frozen=True)
 class RankTable:
