@@ -14,6 +14,8 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from stac_sm.vector_code import F32, I8, I32, I64, address, load, splat, store
+
 _REGISTERS = 8  # vectors that are numbered at once: half of what a machine has
 
 
@@ -38,31 +40,29 @@ TABLE = 16 if WIDTH == 64 else 8 if WIDTH == 32 else 0
 
 _LOOK_UP = {16: "llvm.x86.avx512.permvar.sf.512", 8: "llvm.x86.avx2.permps"}
 
-_i8, _i32, _i64, _f32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
-
 
 @intrinsic
 def number_leaves(typing: Any, planes: Any, split: Any, splits: Any, number: Any, start: Any) -> Any:
     """Number the leaves of the rows from ``start`` on: those at the number ``here`` and above a threshold go on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
-        planes_at, split_at, number_at = (_address(context, builder, signature, args, i) for i in (0, 1, 3))
-        vector = ir.VectorType(_i8, WIDTH)
+        planes_at, split_at, number_at = (address(context, builder, signature, args, i) for i in (0, 1, 3))
+        vector = ir.VectorType(I8, WIDTH)
         numbers = [cgutils.alloca_once(builder, vector) for _ in range(_REGISTERS)]
         for one in numbers:
             builder.store(ir.Constant(vector, None), one)
         with cgutils.for_range(builder, args[2]) as loop:
-            row = builder.add(split_at, builder.mul(loop.index, _i64(16)))
-            fields = [_load(builder, builder.add(row, _i64(4 * i)), _i32) for i in range(4)]
-            threshold, here, there = (_splat(builder, builder.trunc(field, _i8), WIDTH) for field in fields[1:])
-            plane = builder.add(planes_at, builder.add(builder.sext(fields[0], _i64), args[4]))
+            row = builder.add(split_at, builder.mul(loop.index, I64(16)))
+            fields = [load(builder, builder.add(row, I64(4 * i)), I32) for i in range(4)]
+            threshold, here, there = (splat(builder, builder.trunc(field, I8), WIDTH) for field in fields[1:])
+            plane = builder.add(planes_at, builder.add(builder.sext(fields[0], I64), args[4]))
             for i, one in enumerate(numbers):
-                codes, old = _load(builder, builder.add(plane, _i64(i * WIDTH)), vector), builder.load(one)
+                codes, old = load(builder, builder.add(plane, I64(i * WIDTH)), vector), builder.load(one)
                 here_now, above = builder.icmp_unsigned("==", old, here), builder.icmp_unsigned(">", codes, threshold)
                 builder.store(builder.select(builder.and_(here_now, above), there, old), one)
         to = builder.add(number_at, args[4])
         for i, one in enumerate(numbers):
-            _store(builder, builder.load(one), builder.add(to, _i64(i * WIDTH)))
+            store(builder, builder.load(one), builder.add(to, I64(i * WIDTH)))
         return context.get_dummy_value()
 
     return types.void(planes, split, splits, number, start), generate
@@ -76,14 +76,14 @@ def _adder(tables: int) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
             if not TABLE:  # never called
                 return context.get_dummy_value()
-            number_at, value_at, total_at = (_address(context, builder, signature, args, i) for i in range(3))
-            floats, wide = ir.VectorType(_f32, TABLE), ir.VectorType(_i32, TABLE)
-            numbers = _load(builder, builder.add(number_at, args[3]), ir.VectorType(_i8, TABLE))
+            number_at, value_at, total_at = (address(context, builder, signature, args, i) for i in range(3))
+            floats, wide = ir.VectorType(F32, TABLE), ir.VectorType(I32, TABLE)
+            numbers = load(builder, builder.add(number_at, args[3]), ir.VectorType(I8, TABLE))
             numbers = builder.zext(numbers, wide)
-            parts = [_load(builder, builder.add(value_at, _i64(4 * TABLE * i)), floats) for i in range(tables)]
+            parts = [load(builder, builder.add(value_at, I64(4 * TABLE * i)), floats) for i in range(tables)]
             found = _looked_up(builder, parts, numbers)
-            place = builder.add(total_at, builder.mul(args[3], _i64(4)))
-            _store(builder, builder.fadd(_load(builder, place, floats), found), place)
+            place = builder.add(total_at, builder.mul(args[3], I64(4)))
+            store(builder, builder.fadd(load(builder, place, floats), found), place)
             return context.get_dummy_value()
 
         return types.void(number, value, total, at), generate
@@ -101,27 +101,8 @@ def _looked_up(builder: Any, parts: Sequence[Any], numbers: Any) -> Any:
     found = [builder.call(function, [part, numbers]) for part in parts]
     size = TABLE
     while len(found) > 1:
-        bit = _splat(builder, _i32(size), TABLE)
+        bit = splat(builder, I32(size), TABLE)
         high = builder.icmp_unsigned("!=", builder.and_(numbers, bit), ir.Constant(wide, None))
         found = [builder.select(high, found[i + 1], found[i]) for i in range(0, len(found), 2)]
         size *= 2
     return found[0]
-
-
-def _address(context: Any, builder: Any, signature: Any, args: Sequence[Any], i: int) -> Any:
-    array = context.make_array(signature.args[i])(context, builder, args[i])
-    return builder.ptrtoint(array.data, _i64)
-
-
-def _load(builder: Any, address: Any, kind: Any) -> Any:
-    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
-
-
-def _store(builder: Any, value: Any, address: Any) -> None:
-    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
-
-
-def _splat(builder: Any, value: Any, width: int) -> Any:
-    vector = ir.VectorType(value.type, width)
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _i32(0))
-    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(_i32, width), None))
