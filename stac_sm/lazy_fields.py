@@ -8,6 +8,7 @@ globe takes a second, since geometry is worked out in the tasks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class LazyFields:
             value = da.where(gap, normal, value)
         return (value - normal if feature.statistic == "anomaly" else value), gap
 
-    @property
+    @cached_property
     def _empty(self) -> Any:
         import dask.array as da
 
