@@ -175,6 +175,13 @@ def test_buckets_are_private_and_take_only_what_is_encrypted_on_the_way(aws, app
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+def test_a_web_page_may_read_what_is_signed(aws, applied):
+    bucket = applied.outputs()["products"].split("/")[2]
+    [rule] = aws("s3").get_bucket_cors(Bucket=bucket)["CORSRules"]
+    assert (set(rule["AllowedMethods"]), rule["AllowedOrigins"]) == ({"GET", "HEAD"}, ["*"])
+    assert {"Content-Range", "ETag"} <= set(rule["ExposeHeaders"])
+
+
 def test_spot_queue_budget_and_log_are_there(aws):
     [environment] = aws("batch").describe_compute_environments()["computeEnvironments"]
     assert environment["computeResources"]["type"] == "SPOT"
