@@ -12,8 +12,8 @@ from stac_sm.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
 from stac_sm.aggregates.stale import AGGREGATES, Stale, stale_aggregates
 
 __all__ = [
-    "ANNUAL",
     "AGGREGATES",
+    "ANNUAL",
     "DAILY_GLOBAL",
     "MONTHLY",
     "Made",
