@@ -357,6 +357,17 @@ def test_a_dry_run_tells_what_comes_next_and_makes_nothing(project):
     assert {outcome for part in foreseen for *_, outcome in part} == {"new", "replaced", "done"}
 
 
+def test_a_month_is_listed_once_for_all_of_its_days(project, monkeypatch):
+    from stac_sm.aggregates import stale
+
+    make_mosaics(project.catalog, SMALL, MONTH, "001")
+    make_means(project.catalog, SMALL, [MONTH], "001", collection=MONTHLY)
+    listed, plain = [], stale.tile_days
+    monkeypatch.setattr(stale, "tile_days", lambda *told: listed.append(told[1]) or plain(*told))
+    assert list(stale_aggregates(project.catalog)) == []
+    assert listed == [MONTH]
+
+
 @pytest.mark.parametrize("change", ["replaced", "more", "gone"])
 def test_audit_finds_what_is_made_from_other_items_than_there_are_now(project, change):
     catalog = project.catalog
