@@ -159,7 +159,7 @@ def test_what_is_made_of_it_lies_there_too(made):
     assert said("validate", *period, *where)["outcome"] == "new"
     again = [said("mosaic", *period, *where), said("annual", str(DAYS.start.year), "--global", *where, "--workers", 1)]
     assert {one["outcome"] for part in again for one in part} == {"done"}
-    index = {row["collection"]: row["items"] for row in said("index", *where)}
+    index = {row["collection"]: row["items"] for row in said("index", *where, "--workers", 1)}
     assert index[DAILY_GLOBAL] == len(DAYS)
     assert index[ANNUAL] == 2
     assert said("audit", *where) == []
