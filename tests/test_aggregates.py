@@ -127,6 +127,30 @@ def test_items_are_valid_and_clean_to_audit(project, validate):
     assert audit(catalog) == []
 
 
+def test_summaries_of_collections_say_what_their_items_say(tmp_path):
+    project = new_project(tmp_path / "p")
+    put_days(project.catalog, days=range(1), uncertainty=True)
+    make_mosaics(project.catalog, SMALL, MONTH, "001")
+    make_means(project.catalog, SMALL, [YEAR], "001", as_one=True)
+    make_means(project.catalog, SMALL, [MONTH], "001", collection=MONTHLY)
+    catalog = open_catalog(project.folder)
+    for id in (COLLECTION, DAILY_GLOBAL, ANNUAL, MONTHLY):
+        collection, items = catalog.collection(id), catalog.items(id)
+        told = {one["name"]: one for one in collection["summaries"]["bands"]}
+        assert items
+        for item in items:
+            assert set(told) == set(item.assets) & {"sm", "uncertainty", "qa", "count"}, (id, item.id)
+            for name, wanted in told.items():
+                fields = item.assets[name].to_dict()
+                found = fields | fields["bands"][0]
+                assert {key: found.get(key) for key in wanted if key != "name"} == {
+                    key: value for key, value in wanted.items() if key != "name"
+                }
+        west, south, east, north = collection["extent"]["spatial"]["bbox"][0]
+        boxes = np.array([item.bbox for item in items])
+        assert [west, south, east, north] == [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
+
+
 @pytest.mark.parametrize("damage", ["orphan", "corrupt", "missing"])
 def test_audit_finds_what_is_wrong_with_an_aggregate(project, damage):
     make_mosaics(project.catalog, SMALL, MONTH, "001")
