@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,6 +58,38 @@ def _address(process: subprocess.Popen[str]) -> str:
             threading.Thread(target=process.stderr.read, daemon=True).start()  # the pipe must not fill up
             return found[1]
     raise AssertionError("".join(said))
+
+
+@contextlib.contextmanager
+def rustac_serving(
+    folder: Path, collections: Iterable[dict[str, Any]], items: Iterable[dict[str, Any]]
+) -> Iterator[str]:
+    """Address of a STAC API by rustac, which nobody here wrote, on a free port; it ends with the block."""
+    files = [folder / "items.json"]
+    files[0].write_text(json.dumps({"type": "FeatureCollection", "features": list(items)}))
+    for collection in collections:
+        files.append(folder / f"{collection['id']}.json")
+        files[-1].write_text(json.dumps(collection))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("rustac"), "serve", *files, "--addr", f"127.0.0.1:{port}"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet) as process:
+        try:
+            yield _answering(f"http://127.0.0.1:{port}", process)
+        finally:
+            process.terminate()
+
+
+def _answering(address: str, process: subprocess.Popen[bytes]) -> str:
+    for _ in range(100):
+        with contextlib.suppress(requests.ConnectionError):
+            requests.get(address, timeout=5)
+            return address
+        assert process.poll() is None, "rustac serve ended"
+        time.sleep(0.1)
+    raise AssertionError("rustac serve did not answer")
 
 
 COLLECTIONS = ("daily", "instants", "stations")

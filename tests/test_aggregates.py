@@ -15,7 +15,7 @@ from fields import SMALL, WIDE
 from PIL import Image
 from product_days import FIRST, TILES, known, new_project, put_day, put_days
 
-from stac_sm.aggregates import ANNUAL, DAILY_GLOBAL, MONTHLY, make_means, make_mosaics
+from stac_sm.aggregates import ANNUAL, DAILY_GLOBAL, MONTHLY, make_means, make_mosaics, stale_aggregates
 from stac_sm.aggregates.canvas import overview_geobox, whole
 from stac_sm.audit import audit
 from stac_sm.catalog import open_catalog
@@ -125,6 +125,30 @@ def test_items_are_valid_and_clean_to_audit(project, validate):
             assert len(item.get_links("derived_from")) <= 31
         update_index(catalog.store, collection, layout=catalog.layout(collection))
     assert audit(catalog) == []
+
+
+def test_summaries_of_collections_say_what_their_items_say(tmp_path):
+    project = new_project(tmp_path / "p")
+    put_days(project.catalog, days=range(1), uncertainty=True)
+    make_mosaics(project.catalog, SMALL, MONTH, "001")
+    make_means(project.catalog, SMALL, [YEAR], "001", as_one=True)
+    make_means(project.catalog, SMALL, [MONTH], "001", collection=MONTHLY)
+    catalog = open_catalog(project.folder)
+    for id in (COLLECTION, DAILY_GLOBAL, ANNUAL, MONTHLY):
+        collection, items = catalog.collection(id), catalog.items(id)
+        told = {one["name"]: one for one in collection["summaries"]["bands"]}
+        assert items
+        for item in items:
+            assert set(told) == set(item.assets) & {"sm", "uncertainty", "qa", "count"}, (id, item.id)
+            for name, wanted in told.items():
+                fields = item.assets[name].to_dict()
+                found = fields | fields["bands"][0]
+                assert {key: found.get(key) for key in wanted if key != "name"} == {
+                    key: value for key, value in wanted.items() if key != "name"
+                }
+        west, south, east, north = collection["extent"]["spatial"]["bbox"][0]
+        boxes = np.array([item.bbox for item in items])
+        assert [west, south, east, north] == [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
 
 
 @pytest.mark.parametrize("damage", ["orphan", "corrupt", "missing"])
@@ -330,6 +354,67 @@ def test_the_commands(project):
     file.write_bytes(b"II*\0")
     put_day(project.catalog, "h02v02", 1, linked=True)
     assert "SM1KM.A2018183.h01v01.v001" in run("mosaic", *where, "--period", "2018-07", code=1).stderr
+
+
+def files_of(project):
+    return {file: file.read_bytes() for file in Path(project.folder).rglob("*") if file.is_file()}
+
+
+def test_a_dry_run_tells_what_comes_next_and_makes_nothing(project):
+    """The plan of aggregates: what is done, what would be made, and what would be replaced."""
+    where = ("--project", project.folder, "--json")
+    commands = ("mosaic", "--period", "2018-07", *where), ("annual", "2018", "--global", *where)
+    commands = (*commands, ("annual", "2018", "--monthly", *where))
+
+    def told(*options):
+        found = [json.loads(run(command[0], *command[1:], *options).stdout) for command in commands]
+        return [[(one["id"], one["fingerprint"], one["outcome"]) for one in part] for part in found]
+
+    for change in (None, ("h01v01", 3), ("h02v02", 1)):
+        if change:
+            put_day(project.catalog, *change, linked=True)
+        before = files_of(project)
+        foreseen = told("--dry-run")
+        assert files_of(project) == before
+        assert told() == foreseen  # ids, fingerprints and outcomes alike
+        assert {outcome for part in told("--dry-run") for *_, outcome in part} == {"done"}
+    assert {outcome for part in foreseen for *_, outcome in part} == {"new", "replaced", "done"}
+
+
+def test_a_month_is_listed_once_for_all_of_its_days(project, monkeypatch):
+    from stac_sm.aggregates import stale
+
+    make_mosaics(project.catalog, SMALL, MONTH, "001")
+    make_means(project.catalog, SMALL, [MONTH], "001", collection=MONTHLY)
+    listed, plain = [], stale.tile_days
+    monkeypatch.setattr(stale, "tile_days", lambda *told: listed.append(told[1]) or plain(*told))
+    assert list(stale_aggregates(project.catalog)) == []
+    assert listed == [MONTH]
+
+
+@pytest.mark.parametrize("change", ["replaced", "more", "gone"])
+def test_audit_finds_what_is_made_from_other_items_than_there_are_now(project, change):
+    catalog = project.catalog
+    make_mosaics(catalog, SMALL, MONTH, "001")
+    make_means(catalog, SMALL, [YEAR], "001", as_one=True)
+    make_means(catalog, SMALL, [MONTH], "001", collection=MONTHLY)
+    assert list(stale_aggregates(catalog)) == []
+    if change == "gone":
+        id = "SM1KM.A2018182.h01v01.v001"
+        retract(catalog, COLLECTION, [id], "bad", path=lambda id: ProductDay.of_id(id).path(catalog.layout(COLLECTION)))
+    else:
+        put_day(catalog, "h01v01", 0 if change == "replaced" else 3, change=0.03, linked=True)
+    found = {Path(one.path).stem: one.detail for one in stale_aggregates(catalog)}
+    day = set() if change == "more" else {"SM1KM.A2018182.global.v001"}
+    assert found.keys() == {"SM1KM.Y2018.h01v01.v001", "SM1KM.M201807.h01v01.v001"} | day
+    made_from = {"replaced": "3 now (1 replaced)", "more": "4 now (1 new)", "gone": "2 now (1 gone)"}[change]
+    assert found["SM1KM.Y2018.h01v01.v001"].endswith(f"there are {made_from}: `stac-sm annual` makes it again")
+    told = json.loads(run("audit", ANNUAL, "--project", project.folder, "--json", code=1).stdout)
+    assert [(one["kind"], Path(one["path"]).stem) for one in told] == [("stale", "SM1KM.Y2018.h01v01.v001")]
+    make_means(catalog, SMALL, [YEAR], "001")
+    assert [Path(one.path).stem for one in stale_aggregates(catalog) if ANNUAL in one.path] == [
+        "SM1KM.Y2018.global.v001"  # made of the means of tiles, one of which is another now
+    ]
 
 
 def test_an_item_that_another_has_put_there_is_done_or_a_conflict(project):

@@ -134,11 +134,17 @@ def check(series):
     np.testing.assert_array_equal(series.uncertainty, np.array([0.0625, np.nan, np.nan, np.nan], np.float32))
 
 
-def test_the_highest_version_counts_and_what_was_retracted_does_not(versions):
-    check(point_series(open_catalog(versions.folder), *PLACE, DAYS))
-    box = open_product(open_catalog(versions.folder), (*PLACE, *PLACE), DAYS).compute()
+def check_both(href):
+    """Series and box, from anywhere."""
+    check(point_series(open_catalog(href), *PLACE, DAYS))
+    box = open_product(open_catalog(href), (*PLACE, *PLACE), DAYS).compute()
     np.testing.assert_array_equal(box.sm.values[:, 0, 0], np.array(wanted_series()[0], np.float32))
     assert box.uncertainty.values[0, 0, 0] == 0.0625
+    assert box.qa.values[:, 0, 0].tolist() == wanted_series()[1]
+
+
+def test_the_highest_version_counts_and_what_was_retracted_does_not(versions):
+    check_both(versions.folder)
 
 
 def test_a_flag_masks_soil_moisture_and_its_half_width(versions):
@@ -195,7 +201,7 @@ def test_from_s3_the_same(versions):
         for entry in versions.catalog.store.entries():
             if ".scratch" not in entry.path:
                 store.create(entry.path, versions.catalog.store.read(entry.path))
-        check(point_series(open_catalog(store.root), *PLACE, DAYS))
+        check_both(store.root)
 
 
 def test_a_file_that_cannot_be_read_is_an_error_and_no_gap(versions, tmp_path):
@@ -210,4 +216,9 @@ def test_from_a_stac_api_the_same(versions, tmp_path):
     store = open_catalog(tmp_path / "p").store
     update_index(store, "sm-1km-daily", layout="year/month/day")
     with running(tmp_path / "p") as address:
-        check(point_series(open_catalog(address), *PLACE, DAYS))
+        check_both(address)
+
+
+def test_from_a_static_catalogue_on_the_web_the_same(versions):
+    with FaultyServer(versions.folder) as server:
+        check_both(f"{server.address}/catalog.json")

@@ -201,6 +201,10 @@ def test_assets_have_ranges_an_etag_and_cors(api):
     whole = requests.head(href, timeout=30)
     assert (whole.headers["content-length"], whole.headers["accept-ranges"]) == (str(len(PIXELS)), "bytes")
     assert whole.headers["etag"] == part.headers["etag"]
+    for known, status in ((whole.headers["etag"], 304), (f'"x", W/{whole.headers["etag"]}', 304), ('"x"', 200)):
+        again = requests.get(href, headers={"If-None-Match": known}, timeout=30)
+        assert (again.status_code, again.content) == (status, b"" if status == 304 else PIXELS)
+        assert again.headers["etag"] == whole.headers["etag"]
     preflight = {"Origin": "https://elsewhere.org", "Access-Control-Request-Method": "POST",
                  "Access-Control-Request-Headers": "content-type"}  # fmt: skip
     assert requests.options(f"{api}/search", headers=preflight, timeout=30).status_code == 200

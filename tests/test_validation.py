@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from fields import RECIPE, SMALL, edit, put
+from fields import RECIPE, SMALL, edit, project_text, put
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -21,6 +21,7 @@ from stac_sm.aggregates.canvas import whole
 from stac_sm.audit import audit
 from stac_sm.catalog import open_catalog
 from stac_sm.cli import main
+from stac_sm.config import create_project
 from stac_sm.derived import add_collection, refresh
 from stac_sm.errors import CatalogError
 from stac_sm.fingerprint import digest
@@ -309,6 +310,59 @@ def test_the_command_keeps_the_index_so_that_serve_finds_it_at_once(tmp_path):
         ids.add(json.loads(told.stdout)["id"])
         assert indexed(project) == list(ids)
     assert outcomes == ["new", "replaced"]
+
+
+def near_field(day, seed, scale, noise):
+    """Another product that sees what ours sees, in a scale of its own and with errors of its own."""
+    rng = np.random.default_rng([day, seed])
+    field = np.full(tuple(COARSE.shape), np.nan, np.float32)
+    for tile in TILES:
+        field[cells_of(tile)] = scale * coarse_product(tile, day)
+    return field + (noise * rng.standard_normal(field.shape)).astype(np.float32)
+
+
+def test_where_three_products_meet_there_are_maps_of_their_errors(tmp_path):
+    """In every cell the errors that triple collocation gives by plain loops; on the page a map of them, in the files a
+    column each; and where too few days are in common, a sentence instead.
+    """
+    project = create_project(tmp_path / "p", project_text(SMALL, extra="[screening]\nmin_days = 10"))
+    put_days(project.catalog, TILES, range(NUMBER))
+    kinds = (("esa-cci-sm", "cci_sm", 1, 0.8, 0.01), ("smap", "smap_sm", 2, 1.2, 0.02))
+    for collection, asset, *settings in kinds:
+        for day in range(NUMBER):
+            field = near_field(day, *settings)
+            stored = np.where(np.isnan(field), np.float32(-9999), field)
+            put(project.catalog, collection, f"{asset}.{day:03}", COARSE, {asset: stored}, FIRST + day * DAY)
+    made = validate(project, DAYS)
+    (told,) = (one for one in made.scores["others"] if one["collection"] == "esa-cci-sm")
+    cells = cells_in(project, made, "cells-cci_sm")
+    wanted = {}
+    for tile in TILES:
+        days = [
+            [coarse_product(tile, day), *(near_field(day, *settings)[cells_of(tile)] for _, _, *settings in kinds)]
+            for day in range(NUMBER)
+        ]
+        series = np.array(days)
+        for place in np.ndindex(series.shape[2:]):
+            found = triple_collocation(*series[:, :, place[0], place[1]].T.astype(np.float32), min_n=10)
+            if found.ok:
+                column, row = COARSE[cells_of(tile)].affine @ (place[1] + 0.5, place[0] + 0.5)
+                wanted[to_lonlat(SMALL.crs).transform(column, row)] = found.error_std
+    assert len(wanted) > 20
+    assert told["triple_collocation"]["cells"] == len(wanted)
+    errors = cells[[name for name in cells.columns if name.startswith("error")]].to_numpy()
+    known = np.isfinite(errors).all(axis=1)
+    assert known.sum() == len(wanted)
+    for (lon, lat), each in zip(cells.loc[known, ["lon", "lat"]].to_numpy(), errors[known], strict=True):
+        near = next(found for place, found in wanted.items() if np.allclose(place, (lon, lat), atol=1e-6))
+        assert each == pytest.approx(near, rel=2e-3)
+    medians = np.median(np.array(list(wanted.values())), axis=0)
+    assert told["triple_collocation"]["median_error"] == pytest.approx(medians, rel=2e-3)
+    page = Path(project.folder, made.report).read_text()
+    assert "Maps of the random error of three products" in page
+    assert page.count("data:image/png;base64,") == 3
+    few = validate(project, Period(FIRST, FIRST + 9 * DAY))
+    assert "No map of random errors" in Path(project.folder, few.report).read_text()
 
 
 VALUES = st.floats(0, 0.625, width=32) | st.just(float("nan"))

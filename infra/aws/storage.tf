@@ -74,6 +74,20 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   }
 }
 
+# Assets are read by signed URLs, from web pages, too (STAC Browser draws a COG by its ranges): this opens nothing that
+# is not signed.
+resource "aws_s3_bucket_cors_configuration" "products" {
+  bucket = aws_s3_bucket.this["products"].id
+
+  cors_rule {
+    allowed_methods = ["GET", "HEAD"]
+    allowed_origins = var.browser_origins
+    allowed_headers = ["Range", "If-None-Match"]
+    expose_headers  = ["Accept-Ranges", "Content-Length", "Content-Range", "ETag"]
+    max_age_seconds = 3600
+  }
+}
+
 data "aws_iam_policy_document" "bucket" {
   for_each = aws_s3_bucket.this
 

@@ -27,6 +27,12 @@ variable "products_prefix" {
   default     = "sm"
 }
 
+variable "browser_origins" {
+  description = "Web pages that may read signed URLs of products, such as https://sm.example.org; * is every page."
+  type        = list(string)
+  default     = ["*"]
+}
+
 variable "image_tag" {
   description = "Tag of the image in ECR that workers run; tags are immutable there."
   type        = string

@@ -52,6 +52,7 @@ def make_means(
     least_days: int = 1,
     as_one: bool = False,
     workers: int = 1,
+    dry_run: bool = False,
     progress: Progress = lambda total: None,
 ) -> list[Made]:
     """Make the means of years or months from the tile-days that are there, and publish them.
@@ -70,6 +71,8 @@ def make_means(
         Whether to make one file of all tiles, too.
     workers
         Processes.
+    dry_run
+        Tell what would come of it, and make nothing.
     progress
         Told the number of tiles, whenever one is there.
 
@@ -91,14 +94,16 @@ def make_means(
             groups = by_tile(tile_days(catalog, span, version))
             chosen = [(tile, members) for tile, members in groups.items() if not tiles or tile in tiles]
             wanted = [_wanted(collection, span, tile, version, members, least_days) for tile, members in chosen]
-            found = sorted(_made(catalog.root, grid, wanted, workers, progress), key=lambda one: one.id)
+            make_one = partial(_make, catalog.root, grid, dry_run=dry_run)
+            found = sorted(_made(make_one, wanted, workers, progress), key=lambda one: one.id)
             made += found
             if as_one and found and all(one.outcome != "failed" for one in found):
                 members = [_member(one, want) for one, want in zip(found, wanted, strict=True)]
                 whole = mosaic_of_means(collection, span, version, members, _output(least_days))
-                made.append(make_mosaic(catalog, grid, whole, progress, sm=MEAN_PROFILE))
+                made.append(make_mosaic(catalog, grid, whole, progress, sm=MEAN_PROFILE, dry_run=dry_run))
     finally:
-        link(catalog.store, collection, [one.path for one in made if one.outcome != "failed"])
+        if not dry_run:
+            link(catalog.store, collection, [one.path for one in made if one.outcome != "failed"])
     return made
 
 
@@ -129,26 +134,28 @@ def _output(least_days: int) -> dict[str, Any]:
     return {"sm": MEAN_PROFILE.to_dict(), "count": COUNT_PROFILE.to_dict(), "least_days": least_days}
 
 
-def _made(root: str, grid: TileGrid, wanted: Sequence[Wanted], workers: int, progress: Progress) -> Iterator[Made]:
+def _made(
+    make_one: Callable[[Wanted], Made], wanted: Sequence[Wanted], workers: int, progress: Progress
+) -> Iterator[Made]:
     pool: Any = process_pool(workers) if workers > 1 and len(wanted) > 1 else nullcontext()
     with pool as executor:
         if isinstance(executor, Executor):
-            tasks = as_completed([executor.submit(_make, root, grid, one) for one in wanted])
+            tasks = as_completed([executor.submit(make_one, one) for one in wanted])
             found: Iterator[Made] = (task.result() for task in tasks)
         else:
-            found = (_make(root, grid, one) for one in wanted)
+            found = map(make_one, wanted)
         for one in found:
             progress(len(wanted))
             yield one
 
 
-def _make(root: str, grid: TileGrid, wanted: Wanted) -> Made:
+def _make(root: str, grid: TileGrid, wanted: Wanted, *, dry_run: bool) -> Made:
     """Make and publish the mean of one tile; runs in a worker process."""
     catalog, least = open_catalog(root), int(wanted.output["least_days"])
     lineage = f"Mean of the {len(wanted.members)} days of {wanted.span} that were published"
     lineage += f", of pixels with at least {least}" if least > 1 else ""
     item = wanted.item(grid, grid.geobox(wanted.tile), lineage)
-    return make(catalog, wanted, item, partial(_write, catalog, grid, wanted, least))
+    return make(catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, least))
 
 
 def _write(catalog: Catalog, grid: TileGrid, wanted: Wanted, least_days: int, folder: Path) -> Written:

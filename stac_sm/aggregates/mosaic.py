@@ -34,7 +34,13 @@ Progress = Callable[[int], None]
 
 
 def make_mosaics(
-    catalog: Catalog, grid: TileGrid, period: Period, version: str, *, progress: Progress = lambda total: None
+    catalog: Catalog,
+    grid: TileGrid,
+    period: Period,
+    version: str,
+    *,
+    dry_run: bool = False,
+    progress: Progress = lambda total: None,
 ) -> list[Made]:
     """Make the global days of a period from the tile-days that are there, and publish them.
 
@@ -47,6 +53,8 @@ def make_mosaics(
         Where the tile-days are and the mosaics go.
     version
         Product version.
+    dry_run
+        Tell what would come of it, and make nothing.
     progress
         Told the number of tiles of a day, whenever one is there.
 
@@ -61,9 +69,11 @@ def make_mosaics(
             members = tile_days(catalog, month, version)
             for day in sorted({member.day for member in members}):
                 of_day = [member for member in members if member.day == day]
-                made.append(make_mosaic(catalog, grid, daily(Period.of_day(day), version, of_day), progress))
+                wanted = daily(Period.of_day(day), version, of_day)
+                made.append(make_mosaic(catalog, grid, wanted, progress, dry_run=dry_run))
     finally:
-        link(catalog.store, DAILY_GLOBAL, [one.path for one in made if one.outcome != "failed"])
+        if not dry_run:
+            link(catalog.store, DAILY_GLOBAL, [one.path for one in made if one.outcome != "failed"])
     return made
 
 
@@ -80,13 +90,19 @@ def mosaic_of_means(
 
 
 def make_mosaic(
-    catalog: Catalog, grid: TileGrid, wanted: Wanted, progress: Progress, *, sm: CogProfile = SM_PROFILE
+    catalog: Catalog,
+    grid: TileGrid,
+    wanted: Wanted,
+    progress: Progress,
+    *,
+    sm: CogProfile = SM_PROFILE,
+    dry_run: bool = False,
 ) -> Made:
     """Make and publish one mosaic, if it is not there: `sm`, `overview`, `thumbnail`, and `count` of means."""
     places = grid.tiles[0] * grid.tiles[1]
     lineage = f"Mosaic of {len(wanted.members)} of the {places} tiles of grid {grid.name}, on {wanted.span}"
     item = wanted.item(grid, whole(grid), lineage)
-    return make(catalog, wanted, item, partial(_write, catalog, grid, wanted, progress, sm))
+    return make(catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, progress, sm))
 
 
 def _write(

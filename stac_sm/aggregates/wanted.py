@@ -91,14 +91,18 @@ class Wanted:
         )
 
 
-def make(catalog: Catalog, wanted: Wanted, item: ItemDict, write: Callable[[Path], Written]) -> Made:
-    """Publish an aggregate unless it is there; ``write`` makes its files in a folder. A failure is told."""
+def make(catalog: Catalog, wanted: Wanted, item: ItemDict, write: Callable[[Path], Written] | None) -> Made:
+    """Publish an aggregate unless it is there; ``write`` makes its files in a folder. A failure is told.
+
+    Without ``write`` nothing is made: the outcome is what would come of it.
+    """
     folder = item_folder(catalog.layout(wanted.collection), item)
     path, number = f"{folder}/{wanted.id}.json", str(item["properties"][FINGERPRINT])
     outcome, error = "done", ""
     try:
         if not is_published(catalog, item):
-            outcome = _published(catalog, wanted.members, item, folder, write)
+            there = "replaced" if catalog.store.exists(path) else "new"
+            outcome = _published(catalog, wanted.members, item, folder, write) if write else there
     except (StacSmError, OSError) as failure:
         outcome, error = "failed", without_secrets(str(failure))
     return Made(wanted.id, outcome, len(wanted.members), path, number, error)

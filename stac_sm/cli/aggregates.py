@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from stac_sm.period import Period
 
 _OUTCOMES = ("new", "replaced", "done", "failed")
+_dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be made, and make nothing.")
 
 
 @click.command()
 @project_option
 @click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
+@_dry_run
 @json_option
-def mosaic(folder: str, period: str | None, as_json: bool) -> None:
+def mosaic(folder: str, period: str | None, dry_run: bool, as_json: bool) -> None:
     """Make global days: the tiles of a day in one COG, one in degrees that maps can draw, and a preview.
 
     Days that are there and made from the same tile-days are left alone; others are replaced.
@@ -43,9 +45,15 @@ def mosaic(folder: str, period: str | None, as_json: bool) -> None:
     project = open_project(folder)
     with Progress("mosaic", say) as progress:
         made = make_mosaics(
-            project.catalog, project.grid, _period(project, period), project.about.version, progress=progress.step
+            project.catalog,
+            project.grid,
+            _period(project, period),
+            project.about.version,
+            dry_run=dry_run,
+            progress=progress.step,
         )
-    _index(project, DAILY_GLOBAL)
+    if not dry_run:
+        _index(project, DAILY_GLOBAL)
     _tell(made, as_json)
 
 
@@ -57,6 +65,7 @@ def mosaic(folder: str, period: str | None, as_json: bool) -> None:
 @click.option("--least-days", type=click.IntRange(1), default=1, show_default=True, help="With a value, for a mean.")
 @click.option("--global", "as_one", is_flag=True, help="One file of all tiles, too.")
 @workers_option
+@_dry_run
 @json_option
 def annual(
     years: tuple[str, ...],
@@ -66,6 +75,7 @@ def annual(
     least_days: int,
     as_one: bool,
     workers: int,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Make annual or monthly means of each tile, with the number of days that have a value.
@@ -89,10 +99,12 @@ def annual(
             tiles=[tile.strip() for tile in tiles.split(",")] if tiles else (),
             least_days=least_days,
             as_one=as_one,
-            workers=workers,
+            workers=1 if dry_run else workers,
+            dry_run=dry_run,
             progress=progress.step,
         )
-    _index(project, MONTHLY if monthly else ANNUAL)
+    if not dry_run:
+        _index(project, MONTHLY if monthly else ANNUAL)
     _tell(made, as_json)
 
 

@@ -272,8 +272,9 @@ def audit(
 
     Without COLLECTION, all of them.
     """
+    from stac_sm.aggregates import AGGREGATES, stale_aggregates
+    from stac_sm.audit import Finding, repair, stale_products
     from stac_sm.audit import audit as prove
-    from stac_sm.audit import repair, stale_products
     from stac_sm.progress import Progress
 
     project = open_project(folder)
@@ -283,6 +284,9 @@ def audit(
         )
     if not collections or "sm-1km-daily" in collections:
         findings += stale_products(project.catalog, project.grid)
+    if not collections or set(collections) & AGGREGATES.keys():
+        stale = (one for one in stale_aggregates(project.catalog) if _within(one.path, collections))
+        findings += [Finding("stale", one.path, one.detail) for one in stale]
     left = repair(project.catalog, findings, grace_hours=grace) if mend else findings
     if len(left) < len(findings):
         say(f"{len(findings) - len(left)} of {len(findings)} findings mended")
@@ -291,3 +295,7 @@ def audit(
     else:
         say("no finding: every item is proven" if sample == 1 else f"no finding in a sample of {sample:g}")
     end(left, f"{len(left)} findings; --repair mends links, extents and old orphans")
+
+
+def _within(path: str, collections: tuple[str, ...]) -> bool:
+    return not collections or path.partition("/")[0] in collections

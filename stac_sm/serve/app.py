@@ -209,8 +209,8 @@ def _add_files(app: FastAPI, service: Service, browser: Path | None) -> None:
 
     @app.head("/assets/{path:path}", include_in_schema=False)
     @app.get("/assets/{path:path}", summary="A file of an item", responses={404: {}})
-    def asset(path: str) -> Any:
-        found = asset_response(service, path)
+    def asset(request: Request, path: str) -> Any:
+        found = asset_response(service, path, request.headers.get("if-none-match", ""))
         if found is None:
             raise HTTPException(404, "there is no such file in a collection")
         return found

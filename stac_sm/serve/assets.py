@@ -21,16 +21,17 @@ _TYPES = {
 }
 
 
-def asset_response(service: Service, path: str) -> Any:
+def asset_response(service: Service, path: str, known: str = "") -> Any:
     """A file of a collection: itself, with ranges and an ETag; on S3, a redirection to a URL that is signed for a time.
 
-    None if there is no such file, or it is none of a collection's.
+    ``known`` are ETags that the client has (If-None-Match): of these no content is sent again. None if there is no such
+    file, or it is none of a collection's.
     """
     parts = path.split("/")
     hidden = any(not part or part.startswith(".") or "\\" in part or "\0" in part for part in parts)
     if hidden or len(parts) < 2 or parts[0] not in service.snapshot.collections:
         return None
-    return _file(service.store, path) if isinstance(service.store, LocalStore) else _presigned(service, path)
+    return _file(service.store, path, known) if isinstance(service.store, LocalStore) else _presigned(service, path)
 
 
 def local_file(store: LocalStore, path: str) -> Path | None:
@@ -48,11 +49,18 @@ def presigned(service: Service, path: str) -> str:
     return signed(service.store.href(path), "")
 
 
-def _file(store: LocalStore, path: str) -> Any:
-    from starlette.responses import FileResponse
+def _file(store: LocalStore, path: str, known: str) -> Any:
+    from starlette.responses import FileResponse, Response
 
     file = local_file(store, path)
-    return None if file is None else FileResponse(file, media_type=_TYPES.get(file.suffix, "application/octet-stream"))
+    if file is None:
+        return None
+    kind = _TYPES.get(file.suffix, "application/octet-stream")
+    found = FileResponse(file, media_type=kind, stat_result=file.stat())
+    tags = {tag.strip().removeprefix("W/") for tag in known.split(",")}
+    if tags & {found.headers["etag"], "*"}:
+        return Response(status_code=304, headers={name: found.headers[name] for name in ("etag", "last-modified")})
+    return found
 
 
 def _presigned(service: Service, path: str) -> Any:

@@ -14,7 +14,7 @@ def _text(name: str, description: str, example: str | None = None) -> dict[str, 
 
 _PAGE = [
     _text("bbox", "west,south,east,north in degrees", "6,43,9,46"),
-    _text("datetime", "An instant, a day, or FIRST/LAST; '..' is open", "2019-06-01T00:00:00Z/.."),
+    _text("datetime", "An instant, or FIRST/LAST; '..' is open", "2019-06-01T00:00:00Z/.."),
     {
         "name": "limit",
         "in": "query",

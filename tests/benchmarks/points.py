@@ -1,9 +1,12 @@
-"""Series of points by http: requests and time of point_series, beside plain rasterio and odc.stac.load.
+"""Series of points: requests and time of point_series, by http beside plain rasterio and odc.stac.load.
 
-    python tests/benchmarks/points.py --points 100 --days 365
+    python tests/benchmarks/points.py --points 100 --days 365 --json
+    python tests/benchmarks/points.py --points 3 --days 60 --places disk api s3 --json
 
 All files of the year are the same tile (links to one file); the server is on this machine, so that time is that of the
-client and requests are what would cost on a network.
+client and requests are what would cost on a network. From other places than a file server only point_series reads:
+from the folder, through `stac-sm serve`, and from a bucket (moto's, behind a proxy that counts). Exit code 1 if the
+values of two ways or places differ.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -25,6 +30,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from faulty_server import FaultyServer
 from fields import new_catalog
 from mosaic import field
+from object_stores import FaultyProxy, environment_of, moto_server, new_bucket
+from served import running
 
 from stac_sm import open_catalog, point_series
 from stac_sm.derived import refresh
@@ -34,7 +41,8 @@ from stac_sm.index import update_index
 from stac_sm.items import item_folder, item_json, located, with_structural_links
 from stac_sm.period import DAY, Period
 from stac_sm.products import COLLECTION, ProductDay, product_item, write_assets
-from stac_sm.store import sha256
+from stac_sm.retry import COUNTS
+from stac_sm.store import open_store, sha256
 
 TILE, FIRST, THREADS = "h18v04", date(2019, 1, 1), 16
 
@@ -57,6 +65,7 @@ def publish_days(folder: Path, days: int) -> None:
             size, checksum = sizes[key]
             item["assets"][key] = located(one.fields, f"./{name}", size=size, sha256=checksum)
         Path(folder, where, f"{made.id}.json").write_bytes(item_json(with_structural_links(item, where)))
+    shutil.rmtree(scratch)
     refresh(catalog.store, COLLECTION)
     update_index(catalog.store, COLLECTION, layout=catalog.layout(COLLECTION))
 
@@ -100,41 +109,86 @@ def point_of(lon: float, lat: float) -> tuple[float, float]:
     return float(x), float(y)
 
 
+def by_http(folder: Path, points: list[tuple[float, float]], days: int) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """All three ways, over a plain file server that counts."""
+    with FaultyServer(folder) as server:
+        href = f"{server.address}/{COLLECTION}/index"
+        months = Period(FIRST, FIRST + days * DAY).months()
+        shards = [open_catalog(f"{href}/{month.start:%Y-%m}.parquet") for month in months]
+        items = [item for shard in shards for item in shard.items(COLLECTION)]
+        ways = {
+            "point_series": lambda at: by_us(f"{server.address}/catalog.json", *at, days),
+            "rasterio": lambda at: by_rasterio(items, *at),
+            "odc.stac.load": lambda at: by_odc(items, *at),
+        }
+        rows, values = [], {}
+        for name, way in ways.items():
+            server.asked.clear()
+            sent = server.sent
+            row, values[f"{name}, http"] = timed(way, points, lambda: sum(server.asked.values()), days)
+            kilobytes = round((server.sent - sent) / 1e3 / len(points) / days, 1)
+            rows.append({"way": name, "from": "http", **row, "kB a point and day": kilobytes})
+    return rows, values
+
+
+def timed(way: Callable, points: list, asked: Callable[[], int], days: int) -> tuple[dict, np.ndarray]:
+    """Requests a point and day and seconds a point, and the values."""
+    before, started = asked(), time.monotonic()
+    values = np.array([way(point) for point in points])
+    seconds, requests = time.monotonic() - started, asked() - before
+    print(f"{len(points)} points in {seconds:.0f} s", file=sys.stderr)
+    each = {"requests a point and day": round(requests / len(points) / days, 2)}
+    return each | {"seconds a point": round(seconds / len(points), 2)}, values
+
+
+def by_disk(folder: Path, points: list, days: int) -> tuple[dict, np.ndarray]:
+    return timed(lambda at: by_us(str(folder), *at, days), points, lambda: COUNTS.requests, days)
+
+
+def by_api(folder: Path, points: list, days: int) -> tuple[dict, np.ndarray]:
+    with running(folder) as address:
+        return timed(lambda at: by_us(address, *at, days), points, lambda: COUNTS.requests, days)
+
+
+def by_s3(folder: Path, points: list, days: int) -> tuple[dict, np.ndarray]:
+    with moto_server() as store:
+        root = f"s3://{new_bucket(store, 'points')}/p"
+        with environment_of(store):
+            bucket = open_store(root)
+            for entry in open_store(folder).entries():
+                bucket.create(entry.path, folder / entry.path)
+        proxy = FaultyProxy(store)
+        with proxy as counted, environment_of(counted):
+            return timed(lambda at: by_us(root, *at, days), points, lambda: len(proxy.seen), days)
+
+
+PLACES = {"disk": by_disk, "api": by_api, "s3": by_s3}
+
+
 def main() -> None:
+    """Publish, read, print; exit with 1 if values differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--places", nargs="+", choices=["http", *PLACES], default=["http"])
+    parser.add_argument("--json", action="store_true")
     told = parser.parse_args()
     os.environ["CPL_VSIL_CURL_NON_CACHED"] = "/vsicurl/http://127.0.0.1"  # else the second way reads what the first has
-    rng = np.random.default_rng(1)
-    with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
-        publish_days(Path(folder) / "p", told.days)
-        with FaultyServer(Path(folder) / "p") as server:
-            root = f"{server.address}/catalog.json"
-            href = f"{server.address}/{COLLECTION}/index"
-            months = Period(FIRST, FIRST + told.days * DAY).months()
-            shards = [open_catalog(f"{href}/{month.start:%Y-%m}.parquet") for month in months]
-            items = [item for shard in shards for item in shard.items(COLLECTION)]
-            places = [MODIS_SINUSOIDAL_1KM.geobox(TILE).affine @ at for at in rng.uniform(850, 1190, (told.points, 2))]
-            points = [to_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(*place) for place in places]
-            ways = {
-                "point_series": lambda at: by_us(root, *at, told.days),
-                "rasterio": lambda at: by_rasterio(items, *at),
-                "odc.stac.load": lambda at: by_odc(items, *at),
-            }
-            rows, values = [], {}
-            for name, way in ways.items():
-                server.asked.clear()
-                sent, started = server.sent, time.monotonic()
-                values[name] = np.array([way(point) for point in points])
-                seconds, requests = time.monotonic() - started, sum(server.asked.values())
-                rows.append(
-                    {"way": name, "requests a point and day": round(requests / told.points / told.days, 2)}
-                    | {"kB a point and day": round((server.sent - sent) / 1e3 / told.points / told.days, 1)}
-                    | {"seconds a point": round(seconds / told.points, 2)}
-                )
-    same = [name for name, found in values.items() if np.array_equal(found, values["rasterio"])]
-    print(json.dumps({"points": told.points, "days": told.days, "ways": rows, "equal to rasterio": same}, indent=1))
+    rng, geobox = np.random.default_rng(1), MODIS_SINUSOIDAL_1KM.geobox(TILE)
+    places = [geobox.affine @ at for at in rng.uniform(850, 1190, (told.points, 2))]
+    points = [to_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(*place) for place in places]
+    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
+        folder = Path(scratch) / "p"
+        publish_days(folder, told.days)
+        rows, values = by_http(folder, points, told.days) if "http" in told.places else ([], {})
+        for name in (one for one in told.places if one in PLACES):
+            row, values[name] = PLACES[name](folder, points, told.days)
+            rows.append({"way": "point_series", "from": name, **row})
+    first = next(iter(values.values()))
+    same = all(np.array_equal(found, first) for found in values.values())
+    found = {"points": told.points, "days": told.days, "ways": rows, "equal": same}
+    print(json.dumps(found, indent=1) if told.json else "\n".join(map(str, rows)))
+    sys.exit(0 if same else 1)
 
 
 if __name__ == "__main__":

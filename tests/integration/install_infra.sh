@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what judges infra/ in the tests, beside Terraform and its AWS provider (see infra/aws/README.md): Kubernetes'
 # schemas and those of Dask's operator, hadolint, shellcheck, pip-audit (in an environment of their own, since their
-# dependencies must not meet the project's), an evaluator of IAM policies from npm, and a bare Debian in which the steps
+# dependencies must not meet the project's), docker-compose, an evaluator of IAM policies from npm, and a bare Debian in which the steps
 # of the Dockerfile are run. As root, or with sudo. Takes no time where all is there.
 set -euo pipefail
 
@@ -14,6 +14,14 @@ if [ "$(cat "$judges/installed" 2> /dev/null)" != "$wanted $without" ]; then
   uv pip install --quiet --python "$judges/bin/python" $wanted
   uv pip install --quiet --python "$judges/bin/python" --no-deps "$without"
   echo "$wanted $without" > "$judges/installed"
+fi
+
+if ! command -v docker-compose > /dev/null; then # reads compose.yaml, without an engine
+  sudo=""
+  [ "$(id -u)" = 0 ] || sudo="sudo"
+  export DEBIAN_FRONTEND=noninteractive
+  $sudo apt-get -qq update
+  $sudo apt-get -qq install --yes --no-install-recommends docker-compose > /dev/null
 fi
 
 evaluator="${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/iam-simulate"

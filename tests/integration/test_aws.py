@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import boto3
 import pytest
 from click.testing import CliRunner
 from conftest import IN_CI
 from fields import DAYS, TILE, read_model, shared_project
-from object_stores import environment_of
+from object_stores import FaultyProxy, environment_of
 from policies import Request, outcomes, why_no_evaluator
 from terraform import aws_of_moto, terraform, why_no_terraform
 
@@ -171,6 +175,13 @@ def test_buckets_are_private_and_take_only_what_is_encrypted_on_the_way(aws, app
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+def test_a_web_page_may_read_what_is_signed(aws, applied):
+    bucket = applied.outputs()["products"].split("/")[2]
+    [rule] = aws("s3").get_bucket_cors(Bucket=bucket)["CORSRules"]
+    assert (set(rule["AllowedMethods"]), rule["AllowedOrigins"]) == ({"GET", "HEAD"}, ["*"])
+    assert {"Content-Range", "ETag"} <= set(rule["ExposeHeaders"])
+
+
 def test_spot_queue_budget_and_log_are_there(aws):
     [environment] = aws("batch").describe_compute_environments()["computeEnvironments"]
     assert environment["computeResources"]["type"] == "SPOT"
@@ -283,6 +294,59 @@ def test_a_role_may_do_its_work(aws, judged, role):
 def test_a_role_may_do_nothing_else(aws, judged, role):
     found = outcomes(policy_of(aws, role), MAY_NOT[role])
     assert not set(found) - {"ImplicitlyDenied", "ExplicitlyDenied"}, dict(zip(MAY_NOT[role], found, strict=True))
+
+
+class Recorder(FaultyProxy):
+    """A proxy that keeps what each request asks a policy for."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.asked = []
+
+    def forward(self, method, path, headers, body):
+        self.asked.append(permission(method, path, {name.lower(): value for name, value in headers.items()}))
+        return super().forward(method, path, headers, body)
+
+
+def permission(method, path, headers):
+    """What Amazon asks the policy for, by its table of S3 operations and permissions."""
+    split = urlsplit(path)
+    query, (bucket, _, key) = parse_qs(split.query, keep_blank_values=True), unquote(split.path[1:]).partition("/")
+    arn = f"arn:aws:s3:::{bucket}/{key}".rstrip("/")
+    if not key:
+        return Request("s3:ListBucket", arn, {"s3:prefix": query.get("prefix", [""])[0]})
+    if method in {"GET", "HEAD"}:
+        return Request("s3:GetObject", arn)
+    if method == "DELETE":
+        return Request("s3:AbortMultipartUpload" if "uploadId" in query else "s3:DeleteObject", arn)
+    creates = "partNumber" not in query and "uploads" not in query
+    conditions = {f"s3:{name}": headers[name] for name in ("if-none-match", "if-match") if name in headers}
+    return Request("s3:PutObject", arn, {"s3:ObjectCreationOperation": str(creates).lower()} | conditions)
+
+
+def test_all_that_a_slice_asks_of_the_store_is_allowed_to_a_worker(sent, aws, judged, applied):
+    """Least privilege that suffices: requests of real slices, told by a proxy, before the policy as it was applied."""
+    submit, plan, store = sent
+    assert submit("--json").exit_code == 0
+    recorder = Recorder(applied.server)
+    with recorder as proxied:
+        command = [sys.executable, "-m", "stac_sm", "run", f"{store.root}/plans/{plan.id}.parquet", "--workers", "1"]
+        for index in range(2):
+            given = [*command, "--project", store.root, "--slice", f"{index}/2"]
+            done = subprocess.run(given, env=os.environ | proxied.environment | {"AWS_ENDPOINT_URL": proxied.endpoint},
+                                  capture_output=True, text=True, check=False)  # fmt: skip
+            assert done.returncode == 0, done.stderr
+    probing = [one for one in recorder.asked if "probe-" in one.resource]  # of stores that are not Amazon's
+    asked = {str(one): one for one in recorder.asked if one not in probing}
+    counts = {
+        action: sum(one.action == action for one in asked.values()) for action in ("s3:GetObject", "s3:PutObject")
+    }
+    assert min(counts.values()) > 10, counts
+    found = outcomes(policy_of(aws, "worker"), list(asked.values()))
+    refused = [name for name, outcome in zip(asked, found, strict=True) if outcome != "Allowed"]
+    assert refused == []
+    assert any(one.context.get("s3:if-none-match") == "*" for one in asked.values())
+    assert any("s3:if-match" in one.context for one in asked.values())  # links of days and months are swapped
 
 
 def test_nobody_writes_without_encryption_on_the_way(aws, judged):

@@ -6,16 +6,24 @@ Pictures of all pages are left in the folder that STAC_SM_SCREENSHOTS names, to 
 from __future__ import annotations
 
 import os
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 from chromium import chromium, page
 from conftest import IN_CI
 from fields import SMALL
 from PIL import Image
 from product_days import put_days
 from served import running
+from starlette.applications import Starlette
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from test_steps import a_project
 
 from stac_sm.aggregates import make_means, make_mosaics
@@ -130,6 +138,11 @@ def test_a_model_has_its_metrics(tab, address, project):
 
 def test_the_overview_of_a_global_day_is_drawn_on_the_map(tab, address, project, tmp_path):
     opened(tab, address, item_of(project, "sm-1km-daily-global"), "global-day")
+    check_drawn(tab, tmp_path)
+
+
+def check_drawn(tab, folder):
+    """The map shows the values of an overview, not only its outline."""
     assert any("overview.tif" in url and status in (200, 206) for url, status in tab.answers.items())
     colours = tab.value(
         """(() => {
@@ -146,7 +159,7 @@ def test_the_overview_of_a_global_day_is_drawn_on_the_map(tab, address, project,
             return seen.size;
         })()"""
     )
-    file = tmp_path / "map.png"
+    file = folder / "map.png"
     tab.picture(file)
     shades = {tuple(pixel) for row in np.asarray(Image.open(file).convert("RGB")) for pixel in row}
     assert colours > 30 or len(shades) > 400  # a ramp, not only outlines
@@ -160,3 +173,67 @@ def test_an_annual_mean_has_its_pictures(tab, address, project):
 def test_a_validation_leads_to_its_page(tab, address, project):
     text = opened(tab, address, item_of(project, "validation"), "validation")
     assert "Report" in text
+
+
+@contextmanager
+def plain_files(built, root):
+    """Address of a server that knows nothing of STAC: the files of the Browser, and those of the catalogue."""
+
+    async def settings(_):
+        text = f'window.STAC_BROWSER_CONFIG = {{"catalogUrl": "{address}/stac/catalog.json"}};'
+        return Response(text, media_type="text/javascript")
+
+    async def pages(request):
+        file = built / request.path_params["path"]
+        return FileResponse(file if file.is_file() else built / "index.html")
+
+    async def icon(_):
+        return Response(b"", media_type="image/x-icon")  # every browser asks a host for it
+
+    routes = [Route("/favicon.ico", icon), Route("/browser/config.js", settings), Route("/browser/{path:path}", pages)]
+    app = Starlette(routes=[*routes, Mount("/stac", StaticFiles(directory=root))])
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.05)
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield address
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def static(built, project):
+    with plain_files(built, project.folder) as address, page(address) as tab:
+        yield tab, address
+
+
+STATIC = {
+    "catalog.json": "Daily surface soil moisture at 1 km",
+    "sm-1km-daily/collection.json": "Volumetric soil moisture",
+    "sm-1km-daily/2018/07/01/catalog.json": "Soil moisture, h",
+    "sm-models/collection.json": "XGBoost",
+}
+
+
+@pytest.mark.parametrize("path", STATIC)
+def test_the_files_alone_open_in_the_browser(static, path):
+    """A static catalogue needs no server of ours: its root, a collection, a day, the models."""
+    tab, address = static
+    text = opened(tab, address, "" if path == "catalog.json" else path, f"static-{path.replace('/', '-')}")
+    assert STATIC[path] in text
+
+
+@pytest.mark.parametrize("collection", ["sm-1km-daily-global", "ismn-stations", "sm-1km-annual"])
+def test_items_of_the_files_alone_open_in_the_browser(static, project, collection, tmp_path):
+    tab, address = static
+    item = open_catalog(project.folder).items(collection)[0]
+    path = Path(item.get_self_href()).relative_to(project.folder)
+    text = opened(tab, address, path, f"static-{collection}")
+    assert item.properties.get("title", item.id) in text
+    if collection == "sm-1km-daily-global":
+        check_drawn(tab, tmp_path)

@@ -7,13 +7,7 @@ the other, moto keeps the bucket.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -26,6 +20,7 @@ import rustac
 from faulty_server import FaultyServer
 from object_stores import environment_of, moto_server, new_bucket
 from pgstac import pgstac_server, why_no_pgstac
+from served import rustac_serving
 from shapely.geometry import box, shape
 
 from stac_sm.catalog import open_catalog, open_items
@@ -135,22 +130,8 @@ class _Kinds:
         return f"{self.world.web}/web.parquet"
 
     def _rustac(self):
-        files = []
-        for collection in self.world.collections():
-            files.append(self.folder / f"{collection['id']}.json")
-            files[-1].write_text(json.dumps(collection))
-        files.append(self.folder / "items.json")
-        items = {"type": "FeatureCollection", "features": self.world.items(self.world.web)}
-        files[-1].write_text(json.dumps(items))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [Path(sys.executable).with_name("rustac"), "serve", *files, "--addr", f"127.0.0.1:{port}"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = self._stack.enter_context(subprocess.Popen(command, **quiet))
-        self._stack.callback(process.terminate)
-        _wait(f"http://127.0.0.1:{port}", process)
-        return f"http://127.0.0.1:{port}"
+        items = self.world.items(self.world.web)
+        return self._stack.enter_context(rustac_serving(self.folder, self.world.collections(), items))
 
     def _pgstac(self):
         if why := why_no_pgstac():
@@ -178,15 +159,6 @@ class _Kinds:
         file = self._parquet(root, "s3.parquet")
         boto3.session.Session().client("s3").upload_file(file, "kinds", "project/items.parquet")
         return f"{root}/items.parquet"
-
-
-def _wait(address, process):
-    for _ in range(100):
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2):
-            return
-        assert process.poll() is None, "the server ended"
-        time.sleep(0.1)
-    raise AssertionError("the server did not answer")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -89,13 +90,48 @@ def test_the_size_is_the_one_that_is_stated(image):
     assert abs(measured - int(said[1])) < 0.1 * measured, measured
 
 
+def services():
+    return yaml.safe_load((CONTAINER / "compose.yaml").read_text())["services"]
+
+
+def test_compose_reads_the_whole_service(tmp_path):
+    """docker-compose of Debian: older than the name of a project, so that line is left out."""
+    if shutil.which("docker-compose") is None:
+        pytest.fail("no docker-compose here") if IN_CI else pytest.skip("no docker-compose: install_infra.sh")
+    text = (CONTAINER / "compose.yaml").read_text()
+    (tmp_path / "compose.yaml").write_text(text.replace("name: stac-sm\n", ""))
+    names = re.findall(r"^(STAC_SM_\w+)=$", (CONTAINER / ".env.example").read_text(), re.MULTILINE)
+
+    def config(environment):
+        return subprocess.run(["docker-compose", "config"], cwd=tmp_path, env=os.environ | environment,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+
+    done = config({name: f"value-of-{name}" for name in names})
+    assert done.returncode == 0, done.stderr
+    read = yaml.safe_load(done.stdout)["services"]
+    assert set(read) == set(services())
+    assert read["worker"]["environment"]["AWS_SECRET_ACCESS_KEY"] == "value-of-STAC_SM_SECRET_KEY"
+    assert read["tiles"]["environment"]["PGPASSWORD"] == "value-of-STAC_SM_DB_PASSWORD"
+    without = config({})
+    assert without.returncode != 0
+    assert "copy .env.example to .env" in without.stderr
+
+
+def test_the_services_are_of_the_versions_that_the_tests_run():
+    known = (ROOT / "tests/integration/install_debian.sh").read_text() + (ROOT / "infra/browser/build.sh").read_text()
+    packages = {"api": "stac-fastapi.pgstac==", "database": "pypgstac[psycopg]==", "tiles": "titiler.pgstac==",
+                "browser": "stac-browser@"}  # fmt: skip
+    for name, package in packages.items():
+        version = re.search(re.escape(package) + r"([\d.]+\d)", known)[1]
+        assert services()[name]["image"].rpartition(":")[2].removeprefix("v") == version, name
+
+
 def test_images_are_pinned_and_hold_no_secret():
     text = (CONTAINER / "Dockerfile").read_text()
     assert re.search(r"^ARG PYTHON=python:\d+\.\d+\.\d+-slim-bookworm$", text, re.MULTILINE)
     assert "latest" not in text
-    services = yaml.safe_load((CONTAINER / "compose.yaml").read_text())["services"]
-    assert set(services) == {"objects", "scheduler", "worker", "database", "api", "tiles", "browser"}
-    for name, service in services.items():
+    assert set(services()) == {"objects", "scheduler", "worker", "database", "api", "tiles", "browser"}
+    for name, service in services().items():
         assert re.search(r":[\w.-]*\d", service["image"].rpartition("/")[2]), name
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), name

@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import odc.stac
 import pystac
+import pystac_client
 import pytest
 import rasterio
 import rioxarray
+import stackstac
 from rio_cogeo import cog_validate
+from served import running
 
+from stac_sm import open_product, point_series
 from stac_sm.catalog import open_catalog
 from stac_sm.cog import rounded
 from stac_sm.config import read_project
@@ -216,15 +220,44 @@ def test_items_name_their_inputs_and_their_model(demo):
     assert "time" not in json.dumps(item.properties["processing:software"])
 
 
-def test_the_python_of_the_readme_runs(demo):
+@pytest.fixture(scope="module")
+def api(demo):
+    """Address of its server."""
+    with running(demo[0]) as address:
+        yield address
+
+
+def test_the_python_of_the_readme_runs(demo, api):
     folder, _ = demo
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) >= 2
+    assert len(blocks) >= 4
     for block in blocks:
+        program = block.replace("http://127.0.0.1:8000", api)
         done = subprocess.run(
-            [sys.executable, "-c", block], cwd=folder.parent, capture_output=True, text=True, check=False
+            [sys.executable, "-c", program], cwd=folder.parent, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, block + done.stderr
+
+
+def test_the_ways_of_the_readme_give_what_our_own_readers_give(demo, api):
+    """By the API: odc.stac the same pixels; stackstac in degrees nearly so; GDAL's virtual path the same value."""
+    folder, _ = demo
+    box, days = (7.0, 44.0, 7.5, 44.5), "2019-06-08/2019-06-10"
+    ours = open_product(open_catalog(folder), box, days).sm.values
+    search = pystac_client.Client.open(api).search(collections=[PRODUCT], bbox=box, datetime=days)
+    by_odc = odc.stac.load(search.items(), bands=["sm"], bbox=box).sm
+    by_odc = by_odc.where(by_odc != -9999).values
+    assert by_odc.shape == ours.shape
+    assert np.isfinite(ours).sum() > 1000
+    assert np.array_equal(by_odc, ours, equal_nan=True)
+    grid = {"epsg": 4326, "resolution": 0.01, "bounds_latlon": box, "xy_coords": "center", "rescale": False}
+    degrees = stackstac.stack(list(search.items_as_dicts()), assets=["sm"], **grid).compute(scheduler="synchronous")
+    assert degrees.mean().item() == pytest.approx(np.nanmean(ours), abs=0.003)
+    series = point_series(open_catalog(api), 7.12, 44.12, days).sm
+    for item, value in zip(sorted(search.items(), key=lambda one: one.id), series, strict=True):
+        with rasterio.open(f"/vsicurl/{item.assets['sm'].get_absolute_href()}") as file:
+            x, y = rasterio.warp.transform("OGC:CRS84", file.crs, [7.12], [44.12])
+            assert next(file.sample(zip(x, y, strict=True)))[0] == np.float32(value)
 
 
 def test_the_scores_in_the_readme_are_those_of_the_demo(demo):

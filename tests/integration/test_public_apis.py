@@ -5,22 +5,17 @@ file server on this machine, since the pixels were never recorded. So metadata a
 scales in ``raster:bands``, no nodata, fill codes, no data type at all for the DEM.
 """
 
-import contextlib
 import functools
 import http.server
 import json
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pystac
 import pytest
 import rasterio
+from served import rustac_serving
 
 from stac_sm.catalog import Catalog, create_skeleton, open_catalog, open_items
 from stac_sm.cube import feature_cube
@@ -111,36 +106,9 @@ def api(recorded, shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("api")
     known = json.loads((shared / "data" / "stac" / "planetary_computer_collections_recorded.json").read_text())
     known = {one["id"]: one for one in (known["collections"] if isinstance(known, dict) else known)}
-    arguments = []
-    for item in recorded.values():
-        collection = known[item["collection"]]
-        path = folder / f"{collection['id']}.json"
-        path.write_text(json.dumps(collection))
-        arguments.append(str(path))
-    items = folder / "items.json"
-    items.write_text(json.dumps({"type": "FeatureCollection", "features": list(recorded.values())}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    rustac = Path(sys.executable).with_name("rustac")
-    with subprocess.Popen(
-        [rustac, "serve", *arguments, str(items), "--addr", f"127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        address = f"http://127.0.0.1:{port}"
-        _wait(address, process)
+    collections = {item["collection"]: known[item["collection"]] for item in recorded.values()}
+    with rustac_serving(folder, collections.values(), recorded.values()) as address:
         yield address
-        process.terminate()
-
-
-def _wait(address, process):
-    for _ in range(100):
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2):
-            return
-        assert process.poll() is None, "rustac serve ended"
-        time.sleep(0.1)
-    raise AssertionError("rustac serve did not answer")
 
 
 @pytest.fixture

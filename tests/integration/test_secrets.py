@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
+import requests
 from fields import TILE, copied_project, edit
 from object_stores import FaultyProxy, environment_of, moto_server, new_bucket
 
@@ -23,6 +27,11 @@ SECRETS = (KEY, SECRET, TOKEN, SIGNATURE, PASSWORD, SUBSCRIPTION)
 SIGNED = f"https://data.example.org/lst.tif?se=2030&sig={SIGNATURE}"
 PLANTED = "LST.2018183"
 BUCKET = "secrets"
+_PRODUCT = "sm-1km-daily"
+_ASKED = (
+    "/", "/api", "/collections", f"/collections/{_PRODUCT}/items", "/search?ids=x", "/search?bbox=x", "/assets/x/y",
+    f"/assets/{_PRODUCT}/collection.json",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +79,51 @@ def commands(folder, root, store, proxy):
     found["run"] = run("run", plan, "--workers", "1")
     found["status"] = run("status", plan)
     found["audit"] = run("audit", "sm-1km-daily")
+    for command in ("mosaic", "validate"):
+        found[command] = run(command, "--period", "2018-07-01/2018-07-02", "--json")
+    found["annual"] = run("annual", "2018", "--json")
+    found["index"] = run("index", "sm-1km-daily")
+    found["doctor"] = run("doctor")
     found["submit"] = run("submit", plan, "--to", "slurm", "--dry-run")
+    found["kubernetes"] = run("submit", plan, "--to", "kubernetes", "--image", "i", "--dry-run")
+    outputs = {"region": "r", "job_queue": "q", "job_definition": "d", "products": root, "log_group": "l"}
+    (folder / "aws.json").write_text(json.dumps({name: {"value": value} for name, value in outputs.items()}))
+    found["aws-batch"] = run("submit", plan, "--to", "aws-batch", "--infra", str(folder / "aws.json"), "--dry-run")
+    found["serve"] = served(
+        [sys.executable, "-m", "stac_sm", "serve", "--project", root, "--port", "0"], environment, proxy
+    )
     for fault in ("denied", "expired", "501"):
         proxy.rule = lambda method, path, fault=fault: fault if "era5-land" in path else "ok"
         found[fault] = run("plan", "--tiles", TILE, "--period", "2018-07-02", "--out", plan)
     proxy.rule = lambda method, path: "denied" if method == "PUT" else "ok"
     found["read-only"] = run("run", plan, "--workers", "1")
     return found
+
+
+def served(command, environment, proxy):
+    """What a server has said and answered: pages, items, and errors while the store refuses it."""
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        said, answers = [], []
+        try:
+            for line in process.stderr:
+                said.append(line)
+                if found := re.search(r" at (http://\S+) \(", line):
+                    break
+            reader = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
+            reader.start()
+            for fault in ("ok", "denied", "expired"):
+                proxy.rule = lambda method, path, fault=fault: fault
+                for path in _ASKED:
+                    answer = requests.get(found[1] + path, allow_redirects=False, timeout=60)
+                    answers.append((answer.status_code, answer.text))
+        finally:
+            proxy.rule = lambda *_: "ok"
+            process.terminate()
+            process.wait(20)
+        reader.join(20)
+    statuses = {status for status, _ in answers}
+    assert {200, 307, 404, 503} <= statuses, statuses
+    return 0, "".join(said) + "".join(text for _, text in answers)
 
 
 def spellings(secret):
@@ -90,7 +137,9 @@ def test_the_flow_has_used_what_was_planted_and_failed_where_it_should(flow):
     said, written, _, seen = flow
     assert said["plan"][0] == 0, said["plan"]
     assert said["run"][0] == 1
-    assert said["submit"][0] == 0, said["submit"]
+    for command in ("mosaic", "validate", "annual", "index", "doctor", "submit", "kubernetes", "aws-batch"):
+        assert said[command][0] == 0, (command, said[command])
+    assert "credentials" in said["doctor"][1]
     for fault in ("denied", "expired", "501", "read-only"):
         assert said[fault][0] == 1, (fault, said[fault])
     assert any(KEY in path for _, path, _ in seen), "nothing was read by a signed URL"

@@ -1,13 +1,35 @@
-"""Our API beside stac-fastapi-pgstac on PostgreSQL with PostGIS: the same items, the same answers."""
+"""Our API beside stac-fastapi-pgstac on PostgreSQL with PostGIS, and rustac's: the same items, the same answers."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
+from datetime import timedelta
 
+import pystac_client
 import pytest
+import rustac
+from click.testing import CliRunner
 from pgstac import pgstac_server, why_no_pgstac
-from served import COLLECTIONS, made_catalog, made_collection, made_items, random_search, running, searched
+from product_days import FIRST, new_project, put_days
+from served import (
+    COLLECTIONS,
+    made_catalog,
+    made_collection,
+    made_items,
+    random_search,
+    running,
+    rustac_serving,
+    searched,
+)
+
+from stac_sm.catalog import open_items
+from stac_sm.cli import main
+from stac_sm.index import is_item
+from stac_sm.period import Period
+from stac_sm.products import COLLECTION
 
 TRIALS = int(os.environ.get("STAC_SM_QUERY_TRIALS", "100"))
 ITEMS = 10_000
@@ -48,3 +70,52 @@ def test_a_search_for_one_day_finds_that_day_in_both(servers):
         assert set(answer) == {
             id for id, told in daily.items() if told["start_datetime"] <= last and told["end_datetime"] >= first
         }
+
+
+DAYS = 4
+
+
+@pytest.fixture(scope="module", params=["serve", "pgstac", "rustac"])
+def product(request, tmp_path_factory):
+    """The product of some days in a row, as it is published, behind a server of each kind; and its ids by day."""
+    if request.param == "pgstac" and (why := why_no_pgstac()):
+        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    folder = tmp_path_factory.mktemp(request.param)
+    project = new_project(folder / "p")
+    put_days(project.catalog, days=range(DAYS))
+    store = project.catalog.store
+    items = [json.loads(store.read(one.path)) for one in store.entries(COLLECTION) if is_item(one.path)]
+    with contextlib.ExitStack() as stack:
+        if request.param == "serve":
+            address = stack.enter_context(running(project.folder))
+        elif request.param == "rustac":
+            collection = project.catalog.collection(COLLECTION) | {"links": []}
+            address = stack.enter_context(rustac_serving(folder, [collection], items))
+        else:
+            server = stack.enter_context(pgstac_server())
+            told = server.environment
+            to = f"postgresql://{told['PGUSER']}@{told['PGHOST']}:{told['PGPORT']}/{told['PGDATABASE']}"
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PGPASSWORD", told["PGPASSWORD"])
+                done = CliRunner().invoke(main, ["index", COLLECTION, "--to", to, "--project", str(project.folder)])
+            assert done.exit_code == 0, done.output
+            address = server.address
+        yield address, {item["id"]: item["properties"]["start_datetime"][:10] for item in items}
+
+
+def test_a_search_for_one_utc_day_of_the_product_finds_that_day_only(product):
+    """Neither neighbour, whose interval ends a second before it or begins a second after; whoever asks, and however."""
+    address, days = product
+    client = pystac_client.Client.open(address)
+    for number in range(DAYS):
+        day = str(FIRST + timedelta(days=number))
+        interval = f"{day}T00:00:00Z/{day}T23:59:59Z"
+        wanted = sorted(id for id, of in days.items() if of == day)
+        assert len(wanted) == 3
+        found = {
+            "pystac-client, a day": [one.id for one in client.search(collections=[COLLECTION], datetime=day).items()],
+            "rustac": [one["id"] for one in rustac.search_sync(address, collections=COLLECTION, datetime=interval)],
+            "noon": [one["id"] for one in rustac.search_sync(address, datetime=f"{day}T12:00:00Z")],
+            "ours": [one.id for one in open_items(address).items(COLLECTION, period=Period.parse(day))],
+        }
+        assert {who: sorted(ids) for who, ids in found.items()} == dict.fromkeys(found, wanted)
