@@ -187,7 +187,9 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
 
     project = open_project(folder)
     if what is not None and what.startswith("SM1KM."):
-        show([record.to_dict() for record in item_records(project.catalog, what)], True)
+        tried = [record.to_dict() for record in item_records(project.catalog, what)]
+        show(tried, True)
+        end([what] if not tried else [], f"{what}: no task has tried to make it; `stac-sm plan` says why")
         return
     found = plan_status(project.catalog, _plan(project, what))
     facts = {"plan": found.plan, "done": found.done, "missing": found.missing, "blocked": found.blocked}
@@ -262,7 +264,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     "--sample", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the items to read."
 )
 @click.option("--repair", "mend", is_flag=True, help="Rebuild links and extents; remove orphans older than --grace.")
-@click.option("--grace", type=float, default=24.0, show_default=True, help="Hours before an orphan is removed.")
+@click.option(
+    "--grace", type=click.FloatRange(0), default=24.0, show_default=True, help="Hours before an orphan is removed."
+)
 @workers_option
 @json_option
 def audit(

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.cog import CogProfile, verify_cog, write_cog
 from stac_sm.errors import InputError
 from stac_sm.items import PARQUET, ItemDict, raster_asset
+from stac_sm.naming import unknown
 from stac_sm.publishing import AssetFile
 from stac_sm.sources.web import Url
 from stac_sm.store import sha256
@@ -155,7 +156,7 @@ def source(name: str, settings: dict[str, Any] | None = None) -> Source:
     """
     table = source_table()
     if name not in table:
-        raise InputError(f"source {name!r} is unknown: known are {', '.join(sorted(table))}")
+        raise InputError(unknown("source", name, sorted(table)))
     try:
         return table[name](**(settings or {}))
     except TypeError as error:
