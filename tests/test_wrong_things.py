@@ -168,7 +168,7 @@ TYPED = [
     ("matchup", 1, "no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`"),
     ("screen", 1, "no station found"),
     ("train", 1, "no station found"),
-    ("plan --tiles h18v04 --period 2019 --project OTHER", 1, "0 models found (none), one wanted: `stac-sm train` makes"),
+    ("plan --tiles h18v04 --period 2019 --project OTHER", 1, "0 models found (none), one wanted: `stac-sm train`"),
     ("status --project OTHER", 1, "has no plan: `stac-sm plan` writes one, or name a file"),
 ]  # fmt: skip
 
