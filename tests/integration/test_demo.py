@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import pystac
 import pytest
 import rasterio
 import rioxarray
+from demo_project import demo_project, run
 from rio_cogeo import cog_validate
 
 from stac_sm.catalog import open_catalog
@@ -29,19 +28,10 @@ README = (ROOT / "README.md").read_text()
 PRODUCT = "sm-1km-daily"
 
 
-def run(*arguments, folder, code=0):
-    command = [sys.executable, "-m", "stac_sm", *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def demo():
     """Folder in which `stac-sm demo` has run, and what it printed."""
-    folder = tmp_path_factory.mktemp("demo")
-    report = json.loads(run("demo", "--json", folder=folder).stdout)
-    return folder / "sm-demo", report
+    return demo_project()
 
 
 def days_of(project):
@@ -214,17 +204,6 @@ def test_items_name_their_inputs_and_their_model(demo):
     collections = {path.relative_to(folder).parts[0] for path in links.values()}
     assert collections == {"sm-models", "glass-albedo", "glass-lst", "glass-lai", "era5-land", "cop-dem", "soilgrids"}
     assert "time" not in json.dumps(item.properties["processing:software"])
-
-
-def test_the_python_of_the_readme_runs(demo):
-    folder, _ = demo
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) >= 2
-    for block in blocks:
-        done = subprocess.run(
-            [sys.executable, "-c", block], cwd=folder.parent, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, block + done.stderr
 
 
 def test_the_scores_in_the_readme_are_those_of_the_demo(demo):
