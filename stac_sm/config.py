@@ -25,7 +25,7 @@ from stac_sm.rates import Rates
 from stac_sm.recipe import Recipe
 from stac_sm.screening import Thresholds
 from stac_sm.slurm import SlurmSettings
-from stac_sm.sources import source_table
+from stac_sm.sources.known import source_table
 from stac_sm.stations import StationRules
 from stac_sm.store import open_store
 from stac_sm.train import TrainSettings

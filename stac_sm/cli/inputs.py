@@ -63,7 +63,7 @@ class _Ingest(click.Command):
     """Names every source in its help; their table is opened only for that, since it imports much."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from stac_sm.sources import source_table
+        from stac_sm.sources.known import source_table
 
         self.help = (self.help or "").replace("{SOURCES}", ", ".join(sorted(source_table())))
         super().format_help_text(ctx, formatter)

@@ -43,7 +43,7 @@ ELSEWHERE = {
     "Serve it": {"stac-sm serve": "tests/test_serve.py"},
     "Serve it to many": {"": "tests/integration/test_titiler_pgstac.py"},
 }
-"""Lines of shell blocks that want a server, a foreign machine or minutes, by heading and part of the line (an empty part
+"""Lines of shell blocks that want a server, another machine or minutes, by heading and part of the line (an empty part
 is all of them), and the test that types them."""
 
 
