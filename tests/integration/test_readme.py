@@ -1,6 +1,7 @@
 """Every block of the README runs, in its order, in one folder beside the demo; or another test is named that runs it.
 
-What a block says is typed as it stands: only `~` is a folder of the test.
+What a block says is typed as it stands: only `~` is a folder of the test, and the archive of stations has the name
+of the one that the demo has ingested.
 """
 
 from __future__ import annotations
@@ -92,9 +93,7 @@ def place(tmp_path_factory):
     for home, name in homes.items():
         (place / "home" / home).parent.mkdir(parents=True, exist_ok=True)
         (place / "home" / home).symlink_to(granules / name)
-    (place / "home" / "Downloads").mkdir()
-    (archive,) = (granules / "ismn").glob("*.zip")
-    (place / "home" / "Downloads" / "Data_separate_files.zip").symlink_to(archive)
+    (place / "home" / "Downloads").symlink_to(granules / "ismn")
     for name, seed in (("matchups", 1), ("others", 2)):
         _table(seed).to_csv(place / "my-project" / f"{name}.csv", index=False)
     (place / "my-project" / "plans").mkdir(exist_ok=True)
@@ -133,7 +132,9 @@ def in_shell(block: Block, place: Path) -> str:
     if any("gdal" in line for line in block.lines):
         need("gdalwarp")
     inside = "sm-demo" not in block.text and "stac-sm init" not in block.text  # of the project made at first
+    (archive,) = (place / "home" / "Downloads").glob("*.zip")
     script = "\n".join(["set -euo pipefail", *block.lines]).replace("~", str(place / "home"))
+    script = script.replace("Data_separate_files.zip", archive.name)
     return said(["bash", "-c", script], place / "my-project" if inside else place)
 
 
