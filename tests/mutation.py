@@ -153,7 +153,7 @@ def _tried(mutant: Mutant) -> int:
 
 def _warm_up() -> None:
     """Import what is heavy and none of ours, before the forks."""
-    for name in ("numpy", "pandas", "xarray", "rasterio", "pystac", "odc.geo.geobox", "hypothesis", "pyarrow", "scipy",
+    for name in ("numpy", "pandas", "xarray", "rasterio", "pystac", "odc.geo.geobox", "pyarrow", "scipy",
                  "pyproj", "boto3", "moto"):  # fmt: skip
         with contextlib.suppress(ImportError):
             __import__(name)
