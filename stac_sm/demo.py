@@ -164,13 +164,15 @@ def _refuse_other_project(folder: Path) -> None:
 
 
 def demo_project_file(earth: Earth) -> str:
-    """The project file that ``init`` writes, for the simulated Earth's period and its 6-hourly series."""
-    hours = 24 // earth.sample_hours
+    """The project file that ``init`` writes, for the simulated Earth's period, product and 6-hourly series."""
+    hours, days = 24 // earth.sample_hours, earth.product_days
     changes = {
         'title = "Soil moisture at 1 km" ': f"{_TITLE}     ",
         'period = "2000/2020" ': f'period = "{earth.period}" ',
         "min_hours = 24 ": f"min_hours = {hours} ",
         "# min_hours = 12 ": f"min_hours = {hours} ",
+        "# tiles = []       ": f'tiles = ["{earth.tile}"] ',
+        '# period = ""                    ': f'period = "{days[0]}/{days[-1]}" ',
     }
     text = TEMPLATES["glass"]
     for old, new in changes.items():
@@ -227,7 +229,8 @@ def _plan(project: Project, model: ModelStep, earth: Earth) -> Plan:
         grid=project.grid,
         version=project.about.version,
     )
-    write_plan(plan, Path(project.folder, "plan.parquet"), project.grid)
+    if plan.to_do:
+        write_plan(plan, Path(project.folder, "plans", f"{plan.id}.parquet"), project.grid)  # where `status` looks
     return plan
 
 

@@ -94,7 +94,9 @@ def plan(
         href = file.place(out or f"{project.folder}/{_PLANS}/{made.id}.parquet")
     show({"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": href}, as_json)
     _tell_why({one.name: one.collection for one in made_by.cube_recipe().sources}, made, cost)
-    say(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else "nothing to do: all that can be made is there")
+    left = f"; {made.counts['blocked']} tile-days are blocked: ingest what is named" if made.counts["blocked"] else ""
+    nothing = f"nothing to do: all that can be made is there{left}"
+    say(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else nothing)
 
 
 def _refuse_above(most: float | None, cost: Estimate) -> None:

@@ -97,7 +97,8 @@ def place(tmp_path_factory):
     for name, seed in (("matchups", 1), ("others", 2)):
         _table(seed).to_csv(place / "my-project" / f"{name}.csv", index=False)
     (place / "my-project" / "plans").mkdir(exist_ok=True)
-    shutil.copy(place / "my-project" / "plan.parquet", place / "my-project" / "plans" / "3fa9c1d2e4b5.parquet")
+    plan = next((demo / "plans").glob("*.parquet"))
+    shutil.copy(plan, place / "my-project" / "plans" / "3fa9c1d2e4b5.parquet")
     return place
 
 
