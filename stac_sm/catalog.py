@@ -48,6 +48,16 @@ def open_catalog(href: str | os.PathLike[str]) -> Catalog | Any:
     """Catalogue for reading, of any kind that `open_items` takes; a `Catalog`, which can be written to, in a folder
     and on S3.
 
+    Parameters
+    ----------
+    href
+        As `open_items` takes it.
+
+    Returns
+    -------
+    Catalog
+        Or what answers the same questions for an API, a file or a catalogue on the web. Nothing but its root is read.
+
     Raises
     ------
     CatalogError

@@ -5,7 +5,6 @@ Every default stands beside the code that it tunes; this module only brings them
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -20,12 +19,13 @@ from stac_sm.errors import CatalogError, InputError, ProjectError
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid, crs_wkt
 from stac_sm.holdout import checked
 from stac_sm.items import check_id
+from stac_sm.naming import unknown
 from stac_sm.period import Period
 from stac_sm.rates import Rates
 from stac_sm.recipe import Recipe
 from stac_sm.screening import Thresholds
 from stac_sm.slurm import SlurmSettings
-from stac_sm.sources import source_table
+from stac_sm.sources.known import source_table
 from stac_sm.stations import StationRules
 from stac_sm.store import open_store
 from stac_sm.train import TrainSettings
@@ -79,6 +79,10 @@ class Validation:
 
     seed: int = 0
     """Of the split."""
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise InputError(f"[validation] folds: found {self.folds}, 2 or more wanted")
 
 
 @dataclass(frozen=True)
@@ -264,12 +268,12 @@ def _read(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "args")
+        if first["type"] == "missing":
+            raise InputError(f"[{name}] {where} is missing: write {where} = … into the table") from error
         raise InputError(f"[{name}] {where}: found {first['input']!r}, {first['msg'].lower()}") from error
 
 
 def _refuse_unknown(what: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise InputError(f"{what} {key!r} is unknown: {hint}")
+            raise InputError(unknown(what, key, known))

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from stac_sm.catalog import Catalog
-from stac_sm.config import Project, create_project
+from stac_sm.config import FILE_NAME, Project, create_project
 from stac_sm.diagnostics import Budget
-from stac_sm.errors import StacSmError
+from stac_sm.errors import InputError, StacSmError
 from stac_sm.ingest import ingest
 from stac_sm.metrics import Scores, scores
 from stac_sm.model import Model
@@ -33,6 +33,7 @@ from stac_sm.steps import ModelStep, match_up_step, train_step
 from stac_sm.validation import VALIDATED, against_others
 
 Say = Callable[[str], None]
+_TITLE = 'title = "A simulated Earth"'
 SOURCES = (
     "ismn", "cop-dem", "soilgrids", "era5-land", "esa-cci-sm", "glass-albedo", "glass-lai", "glass-lst",
     "merit-dem", "modis", "smap", "smap-s1",
@@ -129,6 +130,7 @@ def run_demo(
     A second call in the same folder makes nothing again.
     """
     started, earth = time.monotonic(), earth or Earth()
+    _refuse_other_project(folder)
     say(f"1 simulate an Earth in {folder / 'earth'}")
     simulate(folder / "earth", earth, workers=workers)
     project = create_project(folder, demo_project_file(earth))
@@ -155,14 +157,22 @@ def run_demo(
     )
 
 
+def _refuse_other_project(folder: Path) -> None:
+    file = folder / FILE_NAME
+    if file.is_file() and _TITLE not in file.read_text():
+        raise InputError(f"{folder} holds a project that is not the demo's: name another folder, `stac-sm demo DIR`")
+
+
 def demo_project_file(earth: Earth) -> str:
-    """The project file that ``init`` writes, for the simulated Earth's period and its 6-hourly series."""
-    hours = 24 // earth.sample_hours
+    """The project file that ``init`` writes, for the simulated Earth's period, product and 6-hourly series."""
+    hours, days = 24 // earth.sample_hours, earth.product_days
     changes = {
-        'title = "Soil moisture at 1 km" ': 'title = "A simulated Earth"     ',
+        'title = "Soil moisture at 1 km" ': f"{_TITLE}     ",
         'period = "2000/2020" ': f'period = "{earth.period}" ',
         "min_hours = 24 ": f"min_hours = {hours} ",
         "# min_hours = 12 ": f"min_hours = {hours} ",
+        "# tiles = []       ": f'tiles = ["{earth.tile}"] ',
+        '# period = ""                    ': f'period = "{days[0]}/{days[-1]}" ',
     }
     text = TEMPLATES["glass"]
     for old, new in changes.items():
@@ -219,7 +229,8 @@ def _plan(project: Project, model: ModelStep, earth: Earth) -> Plan:
         grid=project.grid,
         version=project.about.version,
     )
-    write_plan(plan, Path(project.folder, "plan.parquet"), project.grid)
+    if plan.to_do:
+        write_plan(plan, Path(project.folder, "plans", f"{plan.id}.parquet"), project.grid)  # where `status` looks
     return plan
 
 

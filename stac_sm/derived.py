@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from stac_sm.errors import ConflictError
+from stac_sm.errors import CatalogError, ConflictError
 from stac_sm.items import ItemDict, item_json, part_digits
 from stac_sm.store import Store
 from stac_sm.sub_catalogs import (
@@ -127,10 +127,30 @@ def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> li
 
 
 def _collection(store: Store, collection: str, links: list[dict[str, str]], paths: Sequence[str]) -> dict[str, Any]:
-    document = _with_links(json.loads(store.read(f"{collection}/collection.json")), links)
-    if paths:
-        document["extent"] = _extent([json.loads(store.read(path)) for path in paths])
+    document = _with_links(_document(store, f"{collection}/collection.json"), links)
+    items = [item for path in paths if (item := _item(store, path))]
+    if items:
+        document["extent"] = _extent(items)
     return document
+
+
+def _document(store: Store, path: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(store.read(path)))
+    except (ValueError, TypeError) as error:
+        raise CatalogError(
+            f"{store.href(path)} is no STAC object ({error}): take it away, then `stac-sm init` writes it anew and "
+            "`stac-sm index` its links"
+        ) from error
+
+
+def _item(store: Store, path: str) -> ItemDict | None:
+    """An item, or None where it is none: `index` and `audit` name it, and an extent is to be had without it."""
+    try:
+        item = _document(store, path)
+    except CatalogError:
+        return None
+    return item if {"bbox", "properties"} <= item.keys() else None
 
 
 def _with_links(document: dict[str, Any], links: list[dict[str, str]]) -> dict[str, Any]:

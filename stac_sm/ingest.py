@@ -24,7 +24,8 @@ from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.items import ItemDict, item_folder
 from stac_sm.pool import process_pool
 from stac_sm.publishing import FINGERPRINT, INGESTED, AssetFile, Outcome, publish, publish_over, published
-from stac_sm.sources import Granule, Source, content_hash, find_files, scan, source
+from stac_sm.sources import Granule, Source, content_hash, find_files, scan
+from stac_sm.sources.known import source
 from stac_sm.sources.web import Url
 
 

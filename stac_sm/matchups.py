@@ -76,6 +76,11 @@ def match_up(
     workers
         Processes that read; more than one need a main module that may be imported. Does not change the table.
 
+    Returns
+    -------
+    Matchups
+        The table, a row a site and day that has a measurement and its features, and the rows left out, with why.
+
     Raises
     ------
     InputError

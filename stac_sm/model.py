@@ -208,7 +208,7 @@ def _read_item(href: str) -> pystac.Item:
 
     try:
         return pystac.Item.from_dict(json.loads(_read(href)), href=href)
-    except (OSError, ValueError, KeyError, TypeError, CatalogError, pystac.STACError) as error:
+    except (OSError, ValueError, KeyError, TypeError, CatalogError, pystac.STACError, pystac.STACTypeError) as error:
         raise CatalogError(
             f"{href} is no STAC item of a model ({error}): give the href of an item in sm-models"
         ) from error

@@ -14,7 +14,7 @@ from stac_sm.catalog import BBox, ItemSearch
 from stac_sm.cube import DEFAULT_READER
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.period import Period
-from stac_sm.plots import plot_map, plot_series
+from stac_sm.plots import check_suffix, plot_map, plot_series
 from stac_sm.product_reader import open_product, point_series, product_on
 from stac_sm.readers.reading import read_window
 from stac_sm.readers.source import raster_source
@@ -82,6 +82,7 @@ def draw(catalog: ItemSearch, picture: Picture, out: Path | None = None) -> Path
         If a map of more than a day is wanted, or the file's name has another ending.
     """
     file = out or Path(picture.name)
+    check_suffix(file)  # before anything is read
     if picture.point is not None:
         series = point_series(catalog, *picture.point, picture.period, mask=picture.mask)
         plot_series(series, file, title=picture.title)

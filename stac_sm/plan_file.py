@@ -109,8 +109,11 @@ def read_plan(href: Path | str) -> Plan:
 
     store, path = _placed(href)
     try:
-        file = pq.ParquetFile(pa.BufferReader(store.read(path)), read_dictionary=["tile", "version", "state"])
-        about = json.loads((file.schema_arrow.metadata or {})[b"stac_sm:plan"])
+        content = pa.BufferReader(store.read(path))
+        about = json.loads((pq.read_schema(content).metadata or {}).get(b"stac_sm:plan", b"null"))
+        if about is None:
+            raise InputError(f"{href} is a Parquet file, but no plan: `stac-sm plan` writes one")
+        file = pq.ParquetFile(content, read_dictionary=["tile", "version", "state"])
         known = [name for name in days_schema().names if name in file.schema_arrow.names]
         table = _filled(file.read(columns=known))
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]

@@ -46,7 +46,7 @@ def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
     """
     from matplotlib.figure import Figure
 
-    _check_suffix(file)
+    check_suffix(file)
     names = [str(name) for name in cube.data_vars]
     columns = min(4, math.ceil(math.sqrt(len(names))))
     rows = math.ceil(len(names) / columns)
@@ -81,7 +81,7 @@ def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = 
     """
     from matplotlib.figure import Figure
 
-    _check_suffix(file)
+    check_suffix(file)
     height, width = field.shape
     figure = Figure(figsize=(7.5, min(max(6.3 * height / width, 2.5), 9.0) + 0.6), layout="constrained")
     axes = figure.subplots()
@@ -110,7 +110,7 @@ def plot_series(series: pd.DataFrame, file: Path, *, title: str) -> None:
     from matplotlib import dates
     from matplotlib.figure import Figure
 
-    _check_suffix(file)
+    check_suffix(file)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
     days, sm = series.index.to_numpy(), series["sm"].to_numpy(float)
@@ -165,7 +165,14 @@ def legend_thumbnail(values: np.ndarray, bounds: tuple[float, float, float, floa
     figure.savefig(file, dpi=100, metadata={"Software": "stac_sm"})
 
 
-def _check_suffix(file: Path) -> None:
+def check_suffix(file: Path) -> None:
+    """Refuse a name that is no picture's.
+
+    Raises
+    ------
+    InputError
+        If its ending is none of `SUFFIXES`.
+    """
     if file.suffix not in SUFFIXES:
         raise InputError(f"{file}: a name that ends with {', '.join(SUFFIXES)} wanted")
 

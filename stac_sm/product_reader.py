@@ -19,6 +19,7 @@ from stac_sm.catalog import BBox, Catalog, ItemSearch, item_period, open_items
 from stac_sm.cube import DEFAULT_READER, build
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.grid import footprint, snapped, transform_points
+from stac_sm.naming import unknown
 from stac_sm.period import DAY, Period
 from stac_sm.pixel_reader import read_pixels
 from stac_sm.products import COLLECTION, ProductDay
@@ -211,7 +212,7 @@ def _bits(mask: Sequence[str]) -> int:
     names = (mask,) if isinstance(mask, str) else tuple(mask)
     for name in names:
         if name not in known:
-            raise InputError(f"mask {name!r}: no flag of the product; known are {', '.join(known)}")
+            raise InputError(unknown("mask: flag", name, known))
     return int(sum(known[name] for name in set(names)))
 
 

@@ -61,8 +61,19 @@ def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], *
 
     Parameters
     ----------
+    catalog
+        In a folder or on S3.
+    item
+        Without assets; its collection is in the catalogue, and its properties hold the fingerprint.
+    assets
+        Local files by key.
     redo
         Whether it may take the place of a tombstone.
+
+    Returns
+    -------
+    Outcome
+        ``new``, ``replaced``, or ``done`` where the item is there already: nothing was written.
 
     Raises
     ------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stac_sm.errors import InputError
 from stac_sm.fingerprint import digest
+from stac_sm.naming import unknown
 from stac_sm.period import Period
 from stac_sm.signing import SIGNERS
 
@@ -323,6 +323,4 @@ def _known(thing: str, table: Mapping[str, Any], keys: set[str]) -> None:
 
 def _choice(thing: str, what: str, found: str, wanted: Sequence[str]) -> None:
     if found not in wanted:
-        near = difflib.get_close_matches(str(found), wanted, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{thing}: {what} {found!r} is unknown: known are {', '.join(wanted)}{hint}")
+        raise InputError(f"{thing}: {unknown(what, found, [name for name in wanted if name])}")

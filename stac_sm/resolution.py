@@ -9,10 +9,11 @@ from datetime import date
 import pystac
 from odc.geo.geobox import GeoBox
 
-from stac_sm.catalog import BBox, ItemSearch, item_period, open_items
+from stac_sm.catalog import BBox, Catalog, ItemSearch, item_period, open_items
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import footprint
+from stac_sm.naming import unknown
 from stac_sm.period import Period
 from stac_sm.readers.source import RasterSource, asset_key, raster_source
 from stac_sm.recipe import Feature, Recipe
@@ -85,7 +86,18 @@ def resolve(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period)
         normals = normals_of(catalog, feature, bbox, target)
         chosen = ((day, day_inputs(feature, timeline, normals, day)) for day in period.days)
         made_of[feature.name] = {day: found for day, found in chosen if found.layers}
+        if not made_of[feature.name]:
+            _check_asset(where, feature)
     return Resolution(recipe, tuple(period.days), made_of)
+
+
+def _check_asset(where: ItemSearch, feature: Feature) -> None:
+    """Refuse an asset that the items of a collection of ours never have: nothing is found of a misspelt name."""
+    if isinstance(where, Catalog):
+        known = where.collection(feature.collection).get("item_assets", {})
+        if known and feature.asset not in known and not feature.asset.startswith("*"):
+            what = f"feature {feature.name!r}: asset of collection {feature.collection}"
+            raise CatalogError(f"{where.root}: {unknown(what, feature.asset, list(known))}")
 
 
 def require_inputs(resolution: Resolution, where: str) -> None:

@@ -83,7 +83,7 @@ def days(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
     """
     require(table, [column], "the day of a row")
     try:
-        parsed = pd.to_datetime(_written_out(table[column]), utc=True)
+        parsed = pd.to_datetime(_written_out(table[column]), utc=True, format="ISO8601")  # 01.07.2018 is not guessed
     except (TypeError, ValueError) as error:
         raise InputError(f"table: column {column!r} holds no dates ({error}); write them as 2018-07-01") from error
     _no_gaps(parsed, column)

@@ -66,6 +66,14 @@ class TrainSettings:
     nthread: int = 0
     """Threads; 0 = one for each 50 000 rows, as many as there are cores. Does not change the model."""
 
+    def __post_init__(self) -> None:
+        for name in ("n_estimators", "max_depth"):
+            if getattr(self, name) < 1:
+                raise InputError(f"[training] {name}: found {getattr(self, name)}, 1 or more wanted")
+        for name in ("eta", "subsample", "colsample"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"[training] {name}: found {getattr(self, name)}, a number above 0 and up to 1 wanted")
+
 
 def fit(
     table: pd.DataFrame,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stac_sm.demo import SOURCES, Comparison, DemoReport
 from stac_sm.metrics import Scores
-from stac_sm.sources import source_table
+from stac_sm.sources.known import source_table
 
 NOTHING = float("nan")
 

@@ -162,7 +162,7 @@ def test_a_flag_masks_soil_moisture_and_its_half_width(versions):
     assert cube.sm.where(clipped).isnull().all()
     assert cube.uncertainty.where(clipped).isnull().all()
     assert cube.sm.notnull().any()
-    with pytest.raises(InputError, match="'wet': no flag of the product; known are gap_filled"):
+    with pytest.raises(InputError, match="'wet' is unknown: known are gap_filled"):
         open_product(catalog, (west, south, east, north), "2018-07-01", mask=["wet"])
 
 

@@ -338,7 +338,7 @@ def test_mistakes_of_the_command_are_one_message(tmp_path, api):
     made_catalog(tmp_path / "c", [])
     for arguments, said in (
         (["--catalog", str(tmp_path / "none")], "is no file: check the path of the catalogue"),
-        (["--catalog", str(tmp_path / "c"), "--port", port], "give another --port"),
+        (["--catalog", str(tmp_path / "c"), "--port", port], "give another --port or --host"),
         (["--catalog", api], "only such catalogues are served"),
     ):
         done = CliRunner().invoke(main, ["serve", *arguments])

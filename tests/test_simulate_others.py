@@ -25,7 +25,7 @@ from stac_sm.simulate.earth import composites_around
 from stac_sm.simulate.granules import write_albedo, write_lai, write_lst
 from stac_sm.simulate.smap import S1_NOISE, SMAP_BIAS, SMAP_NOISE, SMAP_SCALE
 from stac_sm.simulate.truth import fields
-from stac_sm.sources import source
+from stac_sm.sources.known import source
 
 EARTH = Earth(period=Period.parse("2019-05/2019-07"))
 TILE = MODIS_SINUSOIDAL_1KM.geobox("h18v04")

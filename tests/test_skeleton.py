@@ -6,7 +6,7 @@ import posixpath
 import pytest
 
 from stac_sm.derived import skeleton_folder
-from stac_sm.sources import source_table
+from stac_sm.sources.known import source_table
 
 FOLDER = skeleton_folder()
 COLLECTIONS = sorted(FOLDER.glob("*/collection.json"))

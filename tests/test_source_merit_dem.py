@@ -14,7 +14,7 @@ from source_files import DATA, asset_href, ingested, new_catalog, real_data
 
 from stac_sm.errors import GranuleError
 from stac_sm.ingest import ingest
-from stac_sm.sources import source
+from stac_sm.sources.known import source
 from stac_sm.sources.merit_dem import MeritDem
 
 SIDE = 100  # of thinned out tiles

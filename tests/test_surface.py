@@ -1,10 +1,14 @@
 """The public surface: few names, true, sorted, lazy; and a house whose rooms import one another one way only."""
 
+import ast
 import inspect
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 import stac_sm
@@ -40,6 +44,51 @@ def test_importing_does_nothing_heavy():
     code = f"import sys, stac_sm, stac_sm.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def _bodies(file):
+    """Lines of each function without its docstring."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            told = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            yield (node.end_lineno or 0) - ((first.end_lineno or 0) + 1 if told else node.lineno) + 1
+
+
+def test_functions_and_modules_are_small():
+    """Half of the functions have less than 12 lines; a module beyond 350 says why."""
+    files = list((ROOT / "stac_sm").rglob("*.py"))
+    assert statistics.median(lines for file in files for lines in _bodies(file)) < 12
+    long = [file for file in files if len(file.read_text().splitlines()) > 350]
+    assert [file.name for file in long if "Longer than 350 lines, since" not in file.read_text()] == []
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports inside functions count, too."""
+    graph = grimp.build_graph("stac_sm")
+    knots = {
+        (one, other)
+        for one in graph.modules
+        for other in graph.find_modules_directly_imported_by(one)
+        if one in graph.find_downstream_modules(one) or graph.chain_exists(other, one)
+    }
+    assert knots == {("stac_sm.serve.cql2_text", "stac_sm.serve.question"),
+                     ("stac_sm.serve.question", "stac_sm.serve.cql2_text")}  # fmt: skip
+
+
+SECTIONS = {"Parameters": r"^Parameters\n-{10}$", "Returns": r"^(Returns|Yields)\n-{6,7}$", "Raises": r"^Raises\n-{6}$"}
+
+
+@pytest.mark.parametrize("name", [name for name in stac_sm.__all__ if inspect.isfunction(getattr(stac_sm, name))])
+def test_public_functions_tell_parameters_returns_and_raises(name):
+    """As numpydoc wants it: every section is there, and every parameter is named in the first."""
+    function = getattr(stac_sm, name)
+    told = inspect.getdoc(function) or ""
+    wanted = [name for name in SECTIONS if name != "Returns" or inspect.signature(function).return_annotation != "None"]
+    assert [section for section in wanted if not re.search(SECTIONS[section], told, re.MULTILINE)] == []
+    listed = told.partition("Parameters\n")[2].partition("\n\nReturns")[0]
+    for parameter in inspect.signature(function).parameters:
+        assert re.search(rf"^(\w+, )*{parameter}(, \w+)*$", listed, re.MULTILINE), parameter
 
 
 @pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["lint-imports"]])

@@ -31,7 +31,7 @@ on_lowest() {
 
 wheel() {
     uv build --quiet --wheel --out-dir "$work/dist"
-    uv venv --quiet --python 3.12 "$work/env"
+    uv venv --quiet --python '>=3.11,<3.14' "$work/env" # whichever is at hand
     uv pip install --quiet --python "$work/env/bin/python" "$work"/dist/*.whl
     mkdir "$work/empty"
     (cd "$work/empty" && "$work/env/bin/stac-sm" demo --json)

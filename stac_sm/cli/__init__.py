@@ -26,8 +26,13 @@ _MACHINE = {
     errno.EROFS: "make it writable",
     errno.EACCES: "mend its rights",
     errno.EPERM: "mend its rights",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a folder is wanted there",
+    errno.EEXIST: "take it away, or name another place",
+    errno.EISDIR: "a file is wanted there",
+    errno.ENAMETOOLONG: "take a shorter name",
 }
-"""What a user can do about a machine that does not take what is written."""
+"""What a user can do about a machine that does not take what is written, or a place where nothing can be."""
 
 
 class _Group(click.Group):

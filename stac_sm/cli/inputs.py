@@ -63,7 +63,7 @@ class _Ingest(click.Command):
     """Names every source in its help; their table is opened only for that, since it imports much."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from stac_sm.sources import source_table
+        from stac_sm.sources.known import source_table
 
         self.help = (self.help or "").replace("{SOURCES}", ", ".join(sorted(source_table())))
         super().format_help_text(ctx, formatter)
@@ -125,7 +125,7 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
     from stac_sm.climatology import make_climatology, normals_wanted
     from stac_sm.progress import Progress
 
-    project = open_project(folder)
+    project, box = open_project(folder), parsed_box(bbox) if bbox else None
     wanted = [project.recipe.feature(name) for name in features] or normals_wanted(project.recipe)
     made = {}
     for feature in wanted:
@@ -133,7 +133,7 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
             made[feature.name] = make_climatology(
                 project.catalog,
                 feature,
-                bbox=parsed_box(bbox) if bbox else None,
+                bbox=box,
                 workers=workers,
                 progress=lambda outcome, total: progress.step(total),
             )
@@ -156,12 +156,16 @@ def features(
     """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01): what the model would see."""
     from stac_sm.cube import build
     from stac_sm.period import Period
-    from stac_sm.plots import plot_cube
+    from stac_sm.plots import check_suffix, plot_cube
     from stac_sm.regrid import Target
     from stac_sm.resolution import require_inputs, resolve
     from stac_sm.tables import cube_rows
 
     project = open_project(folder)
+    if save is not None and save.suffix != ".nc":
+        raise click.UsageError(f"--save {save}: a name that ends with .nc wanted")
+    if plot is not None:
+        check_suffix(plot)  # before the cube is built
     geobox = project.grid.geobox(tile)
     resolution = resolve(project.catalog, project.recipe, geobox, Period.parse(day))
     if not any(resolution.made_of.values()):

@@ -94,7 +94,9 @@ def plan(
         href = file.place(out or f"{project.folder}/{_PLANS}/{made.id}.parquet")
     show({"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": href}, as_json)
     _tell_why({one.name: one.collection for one in made_by.cube_recipe().sources}, made, cost)
-    say(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else "nothing to do: all that can be made is there")
+    left = f"; {made.counts['blocked']} tile-days are blocked: ingest what is named" if made.counts["blocked"] else ""
+    nothing = f"nothing to do: all that can be made is there{left}"
+    say(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else nothing)
 
 
 def _refuse_above(most: float | None, cost: Estimate) -> None:
@@ -187,7 +189,9 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
 
     project = open_project(folder)
     if what is not None and what.startswith("SM1KM."):
-        show([record.to_dict() for record in item_records(project.catalog, what)], True)
+        tried = [record.to_dict() for record in item_records(project.catalog, what)]
+        show(tried, True)
+        end([what] if not tried else [], f"{what}: no task has tried to make it; `stac-sm plan` says why")
         return
     found = plan_status(project.catalog, _plan(project, what))
     facts = {"plan": found.plan, "done": found.done, "missing": found.missing, "blocked": found.blocked}
@@ -262,7 +266,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     "--sample", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the items to read."
 )
 @click.option("--repair", "mend", is_flag=True, help="Rebuild links and extents; remove orphans older than --grace.")
-@click.option("--grace", type=float, default=24.0, show_default=True, help="Hours before an orphan is removed.")
+@click.option(
+    "--grace", type=click.FloatRange(0), default=24.0, show_default=True, help="Hours before an orphan is removed."
+)
 @workers_option
 @json_option
 def audit(

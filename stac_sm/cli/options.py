@@ -44,7 +44,7 @@ def wanted_tiles(project: Project, tiles: str | None, bbox: str | None, land: bo
     if land or not given:
         return land_tiles(project.grid)
     if tiles is not None:
-        return [tile.strip() for tile in tiles.split(",")]
+        return parsed_tiles(project, tiles)
     return list(project.grid.tiles_in(parsed_box(str(bbox))))
 
 
@@ -52,9 +52,19 @@ def parsed_box(text: str) -> tuple[float, float, float, float]:
     """West, south, east, north of ``6,43,9,46``."""
     try:
         west, south, east, north = (float(part) for part in text.split(","))
+        if not (-90 <= south <= 90 and -90 <= north <= 90 and -360 <= west <= 360 and -360 <= east <= 360):
+            raise ValueError(text)
     except ValueError as error:
         raise click.UsageError(f"--bbox {text!r}: four numbers wanted, WEST,SOUTH,EAST,NORTH in degrees") from error
     return west, south, east, north
+
+
+def parsed_tiles(project: Project, text: str | None) -> list[str]:
+    """Tiles of ``h18v04,h18v05``, each of which the grid has; none of None."""
+    tiles = [tile.strip() for tile in text.split(",")] if text is not None else []
+    for tile in tiles:
+        project.grid.column_row(tile)
+    return tiles
 
 
 def only_model(project: Project) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stac_sm.cli.options import json_option, open_project, project_option, say
+from stac_sm.cli.options import json_option, open_project, parsed_tiles, project_option, say
 
 if TYPE_CHECKING:
     from stac_sm.validation import Validated
@@ -34,7 +34,7 @@ def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) 
         made = held_against(
             project,
             Period.parse(period or project.product.period or project.matchups.period),
-            tiles=[tile.strip() for tile in tiles.split(",")] if tiles else (),
+            tiles=parsed_tiles(project, tiles),
             progress=progress.step,
         )
     catalog = project.catalog  # read again: an older one has just been given the collection

@@ -18,7 +18,7 @@ from stac_sm.index import index_months
 from stac_sm.period import Period
 from stac_sm.recipe import Feature
 from stac_sm.signing import SIGNERS, signed
-from stac_sm.sources import source_table
+from stac_sm.sources.known import source_table
 from stac_sm.store import Store, open_store
 
 _LITTLE = 10 << 30  # a global day takes 1 GB

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from stac_sm.errors import InputError
+from stac_sm.naming import unknown
 from stac_sm.readers.source import RasterSource, Window
 
 
@@ -33,7 +34,7 @@ def reader(name: str) -> Reader:
         If there is none.
     """
     if name not in READERS:
-        raise InputError(f"reader {name!r} is unknown: known are {', '.join(READERS)}")
+        raise InputError(unknown("reader", name, READERS))
     return READERS[name]()
 
 

@@ -132,7 +132,10 @@ def parsed(content: bytes, where: str) -> dict[str, Any]:
     except RecursionError as error:
         raise CatalogError(f"{where}: JSON nested too deep: no STAC document is, check the address") from error
     except ValueError as error:
-        raise CatalogError(f"{where} is no JSON: {error}; `stac-sm index` rebuilds what is ours") from error
+        raise CatalogError(
+            f"{where} is no JSON ({error}): check the address; of ours, take it away: `stac-sm init` writes a "
+            "catalogue or collection anew, `stac-sm index` its links, and an item the command that made it"
+        ) from error
     if not isinstance(document, dict):
         raise CatalogError(f"{where}: JSON {type(document).__name__} found, a STAC object wanted: check the address")
     return document

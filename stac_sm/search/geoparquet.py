@@ -12,6 +12,7 @@ from typing import Any
 import pystac
 
 from stac_sm.errors import CatalogError
+from stac_sm.naming import unknown
 from stac_sm.period import Period, utc
 from stac_sm.search import STRUCTURE, Answer, BBox, in_order, is_chosen, item_of
 from stac_sm.search.web import Web
@@ -84,9 +85,7 @@ class GeoParquetCatalog:
     def _require(self, collection: str) -> None:
         known = self.collections if "collection" in self._file.schema_arrow.names else []
         if known and collection not in known:
-            raise CatalogError(
-                f"collection {collection!r} is not in {self.root}: it has {', '.join(known)}; check its name"
-            )
+            raise CatalogError(f"{self.root}: {unknown('collection', collection, known)}")
 
     def _chosen(
         self, wanted: Callable[[Mapping[str, Any]], bool], collection: str

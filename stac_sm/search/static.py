@@ -15,6 +15,7 @@ import pystac
 
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.items import may_hold
+from stac_sm.naming import unknown
 from stac_sm.period import DAY, Period
 from stac_sm.search import Answer, BBox, in_order, is_chosen, item_of, parsed, too_many
 from stac_sm.signing import without_secrets
@@ -150,10 +151,8 @@ class StaticCatalog:
             if document.get("id") == id:
                 return key, document
             known.append(str(document.get("id")))
-        told = ", ".join(sorted(set(known))[:_TOLD]) or "none"
-        raise CatalogError(
-            f"collection {id!r} is not in {self.root}: it has {told}; check its name, or ingest it first"
-        )
+        told = unknown("collection", id, sorted(set(known))[:_TOLD])
+        raise CatalogError(f"{self.root}: {told}")
 
     def _collections(self, id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         root = self._document(self._start)

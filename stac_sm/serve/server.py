@@ -45,5 +45,7 @@ def _listen(host: str, port: int) -> socket.socket:
         made.listen(1024)
     except OSError as error:
         made.close()
-        raise InputError(f"{host}:{port} cannot be listened on ({error.strerror}): give another --port") from error
+        raise InputError(
+            f"{host}:{port} cannot be listened on ({error.strerror}): give another --port or --host"
+        ) from error
     return made

@@ -1,9 +1,8 @@
 """ISMN: the archive of stations, zipped or unpacked, to one item a station with the series of all its sensors.
 
-Static variables beside the series (land cover, climate, soil) are properties of the item; where they cannot be read,
-the station goes without them and a note says so. Several downloads of a station become one item when they are unpacked
-into one folder. Of two archives that hold one station the one that holds all readings of the other stays; where each
-has readings that the other lacks, the later one is refused (`Ismn.settle`): no reading is lost in silence.
+Static variables beside the series are properties of the item; where they cannot be read, a note says so. Several
+downloads of a station become one item when they are unpacked into one folder. Of two archives that hold one station the
+one that holds all readings of the other stays; else the later one is refused (`Ismn.settle`): none is lost in silence.
 """
 
 from __future__ import annotations

@@ -23,6 +23,12 @@ if ! command -v chromium > /dev/null; then # looks at the report page as its rea
   $sudo apt-get -qq install --yes --no-install-recommends chromium > /dev/null
 fi
 
+if ! command -v gdalwarp > /dev/null || ! Rscript -e 'stopifnot(requireNamespace("terra"))' > /dev/null 2>&1; then
+  export DEBIAN_FRONTEND=noninteractive # the README's blocks for GDAL and R are run
+  $sudo apt-get -qq update
+  $sudo apt-get -qq install --yes --no-install-recommends gdal-bin r-base-core r-cran-terra > /dev/null
+fi
+
 pgstac="${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/pgstac-venv"
 wanted="stac-fastapi.pgstac==7.2.0 pypgstac[psycopg]==0.10.0 uvicorn" # the mark is written last: half an install is none
 if [ "$(cat "$pgstac/installed" 2> /dev/null)" != "$wanted" ]; then

@@ -14,7 +14,8 @@ from stac_sm.regrid import Target, lookup, regrid
 from stac_sm.simulate.earth import Earth
 from stac_sm.simulate.granules import write_lst
 from stac_sm.simulate.truth import fields, true_soil_moisture
-from stac_sm.sources import scan, source
+from stac_sm.sources import scan
+from stac_sm.sources.known import source
 from stac_sm.table import Columns
 from stac_sm.train import TrainSettings, fit
 

@@ -1,0 +1,232 @@
+"""Every block of the README runs, in its order, in one folder beside the demo; or another test is named that runs it.
+
+What a block says is typed as it stands: only `~` is a folder of the test, and the archive of stations has the name
+of the one that the demo has ingested.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from demo_project import demo_project
+from served import running
+
+from stac_sm.catalog import open_catalog
+from stac_sm.cube import feature_cube
+from stac_sm.recipe import Recipe
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text()
+POINT = (7.12, 44.12)  # of the examples
+
+ELSEWHERE = {
+    "Two commands": {
+        "pip install uv && uv run stac-sm demo": "tests/integration/demo_project.py",
+        "uv run pytest": ".ci/run",
+    },
+    "Real data: Hawaii": {"": "tests/integration/test_hawaii.py"},
+    "Is this machine ready, and this project?": {"stac-sm doctor --project s3://": "tests/test_doctor.py"},
+    "Run it on more machines": {
+        "--scheduler tcp://": "tests/integration/test_run_workers.py",
+        "--scheduler slurm": "tests/integration/test_slurm.py",
+        "stac-sm submit": "tests/integration/test_aws.py",
+    },
+    "In the cloud, with no more rights than are needed": {
+        "terraform": "tests/integration/test_aws.py",
+        "--to aws-batch": "tests/integration/test_aws.py",
+        "--to kubernetes": "tests/test_submit.py",
+        "uv export": "tests/test_infra.py",
+        "pip-audit": "tests/test_infra.py",
+    },
+    "Global days, means, pictures": {
+        "stac-sm mosaic": "tests/test_aggregates.py",
+        "stac-sm annual": "tests/test_aggregates.py",
+    },
+    "Serve it": {"stac-sm serve": "tests/test_serve.py"},
+    "Serve it to many": {"": "tests/integration/test_titiler_pgstac.py"},
+}
+"""Lines of shell blocks that want a server, another machine or minutes, by heading and part of the line (an empty part
+is all of them), and the test that types them."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the README."""
+
+    heading: str
+    """Of the section that it stands in."""
+
+    language: str
+    """What stands behind its fence."""
+
+    text: str
+    """What stands in it."""
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines that are typed here; what runs elsewhere is left out."""
+        parts = ELSEWHERE.get(self.heading, {})
+        return [line for line in self.text.splitlines() if not any(part in line for part in parts)]
+
+
+def _blocks() -> list[Block]:
+    found, heading = [], ""
+    for match in re.finditer(r"^#+ ([^\n]+)$|^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL):
+        heading = match[1] or heading
+        if match[3] is not None and match[2] != "text":  # text is the reference, which tests/test_docs.py makes anew
+            found.append(Block(heading, match[2], match[3]))
+    return found
+
+
+BLOCKS = _blocks()
+API = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the demo, a project that holds the same, downloads, and tables to train on."""
+    place = tmp_path_factory.mktemp("readme")
+    demo, _ = demo_project()
+    for name in ("sm-demo", "my-project"):  # a file is replaced in one, never written to: links are enough
+        shutil.copytree(demo, place / name, copy_function=os.link)
+    granules = place / "sm-demo" / "earth" / "granules"
+    homes = {"era5-land": "era5-land", "cci": "esa-cci-sm", "dem": "cop-dem", "soilgrids": "soilgrids"}
+    homes |= {f"glass/{name}": f"glass-{name}" for name in ("lst", "lai", "albedo")}
+    for home, name in homes.items():
+        (place / "home" / home).parent.mkdir(parents=True, exist_ok=True)
+        (place / "home" / home).symlink_to(granules / name)
+    (place / "home" / "Downloads").symlink_to(granules / "ismn")
+    for name, seed in (("matchups", 1), ("others", 2)):
+        _table(seed).to_csv(place / "my-project" / f"{name}.csv", index=False)
+    (place / "my-project" / "plans").mkdir(exist_ok=True)
+    plan = next((demo / "plans").glob("*.parquet"))
+    shutil.copy(plan, place / "my-project" / "plans" / "3fa9c1d2e4b5.parquet")
+    return place
+
+
+def _table(seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    days = pd.date_range("2018-01-01", periods=40)
+    table = pd.DataFrame({"station": np.repeat([f"s{seed}{i}" for i in range(6)], 40), "date": np.tile(days, 6)})
+    table["rain"], table["clay"] = rng.gamma(1, 3, 240), np.repeat(rng.uniform(5, 50, 6), 40)
+    table["sm"] = 0.1 + 0.01 * table.rain + 0.003 * table.clay + rng.normal(0, 0.01, 240)
+    return table
+
+
+def need(program: str) -> str:
+    """A program, or the end of the test: CI has them all."""
+    if shutil.which(program) is None:
+        message = f"no {program} here: tests/integration/install_debian.sh installs it"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return program
+
+
+def said(command: list[str], folder: Path) -> str:
+    """What a command prints, which must end well."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def in_shell(block: Block, place: Path) -> str:
+    if any("gdal" in line for line in block.lines):
+        need("gdalwarp")
+    inside = not any(
+        part in block.text for part in ("sm-demo", "stac-sm init", "http:")
+    )  # of the project made at first
+    (archive,) = (place / "home" / "Downloads").glob("*.zip")
+    script = "\n".join(["set -euo pipefail", *block.lines]).replace("~", str(place / "home"))
+    script = script.replace("Data_separate_files.zip", archive.name)
+    return said(["bash", "-c", script], place / "my-project" if inside else place)
+
+
+def in_toml(block: Block, place: Path) -> str:
+    tables = tomllib.loads(block.text)
+    for name in tables:
+        assert name in {"recipe", "grid"}
+    return str(Recipe.from_dict(tables["recipe"]).features) if "recipe" in tables else str(tables)
+
+
+def in_sql(block: Block, place: Path) -> str:
+    here = block.text.replace("'sm-demo", f"'{place}/sm-demo")
+    return "\n".join(str(duckdb.sql(one)) for one in here.split(";") if one.strip())
+
+
+RUNNERS = {
+    "sh": in_shell,
+    "toml": in_toml,
+    "sql": in_sql,
+    "python": lambda block, place: said([sys.executable, "-c", block.text], place),
+    "r": lambda block, place: said([need("Rscript"), "-e", block.text], place),
+}
+WANTED = {
+    ("Read the data with other tools", "sh"): "0.1",
+    ("Read the data with other tools", "r"): "0.1",
+    ("Read the data with other tools", "sql"): "SM1KM.A2019161.h18v04.v001",
+    ("Read the data through the API", "sh"): "0.1",
+    ("Another target than soil moisture", "python"): "filled",
+    ("In Python", "python"): "uncertainty",
+    ("How far is it, and what went wrong?", "sh"): "SM1KM.A2019159.h18v04.v001",
+}
+"""What must stand in what some blocks print."""
+
+
+@pytest.fixture(scope="module")
+def api(place):
+    """Address of a server of the demo."""
+    with running(place / "sm-demo") as address:
+        yield address
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[f"{i} {one.heading} {one.language}" for i, one in enumerate(BLOCKS)])
+def test_every_block_of_the_readme_runs(block, place, request):
+    if API in block.text:
+        block = replace(block, text=block.text.replace(API, request.getfixturevalue("api")))
+    printed = RUNNERS[block.language](block, place)
+    assert WANTED.get((block.heading, block.language), "") in printed
+
+
+def test_what_runs_elsewhere_is_in_the_readme_and_in_the_test_that_is_named():
+    for heading, parts in ELSEWHERE.items():
+        text = "".join(block.text for block in BLOCKS if block.heading == heading)
+        for part, file in parts.items():
+            assert part in text, (heading, part)
+            assert (ROOT / file).is_file()
+            assert text.strip(), heading
+
+
+def test_gdal_and_r_read_what_python_reads(place):
+    """The same pixel, by three programs."""
+    from stac_sm import point_series
+
+    need("gdallocationinfo")
+    wanted = point_series(open_catalog(place / "sm-demo"), *POINT, "2019-06-08/2019-06-10").sm.to_numpy()
+    by_name = {block.language: block for block in BLOCKS if block.heading == "Read the data with other tools"}
+    assert float(in_shell(by_name["sh"], place).split()[0]) == pytest.approx(wanted[0], abs=1e-6)
+    by_r = re.findall(r"(0\.\d+)\s*$", RUNNERS["r"](by_name["r"], place), re.MULTILINE)
+    assert [float(value) for value in by_r] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_input_that_is_added_is_a_feature(place, monkeypatch):
+    """The feature of the README from the catalogue that its Python has made."""
+    monkeypatch.chdir(place)
+    python, toml = (block for block in BLOCKS if block.heading == "Add an input")
+    said([sys.executable, "-c", python.text], place)
+    recipe = tomllib.loads(toml.text)["recipe"]
+    height = feature_cube(open_catalog(place / "sm-demo"), recipe, "h18v04", "2019-06-08").height.compute()
+    assert 3_000 < np.count_nonzero(np.isfinite(height)) < 15_000  # one degree by one of the tile
+    assert height.attrs["units"] == "m"
