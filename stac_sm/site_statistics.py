@@ -1,4 +1,4 @@
-"""Statistics of columns at sites: mean, spread, yearly wave, trailing means; each site by its own rows alone."""
+"""Statistics of columns at sites: mean, spread, waves of the year, trailing means; each site by its own rows alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ TRAILING_DAYS = (30, 90)
 DAY_OF_YEAR = ("doy_sin", "doy_cos")
 """Features that say which time of the year it is."""
 
+WAVES = {"yearly": 1, "half_yearly": 2}
+"""Waves of the year, by how many there are in one: rain in winter, rain in summer, rain twice."""
+
 _YEAR = 365.25
+_FEWEST_ROWS = 10  # of a site, before a column that has one value there is taken for a fill value
 
 
 class _Windows(BaseIndexer):
@@ -49,8 +53,19 @@ class SiteStatistics:
 
     def day_of_year(self) -> dict[str, Wide]:
         """Sine and cosine of the day of the year."""
-        angle = pd.DatetimeIndex(self._when).dayofyear.to_numpy() * (2 * np.pi / _YEAR)
-        return dict(zip(DAY_OF_YEAR, (np.sin(angle), np.cos(angle)), strict=True))
+        return dict(zip(DAY_OF_YEAR, self._wave(1), strict=True))
+
+    def stuck(self, column: Wide) -> NDArray[np.bool_]:
+        """Rows of sites at which a column has one value and no other, in ten rows or more."""
+        by_site = pd.Series(column).groupby(self._site)
+        stuck = (by_site.max() == by_site.min()) & (by_site.count() >= _FEWEST_ROWS)
+        return np.asarray(stuck.to_numpy(bool)[self._site])
+
+    def share_moving(self, column: Wide) -> float:
+        """Share of the sites with ten values or more at which they differ; 0 if there is no such site."""
+        by_site = pd.Series(column).groupby(self._site)
+        known = by_site.count() >= _FEWEST_ROWS
+        return float((by_site.max() > by_site.min())[known].mean()) if known.any() else 0.0
 
     def of(self, column: Wide) -> dict[str, Wide]:
         """Statistics of each row's site, and differences from them."""
@@ -59,18 +74,25 @@ class SiteStatistics:
             "mean": by_site.mean(),
             "median": by_site.median(),
             "std": by_site.std(),
+            "iqr": by_site.quantile(0.75) - by_site.quantile(0.25),
             "skew": by_site.skew(),
         }
         made = {kind: value.to_numpy(float)[self._site] for kind, value in found.items()}
-        made |= {kind: value[self._site] for kind, value in self._swing(column).items()}
+        for wave, times in WAVES.items():
+            made |= {f"{wave}_{kind}": value[self._site] for kind, value in self._swing(column, times).items()}
         made["anomaly"] = column - made["mean"]
         for length in TRAILING_DAYS:
             made[f"trailing{length}_anomaly"] = self._trailing(column, length) - made["mean"]
         return made
 
-    def _swing(self, column: Wide) -> dict[str, Wide]:
-        """Amplitudes of the yearly sine and cosine of each site, by least squares beside a mean; dims (site,)."""
-        waves = np.stack([np.ones(len(column)), *self.day_of_year().values()], axis=1)
+    def _wave(self, times: int) -> tuple[Wide, Wide]:
+        """Sine and cosine that come so many times a year."""
+        angle = pd.DatetimeIndex(self._when).dayofyear.to_numpy() * (times * 2 * np.pi / _YEAR)
+        return np.sin(angle), np.cos(angle)
+
+    def _swing(self, column: Wide, times: int) -> dict[str, Wide]:
+        """Amplitudes of the sine and cosine of each site, by least squares beside a mean; dims (site,)."""
+        waves = np.stack([np.ones(len(column)), *self._wave(times)], axis=1)
         waves[np.isnan(column)] = 0
         products, sums = (np.zeros((len(self._names), 3, n)) for n in (3, 1))
         np.add.at(products, self._site, waves[:, :, None] * waves[:, None, :])
@@ -78,7 +100,7 @@ class SiteStatistics:
         sound = np.linalg.cond(products) < 1e6  # else too few rows for the three
         found = np.full((len(self._names), 3), np.nan)
         found[sound] = np.linalg.solve(products[sound], sums[sound])[:, :, 0]
-        return {"yearly_sin": found[:, 1], "yearly_cos": found[:, 2]}
+        return {"sin": found[:, 1], "cos": found[:, 2]}
 
     def _trailing(self, column: Wide, length: int) -> Wide:
         """Mean of the ``length`` days that end with a row's day, at its site; NaN where there is no value."""

@@ -15,14 +15,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.errors import InputError, ModelError
-from stac_sm.site_statistics import DAY_OF_YEAR, TRAILING_DAYS, SiteStatistics
+from stac_sm.site_statistics import DAY_OF_YEAR, TRAILING_DAYS, WAVES, SiteStatistics
 from stac_sm.table import Columns, days, labels, require
 
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
 
-FORMAT = 1
-"""Version of what `TableFeatures.to_dict` writes; one from the future is refused."""
+FORMAT = 2
+"""Version of what `TableFeatures.to_dict` writes; one from the future is refused. In the first none is restless."""
+
+_RESTLESS = 0.9  # share of the training sites at which a column moves: where it does not, it is a fill value
+_COMPLETE = 0.95  # share of the training rows in which a column has a value
 
 _ENDS = {"end", "end_date", "end_time", "end_datetime", "stop"}
 _PLACES = {"lat": "lat", "latitude": "lat", "lon": "lon", "longitude": "lon", "lng": "lon"}
@@ -66,14 +69,28 @@ class TableFeatures:
     plain: bool = False
     """Only the columns as they are, and the day of the year."""
 
+    restless: tuple[str, ...] = ()
+    """Those of ``given`` that change from day to day at nearly all training sites. At a site where one has a single
+    value, that is no measurement (a satellite over the sea says "full"): there it counts as missing."""
+
+    complete: tuple[str, ...] = ()
+    """Those of ``given`` that have a value in nearly all training rows."""
+
     @classmethod
     def of(cls, table: pd.DataFrame, columns: Columns, given: Sequence[str], *, plain: bool = False) -> TableFeatures:
         """Features of a training table; see `choose` for ``given``."""
-        by_site = pd.DataFrame({name: numbers(table, name) for name in given}).groupby(
-            labels(table, columns.site).to_numpy()
-        )
+        values, sites = {name: numbers(table, name) for name in given}, labels(table, columns.site).to_numpy()
+        by_site = pd.DataFrame(values).groupby(sites)
         spread = (by_site.max() - by_site.min()).max()  # values that are missing are left out
-        return cls(columns, tuple(given), tuple(name for name in given if not spread[name] > 0), plain)
+        still = tuple(name for name in given if not spread[name] > 0)
+        if plain:
+            return cls(columns, tuple(given), still, plain)
+        rows = SiteStatistics(sites, days(table, columns.time).to_numpy())
+        restless = tuple(name for name in given if rows.share_moving(values[name]) >= _RESTLESS)
+        known = {name: ~np.isnan(value) for name, value in values.items()}
+        known |= {name: known[name] & ~rows.stuck(values[name]) for name in restless}
+        complete = tuple(name for name in given if known[name].mean() >= _COMPLETE)
+        return cls(columns, tuple(given), still, plain, restless, complete)
 
     @property
     def moving(self) -> tuple[str, ...]:
@@ -82,9 +99,14 @@ class TableFeatures:
 
     @property
     def _combined(self) -> tuple[str, ...]:
+        return () if self.plain else tuple(self._pairs)
+
+    @property
+    def _pairs(self) -> dict[str, tuple[str, str]]:
+        """What follows from two columns that move, by name."""
+        there = set(self.given) - set(self.still)
         pairs = _RATIOS | _DIFFERENCES
-        found = tuple(name for name, pair in pairs.items() if set(pair) <= set(self.given) - set(self.still))
-        return () if self.plain else tuple(name for name in found if name not in self.given)
+        return {name: pair for name, pair in pairs.items() if set(pair) <= there and name not in self.given}
 
     @property
     def of_a_day(self) -> tuple[str, ...]:
@@ -98,13 +120,21 @@ class TableFeatures:
 
     @property
     def of_a_site_robust(self) -> tuple[str, ...]:
-        """As `of_a_site`, with the median in place of the mean: a few clouds or days of snow do not move it."""
-        return self._of_sites("median", "std", "skew")
+        """As `of_a_site`, with median and interquartile range: a few clouds or days of snow do not move them."""
+        return self._of_sites("median", "iqr", "skew")
+
+    @property
+    def of_a_site_complete(self) -> tuple[str, ...]:
+        """Of `of_a_site_robust`, those of complete columns, and the waves of these; all columns where none is."""
+        names = (*self.moving, *self.still)
+        complete = [name for name in names if set(self._pairs.get(name, (name,))) <= set(self.complete)] or names
+        taken = [*self._of_sites("median", "iqr", "skew"), *self.swings]
+        return tuple(name for name in taken if name.rpartition(":")[0] in complete or name in complete)
 
     @property
     def swings(self) -> tuple[str, ...]:
-        """Yearly sine and cosine of what moves at a site."""
-        return tuple(f"{name}:{one}" for name in self.moving for one in ("yearly_sin", "yearly_cos"))
+        """Sines and cosines of what moves at a site, once and twice a year."""
+        return tuple(f"{name}:{wave}_{one}" for name in self.moving for wave in WAVES for one in ("sin", "cos"))
 
     @property
     def departures(self) -> tuple[str, ...]:
@@ -151,8 +181,9 @@ class TableFeatures:
         made = {**values, **rows.day_of_year()}
         if self.plain:
             return made
+        made |= {name: np.where(rows.stuck(values[name]), np.nan, values[name]) for name in self.restless}
         for name in self._combined:
-            made[name] = _combination(name, values)
+            made[name] = _combination(name, made)
         for name in self.moving:
             made |= {f"{name}:{kind}": value for kind, value in rows.of(made[name]).items()}
         return made
@@ -170,14 +201,15 @@ class TableFeatures:
         ModelError
             If a field is missing, or the format is from the future.
         """
-        if content.get("format") != FORMAT or content.get("trailing_days") != list(TRAILING_DAYS):
+        if content.get("format") not in range(1, FORMAT + 1) or content.get("trailing_days") != list(TRAILING_DAYS):
             found = f"format {content.get('format')!r}, trailing means of {content.get('trailing_days')!r} days"
             raise ModelError(
-                f"features of a table: found {found}; format {FORMAT} wanted: use the stac_sm of the model"
+                f"features of a table: found {found}; format {FORMAT} or older wanted: use the stac_sm of the model"
             )
         try:
             columns = Columns(**content["columns"])
-            return cls(columns, tuple(content["given"]), tuple(content["still"]), bool(content["plain"]))
+            later = [tuple(content[name]) if content["format"] > 1 else () for name in ("restless", "complete")]
+            return cls(columns, tuple(content["given"]), tuple(content["still"]), bool(content["plain"]), *later)
         except (KeyError, TypeError) as error:
             raise ModelError(f"features of a table: not complete ({error!r}): train the model again") from error
 

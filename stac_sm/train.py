@@ -151,10 +151,14 @@ class Part:
     least: float = 1.0
     """Of a line, the least penalty of a slope; see `normal_scores.stretches`."""
 
+    beyond: str = ""
+    """Name of an earlier part of weight 1: this one is trained on what that leaves over."""
+
     def describe(self) -> dict[str, Any]:
         """Its settings, JSON-able."""
         settings = {"name": self.name, "learns": str(self.learns), "rounds": self.rounds, **self.parameters}
-        return settings if self.least == 1 else {**settings, "least": self.least}
+        settings |= {} if self.least == 1 else {"least": self.least}
+        return settings | ({"beyond": self.beyond} if self.beyond else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,25 +213,42 @@ class SiteRows:
 
 
 def fit_parts(rows: SiteRows, parts: Sequence[Part], seed: int, *, nthread: int = 0) -> list[Member]:
-    """Train each part on its own, with the weight 1; same rows and seed, same bytes on any number of threads."""
+    """Train each part on its own, or on what an earlier one leaves over, with the weight 1; same rows and seed, same
+    bytes on any number of threads."""
+    taught, members = _lessons(rows), dict[str, Member]()
+    for part in parts:
+        lesson = taught[part.learns]
+        target, threads = lesson.target, nthread or _threads(len(lesson.target))
+        if part.beyond:
+            before = members[part.beyond]
+            target = target - before.predict(matrix(lesson.features, before.features))
+        values = matrix(lesson.features, part.features)
+        members[part.name] = _grown(part, values, lesson.sites, target, lesson.weight, seed, threads)
+    return list(members.values())
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """What a part is trained on."""
+
+    features: pd.DataFrame
+    sites: Sites
+    target: Wide
+    weight: Wide
+
+
+def _lessons(rows: SiteRows) -> dict[Learns, _Lesson]:
+    """Rows as each kind of part learns from them."""
     _, site, counts = np.unique(rows.sites, return_inverse=True, return_counts=True)
     level = np.array([math.fsum(one) / len(one) for one in _by_site(rows.target, site)])
-    votes = site_votes(rows, site)
-    taught = {
-        Learns.LEVEL: (level, votes),
+    votes, firsts = site_votes(rows, site), np.searchsorted(site, np.arange(len(counts)))
+    return {
+        Learns.LEVEL: _Lesson(rows.features.iloc[firsts], np.arange(len(counts)), level, votes),
         # sites side by side share a level, but not what a day does to them: there each has a vote of its own
-        Learns.DEPARTURE: (rows.target - level[site], (1 / counts)[site]),
-        Learns.WHOLE: (rows.target, (votes / counts)[site]),
-        Learns.ROWS: (rows.target, np.ones(len(site))),
+        Learns.DEPARTURE: _Lesson(rows.features, site, rows.target - level[site], (1 / counts)[site]),
+        Learns.WHOLE: _Lesson(rows.features, site, rows.target, (votes / counts)[site]),
+        Learns.ROWS: _Lesson(rows.features, site, rows.target, np.ones(len(site))),
     }
-    firsts = np.searchsorted(site, np.arange(len(counts)))
-    members = []
-    for part in parts:
-        features = rows.features.iloc[firsts] if part.learns is Learns.LEVEL else rows.features
-        threads = nthread or _threads(len(features))
-        numbered = np.arange(len(counts)) if part.learns is Learns.LEVEL else site
-        members.append(_grown(part, matrix(features, part.features), numbered, *taught[part.learns], seed, threads))
-    return members
 
 
 def site_votes(rows: SiteRows, site: Sites) -> Wide:

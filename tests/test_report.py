@@ -173,6 +173,16 @@ def test_every_picture_is_a_png_with_words_for_who_does_not_see_it(written):
     assert len({attributes["alt"] for attributes in pictures}) == len(pictures)
 
 
+PICTURES = ("scores", "scatter", "series", "map", "curve", "importance", "residuals")
+
+
+@pytest.mark.parametrize("part", PICTURES)
+def test_each_part_that_was_promised_has_its_picture(written, part):
+    sections = re.findall(r'<section id="(\w+)">(.*?)</section>', written["report"].read_text("utf-8"), re.DOTALL)
+    pictures = {name: content.count("<img") for name, content in sections}
+    assert pictures[part] == 1
+
+
 def test_links_lead_to_sections_and_ids_are_unique(written):
     page = read(written)
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]

@@ -62,6 +62,8 @@ def test_neither_have_the_other_sites(site):
 
 def test_what_a_site_is_like():
     by_site = TABLE.groupby("station")["smap"]
+    quartiles = (by_site.transform("quantile", share) for share in (0.75, 0.25))
+    np.testing.assert_allclose(BUILT["smap:iqr"], next(quartiles) - next(quartiles), rtol=1e-5)
     for kind in ("mean", "median", "std", "skew"):
         np.testing.assert_allclose(BUILT[f"smap:{kind}"], by_site.transform(kind), rtol=1e-6)
     np.testing.assert_allclose(BUILT["smap:anomaly"], TABLE["smap"] - by_site.transform("mean"), rtol=1e-4, atol=1e-3)
@@ -75,13 +77,53 @@ def test_trailing_means_look_back_only():
     np.testing.assert_allclose(BUILT.loc[rows.index, "smap:trailing90_anomaly"], wanted, rtol=1e-4, atol=1e-2)
 
 
-def test_yearly_waves_are_those_of_the_site():
+def test_waves_are_those_of_the_site():
     when = pd.date_range("2019-01-01", "2020-12-31", freq="7D")
     angle = when.dayofyear * (2 * np.pi / 365.25)
-    table = pd.DataFrame({"smap": 3 + 2 * np.sin(angle) - 0.5 * np.cos(angle), "station": "s", "start": when})
-    table.loc[::5, "smap"] = np.nan
-    built = TableFeatures.of(table, COLUMNS, ["smap"]).build(table)
-    np.testing.assert_allclose(built[["smap:yearly_sin", "smap:yearly_cos"]].iloc[0], [2, -0.5], atol=1e-5)
+    for wave, times in {"yearly": 1, "half_yearly": 2}.items():
+        values = 3 + 2 * np.sin(times * angle) - 0.5 * np.cos(times * angle)
+        table = pd.DataFrame({"smap": values, "station": "s", "start": when})
+        table.loc[::5, "smap"] = np.nan
+        built = TableFeatures.of(table, COLUMNS, ["smap"]).build(table)
+        np.testing.assert_allclose(built[[f"smap:{wave}_sin", f"smap:{wave}_cos"]].iloc[0], [2, -0.5], atol=1e-5)
+
+
+def test_a_value_that_never_changes_where_all_others_do_is_missing():
+    """A satellite that sees the sea at a coastal site says "full" each day: that is no measurement."""
+    table = table_of(sites=12)
+    coast = table["station"] == "s3"
+    table.loc[coast, "smap"] = 25.4
+    features = TableFeatures.of(table, COLUMNS, GIVEN)
+    assert features.restless == ("B4", "B8", "smap")
+    built = features.build(table)
+    ours = [name for name in built if name.startswith("smap")]
+    assert built.loc[coast, ours].isna().all(axis=None)
+    assert built.loc[~coast, "smap"].notna().sum() == table.loc[~coast, "smap"].notna().sum()
+    same(built.loc[~coast], features.build(table[~coast]))
+    few = features.build(table[coast][:5])  # of few rows it may be chance
+    assert (few["smap"] == np.float32(25.4)).all()
+    plain = TableFeatures.of(table, COLUMNS, GIVEN, plain=True)
+    assert (plain.build(table)["smap"][coast] == np.float32(25.4)).all()
+
+
+def test_what_stands_still_at_many_sites_may_stand_still():
+    table = table_of(sites=12)
+    table.loc[table["station"].isin(["s3", "s4"]), "smap"] = 25.4
+    features = TableFeatures.of(table, COLUMNS, GIVEN)
+    assert features.restless == ("B4", "B8")
+    assert features.build(table).loc[table["station"] == "s3", "smap:mean"].notna().all()
+
+
+def test_complete_columns_are_there_in_nearly_all_rows():
+    table = table_of(sites=12, gaps=0.0)
+    table["B8"] = table["B8"].mask(table.index % 10 == 0)
+    features = TableFeatures.of(table, COLUMNS, GIVEN)
+    assert features.complete == ("B4", "smap", "sand")
+    assert {name.split(":")[0] for name in features.of_a_site_complete} == {"B4", "smap", "sand"}  # no ndvi
+    assert {"smap:iqr", "smap:half_yearly_cos", "sand"} <= set(features.of_a_site_complete)
+    none = TableFeatures.of(table_of(gaps=0.5), COLUMNS, GIVEN[:3])
+    assert none.complete == ()
+    assert set(none.of_a_site_robust) <= set(none.of_a_site_complete)
 
 
 def test_few_rows_have_no_waves_and_no_skewness_and_no_warning():
@@ -106,7 +148,7 @@ def test_indices_of_known_bands():
 
 
 def test_every_name_that_a_part_may_ask_for_is_made():
-    lists = ("of_a_day", "of_a_site", "of_a_site_robust", "swings", "departures", "trails")
+    lists = ("of_a_day", "of_a_site", "of_a_site_robust", "of_a_site_complete", "swings", "departures", "trails")
     assert {name for one in lists for name in getattr(FEATURES, one)} <= set(BUILT.columns)
     assert set(BUILT.dtypes) == {np.dtype("float32")}
 
@@ -118,6 +160,9 @@ def test_plain_features_are_the_columns_and_the_day_of_the_year():
 
 def test_they_survive_json():
     assert TableFeatures.from_dict(FEATURES.to_dict()) == FEATURES
+    assert FEATURES.restless
+    first = {name: value for name, value in FEATURES.to_dict().items() if name not in ("restless", "complete")}
+    assert TableFeatures.from_dict(first | {"format": 1}) == replace(FEATURES, restless=(), complete=())
     with pytest.raises(ModelError, match="format 9"):
         TableFeatures.from_dict(FEATURES.to_dict() | {"format": 9})
     with pytest.raises(ModelError, match="not complete"):

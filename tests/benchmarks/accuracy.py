@@ -26,6 +26,9 @@ TABLE = Path(__file__).parents[3] / "shared/data/matchup_conus/matchup_conus_10d
 COLUMNS = Columns(target="sm_insitu", site="station", time="start")
 STRATEGIES = {"site": 5, "block": 5, "network": 3, "random": 5}
 MODELS = {"plain": True, "best": False}
+ELSEWHERE = {"USCRN": 28, "TxSON": 5, "ARM": 3}
+"""Stations of `shared/data/ismn_conus` that the table does not have: who asks how a model does there wants the networks
+in these shares, where the table has 45, 35 and 10."""
 
 
 def held_out(table: pd.DataFrame, strategy: str, seed: int, *, plain: bool) -> pd.DataFrame:
@@ -49,6 +52,7 @@ def figures(rows: pd.DataFrame) -> dict[str, float]:
     of_site = error.groupby(rows["site"]).transform("mean")
     means = rows.groupby("site")[["predicted", "observed"]].mean()
     uscrn = rows[rows["network"] == "USCRN"]
+    votes = rows["network"].map(ELSEWHERE) / rows["network"].map(rows.groupby("network")["site"].nunique())
     return {
         "r": pearson_r(rows["predicted"], rows["observed"]),
         "rmse": rmse(rows["predicted"], rows["observed"]),
@@ -58,22 +62,28 @@ def figures(rows: pd.DataFrame) -> dict[str, float]:
         "mean_width": float(2 * rows["half"].mean()),
         "r_uscrn": pearson_r(uscrn["predicted"], uscrn["observed"]),
         "rmse_uscrn": rmse(uscrn["predicted"], uscrn["observed"]),
+        "r_elsewhere": weighted_r(rows["predicted"], rows["observed"], votes),
+        "rmse_elsewhere": float(np.sqrt(np.average(error**2, weights=votes))),
     }
 
 
-def measure(strategies: Sequence[str], models: Sequence[str], seeds: int) -> list[dict[str, Any]]:
+def weighted_r(one: pd.Series, other: pd.Series, votes: pd.Series) -> float:
+    """Pearson's correlation, where rows have more or less of a vote."""
+    covariance = np.cov(one, other, aweights=votes)
+    return float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
+
+
+def measure(strategies: Sequence[str], models: Sequence[str], seeds: range) -> list[dict[str, Any]]:
     """Mean and spread over seeds of each strategy and model; leaving a network out knows no seed."""
     table, lines = read_table(TABLE, COLUMNS.site), []
     for strategy in strategies:
-        count = 1 if strategy == "network" else seeds
+        used = seeds[:1] if strategy == "network" else seeds
         for model in models:
             start = time.perf_counter()
-            found = pd.DataFrame(
-                [figures(held_out(table, strategy, seed, plain=MODELS[model])) for seed in range(count)]
-            )
-            spread = {f"{name}_spread": float(found[name].std()) if count > 1 else None for name in ("r", "rmse")}
+            found = pd.DataFrame([figures(held_out(table, strategy, seed, plain=MODELS[model])) for seed in used])
+            spread = {f"{name}_spread": float(found[name].std()) if len(used) > 1 else None for name in ("r", "rmse")}
             took = {"seconds": round(time.perf_counter() - start, 1)}
-            lines.append({"strategy": strategy, "model": model, "seeds": count, **found.mean(), **spread, **took})
+            lines.append({"strategy": strategy, "model": model, "seeds": list(used), **found.mean(), **spread, **took})
     return lines
 
 
@@ -83,9 +93,10 @@ def main() -> None:
     parser.add_argument("--strategies", default=",".join(STRATEGIES), help=f"among {', '.join(STRATEGIES)}")
     parser.add_argument("--models", default=",".join(MODELS), help="plain, best")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    lines = measure(asked.strategies.split(","), asked.models.split(","), asked.seeds)
+    lines = measure(asked.strategies.split(","), asked.models.split(","), range(asked.first, asked.first + asked.seeds))
     print(json.dumps(lines, indent=2) if asked.json else pd.DataFrame(lines).round(4).to_string(index=False))
 
 
