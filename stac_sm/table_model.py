@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import pandas as pd
 
+from stac_sm.site_parts import Learns, Part, SiteRows
 from stac_sm.site_statistics import DAY_OF_YEAR
 from stac_sm.table_features import TableFeatures, names_of, numbers
-from stac_sm.train import Learns, Part, SiteRows
 
 SHARES = (0.7, 0.4, 0.9)
 """Shares of level + departure in what stands on the first line, among which tuning chooses, the most trusted first;

@@ -18,10 +18,10 @@ from stac_sm.fingerprint import ALGORITHM_VERSION, digest
 from stac_sm.intervals import Intervals, SpreadSettings, fit_intervals
 from stac_sm.metrics import Scores, scores
 from stac_sm.model import Model
+from stac_sm.site_parts import Part, SiteRows
 from stac_sm.table import Columns, days, labels
 from stac_sm.table_features import Choice, TableFeatures, choose, numbers, place_columns
 from stac_sm.table_model import parts_of, rows_of, sums_of
-from stac_sm.train import Part, SiteRows
 from stac_sm.tuning import Sums, search, sum_of
 
 Wide = NDArray[np.float64]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from stac_sm.booster import Member, matrix
 from stac_sm.model import Model
+from stac_sm.site_parts import Learns, Part, SiteRows, fit_parts
 from stac_sm.table import Columns
-from stac_sm.train import Learns, Part, SiteRows, TrainSettings, fit, fit_parts, site_rows, tree_parameters
+from stac_sm.train import TrainSettings, fit, site_rows, tree_parameters
 
 Wide = NDArray[np.float64]
 Sums = Mapping[str, Mapping[str, float]]

@@ -17,12 +17,12 @@ from stac_sm.booster import matrix
 from stac_sm.cli import main
 from stac_sm.errors import InputError, ModelError
 from stac_sm.model import Model
+from stac_sm.site_parts import SiteRows, fit_parts, site_votes
 from stac_sm.table import Columns
 from stac_sm.table_features import TableFeatures, choose, place_columns
 from stac_sm.table_item import evaluate_table, read_features, write_folder
 from stac_sm.table_model import best_parts, parts_of, rows_of, sums_of, weights_of
 from stac_sm.table_training import read_table, train_table
-from stac_sm.train import SiteRows, fit_parts, site_votes
 from stac_sm.tuning import sum_of
 
 COLUMNS = Columns(target="theta", site="station", time="start")

@@ -10,8 +10,9 @@ import pytest
 
 from stac_sm import tuning
 from stac_sm.errors import InputError
+from stac_sm.site_parts import Learns, Part, fit_parts
 from stac_sm.table import Columns
-from stac_sm.train import Learns, Part, TrainSettings, fit, fit_parts, site_rows
+from stac_sm.train import TrainSettings, fit, site_rows
 from stac_sm.tuning import RECIPE_SUMS, most_trusted, recipe_parts, search, site_errors, sum_of, tune
 
 SMALL = TrainSettings(n_estimators=30, eta=0.2, max_depth=8, min_child_weight=1.0)
