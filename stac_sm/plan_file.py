@@ -112,7 +112,7 @@ def read_plan(href: Path | str) -> Plan:
         content = pa.BufferReader(store.read(path))
         about = json.loads((pq.read_schema(content).metadata or {}).get(b"stac_sm:plan", b"null"))
         if about is None:
-            raise InputError(f"{href} is a Parquet file, but no plan: `stac-sm plan` writes one")
+            raise InputError(f"{href} is no plan (a Parquet file of something else): `stac-sm plan` writes one")
         file = pq.ParquetFile(content, read_dictionary=["tile", "version", "state"])
         known = [name for name in days_schema().names if name in file.schema_arrow.names]
         table = _filled(file.read(columns=known))

@@ -258,3 +258,23 @@ def test_masked_values_are_gaps():
     x, y, z = triplet(0, n=150)
     masked = np.ma.masked_array(x, mask=np.arange(150) < 30)
     assert triple_collocation(masked, y, z).n == 120
+
+
+@given(seeds, st.integers(2, 40))
+def test_covariance_is_numpys_for_any_number_of_days(seed, n):
+    rows = np.random.default_rng(seed).normal(size=(3, n))
+    np.testing.assert_allclose(covariance(rows), np.cov(rows), rtol=1e-9, atol=1e-12)
+
+
+def test_a_constant_has_no_covariance_though_its_mean_is_rounded():
+    for n, value in itertools.product(range(2, 60), (0.1, 0.3, 0.7)):
+        rows = np.vstack([np.full(n, value), np.arange(n), np.arange(n) ** 2]).astype(float)
+        assert (covariance(rows)[0] == 0).all(), (n, value)
+
+
+def test_no_correlation_is_beyond_one():
+    """Rounding would make 1.0000000000000002 of some."""
+    for seed in range(400):
+        x = np.random.default_rng(seed).normal(size=7)
+        assert pearson_r(x, 3 * x) <= 1.0
+        assert pearson_r(x, -3 * x) >= -1.0

@@ -161,7 +161,7 @@ def test_errors(made):
     with pytest.raises(InputError, match="tile 'h99v99' is not in grid small"):
         plan_of(*made, tiles=["h99v99"])
     modis = Recipe((Feature("lst", "modis-lst", "lst"),))
-    with pytest.raises(CatalogError, match="collection 'modis-lst' is not in"):
+    with pytest.raises(CatalogError, match="collection 'modis-lst' is unknown"):
         plan_of(made[0], replace(made[1], recipe=modis))
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stac_sm import screening as screening_module
 from stac_sm.errors import InputError, ScreeningError
 from stac_sm.screening import Thresholds, require_sites, screen, training_screener
 
@@ -148,3 +149,20 @@ def test_a_training_screener_sees_days_that_are_in_no_row_but_no_other_year():
         found(train[1:])
     spoiled = spoilt(triplets, triplets["date"].dt.year == 2019)
     assert training_screener(spoiled, Thresholds(min_sites=1), table)(train) == ["a"]
+
+
+def test_a_block_is_summed_from_its_day_on_round_the_end():
+    rows, length = np.random.default_rng(1).normal(size=(3, 9)), 4
+    found = screening_module._block_sums(rows, length)
+    for start in range(9):
+        days = rows[:, [(start + i) % 9 for i in range(length)]]
+        np.testing.assert_allclose(found[start], [*days.sum(axis=1), *(days @ days.T).ravel()])
+
+
+def test_no_more_reasons_are_told_of_than_there_are():
+    errors = dict.fromkeys("cdef", 0.12)
+    with pytest.raises(ScreeningError) as error:
+        require_sites(screen(sites(a=0.02, b=0.02, **errors), Thresholds()), Thresholds())
+    assert " more)" not in str(error.value)
+    with pytest.raises(ScreeningError, match="; and 1 more\\)"):
+        require_sites(screen(sites(a=0.02, **errors, g=0.12, h=0.12), Thresholds()), Thresholds())

@@ -302,7 +302,7 @@ DAMAGED = [
     (TRAIN, holding("t.csv", b"site,date,sm,a\ns1,yesterday,0.1,2\ns2,now,0.2,3\n"), "column 'date' holds no dates"),
     ("evaluate P/x.json P/t.csv", holding("x.json", b"{}"), "x.json is no STAC item of a model"),
     ("run P/plans/wanted.parquet", half("wanted.parquet"), "wanted.parquet is no plan"),
-    ("run P/plans/wanted.parquet", shard_as_plan, "is a Parquet file, but no plan: `stac-sm plan` writes one"),
+    ("run P/plans/wanted.parquet", shard_as_plan, "is no plan (a Parquet file of something else)"),
     # a damaged catalogue
     (FEATURES, holding("catalog.json", b'{"half": '), "catalog.json is no JSON … take it away: `stac-sm init` writes"),
     (FEATURES, gone("glass-lst/collection.json"), "glass-lst/collection.json"),
