@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import posixpath
 import signal
+import socket
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -245,6 +248,14 @@ def test_a_task_that_cannot_even_begin_is_a_result(tmp_path):
     assert {failure[1] for failure in unknown.failures} == {"CatalogError"}
 
 
+def test_a_plan_of_another_project_is_refused_before_its_days_fail(monkeypatch):
+    project, model_id, _ = shared_project()
+    plan = replace(plan_of(project, model_id), model="xgb-none")
+    monkeypatch.setattr(runs, "records", lambda workers, work: pytest.fail("workers were started"))
+    with pytest.raises(InputError, match=f"plan {plan.id}: its model cannot be had .*xgb-none.* another project"):
+        run_plan(project, plan)
+
+
 @pytest.mark.parametrize("grid", [WIDE, EASE], ids=lambda grid: grid.crs)
 def test_another_grid_from_the_project_file(tmp_path, grid, monkeypatch, validate):
     days = Period.parse("2018-07-01")
@@ -362,3 +373,19 @@ def test_what_is_no_address_of_a_scheduler_is_said_at_once(address):
     """distributed says so, too, and then never ends."""
     with pytest.raises(InputError, match="write its address as it prints it"), SchedulerWorkers(address).client(1):
         pass
+
+
+def test_what_answers_but_is_no_scheduler_is_said():
+    """distributed takes the first bytes for the length of a message, and has not so much memory."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as there:
+                        there.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n" * 4)
+
+        Thread(target=answer, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(InputError, match="no Dask scheduler answers"), SchedulerWorkers(address).client(1):
+            pass

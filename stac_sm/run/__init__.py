@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 from stac_sm.config import Project
 from stac_sm.derived import link
-from stac_sm.errors import InputError, StacSmError
+from stac_sm.errors import CatalogError, InputError, StacSmError
 from stac_sm.index import update_index
 from stac_sm.journal import Failure, TaskRecord, new_run, write_report
+from stac_sm.model_item import COLLECTION as MODELS
 from stac_sm.plan import Plan, Task
 from stac_sm.products import COLLECTION
 from stac_sm.run.task import estimate, run_task
@@ -144,7 +145,8 @@ def run_plan(
     RunError
         If the scheduler is lost.
     InputError
-        If there is no scheduler, or the store takes one writer at a time and the workers are elsewhere.
+        If there is no scheduler, the plan was made in another project, or the store takes one writer at a time and the
+        workers are elsewhere.
     """
     started, run = time.monotonic(), new_run()
     at = LocalWorkers(workers) if isinstance(workers, int) else workers
@@ -152,6 +154,7 @@ def run_plan(
     here = sole(at, lacks, warn) if lacks else at
     tasks = list(plan.tasks()) if part is None else part.of(list(plan.tasks()))
     folder = str(project.folder)
+    _check_model(project, plan, tasks)
     _warn_of_memory(folder, tasks, here.share(len(tasks)), warn)
     made: list[TaskRecord] = []
     try:
@@ -162,6 +165,18 @@ def run_plan(
         _derive(project, plan, tasks, part)
     report = RunReport(run, round(time.monotonic() - started, 3), _in_order(tasks, made))
     return _reported(project, plan, report, part) if tasks else report
+
+
+def _check_model(project: Project, plan: Plan, tasks: Sequence[Task]) -> None:
+    """Refuse a plan whose model is not here, before each of its days fails for that."""
+    try:
+        if tasks:
+            project.catalog.item(MODELS, plan.model)
+    except CatalogError as error:
+        raise InputError(
+            f"plan {plan.id}: its model cannot be had ({error}); if it was made in another project, run it there by "
+            "--project, else plan again"
+        ) from error
 
 
 def _derive(project: Project, plan: Plan, tasks: Sequence[Task], part: Slice | None) -> None:

@@ -165,7 +165,7 @@ class SchedulerWorkers:
             raise InputError(f"scheduler {self.address!r}: write its address as it prints it, e.g. tcp://HOST:8786")
         try:
             client = Client(self.address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:  # the last: what answers is taken for an endless message
             raise InputError(
                 f"no Dask scheduler answers at {self.address!r} ({error}): start one by `dask scheduler`, workers by "
                 "`dask worker ADDRESS`, and give the address that it prints, e.g. tcp://HOST:8786"
