@@ -359,3 +359,10 @@ def test_a_file_is_removed_for_good(store):
     (first, second) = store.entries()
     assert abs(first.modified - time.time()) < 120
     assert first.modified >= second.modified - 1
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at_is_not_listed(store):
+    """As a link to nothing is: another writer may have renamed it since the folder was read."""
+    store.replace("a/b.json", b"{}")
+    Path(store.root, "a", "gone.json").symlink_to("nowhere")
+    assert [entry.path for entry in store.entries()] == ["a/b.json"]
