@@ -49,7 +49,9 @@ EXPLAINED: dict[str, str] = {
     'grave = lock.with_name(f"{lock.name}-{secrets.token_hex(6)}") -> '
     'grave = lock.with_name(f"{lock.name}-{secrets.token_hex( 7)}")': "a longer random name is as good",
     'temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}") -> '
-    'temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex( 5)}")': "40 random bits are as good as 48",
+    'temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex( 5)}")': (
+        "40 random bits are as good as 48"
+    ),
 }
 """Survivors that change nothing, or nothing that a test should hold: the changed line, and why."""
 
