@@ -403,8 +403,10 @@ def test_errors_say_what_was_found_and_what_was_wanted(project):
         match="collection 'modis-lst' is unknown: known are .*glass-lst",
     ):
         feature_cube(catalog, Recipe((Feature("f", "modis-lst", "lst"),)), TILE, DAYS, grid=SMALL)
-    absent = resolve(catalog, Recipe((Feature("f", "glass-lst", "lts"),)), SMALL.geobox(TILE), DAYS)
-    with pytest.raises(CatalogError, match=r"here, 2018-06-28 to 2018-07-03: .* f \(collection glass-lst, asset lts\)"):
+    with pytest.raises(CatalogError, match="asset of collection glass-lst 'lts' is unknown: .* did you mean 'lst'"):
+        resolve(catalog, Recipe((Feature("f", "glass-lst", "lts"),)), SMALL.geobox(TILE), DAYS)
+    absent = resolve(catalog, recipe, SMALL.geobox(TILE), Period.parse("1999-01-01"))
+    with pytest.raises(CatalogError, match=r"here, 1999-01-01 to 1999-01-01: .* f \(collection glass-lst, asset lst\)"):
         require_inputs(absent, "here")
     with pytest.raises(InputError, match="lies off the Earth"):
         feature_cube(catalog, recipe, "h00v00", DAYS)
