@@ -12,7 +12,7 @@ import pystac
 import pytest
 from click.testing import CliRunner
 
-from stac_sm import table_model, train
+from stac_sm import site_parts, table_model
 from stac_sm.booster import matrix
 from stac_sm.cli import main
 from stac_sm.errors import InputError, ModelError
@@ -177,7 +177,7 @@ def test_sites_in_one_place_share_a_vote():
 def test_a_site_has_one_vote_however_many_rows(monkeypatch):
     weights = []
     for way in ("grow", "draw_line"):
-        monkeypatch.setattr(train, way, lambda values, target, weight, *_, **__: weights.append(weight))
+        monkeypatch.setattr(site_parts, way, lambda values, target, weight, *_, **__: weights.append(weight))
     features = TableFeatures.of(TABLE, COLUMNS, ["wet", "sand"])
     more = pd.concat([TABLE, *[TABLE[TABLE["station"] == "003"]] * 9])
     rows = rows_of(more.drop(columns="lat"), features)  # without places, no site shares its vote
