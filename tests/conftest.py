@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -36,8 +34,6 @@ SHARED = Path(__file__).parents[2] / "shared"
 """Real data and schemas beside the checkout."""
 
 IN_CI = bool(os.environ.get("CI"))
-
-_STATUS = pytest.StashKey[int]()
 
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
@@ -207,20 +203,3 @@ def published(project_root: Path, tmp_path: Path) -> Published:
     raster.publish(open_catalog(project_root))
     refresh(open_store(project_root), "sm-1km-daily")
     return Published(project_root, raster)
-
-
-def pytest_sessionfinish(session, exitstatus):
-    session.config.stash[_STATUS] = int(exitstatus)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config):
-    """End without taking native libraries down: once, after the last line, libc freed what was no pointer (2026-11-28).
-
-    What Python itself has to do at its end is done before.
-    """
-    if _STATUS in config.stash:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(config.stash[_STATUS])
