@@ -159,7 +159,7 @@ def test_a_flipped_byte_is_seen(large, tmp_path_factory, data):
 def test_a_truncated_file_is_seen(large, tmp_path_factory, share):
     values, content = large[0], large[1].read_bytes()
     path = tmp_path_factory.mktemp("cut") / "x.tif"
-    path.write_bytes(content[: min(int(share * len(content)), len(content) - 1)])  # the product may be rounded up
+    path.write_bytes(content[: min(int(share * len(content)), len(content) - 5)])  # GDAL's COGs end in 4 idle bytes
     with pytest.raises(ReadError, match="was written but"):
         verify_cog(values, path, profile=CogProfile(step=STEP))
 

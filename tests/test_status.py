@@ -49,7 +49,7 @@ def plan_of(project, model_id, **options):
     return make_plan(catalog, read_model(catalog, model_id), [TILE], DAYS, **options)
 
 
-def run_here(project, plan):
+def run_here(project, plan, **options):
     """`run_plan` with its tasks in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -57,7 +57,7 @@ def run_here(project, plan):
             "records",
             lambda _, work: (run_task(work.folder, task, plan=work.plan, run=work.run) for task in work.tasks),
         )
-        return run_plan(project, plan)
+        return run_plan(project, plan, **options)
 
 
 def take_out(project, *ids, reason="the sensor was wet"):

@@ -21,8 +21,8 @@ from faults import KINDS, contents, dask_cluster, different, one_round, prepare
 from fields import RECIPE, SMALL, around, image, project_text, put, put_model, read_model
 from object_stores import environment_of, moto_server, new_bucket
 from slurm import slurm_cluster, why_no_slurm
+from test_status import run_here
 
-from stac_sm import run as runs
 from stac_sm.catalog import open_catalog
 from stac_sm.config import create_project, read_project
 from stac_sm.derived import refresh
@@ -33,7 +33,7 @@ from stac_sm.plan import make_plan
 from stac_sm.plan_file import read_plan, write_plan
 from stac_sm.products import COLLECTION
 from stac_sm.recipe import Recipe
-from stac_sm.run import Slice, run_plan, run_task
+from stac_sm.run import Slice
 from stac_sm.store import open_store
 
 pytestmark = pytest.mark.integration
@@ -70,8 +70,7 @@ def nine_tiles(folder: Path):
 
 def run_slice(root: str, index: int, count: int) -> str:
     """One slice of the plan, with its tasks in this process."""
-    runs.records = lambda _, work: (run_task(work.folder, task, plan=work.plan, run=work.run) for task in work.tasks)
-    report = run_plan(read_project(root), read_plan(f"{root}/plan.parquet"), part=Slice(index, count))
+    report = run_here(read_project(root), read_plan(f"{root}/plan.parquet"), part=Slice(index, count))
     return "; ".join(failure.message for failure in report.failures)
 
 
