@@ -65,10 +65,14 @@ class Part:
     beyond: str = ""
     """Name of an earlier part of weight 1: this one is trained on what that leaves over."""
 
+    prior: float = 0.0
+    """Of a line, votes for slopes of nil: they weigh the more, the fewer the votes of the sites are."""
+
     def describe(self) -> dict[str, Any]:
         """Its settings, JSON-able."""
         settings = {"name": self.name, "learns": str(self.learns), "rounds": self.rounds, **self.parameters}
         settings |= {} if self.least == 1 else {"least": self.least}
+        settings |= {} if self.prior == 0 else {"prior": self.prior}
         return settings | ({"beyond": self.beyond} if self.beyond else {})
 
 
@@ -189,9 +193,11 @@ def _by_site(values: Wide, site: Sites) -> list[Wide]:
 def _grown(
     part: Part, values: NDArray[np.float32], sites: Sites, target: Wide, weight: Wide, seed: int, nthread: int
 ) -> Member:
-    weight = weight * (len(weight) / math.fsum(weight))  # a mean of 1, as the least weight of a leaf supposes
+    votes = math.fsum(weight)
+    weight = weight * (len(weight) / votes)  # a mean of 1, as the least weight of a leaf supposes
     start = math.fsum(target * weight) / len(weight)
     parameters = {"objective": "reg:squarederror", **part.parameters, "base_score": start}
+    parameters |= {"reg_lambda": part.prior / votes} if part.prior else {}
     taught = values, target.astype(np.float32), weight.astype(np.float32), part.features
     if part.parameters.get("booster") == "gblinear":
         return draw_line(*taught, parameters, part.rounds, sites=sites, least=part.least)

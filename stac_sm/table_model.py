@@ -23,9 +23,7 @@ SHARES = (0.7, 0.4, 0.9)
 the rest is the booster of the values."""
 
 _FIRST = "level: what is always there"
-_SLOPE = (
-    0.03  # penalty of a line, times its features: what is known of a site beforehand does not grow with their number
-)
+_SLOPE = 1.2  # votes for a slope of nil, times the features: what is known beforehand does not grow with their number
 _DAY_TREES = {"eta": 0.05, "subsample": 0.7, "reg_lambda": 5.0, "colsample_bytree": 0.2}
 
 
@@ -55,7 +53,7 @@ def best_parts(made: TableFeatures) -> tuple[Part, ...]:
 
 def _line(name: str, features: tuple[str, ...]) -> Part:
     """A line through the means of sites."""
-    return Part(name, Learns.LEVEL, features, 60, {"booster": "gblinear", "reg_lambda": _SLOPE * len(features)})
+    return Part(name, Learns.LEVEL, features, 60, {"booster": "gblinear"}, prior=_SLOPE * len(features))
 
 
 def plain_parts(made: TableFeatures) -> tuple[Part, ...]:

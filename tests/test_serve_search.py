@@ -19,10 +19,11 @@ from shapely.geometry import box, shape
 from stac_sm.index import document, in_order, shard_bytes
 from stac_sm.items import item_folder, item_json
 from stac_sm.serve import question
+from stac_sm.serve.bad_request import BadRequestError
 from stac_sm.serve.cql2 import matches
 from stac_sm.serve.cql2_text import parse_text
 from stac_sm.serve.finding import find, meeting, token_of
-from stac_sm.serve.question import BadRequestError, from_body, from_query
+from stac_sm.serve.question import from_body, from_query
 from stac_sm.serve.rows import Rows, rows_of
 
 ITEMS = made_items(400)

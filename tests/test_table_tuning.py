@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stac_sm import tuning
 from stac_sm.errors import InputError
+from stac_sm.normal_scores import NormalScores
 from stac_sm.site_parts import Learns, Part, fit_parts
 from stac_sm.table import Columns
 from stac_sm.train import TrainSettings, fit, site_rows
@@ -53,6 +56,23 @@ def test_random_folds_would_have_chosen_it():
         model = sum_of(rows_of(TABLE[half]), [part], {part.name: 1.0}, 0)
         errors.append(np.sqrt(np.mean((model.predict(TABLE[~half]) - TABLE["sm"][~half]) ** 2)))
     assert errors[0] < 0.7 * errors[1]
+
+
+@settings(max_examples=30)
+@given(st.integers(3, 60), st.floats(0.01, 20), st.integers(0, 2**32 - 1))
+def test_a_prior_weighs_the_more_the_fewer_the_sites(count, prior, seed):
+    """It is the ridge whose penalty is so many votes, of however many sites."""
+    rng = np.random.default_rng(seed)
+    soil = rng.standard_normal(count)
+    table = pd.DataFrame({"soil": soil, "sm": 0.2 + 0.1 * soil + 0.02 * rng.standard_normal(count)})
+    table = table.assign(wet=0.0, site=[f"s{i:02d}" for i in range(count)], date=pd.Timestamp("2018-01-01"))
+    rows = rows_of(pd.concat([table] * 3))
+    (line,) = fit_parts(rows, [Part("line", Learns.LEVEL, ("soil",), 60, {"booster": "gblinear"}, prior=prior)], 0)
+    values = table[["soil"]].to_numpy(np.float32)
+    x, y = NormalScores.of(values, np.ones(count)).of_rows(values)[:, 0].astype(float), table["sm"].to_numpy()
+    x -= x.mean()
+    slope = x @ (y - y.mean()) / (x @ x + prior)
+    np.testing.assert_allclose(line.predict(values), y.mean() + slope * x, atol=1e-4)
 
 
 def test_the_budget_is_fixed_and_only_the_rows_given_have_a_say(monkeypatch):

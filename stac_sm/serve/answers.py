@@ -11,8 +11,9 @@ import numpy as np
 
 from stac_sm.items import ItemDict
 from stac_sm.serve import documents
+from stac_sm.serve.bad_request import BadRequestError
 from stac_sm.serve.finding import find, meeting, token_of
-from stac_sm.serve.question import BadRequestError, Question, from_query
+from stac_sm.serve.question import Question, from_query
 from stac_sm.serve.rows import Rows
 from stac_sm.serve.service import Service
 

@@ -18,9 +18,10 @@ from starlette.responses import FileResponse
 from stac_sm.errors import StacSmError
 from stac_sm.serve import answers, documents
 from stac_sm.serve.assets import asset_response
+from stac_sm.serve.bad_request import BadRequestError
 from stac_sm.serve.openapi import GET_ITEMS, GET_SEARCH, POST_SEARCH, described
 from stac_sm.serve.page import landing_html
-from stac_sm.serve.question import BadRequestError, Question, from_body, from_query
+from stac_sm.serve.question import Question, from_body, from_query
 from stac_sm.serve.service import Service
 from stac_sm.serve.tiles import MOUNTED, tiles_app
 

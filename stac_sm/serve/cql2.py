@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from stac_sm.serve.question import BadRequestError, box_of, geometry_of, instants_of
+from stac_sm.serve.bad_request import BadRequestError
+from stac_sm.serve.question import box_of, geometry_of, instants_of
 from stac_sm.serve.rows import Rows
 
 MAX_NODES = 1000

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from stac_sm.serve.bad_request import BadRequestError
 from stac_sm.serve.cql2 import matches
-from stac_sm.serve.question import BadRequestError, Question
+from stac_sm.serve.question import Question
 from stac_sm.serve.rows import Rows
 
 _BATCH = 4096  # rows whose footprints are held against a geometry at once

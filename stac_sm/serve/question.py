@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from stac_sm.serve.bad_request import BadRequestError
+from stac_sm.serve.cql2_text import parse_text
+
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 1000
 """Items on a page; who asks for more gets this many."""
@@ -31,10 +34,6 @@ _GEOMETRIES = {
     "Point": 1, "MultiPoint": 2, "LineString": 2, "MultiLineString": 3, "Polygon": 3, "MultiPolygon": 4,
 }  # fmt: skip
 EVER = (-(2**62), 2**62)
-
-
-class BadRequestError(Exception):
-    """What a client asked for cannot be answered; its text says what was found and what was wanted."""
 
 
 @dataclass(frozen=True)
@@ -254,8 +253,6 @@ def _filter(body: Mapping[str, Any]) -> Any:
         if not isinstance(found, Mapping):
             raise BadRequestError("filter: an object of CQL2 JSON wanted")
         return found
-    from stac_sm.serve.cql2_text import parse_text
-
     return parse_text(_text(found, "filter"))
 
 
