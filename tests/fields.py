@@ -191,10 +191,14 @@ def small_model(recipe: Recipe = RECIPE, seed: int = 3):
 
 def put_model(catalog: Catalog, folder: Path, recipe: Recipe = RECIPE, seed: int = 3) -> str:
     """Publish a small model; returns its id."""
+    return publish_model(catalog, small_model(recipe, seed), folder, ["model", seed, recipe.to_dict()])
+
+
+def publish_model(catalog: Catalog, model: Model, folder: Path, made_of) -> str:
+    """Publish a model as made of something; returns its id."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = small_model(recipe, seed)
     item = model_item(
-        model, fingerprint=digest(["model", seed, recipe.to_dict()]), bbox=[8, 45, 12, 48],
+        model, fingerprint=digest(made_of), bbox=[8, 45, 12, 48],
         period=Period.parse("2018"), hyperparameters={"eta": 0.3}, properties={"title": "small"},
     )  # fmt: skip
     publish(catalog, item, write_assets(model, folder))

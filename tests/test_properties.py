@@ -5,31 +5,43 @@ Those of one module stand beside it: periods, grids, items, cubes (time rules, r
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pystac
 import pytest
+import rioxarray
 import xarray as xr
 from conftest import known_raster
-from fields import DAYS, RECIPE, copied_project, read_model, shared_project, small_model
+from fields import DAYS, RECIPE, SMALL, TILE, copied_project, publish_model, read_model, shared_project, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_matchups import matched, series, sites
+from test_status import run_here
 
 from stac_sm.catalog import create_skeleton, open_catalog
 from stac_sm.cube import feature_cube
 from stac_sm.errors import ModelError
+from stac_sm.plan import make_plan
 from stac_sm.prediction import predict
+from stac_sm.products import COLLECTION
 from stac_sm.publishing import Outcome
 from stac_sm.quality import Quality
 from stac_sm.store import open_store
+from stac_sm.table import days
+from stac_sm.train import TrainSettings, fit
 
 RANGES = {"lst": (270, 300), "lai": (0, 7), "swvl1": (-1.0, 2.0), "elevation": (0, 3000), "doy_sin": (-1, 1),
           "latitude": (40, 50)}  # fmt: skip
 SHAPE = (2, 11, 13)
 SEEDS = st.integers(0, 2**32 - 1)
+READERS = st.sampled_from(["stackstac", "odc"])
 MODEL = small_model()
 
 
@@ -124,6 +136,75 @@ def test_a_cube_does_not_know_the_order_of_its_items(tmp_path_factory, collectio
         found = feature_cube(open_catalog(project.folder), RECIPE, "h01v01", DAYS, grid=project.grid)
         found = found.compute(scheduler="threads" if dask else "synchronous")
     xr.testing.assert_equal(found, wanted)
+
+
+@settings(max_examples=8)
+@given(st.tuples(st.integers(0, 38), st.integers(1, 40)), st.tuples(st.integers(0, 48), st.integers(1, 50)), READERS)
+def test_a_cube_of_a_part_is_a_part_of_the_cube(rows, columns, reader):
+    """Bit for bit, whichever pixels of the sources the part needs."""
+    project, _, _ = shared_project()
+    part = np.s_[rows[0] : min(sum(rows), 40), columns[0] : min(sum(columns), 50)]
+    found = feature_cube(open_catalog(project.folder), RECIPE, SMALL.geobox(TILE)[part], DAYS, reader=reader).compute()
+    for name, wanted in whole_cube().isel(y=part[0], x=part[1]).items():
+        np.testing.assert_array_equal(found[name], wanted, err_msg=str(name))
+
+
+@cache
+def whole_cube() -> xr.Dataset:
+    project, _, _ = shared_project()
+    return feature_cube(open_catalog(project.folder), RECIPE, TILE, DAYS, grid=SMALL).compute(scheduler="synchronous")
+
+
+@given(st.lists(st.tuples(st.datetimes(datetime(1980, 1, 1), datetime(2030, 1, 1)), st.timezones()), min_size=1))
+def test_the_same_instants_in_other_zones_are_the_same_days(instants):
+    """Of a table, as it is and as it was written to a file."""
+    wanted = pd.Series([pd.Timestamp(when).normalize() for when, _ in instants])
+    elsewhere = [when.replace(tzinfo=UTC).astimezone(zone).isoformat() for when, zone in instants]
+    found = days(pd.DataFrame({"time": elsewhere}), "time")
+    assert list(found) == list(wanted)
+
+
+@cache
+def items() -> tuple[pystac.Item, ...]:
+    catalog = shared_project()[0].catalog
+    return tuple(item for name in catalog.collections for item in catalog.items(name))
+
+
+@given(st.data())
+def test_an_item_survives_its_own_json(data):
+    item = data.draw(st.sampled_from(items())).to_dict(include_self_link=False, transform_hrefs=False)
+    read = pystac.Item.from_dict(json.loads(json.dumps(item)), preserve_dict=True)
+    assert read.to_dict(include_self_link=False, transform_hrefs=False) == item
+
+
+@settings(max_examples=3)
+@given(SEEDS)
+def test_where_there_is_no_noise_the_published_files_hold_the_truth(tmp_path_factory, seed):
+    """Truth is a function of the features, known where a model learns from it: nothing on the way loses it."""
+    project, _, _ = copied_project(tmp_path_factory.mktemp("truth") / "p")
+    slopes = np.random.default_rng(seed).uniform(-1, 1, 2)
+    cube = whole_cube()
+    lai, wet = (cube[name] / cube[name].max() for name in ("lai", "swvl1"))
+    truth = (0.3 + 0.1 * slopes[0] * lai + 0.1 * slopes[1] * wet).where(~cube["frozen"])
+    table = xr.merge([cube[list(RECIPE.names)], truth.rename("sm")], compat="override").to_dataframe().dropna()
+    model = fit(table, RECIPE.names, settings=TrainSettings(n_estimators=300, max_depth=6, eta=0.1))
+    made = made_with(project, replace(model, recipe=RECIPE))
+    assert len(made) == len(DAYS)
+    for day, sm in zip(DAYS.days, made, strict=True):
+        error = (sm - truth.sel(time=np.datetime64(day))).values
+        assert np.isfinite(error).sum() > 100
+        assert np.nanmax(np.abs(error)) < 0.01
+
+
+def made_with(project, model) -> list[xr.DataArray]:
+    """sm of each day, read back from the files that a run has published with a model."""
+    catalog = open_catalog(project.folder)
+    id = publish_model(catalog, model, Path(project.folder) / ".scratch" / "truth", "truth")
+    plan = make_plan(open_catalog(project.folder), read_model(open_catalog(project.folder), id), [TILE], DAYS,
+                     grid=SMALL, version="001")  # fmt: skip
+    assert run_here(project, plan).failures == []
+    found = sorted(open_catalog(project.folder).items(COLLECTION), key=lambda item: item.datetime)
+    return [rioxarray.open_rasterio(item.assets["sm"].get_absolute_href(), masked=True).squeeze() for item in found]
 
 
 @settings(max_examples=4)
