@@ -65,7 +65,7 @@ def matchup_item(
         bbox=bbox,
         start=utc(period.start),
         end=utc(period.end),
-        properties={FINGERPRINT: fingerprint, **(properties or {})},
+        properties={"title": TITLES["table"], FINGERPRINT: fingerprint, **(properties or {})},
         extensions=["table"],
     )
 

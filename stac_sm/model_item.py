@@ -104,7 +104,8 @@ def link_successor(catalog: Catalog, item: ItemDict) -> None:
 def write_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
     """Write the assets of a model: one UBJSON file a booster, and what it has of recipe, intervals, applicability."""
     contents = {
-        key: (member.ubjson, ".ubj", _MEMBER) for key, member in zip(_member_keys(model), model.members, strict=True)
+        key: (member.ubjson, ".ubj", {"title": _title(model, number), **_MEMBER})
+        for number, (key, member) in enumerate(zip(_member_keys(model), model.members, strict=True))
     }
     if model.intervals is not None:
         contents["intervals"] = (model.intervals.spread.ubjson, ".ubj", _INTERVALS)
@@ -120,8 +121,14 @@ def write_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
     return assets
 
 
+def _title(model: Model, number: int) -> str:
+    """What tells one booster of a model from the others."""
+    if len(model.members) == 1:
+        return "Booster in XGBoost's UBJSON"
+    return f"Booster {number + 1} of {len(model.members)}, weight {model.members[number].weight:g}, in XGBoost's UBJSON"
+
+
 _MEMBER = {
-    "title": "Booster in XGBoost's UBJSON",
     "type": "application/ubjson",
     "roles": ["mlm:model"],
     "mlm:artifact_type": "xgboost.Booster.save_raw",

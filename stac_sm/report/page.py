@@ -167,7 +167,8 @@ def _series(findings: Findings) -> Iterator[Content]:
             image,
             f"Observed and predicted soil moisture over time at {shown}.",
             "Stations are chosen by the rank of their RMSE, not by hand; each was unseen by the model that predicts "
-            "it. Of a long record the three fullest years are shown.",
+            "it. Of a long record the three fullest years are shown. Intervals are those of sites that represent their "
+            "pixel: where screening rejected a site, none is drawn.",
         )
 
 

@@ -80,7 +80,8 @@ def shown_stations(findings: Findings) -> list[tuple[str, str]]:
     chosen: dict[str, str] = {}
     for why, place in _PLACES:
         if len(ranked):
-            chosen.setdefault(str(ranked["site"][round(place * (len(ranked) - 1))]), why)
+            one = ranked.iloc[round(place * (len(ranked) - 1))]
+            chosen.setdefault(str(one["site"]), why if one["kept"] else f"{why}; rejected by screening")
     return list(chosen.items())
 
 
@@ -138,7 +139,7 @@ def _one_series(axes: Any, rows: pd.DataFrame, baseline: str | None, findings: F
     if baseline is not None:
         label = method_name(baseline, findings.report.names)
         axes.plot(days, rows[baseline], color=ORANGE, linewidth=1, linestyle="--", label=label)
-    axes.plot(days, rows["predicted"], color=BLUE, linewidth=1.4, label="predicted, site unseen")
+    axes.plot(days, rows["predicted"], ".-", color=BLUE, linewidth=1.4, markersize=2.5, label="predicted, site unseen")
     axes.plot(days, rows["observed"], ".", color="black", markersize=3, label="observed")
     tidy(axes, "", UNIT)
     axes.xaxis.label.set_color(GREY)

@@ -33,7 +33,6 @@ _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#fde737"/>'
     '<path d="M8 2c3 4 4 5.5 4 8a4 4 0 0 1-8 0c0-2.500 1-4 4-8z" fill="#00306f"/></svg>'
 )
-_OPENAPI = "application/vnd.oai.openapi+json;version=3.1"
 
 
 def create_app(service: Service, *, browser: Path | None = None) -> FastAPI:
@@ -122,7 +121,7 @@ def _add_core(app: FastAPI, service: Service, browser: Path | None) -> None:
 
     @app.get("/api", summary="OpenAPI description")
     def api() -> Response:
-        return _json(described(app), _OPENAPI)
+        return _json(described(app), documents.OPENAPI)
 
     @app.get("/api.html", summary="The same as a page")
     def api_page() -> Response:

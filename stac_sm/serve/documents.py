@@ -13,6 +13,7 @@ from stac_sm.items import ItemDict
 GEOJSON = "application/geo+json"
 JSON = "application/json"
 SCHEMA = "application/schema+json"
+OPENAPI = "application/vnd.oai.openapi+json;version=3.1"
 QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
 _STRUCTURAL = {"self", "root", "parent", "collection", "child", "item", "items", "data", "search"}
 
@@ -60,10 +61,10 @@ def landing_page(
         link("search", f"{base}/search", GEOJSON, method="GET"),
         link("search", f"{base}/search", GEOJSON, method="POST"),
         link(QUERYABLES, f"{base}/queryables", SCHEMA),
-        link("aggregate", f"{base}/aggregate"),
-        link("aggregations", f"{base}/aggregations"),
-        link("service-desc", f"{base}/api", "application/vnd.oai.openapi+json;version=3.1"),
-        link("service-doc", f"{base}/api.html", "text/html"),
+        link("aggregate", f"{base}/aggregate", title="Items of a search, counted by what is asked"),
+        link("aggregations", f"{base}/aggregations", title="What items can be counted by"),
+        link("service-desc", f"{base}/api", OPENAPI, title="This API, as OpenAPI"),
+        link("service-doc", f"{base}/api.html", "text/html", title="This API, to read and try"),
     ]
     if browser:
         own.append(link("alternate", f"{base}/browser", "text/html", title="STAC Browser"))
@@ -84,8 +85,8 @@ def collection_document(collection: Mapping[str, Any], base: str) -> dict[str, A
         link("parent", f"{base}/"),
         link("items", f"{place}/items", GEOJSON),
         link(QUERYABLES, f"{place}/queryables", SCHEMA),
-        link("aggregate", f"{place}/aggregate"),
-        link("aggregations", f"{place}/aggregations"),
+        link("aggregate", f"{place}/aggregate", title="Items of this collection, counted by what is asked"),
+        link("aggregations", f"{place}/aggregations", title="What items can be counted by"),
     ]
     return {**collection, "links": own + _other_links(collection, str(collection["id"]), base)} | _assets(
         collection, str(collection["id"]), base

@@ -87,6 +87,7 @@ def opened(tab, address, path, name) -> str:
     tab.value("new Promise(done => setTimeout(done, 500))")
     tab.settle()
     if folder := os.environ.get("STAC_SM_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
         tab.picture(Path(folder, f"{name}.png"))
     assert tab.console == []
     assert tab.failed == []
