@@ -21,6 +21,7 @@ from stac_sm.store import Store, open_store
 
 __all__ = [
     "BBox", "Catalog", "ItemSearch", "box_2d", "create_skeleton", "item_period", "open_catalog", "open_items",
+    "open_named",
 ]  # fmt: skip
 
 
@@ -42,6 +43,26 @@ def open_items(href: str | os.PathLike[str]) -> ItemSearch:
     if text.partition("?")[0].endswith((".parquet", ".geoparquet")):
         return GeoParquetCatalog(text)
     return _on_the_web(text) if text.lower().startswith(("http://", "https://")) else _in_a_store(text)
+
+
+def open_named(href: str, catalog: ItemSearch) -> ItemSearch:
+    """Items of a catalogue that a recipe names: a relative folder lies beside the project's own catalogue, wherever a
+    command is typed.
+
+    Raises
+    ------
+    CatalogError
+        If there is no STAC catalogue.
+    """
+    own: Store | None = getattr(catalog, "store", None)
+    if own is None or "://" in href or href.startswith("/"):
+        return open_items(href)
+    return open_items(_joined(own.root, href))
+
+
+def _joined(root: str, path: str) -> str:
+    scheme, mark, place = root.rpartition("://")
+    return scheme + mark + posixpath.normpath(posixpath.join(place, path))
 
 
 def open_catalog(href: str | os.PathLike[str]) -> Catalog | Any:

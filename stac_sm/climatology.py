@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from stac_sm.catalog import BBox, Catalog, ItemSearch, item_period, open_catalog, open_items
+from stac_sm.catalog import BBox, Catalog, ItemSearch, item_period, open_catalog, open_named
 from stac_sm.cog import CogProfile, verify_cog, write_cog
 from stac_sm.cube import DEFAULT_READER
 from stac_sm.derived import refresh
@@ -108,7 +108,7 @@ def make_climatology(
     ReadError
         If a file cannot be read.
     """
-    normals = list(find_normals(open_items(feature.catalog) if feature.catalog else catalog, feature, bbox))
+    normals = list(find_normals(open_named(feature.catalog, catalog) if feature.catalog else catalog, feature, bbox))
     if not normals:
         raise CatalogError(
             f"climatology of {feature.name!r}: no item of collection {feature.collection} with asset {feature.asset} "

@@ -9,7 +9,7 @@ from datetime import date
 import pystac
 from odc.geo.geobox import GeoBox
 
-from stac_sm.catalog import BBox, Catalog, ItemSearch, item_period, open_items
+from stac_sm.catalog import BBox, Catalog, ItemSearch, item_period, open_named
 from stac_sm.errors import CatalogError, InputError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import footprint
@@ -79,7 +79,7 @@ def resolve(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period)
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
     target, bbox = Target(geobox), outline.bounds
     made_of = {}
-    opened = {href: open_items(href) for href in {feature.catalog for feature in recipe.sources} if href}
+    opened = {href: open_named(href, catalog) for href in {feature.catalog for feature in recipe.sources} if href}
     for feature in recipe.sources:
         where = opened.get(feature.catalog, catalog)
         timeline = timeline_of(where, feature, period, target, bbox)

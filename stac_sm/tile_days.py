@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from stac_sm.catalog import BBox, Catalog, ItemSearch, open_items
+from stac_sm.catalog import BBox, Catalog, ItemSearch, open_named
 from stac_sm.errors import InputError
 from stac_sm.fingerprint import Fingerprints, canonical_json, digest, pair_json
 from stac_sm.grid import TileGrid, footprint
@@ -192,7 +192,7 @@ class TilePlanner:
         if not feature.catalog:
             return cast(ItemSearch, self.catalog)
         if feature.catalog not in self._elsewhere:
-            self._elsewhere[feature.catalog] = open_items(feature.catalog)
+            self._elsewhere[feature.catalog] = open_named(feature.catalog, self.catalog)
         return self._elsewhere[feature.catalog]
 
     def _planned(self, tile: str, found: Mapping[str, list[tuple[Pair, ...]]], standing: Standing) -> TileDays:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -482,3 +483,18 @@ def test_a_global_day_is_lazy(tmp_path):
     tile = feature_cube(catalog, recipe, "h18v04", Period.of_day(START)).compute(scheduler="threads")
     for name in cube.data_vars:
         np.testing.assert_allclose(part[name], tile[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("href", ["../a", "../a/catalog.json"])
+def test_a_relative_catalogue_lies_beside_the_projects_own(tmp_path, monkeypatch, href):
+    """Wherever the command is typed."""
+    project, _, _ = copied_project(tmp_path / "a")
+    own, other = open_catalog(project.folder), new_catalog(tmp_path / "b")
+    there = replace(RECIPE, features=tuple(replace(one, catalog=href) for one in RECIPE.features))
+    there = replace(there, masks=(), derived=())
+    here = replace(there, features=tuple(replace(one, catalog="") for one in there.features))
+    monkeypatch.chdir("/")
+    found = feature_cube(other, there, TILE, DAYS, grid=SMALL).compute()
+    wanted = feature_cube(own, here, TILE, DAYS, grid=SMALL).compute()
+    for name in wanted:
+        np.testing.assert_array_equal(found[name], wanted[name])

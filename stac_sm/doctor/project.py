@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from stac_sm.catalog import Catalog, open_items
+from stac_sm.catalog import Catalog, open_named
 from stac_sm.config import Project
 from stac_sm.doctor.check import FAILED, NOTE, OK, Check, asked
 from stac_sm.entry import TEMPORARY
@@ -34,7 +34,7 @@ def project(opened: Project) -> Iterator[Check]:
     yield from _store(store)
     yield from _catalogue(opened)
     for place in dict.fromkeys(feature.catalog for feature in remote):
-        yield asked("catalogue", place, lambda place=place: _elsewhere(place, remote))  # type: ignore[misc]
+        yield asked("catalogue", place, lambda place=place: _elsewhere(opened, place, remote))  # type: ignore[misc]
     for signer in dict.fromkeys(feature.sign for feature in remote if feature.sign):
         yield asked("store", f"tokens of {signer}", lambda signer=signer: _signer(signer))  # type: ignore[misc]
 
@@ -165,9 +165,9 @@ def _index(catalog: Catalog) -> Check:
     return Check("catalogue", "index", NOTE, found, "stac-sm index, from some 1,000 items on")
 
 
-def _elsewhere(place: str, features: list[Feature]) -> Check:
+def _elsewhere(opened: Project, place: str, features: list[Feature]) -> Check:
     wanted = sorted({feature.collection for feature in features if feature.catalog == place})
-    there: Any = open_items(place)
+    there: Any = open_named(place, opened.catalog)
     missing = sorted(set(wanted) - set(there.collections))
     if missing:
         raise CatalogError(f"{place} has no {', '.join(missing)}: correct `collection` of the recipe")
