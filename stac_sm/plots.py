@@ -116,7 +116,8 @@ def plot_series(series: pd.DataFrame, file: Path, *, title: str) -> None:
     days, sm = series.index.to_numpy(), series["sm"].to_numpy(float)
     if "uncertainty" in series and series["uncertainty"].notna().any():
         half = series["uncertainty"].to_numpy(float)
-        axes.fill_between(days, sm - half, sm + half, color="#9ecae1", linewidth=0, label="prediction interval")
+        axes.fill_between(days, sm - half, sm + half, color="#9ecae1", linewidth=0, label="90 % prediction interval")
+        axes.vlines(days, sm - half, sm + half, color="#9ecae1", linewidth=2)  # of a day alone, too
     axes.plot(days, sm, color="#08519c", linewidth=1, marker=".", markersize=3, label="soil moisture")
     ticks: Any = dates  # untyped
     locator = ticks.AutoDateLocator()
@@ -178,7 +179,8 @@ def check_suffix(file: Path) -> None:
 
 
 def _save(figure: Any, file: Path) -> None:
-    figure.savefig(file, dpi=110, metadata={"Creator": "stac_sm"} if file.suffix != ".png" else {"Software": "stac_sm"})
+    told = {"Creator": "stac_sm"} if file.suffix != ".png" else {"Software": "stac_sm"}
+    figure.savefig(file, dpi=110, metadata=told, bbox_inches="tight")  # the layout alone cuts labels of maps
 
 
 def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference: bool = False) -> None:
@@ -201,13 +203,18 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
         interpolation="nearest",
     )
     axes.set_facecolor(_NO_VALUE)
-    axes.set_title("\n".join([name, *wrap(str(field.attrs.get("long_name", "")), 44)]), fontsize=8)
+    told = str(field.attrs.get("long_name", ""))
+    axes.set_title("\n".join([name, *(wrap(told, 44) if told != name else [])]), fontsize=8)
     axes.tick_params(labelsize=6)
-    axes.set_xlabel("black: yes, white: no" if field.dtype == bool else unit, fontsize=7)
+    axes.set_xlabel(_mask_words(values) if field.dtype == bool else unit, fontsize=7)
     if field.dtype != bool:
         _scale(figure, axes, image, str(field.attrs.get("units", "1")))
     if np.isnan(values).all():
         axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center")
+
+
+def _mask_words(values: np.ndarray) -> str:
+    return "black: yes, white: no" if values.any() else "nowhere"
 
 
 def _scale(figure: Any, axes: Any, image: Any, unit: str) -> None:

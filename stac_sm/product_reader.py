@@ -182,7 +182,11 @@ def _cube(found: _Found, geobox: GeoBox, days: Period, bits: int, reader: str) -
 
 
 def _nothing(catalog: ItemSearch, bbox: BBox, days: Period) -> CatalogError:
-    return CatalogError(f"{catalog.root}: no product found in {bbox} on {days}: `stac-sm plan` says what is there")
+    place = ", ".join(f"{end:g}" for end in bbox)
+    return CatalogError(
+        f"{catalog.root}: no product found in {place} (degrees west, south, east, north) on {days}: "
+        "`stac-sm plan` says what is there"
+    )
 
 
 def _newest(items: Iterable[pystac.Item]) -> list[pystac.Item]:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 _LINES_EVERY = 10.0  # seconds between two plain lines
+_TELLING = 3  # steps; the first one waits for workers that start, and says nothing of the others
 
 
 class Progress:
@@ -41,7 +42,8 @@ class Progress:
         elif time.monotonic() - self._last > _LINES_EVERY or self._done == total:
             self._last = time.monotonic()
             rate = self._done / max(self._last - self._started, 1e-9)
-            self._say(f"{self._title}: {self._done} of {total}, {rate:.1f}/s, {(total - self._done) / rate:.0f} s left")
+            told = f", {rate:.1f}/s, {(total - self._done) / rate:.0f} s left"
+            self._say(f"{self._title}: {self._done} of {total}{told if self._done >= min(_TELLING, total) else ''}")
 
 
 def _bar() -> Any:

@@ -117,6 +117,7 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupStep:
         return _read_matchups(catalog, item)
     series, unused = site_series(where, stations, project.stations, workers=workers)
     series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
+    _require_series(series, project, period)
     made = match_up_recipes(where, series, resolutions, project.grid, workers=workers)
     pairs, triplets = made["table"], made["triplets"].table.rename(columns={"sm": "insitu"})
     _require_rows(pairs, len(series), period)
@@ -172,12 +173,20 @@ def _left_out(networks: Sequence[str], stations: Sequence[Station]) -> set[str]:
     return {station.id for station in stations if station.network in networks}
 
 
+def _require_series(series: pd.DataFrame, project: Project, period: Period) -> None:
+    if series.empty:
+        raise CatalogError(
+            f"match-ups of {period}: no day found at which a station has {project.stations.min_hours} hourly values of "
+            "good quality: lower min_hours of [stations] if there are fewer a day, or check [matchups] period"
+        )
+
+
 def _require_rows(pairs: Matchups, measured: int, period: Period) -> None:
     if pairs.table.empty:
         dropped = ", ".join(f"{reason}: {n}" for reason, n in pairs.dropped.items())
         raise CatalogError(
-            f"match-ups of {period}: {measured} measured site-days found, none with all features "
-            f"({dropped or 'no measurement in the period'}): check [matchups] period, and ingest what is missing"
+            f"match-ups of {period}: {measured} measured site-days found, none with all features ({dropped}): check "
+            "[matchups] period, and ingest what is missing"
         )
 
 

@@ -28,8 +28,23 @@ def test_slow_work_speaks_every_ten_seconds(monkeypatch):
         for _ in range(20):
             progress.step(100)
     assert 5 <= len(lines) < 20
+    assert lines[0].startswith("run: ")
     assert "of 100" in lines[0]
-    assert "s left" in lines[0]
+    assert "s left" in lines[1]
+
+
+def test_the_first_step_foretells_nothing(monkeypatch):
+    """It waited for what the others find ready."""
+    from stac_sm import progress as module
+
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
+    lines: list[str] = []
+    with Progress("run", lines.append) as progress:
+        for _ in range(4):
+            progress.step(100)
+    assert lines[0] == "run: 1 of 100"
+    assert "s left" in lines[-1]
 
 
 def test_on_a_terminal_a_bar_is_drawn():

@@ -169,7 +169,7 @@ TYPED = [
     ("screen", 1, "no station found"),
     ("train", 1, "no station found"),
     ("plan --tiles h18v04 --period 2019 --project OTHER", 1, "0 models found (none), one wanted: `stac-sm train`"),
-    ("status --project OTHER", 1, "has no plan: `stac-sm plan` writes one, or name a file"),
+    ("status --project OTHER", 1, "has no plan in plans/: `stac-sm plan` writes one; name the file of `plan --out`"),
 ]  # fmt: skip
 
 

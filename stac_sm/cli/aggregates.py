@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stac_sm.period import Period
 
 _OUTCOMES = ("new", "replaced", "done", "failed")
+_MOST_TOLD = 10  # lines; --json names all
 _dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be made, and make nothing.")
 
 
@@ -191,6 +192,10 @@ def _tell(made: Sequence[Made], as_json: bool) -> None:
     counts = {name: sum(one.outcome == name for one in made) for name in _OUTCOMES}
     show([vars(one) for one in made] if as_json else counts, as_json)
     failed = [one for one in made if one.error]
+    for one in made[:_MOST_TOLD]:
+        say(f"{one.outcome}: {one.id}")
+    if len(made) > _MOST_TOLD:
+        say(f"and {len(made) - _MOST_TOLD} more: --json names all")
     for one in failed:
         say(f"failed: {one.id}: {one.error}")
     if not made:

@@ -123,7 +123,7 @@ def _costs(cost: Estimate) -> dict[str, object]:
 def _tell_why(collections: Mapping[str, str], made: Plan, cost: Estimate) -> None:
     """What days are blocked or stale for, and what the cost is based on."""
     for name, days in made.blocked_by.items():
-        say(f"blocked: {days} tile-days without input for {name} (collection {collections[name]})")
+        say(f"blocked: {days} tile-days lack {name} (collection {collections[name]}), and maybe more")
     for name, days in list(made.changed.items())[:_MOST_TOLD]:
         say(f"stale: {days} tile-days, changed: {name}")
     if cost.reads.unknown:
@@ -151,19 +151,21 @@ def run(
     from stac_sm.progress import Progress
     from stac_sm.run import Slice, run_plan
 
-    project = open_project(folder)
+    project, wanted = open_project(folder), read_plan(plan)
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _interrupt)
     with Progress("run", say) as progress:
         report = run_plan(
             project,
-            read_plan(plan),
+            wanted,
             workers=_workers(project, workers, memory, scheduler),
             part=Slice.parse(part) if part else None,
             progress=lambda record, total: progress.step(total),
             warn=say,
         )
     show({"tasks": len(report.records), **report.outcomes, "failed": len(report.failures)}, as_json)
+    if blocked := wanted.counts["blocked"]:
+        say(f"{blocked} tile-days of the plan are blocked: ingest what `stac-sm plan` names, then plan again")
     if report.href:
         say(f"report: {report.href}")
     if report.failures:
@@ -196,7 +198,8 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
     found = plan_status(project.catalog, _plan(project, what))
     facts = {"plan": found.plan, "done": found.done, "missing": found.missing, "blocked": found.blocked}
     facts |= {"retracted": found.retracted, "failed": dict(found.failed) if as_json else sum(found.failed.values())}
-    facts |= {"rate": found.rate, "hours left": found.hours_left, "quiet": found.quiet}
+    rate, quiet = ("rate", "quiet") if as_json else ("tile-days an hour", "seconds since the last")
+    facts |= {rate: found.rate, "hours left": found.hours_left, quiet: found.quiet}
     show({key: round(value, 2) if isinstance(value, float) else value for key, value in facts.items()}, as_json)
     for failure in found.examples:
         say(f"{found.failed[failure.kind]} x {failure.kind}, e.g. {failure.id}: {failure.message}")
@@ -243,7 +246,9 @@ def _plan(project: Project, href: str | None) -> Plan:
     if href is None:
         plans = sorted(project.catalog.store.entries(_PLANS), key=lambda entry: entry.modified)
         if not plans:
-            raise InputError(f"{project.folder} has no plan: `stac-sm plan` writes one, or name a file")
+            raise InputError(
+                f"{project.folder} has no plan in {_PLANS}/: `stac-sm plan` writes one; name the file of `plan --out`"
+            )
         href = project.catalog.store.href(plans[-1].path)
     return read_plan(href)
 
