@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import posixpath
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,10 +89,19 @@ def load_pgstac(
 
 
 def _psycopg() -> Any:
+    """The driver, bound to the libraries that it brings.
+
+    ECMWF's eccodes makes another libldap visible to all that is loaded later; psycopg's would take that one's data for
+    its own, and the process would die at its end.
+    """
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
     try:
         import psycopg
     except ImportError as error:
         raise InputError("loading pgstac needs pip install 'stac_sm[pgstac]'") from error
+    finally:
+        sys.setdlopenflags(flags)
     return psycopg
 
 

@@ -20,12 +20,13 @@ from stac_sm.errors import CatalogError, InputError
 from stac_sm.fingerprint import digest
 from stac_sm.grid import to_lonlat
 from stac_sm.items import PARQUET, build_item, item_json
+from stac_sm.matchups import Matchups
 from stac_sm.model_item import COLLECTION as MODELS
 from stac_sm.period import DAY, Period, utc
 from stac_sm.publishing import FINGERPRINT, AssetFile, publish
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.stations import read_stations
-from stac_sm.steps import MATCHUPS, match_up_step, screen_step, train_step
+from stac_sm.steps import MATCHUPS, _require_rows, match_up_step, screen_step, train_step
 from stac_sm.train import TrainSettings
 from stac_sm.tuning import tune
 from stac_sm.verdicts import LEFT_OUT, STATUS, write_verdicts
@@ -424,7 +425,13 @@ def test_no_station_in_the_grid(copied):
         match_up_step(elsewhere)
 
 
-def test_no_day_with_all_features(copied):
+def test_no_day_measured(copied):
     early = replace(copied, matchups=replace(copied.matchups, period=str(Period(PERIOD.start - 9 * DAY, PERIOD.start))))
-    with pytest.raises(CatalogError, match=r"0 measured site-days found.*check \[matchups\] period"):
+    with pytest.raises(CatalogError, match=r"no day found at which .* 12 hourly values.* min_hours of \[stations\]"):
         match_up_step(early)
+
+
+def test_no_day_with_all_features():
+    lost = Matchups(pd.DataFrame({"site": []}), {"no lai": 3, "frozen": 2})
+    with pytest.raises(CatalogError, match=r"5 measured .* none with all features \(no lai: 3, frozen: 2\): check"):
+        _require_rows(lost, 5, PERIOD)

@@ -123,7 +123,7 @@ TYPED = [
     ("ingest GLASS-LST .", 1, "did you mean 'glass-lst'?"),
     ("features h99v99 2018-07-01", 1, "tile 'h99v99' is not in grid small: its tiles are h00v00 to h02v02"),
     ("features H01V01 2018-07-01", 1, "tile 'H01V01' is not in grid small"),
-    (f"{FEATURES} --reader odcc", 1, "reader 'odcc' is unknown: known are stackstac, odc; did you mean 'odc'?"),
+    (f"{FEATURES} --reader odcc", 2, "'odcc' is not one of 'stackstac', 'odc'"),
     ("climatology lts", 1, "feature 'lts' is unknown: known are lst, lai, swvl1, elevation; did you mean 'lst'?"),
     ("climatology lst", 1, "feature 'lst' has no climatology: add climatology ="),
     (TRAIN.replace("--target sm", "--target soil"), 1, "no column 'soil' (nearest: site); training wants it"),

@@ -146,7 +146,13 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
 @click.argument("tile")
 @click.argument("day")
 @project_option
-@click.option("--reader", type=click.Choice(["stackstac", "odc"]), default="stackstac", show_default=True)
+@click.option(
+    "--reader",
+    type=click.Choice(["stackstac", "odc"]),
+    default="stackstac",
+    show_default=True,
+    help="Who reads; the values are the same.",
+)
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the cube to this NetCDF file.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it to this .png, .pdf or .svg.")
 @json_option
