@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -53,6 +54,22 @@ def test_runs_of_other_names_stay(file):
     assert {name: run["ratios"] for name, run in guard.known(file).items()} == {
         "forest": {"smooth": 11.0}, "tile_month": {"times plain": 9.0}
     }  # fmt: skip
+
+
+def test_a_run_is_compared_with_the_last_one_before_it_takes_its_place(file):
+    (line,) = guard.beside("forest", {"smooth": 7.0}, {}, keep=True, file=file)[:1]
+    assert "FELL by 30%" in line
+    assert guard.known(file)["forest"]["ratios"] == {"smooth": 7.0}
+    guard.beside("forest", {"smooth": 9.0}, {}, keep=False, file=file)
+    assert guard.known(file)["forest"]["ratios"] == {"smooth": 7.0}
+
+
+@pytest.mark.parametrize("name", ["forest", "tile_month", "applicability", "batch", "cube", "points", "search"])
+def test_what_has_a_rival_is_guarded(name):
+    """By the same few lines; the committed file has a run of each."""
+    text = (Path(guard.__file__).parent / f"{name}.py").read_text()
+    assert re.search(r"\bbeside\(", text)
+    assert guard.known()[name]["ratios"]
 
 
 def test_without_a_file_nothing_falls(tmp_path):

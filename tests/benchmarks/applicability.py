@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xgboost as xgb
+from guard import beside
 
 from stac_sm.applicability import Applicability, fit_applicability
 from stac_sm.distances import mean_distance, nearest
@@ -143,11 +144,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--scene", choices=SCENES, default="tile")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the ratio to results.json")
     asked = parser.parse_args()
     found = measure(
         side=asked.side, trees=asked.trees, depth=asked.depth, rows=asked.rows, scene_of=asked.scene, threads=(1, 2)
     )
-    found |= {"machine": platform.machine(), "cores": os.cpu_count()}
+    ratios = {f"XGBoost's prediction, {n} threads": 1 / found[f"share_{n}"] for n in (1, 2)}
+    settings = {key: getattr(asked, key) for key in ("side", "trees", "depth", "rows", "scene")}
+    lines = beside("applicability", ratios, settings, keep=asked.save)
+    found |= {"machine": platform.machine(), "cores": os.cpu_count(), "beside_the_last": lines}
     print(json.dumps(found) if asked.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
 
 

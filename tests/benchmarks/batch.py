@@ -24,6 +24,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 import psutil
+from guard import beside
 from inputs import RECIPE, TILE, make_inputs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -65,7 +66,11 @@ def main() -> None:
         name: round(median(trial[name] for trial in found["trials"]), 3)
         for name in ("overhead_share", "efficiency_of_two", "worker_gib")
     }
-    print(json.dumps(found, indent=2) if given.json else "\n".join(f"{k}: {v}" for k, v in found["median"].items()))
+    ratios = {"two workers over one": 2 * found["median"]["efficiency_of_two"]}
+    settings = {key: getattr(given, key) for key in ("zoom", "months", "trials")}
+    found["beside_the_last"] = beside("batch", ratios, settings, keep=given.save)
+    lines = [*(f"{k}: {v}" for k, v in found["median"].items()), *found["beside_the_last"]]
+    print(json.dumps(found, indent=2) if given.json else "\n".join(lines))
 
 
 def one_trial(project: Project, model_id: str, given: argparse.Namespace) -> dict[str, float]:
@@ -178,6 +183,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--trials", type=int, default=2)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the ratio to results.json")
     return parser.parse_args()
 
 

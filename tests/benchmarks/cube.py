@@ -19,6 +19,7 @@ from statistics import median
 
 import numpy as np
 from affine import Affine
+from guard import beside
 from inputs import MONTH, RECIPE, TILE, make_inputs
 from odc.geo.geobox import GeoBox
 
@@ -44,6 +45,9 @@ def main() -> None:
         "globe": lambda: globe(catalog, days),
     }
     found = {name: part() for name, part in parts.items() if given.only in {None, name}}
+    if "speed" in found:
+        settings = {key: getattr(given, key) for key in ("zoom", "days", "trials")}
+        found["beside_the_last"] = beside("cube", found["speed"]["ratio_to_stackstac"], settings, keep=given.save)
     print(json.dumps(found, indent=2) if given.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
 
 
@@ -135,6 +139,7 @@ def _use(*columns: np.ndarray) -> float:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the ratios to results.json")
     parser.add_argument("--zoom", type=int, default=1, help="thin the tile's pixels out")
     parser.add_argument("--days", type=int, default=31)
     parser.add_argument("--trials", type=int, default=3)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
-from guard import compared, save
+from guard import beside
 
 from stac_sm.booster import Member
 from stac_sm.forest import Forest
@@ -184,9 +184,7 @@ def main() -> None:
     }  # fmt: skip
     name = "forest" if given.machine == "this" else f"forest {given.machine}"
     ratios = {f"{one['model']} {one['fields']}": one["times_xgboost"] for one in found}
-    lines = compared(name, ratios)
-    if given.save:
-        save(name, ratios, {"rows": given.rows, "repeats": given.repeats})
+    lines = beside(name, ratios, {"rows": given.rows, "repeats": given.repeats}, keep=given.save)
     if given.json:
         print(json.dumps({"context": context, "results": found, "beside_the_last": lines}, indent=1))
         return

@@ -39,6 +39,16 @@ def save(name: str, ratios: Mapping[str, float], settings: Mapping[str, Any], fi
     file.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
+def beside(
+    name: str, ratios: Mapping[str, float], settings: Mapping[str, Any], *, keep: bool, file: Path = RESULTS
+) -> list[str]:
+    """The run beside the last one of its name, whose place it takes if it is to be kept."""
+    lines = compared(name, ratios, file)
+    if keep:
+        save(name, ratios, settings, file)
+    return lines
+
+
 def known(file: Path = RESULTS) -> dict[str, Any]:
     """Committed runs by name; empty if there are none."""
     return dict(json.loads(file.read_text())) if file.exists() else {}

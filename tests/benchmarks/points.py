@@ -24,6 +24,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from guard import beside
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -172,6 +173,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--places", nargs="+", choices=["http", *PLACES], default=["http"])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the ratios to results.json")
     told = parser.parse_args()
     os.environ["CPL_VSIL_CURL_NON_CACHED"] = "/vsicurl/http://127.0.0.1"  # else the second way reads what the first has
     rng, geobox = np.random.default_rng(1), MODIS_SINUSOIDAL_1KM.geobox(TILE)
@@ -186,8 +188,11 @@ def main() -> None:
             rows.append({"way": "point_series", "from": name, **row})
     first = next(iter(values.values()))
     same = all(np.array_equal(found, first) for found in values.values())
-    found = {"points": told.points, "days": told.days, "ways": rows, "equal": same}
-    print(json.dumps(found, indent=1) if told.json else "\n".join(map(str, rows)))
+    by_way = {one["way"]: one["requests a point and day"] for one in rows if one["from"] == "http"}
+    ratios = {f"requests of {way}": asked / by_way["point_series"] for way, asked in by_way.items()}
+    lines = beside("points", ratios, {"points": told.points, "days": told.days}, keep=told.save)
+    found = {"points": told.points, "days": told.days, "ways": rows, "equal": same, "beside_the_last": lines}
+    print(json.dumps(found, indent=1) if told.json else "\n".join([*map(str, rows), *lines]))
     sys.exit(0 if same else 1)
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import requests
+from guard import beside
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "integration")]
 
@@ -52,9 +53,13 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=200)
     parser.add_argument("--without-pgstac", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the ratio to results.json")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stac-sm-search-") as folder:
         found = measure(Path(folder) / "catalog", given.items, given.searches, not given.without_pgstac)
+    ratios = {"p95 of pgstac": found["pgstac_p95_ms"] / found["serve_p95_ms"]} if "pgstac_p95_ms" in found else {}
+    settings = {"items": given.items, "searches": given.searches}
+    found["beside_the_last"] = beside("search", ratios, settings, keep=given.save)
     lines = (f"{name}: {value}" for name, value in found.items())
     print(json.dumps(found, indent=2) if given.json else "\n".join(lines))
 

@@ -31,7 +31,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from guard import compared, save
+from guard import beside
 from inputs import TILE
 from month import INPUTS, forget_product, make_project, month
 from rivals import scripts
@@ -69,9 +69,9 @@ def main() -> None:
         found = {kind: bench.kind(kind, given) for kind in given.kinds}
     ratios = {f"{kind} {key}": value for kind, one in found.items() for key, value in one["ratios"].items()}
     name = "tile_month" if given.s3 is None else f"tile_month s3 {given.s3} ms"
-    if given.save:
-        save(name, ratios, {key: getattr(given, key) for key in ("days", "trials", "trees", "depth")})
-    print(json.dumps(found, indent=1) if given.json else told(found, compared(name, ratios)))
+    settings = {key: getattr(given, key) for key in ("days", "trials", "trees", "depth")}
+    lines = beside(name, ratios, settings, keep=given.save)
+    print(json.dumps(found | {"beside_the_last": lines}, indent=1) if given.json else told(found, lines))
 
 
 class Bench:
