@@ -189,7 +189,9 @@ def main() -> None:
     first = next(iter(values.values()))
     same = all(np.array_equal(found, first) for found in values.values())
     by_way = {one["way"]: one["requests a point and day"] for one in rows if one["from"] == "http"}
-    ratios = {f"requests of {way}": asked / by_way["point_series"] for way, asked in by_way.items()}
+    ratios = {
+        f"requests of {way}": asked / by_way["point_series"] for way, asked in by_way.items() if way != "point_series"
+    }
     lines = beside("points", ratios, {"points": told.points, "days": told.days}, keep=told.save)
     found = {"points": told.points, "days": told.days, "ways": rows, "equal": same, "beside_the_last": lines}
     print(json.dumps(found, indent=1) if told.json else "\n".join([*map(str, rows), *lines]))
