@@ -13,7 +13,6 @@ import subprocess
 import sys
 
 import numpy as np
-import odc.stac
 import pystac_client
 import pytest
 from conftest import IN_CI
@@ -28,7 +27,6 @@ from stac_sm.model import Model
 from stac_sm.prediction import predict
 from stac_sm.products import COLLECTION
 from stac_sm.s3 import lease
-from stac_sm.s3.session import gdal_env
 from stac_sm.store import open_store
 
 pytestmark = pytest.mark.integration
@@ -110,15 +108,13 @@ def test_all_is_proven(made):
 
 def test_others_find_and_read_it_over_s3_and_over_presigned_http(made, wanted):
     """pystac-client finds and odc.stac reads: from s3://, and whoever has no credentials over http."""
-    root, local, _ = made
-    geobox = local.grid.geobox(TILE)
+    root, _, _ = made
     with running(root) as address:
         found = list(pystac_client.Client.open(address).search(collections=[COLLECTION], sortby="id").items())
         assert len(found) == len(DAYS)
         over_http = read_by_a_stranger(address)
     stored = {item.id: item for item in stored_items(root)}
-    with gdal_env(root):
-        cube = odc.stac.load(list(stored.values()), bands=["sm"], geobox=geobox, fail_on_error=True).sm.values
+    cube = saved_by(OVER_S3, dict(os.environ), root, COLLECTION, TILE)
     in_order = sorted(stored.values(), key=lambda one: one.id)
     for item, over_s3, by_stranger in zip(in_order, cube, over_http, strict=True):
         day = wanted[item.properties["start_datetime"][:10]]
@@ -142,8 +138,26 @@ numpy.save(sys.stdout.buffer, odc.stac.load(items, bands=["sm"], fail_on_error=T
 def read_by_a_stranger(address):
     """Values of all days by a process that has no credentials: it follows the server's redirects to signed URLs."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    command = [sys.executable, "-c", STRANGER, address, COLLECTION]
-    done = subprocess.run(command, env=clean, capture_output=True, timeout=300)
+    return saved_by(STRANGER, clean, address, COLLECTION)
+
+
+OVER_S3 = """
+import sys, numpy, odc.stac
+from stac_sm.catalog import open_catalog
+from stac_sm.config import read_project
+from stac_sm.s3.session import gdal_env
+root, collection, tile = sys.argv[1:]
+items = sorted(open_catalog(root).items(collection), key=lambda one: one.id)
+with gdal_env(root):
+    cube = odc.stac.load(items, bands=["sm"], geobox=read_project(root).grid.geobox(tile), fail_on_error=True)
+numpy.save(sys.stdout.buffer, cube.sm.values)
+"""
+
+
+def saved_by(program, environment, *words):
+    """What a process of its own saves: GDAL remembers other stores that this one has talked to."""
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()
     return np.load(io.BytesIO(done.stdout))
 
