@@ -192,10 +192,11 @@ def _tell(made: Sequence[Made], as_json: bool) -> None:
     counts = {name: sum(one.outcome == name for one in made) for name in _OUTCOMES}
     show([vars(one) for one in made] if as_json else counts, as_json)
     failed = [one for one in made if one.error]
-    for one in made[:_MOST_TOLD]:
+    fine = [one for one in made if not one.error]
+    for one in fine[:_MOST_TOLD]:
         say(f"{one.outcome}: {one.id}")
-    if len(made) > _MOST_TOLD:
-        say(f"and {len(made) - _MOST_TOLD} more: --json names all")
+    if len(fine) > _MOST_TOLD:
+        say(f"and {len(fine) - _MOST_TOLD} more: --json names all")
     for one in failed:
         say(f"failed: {one.id}: {one.error}")
     if not made:
