@@ -94,6 +94,8 @@ def _suitable(learner: Mapping[str, Any]) -> Mapping[str, Any]:
     if int(parameters["num_class"]) > 1 or int(parameters.get("num_target", 1)) > 1:
         raise UnsuitableError("several targets")
     model: Mapping[str, Any] = booster["model"]
+    if np.any(np.asarray(model.get("weight_drop", [])) != 1):  # so XGBoost 3.4 and later write what was dart
+        raise UnsuitableError("booster dart")
     for tree in model["trees"]:
         if int(tree["tree_param"]["size_leaf_vector"]) > 1:
             raise UnsuitableError("vector leaves")
