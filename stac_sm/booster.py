@@ -191,8 +191,10 @@ def draw_line(
     return Member(1.0, tuple(features), bytes(booster.save_raw("ubj")))
 
 
-def matrix(columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
-    """Columns side by side, float32, dims (row, feature).
+def columns_of(
+    columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequence[str]
+) -> list[NDArray[np.float32]]:
+    """Columns of the features, float32, each of shape (row,); a column that is float32 already is not copied.
 
     Raises
     ------
@@ -209,4 +211,9 @@ def matrix(columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequenc
     if len(shapes) != 1 or parts[0].ndim != 1:
         found = ", ".join(f"{name} {part.shape}" for name, part in zip(features, parts, strict=True))
         raise ModelError(f"model: found columns of shapes {found}; wanted 1-D columns of one length")
-    return np.stack(parts, axis=1)
+    return parts
+
+
+def matrix(columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
+    """Columns side by side, float32, dims (row, feature); errors are those of `columns_of`."""
+    return np.stack(columns_of(columns, features), axis=1)

@@ -22,6 +22,9 @@ Floats = NDArray[np.float32]
 LARGEST = 2000
 """Largest norm of a row or point: squares of distances are then below 2^24."""
 
+LANES = 64
+"""Rows that are placed, and compared with one point, at once."""
+
 _FAR = np.float32(2 * LARGEST)
 _NOWHERE = 1e6
 _ROUNDED = {"reassoc", "contract", "nsz"}  # whole numbers: sums do not depend on their order
@@ -86,62 +89,80 @@ def outside(values: Floats, frame: Frame, groups: Groups, radius: float) -> NDAr
     Parameters
     ----------
     values
-        Features, dims (row, feature); NaN = missing.
+        Features, dims (feature, row); NaN = missing.
     frame, groups
         Where rows and points lie.
     radius
         Square of the distance, a whole number.
     """
-    found = np.empty(len(values), np.bool_)
-    place = np.zeros(groups.points.shape[1], np.float32)
+    axes, rows = groups.points.shape[1], values.shape[1]
+    found = np.zeros(rows, np.bool_)
+    places, place = np.zeros((axes, LANES), np.float32), np.empty(axes, np.float32)
+    limits, apart = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     bound, squares = np.empty(groups.low.shape[1], np.float32), np.empty(GROUP, np.float32)
     group = point = 0
-    for i in range(len(values)):
-        limit = _place(values[i], frame, np.float32(radius), place)
-        found[i] = False
-        if _square(place, groups.points[group], point) > limit:
-            at, least = _holder(place, limit, groups, group, bound, squares)
+    for start in range(0, rows, LANES):
+        n = min(LANES, rows - start)
+        _place(values[:, start : start + n], frame, np.float32(radius), places, limits, apart)
+        _squares_to_point(places, groups.points[group], point, apart)
+        moved = False
+        for i in range(n):
+            if apart[i] <= limits[i]:
+                continue
+            place[:] = places[:, i]
+            if moved and _square(place, groups.points[group], point) <= limits[i]:
+                continue
+            at, least = _holder(place, limits[i], groups, group, bound, squares)
+            found[start + i] = at < 0
             if at >= 0:
-                group, point = at, _first_of(squares, least)
-            found[i] = at < 0
+                group, point, moved = at, _first_of(squares, least), True
     return found
 
 
 @_compiled(_ROUNDED)
-def _place(values: Floats, frame: Frame, radius: np.float32, place: Floats) -> np.float32:
-    """Where a row lies; returns the square of the distance that is within, negative where no point can be.
-
-    NaN and infinities are what they are, here.
+def _place(values: Floats, frame: Frame, radius: np.float32, places: Floats, limits: Floats, square: Floats) -> None:
+    """Where some rows lie, dims (coordinate, row), and the square of the distance that is within: negative where no
+    point can be. NaN and infinities are what they are, here.
     """
-    count, gaps, square = len(frame.centre), 0, np.float32(0)
+    count, n, gaps = len(frame.centre), values.shape[1], 0
+    limits[:], square[:] = radius, 0
+    places[count:] = 0
     for f in range(count):
-        step = np.rint((values[f] - frame.centre[f]) * frame.steps[f])
-        gaps += np.isnan(step)
-        step = min(max(step, -_FAR), _FAR)
-        place[f] = step
-        square += step * step
-    place[count:] = 0
-    limit = radius
+        for i in range(n):
+            step = np.rint((values[f, i] - frame.centre[f]) * frame.steps[f])
+            absent = np.isnan(step)
+            gaps += absent
+            step = np.float32(0) if absent else min(max(step, -_FAR), _FAR)
+            places[f, i] = step
+            square[i] += step * step
     if gaps:
-        limit, square = _mark(values, frame, radius, place)
-    return limit if square <= LARGEST * LARGEST else np.float32(-1)
+        _mark(values, frame, places, limits, square)
+    for i in range(n):
+        limits[i] = limits[i] if square[i] <= np.float32(LARGEST * LARGEST) else np.float32(-1)
 
 
 @_compiled(_ROUNDED)
-def _mark(values: Floats, frame: Frame, radius: np.float32, place: Floats) -> tuple[np.float32, np.float32]:
-    """Place a row with gaps: each has a coordinate of its own, or is as far from all points."""
-    limit, square = radius, np.float32(0)
+def _mark(values: Floats, frame: Frame, places: Floats, limits: Floats, square: Floats) -> None:
+    """Place rows with gaps: each gap has a coordinate of its own, or is as far from all points."""
     for f in range(len(frame.centre)):
-        if np.isnan(values[f]):
-            place[f], mark, axis = 0, frame.missing[f], frame.axis[f]
+        mark, axis = frame.missing[f], frame.axis[f]
+        for i in range(values.shape[1]):
+            if not np.isnan(values[f, i]):
+                continue
+            square[i] += mark * mark
             if axis >= 0:
-                place[axis] = mark
+                places[axis, i] = mark
             else:
-                limit -= mark * mark
-            square += mark * mark
-        else:
-            square += place[f] * place[f]
-    return limit, square
+                limits[i] -= mark * mark
+
+
+@_compiled(_ROUNDED)
+def _squares_to_point(places: Floats, points: Floats, point: int, squares: Floats) -> None:
+    """Squares of the distances from places to one point of a group."""
+    squares[:] = 0
+    for d in range(len(places)):
+        for i in range(LANES):
+            squares[i] += (places[d, i] - points[d, point]) ** 2
 
 
 @_compiled(_ROUNDED)

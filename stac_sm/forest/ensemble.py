@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stac_sm.booster import Member, matrix
+from stac_sm.booster import Member, columns_of, matrix
 from stac_sm.forest.evaluate import Forest
 from stac_sm.forest.kernels import KernelError, load_kernel
 from stac_sm.forest.trees import UnsuitableError, trees_of
@@ -70,7 +70,7 @@ class Ensemble:
             If a feature is missing, or columns differ in length.
         """
         features = tuple(dict.fromkeys(name for member in self.members[:count] for name in member.features))
-        rows = _columns(columns, features)
+        rows = dict(zip(features, columns_of(columns, features), strict=True))
         forest = self._ready(len(rows[features[0]]))
         if forest is None:
             return [member.predict(matrix(rows, member.features)) for member in self.members[:count]]
@@ -123,15 +123,6 @@ class Ensemble:
             return None
         self._place = {i: place for place, i in enumerate(grown)}
         return forest
-
-
-def _columns(columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: tuple[str, ...]) -> dict[str, Any]:
-    """Columns of some features as float32; whatever is wrong with them is said as `matrix` says it."""
-    if all(name in columns for name in features):
-        found = {name: np.asarray(columns[name], dtype=np.float32) for name in features}
-        if len({part.shape for part in found.values()}) == 1 and found[features[0]].ndim == 1:
-            return found
-    return dict(zip(features, matrix(columns, features).T, strict=True))
 
 
 def _agrees(forest: Forest, members: Sequence[Member]) -> bool:

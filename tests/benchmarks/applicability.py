@@ -4,7 +4,8 @@ The tile is made of fields as a recipe has them: some as smooth as a reanalysis,
 all with structure at every scale. Match-ups come from places in another scene. `--scene mixture` asks for pixels that
 have nothing to do with their neighbours, half-way between training rows: the worst that can be asked for.
 
-The measure is XGBoost's own `inplace_predict` on the same pixels, in turns with ours, each on one thread and on two.
+The measures are XGBoost's own `inplace_predict` of the same pixels and our prediction (the forest), in turns with the
+area, each on one thread and on two.
 """
 
 from __future__ import annotations
@@ -90,12 +91,12 @@ def in_turns(works: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
     return [min(took) for took in seconds]
 
 
-def shared_out(area: Applicability, asked: Columns, threads: int) -> None:
-    """Judge the pixels on some threads, a stretch of rows each."""
+def shared_out(work: Callable[[Columns], Any], asked: Columns, threads: int) -> None:
+    """Work on the pixels on some threads, a stretch of rows each."""
     cuts = np.linspace(0, len(asked[FEATURES[0]]), threads + 1).astype(int)
     parts = [{name: column[a:b] for name, column in asked.items()} for a, b in pairwise(cuts)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(area.outside, parts))
+        list(pool.map(work, parts))
 
 
 def agreement(area: Applicability, table: pd.DataFrame, asked: Columns, importance: dict[str, float]) -> float:
@@ -126,11 +127,17 @@ def measure(
     found |= {"outside": float(area.outside(asked).mean())}
     found |= {"agreement_on_pixels": agreement(area, table, asked, model.importance())}
     booster = xgb.Booster(model_file=bytearray(model.members[0].ubjson))
+    model.predict(asked)  # builds the forest
     for count in threads:
         booster.set_param({"nthread": count})
-        works = (lambda: booster.inplace_predict(matrix), lambda count=count: shared_out(area, asked, count))
-        predicted, judged = in_turns(works, 3)
-        found |= {f"predict_{count}": predicted, f"applicability_{count}": judged, f"share_{count}": judged / predicted}
+        works = (
+            lambda: booster.inplace_predict(matrix),
+            lambda count=count: shared_out(model.predict, asked, count),
+            lambda count=count: shared_out(area.outside, asked, count),
+        )
+        xgboost, ours, judged = in_turns(works, 3)
+        found |= {f"predict_{count}": xgboost, f"forest_{count}": ours, f"applicability_{count}": judged}
+        found |= {f"share_{count}": judged / xgboost, f"share_of_forest_{count}": judged / ours}
     asked_for = {"scene": scene_of, "pixels": side**2, "trees": trees, "depth": depth, "rows": rows}
     return asked_for | {name: round(value, 4) for name, value in found.items()}
 
@@ -150,6 +157,7 @@ def main() -> None:
         side=asked.side, trees=asked.trees, depth=asked.depth, rows=asked.rows, scene_of=asked.scene, threads=(1, 2)
     )
     ratios = {f"XGBoost's prediction, {n} threads": 1 / found[f"share_{n}"] for n in (1, 2)}
+    ratios |= {f"our prediction, {n} threads": 1 / found[f"share_of_forest_{n}"] for n in (1, 2)}
     settings = {key: getattr(asked, key) for key in ("side", "trees", "depth", "rows", "scene")}
     lines = beside("applicability", ratios, settings, keep=asked.save)
     found |= {"machine": platform.machine(), "cores": os.cpu_count(), "beside_the_last": lines}
