@@ -66,33 +66,40 @@ def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: 
     InputError
         If the array has not the shape of the GeoBox.
     """
-    import rasterio
+    import rasterio.shutil
     from rasterio.crs import CRS
+    from rasterio.io import MemoryFile
 
     stored = _stored(values, profile)
     wanted = tuple(geobox.shape)
     if stored.shape != wanted:
         raise InputError(f"array of shape {stored.shape} does not fit the grid of shape {wanted} of {path}")
-    predictor = 3 if stored.dtype.kind == "f" else 2
-    with rasterio.open(
-        path,
-        "w",
-        driver="COG",
-        width=stored.shape[1],
-        height=stored.shape[0],
-        count=1,
-        dtype=stored.dtype,
-        crs=CRS.from_wkt(crs_wkt(str(geobox.crs))),
-        transform=geobox.affine,
-        nodata=profile.nodata,
-        compress="DEFLATE",
-        predictor=predictor,
-        level=profile.level,
-        blocksize=min(profile.block, _least_block(stored.shape)),
-        overview_resampling=profile.overviews,
-    ) as file:
-        file.write(stored, 1)
-        file.scales, file.offsets = (profile.scale,), (profile.offset,)
+    # GDAL copies whole rasters to COGs. When rasterio does so at the end of writing it keeps Python's lock, and threads
+    # wait for each other; in a copy that we ask for it lets go of it.
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            width=stored.shape[1],
+            height=stored.shape[0],
+            count=1,
+            dtype=stored.dtype,
+            crs=CRS.from_wkt(crs_wkt(str(geobox.crs))),
+            transform=geobox.affine,
+            nodata=profile.nodata,
+        ) as file:
+            file.write(stored, 1)
+            file.scales, file.offsets = (profile.scale,), (profile.offset,)
+        with memory.open() as file:
+            rasterio.shutil.copy(
+                file,
+                path,
+                driver="COG",
+                compress="DEFLATE",
+                predictor=3 if stored.dtype.kind == "f" else 2,
+                level=profile.level,
+                blocksize=min(profile.block, _least_block(stored.shape)),
+                overview_resampling=profile.overviews,
+            )
 
 
 def verify_cog(values: np.ndarray, path: str | Path, *, profile: CogProfile = CogProfile()) -> None:
