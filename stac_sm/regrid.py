@@ -29,6 +29,7 @@ BLOCK = 1200
 _MARGIN = 2  # source pixels around the window that is needed: neighbours, and the curvature between samples
 _SAMPLE = 16  # target pixels between two samples of its extent in the source grid
 _BAND = 1 << 21  # pixels that are worked on at a time
+_RUN = 1 << 16  # pixels that are interpolated at a time: what is made of them on the way stays in a cache
 _SIDE = 11  # points across a source, and down: inside, too, since it may lie on both sides of the antimeridian
 _CURVED = 0.1  # of its extent: how far it may reach beyond them
 _LEAST_WEIGHT = 1e-6  # of the valid neighbours together, for a bilinear value
@@ -235,10 +236,19 @@ def _neighbours(rows: np.ndarray, columns: np.ndarray, outside: np.ndarray, wind
 
 
 def _bilinear(window: np.ndarray, where: np.ndarray) -> np.ndarray:
-    position, down, right = where[0], where[1].view(np.float32), where[2].view(np.float32)
-    outside, step = position < 0, window.shape[1] + 1
     padded = np.pad(window, ((0, 1), (0, 1)), mode="edge").ravel()  # so that all have four neighbours
-    whole, first = not np.isnan(window).any(), np.maximum(position, 0)
+    whole, step = not np.isnan(window).any(), window.shape[1] + 1
+    pixels, filled = where.reshape(3, -1), np.empty(where[0].size, np.float32)
+    for start in range(0, filled.size, _RUN):
+        part = slice(start, start + _RUN)
+        filled[part] = _interpolated(padded, step, pixels[:, part], whole)
+    return filled.reshape(where.shape[1:])
+
+
+def _interpolated(padded: np.ndarray, step: int, where: np.ndarray, whole: bool) -> np.ndarray:
+    """Bilinear values of some pixels, (pixel,), from a flattened window of rows of ``step`` pixels."""
+    position, down, right = where[0], where[1].view(np.float32), where[2].view(np.float32)
+    outside, first = position < 0, np.maximum(position, 0)
     total, weights = np.zeros(position.shape, np.float32), np.zeros(position.shape, np.float32)
     for row, vertical in ((0, 1 - down), (step, down)):
         for column, horizontal in ((0, 1 - right), (1, right)):
