@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,10 @@ ELSEWHERE = {"USCRN": 28, "TxSON": 5, "ARM": 3}
 in these shares, where the table has 45, 35 and 10."""
 
 
-def held_out(table: pd.DataFrame, strategy: str, seed: int, *, plain: bool) -> pd.DataFrame:
+def held_out(table: pd.DataFrame, strategy: str, seed: int, folds: int, *, plain: bool) -> pd.DataFrame:
     """What models say that had not seen a row, for rows with a target: ``site, network, observed, predicted, half``."""
     parts = []
-    for fold in hold_out(table, strategy, folds=STRATEGIES[strategy], seed=seed, columns=COLUMNS):
+    for fold in hold_out(table, strategy, folds=folds, seed=seed, columns=COLUMNS):
         made = train_table(table.iloc[fold.train], COLUMNS, plain=plain, seed=seed)
         test = table.iloc[fold.test]
         values = made.features.build(test)
@@ -73,17 +73,19 @@ def weighted_r(one: pd.Series, other: pd.Series, votes: pd.Series) -> float:
     return float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
 
 
-def measure(strategies: Sequence[str], models: Sequence[str], seeds: range) -> list[dict[str, Any]]:
-    """Mean and spread over seeds of each strategy and model; leaving a network out knows no seed."""
+def measure(strategies: Mapping[str, int], models: Sequence[str], seeds: range) -> list[dict[str, Any]]:
+    """Mean and spread over seeds of each strategy, by its folds, and model; leaving a network out knows no seed."""
     table, lines = read_table(TABLE, COLUMNS.site), []
-    for strategy in strategies:
+    for strategy, folds in strategies.items():
         used = seeds[:1] if strategy == "network" else seeds
         for model in models:
             start = time.perf_counter()
-            found = pd.DataFrame([figures(held_out(table, strategy, seed, plain=MODELS[model])) for seed in used])
+            rows = (held_out(table, strategy, seed, folds, plain=MODELS[model]) for seed in used)
+            found = pd.DataFrame(map(figures, rows))
             spread = {f"{name}_spread": float(found[name].std()) if len(used) > 1 else None for name in ("r", "rmse")}
             took = {"seconds": round(time.perf_counter() - start, 1)}
-            lines.append({"strategy": strategy, "model": model, "seeds": list(used), **found.mean(), **spread, **took})
+            asked = {"strategy": strategy, "folds": folds, "model": model, "seeds": list(used)}
+            lines.append({**asked, **found.mean(), **spread, **took})
     return lines
 
 
@@ -92,11 +94,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strategies", default=",".join(STRATEGIES), help=f"among {', '.join(STRATEGIES)}")
     parser.add_argument("--models", default=",".join(MODELS), help="plain, best")
+    parser.add_argument("--folds", type=int, help="of every strategy: with more, each learns from more stations")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    lines = measure(asked.strategies.split(","), asked.models.split(","), range(asked.first, asked.first + asked.seeds))
+    strategies = {name: asked.folds or STRATEGIES[name] for name in asked.strategies.split(",")}
+    lines = measure(strategies, asked.models.split(","), range(asked.first, asked.first + asked.seeds))
     print(json.dumps(lines, indent=2) if asked.json else pd.DataFrame(lines).round(4).to_string(index=False))
 
 
