@@ -1,7 +1,7 @@
 """Which of many rows have one of some points within a distance: exact, and quick where neighbours are alike.
 
-The point that held the row before holds most rows, a point of its group many others; only what is left is compared with
-the groups whose box is near enough.
+The point that held the row before holds most rows, one of those that held rows of late many others; only what is left
+is compared with the groups of points whose box is near enough.
 Coordinates are whole numbers whose squares float32 adds up without rounding, so neither the order of rows nor that of
 sums matters. Compiled by numba when first imported, and cached: whoever needs it imports it inside a function.
 """
@@ -100,22 +100,27 @@ def outside(values: Floats, frame: Frame, groups: Groups, radius: float) -> NDAr
     places, place = np.zeros((axes, LANES), np.float32), np.empty(axes, np.float32)
     limits, apart = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     bound, squares = np.empty(groups.low.shape[1], np.float32), np.empty(GROUP, np.float32)
-    group = point = 0
+    recent, holder, oldest = groups.points[0].copy(), 0, 0
     for start in range(0, rows, LANES):
         n = min(LANES, rows - start)
         _place(values[:, start : start + n], frame, np.float32(radius), places, limits, apart)
-        _squares_to_point(places, groups.points[group], point, apart)
+        _squares_to_point(places, recent, holder, apart)
         moved = False
         for i in range(n):
             if apart[i] <= limits[i]:
                 continue
             place[:] = places[:, i]
-            if moved and _square(place, groups.points[group], point) <= limits[i]:
+            if moved and _square(place, recent, holder) <= limits[i]:
                 continue
-            at, least = _holder(place, limits[i], groups, group, bound, squares)
-            found[start + i] = at < 0
-            if at >= 0:
-                group, point, moved = at, _first_of(squares, least), True
+            least = least_square(place, recent, squares)
+            if least <= limits[i]:
+                holder, moved = _first_of(squares, least), True
+                continue
+            group, least = _holder(place, limits[i], groups, bound, squares)
+            found[start + i] = group < 0
+            if group >= 0:
+                recent[:, oldest] = groups.points[group, :, _first_of(squares, least)]
+                holder, oldest, moved = oldest, (oldest + 1) % GROUP, True
     return found
 
 
@@ -166,17 +171,10 @@ def _squares_to_point(places: Floats, points: Floats, point: int, squares: Float
 
 
 @_compiled(_ROUNDED)
-def _holder(
-    place: Floats, limit: np.float32, groups: Groups, last: int, bound: Floats, squares: Floats
-) -> tuple[int, np.float32]:
-    """A group with a point within the limit of a row, and the least square of a distance to its points: the last one
-    asked first, then that of the nearest box; -1 if there is none. ``squares`` are then those of its points.
+def _holder(place: Floats, limit: np.float32, groups: Groups, bound: Floats, squares: Floats) -> tuple[int, np.float32]:
+    """A group with a point within the limit of a row, and the least square of a distance to its points: that of the
+    nearest box first; -1 if there is none. ``squares`` are then those of its points.
     """
-    if limit < 0:
-        return -1, limit
-    least = least_square(place, groups.points[last], squares)
-    if least <= limit:
-        return last, least
     nearest = squares_to_boxes(place, groups.low, groups.high, bound)
     if nearest > limit:
         return -1, nearest

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import re
 import shutil
@@ -54,7 +55,8 @@ RIVALS = ("plain", "odc", "stackstac", "odc-stats")
 STAGES = {
     "decode": [("stac_sm.lazy_fields", "read_window")],
     "resample": [("stac_sm.lazy_fields", "regrid"), ("stac_sm.lazy_fields", "lookup")],
-    "predict": [("stac_sm.prediction", "predict_block")],
+    "predict": [("stac_sm.prediction", "predict_block")],  # with the area of applicability
+    "applicability": [("stac_sm.applicability", "Applicability.outside")],
     "encode": [("stac_sm.products", "write_cog")],
     "prove": [("stac_sm.products", "verify_cog")],
     "publish": [("stac_sm.run.task", "publish")],
@@ -276,7 +278,8 @@ def timed() -> Iterator[dict[str, list[float]]]:
     lock, before = threading.Lock(), []
     for name, places in STAGES.items():
         for module, function in places:
-            home = importlib.import_module(module)
+            *inside, function = function.split(".")
+            home: Any = functools.reduce(getattr, inside, importlib.import_module(module))
             plain = getattr(home, function)
             before.append((home, function, plain))
 
