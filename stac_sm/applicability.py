@@ -51,7 +51,7 @@ _AGREEMENT = 0.99  # with the exact index, on rows made up for it
 _POOL = 50_000  # training rows among which points are chosen
 _SAMPLE = 2_000  # rows for the mean distance, the threshold and the agreement
 _FOLDS = 5
-_SLAB = 65_536  # rows that are judged at once: few enough to stay near, and threads seldom ask for Python's lock
+_SLAB = 16_384  # rows that are judged at once: their features stay in a cache
 _MISSING = 1.0  # a missing value lies so many standard deviations from the mean, on an axis of its own
 
 
