@@ -29,7 +29,7 @@ from stac_sm.recipe import Feature, Recipe
 from stac_sm.screening import Screening, screen
 from stac_sm.stations import COLLECTION as STATIONS
 from stac_sm.stations import Station, read_stations, site_series, sites
-from stac_sm.training_run import TrainingRun, hyperparameters, training_run
+from stac_sm.training_run import Tell, TrainingRun, hyperparameters, training_run
 from stac_sm.verdicts import LEFT_OUT, STATUS, verdicts, write_verdicts
 
 if TYPE_CHECKING:
@@ -208,7 +208,9 @@ def screen_step(project: Project, matchups: MatchupStep) -> ScreenStep:
     return ScreenStep(screening, dict(outcomes))
 
 
-def train_step(project: Project, matchups: MatchupStep, *, budget: Budget | None = None) -> ModelStep:
+def train_step(
+    project: Project, matchups: MatchupStep, *, budget: Budget | None = None, tell: Tell | None = None
+) -> ModelStep:
     """Screen the sites, score the way of training on hold-outs, train on all rows, and publish the model.
 
     Where screening leaves too few sites, the screened model is refused, the unscreened one is trained, and its item
@@ -218,6 +220,8 @@ def train_step(project: Project, matchups: MatchupStep, *, budget: Budget | None
     ----------
     budget
         How much work the diagnostics of the report may be.
+    tell
+        Is told what is begun, in a line each.
     """
     catalog = project.catalog
     proof = digest(_model_proof(project, matchups))
@@ -226,7 +230,7 @@ def train_step(project: Project, matchups: MatchupStep, *, budget: Budget | None
         model_item.link_successor(catalog, existing)
         return ModelStep(existing, new=False)
     screening = screen_step(project, matchups).screening
-    run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget)
+    run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget, tell=tell)
     item = model_item.model_item(
         run.model,
         fingerprint=proof,

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 BASELINE = "swvl1"
 _HONEST = "site"  # strategy of which the errors make intervals
+Tell = Callable[[str], None]
+"""Is told what is begun, in a line."""
+
 _FEWEST = 2  # sites in a part of the table, to judge the intervals
 
 
@@ -109,26 +112,36 @@ def _tune(rows: pd.DataFrame, project: Project, chosen: str = "") -> Tuned:
 
 
 def training_run(
-    project: Project, table: pd.DataFrame, triplets: pd.DataFrame, screening: Screening, *, budget: Budget | None = None
+    project: Project,
+    table: pd.DataFrame,
+    triplets: pd.DataFrame,
+    screening: Screening,
+    *,
+    budget: Budget | None = None,
+    tell: Tell | None = None,
 ) -> TrainingRun:
     """Score the way of training on hold-outs, train on the rows of the sites kept, and say where the model is unsure.
 
     Where screening leaves too few sites, the screened model is refused, the unscreened one is trained, and its status
-    says so.
+    says so. What is begun is told: it takes minutes.
     """
+    say = tell or (lambda _: None)
     rules, train = project.validation, fitter(project)
     rows, status = _training_rows(table, screening, project)
     folds = hold_outs(table, rules.strategies, folds=rules.folds, seed=rules.seed)
     screener = training_screener(triplets, project.screening, table)
     baselines = [BASELINE] if BASELINE in table else []
+    say(f"scoring on rows held out: {', '.join(folds)}")
     evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines)
     held_out = _held_out(evaluation, screening, rows is not table)
+    say(f"training on {len(rows)} rows of {rows['site'].nunique()} sites, {status.partition(':')[0]}")
     tuned = _tune(rows, project)
     model = tuned.model
     intervals, judged, refused = _intervals(project, table, model, held_out)
     area = fit_applicability(rows, model.features, model.importance(), rows["site"])
     model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
     frozen = fitter(project, tuned.chosen)
+    say("for the report: learning curve, importance of features, leaks")
     diagnostics = diagnose(table, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
     return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, tuned)
 

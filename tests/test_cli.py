@@ -13,6 +13,7 @@ from fields import image, put
 from stac_sm.catalog import open_catalog
 from stac_sm.cli import main
 from stac_sm.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.readers import READERS
 
 
 def run(*arguments: str, code: int = 0):
@@ -57,6 +58,11 @@ def test_every_command_and_option_has_help(command):
     assert run(command, "--help").output
     options = [option for option in main.commands[command].params if isinstance(option, click.Option)]
     assert all(option.help for option in options)
+
+
+def test_every_reader_can_be_asked_for():
+    (option,) = (one for one in main.commands["features"].params if one.name == "reader")
+    assert list(option.type.choices) == list(READERS)
 
 
 def test_python_m_is_the_same_program():

@@ -159,7 +159,7 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
 def features(
     tile: str, day: str, folder: Path, reader: str, save: Path | None, plot: Path | None, as_json: bool
 ) -> None:
-    """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01): what the model would see."""
+    """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01, or 2019-06): what the model would see."""
     from stac_sm.cube import build
     from stac_sm.period import Period
     from stac_sm.plots import check_suffix, plot_cube

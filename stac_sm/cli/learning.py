@@ -95,7 +95,7 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
     from stac_sm.tables import score_rows
 
     project = open_project(folder)
-    made = train_step(project, match_up_step(project, workers=workers))
+    made = train_step(project, match_up_step(project, workers=workers), tell=say)
     properties, files = made.item["properties"], _report_of(project, made.id)
     if as_json:
         click.echo(json.dumps({"model": made.id, "new": made.new, **files, **properties}, indent=2))
