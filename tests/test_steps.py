@@ -275,7 +275,7 @@ def test_with_too_few_sites_a_model_is_unscreened_and_says_so(copied, matchups):
     told: list[str] = []
     step = train_step(strict, matchups, tell=told.append)
     assert [line.split(":")[0].split(" ")[0] for line in told] == ["scoring", "training", "for"]
-    assert told[1].endswith("rows of 5 sites, unscreened")
+    assert told[1].endswith("rows of 6 sites, unscreened")
     status = step.item["properties"]["stac_sm:tc_status"]
     assert status.startswith("unscreened: ")
     assert "5" in status
