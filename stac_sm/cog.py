@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.errors import InputError, ReadError
 from stac_sm.grid import crs_wkt
+
+if TYPE_CHECKING:
+    from rasterio.io import MemoryFile
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,6 @@ def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: 
         If the array has not the shape of the GeoBox.
     """
     import rasterio.shutil
-    from rasterio.crs import CRS
     from rasterio.io import MemoryFile
 
     stored = _stored(values, profile)
@@ -77,29 +79,39 @@ def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: 
     # GDAL copies whole rasters to COGs. When rasterio does so at the end of writing it keeps Python's lock, and threads
     # wait for each other; in a copy that we ask for it lets go of it.
     with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff",
-            width=stored.shape[1],
-            height=stored.shape[0],
-            count=1,
-            dtype=stored.dtype,
-            crs=CRS.from_wkt(crs_wkt(str(geobox.crs))),
-            transform=geobox.affine,
-            nodata=profile.nodata,
-        ) as file:
-            file.write(stored, 1)
-            file.scales, file.offsets = (profile.scale,), (profile.offset,)
+        _fill(memory, stored, geobox, profile)
         with memory.open() as file:
-            rasterio.shutil.copy(
-                file,
-                path,
-                driver="COG",
-                compress="DEFLATE",
-                predictor=3 if stored.dtype.kind == "f" else 2,
-                level=profile.level,
-                blocksize=min(profile.block, _least_block(stored.shape)),
-                overview_resampling=profile.overviews,
-            )
+            rasterio.shutil.copy(file, path, driver="COG", **_creation(stored, profile))
+
+
+def _fill(memory: MemoryFile, stored: np.ndarray, geobox: GeoBox, profile: CogProfile) -> None:
+    """Put an array into memory as a plain GeoTIFF."""
+    from rasterio.crs import CRS
+
+    height, width = stored.shape
+    with memory.open(
+        driver="GTiff",
+        width=width,
+        height=height,
+        count=1,
+        dtype=stored.dtype,
+        crs=CRS.from_wkt(crs_wkt(str(geobox.crs))),
+        transform=geobox.affine,
+        nodata=profile.nodata,
+    ) as file:
+        file.write(stored, 1)
+        file.scales, file.offsets = (profile.scale,), (profile.offset,)
+
+
+def _creation(stored: np.ndarray, profile: CogProfile) -> dict[str, Any]:
+    """Options of GDAL's COG driver."""
+    return {
+        "compress": "DEFLATE",
+        "predictor": 3 if stored.dtype.kind == "f" else 2,
+        "level": profile.level,
+        "blocksize": min(profile.block, _least_block(stored.shape)),
+        "overview_resampling": profile.overviews,
+    }
 
 
 def verify_cog(values: np.ndarray, path: str | Path, *, profile: CogProfile = CogProfile()) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import rasterio
@@ -188,3 +191,26 @@ def test_profile_is_part_of_a_fingerprint():
     changes = [{}, {"step": STEP}, {"nodata": 0}, {"level": 9}, {"overviews": "mode"}, {"scale": 2.0}, {"block": 256}]
     profiles = [CogProfile(**change) for change in changes]
     assert len({digest(profile.to_dict()) for profile in profiles}) == len(profiles)
+
+
+def test_other_threads_go_on_while_a_cog_is_encoded(tmp_path):
+    """The longest time in which another thread of Python stood still, as a share of the time that encoding took."""
+    values = np.random.default_rng(1).random(TILE.shape).astype(np.float32)
+
+    def stood_still() -> float:
+        ticks, ended = [time.perf_counter()], threading.Event()
+
+        def tick() -> None:
+            while not ended.is_set():
+                ticks.append(time.perf_counter())
+
+        clock = threading.Thread(target=tick)
+        clock.start()
+        start = time.perf_counter()
+        write_cog(values, tmp_path / "x.tif", geobox=TILE, profile=CogProfile(level=6))
+        took = time.perf_counter() - start
+        ended.set()
+        clock.join()
+        return float(np.diff(ticks).max()) / took
+
+    assert min(stood_still() for _ in range(5)) < 0.5  # the best of some: other processes may stop a thread, too
