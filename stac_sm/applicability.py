@@ -51,7 +51,6 @@ _AGREEMENT = 0.99  # with the exact index, on rows made up for it
 _POOL = 50_000  # training rows among which points are chosen
 _SAMPLE = 2_000  # rows for the mean distance, the threshold and the agreement
 _FOLDS = 5
-_SLAB = 16_384  # rows that are judged at once: their features stay in a cache
 _MISSING = 1.0  # a missing value lies so many standard deviations from the mean, on an axis of its own
 
 
@@ -113,12 +112,7 @@ class Applicability:
         """
         from stac_sm import nearby  # here, since it loads what numba has compiled
 
-        parts = columns_of(columns, self.features)
-        found = np.empty(len(parts[0]), np.bool_)
-        for start in range(0, len(found), _SLAB):
-            rows = np.stack([part[start : start + _SLAB] for part in parts])
-            found[start : start + _SLAB] = nearby.outside(rows, *self._near, float(self.radius))
-        return found
+        return nearby.outside(columns_of(columns, self.features), *self._near, float(self.radius))
 
     def dissimilarity(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> Floats:
         """Dissimilarity index of rows, against the chosen points: close to the exact one where that is large.

@@ -8,7 +8,7 @@ sums matters. Compiled by numba when first imported, and cached: whoever needs i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -25,6 +25,7 @@ LARGEST = 2000
 LANES = 64
 """Rows that are placed, and compared with one point, at once."""
 
+_SLAB = 16_384  # rows that are judged at once: their features stay in a cache
 _FAR = np.float32(2 * LARGEST)
 _NOWHERE = 1e6
 _ROUNDED = {"reassoc", "contract", "nsz"}  # whole numbers: sums do not depend on their order
@@ -82,19 +83,28 @@ def _compiled(fast: bool | set[str]) -> Callable[[F], F]:
     return cast(Callable[[F], F], njit(cache=True, nogil=True, fastmath=fast, error_model="numpy"))
 
 
-@_compiled(_ROUNDED)
-def outside(values: Floats, frame: Frame, groups: Groups, radius: float) -> NDArray[np.bool_]:
+def outside(columns: Sequence[Floats], frame: Frame, groups: Groups, radius: float) -> NDArray[np.bool_]:
     """Whether no point lies within a distance of a row.
 
     Parameters
     ----------
-    values
-        Features, dims (feature, row); NaN = missing.
+    columns
+        A feature each, dims (row,); NaN = missing.
     frame, groups
         Where rows and points lie.
     radius
         Square of the distance, a whole number.
     """
+    found = np.empty(len(columns[0]), np.bool_)
+    for start in range(0, len(found), _SLAB):
+        rows = np.stack([column[start : start + _SLAB] for column in columns])
+        found[start : start + _SLAB] = _outside(rows, frame, groups, radius)
+    return found
+
+
+@_compiled(_ROUNDED)
+def _outside(values: Floats, frame: Frame, groups: Groups, radius: float) -> NDArray[np.bool_]:
+    """As `outside`, of features side by side, dims (feature, row)."""
     axes, rows = groups.points.shape[1], values.shape[1]
     found = np.zeros(rows, np.bool_)
     places, place = np.zeros((axes, LANES), np.float32), np.empty(axes, np.float32)
