@@ -7,11 +7,12 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 extras='.[zarr,planetary-computer,pgstac,tiles,slurm]'
-judges='pytest hypothesis moto[server] jsonschema psutil h5py setuptools rio-cogeo duckdb coverage rustac stac-geoparquet ismn'
+judges='pytest hypothesis moto[server] jsonschema psutil h5py setuptools<81 rio-cogeo duckdb coverage rustac stac-geoparquet ismn
+  pytesmo stac-check'
 tests=${STAC_SM_TESTS:-"tests --ignore tests/integration --ignore tests/test_surface.py"}
 
-unit_tests() { # of an environment
-    eval "set -- $tests"
+unit_tests() { # of an environment, with more options for pytest
+    eval "set -- $tests ${*@Q}"
     "$work/env/bin/python" -m pytest -q -o filterwarnings=default "$@"
 }
 
@@ -26,7 +27,11 @@ on_lowest() {
     uv pip freeze --quiet --python "$work/env/bin/python" | grep -v '@ file' >"$work/constraints"
     # shellcheck disable=SC2086 # a list of words
     uv pip install --quiet --python "$work/env/bin/python" --constraint "$work/constraints" $judges
-    unit_tests
+    # The licences are those of the lock. ECMWF's libraries are seen by all that is loaded later, and old XGBoost aborts.
+    unit_tests --deselect tests/test_infra.py::test_every_locked_licence_is_known_and_permissive \
+        --ignore tests/test_source_era5_land.py
+    uv pip install --quiet --python "$work/env/bin/python" --constraint "$work/constraints" eccodes eccodeslib
+    tests=tests/test_source_era5_land.py unit_tests
 }
 
 wheel() {

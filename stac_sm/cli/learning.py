@@ -143,7 +143,7 @@ def _train_table(
 @project_option
 @json_option
 def evaluate(model: str, table: Path, folder: Path | str, as_json: bool) -> None:
-    """Score MODEL on TABLE, e.g. of stations that it has not seen.
+    """Score MODEL on TABLE: rows of stations that it has not seen, say.
 
     MODEL is the folder that `train TABLE --out` has left, the href of a model item, or the id of one of the project's.
     TABLE is CSV or Parquet with the columns that the model was trained on.
