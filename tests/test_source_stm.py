@@ -334,6 +334,17 @@ def test_a_damaged_archive_is_an_error_or_the_same_stations(tmp_path_factory, co
     check()
 
 
+def test_a_damaged_name_of_a_member_is_not_told_whole(tmp_path):
+    """Its length is in the header before it: zipfile shows all that it takes for a name."""
+    name = "NET/NET_NET_{}_sm_0.050000_0.050000_P_20180101_20190101.stm".format
+    whole = bytearray(packed({name("A"): FILES[0], name("B"): FILES[2]}, zipfile.ZIP_STORED))
+    whole[26:28] = (3000).to_bytes(2, "little")
+    (tmp_path / "Data.zip").write_bytes(whole)
+    _, error = result_or_error(lambda: [granule.item["id"] for granule in Ismn().scan(tmp_path / "Data.zip").granules])
+    assert "cannot be unpacked (File name in directory" in error
+    assert len(error) < 1000
+
+
 def test_a_name_too_long_for_an_item_stops_only_its_station(tmp_path):
     long = f"NET_NET_{'x' * 201}_sm_0.05_0.05_P_20180101_20190101.stm"
     good = "NET_NET_A_sm_0.05_0.05_P_20180101_20190101.stm"
