@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 BASELINE = "swvl1"
 _HONEST = "site"  # strategy of which the errors make intervals
+_FEWEST = 2  # sites in a part of the table, to judge the intervals
+
 Tell = Callable[[str], None]
 """Is told what is begun, in a line."""
-
-_FEWEST = 2  # sites in a part of the table, to judge the intervals
 
 
 @dataclass(frozen=True, eq=False)

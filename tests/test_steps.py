@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from fields import SMALL, TILE, around, edit, image, project_text, put, read_model
 
+from stac_sm.cli import main
 from stac_sm.config import create_project
 from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError, InputError
@@ -253,6 +255,18 @@ def test_workers_of_the_command_line_change_no_byte(project, matchups, model, tm
         for one in (other, project)
     )
     assert made == wanted
+
+
+def test_the_command_line_tells_what_training_begins(copied):
+    import shutil
+
+    for item in Path(copied.folder, MODELS).glob("xgb-*"):
+        shutil.rmtree(item)
+    refresh(copied.catalog.store, MODELS)
+    done = CliRunner().invoke(main, ["train", "--project", str(copied.folder), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["new"]
+    assert done.stderr.startswith("scoring on rows held out: ")
 
 
 def test_a_model_is_trained_once(project, matchups, model):

@@ -339,7 +339,7 @@ def _opened(file: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(file)
     except _UNREADABLE as error:
         size = file.stat().st_size if file.exists() else 0
-        raise GranuleError(f"{file}: {size} bytes, no readable zip ({str(error)[:200]}): fetch it again") from error
+        raise GranuleError(f"{file}: {size} bytes found, no readable zip ({error!s:.200}): fetch it again") from error
 
 
 def _content(read: Callable[[str], bytes], path: str) -> bytes:
@@ -347,4 +347,4 @@ def _content(read: Callable[[str], bytes], path: str) -> bytes:
     try:
         return read(path)
     except _UNREADABLE as error:
-        raise GranuleError(f"{path}: cannot be unpacked ({str(error)[:200]}): fetch the archive again") from error
+        raise GranuleError(f"{path}: cannot be unpacked ({error!s:.200}): fetch the archive again") from error
