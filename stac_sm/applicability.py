@@ -8,6 +8,8 @@ rows of other sites.
 Millions of pixels are compared with up to some thousands of centres of training rows (k-means from rows that are far
 apart), within a radius that is chosen so that inside and outside are those of the exact index. Coordinates are whole
 numbers small enough for float32 to add up their products without rounding: chunks, threads and machines do not matter.
+
+Longer than 350 lines, since the fields that identify an area are written out one by one.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -57,6 +59,9 @@ _MISSING = 1.0  # a missing value lies so many standard deviations from the mean
 @dataclass(frozen=True)
 class Applicability:
     """What the training rows of a model are like."""
+
+    fingerprint_name: ClassVar[str] = "Applicability"
+    """What stands for this part in the checksum of a model, whatever the class is called."""
 
     features: tuple[str, ...]
     """Features with any weight, in order."""
@@ -161,10 +166,25 @@ class Applicability:
         shown = {name: round(getattr(self, name), 4) for name in ("threshold", "agreement", "rows")}
         return {"features": list(self.features), "points": len(self.points)} | shown
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the area: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "features": self.features,
+            "centre": self.centre,
+            "steps": self.steps,
+            "missing": self.missing,
+            "points": self.points,
+            "gaps": self.gaps,
+            "radius": self.radius,
+            "mean_distance": self.mean_distance,
+            "threshold": self.threshold,
+            "agreement": self.agreement,
+            "rows": self.rows,
+        }
+
     def to_json(self) -> bytes:
-        """All of it as JSON; the same rows give the same bytes."""
-        content = {field.name: getattr(self, field.name) for field in fields(self)}
-        return (json.dumps(content) + "\n").encode()
+        """Return all of it as JSON; the same rows give the same bytes."""
+        return (json.dumps(self.fingerprint_fields()) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Applicability:

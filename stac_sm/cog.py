@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +41,17 @@ class CogProfile:
     level: int = 1
     """Deflate level. Inputs are written with 1: 6 would take twice the time and save one twentieth of the space."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return asdict(self)
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the profile: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "nodata": self.nodata,
+            "step": self.step,
+            "overviews": self.overviews,
+            "scale": self.scale,
+            "offset": self.offset,
+            "block": self.block,
+            "level": self.level,
+        }
 
 
 def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: CogProfile = CogProfile()) -> None:

@@ -84,6 +84,14 @@ class Validation:
         if self.folds < 2:
             raise InputError(f"[validation] folds: found {self.folds}, 2 or more wanted")
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the rules: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "strategies": self.strategies,
+            "folds": self.folds,
+            "seed": self.seed,
+        }
+
 
 @dataclass(frozen=True)
 class Project:

@@ -74,6 +74,15 @@ class Level:
     floor: float
     """Least level."""
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the level: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "centre": self.centre,
+            "scale": self.scale,
+            "terms": self.terms,
+            "floor": self.floor,
+        }
+
     @classmethod
     def of(cls, predicted: Wide, error: Floats, weight: Floats, settings: SpreadSettings) -> Level:
         """Parabola through the errors, by ridge regression."""
@@ -94,7 +103,7 @@ class Level:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any] | None) -> Level:
-        """Level as `dataclasses.asdict` gives it; intervals from before there was one (None) have it at 1."""
+        """Level of its `fingerprint_fields`; intervals from before there was one (None) have it at 1."""
         if content is None:
             return cls(0.0, 1.0, (1.0, 0.0, 0.0), 1.0)
         constant, slope, bend = map(float, content["terms"])

@@ -55,6 +55,18 @@ class TileGrid:
     code: str
     """Designation before the hyphen of ``grid:code``, e.g. ``"MSIN"``."""
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the grid: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "name": self.name,
+            "crs": self.crs,
+            "origin": self.origin,
+            "pixel": self.pixel,
+            "tile_shape": self.tile_shape,
+            "tiles": self.tiles,
+            "code": self.code,
+        }
+
     def tile_id(self, column: int, row: int) -> str:
         """Id of the tile in a column and row, e.g. ``h10v05``."""
         return f"h{column:02d}v{row:02d}"

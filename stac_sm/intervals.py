@@ -16,9 +16,9 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,9 @@ _RANKED_ROWS = 20_000  # are enough to rank features
 @dataclass(frozen=True)
 class Intervals:
     """Half widths of the prediction intervals of a model."""
+
+    fingerprint_name: ClassVar[str] = "Intervals"
+    """What stands for this part in the checksum of a model, whatever the class is called."""
 
     spread: Member
     """Booster of the mean absolute error over the level, m3 m-3."""
@@ -103,9 +106,20 @@ class Intervals:
         width = np.maximum(spread, np.float32(self.floor)) * np.float32(self.factor)
         return width if predicted is None else width * self.level.at(predicted)
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the intervals beside the bytes of the booster, under explicit names."""
+        return {
+            "spread": {"features": list(self.features)},
+            "level": self.level.fingerprint_fields(),
+            "factor": self.factor,
+            "floor": self.floor,
+            "coverage": self.coverage,
+            "sites": self.sites,
+        }
+
     def to_dict(self) -> dict[str, Any]:
-        """All but the booster, JSON-able."""
-        return {**asdict(self), "level": asdict(self.level), "spread": {"features": list(self.features)}}
+        """Return all but the booster, JSON-able."""
+        return self.fingerprint_fields()
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], ubjson: bytes) -> Intervals:
@@ -131,7 +145,7 @@ class Intervals:
     @cached_property
     def checksum(self) -> str:
         """SHA-256 over figures and booster, in hex."""
-        head = json.dumps(self.to_dict(), sort_keys=True).encode()
+        head = json.dumps(self.fingerprint_fields(), sort_keys=True).encode()
         return hashlib.sha256(head + b"\0" + self.spread.ubjson).hexdigest()
 
 

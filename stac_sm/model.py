@@ -125,7 +125,7 @@ class Model:
             digest.update(f"{len(head)}\0{head}".encode() + member.ubjson)
         for part in (self.intervals, self.applicability):
             if part is not None:  # a model without them keeps the checksum that it had before there were any
-                digest.update(f"\0{type(part).__name__}\0{part.checksum}".encode())
+                digest.update(f"\0{part.fingerprint_name}\0{part.checksum}".encode())
         return digest.hexdigest()
 
     def importance(self) -> dict[str, float]:

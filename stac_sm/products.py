@@ -28,9 +28,9 @@ SM_PROFILE = CogProfile(step=2.0**-13, level=6)
 QA_PROFILE = CogProfile(nodata=None, overviews="mode", level=6)
 UNCERTAINTY_PROFILE = CogProfile(step=2.0**-11, level=6)  # 0.0005 m3 m-3: a hundredth of a usual half width
 OUTPUT_PROFILE: Mapping[str, Any] = {
-    "sm": SM_PROFILE.to_dict(),
-    "qa": QA_PROFILE.to_dict(),
-    "uncertainty": UNCERTAINTY_PROFILE.to_dict(),
+    "sm": SM_PROFILE.fingerprint_fields(),
+    "qa": QA_PROFILE.fingerprint_fields(),
+    "uncertainty": UNCERTAINTY_PROFILE.fingerprint_fields(),
 }
 """Part of every fingerprint."""
 

@@ -1,9 +1,12 @@
-"""Recipes: the features of a model as data, so that training and prediction build them by the same code."""
+"""Recipes: the features of a model as data, so that training and prediction build them by the same code.
+
+Longer than 350 lines, since the fields that identify a recipe are written out one by one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -61,6 +64,10 @@ class Climatology:
         object.__setattr__(self, "period", str(Period.parse(self.period)))
         if self.least_days < 1:
             raise InputError(f"climatology: least_days {self.least_days} found, 1 or more wanted")
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the mean, by name; a value that is usual is left out (see `Feature`)."""
+        return {"period": self.period, **_unusual(season=(self.season, "month"), least_days=(self.least_days, 30))}
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,32 @@ class Feature:
             raise InputError(f"{thing}: lag {self.lag}, trailing {self.trailing} found; at least 0 and 1 wanted")
         _check_statistic(thing, self)
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the feature, by name.
+
+        A value that is usual is left out, so that a new field makes no older result stale. What is usual is written
+        here and stays, whatever the field's default becomes.
+        """
+        return {
+            "name": self.name,
+            "collection": self.collection,
+            "asset": self.asset,
+            **_unusual(
+                resampling=(self.resampling, "nearest"),
+                time=(self.time, "daily"),
+                max_gap=(self.max_gap, 16),
+                missing=(self.missing, "nodata"),
+                valid=(self.valid, None),
+                catalog=(self.catalog, ""),
+                sign=(self.sign, ""),
+                band=(self.band, ""),
+                lag=(self.lag, 0),
+                trailing=(self.trailing, 1),
+                statistic=(self.statistic, "value"),
+                climatology=(None if self.climatology is None else self.climatology.fingerprint_fields(), None),
+            ),
+        }
+
     @property
     def reach(self) -> int:
         """Days before a day whose items may count for it, by lag and trailing mean."""
@@ -141,7 +174,7 @@ class Feature:
         if self.climatology is None:
             return None
         source = {"collection": self.collection, "asset": self.asset, "band": self.band, "valid": self.valid}
-        source |= {"catalog": self.catalog, **_plain(self.climatology)}
+        source |= {"catalog": self.catalog, **self.climatology.fingerprint_fields()}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in source.items() if value}
 
 
@@ -187,6 +220,11 @@ class Mask:
             raise InputError(f"mask {self.name!r}: give one of below = … and above = …")
         if (self.below, self.above, self.unknown) == (None, None, False):
             raise InputError(f"mask {self.name!r}: give one of below = …, above = … and unknown = true")
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the mask, by name: its feature, which bears its name, and the limits that it has."""
+        limits = _unusual(below=(self.below, None), above=(self.above, None), unknown=(self.unknown, False))
+        return self.feature.fingerprint_fields() | limits
 
 
 @dataclass(frozen=True)
@@ -244,15 +282,19 @@ class Recipe:
     @cached_property
     def checksum(self) -> str:
         """SHA-256 of the canonical JSON."""
-        return digest(self.to_dict())
+        return digest(self.fingerprint_fields())
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the recipe, by name; see `Feature.fingerprint_fields` for what is left out."""
+        return {
+            "features": [feature.fingerprint_fields() for feature in self.features],
+            "derived": list(self.derived),
+            "masks": [mask.fingerprint_fields() for mask in self.masks],
+        }
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form, which `from_dict` takes; what has its default is left out, so that a new field changes no
-        checksum.
-        """
-        masks = [_plain(mask.feature) | _without(_plain(mask), "name", "feature") for mask in self.masks]
-        features = [_plain(feature) for feature in self.features]
-        return {"features": features, "derived": list(self.derived), "masks": masks}
+        """Return the JSON-able form, which `from_dict` takes: what identifies the recipe, and nothing else."""
+        return self.fingerprint_fields()
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
@@ -304,12 +346,9 @@ def _mask(table: Mapping[str, Any]) -> Mask:
     return Mask(feature.name, feature, **given)
 
 
-def _plain(thing: Any) -> dict[str, Any]:
-    """Fields of a dataclass that differ from their defaults."""
-    values = ((item, getattr(thing, item.name)) for item in fields(thing))
-    return {
-        item.name: _plain(value) if is_dataclass(value) else value for item, value in values if value != item.default
-    }
+def _unusual(**values: tuple[Any, Any]) -> dict[str, Any]:
+    """Return the values that are not the usual ones, of pairs of both."""
+    return {name: value for name, (value, usual) in values.items() if value != usual}
 
 
 def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:

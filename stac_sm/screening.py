@@ -48,6 +48,17 @@ class Thresholds:
     confidence: float = 0.9
     """Share covered by the bootstrap interval of a correlation."""
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the rules: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "min_correlation": self.min_correlation,
+            "max_error_std": self.max_error_std,
+            "min_days": self.min_days,
+            "min_sites": self.min_sites,
+            "min_sites_for_intervals": self.min_sites_for_intervals,
+            "confidence": self.confidence,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Screening:

@@ -40,6 +40,15 @@ class Learns(StrEnum):
     ROWS = "value, each row with one vote"
 
 
+_LEARNS = {
+    Learns.LEVEL: "mean of the site",
+    Learns.DEPARTURE: "departure from the mean of the site",
+    Learns.WHOLE: "value",
+    Learns.ROWS: "value, each row with one vote",
+}
+"""What stands for each in a fingerprint, however it is worded for people."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One booster of a sum."""
@@ -68,12 +77,16 @@ class Part:
     prior: float = 0.0
     """Of a line, votes for slopes of nil: they weigh the more, the fewer the votes of the sites are."""
 
-    def describe(self) -> dict[str, Any]:
-        """Its settings, JSON-able."""
-        settings = {"name": self.name, "learns": str(self.learns), "rounds": self.rounds, **self.parameters}
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the settings of the part, by name."""
+        settings = {"name": self.name, "learns": _LEARNS[self.learns], "rounds": self.rounds, **self.parameters}
         settings |= {} if self.least == 1 else {"least": self.least}
         settings |= {} if self.prior == 0 else {"prior": self.prior}
         return settings | ({"beyond": self.beyond} if self.beyond else {})
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, JSON-able."""
+        return self.fingerprint_fields()
 
 
 @dataclass(frozen=True, eq=False)

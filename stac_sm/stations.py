@@ -85,6 +85,15 @@ class StationRules:
     min_hours: int = 12
     """Least number of readings of one sensor in a UTC day."""
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the rules: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "max_depth": self.max_depth,
+            "flag": self.flag,
+            "valid": self.valid,
+            "min_hours": self.min_hours,
+        }
+
     def reach(self, depth_from: float, depth_to: float) -> bool:
         """Whether a sensor lies in the layer."""
         return depth_from >= 0 and round(100 * depth_to) <= round(100 * self.max_depth)

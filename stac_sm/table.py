@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,17 @@ class Columns:
 
     lat: str = "lat"
     """Latitude of the site, degrees north."""
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the columns: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "target": self.target,
+            "site": self.site,
+            "time": self.time,
+            "network": self.network,
+            "lon": self.lon,
+            "lat": self.lat,
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ of unseen sites by the same code, from that table's own rows. Neither the order 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -188,9 +188,22 @@ class TableFeatures:
             made |= {f"{name}:{kind}": value for kind, value in rows.of(made[name]).items()}
         return made
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the features: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "format": FORMAT,
+            "columns": self.columns.fingerprint_fields(),
+            "given": self.given,
+            "still": self.still,
+            "plain": self.plain,
+            "restless": self.restless,
+            "complete": self.complete,
+            "trailing_days": list(TRAILING_DAYS),
+        }
+
     def to_dict(self) -> dict[str, Any]:
-        """All of it, JSON-able."""
-        return {"format": FORMAT, **asdict(self), "trailing_days": list(TRAILING_DAYS)}
+        """Return all of it, JSON-able."""
+        return self.fingerprint_fields()
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableFeatures:

@@ -64,6 +64,20 @@ class TrainSettings:
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"[training] {name}: found {getattr(self, name)}, a number above 0 and up to 1 wanted")
 
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return the settings that change a model: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "n_estimators": self.n_estimators,
+            "max_depth": self.max_depth,
+            "eta": self.eta,
+            "subsample": self.subsample,
+            "colsample": self.colsample,
+            "min_child_weight": self.min_child_weight,
+            "reg_lambda": self.reg_lambda,
+            "tune": self.tune,
+            "seed": self.seed,
+        }
+
 
 def fit(
     table: pd.DataFrame,

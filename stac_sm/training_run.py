@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,10 +147,8 @@ def training_run(
 
 
 def hyperparameters(project: Project) -> dict[str, object]:
-    """Settings that change the model."""
-    settings = asdict(project.training)
-    settings.pop("nthread")
-    return settings
+    """Return the settings that change the model."""
+    return project.training.fingerprint_fields()
 
 
 def _training_rows(table: pd.DataFrame, screening: Screening, project: Project) -> tuple[pd.DataFrame, str]:

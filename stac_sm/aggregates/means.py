@@ -131,7 +131,11 @@ def _wanted(
 
 
 def _output(least_days: int) -> dict[str, Any]:
-    return {"sm": MEAN_PROFILE.to_dict(), "count": COUNT_PROFILE.to_dict(), "least_days": least_days}
+    return {
+        "sm": MEAN_PROFILE.fingerprint_fields(),
+        "count": COUNT_PROFILE.fingerprint_fields(),
+        "least_days": least_days,
+    }
 
 
 def _made(

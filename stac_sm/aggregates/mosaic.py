@@ -79,7 +79,9 @@ def make_mosaics(
 
 def daily(day: Period, version: str, members: Sequence[Member]) -> Wanted:
     """The global day of some tile-days."""
-    return Wanted(DAILY_GLOBAL, day, GLOBAL, version, tuple(members), {**_OUTPUT, "sm": SM_PROFILE.to_dict()})
+    return Wanted(
+        DAILY_GLOBAL, day, GLOBAL, version, tuple(members), {**_OUTPUT, "sm": SM_PROFILE.fingerprint_fields()}
+    )
 
 
 def mosaic_of_means(
@@ -162,4 +164,4 @@ def _overview_fields(values: np.ndarray, grid: TileGrid) -> dict[str, Any]:
     return {**fields, **place, "proj:transform": list(geobox.affine)[:6], "proj:bbox": list(geobox.boundingbox.bbox)}
 
 
-_OUTPUT = {"overview": OVERVIEW_PROFILE.to_dict()}
+_OUTPUT = {"overview": OVERVIEW_PROFILE.fingerprint_fields()}
