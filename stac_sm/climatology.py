@@ -22,7 +22,7 @@ from stac_sm.cog import CogProfile, verify_cog, write_cog
 from stac_sm.cube import DEFAULT_READER
 from stac_sm.derived import refresh
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.fingerprint import ALGORITHM_VERSION, digest
+from stac_sm.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.items import ItemDict, raster_asset, raster_item
 from stac_sm.period import Period, utc
 from stac_sm.pool import process_pool
@@ -65,7 +65,14 @@ class Normal:
     def proof(self) -> str:
         """SHA-256 of all that makes it."""
         parts = [(source.item_id, source.proof, _days(self, period)) for period, source in self.parts]
-        return digest({"normal": self.feature.normal, "month": self.month, "parts": parts, "by": ALGORITHM_VERSION})
+        return digest(
+            {
+                "normal": self.feature.normal,
+                "month": self.month,
+                "parts": parts,
+                "by": ALGORITHM_VERSIONS["climatology"],
+            }
+        )
 
 
 def normals_wanted(recipe: Recipe) -> list[Feature]:

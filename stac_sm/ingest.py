@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 from stac_sm.catalog import Catalog, open_catalog
 from stac_sm.derived import refresh
 from stac_sm.errors import ConflictError, GranuleError, StacSmError
-from stac_sm.fingerprint import ALGORITHM_VERSION, digest
+from stac_sm.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.items import ItemDict, item_folder
 from stac_sm.pool import process_pool
 from stac_sm.publishing import FINGERPRINT, INGESTED, AssetFile, Outcome, publish, publish_over, published
@@ -179,7 +179,8 @@ def _ingest_file(root: str, source_name: str, file: Path | Url, settings: dict[s
 
 def _prove(granule: Granule, made_from: dict[str, str], settings: dict[str, Any]) -> None:
     """Write into the item what it is made from."""
-    proof = {"file": made_from, "item": granule.item["id"], "settings": settings, "algorithm": ALGORITHM_VERSION}
+    proof = {"file": made_from, "item": granule.item["id"], "settings": settings}
+    proof |= {"algorithm": ALGORITHM_VERSIONS["ingest"]}
     granule.item["properties"] |= {"stac_sm:source": made_from["name"], FINGERPRINT: digest(proof)}
 
 

@@ -21,12 +21,13 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.catalog import StoreDocuments, item_period
 from stac_sm.errors import CatalogError, InputError
+from stac_sm.fingerprint import digest_of_list
 from stac_sm.index import check, empty_index, read_shard
 from stac_sm.index_columns import leaves, row_codes
 from stac_sm.period import Period
 from stac_sm.readers.source import RasterSource, asset_key, raster_source
 from stac_sm.search import box_2d, item_of, parsed
-from stac_sm.source_proofs import proof_bytes, source_tail, without_nulls
+from stac_sm.source_proofs import source_meaning, without_nulls
 from stac_sm.store import Store
 from stac_sm.trust import check_href
 
@@ -224,7 +225,7 @@ def _request_columns(
             sound[at] = False
         else:
             place[at] = found[0]
-            proofs[at] = proof_bytes(checksum, found[1])
+            proofs[at] = digest_of_list(checksum, found[1])
     return result | {f"size_{number}": known.get("file:size", result[f"size_{number}"])}
 
 
@@ -241,9 +242,9 @@ def _is_trusted(href: str, root: str) -> bool:
 def _meaning(
     asset: dict[str, Any], told: dict[str, Any], request: Request, places: dict[GeoBox | str, int]
 ) -> tuple[int, str] | None:
-    """Number of the grid, and what is behind the checksum in the text of a proof; None if the shard does not say."""
+    """Number of the grid, and the meaning of the values; None if the shard does not say."""
     fields = json.dumps([without_nulls(asset), without_nulls(told)], sort_keys=True)
-    found = source_tail(fields, request.asset, request.band, request.valid)
+    found = source_meaning(fields, request.asset, request.band, request.valid)
     return None if found is None else (places.setdefault(found[0], len(places)), found[1])
 
 

@@ -10,20 +10,20 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stac_sm.catalog import Catalog
 from stac_sm.errors import InputError
-from stac_sm.fingerprint import digest, fingerprint, fingerprint_parts
+from stac_sm.fingerprint import Fingerprints, input_texts
 from stac_sm.grid import TileGrid
 from stac_sm.model import Model
 from stac_sm.period import Period
 from stac_sm.planned import STATES, Days, PlannedDay, Task
 from stac_sm.planning import PlannedTile, Progress, planned_tiles
-from stac_sm.products import OUTPUT_PROFILE, ProductDay
+from stac_sm.products import ProductDay, tile_fingerprints
 from stac_sm.resolution import Resolution
 from stac_sm.tile_days import Reads, Wanted
 
@@ -155,7 +155,7 @@ def wanted_day(
     For a few days; `make_plan` gives the same for many.
     """
     inputs = resolution.inputs(day)
-    number = fingerprint(tile=tile, day=day.isoformat(), inputs=inputs, **_shared(model, grid))
+    number = _fingerprints(model, grid, tile).of(day.isoformat(), input_texts(inputs))
     missing = tuple(resolution.blocked_by(day))
     made = ProductDay(tile, day, version, number)
     return PlannedDay(made, "blocked" if missing else "new", missing, tuple(inputs))
@@ -163,17 +163,11 @@ def wanted_day(
 
 def parts_of(model: Model, grid: TileGrid, planned: PlannedDay) -> dict[str, str]:
     """8 hex digits of each part of the fingerprint of a day from `wanted_day`: what ``stac_sm:parts`` holds."""
-    return fingerprint_parts(tile=planned.made.tile, inputs=planned.inputs, **_shared(model, grid))
+    return _fingerprints(model, grid, planned.made.tile).parts(input_texts(planned.inputs))
 
 
-def _shared(model: Model, grid: TileGrid) -> dict[str, Any]:
-    """What the days of all tiles have in common."""
-    return {
-        "grid": digest(asdict(grid)),  # its name alone would let another grid of this name pass for it
-        "recipe": model.cube_recipe().to_dict(),
-        "model": model.checksum,
-        "output": OUTPUT_PROFILE,
-    }
+def _fingerprints(model: Model, grid: TileGrid, tile: str) -> Fingerprints:
+    return tile_fingerprints(grid, tile, recipe=model.cube_recipe(), model=model.checksum)
 
 
 def _joined(found: Sequence[PlannedTile]) -> Days:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, overload
 
-from stac_sm.products import ProductDay
+from stac_sm.products import ProductDay, product_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,17 +100,6 @@ class Part:
     """Reads their inputs."""
 
 
-def item_ids(tile: str, days: Iterable[date], version: str) -> list[str]:
-    """Ids of the items of a tile, as `ProductDay.id` gives them."""
-    before, _, after = ProductDay(tile, date(2000, 1, 1), version, "").id.partition("2000001")
-    return [f"{before}{_number(day)}{after}" for day in days]
-
-
-@lru_cache(maxsize=50_000)
-def _number(day: date) -> str:
-    return f"{day:%Y%j}"
-
-
 class Days(Sequence[PlannedDay]):
     """Planned days in columns; each is made when it is asked for, and its inputs are read then.
 
@@ -158,7 +146,7 @@ class Days(Sequence[PlannedDay]):
             tiles, days, versions = (column.to_pylist() for column in batch.columns)
             rows = zip(tiles, days, versions, strict=True)
             runs = groupby(rows, key=lambda row: (row[0], row[2]))
-            yield [id for (tile, version), run in runs for id in item_ids(tile, [row[1] for row in run], version)]
+            yield [id for (tile, version), run in runs for id in product_ids(tile, [row[1] for row in run], version)]
 
     def tasks(self, model: str) -> Iterator[Task]:
         """In units of one tile and one month, without inputs."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.cog import CogProfile, verify_cog, write_cog
 from stac_sm.errors import InputError, ReadError
+from stac_sm.fingerprint import ALGORITHM_VERSIONS, Fingerprints, digest
 from stac_sm.grid import TileGrid
 from stac_sm.items import COG, ItemDict, item_folder, raster_asset, raster_item
 from stac_sm.period import Period, utc
 from stac_sm.publishing import FINGERPRINT, AssetFile
 from stac_sm.quality import Quality
+from stac_sm.recipe import Recipe
 from stac_sm.variables import VARIABLES, Variable
 
 COLLECTION = "sm-1km-daily"
@@ -38,6 +41,38 @@ _THUMBNAIL = 256  # pixels, longest side
 _RAMP_RANGE = (0.05, 0.45)  # m3 m-3, dry to wet
 # Dry to wet, light brown over yellow to dark blue: even steps of lightness, safe for colour-blind eyes.
 _RAMP = np.array([[140, 100, 60], [205, 165, 105], [240, 228, 175], [130, 195, 185], [45, 120, 160], [20, 45, 95]])
+
+
+def product_ids(tile: str, days: Iterable[date], version: str) -> list[str]:
+    """Return the item ids of days of a tile, e.g. ``SM1KM.A2018182.h03v06.v001``."""
+    return [f"SM1KM.A{_year_and_day(day)}.{tile}.v{version}" for day in days]
+
+
+@lru_cache(maxsize=50_000)
+def _year_and_day(day: date) -> str:
+    return f"{day:%Y%j}"
+
+
+def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) -> Fingerprints:
+    """Return the fingerprints of the days of a tile: the one place that says what a tile-day is made from.
+
+    Parameters
+    ----------
+    grid, tile
+        Grid and tile id.
+    recipe
+        Features and masks of the model.
+    model
+        Checksum of the model.
+    """
+    return Fingerprints(
+        algorithm=ALGORITHM_VERSIONS["product"],
+        grid=digest(grid.fingerprint_fields()),  # its name alone would let another grid of this name pass for it
+        tile=tile,
+        recipe=recipe.fingerprint_fields(),
+        model=model,
+        output=OUTPUT_PROFILE,
+    )
 
 
 @dataclass(frozen=True)
@@ -59,7 +94,7 @@ class ProductDay:
     @property
     def id(self) -> str:
         """Item id, e.g. ``SM1KM.A2018182.h03v06.v001``."""
-        return f"SM1KM.A{self.day:%Y%j}.{self.tile}.v{self.version}"
+        return product_ids(self.tile, (self.day,), self.version)[0]
 
     @classmethod
     def of_id(cls, id: str) -> ProductDay:

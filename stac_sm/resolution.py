@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.catalog import BBox, Catalog, ItemSearch, item_period, open_named
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.fingerprint import digest
+from stac_sm.fingerprint import day_input
 from stac_sm.grid import footprint
 from stac_sm.naming import unknown
 from stac_sm.period import Period
@@ -48,8 +48,9 @@ class Resolution:
 
         The checksum covers the bytes of the file, what the item says about them, and their weight in the day's value.
         """
-        pairs = ((s, layer.weight) for layer in self._layers(day) for s in layer.sources)
-        return sorted({(f"{s.item_id}/{s.asset}", digest([s.proof, weight])) for s, weight in pairs})
+        files = ((s, layer.weight) for layer in self._layers(day) for s in layer.sources)
+        found = {day_input(s.item_id, s.asset, s.proof, weight) for s, weight in files}
+        return sorted((one.id, one.checksum) for one in found)
 
     def items(self, day: date) -> list[tuple[str, str]]:
         """Id and href of every item that a day needs."""

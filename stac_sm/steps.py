@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from stac_sm.config import Project
 from stac_sm.derived import refresh
 from stac_sm.diagnostics import Budget
 from stac_sm.errors import CatalogError, InputError
-from stac_sm.fingerprint import ALGORITHM_VERSION, digest
+from stac_sm.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.items import ItemDict, item_folder
 from stac_sm.matchup_item import COLLECTION as MATCHUPS
 from stac_sm.matchup_item import matchup_item, read_tables, table_properties, write_tables
@@ -268,12 +268,12 @@ def _matchup_proof(project: Project, stations: list[Station], resolutions: Mappi
     }
     return {
         "stations": [station.proof for station in stations],
-        "rules": asdict(project.stations),
-        "recipes": [project.recipe.to_dict(), TRIPLET.to_dict()],
-        "grid": asdict(project.grid),
+        "rules": project.stations.fingerprint_fields(),
+        "recipes": [project.recipe.fingerprint_fields(), TRIPLET.fingerprint_fields()],
+        "grid": project.grid.fingerprint_fields(),
         "period": project.matchups.period,
         "inputs": inputs,
-        "algorithm": ALGORITHM_VERSION,
+        "algorithm": ALGORITHM_VERSIONS["matchups"],
     }
 
 
@@ -281,10 +281,10 @@ def _model_proof(project: Project, matchups: MatchupStep) -> dict[str, Any]:
     return {
         "matchups": matchups.item["properties"][FINGERPRINT],
         "training": hyperparameters(project),
-        "screening": asdict(project.screening),
-        "validation": asdict(project.validation),
-        "recipe": project.recipe.to_dict(),
-        "algorithm": ALGORITHM_VERSION,
+        "screening": project.screening.fingerprint_fields(),
+        "validation": project.validation.fingerprint_fields(),
+        "recipe": project.recipe.fingerprint_fields(),
+        "algorithm": ALGORITHM_VERSIONS["model"],
     }
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.errors import InputError, ScreeningError
-from stac_sm.fingerprint import ALGORITHM_VERSION, digest
+from stac_sm.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.intervals import Intervals, SpreadSettings, fit_intervals
 from stac_sm.metrics import Scores, scores
 from stac_sm.model import Model
@@ -200,8 +200,14 @@ def _fingerprint(table: pd.DataFrame, made: TableFeatures, parts: Sequence[Part]
     values = np.stack(content, axis=1) + 0.0
     for line in sorted(name.encode() + b"\0" + value.tobytes() for name, value in zip(names, values, strict=True)):
         rows.update(line)
-    settings = [part.describe() for part in parts]
+    settings = [part.fingerprint_fields() for part in parts]
     return digest(
-        {"rows": rows.hexdigest(), "features": made.to_dict(), "parts": settings, "sums": dict(sums), "seed": seed,
-         "algorithm": ALGORITHM_VERSION}
-    )  # fmt: skip
+        {
+            "rows": rows.hexdigest(),
+            "features": made.fingerprint_fields(),
+            "parts": settings,
+            "sums": dict(sums),
+            "seed": seed,
+            "algorithm": ALGORITHM_VERSIONS["model"],
+        }
+    )

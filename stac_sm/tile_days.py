@@ -5,9 +5,8 @@ The rules are those of `resolution` and `time_rules`; what several features, day
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from itertools import chain, groupby
@@ -17,12 +16,12 @@ import numpy as np
 
 from stac_sm.catalog import BBox, Catalog, ItemSearch, open_named
 from stac_sm.errors import InputError
-from stac_sm.fingerprint import Fingerprints, canonical_json, digest, pair_json
+from stac_sm.fingerprint import DayInput, day_input
 from stac_sm.grid import TileGrid, footprint
 from stac_sm.item_tables import ItemTable, Meeting
 from stac_sm.period import Period
-from stac_sm.planned import days_schema, item_ids
-from stac_sm.products import OUTPUT_PROFILE, ProductDay
+from stac_sm.planned import days_schema
+from stac_sm.products import ProductDay, product_ids, tile_fingerprints
 from stac_sm.recipe import Feature, Recipe
 from stac_sm.regrid import Target
 from stac_sm.resolution import normals_of, timeline_of
@@ -56,19 +55,6 @@ class Wanted:
 
     redo_retracted: bool = False
     """Whether what was retracted is to be made again."""
-
-
-class Pair(NamedTuple):
-    """An input of a day."""
-
-    label: str
-    """Id of the item with the asset's key."""
-
-    checksum: str
-    """Of what the day takes from it."""
-
-    text: str
-    """Both as canonical JSON."""
 
 
 class File(NamedTuple):
@@ -131,7 +117,7 @@ class TilePlanner:
     tables: Mapping[str, ItemTable]
     """Items by collection; those of other collections are searched for."""
 
-    _same: dict[Feature, tuple[bytes, list[tuple[Pair, ...]]]] = field(default_factory=dict)
+    _same: dict[Feature, tuple[bytes, list[tuple[DayInput, ...]]]] = field(default_factory=dict)
     _sizes: dict[str, int | None] = field(default_factory=dict)
     _elsewhere: dict[str, ItemSearch] = field(default_factory=dict)
 
@@ -154,7 +140,7 @@ class TilePlanner:
         found = {feature.name: self._pairs(feature, target, bbox, meeting) for feature in self.wanted.recipe.sources}
         return self._planned(tile, found, standing)
 
-    def _pairs(self, feature: Feature, target: Target, bbox: BBox, meeting: Meeting) -> list[tuple[Pair, ...]]:
+    def _pairs(self, feature: Feature, target: Target, bbox: BBox, meeting: Meeting) -> list[tuple[DayInput, ...]]:
         """Inputs of a feature by day; none for a day without."""
         period = self.wanted.period
         table = None if feature.catalog else self.tables.get(feature.collection)
@@ -168,21 +154,20 @@ class TilePlanner:
         self._same[feature] = positions.tobytes(), found
         return found
 
-    def _by_day(self, feature: Feature, timeline: Timeline, target: Target, bbox: BBox) -> list[tuple[Pair, ...]]:
+    def _by_day(self, feature: Feature, timeline: Timeline, target: Target, bbox: BBox) -> list[tuple[DayInput, ...]]:
         normals = normals_of(self.catalog, feature, bbox, target)
         days = self._days
         if feature.time == "static":
             return [self._made_of(day_inputs(feature, timeline, normals, days[0]))] * len(days)
         return [self._made_of(day_inputs(feature, timeline, normals, day)) for day in days]
 
-    def _made_of(self, found: DayInputs) -> tuple[Pair, ...]:
+    def _made_of(self, found: DayInputs) -> tuple[DayInput, ...]:
         return tuple(self._pair(source, layer) for layer in found.layers for source in layer.sources)
 
-    def _pair(self, source: Any, layer: Layer) -> Pair:
-        label = f"{source.item_id}/{source.asset}"
-        self._sizes[label] = source.size
-        checksum = hashlib.sha256(f'["{source.proof}",{_number(layer.weight)}]'.encode()).hexdigest()
-        return Pair(label, checksum, pair_json(label, checksum))
+    def _pair(self, source: Any, layer: Layer) -> DayInput:
+        found = day_input(source.item_id, source.asset, source.proof, layer.weight)
+        self._sizes[found.id] = source.size
+        return found
 
     @cached_property
     def _days(self) -> list[date]:
@@ -195,15 +180,9 @@ class TilePlanner:
             self._elsewhere[feature.catalog] = open_named(feature.catalog, self.catalog)
         return self._elsewhere[feature.catalog]
 
-    def _planned(self, tile: str, found: Mapping[str, list[tuple[Pair, ...]]], standing: Standing) -> TileDays:
+    def _planned(self, tile: str, found: Mapping[str, list[tuple[DayInput, ...]]], standing: Standing) -> TileDays:
         wanted = self.wanted
-        numbers = Fingerprints(
-            grid=digest(asdict(wanted.grid)),
-            tile=tile,
-            recipe=wanted.recipe.to_dict(),
-            model=wanted.model,
-            output=OUTPUT_PROFILE,
-        )
+        numbers = tile_fingerprints(wanted.grid, tile, recipe=wanted.recipe, model=wanted.model)
         days = self._days
         inputs = [sorted(set(chain.from_iterable(parts))) for parts in zip(*found.values(), strict=True)]
         texts = [[pair.text for pair in pairs] for pairs in inputs]
@@ -213,7 +192,7 @@ class TilePlanner:
         ]
         blocked = self._blocked(found)
         free = [i for i, by in enumerate(blocked) if not by]
-        ids = item_ids(tile, days, wanted.version)
+        ids = product_ids(tile, days, wanted.version)
         there = dict(zip(free, standing.judge([made[i] for i in free], [ids[i] for i in free]), strict=True))
         columns: dict[str, list[Any]] = {name: [] for name in ("state", "redo", "predecessor", "changed")}
         for i, one in enumerate(made):
@@ -225,7 +204,7 @@ class TilePlanner:
         reads = _reads(made, columns["state"], inputs, self._sizes)
         return TileDays(_table(made, blocked, columns), _inputs_array(inputs), reads)
 
-    def _blocked(self, found: Mapping[str, list[tuple[Pair, ...]]]) -> list[tuple[str, ...]]:
+    def _blocked(self, found: Mapping[str, list[tuple[DayInput, ...]]]) -> list[tuple[str, ...]]:
         """Features that each day cannot do without and has no input for."""
         recipe = self.wanted.recipe
         optional = {feature.name for feature in recipe.features} - set(recipe.required)
@@ -252,11 +231,6 @@ def _period(start: int, end: int) -> Period:
     return Period(_EPOCH + timedelta(start), _EPOCH + timedelta(end))
 
 
-@lru_cache(maxsize=1000)
-def _number(value: float) -> str:
-    return canonical_json(value).decode()
-
-
 def _state(made: ProductDay, blocked: tuple[str, ...], found: Found | None, redo: bool) -> tuple[str, bool]:
     """State of a day, and whether it takes the place of a tombstone."""
     if blocked:
@@ -268,24 +242,27 @@ def _state(made: ProductDay, blocked: tuple[str, ...], found: Found | None, redo
     return ("done" if found.fingerprint == made.fingerprint else "stale"), False
 
 
-def _changed(found: Found, inputs: Sequence[Pair], parts: Mapping[str, str]) -> tuple[str, ...]:
+def _changed(found: Found, inputs: Sequence[DayInput], parts: Mapping[str, str]) -> tuple[str, ...]:
     """What an item was made from that is no longer so, as far as it tells."""
     changed = [name for name, value in parts.items() if found.parts and found.parts.get(name) != value]
     if not found.made_from or (changed and "inputs" not in changed):
         return tuple(changed)
-    now = {pair.label.rpartition("/")[0] for pair in inputs}
+    now = {pair.id.rpartition("/")[0] for pair in inputs}
     came, went = sorted(now - found.made_from), sorted(found.made_from - now)
     return (*changed, *(f"+{id}" for id in came), *(f"-{id}" for id in went))
 
 
 def _reads(
-    made: Sequence[ProductDay], states: Sequence[str], inputs: Sequence[Sequence[Pair]], sizes: Mapping[str, int | None]
+    made: Sequence[ProductDay],
+    states: Sequence[str],
+    inputs: Sequence[Sequence[DayInput]],
+    sizes: Mapping[str, int | None],
 ) -> Reads:
     """What the days to make read: each file once a month."""
     total = Reads()
     rows = zip(made, states, inputs, strict=True)
     for _, month in groupby(rows, key=lambda row: (row[0].day.year, row[0].day.month)):
-        files = {pair.label for _, state, pairs in month if state in {"new", "stale"} for pair in pairs}
+        files = {pair.id for _, state, pairs in month if state in {"new", "stale"} for pair in pairs}
         known = [sizes[label] for label in files]
         total += Reads(len(known), sum(size or 0 for size in known), sum(size is None for size in known))
     return total
@@ -311,7 +288,7 @@ def _plain(kind: Any) -> Any:
     return kind.value_type if pt.is_dictionary(kind) else kind
 
 
-def _inputs_array(inputs: Sequence[Sequence[Pair]]) -> pa.Array:
+def _inputs_array(inputs: Sequence[Sequence[DayInput]]) -> pa.Array:
     import pyarrow as pa
 
     offsets = np.concatenate([[0], np.cumsum([len(pairs) for pairs in inputs])])

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.errors import InputError
-from stac_sm.fingerprint import Fingerprints, canonical_json, digest, fingerprint, fingerprint_parts, pair_json
+from stac_sm.fingerprint import (
+    Fingerprints,
+    canonical_json,
+    day_input,
+    digest,
+    digest_of_list,
+    elements_json,
+    input_texts,
+)
 
 WHAT = {
     "grid": "modis-sinusoidal-1km",
@@ -34,8 +42,16 @@ values = st.recursive(
 )
 
 
+def fingerprint(*, day, inputs, **shared):
+    return Fingerprints(**shared).of(day, input_texts(inputs))
+
+
+def fingerprint_parts(*, inputs, **shared):
+    return Fingerprints(**shared).parts(input_texts(inputs))
+
+
 def test_golden_value():
-    """If this fails, every product in every catalogue is stale: raise ALGORITHM_VERSION only on purpose."""
+    """If this fails, every product in every catalogue is stale: change it only on purpose."""
     assert fingerprint(**WHAT) == GOLDEN
 
 
@@ -97,11 +113,21 @@ def _tagged(value):
 
 
 @given(inputs=st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), max_size=5), shared=values, tile=text)
-def test_fingerprints_written_in_parts_are_the_same(inputs, shared, tile):
-    what = {**WHAT, "recipe": {"any": shared}, "tile": tile}
-    own = {name: what[name] for name in ("grid", "tile", "recipe", "model", "output", "algorithm")}
-    found = Fingerprints(**own).of("2018-07-01", [pair_json(*pair) for pair in sorted(set(inputs))])
-    assert found == fingerprint(**{**what, "inputs": inputs})
+def test_a_fingerprint_is_the_digest_of_what_determines_the_values(inputs, shared, tile):
+    what = {**WHAT, "recipe": {"any": shared}, "tile": tile, "inputs": inputs}
+    assert fingerprint(**what) == digest({**what, "inputs": sorted(set(inputs))})
+
+
+@given(first=text, rest=st.lists(values, min_size=1, max_size=4))
+def test_a_list_in_parts_has_the_digest_of_the_list(first, rest):
+    assert digest_of_list(first, elements_json(rest)).hex() == digest([first, *rest])
+
+
+@given(item=text, asset=text, provenance=text, weight=finite)
+def test_an_input_is_spelled_as_its_digest_says(item, asset, provenance, weight):
+    found = day_input(item, asset, provenance, weight)
+    assert (found.id, found.checksum) == (f"{item}/{asset}", digest([provenance, weight]))
+    assert [found.text] == input_texts([(found.id, found.checksum)]) == [canonical_json(found[:2]).decode()]
 
 
 @pytest.mark.parametrize("part", ["algorithm", "grid", "inputs", "model", "output", "recipe"])

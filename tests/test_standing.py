@@ -13,8 +13,7 @@ from stac_sm.catalog import open_catalog
 from stac_sm.entry import Entry
 from stac_sm.index import update_index
 from stac_sm.plan import make_plan
-from stac_sm.planned import item_ids
-from stac_sm.products import COLLECTION, ProductDay
+from stac_sm.products import COLLECTION, ProductDay, product_ids
 from stac_sm.run import run_task
 from stac_sm.standing import Standing, month_rows
 
@@ -62,7 +61,7 @@ def test_an_item_tells_what_it_was_made_from(made):
 
 
 def test_ids_are_those_of_tile_days():
-    assert item_ids(TILE, DAYS.days, "001") == [ProductDay(TILE, day, "001", "").id for day in DAYS.days]
+    assert product_ids(TILE, DAYS.days, "001") == [ProductDay(TILE, day, "001", "").id for day in DAYS.days]
 
 
 def test_the_version_before():

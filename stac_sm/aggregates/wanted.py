@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.aggregates.members import Made, Member, links_to, members_json
 from stac_sm.catalog import Catalog
 from stac_sm.errors import StacSmError
-from stac_sm.fingerprint import digest
+from stac_sm.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.grid import TileGrid
 from stac_sm.items import ItemDict, item_folder, raster_item
 from stac_sm.period import Period, utc
@@ -22,9 +22,6 @@ from stac_sm.signing import without_secrets
 
 GLOBAL = "global"
 """Stands for the tile in the id of what covers a whole grid."""
-
-AGGREGATES_VERSION = "1"
-"""Raised by hand whenever the same members give other values."""
 
 Written = tuple[dict[str, AssetFile], int]
 """Assets in local files, and the number of pixels with a value."""
@@ -60,18 +57,20 @@ class Wanted:
         return f"SM1KM.{self.span.start.strftime(when)}.{self.tile}.v{self.version}"
 
     def fingerprint(self, grid: TileGrid) -> str:
-        """SHA-256 of all that makes it."""
-        return digest(
-            {
-                "collection": self.collection,
-                "grid": digest(asdict(grid)),
-                "tile": self.tile,
-                "span": str(self.span),
-                "members": sorted([member.id, member.fingerprint] for member in self.members),
-                "output": self.output,
-                "algorithm": AGGREGATES_VERSION,
-            }
-        )
+        """Return the SHA-256 of all that makes it."""
+        return digest(self.fingerprint_fields(grid))
+
+    def fingerprint_fields(self, grid: TileGrid) -> dict[str, Any]:
+        """Return what identifies the aggregate on a grid, by name."""
+        return {
+            "collection": self.collection,
+            "grid": digest(grid.fingerprint_fields()),
+            "tile": self.tile,
+            "span": str(self.span),
+            "members": sorted([member.id, member.fingerprint] for member in self.members),
+            "output": self.output,
+            "algorithm": ALGORITHM_VERSIONS["aggregates"],
+        }
 
     def item(self, grid: TileGrid, geobox: GeoBox, lineage: str) -> ItemDict:
         """Its item, without assets and links."""

@@ -12,7 +12,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.errors import CatalogError
-from stac_sm.fingerprint import digest
+from stac_sm.fingerprint import digest_of_list, elements_json
 from stac_sm.grid import crs_wkt
 
 Window = tuple[slice, slice]
@@ -77,11 +77,19 @@ class RasterSource:
     @property
     def proof(self) -> str:
         """SHA-256 of the file's checksum and of all that the item says about the meaning and place of its values."""
+        return digest_of_list(self.checksum, self.meaning).hex()
+
+    @property
+    def meaning(self) -> str:
+        """What the item says about the meaning and place of the values, in canonical JSON.
+
+        ``digest_of_list(checksum, meaning)`` is the proof of any file about which the items say the same.
+        """
         grid = [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]]
         # as text, since nodata may be NaN, which JSON has not
-        meaning = (self.nodata, self.scale, self.offset, self.valid)
+        numbers = [str(self.nodata), str(self.scale), str(self.offset), str(self.valid)]
         where = [grid] if self.bands == 1 else [grid, self.band]
-        return digest([self.checksum, self.dtype, *map(str, meaning), *where])
+        return elements_json([self.dtype, *numbers, *where])
 
     def of(self, valid: tuple[float, float] | None, sign: str, root: str) -> RasterSource:
         """The same with what a feature says about it, which stored values are values and how it is signed; and with

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from stac_sm.errors import InputError, RunError
-from stac_sm.fingerprint import ALGORITHM_VERSION
+from stac_sm.fingerprint import ALGORITHM_VERSIONS
 from stac_sm.items import software_version
 from stac_sm.journal import TaskRecord
 from stac_sm.memory import machine_memory, parse_bytes
@@ -313,4 +313,4 @@ def _check_workers(client: Any) -> None:
 
 def software() -> str:
     """What decides the values that are made: the same here and on workers."""
-    return f"{software_version()}, algorithm {ALGORITHM_VERSION}"
+    return f"{software_version()}, algorithm {ALGORITHM_VERSIONS['product']}"

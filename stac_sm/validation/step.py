@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from stac_sm.catalog import Catalog
 from stac_sm.config import Project
 from stac_sm.derived import add_collection, link
 from stac_sm.errors import CatalogError
-from stac_sm.fingerprint import digest
+from stac_sm.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.grid import TileGrid, footprint
 from stac_sm.items import ItemDict, build_item, item_folder
 from stac_sm.period import Period, utc
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLLECTION = "validation"
-
-VALIDATION_VERSION = "1"
-"""Raised by hand whenever the same members give other figures."""
 
 Progress = Callable[[int], None]
 _Compared = list[tuple[Other, Other | None, list[Block]]]
@@ -215,16 +212,16 @@ def _proof(
     used = {id for ids in where["stations"] for id in ids}
     return {
         "collection": COLLECTION,
-        "grid": asdict(project.grid),
+        "grid": project.grid.fingerprint_fields(),
         "period": str(period),
         "members": sorted([one.id, one.fingerprint] for one in members),
         "stations": [one.proof for one in stations if one.id in used],
-        "rules": [asdict(project.stations), project.screening.min_days],
+        "rules": [project.stations.fingerprint_fields(), project.screening.min_days],
         "others": [
             [other.name, third.name if third else None, [[one.tile, _inputs(one)] for one in parts]]
             for other, third, parts in compared
         ],
-        "algorithm": VALIDATION_VERSION,
+        "algorithm": ALGORITHM_VERSIONS["validation"],
     }
 
 

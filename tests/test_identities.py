@@ -1,0 +1,387 @@
+"""What identifies a result: explicit fields, the values of today, and one algorithm version a stage.
+
+The golden values were computed before identities became explicit. One that changes makes stored products, models or
+inputs stale: change it only together with the algorithm version of its stage, and on purpose.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import tomllib
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from stac_sm.aggregates import means, mosaic
+from stac_sm.aggregates.members import Member as AggregateMember
+from stac_sm.aggregates.wanted import Wanted as Aggregate
+from stac_sm.applicability import Applicability
+from stac_sm.booster import Member
+from stac_sm.climatology import Normal
+from stac_sm.cog import CogProfile
+from stac_sm.config import MatchupRules, Project, Validation
+from stac_sm.error_level import Level
+from stac_sm.fingerprint import ALGORITHM_VERSIONS, Stage, digest
+from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid
+from stac_sm.ingest import _prove
+from stac_sm.intervals import Intervals
+from stac_sm.model import Model
+from stac_sm.period import Period
+from stac_sm.plan import PlannedDay, parts_of, wanted_day
+from stac_sm.products import OUTPUT_PROFILE
+from stac_sm.project_file import TEMPLATES
+from stac_sm.publishing import FINGERPRINT
+from stac_sm.readers.source import RasterSource
+from stac_sm.recipe import Climatology, Feature, Mask, Recipe
+from stac_sm.resolution import Resolution
+from stac_sm.screening import Thresholds
+from stac_sm.site_parts import Learns, Part
+from stac_sm.stations import Station, StationRules
+from stac_sm.steps import TRIPLET, _matchup_proof, _model_proof
+from stac_sm.table import Columns
+from stac_sm.table_features import TableFeatures
+from stac_sm.table_model import parts_of as table_parts
+from stac_sm.table_model import sums_of
+from stac_sm.table_training import _fingerprint as table_fingerprint
+from stac_sm.time_rules import DayInputs, Layer
+from stac_sm.train import TrainSettings
+from stac_sm.validation.step import _proof as validation_proof
+
+DAY = date(2018, 7, 1)
+DEFAULT = Recipe.from_dict(tomllib.loads(TEMPLATES["glass"])["recipe"])
+FULL = Recipe(
+    (
+        Feature(
+            "lst", "modis-lst", "LST_Day_1km", "bilinear", "previous", 8, "climatology", (7500, 65535), "https://x.org",
+            "planetary-computer", "2", 3, 7, "anomaly", Climatology("2001/2010", "year", 60),
+        ),
+        Feature(
+            "lai", "modis-lai", "*.hdf", "average", "composite", 0, "nan", statistic="anomaly",
+            climatology=Climatology("2001"),
+        ),
+        Feature("élevation", "cop-dem", "elevation", time="static"),
+    ),
+    ("doy_sin", "latitude"),
+    (
+        Mask("frozen", Feature("frozen", "era5-land", "stl1"), below=273.15),
+        Mask("snow", Feature("snow", "era5-land", "sde"), above=0.0, unknown=True),
+        Mask("water", Feature("water", "land", "land"), unknown=True),
+    ),
+)  # fmt: skip
+SOURCE = RasterSource(
+    "GLASS.A2018182", "lst", "https://x.org/a.tif",
+    GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326"),
+    "uint16", math.nan, 0.02, None, "1220aa", valid=(7500.0, 65535.0), sign="planetary-computer", size=5,
+)  # fmt: skip
+BAND = RasterSource(
+    'odd "é"', "bands", "./b.tif", GeoBox((2, 3), Affine(0.5, 0, 10, 0, -0.5, 50), "EPSG:3857"),
+    None, None, 1.0, 0.0, 'etag "q"', band=2, bands=3,
+)  # fmt: skip
+PLAIN = Model((Member(1.0, ("lst", "lai"), b"{L\x00booster}"), Member(-0.25, ("lai",), b"other")), DEFAULT, "m")
+INTERVALS = Intervals(Member(1.0, ("lai",), b"spread"), Level(0.2, 0.08, (1.0, -0.125, 0.3), 0.4), 1.7, 0.01, 0.9, 12)
+AREA = Applicability(
+    ("lst", "lai"), (290.0, 1.5), (0.5, 16.0), (0, 3), ((1, -2, 0), (3, 4, 3)), (1,), 25, 12.5, 0.75, 0.98, 400
+)
+FULL_MODEL = dataclasses.replace(PLAIN, intervals=INTERVALS, applicability=AREA)
+STATION = Station(
+    "NET.one", "NET", "one", 10.5, 45.25, ((0.0, 0.05), (0.05, 0.05)), Period.parse("2018"), "/i.json", "/s", "1220cc"
+)
+MEMBERS = tuple(AggregateMember(f"SM1KM.A2018182.{tile}.v001", tile, DAY, f"{n}" * 64, "p") for n, tile in
+                enumerate(("h19v04", "h18v04")))  # fmt: skip
+TABLE = pd.DataFrame(
+    {
+        "sm": [0.1, 0.2, np.nan, 0.3], "site": ["a", "a", "b", "b"], "lon": 1.0, "lat": 2.0,
+        "soil": [1.0, 1.0, 2.0, 2.0],
+        "date": pd.to_datetime(["2018-01-01", "2018-01-02"] * 2), "lst": [280.0, 281.0, np.nan, 290.0],
+    }
+)  # fmt: skip
+FEATURES = TableFeatures(Columns(), ("lst", "soil"), ("soil",), False, ("lst",), ("soil",))
+PROJECT = Project(Path("/p"), DEFAULT, matchups=MatchupRules("2016/2018"))
+
+
+def resolution() -> Resolution:
+    lst = DayInputs(((Layer(0.25, (SOURCE, BAND)), Layer(0.75, (SOURCE,))),))
+    lai = DayInputs((), (Layer(1.0, (BAND,)),))
+    return Resolution(DEFAULT, (DAY,), {"lst": {DAY: lst}, "lai": {DAY: lai}})
+
+
+def normal() -> Normal:
+    return Normal(FULL.features[0], 0, ((Period.parse("2001"), SOURCE), (Period.parse("2011"), BAND)), "MSIN-1804")
+
+
+def ingested() -> str:
+    granule = SimpleNamespace(item={"id": "one", "properties": {}})
+    _prove(granule, {"name": "a.hdf", "sha256": "aa"}, {"bbox": [1, 2.5, 3, 4]})
+    return granule.item["properties"][FINGERPRINT]
+
+
+def matched_up() -> str:
+    return digest(_matchup_proof(PROJECT, [STATION], {"table": {"h18v04": resolution()}, "triplets": {}}))
+
+
+def trained() -> str:
+    return digest(_model_proof(PROJECT, SimpleNamespace(item={"properties": {FINGERPRINT: "aa"}})))
+
+
+def trained_on_a_table() -> str:
+    parts = table_parts(FEATURES)
+    return table_fingerprint(TABLE, FEATURES, parts, sums_of(parts), 3)
+
+
+def planned() -> PlannedDay:
+    return wanted_day(resolution(), FULL_MODEL, "h18v04", DAY, grid=MODIS_SINUSOIDAL_1KM, version="001")
+
+
+def made_parts() -> str:
+    return json.dumps(parts_of(FULL_MODEL, MODIS_SINUSOIDAL_1KM, planned()), sort_keys=True)
+
+
+def month() -> Aggregate:
+    return Aggregate("sm-1km-monthly", Period.parse("2018-07"), "h18v04", "001", MEMBERS, means._output(5))
+
+
+def aggregated() -> str:
+    return month().fingerprint(MODIS_SINUSOIDAL_1KM)
+
+
+def validated() -> str:
+    other = SimpleNamespace(name="ESA CCI")
+    block = SimpleNamespace(tile="h18v04", resolution=resolution())
+    where = pd.DataFrame({"stations": [["NET.one"]]})
+    compared = [(other, None, [block]), (other, other, [])]
+    return digest(validation_proof(PROJECT, Period.parse("2018"), MEMBERS, where, [STATION], compared))
+
+
+IDENTITIES = {
+    "grid": lambda: digest(MODIS_SINUSOIDAL_1KM.fingerprint_fields()),
+    "default profile": lambda: digest(CogProfile().fingerprint_fields()),
+    "output profile": lambda: digest(OUTPUT_PROFILE),
+    "output of a mean": lambda: digest(means._output(5)),
+    "output of a mosaic": lambda: digest(mosaic.daily(Period.of_day(DAY), "001", MEMBERS).output),
+    "default recipe": lambda: DEFAULT.checksum,
+    "triplet recipe": lambda: TRIPLET.checksum,
+    "recipe with every field": lambda: FULL.checksum,
+    "recipe as it is stored": lambda: hashlib.sha256(json.dumps(FULL.to_dict()).encode()).hexdigest(),
+    "climatology of a feature": lambda: digest(FULL.features[0].normal),
+    "station rules": lambda: digest(StationRules().fingerprint_fields()),
+    "screening rules": lambda: digest(Thresholds().fingerprint_fields()),
+    "validation rules": lambda: digest(Validation().fingerprint_fields()),
+    "training settings": lambda: digest(TrainSettings(nthread=3).fingerprint_fields()),
+    "plain model": lambda: PLAIN.checksum,
+    "model with intervals": lambda: dataclasses.replace(PLAIN, intervals=INTERVALS).checksum,
+    "model with everything": lambda: FULL_MODEL.checksum,
+    "intervals": lambda: INTERVALS.checksum,
+    "area of applicability": lambda: AREA.checksum,
+    "features of a table": lambda: digest(FEATURES.fingerprint_fields()),
+    "source": lambda: SOURCE.proof,
+    "source of a band": lambda: BAND.proof,
+    "inputs of a day": lambda: digest(resolution().inputs(DAY)),
+    "ingested item": ingested,
+    "climatology item": lambda: normal().proof,
+    "match-ups": matched_up,
+    "model item": trained,
+    "model of a table": trained_on_a_table,
+    "tile-day": lambda: planned().made.fingerprint,
+    "parts of a tile-day": made_parts,
+    "aggregate": aggregated,
+    "validation": validated,
+}
+
+GOLDEN = {
+    "grid": "8eee7d5ac7e343fd849a24fe2440bdd3c75819394de096481f5341b6cae00b4b",
+    "default profile": "2174d67f9290de4f6ecfc956e55ab3763981bfe541b33c5b599d712197cec74f",
+    "output profile": "c61d82fcb1a6c53e7085ab63dd0330d78191de479019042d5a88a5fae813de59",
+    "output of a mean": "7307c2d6b4c44370309a3609835d843cebfe52bac1572f783e9d4f5631ed3974",
+    "output of a mosaic": "7ab9165a24ed943612581f1a9bd0d534a61aa55f7ee8f022058e1a1868a65f6a",
+    "default recipe": "e007dd96b98dd1f42e1111d72ea03eb881f9cdfd7fb2d88efc6db738702e306d",
+    "triplet recipe": "3cd12752766042ba5713d8f4606866a0f116941818a2d1a36d5f5d8ceeb5abfc",
+    "recipe with every field": "3df47b13d9f7203b04d8ee5d636c3c9101cb842b5cd2513dc9b5813307e5dea6",
+    "recipe as it is stored": "3278d9cd247271a16a71227d27c3f1dfbe7b4104df77b244197a2f13d61ad9f1",
+    "climatology of a feature": "a70220708daa4e311233bf2fd0363b39c73701828c5b39cba910e50fbe243ff8",
+    "station rules": "c8d0fbe63e7f82e90df744891ef5d8d4fa0c39ce70caf8b38fa84e3b736d202f",
+    "screening rules": "452ab35feab9b430e1d590b89f7ed816629423d5a2de5f5df679c6955b6cd773",
+    "validation rules": "8d21cb966244eed1aa4de3ab9cc10e8d374116b3af72062eba0e3f2eca1fe490",
+    "training settings": "c8aefc9f17f050c03ec31bc937817224dbf70313420b0951be663e8080115e63",
+    "plain model": "091d5403c3e87f10c56f4dfaefb3db68aa115d7f444dab0cfe529e81b3bd5ec7",
+    "model with intervals": "8425132c8d279f79d6e906a75683f3759b6c3e01f9c76acebee38be328754dc8",
+    "model with everything": "1b3a73a822f5f379032bfbd3570a24c3a1f4574e993213b2dcc0f4cc3b94ee69",
+    "intervals": "2894e84a873d0a38bd3db969a1371edcc81076933b5a71b6285ae73634b5f83c",
+    "area of applicability": "7a4cb48cfcf7e44f90721550341750ccbbb71abf62e5194d72a213b090a7add5",
+    "features of a table": "c6e3d152c27839c459ce789db5c7189a39e298e685a2527ea7d88f466e15d0d3",
+    "source": "bf6c04755f8c3e4f9fb5ad24299fdbc3d8051cc5d03863607ab2065c774d71aa",
+    "source of a band": "84be49dab96e69c519219be2ad3414b7233ab8f4f52c65db83d6524044672f7f",
+    "inputs of a day": "263e886ae51a58f6a5c8e5f6e0daafdc2e981724dcf8041d7864ed42ff820a43",
+    "ingested item": "8168b2429027241dba06775b9b2b7e610362d6c3c9dd44f41e2a214d8f3f8fe3",
+    "climatology item": "dc46f390b045b8b56d8d061f5ff2f76b897be7eefffc357b8e0a3e708b5a842c",
+    "match-ups": "2ded4d3b2910f6f45629f20933e9ffa5b54e8ec69a9af7114493e6a2dc1133f5",
+    "model item": "6f639b054f4aeda29d1698e107df2c5c3bfde331dc261c8bd6d7e457884844e0",
+    "model of a table": "c8ef156922d4364cfa12d7574b2fbee863879aebfd2d71d94c1cc24c53516a83",
+    "tile-day": "c19e8c4c3a6180733cd2a6200bacb326cb809fc7eb7ffb5eb903eaaa92dc62b9",
+    "aggregate": "f30ed56f8ae8f11e27932d8201547ab76c4c4b5cfe9742d209ab1f30b0cb9535",
+    "validation": "dc8b6287e20d99aebe9dd72d79838193ad2995723e02ad0cb2b09229e2be577f",
+    "parts of a tile-day": json.dumps(
+        {
+            "algorithm": "cc11310c",
+            "grid": "13043563",
+            "inputs": "263e886a",
+            "model": "6d4a06d8",
+            "output": "c61d82fc",
+            "recipe": "e007dd96",
+        }
+    ),
+}
+
+MADE_BY = {
+    "ingest": {"ingested item"},
+    "climatology": {"climatology item"},
+    "matchups": {"match-ups"},
+    "model": {"model item", "model of a table"},
+    "product": {"tile-day", "parts of a tile-day"},
+    "aggregates": {"aggregate"},
+    "validation": {"validation"},
+}
+"""Identities that each stage gives to its results, their inputs being the same."""
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_golden_value(name):
+    assert IDENTITIES[name]() == GOLDEN[name]
+
+
+def test_every_stage_has_a_version_and_results():
+    assert set(ALGORITHM_VERSIONS) == set(get_args(Stage)) == set(MADE_BY)
+    assert set(IDENTITIES) == set(GOLDEN)
+
+
+@pytest.mark.parametrize("stage", get_args(Stage))
+def test_another_version_of_a_stage_changes_its_own_results_only(stage, monkeypatch):
+    monkeypatch.setitem(ALGORITHM_VERSIONS, stage, "another")
+    assert {name for name, found in IDENTITIES.items() if found() != GOLDEN[name]} == MADE_BY[stage]
+
+
+KEYS = [
+    (MODIS_SINUSOIDAL_1KM, {"name", "crs", "origin", "pixel", "tile_shape", "tiles", "code"}),
+    (CogProfile(), {"nodata", "step", "overviews", "scale", "offset", "block", "level"}),
+    (StationRules(), {"max_depth", "flag", "valid", "min_hours"}),
+    (
+        Thresholds(),
+        {"min_correlation", "max_error_std", "min_days", "min_sites", "min_sites_for_intervals", "confidence"},
+    ),
+    (Validation(), {"strategies", "folds", "seed"}),
+    (
+        TrainSettings(),
+        {
+            "n_estimators", "max_depth", "eta", "subsample", "colsample", "min_child_weight", "reg_lambda", "tune",
+            "seed",
+        },
+    ),
+    (FULL, {"features", "derived", "masks"}),
+    (
+        FULL.features[0],
+        {
+            "name", "collection", "asset", "resampling", "time", "max_gap", "missing", "valid", "catalog", "sign",
+            "band", "lag", "trailing", "statistic", "climatology",
+        },
+    ),
+    (FULL.features[0].climatology, {"period", "season", "least_days"}),
+    (INTERVALS, {"spread", "level", "factor", "floor", "coverage", "sites"}),
+    (INTERVALS.level, {"centre", "scale", "terms", "floor"}),
+    (
+        AREA,
+        {
+            "features", "centre", "steps", "missing", "points", "gaps", "radius", "mean_distance", "threshold",
+            "agreement", "rows",
+        },
+    ),
+    (Columns(), {"target", "site", "time", "network", "lon", "lat"}),
+    (FEATURES, {"format", "columns", "given", "still", "plain", "restless", "complete", "trailing_days"}),
+]  # fmt: skip
+
+NOT_IDENTITY = {TrainSettings: {"nthread"}}
+"""Fields that change no value."""
+
+NO_FIELDS = {TableFeatures: {"format", "trailing_days"}}
+"""Keys that stand for constants of the code."""
+
+
+@pytest.mark.parametrize(("thing", "keys"), KEYS, ids=lambda thing: type(thing).__name__)
+def test_every_field_is_part_of_the_identity_or_left_out_on_purpose(thing, keys):
+    """Whoever adds a field adds it to ``fingerprint_fields``, or to NOT_IDENTITY; whoever renames one keeps its key."""
+    assert set(thing.fingerprint_fields()) == keys
+    kind = type(thing)
+    fields = {field.name for field in dataclasses.fields(thing)}
+    assert fields == (keys - NO_FIELDS.get(kind, set())) | NOT_IDENTITY.get(kind, set())
+
+
+@pytest.mark.parametrize(
+    ("kind", "identity", "beside"),
+    [
+        (Model, {"members", "intervals", "applicability"}, {"recipe", "id"}),  # the recipe is hashed beside the model
+        (Member, {"weight", "features", "ubjson"}, set()),
+        (Mask, {"feature", "below", "above", "unknown"}, {"name"}),  # the feature bears its name
+        (
+            Station,
+            {"id", "network", "lon", "lat", "depths", "checksum"},
+            {"name", "period", "href", "series", "climate"},
+        ),
+        (
+            Part,
+            {"name", "learns", "rounds", "parameters", "least", "beyond", "prior"},
+            {"features"},
+        ),  # of TableFeatures
+        (Aggregate, {"collection", "span", "tile", "members", "output"}, {"version"}),  # part of the id
+        (
+            RasterSource,
+            {"item_id", "asset", "geobox", "dtype", "nodata", "scale", "offset", "checksum", "valid", "band", "bands"},
+            {"href", "item_href", "sign", "unit", "root", "size"},
+        ),
+    ],
+)
+def test_fields_that_are_hashed_by_hand_are_known(kind, identity, beside):
+    """Whoever adds a field decides whether it identifies a result, and says so here."""
+    assert {field.name for field in dataclasses.fields(kind)} == identity | beside
+
+
+def test_what_is_usual_is_left_out():
+    """If a default has changed: what a recipe leaves out must keep the meaning that it had when it was stored."""
+    assert Feature("a", "b", "c").fingerprint_fields() == {"name": "a", "collection": "b", "asset": "c"}
+    assert Climatology("2001").fingerprint_fields() == {"period": "2001-01-01/2001-12-31"}
+    mask = Mask("water", Feature("water", "b", "c"), above=0.0).fingerprint_fields()
+    assert mask == {"name": "water", "collection": "b", "asset": "c", "above": 0.0}
+
+
+def test_every_way_to_learn_has_a_fixed_name():
+    named = {learns: Part("p", learns, (), 1).fingerprint_fields()["learns"] for learns in Learns}
+    assert len(set(named.values())) == len(Learns)
+
+
+def test_a_class_can_be_renamed():
+    class Renamed(Intervals):
+        pass
+
+    class Moved(Applicability):
+        pass
+
+    values = {field.name: getattr(INTERVALS, field.name) for field in dataclasses.fields(Intervals)}
+    area = {field.name: getattr(AREA, field.name) for field in dataclasses.fields(Applicability)}
+    renamed = dataclasses.replace(PLAIN, intervals=Renamed(**values), applicability=Moved(**area))
+    assert renamed.checksum == FULL_MODEL.checksum
+
+
+def test_another_grid_of_the_same_name_is_another():
+    assert _moved(MODIS_SINUSOIDAL_1KM).name == MODIS_SINUSOIDAL_1KM.name
+    assert month().fingerprint(_moved(MODIS_SINUSOIDAL_1KM)) != month().fingerprint(MODIS_SINUSOIDAL_1KM)
+
+
+def _moved(grid: TileGrid) -> TileGrid:
+    return dataclasses.replace(grid, origin=(0.0, 0.0))
