@@ -12,37 +12,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stac_sm.catalog import open_catalog
-    from stac_sm.cog import write_cog
-    from stac_sm.cube import feature_cube
-    from stac_sm.errors import StacSmError
-    from stac_sm.holdout import hold_out
-    from stac_sm.matchups import match_up
-    from stac_sm.metrics import triple_collocation
-    from stac_sm.model import Model
-    from stac_sm.period import Period
-    from stac_sm.prediction import predict
-    from stac_sm.product_reader import open_product, point_series
-    from stac_sm.publishing import publish
-    from stac_sm.recipe import Recipe
-    from stac_sm.train import fit
+    from stac_sm.core.errors import StacSmError
+    from stac_sm.core.metrics import triple_collocation
+    from stac_sm.core.period import Period
+    from stac_sm.features.cube import feature_cube
+    from stac_sm.features.recipe import Recipe
+    from stac_sm.model.fit import fit
+    from stac_sm.model.holdout import hold_out
+    from stac_sm.model.model import Model
+    from stac_sm.model.predict import predict
+    from stac_sm.product.read import open_product, point_series
+    from stac_sm.raster.cog import write_cog
+    from stac_sm.stac.catalogs.catalog import open_catalog
+    from stac_sm.stac.publish import publish
+    from stac_sm.stations.matchups import match_up
 
 _HOMES = {
-    "Model": "model",
-    "Period": "period",
-    "Recipe": "recipe",
-    "StacSmError": "errors",
-    "feature_cube": "cube",
-    "fit": "train",
-    "hold_out": "holdout",
-    "match_up": "matchups",
-    "open_catalog": "catalog",
-    "open_product": "product_reader",
-    "point_series": "product_reader",
-    "predict": "prediction",
-    "publish": "publishing",
-    "triple_collocation": "metrics",
-    "write_cog": "cog",
+    "Model": "model.model",
+    "Period": "core.period",
+    "Recipe": "features.recipe",
+    "StacSmError": "core.errors",
+    "feature_cube": "features.cube",
+    "fit": "model.fit",
+    "hold_out": "model.holdout",
+    "match_up": "stations.matchups",
+    "open_catalog": "stac.catalogs.catalog",
+    "open_product": "product.read",
+    "point_series": "product.read",
+    "predict": "model.predict",
+    "publish": "stac.publish",
+    "triple_collocation": "core.metrics",
+    "write_cog": "raster.cog",
 }
 
 __all__ = [

@@ -20,15 +20,16 @@ import pytest
 from odc.geo.geobox import GeoBox
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
-from stac_sm.catalog import Catalog, create_skeleton, open_catalog
-from stac_sm.cog import CogProfile, verify_cog, write_cog
-from stac_sm.fingerprint import digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.items import ItemDict, item_folder, raster_asset, raster_item
-from stac_sm.period import Period, utc
-from stac_sm.publishing import FINGERPRINT, AssetFile, publish
-from stac_sm.store import open_store
-from stac_sm.variables import VARIABLES
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.period import Period, utc
+from stac_sm.core.variables import VARIABLES
+from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
+from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
+from stac_sm.stac.items import ItemDict, item_folder, raster_asset, raster_item
+from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.storage.store import open_store
 
 SHARED = Path(__file__).parents[2] / "shared"
 """Real data and schemas beside the checkout."""
@@ -197,7 +198,7 @@ class Published:
 @pytest.fixture
 def published(project_root: Path, tmp_path: Path) -> Published:
     """A catalogue with one known raster item, published and linked."""
-    from stac_sm.derived import refresh
+    from stac_sm.stac.links import refresh
 
     raster = known_raster(tmp_path)
     raster.publish(open_catalog(project_root))

@@ -16,22 +16,23 @@ import pandas as pd
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from stac_sm.catalog import Catalog, create_skeleton, open_catalog
-from stac_sm.cog import CogProfile, write_cog
-from stac_sm.config import create_project, read_project
-from stac_sm.derived import refresh
-from stac_sm.fingerprint import digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid, crs_wkt
-from stac_sm.items import COG, raster_item
-from stac_sm.model import Model
-from stac_sm.model_item import COLLECTION as MODELS
-from stac_sm.model_item import model_item, write_assets
-from stac_sm.period import DAY, Period, utc
-from stac_sm.publishing import FINGERPRINT, AssetFile, publish
-from stac_sm.recipe import Feature, Mask, Recipe
-from stac_sm.regrid import Target, lookup, regrid, source_window
-from stac_sm.store import open_store
-from stac_sm.train import TrainSettings, fit
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid, crs_wkt
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.features.recipe import Feature, Mask, Recipe
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.item import model_item, write_assets
+from stac_sm.model.model import Model
+from stac_sm.raster.cog import CogProfile, write_cog
+from stac_sm.raster.resample import Target, lookup, regrid, source_window
+from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
+from stac_sm.stac.items import COG, raster_item
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.storage.store import open_store
+from stac_sm.workflows.project import create_project, read_project
 
 PIXEL = MODIS_SINUSOIDAL_1KM.pixel[0]
 SMALL = TileGrid("small", SINUSOIDAL, (780_000.0, 5_300_000.0), (PIXEL, PIXEL), (40, 50), (3, 3), "SMAL")

@@ -33,11 +33,11 @@ RESULT = Path(__file__).with_name("mutation.json")
 SECONDS = 300  # for the tests of one mutant; one that takes longer runs for ever, which a test notices, too
 
 TESTS: dict[str, Sequence[str]] = {
-    "stac_sm.metrics": ["tests/test_metrics.py", "tests/test_qa4sm.py", "-k", "not pytesmo"],
-    "stac_sm.screening": ["tests/test_screening.py"],
-    "stac_sm.fingerprint": ["tests/test_fingerprint.py"],
-    "stac_sm.publishing": ["tests/test_publishing.py", "-k", "not killed and not eight and not odc_stac"],
-    "stac_sm.store": ["tests/test_store.py", "-k", "not bucket and not eight and not swap"],
+    "stac_sm.core.metrics": ["tests/test_metrics.py", "tests/test_qa4sm.py", "-k", "not pytesmo"],
+    "stac_sm.stations.screening": ["tests/test_screening.py"],
+    "stac_sm.core.fingerprint": ["tests/test_fingerprint.py"],
+    "stac_sm.stac.publish": ["tests/test_publishing.py", "-k", "not killed and not eight and not odc_stac"],
+    "stac_sm.storage.store": ["tests/test_store.py", "-k", "not bucket and not eight and not swap"],
 }
 """Modules, and the arguments of pytest for them."""
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from fields import SMALL, image, project_text
 
-from stac_sm.config import create_project
-from stac_sm.derived import refresh
-from stac_sm.fingerprint import digest
-from stac_sm.period import DAY
-from stac_sm.products import COLLECTION, ProductDay, product_item, write_assets
-from stac_sm.publishing import publish
-from stac_sm.quality import Quality
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.period import DAY
+from stac_sm.core.variables import Quality
+from stac_sm.product.item import COLLECTION, ProductDay, product_item, write_assets
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import publish
+from stac_sm.workflows.project import create_project
 
 FIRST = date(2018, 7, 1)
 TILES = ("h00v00", "h01v01", "h02v01")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from stac_sm.cli import main
+from stac_sm.cli.main import main
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- reference: made by python tests/reference.py -->", "<!-- end of reference -->"

@@ -19,9 +19,9 @@ from typing import Any
 
 import requests
 
-from stac_sm.fingerprint import digest
-from stac_sm.items import interval, isoformat, item_folder, item_json, with_structural_links
-from stac_sm.store import open_store
+from stac_sm.core.fingerprint import digest
+from stac_sm.stac.items import interval, isoformat, item_folder, item_json, with_structural_links
+from stac_sm.storage.store import open_store
 
 
 class Address(str):

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stac_sm.catalog import Catalog, create_skeleton, open_catalog
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.store import LocalStore
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
+from stac_sm.storage.store import LocalStore
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 MOD11A1 = DATA / "modis_raster" / "MOD11A1.A2019305.h14v09.006.2019306084028.hdf"

@@ -15,18 +15,21 @@ from fields import SMALL, WIDE
 from PIL import Image
 from product_days import FIRST, TILES, known, new_project, put_day, put_days
 
-from stac_sm.aggregates import ANNUAL, DAILY_GLOBAL, MONTHLY, make_means, make_mosaics, stale_aggregates
-from stac_sm.aggregates.canvas import overview_geobox, whole
-from stac_sm.audit import audit
-from stac_sm.catalog import open_catalog
-from stac_sm.cli import main
-from stac_sm.errors import InputError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
-from stac_sm.index import check, index_months, is_item, read_index, update_index
-from stac_sm.items import item_json
-from stac_sm.period import DAY, Period
-from stac_sm.products import COLLECTION, ProductDay
-from stac_sm.retract import retract
+from stac_sm.cli.main import main
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
+from stac_sm.core.period import DAY, Period
+from stac_sm.product.aggregates.means import ANNUAL, MONTHLY, make_means
+from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
+from stac_sm.product.aggregates.staleness import stale_aggregates
+from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.raster.mosaic_cog import overview_geobox, whole
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.manifest import check, index_months, is_item, read_index
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.items import item_json
+from stac_sm.stac.retract import retract
+from stac_sm.workflows.audit import audit
 
 MONTH = Period.parse("2018-07")
 YEAR = Period.parse("2018")
@@ -208,11 +211,11 @@ def test_what_was_retracted_is_left_out(project, indexed):
 
 
 def test_with_an_index_no_item_is_read_to_see_that_all_is_done(project, monkeypatch):
-    from stac_sm.aggregates import members
+    from stac_sm.product.aggregates import source_items
 
     made = make_mosaics(project.catalog, SMALL, MONTH, "001")
     update_index(project.catalog.store, COLLECTION, layout=project.catalog.layout(COLLECTION))
-    monkeypatch.setattr(members, "_told", lambda *_: pytest.fail("an item was read"))
+    monkeypatch.setattr(source_items, "_told", lambda *_: pytest.fail("an item was read"))
     again = make_mosaics(project.catalog, SMALL, MONTH, "001")
     assert [one.fingerprint for one in again] == [one.fingerprint for one in made]
 
@@ -382,12 +385,12 @@ def test_a_dry_run_tells_what_comes_next_and_makes_nothing(project):
 
 
 def test_a_month_is_listed_once_for_all_of_its_days(project, monkeypatch):
-    from stac_sm.aggregates import stale
+    from stac_sm.product.aggregates import staleness
 
     make_mosaics(project.catalog, SMALL, MONTH, "001")
     make_means(project.catalog, SMALL, [MONTH], "001", collection=MONTHLY)
-    listed, plain = [], stale.tile_days
-    monkeypatch.setattr(stale, "tile_days", lambda *told: listed.append(told[1]) or plain(*told))
+    listed, plain = [], staleness.tile_days
+    monkeypatch.setattr(staleness, "tile_days", lambda *told: listed.append(told[1]) or plain(*told))
     assert list(stale_aggregates(project.catalog)) == []
     assert listed == [MONTH]
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.applicability import Applicability, fit_applicability
-from stac_sm.errors import InputError, ModelError
-from stac_sm.holdout import hold_out
+from stac_sm.core.errors import InputError, ModelError
+from stac_sm.model.applicability import Applicability, fit_applicability
+from stac_sm.model.holdout import hold_out
 
 FEATURES = ("lst", "lai", "swvl1", "elevation", "flat", "unused")
 IMPORTANCE = {"lst": 4.0, "lai": 1.0, "swvl1": 6.0, "elevation": 2.0, "flat": 5.0, "unused": 0.0}

@@ -13,14 +13,15 @@ import pytest
 from click.testing import CliRunner
 from fields import DAYS, TILE, copied_project, read_model
 
-from stac_sm import run as runs
-from stac_sm.audit import audit, repair, stale_products
-from stac_sm.catalog import open_catalog
-from stac_sm.cli import main
-from stac_sm.config import read_project
-from stac_sm.plan import make_plan
-from stac_sm.run import run_plan, run_task
-from stac_sm.store import LocalStore
+from stac_sm.cli.main import main
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.storage.store import LocalStore
+from stac_sm.workflows.audit import audit, repair, stale_products
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.project import read_project
+from stac_sm.workflows.run import run as runs
+from stac_sm.workflows.run.run import run_plan
+from stac_sm.workflows.run.task import run_task
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def flip(file: Path, at: float) -> None:
 
 def reencode(folder: Path) -> None:
     """An asset that is no raster, with the size and checksum in its item mended to fit."""
-    from stac_sm.store import multihash, sha256
+    from stac_sm.storage.store import multihash, sha256
 
     file = asset(folder)
     file.write_bytes(b"II*\0" + bytes(4000))

@@ -17,13 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from racing import race
 
-from stac_sm import derived as derived_module
-from stac_sm.catalog import box_2d, create_skeleton, item_period, open_catalog
-from stac_sm.derived import item_paths, refresh, skeleton_folder
-from stac_sm.errors import CatalogError, InputError
-from stac_sm.items import build_item, item_folder, item_json, with_structural_links
-from stac_sm.period import DAY, Period, utc
-from stac_sm.store import open_store, sha256
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.stac import links as derived_module
+from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
+from stac_sm.stac.catalogs.search import box_2d, item_period
+from stac_sm.stac.items import build_item, item_folder, item_json, with_structural_links
+from stac_sm.stac.links import item_paths, refresh, skeleton_folder
+from stac_sm.storage.store import open_store, sha256
 
 COLLECTIONS = sorted(path.parent.name for path in skeleton_folder().glob("*/collection.json"))
 OWN = jsonschema.Draft7Validator(json.loads((skeleton_folder() / "schema.json").read_text()))

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from fields import image, put
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cli import main
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.readers import READERS
+from stac_sm.cli.main import main
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.raster.readers import READERS
+from stac_sm.stac.catalogs.catalog import open_catalog
 
 
 def run(*arguments: str, code: int = 0):

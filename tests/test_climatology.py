@@ -13,20 +13,20 @@ from fields import SMALL, TILE, around, box, image, new_catalog, put, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.catalog import open_catalog
-from stac_sm.climatology import make_climatology, normals_wanted
-from stac_sm.cube import feature_cube
-from stac_sm.derived import refresh
-from stac_sm.errors import CatalogError, InputError
-from stac_sm.features import trailing_mean
-from stac_sm.period import DAY, Period
-from stac_sm.prediction import predict
-from stac_sm.quality import Quality
-from stac_sm.readers.source import RasterSource
-from stac_sm.recipe import Climatology, Feature, Mask, Recipe
-from stac_sm.resolution import CLIMATOLOGY, resolve
-from stac_sm.time_rules import Timeline, day_inputs, seasonal
-from stac_sm.train import TrainSettings, fit
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.period import DAY, Period
+from stac_sm.core.variables import Quality
+from stac_sm.features.climatology import make_climatology, normals_wanted
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.derived import trailing_mean
+from stac_sm.features.inputs import CLIMATOLOGY, resolve
+from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
+from stac_sm.features.time_rules import Timeline, day_inputs, seasonal
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.predict import predict
+from stac_sm.raster.source import RasterSource
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.links import refresh
 
 YEARS = Period.parse("2001/2002")
 GEOBOX = SMALL.geobox(TILE)

@@ -16,9 +16,9 @@ from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 from rio_cogeo import cog_validate
 
-from stac_sm.cog import CogProfile, rounded, verify_cog, write_cog
-from stac_sm.errors import InputError, ReadError, StacSmError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as MODIS
+from stac_sm.core.errors import InputError, ReadError, StacSmError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as MODIS
+from stac_sm.raster.cog import CogProfile, rounded, verify_cog, write_cog
 
 TILE = MODIS.geobox("h18v04")
 STEP = 2**-13
@@ -186,7 +186,7 @@ def test_a_missing_file_is_an_error_of_ours(tmp_path):
 
 
 def test_profile_is_part_of_a_fingerprint():
-    from stac_sm.fingerprint import digest
+    from stac_sm.core.fingerprint import digest
 
     changes = [{}, {"step": STEP}, {"nodata": 0}, {"level": 9}, {"overviews": "mode"}, {"scale": 2.0}, {"block": 256}]
     profiles = [CogProfile(**change) for change in changes]

@@ -8,26 +8,26 @@ from dataclasses import fields, is_dataclass
 import pytest
 from fields import EASE, RECIPE, project_text
 
-from stac_sm.catalog import open_catalog
-from stac_sm.config import (
+from stac_sm.core.errors import ProjectError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.model.fit import TrainSettings
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stations.records import StationRules
+from stac_sm.stations.screening import Thresholds
+from stac_sm.workflows.project import (
     FILE_NAME,
     About,
     MatchupRules,
     ProductRules,
     Project,
+    Rates,
+    SlurmSettings,
     Validation,
     create_project,
     find_project,
     read_project,
 )
-from stac_sm.errors import ProjectError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.project_file import TEMPLATES
-from stac_sm.rates import Rates
-from stac_sm.screening import Thresholds
-from stac_sm.slurm import SlurmSettings
-from stac_sm.stations import StationRules
-from stac_sm.train import TrainSettings
+from stac_sm.workflows.project_template import TEMPLATES
 
 TEMPLATE = TEMPLATES["glass"]
 

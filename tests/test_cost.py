@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from fields import DAYS, RECIPE, SMALL, TILE, copied_project, read_model
 
-from stac_sm.cli import main
-from stac_sm.cost import Speed, default_speed, estimate, measured_speed, speed_of
-from stac_sm.journal import Failure, TaskRecord, write_record
-from stac_sm.plan import make_plan
-from stac_sm.rates import Rates
+from stac_sm.cli.main import main
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.project import Rates
+from stac_sm.workflows.run.cost import Speed, default_speed, estimate, measured_speed, speed_of
+from stac_sm.workflows.run.run_log import Failure, TaskRecord, write_record
 
 FREE = Rates(0.0, 0.0, 0.0, 0.0, 0.0)
 

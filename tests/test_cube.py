@@ -32,18 +32,19 @@ from fields import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm import lazy_fields, regrid
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import build, feature_cube
-from stac_sm.errors import CatalogError, InputError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL
-from stac_sm.period import DAY, Period
-from stac_sm.readers import READERS
-from stac_sm.readers.source import RasterSource
-from stac_sm.recipe import Feature, Recipe
-from stac_sm.regrid import Target
-from stac_sm.resolution import require_inputs, resolve
-from stac_sm.time_rules import Layer, Timeline, choose
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL
+from stac_sm.core.period import DAY, Period
+from stac_sm.features import daily_fields
+from stac_sm.features.cube import build, feature_cube
+from stac_sm.features.inputs import require_inputs, resolve
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.features.time_rules import Layer, Timeline, choose
+from stac_sm.raster import resample
+from stac_sm.raster.readers import READERS
+from stac_sm.raster.resample import Target
+from stac_sm.raster.source import RasterSource
+from stac_sm.stac.catalogs.catalog import open_catalog
 
 START = date(2018, 1, 1)
 
@@ -156,13 +157,13 @@ def test_chosen_pixels_are_those_of_the_cube(project, values):
 def opened(monkeypatch):
     """Number of reads by (item, asset)."""
     reads: Counter = Counter()
-    read = lazy_fields.read_window
+    read = daily_fields.read_window
 
     def counted(source, window, name):
         reads[source.item_id, source.asset] += 1
         return read(source, window, name)
 
-    monkeypatch.setattr(lazy_fields, "read_window", counted)
+    monkeypatch.setattr(daily_fields, "read_window", counted)
     return reads
 
 
@@ -416,7 +417,7 @@ def test_errors_say_what_was_found_and_what_was_wanted(project):
 @pytest.mark.parametrize("reader", READERS)
 def test_a_large_box_is_cut_into_blocks_with_the_same_values(project, values, monkeypatch, reader):
     """Blocks of 16 x 16 of a tile of 40 x 50, and all that is derived from them."""
-    monkeypatch.setattr(regrid, "BLOCK", 16)
+    monkeypatch.setattr(resample, "BLOCK", 16)
     cube = feature_cube(project[0].catalog, RECIPE, TILE, DAYS, grid=SMALL, reader=reader)
     for name, variable in cube.data_vars.items():
         assert variable.chunks == ((1,) * 6, (16, 16, 8), (16, 16, 16, 2)), name
@@ -449,12 +450,12 @@ def test_no_block_misses_a_source(target):
     corners = [(i, j) for i in range(0, height, 90) for j in range(0, width, 90)]
     blocks = [Target(whole_grid[i : i + 90, j : j + 90]) for i, j in corners]
     sources = list(GLOBES.values())
-    met = regrid.meeting(sources, whole_grid, blocks)
+    met = resample.meeting(sources, whole_grid, blocks)
     named = 0
     for block, near in zip(blocks, met, strict=True):
-        windows = {i: regrid.source_window(one, block) for i, one in enumerate(sources)}
+        windows = {i: resample.source_window(one, block) for i, one in enumerate(sources)}
         exact = {i: window for i, window in windows.items() if window is not None}
-        needed = {i for i, w in exact.items() if (regrid.lookup(sources[i], w, block, "nearest") >= 0).any()}
+        needed = {i for i, w in exact.items() if (resample.lookup(sources[i], w, block, "nearest") >= 0).any()}
         assert needed <= set(near)
         named += len(near)
     assert named < 0.8 * len(blocks) * len(sources)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from stac_sm.demo import SOURCES, Comparison, DemoReport
-from stac_sm.metrics import Scores
-from stac_sm.sources.known import source_table
+from stac_sm.core.metrics import Scores
+from stac_sm.demo.flow import SOURCES, Comparison, DemoReport
+from stac_sm.ingest.registry import source_table
 
 NOTHING = float("nan")
 

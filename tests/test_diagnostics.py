@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.diagnostics import CLEAR, FLAGGED, WATCHED, Budget, diagnose
-from stac_sm.diagnostics.leaks import site_names
-from stac_sm.errors import InputError, ScreeningError
-from stac_sm.table import Columns
-from stac_sm.tables import to_json
-from stac_sm.train import TrainSettings, fit
+from stac_sm.core.columns import Columns
+from stac_sm.core.errors import InputError, ScreeningError
+from stac_sm.core.text import to_json
+from stac_sm.model.diagnostics.diagnose import diagnose
+from stac_sm.model.diagnostics.leakage import site_names
+from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, WATCHED, Budget
+from stac_sm.model.fit import TrainSettings, fit
 
 SETTINGS = TrainSettings(n_estimators=40, max_depth=4, eta=0.2)
 FEATURES = ["wet", "soil", "station_no", "noise"]

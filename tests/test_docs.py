@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 from reference import README, with_reference
 
-from stac_sm.cli import main
-from stac_sm.config import create_project
-from stac_sm.project_file import TEMPLATES
-from stac_sm.recipe import Recipe
+from stac_sm.cli.main import main
+from stac_sm.features.recipe import Recipe
+from stac_sm.workflows.project import create_project
+from stac_sm.workflows.project_template import TEMPLATES
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import costs
@@ -60,7 +60,7 @@ def test_every_command_is_told_of_in_the_readme():
 
 
 def test_the_flags_in_the_contract_are_those_of_the_code():
-    from stac_sm.quality import Quality
+    from stac_sm.core.variables import Quality
 
     row = next(line for line in TEXT.splitlines() if line.startswith("| `qa` |"))
     told = {int(bit): name for bit, name in re.findall(r"(\d+) ([a-z -]+?)(?=[,|]| \|)", row.split("bits:")[1])}

@@ -16,11 +16,12 @@ from click.testing import CliRunner
 from fields import copied_project, put_model
 from object_stores import environment_of, moto_server, new_bucket
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cli import main
-from stac_sm.doctor import FAILED, NOTE, OK, examine
+from stac_sm.cli.main import main
+from stac_sm.doctor.check import FAILED, NOTE, OK
+from stac_sm.doctor.examine import examine
+from stac_sm.stac.catalogs.catalog import open_catalog
 
-machine = importlib.import_module("stac_sm.doctor.machine")  # beside a function of that name
+machine = importlib.import_module("stac_sm.doctor.machine_checks")  # beside a function of that name
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +29,7 @@ def machine_looked_at():
     """The checks of the machine start a process and a compiler: once is enough for the tests of projects."""
     found = list(examine(None))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stac_sm.doctor.machine", lambda: iter(()))
+        patch.setattr("stac_sm.doctor.machine_checks", lambda: iter(()))
         yield found
 
 
@@ -217,6 +218,6 @@ def test_json_holds_every_finding_and_the_exit_code_says_whether_one_failed(proj
 
 
 def _recipe(folder):
-    from stac_sm.config import read_project
+    from stac_sm.workflows.project import read_project
 
     return read_project(folder).recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 
-from stac_sm import errors
+from stac_sm.core import errors
 
 
 def test_every_error_is_drawn_below_its_base():

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stac_sm.errors import InputError, ScreeningError
-from stac_sm.evaluate import LEAST_ROWS, evaluate, station_scores
-from stac_sm.holdout import hold_outs
-from stac_sm.metrics import scores
-from stac_sm.screening import Thresholds, training_screener
-from stac_sm.train import TrainSettings, fit
+from stac_sm.core.errors import InputError, ScreeningError
+from stac_sm.core.metrics import scores
+from stac_sm.model.evaluate import LEAST_ROWS, evaluate, station_scores
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.holdout import hold_outs
+from stac_sm.stations.screening import Thresholds, training_screener
 
 CONUS = Path(__file__).parents[2] / "shared/data/matchup_conus/matchup_conus_10day.csv"
 SMALL = TrainSettings(n_estimators=15, max_depth=3, eta=0.3)

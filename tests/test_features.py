@@ -9,9 +9,9 @@ import xarray as xr
 from fields import PIXEL, box
 from odc.geo.xr import xr_coords
 
-from stac_sm.features import add_derived, apply_masks
-from stac_sm.grid import SINUSOIDAL
-from stac_sm.recipe import Feature, Mask
+from stac_sm.core.grid import SINUSOIDAL
+from stac_sm.features.derived import add_derived, apply_masks
+from stac_sm.features.recipe import Feature, Mask
 
 DAYS = np.array(["2019-01-01", "2019-04-02", "2020-12-31"], "datetime64[ns]")
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.errors import InputError
-from stac_sm.fingerprint import (
+from stac_sm.core.errors import InputError
+from stac_sm.core.fingerprint import (
     Fingerprints,
     canonical_json,
     day_input,

@@ -16,11 +16,12 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm.booster import Member
-from stac_sm.forest import Ensemble, Forest, ensemble, kernels
-from stac_sm.forest.ranks import RankTable
-from stac_sm.forest.trees import UnsuitableError, trees_of
-from stac_sm.forest.ubjson import parse_ubjson
+from stac_sm.model.booster import Member
+from stac_sm.model.forest import ensemble, kernel_loader
+from stac_sm.model.forest.ensemble import Ensemble
+from stac_sm.model.forest.forest import Forest
+from stac_sm.model.forest.ranks import RankTable
+from stac_sm.model.forest.trees import UnsuitableError, parse_ubjson, trees_of
 
 EXTREMES = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38, -3.4e38, 1, 2], np.float32)
 
@@ -192,7 +193,7 @@ def test_ranks_are_those_of_a_search(known, asked):
     table = RankTable.of(thresholds)
     values = np.concatenate([np.array(asked, np.float32), thresholds, EXTREMES])
     codes = np.empty(len(values), np.uint16)
-    kernels.load_kernel().rank(values, table.thresholds, table.first, table.low, table.scale, table.steps, codes)
+    kernel_loader.load_kernel().rank(values, table.thresholds, table.first, table.low, table.scale, table.steps, codes)
     wanted = np.searchsorted(thresholds, values, side="right") + 1
     np.testing.assert_array_equal(codes, np.where(np.isnan(values), 0, wanted))
     assert table.count == len(thresholds)
@@ -244,7 +245,7 @@ def test_what_no_member_can_be_is_no_forest(name):
 @pytest.mark.parametrize(("limit", "reason"), [("MOST_THRESHOLDS", "thresholds of one feature"), ("LEAF", "features")])
 def test_what_does_not_fit_the_bits_of_a_node_is_left_to_xgboost(monkeypatch, limit, reason):
     monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
-    monkeypatch.setattr(f"stac_sm.forest.evaluate.{limit}", 6)
+    monkeypatch.setattr(f"stac_sm.model.forest.forest.{limit}", 6)
     member = trained()
     together, rows = Ensemble([member]), rows_for(member, 100, np.random.default_rng(8))
     assert bits(together.predict(rows, 1)[0]) == bits(oracle(member, rows))
@@ -266,7 +267,7 @@ def test_a_forest_that_differs_is_found_at_once_and_not_used(monkeypatch):
 
 def test_without_numba_xgboost_predicts(monkeypatch):
     monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
-    kernels.load_kernel.cache_clear()
+    kernel_loader.load_kernel.cache_clear()
     monkeypatch.setitem(sys.modules, "numba", None)
     member = trained()
     together, rows = Ensemble([member]), rows_for(member, 1000, np.random.default_rng(10))
@@ -330,7 +331,7 @@ def test_rows_that_are_not_alike_are_taken_in_another_order(seed, rows, alike):
     asked = np.tile(np.arange(100, dtype=np.int32), (3, 1)) * np.array([[3], [2], [1]], np.int32)
     codes = np.sort(codes, axis=1) // 2 if alike else codes
     order = np.empty(rows, np.int32)
-    other = kernels.load_kernel().arrange(codes, asked, order)
+    other = kernel_loader.load_kernel().arrange(codes, asked, order)
     np.testing.assert_array_equal(np.sort(order), np.arange(rows))
     if rows > 3000:  # fewer make too few blocks to gain
         assert other == (not alike)
@@ -346,7 +347,7 @@ def test_shuffled_rows_give_the_bits_of_xgboost():
     forest = Forest.of([member], [trees_of(member)])
     taken = []
     with pytest.MonkeyPatch.context() as patch:
-        kernel = kernels.load_kernel()
+        kernel = kernel_loader.load_kernel()
         patch.setattr(kernel, "take", lambda *given, take=kernel.take: taken.append(len(given[1])) or take(*given))
         found = forest.predict(rows)[0]
     assert taken == [65_536, 70_000 - 65_536]

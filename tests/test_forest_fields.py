@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from test_forest import bits, trained
 
-from stac_sm.booster import Member, matrix
-from stac_sm.error_level import Level
-from stac_sm.forest import ensemble
-from stac_sm.intervals import Intervals
-from stac_sm.model import Model
-from stac_sm.prediction import pixels_by_block, predict_block
-from stac_sm.quality import Quality
+from stac_sm.core.variables import Quality
+from stac_sm.model.booster import Member, matrix
+from stac_sm.model.forest import ensemble
+from stac_sm.model.intervals import Intervals, Level
+from stac_sm.model.model import Model
+from stac_sm.model.predict import pixels_by_block, predict_block
 
 MASKS = [mask.name for mask in RECIPE.masks]
 

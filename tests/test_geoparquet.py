@@ -16,12 +16,13 @@ from fields import EASE, SMALL, TILE, WIDE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm.catalog import open_catalog, open_items
-from stac_sm.errors import CatalogError
-from stac_sm.items import raster_item
-from stac_sm.period import DAY, Period, utc
-from stac_sm.readers.source import raster_source
-from stac_sm.search import geoparquet, meets
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.raster.source import raster_source
+from stac_sm.stac.catalogs import geoparquet
+from stac_sm.stac.catalogs.catalog import open_catalog, open_items
+from stac_sm.stac.catalogs.search import meets
+from stac_sm.stac.items import raster_item
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +173,7 @@ def test_bounds(mixed, monkeypatch):
             patch.setattr(geoparquet, name, value)
             with pytest.raises(CatalogError, match=said):
                 open_items(mixed[1]).items("c")
-    monkeypatch.setattr("stac_sm.search.MAX_ITEMS", 2)
+    monkeypatch.setattr("stac_sm.stac.catalogs.search.MAX_ITEMS", 2)
     with pytest.raises(CatalogError, match="more than 2 items .*: ask for a shorter period or a smaller bbox"):
         open_items(mixed[1]).items("c")
 

@@ -13,11 +13,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from stac_sm.errors import InputError
-from stac_sm.grid import (
-    MODIS_SINUSOIDAL_1KM as MODIS,
-)
-from stac_sm.grid import (
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as MODIS
+from stac_sm.core.grid import (
     SPHERE_RADIUS,
     TileGrid,
     crs_wkt,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.config import Validation
-from stac_sm.errors import InputError
-from stac_sm.holdout import hold_out, hold_outs
-from stac_sm.table import Columns, days, labels
+from stac_sm.core.columns import Columns, days, labels
+from stac_sm.core.errors import InputError
+from stac_sm.model.holdout import hold_out, hold_outs
+from stac_sm.workflows.project import Validation
 
 STRATEGIES = ["random", "site", "year", "network", "block"]
 seeds = st.integers(0, 2**31)

@@ -22,40 +22,40 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from stac_sm.aggregates import means, mosaic
-from stac_sm.aggregates.members import Member as AggregateMember
-from stac_sm.aggregates.wanted import Wanted as Aggregate
-from stac_sm.applicability import Applicability
-from stac_sm.booster import Member
-from stac_sm.climatology import Normal
-from stac_sm.cog import CogProfile
-from stac_sm.config import MatchupRules, Project, Validation
-from stac_sm.error_level import Level
-from stac_sm.fingerprint import ALGORITHM_VERSIONS, Stage, digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, TileGrid
-from stac_sm.ingest import _prove
-from stac_sm.intervals import Intervals
-from stac_sm.model import Model
-from stac_sm.period import Period
-from stac_sm.plan import PlannedDay, parts_of, wanted_day
-from stac_sm.products import OUTPUT_PROFILE
-from stac_sm.project_file import TEMPLATES
-from stac_sm.publishing import FINGERPRINT
-from stac_sm.readers.source import RasterSource
-from stac_sm.recipe import Climatology, Feature, Mask, Recipe
-from stac_sm.resolution import Resolution
-from stac_sm.screening import Thresholds
-from stac_sm.site_parts import Learns, Part
-from stac_sm.stations import Station, StationRules
-from stac_sm.steps import TRIPLET, _matchup_proof, _model_proof
-from stac_sm.table import Columns
-from stac_sm.table_features import TableFeatures
-from stac_sm.table_model import parts_of as table_parts
-from stac_sm.table_model import sums_of
-from stac_sm.table_training import _fingerprint as table_fingerprint
-from stac_sm.time_rules import DayInputs, Layer
-from stac_sm.train import TrainSettings
-from stac_sm.validation.step import _proof as validation_proof
+from stac_sm.core.columns import Columns
+from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, Stage, digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid
+from stac_sm.core.period import Period
+from stac_sm.features.climatology import Normal
+from stac_sm.features.inputs import Resolution
+from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
+from stac_sm.features.time_rules import DayInputs, Layer
+from stac_sm.ingest.pipeline import _prove
+from stac_sm.model.applicability import Applicability
+from stac_sm.model.base_learners import Learns, Part
+from stac_sm.model.booster import Member
+from stac_sm.model.fit import TrainSettings
+from stac_sm.model.intervals import Intervals, Level
+from stac_sm.model.model import Model
+from stac_sm.model.tabular.features import TableFeatures
+from stac_sm.model.tabular.fit import _fingerprint as table_fingerprint
+from stac_sm.model.tabular.fit import parts_of as table_parts
+from stac_sm.model.tabular.fit import sums_of
+from stac_sm.product.aggregates import means, mosaic
+from stac_sm.product.aggregates.aggregate import Wanted as Aggregate
+from stac_sm.product.aggregates.source_items import Member as AggregateMember
+from stac_sm.product.item import OUTPUT_PROFILE
+from stac_sm.raster.cog import CogProfile
+from stac_sm.raster.source import RasterSource
+from stac_sm.stac.publish import FINGERPRINT
+from stac_sm.stations.records import Station, StationRules
+from stac_sm.stations.screening import Thresholds
+from stac_sm.workflows.plan.plan import parts_of, wanted_day
+from stac_sm.workflows.plan.planned_days import PlannedDay
+from stac_sm.workflows.project import MatchupRules, Project, Validation
+from stac_sm.workflows.project_template import TEMPLATES
+from stac_sm.workflows.training.steps import TRIPLET, _matchup_proof, _model_proof
+from stac_sm.workflows.validation.validate import _proof as validation_proof
 
 DAY = date(2018, 7, 1)
 DEFAULT = Recipe.from_dict(tomllib.loads(TEMPLATES["glass"])["recipe"])

@@ -23,12 +23,14 @@ from racing import killed_at, race
 from stac_geoparquet.arrow import stac_table_to_items
 from test_catalog import put as put_there
 
-from stac_sm.catalog import open_items
-from stac_sm.errors import ConflictError
-from stac_sm.index import check, document, index_months, read_index, read_shard, update_index
-from stac_sm.items import item_folder, item_json, with_structural_links
-from stac_sm.period import DAY, Period
-from stac_sm.store import open_store
+from stac_sm.core.errors import ConflictError
+from stac_sm.core.period import DAY, Period
+from stac_sm.stac.catalogs.catalog import open_items
+from stac_sm.stac.index.manifest import check, index_months, read_index, read_shard
+from stac_sm.stac.index.shard import document
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.items import item_folder, item_json, with_structural_links
+from stac_sm.storage.store import open_store
 
 COLLECTION = "sm-1km-daily"
 LAYOUT = "year/month/day"
@@ -327,7 +329,7 @@ def test_writers_at_once_leave_the_index_right(project_root):
 
 
 def test_a_writer_killed_at_any_step_leaves_nothing_that_lies(tmp_path, monkeypatch):
-    monkeypatch.setattr("stac_sm.store.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("stac_sm.storage.store.LOCK_SECONDS", 0.2)
     for count in itertools.count(1):
         root = tmp_path / str(count)
         paths = published(root, DAYS[1:3])

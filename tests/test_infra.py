@@ -59,8 +59,8 @@ def check_dask_cluster(judges, manifest):
 
 
 def manifests():
-    from stac_sm.submit.job import ArrayJob
-    from stac_sm.submit.kubernetes import Cluster, dask_cluster_manifest, job_manifest
+    from stac_sm.workflows.submit.job import ArrayJob
+    from stac_sm.workflows.submit.kubernetes import Cluster, dask_cluster_manifest, job_manifest
 
     job = ArrayJob("stac-sm-0123456789ab", "s3://p/sm/plans/p.parquet", "p", "s3://p/sm", 7, 5, 2, 3 << 30)
     read = {

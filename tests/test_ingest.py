@@ -26,11 +26,11 @@ from source_files import (
     write_stm,
 )
 
-from stac_sm.catalog import open_catalog
-from stac_sm.errors import InputError
-from stac_sm.ingest import ingest
-from stac_sm.sources import Source, content_hash
-from stac_sm.sources.known import source, source_table
+from stac_sm.core.errors import InputError
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.provider_interface import Source, content_hash
+from stac_sm.ingest.registry import source, source_table
+from stac_sm.stac.catalogs.catalog import open_catalog
 
 CUT = {"lat": np.arange(46.875, 42, -0.25), "lon": np.arange(3.125, 9, 0.25)}
 

@@ -13,13 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm.conformal import by_site_quantile
-from stac_sm.error_level import Level
-from stac_sm.errors import InputError, ModelError, ScreeningError
-from stac_sm.holdout import hold_out
-from stac_sm.intervals import Intervals, SpreadSettings, fit_intervals
-from stac_sm.table import Columns
-from stac_sm.train import TrainSettings, fit
+from stac_sm.core.columns import Columns
+from stac_sm.core.errors import InputError, ModelError, ScreeningError
+from stac_sm.model.conformal import by_site_quantile
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.holdout import hold_out
+from stac_sm.model.intervals import Intervals, Level, SpreadSettings, fit_intervals
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 

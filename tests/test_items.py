@@ -13,9 +13,9 @@ from conftest import known_raster
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.errors import InputError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.items import (
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.stac.items import (
     EXTENSIONS,
     build_item,
     check_id,

@@ -3,9 +3,9 @@
 import pytest
 from fields import SMALL
 
-from stac_sm.errors import InputError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.land import land_tiles
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.core.land import land_tiles
 
 TILES = land_tiles(GRID)
 

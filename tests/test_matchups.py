@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from fields import DAYS, RECIPE, SMALL, TILE, copied_project, edit, read_model, shared_project
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import feature_cube
-from stac_sm.errors import InputError
-from stac_sm.matchups import match_up, match_up_recipes, resolve_sites
-from stac_sm.prediction import predict
-from stac_sm.recipe import Feature, Recipe
+from stac_sm.core.errors import InputError
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.model.predict import predict
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stations.matchups import match_up, match_up_recipes, resolve_sites
 
 PLACES = {"A": (39, 49), "B": (20, 25), "C": (26, 35), "D": (0, 0), "E": (30, 3)}
 """Row and column: C lies in the gap of LST, D and part of the others in the frost."""

@@ -12,14 +12,14 @@ from fields import DAYS, RECIPE, SMALL, TILE, copied_project, read_model, shared
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm import memory, run
-from stac_sm.catalog import open_catalog
-from stac_sm.errors import InputError
-from stac_sm.memory import machine_memory, parse_bytes, peak, share_of
-from stac_sm.plan import make_plan
-from stac_sm.regrid import Target
-from stac_sm.resolution import resolve
-from stac_sm.run import run_task, task
+from stac_sm.core.errors import InputError
+from stac_sm.features.inputs import resolve
+from stac_sm.raster.resample import Target
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.run import memory, run, task
+from stac_sm.workflows.run.memory import machine_memory, parse_bytes, peak, share_of
+from stac_sm.workflows.run.task import run_task
 
 BENCHMARK = Path(__file__).parent / "benchmarks" / "cube.py"
 

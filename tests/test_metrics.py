@@ -14,8 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stac_sm.errors import InputError
-from stac_sm.metrics import bias, covariance, pearson_r, rmse, scores, triple_collocation, truth_correlation, ubrmse
+from stac_sm.core.errors import InputError
+from stac_sm.core.metrics import (
+    bias,
+    covariance,
+    pearson_r,
+    rmse,
+    scores,
+    triple_collocation,
+    truth_correlation,
+    ubrmse,
+)
 
 HAWAII = Path(__file__).parents[2] / "shared/data/hawaii_tc"
 needs_hawaii = pytest.mark.skipif(not HAWAII.is_dir(), reason=f"no real data at {HAWAII}")

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from fields import RECIPE, edit, new_catalog, put_model, read_model, small_model, table
 
-from stac_sm.catalog import open_catalog
-from stac_sm.derived import refresh
-from stac_sm.errors import CatalogError, ModelError
-from stac_sm.fingerprint import digest
-from stac_sm.model import Member, Model
-from stac_sm.model_item import COLLECTION, model_item, write_assets
-from stac_sm.period import Period
-from stac_sm.publishing import publish
+from stac_sm.core.errors import CatalogError, ModelError
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.period import Period
+from stac_sm.model.booster import Member
+from stac_sm.model.item import COLLECTION, model_item, write_assets
+from stac_sm.model.model import Model
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import publish
 
 
 @pytest.fixture

@@ -9,18 +9,18 @@ import pandas as pd
 import pytest
 from fields import DAYS, RECIPE, SMALL, TILE, new_catalog, read_model, shared_project, small_model, table
 
-from stac_sm.applicability import fit_applicability
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import feature_cube
-from stac_sm.derived import refresh
-from stac_sm.fingerprint import digest
-from stac_sm.intervals import fit_intervals
-from stac_sm.model_item import COLLECTION, model_item, write_assets
-from stac_sm.period import Period
-from stac_sm.prediction import predict
-from stac_sm.products import write_assets as write_product
-from stac_sm.publishing import publish
-from stac_sm.quality import Quality
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.period import Period
+from stac_sm.core.variables import Quality
+from stac_sm.features.cube import feature_cube
+from stac_sm.model.applicability import fit_applicability
+from stac_sm.model.intervals import fit_intervals
+from stac_sm.model.item import COLLECTION, model_item, write_assets
+from stac_sm.model.predict import predict
+from stac_sm.product.item import write_assets as write_product
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import publish
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from stac_sm.booster import Member, draw_line
-from stac_sm.errors import ModelError
-from stac_sm.model import Model
-from stac_sm.normal_scores import NormalScores, stretches
+from stac_sm.core.errors import ModelError
+from stac_sm.model.booster import Member, NormalScores, draw_line, stretches
+from stac_sm.model.model import Model
 
 COLUMNS = arrays.arrays(np.float32, st.integers(1, 60), elements=st.floats(-1e6, 1e6, width=32))
 

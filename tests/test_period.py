@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.errors import InputError
-from stac_sm.period import DAY, Period, utc
+from stac_sm.core.errors import InputError
+from stac_sm.core.period import DAY, Period, utc
 
 days = st.dates(date(1900, 1, 1), date(2100, 1, 1))
 periods = st.builds(lambda start, n: Period(start, start + n * DAY), days, st.integers(1, 1500))

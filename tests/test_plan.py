@@ -12,13 +12,13 @@ import pytest
 import shapely
 from fields import DAYS, RECIPE, SMALL, TILE, copied_project, edit, image, put, put_model, read_model
 
-from stac_sm.catalog import open_catalog
-from stac_sm.errors import CatalogError, InputError
-from stac_sm.period import Period
-from stac_sm.plan import Plan, make_plan
-from stac_sm.plan_file import PlanFile, read_plan, write_plan
-from stac_sm.recipe import Feature, Recipe
-from stac_sm.run import run_task
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.period import Period
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.plan.plan import Plan, make_plan
+from stac_sm.workflows.plan.plan_file import PlanFile, read_plan, write_plan
+from stac_sm.workflows.run.task import run_task
 
 ONE = Period.parse("2018-07-01")
 

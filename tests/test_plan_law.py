@@ -17,22 +17,23 @@ from fields import SMALL, TILE, around, project_text, small_model
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from stac_sm.catalog import open_catalog
-from stac_sm.config import create_project
-from stac_sm.derived import refresh
-from stac_sm.fingerprint import digest
-from stac_sm.index import update_index
-from stac_sm.index.proof import proof_path, shard_path
-from stac_sm.items import COG, item_folder, item_json, raster_item, with_structural_links
-from stac_sm.period import DAY, Period, utc
-from stac_sm.plan import PlannedDay, make_plan, parts_of, wanted_day
-from stac_sm.plan_file import read_plan, write_plan
-from stac_sm.products import COLLECTION, ProductDay
-from stac_sm.publishing import FINGERPRINT, RETRACTED
-from stac_sm.recipe import Climatology, Feature, Mask, Recipe
-from stac_sm.resolution import CLIMATOLOGY, resolve
-from stac_sm.standing import PARTS
-from stac_sm.store import LocalStore
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.features.inputs import CLIMATOLOGY, resolve
+from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
+from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.manifest import proof_path, shard_path
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.items import COG, item_folder, item_json, raster_item, with_structural_links
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import FINGERPRINT, RETRACTED
+from stac_sm.storage.store import LocalStore
+from stac_sm.workflows.plan.existing_items import PARTS
+from stac_sm.workflows.plan.plan import make_plan, parts_of, wanted_day
+from stac_sm.workflows.plan.plan_file import read_plan, write_plan
+from stac_sm.workflows.plan.planned_days import PlannedDay
+from stac_sm.workflows.project import create_project
 
 TILES = (TILE, "h02v01")
 PERIOD = Period.parse("2018-06-27/2018-07-04")
@@ -246,7 +247,7 @@ class Reading(LocalStore):
 
 
 def items_read(folder) -> list[str]:
-    from stac_sm.catalog import Catalog
+    from stac_sm.stac.catalogs.catalog import Catalog
 
     Reading.seen.clear()
     make_plan(Catalog(Reading(Path(folder))), MODEL, TILES, PERIOD, grid=SMALL, version="002")
@@ -292,7 +293,7 @@ def test_parts_are_described_in_the_schema():
 
     import jsonschema
 
-    from stac_sm.derived import skeleton_folder
+    from stac_sm.stac.links import skeleton_folder
 
     schema = json.loads((skeleton_folder() / "schema.json").read_text())
     parts = parts_of(MODEL, SMALL, PlannedDay(ProductDay(TILE, PERIOD.start, "001", ""), "new", (), (("a", "b"),)))
@@ -328,7 +329,7 @@ def test_blocked_and_stale_days_say_why(catalogue):
 
 
 def test_an_item_that_is_linked_to_and_gone_is_an_error(catalogue, tmp_path):
-    from stac_sm.errors import CatalogError
+    from stac_sm.core.errors import CatalogError
 
     shutil.copytree(catalogue, tmp_path / "p")
     next((tmp_path / "p" / "glass-lst").rglob("LST*.json")).unlink()

@@ -11,13 +11,13 @@ from fields import SMALL
 from PIL import Image
 from product_days import known, new_project, put_days
 
-from stac_sm import pictures
-from stac_sm.aggregates import make_mosaics
-from stac_sm.cli import main
-from stac_sm.errors import InputError
-from stac_sm.grid import to_lonlat
-from stac_sm.period import Period
-from stac_sm.plots import SUFFIXES, plot_cube, plot_map, plot_series
+from stac_sm.cli.main import main
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import to_lonlat
+from stac_sm.core.period import Period
+from stac_sm.product import pictures
+from stac_sm.product.aggregates.mosaic import make_mosaics
+from stac_sm.raster.plots import SUFFIXES, plot_cube, plot_map, plot_series
 
 
 def cube_of(**fields):

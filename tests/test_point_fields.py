@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from fields import SMALL, TILE, around, image, new_catalog, put
 
-from stac_sm import point_fields
-from stac_sm.catalog import open_catalog
-from stac_sm.climatology import make_climatology
-from stac_sm.cube import build
-from stac_sm.derived import refresh
-from stac_sm.period import DAY, Period
-from stac_sm.point_fields import point_cubes
-from stac_sm.recipe import Climatology, Feature, Mask, Recipe
-from stac_sm.regrid import Target
-from stac_sm.resolution import resolve
+from stac_sm.core.period import DAY, Period
+from stac_sm.features import daily_fields
+from stac_sm.features.climatology import make_climatology
+from stac_sm.features.cube import build
+from stac_sm.features.daily_fields import point_cubes
+from stac_sm.features.inputs import resolve
+from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
+from stac_sm.raster.resample import Target
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.links import refresh
 
 DAYS = Period.parse("2018-06-28/2018-07-09")
 GAP = DAYS.start + 5 * DAY
@@ -90,13 +90,13 @@ def test_they_are_the_pixels_of_the_cube(resolved, reader):
 
 def test_a_file_is_read_once_for_all_points_features_and_recipes(resolved, monkeypatch):
     reads: Counter[str] = Counter()
-    plain = point_fields.read_window
+    plain = daily_fields.read_window
 
     def counted(source, window, reader):
         reads[source.href] += 1
         return plain(source, window, reader)
 
-    monkeypatch.setattr(point_fields, "read_window", counted)
+    monkeypatch.setattr(daily_fields, "read_window", counted)
     point_cubes(resolved, PIXELS, reader="stackstac")
     assert set(reads.values()) == {1}
     lst = len(DAYS) + 3 - 1  # three days before, for the trailing mean, and a day without a file

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from stac_sm.pool import process_pool
+from stac_sm.core.parallel import process_pool
 
 
 def _who(number):

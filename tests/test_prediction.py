@@ -7,11 +7,11 @@ import pytest
 import xarray as xr
 from fields import DAYS, RECIPE, SMALL, TILE, shared_project, small_model
 
-from stac_sm.cube import feature_cube
-from stac_sm.errors import ModelError
-from stac_sm.prediction import predict
-from stac_sm.quality import Quality
-from stac_sm.recipe import Feature, Mask, Recipe
+from stac_sm.core.errors import ModelError
+from stac_sm.core.variables import Quality
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.recipe import Feature, Mask, Recipe
+from stac_sm.model.predict import predict
 
 SHAPE = (3, 7, 9)
 FROZEN = Mask("frozen", Feature("frozen", "c", "s"), below=0)

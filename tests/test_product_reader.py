@@ -12,15 +12,15 @@ from product_days import known, new_project, put_day, put_days
 from served import running
 
 from stac_sm import open_product, point_series
-from stac_sm.catalog import Catalog, open_catalog
-from stac_sm.errors import CatalogError, InputError, ReadError
-from stac_sm.grid import to_lonlat
-from stac_sm.index import update_index
-from stac_sm.period import DAY, Period
-from stac_sm.products import ProductDay
-from stac_sm.quality import Quality
-from stac_sm.retract import retract
-from stac_sm.store import open_store
+from stac_sm.core.errors import CatalogError, InputError, ReadError
+from stac_sm.core.grid import to_lonlat
+from stac_sm.core.period import DAY, Period
+from stac_sm.core.variables import Quality
+from stac_sm.product.item import ProductDay
+from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.retract import retract
+from stac_sm.storage.store import open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:The item .* is deprecated")  # by pystac, of what was retracted
 FIRST = date(2018, 7, 1)

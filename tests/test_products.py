@@ -9,9 +9,9 @@ import pytest
 import rasterio
 from fields import SMALL, TILE, image
 
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.products import OUTPUT_PROFILE, ProductDay, colours, links_to_inputs, png, product_item, write_assets
-from stac_sm.quality import Quality
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.variables import Quality
+from stac_sm.product.item import OUTPUT_PROFILE, ProductDay, colours, links_to_inputs, png, product_item, write_assets
 
 MADE = ProductDay("h18v04", date(2018, 7, 1), "001", "ab" * 32)
 

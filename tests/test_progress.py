@@ -5,7 +5,7 @@ import pty
 import subprocess
 import sys
 
-from stac_sm.progress import Progress
+from stac_sm.core.progress import Progress
 
 
 def test_elsewhere_the_last_step_is_a_plain_line_with_count_and_rate():
@@ -19,7 +19,7 @@ def test_elsewhere_the_last_step_is_a_plain_line_with_count_and_rate():
 
 
 def test_slow_work_speaks_every_ten_seconds(monkeypatch):
-    from stac_sm import progress as module
+    from stac_sm.core import progress as module
 
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
@@ -35,7 +35,7 @@ def test_slow_work_speaks_every_ten_seconds(monkeypatch):
 
 def test_the_first_step_foretells_nothing(monkeypatch):
     """It waited for what the others find ready."""
-    from stac_sm import progress as module
+    from stac_sm.core import progress as module
 
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))

@@ -5,10 +5,10 @@ import tomllib
 
 import pytest
 
-from stac_sm.config import create_project
-from stac_sm.derived import skeleton_folder
-from stac_sm.project_file import TEMPLATES
-from stac_sm.recipe import Recipe
+from stac_sm.features.recipe import Recipe
+from stac_sm.stac.links import skeleton_folder
+from stac_sm.workflows.project import create_project
+from stac_sm.workflows.project_template import TEMPLATES
 
 GLASS, PUBLIC = (Recipe.from_dict(tomllib.loads(TEMPLATES[name])["recipe"]) for name in ("glass", "public"))
 

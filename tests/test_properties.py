@@ -25,17 +25,17 @@ from hypothesis import strategies as st
 from test_matchups import matched, series, sites
 from test_status import run_here
 
-from stac_sm.catalog import create_skeleton, open_catalog
-from stac_sm.cube import feature_cube
-from stac_sm.errors import ModelError
-from stac_sm.plan import make_plan
-from stac_sm.prediction import predict
-from stac_sm.products import COLLECTION
-from stac_sm.publishing import Outcome
-from stac_sm.quality import Quality
-from stac_sm.store import open_store
-from stac_sm.table import days
-from stac_sm.train import TrainSettings, fit
+from stac_sm.core.columns import days
+from stac_sm.core.errors import ModelError
+from stac_sm.core.variables import Quality
+from stac_sm.features.cube import feature_cube
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.predict import predict
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
+from stac_sm.stac.publish import Outcome
+from stac_sm.storage.store import open_store
+from stac_sm.workflows.plan.plan import make_plan
 
 RANGES = {"lst": (270, 300), "lai": (0, 7), "swvl1": (-1.0, 2.0), "elevation": (0, 3000), "doy_sin": (-1, 1),
           "latitude": (40, 50)}  # fmt: skip

@@ -24,14 +24,15 @@ from stackstac.prepare import ASSET_TABLE_DT
 from stackstac.raster_spec import RasterSpec
 from stackstac.to_dask import items_to_dask
 
-from stac_sm import publishing as publish_module
-from stac_sm import store as store_module
-from stac_sm.catalog import create_skeleton, open_catalog
-from stac_sm.derived import refresh
-from stac_sm.errors import ConflictError, ReadError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, crs_wkt
-from stac_sm.publishing import FINGERPRINT, Outcome, is_published
-from stac_sm.store import TEMPORARY, open_store, sha256
+from stac_sm.core.errors import ConflictError, ReadError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, crs_wkt
+from stac_sm.stac import publish as publish_module
+from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import FINGERPRINT, Outcome, is_published
+from stac_sm.storage import store as store_module
+from stac_sm.storage.object_meta import TEMPORARY
+from stac_sm.storage.store import open_store, sha256
 
 
 def publish_and_refresh(root, raster):

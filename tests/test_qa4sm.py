@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from source_files import HAWAII, real_data
 
-from stac_sm.metrics import triple_collocation
-from stac_sm.screening import KEPT, Thresholds, screen
+from stac_sm.core.metrics import triple_collocation
+from stac_sm.stations.screening import KEPT, Thresholds, screen
 
 pytestmark = real_data
 NAMES = ("00-ISMN", "01-ERA5_LAND", "02-ESA_CCI_SM_passive")

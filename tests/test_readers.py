@@ -13,16 +13,15 @@ import rasterio
 from fields import EASE, PIXEL, SMALL, TILE, UTM, box, edit, image, new_catalog, put
 from odc.geo.geobox import GeoBox
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cog import CogProfile, write_cog
-from stac_sm.cube import feature_cube
-from stac_sm.errors import CatalogError, InputError, ReadError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, crs_wkt, projection_properties
-from stac_sm.period import Period
-from stac_sm.readers import READERS, reader
-from stac_sm.readers.header import with_header
-from stac_sm.readers.source import raster_source
-from stac_sm.recipe import Feature, Recipe
+from stac_sm.core.errors import CatalogError, InputError, ReadError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, crs_wkt, projection_properties
+from stac_sm.core.period import Period
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.raster.cog import CogProfile, write_cog
+from stac_sm.raster.readers import READERS, reader
+from stac_sm.raster.source import raster_source, with_header
+from stac_sm.stac.catalogs.catalog import open_catalog
 
 GRIDS = {
     "sinusoidal": SMALL.geobox(TILE),

@@ -20,14 +20,17 @@ from fields import SMALL, TILE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm import signing
-from stac_sm.errors import CatalogError, ReadError
-from stac_sm.grid import crs_wkt
-from stac_sm.readers import READERS, header, local_copy, reading
-from stac_sm.readers.local_copy import merged
-from stac_sm.readers.reading import read_window
-from stac_sm.readers.source import RasterSource
-from stac_sm.retry import COUNTS
+from stac_sm.core.errors import CatalogError, ReadError
+from stac_sm.core.grid import crs_wkt
+from stac_sm.raster import fetch
+from stac_sm.raster import read as reading
+from stac_sm.raster import source as header
+from stac_sm.raster.fetch import merged
+from stac_sm.raster.read import read_window
+from stac_sm.raster.readers import READERS
+from stac_sm.raster.source import RasterSource
+from stac_sm.storage import signing
+from stac_sm.storage.retry import COUNTS
 
 GEOBOX = SMALL.geobox(TILE).zoom_out(0.25)  # 160 x 200
 WINDOW = (slice(37, 83), slice(61, 140))
@@ -88,8 +91,8 @@ LAYOUTS = {
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_parts_of_every_layout_of_tiff_are_what_the_file_holds(tmp_path, server, monkeypatch, layout, name):
-    monkeypatch.setattr(local_copy, "_HEADER", 64)  # so that no byte comes by chance
-    monkeypatch.setattr(local_copy, "_GAP", 0)
+    monkeypatch.setattr(fetch, "_HEADER", 64)  # so that no byte comes by chance
+    monkeypatch.setattr(fetch, "_GAP", 0)
     file = tmp_path / "a.tif"
     values = written(file, **LAYOUTS[layout])
     read = read_window(source_of(file, f"{server.address}/a.tif"), WINDOW, name)
@@ -169,7 +172,7 @@ def test_what_is_no_known_hash_is_no_checksum(tmp_path, checksum):
 
 
 def test_a_file_that_changes_between_two_requests_is_read_anew(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(local_copy, "_HEADER", 4096)
+    monkeypatch.setattr(fetch, "_HEADER", 4096)
     file = tmp_path / "a.tif"
     written(file, noise(seed=1), compress=None)
     old = file.read_bytes()
@@ -192,7 +195,7 @@ def test_a_file_that_changes_between_two_requests_is_read_anew(tmp_path, server,
 
 @pytest.mark.parametrize("proven", [True, False])
 def test_a_token_that_expired_is_had_anew_once(tmp_path, server, monkeypatch, proven):
-    monkeypatch.setattr(local_copy, "_HEADER", 4096)
+    monkeypatch.setattr(fetch, "_HEADER", 4096)
     monkeypatch.setitem(signing._BY_NAME, "faulty", server.sign)
     values = written(tmp_path / "a.tif")
     server.token, server.uses = CANARY, 1

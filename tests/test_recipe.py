@@ -9,8 +9,8 @@ from fields import RECIPE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.errors import InputError
-from stac_sm.recipe import DERIVED, MASKS, RESAMPLINGS, SEASONS, TIME_RULES, Climatology, Feature, Mask, Recipe
+from stac_sm.core.errors import InputError
+from stac_sm.features.recipe import DERIVED, MASKS, RESAMPLINGS, SEASONS, TIME_RULES, Climatology, Feature, Mask, Recipe
 
 FEATURE = {"name": "lst", "collection": "glass-lst", "asset": "lst"}
 MASK = {"name": "frozen", "collection": "era5-land", "asset": "stl1", "below": 273.15}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.warp import Resampling, reproject
 
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, crs_wkt
-from stac_sm.regrid import Target, lookup, regrid, source_window
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, crs_wkt
+from stac_sm.raster.resample import Target, lookup, regrid, source_window
 
 RULES = ("nearest", "bilinear", "average")
 CRS = {

@@ -20,19 +20,18 @@ from conftest import IN_CI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.diagnostics import Budget, diagnose
-from stac_sm.errors import InputError
-from stac_sm.evaluate import evaluate
-from stac_sm.holdout import hold_outs
-from stac_sm.metrics import scores
-from stac_sm.report import Report, write_report
-from stac_sm.report.coverage import coverage
-from stac_sm.report.findings import Findings
-from stac_sm.report.markup import document, element
-from stac_sm.report.spread import site_intervals
-from stac_sm.report.words import latitude_name, method_name, strategy_name
-from stac_sm.screening import Thresholds, screen, training_screener
-from stac_sm.train import TrainSettings, fit
+from stac_sm.core.errors import InputError
+from stac_sm.core.metrics import scores
+from stac_sm.model.diagnostics.diagnose import diagnose
+from stac_sm.model.diagnostics.results import Budget
+from stac_sm.model.evaluate import evaluate
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.holdout import hold_outs
+from stac_sm.stations.screening import Thresholds, screen, training_screener
+from stac_sm.workflows.reporting.findings import Findings, Report, coverage, site_intervals
+from stac_sm.workflows.reporting.html import document, element
+from stac_sm.workflows.reporting.labels import latitude_name, method_name, strategy_name
+from stac_sm.workflows.reporting.page import write_report
 
 SETTINGS = TrainSettings(n_estimators=15, max_depth=3, eta=0.3)
 FEATURES = ["lst", "swvl1", "station_no"]
@@ -434,7 +433,7 @@ def test_a_browser_shows_it_without_a_complaint(written, tmp_path):
 
 
 def test_the_coverage_of_the_intervals_is_said():
-    from stac_sm.report.coverage import coverage
+    from stac_sm.workflows.reporting.findings import coverage
 
     rows = pd.DataFrame({"row": [0, 1], "site": ["a", "b"], "observed": [0.2, 0.4], "predicted": [0.2, 0.2]})
     ends = pd.DataFrame({"row": [0, 1], "low": [0.1, 0.1], "high": [0.3, 0.3]})

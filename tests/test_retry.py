@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.errors import InputError
-from stac_sm.retry import (
+from stac_sm.core.errors import InputError
+from stac_sm.storage.retry import (
     COUNTS,
     RETRIED,
     AttemptError,

@@ -28,18 +28,19 @@ from fields import (
     small_project,
 )
 
-from stac_sm import run as runs
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import feature_cube
-from stac_sm.errors import InputError
-from stac_sm.period import Period
-from stac_sm.plan import make_plan
-from stac_sm.prediction import predict
-from stac_sm.products import COLLECTION
-from stac_sm.quality import Quality
-from stac_sm.resolution import resolve
-from stac_sm.run import SchedulerWorkers, run_plan, run_task
-from stac_sm.run.workers import _signals_afterwards
+from stac_sm.core.errors import InputError
+from stac_sm.core.period import Period
+from stac_sm.core.variables import Quality
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.inputs import resolve
+from stac_sm.model.predict import predict
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.run import run as runs
+from stac_sm.workflows.run.run import run_plan
+from stac_sm.workflows.run.task import run_task
+from stac_sm.workflows.run.workers import SchedulerWorkers, _signals_afterwards
 
 
 def plan_of(project, model_id, period=DAYS, version="001", tiles=(TILE,)):
@@ -281,15 +282,15 @@ def test_another_grid_from_the_project_file(tmp_path, grid, monkeypatch, validat
 
 def test_a_task_reads_every_file_once_however_many_days_need_it(tmp_path, monkeypatch):
     """Static and 8-day layers serve all days of a task: dask must not optimise each day alone."""
-    from stac_sm import lazy_fields
+    from stac_sm.features import daily_fields
 
-    read, plain = [], lazy_fields.read_window
+    read, plain = [], daily_fields.read_window
 
     def counted(source, window, reader_name):
         read.append((source.item_id, source.asset))
         return plain(source, window, reader_name)
 
-    monkeypatch.setattr(lazy_fields, "read_window", counted)
+    monkeypatch.setattr(daily_fields, "read_window", counted)
     project, model_id, _ = copied_project(tmp_path / "p")
     plan = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03"))
     (task,) = plan.tasks()
@@ -299,10 +300,10 @@ def test_a_task_reads_every_file_once_however_many_days_need_it(tmp_path, monkey
 
 
 def test_static_layers_are_regridded_once_a_task(tmp_path, monkeypatch):
-    from stac_sm import lazy_fields
+    from stac_sm.features import daily_fields
 
-    made, plain, static = [], lazy_fields.regrid, {}
-    plain_read = lazy_fields.read_window
+    made, plain, static = [], daily_fields.regrid, {}
+    plain_read = daily_fields.read_window
 
     def counted(target, windows, lookups, resampling):
         made.append([static.get(id(window), "") for window in windows])
@@ -315,8 +316,8 @@ def test_static_layers_are_regridded_once_a_task(tmp_path, monkeypatch):
         return found
 
     kept = []
-    monkeypatch.setattr(lazy_fields, "regrid", counted)
-    monkeypatch.setattr(lazy_fields, "read_window", told)
+    monkeypatch.setattr(daily_fields, "regrid", counted)
+    monkeypatch.setattr(daily_fields, "read_window", told)
     project, model_id, _ = copied_project(tmp_path / "p")
     (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
     assert run_task(str(project.folder), task)
@@ -328,10 +329,11 @@ def test_other_days_are_read_while_one_is_encoded(tmp_path, monkeypatch):
     """The first day that is encoded waits until another day is read: without overlap, that never comes."""
     import threading
 
-    from stac_sm import lazy_fields, products
+    from stac_sm.features import daily_fields
+    from stac_sm.product import item as products
 
     encoding, overlapped, waited = threading.Event(), threading.Event(), []
-    plain_write, plain_read = products.write_cog, lazy_fields.read_window
+    plain_write, plain_read = products.write_cog, daily_fields.read_window
 
     def write(*args, **options):
         if not encoding.is_set():
@@ -345,7 +347,7 @@ def test_other_days_are_read_while_one_is_encoded(tmp_path, monkeypatch):
         return plain_read(*args)
 
     monkeypatch.setattr(products, "write_cog", write)
-    monkeypatch.setattr(lazy_fields, "read_window", read)
+    monkeypatch.setattr(daily_fields, "read_window", read)
     project, model_id, _ = copied_project(tmp_path / "p")
     (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
     assert run_task(str(project.folder), task)

@@ -24,13 +24,13 @@ from object_stores import FaultyProxy, ObjectStore, environment_of, moto_server,
 from pystac.stac_io import DefaultStacIO
 from racing import killed_at, race
 
-from stac_sm.catalog import create_skeleton, open_catalog
-from stac_sm.derived import refresh
-from stac_sm.errors import CatalogError, ConflictError, InputError
-from stac_sm.publishing import Outcome
-from stac_sm.s3 import lease, objects, session
-from stac_sm.s3.session import gdal_env, gdal_options, presigned, requests_made
-from stac_sm.store import open_store
+from stac_sm.core.errors import CatalogError, ConflictError, InputError
+from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import Outcome
+from stac_sm.storage.s3 import lease, objects, session
+from stac_sm.storage.s3.session import gdal_env, gdal_options, presigned, requests_made
+from stac_sm.storage.store import open_store
 
 BIG = os.urandom(1 << 20) * 12
 BUCKET = "s3-store-tests"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm import screening as screening_module
-from stac_sm.errors import InputError, ScreeningError
-from stac_sm.screening import Thresholds, require_sites, screen, training_screener
+from stac_sm.core.errors import InputError, ScreeningError
+from stac_sm.stations import screening as screening_module
+from stac_sm.stations.screening import Thresholds, require_sites, screen, training_screener
 
 DAYS = pd.date_range("2018-01-01", periods=400)
 

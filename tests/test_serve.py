@@ -18,12 +18,12 @@ from click.testing import CliRunner
 from object_stores import environment_of, moto_server, new_bucket
 from served import COLLECTIONS, LAYOUTS, made_catalog, made_items, place_item, random_search, running, searched
 
-from stac_sm.catalog import open_items
-from stac_sm.cli import main
-from stac_sm.index import update_index
-from stac_sm.items import item_folder
-from stac_sm.period import Period
-from stac_sm.store import open_store
+from stac_sm.cli.main import main
+from stac_sm.core.period import Period
+from stac_sm.stac.catalogs.catalog import open_items
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.items import item_folder
+from stac_sm.storage.store import open_store
 
 ITEMS = made_items(300)
 PIXELS = bytes(range(256)) * 8
@@ -244,7 +244,7 @@ def test_our_own_client(api, root):
 
 
 def items_of(root, period):
-    from stac_sm.search import meets
+    from stac_sm.stac.catalogs.search import meets
 
     found = [item for item in ITEMS if item["collection"] == "daily"]
     chosen = [one for one in found if meets(one["id"], one["properties"], one["bbox"], period, None)]
@@ -288,8 +288,8 @@ def test_without_an_index_or_with_a_wrong_one_the_answers_are_the_same(api, root
 
 def test_what_is_published_or_taken_out_meanwhile(tmp_path, monkeypatch):
     from stac_sm.serve import service
-    from stac_sm.serve.answers import found_items
-    from stac_sm.serve.question import Question
+    from stac_sm.serve.query import Question
+    from stac_sm.serve.responses import found_items
 
     root = tmp_path / "c"
     made_catalog(root, ITEMS[:10])

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from served import LAYOUTS, made_items, random_filter, random_search
 from shapely.geometry import box, shape
 
-from stac_sm.index import document, in_order, shard_bytes
-from stac_sm.items import item_folder, item_json
-from stac_sm.serve import question
-from stac_sm.serve.bad_request import BadRequestError
+from stac_sm.serve import query as question
 from stac_sm.serve.cql2 import matches
 from stac_sm.serve.cql2_text import parse_text
-from stac_sm.serve.finding import find, meeting, token_of
-from stac_sm.serve.question import from_body, from_query
-from stac_sm.serve.rows import Rows, rows_of
+from stac_sm.serve.errors import BadRequestError
+from stac_sm.serve.item_columns import Rows, rows_of
+from stac_sm.serve.query import from_body, from_query
+from stac_sm.serve.search import find, meeting, token_of
+from stac_sm.stac.index.shard import document, in_order, shard_bytes
+from stac_sm.stac.items import item_folder, item_json
 
 ITEMS = made_items(400)
 BY_ID = {item["id"]: item for item in ITEMS}

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from stac_sm.errors import InputError
-from stac_sm.signing import signed, without_secrets
+from stac_sm.core.errors import InputError
+from stac_sm.storage.signing import signed, without_secrets
 
 BLOB = "https://elevationeuwest.blob.core.windows.net/copernicus-dem/COP30_hh/a.tif"
 

@@ -17,15 +17,15 @@ import pytest
 import rasterio
 import xarray as xr
 
-from stac_sm.errors import InputError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.period import Period
-from stac_sm.simulate import Earth, simulate, true_soil_moisture
-from stac_sm.simulate.coarse import coarse, write_cci, write_era5_land
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.period import Period
+from stac_sm.simulate.coarse_products import coarse, write_cci, write_era5_land
+from stac_sm.simulate.dataset import simulate
 from stac_sm.simulate.dem import cop_dem_name, write_cop_dem
-from stac_sm.simulate.earth import composites_around
-from stac_sm.simulate.stations import sensors, station_daily, station_truth, stations
-from stac_sm.simulate.truth import fields
+from stac_sm.simulate.earth import Earth, composites_around
+from stac_sm.simulate.ismn import sensors, station_daily, station_truth, stations
+from stac_sm.simulate.truth import fields, true_soil_moisture
 
 SMALL = Earth(radius=0.8, period=Period.parse("2018-01/2018-02"), stations=8, clusters=2, cluster_days=2)
 TILE = MODIS_SINUSOIDAL_1KM.geobox("h18v04")
@@ -356,7 +356,7 @@ def test_bad_stations_lie_further_from_their_pixels() -> None:
 @pytest.fixture(scope="module")
 def triplets() -> list[tuple[bool, float, float, int]]:
     """Of each station: whether it is good, TC correlation, TC error (m3 m-3; NaN if negative), common days."""
-    from stac_sm.simulate.coarse import cci_day, swvl1_daily
+    from stac_sm.simulate.coarse_products import cci_day, swvl1_daily
 
     earth = Earth()
     fine, broad, days = coarse(earth, 0.1, 0.0), coarse(earth, 0.25, 0.125), earth.period.days

@@ -15,17 +15,17 @@ import rasterio
 from hdf_files import stored
 from source_files import asset_href, ingested, new_catalog
 
-from stac_sm.catalog import Catalog
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL
-from stac_sm.ingest import ingest
-from stac_sm.period import Period
-from stac_sm.simulate import Earth, _files, true_soil_moisture
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL
+from stac_sm.core.period import Period
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.registry import source
+from stac_sm.simulate.dataset import _files
 from stac_sm.simulate.dem import cop_dem_name, merit_name, merit_tiles, write_cop_dem, write_merit
-from stac_sm.simulate.earth import composites_around
-from stac_sm.simulate.granules import write_albedo, write_lai, write_lst
+from stac_sm.simulate.earth import Earth, composites_around
+from stac_sm.simulate.glass import write_albedo, write_lai, write_lst
 from stac_sm.simulate.smap import S1_NOISE, SMAP_BIAS, SMAP_NOISE, SMAP_SCALE
-from stac_sm.simulate.truth import fields
-from stac_sm.sources.known import source
+from stac_sm.simulate.truth import fields, true_soil_moisture
+from stac_sm.stac.catalogs.catalog import Catalog
 
 EARTH = Earth(period=Period.parse("2019-05/2019-07"))
 TILE = MODIS_SINUSOIDAL_1KM.geobox("h18v04")

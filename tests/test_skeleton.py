@@ -5,8 +5,8 @@ import posixpath
 
 import pytest
 
-from stac_sm.derived import skeleton_folder
-from stac_sm.sources.known import source_table
+from stac_sm.ingest.registry import source_table
+from stac_sm.stac.links import skeleton_folder
 
 FOLDER = skeleton_folder()
 COLLECTIONS = sorted(FOLDER.glob("*/collection.json"))

@@ -12,11 +12,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from source_files import DATA, asset_href, ingested, new_catalog, real_data, write_dem
 
-from stac_sm.errors import GranuleError
-from stac_sm.ingest import ingest
-from stac_sm.sources.cop_dem import CopDem
-from stac_sm.sources.terrain import aspect_cos, aspect_sin, held
-from stac_sm.sources.terrain import slope as slope_of
+from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.providers.cop_dem import CopDem
+from stac_sm.ingest.terrain import aspect_cos, aspect_sin, held
+from stac_sm.ingest.terrain import slope as slope_of
 
 
 def slope(elevation, geobox):
@@ -69,7 +69,7 @@ def test_slope_follows_both_axes_and_does_not_depend_on_bands(monkeypatch):
         rel=1e-4,
     )
     for band in (1, 7, 119, 120):
-        monkeypatch.setattr("stac_sm.sources.terrain._BAND_ROWS", band)
+        monkeypatch.setattr("stac_sm.ingest.terrain._BAND_ROWS", band)
         assert np.array_equal(slope(hills, geobox), whole)
 
 
@@ -126,7 +126,7 @@ def test_flat_land_faces_nowhere_and_gaps_stay(monkeypatch):
         assert np.nanmax(np.abs(found)) == 0
     hills = np.random.default_rng(1).normal(500, 50, (20, 30))
     whole = aspect_sin(held(hills), geobox)
-    monkeypatch.setattr("stac_sm.sources.terrain._BAND_ROWS", 7)
+    monkeypatch.setattr("stac_sm.ingest.terrain._BAND_ROWS", 7)
     assert np.array_equal(aspect_sin(held(hills), geobox), whole)
 
 

@@ -14,13 +14,13 @@ import rasterio
 import xarray as xr
 from source_files import DATA, ERA5_LAND, asset_href, content, ingested, new_catalog, positions, real_data
 
-from stac_sm.catalog import open_catalog
-from stac_sm.errors import GranuleError, InputError
-from stac_sm.ingest import ingest
-from stac_sm.sources.era5_land import Era5Land
-from stac_sm.sources.grib_messages import check_messages
-from stac_sm.sources.netcdf_classic import ClassicHeader
-from stac_sm.sources.web import Url
+from stac_sm.core.errors import GranuleError, InputError
+from stac_sm.ingest.formats.grib import check_messages
+from stac_sm.ingest.formats.netcdf import ClassicHeader
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.providers.era5_land import Era5Land
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.storage.http.documents import Url
 
 GRIB = DATA / "era5" / "ERA5_AN_20100101_0000.grb"
 

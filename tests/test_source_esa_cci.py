@@ -8,9 +8,9 @@ import pytest
 import rasterio
 from source_files import asset_href, content, ingested, new_catalog, positions, write_cci
 
-from stac_sm.errors import GranuleError
-from stac_sm.ingest import ingest
-from stac_sm.sources.esa_cci import EsaCci
+from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.providers.esa_cci import EsaCci
 
 
 def wanted(sm, flag):

@@ -27,11 +27,11 @@ from source_files import (
     write_lst,
 )
 
-from stac_sm.errors import GranuleError, InputError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.ingest import ingest
-from stac_sm.simulate import true_soil_moisture
-from stac_sm.sources.glass import GlassAlbedo, GlassLai, GlassLst
+from stac_sm.core.errors import GranuleError, InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.providers.glass import GlassAlbedo, GlassLai, GlassLst
+from stac_sm.simulate.truth import true_soil_moisture
 
 
 def only(source, path):
@@ -348,11 +348,11 @@ def test_structural_metadata_may_come_in_parts(tmp_path):
 
 @pytest.mark.parametrize("reader", ["stackstac", "odc"])
 def test_simulated_albedo_becomes_a_feature(tmp_path, reader):
-    from stac_sm.cube import feature_cube
-    from stac_sm.period import Period
-    from stac_sm.recipe import Recipe
-    from stac_sm.simulate import Earth
-    from stac_sm.simulate.granules import write_albedo
+    from stac_sm.core.period import Period
+    from stac_sm.features.cube import feature_cube
+    from stac_sm.features.recipe import Recipe
+    from stac_sm.simulate.earth import Earth
+    from stac_sm.simulate.glass import write_albedo
 
     earth = Earth(radius=0.5, period=Period.parse("2018-01"))
     path = tmp_path / "GLASS02A06.V40.A2018009.h18v04.2019021.hdf"

@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 from source_files import CONUS, FLAT, FORMATS, HAWAII, asset_href, content, ingested, new_catalog, real_data, write_stm
 
-from stac_sm.derived import skeleton_folder
-from stac_sm.errors import GranuleError
-from stac_sm.ingest import ingest
-from stac_sm.items import check_id
-from stac_sm.sources import TableLayer
-from stac_sm.sources.ismn import Ismn, station_id
-from stac_sm.sources.ismn_static import static_properties
-from stac_sm.sources.stm import SensorFile, parse
+from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.formats.stm import SensorFile, parse
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.provider_interface import TableLayer
+from stac_sm.ingest.providers.ismn import Ismn, station_id
+from stac_sm.ingest.providers.ismn_static import static_properties
+from stac_sm.stac.items import check_id
+from stac_sm.stac.links import skeleton_folder
 
 ARCHIVES = [
     HAWAII / "ismn_ceop_2017_2018.zip",

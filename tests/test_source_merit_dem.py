@@ -12,10 +12,10 @@ import rasterio
 from affine import Affine
 from source_files import DATA, asset_href, ingested, new_catalog, real_data
 
-from stac_sm.errors import GranuleError
-from stac_sm.ingest import ingest
-from stac_sm.sources.known import source
-from stac_sm.sources.merit_dem import MeritDem
+from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.providers.merit_dem import MeritDem
+from stac_sm.ingest.registry import source
 
 SIDE = 100  # of thinned out tiles
 NODATA = -9999.0
@@ -45,7 +45,7 @@ def write_merit(folder, name="n30w120_dem.tif", corner=(30, -120), side=SIDE, va
 
 @pytest.fixture
 def _thin(monkeypatch):
-    monkeypatch.setattr("stac_sm.sources.merit_dem._SIDE", SIDE)
+    monkeypatch.setattr("stac_sm.ingest.providers.merit_dem._SIDE", SIDE)
 
 
 @pytest.mark.usefixtures("_thin")

@@ -29,10 +29,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from source_files import DATA, MOD11A1, asset_href, content, ingested, new_catalog, placed, positions, real_data
 
-from stac_sm.errors import GranuleError
-from stac_sm.ingest import ingest
-from stac_sm.sources.hdf4eos import place
-from stac_sm.sources.modis import Modis
+from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.formats.hdf4eos import place
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.providers.modis import Modis
 
 pytestmark = real_data
 NAME = f"MOD11A1.A2019305.{TILE}.061.2021009040302.hdf"

@@ -9,10 +9,10 @@ import pytest
 import rasterio
 from source_files import DATA, asset_href, content, ingested, new_catalog, real_data
 
-from stac_sm.errors import InputError
-from stac_sm.ingest import ingest
-from stac_sm.sources.ease2 import EASE2_1KM, EASE2_3KM, EASE2_9KM, EASE2_36KM
-from stac_sm.sources.smap import Smap
+from stac_sm.core.errors import InputError
+from stac_sm.ingest.formats.ease_grid import EASE2_1KM, EASE2_3KM, EASE2_9KM, EASE2_36KM
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.providers.smap import Smap
 
 REAL = DATA / "smap_l2" / "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5"
 L2 = "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5"

@@ -18,23 +18,22 @@ from odc.geo.geobox import GeoBox
 from rasterio.warp import Resampling, reproject
 from source_files import asset_href, content, ingested, new_catalog
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import build, feature_cube
-from stac_sm.errors import CatalogError, GranuleError, InputError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, crs_wkt, footprint
-from stac_sm.ingest import ingest
-from stac_sm.period import Period
-from stac_sm.readers import reader
-from stac_sm.readers.header import with_header
-from stac_sm.readers.source import raster_source
-from stac_sm.recipe import Feature, Recipe
-from stac_sm.regrid import Target
-from stac_sm.resolution import require_inputs, resolve
-from stac_sm.simulate import Earth
-from stac_sm.simulate.soil import PROPERTIES, write_soil
-from stac_sm.sources.mosaic import vrt_mosaic
-from stac_sm.sources.soilgrids import HOMOLOSINE, NORTH, SHAPE, WEST, SoilGrids
-from stac_sm.sources.web import Url
+from stac_sm.core.errors import CatalogError, GranuleError, InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, crs_wkt, footprint
+from stac_sm.core.period import Period
+from stac_sm.features.cube import build, feature_cube
+from stac_sm.features.inputs import require_inputs, resolve
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.ingest.formats.vrt import vrt_mosaic
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.ingest.providers.soilgrids import HOMOLOSINE, NORTH, SHAPE, WEST, SoilGrids
+from stac_sm.raster.readers import reader
+from stac_sm.raster.resample import Target
+from stac_sm.raster.source import raster_source, with_header
+from stac_sm.simulate.earth import Earth
+from stac_sm.simulate.soilgrids import PROPERTIES, write_soil
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.storage.http.documents import Url
 
 NODATA = -32768
 SIDE = 90  # of tiles; the provider's have 450
@@ -648,7 +647,7 @@ def test_the_simulated_soil_is_soil_and_covers_the_island(tmp_path):
     assert {result.status for result in ingest(catalog, "soilgrids", [tmp_path])} == {"new"}
     features = tuple(Feature(name, "soilgrids", name, "average", "static") for name in PROPERTIES)
     cube = feature_cube(catalog, Recipe(features), earth.tile, DAYS).isel(time=0).compute()
-    from stac_sm.simulate import true_soil_moisture
+    from stac_sm.simulate.truth import true_soil_moisture
 
     land = np.isfinite(true_soil_moisture(earth, earth.product_days[0]))
     assert land.sum() > 300

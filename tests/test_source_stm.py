@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from stac_sm.errors import GranuleError
-from stac_sm.sources.ismn import Ismn
-from stac_sm.sources.ismn_static import static_properties
-from stac_sm.sources.stm import SensorFile, parse
+from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.formats.stm import SensorFile, parse
+from stac_sm.ingest.providers.ismn import Ismn
+from stac_sm.ingest.providers.ismn_static import static_properties
 
 WORD = st.text(string.ascii_letters + string.digits + "-_(),é", min_size=1, max_size=12).map(lambda text: f"s{text}")
 NAME = st.lists(WORD, min_size=1, max_size=4).map(" ".join)  # blanks in station names occur

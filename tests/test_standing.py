@@ -9,13 +9,13 @@ import pyarrow as pa
 import pytest
 from fields import DAYS, SMALL, TILE, copied_project, read_model
 
-from stac_sm.catalog import open_catalog
-from stac_sm.entry import Entry
-from stac_sm.index import update_index
-from stac_sm.plan import make_plan
-from stac_sm.products import COLLECTION, ProductDay, product_ids
-from stac_sm.run import run_task
-from stac_sm.standing import Standing, month_rows
+from stac_sm.product.item import COLLECTION, ProductDay, product_ids
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.update import update_index
+from stac_sm.storage.object_meta import Entry
+from stac_sm.workflows.plan.existing_items import Standing, month_rows
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.run.task import run_task
 
 
 @pytest.fixture(scope="module")

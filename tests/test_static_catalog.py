@@ -20,16 +20,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box, mapping
 
-from stac_sm.catalog import Catalog, create_skeleton, open_catalog, open_items
-from stac_sm.derived import refresh
-from stac_sm.errors import CatalogError, InputError
-from stac_sm.items import build_item, item_folder, item_json, with_structural_links
-from stac_sm.period import DAY, Period, utc
-from stac_sm.search import api as stac_api
-from stac_sm.search import meets, static, web
-from stac_sm.search.static import StaticCatalog
-from stac_sm.store import open_store
-from stac_sm.trust import Reach
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.stac.catalogs import api as stac_api
+from stac_sm.stac.catalogs import static
+from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog, open_items
+from stac_sm.stac.catalogs.search import meets
+from stac_sm.stac.catalogs.static import StaticCatalog
+from stac_sm.stac.items import build_item, item_folder, item_json, with_structural_links
+from stac_sm.stac.links import refresh
+from stac_sm.storage.http import documents as web
+from stac_sm.storage.store import open_store
+from stac_sm.storage.trust import Reach
 
 SECRET = "sig=s3cr3t"
 
@@ -415,7 +417,7 @@ def test_catalogues_that_multiply(monkeypatch):
 
 
 def test_too_many_items_in_one_answer(monkeypatch):
-    monkeypatch.setattr("stac_sm.search.MAX_ITEMS", 50)
+    monkeypatch.setattr("stac_sm.stac.catalogs.search.MAX_ITEMS", 50)
     with Made(
         lambda path: item(path[3:]) if "/i/" in path else collection(*(member(f"/i/{n}") for n in range(60)))
     ) as server:

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from source_files import HAWAII, new_catalog, real_data, write_stm
 
-from stac_sm.errors import CatalogError, ReadError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.grid import TileGrid
-from stac_sm.ingest import ingest
-from stac_sm.period import Period
-from stac_sm.stations import StationRules, daily_means, read_stations, site_series, sites
+from stac_sm.core.errors import CatalogError, ReadError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.period import Period
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.stations.records import StationRules, daily_means, read_stations, site_series, sites
 
 
 def stations_of(tmp_path, *paths):
@@ -90,7 +90,7 @@ def test_several_sensors_weigh_the_same_whatever_their_readings(tmp_path):
 
 def test_stations_in_one_pixel_are_one_site(tmp_path):
     x, y = GRID.geobox("h18v04").affine * (700.5, 300.5)
-    from stac_sm.grid import to_lonlat
+    from stac_sm.core.grid import to_lonlat
 
     lon, lat = to_lonlat(GRID.crs).transform(x, y)
     for name, network, shift, value in (("B", "NET", 0, 0.1), ("A", "OTHER", 1e-3, 0.3), ("C", "NET", 0.05, 0.2)):

@@ -13,16 +13,17 @@ from fields import DAYS, SMALL, TILE, copied_project, read_model
 from pystac.errors import DeprecatedWarning
 from test_catalog import contents
 
-from stac_sm import journal
-from stac_sm import run as runs
-from stac_sm.audit import audit, repair
-from stac_sm.catalog import open_catalog
-from stac_sm.errors import ConflictError, InputError
-from stac_sm.plan import make_plan
-from stac_sm.products import COLLECTION, ProductDay
-from stac_sm.retract import retract
-from stac_sm.run import run_plan, run_task
-from stac_sm.status import item_records, plan_status
+from stac_sm.core.errors import ConflictError, InputError
+from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.retract import retract
+from stac_sm.workflows.audit import audit, repair
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.run import run as runs
+from stac_sm.workflows.run import run_log
+from stac_sm.workflows.run.run import run_plan
+from stac_sm.workflows.run.status import item_records, plan_status
+from stac_sm.workflows.run.task import run_task
 
 FIRST = "SM1KM.A2018179.h01v01.v001"
 
@@ -128,9 +129,9 @@ def test_the_report_of_a_run_tells_errors_by_class(made):
 
 
 def test_lines_hold_no_secrets():
-    with journal.listening() as lines:
-        journal.LOG.info("read https://user:hunter2@example.com/a.tif?X-Amz-Signature=abcdef")
-    journal.LOG.info("nobody listens")
+    with run_log.listening() as lines:
+        run_log.LOG.info("read https://user:hunter2@example.com/a.tif?X-Amz-Signature=abcdef")
+    run_log.LOG.info("nobody listens")
     assert len(lines) == 1
     assert "hunter2" not in lines[0]
     assert "abcdef" not in lines[0]
@@ -194,7 +195,7 @@ def test_what_cannot_be_retracted_changes_nothing(made, ids, reason, told):
 
 
 def test_an_item_that_changes_meanwhile_is_not_retracted(made, tmp_path, monkeypatch):
-    from stac_sm.store import LocalStore
+    from stac_sm.storage.store import LocalStore
 
     project, _ = copied(made, tmp_path)
     monkeypatch.setattr(LocalStore, "swap", lambda *_: False)

@@ -15,23 +15,25 @@ import pytest
 from click.testing import CliRunner
 from fields import SMALL, TILE, around, edit, image, project_text, put, read_model
 
-from stac_sm.cli import main
-from stac_sm.config import create_project
-from stac_sm.derived import refresh
-from stac_sm.errors import CatalogError, InputError
-from stac_sm.fingerprint import digest
-from stac_sm.grid import to_lonlat
-from stac_sm.items import PARQUET, build_item, item_json
-from stac_sm.matchups import Matchups
-from stac_sm.model_item import COLLECTION as MODELS
-from stac_sm.period import DAY, Period, utc
-from stac_sm.publishing import FINGERPRINT, AssetFile, publish
-from stac_sm.recipe import Feature, Recipe
-from stac_sm.stations import read_stations
-from stac_sm.steps import MATCHUPS, _require_rows, match_up_step, screen_step, train_step
-from stac_sm.train import TrainSettings
-from stac_sm.tuning import tune
-from stac_sm.verdicts import LEFT_OUT, STATUS, write_verdicts
+from stac_sm.cli.main import main
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import to_lonlat
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.model.fit import TrainSettings
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.tuning import tune
+from stac_sm.stac.items import PARQUET, build_item, item_json
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.stations.matchup_item import COLLECTION
+from stac_sm.stations.matchups import Matchups
+from stac_sm.stations.records import read_stations
+from stac_sm.stations.screening_item import LEFT_OUT, STATUS, write_verdicts
+from stac_sm.workflows.project import create_project
+from stac_sm.workflows.training.steps import _require_rows, match_up_step, screen_step, train_step
 
 PERIOD = Period.parse("2018-06-01/2018-06-14")
 RECIPE = Recipe(
@@ -137,13 +139,13 @@ def test_match_ups_and_triplets(matchups):
 
 
 def test_they_are_made_once(project, matchups):
-    before = files(project, MATCHUPS)
+    before = files(project, COLLECTION)
     again = match_up_step(project)
     assert not again.new
     assert again.item["id"] == matchups.item["id"]
     pd.testing.assert_frame_equal(again.table, matchups.table)
     pd.testing.assert_frame_equal(again.triplets, matchups.triplets)
-    assert files(project, MATCHUPS) == before
+    assert files(project, COLLECTION) == before
 
 
 def test_one_scale_in_one_item_makes_them_again(copied, matchups):
@@ -237,9 +239,9 @@ def test_workers_of_the_command_line_change_no_byte(project, matchups, model, tm
 
     shutil.copytree(project.folder, tmp_path / "p")
     other = replace(project, folder=tmp_path / "p")
-    for item in Path(other.folder, MATCHUPS).glob("matchups-*"):
+    for item in Path(other.folder, COLLECTION).glob("matchups-*"):
         shutil.rmtree(item)
-    refresh(other.catalog.store, MATCHUPS)
+    refresh(other.catalog.store, COLLECTION)
     for verb in ("matchup", "train"):
         done = subprocess.run(
             [sys.executable, "-m", "stac_sm", verb, "--workers", "2", "--project", str(other.folder), "--json"],
@@ -251,7 +253,7 @@ def test_workers_of_the_command_line_change_no_byte(project, matchups, model, tm
         assert told.get("item", matchups.item["id"]) == matchups.item["id"]
         assert told.get("model", model.id) == model.id
     made, wanted = (
-        {file.relative_to(one.folder): content for file, content in files(one, MATCHUPS).items()}
+        {file.relative_to(one.folder): content for file, content in files(one, COLLECTION).items()}
         for one in (other, project)
     )
     assert made == wanted
@@ -299,7 +301,7 @@ def test_with_too_few_sites_a_model_is_unscreened_and_says_so(copied, matchups):
 
 
 def test_items_are_valid_and_linked(project, matchups, model, validate):
-    for collection, id in ((MATCHUPS, matchups.item["id"]), (MODELS, model.id)):
+    for collection, id in ((COLLECTION, matchups.item["id"]), (MODELS, model.id)):
         item = project.catalog.item(collection, id)
         validate(item)
         document = json.loads(Path(item.self_href).read_text())
@@ -315,7 +317,7 @@ def test_the_table_is_geoparquet_and_says_so(project, matchups):
     import pyarrow.parquet as pq
     import shapely
 
-    item = project.catalog.item(MATCHUPS, matchups.item["id"])
+    item = project.catalog.item(COLLECTION, matchups.item["id"])
     asset = item.assets["table"]
     file = pq.ParquetFile(asset.get_absolute_href())
     geo = json.loads(file.schema_arrow.metadata[b"geo"])

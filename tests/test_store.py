@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from object_stores import environment_of, moto_server, new_bucket
 from racing import killed_after, killed_at, race
 
-from stac_sm import store as store_module
-from stac_sm.errors import CatalogError, ConflictError, InputError
-from stac_sm.store import TEMPORARY, LocalStore, multihash, open_store, sha256
+from stac_sm.core.errors import CatalogError, ConflictError, InputError
+from stac_sm.storage import store as store_module
+from stac_sm.storage.object_meta import TEMPORARY
+from stac_sm.storage.store import LocalStore, multihash, open_store, sha256
 
 BIG = os.urandom(1 << 20) * 4
 

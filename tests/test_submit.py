@@ -12,19 +12,18 @@ from fields import DAYS, TILE, read_model, shared_project
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cli import main
-from stac_sm.errors import InputError
-from stac_sm.plan import make_plan
-from stac_sm.plan_file import write_plan
-from stac_sm.run import Slice
-from stac_sm.run.task import estimate
-from stac_sm.slurm import SlurmSettings
-from stac_sm.submit.aws_batch import Infrastructure, submit_to_aws_batch
-from stac_sm.submit.infra import infra_file
-from stac_sm.submit.job import ArrayJob, array_job, job_name
-from stac_sm.submit.kubernetes import Cluster, dask_cluster_manifest, job_manifest
-from stac_sm.submit.slurm import sbatch_command
+from stac_sm.cli.main import main
+from stac_sm.core.errors import InputError
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.plan.plan_file import write_plan
+from stac_sm.workflows.project import SlurmSettings
+from stac_sm.workflows.run.run import Slice
+from stac_sm.workflows.run.task import estimate
+from stac_sm.workflows.submit.aws_batch import Infrastructure, submit_to_aws_batch
+from stac_sm.workflows.submit.job import ArrayJob, array_job, infra_file, job_name
+from stac_sm.workflows.submit.kubernetes import Cluster, dask_cluster_manifest, job_manifest
+from stac_sm.workflows.submit.slurm import sbatch_command
 
 ON_S3 = ArrayJob("stac-sm-0123456789ab", "s3://products/sm/plans/p.parquet", "p", "s3://products/sm", 7, 5, 3, 3 << 30)
 OUTPUTS = {

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm.errors import InputError, ModelError
-from stac_sm.table import Columns
-from stac_sm.table_features import TableFeatures, choose, numbers, place_columns
+from stac_sm.core.columns import Columns
+from stac_sm.core.errors import InputError, ModelError
+from stac_sm.model.tabular.features import TableFeatures, choose, numbers, place_columns
 
 COLUMNS = Columns(target="theta", site="station", time="start")
 GIVEN = ("B4", "B8", "smap", "sand")

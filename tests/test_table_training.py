@@ -12,18 +12,18 @@ import pystac
 import pytest
 from click.testing import CliRunner
 
-from stac_sm import site_parts, table_model
-from stac_sm.booster import matrix
-from stac_sm.cli import main
-from stac_sm.errors import InputError, ModelError
-from stac_sm.model import Model
-from stac_sm.site_parts import SiteRows, fit_parts, site_votes
-from stac_sm.table import Columns
-from stac_sm.table_features import TableFeatures, choose, place_columns
-from stac_sm.table_item import evaluate_table, read_features, write_folder
-from stac_sm.table_model import best_parts, parts_of, rows_of, sums_of, weights_of
-from stac_sm.table_training import read_table, train_table
-from stac_sm.tuning import sum_of
+from stac_sm.cli.main import main
+from stac_sm.core.columns import Columns
+from stac_sm.core.errors import InputError, ModelError
+from stac_sm.model import base_learners
+from stac_sm.model.base_learners import SiteRows, fit_parts, site_votes
+from stac_sm.model.booster import matrix
+from stac_sm.model.model import Model
+from stac_sm.model.tabular import fit as table_model
+from stac_sm.model.tabular.features import TableFeatures, choose, place_columns
+from stac_sm.model.tabular.fit import best_parts, parts_of, read_table, rows_of, sums_of, train_table, weights_of
+from stac_sm.model.tuning import sum_of
+from stac_sm.workflows.training.tabular import evaluate_table, read_features, write_folder
 
 COLUMNS = Columns(target="theta", site="station", time="start")
 ROLES = ["--target", "theta", "--site", "station", "--time", "start"]
@@ -103,7 +103,7 @@ def test_tuning_never_sees_the_sites_that_it_is_judged_on(monkeypatch):
         cuts.extend(set(self.sites[test]) for _, test in found)
         return found
 
-    monkeypatch.setattr("stac_sm.tuning.fit_parts", spy_fit)
+    monkeypatch.setattr("stac_sm.model.tuning.fit_parts", spy_fit)
     monkeypatch.setattr(SiteRows, "folds", spy_folds)
     train_table(TABLE, COLUMNS)
     assert len(cuts) == 5
@@ -177,7 +177,7 @@ def test_sites_in_one_place_share_a_vote():
 def test_a_site_has_one_vote_however_many_rows(monkeypatch):
     weights = []
     for way in ("grow", "draw_line"):
-        monkeypatch.setattr(site_parts, way, lambda values, target, weight, *_, **__: weights.append(weight))
+        monkeypatch.setattr(base_learners, way, lambda values, target, weight, *_, **__: weights.append(weight))
     features = TableFeatures.of(TABLE, COLUMNS, ["wet", "sand"])
     more = pd.concat([TABLE, *[TABLE[TABLE["station"] == "003"]] * 9])
     rows = rows_of(more.drop(columns="lat"), features)  # without places, no site shares its vote

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm import tuning
-from stac_sm.errors import InputError
-from stac_sm.normal_scores import NormalScores
-from stac_sm.site_parts import Learns, Part, fit_parts
-from stac_sm.table import Columns
-from stac_sm.train import TrainSettings, fit, site_rows
-from stac_sm.tuning import RECIPE_SUMS, most_trusted, recipe_parts, search, site_errors, sum_of, tune
+from stac_sm.core.columns import Columns
+from stac_sm.core.errors import InputError
+from stac_sm.model import tuning
+from stac_sm.model.base_learners import Learns, Part, fit_parts
+from stac_sm.model.booster import NormalScores
+from stac_sm.model.fit import TrainSettings, fit, site_rows
+from stac_sm.model.tuning import RECIPE_SUMS, most_trusted, recipe_parts, search, site_errors, sum_of, tune
 
 SMALL = TrainSettings(n_estimators=30, eta=0.2, max_depth=8, min_child_weight=1.0)
 DEEP = Part("deep", Learns.ROWS, ("wet", "soil"), 30, {"eta": 0.2, "max_depth": 8, "min_child_weight": 1.0})

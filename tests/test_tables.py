@@ -6,7 +6,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from stac_sm.tables import cube_rows, facts, score_rows, table, to_json
+from stac_sm.core.text import cube_rows, facts, score_rows, table, to_json
 
 
 def test_a_table_lines_up_and_shows_gaps():

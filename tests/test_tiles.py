@@ -17,11 +17,11 @@ from PIL import Image
 from product_days import known, new_project, put_day
 from served import running
 
-from stac_sm.catalog import open_catalog
-from stac_sm.grid import to_lonlat
-from stac_sm.index import update_index
-from stac_sm.plots import _COLOURS, _LEGEND
-from stac_sm.products import COLLECTION
+from stac_sm.core.grid import to_lonlat
+from stac_sm.product.item import COLLECTION
+from stac_sm.raster.plots import _COLOURS, _LEGEND
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.update import update_index
 
 pytest.importorskip("titiler.core", reason="no titiler: uv sync --extra tiles")
 

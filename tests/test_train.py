@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm.errors import InputError, ModelError
-from stac_sm.model import Member, Model
-from stac_sm.table import Columns
-from stac_sm.train import TrainSettings, fit
+from stac_sm.core.columns import Columns
+from stac_sm.core.errors import InputError, ModelError
+from stac_sm.model.booster import Member
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.model import Model
 
 FEATURES = ["lst", "lai", "swvl1"]
 SMALL = TrainSettings(n_estimators=20, max_depth=4, eta=0.2)

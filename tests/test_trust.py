@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-from stac_sm import trust
-from stac_sm.errors import CatalogError
-from stac_sm.trust import Reach, check_address, check_href, reach_of, reach_of_address
+from stac_sm.core.errors import CatalogError
+from stac_sm.storage import trust
+from stac_sm.storage.trust import Reach, check_address, check_href, reach_of, reach_of_address
 
 PUBLIC = "https://stac.example.com/api"
 GOOD = [

@@ -17,25 +17,26 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from product_days import FIRST, known, new_project, put_day, put_days
 
-from stac_sm.aggregates.canvas import whole
-from stac_sm.audit import audit
-from stac_sm.catalog import open_catalog
-from stac_sm.cli import main
-from stac_sm.config import create_project
-from stac_sm.derived import add_collection, refresh
-from stac_sm.errors import CatalogError
-from stac_sm.fingerprint import digest
-from stac_sm.grid import to_lonlat
-from stac_sm.index import check, index_months, read_index
-from stac_sm.items import PARQUET, build_item
-from stac_sm.matchup_item import matchup_item, write_tables
-from stac_sm.metrics import scores, triple_collocation
-from stac_sm.period import DAY, Period, utc
-from stac_sm.products import COLLECTION, ProductDay
-from stac_sm.publishing import FINGERPRINT, AssetFile, publish
-from stac_sm.retract import retract
-from stac_sm.validation import OTHERS, against_others, validate
-from stac_sm.validation.moments import Moments
+from stac_sm.cli.main import main
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import to_lonlat
+from stac_sm.core.metrics import scores, triple_collocation
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.raster.mosaic_cog import whole
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.manifest import check, index_months, read_index
+from stac_sm.stac.items import PARQUET, build_item
+from stac_sm.stac.links import add_collection, refresh
+from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.stac.retract import retract
+from stac_sm.stations.matchup_item import matchup_item, write_tables
+from stac_sm.workflows.audit import audit
+from stac_sm.workflows.project import create_project
+from stac_sm.workflows.validation.products import OTHERS, Moments
+from stac_sm.workflows.validation.validate import against_others, validate
 
 NUMBER, FACTOR = 12, 5
 DAYS = Period(FIRST, FIRST + NUMBER * DAY)

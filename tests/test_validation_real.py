@@ -24,16 +24,16 @@ from fields import PIXEL
 from product_days import new_project
 from source_files import DATA, HAWAII, real_data
 
-from stac_sm.cli import main
-from stac_sm.derived import refresh
-from stac_sm.fingerprint import digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid
-from stac_sm.ingest import ingest
-from stac_sm.metrics import scores
-from stac_sm.period import Period
-from stac_sm.products import COLLECTION, ProductDay, product_item, write_assets
-from stac_sm.publishing import publish
-from stac_sm.quality import Quality
+from stac_sm.cli.main import main
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid
+from stac_sm.core.metrics import scores
+from stac_sm.core.period import Period
+from stac_sm.core.variables import Quality
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.product.item import COLLECTION, ProductDay, product_item, write_assets
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import publish
 
 sys.path.append(str(Path(__file__).parent / "integration"))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stac_sm.errors import InputError
-from stac_sm.items import raster_asset
-from stac_sm.variables import VARIABLES, variable
+from stac_sm.core.errors import InputError
+from stac_sm.core.variables import VARIABLES, variable
+from stac_sm.stac.items import raster_asset
 
 
 def test_table_is_whole():

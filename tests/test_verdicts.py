@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from source_files import content, ingested, new_catalog, write_stm
 
-from stac_sm.errors import CatalogError
-from stac_sm.ingest import ingest
-from stac_sm.publishing import FINGERPRINT, INGESTED
-from stac_sm.stations import read_stations
-from stac_sm.verdicts import SCORES, SILENT, STATUS, UNUSED, verdicts, write_verdicts
+from stac_sm.core.errors import CatalogError
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.stac.publish import FINGERPRINT, INGESTED
+from stac_sm.stations.records import read_stations
+from stac_sm.stations.screening_item import SCORES, SILENT, STATUS, UNUSED, verdicts, write_verdicts
 
 ABOUT = {"second": "era5-land", "third": "esa-cci-sm", "period": "2018"}
 

@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from fields import DAYS, SMALL, TILE, copied_project, read_model
 from test_status import run_here
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cli import main
-from stac_sm.config import create_project
-from stac_sm.period import Period
-from stac_sm.plan import make_plan
-from stac_sm.plan_file import write_plan
-from stac_sm.project_file import TEMPLATES
+from stac_sm.cli.main import main
+from stac_sm.core.period import Period
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.plan.plan_file import write_plan
+from stac_sm.workflows.project import create_project
+from stac_sm.workflows.project_template import TEMPLATES
 
 DAY = "2018-07-01"
 MADE = "SM1KM.A2018182.h01v01.v001"
@@ -342,11 +342,11 @@ def test_the_advice_for_a_damaged_catalogue_mends_it(base, tmp_path, file):
 
 def test_a_plan_of_another_project_makes_nothing(base, monkeypatch):
     """Its model is not there, and that is what each tile-day says."""
-    from stac_sm.plan_file import read_plan
-    from stac_sm.run import run_plan
+    from stac_sm.workflows.plan.plan_file import read_plan
+    from stac_sm.workflows.run.run import run_plan
 
-    monkeypatch.setattr("stac_sm.cli.making._workers", lambda *_: 1)
-    monkeypatch.setattr("stac_sm.run.run_plan", lambda project, plan, **_: run_here(project, plan))
+    monkeypatch.setattr("stac_sm.cli.produce._workers", lambda *_: 1)
+    monkeypatch.setattr("stac_sm.workflows.run.run.run_plan", lambda project, plan, **_: run_here(project, plan))
     done = typed("run P/plans/wanted.parquet --project OTHER", base, base / "p")
     assert done.exit_code == 1
     assert "is not in collection 'sm-models'" in done.stderr

@@ -16,7 +16,7 @@ from stac_sm.cli.options import end, json_option, open_project, parsed_box, proj
 @json_option
 def demo(folder: Path, workers: int, as_json: bool) -> None:
     """Run the whole flow on a small simulated Earth with known truth, in DIR (sm-demo)."""
-    from stac_sm.demo import run_demo
+    from stac_sm.demo.flow import run_demo
 
     report = run_demo(folder, workers=workers, say=say)
     click.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text)
@@ -29,8 +29,8 @@ def demo(folder: Path, workers: int, as_json: bool) -> None:
 @workers_option
 def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
     """Write a simulated Earth to DIR: granules in the providers' formats, stations, and the truth."""
-    from stac_sm.simulate import Earth
-    from stac_sm.simulate import simulate as write
+    from stac_sm.simulate.dataset import simulate as write
+    from stac_sm.simulate.earth import Earth
 
     click.echo(write(folder, Earth(seed=seed), full=full, workers=workers, progress=say))
 
@@ -49,8 +49,8 @@ def init(folder: str, recipe: str) -> None:
 
     DIR is a folder, or s3://BUCKET/PREFIX.
     """
-    from stac_sm.config import FILE_NAME, create_project
-    from stac_sm.project_file import TEMPLATES
+    from stac_sm.workflows.project import FILE_NAME, create_project
+    from stac_sm.workflows.project_template import TEMPLATES
 
     create_project(folder, TEMPLATES[recipe])
     say(
@@ -63,7 +63,7 @@ class _Ingest(click.Command):
     """Names every source in its help; their table is opened only for that, since it imports much."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from stac_sm.sources.known import source_table
+        from stac_sm.ingest.registry import source_table
 
         self.help = (self.help or "").replace("{SOURCES}", ", ".join(sorted(source_table())))
         super().format_help_text(ctx, formatter)
@@ -81,8 +81,8 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_j
     SOURCE is one of {SOURCES}; PATHS are files or folders; for soilgrids and
     era5-land (Zarr), https addresses, too.
     """
-    from stac_sm.ingest import ingest as run
-    from stac_sm.progress import Progress
+    from stac_sm.core.progress import Progress
+    from stac_sm.ingest.pipeline import ingest as run
 
     project = open_project(folder)
     with Progress(f"ingest {source}", say) as progress:
@@ -122,8 +122,8 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
 
     Without FEATURE, all that the recipe needs; what is in the catalogue already is left alone.
     """
-    from stac_sm.climatology import make_climatology, normals_wanted
-    from stac_sm.progress import Progress
+    from stac_sm.core.progress import Progress
+    from stac_sm.features.climatology import make_climatology, normals_wanted
 
     project, box = open_project(folder), parsed_box(bbox) if bbox else None
     wanted = [project.recipe.feature(name) for name in features] or normals_wanted(project.recipe)
@@ -160,12 +160,12 @@ def features(
     tile: str, day: str, folder: Path, reader: str, save: Path | None, plot: Path | None, as_json: bool
 ) -> None:
     """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01, or 2019-06): what the model would see."""
-    from stac_sm.cube import build
-    from stac_sm.period import Period
-    from stac_sm.plots import check_suffix, plot_cube
-    from stac_sm.regrid import Target
-    from stac_sm.resolution import require_inputs, resolve
-    from stac_sm.tables import cube_rows
+    from stac_sm.core.period import Period
+    from stac_sm.core.text import cube_rows
+    from stac_sm.features.cube import build
+    from stac_sm.features.inputs import require_inputs, resolve
+    from stac_sm.raster.plots import check_suffix, plot_cube
+    from stac_sm.raster.resample import Target
 
     project = open_project(folder)
     if save is not None and save.suffix != ".nc":

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stac_sm.errors import StacSmError
+from stac_sm.core.errors import StacSmError
 
 if TYPE_CHECKING:
-    from stac_sm.config import Project
+    from stac_sm.workflows.project import Project
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 project_option = click.option(
@@ -27,14 +27,14 @@ workers_option = click.option("--workers", type=click.IntRange(1), default=2, sh
 
 def open_project(folder: Path | str) -> Project:
     """The nearest project in a folder or above, or that of an ``s3://BUCKET/PREFIX``."""
-    from stac_sm.config import find_project
+    from stac_sm.workflows.project import find_project
 
     return find_project(folder)
 
 
 def wanted_tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) -> list[str]:
     """Tiles by id, by a box in degrees, or all with land: one of them at most; else those of the project file."""
-    from stac_sm.land import land_tiles
+    from stac_sm.core.land import land_tiles
 
     given = [tiles is None, bbox is None, not land].count(False)
     if given > 1:
@@ -80,7 +80,7 @@ def only_model(project: Project) -> str:
 
 def show(value: Any, as_json: bool) -> None:
     """Print rows as a table, a mapping as facts, or either as JSON."""
-    from stac_sm.tables import facts, table, to_json
+    from stac_sm.core.text import facts, table, to_json
 
     click.echo(to_json(value) if as_json else facts(value) if isinstance(value, dict) else table(value))
 

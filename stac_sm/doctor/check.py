@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stac_sm.errors import StacSmError
+from stac_sm.core.errors import StacSmError
 
 OK, NOTE, FAILED = "ok", "note", "failed"
 

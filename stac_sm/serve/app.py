@@ -1,10 +1,14 @@
-"""The application: routes of a read-only STAC API over a catalogue. Whatever is asked wrongly is a 400 or a 404."""
+"""The application: routes of a read-only STAC API over a catalogue. Whatever is asked wrongly is a 400 or a 404.
+
+The landing page as a person sees it.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +19,35 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse
 
-from stac_sm.errors import StacSmError
-from stac_sm.serve import answers, documents
+from stac_sm.core.errors import StacSmError
+from stac_sm.serve import documents
+from stac_sm.serve import responses as answers
 from stac_sm.serve.assets import asset_response
-from stac_sm.serve.bad_request import BadRequestError
+from stac_sm.serve.errors import BadRequestError
 from stac_sm.serve.openapi import GET_ITEMS, GET_SEARCH, POST_SEARCH, described
-from stac_sm.serve.page import landing_html
-from stac_sm.serve.question import Question, from_body, from_query
+from stac_sm.serve.query import Question, from_body, from_query
 from stac_sm.serve.service import Service
 from stac_sm.serve.tiles import MOUNTED, tiles_app
+
+_STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}li{margin:.2rem 0}"
+
+
+def landing_html(page: Mapping[str, Any]) -> str:
+    """A small page with the links of the landing page."""
+    title = escape(str(page.get("title") or page.get("id")))
+    lines = [f"<p>{escape(str(page.get('description', '')))}</p>"]
+    for rel, heading in (("child", "Collections"), (None, "API")):
+        chosen = [one for one in page["links"] if (one["rel"] == "child") == (rel is not None)]
+        items = (f'<li><a href="{escape(one["href"])}">{escape(_name(one))}</a></li>' for one in chosen)
+        lines.append(f"<h2>{heading}</h2><ul>{''.join(items)}</ul>")
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    return f"<!doctype html><html lang=en>{head}<style>{_STYLE}</style><h1>{title}</h1>{''.join(lines)}</html>"
+
+
+def _name(link: Mapping[str, Any]) -> str:
+    method = f" ({link['method']})" if "method" in link else ""
+    return f"{link.get('title') or link['rel'].rpartition('/')[2]}{method}"
+
 
 MAX_BODY_BYTES = 1 << 20
 """Of a POST."""

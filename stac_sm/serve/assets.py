@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stac_sm.errors import InputError
+from stac_sm.core.errors import InputError
 from stac_sm.serve.service import Service
-from stac_sm.signing import signed
-from stac_sm.store import LocalStore
+from stac_sm.storage.signing import signed
+from stac_sm.storage.store import LocalStore
 
 _TYPES = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",

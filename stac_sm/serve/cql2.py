@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from stac_sm.serve.bad_request import BadRequestError
-from stac_sm.serve.question import box_of, geometry_of, instants_of
-from stac_sm.serve.rows import Rows
+from stac_sm.serve.errors import BadRequestError
+from stac_sm.serve.item_columns import Rows
+from stac_sm.serve.query import box_of, geometry_of, instants_of
 
 MAX_NODES = 1000
 """Operators and operands of a filter."""

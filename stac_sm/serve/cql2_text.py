@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from stac_sm.serve.bad_request import BadRequestError
+from stac_sm.serve.errors import BadRequestError
 
 MAX_NESTING = 32
 """Brackets, and NOT and signs in a row: the parser calls itself for each."""

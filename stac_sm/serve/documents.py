@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from stac_sm.index import is_item
-from stac_sm.items import ItemDict
+from stac_sm.stac.index.manifest import is_item
+from stac_sm.stac.items import ItemDict
 
 GEOJSON = "application/geo+json"
 JSON = "application/json"

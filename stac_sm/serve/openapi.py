@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stac_sm.serve.question import MAX_LIMIT
+from stac_sm.serve.query import MAX_LIMIT
 
 
 def _text(name: str, description: str, example: str | None = None) -> dict[str, Any]:
@@ -87,7 +87,7 @@ POST_SEARCH: dict[str, Any] = {
 
 def described(app: Any) -> dict[str, Any]:
     """The OpenAPI description of an application."""
-    from stac_sm.items import software_version
+    from stac_sm.stac.items import software_version
 
     found: dict[str, Any] = app.openapi()
     return found | {"info": {**found["info"], "version": software_version()}}

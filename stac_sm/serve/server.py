@@ -1,4 +1,4 @@
-"""The process that listens."""
+"""The process that listens: serves a catalogue until it is told to end."""
 
 from __future__ import annotations
 
@@ -8,15 +8,34 @@ from collections.abc import Callable
 
 import uvicorn
 
-from stac_sm.errors import InputError
+from stac_sm.core.errors import InputError
 from stac_sm.serve.app import browser_folder, create_app
 from stac_sm.serve.service import Service
 
 _CLIENTS_AT_ONCE = 256
 
 
-def run(href: str, host: str, port: int, say: Callable[[str], None]) -> None:
-    """See `stac_sm.serve.serve`."""
+def serve(href: str, *, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Serve a catalogue until the process is told to end.
+
+    Parameters
+    ----------
+    href
+        A folder, or ``s3://BUCKET/PREFIX``.
+    host
+        Address to listen on; ``0.0.0.0`` lets other machines in.
+    port
+        Port; 0 takes a free one.
+    say
+        Told the address when the server listens.
+
+    Raises
+    ------
+    CatalogError
+        If there is no catalogue.
+    InputError
+        If the port is taken.
+    """
     listening = _listen(host, port)
     try:
         service, browser = Service(href), browser_folder()

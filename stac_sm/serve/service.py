@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from stac_sm.catalog import Catalog, open_catalog
-from stac_sm.errors import CatalogError, StacSmError
-from stac_sm.index import index_months
-from stac_sm.items import ItemDict
-from stac_sm.serve.rows import Rows, load_rows
-from stac_sm.store import Store
+from stac_sm.core.errors import CatalogError, StacSmError
+from stac_sm.serve.item_columns import Rows, load_rows
+from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.index.manifest import index_months
+from stac_sm.stac.items import ItemDict
+from stac_sm.storage.store import Store
 
 REFRESH_SECONDS = 60.0
 """How often it is looked whether something was published."""

@@ -16,16 +16,16 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from stac_sm.serve.assets import local_file, presigned
-from stac_sm.serve.question import Question
+from stac_sm.serve.query import Question
 from stac_sm.serve.service import Service
-from stac_sm.store import LocalStore
+from stac_sm.storage.store import LocalStore
 
 MOUNTED = "/tiles"
 """Where it lies on the server."""
 
 PREFIX = "/{collection}/{item}/{asset}"
 COLOURS = "cividis_r"
-"""Of soil moisture: perceptually uniform, legible to the colour-blind, wet is dark; as in `stac_sm.plots`."""
+"""Of soil moisture: perceptually uniform, legible to the colour-blind, wet is dark; as in `stac_sm.raster.plots`."""
 
 LIMITS = "0.05,0.45"
 """m3 m-3 at the ends of the colours, unless the request says otherwise; as in thumbnails."""
@@ -92,7 +92,7 @@ def _path_of(service: Service) -> Any:
 
 def _path(service: Service, collection: str, item: str, asset: str) -> str:
     """Local file, or signed URL, of an asset that is a GeoTIFF of the store; 404 of anything else."""
-    from stac_sm.serve.answers import found_paths
+    from stac_sm.serve.responses import found_paths
 
     asked = Question(ids=(item,), collections=(collection,), limit=1)
     for path, document in found_paths(service, asked):

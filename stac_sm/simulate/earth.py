@@ -1,7 +1,7 @@
 """The constants of a small simulated Earth, and the smooth random fields that it is made of.
 
-Its soil moisture is in :mod:`stac_sm.simulate.truth`; what providers make of it in :mod:`stac_sm.simulate.granules`
-and :mod:`stac_sm.simulate.coarse`; what stations make of it in :mod:`stac_sm.simulate.stations`.
+Its soil moisture is in :mod:`stac_sm.simulate.truth`; what providers make of it in :mod:`stac_sm.simulate.glass`
+and :mod:`stac_sm.simulate.coarse_products`; what stations make of it in :mod:`stac_sm.simulate.ismn`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
-from stac_sm.period import DAY, Period
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
+from stac_sm.core.period import DAY, Period
 
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.intp]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.simulate.earth import SPLINE_SPREAD, Earth, Floats, generator, lattice_shape, spline
-from stac_sm.simulate.granules import SKY, HdfField, leaf_area, reflected, skin_temperature, write_hdf_eos
+from stac_sm.simulate.glass import SKY, HdfField, leaf_area, reflected, skin_temperature, write_hdf_eos
 from stac_sm.simulate.truth import Fields, fields, window_soil_moisture
 
 # "Real": MOD11A1.A2019305.h14v09.006, north-east Brazil on a day with broken clouds.

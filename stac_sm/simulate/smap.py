@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, from_lonlat, to_lonlat
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, from_lonlat, to_lonlat
 from stac_sm.simulate.earth import Earth, Floats, Indices, generator, island, summer
 from stac_sm.simulate.truth import FREEZING, LAPSE, fields, season_temperature, window_soil_moisture, window_warmth
 

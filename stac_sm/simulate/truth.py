@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.simulate.earth import (
     SPLINE_SPREAD,
     Earth,

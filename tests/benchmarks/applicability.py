@@ -25,9 +25,8 @@ import pandas as pd
 import xgboost as xgb
 from guard import beside
 
-from stac_sm.applicability import Applicability, fit_applicability
-from stac_sm.distances import mean_distance, nearest
-from stac_sm.train import TrainSettings, fit
+from stac_sm.model.applicability import Applicability, fit_applicability, mean_distance, nearest
+from stac_sm.model.fit import TrainSettings, fit
 
 FEATURES = tuple(f"x{i:02d}" for i in range(13))  # as many as GLASS SM's recipe, with the day of the year
 TEXTURES = ((3.5, 0.0), (2.8, 0.05), (2.4, 0.15))  # slope of the power spectrum; noise of single pixels, in deviations

@@ -30,20 +30,21 @@ from inputs import RECIPE, TILE, make_inputs
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fields import project_text
 
-from stac_sm.catalog import open_catalog
-from stac_sm.config import Project, create_project
-from stac_sm.derived import refresh
-from stac_sm.fingerprint import digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.model import Model
-from stac_sm.model_item import COLLECTION as MODELS
-from stac_sm.model_item import model_item, write_assets
-from stac_sm.period import Period
-from stac_sm.plan import make_plan
-from stac_sm.products import COLLECTION
-from stac_sm.publishing import publish
-from stac_sm.run import LocalWorkers, RunReport, run_plan
-from stac_sm.train import TrainSettings, fit
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.core.period import Period
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.item import model_item, write_assets
+from stac_sm.model.model import Model
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import publish
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.project import Project, create_project
+from stac_sm.workflows.run.run import RunReport, run_plan
+from stac_sm.workflows.run.workers import LocalWorkers
 
 RANGES = {
     "bsa_vis": (0.05, 0.4), "bsa_nir": (0.05, 0.4), "bsa_shortwave": (0.05, 0.4), "lst": (280, 300), "lai": (0, 6),
@@ -165,8 +166,8 @@ def put_model(folder: Path, given: argparse.Namespace) -> str:
 
 def create_project_again(project: Project) -> None:
     """The empty product collection, as a new project has it."""
-    from stac_sm.catalog import create_skeleton
-    from stac_sm.store import open_store
+    from stac_sm.stac.catalogs.catalog import create_skeleton
+    from stac_sm.storage.store import open_store
 
     create_skeleton(open_store(project.folder), title=project.about.title)
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.land import land_tiles
-from stac_sm.rates import Rates
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.land import land_tiles
+from stac_sm.workflows.project import Rates
 
 MEASURED = Path(__file__).parent / "tile_month.json"
 CORES = 2  # of the measured run

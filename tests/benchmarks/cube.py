@@ -23,12 +23,12 @@ from guard import beside
 from inputs import MONTH, RECIPE, TILE, make_inputs
 from odc.geo.geobox import GeoBox
 
-from stac_sm.cube import build, feature_cube
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.memory import peak
-from stac_sm.period import DAY, Period
-from stac_sm.regrid import Target
-from stac_sm.resolution import resolve
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.core.period import DAY, Period
+from stac_sm.features.cube import build, feature_cube
+from stac_sm.features.inputs import resolve
+from stac_sm.raster.resample import Target
+from stac_sm.workflows.run.memory import peak
 
 
 def main() -> None:
@@ -96,7 +96,7 @@ def plain(catalog, geobox: GeoBox, days: Period) -> None:
 
 
 def one_peak(catalog, geobox: GeoBox, days: Period, threads: int) -> dict[str, object]:
-    """Peak memory of this process after the whole cube was computed, and the estimate of `stac_sm.memory`."""
+    """Peak memory of this process after the whole cube was computed, and the estimate of `workflows.run.memory`."""
     import dask
 
     resolution, target = resolve(catalog, RECIPE, geobox, days), Target(geobox)

@@ -24,10 +24,10 @@ import numpy as np
 import xgboost as xgb
 from guard import beside
 
-from stac_sm.booster import Member
-from stac_sm.forest import Forest
-from stac_sm.forest.trees import trees_of
-from stac_sm.prediction import pixels_by_block
+from stac_sm.model.booster import Member
+from stac_sm.model.forest.forest import Forest
+from stac_sm.model.forest.trees import trees_of
+from stac_sm.model.predict import pixels_by_block
 
 FEATURES = tuple(f"f{i}" for i in range(20))
 MODELS = {"300 x 6": (300, 6), "500 x 8": (500, 8), "1000 x 10": (1000, 10)}
@@ -173,13 +173,13 @@ def main() -> None:
     given = parser.parse_args()
     if not MACHINES[given.machine].items() <= os.environ.items():  # Numba reads them when it is imported
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MACHINES[given.machine])
-    from stac_sm.forest import vectors
+    from stac_sm.model.forest import simd
 
     found = [
         measure(name, kind, repeats=given.repeats, count=given.rows) for name in given.models for kind in given.fields
     ]
     context = {
-        "processor": processor(), "cores": os.cpu_count(), "machine": given.machine, "vector_bytes": vectors.WIDTH,
+        "processor": processor(), "cores": os.cpu_count(), "machine": given.machine, "vector_bytes": simd.WIDTH,
         "xgboost": xgb.__version__, "repeats": given.repeats,
     }  # fmt: skip
     name = "forest" if given.machine == "this" else f"forest {given.machine}"

@@ -20,13 +20,13 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
-from stac_sm.catalog import create_skeleton
-from stac_sm.fingerprint import digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.index import update_index
-from stac_sm.items import COG, item_json
-from stac_sm.products import COLLECTION, ProductDay, product_item
-from stac_sm.store import open_store
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.product.item import COLLECTION, ProductDay, product_item
+from stac_sm.stac.catalogs.catalog import create_skeleton
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.items import COG, item_json
+from stac_sm.storage.store import open_store
 
 LAYOUT = "year/month/day"
 FIRST = date(2000, 1, 1)

@@ -11,11 +11,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fields import around, image, new_catalog, put
 
-from stac_sm.catalog import Catalog, open_catalog
-from stac_sm.derived import refresh
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.period import DAY, Period
-from stac_sm.recipe import Feature, Mask, Recipe
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.period import DAY, Period
+from stac_sm.features.recipe import Feature, Mask, Recipe
+from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.links import refresh
 
 TILE = "h18v04"
 MONTH = Period.parse("2018-07")

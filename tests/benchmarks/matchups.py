@@ -26,17 +26,19 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fields import around, image, project_text, put
 
-from stac_sm import point_fields, steps
-from stac_sm.config import Project, create_project, read_project
-from stac_sm.derived import refresh
-from stac_sm.fingerprint import digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.grid import to_lonlat
-from stac_sm.items import PARQUET, build_item
-from stac_sm.period import DAY, Period, utc
-from stac_sm.pool import process_pool
-from stac_sm.publishing import FINGERPRINT, AssetFile, publish
-from stac_sm.recipe import Feature, Mask, Recipe
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.core.grid import to_lonlat
+from stac_sm.core.parallel import process_pool
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.features import daily_fields
+from stac_sm.features.recipe import Feature, Mask, Recipe
+from stac_sm.stac.items import PARQUET, build_item
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.workflows.project import Project, create_project, read_project
+from stac_sm.workflows.training import steps
 
 TILES = ("h18v04", "h19v04", "h18v05", "h19v05")
 RECIPE = Recipe(
@@ -76,13 +78,13 @@ def measure(project: Project, again: bool, workers: int) -> dict[str, object]:
     for stage, (module, name) in STAGES.items():
         setattr(module, name, timed(getattr(module, name), stage, seconds))
     reads: Counter[tuple[str, str, str]] = Counter()
-    plain = point_fields.read_window
+    plain = daily_fields.read_window
 
     def counted(source, window, reader):
         reads[source.href, source.asset, str(window)] += 1
         return plain(source, window, reader)
 
-    point_fields.read_window = counted
+    daily_fields.read_window = counted
     start = time.perf_counter()
     made = steps.match_up_step(project, workers=workers)
     whole = time.perf_counter() - start

@@ -19,24 +19,25 @@ from inputs import ALBEDO, MONTH, RECIPE, SOIL, TILE
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fields import around, new_catalog, project_text
 
-from stac_sm.applicability import fit_applicability
-from stac_sm.booster import grow
-from stac_sm.catalog import Catalog, create_skeleton, open_catalog
-from stac_sm.cog import CogProfile, write_cog
-from stac_sm.config import Project, create_project
-from stac_sm.cube import feature_cube
-from stac_sm.derived import refresh
-from stac_sm.fingerprint import digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.intervals import Intervals, Level
-from stac_sm.items import COG, raster_item
-from stac_sm.model import Model
-from stac_sm.model_item import COLLECTION as MODELS
-from stac_sm.model_item import model_item, write_assets
-from stac_sm.period import DAY, Period, utc
-from stac_sm.products import COLLECTION
-from stac_sm.publishing import FINGERPRINT, AssetFile, publish
-from stac_sm.store import open_store
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.features.cube import feature_cube
+from stac_sm.model.applicability import fit_applicability
+from stac_sm.model.booster import grow
+from stac_sm.model.intervals import Intervals, Level
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.item import model_item, write_assets
+from stac_sm.model.model import Model
+from stac_sm.product.item import COLLECTION
+from stac_sm.raster.cog import CogProfile, write_cog
+from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
+from stac_sm.stac.items import COG, raster_item
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.storage.store import open_store
+from stac_sm.workflows.project import Project, create_project
 
 INPUTS = ("glass-lst", "era5-land", "glass-lai", "glass-albedo", "cop-dem", "soilgrids")
 
@@ -140,7 +141,7 @@ def make_project(folder: Path, days: Period, trees: int, depth: int) -> tuple[Pr
         if not mark.exists():
             mark.write_text(_put_model(catalog, _model(catalog, days, trees, depth, kind)))
         ids[kind] = mark.read_text()
-    from stac_sm.config import read_project
+    from stac_sm.workflows.project import read_project
 
     return read_project(folder), ids
 

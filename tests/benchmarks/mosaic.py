@@ -17,11 +17,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stac_sm.aggregates.canvas import overview, write_canvas
-from stac_sm.cog import rounded
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.land import land_tiles
-from stac_sm.products import SM_PROFILE
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.land import land_tiles
+from stac_sm.product.item import SM_PROFILE
+from stac_sm.raster.cog import rounded
+from stac_sm.raster.mosaic_cog import overview, write_canvas
 
 
 def field() -> np.ndarray:

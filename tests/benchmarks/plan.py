@@ -35,19 +35,20 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fields import box, project_text, put_model, read_model
 
-from stac_sm.config import create_project, read_project
-from stac_sm.fingerprint import digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.index import document, empty_index, shard_table
-from stac_sm.item_tables import jobs_of
-from stac_sm.items import COG, item_json, raster_item
-from stac_sm.period import DAY, Period, utc
-from stac_sm.plan import make_plan
-from stac_sm.plan_file import PlanFile, read_plan
-from stac_sm.products import COLLECTION
-from stac_sm.publishing import FINGERPRINT
-from stac_sm.recipe import Feature, Mask, Recipe
-from stac_sm.store import LocalStore, sha256
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.features.recipe import Feature, Mask, Recipe
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.index.manifest import empty_index
+from stac_sm.stac.index.shard import document, shard_table
+from stac_sm.stac.items import COG, item_json, raster_item
+from stac_sm.stac.publish import FINGERPRINT
+from stac_sm.storage.store import LocalStore, sha256
+from stac_sm.workflows.plan.input_table import jobs_of
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.plan.plan_file import PlanFile, read_plan
+from stac_sm.workflows.project import create_project, read_project
 
 RECIPE = Recipe(
     (

@@ -35,15 +35,15 @@ from object_stores import FaultyProxy, environment_of, moto_server, new_bucket
 from served import running
 
 from stac_sm import open_catalog, point_series
-from stac_sm.derived import refresh
-from stac_sm.fingerprint import digest
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
-from stac_sm.index import update_index
-from stac_sm.items import item_folder, item_json, located, with_structural_links
-from stac_sm.period import DAY, Period
-from stac_sm.products import COLLECTION, ProductDay, product_item, write_assets
-from stac_sm.retry import COUNTS
-from stac_sm.store import open_store, sha256
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
+from stac_sm.core.period import DAY, Period
+from stac_sm.product.item import COLLECTION, ProductDay, product_item, write_assets
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.items import item_folder, item_json, located, with_structural_links
+from stac_sm.stac.links import refresh
+from stac_sm.storage.retry import COUNTS
+from stac_sm.storage.store import open_store, sha256
 
 TILE, FIRST, THREADS = "h18v04", date(2019, 1, 1), 16
 
@@ -104,7 +104,7 @@ def by_us(catalog_href: str, lon: float, lat: float, days: int) -> np.ndarray:
 
 
 def point_of(lon: float, lat: float) -> tuple[float, float]:
-    from stac_sm.grid import from_lonlat
+    from stac_sm.core.grid import from_lonlat
 
     x, y = from_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(lon, lat)
     return float(x), float(y)

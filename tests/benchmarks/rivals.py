@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from stac_sm.grid import crs_wkt
-from stac_sm.model import Model
-from stac_sm.products import QA_PROFILE, SM_PROFILE, UNCERTAINTY_PROFILE, colours, png
-from stac_sm.quality import Quality
-from stac_sm.resolution import Resolution
+from stac_sm.core.grid import crs_wkt
+from stac_sm.core.variables import Quality
+from stac_sm.features.inputs import Resolution
+from stac_sm.model.model import Model
+from stac_sm.product.item import QA_PROFILE, SM_PROFILE, UNCERTAINTY_PROFILE, colours, png
 
 Fields = dict[str, np.ndarray]
 Load = Callable[[Any, str, GeoBox], np.ndarray]
@@ -133,7 +133,7 @@ def by_rioxarray(source: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
 def by_odc(source: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
     from odc.stac import load
 
-    from stac_sm.readers.odc import _item as alone
+    from stac_sm.raster.readers import _item as alone
 
     data = load(
         [alone(source)], bands=[source.asset], geobox=geobox, resampling=resampling, chunks={"x": 600, "y": 600}

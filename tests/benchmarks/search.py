@@ -32,14 +32,14 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 from pgstac import POSTGRES, Pgstac, pgstac_server  # noqa: E402
 from served import COLLECTIONS, LAYOUTS, made_catalog, made_collection, made_items, place_item, running  # noqa: E402
 
-from stac_sm.catalog import open_catalog  # noqa: E402
-from stac_sm.index import Document, document, in_order, month_of, shard_bytes  # noqa: E402
-from stac_sm.index.proof import proof_bytes, proof_path, shard_path  # noqa: E402
-from stac_sm.items import item_folder  # noqa: E402
-from stac_sm.serve.finding import find  # noqa: E402
-from stac_sm.serve.question import from_body  # noqa: E402
-from stac_sm.serve.rows import CHECKED_ITEMS, load_rows  # noqa: E402
-from stac_sm.store import open_store  # noqa: E402
+from stac_sm.serve.item_columns import CHECKED_ITEMS, load_rows  # noqa: E402
+from stac_sm.serve.query import from_body  # noqa: E402
+from stac_sm.serve.search import find  # noqa: E402
+from stac_sm.stac.catalogs.catalog import open_catalog  # noqa: E402
+from stac_sm.stac.index.manifest import proof_bytes, proof_path, shard_path  # noqa: E402
+from stac_sm.stac.index.shard import Document, document, in_order, month_of, shard_bytes  # noqa: E402
+from stac_sm.stac.items import item_folder  # noqa: E402
+from stac_sm.storage.store import open_store  # noqa: E402
 
 _LOADED_AT_ONCE = 50_000
 _WARM = 20

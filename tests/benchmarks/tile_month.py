@@ -38,28 +38,28 @@ from inputs import TILE
 from month import INPUTS, forget_product, make_project, month
 from rivals import scripts
 
-from stac_sm.applicability import Applicability
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import build
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.model import Model
-from stac_sm.model_item import COLLECTION as MODELS
-from stac_sm.plan import make_plan
-from stac_sm.prediction import predict_block
-from stac_sm.products import COLLECTION, write_assets
-from stac_sm.regrid import Target
-from stac_sm.resolution import Resolution, resolve
-from stac_sm.run import run_task
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.features.cube import build
+from stac_sm.features.inputs import Resolution, resolve
+from stac_sm.model.applicability import Applicability
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.model import Model
+from stac_sm.model.predict import predict_block
+from stac_sm.product.item import COLLECTION, write_assets
+from stac_sm.raster.resample import Target
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.run.task import run_task
 
 RIVALS = ("plain", "odc", "stackstac", "odc-stats")
 STAGES = {
-    "decode": [("stac_sm.lazy_fields", "read_window")],
-    "resample": [("stac_sm.lazy_fields", "regrid"), ("stac_sm.lazy_fields", "lookup")],
-    "predict": [("stac_sm.prediction", "predict_block")],  # with the area of applicability
-    "applicability": [("stac_sm.applicability", "Applicability.outside")],
-    "encode": [("stac_sm.products", "write_cog")],
-    "prove": [("stac_sm.products", "verify_cog")],
-    "publish": [("stac_sm.run.task", "publish")],
+    "decode": [("stac_sm.features.daily_fields", "read_window")],
+    "resample": [("stac_sm.features.daily_fields", "regrid"), ("stac_sm.features.daily_fields", "lookup")],
+    "predict": [("stac_sm.model.predict", "predict_block")],  # with the area of applicability
+    "applicability": [("stac_sm.model.applicability", "Applicability.outside")],
+    "encode": [("stac_sm.product.item", "write_cog")],
+    "prove": [("stac_sm.product.item", "verify_cog")],
+    "publish": [("stac_sm.workflows.run.task", "publish")],
 }
 
 
@@ -144,8 +144,8 @@ class Bench:
 
     def by_xgboost(self, kind: str) -> None:
         """The same with XGBoost's own prediction."""
-        from stac_sm.forest import ensemble
-        from stac_sm.run import task
+        from stac_sm.model.forest import ensemble
+        from stac_sm.workflows.run import task
 
         plain, ensemble._WORTH_IT = ensemble._WORTH_IT, 1 << 62
         task._model.cache_clear()  # it may hold a forest that is built
@@ -303,7 +303,7 @@ def timed() -> Iterator[dict[str, list[float]]]:
 @contextlib.contextmanager
 def without_proof() -> Iterator[None]:
     """The floor encodes; it does not read back."""
-    from stac_sm import products
+    from stac_sm.product import item as products
 
     plain = products.verify_cog
     products.verify_cog = lambda *args, **options: None

@@ -32,10 +32,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from fields import TILE, small_project
 from object_stores import FaultyProxy, environment_of, moto_server, new_bucket, sometimes
 
-from stac_sm.audit import audit, repair
-from stac_sm.catalog import open_catalog
-from stac_sm.products import COLLECTION
-from stac_sm.store import Store, open_store
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.storage.store import Store, open_store
+from stac_sm.workflows.audit import audit, repair
 
 PERIOD = "2018-06-28/2018-07-03"
 DERIVED = {"orphan", "link", "extent"}

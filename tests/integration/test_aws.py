@@ -18,12 +18,12 @@ from object_stores import FaultyProxy, environment_of
 from policies import Request, outcomes, why_no_evaluator
 from terraform import aws_of_moto, terraform, why_no_terraform
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cli import main
-from stac_sm.config import read_project
-from stac_sm.plan import make_plan
-from stac_sm.plan_file import write_plan
-from stac_sm.store import open_store
+from stac_sm.cli.main import main
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.storage.store import open_store
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.plan.plan_file import write_plan
+from stac_sm.workflows.project import read_project
 
 pytestmark = pytest.mark.integration
 MAIL = '-var=budget_mail=["a@example.org"]'

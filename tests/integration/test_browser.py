@@ -26,12 +26,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from test_steps import a_project
 
-from stac_sm.aggregates import make_means, make_mosaics
-from stac_sm.catalog import open_catalog
-from stac_sm.index import update_index
-from stac_sm.period import Period
-from stac_sm.steps import match_up_step, train_step
-from stac_sm.validation import validate
+from stac_sm.core.period import Period
+from stac_sm.product.aggregates.means import make_means
+from stac_sm.product.aggregates.mosaic import make_mosaics
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.update import update_index
+from stac_sm.workflows.training.steps import match_up_step, train_step
+from stac_sm.workflows.validation.validate import validate
 
 BUILT = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stac-sm" / "browser"
 PLACES = {"tile.openstreetmap.org", "geojson.org"}

@@ -23,14 +23,14 @@ from pgstac import pgstac_server, why_no_pgstac
 from served import rustac_serving
 from shapely.geometry import box, shape
 
-from stac_sm.catalog import open_catalog, open_items
-from stac_sm.cube import feature_cube
-from stac_sm.errors import CatalogError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.period import DAY, Period
-from stac_sm.readers.source import raster_source
-from stac_sm.recipe import Feature, Recipe
-from stac_sm.resolution import resolve
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.period import DAY, Period
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.inputs import resolve
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.raster.source import raster_source
+from stac_sm.stac.catalogs.catalog import open_catalog, open_items
 
 GEOBOX = fields.SMALL.geobox(fields.TILE)
 DAYS = Period.parse("2018-06-29/2018-07-02")

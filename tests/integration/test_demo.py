@@ -18,14 +18,14 @@ from rio_cogeo import cog_validate
 from served import running
 
 from stac_sm import open_product, point_series
-from stac_sm.catalog import open_catalog
-from stac_sm.cog import rounded
-from stac_sm.config import read_project
-from stac_sm.cube import feature_cube
-from stac_sm.model import Model
-from stac_sm.period import Period
-from stac_sm.prediction import predict
-from stac_sm.products import SM_PROFILE
+from stac_sm.core.period import Period
+from stac_sm.features.cube import feature_cube
+from stac_sm.model.model import Model
+from stac_sm.model.predict import predict
+from stac_sm.product.item import SM_PROFILE
+from stac_sm.raster.cog import rounded
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.project import read_project
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -16,13 +16,13 @@ import pytest
 from faulty_server import FAULTS, UNSEEN_IN_PARTS, FaultyServer
 from fields import SMALL, TILE, around, image, new_catalog, put
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import feature_cube
-from stac_sm.derived import refresh
-from stac_sm.errors import StacSmError
-from stac_sm.period import Period
-from stac_sm.recipe import Feature, Recipe
-from stac_sm.retry import COUNTS
+from stac_sm.core.errors import StacSmError
+from stac_sm.core.period import Period
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.links import refresh
+from stac_sm.storage.retry import COUNTS
 
 TRIALS = int(os.environ.get("STAC_SM_FAULT_TRIALS", "24"))
 PART = SMALL.geobox(TILE)[5:25, 10:40]

@@ -20,14 +20,15 @@ from fields import DAYS, TILE, shared_project
 from object_stores import environment_of, moto_server, new_bucket, swift_server, why_no_swift
 from served import running
 
-from stac_sm.aggregates import ANNUAL, DAILY_GLOBAL
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import feature_cube
-from stac_sm.model import Model
-from stac_sm.prediction import predict
-from stac_sm.products import COLLECTION
-from stac_sm.s3 import lease
-from stac_sm.store import open_store
+from stac_sm.features.cube import feature_cube
+from stac_sm.model.model import Model
+from stac_sm.model.predict import predict
+from stac_sm.product.aggregates.means import ANNUAL
+from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.storage.s3 import lease
+from stac_sm.storage.store import open_store
 
 pytestmark = pytest.mark.integration
 STORES = {"moto": moto_server, "swift": swift_server}

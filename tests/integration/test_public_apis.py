@@ -17,13 +17,13 @@ import pytest
 import rasterio
 from served import rustac_serving
 
-from stac_sm.catalog import Catalog, create_skeleton, open_catalog, open_items
-from stac_sm.cube import feature_cube
-from stac_sm.errors import CatalogError, ReadError
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.period import Period
-from stac_sm.recipe import Feature, Recipe
-from stac_sm.store import open_store
+from stac_sm.core.errors import CatalogError, ReadError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.period import Period
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog, open_items
+from stac_sm.storage.store import open_store
 
 LST = "MOD11A1.A2022041.h19v02.061"
 LAI = "MOD15A2H.A2022033.h13v10.061"
@@ -185,7 +185,7 @@ def test_a_file_that_is_not_there_is_an_error_not_nodata(api, own):
 
 def test_keys_that_are_time_stamps_are_found_by_role_and_ending():
     """CMR-STAC's asset keys are stamps of the processing; an s3 twin has the prefix s3_."""
-    from stac_sm.readers.source import asset_key
+    from stac_sm.raster.source import asset_key
 
     item = pystac.Item.from_dict(
         {

@@ -22,9 +22,9 @@ import pytest
 from demo_project import demo_project
 from served import running
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import feature_cube
-from stac_sm.recipe import Recipe
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.recipe import Recipe
+from stac_sm.stac.catalogs.catalog import open_catalog
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()

@@ -12,11 +12,11 @@ import pytest
 from faulty_server import FaultyServer
 from fields import SMALL, TILE, around, image, new_catalog, put
 
-from stac_sm.catalog import open_catalog
-from stac_sm.cube import feature_cube
-from stac_sm.derived import refresh
-from stac_sm.period import DAY, Period
-from stac_sm.recipe import Feature, Recipe
+from stac_sm.core.period import DAY, Period
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.links import refresh
 
 JUNE = Period.parse("2018-06")
 FEATURES = (

@@ -23,18 +23,18 @@ from object_stores import environment_of, moto_server, new_bucket
 from slurm import slurm_cluster, why_no_slurm
 from test_status import run_here
 
-from stac_sm.catalog import open_catalog
-from stac_sm.config import create_project, read_project
-from stac_sm.derived import refresh
-from stac_sm.grid import crs_wkt
-from stac_sm.index import update_index
-from stac_sm.period import Period
-from stac_sm.plan import make_plan
-from stac_sm.plan_file import read_plan, write_plan
-from stac_sm.products import COLLECTION
-from stac_sm.recipe import Recipe
-from stac_sm.run import Slice
-from stac_sm.store import open_store
+from stac_sm.core.grid import crs_wkt
+from stac_sm.core.period import Period
+from stac_sm.features.recipe import Recipe
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.links import refresh
+from stac_sm.storage.store import open_store
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.plan.plan_file import read_plan, write_plan
+from stac_sm.workflows.project import create_project, read_project
+from stac_sm.workflows.run.run import Slice
 
 pytestmark = pytest.mark.integration
 DAYS = Period.parse("2018-06-29/2018-07-01")

@@ -17,7 +17,7 @@ import requests
 from fields import TILE, copied_project, edit
 from object_stores import FaultyProxy, environment_of, moto_server, new_bucket
 
-from stac_sm.store import open_store
+from stac_sm.storage.store import open_store
 
 pytestmark = pytest.mark.integration
 

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from pgstac import pgstac_server, why_no_pgstac
 from served import COLLECTIONS, made_catalog, made_items, place_item, searched
 
-from stac_sm.cli import main
-from stac_sm.config import create_project
-from stac_sm.project_file import TEMPLATES
+from stac_sm.cli.main import main
+from stac_sm.workflows.project import create_project
+from stac_sm.workflows.project_template import TEMPLATES
 
 ITEMS = made_items(2500)
 

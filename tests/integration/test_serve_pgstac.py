@@ -25,11 +25,11 @@ from served import (
     searched,
 )
 
-from stac_sm.catalog import open_items
-from stac_sm.cli import main
-from stac_sm.index import is_item
-from stac_sm.period import Period
-from stac_sm.products import COLLECTION
+from stac_sm.cli.main import main
+from stac_sm.core.period import Period
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import open_items
+from stac_sm.stac.index.manifest import is_item
 
 TRIALS = int(os.environ.get("STAC_SM_QUERY_TRIALS", "100"))
 ITEMS = 10_000

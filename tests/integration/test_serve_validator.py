@@ -9,8 +9,8 @@ from pathlib import Path
 
 from served import LAYOUTS, made_catalog, made_items, running
 
-from stac_sm.items import item_folder
 from stac_sm.serve.documents import CONFORMANCE
+from stac_sm.stac.items import item_folder
 
 SCRIPT = Path(__file__).with_name("api_validator.py")
 CLASSES = (

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from fields import DAYS, TILE, copied_project, read_model
 
-from stac_sm.audit import audit
-from stac_sm.catalog import open_catalog
-from stac_sm.plan import make_plan
-from stac_sm.plan_file import write_plan
-from stac_sm.products import COLLECTION
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.audit import audit
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.plan.plan_file import write_plan
 
 pytestmark = pytest.mark.integration
 

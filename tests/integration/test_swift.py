@@ -14,15 +14,15 @@ from fields import DAYS, RECIPE, SMALL, TILE, shared_project
 from object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
 from racing import race
 
-from stac_sm.catalog import create_skeleton, open_catalog
-from stac_sm.cube import feature_cube
-from stac_sm.derived import refresh
-from stac_sm.errors import CatalogError, InputError
-from stac_sm.publishing import Outcome
-from stac_sm.readers import READERS
-from stac_sm.s3 import lease, objects
-from stac_sm.s3.session import gdal_env, presigned
-from stac_sm.store import open_store
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.features.cube import feature_cube
+from stac_sm.raster.readers import READERS
+from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import Outcome
+from stac_sm.storage.s3 import lease, objects
+from stac_sm.storage.s3.session import gdal_env, presigned
+from stac_sm.storage.store import open_store
 
 pytestmark = pytest.mark.integration
 BUCKET = "swift-tests"

@@ -23,10 +23,10 @@ from matplotlib.image import imread
 from pgstac import CACHE, pgstac_server, why_no_pgstac
 from product_days import FIRST, known, new_project, put_days
 
-from stac_sm.cli import main
-from stac_sm.grid import to_lonlat
-from stac_sm.period import DAY
-from stac_sm.products import COLLECTION
+from stac_sm.cli.main import main
+from stac_sm.core.grid import to_lonlat
+from stac_sm.core.period import DAY
+from stac_sm.product.item import COLLECTION
 
 VENV = CACHE / "stac-sm" / "titiler-venv"
 TILES, DAYS = ("h01v01", "h02v01"), (0, 2)

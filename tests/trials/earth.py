@@ -7,7 +7,7 @@ as the demo does it, with the settings of its project file: all stations, or tho
 models are scored against the truth at pixels without stations, on days without training rows, beside ERA5-Land.
 
 No granule is written: features are computed at some pixels from the functions that the simulated granules are written
-from, with their noise, rounding and composites, and brought to the pixels by `stac_sm.regrid`; stations are written to
+from, with their noise, rounding and composites, and brought to the pixels by `raster.resample`; stations are written to
 an ISMN archive and read by the real source; sites, daily means, screening and training are those of the flow. How
 close that is to the flow itself is a test (`test_earth.py`).
 """
@@ -29,23 +29,23 @@ import pandas as pd
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from stac_sm.config import Project, create_project
-from stac_sm.demo import demo_project_file
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.grid import crs_wkt, transform_points
-from stac_sm.metrics import bias, scores
-from stac_sm.period import DAY
-from stac_sm.regrid import Target, lookup, regrid
-from stac_sm.screening import screen
-from stac_sm.simulate.coarse import _between_days, _snow, _stl1, cci_day, coarse, swvl1_daily
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.core.grid import crs_wkt, transform_points
+from stac_sm.core.metrics import bias, scores
+from stac_sm.core.period import DAY
+from stac_sm.demo.flow import demo_project_file
+from stac_sm.ingest.providers.ismn import Ismn
+from stac_sm.raster.resample import Target, lookup, regrid
+from stac_sm.simulate.coarse_products import _between_days, _snow, _stl1, cci_day, coarse, swvl1_daily
 from stac_sm.simulate.earth import COMPOSITE_CENTRE, Earth, composites_around, generator
-from stac_sm.simulate.granules import _lai_texture, leaf_area, reflected, skin_temperature
-from stac_sm.simulate.soil import _HOMOLOSINE, _properties, _window
-from stac_sm.simulate.stations import write_ismn
+from stac_sm.simulate.glass import _lai_texture, leaf_area, reflected, skin_temperature
+from stac_sm.simulate.ismn import write_ismn
+from stac_sm.simulate.soilgrids import _HOMOLOSINE, _properties, _window
 from stac_sm.simulate.truth import elevation, fields, window_soil_moisture
-from stac_sm.sources.ismn import Ismn
-from stac_sm.stations import Station, site_series, sites
-from stac_sm.training_run import fitter
+from stac_sm.stations.records import Station, site_series, sites
+from stac_sm.stations.screening import screen
+from stac_sm.workflows.project import Project, create_project
+from stac_sm.workflows.training.training_run import fitter
 
 PIXELS, DAYS = 2000, 24
 """Pixels without stations, and days without training rows, on which is scored."""
@@ -195,7 +195,7 @@ def outcome(
 
 def stations_of(project: Project, earth: Earth, scratch: Path) -> tuple[pd.DataFrame, pd.DataFrame, set[str]]:
     """Sites, their daily means, and the sites whose stations are all good; through an archive of the ISMN."""
-    from stac_sm.simulate.stations import stations
+    from stac_sm.simulate.ismn import stations
 
     archive = scratch / f"ismn-{earth.bad_share}.zip"
     write_ismn(earth, archive)
@@ -374,7 +374,7 @@ def degrees(cells, spacing: float) -> GeoBox:
 
 def slopes(heights: np.ndarray, north: np.ndarray, step: float) -> np.ndarray:
     """Degrees, of central differences over metres on the ellipsoid; (pixel, y, x)."""
-    from stac_sm.sources.terrain import _radii
+    from stac_sm.ingest.terrain import _radii
 
     meridian, parallel = _radii(north)
     down = np.gradient(heights, axis=1) / (meridian * np.radians(step))[:, :, None]

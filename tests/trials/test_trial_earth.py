@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from earth import Outcome, Place, both_earths, days_between, days_with_granules, summary, trial
 
-from stac_sm.applicability import fit_applicability
-from stac_sm.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.regrid import Target, lookup, regrid
+from stac_sm.core.columns import Columns
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
+from stac_sm.ingest.provider_interface import scan
+from stac_sm.ingest.registry import source
+from stac_sm.model.applicability import fit_applicability
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.raster.resample import Target, lookup, regrid
 from stac_sm.simulate.earth import Earth
-from stac_sm.simulate.granules import write_lst
+from stac_sm.simulate.glass import write_lst
 from stac_sm.simulate.truth import fields, true_soil_moisture
-from stac_sm.sources import scan
-from stac_sm.sources.known import source
-from stac_sm.table import Columns
-from stac_sm.train import TrainSettings, fit
 
 SEED = 101
 

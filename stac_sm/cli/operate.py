@@ -1,0 +1,286 @@
+"""The command that sends a plan to a batch system.
+
+Commands that make the catalogue found and read: index, serve.
+
+The command that looks whether a machine and a project are ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stac_sm.cli.options import end, json_option, open_project, project_option, say, show, workers_option
+
+if TYPE_CHECKING:
+    from stac_sm.doctor.check import Check
+    from stac_sm.workflows.plan.plan import Plan
+    from stac_sm.workflows.project import Project
+    from stac_sm.workflows.submit.job import ArrayJob, Submitted
+
+TARGETS = ("aws-batch", "slurm", "kubernetes", "dask")
+
+
+@click.command()
+@click.argument("plan")
+@click.argument("options", nargs=-1, metavar="[-- SBATCH_OPTION...]")
+@click.option("--to", "target", type=click.Choice(TARGETS), required=True, help="Batch system.")
+@project_option
+@click.option("--slices", type=click.IntRange(1), help="Size of the array.  [default: one for each tile-month]")
+@click.option("--cpus", type=click.IntRange(1), default=2, show_default=True, help="Of a slice.")
+@click.option("--memory", help="Of a slice, e.g. 4G.  [default: what its largest tile-month takes]")
+@click.option("--parallel", type=click.IntRange(1), help="Slices at a time (slurm, kubernetes).")
+@click.option(
+    "--infra",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="aws-batch: what `terraform -chdir=infra/aws output -json` has printed.",
+)
+@click.option("--image", help="kubernetes: image of infra/container, best with its digest.")
+@click.option("--namespace", default="default", show_default=True, help="kubernetes: where the pods run.")
+@click.option("--dask-cluster", is_flag=True, help="kubernetes: a Dask cluster for the plan instead of an Indexed Job.")
+@click.option("--scheduler", help="dask: its address, tcp://HOST:8786.")
+@click.option("--dry-run", is_flag=True, help="Print what would be sent (kubernetes: the manifest), and send nothing.")
+@json_option
+def submit(
+    plan: str,
+    options: tuple[str, ...],
+    target: str,
+    folder: str,
+    slices: int | None,
+    cpus: int,
+    memory: str | None,
+    parallel: int | None,
+    infra: Path | None,
+    image: str | None,
+    namespace: str,
+    dask_cluster: bool,
+    scheduler: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Send PLAN to a batch system as an array of slices, sized from the plan; each runs `stac-sm run PLAN --slice`.
+
+    The same plan again names the job that waits or is at work, and sends nothing. When some slices have failed, submit
+    again: what is done stays done. On Slurm, the table [slurm] of the project file says partition, account and time;
+    more options of sbatch go after `--`, such as `-- --qos=low`.
+    """
+    from stac_sm.workflows.plan.plan_file import read_plan
+    from stac_sm.workflows.run.memory import parse_bytes
+    from stac_sm.workflows.submit.job import array_job, plan_file
+
+    given = {"infra": infra, "image": image, "scheduler": scheduler}
+    _check_options(target, given, options, dask_cluster)
+    project, file = open_project(folder), plan_file(plan)
+    wanted = read_plan(file)
+    job = array_job(
+        project,
+        wanted,
+        file,
+        limit=_limit(target, dry_run),
+        slices=slices,
+        cpus=cpus,
+        memory=parse_bytes(memory) if memory else None,
+    )
+    if target == "aws-batch":
+        sent = _to_aws_batch(project, job, infra, dry_run)
+    elif target == "slurm":
+        sent = _to_slurm(project, job, parallel, options, dry_run)
+    elif target == "kubernetes":
+        sent = _to_kubernetes(project, job, str(image), namespace, parallel, dask_cluster, dry_run)
+    else:
+        sent = _to_dask(project, wanted, job, str(scheduler), dry_run)
+    _tell(sent, dry_run, as_json)
+
+
+_WANTED = {"aws-batch": "infra", "kubernetes": "image", "dask": "scheduler"}
+
+
+def _check_options(target: str, given: Mapping[str, object], options: tuple[str, ...], dask_cluster: bool) -> None:
+    wanted = _WANTED.get(target)
+    if wanted and given[wanted] is None:
+        raise click.UsageError(f"--to {target} wants --{wanted}")
+    needless = [f"--{name}" for name, value in given.items() if value is not None and name != wanted]
+    needless += ["--dask-cluster"] if dask_cluster and target != "kubernetes" else []
+    needless += list(options) if target != "slurm" else []
+    if needless:
+        raise click.UsageError(f"{needless[0]} does not go with --to {target}")
+
+
+def _limit(target: str, dry_run: bool) -> int:
+    from stac_sm.workflows.submit import aws_batch, kubernetes, slurm
+
+    if target == "slurm":
+        return slurm.DEFAULT_LIMIT if dry_run else slurm.array_limit()
+    return aws_batch.ARRAY_LIMIT if target == "aws-batch" else kubernetes.ARRAY_LIMIT
+
+
+def _to_aws_batch(project: Project, job: ArrayJob, infra: Path | None, dry_run: bool) -> Submitted:
+    from stac_sm.workflows.submit.aws_batch import Infrastructure, submit_to_aws_batch
+
+    return submit_to_aws_batch(project, job, Infrastructure.read(infra or Path()), dry_run=dry_run)
+
+
+def _to_slurm(
+    project: Project, job: ArrayJob, parallel: int | None, options: tuple[str, ...], dry_run: bool
+) -> Submitted:
+    from stac_sm.workflows.submit.slurm import submit_to_slurm
+
+    return submit_to_slurm(job, project.slurm, parallel=parallel, options=options, dry_run=dry_run)
+
+
+def _to_kubernetes(
+    project: Project,
+    job: ArrayJob,
+    image: str,
+    namespace: str,
+    parallel: int | None,
+    dask_cluster: bool,
+    dry_run: bool,
+) -> Submitted:
+    from stac_sm.workflows.submit.job import with_shared_plan
+    from stac_sm.workflows.submit.kubernetes import (
+        PARALLEL,
+        Cluster,
+        dask_cluster_manifest,
+        job_manifest,
+        submit_to_kubernetes,
+    )
+
+    shared = with_shared_plan(project, job, write=not dry_run)
+    cluster = Cluster(image, namespace, parallel or PARALLEL)
+    manifest = (dask_cluster_manifest if dask_cluster else job_manifest)(shared, cluster)
+    return submit_to_kubernetes(shared, manifest, dry_run=dry_run)
+
+
+def _to_dask(project: Project, plan: Plan, job: ArrayJob, scheduler: str, dry_run: bool) -> Submitted:
+    from stac_sm.workflows.submit.dask_cluster import submit_to_dask
+
+    return submit_to_dask(project, plan, job, scheduler, dry_run=dry_run)
+
+
+def _tell(sent: Submitted, dry_run: bool, as_json: bool) -> None:
+    """What was sent and how to watch it; of a dry run the request itself, as its batch system reads it."""
+    from stac_sm.workflows.submit.job import facts_of
+
+    if dry_run and "kind" in sent.request and not as_json:
+        from stac_sm.workflows.submit.kubernetes import manifest_text
+
+        click.echo(manifest_text(dict(sent.request)), nl=False)
+        return
+    if dry_run:
+        show(dict(sent.request), as_json or "command" not in sent.request)
+        return
+    show({**facts_of(sent), "watch": list(sent.watch)} if as_json else facts_of(sent), as_json)
+    say("sent" if sent.new else "a job of this plan is waiting or at work already: nothing was sent")
+    for command in sent.watch:
+        say(f"watch: {command}")
+
+
+@click.command()
+@click.argument("collections", metavar="[COLLECTION]...", nargs=-1)
+@project_option
+@click.option("--to", "database", help="Load pgstac instead: postgresql://USER@HOST/DATABASE.")
+@workers_option
+@json_option
+def index(collections: tuple[str, ...], folder: Path, database: str | None, workers: int, as_json: bool) -> None:
+    """Bring the stac-geoparquet index, links and extents in line with the items; what is right is left alone.
+
+    Without COLLECTION, all of them. Exit code 1 if something is no item: it is named and left out.
+    """
+    if database is not None:
+        _load(collections, folder, database, as_json)
+        return
+    from stac_sm.core.progress import Progress
+    from stac_sm.stac.index.update import update_index
+    from stac_sm.stac.links import refresh
+
+    catalog = open_project(folder).catalog
+    rows: list[dict[str, str | int]] = []
+    failures: dict[str, str] = {}
+    for id in collections or catalog.collections:
+        with Progress(f"index {id}", say) as progress:
+            layout = catalog.layout(id)  # says which collections there are
+            refresh(catalog.store, id)
+            made = update_index(catalog.store, id, layout=layout, workers=workers, prune=True, progress=progress.step)
+        failures.update(made.failures)
+        counts = {outcome: sum(month.outcome == outcome for month in made.months) for outcome in _OUTCOMES}
+        rows.append({"collection": id, "items": sum(month.items for month in made.months), **counts})
+    show(rows, as_json)
+    for message in failures.values():
+        say(f"left out: {message}")
+    end(list(failures), f"{len(failures)} files are no items")
+
+
+def _load(collections: tuple[str, ...], folder: Path, database: str, as_json: bool) -> None:
+    from stac_sm.core.progress import Progress
+    from stac_sm.stac.pgstac import load_pgstac
+
+    with Progress("load", say) as progress:
+        loaded = load_pgstac(open_project(folder).catalog, database, collections=collections, progress=progress.step)
+    outcomes = ("new", "replaced", "done", "failed")
+    show(
+        [
+            {"collection": one.collection, **{name: one.counts.get(name, 0) for name in outcomes}}
+            | {"only in the database": one.only_there}
+            for one in loaded
+        ],
+        as_json,
+    )
+    failures = {path: why for one in loaded for path, why in one.failures.items()}
+    for why in failures.values():
+        say(f"failed: {why}")
+    end(list(failures), f"{len(failures)} items failed; mend them and run the same command again")
+
+
+_OUTCOMES = ("new", "replaced", "done", "removed")
+
+
+@click.command()
+@project_option
+@click.option("--catalog", help="Folder or s3://BUCKET/PREFIX to serve.  [default: the project's]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+def serve(folder: Path, catalog: str | None, host: str, port: int) -> None:
+    """Serve the catalogue as a read-only STAC API, with STAC Browser at /browser if it is built."""
+    from stac_sm.serve.server import serve as listen
+
+    listen(catalog or str(open_project(folder).catalog.root), host=host, port=port, say=say)
+
+
+@click.command()
+@click.option(
+    "--project",
+    "folder",
+    show_default="here or above, if there is one",
+    metavar="DIR",
+    help="Folder with stac-sm.toml, or s3://BUCKET/PREFIX.",
+)
+@json_option
+def doctor(folder: str | None, as_json: bool) -> None:
+    """Look whether this machine, the project, its store and its catalogue are ready for work.
+
+    A finding is ok, a note (it works, but better is possible) or failed (work will stop at it), with what to do.
+    Nothing is changed. Exit code 1 if anything failed.
+    """
+    from stac_sm.doctor.check import FAILED
+    from stac_sm.doctor.examine import examine
+
+    found = []
+    for check in examine(folder):
+        found.append(check)
+        if not as_json:
+            click.echo(_line(check))
+    if as_json:
+        show([asdict(check) for check in found], as_json)
+    failed = [check for check in found if check.state == FAILED]
+    say(f"{len(found)} looked at, {len(failed)} failed")
+    end(failed, "do what stands behind `do`, then run stac-sm doctor again")
+
+
+def _line(check: Check) -> str:
+    said = f"{check.state:6}  {check.part}: {check.name}: {check.found}"
+    return f"{said}\n        do: {check.advice}" if check.advice else said

@@ -1,0 +1,312 @@
+"""Commands that make the product: plan, run, status, retract, audit."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from stac_sm.cli.options import (
+    end,
+    json_option,
+    only_model,
+    open_project,
+    project_option,
+    say,
+    show,
+    wanted_tiles,
+    workers_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stac_sm.workflows.plan.plan import Plan
+    from stac_sm.workflows.project import Project
+    from stac_sm.workflows.run.cost import Estimate
+    from stac_sm.workflows.run.workers import Workers
+
+_PLANS = "plans"
+_MANY = 20_000  # tile-days from which several processes are worth their start
+_MOST_TOLD = 10
+
+
+@click.command()
+@project_option
+@click.option("--model", help="Id of the model item.  [default: the only one]")
+@click.option("--tiles", help="Tile ids with commas between, e.g. h18v04,h18v05.  [default: the project file's]")
+@click.option("--bbox", help="West,south,east,north in degrees: all tiles that meet it.")
+@click.option("--land", is_flag=True, help="All tiles with land (MODIS sinusoidal grid).")
+@click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
+@click.option("--redo-retracted", is_flag=True, help="Make again what was retracted.")
+@click.option("--max-cost", type=click.FloatRange(0), metavar="USD", help="Refuse a plan that costs more to make.")
+@workers_option
+@click.option("--out", help="Write the plan to this Parquet file, here or s3://….  [default: plans/ID.parquet]")
+@json_option
+def plan(
+    folder: str,
+    model: str | None,
+    tiles: str | None,
+    bbox: str | None,
+    land: bool,
+    period: str | None,
+    redo_retracted: bool,
+    max_cost: float | None,
+    workers: int,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Compare what is wanted with what is in the catalogue: new, done, stale, blocked, retracted.
+
+    Tells what making it reads, writes and costs (table [costs] of the project file); without runs so far, by a default.
+    """
+    from stac_sm.core.period import Period
+    from stac_sm.core.progress import Progress
+    from stac_sm.model.model import Model
+    from stac_sm.workflows.plan.plan import make_plan
+    from stac_sm.workflows.plan.plan_file import PlanFile
+    from stac_sm.workflows.run.cost import estimate, speed_of
+
+    project = open_project(folder)
+    wanted = wanted_tiles(project, tiles, bbox, land)
+    days = Period.parse(period or project.product.period or project.matchups.period)
+    made_by = Model.from_item(project.catalog.item("sm-models", model or only_model(project)).self_href)
+    with PlanFile(made_by.id, project.grid) as file:
+        with Progress("plan", say) as progress:
+            made = make_plan(
+                project.catalog,
+                made_by,
+                wanted,
+                days,
+                grid=project.grid,
+                version=project.about.version,
+                redo_retracted=redo_retracted,
+                workers=workers if len(wanted) * len(days) >= _MANY else 1,
+                progress=progress.step,
+                each=file.add,
+            )
+        speed = speed_of(project.catalog, project.grid, len(made_by.cube_recipe().names))
+        cost = estimate(made, rates=project.costs, speed=speed, grid=project.grid)
+        _refuse_above(max_cost, cost)
+        href = file.place(out or f"{project.folder}/{_PLANS}/{made.id}.parquet")
+    show({"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": href}, as_json)
+    _tell_why({one.name: one.collection for one in made_by.cube_recipe().sources}, made, cost)
+    left = f"; {made.counts['blocked']} tile-days are blocked: ingest what is named" if made.counts["blocked"] else ""
+    nothing = f"nothing to do: all that can be made is there{left}"
+    say(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else nothing)
+
+
+def _refuse_above(most: float | None, cost: Estimate) -> None:
+    if most is not None and cost.cost > most:
+        refusal = f"plan: making {cost.items} tile-days costs about {cost.cost:.2f} USD, at most {most:g} wanted: "
+        end([cost], refusal + "plan fewer tiles or days, or raise --max-cost; nothing was written")
+
+
+def _costs(cost: Estimate) -> dict[str, object]:
+    """What making a plan takes, as facts."""
+    return {
+        "files to read": cost.reads.files,
+        "GB to read": round(cost.reads.bytes / 1e9, 3),
+        "GB to write": round(cost.bytes_written / 1e9, 3),
+        "GET": cost.gets,
+        "PUT": cost.puts,
+        "LIST": cost.lists,
+        "core-hours": round(cost.core_hours, 3),
+        "cost in USD": round(cost.cost, 2),
+        "USD a month to keep": round(cost.cost_a_month, 2),
+    }
+
+
+def _tell_why(collections: Mapping[str, str], made: Plan, cost: Estimate) -> None:
+    """What days are blocked or stale for, and what the cost is based on."""
+    for name, days in made.blocked_by.items():
+        say(f"blocked: {days} tile-days lack {name} (collection {collections[name]}), and maybe more")
+    for name, days in list(made.changed.items())[:_MOST_TOLD]:
+        say(f"stale: {days} tile-days, changed: {name}")
+    if cost.reads.unknown:
+        say(f"{cost.reads.unknown} of {cost.reads.files} files to read are of unknown size, and not in the bytes")
+    by = f"measured on {cost.speed.items} tile-days" if cost.speed.items else "a default: no run has measured it"
+    say(f"core-hours by {cost.speed.seconds:.2f} s a tile-day, {by}")
+
+
+@click.command()
+@click.argument("plan", metavar="PLAN")
+@project_option
+@workers_option
+@click.option("--memory", help="For all workers together, e.g. 8G.  [default: what the machine grants]")
+@click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask scheduler (tcp://HOST:8786), or slurm.")
+@click.option("--slice", "part", metavar="I/N", help="One slice of the tasks; N alone in an array job, which knows I.")
+@json_option
+def run(
+    plan: str, folder: str, workers: int, memory: str | None, scheduler: str | None, part: str | None, as_json: bool
+) -> None:
+    """Make what a PLAN file wants: predict, write COGs, publish items. Run it again to make what is missing.
+
+    --scheduler slurm starts --workers jobs with what the table [slurm] of the project file asks for.
+    """
+    from stac_sm.core.progress import Progress
+    from stac_sm.workflows.plan.plan_file import read_plan
+    from stac_sm.workflows.run.run import Slice, run_plan
+
+    project, wanted = open_project(folder), read_plan(plan)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _interrupt)
+    with Progress("run", say) as progress:
+        report = run_plan(
+            project,
+            wanted,
+            workers=_workers(project, workers, memory, scheduler),
+            part=Slice.parse(part) if part else None,
+            progress=lambda record, total: progress.step(total),
+            warn=say,
+        )
+    show({"tasks": len(report.records), **report.outcomes, "failed": len(report.failures)}, as_json)
+    if blocked := wanted.counts["blocked"]:
+        say(f"{blocked} tile-days of the plan are blocked: ingest what `stac-sm plan` names, then plan again")
+    if report.href:
+        say(f"report: {report.href}")
+    if report.failures:
+        from stac_sm.core.text import table
+
+        say(table(report.by_class()))
+    again = " ".join(["stac-sm run", plan, *([f"--slice {part}"] if part else [])]) + _where(folder)
+    end(
+        report.failures, f"{len(report.failures)} tile-days failed; mend the cause, then make what is missing:\n{again}"
+    )
+
+
+@click.command()
+@click.argument("what", metavar="[PLAN|ITEM]", required=False)
+@project_option
+@json_option
+def status(what: str | None, folder: str, as_json: bool) -> None:
+    """Tell how far a PLAN is, from the store alone: done, missing, failed by class, rate and time left.
+
+    Without PLAN, the newest of the project. With the id of an ITEM, the log of the tasks that tried to make it.
+    """
+    from stac_sm.workflows.run.status import item_records, plan_status
+
+    project = open_project(folder)
+    if what is not None and what.startswith("SM1KM."):
+        tried = [record.to_dict() for record in item_records(project.catalog, what)]
+        show(tried, True)
+        end([what] if not tried else [], f"{what}: no task has tried to make it; `stac-sm plan` says why")
+        return
+    found = plan_status(project.catalog, _plan(project, what))
+    facts = {"plan": found.plan, "done": found.done, "missing": found.missing, "blocked": found.blocked}
+    facts |= {"retracted": found.retracted, "failed": dict(found.failed) if as_json else sum(found.failed.values())}
+    rate, quiet = ("rate", "quiet") if as_json else ("tile-days an hour", "seconds since the last")
+    facts |= {rate: found.rate, "hours left": found.hours_left, quiet: found.quiet}
+    show({key: round(value, 2) if isinstance(value, float) else value for key, value in facts.items()}, as_json)
+    for failure in found.examples:
+        say(f"{found.failed[failure.kind]} x {failure.kind}, e.g. {failure.id}: {failure.message}")
+
+
+@click.command()
+@click.argument("ids", metavar="ITEM...", nargs=-1, required=True)
+@project_option
+@click.option("--reason", required=True, help="Why, for those who used the data.")
+@json_option
+def retract(ids: tuple[str, ...], folder: str, reason: str, as_json: bool) -> None:
+    """Take items out of the product, with a reason: tombstones take their place. For operators.
+
+    They count as done until `plan --redo-retracted`; their files become orphans, which `audit --repair` removes.
+    """
+    from stac_sm.product.item import COLLECTION, ProductDay
+    from stac_sm.stac.index.update import update_index
+    from stac_sm.stac.retract import retract as take_out
+
+    catalog = open_project(folder).catalog
+    layout = catalog.layout(COLLECTION)
+    found = take_out(catalog, COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
+    update_index(catalog.store, COLLECTION, layout=layout, months={f"{ProductDay.of_id(id).day:%Y-%m}" for id in ids})
+    show([vars(one) for one in found], as_json)
+
+
+def _workers(project: Project, number: int, memory: str | None, scheduler: str | None) -> Workers:
+    """Who makes the tasks."""
+    from stac_sm.workflows.run.memory import machine_memory, parse_bytes
+    from stac_sm.workflows.run.workers import LocalWorkers, SchedulerWorkers, SlurmWorkers
+
+    if scheduler == "slurm":
+        return SlurmWorkers(number, project.slurm)
+    if scheduler is not None:
+        return SchedulerWorkers(scheduler)
+    return LocalWorkers(number, parse_bytes(memory) if memory else machine_memory())
+
+
+def _plan(project: Project, href: str | None) -> Plan:
+    """A plan, or the newest of the project."""
+    from stac_sm.core.errors import InputError
+    from stac_sm.workflows.plan.plan_file import read_plan
+
+    if href is None:
+        plans = sorted(project.catalog.store.entries(_PLANS), key=lambda entry: entry.modified)
+        if not plans:
+            raise InputError(
+                f"{project.folder} has no plan in {_PLANS}/: `stac-sm plan` writes one; name the file of `plan --out`"
+            )
+        href = project.catalog.store.href(plans[-1].path)
+    return read_plan(href)
+
+
+def _where(folder: str) -> str:
+    return "" if folder == "." else f" --project {folder}"
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C and SIGTERM end a run: workers stop, what is there is linked, nothing is half done."""
+    by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    say(f"ended by {by}: what is published stays; run the same command again to make the rest")
+    sys.exit(128 + number)
+
+
+@click.command()
+@click.argument("collections", metavar="[COLLECTION]...", nargs=-1)
+@project_option
+@click.option(
+    "--sample", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the items to read."
+)
+@click.option("--repair", "mend", is_flag=True, help="Rebuild links and extents; remove orphans older than --grace.")
+@click.option(
+    "--grace", type=click.FloatRange(0), default=24.0, show_default=True, help="Hours before an orphan is removed."
+)
+@workers_option
+@json_option
+def audit(
+    collections: tuple[str, ...], folder: str, sample: float, mend: bool, grace: float, workers: int, as_json: bool
+) -> None:
+    """Prove the catalogue again: items, assets, links, extents, and what is stale. Exit code 1 on any finding.
+
+    Without COLLECTION, all of them.
+    """
+    from stac_sm.core.progress import Progress
+    from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
+    from stac_sm.workflows.audit import Finding, repair, stale_products
+    from stac_sm.workflows.audit import audit as prove
+
+    project = open_project(folder)
+    with Progress("audit", say) as progress:
+        findings = prove(
+            project.catalog, collections=collections, sample=sample, workers=workers, progress=progress.step
+        )
+    if not collections or "sm-1km-daily" in collections:
+        findings += stale_products(project.catalog, project.grid)
+    if not collections or set(collections) & AGGREGATES.keys():
+        stale = (one for one in stale_aggregates(project.catalog) if _within(one.path, collections))
+        findings += [Finding("stale", one.path, one.detail) for one in stale]
+    left = repair(project.catalog, findings, grace_hours=grace) if mend else findings
+    if len(left) < len(findings):
+        say(f"{len(findings) - len(left)} of {len(findings)} findings mended")
+    if left or as_json:
+        show([vars(finding) for finding in left], as_json)
+    else:
+        say("no finding: every item is proven" if sample == 1 else f"no finding in a sample of {sample:g}")
+    end(left, f"{len(left)} findings; --repair mends links, extents and old orphans")
+
+
+def _within(path: str, collections: tuple[str, ...]) -> bool:
+    return not collections or path.partition("/")[0] in collections

@@ -1,0 +1,257 @@
+"""Commands that make something of the product: global days, means, pictures.
+
+Commands that hold the product against what others measured: validate.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stac_sm.cli.options import (
+    end,
+    json_option,
+    open_project,
+    parsed_box,
+    parsed_tiles,
+    project_option,
+    say,
+    show,
+    workers_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stac_sm.core.period import Period
+    from stac_sm.product.aggregates.source_items import Made
+    from stac_sm.workflows.project import Project
+    from stac_sm.workflows.validation.validate import Validated
+
+_OUTCOMES = ("new", "replaced", "done", "failed")
+_MOST_TOLD = 10  # lines; --json names all
+_dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be made, and make nothing.")
+
+
+@click.command()
+@project_option
+@click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
+@_dry_run
+@json_option
+def mosaic(folder: str, period: str | None, dry_run: bool, as_json: bool) -> None:
+    """Make global days: the tiles of a day in one COG, one in degrees that maps can draw, and a preview.
+
+    Days that are there and made from the same tile-days are left alone; others are replaced.
+    """
+    from stac_sm.core.progress import Progress
+    from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
+
+    project = open_project(folder)
+    with Progress("mosaic", say) as progress:
+        made = make_mosaics(
+            project.catalog,
+            project.grid,
+            _period(project, period),
+            project.about.version,
+            dry_run=dry_run,
+            progress=progress.step,
+        )
+    if not dry_run:
+        _index(project, DAILY_GLOBAL)
+    _tell(made, as_json)
+
+
+@click.command()
+@click.argument("years", metavar="[YEAR]...", nargs=-1)
+@project_option
+@click.option("--monthly", is_flag=True, help="Means of the months of these years instead.")
+@click.option("--tiles", help="Tile ids with commas between.  [default: all that have tile-days]")
+@click.option("--least-days", type=click.IntRange(1), default=1, show_default=True, help="With a value, for a mean.")
+@click.option("--global", "as_one", is_flag=True, help="One file of all tiles, too.")
+@workers_option
+@_dry_run
+@json_option
+def annual(
+    years: tuple[str, ...],
+    folder: str,
+    monthly: bool,
+    tiles: str | None,
+    least_days: int,
+    as_one: bool,
+    workers: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make annual or monthly means of each tile, with the number of days that have a value.
+
+    Without YEAR, those of the project file's period. A mean that is there and made from the same tile-days is left
+    alone; others are replaced.
+    """
+    from stac_sm.core.progress import Progress
+    from stac_sm.product.aggregates.means import ANNUAL, MONTHLY, make_means
+
+    project = open_project(folder)
+    if as_one and tiles:
+        raise click.UsageError("give one of --tiles and --global")
+    with Progress("monthly means" if monthly else "annual means", say) as progress:
+        made = make_means(
+            project.catalog,
+            project.grid,
+            _spans(project, years, monthly),
+            project.about.version,
+            collection=MONTHLY if monthly else ANNUAL,
+            tiles=parsed_tiles(project, tiles),
+            least_days=least_days,
+            as_one=as_one,
+            workers=1 if dry_run else workers,
+            dry_run=dry_run,
+            progress=progress.step,
+        )
+    if not dry_run:
+        _index(project, MONTHLY if monthly else ANNUAL)
+    _tell(made, as_json)
+
+
+@click.command()
+@click.argument("period")
+@project_option
+@click.option("--catalog", help="Another catalogue to draw: a folder, s3://…, http(s)://….  [default: the project's]")
+@click.option("--tile", help="Tile to draw.  [default: the global day]")
+@click.option("--bbox", help="West,south,east,north in degrees to draw.")
+@click.option("--at", "point", metavar="LON,LAT", help="Draw the series of this point over PERIOD.")
+@click.option("--minus", metavar="DAY", help="Draw the difference to this day.")
+@click.option("--mask", default="", help="Flags whose pixels are left out, with commas between, e.g. clipped,snow.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".png, .pdf or .svg.  [default: NAME.png]")
+def plot(
+    period: str,
+    folder: str,
+    catalog: str | None,
+    tile: str | None,
+    bbox: str | None,
+    point: str | None,
+    minus: str | None,
+    mask: str,
+    out: Path | None,
+) -> None:
+    """Draw a day, the difference of two, or with --at the series of a point over PERIOD.
+
+    Prints the name of the picture.
+    """
+    from stac_sm.product.pictures import Picture, draw
+    from stac_sm.stac.catalogs.catalog import open_catalog
+
+    if [tile, bbox, point].count(None) < 2 or (point and minus):
+        raise click.UsageError("give one of --tile, --bbox and --at; --minus does not go with --at")
+    project = None if catalog else open_project(folder)
+    if tile and project is None:
+        raise click.UsageError("--tile does not go with --catalog: its grid is not known; give --bbox")
+    wanted = Picture(
+        period,
+        minus=minus,
+        geobox=project.grid.geobox(tile) if project and tile else None,
+        bbox=parsed_box(bbox) if bbox else None,
+        point=_point(point) if point else None,
+        mask=tuple(name.strip() for name in mask.split(",") if name.strip()),
+        place=tile or "",
+    )
+    click.echo(draw(open_catalog(catalog) if catalog else project.catalog, wanted, out))  # type: ignore[union-attr]
+
+
+def _point(text: str) -> tuple[float, float]:
+    try:
+        lon, lat = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.UsageError(f"--at {text!r}: two numbers wanted, LON,LAT in degrees") from error
+    return lon, lat
+
+
+def _period(project: Project, text: str | None) -> Period:
+    from stac_sm.core.period import Period
+
+    return Period.parse(text or project.product.period or project.matchups.period)
+
+
+def _spans(project: Project, years: Sequence[str], monthly: bool) -> list[Period]:
+    """Whole years, or their months, each once."""
+    from stac_sm.core.period import DAY, Period
+
+    wanted = [_period(project, year) for year in years or ("",)]
+    numbers = sorted({number for one in wanted for number in range(one.start.year, (one.end - DAY).year + 1)})
+    spans = [Period.parse(str(number)) for number in numbers]
+    return [month for span in spans for month in span.months()] if monthly else spans
+
+
+def _index(project: Project, collection: str) -> None:
+    """Bring the index up to date: it only saves time, but much of it."""
+    from stac_sm.stac.index.update import update_index
+
+    catalog = project.catalog
+    update_index(catalog.store, collection, layout=catalog.layout(collection))
+
+
+def _tell(made: Sequence[Made], as_json: bool) -> None:
+    """What came of aggregates: counts, or each of them as JSON; exit code 1 if any failed."""
+    counts = {name: sum(one.outcome == name for one in made) for name in _OUTCOMES}
+    show([vars(one) for one in made] if as_json else counts, as_json)
+    failed = [one for one in made if one.error]
+    fine = [one for one in made if not one.error]
+    for one in fine[:_MOST_TOLD]:
+        say(f"{one.outcome}: {one.id}")
+    if len(fine) > _MOST_TOLD:
+        say(f"and {len(fine) - _MOST_TOLD} more: --json names all")
+    for one in failed:
+        say(f"failed: {one.id}: {one.error}")
+    if not made:
+        say("nothing to make: no tile-day is there; `stac-sm status` says what is")
+    end(failed, f"{len(failed)} of {len(made)} failed; mend the cause and run the same command again")
+
+
+@click.command()
+@project_option
+@click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
+@click.option("--tiles", help="Tile ids with commas between.  [default: all that have tile-days]")
+@json_option
+def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) -> None:
+    """Validate the product: against stations, and against ESA CCI, SMAP and SMAP/Sentinel-1 on their own cells.
+
+    Networks that no model was trained on are told from the others. Publishes a page, its numbers and the scores of
+    every cell as an item of the collection validation; what is there and still true is left alone.
+    """
+    from stac_sm.core.period import Period
+    from stac_sm.core.progress import Progress
+    from stac_sm.stac.index.update import update_index
+    from stac_sm.workflows.validation.validate import COLLECTION
+    from stac_sm.workflows.validation.validate import validate as held_against
+
+    project = open_project(folder)
+    with Progress("validate", say) as progress:
+        made = held_against(
+            project,
+            Period.parse(period or project.product.period or project.matchups.period),
+            tiles=parsed_tiles(project, tiles),
+            progress=progress.step,
+        )
+    catalog = project.catalog  # read again: an older one has just been given the collection
+    update_index(catalog.store, COLLECTION, layout=catalog.layout(COLLECTION))
+    _tell_validation(made, str(project.catalog.store.href(made.report)), as_json)
+
+
+def _tell_validation(made: Validated, report: str, as_json: bool) -> None:
+    from stac_sm.core.text import table, to_json
+
+    if as_json:
+        click.echo(
+            to_json({"id": made.id, "outcome": made.outcome, "report": report, "notes": made.notes} | made.scores)
+        )
+        return
+    names = {"n": "days", "r": "R", "rmse": "RMSE", "ubrmse": "ubRMSE", "bias": "bias"}
+    for rows, first in ((made.scores["stations"], ("network", "role", "sites")),
+                        (made.scores["others"], ("collection", "grid", "cells"))):  # fmt: skip
+        if rows:
+            picked = [{**{k: row[k] for k in first}, **{to: row[k] for k, to in names.items()}} for row in rows]
+            click.echo(table(picked) + "\n")
+    for note in made.notes:
+        say(note)
+    click.echo(f"{made.id}: {made.outcome}\nreport: {report}")

@@ -1,0 +1,162 @@
+"""Commands that learn: matchup, screen, train, evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stac_sm.cli.options import json_option, open_project, project_option, say, show, workers_option
+
+if TYPE_CHECKING:
+    from stac_sm.workflows.project import Project
+
+
+@click.command()
+@workers_option
+@project_option
+@json_option
+def matchup(workers: int, folder: Path | str, as_json: bool) -> None:
+    """Bring station measurements and features together, for training and triple collocation."""
+    from stac_sm.workflows.training.steps import match_up_step
+
+    made = match_up_step(open_project(folder), workers=workers)
+    facts = {key.removeprefix("stac_sm:"): value for key, value in made.item["properties"].items() if "stac_sm:" in key}
+    show({"item": made.item["id"], "new": made.new, **facts}, as_json)
+
+
+@click.command()
+@project_option
+@json_option
+def screen(folder: Path | str, as_json: bool) -> None:
+    """Judge by triple collocation which stations represent their pixel; the verdict goes on the station items."""
+    from stac_sm.workflows.training.steps import match_up_step, screen_step
+
+    project = open_project(folder)
+    made = screen_step(project, match_up_step(project))
+    judged = made.screening.sites
+    say(f"verdicts on station items: {', '.join(f'{n} {outcome}' for outcome, n in made.stations.items())}")
+    show(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
+
+
+@click.command()
+@click.argument("table", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--target", help="Column of the soil moisture to learn, m3 m-3.")
+@click.option("--site", help="Column of the id of the site.")
+@click.option("--time", help="Column of the day, or of the first day of a window.")
+@click.option("--features", help="Feature columns with commas between.  [default: all numbers that can be one]")
+@click.option("--plain", is_flag=True, help="The paper's XGBoost: one booster on the columns as they are.")
+@click.option("--seed", type=int, help="Of folds and draws.  [default: 0]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the model of TABLE.")
+@workers_option
+@project_option
+@json_option
+def train(
+    table: Path | None,
+    target: str | None,
+    site: str | None,
+    time: str | None,
+    features: str | None,
+    plain: bool,
+    seed: int | None,
+    out: Path | None,
+    workers: int,
+    folder: Path | str,
+    as_json: bool,
+) -> None:
+    """Train a model on the match-ups of the project, or on TABLE, and leave it as a STAC item.
+
+    Without TABLE, the project's match-ups: the model is scored on hold-outs and published in sm-models.
+
+    TABLE is any match-up table, CSV or Parquet, with a row per site and time; --target, --site, --time and --out are
+    then wanted. The model is the best honest one we know for sites it has not seen; `evaluate` scores it on others.
+    """
+    given = {"target": target, "site": site, "time": time, "out": out}
+    if table is None:
+        needless = [name for name, value in {**given, "features": features, "seed": seed}.items() if value is not None]
+        if needless or plain:
+            raise click.UsageError(
+                f"--{(needless or ['plain'])[0]} goes with a TABLE; without one, --workers and --json only"
+            )
+        return _train_project(folder, workers, as_json)
+    missing = [f"--{name}" for name, value in given.items() if value is None]
+    if missing:
+        raise click.UsageError(
+            f"{', '.join(missing)} wanted beside a TABLE, e.g. --target sm --site station --time date"
+        )
+    wanted = None if features is None else [name.strip() for name in features.split(",")]
+    return _train_table(table, (str(target), str(site), str(time)), wanted, plain, seed or 0, Path(str(out)), as_json)
+
+
+def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
+    from stac_sm.core.text import score_rows
+    from stac_sm.workflows.training.steps import match_up_step, train_step
+
+    project = open_project(folder)
+    made = train_step(project, match_up_step(project, workers=workers), tell=say)
+    properties, files = made.item["properties"], _report_of(project, made.id)
+    if as_json:
+        click.echo(json.dumps({"model": made.id, "new": made.new, **files, **properties}, indent=2))
+        return
+    click.echo(f"model: {made.id}{'' if made.new else ' (there already)'}\n{properties['stac_sm:tc_status']}\n")
+    show(score_rows(made.scores), as_json)
+    for name, why in properties["stac_sm:scores"]["notes"].items():
+        say(f"{name}: {why}")
+    click.echo(f"\nreport: {files['report']}")
+
+
+def _report_of(project: Project, id: str) -> dict[str, Any]:
+    """Hrefs of the report and its numbers, and the features that it flags as leaks."""
+    import pystac
+
+    item = project.catalog.item("sm-models", id)
+    hrefs = {name: item.assets[name].get_absolute_href() or "" for name in ("report", "metrics")}
+    numbers = json.loads(pystac.StacIO.default().read_text(hrefs["metrics"]))
+    return {**hrefs, "flagged": (numbers.get("diagnostics") or {}).get("flagged", [])}
+
+
+def _train_table(
+    file: Path, roles: tuple[str, str, str], wanted: list[str] | None, plain: bool, seed: int, out: Path, as_json: bool
+) -> None:
+    from stac_sm.core.columns import Columns
+    from stac_sm.model.tabular.fit import read_table, train_table
+    from stac_sm.workflows.training.tabular import account, check_free, judge, write_folder
+
+    columns = Columns(target=roles[0], site=roles[1], time=roles[2])
+    check_free(out)  # before minutes of training
+    table = read_table(file, columns.site)
+    made = train_table(table, columns, features=wanted, plain=plain, seed=seed)
+    found = judge(made, table)
+    item = write_folder(made, table, out, found)
+    files = {"report": str(out / "report.html"), "metrics": str(out / "metrics.json")}
+    flagged = {"flagged": list(found.diagnostics.flagged)}
+    show({"model": str(out), "item": str(item), **files, **flagged, **account(made)}, as_json)
+    say(f"next: stac-sm evaluate {out} TABLE_OF_OTHER_SITES")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("table", type=click.Path(path_type=Path, dir_okay=False))
+@project_option
+@json_option
+def evaluate(model: str, table: Path, folder: Path | str, as_json: bool) -> None:
+    """Score MODEL on TABLE: rows of stations that it has not seen, say.
+
+    MODEL is the folder that `train TABLE --out` has left, the href of a model item, or the id of one of the project's.
+    TABLE is CSV or Parquet with the columns that the model was trained on.
+    """
+    from stac_sm.core.columns import Columns
+    from stac_sm.model.model import Model
+    from stac_sm.model.tabular.fit import read_table
+    from stac_sm.workflows.training.tabular import evaluate_table, item_of, read_features
+
+    href = item_of(model)
+    if href == model and not model.endswith(".json"):
+        href = open_project(folder).catalog.item("sm-models", model).self_href
+    chosen, features = Model.from_item(href), read_features(href)
+    found = evaluate_table(chosen, features, read_table(table, (features.columns if features else Columns()).site))
+    if found.without_target:
+        say(f"{found.without_target} rows without a target are not scored")
+    show(found.to_dict(), as_json)

@@ -1,0 +1,315 @@
+"""Tile grids: where the pixels of a product lie.
+
+The default is the MODIS sinusoidal grid at 1 km: a sphere of 6371007.181 m, 36 x 18 tiles of
+1200 x 1200 pixels of 926.625433138... m. It has no EPSG code.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyproj
+from odc.geo.geobox import GeoBox
+from shapely import get_coordinates, segmentize
+from shapely.geometry import Polygon, box, mapping
+from shapely.geometry.base import BaseGeometry
+
+from stac_sm.core.errors import InputError
+
+_SNAP = 1e-6  # of a pixel: grids that nest exactly must not be split by rounding
+SPHERE_RADIUS = 6371007.181
+SINUSOIDAL = f"+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R={SPHERE_RADIUS} +units=m +no_defs"
+_FOOTPRINT_STEPS = 60  # points along one side
+_CHORD = 0.05  # degrees: what the outline of a tile leaves out at most
+_OFF_EDGE = 1e-7  # of the height of a box: a decimetre from the edge of a tile
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """A regular grid cut into equal tiles, numbered from its upper left corner."""
+
+    name: str
+    """Name in items and project files, e.g. ``"modis-sinusoidal-1km"``."""
+
+    crs: str
+    """Anything that pyproj understands: a PROJ string, an authority code, a WKT."""
+
+    origin: tuple[float, float]
+    """x and y of the upper left corner of tile column 0, row 0, in units of the CRS."""
+
+    pixel: tuple[float, float]
+    """Width and height of a pixel, both positive, in units of the CRS."""
+
+    tile_shape: tuple[int, int]
+    """Rows and columns of pixels in a tile."""
+
+    tiles: tuple[int, int]
+    """Columns and rows of tiles."""
+
+    code: str
+    """Designation before the hyphen of ``grid:code``, e.g. ``"MSIN"``."""
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the grid: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "name": self.name,
+            "crs": self.crs,
+            "origin": self.origin,
+            "pixel": self.pixel,
+            "tile_shape": self.tile_shape,
+            "tiles": self.tiles,
+            "code": self.code,
+        }
+
+    def tile_id(self, column: int, row: int) -> str:
+        """Id of the tile in a column and row, e.g. ``h10v05``."""
+        return f"h{column:02d}v{row:02d}"
+
+    def grid_code(self, tile: str) -> str:
+        """Value of ``grid:code``, e.g. ``MSIN-1005``."""
+        column, row = self.column_row(tile)
+        return f"{self.code}-{column:02d}{row:02d}"
+
+    def column_row(self, tile: str) -> tuple[int, int]:
+        """Column and row of a tile id.
+
+        Raises
+        ------
+        InputError
+            If there is no such tile in this grid.
+        """
+        match = re.fullmatch(r"h([0-9]{2,})v([0-9]{2,})", tile)
+        column, row = (int(match[1]), int(match[2])) if match else self.tiles
+        if column >= self.tiles[0] or row >= self.tiles[1] or tile != self.tile_id(column, row):
+            last = self.tile_id(self.tiles[0] - 1, self.tiles[1] - 1)
+            raise InputError(f"tile {tile!r} is not in grid {self.name}: its tiles are h00v00 to {last}")
+        return column, row
+
+    def geobox(self, tile: str) -> GeoBox:
+        """Shape, affine and CRS of a tile."""
+        from affine import Affine
+
+        column, row = self.column_row(tile)
+        (height, width), (dx, dy) = self.tile_shape, self.pixel
+        x, y = self.origin[0] + column * width * dx, self.origin[1] - row * height * dy
+        return GeoBox(self.tile_shape, Affine(dx, 0, x, 0, -dy, y), crs_wkt(self.crs))
+
+    def tile_at(self, lon: float, lat: float) -> tuple[str, int, int]:
+        """Tile, pixel row and pixel column that hold a point given in degrees.
+
+        Raises
+        ------
+        InputError
+            If the point lies outside the grid.
+        """
+        x, y = from_lonlat(self.crs).transform(lon, lat)
+        column, row = (x - self.origin[0]) / self.pixel[0], (self.origin[1] - y) / self.pixel[1]
+        if not (math.isfinite(column) and math.isfinite(row)):
+            raise InputError(f"point ({lon}, {lat}) has no place in grid {self.name}: give degrees east and north")
+        (height, width), (py, px) = self.tile_shape, np.floor(snapped(np.array([row, column]))).astype(int).tolist()
+        tile = self.tile_id(px // width, py // height)
+        self.column_row(tile)
+        return tile, py % height, px % width
+
+    def tiles_in(self, bbox: tuple[float, float, float, float]) -> Iterator[str]:
+        """Tiles that meet a box in degrees (west, south, east, north).
+
+        Raises
+        ------
+        InputError
+            If the box is upside down or lies across the antimeridian.
+        """
+        west, south, east, north = bbox
+        if west > east or south > north:
+            raise InputError(f"box {bbox} is not west, south, east, north; cut a box across the antimeridian in two")
+        area = box(*bbox).envelope  # a point or a line where the box has no width or height
+        for row in range(self.tiles[1]):
+            for column in range(self.tiles[0]):
+                tile = self.tile_id(column, row)
+                footprint = self.footprint(tile)
+                if footprint is not None and (footprint.intersects(area) or self._reaches(tile, footprint, area)):
+                    yield tile
+
+    def footprint(self, tile: str) -> Polygon | None:
+        """Outline of a tile in degrees, densified; None where the tile lies off the Earth."""
+        return _tile_footprint(self, tile)
+
+    def _reaches(self, tile: str, footprint: Polygon, area: BaseGeometry) -> bool:
+        """Whether the strip between a tile's curved edge and its straight outline meets an area."""
+        if footprint.distance(area) > _CHORD:
+            return False
+        strip = area.intersection(footprint.buffer(_CHORD))
+        x, y = from_lonlat(self.crs).transform(*get_coordinates(segmentize(strip, _CHORD / 10)).T)
+        left, bottom, right, top = self.geobox(tile).boundingbox.buffered(1e-6 * self.pixel[0])
+        return bool(((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).any())
+
+
+MODIS_SINUSOIDAL_1KM = TileGrid(
+    name="modis-sinusoidal-1km",
+    crs=SINUSOIDAL,
+    origin=(-math.pi * SPHERE_RADIUS, math.pi * SPHERE_RADIUS / 2),
+    pixel=(math.pi * SPHERE_RADIUS / 21600, math.pi * SPHERE_RADIUS / 21600),
+    tile_shape=(1200, 1200),
+    tiles=(36, 18),
+    code="MSIN",
+)
+
+
+@lru_cache(maxsize=64)
+def crs_wkt(crs: str) -> str:
+    """WKT2:2019 of anything that pyproj understands."""
+    return str(pyproj.CRS.from_user_input(crs).to_wkt("WKT2_2019"))
+
+
+@lru_cache(maxsize=64)
+def from_lonlat(crs: str) -> pyproj.Transformer:
+    """Transformer from degrees east and north to a CRS."""
+    return _transformer("OGC:CRS84", crs)
+
+
+@lru_cache(maxsize=64)
+def to_lonlat(crs: str) -> pyproj.Transformer:
+    """Transformer from a CRS to degrees east and north."""
+    return _transformer(crs, "OGC:CRS84")
+
+
+def snapped(at: np.ndarray) -> np.ndarray:
+    """Pixel coordinates, those within a millionth of a pixel edge moved onto it: rounding must not choose the pixel."""
+    whole = np.round(at)
+    return np.where(np.abs(at - whole) < _SNAP, whole, at)
+
+
+def transform_points(source: str, target: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points of one CRS in another; NaN where a point of a projected CRS lies off the Earth."""
+    if crs_wkt(source) == crs_wkt(target):
+        return x, y
+    there_x, there_y = _transformer(source, target).transform(x, y)
+    if pyproj.CRS.from_user_input(source).is_geographic:
+        return there_x, there_y
+    back_x, back_y = _transformer(target, source).transform(there_x, there_y)
+    scale = max(float(np.ptp(x)), float(np.ptp(y)), 1.0)
+    near = (np.abs(back_x - x) < 1e-6 * scale) & (np.abs(back_y - y) < 1e-6 * scale)
+    return np.where(near, there_x, np.nan), np.where(near, there_y, np.nan)
+
+
+def projection_properties(geobox: GeoBox) -> dict[str, Any]:
+    """``proj:*`` fields (projection extension v2) of a GeoBox; ``proj:code`` is null where there is no code."""
+    crs = pyproj.CRS.from_user_input(str(geobox.crs))
+    authority = crs.to_authority(min_confidence=100)
+    affine = geobox.affine
+    return {
+        "proj:code": ":".join(authority) if authority else None,
+        "proj:wkt2": crs.to_wkt("WKT2_2019"),
+        "proj:projjson": crs.to_json_dict(),
+        "proj:shape": [int(n) for n in geobox.shape],
+        "proj:transform": [float(v) for v in (affine.a, affine.b, affine.c, affine.d, affine.e, affine.f)],
+    }
+
+
+def footprint(geobox: GeoBox) -> Polygon | None:
+    """Outline of a GeoBox in degrees, densified along curved edges.
+
+    Where a part of the box lies off the Earth (edge tiles of the sinusoidal grid), the outline follows
+    the part that is on it; None if nothing is. Grids in degrees whose outer pixels reach half a pixel beyond the
+    pole or the antimeridian are cut there.
+    """
+    if geobox.crs is not None and geobox.crs.geographic:
+        return _outline(box(*geobox.boundingbox).intersection(box(-180, -90, 180, 90)))
+    rows, columns = geobox.shape
+    x = geobox.affine.c + geobox.affine.a * np.linspace(0, columns, _FOOTPRINT_STEPS + 1)
+    y = geobox.affine.f + geobox.affine.e * np.linspace(0, rows, _FOOTPRINT_STEPS + 1)
+    wkt = str(geobox.crs)
+    ring_x = np.concatenate([x, np.full_like(y, x[-1]), x[::-1], np.full_like(y, x[0])])
+    ring_y = np.concatenate([np.full_like(x, y[0]), y, np.full_like(x, y[-1]), y[::-1]])
+    lon, lat, valid = _on_earth(wkt, ring_x, ring_y)
+    if valid.all():
+        return _polygon(lon, lat)
+    return _clipped_outline(geobox)
+
+
+def footprint_geometry(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
+    """GeoJSON geometry and bbox of a GeoBox.
+
+    Raises
+    ------
+    InputError
+        If the box lies off the Earth.
+    """
+    polygon = footprint(geobox)
+    if polygon is None:
+        raise InputError(f"the box {geobox.boundingbox} lies off the Earth in its own CRS: check origin and pixel size")
+    return dict(mapping(polygon)), [float(v) for v in polygon.bounds]
+
+
+@lru_cache(maxsize=4096)
+def _tile_footprint(grid: TileGrid, tile: str) -> Polygon | None:
+    return footprint(grid.geobox(tile))
+
+
+@lru_cache(maxsize=64)
+def _transformer(source: str, target: str) -> pyproj.Transformer:
+    """Transformer that ignores the datum of a sphere: MODIS degrees are used as they are by everyone."""
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+def _on_earth(crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Degrees of projected points, and whether each comes back to itself."""
+    lon, lat = to_lonlat(crs).transform(x, y)
+    back_x, back_y = from_lonlat(crs).transform(lon, lat)
+    tolerance = 1e-9 * np.maximum(np.abs(x), np.abs(y)).max(initial=1.0)  # centimetres: poles are close to their mirror
+    near = (np.abs(back_x - x) < tolerance) & (np.abs(back_y - y) < tolerance)
+    return lon, lat, np.isfinite(lon) & np.isfinite(lat) & near
+
+
+def _clipped_outline(geobox: GeoBox) -> Polygon | None:
+    """Outline by the westernmost and easternmost point on the Earth along lines through a box."""
+    crs, affine, (height, width) = str(geobox.crs), geobox.affine, geobox.shape
+    x = affine.c + affine.a * np.linspace(0, width, _FOOTPRINT_STEPS + 1)
+    lines = np.linspace(_OFF_EDGE, 1 - _OFF_EDGE, 2 * _FOOTPRINT_STEPS + 1)  # on the pole, all x but one are off
+    rows = affine.f + affine.e * height * lines
+
+    def on_earth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return _on_earth(crs, x, y)[2]
+
+    def any_on_earth(y: np.ndarray) -> np.ndarray:
+        valid = on_earth(np.tile(x, y.size), np.repeat(y, x.size)).reshape(y.size, x.size)
+        return np.asarray(valid.any(axis=1))
+
+    meets = any_on_earth(rows)
+    change = np.flatnonzero(meets[1:] != meets[:-1])
+    inside, outside = np.where(meets[change], change, change + 1), np.where(meets[change], change + 1, change)
+    y = np.sort(np.concatenate([rows[meets], _bisect(any_on_earth, rows[inside], rows[outside])]))
+    if y.size < 2:
+        return None
+    grid_x, grid_y = np.meshgrid(x, y)
+    valid = on_earth(grid_x.ravel(), grid_y.ravel()).reshape(grid_x.shape)
+    first, last = valid.argmax(axis=1), x.size - 1 - valid[:, ::-1].argmax(axis=1)
+    west, east = (
+        _bisect(lambda x: on_earth(x, y), x[edge], x[np.clip(edge + step, 0, x.size - 1)])
+        for edge, step in ((first, -1), (last, 1))
+    )
+    lon, lat, _ = _on_earth(crs, np.concatenate([west, east[::-1]]), np.concatenate([y, y[::-1]]))
+    return _polygon(lon, lat)
+
+
+def _bisect(holds: Callable[[np.ndarray], np.ndarray], inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Last places from ``inside`` towards ``outside`` where a condition holds; it holds at ``inside``."""
+    step = outside - inside
+    for _ in range(48):
+        step = step / 2
+        inside = np.where(holds(inside + step), inside + step, inside)
+    return inside
+
+
+def _polygon(lon: np.ndarray, lat: np.ndarray) -> Polygon | None:
+    return _outline(Polygon(np.column_stack([lon, lat]).round(9)).buffer(0))
+
+
+def _outline(shape: BaseGeometry) -> Polygon | None:
+    return shape if isinstance(shape, Polygon) and not shape.is_empty else None

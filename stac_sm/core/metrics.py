@@ -1,0 +1,288 @@
+"""Scores of soil moisture series: bias, RMSE, ubRMSE, Pearson R, and triple collocation. No input or output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stac_sm.core.errors import InputError
+
+Floats = NDArray[np.float64]
+Triple = tuple[float, float, float]
+
+_NAMES = ("x", "y", "z")
+_PAIRS = ((0, 1), (0, 2), (1, 2))
+_ROUNDING = 64 * np.finfo(float).eps  # a variance below this part of the whole is rounding, not error
+_NOTHING: Triple = (math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a prediction agrees with observations; NaN where there are too few rows."""
+
+    n: int
+    """Rows in which both are finite."""
+
+    r: float
+    """Pearson correlation."""
+
+    rmse: float
+    """Root mean square difference, m3 m-3."""
+
+    ubrmse: float
+    """Unbiased RMSE, m3 m-3: ``ubrmse**2 == rmse**2 - bias**2``."""
+
+    bias: float
+    """Mean of prediction minus observation, m3 m-3."""
+
+
+@dataclass(frozen=True)
+class TripleCollocation:
+    """Errors of three series of one quantity, without knowing which is right.
+
+    Each figure is a tuple in the order x, y, z, and NaN throughout unless ``status`` is ``"ok"``.
+    """
+
+    n: int
+    """Rows in which all three are finite."""
+
+    snr_db: Triple
+    """Signal-to-noise ratio, dB: 0 where the variance of the truth equals that of the error."""
+
+    error_std: Triple
+    """Standard deviation of the random error, scaled to the units of x."""
+
+    beta: Triple
+    """Factor that scales a series to x; 1 for x itself."""
+
+    correlation: Triple
+    """Correlation with the unknown truth (extended triple collocation)."""
+
+    status: str
+    """``"ok"``, or a sentence that says why the triplet was refused."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the figures can be used."""
+        return self.status == "ok"
+
+
+def bias(p: ArrayLike, o: ArrayLike) -> float:
+    """Mean of prediction minus observation, in their unit.
+
+    Parameters
+    ----------
+    p, o
+        Prediction and observation, of one shape. Pairs with a NaN or an infinity are left out.
+
+    Returns
+    -------
+    float
+        NaN if no pair is left.
+    """
+    p, o = _pairs(p, o)
+    return float(np.mean(p - o)) if p.size else math.nan
+
+
+def rmse(p: ArrayLike, o: ArrayLike) -> float:
+    """Root mean square difference, in the unit of ``p`` and ``o``; pairs as in `bias`, NaN if none is left."""
+    p, o = _pairs(p, o)
+    return math.sqrt(np.mean((p - o) ** 2)) if p.size else math.nan
+
+
+def ubrmse(p: ArrayLike, o: ArrayLike) -> float:
+    """Unbiased RMSE: ``ubrmse**2 == rmse**2 - bias**2``; pairs as in `bias`, NaN below two of them.
+
+    Computed as the standard deviation (ddof 0) of the differences, which is the same figure, but cannot go negative.
+    """
+    p, o = _pairs(p, o)
+    return float(np.std(p - o)) if p.size > 1 else math.nan
+
+
+def pearson_r(p: ArrayLike, o: ArrayLike) -> float:
+    """Pearson correlation; pairs as in `bias`, NaN below two of them or if one side is constant."""
+    a, b = _pairs(p, o)
+    if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return min(1.0, max(-1.0, float(a @ b) / norm)) if norm > 0 else math.nan
+
+
+def scores(p: ArrayLike, o: ArrayLike) -> Scores:
+    """All scores of a prediction ``p`` against an observation ``o``; pairs as in `bias`."""
+    p, o = _pairs(p, o)
+    return Scores(n=p.size, r=pearson_r(p, o), rmse=rmse(p, o), ubrmse=ubrmse(p, o), bias=bias(p, o))
+
+
+def triple_collocation(x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int = 100) -> TripleCollocation:
+    """Error, scale and correlation with the truth of three collocated series, ``x`` being the reference.
+
+    The errors of the three must be independent of each other and of the truth. With the sample covariances Q (ddof 1):
+    error variance of x ``Q_xx - Q_xy Q_xz / Q_yz`` and cyclic, ``beta_y = Q_xz / Q_yz``, ``beta_z = Q_xy / Q_yz``,
+    ``snr = -10 log10(Q_xx Q_yz / (Q_xy Q_xz) - 1)``, ``correlation = sqrt(Q_xy Q_xz / (Q_xx Q_yz))``.
+
+    Parameters
+    ----------
+    x, y, z
+        1-D arrays of one length. Rows with a NaN or an infinity in any of them are left out.
+    min_n
+        Least number of rows left.
+
+    Returns
+    -------
+    TripleCollocation
+        Its ``status`` is ``"ok"`` if and only if there are ``min_n`` rows, and all covariances between the series and
+        all error variances are positive. Otherwise it says why not, and the figures are NaN: no absolute value is
+        taken and nothing is clipped.
+
+    Raises
+    ------
+    InputError
+        If the three are not 1-D or not of one length.
+
+    References
+    ----------
+    Gruber et al. (2016), doi:10.1016/j.jag.2015.09.002, as ``pytesmo.metrics.tcol_metrics(x, y, z, ref_ind=0)``;
+    McColl et al. (2014), doi:10.1002/2014GL061322, for the correlation; Gruber et al. (2020),
+    doi:10.1016/j.rse.2020.111806, for the practice.
+    """
+    rows = common_rows(x, y, z)
+    n = rows.shape[1]
+    if n < max(min_n, 2):
+        return _refused(n, f"{_count(n, 'common row')} of x, y and z, at least {max(min_n, 2)} wanted")
+    with np.errstate(all="ignore"):
+        q = covariance(rows)
+        fault = _fault(q)
+        return _refused(n, fault) if fault else _figures(n, q)
+
+
+def common_rows(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Floats:
+    """Rows in which all three series are finite.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, dims (series, row), in the order x, y, z.
+
+    Raises
+    ------
+    InputError
+        If the three are not 1-D or not of one length.
+    """
+    series = [_floats(name, values) for name, values in zip(_NAMES, (x, y, z), strict=True)]
+    shapes = {one.shape for one in series}
+    if len(shapes) > 1 or series[0].ndim != 1:
+        found = ", ".join(f"{name} {one.shape}" for name, one in zip(_NAMES, series, strict=True))
+        raise InputError(
+            f"triple collocation: found shapes {found}; wanted three 1-D arrays of one length; "
+            "join the series by day first and put NaN where one has no value"
+        )
+    rows = np.stack(series)
+    return rows[:, np.isfinite(rows).all(axis=0)]
+
+
+def covariance(rows: Floats) -> Floats:
+    """Sample covariance (ddof 1) of the series in ``rows``, dims (series, row); exactly 0 for a constant series."""
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    centred[np.ptp(rows, axis=1) == 0] = 0.0  # the rounded mean of a constant is not always that constant
+    return np.asarray(centred @ centred.T / (rows.shape[1] - 1), dtype=float)
+
+
+def truth_correlation(q: Floats) -> Floats:
+    """Correlation of x with the unknown truth from many covariances at once.
+
+    Parameters
+    ----------
+    q
+        Covariances, dims (..., series, series).
+
+    Returns
+    -------
+    numpy.ndarray
+        dims (...); NaN where `triple_collocation` would refuse the covariances.
+    """
+    with np.errstate(all="ignore"):
+        sound = np.ones(q.shape[:-2], dtype=bool)
+        for i, j in _PAIRS:
+            sound &= ~_nil(q[..., i, j], np.sqrt(q[..., i, i] * q[..., j, j]))
+        for i in range(3):
+            sound &= ~_nil(_error_variance(q, i), q[..., i, i])
+        squared = q[..., 0, 1] * q[..., 0, 2] / (q[..., 0, 0] * q[..., 1, 2])
+        return np.where(sound, np.sqrt(squared), np.nan)
+
+
+def _nil(value: Floats, whole: Floats) -> NDArray[np.bool_]:
+    """Whether a variance or covariance is not positive, but for rounding; true for NaN."""
+    return np.asarray(~(value > _ROUNDING * whole) | ~np.isfinite(value))
+
+
+def _error_variance(q: Floats, i: int) -> Floats:
+    """Error variance of series ``i`` in its own unit squared; dims (...) of covariances (..., series, series)."""
+    j, k = (other for other in range(3) if other != i)
+    return np.asarray(q[..., i, i] - q[..., i, j] * q[..., i, k] / q[..., j, k])
+
+
+def _fault(q: Floats) -> str:
+    """Why covariances allow no triple collocation; empty if they do."""
+    pairs = [(i, j) for i, j in _PAIRS if _nil(q[i, j], np.sqrt(q[i, i] * q[j, j]))]
+    if pairs:
+        found = " and ".join(f"{_NAMES[i]}-{_NAMES[j]} is {q[i, j]:.3g}" for i, j in pairs)
+        return f"covariance {found}, positive wanted: the series do not vary together"
+    alone = [i for i in range(3) if _nil(_error_variance(q, i), q[i, i])]
+    found = " and ".join(f"of {_NAMES[i]} is {_error_variance(q, i):.3g}" for i in alone)
+    return found and f"error variance {found}, positive wanted: the errors are not independent, or too few"
+
+
+def _figures(n: int, q: Floats) -> TripleCollocation:
+    """Figures of sound covariances."""
+    beta = (1.0, float(q[0, 2] / q[1, 2]), float(q[0, 1] / q[1, 2]))
+    variances = [float(_error_variance(q, i)) for i in range(3)]
+    signals = [float(q[i, i]) - variance for i, variance in enumerate(variances)]
+    return TripleCollocation(
+        n=n,
+        snr_db=_triple(10 * math.log10(s / e) for s, e in zip(signals, variances, strict=True)),
+        error_std=_triple(math.sqrt(e) * b for e, b in zip(variances, beta, strict=True)),
+        beta=beta,
+        correlation=_triple(math.sqrt(s / float(q[i, i])) for i, s in enumerate(signals)),
+        status="ok",
+    )
+
+
+def _triple(values: Iterable[float]) -> Triple:
+    x, y, z = values
+    return x, y, z
+
+
+def _refused(n: int, reason: str) -> TripleCollocation:
+    return TripleCollocation(n, _NOTHING, _NOTHING, _NOTHING, _NOTHING, reason)
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def _pairs(p: ArrayLike, o: ArrayLike) -> tuple[Floats, Floats]:
+    """Flat float64 values of the pairs in which both are finite."""
+    first, second = _floats("prediction", p), _floats("observation", o)
+    if first.shape != second.shape:
+        raise InputError(
+            f"scores: found a prediction of shape {first.shape} and an observation of shape {second.shape}; "
+            "wanted one shape; join the two by site and day first"
+        )
+    both = np.isfinite(first) & np.isfinite(second)
+    return first[both], second[both]
+
+
+def _floats(name: str, values: ArrayLike) -> Floats:
+    """Values as float64; masked ones as NaN."""
+    try:
+        if isinstance(values, np.ma.MaskedArray):
+            return np.asarray(np.ma.filled(values.astype(float), np.nan))
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: found values that are no numbers ({error}); wanted an array of floats") from error

@@ -1,0 +1,110 @@
+"""Periods: half-open intervals of whole UTC days."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from stac_sm.core.errors import InputError
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, order=True)
+class Period:
+    """Days from ``start`` up to, and without, ``end``."""
+
+    start: date
+    """First day."""
+
+    end: date
+    """The day after the last one."""
+
+    def __post_init__(self) -> None:
+        if self.end <= self.start:
+            raise InputError(
+                f"period {self.start}/{self.end - DAY} is empty: the last day lies before the first; "
+                "write FIRST/LAST, e.g. 2018-07-01/2018-07-07"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Period:
+        """Period from ``2018``, ``2018-07``, ``2018-07-01`` or ``FIRST/LAST`` (the last day included, as in STAC).
+
+        Raises
+        ------
+        InputError
+            If the text is no such period, or the period is empty.
+        """
+        first, slash, last = text.strip().partition("/")
+        return cls(_span(first, text)[0], _span(last if slash else first, text)[1])
+
+    @classmethod
+    def of(cls, period: Period | str) -> Period:
+        """The period itself, or that of a text (`parse`)."""
+        return cls.parse(period) if isinstance(period, str) else period
+
+    @classmethod
+    def of_day(cls, day: date) -> Period:
+        """Period of one day."""
+        return cls(day, day + DAY)
+
+    def __str__(self) -> str:
+        last = self.end - DAY
+        return str(self.start) if last == self.start else f"{self.start}/{last}"
+
+    def __contains__(self, day: date) -> bool:
+        return self.start <= day < self.end
+
+    def __len__(self) -> int:
+        return (self.end - self.start).days
+
+    @property
+    def days(self) -> list[date]:
+        """Every day of the period, in order."""
+        return [self.start + i * DAY for i in range(len(self))]
+
+    def overlaps(self, other: Period) -> bool:
+        """Whether the two have a day in common."""
+        return self.start < other.end and other.start < self.end
+
+    def widened(self, days: int) -> Period:
+        """Period with ``days`` more at both ends."""
+        return Period(self.start - days * DAY, self.end + days * DAY)
+
+    def months(self) -> Iterator[Period]:
+        """Parts of this period, cut at the first day of each month."""
+        start = self.start
+        while start < self.end:
+            end = min(_month_end(start), self.end)
+            yield Period(start, end)
+            start = end
+
+
+def utc(day: date, at: time = time(0)) -> datetime:
+    """UTC instant of a day, at midnight unless told."""
+    return datetime.combine(day, at, tzinfo=UTC)
+
+
+def _month_end(day: date) -> date:
+    return day.replace(day=calendar.monthrange(day.year, day.month)[1]) + DAY
+
+
+def _span(text: str, whole: str) -> tuple[date, date]:
+    """First day of a year, month or day, and the day after its last."""
+    match = re.fullmatch(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?", text.strip())
+    try:
+        if match is None:
+            raise ValueError(text)
+        year, month, day = match.groups()
+        start = date(int(year), int(month or 1), int(day or 1))
+        if day:
+            return start, start + DAY
+        return start, _month_end(start if month else start.replace(month=12))
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"period {whole!r}: {text!r} is no day, month or year; write e.g. 2018-07-01/2018-07-07, 2018-07 or 2018"
+        ) from error

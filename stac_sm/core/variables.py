@@ -1,0 +1,112 @@
+"""Variables: quantities with a unit and a range that is physically possible.
+
+Quality flags of the product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+from stac_sm.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A quantity with a unit."""
+
+    name: str
+    """Name used in items, cubes and tables."""
+
+    unit: str
+    """Unit as in UDUNITS, e.g. ``"m3 m-3"``; ``"1"`` where there is none."""
+
+    description: str
+    """What it is, in one line."""
+
+    valid: tuple[float, float]
+    """Least and largest value that is physically possible."""
+
+    static: bool = False
+    """Whether it is the same on every day."""
+
+
+_TABLE = (
+    Variable("sm", "m3 m-3", "Volumetric surface soil moisture, 0-5 cm", (0.0, 0.6)),
+    Variable("swvl1", "m3 m-3", "Volumetric soil water of layer 1, 0-7 cm, daily mean", (0.0, 1.0)),
+    Variable("sd", "m", "Snow depth as water, daily mean", (0.0, 1000.0)),
+    Variable("stl1", "K", "Soil temperature of layer 1, 0-7 cm, daily mean", (180.0, 350.0)),
+    Variable("cci_sm", "m3 m-3", "Soil moisture of ESA CCI, combined product", (0.0, 1.0)),
+    Variable("cci_sm_uncertainty", "m3 m-3", "Standard error of the soil moisture of ESA CCI", (0.0, 1.0)),
+    Variable("smap_sm", "m3 m-3", "Soil moisture of the SMAP radiometer, 0-5 cm", (0.0, 1.0)),
+    Variable("smap_s1_sm", "m3 m-3", "Soil moisture of SMAP and Sentinel-1, 1 km", (0.0, 1.0)),
+    Variable("smap_s1_sm_3km", "m3 m-3", "Soil moisture of SMAP and Sentinel-1, 3 km", (0.0, 1.0)),
+    Variable("lst", "K", "Land surface temperature, all-weather daily mean", (180.0, 350.0)),
+    Variable("lst_day", "K", "Land surface temperature by day, clear sky", (180.0, 350.0)),
+    Variable("lst_night", "K", "Land surface temperature by night, clear sky", (180.0, 350.0)),
+    Variable("qc_day", "1", "Quality flags of the land surface temperature by day", (0.0, 255.0)),
+    Variable("qc_night", "1", "Quality flags of the land surface temperature by night", (0.0, 255.0)),
+    Variable("lai", "m2 m-2", "Leaf area index, 8-day composite", (0.0, 10.0)),
+    Variable("lai_qc", "1", "Quality flags of the leaf area index", (0.0, 255.0)),
+    Variable("albedo_bsa_vis", "1", "Black-sky albedo, visible light", (0.0, 1.0)),
+    Variable("albedo_wsa_vis", "1", "White-sky albedo, visible light", (0.0, 1.0)),
+    Variable("albedo_bsa_nir", "1", "Black-sky albedo, near infrared", (0.0, 1.0)),
+    Variable("albedo_wsa_nir", "1", "White-sky albedo, near infrared", (0.0, 1.0)),
+    Variable("albedo_bsa_shortwave", "1", "Black-sky albedo, shortwave", (0.0, 1.0)),
+    Variable("albedo_wsa_shortwave", "1", "White-sky albedo, shortwave", (0.0, 1.0)),
+    Variable("albedo_qa", "1", "Quality flags of the shortwave albedo", (0.0, 65535.0)),
+    Variable("elevation", "m", "Height above the geoid", (-500.0, 9000.0), static=True),
+    Variable("slope", "degree", "Steepness of the terrain", (0.0, 90.0), static=True),
+    Variable("aspect_sin", "1", "East component of the direction the terrain faces; 0 if flat", (-1, 1), static=True),
+    Variable("aspect_cos", "1", "North component of the direction the terrain faces; 0 if flat", (-1, 1), static=True),
+    Variable("sand", "%", "Sand in the fine earth, by mass, 0-5 cm", (0.0, 100.0), static=True),
+    Variable("silt", "%", "Silt in the fine earth, by mass, 0-5 cm", (0.0, 100.0), static=True),
+    Variable("clay", "%", "Clay in the fine earth, by mass, 0-5 cm", (0.0, 100.0), static=True),
+    Variable("bdod", "kg dm-3", "Bulk density of the fine earth, 0-5 cm", (0.0, 2.65), static=True),
+    Variable("soc", "g kg-1", "Organic carbon in the fine earth, 0-5 cm", (0.0, 1000.0), static=True),
+    Variable("doy_sin", "1", "Sine of the day of the year", (-1.0, 1.0)),
+    Variable("doy_cos", "1", "Cosine of the day of the year", (-1.0, 1.0)),
+    Variable("latitude", "degree", "Latitude of the pixel centre", (-90.0, 90.0), static=True),
+)
+VARIABLES = {variable.name: variable for variable in _TABLE}
+
+
+def variable(name: str) -> Variable:
+    """Variable of a name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name not in VARIABLES:
+        raise InputError(f"variable {name!r} is unknown: known are {', '.join(sorted(VARIABLES))}")
+    return VARIABLES[name]
+
+
+class Quality(IntFlag):
+    """Bits of the ``qa`` band."""
+
+    GAP_FILLED = 1
+    """An input was filled from other days."""
+
+    FROZEN = 2
+    """The soil is frozen: no value."""
+
+    SNOW = 4
+    """The soil is under snow: no value."""
+
+    NOT_APPLICABLE = 8
+    """The features are unlike all that the model was trained on: the value stays, its error may be larger."""
+
+    CLIPPED = 16
+    """The prediction lay outside the physical range and was set to its end."""
+
+    INPUT_MISSING = 32
+    """A feature that the model needs has no value: no value."""
+
+    READ_TOLERATED = 64
+    """A file could not be read, and the run was told to go on."""
+
+    WATER = 128
+    """Sea or lake: no value."""

@@ -1,0 +1,271 @@
+"""The demo: the whole flow on a simulated Earth with known truth, each step done once.
+
+What is simulated: the Earth. What is real: the formats, the code, the catalogue, the cluster, the scores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stac_sm.core.errors import InputError, StacSmError
+from stac_sm.core.metrics import Scores, scores
+from stac_sm.core.period import DAY, Period
+from stac_sm.core.progress import Progress
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.model.diagnostics.results import Budget
+from stac_sm.model.model import Model
+from stac_sm.product.item import COLLECTION
+from stac_sm.simulate.dataset import simulate
+from stac_sm.simulate.earth import Earth
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.workflows.plan.plan import Plan, make_plan
+from stac_sm.workflows.plan.plan_file import write_plan
+from stac_sm.workflows.project import FILE_NAME, Project, create_project
+from stac_sm.workflows.project_template import TEMPLATES
+from stac_sm.workflows.run.run import run_plan
+from stac_sm.workflows.training.steps import ModelStep, match_up_step, train_step
+from stac_sm.workflows.validation.products import VALIDATED
+from stac_sm.workflows.validation.validate import against_others
+
+Say = Callable[[str], None]
+_TITLE = 'title = "A simulated Earth"'
+SOURCES = (
+    "ismn", "cop-dem", "soilgrids", "era5-land", "esa-cci-sm", "glass-albedo", "glass-lai", "glass-lst",
+    "merit-dem", "modis", "smap", "smap-s1",
+)  # fmt: skip
+"""The features of the recipe and the triplet; then what may take their place, and what the product is compared with."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The product beside another one, over the days of the product and the cells of the other."""
+
+    collection: str
+    """Collection of the other."""
+
+    asset: str
+    """Its asset."""
+
+    grid: str
+    """Size of its cells."""
+
+    scores: Scores
+    """Of the product, averaged over each cell, against the other."""
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo made, and how good it is."""
+
+    catalog: str
+    """The root of the catalogue."""
+
+    model: str
+    """Id of the model item."""
+
+    tc_status: str
+    """What screening has done."""
+
+    scores: tuple[Mapping[str, Any], ...]
+    """Scores of all strategies."""
+
+    truth: Scores
+    """Product against the truth, at all pixels and days of the product."""
+
+    others: tuple[Comparison, ...]
+    """Product against other products, which have errors of their own."""
+
+    products: int
+    """Number of product items."""
+
+    new: int
+    """Number of things made now: files ingested, tables, models, products."""
+
+    seconds: float
+    """Wall time."""
+
+    next: tuple[str, str]
+    """What to type next."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+    @property
+    def text(self) -> str:
+        """For a person."""
+        folder = Path(self.catalog).parent
+        lines = ["", "validation of the model at stations (m3 m-3), all stations:"]
+        lines += [_score_line(one) for one in self.scores if one["scored_on"] == "all"]
+        truth = self.truth
+        lines += [
+            "",
+            f"product against the truth, {truth.n:,} pixels and days: "
+            f"R {truth.r:.3f}, RMSE {truth.rmse:.4f}, ubRMSE {truth.ubrmse:.4f}, bias {truth.bias:+.4f} m3 m-3",
+            "",
+            "product against other products, averaged over their cells (they have biases and errors of their own):",
+            *(_comparison_line(one) for one in self.others),
+            "",
+            f"model:     {self.model} ({self.tc_status})",
+            f"products:  {self.products} items in {COLLECTION}",
+            f"catalogue: {self.catalog}",
+            f"{'nothing was left to do' if self.new == 0 else f'{self.new} things made'}, {self.seconds:.0f} s",
+            "",
+            "next:",
+            *(f"  stac-sm {command} --project {folder}" for command in self.next),
+        ]
+        return "\n".join(lines)
+
+
+def run_demo(
+    folder: Path, *, workers: int = 2, earth: Earth | None = None, say: Say = lambda message: None
+) -> DemoReport:
+    """Simulate, ingest, match up, screen, train, predict, publish, and compare with the truth.
+
+    A second call in the same folder makes nothing again.
+    """
+    started, earth = time.monotonic(), earth or Earth()
+    _refuse_other_project(folder)
+    say(f"1 simulate an Earth in {folder / 'earth'}")
+    simulate(folder / "earth", earth, workers=workers)
+    project = create_project(folder, demo_project_file(earth))
+    made = sum(_ingest(project, name, folder / "earth", workers, say) for name in SOURCES)
+    say("3 match up stations and features")
+    matchups = match_up_step(project, workers=workers)
+    say("4 screen, validate, train")
+    model = train_step(project, matchups, budget=Budget.small())
+    plan = _plan(project, model, earth)
+    say(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
+    made += matchups.new + model.new + _run(project, plan, workers, say)
+    say("6 compare with the truth and with other products")
+    return DemoReport(
+        catalog=f"{project.folder}/catalog.json",
+        model=model.id,
+        tc_status=model.item["properties"]["stac_sm:tc_status"],
+        scores=tuple(model.scores),
+        truth=compare_with_truth(project.catalog, folder / "earth" / "truth", plan),
+        others=compare_with_others(project, plan),
+        products=len(project.catalog.items(COLLECTION)),
+        new=made,
+        seconds=time.monotonic() - started,
+        next=_next(earth),
+    )
+
+
+def _refuse_other_project(folder: Path) -> None:
+    file = folder / FILE_NAME
+    if file.is_file() and _TITLE not in file.read_text():
+        raise InputError(f"{folder} holds a project that is not the demo's: name another folder, `stac-sm demo DIR`")
+
+
+def demo_project_file(earth: Earth) -> str:
+    """The project file that ``init`` writes, for the simulated Earth's period, product and 6-hourly series."""
+    hours, days = 24 // earth.sample_hours, earth.product_days
+    changes = {
+        'title = "Soil moisture at 1 km" ': f"{_TITLE}     ",
+        'period = "2000/2020" ': f'period = "{earth.period}" ',
+        "min_hours = 24 ": f"min_hours = {hours} ",
+        "# min_hours = 12 ": f"min_hours = {hours} ",
+        "# tiles = []       ": f'tiles = ["{earth.tile}"] ',
+        '# period = ""                    ': f'period = "{days[0]}/{days[-1]}" ',
+    }
+    text = TEMPLATES["glass"]
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return text
+
+
+def compare_with_truth(catalog: Catalog, truth: Path, plan: Plan) -> Scores:
+    """Scores of the published product against the true field, over all pixels and days that have both."""
+    import rasterio
+
+    predicted, true = [], []
+    for planned in plan.days:
+        item = catalog.item(COLLECTION, planned.made.id)
+        with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
+            predicted.append(file.read(1, masked=True).filled(np.nan).ravel())
+        with rasterio.open(truth / f"sm_{planned.made.day}.tif") as file:
+            true.append(file.read(1, masked=True).filled(np.nan).ravel())
+    return scores(np.concatenate(predicted), np.concatenate(true))
+
+
+def compare_with_others(project: Project, plan: Plan) -> tuple[Comparison, ...]:
+    """Scores of the published product, averaged over the cells of others, on the tiles and the days of a plan."""
+    days = [planned.made.day for planned in plan.days]
+    tiles = sorted({planned.made.tile for planned in plan.days})
+    found = against_others(project, Period(min(days), max(days) + DAY), tiles, VALIDATED)
+    return tuple(Comparison(one.other.collection, one.other.asset, one.other.cells, one.pair.pooled) for one in found)
+
+
+def _ingest(project: Project, name: str, earth: Path, workers: int, say: Say) -> int:
+    """Ingest one source; number of files that were new or changed."""
+    with Progress(f"2 ingest {name}", say) as progress:
+        results = ingest(
+            project.catalog,
+            name,
+            [earth / "granules" / name],
+            settings=dict(project.sources.get(name, {})),
+            workers=workers,
+            progress=lambda result, total: progress.step(total),
+        )
+    failed = [result.error for result in results if result.error]
+    if failed:
+        raise StacSmError(f"{len(failed)} simulated files could not be ingested, the first: {failed[0]}")
+    return sum(result.status != "done" for result in results)
+
+
+def _plan(project: Project, model: ModelStep, earth: Earth) -> Plan:
+    catalog, days = project.catalog, earth.product_days
+    plan = make_plan(
+        catalog,
+        Model.from_item(catalog.item("sm-models", model.id).self_href),
+        [earth.tile],
+        Period(days[0], days[-1] + DAY),
+        grid=project.grid,
+        version=project.about.version,
+    )
+    if plan.to_do:
+        write_plan(plan, Path(project.folder, "plans", f"{plan.id}.parquet"), project.grid)  # where `status` looks
+    return plan
+
+
+def _run(project: Project, plan: Plan, workers: int, say: Say) -> int:
+    with Progress("5 predict", say) as progress:
+        report = run_plan(project, plan, workers=workers, progress=lambda record, total: progress.step(total))
+    if report.failures:
+        first = report.failures[0]
+        raise StacSmError(f"{len(report.failures)} tile-days failed, the first: {first.id}: {first.message}")
+    return report.outcomes["new"] + report.outcomes["replaced"]
+
+
+def _next(earth: Earth) -> tuple[str, str]:
+    first, last = earth.product_days[0], earth.product_days[-1]
+    return f"features {earth.tile} {first}", f"plan --tiles {earth.tile} --period {first}/{last}"
+
+
+def _score_line(one: Mapping[str, Any]) -> str:
+    pooled, median = one["pooled"], one["median"]
+    return (
+        f"  {one['strategy']:<8}{one['method']:<22} R {_number(pooled['r'])}  RMSE {_number(pooled['rmse'])}  "
+        f"ubRMSE {_number(pooled['ubrmse'])}  bias {_number(pooled['bias'], '+.3f')}   "
+        f"median of {one['stations']} stations: R {_number(median['r'])}, ubRMSE {_number(median['ubrmse'])}"
+    )
+
+
+def _comparison_line(one: Comparison) -> str:
+    found = one.scores
+    return (
+        f"  {one.collection:<12}{one.grid:<14}{found.n:>6} cells and days  R {_number(found.r)}  "
+        f"RMSE {_number(found.rmse)}  ubRMSE {_number(found.ubrmse)}  bias {_number(found.bias, '+.3f')}"
+    )
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "  -  " if value is None or isnan(value) else format(value, form)

@@ -1,0 +1,152 @@
+"""The machine: what this program runs on, and whether its parts work together."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata, util
+
+import numpy as np
+
+from stac_sm.core.errors import StacSmError
+from stac_sm.core.parallel import process_pool
+from stac_sm.doctor.check import NOTE, OK, Check, asked
+from stac_sm.model.booster import Member, grow
+from stac_sm.model.forest.ensemble import Ensemble
+from stac_sm.workflows.run.memory import machine_memory
+
+_WORKER_BYTES = 2 << 30  # a worker of two threads on a tile-month: `tests/benchmarks/cube.py --only memory`
+_SCRATCH_BYTES = 2 << 30  # copies of remote files and finished COGs of a tile-month, of a few workers
+_OPTIONAL = {
+    "zarr": ("zarr", "ERA5-Land as a Zarr store"),
+    "planetary-computer": ("planetary_computer", "files of the Planetary Computer"),
+    "pgstac": ("psycopg", "index --to postgresql://…"),
+    "tiles": ("titiler.core", "map tiles of serve"),
+    "slurm": ("dask_jobqueue", "run --scheduler slurm"),
+}
+
+
+def machine() -> Iterator[Check]:
+    """Every check of the machine; those that take long are last."""
+    yield _versions()
+    yield _cores_and_memory()
+    yield _scratch()
+    yield _one_xgboost()
+    yield asked("machine", "projections", _projections)
+    yield _optional()
+    yield asked("machine", "processes", _processes)
+    yield asked("machine", "forest", _forest)
+
+
+def _versions() -> Check:
+    names = ("stac_sm", "xgboost-cpu", "rasterio", "stackstac", "odc-stac", "dask")
+    found = {name: _version(name) for name in names}
+    return Check("machine", "versions", OK, f"Python {platform.python_version()}, {_listed(found)}")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def _listed(named: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in named.items())
+
+
+def _cores_and_memory() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = machine_memory()
+    found = f"{cores} cores, {_gib(memory)} of memory"
+    if memory >= _WORKER_BYTES * 2:
+        workers = min(cores, memory // _WORKER_BYTES)
+        return Check("machine", "cores, memory", OK, f"{found}: room for --workers {workers}")
+    advice = "stac-sm run --workers 1 --memory 1G: fewer days at a time, more reads"
+    return Check("machine", "cores, memory", NOTE, f"{found}, 2 GiB a worker wanted", advice)
+
+
+def _scratch() -> Check:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free >= _SCRATCH_BYTES:
+        return Check("machine", "scratch", OK, f"{_gib(free)} free in {folder}")
+    advice = "make room there, or name another folder in TMPDIR"
+    return Check("machine", "scratch", NOTE, f"{_gib(free)} free in {folder}, {_gib(_SCRATCH_BYTES)} wanted", advice)
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB"
+
+
+def _one_xgboost() -> Check:
+    both = _version("xgboost") != "none" and _version("xgboost-cpu") != "none"
+    if not both:
+        return Check("machine", "xgboost", OK, "one package")
+    advice = "pip uninstall xgboost xgboost-cpu, then pip install xgboost-cpu"
+    return Check("machine", "xgboost", NOTE, "xgboost and xgboost-cpu, whose files overwrite each other", advice)
+
+
+def _projections() -> Check:
+    """GDAL and PROJ are wheels with data of their own; variables of another installation lead them astray."""
+    import pyproj
+    import rasterio.crs
+    from rasterio.errors import CRSError
+
+    strangers = [f"{name}={os.environ[name]}" for name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA") if name in os.environ]
+    told = f"; {', '.join(strangers)}" if strangers else ""
+    try:
+        pyproj.CRS.from_epsg(6933)
+        rasterio.crs.CRS.from_epsg(6933)
+    except (pyproj.exceptions.CRSError, CRSError) as error:
+        raise StacSmError(
+            f"PROJ does not know EPSG:6933{told}: unset PROJ_LIB, PROJ_DATA and GDAL_DATA: they name the data of "
+            "another installation"
+        ) from error
+    found = f"GDAL {rasterio.__gdal_version__}, PROJ {pyproj.proj_version_str}{told}"
+    return Check("machine", "projections", OK, found)
+
+
+def _optional() -> Check:
+    """Never a fault: what wants one of these says so."""
+    there = [name for name, (module, _) in _OPTIONAL.items() if _is_installed(module)]
+    rest = [f"{name} ({use})" for name, (_, use) in _OPTIONAL.items() if name not in there]
+    found = f"with {', '.join(there) or 'none'}"
+    if not rest:
+        return Check("machine", "extras", OK, found)
+    return Check("machine", "extras", OK, f"{found}; without {', '.join(rest)}")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is not there
+        return False
+
+
+def _processes() -> Check:
+    with process_pool(1) as pool:
+        pool.submit(os.getpid).result(timeout=120)
+    return Check("machine", "processes", OK, "workers start")
+
+
+def _forest() -> Check:
+    """Whether fast inference works here: the kernel is compiled, and agrees with XGBoost on a model of its own."""
+    ensemble = Ensemble([_small_booster()])
+    if ensemble.build() is None:
+        reason = "; ".join(dict.fromkeys(ensemble.reasons.values()))
+        advice = f"XGBoost predicts instead, right but slower; try pip install --force-reinstall numba ({sys.platform})"
+        return Check("machine", "forest", NOTE, reason, advice)
+    from stac_sm.model.forest.simd import WIDTH
+
+    return Check("machine", "forest", OK, f"vectors of {WIDTH * 8} bits, the same bits as XGBoost's own prediction")
+
+
+def _small_booster() -> Member:
+    rows = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
+    target = rows.sum(axis=1, dtype=np.float32)
+    return grow(rows, target, np.ones(len(rows), np.float32), "abcd", {"max_depth": 5}, 20)

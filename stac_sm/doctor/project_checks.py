@@ -1,0 +1,181 @@
+"""The project: its file, the store it is in, credentials, and whether its catalogue has what its recipe wants."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from stac_sm.core.errors import CatalogError, StacSmError
+from stac_sm.core.period import Period
+from stac_sm.doctor.check import FAILED, NOTE, OK, Check, asked
+from stac_sm.features.recipe import Feature
+from stac_sm.ingest.registry import source_table
+from stac_sm.stac.catalogs.catalog import Catalog, open_named
+from stac_sm.stac.index.manifest import index_months
+from stac_sm.storage.object_meta import TEMPORARY
+from stac_sm.storage.signing import SIGNERS, signed
+from stac_sm.storage.store import Store, open_store
+from stac_sm.workflows.project import Project
+
+_LITTLE = 10 << 30  # a global day takes 1 GB
+
+
+def project(opened: Project) -> Iterator[Check]:
+    """Every check of a project: its store, then its catalogue, then what else its recipe reads."""
+    store = open_store(opened.folder)
+    yield Check("project", "file", OK, f"{store.href('stac-sm.toml')}: {len(opened.recipe.names)} features")
+    remote = [feature for feature in opened.recipe.sources if feature.catalog]
+    if store.root.startswith("s3://") or any(feature.catalog.startswith("s3://") for feature in remote):
+        yield asked("store", "credentials", _credentials)
+    yield from _store(store)
+    yield from _catalogue(opened)
+    for place in dict.fromkeys(feature.catalog for feature in remote):
+        yield asked("catalogue", place, lambda place=place: _elsewhere(opened, place, remote))  # type: ignore[misc]
+    for signer in dict.fromkeys(feature.sign for feature in remote if feature.sign):
+        yield asked("store", f"tokens of {signer}", lambda signer=signer: _signer(signer))  # type: ignore[misc]
+
+
+def _credentials() -> Check:
+    """Where they come from; never what they are."""
+    from stac_sm.storage.s3 import session
+
+    return Check("store", "credentials", OK, f"{session.origin()} for {session.endpoint()}")
+
+
+def _store(store: Store) -> Iterator[Check]:
+    yield asked("store", "read", lambda: _read(store))
+    yield asked("store", "write", lambda: _write(store))
+    yield asked("store", "many writers", lambda: _writers(store))
+    if "://" not in store.root:
+        yield asked("store", "room", lambda: _room(store))
+
+
+def _read(store: Store) -> Check:
+    began = time.perf_counter()
+    store.read("catalog.json")
+    return Check("store", "read", OK, f"{store.root}, an object in {1000 * (time.perf_counter() - began):.0f} ms")
+
+
+def _write(store: Store) -> Check:
+    """Create, once only, and swap: what every item is published by. Nobody lists what is written here."""
+    path = f"{TEMPORARY}doctor-{secrets.token_hex(8)}"
+    try:
+        kept = store.create(path, b"1") and not store.create(path, b"2") and store.swap(path, b"3", b"1")
+        if not kept or store.read(path) != b"3":
+            raise StacSmError(f"{store.root} does not keep what is written: use another store")
+    finally:
+        _removed(store, path)
+    return Check("store", "write", OK, "a name is taken once, a file is swapped")
+
+
+def _removed(store: Store, path: str) -> None:
+    try:
+        store.remove(path)
+    except (StacSmError, OSError):  # a worker may not remove; its file is never listed
+        return
+
+
+def _writers(store: Store) -> Check:
+    lacks = store.lacks
+    if not lacks:
+        return Check("store", "many writers", OK, "may publish at the same time")
+    advice = "run one process at a time there (--workers 1); stac-sm refuses a second one"
+    return Check("store", "many writers", NOTE, f"the store lacks {lacks}", advice)
+
+
+def _room(store: Store) -> Check:
+    free = shutil.disk_usage(store.root).free
+    found = f"{free / 1e9:.0f} GB free; a global day takes about 1 GB"
+    if free >= _LITTLE:
+        return Check("store", "room", OK, found)
+    return Check("store", "room", NOTE, found, "make room before a large run")
+
+
+def _catalogue(opened: Project) -> Iterator[Check]:
+    """What the recipe wants of the project's own catalogue, the stations, the models and the product."""
+    try:
+        catalog = opened.catalog
+        there = set(catalog.collections)
+    except StacSmError as error:
+        yield Check("catalogue", "catalog.json", FAILED, str(error), "stac-sm init DIR makes one")
+        return
+    yield Check("catalogue", "catalog.json", OK, f"{len(there)} collections")
+    own = [feature for feature in opened.recipe.sources if not feature.catalog]
+    for id in dict.fromkeys(feature.collection for feature in own):
+        yield asked("catalogue", id, lambda id=id: _input(opened, catalog, id, own))  # type: ignore[misc]
+    for id, advice in _MADE.items():
+        yield asked("catalogue", id, lambda id=id, advice=advice: _made(catalog, id, advice))  # type: ignore[misc]
+    yield asked("catalogue", "index", lambda: _index(catalog))
+
+
+_MADE = {
+    "ismn-stations": "stac-sm ingest ismn ARCHIVE.zip, if a model is to be trained here",
+    "sm-models": "stac-sm train, before plan",
+    "sm-1km-daily": "stac-sm plan, then stac-sm run PLAN",
+}
+"""What the flow makes of the inputs, and how."""
+
+
+def _input(opened: Project, catalog: Catalog, id: str, features: list[Feature]) -> Check:
+    names = ", ".join(feature.name for feature in features if feature.collection == id)
+    if not _has_items(catalog, id):
+        advice = f"stac-sm ingest {_source_of(id)} FILES, or another collection in the recipe"
+        return Check("catalogue", id, FAILED, f"no items, wanted by {names}", advice)
+    first, last = _extent(catalog, id)
+    static = all(feature.time == "static" for feature in features if feature.collection == id)
+    wanted = Period.parse(opened.product.period or opened.matchups.period)
+    if static or (first < wanted.end.isoformat() and last >= wanted.start.isoformat()):
+        return Check("catalogue", id, OK, f"items of {first} to {last}, for {names}")
+    advice = "ingest days of that period, or change period in stac-sm.toml"
+    return Check("catalogue", id, NOTE, f"items of {first} to {last}, {wanted} wanted", advice)
+
+
+def _source_of(id: str) -> str:
+    """The word after ``ingest``: MODIS products share one, others have the name of their collection."""
+    return id if id in source_table() else "modis" if re.match("modis|m[coy]d", id) else "SOURCE"
+
+
+def _has_items(catalog: Catalog, id: str) -> bool:
+    """Whether a collection links to items, or to catalogues of them: of millions none is read."""
+    return any(link["rel"] in {"item", "child"} for link in catalog.collection(id)["links"])
+
+
+def _extent(catalog: Catalog, id: str) -> tuple[str, str]:
+    first, last = catalog.collection(id)["extent"]["temporal"]["interval"][0]
+    return (first or "0000")[:10], (last or "9999")[:10]
+
+
+def _made(catalog: Catalog, id: str, advice: str) -> Check:
+    if id not in catalog.collections or not _has_items(catalog, id):
+        return Check("catalogue", id, NOTE, "no items yet", advice)
+    return Check("catalogue", id, OK, "items of {} to {}".format(*_extent(catalog, id)))
+
+
+def _index(catalog: Catalog) -> Check:
+    """Whether there is one: it is proof of nothing, but without it all items are read."""
+    filled = [id for id in catalog.collections if _has_items(catalog, id)]
+    bare = [id for id in filled if not index_months(catalog.store, id)]
+    if not bare:
+        return Check("catalogue", "index", OK, f"of {len(filled)} collections with items")
+    found = f"none of {', '.join(bare)}: planning and searching read each of their items"
+    return Check("catalogue", "index", NOTE, found, "stac-sm index, from some 1,000 items on")
+
+
+def _elsewhere(opened: Project, place: str, features: list[Feature]) -> Check:
+    wanted = sorted({feature.collection for feature in features if feature.catalog == place})
+    there: Any = open_named(place, opened.catalog)
+    missing = sorted(set(wanted) - set(there.collections))
+    if missing:
+        raise CatalogError(f"{place} has no {', '.join(missing)}: correct `collection` of the recipe")
+    return Check("catalogue", place, OK, f"has {', '.join(wanted)}")
+
+
+def _signer(signer: str) -> Check:
+    if signer not in SIGNERS:
+        raise StacSmError(f"signer {signer!r} is unknown: known are {', '.join(filter(None, SIGNERS))}")
+    signed("https://example.org/none", signer)  # an href that gets no token: only the package is tried
+    return Check("store", f"tokens of {signer}", OK, "its package is installed; tokens are had when files are read")

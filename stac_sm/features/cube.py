@@ -1,0 +1,120 @@
+"""Feature cubes: from items, a GeoBox and a period to a lazy Dataset. Training and prediction both come through here.
+
+Two steps: `resolve` says which items make which feature on which day, from metadata alone; `build` turns that
+into lazy arrays. Nothing is read before compute; each file is read once in a graph, however many days need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid
+from stac_sm.core.period import Period
+from stac_sm.core.variables import VARIABLES
+from stac_sm.features.daily_fields import LazyFields
+from stac_sm.features.derived import add_derived, apply_masks
+from stac_sm.features.inputs import Resolution, resolve
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.features.time_rules import DayInputs
+from stac_sm.raster.readers import DEFAULT_READER
+from stac_sm.raster.resample import Target
+from stac_sm.stac.catalogs.search import ItemSearch
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def feature_cube(
+    catalog: ItemSearch,
+    recipe: Recipe | Mapping[str, Any],
+    tile_or_geobox: str | GeoBox,
+    period: Period | str,
+    *,
+    reader: str = DEFAULT_READER,
+    grid: TileGrid = MODIS_SINUSOIDAL_1KM,
+) -> xr.Dataset:
+    """Features of a recipe on a grid, lazily.
+
+    Parameters
+    ----------
+    catalog
+        Where the items are.
+    recipe
+        The features, or the table of a project file that holds them.
+    tile_or_geobox
+        Id of a tile of ``grid``, or any GeoBox.
+    period
+        Days wanted, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``.
+    reader
+        ``stackstac`` or ``odc``: both give the same values, bit for bit.
+    grid
+        The grid that a tile id refers to.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (time, y, x), coordinates of pixel centres in the CRS of the GeoBox (``spatial_ref``); one float32
+        variable a feature, chunked by day (a large GeoBox in blocks, too), NaN where there is no value; attrs
+        ``units``, ``long_name``, ``items``.
+        One boolean variable a mask, True where there is no soil moisture.
+        No pixel is read before compute.
+
+    Raises
+    ------
+    CatalogError
+        If a collection is missing, or an item lacks what is needed to place its pixels.
+    ReadError
+        At compute, if pixels cannot be read: a failed read is never NaN.
+    """
+    geobox = grid.geobox(tile_or_geobox) if isinstance(tile_or_geobox, str) else tile_or_geobox
+    known = recipe if isinstance(recipe, Recipe) else Recipe.from_dict(recipe)
+    return build(resolve(catalog, known, geobox, Period.of(period)), Target(geobox), reader=reader)
+
+
+def build(resolution: Resolution, target: Target, *, reader: str = DEFAULT_READER) -> xr.Dataset:
+    """Lazy Dataset of resolved features on all or some pixels of a GeoBox: dims (time, y, x) or (time, pixel)."""
+    import dask.array as da
+    import xarray as xr
+
+    fields = LazyFields(target, reader)
+    recipe, days = resolution.recipe, resolution.days
+    variables, filled = {}, []
+    for feature in recipe.sources:
+        made_of = resolution.made_of[feature.name]
+        slices = [fields.day(feature, made_of.get(day, DayInputs())) for day in days]
+        variables[feature.name] = xr.Variable(
+            target.dims, da.stack([value for value, _ in slices]), _attributes(feature, made_of)
+        )
+        if feature.missing == "climatology":
+            filled.append(da.stack([gap for _, gap in slices]))
+    if filled:
+        told = {"units": "1", "long_name": "a feature was filled with its climatology", "grid_mapping": "spatial_ref"}
+        variables["gap_filled"] = xr.Variable(target.dims, da.any(da.stack(filled), axis=0), told)
+    cube = xr.Dataset(variables, coords=_coordinates(target, days))
+    return apply_masks(add_derived(cube, recipe.derived), recipe.masks)
+
+
+def _attributes(feature: Feature, days: Mapping[date, DayInputs]) -> dict[str, Any]:
+    sources = [source for made_of in days.values() for layer in made_of.layers for source in layer.sources]
+    known = VARIABLES.get(feature.asset)
+    told = {"units": known.unit, "long_name": known.description} if known else {"long_name": feature.asset}
+    if sources and sources[0].unit:  # the item knows best
+        told["units"] = sources[0].unit
+    items = sorted({source.item_id for source in sources})
+    return {**told, "collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
+
+
+def _coordinates(target: Target, days: Sequence[date]) -> dict[str, Any]:
+    from odc.geo.xr import xr_coords
+
+    time = np.array(days, dtype="datetime64[ns]")
+    spatial = xr_coords(target.geobox, dims=("y", "x"))
+    if target.rows is None:
+        return {"time": time, **{str(name): value for name, value in spatial.items()}}
+    x, y = target.centres
+    return {"time": time, "x": ("pixel", x), "y": ("pixel", y), "spatial_ref": spatial["spatial_ref"]}

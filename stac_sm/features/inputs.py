@@ -1,0 +1,170 @@
+"""Resolution: which items make which feature on which day, found from metadata alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+
+import pystac
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.fingerprint import day_input
+from stac_sm.core.grid import footprint
+from stac_sm.core.period import Period
+from stac_sm.core.text import unknown
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.features.time_rules import DayInputs, Layer, Sources, Timeline, day_inputs
+from stac_sm.raster.resample import Target, meets
+from stac_sm.raster.source import RasterSource, asset_key, raster_source
+from stac_sm.stac.catalogs.catalog import Catalog, open_named
+from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
+from stac_sm.storage.trust import check_href
+
+CLIMATOLOGY = "climatology"
+"""Collection of the means of many years."""
+
+NORMAL = "stac_sm:climatology"
+"""Property of its items: which feature's mean, over which days."""
+
+_LONGEST_COMPOSITE = 31  # days: how far before a day an item may begin that still covers it
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Which files make which feature on which day."""
+
+    recipe: Recipe
+    """The recipe that was resolved."""
+
+    days: tuple[date, ...]
+    """Every day of the period."""
+
+    made_of: Mapping[str, Mapping[date, DayInputs]]
+    """Feature or mask -> day -> what makes its value; a day without input is left out."""
+
+    def inputs(self, day: date) -> list[tuple[str, str]]:
+        """Id (with asset key) of every file that a day needs, and a checksum of what the day takes from it.
+
+        The checksum covers the bytes of the file, what the item says about them, and their weight in the day's value.
+        """
+        files = ((s, layer.weight) for layer in self._layers(day) for s in layer.sources)
+        found = {day_input(s.item_id, s.asset, s.proof, weight) for s, weight in files}
+        return sorted((one.id, one.checksum) for one in found)
+
+    def items(self, day: date) -> list[tuple[str, str]]:
+        """Id and href of every item that a day needs."""
+        return sorted({(s.item_id, s.item_href) for layer in self._layers(day) for s in layer.sources})
+
+    def missing(self, day: date) -> list[str]:
+        """Features and masks without any input on a day."""
+        return [name for name, days in self.made_of.items() if day not in days]
+
+    def blocked_by(self, day: date) -> list[str]:
+        """The missing that a day cannot do without: masks, and features whose gaps are not left to the model."""
+        optional = {feature.name for feature in self.recipe.features} - set(self.recipe.required)
+        return [name for name in self.missing(day) if name not in optional]
+
+    def only(self, days: Iterable[date]) -> Resolution:
+        """The same for some of the days."""
+        return replace(self, days=tuple(days))
+
+    def _layers(self, day: date) -> list[Layer]:
+        return [layer for days in self.made_of.values() if day in days for layer in days[day].layers]
+
+
+def resolve(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period) -> Resolution:
+    """Find the items of every feature and day, from metadata alone."""
+    outline = footprint(geobox)
+    if outline is None:
+        raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
+    target, bbox = Target(geobox), outline.bounds
+    made_of = {}
+    opened = {href: open_named(href, catalog) for href in {feature.catalog for feature in recipe.sources} if href}
+    for feature in recipe.sources:
+        where = opened.get(feature.catalog, catalog)
+        timeline = timeline_of(where, feature, period, target, bbox)
+        normals = normals_of(catalog, feature, bbox, target)
+        chosen = ((day, day_inputs(feature, timeline, normals, day)) for day in period.days)
+        made_of[feature.name] = {day: found for day, found in chosen if found.layers}
+        if not made_of[feature.name]:
+            _check_asset(where, feature)
+    return Resolution(recipe, tuple(period.days), made_of)
+
+
+def _check_asset(where: ItemSearch, feature: Feature) -> None:
+    """Refuse an asset that the items of a collection of ours never have: nothing is found of a misspelt name."""
+    if isinstance(where, Catalog):
+        known = where.collection(feature.collection).get("item_assets", {})
+        if known and feature.asset not in known and not feature.asset.startswith("*"):
+            what = f"feature {feature.name!r}: asset of collection {feature.collection}"
+            raise CatalogError(f"{where.root}: {unknown(what, feature.asset, list(known))}")
+
+
+def require_inputs(resolution: Resolution, where: str) -> None:
+    """Refuse a resolution in which some feature has no input on any day.
+
+    Raises
+    ------
+    CatalogError
+        Naming the features and their collections.
+    """
+    absent = [feature for feature in resolution.recipe.sources if not resolution.made_of[feature.name]]
+    if absent:
+        first, last = resolution.days[0], resolution.days[-1]
+        raise CatalogError(
+            f"{where}, {first} to {last}: no item found for {', '.join(map(_wanted, absent))}: "
+            "ingest them, or choose other days"
+        )
+
+
+def _wanted(feature: Feature) -> str:
+    made = f", climatology {feature.climatology.period}: `stac-sm climatology` makes it" if feature.climatology else ""
+    return f"{feature.name} (collection {feature.collection}, asset {feature.asset}{made})"
+
+
+def timeline_of(where: ItemSearch, feature: Feature, period: Period, target: Target, bbox: BBox) -> Timeline:
+    """Fields of a feature that meet a target and may count for the days of a period."""
+    items = where.items(feature.collection, period=search_period(feature, period), bbox=bbox)
+    return Timeline(_fields(items, where.root, feature, target))
+
+
+def search_period(feature: Feature, period: Period) -> Period | None:
+    """Days whose items may count for the days of a period; None where all may."""
+    if feature.time == "static":
+        return None
+    reach = feature.max_gap + _LONGEST_COMPOSITE if feature.time in {"composite", "previous"} else 0
+    return period.widened(reach + feature.reach)
+
+
+def _fields(items: Iterable[pystac.Item], root: str, feature: Feature, target: Target) -> list[tuple[Period, Sources]]:
+    """Files that meet the target, by the days they cover; files of the same days make one field."""
+    fields: dict[Period, list[RasterSource]] = {}
+    for item, source in _sources(items, root, feature, target):
+        fields.setdefault(item_period(item), []).append(source)
+    return sorted((period, tuple(sources)) for period, sources in fields.items())
+
+
+def normals_of(catalog: ItemSearch, feature: Feature, bbox: BBox, target: Target) -> dict[int, Sources]:
+    """Files of a feature's climatology that meet the target, by month; at 0 that of the whole year."""
+    if feature.normal is None:
+        return {}
+    items = [item for item in catalog.items(CLIMATOLOGY, bbox=bbox) if item.properties.get(NORMAL) == feature.normal]
+    normals: dict[int, list[RasterSource]] = {}
+    mean = replace(feature, asset="mean", valid=None, sign="", band="")
+    for item, source in _sources(items, catalog.root, mean, target):
+        normals.setdefault(int(item.properties.get("stac_sm:month", 0)), []).append(source)
+    return {month: tuple(sources) for month, sources in normals.items()}
+
+
+def _sources(
+    items: Iterable[pystac.Item], root: str, feature: Feature, target: Target
+) -> Iterator[tuple[pystac.Item, RasterSource]]:
+    """Items that have the feature's asset and meet the target, with what they say about it."""
+    keys = ((item, asset_key(item, feature.asset)) for item in items)  # a collection may keep variables in own items
+    found = [(item, raster_source(item, key, feature.band)) for item, key in keys if key is not None]
+    for _, source in found:
+        check_href(source.href, root)  # a catalogue must not send us where it likes
+    met = meets(list({source.geobox for _, source in found}), target)
+    yield from ((item, source.of(feature.valid, feature.sign, root)) for item, source in found if source.geobox in met)

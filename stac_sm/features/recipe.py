@@ -1,0 +1,365 @@
+"""Recipes: the features of a model as data, so that training and prediction build them by the same code.
+
+Longer than 350 lines, since the fields that identify a recipe are written out one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.period import Period
+from stac_sm.core.text import unknown
+from stac_sm.storage.signing import SIGNERS
+
+RESAMPLINGS = ("nearest", "bilinear", "average")
+TIME_RULES = ("static", "daily", "composite", "previous")
+MISSING_RULES = ("nodata", "nan", "climatology")
+STATISTICS = ("value", "climatology", "anomaly")
+SEASONS = ("month", "year")
+MASKS = ("frozen", "snow", "water")
+DERIVED = ("doy_sin", "doy_cos", "latitude")
+_TAKEN = (
+    "site",
+    "network",
+    "lon",
+    "lat",
+    "tile",
+    "row",
+    "col",
+    "date",
+    "sm",
+    "n",
+    "time",
+    "x",
+    "y",
+    "spatial_ref",
+    "gap_filled",
+    "geometry",
+)
+"""Columns of the match-up table and coordinates of the cube."""
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """A mean over many years at each pixel, made once by `stac-sm climatology` and kept as items of their own."""
+
+    period: str
+    """Days that are averaged, fixed: ``2001/2010``."""
+
+    season: str = "month"
+    """``month``: one mean for each month of the year, linear in between; ``year``: one mean of all days."""
+
+    least_days: int = 30
+    """Least number of days with a value in a mean; a pixel with fewer has no climatology."""
+
+    def __post_init__(self) -> None:
+        _choice("climatology", "season", self.season, SEASONS)
+        object.__setattr__(self, "period", str(Period.parse(self.period)))
+        if self.least_days < 1:
+            raise InputError(f"climatology: least_days {self.least_days} found, 1 or more wanted")
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the mean, by name; a value that is usual is left out (see `Feature`)."""
+        return {"period": self.period, **_unusual(season=(self.season, "month"), least_days=(self.least_days, 30))}
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input column of a model: where it comes from and how it gets to the pixel and the day."""
+
+    name: str
+    """Name of the column and of the variable."""
+
+    collection: str
+    """Collection of its items."""
+
+    asset: str
+    """Asset key; or ``*.hdf``: the one asset with the role ``data`` whose file name ends so (CMR-STAC's keys are time
+    stamps)."""
+
+    resampling: str = "nearest"
+    """``nearest``, ``bilinear`` or ``average`` (mean of the source pixels whose centre lies in the pixel)."""
+
+    time: str = "daily"
+    """``static``; ``daily``: an item that covers the day; ``composite``: linear between the middles of two items;
+    ``previous``: the last item that began on the day or before."""
+
+    max_gap: int = 16
+    """``composite``: largest distance in days of two items between which is interpolated; ``previous``: largest age."""
+
+    missing: str = "nodata"
+    """What a pixel without value does: ``nodata`` leaves the pixel out, ``nan`` leaves it to the model,
+    ``climatology`` takes the mean of other years and flags the pixel as gap-filled."""
+
+    valid: tuple[float, float] | None = None
+    """Least and largest stored value; others are codes, no data (MODIS LAI: 0 to 100). None: all are values."""
+
+    catalog: str = ""
+    """STAC API or catalogue that has the collection; empty for the project's own."""
+
+    sign: str = ""
+    """How hrefs get a token when they are read: ``planetary-computer``, or empty."""
+
+    band: str = ""
+    """Name or number (from 1) of the band in an asset with several."""
+
+    lag: int = 0
+    """Days back: the value of so many days before."""
+
+    trailing: int = 1
+    """Mean over so many days that end on the day; half of them must have a value."""
+
+    statistic: str = "value"
+    """``value``; ``climatology``: the mean of many years; ``anomaly``: the value less that mean."""
+
+    climatology: Climatology | None = None
+    """Which mean of many years; wanted by ``statistic`` and ``missing``."""
+
+    def __post_init__(self) -> None:
+        thing = f"feature {self.name!r}"
+        _choice(thing, "sign", self.sign, SIGNERS)
+        if self.valid is not None:  # a list where it comes from JSON or TOML
+            object.__setattr__(self, "valid", tuple(float(end) for end in self.valid))
+        _choice(thing, "resampling", self.resampling, RESAMPLINGS)
+        _choice(thing, "time", self.time, TIME_RULES)
+        _choice(thing, "missing", self.missing, MISSING_RULES)
+        _choice(thing, "statistic", self.statistic, STATISTICS)
+        if not self.name or self.max_gap < 0:
+            raise InputError(f"{thing}: max_gap {self.max_gap} found; a name, and a max_gap of 0 or more days wanted")
+        if self.lag < 0 or self.trailing < 1:
+            raise InputError(f"{thing}: lag {self.lag}, trailing {self.trailing} found; at least 0 and 1 wanted")
+        _check_statistic(thing, self)
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the feature, by name.
+
+        A value that is usual is left out, so that a new field makes no older result stale. What is usual is written
+        here and stays, whatever the field's default becomes.
+        """
+        return {
+            "name": self.name,
+            "collection": self.collection,
+            "asset": self.asset,
+            **_unusual(
+                resampling=(self.resampling, "nearest"),
+                time=(self.time, "daily"),
+                max_gap=(self.max_gap, 16),
+                missing=(self.missing, "nodata"),
+                valid=(self.valid, None),
+                catalog=(self.catalog, ""),
+                sign=(self.sign, ""),
+                band=(self.band, ""),
+                lag=(self.lag, 0),
+                trailing=(self.trailing, 1),
+                statistic=(self.statistic, "value"),
+                climatology=(None if self.climatology is None else self.climatology.fingerprint_fields(), None),
+            ),
+        }
+
+    @property
+    def reach(self) -> int:
+        """Days before a day whose items may count for it, by lag and trailing mean."""
+        return self.lag + self.trailing - 1
+
+    @property
+    def normal(self) -> dict[str, Any] | None:
+        """What identifies the climatology that this feature wants, as its items state it; None without one."""
+        if self.climatology is None:
+            return None
+        source = {"collection": self.collection, "asset": self.asset, "band": self.band, "valid": self.valid}
+        source |= {"catalog": self.catalog, **self.climatology.fingerprint_fields()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in source.items() if value}
+
+
+def _check_statistic(thing: str, feature: Feature) -> None:
+    """Refuse what contradicts itself: what has no effect was meant otherwise."""
+    wanted = feature.statistic != "value" or feature.missing == "climatology"
+    if wanted and feature.climatology is None:
+        raise InputError(f'{thing}: climatology missing: write e.g. climatology = {{ period = "2001/2010" }}')
+    if feature.climatology is not None and not wanted:
+        raise InputError(
+            f'{thing}: climatology found without use: add statistic = "anomaly" or missing = "climatology"'
+        )
+    if feature.statistic == "climatology" and (feature.missing == "climatology" or feature.reach):
+        raise InputError(
+            f'{thing}: statistic = "climatology" has no lag, no trailing mean, and fills no gaps with itself'
+        )
+    if feature.time == "static" and (wanted or feature.reach):
+        raise InputError(f'{thing}: time = "static" has no lag, trailing mean or climatology: it is the same every day')
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Pixels and days without a valid soil moisture, found in a variable that is read like a feature."""
+
+    name: str
+    """``frozen``, ``snow`` or ``water`` (sea and lakes: the land mask)."""
+
+    feature: Feature
+    """Where the variable comes from; its name is the mask's."""
+
+    below: float | None = None
+    """Masked where the variable is smaller than this."""
+
+    above: float | None = None
+    """Masked where the variable is larger than this."""
+
+    unknown: bool = False
+    """Masked where the variable has no value; with neither ``below`` nor ``above``, only there."""
+
+    def __post_init__(self) -> None:
+        _choice("recipe", "mask", self.name, MASKS)
+        if self.below is not None and self.above is not None:
+            raise InputError(f"mask {self.name!r}: give one of below = … and above = …")
+        if (self.below, self.above, self.unknown) == (None, None, False):
+            raise InputError(f"mask {self.name!r}: give one of below = …, above = … and unknown = true")
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the mask, by name: its feature, which bears its name, and the limits that it has."""
+        limits = _unusual(below=(self.below, None), above=(self.above, None), unknown=(self.unknown, False))
+        return self.feature.fingerprint_fields() | limits
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Features in the order of the model's columns, then derived ones; and masks."""
+
+    features: tuple[Feature, ...]
+    """Features that are read from items."""
+
+    derived: tuple[str, ...] = field(default=())
+    """Features that are computed from place and day: ``doy_sin``, ``doy_cos``, ``latitude``."""
+
+    masks: tuple[Mask, ...] = field(default=())
+    """Where the soil is frozen or under snow, there is no soil moisture."""
+
+    def __post_init__(self) -> None:
+        if not self.features:
+            raise InputError(
+                "recipe: no feature found, one or more wanted: add [[recipe.features]] to the project file"
+            )
+        for name in self.derived:
+            _choice("recipe", "derived", name, DERIVED)
+        names = (*self.names, *(mask.name for mask in self.masks))
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise InputError(f"recipe: {', '.join(sorted(repeated))} occurs twice: give every feature its own name")
+        taken = sorted(set(names) & set(_TAKEN))
+        if taken:
+            raise InputError(f"recipe: {', '.join(taken)} is no name for a feature: taken are {', '.join(_TAKEN)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns, in order."""
+        return (*(feature.name for feature in self.features), *self.derived)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the features without which a pixel has no soil moisture: their gaps are not left to the model."""
+        return tuple(feature.name for feature in self.features if feature.missing != "nan")
+
+    @property
+    def sources(self) -> tuple[Feature, ...]:
+        """Everything that is read from items: features, then the variables of the masks."""
+        return (*self.features, *(mask.feature for mask in self.masks))
+
+    def feature(self, name: str) -> Feature:
+        """Feature of a name; InputError where there is none."""
+        _choice("recipe", "feature", name, [feature.name for feature in self.features])
+        return next(feature for feature in self.features if feature.name == name)
+
+    def only(self, names: Sequence[str]) -> Recipe:
+        """Recipe of some of the features, nothing derived."""
+        return Recipe(tuple(self.feature(name) for name in names))
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return digest(self.fingerprint_fields())
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the recipe, by name; see `Feature.fingerprint_fields` for what is left out."""
+        return {
+            "features": [feature.fingerprint_fields() for feature in self.features],
+            "derived": list(self.derived),
+            "masks": [mask.fingerprint_fields() for mask in self.masks],
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-able form, which `from_dict` takes: what identifies the recipe, and nothing else."""
+        return self.fingerprint_fields()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
+        """Recipe of a JSON or TOML table.
+
+        Raises
+        ------
+        InputError
+            If a field is missing, unknown or has no such value: names the feature, and the nearest right word.
+        """
+        content = _typed("recipe", dict[str, Any], content)
+        _known("recipe", content, {item.name for item in fields(cls)})
+        return cls(
+            tuple(_feature(table) for table in _typed("recipe.features", _Tables, content.get("features", []))),
+            _typed("recipe.derived", tuple[str, ...], content.get("derived", ())),
+            tuple(_mask(table) for table in _typed("recipe.masks", _Tables, content.get("masks", []))),
+        )
+
+
+_Tables = list[dict[str, Any]]
+
+
+def _typed(thing: str, kind: Any, found: Any) -> Any:
+    """A value of a kind; what is close to it (a list for a tuple, 1 for 1.0) is taken."""
+    try:
+        return TypeAdapter(kind).validate_python(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f".{part}" for part in first["loc"])
+        raise InputError(f"{thing}{where}: found {first['input']!r}, {first['msg'].lower()}") from error
+
+
+def _feature(table: Mapping[str, Any], *others: str) -> Feature:
+    """Feature of a table, which may hold other fields, too."""
+    name = str(table.get("name", "?"))
+    _known(f"feature {name!r}", table, {*(item.name for item in fields(Feature)), *others})
+    table = _without(table, *others)
+    absent = [key for key in ("name", "collection", "asset") if key not in table]
+    if absent:
+        raise InputError(f'feature {name!r}: {", ".join(absent)} missing: write e.g. {absent[0]} = "…"')
+    feature: Feature = _typed(f"feature {name!r}", Feature, table)
+    return feature
+
+
+def _mask(table: Mapping[str, Any]) -> Mask:
+    own = {"below": float | None, "above": float | None, "unknown": bool}
+    feature = _feature(table, *own)
+    given = {key: _typed(f"mask {feature.name!r}.{key}", kind, table[key]) for key, kind in own.items() if key in table}
+    return Mask(feature.name, feature, **given)
+
+
+def _unusual(**values: tuple[Any, Any]) -> dict[str, Any]:
+    """Return the values that are not the usual ones, of pairs of both."""
+    return {name: value for name, (value, usual) in values.items() if value != usual}
+
+
+def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _known(thing: str, table: Mapping[str, Any], keys: set[str]) -> None:
+    for key in table:
+        _choice(thing, "field", key, sorted(keys))
+
+
+def _choice(thing: str, what: str, found: str, wanted: Sequence[str]) -> None:
+    if found not in wanted:
+        raise InputError(f"{thing}: {unknown(what, found, [name for name in wanted if name])}")

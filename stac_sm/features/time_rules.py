@@ -1,0 +1,155 @@
+"""Time rules: which fields make the value of a day, and with what weight. Pure bookkeeping on periods."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+from stac_sm.core.period import DAY, Period
+from stac_sm.features.recipe import Feature
+from stac_sm.raster.source import RasterSource
+
+Sources = tuple[RasterSource, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Files that together make one field, and its weight in the value of a day."""
+
+    weight: float
+    """Share of this field in the day's value; the weights of a day sum to 1."""
+
+    sources: Sources
+    """Files, in the order of their ids."""
+
+
+@dataclass(frozen=True)
+class DayInputs:
+    """What makes the value of a feature on a day."""
+
+    days: tuple[tuple[Layer, ...], ...] = ()
+    """Fields of each day of the trailing mean (without one, of the day alone); empty for a day without input."""
+
+    normal: tuple[Layer, ...] = ()
+    """Fields of the climatology, where the feature wants one."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All fields."""
+        return (*(layer for day in self.days for layer in day), *self.normal)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Fields in the order of the days that they cover."""
+
+    fields: Sequence[tuple[Period, Sources]]
+    """Period and files of each, sorted."""
+
+    def covering(self, day: date) -> Sources:
+        """Files of the first field that covers a day; empty if there is none."""
+        if self._longest == 1:
+            return self._by_day.get(day, ())
+        end = bisect_right(self._starts, day)
+        begin = bisect_left(self._starts, day - timedelta(days=self._longest))
+        return next((sources for period, sources in self.fields[begin:end] if day in period), ())
+
+    def latest(self, day: date, max_age: int) -> Sources:
+        """Files of the last field that began on a day or before, at most so many days ago."""
+        last = bisect_right(self._starts, day) - 1
+        fresh = last >= 0 and (day - self._starts[last]).days <= max_age
+        return self.fields[last][1] if fresh else ()
+
+    def between(self, day: date, max_gap: int) -> tuple[Layer, ...]:
+        """Linear between the middles of two fields; alone, a field serves the days that it covers."""
+        after = bisect_left(self._middles, day)
+        exact = after < len(self._middles) and self._middles[after] == day
+        if not exact and not 0 < after < len(self._middles):
+            return _whole(self.covering(day))
+        before = after if exact else bisect_left(self._middles, self._middles[after - 1])
+        gap = (self._middles[after] - self._middles[before]).days
+        first, second = (self._by_middle[at][1] for at in (before, after))
+        if exact or gap > max_gap:
+            return _whole(first if exact else self.covering(day))
+        late = (day - self._middles[before]).days / gap
+        return Layer(1.0 - late, first), Layer(late, second)
+
+    @cached_property
+    def _starts(self) -> list[date]:
+        return [period.start for period, _ in self.fields]
+
+    @cached_property
+    def _longest(self) -> int:
+        return max((len(period) for period, _ in self.fields), default=0)
+
+    @cached_property
+    def _by_day(self) -> dict[date, Sources]:
+        """Files of the first field of each day, where no field is longer."""
+        return {period.start: sources for period, sources in reversed(self.fields)}
+
+    @cached_property
+    def _by_middle(self) -> list[tuple[date, Sources]]:
+        middles = ((period.start + timedelta(days=len(period) // 2), sources) for period, sources in self.fields)
+        return sorted(middles, key=lambda field: field[0])
+
+    @cached_property
+    def _middles(self) -> list[date]:
+        return [middle for middle, _ in self._by_middle]
+
+
+def day_inputs(feature: Feature, timeline: Timeline, normals: Mapping[int, Sources], day: date) -> DayInputs:
+    """What makes a feature on a day; nothing in it if there is no input.
+
+    ``normals`` are the files of its climatology by month, or at 0 for the whole year.
+    """
+    if not normals and feature.trailing == 1 and feature.statistic == "value":  # most features: shorter, for millions
+        layers = choose(feature, timeline, day - feature.lag * DAY)
+        return DayInputs((layers,)) if layers else DayInputs()
+    normal = seasonal(normals, day - feature.lag * DAY)
+    if feature.statistic == "climatology":
+        return DayInputs(normal=normal)
+    wanted = (day - (feature.lag + back) * DAY for back in range(feature.trailing))
+    days = tuple(choose(feature, timeline, one) for one in wanted)
+    enough = 2 * sum(map(bool, days)) >= feature.trailing
+    if feature.missing == "climatology" and normal:
+        return DayInputs(days if enough else (), normal)
+    if not enough or (feature.statistic == "anomaly" and not normal):
+        return DayInputs()
+    return DayInputs(days, normal)
+
+
+def choose(feature: Feature, timeline: Timeline, day: date) -> tuple[Layer, ...]:
+    """Fields and weights that make the value of a day by the feature's time rule; empty if there are none."""
+    if feature.time == "static":
+        sources = (source for _, sources in timeline.fields for source in sources)
+        return _whole(tuple(sorted(sources, key=lambda source: source.item_id)))
+    if feature.time == "daily":
+        return _whole(timeline.covering(day))
+    if feature.time == "previous":
+        return _whole(timeline.latest(day, feature.max_gap))
+    return timeline.between(day, feature.max_gap)
+
+
+def seasonal(normals: Mapping[int, Sources], day: date) -> tuple[Layer, ...]:
+    """Climatology of a day: that of the year, or linear between the middles of two months."""
+    if not normals:
+        return ()
+    if 0 in normals:
+        return _whole(normals[0])
+    here, before = _middle(day), _middle(day.replace(day=1) - DAY)
+    first, second = (here, _middle(day.replace(day=28) + 4 * DAY)) if day >= here else (before, here)
+    if first.month not in normals or second.month not in normals:
+        return _whole(normals.get(day.month, ()))
+    late = (day - first).days / (second - first).days
+    return Layer(1.0 - late, normals[first.month]), Layer(late, normals[second.month])
+
+
+def _middle(day: date) -> date:
+    return day.replace(day=15)
+
+
+def _whole(sources: Sources) -> tuple[Layer, ...]:
+    return (Layer(1.0, sources),) if sources else ()

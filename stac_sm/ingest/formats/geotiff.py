@@ -1,0 +1,64 @@
+"""GeoTIFFs of providers: opened by no other driver than GDAL's own for GeoTIFF, with errors that name the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stac_sm.core.errors import GranuleError
+
+_NETWORK = {  # for addresses: nothing remembered of a file that may have changed, no listing of folders, a few tries
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_TIMEOUT": "60",
+}
+
+
+@contextmanager
+def open_geotiff(href: str) -> Iterator[Any]:
+    """Dataset of a GeoTIFF in a file, an archive (``/vsitar/``) or the web (``/vsicurl/``); one thread at a time.
+
+    Raises
+    ------
+    GranuleError
+        If it cannot be opened, or something cannot be decoded meanwhile.
+    """
+    import rasterio
+
+    try:
+        with rasterio.Env(**_NETWORK), rasterio.open(href, driver="GTiff") as data:
+            yield data
+    except rasterio.errors.RasterioError as error:
+        size = f"{Path(href).stat().st_size} bytes found" if Path(href).is_file() else "found something"
+        # what GDAL says twice says it worse, and its cause may span several lines
+        raise GranuleError(f"{plain(href)}: {size}, no readable GeoTIFF ({_reason(error)}): fetch it again") from error
+
+
+def read_heights(href: str, first: int = 0, end: int | None = None) -> np.ndarray:
+    """Heights of rows of a one-band file (y, x), m, float32; NaN where it has no data.
+
+    Raises
+    ------
+    GranuleError
+        If they cannot be decoded.
+    """
+    with open_geotiff(href) as data:
+        window = ((first, data.height if end is None else end), (0, data.width))
+        return np.asarray(data.read(1, window=window, masked=True).astype(np.float32, copy=False).filled(np.nan))
+
+
+def plain(href: str) -> str:
+    """A file name or address as a person writes it."""
+    for prefix in ("/vsicurl/", "/vsitar/"):
+        href = href.removeprefix(prefix)
+    return href
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error.__cause__ or error).split())

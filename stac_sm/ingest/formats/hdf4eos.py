@@ -1,0 +1,191 @@
+"""HDF4-EOS grids: fields of a file, their type, scale and fill, and where the file says that they lie."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stac_sm.core.errors import GranuleError, StacSmError
+
+_NUMBER = r"(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
+_TYPES = {5: "float32", 6: "float64", 20: "int8", 21: "uint8", 22: "int16", 23: "uint16", 24: "int32", 25: "uint32"}
+"""Names of HDF4's number types; 3 and 4 are characters."""
+
+Bounds = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class GridField:
+    """What a file says of one of its fields."""
+
+    shape: tuple[int, int]
+    """Rows and columns."""
+
+    dtype: str
+    """Type of the stored values."""
+
+    scale: float
+    """Physical value = stored value x scale; 1 where the file has none."""
+
+    fill: int | None
+    """Stored value of pixels without data; None where the file has none."""
+
+    bounds: Bounds
+    """Left, top, right and bottom outer edge in metres of the projection, from ``StructMetadata.0``."""
+
+
+def describe(file: Path, name: str, required: Sequence[str] = ("scale_factor", "_FillValue")) -> GridField:
+    """Shape, type, scale, fill and corners of a field; reads no pixels.
+
+    Parameters
+    ----------
+    file
+        An HDF4-EOS file.
+    name
+        Name of the field.
+    required
+        Attributes that it must have, among ``scale_factor`` and ``_FillValue``.
+
+    Raises
+    ------
+    GranuleError
+        If the file is no HDF4-EOS, has no such field, or leaves one of these open.
+    """
+    with _opened(file) as data:
+        if name not in data.datasets():
+            raise GranuleError(f"{file}: found the fields {', '.join(data.datasets()) or 'none'}, wanted {name}")
+        field = data.select(name)
+        _, _, shape, kind, _ = field.info()
+        attributes = {key: _attribute(*value) for key, value in field.attributes(full=1).items()}
+        text = _structure(data.attributes())
+    rows_columns, bounds = place(file, text, name)
+    if shape != list(rows_columns):
+        raise GranuleError(f"{file}: field {name} has shape {shape}, its StructMetadata.0 says {list(rows_columns)}")
+    for key in required:
+        _required(file, name, attributes, key)
+    dtype = _TYPES.get(kind, "text")
+    scale, fill = _scale(file, name, attributes), _fill(file, name, attributes, dtype)
+    return GridField(rows_columns, dtype, scale, fill, bounds)
+
+
+def place(file: Path, text: str, name: str) -> tuple[tuple[int, int], Bounds]:
+    """Rows and columns, and the outer edges in metres, of the grid with a field in the text of ``StructMetadata.0``.
+
+    Raises
+    ------
+    GranuleError
+        If the text does not say all of it, or says nonsense.
+    """
+    grid = _grid_text(file, name, text)
+    origin = re.search(r"\bGridOrigin=(\w+)", grid)
+    if origin is not None and origin[1] != "HDFE_GD_UL":
+        raise GranuleError(f"{file}: its first pixel is at {origin[1]}, wanted HDFE_GD_UL, the upper left corner")
+    bounds = (*_corner(file, grid, "UpperLeftPointMtrs"), *_corner(file, grid, "LowerRightMtrs"))
+    return (_count(file, grid, "YDim"), _count(file, grid, "XDim")), bounds
+
+
+def read(file: Path, name: str) -> np.ndarray:
+    """Stored values (y, x) of a field, as they are in the file.
+
+    Raises
+    ------
+    GranuleError
+        If they cannot be decoded.
+    """
+    with _opened(file) as data:
+        return np.asarray(data.select(name).get())
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """An open file; whatever the library says inside becomes a GranuleError."""
+    from pyhdf.error import HDF4Error
+    from pyhdf.SD import SD
+
+    data = None
+    try:
+        data = SD(str(file))
+        yield data
+    except StacSmError:
+        raise
+    except Exception as error:  # on damaged files pyhdf also stumbles over its own types
+        size = file.stat().st_size if file.exists() else 0
+        raise GranuleError(f"{file}: {size} bytes found that are no readable HDF4 ({error}): fetch it again") from error
+    finally:
+        if data is not None:
+            with contextlib.suppress(HDF4Error):
+                data.end()
+
+
+def _attribute(value: Any, index: int, kind: int, length: int) -> Any:
+    """Value of an attribute; a float32 as the decimal number that was meant (0.01, not 0.0099999998)."""
+    return float(str(np.float32(value))) if _TYPES.get(kind) == "float32" and length == 1 else value
+
+
+def _structure(attributes: Mapping[str, Any]) -> str:
+    """Structural metadata; HDF-EOS cuts long ones into ``StructMetadata.0``, ``.1`` and so on."""
+    parts = (attributes.get(f"StructMetadata.{index}") for index in range(len(attributes)))
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _scale(file: Path, name: str, attributes: Mapping[str, Any]) -> float:
+    if attributes.get("add_offset", 0) != 0:
+        raise GranuleError(
+            f"{file}: field {name} has add_offset {attributes['add_offset']}, wanted 0: "
+            "HDF4 files use two formulas for it"
+        )
+    scale = float(attributes.get("scale_factor", 1.0))
+    if not isfinite(scale) or scale <= 0:
+        raise GranuleError(f"{file}: field {name} has scale_factor {scale}, wanted one above 0: fetch it again")
+    return scale
+
+
+def _fill(file: Path, name: str, attributes: Mapping[str, Any], dtype: str) -> int | None:
+    fill = attributes.get("_FillValue")
+    if fill is None or np.dtype("U" if dtype == "text" else dtype).kind not in "iu":
+        return None
+    limits = np.iinfo(dtype)
+    if not (isinstance(fill, int | float) and limits.min <= fill <= limits.max and float(fill).is_integer()):
+        raise GranuleError(f"{file}: field {name} has _FillValue {fill!r}, wanted a value of {dtype}: fetch it again")
+    return int(fill)
+
+
+def _required(file: Path, name: str, attributes: Mapping[str, Any], key: str) -> None:
+    if not isinstance(attributes.get(key), int | float):
+        found = ", ".join(sorted(attributes)) or "none"
+        raise GranuleError(f"{file}: field {name} has the attributes {found}, wanted a number {key}: fetch it again")
+
+
+def _grid_text(file: Path, name: str, text: str) -> str:
+    """Part of the structural metadata that describes the grid which holds a field."""
+    found = [grid for grid in re.split(r"END_GROUP=GRID_\d+", text) if f'DataFieldName="{name}"' in grid]
+    if len(found) != 1:
+        raise GranuleError(f"{file}: found {len(found)} grids with field {name} in StructMetadata.0, wanted one")
+    return found[0]
+
+
+def _count(file: Path, grid: str, key: str) -> int:
+    match = re.search(rf"\b{key}=(\S*)", grid)
+    if match is None:
+        raise _no_place(file, key)
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", match[1]):
+        raise GranuleError(f"{file}: StructMetadata.0 says {key}={match[1][:40]}, wanted a number of pixels")
+    return int(match[1])
+
+
+def _corner(file: Path, grid: str, key: str) -> tuple[float, float]:
+    match = re.search(rf"\b{key}=\({_NUMBER},{_NUMBER}\)", grid)
+    if match is None:
+        raise _no_place(file, key)
+    return float(match[1]), float(match[2])
+
+
+def _no_place(file: Path, key: str) -> GranuleError:
+    return GranuleError(f"{file}: StructMetadata.0 has no {key}: it cannot be placed on the Earth; fetch it again")

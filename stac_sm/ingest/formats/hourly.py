@@ -1,0 +1,105 @@
+"""Hourly (or daily) fields on one regular grid, whatever file they come from, and their daily means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from stac_sm.core.errors import GranuleError
+from stac_sm.core.variables import VARIABLES
+from stac_sm.ingest.formats.latlon_grid import RegularGrid
+
+_MEMORY = 640 << 20  # bytes kept: a day of the global grid of 0.1 degrees, or a whole regional file
+_PACKING = 0.02  # m3 m-3: packing leaves values such as -0.009 where there is no water
+_UNITS = {
+    "swvl1": ("m**3 m**-3", "m3 m-3", "m^3 m^-3", "m3/m3", "m^3/m^3", "m**3/m**3", "1"),
+    "stl1": ("K", "kelvin", "Kelvin"),
+    "sd": ("m", "m of water equivalent", "metre", "meters"),
+}
+
+
+@dataclass(frozen=True)
+class Hourly:
+    """Fields on one grid at several times."""
+
+    file: Any
+    """Where they come from, for messages."""
+
+    grid: RegularGrid
+    """Where the pixels lie."""
+
+    times: np.ndarray
+    """Instants, UTC, ``datetime64[s]``, in the order of the file."""
+
+    units: Mapping[str, str]
+    """Variables that are there, with the unit that the file states; empty where it states none."""
+
+    read: Callable[[str, int, int], np.ndarray]
+    """Values (time, latitude, longitude) of a variable from one position on the time axis up to, and without,
+    another, in the order of the file; NaN where there is none."""
+
+    chunk: int = 1
+    """Number of times that are stored together."""
+
+    _kept: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, unit in self.units.items():
+            if unit and unit not in _UNITS[name]:
+                raise GranuleError(
+                    f"{self.file}: {name} in {unit!r} found, {VARIABLES[name].unit!r} wanted: is it another product?"
+                )
+
+    def days(self) -> dict[date, np.ndarray]:
+        """Positions on the time axis by UTC day; an instant that occurs twice counts once, the last one."""
+        _, last = np.unique(self.times[::-1], return_index=True)
+        positions = len(self.times) - 1 - last
+        days = self.times[positions].astype("datetime64[D]")
+        return {day.item(): np.sort(positions[days == day]) for day in np.unique(days)}
+
+    def mean(self, name: str, positions: np.ndarray) -> np.ndarray:
+        """Mean over times (y, x), float32, north up; NaN where one is missing (sea, or a gap of the provider).
+
+        Raises
+        ------
+        GranuleError
+            If no pixel has a value, or one is not possible.
+        """
+        total: np.ndarray | float = 0.0
+        for block in np.unique(positions // self._step):
+            inside = positions[positions // self._step == block] - block * self._step
+            total = total + self._block(name, int(block))[inside].sum(axis=0, dtype=np.float64)
+        stored = self.grid.north_up(np.asarray(total) / len(positions)).astype(np.float32)
+        self._check(name, stored)
+        return np.maximum(stored, np.float32(0)) if VARIABLES[name].valid[0] == 0 else stored
+
+    @property
+    def _step(self) -> int:
+        """Number of times that are read together: whole chunks, as many as fit."""
+        fit = max(1, _MEMORY // (4 * self.grid.rows.size * self.grid.columns.size))
+        return fit - fit % self.chunk if fit >= self.chunk else fit
+
+    def _block(self, name: str, block: int) -> np.ndarray:
+        """Values (time, latitude, longitude) of a block, kept until the memory is needed."""
+        if (name, block) not in self._kept:
+            start = block * self._step
+            values = self.read(name, start, min(start + self._step, len(self.times)))
+            if values.nbytes + sum(kept.nbytes for kept in self._kept.values()) > _MEMORY:
+                self._kept.clear()
+            self._kept[name, block] = values
+        return self._kept[name, block]
+
+    def _check(self, name: str, mean: np.ndarray) -> None:
+        """Compare the values with what is possible."""
+        if np.isnan(mean).all():
+            raise GranuleError(f"{self.file}: {name} has no value on a day, some wanted: is the area all sea?")
+        (low, high), least, most = VARIABLES[name].valid, float(np.nanmin(mean)), float(np.nanmax(mean))
+        if least < low - (_PACKING if low == 0 else 0) or most > high:
+            raise GranuleError(
+                f"{self.file}: {name} from {least:g} to {most:g} found, {low:g} to {high:g} {VARIABLES[name].unit} "
+                "wanted: it has another unit, or is damaged"
+            )

@@ -1,0 +1,160 @@
+"""NetCDF and HDF5 files: opened with an error that says what is wrong, times decoded, truncation seen.
+
+The library pads a truncated classic NetCDF file (as the Climate Data Store made until 2024) with zeros, and zero is a
+soil moisture: the size of such files is checked against their header.
+
+Size of a classic NetCDF file (CDF-1, CDF-2, CDF-5), from its header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from stac_sm.core.errors import GranuleError
+
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
+"""Size of a value, by its external type."""
+
+
+class ClassicHeader:
+    """The header of a file, read from behind its first three bytes ``CDF``.
+
+    Raises
+    ------
+    struct.error
+        If the header itself is cut off.
+    """
+
+    def __init__(self, content: BinaryIO) -> None:
+        self._content = content
+        version = content.read(1)[:1]
+        self._wide = ">q" if version == b"\x05" else ">i"  # of counts and lengths
+        self._offset = ">i" if version == b"\x01" else ">q"
+        self.records = self._number(self._wide)
+        self._lengths = [self._dimension() for _ in range(self._list())]
+        self._skip_attributes()
+        self._ends: list[int] = []
+        self._in_records: list[tuple[int, int]] = []
+        for _ in range(self._list()):
+            self._variable()
+        self._header = content.tell()
+
+    @property
+    def size(self) -> int:
+        """Number of bytes that the whole file must have."""
+        return max([self._header, *self._ends, *self._last_records()])
+
+    def _last_records(self) -> list[int]:
+        """Where the last record of each variable ends; records are padded unless there is one variable only."""
+        if self.records < 1:
+            return []
+        single = len(self._in_records) == 1
+        stride = sum(size if single else _padded(size) for _, size in self._in_records)
+        return [begin + (self.records - 1) * stride + size for begin, size in self._in_records]
+
+    def _variable(self) -> None:
+        self._skip(self._number(self._wide))
+        shape = [self._lengths[self._number(self._wide)] for _ in range(self._number(self._wide))]
+        self._skip_attributes()
+        value = _BYTES.get(self._number(">i"), 1)
+        self._number(self._wide)  # the size that is written here does not hold for large variables
+        begin = self._number(self._offset)
+        if shape[:1] == [0]:
+            self._in_records.append((begin, math.prod(shape[1:]) * value))
+        else:
+            self._ends.append(begin + math.prod(shape) * value)
+
+    def _dimension(self) -> int:
+        self._skip(self._number(self._wide))
+        return self._number(self._wide)
+
+    def _skip_attributes(self) -> None:
+        for _ in range(self._list()):
+            self._skip(self._number(self._wide))
+            value = _BYTES.get(self._number(">i"), 1)
+            self._skip(self._number(self._wide) * value)
+
+    def _list(self) -> int:
+        self._number(">i")  # its tag
+        return self._number(self._wide)
+
+    def _number(self, form: str) -> int:
+        return int(struct.unpack(form, self._content.read(struct.calcsize(form)))[0])
+
+    def _skip(self, count: int) -> None:
+        self._content.seek(_padded(count), 1)
+
+
+def _padded(count: int) -> int:
+    return count + -count % 4
+
+
+@contextlib.contextmanager
+def opened(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
+    """The file as ``netCDF4.Dataset``; errors of the library, also while reading, become ours.
+
+    Raises
+    ------
+    GranuleError
+        If it cannot be read, or is shorter than its header says.
+    """
+    import netCDF4
+
+    try:
+        _check_whole(file)
+        with netCDF4.Dataset(file) as data:
+            yield data
+    except (OSError, RuntimeError, struct.error) as error:
+        size = file.stat().st_size if file.exists() else 0
+        raise GranuleError(
+            f"{file}: {size} bytes found that are no readable {kind} ({error}): fetch it again"
+        ) from error
+
+
+def times(variable: Any, file: Path) -> np.ndarray:
+    """Instants (n,) of a CF time variable, UTC, ``datetime64[s]``; a scalar gives one.
+
+    Raises
+    ------
+    GranuleError
+        If it has no CF units, or gaps.
+    """
+    import netCDF4
+
+    values, units = np.ma.atleast_1d(variable[...]), getattr(variable, "units", "")
+    calendar = getattr(variable, "calendar", "standard")
+    if not np.isfinite(np.ma.filled(values.astype(np.float64), np.nan)).all():
+        raise GranuleError(f"{file}: {variable.name} has gaps, an instant at every position wanted: fetch it again")
+    try:
+        found = netCDF4.num2date(
+            values, units, calendar, only_use_cftime_datetimes=False, only_use_python_datetimes=True
+        )
+    except (ValueError, OverflowError) as error:
+        raise GranuleError(f"{file}: {variable.name} has the units {units!r}, CF time wanted ({error})") from error
+    micros = np.array(found, dtype="datetime64[us]").astype(np.int64)
+    return np.asarray(((micros + 500_000) // 1_000_000).astype("datetime64[s]"))
+
+
+def numbers(variable: Any, index: Any = ...) -> np.ndarray:
+    """Values of a variable, unpacked; NaN where there is no data. Float32 stays float32."""
+    values = np.ma.asarray(variable[index])
+    kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
+    return np.ma.filled(values.astype(kind), np.nan)
+
+
+def _check_whole(file: Path) -> None:
+    """Compare the size of a classic NetCDF file with its header; other files are passed over."""
+    with file.open("rb") as content:
+        if content.read(3) != b"CDF":
+            return
+        wanted = ClassicHeader(content).size
+    found = file.stat().st_size
+    if found < wanted:
+        raise GranuleError(f"{file}: {found} bytes of {wanted} found, it is cut off: fetch it again")

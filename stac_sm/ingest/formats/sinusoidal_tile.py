@@ -1,0 +1,259 @@
+"""Granules of one MODIS sinusoidal tile in HDF4-EOS, as GLASS and the MODIS land products are: names, bands, items.
+
+Stored integers are kept; scale and fill are those of the file. pyhdf is not thread-safe: one file at a time in each
+process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.errors import GranuleError, InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.period import utc
+from stac_sm.core.variables import VARIABLES
+from stac_sm.ingest.formats.hdf4eos import GridField, describe, read
+from stac_sm.ingest.provider_interface import Granule, RasterLayer
+from stac_sm.raster.cog import CogProfile
+from stac_sm.stac.items import raster_item
+
+SIDES = (1200, 2400, 4800)
+"""Pixels along a side of a tile: 1 km, 500 m, 250 m."""
+
+Mask = Callable[[Path], np.ndarray]
+"""Reads from a granule which pixels (y, x) are masked."""
+
+_TOLERANCE = 1.0  # metres: corners are written with six decimals, and some versions of the grid differ by millimetres
+
+
+@dataclass(frozen=True)
+class Band:
+    """One field of a product, and the asset that it becomes."""
+
+    key: str
+    """Asset key."""
+
+    name: str
+    """Name of the field in the file."""
+
+    variable: str
+    """Name of the variable."""
+
+    dtypes: tuple[str, ...]
+    """Types of the stored values that the product has."""
+
+    nodata: int | None = None
+    """Stored value of pixels without data in the COG; None takes the file's fill."""
+
+    valid: tuple[int, int] | None = None
+    """Least and largest stored value; all others become nodata. None leaves every value as it is."""
+
+    required: tuple[str, ...] = ("scale_factor", "_FillValue")
+    """Attributes that the field must have."""
+
+    gap_free: bool = False
+    """Whether a field without a single value is an error."""
+
+    sides: tuple[int, ...] = SIDES
+    """Numbers of pixels along a side that the product has."""
+
+    asset: Mapping[str, Any] = field(default_factory=dict)
+    """More STAC fields of the asset: title, classes."""
+
+    quality: bool = False
+    """Whether it holds flags, not values: overviews take pixels, no means."""
+
+
+@dataclass(frozen=True)
+class TileName:
+    """What the name of a granule says."""
+
+    stem: str
+    """Name without time of production and suffix: what tells one item from the next."""
+
+    product: str
+    """Short name of the product, e.g. ``GLASS06A01`` or ``MOD11A1``."""
+
+    version: str
+    """Version of the product, e.g. ``01`` or ``061``."""
+
+    start: date
+    """First day."""
+
+    tile: str
+    """Tile, e.g. ``h18v04``."""
+
+    @classmethod
+    def of(cls, file: Path, pattern: str, wanted: str) -> TileName:
+        """Take a name apart.
+
+        Parameters
+        ----------
+        file
+            The granule.
+        pattern
+            Regular expression with the groups ``stem``, ``product``, ``version``, ``day``, ``tile``, ``made``.
+        wanted
+            A right name, for the message.
+
+        Raises
+        ------
+        GranuleError
+            If it is another name, or has no day or tile that exists.
+        """
+        match = re.fullmatch(pattern, file.name)
+        if match is None:
+            raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
+        try:
+            MODIS_SINUSOIDAL_1KM.column_row(match["tile"])
+            start = datetime.strptime(match["day"], "%Y%j").date()
+        except (ValueError, InputError) as error:
+            raise GranuleError(f"{file}: its name has no day or tile that exists ({error}): check the name") from error
+        if f"{start:%Y%j}" != match["day"]:  # strptime takes day 366 of any year
+            raise GranuleError(f"{file}: its name has day {match['day']}, which does not exist: check the name")
+        return cls(match["stem"], match["product"], match["version"], start, match["tile"])
+
+    def end(self, days: int) -> date:
+        """Day after the last one of a composite, which ends with its year at the latest."""
+        return min(self.start + timedelta(days=days), date(self.start.year + 1, 1, 1))
+
+
+def latest(file: Path, pattern: str) -> Path:
+    """File with the latest time of production among those in its folder that differ only in it."""
+    match = re.fullmatch(pattern, file.name)
+    if match is None:
+        return file
+    return max(file.parent.glob(f"{match['stem']}.{'[0-9]' * len(match['made'])}.hdf"), default=file)
+
+
+def tile_granule(
+    file: Path,
+    name: TileName,
+    *,
+    end: date,
+    collection: str,
+    bands: Sequence[Band],
+    properties: Mapping[str, Any] | None = None,
+    mask: Mask | None = None,
+) -> Granule:
+    """Item and layers of a granule.
+
+    Parameters
+    ----------
+    file
+        The granule.
+    name
+        What its name says.
+    end
+        Day after its last one.
+    collection
+        Collection of the item.
+    bands
+        Fields to keep.
+    properties
+        Properties of the item besides those of time and place.
+    mask
+        Pixels that become nodata in every band that is no quality flag.
+
+    Raises
+    ------
+    GranuleError
+        If a field is not what the product has, or does not lie on the tile of the name.
+    """
+    layers = {band.key: _layer(file, name.tile, band, mask) for band in bands}
+    boxes = {layer.geobox for layer in layers.values()}
+    if len(boxes) != 1:
+        shapes = ", ".join(f"{key} {tuple(layer.geobox.shape)}" for key, layer in layers.items())
+        raise GranuleError(f"{file}: found fields of several shapes ({shapes}), wanted one: fetch it again")
+    classified = any("classification:" in key for band in bands for key in band.asset)
+    item = raster_item(
+        id=name.stem,
+        collection=collection,
+        geobox=boxes.pop(),
+        start=utc(name.start),
+        end=utc(end),
+        properties={
+            "grid:code": MODIS_SINUSOIDAL_1KM.grid_code(name.tile),
+            "version": name.version,
+            **(properties or {}),
+        },
+        extensions=["grid", "version", "classification"] if classified else ["grid", "version"],
+    )
+    return Granule(item, {**layers})
+
+
+def read_band(file: Path, band: Band, fill: int | None, nodata: int | None, mask: Mask | None = None) -> np.ndarray:
+    """Stored values (y, x) of a band; fill, what is outside the valid range and what is masked, as nodata.
+
+    Raises
+    ------
+    GranuleError
+        If they cannot be decoded, or a product without gaps has no value at all.
+    """
+    stored = read(file, band.name)
+    if nodata is None:
+        return stored
+    absent = stored == nodata if fill is None else (stored == fill) | (stored == nodata)
+    if band.valid is not None:
+        absent |= (stored < band.valid[0]) | (stored > band.valid[1])
+    if band.gap_free and absent.all():
+        raise GranuleError(
+            f"{file}: field {band.name} has no pixel with a value, in a product without gaps: fetch it again"
+        )
+    stored[absent if mask is None else absent | mask(file)] = nodata
+    return stored
+
+
+def _layer(file: Path, tile: str, band: Band, mask: Mask | None) -> RasterLayer:
+    found = describe(file, band.name, band.required)
+    if found.dtype not in band.dtypes:
+        wanted = " or ".join(band.dtypes)
+        raise GranuleError(f"{file}: field {band.name} is {found.dtype}, wanted {wanted}: is it another product?")
+    nodata = found.fill if band.nodata is None else band.nodata
+    values = partial(read_band, file, band, found.fill, nodata, None if band.quality else mask)
+    overviews, roles = ("nearest", ("quality",)) if band.quality else ("average", ("data",))
+    profile = CogProfile(nodata=nodata, scale=found.scale, overviews=overviews)
+    geobox = _geobox(file, tile, found, band.sides)
+    return RasterLayer(VARIABLES[band.variable], values, geobox, profile, roles, band.asset)
+
+
+def _geobox(file: Path, tile: str, found: GridField, sides: Sequence[int]) -> GeoBox:
+    """The tile of the name at the file's resolution: 250 m and 500 m pixels nest exactly in those of 1 km."""
+    whole = MODIS_SINUSOIDAL_1KM.geobox(tile)
+    if found.shape not in [(side, side) for side in sides]:
+        wanted = " or ".join(map(str, sides))
+        raise GranuleError(f"{file}: found {found.shape} pixels, wanted {wanted} along each side")
+    box = whole.boundingbox
+    edges = (box.left, box.top, box.right, box.bottom)
+    if any(abs(a - b) > _TOLERANCE for a, b in zip(found.bounds, edges, strict=True)):
+        raise GranuleError(
+            f"{file}: its StructMetadata.0 says left, top, right, bottom {_metres(found.bounds)}, "
+            f"tile {tile} of its name is {_metres(edges)}: one of the two is wrong; fetch it again"
+        )
+    return GeoBox(found.shape, whole.affine * Affine.scale(whole.shape[0] / found.shape[0]), whole.crs)
+
+
+def _metres(bounds: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.1f}" for value in bounds)
+
+
+def flag(
+    name: str, description: str, offset: int, length: int, classes: Mapping[int, tuple[str, str]]
+) -> dict[str, Any]:
+    """A bit field of the classification extension; classes are name and description by value."""
+    described = [_class(value, *words) for value, words in classes.items()]
+    return {"name": name, "description": description, "offset": offset, "length": length, "classes": described}
+
+
+def _class(value: int, name: str, description: str) -> dict[str, Any]:
+    return {"value": value, "name": name, "description": description}

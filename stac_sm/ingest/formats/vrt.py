@@ -1,0 +1,225 @@
+"""Mosaics of GeoTIFF tiles, as a VRT describes them; one GeoTIFF is a mosaic of itself.
+
+A VRT is untrusted: of all that GDAL would do for it, only tiles at relative paths beside it are understood, and they
+are opened as GeoTIFF by us. So a VRT can name no other machine, no ``file:``, no ``/vsi…``, and no other driver.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from affine import Affine
+
+from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.formats.geotiff import open_geotiff, plain
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+Box = tuple[int, int, int, int]
+"""First row, first column, end of rows, end of columns."""
+
+_READS = 8  # tiles that are read at once: most of a read from the web is waiting
+_PARTS = {"SourceFilename", "SourceBand", "SourceProperties", "SrcRect", "DstRect", "NODATA", "OpenOptions"}
+_OFF = 0.1  # of a pixel: how far a tile may be from where the mosaic has it
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A file, and where it goes."""
+
+    href: str
+    """Where GDAL finds it."""
+
+    source: Box
+    """Its pixels that are used."""
+
+    target: Box
+    """The pixels of the mosaic that they fill; where they are fewer, each is repeated."""
+
+    @property
+    def coarse(self) -> bool:
+        """Whether its pixels are larger than the mosaic's."""
+        return _size(self.source) != _size(self.target)
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Tiles of one grid; reads nothing before it is asked to."""
+
+    name: str
+    """What errors call it."""
+
+    crs: str
+    """Its CRS as WKT; empty if it has none."""
+
+    affine: Affine
+    """Its grid."""
+
+    shape: tuple[int, int]
+    """Rows and columns."""
+
+    dtype: str
+    """Data type of the stored values."""
+
+    nodata: float | None
+    """Stored value of pixels without data, if it says so."""
+
+    tiles: tuple[Tile, ...]
+    """Its files."""
+
+    def meeting(self, box: Box) -> list[Tile]:
+        """Tiles that have pixels in a part of it."""
+        return [tile for tile in self.tiles if _common(tile.target, box) is not None]
+
+    def read(self, box: Box, nodata: int) -> np.ndarray:
+        """Stored values of a part (y, x), ``nodata`` where no tile has any.
+
+        Coarse tiles fill only what no other tile covers, whatever the order of the tiles.
+
+        Raises
+        ------
+        GranuleError
+            If a tile cannot be read, or is not what the mosaic says.
+        """
+        result = np.full(_size(box), nodata, self.dtype)
+        tiles = self.meeting(box)
+        with ThreadPoolExecutor(_READS) as pool:
+            read = dict(zip(tiles, pool.map(lambda tile: self._read(tile, box, nodata), tiles), strict=True))
+        for coarse in (True, False):
+            layer = [(_inside(tile.target, box), part) for tile, part in read.items() if tile.coarse is coarse]
+            for where, _ in layer:
+                result[where] = nodata
+            for where, part in layer:
+                result[where] = np.where(part == nodata, result[where], part)
+        return result
+
+    def _read(self, tile: Tile, box: Box, nodata: int) -> np.ndarray:
+        """Pixels of a tile that lie in a box, on the mosaic's grid."""
+        wanted = _common(tile.target, box) or tile.target
+        rows = _nearest(wanted[0], wanted[2], tile.target[0::2], tile.source[0::2])
+        columns = _nearest(wanted[1], wanted[3], tile.target[1::2], tile.source[1::2])
+        with open_geotiff(tile.href) as data:
+            self._check(tile, data, nodata)
+            window = ((int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1))
+            part = data.read(1, window=window)
+        return np.asarray(part[np.ix_(rows - rows[0], columns - columns[0])])
+
+    def _check(self, tile: Tile, data: Any, nodata: int) -> None:
+        """Compare a tile's header with what the mosaic says."""
+        found = (data.count, data.dtypes[0], data.nodata)
+        if found[:2] != (1, self.dtype) or found[2] not in (None, nodata):
+            raise GranuleError(
+                f"{plain(tile.href)}: found {found[0]} band(s) of {found[1]} with nodata {found[2]}, "
+                f"wanted one of {self.dtype} with nodata {nodata}: fetch it again"
+            )
+        x, y = self.affine @ (tile.target[1], tile.target[0])
+        column, row = ~data.transform @ (x, y)
+        slack = 1 if tile.coarse else _OFF  # the corner of a coarse tile is not on the mosaic's grid
+        off = max(abs(column - tile.source[1]), abs(row - tile.source[0]))
+        if off > slack or data.height < tile.source[2] or data.width < tile.source[3]:
+            raise GranuleError(
+                f"{plain(tile.href)}: {data.height} x {data.width} pixels with transform {tuple(data.transform)[:6]} "
+                f"found, another place and size in {self.name}: one of the two is wrong; fetch both again"
+            )
+
+
+def geotiff_mosaic(href: str) -> Mosaic:
+    """The mosaic of a single GeoTIFF."""
+    with open_geotiff(href) as data:
+        box = (0, 0, data.height, data.width)
+        crs = data.crs.to_wkt() if data.crs else ""
+        head = (crs, data.transform, data.shape, str(data.dtypes[0]) if data.count == 1 else f"{data.count} bands")
+        return Mosaic(plain(href), *head, data.nodata, (Tile(href, box, box),))
+
+
+def vrt_mosaic(name: str, content: bytes, folder: str) -> Mosaic:
+    """The mosaic of a VRT whose tiles lie at paths relative to ``folder``, where GDAL finds it.
+
+    Raises
+    ------
+    GranuleError
+        If it is not such a VRT.
+    """
+    from xml.etree import ElementTree
+
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise GranuleError(f"{name}: found an XML document type, a plain VRT wanted: fetch it again")
+    try:
+        root = ElementTree.fromstring(content)
+    except ElementTree.ParseError as error:
+        raise GranuleError(f"{name}: {len(content)} bytes found, no readable VRT ({error}): fetch it again") from error
+    bands = root.findall("VRTRasterBand")
+    if root.tag != "VRTDataset" or len(bands) != 1 or root.get("subClass") or bands[0].get("subClass"):
+        raise GranuleError(f"{name}: found <{root.tag}> of {len(bands)} band(s), a VRT mosaic of one band wanted")
+    try:
+        return Mosaic(
+            name,
+            (root.findtext("SRS") or "").strip(),
+            Affine.from_gdal(*map(float, (root.findtext("GeoTransform") or "").split(","))),
+            (int(root.get("rasterYSize", "")), int(root.get("rasterXSize", ""))),
+            bands[0].get("dataType", "Byte").lower(),
+            None if bands[0].findtext("NoDataValue") is None else float(bands[0].findtext("NoDataValue") or ""),
+            tuple(_tiles(name, bands[0], folder)),
+        )
+    except (TypeError, ValueError) as error:
+        raise GranuleError(f"{name}: its sizes or its transform are no numbers ({error}): fetch it again") from error
+
+
+def _tiles(name: str, band: Element, folder: str) -> Iterator[Tile]:
+    for element in band:
+        if not element.tag.endswith("Source"):
+            continue
+        extra = {child.tag for child in element} - _PARTS
+        if element.tag not in {"SimpleSource", "ComplexSource"} or extra or element.findtext("SourceBand", "1") != "1":
+            raise GranuleError(f"{name}: found <{element.tag}> {' '.join(sorted(extra))}, tiles as they are wanted")
+        source, target = (_rectangle(element.find(key)) for key in ("SrcRect", "DstRect"))
+        if min(*_size(source), *_size(target), *source, *target) < 0 or 0 in (*_size(source), *_size(target)):
+            raise GranuleError(f"{name}: found a tile at {source} for {target}, pixels inside wanted: fetch it again")
+        yield Tile(f"{folder}/{_relative(name, element)}", source, target)
+
+
+def _relative(name: str, element: Element) -> str:
+    """Path of a tile below the folder of the VRT."""
+    found = element.find("SourceFilename")
+    path, relative = ("", False) if found is None else ((found.text or "").strip(), found.get("relativeToVRT") == "1")
+    path = path.removeprefix("./")
+    if not relative or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*\.tiff?", path, re.ASCII) or ".." in path.split("/"):
+        raise GranuleError(
+            f"{name}: found a tile at {path!r}, a GeoTIFF at a path relative to the VRT wanted: give the address of "
+            "the provider's VRT with bbox = [west, south, east, north], or build one beside the tiles"
+        )
+    return path
+
+
+def _rectangle(element: Element | None) -> Box:
+    if element is None:
+        raise ValueError("SrcRect or DstRect missing")
+    left, top, width, height = (round(float(element.get(key, ""))) for key in ("xOff", "yOff", "xSize", "ySize"))
+    return (top, left, top + height, left + width)
+
+
+def _nearest(first: int, end: int, target: tuple[int, ...], source: tuple[int, ...]) -> np.ndarray:
+    """Source pixel of each target pixel along an axis."""
+    along = (np.arange(first, end) + 0.5 - target[0]) / (target[1] - target[0])
+    return np.floor(source[0] + along * (source[1] - source[0])).astype(np.intp)
+
+
+def _common(one: Box, other: Box) -> Box | None:
+    top, left, bottom, right = (*map(max, one[:2], other[:2]), *map(min, one[2:], other[2:]))
+    return (top, left, bottom, right) if top < bottom and left < right else None
+
+
+def _inside(target: Box, box: Box) -> tuple[slice, slice]:
+    """Where the common part of a tile and a box lies in the box."""
+    top, left, bottom, right = _common(target, box) or (box[0], box[1], box[0], box[1])
+    return slice(top - box[0], bottom - box[0]), slice(left - box[1], right - box[1])
+
+
+def _size(box: Box) -> tuple[int, int]:
+    return box[2] - box[0], box[3] - box[1]

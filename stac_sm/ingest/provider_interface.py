@@ -1,0 +1,203 @@
+"""Sources: one module a provider, from a provider's file to STAC items and their layers.
+
+A source is a frozen dataclass whose fields are its settings in the project file. It reads no pixels while it scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import InputError
+from stac_sm.core.variables import Variable
+from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
+from stac_sm.stac.items import PARQUET, ItemDict, raster_asset
+from stac_sm.storage.http.documents import Url
+from stac_sm.storage.store import sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Layer(Protocol):
+    """One asset in the making."""
+
+    def write(self, stem: Path) -> AssetFile:
+        """Write it beside ``stem`` (a path without suffix), check it, and describe it as STAC asset."""
+
+
+@dataclass(frozen=True)
+class RasterLayer:
+    """One band on a GeoBox."""
+
+    variable: Variable
+    """The quantity; physical value = stored value x scale + offset."""
+
+    values: Callable[[], np.ndarray]
+    """Reads the stored values (y, x); called when the layer is written."""
+
+    geobox: GeoBox
+    """Where the pixels lie."""
+
+    profile: CogProfile
+    """Nodata, scale, offset, overviews."""
+
+    roles: tuple[str, ...] = ("data",)
+    """STAC roles."""
+
+    asset: Mapping[str, Any] = field(default_factory=dict)
+    """More STAC fields of the asset, or others in place of the variable's: title, classes of a quality layer."""
+
+    def write(self, stem: Path) -> AssetFile:
+        """Write a COG, decode it again, and describe it."""
+        values, file = self.values(), stem.with_name(stem.name + ".tif")
+        write_cog(values, file, geobox=self.geobox, profile=self.profile)
+        verify_cog(values, file, profile=self.profile)
+        fields = raster_asset(
+            self.variable,
+            dtype=str(values.dtype) if values.dtype.kind != "f" else "float32",
+            nodata=self.profile.nodata,
+            scale=self.profile.scale,
+            offset=self.profile.offset,
+            roles=self.roles,
+        )
+        return AssetFile(file, ".tif", fields | dict(self.asset))
+
+
+@dataclass(frozen=True)
+class TableLayer:
+    """One table, kept as Parquet."""
+
+    frame: Callable[[], pd.DataFrame]
+    """Makes the table; called when the layer is written."""
+
+    title: str
+    """What it is."""
+
+    def write(self, stem: Path) -> AssetFile:
+        """Write a Parquet file and describe it."""
+        file = stem.with_name(stem.name + ".parquet")
+        self.frame().to_parquet(file, index=False)
+        return AssetFile(file, ".parquet", {"title": self.title, "type": PARQUET, "roles": ["data"]})
+
+
+@dataclass(frozen=True)
+class Granule:
+    """One item in the making."""
+
+    item: ItemDict
+    """The item without assets (``items.raster_item`` or ``items.build_item``)."""
+
+    layers: dict[str, Layer]
+    """Assets by key."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a file holds."""
+
+    granules: Iterable[Granule]
+    """One for each item; may be lazy, then errors come while it is walked through."""
+
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
+
+
+class Source(Protocol):
+    """A provider's product, or several of one kind; each granule's item says which collection it belongs to."""
+
+    @property
+    def patterns(self) -> Sequence[str]:
+        """Shell patterns of its file names; other files in a folder are passed over."""
+
+    def scan(self, file: Path) -> Scan:
+        """Items and layers of one file, without reading pixels.
+
+        Raises
+        ------
+        GranuleError
+            If the file is not what it should be: says what was found and what was wanted.
+        """
+
+
+@runtime_checkable
+class JoinedSource(Source, Protocol):
+    """A source with items that take more than one file, or one of several."""
+
+    def parts(self, file: Path) -> Sequence[Path]:
+        """All files that are scanned when this one is, in order; the first stands for them all."""
+
+
+@runtime_checkable
+class RemoteSource(Source, Protocol):
+    """A source that reads files on the web, too."""
+
+    def scan_url(self, url: Url) -> Scan:
+        """As ``scan``, of a file at an address."""
+
+    def url_checksum(self, url: Url) -> str:
+        """Something that changes with everything that is scanned with an address."""
+
+
+def find_files(wanted: Source, paths: Iterable[Path | str]) -> Iterator[Path | Url]:
+    """Files to ingest: those that are named, and in folders all that the source's patterns fit.
+
+    Of files that are scanned together the first is given, once (see ``JoinedSource``). Text with ``://`` in it is an
+    address on the web, for a source that reads there.
+
+    Raises
+    ------
+    InputError
+        If a path does not exist, or a folder holds nothing that fits; if an address is none that may be read.
+    """
+    for given in paths:
+        if "://" in str(given):
+            yield _address(wanted, str(given))
+            continue
+        path = Path(given)
+        if path.is_file() or any(path.is_dir() and path.match(pattern) for pattern in wanted.patterns):  # a Zarr store
+            yield parts(wanted, path)[0]
+            continue
+        if not path.is_dir():
+            raise InputError(f"{path} does not exist: name files or folders that hold {' or '.join(wanted.patterns)}")
+        found = sorted({file for pattern in wanted.patterns for file in path.rglob(pattern)})
+        if not found:
+            raise InputError(f"{path} holds no file like {' or '.join(wanted.patterns)}: check the source's name")
+        yield from dict.fromkeys(parts(wanted, file)[0] for file in found)
+
+
+def scan(wanted: Source, file: Path | Url) -> Scan:
+    """What a file holds, here or on the web."""
+    return _remote(wanted).scan_url(file) if isinstance(file, Url) else wanted.scan(file)
+
+
+def _address(wanted: Source, text: str) -> Url:
+    _remote(wanted)
+    return Url(text)
+
+
+def _remote(wanted: Source) -> RemoteSource:
+    if not isinstance(wanted, RemoteSource):
+        raise InputError(f"an address found, files like {' or '.join(wanted.patterns)} wanted: download them first")
+    return wanted
+
+
+def parts(wanted: Source, file: Path) -> Sequence[Path]:
+    """Files that are scanned together with one; the first stands for them all."""
+    return wanted.parts(file) if isinstance(wanted, JoinedSource) else [file]
+
+
+def content_hash(wanted: Source, file: Path | Url) -> str:
+    """SHA-256 in hex of everything that is scanned with a file, or of what its server says about its state."""
+    if isinstance(file, Url):
+        return _remote(wanted).url_checksum(file)
+    files = [part for part in parts(wanted, file) if part.is_file()]
+    if len(files) == 1:
+        return sha256(files[0])
+    return sha256("".join(f"{sha256(part)}  {part.name}\n" for part in files).encode())

@@ -1,0 +1,80 @@
+"""Copernicus DEM GLO-30 and GLO-90: 1 degree tiles of elevation, and the slope and aspect derived from them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.errors import GranuleError
+from stac_sm.core.period import Period, utc
+from stac_sm.ingest.formats.geotiff import open_geotiff, read_heights
+from stac_sm.ingest.provider_interface import Granule, Scan
+from stac_sm.ingest.terrain import terrain_layers
+from stac_sm.stac.items import raster_item
+
+ACQUIRED = Period(date(2010, 12, 1), date(2016, 1, 1))
+"""Days on which TanDEM-X took the images that the DEM is made of."""
+
+
+@dataclass(frozen=True)
+class CopDem:
+    """Tiles as they lie in the open buckets ``copernicus-dem-30m`` and ``copernicus-dem-90m``."""
+
+    collection: str = "cop-dem"
+    """Id of the STAC collection."""
+
+    patterns: tuple[str, ...] = ("Copernicus_DSM_COG_*_DEM.tif",)
+    """Names of its files."""
+
+    def scan(self, file: Path) -> Scan:
+        """One item: a tile with elevation, slope and aspect."""
+        south, west = _corner(file)
+        geobox = _geobox(file)
+        _check_place(file, geobox, south, west)
+        item = raster_item(
+            id=file.stem.removesuffix("_DEM"),
+            collection=self.collection,
+            geobox=geobox,
+            start=utc(ACQUIRED.start),
+            end=utc(ACQUIRED.end),
+        )
+        return Scan([Granule(item, terrain_layers(partial(read_heights, str(file)), geobox))])
+
+
+def _corner(file: Path) -> tuple[int, int]:
+    """Degrees north and east of the south-west corner in a file name."""
+    match = re.fullmatch(r"Copernicus_DSM_COG_(?:10|30)_([NS])(\d\d)_00_([EW])(\d{3})_00_DEM\.tif", file.name)
+    if match is None:
+        wanted = "Copernicus_DSM_COG_30_N46_00_E011_00_DEM.tif"
+        raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
+    south, west = int(match[2]), int(match[4])
+    return (south if match[1] == "N" else -south), (west if match[3] == "E" else -west)
+
+
+def _geobox(file: Path) -> GeoBox:
+    with open_geotiff(str(file)) as data:
+        crs, affine, shape, count = data.crs, data.transform, data.shape, data.count
+    if crs is None or crs.to_epsg() != 4326 or count != 1 or affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
+        raise GranuleError(
+            f"{file}: found {count} band(s) in {crs} with transform {tuple(affine)[:6]}, "
+            "wanted one band in EPSG:4326, north up: fetch the tile again"
+        )
+    return GeoBox(shape, affine, "EPSG:4326")
+
+
+def _check_place(file: Path, geobox: GeoBox, south: int, west: int) -> None:
+    """Compare the georeference with the name, to one pixel: centres lie on whole degrees, edges half a pixel off."""
+    box, (dx, dy) = geobox.boundingbox, (geobox.affine.a, -geobox.affine.e)
+    off_x = max(abs(box.left - west), abs(box.right - west - 1)) / dx
+    off_y = max(abs(box.bottom - south), abs(box.top - south - 1)) / dy
+    if max(off_x, off_y) > 1:
+        found = ", ".join(f"{value:.4f}" for value in (box.left, box.bottom, box.right, box.top))
+        raise GranuleError(
+            f"{file}: its georeference says west, south, east, north {found}, its name {west}, {south}, {west + 1}, "
+            f"{south + 1}: one of the two is wrong; fetch it again"
+        )

@@ -1,0 +1,114 @@
+"""ERA5-Land in GRIB, edition 1 and 2, read by GDAL: its driver in rasterio's wheel decodes CCSDS as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.formats.grib import check_messages
+from stac_sm.ingest.formats.hourly import Hourly
+from stac_sm.ingest.formats.latlon_grid import RegularGrid
+
+_ELEMENTS = {"SWVL1": "swvl1", "ST": "stl1", "STL1": "stl1", "SD": "sd"}
+"""Names that GDAL has for ECMWF's table 128 of GRIB 1."""
+
+_PARAMETERS = {("192", "128", "39"): "swvl1", ("192", "128", "139"): "stl1", ("0", "1", "254"): "sd"}
+"""Discipline, category and number of ECMWF's GRIB 2."""
+
+_UNITS = {"[m^3/m^3]": "m3/m3", "[K]": "K", "[m]": "m", "[-]": ""}
+_OPTIONS = {"GRIB_NORMALIZE_UNITS": "NO"}  # or kelvin become degrees Celsius
+_OPEN = {"driver": "GRIB", "USE_IDX": "NO"}  # an index beside the file may belong to another one
+
+Bands = Mapping[tuple[str, int], int]  # number of the band by variable and second
+
+
+def open_grib(file: Path, wanted: Sequence[str]) -> Hourly:
+    """Fields of a file; reads no pixels.
+
+    Raises
+    ------
+    GranuleError
+        If it is no GRIB, is cut off, or holds something else.
+    """
+    check_messages(file)
+    with _opened(file) as data:
+        tags = [data.tags(band) for band in data.indexes]
+        bands = {(_name(tag), _second(tag)): band for band, tag in zip(data.indexes, tags, strict=True)}
+        units = {_name(tag): _UNITS.get(tag.get("GRIB_UNIT", ""), tag.get("GRIB_UNIT", "")) for tag in tags}
+        grid = RegularGrid.of(*_centres(file, data), file)
+    seconds = sorted({second for name, second in bands if name == wanted[0]})
+    found = [name for name in wanted if name in units]
+    if not seconds or any((name, second) not in bands for name in found for second in seconds):
+        held = ", ".join(sorted({tag.get("GRIB_ELEMENT", "?") for tag in tags}))
+        raise GranuleError(
+            f"{file}: {len(tags)} fields of {held} found, {wanted[0]} wanted, and {', '.join(wanted[1:])} for the same "
+            "hours or not at all: is it ERA5-Land?"
+        )
+    return Hourly(
+        file=file,
+        grid=grid,
+        times=np.array(seconds, dtype="datetime64[s]"),
+        units={name: units[name] for name in found},
+        read=partial(_read, file, bands, seconds),
+    )
+
+
+def _opened(file: Path) -> Any:
+    import rasterio
+
+    try:
+        with rasterio.Env(**_OPTIONS):
+            return rasterio.open(file, **_OPEN)
+    except rasterio.errors.RasterioError as error:
+        raise _unreadable(file, error) from error
+
+
+def _read(file: Path, bands: Bands, seconds: Sequence[int], name: str, start: int, end: int) -> np.ndarray:
+    """Values (time, latitude, longitude) of a variable, float32; NaN where the bitmap of the file has no value."""
+    import rasterio
+
+    with _opened(file) as data:
+        values = np.empty((end - start, *data.shape), np.float32)
+        for index, second in enumerate(seconds[start:end]):
+            band = bands[name, second]
+            try:
+                with rasterio.Env(**_OPTIONS):
+                    field = data.read(band)
+            except rasterio.errors.RasterioError as error:
+                raise _unreadable(file, error) from error
+            nodata = data.nodatavals[band - 1]
+            values[index] = field if nodata is None else np.where(field == nodata, np.nan, field)
+    return values
+
+
+def _centres(file: Path, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Latitudes and longitudes of the pixel centres."""
+    affine = data.transform
+    if data.crs is None or not data.crs.is_geographic or affine.b or affine.d:
+        raise GranuleError(f"{file}: a grid that is not in degrees found, regular latitudes and longitudes wanted")
+    rows, columns = np.arange(data.height) + 0.5, np.arange(data.width) + 0.5
+    return np.round(affine.f + rows * affine.e, 6), np.round(affine.c + columns * affine.a, 6)
+
+
+def _name(tags: Mapping[str, str]) -> str:
+    """Our name of a field, or GDAL's where it is none of ours."""
+    element = tags.get("GRIB_ELEMENT", "")
+    if "GRIB_DISCIPLINE" not in tags:
+        return _ELEMENTS.get(element, element)
+    category, number = [*tags.get("GRIB_PDS_TEMPLATE_ASSEMBLED_VALUES", "").split()[:2], "", ""][:2]
+    return _PARAMETERS.get((tags["GRIB_DISCIPLINE"].partition("(")[0], category, number), element)
+
+
+def _second(tags: Mapping[str, str]) -> int:
+    return int(tags.get("GRIB_VALID_TIME", "0").split()[0])
+
+
+def _unreadable(file: Path, error: Exception) -> GranuleError:
+    return GranuleError(
+        f"{file}: {file.stat().st_size} bytes found that are no readable GRIB ({error}): fetch it again"
+    )

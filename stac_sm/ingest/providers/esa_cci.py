@@ -1,0 +1,125 @@
+"""ESA CCI soil moisture: the daily combined product on its 0.25 degree grid, global or cut out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stac_sm.core.errors import GranuleError
+from stac_sm.core.period import Period, utc
+from stac_sm.core.variables import VARIABLES
+from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
+from stac_sm.ingest.formats.netcdf import numbers, opened, times
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, Scan
+from stac_sm.raster.cog import CogProfile
+from stac_sm.stac.items import raster_item
+
+_NAMES = {"cci_sm": "sm", "cci_sm_uncertainty": "sm_uncertainty"}
+_UNITS = ("m3 m-3", "m3/m3", "m3.m-3", "m^3 m^-3", "m**3 m**-3", "1")
+
+
+@dataclass(frozen=True)
+class EsaCci:
+    """Images ``ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED-YYYYMMDD000000-fvVV.V.nc``.
+
+    Of several versions of a day that lie in one folder the newest is taken: one item a day, or match-ups would
+    count it twice.
+    """
+
+    collection: str = "esa-cci-sm"
+    """Id of the STAC collection."""
+
+    patterns: tuple[str, ...] = ("ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED-*.nc",)
+    """Names of its files."""
+
+    def scan(self, file: Path) -> Scan:
+        """One item a day; a file of the provider has one. A day without any value is left out and said."""
+        with opened(file) as data:
+            _check_names(file, data)
+            latitude, longitude = (coordinate(data["sm"].dimensions, start, file) for start in ("lat", "lon"))
+            order = ("time", latitude, longitude)
+            grid = RegularGrid.of(numbers(data[latitude]), numbers(data[longitude]), file)
+            days = [date.fromisoformat(str(day)) for day in times(data["time"], file).astype("datetime64[D]")]
+            _check_day(file, days)
+            keys = [key for key, name in _NAMES.items() if name in data.variables]
+            values = {key: _unflagged(data, _NAMES[key], order, grid) for key in keys}
+        _check_values(file, values["cci_sm"])
+        seen = [index for index in range(len(days)) if not np.isnan(values["cci_sm"][index]).all()]
+        empty = [str(day) for index, day in enumerate(days) if index not in seen]
+        notes = (f"left out {', '.join(empty)}: no pixel has a value without a flag",) if empty else ()
+        return Scan([self._granule(file, days[i], grid, {k: values[k][i] for k in keys}) for i in seen], notes)
+
+    def parts(self, file: Path) -> list[Path]:
+        """The newest version of the same day in the folder."""
+        match = re.fullmatch(r"(.+-)fv\d+\.\d+\.nc", file.name)
+        if match is None:
+            return [file]
+        versions = [other for other in file.parent.glob("*.nc") if other.name.startswith(f"{match[1]}fv")]
+        return [max([file, *versions], key=lambda other: (_version(other), other.name))]
+
+    def _granule(self, file: Path, day: date, grid: RegularGrid, values: dict[str, np.ndarray]) -> Granule:
+        version = ".".join(str(number) for number in _version(file))
+        item = raster_item(
+            id=f"CCISM.A{day:%Y%j}.{grid.name}",
+            collection=self.collection,
+            geobox=grid.geobox,
+            start=utc(day),
+            end=utc(Period.of_day(day).end),
+            properties={"version": version} if version else {},
+            extensions=["version"] if version else [],
+        )
+        layers = {
+            key: RasterLayer(VARIABLES[key], partial(np.copy, image), grid.geobox, CogProfile())
+            for key, image in values.items()
+        }
+        return Granule(item, dict(layers))
+
+
+def _version(file: Path) -> tuple[int, ...]:
+    """Version in the name of a file, e.g. (8, 1) of ``-fv08.1.nc``."""
+    match = re.search(r"-fv(\d+)\.(\d+)\.nc$", file.name)
+    return (int(match[1]), int(match[2])) if match else ()
+
+
+def _unflagged(data: Any, name: str, order: Sequence[str], grid: RegularGrid) -> np.ndarray:
+    """Values (time, y, x), m3 m-3, float32; NaN where not seen or where any flag is raised."""
+    flag = np.ma.filled(np.ma.asarray(data["flag"][...]).astype(np.int64), -1)
+    clear = np.where(flag == 0, numbers(data[name]), np.nan)
+    images = clear.transpose([data[name].dimensions.index(dimension) for dimension in order])
+    return np.stack([grid.north_up(image) for image in images]).astype(np.float32)
+
+
+def _check_names(file: Path, data: Any) -> None:
+    wanted = ("sm", "flag", "time")
+    if any(name not in data.variables for name in wanted) or "time" not in data["sm"].dimensions:
+        found = ", ".join(sorted(data.variables))
+        raise GranuleError(f"{file}: found the variables {found}, wanted sm and flag on time, lat, lon: is it CCI?")
+    alike = {data[name].dimensions for name in ("sm", "flag", "sm_uncertainty") if name in data.variables}
+    if len(alike) != 1 or data["sm"].ndim != 3:
+        raise GranuleError(f"{file}: found the dimensions {alike}, wanted time, lat, lon for sm and flag: is it CCI?")
+    unit = str(getattr(data["sm"], "units", ""))
+    if unit and unit not in _UNITS:
+        raise GranuleError(f"{file}: sm in {unit!r} found, 'm3 m-3' wanted: ACTIVE is in percent, take COMBINED")
+
+
+def _check_values(file: Path, values: np.ndarray) -> None:
+    low, high = VARIABLES["cci_sm"].valid
+    if not np.isnan(values).all() and (np.nanmin(values) < low or np.nanmax(values) > high):
+        found = f"{np.nanmin(values):g} to {np.nanmax(values):g}"
+        raise GranuleError(f"{file}: sm from {found} found, {low:g} to {high:g} m3 m-3 wanted: fetch it again")
+
+
+def _check_day(file: Path, days: list[date]) -> None:
+    """Compare the days of a file with the one in its name."""
+    match = re.search(r"-(\d{8})\d{6}-", file.name)
+    named = datetime.strptime(match[1], "%Y%m%d").date() if match else None
+    if not days or len(set(days)) < len(days) or (named is not None and days != [named]):
+        found = ", ".join(map(str, days)) or "none"
+        raise GranuleError(f"{file}: found the days {found} inside, wanted {named or 'at least one'}: fetch it again")

@@ -1,0 +1,350 @@
+"""ISMN: the archive of stations, zipped or unpacked, to one item a station with the series of all its sensors.
+
+Static variables beside the series are properties of the item; where they cannot be read, a note says so. Several
+downloads of a station become one item when they are unpacked into one folder. Of two archives that hold one station the
+one that holds all readings of the other stays; else the later one is refused (`Ismn.settle`): none is lost in silence.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import re
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from stac_sm.core.errors import GranuleError, InputError
+from stac_sm.core.period import Period, utc
+from stac_sm.ingest.formats.stm import Pairs, Readings, SensorFile, check_files, instruments, lacking, same_values
+from stac_sm.ingest.provider_interface import Granule, Scan, TableLayer, content_hash
+from stac_sm.ingest.providers.ismn_static import SUFFIX, static_properties
+from stac_sm.stac.items import ItemDict, build_item, check_id
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GOOD = "G"
+"""Quality flag of a reading that passed every check."""
+
+MAX_MEMBER = 512 << 20
+"""Largest file or unpacked member, bytes; a century of hourly values of one sensor is 40 MB, 100 MB as ceop_sep."""
+
+MAX_RATIO = 200
+"""Largest ratio of unpacked to packed bytes; real archives reach 27."""
+
+_FAR = 0.001  # degrees, some 100 m: how far apart files may place one station
+_NAMED_ERRORS = 5
+_UNREADABLE = (  # all that zipfile and its decompressors raise on damaged archives
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OSError, ValueError,
+    OverflowError,
+)  # fmt: skip
+
+_Static = dict[tuple[str, str], dict[str, Any]]
+_Notes = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ismn:
+    """Soil moisture (``sm``) of stations; other variables are left out.
+
+    Names of networks and stations are those of the file names, as the ``ismn`` package gives them.
+    """
+
+    collection: str = "ismn-stations"
+    """Id of the STAC collection."""
+
+    patterns: tuple[str, ...] = ("*.zip", "*_sm_*.stm")
+    """Names of its files."""
+
+    def scan(self, file: Path) -> Scan:
+        """One item a station of an archive, or the one station that an unpacked file belongs to.
+
+        Stations that cannot be read do not keep the others from being ingested: one error at the end names them.
+        """
+        if file.suffix == ".zip":
+            names = _members(file)
+            sensors, others = _sensors(file, names)
+            with _opened(file) as archive:
+                static, unread = _static(sensors, names, archive.read)
+            return Scan(self._from_zip(file, sensors, static), (*_notes(others), *unread))
+        files = {str(part): part for part in self.parts(file)}
+        sensors, _ = _sensors(file, list(files))
+        static, unread = _static(sensors, list(files), _read_file)
+        return Scan(self._granules(file, sensors, static, _read_file), unread)
+
+    def parts(self, file: Path) -> list[Path]:
+        """All files in the folder that belong to the same station: an item holds all its sensors."""
+        own = SensorFile.of(file.name)
+        if own is None:
+            return [file]
+        beside = (other for other in file.parent.iterdir() if other.name.startswith(f"{own.prefix}_sm_"))
+        sensors = {sensor: other for other in beside if (sensor := SensorFile.of(other.name))}
+        static = file.with_name(own.prefix + SUFFIX)
+        series = [sensors[sensor] for sensor in sorted(sensors) if _key(sensor) == _key(own)]
+        return [*series, static] if static.is_file() else series
+
+    def twins(self, files: Sequence[Path]) -> dict[Path, str]:
+        """Files of one name in two folders, with other content: each would replace the other; and why not."""
+        found: dict[Path, str] = {}
+        named: dict[str, Path] = {}
+        for file in files:
+            other = named.setdefault(file.name, file)
+            if other != file and content_hash(self, file) != content_hash(self, other):
+                way = "rename" if file.suffix == ".zip" else "leave out"
+                why = f"{other} and {file} have one name, but their content differs: {way} one of them"
+                found |= {file: why, other: why}
+        return found
+
+    def settle(self, granule: Granule, held: ItemDict, read: Callable[[str], bytes]) -> tuple[bool, str]:
+        """Whether a station takes the place of its item from another file, and a note on that.
+
+        It does if it has all readings of the item and more. If the item has all of the station's, it stays. If both
+        have the same, the first name of a file decides, so that the order of ingesting does not.
+
+        Parameters
+        ----------
+        granule
+            The station; its item says which file it is from.
+        held
+            Its item from another file.
+        read
+            Reads an asset of that item by its href.
+
+        Raises
+        ------
+        GranuleError
+            If each has readings that the other lacks, or they have other values at the same times.
+        """
+        names = [str(item["properties"].get("stac_sm:source")) for item in (granule.item, held)]
+        layer = granule.layers["series"]
+        assert isinstance(layer, TableLayer)
+        mine, theirs = layer.frame(), _held_series(held, read)
+        lost, gained = lacking(theirs, mine), lacking(mine, theirs)
+        if (len(lost) and len(gained)) or not (len(lost) or len(gained) or same_values(mine, theirs)):
+            raise GranuleError(_refusal(held, names, lost, gained))
+        if len(gained) or (not len(lost) and names < names[::-1]):
+            return True, f"took the place of what was ingested from {names[1]}, all readings of which are here"
+        return False, f"left as ingested from {names[1]}, which holds all these readings"
+
+    def _from_zip(self, file: Path, sensors: Sequence[SensorFile], static: _Static) -> Iterator[Granule]:
+        with _opened(file) as archive:
+            yield from self._granules(file, sensors, static, archive.read)
+
+    def _granules(
+        self, file: Path, sensors: Sequence[SensorFile], static: _Static, read: Callable[[str], bytes]
+    ) -> Iterator[Granule]:
+        errors = []
+        for key, group in groupby(sensors, key=_key):
+            try:
+                granule = self._granule(file, list(group), static.get(key, {}), read)
+            except InputError as error:
+                errors.append(str(error))
+                continue
+            yield granule
+        if errors:
+            named = "; ".join(_first_of(errors))
+            raise GranuleError(f"{file}: {len(errors)} station(s) could not be read, all others were: {named}")
+
+    def _granule(
+        self, file: Path, sensors: Sequence[SensorFile], static: Mapping[str, Any], read: Callable[[str], bytes]
+    ) -> Granule:
+        check_files(file, sensors)
+        readings = [sensor.readings(_content(read, sensor.path)) for sensor in sensors]
+        _check_place(file, sensors, readings)
+        pairs = instruments(sensors, readings)
+        table = _table(pairs)
+        item = _item(self.collection, pairs, table, static)
+        return Granule(item, {"series": TableLayer(lambda: table, "Hourly values of all soil moisture sensors")})
+
+
+def station_id(network: str, station: str) -> str:
+    """Id of a station's item: ``{network}.{station}``, other characters than letters, digits, ``_.-`` as one ``-``."""
+    return f"{_safe(network)}.{_safe(station)}"
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_.-]+", "-", name)).strip("-.") or "unnamed"
+
+
+def _key(sensor: SensorFile) -> tuple[str, str]:
+    return sensor.network, sensor.station
+
+
+def _item(collection: str, pairs: Pairs, table: pd.DataFrame, static: Mapping[str, Any]) -> ItemDict:
+    """Item of a station; its period spans the days with values, or the download if there are none."""
+    (sensor, place), *_ = pairs
+    period = _period([sensor for sensor, _ in pairs], table)
+    flags: Counter[str] = Counter()
+    for _, reading in pairs:
+        flags.update(reading.frame["flag"].tolist())
+    return build_item(
+        id=station_id(*_key(sensor)),
+        collection=collection,
+        geometry={"type": "Point", "coordinates": [place.lon, place.lat]},
+        bbox=[place.lon, place.lat, place.lon, place.lat],
+        start=utc(period.start),
+        end=utc(period.end),
+        properties={
+            "title": f"{sensor.network}, {sensor.station}",
+            "stac_sm:network": check_id(_safe(sensor.network)),
+            "stac_sm:station": sensor.station,
+            "stac_sm:elevation": place.elevation,
+            "stac_sm:sensors": [_summary(sensor, reading.frame) for sensor, reading in pairs],
+            "stac_sm:flags": {flag: int(count) for flag, count in sorted(flags.items())},
+            **static,
+        },
+        extensions=[],
+    )
+
+
+def _summary(sensor: SensorFile, frame: pd.DataFrame) -> dict[str, Any]:
+    """A sensor and its counts: readings with a value, good ones, and missing ones, which the table leaves out."""
+    seen = frame["sm"].notna()
+    return {
+        "sensor": sensor.sensor,
+        "depth_from": sensor.depth_from,
+        "depth_to": sensor.depth_to,
+        "n": int(seen.sum()),
+        "n_good": int((seen & (frame["flag"] == GOOD)).sum()),
+        "n_missing": int((~seen).sum()),
+    }
+
+
+def _table(pairs: Pairs) -> pd.DataFrame:
+    """Readings with a value: time (UTC), sensor, depth_from, depth_to (m), sm (m3 m-3), flag."""
+    import pandas as pd
+
+    columns = ["time", "sensor", "depth_from", "depth_to", "sm", "flag"]
+    frames = [
+        reading.frame.dropna(subset="sm").assign(
+            sensor=sensor.sensor, depth_from=sensor.depth_from, depth_to=sensor.depth_to
+        )[columns]
+        for sensor, reading in pairs
+    ]
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def _period(sensors: Sequence[SensorFile], table: pd.DataFrame) -> Period:
+    if table.empty:
+        return Period(min(s.first for s in sensors), Period.of_day(max(s.last for s in sensors)).end)
+    first, last = table["time"].min(), table["time"].max()
+    return Period(first.date(), Period.of_day(last.date()).end)
+
+
+def _held_series(held: ItemDict, read: Callable[[str], bytes]) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(io.BytesIO(read(held["assets"]["series"]["href"])))
+    except (ValueError, KeyError, OSError) as error:
+        raise GranuleError(
+            f"{held['id']}: the series of its item cannot be read ({error}): run `stac-sm audit`"
+        ) from error
+
+
+def _refusal(held: ItemDict, names: Sequence[str], lost: pd.DataFrame, gained: pd.DataFrame) -> str:
+    start = f"{held['id']} is in the catalogue from {names[1]}"
+    if not len(lost):
+        return (
+            f"{start} with other values at the same times: leave the older file out, or delete the item's folder first"
+        )
+    return (
+        f"{start} with {len(lost)} readings that {names[0]} lacks ({lost['time'].min():%Y-%m-%d} to "
+        f"{lost['time'].max():%Y-%m-%d}), and lacks {len(gained)} of it: unpack both into one folder and ingest that"
+    )
+
+
+def _check_place(file: Path, sensors: Sequence[SensorFile], readings: Sequence[Readings]) -> None:
+    first = readings[0]
+    for sensor, other in zip(sensors, readings, strict=True):
+        if max(abs(other.lon - first.lon), abs(other.lat - first.lat)) > _FAR:
+            raise GranuleError(
+                f"{file}: {sensors[0].path} places its station at {first.lon}, {first.lat}, "
+                f"{sensor.path} at {other.lon}, {other.lat}: take both from one download"
+            )
+
+
+def _members(file: Path) -> list[str]:
+    """Names in an archive, checked; nothing is ever unpacked to disk."""
+    with _opened(file) as archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+    for info in infos:
+        path = PurePosixPath(info.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", info.filename):
+            raise GranuleError(f"{file}: member {info.filename!r} leaves the archive: it is not from the ISMN")
+        if info.file_size > MAX_MEMBER or info.file_size > MAX_RATIO * max(info.compress_size, 1 << 10):
+            raise GranuleError(
+                f"{file}: member {info.filename!r} unpacks from {info.compress_size} to {info.file_size} bytes, "
+                f"wanted at most {MAX_MEMBER} and a ratio of {MAX_RATIO}: it is not from the ISMN"
+            )
+    return [info.filename for info in infos if not PurePosixPath(info.filename).name.startswith(".")]
+
+
+def _sensors(file: Path, names: Sequence[str]) -> tuple[list[SensorFile], int]:
+    """Files of soil moisture, in order, each station at one id; and how many files of other variables there are."""
+    sensors = sorted(sensor for name in names if (sensor := SensorFile.of(name)))
+    if not sensors:
+        raise GranuleError(
+            f"{file}: found {len(names)} file(s), none of soil moisture (NETWORK_NETWORK_STATION_sm_FROM_TO_SENSOR_"
+            "FIRST_LAST.stm): download it in the layout 'Header + values' or 'CEOP in separate files'"
+        )
+    stations: dict[str, tuple[str, str]] = {}
+    for sensor in sensors:
+        if stations.setdefault(station_id(*_key(sensor)), _key(sensor)) != _key(sensor):
+            raise GranuleError(f"{file}: stations {stations[station_id(*_key(sensor))]} and {_key(sensor)} have one id")
+    return sensors, sum(name.endswith(".stm") for name in names) - len(sensors)
+
+
+def _notes(others: int) -> tuple[str, ...]:
+    return (f"{others} files of other variables than soil moisture left out",) if others else ()
+
+
+def _static(
+    sensors: Sequence[SensorFile], names: Sequence[str], read: Callable[[str], bytes]
+) -> tuple[_Static, _Notes]:
+    """Properties from the static variables of each station that has them, and notes on those that cannot be read."""
+    present, found, notes = set(names), {}, []
+    for key, group in groupby(sensors, key=_key):
+        sensor = next(group)
+        path = f"{sensor.folder}{sensor.prefix}{SUFFIX}"
+        try:
+            if path in present:
+                found[key] = static_properties(_content(read, path), path)
+        except GranuleError as error:
+            notes.append(f"station {station_id(*key)} goes without its static variables: {error}")
+    return found, tuple(_first_of(notes))
+
+
+def _first_of(texts: Sequence[str]) -> list[str]:
+    more = [f"and {len(texts) - _NAMED_ERRORS} more"] if len(texts) > _NAMED_ERRORS else []
+    return [*texts[:_NAMED_ERRORS], *more]
+
+
+def _read_file(path: str) -> bytes:
+    size = Path(path).stat().st_size
+    if size > MAX_MEMBER:
+        raise GranuleError(f"{path}: found {size} bytes, wanted at most {MAX_MEMBER}: it is not from the ISMN")
+    return Path(path).read_bytes()
+
+
+def _opened(file: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except _UNREADABLE as error:
+        size = file.stat().st_size if file.exists() else 0
+        raise GranuleError(f"{file}: {size} bytes found, no readable zip ({error!s:.200}): fetch it again") from error
+
+
+def _content(read: Callable[[str], bytes], path: str) -> bytes:
+    """Bytes of a file or member."""
+    try:
+        return read(path)
+    except _UNREADABLE as error:
+        raise GranuleError(f"{path}: cannot be unpacked ({error!s:.200}): fetch the archive again") from error

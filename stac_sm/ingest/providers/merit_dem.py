@@ -1,0 +1,124 @@
+"""MERIT DEM: 5 degree tiles of elevation at 3 arc seconds, and the slope and aspect derived from them.
+
+The provider's licence (CC BY-NC 4.0 or ODbL 1.0) is not open: it stands in the collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.errors import GranuleError
+from stac_sm.core.period import Period, utc
+from stac_sm.ingest.formats.geotiff import open_geotiff, plain, read_heights
+from stac_sm.ingest.provider_interface import Granule, Scan
+from stac_sm.ingest.terrain import terrain_layers
+from stac_sm.stac.items import raster_item
+
+ACQUIRED = Period(date(2000, 2, 11), date(2011, 5, 13))
+"""Days on which its sources were taken: from the Shuttle mission (SRTM) to the end of ALOS (AW3D-30m)."""
+
+_DEGREES = 5  # along one side of a tile
+_SIDE = 6000  # pixels along it
+_TILE = r"([ns])(\d\d)([ew])(\d{3})"
+_OFF = 0.1  # of a pixel: how far georeference and name may be apart
+
+
+@dataclass(frozen=True)
+class MeritDem:
+    """Tiles ``n30w120_dem.tif``, alone or in the packages ``dem_tif_n30w120.tar`` of 30 x 30 degrees."""
+
+    collection: str = "merit-dem"
+    """Id of the STAC collection."""
+
+    patterns: tuple[str, ...] = ("[ns]??[ew]???_dem.tif", "dem_tif_[ns]??[ew]???.tar")
+    """Names of its files."""
+
+    def scan(self, file: Path) -> Scan:
+        """One item a tile, with elevation, slope and aspect; a package is read without unpacking."""
+        if file.suffix != ".tar":
+            return Scan([self._granule(file.name, str(file))])
+        names, others = _members(file)
+        if not names:
+            raise GranuleError(f"{file}: no tile like n30w120_dem.tif found among {len(others)} members, one wanted")
+        return Scan(self._packed(file, names), tuple(f"member {name!r} is no tile: left out" for name in others))
+
+    def _packed(self, file: Path, names: list[str]) -> Iterator[Granule]:
+        for name in names:
+            yield self._granule(PurePosixPath(name).name, f"/vsitar/{file.absolute()}/{name}")
+
+    def _granule(self, name: str, href: str) -> Granule:
+        south, west = _corner(name, href)
+        geobox = _geobox(href, south, west)
+        item = raster_item(
+            id=f"merit-dem-{name.removesuffix('_dem.tif')}",
+            collection=self.collection,
+            geobox=geobox,
+            start=utc(ACQUIRED.start),
+            end=utc(ACQUIRED.end),
+        )
+        return Granule(item, terrain_layers(partial(_read, href), geobox))
+
+
+def _read(href: str, first: int, end: int) -> np.ndarray:
+    """Heights of rows (y, x), m, float32, NaN = no data; a tile without any height is an error."""
+    heights = read_heights(href, first, end)
+    if (first, end) == (0, _SIDE) and np.isnan(heights).all():
+        raise GranuleError(f"{plain(href)}: not one height found, land wanted (sea has no tiles): fetch it again")
+    return heights
+
+
+def _members(file: Path) -> tuple[list[str], list[str]]:
+    """Names of the tiles in a package, and of its other files; names are not trusted, nothing is unpacked."""
+    import tarfile
+
+    try:
+        with tarfile.open(file, "r:") as archive:
+            names = sorted(member.name for member in archive if member.isreg())
+    except (tarfile.TarError, OSError, EOFError) as error:
+        size = file.stat().st_size if file.exists() else 0
+        raise GranuleError(f"{file}: {size} bytes found, no whole tar archive ({error}): fetch it again") from error
+    safe = re.compile(rf"(\./)?(dem_tif_{_TILE}/)?{_TILE}_dem\.tif")
+    return [name for name in names if safe.fullmatch(name)], [name for name in names if not safe.fullmatch(name)]
+
+
+def _corner(name: str, href: str) -> tuple[int, int]:
+    """Degrees north and east of the centre of the lower left pixel, which is what a tile's name says."""
+    match = re.fullmatch(_TILE + r"_dem\.tif", name)
+    south, west = (0, 0) if match is None else (int(match[2]), int(match[4]))
+    if match is None or south % _DEGREES or west % _DEGREES:
+        raise GranuleError(f"{plain(href)}: found the name {name}, wanted one like n30w120_dem.tif: is it another one?")
+    south, west = (south if match[1] == "n" else -south), (west if match[3] == "e" else -west)
+    if not (-60 <= south <= 90 - _DEGREES and -180 <= west <= 180 - _DEGREES):
+        raise GranuleError(f"{plain(href)}: its name lies off the tiles from s60w180 to n85e175: check the name")
+    return south, west
+
+
+def _geobox(href: str, south: int, west: int) -> GeoBox:
+    """Grid of a tile, compared with its name and the provider's."""
+    with open_geotiff(href) as data:
+        crs, affine, shape, dtypes = data.crs, data.transform, data.shape, data.dtypes
+    if crs is None or crs.to_epsg() != 4326:
+        raise GranuleError(f"{plain(href)}: found the CRS {crs}, wanted EPSG:4326: fetch the tile again")
+    if (shape, dtypes) != ((_SIDE, _SIDE), ("float32",)):
+        found = f"{shape[0]} x {shape[1]} pixels of {', '.join(dtypes)}"
+        raise GranuleError(f"{plain(href)}: found {found}, wanted {_SIDE} x {_SIDE} of float32: is it another product?")
+    pixel = _DEGREES / _SIDE
+    wanted = (pixel, 0, west - pixel / 2, 0, -pixel, south + _DEGREES - pixel / 2)
+    # a step that is a little off adds up along a side
+    off = [
+        abs(a - b) / pixel * factor for a, b, factor in zip(affine, wanted, (_SIDE, 1, 1, 1, _SIDE, 1), strict=False)
+    ]
+    if max(off) > _OFF:
+        raise GranuleError(
+            f"{plain(href)}: its transform is {tuple(affine)[:6]}, its name says {wanted}: "
+            "one of the two is wrong; fetch it again"
+        )
+    return GeoBox(shape, affine, "EPSG:4326")

@@ -1,0 +1,159 @@
+"""MODIS land products in HDF4-EOS, versions 006 and 061: temperature, leaf area index, albedo.
+
+Asset keys are those of the Planetary Computer, so that a recipe fits files of one's own and the public catalogue.
+Versions differ in calibration: each has its own collections, and a recipe never mixes them. Terra (MOD) and Aqua
+(MYD) share a collection; the id of an item says which one it is, and where both have a pixel, Terra comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.formats.sinusoidal_tile import Band, TileName, flag, latest, tile_granule
+from stac_sm.ingest.provider_interface import Scan
+
+VERSIONS = ("006", "061")
+_NAME = (
+    r"(?P<stem>(?P<product>M[OYC]D[0-9A-Z]+)\.A(?P<day>\d{7})\.(?P<tile>h\d\dv\d\d)\.(?P<version>\d{3}))"
+    r"\.(?P<made>\d{13})\.hdf"
+)
+_WANTED = "MOD11A1.A2019305.h14v09.061.2019306084028.hdf"
+_PLATFORM = {"MOD": "terra", "MYD": "aqua", "MCD": "terra,aqua"}
+
+_ERRORS_K = {0: ("up-to-1", "1 K or less"), 1: ("up-to-2", "2 K or less"), 2: ("up-to-3", "3 K or less"),
+             3: ("over-3", "more than 3 K")}  # fmt: skip
+_ERRORS_EMISSIVITY = {0: ("up-to-001", "0.01 or less"), 1: ("up-to-002", "0.02 or less"),
+                      2: ("up-to-004", "0.04 or less"), 3: ("over-004", "more than 0.04")}  # fmt: skip
+_LST_FLAGS = [
+    flag("mandatory", "whether there is a value", 0, 2, {
+        0: ("good", "good, look no further"), 1: ("other", "of other quality"),
+        2: ("cloud", "not produced because of cloud"), 3: ("not-produced", "not produced for another reason"),
+    }),
+    flag("data", "quality of the input", 2, 2, {
+        0: ("good", "good"), 1: ("other", "other"), 2: ("tbd-2", "to be defined"), 3: ("tbd-3", "to be defined"),
+    }),
+    flag("emissivity", "mean error of emissivity", 4, 2, _ERRORS_EMISSIVITY),
+    flag("lst", "mean error of temperature", 6, 2, _ERRORS_K),
+]  # fmt: skip
+_LAI_FLAGS = [
+    flag("modland", "quality", 0, 1, {
+        0: ("good", "main algorithm"), 1: ("other", "back-up algorithm or fill"),
+    }),
+    flag("sensor", "which satellite", 1, 1, {0: ("terra", "Terra"), 1: ("aqua", "Aqua")}),
+    flag("dead-detector", "detectors", 2, 1, {
+        0: ("fine", "fine for up to half of channels 1 and 2"), 1: ("dead", "dead ones made adjacent ones be used"),
+    }),
+    flag("cloud", "clouds", 3, 2, {
+        0: ("clear", "clear"), 1: ("cloudy", "cloudy"), 2: ("mixed", "mixed"), 3: ("unknown", "assumed clear"),
+    }),
+    flag("method", "how the value was found", 5, 3, {
+        0: ("main", "main algorithm, best"), 1: ("main-saturated", "main algorithm with saturation"),
+        2: ("empirical-geometry", "empirical, bad geometry"), 3: ("empirical-other", "empirical, other problems"),
+        4: ("none", "not produced"),
+    }),
+]  # fmt: skip
+_ALBEDO_CLASSES = [
+    {"value": 0, "name": "full", "description": "full inversion, best"},
+    {"value": 1, "name": "magnitude", "description": "magnitude inversion"},
+    {"value": 255, "name": "none", "description": "no value", "nodata": True},
+]
+
+
+def _lst(time: str) -> tuple[Band, Band]:
+    return (
+        Band(f"LST_{time}_1km", f"LST_{time}_1km", f"lst_{time.lower()}", ("uint16",), sides=(1200,)),
+        Band(
+            f"QC_{time}", f"QC_{time}", f"qc_{time.lower()}", ("uint8",), required=(), sides=(1200,), quality=True,
+            asset={"classification:bitfields": _LST_FLAGS},
+        ),
+    )  # fmt: skip
+
+
+def _albedo(sky: str, spectrum: str) -> Band:
+    name = f"Albedo_{sky}_{spectrum}"
+    return Band(name, name, name.lower(), ("int16",), sides=(2400,))
+
+
+_LST = (*_lst("Day"), *_lst("Night"))
+_LAI = (
+    # above 100 there are codes: 249 to 255 for what is no vegetation, or has no value
+    Band("Lai_500m", "Lai_500m", "lai", ("uint8",), nodata=255, valid=(0, 100), sides=(2400,),
+         asset={"title": "Leaf area index"}),
+    Band("FparLai_QC", "FparLai_QC", "lai_qc", ("uint8",), nodata=255, required=(), sides=(2400,), quality=True,
+         asset={"classification:bitfields": _LAI_FLAGS}),
+)  # fmt: skip
+_QUALITY = "BRDF_Albedo_Band_Mandatory_Quality_shortwave"
+_ALBEDO = (
+    *(_albedo(sky, spectrum) for sky in ("BSA", "WSA") for spectrum in ("vis", "nir", "shortwave")),
+    Band(_QUALITY, _QUALITY, "albedo_qa", ("uint8",), nodata=255, required=(), sides=(2400,), quality=True,
+         asset={"classification:classes": _ALBEDO_CLASSES}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Product:
+    """What the files of a product have in common."""
+
+    collection: str
+    """Id of its collection without the version."""
+
+    days: int
+    """Length of a composite."""
+
+    bands: tuple[Band, ...]
+    """Fields that are kept."""
+
+
+_LAI_8_DAY = _Product("modis-15A2H", 8, _LAI)
+_LST_DAILY = _Product("modis-11A1", 1, _LST)
+_PRODUCTS = {
+    "MOD11A1": _LST_DAILY,
+    "MYD11A1": _LST_DAILY,
+    "MOD15A2H": _LAI_8_DAY,
+    "MYD15A2H": _LAI_8_DAY,
+    "MCD15A2H": _LAI_8_DAY,
+    "MCD15A3H": _Product("modis-15A3H", 4, _LAI),
+    "MCD43A3": _Product("mcd43a3", 1, _ALBEDO),
+}
+
+
+@dataclass(frozen=True)
+class Modis:
+    """MOD11A1, MYD11A1, MOD15A2H, MYD15A2H, MCD15A2H, MCD15A3H and MCD43A3, as NASA's archives have them."""
+
+    patterns: tuple[str, ...] = tuple(f"{product}.A*.hdf" for product in _PRODUCTS)
+    """Names of its files."""
+
+    @property
+    def collections(self) -> list[str]:
+        """Ids of the STAC collections of its items."""
+        ids = dict.fromkeys(product.collection for product in _PRODUCTS.values())
+        return [f"{id}-{version}" for id in ids for version in VERSIONS]
+
+    def scan(self, file: Path) -> Scan:
+        """One item: a tile of a day or of a composite; the last composite of a year ends with the year.
+
+        A tile without a single value is an item too: under clouds, or in the polar night, MODIS saw nothing.
+        """
+        name = TileName.of(file, _NAME, _WANTED)
+        product = _PRODUCTS.get(name.product)
+        if product is None or name.version not in VERSIONS:
+            raise GranuleError(
+                f"{file}: found {name.product} of version {name.version}, "
+                f"wanted one of {', '.join(_PRODUCTS)} of version {' or '.join(VERSIONS)}"
+            )
+        granule = tile_granule(
+            file,
+            name,
+            end=name.end(product.days),
+            collection=f"{product.collection}-{name.version}",
+            bands=product.bands,
+            properties={"platform": _PLATFORM[name.product[:3]], "instruments": ["modis"]},
+        )
+        return Scan([granule])
+
+    def parts(self, file: Path) -> list[Path]:
+        """The latest production of the same product, version, tile and day in the folder."""
+        return [latest(file, _NAME)]

@@ -1,0 +1,263 @@
+"""SMAP radiometer soil moisture: half-orbits (L2) and days (L3) on EASE-Grid 2.0 of 36 km and, enhanced, 9 km.
+
+What HDF5 files of SMAP have in common: fields, quality flags, times, releases.
+
+SMAP/Sentinel-1 soil moisture (SPL2SMAP_S): scenes on EASE-Grid 2.0 of 1 km and 3 km.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.errors import GranuleError, InputError
+from stac_sm.core.grid import projection_properties
+from stac_sm.core.variables import VARIABLES
+from stac_sm.ingest.formats.ease_grid import EASE2_1KM, EASE2_3KM, EASE2_9KM, EASE2_36KM, Cells, EaseGrid
+from stac_sm.ingest.formats.netcdf import opened
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, Scan
+from stac_sm.raster.cog import CogProfile
+from stac_sm.stac.items import raster_item
+
+_NOT_RECOMMENDED, _FLAG_FILL = 1, 65534  # bit 0; the fill value has bit 0 unset
+_UNITS = ("cm**3/cm**3", "cm^3/cm^3", "m**3/m**3", "cm3/cm3")
+_RELEASE = re.compile(r"(.+_)(R\d{5})_(\d{3})\.h5")
+_SECOND = timedelta(seconds=1)
+
+
+def field(file: Path, data: Any, path: str) -> np.ndarray:
+    """Stored values of a variable by its path, without masks and scales.
+
+    Raises
+    ------
+    GranuleError
+        If it is not there.
+    """
+    return np.asarray(_variable(file, data, path)[...])
+
+
+def soil_moisture(file: Path, data: Any, group: str, suffix: str, recommended_only: bool) -> np.ndarray:
+    """Soil moisture of a group, m3 m-3, float32, in the shape of the file.
+
+    NaN where nothing was retrieved and, if asked, where the retrieval is not recommended.
+
+    Raises
+    ------
+    GranuleError
+        If fields are missing, or values are not possible.
+    """
+    path = f"{group}/soil_moisture{suffix}"
+    values, flag = field(file, data, path), field(file, data, f"{group}/retrieval_qual_flag{suffix}").astype(np.int64)
+    variable = _variable(file, data, path)
+    fill, unit = float(getattr(variable, "_FillValue", -9999.0)), str(getattr(variable, "units", _UNITS[0]))
+    if values.shape != flag.shape or unit not in _UNITS:
+        raise GranuleError(f"{file}: {path} of {values.shape} in {unit!r} found, {flag.shape} in {_UNITS[0]!r} wanted")
+    good = (values != fill) & (flag != _FLAG_FILL)
+    if recommended_only:
+        good &= (flag & _NOT_RECOMMENDED) == 0
+    kept = np.where(good, values, np.nan).astype(np.float32)
+    if good.any() and not (np.nanmin(kept) >= 0 and np.nanmax(kept) <= 1):
+        found = f"{np.nanmin(kept):g} to {np.nanmax(kept):g}"
+        raise GranuleError(f"{file}: {path} from {found} found, 0 to 1 m3 m-3 wanted: fetch it again")
+    return kept
+
+
+def sensed(file: Path, data: Any) -> tuple[datetime, datetime]:
+    """Half-open interval, in whole seconds, in which a file was measured.
+
+    Raises
+    ------
+    GranuleError
+        If the file does not say so.
+    """
+    begin, end = (_instant(file, data, f"range{end}DateTime") for end in ("Beginning", "Ending"))
+    if end < begin:
+        raise GranuleError(f"{file}: it ends at {end:%FT%TZ}, before it begins at {begin:%FT%TZ}: fetch it again")
+    return begin.replace(microsecond=0), end.replace(microsecond=0) + _SECOND
+
+
+def latest(file: Path) -> Path:
+    """File of the latest release among those that differ in nothing else."""
+    match = _RELEASE.fullmatch(file.name)
+    if match is None:
+        return file
+    releases = [other for other in file.parent.glob("*.h5") if _release(other)[0] == match[1]]
+    return max([file, *releases], key=_release)
+
+
+def _release(file: Path) -> tuple[str, str, str]:
+    match = _RELEASE.fullmatch(file.name)
+    return (match[1], match[2], match[3]) if match else ("", "", "")
+
+
+def _variable(file: Path, data: Any, path: str) -> Any:
+    group, _, name = path.rpartition("/")
+    if group not in data.groups or name not in data[group].variables:
+        held = ", ".join(sorted(data[group].variables) if group in data.groups else sorted(data.groups))
+        raise GranuleError(f"{file}: found {held or 'nothing'}, wanted {path}: is it another product, or cut off?")
+    variable = data[path]
+    variable.set_auto_maskandscale(False)
+    return variable
+
+
+def _instant(file: Path, data: Any, name: str) -> datetime:
+    """A time of the file: an attribute of ``Metadata/Extent``, in files with Sentinel-1 a text in group ``a``."""
+    extent = data["Metadata"].groups.get("Extent") if "Metadata" in data.groups else None
+    text = getattr(extent, name, None)
+    if text is None and "a" in data.groups and name in data["a"].variables:
+        text = data["a"][name][...]
+    text = np.asarray(text).ravel()[0] if text is not None else ""
+    text = text.decode() if isinstance(text, bytes) else str(text)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError as error:
+        raise GranuleError(f"{file}: {name} {text!r} found, a time like 2015-08-11T01:30:02Z wanted") from error
+
+
+_L2 = "Soil_Moisture_Retrieval_Data"
+_NAME = re.compile(r"(SMAP_L([23])_SM_P(_E)?_(?:\d{5}_[AD]_)?\d{8}(?:T\d{6})?)_R\d{5}_\d{3}\.h5")
+
+
+@dataclass(frozen=True)
+class Smap:
+    """Files ``SMAP_L2_SM_P_…h5``, ``SMAP_L2_SM_P_E_…h5`` (half-orbits), ``SMAP_L3_SM_P_…h5`` and ``_E`` (days)."""
+
+    recommended_only: bool = True
+    """Whether only retrievals are kept that the provider recommends (bit 0 of ``retrieval_qual_flag`` is 0)."""
+
+    passes: Sequence[str] = ("AM", "PM")
+    """Overpasses that are taken of a day: 6 in the morning (descending), 6 in the evening (ascending)."""
+
+    collection: str = "smap"
+    """Id of the STAC collection."""
+
+    patterns: tuple[str, ...] = ("SMAP_L2_SM_P_*.h5", "SMAP_L3_SM_P_*.h5")
+    """Names of its files."""
+
+    def __post_init__(self) -> None:
+        if not set(self.passes) <= {"AM", "PM"} or not self.passes:
+            raise InputError(f"[sources.smap] passes: {list(self.passes)} found, AM, PM or both wanted")
+
+    def scan(self, file: Path) -> Scan:
+        """One item a half-orbit, or one an overpass of a day; one without any value is left out and said."""
+        match = _NAME.fullmatch(file.name)
+        if match is None:
+            wanted = "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5"
+            raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
+        grid = EASE2_9KM if match[3] else EASE2_36KM
+        with opened(file, "HDF5") as data:
+            made = list(self._day(file, data, match[1], grid) if match[2] == "3" else self._orbit(file, data, grid))
+        granules = [granule for granule in made if isinstance(granule, Granule)]
+        return Scan(granules, tuple(note for note in made if isinstance(note, str)))
+
+    def parts(self, file: Path) -> list[Path]:
+        """The latest release of the same half-orbit or day in the folder."""
+        return [latest(file)]
+
+    def _orbit(self, file: Path, data: Any, grid: EaseGrid) -> Iterator[Granule | str]:
+        """A half-orbit: cells in a list, cropped to those with a value."""
+        indices = [field(file, data, f"{_L2}/EASE_{axis}_index") for axis in ("row", "column")]
+        cells = Cells.of(grid, file, *indices)
+        cells.check_place(file, *(field(file, data, f"{_L2}/{axis}") for axis in ("longitude", "latitude")))
+        values = soil_moisture(file, data, _L2, "", self.recommended_only)
+        if values.size != cells.rows.size:
+            raise GranuleError(f"{file}: {values.size} values for {cells.rows.size} cells found: fetch it again")
+        has = ~np.isnan(values) & (cells.rows >= 0)
+        name = _NAME.fullmatch(file.name)
+        assert name is not None
+        if not has.any():
+            yield self._empty(name[1])
+            return
+        window = cells.window(has)
+        yield self._granule(name[1], sensed(file, data), grid, window, cells.image(values, window))
+
+    def _day(self, file: Path, data: Any, stem: str, grid: EaseGrid) -> Iterator[Granule | str]:
+        """The overpasses of a day, each on the whole grid."""
+        window = (slice(0, grid.rows), slice(0, grid.columns))
+        for overpass in self.passes:
+            suffix = "_pm" if overpass == "PM" else ""
+            values = soil_moisture(file, data, f"{_L2}_{overpass}", suffix, self.recommended_only)
+            if values.shape != (grid.rows, grid.columns):
+                raise GranuleError(f"{file}: {values.shape} cells found, {(grid.rows, grid.columns)} wanted")
+            if np.isnan(values).all():
+                yield self._empty(f"{stem}.{overpass}")
+            else:
+                yield self._granule(f"{stem}.{overpass}", sensed(file, data), grid, window, values)
+
+    def _empty(self, id: str) -> str:
+        which = "recommended retrieval" if self.recommended_only else "retrieval"
+        return f"left out {id}: no {which} in it"
+
+    def _granule(
+        self, id: str, time: tuple[datetime, datetime], grid: EaseGrid, window: tuple[slice, slice], values: np.ndarray
+    ) -> Granule:
+        geobox = grid.geobox(window)
+        item = raster_item(id=id, collection=self.collection, geobox=geobox, start=time[0], end=time[1])
+        layer = RasterLayer(VARIABLES["smap_sm"], partial(np.asarray, values), geobox, CogProfile())
+        return Granule(item, {"smap_sm": layer})
+
+
+_S1_NAME = re.compile(r"(SMAP_L2_SM_SP_\w{6}_\d{8}T\d{6}_\d{8}T\d{6}_\d{3}[EW]\d{2}[NS])_R\d{5}_\d{3}\.h5")
+_GRIDS = {"smap_s1_sm": ("1km", EASE2_1KM), "smap_s1_sm_3km": ("3km", EASE2_3KM)}
+"""Suffix of group and fields, and grid, by asset."""
+_PLACE = ("proj:shape", "proj:transform")
+
+
+@dataclass(frozen=True)
+class SmapS1:
+    """Files ``SMAP_L2_SM_SP_1AIWDV_20150331T170640_20150401T054620_003E34N_R18290_001.h5``."""
+
+    recommended_only: bool = True
+    """Whether only retrievals are kept that the provider recommends (bit 0 of ``retrieval_qual_flag`` is 0)."""
+
+    collection: str = "smap-s1"
+    """Id of the STAC collection."""
+
+    patterns: tuple[str, ...] = ("SMAP_L2_SM_SP_*.h5",)
+    """Names of its files."""
+
+    def scan(self, file: Path) -> Scan:
+        """One item: a scene with 1 km and 3 km; one without any value is left out and said."""
+        match = _S1_NAME.fullmatch(file.name)
+        if match is None:
+            wanted = "SMAP_L2_SM_SP_1AIWDV_20150331T170640_20150401T054620_003E34N_R18290_001.h5"
+            raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
+        with opened(file, "HDF5") as data:
+            images = {key: self._image(file, data, *grid) for key, grid in _GRIDS.items()}
+            start, end = sensed(file, data)
+        if all(np.isnan(values).all() for _, values in images.values()):
+            which = "recommended retrieval" if self.recommended_only else "retrieval"
+            return Scan([], (f"left out {match[1]}: no {which} in it",))
+        finest = images["smap_s1_sm"][0]
+        item = raster_item(id=match[1], collection=self.collection, geobox=finest, start=start, end=end)
+        return Scan([Granule(item, {key: _layer(key, *image) for key, image in images.items()})])
+
+    def parts(self, file: Path) -> list[Path]:
+        """The latest release of the same scene in the folder."""
+        return [latest(file)]
+
+    def _image(self, file: Path, data: Any, suffix: str, grid: EaseGrid) -> tuple[GeoBox, np.ndarray]:
+        """Soil moisture of a scene (y, x) on the part of a grid that its cells cover."""
+        group = f"Soil_Moisture_Retrieval_Data_{suffix}"
+        indices = [field(file, data, f"{group}/EASE_{axis}_index_{suffix}") for axis in ("row", "column")]
+        cells = Cells.of(grid, file, *indices)
+        values = soil_moisture(file, data, group, f"_{suffix}", self.recommended_only)
+        if values.size != cells.rows.size or not (cells.rows >= 0).any():
+            raise GranuleError(f"{file}: {values.size} values for {(cells.rows >= 0).sum()} cells of {group} found")
+        degrees = (field(file, data, f"{group}/{axis}_{suffix}") for axis in ("longitude", "latitude"))
+        cells.check_place(file, *degrees)
+        window = cells.window(np.ones(cells.rows.size, bool))
+        return grid.geobox(window), cells.image(values, window)
+
+
+def _layer(key: str, geobox: GeoBox, values: np.ndarray) -> RasterLayer:
+    place = {name: value for name, value in projection_properties(geobox).items() if name in _PLACE}
+    return RasterLayer(VARIABLES[key], partial(np.asarray, values), geobox, CogProfile(), asset=place)

@@ -1,0 +1,55 @@
+"""The sources there are, by the names that users type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.text import unknown
+from stac_sm.ingest.provider_interface import Source
+
+
+def source(name: str, settings: dict[str, Any] | None = None) -> Source:
+    """Source of a name, with the settings of the project file.
+
+    Raises
+    ------
+    InputError
+        If there is no such source, or no such setting.
+    """
+    table = source_table()
+    if name not in table:
+        raise InputError(unknown("source", name, sorted(table)))
+    try:
+        return table[name](**(settings or {}))
+    except TypeError as error:
+        raise InputError(f"[sources.{name}] in the project file: {error}; see `stac-sm ingest --help`") from error
+
+
+def source_table() -> dict[str, Callable[..., Source]]:
+    """Every source, by the name that users type."""
+    from stac_sm.ingest.providers.cop_dem import CopDem
+    from stac_sm.ingest.providers.era5_land import Era5Land
+    from stac_sm.ingest.providers.esa_cci import EsaCci
+    from stac_sm.ingest.providers.glass import GlassAlbedo, GlassLai, GlassLst
+    from stac_sm.ingest.providers.ismn import Ismn
+    from stac_sm.ingest.providers.merit_dem import MeritDem
+    from stac_sm.ingest.providers.modis import Modis
+    from stac_sm.ingest.providers.smap import Smap, SmapS1
+    from stac_sm.ingest.providers.soilgrids import SoilGrids
+
+    return {
+        "cop-dem": CopDem,
+        "era5-land": Era5Land,
+        "esa-cci-sm": EsaCci,
+        "glass-albedo": GlassAlbedo,
+        "glass-lai": GlassLai,
+        "glass-lst": GlassLst,
+        "ismn": Ismn,
+        "merit-dem": MeritDem,
+        "modis": Modis,
+        "smap": Smap,
+        "smap-s1": SmapS1,
+        "soilgrids": SoilGrids,
+    }

@@ -1,0 +1,222 @@
+"""Parts of a sum of boosters, trained by site: on the level of sites, on departures from it, or on the values.
+
+Same rows, settings and seed, same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.core.columns import Columns, days, labels
+from stac_sm.model.booster import Member, draw_line, grow, matrix
+from stac_sm.model.holdout import hold_out
+
+Wide = NDArray[np.float64]
+Sites = NDArray[np.intp]
+
+NEIGHBOURHOOD_KM = 50.0
+"""Sites much nearer than this share one vote."""
+
+_EARTH_KM = 6371.0
+_FEWEST_SITES = 2  # for folds
+_ROWS_PER_THREAD = 50_000  # below, a second thread gains little, and on a busy machine it costs tenfold (spinning)
+
+
+class Learns(StrEnum):
+    """What a booster is trained on."""
+
+    LEVEL = "mean of the site"
+    DEPARTURE = "departure from the mean of the site"
+    WHOLE = "value"
+    ROWS = "value, each row with one vote"
+
+
+_LEARNS = {
+    Learns.LEVEL: "mean of the site",
+    Learns.DEPARTURE: "departure from the mean of the site",
+    Learns.WHOLE: "value",
+    Learns.ROWS: "value, each row with one vote",
+}
+"""What stands for each in a fingerprint, however it is worded for people."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One booster of a sum."""
+
+    name: str
+    """What it is called in the account of a training."""
+
+    learns: Learns
+    """What it is trained on."""
+
+    features: tuple[str, ...]
+    """Its features, in order."""
+
+    rounds: int
+    """Number of trees, or of forests; of a line, passes over the features."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """As XGBoost names them; ``booster="gblinear"`` is a line on normal scores."""
+
+    least: float = 1.0
+    """Of a line, the least penalty of a slope; see `normal_scores.stretches`."""
+
+    beyond: str = ""
+    """Name of an earlier part of weight 1: this one is trained on what that leaves over."""
+
+    prior: float = 0.0
+    """Of a line, votes for slopes of nil: they weigh the more, the fewer the votes of the sites are."""
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the settings of the part, by name."""
+        settings = {"name": self.name, "learns": _LEARNS[self.learns], "rounds": self.rounds, **self.parameters}
+        settings |= {} if self.least == 1 else {"least": self.least}
+        settings |= {} if self.prior == 0 else {"prior": self.prior}
+        return settings | ({"beyond": self.beyond} if self.beyond else {})
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, JSON-able."""
+        return self.fingerprint_fields()
+
+
+@dataclass(frozen=True, eq=False)
+class SiteRows:
+    """Rows to learn from, in an order that only their values decide: by site, then by day."""
+
+    features: pd.DataFrame
+    """float32; NaN = missing."""
+
+    target: Wide
+    """m3 m-3, no gaps."""
+
+    sites: NDArray[Any]
+    """Site of each row."""
+
+    places: NDArray[np.float64] | None
+    """Latitude and longitude of each row, degrees; None where the table does not say."""
+
+    @classmethod
+    def of(
+        cls, table: pd.DataFrame, features: pd.DataFrame, target: Wide, columns: Columns, keys: Sequence[str]
+    ) -> SiteRows:
+        """Rows of a table that have a target.
+
+        Parameters
+        ----------
+        features
+            Of each row of the table.
+        keys
+            Those of the features that tell rows of one site and day apart.
+        """
+        sites, when = labels(table, columns.site).to_numpy(), days(table, columns.time).to_numpy()
+        at_place = [columns.lat, columns.lon]
+        places = table[at_place].to_numpy(float) if set(at_place) <= set(table.columns) else None
+        known = np.flatnonzero(~np.isnan(target))
+        order = [*features[list(keys)].to_numpy()[known].T, target[known], when[known], sites[known]]
+        at = known[np.lexsort(order)]
+        inside = features.iloc[at].reset_index(drop=True) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
+        return cls(inside, target[at], sites[at], None if places is None else places[at])
+
+    def at(self, rows: NDArray[np.intp]) -> SiteRows:
+        """Some of the rows, in the same order."""
+        places = None if self.places is None else self.places[rows]
+        return SiteRows(self.features.iloc[rows].reset_index(drop=True), self.target[rows], self.sites[rows], places)
+
+    def folds(self, count: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Rows to learn from and rows held out, sites never parted; none where there are too few sites."""
+        if len(set(self.sites)) < _FEWEST_SITES:
+            return []
+        cut = hold_out(pd.DataFrame({"site": self.sites}), "site", folds=count, seed=seed)
+        return [(fold.train, fold.test) for fold in cut]
+
+
+def fit_parts(rows: SiteRows, parts: Sequence[Part], seed: int, *, nthread: int = 0) -> list[Member]:
+    """Train each part on its own, or on what an earlier one leaves over, with the weight 1; same rows and seed, same
+    bytes on any number of threads."""
+    taught, members = _lessons(rows), dict[str, Member]()
+    for part in parts:
+        lesson = taught[part.learns]
+        target, threads = lesson.target, nthread or threads_of(len(lesson.target))
+        if part.beyond:
+            before = members[part.beyond]
+            target = target - before.predict(matrix(lesson.features, before.features))
+        values = matrix(lesson.features, part.features)
+        members[part.name] = _grown(part, values, lesson.sites, target, lesson.weight, seed, threads)
+    return list(members.values())
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """What a part is trained on."""
+
+    features: pd.DataFrame
+    sites: Sites
+    target: Wide
+    weight: Wide
+
+
+def _lessons(rows: SiteRows) -> dict[Learns, _Lesson]:
+    """Rows as each kind of part learns from them."""
+    _, site, counts = np.unique(rows.sites, return_inverse=True, return_counts=True)
+    level = np.array([math.fsum(one) / len(one) for one in _by_site(rows.target, site)])
+    votes, firsts = site_votes(rows, site), np.searchsorted(site, np.arange(len(counts)))
+    return {
+        Learns.LEVEL: _Lesson(rows.features.iloc[firsts], np.arange(len(counts)), level, votes),
+        # sites side by side share a level, but not what a day does to them: there each has a vote of its own
+        Learns.DEPARTURE: _Lesson(rows.features, site, rows.target - level[site], (1 / counts)[site]),
+        Learns.WHOLE: _Lesson(rows.features, site, rows.target, (votes / counts)[site]),
+        Learns.ROWS: _Lesson(rows.features, site, rows.target, np.ones(len(site))),
+    }
+
+
+def site_votes(rows: SiteRows, site: Sites) -> Wide:
+    """Vote of each site: 1, shared with the sites around it where the table says where they are.
+
+    Parameters
+    ----------
+    site
+        Number of the site of each row, from 0.
+    """
+    count = int(site.max()) + 1
+    if rows.places is None or np.isnan(rows.places).any():
+        return np.ones(count)
+    lat, lon = np.radians([np.median(one, axis=0) for one in _by_site(rows.places, site)]).T
+    points = _EARTH_KM * np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    around = np.zeros(count)
+    for i, point in enumerate(points):
+        around[i] = np.exp(-np.square(points - point).sum(axis=1) / NEIGHBOURHOOD_KM**2).sum()
+    return 1 / around
+
+
+def _by_site(values: Wide, site: Sites) -> list[Wide]:
+    """Values of each site, of rows in the order of their sites."""
+    return np.split(values, np.flatnonzero(np.diff(site)) + 1)
+
+
+def _grown(
+    part: Part, values: NDArray[np.float32], sites: Sites, target: Wide, weight: Wide, seed: int, nthread: int
+) -> Member:
+    votes = math.fsum(weight)
+    weight = weight * (len(weight) / votes)  # a mean of 1, as the least weight of a leaf supposes
+    start = math.fsum(target * weight) / len(weight)
+    parameters = {"objective": "reg:squarederror", **part.parameters, "base_score": start}
+    parameters |= {"reg_lambda": part.prior / votes} if part.prior else {}
+    taught = values, target.astype(np.float32), weight.astype(np.float32), part.features
+    if part.parameters.get("booster") == "gblinear":
+        return draw_line(*taught, parameters, part.rounds, sites=sites, least=part.least)
+    return grow(*taught, {**parameters, "seed": seed, "nthread": nthread}, part.rounds)
+
+
+def threads_of(rows: int) -> int:
+    """Threads that pay for so many rows."""
+    return min(os.cpu_count() or 1, 1 + rows // _ROWS_PER_THREAD)

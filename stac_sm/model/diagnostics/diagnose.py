@@ -1,0 +1,99 @@
+"""Diagnostics of a way of training: what more stations would bring, what each feature is worth, and which ones leak.
+
+All is judged by held-out rows. The number of trainings is bounded by a `Budget`, and nothing is random but the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from stac_sm.core.columns import Columns, require
+from stac_sm.model.diagnostics.fold_diagnostics import (
+    gap_of,
+    judged,
+    learning_curve,
+    permutation_importance,
+    ranked,
+    thinned,
+    trained,
+)
+from stac_sm.model.diagnostics.leakage import check_leaks, gap_without
+from stac_sm.model.diagnostics.results import (
+    CLEAR,
+    FLAGGED,
+    WATCHED,
+    Budget,
+    CurvePoint,
+    Diagnostics,
+    Gap,
+    Importance,
+    Leak,
+)
+from stac_sm.model.evaluate import Fitter
+
+__all__ = [
+    "CLEAR", "FLAGGED", "WATCHED", "Budget", "CurvePoint", "Diagnostics", "Gap", "Importance", "Leak", "diagnose",
+]  # fmt: skip
+
+
+def diagnose(
+    table: pd.DataFrame,
+    fitter: Fitter,
+    *,
+    features: Sequence[str] | None = None,
+    seed: int = 0,
+    columns: Columns | None = None,
+    budget: Budget | None = None,
+) -> Diagnostics:
+    """Learning curve over sites, permutation importance, and a check for features that name the site.
+
+    Parameters
+    ----------
+    table
+        One row per site and day; rows without a target are left out.
+    fitter
+        Trains on rows of the table. It is called often: freeze its tuning.
+    features
+        Columns to judge; those of the model that are in the table if left out.
+    seed
+        Of the folds, the draws of sites and the permutations.
+    columns
+        Names of the columns that are no features.
+    budget
+        How much work it may be.
+
+    Returns
+    -------
+    Diagnostics
+        Where a table is too small for a part, that part is empty, and a note says why.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or a site or day is empty.
+    """
+    columns, budget = columns or Columns(), budget or Budget()
+    require(table, [columns.target, columns.site, columns.time, *(features or ())], "diagnostics")
+    notes: list[str] = []
+    rows = thinned(table, columns, budget.rows, notes)
+    cuts = {
+        strategy: cut
+        for strategy in ("site", "random")
+        if (cut := trained(rows, strategy, fitter, seed, columns, budget, notes))
+    }
+    if "site" not in cuts:
+        return Diagnostics((), (), (), None, None, tuple(notes))
+    names = judged(features, cuts["site"], rows)
+    importance = tuple(one for cut in cuts.values() for one in permutation_importance(cut, names, seed, budget.repeats))
+    leaks = tuple(check_leaks(rows, importance, cuts, columns))
+    flagged = [leak.feature for leak in leaks if leak.status == FLAGGED]
+    return Diagnostics(
+        curve=tuple(learning_curve(cuts["site"], fitter, seed, columns, budget, notes)),
+        importance=ranked(importance),
+        leaks=leaks,
+        gap=gap_of(cuts),
+        gap_without=gap_without(rows, flagged, fitter, seed, columns, budget) if flagged else None,
+        notes=tuple(notes),
+    )

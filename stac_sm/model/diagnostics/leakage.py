@@ -1,0 +1,108 @@
+"""Leak check: which features are a name of the site, so that random folds reward a model that knows sites by heart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.core.columns import Columns, days, labels
+from stac_sm.core.metrics import pearson_r
+from stac_sm.model.diagnostics.fold_diagnostics import HeldOut, Values, gap_of, trained
+from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, WATCHED, Budget, Gap, Importance, Leak
+from stac_sm.model.evaluate import Fitter
+
+_NAMES_SITE = 0.5  # share of later rows whose site a feature tells, from which on it is a name of the site
+_CONSTANT = 0.05  # share of the variance within sites, below which a feature hardly changes at a site
+_SAME_AS_PLACE = 0.99  # rank correlation with longitude or latitude over sites
+_FEWEST_SITES = 4  # for such a correlation
+_MATTERS = 0.1  # of the error under random folds: the least increase that counts as help
+_TRANSFERS = 1 / 3  # of the help under random folds must be left at unseen sites
+
+
+def check_leaks(
+    rows: pd.DataFrame, importance: Sequence[Importance], cuts: dict[str, HeldOut], columns: Columns
+) -> list[Leak]:
+    """The check of every feature; the flagged ones first, then those that name the site best."""
+    if "random" not in cuts:
+        return []
+    least = _MATTERS * cuts["random"].error()
+    worth = {(one.feature, one.strategy): one.increase for one in importance}
+    sites, dates = labels(rows, columns.site).to_numpy(dtype=str), days(rows, columns.time).to_numpy()
+    found = []
+    for name in dict.fromkeys(one.feature for one in importance):
+        named, place = site_names(rows[name].to_numpy(dtype=float), sites, dates), _place(rows, name, columns)
+        known, unseen = worth[name, "random"], worth[name, "site"]
+        within = _within(rows[name].astype(float), sites)
+        names_it = named >= _NAMES_SITE or within < _CONSTANT or bool(place)
+        harm = known >= least and unseen <= _TRANSFERS * known
+        status = (FLAGGED if harm else WATCHED) if names_it else CLEAR
+        found.append(Leak(name, named, within, place, known, unseen, status))
+    order = (FLAGGED, WATCHED, CLEAR)
+    return sorted(found, key=lambda leak: (order.index(leak.status), _best_first(leak.names_site), leak.feature))
+
+
+def site_names(values: Values, sites: NDArray[np.str_], dates: NDArray[np.datetime64]) -> float:
+    """How well a feature alone tells which site a row belongs to.
+
+    Parameters
+    ----------
+    values, sites, dates
+        1-D, of one length: the feature, NaN where missing; the site and the day of each row.
+
+    Returns
+    -------
+    float
+        `Leak.names_site`; NaN where no site has two rows with a value.
+    """
+    frame = pd.DataFrame({"value": values, "site": sites, "date": dates}).dropna().sort_values(["site", "date"])
+    place = frame.groupby("site").cumcount() / frame.groupby("site")["value"].transform("size")
+    early, late = frame[place < 0.5].sort_values(["value", "site"]), frame[place >= 0.5]
+    if early.empty or late.empty:
+        return math.nan
+    known, asked = early["value"].to_numpy(), late["value"].to_numpy()
+    right = np.searchsorted(known, asked).clip(1, max(len(known) - 1, 1))
+    left, right = right - 1, np.minimum(right, len(known) - 1)
+    nearest = np.where(np.abs(asked - known[left]) <= np.abs(known[right] - asked), left, right)
+    return float((early["site"].to_numpy()[nearest] == late["site"].to_numpy()).mean())
+
+
+def _within(values: pd.Series[float], sites: NDArray[np.str_]) -> float:
+    """`Leak.within`."""
+    whole = float(((values - values.mean()) ** 2).mean())
+    inside = float(((values - values.groupby(sites).transform("mean")) ** 2).mean())
+    return inside / whole if whole > 0 else math.nan
+
+
+def _best_first(named: float) -> float:
+    """Sorting key: what names sites best first, NaN last."""
+    return math.inf if math.isnan(named) else -named
+
+
+def _place(rows: pd.DataFrame, name: str, columns: Columns) -> str:
+    """The coordinate that orders the sites as the feature does, if there is such a one."""
+    sites = labels(rows, columns.site)
+    means = rows[name].astype(float).groupby(sites).mean().rank()
+    for role, column in (("lon", columns.lon), ("lat", columns.lat)):
+        if column in rows and len(means) >= _FEWEST_SITES and means.nunique() > 1:
+            along = rows[column].astype(float).groupby(sites).mean().rank()
+            if along.nunique() > 1 and abs(pearson_r(means, along)) >= _SAME_AS_PLACE:
+                return role
+    return ""
+
+
+def gap_without(
+    rows: pd.DataFrame, names: Sequence[str], fitter: Fitter, seed: int, columns: Columns, budget: Budget
+) -> Gap | None:
+    """The gap where nothing can be learned from some features."""
+    silenced = rows.assign(**dict.fromkeys(names, 0.0))
+    cuts = {}
+    for strategy in ("site", "random"):
+        cut = trained(silenced, strategy, fitter, seed, columns, budget, [])
+        if cut is None:
+            return None
+        cuts[strategy] = cut
+    return gap_of(cuts)

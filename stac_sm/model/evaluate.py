@@ -1,0 +1,315 @@
+"""Evaluation: how a model would do where, and when, it has seen nothing; screened or not, beside plain baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.core.columns import Columns, Fold, days, labels, require
+from stac_sm.core.errors import InputError, ScreeningError
+from stac_sm.core.metrics import Scores, bias, scores
+
+
+class Predictor(Protocol):
+    """What can predict rows of the table: a `Model`, or one that works out its features first."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Columns of the table that it reads."""
+
+    def predict(self, columns: pd.DataFrame, /) -> NDArray[np.float32]:
+        """One value a row."""
+
+
+Fitter = Callable[[pd.DataFrame], Predictor]
+"""Trains a model on rows of the table."""
+
+Screener = Callable[[pd.DataFrame], Collection[str]]
+"""From rows of the table to the sites that represent their pixel; raises `ScreeningError` if too few do."""
+
+UNSCREENED, SCREENED = "unscreened", "screened"
+CORRECTED = " bias-corrected"
+LEAST_ROWS = 10
+"""Of a station, for scores of its own."""
+
+Values = NDArray[np.float64]
+_Predictions = dict[str, Values]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of one method under one strategy, on one set of stations."""
+
+    strategy: str
+    """How rows were held out, e.g. ``site``."""
+
+    method: str
+    """``unscreened`` or ``screened`` training, or a baseline: a column, as it is or with its bias corrected."""
+
+    scored_on: str
+    """``all`` stations, or the ``kept`` ones."""
+
+    pooled: Scores
+    """Over all rows at once; R then has the differences between stations in it."""
+
+    stations: int
+    """Stations with at least 10 rows."""
+
+    median: Scores
+    """Median over those stations of each score of a station; ``n`` is the median number of rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores side by side, and the predictions that they come from."""
+
+    results: tuple[Result, ...]
+    """One per strategy, method and set of stations."""
+
+    notes: Mapping[str, str]
+    """What could not be done, and why: by strategy (``year``), by strategy and method (``site screened``), or
+    ``screening`` of the whole table."""
+
+    kept: tuple[str, ...] | None
+    """Sites kept by screening the whole table; None where there was no screening, or it was refused."""
+
+    predictions: pd.DataFrame
+    """One row per strategy and scored row of the table: ``strategy, fold, row, site, date, observed`` and a column per
+    method, m3 m-3. ``row`` is a position in the table. Each model predicted only what it had not seen."""
+
+    @property
+    def score_table(self) -> pd.DataFrame:
+        """One line per result, for printing: pooled scores, then medians over stations."""
+        return pd.DataFrame([_line(result) for result in self.results], columns=_SCORE_COLUMNS)
+
+    def result(self, strategy: str, method: str, scored_on: str = "all") -> Result:
+        """One of the results.
+
+        Raises
+        ------
+        InputError
+            If there is none such; says why, where it is known.
+        """
+        for result in self.results:
+            if (result.strategy, result.method, result.scored_on) == (strategy, method, scored_on):
+                return result
+        there = sorted({f"{result.strategy} {result.method} {result.scored_on}" for result in self.results})
+        why = self.notes.get(strategy) or self.notes.get(f"{strategy} {method}") or f"found: {', '.join(there)}"
+        raise InputError(f"evaluation: no result for {strategy} {method} {scored_on}: {why}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the predictions, ready for JSON; NaN as None."""
+        return {
+            "results": [_without_nan(asdict(result)) for result in self.results],
+            "notes": dict(self.notes),
+            "kept": None if self.kept is None else list(self.kept),
+        }
+
+
+def evaluate(
+    table: pd.DataFrame,
+    folds: Mapping[str, Sequence[Fold] | InputError],
+    fitter: Fitter,
+    *,
+    screener: Screener | None = None,
+    baselines: Sequence[str] = (),
+    columns: Columns | None = None,
+) -> Evaluation:
+    """Score a way of training by what it predicts for rows held out.
+
+    For each strategy and fold, a model is trained on all training rows, and another on those of the sites that
+    ``screener`` keeps *of these training rows*: held-out rows have no part in training, screening or the correction of
+    a baseline. Test rows are always all of them. Which stations count as kept **in scoring** is decided once, on the
+    whole table, so that all methods are scored on the same rows.
+
+    Parameters
+    ----------
+    table
+        One row per site and day. Rows without a target, or without a value in a baseline, are not scored.
+    folds
+        Folds of each strategy, or the error that says why there are none: it goes into the notes.
+    fitter
+        Trains on rows of the table.
+    screener
+        Finds the representative sites among rows. Where it refuses, be it in one fold, the reason goes into the
+        notes, and the strategy has no screened training.
+    baselines
+        Columns in the unit of the target, e.g. ``["swvl1"]`` (ERA5-Land). Each is scored as it is and less its mean
+        difference from the target on the training rows of the fold.
+    columns
+        Names of the columns that are no features.
+
+    Returns
+    -------
+    Evaluation
+        With a result for each strategy, method, and set of stations (``all``, and ``kept`` if there are any).
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or a site or day is empty.
+    """
+    columns = columns or Columns()
+    require(table, [columns.target, *baselines], "evaluation")
+    notes: dict[str, str] = {}
+    kept = _screened(screener, table, notes, "screening")
+    parts = []
+    for strategy, cut in folds.items():
+        if isinstance(cut, InputError):
+            notes[strategy] = str(cut)
+            continue
+        used = _usable(screener, table, cut, notes, f"{strategy} {SCREENED}")
+        parts.append(_held_out(table, strategy, cut, fitter, used, baselines, columns))
+    predictions = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_KEYS))
+    return Evaluation(
+        results=tuple(_results(predictions, kept)),
+        notes=notes,
+        kept=None if kept is None else tuple(sorted(kept)),
+        predictions=predictions,
+    )
+
+
+_KEYS = ("strategy", "fold", "row", "site", "date", "observed")
+_SCORE_COLUMNS = ["strategy", "method", "scored_on", "n", "r", "rmse", "ubrmse", "bias", "stations", "median_r",
+                  "median_rmse", "median_ubrmse", "median_bias"]  # fmt: skip
+
+
+def _screened(screener: Screener | None, rows: pd.DataFrame, notes: dict[str, str], name: str) -> frozenset[str] | None:
+    """Sites kept among rows; None, and a note, if screening was refused."""
+    if screener is None:
+        return None
+    try:
+        return frozenset(map(str, screener(rows)))
+    except ScreeningError as error:
+        notes[name] = str(error)
+        return None
+
+
+def _usable(
+    screener: Screener | None, table: pd.DataFrame, cut: Sequence[Fold], notes: dict[str, str], name: str
+) -> list[frozenset[str]] | None:
+    """Sites kept in the training rows of each fold; None if screening was refused in any."""
+    if screener is None:
+        return None
+    kept = []
+    for fold in cut:
+        sites = _screened(screener, table.iloc[fold.train], notes, name)
+        if sites is None:
+            notes[name] = f"fold {fold.name}: {notes[name]}"
+            return None
+        kept.append(sites)
+    return kept
+
+
+def _held_out(
+    table: pd.DataFrame,
+    strategy: str,
+    cut: Sequence[Fold],
+    fitter: Fitter,
+    kept: list[frozenset[str]] | None,
+    baselines: Sequence[str],
+    columns: Columns,
+) -> pd.DataFrame:
+    """Out-of-fold predictions of every method, for the rows that all of them can be scored on."""
+    parts = []
+    for i, fold in enumerate(cut):
+        train, test = table.iloc[fold.train], table.iloc[fold.test]
+        found = _fitted(train, test, fitter, kept[i] if kept else None, columns)
+        found |= _corrected(train, test, baselines, columns.target)
+        keys = {
+            "strategy": strategy,
+            "fold": fold.name,
+            "row": fold.test,
+            "site": labels(test, columns.site).to_numpy(),
+            "date": days(test, columns.time).to_numpy(),
+            "observed": test[columns.target].to_numpy(dtype=float),
+        }
+        parts.append(pd.DataFrame(keys | found))
+    whole = pd.concat(parts, ignore_index=True)
+    finite = np.isfinite(whole.drop(columns=list(_KEYS[:-1])).to_numpy(dtype=float)).all(axis=1)
+    scored: pd.DataFrame = whole[finite].sort_values("row", ignore_index=True)
+    return scored
+
+
+def _fitted(
+    train: pd.DataFrame, test: pd.DataFrame, fitter: Fitter, kept: frozenset[str] | None, columns: Columns
+) -> _Predictions:
+    """Predictions of the test rows by a model of all training rows and, if there are any, by one of the kept sites."""
+    found = {UNSCREENED: fitter(train).predict(test).astype(float)}
+    if kept is not None:
+        chosen = labels(train, columns.site).isin(kept)
+        found[SCREENED] = found[UNSCREENED] if chosen.all() else fitter(train[chosen]).predict(test).astype(float)
+    return found
+
+
+def _corrected(train: pd.DataFrame, test: pd.DataFrame, baselines: Sequence[str], target: str) -> _Predictions:
+    """Baselines in the test rows, as they are and less their bias in the training rows."""
+    found: _Predictions = {}
+    for name in baselines:
+        found[name] = test[name].to_numpy(dtype=float)
+        found[name + CORRECTED] = found[name] - bias(train[name], train[target])
+    return found
+
+
+def _results(predictions: pd.DataFrame, kept: frozenset[str] | None) -> Iterator[Result]:
+    """Scores of every method under every strategy."""
+    methods = [name for name in predictions.columns if name not in _KEYS]
+    for strategy, rows in predictions.groupby("strategy", sort=False):
+        sets = {"all": rows} if kept is None else {"all": rows, "kept": rows[rows["site"].isin(kept)]}
+        for method in methods:
+            if rows[method].notna().any():  # else it was refused under this strategy
+                for scored_on, part in sets.items():
+                    yield _result(str(strategy), method, scored_on, part)
+
+
+def _result(strategy: str, method: str, scored_on: str, rows: pd.DataFrame) -> Result:
+    """Pooled scores, and medians over stations."""
+    stations = list(station_scores(rows, method).values())
+    pooled = scores(rows[method], rows["observed"])
+    return Result(strategy, method, scored_on, pooled, len(stations), _median(stations))
+
+
+def station_scores(rows: pd.DataFrame, method: str) -> dict[str, Scores]:
+    """Scores of each station with at least 10 rows, in the order of their names.
+
+    Parameters
+    ----------
+    rows
+        Of `Evaluation.predictions`, of one strategy.
+    method
+        One of its columns.
+    """
+    by_site = rows.groupby("site", sort=True)
+    return {str(site): scores(part[method], part["observed"]) for site, part in by_site if len(part) >= LEAST_ROWS}
+
+
+def _median(stations: Sequence[Scores]) -> Scores:
+    """Median of each score; NaN without stations, and stations without the score (a constant has no R) left out."""
+    names = ("r", "rmse", "ubrmse", "bias")
+    medians = {name: _nanmedian([getattr(one, name) for one in stations]) for name in names}
+    return Scores(n=int(np.median([one.n for one in stations])) if stations else 0, **medians)
+
+
+def _nanmedian(values: Sequence[float]) -> float:
+    finite = [value for value in values if not math.isnan(value)]
+    return float(np.median(finite)) if finite else math.nan
+
+
+def _line(result: Result) -> dict[str, Any]:
+    """Line of the table of scores."""
+    medians = {f"median_{name}": value for name, value in asdict(result.median).items() if name != "n"}
+    names = {"strategy": result.strategy, "method": result.method, "scored_on": result.scored_on}
+    return names | asdict(result.pooled) | {"stations": result.stations} | medians
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN as None, at any depth of dicts."""
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

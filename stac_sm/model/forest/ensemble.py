@@ -1,0 +1,148 @@
+"""Ensembles: boosters over the same columns, each by the fastest way that gives the bits of XGBoost."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stac_sm.model.booster import Member, columns_of, matrix
+from stac_sm.model.forest.forest import Forest
+from stac_sm.model.forest.kernel_loader import KernelError, load_kernel
+from stac_sm.model.forest.trees import UnsuitableError, trees_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WORTH_IT = 50_000_000
+"""Rows x trees after which a forest is worth its start-up: about as long as XGBoost takes for them, half a second."""
+
+_LOCK = threading.Lock()  # the threads of a worker build one forest, not one each
+
+_SAMPLE = 512
+
+
+class Ensemble:
+    """Boosters whose predictions of the same rows are wanted.
+
+    Trees of plain regressions go through a `Forest` once there is work enough to pay for its start-up; all other
+    boosters, and all before that, through XGBoost. The values are the same, bit by bit.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+        """The boosters, in order."""
+
+        self.reasons: dict[int, str] = {}
+        """Why a booster, by its position, is left to XGBoost; known once the forest is built."""
+
+        self._forest: Forest | None = None
+        self._place: dict[int, int] = {}  # of a member in the forest
+        self._built = False
+        self._work = 0
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of all features, each once."""
+        return tuple(dict.fromkeys(name for member in self.members for name in member.features))
+
+    def predict(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame, count: int) -> list[NDArray[np.float32]]:
+        """Predictions of the first ``count`` boosters, without their weights.
+
+        Parameters
+        ----------
+        columns
+            1-D columns of one length, matched by name; NaN = missing. Rows that are alike should be neighbours: the
+            order decides how fast it is, never what comes out.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            float32, shape (row,), for each booster.
+
+        Raises
+        ------
+        ModelError
+            If a feature is missing, or columns differ in length.
+        """
+        features = tuple(dict.fromkeys(name for member in self.members[:count] for name in member.features))
+        rows = dict(zip(features, columns_of(columns, features), strict=True))
+        forest = self._ready(len(rows[features[0]]))
+        if forest is None:
+            return [member.predict(matrix(rows, member.features)) for member in self.members[:count]]
+        last = max((place for i, place in self._place.items() if i < count), default=-1)
+        summed = forest.predict(rows, boosters=last + 1)
+        return [
+            summed[self._place[i]] if i in self._place else member.predict(matrix(rows, member.features))
+            for i, member in enumerate(self.members[:count])
+        ]
+
+    def build(self) -> Forest | None:
+        """The forest of all boosters that can be in one, proven on a sample; None if there is none."""
+        with _LOCK:
+            if not self._built:
+                self._forest = self._proven()
+                self._built = True
+        return self._forest
+
+    def _ready(self, rows: int) -> Forest | None:
+        if not self._built:
+            trees = sum(member.booster.num_boosted_rounds() for member in self.members)
+            self._work += rows * max(trees, 1)
+            if self._work < _WORTH_IT:
+                return None
+        return self.build()
+
+    def _proven(self) -> Forest | None:
+        grown = {}
+        for i, member in enumerate(self.members):
+            try:
+                grown[i] = trees_of(member)
+            except UnsuitableError as error:
+                self.reasons[i] = str(error)
+        if not grown:
+            return None
+        chosen = [self.members[i] for i in grown]
+        try:
+            forest = Forest.of(chosen, list(grown.values()))
+            load_kernel()
+        except (UnsuitableError, KernelError) as error:
+            self.reasons |= dict.fromkeys(grown, str(error))
+            return None
+        if not _agrees(forest, chosen):
+            self.reasons |= dict.fromkeys(grown, "its forest differs from XGBoost")
+            warnings.warn(
+                "stac_sm.model.forest: found another prediction than XGBoost's on a sample of rows; XGBoost predicts"
+                " instead, which is right but slower: please report this model and the version of XGBoost",
+                stacklevel=2,
+            )
+            return None
+        self._place = {i: place for place, i in enumerate(grown)}
+        return forest
+
+
+def _agrees(forest: Forest, members: Sequence[Member]) -> bool:
+    """Whether a forest gives XGBoost's bits on rows at, beside and far from its thresholds."""
+    rng = np.random.default_rng(0)
+    rows = {name: _trying(table.known, rng) for name, table in zip(forest.features, forest.tables, strict=True)}
+    found = forest.predict(rows)
+    return all(
+        np.array_equal(one.view(np.uint32), member.predict(matrix(rows, member.features)).view(np.uint32))
+        for one, member in zip(found, members, strict=True)
+    )
+
+
+def _trying(thresholds: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Values that try a feature: its thresholds, their neighbours, extremes and missing ones."""
+    extremes = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, np.nan, np.nan], np.float32)
+    if not len(thresholds):
+        return rng.choice(extremes, _SAMPLE)
+    near = rng.choice(thresholds, _SAMPLE)
+    with np.errstate(over="ignore"):
+        below = np.nextafter(near, np.float32(-np.inf))
+    kind = rng.integers(0, 8, _SAMPLE)
+    return np.where(kind < 3, near, np.where(kind < 6, below, rng.choice(extremes, _SAMPLE)))

@@ -1,0 +1,73 @@
+"""Which kernel evaluates forests on this machine: imported at its first use, compiled once for all workers."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from getpass import getuser
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+class KernelError(Exception):
+    """There is no kernel on this machine; the message is the reason."""
+
+
+@cache
+def load_kernel() -> ModuleType:
+    """The module with ``rank`` and ``evaluate``.
+
+    Raises
+    ------
+    KernelError
+        If Numba cannot be imported here.
+    """
+    with _one_at_a_time():
+        try:
+            return _numba()
+        except ImportError as error:
+            raise KernelError(f"Numba cannot be imported ({error})") from error
+
+
+def _numba() -> ModuleType:
+    """Compiled by the first process on this machine, read from Numba's cache by all others."""
+    import numba
+
+    try:
+        from stac_sm.model.forest import kernel as kernel_numba
+    except RuntimeError:  # Numba finds no folder for its cache that it may write to
+        settings: Any = numba.config
+        settings.CACHE_DIR = str(_scratch("numba"))
+        from stac_sm.model.forest import kernel as kernel_numba
+    return kernel_numba
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Only one process of this user is inside; on Windows, workers that start at once may each compile."""
+    if sys.platform == "win32":
+        yield
+    else:
+        import fcntl
+
+        with (_scratch("locks") / "forest").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _scratch(name: str) -> Path:
+    """Folder of this user for what may be lost."""
+    folder = Path(tempfile.gettempdir(), f"stac-sm-{_user()}", name)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return "nobody"

@@ -1,0 +1,408 @@
+"""Prediction intervals: how far the truth may lie from a prediction, calibrated so that each site has one vote.
+
+The half width is ``factor x spread(features) x level(prediction)``. The level is a parabola: how much larger or smaller
+errors are where a model predicts so much than they are on the mean, since the truth has bounds and dry soil varies
+less. The spread is a small booster of what is left of the errors, on the few features that the predictions follow most.
+
+The factor is conformal, by site: it is taken at sites that neither the model nor spread and level have seen, so that
+each site is covered as wanted by the quantile of the others, one vote each (leave one site out, after the jackknife+ of
+Barber and others 2021, doi:10.1214/20-AOS1965). Unlike a site at infinity (hierarchical conformal prediction, Lee and
+others 2023, arXiv:2306.06342) it is not too wide with few sites whose rows differ, nor too narrow where they do not.
+
+How large the errors of a model are where it predicts so much: a parabola, learned from few sites.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.core.columns import labels, require
+from stac_sm.core.errors import InputError, ModelError, ScreeningError
+from stac_sm.core.variables import VARIABLES
+from stac_sm.model.booster import Member, grow, matrix
+from stac_sm.model.conformal import by_site_quantile, votes
+from stac_sm.model.holdout import hold_out
+
+Floats = NDArray[np.float32]
+Wide = NDArray[np.float64]
+
+_FARTHEST = 2.5  # standard deviations, for predictions; few are farther, and a parabola is steep there
+
+
+@dataclass(frozen=True)
+class SpreadSettings:
+    """How level and spread are learned; names as in XGBoost. Errors are noisy and sites few: they learn little."""
+
+    n_estimators: int = 20
+    """Number of trees; 0 is a spread that is the same everywhere."""
+
+    max_depth: int = 2
+    """Largest depth of a tree."""
+
+    eta: float = 0.05
+    """Learning rate."""
+
+    subsample: float = 0.7
+    """Share of the rows that each tree sees."""
+
+    colsample_bytree: float = 0.5
+    """Share of the features that each tree sees."""
+
+    leaf: float = 0.1
+    """Least share of the rows in a leaf."""
+
+    reg_lambda: float = 100.0
+    """L2 penalty on the value of a leaf."""
+
+    features: int = 8
+    """Features that trees may use: those that the predictions follow most, among those that vary within sites. The
+    others say which site it is, and so its error, but not that of another site."""
+
+    ridge: float = 0.1
+    """Penalty on slope and bend of the level, as a share of the rows; infinity makes it 1 everywhere."""
+
+    folds: int = 5
+    """Folds of sites, for errors over a spread that has not seen them."""
+
+    repeats: int = 3
+    """Ways of cutting the folds; the factor is the mean over them."""
+
+    floor: float = 0.4
+    """Least spread and least level, as a share of the mean."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Size of the errors where a model predicts so much, over their mean."""
+
+    centre: float
+    """Mean prediction, m3 m-3."""
+
+    scale: float
+    """Standard deviation of the predictions, m3 m-3."""
+
+    terms: tuple[float, float, float]
+    """Of the parabola in standard deviations: constant, slope, bend."""
+
+    floor: float
+    """Least level."""
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the level: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "centre": self.centre,
+            "scale": self.scale,
+            "terms": self.terms,
+            "floor": self.floor,
+        }
+
+    @classmethod
+    def of(cls, predicted: Wide, error: Floats, weight: Floats, settings: SpreadSettings) -> Level:
+        """Parabola through the errors, by ridge regression."""
+        share = weight.astype(float) / math.fsum(weight)
+        centre = math.fsum(predicted * share)
+        scale = math.sqrt(math.fsum((predicted - centre) ** 2 * share))
+        plain = cls(centre, scale or 1.0, (1.0, 0.0, 0.0), settings.floor)
+        if not scale or math.isinf(settings.ridge):
+            return plain
+        relative = error / math.fsum(error * share) - 1
+        basis = plain.basis(predicted)
+        means = [math.fsum(column * share) for column in basis]
+        columns = basis - np.array(means)[:, None]
+        products = [[math.fsum(one * other * share) for other in columns] for one in columns]
+        right = [math.fsum(column * relative * share) for column in columns]
+        slope, bend = np.linalg.solve(np.array(products) + settings.ridge * np.eye(2), right).tolist()
+        return replace(plain, terms=(1 - slope * means[0] - bend * means[1], slope, bend))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any] | None) -> Level:
+        """Level of its `fingerprint_fields`; intervals from before there was one (None) have it at 1."""
+        if content is None:
+            return cls(0.0, 1.0, (1.0, 0.0, 0.0), 1.0)
+        constant, slope, bend = map(float, content["terms"])
+        return cls(float(content["centre"]), float(content["scale"]), (constant, slope, bend), float(content["floor"]))
+
+    def basis(self, predicted: Wide) -> Wide:
+        """Prediction in standard deviations, and its square, dims (2, n); what is far away counts as less far."""
+        places = np.clip((predicted - self.centre) / self.scale, -_FARTHEST, _FARTHEST)
+        return np.stack([places, places**2])
+
+    def at(self, predicted: NDArray[Any]) -> Floats:
+        """Level of each prediction, about 1; float32."""
+        constant, *terms = self.terms
+        curve = constant + np.tensordot(terms, self.basis(np.asarray(predicted, dtype=float)), axes=1)
+        level: Floats = np.maximum(curve, self.floor).astype(np.float32)
+        return level
+
+
+_MOST_ROWS = 200_000  # more teach a small booster nothing
+_RANKED_ROWS = 20_000  # are enough to rank features
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Half widths of the prediction intervals of a model."""
+
+    fingerprint_name: ClassVar[str] = "Intervals"
+    """What stands for this part in the checksum of a model, whatever the class is called."""
+
+    spread: Member
+    """Booster of the mean absolute error over the level, m3 m-3."""
+
+    level: Level
+    """What the prediction itself says of the error."""
+
+    factor: float
+    """Half width over spread and level."""
+
+    floor: float
+    """Least spread, m3 m-3."""
+
+    coverage: float
+    """Share of the truth that the intervals are to hold."""
+
+    sites: int
+    """Sites that it was calibrated on."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Its features, in order."""
+        return self.spread.features
+
+    @property
+    def description(self) -> str:
+        """What its figures are, in one line."""
+        return f"Half width of the {self.coverage:.0%} prediction interval, {VARIABLES['sm'].unit}"
+
+    def half_width(
+        self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame, predicted: NDArray[Any] | None = None
+    ) -> Floats:
+        """Half width of the interval of each row.
+
+        Parameters
+        ----------
+        columns
+            1-D columns of one length, matched by name; NaN = missing.
+        predicted
+            What the model predicts for each row, m3 m-3, no NaN; without it, each row is taken for one with an average
+            prediction, and the intervals are a little worse.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (n,), in the unit of the target; > 0, never NaN.
+
+        Raises
+        ------
+        ModelError
+            If a feature is missing, or columns differ in length.
+        """
+        return self.of_spread(self.spread.predict(matrix(columns, self.features)), predicted)
+
+    def of_spread(self, spread: Floats, predicted: NDArray[Any] | None = None) -> Floats:
+        """Half width from what the booster of the spread says of a row, and from the prediction; see `half_width`."""
+        width = np.maximum(spread, np.float32(self.floor)) * np.float32(self.factor)
+        return width if predicted is None else width * self.level.at(predicted)
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the intervals beside the bytes of the booster, under explicit names."""
+        return {
+            "spread": {"features": list(self.features)},
+            "level": self.level.fingerprint_fields(),
+            "factor": self.factor,
+            "floor": self.floor,
+            "coverage": self.coverage,
+            "sites": self.sites,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the booster, JSON-able."""
+        return self.fingerprint_fields()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], ubjson: bytes) -> Intervals:
+        """What `to_dict` gave, with the bytes of the booster.
+
+        Raises
+        ------
+        ModelError
+            If a field is missing, or a figure is none that an interval can have.
+        """
+        try:
+            spread = Member(1.0, tuple(content["spread"]["features"]), ubjson)
+            level = Level.from_dict(content.get("level"))
+            figures = {name: float(content[name]) for name in ("factor", "floor", "coverage")}
+            made = cls(spread, level, sites=int(content["sites"]), **figures)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"intervals: {error!r} in {json.dumps(content)[:200]}: publish the model again") from error
+        sound = [made.factor, made.floor, level.scale, level.floor]
+        if not (all(0 < value < math.inf for value in sound) and 0 < made.coverage < 1):
+            raise ModelError(f"intervals: found {figures}, {level}; positive figures wanted: publish the model again")
+        return made
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 over figures and booster, in hex."""
+        head = json.dumps(self.fingerprint_fields(), sort_keys=True).encode()
+        return hashlib.sha256(head + b"\0" + self.spread.ubjson).hexdigest()
+
+
+def fit_intervals(
+    table: pd.DataFrame,
+    features: Sequence[str],
+    out_of_fold: pd.DataFrame,
+    *,
+    coverage: float = 0.9,
+    settings: SpreadSettings | None = None,
+    min_sites: int = 10,
+    seed: int = 0,
+) -> Intervals:
+    """Learn and calibrate intervals from predictions for sites that the model had not seen.
+
+    Parameters
+    ----------
+    table
+        Match-ups, with the features as columns; NaN = missing.
+    features
+        Columns that the half width may follow from: those of the model.
+    out_of_fold
+        ``site, observed, predicted, row``: predictions in folds that are grouped by site; ``row`` is a position in
+        ``table``. Rows without ``observed`` or ``predicted`` are left out. Their order does not matter.
+    coverage
+        Share of the truth that the intervals are to hold.
+    settings
+        How the booster of the spread grows.
+    min_sites
+        Fewest sites from which intervals are issued.
+    seed
+        Of the folds and of the draws of the booster.
+
+    Returns
+    -------
+    Intervals
+        The same rows, settings and seed give the same bytes.
+
+    Raises
+    ------
+    ScreeningError
+        If there are fewer than ``min_sites`` sites, or too few for this coverage: the message is the reason.
+    InputError
+        If a column is missing, or ``row`` is no position in the table.
+    """
+    settings = settings or SpreadSettings()
+    rows = _rows(table, features, out_of_fold)
+    count = len(set(rows.sites))
+    _require_sites(count, min_sites, coverage)
+    if not rows.error.any():
+        raise InputError("intervals: found no error in any out-of-fold prediction: the model has seen these rows")
+    learning = _Learning(rows.of(_used(rows, settings.features)), settings, seed)
+    factors = [by_site_quantile(rows.error / width, rows.sites, coverage) for width in learning.unseen()]
+    level, spread, floor = learning.learned(np.ones(len(rows.error), dtype=bool))
+    return Intervals(spread, level, math.fsum(factors) / len(factors), floor, coverage, count)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Scored rows, in an order that only they decide."""
+
+    sites: NDArray[Any]
+    error: Floats
+    """Absolute error."""
+
+    predicted: Wide
+    values: Floats
+    features: tuple[str, ...]
+
+    def of(self, used: NDArray[np.intp]) -> _Rows:
+        """With some of the features."""
+        return replace(self, values=self.values[:, used], features=tuple(self.features[int(i)] for i in used))
+
+
+@dataclass(frozen=True)
+class _Learning:
+    """Rows from which level and spread are learned."""
+
+    rows: _Rows
+    settings: SpreadSettings
+    seed: int
+
+    @cached_property
+    def weight(self) -> Floats:
+        return votes(self.rows.sites)
+
+    def unseen(self) -> Iterator[Wide]:
+        """Spread times level of each row by what has not seen its site, for each way of cutting the folds."""
+        table, folds = pd.DataFrame({"site": self.rows.sites}), self.settings.folds
+        for repeat in range(self.settings.repeats):
+            width = np.empty(len(self.rows.error))
+            for fold in hold_out(table, "site", folds=folds, seed=self.seed + repeat):
+                taught = np.zeros(len(width), dtype=bool)
+                taught[fold.train] = True
+                level, spread, floor = self.learned(taught)
+                there = np.maximum(spread.predict(self.rows.values[fold.test]), np.float32(floor))
+                width[fold.test] = there * level.at(self.rows.predicted[fold.test])
+            yield width
+
+    def learned(self, rows: NDArray[np.bool_]) -> tuple[Level, Member, float]:
+        """Level, booster of the spread and least spread from some rows."""
+        predicted, error, weight = self.rows.predicted[rows], self.rows.error[rows], self.weight[rows]
+        level = Level.of(predicted, error, weight, self.settings)
+        left = error / level.at(predicted)
+        mean = math.fsum(left.astype(float) * weight) / math.fsum(weight)  # exact, on any machine
+        names = ("max_depth", "eta", "subsample", "colsample_bytree", "reg_lambda")
+        parameters = {name: getattr(self.settings, name) for name in names}
+        parameters |= {"min_child_weight": self.settings.leaf * float(weight.sum())}
+        parameters |= {"objective": "reg:squarederror", "base_score": mean, "seed": self.seed}
+        values, trees = self.rows.values[rows], self.settings.n_estimators
+        return level, grow(values, left, weight, self.rows.features, parameters, trees), self.settings.floor * mean
+
+
+def _used(rows: _Rows, most: int) -> NDArray[np.intp]:
+    """Positions of the features that vary within sites, and that the predictions follow most (rank correlation)."""
+    groups = pd.DataFrame(rows.values).groupby(rows.sites)
+    deviation = pd.DataFrame(rows.values).std().to_numpy()
+    varies = ((groups.max() - groups.min()) > 1e-6 * deviation).any().to_numpy()
+    among = np.flatnonzero(varies) if varies.any() else np.arange(min(1, rows.values.shape[1]))
+    some = slice(None, None, max(1, len(rows.error) // _RANKED_ROWS))
+    ranks = pd.DataFrame(rows.values[some][:, among]).rank()
+    follows = ranks.corrwith(pd.Series(rows.predicted[some]).rank()).abs().fillna(0).round(9).to_numpy()
+    return np.asarray(np.sort(among[np.argsort(-follows, kind="stable")[:most]]))
+
+
+def _rows(table: pd.DataFrame, features: Sequence[str], out_of_fold: pd.DataFrame) -> _Rows:
+    """Scored rows."""
+    require(out_of_fold, ["site", "observed", "predicted", "row"], "the calibration of intervals")
+    require(table, features, "the calibration of intervals")
+    predicted = out_of_fold["predicted"].to_numpy(float)
+    difference = out_of_fold["observed"].to_numpy(float) - predicted
+    known = np.isfinite(difference)
+    at = out_of_fold["row"].to_numpy()[known].astype(int)
+    if at.size and not 0 <= at.min() <= at.max() < len(table):
+        raise InputError(f"intervals: rows {at.min()} to {at.max()} found; positions in a table of {len(table)} wanted")
+    sites = labels(out_of_fold[known], "site").to_numpy()
+    error, predicted = np.abs(difference[known]).astype(np.float32), predicted[known]
+    values = matrix(table.iloc[at], features) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
+    order = np.lexsort([predicted, error, *values.T[::-1], sites])
+    order = order[:: max(1, -(-len(order) // _MOST_ROWS))]  # by site: what is left out is like what is left
+    return _Rows(sites[order], error[order], predicted[order], values[order], tuple(features))
+
+
+def _require_sites(found: int, least: int, coverage: float) -> None:
+    if not 0 < coverage < 1:
+        raise InputError(f"intervals: coverage {coverage} found; a share between 0 and 1 wanted, e.g. 0.9")
+    wanted = max(least, math.ceil(coverage / (1 - coverage) - 1e-9), 2)
+    if found < wanted:
+        raise ScreeningError(
+            f"intervals not issued: {found} {'site' if found == 1 else 'sites'} found, {wanted} wanted for intervals "
+            f"of {coverage:.0%}: match up more stations, or lower [screening] min_sites_for_intervals"
+        )

@@ -1,0 +1,233 @@
+"""Models in the catalogue: a STAC item (MLM extension) that is enough to predict with."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shapely.geometry import box, mapping
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import ConflictError
+from stac_sm.core.period import Period, utc
+from stac_sm.core.variables import VARIABLES
+from stac_sm.features.recipe import Recipe
+from stac_sm.model.model import FORMAT, Model
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.items import ItemDict, build_item, item_folder, item_json, relative_href
+from stac_sm.stac.links import item_paths
+from stac_sm.stac.publish import FINGERPRINT
+
+COLLECTION = "sm-models"
+_EARTH = (-180.0, -90.0, 180.0, 90.0)
+_SWAP_TRIES = 20  # as often as others may link to the same predecessor at once
+
+
+def model_item(
+    model: Model,
+    *,
+    fingerprint: str,
+    bbox: Sequence[float] | None,
+    period: Period,
+    hyperparameters: Mapping[str, Any],
+    properties: Mapping[str, Any],
+    previous: ItemDict | None = None,
+) -> ItemDict:
+    """Item of a model, without assets; its only link is the one to its predecessor.
+
+    Parameters
+    ----------
+    model
+        One without a recipe was trained on a bare table: the item then has no recipe, and ``mlm:input`` describes
+        the table's columns.
+    bbox, period
+        Where and when the training rows lie. No bbox: the table does not say, so the item covers the Earth.
+    hyperparameters
+        Settings of the training.
+    properties
+        Scores, screening, whatever else a reader should know; keys ``stac_sm:…``.
+    previous
+        Item of the model that this one follows, as `latest_model` finds it: the item gets the next ``version`` and a
+        link ``predecessor-version``. After publishing, `link_successor` adds the way back.
+    """
+    place = list(bbox or _EARTH)
+    item = build_item(
+        id=f"xgb-{fingerprint[:12]}",
+        collection=COLLECTION,
+        geometry=mapping(box(place[0], place[1], place[2], place[3])),
+        bbox=place,
+        start=utc(period.start),
+        end=utc(period.end),
+        properties={
+            **_mlm(model, hyperparameters),
+            **_parts(model),
+            FINGERPRINT: fingerprint,
+            "version": str(_version(previous) + 1 if previous else 1),
+            **properties,
+        },
+        extensions=["mlm", "version"],
+    )
+    if previous:
+        item["links"] = [_version_link("predecessor-version", item, previous)]
+    return item
+
+
+def latest_model(catalog: Catalog) -> ItemDict | None:
+    """Item of the newest model: of those that no other follows, the one of the highest version; None without models."""
+    items = [json.loads(catalog.store.read(path)) for path in item_paths(catalog.store, COLLECTION)]
+    free = [item for item in items if not _linked(item, "successor-version")]
+    return max(free or items, key=lambda item: (_version(item), item["id"]), default=None)
+
+
+def link_successor(catalog: Catalog, item: ItemDict) -> None:
+    """Add to the predecessor of a published model a link to it; done once, however often it is called.
+
+    Parameters
+    ----------
+    item
+        With its own links; without a predecessor nothing is done.
+
+    Raises
+    ------
+    ConflictError
+        If the predecessor keeps changing.
+    """
+    folder = item_folder(catalog.layout(COLLECTION), item)
+    for link in _linked(item, "predecessor-version"):
+        path = posixpath.normpath(posixpath.join(folder, link["href"]))
+        if not any(_add_successor(catalog, path, item) for _ in range(_SWAP_TRIES)):
+            raise ConflictError(f"model item {path} keeps changing: train again, which only adds the missing link")
+
+
+def write_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
+    """Write the assets of a model: one UBJSON file a booster, and what it has of recipe, intervals, applicability."""
+    contents = {
+        key: (member.ubjson, ".ubj", {"title": _title(model, number), **_MEMBER})
+        for number, (key, member) in enumerate(zip(_member_keys(model), model.members, strict=True))
+    }
+    if model.intervals is not None:
+        contents["intervals"] = (model.intervals.spread.ubjson, ".ubj", _INTERVALS)
+    if model.applicability is not None:
+        contents["applicability"] = (model.applicability.to_json(), ".json", _APPLICABILITY)
+    if model.recipe is not None:
+        contents["recipe"] = (json.dumps(model.recipe.to_dict(), indent=2).encode() + b"\n", ".json", _RECIPE)
+    assets = {}
+    for key, (content, suffix, fields) in contents.items():
+        file = folder / f"{key}{suffix}"
+        file.write_bytes(content)
+        assets[key] = AssetFile(file, suffix, fields)
+    return assets
+
+
+def _title(model: Model, number: int) -> str:
+    """What tells one booster of a model from the others."""
+    if len(model.members) == 1:
+        return "Booster in XGBoost's UBJSON"
+    return f"Booster {number + 1} of {len(model.members)}, weight {model.members[number].weight:g}, in XGBoost's UBJSON"
+
+
+_MEMBER = {
+    "type": "application/ubjson",
+    "roles": ["mlm:model"],
+    "mlm:artifact_type": "xgboost.Booster.save_raw",
+}
+_INTERVALS = {
+    "title": "Booster of the spread of the errors, in XGBoost's UBJSON",
+    "type": "application/ubjson",
+    "roles": ["metadata"],
+}
+_APPLICABILITY = {
+    "title": "Training rows that stand for all: the area of applicability",
+    "type": "application/json",
+    "roles": ["metadata"],
+}
+_RECIPE = {"title": "Recipe of the features", "type": "application/json", "roles": ["metadata"]}
+
+
+def _mlm(model: Model, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    return {
+        "mlm:name": "stac_sm",
+        "mlm:architecture": "gradient boosted trees",
+        "mlm:tasks": ["regression"],
+        "mlm:framework": "XGBoost",
+        "mlm:framework_version": version("xgboost-cpu"),
+        "mlm:hyperparameters": dict(hyperparameters),
+        "mlm:input": [_mlm_input(name, model.recipe) for name in model.features],
+        "mlm:output": [_mlm_output("sm", f"{VARIABLES['sm'].description}, {VARIABLES['sm'].unit}")]
+        + ([_mlm_output("uncertainty", model.intervals.description)] if model.intervals else []),
+    }
+
+
+def _parts(model: Model) -> dict[str, Any]:
+    """What `Model.from_item` needs beside the assets."""
+    parts: dict[str, Any] = {
+        "stac_sm:format": FORMAT,
+        "stac_sm:members": [
+            {"asset": key, "weight": member.weight, "features": list(member.features)}
+            for key, member in zip(_member_keys(model), model.members, strict=True)
+        ],
+    }
+    if model.recipe is not None:
+        parts["stac_sm:recipe"] = model.recipe.checksum
+    if model.intervals is not None:
+        parts["stac_sm:intervals"] = model.intervals.to_dict()
+    if model.applicability is not None:
+        parts["stac_sm:applicability"] = model.applicability.summary()
+    return parts
+
+
+def _member_keys(model: Model) -> list[str]:
+    return ["model"] if len(model.members) == 1 else [f"model-{i}" for i in range(len(model.members))]
+
+
+def _mlm_input(name: str, recipe: Recipe | None) -> dict[str, Any]:
+    features = recipe.features if recipe else ()
+    sources = {feature.name: f"{name} from {feature.collection}, asset {feature.asset}" for feature in features}
+    other = f"{name}, derived from place and day" if recipe else f"Column {name} of the training table"
+    return {
+        "name": name,
+        "description": sources.get(name, other),
+        "bands": [],
+        "input": {"shape": [-1], "dim_order": ["batch"], "data_type": "float32"},
+    }
+
+
+def _mlm_output(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "description": description,
+        "tasks": ["regression"],
+        "bands": [],
+        "result": {"shape": [-1], "dim_order": ["batch"], "data_type": "float32"},
+    }
+
+
+def _version(item: ItemDict) -> int:
+    """Number of a model among those of its project; 1 for items from before there were any."""
+    text = str(item["properties"].get("version", "1"))
+    return int(text) if text.isdecimal() else 1
+
+
+def _linked(item: ItemDict, rel: str) -> list[dict[str, str]]:
+    return [link for link in item["links"] if link["rel"] == rel]
+
+
+def _version_link(rel: str, source: ItemDict, target: ItemDict) -> dict[str, str]:
+    """Link between two model items, which lie in flat folders side by side."""
+    href = relative_href(item_folder("flat", source), f"{item_folder('flat', target)}/{target['id']}.json")
+    return {"rel": rel, "href": href, "type": "application/geo+json", "title": target["id"]}
+
+
+def _add_successor(catalog: Catalog, path: str, item: ItemDict) -> bool:
+    """Whether the link is there now; another writer may have come first."""
+    before = catalog.store.read(path)
+    previous = json.loads(before)
+    link = _version_link("successor-version", previous, item)
+    if link in previous["links"]:
+        return True
+    return catalog.store.swap(path, item_json({**previous, "links": [*previous["links"], link]}), before)

@@ -1,0 +1,283 @@
+"""Models: an ordered sum of XGBoost boosters, matched to their features by name, and read from STAC items."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.core.errors import CatalogError, InputError, ModelError
+from stac_sm.features.recipe import Recipe
+from stac_sm.model.applicability import Applicability
+from stac_sm.model.booster import Member
+from stac_sm.model.forest.ensemble import Ensemble
+from stac_sm.model.intervals import Intervals
+from stac_sm.storage.store import multihash, open_store, sha256
+
+if TYPE_CHECKING:
+    import pystac
+    import xgboost as xgb
+
+
+FORMAT = 2
+"""Version of the layout of a model item: 2 has room for intervals and the area of applicability, and for a model
+without a recipe."""
+
+READABLE = (1, FORMAT)
+"""Layouts that are read; one from the future is refused."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Weighted sum of boosters; the plain model is one booster of weight 1."""
+
+    members: tuple[Member, ...]
+    """Boosters, in the order in which they are added up."""
+
+    recipe: Recipe | None = None
+    """How its features are built from items; None for a model of a bare table, which cannot predict a cube."""
+
+    id: str = ""
+    """Id of its item; empty until it is published."""
+
+    intervals: Intervals | None = None
+    """Half widths of its prediction intervals; None where there were too few sites."""
+
+    applicability: Applicability | None = None
+    """Where it may be used: what its training rows are like; None where nobody knows."""
+
+    @classmethod
+    def from_item(cls, href: str) -> Model:
+        """Model of a STAC item that stac_sm has published; every file is checked against the item.
+
+        Raises
+        ------
+        CatalogError
+            If there is no such item.
+        ModelError
+            If a file is missing or changed, features are in another order, or the layout is from the future.
+        """
+        item = _read_item(href)
+        found = item.properties.get("stac_sm:format")
+        if found not in READABLE:
+            raise ModelError(
+                f"model {item.id!r}: format {found!r} found, {FORMAT} or older wanted: use the stac_sm that wrote it"
+            )
+        try:
+            model = cls(_members(item), _recipe(item), item.id, _intervals(item), _applicability(item))
+            _check_order(item, model)
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"model {item.id!r}: its item or recipe is not complete ({error!r}): publish it again"
+            ) from error
+        return model
+
+    @classmethod
+    def plain(cls, booster: xgb.Booster, features: Iterable[str]) -> Model:
+        """Model of one booster of weight 1, trained on ``features`` in this order."""
+        return cls.of_boosters([(1.0, features, booster)])
+
+    @classmethod
+    def of_boosters(cls, boosters: Iterable[tuple[float, Iterable[str], xgb.Booster]]) -> Model:
+        """Model of (weight, features, booster) triples, in order."""
+        return cls(
+            tuple(
+                Member(float(weight), tuple(features), bytes(booster.save_raw("ubj")))
+                for weight, features, booster in boosters
+            )
+        )
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of all features, each once, in the order of the members."""
+        return tuple(dict.fromkeys(name for member in self.members for name in member.features))
+
+    def cube_recipe(self) -> Recipe:
+        """The recipe.
+
+        Raises
+        ------
+        ModelError
+            If the model has none: it was trained on a bare table, and its features name no collection.
+        """
+        if self.recipe is None:
+            raise ModelError(
+                f"model {self.id or self.checksum[:12]!r} was trained on a bare table: its features "
+                f"({', '.join(self.features)}) name no collection, so it cannot predict a cube"
+            )
+        return self.recipe
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over weights, features, boosters, intervals and area of applicability, in hex."""
+        digest = hashlib.sha256()
+        for member in self.members:
+            head = "\0".join((repr(member.weight), *member.features, str(len(member.ubjson))))
+            digest.update(f"{len(head)}\0{head}".encode() + member.ubjson)
+        for part in (self.intervals, self.applicability):
+            if part is not None:  # a model without them keeps the checksum that it had before there were any
+                digest.update(f"\0{part.fingerprint_name}\0{part.checksum}".encode())
+        return digest.hexdigest()
+
+    def importance(self) -> dict[str, float]:
+        """Share of each feature in what the model has learned: the gain of its splits, over all members by weight.
+
+        Returns
+        -------
+        dict
+            All features, in order; figures >= 0 that sum up to 1, or all 0 if no tree has a split.
+        """
+        total = dict.fromkeys(self.features, 0.0)
+        for member in self.members:
+            for name, gain in member.gain().items():
+                total[name] += abs(member.weight) * gain
+        whole = sum(total.values())
+        return {name: gain / whole if whole else 0.0 for name, gain in total.items()}
+
+    def predict(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> NDArray[np.float32]:
+        """Predict one value per row.
+
+        Parameters
+        ----------
+        columns
+            1-D columns of one length, matched by name; others are left alone. NaN = missing, which XGBoost
+            sends the way it learned: whether such a row is used is for the caller to say.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (n,), in the unit of the target. Members are added up in float32, in order, so that one
+            member of weight 1 gives the very bits of XGBoost. Rows that are alike should be neighbours: their order
+            decides how fast it is, never what comes out.
+
+        Raises
+        ------
+        ModelError
+            If a feature is missing, or columns differ in length.
+        """
+        return self._sum(self._ensemble.predict(columns, len(self.members)))
+
+    def predict_with_half_width(
+        self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Predict as `predict` does, and the half width of the interval of each row, in one pass.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            Predictions and half widths, float32, shape (n,), in the unit of the target; None for the half widths of a
+            model without intervals.
+
+        Raises
+        ------
+        ModelError
+            If a feature is missing, or columns differ in length.
+        """
+        if self.intervals is None:
+            return self.predict(columns), None
+        *parts, spread = self._ensemble.predict(columns, len(self.members) + 1)
+        total = self._sum(parts)
+        return total, self.intervals.of_spread(spread, total)
+
+    @cached_property
+    def _ensemble(self) -> Ensemble:
+        """The members, and last the spread of the intervals."""
+        spread = () if self.intervals is None else (self.intervals.spread,)
+        return Ensemble((*self.members, *spread))
+
+    def _sum(self, parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Weighted sum of the members' predictions, in order."""
+        weighted = [np.float32(member.weight) * part for member, part in zip(self.members, parts, strict=True)]
+        total = np.zeros(len(weighted[0]), dtype=np.float32)
+        for part in weighted:
+            total += part
+        return total
+
+
+def _read_item(href: str) -> pystac.Item:
+    import pystac
+
+    try:
+        return pystac.Item.from_dict(json.loads(_read(href)), href=href)
+    except (OSError, ValueError, KeyError, TypeError, CatalogError, pystac.STACError, pystac.STACTypeError) as error:
+        raise CatalogError(
+            f"{href} is no STAC item of a model ({error}): give the href of an item in sm-models"
+        ) from error
+
+
+def _members(item: pystac.Item) -> tuple[Member, ...]:
+    return tuple(
+        Member(float(one["weight"]), tuple(one["features"]), _asset(item, one["asset"]))
+        for one in item.properties["stac_sm:members"]
+    )
+
+
+def _recipe(item: pystac.Item) -> Recipe | None:
+    """The recipe, which must be the one that the properties name; None if they name none."""
+    wanted = item.properties.get("stac_sm:recipe")
+    if wanted is None and "recipe" not in item.assets and item.properties["stac_sm:format"] > 1:
+        return None
+    recipe = Recipe.from_dict(json.loads(_asset(item, "recipe")))
+    if recipe.checksum != item.properties["stac_sm:recipe"]:
+        raise ModelError(f"model {item.id!r}: its recipe is not the one that it was trained with: publish it again")
+    return recipe
+
+
+def _intervals(item: pystac.Item) -> Intervals | None:
+    figures = _part(item, "intervals")
+    return Intervals.from_dict(figures, _asset(item, "intervals")) if figures else None
+
+
+def _applicability(item: pystac.Item) -> Applicability | None:
+    figures = _part(item, "applicability")
+    return Applicability.from_json(_asset(item, "applicability")) if figures else None
+
+
+def _part(item: pystac.Item, name: str) -> Mapping[str, Any] | None:
+    """Properties of an optional part; an asset without them, or they without it, is a model that was changed."""
+    figures: Mapping[str, Any] | None = item.properties.get(f"stac_sm:{name}")
+    if (figures is None) != (name not in item.assets):
+        there, absent = ("asset", "property") if figures is None else ("property", "asset")
+        raise ModelError(f"model {item.id!r}: {there} of its {name} found without the {absent}: publish it again")
+    return figures
+
+
+def _check_order(item: pystac.Item, model: Model) -> None:
+    """The item's list of inputs, the boosters and the recipe must name the same features."""
+    listed = [one["name"] for one in item.properties["mlm:input"]]
+    made = listed if model.recipe is None else model.recipe.names
+    parts = [part.features for part in (model.intervals, model.applicability) if part is not None]
+    beside = {name for features in parts for name in features} - set(listed)
+    if listed != list(model.features) or not set(listed) <= set(made) or beside:
+        raise ModelError(
+            f"model {item.id!r}: mlm:input lists {', '.join(listed)}, the boosters take {', '.join(model.features)}, "
+            f"the recipe makes {', '.join(made)}{', intervals or applicability want ' * bool(beside)}"
+            f"{', '.join(sorted(beside))}: the item was changed; publish the model again"
+        )
+
+
+def _read(href: str) -> bytes:
+    """Content of a file, in a folder or on S3."""
+    folder, _, name = (href if "://" in href else str(Path(href).absolute())).rpartition("/")
+    return open_store(folder or "/").read(name or ".")
+
+
+def _asset(item: pystac.Item, key: str) -> bytes:
+    """Content of an asset whose checksum is the item's."""
+    asset = item.assets.get(key)
+    file = (asset and asset.get_absolute_href()) or ""
+    try:
+        content = _read(file)
+    except (CatalogError, OSError) as error:
+        raise ModelError(f"model {item.id!r}: asset {key!r} ({file}) is missing: publish the model again") from error
+    if asset is None or multihash(sha256(content)) != asset.extra_fields.get("file:checksum"):
+        raise ModelError(f"model {item.id!r}: {file} was changed after it was published: publish the model again")
+    return content

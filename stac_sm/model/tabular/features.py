@@ -1,0 +1,323 @@
+"""Features of a bare match-up table: what a site is like, how a day differs from it, and what came before.
+
+They are worked out from the feature columns of the table at hand, site by site, and never from the target: for a table
+of unseen sites by the same code, from that table's own rows. Neither the order of rows nor other columns matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.core.columns import Columns, days, labels, require
+from stac_sm.core.errors import InputError, ModelError
+from stac_sm.model.tabular.site_statistics import DAY_OF_YEAR, TRAILING_DAYS, WAVES, SiteStatistics
+
+Floats = NDArray[np.float32]
+Wide = NDArray[np.float64]
+
+FORMAT = 2
+"""Version of what `TableFeatures.to_dict` writes; one from the future is refused. In the first none is restless."""
+
+_RESTLESS = 0.9  # share of the training sites at which a column moves: where it does not, it is a fill value
+_COMPLETE = 0.95  # share of the training rows in which a column has a value
+
+_ENDS = {"end", "end_date", "end_time", "end_datetime", "stop"}
+_PLACES = {"lat": "lat", "latitude": "lat", "lon": "lon", "longitude": "lon", "lng": "lon"}
+
+_RATIOS = {
+    "ndvi": ("B8", "B4"),  # green leaves
+    "ndmi": ("B8A", "B11"),  # water in leaves
+    "ndti": ("B11", "B12"),  # dry matter and bare soil
+    "ndre": ("B8A", "B5"),  # chlorophyll
+}
+"""Normalised differences of Sentinel-2 bands, made where a table has both under these names."""
+
+_DIFFERENCES = {"vh_minus_vv": ("s1_vh_db", "s1_vv_db")}
+"""Ratios of Sentinel-1 polarisations: both are in decibels."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which columns of a table are features."""
+
+    taken: tuple[str, ...]
+    """Feature columns, in the order of the table (or as they were asked for)."""
+
+    left: Mapping[str, str]
+    """Columns that are none, and why."""
+
+
+@dataclass(frozen=True)
+class TableFeatures:
+    """How features come from the columns of a table; goes with a model, so that any table can be predicted."""
+
+    columns: Columns
+    """Names of the columns that are no features."""
+
+    given: tuple[str, ...]
+    """Columns of the table that are features."""
+
+    still: tuple[str, ...] = ()
+    """Those of ``given`` that have one value at each training site, e.g. soil."""
+
+    plain: bool = False
+    """Only the columns as they are, and the day of the year."""
+
+    restless: tuple[str, ...] = ()
+    """Those of ``given`` that change from day to day at nearly all training sites. At a site where one has a single
+    value, that is no measurement (a satellite over the sea says "full"): there it counts as missing."""
+
+    complete: tuple[str, ...] = ()
+    """Those of ``given`` that have a value in nearly all training rows."""
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, columns: Columns, given: Sequence[str], *, plain: bool = False) -> TableFeatures:
+        """Features of a training table; see `choose` for ``given``."""
+        values, sites = {name: numbers(table, name) for name in given}, labels(table, columns.site).to_numpy()
+        by_site = pd.DataFrame(values).groupby(sites)
+        spread = (by_site.max() - by_site.min()).max()  # values that are missing are left out
+        still = tuple(name for name in given if not spread[name] > 0)
+        if plain:
+            return cls(columns, tuple(given), still, plain)
+        rows = SiteStatistics(sites, days(table, columns.time).to_numpy())
+        restless = tuple(name for name in given if rows.share_moving(values[name]) >= _RESTLESS)
+        known = {name: ~np.isnan(value) for name, value in values.items()}
+        known |= {name: known[name] & ~rows.stuck(values[name]) for name in restless}
+        complete = tuple(name for name in given if known[name].mean() >= _COMPLETE)
+        return cls(columns, tuple(given), still, plain, restless, complete)
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """Columns, and what follows from two of them, that change from day to day."""
+        return (*(name for name in self.given if name not in self.still), *self._combined)
+
+    @property
+    def _combined(self) -> tuple[str, ...]:
+        return () if self.plain else tuple(self._pairs)
+
+    @property
+    def _pairs(self) -> dict[str, tuple[str, str]]:
+        """What follows from two columns that move, by name."""
+        there = set(self.given) - set(self.still)
+        pairs = _RATIOS | _DIFFERENCES
+        return {name: pair for name, pair in pairs.items() if set(pair) <= there and name not in self.given}
+
+    @property
+    def of_a_day(self) -> tuple[str, ...]:
+        """Features as they are on a day."""
+        return (*self.moving, *self.still, *DAY_OF_YEAR)
+
+    @property
+    def of_a_site(self) -> tuple[str, ...]:
+        """Features that have one value at a site: mean, spread and skewness of what moves, and what stands still."""
+        return self._of_sites("mean", "std", "skew")
+
+    @property
+    def of_a_site_robust(self) -> tuple[str, ...]:
+        """As `of_a_site`, with median and interquartile range: a few clouds or days of snow do not move them."""
+        return self._of_sites("median", "iqr", "skew")
+
+    @property
+    def of_a_site_complete(self) -> tuple[str, ...]:
+        """Of `of_a_site_robust`, those of complete columns, and the waves of these; all columns where none is."""
+        names = (*self.moving, *self.still)
+        complete = [name for name in names if set(self._pairs.get(name, (name,))) <= set(self.complete)] or names
+        taken = [*self._of_sites("median", "iqr", "skew"), *self.swings]
+        return tuple(name for name in taken if name.rpartition(":")[0] in complete or name in complete)
+
+    @property
+    def swings(self) -> tuple[str, ...]:
+        """Sines and cosines of what moves at a site, once and twice a year."""
+        return tuple(f"{name}:{wave}_{one}" for name in self.moving for wave in WAVES for one in ("sin", "cos"))
+
+    @property
+    def departures(self) -> tuple[str, ...]:
+        """Differences of a day from the mean of its site."""
+        return tuple(f"{name}:anomaly" for name in self.moving)
+
+    @property
+    def trails(self) -> tuple[str, ...]:
+        """Differences of trailing means, of a day and those before, from the mean of the site."""
+        return tuple(f"{name}:trailing{length}_anomaly" for name in self.moving for length in TRAILING_DAYS)
+
+    def _of_sites(self, *kinds: str) -> tuple[str, ...]:
+        return (*(f"{name}:{kind}" for kind in kinds for name in self.moving), *self.still)
+
+    def build(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Features of each row.
+
+        Parameters
+        ----------
+        table
+            Its columns ``given``, site and time are read; NaN = missing. The target is not, and need not be there.
+
+        Returns
+        -------
+        pandas.DataFrame
+            float32, one row per row of ``table``, in its order; NaN = missing.
+
+        Raises
+        ------
+        InputError
+            If a column is missing or holds no numbers, or a row has no site or no day.
+        """
+        require(table, self.given, "the model")
+        sites, when = labels(table, self.columns.site), days(table, self.columns.time)
+        values = {name: numbers(table, name) for name in self.given}
+        order = np.lexsort([*(values[name] for name in self.given[::-1]), when.to_numpy(), sites.to_numpy()])
+        rows = SiteStatistics(sites.to_numpy()[order], when.to_numpy()[order])
+        found = self._made({name: value[order] for name, value in values.items()}, rows)
+        back = np.argsort(order, kind="stable")
+        return pd.DataFrame({name: value[back].astype(np.float32) for name, value in found.items()}, index=table.index)
+
+    def _made(self, values: dict[str, Wide], rows: SiteStatistics) -> dict[str, Wide]:
+        """Features of rows in canonical order."""
+        made = {**values, **rows.day_of_year()}
+        if self.plain:
+            return made
+        made |= {name: np.where(rows.stuck(values[name]), np.nan, values[name]) for name in self.restless}
+        for name in self._combined:
+            made[name] = _combination(name, made)
+        for name in self.moving:
+            made |= {f"{name}:{kind}": value for kind, value in rows.of(made[name]).items()}
+        return made
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the features: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "format": FORMAT,
+            "columns": self.columns.fingerprint_fields(),
+            "given": self.given,
+            "still": self.still,
+            "plain": self.plain,
+            "restless": self.restless,
+            "complete": self.complete,
+            "trailing_days": list(TRAILING_DAYS),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, JSON-able."""
+        return self.fingerprint_fields()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TableFeatures:
+        """What `to_dict` gave.
+
+        Raises
+        ------
+        ModelError
+            If a field is missing, or the format is from the future.
+        """
+        if content.get("format") not in range(1, FORMAT + 1) or content.get("trailing_days") != list(TRAILING_DAYS):
+            found = f"format {content.get('format')!r}, trailing means of {content.get('trailing_days')!r} days"
+            raise ModelError(
+                f"features of a table: found {found}; format {FORMAT} or older wanted: use the stac_sm of the model"
+            )
+        try:
+            columns = Columns(**content["columns"])
+            later = [tuple(content[name]) if content["format"] > 1 else () for name in ("restless", "complete")]
+            return cls(columns, tuple(content["given"]), tuple(content["still"]), bool(content["plain"]), *later)
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"features of a table: not complete ({error!r}): train the model again") from error
+
+
+def choose(table: pd.DataFrame, columns: Columns, wanted: Sequence[str] | None = None) -> Choice:
+    """Feature columns of a table: those asked for, or all numbers that can be one.
+
+    By default left out: target, site, time and end, coordinates, counts (``n_…``), columns of row numbers that were
+    saved without a name, text, and columns without any value.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, asked for twice, the target, no numbers, or none is left.
+    """
+    require(table, [columns.target, columns.site, columns.time], "training")
+    names = [str(name) for name in table.columns]
+    if wanted is not None:
+        _check_wanted(table, columns, wanted)
+        return Choice(tuple(wanted), {name: "not asked for" for name in names if name not in wanted})
+    reasons = {name: _reason(table, name, columns) for name in names}
+    taken = tuple(name for name, reason in reasons.items() if not reason)
+    if not taken:
+        told = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
+        raise InputError(f"table: found no column that can be a feature: {told}; add columns of numbers")
+    return Choice(taken, {name: reason for name, reason in reasons.items() if reason})
+
+
+def place_columns(table: pd.DataFrame, columns: Columns) -> dict[str, str]:
+    """Names of the columns of latitude and longitude, as fields of `Columns`; empty unless both are there."""
+    named = {_PLACES[str(name).lower()]: str(name) for name in table.columns if str(name).lower() in _PLACES}
+    named |= {field: getattr(columns, field) for field in ("lat", "lon") if getattr(columns, field) in table}
+    return named if {"lat", "lon"} <= set(named) else {}
+
+
+def numbers(table: pd.DataFrame, name: str) -> Wide:
+    """A column as float64; NaN = missing.
+
+    Raises
+    ------
+    InputError
+        If it holds anything but numbers, or infinities.
+    """
+    try:
+        values: Wide = np.asarray(table[name].astype("Float64").to_numpy(dtype=float, na_value=np.nan))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"table: column {name!r} holds no numbers ({error}); wanted floats") from error
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        raise InputError(f"table: column {name!r} is infinite in {infinite} rows; leave it empty where it is missing")
+    return values
+
+
+def _check_wanted(table: pd.DataFrame, columns: Columns, wanted: Sequence[str]) -> None:
+    require(table, wanted, "--features")
+    bad = sorted({name for name in wanted if wanted.count(name) > 1 or name in (columns.target, columns.site)})
+    if bad or not wanted:
+        raise InputError(
+            f"--features: found {', '.join(bad) or 'nothing'}; columns wanted, each one once, "
+            f"neither the target {columns.target!r} nor the site {columns.site!r} among them"
+        )
+    for name in wanted:
+        numbers(table, name)
+
+
+def _reason(table: pd.DataFrame, name: str, columns: Columns) -> str:
+    """Why a column is no feature by default; empty if it is one."""
+    numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_complex_dtype(table[name])
+    reasons = {
+        "the target": name == columns.target,
+        "the site": name == columns.site,
+        "the time": name == columns.time,
+        "the end of the time": name.lower() in _ENDS,
+        "a coordinate": name.lower() in _PLACES or name in (columns.lat, columns.lon),
+        "a count": name.startswith("n_"),
+        "row numbers without a name": name.startswith("Unnamed:"),
+        "any of [ ] < : in its name": bool(set(name) & set("[]<:")),
+        "worked out from the time": name in DAY_OF_YEAR,
+        "no numbers": not numeric,
+        "no value": not table[name].notna().any(),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _combination(name: str, values: Mapping[str, Wide]) -> Wide:
+    """Normalised difference or difference of two columns; NaN where a sum is 0."""
+    if name in _DIFFERENCES:
+        first, second = (values[one] for one in _DIFFERENCES[name])
+        return first - second
+    first, second = (values[one] for one in _RATIOS[name])
+    total = first + second
+    ratio: Wide = np.divide(first - second, total, out=np.full(len(total), np.nan), where=total != 0)
+    return ratio
+
+
+def names_of(features: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """Names of several lists, each once, in order."""
+    return tuple(dict.fromkeys(name for some in features for name in some))

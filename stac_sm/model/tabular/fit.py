@@ -1,0 +1,287 @@
+"""Training on a bare match-up table: CSV or Parquet to a model that knows how its features come from columns.
+
+The best honest model of a bare table: a line through the means of sites, and boosters of what it leaves over.
+
+At a site that a model has not seen, the error of the mean of the site dominates, and tens of sites teach few things
+well. So the first line has only what the columns that are always there say of a site; what may be missing comes second
+and corrects it: a site without those columns keeps the first line's answer, where one line on all would take its gaps
+for typical values. Days are departures from the mean of the site. A booster of the values themselves, on the first line
+too, errs otherwise than those, and the sum errs less.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.core.columns import Columns, days, labels
+from stac_sm.core.errors import InputError, ScreeningError
+from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
+from stac_sm.core.metrics import Scores, scores
+from stac_sm.model.base_learners import Learns, Part, SiteRows
+from stac_sm.model.intervals import Intervals, SpreadSettings, fit_intervals
+from stac_sm.model.model import Model
+from stac_sm.model.tabular.features import Choice, TableFeatures, choose, names_of, numbers, place_columns
+from stac_sm.model.tabular.site_statistics import DAY_OF_YEAR
+from stac_sm.model.tuning import Sums, search, sum_of
+
+SHARES = (0.7, 0.4, 0.9)
+"""Shares of level + departure in what stands on the first line, among which tuning chooses, the most trusted first;
+the rest is the booster of the values."""
+
+_FIRST = "level: what is always there"
+_SLOPE = 1.2  # votes for a slope of nil, times the features: what is known beforehand does not grow with their number
+_DAY_TREES = {"eta": 0.05, "subsample": 0.7, "reg_lambda": 5.0, "colsample_bytree": 0.2}
+
+
+def parts_of(made: TableFeatures) -> tuple[Part, ...]:
+    """Parts of the model of a table: one booster if it is plain, else those of the best one."""
+    return plain_parts(made) if made.plain else best_parts(made)
+
+
+def best_parts(made: TableFeatures) -> tuple[Part, ...]:
+    """Parts of the best model; all but the departures stand on the first line."""
+    first, anomalies = made.of_a_site_complete, names_of([DAY_OF_YEAR, made.departures])
+    rest = tuple(name for name in made.of_a_site_robust if name not in first)
+    lines = (_line(_FIRST, first), *([replace(_line("level: the rest", rest), beyond=_FIRST)] if rest else []))
+    return (
+        *lines,
+        Part(
+            "departure", Learns.DEPARTURE, names_of([anomalies, made.trails]), 300,
+            {**_DAY_TREES, "max_depth": 4, "min_child_weight": 10.0},
+        ),
+        Part(
+            "value", Learns.WHOLE,
+            names_of([anomalies, made.of_a_site, made.of_a_site_robust, made.swings]), 300,
+            {**_DAY_TREES, "max_depth": 2}, beyond=_FIRST,
+        ),
+    )  # fmt: skip
+
+
+def _line(name: str, features: tuple[str, ...]) -> Part:
+    """A line through the means of sites."""
+    return Part(name, Learns.LEVEL, features, 60, {"booster": "gblinear"}, prior=_SLOPE * len(features))
+
+
+def plain_parts(made: TableFeatures) -> tuple[Part, ...]:
+    """The paper's one booster on the columns as they are; each row has one vote."""
+    settings = {"max_depth": 6, "eta": 0.05, "subsample": 0.8, "colsample_bytree": 0.8}
+    return (Part("plain", Learns.ROWS, (*made.given, *DAY_OF_YEAR), 400, settings),)
+
+
+def sums_of(parts: Sequence[Part]) -> dict[str, dict[str, float]]:
+    """Sums that tuning chooses among, by the share of level and departure."""
+    if not any(part.beyond for part in parts):
+        return {"all": {part.name: 1.0 for part in parts}}
+    return {f"{share:g}": weights_of(parts, share) for share in SHARES}
+
+
+def weights_of(parts: Sequence[Part], share: float) -> dict[str, float]:
+    """Weight of each part: 1 of the one that others stand on, ``share`` for level and departure, the rest for the
+    values."""
+    stood_on = {part.beyond for part in parts}
+    weights = {part.name: 1 - share if part.learns is Learns.WHOLE else share for part in parts}
+    return {name: 1.0 if name in stood_on else weight for name, weight in weights.items()}
+
+
+def rows_of(table: pd.DataFrame, made: TableFeatures) -> SiteRows:
+    """Rows of a table that have a target; features come from all its rows."""
+    target = numbers(table, made.columns.target)
+    return SiteRows.of(table, made.build(table), target, made.columns, made.given)
+
+
+Wide = NDArray[np.float64]
+
+_PLAIN_SPREAD = SpreadSettings(n_estimators=40, leaf=0.2, ridge=math.inf)
+"""How the spread of the plain model is learned: deep trees in which each row has a vote err where a site is strange to
+them, and what they predict tells little of that; so no level, and leaves that several sites must fill."""
+
+_CSV, _PARQUET = (".csv", ".csv.gz", ".txt"), (".parquet", ".pq", ".geoparquet")
+
+
+@dataclass(frozen=True, eq=False)
+class TableModel:
+    """A model of a bare table, and how it came about."""
+
+    model: Model
+    """The sum of boosters, with intervals where there are sites enough."""
+
+    features: TableFeatures
+    """How its features come from the columns of a table."""
+
+    choice: Choice
+    """Which columns were taken, and which were left."""
+
+    parts: tuple[Part, ...]
+    """What its boosters are."""
+
+    tried: Mapping[str, float]
+    """RMSE at unseen sites by share of level and departure in the sum (`table_model.SHARES`), m3 m-3, each site with
+    one vote; empty where there was nothing to choose."""
+
+    chosen: str
+    """The share that was taken."""
+
+    seed: int
+    """Of folds and draws."""
+
+    unseen: Scores | None
+    """Scores at sites that it had not seen in its own folds, over all rows; None with fewer than two sites. The share
+    was chosen on them."""
+
+    intervals_refused: str
+    """Why there are no intervals; empty where there are."""
+
+    rows: int
+    """Rows with a target."""
+
+    without_target: int
+    """Rows without: their features still tell what a site is like."""
+
+    sites: int
+    """Sites with a target."""
+
+    fingerprint: str
+    """SHA-256 over rows, features, settings and seed, in hex."""
+
+
+def read_table(file: Path, site: str) -> pd.DataFrame:
+    """Read a match-up table.
+
+    Parameters
+    ----------
+    file
+        CSV (``.csv``, ``.csv.gz``, ``.txt``) or Parquet (``.parquet``, ``.pq``, ``.geoparquet``); the numbers of a CSV
+        are read exactly.
+    site
+        Column of the site, which is read as text.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it cannot be read, or has no rows.
+    """
+    name = file.name.lower()
+    if not file.is_file():
+        raise InputError(f"table {file}: there is no such file; give a CSV or Parquet file")
+    if not name.endswith((*_CSV, *_PARQUET)):
+        raise InputError(f"table {file}: {file.suffix or 'no'} suffix found; .csv or .parquet wanted")
+    try:
+        if name.endswith(_PARQUET):
+            table = pd.read_parquet(file)
+        else:
+            table = pd.read_csv(file, float_precision="round_trip", low_memory=False, converters={site: _text})
+    except (OSError, ValueError, pd.errors.ParserError) as error:  # pyarrow's errors are ValueErrors
+        raise InputError(f"table {file} cannot be read ({error}): write it again as CSV or Parquet") from error
+    if table.empty:
+        raise InputError(f"table {file}: no rows found; at least one wanted")
+    return table
+
+
+def train_table(
+    table: pd.DataFrame,
+    columns: Columns,
+    *,
+    features: Sequence[str] | None = None,
+    plain: bool = False,
+    seed: int = 0,
+) -> TableModel:
+    """Train the best honest model that we know on a match-up table, or the paper's XGBoost.
+
+    What is tuned is tuned on folds of the table that never part a site. The same rows in any order, settings and seed
+    give the same bytes.
+
+    Parameters
+    ----------
+    table
+        One row per site and time; other columns are features or left alone. Rows without a target teach nothing, but
+        their features tell what a site is like.
+    columns
+        Names of target, site and time; coordinates are found by their names too.
+    features
+        Feature columns; by default all numbers that can be one, see `table_features.choose`.
+    plain
+        One booster on the columns as they are, with the settings of the paper.
+    seed
+        Of folds and draws.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or does not hold what it should, or no row has a target.
+    """
+    columns = replace(columns, **place_columns(table, columns))
+    choice = choose(table, columns, features)
+    made = TableFeatures.of(table, columns, choice.taken, plain=plain)
+    rows, parts = rows_of(table, made), parts_of(made)
+    if not len(rows.target):
+        raise InputError(f"training: found no row with a target {columns.target!r} among {len(table)}; one wanted")
+    sums = sums_of(parts)
+    found = search(rows, parts, sums, seed)
+    model = sum_of(rows, parts, sums[found.chosen], seed)
+    intervals, refused = _intervals(rows, model, found.predicted, seed, _PLAIN_SPREAD if plain else SpreadSettings())
+    return TableModel(
+        model=replace(model, intervals=intervals),
+        features=made,
+        choice=choice,
+        parts=parts,
+        tried=found.errors,
+        chosen=found.chosen,
+        seed=seed,
+        unseen=None if found.predicted is None else scores(found.predicted, rows.target),
+        intervals_refused=refused,
+        rows=len(rows.target),
+        without_target=len(table) - len(rows.target),
+        sites=len(set(rows.sites)),
+        fingerprint=_fingerprint(table, made, parts, sums, seed),
+    )
+
+
+def _text(cell: str) -> str | None:
+    """A cell of the column of sites: as it is written, so that 007 stays 007."""
+    return cell.strip() or None
+
+
+def _intervals(
+    rows: SiteRows, model: Model, predicted: Wide | None, seed: int, settings: SpreadSettings
+) -> tuple[Intervals | None, str]:
+    """Prediction intervals, or why there are none."""
+    if predicted is None:
+        return None, f"intervals not issued: {len(set(rows.sites))} site found, more wanted: match up more stations"
+    table = {"site": rows.sites, "observed": rows.target, "predicted": predicted, "row": np.arange(len(predicted))}
+    try:
+        return fit_intervals(rows.features, model.features, pd.DataFrame(table), settings=settings, seed=seed), ""
+    except ScreeningError as error:
+        return None, str(error)
+
+
+def _fingerprint(table: pd.DataFrame, made: TableFeatures, parts: Sequence[Part], sums: Sums, seed: int) -> str:
+    """What the model was made of; not the order of rows, nor columns that have no part in it."""
+    columns = made.columns
+    content: list[Any] = [numbers(table, name) for name in (*made.given, columns.target)]
+    if {columns.lat, columns.lon} <= set(table.columns):
+        content += [numbers(table, name) for name in (columns.lat, columns.lon)]
+    rows = hashlib.sha256()
+    names = labels(table, columns.site) + "\0" + days(table, columns.time).dt.strftime("%Y-%m-%d")
+    values = np.stack(content, axis=1) + 0.0
+    for line in sorted(name.encode() + b"\0" + value.tobytes() for name, value in zip(names, values, strict=True)):
+        rows.update(line)
+    settings = [part.fingerprint_fields() for part in parts]
+    return digest(
+        {
+            "rows": rows.hexdigest(),
+            "features": made.fingerprint_fields(),
+            "parts": settings,
+            "sums": dict(sums),
+            "seed": seed,
+            "algorithm": ALGORITHM_VERSIONS["model"],
+        }
+    )

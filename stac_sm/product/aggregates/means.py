@@ -1,0 +1,191 @@
+"""Means: of the days of a month or a year with a value, tile by tile, with the number of these days.
+
+Days are added one after another in float64: the product's values are multiples of 2**-13, so the sums are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, as_completed
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.parallel import process_pool
+from stac_sm.core.period import Period
+from stac_sm.core.variables import VARIABLES
+from stac_sm.product.aggregates.aggregate import Wanted, Written, make
+from stac_sm.product.aggregates.mosaic import COUNT_PROFILE, Progress, count_fields, make_mosaic, mosaic_of_means
+from stac_sm.product.aggregates.source_items import Made, Member, by_tile, source, tile_days
+from stac_sm.product.item import colours, png
+from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
+from stac_sm.raster.mosaic_cog import canvas_asset
+from stac_sm.raster.read import read_window
+from stac_sm.raster.readers import DEFAULT_READER
+from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.items import raster_asset
+from stac_sm.stac.links import link
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ANNUAL = "sm-1km-annual"
+MONTHLY = "sm-1km-monthly"
+MEAN_PROFILE = CogProfile(level=6)
+
+
+def make_means(
+    catalog: Catalog,
+    grid: TileGrid,
+    spans: Sequence[Period],
+    version: str,
+    *,
+    collection: str = ANNUAL,
+    tiles: Sequence[str] = (),
+    least_days: int = 1,
+    as_one: bool = False,
+    workers: int = 1,
+    dry_run: bool = False,
+    progress: Progress = lambda total: None,
+) -> list[Made]:
+    """Make the means of years or months from the tile-days that are there, and publish them.
+
+    A mean that is there and made from the same tile-days is left alone; one made from others is replaced.
+
+    Parameters
+    ----------
+    spans
+        Whole years (for `ANNUAL`) or whole months (for `MONTHLY`).
+    tiles
+        Tile ids; all that have tile-days if there are none.
+    least_days
+        A pixel with fewer days with a value has no mean.
+    as_one
+        Whether to make one file of all tiles, too.
+    workers
+        Processes.
+    dry_run
+        Tell what would come of it, and make nothing.
+    progress
+        Told the number of tiles, whenever one is there.
+
+    Returns
+    -------
+    list of Made
+        In the order of spans and tiles; what failed says why.
+
+    Raises
+    ------
+    InputError
+        If nothing is wanted of a day.
+    """
+    if least_days < 1:
+        raise InputError(f"least days {least_days}: 1 or more wanted, a mean of no day has no value")
+    made: list[Made] = []
+    try:
+        for span in spans:
+            groups = by_tile(tile_days(catalog, span, version))
+            chosen = [(tile, members) for tile, members in groups.items() if not tiles or tile in tiles]
+            wanted = [_wanted(collection, span, tile, version, members, least_days) for tile, members in chosen]
+            make_one = partial(_make, catalog.root, grid, dry_run=dry_run)
+            found = sorted(_made(make_one, wanted, workers, progress), key=lambda one: one.id)
+            made += found
+            if as_one and found and all(one.outcome != "failed" for one in found):
+                members = [_member(one, want) for one, want in zip(found, wanted, strict=True)]
+                whole = mosaic_of_means(collection, span, version, members, _output(least_days))
+                made.append(make_mosaic(catalog, grid, whole, progress, sm=MEAN_PROFILE, dry_run=dry_run))
+    finally:
+        if not dry_run:
+            link(catalog.store, collection, [one.path for one in made if one.outcome != "failed"])
+    return made
+
+
+def mean_of_days(
+    read: Callable[[Member], NDArray[np.float32]], members: Sequence[Member], least_days: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """Mean (float32, NaN where fewer than the least number of days have a value) and number of days with a value
+    (uint16), both (y, x); one day is in memory at a time.
+    """
+    total: Any = 0.0
+    count: Any = np.uint16(0)
+    for member in members:
+        values = read(member)
+        valid = ~np.isnan(values)
+        total = total + np.where(valid, values, 0).astype(np.float64)
+        count = count + valid.astype(np.uint16)
+    mean = np.where(count >= least_days, total / np.maximum(count, 1), np.nan)
+    return mean.astype(np.float32), count.astype(np.uint16)
+
+
+def _wanted(
+    collection: str, span: Period, tile: str, version: str, members: Sequence[Member], least_days: int
+) -> Wanted:
+    return Wanted(collection, span, tile, version, tuple(members), _output(least_days))
+
+
+def _output(least_days: int) -> dict[str, Any]:
+    return {
+        "sm": MEAN_PROFILE.fingerprint_fields(),
+        "count": COUNT_PROFILE.fingerprint_fields(),
+        "least_days": least_days,
+    }
+
+
+def _made(
+    make_one: Callable[[Wanted], Made], wanted: Sequence[Wanted], workers: int, progress: Progress
+) -> Iterator[Made]:
+    pool: Any = process_pool(workers) if workers > 1 and len(wanted) > 1 else nullcontext()
+    with pool as executor:
+        if isinstance(executor, Executor):
+            tasks = as_completed([executor.submit(make_one, one) for one in wanted])
+            found: Iterator[Made] = (task.result() for task in tasks)
+        else:
+            found = map(make_one, wanted)
+        for one in found:
+            progress(len(wanted))
+            yield one
+
+
+def _make(root: str, grid: TileGrid, wanted: Wanted, *, dry_run: bool) -> Made:
+    """Make and publish the mean of one tile; runs in a worker process."""
+    catalog, least = open_catalog(root), int(wanted.output["least_days"])
+    lineage = f"Mean of the {len(wanted.members)} days of {wanted.span} that were published"
+    lineage += f", of pixels with at least {least}" if least > 1 else ""
+    item = wanted.item(grid, grid.geobox(wanted.tile), lineage)
+    return make(catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, least))
+
+
+def _write(catalog: Catalog, grid: TileGrid, wanted: Wanted, least_days: int, folder: Path) -> Written:
+    def read(member: Member) -> NDArray[np.float32]:
+        found = source(catalog, member, "sm")
+        return read_window(found, (slice(0, found.geobox.shape[0]), slice(0, found.geobox.shape[1])), DEFAULT_READER)
+
+    mean, count = mean_of_days(read, wanted.members, least_days)
+    fields = {
+        "sm": raster_asset(
+            VARIABLES["sm"], dtype="float32", nodata=MEAN_PROFILE.nodata, title=f"Mean of {wanted.span}"
+        ),
+        "count": count_fields(),
+    }
+    assets = {}
+    for key, values, profile in (("sm", mean, MEAN_PROFILE), ("count", count, COUNT_PROFILE)):
+        file = folder / f"{key}.tif"
+        write_cog(values, file, geobox=grid.geobox(wanted.tile), profile=profile)
+        verify_cog(values, file, profile=profile)
+        assets[key] = canvas_asset(file, fields[key])
+    thumbnail = folder / "thumbnail.png"
+    thumbnail.write_bytes(png(colours(mean)))
+    preview = {"title": "Preview, 0.05 to 0.45 m3 m-3", "type": "image/png", "roles": ["thumbnail"]}
+    return assets | {"thumbnail": AssetFile(thumbnail, ".png", preview)}, int(np.count_nonzero(~np.isnan(mean)))
+
+
+def _member(made: Made, wanted: Wanted) -> Member:
+    """A mean as a part of the mosaic of means."""
+    return replace(wanted.members[0], id=made.id, day=wanted.span.start, fingerprint=made.fingerprint, path=made.path)

@@ -1,0 +1,167 @@
+"""Mosaics: the tiles of one day, or of one mean, in one file for the whole grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.period import Period
+from stac_sm.core.variables import VARIABLES, Variable
+from stac_sm.product.aggregates.aggregate import GLOBAL, Wanted, Written, make
+from stac_sm.product.aggregates.source_items import Made, Member, source, tile_days
+from stac_sm.product.item import SM_PROFILE
+from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
+from stac_sm.raster.mosaic_cog import canvas_asset, overview, overview_geobox, whole, write_canvas
+from stac_sm.raster.plots import legend_thumbnail
+from stac_sm.raster.read import read_window
+from stac_sm.raster.readers import DEFAULT_READER
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.items import raster_asset
+from stac_sm.stac.links import link
+
+DAILY_GLOBAL = "sm-1km-daily-global"
+COUNT = Variable("count", "d", "Days with a value", (0, 65535))
+COUNT_PROFILE = CogProfile(nodata=None, overviews="nearest", level=6)
+OVERVIEW_PROFILE = CogProfile(step=2.0**-13, overviews="average", level=6)
+
+Progress = Callable[[int], None]
+
+
+def make_mosaics(
+    catalog: Catalog,
+    grid: TileGrid,
+    period: Period,
+    version: str,
+    *,
+    dry_run: bool = False,
+    progress: Progress = lambda total: None,
+) -> list[Made]:
+    """Make the global days of a period from the tile-days that are there, and publish them.
+
+    A day that is there and made from the same tile-days is left alone; one made from others is replaced. Days without
+    a tile-day are left out.
+
+    Parameters
+    ----------
+    catalog
+        Where the tile-days are and the mosaics go.
+    version
+        Product version.
+    dry_run
+        Tell what would come of it, and make nothing.
+    progress
+        Told the number of tiles of a day, whenever one is there.
+
+    Returns
+    -------
+    list of Made
+        In the order of days; what failed says why.
+    """
+    made: list[Made] = []
+    try:
+        for month in period.months():
+            members = tile_days(catalog, month, version)
+            for day in sorted({member.day for member in members}):
+                of_day = [member for member in members if member.day == day]
+                wanted = daily(Period.of_day(day), version, of_day)
+                made.append(make_mosaic(catalog, grid, wanted, progress, dry_run=dry_run))
+    finally:
+        if not dry_run:
+            link(catalog.store, DAILY_GLOBAL, [one.path for one in made if one.outcome != "failed"])
+    return made
+
+
+def daily(day: Period, version: str, members: Sequence[Member]) -> Wanted:
+    """The global day of some tile-days."""
+    return Wanted(
+        DAILY_GLOBAL, day, GLOBAL, version, tuple(members), {**_OUTPUT, "sm": SM_PROFILE.fingerprint_fields()}
+    )
+
+
+def mosaic_of_means(
+    collection: str, span: Period, version: str, members: Sequence[Member], output: Mapping[str, Any]
+) -> Wanted:
+    """The mosaic of the means of some tiles."""
+    return Wanted(collection, span, GLOBAL, version, tuple(members), {**_OUTPUT, **output})
+
+
+def make_mosaic(
+    catalog: Catalog,
+    grid: TileGrid,
+    wanted: Wanted,
+    progress: Progress,
+    *,
+    sm: CogProfile = SM_PROFILE,
+    dry_run: bool = False,
+) -> Made:
+    """Make and publish one mosaic, if it is not there: `sm`, `overview`, `thumbnail`, and `count` of means."""
+    places = grid.tiles[0] * grid.tiles[1]
+    lineage = f"Mosaic of {len(wanted.members)} of the {places} tiles of grid {grid.name}, on {wanted.span}"
+    item = wanted.item(grid, whole(grid), lineage)
+    return make(catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, progress, sm))
+
+
+def _write(
+    catalog: Catalog, grid: TileGrid, wanted: Wanted, progress: Progress, profile: CogProfile, folder: Path
+) -> Written:
+    step = partial(progress, len(wanted.members))
+    file = folder / "sm.tif"
+    tiles = {m.tile: partial(_array, catalog, m, "sm") for m in wanted.members}
+    valid = write_canvas(tiles, grid, file, profile, "float32", progress=step)
+    assets = {"sm": canvas_asset(file, raster_asset(VARIABLES["sm"], dtype="float32", nodata=profile.nodata))}
+    assets |= _overviews(file, grid, wanted, folder)
+    if wanted.collection != DAILY_GLOBAL:
+        file = folder / "count.tif"
+        tiles = {m.tile: partial(_array, catalog, m, "count") for m in wanted.members}
+        write_canvas(tiles, grid, file, COUNT_PROFILE, "uint16", progress=lambda: None)
+        assets["count"] = canvas_asset(file, count_fields())
+    return assets, valid
+
+
+def count_fields() -> dict[str, Any]:
+    """Asset of the number of days with a value."""
+    return raster_asset(COUNT, dtype="uint16", nodata=None, roles=["metadata"])
+
+
+def _array(catalog: Catalog, member: Member, asset: str) -> np.ndarray:
+    """All values of a member, NaN where there is none."""
+    found = source(catalog, member, asset)
+    height, width = found.geobox.shape
+    return read_window(found, (slice(0, height), slice(0, width)), DEFAULT_READER)
+
+
+def _overviews(file: Path, grid: TileGrid, wanted: Wanted, folder: Path) -> dict[str, AssetFile]:
+    """The picture that maps draw, in degrees, and a thumbnail with its legend."""
+    values, geobox = overview(file, grid)
+    coarse, thumbnail = folder / "overview.tif", folder / "thumbnail.png"
+    write_cog(values, coarse, geobox=geobox, profile=OVERVIEW_PROFILE)
+    verify_cog(values, coarse, profile=OVERVIEW_PROFILE)
+    legend_thumbnail(values, geobox.boundingbox.bbox, thumbnail, title=f"Soil moisture, {wanted.span}")
+    preview = {"title": "Preview with a legend", "type": "image/png", "roles": ["thumbnail"]}
+    return {
+        "overview": canvas_asset(coarse, _overview_fields(values, grid)),
+        "thumbnail": AssetFile(thumbnail, ".png", preview, lambda href: True),
+    }
+
+
+def _overview_fields(values: np.ndarray, grid: TileGrid) -> dict[str, Any]:
+    """Its own place, since that of the item is another, and the range by which maps choose their colours."""
+    geobox = overview_geobox(grid)
+    title = f"Mean in cells of {geobox.affine.a:g} degrees"
+    fields = raster_asset(
+        VARIABLES["sm"], dtype="float32", nodata=OVERVIEW_PROFILE.nodata, roles=["overview"], title=title
+    )
+    if not np.isnan(values).all():
+        limits = {"minimum": float(np.nanmin(values)), "maximum": float(np.nanmax(values))}
+        fields["bands"][0]["statistics"] = {name: round(value, 4) for name, value in limits.items()}
+    place = {"proj:code": "EPSG:4326", "proj:wkt2": None, "proj:projjson": None, "proj:shape": list(geobox.shape)}
+    return {**fields, **place, "proj:transform": list(geobox.affine)[:6], "proj:bbox": list(geobox.boundingbox.bbox)}
+
+
+_OUTPUT = {"overview": OVERVIEW_PROFILE.fingerprint_fields()}

@@ -1,0 +1,153 @@
+"""Members of an aggregate: the published items that it is made from, and how it tells of them."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from stac_sm.core.errors import ConflictError, InputError
+from stac_sm.core.period import Period
+from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.raster.source import RasterSource, raster_source
+from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
+from stac_sm.stac.catalogs.search import item_of
+from stac_sm.stac.index.manifest import check, is_item, read_index
+from stac_sm.stac.items import relative_href
+from stac_sm.stac.publish import FINGERPRINT
+
+
+@dataclass(frozen=True)
+class Member:
+    """One published item that an aggregate is made from."""
+
+    id: str
+    """Item id."""
+
+    tile: str
+    """Tile id."""
+
+    day: date
+    """First day that it covers."""
+
+    fingerprint: str
+    """What it was made from itself."""
+
+    path: str
+    """Of its JSON, below the store's root."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of one aggregate."""
+
+    id: str
+    """Item id."""
+
+    outcome: str
+    """``new``, ``replaced`` or ``done``; ``failed`` if it could not be made."""
+
+    members: int
+    """Number of items that it is made from."""
+
+    path: str
+    """Of its JSON, below the store's root."""
+
+    fingerprint: str
+    """What it was made from."""
+
+    error: str = ""
+    """Why it failed."""
+
+
+def tile_days(catalog: Catalog, period: Period, version: str) -> list[Member]:
+    """Tile-days of a product version that have data, in the order of days and tiles; what was retracted is left out.
+
+    From one listing a month. An item is read unless the index proves what it says of itself.
+    """
+    found = [member for month in period.months() for member in _of_month(catalog, month, version)]
+    return sorted((one for one in found if one.day in period), key=lambda one: (one.day, one.tile))
+
+
+def by_tile(members: Iterable[Member]) -> dict[str, list[Member]]:
+    """Members of each tile."""
+    groups: dict[str, list[Member]] = defaultdict(list)
+    for member in members:
+        groups[member.tile].append(member)
+    return dict(sorted(groups.items()))
+
+
+def source(catalog: Catalog, member: Member, asset: str) -> RasterSource:
+    """What the item of a member says of an asset.
+
+    Raises
+    ------
+    ConflictError
+        If the item is another one by now.
+    """
+    document = json.loads(catalog.store.read(member.path))
+    if document["properties"].get(FINGERPRINT) != member.fingerprint:
+        raise ConflictError(f"item {member.path} was replaced while it was read: run the same command again")
+    found = raster_source(item_of(document, catalog.store.href(member.path)), asset)
+    return found.of(None, "", catalog.root)
+
+
+def members_json(members: Sequence[Member], folder: str) -> bytes:
+    """The asset ``members``: id, fingerprint and href of each, the href relative to a folder."""
+    rows = [{"id": m.id, FINGERPRINT: m.fingerprint, "href": relative_href(folder, m.path)} for m in members]
+    return (json.dumps(rows, indent=1) + "\n").encode()
+
+
+def links_to(members: Sequence[Member], folder: str) -> list[dict[str, str]]:
+    """``derived_from`` links: one to each catalogue that lists members, so that they are few."""
+    listed = sorted({posixpath.dirname(posixpath.dirname(member.path)) for member in members})
+    if len(listed) > 31:
+        listed = sorted({posixpath.dirname(one) for one in listed})
+    return [
+        {"rel": "derived_from", "href": relative_href(folder, f"{one}/{_document(one)}"), "type": "application/json"}
+        | {"title": one}
+        for one in listed
+    ]
+
+
+def _document(folder: str) -> str:
+    return "catalog.json" if "/" in folder else "collection.json"
+
+
+def _of_month(catalog: Catalog, month: Period, version: str) -> Iterator[Member]:
+    entries = list(catalog.store.entries(f"{COLLECTION}/{month.start:%Y/%m}"))
+    listed = {entry.path for entry in entries}
+    rows = check(read_index(catalog.store, COLLECTION, f"{month.start:%Y-%m}"), entries).proven
+    proven = dict(zip(rows["path"].to_pylist(), rows[FINGERPRINT].to_pylist(), strict=True))
+    wanted = {path: made for path in filter(is_item, sorted(listed)) if (made := _made(path, version)) is not None}
+    unread = [path for path in wanted if not _has_data(path, proven.get(path), listed)]
+    with ThreadPoolExecutor(StoreDocuments(catalog.store).workers) as pool:
+        read = dict(zip(unread, pool.map(lambda path: _told(catalog, path), unread), strict=True))
+    for path, made in wanted.items():
+        number = read[path] if path in read else proven[path]
+        if number is not None:
+            yield Member(made.id, made.tile, made.day, number, path)
+
+
+def _has_data(path: str, fingerprint: str | None, listed: set[str]) -> bool:
+    """Whether the index proves an item and its soil moisture: a tombstone may be proven, but has none."""
+    return fingerprint is not None and f"{path.removesuffix('.json')}.{fingerprint[:12]}.sm.tif" in listed
+
+
+def _told(catalog: Catalog, path: str) -> str | None:
+    """Fingerprint that an item tells; None of one without data, as a tombstone is."""
+    item: Mapping[str, Any] = json.loads(catalog.store.read(path))
+    return str(item["properties"].get(FINGERPRINT)) if "sm" in item.get("assets", {}) else None
+
+
+def _made(path: str, version: str) -> ProductDay | None:
+    try:
+        made = ProductDay.of_id(posixpath.basename(path).removesuffix(".json"))
+    except InputError:
+        return None
+    return made if made.version == version else None

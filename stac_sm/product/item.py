@@ -1,0 +1,261 @@
+"""The product: assets and item of one tile and day."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import InputError, ReadError
+from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, Fingerprints, digest
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.period import Period, utc
+from stac_sm.core.variables import VARIABLES, Quality, Variable
+from stac_sm.features.recipe import Recipe
+from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
+from stac_sm.stac.items import COG, ItemDict, item_folder, raster_asset, raster_item
+from stac_sm.stac.publish import FINGERPRINT
+
+COLLECTION = "sm-1km-daily"
+SM_PROFILE = CogProfile(step=2.0**-13, level=6)
+QA_PROFILE = CogProfile(nodata=None, overviews="mode", level=6)
+UNCERTAINTY_PROFILE = CogProfile(step=2.0**-11, level=6)  # 0.0005 m3 m-3: a hundredth of a usual half width
+OUTPUT_PROFILE: Mapping[str, Any] = {
+    "sm": SM_PROFILE.fingerprint_fields(),
+    "qa": QA_PROFILE.fingerprint_fields(),
+    "uncertainty": UNCERTAINTY_PROFILE.fingerprint_fields(),
+}
+"""Part of every fingerprint."""
+
+_THUMBNAIL = 256  # pixels, longest side
+_RAMP_RANGE = (0.05, 0.45)  # m3 m-3, dry to wet
+# Dry to wet, light brown over yellow to dark blue: even steps of lightness, safe for colour-blind eyes.
+_RAMP = np.array([[140, 100, 60], [205, 165, 105], [240, 228, 175], [130, 195, 185], [45, 120, 160], [20, 45, 95]])
+
+
+def product_ids(tile: str, days: Iterable[date], version: str) -> list[str]:
+    """Return the item ids of days of a tile, e.g. ``SM1KM.A2018182.h03v06.v001``."""
+    return [f"SM1KM.A{_year_and_day(day)}.{tile}.v{version}" for day in days]
+
+
+@lru_cache(maxsize=50_000)
+def _year_and_day(day: date) -> str:
+    return f"{day:%Y%j}"
+
+
+def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) -> Fingerprints:
+    """Return the fingerprints of the days of a tile: the one place that says what a tile-day is made from.
+
+    Parameters
+    ----------
+    grid, tile
+        Grid and tile id.
+    recipe
+        Features and masks of the model.
+    model
+        Checksum of the model.
+    """
+    return Fingerprints(
+        algorithm=ALGORITHM_VERSIONS["product"],
+        grid=digest(grid.fingerprint_fields()),  # its name alone would let another grid of this name pass for it
+        tile=tile,
+        recipe=recipe.fingerprint_fields(),
+        model=model,
+        output=OUTPUT_PROFILE,
+    )
+
+
+@dataclass(frozen=True)
+class ProductDay:
+    """What one tile-day is made from, by name."""
+
+    tile: str
+    """Tile id."""
+
+    day: date
+    """UTC day."""
+
+    version: str
+    """Product version, e.g. ``001``."""
+
+    fingerprint: str
+    """Fingerprint of all that makes it."""
+
+    @property
+    def id(self) -> str:
+        """Item id, e.g. ``SM1KM.A2018182.h03v06.v001``."""
+        return product_ids(self.tile, (self.day,), self.version)[0]
+
+    @classmethod
+    def of_id(cls, id: str) -> ProductDay:
+        """Tile, day and version of an item id, without a fingerprint.
+
+        Raises
+        ------
+        InputError
+            If it is no id of a tile-day.
+        """
+        match = re.fullmatch(r"SM1KM\.A(\d{7})\.([A-Za-z0-9_-]+)\.v([A-Za-z0-9_-]+)", id)
+        try:
+            if match is None:
+                raise ValueError(id)
+            return cls(match[2], datetime.strptime(match[1], "%Y%j").date(), match[3], "")
+        except ValueError as error:
+            raise InputError(f"item {id!r}: an id such as SM1KM.A2018182.h03v06.v001 wanted") from error
+
+    def path(self, layout: str) -> str:
+        """Path of its item JSON in a collection of this layout."""
+        times = {"start_datetime": self.day.isoformat(), "grid:code": self.tile}
+        folder = item_folder(layout, {"id": self.id, "collection": COLLECTION, "properties": times})
+        return f"{folder}/{self.id}.json"
+
+
+def product_item(
+    made: ProductDay, grid: TileGrid, *, model_id: str, recipe_checksum: str, properties: Mapping[str, Any]
+) -> ItemDict:
+    """Item of a tile-day, without assets and links."""
+    start, end = utc(made.day), utc(Period.of_day(made.day).end)
+    own = {
+        "grid:code": grid.grid_code(made.tile),
+        "version": made.version,
+        "stac_sm:model": model_id,
+        "stac_sm:recipe": recipe_checksum,
+        FINGERPRINT: made.fingerprint,
+    }
+    return raster_item(
+        id=made.id,
+        collection=COLLECTION,
+        geobox=grid.geobox(made.tile),
+        start=start,
+        end=end,
+        properties={"title": f"Soil moisture, {made.tile}, {made.day}", **own, **properties},
+        extensions=["grid", "version", "classification"],
+    )
+
+
+def write_assets(
+    sm: np.ndarray,
+    qa: np.ndarray,
+    geobox: GeoBox,
+    folder: Path,
+    *,
+    uncertainty: np.ndarray | None = None,
+    coverage: float = 0.9,
+) -> dict[str, AssetFile]:
+    """Write and check the assets of a tile-day: ``sm``, ``qa``, ``thumbnail``, and ``uncertainty`` if it is known.
+
+    Parameters
+    ----------
+    sm
+        (y, x) float32, m3 m-3, NaN where there is no value.
+    qa
+        (y, x) uint8, bits of `Quality`.
+    uncertainty
+        (y, x) float32, half width of the prediction interval in m3 m-3, NaN where ``sm`` is; None where the model has
+        no intervals.
+    coverage
+        Share of the truth that the intervals are to hold.
+    """
+    sm_fields = raster_asset(VARIABLES["sm"], dtype="float32", nodata=SM_PROFILE.nodata)
+    thumbnail = folder / "thumbnail.png"
+    thumbnail.write_bytes(png(colours(sm)))
+    preview = {"title": "Preview, 0.05 to 0.45 m3 m-3", "type": "image/png", "roles": ["thumbnail"]}
+    assets = {
+        "sm": _cog_asset(sm, geobox, folder / "sm.tif", SM_PROFILE, sm_fields),
+        "qa": _cog_asset(qa, geobox, folder / "qa.tif", QA_PROFILE, _qa_fields()),
+        "thumbnail": AssetFile(thumbnail, ".png", preview),
+    }
+    if uncertainty is not None:
+        fields = _uncertainty_fields(coverage)
+        file = folder / "uncertainty.tif"
+        assets["uncertainty"] = _cog_asset(uncertainty, geobox, file, UNCERTAINTY_PROFILE, fields)
+    return assets
+
+
+def colours(sm: np.ndarray) -> np.ndarray:
+    """Picture of a field: (y, x, 4) uint8, red green blue alpha, at most 256 pixels a side, clear where NaN."""
+    step = max(1, -(-max(sm.shape) // _THUMBNAIL))
+    field = sm[step // 2 :: step, step // 2 :: step]
+    low, high = _RAMP_RANGE
+    at = np.clip((np.nan_to_num(field) - low) / (high - low), 0, 1) * (len(_RAMP) - 1)
+    bands = [np.interp(at, np.arange(len(_RAMP)), _RAMP[:, band]) for band in range(3)]
+    return np.dstack([*bands, np.where(np.isnan(field), 0, 255)]).astype(np.uint8)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """PNG of a (y, x, 4) uint8 picture; the same picture gives the same bytes."""
+    height, width = picture.shape[:2]
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
+    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in parts)
+
+
+def links_to_inputs(hrefs: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+    """``derived_from`` links of (href, title, media type)."""
+    return [
+        {"rel": "derived_from", "href": href, "type": media_type, "title": title} for href, title, media_type in hrefs
+    ]
+
+
+def _cog_asset(
+    values: np.ndarray, geobox: GeoBox, file: Path, profile: CogProfile, fields: Mapping[str, Any]
+) -> AssetFile:
+    write_cog(values, file, geobox=geobox, profile=profile)
+    verify_cog(values, file, profile=profile)
+
+    def same(href: str) -> bool:
+        try:
+            verify_cog(values, href, profile=profile)
+        except ReadError:
+            return False
+        return True
+
+    return AssetFile(file, ".tif", fields, same)
+
+
+def _uncertainty_fields(coverage: float) -> dict[str, Any]:
+    """Asset of the half widths; no variable of the cube, since nothing is predicted from it."""
+    known = Variable("uncertainty", VARIABLES["sm"].unit, "Half width of the prediction interval", (0.0, 1.0))
+    title = f"Half width of the {coverage:.0%} prediction interval"
+    nodata = UNCERTAINTY_PROFILE.nodata
+    return raster_asset(known, dtype="float32", nodata=nodata, roles=["data", "uncertainty"], title=title)
+
+
+def _qa_fields() -> dict[str, Any]:
+    return {
+        "title": "Quality flags",
+        "type": COG,
+        "roles": ["quality"],
+        "bands": [{"name": "qa", "data_type": "uint8"}],
+        "classification:bitfields": [_bitfield(flag) for flag in Quality],
+    }
+
+
+def _bitfield(flag: Quality) -> dict[str, Any]:
+    name = flag.name or ""
+    words = name.lower().replace("_", " ")
+    return {
+        "name": name.lower(),
+        "description": words,
+        "offset": flag.value.bit_length() - 1,
+        "length": 1,
+        "classes": [
+            {"value": 0, "name": "no", "description": f"not {words}"},
+            {"value": 1, "name": "yes", "description": words},
+        ],
+    }
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

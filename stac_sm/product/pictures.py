@@ -1,0 +1,141 @@
+"""Pictures of the product: a day, the difference of two, the series of a point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.period import Period
+from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
+from stac_sm.product.read import open_product, point_series, product_on
+from stac_sm.raster.plots import check_suffix, plot_map, plot_series
+from stac_sm.raster.read import read_window
+from stac_sm.raster.readers import DEFAULT_READER
+from stac_sm.raster.source import raster_source
+from stac_sm.stac.catalogs.search import BBox, ItemSearch
+
+if TYPE_CHECKING:
+    import pystac
+    import xarray as xr
+
+_MOST_PIXELS = 2000  # along a side of a map: of more, every second or third is read
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What to draw: without a place, the global day."""
+
+    period: str
+    """A day, or of a series any period."""
+
+    minus: str | None = None
+    """Day that is taken away."""
+
+    geobox: GeoBox | None = None
+    """Pixels of a map."""
+
+    bbox: BBox | None = None
+    """Or a box in degrees."""
+
+    point: tuple[float, float] | None = None
+    """Or the longitude and latitude of a series."""
+
+    mask: tuple[str, ...] = ()
+    """Flags whose pixels are left out."""
+
+    place: str = ""
+    """What to call the place."""
+
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        if self.point is not None:
+            return "{:g}, {:g}".format(*self.point)
+        return self.place or ("globe" if self.bbox is None else "{:g}, {:g} to {:g}, {:g}".format(*self.bbox))
+
+    @property
+    def title(self) -> str:
+        """What stands above it."""
+        days = str(Period.parse(self.period)) + (f" minus {Period.parse(self.minus)}" if self.minus else "")
+        return f"Soil moisture, {self.where}, {days}"
+
+    @property
+    def name(self) -> str:
+        """Name of its file, unless told."""
+        words = f"sm {self.where} {self.period}" + (f" minus {self.minus}" if self.minus else "")
+        return words.replace(", ", "_").replace("/", "_").replace(" ", "-") + ".png"
+
+
+def draw(catalog: ItemSearch, picture: Picture, out: Path | None = None) -> Path:
+    """Draw a picture into a ``.png``, ``.pdf`` or ``.svg``; by default a PNG of a telling name in this folder.
+
+    Raises
+    ------
+    CatalogError
+        If nothing was published there and then.
+    InputError
+        If a map of more than a day is wanted, or the file's name has another ending.
+    """
+    file = out or Path(picture.name)
+    check_suffix(file)  # before anything is read
+    if picture.point is not None:
+        series = point_series(catalog, *picture.point, picture.period, mask=picture.mask)
+        plot_series(series, file, title=picture.title)
+        return file
+    field = _field(catalog, picture, picture.period)
+    if picture.minus:
+        field = (field - _field(catalog, picture, picture.minus)).assign_attrs(field.attrs)
+    plot_map(field, file, title=picture.title, difference=picture.minus is not None)
+    return file
+
+
+def _field(catalog: ItemSearch, picture: Picture, text: str) -> xr.DataArray:
+    """Soil moisture of a day, (y, x), m3 m-3, in memory."""
+    day = Period.parse(text)
+    if len(day) != 1:
+        raise InputError(f"period {text!r}: {len(day)} days found, one day wanted for a map; --at draws a series")
+    if picture.geobox is not None:
+        cube = product_on(catalog, _thinned(picture.geobox), day, mask=picture.mask)
+    elif picture.bbox is not None:
+        cube = _of_box(catalog, picture.bbox, day, picture.mask)
+    else:
+        return _globe(catalog, day)
+    field: xr.DataArray = cube.sm.isel(time=0).compute(scheduler="threads")
+    return field
+
+
+def _of_box(catalog: ItemSearch, bbox: BBox, day: Period, mask: tuple[str, ...]) -> xr.Dataset:
+    cube = open_product(catalog, bbox, day, mask=mask)
+    geobox = cube.odc.geobox
+    thinned = _thinned(geobox)
+    return cube if thinned is geobox else product_on(catalog, thinned, day, mask=mask)
+
+
+def _thinned(geobox: GeoBox) -> GeoBox:
+    factor = -(-max(geobox.shape) // _MOST_PIXELS)
+    return geobox.zoom_out(factor) if factor > 1 else geobox
+
+
+def _globe(catalog: ItemSearch, day: Period) -> xr.DataArray:
+    """The overview of a global day; where there are several versions, of the highest."""
+    import xarray as xr
+
+    found = [item for item in catalog.items(DAILY_GLOBAL, period=day) if "overview" in item.assets]
+    if not found:
+        raise CatalogError(
+            f"{catalog.root}: no global day {day}: `stac-sm mosaic --period {day}` makes it, or name --tile or --bbox"
+        )
+    source = raster_source(max(found, key=_version), "overview").of(None, "", catalog.root)
+    (height, width), affine = source.geobox.shape, source.geobox.affine
+    values = read_window(source, (slice(0, height), slice(0, width)), DEFAULT_READER)
+    x, y = affine.c + affine.a * (np.arange(width) + 0.5), affine.f + affine.e * (np.arange(height) + 0.5)
+    return xr.DataArray(values, {"y": y, "x": x}, ("y", "x"), attrs={"units": source.unit})
+
+
+def _version(item: pystac.Item) -> str:
+    return str(item.properties.get("version", ""))

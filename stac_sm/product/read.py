@@ -1,0 +1,337 @@
+"""Reading the product: a box as a lazy Dataset, a point as a series. Through the same readers as everything else."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.grid import footprint, snapped, transform_points
+from stac_sm.core.period import DAY, Period
+from stac_sm.core.text import unknown
+from stac_sm.core.variables import Quality
+from stac_sm.features.cube import build
+from stac_sm.features.inputs import resolve
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.raster.pixels import read_pixels
+from stac_sm.raster.readers import DEFAULT_READER
+from stac_sm.raster.resample import Target
+from stac_sm.raster.source import raster_source
+from stac_sm.stac.catalogs.catalog import Catalog, open_items
+from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_of, item_period
+from stac_sm.stac.catalogs.static import StaticCatalog
+from stac_sm.storage.http.documents import CONNECTIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pystac
+    import xarray as xr
+
+_ASSETS = ("sm", "uncertainty", "qa")
+_EDGE_POINTS = 33  # along each side of a box in degrees, whose sides are curved in the product's CRS
+
+
+def open_product(
+    catalog: ItemSearch, bbox: BBox, period: Period | str, *, mask: Sequence[str] = (), reader: str = DEFAULT_READER
+) -> xr.Dataset:
+    """Published soil moisture of a box, lazily, on the product's own pixels.
+
+    Of a tile-day in several versions the highest counts; what was retracted is left out.
+
+    Parameters
+    ----------
+    catalog
+        A catalogue that holds the product.
+    bbox
+        West, south, east, north in degrees.
+    period
+        Days wanted, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``.
+    mask
+        Flags whose pixels are left out of ``sm`` and ``uncertainty``: names of `Quality` in small letters, such as
+        ``("clipped", "not_applicable")``. Frozen soil, snow and water have no value in any case.
+    reader
+        ``stackstac`` or ``odc``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (time, y, x) in the product's CRS: ``sm`` float32, m3 m-3, NaN where there is no value; ``uncertainty``
+        float32, half width of the prediction interval in m3 m-3, only if it was published; ``qa`` uint8, bits of
+        `Quality` (``INPUT_MISSING`` where nothing was published). Nothing is read before compute.
+
+    Raises
+    ------
+    CatalogError
+        If nothing was published there and then.
+    InputError
+        If the box is none, or a flag is unknown.
+    """
+    days = Period.of(period)
+    found = _product(catalog, _checked(bbox), days)
+    geobox = _geobox(found, bbox)
+    outline = footprint(geobox)
+    if outline is not None and not _inside(outline.bounds, bbox):  # the box is curved on the product's pixels
+        found = _product(catalog, outline.bounds, days)
+    return _cube(found, geobox, days, _bits(mask), reader)
+
+
+def product_on(
+    catalog: ItemSearch, geobox: GeoBox, period: Period | str, *, mask: Sequence[str] = (), reader: str = DEFAULT_READER
+) -> xr.Dataset:
+    """As `open_product`, on the pixels of any GeoBox: each takes the value of the product's pixel at its centre."""
+    days, outline = Period.of(period), footprint(geobox)
+    if outline is None:
+        raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
+    return _cube(_product(catalog, outline.bounds, days), geobox, days, _bits(mask), reader)
+
+
+def point_series(
+    catalog: ItemSearch,
+    lon: float,
+    lat: float,
+    period: Period | str,
+    *,
+    mask: Sequence[str] = (),
+    reader: str = DEFAULT_READER,
+) -> pd.DataFrame:
+    """Published soil moisture of the pixel that holds a point, read at once from many files.
+
+    In a static catalogue, the items are found by its index (`stac-sm index`), and days that are not in it by the
+    catalogue itself. Of a tile-day in several versions the highest counts; what was retracted is left out.
+
+    Parameters
+    ----------
+    catalog, period, mask, reader
+        As for `open_product`.
+    lon, lat
+        Degrees east and north.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``time`` (UTC days of the period); ``sm`` m3 m-3, NaN where there is no value; ``uncertainty`` m3 m-3,
+        half width of the prediction interval, only if it was published; ``qa`` uint8, bits of `Quality`
+        (``INPUT_MISSING`` where nothing was published).
+
+    Raises
+    ------
+    CatalogError
+        If nothing was published there and then.
+    ReadError
+        If a file cannot be read.
+    """
+    days, bits = Period.of(period), _bits(mask)
+    holding = _holding(catalog, lon, lat, days)
+    if not holding:
+        raise _nothing(catalog, (lon, lat, lon, lat), days)
+    reads = [
+        (day, raster_source(one.item, name).of(None, "", catalog.root), one.pixel)
+        for day, one in holding.items()
+        for name in _ASSETS
+        if name in one.item.assets
+    ]
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        values = pool.map(lambda read: float(read_pixels(read[1], [read[2]], reader=reader)[0]), reads)
+        known = {(day, source.asset): value for (day, source, _), value in zip(reads, values, strict=True)}
+    return _series(days, known, bits)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Items of the product that were found, as a catalogue: asked for each asset, searched for once."""
+
+    root: str
+    found: tuple[pystac.Item, ...]
+
+    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+        return list(self.found)
+
+
+@dataclass(frozen=True)
+class _Pixel:
+    """An item, and the row and column of the pixel that holds a point."""
+
+    item: pystac.Item
+    pixel: tuple[int, int]
+
+
+def _product(catalog: ItemSearch, bbox: BBox, days: Period) -> _Found:
+    found = _newest(catalog.items(COLLECTION, period=days, bbox=bbox))
+    if not found:
+        raise _nothing(catalog, bbox, days)
+    return _Found(catalog.root, tuple(found))
+
+
+def _cube(found: _Found, geobox: GeoBox, days: Period, bits: int, reader: str) -> xr.Dataset:
+    resolution = resolve(found, _recipe(found.found), geobox, days)
+    cube = build(resolution, Target(geobox), reader=reader).rename(soil_moisture="sm")
+    unknown = np.float32(Quality.INPUT_MISSING)
+    cube = cube.assign(qa=cube.qa.fillna(unknown).astype(np.uint8).assign_attrs(cube.qa.attrs))
+    kept = (cube.qa & np.uint8(bits)) == 0
+    return cube.assign({name: cube[name].where(kept) for name in ("sm", "uncertainty") if bits and name in cube})
+
+
+def _nothing(catalog: ItemSearch, bbox: BBox, days: Period) -> CatalogError:
+    place = ", ".join(f"{end:g}" for end in bbox)
+    return CatalogError(
+        f"{catalog.root}: no product found in {place} (degrees west, south, east, north) on {days}: "
+        "`stac-sm plan` says what is there"
+    )
+
+
+def _newest(items: Iterable[pystac.Item]) -> list[pystac.Item]:
+    """Of each place and day the item of the highest version, unless it was retracted."""
+    newest: dict[tuple[Any, ...], pystac.Item] = {}
+    for item in sorted(items, key=lambda item: (str(item.properties.get("version", "")), item.id)):
+        place = item.properties.get("grid:code"), tuple(item.properties.get("proj:transform") or ())
+        newest[place, item_period(item)] = item
+    return sorted((item for item in newest.values() if "sm" in item.assets), key=lambda item: item.id)
+
+
+def newest_of_version(items: Iterable[pystac.Item], version: str) -> list[pystac.Item]:
+    """Items of one version of the product, without those that were retracted."""
+    return _newest(item for item in items if str(item.properties.get("version", "")) == version)
+
+
+def _recipe(items: Sequence[pystac.Item]) -> Recipe:
+    features = [Feature("soil_moisture", COLLECTION, "sm"), Feature("qa", COLLECTION, "qa")]
+    if any("uncertainty" in item.assets for item in items):
+        features.append(Feature("uncertainty", COLLECTION, "uncertainty"))
+    return Recipe(tuple(features))
+
+
+def _bits(mask: Sequence[str]) -> int:
+    """Flags of some names, as one number."""
+    known = {str(flag.name).lower(): flag for flag in Quality}
+    names = (mask,) if isinstance(mask, str) else tuple(mask)
+    for name in names:
+        if name not in known:
+            raise InputError(unknown("mask: flag", name, known))
+    return int(sum(known[name] for name in set(names)))
+
+
+def _holding(catalog: ItemSearch, lon: float, lat: float, days: Period) -> dict[date, _Pixel]:
+    """The items that hold a point, by day."""
+    bbox = _checked((lon, lat, lon, lat))
+    found = _by_day(_indexed(catalog, bbox, days), bbox, days)
+    for gap in _gaps(found, days):
+        found |= _by_day(catalog.items(COLLECTION, period=gap, bbox=bbox), bbox, days)
+    return dict(sorted(found.items()))
+
+
+def _by_day(items: Iterable[pystac.Item], bbox: BBox, days: Period) -> dict[date, _Pixel]:
+    pixels: dict[GeoBox, tuple[int, int] | None] = {}
+    found = dict[date, _Pixel]()
+    for item in _newest(items):
+        geobox = raster_source(item, "sm").geobox
+        if geobox not in pixels:
+            pixels[geobox] = _pixel(geobox, bbox)
+        pixel = pixels[geobox]
+        if pixel is not None:
+            found |= {day: _Pixel(item, pixel) for day in item_period(item).days if day in days}
+    return found
+
+
+def _pixel(geobox: GeoBox, point: BBox) -> tuple[int, int] | None:
+    """Row and column of the pixel that holds a point; None if it lies outside."""
+    try:
+        (column, _), (row, _) = _pixels(geobox, point)
+    except ValueError:  # a point that the CRS cannot show
+        return None
+    inside = 0 <= row < geobox.shape[0] and 0 <= column < geobox.shape[1]
+    return (row, column) if inside else None
+
+
+def _indexed(catalog: ItemSearch, bbox: BBox, days: Period) -> Iterator[pystac.Item]:
+    """What the index of a static catalogue knows; in a store, the items themselves are read, which are newer."""
+    if not isinstance(catalog, StaticCatalog):
+        return
+    found: list[pystac.Item] = []
+    folder = catalog.root.removesuffix("/catalog.json")
+    hrefs = [f"{folder}/{COLLECTION}/index/{month.start:%Y-%m}.parquet" for month in days.months()]
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for items in pool.map(lambda href: _of_shard(href, bbox, days), hrefs):
+            found += items
+        yield from pool.map(lambda item: _fresh(catalog, item), found)
+
+
+def _of_shard(href: str, bbox: BBox, days: Period) -> list[pystac.Item]:
+    try:
+        return open_items(href).items(COLLECTION, period=days, bbox=bbox)
+    except CatalogError:  # no index: the catalogue itself is asked
+        return []
+
+
+def _fresh(catalog: StaticCatalog, item: pystac.Item) -> pystac.Item:
+    """The item as it is in a store now; one that is on the web, or not named as ours, as the index has it."""
+    try:
+        if not isinstance(catalog, Catalog):
+            return item
+        path = ProductDay.of_id(item.id).path(catalog.layout(COLLECTION))
+        return item_of(json.loads(catalog.store.read(path)), catalog.store.href(path))
+    except InputError:
+        return item
+
+
+def _gaps(found: Mapping[date, Any], days: Period) -> list[Period]:
+    """Parts of a period without a day that was found."""
+    marks = [days.start - DAY, *sorted(found), days.end]
+    return [Period(before + DAY, after) for before, after in pairwise(marks) if after - before > DAY]
+
+
+def _series(days: Period, known: Mapping[tuple[date, str], float], bits: int) -> pd.DataFrame:
+    import pandas as pd
+
+    names = [name for name in _ASSETS if name != "uncertainty" or any(asset == name for _, asset in known)]
+    index = pd.DatetimeIndex(np.array(days.days, dtype="datetime64[ns]"), name="time")
+    columns = {name: np.array([known.get((day, name), np.nan) for day in days.days], np.float32) for name in names}
+    qa = np.nan_to_num(columns["qa"], nan=Quality.INPUT_MISSING).astype(np.uint8)
+    out = (qa & np.uint8(bits)) != 0
+    values = {name: np.where(out, np.float32(np.nan), column) for name, column in columns.items() if name != "qa"}
+    return pd.DataFrame({**values, "qa": qa}, index=index)
+
+
+def _checked(bbox: BBox) -> BBox:
+    west, south, east, north = bbox
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+        raise InputError(f"box {bbox}: west, south, east, north in degrees wanted, west <= east and south <= north")
+    return bbox
+
+
+def _inside(inner: Sequence[float], outer: BBox) -> bool:
+    return inner[0] >= outer[0] and inner[1] >= outer[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
+
+
+def _geobox(found: _Found, bbox: BBox) -> GeoBox:
+    """The product's pixels that a box in degrees meets."""
+    native = raster_source(found.found[0], "sm").geobox
+    columns, rows = _pixels(native, bbox)
+    affine = native.affine @ Affine.translation(columns[0], rows[0])
+    return GeoBox((rows[1] - rows[0], columns[1] - columns[0]), affine, native.crs)
+
+
+def _pixels(native: GeoBox, bbox: BBox) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and last-plus-one column and row of a box in degrees, counted from the corner of a GeoBox."""
+    west, south, east, north = bbox
+    lon, lat = np.meshgrid(np.linspace(west, east, _EDGE_POINTS), np.linspace(south, north, _EDGE_POINTS))
+    x, y = transform_points("OGC:CRS84", str(native.crs), lon, lat)
+    inverse = ~native.affine
+    columns, rows = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
+    return _span(columns), _span(rows)
+
+
+def _span(at: np.ndarray) -> tuple[int, int]:
+    at = snapped(at)  # as `tile_at` does: a point on an edge belongs to one pixel, the same for both
+    first = math.floor(float(np.nanmin(at)))
+    return first, max(first + 1, math.ceil(float(np.nanmax(at))))

@@ -1,0 +1,230 @@
+"""Canvas: a whole grid in one file, filled tile by tile and turned into a COG block by block.
+
+Memory is bounded by one tile and GDAL's cache (`CACHE_BYTES`), whatever the size of the grid: 43,200 x 21,600 pixels
+would take 3.7 GB as an array. Where there is no tile, the files hold no blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import ReadError
+from stac_sm.core.grid import TileGrid, crs_wkt, footprint_geometry
+from stac_sm.raster.cog import CogProfile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CACHE_BYTES = 1 << 28
+"""GDAL's cache of blocks while a canvas is written and read."""
+
+_BLOCK = 256
+_CELLS = (0.1, 0.05, 0.02, 0.01)  # degrees: sides of the cells of an overview, the largest that gives enough of them
+_LEAST_CELLS = 512
+_WARP_MEGABYTES = 64
+
+Tiles = Mapping[str, Callable[[], np.ndarray]]
+"""Tile id -> what gives its array (y, x), NaN where there is no value."""
+
+
+def whole(grid: TileGrid) -> GeoBox:
+    """All tiles of a grid as one GeoBox."""
+    (height, width), (dx, dy), (columns, rows) = grid.tile_shape, grid.pixel, grid.tiles
+    affine = Affine(dx, 0, grid.origin[0], 0, -dy, grid.origin[1])
+    return GeoBox((rows * height, columns * width), affine, crs_wkt(grid.crs))
+
+
+def write_canvas(
+    tiles: Tiles, grid: TileGrid, file: Path, profile: CogProfile, dtype: str, *, progress: Callable[[], None]
+) -> int:
+    """Write the COG of a whole grid, and prove that it reads back.
+
+    Parameters
+    ----------
+    tiles
+        What there is; each is asked for once.
+    file
+        The COG. Beside it lies an intermediate file while it is written.
+    profile
+        Nodata, rounding, overviews, compression.
+    dtype
+        Of the stored values.
+    progress
+        Called whenever a tile is there.
+
+    Returns
+    -------
+    int
+        Number of pixels with a value.
+
+    Raises
+    ------
+    ReadError
+        If it reads back differently than it was written.
+    """
+    plain = file.with_suffix(".plain.tif")
+    with _bounded():
+        valid = _fill(tiles, grid, plain, profile, dtype, progress)
+        _to_cog(plain, file, profile)
+        if not same_values(plain, str(file)):
+            raise ReadError(f"{file} was written but holds other values than were meant: check the disk, run again")
+        _decode_overviews(file)
+    plain.unlink()
+    return valid
+
+
+def canvas_asset(file: Path, fields: Mapping[str, Any]) -> AssetFile:
+    """A canvas as an asset; one of the same name is the same if it has the same values."""
+    return AssetFile(file, ".tif", fields, lambda href: same_values(file, href))
+
+
+def same_values(file: Path, href: str) -> bool:
+    """Whether two rasters have the same grid and the same stored values, compared block by block."""
+    import rasterio
+
+    try:
+        with _bounded(), rasterio.open(file) as one, rasterio.open(href) as other:
+            if (one.shape, one.transform, one.nodata, one.dtypes) != (
+                other.shape, other.transform, other.nodata, other.dtypes,
+            ):  # fmt: skip
+                return False
+            return all(np.array_equal(one.read(1, window=w), other.read(1, window=w)) for w in _windows(one.shape))
+    except rasterio.errors.RasterioError:
+        return False
+
+
+def overview(file: Path, grid: TileGrid) -> tuple[NDArray[np.float32], GeoBox]:
+    """A canvas in degrees (EPSG:4326): mean of the values in each cell, NaN where there is none; and its GeoBox.
+
+    It is made from the overview of the file whose pixels are at most half a cell.
+    """
+    import rasterio
+    from rasterio.warp import Resampling, reproject
+
+    geobox = overview_geobox(grid)
+    values = np.full(tuple(geobox.shape), np.nan, np.float32)
+    with _bounded(), rasterio.open(file, **_coarse(file, grid, geobox)) as source:
+        reproject(
+            rasterio.band(source, 1),
+            values,
+            dst_transform=geobox.affine,
+            dst_crs="EPSG:4326",
+            dst_nodata=np.nan,
+            init_dest_nodata=True,
+            resampling=Resampling.average,
+            warp_mem_limit=_WARP_MEGABYTES,
+        )
+    return values, geobox
+
+
+def overview_geobox(grid: TileGrid) -> GeoBox:
+    """Cells in degrees that hold a whole grid: of 0.1 degrees, of less for a small grid."""
+    _, (west, south, east, north) = footprint_geometry(whole(grid))
+    side = max(east - west, north - south)
+    cell = next((cell for cell in _CELLS if side / cell >= _LEAST_CELLS), _CELLS[-1])
+    left, top = math.floor(west / cell + 1e-3) * cell, math.ceil(north / cell - 1e-3) * cell
+    shape = math.ceil((top - south) / cell - 1e-3), math.ceil((east - left) / cell - 1e-3)
+    return GeoBox(shape, Affine(cell, 0, round(left, 9), 0, -cell, round(top, 9)), "EPSG:4326")
+
+
+def _coarse(file: Path, grid: TileGrid, geobox: GeoBox) -> dict[str, int]:
+    """Which overview of a file to read, if any."""
+    import rasterio
+
+    _, (west, _, east, _) = footprint_geometry(whole(grid))
+    pixel = (east - west) / (grid.tiles[0] * grid.tile_shape[1])
+    with rasterio.open(file) as source:
+        factors = source.overviews(1)
+    fitting = [i for i, factor in enumerate(factors) if factor * pixel <= geobox.affine.a / 2]
+    return {"overview_level": fitting[-1]} if fitting else {}
+
+
+def _fill(
+    tiles: Tiles, grid: TileGrid, file: Path, profile: CogProfile, dtype: str, progress: Callable[[], None]
+) -> int:
+    """Write the intermediate file, whose blocks do not cross the edges of tiles where that can be; number of values."""
+    import rasterio
+    from rasterio.crs import CRS
+    from rasterio.windows import Window
+
+    geobox, (height, width), valid = whole(grid), grid.tile_shape, 0
+    form = {"driver": "GTiff", "tiled": True, "sparse_ok": True, "bigtiff": "if_safer", "compress": "deflate"}
+    form |= {"zlevel": 1, "blockysize": _block(height), "blockxsize": _block(width), "count": 1, "dtype": dtype}
+    form |= {"height": geobox.shape[0], "width": geobox.shape[1], "transform": geobox.affine}
+    with rasterio.open(file, "w", crs=CRS.from_wkt(crs_wkt(grid.crs)), nodata=profile.nodata, **form) as canvas:
+        for tile, array in sorted(tiles.items(), key=lambda one: grid.column_row(one[0])[::-1]):
+            values, (column, row) = array(), grid.column_row(tile)
+            valid += int(np.count_nonzero(~np.isnan(values))) if values.dtype.kind == "f" else int((values > 0).sum())
+            canvas.write(_stored(values, profile, dtype), 1, window=Window(column * width, row * height, width, height))
+            progress()
+    return valid
+
+
+def _stored(values: np.ndarray, profile: CogProfile, dtype: str) -> np.ndarray:
+    if values.dtype.kind == "f" and profile.nodata is not None:
+        values = np.where(np.isnan(values), np.float32(profile.nodata), values)
+    return values.astype(dtype)
+
+
+def _to_cog(plain: Path, file: Path, profile: CogProfile) -> None:
+    """Copy to a COG with overviews, by GDAL, which holds some blocks at a time."""
+    from rasterio.shutil import copy
+
+    floating = profile.nodata is not None
+    copy(
+        plain,
+        file,
+        driver="COG",
+        compress="DEFLATE",
+        level=profile.level,
+        predictor=3 if floating else 2,
+        blocksize=profile.block,
+        overview_resampling=profile.overviews,
+        sparse_ok=True,
+        bigtiff="IF_SAFER",
+        num_threads=2,
+    )
+
+
+def _decode_overviews(file: Path) -> None:
+    """Decode every block of every overview."""
+    import rasterio
+
+    try:
+        with rasterio.open(file) as cog:
+            levels = len(cog.overviews(1))
+        for level in range(levels):
+            with rasterio.open(file, overview_level=level) as cog:
+                for window in _windows(cog.shape):
+                    cog.read(1, window=window)
+    except rasterio.errors.RasterioError as error:
+        raise ReadError(f"{file} was written but cannot be decoded: {error}; check the disk and run again") from error
+
+
+def _windows(shape: tuple[int, int], side: int = 2048) -> Iterator[Any]:
+    from rasterio.windows import Window
+
+    for row in range(0, shape[0], side):
+        for column in range(0, shape[1], side):
+            yield Window(column, row, min(side, shape[1] - column), min(side, shape[0] - row))
+
+
+def _block(size: int) -> int:
+    """Side of a block: a multiple of 16, as TIFF wants, that divides a tile if one does."""
+    fitting = [side for side in range(16, _BLOCK + 1, 16) if size % side == 0]
+    return max(fitting) if fitting and max(fitting) >= 64 else _BLOCK
+
+
+def _bounded() -> Any:
+    """GDAL with a cache of `CACHE_BYTES`."""
+    import rasterio
+
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")

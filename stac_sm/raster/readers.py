@@ -1,0 +1,127 @@
+"""Readers: windows of native pixels, by stackstac or by odc-stac.
+
+A reader delivers stored values on the grid of the file and nothing else: no warping, no scaling, no masking. What a
+value means (scale, offset, nodata) and where it goes (`stac_sm.raster.resample`) is decided in one place each, so that
+both readers give the same cube, bit for bit.
+
+stackstac's public function takes a CRS by EPSG code only, and the sinusoidal grid has none. The layer below it,
+``items_to_dask``, takes a table of assets and a grid. It is no public API: stackstac is pinned, and this module is
+the only one that imports it. Given the file's own grid, stackstac reads the file as it is, without a warped VRT.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import pyproj
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.text import unknown
+from stac_sm.raster.source import RasterSource, Window
+
+
+def read_by_stackstac(source: RasterSource, window: Window) -> Any:
+    """Lazy dask array (y, x) of the stored values in a window of a file; a failed read raises."""
+    from stackstac.prepare import ASSET_TABLE_DT
+    from stackstac.raster_spec import RasterSpec
+    from stackstac.to_dask import items_to_dask
+
+    box, dtype = source.geobox.boundingbox, np.dtype(source.dtype)
+    bounds = (box.left, box.bottom, box.right, box.top)
+    table = np.full((1, 1), None, dtype=ASSET_TABLE_DT)
+    table["url"], table["bounds"], table["scale_offset"] = _url(source), bounds, (1, 0)
+    stack = items_to_dask(
+        table,
+        RasterSpec(_epsg(source), bounds, (source.geobox.affine.a, -source.geobox.affine.e)),
+        chunksize=(1, 1, *(_around(part, size) for part, size in zip(window, source.geobox.shape, strict=True))),
+        dtype=dtype,
+        fill_value=dtype.type(0 if source.nodata is None else source.nodata),
+        rescale=False,
+    )
+    return stack[0, 0, window[0], window[1]]
+
+
+def _url(source: RasterSource) -> str:
+    """stackstac reads files of one band only: of more, GDAL shows it one (a VRT of our own making)."""
+    return source.href if source.bands == 1 else f"vrt://{source.href}?bands={source.band}"
+
+
+def _epsg(source: RasterSource) -> int | None:
+    """EPSG code as stackstac compares it with the file's; None on both sides reads the file as it is."""
+    return pyproj.CRS.from_user_input(str(source.geobox.crs)).to_epsg()
+
+
+def _around(part: slice, size: int) -> tuple[int, ...]:
+    """Chunks that make a window one chunk: what lies before and after is never computed."""
+    return tuple(n for n in (part.start, part.stop - part.start, size - part.stop) if n)
+
+
+def read_by_odc(source: RasterSource, window: Window) -> Any:
+    """Lazy dask array (y, x) of the stored values in a window of a file; a failed read raises.
+
+    odc-stac is given one asset on its own grid: a GeoBox of another CRS, or an item that mixes grids, was seen to
+    come back as nodata without an error (odc-stac 0.5.3).
+    """
+    from odc.stac import load
+
+    band = source.asset if source.bands == 1 else f"{source.asset}.{source.band}"
+    data = load(
+        [_item(source)],
+        bands=[band],
+        geobox=source.geobox[window],
+        dtype=str(source.dtype),
+        chunks={"x": -1, "y": -1},
+        resampling="nearest",
+    )
+    return data[band].data[0]
+
+
+def _item(source: RasterSource) -> Any:
+    """The asset as an item of its own, with the metadata that odc-stac reads."""
+    from datetime import UTC, datetime
+
+    import pystac
+
+    box = source.geobox.geographic_extent.boundingbox
+    item = pystac.Item(source.item_id, None, list(box), datetime(2000, 1, 1, tzinfo=UTC), {})
+    crs = str(source.geobox.crs)
+    band = {"data_type": source.dtype} | ({} if source.nodata is None else {"nodata": source.nodata})
+    fields = {
+        ("proj:code" if crs.upper().startswith("EPSG:") else "proj:wkt2"): crs,
+        "proj:shape": list(source.geobox.shape),
+        "proj:transform": list(source.geobox.affine)[:6],
+        "bands": [band] * source.bands,
+    }
+    item.stac_extensions = ["https://stac-extensions.github.io/projection/v2.0.0/schema.json"]
+    item.add_asset(
+        source.asset, pystac.Asset(source.href, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=fields)
+    )
+    return item
+
+
+class Reader(Protocol):
+    """Reads windows of native pixels.
+
+    A read that fails raises; it never gives nodata.
+    """
+
+    def __call__(self, source: RasterSource, window: Window) -> Any:
+        """Lazy dask array (y, x) of the stored values in a window that lies inside the file."""
+
+
+def reader(name: str) -> Reader:
+    """Reader of a name: ``stackstac`` or ``odc``.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name not in READERS:
+        raise InputError(unknown("reader", name, READERS))
+    return READERS[name]
+
+
+READERS: dict[str, Reader] = {"stackstac": read_by_stackstac, "odc": read_by_odc}
+DEFAULT_READER = "stackstac"

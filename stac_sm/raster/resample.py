@@ -1,0 +1,321 @@
+"""Regridding: from native pixels to the pixels of a target, in one place, independent of windows and chunks.
+
+Three rules, all on pixel centres:
+
+* ``nearest``: the source pixel that holds the target's centre.
+* ``bilinear``: the four source pixels around it, weighted by distance; pixels without value are left out and the
+  other weights scaled up, as GDAL does (but GDAL gives nothing where the nearest of the four has no value: a coast
+  would lose half a source pixel of land). Beyond the outer centres the edge pixel is repeated, up to the file's edge.
+* ``average``: the mean of all source pixels whose centre lies in the target pixel.
+
+Where several files cover a target, ``average`` takes the pixels of all of them, and the others the first value found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.grid import crs_wkt, snapped, transform_points
+from stac_sm.raster.source import Window
+
+BLOCK = 1200
+"""Side of a block in pixels: a tile of the MODIS grid at 1 km."""
+
+_MARGIN = 2  # source pixels around the window that is needed: neighbours, and the curvature between samples
+_SAMPLE = 16  # target pixels between two samples of its extent in the source grid
+_BAND = 1 << 21  # pixels that are worked on at a time
+_RUN = 1 << 16  # pixels that are interpolated at a time: what is made of them on the way stays in a cache
+_SIDE = 11  # points across a source, and down: inside, too, since it may lie on both sides of the antimeridian
+_CURVED = 0.1  # of its extent: how far it may reach beyond them
+_LEAST_WEIGHT = 1e-6  # of the valid neighbours together, for a bilinear value
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The pixels to fill: all pixels of a GeoBox, or some of them."""
+
+    geobox: GeoBox
+    """The grid."""
+
+    rows: np.ndarray | None = None
+    """Rows of the pixels wanted; None for all pixels."""
+
+    columns: np.ndarray | None = None
+    """Columns of the pixels wanted."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x) of the GeoBox, or (pixel,)."""
+        return tuple(self.geobox.shape) if self.rows is None else (len(self.rows),)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """(time, y, x) or (time, pixel): dims of a cube on these pixels."""
+        return ("time", "y", "x") if self.rows is None else ("time", "pixel")
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """Sizes of the blocks along each dimension of ``shape``; one block unless a side is longer than two."""
+        if self.rows is not None or max(self.shape) <= 2 * BLOCK:
+            return tuple((size,) for size in self.shape)
+        return tuple((BLOCK,) * (size // BLOCK) + ((size % BLOCK,) if size % BLOCK else ()) for size in self.shape)
+
+    def blocks(self) -> dict[tuple[int, ...], Target]:
+        """The blocks by their place."""
+        if all(len(sizes) == 1 for sizes in self.chunks):
+            return {(0,) * len(self.shape): self}
+        spans = [[slice(at, at + n) for at, n in zip(_starts(sizes), sizes, strict=True)] for sizes in self.chunks]
+        return {
+            (i, j): Target(self.geobox[rows, columns])
+            for i, rows in enumerate(spans[0])
+            for j, columns in enumerate(spans[1])
+        }
+
+    @cached_property
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """x and y of the pixel centres in the CRS of the GeoBox, both of ``shape``."""
+        if self.rows is not None and self.columns is not None:
+            return self._at(self.rows + 0.5, self.columns + 0.5)
+        height, width = self.geobox.shape
+        rows, columns = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
+        return self._at(rows, columns)
+
+    def corners(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """x and y of pixel corners, of every ``step``-th pixel and of the outermost."""
+        if self.rows is not None and self.columns is not None:
+            offsets = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+            return self._at(self.rows + offsets[:, :1], self.columns + offsets[:, 1:])
+        lines = [np.unique(np.append(np.arange(0, size, step), size)) for size in self.geobox.shape]
+        return self._at(*np.meshgrid(*lines, indexing="ij"))
+
+    def _at(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        affine = self.geobox.affine
+        return affine.c + affine.a * columns, affine.f + affine.e * rows
+
+
+def source_window(source: GeoBox, target: Target) -> Window | None:
+    """The part of a source grid that a target needs, snapped to source pixels; None where they do not meet.
+
+    In one CRS, grids that only touch do not meet: the tiles beside a tile are none of its inputs.
+    """
+    rows, columns = _pixel_coordinates(source, str(target.geobox.crs), *target.corners(_SAMPLE))
+    if np.isnan(rows).any():  # partly off the Earth: a coarse sample may miss what is on it
+        rows, columns = _pixel_coordinates(source, str(target.geobox.crs), *target.corners(1))
+    if np.isnan(rows).all():
+        return None
+    slack = 0 if crs_wkt(str(source.crs)) == crs_wkt(str(target.geobox.crs)) else _MARGIN
+    for at, size in zip((rows, columns), source.shape, strict=True):
+        if np.nanmax(at) + slack <= 0 or np.nanmin(at) - slack >= size:
+            return None
+    part = [
+        slice(max(0, int(np.nanmin(at)) - _MARGIN), min(size, int(np.nanmax(at)) + 1 + _MARGIN))
+        for at, size in zip((rows, columns), source.shape, strict=True)
+    ]
+    return None if any(one.stop <= one.start for one in part) else (part[0], part[1])
+
+
+def meets(sources: Sequence[GeoBox], target: Target) -> set[GeoBox]:
+    """The source grids that a target needs; for one that is cut into blocks, perhaps some more."""
+    if len(target.blocks()) == 1:
+        return {source for source in sources if source_window(source, target) is not None}
+    (near,) = meeting(sources, target.geobox, [target])
+    return {sources[i] for i in near}
+
+
+def meeting(sources: Sequence[GeoBox], whole: GeoBox, blocks: Sequence[Target]) -> list[list[int]]:
+    """For each block of a grid, the numbers of the source grids that may meet it; some that do not, but none less."""
+    spans = _spans(sources, whole)
+    found = []
+    for block in blocks:
+        column, row = ~whole.affine * (block.geobox.affine.c, block.geobox.affine.f)
+        height, width = block.geobox.shape
+        meets = (spans[:, 0] <= row + height) & (spans[:, 1] >= row)
+        meets &= (spans[:, 2] <= column + width) & (spans[:, 3] >= column)
+        found.append([int(i) for i in np.flatnonzero(meets)])
+    return found
+
+
+def _spans(sources: Sequence[GeoBox], whole: GeoBox) -> np.ndarray:
+    """First and last row, first and last column of a grid that each source may cover, (source, 4), on the safe side."""
+    spans = np.empty((len(sources), 4))
+    across, down = (part.ravel() for part in np.meshgrid(np.linspace(0, 1, _SIDE), np.linspace(0, 1, _SIDE)))
+    for crs in {str(source.crs) for source in sources}:
+        own = [i for i, source in enumerate(sources) if str(source.crs) == crs]
+        boxes = np.array([sources[i].boundingbox for i in own])
+        x = boxes[:, :1] + across * (boxes[:, 2:3] - boxes[:, :1])
+        y = boxes[:, 1:2] + down * (boxes[:, 3:4] - boxes[:, 1:2])
+        rows, columns = _pixel_coordinates(whole, crs, x, y)
+        ends = np.stack([rows.min(1), rows.max(1), columns.min(1), columns.max(1)], 1)  # NaN if any of them is
+        spans[own] = ends + np.array([-1, 1, -1, 1]) * (
+            _MARGIN + _CURVED * np.repeat(ends[:, 1::2] - ends[:, ::2], 2, 1)
+        )
+    lost = np.isnan(spans).any(axis=1)  # partly off the Earth: it may be anywhere
+    spans[lost] = [-np.inf, np.inf, -np.inf, np.inf]
+    return spans
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    return [sum(sizes[:i]) for i in range(len(sizes))]
+
+
+def lookup(source: GeoBox, window: Window, target: Target, resampling: str) -> np.ndarray:
+    """Which source pixels fill which target pixels: what depends on the two grids only, and serves for every day.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``nearest``: int32 of the target's shape, position in the flattened window, -1 where there is none.
+        ``bilinear``: int32 (3, …), position of the upper left neighbour in the flattened window, which is taken for one
+        row and column larger, -1 where there is none; and the bits of two float32: parts of a pixel below and right.
+        ``average``: int32 of the window's shape, position in the flattened target, -1 where there is none.
+    """
+    if resampling == "average":
+        return _target_positions(source, window, target)
+    x, y = target.centres
+    rows, columns = _pixel_coordinates(source, str(target.geobox.crs), x, y)
+    outside = ~((rows >= 0) & (rows <= source.shape[0]) & (columns >= 0) & (columns <= source.shape[1]))
+    if resampling == "bilinear":
+        return _neighbours(rows, columns, outside, window)
+    row = np.minimum(np.floor(np.where(outside, 0, rows)), source.shape[0] - 1) - window[0].start
+    column = np.minimum(np.floor(np.where(outside, 0, columns)), source.shape[1] - 1) - window[1].start
+    return np.where(outside, -1, row * (window[1].stop - window[1].start) + column).astype(np.int32)
+
+
+def regrid(
+    target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Sequence[np.ndarray], resampling: str
+) -> np.ndarray:
+    """Fill a target from windows of one or more files.
+
+    Parameters
+    ----------
+    target
+        Shape of the target.
+    windows
+        Physical values of each window (y, x), float32, NaN where there is no data.
+    lookups
+        What `lookup` gives for each of them.
+    resampling
+        ``nearest``, ``bilinear`` or ``average``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of the target's shape, NaN where no file has a value.
+    """
+    if resampling == "average":
+        return _average(target, windows, lookups)
+    fill = _nearest if resampling == "nearest" else _bilinear
+    if len(windows) == 1:
+        return fill(windows[0], lookups[0])
+    result = np.full(target, np.nan, dtype=np.float32)
+    for window, where in zip(windows, lookups, strict=True):
+        result = np.where(np.isnan(result), fill(window, where), result)
+    return result
+
+
+def _nearest(window: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return np.where(where < 0, np.float32(np.nan), window.ravel()[np.maximum(where, 0)])
+
+
+def _neighbours(rows: np.ndarray, columns: np.ndarray, outside: np.ndarray, window: Window) -> np.ndarray:
+    """What `lookup` gives for bilinear, of places in the source grid: whole numbers are edges."""
+    size = [side.stop - side.start for side in window]
+    places = [
+        np.clip(np.where(outside, 0, at - side.start - 0.5), 0, n - 1)
+        for at, side, n in zip((rows, columns), window, size, strict=True)
+    ]
+    top, left = (np.floor(at).astype(np.int32) for at in places)
+    down, right = ((at - np.floor(at)).astype(np.float32) for at in places)
+    position = np.where(outside, np.int32(-1), top * np.int32(size[1] + 1) + left)
+    return np.stack([position, down.view(np.int32), right.view(np.int32)])
+
+
+def _bilinear(window: np.ndarray, where: np.ndarray) -> np.ndarray:
+    padded = np.pad(window, ((0, 1), (0, 1)), mode="edge").ravel()  # so that all have four neighbours
+    whole, step = not np.isnan(window).any(), window.shape[1] + 1
+    pixels, filled = where.reshape(3, -1), np.empty(where[0].size, np.float32)
+    for start in range(0, filled.size, _RUN):
+        part = slice(start, start + _RUN)
+        filled[part] = _interpolated(padded, step, pixels[:, part], whole)
+    return filled.reshape(where.shape[1:])
+
+
+def _interpolated(padded: np.ndarray, step: int, where: np.ndarray, whole: bool) -> np.ndarray:
+    """Bilinear values of some pixels, (pixel,), from a flattened window of rows of ``step`` pixels."""
+    position, down, right = where[0], where[1].view(np.float32), where[2].view(np.float32)
+    outside, first = position < 0, np.maximum(position, 0)
+    total, weights = np.zeros(position.shape, np.float32), np.zeros(position.shape, np.float32)
+    for row, vertical in ((0, 1 - down), (step, down)):
+        for column, horizontal in ((0, 1 - right), (1, right)):
+            value, weight = padded[row + column :].take(first), vertical * horizontal
+            if not whole:
+                valid = ~np.isnan(value)
+                value, weight = np.where(valid, value, 0), np.where(valid, weight, 0)
+            total += value * weight
+            weights += weight
+    mean = total / np.maximum(weights, _LEAST_WEIGHT)
+    return np.where(outside | (weights <= _LEAST_WEIGHT), np.float32(np.nan), mean)
+
+
+def _average(target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Sequence[np.ndarray]) -> np.ndarray:
+    size = int(np.prod(target))
+    total, count = np.zeros(size), np.zeros(size)
+    for window, where in zip(windows, lookups, strict=True):
+        for band in _bands(window.shape):
+            values, place = window[band].ravel(), where[band].ravel()
+            used = (place >= 0) & ~np.isnan(values)
+            total += np.bincount(place[used], weights=values[used], minlength=size)
+            count += np.bincount(place[used], minlength=size)
+    mean = np.full(size, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean.reshape(target).astype(np.float32)
+
+
+def _target_positions(source: GeoBox, window: Window, target: Target) -> np.ndarray:
+    """Position in the flattened target of every source pixel in a window, int32 (y, x); -1 where there is none."""
+    shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+    positions = np.empty(shape, np.int32)
+    for band in _bands(shape):
+        rows = slice(window[0].start + band.start, window[0].start + band.stop)
+        positions[band] = _positions_in_band(source, (rows, window[1]), target)
+    return positions
+
+
+def _positions_in_band(source: GeoBox, window: Window, target: Target) -> np.ndarray:
+    affine, grid = source.affine, target.geobox
+    x = affine.c + affine.a * (np.arange(window[1].start, window[1].stop) + 0.5)
+    y = affine.f + affine.e * (np.arange(window[0].start, window[0].stop) + 0.5)
+    rows, columns = _pixel_coordinates(grid, str(source.crs), *np.meshgrid(x, y))
+    inside = (rows >= 0) & (rows < grid.shape[0]) & (columns >= 0) & (columns < grid.shape[1])
+    position = np.floor(np.where(inside, rows, 0)) * grid.shape[1] + np.floor(np.where(inside, columns, 0))
+    position = np.where(inside, position, -1).astype(np.int64)
+    if target.rows is None or target.columns is None:
+        return position.astype(np.int32)
+    return _among(position, target.rows.astype(np.int64) * grid.shape[1] + target.columns)
+
+
+def _bands(shape: tuple[int, ...]) -> list[slice]:
+    """Rows of a window in bands of some million pixels: what is made of each pixel takes many times its memory."""
+    rows = max(1, _BAND // shape[1])
+    return [slice(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
+
+
+def _among(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Index in ``wanted`` (any order, no repeats) of each position; -1 for those that are not in it."""
+    order = np.argsort(wanted)
+    index = np.minimum(np.searchsorted(wanted[order], position), len(wanted) - 1)
+    return np.where(wanted[order][index] == position, order[index], -1).astype(np.int32)
+
+
+def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns in a grid of points in another CRS; whole numbers are pixel edges, NaN has no place there."""
+    x, y = transform_points(crs, str(grid.crs), x, y)
+    affine = grid.affine
+    rows, columns = (y - affine.f) / affine.e, (x - affine.c) / affine.a
+    somewhere = np.isfinite(rows) & np.isfinite(columns)  # pyproj gives inf where the grid's CRS has no such place
+    return snapped(np.where(somewhere, rows, np.nan)), snapped(np.where(somewhere, columns, np.nan))

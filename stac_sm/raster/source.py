@@ -1,0 +1,347 @@
+"""What an item says about one band of one of its assets; the items of every STAC version come out alike.
+
+Item against file: what the header says completes the item, and must not contradict it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyproj
+import pystac
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.fingerprint import digest_of_list, elements_json
+from stac_sm.core.grid import crs_wkt
+
+Window = tuple[slice, slice]
+_ROWS = 256  # of a window that are scaled at a time
+
+
+@dataclass(frozen=True)
+class RasterSource:
+    """One band of one asset of one item, as its metadata say it is."""
+
+    item_id: str
+    """Id of the item."""
+
+    asset: str
+    """Asset key."""
+
+    href: str
+    """Where the file is."""
+
+    geobox: GeoBox
+    """Shape, affine and CRS of the file."""
+
+    dtype: str | None
+    """Data type of the stored values; None: the one in the file's header."""
+
+    nodata: float | None
+    """Stored value of pixels without data; None: the one in the file's header."""
+
+    scale: float | None
+    """Physical value = stored value x scale + offset; None: the one in the file's header."""
+
+    offset: float | None
+    """See ``scale``."""
+
+    checksum: str
+    """``file:checksum``, else time of update, else empty."""
+
+    item_href: str = ""
+    """Where the item is."""
+
+    valid: tuple[float, float] | None = None
+    """Least and largest stored value; others are codes, no data."""
+
+    sign: str = ""
+    """How the href gets a token when it is read (``signing.signed``)."""
+
+    unit: str = ""
+    """Unit of the physical values, where the item says it."""
+
+    root: str = ""
+    """Where the catalogue is that sends us there; empty if it is the user's own."""
+
+    band: int = 1
+    """Number of the band in the file, from 1."""
+
+    bands: int = 1
+    """Number of bands that the item says the file has."""
+
+    size: int | None = None
+    """``file:size``, bytes."""
+
+    @property
+    def proof(self) -> str:
+        """SHA-256 of the file's checksum and of all that the item says about the meaning and place of its values."""
+        return digest_of_list(self.checksum, self.meaning).hex()
+
+    @property
+    def meaning(self) -> str:
+        """What the item says about the meaning and place of the values, in canonical JSON.
+
+        ``digest_of_list(checksum, meaning)`` is the proof of any file about which the items say the same.
+        """
+        grid = [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]]
+        # as text, since nodata may be NaN, which JSON has not
+        numbers = [str(self.nodata), str(self.scale), str(self.offset), str(self.valid)]
+        where = [grid] if self.bands == 1 else [grid, self.band]
+        return elements_json([self.dtype, *numbers, *where])
+
+    def of(self, valid: tuple[float, float] | None, sign: str, root: str) -> RasterSource:
+        """The same with what a feature says about it, which stored values are values and how it is signed; and with
+        where the catalogue is that it was found in.
+        """
+        return replace(self, valid=valid, sign=sign, root=root)
+
+    def physical(self, stored: np.ndarray) -> np.ndarray:
+        """Physical values of stored ones: float32, NaN where there is no data."""
+        physical = np.empty(stored.shape, dtype=np.float32)
+        for start in range(0, len(stored), _ROWS):  # float64 of a whole window would take three times its memory
+            physical[start : start + _ROWS] = self._physical(stored[start : start + _ROWS])
+        return physical
+
+    def _physical(self, stored: np.ndarray) -> np.ndarray:
+        scale, offset = 1.0 if self.scale is None else self.scale, self.offset or 0.0
+        values = stored.astype(np.float64) * scale + offset
+        if self.nodata is not None:
+            values[stored == np.asarray(self.nodata).astype(stored.dtype)] = np.nan
+        if self.valid is not None:
+            values[(stored < self.valid[0]) | (stored > self.valid[1])] = np.nan
+        return values
+
+
+def asset_key(item: pystac.Item, wanted: str) -> str | None:
+    """Key of the asset that a feature wants: its key, or ``*.hdf`` for the data asset whose file name ends so.
+
+    Raises
+    ------
+    CatalogError
+        If several assets fit an ending: names them.
+    """
+    if not wanted.startswith("*"):
+        return wanted if wanted in item.assets else None
+    ending = wanted[1:]
+    fitting = [
+        key
+        for key, asset in item.assets.items()
+        if "data" in (asset.roles or []) and asset.href.partition("?")[0].endswith(ending)
+    ]
+    web = [key for key in fitting if not item.assets[key].href.startswith("s3:")] or fitting
+    if len(web) > 1:
+        raise CatalogError(f"item {item.id!r}: assets {', '.join(web)} end with {ending!r}, one wanted: name its key")
+    return web[0] if web else None
+
+
+def raster_source(item: pystac.Item, key: str, wanted: str = "") -> RasterSource:
+    """What an item says about one band of one of its assets: of its only band, or of that of a name or number.
+
+    Raises
+    ------
+    CatalogError
+        If the asset or a field that is needed is missing, or makes no sense: names it.
+    """
+    if key not in item.assets:
+        raise CatalogError(f"item {item.id!r} has no asset {key!r}: it has {', '.join(item.assets) or 'none'}")
+    asset = item.assets[key]
+    fields = {**item.properties, **asset.extra_fields}
+    bands = _bands(asset)
+    number = _number_of(item, key, bands, wanted)
+    band = asset.extra_fields | bands[number - 1]
+    dtype = _data_type(item, key, band)
+    return RasterSource(
+        item_id=item.id,
+        asset=key,
+        href=asset.get_absolute_href() or asset.href,
+        geobox=_geobox(item, key, asset),
+        dtype=dtype,
+        nodata=_nodata(item, key, band, dtype),
+        scale=_number(band.get("raster:scale", band.get("scale"))),
+        offset=_number(band.get("raster:offset", band.get("offset"))),
+        checksum=str(fields.get("file:checksum") or item.properties.get("updated") or ""),
+        item_href=item.get_self_href() or "",
+        unit=str(band.get("unit") or ""),
+        band=number,
+        bands=len(bands),
+        size=fields.get("file:size"),
+    )
+
+
+def _bands(asset: pystac.Asset) -> list[dict[str, Any]]:
+    """What is said of each band: in STAC 1.1 ``bands``, STAC 1.0 ``eo:bands`` and ``raster:bands``, or of the asset."""
+    lists = [asset.extra_fields.get(name) or [] for name in ("eo:bands", "raster:bands", "bands")]
+    count = max(1, *map(len, lists))
+    return [{k: v for known in lists if i < len(known) for k, v in known[i].items()} for i in range(count)]
+
+
+def _number_of(item: pystac.Item, key: str, bands: list[dict[str, Any]], wanted: str) -> int:
+    """Number, from 1, of the band wanted."""
+    names = [str(band.get("name", i + 1)) for i, band in enumerate(bands)]
+    if not wanted and len(bands) == 1:
+        return 1
+    if wanted in names:
+        return names.index(wanted) + 1
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(bands):
+        return int(wanted)
+    raise CatalogError(
+        f"item {item.id!r}, asset {key!r}: bands {', '.join(names)} found, "
+        + (f"{wanted!r} wanted: mend the feature's band" if wanted else 'one wanted: name it, band = "…"')
+    )
+
+
+def _geobox(item: pystac.Item, key: str, asset: pystac.Asset) -> GeoBox:
+    fields = {**item.properties, **asset.extra_fields}
+    crs = _crs(asset.extra_fields) or _crs(fields)  # an asset's own WKT counts more than the item's code
+    shape, transform = fields.get("proj:shape"), fields.get("proj:transform")
+    if crs is None or shape is None or transform is None:
+        raise _missing(item, key, "proj:code or proj:wkt2, proj:shape and proj:transform")
+    affine = Affine(*transform[:6])
+    if affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
+        raise CatalogError(
+            f"item {item.id!r}, asset {key!r}: proj:transform {list(transform)} found, rows from north to south and "
+            "columns from west to east wanted: warp the file to such a grid"
+        )
+    return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
+
+
+def _crs(fields: dict[str, Any]) -> str | None:
+    """``EPSG:…`` or WKT2 from whichever of the projection extension's fields is filled."""
+    code, projjson = fields.get("proj:code"), fields.get("proj:projjson")
+    if code is None and fields.get("proj:epsg") is not None:
+        code = f"EPSG:{fields['proj:epsg']}"
+    if code is not None:
+        return str(code) if str(code).upper().startswith("EPSG:") else crs_wkt(str(code))
+    if fields.get("proj:wkt2"):
+        return crs_wkt(fields["proj:wkt2"])
+    return crs_wkt(str(pyproj.CRS.from_json_dict(projjson).to_wkt())) if projjson else None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _nodata(item: pystac.Item, key: str, band: dict[str, Any], dtype: str | None) -> float | None:
+    """Stored value of pixels without data; it must be one that the data type can hold."""
+    nodata = _number(band.get("nodata"))
+    if nodata is None or dtype is None or np.dtype(dtype).kind == "f":
+        return nodata
+    kind = np.dtype(dtype)
+    if not (nodata.is_integer() and np.iinfo(kind).min <= nodata <= np.iinfo(kind).max):
+        raise CatalogError(
+            f"item {item.id!r}, asset {key!r}: nodata {nodata:g} found, a value of its data_type {dtype} wanted: "
+            "mend the item"
+        )
+    return nodata
+
+
+def _data_type(item: pystac.Item, key: str, band: dict[str, Any]) -> str | None:
+    """Data type of the stored values; None where the item is silent."""
+    name = band.get("data_type")
+    if not name:
+        return None
+    if name not in _DATA_TYPES:
+        raise CatalogError(
+            f"item {item.id!r}, asset {key!r}: data_type {name!r} found, one of {', '.join(_DATA_TYPES)} wanted: "
+            "mend the item"
+        )
+    return str(name)
+
+
+_DATA_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
+
+
+def _missing(item: pystac.Item, key: str, what: str) -> CatalogError:
+    return CatalogError(
+        f"item {item.id!r}, asset {key!r}: {what} missing: add it to the item, or ingest the file again"
+    )
+
+
+_SAME = 1e-6  # of a pixel: how far the grids of item and file may be apart
+_LARGEST_BLOCK = 1 << 28  # bytes that one block may decode to
+
+
+def with_header(source: RasterSource, file_name: str = "") -> RasterSource:
+    """The source, completed by the header of its file where the item says nothing about nodata, scale and offset.
+
+    Where both state a scale or offset, the item's counts: an item can be mended, a published file cannot.
+
+    Parameters
+    ----------
+    source
+        What the item says.
+    file_name
+        Local copy of the file; without one, the href names a local file. Opened as TIFF or not at all.
+
+    Raises
+    ------
+    CatalogError
+        If item and file disagree on anything that a reader would pass over in silence: names both. If a block is so
+        large that decoding it would exhaust memory.
+    """
+    import rasterio
+    from rasterio.enums import MaskFlags
+
+    name = file_name or source.href
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(name, driver="GTiff") as file:
+        found = {
+            "number of bands": (source.bands, file.count),
+            "shape": (tuple(source.geobox.shape), file.shape),
+            "data type": (source.dtype, file.dtypes[0]),
+            "nodata": (source.nodata, file.nodata),
+            "EPSG code": (_epsg(str(source.geobox.crs)), file.crs.to_epsg() if file.crs else None),
+            "projection": (_meaning(str(source.geobox.crs)), _meaning(file.crs.to_wkt()) if file.crs else None),
+            "mask band": (False, MaskFlags.per_dataset in file.mask_flag_enums[0]),
+        }
+        transform, nodata = file.transform, file.nodata
+        scale, offset = file.scales[source.band - 1], file.offsets[source.band - 1]
+        dtype = file.dtypes[0]
+        block = math.prod(file.block_shapes[0]) * np.dtype(dtype).itemsize * file.count
+    for what, (said, there) in found.items():
+        if None not in (said, there) and said != there and str(said) != str(there):  # as text, NaN is NaN
+            raise _contradiction(source, what, said, there)
+    if not transform.almost_equals(source.geobox.affine, _SAME * abs(source.geobox.affine.a)):
+        raise _contradiction(source, "transform", list(source.geobox.affine)[:6], list(transform)[:6])
+    if block > _LARGEST_BLOCK:
+        raise CatalogError(
+            f"item {source.item_id!r}, asset {source.asset!r}: blocks of {block} bytes in {source.href}, at most "
+            f"{_LARGEST_BLOCK} wanted: write the file anew with blocks of 512 x 512 pixels"
+        )
+    return replace(
+        source,
+        dtype=dtype if source.dtype is None else source.dtype,
+        nodata=nodata if source.nodata is None else source.nodata,
+        scale=scale if source.scale is None else source.scale,
+        offset=offset if source.offset is None else source.offset,
+    )
+
+
+def _contradiction(source: RasterSource, what: str, said: Any, there: Any) -> CatalogError:
+    return CatalogError(
+        f"item {source.item_id!r}, asset {source.asset!r}: {what} {said} in the item, {there} in {source.href}: "
+        "mend the item, or ingest the file again"
+    )
+
+
+def _epsg(crs: str) -> int | None:
+    code = pyproj.CRS.from_user_input(crs).to_epsg()
+    return None if code is None else int(code)
+
+
+def _meaning(crs: str) -> str | None:
+    """What makes the numbers of a CRS without EPSG code, names apart: two codes are compared as codes."""
+    known = pyproj.CRS.from_user_input(crs)
+    if known.to_epsg() is not None or known.ellipsoid is None:
+        return None
+    operation = known.coordinate_operation
+    parameters = operation.params if operation else []
+    numbers = {p.name: round(float(p.value) * p.unit_conversion_factor, 9) for p in parameters}
+    used = ", ".join(f"{name} {number:g}" for name, number in sorted(numbers.items()) if number)
+    method = operation.method_name if operation else "degrees"
+    return f"{method} on a semi-major axis of {known.ellipsoid.semi_major_metre:.3f} m ({used})"

@@ -1,0 +1,328 @@
+"""Questions: what a client asks of item search, checked; a mistake is named, and never more than a bad request."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from stac_sm.serve.cql2_text import parse_text
+from stac_sm.serve.errors import BadRequestError
+
+DEFAULT_LIMIT = 10
+MAX_LIMIT = 1000
+"""Items on a page; who asks for more gets this many."""
+DEFAULT_FIELDS = (
+    "type", "stac_version", "id", "geometry", "bbox", "links", "assets", "collection", "properties.datetime",
+    "properties.start_datetime", "properties.end_datetime",
+)  # fmt: skip
+"""Fields of an item that are given where an empty list of fields to include is named."""
+MAX_VERTICES = 10_000
+"""Of a geometry to search in."""
+MAX_IDS = 10_000
+MAX_TEXT = 100_000
+"""Characters of a filter or geometry in a query."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})")
+_GEOMETRIES = {
+    "Point": 1, "MultiPoint": 2, "LineString": 2, "MultiLineString": 3, "Polygon": 3, "MultiPolygon": 4,
+}  # fmt: skip
+EVER = (-(2**62), 2**62)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One search."""
+
+    ids: tuple[str, ...] | None = None
+    """Items."""
+
+    collections: tuple[str, ...] | None = None
+    """Collections."""
+
+    period: tuple[int, int] | None = None
+    """First and last instant, microseconds since 1970; both count."""
+
+    geometry: Any = None
+    """Of shapely."""
+
+    filter: Any = None
+    """CQL2 as JSON."""
+
+    sortby: tuple[tuple[str, bool], ...] = ()
+    """Properties, and whether they go down."""
+
+    include: tuple[str, ...] = ()
+    """Fields to give; none is all."""
+
+    exclude: tuple[str, ...] = ()
+    """Fields to leave out."""
+
+    limit: int = DEFAULT_LIMIT
+    """Items on a page."""
+
+    token: str = ""
+    """Where to go on."""
+
+
+def from_query(query: Mapping[str, str]) -> Question:
+    """The question in a query string.
+
+    Raises
+    ------
+    BadRequestError
+        If a parameter makes no sense.
+    """
+    body: dict[str, Any] = {}
+    for name in ("ids", "collections"):
+        if query.get(name):
+            body[name] = [part for part in query[name].split(",") if part]
+    if query.get("bbox"):
+        body["bbox"] = [_number(part, "bbox") for part in query["bbox"].split(",")]
+    if query.get("intersects"):
+        body["intersects"] = _json(query["intersects"], "intersects")
+    if query.get("limit"):
+        body["limit"] = _number(query["limit"], "limit")
+    if query.get("sortby"):
+        body["sortby"] = [_sort_of(part) for part in query["sortby"].split(",")]
+    if query.get("fields"):
+        body["fields"] = _fields_of(query["fields"])
+    if query.get("filter"):
+        body["filter-lang"] = query.get("filter-lang", "cql2-text")
+        is_json = body["filter-lang"] == "cql2-json"
+        body["filter"] = _json(query["filter"], "filter") if is_json else query["filter"]
+    known = {name: query[name] for name in ("datetime", "token", "filter-crs") if query.get(name)}
+    return from_body(body | known)
+
+
+def from_body(body: Any) -> Question:
+    """The question in the JSON of a POST.
+
+    Raises
+    ------
+    BadRequestError
+        If a field makes no sense.
+    """
+    if not isinstance(body, Mapping):
+        raise BadRequestError(f"a JSON object wanted, {type(body).__name__} found")
+    if body.get("bbox") is not None and body.get("intersects") is not None:
+        raise BadRequestError("bbox and intersects cannot both be given: leave one of them out")
+    crs = body.get("filter-crs")
+    if crs is not None and "CRS84" not in str(crs):
+        raise BadRequestError("filter-crs: http://www.opengis.net/def/crs/OGC/1.3/CRS84 is the only one")
+    fields = body.get("fields", {})
+    if not isinstance(fields, Mapping):
+        raise BadRequestError("fields: an object with include and exclude wanted")
+    include, exclude = _names(fields, "include") or (), _names(fields, "exclude") or ()
+    if "include" in fields and exclude and not include:
+        include = tuple(name for name in DEFAULT_FIELDS if name not in exclude)
+    return Question(
+        ids=_names(body, "ids"),
+        collections=_names(body, "collections"),
+        period=period_of(body["datetime"]) if body.get("datetime") is not None else None,
+        geometry=_where(body),
+        filter=_filter(body),
+        sortby=tuple(map(_sort, _list(body, "sortby"))),
+        include=include,
+        exclude=exclude,
+        limit=_limit(body.get("limit")),
+        token=_text(body.get("token") or "", "token"),
+    )
+
+
+def period_of(text: Any) -> tuple[int, int]:
+    """Instants of ``datetime``: one, or an interval of two, one of which may be open."""
+    parts = _text(text, "datetime").split("/")
+    if len(parts) > 2 or set(parts) <= {"", ".."}:
+        raise BadRequestError(f"datetime {text!r}: an instant or FIRST/LAST wanted, one of the two may be '..'")
+    first, last = _ends(parts[0], text)[0], _ends(parts[-1], text)[1]
+    if first > last:
+        raise BadRequestError(f"datetime {text!r}: it ends before it begins")
+    return first, last
+
+
+def _ends(part: str, text: Any) -> tuple[int, int]:
+    if part in {"", ".."}:
+        return EVER
+    return instants_of(part, f"datetime {text!r}", days=False)
+
+
+def instants_of(part: Any, what: str, *, days: bool = True) -> tuple[int, int]:
+    """First and last microsecond of an instant or, in filters, of a day."""
+    text = _text(part, what)
+    try:
+        if days and _DAY.fullmatch(text):
+            first = micros(datetime.fromisoformat(text).replace(tzinfo=UTC))
+            return first, first + 86_400_000_000 - 1
+        if _INSTANT.fullmatch(text):
+            at = micros(datetime.fromisoformat(text.upper()))
+            return at, at
+    except (ValueError, OverflowError):
+        pass
+    raise BadRequestError(f"{what:.120}: RFC 3339 wanted, as 2019-06-01T12:00:00Z{' or 2019-06-01' if days else ''}")
+
+
+def micros(instant: datetime) -> int:
+    """Microseconds since 1970."""
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def geometry_of(found: Any, what: str) -> Any:
+    """Geometry of shapely from GeoJSON."""
+    import shapely
+    from shapely.geometry import GeometryCollection
+
+    if not isinstance(found, Mapping):
+        raise BadRequestError(f"{what}: a GeoJSON geometry wanted")
+    kind = found.get("type")
+    if kind == "GeometryCollection":
+        parts = found.get("geometries")
+        if not isinstance(parts, list) or not 0 < len(parts) <= 100 or any("geometries" in one for one in parts):
+            raise BadRequestError(f"{what}: geometries of a GeometryCollection wanted, 1 to 100 of them")
+        return GeometryCollection([geometry_of(part, what) for part in parts])
+    if kind not in _GEOMETRIES:
+        raise BadRequestError(f"{what}: type {kind!r} found, one of {', '.join(_GEOMETRIES)} wanted")
+    count = _vertices(found.get("coordinates"), _GEOMETRIES[kind], what)
+    if count > MAX_VERTICES:
+        raise BadRequestError(f"{what}: {count} vertices found, at most {MAX_VERTICES} allowed: simplify it")
+    try:
+        made = shapely.from_geojson(json.dumps({"type": kind, "coordinates": found["coordinates"]}))
+    except shapely.errors.ShapelyError as error:
+        raise BadRequestError(f"{what}: {error}") from error
+    if made is None or made.is_empty:
+        raise BadRequestError(f"{what}: it has no coordinates")
+    return made if made.is_valid else shapely.make_valid(made)
+
+
+def _vertices(coordinates: Any, depth: int, what: str) -> int:
+    """Number of positions; each is two or three finite numbers."""
+    if not isinstance(coordinates, list):
+        raise BadRequestError(f"{what}: coordinates are no list of positions")
+    if depth > 1:
+        return sum(_vertices(inner, depth - 1, what) for inner in coordinates)
+    if not 2 <= len(coordinates) <= 3 or not all(map(_is_finite, coordinates)):
+        raise BadRequestError(f"{what}: {coordinates!r:.80} is no position of two or three numbers")
+    return 1
+
+
+def box_of(found: Any, what: str = "bbox") -> Any:
+    """Geometry of shapely from a bbox; one whose west is greater than its east lies across the antimeridian."""
+    from shapely.geometry import MultiPolygon, box
+
+    if not isinstance(found, list) or len(found) not in {4, 6} or not all(map(_is_finite, found)):
+        raise BadRequestError(f"{what} {found!r:.80}: 4 or 6 numbers wanted, west,south,east,north in degrees")
+    half = len(found) // 2
+    west, south, east, north = found[0], found[1], found[half], found[half + 1]
+    if south > north or (half == 3 and found[2] > found[5]):
+        raise BadRequestError(f"{what} {found}: its south is north of its north, or its bottom above its top")
+    if not (south >= -90 and north <= 90 and -180 <= west <= 180 and -180 <= east <= 180):
+        raise BadRequestError(f"{what} {found}: degrees within -180,-90,180,90 wanted")
+    if west > east:
+        return MultiPolygon([box(west, south, 180, north), box(-180, south, east, north)])
+    if west == east or south == north:
+        return _flat(west, south, east, north)
+    return box(west, south, east, north)
+
+
+def _flat(west: float, south: float, east: float, north: float) -> Any:
+    from shapely.geometry import LineString, Point
+
+    return Point(west, south) if (west, south) == (east, north) else LineString([(west, south), (east, north)])
+
+
+def _where(body: Mapping[str, Any]) -> Any:
+    if body.get("bbox") is not None:
+        return box_of(body["bbox"])
+    return None if body.get("intersects") is None else geometry_of(body["intersects"], "intersects")
+
+
+def _filter(body: Mapping[str, Any]) -> Any:
+    found = body.get("filter")
+    if found is None:
+        return None
+    language = body.get("filter-lang", "cql2-text" if isinstance(found, str) else "cql2-json")
+    if language not in {"cql2-text", "cql2-json"}:
+        raise BadRequestError(f"filter-lang {language!r:.40}: cql2-text or cql2-json wanted")
+    if language == "cql2-json":
+        if not isinstance(found, Mapping):
+            raise BadRequestError("filter: an object of CQL2 JSON wanted")
+        return found
+    return parse_text(_text(found, "filter"))
+
+
+def _limit(found: Any) -> int:
+    if found is None:
+        return DEFAULT_LIMIT
+    if not _is_finite(found) or int(found) != found or not found >= 1:
+        raise BadRequestError(f"limit {found!r:.40}: a whole number of at least 1 wanted")
+    return int(min(found, MAX_LIMIT))
+
+
+def _sort_of(part: str) -> dict[str, str]:
+    text = part.strip()
+    return {"field": text.lstrip("+-").strip(), "direction": "desc" if text.startswith("-") else "asc"}
+
+
+def _sort(found: Any) -> tuple[str, bool]:
+    if isinstance(found, str):
+        found = _sort_of(found)
+    if not isinstance(found, Mapping) or not isinstance(found.get("field"), str) or not found["field"]:
+        raise BadRequestError("sortby: objects with field and direction wanted, or NAME, -NAME")
+    direction = found.get("direction", "asc")
+    if direction not in {"asc", "desc"}:
+        raise BadRequestError(f"sortby: direction {direction!r:.40} found, asc or desc wanted")
+    return found["field"].removeprefix("properties."), direction == "desc"
+
+
+def _fields_of(text: str) -> dict[str, list[str]]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    chosen = [part.lstrip("+").strip() for part in parts if not part.startswith("-")]
+    return {"include": chosen, "exclude": [part[1:].strip() for part in parts if part.startswith("-")]}
+
+
+def _names(body: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    if body.get(name) is None:
+        return None
+    found = [body[name]] if isinstance(body[name], str) else _list(body, name)
+    if not all(isinstance(one, str) for one in found):
+        raise BadRequestError(f"{name}: a list of texts wanted")
+    return tuple(found)
+
+
+def _list(body: Mapping[str, Any], name: str) -> Sequence[Any]:
+    found = body.get(name)
+    if found is None:
+        return []
+    if not isinstance(found, list) or len(found) > MAX_IDS:
+        raise BadRequestError(f"{name}: a list of at most {MAX_IDS} wanted")
+    return found
+
+
+def _text(found: Any, what: str) -> str:
+    if not isinstance(found, str) or len(found) > MAX_TEXT:
+        raise BadRequestError(f"{what}: text of at most {MAX_TEXT} characters wanted")
+    return found
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadRequestError(f"{what}: {text!r:.40} found, a number wanted") from None
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(_text(text, what))
+    except (ValueError, RecursionError):
+        raise BadRequestError(f"{what}: it is no JSON") from None
+
+
+def _is_finite(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < 1e15 and math.isfinite(found)

@@ -1,0 +1,180 @@
+"""Answers: pages of items, queryables and counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+
+from stac_sm.serve import documents
+from stac_sm.serve.errors import BadRequestError
+from stac_sm.serve.item_columns import Rows
+from stac_sm.serve.query import Question, from_query
+from stac_sm.serve.search import find, meeting, token_of
+from stac_sm.serve.service import Service
+from stac_sm.stac.items import ItemDict
+
+_AGGREGATIONS = ("total_count", "datetime_min", "datetime_max", "collection_frequency", "grid_code_frequency")
+_FREQUENCIES = {"collection_frequency": "collection", "grid_code_frequency": "grid:code"}
+
+
+def body_of(content: bytes) -> Any:
+    """The JSON that was posted.
+
+    Raises
+    ------
+    BadRequestError
+        If it is none.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise BadRequestError("the body is no JSON") from None
+
+
+def found_items(service: Service, asked: Question, base: str) -> list[ItemDict]:
+    """Items that answer a question, one page of them."""
+    rows = service.snapshot.rows
+    return _items(service, rows, find(rows, asked).rows, asked, base)
+
+
+def found_paths(service: Service, asked: Question) -> list[tuple[str, ItemDict]]:
+    """Items that answer a question, as they are in the store, and their paths there."""
+    rows = service.snapshot.rows
+    return service.items(rows.column("path").take(find(rows, asked).rows).to_pylist())
+
+
+def items_page(
+    service: Service, asked: Question, base: str, place: str, query: Mapping[str, str], body: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A page of items; its link ``next`` repeats the query, or the body if there was one."""
+    rows = service.snapshot.rows
+    page = find(rows, asked)
+    items = _items(service, rows, page.rows, asked, base)
+    links = [documents.link("root", f"{base}/"), documents.link("self", _address(place, query), documents.GEOJSON)]
+    if page.more:
+        token = token_of(rows, int(page.rows[-1]))
+        links.append(_next(place, {**query, "token": token}, None if body is None else {**body, "token": token}))
+    found = {"type": "FeatureCollection", "features": items, "links": links, "numberReturned": len(items)}
+    return found if page.matched is None else found | {"numberMatched": page.matched}
+
+
+def queryables(rows: Rows, collection: str | None, place: str) -> dict[str, Any]:
+    """JSON Schema of the properties that a filter can ask for."""
+    properties: dict[str, Any] = {"geometry": {"$ref": "https://geojson.org/schema/Geometry.json"}}
+    mask = None if collection is None else np.flatnonzero(_of(rows, collection))
+    for name, kind in sorted(rows.properties.items()):
+        if mask is None or (len(mask) and rows.column(name).take(mask).null_count < len(mask)):
+            properties[name] = _schema_of(name, kind)
+    for name in ("id", "collection", "datetime"):
+        properties.setdefault(name, _schema_of(name, None))
+    return {
+        "$schema": "https://json-schema.org/draft/2019-09/schema",
+        "$id": place,
+        "type": "object",
+        "title": f"Queryables of {collection or 'all collections'}",
+        "properties": properties,
+        "additionalProperties": True,
+    }
+
+
+def aggregations(base: str, below: str) -> dict[str, Any]:
+    """Names and types of what can be counted."""
+    kinds = {"total_count": "integer", "datetime_min": "datetime", "datetime_max": "datetime"}
+    found = [
+        {"name": name, "data_type": kinds.get(name, "frequency_distribution")}
+        | ({"frequency_distribution_data_type": "string"} if name in _FREQUENCIES else {})
+        for name in _AGGREGATIONS
+    ]
+    links = [documents.link("root", f"{base}/"), documents.link("self", f"{base}{below}/aggregations")]
+    return {"aggregations": found, "links": links}
+
+
+def aggregated(rows: Rows, query: Mapping[str, str], collection: str | None, base: str) -> dict[str, Any]:
+    """Counts of what a search would find.
+
+    Raises
+    ------
+    BadRequestError
+        If the search makes no sense, or something else is to be counted.
+    """
+    wanted = [name for name in query.get("aggregations", _AGGREGATIONS[0]).split(",") if name]
+    unknown = [name for name in wanted if name not in _AGGREGATIONS]
+    if unknown or not wanted:
+        raise BadRequestError(f"aggregations: some of {', '.join(_AGGREGATIONS)} wanted, {unknown or 'none'} found")
+    asked = from_query(query)
+    if collection is not None:
+        asked = Question(**{**vars(asked), "collections": (collection,)})
+    chosen = meeting(rows, asked)
+    links = [documents.link("root", f"{base}/"), documents.link("self", _address(f"{base}/aggregate", query))]
+    return {"aggregations": [_aggregation(rows, chosen, name) for name in wanted], "links": links}
+
+
+def _aggregation(rows: Rows, chosen: np.ndarray[Any, Any], name: str) -> dict[str, Any]:
+    if name == "total_count":
+        return {"name": name, "data_type": "integer", "value": len(chosen)}
+    if name in _FREQUENCIES:
+        counts = _counts(rows, chosen, _FREQUENCIES[name])
+        buckets = [{"key": key, "data_type": "string", "frequency": count} for key, count in counts]
+        over = sum(count for _, count in counts)
+        return {
+            "name": name,
+            "data_type": "frequency_distribution",
+            "buckets": buckets,
+            "overflow": len(chosen) - over,
+        }
+    instants = rows.start[chosen] if name == "datetime_min" else rows.end[chosen]
+    extreme = None if not len(chosen) else instants.min() if name == "datetime_min" else instants.max()
+    text = None if extreme is None else f"{np.datetime64(int(extreme), 'us')}".rstrip("0").rstrip(".") + "Z"
+    return {"name": name, "data_type": "datetime", "value": text}
+
+
+def _counts(rows: Rows, chosen: np.ndarray[Any, Any], name: str) -> list[tuple[str, int]]:
+    values = rows.column(name)
+    if values is None:
+        return []
+    found = values.take(chosen)
+    codes = found.indices.drop_null().to_numpy(zero_copy_only=False)
+    counts = np.bincount(codes, minlength=len(found.dictionary))
+    names = found.dictionary.to_pylist()
+    return sorted((names[code], int(counts[code])) for code in np.flatnonzero(counts))
+
+
+def _of(rows: Rows, collection: str) -> np.ndarray[Any, Any]:
+    import pyarrow.compute as pc
+
+    values = rows.column("collection")
+    if values is None:
+        return np.zeros(0, dtype=bool)
+    return np.asarray(pc.equal(values.dictionary_decode(), collection).to_numpy(zero_copy_only=False))
+
+
+def _items(service: Service, rows: Rows, found: np.ndarray[Any, Any], asked: Question, base: str) -> list[ItemDict]:
+    if not len(found):
+        return []
+    paths = rows.column("path").take(found).to_pylist()
+    items = (documents.item_document(item, path, base) for path, item in service.items(paths))
+    return [documents.chosen_fields(item, asked.include, asked.exclude) for item in items]
+
+
+def _address(place: str, query: Mapping[str, str]) -> str:
+    return f"{place}?{urlencode(query)}" if query else place
+
+
+def _next(place: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> dict[str, Any]:
+    if body is None:
+        return documents.link("next", _address(place, query), documents.GEOJSON, method="GET")
+    return documents.link("next", place, documents.GEOJSON, method="POST", body=body)
+
+
+def _schema_of(name: str, kind: Any) -> dict[str, Any]:
+    import pyarrow.types as pt
+
+    if name in {"datetime", "start_datetime", "end_datetime"} or (kind is not None and pt.is_timestamp(kind)):
+        return {"title": name, "type": "string", "format": "date-time"}
+    if kind is None or pt.is_dictionary(kind) or pt.is_string(kind):
+        return {"title": name, "type": "string"}
+    return {"title": name, "type": "boolean" if pt.is_boolean(kind) else "integer" if pt.is_integer(kind) else "number"}

@@ -1,0 +1,153 @@
+"""Finding: rows that answer a question, page by page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from stac_sm.serve.cql2 import matches
+from stac_sm.serve.errors import BadRequestError
+from stac_sm.serve.item_columns import Rows
+from stac_sm.serve.query import Question
+
+_BATCH = 4096  # rows whose footprints are held against a geometry at once
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of an answer."""
+
+    rows: np.ndarray[Any, Any]
+    """Which rows, in order."""
+
+    more: bool
+    """Whether others follow."""
+
+    matched: int | None
+    """How many rows answer the question, where that is known without more work."""
+
+
+def find(rows: Rows, question: Question) -> Page:
+    """The page of rows that a question asks for.
+
+    Raises
+    ------
+    BadRequestError
+        If its filter makes no sense, or its token leads nowhere.
+    """
+    chosen = in_order(rows, question, np.flatnonzero(chosen_rows(rows, question)))
+    if len(chosen) <= _BATCH and question.geometry is not None:  # few enough to hold all of them against the geometry
+        everything = replace(question, limit=_BATCH)
+        chosen, question = np.fromiter(_meeting(rows, everything, chosen), np.int64), replace(question, geometry=None)
+    matched = len(chosen) if question.geometry is None else None
+    if question.token:
+        (at,) = np.nonzero(chosen == _place(rows, question.token))
+        if not len(at):
+            raise _stale()
+        chosen = chosen[at[0] + 1 :]
+    found = np.fromiter(_meeting(rows, question, chosen), dtype=np.int64)
+    return Page(found[: question.limit], len(found) > question.limit, matched)
+
+
+def chosen_rows(rows: Rows, question: Question) -> np.ndarray[Any, Any]:
+    """Which rows answer a question, but for the geometry: of that, only boxes are compared."""
+    chosen = np.ones(len(rows), dtype=bool)
+    for name, wanted in (("collection", question.collections), ("id", question.ids)):
+        if wanted is not None:
+            chosen &= _among(rows, name, wanted)
+    if question.period is not None:
+        chosen &= (rows.start <= question.period[1]) & (rows.end >= question.period[0])
+    if question.geometry is not None:
+        west, south, east, north = question.geometry.bounds
+        box = rows.box  # comparisons with NaN are false: an item without a bbox meets nothing
+        chosen &= (box[:, 1] <= north) & (box[:, 3] >= south)
+        chosen &= ((box[:, 0] <= east) & (box[:, 2] >= west)) | (box[:, 0] > box[:, 2])
+    if question.filter is not None:
+        chosen &= matches(rows, question.filter)
+    return chosen
+
+
+def meeting(rows: Rows, question: Question) -> np.ndarray[Any, Any]:
+    """All rows that answer a question, whatever its page."""
+    everything = replace(question, limit=len(rows), token="")
+    return np.fromiter(_meeting(rows, everything, np.flatnonzero(chosen_rows(rows, question))), dtype=np.int64)
+
+
+def in_order(rows: Rows, question: Question, chosen: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Rows as a question sorts them; what is equal stays latest first, and what has no value comes last."""
+    keys = []
+    for name, down in question.sortby:
+        rank = rows.rank(name)
+        if rank is not None:
+            keys.append(_directed(rank[chosen], int(rank.max()) + 1, down, rows, name))
+    return chosen[np.lexsort(keys[::-1])] if keys else chosen
+
+
+def token_of(rows: Rows, row: int) -> str:
+    """What names a row, to go on behind it."""
+    pair = [rows.column(name)[row].as_py() for name in ("collection", "id")]
+    return base64.urlsafe_b64encode(json.dumps(pair).encode()).decode().rstrip("=")
+
+
+def _directed(rank: np.ndarray[Any, Any], top: int, down: bool, rows: Rows, name: str) -> np.ndarray[Any, Any]:
+    if not down:
+        return rank
+    values = rows.column(name)
+    last = top - 1 if values.null_count else top
+    return np.where(rank == last, top, -rank)
+
+
+def _meeting(rows: Rows, question: Question, chosen: np.ndarray[Any, Any]) -> Iterator[int]:
+    """Rows whose footprint meets the geometry, one more than the page holds."""
+    left = question.limit + 1
+    if question.geometry is None:
+        yield from chosen[:left]
+        return
+    import shapely
+
+    shapely.prepare(question.geometry)
+    known: dict[int, bool] = {}
+    for start in range(0, len(chosen), _BATCH):
+        batch = chosen[start : start + _BATCH]
+        codes = rows.footprint[batch]
+        new = np.array([code for code in np.unique(codes) if code >= 0 and code not in known], dtype=np.int64)
+        if len(new):
+            known.update(zip(new.tolist(), shapely.intersects(rows.geometries(new), question.geometry), strict=True))
+        for row, code in zip(batch, codes.tolist(), strict=True):
+            if known.get(code, False):
+                yield row
+                left -= 1
+                if not left:
+                    return
+
+
+def _among(rows: Rows, name: str, wanted: tuple[str, ...]) -> np.ndarray[Any, Any]:
+    """Rows whose text is one of those wanted."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = rows.column(name)
+    if values is None:
+        return np.zeros(len(rows), dtype=bool)
+    known = pc.is_in(values.dictionary, value_set=pa.array(wanted, pa.string())).to_numpy(zero_copy_only=False)
+    return np.asarray(np.append(known, False)[values.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
+
+
+def _place(rows: Rows, token: str) -> int:
+    try:
+        collection, id = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        found = np.flatnonzero(_among(rows, "id", (str(id),)) & _among(rows, "collection", (str(collection),)))
+    except (ValueError, TypeError):
+        raise BadRequestError(f"token {token!r:.40} is none of ours: take it from a link `next`") from None
+    if not len(found):
+        raise _stale()
+    return int(found[0])
+
+
+def _stale() -> BadRequestError:
+    return BadRequestError("token: the item it names does not answer this search (any more): begin again without it")

@@ -1,0 +1,226 @@
+"""Item search: the one question that a cube asks of a catalogue of any kind, and the one filter that answers it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import pystac
+
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.period import Period
+from stac_sm.storage.signing import without_secrets
+
+BBox = tuple[float, float, float, float]
+
+MAX_ITEMS = 50_000
+"""Items in one answer, about 30 kB of memory each."""
+MAX_ANSWER_BYTES = 400 << 20
+"""Of the JSON of the items in one answer."""
+MAX_NESTING = 64
+"""Objects and arrays within one another in an item."""
+
+_INSTANT = timedelta(microseconds=1)
+_DEPRECATED = "deprecated"  # property of what was retracted or superseded
+_MALFORMED = (AttributeError, KeyError, IndexError, RecursionError, TypeError, ValueError, pystac.STACError)
+
+
+class ItemSearch(Protocol):
+    """What a cube asks of a catalogue, be it a folder, a static catalogue by http, a STAC API or a GeoParquet file."""
+
+    @property
+    def root(self) -> str:
+        """Where the catalogue is, without secrets: for messages."""
+
+    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+        """Items of a collection that meet a period and a box in degrees, in the order of their ids."""
+
+
+def item_period(item: pystac.Item) -> Period:
+    """Days that an item covers.
+
+    Raises
+    ------
+    CatalogError
+        If the item has no time at all.
+    """
+    start = item.common_metadata.start_datetime or item.datetime
+    end = item.common_metadata.end_datetime or item.datetime
+    return _days(item.id, start, end)
+
+
+def meets(
+    id: str, properties: Mapping[str, Any], extent: Sequence[float] | None, period: Period | None, bbox: BBox | None
+) -> bool:
+    """Whether an item of these properties and this bbox meets a period and a box in degrees.
+
+    Days are whole: an item that only touches midnight of another day does not meet that day. Boxes that only touch
+    do meet, and a box whose west is greater than its east lies across the antimeridian. Without a bbox, an item may
+    be anywhere.
+    """
+    if period is not None and not _period_of(id, properties).overlaps(period):
+        return False
+    if bbox is None or not extent:
+        return True
+    own = box_2d(extent)
+    if own[1] > bbox[3] or own[3] < bbox[1]:
+        return False
+    return any(a <= d and c <= b for a, b in _longitudes(own) for c, d in _longitudes(bbox))
+
+
+def box_2d(bbox: Sequence[float]) -> BBox:
+    """West, south, east, north of a STAC bbox, which may have heights in it."""
+    half = len(bbox) // 2
+    return (bbox[0], bbox[1], bbox[half], bbox[half + 1])
+
+
+def is_chosen(
+    document: Mapping[str, Any], collection: str, period: Period | None, bbox: BBox | None, where: str
+) -> bool:
+    """Whether a document is an item of a collection that meets a period and a box; an error if it makes no sense."""
+    try:
+        if document.get("collection") not in (None, collection):
+            return False
+        return meets(document["id"], document["properties"], document.get("bbox"), period, bbox)
+    except _MALFORMED as error:
+        raise no_item(where, error) from error
+
+
+def item_of(document: Mapping[str, Any], href: str, *, without: Collection[str] = ("self",)) -> pystac.Item:
+    """Item of a document found at an href, which relative hrefs of its assets are taken from.
+
+    Its own links of the relations ``without`` are left out: what is not in it, pystac cannot follow.
+
+    Raises
+    ------
+    CatalogError
+        If it is no STAC item, or nested too deep.
+    """
+    try:
+        if document.get("type") != "Feature":
+            raise ValueError(f"type {document.get('type')!r} found, 'Feature' wanted")
+        if _nested(document):
+            raise ValueError(f"objects are nested in one another more than {MAX_NESTING} times")
+        links = [link for link in document.get("links") or [] if link["rel"] not in without]
+        properties = document["properties"]
+        quiet = {name: value for name, value in properties.items() if name != _DEPRECATED}
+        item = pystac.Item.from_dict({**document, "properties": quiet, "links": links}, preserve_dict=False)
+    except _MALFORMED as error:
+        raise no_item(href, error) from error
+    if _DEPRECATED in properties:  # put back afterwards: pystac warns of each, but reading a tombstone is no misuse
+        item.properties[_DEPRECATED] = properties[_DEPRECATED]
+    item.set_self_href(href)
+    return item
+
+
+def parsed(content: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in a document.
+
+    Raises
+    ------
+    CatalogError
+        If there is none.
+    """
+    try:
+        document = json.loads(content)
+    except RecursionError as error:
+        raise CatalogError(f"{where}: JSON nested too deep: no STAC document is, check the address") from error
+    except ValueError as error:
+        raise CatalogError(
+            f"{where} is no JSON ({error}): check the address; of ours, take it away: `stac-sm init` writes a "
+            "catalogue or collection anew, `stac-sm index` its links, and an item the command that made it"
+        ) from error
+    if not isinstance(document, dict):
+        raise CatalogError(f"{where}: JSON {type(document).__name__} found, a STAC object wanted: check the address")
+    return document
+
+
+class Answer:
+    """Items found so far, as many as one answer may hold."""
+
+    def __init__(self, where: str) -> None:
+        self.items: list[pystac.Item] = []
+        self._where, self._size = where, 0
+
+    def add(self, item: pystac.Item, size: int = 0) -> None:
+        """One more item, of so many bytes of JSON.
+
+        Raises
+        ------
+        CatalogError
+            If there are too many now: says what to ask instead.
+        """
+        self.items.append(item)
+        self._size += size
+        if len(self.items) > MAX_ITEMS or self._size > MAX_ANSWER_BYTES:
+            raise too_many(self._where, f"{MAX_ITEMS} items or {MAX_ANSWER_BYTES >> 20} MiB")
+
+
+def in_order(items: Iterable[pystac.Item], collection: str) -> list[pystac.Item]:
+    """Items in the order of their ids.
+
+    Raises
+    ------
+    CatalogError
+        If two have one id: which of them is meant cannot be told.
+    """
+    found = sorted(items, key=lambda item: item.id)
+    for one, other in itertools.pairwise(found):
+        if one.id == other.id:
+            hrefs = " and ".join(without_secrets(str(item.get_self_href())) for item in (one, other))
+            raise CatalogError(f"item {one.id!r} is twice in collection {collection!r}: {hrefs}; take one of them out")
+    return found
+
+
+def too_many(where: str, what: str) -> CatalogError:
+    """The error of a question with too long an answer."""
+    return CatalogError(f"{where}: more than {what} for one question: ask for a shorter period or a smaller bbox")
+
+
+def no_item(where: str, error: Exception) -> CatalogError:
+    """The error of a document that is no item."""
+    text = f"{type(error).__name__}: {error}"[:300]
+    return CatalogError(f"{without_secrets(where)} holds no STAC item: {text}; mend it, or take its link out")
+
+
+def _period_of(id: str, properties: Mapping[str, Any]) -> Period:
+    start = properties.get("start_datetime") or properties.get("datetime")
+    end = properties.get("end_datetime") or properties.get("datetime")
+    return _days(id, _instant(start), _instant(end))
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _days(id: str, start: datetime | None, end: datetime | None) -> Period:
+    """Whole UTC days of a closed interval; one that ends at midnight sharp does not reach into the next day."""
+    if start is None or end is None:
+        raise CatalogError(f"item {id!r} has neither datetime nor an interval: it cannot be placed in time")
+    first, last = _utc(start), _utc(end)
+    if last > first:
+        last = max(first, last - _INSTANT)
+    return Period(first.date(), Period.of_day(last.date()).end)
+
+
+def _utc(instant: datetime) -> datetime:
+    return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _longitudes(bbox: BBox) -> tuple[tuple[float, float], ...]:
+    """Intervals of longitude; across the antimeridian there are two."""
+    west, _, east, _ = bbox
+    return ((west, east),) if west <= east else ((west, 180.0), (-180.0, east))
+
+
+def _nested(document: Mapping[str, Any]) -> bool:
+    level: list[Any] = [document]
+    for _ in range(MAX_NESTING):
+        inside = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
+        level = [child for child in inside if isinstance(child, (dict, list))]
+        if not level:
+            return False
+    return True

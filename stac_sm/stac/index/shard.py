@@ -1,0 +1,287 @@
+"""Items as stac-geoparquet: a pure function from the JSON of items to the bytes of a file.
+
+Item JSON as the index reads it: the footprint, most of the text, is cut out, and made into WKB once for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from stac_sm.core.errors import CatalogError
+from stac_sm.stac.items import ItemDict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ALL = "all"
+"""Name of the only shard of a collection that is not laid out by time."""
+
+_BEGIN, _END = b'\n  "geometry": {\n', b"\n  },\n"  # as `items.item_json` writes it
+_CUT = {"cut": True}
+_FOOTPRINTS = 4096  # kept in memory
+
+
+@dataclass(frozen=True)
+class Document:
+    """One item on its way into a shard."""
+
+    path: str
+    """Of its JSON, below the root of the store."""
+
+    item: ItemDict
+    """The item; its ``geometry`` is not to be used."""
+
+    footprint: bytes | None
+    """Its geometry as ISO WKB."""
+
+
+def document(path: str, content: bytes) -> Document:
+    """The item in a JSON file.
+
+    Raises
+    ------
+    CatalogError
+        If there is none, or another than the path says.
+    """
+    try:
+        item, footprint = _parsed(content)
+        place = path.split("/")
+        found, wanted = (item["type"], item["id"], item["collection"]), ("Feature", place[-2], place[0])
+        if found != wanted:
+            raise ValueError(f"{found} found, {wanted} wanted")
+        month_of(item, "year")
+        return Document(path, item, footprint)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CatalogError(f"{path} is no item ({error!r}): remove it, and make or ingest it again") from error
+
+
+def month_of(item: Mapping[str, Any], layout: str) -> str:
+    """Name of the shard that an item belongs to: ``2019-06``, or ``all`` in a collection not laid out by time.
+
+    It is the UTC month of ``datetime``; where that is null, of ``start_datetime``.
+    """
+    if not layout.startswith("year"):
+        return ALL
+    properties = item["properties"]
+    return f"{instant(properties.get('datetime') or properties['start_datetime']):%Y-%m}"
+
+
+def instant(text: str) -> datetime:
+    """UTC instant of RFC 3339 text."""
+    found = datetime.fromisoformat(text)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _parsed(content: bytes) -> tuple[ItemDict, bytes | None]:
+    at = content.find(_BEGIN)
+    start, stop = at + len(_BEGIN) - 2, content.find(_END, at) + len(_END) - 2
+    if 0 <= at < start < stop:
+        with contextlib.suppress(ValueError):  # written by others, and not so
+            item = dict(json.loads(content[:start] + json.dumps(_CUT).encode() + content[stop:]))
+            if item.get("geometry") == _CUT:  # it was the item's own, not one of another object within
+                return item, _wkb(content[start:stop])
+    item = dict(json.loads(content))
+    geometry = item.get("geometry")
+    return item, None if geometry is None else _wkb(json.dumps(geometry).encode())
+
+
+_known: dict[bytes, bytes] = {}
+
+
+def _wkb(geometry: bytes) -> bytes:
+    """ISO WKB of GeoJSON; the same footprint is not made twice."""
+    import shapely
+
+    if geometry not in _known:
+        while len(_known) >= _FOOTPRINTS:
+            _known.pop(next(iter(_known)), None)
+        try:
+            made = shapely.to_wkb(shapely.from_geojson(geometry), flavor="iso", byte_order=1)
+        except shapely.errors.ShapelyError as error:
+            raise ValueError(f"geometry: {error}") from error
+        _known[geometry] = made
+    return _known[geometry]
+
+
+_ROWS_A_GROUP = 20_000
+_DICTIONARY_BYTES = 16 << 20  # footprints repeat from day to day: 300 of them take 2 MB
+_STRUCTURAL = {"self", "root", "parent", "collection"}
+_TIMES = ("datetime", "start_datetime", "end_datetime", "created", "updated", "expires", "published", "unpublished")
+_HEAD = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
+
+
+def in_order(documents: Iterable[Document]) -> list[Document]:
+    """Documents in the order of a shard's rows: by time, then id, then path."""
+
+    def key(one: Document) -> tuple[str, str, str]:
+        properties = one.item["properties"]
+        return str(properties.get("datetime") or properties.get("start_datetime") or ""), one.item["id"], one.path
+
+    return sorted(documents, key=key)
+
+
+def shard_bytes(documents: Sequence[Document]) -> bytes:
+    """The stac-geoparquet file of some items.
+
+    Parameters
+    ----------
+    documents
+        Items in the order of the rows.
+
+    Returns
+    -------
+    bytes
+        Hrefs in it are relative to the folder of the shard, so that it may move with the store; a link ``self`` leads
+        to the item's own JSON. What has another type in each item is text in JSON.
+
+    Raises
+    ------
+    CatalogError
+        If something is no item.
+    """
+    import pyarrow.parquet as pq
+
+    table = shard_table(documents)
+    output = io.BytesIO()
+    pq.write_table(
+        table,
+        output,
+        compression="zstd",
+        row_group_size=_ROWS_A_GROUP,
+        dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        write_statistics=True,
+    )
+    return output.getvalue()
+
+
+def shard_table(documents: Sequence[Document]) -> pa.Table:
+    """The rows of `shard_bytes`."""
+    import pyarrow as pa
+
+    rows = [_row(one) for one in documents]
+    names = sorted({name for row in rows for name in row} - set(_HEAD))
+    columns: dict[str, Any] = {}
+    for name in (*_HEAD, *names):
+        values = [row.get(name) for row in rows]
+        columns[name] = _times(name, values, documents) if name in _TIMES else _column(name, values)
+    kept = {name: column for name, column in columns.items() if not _is_empty_struct(column.type)}
+    metadata = {"geo": _geo_metadata(columns["bbox"].type), "stac-geoparquet": json.dumps({"version": "1.0.0"})}
+    return pa.table(kept).replace_schema_metadata(metadata)
+
+
+def _row(one: Document) -> dict[str, Any]:
+    """One row: properties beside the rest, hrefs as seen from the shard."""
+    path, item = one.path, one.item
+    folder, collection = posixpath.dirname(path), PurePosixPath(path).parts[0]
+    try:
+        own = [{**link, "href": _from_shard(link["href"], folder, collection)} for link in item["links"]
+               if link["rel"] not in _STRUCTURAL]  # fmt: skip
+        link_self = {"rel": "self", "href": _from_shard(path, "", collection), "type": "application/geo+json"}
+        assets = {
+            key: {**asset, "href": _from_shard(asset["href"], folder, collection)}
+            for key, asset in sorted(item["assets"].items())
+        }
+        known = {name: value for name, value in item["properties"].items() if name not in _HEAD}
+        head = {name: item.get(name) for name in _HEAD}
+        made = {"geometry": one.footprint, "links": [link_self, *own], "assets": assets, "bbox": _box(item.get("bbox"))}
+        return known | head | made
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CatalogError(f"{path} is no item ({error!r}): remove it, and make or ingest it again") from error
+
+
+def _from_shard(href: str, folder: str, collection: str) -> str:
+    """A relative href of a document in a folder, as it is seen from ``{collection}/index``; others as they are."""
+    if "://" in href or href.startswith("/"):
+        return href
+    path = posixpath.normpath(posixpath.join(folder, href))
+    return f"../{path.removeprefix(f'{collection}/')}" if path.startswith(f"{collection}/") else f"../../{path}"
+
+
+def _box(bbox: Sequence[float] | None) -> dict[str, float] | None:
+    if bbox is None:
+        return None
+    names = ("xmin", "ymin", "xmax", "ymax") if len(bbox) == 4 else ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax")
+    return {name: float(value) for name, value in zip(names, bbox, strict=True)}
+
+
+def _column(name: str, values: Sequence[Any]) -> Any:
+    import pyarrow as pa
+
+    if name == "geometry":
+        return pa.array(values, pa.binary())
+    try:
+        column = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        column = pa.array(_alike(list(values)))
+    return pa.array(_alike(list(values))) if _holds_empty_struct(column.type) else column
+
+
+def _times(name: str, values: Sequence[Any], documents: Sequence[Document]) -> Any:
+    import pyarrow as pa
+
+    times = []
+    for value, one in zip(values, documents, strict=True):
+        try:
+            times.append(None if value is None else instant(value))
+        except (TypeError, ValueError) as error:
+            raise CatalogError(
+                f"{one.path}: {name} {value!r} found, a time as 2019-06-01T12:00:00Z wanted: mend it"
+            ) from error
+    return pa.array(times, pa.timestamp("us", "UTC"))
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """Values that share a type: structs field by field, lists element by element; else text in JSON.
+
+    An object that is empty everywhere has no type: null stands for it.
+    """
+    some = [value for value in values if value is not None]
+    if all(isinstance(value, dict) for value in some):
+        names = sorted({name for value in some for name in value})
+        fields = {name: _alike([value.get(name) for value in some]) for name in names}
+        rows = iter([dict(zip(names, row, strict=True)) for row in zip(*fields.values(), strict=True)])
+        return [None if value is None or not names else next(rows) for value in values]
+    if all(isinstance(value, list) for value in some):
+        flat = iter(_alike([inner for value in some for inner in value]))
+        return [None if value is None else [next(flat) for _ in value] for value in values]
+    kinds = {bool if isinstance(value, bool) else float if _is_number(value) else type(value) for value in some}
+    if len(kinds) < 2 and kinds != {int}:  # an int that is not taken for a number has more than 64 bits
+        return values
+    return [None if value is None else json.dumps(value, sort_keys=True) for value in values]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+
+
+def _is_empty_struct(kind: Any) -> bool:
+    import pyarrow.types as pt
+
+    return bool(pt.is_struct(kind)) and kind.num_fields == 0
+
+
+def _holds_empty_struct(kind: Any) -> bool:
+    import pyarrow.types as pt
+
+    if _is_empty_struct(kind):
+        return True
+    if pt.is_list(kind):
+        return _holds_empty_struct(kind.value_type)
+    return bool(pt.is_struct(kind)) and any(_holds_empty_struct(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _geo_metadata(box: Any) -> str:
+    import pyarrow.types as pt
+
+    column: dict[str, Any] = {"encoding": "WKB", "geometry_types": [], "edges": "planar"}  # no crs: OGC:CRS84
+    if pt.is_struct(box):
+        column["covering"] = {"bbox": {name: ["bbox", name] for name in ("xmin", "ymin", "xmax", "ymax")}}
+    return json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}})

@@ -1,0 +1,273 @@
+"""Building the index: only months whose listing is not what their proof says are made anew.
+
+Safe beside other writers: shards are compared and swapped, and the items are listed again afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from stac_sm.core.errors import CatalogError, ConflictError
+from stac_sm.core.parallel import process_pool
+from stac_sm.stac.index.manifest import (  # fmt: skip
+    Listed,
+    index_months,
+    is_item,
+    proof_bytes,
+    proof_path,
+    read_shard,
+    shard_path,
+)
+from stac_sm.stac.index.shard import ALL, Document, document, in_order, month_of, shard_bytes
+from stac_sm.storage.store import Store, open_store
+
+_TRIES = 20
+_CONNECTIONS = 16  # to a store that is not on this machine
+_KEPT_BYTES = 256 << 20  # JSON that was read to learn its month, and need not be read again
+
+Progress = Callable[[int], None]
+"""Called with the number of parts, whenever one is done."""
+
+
+@dataclass(frozen=True)
+class MonthResult:
+    """What came of one shard."""
+
+    month: str
+    """``2019-06``, or ``all``."""
+
+    items: int
+    """Rows in it."""
+
+    outcome: str
+    """``new``, ``replaced``, ``done`` (it was right already), or ``removed`` (no item is left)."""
+
+
+@dataclass(frozen=True)
+class IndexResult:
+    """What came of the index of a collection."""
+
+    collection: str
+    """Id."""
+
+    months: Sequence[MonthResult]
+    """In their order."""
+
+    failures: Mapping[str, str]
+    """Path of each item JSON that is no item and was left out, and why."""
+
+
+@dataclass(frozen=True)
+class _Built:
+    shard: bytes
+    proof: bytes
+    items: int
+    failures: Mapping[str, str]
+
+
+def update_index(
+    store: Store,
+    collection: str,
+    *,
+    layout: str,
+    months: Iterable[str] | None = None,
+    workers: int = 1,
+    prune: bool = False,
+    progress: Progress = lambda total: None,
+) -> IndexResult:
+    """Bring the shards of a collection in line with its items.
+
+    Parameters
+    ----------
+    store
+        Where the collection is.
+    collection
+        Its id.
+    layout
+        How its items are placed, ``stac_sm:layout`` of its JSON: a shard a month if it begins with ``year``, else one.
+    months
+        Only these shards, from a listing of these months' folders; all unless told. Where an item in such a folder
+        belongs to another month, as composites at the end of a month do, all are looked at.
+    workers
+        Processes that build shards.
+    prune
+        Whether to remove the shard of a month without items, which takes the right to delete; else it is left empty.
+    progress
+        Called with the number of months, whenever one is done.
+
+    Raises
+    ------
+    ConflictError
+        If the collection keeps changing.
+    """
+    made: dict[str, MonthResult] = {}
+    chosen = None if months is None or not layout.startswith("year/month") else sorted(set(months))
+    for _ in range(_TRIES):
+        listed = _listed(store, collection, chosen)
+        plan = _compare(store, collection, listed, layout, chosen)
+        if chosen is not None and not {*plan.months, *plan.jobs} <= {*chosen}:
+            chosen = None
+            continue
+        parts = len(plan.months) + len(plan.jobs)
+        written = True
+        for month, built in _built(store.root, plan, listed, workers):
+            plan.failures.update(built.failures)
+            outcome = _write(store, collection, month, built, prune=prune)
+            written = written and outcome is not None
+            made[month] = MonthResult(month, built.items, outcome or "done")
+            progress(parts)
+        if written and _listed(store, collection, chosen) == listed:
+            all_made = {month: MonthResult(month, rows, "done") for month, rows in plan.months.items()} | made
+            return IndexResult(collection, [all_made[name] for name in sorted(all_made)], plan.failures)
+    raise ConflictError(f"collection {collection!r} of {store.root} keeps changing: `stac-sm index` when it is quiet")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    months: dict[str, int]  # right already: rows
+    jobs: dict[str, list[str]]  # to be built: paths
+    contents: dict[str, bytes]  # JSON that was read already
+    failures: dict[str, str]
+
+
+def _listed(store: Store, collection: str, months: Sequence[str] | None) -> dict[str, Listed]:
+    folders = [collection] if months is None else [f"{collection}/{month.replace('-', '/')}" for month in months]
+    entries = (entry for folder in folders for entry in store.entries(folder) if is_item(entry.path))
+    return {entry.path: (entry.version, entry.size) for entry in entries}
+
+
+def _compare(
+    store: Store, collection: str, listed: Mapping[str, Listed], layout: str, months: Sequence[str] | None
+) -> _Plan:
+    """Which months are right, and which paths belong to the others."""
+    known: dict[str, list[str]] = {}
+    changed, seen = set[str](), set[str]()
+    for month in index_months(store, collection):
+        if months is not None and month not in months:
+            continue
+        found = read_shard(store, collection, month)
+        rows = [] if found is None else _rows(found[0])
+        proven = [path for path, version in rows if listed.get(path) == version and path not in seen]
+        known[month] = proven
+        seen.update(proven)
+        if found is None or len(proven) < len(rows) or not rows:
+            changed.add(month)
+    new, contents, failures = _months_of(store, [path for path in listed if path not in seen], layout)
+    for path, month in new.items():
+        known.setdefault(month, []).append(path)
+        changed.add(month)
+    changed |= {month for month in known if (month == ALL) == layout.startswith("year")}  # the layout was another
+    jobs = {month: known[month] for month in sorted(changed)}
+    return _Plan({m: len(rows) for m, rows in known.items() if m not in changed}, jobs, contents, failures)
+
+
+def _rows(table: Any) -> list[tuple[str, Listed]]:
+    paths, versions, sizes = (table.column(name).to_pylist() for name in ("path", "version", "size"))
+    return [(path, (version, size)) for path, version, size in zip(paths, versions, sizes, strict=True)]
+
+
+def _months_of(
+    store: Store, paths: Sequence[str], layout: str
+) -> tuple[dict[str, str], dict[str, bytes], dict[str, str]]:
+    """Month of each path, as many of the JSON read as may be kept, and what is no item."""
+    months: dict[str, str] = {}
+    contents: dict[str, bytes] = {}
+    failures: dict[str, str] = {}
+    kept = 0
+    for path, content in _read(store, paths):
+        if content is None:
+            continue  # gone meanwhile: the next listing tells
+        try:
+            months[path] = month_of(document(path, content).item, layout)
+        except CatalogError as error:
+            failures[path] = str(error)
+            continue
+        if kept + len(content) <= _KEPT_BYTES:
+            contents[path] = content
+            kept += len(content)
+    return months, contents, failures
+
+
+def _read(store: Store, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Content of each path, None where it is gone; some at once where the store is not on this machine."""
+
+    def one(path: str) -> bytes | None:
+        try:
+            return store.read(path)
+        except CatalogError:
+            return None
+
+    if "://" not in store.root:
+        yield from ((path, one(path)) for path in paths)
+        return
+    chunk = list(paths)
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        for start in range(0, len(chunk), 64 * _CONNECTIONS):  # few in memory at once
+            part = chunk[start : start + 64 * _CONNECTIONS]
+            yield from zip(part, pool.map(one, part), strict=True)
+
+
+def _built(root: str, plan: _Plan, listed: Mapping[str, Listed], workers: int) -> Iterator[tuple[str, _Built]]:
+    jobs = [
+        (root, {path: listed[path] for path in paths}, {path: plan.contents.pop(path, b"") for path in paths})
+        for paths in plan.jobs.values()
+    ]
+    if workers < 2 or len(jobs) < 2:
+        yield from ((month, _build(job)) for month, job in zip(plan.jobs, jobs, strict=True))
+        return
+    with process_pool(workers) as pool:
+        yield from zip(plan.jobs, pool.map(_build, jobs), strict=True)
+
+
+def _build(job: tuple[str, Mapping[str, Listed], Mapping[str, bytes]]) -> _Built:
+    """Shard and proof of some paths; runs in a worker process."""
+    root, listed, contents = job
+    failures: dict[str, str] = {}
+    documents: list[Document] = []
+    missing = [path for path in listed if not contents[path]]
+    known = ((path, content) for path, content in contents.items() if content)
+    for source in (known, _read(open_store(root), missing)):
+        for path, content in source:
+            try:
+                documents += [] if content is None else [document(path, content)]
+            except CatalogError as error:
+                failures[path] = str(error)
+    documents = in_order(documents)
+    try:
+        shard = shard_bytes(documents)
+    except CatalogError:
+        documents = [one for one in documents if _fits(one, failures)]
+        shard = shard_bytes(documents)
+    return _Built(shard, proof_bytes(documents, listed, shard), len(documents), failures)
+
+
+def _fits(one: Document, failures: dict[str, str]) -> bool:
+    try:
+        shard_bytes([one])
+    except CatalogError as error:
+        failures[one.path] = str(error)
+        return False
+    return True
+
+
+def _write(store: Store, collection: str, month: str, built: _Built, *, prune: bool) -> str | None:
+    """Write shard and proof; what came of it, None if another writer was faster."""
+    shard, proof = shard_path(collection, month), proof_path(collection, month)
+    if not built.items and prune:
+        store.remove(proof)
+        store.remove(shard)
+        return "removed"
+    before = _put(store, shard, built.shard)
+    return None if before is None or _put(store, proof, built.proof) is None else before
+
+
+def _put(store: Store, path: str, content: bytes) -> str | None:
+    if not store.exists(path):
+        return "new" if store.create(path, content) else None
+    current = store.read(path)
+    if current == content:
+        return "done"
+    return "replaced" if store.swap(path, content, current) else None

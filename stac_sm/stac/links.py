@@ -1,0 +1,321 @@
+"""Derived documents: sub-catalogues, links and extents, which follow from the items.
+
+Items are the truth. What is here is derived from a listing of the item folders and can be rebuilt at any time
+(`refresh`); after a few items were published, `link` brings it up to date in the time that these few take.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from stac_sm.core.errors import CatalogError, ConflictError
+from stac_sm.core.packaged import packaged_folder
+from stac_sm.stac.items import ItemDict, item_json, part_digits
+from stac_sm.stac.sub_catalogs import (
+    child_link,
+    document_path,
+    in_order,
+    inner_first,
+    linked_ids,
+    linked_parts,
+    links_of,
+    part_catalog,
+    part_tree,
+    parts_below,
+    sub_catalog,
+)
+from stac_sm.storage.store import Store
+
+_SWAP_TRIES = 50
+
+
+def skeleton_folder() -> Path:
+    """Return the folder of the static STAC skeleton, which new catalogues are copies of."""
+    return packaged_folder("catalog")
+
+
+def add_collection(store: Store, collection: str) -> None:
+    """Give a catalogue a collection of the skeleton that is newer than it; one that is there is left alone.
+
+    Raises
+    ------
+    ConflictError
+        If another writer keeps changing the root.
+    """
+    file = skeleton_folder() / collection / "collection.json"
+    store.create(f"{collection}/collection.json", file)
+    document = json.loads(file.read_text())
+    href = f"./{collection}/collection.json"
+    added = {"rel": "child", "href": href, "type": "application/json", "title": document["title"]}
+    for _ in range(_SWAP_TRIES):
+        current = store.read("catalog.json")
+        root = json.loads(current)
+        if any(link["href"] == href for link in root["links"]):
+            return
+        if _swapped(store, "catalog.json", item_json({**root, "links": [*root["links"], added]}), current):
+            return
+    raise _busy(store, "catalog.json")
+
+
+def refresh(store: Store, collection: str) -> None:
+    """Rebuild sub-catalogues, links and extent of a collection from the items that are there.
+
+    Safe beside other writers: JSON is compared and swapped, and the items are listed again after the swap.
+    """
+    for _ in range(_SWAP_TRIES):
+        paths = item_paths(store, collection)
+        documents = derived_documents(store, collection, paths)
+        written = all(_write_derived(store, path, document) for path, document in documents)
+        if written and item_paths(store, collection) == paths:
+            return
+    raise _busy(store, collection)
+
+
+def link(store: Store, collection: str, paths: Iterable[str]) -> None:
+    """Bring links and extent up to date after some items were published; the same as `refresh`, without a look at the
+    others.
+
+    Safe beside other writers: links are only added, extents only widened, each by compare and swap of what was read
+    before the items were listed; an item is linked after the extent holds it, so that a writer who dies in between
+    leaves it to the next one.
+
+    Parameters
+    ----------
+    paths
+        Of item JSON below the store's root; those that are not there are left out.
+    """
+    ids: dict[str, set[str]] = {}
+    for path in map(PurePosixPath, paths):
+        ids.setdefault(str(path.parents[1]), set()).add(path.stem)
+    widened = set[str]()
+    linked = [leaf for leaf in sorted(ids) if _link_items(store, collection, leaf, ids[leaf], widened)]
+    for folder, children in _above(collection, linked):
+        _until_written(store, folder, children)
+
+
+def item_paths(store: Store, collection: str) -> list[str]:
+    """Paths of all item JSON of a collection, or of a folder in it, from a listing of the store."""
+    paths = (PurePosixPath(entry.path) for entry in store.entries(collection))
+    return [str(path) for path in paths if path.suffix == ".json" and path.stem == path.parent.name]
+
+
+def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Path and content of every derived document of a collection, innermost first."""
+    folders: dict[str, set[str]] = {collection: set()}
+    ids: dict[str, list[str]] = {}
+    for path in map(PurePosixPath, paths):
+        child = str(path.parents[1])
+        ids.setdefault(child, []).append(path.stem)
+        while child != collection:
+            parent = str(PurePosixPath(child).parent)
+            folders.setdefault(child, set())
+            folders.setdefault(parent, set()).add(child)
+            child = parent
+    documents = []
+    for folder in sorted(folders, key=lambda folder: -folder.count("/")):
+        tree = part_tree(ids.get(folder, ()))
+        documents += [
+            (document_path(folder, part), part_catalog(folder, part, tree)) for part in inner_first(tree) if part
+        ]
+        links = in_order([*map(child_link, folders[folder]), *links_of("", tree, folder)])
+        document = sub_catalog(folder, links) if "/" in folder else _collection(store, folder, links, paths)
+        documents.append((document_path(folder), document))
+    return documents
+
+
+def _collection(store: Store, collection: str, links: list[dict[str, str]], paths: Sequence[str]) -> dict[str, Any]:
+    document = _with_links(_document(store, f"{collection}/collection.json"), links)
+    items = [item for path in paths if (item := _item(store, path))]
+    if items:
+        document["extent"] = _extent(items)
+    return document
+
+
+def _document(store: Store, path: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(store.read(path)))
+    except (ValueError, TypeError) as error:
+        raise CatalogError(
+            f"{store.href(path)} is no STAC object ({error}): take it away, then `stac-sm init` writes it anew and "
+            "`stac-sm index` its links"
+        ) from error
+
+
+def _item(store: Store, path: str) -> ItemDict | None:
+    """An item, or None where it is none: `index` and `audit` name it, and an extent is to be had without it."""
+    try:
+        item = _document(store, path)
+    except CatalogError:
+        return None
+    return item if {"bbox", "properties"} <= item.keys() else None
+
+
+def _with_links(document: dict[str, Any], links: list[dict[str, str]]) -> dict[str, Any]:
+    """A collection with these links to items and sub-catalogues."""
+    own = [link for link in document["links"] if link["rel"] not in {"child", "item"}]
+    return {**document, "links": own + links}
+
+
+def _extent(items: Sequence[ItemDict]) -> dict[str, Any]:
+    west, south, east, north = zip(*(item["bbox"] for item in items), strict=True)
+    times = [item["properties"] for item in items]
+    start = min(time.get("start_datetime") or time["datetime"] for time in times)
+    end = max(time.get("end_datetime") or time["datetime"] for time in times)
+    bbox = [min(west), min(south), max(east), max(north)]
+    return {"spatial": {"bbox": [bbox]}, "temporal": {"interval": [[start, end]]}}
+
+
+def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:
+    return _swapped(store, path, item_json(document), store.read(path) if store.exists(path) else None)
+
+
+def _link_items(store: Store, collection: str, folder: str, own: set[str], widened: set[str]) -> bool:
+    """Documents of a folder that lead to some of its items, from a listing of it; False if there is no item in it."""
+    met = {""}
+    for _ in range(_SWAP_TRIES):
+        known = _read_parts(store, folder, own, met)  # before the listing, so that later changes are noticed
+        paths = {PurePosixPath(path).stem: path for path in item_paths(store, folder)}
+        if not paths:
+            return False
+        tree = part_tree(paths)
+        if (folder == collection and len(tree) == 1) or _deeper(folder, paths.values()):
+            refresh(store, collection)
+            return True
+        changed = _changed_parts(tree, own & paths.keys(), known)
+        again = own if folder == collection else ()  # they may be replaced ones, which reach further
+        new = sorted({paths[id] for id in _unlinked(tree, changed, known, again)} - widened)
+        _widen(store, collection, new)
+        widened.update(new)
+        if new and folder == collection:
+            continue  # its document has just changed
+        met.update(changed)
+        if all(_swap_part(store, folder, part, tree, known.get(part)) for part in inner_first(changed)):
+            return True
+    raise _busy(store, folder)
+
+
+def _deeper(folder: str, paths: Iterable[str]) -> bool:
+    """Whether some items lie in folders within a folder, as where a layout was changed."""
+    return any(path.count("/") > folder.count("/") + 2 for path in paths)
+
+
+def _current(store: Store, path: str) -> bytes | None:
+    """Content of a derived document; None if it is not there, which a collection must be."""
+    return store.read(path) if path.endswith("/collection.json") or store.exists(path) else None
+
+
+def _read_parts(store: Store, folder: str, own: set[str], met: set[str]) -> dict[str, bytes | None]:
+    """Contents, None of what is not there, of a folder, of its parts on the way to some ids, and of some more."""
+    digits = [part_digits(id) for id in own]
+    known: dict[str, bytes | None] = {}
+    waiting = sorted(met)
+    for part in waiting:
+        if part not in known:
+            known[part] = _current(store, document_path(folder, part))
+            waiting += [one for one in linked_parts(known[part]) if any(digit.startswith(one) for digit in digits)]
+    return known
+
+
+def _changed_parts(tree: Mapping[str, list[str]], own: set[str], known: Mapping[str, bytes | None]) -> set[str]:
+    """A folder (``""``), its parts on the way to some ids, and those that are not linked yet."""
+    digits = [part_digits(id) for id in own]
+    waiting = [""]
+    for part in waiting:
+        linked = linked_parts(known.get(part))
+        waiting += [
+            one
+            for one in parts_below(part, tree)
+            if one not in linked or any(digit.startswith(one) for digit in digits)
+        ]
+    return set(waiting)
+
+
+def _unlinked(
+    tree: Mapping[str, list[str]], parts: set[str], known: Mapping[str, bytes | None], own: Iterable[str]
+) -> set[str]:
+    """Ids that some parts are to link to and that no document links to yet; and some of one's own."""
+    linked = {id for content in known.values() for id in linked_ids(content)}
+    held = {id for part in parts if not parts_below(part, tree) for id in tree[part]}
+    return (held - linked) | held.intersection(own)
+
+
+def _swap_part(store: Store, folder: str, part: str, tree: Mapping[str, list[str]], current: bytes | None) -> bool:
+    """Write the document of a folder (``""``) or of a part; False if another writer was faster."""
+    if part:
+        document = part_catalog(folder, part, tree)
+    elif "/" in folder:
+        document = sub_catalog(folder, links_of("", tree, folder))
+    else:
+        document = _with_links(json.loads(current or b"{}"), links_of("", tree, folder))
+    return _swapped(store, document_path(folder, part), item_json(document), current)
+
+
+def _widen(store: Store, collection: str, paths: Sequence[str]) -> None:
+    """Make the extent of a collection hold some items."""
+    if not paths:
+        return
+    wanted = _extent([json.loads(store.read(path)) for path in paths])
+    path = f"{collection}/collection.json"
+    for _ in range(_SWAP_TRIES):
+        current = store.read(path)
+        document = json.loads(current)
+        extents = [wanted] if _untouched(collection, document) else [document["extent"], wanted]
+        document["extent"] = _union(extents)
+        if _swapped(store, path, item_json(document), current):
+            return
+    raise _busy(store, collection)
+
+
+def _untouched(collection: str, document: dict[str, Any]) -> bool:
+    """Whether the extent is still that of the skeleton, which says what may come and not what there is."""
+    if any(link["rel"] in {"child", "item"} for link in document["links"]):
+        return False
+    file = skeleton_folder() / collection / "collection.json"
+    return not file.is_file() or json.loads(file.read_text())["extent"] == document["extent"]
+
+
+def _above(collection: str, leaves: Sequence[str]) -> list[tuple[str, set[str]]]:
+    """Folders above some, innermost first, with the folders in them that are to be linked."""
+    children: dict[str, set[str]] = {}
+    for leaf in leaves:
+        folder = leaf
+        while folder != collection:
+            parent = str(PurePosixPath(folder).parent)
+            children.setdefault(parent, set()).add(folder)
+            folder = parent
+    return sorted(children.items(), key=lambda pair: (-pair[0].count("/"), pair[0]))
+
+
+def _until_written(store: Store, folder: str, children: set[str]) -> None:
+    """Add links to sub-catalogues to the links that a folder has."""
+    path = document_path(folder)
+    for _ in range(_SWAP_TRIES):
+        current = _current(store, path)
+        before = json.loads(current)["links"] if current else []
+        found = {link["href"]: link for link in before if link["rel"] in {"child", "item"}}
+        links = in_order((found | {link["href"]: link for link in map(child_link, children)}).values())
+        document = sub_catalog(folder, links) if "/" in folder else _with_links(json.loads(current or b"{}"), links)
+        if _swapped(store, path, item_json(document), current):
+            return
+    raise _busy(store, folder)
+
+
+def _union(extents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    west, south, east, north = zip(*(extent["spatial"]["bbox"][0] for extent in extents), strict=True)
+    starts, ends = zip(*(extent["temporal"]["interval"][0] for extent in extents), strict=True)
+    bbox = [min(west), min(south), max(east), max(north)]
+    return {"spatial": {"bbox": [bbox]}, "temporal": {"interval": [[min(starts), max(ends)]]}}
+
+
+def _swapped(store: Store, path: str, content: bytes, current: bytes | None) -> bool:
+    """Write a derived document in the place of what was read; False if another writer was faster."""
+    if current is None:
+        return store.create(path, content)
+    return current == content or store.swap(path, content, current)
+
+
+def _busy(store: Store, folder: str) -> ConflictError:
+    return ConflictError(f"{folder} of {store.root} keeps changing: `stac-sm index` when it is quiet")

@@ -1,0 +1,232 @@
+"""Loading pgstac: collections and items of a catalogue into PostgreSQL, in bulk, each item read back.
+
+What is there already as it should be is left alone, so the same command again only does what is missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import posixpath
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.index.manifest import is_item
+from stac_sm.stac.items import ItemDict
+from stac_sm.storage.signing import without_secrets
+from stac_sm.storage.store import Store
+
+_BATCH = 1000  # items that are compared, loaded and read back at once
+_CONNECTIONS = 8  # to a store that is not on this machine
+_STRUCTURAL = {"self", "root", "parent", "collection", "child", "item", "items"}
+_CHANGED_BY_PGSTAC = {"links"}  # its API makes its own
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of one collection."""
+
+    collection: str
+    """Id."""
+
+    counts: Mapping[str, int]
+    """Items that are ``new``, ``replaced``, ``done`` (as they should be already) and ``failed``."""
+
+    only_there: int
+    """Items of the database that the store has not (any more): they are left."""
+
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Path of each item that did not get there, and why."""
+
+
+def load_pgstac(
+    catalog: Catalog,
+    address: str,
+    *,
+    collections: Sequence[str] = (),
+    progress: Callable[[int], None] = lambda total: None,
+) -> list[Loaded]:
+    """Bring a pgstac database in line with a catalogue.
+
+    Parameters
+    ----------
+    catalog
+        In a folder or on S3; hrefs of assets become absolute.
+    address
+        ``postgresql://USER:PASSWORD@HOST/DATABASE`` (or ``pgstac://…``) of a database that `pypgstac migrate` has
+        prepared; what is left out comes from ``PGHOST``, ``PGUSER`` and the like.
+    collections
+        Ids; all that have items if there are none.
+    progress
+        Called with the number of parts, whenever one is done.
+
+    Raises
+    ------
+    InputError
+        If the database cannot be reached, or is no pgstac.
+    """
+    psycopg = _psycopg()
+    scheme, mark, rest = address.partition("://")
+    if scheme not in {"pgstac", "postgresql", "postgres"} or not mark:
+        raise InputError(f"{without_secrets(address)}: postgresql://USER@HOST/DATABASE wanted")
+    try:
+        with psycopg.connect(f"postgresql://{rest}", autocommit=True) as connection:
+            connection.execute("SET search_path TO pgstac, public")
+            connection.execute("SELECT get_version()")
+            return [_load(catalog, connection, id, progress) for id in collections or catalog.collections]
+    except psycopg.Error as error:
+        raise InputError(
+            f"{without_secrets(address)}: {type(error).__name__}: {_first_line(error)}; check address and rights; "
+            "`pypgstac migrate` prepares a database"
+        ) from None
+
+
+def _psycopg() -> Any:
+    """The driver, bound to the libraries that it brings.
+
+    ECMWF's eccodes makes another libldap visible to all that is loaded later; psycopg's would take that one's data for
+    its own, and the process would die at its end.
+    """
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
+    try:
+        import psycopg
+    except ImportError as error:
+        raise InputError("loading pgstac needs pip install 'stac_sm[pgstac]'") from error
+    finally:
+        sys.setdlopenflags(flags)
+    return psycopg
+
+
+def _load(catalog: Catalog, connection: Any, collection: str, progress: Callable[[int], None]) -> Loaded:
+    document = catalog.collection(collection)
+    links = [one for one in document.get("links", []) if one.get("rel") not in _STRUCTURAL]
+    _upsert_collection(connection, {**document, "links": _absolute_links(catalog.store, links, collection)})
+    paths = [entry.path for entry in catalog.store.entries(collection) if is_item(entry.path)]
+    counts, failures = Counter[str](), dict[str, str]()
+    parts = range(0, len(paths), _BATCH)
+    for at in parts:
+        wanted = _wanted(catalog.store, paths[at : at + _BATCH], failures)
+        for outcome in _batch(connection, collection, wanted, failures):
+            counts[outcome] += 1
+        progress(len(parts))
+    (there,) = connection.execute("SELECT count(*) FROM items WHERE collection = %s", [collection]).fetchone()
+    arrived = counts["new"] + counts["replaced"] + counts["done"]
+    counts["failed"] = len(failures)
+    return Loaded(collection, counts, max(0, there - arrived), failures)
+
+
+def _upsert_collection(connection: Any, document: Mapping[str, Any]) -> None:
+    found = connection.execute("SELECT content FROM collections WHERE id = %s", [document["id"]]).fetchone()
+    if found is None or _plain(found[0]) != _plain(document):
+        connection.execute("SELECT upsert_collection(%s::jsonb)", [json.dumps(document)])
+
+
+def _wanted(store: Store, paths: Sequence[str], failures: dict[str, str]) -> dict[str, ItemDict]:
+    """Items by path as the database should hold them; what is none is named."""
+    made = {}
+    for path, content in _read(store, paths):
+        try:
+            item = json.loads(content)
+            folder = posixpath.dirname(path)
+            if (item["id"], item["collection"]) != (folder.rpartition("/")[2], path.partition("/")[0]):
+                raise ValueError("its id or its collection is another than its path says")
+            assets = {
+                key: {**asset, "href": _absolute(store, asset["href"], folder)} for key, asset in item["assets"].items()
+            }
+            links = [one for one in item["links"] if one["rel"] not in _STRUCTURAL]
+            made[path] = {**item, "assets": assets, "links": _absolute_links(store, links, folder)}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            failures[path] = f"{path} is no item ({error!r}): remove it, and make or ingest it again"
+    return made
+
+
+def _read(store: Store, paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    with ThreadPoolExecutor(_CONNECTIONS if "://" in store.root else 1) as pool:
+        for path, content in zip(paths, pool.map(lambda path: _content(store, path), paths), strict=True):
+            if content is not None:  # else it was taken out meanwhile
+                yield path, content
+
+
+def _content(store: Store, path: str) -> bytes | None:
+    try:
+        return store.read(path)
+    except CatalogError:
+        return None
+
+
+def _batch(connection: Any, collection: str, wanted: Mapping[str, ItemDict], failures: dict[str, str]) -> Iterator[str]:
+    """Load what is not there as it should be, read it back; an outcome for each item that is there then."""
+    before = _there(connection, collection, wanted.values())
+    outcomes = {
+        path: "new" if item["id"] not in before else "done" if before[item["id"]] == _plain(item) else "replaced"
+        for path, item in wanted.items()
+    }
+    changed = {path: item for path, item in wanted.items() if outcomes[path] != "done"}
+    refused = _copied(connection, changed)
+    after = _there(connection, collection, changed.values())
+    for path, outcome in outcomes.items():
+        if outcome == "done" or after.get(wanted[path]["id"]) == _plain(wanted[path]):
+            yield outcome
+        else:
+            failures[path] = f"{path}: {refused.get(path, 'it reads back differently than it was loaded')}"
+
+
+def _copied(connection: Any, items: Mapping[str, ItemDict]) -> dict[str, str]:
+    """Put items into the database together; if that fails, one by one, so that a bad one does not hold up others."""
+    import psycopg
+
+    try:
+        _copy(connection, items.values())
+    except psycopg.Error as error:
+        if len(items) == 1:
+            return dict.fromkeys(items, _first_line(error))
+        refused: dict[str, str] = {}
+        for path, item in items.items():
+            refused |= _copied(connection, {path: item})
+        return refused
+    return {}
+
+
+def _copy(connection: Any, items: Iterable[ItemDict]) -> None:
+    command = "COPY items_staging_upsert (content) FROM STDIN"
+    with connection.transaction(), connection.cursor() as cursor, cursor.copy(command) as copy:
+        for item in items:
+            copy.write_row([json.dumps(item)])
+
+
+def _there(connection: Any, collection: str, items: Iterable[ItemDict]) -> dict[str, Any]:
+    """Items of the database by id."""
+    ids = [item["id"] for item in items]
+    query = "SELECT id, content_hydrate(items) FROM items WHERE collection = %s AND id = ANY(%s)"
+    return {id: _plain(content) for id, content in connection.execute(query, [collection, ids])} if ids else {}
+
+
+def _plain(value: Any) -> Any:
+    """As the database keeps it: what is null is not there; the API makes its own links."""
+    if isinstance(value, Mapping):
+        return {
+            key: _plain(inner) for key, inner in value.items() if inner is not None and key not in _CHANGED_BY_PGSTAC
+        }
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _absolute(store: Store, href: str, folder: str) -> str:
+    if "://" in href or href.startswith("/"):
+        return href
+    return store.href(posixpath.normpath(posixpath.join(folder, href)))
+
+
+def _absolute_links(store: Store, links: Iterable[Mapping[str, Any]], folder: str) -> list[dict[str, Any]]:
+    return [{**one, "href": _absolute(store, str(one["href"]), folder)} for one in links]
+
+
+def _first_line(error: Exception) -> str:
+    return without_secrets(next(itertools.chain(str(error).splitlines(), [""])))[:200]

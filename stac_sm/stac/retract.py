@@ -1,0 +1,93 @@
+"""Retract: take a bad item out of the catalogue, with a reason. An operator's verb: no worker calls it.
+
+A tombstone takes the place of the item JSON, by compare and swap: the id stays taken, readers find no data and the
+reason, and the assets become orphans, which `audit --repair` removes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from stac_sm.core.errors import ConflictError, InputError
+from stac_sm.core.fingerprint import digest
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.items import EXTENSIONS, ItemDict, item_json
+from stac_sm.stac.publish import FINGERPRINT, RETRACTED, published, retracted
+
+_OF_ASSETS = ("classification", "file", "raster")  # extensions that an item without assets must not claim
+
+
+@dataclass(frozen=True)
+class Retraction:
+    """What came of taking one item out."""
+
+    id: str
+    """Item id."""
+
+    outcome: str
+    """``retracted``, or ``done`` if it was a tombstone already."""
+
+
+def retract(
+    catalog: Catalog,
+    collection: str,
+    ids: Iterable[str],
+    reason: str,
+    *,
+    path: Callable[[str], str],
+) -> list[Retraction]:
+    """Put tombstones in the place of items.
+
+    Parameters
+    ----------
+    ids
+        Item ids, each of which must be there.
+    reason
+        Why, in words for those who used the data.
+    path
+        Path of an item's JSON by its id.
+
+    Raises
+    ------
+    InputError
+        If an item is not there, or no reason is given: nothing is changed then.
+    ConflictError
+        If an item is being changed by another writer.
+    """
+    wanted = list(dict.fromkeys(ids))
+    if not reason.strip():
+        raise InputError("retract: found no reason; say why, for those who used the data: --reason TEXT")
+    absent = [id for id in wanted if not catalog.store.exists(path(id))]
+    if absent:
+        raise InputError(
+            f"retract: {len(absent)} of {len(wanted)} items are not in {collection}: {', '.join(absent[:5])}; "
+            "nothing was changed: check the ids"
+        )
+    return [_retract(catalog, id, path(id), reason.strip()) for id in wanted]
+
+
+def _retract(catalog: Catalog, id: str, path: str, reason: str) -> Retraction:
+    content = published(catalog.store, path)
+    if content is not None and retracted(content) is not None:
+        return Retraction(id, "done")
+    if content is None or not catalog.store.swap(path, item_json(_tombstone(json.loads(content), reason)), content):
+        raise ConflictError(f"item {path} was changed by another writer meanwhile: look at it, and retract it again")
+    return Retraction(id, "retracted")
+
+
+def _tombstone(item: ItemDict, reason: str) -> ItemDict:
+    """The item without its data: when and where stay, and what it was made from."""
+    old = item["properties"]
+    kept = {key: value for key, value in old.items() if not key.startswith("stac_sm:pixels")}
+    told = {
+        "description": f"Retracted: {reason}",
+        "deprecated": True,
+        RETRACTED: reason,
+        FINGERPRINT: digest({"retracted": old[FINGERPRINT], "reason": reason}),
+    }
+    links = [link for link in item["links"] if link["rel"] != "derived_from"]
+    extensions = sorted({*item["stac_extensions"], EXTENSIONS["version"]} - {EXTENSIONS[name] for name in _OF_ASSETS})
+    changed = {"stac_extensions": extensions, "assets": {}, "links": links, "properties": {**kept, **told}}
+    return {**item, **changed}

@@ -1,0 +1,141 @@
+"""Match-ups in the catalogue: a STAC item (table extension) with match-ups as GeoParquet, and triplets as Parquet."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shapely.geometry import box, mapping
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.period import Period, utc
+from stac_sm.core.variables import VARIABLES
+from stac_sm.features.recipe import Recipe
+from stac_sm.stac.items import PARQUET, ItemDict, build_item
+from stac_sm.stac.publish import FINGERPRINT
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pystac
+
+COLLECTION = "matchups"
+GEOMETRY = "geometry"
+"""Column of the points in the file; it is made of ``lon`` and ``lat``, and not in the table in memory."""
+
+TITLES = {"table": "Match-ups: one row a site and day", "triplets": "Triplets for triple collocation"}
+"""Assets of the item."""
+
+_DESCRIPTIONS = {
+    "site": "Id of the first station of the site: all stations in one pixel are one site",
+    "network": "Network of that station",
+    "lon": "Longitude of that station, degrees east",
+    "lat": "Latitude of that station, degrees north",
+    "tile": "Tile of the site's pixel",
+    "row": "Row of the pixel in the tile",
+    "col": "Column of the pixel in the tile",
+    "date": "UTC day",
+    "sm": "Measured soil moisture, mean of the day, m3 m-3",
+    "n": "Readings in that mean",
+    "insitu": "Measured soil moisture, mean of the day, m3 m-3",
+    "era5land": "Soil moisture of ERA5-Land in the site's pixel, m3 m-3",
+    "third": "Soil moisture of the third data set in the site's pixel, m3 m-3",
+    GEOMETRY: "Place of the station: WKB point in degrees (OGC:CRS84)",
+}
+
+
+def matchup_item(
+    bbox: Sequence[float], period: Period, *, fingerprint: str, properties: Mapping[str, Any] | None = None
+) -> ItemDict:
+    """Item of match-ups, without assets and links.
+
+    Parameters
+    ----------
+    bbox, period
+        Where and when the sites measured.
+    properties
+        Counts and whatever else a reader should know.
+    """
+    return build_item(
+        id=f"matchups-{fingerprint[:12]}",
+        collection=COLLECTION,
+        geometry=mapping(box(bbox[0], bbox[1], bbox[2], bbox[3])),
+        bbox=bbox,
+        start=utc(period.start),
+        end=utc(period.end),
+        properties={"title": TITLES["table"], FINGERPRINT: fingerprint, **(properties or {})},
+        extensions=["table"],
+    )
+
+
+def table_properties(table: pd.DataFrame, recipe: Recipe) -> dict[str, Any]:
+    """Properties of the item on its match-ups: columns, rows and geometry, as those of the asset."""
+    return {**_fields([*_columns(table, recipe), _geometry_column()], len(table)), "table:primary_geometry": GEOMETRY}
+
+
+def write_tables(table: pd.DataFrame, triplets: pd.DataFrame, recipe: Recipe, folder: Path) -> dict[str, AssetFile]:
+    """Write the assets of a match-up item: the same tables give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frames = {"table": _with_points(table), "triplets": pa.Table.from_pandas(triplets, preserve_index=False)}
+    told = {"table": table_properties(table, recipe), "triplets": _fields(_columns(triplets, recipe), len(triplets))}
+    assets = {}
+    for key, frame in frames.items():
+        file = folder / f"{key}.parquet"
+        pq.write_table(frame, file)
+        fields = {"title": TITLES[key], "type": PARQUET, "roles": ["data"], **told[key]}
+        assets[key] = AssetFile(file, ".parquet", fields)
+    return assets
+
+
+def read_tables(item: pystac.Item) -> dict[str, pd.DataFrame]:
+    """Match-ups (``table``) and ``triplets`` of an item, as they were before they were written."""
+    import pandas as pd
+
+    tables = {key: pd.read_parquet(str(item.assets[key].get_absolute_href())) for key in TITLES}
+    return {key: table.drop(columns=GEOMETRY, errors="ignore") for key, table in tables.items()}
+
+
+def _with_points(table: pd.DataFrame) -> pa.Table:
+    """GeoParquet 1.1: the table, a column of WKB points, and what the file says about it."""
+    import pandas as pd
+    import pyarrow as pa
+
+    places = pd.MultiIndex.from_frame(table[["lon", "lat"]])
+    codes, known = places.factorize()
+    points = pa.array([struct.pack("<BIdd", 1, 1, lon, lat) for lon, lat in known], pa.binary()).take(pa.array(codes))
+    frame = pa.Table.from_pandas(table, preserve_index=False).append_column(GEOMETRY, points)
+    lon, lat = table["lon"], table["lat"]
+    bbox = [float(edge) for edge in (lon.min(), lat.min(), lon.max(), lat.max())] if len(table) else None
+    column = {"encoding": "WKB", "geometry_types": ["Point"], **({"bbox": bbox} if bbox else {})}
+    geo = {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+    return frame.replace_schema_metadata({**frame.schema.metadata, b"geo": json.dumps(geo).encode()})
+
+
+def _fields(columns: Sequence[Mapping[str, str]], rows: int) -> dict[str, Any]:
+    return {"table:columns": list(columns), "table:row_count": rows}
+
+
+def _columns(table: pd.DataFrame, recipe: Recipe) -> list[dict[str, str]]:
+    """Name, type and meaning of every column."""
+    sources = {feature.name: _meaning(feature.collection, feature.asset) for feature in recipe.features}
+    derived = {name: VARIABLES[name].description for name in recipe.derived}
+    known = {**sources, **derived, **_DESCRIPTIONS}
+    found = []
+    for name, kind in table.dtypes.items():
+        text = {"description": known[str(name)]} if str(name) in known else {}
+        found.append({"name": str(name), "type": "string" if kind.kind == "O" else str(kind), **text})
+    return found
+
+
+def _meaning(collection: str, asset: str) -> str:
+    known = VARIABLES.get(asset)
+    return f"{f'{known.description}, {known.unit}' if known else asset}, from {collection}"
+
+
+def _geometry_column() -> dict[str, str]:
+    return {"name": GEOMETRY, "type": "binary", "description": _DESCRIPTIONS[GEOMETRY]}

@@ -1,0 +1,223 @@
+"""Match-ups: what a site measured on a day, beside the features of its pixel on that day.
+
+The features come through the very functions that prediction uses (``resolution.resolve`` and ``LazyFields.day``), for
+the pixels of the sites only; each file of a tile and day is read once for all its sites and all recipes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.parallel import process_pool
+from stac_sm.core.period import Period
+from stac_sm.features.daily_fields import point_cubes
+from stac_sm.features.inputs import Resolution, resolve
+from stac_sm.features.recipe import Recipe
+from stac_sm.raster.readers import DEFAULT_READER
+from stac_sm.raster.resample import Target
+from stac_sm.stac.catalogs.catalog import Catalog
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    _Frames = dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Matchups:
+    """A table of match-ups and the account of what is not in it."""
+
+    table: pd.DataFrame
+    """One row a site and day: ``site, network, lon, lat, tile, row, col, date, sm, n``, then the features."""
+
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Number of measured site-days left out, by reason."""
+
+
+def resolve_sites(
+    catalog: Catalog, recipe: Recipe, sites: pd.DataFrame, period: Period, grid: TileGrid
+) -> dict[str, Resolution]:
+    """Which items make the features of each tile with sites in it; reads no pixels."""
+    return {tile: resolve(catalog, recipe, grid.geobox(tile), period) for tile in sorted(set(sites["tile"]))}
+
+
+def match_up(
+    sites: pd.DataFrame,
+    series: pd.DataFrame,
+    resolutions: Mapping[str, Resolution],
+    grid: TileGrid,
+    *,
+    reader: str = DEFAULT_READER,
+    workers: int = 1,
+) -> Matchups:
+    """Bring measurements and features together.
+
+    Parameters
+    ----------
+    sites
+        One row a site: ``site, network, lon, lat, tile, row, col``.
+    series
+        One row a site and day: ``site, date, sm, n``; sm in m3 m-3.
+    resolutions
+        What `resolve_sites` gives.
+    grid
+        The grid of tiles, rows and columns.
+    reader
+        ``stackstac`` or ``odc``.
+    workers
+        Processes that read; more than one need a main module that may be imported. Does not change the table.
+
+    Returns
+    -------
+    Matchups
+        The table, a row a site and day that has a measurement and its features, and the rows left out, with why.
+
+    Raises
+    ------
+    InputError
+        If there is no site.
+    ReadError
+        If pixels cannot be read.
+    """
+    return match_up_recipes(sites, series, {"": resolutions}, grid, reader=reader, workers=workers)[""]
+
+
+def match_up_recipes(
+    sites: pd.DataFrame,
+    series: pd.DataFrame,
+    resolutions: Mapping[str, Mapping[str, Resolution]],
+    grid: TileGrid,
+    *,
+    reader: str = DEFAULT_READER,
+    workers: int = 1,
+) -> dict[str, Matchups]:
+    """As `match_up` for several recipes at once, by their names: a file that more than one needs is read once."""
+    import pandas as pd
+
+    if sites.empty:
+        raise InputError("no station found: ingest ISMN archives, or check depth and flag under [stations]")
+    jobs = list(_jobs(sites, resolutions, grid, max(1, workers)))
+    parts = list(_done(partial(_features, reader=reader), jobs, workers))
+    found = {}
+    for key, tiles in resolutions.items():
+        features = pd.concat([part[key] for part in parts if key in part], ignore_index=True)
+        found[key] = _joined(sites, series, features, next(iter(tiles.values())).recipe)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """Sites of one tile and some days, with what makes the features of each recipe."""
+
+    sites: pd.DataFrame
+    """Sites of the tile."""
+
+    target: Target
+    """Their pixels."""
+
+    resolutions: Mapping[str, Resolution]
+    """By name of the recipe."""
+
+
+def _jobs(
+    sites: pd.DataFrame, resolutions: Mapping[str, Mapping[str, Resolution]], grid: TileGrid, workers: int
+) -> Iterator[_Job]:
+    """A job a tile, or several for some of its days each where there are more workers than tiles."""
+    tiles = sorted({tile for known in resolutions.values() for tile in known})
+    parts = -(-workers // len(tiles)) if tiles else 1
+    for tile in tiles:
+        inside = sites[sites["tile"] == tile]
+        target = Target(grid.geobox(tile), inside["row"].to_numpy(), inside["col"].to_numpy())
+        known = {key: found[tile] for key, found in resolutions.items() if tile in found}
+        days = sorted({day for resolution in known.values() for day in resolution.days})
+        size = -(-len(days) // parts)
+        for start in range(0, len(days), size):
+            some = set(days[start : start + size])
+            yield _Job(inside, target, {key: _some_days(resolution, some) for key, resolution in known.items()})
+
+
+def _some_days(resolution: Resolution, days: Collection[date]) -> Resolution:
+    """The same for some days, without what makes the others: it travels to a worker."""
+    made_of = {
+        name: {day: inputs for day, inputs in known.items() if day in days}
+        for name, known in resolution.made_of.items()
+    }
+    return replace(resolution.only(day for day in resolution.days if day in days), made_of=made_of)
+
+
+def _done(work: Callable[[_Job], _Frames], jobs: list[_Job], workers: int) -> Iterator[_Frames]:
+    if workers < 2 or len(jobs) < 2:
+        yield from map(work, jobs)
+        return
+    with process_pool(workers) as pool:
+        yield from pool.map(work, jobs)
+
+
+def _features(job: _Job, reader: str) -> _Frames:
+    """Features and masks at the sites of one tile, by recipe: one row a site and day.
+
+    Days on which a needed feature has no item at all are not read: their features are NaN, and nothing is masked.
+    """
+    complete = {
+        key: np.array([not resolution.blocked_by(day) for day in resolution.days], dtype=bool)
+        for key, resolution in job.resolutions.items()
+    }
+    read = {key: one.only(np.array(one.days)[complete[key]]) for key, one in job.resolutions.items()}
+    cubes = point_cubes({key: one for key, one in read.items() if one.days}, job.target, reader=reader)
+    frames = {}
+    for key, resolution in job.resolutions.items():
+        columns = _empty(resolution.recipe, (len(resolution.days), len(job.sites)))
+        if key in cubes:
+            for name, column in columns.items():
+                column[complete[key]] = cubes[key][name].values
+        frames[key] = _frame(job.sites, resolution, columns)
+    return frames
+
+
+def _frame(sites: pd.DataFrame, resolution: Resolution, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "site": np.repeat(sites["site"].to_numpy(), len(resolution.days)),
+            "date": np.tile(np.array(resolution.days, dtype="datetime64[ns]"), len(sites)),
+            **{name: column.T.ravel() for name, column in columns.items()},
+        }
+    )
+
+
+def _empty(recipe: Recipe, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """A column (day, site) for every feature, NaN, and for every mask, False."""
+    features = {name: np.full(shape, np.nan, dtype=np.float32) for name in recipe.names}
+    return {**features, **{mask.name: np.zeros(shape, dtype=bool) for mask in recipe.masks}}
+
+
+def _joined(sites: pd.DataFrame, series: pd.DataFrame, features: pd.DataFrame, recipe: Recipe) -> Matchups:
+    """Measurements beside the features of their site and day, in the order of both."""
+    joined = series.merge(features, on=["site", "date"], how="left", indicator="_found", validate="one_to_one")
+    table, dropped = _drop(joined, recipe)
+    described = sites.merge(table, on="site", how="inner")
+    columns = ["site", "network", "lon", "lat", "tile", "row", "col", "date", "sm", "n", *recipe.names]
+    return Matchups(described[columns].sort_values(["site", "date"], ignore_index=True), dropped)
+
+
+def _drop(joined: pd.DataFrame, recipe: Recipe) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Rows that can be learned from, and the others counted by the first reason that applies."""
+    dropped: Counter[str] = Counter()
+    reasons = [("outside the period", joined["_found"] != "both")]
+    reasons += [(mask.name, joined[mask.name].eq(True)) for mask in recipe.masks]
+    reasons += [(f"no value of {name}", joined[name].isna()) for name in recipe.required]
+    left = np.ones(len(joined), dtype=bool)
+    for reason, hit in reasons:
+        dropped[reason] += int((hit.to_numpy() & left).sum())
+        left &= ~hit.to_numpy()
+    return joined[left].drop(columns="_found"), {reason: n for reason, n in dropped.items() if n}

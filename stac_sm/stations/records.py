@@ -1,0 +1,295 @@
+"""Stations: the items of the ISMN collection as records, their daily means, and the sites that share a pixel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from stac_sm.core.errors import CatalogError, InputError, ReadError
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.parallel import process_pool
+from stac_sm.core.period import Period
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.search import item_period
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pystac
+    from numpy.typing import NDArray
+
+COLLECTION = "ismn-stations"
+DROPPED = ("depth", "flag", "range", "hours")
+"""Why readings are not used, in the order in which it is asked: too deep, not good, impossible, too few in a day."""
+_FEW = 50  # stations that are read sooner than processes start
+
+
+@dataclass(frozen=True)
+class Station:
+    """A station, without its series."""
+
+    id: str
+    """Id of its item, ``{network}.{station}``."""
+
+    network: str
+    """Network that runs it."""
+
+    name: str
+    """Name in the network."""
+
+    lon: float
+    """Degrees east."""
+
+    lat: float
+    """Degrees north."""
+
+    depths: tuple[tuple[float, float], ...]
+    """Upper and lower end of every sensor that has values, m."""
+
+    period: Period
+    """Days that its series spans."""
+
+    href: str
+    """Where its item lies."""
+
+    series: str
+    """Where its series lies: Parquet with time, sensor, depth_from, depth_to, sm, flag."""
+
+    checksum: str
+    """``file:checksum`` of the series."""
+
+    climate: str = ""
+    """Koeppen-Geiger code, where the archive has one."""
+
+    @property
+    def proof(self) -> list[object]:
+        """All of it that match-ups are made from: series, network, place and depths; no verdict on the station."""
+        return [self.id, self.checksum, self.network, self.lon, self.lat, [list(pair) for pair in self.depths]]
+
+
+@dataclass(frozen=True)
+class StationRules:
+    """Which readings count, and when a day has enough of them."""
+
+    max_depth: float = 0.05
+    """Deepest lower end of a sensor, m, compared after rounding to the centimetre: 0.0508 (2 inches) counts."""
+
+    flag: str = "G"
+    """The one quality flag that counts, exactly."""
+
+    valid: tuple[float, float] = (0.0, 0.6)
+    """Soil moisture must lie between these, both excluded, m3 m-3."""
+
+    min_hours: int = 12
+    """Least number of readings of one sensor in a UTC day."""
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the rules: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "max_depth": self.max_depth,
+            "flag": self.flag,
+            "valid": self.valid,
+            "min_hours": self.min_hours,
+        }
+
+    def reach(self, depth_from: float, depth_to: float) -> bool:
+        """Whether a sensor lies in the layer."""
+        return depth_from >= 0 and round(100 * depth_to) <= round(100 * self.max_depth)
+
+
+def read_stations(catalog: Catalog) -> list[Station]:
+    """All stations of a catalogue, in the order of their ids; no series is read.
+
+    Raises
+    ------
+    CatalogError
+        If an item lacks a point or a series.
+    """
+    return [_station(item) for item in catalog.items(COLLECTION)]
+
+
+def daily_means(station: Station, *, rules: StationRules) -> pd.DataFrame:
+    """Daily means of a station.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``date`` (datetime64[ns], UTC day, ascending), ``sm`` (m3 m-3, mean over sensors of each sensor's mean over its
+        readings of the day) and ``n`` (readings of all sensors). Days without enough readings have no row.
+
+    Raises
+    ------
+    ReadError
+        If the series cannot be read.
+    """
+    return _read_daily(station, rules)[0]
+
+
+def sites(stations: Iterable[Station], grid: TileGrid, *, rules: StationRules = StationRules()) -> pd.DataFrame:
+    """Pixels of a grid that hold stations: all the stations in one pixel are one site.
+
+    Stations outside the grid, and those without a sensor in the layer of the rules, belong to no site.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a site: ``site`` (id of its first station), ``stations`` (list of ids, ascending), ``network``, ``lon``,
+        ``lat`` (those of the first station; degrees), ``tile``, ``row``, ``col`` (its pixel). In the order of ``site``.
+    """
+    import pandas as pd
+
+    usable = (station for station in stations if any(rules.reach(*depths) for depths in station.depths))
+    ordered = sorted(usable, key=lambda station: station.id)
+    pixels = [_pixel(grid, station) for station in ordered]
+    inside = pd.DataFrame(
+        [
+            (station.id, station.network, station.lon, station.lat, *pixel)
+            for station, pixel in zip(ordered, pixels, strict=True)
+            if pixel is not None
+        ],
+        columns=["site", "network", "lon", "lat", "tile", "row", "col"],
+    )
+    pixel = ["tile", "row", "col"]
+    firsts = inside.drop_duplicates(pixel)
+    members = inside.groupby(pixel)["site"].agg(list).rename("stations").reset_index()
+    found = firsts.merge(members, on=pixel, how="left", validate="one_to_one")
+    return found[["site", "stations", "network", "lon", "lat", *pixel]]
+
+
+def site_series(
+    sites: pd.DataFrame, stations: Iterable[Station], rules: StationRules, *, workers: int = 1
+) -> tuple[pd.DataFrame, Counter[str]]:
+    """Daily means of all sites, and what was dropped on the way.
+
+    Parameters
+    ----------
+    workers
+        Processes that read; more than one need a main module that may be imported. Does not change the table.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``site``, ``date`` (UTC day), ``sm`` (m3 m-3, mean over the stations of the site) and ``n`` (readings), in order
+        of site and date.
+    Counter
+        Readings that were not used, by reason (see ``DROPPED``).
+
+    Raises
+    ------
+    ReadError
+        If a series cannot be read.
+    """
+    import pandas as pd
+
+    by_id = {station.id: station for station in stations}
+    pairs = zip(sites["site"], sites["stations"], strict=True)
+    wanted = [(site, by_id[member]) for site, members in pairs for member in members]
+    dropped: Counter[str] = Counter(dict.fromkeys(DROPPED, 0))
+    frames = []
+    for (site, _), (daily, counts) in zip(wanted, _all_daily(wanted, rules, workers), strict=True):
+        dropped.update(counts)
+        frames.append(daily.assign(site=site))
+    if not frames:
+        return pd.DataFrame({"site": [], "date": pd.to_datetime([]), "sm": [], "n": []}), dropped
+    daily = pd.concat(frames, ignore_index=True)
+    return daily.groupby(["site", "date"], as_index=False).agg(sm=("sm", "mean"), n=("n", "sum")), dropped
+
+
+def _all_daily(
+    wanted: Sequence[tuple[str, Station]], rules: StationRules, workers: int
+) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
+    """Daily means of some stations, in their order."""
+    work = partial(_read_daily, rules=rules)
+    stations = [station for _, station in wanted]
+    if workers < 2 or len(stations) < _FEW:
+        yield from map(work, stations)
+        return
+    with process_pool(workers) as pool:
+        yield from pool.map(work, stations, chunksize=8)
+
+
+def _read_daily(station: Station, rules: StationRules) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    return _daily(_read_series(station), rules)
+
+
+def _daily(series: pd.DataFrame, rules: StationRules) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    """Daily means of a series, and how many of its readings were dropped for which reason."""
+    probe, reached = _probes(series, rules)
+    value, flag = series["sm"].to_numpy(), series["flag"]
+    shallow = reached[probe]
+    good = shallow & (flag == rules.flag).to_numpy()
+    sound = good & (value > rules.valid[0]) & (value < rules.valid[1])
+    means = _means_of_probes(series["time"].to_numpy()[sound], probe[sound], value[sound], len(reached))
+    enough = means[means["size"] >= rules.min_hours]
+    daily = enough.groupby("date", as_index=False).agg(sm=("mean", "mean"), n=("size", "sum"))
+    counts = (len(series), *(int(kept.sum()) for kept in (shallow, good, sound)), int(enough["size"].sum()))
+    lost = [before - after for before, after in pairwise(counts)]
+    return daily, dict(zip(DROPPED, lost, strict=True))
+
+
+def _probes(series: pd.DataFrame, rules: StationRules) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Number of the probe of every reading, in the order of name and depths; and which numbers lie in the layer."""
+    import numpy as np
+    import pandas as pd
+
+    sensor = series["sensor"].astype("category").cat
+    names = np.argsort(np.argsort(sensor.categories))[sensor.codes]
+    upper, tops = pd.factorize(series["depth_from"], sort=True)
+    lower, ends = pd.factorize(series["depth_to"], sort=True)
+    pairs = np.array([rules.reach(top, end) for top in tops for end in ends], dtype=bool)
+    return (names * len(tops) + upper) * len(ends) + lower, np.tile(pairs, len(sensor.categories))
+
+
+def _means_of_probes(time: NDArray[Any], probe: NDArray[Any], value: NDArray[Any], probes: int) -> pd.DataFrame:
+    """``date, mean, size`` of every day and probe, in their order."""
+    import pandas as pd
+
+    day = time.astype("datetime64[D]").astype("int64")
+    means = pd.Series(value).groupby(day * max(probes, 1) + probe).agg(["mean", "size"])
+    date = (means.index.to_numpy() // max(probes, 1)).astype("datetime64[D]").astype("datetime64[ns]")
+    return means.assign(date=date)
+
+
+def _read_series(station: Station) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = ["time", "sensor", "depth_from", "depth_to", "sm", "flag"]
+    try:
+        return pd.read_parquet(station.series, columns=columns, read_dictionary=["sensor", "flag"])
+    except (OSError, ValueError) as error:
+        raise ReadError(
+            f"station {station.id}: its series {station.series} cannot be read ({error}): ingest it again"
+        ) from error
+
+
+def _station(item: pystac.Item) -> Station:
+    geometry, asset = item.geometry or {}, item.assets.get("series")
+    if geometry.get("type") != "Point" or asset is None:
+        found = f"{geometry.get('type')} and the assets {', '.join(item.assets) or 'none'}"
+        raise CatalogError(f"item {item.id!r} has {found}, wanted a Point and the asset series: ingest it again")
+    lon, lat = geometry["coordinates"][:2]
+    sensors = item.properties.get("stac_sm:sensors", [])
+    return Station(
+        id=item.id,
+        network=str(item.properties.get("stac_sm:network", "")),
+        name=str(item.properties.get("stac_sm:station", item.id)),
+        lon=float(lon),
+        lat=float(lat),
+        depths=tuple(sorted({(s["depth_from"], s["depth_to"]) for s in sensors if s["n"]})),
+        period=item_period(item),
+        href=item.self_href,
+        series=str(asset.get_absolute_href()),
+        checksum=str(asset.extra_fields.get("file:checksum", "")),
+        climate=str(item.properties.get("stac_sm:climate", "")),
+    )
+
+
+def _pixel(grid: TileGrid, station: Station) -> tuple[str, int, int] | None:
+    """Tile, row and column of a station; None outside the grid."""
+    try:
+        return grid.tile_at(station.lon, station.lat)
+    except InputError:
+        return None

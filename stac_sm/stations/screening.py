@@ -1,0 +1,266 @@
+"""Screening: which stations represent their pixel, by triple collocation. Every rejection keeps its reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stac_sm.core.columns import Columns, days, labels, require
+from stac_sm.core.errors import InputError, ScreeningError
+from stac_sm.core.metrics import Floats, TripleCollocation, common_rows, triple_collocation, truth_correlation
+
+SERIES = ("insitu", "era5land", "third")
+"""Columns of a table of triplets beside ``site`` and ``date``; m3 m-3, NaN = no value. The first is screened."""
+
+KEPT = "kept"
+_BLOCK_DAYS = 30  # longer than surface soil moisture remembers, so that blocks of days are nearly independent
+_LEAST_SOUND = 0.5  # share of the resamples that must allow triple collocation, for an interval
+_REASONS_SHOWN = 5  # in a message, which is not a report
+_SITE_COLUMNS = [
+    "site", "n", "status", "correlation", "error_std", "snr_db", "correlation_low", "correlation_high", "resamples"
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a station must reach to be kept, and how many must be left."""
+
+    min_correlation: float = 0.6
+    """Least correlation of the station with the unknown truth."""
+
+    max_error_std: float = 0.06
+    """Largest standard deviation of the station's error, m3 m-3."""
+
+    min_days: int = 100
+    """Least number of days on which all three series have a value."""
+
+    min_sites: int = 5
+    """Fewest kept sites on which a screened model is trained."""
+
+    min_sites_for_intervals: int = 10
+    """Fewest sites from which prediction intervals are issued."""
+
+    confidence: float = 0.9
+    """Share covered by the bootstrap interval of a correlation."""
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the rules: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "min_correlation": self.min_correlation,
+            "max_error_std": self.max_error_std,
+            "min_days": self.min_days,
+            "min_sites": self.min_sites,
+            "min_sites_for_intervals": self.min_sites_for_intervals,
+            "confidence": self.confidence,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Screening:
+    """What triple collocation says about each site."""
+
+    sites: pd.DataFrame
+    """One row per site: ``site, n, status, correlation, error_std, snr_db, correlation_low, correlation_high,
+    resamples``. ``status`` is ``kept`` or ``rejected: `` and the reason. The figures belong to the station's series;
+    those that triple collocation refuses are NaN."""
+
+    thresholds: Thresholds
+    """What was asked of a site."""
+
+    @property
+    def kept(self) -> list[str]:
+        """Ids of the sites kept, in order."""
+        return list(self.sites.loc[self.sites["status"] == KEPT, "site"])
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each of the other sites was rejected."""
+        out = self.sites[self.sites["status"] != KEPT]
+        return {
+            site: status.removeprefix("rejected: ") for site, status in zip(out["site"], out["status"], strict=True)
+        }
+
+
+def screen(triplets: pd.DataFrame, thresholds: Thresholds, *, seed: int = 0, bootstrap: int = 200) -> Screening:
+    """Judge every site of a table by the triple collocation of its daily series.
+
+    Parameters
+    ----------
+    triplets
+        Columns ``site, date, insitu, era5land, third``: one row per site and day, soil moisture in m3 m-3, NaN where
+        there is no value. Order of rows is of no matter.
+    thresholds
+        What is asked of a site.
+    seed
+        Of the bootstrap. A site's resamples depend on the seed and its id only, not on the sites beside it.
+    bootstrap
+        Resamples per site, each of circular blocks of 30 days (Politis and Romano 1992), since days are not
+        independent; 0 for no intervals.
+
+    Returns
+    -------
+    Screening
+        A row for every site in the table.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a site or day is empty, or a site has one day twice.
+    """
+    ordered = _ordered(triplets)
+    rows = [_judged(str(site), part, thresholds, seed, bootstrap) for site, part in ordered.groupby("site", sort=True)]
+    return Screening(sites=pd.DataFrame(rows, columns=_SITE_COLUMNS), thresholds=thresholds)
+
+
+def require_sites(screening: Screening, thresholds: Thresholds) -> None:
+    """Refuse a screening that leaves too few sites to train on.
+
+    Raises
+    ------
+    ScreeningError
+        With the counts and the reasons, if fewer than ``thresholds.min_sites`` are kept.
+    """
+    kept, found = len(screening.kept), len(screening.sites)
+    if kept >= thresholds.min_sites:
+        return
+    reasons = "; ".join(f"{site}: {reason}" for site, reason in list(screening.reasons.items())[:_REASONS_SHOWN])
+    more = f"; and {found - kept - _REASONS_SHOWN} more" if found - kept > _REASONS_SHOWN else ""
+    raise ScreeningError(
+        f"screened training refused: {kept} {'site' if kept == 1 else 'sites'} of {found} kept, "
+        f"{thresholds.min_sites} wanted (reasons: {reasons or 'no site in the table'}{more}); "
+        "train unscreened or lower [screening] min_sites"
+    )
+
+
+def training_screener(
+    triplets: pd.DataFrame, thresholds: Thresholds, table: pd.DataFrame, columns: Columns | None = None
+) -> Callable[[pd.DataFrame], list[str]]:
+    """Screener for hold-outs: what is held out has no part in deciding what is kept.
+
+    The series of a station are longer than its match-ups. Of them are used: the sites and the years that occur in the
+    training rows, without the days of rows that are held out.
+
+    Parameters
+    ----------
+    triplets
+        As in `screen`.
+    thresholds
+        What is asked of a site.
+    table
+        All match-ups; those that the screener is not given are held out.
+    columns
+        Names in the tables of match-ups.
+
+    Returns
+    -------
+    Callable
+        From training rows of the table to the sites kept; it raises `ScreeningError` as `require_sites` does.
+    """
+    ordered, whole = _ordered(triplets), _keys(table, columns or Columns())
+
+    def kept_sites(rows: pd.DataFrame) -> list[str]:
+        """Sites kept by the triplets that belong to these rows."""
+        seen = _keys(rows, columns or Columns())
+        allowed = ordered["site"].isin(seen["site"]) & ordered["date"].dt.year.isin(seen["date"].dt.year)
+        marked = (
+            ordered[allowed].merge(whole, how="left", indicator="matched_up").merge(seen, how="left", indicator="seen")
+        )
+        held_out = (marked["matched_up"] == "both") & (marked["seen"] != "both")
+        screening = screen(marked[~held_out], thresholds, bootstrap=0)
+        require_sites(screening, thresholds)
+        return screening.kept
+
+    return kept_sites
+
+
+def _keys(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Site and day of the rows of a table, each pair once."""
+    keys = pd.DataFrame({"site": labels(table, columns.site), "date": days(table, columns.time)})
+    return keys.drop_duplicates()
+
+
+def _ordered(triplets: pd.DataFrame) -> pd.DataFrame:
+    """Triplets by site and day, checked."""
+    require(triplets, ["site", "date", *SERIES], "triple collocation")
+    table = triplets[list(SERIES)].assign(site=labels(triplets, "site"), date=days(triplets, "date"))
+    twice = table.duplicated(["site", "date"])
+    if twice.any():
+        site, day = table.loc[twice, ["site", "date"]].iloc[0]
+        raise InputError(
+            f"triplets: site {site!r} has day {day:%Y-%m-%d} more than once ({int(twice.sum())} such rows in all); "
+            "one row per site and day wanted; average the sensors of a site first"
+        )
+    return table.sort_values(["site", "date"], ignore_index=True)
+
+
+def _judged(site: str, part: pd.DataFrame, thresholds: Thresholds, seed: int, bootstrap: int) -> dict[str, Any]:
+    """Row of the table of sites."""
+    series = [part[name].to_numpy(dtype=float) for name in SERIES]
+    figures = triple_collocation(*series, min_n=thresholds.min_days)
+    draws = _resampled(common_rows(*series), site, seed, bootstrap) if figures.ok else np.empty(0)
+    low, high = _interval(draws, thresholds.confidence)
+    return {
+        "site": site,
+        "n": figures.n,
+        "status": _status(figures, thresholds),
+        "correlation": figures.correlation[0],
+        "error_std": figures.error_std[0],
+        "snr_db": figures.snr_db[0],
+        "correlation_low": low,
+        "correlation_high": high,
+        "resamples": int(np.isfinite(draws).sum()),
+    }
+
+
+def _status(figures: TripleCollocation, thresholds: Thresholds) -> str:
+    """``kept``, or why not."""
+    if not figures.ok:
+        return f"rejected: {figures.status}"
+    faults = []
+    if figures.correlation[0] < thresholds.min_correlation:
+        faults.append(f"TC R {figures.correlation[0]:.2f} < {thresholds.min_correlation:.2f}")
+    if figures.error_std[0] > thresholds.max_error_std:
+        faults.append(f"error {figures.error_std[0]:.3f} > {thresholds.max_error_std:.3f}")
+    return f"rejected: {' and '.join(faults)}" if faults else KEPT
+
+
+def _resampled(rows: Floats, site: str, seed: int, resamples: int) -> Floats:
+    """Correlations with the truth in resamples of blocks of days; NaN where a resample allows none.
+
+    Each block enters by its sums, so a resample costs a few additions whatever the number of days.
+    """
+    n = rows.shape[1]
+    length = max(1, min(_BLOCK_DAYS, n // 4))  # so that a short series still has blocks to choose from
+    draws = _generator(site, seed).integers(n, size=(resamples, -(-n // length)))
+    sums = _block_sums(rows - rows.mean(axis=1, keepdims=True), length)[draws].sum(axis=1)
+    count = length * draws.shape[1]
+    means = sums[:, :3] / count
+    q = (sums[:, 3:].reshape(-1, 3, 3) - count * means[:, :, None] * means[:, None, :]) / (count - 1)
+    return truth_correlation(q)
+
+
+def _block_sums(rows: Floats, length: int) -> Floats:
+    """Sums of the three series and of their nine products over the block that starts at each day, round the end."""
+    products = (rows[:, None] * rows[None]).reshape(9, -1)
+    moments = np.vstack((rows, products))
+    wrapped = np.concatenate((np.zeros((12, 1)), moments, moments[:, :length]), axis=1).cumsum(axis=1)
+    return np.asarray((wrapped[:, length : length + rows.shape[1]] - wrapped[:, : rows.shape[1]]).T)
+
+
+def _interval(draws: Floats, confidence: float) -> tuple[float, float]:
+    """Quantiles of the sound resamples; NaN if too many of them are not."""
+    sound = draws[np.isfinite(draws)]
+    if not sound.size or sound.size < _LEAST_SOUND * draws.size:
+        return np.nan, np.nan
+    low, high = np.quantile(sound, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _generator(site: str, seed: int) -> np.random.Generator:
+    """Random numbers that belong to one site."""
+    return np.random.default_rng(list(hashlib.sha256(f"{seed}\0{site}".encode()).digest()))

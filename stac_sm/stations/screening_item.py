@@ -1,0 +1,107 @@
+"""Verdicts: what screening says about a station, kept on its item, where everybody who opens it sees it.
+
+An item is replaced by compare-and-swap, and its assets stay as they are. Its fingerprint covers the verdict, too; that
+of the ingest is kept beside it (`INGESTED`), so that ingesting the same file again changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.fingerprint import digest
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.publish import FINGERPRINT, INGESTED, publish_over
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATUS, SCORES = "stac_sm:tc_status", "stac_sm:tc"
+UNUSED = "not screened: outside the grid, or no sensor in the layer"
+LEFT_OUT = "not screened: left out of training"
+SILENT = "not screened: no measured day in the period"
+_FIGURES = ("correlation", "correlation_low", "correlation_high", "error_std", "snr_db")
+_PLACES = 6  # decimals
+
+
+def verdicts(sites: pd.DataFrame, judged: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Properties of every station that belongs to a site, by the station's id.
+
+    Parameters
+    ----------
+    sites
+        ``site`` and ``stations`` (list of ids): all stations of a site are judged by their mean.
+    judged
+        ``Screening.sites``.
+    about
+        What else to say beside the figures: the other data sets, the period.
+    """
+    rows: dict[str, dict[str, Any]] = {
+        str(row["site"]): {str(key): value for key, value in row.items()} for row in judged.to_dict("records")
+    }
+    return {
+        station: _properties(str(site), rows.get(str(site)), about)
+        for site, members in zip(sites["site"], sites["stations"], strict=True)
+        for station in members
+    }
+
+
+def write_verdicts(
+    catalog: Catalog, stations: Iterable[tuple[str, str, str]], said: Mapping[str, Mapping[str, Any]]
+) -> Counter[str]:
+    """Put verdicts on the items of stations; those that have theirs are left alone.
+
+    Parameters
+    ----------
+    stations
+        Id, href and checksum of the series of each; where the item has another series by now, it is left alone, for
+        the verdict is not about that.
+    said
+        What `verdicts` gives; a station that is not in it is told that it belongs to no site.
+
+    Returns
+    -------
+    Counter
+        Number of items by outcome: ``replaced``, ``done``, ``changed`` (another series).
+
+    Raises
+    ------
+    ConflictError
+        If another writer replaces an item at the same time.
+    """
+    outcomes: Counter[str] = Counter()
+    for id, href, checksum in stations:
+        path = _path(catalog, href)
+        content = catalog.store.read(path)
+        item = json.loads(content)
+        if item["assets"]["series"].get("file:checksum", "") != checksum:
+            outcomes["changed"] += 1
+            continue
+        item["properties"] = _judged(item["properties"], said.get(id, {STATUS: UNUSED}))
+        outcomes[str(publish_over(catalog, item, {}, content))] += 1
+    return outcomes
+
+
+def _properties(site: str, row: Mapping[str, Any] | None, about: Mapping[str, Any]) -> dict[str, Any]:
+    if row is None:
+        return {STATUS: SILENT}
+    figures = {name: round(float(row[name]), _PLACES) for name in _FIGURES if math.isfinite(row[name])}
+    return {STATUS: str(row["status"]), SCORES: {"n": int(row["n"]), **figures, "site": site, **about}}
+
+
+def _judged(properties: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, Any]:
+    ingested = properties.get(INGESTED, properties[FINGERPRINT])
+    plain = {key: value for key, value in properties.items() if key not in {STATUS, SCORES, INGESTED}}
+    told = {**verdict, **plain}  # first what is read first
+    return told | {FINGERPRINT: digest([ingested, verdict]), INGESTED: ingested}
+
+
+def _path(catalog: Catalog, href: str) -> str:
+    root = catalog.root.rstrip("/") + "/"
+    if not href.startswith(root):
+        raise CatalogError(f"{href} lies outside of the catalogue {catalog.root}: only its own items can be judged")
+    return href.removeprefix(root)

@@ -1,0 +1,41 @@
+"""Entries: what a store holds, named by paths below its root."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from stac_sm.core.errors import InputError
+
+TEMPORARY = ".tmp-"
+"""How the names of files begin that are no content: still being written, locks, probes. Nobody lists them."""
+
+
+class Entry(NamedTuple):
+    """One file of a store; a tuple, since millions are listed."""
+
+    path: str
+    """Path below the root."""
+
+    size: int
+    """Bytes."""
+
+    version: str = ""
+    """Changes whenever the content does: the ETag on S3, time and inode on disk."""
+
+    modified: float = 0.0
+    """When it was written, seconds since 1970 by the store's clock."""
+
+
+def checked_path(path: str, root: str) -> PurePosixPath:
+    """A path that names something below the root.
+
+    Raises
+    ------
+    InputError
+        If it is absolute, empty, leads upwards or holds a NUL.
+    """
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\0" in path:
+        raise InputError(f"path {path!r} names nothing below {root}: only paths below the root are allowed")
+    return parts

@@ -1,0 +1,157 @@
+"""A store in a bucket: Amazon S3, or any server that speaks its protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.storage.object_meta import TEMPORARY, Entry, checked_path
+from stac_sm.storage.s3 import objects
+from stac_sm.storage.s3.lease import sole_writer
+from stac_sm.storage.s3.probe import Probe, known_probe
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """Objects below a prefix of a bucket.
+
+    A name is taken by ``If-None-Match: *`` and content is swapped by ``If-Match``. A server that does not keep these
+    conditions (``probe``) is written by one process at a time. Nothing is asked of it before the first use.
+    """
+
+    bucket: str
+    """Name of the bucket."""
+
+    prefix: str = ""
+    """What all keys begin with, without slashes at its ends; empty for the whole bucket."""
+
+    @classmethod
+    def of(cls, root: str) -> S3Store:
+        """Store of an ``s3://BUCKET/PREFIX``.
+
+        Raises
+        ------
+        InputError
+            If this names no bucket, or no prefix below it.
+        """
+        bucket, _, prefix = root.removeprefix("s3://").partition("/")
+        prefix = prefix.strip("/")
+        if not _BUCKET.fullmatch(bucket):
+            raise InputError(
+                f"store 's3://{bucket.rpartition('@')[2]}/{prefix}' names no bucket: give s3://BUCKET/PREFIX, "
+                "with a name of 3 to 63 of a-z0-9.-"
+            )
+        return cls(bucket, str(checked_path(prefix, f"s3://{bucket}")) if prefix else "")
+
+    @property
+    def root(self) -> str:
+        """URL without a slash at its end."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def href(self, path: str) -> str:
+        """URL with the scheme ``s3``."""
+        return f"s3://{self.bucket}/{self._key(path)}"
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object."""
+        return objects.exists(self.bucket, self._key(path))
+
+    def read(self, path: str) -> bytes:
+        """Content of an object."""
+        found = objects.get(self.bucket, self._key(path))
+        if found is None:
+            raise CatalogError(f"{self.href(path)} is no file: check the path of the catalogue")
+        return found[0]
+
+    @contextlib.contextmanager
+    def local_file(self, path: str) -> Iterator[Path]:
+        """A copy of an object, which goes with the context."""
+        with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
+            copy = Path(folder, "object")
+            if not objects.download(self.bucket, self._key(path), copy):
+                raise CatalogError(f"{self.href(path)} is no file: check the path of the catalogue")
+            yield copy
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """All objects below a folder, in the order of their keys; one request for each thousand."""
+        folder = f"{self._key(prefix)}/" if prefix else self._base
+        for page in objects.pages(self.bucket, folder):
+            for found in page:
+                key = str(found["Key"])
+                if not key.endswith("/") and not key.rpartition("/")[2].startswith(TEMPORARY):
+                    yield Entry(
+                        key.removeprefix(self._base),
+                        int(found["Size"]),
+                        str(found["ETag"]),
+                        found["LastModified"].timestamp(),
+                    )
+
+    def entries_at(self, folder: str, paths: Iterable[str]) -> Iterator[Entry]:
+        """From a listing of the folder: one request for each thousand."""
+        wanted = set(paths)
+        return (entry for entry in self.entries(folder) if entry.path in wanted)
+
+    def create(self, path: str, content: bytes | Path) -> bool:
+        """Write a new object, all of it or nothing; False if the name is taken."""
+        key = self._key(path)
+        if self.probe().exclusive:
+            return objects.create(self.bucket, key, content)
+        with sole_writer(self.bucket, self._base, self.probe().lacks):
+            if objects.exists(self.bucket, key):
+                return False
+            objects.write(self.bucket, key, content)
+            return True
+
+    def swap(self, path: str, content: bytes, expected: bytes) -> bool:
+        """Replace an object that still holds ``expected``."""
+        key = self._key(path)
+        if self.probe().exclusive:
+            found = objects.get(self.bucket, key)
+            if found is None or found[0] != expected:
+                return False
+            return objects.swap(self.bucket, key, content, found[1])
+        with sole_writer(self.bucket, self._base, self.probe().lacks):
+            found = objects.get(self.bucket, key)
+            if found is None or found[0] != expected:
+                return False
+            objects.write(self.bucket, key, content)
+            return True
+
+    def replace(self, path: str, content: bytes) -> None:
+        """Write a derived object, whether it exists or not."""
+        key = self._key(path)
+        alone = sole_writer(self.bucket, self._base, self.probe().lacks)
+        with contextlib.nullcontext() if self.probe().exclusive else alone:
+            objects.write(self.bucket, key, content)
+
+    def remove(self, path: str) -> None:
+        """Remove an object, if it is there."""
+        objects.delete(self.bucket, self._key(path))
+
+    @property
+    def lacks(self) -> str:
+        """What the probe has found missing; empty if nothing."""
+        return self.probe().lacks
+
+    def probe(self) -> Probe:
+        """What the server keeps; tried once in a process, unless it is Amazon's."""
+        return known_probe(self.bucket, self._base)
+
+    @property
+    def _base(self) -> str:
+        return f"{self.prefix}/" if self.prefix else ""
+
+    def _key(self, path: str) -> str:
+        key = f"{self._base}{checked_path(path, self.root)}"
+        if len(key.encode(errors="replace")) > 1024 or key.encode(errors="replace") != key.encode(
+            errors="surrogatepass"
+        ):
+            raise InputError(f"path {path!r} is no key of S3: at most 1024 bytes of UTF-8 are allowed")
+        return key

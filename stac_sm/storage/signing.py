@@ -1,0 +1,77 @@
+"""Signing: hrefs that need a token get it at the moment of reading, in the worker; tokens are never written down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+from stac_sm.core.errors import InputError
+from stac_sm.storage.retry import AttemptError, Fault, fault_of, fault_of_status
+
+_HOUR = int(timedelta(hours=1).total_seconds())
+_QUERY = re.compile(r"\?[^\s'\")]+")
+_PASSWORD = re.compile(r"//[^\s/@'\"]+@")
+_FIELD = re.compile(
+    r"(?i)\b(x-amz-[\w-]+|authorization|sig|signature|(?:access_?)?token|aws_secret_access_key|aws_session_token)"
+    r"(['\"]?\s*[:=]\s*['\"]?)((?:bearer|basic)\s+)?[^\s&'\",)]+"
+)
+
+
+def signed(href: str, signer: str, *, renewed: bool = False) -> str:
+    """The href with a token that is valid now; an ``s3:`` URL as a presigned one.
+
+    Parameters
+    ----------
+    href
+        Where the file is.
+    signer
+        How: one of `SIGNERS`.
+    renewed
+        Whether the token that was given last was refused: then a new one is had.
+
+    Raises
+    ------
+    InputError
+        If the signer is unknown, its package is not installed, or there are no credentials.
+    AttemptError
+        If no token could be had.
+    """
+    if signer not in _BY_NAME:
+        raise InputError(f"signer {signer!r} is unknown: known are {', '.join(name for name in SIGNERS if name)}")
+    return _BY_NAME[signer](href, renewed)
+
+
+def without_secrets(text: str) -> str:
+    """Text without the query of every URL, user names in URLs, and the values of fields that hold tokens."""
+    return _FIELD.sub(r"\1\2…", _PASSWORD.sub("//…@", _QUERY.sub("?…", text)))
+
+
+def _by_scheme(href: str, renewed: bool) -> str:
+    """S3 by the credentials of boto3; others as they are."""
+    if not href.startswith("s3://"):
+        return href
+    from stac_sm.storage.s3 import session
+
+    return session.presigned(href, seconds=_HOUR, renewed=renewed)
+
+
+def _planetary_computer(href: str, renewed: bool) -> str:
+    try:
+        import planetary_computer
+    except ImportError as error:
+        raise InputError("signing for the Planetary Computer needs pip install stac_sm[planetary-computer]") from error
+    if renewed:
+        planetary_computer.sas.TOKEN_CACHE.clear()
+    try:
+        return str(planetary_computer.sign_url(href))
+    except OSError as error:  # requests' errors are OSErrors
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        fault = fault_of(error) if status is None else fault_of_status(status)
+        told = f"no token: {type(error).__name__}" if status is None else f"no token: HTTP {status}"
+    raise AttemptError(Fault.REFUSED if fault is Fault.CREDENTIALS else fault, told)
+
+
+_BY_NAME: dict[str, Callable[[str, bool], str]] = {"": _by_scheme, "planetary-computer": _planetary_computer}
+SIGNERS = tuple(_BY_NAME)
+"""Ways to sign: by the scheme of the href, or with the tokens of the Planetary Computer for its own storage."""

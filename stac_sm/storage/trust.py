@@ -1,0 +1,197 @@
+"""Trust: where a catalogue may send us. A catalogue on the network is written by others.
+
+From a catalogue on the network, only addresses on the network are followed, by its own scheme, and never to a place
+nearer to us than the catalogue itself: one on the public internet cannot reach a private or loopback address. From a
+folder of the user's own, local files are read, too. No href names one of GDAL's drivers or virtual file systems,
+holds a password, or leads to a cloud's metadata service. Names of hosts are judged by the address that they are
+connected to (`check_address`), so a name that resolves to a forbidden place is found, and so is each redirect.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from enum import IntEnum
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from stac_sm.core.errors import CatalogError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_ALLOWED = {
+    "": {"", "file", "http", "https", "s3"},
+    "http": {"http", "https"},
+    "https": {"http", "https"},
+    "s3": {"http", "https", "s3"},
+}
+_METADATA_NAMES = {"metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"}
+_METADATA = {ipaddress.ip_address(text) for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")}
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Reach(IntEnum):
+    """How near to this machine an address is, or may be."""
+
+    PUBLIC = 0
+    """The public internet."""
+
+    PRIVATE = 1
+    """A private network."""
+
+    LOOPBACK = 2
+    """This machine."""
+
+    FORBIDDEN = 3
+    """Link-local, multicast, or a cloud's metadata service: never allowed."""
+
+
+def check_href(href: str, root: str) -> str:
+    """The href, if a catalogue may send us there; a ``file:`` URL as a path.
+
+    No file is touched, and no name but the catalogue's own is looked up.
+
+    Parameters
+    ----------
+    href
+        Absolute href of an asset, an item or a catalogue.
+    root
+        Where the catalogue was opened: a URL, or a local folder.
+
+    Raises
+    ------
+    CatalogError
+        If it may not: says why.
+    """
+    scheme = _scheme(href)
+    if scheme in {"http", "https"} and re.search(r"[\x00-\x20\x7f<>\\]", href):
+        raise _untrusted(href, root, "characters that no URL has")
+    if not href or re.search(r"[\x00-\x1f\x7f]", href) or href.lstrip().startswith("<"):
+        raise _untrusted(href, root, "no name of a file")
+    if scheme not in _ALLOWED.get(kind_of(root), set()):
+        told = f"the scheme {scheme}:" if scheme else "a local path"
+        raise _untrusted(href, root, f"{told} from a catalogue {'in a folder' if not kind_of(root) else 'of its kind'}")
+    if scheme in {"", "file"}:
+        return _local_path(href, root)
+    _check_url(href, root)
+    return href
+
+
+def kind_of(root: str) -> str:
+    """Scheme of the place of a catalogue; empty if it is a local folder."""
+    scheme = _scheme(root)
+    return "" if scheme == "file" else scheme
+
+
+def reach_of(root: str) -> Reach:
+    """How near a catalogue may send us: no nearer than it is itself. Looks its name up."""
+    kind = kind_of(root)
+    if not kind:
+        return Reach.LOOPBACK
+    return Reach.PUBLIC if kind == "s3" else _reach_of_host(urlsplit(root).hostname or "")
+
+
+def check_address(address: str, allowed: Reach) -> None:
+    """Refuse an address that is nearer than allowed.
+
+    Raises
+    ------
+    CatalogError
+        If it is.
+    """
+    found = reach_of_address(address)
+    if found > allowed:
+        raise CatalogError(f"a {found.name.lower()} address found, at most a {allowed.name.lower()} one allowed")
+
+
+def reach_of_address(address: str) -> Reach:
+    """How near an IP address is."""
+    ip = _unwrapped(ipaddress.ip_address(address.partition("%")[0]))
+    if ip.is_link_local or ip.is_multicast or ip in _METADATA:
+        return Reach.FORBIDDEN
+    if ip.is_loopback or ip.is_unspecified:
+        return Reach.LOOPBACK
+    return Reach.PUBLIC if ip.is_global else Reach.PRIVATE
+
+
+def _unwrapped(ip: Address) -> Address:
+    """The IPv4 address inside an IPv6 one (mapped, 6to4, NAT64)."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip.packed[:12] in (bytes(12), bytes.fromhex("0064ff9b") + bytes(8)) and int(ip) > 1:
+        return ipaddress.IPv4Address(ip.packed[12:])
+    return ip.ipv4_mapped or ip.sixtofour or ip
+
+
+def _scheme(href: str) -> str:
+    found = _SCHEME.match(href)
+    return found[1].lower() if found else ""
+
+
+def _local_path(href: str, root: str) -> str:
+    parts = urlsplit(href) if _scheme(href) == "file" else None
+    if parts is not None and parts.netloc not in {"", "localhost"}:
+        raise _untrusted(href, root, "a file on another host")
+    path = unquote(parts.path) if parts else href
+    if "\0" in path or re.match(r"/+vsi", str(Path(path)).lower()):
+        raise _untrusted(href, root, "one of GDAL's virtual file systems")
+    return path
+
+
+def _check_url(href: str, root: str) -> None:
+    try:
+        parts = urlsplit(href)
+        _ = parts.port
+    except ValueError:
+        raise _untrusted(href, root, "no URL") from None
+    if "@" in parts.netloc:
+        raise _untrusted(href, root, "a user name or password")
+    if parts.scheme.lower() == "s3":
+        _check_bucket(parts, href, root)
+        return
+    host = (parts.hostname or "").rstrip(".")
+    if not host or "%" in host or host in _METADATA_NAMES:
+        raise _untrusted(href, root, "a host that is none, or a cloud's metadata service")
+    literal = _literal(host)
+    if literal is not None and reach_of_address(literal) > min(reach_of(root), Reach.LOOPBACK):
+        raise _untrusted(href, root, f"a {reach_of_address(literal).name.lower()} address")
+
+
+def _check_bucket(parts: SplitResult, href: str, root: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]+", parts.netloc) or len(parts.path) < 2:
+        raise _untrusted(href, root, "no bucket and key")
+
+
+def _literal(host: str) -> str | None:
+    """The IP address that a host is, in any of the spellings that the C library takes (decimal, hex, octal, short)."""
+    if ":" in host:
+        return host
+    if host == "localhost" or host.endswith(".localhost"):
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(socket.inet_aton(host)))
+    except (OSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _reach_of_host(host: str) -> Reach:
+    """The farthest of its addresses; public if it cannot be looked up."""
+    literal = _literal(host.rstrip("."))
+    if literal is not None:
+        return reach_of_address(literal)
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)}
+    except (OSError, UnicodeError):
+        return Reach.PUBLIC
+    return min((reach_of_address(address) for address in found), default=Reach.PUBLIC)
+
+
+def _untrusted(href: str, root: str, what: str) -> CatalogError:
+    shown = href.partition("?")[0].rpartition("@")[2][:200]
+    return CatalogError(
+        f"{shown!r} is not followed: {what} found, not allowed from the catalogue {root or 'at hand'}: "
+        "copy the files into a folder of your own, or correct the item"
+    )

@@ -1,0 +1,306 @@
+"""Audit: prove every item again, from the store alone.
+
+An item says what its assets are: they are there, have its size and checksum, and decode. Everything in a collection's
+folder belongs to an item or is derived from the items; what is derived is what `catalog.refresh` would write.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from stac_sm.core.errors import StacSmError
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.parallel import process_pool
+from stac_sm.core.period import DAY, Period
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.model import Model
+from stac_sm.product.item import COLLECTION as PRODUCTS
+from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.items import COG, PARQUET, item_json
+from stac_sm.stac.links import derived_documents, item_paths, refresh
+from stac_sm.stac.publish import FINGERPRINT
+from stac_sm.storage.object_meta import Entry
+from stac_sm.storage.store import Store, multihash, sha256
+from stac_sm.workflows.plan.plan import make_plan
+
+GRACE_HOURS = 24.0
+"""Age from which an orphan is removed: a younger one may belong to an item that is about to be written."""
+
+_ITEMS_A_JOB = 16
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    kind: str
+    """``missing``, ``corrupt``, ``orphan``, ``item``, ``link``, ``extent`` or ``stale``."""
+
+    path: str
+    """Path below the catalogue's root."""
+
+    detail: str
+    """What was found, what was wanted, and what to do."""
+
+
+def audit(
+    catalog: Catalog,
+    *,
+    collections: Sequence[str] = (),
+    sample: float = 1.0,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda total: None,
+) -> list[Finding]:
+    """Prove items, assets, links and extents.
+
+    Parameters
+    ----------
+    catalog
+        In a folder or on S3.
+    collections
+        Ids; all of the catalogue if there are none.
+    sample
+        Share of the items whose assets are read; which ones follows from their ids, so two audits read the same. What
+        is there and what is linked is always checked in full.
+    workers
+        Processes.
+    progress
+        Called with the number of parts, whenever one is done.
+
+    Returns
+    -------
+    list of Finding
+        In the order of their paths; empty if all is well.
+    """
+    there, linked = _collections(catalog.store)
+    jobs, findings = [], list(_root_findings(there, linked))
+    for collection in collections or sorted(there):
+        if collection not in there:
+            catalog.collection(collection)  # says which there are
+        found, sound = _listed(catalog.store, collection)
+        findings += found
+        read = [path for path in sound if _in_sample(path, sample)]
+        jobs += [read[at : at + _ITEMS_A_JOB] for at in range(0, len(read), _ITEMS_A_JOB)]
+    for part in _proven(catalog.root, jobs, workers):
+        findings += part
+        progress(len(jobs))
+    return sorted(set(findings), key=lambda finding: (finding.path, finding.kind))
+
+
+def stale_products(catalog: Catalog, grid: TileGrid) -> list[Finding]:
+    """Products that are there, but would be made from something else today: from metadata alone."""
+    made: dict[tuple[str, str, str], dict[date, str]] = {}
+    for path in item_paths(catalog.store, PRODUCTS):  # not by links, which may be broken
+        if not _item_findings(catalog.store, path):
+            item = json.loads(catalog.store.read(path))
+            told = item["properties"]
+            key = (told["stac_sm:model"], told["version"], item["id"].split(".")[2])
+            made.setdefault(key, {})[date.fromisoformat(told["start_datetime"][:10])] = path
+    return [finding for key, paths in made.items() for finding in _stale(catalog, grid, key, paths)]
+
+
+def _stale(catalog: Catalog, grid: TileGrid, key: tuple[str, str, str], paths: Mapping[date, str]) -> Iterator[Finding]:
+    model_id, version, tile = key
+    try:
+        model = Model.from_item(catalog.item(MODELS, model_id).self_href)
+        period = Period(min(paths), max(paths) + DAY)
+        plan = make_plan(catalog, model, [tile], period, grid=grid, version=version)
+    except StacSmError as error:
+        yield from (Finding("stale", path, f"cannot be judged: {error}") for path in paths.values())
+        return
+    for day in plan.days:
+        if day.made.day in paths and day.state != "done":
+            gone = f"no input for {', '.join(day.blocked_by)}" if day.blocked_by else "inputs or model have changed"
+            yield Finding(
+                "stale", paths[day.made.day], f"{gone} since it was made: `stac-sm plan` and `run` replace it"
+            )
+
+
+def repair(catalog: Catalog, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> list[Finding]:
+    """Mend what can be derived: links and extents; remove orphans that are old enough.
+
+    Returns
+    -------
+    list of Finding
+        What is left: it needs the command that made it.
+    """
+    found = list(findings)
+    for collection in sorted({PurePosixPath(one.path).parts[0] for one in found if one.kind in {"link", "extent"}}):
+        refresh(catalog.store, collection)
+    ages = {entry.path: time.time() - entry.modified for entry in catalog.store.entries()}
+    for one in found:
+        if one.kind == "orphan" and ages.get(one.path, 0) >= grace_hours * 3600:
+            catalog.store.remove(one.path)
+    mended = {"link", "extent"}
+    return [one for one in found if one.kind not in mended and not _gone(catalog.store, one)]
+
+
+def _gone(store: Store, finding: Finding) -> bool:
+    return finding.kind == "orphan" and not store.exists(finding.path)
+
+
+def _item_findings(store: Store, path: str) -> list[Finding]:
+    """What is wrong with the JSON of an item."""
+    try:
+        item = json.loads(store.read(path))
+        place = PurePosixPath(path)
+        wanted = {"type": "Feature", "id": place.stem, "collection": place.parts[0]}
+        wrong = {key: item.get(key) for key, value in wanted.items() if item.get(key) != value}
+        if not wrong and isinstance(item["properties"][FINGERPRINT], str) and len(item["bbox"]) in {4, 6}:
+            return []
+        told = ", ".join(f"{key} {value!r} found, {wanted[key]!r} wanted" for key, value in wrong.items())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        told = f"no item: {error!r}"
+    return [Finding("item", path, f"{told or 'fingerprint or bbox missing'}: remove it, and make or ingest it again")]
+
+
+def _collections(store: Store) -> tuple[set[str], set[str]]:
+    """Ids of the collections that are there, and of those that the root links to."""
+    there = {PurePosixPath(entry.path).parts[0] for entry in store.entries() if _is_collection(entry.path)}
+    hrefs = (link["href"] for link in json.loads(store.read("catalog.json"))["links"] if link["rel"] == "child")
+    return there, {PurePosixPath(posixpath.normpath(href)).parts[0] for href in hrefs}
+
+
+def _root_findings(there: set[str], linked: set[str]) -> Iterator[Finding]:
+    for id in sorted(linked - there):
+        yield Finding("link", "catalog.json", f"links to collection {id}, which is not there: `stac-sm init` makes it")
+    for id in sorted(there - linked):
+        yield Finding("link", "catalog.json", f"does not link to collection {id}, which is there: add the link")
+
+
+def _is_collection(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return len(parts) == 2 and parts[1] == "collection.json"
+
+
+def _listed(store: Store, collection: str) -> tuple[list[Finding], list[str]]:
+    """What a listing tells, and the paths of the items whose JSON is sound."""
+    entries, paths = list(store.entries(collection)), item_paths(store, collection)
+    findings = [finding for path in paths for finding in _item_findings(store, path)]
+    bad = {finding.path for finding in findings}
+    sound = [path for path in paths if path not in bad]
+    derived = set[str]()
+    if not bad:
+        wanted = derived_documents(store, collection, paths)
+        derived = {path for path, _ in wanted}
+        findings += [finding for path, document in wanted for finding in _compared(store, path, document)]
+    return [*findings, *_orphans(store, entries, sound, derived, {posixpath.dirname(path) for path in bad})], sound
+
+
+def _compared(store: Store, path: str, document: dict[str, Any]) -> Iterator[Finding]:
+    if not store.exists(path):
+        yield Finding("link", path, "missing: `stac-sm audit --repair` makes it")
+        return
+    content = store.read(path)
+    if content == item_json(document):
+        return
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = {}
+    if found.get("extent") != document.get("extent"):
+        yield Finding("extent", path, "not that of the items: `stac-sm audit --repair` rebuilds it")
+    if {**found, "extent": None} != {**document, "extent": None}:
+        yield Finding("link", path, "not what the items make of it: `stac-sm audit --repair` rebuilds it")
+
+
+def _orphans(
+    store: Store, entries: Sequence[Entry], items: Sequence[str], derived: set[str], spared: set[str]
+) -> Iterator[Finding]:
+    """Files that no item names and nothing derives; the folders of broken items are left alone."""
+    named = {*items, *derived}
+    for path in items:
+        assets = json.loads(store.read(path)).get("assets", {}).values()
+        named |= {_local(posixpath.dirname(path), asset["href"]) for asset in assets}
+    for entry in entries:
+        folder, name = posixpath.split(entry.path)
+        unknown = spared and name in {"catalog.json", "collection.json"}  # what derives cannot be told
+        if entry.path not in named and folder not in spared and not unknown and "/index/" not in entry.path:
+            yield Finding("orphan", entry.path, "no item names it: `stac-sm audit --repair` removes it when it is old")
+
+
+def _proven(root: str, jobs: Sequence[Sequence[str]], workers: int) -> Iterator[list[Finding]]:
+    if workers < 2 or len(jobs) < 2:
+        yield from (_prove(root, paths) for paths in jobs)
+        return
+    with process_pool(workers) as pool:
+        yield from pool.map(_prove, [root] * len(jobs), jobs)
+
+
+def _prove(root: str, paths: Sequence[str]) -> list[Finding]:
+    """Read every asset of some items; runs in a worker process."""
+    store = open_catalog(root).store
+    return [finding for path in paths for finding in _asset_findings(store, path)]
+
+
+def _asset_findings(store: Store, path: str) -> Iterator[Finding]:
+    item, folder = json.loads(store.read(path)), posixpath.dirname(path)
+    for link in item.get("links", []):
+        target = _local(folder, str(link.get("href", "")))
+        if "://" not in target and not target.startswith("/") and not store.exists(target):
+            yield Finding("link", path, f"its link {link.get('rel')} leads to {target}, which is not there")
+    for key, asset in item.get("assets", {}).items():
+        where = _local(folder, asset["href"])
+        if "://" not in where and not where.startswith("/"):
+            yield from _file_findings(store, where, f"asset {key!r} of {path}", asset)
+
+
+def _file_findings(store: Store, path: str, what: str, asset: dict[str, Any]) -> Iterator[Finding]:
+    if not store.exists(path):
+        yield Finding("missing", path, f"{what}: make or ingest the item again")
+        return
+    with store.local_file(path) as file:
+        found = {"file:size": file.stat().st_size, "file:checksum": multihash(sha256(file))}
+        wrong = [
+            f"{key} {value} found, {asset.get(key)} wanted" for key, value in found.items() if value != asset.get(key)
+        ]
+        told = "; ".join(wrong) or _undecodable(file, str(asset.get("type", "")))
+    if told:
+        yield Finding("corrupt", path, f"{what}: {told}: remove it, and make or ingest the item again")
+
+
+def _undecodable(file: Path, media_type: str) -> str:
+    """Why a file cannot be decoded; empty if it can."""
+    try:
+        if media_type == COG:
+            _decode_raster(file)
+        elif media_type == PARQUET:
+            _decode_table(file)
+        elif "json" in media_type and "ubjson" not in media_type:
+            json.loads(file.read_bytes())
+    except Exception as error:  # whatever a library finds in a file that is not what it should be
+        return f"cannot be decoded ({error})"
+    return ""
+
+
+def _decode_raster(path: Path) -> None:
+    import rasterio
+
+    alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")  # whatever lies beside it
+    with alone, rasterio.open(path, driver="GTiff") as file:
+        for _, window in file.block_windows(1):
+            file.read(1, window=window)
+
+
+def _decode_table(file: Path) -> None:
+    import pyarrow.parquet as pq
+
+    for _ in pq.ParquetFile(file).iter_batches():
+        pass
+
+
+def _local(folder: str, href: str) -> str:
+    """Path below the root of a relative href; others as they are."""
+    return href if "://" in href or href.startswith("/") else posixpath.normpath(posixpath.join(folder, href))
+
+
+def _in_sample(path: str, share: float) -> bool:
+    return int(digest(path)[:8], 16) < share * 2**32

@@ -1,0 +1,162 @@
+"""Standing: which tile-days there are, from a listing of the store, and what each item says of itself.
+
+The index only saves time. A row of it counts as proof where the listing shows the same item JSON (etag, or time and
+inode) and an asset that bears the row's fingerprint; whatever else is listed is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from stac_sm.core.period import Period
+from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
+from stac_sm.stac.index.manifest import check, is_item, read_index
+from stac_sm.stac.publish import FINGERPRINT, RETRACTED
+from stac_sm.storage.object_meta import Entry
+from stac_sm.storage.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARTS = "stac_sm:parts"
+"""Property of a product: 8 hex digits of each part of its fingerprint."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an item says of itself."""
+
+    path: str
+    """Of its JSON, below the store's root."""
+
+    fingerprint: str
+    """What it was made from."""
+
+    retracted: bool = False
+    """Whether it is a tombstone."""
+
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """8 hex digits of each part of the fingerprint; empty where it does not tell."""
+
+    made_from: frozenset[str] = frozenset()
+    """Ids of the input items, by its ``derived_from`` links."""
+
+
+@dataclass
+class Standing:
+    """Tile-days of a period that have an item."""
+
+    store: Store
+    """Where they lie."""
+
+    listed: Mapping[str, Entry]
+    """Item id -> entry of its JSON."""
+
+    proven: Mapping[str, str]
+    """Item id -> fingerprint, where the index is proof of it."""
+
+    _read: dict[str, Found] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, catalog: Catalog, period: Period) -> Standing:
+        """What is there in the months of a period: one listing each, and no item is read yet."""
+        listed, proven = dict[str, Entry](), dict[str, str]()
+        for month in period.months():
+            found, known = _of_month(catalog.store, month)
+            listed.update(found)
+            proven.update(known)
+        return cls(catalog.store, listed, proven)
+
+    @classmethod
+    def of_rows(cls, store: Store, rows: pa.Table) -> Standing:
+        """What some rows of `month_rows` say."""
+        ids, paths, fingerprints = (rows[name].to_pylist() for name in ("id", "path", "fingerprint"))
+        listed = {id: Entry(path, 0) for id, path in zip(ids, paths, strict=True)}
+        return cls(store, listed, {id: one for id, one in zip(ids, fingerprints, strict=True) if one is not None})
+
+    def judge(self, wanted: Sequence[ProductDay], ids: Sequence[str] = ()) -> list[Found | None]:
+        """What there is of each of some tile-days; items that the index does not prove to be as wanted are read.
+
+        ``ids`` are those of the tile-days, where they are known already.
+        """
+        ids = ids or [made.id for made in wanted]
+        unread = [
+            id
+            for id, made in zip(ids, wanted, strict=True)
+            if id in self.listed and self.proven.get(id) != made.fingerprint and id not in self._read
+        ]
+        if unread:
+            with ThreadPoolExecutor(StoreDocuments(self.store).workers) as pool:
+                self._read.update(zip(unread, pool.map(self._item, unread), strict=True))
+        return [self._found(id, made) for id, made in zip(ids, wanted, strict=True)]
+
+    def predecessor(self, id: str) -> str:
+        """Id of the same tile-day in the version before that of an id; empty if there is none."""
+        if self._every_version <= {id.rpartition(".v")[2]}:  # mostly; and shorter, for millions
+            return ""
+        return max((one for one in self._versions.get(_series(id), ()) if one < id), default="")
+
+    @cached_property
+    def _every_version(self) -> set[str]:
+        return {id.rpartition(".v")[2] for id in self.listed}
+
+    @cached_property
+    def _versions(self) -> dict[str, list[str]]:
+        """Ids of each tile-day, of all versions."""
+        found: dict[str, list[str]] = {}
+        for id in self.listed:
+            found.setdefault(_series(id), []).append(id)
+        return found
+
+    def _found(self, id: str, made: ProductDay) -> Found | None:
+        if id not in self.listed:
+            return None
+        return self._read.get(id) or Found(self.listed[id].path, made.fingerprint)
+
+    def _item(self, id: str) -> Found:
+        path = self.listed[id].path
+        item = json.loads(self.store.read(path))
+        told, links = item["properties"], item.get("links", ())
+        titles = frozenset(str(link.get("title", "")) for link in links if link.get("rel") == "derived_from")
+        made_from = titles - {told.get("stac_sm:model")}
+        return Found(path, str(told.get(FINGERPRINT)), RETRACTED in told, told.get(PARTS) or {}, made_from)
+
+
+def month_rows(store: Store, month: Period) -> pa.Table:
+    """Items of the product that are listed in a month: ``id``, ``tile``, ``path``, and ``fingerprint`` where the index
+    proves it; else null.
+    """
+    import pyarrow as pa
+
+    listed, proven = _of_month(store, month)
+    columns = {
+        "id": list(listed),
+        "tile": [id.split(".")[2] if id.count(".") > 2 else "" for id in listed],
+        "path": [entry.path for entry in listed.values()],
+        "fingerprint": [proven.get(id) for id in listed],
+    }
+    return pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
+
+
+def _of_month(store: Store, month: Period) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Item id -> entry of its JSON, and -> fingerprint where the index is proof of it."""
+    entries = list(store.entries(f"{COLLECTION}/{month.start:%Y/%m}"))
+    listed = {_id(entry.path): entry for entry in entries if is_item(entry.path)}
+    rows = check(read_index(store, COLLECTION, f"{month.start:%Y-%m}"), entries).proven
+    paths, fingerprints = rows["path"].to_pylist(), rows[FINGERPRINT].to_pylist()
+    return listed, {_id(path): one for path, one in zip(paths, fingerprints, strict=True) if one is not None}
+
+
+def _id(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".json")
+
+
+def _series(id: str) -> str:
+    """An id without its version."""
+    return id.rpartition(".v")[0]

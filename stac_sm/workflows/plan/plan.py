@@ -1,0 +1,374 @@
+"""Planning: the days of many tiles, worked out in several processes; the same in one.
+
+First the items of each collection are listed, by parts of a year; then each tile takes what meets it.
+
+Plan: the items that are wanted, less those that are proven. Reads metadata only.
+
+It is worked out tile by tile and kept in columns, since a whole product has millions of tile-days: first what the items
+of each collection say (`input_rows`), then the days of each tile (`tile_days`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+import tempfile
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.fingerprint import Fingerprints, input_texts
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.parallel import process_pool
+from stac_sm.core.period import Period
+from stac_sm.features.inputs import Resolution
+from stac_sm.features.recipe import Feature
+from stac_sm.model.model import Model
+from stac_sm.product.item import ProductDay, tile_fingerprints
+from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.storage.store import Store, open_store
+from stac_sm.workflows.plan.existing_items import Standing, month_rows
+from stac_sm.workflows.plan.input_table import ItemTable, is_ours, jobs_of
+from stac_sm.workflows.plan.item_rows import InputRows, Job, read_rows
+from stac_sm.workflows.plan.planned_days import STATES, Days, Part, PlannedDay, Task
+from stac_sm.workflows.plan.tile_planner import Reads, TileDays, TilePlanner, Wanted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Progress = Callable[[int], None]
+"""Told the number of tiles, whenever one is planned."""
+
+
+@dataclass(frozen=True)
+class PlannedTile:
+    """The days of one tile, and where their inputs lie."""
+
+    days: pa.Table
+    """Columns of `planned.days_schema`."""
+
+    part: Part
+    """Their inputs."""
+
+    reads: Reads
+    """What its tasks read."""
+
+
+def planned_tiles(
+    catalog: Catalog, wanted: Wanted, tiles: Sequence[str], *, workers: int, progress: Progress
+) -> Iterator[PlannedTile]:
+    """Planned days of each tile, in their order.
+
+    Parameters
+    ----------
+    workers
+        Processes; with one, all is done in this one, by the catalogue's own store.
+
+    Raises
+    ------
+    CatalogError
+        If a collection is missing, or an item that is needed makes no sense.
+    """
+    own = [feature for feature in wanted.recipe.sources if is_ours(catalog, feature)]
+    one_by_one = _here(catalog, wanted, own, tiles)
+    for one in one_by_one if workers < 2 else _in_processes(catalog, wanted, own, tiles, workers):
+        progress(len(tiles))
+        yield one
+
+
+def _here(catalog: Catalog, wanted: Wanted, own: Sequence[Feature], tiles: Sequence[str]) -> Iterator[PlannedTile]:
+    store = catalog.store
+    jobs = _jobs(catalog, wanted, own)
+    tables = _tables(jobs, {name: [read_rows(store, job) for job in jobs[name]] for name in jobs}, "")
+    planner = TilePlanner(wanted, catalog, tables)
+    standing = Standing.of(catalog, wanted.period)
+    for tile in tiles:
+        found = planner.tile(tile, standing)
+        yield PlannedTile(found.days, Part(len(found.days), _given(found.inputs)), found.reads)
+
+
+def _given(inputs: pa.Array) -> Callable[[], pa.Array]:
+    return lambda: inputs
+
+
+def _jobs(catalog: Catalog, wanted: Wanted, own: Sequence[Feature]) -> dict[str, list[Job]]:
+    """Jobs by collection."""
+    features: dict[str, list[Feature]] = {}
+    for feature in own:
+        features.setdefault(feature.collection, []).append(feature)
+    return {name: jobs_of(catalog, name, of, wanted.period) for name, of in features.items()}
+
+
+def _tables(
+    jobs: Mapping[str, Sequence[Job]], found: Mapping[str, Sequence[InputRows]], folder: str
+) -> dict[str, ItemTable]:
+    return {name: ItemTable.of(name, jobs[name][0].requests, found[name], folder) for name in jobs if jobs[name]}
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the processes that plan tiles share: a file in a folder of its own."""
+
+    root: str
+    wanted: Wanted
+    tables: Mapping[str, ItemTable]
+    rows: Mapping[str, tuple[int, int]]  # of a tile in the table of what there is
+
+
+class _Scratch:
+    """A folder that goes when nobody needs it any more."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="stac-sm-plan-")
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+
+def _in_processes(
+    catalog: Catalog, wanted: Wanted, own: Sequence[Feature], tiles: Sequence[str], workers: int
+) -> Iterator[PlannedTile]:
+    scratch, root = _Scratch(), catalog.store.root
+    with _pool(workers) as pool:
+        jobs = _jobs(catalog, wanted, own)
+        found = {name: pool.map(_rows, [(root, job) for job in jobs[name]]) for name in jobs}
+        months = pool.map(_month, [(root, month) for month in wanted.period.months()])  # while tables are joined here
+        tables = _tables(jobs, found, scratch.folder)  # type: ignore[arg-type]
+        rows = _by_tile(list(months), scratch.folder)
+        Path(scratch.folder, "shared").write_bytes(pickle.dumps(_Shared(root, wanted, tables, rows)))
+        for tile, (days, reads) in zip(tiles, pool.map(_tile, [(scratch.folder, tile) for tile in tiles]), strict=True):
+            yield PlannedTile(days, Part(len(days), _saved(scratch, tile)), reads)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor]:
+    pool = process_pool(workers, short=True)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _month(job: tuple[str, Period]) -> pa.Table:
+    """Items of the product in a month; runs in a process."""
+    return month_rows(open_store(job[0]), job[1])
+
+
+def _rows(job: tuple[str, Job]) -> InputRows:
+    """Items of a collection; runs in a process."""
+    return read_rows(open_store(job[0]), job[1])
+
+
+def _tile(job: tuple[str, str]) -> tuple[pa.Table, Reads]:
+    """Days of a tile, whose inputs are left in a file; runs in a process."""
+    folder, tile = job
+    planner, rows, store = _planner(folder)
+    first, last = rows.get(tile, (0, 0))
+    found = planner.tile(tile, Standing.of_rows(store, _there(folder).slice(first, last - first)))
+    _save(found, Path(folder, f"{tile}.inputs"))
+    return found.days, found.reads
+
+
+@lru_cache(maxsize=1)
+def _planner(folder: str) -> tuple[TilePlanner, Mapping[str, tuple[int, int]], Store]:
+    shared: _Shared = pickle.loads(Path(folder, "shared").read_bytes())
+    catalog = open_catalog(shared.root)
+    return TilePlanner(shared.wanted, catalog, shared.tables), shared.rows, catalog.store
+
+
+@lru_cache(maxsize=1)
+def _there(folder: str) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.ipc.open_file(pa.memory_map(str(Path(folder, "products.arrow")))).read_all()
+
+
+def _by_tile(months: Sequence[pa.Table], folder: str) -> dict[str, tuple[int, int]]:
+    """Keep what there is of the product in the order of tiles; the rows of each."""
+    import pyarrow as pa
+
+    table = pa.concat_tables(months).sort_by([("tile", "ascending"), ("id", "ascending")]).combine_chunks()
+    with pa.OSFile(str(Path(folder, "products.arrow")), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    counts = table["tile"].value_counts().to_pylist()
+    ends = [0]
+    for one in counts:
+        ends.append(ends[-1] + one["counts"])
+    return {one["values"]: span for one, span in zip(counts, pairwise(ends), strict=True)}
+
+
+def _save(found: TileDays, file: Path) -> None:
+    import pyarrow as pa
+
+    batch = pa.record_batch([found.inputs], names=["inputs"])
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+
+
+def _saved(scratch: _Scratch, tile: str) -> Callable[[], Any]:
+    """Reads the inputs of a tile again; as long as somebody may, the folder stays."""
+
+    def load() -> Any:
+        import pyarrow as pa
+
+        with pa.OSFile(str(Path(scratch.folder, f"{tile}.inputs"))) as file:
+            return pa.ipc.open_file(file).read_all()["inputs"].combine_chunks()
+
+    return load
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is wanted from one model, and what there is of it."""
+
+    model: str
+    """Id of the model item."""
+
+    days: Sequence[PlannedDay]
+    """In the order of tiles and days; kept in columns."""
+
+    reads: Reads | None = field(default=None, compare=False)
+    """What its tasks read; None of a plan that was read from a file."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "days", Days.of(self.days))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Number of tile-days by state."""
+        found = Counter(self.columns.table["state"].to_pylist())
+        return {state: found.get(state, 0) for state in STATES}
+
+    @cached_property
+    def blocked_by(self) -> dict[str, int]:
+        """Number of blocked tile-days by feature without input, most first."""
+        return _counted(self.columns.only(["blocked"]).table["blocked_by"])
+
+    @cached_property
+    def changed(self) -> dict[str, int]:
+        """Number of stale tile-days by part of the fingerprint that has changed, and by input that came (``+ID``) or
+        went (``-ID``), most first; ``unknown`` where the item does not tell.
+        """
+        found = self.columns.only(["stale"]).table["changed"]
+        unknown = sum(not one for one in found.to_pylist())
+        return _counted(found) | ({"unknown": unknown} if unknown else {})
+
+    @cached_property
+    def id(self) -> str:
+        """What names the plan: it follows from what is wanted, and not from what is done."""
+        text = hashlib.sha256(f"[{json.dumps(self.model)}".encode())
+        numbers = iter(self.columns.table["fingerprint"].to_pylist())
+        for ids in self.columns.ids():
+            text.update("".join(f',["{id}","{next(numbers)}"]' for id in ids).encode())
+        text.update(b"]")
+        return text.hexdigest()[:12]
+
+    @property
+    def done(self) -> list[ProductDay]:
+        """The tile-days that were done when it was planned."""
+        return list(self.columns.only(["done"]).made())
+
+    @property
+    def to_do(self) -> Sequence[PlannedDay]:
+        """The tile-days to make, without their inputs."""
+        return self.columns.only(["new", "stale"])
+
+    @property
+    def columns(self) -> Days:
+        """The days as they are kept."""
+        return Days.of(self.days)
+
+    def tasks(self) -> Iterator[Task]:
+        """What is to do, in units of one tile and one month."""
+        return self.columns.only(["new", "stale"]).tasks(self.model)
+
+
+def make_plan(
+    catalog: Catalog,
+    model: Model,
+    tiles: Iterable[str],
+    period: Period,
+    *,
+    grid: TileGrid,
+    version: str,
+    redo_retracted: bool = False,
+    workers: int = 1,
+    progress: Progress = lambda total: None,
+    each: Callable[[PlannedTile], None] = lambda tile: None,
+) -> Plan:
+    """Compare what is wanted with what is in the catalogue.
+
+    Parameters
+    ----------
+    redo_retracted
+        Whether what was retracted is to be made again.
+    workers
+        Processes.
+    progress
+        Told the number of tiles, whenever one is planned.
+    each
+        Given each tile while others are still being planned, in their order: `PlanFile.add` writes them.
+
+    Raises
+    ------
+    InputError
+        If no tile is wanted, or a tile is not in the grid.
+    CatalogError
+        If a collection of the recipe is missing.
+    """
+    names = sorted(set(tiles))
+    if not names:
+        raise InputError("plan: no tile wanted: name tiles (h18v04) or a box in degrees that meets some")
+    for name in names:
+        grid.column_row(name)
+    wanted = Wanted(model.cube_recipe(), model.checksum, grid, period, version, redo_retracted)
+    found = []
+    for tile in planned_tiles(catalog, wanted, names, workers=workers, progress=progress):
+        each(tile)
+        found.append(tile)
+    return Plan(model.id, _joined(found), sum((one.reads for one in found), Reads()))
+
+
+def wanted_day(
+    resolution: Resolution, model: Model, tile: str, day: date, *, grid: TileGrid, version: str
+) -> PlannedDay:
+    """The tile-day that the catalogue's inputs and a model make, with its fingerprint; state ``new`` or ``blocked``.
+
+    For a few days; `make_plan` gives the same for many.
+    """
+    inputs = resolution.inputs(day)
+    number = _fingerprints(model, grid, tile).of(day.isoformat(), input_texts(inputs))
+    missing = tuple(resolution.blocked_by(day))
+    made = ProductDay(tile, day, version, number)
+    return PlannedDay(made, "blocked" if missing else "new", missing, tuple(inputs))
+
+
+def parts_of(model: Model, grid: TileGrid, planned: PlannedDay) -> dict[str, str]:
+    """8 hex digits of each part of the fingerprint of a day from `wanted_day`: what ``stac_sm:parts`` holds."""
+    return _fingerprints(model, grid, planned.made.tile).parts(input_texts(planned.inputs))
+
+
+def _fingerprints(model: Model, grid: TileGrid, tile: str) -> Fingerprints:
+    return tile_fingerprints(grid, tile, recipe=model.cube_recipe(), model=model.checksum)
+
+
+def _joined(found: Sequence[PlannedTile]) -> Days:
+    import pyarrow as pa
+
+    table = pa.concat_tables([one.days for one in found]).unify_dictionaries()
+    return Days(table, [one.part for one in found])
+
+
+def _counted(lists: pa.ChunkedArray) -> dict[str, int]:
+    found = Counter(name for names in lists.to_pylist() for name in names)
+    return dict(found.most_common())

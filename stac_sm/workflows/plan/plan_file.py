@@ -1,0 +1,186 @@
+"""Plan files: a plan as GeoParquet, one row a tile-day with the tile's outline, so that a map can show it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from shapely import to_wkb
+
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.grid import TileGrid
+from stac_sm.storage.store import Store, open_store
+from stac_sm.workflows.plan.plan import Plan, PlannedTile
+from stac_sm.workflows.plan.planned_days import Days, Part, days_schema, inputs_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_REPEATED = [
+    "tile", "version", "state", "predecessor", "geometry", "blocked_by.list.element", "changed.list.element",
+    "inputs.list.element.id",
+]  # fmt: skip
+
+
+class PlanFile:
+    """A plan that is written while it is made, tile by tile, and then put in its place; as a context.
+
+    Parameters
+    ----------
+    model
+        Id of the model item.
+    grid
+        Of the tiles.
+    """
+
+    def __init__(self, model: str, grid: TileGrid) -> None:
+        self._grid, self._about = grid, _about(model)
+
+    def __enter__(self) -> PlanFile:
+        import pyarrow.parquet as pq
+
+        self._scratch = tempfile.TemporaryDirectory(prefix="stac-sm-plan-")
+        self._file = Path(self._scratch.name, "plan.parquet")
+        schema = _file_schema().with_metadata(self._about)
+        self._writer = pq.ParquetWriter(
+            self._file, schema, compression="zstd", compression_level=1, use_dictionary=_REPEATED
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+        self._scratch.cleanup()
+
+    def add(self, tile: PlannedTile) -> None:
+        """Write the days of the next tile."""
+        self.add_rows(tile.days, tile.part)
+
+    def add_rows(self, rows: pa.Table, part: Part) -> None:
+        """Write some days, and their inputs."""
+        self._writer.write_table(_row_group(rows, part, self._grid).replace_schema_metadata(self._about))
+
+    def place(self, href: Path | str) -> str:
+        """Put the file in its place, where a file of this name is replaced; nothing can be added then.
+
+        Returns
+        -------
+        str
+            Where it lies.
+        """
+        self._writer.close()
+        store, path = _placed(href)
+        store.replace(path, self._file.read_bytes())
+        return store.href(path)
+
+
+def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
+    """Write a plan that is there already; see `PlanFile`.
+
+    Returns
+    -------
+    str
+        Where it lies; a file of this name is replaced.
+    """
+    days, first = plan.columns, 0
+    with PlanFile(plan.model, grid) as file:
+        for part in days.parts:
+            file.add_rows(days.table.slice(first, part.rows), part)
+            first += part.rows
+        return file.place(href)
+
+
+def read_plan(href: Path | str) -> Plan:
+    """Read a plan from a folder or from S3; its inputs are read when they are asked for.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or no plan.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    store, path = _placed(href)
+    try:
+        content = pa.BufferReader(store.read(path))
+        about = json.loads((pq.read_schema(content).metadata or {}).get(b"stac_sm:plan", b"null"))
+        if about is None:
+            raise InputError(f"{href} is no plan (a Parquet file of something else): `stac-sm plan` writes one")
+        file = pq.ParquetFile(content, read_dictionary=["tile", "version", "state"])
+        known = [name for name in days_schema().names if name in file.schema_arrow.names]
+        table = _filled(file.read(columns=known))
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        parts = [Part(rows, _from_file(store, path, group)) for group, rows in enumerate(sizes)]
+        return Plan(about["model"], Days(table, parts))
+    except (OSError, KeyError, ValueError, CatalogError, pa.ArrowException) as error:
+        raise InputError(f"{href} is no plan ({error}): `stac-sm plan` writes one") from error
+
+
+def _about(model: str) -> dict[str, str]:
+    geo = {
+        "version": "1.1.0",
+        "primary_column": "geometry",
+        "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
+    }
+    return {"geo": json.dumps(geo), "stac_sm:plan": json.dumps({"model": model})}
+
+
+def _placed(href: Path | str) -> tuple[Store, str]:
+    """Store and name of a file."""
+    text = str(href)
+    folder, _, name = text.rpartition("/")
+    if not name:
+        raise InputError(f"plan {text!r}: name a file, e.g. plan.parquet")
+    return open_store(folder or ("/" if text.startswith("/") else ".")), name
+
+
+def _row_group(rows: pa.Table, part: Part, grid: TileGrid) -> pa.Table:
+    import pyarrow as pa
+
+    ids = list(chain.from_iterable(Days(rows).ids()))
+    shapes = {tile: to_wkb(grid.footprint(tile)) for tile in rows["tile"].unique().to_pylist()}
+    geometry = map(shapes.__getitem__, rows["tile"].to_pylist())
+    columns = {"id": pa.array(ids, pa.string()), "inputs": part.load(), "geometry": pa.array(geometry, pa.binary())}
+    columns |= {name: rows[name] for name in rows.column_names}
+    return pa.table({field.name: _as(columns[field.name], field.type) for field in _file_schema()})
+
+
+def _as(column: Any, kind: Any) -> Any:
+    return column if column.type == kind else column.cast(kind)
+
+
+def _file_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = pa.string()
+    own = [field.with_type(text) if pa.types.is_dictionary(field.type) else field for field in days_schema()]
+    ends = [pa.field("inputs", inputs_type()), pa.field("geometry", pa.binary())]
+    return pa.schema([pa.field("id", text), *own, *ends])
+
+
+def _filled(table: pa.Table) -> pa.Table:
+    """A table as `planned.days_schema` wants it; plans of older versions do not say what has changed."""
+    import pyarrow as pa
+
+    if "changed" not in table.column_names:
+        table = table.append_column("changed", pa.array([[]] * len(table), pa.list_(pa.string())))
+    return table.select(days_schema().names).cast(days_schema()).unify_dictionaries()
+
+
+def _from_file(store: Store, path: str, group: int) -> Any:
+    """Reads the inputs of one row group."""
+
+    def load() -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file = pq.ParquetFile(pa.BufferReader(store.read(path)))
+        return file.read_row_group(group, columns=["inputs"])["inputs"].combine_chunks()
+
+    return load

@@ -1,0 +1,229 @@
+"""Planned tile-days: records to work with, kept in columns, since there may be millions of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, overload
+
+from stac_sm.product.item import ProductDay, product_ids
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STATES = ("new", "done", "stale", "blocked", "retracted")
+
+Inputs = tuple[tuple[str, str], ...]
+Load = Callable[[], "pa.Array"]
+"""Reads the inputs of some rows: a list of (id, checksum) a row."""
+
+
+@dataclass(frozen=True)
+class PlannedDay:
+    """One tile-day: what is wanted, and what there is."""
+
+    made: ProductDay
+    """Tile, day, version and the fingerprint wanted."""
+
+    state: str
+    """``new``, ``done``, ``stale`` (there, but made from something else), ``blocked`` (an input is missing) or
+    ``retracted`` (taken out by hand: counts as proven)."""
+
+    blocked_by: tuple[str, ...] = ()
+    """Features without input."""
+
+    inputs: Inputs = ()
+    """Id and checksum of every input file, frozen."""
+
+    redo: bool = False
+    """Whether it takes the place of a tombstone."""
+
+    predecessor: str = ""
+    """Id of the same tile-day in an older version of the product; empty if there is none."""
+
+    changed: tuple[str, ...] = ()
+    """Of a stale day: parts of the fingerprint that differ (``inputs``, ``model``, …), and inputs that came
+    (``+ID``) or went (``-ID``); empty where its item does not tell."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One tile and month: what a worker needs, by name."""
+
+    model: str
+    """Id of the model item."""
+
+    tile: str
+    """Tile id."""
+
+    planned: tuple[PlannedDay, ...]
+    """The days to make, in order, without their inputs: a worker finds these itself, and checks the fingerprint."""
+
+    @property
+    def days(self) -> tuple[ProductDay, ...]:
+        """The days to make, in order."""
+        return tuple(one.made for one in self.planned)
+
+    @property
+    def name(self) -> str:
+        """Short name, e.g. ``h18v04 2019-07``."""
+        return f"{self.tile} {self.planned[0].made.day:%Y-%m}"
+
+
+def days_schema() -> pa.Schema:
+    """Columns of planned days without their inputs; few values occur often in most of them."""
+    import pyarrow as pa
+
+    text, few = pa.string(), pa.dictionary(pa.int32(), pa.string())
+    columns = [("tile", few), ("day", pa.date32()), ("version", few), ("state", few), ("redo", pa.bool_())]
+    columns += [("predecessor", text), ("blocked_by", pa.list_(text)), ("changed", pa.list_(text))]
+    return pa.schema([*columns, ("fingerprint", text)])
+
+
+def inputs_type() -> pa.DataType:
+    """Type of the column of inputs."""
+    import pyarrow as pa
+
+    return pa.list_(pa.struct([("id", pa.string()), ("checksum", pa.string())]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of planned days whose inputs lie together."""
+
+    rows: int
+    """How many."""
+
+    load: Load
+    """Reads their inputs."""
+
+
+class Days(Sequence[PlannedDay]):
+    """Planned days in columns; each is made when it is asked for, and its inputs are read then.
+
+    Parameters
+    ----------
+    table
+        Of `days_schema`.
+    parts
+        Where the inputs are, for all rows in their order; none where they are not wanted.
+    """
+
+    def __init__(self, table: pa.Table, parts: Sequence[Part] = ()) -> None:
+        self.table, self.parts = table, tuple(parts)
+
+    @classmethod
+    def of(cls, days: Iterable[PlannedDay]) -> Days:
+        """Columns of records."""
+        import pyarrow as pa
+
+        if isinstance(days, Days):
+            return days
+        rows = list(days)
+        table = pa.Table.from_pylist([_row(day) for day in rows], schema=days_schema())
+        pairs = [[{"id": id, "checksum": checksum} for id, checksum in day.inputs] for day in rows]
+        inputs = pa.array(pairs, inputs_type())
+        return cls(table, [Part(len(rows), lambda: inputs)])
+
+    def only(self, states: Sequence[str]) -> Days:
+        """Those in some states, without their inputs."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        state = self.table["state"].cast(pa.string())
+        return Days(self.table.filter(pc.is_in(state, value_set=pa.array(list(states), pa.string()))))
+
+    def made(self) -> Iterator[ProductDay]:
+        """Tile, day, version and fingerprint of each."""
+        for batch in self.table.select(["tile", "day", "version", "fingerprint"]).to_batches(4096):
+            yield from map(ProductDay, *(column.to_pylist() for column in batch.columns))
+
+    def ids(self) -> Iterator[list[str]]:
+        """Item ids, of some thousand days at a time."""
+        for batch in self.table.select(["tile", "day", "version"]).to_batches(8192):
+            tiles, days, versions = (column.to_pylist() for column in batch.columns)
+            rows = zip(tiles, days, versions, strict=True)
+            runs = groupby(rows, key=lambda row: (row[0], row[2]))
+            yield [id for (tile, version), run in runs for id in product_ids(tile, [row[1] for row in run], version)]
+
+    def tasks(self, model: str) -> Iterator[Task]:
+        """In units of one tile and one month, without inputs."""
+        bare = (_planned(row, ()) for row in _rows(self.table))
+        for (tile, _, _), days in groupby(bare, key=lambda d: (d.made.tile, d.made.day.year, d.made.day.month)):
+            yield Task(model, tile, tuple(days))
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[PlannedDay]:
+        if not self.parts:
+            yield from (_planned(row, ()) for row in _rows(self.table))
+        first = 0
+        for part in self.parts:
+            rows = _rows(self.table.slice(first, part.rows))
+            yield from (_planned(row, inputs) for row, inputs in zip(rows, _pairs(part.load()), strict=True))
+            first += part.rows
+
+    @overload
+    def __getitem__(self, at: int) -> PlannedDay: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[PlannedDay]: ...
+    def __getitem__(self, at: int | slice) -> PlannedDay | Sequence[PlannedDay]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        at = at + len(self) if at < 0 else at
+        if not 0 <= at < len(self):
+            raise IndexError(f"day {at} of {len(self)}")
+        (row,) = _rows(self.table.slice(at, 1))
+        return _planned(row, self._inputs(at))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Days) and len(self) == len(other) and all(a == b for a, b in zip(self, other))  # noqa: B905
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _inputs(self, at: int) -> Inputs:
+        for part in self.parts:
+            if at < part.rows:
+                return _pairs(part.load().slice(at, 1))[0]
+            at -= part.rows
+        return ()
+
+
+def _rows(table: pa.Table) -> Iterator[Mapping[str, Any]]:
+    for batch in table.to_batches(4096):
+        yield from batch.to_pylist()
+
+
+def _pairs(inputs: pa.Array) -> list[Inputs]:
+    return [tuple((one["id"], one["checksum"]) for one in row) for row in inputs.to_pylist()]
+
+
+def _row(day: PlannedDay) -> dict[str, Any]:
+    made = day.made
+    return {
+        "tile": made.tile,
+        "day": made.day,
+        "version": made.version,
+        "state": day.state,
+        "redo": day.redo,
+        "predecessor": day.predecessor,
+        "blocked_by": list(day.blocked_by),
+        "changed": list(day.changed),
+        "fingerprint": made.fingerprint,
+    }
+
+
+def _planned(row: Mapping[str, Any], inputs: Inputs) -> PlannedDay:
+    day: date = row["day"]
+    return PlannedDay(
+        ProductDay(row["tile"], day, row["version"], row["fingerprint"]),
+        row["state"],
+        tuple(row["blocked_by"]),
+        inputs,
+        row["redo"],
+        row["predecessor"],
+        tuple(row["changed"]),
+    )

@@ -1,0 +1,300 @@
+"""Tile-days in columns: the planned days of one tile, from rows of items instead of the items themselves.
+
+The rules are those of `resolution` and `time_rules`; what several features, days or tiles share is worked out once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cached_property, lru_cache
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.fingerprint import DayInput, day_input
+from stac_sm.core.grid import TileGrid, footprint
+from stac_sm.core.period import Period
+from stac_sm.features.inputs import normals_of, timeline_of
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.features.time_rules import DayInputs, Layer, Timeline, day_inputs
+from stac_sm.product.item import ProductDay, product_ids, tile_fingerprints
+from stac_sm.raster.resample import Target
+from stac_sm.stac.catalogs.catalog import Catalog, open_named
+from stac_sm.stac.catalogs.search import BBox, ItemSearch
+from stac_sm.workflows.plan.existing_items import Found, Standing
+from stac_sm.workflows.plan.input_table import ItemTable, Meeting
+from stac_sm.workflows.plan.planned_days import days_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is planned, for all tiles alike."""
+
+    recipe: Recipe
+    """Features and masks of the model."""
+
+    model: str
+    """Checksum of the model."""
+
+    grid: TileGrid
+    """Grid of the tiles."""
+
+    period: Period
+    """Days."""
+
+    version: str
+    """Version of the product."""
+
+    redo_retracted: bool = False
+    """Whether what was retracted is to be made again."""
+
+
+class File(NamedTuple):
+    """What of a `RasterSource` a fingerprint needs."""
+
+    item_id: str
+    """Id of the item."""
+
+    asset: str
+    """Asset key."""
+
+    proof: str
+    """Its proof."""
+
+    size: int | None
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What the tasks of some tiles read."""
+
+    files: int = 0
+    """Files, once a task."""
+
+    bytes: int = 0
+    """Of those whose size is known."""
+
+    unknown: int = 0
+    """Files whose items do not tell their size."""
+
+    def __add__(self, other: Reads) -> Reads:
+        return Reads(self.files + other.files, self.bytes + other.bytes, self.unknown + other.unknown)
+
+
+@dataclass(frozen=True)
+class TileDays:
+    """The planned days of one tile."""
+
+    days: pa.Table
+    """Columns of `planned.days_schema`."""
+
+    inputs: pa.Array
+    """Of each day: a list of (id, checksum)."""
+
+    reads: Reads
+    """What its tasks read."""
+
+
+@dataclass
+class TilePlanner:
+    """Plans tiles, one after another."""
+
+    wanted: Wanted
+    """What for."""
+
+    catalog: Catalog
+    """Where inputs and products are."""
+
+    tables: Mapping[str, ItemTable]
+    """Items by collection; those of other collections are searched for."""
+
+    _same: dict[Feature, tuple[bytes, list[tuple[DayInput, ...]]]] = field(default_factory=dict)
+    _sizes: dict[str, int | None] = field(default_factory=dict)
+    _elsewhere: dict[str, ItemSearch] = field(default_factory=dict)
+
+    def tile(self, tile: str, standing: Standing) -> TileDays:
+        """Planned days of a tile.
+
+        Raises
+        ------
+        InputError
+            If it lies off the Earth.
+        CatalogError
+            If something is wrong with an item that it needs.
+        """
+        geobox = self.wanted.grid.geobox(tile)
+        outline = footprint(geobox)
+        if outline is None:
+            raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
+        target, bbox = Target(geobox), outline.bounds
+        meeting = Meeting(target)
+        found = {feature.name: self._pairs(feature, target, bbox, meeting) for feature in self.wanted.recipe.sources}
+        return self._planned(tile, found, standing)
+
+    def _pairs(self, feature: Feature, target: Target, bbox: BBox, meeting: Meeting) -> list[tuple[DayInput, ...]]:
+        """Inputs of a feature by day; none for a day without."""
+        period = self.wanted.period
+        table = None if feature.catalog else self.tables.get(feature.collection)
+        if table is None or feature.asset.startswith("*"):
+            return self._by_day(feature, timeline_of(self._where(feature), feature, period, target, bbox), target, bbox)
+        positions = table.positions(feature, period, meeting, bbox)
+        known = self._same.get(feature)
+        if known and feature.climatology is None and known[0] == positions.tobytes():  # a global file: of all tiles
+            return known[1]
+        found = self._by_day(feature, _timeline(table, feature, positions), target, bbox)
+        self._same[feature] = positions.tobytes(), found
+        return found
+
+    def _by_day(self, feature: Feature, timeline: Timeline, target: Target, bbox: BBox) -> list[tuple[DayInput, ...]]:
+        normals = normals_of(self.catalog, feature, bbox, target)
+        days = self._days
+        if feature.time == "static":
+            return [self._made_of(day_inputs(feature, timeline, normals, days[0]))] * len(days)
+        return [self._made_of(day_inputs(feature, timeline, normals, day)) for day in days]
+
+    def _made_of(self, found: DayInputs) -> tuple[DayInput, ...]:
+        return tuple(self._pair(source, layer) for layer in found.layers for source in layer.sources)
+
+    def _pair(self, source: Any, layer: Layer) -> DayInput:
+        found = day_input(source.item_id, source.asset, source.proof, layer.weight)
+        self._sizes[found.id] = source.size
+        return found
+
+    @cached_property
+    def _days(self) -> list[date]:
+        return self.wanted.period.days
+
+    def _where(self, feature: Feature) -> ItemSearch:
+        if not feature.catalog:
+            return cast(ItemSearch, self.catalog)
+        if feature.catalog not in self._elsewhere:
+            self._elsewhere[feature.catalog] = open_named(feature.catalog, self.catalog)
+        return self._elsewhere[feature.catalog]
+
+    def _planned(self, tile: str, found: Mapping[str, list[tuple[DayInput, ...]]], standing: Standing) -> TileDays:
+        wanted = self.wanted
+        numbers = tile_fingerprints(wanted.grid, tile, recipe=wanted.recipe, model=wanted.model)
+        days = self._days
+        inputs = [sorted(set(chain.from_iterable(parts))) for parts in zip(*found.values(), strict=True)]
+        texts = [[pair.text for pair in pairs] for pairs in inputs]
+        made = [
+            ProductDay(tile, day, wanted.version, numbers.of(day.isoformat(), text))
+            for day, text in zip(days, texts, strict=True)
+        ]
+        blocked = self._blocked(found)
+        free = [i for i, by in enumerate(blocked) if not by]
+        ids = product_ids(tile, days, wanted.version)
+        there = dict(zip(free, standing.judge([made[i] for i in free], [ids[i] for i in free]), strict=True))
+        columns: dict[str, list[Any]] = {name: [] for name in ("state", "redo", "predecessor", "changed")}
+        for i, one in enumerate(made):
+            state, redo = _state(one, blocked[i], there.get(i), wanted.redo_retracted)
+            changed = _changed(cast(Found, there[i]), inputs[i], numbers.parts(texts[i])) if state == "stale" else ()
+            older = standing.predecessor(ids[i]) if standing.listed else ""
+            for name, value in zip(columns, (state, redo, older, changed), strict=True):
+                columns[name].append(value)
+        reads = _reads(made, columns["state"], inputs, self._sizes)
+        return TileDays(_table(made, blocked, columns), _inputs_array(inputs), reads)
+
+    def _blocked(self, found: Mapping[str, list[tuple[DayInput, ...]]]) -> list[tuple[str, ...]]:
+        """Features that each day cannot do without and has no input for."""
+        recipe = self.wanted.recipe
+        optional = {feature.name for feature in recipe.features} - set(recipe.required)
+        needed = [(name, days) for name, days in found.items() if name not in optional]
+        number = len(self.wanted.period)
+        if all(all(days) for _, days in needed):
+            return [()] * number
+        return [tuple(name for name, days in needed if not days[i]) for i in range(number)]
+
+
+def _timeline(table: ItemTable, feature: Feature, positions: np.ndarray) -> Timeline:
+    """Fields of a feature from rows: files of the same days make one field."""
+    names = ("id", table.column("proof", feature), table.column("size", feature), "start", "end")
+    columns = [table.values(name, positions) for name in names]
+    fields: dict[tuple[int, int], list[File]] = {}
+    for id, proof, size, start, end in zip(*columns, strict=True):
+        fields.setdefault((start, end), []).append(File(id, feature.asset, proof.hex(), size))
+    periods = ((_period(*span), tuple(files)) for span, files in sorted(fields.items()))
+    return Timeline(cast(Any, list(periods)))
+
+
+@lru_cache(maxsize=100_000)
+def _period(start: int, end: int) -> Period:
+    return Period(_EPOCH + timedelta(start), _EPOCH + timedelta(end))
+
+
+def _state(made: ProductDay, blocked: tuple[str, ...], found: Found | None, redo: bool) -> tuple[str, bool]:
+    """State of a day, and whether it takes the place of a tombstone."""
+    if blocked:
+        return "blocked", False
+    if found is None:
+        return "new", False
+    if found.retracted:
+        return ("new", True) if redo else ("retracted", False)
+    return ("done" if found.fingerprint == made.fingerprint else "stale"), False
+
+
+def _changed(found: Found, inputs: Sequence[DayInput], parts: Mapping[str, str]) -> tuple[str, ...]:
+    """What an item was made from that is no longer so, as far as it tells."""
+    changed = [name for name, value in parts.items() if found.parts and found.parts.get(name) != value]
+    if not found.made_from or (changed and "inputs" not in changed):
+        return tuple(changed)
+    now = {pair.id.rpartition("/")[0] for pair in inputs}
+    came, went = sorted(now - found.made_from), sorted(found.made_from - now)
+    return (*changed, *(f"+{id}" for id in came), *(f"-{id}" for id in went))
+
+
+def _reads(
+    made: Sequence[ProductDay],
+    states: Sequence[str],
+    inputs: Sequence[Sequence[DayInput]],
+    sizes: Mapping[str, int | None],
+) -> Reads:
+    """What the days to make read: each file once a month."""
+    total = Reads()
+    rows = zip(made, states, inputs, strict=True)
+    for _, month in groupby(rows, key=lambda row: (row[0].day.year, row[0].day.month)):
+        files = {pair.id for _, state, pairs in month if state in {"new", "stale"} for pair in pairs}
+        known = [sizes[label] for label in files]
+        total += Reads(len(known), sum(size or 0 for size in known), sum(size is None for size in known))
+    return total
+
+
+def _table(made: Sequence[ProductDay], blocked: Sequence[tuple[str, ...]], columns: Mapping[str, Any]) -> pa.Table:
+    import pyarrow as pa
+
+    known: dict[str, Iterable[Any]] = {
+        "tile": [one.tile for one in made],
+        "day": [one.day for one in made],
+        "version": [one.version for one in made],
+        "blocked_by": blocked,
+        "fingerprint": [one.fingerprint for one in made],
+        **columns,
+    }
+    return pa.table({one.name: pa.array(known[one.name], _plain(one.type)).cast(one.type) for one in days_schema()})
+
+
+def _plain(kind: Any) -> Any:
+    import pyarrow.types as pt
+
+    return kind.value_type if pt.is_dictionary(kind) else kind
+
+
+def _inputs_array(inputs: Sequence[Sequence[DayInput]]) -> pa.Array:
+    import pyarrow as pa
+
+    offsets = np.concatenate([[0], np.cumsum([len(pairs) for pairs in inputs])])
+    flat = list(chain.from_iterable(inputs))
+    columns = [pa.array([pair[at] for pair in flat], pa.string()) for at in (0, 1)]
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, names=["id", "checksum"])
+    )

@@ -1,0 +1,361 @@
+"""The project file ``stac-sm.toml``: read, checked, with messages that name the field.
+
+Every default stands beside the code that it tunes; this module only brings them together.
+
+What a Slurm job of a run asks for.
+
+Rates: what a core, a byte and a request cost.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pyproj.exceptions import CRSError
+
+from stac_sm.core.errors import CatalogError, InputError, ProjectError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid, crs_wkt
+from stac_sm.core.period import Period
+from stac_sm.core.text import unknown
+from stac_sm.features.recipe import Recipe
+from stac_sm.ingest.registry import source_table
+from stac_sm.model.fit import TrainSettings
+from stac_sm.model.holdout import checked
+from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
+from stac_sm.stac.items import check_id
+from stac_sm.stations.records import StationRules
+from stac_sm.stations.screening import Thresholds
+from stac_sm.storage.store import open_store
+
+
+@dataclass(frozen=True)
+class SlurmSettings:
+    """Table ``[slurm]`` of the project file; names as in ``sbatch`` and dask-jobqueue."""
+
+    queue: str | None = None
+    """Partition; None is the cluster's own default."""
+
+    account: str | None = None
+    """Who pays."""
+
+    walltime: str = "04:00:00"
+    """Longest time of a job."""
+
+    cores: int = 2
+    """Cores of a job."""
+
+    memory: str = "8G"
+    """Memory of a job."""
+
+    directives: tuple[str, ...] = ()
+    """Further lines after ``#SBATCH``, e.g. ``--constraint=rome``."""
+
+    prologue: tuple[str, ...] = ()
+    """Commands before the worker starts, e.g. ``module load python``."""
+
+    interface: str | None = None
+    """Network interface between the nodes, e.g. ``ib0``."""
+
+    logs: str = "slurm-logs"
+    """Folder for what jobs print, where the command is given."""
+
+    def to_jobqueue(self) -> dict[str, Any]:
+        """Arguments of ``dask_jobqueue.SLURMCluster``: a job is one worker of one thread: tasks have their own."""
+        return {
+            "queue": self.queue,
+            "account": self.account,
+            "walltime": self.walltime,
+            "cores": 1,
+            "job_cpu": self.cores,
+            "processes": 1,
+            "memory": self.memory,
+            "job_extra_directives": list(self.directives),
+            "job_script_prologue": list(self.prologue),
+            "interface": self.interface,
+            "log_directory": self.logs,
+            "python": sys.executable,
+            "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+        }
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Table ``[costs]`` of the project file, in US dollars; what a cloud asked for in 2026 unless told."""
+
+    core_hour: float = 0.02
+    """One core for an hour, on Spot."""
+
+    gb_read: float = 0.0
+    """10^9 bytes read: nothing inside a region."""
+
+    gb_month: float = 0.023
+    """10^9 bytes kept for a month."""
+
+    get_1000: float = 0.0004
+    """1000 GET requests."""
+
+    put_1000: float = 0.005
+    """1000 PUT and LIST requests."""
+
+
+FILE_NAME = "stac-sm.toml"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class About:
+    """What the project is called."""
+
+    title: str = "Soil moisture at 1 km"
+    """Title of the catalogue."""
+
+    version: str = "001"
+    """Product version, part of every product id: raise it to keep old and new side by side."""
+
+
+@dataclass(frozen=True)
+class MatchupRules:
+    """Which days are matched up."""
+
+    period: str = "2000/2020"
+    """Days on which stations and features are brought together."""
+
+    leave_out: tuple[str, ...] = ()
+    """Networks that no model sees: `stac-sm validate` can hold the product against them."""
+
+
+@dataclass(frozen=True)
+class ProductRules:
+    """What `stac-sm plan` plans when it is not told otherwise."""
+
+    tiles: tuple[str, ...] = ()
+    """Tile ids; none are all with land."""
+
+    period: str = ""
+    """Days; empty is the period of the match-ups."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How models are scored on what they have not seen."""
+
+    strategies: tuple[str, ...] = ("random", "site", "year", "network")
+    """Ways to hold out: ``random``, ``site``, ``year``, ``network`` (left out where there is one only), ``block``."""
+
+    folds: int = 5
+    """Number of folds."""
+
+    seed: int = 0
+    """Of the split."""
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise InputError(f"[validation] folds: found {self.folds}, 2 or more wanted")
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return what identifies the rules: explicit names, so that renaming a field makes no result stale."""
+        return {
+            "strategies": self.strategies,
+            "folds": self.folds,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a project file and a catalogue."""
+
+    folder: Path | str
+    """Where ``stac-sm.toml`` and ``catalog.json`` lie: a folder, or ``s3://BUCKET/PREFIX``."""
+
+    recipe: Recipe
+    """Features and masks."""
+
+    about: About = field(default_factory=About)
+    """Title and product version."""
+
+    grid: TileGrid = MODIS_SINUSOIDAL_1KM
+    """Grid of the product."""
+
+    stations: StationRules = field(default_factory=StationRules)
+    """Which measurements count."""
+
+    matchups: MatchupRules = field(default_factory=MatchupRules)
+    """Which days are matched up."""
+
+    screening: Thresholds = field(default_factory=Thresholds)
+    """What a station must reach to be kept."""
+
+    training: TrainSettings = field(default_factory=TrainSettings)
+    """How the trees grow."""
+
+    validation: Validation = field(default_factory=Validation)
+    """How models are scored."""
+
+    product: ProductRules = field(default_factory=ProductRules)
+    """What `plan` and `status` are about unless told."""
+
+    costs: Rates = field(default_factory=Rates)
+    """Prices."""
+
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    """What a Slurm job of a run asks for."""
+
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings of each source, by its name."""
+
+    def __post_init__(self) -> None:
+        Period.parse(self.matchups.period)
+        if self.product.period:
+            Period.parse(self.product.period)
+        for strategy in self.validation.strategies:
+            checked(strategy)
+        try:
+            check_id(f"v{self.about.version}")
+        except InputError as error:
+            raise InputError(f"[project] version: found {self.about.version!r}; {error}") from error
+
+    @property
+    def catalog(self) -> Catalog:
+        """The project's catalogue, opened anew."""
+        return open_catalog(self.folder)
+
+
+def find_project(start: Path | str) -> Project:
+    """Project of the nearest ``stac-sm.toml`` in a folder or above it; on S3, of the prefix itself.
+
+    Raises
+    ------
+    ProjectError
+        If there is none, or a field in it is wrong.
+    """
+    if "://" in str(start):
+        return read_project(start)
+    start = Path(start).absolute()
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return read_project(folder)
+    raise ProjectError(
+        f"no {FILE_NAME} in {start} or above: `stac-sm init DIR` makes a project, --project DIR names one"
+    )
+
+
+def read_project(folder: Path | str) -> Project:
+    """Project of a folder, or of an ``s3://BUCKET/PREFIX``, with a ``stac-sm.toml``.
+
+    Raises
+    ------
+    ProjectError
+        If the file is no TOML, or a field is unknown or has a wrong value.
+    """
+    store = open_store(folder)
+    file = store.href(FILE_NAME)
+    try:
+        return _project(folder, tomllib.loads(store.read(FILE_NAME).decode()))
+    except CatalogError as error:
+        raise ProjectError(f"{file} cannot be read (it is not there): `stac-sm init DIR` makes a project") from error
+    except OSError as error:
+        raise ProjectError(f"{file} cannot be read ({error.strerror}): `stac-sm init DIR` makes a project") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{file} is no TOML: {error}") from error
+    except InputError as error:
+        raise ProjectError(f"{file}: {error}") from error
+
+
+def create_project(folder: Path | str, text: str) -> Project:
+    """Write a project file and the catalogue's skeleton; a project that exists is left as it is.
+
+    Raises
+    ------
+    ProjectError
+        If the text is no valid project file: then nothing is written.
+    """
+    project = _checked(folder, text)
+    store = open_store(folder)
+    store.create(FILE_NAME, text.encode())
+    create_skeleton(store, title=project.about.title)
+    return read_project(folder)
+
+
+def _checked(folder: Path | str, text: str) -> Project:
+    try:
+        return _project(folder, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ProjectError(f"{folder}/{FILE_NAME} is no TOML: {error}") from error
+    except InputError as error:
+        raise ProjectError(f"{folder}/{FILE_NAME}: {error}") from error
+
+
+def _project(folder: Path | str, content: Mapping[str, Any]) -> Project:
+    known = [item.name for item in fields(Project) if item.name != "folder"]
+    _refuse_unknown("table", content, ["project", *(name for name in known if name != "about")])
+    if "recipe" not in content:
+        raise InputError("table [recipe] is missing: `stac-sm init DIR` writes one to start from")
+    _refuse_no_table(content)
+    return Project(
+        folder=folder if "://" in str(folder) else Path(folder).absolute(),
+        recipe=Recipe.from_dict(content["recipe"]),
+        about=_read(About, "project", content.get("project", {})),
+        grid=_grid(content["grid"]) if "grid" in content else MODIS_SINUSOIDAL_1KM,
+        stations=_read(StationRules, "stations", content.get("stations", {})),
+        matchups=_read(MatchupRules, "matchups", content.get("matchups", {})),
+        screening=_read(Thresholds, "screening", content.get("screening", {})),
+        training=_read(TrainSettings, "training", content.get("training", {})),
+        product=_read(ProductRules, "product", content.get("product", {})),
+        costs=_read(Rates, "costs", content.get("costs", {})),
+        slurm=_read(SlurmSettings, "slurm", content.get("slurm", {})),
+        validation=_read(Validation, "validation", content.get("validation", {})),
+        sources=_sources(content.get("sources", {})),
+    )
+
+
+def _grid(table: Mapping[str, Any]) -> TileGrid:
+    grid = _read(TileGrid, "grid", table)
+    try:
+        crs_wkt(grid.crs)
+    except CRSError as error:
+        raise InputError(f"[grid] crs: found {grid.crs!r}, which is no CRS; write e.g. 'EPSG:6933'") from error
+    if min(*grid.pixel, *grid.tile_shape, *grid.tiles) <= 0:
+        raise InputError("[grid]: found a pixel, tile_shape or tiles of 0 or less; numbers above 0 wanted")
+    return grid
+
+
+def _sources(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Settings of the sources; each is a record, whose fields are known."""
+    _refuse_no_table({f"sources.{name}": table for name, table in content.items()})
+    known = source_table()
+    _refuse_unknown("table [sources], source", content, list(known))
+    for name, table in content.items():
+        _read(known[name], f"sources.{name}", table)  # type: ignore[arg-type]
+    return content
+
+
+def _refuse_no_table(content: Mapping[str, Any]) -> None:
+    for key, table in content.items():
+        if not isinstance(table, Mapping):
+            raise InputError(f"[{key}]: found {table!r}, a table wanted: write [{key}] on a line of its own")
+
+
+def _read(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
+    """A settings record from a table of the project file."""
+    _refuse_unknown(f"[{name}] field", table, [item.name for item in fields(kind)])  # type: ignore[arg-type]
+    try:
+        return TypeAdapter(kind).validate_python(dict(table))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "args")
+        if first["type"] == "missing":
+            raise InputError(f"[{name}] {where} is missing: write {where} = … into the table") from error
+        raise InputError(f"[{name}] {where}: found {first['input']!r}, {first['msg'].lower()}") from error
+
+
+def _refuse_unknown(what: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in table:
+        if key not in known:
+            raise InputError(unknown(what, key, known))

@@ -1,0 +1,239 @@
+"""Figures of scores: side by side, scatter, learning curve, importance, residuals. Legible in grey, and to the
+colour-blind: what colours tell, shapes tell too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from stac_sm.model.diagnostics.results import Diagnostics, Importance
+from stac_sm.model.evaluate import CORRECTED, SCREENED, UNSCREENED, Result
+from stac_sm.workflows.reporting.findings import HONEST, Findings, Residuals
+from stac_sm.workflows.reporting.labels import UNIT, method_name, strategy_name
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#666666"
+"""Of the palette of Okabe and Ito."""
+
+WIDTH = 8.6
+"""Inches: at 100 dots an inch, the column of the page."""
+
+_MOST_FEATURES = 25
+_STYLES: Mapping[str, tuple[str, str, bool]] = {  # colour, marker, whether it is filled
+    UNSCREENED: (BLUE, "o", True),
+    SCREENED: (GREEN, "D", True),
+    "": (ORANGE, "s", False),
+    CORRECTED: (PURPLE, "^", False),
+}
+
+
+def new_figure(height: float, width: float = WIDTH) -> Any:
+    """An empty figure, without a screen."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="compressed")
+
+
+def png(figure: Any) -> bytes:
+    """The figure as PNG: the same figure gives the same bytes."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": "stac_sm"})
+    return buffer.getvalue()
+
+
+def tidy(axes: Any, x: str = "", y: str = "") -> None:
+    """Labels of axes, a faint grid, no box."""
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="#e0e0e0", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def side_by_side(findings: Findings) -> bytes:
+    """RMSE and R of every method under every strategy, on all stations."""
+    results = [one for one in findings.report.evaluation.results if one.scored_on == "all"]
+    strategies = findings.report.strategies
+    figure = new_figure(1.3 + 0.62 * len(strategies))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, name, label in ((left, "rmse", f"RMSE, {UNIT}: less is better"), (right, "r", "R: more is better")):
+        _dots(axes, results, strategies, name, findings.report.names)
+        tidy(axes, label)
+        axes.set_yticks(range(len(strategies)), [strategy_name(one) for one in strategies])
+    left.set_ylim(len(strategies) - 0.45, -0.55)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    return png(figure)
+
+
+def _dots(axes: Any, results: Sequence[Result], strategies: Sequence[str], name: str, names: Mapping[str, str]) -> None:
+    """A mark per method and strategy; methods are a little apart, so that none hides another."""
+    methods = list(dict.fromkeys(one.method for one in results))
+    for i, method in enumerate(methods):
+        colour, marker, filled = style_of(method)
+        mine = [one for one in results if one.method == method]
+        axes.plot(
+            [getattr(one.pooled, name) for one in mine],
+            [strategies.index(one.strategy) + 0.14 * (i - (len(methods) - 1) / 2) for one in mine],
+            marker,
+            color=colour,
+            markerfacecolor=colour if filled else "white",
+            label=method_name(method, names),
+        )
+
+
+def style_of(method: str) -> tuple[str, str, bool]:
+    """Colour, marker, and whether it is filled, of a method or a baseline."""
+    key = method if method in _STYLES else CORRECTED if method.endswith(CORRECTED) else ""
+    return _STYLES[key]
+
+
+def scatter(findings: Findings) -> bytes:
+    """Density of prediction against observation, a panel a strategy."""
+    strategies = findings.report.strategies
+    columns = min(3, len(strategies))
+    lines = math.ceil(len(strategies) / columns)
+    figure = new_figure(0.4 + 2.9 * lines, WIDTH * (1 if columns > 1 else 0.55))
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    values = [findings.report.rows(one)[["observed", "predicted"]].to_numpy(dtype=float) for one in strategies]
+    every = np.concatenate(values)
+    ends = (min(0.0, float(every.min())), float(np.quantile(every, 0.9995)) * 1.02)
+    edges = np.linspace(*ends, 61)
+    counts = [np.histogram2d(pairs[:, 1], pairs[:, 0], bins=[edges, edges])[0] for pairs in values]
+    most = max(2.0, *(float(one.max()) for one in counts))
+    for axes, strategy, cells in zip(panels.flat, strategies, counts, strict=False):
+        image = _density(axes, cells, edges, most)
+        axes.set_title(_with_scores(findings, strategy), fontsize=9)
+    for axes in panels.flat[len(strategies) :]:
+        axes.set_visible(False)
+    _outer_labels(panels, len(strategies))
+    bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.02)
+    bar.ax.tick_params(labelsize=8)
+    bar.set_label("rows in a cell", fontsize=8)
+    return png(figure)
+
+
+def _density(axes: Any, cells: np.ndarray, edges: np.ndarray, most: float) -> Any:
+    """Rows in each cell, on a logarithmic scale, and the line of agreement."""
+    from matplotlib.colors import LogNorm
+
+    shown = np.ma.masked_equal(cells, 0)
+    image = axes.pcolormesh(edges, edges, shown, cmap="viridis_r", norm=LogNorm(1, most))
+    ends = (edges[0], edges[-1])
+    axes.plot(ends, ends, color="black", linewidth=0.8)
+    axes.set_aspect("equal")
+    tidy(axes)
+    return image
+
+
+def _outer_labels(panels: np.ndarray, used: int) -> None:
+    """Labels at the left, and at the lowest panel of each column."""
+    for line in panels:
+        line[0].set_ylabel(f"predicted, {UNIT}", fontsize=9)
+    for i in range(min(used, panels.shape[1])):
+        lowest = panels[(used - 1 - i) // panels.shape[1], i]
+        lowest.set_xlabel(f"observed, {UNIT}", fontsize=9)
+        lowest.tick_params(labelbottom=True)
+
+
+def _with_scores(findings: Findings, strategy: str) -> str:
+    """Title of a panel."""
+    found = findings.report.evaluation.result(strategy, findings.report.method(strategy)).pooled
+    return f"{strategy_name(strategy)}\nR {found.r:.3f}, RMSE {found.rmse:.4f}"
+
+
+def learning_curve(diagnostics: Diagnostics) -> bytes:
+    """RMSE and R at unseen sites by the number of sites trained on."""
+    figure = new_figure(2.9)
+    panels = figure.subplots(1, 2)
+    sizes = [point.sites for point in diagnostics.curve]
+    for axes, name, label in zip(
+        panels, ("rmse", "r"), (f"RMSE at unseen sites, {UNIT}", "R at unseen sites"), strict=True
+    ):
+        drawn = [[getattr(one, name) for one in point.scores] for point in diagnostics.curve]
+        axes.plot(sizes, [np.mean(one) for one in drawn], color=BLUE, linewidth=1.6, label="mean of the draws")
+        for size, values in zip(sizes, drawn, strict=True):
+            axes.plot([size] * len(values), values, "o", color=BLUE, markersize=4, alpha=0.6)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
+        tidy(axes, "sites trained on", label)
+    return png(figure)
+
+
+def importance(diagnostics: Diagnostics) -> bytes:
+    """What each feature is worth at unseen sites, and under random folds; bars span the folds."""
+    found = {(one.feature, one.strategy): one for one in diagnostics.importance}
+    names = list(dict.fromkeys(one.feature for one in diagnostics.importance))[:_MOST_FEATURES]
+    figure = new_figure(1.0 + 0.27 * len(names))
+    axes = figure.subplots()
+    marks = ((HONEST, BLUE, "o", "unseen sites", -0.13), ("random", ORANGE, "s", "random rows", 0.13))
+    for strategy, colour, marker, label, shift in marks:
+        mine = [(i + shift, found[name, strategy]) for i, name in enumerate(names) if (name, strategy) in found]
+        _spans(axes, mine, colour, marker, label)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    tidy(axes, f"growth of RMSE when the feature is shuffled, {UNIT}")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    return png(figure)
+
+
+def _spans(axes: Any, placed: Sequence[tuple[float, Importance]], colour: str, marker: str, label: str) -> None:
+    if not placed:
+        return
+    heights = [height for height, _ in placed]
+    low, high = ([end(one.folds) for _, one in placed] for end in (min, max))
+    axes.hlines(heights, low, high, color=colour, linewidth=1.2)
+    axes.plot(
+        [one.increase for _, one in placed],
+        heights,
+        marker,
+        color=colour,
+        label=label,
+        markersize=5,
+        markerfacecolor=colour if marker == "o" else "white",
+    )
+
+
+def residuals(groups: Sequence[tuple[str, Sequence[Residuals]]]) -> bytes:
+    """Boxes of errors by class, a panel for each way to class them."""
+    most = max(len(classes) for _, classes in groups)
+    figure = new_figure(1.1 + 0.36 * most)
+    panels = figure.subplots(1, len(groups), squeeze=False, sharex=True)
+    for axes, (title, classes) in zip(panels.flat, groups, strict=True):
+        _boxes(axes, classes)
+        axes.set_title(title, fontsize=9)
+    return png(figure)
+
+
+def _boxes(axes: Any, classes: Sequence[Residuals]) -> None:
+    """Box: the middle half; whiskers: 5 to 95 %; diamond: the mean."""
+    boxes = []
+    for one in classes:
+        low, lower, middle, upper, high = one.quantiles
+        ends = {"whislo": low, "q1": lower, "med": middle, "q3": upper, "whishi": high}
+        boxes.append(ends | {"mean": one.scores.bias, "fliers": []})
+    names = [f"{one.name}\n{one.scores.n:,} rows, {_count(one.sites)}" for one in classes]
+    axes.bxp(
+        boxes,
+        orientation="horizontal",
+        showmeans=True,
+        showfliers=False,
+        widths=0.55,
+        patch_artist=True,
+        boxprops={"facecolor": "#cfe3f1", "edgecolor": BLUE},
+        medianprops={"color": "black"},
+        meanprops={"marker": "D", "markerfacecolor": ORANGE, "markeredgecolor": "black", "markersize": 4},
+    )
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    tidy(axes, f"prediction minus observation, {UNIT}")
+    axes.set_yticks(range(1, len(classes) + 1), names, fontsize=7)
+
+
+def _count(sites: int) -> str:
+    return f"{sites} site" if sites == 1 else f"{sites} sites"

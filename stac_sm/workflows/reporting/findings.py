@@ -1,0 +1,404 @@
+"""Findings: every number of a report, worked out once, for the page, the figures and `metrics.json`.
+
+What a report is made from.
+
+How sure a score is: sites are resampled, since the rows of one site are no independent witnesses.
+
+Coverage of prediction intervals at unseen sites, beside intervals of one width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.core.columns import Columns, labels, require
+from stac_sm.core.errors import InputError
+from stac_sm.core.metrics import Scores, scores
+from stac_sm.model.diagnostics.results import Diagnostics
+from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, Result, station_scores
+from stac_sm.stations.screening import Screening
+from stac_sm.workflows.reporting.labels import ANCHORS, climate_name, latitude_name
+
+NOMINAL = 0.9
+"""Share of observations that intervals are meant to hold, where nothing else is said."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A trained model, and all that is known of how good it is. What is left out is missing from the page, which says
+    so. The same content gives the same bytes."""
+
+    title: str
+    """Heading of the page, e.g. ``Model xgb-0123``."""
+
+    evaluation: Evaluation
+    """Scores and out-of-fold predictions."""
+
+    table: pd.DataFrame
+    """The rows that were evaluated; gives the places of the sites, if it has longitude and latitude."""
+
+    diagnostics: Diagnostics | None = None
+    """Learning curve, importance and leak check."""
+
+    screening: Screening | None = None
+    """Triple collocation of the sites."""
+
+    trained: str | None = None
+    """``screened`` or ``unscreened``: how the model was trained. If left out, screened where that was scored."""
+
+    climate: Mapping[str, str] = field(default_factory=dict)
+    """Koeppen-Geiger class by site, e.g. ``Cfa``; the first letter counts. Without any, latitude takes its place."""
+
+    intervals: pd.DataFrame | None = None
+    """Prediction intervals of held-out sites: ``row`` (position in the table), ``low``, ``high``, m3 m-3."""
+
+    coverage: float = NOMINAL
+    """Share of the observations that the intervals are meant to hold."""
+
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """What was trained: a name and a value each, shown as they are."""
+
+    notes: tuple[str, ...] = ()
+    """Sentences that a reader must know, e.g. that screening was refused."""
+
+    names: Mapping[str, str] = field(default_factory=lambda: {"swvl1": "ERA5-Land"})
+    """Words for baseline columns."""
+
+    columns: Columns = field(default_factory=Columns)
+    """Names of the columns of the table that are no features."""
+
+    def method(self, strategy: str) -> str:
+        """The way of training that stands for the model under a strategy: the model's own, where that was scored."""
+        scored = {one.method for one in self.evaluation.results if one.strategy == strategy}
+        wanted = self.trained or SCREENED
+        return wanted if wanted in scored else UNSCREENED
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Strategies that were scored, in the order of the evaluation."""
+        return tuple(dict.fromkeys(one.strategy for one in self.evaluation.results))
+
+    def rows(self, strategy: str) -> pd.DataFrame:
+        """Out-of-fold predictions under one strategy; ``predicted`` is that of `method`."""
+        predictions = self.evaluation.predictions
+        chosen = predictions[predictions["strategy"] == strategy]
+        return chosen.assign(predicted=chosen[self.method(strategy)])
+
+
+Interval = tuple[float, float]
+
+_RESAMPLES = 1000
+_LEVELS = (0.05, 0.95)
+
+
+def site_intervals(rows: pd.DataFrame, *, seed: int = 0) -> dict[str, Interval]:
+    """90 % bootstrap intervals of pooled scores over sites.
+
+    Parameters
+    ----------
+    rows
+        Columns ``site, observed, predicted``, m3 m-3, finite.
+    seed
+        Of the resamples.
+
+    Returns
+    -------
+    dict
+        Lower and upper end of ``r``, ``rmse``, ``ubrmse`` and ``bias``; NaN with fewer than two sites.
+    """
+    p, o = rows["predicted"].to_numpy(dtype=float), rows["observed"].to_numpy(dtype=float)
+    centre = o.mean() if len(o) else 0.0  # sums of squares of centred values do not cancel
+    p, o = p - centre, o - centre
+    sums = pd.DataFrame({"n": 1.0, "p": p, "o": o, "pp": p * p, "oo": o * o, "po": p * o})
+    by_site = sums.groupby(rows["site"].to_numpy()).sum().to_numpy()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = _scores(_resampled(by_site, seed))
+    return {name: _ends(one) for name, one in zip(("r", "rmse", "ubrmse", "bias"), drawn, strict=True)}
+
+
+def mean_interval(values: NDArray[Any], sites: NDArray[Any], *, seed: int = 0) -> Interval:
+    """90 % bootstrap interval over sites of a mean over rows; NaN with fewer than two sites."""
+    by_site = pd.DataFrame({"n": 1.0, "sum": values.astype(float)}).groupby(sites).sum().to_numpy()
+    n, total = _resampled(by_site, seed).T
+    return _ends(total / n)
+
+
+def _resampled(by_site: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Sums over as many sites as there are, drawn with replacement; dims (resample, moment), none of a single site."""
+    count = len(by_site)
+    if count < 2:
+        return np.empty((0, by_site.shape[1]))
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
+    return np.asarray(draws @ by_site)
+
+
+def _ends(drawn: NDArray[np.float64]) -> Interval:
+    """5 and 95 % of the resamples that have the score."""
+    sound = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(sound, _LEVELS) if sound.size else (math.nan, math.nan)
+    return float(low), float(high)
+
+
+def _scores(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R, RMSE, ubRMSE and bias, dims (score, resample), of sums with dims (resample, moment)."""
+    n, p, o, pp, oo, po = sums.T
+    bias = (p - o) / n
+    squared = np.maximum((pp - 2 * po + oo) / n, 0)
+    r = (po - p * o / n) / np.sqrt((pp - p * p / n) * (oo - o * o / n))
+    return np.stack([r, np.sqrt(squared), np.sqrt(np.maximum(squared - bias**2, 0)), bias])
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often observations lie inside their intervals."""
+
+    rows: int
+    """Rows with an interval."""
+
+    coverage: float
+    """Share inside, a fraction."""
+
+    thirds: tuple[float, float, float]
+    """The same in the driest, middle and wettest third of the prediction."""
+
+    sites: tuple[float, float, float]
+    """5, 50 and 95 % of the coverage of single sites."""
+
+    sure: Interval
+    """90 % interval of the coverage, by resampling sites; NaN with a single site."""
+
+    width: float
+    """Mean width, m3 m-3."""
+
+    score: float
+    """Mean interval score, m3 m-3: width, and what an observation lies outside over half the share that may (20
+    times that for 90 %). Less is better."""
+
+    constant_width: float
+    """Width of intervals of one width that cover as often, m3 m-3."""
+
+    constant_score: float
+    """Their interval score, m3 m-3."""
+
+
+def coverage(rows: pd.DataFrame, intervals: pd.DataFrame, nominal: float = NOMINAL) -> Coverage:
+    """Coverage of intervals.
+
+    Parameters
+    ----------
+    rows
+        ``row, site, observed, predicted``.
+    intervals
+        ``row, low, high``; rows without an interval, or with NaN in it, are left out.
+    nominal
+        Share of the observations that they are meant to hold.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or no row has an interval.
+    """
+    require(intervals, ["row", "low", "high"], "coverage")
+    joined = rows.merge(intervals[["row", "low", "high"]].dropna(), on="row", validate="one_to_one")
+    if joined.empty:
+        raise InputError(f"intervals: found none for the {len(rows)} scored rows; `row` is a position in the table")
+    predicted, observed, low, high = (joined[name].to_numpy(float) for name in ("predicted", "observed", "low", "high"))
+    inside = (observed >= low) & (observed <= high)
+    rank = predicted.argsort(kind="stable").argsort(kind="stable") * 3 // len(predicted)
+    half = float(np.quantile(np.abs(observed - predicted), inside.mean()))
+    by_site = pd.Series(inside).groupby(joined["site"].to_numpy()).mean()
+    return Coverage(
+        rows=len(joined),
+        coverage=float(inside.mean()),
+        thirds=_triple([inside[rank == third].mean() if (rank == third).any() else np.nan for third in range(3)]),
+        sites=_triple(by_site.quantile([0.05, 0.5, 0.95])),
+        sure=mean_interval(inside, joined["site"].to_numpy()),
+        width=float((high - low).mean()),
+        score=_interval_score(observed, low, high, nominal),
+        constant_width=2 * half,
+        constant_score=_interval_score(observed, predicted - half, predicted + half, nominal),
+    )
+
+
+def _interval_score(
+    observed: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], nominal: float
+) -> float:
+    """Gneiting and Raftery (2007), doi:10.1198/016214506000001437."""
+    outside = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
+    return float((high - low + 2 / (1 - nominal) * outside).mean())
+
+
+def _triple(values: object) -> tuple[float, float, float]:
+    first, second, third = (float(value) for value in np.asarray(values))
+    return first, second, third
+
+
+FORMAT = 1
+"""Version of the layout of ``metrics.json``."""
+
+HONEST = "site"
+_EDGES = (-math.inf, 0.1, 0.2, 0.3, 0.4, math.inf)
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Errors of one class of rows, prediction minus observation at unseen sites."""
+
+    name: str
+    """The class."""
+
+    sites: int
+    """Sites that have rows in it."""
+
+    scores: Scores
+    """Over its rows."""
+
+    quantiles: tuple[float, float, float, float, float]
+    """5, 25, 50, 75 and 95 % of the errors, m3 m-3."""
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All numbers of a report."""
+
+    report: Report
+    """What they are worked out from."""
+
+    @cached_property
+    def headline(self) -> Result | None:
+        """The site-independent scores of the model on all stations; None where no site could be held out."""
+        return self._result(HONEST)
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """90 % intervals of the headline, by resampling sites; empty without one, NaN with a single site."""
+        return site_intervals(self.honest_rows) if self.headline else {}
+
+    @cached_property
+    def honest_rows(self) -> pd.DataFrame:
+        """Predictions at unseen sites; of the first strategy there is, where no site could be held out."""
+        strategies = self.report.strategies
+        chosen = HONEST if HONEST in strategies or not strategies else strategies[0]
+        return self.report.rows(chosen) if strategies else self.report.evaluation.predictions
+
+    @cached_property
+    def stations(self) -> pd.DataFrame:
+        """A row a station with at least 10 rows: ``site, lon, lat, kept, n, r, rmse, ubrmse, bias`` at unseen sites;
+        NaN where there is no place."""
+        found = station_scores(self.honest_rows, "predicted") if self.report.strategies else {}
+        names = ["site", "n", "r", "rmse", "ubrmse", "bias"]
+        frame = pd.DataFrame([{"site": site, **asdict(one)} for site, one in found.items()], columns=names)
+        kept = self.report.evaluation.kept
+        frame.insert(1, "kept", frame["site"].isin(kept) if kept is not None else True)
+        return frame.merge(self._places, on="site", how="left")
+
+    @cached_property
+    def by_range(self) -> tuple[Residuals, ...]:
+        """Errors by range of the observed soil moisture."""
+        rows = self.honest_rows
+        if not self.report.strategies:
+            return ()
+        names = [_range_name(low, high) for low, high in pairwise(_EDGES)]
+        ranges = pd.cut(rows["observed"], list(_EDGES), right=False, labels=names)
+        return tuple(_residuals(rows, ranges.astype(str), names))
+
+    @cached_property
+    def by_climate(self) -> tuple[Residuals, ...]:
+        """Errors by climate, or by band of latitude where no climate is known; empty where neither is."""
+        rows, groups = self.honest_rows, self._site_class
+        if not self.report.strategies or not groups:
+            return ()
+        classes = rows["site"].map(groups).fillna("unknown")
+        return tuple(_residuals(rows, classes, sorted(classes.unique())))
+
+    @property
+    def by_climate_is(self) -> str:
+        """What the classes of `by_climate` are."""
+        return "climate" if self.report.climate else "latitude"
+
+    @cached_property
+    def coverage(self) -> Coverage | None:
+        """How often observations lie inside their intervals; None without intervals."""
+        if self.report.intervals is None or HONEST not in self.report.strategies:
+            return None
+        return coverage(self.report.rows(HONEST), self.report.intervals, self.report.coverage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Content of ``metrics.json``; may hold NaN."""
+        report, headline = self.report, self.headline
+        return {
+            "format": FORMAT,
+            "title": report.title,
+            "unit": "m3 m-3",
+            "headline": None if headline is None else asdict(headline) | {"intervals90": _dicts(self.intervals)},
+            **report.evaluation.to_dict(),
+            "anchors_of_other_data": [asdict(anchor) for anchor in ANCHORS],
+            "stations": self.stations.to_dict(orient="records"),
+            "residuals": {
+                "by_range": [asdict(one) for one in self.by_range],
+                f"by_{self.by_climate_is}": [asdict(one) for one in self.by_climate],
+            },
+            "diagnostics": None if report.diagnostics is None else report.diagnostics.to_dict(),
+            "coverage": None if self.coverage is None else asdict(self.coverage),
+            "screening": None if report.screening is None else report.screening.sites.to_dict(orient="records"),
+            "facts": {name: _plain(value) for name, value in report.facts.items()},
+            "report_notes": list(report.notes),
+        }
+
+    def _result(self, strategy: str) -> Result | None:
+        """Scores of the model under a strategy, on all stations."""
+        wanted = (strategy, self.report.method(strategy), "all")
+        results = self.report.evaluation.results
+        return next((one for one in results if (one.strategy, one.method, one.scored_on) == wanted), None)
+
+    @cached_property
+    def _places(self) -> pd.DataFrame:
+        """Longitude and latitude of every site; NaN where the table has none."""
+        table, columns = self.report.table, self.report.columns
+        place = {
+            role: table[name].astype(float) if name in table else pd.Series(np.nan, table.index)
+            for role, name in (("lon", columns.lon), ("lat", columns.lat))
+        }
+        return pd.DataFrame(place).groupby(labels(table, columns.site).rename("site")).median().reset_index()
+
+    @property
+    def _site_class(self) -> dict[str, str]:
+        if self.report.climate:
+            return {site: climate_name(code) for site, code in self.report.climate.items()}
+        known = self._places.dropna()
+        return {site: latitude_name(lat) for site, lat in zip(known["site"], known["lat"], strict=True)}
+
+
+def _range_name(low: float, high: float) -> str:
+    if math.isinf(low):
+        return f"below {high:.1f}"
+    return f"{low:.1f} or more" if math.isinf(high) else f"{low:.1f} to {high:.1f}"
+
+
+def _residuals(rows: pd.DataFrame, classes: pd.Series[str], names: list[str]) -> Iterator[Residuals]:
+    """Errors of every class that has rows."""
+    errors = rows["predicted"] - rows["observed"]
+    for name in names:
+        chosen = (classes == name).to_numpy()
+        if chosen.any():
+            part = rows[chosen]
+            low, lower, middle, upper, high = np.quantile(errors[chosen], [0.05, 0.25, 0.5, 0.75, 0.95])
+            quantiles = (float(low), float(lower), float(middle), float(upper), float(high))
+            yield Residuals(name, part["site"].nunique(), scores(part["predicted"], part["observed"]), quantiles)
+
+
+def _dicts(intervals: dict[str, Interval]) -> dict[str, list[float]]:
+    return {name: list(interval) for name, interval in intervals.items()}
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,79 @@
+"""Words of the report: what strategies, methods and classes are called, and the published figures beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stac_sm.model.evaluate import CORRECTED, SCREENED, UNSCREENED
+
+UNIT = "m³ m⁻³"
+
+STRATEGIES: Mapping[str, tuple[str, str]] = {
+    "random": ("Random rows", "Rows are dealt at random: the model has seen other days of the same site."),
+    "site": ("Unseen sites", "Whole sites are held out: the model has never seen the place. This is the honest score."),
+    "year": ("Unseen years", "Whole years are held out: the model has seen the site in other years."),
+    "network": ("Unseen networks", "Whole networks are held out, each in turn, with all their sites."),
+    "block": ("Unseen regions", "All sites in a block of longitude and latitude are held out together."),
+}
+"""Name and meaning of each strategy."""
+
+CLIMATES: Mapping[str, str] = {
+    "A": "A tropical",
+    "B": "B arid",
+    "C": "C temperate",
+    "D": "D cold",
+    "E": "E polar",
+}
+"""Main classes of Koeppen and Geiger."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A published figure, of other data than ours."""
+
+    source: str
+    """Whose product, and on what."""
+
+    r: str
+    """Correlation, as published."""
+
+    rmse: str
+    """RMSE, m3 m-3, as published."""
+
+    ubrmse: str
+    """ubRMSE, m3 m-3, as published."""
+
+
+ANCHORS = (
+    Anchor("GLASS SM, random rows, pooled", "0.941", "0.038", ""),
+    Anchor("GLASS SM, unseen sites, pooled", "about 0.715", "about 0.079", ""),
+    Anchor("GLASS SM, median of stations, trained on all stations", "0.64", "", "0.055"),
+    Anchor("GLASS SM, median of stations, trained after triple collocation", "0.74", "", "0.052"),
+    Anchor("GLASS SM, dense networks", "0.69 to 0.89", "", "0.033 to 0.048"),
+)
+"""What the GLASS SM paper reports."""
+
+
+def strategy_name(strategy: str) -> str:
+    """Name of a strategy for a reader."""
+    return STRATEGIES[strategy][0] if strategy in STRATEGIES else strategy
+
+
+def method_name(method: str, names: Mapping[str, str]) -> str:
+    """Name of a way of training, or of a baseline, for a reader."""
+    if method in (UNSCREENED, SCREENED):
+        return "Model, all sites" if method == UNSCREENED else "Model, screened sites"
+    column = method.removesuffix(CORRECTED)
+    return names.get(column, column) + (", bias-corrected" if method.endswith(CORRECTED) else "")
+
+
+def climate_name(code: str) -> str:
+    """Main class of a Koeppen-Geiger code."""
+    return CLIMATES.get(code[:1].upper(), "unknown")
+
+
+def latitude_name(lat: float) -> str:
+    """Band of a latitude in degrees north, either side of the equator."""
+    bands = ((23.5, "0 to 23.5°"), (35.0, "23.5 to 35°"), (45.0, "35 to 45°"), (60.0, "45 to 60°"))
+    return next((name for limit, name in bands if abs(lat) < limit), "60 to 90°")

@@ -1,0 +1,161 @@
+"""Figures of stations: where they lie and how well they are predicted, and the series of a few."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stac_sm.model.evaluate import CORRECTED
+from stac_sm.workflows.reporting.figures import BLUE, GREY, ORANGE, new_figure, png, tidy
+from stac_sm.workflows.reporting.findings import Findings
+from stac_sm.workflows.reporting.labels import UNIT, method_name
+
+_PLACES = (("best", 0.0), ("better than three in four", 0.25), ("middle", 0.5), ("worse than three in four", 0.75),
+           ("worst", 1.0))  # fmt: skip
+_DAYS_SHOWN = 3 * 366
+_KEYS = {"strategy", "fold", "row", "site", "date", "observed", "predicted", "unscreened", "screened"}
+
+
+def station_map(findings: Findings) -> bytes | None:
+    """Two maps: R and bias of every station at unseen sites; None without places."""
+    stations = findings.stations.dropna(subset=["lon", "lat"])
+    if stations.empty:
+        return None
+    figure = new_figure(_map_height(stations))
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    widest = max(0.02, float(stations["bias"].abs().quantile(0.95)))
+    lowest = min(0.5, float(stations["r"].quantile(0.05)))
+    _stations(figure, panels[0], stations, "r", "cividis", (lowest if math.isfinite(lowest) else 0.0, 1.0), "R")
+    _stations(figure, panels[1], stations, "bias", "PuOr_r", (-widest, widest), f"bias, {UNIT}")
+    panels[0].set_ylabel("latitude, degrees north", fontsize=9)
+    return png(figure)
+
+
+def _map_height(stations: pd.DataFrame) -> float:
+    """Inches: as the stations lie, within reason."""
+    tall = np.ptp(stations["lat"]) + 1
+    wide = (np.ptp(stations["lon"]) + 1) * _narrowing(stations)
+    return float(np.clip(4.0 * tall / wide + 1.0, 2.4, 5.5))
+
+
+def _narrowing(stations: pd.DataFrame) -> float:
+    return max(0.2, math.cos(math.radians(float(stations["lat"].mean()))))
+
+
+def _stations(
+    figure: Any, axes: Any, stations: pd.DataFrame, name: str, colours: str, ends: tuple[float, float], label: str
+) -> None:
+    """Stations coloured by one score: rings are those that screening kept, squares the others."""
+    shapes = ((True, "o"), (False, "s"))
+    for kept, marker in shapes:
+        part = stations[stations["kept"] == kept]
+        image = axes.scatter(
+            part["lon"],
+            part["lat"],
+            c=part[name],
+            cmap=colours,
+            vmin=ends[0],
+            vmax=ends[1],
+            s=34,
+            marker=marker,
+            edgecolors="black",
+            linewidths=0.5,
+            plotnonfinite=False,
+        )
+    bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.06, pad=0.03, extend="both")
+    bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    axes.set_aspect(1 / _narrowing(stations), adjustable="box")
+    axes.margins(0.08)
+    tidy(axes, "longitude, degrees east")
+
+
+def shown_stations(findings: Findings) -> list[tuple[str, str]]:
+    """The stations whose series are shown, and why: chosen by rank of RMSE, so not by hand."""
+    ranked = findings.stations.sort_values(["rmse", "site"], ignore_index=True)
+    chosen: dict[str, str] = {}
+    for why, place in _PLACES:
+        if len(ranked):
+            one = ranked.iloc[round(place * (len(ranked) - 1))]
+            chosen.setdefault(str(one["site"]), why if one["kept"] else f"{why}; rejected by screening")
+    return list(chosen.items())
+
+
+def series(findings: Findings) -> bytes | None:
+    """Observed and predicted series of a few stations, with a baseline and the interval if there are such."""
+    shown = shown_stations(findings)
+    if not shown:
+        return None
+    figure = new_figure(0.5 + 1.75 * len(shown))
+    panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+    baseline = _baseline(findings.honest_rows)
+    for axes, (site, why) in zip(panels, shown, strict=True):
+        rows = _window(findings.honest_rows[findings.honest_rows["site"] == site])
+        _one_series(axes, _with_gaps(_with_interval(findings, rows)), baseline, findings)
+        found = findings.stations.set_index("site").loc[site]
+        axes.set_title(f"{site} ({why}): R {found['r']:.2f}, RMSE {found['rmse']:.3f}", fontsize=9, loc="left")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    return png(figure)
+
+
+def _baseline(rows: pd.DataFrame) -> str | None:
+    """The baseline to draw: bias-corrected, since its shape is what the model must beat."""
+    names = [str(name) for name in rows.columns if name not in _KEYS]
+    return next((name for name in names if name.endswith(CORRECTED)), None)
+
+
+def _window(rows: pd.DataFrame) -> pd.DataFrame:
+    """The three years with most rows; all, if there are no more."""
+    rows = rows.sort_values("date")
+    days = rows["date"].to_numpy().astype("datetime64[D]").astype(int)
+    ends = np.searchsorted(days, days + _DAYS_SHOWN)
+    start = int(np.argmax(ends - np.arange(len(days))))
+    return rows.iloc[start : ends[start]]
+
+
+def _with_interval(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
+    intervals = findings.report.intervals
+    return rows if intervals is None else rows.merge(intervals[["row", "low", "high"]], on="row", how="left")
+
+
+def _with_gaps(rows: pd.DataFrame) -> pd.DataFrame:
+    """An empty row in every gap, so that no line bridges it."""
+    step = rows["date"].diff()
+    wide = step > max(3 * step.median(), pd.Timedelta(days=7)) if len(rows) > 1 else step.notna()
+    breaks = pd.DataFrame({"date": rows.loc[wide, "date"] - pd.Timedelta(hours=1)})
+    return pd.concat([rows, breaks], ignore_index=True).sort_values("date") if wide.any() else rows
+
+
+def _one_series(axes: Any, rows: pd.DataFrame, baseline: str | None, findings: Findings) -> None:
+    days = rows["date"].to_numpy()
+    if "low" in rows:
+        label = f"{findings.report.coverage * 100:g} % interval"
+        axes.fill_between(days, rows["low"], rows["high"], color=BLUE, alpha=0.18, linewidth=0, label=label)
+    if baseline is not None:
+        label = method_name(baseline, findings.report.names)
+        axes.plot(days, rows[baseline], color=ORANGE, linewidth=1, linestyle="--", label=label)
+    axes.plot(days, rows["predicted"], ".-", color=BLUE, linewidth=1.4, markersize=2.5, label="predicted, site unseen")
+    axes.plot(days, rows["observed"], ".", color="black", markersize=3, label="observed")
+    tidy(axes, "", UNIT)
+    axes.xaxis.label.set_color(GREY)
+    _few_dates(axes)
+
+
+def _few_dates(axes: Any) -> None:
+    from matplotlib import dates
+
+    module: Any = dates  # partly typed
+    locator = module.AutoDateLocator(minticks=3, maxticks=9)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(module.ConciseDateFormatter(locator))
+
+
+def stations_without_place(findings: Findings) -> Sequence[str]:
+    """Stations that are on no map."""
+    lost = findings.stations[findings.stations[["lon", "lat"]].isna().any(axis=1)]
+    return [str(site) for site in lost["site"]]

@@ -1,0 +1,164 @@
+"""Tables of the page. Numbers are those of the evaluation, in one way of writing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from stac_sm.core.metrics import Scores
+from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, Diagnostics, Leak
+from stac_sm.model.evaluate import Result
+from stac_sm.stations.screening import Screening
+from stac_sm.workflows.reporting.findings import Coverage, Findings, Residuals
+from stac_sm.workflows.reporting.html import Content, Node, element, table
+from stac_sm.workflows.reporting.labels import ANCHORS, UNIT, method_name, strategy_name
+
+_MOST_CLEAR = 5
+_DIGITS = {"r": ".3f", "rmse": ".4f", "ubrmse": ".4f", "bias": "+.4f"}
+
+
+def number(value: float, name: str) -> str:
+    """A score as it is written everywhere: ``-`` where there is none."""
+    if not math.isfinite(value):
+        return "-"
+    text = format(value, _DIGITS[name])
+    return text if float(text) else format(0.0, _DIGITS[name])  # no -0.0000
+
+
+def score_table(findings: Findings) -> Node:
+    """All results: pooled scores, then medians over stations."""
+    report = findings.report
+    rows: list[list[Content]] = []
+    before = ""
+    for one in report.evaluation.results:
+        honest = one is findings.headline
+        classes = " ".join(name for name, yes in (("first", one.strategy != before), ("honest", honest)) if yes)
+        before = one.strategy
+        name = element("span", strategy_name(one.strategy), class_=classes) if classes else strategy_name(one.strategy)
+        rows.append([name, method_name(one.method, report.names), one.scored_on, *_scores(one)])
+    return table(
+        f"Scores in {UNIT}, but for R, on all stations or on those that screening kept. Marked: the honest score",
+        ["held out", "method", "scored on", "rows", "R", "RMSE", "ubRMSE", "bias", "stations", "median R",
+         "median RMSE", "median ubRMSE", "median bias"],
+        rows,
+        id="score-table",
+    )  # fmt: skip
+
+
+def _scores(one: Result) -> Iterator[str]:
+    yield str(one.pooled.n)
+    yield from _four(one.pooled)
+    yield str(one.stations)
+    yield from _four(one.median)
+
+
+def _four(found: Scores) -> list[str]:
+    return [number(getattr(found, name), name) for name in _DIGITS]
+
+
+def anchor_table() -> Node:
+    """Published figures, set apart."""
+    return table(
+        f"Other data: published figures in {UNIT}, of other stations, years and features. Not worked out here, and not "
+        "to be compared digit by digit",
+        ["published", "R", "RMSE", "ubRMSE"],
+        [[one.source, one.r, one.rmse, one.ubrmse] for one in ANCHORS],
+        class_="other",
+        id="anchor-table",
+    )
+
+
+def leak_table(found: Diagnostics) -> Node:
+    """The check of the features that are flagged or watched, and of a few others."""
+    clear = [leak for leak in found.leaks if leak.status == CLEAR]
+    shown = [leak for leak in found.leaks if leak.status != CLEAR] + clear[:_MOST_CLEAR]
+    more = len(found.leaks) - len(shown)
+    return table(
+        f"Growth of RMSE in {UNIT}" + (f"; {more} more features are clear" if more else ""),
+        ["feature", "verdict", "tells the site of later rows", "variance within sites", "growth, random rows",
+         "growth, unseen sites", "why"],
+        [_leak(leak) for leak in shown],
+        id="leak-table",
+    )  # fmt: skip
+
+
+def _leak(leak: Leak) -> list[Content]:
+    verdict: Content = element("strong", leak.status) if leak.status == FLAGGED else leak.status
+    shares = (percent(leak.names_site), percent(leak.within))
+    return [leak.feature, verdict, *shares, number(leak.random, "bias"), number(leak.site, "bias"), _why(leak)]
+
+
+def _why(leak: Leak) -> str:
+    if leak.status == CLEAR:
+        return ""
+    named = (
+        f"as good as {leak.place}" if leak.place else "hardly changes at a site" if leak.within < 0.05 else "names it"
+    )
+    return f"{named}; {'helps only where the site is known' if leak.status == FLAGGED else 'does no such harm'}"
+
+
+def residual_table(groups: Sequence[tuple[str, Sequence[Residuals]]]) -> Node:
+    """Scores of every class."""
+    return table(
+        f"Errors at unseen sites, {UNIT}",
+        ["class", "kind", "rows", "sites", "RMSE", "ubRMSE", "bias"],
+        [
+            [one.name, title, str(one.scores.n), str(one.sites), *_four(one.scores)[1:]]
+            for title, classes in groups
+            for one in classes
+        ],
+        id="residual-table",
+    )
+
+
+def coverage_table(found: Coverage) -> Node:
+    """Coverage, width and score of intervals."""
+    low, middle, high = (percent(share) for share in found.sites)
+    rows = [
+        ["all rows", percent(found.coverage)],
+        *(
+            [f"{name} third of the prediction", percent(share)]
+            for name, share in zip(_THIRDS, found.thirds, strict=True)
+        ),
+        ["single sites: 5 % of them below, median, 5 % above", f"{low}, {middle}, {high}"],
+        ["from 5 to 95 % of resampled sites", f"{percent(found.sure[0])} to {percent(found.sure[1])}"],
+        [f"mean width, {UNIT}", f"{found.width:.4f}"],
+        [f"interval score, {UNIT} (less is better)", f"{found.score:.4f}"],
+        [f"intervals of one width that cover as often: width, {UNIT}", f"{found.constant_width:.4f}"],
+        [f"their interval score, {UNIT}", f"{found.constant_score:.4f}"],
+    ]
+    return table(f"{found.rows} rows with an interval", ["what", "found"], rows, id="coverage-table")
+
+
+_THIRDS = ("driest", "middle", "wettest")
+
+
+def screening_table(screening: Screening) -> Node:
+    """What triple collocation says of every site."""
+    rows = [_screened(one) for one in screening.sites.to_dict(orient="records")]
+    wide = f"{screening.thresholds.confidence:.0%}".replace("%", " %")
+    return table(
+        "Triple collocation of every site",
+        ["site", "status", "days", "R with the truth", f"{wide} interval", f"error, {UNIT}", "why not"],
+        rows,
+        id="screening-table",
+    )
+
+
+def _screened(one: Mapping[Any, Any]) -> list[Content]:
+    low, high = (float(one[f"correlation_{end}"]) for end in ("low", "high"))
+    sure = f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "-"
+    figures = (str(one["n"]), number(one["correlation"], "r"), sure, number(one["error_std"], "rmse"))
+    status, _, why = str(one["status"]).partition(": ")
+    return [str(one["site"]), status, *figures, why]
+
+
+def fact_table(facts: Mapping[str, object]) -> Node:
+    """What was trained."""
+    return table("What was trained", ["what", "value"], [[str(name), str(value)] for name, value in facts.items()])
+
+
+def percent(share: float) -> str:
+    """A share in per cent."""
+    return "-" if not math.isfinite(share) else f"{100 * share:.1f} %"

@@ -1,0 +1,123 @@
+"""Cost: what making a plan reads, writes, asks for and costs, from metadata and from what earlier runs measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from stac_sm.core.grid import TileGrid
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.storage.store import Store
+from stac_sm.workflows.plan.plan import Plan
+from stac_sm.workflows.plan.tile_planner import Reads
+from stac_sm.workflows.project import Rates
+from stac_sm.workflows.run.run_log import FOLDER, TaskRecord
+
+_RECORDS = 200  # newest ones that count
+_BLOCK = 8 << 20  # bytes in a GET of pixels
+# From tests/benchmarks/tile_month.py, 2026-11-24: 31 days of 1.44 million pixels, 14 features and masks, 38 s on two
+# cores (EPYC, AVX-512), most of it in reading and predicting, which grow with the features.
+_SECONDS_A_PIXEL = 2e-7
+_SECONDS_A_VALUE = 1.1e-7
+_BYTES_A_PIXEL = 1.5  # all assets of a tile-day, half of it land
+_FILES_AN_ITEM = 5  # sm, uncertainty, qa, thumbnail and the item
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How long one core takes for a tile-day."""
+
+    seconds: float
+    """Core-seconds."""
+
+    items: int = 0
+    """Tile-days of earlier runs that it was measured on; 0: a default, scaled by pixels and features."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What making a plan takes."""
+
+    items: int
+    """Tile-days to make."""
+
+    reads: Reads
+    """Files and bytes to read."""
+
+    bytes_written: int
+    """Of assets and items."""
+
+    gets: int
+    """GET requests, of pixels and metadata."""
+
+    puts: int
+    """PUT requests."""
+
+    lists: int
+    """LIST requests."""
+
+    core_hours: float
+    """By the speed below."""
+
+    speed: Speed
+    """How long a tile-day takes."""
+
+    cost: float
+    """US dollars for making it."""
+
+    cost_a_month: float
+    """US dollars for keeping it."""
+
+
+def estimate(plan: Plan, *, rates: Rates, speed: Speed, grid: TileGrid) -> Estimate:
+    """What making the new and stale days of a plan takes.
+
+    Parameters
+    ----------
+    plan
+        From `make_plan`; one that was read from a file does not know what it reads.
+    rates
+        Prices.
+    speed
+        From `measured_speed` or `default_speed`.
+    grid
+        Of the tiles.
+    """
+    items, tasks = len(plan.to_do), sum(1 for _ in plan.tasks())
+    reads = plan.reads or Reads()
+    written = int(items * grid.tile_shape[0] * grid.tile_shape[1] * _BYTES_A_PIXEL)
+    gets = 2 * reads.files + -(-reads.bytes // _BLOCK)  # its item, its header, its pixels
+    puts, lists = _FILES_AN_ITEM * items + tasks, tasks
+    core_hours = items * speed.seconds / 3600
+    cost = core_hours * rates.core_hour + reads.bytes / 1e9 * rates.gb_read
+    cost += gets / 1000 * rates.get_1000 + (puts + lists) / 1000 * rates.put_1000
+    month = written / 1e9 * rates.gb_month
+    return Estimate(items, reads, written, gets, puts, lists, core_hours, speed, cost, month)
+
+
+def speed_of(catalog: Catalog, grid: TileGrid, features: int) -> Speed:
+    """What earlier runs measured; a default where there is none."""
+    return measured_speed(catalog.store) or default_speed(grid, features)
+
+
+def measured_speed(store: Store) -> Speed | None:
+    """Core-seconds of a tile-day by the newest records of tasks in a store; None if no task has made any.
+
+    A task runs on one core at a time, but for reads and writes: its time counts as that of one core.
+    """
+    entries = [entry for entry in store.entries(FOLDER) if entry.path.count("/") == 2]
+    newest = sorted(entries, key=lambda entry: entry.modified)[-_RECORDS:]
+    records = [TaskRecord.from_dict(json.loads(store.read(entry.path))) for entry in newest]
+    sound = [record for record in records if not record.failures]
+    items = sum(record.outcomes.get("new", 0) + record.outcomes.get("replaced", 0) for record in sound)
+    return Speed(sum(record.seconds for record in sound if _made(record)) / items, items) if items else None
+
+
+def default_speed(grid: TileGrid, features: int) -> Speed:
+    """What the machine that this was written on would take, by pixels and features."""
+    pixels = grid.tile_shape[0] * grid.tile_shape[1]
+    return Speed(pixels * (_SECONDS_A_PIXEL + features * _SECONDS_A_VALUE))
+
+
+def _made(record: TaskRecord) -> bool:
+    return bool(record.outcomes.get("new", 0) + record.outcomes.get("replaced", 0))

@@ -1,0 +1,124 @@
+"""Memory: what making some days of a tile takes, and how many days and threads fit into a budget.
+
+The estimate is on the safe side: `tests/benchmarks/cube.py` measures it (0.4 to 0.8 of it was used).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from stac_sm.core.errors import InputError
+from stac_sm.features.inputs import Resolution
+from stac_sm.raster.resample import Target, source_window
+from stac_sm.raster.source import RasterSource, Window
+
+_PROCESS = 300 << 20  # the interpreter, its libraries and a model
+_WORK = 200 << 20  # a thread's temporaries of a band of pixels (`regrid._BAND`)
+_WINDOW_PIXEL = 12  # bytes of a source pixel: stored, physical, place in the target
+_LOOKUP_PIXEL = {"nearest": 4, "bilinear": 16, "average": 0}  # bytes of a target pixel
+_DAY_PIXEL = 3 * 4  # bytes of a pixel, day and variable: field, cube, columns of the model
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_MEMINFO = "/proc/meminfo"
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much is worked on at a time."""
+
+    threads: int
+    """Threads of a worker."""
+
+    days: int
+    """Days in a graph."""
+
+    peak: int
+    """Bytes that this takes at most, by estimate."""
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of ``4G``, ``4GiB``, ``500M`` or a number; units are powers of 1024.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    if match is None or not float(match[1]):
+        raise InputError(f"memory {text!r}: write e.g. 4G or 500M")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def machine_memory() -> int:
+    """Bytes that this machine or its container grants: the least of what cgroup v2, cgroup v1 and the kernel say."""
+    limits = [int(text) for file in _CGROUPS if (text := _content(file)).isdecimal()]
+    total = re.search(r"MemTotal:\s+(\d+) kB", _content(_MEMINFO))
+    return min([*limits, int(total[1]) << 10] if total else limits or [4 << 30])
+
+
+def share_of(resolution: Resolution, target: Target, budget: int, *, threads: int) -> Share:
+    """The largest share that fits into a budget: first fewer days at a time, then one thread; the least if none does.
+
+    Fewer days at a time cost reads: static files are read once for each graph.
+    """
+    number = len(resolution.days)
+    choices = [(n, days) for n in dict.fromkeys((threads, 1)) for days in dict.fromkeys((number, min(8, number), 1))]
+    shares = [Share(n, days, peak(resolution, target, threads=n, days=days)) for n, days in choices]
+    return next((share for share in shares if share.peak <= budget), shares[-1])
+
+
+def peak(resolution: Resolution, target: Target, *, threads: int, days: int) -> int:
+    """Bytes that a process takes at most for so many days of a resolution, by estimate."""
+    pixels = target.shape[0] * (target.shape[1] if len(target.shape) > 1 else 1)
+    chosen = resolution.days[:days]
+    windows = {source.geobox: source_window(source.geobox, target) for source in _sources(resolution, chosen)}
+    largest = max((_pixels(window) for window in windows.values()), default=0)
+    variables = len(resolution.recipe.sources) + len(resolution.recipe.derived)
+    kept = 4 * pixels * sum(1 for _ in _shared_fields(resolution, chosen)) + _lookups(
+        resolution, chosen, pixels, largest
+    )
+    return _PROCESS + threads * (_WORK + _WINDOW_PIXEL * largest + _DAY_PIXEL * variables * pixels) + kept
+
+
+def _lookups(resolution: Resolution, days: tuple[date, ...], pixels: int, largest: int) -> int:
+    grids = {
+        (source.geobox, feature.resampling)
+        for feature in resolution.recipe.sources
+        for day in days
+        if day in resolution.made_of[feature.name]
+        for layer in resolution.made_of[feature.name][day].layers
+        for source in layer.sources
+    }
+    averaged = 4 * largest if any(resampling == "average" for _, resampling in grids) else 0
+    return averaged + sum(_LOOKUP_PIXEL[resampling] * pixels for _, resampling in grids)
+
+
+def _shared_fields(resolution: Resolution, days: tuple[date, ...]) -> Iterator[tuple[RasterSource, ...]]:
+    """Fields that more than one day needs: they stay until the last of them is done."""
+    seen: dict[tuple[RasterSource, ...], set[date]] = {}
+    for made_of in resolution.made_of.values():
+        for day in days:
+            for layer in made_of[day].layers if day in made_of else ():
+                seen.setdefault(layer.sources, set()).add(day)
+    return (sources for sources, needed in seen.items() if len(needed) > 1)
+
+
+def _sources(resolution: Resolution, days: tuple[date, ...]) -> Iterable[RasterSource]:
+    made = (made_of[day] for made_of in resolution.made_of.values() for day in days if day in made_of)
+    return {source for one in made for layer in one.layers for source in layer.sources}
+
+
+def _pixels(window: Window | None) -> int:
+    return 0 if window is None else (window[0].stop - window[0].start) * (window[1].stop - window[1].start)
+
+
+def _content(file: str) -> str:
+    try:
+        return Path(file).read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,240 @@
+"""Run: make what a plan wants, here, on a Dask cluster, on Slurm, or as one slice of an array of jobs.
+
+Workers write assets, items and the records of their tasks; links and extents are derived at the end, by whoever drives
+the run. There is no other state: the same plan run again makes what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stac_sm.core.errors import CatalogError, InputError, StacSmError
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.links import link
+from stac_sm.workflows.plan.plan import Plan
+from stac_sm.workflows.plan.planned_days import Task
+from stac_sm.workflows.project import Project
+from stac_sm.workflows.run.run_log import Failure, TaskRecord, new_run, write_report
+from stac_sm.workflows.run.task import estimate, run_task
+from stac_sm.workflows.run.workers import (
+    Assignment,
+    LocalWorkers,
+    SchedulerWorkers,
+    SlurmWorkers,
+    Workers,
+    records,
+    sole,
+)
+
+__all__ = [
+    "LocalWorkers", "RunReport", "SchedulerWorkers", "Slice", "SlurmWorkers", "Workers", "run_plan", "run_task",
+]  # fmt: skip
+
+INDICES = ("AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
+"""Variables in which array jobs of AWS Batch, Slurm and Kubernetes tell a slice its number."""
+
+_FIRST = {"SLURM_ARRAY_TASK_ID": "SLURM_ARRAY_TASK_MIN"}  # others begin at 0
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One part of a plan, of so many."""
+
+    index: int
+    """From 0."""
+
+    count: int
+    """Number of slices."""
+
+    @classmethod
+    def parse(cls, text: str, environment: Mapping[str, str] = os.environ) -> Slice:
+        """Slice of ``3/8`` (from 0), or of ``8`` where the variable of an array job says which.
+
+        Raises
+        ------
+        InputError
+            If it is neither, or there is no such variable.
+        """
+        index, slash, count = text.rpartition("/")
+        try:
+            made = cls(int(index) if slash else _index(environment), int(count))
+        except ValueError as error:
+            raise InputError(f"slice {text!r}: I/N wanted, from 0/N to N-1/N, or N in an array job") from error
+        if not 0 <= made.index < made.count:
+            raise InputError(
+                f"slice {made.index}/{made.count}: there are 0/{made.count} to {made.count - 1}/{made.count}"
+            )
+        return made
+
+    def of(self, tasks: Sequence[Task]) -> list[Task]:
+        """Its tasks: every n-th, so that slices have tiles of all kinds."""
+        return list(tasks[self.index :: self.count])
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What came of a run."""
+
+    run: str
+    """Id of the run."""
+
+    seconds: float
+    """How long it took."""
+
+    records: Sequence[TaskRecord] = field(default_factory=list)
+    """What came of each task, in their order."""
+
+    href: str = ""
+    """Where its report file lies; empty if there was nothing to do."""
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Number of items by outcome: new, replaced, done."""
+        total = sum((Counter(record.outcomes) for record in self.records), Counter[str]())
+        return {name: total[name] for name in ("new", "replaced", "done")}
+
+    @property
+    def failures(self) -> list[Failure]:
+        """All items that were not made."""
+        return [failure for record in self.records for failure in record.failures]
+
+    def by_class(self) -> list[dict[str, object]]:
+        """Rows of a table: class of error, number of items, and one example."""
+        examples: dict[str, Failure] = {}
+        for failure in self.failures:
+            examples.setdefault(failure.kind, failure)
+        counts = Counter(failure.kind for failure in self.failures)
+        return [
+            {"error": kind, "items": n, "example": f"{examples[kind].id}: {examples[kind].message}"}
+            for kind, n in counts.most_common()
+        ]
+
+
+def run_plan(
+    project: Project,
+    plan: Plan,
+    *,
+    workers: Workers | int = 2,
+    part: Slice | None = None,
+    progress: Callable[[TaskRecord, int], None] = lambda record, total: None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> RunReport:
+    """Make the new and stale tile-days of a plan.
+
+    A task that fails does not stop the others. Two runs of one plan at the same time share the work by chance and
+    publish nothing twice.
+
+    Parameters
+    ----------
+    workers
+        Where: a number of processes here, or `LocalWorkers`, `SchedulerWorkers`, `SlurmWorkers`.
+    part
+        One slice of the tasks; None are all.
+    progress
+        Told of each task that has come back, and of the number of all.
+    warn
+        Told before the run if not even one day fits into a worker's memory.
+
+    Returns
+    -------
+    RunReport
+        Also written to the store, unless there was nothing to do.
+
+    Raises
+    ------
+    RunError
+        If the scheduler is lost.
+    InputError
+        If there is no scheduler, the plan was made in another project, or the store takes one writer at a time and the
+        workers are elsewhere.
+    """
+    started, run = time.monotonic(), new_run()
+    at = LocalWorkers(workers) if isinstance(workers, int) else workers
+    lacks = project.catalog.store.lacks
+    here = sole(at, lacks, warn) if lacks else at
+    tasks = list(plan.tasks()) if part is None else part.of(list(plan.tasks()))
+    folder = str(project.folder)
+    _check_model(project, plan, tasks)
+    _warn_of_memory(folder, tasks, here.share(len(tasks)), warn)
+    made: list[TaskRecord] = []
+    try:
+        for record in records(here, Assignment(folder, tasks, plan.id, run, warn)):
+            made.append(record)
+            progress(record, len(tasks))
+    finally:  # also without tasks: a run that was killed has left items that nothing links to
+        _derive(project, plan, tasks, part)
+    report = RunReport(run, round(time.monotonic() - started, 3), _in_order(tasks, made))
+    return _reported(project, plan, report, part) if tasks else report
+
+
+def _check_model(project: Project, plan: Plan, tasks: Sequence[Task]) -> None:
+    """Refuse a plan whose model is not here, before each of its days fails for that."""
+    try:
+        if tasks:
+            project.catalog.item(MODELS, plan.model)
+    except CatalogError as error:
+        raise InputError(
+            f"plan {plan.id}: its model cannot be had ({error}); if it was made in another project, run it there by "
+            "--project, else plan again"
+        ) from error
+
+
+def _derive(project: Project, plan: Plan, tasks: Sequence[Task], part: Slice | None) -> None:
+    """Links, extents and index of what this run may have published, and of what an earlier one has left without."""
+    catalog = project.catalog
+    days = [made for task in tasks for made in task.days]
+    if part is None or part.index == 0:
+        days += plan.done
+    layout = catalog.layout(COLLECTION)
+    link(catalog.store, COLLECTION, sorted({made.path(layout) for made in days}))
+    update_index(catalog.store, COLLECTION, layout=layout, months={f"{made.day:%Y-%m}" for made in days})
+
+
+def _in_order(tasks: Sequence[Task], made: Sequence[TaskRecord]) -> list[TaskRecord]:
+    order = {task.name: i for i, task in enumerate(tasks)}
+    return sorted(made, key=lambda record: order[record.task])
+
+
+def _reported(project: Project, plan: Plan, report: RunReport, part: Slice | None) -> RunReport:
+    store = project.catalog.store
+    content = {
+        "plan": plan.id,
+        "run": report.run,
+        "slice": str(part) if part else None,
+        "seconds": report.seconds,
+        "tasks": len(report.records),
+        "outcomes": report.outcomes,
+        "errors": report.by_class(),
+        "failures": [failure._asdict() for failure in report.failures],
+    }
+    path = write_report(store, plan.id, report.run, content)
+    return RunReport(report.run, report.seconds, report.records, store.href(path))
+
+
+def _warn_of_memory(folder: str, tasks: Sequence[Task], budget: int | None, warn: Callable[[str], None]) -> None:
+    """Say before a run that a day of its first task may not fit; what is wrong with the task itself comes later."""
+    try:
+        share = estimate(folder, tasks[0], budget) if tasks and budget else None
+    except StacSmError:
+        return
+    if share and budget and share.peak > budget:
+        warn(
+            f"{tasks[0].name}: one day at a time may take {share.peak / 2**30:.1f} GiB, a worker has "
+            f"{budget / 2**30:.1f} GiB: it may be killed; take fewer --workers, or give more --memory"
+        )
+
+
+def _index(environment: Mapping[str, str]) -> int:
+    for name in INDICES:
+        if name in environment:
+            return int(environment[name]) - int(environment.get(_FIRST.get(name, ""), "0"))
+    raise InputError(f"no slice number: none of {', '.join(INDICES)} is set, so this is no array job; give --slice I/N")

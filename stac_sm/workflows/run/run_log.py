@@ -1,0 +1,144 @@
+"""Journal: what came of the tasks of runs, written beside the catalogue. It is told, never believed: what is done is
+proven by the items alone.
+
+``runs/{YYYY}-{MM}/{tile}.{plan}.{run}.json`` is the record of one task, written once, by its worker;
+``runs/{plan}.{run}.json`` is the report of a run. So the log of an item's task is found from its tile and month.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from stac_sm.stac.items import check_id, item_json
+from stac_sm.storage.signing import without_secrets
+from stac_sm.storage.store import Store
+
+FOLDER = "runs"
+LOG = logging.getLogger("stac_sm")
+"""What is worth telling about a task: retries, days made, failures."""
+
+LOG.addHandler(logging.NullHandler())  # the library never prints
+_MOST_LINES = 1000  # in a record: a task that retries for hours must not fill the store
+
+
+class Failure(NamedTuple):
+    """Why an item was not made."""
+
+    id: str
+    """Item id."""
+
+    kind: str
+    """Class of the error, e.g. ``ReadError``."""
+
+    message: str
+    """Which thing, what was found, what was wanted, what to do."""
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What came of one tile and month."""
+
+    task: str
+    """Name of the task, e.g. ``h18v04 2019-07``."""
+
+    plan: str = ""
+    """Id of the plan."""
+
+    run: str = ""
+    """Id of the run; empty for a task that is run for itself, which leaves no record."""
+
+    worker: str = ""
+    """Host and process."""
+
+    started: str = ""
+    """UTC, RFC 3339."""
+
+    seconds: float = 0.0
+    """How long it took."""
+
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """Number of items by outcome: new, replaced, done."""
+
+    failures: tuple[Failure, ...] = ()
+    """Items that were not made."""
+
+    log: tuple[str, ...] = ()
+    """Lines told meanwhile, the first ones if there were very many."""
+
+    def __bool__(self) -> bool:
+        return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, with the fields of failures by name."""
+        return asdict(self) | {"failures": [failure._asdict() for failure in self.failures]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TaskRecord:
+        """What `to_dict` gave."""
+        failures = tuple(Failure(**one) for one in content["failures"])
+        return cls(**{**content, "failures": failures, "log": tuple(content["log"])})
+
+
+def new_run() -> str:
+    """Id of a run: when it began, and a token, so that two that begin at once differ."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def write_record(store: Store, record: TaskRecord) -> str:
+    """Write the record of a task; its path."""
+    tile, month = record.task.split()
+    path = f"{FOLDER}/{month}/{check_id(tile)}.{check_id(record.plan)}.{check_id(record.run)}.json"
+    store.create(path, item_json(record.to_dict()))
+    return path
+
+
+def read_records(store: Store, month: str, *, tile: str = "", plan: str = "") -> Iterator[TaskRecord]:
+    """Records of a month (``2019-07``), in the order of tiles, plans and runs."""
+    for entry in store.entries(f"{FOLDER}/{month}"):
+        parts = entry.path.rpartition("/")[2].split(".")
+        if len(parts) == 4 and tile in {"", parts[0]} and plan in {"", parts[1]}:
+            yield TaskRecord.from_dict(json.loads(store.read(entry.path)))
+
+
+def write_report(store: Store, plan: str, run: str, report: Mapping[str, Any]) -> str:
+    """Write the report of a run; its path."""
+    path = f"{FOLDER}/{check_id(plan)}.{check_id(run)}.json"
+    store.create(path, item_json(dict(report)))
+    return path
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Lines that are told in this process meanwhile, with their time; secrets are cut out."""
+    heard = _Heard()
+    LOG.addHandler(heard)
+    level = LOG.level
+    LOG.setLevel(logging.INFO)
+    try:
+        yield heard.lines
+    finally:
+        LOG.setLevel(level)
+        LOG.removeHandler(heard)
+
+
+class _Heard(logging.Handler):
+    """Keeps lines."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.lines) < _MOST_LINES:
+            trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
+            when = datetime.fromtimestamp(record.created, UTC)
+            text = f"{when:%H:%M:%S} {record.levelname.lower()} {record.getMessage()}"
+            self.lines.append(without_secrets(f"{text}\n{trace}".strip()))

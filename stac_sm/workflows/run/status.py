@@ -1,0 +1,120 @@
+"""Status: how far a plan is, from the store alone, for whoever asks and wherever they are."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from stac_sm.core.period import DAY, Period
+from stac_sm.product.item import ProductDay
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.workflows.plan.existing_items import Standing
+from stac_sm.workflows.plan.plan import Plan
+from stac_sm.workflows.run.run_log import Failure, TaskRecord, read_records
+
+_RECENT = 3600.0
+"""Seconds before the newest item in which the rate is counted."""
+
+_QUIET = 900.0
+"""Seconds without a new item after which nothing seems to run."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a plan is."""
+
+    plan: str
+    """Id of the plan."""
+
+    done: int
+    """Tile-days that are there as wanted."""
+
+    missing: int
+    """Tile-days that are wanted and not there."""
+
+    blocked: int
+    """Tile-days without input when it was planned."""
+
+    retracted: int
+    """Tile-days that were taken out by hand."""
+
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """Missing tile-days whose last task failed, by class of error."""
+
+    examples: tuple[Failure, ...] = ()
+    """One failure of each class."""
+
+    rate: float | None = None
+    """Tile-days an hour, in the last hour of work; None if nothing has been made."""
+
+    quiet: float | None = None
+    """Seconds since the newest item was written; None if there is none."""
+
+    @property
+    def hours_left(self) -> float | None:
+        """Hours until all is there at this rate; None if nothing seems to run."""
+        if not self.missing:
+            return 0.0
+        return None if not self.rate or self.quiet is None or self.quiet > _QUIET else self.missing / self.rate
+
+
+def plan_status(catalog: Catalog, plan: Plan, *, now: float | None = None) -> Status:
+    """Compare a plan with what the store holds now.
+
+    Parameters
+    ----------
+    now
+        Seconds since 1970 by the store's clock; the machine's own unless told.
+    """
+    wanted = [day.made for day in plan.days if day.state not in {"blocked", "retracted"} or day.redo]
+    if not wanted:
+        counts = plan.counts
+        return Status(plan.id, 0, 0, counts["blocked"], counts["retracted"])
+    period = Period(min(made.day for made in wanted), max(made.day for made in wanted) + DAY)
+    standing = Standing.of(catalog, period)
+    found = dict(zip(wanted, standing.judge(wanted), strict=True))
+    gone = [made for made, one in found.items() if one and one.retracted]
+    done = [made for made, one in found.items() if one and one.fingerprint == made.fingerprint]
+    settled = {*done, *gone}
+    missing = [made for made in wanted if made not in settled]
+    failures = list(_last_failures(catalog, plan, missing))
+    written = sorted(standing.listed[made.id].modified for made in done)
+    return Status(
+        plan.id,
+        len(done),
+        len(missing),
+        plan.counts["blocked"],
+        plan.counts["retracted"] + len(gone),
+        dict(Counter(failure.kind for failure in failures).most_common()),
+        tuple({failure.kind: failure for failure in reversed(failures)}.values()),
+        _rate(written),
+        (time.time() if now is None else now) - written[-1] if written else None,
+    )
+
+
+def item_records(catalog: Catalog, id: str) -> list[TaskRecord]:
+    """Records of the tasks that have tried to make a tile-day, oldest first: its log."""
+    made = ProductDay.of_id(id)
+    return sorted(read_records(catalog.store, f"{made.day:%Y-%m}", tile=made.tile), key=lambda record: record.started)
+
+
+def _last_failures(catalog: Catalog, plan: Plan, missing: list[ProductDay]) -> Iterator[Failure]:
+    """What the last task said about each missing tile-day."""
+    ids = {made.id for made in missing}
+    last: dict[str, tuple[str, Failure | None]] = {}
+    for month in sorted({f"{made.day:%Y-%m}" for made in missing}):
+        for record in read_records(catalog.store, month, plan=plan.id):
+            for failure in record.failures:
+                if failure.id in ids and record.started >= last.get(failure.id, ("", None))[0]:
+                    last[failure.id] = (record.started, failure)
+    return (failure for _, failure in last.values() if failure)
+
+
+def _rate(written: list[float]) -> float | None:
+    """Items an hour in the last hour before the newest one."""
+    recent = [when for when in written if when >= written[-1] - _RECENT]
+    if len(recent) < 2 or recent[-1] <= recent[0]:
+        return None
+    return (len(recent) - 1) * 3600 / (recent[-1] - recent[0])

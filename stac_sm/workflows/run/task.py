@@ -1,0 +1,259 @@
+"""The work on one tile and month: predict and publish its days. Pure of what else is planned, and repeatable."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stac_sm.core.errors import StacSmError
+from stac_sm.core.period import DAY, Period
+from stac_sm.core.variables import Quality
+from stac_sm.features.cube import build
+from stac_sm.features.inputs import Resolution, resolve
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.model import Model
+from stac_sm.model.predict import predict
+from stac_sm.product.item import COLLECTION, ProductDay, links_to_inputs, product_item, write_assets
+from stac_sm.raster.resample import Target
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.items import ItemDict, isoformat, item_folder, relative_href
+from stac_sm.stac.publish import is_published, publish, supersede
+from stac_sm.storage.signing import without_secrets
+from stac_sm.workflows.plan.plan import parts_of, wanted_day
+from stac_sm.workflows.plan.planned_days import PlannedDay, Task
+from stac_sm.workflows.project import Project, read_project
+from stac_sm.workflows.run.memory import Share, machine_memory, share_of
+from stac_sm.workflows.run.run_log import LOG, Failure, TaskRecord, listening, write_record
+
+_THREADS = 2  # in a worker: one day is read while another is predicted and written
+LESS_MEMORY = (
+    "give it more by --memory (it is shared by all workers), or take fewer --workers; with less memory than an "
+    "estimate says, fewer days are made at a time"
+)
+
+
+def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "", run: str = "") -> TaskRecord:
+    """Predict and publish the days of one tile and month within some bytes of memory; runs on a worker.
+
+    Whatever happens is in the record that it returns; it is written to the store, too, if the run has an id.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    with listening() as lines:
+        outcomes, failures = _outcome(folder, task, memory or machine_memory())
+    record = TaskRecord(
+        task.name,
+        plan,
+        run,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        started=isoformat(started),
+        seconds=round(time.monotonic() - clock, 3),
+        outcomes=outcomes,
+        failures=failures,
+        log=tuple(lines),
+    )
+    if run:
+        _write(folder, record)
+    return record
+
+
+def estimate(folder: str, task: Task, budget: int) -> Share:
+    """How a worker with so many bytes would share a task out."""
+    return _Job.open(folder, task).share(task.days, budget)
+
+
+def failed(task: Task, error: BaseException) -> tuple[Failure, ...]:
+    """All days of a task, failed for one reason."""
+    return tuple(Failure(made.id, *told(error)) for made in task.days)
+
+
+def told(error: BaseException) -> tuple[str, str]:
+    """Class and message of an error, in plain words where the machine is to blame."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError):
+        return "OutOfMemory", f"a worker had too little memory ({error or 'no more was granted'}): {LESS_MEMORY}"
+    if number in {errno.ENOSPC, errno.EDQUOT}:
+        return "DiskFull", f"{error}: make room, then run the same command again"
+    if number in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return "ReadOnly", f"{error}: the store or TMPDIR cannot be written to: mend the rights, then run it again"
+    return type(error).__name__, without_secrets(str(error))
+
+
+def _outcome(folder: str, task: Task, memory: int) -> tuple[dict[str, int], tuple[Failure, ...]]:
+    try:
+        job = _Job.open(folder, task)
+        left = [day for day in task.planned if not is_published(job.catalog, job.item(day.made, {}), redo=day.redo)]
+        LOG.info("%s: %d of %d days to make", task.name, len(left), len(task.days))
+        outcomes, failures = _made(job, left, memory)
+        outcomes["done"] += len(task.days) - len(left)
+        return {name: n for name, n in outcomes.items() if n}, tuple(failures)
+    except Exception as error:  # a worker must report whatever happened, by item
+        LOG.exception("%s failed", task.name)
+        return {}, failed(task, error)
+
+
+def _write(folder: str, record: TaskRecord) -> None:
+    """Write a record; what it tells is no reason for a task to fail."""
+    try:
+        write_record(read_project(folder).catalog.store, record)
+    except (StacSmError, OSError):
+        LOG.exception("%s: its record could not be written", record.task)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the days of a task share."""
+
+    project: Project
+    catalog: Catalog
+    model: Model
+    resolution: Resolution
+
+    @classmethod
+    def open(cls, folder: str, task: Task) -> _Job:
+        project = read_project(folder)
+        catalog, model = project.catalog, _model(folder, task.model)
+        period = Period(task.days[0].day, task.days[-1].day + DAY)
+        geobox = project.grid.geobox(task.tile)
+        return cls(project, catalog, model, resolve(catalog, model.cube_recipe(), geobox, period))
+
+    def item(self, made: ProductDay, properties: Mapping[str, Any]) -> ItemDict:
+        return product_item(
+            made,
+            self.project.grid,
+            model_id=self.model.id,
+            recipe_checksum=self.model.cube_recipe().checksum,
+            properties=properties,
+        )
+
+    def share(self, days: Sequence[ProductDay], memory: int) -> Share:
+        """How many of the days, and on how many threads, are made at a time within some bytes."""
+        wanted = self.resolution.only([made.day for made in days])
+        return share_of(wanted, Target(self.project.grid.geobox(days[0].tile)), memory, threads=_THREADS)
+
+    def check(self, made: ProductDay) -> PlannedDay:
+        """What makes a day now; refused if its inputs are no longer those of the plan."""
+        wanted = wanted_day(
+            self.resolution, self.model, made.tile, made.day, grid=self.project.grid, version=made.version
+        )
+        if wanted.made != made or wanted.state == "blocked":
+            raise StacSmError(
+                f"{made.id}: the inputs are no longer those of the plan (fingerprint {wanted.made.fingerprint[:12]} "
+                f"found, {made.fingerprint[:12]} wanted): plan again"
+            )
+        return wanted
+
+
+def _made(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Counter[str], list[Failure]]:
+    """Make the days in as few graphs as memory allows."""
+    outcomes, failures = Counter[str](), list[Failure]()
+    if days:
+        share = job.share([day.made for day in days], memory)
+        for start in range(0, len(days), share.days):
+            made, failed = _made_at_once(job, days[start : start + share.days], share.threads)
+            outcomes.update(made)
+            failures += failed
+    return outcomes, failures
+
+
+def _made_at_once(job: _Job, days: Sequence[PlannedDay], threads: int) -> tuple[Counter[str], list[Failure]]:
+    """Make days in one graph; if that fails, day by day, so that one bad file costs only its own days."""
+    try:
+        return Counter(_compute(job, days, threads)), []
+    except Exception as error:  # found again below, by day
+        LOG.warning("%d days at once failed (%s): now day by day", len(days), error)
+        outcomes, failures = Counter[str](), []
+        for day in days:
+            try:
+                outcomes.update(_compute(job, [day], 1))
+            except Exception as error:
+                LOG.warning("%s failed: %s", day.made.id, error)
+                failures.append(Failure(day.made.id, *told(error)))
+        return outcomes, failures
+
+
+def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
+    import dask
+    from dask import delayed
+
+    parts = [parts_of(job.model, job.project.grid, job.check(day.made)) for day in days]
+    target = Target(job.project.grid.geobox(days[0].made.tile))
+    resolution = job.resolution.only([day.made.day for day in days])
+    predicted = predict(job.model, build(resolution, target))
+    place = {day: i for i, day in enumerate(resolution.days)}
+    # Blocks of one graph, not slices: each slice would be optimised alone, and read every static layer again.
+    whole_days = (field.data.rechunk({1: -1, 2: -1}) for field in predicted.data_vars.values())
+    by_day = list(zip(*(blocks.to_delayed(optimize_graph=False).ravel() for blocks in whole_days), strict=True))
+    jobs = [
+        delayed(partial(_publish_day, job, one, part), pure=False)(*by_day[place[one.made.day]])
+        for one, part in zip(days, parts, strict=True)
+    ]
+    with dask.config.set(scheduler="threads", num_workers=threads):
+        return [str(outcome) for outcome in dask.compute(*jobs)]
+
+
+def _publish_day(
+    job: _Job,
+    planned: PlannedDay,
+    parts: Mapping[str, str],
+    sm: np.ndarray,
+    qa: np.ndarray,
+    uncertainty: np.ndarray | None = None,
+) -> str:
+    """Write, check and publish one day; sm, qa and uncertainty (None without intervals) are (1, y, x)."""
+    made = planned.made
+    sm, qa, half_width = sm[0], qa[0], None if uncertainty is None else uncertainty[0]
+    intervals = job.model.intervals
+    coverage = intervals.coverage if intervals else None
+    item = job.item(
+        made, {"stac_sm:pixels": _count(sm, qa), "stac_sm:coverage": coverage, "stac_sm:parts": dict(parts)}
+    )
+    folder = item_folder(job.catalog.layout(COLLECTION), item)
+    item["links"] = links_to_inputs(list(_made_from(job, made, folder))) + _version_links(planned)
+    geobox = job.project.grid.geobox(made.tile)
+    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
+        assets = write_assets(sm, qa, geobox, Path(scratch), uncertainty=half_width, coverage=coverage or 0.0)
+        outcome = str(publish(job.catalog, item, assets, redo=planned.redo))
+    if planned.predecessor:
+        supersede(job.catalog, item, planned.predecessor)
+    LOG.info("%s: %s", made.id, outcome)
+    return outcome
+
+
+def _version_links(planned: PlannedDay) -> list[dict[str, str]]:
+    """Link to the same tile-day in the version before, which lies beside it."""
+    old = planned.predecessor
+    href = {"href": f"../{old}/{old}.json", "type": "application/geo+json", "title": old}
+    return [{"rel": "predecessor-version", **href}] if old else []
+
+
+def _count(sm: np.ndarray, qa: np.ndarray) -> dict[str, int]:
+    """Number of pixels with a value, and of those with each flag that occurs."""
+    flags = {flag: int(np.count_nonzero(qa & flag)) for flag in Quality}
+    found = {(flag.name or "").lower(): n for flag, n in flags.items() if n}
+    return {"valid": int(np.count_nonzero(~np.isnan(sm))), **found}
+
+
+def _made_from(job: _Job, made: ProductDay, folder: str) -> Iterator[tuple[str, str, str]]:
+    """Href, title and media type of the model and of every input item."""
+    model = job.catalog.item(MODELS, job.model.id)
+    for id, href in [(model.id, model.self_href), *job.resolution.items(made.day)]:
+        below = href.removeprefix(job.catalog.root + "/")
+        yield (relative_href(folder, below) if below != href else href), id, "application/geo+json"
+
+
+@lru_cache(maxsize=4)
+def _model(folder: str, id: str) -> Model:
+    """A model, once a worker: its id holds its fingerprint, so it cannot change."""
+    return Model.from_item(read_project(folder).catalog.item(MODELS, id).self_href)

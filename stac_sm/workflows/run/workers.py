@@ -1,0 +1,316 @@
+"""Workers: who makes the tasks of a run. The only place that knows dask.distributed.
+
+Dask is given plain tasks, by name: a folder and a few texts go to a worker, and a record comes back. No graph is as
+long as the run, and no object as large as a model travels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from stac_sm.core.errors import InputError, RunError
+from stac_sm.core.fingerprint import ALGORITHM_VERSIONS
+from stac_sm.core.parallel import START_METHOD
+from stac_sm.stac.items import software_version
+from stac_sm.workflows.plan.planned_days import Task
+from stac_sm.workflows.project import SlurmSettings
+from stac_sm.workflows.run.memory import machine_memory, parse_bytes
+from stac_sm.workflows.run.run_log import TaskRecord
+from stac_sm.workflows.run.task import failed, run_task
+
+_ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get
+_DEATHS = 2  # workers that a task may lose before it is given up: two may be bad luck, three are the task
+_SECONDS_TO_CONNECT = 30
+_ADDRESS = re.compile(r"(\w+://)?(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):[0-9]{1,5}/?")
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Tasks, and what each worker is told beside them."""
+
+    folder: str
+    """Project: a folder that all workers see, or an ``s3://…``."""
+
+    tasks: Sequence[Task]
+    """In the order in which they begin."""
+
+    plan: str = ""
+    """Id of the plan."""
+
+    run: str = ""
+    """Id of the run."""
+
+    say: Callable[[str], None] = lambda message: None
+    """Told where the dashboard of the cluster is, if it has one."""
+
+
+class Workers(Protocol):
+    """Where tasks are made."""
+
+    def share(self, tasks: int) -> int | None:
+        """Bytes of memory for each worker; None if only the worker knows."""
+
+    def client(self, tasks: int) -> contextlib.AbstractContextManager[Any]:
+        """A connection to a Dask scheduler that has, or gets, workers; closed at the end."""
+
+
+@dataclass(frozen=True)
+class LocalWorkers:
+    """Processes on this machine, each with one thread of BLAS and OpenMP."""
+
+    workers: int = 2
+    """Number of processes."""
+
+    memory: int = field(default_factory=machine_memory)
+    """Bytes for all of them together."""
+
+    def share(self, tasks: int) -> int:
+        """An equal part for each."""
+        return self.memory // max(1, min(self.workers, tasks))
+
+    @contextmanager
+    def client(self, tasks: int) -> Iterator[Any]:
+        """A cluster of spawned processes; one that takes more than its part is ended by its nanny."""
+        import dask
+        from distributed import Client
+
+        options = {
+            "distributed.worker.multiprocessing-method": START_METHOD,
+            "distributed.worker.memory.target": False,  # results are a few lines: nothing to spill, nothing to wait for
+            "distributed.worker.memory.spill": False,
+            "distributed.worker.memory.pause": False,
+        }
+        with (
+            dask.config.set(options),
+            _local_cluster(
+                n_workers=min(self.workers, tasks),
+                threads_per_worker=1,
+                memory_limit=self.share(tasks),
+                dashboard_address=_ANY_PORT,
+                silence_logs=50,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+
+def _local_cluster(**options: Any) -> Any:
+    from distributed import LocalCluster
+
+    try:
+        with _signals_afterwards():
+            return LocalCluster(**options)
+    except (RuntimeError, OSError, EOFError) as error:  # a process was killed, or not granted, while they start
+        raise RunError(
+            f"the worker processes could not be started ({error}): nothing was changed; look for what ends "
+            "processes here (memory, limits on processes), and run the same command again"
+        ) from error
+
+
+@contextmanager
+def _signals_afterwards() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until a block has ended: a cluster that is half-way started cannot be closed."""
+    waiting: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is told of signals
+        return
+    before = {one: signal.signal(one, lambda number, _: waiting.append(number)) for one in _ENDING}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in waiting[:1]:
+            signal.raise_signal(number)
+
+
+@dataclass(frozen=True)
+class ThisProcess:
+    """One task after another in this process: for stores to which one process writes at a time."""
+
+    memory: int = field(default_factory=machine_memory)
+    """Bytes."""
+
+    def share(self, tasks: int) -> int:
+        """All of it."""
+        return self.memory
+
+
+@dataclass(frozen=True)
+class SchedulerWorkers:
+    """Workers of a Dask scheduler that runs already."""
+
+    address: str
+    """Such as ``tcp://10.0.0.1:8786``."""
+
+    def share(self, tasks: int) -> None:
+        """What the machine of each worker grants."""
+
+    @contextmanager
+    def client(self, tasks: int) -> Iterator[Any]:
+        """A connection; refused if a worker would make other values than this version of stac_sm."""
+        from distributed import Client
+
+        if not _ADDRESS.fullmatch(self.address):  # distributed would never end its process
+            raise InputError(f"scheduler {self.address!r}: write its address as it prints it, e.g. tcp://HOST:8786")
+        try:
+            client = Client(self.address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+        except (OSError, ValueError, MemoryError) as error:  # the last: what answers is taken for an endless message
+            raise InputError(
+                f"no Dask scheduler answers at {self.address!r} ({error}): start one by `dask scheduler`, workers by "
+                "`dask worker ADDRESS`, and give the address that it prints, e.g. tcp://HOST:8786"
+            ) from error
+        with client:
+            _check_workers(client)
+            yield client
+
+
+@dataclass(frozen=True)
+class SlurmWorkers:
+    """Workers that Slurm starts as jobs, by dask-jobqueue; they end with the run."""
+
+    jobs: int
+    """Number of jobs, of one worker each."""
+
+    settings: SlurmSettings
+    """What each job asks for."""
+
+    def share(self, tasks: int) -> int:
+        """What each job asks for."""
+        return parse_bytes(self.settings.memory)
+
+    @contextmanager
+    def client(self, tasks: int) -> Iterator[Any]:
+        """A scheduler here, and jobs in the queue."""
+        try:
+            from dask_jobqueue.slurm import SLURMCluster
+        except ImportError as error:
+            raise InputError("--scheduler slurm needs dask-jobqueue: pip install 'stac_sm[slurm]'") from error
+        from distributed import Client
+
+        with SLURMCluster(**self.settings.to_jobqueue()) as cluster, Client(cluster, set_as_default=False) as client:
+            cluster.scale(jobs=min(self.jobs, tasks))
+            yield client
+
+
+def sole(workers: Workers, lacks: str, say: Callable[[str], None]) -> ThisProcess:
+    """What takes the place of workers where a store lacks what several writers need.
+
+    Raises
+    ------
+    InputError
+        If they are not of this machine: they cannot be this process.
+    """
+    told = f"the store lacks {lacks} (found by probing), so only one process may write at a time"
+    if not isinstance(workers, LocalWorkers):
+        raise InputError(f"run: {told}: leave out --scheduler, or take another store")
+    if workers.workers > 1:
+        say(f"{told}: tasks are made one after another, in this process")
+    return ThisProcess(workers.memory)
+
+
+def records(workers: Workers | ThisProcess, work: Assignment) -> Iterator[TaskRecord]:
+    """What came of each task, as soon as it is there.
+
+    Raises
+    ------
+    RunError
+        If the scheduler is lost: the tasks that have come back by then are done.
+    """
+    if isinstance(workers, ThisProcess):
+        yield from (run_task(work.folder, task, workers.memory, work.plan, work.run) for task in work.tasks)
+    elif work.tasks:
+        yield from _of_cluster(workers, work)
+
+
+def _of_cluster(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
+    import dask
+    from distributed.comm import CommClosedError  # the import puts settings in place that `set` would take away, else
+
+    settings = {"distributed.scheduler.allowed-failures": _DEATHS}
+    try:
+        with _quiet("distributed"), dask.config.set(settings), workers.client(len(work.tasks)) as dasks:
+            if page := dashboard(dasks):
+                work.say(f"Dask dashboard: {page}")
+            yield from _gathered(dasks, work, workers.share(len(work.tasks)))
+    except (CommClosedError, TimeoutError) as error:
+        raise RunError(
+            f"the Dask scheduler, or all its workers, were lost ({error}): what was published is done; start them anew "
+            "and run the same command again"
+        ) from error
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without tracebacks of a library that we put into words."""
+    names = [one for one in logging.root.manager.loggerDict if one == name or one.startswith(f"{name}.")]
+    levels = {log: log.level for log in map(logging.getLogger, names)}  # each has a handler of its own
+    for log in levels:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for log, level in levels.items():
+            log.setLevel(level)
+
+
+def dashboard(client: Any) -> str:
+    """Address of a cluster's dashboard; empty where Bokeh is not installed, without which there is none to see."""
+    return str(client.dashboard_link) if find_spec("bokeh") else ""
+
+
+def _gathered(client: Any, work: Assignment, memory: int | None) -> Iterator[TaskRecord]:
+    from distributed import as_completed
+
+    named = {f"{task.name} {work.run}": task for task in work.tasks}
+    futures = [
+        client.submit(run_task, work.folder, task, memory, work.plan, work.run, pure=False, key=name)
+        for name, task in named.items()
+    ]
+    left = len(futures)
+    for future in as_completed(futures, loop=client.loop):
+        if future.status in {"lost", "cancelled"}:
+            raise RunError(
+                f"the Dask scheduler at {client.scheduler.address} was lost with {left} of {len(named)} tasks open: "
+                "what they have published is done; start it anew and run the same command again"
+            )
+        yield _result(future, named[future.key])
+        left -= 1
+
+
+def _result(future: Any, task: Task) -> TaskRecord:
+    lost = future.exception()
+    if lost is None:
+        record: TaskRecord = future.result()
+        return record
+    if type(lost).__name__ == "KilledWorker":  # run_task raises nothing: its worker was killed, several times
+        lost = MemoryError(
+            f"{_DEATHS + 1} workers died over this task, which is what the system or Dask does to those that take more "
+            "than they were given"
+        )
+    return TaskRecord(task.name, failures=failed(task, lost))
+
+
+def _check_workers(client: Any) -> None:
+    """Refuse workers that would make other values."""
+    client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)
+    for address, found in client.run(software).items():
+        if found != software():
+            raise InputError(
+                f"worker {address} has stac_sm {found}, here it is {software()}: install the same version on both"
+            )
+
+
+def software() -> str:
+    """What decides the values that are made: the same here and on workers."""
+    return f"{software_version()}, algorithm {ALGORITHM_VERSIONS['product']}"

@@ -1,0 +1,194 @@
+"""An array job: what is sent to a batch system, whichever it is.
+
+The files of ``infra/`` that are sent as they are, or filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.packaged import packaged_folder
+from stac_sm.core.period import DAY, Period
+from stac_sm.features.inputs import resolve
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.model import Model
+from stac_sm.raster.resample import Target
+from stac_sm.storage.store import LocalStore
+from stac_sm.workflows.plan.plan import Plan
+from stac_sm.workflows.plan.planned_days import Task
+from stac_sm.workflows.project import Project
+from stac_sm.workflows.run.memory import share_of
+
+_THREADS = 2  # of a worker, as `stac_sm.workflows.run.run` takes them if memory allows
+_BESIDE = 400 << 20  # the process that hands out the tasks of a slice, beside its worker
+_STEP = 512 << 20
+_SAMPLE = 3  # tasks whose memory is looked at: the longest, and those at both ends of the plan
+_UNBOUNDED = 1 << 60
+
+
+@dataclass(frozen=True)
+class ArrayJob:
+    """A plan as an array of slices that do not know one another."""
+
+    name: str
+    """Follows from what the plan wants: the same plan has the same name."""
+
+    plan: str
+    """File or href of the plan, as its workers find it."""
+
+    plan_id: str
+    """Id of the plan."""
+
+    project: str
+    """Root of the project, as its workers find it."""
+
+    tasks: int
+    """Tile-months in the plan."""
+
+    slices: int
+    """Size of the array."""
+
+    cpus: int
+    """Of a slice."""
+
+    memory: int
+    """Bytes of a slice."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What a slice runs; its place in the array is read from the batch system's variable, if there is an array."""
+        place = str(self.slices) if self.slices > 1 else "0/1"
+        given = ("--slice", place, "--project", self.project, "--workers", "1")
+        return ("stac-sm", "run", self.plan, *given, "--memory", f"{self.worker_memory >> 20}M")
+
+    @property
+    def worker_memory(self) -> int:
+        """Bytes of a slice for its worker; the rest is for the process beside it."""
+        return self.memory - _BESIDE
+
+    @property
+    def status(self) -> str:
+        """The command that tells how far it is, from the store alone."""
+        return f"stac-sm status {self.plan} --project {self.project}"
+
+    @property
+    def mebibytes(self) -> int:
+        """Memory of a slice in MiB."""
+        return self.memory >> 20
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What came of sending a job."""
+
+    job: ArrayJob
+    """What was sent."""
+
+    id: str
+    """Name that the batch system gave it; empty if it was only shown."""
+
+    new: bool
+    """False if a job of this plan was there already, waiting or at work: then nothing was sent."""
+
+    watch: tuple[str, ...] = ()
+    """Commands that show how it goes."""
+
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """What was, or would be, sent."""
+
+
+def array_job(
+    project: Project,
+    plan: Plan,
+    file: str,
+    *,
+    limit: int,
+    slices: int | None = None,
+    cpus: int = _THREADS,
+    memory: int | None = None,
+) -> ArrayJob:
+    """The array job of a plan: as many slices as tasks, up to a limit, each with the memory that a task takes.
+
+    Parameters
+    ----------
+    project, plan, file
+        The plan, where it lies, and the project that it is of.
+    limit
+        Largest array that the batch system takes.
+    slices
+        Size of the array, if not that.
+    cpus
+        Of a slice: two read and predict beside each other.
+    memory
+        Bytes of a slice (default: what the largest of some tasks takes at most, by estimate).
+
+    Raises
+    ------
+    InputError
+        If nothing is left to do, or so many slices are not possible.
+    """
+    tasks = list(plan.tasks())
+    if not tasks:
+        raise InputError(f"{file}: nothing to do: {len(plan.days)} tile-days are done or blocked; plan again")
+    most = min(len(tasks), limit)
+    if slices is not None and not 1 <= slices <= most:
+        raise InputError(f"--slices {slices}: 1 to {most} are possible ({len(tasks)} tasks, arrays of {limit} at most)")
+    taken = max(memory or slice_memory(project, tasks), 2 * _BESIDE)
+    root, number = project.catalog.root, slices or most
+    return ArrayJob(job_name(root, plan), file, plan.id, root, len(tasks), number, cpus, taken)
+
+
+def job_name(root: str, plan: Plan) -> str:
+    """Name of the job of a plan: of what it wants, and where."""
+    return f"stac-sm-{digest([root, plan.id])[:12]}"
+
+
+def slice_memory(project: Project, tasks: Sequence[Task]) -> int:
+    """Bytes that a slice takes at most, by estimate: with two threads and a month in one graph."""
+    catalog = project.catalog
+    recipe = Model.from_item(catalog.item(MODELS, tasks[0].model).self_href).cube_recipe()
+    peaks = []
+    for task in _sampled(tasks):
+        geobox = project.grid.geobox(task.tile)
+        resolution = resolve(catalog, recipe, geobox, Period(task.days[0].day, task.days[-1].day + DAY))
+        peaks.append(share_of(resolution, Target(geobox), _UNBOUNDED, threads=_THREADS).peak)
+    return -(-(max(peaks) + _BESIDE) // _STEP) * _STEP
+
+
+def plan_file(file: str) -> str:
+    """A plan's href, or the absolute path that other machines of a shared file system know."""
+    return file if "://" in file else str(Path(file).absolute())
+
+
+def with_shared_plan(project: Project, job: ArrayJob, *, write: bool) -> ArrayJob:
+    """The job with its plan beside the products of a project on S3, where workers find it; a plan on S3 stays there."""
+    store = project.catalog.store
+    if "://" in job.plan or isinstance(store, LocalStore):
+        return job
+    path = f"plans/{job.plan_id}.parquet"
+    if write:
+        store.create(path, Path(job.plan))
+    return replace(job, plan=store.href(path))
+
+
+def facts_of(sent: Submitted) -> dict[str, Any]:
+    """What a user wants to know of it."""
+    job = asdict(sent.job)
+    shown = {key: job[key] for key in ("name", "tasks", "slices", "cpus")}
+    return {"job": sent.id, "new": sent.new, **shown, "memory": f"{sent.job.mebibytes} MiB", "plan": sent.job.plan}
+
+
+def _sampled(tasks: Sequence[Task]) -> Iterator[Task]:
+    longest = max(tasks, key=lambda task: len(task.days))
+    found = {task.name: task for task in (longest, tasks[0], tasks[-1])}
+    yield from list(found.values())[:_SAMPLE]
+
+
+def infra_file(path: str) -> Path:
+    """Return a file of ``infra/``, which is sent as it is or filled in."""
+    return packaged_folder("infra") / path

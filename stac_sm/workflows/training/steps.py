@@ -1,0 +1,348 @@
+"""The steps of a project between ingest and plan: each composes stages, publishes an item, and is done once.
+
+The item's fingerprint says what made it; where an item with the wanted fingerprint is there already, nothing is done.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
+from stac_sm.core.period import DAY, Period
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.model import item as model_item
+from stac_sm.model.diagnostics.results import Budget
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.items import ItemDict, item_folder
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import FINGERPRINT, is_published, publish, published
+from stac_sm.stations.matchup_item import COLLECTION as MATCHUPS
+from stac_sm.stations.matchup_item import matchup_item, read_tables, table_properties, write_tables
+from stac_sm.stations.matchups import Matchups, match_up_recipes, resolve_sites
+from stac_sm.stations.records import COLLECTION as STATIONS
+from stac_sm.stations.records import Station, read_stations, site_series, sites
+from stac_sm.stations.screening import Screening, screen
+from stac_sm.stations.screening_item import LEFT_OUT, STATUS, verdicts, write_verdicts
+from stac_sm.workflows.project import Project
+from stac_sm.workflows.training.training_run import Tell, TrainingRun, hyperparameters, training_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRIPLET = Recipe(
+    (
+        Feature("era5land", "era5-land", "swvl1", "nearest", missing="nan"),
+        Feature("third", "esa-cci-sm", "cci_sm", "nearest", missing="nan"),
+    )
+)
+"""Beside the station's own series: the other two data sets of the triple collocation."""
+
+
+@dataclass(frozen=True)
+class MatchupStep:
+    """Match-ups and triplets of a project."""
+
+    item: ItemDict
+    """The match-up item."""
+
+    table: pd.DataFrame
+    """Match-ups, one row a site and day."""
+
+    triplets: pd.DataFrame
+    """``site, date, insitu, era5land, third``; one row a site and day on which the site measured."""
+
+    new: bool
+    """Whether it was made now."""
+
+
+@dataclass(frozen=True)
+class ScreenStep:
+    """What triple collocation says about the sites, and what became of the items of their stations."""
+
+    screening: Screening
+    """Every site and its verdict."""
+
+    stations: Mapping[str, int]
+    """Number of station items by outcome: ``replaced`` (the verdict is new), ``done``, ``changed`` (ingested anew)."""
+
+
+@dataclass(frozen=True)
+class ModelStep:
+    """A trained and scored model."""
+
+    item: ItemDict
+    """The model item."""
+
+    new: bool
+    """Whether it was made now."""
+
+    @property
+    def id(self) -> str:
+        """Id of the model item."""
+        return str(self.item["id"])
+
+    @property
+    def scores(self) -> list[Mapping[str, Any]]:
+        """Scores of every strategy, method and set of stations."""
+        return list(self.item["properties"]["stac_sm:scores"]["results"])
+
+
+def match_up_step(project: Project, *, workers: int = 1) -> MatchupStep:
+    """Bring stations and features together, for training and for triple collocation.
+
+    Parameters
+    ----------
+    workers
+        Processes that read series and features; more than one need a main module that may be imported.
+
+    Raises
+    ------
+    CatalogError
+        If there are no stations, or no site and day is left: says what was dropped, and why.
+    """
+    catalog, period = project.catalog, Period.parse(project.matchups.period)
+    stations, where, _ = _stations_and_sites(project, catalog)
+    resolutions = {
+        name: resolve_sites(catalog, recipe, where, period, project.grid)
+        for name, recipe in (("table", project.recipe), ("triplets", TRIPLET))
+    }
+    item = matchup_item(_bbox(where), period, fingerprint=digest(_matchup_proof(project, stations, resolutions)))
+    if is_published(catalog, item):
+        return _read_matchups(catalog, item)
+    series, unused = site_series(where, stations, project.stations, workers=workers)
+    series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
+    _require_series(series, project, period)
+    made = match_up_recipes(where, series, resolutions, project.grid, workers=workers)
+    pairs, triplets = made["table"], made["triplets"].table.rename(columns={"sm": "insitu"})
+    _require_rows(pairs, len(series), period)
+    triplets = triplets[["site", "date", "insitu", "era5land", "third"]]
+    item["properties"] |= table_properties(pairs.table, project.recipe) | {
+        "stac_sm:rows": len(pairs.table),
+        "stac_sm:sites": int(pairs.table["site"].nunique()),
+        "stac_sm:dropped": {"site-days": dict(pairs.dropped), "readings": dict(unused)},
+    }
+    item["links"] = [_link_to_collection(STATIONS)]
+    _publish_tables(catalog, item, pairs.table, triplets, project.recipe)
+    return MatchupStep(item, pairs.table, triplets, new=True)
+
+
+def _stations_and_sites(project: Project, catalog: Catalog) -> tuple[list[Station], pd.DataFrame, list[Station]]:
+    """Stations that may be seen, and the pixels that they share; refused where there are none. And those left out."""
+    stations = read_stations(catalog)
+    if not stations:
+        raise CatalogError(f"{catalog.root}: no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`")
+    unseen = _left_out(project.matchups.leave_out, stations)
+    where = sites(stations, project.grid, rules=project.stations)
+    for members in where["stations"]:
+        if not unseen.isdisjoint(members):  # nobody learns from a pixel that they lie in
+            unseen |= set(members)
+    where = where[[unseen.isdisjoint(members) for members in where["stations"]]]
+    seen = [station for station in stations if station.id not in unseen]
+    if where.empty:
+        raise CatalogError(
+            f"{len(stations)} stations found, none in grid {project.grid.name} with a sensor that ends at "
+            f"{project.stations.max_depth} m or above: check [grid] and [stations]"
+        )
+    return seen, where, [station for station in stations if station.id in unseen]
+
+
+def _left_out(networks: Sequence[str], stations: Sequence[Station]) -> set[str]:
+    """Ids of the stations of some networks.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or no other.
+    """
+    known = {station.network for station in stations}
+    if unknown := sorted(set(networks) - known):
+        raise InputError(
+            f"[matchups] leave_out: found {', '.join(unknown)}, which no station is of; "
+            f"the networks are {', '.join(sorted(known))}"
+        )
+    if known <= set(networks):
+        raise InputError(
+            f"[matchups] leave_out: found all networks, {', '.join(sorted(known))}: leave one to learn from"
+        )
+    return {station.id for station in stations if station.network in networks}
+
+
+def _require_series(series: pd.DataFrame, project: Project, period: Period) -> None:
+    if series.empty:
+        raise CatalogError(
+            f"match-ups of {period}: no day found at which a station has {project.stations.min_hours} hourly values of "
+            "good quality: lower min_hours of [stations] if there are fewer a day, or check [matchups] period"
+        )
+
+
+def _require_rows(pairs: Matchups, measured: int, period: Period) -> None:
+    if pairs.table.empty:
+        dropped = ", ".join(f"{reason}: {n}" for reason, n in pairs.dropped.items())
+        raise CatalogError(
+            f"match-ups of {period}: {measured} measured site-days found, none with all features ({dropped}): check "
+            "[matchups] period, and ingest what is missing"
+        )
+
+
+def screen_step(project: Project, matchups: MatchupStep) -> ScreenStep:
+    """Judge every site by triple collocation, and put the verdict on the items of its stations.
+
+    Raises
+    ------
+    ConflictError
+        If another writer changes an item at the same time.
+    """
+    catalog, rules = project.catalog, project.screening
+    stations, where, unseen = _stations_and_sites(project, catalog)
+    screening = screen(matchups.triplets, rules)
+    second, third = (feature.collection for feature in TRIPLET.features)
+    about = {"second": second, "third": third, "period": project.matchups.period, "confidence": rules.confidence}
+    said = verdicts(where, screening.sites, about) | {one.id: {STATUS: LEFT_OUT} for one in unseen}
+    outcomes = write_verdicts(catalog, [(one.id, one.href, one.checksum) for one in [*stations, *unseen]], said)
+    return ScreenStep(screening, dict(outcomes))
+
+
+def train_step(
+    project: Project, matchups: MatchupStep, *, budget: Budget | None = None, tell: Tell | None = None
+) -> ModelStep:
+    """Screen the sites, score the way of training on hold-outs, train on all rows, and publish the model.
+
+    Where screening leaves too few sites, the screened model is refused, the unscreened one is trained, and its item
+    says so.
+
+    Parameters
+    ----------
+    budget
+        How much work the diagnostics of the report may be.
+    tell
+        Is told what is begun, in a line each.
+    """
+    catalog = project.catalog
+    proof = digest(_model_proof(project, matchups))
+    existing = _existing(catalog, model_item.COLLECTION, f"xgb-{proof[:12]}")
+    if existing is not None:
+        model_item.link_successor(catalog, existing)
+        return ModelStep(existing, new=False)
+    screening = screen_step(project, matchups).screening
+    run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget, tell=tell)
+    item = model_item.model_item(
+        run.model,
+        fingerprint=proof,
+        bbox=_bbox(run.rows),
+        period=_period(run.rows),
+        hyperparameters=hyperparameters(project),
+        properties=_model_properties(run, matchups),
+        previous=model_item.latest_model(catalog),
+    )
+    item["links"] += [_link(catalog, item, matchups.item), _link_to_collection(STATIONS)]
+    _publish_model(catalog, item, run)
+    return ModelStep(item, new=True)
+
+
+def _model_properties(run: TrainingRun, matchups: MatchupStep) -> dict[str, Any]:
+    judged = json.loads(run.screening.sites.to_json(orient="records", double_precision=6))
+    return {
+        "stac_sm:tuning": {"chosen": run.tuned.chosen, "rmse": dict(run.tuned.errors)},
+        "title": f"XGBoost on {', '.join(run.model.features)}",
+        "stac_sm:tc_status": run.status,
+        "stac_sm:matchups": matchups.item["id"],
+        "stac_sm:rows": len(run.table),
+        "stac_sm:scores": run.evaluation.to_dict(),
+        "stac_sm:screening": judged,
+        **({"stac_sm:intervals_refused": run.refused} if run.refused else {}),
+    }
+
+
+def _matchup_proof(project: Project, stations: list[Station], resolutions: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = {
+        name: sorted(
+            {pair for resolution in tiles.values() for day in resolution.days for pair in resolution.inputs(day)}
+        )
+        for name, tiles in resolutions.items()
+    }
+    return {
+        "stations": [station.proof for station in stations],
+        "rules": project.stations.fingerprint_fields(),
+        "recipes": [project.recipe.fingerprint_fields(), TRIPLET.fingerprint_fields()],
+        "grid": project.grid.fingerprint_fields(),
+        "period": project.matchups.period,
+        "inputs": inputs,
+        "algorithm": ALGORITHM_VERSIONS["matchups"],
+    }
+
+
+def _model_proof(project: Project, matchups: MatchupStep) -> dict[str, Any]:
+    return {
+        "matchups": matchups.item["properties"][FINGERPRINT],
+        "training": hyperparameters(project),
+        "screening": project.screening.fingerprint_fields(),
+        "validation": project.validation.fingerprint_fields(),
+        "recipe": project.recipe.fingerprint_fields(),
+        "algorithm": ALGORITHM_VERSIONS["model"],
+    }
+
+
+def _publish_tables(
+    catalog: Catalog, item: ItemDict, table: pd.DataFrame, triplets: pd.DataFrame, recipe: Recipe
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
+        publish(catalog, item, write_tables(table, triplets, recipe, Path(scratch)))
+    refresh(catalog.store, MATCHUPS)
+
+
+def _publish_model(catalog: Catalog, item: ItemDict, run: TrainingRun) -> None:
+    climate = {station.id: station.climate for station in read_stations(catalog) if station.climate}
+    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
+        assets = model_item.write_assets(run.model, Path(scratch))
+        facts = {"features": ", ".join(run.model.features), **item["properties"]["mlm:hyperparameters"]}
+        files = run.write_report(Path(scratch), f"Model {item['id']}", facts, climate)
+        assets |= {key: AssetFile(file, file.suffix, _REPORT[key]) for key, file in files.items()}
+        publish(catalog, item, assets)
+    refresh(catalog.store, model_item.COLLECTION)
+    model_item.link_successor(catalog, item)
+
+
+_REPORT = {
+    "report": {"title": "Report", "type": "text/html", "roles": ["metadata"]},
+    "metrics": {"title": "Metrics", "type": "application/json", "roles": ["metadata"]},
+}
+
+
+def _read_matchups(catalog: Catalog, item: ItemDict) -> MatchupStep:
+    known = _existing(catalog, MATCHUPS, item["id"])
+    assert known is not None  # it is published
+    return MatchupStep(known, **read_tables(catalog.item(MATCHUPS, item["id"])), new=False)
+
+
+def _existing(catalog: Catalog, collection: str, id: str) -> ItemDict | None:
+    """Item of a collection without sub-catalogues, as it is in the store; None if it is not there."""
+    content = published(catalog.store, f"{collection}/{id}/{id}.json")
+    return None if content is None else dict(json.loads(content))
+
+
+def _link(catalog: Catalog, item: ItemDict, source: ItemDict) -> dict[str, str]:
+    folder = item_folder(catalog.layout(source["collection"]), source)
+    href = f"../../{folder}/{source['id']}.json"
+    return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": source["id"]}
+
+
+def _link_to_collection(id: str) -> dict[str, str]:
+    """Link to a whole collection, for its items may be thousands."""
+    href = f"../../{id}/collection.json"
+    return {"rel": "derived_from", "href": href, "type": "application/json", "title": id}
+
+
+def _bbox(table: pd.DataFrame) -> list[float]:
+    lon, lat = table["lon"], table["lat"]
+    return [float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())]
+
+
+def _period(table: pd.DataFrame) -> Period:
+    return Period(table["date"].min().date(), table["date"].max().date() + DAY)

@@ -1,0 +1,400 @@
+"""Models of bare tables in a folder: a STAC item, its boosters, and how features come from columns; read and scored.
+
+The report of a model of a bare table: scored on hold-outs and searched for leaks, as a model of a project is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.columns import Columns, days, labels, require
+from stac_sm.core.errors import InputError, ModelError
+from stac_sm.core.metrics import Scores, scores
+from stac_sm.core.period import Period
+from stac_sm.model.diagnostics.diagnose import diagnose
+from stac_sm.model.diagnostics.results import Budget, Diagnostics
+from stac_sm.model.evaluate import UNSCREENED, Evaluation, Fitter, evaluate
+from stac_sm.model.holdout import hold_outs
+from stac_sm.model.item import model_item, write_assets
+from stac_sm.model.model import Model
+from stac_sm.model.tabular.features import TableFeatures, numbers
+from stac_sm.model.tabular.fit import TableModel, parts_of, rows_of, sums_of
+from stac_sm.model.tuning import sum_of
+from stac_sm.stac.items import ItemDict, item_json, located
+from stac_sm.storage.store import multihash, sha256
+from stac_sm.workflows.reporting.findings import Interval, Report, mean_interval
+from stac_sm.workflows.reporting.page import write_report
+
+if TYPE_CHECKING:
+    import pystac
+
+_STRATEGIES = ("random", "site", "year", "network")
+_BUDGET = Budget(points=2, draws=1, folds=2, repeats=1, rows=4_000)
+_FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class TableFit:
+    """A model and how its features come from a table."""
+
+    model: Model
+    """The sum of boosters."""
+
+    made: TableFeatures
+    """Its features, from columns."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Columns of the table that it reads."""
+        return self.made.given
+
+    def predict(self, table: pd.DataFrame) -> NDArray[np.float32]:
+        """One value a row of a table; what a site is like is worked out from the rows at hand."""
+        return self.model.predict(self.made.build(table))
+
+
+@dataclass(frozen=True, eq=False)
+class TableFindings:
+    """What is known of a way of training on a table."""
+
+    evaluation: Evaluation
+    """Scores of all strategies that the table allows."""
+
+    diagnostics: Diagnostics
+    """Learning curve, importance of the columns, leaks."""
+
+
+def fitter(made: TableModel) -> Fitter:
+    """How a model was trained, without another search: from rows of the table to a model."""
+    features = made.features
+
+    def fitted(rows: pd.DataFrame) -> TableFit:
+        again = TableFeatures.of(rows, features.columns, features.given, plain=features.plain)
+        parts = parts_of(again)
+        return TableFit(sum_of(rows_of(rows, again), parts, sums_of(parts)[made.chosen], made.seed), again)
+
+    return fitted
+
+
+def judge(made: TableModel, table: pd.DataFrame, *, budget: Budget = _BUDGET) -> TableFindings:
+    """Score the way of training of a model on hold-outs of its table, and search its columns for leaks.
+
+    Parameters
+    ----------
+    table
+        What it was trained on.
+    budget
+        How much work the diagnostics may be.
+    """
+    columns, train = made.features.columns, fitter(made)
+    named = [one for one in _STRATEGIES if one != "network" or columns.network in table]
+    folds = hold_outs(table, named, folds=_FOLDS, seed=made.seed, columns=columns)
+    evaluation = evaluate(table, folds, train, columns=columns)
+    found = diagnose(table, train, features=made.features.given, seed=made.seed, columns=columns, budget=budget)
+    return TableFindings(evaluation, found)
+
+
+def write_table_report(made: TableModel, table: pd.DataFrame, found: TableFindings, folder: Path) -> dict[str, Path]:
+    """Write ``report.html`` and ``metrics.json`` into a folder that exists; where they lie, by these names."""
+    facts: dict[str, Any] = {
+        "columns": ", ".join(made.choice.taken),
+        "rows": made.rows,
+        "sites": made.sites,
+        "boosters": ", ".join(part.name for part in made.parts),
+    }
+    report = Report(
+        title="Model of a table",
+        evaluation=found.evaluation,
+        table=table,
+        diagnostics=found.diagnostics,
+        trained=UNSCREENED,
+        facts=facts,
+        notes=(made.intervals_refused,) if made.intervals_refused else (),
+        columns=made.features.columns,
+    )
+    return write_report(folder, report)
+
+
+ITEM = "item.json"
+REPORT = {
+    "report": {"title": "Report", "type": "text/html", "roles": ["metadata"]},
+    "metrics": {"title": "Metrics", "type": "application/json", "roles": ["metadata"]},
+}
+"""Fields of the assets of a report."""
+
+_FEATURES = "features"
+_LEAST_ROWS = 10  # of a station, for scores of its own
+
+
+@dataclass(frozen=True)
+class TableScores:
+    """How well a model does on a table."""
+
+    pooled: Scores
+    """Over all rows at once."""
+
+    median_r: float
+    """Median over stations of their R; NaN without a station that has one."""
+
+    median_ubrmse: float
+    """Median over stations of their ubRMSE, m3 m-3."""
+
+    coverage: float
+    """Share of the rows inside their 90 % interval; NaN for a model without intervals."""
+
+    coverage_interval: Interval
+    """5 and 95 % of that share, by resampling sites; NaN with a single site, or without intervals."""
+
+    without_target: int
+    """Rows that were not scored."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `stac-sm evaluate --json` prints."""
+        stations = {"r_median": self.median_r, "ubrmse_median": self.median_ubrmse}
+        return {**asdict(self.pooled), "per_station": stations, "coverage90": self.coverage,
+                "coverage90_interval": list(self.coverage_interval)}  # fmt: skip
+
+
+def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: TableFindings | None = None) -> Path:
+    """Write a model into a folder of its own, complete or not at all; the same model gives the same bytes.
+
+    Parameters
+    ----------
+    table
+        What it was trained on: where and when its rows lie is said in the item.
+    folder
+        New, empty, or with an older model, which is replaced.
+    found
+        For the report, which is left out without it.
+
+    Returns
+    -------
+    pathlib.Path
+        The item.
+
+    Raises
+    ------
+    InputError
+        If the folder holds anything else.
+    """
+    check_free(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        assets = {**write_assets(made.model, scratch), _FEATURES: _features_asset(made.features, scratch)}
+        if found is not None:
+            files = write_table_report(made, table, found, scratch)
+            assets |= {key: AssetFile(file, file.suffix, REPORT[key]) for key, file in files.items()}
+        item = _item(made, table)
+        item["assets"] = {key: _located(asset) for key, asset in assets.items()}
+        (scratch / ITEM).write_bytes(item_json(item))
+        scratch.chmod(0o755)  # mkdtemp's is for its owner only
+        _swap(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder / ITEM
+
+
+def check_free(folder: Path) -> None:
+    """Check that a model may be written into a folder.
+
+    Raises
+    ------
+    InputError
+        If it holds anything but a model that `write_folder` has written.
+    """
+    found = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: a file found; a folder wanted, new or with an older model")
+    known = {f"{_FEATURES}.json", ITEM}
+    if found and not (known <= set(found) and all(name.endswith((".ubj", ".json", ".html")) for name in found)):
+        raise InputError(
+            f"--out {folder}: {', '.join(sorted(found)[:5])} found; a new or empty folder wanted, or one with an "
+            "older model, which is replaced"
+        )
+
+
+def read_features(href: str) -> TableFeatures | None:
+    """How the features of a model come from the columns of a table; None for a model of a recipe.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or changed, or from the future.
+    """
+    import pystac
+
+    item = pystac.Item.from_file(href)
+    if _FEATURES not in item.assets:
+        return None
+    return TableFeatures.from_dict(json.loads(_checked(item, item.assets[_FEATURES])))
+
+
+def item_of(model: str) -> str:
+    """Href of the item of a model: of a folder that `write_folder` has written, else as it is."""
+    folder = Path(model)
+    return str(folder / ITEM) if folder.is_dir() else model
+
+
+def evaluate_table(model: Model, features: TableFeatures | None, table: pd.DataFrame) -> TableScores:
+    """Score a model on a table, e.g. of stations that it has not seen.
+
+    Parameters
+    ----------
+    features
+        How features come from the table's columns, with the names of target, site and time. None: the features are
+        columns of the table, which has the columns of a match-up table of a project.
+    table
+        Rows without a target are not scored, but their features tell what a site is like.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or does not hold what it should, or no row has a target.
+    ModelError
+        If a feature of a model of a recipe is no column.
+    """
+    columns = features.columns if features else Columns()
+    require(table, [columns.target, columns.site], "the evaluation")
+    observed = numbers(table, columns.target)
+    known = ~np.isnan(observed)
+    if not known.any():
+        raise InputError(f"evaluation: found no row with a target {columns.target!r} among {len(table)}; one wanted")
+    values = (features.build(table) if features else table)[known]
+    rows = pd.DataFrame({"site": labels(table, columns.site)[known], "observed": observed[known]})
+    rows["predicted"] = model.predict(values).astype(float)
+    covered, sure = _coverage(rows, model, values)
+    stations = [scores(one["predicted"], one["observed"]) for one in _stations(rows)]
+    return TableScores(
+        pooled=scores(rows["predicted"], rows["observed"]),
+        median_r=_median([one.r for one in stations]),
+        median_ubrmse=_median([one.ubrmse for one in stations]),
+        coverage=covered,
+        coverage_interval=sure,
+        without_target=int((~known).sum()),
+    )
+
+
+def account(made: TableModel) -> dict[str, Any]:
+    """What a user should know of a training, JSON-able."""
+    unseen = None if made.unseen is None else asdict(made.unseen)
+    intervals = made.model.intervals
+    return {
+        "features": {"taken": list(made.choice.taken), "left": dict(made.choice.left)},
+        "derived_features": len(made.model.features),
+        "rows": made.rows,
+        "rows_without_target": made.without_target,
+        "sites": made.sites,
+        "boosters": {part.name: member.weight for part, member in zip(made.parts, made.model.members, strict=True)},
+        "tuning": dict(made.tried),
+        "at_unseen_sites": unseen,
+        "intervals": intervals.description if intervals else made.intervals_refused,
+    }
+
+
+def _swap(scratch: Path, folder: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    older = scratch.with_name(f"{scratch.name}.older")
+    if folder.exists():
+        folder.rename(older)
+    scratch.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _item(made: TableModel, table: pd.DataFrame) -> ItemDict:
+    columns = made.features.columns
+    when = days(table, columns.time)
+    item = model_item(
+        made.model,
+        fingerprint=made.fingerprint,
+        bbox=_bbox(table, columns),
+        period=Period(when.min().date(), when.max().date() + timedelta(days=1)),
+        hyperparameters={"boosters": [part.describe() for part in made.parts]},
+        properties=_properties(made),
+    )
+    for one in item["properties"]["mlm:input"]:
+        one["description"] = _description(one["name"], made.features)
+    del item["collection"]  # the folder is no catalogue
+    return item
+
+
+def _properties(made: TableModel) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "title": "XGBoost on a table" if made.features.plain else "Sum of boosters on a table",
+        "stac_sm:rows": made.rows,
+        "stac_sm:sites": made.sites,
+        "stac_sm:dropped": {"rows": {"without target": made.without_target}},
+    }
+    if made.unseen is not None:
+        properties["stac_sm:scores"] = {"at_unseen_sites": asdict(made.unseen)}
+    if made.intervals_refused:
+        properties["stac_sm:intervals_refused"] = made.intervals_refused
+    return properties
+
+
+def _description(name: str, features: TableFeatures) -> str:
+    column, colon, kind = name.partition(":")
+    what = f"{column} of the table" if column in features.given else f"{column}, worked out from columns of the table"
+    return f"{what}: {kind.replace('_', ' ')} at the site" if colon else what
+
+
+def _bbox(table: pd.DataFrame, columns: Columns) -> list[float] | None:
+    """Box around the rows; None where the table does not say."""
+    if not {columns.lat, columns.lon} <= set(table.columns):
+        return None
+    lon, lat = numbers(table, columns.lon), numbers(table, columns.lat)
+    box = [float(edge) for edge in (lon.min(), lat.min(), lon.max(), lat.max())]
+    return box if np.isfinite(box).all() else None
+
+
+def _features_asset(features: TableFeatures, folder: Path) -> AssetFile:
+    file = folder / f"{_FEATURES}.json"
+    file.write_text(json.dumps(features.to_dict(), indent=2) + "\n")
+    title = "How features come from the columns of a table"
+    return AssetFile(file, ".json", {"title": title, "type": "application/json", "roles": ["metadata"]})
+
+
+def _located(asset: AssetFile) -> dict[str, Any]:
+    return located(asset.fields, f"./{asset.file.name}", size=asset.file.stat().st_size, sha256=sha256(asset.file))
+
+
+def _checked(item: pystac.Item, asset: pystac.Asset) -> bytes:
+    """Content of an asset whose checksum is the item's."""
+    file = Path(asset.get_absolute_href() or "")
+    content = file.read_bytes() if file.is_file() else None
+    if content is None or multihash(sha256(content)) != asset.extra_fields.get("file:checksum"):
+        what = "is missing" if content is None else "was changed after it was written"
+        raise ModelError(f"model {item.id!r}: {file} {what}: train the model again")
+    return content
+
+
+def _stations(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows of each station that has enough."""
+    return [part for _, part in rows.groupby("site") if len(part) >= _LEAST_ROWS]
+
+
+def _coverage(rows: pd.DataFrame, model: Model, values: pd.DataFrame) -> tuple[float, Interval]:
+    """Share of the rows inside their interval, and how sure that is with so few sites; NaN without intervals."""
+    if model.intervals is None:
+        return math.nan, (math.nan, math.nan)
+    error = (rows["predicted"] - rows["observed"]).abs().to_numpy()
+    inside = error <= model.intervals.half_width(values, rows["predicted"].to_numpy())
+    return float(np.mean(inside)), mean_interval(inside, rows["site"].to_numpy())
+
+
+def _median(values: Sequence[float]) -> float:
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.median(finite)) if finite else float("nan")

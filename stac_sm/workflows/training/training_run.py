@@ -1,0 +1,207 @@
+"""A training run: from match-ups and triplets to a model and all that is known of it; no catalogue is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stac_sm.core.errors import ScreeningError
+from stac_sm.model.applicability import fit_applicability
+from stac_sm.model.diagnostics.diagnose import diagnose
+from stac_sm.model.diagnostics.results import Budget, Diagnostics
+from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, evaluate
+from stac_sm.model.holdout import hold_outs
+from stac_sm.model.intervals import Intervals, fit_intervals
+from stac_sm.model.model import Model
+from stac_sm.model.tuning import Tuned, tune
+from stac_sm.stations.screening import Screening, require_sites, training_screener
+from stac_sm.workflows.project import Project
+from stac_sm.workflows.reporting.findings import NOMINAL, Report
+from stac_sm.workflows.reporting.page import write_report
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASELINE = "swvl1"
+_HONEST = "site"  # strategy of which the errors make intervals
+_FEWEST = 2  # sites in a part of the table, to judge the intervals
+
+Tell = Callable[[str], None]
+"""Is told what is begun, in a line."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """A model, what it was trained on, and how good it is."""
+
+    model: Model
+    """With recipe, intervals (if there are enough sites) and area of applicability."""
+
+    table: pd.DataFrame
+    """All match-ups; positions in the evaluation are its rows."""
+
+    rows: pd.DataFrame
+    """Those that the model was trained on."""
+
+    status: str
+    """``screened: …`` or ``unscreened: `` and why."""
+
+    screening: Screening
+    """Triple collocation of the sites."""
+
+    evaluation: Evaluation
+    """Scores of all strategies, and predictions of held-out rows."""
+
+    diagnostics: Diagnostics
+    """Learning curve, importance, leaks."""
+
+    judged: pd.DataFrame | None
+    """``row``, ``low``, ``high`` (m3 m-3): intervals of held-out sites, calibrated without them; None without."""
+
+    refused: str
+    """Why there are no intervals; empty if there are."""
+
+    tuned: Tuned
+    """How the model was chosen, without recipe and intervals."""
+
+    @property
+    def trained(self) -> str:
+        """``screened`` or ``unscreened``."""
+        return SCREENED if self.status.startswith(SCREENED) else UNSCREENED
+
+    def write_report(self, folder: Path, title: str, facts: Mapping[str, object], climate: Mapping[str, str]) -> Files:
+        """Write the report and its numbers; ``report`` and ``metrics``, where they lie."""
+        unscreened = [] if self.trained == SCREENED else [self.status]  # how many sites are kept is said elsewhere
+        tuning = {f"RMSE at unseen sites, {name}": f"{error:.4f}" for name, error in self.tuned.errors.items()}
+        report = Report(
+            title=title,
+            evaluation=self.evaluation,
+            table=self.table,
+            diagnostics=self.diagnostics,
+            screening=self.screening,
+            trained=self.trained,
+            climate=climate,
+            intervals=self.judged,
+            facts={"stations": self.status, "model": self.tuned.chosen, **tuning, **facts},
+            notes=(*unscreened, *([self.refused] if self.refused else [])),
+            coverage=self.model.intervals.coverage if self.model.intervals else NOMINAL,
+        )
+        return write_report(folder, report)
+
+
+Files = dict[str, Path]
+
+
+def fitter(project: Project, chosen: str = "") -> Callable[[pd.DataFrame], Model]:
+    """How a project trains: from rows of a table to a model.
+
+    Parameters
+    ----------
+    chosen
+        Name of the sum of boosters, so that none is searched: for diagnostics, which train often.
+    """
+
+    def trained(rows: pd.DataFrame) -> Model:
+        return _tune(rows, project, chosen).model
+
+    return trained
+
+
+def _tune(rows: pd.DataFrame, project: Project, chosen: str = "") -> Tuned:
+    return tune(rows, project.recipe.names, settings=project.training, chosen=chosen)
+
+
+def training_run(
+    project: Project,
+    table: pd.DataFrame,
+    triplets: pd.DataFrame,
+    screening: Screening,
+    *,
+    budget: Budget | None = None,
+    tell: Tell | None = None,
+) -> TrainingRun:
+    """Score the way of training on hold-outs, train on the rows of the sites kept, and say where the model is unsure.
+
+    Where screening leaves too few sites, the screened model is refused, the unscreened one is trained, and its status
+    says so. What is begun is told: it takes minutes.
+    """
+    say = tell or (lambda _: None)
+    rules, train = project.validation, fitter(project)
+    rows, status = _training_rows(table, screening, project)
+    folds = hold_outs(table, rules.strategies, folds=rules.folds, seed=rules.seed)
+    screener = training_screener(triplets, project.screening, table)
+    baselines = [BASELINE] if BASELINE in table else []
+    say(f"scoring on rows held out: {', '.join(folds)}")
+    evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines)
+    held_out = _held_out(evaluation, screening, rows is not table)
+    say(f"training on {len(rows)} rows of {rows['site'].nunique()} sites, {status.partition(':')[0]}")
+    tuned = _tune(rows, project)
+    model = tuned.model
+    intervals, judged, refused = _intervals(project, table, model, held_out)
+    area = fit_applicability(rows, model.features, model.importance(), rows["site"])
+    model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
+    frozen = fitter(project, tuned.chosen)
+    say("for the report: learning curve, importance of features, leaks")
+    diagnostics = diagnose(table, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
+    return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, tuned)
+
+
+def hyperparameters(project: Project) -> dict[str, object]:
+    """Return the settings that change the model."""
+    return project.training.fingerprint_fields()
+
+
+def _training_rows(table: pd.DataFrame, screening: Screening, project: Project) -> tuple[pd.DataFrame, str]:
+    """Rows of the kept sites; all rows, and the reason, where screening was refused."""
+    try:
+        require_sites(screening, project.screening)
+    except ScreeningError as error:
+        return table, f"{UNSCREENED}: {error}"
+    kept = table[table["site"].isin(screening.kept)]
+    return kept, f"{SCREENED}: {len(screening.kept)} of {len(screening.sites)} sites kept"
+
+
+def _held_out(evaluation: Evaluation, screening: Screening, screened: bool) -> pd.DataFrame:
+    """Errors at sites that a model of this kind has not seen.
+
+    Of a screened model those at sites that represent their pixel: the others would widen the intervals of the pixel
+    by what they miss of it.
+    """
+    predictions = evaluation.predictions
+    rows = predictions[predictions["strategy"] == _HONEST]
+    method = SCREENED if screened and SCREENED in rows and rows[SCREENED].notna().any() else UNSCREENED
+    if method not in rows:
+        return rows.reindex(columns=["site", "fold", "observed", "predicted", "row"])
+    if screened:
+        rows = rows[rows["site"].isin(screening.kept)]
+    return rows.rename(columns={method: "predicted"})[["site", "fold", "observed", "predicted", "row"]]
+
+
+def _intervals(
+    project: Project, table: pd.DataFrame, model: Model, held_out: pd.DataFrame
+) -> tuple[Intervals | None, pd.DataFrame | None, str]:
+    """Intervals of a model, those of each fold calibrated on the others, and why there are none."""
+    if _HONEST not in project.validation.strategies:
+        return None, None, f"intervals not issued: [validation] strategies has no {_HONEST!r}, whose errors they need"
+    try:
+        least = project.screening.min_sites_for_intervals
+        return fit_intervals(table, model.features, held_out, min_sites=least), _judged(table, model, held_out), ""
+    except ScreeningError as error:
+        return None, None, str(error)
+
+
+def _judged(table: pd.DataFrame, model: Model, held_out: pd.DataFrame) -> pd.DataFrame:
+    """Ends of the interval of every held-out row, by intervals that have not seen its site."""
+    import pandas as pd
+
+    parts = []
+    for _, part in held_out.groupby("fold", sort=True):
+        others = held_out[~held_out["site"].isin(part["site"])]
+        intervals = fit_intervals(table, model.features, others, min_sites=_FEWEST)
+        predicted = part["predicted"].to_numpy()
+        half = intervals.half_width(table.iloc[part["row"].to_numpy()], predicted)
+        low, high = predicted - half, predicted + half
+        parts.append(pd.DataFrame({"row": part["row"].to_numpy(), "low": low, "high": high}))
+    return pd.concat(parts, ignore_index=True).sort_values("row", ignore_index=True)

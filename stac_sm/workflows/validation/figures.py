@@ -1,0 +1,180 @@
+"""Figures of a validation: maps on the cells of another product, series of sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stac_sm.model.evaluate import LEAST_ROWS
+from stac_sm.workflows.reporting.figures import BLUE, WIDTH, new_figure, png, tidy
+from stac_sm.workflows.reporting.labels import UNIT
+from stac_sm.workflows.validation.products import Comparison, Measured, centres
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+_MOST_CELLS = 1200
+"""Along a side of the cells of one tile in a map: of more, every second or third is drawn."""
+
+_NO_VALUE = "#d9d9d9"
+
+
+def score_maps(found: Comparison) -> bytes:
+    """Maps of R, ubRMSE, bias and coverage."""
+    least = least_shown(found)
+    pairs = [
+        {name: np.where(one.pair.n >= least, values, np.nan) for name, values in one.pair.scores.items()}
+        for one in found.parts
+    ]
+    coverage = [np.where(one.pair.n > 0, 100.0 * one.pair.n / max(found.days, 1), np.nan) for one in found.parts]
+    panels = (
+        ("R", "viridis", [one["r"] for one in pairs], (0.0, 1.0)),
+        (f"ubRMSE, {UNIT}", "cividis_r", [one["ubrmse"] for one in pairs], None),
+        (f"bias, {UNIT}", "PuOr_r", [one["bias"] for one in pairs], "even"),
+        ("days with both, %", "Blues", coverage, (0.0, 100.0)),
+    )
+    return _maps(found.parts, panels)
+
+
+def least_shown(found: Comparison) -> int:
+    """Fewest days of a cell whose scores are drawn: 10, or fewer where no cell has as many."""
+    return max(1, min(LEAST_ROWS, int(found.pair.n.max(initial=0))))
+
+
+def error_maps(found: Comparison, least_days: int) -> bytes | None:
+    """Maps of the random error of three products; None if triple collocation is refused in every cell."""
+    parts = [one for one in found.parts if one.triple is not None]
+    errors = [one.triple.errors(least_days) for one in parts if one.triple is not None]
+    if found.third is None or not any(np.isfinite(one).any() for one in errors):
+        return None
+    names = ("this product", found.other.name, found.third.name)
+    most = float(np.nanquantile(np.concatenate([one.ravel() for one in errors]), 0.98))
+    panels = [(f"{name}, {UNIT}", "cividis_r", [one[i] for one in errors], (0.0, most)) for i, name in enumerate(names)]
+    return _maps(parts, panels)
+
+
+def _maps(parts: Sequence[Measured], panels: Sequence[tuple[str, str, list[NDArray[np.float64]], Any]]) -> bytes:
+    """Panels of (label, colours, values of each part, ends)."""
+    columns = 2
+    lines = -(-len(panels) // columns)
+    figure = new_figure(0.3 + _height(parts) * lines)
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for one, (label, colours, values, ends) in zip(axes.flat, panels, strict=False):
+        _map(figure, one, parts, values, label, colours, _ends(values, ends))
+    for one in axes.flat[len(panels) :]:
+        one.set_visible(False)
+    (west, east), (south, north) = _seen(parts)
+    axes.flat[0].set(xlim=(west, east), ylim=(south, north))
+    for one in axes[-1]:
+        one.set_xlabel("degrees east", fontsize=9)
+    for one in axes[:, 0]:
+        one.set_ylabel("degrees north", fontsize=9)
+    return png(figure)
+
+
+def _height(parts: Sequence[Measured]) -> float:
+    """Inches of a panel: as the tiles lie, within reason."""
+    (west, east), (south, north) = _seen(parts)
+    narrow = max(0.2, float(np.cos(np.radians((south + north) / 2))))
+    return float(np.clip(WIDTH / 2.6 * (north - south) / ((east - west) * narrow), 1.9, 4.2)) + 0.3
+
+
+def _seen(parts: Sequence[Measured]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Degrees from west to east and from south to north of the cells with a day, and a little more."""
+    found = [[of[one.block.inside][one.pair.n > 0] for of in one.block.centres] for one in parts]
+    ends = []
+    for axis in (0, 1):
+        values = np.concatenate([one[axis] for one in found])
+        low, high = (float(values.min()), float(values.max())) if values.size else (-180.0, 180.0)
+        margin = 0.05 * (high - low) + 0.3
+        ends.append((low - margin, high + margin))
+    return ends[0], ends[1]
+
+
+def _ends(values: Sequence[NDArray[np.float64]], ends: Any) -> tuple[float, float]:
+    known = np.concatenate([one[np.isfinite(one)] for one in values] or [np.zeros(0)])
+    if isinstance(ends, tuple):
+        return float(ends[0]), float(ends[1])
+    if not known.size:
+        return 0.0, 0.1
+    if ends == "even":
+        most = max(float(np.quantile(np.abs(known), 0.98)), 0.005)
+        return -most, most
+    low, high = (float(end) for end in np.quantile(known, (0.02, 0.98)))
+    return low, max(high, low + 0.001)
+
+
+def _map(
+    figure: Any,
+    axes: Any,
+    parts: Sequence[Measured],
+    values: Sequence[NDArray[np.float64]],
+    label: str,
+    colours: str,
+    ends: tuple[float, float],
+) -> None:
+    image = None
+    for part, of in zip(parts, values, strict=True):
+        field = np.full(part.block.inside.shape, np.nan)
+        field[part.block.inside] = of
+        step = -(-max(field.shape) // _MOST_CELLS)
+        x, y = _edges(part)
+        image = axes.pcolormesh(
+            x[::step] if step == 1 else np.append(x[:-1:step], x[-1]),
+            y[::step] if step == 1 else np.append(y[:-1:step], y[-1]),
+            np.ma.masked_invalid(field[::step, ::step]),
+            cmap=colours,
+            vmin=ends[0],
+            vmax=ends[1],
+            rasterized=True,
+        )
+    tidy(axes)
+    axes.set_facecolor(_NO_VALUE)
+    axes.grid(visible=False)
+    if image is not None:
+        bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, extend="both")
+        bar.set_label(label, fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+
+
+def _edges(part: Measured) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Degrees of the edges of columns and rows; the grids of other products are cylindrical."""
+    lon, lat = centres(part.block.cells)
+    return _between(lon[lon.shape[0] // 2]), _between(lat[:, lat.shape[1] // 2])
+
+
+def _between(middles: NDArray[np.float64]) -> NDArray[np.float64]:
+    if len(middles) == 1:
+        return np.array([middles[0] - 0.1, middles[0] + 0.1])
+    inner = (middles[1:] + middles[:-1]) / 2
+    return np.concatenate([[2 * middles[0] - inner[0]], inner, [2 * middles[-1] - inner[-1]]])
+
+
+def series(rows: pd.DataFrame, shown: Mapping[str, str]) -> bytes:
+    """Observed and published soil moisture at some sites: id -> what stands above its panel."""
+    figure = new_figure(0.5 + 1.75 * len(shown))
+    panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+    for axes, (site, title) in zip(panels, shown.items(), strict=True):
+        part = rows[rows["site"] == site]
+        days = part["date"].to_numpy()
+        line = "-" if len(part) > 1 and (np.diff(days).max() <= np.timedelta64(7, "D")) else "none"
+        axes.plot(days, part["product"], marker=".", linestyle=line, color=BLUE, linewidth=1.2, label="product")
+        axes.plot(days, part["observed"], "x", color="black", markersize=4, label="station")
+        axes.set_title(title, fontsize=9, loc="left")
+        tidy(axes, "", UNIT)
+        _few_dates(axes)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    return png(figure)
+
+
+def _few_dates(axes: Any) -> None:
+    from matplotlib import dates
+
+    module: Any = dates  # partly typed
+    locator = module.AutoDateLocator(minticks=3, maxticks=9)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(module.ConciseDateFormatter(locator))

@@ -1,0 +1,247 @@
+"""The page of a validation, and its numbers as JSON. Same input, same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stac_sm.core.metrics import Scores
+from stac_sm.workflows.reporting.html import Content, Node, document, element, figure, table
+from stac_sm.workflows.reporting.labels import UNIT
+from stac_sm.workflows.reporting.tables import number
+from stac_sm.workflows.validation import figures
+from stac_sm.workflows.validation.products import Comparison
+from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, UNKNOWN, NetworkScores, score_sites
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Section = tuple[str, str, list[Content]]
+"""Anchor, heading, content."""
+
+_SCORES = ("r", "rmse", "ubrmse", "bias")
+_SHOWN = (("best", 0.0), ("middle", 0.5), ("worst", 1.0))
+_ABOUT_OTHERS = (
+    "The product is averaged over each cell of the other. Both have errors: what stands here says how well they agree, "
+    "not which is right. A cell counts for the tile that holds its centre."
+)
+_ABOUT_ERRORS = (
+    "Random error of each of three products by triple collocation, in the scale of this product. It asks for errors "
+    "that are independent, and they are so only in part: the product is made with ERA5-Land, and ESA CCI (combined) "
+    "takes in SMAP from 2015 on, so the errors of the two are told too small."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that a validation has found."""
+
+    title: str
+    """Of the page."""
+
+    facts: dict[str, str]
+    """What was validated."""
+
+    rows: pd.DataFrame
+    """``site, network, date, observed, product``."""
+
+    networks: tuple[NetworkScores, ...]
+    """Scores at stations."""
+
+    others: tuple[Comparison, ...]
+    """Scores against other products."""
+
+    notes: tuple[str, ...]
+    """What could not be compared, and why."""
+
+    least_days: int
+    """Fewest common days of a triple collocation."""
+
+    @property
+    def headline(self) -> NetworkScores | None:
+        """All networks that were held out."""
+        return next((one for one in self.networks if one.role == HELD_OUT and not one.network), None)
+
+    def summary(self) -> dict[str, Any]:
+        """Scores, for the properties of the item."""
+        return {
+            "stations": [one.row for one in self.networks],
+            "others": [_other(one, self.least_days) for one in self.others],
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``metrics.json``: the summary, and the scores of every site."""
+        networks = dict(zip(self.rows["site"], self.rows["network"], strict=True))
+        sites = [
+            {"site": site, "network": networks[site], **vars(found)} for site, found in score_sites(self.rows).items()
+        ]
+        return {"layout": 1, "facts": self.facts, "notes": list(self.notes), **self.summary(), "sites": sites}
+
+
+def page(findings: Findings) -> str:
+    """The whole page."""
+    against = [
+        (f"other-{i}", f"Against {one.other.name}", list(_against(findings, one)))
+        for i, one in enumerate(findings.others)
+    ]
+    first: list[Section] = [
+        ("stations", "Against stations", list(_stations(findings))),
+        ("series", "Series of stations", list(_series(findings))),
+    ]
+    last: list[Section] = [("how", "What was validated", [_facts(findings)])]
+    sections = [one for one in [*first, *against, *last] if one[2]]
+    links = [element("li", element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]
+    body: list[Content] = [element("h1", findings.title), _headline(findings), *_notes(findings)]
+    body.append(element("nav", element("ul", *links), aria_label="Sections"))
+    body += [element("section", element("h2", name), *content, id=anchor) for anchor, name, content in sections]
+    style = files("stac_sm.workflows.reporting.page").joinpath("page.css").read_text(encoding="utf-8")
+    return document(findings.title, style, element("main", *body))
+
+
+def _other(found: Comparison, least_days: int) -> dict[str, Any]:
+    pair, triple = found.pair, found.triple
+    cells = pair.scores
+    seen = pair.n > 0
+    told: dict[str, Any] = {
+        "collection": found.other.collection,
+        "asset": found.other.asset,
+        "grid": found.other.cells,
+        "cells": int(seen.sum()),
+        "days": int(pair.n.max(initial=0)),
+        **vars(pair.pooled),
+        **{f"median_{name}": _median(cells[name][pair.n >= least_days]) for name in _SCORES},
+        "cells_with_scores": int((pair.n >= least_days).sum()),
+    }
+    if triple is not None and found.third is not None:
+        errors = triple.errors(least_days)
+        told["triple_collocation"] = {
+            "third": found.third.name,
+            "cells": int(np.isfinite(errors[0]).sum()),
+            "median_error": [_median(one) for one in errors],
+        }
+    return told
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def _headline(findings: Findings) -> Node:
+    one = findings.headline
+    if one is None:
+        return element("div", element("p", _no_headline(findings)), class_="headline")
+    shown = [
+        element("div", element("dt", label), element("dd", number(getattr(one.pooled, name), name)))
+        for name, label in (("r", "R"), ("rmse", f"RMSE, {UNIT}"), ("ubrmse", f"ubRMSE, {UNIT}"),
+                            ("bias", f"bias, {UNIT}"))
+    ]  # fmt: skip
+    told = f" ({one.sites} sites, {one.pooled.n:,} days with both):"
+    lead = element("strong", "At networks that no model of the product was trained on")
+    return element("div", element("p", lead, told), element("dl", *shown), class_="headline")
+
+
+def _no_headline(findings: Findings) -> str:
+    roles = {one.role for one in findings.networks}
+    if UNKNOWN in roles:
+        return (
+            "Whether the models have seen these stations is not known: their match-ups are not in this catalogue. The "
+            "scores below may be better than those of other places."
+        )
+    if SEEN in roles:
+        return (
+            "No network was held out: the models were trained on all of them, so the scores below are better than "
+            "those of other places. For honest ones see the model's own report (unseen sites), or ingest a network "
+            "that no model was trained on, and validate again."
+        )
+    return "No station has a day in common with the product."
+
+
+def _notes(findings: Findings) -> Iterator[Node]:
+    if findings.notes:
+        items = [element("li", note) for note in findings.notes]
+        yield element("div", element("strong", "To know first"), element("ul", *items), class_="warning", role="note")
+
+
+def _stations(findings: Findings) -> Iterator[Content]:
+    if findings.networks:
+        names = ["network", "to the models", "sites", "days", "R", "RMSE", "ubRMSE", "bias"]
+        names += ["median R", "median RMSE", "median ubRMSE", "median bias"]
+        rows = [_network(one) for one in findings.networks]
+        told = f"Scores in {UNIT}, but for R; medians are over sites with at least 10 days"
+        yield table(told, names, rows, id="network-table")
+
+
+def _network(one: NetworkScores) -> list[Content]:
+    first: Content = one.network or element("span", "all", class_="first")
+    return [first, one.role, str(one.sites), str(one.pooled.n), *_four(one.pooled), *_four(one.median)]
+
+
+def _four(found: Scores) -> list[str]:
+    return [number(getattr(found, name), name) for name in _SCORES]
+
+
+def _series(findings: Findings) -> Iterator[Content]:
+    shown = _shown(findings)
+    if shown:
+        yield figure(
+            figures.series(findings.rows, shown),
+            f"Soil moisture of the product and of the stations over time at {', '.join(shown)}.",
+            "Sites are chosen by the rank of their RMSE, not by hand; of held-out networks, if there are any.",
+        )
+
+
+def _shown(findings: Findings) -> dict[str, str]:
+    """Sites whose series are drawn, and what stands above them."""
+    held = {one.network for one in findings.networks if one.role == HELD_OUT and one.network}
+    rows = findings.rows[findings.rows["network"].isin(held)] if held else findings.rows
+    found = score_sites(rows)
+    ranked = sorted(found, key=lambda site: (found[site].rmse, site))
+    titles: dict[str, str] = {}
+    for why, place in _SHOWN:
+        if ranked:
+            site = ranked[round(place * (len(ranked) - 1))]
+            told = f"{site} ({why}): R {number(found[site].r, 'r')}, RMSE {number(found[site].rmse, 'rmse')}"
+            titles.setdefault(site, told)
+    return titles
+
+
+def _against(findings: Findings, found: Comparison) -> Iterator[Content]:
+    told = _other(found, findings.least_days)
+    names = ["cells", "days", "cells and days", "R", "RMSE", "ubRMSE", "bias"]
+    values = [str(told["cells"]), str(told["days"]), str(told["n"]), *(number(told[name], name) for name in _SCORES)]
+    yield element("p", _ABOUT_OTHERS)
+    yield table(f"All cells and days at once, {UNIT} but for R", names, [values], id=f"table-{found.other.asset}")
+    if found.parts:
+        yield figure(
+            figures.score_maps(found),
+            f"Maps of correlation, ubRMSE, bias and coverage against {found.other.name}.",
+            f"Cells with at least {figures.least_shown(found)} days in common; the last map has all. Grey: no value.",
+        )
+    if found.triple is not None and found.third is not None:
+        yield from _errors(findings, found, told["triple_collocation"])
+
+
+def _errors(findings: Findings, found: Comparison, told: dict[str, Any]) -> Iterator[Content]:
+    yield element("h3", f"With {told['third']} as the third")
+    image = figures.error_maps(found, findings.least_days)
+    if image is None:
+        most = int(found.triple.n.max(initial=0)) if found.triple is not None else 0
+        yield element(
+            "p",
+            f"No map of random errors: in no cell does triple collocation hold (at least {findings.least_days} common "
+            f"days are wanted, the most is {most}; and the three must vary together).",
+        )
+        return
+    yield figure(image, f"Maps of the random error of three products in {told['cells']} cells.", _ABOUT_ERRORS)
+
+
+def _facts(findings: Findings) -> Node:
+    return table("What was validated", ["what", "value"], [[name, text] for name, text in findings.facts.items()])
+
+
+__all__: Sequence[str] = ["Findings", "page"]

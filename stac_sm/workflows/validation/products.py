@@ -1,0 +1,347 @@
+"""Product against other products, on their own cells: tile by tile and day by day, so that memory is bounded.
+
+Moments: what scores of many cells need to know, gathered one day at a time. No input or output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.grid import TileGrid, footprint, transform_points
+from stac_sm.core.metrics import Scores, truth_correlation
+from stac_sm.core.period import Period
+from stac_sm.features.cube import build
+from stac_sm.features.inputs import Resolution, resolve
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.product.item import COLLECTION
+from stac_sm.product.read import newest_of_version
+from stac_sm.raster.resample import Target
+from stac_sm.raster.source import raster_source
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.search import BBox, ItemSearch
+
+if TYPE_CHECKING:
+    import pystac
+    from numpy.typing import NDArray
+
+Floats = "NDArray[np.float64]"
+
+_MIDDLE = 0.25  # m3 m-3: sums are of what is above it, so that little is lost when their squares are subtracted
+_CONSTANT = 1e-14  # (m3 m-3)**2: a variance below it is rounding, since files hold steps of 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over the days on which all of some series have a value, in every cell."""
+
+    n: NDArray[np.int64]
+    """Days, (cell)."""
+
+    first: NDArray[np.float64]
+    """Sums of values, (series, cell)."""
+
+    second: NDArray[np.float64]
+    """Sums of products of two values, (series, series, cell)."""
+
+    @classmethod
+    def nothing(cls, series: int, cells: int) -> Moments:
+        """No day yet."""
+        return cls(np.zeros(cells, np.int64), np.zeros((series, cells)), np.zeros((series, series, cells)))
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Add a day: dims (series, cell), m3 m-3, NaN where there is no value."""
+        common = np.isfinite(values).all(axis=0)
+        above = np.where(common, values.astype(np.float64) - _MIDDLE, 0.0)
+        self.n[...] += common
+        self.first[...] += above
+        self.second[...] += above[:, None] * above[None]
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """Mean of each series, (series, cell), NaN without a day."""
+        with np.errstate(all="ignore"):
+            return np.where(self.n > 0, self.first / self.n + _MIDDLE, np.nan)
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """Covariances (ddof 0), (cell, series, series), NaN without a day."""
+        with np.errstate(all="ignore"):
+            mean = np.where(self.n > 0, self.first / self.n, np.nan)
+            q = np.where(self.n > 0, self.second / self.n, np.nan) - mean[:, None] * mean[None]
+        return np.moveaxis(q, -1, 0)
+
+    @property
+    def scores(self) -> dict[str, NDArray[np.float64]]:
+        """``r``, ``rmse``, ``ubrmse``, ``bias`` of the first series against the second in every cell, as
+        `stac_sm.core.metrics.scores` has them; NaN where there are too few days.
+        """
+        q, (prediction, observation) = self.covariance, self.means[:2]
+        bias = prediction - observation
+        with np.errstate(all="ignore"):
+            spread = q[:, 0, 0] + q[:, 1, 1] - 2 * q[:, 0, 1]
+            ubrmse = np.where(self.n > 1, np.sqrt(np.maximum(spread, 0)), np.nan)
+            varied = (self.n > 1) & (q[:, 0, 0] > _CONSTANT) & (q[:, 1, 1] > _CONSTANT)
+            r = np.where(varied, np.clip(q[:, 0, 1] / np.sqrt(q[:, 0, 0] * q[:, 1, 1]), -1, 1), np.nan)
+            rmse = np.sqrt(np.maximum(spread, 0) + bias**2)
+        return {"r": r, "rmse": rmse, "ubrmse": ubrmse, "bias": bias}
+
+    @property
+    def pooled(self) -> Scores:
+        """Scores of all cells and days at once."""
+        whole = Moments(self.n.sum(keepdims=True), self.first.sum(1, keepdims=True), self.second.sum(2, keepdims=True))
+        found = whole.scores
+        return Scores(n=int(whole.n[0]), **{name: float(found[name][0]) for name in ("r", "rmse", "ubrmse", "bias")})
+
+    def errors(self, least_days: int) -> NDArray[np.float64]:
+        """Standard deviation of the random error of each of three series by triple collocation, (series, cell), in the
+        units of the first: of `stac_sm.core.metrics.triple_collocation`, ``error_std``. NaN where it is refused.
+        """
+        q = self.covariance
+        found = np.full((3, len(self.n)), np.nan)
+        with np.errstate(all="ignore"):
+            scale = (1.0, q[:, 0, 2] / q[:, 1, 2], q[:, 0, 1] / q[:, 1, 2])
+            for i in range(3):
+                order = [i, (i + 1) % 3, (i + 2) % 3]
+                known = truth_correlation(q[:, order][:, :, order])
+                found[i] = np.sqrt(self._sample * q[:, i, i] * (1 - known**2)) * scale[i]
+        return np.where((self.n >= max(least_days, 2)) & np.isfinite(found).all(axis=0), found, np.nan)
+
+    @property
+    def _sample(self) -> NDArray[np.float64]:
+        """From the variance of these days to that of all (ddof 1)."""
+        return self.n / np.maximum(self.n - 1, 1)
+
+
+def joined(parts: Iterable[Moments]) -> Moments:
+    """Cells of several moments, one after another."""
+    found = list(parts)
+    return Moments(
+        np.concatenate([one.n for one in found]),
+        np.concatenate([one.first for one in found], axis=-1),
+        np.concatenate([one.second for one in found], axis=-1),
+    )
+
+
+def finite(value: float) -> float | None:
+    """A number for JSON."""
+    return float(value) if math.isfinite(value) else None
+
+
+_EMPTY = Moments.nothing(2, 0)
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another product, which is held beside ours."""
+
+    collection: str
+    """Its collection."""
+
+    asset: str
+    """Its asset, m3 m-3."""
+
+    cells: str
+    """Size of its cells, in words."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        return f"{self.collection} {self.cells}"
+
+
+OTHERS = (
+    Other("esa-cci-sm", "cci_sm", "0.25 degrees"),
+    Other("smap", "smap_sm", "36 km"),
+    Other("smap-s1", "smap_s1_sm_3km", "3 km"),
+    Other("smap-s1", "smap_s1_sm", "1 km"),
+)
+"""Of SMAP/Sentinel-1, 3 km are what its makers have validated."""
+
+VALIDATED = OTHERS[:3]
+"""Without what its makers have not validated."""
+
+THIRDS = (OTHERS[1], OTHERS[2])
+"""What makes three with the product and ESA CCI, averaged over the cells of ESA CCI."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Cells of another product whose centres lie in one tile."""
+
+    tile: str
+    """Tile id."""
+
+    cells: GeoBox
+    """All cells that meet the tile."""
+
+    inside: NDArray[np.bool_]
+    """Which of them have their centre in the tile, (y, x): so every cell counts once."""
+
+    resolution: Resolution
+    """Which files make their values: ``product``, ``other`` and perhaps ``third``."""
+
+    @property
+    def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Degrees east and north of the centres of the cells, (y, x)."""
+        return centres(self.cells)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What came of one tile: moments of its cells in the order of `Block.inside`."""
+
+    block: Block
+    """The cells."""
+
+    pair: Moments
+    """Of the product and the other."""
+
+    triple: Moments | None
+    """Of the two and a third."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The product beside another one."""
+
+    other: Other
+    """Which."""
+
+    days: int
+    """Days of the period."""
+
+    parts: tuple[Measured, ...]
+    """Tile by tile."""
+
+    third: Other | None = None
+    """What makes three."""
+
+    @property
+    def pair(self) -> Moments:
+        """Of all cells."""
+        return joined([one.pair for one in self.parts] or [_EMPTY])
+
+    @property
+    def triple(self) -> Moments | None:
+        """Of all cells, of three products."""
+        found = [one.triple for one in self.parts if one.triple is not None]
+        return joined(found) if found else None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A catalogue in which of each tile-day there is one item: of one version of the product, and not retracted."""
+
+    catalog: Catalog
+    """Where the items are."""
+
+    version: str
+    """Product version."""
+
+    @property
+    def root(self) -> str:
+        """Of the catalogue."""
+        return str(self.catalog.root)
+
+    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+        """As the catalogue's own."""
+        found = self.catalog.items(collection, period=period, bbox=bbox)
+        return newest_of_version(found, self.version) if collection == COLLECTION else list(found)
+
+
+def blocks(
+    catalog: ItemSearch, grid: TileGrid, other: Other, tiles: Iterable[str], period: Period, third: Other | None = None
+) -> list[Block]:
+    """What there is to compare, from metadata alone; tiles that the other product has not seen are left out."""
+    found = (_block(catalog, grid, other, tile, period, third) for tile in tiles)
+    return [one for one in found if one is not None]
+
+
+def compare(
+    other: Other,
+    found: Sequence[Block],
+    period: Period,
+    third: Other | None = None,
+    *,
+    step: Callable[[], None] = lambda: None,
+) -> Comparison:
+    """Gather the moments of all blocks; ``step`` is called after each."""
+    return Comparison(other, len(period), tuple(_measured(found, step)), third)
+
+
+def centres(cells: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Degrees east and north of the centres of cells, (y, x)."""
+    rows, columns = np.mgrid[: cells.shape[0], : cells.shape[1]] + 0.5
+    affine = cells.affine
+    lon, lat = transform_points(str(cells.crs), "OGC:CRS84", affine.a * columns + affine.c, affine.e * rows + affine.f)
+    return lon, lat
+
+
+def _block(
+    catalog: ItemSearch, grid: TileGrid, other: Other, tile: str, period: Period, third: Other | None
+) -> Block | None:
+    geobox = grid.geobox(tile)
+    outline = footprint(geobox)
+    if outline is None:
+        return None
+    try:
+        items = list(catalog.items(other.collection, period=period, bbox=outline.bounds))
+    except CatalogError:  # no such collection
+        return None
+    first = next((item for item in items if other.asset in item.assets), None)
+    if first is None:
+        return None
+    cells = raster_source(first, other.asset).geobox.enclosing(geobox.geographic_extent)
+    inside = _inside(cells, geobox)
+    if not inside.any():
+        return None
+    return Block(tile, cells, inside, resolve(catalog, _recipe(other, third), cells, period))
+
+
+def _inside(cells: GeoBox, tile: GeoBox) -> NDArray[np.bool_]:
+    x, y = transform_points("OGC:CRS84", str(tile.crs), *centres(cells))
+    column, row = ~tile.affine * (x, y)
+    return np.asarray((column >= 0) & (column < tile.shape[1]) & (row >= 0) & (row < tile.shape[0]))
+
+
+def _recipe(other: Other, third: Other | None) -> Recipe:
+    features = [
+        Feature("product", COLLECTION, "sm", "average", missing="nan"),
+        Feature("other", other.collection, other.asset, "nearest", missing="nan"),
+    ]
+    if third is not None:
+        features.append(Feature("third", third.collection, third.asset, "average", missing="nan"))
+    return Recipe(tuple(features))
+
+
+def _measured(found: Sequence[Block], step: Callable[[], None]) -> Iterator[Measured]:
+    for block in found:
+        number, has_third = int(block.inside.sum()), len(block.resolution.recipe.features) > 2
+        pair = Moments.nothing(2, number)
+        triple = Moments.nothing(3, number) if has_third else None
+        for day in block.resolution.days:
+            if not block.resolution.missing(day) or _both(block.resolution, day):
+                values = _day(block, day)
+                pair.add(values[:2])
+                if triple is not None:
+                    triple.add(values)
+        yield Measured(block, pair, triple)
+        step()
+
+
+def _both(resolution: Resolution, day: Any) -> bool:
+    return not {"product", "other"} & set(resolution.missing(day))
+
+
+def _day(block: Block, day: Any) -> NDArray[np.float32]:
+    """Values of a day, (series, cell)."""
+    cube = build(replace(block.resolution, days=(day,)), Target(block.cells)).compute(scheduler="threads")
+    names = [feature.name for feature in block.resolution.recipe.features]
+    return np.stack([cube[name].values[0][block.inside] for name in names])

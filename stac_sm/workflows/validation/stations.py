@@ -1,0 +1,191 @@
+"""Product against stations, network by network: those that the model was trained on are told from those it was not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.metrics import Scores, scores
+from stac_sm.core.period import Period
+from stac_sm.model.evaluate import LEAST_ROWS, station_scores
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.product.aggregates.source_items import Member, by_tile
+from stac_sm.raster.pixels import read_pixels
+from stac_sm.raster.source import raster_source
+from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
+from stac_sm.stac.catalogs.search import item_of
+from stac_sm.stations.matchup_item import COLLECTION as MATCHUPS
+from stac_sm.stations.records import site_series
+
+if TYPE_CHECKING:
+    from stac_sm.stations.records import Station, StationRules
+
+HELD_OUT, SEEN, UNKNOWN = "held out", "trained on", "not known"
+"""What a network was to the models of the product."""
+
+_METHOD = "product"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Stations that the models of a product have seen."""
+
+    sites: frozenset[str]
+    """Ids of the sites of their match-ups, whether or not screening kept them: they took part in the choice."""
+
+    networks: frozenset[str]
+    """Networks of these sites."""
+
+    known: bool
+    """Whether every model says what it was trained on."""
+
+    def of(self, network: str) -> str:
+        """What a network was to the models."""
+        return SEEN if network in self.networks else HELD_OUT if self.known else UNKNOWN
+
+
+@dataclass(frozen=True)
+class NetworkScores:
+    """The product against one network."""
+
+    network: str
+    """Its name; empty for all of one ``role``."""
+
+    role: str
+    """Whether the models have seen it."""
+
+    sites: int
+    """Sites with a day in common."""
+
+    pooled: Scores
+    """Of all its sites and days."""
+
+    median: Scores
+    """Median of the scores of its sites with at least 10 days; ``n`` is the median number of days."""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """For a table and for JSON."""
+        pooled, median = vars(self.pooled), vars(self.median)
+        return {
+            "network": self.network or "all",
+            "role": self.role,
+            "sites": self.sites,
+            **pooled,
+            **{f"median_{name}": value for name, value in median.items() if name != "n"},
+        }
+
+
+def rows_at_stations(
+    catalog: Catalog,
+    members: Sequence[Member],
+    sites: pd.DataFrame,
+    stations: Sequence[Station],
+    rules: StationRules,
+    period: Period,
+) -> tuple[pd.DataFrame, frozenset[str]]:
+    """Observed and published soil moisture of every site and day that has both; and the models of these tile-days.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``site``, ``network``, ``date`` (UTC day), ``observed``, ``product`` (m3 m-3), in order of site and date.
+    frozenset
+        Ids of models.
+
+    Raises
+    ------
+    ReadError
+        If a series or a file cannot be read.
+    """
+    observed, _ = site_series(sites, stations, rules)
+    observed = observed.astype({"site": object})  # of no station, it would be a column of numbers
+    observed = observed[(observed["date"] >= str(period.start)) & (observed["date"] < str(period.end))]
+    measured = sites[sites["site"].isin(set(observed["site"]))]
+    tiles = {str(tile): part for tile, part in measured.groupby("tile")}
+    wanted = [(one, tiles[tile]) for tile, days in by_tile(members).items() if tile in tiles for one in days]
+    with ThreadPoolExecutor(max(2, StoreDocuments(catalog.store).workers)) as pool:
+        read = list(pool.map(lambda pair: _of_day(catalog, *pair), wanted))
+    columns = ["site", "network", "date", "product"]
+    found = pd.DataFrame([row for rows, _ in read for row in rows], columns=columns)
+    found["date"] = pd.to_datetime(found["date"]).astype("datetime64[ns]")
+    table = found.merge(observed.rename(columns={"sm": "observed"}), on=["site", "date"])
+    table = table.dropna(subset=["observed", _METHOD]).sort_values(["site", "date"], ignore_index=True)
+    return table[["site", "network", "date", "observed", _METHOD]], frozenset(model for _, model in read)
+
+
+def learned_from(catalog: Catalog, models: Iterable[str]) -> Learned:
+    """Stations in the match-ups of some models."""
+    tables = [_matchups_of(catalog, model) for model in sorted(models)]
+    known = [table for table in tables if table is not None]
+    return Learned(
+        sites=frozenset(site for table in known for site in table["site"]),
+        networks=frozenset(network for table in known for network in table["network"]),
+        known=bool(tables) and len(known) == len(tables),
+    )
+
+
+def score_networks(rows: pd.DataFrame, learned: Learned) -> list[NetworkScores]:
+    """Scores of every network, those held out first; before them of all that have the same role."""
+    roles = rows["network"].map(learned.of)
+    found = []
+    for role in (HELD_OUT, UNKNOWN, SEEN):
+        part = rows[roles == role]
+        if len(part):
+            found.append(_scored("", role, part))
+            found += [_scored(str(name), role, of) for name, of in part.groupby("network", sort=True)]
+    return found
+
+
+def score_sites(rows: pd.DataFrame) -> dict[str, Scores]:
+    """Scores of each site with at least 10 days."""
+    return station_scores(rows, _METHOD)
+
+
+def _scored(network: str, role: str, rows: pd.DataFrame) -> NetworkScores:
+    return NetworkScores(
+        network, role, int(rows["site"].nunique()), scores(rows[_METHOD], rows["observed"]), _median(score_sites(rows))
+    )
+
+
+def _median(found: Mapping[str, Scores]) -> Scores:
+    def middle(name: str) -> float:
+        values = np.array([getattr(one, name) for one in found.values()], float)
+        known = values[np.isfinite(values)]
+        return float(np.median(known)) if known.size else float("nan")
+
+    days = int(middle("n")) if found else 0
+    return Scores(days, r=middle("r"), rmse=middle("rmse"), ubrmse=middle("ubrmse"), bias=middle("bias"))
+
+
+def _of_day(catalog: Catalog, member: Member, sites: pd.DataFrame) -> tuple[list[tuple[Any, ...]], str]:
+    """Values of a tile-day at the pixels of sites, and the model that it was made by."""
+    item = item_of(json.loads(catalog.store.read(member.path)), catalog.store.href(member.path))
+    source = raster_source(item, "sm").of(None, "", catalog.root)
+    pixels = [(int(row), int(column)) for row, column in zip(sites["row"], sites["col"], strict=True)]
+    values = read_pixels(source, pixels)
+    rows = zip(sites["site"], sites["network"], [member.day] * len(pixels), values, strict=True)
+    return list(rows), str(item.properties.get("stac_sm:model", ""))
+
+
+def _matchups_of(catalog: Catalog, model: str) -> pd.DataFrame | None:
+    """Sites and networks of a model's match-ups; None where the catalogue does not know them."""
+    try:
+        item = catalog.item(MODELS, model)
+        table = catalog.item(MATCHUPS, str(item.properties["stac_sm:matchups"])).assets["table"]
+        return pd.read_parquet(str(table.get_absolute_href()), columns=["site", "network"]).drop_duplicates()
+    except (CatalogError, KeyError, OSError, ValueError):
+        return None
+
+
+__all__ = [
+    "HELD_OUT", "LEAST_ROWS", "SEEN", "UNKNOWN", "Learned", "NetworkScores", "learned_from", "rows_at_stations",
+    "score_networks", "score_sites",
+]  # fmt: skip

@@ -1,0 +1,365 @@
+"""The step: from a project and a period to a published validation.
+
+Files of a validation: the page, its numbers, the scores of every cell, a picture.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from shapely.geometry import box, mapping
+
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
+from stac_sm.core.grid import TileGrid, footprint
+from stac_sm.core.period import Period, utc
+from stac_sm.core.text import to_json
+from stac_sm.product.aggregates.source_items import Member, by_tile, links_to, members_json, tile_days
+from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.items import PARQUET, ItemDict, build_item, item_folder
+from stac_sm.stac.links import add_collection, link
+from stac_sm.stac.publish import FINGERPRINT, is_published, publish, published
+from stac_sm.stations.records import COLLECTION as STATIONS
+from stac_sm.stations.records import Station, read_stations, sites
+from stac_sm.workflows.project import Project
+from stac_sm.workflows.validation import figures
+from stac_sm.workflows.validation.page import Findings, page
+from stac_sm.workflows.validation.products import OTHERS, THIRDS, Block, Comparison, Other, Published, blocks, compare
+from stac_sm.workflows.validation.stations import Learned, learned_from, rows_at_stations, score_networks
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_COLUMNS = {
+    "lon": "Longitude of the cell's centre, degrees east",
+    "lat": "Latitude of the cell's centre, degrees north",
+    "days": "Days with a value of both",
+    "r": "Correlation over these days",
+    "rmse": "Root mean square difference, m3 m-3",
+    "ubrmse": "The same without bias, m3 m-3",
+    "bias": "Product minus the other, m3 m-3",
+    "error_product": "Random error of the product by triple collocation, m3 m-3",
+    "error_other": "Random error of the other, in the scale of the product, m3 m-3",
+    "error_third": "Random error of the third, in the scale of the product, m3 m-3",
+}
+
+
+def write_files(findings: Findings, members: bytes, folder: Path) -> dict[str, AssetFile]:
+    """Write the assets of a validation: the same findings give the same bytes."""
+    from matplotlib.style import context
+
+    with context("default"):  # a matplotlibrc of the user must not change the page
+        contents: dict[str, tuple[bytes, str, dict[str, Any]]] = {
+            "report": (page(findings).encode(), ".html", _fields("Report", "text/html", "metadata")),
+            "metrics": (
+                (to_json(findings.to_dict()) + "\n").encode(),
+                ".json",
+                _fields("Metrics", "application/json", "metadata"),
+            ),
+            "members": (members, ".json", _fields("Tile-days that were validated", "application/json", "metadata")),
+        }
+        if findings.others and findings.others[0].parts:
+            picture = figures.score_maps(findings.others[0])
+            title = f"Against {findings.others[0].other.name}"
+            contents["maps"] = (
+                picture,
+                ".png",
+                _fields(title, "image/png", "metadata"),
+            )  # no thumbnail: maps would stretch it
+    assets = {}
+    for key, (content, suffix, fields) in contents.items():
+        file = folder / f"{key}{suffix}"
+        file.write_bytes(content)
+        assets[key] = AssetFile(file, suffix, fields)
+    return assets | {f"cells-{one.other.asset}": _cells(findings, one, folder) for one in findings.others if one.parts}
+
+
+def _fields(title: str, media_type: str, role: str) -> dict[str, Any]:
+    return {"title": title, "type": media_type, "roles": [role]}
+
+
+def _cells(findings: Findings, found: Comparison, folder: Path) -> AssetFile:
+    """Parquet with a row a cell that has a day in common."""
+    import pyarrow.parquet as pq
+
+    table = cell_table(found, findings.least_days)
+    file = folder / f"cells-{found.other.asset}.parquet"
+    pq.write_table(table, file)
+    columns = [
+        {"name": name, "type": str(table.schema.field(name).type), "description": _COLUMNS[name]}
+        for name in table.column_names
+    ]
+    about = {"table:columns": columns, "table:row_count": table.num_rows}
+    return AssetFile(file, ".parquet", _fields(f"Cells of {found.other.name}", PARQUET, "data") | about)
+
+
+def cell_table(found: Comparison, least_days: int) -> pa.Table:
+    """Scores of every cell that has a day in common: the columns ``lon, lat, days, r, rmse, ubrmse, bias``, and where
+    there is a third product ``error_product, error_other, error_third``.
+    """
+    import pyarrow as pa
+
+    pair, triple = found.pair, found.triple
+    seen = pair.n > 0
+    centres = [(lon[part.block.inside], lat[part.block.inside]) for part in found.parts
+               for lon, lat in [part.block.centres]]  # fmt: skip
+    lon, lat = (np.concatenate([one[i] for one in centres])[seen] for i in (0, 1))
+    columns: dict[str, Any] = {"lon": lon, "lat": lat, "days": pair.n[seen].astype(np.int32)}
+    columns |= {name: values[seen].astype(np.float32) for name, values in pair.scores.items()}
+    if triple is not None:
+        errors = triple.errors(least_days)
+        names = ("error_product", "error_other", "error_third")
+        columns |= {name: errors[i][seen].astype(np.float32) for i, name in enumerate(names)}
+    return pa.table(columns)
+
+
+COLLECTION = "validation"
+
+Progress = Callable[[int], None]
+_Compared = list[tuple[Other, Other | None, list[Block]]]
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A published validation."""
+
+    item: ItemDict
+    """Its item, as it is in the store."""
+
+    path: str
+    """Of its JSON, below the store's root."""
+
+    outcome: str
+    """``new``, ``replaced`` or ``done``."""
+
+    @property
+    def id(self) -> str:
+        """Item id."""
+        return str(self.item["id"])
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """``stations`` and ``others``: a row each."""
+        return dict(self.item["properties"]["stac_sm:scores"])
+
+    @property
+    def notes(self) -> list[str]:
+        """What could not be compared, and why."""
+        return list(self.item["properties"]["stac_sm:notes"])
+
+    @property
+    def report(self) -> str:
+        """Path of the page, below the store's root."""
+        return f"{self.path.rpartition('/')[0]}/{self.item['assets']['report']['href'].removeprefix('./')}"
+
+
+def validate(
+    project: Project,
+    period: Period,
+    *,
+    tiles: Sequence[str] = (),
+    others: Sequence[Other] = OTHERS,
+    progress: Progress = lambda total: None,
+) -> Validated:
+    """Hold the published tile-days of a period against stations and other products, and publish what was found.
+
+    What is there and made from the same tile-days, stations and files is left alone.
+
+    Parameters
+    ----------
+    tiles
+        Tile ids; all that have tile-days if there are none.
+    others
+        Other products.
+    progress
+        Told the number of tiles times products, whenever one is done.
+
+    Raises
+    ------
+    CatalogError
+        If nothing was published then.
+    """
+    catalog, version = project.catalog, project.about.version
+    add_collection(catalog.store, COLLECTION)
+    catalog = project.catalog
+    members = [one for one in tile_days(catalog, period, version) if not tiles or one.tile in tiles]
+    if not members:
+        raise CatalogError(f"{catalog.root}: no product found on {period}: `stac-sm status` says what is there")
+    stations = _stations(catalog)
+    where = sites(stations, project.grid, rules=project.stations)
+    where = where[where["tile"].isin({one.tile for one in members})]
+    compared = _compared(catalog, project.grid, version, by_tile(members), period, others)
+    item = _item(project, period, members, _proof(project, period, members, where, stations, compared))
+    folder = item_folder(catalog.layout(COLLECTION), item)
+    if is_published(catalog, item):
+        return _there(catalog, folder, item, "done")
+    findings = _findings(project, period, members, where, stations, compared, progress)
+    own = {"title": findings.title, "stac_sm:scores": findings.summary(), "stac_sm:notes": list(findings.notes)}
+    item["properties"] |= _jsonable(own)
+    item["links"] = [*links_to(members, folder), *_links_to_collections(folder, catalog, compared, bool(len(where)))]
+    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
+        outcome = publish(catalog, item, write_files(findings, members_json(members, folder), Path(scratch)))
+    link(catalog.store, COLLECTION, [f"{folder}/{item['id']}.json"])
+    return _there(catalog, folder, item, str(outcome))
+
+
+def against_others(
+    project: Project, period: Period, tiles: Sequence[str], others: Sequence[Other] = OTHERS
+) -> list[Comparison]:
+    """The comparisons alone, without a page and an item."""
+    newest = Published(project.catalog, project.about.version)
+    found = [(other, blocks(newest, project.grid, other, tiles, period)) for other in others]
+    return [compare(other, parts, period) for other, parts in found if parts]
+
+
+def _compared(
+    catalog: Catalog, grid: TileGrid, version: str, tiles: Any, period: Period, others: Sequence[Other]
+) -> _Compared:
+    """Every other product, and again with each third; those without a file on these tiles are left out."""
+    newest = Published(catalog, version)
+    found: _Compared = []
+    for other in others:
+        parts = blocks(newest, grid, other, tiles, period)
+        if parts:
+            found.append((other, *_with_third(newest, grid, other, tiles, period, others, parts)))
+    return found
+
+
+def _with_third(
+    catalog: Published, grid: TileGrid, other: Other, tiles: Any, period: Period, others: Sequence[Other],
+    parts: list[Block],
+) -> tuple[Other | None, list[Block]]:  # fmt: skip
+    """ESA CCI with the first product that makes three, if there is one."""
+    for third in THIRDS if other == OTHERS[0] else ():
+        if third in others:
+            three = blocks(catalog, grid, other, tiles, period, third)
+            if any(one.resolution.made_of["third"] for one in three):
+                return third, three
+    return None, parts
+
+
+def _findings(
+    project: Project,
+    period: Period,
+    members: Sequence[Member],
+    where: pd.DataFrame,
+    stations: Sequence[Station],
+    compared: _Compared,
+    progress: Progress,
+) -> Findings:
+    catalog, total = project.catalog, sum(len(parts) for _, _, parts in compared)
+    rows, models = rows_at_stations(catalog, members, where, stations, project.stations, period)
+    learned = learned_from(catalog, models) if len(rows) else Learned(frozenset(), frozenset(), known=False)
+    return Findings(
+        title=f"Validation of soil moisture at 1 km, {period}",
+        facts={
+            "product": f"{len(members)} tile-days, version {project.about.version}",
+            "tiles": ", ".join(by_tile(members)),
+            "period": str(period),
+            "models": ", ".join(sorted(models)) or "-",
+            "stations": f"{len(where)} sites in these tiles, {rows['site'].nunique()} with a day in common",
+        },
+        rows=rows,
+        networks=tuple(score_networks(rows, learned)),
+        others=tuple(
+            compare(other, parts, period, third, step=lambda: progress(total)) for other, third, parts in compared
+        ),
+        notes=tuple(_notes(where, compared)),
+        least_days=project.screening.min_days,
+    )
+
+
+def _notes(where: pd.DataFrame, compared: _Compared) -> list[str]:
+    there = {other for other, _, _ in compared}
+    notes = [f"{other.name}: no file on these tiles and days." for other in OTHERS if other not in there]
+    return ([] if len(where) else ["No station lies in these tiles."]) + notes
+
+
+def _stations(catalog: Catalog) -> list[Station]:
+    try:
+        return read_stations(catalog)
+    except CatalogError:
+        if STATIONS in catalog.collections:
+            raise
+        return []
+
+
+def _proof(
+    project: Project,
+    period: Period,
+    members: Sequence[Member],
+    where: pd.DataFrame,
+    stations: Sequence[Station],
+    compared: _Compared,
+) -> dict[str, Any]:
+    used = {id for ids in where["stations"] for id in ids}
+    return {
+        "collection": COLLECTION,
+        "grid": project.grid.fingerprint_fields(),
+        "period": str(period),
+        "members": sorted([one.id, one.fingerprint] for one in members),
+        "stations": [one.proof for one in stations if one.id in used],
+        "rules": [project.stations.fingerprint_fields(), project.screening.min_days],
+        "others": [
+            [other.name, third.name if third else None, [[one.tile, _inputs(one)] for one in parts]]
+            for other, third, parts in compared
+        ],
+        "algorithm": ALGORITHM_VERSIONS["validation"],
+    }
+
+
+def _inputs(block: Block) -> str:
+    return digest([block.resolution.inputs(day) for day in block.resolution.days])
+
+
+def _item(project: Project, period: Period, members: Sequence[Member], proof: dict[str, Any]) -> ItemDict:
+    shapes = [shape for tile in by_tile(members) if (shape := footprint(project.grid.geobox(tile))) is not None]
+    bounds = [shape.bounds for shape in shapes]
+    west, south, east, north = (pick(bound[i] for bound in bounds) for i, pick in enumerate((min, min, max, max)))
+    version = project.about.version
+    return build_item(
+        id=f"SM1KM.{period.start:%Y%m%d}-{period.days[-1]:%Y%m%d}.validation.v{version}",
+        collection=COLLECTION,
+        geometry=mapping(box(west, south, east, north)),
+        bbox=[west, south, east, north],
+        start=utc(period.start),
+        end=utc(period.end),
+        properties={"version": version, FINGERPRINT: digest(proof)},
+        extensions=["version"],
+    )
+
+
+def _links_to_collections(folder: str, catalog: Catalog, compared: _Compared, stations: bool) -> list[dict[str, str]]:
+    ids = sorted({one.collection for other, third, _ in compared for one in (other, third) if one is not None})
+    up = "../" * len(Path(folder).parts)
+    return [
+        {"rel": "derived_from", "href": f"{up}{id}/collection.json", "type": "application/json", "title": id}
+        for id in [*ids, *([STATIONS] if stations else [])]
+        if id in catalog.collections
+    ]
+
+
+def _there(catalog: Catalog, folder: str, item: ItemDict, outcome: str) -> Validated:
+    import json
+
+    path = f"{folder}/{item['id']}.json"
+    content = published(catalog.store, path)
+    if content is None:
+        raise CatalogError(f"{catalog.store.href(path)} was published and is gone: run the same command again")
+    return Validated(json.loads(content), path, outcome)
+
+
+def _jsonable(value: Any) -> Any:
+    """NaN as None, which JSON has."""
+    import json
+
+    from stac_sm.core.text import to_json
+
+    return json.loads(to_json(value))
