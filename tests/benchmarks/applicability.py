@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xgboost as xgb
-from guard import beside
 
 from stac_sm.model.applicability import Applicability, fit_applicability, mean_distance, nearest
 from stac_sm.model.fit import TrainSettings, fit
+from tests.benchmarks.guard import beside
 
 FEATURES = tuple(f"x{i:02d}" for i in range(13))  # as many as GLASS SM's recipe, with the day of the year
 TEXTURES = ((3.5, 0.0), (2.8, 0.05), (2.4, 0.15))  # slope of the power spectrum; noise of single pixels, in deviations

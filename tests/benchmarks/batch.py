@@ -24,12 +24,11 @@ from statistics import median
 import numpy as np
 import pandas as pd
 import psutil
-from guard import beside
-from inputs import RECIPE, TILE, make_inputs
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fields import project_text
+from tests.benchmarks.guard import beside
+from tests.benchmarks.inputs import RECIPE, TILE, make_inputs
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.period import Period
@@ -45,6 +44,7 @@ from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.project import Project, create_project
 from stac_sm.workflows.run.run import RunReport, run_plan
 from stac_sm.workflows.run.workers import LocalWorkers
+from tests.support.fields import project_text
 
 RANGES = {
     "bsa_vis": (0.05, 0.4), "bsa_nir": (0.05, 0.4), "bsa_shortwave": (0.05, 0.4), "lst": (280, 300), "lai": (0, 6),

@@ -19,8 +19,6 @@ from statistics import median
 
 import numpy as np
 from affine import Affine
-from guard import beside
-from inputs import MONTH, RECIPE, TILE, make_inputs
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
@@ -29,6 +27,8 @@ from stac_sm.features.cube import build, feature_cube
 from stac_sm.features.inputs import resolve
 from stac_sm.raster.resample import Target
 from stac_sm.workflows.run.memory import peak
+from tests.benchmarks.guard import beside
+from tests.benchmarks.inputs import MONTH, RECIPE, TILE, make_inputs
 
 
 def main() -> None:

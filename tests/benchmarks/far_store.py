@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from faulty_server import FaultyServer
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support.faulty_server import FaultyServer
 
 
 class FarServer(FaultyServer):

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
-from guard import beside
 
 from stac_sm.model.booster import Member
 from stac_sm.model.forest.forest import Forest
 from stac_sm.model.forest.trees import trees_of
 from stac_sm.model.predict import pixels_by_block
+from tests.benchmarks.guard import beside
 
 FEATURES = tuple(f"f{i}" for i in range(20))
 MODELS = {"300 x 6": (300, 6), "500 x 8": (500, 8), "1000 x 10": (1000, 10)}

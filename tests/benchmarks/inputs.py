@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fields import around, image, new_catalog, put
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import DAY, Period
 from stac_sm.features.recipe import Feature, Mask, Recipe
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
 from stac_sm.stac.links import refresh
+from tests.support.fields import around, image, new_catalog, put
 
 TILE = "h18v04"
 MONTH = Period.parse("2018-07")

@@ -23,9 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fields import around, image, project_text, put
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
@@ -39,6 +37,7 @@ from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT, publish
 from stac_sm.workflows.project import Project, create_project, read_project
 from stac_sm.workflows.training import steps
+from tests.support.fields import around, image, project_text, put
 
 TILES = ("h18v04", "h19v04", "h18v05", "h19v05")
 RECIPE = Recipe(

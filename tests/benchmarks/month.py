@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from inputs import ALBEDO, MONTH, RECIPE, SOIL, TILE
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fields import around, new_catalog, project_text
+from tests.benchmarks.inputs import ALBEDO, MONTH, RECIPE, SOIL, TILE
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
@@ -38,6 +37,7 @@ from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT, publish
 from stac_sm.storage.store import open_store
 from stac_sm.workflows.project import Project, create_project
+from tests.support.fields import around, new_catalog, project_text
 
 INPUTS = ("glass-lst", "era5-land", "glass-lai", "glass-albedo", "cop-dem", "soilgrids")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.land import land_tiles

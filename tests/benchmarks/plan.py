@@ -32,9 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fields import box, project_text, put_model, read_model
-
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.period import DAY, Period, utc
@@ -49,6 +47,7 @@ from stac_sm.workflows.plan.input_table import jobs_of
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import PlanFile, read_plan
 from stac_sm.workflows.project import create_project, read_project
+from tests.support.fields import box, project_text, put_model, read_model
 
 RECIPE = Recipe(
     (

@@ -24,15 +24,10 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from guard import beside
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.benchmarks.guard import beside
 
-from faulty_server import FaultyServer
-from fields import new_catalog
-from mosaic import field
-from object_stores import FaultyProxy, environment_of, moto_server, new_bucket
-from served import running
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from stac_sm import open_catalog, point_series
 from stac_sm.core.fingerprint import digest
@@ -44,6 +39,11 @@ from stac_sm.stac.items import item_folder, item_json, located, with_structural_
 from stac_sm.stac.links import refresh
 from stac_sm.storage.retry import COUNTS
 from stac_sm.storage.store import open_store, sha256
+from tests.benchmarks.mosaic import field
+from tests.support.faulty_server import FaultyServer
+from tests.support.fields import new_catalog
+from tests.support.object_stores import FaultyProxy, environment_of, moto_server, new_bucket
+from tests.support.served import running
 
 TILE, FIRST, THREADS = "h18v04", date(2019, 1, 1), 16
 

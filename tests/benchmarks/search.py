@@ -2,7 +2,7 @@
 
 python tests/benchmarks/search.py --items 1000000 --json
 
-Items are those of tests/served.py: 3 collections over 700 days. Searches are of the kinds that clients ask, one page of
+Items are those of tests/support/served.py: 3 collections over 700 days. Searches are of the kinds that clients ask, one page of
 10 with the default order; both servers are asked in turn, after 20 searches to warm up. The index of many items is made
 from memory, and of their JSON only what these searches find lies in the store, so that a million fits on a disk. Of few
 items all lie there, since `serve` lists small collections to check their index.
@@ -25,21 +25,21 @@ from typing import Any
 
 import numpy as np
 import requests
-from guard import beside
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "integration")]
+from tests.benchmarks.guard import beside
 
-from pgstac import POSTGRES, Pgstac, pgstac_server  # noqa: E402
-from served import COLLECTIONS, LAYOUTS, made_catalog, made_collection, made_items, place_item, running  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from stac_sm.serve.item_columns import CHECKED_ITEMS, load_rows  # noqa: E402
-from stac_sm.serve.query import from_body  # noqa: E402
-from stac_sm.serve.search import find  # noqa: E402
-from stac_sm.stac.catalogs.catalog import open_catalog  # noqa: E402
-from stac_sm.stac.index.manifest import proof_bytes, proof_path, shard_path  # noqa: E402
-from stac_sm.stac.index.shard import Document, document, in_order, month_of, shard_bytes  # noqa: E402
-from stac_sm.stac.items import item_folder  # noqa: E402
-from stac_sm.storage.store import open_store  # noqa: E402
+from stac_sm.serve.item_columns import CHECKED_ITEMS, load_rows
+from stac_sm.serve.query import from_body
+from stac_sm.serve.search import find
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.manifest import proof_bytes, proof_path, shard_path
+from stac_sm.stac.index.shard import Document, document, in_order, month_of, shard_bytes
+from stac_sm.stac.items import item_folder
+from stac_sm.storage.store import open_store
+from tests.support.pgstac import POSTGRES, Pgstac, pgstac_server
+from tests.support.served import COLLECTIONS, LAYOUTS, made_catalog, made_collection, made_items, place_item, running
 
 _LOADED_AT_ONCE = 50_000
 _WARM = 20

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import requests
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from served import Address, made_catalog, made_items, random_search, running
+from tests.support.served import Address, made_catalog, made_items, random_search, running
 
 
 def main() -> None:

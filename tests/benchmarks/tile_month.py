@@ -33,10 +33,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from guard import beside
-from inputs import TILE
-from month import INPUTS, forget_product, make_project, month
-from rivals import scripts
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.features.cube import build
@@ -50,6 +46,10 @@ from stac_sm.raster.resample import Target
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.run.task import run_task
+from tests.benchmarks.guard import beside
+from tests.benchmarks.inputs import TILE
+from tests.benchmarks.month import INPUTS, forget_product, make_project, month
+from tests.benchmarks.rivals import scripts
 
 RIVALS = ("plain", "odc", "stackstac", "odc-stats")
 STAGES = {

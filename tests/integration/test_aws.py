@@ -12,11 +12,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import boto3
 import pytest
 from click.testing import CliRunner
-from conftest import IN_CI
-from fields import DAYS, TILE, read_model, shared_project
-from object_stores import FaultyProxy, environment_of
-from policies import Request, outcomes, why_no_evaluator
-from terraform import aws_of_moto, terraform, why_no_terraform
 
 from stac_sm.cli.main import main
 from stac_sm.stac.catalogs.catalog import open_catalog
@@ -24,6 +19,11 @@ from stac_sm.storage.store import open_store
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.project import read_project
+from tests.conftest import IN_CI
+from tests.support.fields import DAYS, TILE, read_model, shared_project
+from tests.support.object_stores import FaultyProxy, environment_of
+from tests.support.policies import Request, outcomes, why_no_evaluator
+from tests.support.terraform import aws_of_moto, terraform, why_no_terraform
 
 pytestmark = pytest.mark.integration
 MAIL = '-var=budget_mail=["a@example.org"]'

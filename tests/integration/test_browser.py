@@ -14,17 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
-from chromium import chromium, page
-from conftest import IN_CI
-from fields import SMALL
 from PIL import Image
-from product_days import put_days
-from served import running
 from starlette.applications import Starlette
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from test_steps import a_project
 
 from stac_sm.core.period import Period
 from stac_sm.product.aggregates.means import make_means
@@ -33,6 +27,12 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.workflows.training.steps import match_up_step, train_step
 from stac_sm.workflows.validation.validate import validate
+from tests.conftest import IN_CI
+from tests.support.chromium import chromium, page
+from tests.support.fields import SMALL
+from tests.support.product_days import put_days
+from tests.support.served import running
+from tests.workflows.training.test_steps import a_project
 
 BUILT = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stac-sm" / "browser"
 PLACES = {"tile.openstreetmap.org", "geojson.org"}

@@ -17,10 +17,6 @@ import fields
 import numpy as np
 import pytest
 import rustac
-from faulty_server import FaultyServer
-from object_stores import environment_of, moto_server, new_bucket
-from pgstac import pgstac_server, why_no_pgstac
-from served import rustac_serving
 from shapely.geometry import box, shape
 
 from stac_sm.core.errors import CatalogError
@@ -31,6 +27,10 @@ from stac_sm.features.inputs import resolve
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs.catalog import open_catalog, open_items
+from tests.support.faulty_server import FaultyServer
+from tests.support.object_stores import environment_of, moto_server, new_bucket
+from tests.support.pgstac import pgstac_server, why_no_pgstac
+from tests.support.served import rustac_serving
 
 GEOBOX = fields.SMALL.geobox(fields.TILE)
 DAYS = Period.parse("2018-06-29/2018-07-02")

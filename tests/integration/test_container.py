@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import IN_CI
-from dockerfile import build
+
+from tests.conftest import IN_CI
+from tests.support.dockerfile import build
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]

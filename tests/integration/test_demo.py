@@ -13,9 +13,7 @@ import pytest
 import rasterio
 import rioxarray
 import stackstac
-from demo_project import demo_project, run
 from rio_cogeo import cog_validate
-from served import running
 
 from stac_sm import open_product, point_series
 from stac_sm.core.period import Period
@@ -26,6 +24,8 @@ from stac_sm.product.item import SM_PROFILE
 from stac_sm.raster.cog import rounded
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.project import read_project
+from tests.support.demo_project import demo_project, run
+from tests.support.served import running
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

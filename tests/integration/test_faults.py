@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_server import FAULTS, UNSEEN_IN_PARTS, FaultyServer
-from fields import SMALL, TILE, around, image, new_catalog, put
 
 from stac_sm.core.errors import StacSmError
 from stac_sm.core.period import Period
@@ -23,6 +21,8 @@ from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
 from stac_sm.storage.retry import COUNTS
+from tests.support.faulty_server import FAULTS, UNSEEN_IN_PARTS, FaultyServer
+from tests.support.fields import SMALL, TILE, around, image, new_catalog, put
 
 TRIALS = int(os.environ.get("STAC_SM_FAULT_TRIALS", "24"))
 PART = SMALL.geobox(TILE)[5:25, 10:40]

@@ -21,13 +21,13 @@ import pytest
 import rasterio
 import rioxarray
 from click.testing import CliRunner
-from hawaii import Points, era5_land, esa_cci, write_era5_land, write_esa_cci
 
 from stac_sm import Model, Period, open_catalog, open_product, point_series, triple_collocation
 from stac_sm.cli.main import main
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.grid import transform_points
 from stac_sm.core.variables import Quality
+from tests.support.hawaii import Points, era5_land, esa_cci, write_era5_land, write_esa_cci
 
 pytestmark = pytest.mark.integration
 

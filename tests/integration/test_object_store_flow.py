@@ -15,10 +15,6 @@ import sys
 import numpy as np
 import pystac_client
 import pytest
-from conftest import IN_CI
-from fields import DAYS, TILE, shared_project
-from object_stores import environment_of, moto_server, new_bucket, swift_server, why_no_swift
-from served import running
 
 from stac_sm.features.cube import feature_cube
 from stac_sm.model.model import Model
@@ -29,6 +25,10 @@ from stac_sm.product.item import COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.s3 import lease
 from stac_sm.storage.store import open_store
+from tests.conftest import IN_CI
+from tests.support.fields import DAYS, TILE, shared_project
+from tests.support.object_stores import environment_of, moto_server, new_bucket, swift_server, why_no_swift
+from tests.support.served import running
 
 pytestmark = pytest.mark.integration
 STORES = {"moto": moto_server, "swift": swift_server}

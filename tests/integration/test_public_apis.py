@@ -15,7 +15,6 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
-from served import rustac_serving
 
 from stac_sm.core.errors import CatalogError, ReadError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
@@ -24,6 +23,7 @@ from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog, open_items
 from stac_sm.storage.store import open_store
+from tests.support.served import rustac_serving
 
 LST = "MOD11A1.A2022041.h19v02.061"
 LAI = "MOD15A2H.A2022033.h13v10.061"

@@ -19,12 +19,12 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from demo_project import demo_project
-from served import running
 
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Recipe
 from stac_sm.stac.catalogs.catalog import open_catalog
+from tests.support.demo_project import demo_project
+from tests.support.served import running
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
@@ -32,11 +32,11 @@ POINT = (7.12, 44.12)  # of the examples
 
 ELSEWHERE = {
     "Two commands": {
-        "pip install uv && uv run stac-sm demo": "tests/integration/demo_project.py",
+        "pip install uv && uv run stac-sm demo": "tests/support/demo_project.py",
         "uv run pytest": ".ci/run",
     },
     "Real data: Hawaii": {"": "tests/integration/test_hawaii.py"},
-    "Is this machine ready, and this project?": {"stac-sm doctor --project s3://": "tests/test_doctor.py"},
+    "Is this machine ready, and this project?": {"stac-sm doctor --project s3://": "tests/doctor/test_examine.py"},
     "Run it on more machines": {
         "--scheduler tcp://": "tests/integration/test_run_workers.py",
         "--scheduler slurm": "tests/integration/test_slurm.py",
@@ -45,15 +45,15 @@ ELSEWHERE = {
     "In the cloud, with no more rights than are needed": {
         "terraform": "tests/integration/test_aws.py",
         "--to aws-batch": "tests/integration/test_aws.py",
-        "--to kubernetes": "tests/test_submit.py",
-        "uv export": "tests/test_infra.py",
+        "--to kubernetes": "tests/workflows/submit/test_job.py",
+        "uv export": "tests/tools/test_infra.py",
         "pip-audit": "tests/integration/install_infra.sh",  # installs it; PyPI's advisories cannot be reached here
     },
     "Global days, means, pictures": {
-        "stac-sm mosaic": "tests/test_aggregates.py",
-        "stac-sm annual": "tests/test_aggregates.py",
+        "stac-sm mosaic": "tests/product/aggregates/test_aggregate.py",
+        "stac-sm annual": "tests/product/aggregates/test_aggregate.py",
     },
-    "Serve it": {"stac-sm serve": "tests/test_serve.py"},
+    "Serve it": {"stac-sm serve": "tests/serve/test_app.py"},
     "Serve it to many": {"": "tests/integration/test_titiler_pgstac.py"},
 }
 """Lines of shell blocks that want a server, another machine or minutes, by heading and part of the line (an empty part
@@ -84,7 +84,9 @@ def _blocks() -> list[Block]:
     found, heading = [], ""
     for match in re.finditer(r"^#+ ([^\n]+)$|^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL):
         heading = match[1] or heading
-        if match[3] is not None and match[2] != "text":  # text is the reference, which tests/test_docs.py makes anew
+        if (
+            match[3] is not None and match[2] != "text"
+        ):  # text is the reference, which tests/tools/test_readme_reference.py makes anew
             found.append(Block(heading, match[2], match[3]))
     return found
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_server import FaultyServer
-from fields import SMALL, TILE, around, image, new_catalog, put
 
 from stac_sm.core.period import DAY, Period
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
+from tests.support.faulty_server import FaultyServer
+from tests.support.fields import SMALL, TILE, around, image, new_catalog, put
 
 JUNE = Period.parse("2018-06")
 FEATURES = (

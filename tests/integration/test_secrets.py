@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from fields import TILE, copied_project, edit
-from object_stores import FaultyProxy, environment_of, moto_server, new_bucket
 
 from stac_sm.storage.store import open_store
+from tests.support.fields import TILE, copied_project, edit
+from tests.support.object_stores import FaultyProxy, environment_of, moto_server, new_bucket
 
 pytestmark = pytest.mark.integration
 

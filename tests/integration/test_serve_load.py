@@ -8,12 +8,12 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
-from pgstac import pgstac_server, why_no_pgstac
-from served import COLLECTIONS, made_catalog, made_items, place_item, searched
 
 from stac_sm.cli.main import main
 from stac_sm.workflows.project import create_project
 from stac_sm.workflows.project_template import TEMPLATES
+from tests.support.pgstac import pgstac_server, why_no_pgstac
+from tests.support.served import COLLECTIONS, made_catalog, made_items, place_item, searched
 
 ITEMS = made_items(2500)
 

@@ -12,9 +12,15 @@ import pystac_client
 import pytest
 import rustac
 from click.testing import CliRunner
-from pgstac import pgstac_server, why_no_pgstac
-from product_days import FIRST, new_project, put_days
-from served import (
+
+from stac_sm.cli.main import main
+from stac_sm.core.period import Period
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import open_items
+from stac_sm.stac.index.manifest import is_item
+from tests.support.pgstac import pgstac_server, why_no_pgstac
+from tests.support.product_days import FIRST, new_project, put_days
+from tests.support.served import (
     COLLECTIONS,
     made_catalog,
     made_collection,
@@ -24,12 +30,6 @@ from served import (
     rustac_serving,
     searched,
 )
-
-from stac_sm.cli.main import main
-from stac_sm.core.period import Period
-from stac_sm.product.item import COLLECTION
-from stac_sm.stac.catalogs.catalog import open_items
-from stac_sm.stac.index.manifest import is_item
 
 TRIALS = int(os.environ.get("STAC_SM_QUERY_TRIALS", "100"))
 ITEMS = 10_000

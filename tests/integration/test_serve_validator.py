@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from served import LAYOUTS, made_catalog, made_items, running
-
 from stac_sm.serve.documents import CONFORMANCE
 from stac_sm.stac.items import item_folder
+from tests.support.served import LAYOUTS, made_catalog, made_items, running
 
 SCRIPT = Path(__file__).with_name("api_validator.py")
 CLASSES = (
@@ -18,7 +17,7 @@ CLASSES = (
     "features#fields", "features#sort",
 )  # fmt: skip
 UNKNOWN = {"https://api.stacspec.org/v0.3.0/aggregation"}
-"""To the validator; tests/test_serve.py holds it against plain counts."""
+"""To the validator; tests/serve/test_app.py holds it against plain counts."""
 
 
 def test_no_class_of_stac_api_is_claimed_without_being_validated():

@@ -9,9 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import IN_CI
-from fields import DAYS, TILE, copied_project, read_model
-from slurm import slurm_cluster, wait_for_end, why_no_slurm
 
 from stac_sm.product.item import COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
@@ -19,6 +16,9 @@ from stac_sm.workflows.audit import audit
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.run.run import run_plan
+from tests.conftest import IN_CI
+from tests.support.fields import DAYS, TILE, copied_project, read_model
+from tests.support.slurm import slurm_cluster, wait_for_end, why_no_slurm
 
 pytestmark = pytest.mark.integration
 

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from fields import DAYS, TILE, copied_project, read_model
 
 from stac_sm.product.item import COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.audit import audit
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
+from tests.support.fields import DAYS, TILE, copied_project, read_model
 
 pytestmark = pytest.mark.integration
 

@@ -9,10 +9,6 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 import rasterio
-from conftest import IN_CI, known_raster
-from fields import DAYS, RECIPE, SMALL, TILE, shared_project
-from object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
-from racing import race
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.features.cube import feature_cube
@@ -23,6 +19,10 @@ from stac_sm.stac.publish import Outcome
 from stac_sm.storage.s3 import lease, objects
 from stac_sm.storage.s3.session import gdal_env, presigned
 from stac_sm.storage.store import open_store
+from tests.conftest import IN_CI, known_raster
+from tests.support.fields import DAYS, RECIPE, SMALL, TILE, shared_project
+from tests.support.object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
+from tests.support.racing import race
 
 pytestmark = pytest.mark.integration
 BUCKET = "swift-tests"

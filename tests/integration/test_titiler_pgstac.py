@@ -18,15 +18,15 @@ import pytest
 import rasterio
 import requests
 from click.testing import CliRunner
-from fields import SMALL
 from matplotlib.image import imread
-from pgstac import CACHE, pgstac_server, why_no_pgstac
-from product_days import FIRST, known, new_project, put_days
 
 from stac_sm.cli.main import main
 from stac_sm.core.grid import to_lonlat
 from stac_sm.core.period import DAY
 from stac_sm.product.item import COLLECTION
+from tests.support.fields import SMALL
+from tests.support.pgstac import CACHE, pgstac_server, why_no_pgstac
+from tests.support.product_days import FIRST, known, new_project, put_days
 
 VENV = CACHE / "stac-sm" / "titiler-venv"
 TILES, DAYS = ("h01v01", "h02v01"), (0, 2)

@@ -1,0 +1,190 @@
+"""The command line: what a user types and sees, wrong things above all."""
+
+import json
+import subprocess
+import sys
+from datetime import date
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from stac_sm.cli.main import main
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.raster.readers import READERS
+from stac_sm.stac.catalogs.catalog import open_catalog
+from tests.support.fields import image, put
+
+
+def run(*arguments: str, code: int = 0):
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture
+def project(tmp_path):
+    run("init", tmp_path / "project")
+    return tmp_path / "project"
+
+
+def test_help_lists_the_commands_in_the_order_of_the_flow():
+    lines = run("--help").output.split("Commands:")[1].split("\n")
+    names = [line.split()[0] for line in lines if line.strip()]
+    flow = [
+        "demo",
+        "simulate",
+        "init",
+        "ingest",
+        "climatology",
+        "features",
+        "matchup",
+        "screen",
+        "train",
+        "plan",
+        "run",
+        "submit",
+        "status",
+        "audit",
+        "retract",
+        "index",
+        "serve",
+    ]
+    assert [name for name in names if name in flow] == flow
+
+
+@pytest.mark.parametrize("command", list(main.commands))
+def test_every_command_and_option_has_help(command):
+    assert run(command, "--help").output
+    options = [option for option in main.commands[command].params if isinstance(option, click.Option)]
+    assert all(option.help for option in options)
+
+
+def test_every_reader_can_be_asked_for():
+    (option,) = (one for one in main.commands["features"].params if one.name == "reader")
+    assert list(option.type.choices) == list(READERS)
+
+
+def test_python_m_is_the_same_program():
+    done = subprocess.run([sys.executable, "-m", "stac_sm", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("stac-sm, version ")
+
+
+def test_climatology_makes_what_the_recipe_needs(project):
+    assert "nothing to do" in run("climatology", "--project", project).stderr
+    file = project / "stac-sm.toml"
+    wanted = 'time = "daily"\nmissing = "climatology"\nclimatology = { period = "2018", least_days = 1 }\n'
+    plain = 'asset = "lst"\nresampling = "nearest"\ntime = "daily"\n'
+    file.write_text(file.read_text().replace(plain, 'asset = "lst"\n' + wanted))
+    done = run("climatology", "--project", project, code=1)
+    assert "climatology of 'lst': no item of collection glass-lst" in done.stderr
+    geobox = MODIS_SINUSOIDAL_1KM.geobox("h18v04").zoom_out(20)
+    put(open_catalog(project), "glass-lst", "LST", geobox, {"lst": image(geobox)}, date(2018, 7, 1))
+    made = json.loads(run("climatology", "--project", project, "--json").stdout)
+    assert made == [{"feature": "lst", "new": 1, "replaced": 0, "done": 0}]
+    elsewhere = run("climatology", "lst", "--bbox", "-20,40,-19,41", "--project", project, code=1)
+    assert "no item of collection glass-lst" in elsewhere.stderr
+    assert "done" in run("climatology", "--project", project).stdout
+
+
+def test_init_makes_a_project_and_keeps_an_existing_one(project):
+    file = project / "stac-sm.toml"
+    changed = file.read_text().replace('version = "001" ', 'version = "002" ')
+    file.write_text(changed)
+    done = run("init", project)
+    assert done.stdout.strip() == str(project / "catalog.json")
+    assert file.read_text() == changed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ingest", "era5", "FOLDER"], ["'era5' is unknown", "era5-land"]),
+        (["ingest", "era5-land", "/no/such/file"], ["/no/such/file does not exist"]),
+        (["ingest", "era5-land", "FOLDER"], ["holds no file like *.nc"]),
+        (["features", "h99v05", "2019-06-01"], ["'h99v05' is not in grid", "h00v00 to h35v17"]),
+        (["features", "h18v04", "June"], ["'June' is no day, month or year", "2018-07"]),
+        (["features", "h18v04", "2019-06-02/2019-06-01"], ["is empty"]),
+        (["features", "h00v00", "2019-06-01"], ["off the Earth"]),
+        (["features", "h18v04", "2019-06-01"], ["no item found for", "lst (collection glass-lst", "ingest them"]),
+        (["climatology", "lts"], ["feature 'lts' is unknown", "did you mean 'lst'"]),
+        (["climatology", "lst"], ["feature 'lst' has no climatology", "add climatology"]),
+        (["matchup"], ["no station found", "stac-sm ingest ismn"]),
+        (["train"], ["no station found", "stac-sm ingest ismn"]),
+        (["plan", "--tiles", "h18v04", "--period", "2019"], ["0 models found", "stac-sm train"]),
+        (["plan", "--tiles", "h18v04", "--period", "2019", "--model", "x"], ["'x' is not in collection 'sm-models'"]),
+        (["run", "plan.parquet"], ["plan.parquet is no plan", "`stac-sm plan` writes one"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_1(project, arguments, words):
+    named = [str(project) if argument == "FOLDER" else argument for argument in arguments]
+    done = run(*named, "--project", project, code=1)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan", "--land", "--tiles", "h18v04"], "give one of --tiles, --bbox and --land"),
+        (["plan", "--period", "2019", "--bbox", "1,2,3"], "four numbers wanted"),
+        (["ingest"], "Missing argument 'SOURCE'"),
+        (["trian"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(project, arguments, words):
+    options = ["--project", str(project)] if arguments[0] in main.commands else []
+    assert words in run(*arguments, *options, code=2).stderr
+
+
+def test_without_a_project_it_says_how_to_make_one(tmp_path):
+    done = run("matchup", "--project", tmp_path, code=1)
+    assert "no stac-sm.toml" in done.stderr
+    assert "stac-sm init" in done.stderr
+
+
+def test_a_misspelt_key_is_refused_with_the_nearest(project):
+    file = project / "stac-sm.toml"
+    file.write_text(file.read_text().replace("[training]", "[trainig]"))
+    done = run("matchup", "--project", project, code=1)
+    assert "did you mean 'training'?" in done.stderr
+
+
+def test_ingest_names_the_bad_file_does_the_others_and_ends_with_1(project, shared, tmp_path):
+    good = shared / "data" / "era5" / "ERA5Land_Western-Australia_20200601_20200607.nc"
+    bad = tmp_path / "bad.nc"
+    bad.write_bytes(good.read_bytes()[:10000])
+    done = run("ingest", "era5-land", good, bad, "--project", project, "--json", "--workers", 1, code=1)
+    results = {result["file"]: result for result in json.loads(done.stdout)}
+    assert results[str(good)]["status"] == "new"
+    assert results[str(good)]["items"] == {"new": 7}
+    assert results[str(bad)]["status"] == "failed"
+    assert "10000 bytes" in results[str(bad)]["error"]
+    assert "1 of 2 files failed" in done.stderr
+    again = run("ingest", "era5-land", good, "--project", project, "--workers", 1)
+    assert again.stdout == "done: 1 files, 7 items\n"
+
+
+def test_features_shows_what_the_model_would_see(project, shared):
+    file = project / "stac-sm.toml"
+    head, _, _ = file.read_text().partition("[recipe]")
+    recipe = '[[recipe.features]]\nname = "swvl1"\ncollection = "era5-land"\nasset = "swvl1"\nresampling = "bilinear"\n'
+    file.write_text(head + '[recipe]\nderived = ["latitude"]\n' + recipe)
+    granule = shared / "data" / "era5" / "ERA5Land_Western-Australia_20200601_20200607.nc"
+    run("ingest", "era5-land", granule, "--project", project, "--workers", 1)
+    saved = project / "cube.nc"
+    done = run("features", "h28v11", "2020-06-03", "--project", project, "--json", "--save", saved)
+    swvl1, latitude = json.loads(done.stdout)
+    assert (swvl1["feature"], swvl1["units"], swvl1["items"]) == ("swvl1", "m3 m-3", 1)
+    assert 0 <= swvl1["min"] < swvl1["mean"] < swvl1["max"] < 1
+    assert -30 <= latitude["min"] < latitude["max"] <= -20
+    import xarray as xr
+
+    other = run("features", "h28v11", "2020-06-07/2020-06-08", "--project", project, "--json")
+    assert "2020-06-08: no input for swvl1" in other.stderr
+    assert "2020-06-07" not in other.stderr
+    with xr.open_dataset(saved) as cube:
+        assert cube["swvl1"].shape == (1, 1200, 1200)
+        assert float(cube["swvl1"].max()) == pytest.approx(swvl1["max"])

@@ -1,0 +1,161 @@
+"""Pictures of cubes: legible, true to their colours, the same bytes each time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+from PIL import Image
+
+from stac_sm.cli.main import main
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import to_lonlat
+from stac_sm.core.period import Period
+from stac_sm.product import pictures
+from stac_sm.product.aggregates.mosaic import make_mosaics
+from stac_sm.raster.plots import SUFFIXES, plot_cube, plot_map, plot_series
+from tests.support.fields import SMALL
+from tests.support.product_days import known, new_project, put_days
+
+
+def cube_of(**fields):
+    """A day of variables on a small grid, 10 km pixels."""
+    y, x = np.arange(30) * -1e4, np.arange(40) * 1e4
+    day = np.array(["2018-07-01"], dtype="datetime64[ns]")
+    variables = {
+        name: (("time", "y", "x"), np.broadcast_to(values, (1, 30, 40)), {"units": unit, "long_name": f"The {name}"})
+        for name, (values, unit) in fields.items()
+    }
+    return xr.Dataset(variables, {"time": day, "y": y, "x": x})
+
+
+RAMP = np.linspace(0.05, 0.45, 40)[None, None, :]
+CUBE = cube_of(sm=(RAMP, "m3 m-3"), lst=(250 + 100 * RAMP, "K"), land=(RAMP > 0.1, "1"))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_kind_of_picture_is_written(tmp_path, suffix):
+    file = tmp_path / f"cube{suffix}"
+    plot_cube(CUBE, file, title="h18v04")
+    assert file.read_bytes()[:4] in (b"\x89PNG", b"%PDF", b"<?xm")
+
+
+def test_a_png_is_the_same_bytes_each_time(tmp_path):
+    for name in ("a.png", "b.png"):
+        plot_cube(CUBE, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_wet_is_dark_and_no_value_is_grey(tmp_path):
+    values = np.where(np.arange(40)[None, None, :] < 20, 0.1, 0.4) + np.zeros((1, 30, 40))
+    values[:, :5, :] = np.nan
+    plot_cube(cube_of(sm=(values, "m3 m-3")), tmp_path / "sm.png")
+    pixels = np.asarray(Image.open(tmp_path / "sm.png").convert("RGB")).astype(int)
+    colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    most = colours[np.argsort(counts)][::-1][:4].tolist()
+    assert [217, 217, 217] in most
+    height, width = pixels.shape[:2]
+    row = pixels[int(0.55 * height)]
+    left, right = row[int(0.25 * width)], row[int(0.55 * width)]
+    assert left.sum() > right.sum()
+
+
+def test_a_variable_without_a_value_says_so(tmp_path):
+    plot_cube(cube_of(sm=(np.nan, "m3 m-3")), tmp_path / "none.svg")
+    assert (tmp_path / "none.svg").stat().st_size > 1000
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"cube\.gif: a name that ends with \.png, \.pdf, \.svg wanted"):
+        plot_cube(CUBE, tmp_path / "cube.gif")
+
+
+def field_of(values, unit="m3 m-3"):
+    return cube_of(sm=(values, unit)).sm.isel(time=0)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_maps_and_series_of_every_kind(tmp_path, suffix):
+    plot_map(field_of(RAMP), tmp_path / f"map{suffix}", title="h18v04, 2018-07-01")
+    plot_series(series_of([0.1, np.nan, 0.2]), tmp_path / f"series{suffix}", title="8, 45")
+    for name in ("map", "series"):
+        assert (tmp_path / f"{name}{suffix}").read_bytes()[:4] in (b"\x89PNG", b"%PDF", b"<?xm")
+    text = (tmp_path / f"map{suffix}").read_text() if suffix == ".svg" else ""
+    assert suffix != ".svg" or "h18v04" in text
+
+
+def test_a_difference_is_white_at_zero_and_blue_where_it_is_wetter(tmp_path):
+    change = np.where(np.arange(40) < 13, -0.1, np.where(np.arange(40) < 26, 0.0, 0.04))[None, None, :]
+    plot_map(field_of(change), tmp_path / "d.png", title="difference", difference=True)
+    row = np.asarray(Image.open(tmp_path / "d.png").convert("RGB")).astype(int)
+    row = row[row.shape[0] // 2, : int(0.85 * row.shape[1])]
+    drier, same, wetter = (row[int(part * len(row))] for part in (0.25, 0.55, 0.85))
+    assert drier[0] > drier[2] + 50
+    assert same.min() > 235
+    assert wetter[2] > wetter[0] + 20
+
+
+def test_the_colours_of_soil_moisture_are_even_in_lightness():
+    """Even steps, one way, also to eyes that see no red: what colour-blind-safe and perceptually uniform mean."""
+    from matplotlib import colormaps
+
+    rgb = colormaps["cividis_r"](np.linspace(0, 1, 33))[:, :3]
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    lightness = 116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722])
+    steps = np.diff(lightness)
+    assert (steps < 0).all()
+    assert steps.std() < 0.25 * abs(steps.mean())
+
+
+def series_of(values):
+    index = pd.date_range("2018-07-01", periods=len(values))
+    return pd.DataFrame({"sm": values, "uncertainty": 0.05, "qa": 0}, index=index)
+
+
+@pytest.fixture
+def project(tmp_path):
+    made = new_project(tmp_path / "p")
+    put_days(made.catalog)
+    return made
+
+
+def test_plot_draws_what_was_published(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawn = []
+    monkeypatch.setattr(pictures, "plot_map", lambda field, file, **told: drawn.append((field, file, told)))
+    monkeypatch.setattr(pictures, "plot_series", lambda series, file, **told: drawn.append((series, file, told)))
+    lon, lat = to_lonlat(SMALL.crs).transform(*(SMALL.geobox("h01v01").affine @ (30.5, 30.5)))
+
+    def plot(*arguments):
+        done = CliRunner().invoke(main, ["plot", *arguments, "--project", str(project.folder)])
+        assert done.exit_code == 0, done.output
+        return drawn[-1][0], done.stdout.strip(), drawn[-1][2]
+
+    field, name, told = plot("2018-07-02", "--tile", "h01v01")
+    sm = known(SMALL, "h01v01", 1)[0]
+    np.testing.assert_array_equal(field.values, sm)
+    assert (name, field.attrs["units"], told["difference"]) == ("sm-h01v01-2018-07-02.png", "m3 m-3", False)
+    field, _, told = plot("2018-07-02", "--tile", "h01v01", "--minus", "2018-07-01", "--mask", "clipped")
+    wanted = sm - known(SMALL, "h01v01", 0)[0]
+    wanted[20, 20:25] = np.nan
+    np.testing.assert_array_equal(field.values, wanted)
+    assert (told["difference"], field.attrs["units"]) == (True, "m3 m-3")
+    series, _, _ = plot("2018-07", f"--at={lon},{lat}")
+    assert series.sm.to_list()[1] == sm[30, 30]
+    make_mosaics(project.catalog, SMALL, Period.parse("2018-07-02"), "001")
+    field, _, _ = plot("2018-07-02")
+    assert float(field.sel(x=lon, y=lat, method="nearest")) == pytest.approx(sm[30, 30], abs=0.02)
+
+
+def test_plot_says_what_is_missing(project, tmp_path):
+    def said(*arguments):
+        done = CliRunner().invoke(main, ["plot", *arguments, "--project", str(project.folder)])
+        assert done.exit_code != 0
+        return done.stderr
+
+    assert "stac-sm mosaic" in said("2018-07-01")
+    assert "one day wanted" in said("2018-07", "--tile", "h01v01")
+    assert "give one of" in said("2018-07", "--tile", "h01v01", "--at", "1,2")
+    assert "LON,LAT" in said("2018-07", "--at", "here")

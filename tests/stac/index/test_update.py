@@ -1,0 +1,423 @@
+"""The index: stac-geoparquet that others read, a pure function of the items; what its proof can and cannot prove."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import rustac
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stac_geoparquet.arrow import stac_table_to_items
+
+from stac_sm.core.errors import ConflictError
+from stac_sm.core.period import DAY, Period
+from stac_sm.stac.catalogs.catalog import open_items
+from stac_sm.stac.index.manifest import check, index_months, read_index, read_shard
+from stac_sm.stac.index.shard import document
+from stac_sm.stac.index.update import update_index
+from stac_sm.stac.items import item_folder, item_json, with_structural_links
+from stac_sm.storage.store import open_store
+from tests.conftest import known_raster
+from tests.stac.catalogs.test_catalog import put as put_there
+from tests.support.object_stores import environment_of, moto_server, new_bucket
+from tests.support.racing import killed_at, race
+
+COLLECTION = "sm-1km-daily"
+LAYOUT = "year/month/day"
+DAYS = [date(2018, 5, 31), date(2018, 6, 1), date(2018, 6, 2), date(2018, 7, 1)]
+
+
+def published(root: Path, days=DAYS, *, version: str = "a", properties: dict[str, Any] | None = None) -> list[str]:
+    """Item JSON of some days, each beside a file with the name of its asset; their paths."""
+    paths = []
+    for day in days:
+        raster = known(day, version)
+        item = raster.item | {"properties": raster.item["properties"] | (properties or {})}
+        fingerprint = item["properties"]["stac_sm:fingerprint"]
+        asset = {"href": f"./{item['id']}.{fingerprint[:12]}.sm.tif", "type": "image/tiff"}
+        paths.append(put(root, item | {"assets": {"sm": asset}}))
+        (root / paths[-1]).with_name(asset["href"][2:]).write_bytes(b"pixels")
+    return paths
+
+
+def known(day, version):
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        return known_raster(Path(folder), day=day, version=version, shape=(8, 9))
+
+
+def put(root: Path, item: dict[str, Any], layout: str = LAYOUT) -> str:
+    folder = item_folder(layout, item)
+    path = f"{folder}/{item['id']}.json"
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    temporary = root / f"{folder}/.tmp-x"
+    temporary.write_bytes(item_json(with_structural_links(item, folder)))
+    temporary.replace(root / path)
+    return path
+
+
+def updated(root, **options):
+    result = update_index(open_store(root), COLLECTION, layout=LAYOUT, **options)
+    return {month.month: (month.items, month.outcome) for month in result.months}
+
+
+def index_files(root) -> dict[str, bytes]:
+    folder = Path(root) / COLLECTION / "index"
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.parquet")}
+
+
+def shards(root) -> dict[str, bytes]:
+    return {name: content for name, content in index_files(root).items() if "/" not in name}
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
+def plain(item: dict[str, Any]) -> dict[str, Any]:
+    """An item without links and without what stac-geoparquet cannot keep: nulls, and how a time is written."""
+    bare = without_nulls({**item, "links": []})
+    for name in ("datetime", "start_datetime", "end_datetime"):
+        bare["properties"][name] = bare["properties"][name].replace(".000000Z", "Z")
+    for asset in bare["assets"].values():
+        asset["href"] = asset["href"].rpartition("/")[2]
+    return bare
+
+
+def test_other_readers_find_the_items(project_root):
+    paths = published(project_root)
+    assert updated(project_root) == {"2018-05": (1, "new"), "2018-06": (2, "new"), "2018-07": (1, "new")}
+    wanted = [plain(json.loads((project_root / path).read_bytes())) for path in paths]
+    folder = project_root / COLLECTION / "index"
+    files = [str(folder / f"{month}.parquet") for month in ("2018-05", "2018-06", "2018-07")]
+    found = [item for file in files for item in stac_table_to_items(pq.read_table(file))]
+    assert [plain(item) for item in found] == wanted
+    for item in found:
+        (own,) = [link for link in item["links"] if link["rel"] == "self"]
+        assert json.loads((folder / own["href"]).read_bytes())["id"] == item["id"]
+        assert (folder / item["assets"]["sm"]["href"]).read_bytes() == b"pixels"
+    query = f"select id, datetime::varchar, bbox.xmin from read_parquet('{folder}/*.parquet') order by id"
+    rows = duckdb.sql(query).fetchall()
+    assert [(row[0], row[2]) for row in rows] == [(item["id"], item["bbox"][0]) for item in wanted]
+    assert rows[0][1].startswith("2018-05-31 12:00:00")
+    read = [item for file in files for item in rustac.read_sync(file)["features"]]
+    assert [(item["id"], item["geometry"]) for item in read] == [(item["id"], item["geometry"]) for item in wanted]
+    ours = open_items(files[1]).items(COLLECTION, period=Period.of_day(DAYS[2]))
+    assert [item.id for item in ours] == [wanted[2]["id"]]
+    assert Path(ours[0].assets["sm"].get_absolute_href()).resolve().read_bytes() == b"pixels"
+
+
+def test_the_same_items_give_the_same_bytes_wherever_they_lie(project_root, tmp_path):
+    published(project_root)
+    updated(project_root)
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(project_root, copy, ignore=shutil.ignore_patterns("index"))
+    published(copy, reversed(DAYS))  # written anew in another order
+    updated(copy, workers=2)
+    assert shards(copy) == shards(project_root)
+    assert len(shards(copy)) == 3
+
+
+def test_only_what_changed_is_built(project_root):
+    published(project_root)
+    updated(project_root)
+    before = {name: (project_root / COLLECTION / "index" / name).stat().st_ino for name in index_files(project_root)}
+    assert set(updated(project_root).values()) == {(1, "done"), (2, "done")}
+    published(project_root, [DAYS[3] + DAY])
+    published(project_root, [DAYS[0]], version="b")
+    assert updated(project_root) == {"2018-05": (1, "replaced"), "2018-06": (2, "done"), "2018-07": (2, "replaced")}
+    after = {name: (project_root / COLLECTION / "index" / name).stat().st_ino for name in before}
+    assert {name for name in before if before[name] == after[name]} == {"2018-06.parquet", "proof/2018-06.parquet"}
+
+
+def test_months_without_items(project_root):
+    (path, *_) = published(project_root)
+    updated(project_root)
+    shutil.rmtree((project_root / path).parent)
+    assert updated(project_root)["2018-05"] == (0, "replaced")
+    assert pq.read_table(project_root / COLLECTION / "index" / "2018-05.parquet").num_rows == 0
+    assert updated(project_root)["2018-05"] == (0, "done")
+    assert updated(project_root, prune=True)["2018-05"] == (0, "removed")
+    assert index_months(open_store(project_root), COLLECTION) == ["2018-06", "2018-07"]
+
+
+def test_a_collection_not_laid_out_by_time_has_one_shard(project_root):
+    for day in DAYS:
+        put(project_root, known(day, "a").item | {"collection": "soilgrids"}, "flat")
+    (made,) = update_index(open_store(project_root), "soilgrids", layout="flat").months
+    assert (made.month, made.items) == ("all", 4)
+
+
+def test_an_item_belongs_to_the_month_of_its_datetime(project_root):
+    times = {"start_datetime": "2018-05-31T00:00:00Z", "datetime": "2018-06-04T00:00:00Z"}
+    published(project_root, [DAYS[0]], properties=times | {"end_datetime": "2018-06-07T23:59:59Z"})
+    published(project_root, [DAYS[1]], properties={"datetime": None})
+    assert updated(project_root) == {"2018-06": (2, "new")}
+
+
+def listing(root):
+    return list(open_store(root).entries(COLLECTION))
+
+
+def test_proof_holds_while_the_listing_is_the_same(project_root):
+    paths = published(project_root)
+    updated(project_root)
+    store = open_store(project_root)
+    table = pa.concat_tables([read_index(store, COLLECTION, month) for month in index_months(store, COLLECTION)])
+    found = check(table, listing(project_root))
+    assert found.proven.equals(table)
+    assert (found.unproven, found.gone) == ([], [])
+    for path, row in zip(paths, table.to_pylist(), strict=True):
+        item = json.loads((project_root / path).read_bytes())
+        assert (row["path"], row["id"]) == (path, item["id"])
+        assert row["size"] == (project_root / path).stat().st_size
+        for name in ("stac_sm:fingerprint", "grid:code"):
+            assert row[name] == item["properties"][name]
+        assert f"{row['datetime']:%Y-%m-%dT%H:%M:%SZ}" == item["properties"]["datetime"]
+
+
+@pytest.mark.parametrize("how", ["rewritten", "other size", "copied back", "gone"])
+def test_what_the_store_lists_otherwise_is_unproven(project_root, how):
+    paths = published(project_root)
+    updated(project_root)
+    table = read_index(open_store(project_root), COLLECTION, "2018-06")
+    victim = project_root / paths[1]
+    content = victim.read_bytes()
+    if how == "gone":
+        victim.unlink()
+    elif how == "rewritten":  # to the byte the same size
+        published(project_root, [DAYS[1]], version="b")
+        assert victim.stat().st_size == len(content)
+    elif how == "other size":
+        before = victim.stat()
+        victim.write_bytes(content + b" ")
+        os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
+    else:
+        victim.unlink()
+        victim.write_bytes(content)
+    found = check(table, [entry for entry in listing(project_root) if "/2018/06/" in entry.path])
+    assert found.proven.column("path").to_pylist() == [paths[2]]
+    assert (found.unproven, found.gone) == (([], [paths[1]]) if how == "gone" else ([paths[1]], []))
+
+
+def test_a_forged_row_proves_nothing(project_root):
+    paths = published(project_root)
+    updated(project_root)
+    store, entries = open_store(project_root), listing(project_root)
+    table = read_index(store, COLLECTION, "2018-06")
+    fingerprint = table.column("stac_sm:fingerprint")
+    forged = pa.array(["f" * 64, fingerprint[1].as_py()])
+    at = table.schema.get_field_index("stac_sm:fingerprint")
+    lie = table.set_column(at, "stac_sm:fingerprint", forged)
+    assert check(lie, entries).proven.column("path").to_pylist() == [paths[2]]
+    twice = pa.concat_tables([table, table])
+    assert check(twice, entries).proven.num_rows == 2
+    invented = table.set_column(0, "path", pa.array(["x/y/y.json", paths[2]]))
+    assert check(invented, entries).proven.column("path").to_pylist() == [paths[2]]
+    assert check(invented, entries).gone == ["x/y/y.json"]
+
+
+@settings(max_examples=40)
+@given(damage=st.sampled_from(["cut", "byte", "other", "empty"]), at=st.integers(0, 10**6), value=st.integers(0, 255))
+def test_a_damaged_index_proves_nothing_false_and_is_rebuilt(tmp_path_factory, damage, at, value):
+    root = tmp_path_factory.mktemp("damage")
+    paths = published(root, DAYS[1:3])
+    updated(root)
+    good = index_files(root)
+    file = root / COLLECTION / "index" / ("proof/" if at % 2 else "") / "2018-06.parquet"
+    content = bytearray(file.read_bytes())
+    if damage == "byte":
+        content[at % len(content)] = value
+    pq.write_table(pa.table({"path": [1]}), root / "other.parquet")
+    changed = {"cut": content[: at % len(content)], "other": (root / "other.parquet").read_bytes(), "empty": b""}
+    file.write_bytes(changed.get(damage, content))
+    truth = {path: json.loads((root / path).read_bytes())["properties"]["stac_sm:fingerprint"] for path in paths}
+    found = check(read_index(open_store(root), COLLECTION, "2018-06"), listing(root)).proven
+    for row in found.to_pylist():
+        assert truth[row["path"]] == row["stac_sm:fingerprint"]
+    updated(root)
+    assert index_files(root) == good or file.read_bytes() == content
+
+
+def test_a_changed_shard_is_not_read_with_its_old_proof(project_root):
+    published(project_root)
+    updated(project_root)
+    store = open_store(project_root)
+    rows, content = read_shard(store, COLLECTION, "2018-06")
+    assert pq.read_table(pa.BufferReader(content)).column("id").to_pylist() == rows.column("id").to_pylist()
+    folder = project_root / COLLECTION / "index"
+    shutil.copy(folder / "2018-05.parquet", folder / "2018-06.parquet")
+    assert read_shard(store, COLLECTION, "2018-06") is None
+    assert updated(project_root)["2018-06"] == (2, "replaced")
+    assert (folder / "2018-06.parquet").read_bytes() == content
+
+
+BROKEN = {
+    "no JSON": b"{",
+    "another id": item_json({"type": "Feature", "id": "z", "collection": COLLECTION}),
+    "no time": item_json({"type": "Feature", "id": "x", "collection": COLLECTION, "properties": {}}),
+    "no assets": item_json(
+        {"type": "Feature", "id": "x", "collection": COLLECTION, "properties": {"datetime": "2018-06-09T00:00:00Z"}}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_is_no_item_is_named_and_left_out(project_root, kind):
+    published(project_root)
+    broken = project_root / COLLECTION / "2018/06/09/x/x.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(BROKEN[kind])
+    result = update_index(open_store(project_root), COLLECTION, layout=LAYOUT)
+    assert sum(month.items for month in result.months) == 4
+    assert list(result.failures) == [f"{COLLECTION}/2018/06/09/x/x.json"]
+    assert "x.json is no item" in str(result.failures)
+
+
+def test_values_of_many_types_and_empty_objects_are_kept(project_root):
+    values = {"n": 1, "mixed": "a", "deep": {"a": [1, "b", None], "e": {}}, "list": [{"x": 1}, {"y": "z"}]}
+    published(project_root, [DAYS[1]], properties=values)
+    published(project_root, [DAYS[2]], properties={"n": 1.5, "mixed": [2], "deep": {"a": []}, "list": [], "big": 2**70})
+    updated(project_root)
+    one, other = stac_table_to_items(pq.read_table(project_root / COLLECTION / "index" / "2018-06.parquet"))
+    assert (one["properties"]["n"], other["properties"]["n"]) == (1, 1.5)
+    assert (one["properties"]["mixed"], other["properties"]["mixed"]) == ('"a"', "[2]")
+    assert one["properties"]["deep"]["a"] == ["1", '"b"', None]
+    assert without_nulls(one["properties"]["list"]) == [{"x": 1}, {"y": "z"}]
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=3), max_leaves=8), st.sampled_from([None, 2, 4]))  # fmt: skip  # noqa: E501
+@settings(max_examples=60)
+def test_a_footprint_is_cut_out_of_any_json(value, indent):
+    """Whatever else is in an item, and however it is written, what is parsed is the same."""
+    item = known_item() | {"geometry": {"type": "Point", "coordinates": [1.5, 2]}, "bbox": [1.5, 2, 1.5, 2]}
+    item["properties"] = item["properties"] | {"geometry": {"geometry": value}, "x": value}
+    found = document(f"{COLLECTION}/x/{item['id']}/{item['id']}.json", json.dumps(item, indent=indent).encode())
+    assert {**found.item, "geometry": None} == {**item, "geometry": None}
+    assert found.footprint == b"\x01\x01\x00\x00\x00" + b"\0\0\0\0\0\0\xf8?" + b"\0\0\0\0\0\0\0@"
+
+
+def known_item() -> dict[str, Any]:
+    return {"type": "Feature", "id": "i", "collection": COLLECTION, "properties": {"datetime": "2018-06-09T00:00:00Z"}}
+
+
+def test_writers_at_once_leave_the_index_right(project_root):
+    def one(root, number):
+        published(Path(root), [date(2018, 6, 1 + 4 * number + i) for i in range(4)])
+        return updated(root)["2018-06"][0]
+
+    counts = race(one, [(str(project_root), number) for number in range(4)])
+    assert max(counts) == 16
+    before = index_files(project_root)
+    assert updated(project_root) == {"2018-06": (16, "done")}
+    shutil.rmtree(project_root / COLLECTION / "index")
+    updated(project_root)
+    assert shards(project_root) == {name: content for name, content in before.items() if "/" not in name}
+
+
+def test_a_writer_killed_at_any_step_leaves_nothing_that_lies(tmp_path, monkeypatch):
+    monkeypatch.setattr("stac_sm.storage.store.LOCK_SECONDS", 0.2)
+    for count in itertools.count(1):
+        root = tmp_path / str(count)
+        paths = published(root, DAYS[1:3])
+        updated(root)
+        published(root, [DAYS[1]], version="b")
+        died = killed_at(count, root, updated, root)
+        found = check(read_index(open_store(root), COLLECTION, "2018-06"), listing(root))
+        truth = {path: json.loads((root / path).read_bytes())["properties"]["stac_sm:fingerprint"] for path in paths}
+        assert all(truth[row["path"]] == row["stac_sm:fingerprint"] for row in found.proven.to_pylist())
+        assert updated(root)["2018-06"][0] == 2
+        if not died:
+            break
+    assert count > 4
+
+
+class Restless:
+    """A store in which an item is written anew whenever it has been listed."""
+
+    def __init__(self, store, root):
+        self._store, self._root = store, root
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def entries(self, prefix=""):
+        found = list(self._store.entries(prefix))
+        if "index" not in prefix:
+            published(self._root, [DAYS[1]], version=str(len(found)))
+        return iter(found)
+
+
+def test_a_collection_that_keeps_changing_is_an_error(project_root):
+    published(project_root, DAYS[1:2])
+    with pytest.raises(ConflictError, match="keeps changing"):
+        update_index(Restless(open_store(project_root), project_root), COLLECTION, layout=LAYOUT)
+
+
+def test_on_s3_the_etag_proves(project_root, tmp_path):
+    import boto3
+
+    paths = published(project_root)
+    updated(project_root)
+    with moto_server() as server:
+        new_bucket(server, "index")
+        with environment_of(server):
+            client = boto3.session.Session().client("s3")
+            for file in (file for file in project_root.rglob("*") if file.is_file() and "/index/" not in str(file)):
+                client.upload_file(str(file), "index", f"p/{file.relative_to(project_root)}")
+            store = open_store("s3://index/p")
+            update_index(store, COLLECTION, layout=LAYOUT)
+            assert store.read(f"{COLLECTION}/index/2018-06.parquet") == shards(project_root)["2018-06.parquet"]
+            table = read_index(store, COLLECTION, "2018-06")
+            assert check(table, store.entries(COLLECTION)).proven.num_rows == 2
+            client.put_object(Bucket="index", Key=f"p/{paths[1]}", Body=store.read(paths[1]) + b"\n")
+            assert check(table, store.entries(COLLECTION)).proven.column("path").to_pylist() == [paths[2]]
+
+
+def test_frozen_entries_compare_by_version(project_root):
+    published(project_root, DAYS[1:2])
+    updated(project_root)
+    table = read_index(open_store(project_root), COLLECTION, "2018-06")
+    entries = [entry._replace(version="other") for entry in listing(project_root)]
+    assert check(table, entries).proven.num_rows == 0
+
+
+def test_some_months_are_brought_up_to_date_from_their_folders_alone(project_root, monkeypatch):
+    for n, day in enumerate((date(2018, 6, 29), date(2018, 7, 1), date(2018, 8, 1))):
+        put_there(project_root, "sm-1km-daily", f"x{n}", start=day)
+    store = open_store(project_root)
+    whole = {month.month: month.items for month in update_index(store, "sm-1km-daily", layout="year/month/day").months}
+    assert whole == {"2018-06": 1, "2018-07": 1, "2018-08": 1}
+    put_there(project_root, "sm-1km-daily", "x3", start=date(2018, 7, 2))
+    seen, entries = [], type(store).entries
+    monkeypatch.setattr(type(store), "entries", lambda self, at="": seen.append(at) or entries(self, at))
+    found = update_index(store, "sm-1km-daily", layout="year/month/day", months=["2018-07"])
+    assert [(month.month, month.items, month.outcome) for month in found.months] == [("2018-07", 2, "replaced")]
+    assert set(seen) == {"sm-1km-daily/2018/07", "sm-1km-daily/index"}
+    monkeypatch.undo()
+    again = update_index(store, "sm-1km-daily", layout="year/month/day")
+    assert {month.outcome for month in again.months} == {"done"}
+
+
+def test_an_item_that_belongs_to_another_month_than_its_folder_is_not_lost(project_root):
+    put_there(project_root, "glass-lai", "a", start=date(2018, 6, 29), days=8)
+    put_there(project_root, "glass-lai", "b", start=date(2018, 7, 20), days=8)
+    store = open_store(project_root)
+    update_index(store, "glass-lai", layout="year/month/day")
+    put_there(project_root, "glass-lai", "c", start=date(2018, 6, 30), days=8)
+    found = update_index(store, "glass-lai", layout="year/month/day", months=["2018-06"])
+    assert sum(month.items for month in found.months) == 3
+    assert {month.outcome for month in update_index(store, "glass-lai", layout="year/month/day").months} == {"done"}

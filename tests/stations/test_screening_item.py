@@ -1,0 +1,101 @@
+"""Verdicts on the items of stations, beside the ingest that makes and replaces these items."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stac_sm.core.errors import CatalogError
+from stac_sm.ingest.pipeline import ingest
+from stac_sm.stac.publish import FINGERPRINT, INGESTED
+from stac_sm.stations.records import read_stations
+from stac_sm.stations.screening_item import SCORES, SILENT, STATUS, UNUSED, verdicts, write_verdicts
+from tests.support.source_files import content, ingested, new_catalog, write_stm
+
+ABOUT = {"second": "era5-land", "third": "esa-cci-sm", "period": "2018"}
+
+
+def judged(correlation=0.8, status="kept"):
+    row = {"site": "NET.Hill-1", "n": 200, "status": status, "correlation": correlation, "error_std": 0.03,
+           "snr_db": np.nan, "correlation_low": 0.7, "correlation_high": 0.9, "resamples": 200}  # fmt: skip
+    return pd.DataFrame([row])
+
+
+def sites(*members):
+    return pd.DataFrame({"site": [members[0]], "stations": [list(members)]})
+
+
+def write(catalog, said):
+    stations = read_stations(catalog)
+    return dict(write_verdicts(catalog, [(one.id, one.href, one.checksum) for one in stations], said))
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    """A station with a verdict."""
+    write_stm(tmp_path / "in")
+    made = new_catalog(tmp_path / "catalog")
+    ingest(made, "ismn", [tmp_path / "in"])
+    assert write(made, verdicts(sites("NET.Hill-1"), judged(), ABOUT)) == {"replaced": 1}
+    return made
+
+
+def only(catalog):
+    (item,) = ingested(catalog, "ismn-stations")
+    return item
+
+
+def test_a_verdict_is_what_screening_says(catalog, validate):
+    item = only(catalog)
+    assert item.properties[STATUS] == "kept"
+    assert item.properties[SCORES] == {
+        "n": 200, "correlation": 0.8, "correlation_low": 0.7, "correlation_high": 0.9, "error_std": 0.03,
+        "site": "NET.Hill-1", **ABOUT,
+    }  # fmt: skip
+    validate(item)
+
+
+def test_ingesting_the_same_file_again_keeps_it(catalog, tmp_path):
+    before = content(tmp_path / "catalog")
+    (result,) = ingest(catalog, "ismn", [tmp_path / "in"])
+    assert (result.status, result.items) == ("done", {"done": 1})
+    assert content(tmp_path / "catalog") == before
+
+
+def test_a_changed_series_takes_it_away_since_it_is_not_about_that(catalog, tmp_path):
+    old = only(catalog)
+    write_stm(tmp_path / "in", values=np.full(48, 0.3))
+    (result,) = ingest(catalog, "ismn", [tmp_path / "in"])
+    assert result.status == "replaced"
+    new = only(catalog)
+    assert not {STATUS, SCORES, INGESTED} & set(new.properties)
+    assert new.properties[FINGERPRINT] != old.properties[INGESTED]
+
+
+def test_the_fingerprint_covers_it_and_knows_the_way_back(catalog):
+    first = only(catalog)
+    assert write(catalog, verdicts(sites("NET.Hill-1"), judged(0.7), ABOUT)) == {"replaced": 1}
+    second = only(catalog)
+    assert second.properties[FINGERPRINT] != first.properties[FINGERPRINT]
+    assert second.properties[INGESTED] == first.properties[INGESTED]
+    assert write(catalog, verdicts(sites("NET.Hill-1"), judged(), ABOUT)) == {"replaced": 1}
+    assert only(catalog).to_dict() == first.to_dict()
+
+
+def test_every_station_of_a_site_gets_the_verdict_and_others_are_told_why_not():
+    said = verdicts(sites("A", "B"), judged().assign(site="A"), ABOUT)
+    assert said["A"] == said["B"]
+    assert said["B"][SCORES]["site"] == "A"
+    assert verdicts(sites("C"), judged(), ABOUT) == {"C": {STATUS: SILENT}}
+
+
+def test_a_station_of_no_site_is_told_so(catalog):
+    assert write(catalog, {}) == {"replaced": 1}
+    assert only(catalog).properties[STATUS] == UNUSED
+    assert SCORES not in only(catalog).properties
+
+
+def test_items_of_other_catalogues_are_left_alone(catalog):
+    with pytest.raises(CatalogError, match="lies outside of the catalogue"):
+        write_verdicts(catalog, [("A", "https://elsewhere.org/A.json", "")], {})

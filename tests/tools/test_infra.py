@@ -1,0 +1,144 @@
+"""infra/: what is written there is valid by its own rules, and pinned."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import IN_CI
+
+INFRA = Path(__file__).parents[2] / "infra"
+JUDGES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "stac-sm/infra-venv")
+"""What tests/integration/install_infra.sh installs."""
+
+
+@pytest.fixture(scope="module")
+def judges():
+    if not (JUDGES / "installed").exists():
+        message = "no judges of infra/ here: tests/integration/install_infra.sh installs them"
+        pytest.fail(message) if IN_CI else pytest.skip(message)
+    return JUDGES
+
+
+def run(*command, given=None):
+    done = subprocess.run([*map(str, command)], input=given, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def dask_operator_schema(judges, kind):
+    [file] = judges.glob(f"lib/python*/site-packages/dask_kubernetes/operator/deployment/helm/*/crds/{kind}.yaml")
+    definition = yaml.safe_load(file.read_text())
+    return definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+
+def strict(schema):
+    """A schema of Kubernetes as JSON Schema, in which a misspelt field is an error."""
+    if isinstance(schema, list):
+        return [strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {key: strict(value) for key, value in schema.items()}
+    if changed.pop("x-kubernetes-int-or-string", False):
+        changed = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+    if "properties" in changed and not changed.get("x-kubernetes-preserve-unknown-fields"):
+        changed.setdefault("additionalProperties", False)
+    return changed
+
+
+def check_dask_cluster(judges, manifest):
+    import jsonschema
+
+    schema = strict(dask_operator_schema(judges, "daskcluster"))
+    schema["properties"] |= {"metadata": {"type": "object"}, "apiVersion": {}, "kind": {}}  # every resource has them
+    jsonschema.Draft7Validator(schema).validate(manifest)
+
+
+def manifests():
+    from stac_sm.workflows.submit.job import ArrayJob
+    from stac_sm.workflows.submit.kubernetes import Cluster, dask_cluster_manifest, job_manifest
+
+    job = ArrayJob("stac-sm-0123456789ab", "s3://p/sm/plans/p.parquet", "p", "s3://p/sm", 7, 5, 2, 3 << 30)
+    read = {
+        name: yaml.safe_load((INFRA / "kubernetes" / f"{name}.yaml").read_text()) for name in ("job", "daskcluster")
+    }
+    cluster = Cluster("image")
+    return {
+        "job.yaml": read["job"], "submitted job": job_manifest(job, cluster),
+        "daskcluster.yaml": read["daskcluster"], "submitted cluster": dask_cluster_manifest(job, cluster),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["job.yaml", "submitted job"])
+def test_a_job_is_valid_for_kubernetes(judges, tmp_path, name):
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(manifests()[name]))
+    for version in ("1.33", "1.37"):
+        code, said = run(judges / "bin/kubernetes-validate", "--strict", "-k", version, file)
+        assert code == 0, said
+
+
+def test_a_misspelt_field_is_found(judges, tmp_path):
+    broken = manifests()["job.yaml"]
+    broken["spec"]["completion"] = 3
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(broken))
+    code, _ = run(judges / "bin/kubernetes-validate", "--strict", "-k", "1.37", tmp_path / "job.yaml")
+    assert code != 0
+
+
+@pytest.mark.parametrize("name", ["daskcluster.yaml", "submitted cluster"])
+def test_a_dask_cluster_is_valid_for_the_operator(judges, name):
+    check_dask_cluster(judges, manifests()[name])
+
+
+def test_a_misspelt_field_of_a_dask_cluster_is_found(judges):
+    import jsonschema
+
+    broken = manifests()["daskcluster.yaml"]
+    broken["spec"]["worker"]["spec"]["containers"][0]["imagePullPolice"] = "Always"
+    with pytest.raises(jsonschema.ValidationError, match="imagePullPolice"):
+        check_dask_cluster(judges, broken)
+
+
+def test_the_batch_script_is_sound(judges):
+    assert run(judges / "bin/shellcheck", INFRA / "slurm/stac-sm.sbatch") == (0, "")
+
+
+def test_terraform_is_formatted():
+    from shutil import which
+
+    if which("terraform") is None:
+        pytest.fail("no terraform here") if IN_CI else pytest.skip("no terraform here: install it")
+    assert run("terraform", "fmt", "-check", "-recursive", INFRA / "aws")[0] == 0
+
+
+def test_every_locked_licence_is_known_and_permissive():
+    code, said = run(sys.executable, INFRA / "licences.py")
+    assert code == 0, said
+    assert len(said.splitlines()) > 60
+    assert "rasterio" in said
+
+
+def test_a_licence_that_is_not_permissive_is_pointed_out(monkeypatch):
+    import importlib.util
+
+    made = importlib.util.spec_from_file_location("licences", INFRA / "licences.py")
+    licences = importlib.util.module_from_spec(made)
+    made.loader.exec_module(licences)
+    monkeypatch.setattr(licences, "metadata", lambda name: {"License-Expression": "AGPL-3.0 OR MIT"})
+    assert not licences._row("some-package", "1")["fine"]
+    monkeypatch.setattr(licences, "metadata", lambda name: {"License-Expression": "BSD-3-Clause"})
+    assert licences._row("some-package", "1")["fine"]
+
+
+@pytest.mark.parametrize("folder", ["aws", "kubernetes", "slurm", "container"])
+def test_each_folder_says_what_was_tested_and_what_was_not(folder):
+    text = (INFRA / folder / "README.md").read_text()
+    assert "Tested" in text
+    for test in re.findall(r"`(tests/\S+?\.(?:py|sh))`", text):
+        assert (INFRA.parent / test).is_file(), test

@@ -1,0 +1,441 @@
+"""The report: one page that stands alone, the same bytes each time, and no number that is not the evaluation's."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.metrics import scores
+from stac_sm.model.diagnostics.diagnose import diagnose
+from stac_sm.model.diagnostics.results import Budget
+from stac_sm.model.evaluate import evaluate
+from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.holdout import hold_outs
+from stac_sm.stations.screening import Thresholds, screen, training_screener
+from stac_sm.workflows.reporting.findings import Findings, Report, coverage, site_intervals
+from stac_sm.workflows.reporting.html import document, element
+from stac_sm.workflows.reporting.labels import latitude_name, method_name, strategy_name
+from stac_sm.workflows.reporting.page import write_report
+from tests.conftest import IN_CI
+
+SETTINGS = TrainSettings(n_estimators=15, max_depth=3, eta=0.3)
+FEATURES = ["lst", "swvl1", "station_no"]
+STRATEGIES = ("random", "site", "year", "network", "block")
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+def table_of(sites=12, each=100, bad=4):
+    """Match-ups over three years; the last ``bad`` sites measure something else; a column names the site."""
+    rng = np.random.default_rng(0)
+    site, n = np.repeat(np.arange(sites), each), sites * each
+    truth = 0.25 + 0.06 * rng.standard_normal(n)
+    secret = 0.06 * rng.standard_normal(sites)[site]
+    noise = np.where(site >= sites - bad, 0.2, 0.02) * rng.standard_normal(n)
+    return pd.DataFrame(
+        {
+            "site": [f"N{i % 3}.s{i:02d}" for i in site],
+            "network": [f"N{i % 3}" for i in site],
+            "lon": -100.0 + 4 * site,
+            "lat": 20.0 + 3 * site,
+            "date": np.tile(pd.date_range("2018-01-01", periods=each, freq="10D"), sites),
+            "sm": truth + secret + noise,
+            "lst": 300 - 50 * truth + rng.standard_normal(n),
+            "swvl1": 0.05 + truth + 0.03 * rng.standard_normal(n),
+            "third": truth + 0.04 * rng.standard_normal(n),
+            "station_no": rng.permutation(sites)[site].astype(float),
+        }
+    )
+
+
+def fitter(rows):
+    return fit(rows, FEATURES, settings=SETTINGS)
+
+
+TABLE = table_of()
+TRIPLETS = TABLE.rename(columns={"sm": "insitu", "swvl1": "era5land"})
+RULES = Thresholds(min_days=40, min_sites=3)
+
+
+@pytest.fixture(scope="module")
+def given_report() -> Report:
+    evaluation = evaluate(
+        TABLE,
+        hold_outs(TABLE, STRATEGIES, folds=3),
+        fitter,
+        screener=training_screener(TRIPLETS, RULES, TABLE),
+        baselines=["swvl1"],
+    )
+    rows = evaluation.predictions.query("strategy == 'site'")
+    return Report(
+        title="Model xgb-0123",
+        evaluation=evaluation,
+        table=TABLE,
+        diagnostics=diagnose(TABLE, fitter, budget=Budget.small()),
+        screening=screen(TRIPLETS, RULES),
+        climate={site: "BSk" if i % 2 else "Cfa" for i, site in enumerate(sorted(TABLE["site"].unique()))},
+        intervals=pd.DataFrame({"row": rows["row"], "low": rows["screened"] - 0.1, "high": rows["screened"] + 0.1}),
+        facts={"trees": 15, "features": ", ".join(FEATURES)},
+        notes=("Four sites were made to be bad",),
+    )
+
+
+@pytest.fixture(scope="module")
+def written(given_report, tmp_path_factory):
+    return write_report(tmp_path_factory.mktemp("report"), given_report)
+
+
+class Page(HTMLParser):
+    """Reads a page, and holds it to the rules: what is opened is closed, in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.text = ""
+        self._rows: list[list[str]] | None = None
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self._rows = self.tables.setdefault(dict(attrs).get("id") or "", [])
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in {"td", "th"}:
+            self._rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+        if {"td", "th"} & set(self.open):
+            self._rows[-1][-1] += data
+
+
+def read(written) -> Page:
+    return Page(written["report"].read_text(encoding="utf-8"))
+
+
+def test_two_files_of_modest_size(written):
+    assert {key: file.name for key, file in written.items()} == {"report": "report.html", "metrics": "metrics.json"}
+    assert written["report"].stat().st_size < 3e6
+
+
+def test_the_page_stands_alone(written):
+    text, page = written["report"].read_text(encoding="utf-8"), read(written)
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "iframe", "object", "embed", "form", "base"}
+    for tag, attributes in page.elements:
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href"):
+            if name in attributes:
+                assert attributes[name].startswith("#" if tag == "a" else "data:")
+
+
+def test_every_picture_is_a_png_with_words_for_who_does_not_see_it(written):
+    from PIL import Image
+
+    pictures = [attributes for tag, attributes in read(written).elements if tag == "img"]
+    assert len(pictures) == 7
+    for attributes in pictures:
+        kind, _, content = attributes["src"].partition(",")
+        assert kind == "data:image/png;base64"
+        image = Image.open(io.BytesIO(base64.b64decode(content, validate=True)))
+        assert image.size == (int(attributes["width"]), int(attributes["height"]))
+        assert len(attributes["alt"]) > 40
+    assert len({attributes["alt"] for attributes in pictures}) == len(pictures)
+
+
+PICTURES = ("scores", "scatter", "series", "map", "curve", "importance", "residuals")
+
+
+@pytest.mark.parametrize("part", PICTURES)
+def test_each_part_that_was_promised_has_its_picture(written, part):
+    sections = re.findall(r'<section id="(\w+)">(.*?)</section>', written["report"].read_text("utf-8"), re.DOTALL)
+    pictures = {name: content.count("<img") for name, content in sections}
+    assert pictures[part] == 1
+
+
+def test_links_lead_to_sections_and_ids_are_unique(written):
+    page = read(written)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    links = [attributes["href"][1:] for tag, attributes in page.elements if tag == "a"]
+    assert len(set(ids)) == len(ids)
+    assert links
+    assert set(links) <= set(ids)
+
+
+def test_every_number_of_the_table_is_the_evaluations(written, given_report):
+    head, *rows = read(written).tables["score-table"]
+    assert head[:5] == ["held out", "method", "scored on", "rows", "R"]
+    results = given_report.evaluation.results
+    assert len(rows) == len(results) == 5 * 4 * 2
+    for cells, one in zip(rows, results, strict=True):
+        assert cells[:3] == [strategy_name(one.strategy), method_name(one.method, given_report.names), one.scored_on]
+        figures = [one.pooled.n, *of(one.pooled), one.stations, *of(one.median)]
+        digits = [0, 3, 4, 4, 4, 0, 3, 4, 4, 4]
+        for cell, figure, places in zip(cells[3:], figures, digits, strict=True):
+            assert float(cell) == pytest.approx(figure, abs=0.5 * 10**-places + 1e-12)
+
+
+def of(one):
+    return one.r, one.rmse, one.ubrmse, one.bias
+
+
+def test_the_headline_is_the_site_independent_score(written, given_report):
+    result = given_report.evaluation.result("site", "screened", "all")
+    assert Findings(given_report).headline == result
+    top = read(written).text.partition("All scores side by side")[0]
+    assert f"{result.pooled.r:.3f}" in top
+    assert f"{result.pooled.rmse:.4f}" in top
+    assert "At sites that the model has never seen (trained on screened sites" in top
+    marked = [a for tag, a in read(written).elements if tag == "span" and "honest" in (a.get("class") or "")]
+    assert len(marked) == 1
+    plain = replace(given_report, trained="unscreened")
+    assert Findings(plain).headline == given_report.evaluation.result("site", "unscreened", "all")
+
+
+def test_the_leak_is_told_before_any_figure(written):
+    text = read(written).text
+    assert text.index("Leak check: station_no:") < text.index("All scores side by side")
+    rows = {row[0]: row for row in read(written).tables["leak-table"][1:]}
+    assert rows["station_no"][1] == "flagged"
+    assert {row[1] for name, row in rows.items() if name != "station_no"} == {"clear"}
+
+
+def test_published_figures_stand_apart(written):
+    page = read(written)
+    (anchors,) = (a for tag, a in page.elements if a.get("id") == "anchor-table")
+    assert anchors["class"] == "other"
+    assert "Other data: published figures" in page.text
+    cells = {cell for row in page.tables["anchor-table"] for cell in row}
+    assert {"0.941", "0.038", "about 0.715", "about 0.079", "0.64", "0.74", "0.055", "0.052"} <= cells
+    assert not any("GLASS" in cell for row in page.tables["score-table"] for cell in row)
+
+
+def test_every_site_of_the_screening_is_told(written, given_report):
+    rows = read(written).tables["screening-table"][1:]
+    judged = given_report.screening.sites
+    assert [row[0] for row in rows] == list(judged["site"])
+    assert [row[1] for row in rows].count("rejected") == len(given_report.screening.reasons) == 4
+    assert {row[0]: row[6] for row in rows if row[6]} == given_report.screening.reasons
+
+
+def test_residuals_are_those_of_unseen_sites(given_report):
+    findings = Findings(given_report)
+    rows = given_report.evaluation.predictions.query("strategy == 'site'")
+    assert sum(one.scores.n for one in findings.by_range) == len(rows)
+    assert [one.name for one in findings.by_climate] == ["B arid", "C temperate"]
+    arid = rows[rows["site"].map(given_report.climate) == "BSk"]
+    assert findings.by_climate[0].scores == scores(arid["screened"], arid["observed"])
+    assert findings.by_climate[0].quantiles[2] == pytest.approx((arid["screened"] - arid["observed"]).median())
+    by_latitude = Findings(replace(given_report, climate={})).by_climate
+    assert [one.name for one in by_latitude] == [latitude_name(lat) for lat in (20, 30, 40, 50)]
+    assert Findings(replace(given_report, climate={}, table=TABLE[["site", "date"]])).by_climate == ()
+
+
+def test_coverage_is_counted():
+    rows = pd.DataFrame({"row": range(300), "site": np.arange(300) % 5, "predicted": np.arange(300) / 600})
+    rows["observed"] = rows["predicted"] + np.where(np.arange(300) % 10 == 0, 0.3, 0.05)
+    intervals = pd.DataFrame({"row": range(300), "low": rows["predicted"] - 0.1, "high": rows["predicted"] + 0.1})
+    found = coverage(rows, intervals)
+    assert (found.rows, found.coverage, found.thirds) == (300, 0.9, (0.9, 0.9, 0.9))
+    assert found.width == pytest.approx(0.2)
+    assert found.score == pytest.approx(0.2 + 20 * 0.1 * 0.2)
+    assert found.sites == pytest.approx((0.5 + 0.5 * 0.2, 1.0, 1.0), abs=0.02)
+    assert found.sure[0] < 0.9 < found.sure[1]
+    with pytest.raises(InputError, match="intervals: found none for the 300 scored rows"):
+        coverage(rows, intervals.assign(row=intervals["row"] + 1000))
+
+
+@given(st.integers(2, 12), st.integers(0, 50))
+def test_law_intervals_hold_the_score_of_equal_sites_and_scale_with_them(sites, seed):
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"site": np.repeat(np.arange(sites), 20), "observed": np.tile(rng.random(20), sites)})
+    rows["predicted"] = rows["observed"] + np.tile(0.1 * rng.standard_normal(20), sites)
+    whole = scores(rows["predicted"], rows["observed"])
+    for name, (low, high) in site_intervals(rows).items():  # all sites alike: no doubt left
+        assert (low, high) == pytest.approx((getattr(whole, name),) * 2, abs=1e-9)
+
+
+def test_intervals_agree_with_the_slow_way():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"site": np.repeat(np.arange(15), 30), "observed": rng.random(450)})
+    rows["predicted"] = rows["observed"] + rng.normal(0, 0.1, 15)[rows["site"]] + rng.normal(0, 0.05, 450)
+    parts = [part for _, part in rows.groupby("site")]
+    drawn = []
+    for _ in range(600):
+        one = pd.concat([parts[i] for i in rng.integers(15, size=15)])
+        drawn.append(scores(one["predicted"], one["observed"]))
+    found = site_intervals(rows)
+    for name in ("r", "rmse", "ubrmse", "bias"):
+        wanted = np.quantile([getattr(one, name) for one in drawn], [0.05, 0.95])
+        assert found[name] == pytest.approx(wanted, abs=0.2 * np.ptp(wanted))
+
+
+def test_metrics_hold_what_the_page_tells(written, given_report):
+    found = json.loads(written["metrics"].read_text(encoding="utf-8"))
+    assert found["results"] == json.loads(json.dumps(given_report.evaluation.to_dict()))["results"]
+    assert found["headline"]["pooled"]["r"] == given_report.evaluation.result("site", "screened").pooled.r
+    low, high = found["headline"]["intervals90"]["rmse"]
+    assert low < found["headline"]["pooled"]["rmse"] < high
+    assert found["diagnostics"]["flagged"] == ["station_no"]
+    assert len(found["stations"]) == len(found["screening"]) == 12
+    assert found["stations"][3]["lon"] == TABLE.groupby("site")["lon"].first()[found["stations"][3]["site"]]
+    assert set(found["residuals"]) == {"by_range", "by_climate"}
+    assert found["unit"] == "m3 m-3"
+
+
+def test_the_same_report_is_the_same_bytes_here_and_in_another_process(written, given_report, tmp_path):
+    again = write_report(tmp_path, given_report)
+    for key, file in written.items():
+        assert file.read_bytes() == again[key].read_bytes()
+    code = (
+        "import matplotlib, pickle, sys; from pathlib import Path; from stac_sm.report import write_report;"
+        "matplotlib.rcParams['axes.facecolor'] = 'red';"
+        "write_report(Path(sys.argv[2]), pickle.loads(Path(sys.argv[1]).read_bytes()))"
+    )
+    import pickle
+
+    saved, other = tmp_path / "report.pickle", tmp_path / "other"
+    saved.write_bytes(pickle.dumps(given_report))
+    other.mkdir()
+    subprocess.run([sys.executable, "-c", code, str(saved), str(other)], check=True, cwd=tmp_path)
+    for file in written.values():
+        assert file.read_bytes() == (other / file.name).read_bytes()
+    for text in (file.read_text(encoding="utf-8") for file in written.values()):
+        assert str(tmp_path) not in text
+
+
+def test_names_from_strangers_do_no_harm(given_report, tmp_path):
+    evil = '"><script>alert(1)</script>\x00\x1b'
+    swap = dict.fromkeys([TABLE["site"][0]], evil)
+    evaluation = replace(
+        given_report.evaluation,
+        predictions=given_report.evaluation.predictions.assign(
+            site=given_report.evaluation.predictions["site"].replace(swap)
+        ),
+        notes={"network": evil},
+    )
+    table = TABLE.assign(site=TABLE["site"].replace(swap))
+    report = replace(given_report, title=evil, evaluation=evaluation, table=table, facts={evil: evil}, notes=(evil,))
+    page = read(write_report(tmp_path, report))
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert "alert(1)" in page.text
+    assert "\x00" not in page.text
+
+
+def test_what_is_missing_is_said(tmp_path):
+    table = TABLE[(TABLE["date"] < "2019-01-01") & (TABLE["site"] == "N0.s00")][["site", "date", "sm", *FEATURES]]
+    evaluation = evaluate(table, hold_outs(table, ("random", "site", "year"), folds=2), fitter)
+    files = write_report(tmp_path, Report("Small", evaluation, table, diagnose(table, fitter, budget=Budget.small())))
+    page = read(files)
+    assert "No score at unseen sites: hold-out by site: found 1 site (N0.s00)" in page.text
+    assert "Unseen years: hold-out by year: found 1 year (2018)" in page.text
+    assert "No map: the table has no longitude and latitude" in page.text
+    assert "coverage-table" not in page.tables
+    assert json.loads(files["metrics"].read_text())["headline"] is None
+
+
+def test_nothing_scored_is_a_page_too(tmp_path):
+    table = TABLE.iloc[:1]
+    evaluation = evaluate(table, hold_outs(table), fitter)
+    page = read(write_report(tmp_path, Report("Nothing", evaluation, table)))
+    assert "Nothing could be scored" in page.text
+    assert "score-table" not in page.tables
+
+
+def test_scores_that_are_none_are_dashes(tmp_path):
+    table = TABLE[TABLE["site"] < "N0.s10"].groupby("site").head(8).assign(sm=0.2)
+    evaluation = evaluate(table, hold_outs(table, ("site",), folds=2), fitter)
+    files = write_report(tmp_path, Report("Constant", evaluation, table))
+    (row,) = read(files).tables["score-table"][1:]
+    assert row[4] == row[9] == "-"
+    assert "nan" not in read(files).text.lower().replace("nano", "")
+    assert "NaN" not in files["metrics"].read_text()
+
+
+def test_strategies_without_stations_of_their_own(given_report):
+    assert given_report.strategies == STRATEGIES
+    assert given_report.method("site") == "screened"
+    assert replace(given_report, trained="unscreened").method("site") == "unscreened"
+    assert method_name("swvl1 bias-corrected", given_report.names) == "ERA5-Land, bias-corrected"
+    assert [strategy_name(one) for one in ("network", "other")] == ["Unseen networks", "other"]
+
+
+@given(st.text(), st.text())
+def test_law_any_text_comes_back_from_the_markup(text, attribute):
+    parsed: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            parsed.extend(value or "" for name, value in attrs if name == "data-x")
+
+        def handle_data(self, data):
+            parsed.append(data)
+
+    reader = Reader()
+    page = document("", "", element("p", text, data_x=attribute))
+    reader.feed(page[page.index("<body>") :])
+    reader.close()
+    clean = [re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", one) for one in (attribute, text)]
+    assert parsed[0] == clean[0]
+    assert "".join(parsed[1:]).strip() == clean[1].strip()
+
+
+def test_a_browser_shows_it_without_a_complaint(written, tmp_path):
+    browser = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
+    if browser is None:
+        message = "no Chromium: apt-get install chromium"
+        pytest.fail(message) if IN_CI else pytest.skip(message)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync", "--disable-quic", "--enable-logging=stderr",
+             f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1060,3000"]  # fmt: skip
+    shot = tmp_path / "page.png"
+    done = subprocess.run(
+        [browser, *flags, f"--screenshot={shot}", written["report"].as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    from PIL import Image
+
+    image = np.asarray(Image.open(shot).convert("L"))
+    assert image.shape == (3000, 1060)
+    dark = (image < 200).mean(axis=1)
+    assert (dark > 0).mean() > 0.4
+    assert not math.isnan(dark.mean())
+
+
+def test_the_coverage_of_the_intervals_is_said():
+    from stac_sm.workflows.reporting.findings import coverage
+
+    rows = pd.DataFrame({"row": [0, 1], "site": ["a", "b"], "observed": [0.2, 0.4], "predicted": [0.2, 0.2]})
+    ends = pd.DataFrame({"row": [0, 1], "low": [0.1, 0.1], "high": [0.3, 0.3]})
+    assert coverage(rows, ends, 0.8).score == pytest.approx(0.2 + 2 / 0.2 * 0.1 / 2)
+    assert coverage(rows, ends).score == pytest.approx(0.2 + 2 / 0.1 * 0.1 / 2)

@@ -1,0 +1,393 @@
+"""Run: what a plan wants is there afterwards, exactly as predicted, and what fails fails alone."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+import rasterio
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.period import Period
+from stac_sm.core.variables import Quality
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.inputs import resolve
+from stac_sm.model.predict import predict
+from stac_sm.product.item import COLLECTION
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.run import run as runs
+from stac_sm.workflows.run.run import run_plan
+from stac_sm.workflows.run.task import run_task
+from stac_sm.workflows.run.workers import SchedulerWorkers, _signals_afterwards
+from tests.support.fields import (
+    DAYS,
+    EASE,
+    RECIPE,
+    SMALL,
+    TILE,
+    WIDE,
+    copied_project,
+    edit,
+    read_model,
+    shared_project,
+    small_project,
+)
+
+
+def plan_of(project, model_id, period=DAYS, version="001", tiles=(TILE,)):
+    catalog = open_catalog(project.folder)
+    return make_plan(catalog, read_model(catalog, model_id), tiles, period, grid=project.grid, version=version)
+
+
+def run_here(project, plan, monkeypatch):
+    """`run_plan` with its tasks in this process."""
+    monkeypatch.setattr(runs, "records", lambda workers, work: (run_task(work.folder, task) for task in work.tasks))
+    return run_plan(project, plan).records
+
+
+def products(project):
+    return open_catalog(project.folder).items(COLLECTION)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project whose product was made on a local cluster of one worker; and what came of it."""
+    project, model_id, _ = copied_project(tmp_path_factory.mktemp("run") / "p")
+    plan = plan_of(project, model_id)
+    return project, model_id, run_plan(project, plan, workers=1).records
+
+
+def test_a_cluster_makes_all_that_was_planned(made):
+    project, _, results = made
+    assert [(result.task, dict(result.outcomes), result.failures) for result in results] == [
+        ("h01v01 2018-06", {"new": 3}, ()),
+        ("h01v01 2018-07", {"new": 3}, ()),
+    ]
+    assert all(results)
+    assert [item.id for item in products(project)] == [f"SM1KM.A2018{179 + i}.h01v01.v001" for i in range(6)]
+
+
+def test_files_hold_exactly_what_was_predicted(made):
+    project, model_id, _ = made
+    cube = feature_cube(project.catalog, RECIPE, TILE, DAYS, grid=SMALL)
+    wanted = predict(read_model(project.catalog, model_id), cube).compute()
+    for i, item in enumerate(products(project)):
+        with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
+            sm = file.read(1, masked=True).filled(np.nan)
+        with rasterio.open(item.assets["qa"].get_absolute_href()) as file:
+            qa = file.read(1)
+        np.testing.assert_array_equal(sm, np.round(wanted.sm.values[i] * 2**13) / 2**13)
+        np.testing.assert_array_equal(qa, wanted.qa.values[i])
+        assert item.properties["stac_sm:pixels"] == {
+            "valid": int((~np.isnan(sm)).sum()),
+            "frozen": int(((qa & Quality.FROZEN) > 0).sum()),
+            "input_missing": int(((qa & Quality.INPUT_MISSING) > 0).sum()),
+        }
+
+
+def test_items_are_valid(made, validate):
+    for item in products(made[0])[:2]:
+        validate(item)
+
+
+def test_links_lead_to_the_inputs_of_the_day_and_the_model(made):
+    project, model_id, _ = made
+    for item in products(project):
+        folder = posixpath.dirname(item.self_href)
+        links = json.loads(Path(item.self_href).read_text())["links"]
+        found = {}
+        for link in (link for link in links if link["rel"] == "derived_from"):
+            document = json.loads(Path(posixpath.join(folder, link["href"])).read_text())
+            found[link["title"]] = document["collection"]
+            assert document["id"] == link["title"]
+        doy = item.id[7:14]
+        assert found.pop("DEM") == "cop-dem"
+        assert found.pop(model_id) == "sm-models"
+        assert found.pop(f"ERA5.{doy}") == "era5-land"
+        assert found.pop(f"LST.{doy}") == "glass-lst"
+        assert set(found.values()) == {"glass-lai"}
+        assert len(found) <= 2
+
+
+def test_assets_have_size_and_checksum_and_the_preview_is_a_picture(made):
+    import hashlib
+
+    for item in products(made[0]):
+        for asset in item.assets.values():
+            content = Path(asset.get_absolute_href()).read_bytes()
+            assert asset.extra_fields["file:size"] == len(content)
+            assert asset.extra_fields["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+        picture = Path(item.assets["thumbnail"].get_absolute_href()).read_bytes()
+        assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+        assert (int.from_bytes(picture[16:20], "big"), int.from_bytes(picture[20:24], "big")) == (50, 40)
+
+
+def content(project):
+    return {file: file.read_bytes() for file in Path(project.folder, COLLECTION).rglob("*") if file.is_file()}
+
+
+def test_a_second_run_does_nothing(made, monkeypatch):
+    project, model_id, _ = made
+    before = content(project)
+    plan = plan_of(project, model_id)
+    assert plan.counts == {"new": 0, "done": 6, "stale": 0, "blocked": 0, "retracted": 0}
+    assert run_here(project, plan, monkeypatch) == []
+    assert content(project) == before
+
+
+def test_an_old_plan_finds_all_done(made, monkeypatch):
+    """A plan from before, handed in once more."""
+    project, model_id, _ = made
+    before, plan = content(project), plan_of(project, model_id)
+    old = replace(plan, days=tuple(replace(day, state="new") for day in plan.days))
+    assert [dict(result.outcomes) for result in run_here(project, old, monkeypatch)] == [{"done": 3}, {"done": 3}]
+    assert content(project) == before
+
+
+def test_items_that_a_killed_run_has_left_are_linked_by_the_next(made, monkeypatch, tmp_path):
+    project, model_id, _ = made
+    collection = Path(project.folder, COLLECTION, "collection.json")
+    linked = collection.read_bytes()
+    document = json.loads(linked)
+    document["links"] = [link for link in document["links"] if link["rel"] not in {"child", "item"}]
+    collection.write_text(json.dumps(document))
+    assert not products(project)
+    run_here(project, plan_of(project, model_id), monkeypatch)
+    assert len(products(project)) == 6
+    assert collection.read_bytes() == linked
+
+
+def test_a_run_that_is_interrupted_links_what_it_has_made(tmp_path, monkeypatch):
+    project, model_id, _ = copied_project(tmp_path / "p")
+
+    def interrupted(workers, work):
+        yield run_task(work.folder, work.tasks[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "records", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(project, plan_of(project, model_id))
+    assert [item.id for item in products(project)] == [f"SM1KM.A2018{179 + i}.h01v01.v001" for i in range(3)]
+
+
+@pytest.mark.parametrize("asset", ["LST.2018182", "LAI.2"])
+def test_a_corrupt_input_costs_its_own_days_only(tmp_path, monkeypatch, asset):
+    project, model_id, _ = copied_project(tmp_path / "p")
+    key = asset[:3].lower()
+    file = Path(project.catalog.item(f"glass-{key}", asset).assets[key].get_absolute_href())
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    results = run_here(project, plan_of(project, model_id), monkeypatch)
+    failures = {failure[0]: failure[1:] for result in results for failure in result.failures}
+    layers = resolve(project.catalog, RECIPE, SMALL.geobox(TILE), DAYS)
+    assert set(failures) == {
+        f"SM1KM.A{day:%Y%j}.h01v01.v001" for day in DAYS.days if any(id == asset for id, _ in layers.items(day))
+    }
+    assert 0 < len(failures) < 6
+    for kind, message in failures.values():
+        assert kind == "ReadError"
+        for part in (f"item '{asset}'", f"asset '{key}'", str(file)):
+            assert part in message
+    assert len(products(project)) == 6 - len(failures)
+    assert sum(not result for result in results) >= 1
+    file.write_bytes(whole)  # mended: the same command again makes only what is missing
+    again = plan_of(project, model_id)
+    assert again.counts == {"new": len(failures), "done": 6 - len(failures), "stale": 0, "blocked": 0, "retracted": 0}
+    assert all(run_here(project, again, monkeypatch))
+    assert len(products(project)) == 6
+
+
+def test_inputs_that_changed_after_the_plan_are_refused(tmp_path, monkeypatch):
+    project, model_id, _ = copied_project(tmp_path / "p")
+    plan = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-02"))
+    edit(
+        project.catalog, "glass-lst", "LST.2018182",
+        lambda item: item["assets"]["lst"]["bands"][0].update({"raster:scale": 0.02}),
+    )  # fmt: skip
+    (result,) = run_here(project, plan, monkeypatch)
+    ((id, kind, message),) = result.failures
+    assert (id, kind) == ("SM1KM.A2018182.h01v01.v001", "StacSmError")
+    assert "the inputs are no longer those of the plan" in message
+    assert "plan again" in message
+    assert [item.id for item in products(project)] == ["SM1KM.A2018183.h01v01.v001"]
+
+
+def test_a_stale_item_is_replaced(tmp_path, monkeypatch):
+    project, model_id, _ = copied_project(tmp_path / "p")
+    period = Period.parse("2018-07-01")
+    run_here(project, plan_of(project, model_id, period), monkeypatch)
+    before = products(project)[0]
+    edit(
+        project.catalog, "glass-lst", "LST.2018182",
+        lambda item: item["assets"]["lst"]["bands"][0].update({"raster:scale": 0.0101}),
+    )  # fmt: skip
+    plan = plan_of(project, model_id, period)
+    assert plan.counts["stale"] == 1
+    assert [dict(result.outcomes) for result in run_here(project, plan, monkeypatch)] == [{"replaced": 1}]
+    (after,) = products(project)
+    assert after.id == before.id
+    assert after.properties["stac_sm:fingerprint"] != before.properties["stac_sm:fingerprint"]
+    assert plan_of(project, model_id, period).counts["done"] == 1
+
+
+def test_a_task_that_cannot_even_begin_is_a_result(tmp_path):
+    project, model_id, _ = shared_project()
+    (task, *_) = plan_of(project, model_id).tasks()
+    result = run_task(str(tmp_path), task)
+    assert not result
+    assert [failure[:2] for failure in result.failures] == [(made.id, "ProjectError") for made in task.days]
+    unknown = run_task(str(project.folder), replace(task, model="xgb-none"))
+    assert {failure[1] for failure in unknown.failures} == {"CatalogError"}
+
+
+def test_a_plan_of_another_project_is_refused_before_its_days_fail(monkeypatch):
+    project, model_id, _ = shared_project()
+    plan = replace(plan_of(project, model_id), model="xgb-none")
+    monkeypatch.setattr(runs, "records", lambda workers, work: pytest.fail("workers were started"))
+    with pytest.raises(InputError, match=f"plan {plan.id}: its model cannot be had .*xgb-none.* another project"):
+        run_plan(project, plan)
+
+
+@pytest.mark.parametrize("grid", [WIDE, EASE], ids=lambda grid: grid.crs)
+def test_another_grid_from_the_project_file(tmp_path, grid, monkeypatch, validate):
+    days = Period.parse("2018-07-01")
+    project, model_id, _ = small_project(tmp_path / "p", grid, "h02v03", days)
+    assert project.grid == grid
+    plan = plan_of(project, model_id, days, tiles=["h02v03"])
+    assert plan.counts["new"] == 1
+    assert all(run_here(project, plan, monkeypatch))
+    (item,) = products(project)
+    validate(item)
+    assert item.properties["proj:code"] == grid.crs
+    assert item.properties["grid:code"] == f"{grid.code}-0203"
+    geobox = grid.geobox("h02v03")
+    cube = feature_cube(project.catalog, RECIPE, "h02v03", days, grid=grid)
+    wanted = predict(read_model(project.catalog, model_id), cube)
+    with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
+        assert file.crs.to_epsg() == int(grid.crs[5:])
+        assert file.transform.almost_equals(geobox.affine)
+        sm = file.read(1, masked=True).filled(np.nan)
+    np.testing.assert_array_equal(sm, np.round(wanted.sm.values[0] * 2**13) / 2**13)
+    assert np.isfinite(sm).mean() > 0.3
+
+
+def test_a_task_reads_every_file_once_however_many_days_need_it(tmp_path, monkeypatch):
+    """Static and 8-day layers serve all days of a task: dask must not optimise each day alone."""
+    from stac_sm.features import daily_fields
+
+    read, plain = [], daily_fields.read_window
+
+    def counted(source, window, reader_name):
+        read.append((source.item_id, source.asset))
+        return plain(source, window, reader_name)
+
+    monkeypatch.setattr(daily_fields, "read_window", counted)
+    project, model_id, _ = copied_project(tmp_path / "p")
+    plan = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03"))
+    (task,) = plan.tasks()
+    assert len(task.days) == 3
+    assert run_task(str(project.folder), task)
+    assert len(read) == len(set(read)) > 3
+
+
+def test_static_layers_are_regridded_once_a_task(tmp_path, monkeypatch):
+    from stac_sm.features import daily_fields
+
+    made, plain, static = [], daily_fields.regrid, {}
+    plain_read = daily_fields.read_window
+
+    def counted(target, windows, lookups, resampling):
+        made.append([static.get(id(window), "") for window in windows])
+        return plain(target, windows, lookups, resampling)
+
+    def told(source, window, reader_name):
+        found = plain_read(source, window, reader_name)
+        static[id(found)] = source.item_id
+        kept.append(found)  # so that no other array gets its id
+        return found
+
+    kept = []
+    monkeypatch.setattr(daily_fields, "regrid", counted)
+    monkeypatch.setattr(daily_fields, "read_window", told)
+    project, model_id, _ = copied_project(tmp_path / "p")
+    (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
+    assert run_task(str(project.folder), task)
+    assert made.count(["DEM"]) == 1
+    assert sum(bool(names[0].startswith("LST")) for names in made) == 3
+
+
+def test_other_days_are_read_while_one_is_encoded(tmp_path, monkeypatch):
+    """The first day that is encoded waits until another day is read: without overlap, that never comes."""
+    import threading
+
+    from stac_sm.features import daily_fields
+    from stac_sm.product import item as products
+
+    encoding, overlapped, waited = threading.Event(), threading.Event(), []
+    plain_write, plain_read = products.write_cog, daily_fields.read_window
+
+    def write(*args, **options):
+        if not encoding.is_set():
+            encoding.set()
+            waited.append(overlapped.wait(10))
+        plain_write(*args, **options)
+
+    def read(*args):
+        if encoding.is_set():
+            overlapped.set()
+        return plain_read(*args)
+
+    monkeypatch.setattr(products, "write_cog", write)
+    monkeypatch.setattr(daily_fields, "read_window", read)
+    project, model_id, _ = copied_project(tmp_path / "p")
+    (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
+    assert run_task(str(project.folder), task)
+    assert waited == [True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_cluster_has_started(number):
+    """One that is half-way started cannot be closed: distributed would end in tracebacks."""
+    seen, before = [], signal.signal(number, lambda *_: seen.append("told"))
+    try:
+        with _signals_afterwards():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            seen.append("started")
+        assert seen == ["started", "told"]
+        signal.raise_signal(number)
+        assert seen == ["started", "told", "told"]
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("address", ["foo", "tcp://", "tcp://host", "host:port", ":8786", ""])
+def test_what_is_no_address_of_a_scheduler_is_said_at_once(address):
+    """distributed says so, too, and then never ends."""
+    with pytest.raises(InputError, match="write its address as it prints it"), SchedulerWorkers(address).client(1):
+        pass
+
+
+def test_what_answers_but_is_no_scheduler_is_said():
+    """distributed takes the first bytes for the length of a message, and has not so much memory."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as there:
+                        there.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n" * 4)
+
+        Thread(target=answer, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(InputError, match="no Dask scheduler answers"), SchedulerWorkers(address).client(1):
+            pass

@@ -1,0 +1,229 @@
+"""Status, retraction, versions: what a store alone tells about a plan, and what an operator may take out of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pystac
+import pytest
+from pystac.errors import DeprecatedWarning
+
+from stac_sm.core.errors import ConflictError, InputError
+from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.retract import retract
+from stac_sm.workflows.audit import audit, repair
+from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.run import run as runs
+from stac_sm.workflows.run import run_log
+from stac_sm.workflows.run.run import run_plan
+from stac_sm.workflows.run.status import item_records, plan_status
+from stac_sm.workflows.run.task import run_task
+from tests.stac.catalogs.test_catalog import contents
+from tests.support.fields import DAYS, SMALL, TILE, copied_project, read_model
+
+FIRST = "SM1KM.A2018179.h01v01.v001"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project whose product was made, with one broken input: its plan, and what came of the run."""
+    project, model_id, _ = copied_project(tmp_path_factory.mktemp("status") / "p")
+    file = Path(project.catalog.item("glass-lst", "LST.2018182").assets["lst"].get_absolute_href())
+    file.write_bytes(file.read_bytes()[:100])
+    plan = plan_of(project, model_id)
+    return project, model_id, plan, run_here(project, plan)
+
+
+def copied(made, tmp_path):
+    """A copy of it, to be changed."""
+    shutil.copytree(made[0].folder, tmp_path / "p")
+    return replace(made[0], folder=tmp_path / "p"), made[1]
+
+
+def plan_of(project, model_id, **options):
+    catalog = open_catalog(project.folder)
+    options = {"grid": SMALL, "version": "001", **options}
+    return make_plan(catalog, read_model(catalog, model_id), [TILE], DAYS, **options)
+
+
+def run_here(project, plan, **options):
+    """`run_plan` with its tasks in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            runs,
+            "records",
+            lambda _, work: (run_task(work.folder, task, plan=work.plan, run=work.run) for task in work.tasks),
+        )
+        return run_plan(project, plan, **options)
+
+
+def take_out(project, *ids, reason="the sensor was wet"):
+    catalog = open_catalog(project.folder)
+    layout = catalog.layout(COLLECTION)
+    return retract(catalog, COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
+
+
+def document(project, id):
+    (path,) = Path(project.folder, COLLECTION).rglob(f"{id}.json")
+    return json.loads(path.read_text())
+
+
+def test_status_counts_what_the_store_holds(made):
+    project, _, plan, report = made
+    found = plan_status(open_catalog(project.folder), plan)
+    assert (found.plan, found.done, found.missing, found.blocked, found.retracted) == (plan.id, 5, 1, 0, 0)
+    assert found.failed == {"ReadError": 1}
+    assert [failure.id for failure in found.examples] == ["SM1KM.A2018182.h01v01.v001"]
+    assert found.examples == tuple(report.failures)
+    assert found.rate is not None
+    assert found.rate > 0
+    assert found.quiet is not None
+    assert found.hours_left == pytest.approx(1 / found.rate)
+
+
+def test_nothing_is_expected_of_a_run_that_is_quiet(made):
+    import time
+
+    project, _, plan, _ = made
+    later = plan_status(open_catalog(project.folder), plan, now=time.time() + 86400)
+    assert later.hours_left is None
+    assert later.quiet == pytest.approx(86400, abs=600)
+
+
+def test_a_failure_that_was_mended_is_no_failure(made, tmp_path):
+    project, _ = copied(made, tmp_path)
+    shutil.copytree(made[0].folder / "glass-lst", project.folder / "glass-lst", dirs_exist_ok=True)
+    fresh, _, _ = copied_project(tmp_path / "fresh")
+    shutil.copytree(fresh.folder / "glass-lst", project.folder / "glass-lst", dirs_exist_ok=True)
+    assert not run_here(project, made[2]).failures
+    found = plan_status(open_catalog(project.folder), made[2])
+    assert (found.done, found.missing, found.failed, found.hours_left) == (6, 0, {}, 0.0)
+
+
+def test_before_a_run_all_is_missing(tmp_path):
+    project, model_id, _ = copied_project(tmp_path / "p")
+    found = plan_status(project.catalog, plan_of(project, model_id))
+    assert (found.done, found.missing, found.rate, found.quiet, found.hours_left) == (0, 6, None, None, None)
+
+
+def test_the_log_of_a_task_is_found_from_its_item(made):
+    (record,) = item_records(open_catalog(made[0].folder), "SM1KM.A2018182.h01v01.v001")
+    assert record.task == "h01v01 2018-07"
+    assert record.plan == made[2].id
+    assert any("SM1KM.A2018183.h01v01.v001: new" in line for line in record.log)
+    assert any("SM1KM.A2018182.h01v01.v001 failed: " in line for line in record.log)
+    assert item_records(open_catalog(made[0].folder), "SM1KM.A2018182.h02v01.v001") == []
+
+
+def test_the_report_of_a_run_tells_errors_by_class(made):
+    report = made[3]
+    told = json.loads(Path(report.href).read_text())
+    assert sum(told["outcomes"].values()) == 5  # some may be done before the whole month fails, and is tried by day
+    assert [(row["error"], row["items"]) for row in told["errors"]] == [("ReadError", 1)]
+    assert told["failures"][0]["id"] == "SM1KM.A2018182.h01v01.v001"
+    assert not report.records[1]
+
+
+def test_lines_hold_no_secrets():
+    with run_log.listening() as lines:
+        run_log.LOG.info("read https://user:hunter2@example.com/a.tif?X-Amz-Signature=abcdef")
+    run_log.LOG.info("nobody listens")
+    assert len(lines) == 1
+    assert "hunter2" not in lines[0]
+    assert "abcdef" not in lines[0]
+
+
+def test_a_tombstone_takes_the_place_of_an_item(made, tmp_path, validate):
+    project, model_id = copied(made, tmp_path)
+    before = document(project, FIRST)
+    assert [(one.id, one.outcome) for one in take_out(project, FIRST)] == [(FIRST, "retracted")]
+    after = document(project, FIRST)
+    validate(after)
+    assert after["assets"] == {}
+    assert after["properties"]["deprecated"] is True
+    assert after["properties"]["stac_sm:retracted"] == "the sensor was wet"
+    assert after["properties"]["stac_sm:fingerprint"] != before["properties"]["stac_sm:fingerprint"]
+    assert after["bbox"] == before["bbox"]
+    assert [one.outcome for one in take_out(project, FIRST)] == ["done"]
+    assert plan_of(project, model_id).counts == {"new": 1, "done": 4, "stale": 0, "blocked": 0, "retracted": 1}
+    found = plan_status(open_catalog(project.folder), made[2])
+    assert (found.done, found.missing, found.retracted) == (4, 1, 1)
+
+
+def test_no_old_plan_brings_a_retracted_item_back(made, tmp_path):
+    project, model_id = copied(made, tmp_path)
+    take_out(project, FIRST)
+    tombstone = document(project, FIRST)
+    old = replace(made[2], days=tuple(replace(day, state="new") for day in made[2].days))
+    run_here(project, old)
+    assert document(project, FIRST) == tombstone
+    again = plan_of(project, model_id, redo_retracted=True)
+    assert [(day.made.id, day.redo) for day in again.to_do if day.redo] == [(FIRST, True)]
+    report = run_here(project, again)
+    assert report.outcomes["replaced"] == 1
+    assert document(project, FIRST)["assets"]
+
+
+def test_files_of_a_retracted_item_are_orphans(made, tmp_path):
+    project, _ = copied(made, tmp_path)
+    take_out(project, FIRST)
+    catalog = open_catalog(project.folder)
+    findings = audit(catalog, collections=[COLLECTION])
+    assert {(one.kind, Path(one.path).suffix) for one in findings} == {("orphan", ".tif"), ("orphan", ".png")}
+    assert not repair(catalog, findings, grace_hours=0)
+    assert audit(open_catalog(project.folder), collections=[COLLECTION]) == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason", "told"),
+    [
+        ([FIRST, "SM1KM.A2018001.h01v01.v001"], "bad", "1 of 2 items are not in sm-1km-daily: SM1KM.A2018001"),
+        ([FIRST], "  ", "no reason"),
+        (["DEM"], "bad", "item 'DEM': an id such as"),
+        (["SM1KM.A2018999.h01v01.v001"], "bad", "an id such as"),
+    ],
+)
+def test_what_cannot_be_retracted_changes_nothing(made, ids, reason, told):
+    before = contents(made[0].folder)
+    with pytest.raises(InputError, match=told):
+        take_out(made[0], *ids, reason=reason)
+    assert contents(made[0].folder) == before
+
+
+def test_an_item_that_changes_meanwhile_is_not_retracted(made, tmp_path, monkeypatch):
+    from stac_sm.storage.store import LocalStore
+
+    project, _ = copied(made, tmp_path)
+    monkeypatch.setattr(LocalStore, "swap", lambda *_: False)
+    with pytest.raises(ConflictError, match="changed by another writer"):
+        take_out(project, FIRST)
+
+
+def test_versions_live_side_by_side(made, tmp_path, validate):
+    project, model_id = copied(made, tmp_path)
+    plan = plan_of(project, model_id, version="002")
+    assert plan.counts["new"] == 6
+    assert {day.predecessor for day in plan.days} == {
+        *(f"SM1KM.A2018{n}.h01v01.v001" for n in (179, 180, 181, 183, 184)),
+        "",
+    }
+    report = run_here(project, plan)
+    assert sum(report.outcomes.values()) == 5
+    old, new = document(project, FIRST), document(project, FIRST.replace("v001", "v002"))
+    for one in (old, new):
+        validate(one)
+    assert old["properties"]["deprecated"] is True
+    assert old["assets"]
+    assert "deprecated" not in new["properties"]
+    folder = next(Path(project.folder, COLLECTION).rglob(f"{old['id']}.json")).parent
+    (successor,) = [link for link in old["links"] if link["rel"] == "successor-version"]
+    assert pystac.Item.from_file(str(folder / successor["href"])).id == new["id"]
+    (predecessor,) = [link for link in new["links"] if link["rel"] == "predecessor-version"]
+    with pytest.warns(DeprecatedWarning):
+        assert pystac.Item.from_file(str(folder.parent / new["id"] / predecessor["href"])).id == old["id"]
+    assert plan_of(project, model_id).counts["done"] == 5  # what it was made from has not changed
+    assert [one.kind for one in audit(open_catalog(project.folder), collections=[COLLECTION])] == []

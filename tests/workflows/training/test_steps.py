@@ -1,0 +1,456 @@
+"""Match-up and training steps: made once, made again only when what they are made from changes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from stac_sm.cli.main import main
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import to_lonlat
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.model.fit import TrainSettings
+from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.tuning import tune
+from stac_sm.stac.items import PARQUET, build_item, item_json
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.stations.matchup_item import COLLECTION
+from stac_sm.stations.matchups import Matchups
+from stac_sm.stations.records import read_stations
+from stac_sm.stations.screening_item import LEFT_OUT, STATUS, write_verdicts
+from stac_sm.workflows.project import create_project
+from stac_sm.workflows.training.steps import _require_rows, match_up_step, screen_step, train_step
+from tests.support.fields import SMALL, TILE, around, edit, image, project_text, put, read_model
+
+PERIOD = Period.parse("2018-06-01/2018-06-14")
+RECIPE = Recipe(
+    (Feature("swvl1", "era5-land", "swvl1", "bilinear"), Feature("cci", "esa-cci-sm", "cci_sm")), ("doy_sin",)
+)
+SETTINGS = f"""
+[matchups]
+period = "{PERIOD}"
+[screening]
+min_days = 5
+min_sites = 2
+min_correlation = 0.3
+[training]
+n_estimators = 5
+[validation]
+strategies = ["random", "site"]
+folds = 2
+"""
+PIXELS = {"S1": (3, 4), "S2": (20, 30), "S3": (35, 10), "S4": (10, 45), "S5": (30, 40), "S6": (8, 20)}
+BAD = "S6"
+"""A station that measures something else."""
+
+
+def put_station(catalog, folder, name, row, column, sm, depth=0.05, network="NET"):
+    """A station at the centre of a pixel; soil moisture by day, 24 readings each."""
+    x, y = SMALL.geobox(TILE).affine * (column + 0.5, row + 0.5)
+    lon, lat = to_lonlat(SMALL.crs).transform(x, y)
+    times = pd.date_range(str(PERIOD.start), periods=24 * len(sm), freq="h")
+    series = pd.DataFrame(
+        {"time": times, "sensor": "A", "depth_from": 0.0, "depth_to": depth, "sm": np.repeat(sm, 24), "flag": "G"}
+    )
+    sensors = [{"name": "A", "depth_from": 0.0, "depth_to": depth, "n": len(series)}]
+    item = build_item(
+        id=f"{network}.{name}", collection="ismn-stations", geometry={"type": "Point", "coordinates": [lon, lat]},
+        bbox=[lon, lat, lon, lat], start=utc(PERIOD.start), end=utc(PERIOD.end), extensions=[],
+        properties={
+            "stac_sm:network": network, "stac_sm:station": name, "stac_sm:sensors": sensors,
+            FINGERPRINT: digest([name, depth, *map(float, sm)]),
+        },
+    )  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    series.to_parquet(folder / f"{name}.parquet")
+    asset = AssetFile(folder / f"{name}.parquet", ".parquet", {"type": PARQUET, "roles": ["data"]})
+    publish(catalog, item, {"series": asset})
+    refresh(catalog.store, "ismn-stations")
+
+
+def a_project(folder, extra=SETTINGS):
+    """ERA5-Land and CCI that follow one truth, and stations that do so, too, but for one."""
+    project = create_project(folder, project_text(SMALL, RECIPE, extra=extra))
+    catalog, rng = project.catalog, np.random.default_rng(2)
+    coarse = around(SMALL.geobox(TILE), "EPSG:4326", 0.25)
+    truth = 0.25 + 0.1 * np.sin(np.arange(len(PERIOD)))
+    for i, day in enumerate(PERIOD.days):
+        for collection, key, bias in (("era5-land", "swvl1", 0.05), ("esa-cci-sm", "cci_sm", 0)):
+            field = truth[i] + bias + 0.02 * image(coarse) + np.float32(rng.normal(0, 0.01))
+            put(catalog, collection, f"{key}.{day:%Y%j}", coarse, {key: field.astype(np.float32)}, day, linked=False)
+    for collection in ("era5-land", "esa-cci-sm"):
+        refresh(catalog.store, collection)
+    for name, pixel in PIXELS.items():
+        sm = rng.uniform(0.1, 0.4, len(truth)) if name == BAD else truth + rng.normal(0, 0.01, len(truth))
+        put_station(catalog, folder / ".scratch", name, *pixel, sm)
+    return project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return a_project(tmp_path_factory.mktemp("steps") / "p")
+
+
+@pytest.fixture(scope="module")
+def matchups(project):
+    return match_up_step(project)
+
+
+@pytest.fixture(scope="module")
+def model(project, matchups):
+    return train_step(project, matchups)
+
+
+@pytest.fixture
+def copied(project, matchups, model, tmp_path):
+    import shutil
+
+    shutil.copytree(project.folder, tmp_path / "p")
+    return replace(project, folder=tmp_path / "p")
+
+
+def files(project, collection):
+    return {file: file.read_bytes() for file in Path(project.folder, collection).rglob("*") if file.is_file()}
+
+
+def test_match_ups_and_triplets(matchups):
+    assert matchups.new
+    assert len(matchups.table) == len(matchups.triplets) == len(PIXELS) * len(PERIOD)
+    assert list(matchups.triplets) == ["site", "date", "insitu", "era5land", "third"]
+    assert set(matchups.table["site"]) == {f"NET.{name}" for name in PIXELS}
+    assert [
+        (row, column) for row, column in matchups.table[["row", "col"]].drop_duplicates().itertuples(index=False)
+    ] == list(PIXELS.values())
+    properties = matchups.item["properties"]
+    assert (properties["stac_sm:rows"], properties["stac_sm:sites"]) == (len(matchups.table), len(PIXELS))
+
+
+def test_they_are_made_once(project, matchups):
+    before = files(project, COLLECTION)
+    again = match_up_step(project)
+    assert not again.new
+    assert again.item["id"] == matchups.item["id"]
+    pd.testing.assert_frame_equal(again.table, matchups.table)
+    pd.testing.assert_frame_equal(again.triplets, matchups.triplets)
+    assert files(project, COLLECTION) == before
+
+
+def test_one_scale_in_one_item_makes_them_again(copied, matchups):
+    """One feature path: what an item says reaches the training, too."""
+    day = date(2018, 6, 7)
+    edit(
+        copied.catalog, "era5-land", f"swvl1.{day:%Y%j}",
+        lambda item: item["assets"]["swvl1"]["bands"][0].update({"raster:scale": 0.5}),
+    )  # fmt: skip
+    again = match_up_step(copied)
+    assert again.new
+    assert again.item["id"] != matchups.item["id"]
+    halved = np.where(again.table["date"] == str(day), 0.5, 1)
+    np.testing.assert_allclose(again.table["swvl1"], matchups.table["swvl1"] * halved, rtol=1e-6)
+    assert train_step(copied, again).new
+
+
+@pytest.fixture
+def two_networks(copied):
+    """A station of another network in the pixel of S1, and one in a pixel of its own."""
+    for name, pixel in (("S7", PIXELS["S1"]), ("S8", (2, 2))):
+        sm = np.linspace(0.1, 0.3, len(PERIOD))
+        put_station(copied.catalog, copied.folder / ".scratch", name, *pixel, sm, network="OTHER")
+    return copied
+
+
+def test_networks_left_out_are_seen_by_no_model(two_networks):
+    """Nor is a pixel that one of their stations lies in, whose scores would not be those of something unseen."""
+    project = replace(two_networks, matchups=replace(two_networks.matchups, leave_out=("OTHER",)))
+    made, whole = match_up_step(project), match_up_step(two_networks)
+    assert set(made.table["site"]) == set(made.triplets["site"]) == {f"NET.S{n}" for n in range(2, 7)}
+    assert set(made.table["network"]) == {"NET"}
+    assert set(whole.table["site"]) == {*(f"NET.{name}" for name in PIXELS), "OTHER.S8"}
+    assert made.item["id"] != whole.item["id"]
+    screen_step(project, made)
+    ids = [*(f"NET.{name}" for name in PIXELS), "OTHER.S7", "OTHER.S8"]
+    told = {id: project.catalog.item("ismn-stations", id).properties[STATUS] for id in ids}
+    assert {id for id, status in told.items() if status == LEFT_OUT} == {"NET.S1", "OTHER.S7", "OTHER.S8"}
+    assert told["NET.S4"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("networks", "said"),
+    [(("NOT",), "found NOT, which no station is of; the networks are NET, OTHER"), (("NET", "OTHER"), "all networks")],
+)
+def test_a_network_that_cannot_be_left_out_is_refused(two_networks, networks, said):
+    with pytest.raises(InputError, match=said):
+        match_up_step(replace(two_networks, matchups=replace(two_networks.matchups, leave_out=networks)))
+
+
+@pytest.mark.parametrize("change", ["station", "rules", "period", "recipe"])
+def test_whatever_they_are_made_from_makes_them_again(copied, matchups, change):
+    if change == "station":
+        put_station(copied.catalog, copied.folder / ".scratch", "S7", 1, 1, np.full(len(PERIOD), 0.2))
+    if change == "rules":
+        copied = replace(copied, stations=replace(copied.stations, min_hours=13))
+    if change == "period":
+        copied = replace(copied, matchups=replace(copied.matchups, period="2018-06-02/2018-06-14"))
+    if change == "recipe":
+        copied = replace(copied, recipe=replace(RECIPE, derived=()))
+    again = match_up_step(copied)
+    assert again.new
+    assert again.item["id"] != matchups.item["id"]
+
+
+def test_stations_reach_as_deep_as_the_project_says(copied, matchups):
+    put_station(copied.catalog, copied.folder / ".scratch", "DEEP", 1, 1, np.full(len(PERIOD), 0.2), depth=0.1)
+    assert "NET.DEEP" not in set(match_up_step(copied).table["site"])
+    deeper = replace(copied, stations=replace(copied.stations, max_depth=0.1))
+    assert "NET.DEEP" in set(match_up_step(deeper).table["site"])
+
+
+def test_a_screened_model(project, matchups, model):
+    assert model.new
+    properties = model.item["properties"]
+    assert properties["stac_sm:tc_status"] == "screened: 5 of 6 sites kept"
+    judged = {one["site"]: one["status"] for one in properties["stac_sm:screening"]}
+    assert judged.pop(f"NET.{BAD}").startswith("rejected: ")
+    assert set(judged.values()) == {"kept"}
+    kept = matchups.table[matchups.table["site"] != f"NET.{BAD}"]
+    wanted = tune(kept, RECIPE.names, settings=TrainSettings(n_estimators=5)).model
+    read = read_model(project.catalog, model.id)
+    assert read.members == wanted.members
+    assert read.recipe == RECIPE
+    assert {(one["strategy"], one["scored_on"]) for one in model.scores} >= {("random", "all"), ("site", "all")}
+
+
+def test_workers_of_the_command_line_change_no_byte(project, matchups, model, tmp_path):
+    """In a process of its own: workers import its main module."""
+    import shutil
+
+    shutil.copytree(project.folder, tmp_path / "p")
+    other = replace(project, folder=tmp_path / "p")
+    for item in Path(other.folder, COLLECTION).glob("matchups-*"):
+        shutil.rmtree(item)
+    refresh(other.catalog.store, COLLECTION)
+    for verb in ("matchup", "train"):
+        done = subprocess.run(
+            [sys.executable, "-m", "stac_sm", verb, "--workers", "2", "--project", str(other.folder), "--json"],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["new"] == (verb == "matchup")
+        assert told.get("item", matchups.item["id"]) == matchups.item["id"]
+        assert told.get("model", model.id) == model.id
+    made, wanted = (
+        {file.relative_to(one.folder): content for file, content in files(one, COLLECTION).items()}
+        for one in (other, project)
+    )
+    assert made == wanted
+
+
+def test_the_command_line_tells_what_training_begins(copied):
+    import shutil
+
+    for item in Path(copied.folder, MODELS).glob("xgb-*"):
+        shutil.rmtree(item)
+    refresh(copied.catalog.store, MODELS)
+    done = CliRunner().invoke(main, ["train", "--project", str(copied.folder), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["new"]
+    assert done.stderr.startswith("scoring on rows held out: ")
+
+
+def test_a_model_is_trained_once(project, matchups, model):
+    before = files(project, MODELS)
+    again = train_step(project, matchups)
+    assert (again.new, again.id, again.scores) == (False, model.id, model.scores)
+    assert files(project, MODELS) == before
+
+
+def test_other_settings_make_another_model_but_threads_do_not(copied, matchups, model):
+    threads = replace(copied, training=replace(copied.training, nthread=1))
+    assert not train_step(threads, matchups).new
+    other = train_step(replace(copied, training=replace(copied.training, eta=0.5)), matchups)
+    assert other.new
+    assert other.id != model.id
+
+
+def test_with_too_few_sites_a_model_is_unscreened_and_says_so(copied, matchups):
+    strict = replace(copied, screening=replace(copied.screening, min_sites=6))
+    told: list[str] = []
+    step = train_step(strict, matchups, tell=told.append)
+    assert [line.split(":")[0].split(" ")[0] for line in told] == ["scoring", "training", "for"]
+    assert told[1].endswith("rows of 6 sites, unscreened")
+    status = step.item["properties"]["stac_sm:tc_status"]
+    assert status.startswith("unscreened: ")
+    assert "5" in status
+    assert "6" in status
+    wanted = tune(matchups.table, RECIPE.names, settings=TrainSettings(n_estimators=5)).model
+    assert read_model(copied.catalog, step.id).members == wanted.members
+
+
+def test_items_are_valid_and_linked(project, matchups, model, validate):
+    for collection, id in ((COLLECTION, matchups.item["id"]), (MODELS, model.id)):
+        item = project.catalog.item(collection, id)
+        validate(item)
+        document = json.loads(Path(item.self_href).read_text())
+        for link in document["links"]:
+            if link["rel"] == "derived_from":
+                assert json.loads((Path(item.self_href).parent / link["href"]).read_text())["id"] == link["title"]
+    sources = [link["title"] for link in document["links"] if link["rel"] == "derived_from"]
+    assert sources == [matchups.item["id"], "ismn-stations"]
+
+
+def test_the_table_is_geoparquet_and_says_so(project, matchups):
+    """Judged by pyarrow and shapely: points are WKB, and file and item name their column."""
+    import pyarrow.parquet as pq
+    import shapely
+
+    item = project.catalog.item(COLLECTION, matchups.item["id"])
+    asset = item.assets["table"]
+    file = pq.ParquetFile(asset.get_absolute_href())
+    geo = json.loads(file.schema_arrow.metadata[b"geo"])
+    assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geometry")
+    column = geo["columns"]["geometry"]
+    assert (column["encoding"], column["geometry_types"]) == ("WKB", ["Point"])
+    assert "crs" not in column  # then it is OGC:CRS84
+    table = file.read().to_pandas()
+    points = shapely.from_wkb(table["geometry"].to_numpy())
+    np.testing.assert_array_equal(shapely.get_coordinates(points), table[["lon", "lat"]])
+    np.testing.assert_allclose(column["bbox"], shapely.total_bounds(points))
+    for fields in (item.properties, asset.extra_fields):
+        assert fields["table:row_count"] == len(table)
+        assert fields["table:primary_geometry"] == "geometry"
+        assert [one["name"] for one in fields["table:columns"]] == list(table)
+    told = {one["name"]: one["description"] for one in item.properties["table:columns"]}
+    assert told["swvl1"].endswith(", m3 m-3, from era5-land")
+    assert len(told) == len(table.columns)
+    triplets = item.assets["triplets"].extra_fields
+    assert [one["name"] for one in triplets["table:columns"]] == list(matchups.triplets)
+    assert item.assets["table"].extra_fields["file:checksum"].startswith("1220")
+
+
+def verdicts(project):
+    return {item.id: item.properties for item in project.catalog.items("ismn-stations")}
+
+
+@pytest.mark.parametrize("by", ["screen", "train"])
+def test_the_verdict_is_on_the_station(copied, matchups, validate, by):
+    """Written by training already (the fixture), and by screening where it is not there."""
+    if by == "screen":
+        put_station(copied.catalog, copied.folder / ".scratch", "S7", 1, 1, np.full(len(PERIOD), 0.2))
+        put_station(copied.catalog, copied.folder / ".scratch", "DEEP", 1, 2, np.full(len(PERIOD), 0.2), depth=0.1)
+        assert dict(screen_step(copied, match_up_step(copied)).stations) == {"done": 6, "replaced": 2}
+        found = verdicts(copied)
+        assert found["NET.DEEP"]["stac_sm:tc_status"].startswith("not screened: outside the grid, or no sensor")
+        assert found["NET.S7"]["stac_sm:tc_status"].startswith("rejected: covariance")
+        assert found["NET.S7"]["stac_sm:tc"] == {
+            "n": 14, "site": "NET.S7", "second": "era5-land", "third": "esa-cci-sm", "period": str(PERIOD),
+            "confidence": 0.9,
+        }  # fmt: skip
+    found, judged = verdicts(copied), screen_step(copied, matchups).screening.sites.set_index("site")
+    for name in PIXELS:
+        properties, row = found[f"NET.{name}"], judged.loc[f"NET.{name}"]
+        assert properties["stac_sm:tc_status"] == row["status"]
+        for figure in ("correlation", "correlation_low", "correlation_high", "error_std", "snr_db"):
+            told = properties["stac_sm:tc"].get(figure, np.nan)  # a figure that is refused is left out
+            assert told == pytest.approx(row[figure], abs=1e-6, nan_ok=True)
+        assert properties["stac_sm:tc"]["n"] == row["n"]
+    for item in copied.catalog.items("ismn-stations"):
+        validate(item)
+        assert Path(item.assets["series"].get_absolute_href()).exists()
+
+
+def test_a_verdict_makes_nothing_stale_and_is_written_once(copied, matchups, model):
+    before = files(copied, "ismn-stations")
+    assert dict(screen_step(copied, matchups).stations) == {"done": 6}
+    assert files(copied, "ismn-stations") == before
+    for path in Path(copied.folder, "ismn-stations").rglob("NET.*.json"):
+        document = json.loads(path.read_text())
+        for name in ("stac_sm:tc", "stac_sm:tc_status"):
+            del document["properties"][name]
+        document["properties"][FINGERPRINT] = document["properties"].pop("stac_sm:ingested")
+        path.write_bytes(item_json(document))
+    again = match_up_step(copied)
+    assert (again.new, train_step(copied, again).new) == (False, False)
+    assert dict(screen_step(copied, matchups).stations) == {"replaced": 6}
+    assert files(copied, "ismn-stations") == before
+
+
+def test_other_thresholds_are_another_verdict(copied, matchups):
+    ids = {id: properties[FINGERPRINT] for id, properties in verdicts(copied).items()}
+    strict = replace(copied, screening=replace(copied.screening, min_correlation=0.9999))
+    assert dict(screen_step(strict, matchups).stations) == {"replaced": 5, "done": 1}
+    found = verdicts(copied)
+    assert found["NET.S1"]["stac_sm:tc_status"].startswith("rejected: TC R")
+    assert found["NET.S1"][FINGERPRINT] != ids["NET.S1"]
+    assert not match_up_step(copied).new
+
+
+def test_a_station_that_was_ingested_anew_gets_no_old_verdict(copied, matchups):
+    """The match-ups were made of another series."""
+    put_station(copied.catalog, copied.folder / ".scratch", "S1", *PIXELS["S1"], np.full(len(PERIOD), 0.3))
+    assert "stac_sm:tc" not in verdicts(copied)["NET.S1"]
+    assert match_up_step(copied).new
+    stale = {one.id: one for one in read_stations(copied.catalog)}["NET.S1"]
+    told = write_verdicts(copied.catalog, [(stale.id, stale.href, "1220old")], {})
+    assert dict(told) == {"changed": 1}
+
+
+def test_a_station_that_moved_makes_other_match_ups(copied, matchups):
+    def elsewhere(item):
+        item["geometry"]["coordinates"][0] += 0.05
+
+    edit(copied.catalog, "ismn-stations", "NET.S1", elsewhere)
+    assert match_up_step(copied).new
+
+
+def test_retraining_is_a_new_version(copied, matchups, model, validate):
+    other = train_step(replace(copied, training=replace(copied.training, eta=0.5)), matchups)
+    items = {id: copied.catalog.item(MODELS, id) for id in (model.id, other.id)}
+    assert [items[id].properties["version"] for id in items] == ["1", "2"]
+    links = {
+        (id, link.rel): Path(link.get_absolute_href()).stem
+        for id, item in items.items() for link in item.links if link.rel.endswith("-version")
+    }  # fmt: skip
+    assert links == {(model.id, "successor-version"): other.id, (other.id, "predecessor-version"): model.id}
+    for item in items.values():
+        validate(item)
+    before = files(copied, MODELS)
+    assert not train_step(copied, matchups).new
+    assert files(copied, MODELS) == before
+
+
+def test_no_station(tmp_path):
+    project = create_project(tmp_path / "p", project_text(SMALL, RECIPE))
+    with pytest.raises(CatalogError, match=r"no station found, at least one wanted: `stac-sm ingest ismn"):
+        match_up_step(project)
+
+
+def test_no_station_in_the_grid(copied):
+    elsewhere = replace(copied, grid=replace(SMALL, origin=(0.0, 0.0)))
+    with pytest.raises(CatalogError, match="6 stations found, none in grid small with a sensor that ends at 0.05 m"):
+        match_up_step(elsewhere)
+
+
+def test_no_day_measured(copied):
+    early = replace(copied, matchups=replace(copied.matchups, period=str(Period(PERIOD.start - 9 * DAY, PERIOD.start))))
+    with pytest.raises(CatalogError, match=r"no day found at which .* 12 hourly values.* min_hours of \[stations\]"):
+        match_up_step(early)
+
+
+def test_no_day_with_all_features():
+    lost = Matchups(pd.DataFrame({"site": []}), {"no lai": 3, "frozen": 2})
+    with pytest.raises(CatalogError, match=r"5 measured .* none with all features \(no lai: 3, frozen: 2\): check"):
+        _require_rows(lost, 5, PERIOD)

@@ -1,0 +1,401 @@
+"""Validation of the product: what slow plain sums over known fields give; who was held out; one item, made once."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from stac_sm.cli.main import main
+from stac_sm.core.asset_file import AssetFile
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.fingerprint import digest
+from stac_sm.core.grid import to_lonlat
+from stac_sm.core.metrics import scores, triple_collocation
+from stac_sm.core.period import DAY, Period, utc
+from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.raster.mosaic_cog import whole
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.manifest import check, index_months, read_index
+from stac_sm.stac.items import PARQUET, build_item
+from stac_sm.stac.links import add_collection, refresh
+from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.stac.retract import retract
+from stac_sm.stations.matchup_item import matchup_item, write_tables
+from stac_sm.workflows.audit import audit
+from stac_sm.workflows.project import create_project
+from stac_sm.workflows.validation.products import OTHERS, Moments
+from stac_sm.workflows.validation.validate import against_others, validate
+from tests.support.fields import RECIPE, SMALL, edit, project_text, put
+from tests.support.product_days import FIRST, known, new_project, put_day, put_days
+
+NUMBER, FACTOR = 12, 5
+DAYS = Period(FIRST, FIRST + NUMBER * DAY)
+TILES = ("h00v00", "h01v01")
+COARSE = whole(SMALL).zoom_out(FACTOR)
+PLACES = {"WET.A": (15, 8), "WET.B": (30, 40), "DRY.A": (20, 30)}
+NAMES = ("r", "rmse", "ubrmse", "bias")
+
+
+def cells_of(tile):
+    """Cells of the other product in a tile, as slices of its whole grid."""
+    column, row = SMALL.column_row(tile)
+    height, width = (side // FACTOR for side in SMALL.tile_shape)
+    return slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width)
+
+
+def coarse_product(tile, day):
+    """The product averaged over the cells of the other, by a plain mean of 5 x 5 pixels."""
+    sm = known(SMALL, tile, day)[0]
+    height, width = (side // FACTOR for side in sm.shape)
+    blocks = sm.reshape(height, FACTOR, width, FACTOR).transpose(0, 2, 1, 3).reshape(height, width, -1)
+    counts = np.isfinite(blocks).sum(-1)
+    return np.where(counts > 0, np.nansum(blocks.astype(float), axis=-1) / np.maximum(counts, 1), np.nan)
+
+
+def other_field(day, seed):
+    """Another product: noise, with gaps that move."""
+    rng = np.random.default_rng([day, seed])
+    field = rng.uniform(0.05, 0.5, tuple(COARSE.shape)).astype(np.float32)
+    field[rng.random(field.shape) < 0.2] = np.nan
+    return field
+
+
+def put_others(catalog):
+    for collection, asset, seed in (("esa-cci-sm", "cci_sm", 1), ("smap", "smap_sm", 2)):
+        for day in range(NUMBER):
+            field = other_field(day, seed)
+            stored = np.where(np.isnan(field), np.float32(-9999), field)
+            put(catalog, collection, f"{asset}.{day:03}", COARSE, {asset: stored}, FIRST + day * DAY, linked=False)
+        refresh(catalog.store, collection)
+
+
+def put_station(catalog, folder, id, sm, tile="h01v01"):
+    """A station at the centre of a pixel, 24 readings a day."""
+    network, name = id.split(".")
+    row, column = PLACES[id]
+    lon, lat = to_lonlat(SMALL.crs).transform(*(SMALL.geobox(tile).affine @ (column + 0.5, row + 0.5)))
+    times = pd.date_range(str(FIRST), periods=24 * len(sm), freq="h")
+    readings = pd.DataFrame(
+        {"time": times, "sensor": "A", "depth_from": 0.0, "depth_to": 0.05, "sm": np.repeat(sm, 24), "flag": "G"}
+    )
+    sensors = [{"name": "A", "depth_from": 0.0, "depth_to": 0.05, "n": len(readings)}]
+    own = {"stac_sm:network": network, "stac_sm:station": name, "stac_sm:sensors": sensors}
+    item = build_item(
+        id=id, collection="ismn-stations", geometry={"type": "Point", "coordinates": [lon, lat]},
+        bbox=[lon, lat, lon, lat], start=utc(DAYS.start), end=utc(DAYS.end), extensions=[],
+        properties={**own, FINGERPRINT: digest([id, *map(float, sm)])},
+    )  # fmt: skip
+    file = folder / f"{id}.parquet"
+    readings.to_parquet(file)
+    publish(catalog, item, {"series": AssetFile(file, ".parquet", {"type": PARQUET, "roles": ["data"]})})
+    refresh(catalog.store, "ismn-stations")
+
+
+def put_model(catalog, folder, networks):
+    """The model of the product, trained on sites of these networks."""
+    table = pd.DataFrame({"site": [id for id in PLACES if id.split(".")[0] in networks]})
+    table["network"] = [id.split(".")[0] for id in table["site"]]
+    table = table.assign(lon=10.0, lat=46.0, date=pd.Timestamp("2018-07-01"), sm=0.2)
+    item = matchup_item([9, 45, 11, 47], DAYS, fingerprint=digest(sorted(networks)))
+    publish(catalog, item, write_tables(table, table, RECIPE, folder))
+    model = build_item(
+        id="m", collection="sm-models", geometry={"type": "Point", "coordinates": [10, 46]}, bbox=[10, 46, 10, 46],
+        start=utc(DAYS.start), end=utc(DAYS.end), extensions=[],
+        properties={FINGERPRINT: digest(["m", item["id"]]), "stac_sm:matchups": item["id"]},
+    )  # fmt: skip
+    publish(catalog, model, {})
+    for collection in ("matchups", "sm-models"):
+        refresh(catalog.store, collection)
+
+
+def station_values(id):
+    rng = np.random.default_rng(len(id) + ord(id[-1]))
+    return rng.uniform(0.1, 0.4, NUMBER)
+
+
+def whole_project(folder: Path):
+    project = new_project(folder / "p")
+    catalog, scratch = project.catalog, folder / "scratch"
+    scratch.mkdir()
+    put_days(catalog, TILES, range(NUMBER))
+    put_others(catalog)
+    for id in PLACES:
+        put_station(catalog, scratch, id, station_values(id))
+    put_model(catalog, scratch, {"WET"})
+    return project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return whole_project(tmp_path_factory.mktemp("validation"))
+
+
+@pytest.fixture(scope="module")
+def made(project):
+    return validate(project, DAYS)
+
+
+def plain_pairs():
+    """Values of product and other in every cell, by loops: (tile, row, column) -> two lists."""
+    pairs = {}
+    for tile in TILES:
+        for day in range(NUMBER):
+            ours, theirs = coarse_product(tile, day), other_field(day, 1)[cells_of(tile)]
+            for place in np.ndindex(ours.shape):
+                one = pairs.setdefault((tile, *place), ([], []))
+                one[0].append(ours[place])
+                one[1].append(theirs[place])
+    return {place: pair for place, pair in pairs.items() if scores(*pair).n}  # one cell is all gap
+
+
+def test_every_cell_has_the_scores_of_plain_sums(project, made):
+    cells = cells_in(project, made, "cells-cci_sm")
+    pairs = plain_pairs()
+    assert len(cells) == len(pairs)
+    transform = to_lonlat(SMALL.crs)
+    for (tile, row, column), (ours, theirs) in pairs.items():
+        part = COARSE[cells_of(tile)]
+        lon, lat = transform.transform(*(part.affine @ (column + 0.5, row + 0.5)))
+        (found,) = cells[(abs(cells["lon"] - lon) < 1e-6) & (abs(cells["lat"] - lat) < 1e-6)].to_dict("records")
+        wanted = scores(ours, theirs)
+        assert found["days"] == wanted.n
+        for name in NAMES:
+            rounding = 1e-4 if name == "r" else 2e-6  # files hold float32, and some cells have few days
+            assert found[name] == pytest.approx(getattr(wanted, name), abs=rounding, nan_ok=True)
+
+
+def test_all_cells_and_days_at_once(made):
+    pairs = plain_pairs().values()
+    wanted = scores(np.concatenate([one for one, _ in pairs]), np.concatenate([one for _, one in pairs]))
+    (found,) = (one for one in made.scores["others"] if one["collection"] == "esa-cci-sm")
+    assert (found["n"], found["cells"]) == (wanted.n, len(pairs))
+    for name in NAMES:
+        assert found[name] == pytest.approx(getattr(wanted, name), abs=1e-6)
+
+
+def test_the_demo_compares_by_the_same_sums(project, made):
+    found = against_others(project, DAYS, TILES, OTHERS[:1])
+    (told,) = (one for one in made.scores["others"] if one["collection"] == "esa-cci-sm")
+    assert [one.other for one in found] == [OTHERS[0]]
+    assert found[0].pair.pooled.r == pytest.approx(told["r"], abs=1e-12)
+
+
+def cells_in(project, made, key):
+    item = open_catalog(project.folder).item("validation", made.id)
+    return pq.read_table(item.assets[key].get_absolute_href()).to_pandas()
+
+
+def test_networks_that_no_model_has_seen_are_told_from_the_others(project, made):
+    found = {(one["network"], one["role"]): one for one in made.scores["stations"]}
+    assert set(found) == {("all", "held out"), ("DRY", "held out"), ("all", "trained on"), ("WET", "trained on")}
+    for network, role in (("DRY", "held out"), ("WET", "trained on")):
+        ids = [id for id in PLACES if id.startswith(network)]
+        ours = np.concatenate([[known(SMALL, "h01v01", day)[0][PLACES[id]] for day in range(NUMBER)] for id in ids])
+        wanted = scores(ours, np.concatenate([station_values(id) for id in ids]))
+        for name in ("n", *NAMES):
+            assert found[network, role][name] == pytest.approx(getattr(wanted, name), abs=1e-6)
+            assert found["all", role][name] == found[network, role][name]
+    assert found["DRY", "held out"]["sites"] == 1
+
+
+def test_a_product_whose_model_is_unknown_claims_nothing(tmp_path):
+    project = whole_project(tmp_path)
+    edit(project.catalog, "sm-models", "m", lambda item: item["properties"].pop("stac_sm:matchups"))
+    made = validate(project, DAYS)
+    assert {one["role"] for one in made.scores["stations"]} == {"not known"}
+    assert "is not known" in Path(project.folder, made.report).read_text()
+
+
+def test_the_page_stands_alone_and_the_item_is_sound(project, made, validate):
+    catalog = open_catalog(project.folder)
+    item = catalog.item("validation", made.id)
+    validate(item)
+    validate(catalog.collection("validation"))
+    assert audit(catalog) == []
+    assert {link.title for link in item.links if link.rel == "derived_from"} >= {"esa-cci-sm", "smap", "ismn-stations"}
+    for link in item.links:
+        assert Path(link.get_absolute_href()).exists(), link
+    page = Path(project.folder, made.report).read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png;base64,") == 3  # series, and maps of two other products
+    assert "DRY.A" in page
+    metrics = json.loads(Path(item.assets["metrics"].get_absolute_href()).read_text())
+    assert {one["site"] for one in metrics["sites"]} == set(PLACES)
+    assert made.notes == [f"smap-s1 {cells} km: no file on these tiles and days." for cells in (3, 1)]
+
+
+def test_it_is_made_once_and_again_when_something_changes(tmp_path):
+    project = whole_project(tmp_path)
+    first = validate(project, DAYS)
+    again = validate(project, DAYS)
+    assert (first.outcome, again.outcome) == ("new", "done")
+    assert again.item == first.item
+    put_day(project.catalog, "h00v00", 3, change=0.0625, linked=True)
+    changed = validate(project, DAYS)
+    assert (changed.outcome, changed.id) == ("replaced", first.id)
+    gone, layout = f"SM1KM.A{FIRST:%Y%j}.h00v00.v001", project.catalog.layout(COLLECTION)
+    retract(project.catalog, COLLECTION, [gone], "wrong", path=lambda id: ProductDay.of_id(id).path(layout))
+    without = validate(project, DAYS)
+    assert without.outcome == "replaced"
+    assert without.scores["others"][0]["n"] < changed.scores["others"][0]["n"]
+
+
+def test_tiles_without_a_station_are_held_against_other_products_alone(project):
+    alone = validate(project, Period(FIRST, FIRST + 3 * DAY), tiles=("h00v00",))
+    assert alone.scores["stations"] == []
+    assert alone.notes[0] == "No station lies in these tiles."
+    (found,) = (one for one in alone.scores["others"] if one["collection"] == "esa-cci-sm")
+    assert found["n"] > 0
+
+
+def test_an_older_catalogue_is_given_the_collection(tmp_path):
+    project = new_project(tmp_path / "p")
+    root = Path(project.folder, "catalog.json")
+    document = json.loads(root.read_text())
+    document["links"] = [link for link in document["links"] if "validation" not in link["href"]]
+    root.write_text(json.dumps(document))
+    Path(project.folder, "validation/collection.json").unlink()
+    add_collection(project.catalog.store, "validation")
+    add_collection(project.catalog.store, "validation")
+    assert "validation" in open_catalog(project.folder).collections
+    assert sum("validation" in link["href"] for link in json.loads(root.read_text())["links"]) == 1
+
+
+def test_nothing_published_is_said(tmp_path):
+    project = new_project(tmp_path / "p")
+    with pytest.raises(CatalogError, match="no product found on 2018-07-01"):
+        validate(project, Period.of_day(date(2018, 7, 1)))
+
+
+def test_the_command_prints_tables_and_json(project, made):
+    arguments = ["validate", "--project", str(project.folder), "--period", str(DAYS)]
+    told = CliRunner().invoke(main, arguments)
+    assert told.exit_code == 0, told.output
+    assert "DRY" in told.stdout
+    assert f"{made.id}: done" in told.stdout
+    report = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    assert (report["outcome"], report["stations"]) == ("done", made.scores["stations"])
+    assert Path(report["report"]).is_file()
+
+
+def indexed(project):
+    """Ids in the index of the collection, which its items must bear out."""
+    store = project.catalog.store
+    tables = [read_index(store, "validation", month) for month in index_months(store, "validation")]
+    entries = list(store.entries("validation"))
+    assert not any(check(one, entries).unproven for one in tables)
+    return [id for one in tables for id in one.column("id").to_pylist()]
+
+
+def test_the_command_keeps_the_index_so_that_serve_finds_it_at_once(tmp_path):
+    project = whole_project(tmp_path)
+    period = Period(FIRST, FIRST + 3 * DAY)
+    arguments = ["validate", "--project", str(project.folder), "--period", str(period), "--json"]
+    outcomes, ids = [], set()
+    for change in (None, 0.0625):
+        if change:
+            put_day(project.catalog, "h00v00", 1, change=change, linked=True)
+        told = CliRunner().invoke(main, arguments)
+        assert told.exit_code == 0, told.output
+        outcomes.append(json.loads(told.stdout)["outcome"])
+        ids.add(json.loads(told.stdout)["id"])
+        assert indexed(project) == list(ids)
+    assert outcomes == ["new", "replaced"]
+
+
+def near_field(day, seed, scale, noise):
+    """Another product that sees what ours sees, in a scale of its own and with errors of its own."""
+    rng = np.random.default_rng([day, seed])
+    field = np.full(tuple(COARSE.shape), np.nan, np.float32)
+    for tile in TILES:
+        field[cells_of(tile)] = scale * coarse_product(tile, day)
+    return field + (noise * rng.standard_normal(field.shape)).astype(np.float32)
+
+
+def test_where_three_products_meet_there_are_maps_of_their_errors(tmp_path):
+    """In every cell the errors that triple collocation gives by plain loops; on the page a map of them, in the files a
+    column each; and where too few days are in common, a sentence instead.
+    """
+    project = create_project(tmp_path / "p", project_text(SMALL, extra="[screening]\nmin_days = 10"))
+    put_days(project.catalog, TILES, range(NUMBER))
+    kinds = (("esa-cci-sm", "cci_sm", 1, 0.8, 0.01), ("smap", "smap_sm", 2, 1.2, 0.02))
+    for collection, asset, *settings in kinds:
+        for day in range(NUMBER):
+            field = near_field(day, *settings)
+            stored = np.where(np.isnan(field), np.float32(-9999), field)
+            put(project.catalog, collection, f"{asset}.{day:03}", COARSE, {asset: stored}, FIRST + day * DAY)
+    made = validate(project, DAYS)
+    (told,) = (one for one in made.scores["others"] if one["collection"] == "esa-cci-sm")
+    cells = cells_in(project, made, "cells-cci_sm")
+    wanted = {}
+    for tile in TILES:
+        days = [
+            [coarse_product(tile, day), *(near_field(day, *settings)[cells_of(tile)] for _, _, *settings in kinds)]
+            for day in range(NUMBER)
+        ]
+        series = np.array(days)
+        for place in np.ndindex(series.shape[2:]):
+            found = triple_collocation(*series[:, :, place[0], place[1]].T.astype(np.float32), min_n=10)
+            if found.ok:
+                column, row = COARSE[cells_of(tile)].affine @ (place[1] + 0.5, place[0] + 0.5)
+                wanted[to_lonlat(SMALL.crs).transform(column, row)] = found.error_std
+    assert len(wanted) > 20
+    assert told["triple_collocation"]["cells"] == len(wanted)
+    errors = cells[[name for name in cells.columns if name.startswith("error")]].to_numpy()
+    known = np.isfinite(errors).all(axis=1)
+    assert known.sum() == len(wanted)
+    for (lon, lat), each in zip(cells.loc[known, ["lon", "lat"]].to_numpy(), errors[known], strict=True):
+        near = next(found for place, found in wanted.items() if np.allclose(place, (lon, lat), atol=1e-6))
+        assert each == pytest.approx(near, rel=2e-3)
+    medians = np.median(np.array(list(wanted.values())), axis=0)
+    assert told["triple_collocation"]["median_error"] == pytest.approx(medians, rel=2e-3)
+    page = Path(project.folder, made.report).read_text()
+    assert "Maps of the random error of three products" in page
+    assert page.count("data:image/png;base64,") == 3
+    few = validate(project, Period(FIRST, FIRST + 9 * DAY))
+    assert "No map of random errors" in Path(project.folder, few.report).read_text()
+
+
+VALUES = st.floats(0, 0.625, width=32) | st.just(float("nan"))
+
+
+@given(arrays(np.float32, (2, 3, 40), elements=VALUES))
+def test_moments_give_the_scores_of_each_cell(values):
+    moments = Moments.nothing(2, 3)
+    for day in range(values.shape[-1]):
+        moments.add(values[:, :, day])
+    for cell in range(3):
+        wanted = scores(values[0, cell], values[1, cell])
+        assert moments.n[cell] == wanted.n
+        if wanted.n > 1 and min(np.nanvar(values[0, cell]), np.nanvar(values[1, cell])) > 1e-6:
+            for name in ("rmse", "ubrmse", "bias"):
+                assert moments.scores[name][cell] == pytest.approx(getattr(wanted, name), abs=1e-7)
+
+
+def test_moments_give_the_errors_of_triple_collocation():
+    rng = np.random.default_rng(4)
+    truth = 0.25 + 0.08 * rng.standard_normal((6, 300))
+    levels = ((1, 0.02), (0.6, 0.03), (1.4, 0.05))
+    series = np.stack([scale * truth + noise * rng.standard_normal(truth.shape) for scale, noise in levels])
+    series[0, 2] = rng.uniform(0, 1, 300)  # does not vary with the others
+    series[:, 4, 50:] = np.nan  # too few days
+    moments = Moments.nothing(3, 6)
+    for day in range(300):
+        moments.add(series[:, :, day].astype(np.float32))
+    found = moments.errors(100)
+    for cell in range(6):
+        wanted = triple_collocation(*series[:, cell].astype(np.float32))
+        assert np.isfinite(found[:, cell]).all() == wanted.ok
+        if wanted.ok:
+            assert found[:, cell] == pytest.approx(wanted.error_std, rel=1e-6)
+    assert np.isnan(found[:, [2, 4]]).all()
