@@ -23,12 +23,12 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.core.period import Period, utc
+from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
 from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
 from stac_sm.stac.items import ItemDict, item_folder, raster_asset, raster_item
-from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
 from stac_sm.storage.store import open_store
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -167,9 +167,12 @@ def known_raster(
         id=f"SM1KM.A{day:%Y%j}.{tile}.v001",
         collection="sm-1km-daily",
         geobox=geobox,
-        start=utc(day),
-        end=utc(Period.of_day(day).end),
-        properties={"grid:code": MODIS_SINUSOIDAL_1KM.grid_code(tile), FINGERPRINT: digest([tile, str(day), version])},
+        start=utc_instant(day),
+        end=utc_instant(Period.of_day(day).end),
+        properties={
+            "grid:code": MODIS_SINUSOIDAL_1KM.grid_code(tile),
+            FINGERPRINT_PROPERTY: digest([tile, str(day), version]),
+        },
         extensions=["grid"],
     )
     file = folder / f"{item['id']}.{version}.{angle}.tif"

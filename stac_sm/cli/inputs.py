@@ -7,7 +7,16 @@ from pathlib import Path
 
 import click
 
-from stac_sm.cli.options import end, json_option, open_project, parsed_box, project_option, say, show, workers_option
+from stac_sm.cli.options import (
+    exit_if_failed,
+    json_option,
+    open_project,
+    parsed_box,
+    print_message,
+    print_result,
+    project_option,
+    workers_option,
+)
 
 
 @click.command()
@@ -18,7 +27,7 @@ def demo(folder: Path, workers: int, as_json: bool) -> None:
     """Run the whole flow on a small simulated Earth with known truth, in DIR (sm-demo)."""
     from stac_sm.demo.flow import run_demo
 
-    report = run_demo(folder, workers=workers, say=say)
+    report = run_demo(folder, workers=workers, say=print_message)
     click.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text)
 
 
@@ -29,10 +38,10 @@ def demo(folder: Path, workers: int, as_json: bool) -> None:
 @workers_option
 def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
     """Write a simulated Earth to DIR: granules in the providers' formats, stations, and the truth."""
-    from stac_sm.simulate.dataset import simulate as write
+    from stac_sm.simulate.dataset import write_simulated_earth as write
     from stac_sm.simulate.earth import Earth
 
-    click.echo(write(folder, Earth(seed=seed), full=full, workers=workers, progress=say))
+    click.echo(write(folder, Earth(seed=seed), full=full, workers=workers, progress=print_message))
 
 
 @click.command()
@@ -53,7 +62,7 @@ def init(folder: str, recipe: str) -> None:
     from stac_sm.workflows.project_template import TEMPLATES
 
     create_project(folder, TEMPLATES[recipe])
-    say(
+    print_message(
         f"project ready: edit {folder}/{FILE_NAME}, then ingest, e.g. stac-sm ingest era5-land FILES --project {folder}"
     )
     click.echo(f"{folder.rstrip('/')}/catalog.json")
@@ -63,9 +72,9 @@ class _Ingest(click.Command):
     """Names every source in its help; their table is opened only for that, since it imports much."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from stac_sm.ingest.registry import source_table
+        from stac_sm.ingest.registry import provider_classes
 
-        self.help = (self.help or "").replace("{SOURCES}", ", ".join(sorted(source_table())))
+        self.help = (self.help or "").replace("{SOURCES}", ", ".join(sorted(provider_classes())))
         super().format_help_text(ctx, formatter)
 
 
@@ -81,11 +90,11 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_j
     SOURCE is one of {SOURCES}; PATHS are files or folders; for soilgrids and
     era5-land (Zarr), https addresses, too.
     """
-    from stac_sm.core.progress import Progress
+    from stac_sm.core.progress import ProgressBar
     from stac_sm.ingest.pipeline import ingest as run
 
     project = open_project(folder)
-    with Progress(f"ingest {source}", say) as progress:
+    with ProgressBar(f"ingest {source}", print_message) as progress:
         results = run(
             project.catalog,
             source,
@@ -105,10 +114,12 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_j
                 click.echo(f"{status}: {len(files)} files, {items} items")
         for result in results:
             for note in result.notes:
-                say(f"{result.file}: {note}")
+                print_message(f"{result.file}: {note}")
         for result in failed:
-            say(f"failed: {result.error}")
-    end(failed, f"{len(failed)} of {len(results)} files failed; mend or remove them and run the same command again")
+            print_message(f"failed: {result.error}")
+    exit_if_failed(
+        failed, f"{len(failed)} of {len(results)} files failed; mend or remove them and run the same command again"
+    )
 
 
 @click.command()
@@ -122,14 +133,14 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
 
     Without FEATURE, all that the recipe needs; what is in the catalogue already is left alone.
     """
-    from stac_sm.core.progress import Progress
-    from stac_sm.features.climatology import make_climatology, normals_wanted
+    from stac_sm.core.progress import ProgressBar
+    from stac_sm.features.climatology import features_needing_climatology, make_climatology
 
     project, box = open_project(folder), parsed_box(bbox) if bbox else None
-    wanted = [project.recipe.feature(name) for name in features] or normals_wanted(project.recipe)
+    wanted = [project.recipe.feature(name) for name in features] or features_needing_climatology(project.recipe)
     made = {}
     for feature in wanted:
-        with Progress(f"climatology {feature.name}", say) as progress:
+        with ProgressBar(f"climatology {feature.name}", print_message) as progress:
             made[feature.name] = make_climatology(
                 project.catalog,
                 feature,
@@ -138,8 +149,8 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
                 progress=lambda outcome, total: progress.step(total),
             )
     if not made:
-        say("no feature of the recipe has a climatology: nothing to do")
-    show([{"feature": name, **counts} for name, counts in made.items()], as_json)
+        print_message("no feature of the recipe has a climatology: nothing to do")
+    print_result([{"feature": name, **counts} for name, counts in made.items()], as_json)
 
 
 @click.command()
@@ -163,9 +174,9 @@ def features(
     from stac_sm.core.period import Period
     from stac_sm.core.text import cube_rows
     from stac_sm.features.cube import build
-    from stac_sm.features.inputs import require_inputs, resolve
+    from stac_sm.features.inputs import require_inputs, resolve_inputs
     from stac_sm.raster.plots import check_suffix, plot_cube
-    from stac_sm.raster.resample import Target
+    from stac_sm.raster.resample import TargetPixels
 
     project = open_project(folder)
     if save is not None and save.suffix != ".nc":
@@ -173,16 +184,18 @@ def features(
     if plot is not None:
         check_suffix(plot)  # before the cube is built
     geobox = project.grid.geobox(tile)
-    resolution = resolve(project.catalog, project.recipe, geobox, Period.parse(day))
-    if not any(resolution.made_of.values()):
+    resolution = resolve_inputs(project.catalog, project.recipe, geobox, Period.parse(day))
+    if not any(resolution.by_feature.values()):
         require_inputs(resolution, f"features of {tile}")
-    cube = build(resolution, Target(geobox), reader=reader).compute(scheduler="threads")
-    show(cube_rows(cube), as_json)
+    cube = build(resolution, TargetPixels(geobox), reader=reader).compute(scheduler="threads")
+    print_result(cube_rows(cube), as_json)
     for one in (missing for missing in resolution.days if resolution.blocked_by(missing)):
-        say(f"{one}: no input for {', '.join(resolution.blocked_by(one))}: the model would leave this day out")
+        print_message(
+            f"{one}: no input for {', '.join(resolution.blocked_by(one))}: the model would leave this day out"
+        )
     if save is not None:
         cube.drop_attrs().to_netcdf(save)
-        say(f"saved: {save}")
+        print_message(f"saved: {save}")
     if plot is not None:
         plot_cube(cube, plot, title=tile)
-        say(f"drawn: {plot}")
+        print_message(f"drawn: {plot}")

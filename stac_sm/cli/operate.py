@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stac_sm.cli.options import end, json_option, open_project, project_option, say, show, workers_option
+from stac_sm.cli.options import (
+    exit_if_failed,
+    json_option,
+    open_project,
+    print_message,
+    print_result,
+    project_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from stac_sm.doctor.check import Check
     from stac_sm.workflows.plan.plan import Plan
     from stac_sm.workflows.project import Project
-    from stac_sm.workflows.submit.job import ArrayJob, Submitted
+    from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob
 
 TARGETS = ("aws-batch", "slurm", "kubernetes", "dask")
 
@@ -93,14 +101,14 @@ def submit(
         sent = _to_kubernetes(project, job, str(image), namespace, parallel, dask_cluster, dry_run)
     else:
         sent = _to_dask(project, wanted, job, str(scheduler), dry_run)
-    _tell(sent, dry_run, as_json)
+    _print_submission(sent, dry_run, as_json)
 
 
-_WANTED = {"aws-batch": "infra", "kubernetes": "image", "dask": "scheduler"}
+_REQUIRED_OPTIONS = {"aws-batch": "infra", "kubernetes": "image", "dask": "scheduler"}
 
 
 def _check_options(target: str, given: Mapping[str, object], options: tuple[str, ...], dask_cluster: bool) -> None:
-    wanted = _WANTED.get(target)
+    wanted = _REQUIRED_OPTIONS.get(target)
     if wanted and given[wanted] is None:
         raise click.UsageError(f"--to {target} wants --{wanted}")
     needless = [f"--{name}" for name, value in given.items() if value is not None and name != wanted]
@@ -115,10 +123,10 @@ def _limit(target: str, dry_run: bool) -> int:
 
     if target == "slurm":
         return slurm.DEFAULT_LIMIT if dry_run else slurm.array_limit()
-    return aws_batch.ARRAY_LIMIT if target == "aws-batch" else kubernetes.ARRAY_LIMIT
+    return aws_batch.AWS_ARRAY_LIMIT if target == "aws-batch" else kubernetes.KUBERNETES_ARRAY_LIMIT
 
 
-def _to_aws_batch(project: Project, job: ArrayJob, infra: Path | None, dry_run: bool) -> Submitted:
+def _to_aws_batch(project: Project, job: ArrayJob, infra: Path | None, dry_run: bool) -> SubmittedJob:
     from stac_sm.workflows.submit.aws_batch import Infrastructure, submit_to_aws_batch
 
     return submit_to_aws_batch(project, job, Infrastructure.read(infra or Path()), dry_run=dry_run)
@@ -126,7 +134,7 @@ def _to_aws_batch(project: Project, job: ArrayJob, infra: Path | None, dry_run: 
 
 def _to_slurm(
     project: Project, job: ArrayJob, parallel: int | None, options: tuple[str, ...], dry_run: bool
-) -> Submitted:
+) -> SubmittedJob:
     from stac_sm.workflows.submit.slurm import submit_to_slurm
 
     return submit_to_slurm(job, project.slurm, parallel=parallel, options=options, dry_run=dry_run)
@@ -140,7 +148,7 @@ def _to_kubernetes(
     parallel: int | None,
     dask_cluster: bool,
     dry_run: bool,
-) -> Submitted:
+) -> SubmittedJob:
     from stac_sm.workflows.submit.job import with_shared_plan
     from stac_sm.workflows.submit.kubernetes import (
         PARALLEL,
@@ -156,13 +164,13 @@ def _to_kubernetes(
     return submit_to_kubernetes(shared, manifest, dry_run=dry_run)
 
 
-def _to_dask(project: Project, plan: Plan, job: ArrayJob, scheduler: str, dry_run: bool) -> Submitted:
+def _to_dask(project: Project, plan: Plan, job: ArrayJob, scheduler: str, dry_run: bool) -> SubmittedJob:
     from stac_sm.workflows.submit.dask_cluster import submit_to_dask
 
     return submit_to_dask(project, plan, job, scheduler, dry_run=dry_run)
 
 
-def _tell(sent: Submitted, dry_run: bool, as_json: bool) -> None:
+def _print_submission(sent: SubmittedJob, dry_run: bool, as_json: bool) -> None:
     """What was sent and how to watch it; of a dry run the request itself, as its batch system reads it."""
     from stac_sm.workflows.submit.job import facts_of
 
@@ -172,12 +180,12 @@ def _tell(sent: Submitted, dry_run: bool, as_json: bool) -> None:
         click.echo(manifest_text(dict(sent.request)), nl=False)
         return
     if dry_run:
-        show(dict(sent.request), as_json or "command" not in sent.request)
+        print_result(dict(sent.request), as_json or "command" not in sent.request)
         return
-    show({**facts_of(sent), "watch": list(sent.watch)} if as_json else facts_of(sent), as_json)
-    say("sent" if sent.new else "a job of this plan is waiting or at work already: nothing was sent")
+    print_result({**facts_of(sent), "watch": list(sent.watch)} if as_json else facts_of(sent), as_json)
+    print_message("sent" if sent.new else "a job of this plan is waiting or at work already: nothing was sent")
     for command in sent.watch:
-        say(f"watch: {command}")
+        print_message(f"watch: {command}")
 
 
 @click.command()
@@ -194,7 +202,7 @@ def index(collections: tuple[str, ...], folder: Path, database: str | None, work
     if database is not None:
         _load(collections, folder, database, as_json)
         return
-    from stac_sm.core.progress import Progress
+    from stac_sm.core.progress import ProgressBar
     from stac_sm.stac.index.update import update_index
     from stac_sm.stac.links import refresh
 
@@ -202,38 +210,38 @@ def index(collections: tuple[str, ...], folder: Path, database: str | None, work
     rows: list[dict[str, str | int]] = []
     failures: dict[str, str] = {}
     for id in collections or catalog.collections:
-        with Progress(f"index {id}", say) as progress:
+        with ProgressBar(f"index {id}", print_message) as progress:
             layout = catalog.layout(id)  # says which collections there are
             refresh(catalog.store, id)
             made = update_index(catalog.store, id, layout=layout, workers=workers, prune=True, progress=progress.step)
         failures.update(made.failures)
         counts = {outcome: sum(month.outcome == outcome for month in made.months) for outcome in _OUTCOMES}
         rows.append({"collection": id, "items": sum(month.items for month in made.months), **counts})
-    show(rows, as_json)
+    print_result(rows, as_json)
     for message in failures.values():
-        say(f"left out: {message}")
-    end(list(failures), f"{len(failures)} files are no items")
+        print_message(f"left out: {message}")
+    exit_if_failed(list(failures), f"{len(failures)} files are no items")
 
 
 def _load(collections: tuple[str, ...], folder: Path, database: str, as_json: bool) -> None:
-    from stac_sm.core.progress import Progress
+    from stac_sm.core.progress import ProgressBar
     from stac_sm.stac.pgstac import load_pgstac
 
-    with Progress("load", say) as progress:
+    with ProgressBar("load", print_message) as progress:
         loaded = load_pgstac(open_project(folder).catalog, database, collections=collections, progress=progress.step)
     outcomes = ("new", "replaced", "done", "failed")
-    show(
+    print_result(
         [
             {"collection": one.collection, **{name: one.counts.get(name, 0) for name in outcomes}}
-            | {"only in the database": one.only_there}
+            | {"only in the database": one.only_in_database}
             for one in loaded
         ],
         as_json,
     )
     failures = {path: why for one in loaded for path, why in one.failures.items()}
     for why in failures.values():
-        say(f"failed: {why}")
-    end(list(failures), f"{len(failures)} items failed; mend them and run the same command again")
+        print_message(f"failed: {why}")
+    exit_if_failed(list(failures), f"{len(failures)} items failed; mend them and run the same command again")
 
 
 _OUTCOMES = ("new", "replaced", "done", "removed")
@@ -248,7 +256,7 @@ def serve(folder: Path, catalog: str | None, host: str, port: int) -> None:
     """Serve the catalogue as a read-only STAC API, with STAC Browser at /browser if it is built."""
     from stac_sm.serve.server import serve as listen
 
-    listen(catalog or str(open_project(folder).catalog.root), host=host, port=port, say=say)
+    listen(catalog or str(open_project(folder).catalog.root), host=host, port=port, say=print_message)
 
 
 @click.command()
@@ -275,10 +283,10 @@ def doctor(folder: str | None, as_json: bool) -> None:
         if not as_json:
             click.echo(_line(check))
     if as_json:
-        show([asdict(check) for check in found], as_json)
+        print_result([asdict(check) for check in found], as_json)
     failed = [check for check in found if check.state == FAILED]
-    say(f"{len(found)} looked at, {len(failed)} failed")
-    end(failed, "do what stands behind `do`, then run stac-sm doctor again")
+    print_message(f"{len(found)} looked at, {len(failed)} failed")
+    exit_if_failed(failed, "do what stands behind `do`, then run stac-sm doctor again")
 
 
 def _line(check: Check) -> str:

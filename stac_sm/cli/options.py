@@ -32,7 +32,7 @@ def open_project(folder: Path | str) -> Project:
     return find_project(folder)
 
 
-def wanted_tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) -> list[str]:
+def select_tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) -> list[str]:
     """Tiles by id, by a box in degrees, or all with land: one of them at most; else those of the project file."""
     from stac_sm.core.land import land_tiles
 
@@ -78,20 +78,20 @@ def only_model(project: Project) -> str:
     return models[0]
 
 
-def show(value: Any, as_json: bool) -> None:
+def print_result(value: Any, as_json: bool) -> None:
     """Print rows as a table, a mapping as facts, or either as JSON."""
-    from stac_sm.core.text import facts, table, to_json
+    from stac_sm.core.text import format_facts, format_table, to_json
 
-    click.echo(to_json(value) if as_json else facts(value) if isinstance(value, dict) else table(value))
+    click.echo(to_json(value) if as_json else format_facts(value) if isinstance(value, dict) else format_table(value))
 
 
-def say(message: str) -> None:
+def print_message(message: str) -> None:
     """Tell the user something that is no data: on stderr."""
     click.echo(message, err=True)
 
 
-def end(failed: list[Any], message: str) -> None:
+def exit_if_failed(failed: list[Any], message: str) -> None:
     """Exit with 1 and a message if anything failed."""
     if failed:
-        say(message)
+        print_message(message)
         sys.exit(1)

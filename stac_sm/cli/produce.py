@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from stac_sm.cli.options import (
-    end,
+    exit_if_failed,
     json_option,
     only_model,
     open_project,
+    print_message,
+    print_result,
     project_option,
-    say,
-    show,
-    wanted_tiles,
+    select_tiles,
     workers_option,
 )
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _PLANS = "plans"
 _MANY = 20_000  # tile-days from which several processes are worth their start
-_MOST_TOLD = 10
+_MOST_PRINTED = 10
 
 
 @click.command()
@@ -64,18 +64,18 @@ def plan(
     Tells what making it reads, writes and costs (table [costs] of the project file); without runs so far, by a default.
     """
     from stac_sm.core.period import Period
-    from stac_sm.core.progress import Progress
+    from stac_sm.core.progress import ProgressBar
     from stac_sm.model.model import Model
     from stac_sm.workflows.plan.plan import make_plan
-    from stac_sm.workflows.plan.plan_file import PlanFile
-    from stac_sm.workflows.run.cost import estimate, speed_of
+    from stac_sm.workflows.plan.plan_file import PlanWriter
+    from stac_sm.workflows.run.cost import estimate_run, speed_of
 
     project = open_project(folder)
-    wanted = wanted_tiles(project, tiles, bbox, land)
+    wanted = select_tiles(project, tiles, bbox, land)
     days = Period.parse(period or project.product.period or project.matchups.period)
     made_by = Model.from_item(project.catalog.item("sm-models", model or only_model(project)).self_href)
-    with PlanFile(made_by.id, project.grid) as file:
-        with Progress("plan", say) as progress:
+    with PlanWriter(made_by.id, project.grid) as file:
+        with ProgressBar("plan", print_message) as progress:
             made = make_plan(
                 project.catalog,
                 made_by,
@@ -89,20 +89,22 @@ def plan(
                 each=file.add,
             )
         speed = speed_of(project.catalog, project.grid, len(made_by.cube_recipe().names))
-        cost = estimate(made, rates=project.costs, speed=speed, grid=project.grid)
+        cost = estimate_run(made, rates=project.costs, speed=speed, grid=project.grid)
         _refuse_above(max_cost, cost)
         href = file.place(out or f"{project.folder}/{_PLANS}/{made.id}.parquet")
-    show({"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": href}, as_json)
-    _tell_why({one.name: one.collection for one in made_by.cube_recipe().sources}, made, cost)
+    print_result(
+        {"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": href}, as_json
+    )
+    _print_reasons({one.name: one.collection for one in made_by.cube_recipe().sources}, made, cost)
     left = f"; {made.counts['blocked']} tile-days are blocked: ingest what is named" if made.counts["blocked"] else ""
     nothing = f"nothing to do: all that can be made is there{left}"
-    say(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else nothing)
+    print_message(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else nothing)
 
 
 def _refuse_above(most: float | None, cost: Estimate) -> None:
     if most is not None and cost.cost > most:
         refusal = f"plan: making {cost.items} tile-days costs about {cost.cost:.2f} USD, at most {most:g} wanted: "
-        end([cost], refusal + "plan fewer tiles or days, or raise --max-cost; nothing was written")
+        exit_if_failed([cost], refusal + "plan fewer tiles or days, or raise --max-cost; nothing was written")
 
 
 def _costs(cost: Estimate) -> dict[str, object]:
@@ -120,16 +122,18 @@ def _costs(cost: Estimate) -> dict[str, object]:
     }
 
 
-def _tell_why(collections: Mapping[str, str], made: Plan, cost: Estimate) -> None:
+def _print_reasons(collections: Mapping[str, str], made: Plan, cost: Estimate) -> None:
     """What days are blocked or stale for, and what the cost is based on."""
     for name, days in made.blocked_by.items():
-        say(f"blocked: {days} tile-days lack {name} (collection {collections[name]}), and maybe more")
-    for name, days in list(made.changed.items())[:_MOST_TOLD]:
-        say(f"stale: {days} tile-days, changed: {name}")
+        print_message(f"blocked: {days} tile-days lack {name} (collection {collections[name]}), and maybe more")
+    for name, days in list(made.changed.items())[:_MOST_PRINTED]:
+        print_message(f"stale: {days} tile-days, changed: {name}")
     if cost.reads.unknown:
-        say(f"{cost.reads.unknown} of {cost.reads.files} files to read are of unknown size, and not in the bytes")
+        print_message(
+            f"{cost.reads.unknown} of {cost.reads.files} files to read are of unknown size, and not in the bytes"
+        )
     by = f"measured on {cost.speed.items} tile-days" if cost.speed.items else "a default: no run has measured it"
-    say(f"core-hours by {cost.speed.seconds:.2f} s a tile-day, {by}")
+    print_message(f"core-hours by {cost.speed.seconds:.2f} s a tile-day, {by}")
 
 
 @click.command()
@@ -147,33 +151,33 @@ def run(
 
     --scheduler slurm starts --workers jobs with what the table [slurm] of the project file asks for.
     """
-    from stac_sm.core.progress import Progress
+    from stac_sm.core.progress import ProgressBar
     from stac_sm.workflows.plan.plan_file import read_plan
-    from stac_sm.workflows.run.run import Slice, run_plan
+    from stac_sm.workflows.run.run import PlanSlice, run_plan
 
     project, wanted = open_project(folder), read_plan(plan)
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _interrupt)
-    with Progress("run", say) as progress:
+    with ProgressBar("run", print_message) as progress:
         report = run_plan(
             project,
             wanted,
             workers=_workers(project, workers, memory, scheduler),
-            part=Slice.parse(part) if part else None,
+            part=PlanSlice.parse(part) if part else None,
             progress=lambda record, total: progress.step(total),
-            warn=say,
+            warn=print_message,
         )
-    show({"tasks": len(report.records), **report.outcomes, "failed": len(report.failures)}, as_json)
+    print_result({"tasks": len(report.records), **report.outcomes, "failed": len(report.failures)}, as_json)
     if blocked := wanted.counts["blocked"]:
-        say(f"{blocked} tile-days of the plan are blocked: ingest what `stac-sm plan` names, then plan again")
+        print_message(f"{blocked} tile-days of the plan are blocked: ingest what `stac-sm plan` names, then plan again")
     if report.href:
-        say(f"report: {report.href}")
+        print_message(f"report: {report.href}")
     if report.failures:
-        from stac_sm.core.text import table
+        from stac_sm.core.text import format_table
 
-        say(table(report.by_class()))
+        print_message(format_table(report.by_class()))
     again = " ".join(["stac-sm run", plan, *([f"--slice {part}"] if part else [])]) + _where(folder)
-    end(
+    exit_if_failed(
         report.failures, f"{len(report.failures)} tile-days failed; mend the cause, then make what is missing:\n{again}"
     )
 
@@ -192,17 +196,17 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
     project = open_project(folder)
     if what is not None and what.startswith("SM1KM."):
         tried = [record.to_dict() for record in item_records(project.catalog, what)]
-        show(tried, True)
-        end([what] if not tried else [], f"{what}: no task has tried to make it; `stac-sm plan` says why")
+        print_result(tried, True)
+        exit_if_failed([what] if not tried else [], f"{what}: no task has tried to make it; `stac-sm plan` says why")
         return
     found = plan_status(project.catalog, _plan(project, what))
     facts = {"plan": found.plan, "done": found.done, "missing": found.missing, "blocked": found.blocked}
     facts |= {"retracted": found.retracted, "failed": dict(found.failed) if as_json else sum(found.failed.values())}
     rate, quiet = ("rate", "quiet") if as_json else ("tile-days an hour", "seconds since the last")
     facts |= {rate: found.rate, "hours left": found.hours_left, quiet: found.quiet}
-    show({key: round(value, 2) if isinstance(value, float) else value for key, value in facts.items()}, as_json)
+    print_result({key: round(value, 2) if isinstance(value, float) else value for key, value in facts.items()}, as_json)
     for failure in found.examples:
-        say(f"{found.failed[failure.kind]} x {failure.kind}, e.g. {failure.id}: {failure.message}")
+        print_message(f"{found.failed[failure.kind]} x {failure.kind}, e.g. {failure.id}: {failure.message}")
 
 
 @click.command()
@@ -215,15 +219,17 @@ def retract(ids: tuple[str, ...], folder: str, reason: str, as_json: bool) -> No
 
     They count as done until `plan --redo-retracted`; their files become orphans, which `audit --repair` removes.
     """
-    from stac_sm.product.item import COLLECTION, ProductDay
+    from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
     from stac_sm.stac.index.update import update_index
     from stac_sm.stac.retract import retract as take_out
 
     catalog = open_project(folder).catalog
-    layout = catalog.layout(COLLECTION)
-    found = take_out(catalog, COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
-    update_index(catalog.store, COLLECTION, layout=layout, months={f"{ProductDay.of_id(id).day:%Y-%m}" for id in ids})
-    show([vars(one) for one in found], as_json)
+    layout = catalog.layout(PRODUCT_COLLECTION)
+    found = take_out(catalog, PRODUCT_COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
+    update_index(
+        catalog.store, PRODUCT_COLLECTION, layout=layout, months={f"{ProductDay.of_id(id).day:%Y-%m}" for id in ids}
+    )
+    print_result([vars(one) for one in found], as_json)
 
 
 def _workers(project: Project, number: int, memory: str | None, scheduler: str | None) -> Workers:
@@ -244,7 +250,7 @@ def _plan(project: Project, href: str | None) -> Plan:
     from stac_sm.workflows.plan.plan_file import read_plan
 
     if href is None:
-        plans = sorted(project.catalog.store.entries(_PLANS), key=lambda entry: entry.modified)
+        plans = sorted(project.catalog.store.list_objects(_PLANS), key=lambda entry: entry.modified)
         if not plans:
             raise InputError(
                 f"{project.folder} has no plan in {_PLANS}/: `stac-sm plan` writes one; name the file of `plan --out`"
@@ -260,7 +266,7 @@ def _where(folder: str) -> str:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Ctrl-C and SIGTERM end a run: workers stop, what is there is linked, nothing is half done."""
     by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-    say(f"ended by {by}: what is published stays; run the same command again to make the rest")
+    print_message(f"ended by {by}: what is published stays; run the same command again to make the rest")
     sys.exit(128 + number)
 
 
@@ -283,13 +289,13 @@ def audit(
 
     Without COLLECTION, all of them.
     """
-    from stac_sm.core.progress import Progress
+    from stac_sm.core.progress import ProgressBar
     from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
     from stac_sm.workflows.audit import Finding, repair, stale_products
     from stac_sm.workflows.audit import audit as prove
 
     project = open_project(folder)
-    with Progress("audit", say) as progress:
+    with ProgressBar("audit", print_message) as progress:
         findings = prove(
             project.catalog, collections=collections, sample=sample, workers=workers, progress=progress.step
         )
@@ -300,12 +306,12 @@ def audit(
         findings += [Finding("stale", one.path, one.detail) for one in stale]
     left = repair(project.catalog, findings, grace_hours=grace) if mend else findings
     if len(left) < len(findings):
-        say(f"{len(findings) - len(left)} of {len(findings)} findings mended")
+        print_message(f"{len(findings) - len(left)} of {len(findings)} findings mended")
     if left or as_json:
-        show([vars(finding) for finding in left], as_json)
+        print_result([vars(finding) for finding in left], as_json)
     else:
-        say("no finding: every item is proven" if sample == 1 else f"no finding in a sample of {sample:g}")
-    end(left, f"{len(left)} findings; --repair mends links, extents and old orphans")
+        print_message("no finding: every item is proven" if sample == 1 else f"no finding in a sample of {sample:g}")
+    exit_if_failed(left, f"{len(left)} findings; --repair mends links, extents and old orphans")
 
 
 def _within(path: str, collections: tuple[str, ...]) -> bool:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from stac_sm.cli.options import (
-    end,
+    exit_if_failed,
     json_option,
     open_project,
     parsed_box,
     parsed_tiles,
+    print_message,
+    print_result,
     project_option,
-    say,
-    show,
     workers_option,
 )
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stac_sm.core.period import Period
-    from stac_sm.product.aggregates.source_items import Made
+    from stac_sm.product.aggregates.source_items import AggregateResult
     from stac_sm.workflows.project import Project
-    from stac_sm.workflows.validation.validate import Validated
+    from stac_sm.workflows.validation.validate import PublishedValidation
 
 _OUTCOMES = ("new", "replaced", "done", "failed")
-_MOST_TOLD = 10  # lines; --json names all
+_MOST_PRINTED = 10  # lines; --json names all
 _dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be made, and make nothing.")
 
 
@@ -45,11 +45,11 @@ def mosaic(folder: str, period: str | None, dry_run: bool, as_json: bool) -> Non
 
     Days that are there and made from the same tile-days are left alone; others are replaced.
     """
-    from stac_sm.core.progress import Progress
+    from stac_sm.core.progress import ProgressBar
     from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
 
     project = open_project(folder)
-    with Progress("mosaic", say) as progress:
+    with ProgressBar("mosaic", print_message) as progress:
         made = make_mosaics(
             project.catalog,
             project.grid,
@@ -89,13 +89,13 @@ def annual(
     Without YEAR, those of the project file's period. A mean that is there and made from the same tile-days is left
     alone; others are replaced.
     """
-    from stac_sm.core.progress import Progress
+    from stac_sm.core.progress import ProgressBar
     from stac_sm.product.aggregates.means import ANNUAL, MONTHLY, make_means
 
     project = open_project(folder)
     if as_one and tiles:
         raise click.UsageError("give one of --tiles and --global")
-    with Progress("monthly means" if monthly else "annual means", say) as progress:
+    with ProgressBar("monthly means" if monthly else "annual means", print_message) as progress:
         made = make_means(
             project.catalog,
             project.grid,
@@ -175,10 +175,10 @@ def _period(project: Project, text: str | None) -> Period:
 
 def _spans(project: Project, years: Sequence[str], monthly: bool) -> list[Period]:
     """Whole years, or their months, each once."""
-    from stac_sm.core.period import DAY, Period
+    from stac_sm.core.period import ONE_DAY, Period
 
     wanted = [_period(project, year) for year in years or ("",)]
-    numbers = sorted({number for one in wanted for number in range(one.start.year, (one.end - DAY).year + 1)})
+    numbers = sorted({number for one in wanted for number in range(one.start.year, (one.end - ONE_DAY).year + 1)})
     spans = [Period.parse(str(number)) for number in numbers]
     return [month for span in spans for month in span.months()] if monthly else spans
 
@@ -191,21 +191,21 @@ def _index(project: Project, collection: str) -> None:
     update_index(catalog.store, collection, layout=catalog.layout(collection))
 
 
-def _tell(made: Sequence[Made], as_json: bool) -> None:
+def _tell(made: Sequence[AggregateResult], as_json: bool) -> None:
     """What came of aggregates: counts, or each of them as JSON; exit code 1 if any failed."""
     counts = {name: sum(one.outcome == name for one in made) for name in _OUTCOMES}
-    show([vars(one) for one in made] if as_json else counts, as_json)
+    print_result([vars(one) for one in made] if as_json else counts, as_json)
     failed = [one for one in made if one.error]
     fine = [one for one in made if not one.error]
-    for one in fine[:_MOST_TOLD]:
-        say(f"{one.outcome}: {one.id}")
-    if len(fine) > _MOST_TOLD:
-        say(f"and {len(fine) - _MOST_TOLD} more: --json names all")
+    for one in fine[:_MOST_PRINTED]:
+        print_message(f"{one.outcome}: {one.id}")
+    if len(fine) > _MOST_PRINTED:
+        print_message(f"and {len(fine) - _MOST_PRINTED} more: --json names all")
     for one in failed:
-        say(f"failed: {one.id}: {one.error}")
+        print_message(f"failed: {one.id}: {one.error}")
     if not made:
-        say("nothing to make: no tile-day is there; `stac-sm status` says what is")
-    end(failed, f"{len(failed)} of {len(made)} failed; mend the cause and run the same command again")
+        print_message("nothing to make: no tile-day is there; `stac-sm status` says what is")
+    exit_if_failed(failed, f"{len(failed)} of {len(made)} failed; mend the cause and run the same command again")
 
 
 @click.command()
@@ -220,13 +220,13 @@ def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) 
     every cell as an item of the collection validation; what is there and still true is left alone.
     """
     from stac_sm.core.period import Period
-    from stac_sm.core.progress import Progress
+    from stac_sm.core.progress import ProgressBar
     from stac_sm.stac.index.update import update_index
-    from stac_sm.workflows.validation.validate import COLLECTION
-    from stac_sm.workflows.validation.validate import validate as held_against
+    from stac_sm.workflows.validation.validate import VALIDATION_COLLECTION
+    from stac_sm.workflows.validation.validate import validate_product as held_against
 
     project = open_project(folder)
-    with Progress("validate", say) as progress:
+    with ProgressBar("validate", print_message) as progress:
         made = held_against(
             project,
             Period.parse(period or project.product.period or project.matchups.period),
@@ -234,12 +234,12 @@ def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) 
             progress=progress.step,
         )
     catalog = project.catalog  # read again: an older one has just been given the collection
-    update_index(catalog.store, COLLECTION, layout=catalog.layout(COLLECTION))
+    update_index(catalog.store, VALIDATION_COLLECTION, layout=catalog.layout(VALIDATION_COLLECTION))
     _tell_validation(made, str(project.catalog.store.href(made.report)), as_json)
 
 
-def _tell_validation(made: Validated, report: str, as_json: bool) -> None:
-    from stac_sm.core.text import table, to_json
+def _tell_validation(made: PublishedValidation, report: str, as_json: bool) -> None:
+    from stac_sm.core.text import format_table, to_json
 
     if as_json:
         click.echo(
@@ -251,7 +251,7 @@ def _tell_validation(made: Validated, report: str, as_json: bool) -> None:
                         (made.scores["others"], ("collection", "grid", "cells"))):  # fmt: skip
         if rows:
             picked = [{**{k: row[k] for k in first}, **{to: row[k] for k, to in names.items()}} for row in rows]
-            click.echo(table(picked) + "\n")
+            click.echo(format_table(picked) + "\n")
     for note in made.notes:
-        say(note)
+        print_message(note)
     click.echo(f"{made.id}: {made.outcome}\nreport: {report}")

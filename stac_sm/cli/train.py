@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stac_sm.cli.options import json_option, open_project, project_option, say, show, workers_option
+from stac_sm.cli.options import json_option, open_project, print_message, print_result, project_option, workers_option
 
 if TYPE_CHECKING:
     from stac_sm.workflows.project import Project
@@ -24,7 +24,7 @@ def matchup(workers: int, folder: Path | str, as_json: bool) -> None:
 
     made = match_up_step(open_project(folder), workers=workers)
     facts = {key.removeprefix("stac_sm:"): value for key, value in made.item["properties"].items() if "stac_sm:" in key}
-    show({"item": made.item["id"], "new": made.new, **facts}, as_json)
+    print_result({"item": made.item["id"], "new": made.new, **facts}, as_json)
 
 
 @click.command()
@@ -37,8 +37,8 @@ def screen(folder: Path | str, as_json: bool) -> None:
     project = open_project(folder)
     made = screen_step(project, match_up_step(project))
     judged = made.screening.sites
-    say(f"verdicts on station items: {', '.join(f'{n} {outcome}' for outcome, n in made.stations.items())}")
-    show(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
+    print_message(f"verdicts on station items: {', '.join(f'{n} {outcome}' for outcome, n in made.stations.items())}")
+    print_result(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
 
 
 @click.command()
@@ -95,15 +95,15 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
     from stac_sm.workflows.training.steps import match_up_step, train_step
 
     project = open_project(folder)
-    made = train_step(project, match_up_step(project, workers=workers), tell=say)
+    made = train_step(project, match_up_step(project, workers=workers), tell=print_message)
     properties, files = made.item["properties"], _report_of(project, made.id)
     if as_json:
         click.echo(json.dumps({"model": made.id, "new": made.new, **files, **properties}, indent=2))
         return
     click.echo(f"model: {made.id}{'' if made.new else ' (there already)'}\n{properties['stac_sm:tc_status']}\n")
-    show(score_rows(made.scores), as_json)
+    print_result(score_rows(made.scores), as_json)
     for name, why in properties["stac_sm:scores"]["notes"].items():
-        say(f"{name}: {why}")
+        print_message(f"{name}: {why}")
     click.echo(f"\nreport: {files['report']}")
 
 
@@ -122,18 +122,18 @@ def _train_table(
 ) -> None:
     from stac_sm.core.columns import Columns
     from stac_sm.model.tabular.fit import read_table, train_table
-    from stac_sm.workflows.training.tabular import account, check_free, judge, write_folder
+    from stac_sm.workflows.training.tabular import check_model_folder, evaluate_training, training_summary, write_folder
 
     columns = Columns(target=roles[0], site=roles[1], time=roles[2])
-    check_free(out)  # before minutes of training
+    check_model_folder(out)  # before minutes of training
     table = read_table(file, columns.site)
     made = train_table(table, columns, features=wanted, plain=plain, seed=seed)
-    found = judge(made, table)
+    found = evaluate_training(made, table)
     item = write_folder(made, table, out, found)
     files = {"report": str(out / "report.html"), "metrics": str(out / "metrics.json")}
     flagged = {"flagged": list(found.diagnostics.flagged)}
-    show({"model": str(out), "item": str(item), **files, **flagged, **account(made)}, as_json)
-    say(f"next: stac-sm evaluate {out} TABLE_OF_OTHER_SITES")
+    print_result({"model": str(out), "item": str(item), **files, **flagged, **training_summary(made)}, as_json)
+    print_message(f"next: stac-sm evaluate {out} TABLE_OF_OTHER_SITES")
 
 
 @click.command()
@@ -150,13 +150,13 @@ def evaluate(model: str, table: Path, folder: Path | str, as_json: bool) -> None
     from stac_sm.core.columns import Columns
     from stac_sm.model.model import Model
     from stac_sm.model.tabular.fit import read_table
-    from stac_sm.workflows.training.tabular import evaluate_table, item_of, read_features
+    from stac_sm.workflows.training.tabular import evaluate_table, model_item_href, read_features
 
-    href = item_of(model)
+    href = model_item_href(model)
     if href == model and not model.endswith(".json"):
         href = open_project(folder).catalog.item("sm-models", model).self_href
     chosen, features = Model.from_item(href), read_features(href)
     found = evaluate_table(chosen, features, read_table(table, (features.columns if features else Columns()).site))
     if found.without_target:
-        say(f"{found.without_target} rows without a target are not scored")
-    show(found.to_dict(), as_json)
+        print_message(f"{found.without_target} rows without a target are not scored")
+    print_result(found.to_dict(), as_json)

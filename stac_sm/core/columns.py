@@ -62,7 +62,7 @@ class Fold:
     """Positions of the rows held out, ascending; with ``train`` all rows of the table, each once."""
 
 
-def require(table: pd.DataFrame, names: Iterable[str], wanted_by: str) -> None:
+def require_columns(table: pd.DataFrame, names: Iterable[str], wanted_by: str) -> None:
     """Check that a table has columns.
 
     Raises
@@ -73,11 +73,11 @@ def require(table: pd.DataFrame, names: Iterable[str], wanted_by: str) -> None:
     missing = [name for name in names if name not in table.columns]
     if missing:
         there = [str(name) for name in table.columns]
-        found = "; ".join(f"{name!r} ({nearest(name, there)})" for name in missing)
+        found = "; ".join(f"{name!r} ({suggest_names(name, there)})" for name in missing)
         raise InputError(f"table: no column {found}; {wanted_by} wants it; rename a column, or leave it out")
 
 
-def nearest(name: str, names: Collection[str]) -> str:
+def suggest_names(name: str, names: Collection[str]) -> str:
     """Words that lead from a misspelt name to the ones there are."""
     close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
     if close:
@@ -85,7 +85,7 @@ def nearest(name: str, names: Collection[str]) -> str:
     return f"found: {', '.join(sorted(names)[:20]) or 'none'}{', ...' if len(names) > 20 else ''}"
 
 
-def days(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
+def day_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
     """Days of the rows, datetime64 without a zone (UTC), midnight.
 
     Raises
@@ -93,7 +93,7 @@ def days(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
     InputError
         If the column is missing, a row has no day, or a value is no date.
     """
-    require(table, [column], "the day of a row")
+    require_columns(table, [column], "the day of a row")
     try:
         parsed = pd.to_datetime(_written_out(table[column]), utc=True, format="ISO8601")  # 01.07.2018 is not guessed
     except (TypeError, ValueError) as error:
@@ -109,7 +109,7 @@ def _written_out(values: pd.Series) -> pd.Series:
     return pd.to_datetime(values.astype("int64").astype(str), format="%Y%m%d")
 
 
-def labels(table: pd.DataFrame, column: str) -> pd.Series[str]:
+def label_column(table: pd.DataFrame, column: str) -> pd.Series[str]:
     """Text of a column that names something, e.g. the site of each row.
 
     Raises
@@ -117,7 +117,7 @@ def labels(table: pd.DataFrame, column: str) -> pd.Series[str]:
     InputError
         If the column is missing or a row has no value in it.
     """
-    require(table, [column], "the grouping of rows")
+    require_columns(table, [column], "the grouping of rows")
     _no_gaps(table[column], column)
     return table[column].astype(str)
 

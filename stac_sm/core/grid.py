@@ -108,11 +108,14 @@ class TileGrid:
         InputError
             If the point lies outside the grid.
         """
-        x, y = from_lonlat(self.crs).transform(lon, lat)
+        x, y = transformer_from_lonlat(self.crs).transform(lon, lat)
         column, row = (x - self.origin[0]) / self.pixel[0], (self.origin[1] - y) / self.pixel[1]
         if not (math.isfinite(column) and math.isfinite(row)):
             raise InputError(f"point ({lon}, {lat}) has no place in grid {self.name}: give degrees east and north")
-        (height, width), (py, px) = self.tile_shape, np.floor(snapped(np.array([row, column]))).astype(int).tolist()
+        (height, width), (py, px) = (
+            self.tile_shape,
+            np.floor(snap_to_pixel_edges(np.array([row, column]))).astype(int).tolist(),
+        )
         tile = self.tile_id(px // width, py // height)
         self.column_row(tile)
         return tile, py % height, px % width
@@ -145,7 +148,7 @@ class TileGrid:
         if footprint.distance(area) > _CHORD:
             return False
         strip = area.intersection(footprint.buffer(_CHORD))
-        x, y = from_lonlat(self.crs).transform(*get_coordinates(segmentize(strip, _CHORD / 10)).T)
+        x, y = transformer_from_lonlat(self.crs).transform(*get_coordinates(segmentize(strip, _CHORD / 10)).T)
         left, bottom, right, top = self.geobox(tile).boundingbox.buffered(1e-6 * self.pixel[0])
         return bool(((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).any())
 
@@ -168,18 +171,18 @@ def crs_wkt(crs: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def from_lonlat(crs: str) -> pyproj.Transformer:
+def transformer_from_lonlat(crs: str) -> pyproj.Transformer:
     """Transformer from degrees east and north to a CRS."""
     return _transformer("OGC:CRS84", crs)
 
 
 @lru_cache(maxsize=64)
-def to_lonlat(crs: str) -> pyproj.Transformer:
+def transformer_to_lonlat(crs: str) -> pyproj.Transformer:
     """Transformer from a CRS to degrees east and north."""
     return _transformer(crs, "OGC:CRS84")
 
 
-def snapped(at: np.ndarray) -> np.ndarray:
+def snap_to_pixel_edges(at: np.ndarray) -> np.ndarray:
     """Pixel coordinates, those within a millionth of a pixel edge moved onto it: rounding must not choose the pixel."""
     whole = np.round(at)
     return np.where(np.abs(at - whole) < _SNAP, whole, at)
@@ -260,8 +263,8 @@ def _transformer(source: str, target: str) -> pyproj.Transformer:
 
 def _on_earth(crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Degrees of projected points, and whether each comes back to itself."""
-    lon, lat = to_lonlat(crs).transform(x, y)
-    back_x, back_y = from_lonlat(crs).transform(lon, lat)
+    lon, lat = transformer_to_lonlat(crs).transform(x, y)
+    back_x, back_y = transformer_from_lonlat(crs).transform(lon, lat)
     tolerance = 1e-9 * np.maximum(np.abs(x), np.abs(y)).max(initial=1.0)  # centimetres: poles are close to their mirror
     near = (np.abs(back_x - x) < tolerance) & (np.abs(back_y - y) < tolerance)
     return lon, lat, np.isfinite(lon) & np.isfinite(lat) & near

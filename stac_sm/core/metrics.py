@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stac_sm.core.arrays import Float64Array
 from stac_sm.core.errors import InputError
 
-Floats = NDArray[np.float64]
 Triple = tuple[float, float, float]
 
 _NAMES = ("x", "y", "z")
@@ -113,7 +113,7 @@ def pearson_r(p: ArrayLike, o: ArrayLike) -> float:
     return min(1.0, max(-1.0, float(a @ b) / norm)) if norm > 0 else math.nan
 
 
-def scores(p: ArrayLike, o: ArrayLike) -> Scores:
+def agreement_scores(p: ArrayLike, o: ArrayLike) -> Scores:
     """All scores of a prediction ``p`` against an observation ``o``; pairs as in `bias`."""
     p, o = _pairs(p, o)
     return Scores(n=p.size, r=pearson_r(p, o), rmse=rmse(p, o), ubrmse=ubrmse(p, o), bias=bias(p, o))
@@ -161,7 +161,7 @@ def triple_collocation(x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int =
         return _refused(n, fault) if fault else _figures(n, q)
 
 
-def common_rows(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Floats:
+def common_rows(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Float64Array:
     """Rows in which all three series are finite.
 
     Returns
@@ -186,14 +186,14 @@ def common_rows(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Floats:
     return rows[:, np.isfinite(rows).all(axis=0)]
 
 
-def covariance(rows: Floats) -> Floats:
+def covariance(rows: Float64Array) -> Float64Array:
     """Sample covariance (ddof 1) of the series in ``rows``, dims (series, row); exactly 0 for a constant series."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     centred[np.ptp(rows, axis=1) == 0] = 0.0  # the rounded mean of a constant is not always that constant
     return np.asarray(centred @ centred.T / (rows.shape[1] - 1), dtype=float)
 
 
-def truth_correlation(q: Floats) -> Floats:
+def truth_correlation(q: Float64Array) -> Float64Array:
     """Correlation of x with the unknown truth from many covariances at once.
 
     Parameters
@@ -216,18 +216,18 @@ def truth_correlation(q: Floats) -> Floats:
         return np.where(sound, np.sqrt(squared), np.nan)
 
 
-def _nil(value: Floats, whole: Floats) -> NDArray[np.bool_]:
+def _nil(value: Float64Array, whole: Float64Array) -> NDArray[np.bool_]:
     """Whether a variance or covariance is not positive, but for rounding; true for NaN."""
     return np.asarray(~(value > _ROUNDING * whole) | ~np.isfinite(value))
 
 
-def _error_variance(q: Floats, i: int) -> Floats:
+def _error_variance(q: Float64Array, i: int) -> Float64Array:
     """Error variance of series ``i`` in its own unit squared; dims (...) of covariances (..., series, series)."""
     j, k = (other for other in range(3) if other != i)
     return np.asarray(q[..., i, i] - q[..., i, j] * q[..., i, k] / q[..., j, k])
 
 
-def _fault(q: Floats) -> str:
+def _fault(q: Float64Array) -> str:
     """Why covariances allow no triple collocation; empty if they do."""
     pairs = [(i, j) for i, j in _PAIRS if _nil(q[i, j], np.sqrt(q[i, i] * q[j, j]))]
     if pairs:
@@ -238,7 +238,7 @@ def _fault(q: Floats) -> str:
     return found and f"error variance {found}, positive wanted: the errors are not independent, or too few"
 
 
-def _figures(n: int, q: Floats) -> TripleCollocation:
+def _figures(n: int, q: Float64Array) -> TripleCollocation:
     """Figures of sound covariances."""
     beta = (1.0, float(q[0, 2] / q[1, 2]), float(q[0, 1] / q[1, 2]))
     variances = [float(_error_variance(q, i)) for i in range(3)]
@@ -266,7 +266,7 @@ def _count(n: int, thing: str) -> str:
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
-def _pairs(p: ArrayLike, o: ArrayLike) -> tuple[Floats, Floats]:
+def _pairs(p: ArrayLike, o: ArrayLike) -> tuple[Float64Array, Float64Array]:
     """Flat float64 values of the pairs in which both are finite."""
     first, second = _floats("prediction", p), _floats("observation", o)
     if first.shape != second.shape:
@@ -278,7 +278,7 @@ def _pairs(p: ArrayLike, o: ArrayLike) -> tuple[Floats, Floats]:
     return first[both], second[both]
 
 
-def _floats(name: str, values: ArrayLike) -> Floats:
+def _floats(name: str, values: ArrayLike) -> Float64Array:
     """Values as float64; masked ones as NaN."""
     try:
         if isinstance(values, np.ma.MaskedArray):

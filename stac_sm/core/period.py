@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from stac_sm.core.errors import InputError
 
-DAY = timedelta(days=1)
+ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, order=True)
@@ -26,7 +26,7 @@ class Period:
     def __post_init__(self) -> None:
         if self.end <= self.start:
             raise InputError(
-                f"period {self.start}/{self.end - DAY} is empty: the last day lies before the first; "
+                f"period {self.start}/{self.end - ONE_DAY} is empty: the last day lies before the first; "
                 "write FIRST/LAST, e.g. 2018-07-01/2018-07-07"
             )
 
@@ -50,10 +50,10 @@ class Period:
     @classmethod
     def of_day(cls, day: date) -> Period:
         """Period of one day."""
-        return cls(day, day + DAY)
+        return cls(day, day + ONE_DAY)
 
     def __str__(self) -> str:
-        last = self.end - DAY
+        last = self.end - ONE_DAY
         return str(self.start) if last == self.start else f"{self.start}/{last}"
 
     def __contains__(self, day: date) -> bool:
@@ -65,7 +65,7 @@ class Period:
     @property
     def days(self) -> list[date]:
         """Every day of the period, in order."""
-        return [self.start + i * DAY for i in range(len(self))]
+        return [self.start + i * ONE_DAY for i in range(len(self))]
 
     def overlaps(self, other: Period) -> bool:
         """Whether the two have a day in common."""
@@ -73,7 +73,7 @@ class Period:
 
     def widened(self, days: int) -> Period:
         """Period with ``days`` more at both ends."""
-        return Period(self.start - days * DAY, self.end + days * DAY)
+        return Period(self.start - days * ONE_DAY, self.end + days * ONE_DAY)
 
     def months(self) -> Iterator[Period]:
         """Parts of this period, cut at the first day of each month."""
@@ -84,13 +84,13 @@ class Period:
             start = end
 
 
-def utc(day: date, at: time = time(0)) -> datetime:
+def utc_instant(day: date, at: time = time(0)) -> datetime:
     """UTC instant of a day, at midnight unless told."""
     return datetime.combine(day, at, tzinfo=UTC)
 
 
 def _month_end(day: date) -> date:
-    return day.replace(day=calendar.monthrange(day.year, day.month)[1]) + DAY
+    return day.replace(day=calendar.monthrange(day.year, day.month)[1]) + ONE_DAY
 
 
 def _span(text: str, whole: str) -> tuple[date, date]:
@@ -102,7 +102,7 @@ def _span(text: str, whole: str) -> tuple[date, date]:
         year, month, day = match.groups()
         start = date(int(year), int(month or 1), int(day or 1))
         if day:
-            return start, start + DAY
+            return start, start + ONE_DAY
         return start, _month_end(start if month else start.replace(month=12))
     except (ValueError, OverflowError) as error:
         raise InputError(

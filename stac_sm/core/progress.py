@@ -8,20 +8,26 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+LogFunction = Callable[[str], None]
+"""Takes one message for the user."""
+
+ProgressCallback = Callable[[int], None]
+"""Takes the number of steps done since it was called last."""
+
 _LINES_EVERY = 10.0  # seconds between two plain lines
 _TELLING = 3  # steps; the first one waits for workers that start, and says nothing of the others
 
 
-class Progress:
+class ProgressBar:
     """Counts steps of one kind of work."""
 
-    def __init__(self, title: str, say: Callable[[str], None]) -> None:
+    def __init__(self, title: str, say: LogFunction) -> None:
         self._title, self._say = title, say
         self._done, self._started, self._last = 0, time.monotonic(), time.monotonic()
         self._bar: Any = None
         self._task: Any = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         if sys.stderr.isatty():
             self._bar = _bar()
             self._bar.start()

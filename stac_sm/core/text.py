@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import xarray as xr
 
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 
 
-def table(rows: Sequence[Row]) -> str:
+def format_table(rows: Sequence[TableRow]) -> str:
     """Rows of the same columns, aligned under their names; floats with four digits, ``-`` where there is none."""
     if not rows:
         return ""
@@ -27,7 +27,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in padded)
 
 
-def facts(named: Row) -> str:
+def format_facts(named: TableRow) -> str:
     """One line a fact."""
     shown = {
         name: to_json(value, indent=None) if isinstance(value, dict | list) else value for name, value in named.items()
@@ -45,7 +45,7 @@ def cube_rows(cube: xr.Dataset) -> list[dict[str, Any]]:
     return [_variable_row(str(name), values) for name, values in cube.data_vars.items()]
 
 
-def score_rows(scores: Sequence[Row]) -> list[dict[str, Any]]:
+def score_rows(scores: Sequence[TableRow]) -> list[dict[str, Any]]:
     """Scores of strategies and methods: pooled, then medians over stations."""
     return [
         {
@@ -92,7 +92,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def unknown(what: str, found: object, known: Collection[str]) -> str:
+def unknown_name_message(what: str, found: object, known: Collection[str]) -> str:
     """``source 'era5' is unknown: known are …; did you mean 'era5-land'?``, in the order in which they are given."""
     near = difflib.get_close_matches(str(found).lower(), known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -71,7 +71,7 @@ _TABLE = (
 VARIABLES = {variable.name: variable for variable in _TABLE}
 
 
-def variable(name: str) -> Variable:
+def get_variable(name: str) -> Variable:
     """Variable of a name.
 
     Raises
@@ -84,7 +84,7 @@ def variable(name: str) -> Variable:
     return VARIABLES[name]
 
 
-class Quality(IntFlag):
+class QualityFlag(IntFlag):
     """Bits of the ``qa`` band."""
 
     GAP_FILLED = 1

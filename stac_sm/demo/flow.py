@@ -6,7 +6,7 @@ What is simulated: the Earth. What is real: the formats, the code, the catalogue
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from stac_sm.core.errors import InputError, StacSmError
-from stac_sm.core.metrics import Scores, scores
-from stac_sm.core.period import DAY, Period
-from stac_sm.core.progress import Progress
+from stac_sm.core.metrics import Scores, agreement_scores
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.progress import LogFunction, ProgressBar
 from stac_sm.ingest.pipeline import ingest
-from stac_sm.model.diagnostics.results import Budget
+from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.model import Model
-from stac_sm.product.item import COLLECTION
-from stac_sm.simulate.dataset import simulate
+from stac_sm.product.item import PRODUCT_COLLECTION
+from stac_sm.simulate.dataset import write_simulated_earth
 from stac_sm.simulate.earth import Earth
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.workflows.plan.plan import Plan, make_plan
@@ -30,11 +30,10 @@ from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.project import FILE_NAME, Project, create_project
 from stac_sm.workflows.project_template import TEMPLATES
 from stac_sm.workflows.run.run import run_plan
-from stac_sm.workflows.training.steps import ModelStep, match_up_step, train_step
-from stac_sm.workflows.validation.products import VALIDATED
-from stac_sm.workflows.validation.validate import against_others
+from stac_sm.workflows.training.steps import TrainingResult, match_up_step, train_step
+from stac_sm.workflows.validation.products import VALIDATED_PRODUCTS
+from stac_sm.workflows.validation.validate import compare_with_other_products
 
-Say = Callable[[str], None]
 _TITLE = 'title = "A simulated Earth"'
 SOURCES = (
     "ismn", "cop-dem", "soilgrids", "era5-land", "esa-cci-sm", "glass-albedo", "glass-lai", "glass-lst",
@@ -44,7 +43,7 @@ SOURCES = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DemoComparison:
     """The product beside another one, over the days of the product and the cells of the other."""
 
     collection: str
@@ -79,7 +78,7 @@ class DemoReport:
     truth: Scores
     """Product against the truth, at all pixels and days of the product."""
 
-    others: tuple[Comparison, ...]
+    others: tuple[DemoComparison, ...]
     """Product against other products, which have errors of their own."""
 
     products: int
@@ -114,7 +113,7 @@ class DemoReport:
             *(_comparison_line(one) for one in self.others),
             "",
             f"model:     {self.model} ({self.tc_status})",
-            f"products:  {self.products} items in {COLLECTION}",
+            f"products:  {self.products} items in {PRODUCT_COLLECTION}",
             f"catalogue: {self.catalog}",
             f"{'nothing was left to do' if self.new == 0 else f'{self.new} things made'}, {self.seconds:.0f} s",
             "",
@@ -125,7 +124,7 @@ class DemoReport:
 
 
 def run_demo(
-    folder: Path, *, workers: int = 2, earth: Earth | None = None, say: Say = lambda message: None
+    folder: Path, *, workers: int = 2, earth: Earth | None = None, say: LogFunction = lambda message: None
 ) -> DemoReport:
     """Simulate, ingest, match up, screen, train, predict, publish, and compare with the truth.
 
@@ -134,13 +133,13 @@ def run_demo(
     started, earth = time.monotonic(), earth or Earth()
     _refuse_other_project(folder)
     say(f"1 simulate an Earth in {folder / 'earth'}")
-    simulate(folder / "earth", earth, workers=workers)
+    write_simulated_earth(folder / "earth", earth, workers=workers)
     project = create_project(folder, demo_project_file(earth))
     made = sum(_ingest(project, name, folder / "earth", workers, say) for name in SOURCES)
     say("3 match up stations and features")
     matchups = match_up_step(project, workers=workers)
     say("4 screen, validate, train")
-    model = train_step(project, matchups, budget=Budget.small())
+    model = train_step(project, matchups, budget=DiagnosticsBudget.small())
     plan = _plan(project, model, earth)
     say(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
     made += matchups.new + model.new + _run(project, plan, workers, say)
@@ -152,7 +151,7 @@ def run_demo(
         scores=tuple(model.scores),
         truth=compare_with_truth(project.catalog, folder / "earth" / "truth", plan),
         others=compare_with_others(project, plan),
-        products=len(project.catalog.items(COLLECTION)),
+        products=len(project.catalog.items(PRODUCT_COLLECTION)),
         new=made,
         seconds=time.monotonic() - started,
         next=_next(earth),
@@ -188,25 +187,27 @@ def compare_with_truth(catalog: Catalog, truth: Path, plan: Plan) -> Scores:
 
     predicted, true = [], []
     for planned in plan.days:
-        item = catalog.item(COLLECTION, planned.made.id)
+        item = catalog.item(PRODUCT_COLLECTION, planned.made.id)
         with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
             predicted.append(file.read(1, masked=True).filled(np.nan).ravel())
         with rasterio.open(truth / f"sm_{planned.made.day}.tif") as file:
             true.append(file.read(1, masked=True).filled(np.nan).ravel())
-    return scores(np.concatenate(predicted), np.concatenate(true))
+    return agreement_scores(np.concatenate(predicted), np.concatenate(true))
 
 
-def compare_with_others(project: Project, plan: Plan) -> tuple[Comparison, ...]:
+def compare_with_others(project: Project, plan: Plan) -> tuple[DemoComparison, ...]:
     """Scores of the published product, averaged over the cells of others, on the tiles and the days of a plan."""
     days = [planned.made.day for planned in plan.days]
     tiles = sorted({planned.made.tile for planned in plan.days})
-    found = against_others(project, Period(min(days), max(days) + DAY), tiles, VALIDATED)
-    return tuple(Comparison(one.other.collection, one.other.asset, one.other.cells, one.pair.pooled) for one in found)
+    found = compare_with_other_products(project, Period(min(days), max(days) + ONE_DAY), tiles, VALIDATED_PRODUCTS)
+    return tuple(
+        DemoComparison(one.other.collection, one.other.asset, one.other.cells, one.pair.pooled) for one in found
+    )
 
 
-def _ingest(project: Project, name: str, earth: Path, workers: int, say: Say) -> int:
+def _ingest(project: Project, name: str, earth: Path, workers: int, say: LogFunction) -> int:
     """Ingest one source; number of files that were new or changed."""
-    with Progress(f"2 ingest {name}", say) as progress:
+    with ProgressBar(f"2 ingest {name}", say) as progress:
         results = ingest(
             project.catalog,
             name,
@@ -221,13 +222,13 @@ def _ingest(project: Project, name: str, earth: Path, workers: int, say: Say) ->
     return sum(result.status != "done" for result in results)
 
 
-def _plan(project: Project, model: ModelStep, earth: Earth) -> Plan:
+def _plan(project: Project, model: TrainingResult, earth: Earth) -> Plan:
     catalog, days = project.catalog, earth.product_days
     plan = make_plan(
         catalog,
         Model.from_item(catalog.item("sm-models", model.id).self_href),
         [earth.tile],
-        Period(days[0], days[-1] + DAY),
+        Period(days[0], days[-1] + ONE_DAY),
         grid=project.grid,
         version=project.about.version,
     )
@@ -236,8 +237,8 @@ def _plan(project: Project, model: ModelStep, earth: Earth) -> Plan:
     return plan
 
 
-def _run(project: Project, plan: Plan, workers: int, say: Say) -> int:
-    with Progress("5 predict", say) as progress:
+def _run(project: Project, plan: Plan, workers: int, say: LogFunction) -> int:
+    with ProgressBar("5 predict", say) as progress:
         report = run_plan(project, plan, workers=workers, progress=lambda record, total: progress.step(total))
     if report.failures:
         first = report.failures[0]
@@ -259,7 +260,7 @@ def _score_line(one: Mapping[str, Any]) -> str:
     )
 
 
-def _comparison_line(one: Comparison) -> str:
+def _comparison_line(one: DemoComparison) -> str:
     found = one.scores
     return (
         f"  {one.collection:<12}{one.grid:<14}{found.n:>6} cells and days  R {_number(found.r)}  "

@@ -30,7 +30,7 @@ class Check:
     """What to do; empty where it is ``ok``."""
 
 
-def asked(part: str, name: str, question: Callable[[], Check]) -> Check:
+def run_check(part: str, name: str, question: Callable[[], Check]) -> Check:
     """The answer to a question; one that ends in an error is a failed check, whose message says what to do."""
     try:
         return question()

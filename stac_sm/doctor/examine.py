@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from stac_sm.core.errors import ProjectError, StacSmError
 from stac_sm.doctor.check import FAILED, NOTE, Check
-from stac_sm.doctor.machine_checks import machine
-from stac_sm.doctor.project_checks import project
+from stac_sm.doctor.machine_checks import check_machine
+from stac_sm.doctor.project_checks import check_project
 from stac_sm.workflows.project import find_project
 
 
@@ -20,13 +20,13 @@ def examine(folder: str | None = None) -> Iterator[Check]:
         Folder of the project, or ``s3://BUCKET/PREFIX``: it must be there. None: the nearest one here or above, if
         there is any.
     """
-    yield from machine()
+    yield from check_machine()
     try:
         opened = find_project(folder or ".")
     except StacSmError as error:
         yield _unopened(error, folder)
         return
-    yield from project(opened)
+    yield from check_project(opened)
 
 
 def _unopened(error: StacSmError, folder: str | None) -> Check:

@@ -14,8 +14,8 @@ import numpy as np
 
 from stac_sm.core.errors import StacSmError
 from stac_sm.core.parallel import process_pool
-from stac_sm.doctor.check import NOTE, OK, Check, asked
-from stac_sm.model.booster import Member, grow
+from stac_sm.doctor.check import NOTE, OK, Check, run_check
+from stac_sm.model.booster import WeightedBooster, train_tree_booster
 from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.workflows.run.memory import machine_memory
 
@@ -30,16 +30,16 @@ _OPTIONAL = {
 }
 
 
-def machine() -> Iterator[Check]:
+def check_machine() -> Iterator[Check]:
     """Every check of the machine; those that take long are last."""
     yield _versions()
     yield _cores_and_memory()
     yield _scratch()
     yield _one_xgboost()
-    yield asked("machine", "projections", _projections)
+    yield run_check("machine", "projections", _projections)
     yield _optional()
-    yield asked("machine", "processes", _processes)
-    yield asked("machine", "forest", _forest)
+    yield run_check("machine", "processes", _processes)
+    yield run_check("machine", "forest", _forest)
 
 
 def _versions() -> Check:
@@ -141,12 +141,14 @@ def _forest() -> Check:
         reason = "; ".join(dict.fromkeys(ensemble.reasons.values()))
         advice = f"XGBoost predicts instead, right but slower; try pip install --force-reinstall numba ({sys.platform})"
         return Check("machine", "forest", NOTE, reason, advice)
-    from stac_sm.model.forest.simd import WIDTH
+    from stac_sm.model.forest.simd import VECTOR_BYTES
 
-    return Check("machine", "forest", OK, f"vectors of {WIDTH * 8} bits, the same bits as XGBoost's own prediction")
+    return Check(
+        "machine", "forest", OK, f"vectors of {VECTOR_BYTES * 8} bits, the same bits as XGBoost's own prediction"
+    )
 
 
-def _small_booster() -> Member:
+def _small_booster() -> WeightedBooster:
     rows = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
     target = rows.sum(axis=1, dtype=np.float32)
-    return grow(rows, target, np.ones(len(rows), np.float32), "abcd", {"max_depth": 5}, 20)
+    return train_tree_booster(rows, target, np.ones(len(rows), np.float32), "abcd", {"max_depth": 5}, 20)

@@ -11,47 +11,47 @@ from typing import Any
 
 from stac_sm.core.errors import CatalogError, StacSmError
 from stac_sm.core.period import Period
-from stac_sm.doctor.check import FAILED, NOTE, OK, Check, asked
+from stac_sm.doctor.check import FAILED, NOTE, OK, Check, run_check
 from stac_sm.features.recipe import Feature
-from stac_sm.ingest.registry import source_table
-from stac_sm.stac.catalogs.catalog import Catalog, open_named
+from stac_sm.ingest.registry import provider_classes
+from stac_sm.stac.catalogs.catalog import Catalog, open_recipe_catalog
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.storage.object_meta import TEMPORARY
-from stac_sm.storage.signing import SIGNERS, signed
+from stac_sm.storage.signing import SIGNERS, sign_href
 from stac_sm.storage.store import Store, open_store
 from stac_sm.workflows.project import Project
 
 _LITTLE = 10 << 30  # a global day takes 1 GB
 
 
-def project(opened: Project) -> Iterator[Check]:
+def check_project(opened: Project) -> Iterator[Check]:
     """Every check of a project: its store, then its catalogue, then what else its recipe reads."""
     store = open_store(opened.folder)
     yield Check("project", "file", OK, f"{store.href('stac-sm.toml')}: {len(opened.recipe.names)} features")
     remote = [feature for feature in opened.recipe.sources if feature.catalog]
     if store.root.startswith("s3://") or any(feature.catalog.startswith("s3://") for feature in remote):
-        yield asked("store", "credentials", _credentials)
+        yield run_check("store", "credentials", _credentials)
     yield from _store(store)
     yield from _catalogue(opened)
     for place in dict.fromkeys(feature.catalog for feature in remote):
-        yield asked("catalogue", place, lambda place=place: _elsewhere(opened, place, remote))  # type: ignore[misc]
+        yield run_check("catalogue", place, lambda place=place: _elsewhere(opened, place, remote))  # type: ignore[misc]
     for signer in dict.fromkeys(feature.sign for feature in remote if feature.sign):
-        yield asked("store", f"tokens of {signer}", lambda signer=signer: _signer(signer))  # type: ignore[misc]
+        yield run_check("store", f"tokens of {signer}", lambda signer=signer: _signer(signer))  # type: ignore[misc]
 
 
 def _credentials() -> Check:
     """Where they come from; never what they are."""
     from stac_sm.storage.s3 import session
 
-    return Check("store", "credentials", OK, f"{session.origin()} for {session.endpoint()}")
+    return Check("store", "credentials", OK, f"{session.credentials_origin()} for {session.endpoint_url()}")
 
 
 def _store(store: Store) -> Iterator[Check]:
-    yield asked("store", "read", lambda: _read(store))
-    yield asked("store", "write", lambda: _write(store))
-    yield asked("store", "many writers", lambda: _writers(store))
+    yield run_check("store", "read", lambda: _read(store))
+    yield run_check("store", "write", lambda: _write(store))
+    yield run_check("store", "many writers", lambda: _writers(store))
     if "://" not in store.root:
-        yield asked("store", "room", lambda: _room(store))
+        yield run_check("store", "room", lambda: _room(store))
 
 
 def _read(store: Store) -> Check:
@@ -64,7 +64,7 @@ def _write(store: Store) -> Check:
     """Create, once only, and swap: what every item is published by. Nobody lists what is written here."""
     path = f"{TEMPORARY}doctor-{secrets.token_hex(8)}"
     try:
-        kept = store.create(path, b"1") and not store.create(path, b"2") and store.swap(path, b"3", b"1")
+        kept = store.create(path, b"1") and not store.create(path, b"2") and store.compare_and_swap(path, b"3", b"1")
         if not kept or store.read(path) != b"3":
             raise StacSmError(f"{store.root} does not keep what is written: use another store")
     finally:
@@ -106,10 +106,10 @@ def _catalogue(opened: Project) -> Iterator[Check]:
     yield Check("catalogue", "catalog.json", OK, f"{len(there)} collections")
     own = [feature for feature in opened.recipe.sources if not feature.catalog]
     for id in dict.fromkeys(feature.collection for feature in own):
-        yield asked("catalogue", id, lambda id=id: _input(opened, catalog, id, own))  # type: ignore[misc]
+        yield run_check("catalogue", id, lambda id=id: _input(opened, catalog, id, own))  # type: ignore[misc]
     for id, advice in _MADE.items():
-        yield asked("catalogue", id, lambda id=id, advice=advice: _made(catalog, id, advice))  # type: ignore[misc]
-    yield asked("catalogue", "index", lambda: _index(catalog))
+        yield run_check("catalogue", id, lambda id=id, advice=advice: _made(catalog, id, advice))  # type: ignore[misc]
+    yield run_check("catalogue", "index", lambda: _index(catalog))
 
 
 _MADE = {
@@ -136,7 +136,7 @@ def _input(opened: Project, catalog: Catalog, id: str, features: list[Feature]) 
 
 def _source_of(id: str) -> str:
     """The word after ``ingest``: MODIS products share one, others have the name of their collection."""
-    return id if id in source_table() else "modis" if re.match("modis|m[coy]d", id) else "SOURCE"
+    return id if id in provider_classes() else "modis" if re.match("modis|m[coy]d", id) else "SOURCE"
 
 
 def _has_items(catalog: Catalog, id: str) -> bool:
@@ -167,7 +167,7 @@ def _index(catalog: Catalog) -> Check:
 
 def _elsewhere(opened: Project, place: str, features: list[Feature]) -> Check:
     wanted = sorted({feature.collection for feature in features if feature.catalog == place})
-    there: Any = open_named(place, opened.catalog)
+    there: Any = open_recipe_catalog(place, opened.catalog)
     missing = sorted(set(wanted) - set(there.collections))
     if missing:
         raise CatalogError(f"{place} has no {', '.join(missing)}: correct `collection` of the recipe")
@@ -177,5 +177,5 @@ def _elsewhere(opened: Project, place: str, features: list[Feature]) -> Check:
 def _signer(signer: str) -> Check:
     if signer not in SIGNERS:
         raise StacSmError(f"signer {signer!r} is unknown: known are {', '.join(filter(None, SIGNERS))}")
-    signed("https://example.org/none", signer)  # an href that gets no token: only the package is tried
+    sign_href("https://example.org/none", signer)  # an href that gets no token: only the package is tried
     return Check("store", f"tokens of {signer}", OK, "its package is installed; tokens are had when files are read")

@@ -21,19 +21,19 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.parallel import process_pool
-from stac_sm.core.period import Period, utc
+from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES, Variable
-from stac_sm.features.inputs import CLIMATOLOGY, NORMAL
+from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, CLIMATOLOGY_PROPERTY
 from stac_sm.features.recipe import Climatology, Feature, Recipe
 from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.source import RasterSource, asset_key, raster_source
-from stac_sm.stac.catalogs.catalog import Catalog, open_catalog, open_named
+from stac_sm.stac.catalogs.catalog import Catalog, open_catalog, open_recipe_catalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.stac.items import ItemDict, raster_asset, raster_item
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT, Outcome, is_published, publish
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_published, publish
 
 _YEAR = 0
 _MEAN = CogProfile(level=6)
@@ -41,7 +41,7 @@ _COUNT = CogProfile(nodata=None, level=6)
 
 
 @dataclass(frozen=True)
-class Normal:
+class ClimatologyItem:
     """One item to make: the mean of one grid and month."""
 
     feature: Feature
@@ -77,7 +77,7 @@ class Normal:
         )
 
 
-def normals_wanted(recipe: Recipe) -> list[Feature]:
+def features_needing_climatology(recipe: Recipe) -> list[Feature]:
     """Features of a recipe that need a climatology, each mean once."""
     wanted = {digest(feature.normal): feature for feature in recipe.sources if feature.normal is not None}
     return list(wanted.values())
@@ -89,7 +89,7 @@ def make_climatology(
     *,
     bbox: BBox | None = None,
     workers: int = 1,
-    progress: Callable[[Outcome, int], None] = lambda outcome, total: None,
+    progress: Callable[[PublishOutcome, int], None] = lambda outcome, total: None,
 ) -> dict[str, int]:
     """Make the climatology of a feature from the items that are there, and publish it.
 
@@ -117,23 +117,27 @@ def make_climatology(
     ReadError
         If a file cannot be read.
     """
-    normals = list(find_normals(open_named(feature.catalog, catalog) if feature.catalog else catalog, feature, bbox))
+    normals = list(
+        find_climatology_items(
+            open_recipe_catalog(feature.catalog, catalog) if feature.catalog else catalog, feature, bbox
+        )
+    )
     if not normals:
         raise CatalogError(
             f"climatology of {feature.name!r}: no item of collection {feature.collection} with asset {feature.asset} "
             f"in {feature.climatology.period if feature.climatology else 'any period'}: ingest them first"
         )
-    outcomes = dict.fromkeys((str(outcome) for outcome in Outcome), 0)
+    outcomes = dict.fromkeys((str(outcome) for outcome in PublishOutcome), 0)
     for outcome in _made(catalog.root, normals, workers):
         outcomes[str(outcome)] += 1
         progress(outcome, len(normals))
-    refresh(catalog.store, CLIMATOLOGY)
+    refresh(catalog.store, CLIMATOLOGY_COLLECTION)
     return outcomes
 
 
-def find_normals(where: ItemSearch, feature: Feature, bbox: BBox | None = None) -> Iterator[Normal]:
+def find_climatology_items(where: ItemSearch, feature: Feature, bbox: BBox | None = None) -> Iterator[ClimatologyItem]:
     """The items to make: one a grid and month (or year), from metadata alone."""
-    period = Period.parse(Normal(feature, _YEAR, ()).wanted.period)
+    period = Period.parse(ClimatologyItem(feature, _YEAR, ()).wanted.period)
     grids: dict[Any, list[tuple[Period, RasterSource, str]]] = {}
     for item in where.items(feature.collection, period=period, bbox=bbox):
         key = asset_key(item, feature.asset)
@@ -144,13 +148,13 @@ def find_normals(where: ItemSearch, feature: Feature, bbox: BBox | None = None) 
     for parts in grids.values():
         whole = tuple(sorted(((p, s) for p, s, _ in parts), key=lambda part: (part[0], part[1].item_id)))
         for month in _months(feature):
-            normal = Normal(feature, month, whole, parts[0][2])
+            normal = ClimatologyItem(feature, month, whole, parts[0][2])
             used = tuple((p, s) for p, s in whole if _days(normal, p))
             if used:
-                yield Normal(feature, month, used, normal.code)
+                yield ClimatologyItem(feature, month, used, normal.code)
 
 
-def mean_of_days(normal: Normal, *, reader: str = DEFAULT_READER) -> tuple[np.ndarray, np.ndarray]:
+def climatology_mean(normal: ClimatologyItem, *, reader: str = DEFAULT_READER) -> tuple[np.ndarray, np.ndarray]:
     """Mean (float32, NaN where too few days have a value) and number of days (uint16), both (y, x).
 
     Every day counts once: a composite counts for each of its days that lie in the period and month.
@@ -167,7 +171,7 @@ def mean_of_days(normal: Normal, *, reader: str = DEFAULT_READER) -> tuple[np.nd
     return mean.astype(np.float32), count
 
 
-def _made(root: str, normals: Sequence[Normal], workers: int) -> Iterator[Outcome]:
+def _made(root: str, normals: Sequence[ClimatologyItem], workers: int) -> Iterator[PublishOutcome]:
     pool: Any = process_pool(workers) if workers > 1 and len(normals) > 1 else nullcontext()
     with pool as executor:
         if not isinstance(executor, Executor):
@@ -177,37 +181,37 @@ def _made(root: str, normals: Sequence[Normal], workers: int) -> Iterator[Outcom
             yield task.result()
 
 
-def _make(root: str, normal: Normal) -> Outcome:
+def _make(root: str, normal: ClimatologyItem) -> PublishOutcome:
     """Make and publish one item, if it is not there; runs in a worker process."""
     catalog, item = open_catalog(root), _item(normal)
     if is_published(catalog, item):
-        return Outcome.DONE
-    mean, count = mean_of_days(normal)
+        return PublishOutcome.DONE
+    mean, count = climatology_mean(normal)
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
         return publish(catalog, item, _assets(normal, mean, count, Path(folder)))
 
 
-def _item(normal: Normal) -> ItemDict:
+def _item(normal: ClimatologyItem) -> ItemDict:
     source, wanted = normal.parts[0][1], normal.wanted
     period, month = Period.parse(wanted.period), f"m{normal.month:02}" if normal.month else "year"
     place = normal.code or digest([str(source.geobox.crs), list(source.geobox.affine)[:6]])[:6]
     mean_of = digest([normal.feature.normal, list(source.geobox.affine)[:6], list(source.geobox.shape)])[:8]
     span = f"{period.start:%Y%m%d}-{period.days[-1]:%Y%m%d}"
-    own: dict[str, Any] = {NORMAL: normal.feature.normal, FINGERPRINT: normal.proof}
+    own: dict[str, Any] = {CLIMATOLOGY_PROPERTY: normal.feature.normal, FINGERPRINT_PROPERTY: normal.proof}
     own |= {"stac_sm:month": normal.month} if normal.month else {}
     own |= {"grid:code": normal.code} if normal.code else {}
     return raster_item(
         id=f"{normal.feature.collection}.{normal.feature.name}.{place}.{span}.{month}.{mean_of}",
-        collection=CLIMATOLOGY,
+        collection=CLIMATOLOGY_COLLECTION,
         geobox=source.geobox,
-        start=utc(period.start),
-        end=utc(period.end),
+        start=utc_instant(period.start),
+        end=utc_instant(period.end),
         properties=own,
         extensions=["grid"] if normal.code else [],
     )
 
 
-def _assets(normal: Normal, mean: np.ndarray, count: np.ndarray, folder: Path) -> dict[str, AssetFile]:
+def _assets(normal: ClimatologyItem, mean: np.ndarray, count: np.ndarray, folder: Path) -> dict[str, AssetFile]:
     geobox, source = normal.parts[0][1].geobox, normal.parts[0][1]
     known = VARIABLES.get(normal.feature.asset, Variable(normal.feature.name, source.unit or "1", "", (0, 0)))
     title = f"Mean of {normal.wanted.period}: {known.description or normal.feature.asset}"
@@ -229,7 +233,7 @@ def _months(feature: Feature) -> Sequence[int]:
     return range(1, 13) if feature.climatology and feature.climatology.season == "month" else (_YEAR,)
 
 
-def _days(normal: Normal, period: Period) -> int:
+def _days(normal: ClimatologyItem, period: Period) -> int:
     """Days of an item that lie in the climatology's period and month."""
     within = Period.parse(normal.wanted.period)
     return sum(1 for day in period.days if day in within and _in_month(day, normal.month))

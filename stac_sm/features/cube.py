@@ -1,6 +1,6 @@
 """Feature cubes: from items, a GeoBox and a period to a lazy Dataset. Training and prediction both come through here.
 
-Two steps: `resolve` says which items make which feature on which day, from metadata alone; `build` turns that
+Two steps: `resolve_inputs` says which items make which feature on which day, from metadata alone; `build` turns that
 into lazy arrays. Nothing is read before compute; each file is read once in a graph, however many days need it.
 """
 
@@ -18,11 +18,11 @@ from stac_sm.core.period import Period
 from stac_sm.core.variables import VARIABLES
 from stac_sm.features.daily_fields import LazyFields
 from stac_sm.features.derived import add_derived, apply_masks
-from stac_sm.features.inputs import Resolution, resolve
+from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
-from stac_sm.features.time_rules import DayInputs
+from stac_sm.features.time_rules import DayFields
 from stac_sm.raster.readers import DEFAULT_READER
-from stac_sm.raster.resample import Target
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.search import ItemSearch
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ def feature_cube(
     """
     geobox = grid.geobox(tile_or_geobox) if isinstance(tile_or_geobox, str) else tile_or_geobox
     known = recipe if isinstance(recipe, Recipe) else Recipe.from_dict(recipe)
-    return build(resolve(catalog, known, geobox, Period.of(period)), Target(geobox), reader=reader)
+    return build(resolve_inputs(catalog, known, geobox, Period.of(period)), TargetPixels(geobox), reader=reader)
 
 
-def build(resolution: Resolution, target: Target, *, reader: str = DEFAULT_READER) -> xr.Dataset:
+def build(resolution: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAULT_READER) -> xr.Dataset:
     """Lazy Dataset of resolved features on all or some pixels of a GeoBox: dims (time, y, x) or (time, pixel)."""
     import dask.array as da
     import xarray as xr
@@ -85,8 +85,8 @@ def build(resolution: Resolution, target: Target, *, reader: str = DEFAULT_READE
     recipe, days = resolution.recipe, resolution.days
     variables, filled = {}, []
     for feature in recipe.sources:
-        made_of = resolution.made_of[feature.name]
-        slices = [fields.day(feature, made_of.get(day, DayInputs())) for day in days]
+        made_of = resolution.by_feature[feature.name]
+        slices = [fields.day(feature, made_of.get(day, DayFields())) for day in days]
         variables[feature.name] = xr.Variable(
             target.dims, da.stack([value for value, _ in slices]), _attributes(feature, made_of)
         )
@@ -99,7 +99,7 @@ def build(resolution: Resolution, target: Target, *, reader: str = DEFAULT_READE
     return apply_masks(add_derived(cube, recipe.derived), recipe.masks)
 
 
-def _attributes(feature: Feature, days: Mapping[date, DayInputs]) -> dict[str, Any]:
+def _attributes(feature: Feature, days: Mapping[date, DayFields]) -> dict[str, Any]:
     sources = [source for made_of in days.values() for layer in made_of.layers for source in layer.sources]
     known = VARIABLES.get(feature.asset)
     told = {"units": known.unit, "long_name": known.description} if known else {"long_name": feature.asset}
@@ -109,7 +109,7 @@ def _attributes(feature: Feature, days: Mapping[date, DayInputs]) -> dict[str, A
     return {**told, "collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
 
 
-def _coordinates(target: Target, days: Sequence[date]) -> dict[str, Any]:
+def _coordinates(target: TargetPixels, days: Sequence[date]) -> dict[str, Any]:
     from odc.geo.xr import xr_coords
 
     time = np.array(days, dtype="datetime64[ns]")

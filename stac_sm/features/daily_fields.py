@@ -21,12 +21,12 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.fingerprint import digest
 from stac_sm.features.derived import add_derived, apply_masks, trailing_mean
-from stac_sm.features.inputs import Resolution
+from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.recipe import Feature
-from stac_sm.features.time_rules import DayInputs, Layer
+from stac_sm.features.time_rules import DayFields, WeightedField
 from stac_sm.raster.read import read_window
-from stac_sm.raster.readers import reader
-from stac_sm.raster.resample import Target, lookup, meeting, regrid, source_window
+from stac_sm.raster.readers import get_reader
+from stac_sm.raster.resample import TargetPixels, overlapping_grids_by_block, pixel_lookup, regrid, source_window
 from stac_sm.raster.source import RasterSource, Window
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class LazyFields:
     """Lazy fields of one graph on one target."""
 
-    def __init__(self, target: Target, reader_name: str) -> None:
+    def __init__(self, target: TargetPixels, reader_name: str) -> None:
         from dask import delayed
 
         self._delayed = delayed
@@ -45,9 +45,9 @@ class LazyFields:
         self._blocks = target.blocks()
         self._windows: dict[GeoBox, Window | None] = {}
         self._memo: dict[Any, Any] = {}
-        reader(reader_name)  # an unknown name fails now, not in a worker
+        get_reader(reader_name)  # an unknown name fails now, not in a worker
 
-    def day(self, feature: Feature, made_of: DayInputs) -> tuple[Any, Any]:
+    def day(self, feature: Feature, made_of: DayFields) -> tuple[Any, Any]:
         """Dask arrays of the target's shape: the value of a feature, NaN where there is none; and where it was filled
         with its climatology.
         """
@@ -72,7 +72,7 @@ class LazyFields:
 
         return da.full(self._target.shape, np.nan, dtype=np.float32, chunks=self._target.chunks)
 
-    def _sum(self, layers: Sequence[Layer], resampling: str) -> Any:
+    def _sum(self, layers: Sequence[WeightedField], resampling: str) -> Any:
         """Weighted sum of layers, NaN without any."""
         fields = [(layer.weight, self._field(layer.sources, resampling)) for layer in layers]
         if len(fields) == 1:
@@ -101,7 +101,7 @@ class LazyFields:
         name = f"field-{digest([[s.proof, s.href] for s in sources])}-{resampling}-{id(self)}"
         met = self._meeting(tuple(source.geobox for source in sources))
         graph = {
-            (name, *place): (fill, block, tuple(sources[i] for i in near), resampling, self._reader)
+            (name, *place): (read_and_regrid, block, tuple(sources[i] for i in near), resampling, self._reader)
             for (place, block), near in zip(self._blocks.items(), met, strict=True)
         }
         return da.Array(graph, name, self._target.chunks, dtype=np.float32)
@@ -110,7 +110,7 @@ class LazyFields:
         """For each block, the numbers of the grids that may meet it."""
         key = ("meeting", geoboxes)
         if key not in self._memo:
-            self._memo[key] = meeting(geoboxes, self._target.geobox, list(self._blocks.values()))
+            self._memo[key] = overlapping_grids_by_block(geoboxes, self._target.geobox, list(self._blocks.values()))
         found: list[list[int]] = self._memo[key]
         return found
 
@@ -128,19 +128,23 @@ class LazyFields:
     def _lookup(self, geobox: GeoBox, window: Window, resampling: str) -> Any:
         key = ("lookup", geobox, resampling)
         if key not in self._memo:
-            self._memo[key] = self._delayed(lookup, pure=False)(geobox, window, self._target, resampling)
+            self._memo[key] = self._delayed(pixel_lookup, pure=False)(geobox, window, self._target, resampling)
         return self._memo[key]
 
 
-def fill(target: Target, sources: Sequence[RasterSource], resampling: str, reader_name: str) -> np.ndarray:
+def read_and_regrid(
+    target: TargetPixels, sources: Sequence[RasterSource], resampling: str, reader_name: str
+) -> np.ndarray:
     """Read what a target needs of some files, and regrid it: float32 of the target's shape."""
     near = [(s, window) for s in sources if (window := source_window(s.geobox, target)) is not None]
     windows = [read_window(source, window, reader_name) for source, window in near]
-    lookups = [lookup(source.geobox, window, target, resampling) for source, window in near]
+    lookups = [pixel_lookup(source.geobox, window, target, resampling) for source, window in near]
     return regrid(target.shape, windows, lookups, resampling)
 
 
-def point_cubes(resolutions: Mapping[str, Resolution], target: Target, *, reader: str) -> dict[str, xr.Dataset]:
+def point_cubes(
+    resolutions: Mapping[str, ResolvedInputs], target: TargetPixels, *, reader: str
+) -> dict[str, xr.Dataset]:
     """Features of several recipes at some pixels of one GeoBox, in memory.
 
     Parameters
@@ -171,7 +175,7 @@ def point_cubes(resolutions: Mapping[str, Resolution], target: Target, *, reader
         for key, resolution in resolutions.items():
             if day in places[key]:
                 for feature in resolution.recipe.sources:
-                    made_of = resolution.made_of[feature.name].get(day, DayInputs())
+                    made_of = resolution.by_feature[feature.name].get(day, DayFields())
                     columns[key][feature.name][places[key][day]] = fields.day(feature, made_of)[0]
     return {key: _cube(resolution, target, columns[key]) for key, resolution in resolutions.items()}
 
@@ -179,7 +183,7 @@ def point_cubes(resolutions: Mapping[str, Resolution], target: Target, *, reader
 class PointFields(LazyFields):
     """Fields on the pixels of one target as arrays in memory; those made once are kept, they are small."""
 
-    def __init__(self, target: Target, reader_name: str) -> None:
+    def __init__(self, target: TargetPixels, reader_name: str) -> None:
         super().__init__(target, reader_name)
         self._read_windows: dict[RasterSource, NDArray[np.float32]] = {}
         self._in_graphs = False
@@ -188,7 +192,7 @@ class PointFields(LazyFields):
         """Let go of the pixels around the points, which are many; two resamplings of one file share them in a day."""
         self._read_windows.clear()
 
-    def day(self, feature: Feature, made_of: DayInputs) -> tuple[Any, Any]:
+    def day(self, feature: Feature, made_of: DayFields) -> tuple[Any, Any]:
         """Arrays of the target's shape: as in `LazyFields.day`, but computed."""
         self._in_graphs = feature.trailing > 1  # its mean is made by blocks of a dask array
         return _computed(super().day(feature, made_of))
@@ -197,7 +201,7 @@ class PointFields(LazyFields):
     def _empty(self) -> Any:
         return self._as_wanted(np.full(self._target.shape, np.nan, dtype=np.float32))
 
-    def _sum(self, layers: Sequence[Layer], resampling: str) -> Any:
+    def _sum(self, layers: Sequence[WeightedField], resampling: str) -> Any:
         return self._as_wanted(super()._sum(layers, resampling)) if layers else self._empty
 
     def _as_wanted(self, values: NDArray[np.float32]) -> Any:
@@ -223,7 +227,7 @@ class PointFields(LazyFields):
     def _lookup(self, geobox: Any, window: Any, resampling: str) -> NDArray[Any]:
         key = ("lookup", geobox, resampling)
         if key not in self._memo:
-            self._memo[key] = lookup(geobox, window, self._target, resampling)
+            self._memo[key] = pixel_lookup(geobox, window, self._target, resampling)
         found: NDArray[Any] = self._memo[key]
         return found
 
@@ -233,12 +237,12 @@ def _computed(values: tuple[Any, Any]) -> tuple[Any, Any]:
     return first, second
 
 
-def _empty_columns(resolution: Resolution, target: Target) -> dict[str, NDArray[np.float32]]:
+def _empty_columns(resolution: ResolvedInputs, target: TargetPixels) -> dict[str, NDArray[np.float32]]:
     shape = (len(resolution.days), *target.shape)
     return {feature.name: np.full(shape, np.nan, np.float32) for feature in resolution.recipe.sources}
 
 
-def _cube(resolution: Resolution, target: Target, columns: Mapping[str, NDArray[np.float32]]) -> xr.Dataset:
+def _cube(resolution: ResolvedInputs, target: TargetPixels, columns: Mapping[str, NDArray[np.float32]]) -> xr.Dataset:
     """Features with the derived ones and masks, as in a cube."""
     import dask.array as da
     import xarray as xr

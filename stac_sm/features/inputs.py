@@ -13,26 +13,26 @@ from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import day_input
 from stac_sm.core.grid import footprint
 from stac_sm.core.period import Period
-from stac_sm.core.text import unknown
+from stac_sm.core.text import unknown_name_message
 from stac_sm.features.recipe import Feature, Recipe
-from stac_sm.features.time_rules import DayInputs, Layer, Sources, Timeline, day_inputs
-from stac_sm.raster.resample import Target, meets
+from stac_sm.features.time_rules import DayFields, RasterSources, Timeline, WeightedField, choose_day_fields
+from stac_sm.raster.resample import TargetPixels, overlapping_grids
 from stac_sm.raster.source import RasterSource, asset_key, raster_source
-from stac_sm.stac.catalogs.catalog import Catalog, open_named
+from stac_sm.stac.catalogs.catalog import Catalog, open_recipe_catalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.storage.trust import check_href
 
-CLIMATOLOGY = "climatology"
+CLIMATOLOGY_COLLECTION = "climatology"
 """Collection of the means of many years."""
 
-NORMAL = "stac_sm:climatology"
+CLIMATOLOGY_PROPERTY = "stac_sm:climatology"
 """Property of its items: which feature's mean, over which days."""
 
 _LONGEST_COMPOSITE = 31  # days: how far before a day an item may begin that still covers it
 
 
 @dataclass(frozen=True)
-class Resolution:
+class ResolvedInputs:
     """Which files make which feature on which day."""
 
     recipe: Recipe
@@ -41,7 +41,7 @@ class Resolution:
     days: tuple[date, ...]
     """Every day of the period."""
 
-    made_of: Mapping[str, Mapping[date, DayInputs]]
+    by_feature: Mapping[str, Mapping[date, DayFields]]
     """Feature or mask -> day -> what makes its value; a day without input is left out."""
 
     def inputs(self, day: date) -> list[tuple[str, str]]:
@@ -59,38 +59,40 @@ class Resolution:
 
     def missing(self, day: date) -> list[str]:
         """Features and masks without any input on a day."""
-        return [name for name, days in self.made_of.items() if day not in days]
+        return [name for name, days in self.by_feature.items() if day not in days]
 
     def blocked_by(self, day: date) -> list[str]:
         """The missing that a day cannot do without: masks, and features whose gaps are not left to the model."""
         optional = {feature.name for feature in self.recipe.features} - set(self.recipe.required)
         return [name for name in self.missing(day) if name not in optional]
 
-    def only(self, days: Iterable[date]) -> Resolution:
+    def only(self, days: Iterable[date]) -> ResolvedInputs:
         """The same for some of the days."""
         return replace(self, days=tuple(days))
 
-    def _layers(self, day: date) -> list[Layer]:
-        return [layer for days in self.made_of.values() if day in days for layer in days[day].layers]
+    def _layers(self, day: date) -> list[WeightedField]:
+        return [layer for days in self.by_feature.values() if day in days for layer in days[day].layers]
 
 
-def resolve(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period) -> Resolution:
+def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period) -> ResolvedInputs:
     """Find the items of every feature and day, from metadata alone."""
     outline = footprint(geobox)
     if outline is None:
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
-    target, bbox = Target(geobox), outline.bounds
+    target, bbox = TargetPixels(geobox), outline.bounds
     made_of = {}
-    opened = {href: open_named(href, catalog) for href in {feature.catalog for feature in recipe.sources} if href}
+    opened = {
+        href: open_recipe_catalog(href, catalog) for href in {feature.catalog for feature in recipe.sources} if href
+    }
     for feature in recipe.sources:
         where = opened.get(feature.catalog, catalog)
-        timeline = timeline_of(where, feature, period, target, bbox)
-        normals = normals_of(catalog, feature, bbox, target)
-        chosen = ((day, day_inputs(feature, timeline, normals, day)) for day in period.days)
+        timeline = feature_timeline(where, feature, period, target, bbox)
+        normals = climatology_files(catalog, feature, bbox, target)
+        chosen = ((day, choose_day_fields(feature, timeline, normals, day)) for day in period.days)
         made_of[feature.name] = {day: found for day, found in chosen if found.layers}
         if not made_of[feature.name]:
             _check_asset(where, feature)
-    return Resolution(recipe, tuple(period.days), made_of)
+    return ResolvedInputs(recipe, tuple(period.days), made_of)
 
 
 def _check_asset(where: ItemSearch, feature: Feature) -> None:
@@ -99,10 +101,10 @@ def _check_asset(where: ItemSearch, feature: Feature) -> None:
         known = where.collection(feature.collection).get("item_assets", {})
         if known and feature.asset not in known and not feature.asset.startswith("*"):
             what = f"feature {feature.name!r}: asset of collection {feature.collection}"
-            raise CatalogError(f"{where.root}: {unknown(what, feature.asset, list(known))}")
+            raise CatalogError(f"{where.root}: {unknown_name_message(what, feature.asset, list(known))}")
 
 
-def require_inputs(resolution: Resolution, where: str) -> None:
+def require_inputs(resolution: ResolvedInputs, where: str) -> None:
     """Refuse a resolution in which some feature has no input on any day.
 
     Raises
@@ -110,7 +112,7 @@ def require_inputs(resolution: Resolution, where: str) -> None:
     CatalogError
         Naming the features and their collections.
     """
-    absent = [feature for feature in resolution.recipe.sources if not resolution.made_of[feature.name]]
+    absent = [feature for feature in resolution.recipe.sources if not resolution.by_feature[feature.name]]
     if absent:
         first, last = resolution.days[0], resolution.days[-1]
         raise CatalogError(
@@ -124,7 +126,7 @@ def _wanted(feature: Feature) -> str:
     return f"{feature.name} (collection {feature.collection}, asset {feature.asset}{made})"
 
 
-def timeline_of(where: ItemSearch, feature: Feature, period: Period, target: Target, bbox: BBox) -> Timeline:
+def feature_timeline(where: ItemSearch, feature: Feature, period: Period, target: TargetPixels, bbox: BBox) -> Timeline:
     """Fields of a feature that meet a target and may count for the days of a period."""
     items = where.items(feature.collection, period=search_period(feature, period), bbox=bbox)
     return Timeline(_fields(items, where.root, feature, target))
@@ -138,7 +140,9 @@ def search_period(feature: Feature, period: Period) -> Period | None:
     return period.widened(reach + feature.reach)
 
 
-def _fields(items: Iterable[pystac.Item], root: str, feature: Feature, target: Target) -> list[tuple[Period, Sources]]:
+def _fields(
+    items: Iterable[pystac.Item], root: str, feature: Feature, target: TargetPixels
+) -> list[tuple[Period, RasterSources]]:
     """Files that meet the target, by the days they cover; files of the same days make one field."""
     fields: dict[Period, list[RasterSource]] = {}
     for item, source in _sources(items, root, feature, target):
@@ -146,11 +150,17 @@ def _fields(items: Iterable[pystac.Item], root: str, feature: Feature, target: T
     return sorted((period, tuple(sources)) for period, sources in fields.items())
 
 
-def normals_of(catalog: ItemSearch, feature: Feature, bbox: BBox, target: Target) -> dict[int, Sources]:
+def climatology_files(
+    catalog: ItemSearch, feature: Feature, bbox: BBox, target: TargetPixels
+) -> dict[int, RasterSources]:
     """Files of a feature's climatology that meet the target, by month; at 0 that of the whole year."""
     if feature.normal is None:
         return {}
-    items = [item for item in catalog.items(CLIMATOLOGY, bbox=bbox) if item.properties.get(NORMAL) == feature.normal]
+    items = [
+        item
+        for item in catalog.items(CLIMATOLOGY_COLLECTION, bbox=bbox)
+        if item.properties.get(CLIMATOLOGY_PROPERTY) == feature.normal
+    ]
     normals: dict[int, list[RasterSource]] = {}
     mean = replace(feature, asset="mean", valid=None, sign="", band="")
     for item, source in _sources(items, catalog.root, mean, target):
@@ -159,12 +169,12 @@ def normals_of(catalog: ItemSearch, feature: Feature, bbox: BBox, target: Target
 
 
 def _sources(
-    items: Iterable[pystac.Item], root: str, feature: Feature, target: Target
+    items: Iterable[pystac.Item], root: str, feature: Feature, target: TargetPixels
 ) -> Iterator[tuple[pystac.Item, RasterSource]]:
     """Items that have the feature's asset and meet the target, with what they say about it."""
     keys = ((item, asset_key(item, feature.asset)) for item in items)  # a collection may keep variables in own items
     found = [(item, raster_source(item, key, feature.band)) for item, key in keys if key is not None]
     for _, source in found:
         check_href(source.href, root)  # a catalogue must not send us where it likes
-    met = meets(list({source.geobox for _, source in found}), target)
+    met = overlapping_grids(list({source.geobox for _, source in found}), target)
     yield from ((item, source.of(feature.valid, feature.sign, root)) for item, source in found if source.geobox in met)

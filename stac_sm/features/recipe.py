@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.period import Period
-from stac_sm.core.text import unknown
+from stac_sm.core.text import unknown_name_message
 from stac_sm.storage.signing import SIGNERS
 
 RESAMPLINGS = ("nearest", "bilinear", "average")
@@ -362,4 +362,4 @@ def _known(thing: str, table: Mapping[str, Any], keys: set[str]) -> None:
 
 def _choice(thing: str, what: str, found: str, wanted: Sequence[str]) -> None:
     if found not in wanted:
-        raise InputError(f"{thing}: {unknown(what, found, [name for name in wanted if name])}")
+        raise InputError(f"{thing}: {unknown_name_message(what, found, [name for name in wanted if name])}")

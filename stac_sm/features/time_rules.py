@@ -8,36 +8,36 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.recipe import Feature
 from stac_sm.raster.source import RasterSource
 
-Sources = tuple[RasterSource, ...]
+RasterSources = tuple[RasterSource, ...]
 
 
 @dataclass(frozen=True)
-class Layer:
+class WeightedField:
     """Files that together make one field, and its weight in the value of a day."""
 
     weight: float
     """Share of this field in the day's value; the weights of a day sum to 1."""
 
-    sources: Sources
+    sources: RasterSources
     """Files, in the order of their ids."""
 
 
 @dataclass(frozen=True)
-class DayInputs:
+class DayFields:
     """What makes the value of a feature on a day."""
 
-    days: tuple[tuple[Layer, ...], ...] = ()
+    days: tuple[tuple[WeightedField, ...], ...] = ()
     """Fields of each day of the trailing mean (without one, of the day alone); empty for a day without input."""
 
-    normal: tuple[Layer, ...] = ()
+    normal: tuple[WeightedField, ...] = ()
     """Fields of the climatology, where the feature wants one."""
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[WeightedField, ...]:
         """All fields."""
         return (*(layer for day in self.days for layer in day), *self.normal)
 
@@ -46,10 +46,10 @@ class DayInputs:
 class Timeline:
     """Fields in the order of the days that they cover."""
 
-    fields: Sequence[tuple[Period, Sources]]
+    fields: Sequence[tuple[Period, RasterSources]]
     """Period and files of each, sorted."""
 
-    def covering(self, day: date) -> Sources:
+    def covering(self, day: date) -> RasterSources:
         """Files of the first field that covers a day; empty if there is none."""
         if self._longest == 1:
             return self._by_day.get(day, ())
@@ -57,13 +57,13 @@ class Timeline:
         begin = bisect_left(self._starts, day - timedelta(days=self._longest))
         return next((sources for period, sources in self.fields[begin:end] if day in period), ())
 
-    def latest(self, day: date, max_age: int) -> Sources:
+    def latest(self, day: date, max_age: int) -> RasterSources:
         """Files of the last field that began on a day or before, at most so many days ago."""
         last = bisect_right(self._starts, day) - 1
         fresh = last >= 0 and (day - self._starts[last]).days <= max_age
         return self.fields[last][1] if fresh else ()
 
-    def between(self, day: date, max_gap: int) -> tuple[Layer, ...]:
+    def between(self, day: date, max_gap: int) -> tuple[WeightedField, ...]:
         """Linear between the middles of two fields; alone, a field serves the days that it covers."""
         after = bisect_left(self._middles, day)
         exact = after < len(self._middles) and self._middles[after] == day
@@ -75,7 +75,7 @@ class Timeline:
         if exact or gap > max_gap:
             return _whole(first if exact else self.covering(day))
         late = (day - self._middles[before]).days / gap
-        return Layer(1.0 - late, first), Layer(late, second)
+        return WeightedField(1.0 - late, first), WeightedField(late, second)
 
     @cached_property
     def _starts(self) -> list[date]:
@@ -86,12 +86,12 @@ class Timeline:
         return max((len(period) for period, _ in self.fields), default=0)
 
     @cached_property
-    def _by_day(self) -> dict[date, Sources]:
+    def _by_day(self) -> dict[date, RasterSources]:
         """Files of the first field of each day, where no field is longer."""
         return {period.start: sources for period, sources in reversed(self.fields)}
 
     @cached_property
-    def _by_middle(self) -> list[tuple[date, Sources]]:
+    def _by_middle(self) -> list[tuple[date, RasterSources]]:
         middles = ((period.start + timedelta(days=len(period) // 2), sources) for period, sources in self.fields)
         return sorted(middles, key=lambda field: field[0])
 
@@ -100,28 +100,30 @@ class Timeline:
         return [middle for middle, _ in self._by_middle]
 
 
-def day_inputs(feature: Feature, timeline: Timeline, normals: Mapping[int, Sources], day: date) -> DayInputs:
+def choose_day_fields(
+    feature: Feature, timeline: Timeline, normals: Mapping[int, RasterSources], day: date
+) -> DayFields:
     """What makes a feature on a day; nothing in it if there is no input.
 
     ``normals`` are the files of its climatology by month, or at 0 for the whole year.
     """
     if not normals and feature.trailing == 1 and feature.statistic == "value":  # most features: shorter, for millions
-        layers = choose(feature, timeline, day - feature.lag * DAY)
-        return DayInputs((layers,)) if layers else DayInputs()
-    normal = seasonal(normals, day - feature.lag * DAY)
+        layers = choose_fields(feature, timeline, day - feature.lag * ONE_DAY)
+        return DayFields((layers,)) if layers else DayFields()
+    normal = climatology_fields(normals, day - feature.lag * ONE_DAY)
     if feature.statistic == "climatology":
-        return DayInputs(normal=normal)
-    wanted = (day - (feature.lag + back) * DAY for back in range(feature.trailing))
-    days = tuple(choose(feature, timeline, one) for one in wanted)
+        return DayFields(normal=normal)
+    wanted = (day - (feature.lag + back) * ONE_DAY for back in range(feature.trailing))
+    days = tuple(choose_fields(feature, timeline, one) for one in wanted)
     enough = 2 * sum(map(bool, days)) >= feature.trailing
     if feature.missing == "climatology" and normal:
-        return DayInputs(days if enough else (), normal)
+        return DayFields(days if enough else (), normal)
     if not enough or (feature.statistic == "anomaly" and not normal):
-        return DayInputs()
-    return DayInputs(days, normal)
+        return DayFields()
+    return DayFields(days, normal)
 
 
-def choose(feature: Feature, timeline: Timeline, day: date) -> tuple[Layer, ...]:
+def choose_fields(feature: Feature, timeline: Timeline, day: date) -> tuple[WeightedField, ...]:
     """Fields and weights that make the value of a day by the feature's time rule; empty if there are none."""
     if feature.time == "static":
         sources = (source for _, sources in timeline.fields for source in sources)
@@ -133,23 +135,23 @@ def choose(feature: Feature, timeline: Timeline, day: date) -> tuple[Layer, ...]
     return timeline.between(day, feature.max_gap)
 
 
-def seasonal(normals: Mapping[int, Sources], day: date) -> tuple[Layer, ...]:
+def climatology_fields(normals: Mapping[int, RasterSources], day: date) -> tuple[WeightedField, ...]:
     """Climatology of a day: that of the year, or linear between the middles of two months."""
     if not normals:
         return ()
     if 0 in normals:
         return _whole(normals[0])
-    here, before = _middle(day), _middle(day.replace(day=1) - DAY)
-    first, second = (here, _middle(day.replace(day=28) + 4 * DAY)) if day >= here else (before, here)
+    here, before = _middle(day), _middle(day.replace(day=1) - ONE_DAY)
+    first, second = (here, _middle(day.replace(day=28) + 4 * ONE_DAY)) if day >= here else (before, here)
     if first.month not in normals or second.month not in normals:
         return _whole(normals.get(day.month, ()))
     late = (day - first).days / (second - first).days
-    return Layer(1.0 - late, normals[first.month]), Layer(late, normals[second.month])
+    return WeightedField(1.0 - late, normals[first.month]), WeightedField(late, normals[second.month])
 
 
 def _middle(day: date) -> date:
     return day.replace(day=15)
 
 
-def _whole(sources: Sources) -> tuple[Layer, ...]:
-    return (Layer(1.0, sources),) if sources else ()
+def _whole(sources: RasterSources) -> tuple[WeightedField, ...]:
+    return (WeightedField(1.0, sources),) if sources else ()

@@ -1,7 +1,7 @@
 """Ingest: provider files to COGs and items in the catalogue, file by file, each with its own result.
 
 A file that has changed replaces its items. Where several files may hold the same item (stations in several downloads)
-the source says which one stays (see `SharingSource`).
+the source says which one stays (see `SharedItemProvider`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,20 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import ConflictError, GranuleError, StacSmError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.parallel import process_pool
-from stac_sm.ingest.provider_interface import Granule, Source, content_hash, find_files, scan
-from stac_sm.ingest.registry import source
+from stac_sm.ingest.provider_interface import Granule, Provider, content_hash, find_files, scan_file
+from stac_sm.ingest.registry import create_provider
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
 from stac_sm.stac.items import ItemDict, item_folder
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT, INGESTED, Outcome, publish, publish_over, published
-from stac_sm.storage.http.documents import Url
+from stac_sm.stac.publish import (
+    FINGERPRINT_PROPERTY,
+    INGEST_FINGERPRINT_PROPERTY,
+    PublishOutcome,
+    publish,
+    publish_if_unchanged,
+    read_published_item,
+)
+from stac_sm.storage.http.documents import FileUrl
 
 
 @dataclass(frozen=True)
@@ -54,22 +61,25 @@ class FileResult:
         """``failed``, ``replaced``, ``new`` or ``done``."""
         if self.error is not None:
             return "failed"
-        return next((str(outcome) for outcome in (Outcome.REPLACED, Outcome.NEW) if self.items.get(outcome)), "done")
+        return next(
+            (str(outcome) for outcome in (PublishOutcome.REPLACED, PublishOutcome.NEW) if self.items.get(outcome)),
+            "done",
+        )
 
     @property
     def changed(self) -> bool:
         """Whether any item was written, also by a file that failed later on."""
-        return any(self.items.get(outcome) for outcome in (Outcome.REPLACED, Outcome.NEW))
+        return any(self.items.get(outcome) for outcome in (PublishOutcome.REPLACED, PublishOutcome.NEW))
 
 
 @runtime_checkable
-class SharingSource(Source, Protocol):
+class SharedItemProvider(Provider, Protocol):
     """A source of which several files may hold one item."""
 
-    def twins(self, files: Sequence[Path]) -> dict[Path, str]:
+    def conflicting_files(self, files: Sequence[Path]) -> dict[Path, str]:
         """Files that cannot be ingested together, and why."""
 
-    def settle(self, granule: Granule, held: ItemDict, read: Callable[[str], bytes]) -> tuple[bool, str]:
+    def choose_granule(self, granule: Granule, held: ItemDict, read: Callable[[str], bytes]) -> tuple[bool, str]:
         """Whether a granule takes the place of its item that another file has made, and a note on that.
 
         Raises
@@ -95,7 +105,7 @@ class _Tally:
     refused: list[str] = field(default_factory=list)
     """Items that could not take the place of those of another file, and why."""
 
-    def result(self, file: Path | Url, notes: Sequence[str] = (), error: str | None = None) -> FileResult:
+    def result(self, file: Path | FileUrl, notes: Sequence[str] = (), error: str | None = None) -> FileResult:
         """All of it."""
         more = tuple(f"{len(ids)} item(s) {note}: {_some(ids, ', ')}" for note, ids in self.settled.items())
         errors = [f"{file}: {len(self.refused)} item(s) refused: {_some(self.refused, '; ')}"] if self.refused else []
@@ -126,10 +136,12 @@ def ingest(
     InputError
         If the source is unknown, or a path does not exist or holds nothing that fits.
     """
-    wanted = source(source_name, settings)
+    wanted = create_provider(source_name, settings)
     files = list(dict.fromkeys(find_files(wanted, paths)))
     twins = (
-        wanted.twins([file for file in files if isinstance(file, Path)]) if isinstance(wanted, SharingSource) else {}
+        wanted.conflicting_files([file for file in files if isinstance(file, Path)])
+        if isinstance(wanted, SharedItemProvider)
+        else {}
     )
     results = []
     for result in _results(catalog, source_name, files, twins, settings or {}, workers):
@@ -143,7 +155,7 @@ def ingest(
 def _results(
     catalog: Catalog,
     source_name: str,
-    files: Sequence[Path | Url],
+    files: Sequence[Path | FileUrl],
     twins: dict[Path, str],
     settings: dict[str, Any],
     workers: int,
@@ -160,17 +172,17 @@ def _results(
             yield task.result()
 
 
-def _ingest_file(root: str, source_name: str, file: Path | Url, settings: dict[str, Any]) -> FileResult:
+def _ingest_file(root: str, source_name: str, file: Path | FileUrl, settings: dict[str, Any]) -> FileResult:
     """Ingest one file; runs in a worker process."""
     tally = _Tally()
     try:
-        catalog, wanted = _catalog(root), source(source_name, settings)
+        catalog, wanted = _catalog(root), create_provider(source_name, settings)
         made_from = {"name": file.name, "sha256": content_hash(wanted, file)}
-        found = scan(wanted, file)
+        found = scan_file(wanted, file)
         selecting = getattr(wanted, "selecting", ())  # settings that say which items are made, and change none
         proven = {key: value for key, value in settings.items() if key not in selecting}
         for granule in found.granules:
-            _prove(granule, made_from, proven)
+            _add_fingerprint(granule, made_from, proven)
             _ingest_granule(catalog, wanted, granule, tally)
             tally.collections[granule.item["collection"]] = None
         return tally.result(file, found.notes)
@@ -178,20 +190,20 @@ def _ingest_file(root: str, source_name: str, file: Path | Url, settings: dict[s
         return tally.result(file, error=str(error))
 
 
-def _prove(granule: Granule, made_from: dict[str, str], settings: dict[str, Any]) -> None:
+def _add_fingerprint(granule: Granule, made_from: dict[str, str], settings: dict[str, Any]) -> None:
     """Write into the item what it is made from."""
     proof = {"file": made_from, "item": granule.item["id"], "settings": settings}
     proof |= {"algorithm": ALGORITHM_VERSIONS["ingest"]}
-    granule.item["properties"] |= {"stac_sm:source": made_from["name"], FINGERPRINT: digest(proof)}
+    granule.item["properties"] |= {"stac_sm:source": made_from["name"], FINGERPRINT_PROPERTY: digest(proof)}
 
 
-def _ingest_granule(catalog: Catalog, wanted: Source, granule: Granule, tally: _Tally) -> None:
+def _ingest_granule(catalog: Catalog, wanted: Provider, granule: Granule, tally: _Tally) -> None:
     if _is_ingested(catalog, granule.item):
-        tally.outcomes[Outcome.DONE] += 1
+        tally.outcomes[PublishOutcome.DONE] += 1
         return
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
         assets = {key: layer.write(Path(folder, key)) for key, layer in granule.layers.items()}
-        if not isinstance(wanted, SharingSource):
+        if not isinstance(wanted, SharedItemProvider):
             tally.outcomes[publish(catalog, granule.item, assets)] += 1
             return
         while not _publish_shared(catalog, wanted, granule, assets, tally):
@@ -200,23 +212,28 @@ def _ingest_granule(catalog: Catalog, wanted: Source, granule: Granule, tally: _
 
 def _is_ingested(catalog: Catalog, item: ItemDict) -> bool:
     """Whether the item is there as this file makes it, whatever was written into it since."""
-    content = published(catalog.store, f"{item_folder(catalog.layout(item['collection']), item)}/{item['id']}.json")
+    content = read_published_item(
+        catalog.store, f"{item_folder(catalog.layout(item['collection']), item)}/{item['id']}.json"
+    )
     known = {} if content is None else json.loads(content)["properties"]
-    return item["properties"][FINGERPRINT] in {known.get(FINGERPRINT), known.get(INGESTED)}
+    return item["properties"][FINGERPRINT_PROPERTY] in {
+        known.get(FINGERPRINT_PROPERTY),
+        known.get(INGEST_FINGERPRINT_PROPERTY),
+    }
 
 
 def _publish_shared(
-    catalog: Catalog, wanted: SharingSource, granule: Granule, assets: dict[str, AssetFile], tally: _Tally
+    catalog: Catalog, wanted: SharedItemProvider, granule: Granule, assets: dict[str, AssetFile], tally: _Tally
 ) -> bool:
     """Publish an item that other files may hold, too; False if it has changed while this went on."""
     folder = item_folder(catalog.layout(granule.item["collection"]), granule.item)
     path = f"{folder}/{granule.item['id']}.json"
-    content = published(catalog.store, path)
+    content = read_published_item(catalog.store, path)
     replaces, note = True, ""
     held = None if content is None else json.loads(content)
     if held is not None and held["properties"].get("stac_sm:source") != granule.item["properties"]["stac_sm:source"]:
         try:
-            replaces, note = wanted.settle(
+            replaces, note = wanted.choose_granule(
                 granule, held, lambda href: catalog.store.read(posixpath.normpath(f"{folder}/{href}"))
             )
         except GranuleError as error:
@@ -224,13 +241,13 @@ def _publish_shared(
             return True
     if replaces:
         try:
-            tally.outcomes[publish_over(catalog, granule.item, assets, content)] += 1
+            tally.outcomes[publish_if_unchanged(catalog, granule.item, assets, content)] += 1
         except ConflictError:
-            if published(catalog.store, path) == content:
+            if read_published_item(catalog.store, path) == content:
                 raise  # it is about something else: an asset's name
             return False
     else:
-        tally.outcomes[Outcome.DONE] += 1
+        tally.outcomes[PublishOutcome.DONE] += 1
     if note:
         tally.settled[note].append(granule.item["id"])
     return True

@@ -17,15 +17,15 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError
 from stac_sm.core.variables import Variable
 from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
-from stac_sm.stac.items import PARQUET, ItemDict, raster_asset
-from stac_sm.storage.http.documents import Url
+from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, raster_asset
+from stac_sm.storage.http.documents import FileUrl
 from stac_sm.storage.store import sha256
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Layer(Protocol):
+class AssetLayer(Protocol):
     """One asset in the making."""
 
     def write(self, stem: Path) -> AssetFile:
@@ -84,7 +84,7 @@ class TableLayer:
         """Write a Parquet file and describe it."""
         file = stem.with_name(stem.name + ".parquet")
         self.frame().to_parquet(file, index=False)
-        return AssetFile(file, ".parquet", {"title": self.title, "type": PARQUET, "roles": ["data"]})
+        return AssetFile(file, ".parquet", {"title": self.title, "type": PARQUET_MEDIA_TYPE, "roles": ["data"]})
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class Granule:
     item: ItemDict
     """The item without assets (``items.raster_item`` or ``items.build_item``)."""
 
-    layers: dict[str, Layer]
+    layers: dict[str, AssetLayer]
     """Assets by key."""
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScannedFile:
     """What a file holds."""
 
     granules: Iterable[Granule]
@@ -109,14 +109,14 @@ class Scan:
     """What was left out, and why."""
 
 
-class Source(Protocol):
+class Provider(Protocol):
     """A provider's product, or several of one kind; each granule's item says which collection it belongs to."""
 
     @property
     def patterns(self) -> Sequence[str]:
         """Shell patterns of its file names; other files in a folder are passed over."""
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """Items and layers of one file, without reading pixels.
 
         Raises
@@ -127,7 +127,7 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class JoinedSource(Source, Protocol):
+class MultiFileProvider(Provider, Protocol):
     """A source with items that take more than one file, or one of several."""
 
     def parts(self, file: Path) -> Sequence[Path]:
@@ -135,20 +135,21 @@ class JoinedSource(Source, Protocol):
 
 
 @runtime_checkable
-class RemoteSource(Source, Protocol):
+class WebProvider(Provider, Protocol):
     """A source that reads files on the web, too."""
 
-    def scan_url(self, url: Url) -> Scan:
-        """As ``scan``, of a file at an address."""
+    def scan_url(self, url: FileUrl) -> ScannedFile:
+        """As ``scan_file``, of a file at an address."""
 
-    def url_checksum(self, url: Url) -> str:
+    def url_checksum(self, url: FileUrl) -> str:
         """Something that changes with everything that is scanned with an address."""
 
 
-def find_files(wanted: Source, paths: Iterable[Path | str]) -> Iterator[Path | Url]:
+def find_files(wanted: Provider, paths: Iterable[Path | str]) -> Iterator[Path | FileUrl]:
     """Files to ingest: those that are named, and in folders all that the source's patterns fit.
 
-    Of files that are scanned together the first is given, once (see ``JoinedSource``). Text with ``://`` in it is an
+    Of files that are scanned together the first is given, once (see ``MultiFileProvider``). Text with ``://`` in it is
+    an
     address on the web, for a source that reads there.
 
     Raises
@@ -162,42 +163,42 @@ def find_files(wanted: Source, paths: Iterable[Path | str]) -> Iterator[Path | U
             continue
         path = Path(given)
         if path.is_file() or any(path.is_dir() and path.match(pattern) for pattern in wanted.patterns):  # a Zarr store
-            yield parts(wanted, path)[0]
+            yield scanned_together(wanted, path)[0]
             continue
         if not path.is_dir():
             raise InputError(f"{path} does not exist: name files or folders that hold {' or '.join(wanted.patterns)}")
         found = sorted({file for pattern in wanted.patterns for file in path.rglob(pattern)})
         if not found:
             raise InputError(f"{path} holds no file like {' or '.join(wanted.patterns)}: check the source's name")
-        yield from dict.fromkeys(parts(wanted, file)[0] for file in found)
+        yield from dict.fromkeys(scanned_together(wanted, file)[0] for file in found)
 
 
-def scan(wanted: Source, file: Path | Url) -> Scan:
+def scan_file(wanted: Provider, file: Path | FileUrl) -> ScannedFile:
     """What a file holds, here or on the web."""
-    return _remote(wanted).scan_url(file) if isinstance(file, Url) else wanted.scan(file)
+    return _remote(wanted).scan_url(file) if isinstance(file, FileUrl) else wanted.scan(file)
 
 
-def _address(wanted: Source, text: str) -> Url:
+def _address(wanted: Provider, text: str) -> FileUrl:
     _remote(wanted)
-    return Url(text)
+    return FileUrl(text)
 
 
-def _remote(wanted: Source) -> RemoteSource:
-    if not isinstance(wanted, RemoteSource):
+def _remote(wanted: Provider) -> WebProvider:
+    if not isinstance(wanted, WebProvider):
         raise InputError(f"an address found, files like {' or '.join(wanted.patterns)} wanted: download them first")
     return wanted
 
 
-def parts(wanted: Source, file: Path) -> Sequence[Path]:
+def scanned_together(wanted: Provider, file: Path) -> Sequence[Path]:
     """Files that are scanned together with one; the first stands for them all."""
-    return wanted.parts(file) if isinstance(wanted, JoinedSource) else [file]
+    return wanted.parts(file) if isinstance(wanted, MultiFileProvider) else [file]
 
 
-def content_hash(wanted: Source, file: Path | Url) -> str:
+def content_hash(wanted: Provider, file: Path | FileUrl) -> str:
     """SHA-256 in hex of everything that is scanned with a file, or of what its server says about its state."""
-    if isinstance(file, Url):
+    if isinstance(file, FileUrl):
         return _remote(wanted).url_checksum(file)
-    files = [part for part in parts(wanted, file) if part.is_file()]
+    files = [part for part in scanned_together(wanted, file) if part.is_file()]
     if len(files) == 1:
         return sha256(files[0])
     return sha256("".join(f"{sha256(part)}  {part.name}\n" for part in files).encode())

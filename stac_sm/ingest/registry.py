@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.text import unknown
-from stac_sm.ingest.provider_interface import Source
+from stac_sm.core.text import unknown_name_message
+from stac_sm.ingest.provider_interface import Provider
 
 
-def source(name: str, settings: dict[str, Any] | None = None) -> Source:
+def create_provider(name: str, settings: dict[str, Any] | None = None) -> Provider:
     """Source of a name, with the settings of the project file.
 
     Raises
@@ -18,16 +18,16 @@ def source(name: str, settings: dict[str, Any] | None = None) -> Source:
     InputError
         If there is no such source, or no such setting.
     """
-    table = source_table()
+    table = provider_classes()
     if name not in table:
-        raise InputError(unknown("source", name, sorted(table)))
+        raise InputError(unknown_name_message("source", name, sorted(table)))
     try:
         return table[name](**(settings or {}))
     except TypeError as error:
         raise InputError(f"[sources.{name}] in the project file: {error}; see `stac-sm ingest --help`") from error
 
 
-def source_table() -> dict[str, Callable[..., Source]]:
+def provider_classes() -> dict[str, Callable[..., Provider]]:
     """Every source, by the name that users type."""
     from stac_sm.ingest.providers.cop_dem import CopDem
     from stac_sm.ingest.providers.era5_land import Era5Land

@@ -16,7 +16,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.variables import VARIABLES
-from stac_sm.ingest.provider_interface import Layer, RasterLayer
+from stac_sm.ingest.provider_interface import AssetLayer, RasterLayer
 from stac_sm.raster.cog import CogProfile
 
 Heights = Callable[[int, int], np.ndarray]
@@ -28,7 +28,7 @@ _STEPS = {"aspect_sin": 2**-10, "aspect_cos": 2**-10}
 _BAND_ROWS = 512  # rows that are computed at a time, to bound memory
 
 
-def terrain_layers(heights: Heights, geobox: GeoBox) -> dict[str, Layer]:
+def terrain_layers(heights: Heights, geobox: GeoBox) -> dict[str, AssetLayer]:
     """Assets ``elevation``, ``slope``, ``aspect_sin`` and ``aspect_cos`` of a tile, read when they are written."""
     read: dict[str, Callable[[], np.ndarray]] = {
         "elevation": lambda: heights(0, geobox.shape[0]),
@@ -71,7 +71,7 @@ def aspect_cos(heights: Heights, geobox: GeoBox) -> np.ndarray:
     return _by_bands(heights, geobox, lambda east, north: _component(east, north, north))
 
 
-def held(elevation: np.ndarray) -> Heights:
+def heights_in_memory(elevation: np.ndarray) -> Heights:
     """Heights that are in memory."""
     return lambda first, end: elevation[first:end]
 

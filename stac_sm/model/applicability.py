@@ -28,16 +28,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.core.columns import require
+from stac_sm.core.arrays import Float32Array, Float64Array
+from stac_sm.core.columns import require_columns
 from stac_sm.core.errors import InputError, ModelError
-from stac_sm.model.booster import columns_of, matrix
+from stac_sm.model.booster import feature_columns, feature_matrix
 from stac_sm.model.holdout import hold_out
 
 if TYPE_CHECKING:
-    from stac_sm.model.radius_search import Frame, Groups
+    from stac_sm.model.radius_search import FeatureScaling, Groups
 
-Floats = NDArray[np.float32]
-Wide = NDArray[np.float64]
 
 _POINTS = 64  # of a group
 _BATCH = 4096  # rows whose distances to a group of points stay in the cache
@@ -46,7 +45,7 @@ _ONE_THREAD = 1 << 18  # multiplications that OpenBLAS (0.3) does not share out:
 
 
 def point_groups(points: NDArray[Any]) -> list[NDArray[Any]]:
-    """Points in groups for `products`, in their order."""
+    """Points in groups for `scalar_products`, in their order."""
     return [points[start : start + _POINTS] for start in range(0, len(points), _POINTS)]
 
 
@@ -55,7 +54,7 @@ def batches(rows: int) -> Iterator[slice]:
     return (slice(start, start + _BATCH) for start in range(0, rows, _BATCH))
 
 
-def products(rows: Floats, points: Floats) -> Floats:
+def scalar_products(rows: Float32Array, points: Float32Array) -> Float32Array:
     """Scalar products of each row and each of a group of points, dims (row, point)."""
     turned = np.ascontiguousarray(points.T)
     size = max(1, _ONE_THREAD // max(1, points.size))
@@ -66,7 +65,7 @@ def products(rows: Floats, points: Floats) -> Floats:
     return found
 
 
-def nearest(rows: Floats, points: Floats) -> tuple[Wide, NDArray[np.intp]]:
+def nearest_points(rows: Float32Array, points: Float32Array) -> tuple[Float64Array, NDArray[np.intp]]:
     """Distance from each row to the nearest point, and which one that is."""
     lengths = np.square(rows).sum(axis=1)
     least, which = np.full(len(rows), np.inf, dtype=np.float32), np.zeros(len(rows), dtype=np.intp)
@@ -74,7 +73,7 @@ def nearest(rows: Floats, points: Floats) -> tuple[Wide, NDArray[np.intp]]:
         group = points[start : start + _POINTS]
         square = np.square(group).sum(axis=1)
         for part in batches(len(rows)):
-            found = square - 2 * products(rows[part], group)
+            found = square - 2 * scalar_products(rows[part], group)
             at = found.argmin(axis=1)
             value = found[np.arange(len(found)), at]
             better = value < least[part]
@@ -83,23 +82,23 @@ def nearest(rows: Floats, points: Floats) -> tuple[Wide, NDArray[np.intp]]:
     return np.sqrt(np.maximum(least + lengths, 0)).astype(float), which
 
 
-def mean_distance(rows: Floats) -> float:
+def mean_distance(rows: Float32Array) -> float:
     """Mean distance between two rows."""
     lengths, total = np.square(rows).sum(axis=1), 0.0
     for start in range(0, len(rows), _POINTS):
         part = slice(start, start + _POINTS)
-        square = lengths[:, None] + lengths[part] - 2 * products(rows, rows[part])
+        square = lengths[:, None] + lengths[part] - 2 * scalar_products(rows, rows[part])
         total += float(np.sqrt(np.maximum(square, 0)).sum(dtype=float))
     return total / max(1, len(rows) * (len(rows) - 1))
 
 
-def upper_whisker(distances: Wide) -> float:
+def upper_whisker(distances: Float64Array) -> float:
     """Upper whisker of a box plot: the largest that is no further from the box than 1.5 times its length."""
     low, high = np.quantile(distances, [0.25, 0.75])
     return float(distances[distances <= high + 1.5 * (high - low)].max())
 
 
-def far_apart(rows: Floats) -> Iterator[int]:
+def farthest_points(rows: Float32Array) -> Iterator[int]:
     """Positions of rows each of which is the farthest from those before (Gonzalez 1985), from the middle outwards."""
     lengths = np.square(rows).sum(axis=1)
     at, least = int(lengths.argmin()), np.full(len(rows), np.inf, np.float32)
@@ -109,14 +108,14 @@ def far_apart(rows: Floats) -> Iterator[int]:
         at = int(least.argmax())
 
 
-def centres(rows: Floats, points: Floats, steps: int) -> tuple[Floats, NDArray[np.intp]]:
+def k_means_centres(rows: Float32Array, points: Float32Array, steps: int) -> tuple[Float32Array, NDArray[np.intp]]:
     """Some steps of k-means from given points; those with most rows come first, with their numbers of rows."""
     for _ in range(steps):
-        which = nearest(rows, points)[1]
+        which = nearest_points(rows, points)[1]
         count = np.maximum(np.bincount(which, minlength=len(points)), 1)
         sums = [np.bincount(which, column, minlength=len(points)) for column in rows.T]
         points = (np.column_stack(sums) / count[:, None]).astype(np.float32)
-    used = np.bincount(nearest(rows, points)[1], minlength=len(points))
+    used = np.bincount(nearest_points(rows, points)[1], minlength=len(points))
     order = np.argsort(-used, kind="stable")
     return points[order], used[order]
 
@@ -192,9 +191,9 @@ class Applicability:
         """
         from stac_sm.model import radius_search  # here, since it loads what numba has compiled
 
-        return radius_search.outside(columns_of(columns, self.features), *self._near, float(self.radius))
+        return radius_search.outside(feature_columns(columns, self.features), *self._near, float(self.radius))
 
-    def dissimilarity(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> Floats:
+    def dissimilarity(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> Float32Array:
         """Dissimilarity index of rows, against the chosen points: close to the exact one where that is large.
 
         Returns
@@ -202,31 +201,31 @@ class Applicability:
         numpy.ndarray
             float32, shape (n,); never NaN. Far outside it is rounded.
         """
-        wanted, square = self._placed(matrix(columns, self.features))
+        wanted, square = self._placed(feature_matrix(columns, self.features))
         index = np.empty(len(wanted), dtype=np.float32)
         for part in batches(len(wanted)):
-            largest = np.max([products(wanted[part], points).max(axis=1) for points in self._groups], axis=0)
+            largest = np.max([scalar_products(wanted[part], points).max(axis=1) for points in self._groups], axis=0)
             index[part] = np.sqrt(np.maximum(square[part] - largest, 0)) / np.float32(self.mean_distance)
         return index
 
     @cached_property
-    def _near(self) -> tuple[Frame, Groups]:
+    def _near(self) -> tuple[FeatureScaling, Groups]:
         from stac_sm.model import radius_search
 
         axis = np.full(len(self.features), -1, dtype=np.int64)
         axis[list(self.gaps)] = len(self.features) + np.arange(len(self.gaps))
         centre, steps, missing = (np.array(part, np.float32) for part in (self.centre, self.steps, self.missing))
-        return radius_search.Frame(centre, steps, missing, axis), radius_search.grouped(
+        return radius_search.FeatureScaling(centre, steps, missing, axis), radius_search.grouped(
             np.array(self.points, np.float32)
         )
 
     @cached_property
-    def _groups(self) -> list[Floats]:
+    def _groups(self) -> list[Float32Array]:
         """Points for the products: doubled, with the square of their length as a last column."""
         points = np.array(self.points, dtype=np.float32)
         return point_groups(np.column_stack([2 * points, -np.square(points).sum(axis=1)]))
 
-    def _placed(self, values: Floats) -> tuple[Floats, Floats]:
+    def _placed(self, values: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Rows in steps, with a last column of ones, and the square of their length."""
         centre, steps, missing = (np.array(part, np.float32) for part in (self.centre, self.steps, self.missing))
         absent = np.isnan(values)
@@ -326,9 +325,9 @@ def fit_applicability(
     InputError
         If a column is missing, no feature varies, or there is one site only.
     """
-    require(table, features, "the area of applicability")
+    require_columns(table, features, "the area of applicability")
     labels = np.asarray(sites).astype(str)
-    raw = matrix(table, features) + np.float32(0)
+    raw = feature_matrix(table, features) + np.float32(0)
     order = np.lexsort([*raw.T[::-1], labels])
     space = _Space.of(raw[order], features, importance)
     rng = np.random.default_rng(seed)
@@ -337,7 +336,7 @@ def fit_applicability(
     mean = mean_distance(rows[sample])
     threshold = upper_whisker(_held_out(rows, where, sample, seed)) / mean
     made_up = _made_up(raw[order], 2 * _SAMPLE, rng)
-    inside = nearest(space.located(made_up), rows)[0] <= threshold * mean
+    inside = nearest_points(space.located(made_up), rows)[0] <= threshold * mean
     pool = rows[np.sort(rng.permutation(len(rows))[:_POOL])]
     return _compressed(space, pool, made_up[:, space.kept], inside, mean, threshold)
 
@@ -350,17 +349,17 @@ class _Space:
     kept: NDArray[np.intp]
     """Their positions among all features."""
 
-    centre: Floats
-    scale: Floats
+    centre: Float32Array
+    scale: Float32Array
     """Weight over standard deviation."""
 
-    missing: Floats
+    missing: Float32Array
     gaps: NDArray[np.intp]
-    rows: Floats
+    rows: Float32Array
     """Training rows, dims (row, coordinate)."""
 
     @classmethod
-    def of(cls, raw: Floats, features: Sequence[str], importance: Mapping[str, float]) -> _Space:
+    def of(cls, raw: Float32Array, features: Sequence[str], importance: Mapping[str, float]) -> _Space:
         weight = np.array([float(importance.get(name, 0.0)) for name in features])
         weight = weight / weight.max() if weight.max() > 0 else np.ones(len(features))
         known = np.isfinite(raw)
@@ -380,7 +379,7 @@ class _Space:
         empty = cls(names, kept, centre[kept].astype(np.float32), narrow, marks, gaps, raw[:0])
         return replace(empty, rows=empty.located(raw))
 
-    def located(self, raw: Floats) -> Floats:
+    def located(self, raw: Float32Array) -> Float32Array:
         """Rows in this space; every feature may have gaps."""
         values = raw[:, self.kept]
         absent = np.isnan(values)
@@ -388,16 +387,16 @@ class _Space:
         return np.concatenate([places, np.where(absent, self.missing, np.float32(0))], axis=1)
 
 
-def _held_out(rows: Floats, sites: NDArray[Any], sample: NDArray[np.intp], seed: int) -> Wide:
+def _held_out(rows: Float32Array, sites: NDArray[Any], sample: NDArray[np.intp], seed: int) -> Float64Array:
     """Distance from sampled rows to the nearest row of another fold of sites."""
     chosen = np.zeros(len(rows), bool)
     chosen[sample] = True
     cut = hold_out(pd.DataFrame({"site": sites}), "site", folds=_FOLDS, seed=seed)
-    parts = [nearest(rows[fold.test[chosen[fold.test]]], rows[fold.train])[0] for fold in cut]
+    parts = [nearest_points(rows[fold.test[chosen[fold.test]]], rows[fold.train])[0] for fold in cut]
     return np.concatenate(parts)
 
 
-def _made_up(raw: Floats, count: int, rng: np.random.Generator) -> Floats:
+def _made_up(raw: Float32Array, count: int, rng: np.random.Generator) -> Float32Array:
     """Rows at all distances from the training rows: on the way from one to a mixture of many, and beyond."""
     start = raw[rng.integers(len(raw), size=count)]
     mixture = np.column_stack([column[rng.integers(len(raw), size=count)] for column in raw.T])
@@ -405,7 +404,7 @@ def _made_up(raw: Floats, count: int, rng: np.random.Generator) -> Floats:
 
 
 def _compressed(
-    space: _Space, pool: Floats, made_up: Floats, inside: NDArray[np.bool_], mean: float, threshold: float
+    space: _Space, pool: Float32Array, made_up: Float32Array, inside: NDArray[np.bool_], mean: float, threshold: float
 ) -> Applicability:
     """The fewest points whose inside agrees with the exact one, on rows that the radius was not chosen with."""
     reach = float(np.sqrt(np.square(space.rows).sum(axis=1).max())) + 1.5 * threshold * mean
@@ -426,17 +425,17 @@ def _compressed(
         agreement=0.0,
         rows=len(space.rows),
     )
-    order, chosen = far_apart(rows), list[int]()
+    order, chosen = farthest_points(rows), list[int]()
     for size in _SIZES:
         chosen += islice(order, size - len(chosen))
-        points = np.rint(centres(rows, rows[chosen], _STEPS)[0]).astype(int)
+        points = np.rint(k_means_centres(rows, rows[chosen], _STEPS)[0]).astype(int)
         area = _with_radius(replace(base, points=tuple(map(tuple, points.tolist()))), made_up, inside)
         if area.agreement >= _AGREEMENT or len(chosen) < size:
             break
     return area
 
 
-def _with_radius(area: Applicability, made_up: Floats, inside: NDArray[np.bool_]) -> Applicability:
+def _with_radius(area: Applicability, made_up: Float32Array, inside: NDArray[np.bool_]) -> Applicability:
     """The radius by which most of the first half of some rows are on their right side; the others are the judge."""
     columns = dict(zip(area.features, made_up.T, strict=True))
     steps = np.rint(np.square(area.dissimilarity(columns).astype(float) * np.float32(area.mean_distance)))

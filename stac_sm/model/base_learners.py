@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.core.columns import Columns, days, labels
-from stac_sm.model.booster import Member, draw_line, grow, matrix
+from stac_sm.core.arrays import Float64Array
+from stac_sm.core.columns import Columns, day_column, label_column
+from stac_sm.model.booster import WeightedBooster, feature_matrix, train_linear_booster, train_tree_booster
 from stac_sm.model.holdout import hold_out
 
-Wide = NDArray[np.float64]
-Sites = NDArray[np.intp]
+SiteIndices = NDArray[np.intp]
 
 NEIGHBOURHOOD_KM = 50.0
 """Sites much nearer than this share one vote."""
@@ -31,7 +31,7 @@ _FEWEST_SITES = 2  # for folds
 _ROWS_PER_THREAD = 50_000  # below, a second thread gains little, and on a busy machine it costs tenfold (spinning)
 
 
-class Learns(StrEnum):
+class TrainingTarget(StrEnum):
     """What a booster is trained on."""
 
     LEVEL = "mean of the site"
@@ -41,22 +41,22 @@ class Learns(StrEnum):
 
 
 _LEARNS = {
-    Learns.LEVEL: "mean of the site",
-    Learns.DEPARTURE: "departure from the mean of the site",
-    Learns.WHOLE: "value",
-    Learns.ROWS: "value, each row with one vote",
+    TrainingTarget.LEVEL: "mean of the site",
+    TrainingTarget.DEPARTURE: "departure from the mean of the site",
+    TrainingTarget.WHOLE: "value",
+    TrainingTarget.ROWS: "value, each row with one vote",
 }
 """What stands for each in a fingerprint, however it is worded for people."""
 
 
 @dataclass(frozen=True)
-class Part:
+class BoosterSpec:
     """One booster of a sum."""
 
     name: str
     """What it is called in the account of a training."""
 
-    learns: Learns
+    trained_on: TrainingTarget
     """What it is trained on."""
 
     features: tuple[str, ...]
@@ -68,21 +68,21 @@ class Part:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """As XGBoost names them; ``booster="gblinear"`` is a line on normal scores."""
 
-    least: float = 1.0
+    least_penalty: float = 1.0
     """Of a line, the least penalty of a slope; see `normal_scores.stretches`."""
 
-    beyond: str = ""
+    residual_of: str = ""
     """Name of an earlier part of weight 1: this one is trained on what that leaves over."""
 
-    prior: float = 0.0
+    prior_weight: float = 0.0
     """Of a line, votes for slopes of nil: they weigh the more, the fewer the votes of the sites are."""
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """Return what identifies the settings of the part, by name."""
-        settings = {"name": self.name, "learns": _LEARNS[self.learns], "rounds": self.rounds, **self.parameters}
-        settings |= {} if self.least == 1 else {"least": self.least}
-        settings |= {} if self.prior == 0 else {"prior": self.prior}
-        return settings | ({"beyond": self.beyond} if self.beyond else {})
+        settings = {"name": self.name, "learns": _LEARNS[self.trained_on], "rounds": self.rounds, **self.parameters}
+        settings |= {} if self.least_penalty == 1 else {"least": self.least_penalty}
+        settings |= {} if self.prior_weight == 0 else {"prior": self.prior_weight}
+        return settings | ({"beyond": self.residual_of} if self.residual_of else {})
 
     def describe(self) -> dict[str, Any]:
         """Return the settings, JSON-able."""
@@ -90,13 +90,13 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class SiteRows:
+class TrainingRows:
     """Rows to learn from, in an order that only their values decide: by site, then by day."""
 
     features: pd.DataFrame
     """float32; NaN = missing."""
 
-    target: Wide
+    target: Float64Array
     """m3 m-3, no gaps."""
 
     sites: NDArray[Any]
@@ -107,8 +107,8 @@ class SiteRows:
 
     @classmethod
     def of(
-        cls, table: pd.DataFrame, features: pd.DataFrame, target: Wide, columns: Columns, keys: Sequence[str]
-    ) -> SiteRows:
+        cls, table: pd.DataFrame, features: pd.DataFrame, target: Float64Array, columns: Columns, keys: Sequence[str]
+    ) -> TrainingRows:
         """Rows of a table that have a target.
 
         Parameters
@@ -118,7 +118,7 @@ class SiteRows:
         keys
             Those of the features that tell rows of one site and day apart.
         """
-        sites, when = labels(table, columns.site).to_numpy(), days(table, columns.time).to_numpy()
+        sites, when = label_column(table, columns.site).to_numpy(), day_column(table, columns.time).to_numpy()
         at_place = [columns.lat, columns.lon]
         places = table[at_place].to_numpy(float) if set(at_place) <= set(table.columns) else None
         known = np.flatnonzero(~np.isnan(target))
@@ -127,10 +127,12 @@ class SiteRows:
         inside = features.iloc[at].reset_index(drop=True) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
         return cls(inside, target[at], sites[at], None if places is None else places[at])
 
-    def at(self, rows: NDArray[np.intp]) -> SiteRows:
+    def at(self, rows: NDArray[np.intp]) -> TrainingRows:
         """Some of the rows, in the same order."""
         places = None if self.places is None else self.places[rows]
-        return SiteRows(self.features.iloc[rows].reset_index(drop=True), self.target[rows], self.sites[rows], places)
+        return TrainingRows(
+            self.features.iloc[rows].reset_index(drop=True), self.target[rows], self.sites[rows], places
+        )
 
     def folds(self, count: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Rows to learn from and rows held out, sites never parted; none where there are too few sites."""
@@ -140,17 +142,19 @@ class SiteRows:
         return [(fold.train, fold.test) for fold in cut]
 
 
-def fit_parts(rows: SiteRows, parts: Sequence[Part], seed: int, *, nthread: int = 0) -> list[Member]:
+def fit_boosters(
+    rows: TrainingRows, parts: Sequence[BoosterSpec], seed: int, *, nthread: int = 0
+) -> list[WeightedBooster]:
     """Train each part on its own, or on what an earlier one leaves over, with the weight 1; same rows and seed, same
     bytes on any number of threads."""
-    taught, members = _lessons(rows), dict[str, Member]()
+    taught, members = _lessons(rows), dict[str, WeightedBooster]()
     for part in parts:
-        lesson = taught[part.learns]
+        lesson = taught[part.trained_on]
         target, threads = lesson.target, nthread or threads_of(len(lesson.target))
-        if part.beyond:
-            before = members[part.beyond]
-            target = target - before.predict(matrix(lesson.features, before.features))
-        values = matrix(lesson.features, part.features)
+        if part.residual_of:
+            before = members[part.residual_of]
+            target = target - before.predict(feature_matrix(lesson.features, before.features))
+        values = feature_matrix(lesson.features, part.features)
         members[part.name] = _grown(part, values, lesson.sites, target, lesson.weight, seed, threads)
     return list(members.values())
 
@@ -160,26 +164,26 @@ class _Lesson:
     """What a part is trained on."""
 
     features: pd.DataFrame
-    sites: Sites
-    target: Wide
-    weight: Wide
+    sites: SiteIndices
+    target: Float64Array
+    weight: Float64Array
 
 
-def _lessons(rows: SiteRows) -> dict[Learns, _Lesson]:
+def _lessons(rows: TrainingRows) -> dict[TrainingTarget, _Lesson]:
     """Rows as each kind of part learns from them."""
     _, site, counts = np.unique(rows.sites, return_inverse=True, return_counts=True)
     level = np.array([math.fsum(one) / len(one) for one in _by_site(rows.target, site)])
-    votes, firsts = site_votes(rows, site), np.searchsorted(site, np.arange(len(counts)))
+    votes, firsts = site_sample_weights(rows, site), np.searchsorted(site, np.arange(len(counts)))
     return {
-        Learns.LEVEL: _Lesson(rows.features.iloc[firsts], np.arange(len(counts)), level, votes),
+        TrainingTarget.LEVEL: _Lesson(rows.features.iloc[firsts], np.arange(len(counts)), level, votes),
         # sites side by side share a level, but not what a day does to them: there each has a vote of its own
-        Learns.DEPARTURE: _Lesson(rows.features, site, rows.target - level[site], (1 / counts)[site]),
-        Learns.WHOLE: _Lesson(rows.features, site, rows.target, (votes / counts)[site]),
-        Learns.ROWS: _Lesson(rows.features, site, rows.target, np.ones(len(site))),
+        TrainingTarget.DEPARTURE: _Lesson(rows.features, site, rows.target - level[site], (1 / counts)[site]),
+        TrainingTarget.WHOLE: _Lesson(rows.features, site, rows.target, (votes / counts)[site]),
+        TrainingTarget.ROWS: _Lesson(rows.features, site, rows.target, np.ones(len(site))),
     }
 
 
-def site_votes(rows: SiteRows, site: Sites) -> Wide:
+def site_sample_weights(rows: TrainingRows, site: SiteIndices) -> Float64Array:
     """Vote of each site: 1, shared with the sites around it where the table says where they are.
 
     Parameters
@@ -198,23 +202,29 @@ def site_votes(rows: SiteRows, site: Sites) -> Wide:
     return 1 / around
 
 
-def _by_site(values: Wide, site: Sites) -> list[Wide]:
+def _by_site(values: Float64Array, site: SiteIndices) -> list[Float64Array]:
     """Values of each site, of rows in the order of their sites."""
     return np.split(values, np.flatnonzero(np.diff(site)) + 1)
 
 
 def _grown(
-    part: Part, values: NDArray[np.float32], sites: Sites, target: Wide, weight: Wide, seed: int, nthread: int
-) -> Member:
+    part: BoosterSpec,
+    values: NDArray[np.float32],
+    sites: SiteIndices,
+    target: Float64Array,
+    weight: Float64Array,
+    seed: int,
+    nthread: int,
+) -> WeightedBooster:
     votes = math.fsum(weight)
     weight = weight * (len(weight) / votes)  # a mean of 1, as the least weight of a leaf supposes
     start = math.fsum(target * weight) / len(weight)
     parameters = {"objective": "reg:squarederror", **part.parameters, "base_score": start}
-    parameters |= {"reg_lambda": part.prior / votes} if part.prior else {}
+    parameters |= {"reg_lambda": part.prior_weight / votes} if part.prior_weight else {}
     taught = values, target.astype(np.float32), weight.astype(np.float32), part.features
     if part.parameters.get("booster") == "gblinear":
-        return draw_line(*taught, parameters, part.rounds, sites=sites, least=part.least)
-    return grow(*taught, {**parameters, "seed": seed, "nthread": nthread}, part.rounds)
+        return train_linear_booster(*taught, parameters, part.rounds, sites=sites, least=part.least_penalty)
+    return train_tree_booster(*taught, {**parameters, "seed": seed, "nthread": nthread}, part.rounds)
 
 
 def threads_of(rows: int) -> int:

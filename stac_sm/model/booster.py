@@ -20,14 +20,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.core.columns import nearest
+from stac_sm.core.arrays import Float32Array, Float64Array
+from stac_sm.core.columns import suggest_names
 from stac_sm.core.errors import ModelError
 
 if TYPE_CHECKING:
     import xgboost as xgb
 
-Floats = NDArray[np.float32]
-Wide = NDArray[np.float64]
 
 _MOST = 33  # knots of a feature
 _LEAST = 0.02  # share of the rows below the lowest knot: what is rarer is as far away
@@ -41,7 +40,7 @@ class NormalScores:
     """Value and score of the knots of each feature, ascending; none for a feature that has no value in training."""
 
     @classmethod
-    def of(cls, values: Floats, weight: Wide) -> NormalScores:
+    def of(cls, values: Float32Array, weight: Float64Array) -> NormalScores:
         """Scores of training rows.
 
         Parameters
@@ -53,7 +52,7 @@ class NormalScores:
         """
         return cls(tuple(_knots(column.astype(float), weight) for column in values.T))
 
-    def of_rows(self, values: Floats) -> Floats:
+    def of_rows(self, values: Float32Array) -> Float32Array:
         """Scores of rows: dims (row, feature) to the same; NaN stays NaN, which is 0 (the median) to a line."""
         scores = np.full(values.shape, np.nan, dtype=np.float32)
         for i, knots in enumerate(self.knots):
@@ -63,7 +62,7 @@ class NormalScores:
                 scores[known, i] = np.interp(values[known, i], at, score)
         return scores
 
-    def stretched(self, factors: Sequence[float]) -> NormalScores:
+    def scaled(self, factors: Sequence[float]) -> NormalScores:
         """Scores times a factor of each feature: a penalised line pays less for a feature that is stretched."""
         pairs = zip(self.knots, factors, strict=True)
         return NormalScores(tuple(tuple((at, score * factor) for at, score in knots) for knots, factor in pairs))
@@ -84,7 +83,9 @@ class NormalScores:
         return cls(tuple(tuple((float(value), float(score)) for value, score in knots) for knots in content))
 
 
-def stretches(scores: Floats, sites: NDArray[np.intp], weight: Wide, least: float) -> tuple[float, ...]:
+def penalty_scales(
+    scores: Float32Array, sites: NDArray[np.intp], weight: Float64Array, least: float
+) -> tuple[float, ...]:
     """Factors by which the penalty of a line falls on what few sites have to say, and not on what many days say.
 
     A feature that stands still at a site is known from as many places as there are sites; one that changes from day to
@@ -118,7 +119,7 @@ def stretches(scores: Floats, sites: NDArray[np.intp], weight: Wide, least: floa
     return tuple(found)
 
 
-def _knots(values: Wide, weight: Wide) -> tuple[tuple[float, float], ...]:
+def _knots(values: Float64Array, weight: Float64Array) -> tuple[tuple[float, float], ...]:
     """Knots of one feature: values at even steps of the share of rows below them, half of the equal ones counted."""
     known = ~np.isnan(values) & (weight > 0)
     different, place = np.unique(values[known], return_inverse=True)
@@ -136,7 +137,7 @@ _LINEAR = {"booster": "gblinear", "updater": "coord_descent", "feature_selector"
 
 
 @dataclass(frozen=True)
-class Member:
+class WeightedBooster:
     """One booster of an ordered sum."""
 
     weight: float
@@ -240,14 +241,14 @@ class Member:
         return {own[key]: float(np.sum(value)) for key, value in found.items()}
 
 
-def grow(
+def train_tree_booster(
     values: NDArray[np.float32],
     target: NDArray[np.float32],
     weight: NDArray[np.float32],
     features: Sequence[str],
     parameters: Mapping[str, Any],
     rounds: int,
-) -> Member:
+) -> WeightedBooster:
     """Train a booster of weight 1 on rows in the order given; the same rows give the same bytes.
 
     Parameters
@@ -264,10 +265,10 @@ def grow(
     settings = {"tree_method": "hist", "verbosity": 0, "nthread": 1, **parameters}
     data = xgb.QuantileDMatrix(values, target, weight=weight, feature_names=list(features), nthread=settings["nthread"])
     booster = xgb.train(settings, data, num_boost_round=rounds)
-    return Member(1.0, tuple(features), bytes(booster.save_raw("ubj")))
+    return WeightedBooster(1.0, tuple(features), bytes(booster.save_raw("ubj")))
 
 
-def draw_line(
+def train_linear_booster(
     values: NDArray[np.float32],
     target: NDArray[np.float32],
     weight: NDArray[np.float32],
@@ -277,13 +278,13 @@ def draw_line(
     *,
     sites: NDArray[np.intp] | None = None,
     least: float = 1.0,
-) -> Member:
+) -> WeightedBooster:
     """Train a linear booster of weight 1 on the normal scores of rows; the same rows give the same bytes.
 
     Parameters
     ----------
     values, target, weight, parameters
-        As in `grow`; NaN in a feature counts as its median.
+        As in `train_tree_booster`; NaN in a feature counts as its median.
     rounds
         Passes over the features.
     sites, least
@@ -293,17 +294,17 @@ def draw_line(
 
     scores, stretch = NormalScores.of(values, weight.astype(float)), (1.0,) * len(features)
     if sites is not None and least < 1:
-        stretch = stretches(scores.of_rows(values), sites, weight.astype(float), least)
-        scores = scores.stretched(stretch)
+        stretch = penalty_scales(scores.of_rows(values), sites, weight.astype(float), least)
+        scores = scores.scaled(stretch)
     settings = {**_LINEAR, **parameters, "nthread": 1, "verbosity": 0}
     data = xgb.DMatrix(scores.of_rows(values), target, weight=weight, feature_names=list(features), nthread=1)
     booster = xgb.train(settings, data, num_boost_round=rounds)
     known = {"scores": scores.to_list(), "weight": float(weight.sum(dtype=float)), "stretch": stretch}
     booster.set_attr(**{_LINE: json.dumps(known)})
-    return Member(1.0, tuple(features), bytes(booster.save_raw("ubj")))
+    return WeightedBooster(1.0, tuple(features), bytes(booster.save_raw("ubj")))
 
 
-def columns_of(
+def feature_columns(
     columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequence[str]
 ) -> list[NDArray[np.float32]]:
     """Columns of the features, float32, each of shape (row,); a column that is float32 already is not copied.
@@ -316,7 +317,7 @@ def columns_of(
     missing = [name for name in features if name not in columns]
     if missing:
         there = [str(name) for name in columns]
-        found = "; ".join(f"{name!r} ({nearest(name, there)})" for name in missing)
+        found = "; ".join(f"{name!r} ({suggest_names(name, there)})" for name in missing)
         raise ModelError(f"model: no feature {found}; wanted: {', '.join(features)}; add it under this name")
     parts = [np.asarray(columns[name], dtype=np.float32) for name in features]
     shapes = {part.shape for part in parts}
@@ -326,6 +327,6 @@ def columns_of(
     return parts
 
 
-def matrix(columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
-    """Columns side by side, float32, dims (row, feature); errors are those of `columns_of`."""
-    return np.stack(columns_of(columns, features), axis=1)
+def feature_matrix(columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
+    """Columns side by side, float32, dims (row, feature); errors are those of `feature_columns`."""
+    return np.stack(feature_columns(columns, features), axis=1)

@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Wide = NDArray[np.float64]
+from stac_sm.core.arrays import Float32Array, Float64Array
 
 
-def votes(sites: NDArray[Any]) -> Floats:
+def equal_site_weights(sites: NDArray[Any]) -> Float32Array:
     """Weight of each row, so that all sites weigh the same and the mean weight is 1."""
     _, where, counts = np.unique(sites, return_inverse=True, return_counts=True)
-    weight: Floats = (len(sites) / len(counts) / counts[where]).astype(np.float32)
+    weight: Float32Array = (len(sites) / len(counts) / counts[where]).astype(np.float32)
     return weight
 
 
-def by_site_quantile(scores: Wide, sites: NDArray[Any], coverage: float) -> float:
+def site_weighted_quantile(scores: Float64Array, sites: NDArray[Any], coverage: float) -> float:
     """Quantile of scores by which a new site is covered as wanted, each site with one vote.
 
     The level is the least at which the sites, one by one, are covered by the quantile of the other sites, in the mean;
@@ -44,7 +43,7 @@ def by_site_quantile(scores: Wide, sites: NDArray[Any], coverage: float) -> floa
     return _mean_quantile(ranked, site, vote, level) if math.isfinite(level) else math.inf
 
 
-def _of_own_site(site: NDArray[np.intp], rows: NDArray[np.intp]) -> Wide:
+def _of_own_site(site: NDArray[np.intp], rows: NDArray[np.intp]) -> Float64Array:
     """Share of the rows of its own site that come no later than a row."""
     by_site = np.argsort(site, kind="stable")
     rank = np.empty(len(site))
@@ -52,7 +51,7 @@ def _of_own_site(site: NDArray[np.intp], rows: NDArray[np.intp]) -> Wide:
     return rank / rows[site]
 
 
-def _mean_quantile(ranked: Wide, site: NDArray[np.intp], vote: Wide, votes: float) -> float:
+def _mean_quantile(ranked: Float64Array, site: NDArray[np.intp], vote: Float64Array, votes: float) -> float:
     """Mean, over the sites that may be left out, of the first score at which the others have more votes."""
     found = []
     for left_out in range(int(site.max()) + 1):

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.core.columns import Columns, Fold, days, labels, require
+from stac_sm.core.arrays import Float64Array
+from stac_sm.core.columns import Columns, Fold, day_column, label_column, require_columns
 from stac_sm.core.errors import InputError, ScreeningError
-from stac_sm.core.metrics import Scores, bias, scores
+from stac_sm.core.metrics import Scores, agreement_scores, bias
 
 
 class Predictor(Protocol):
@@ -38,12 +39,11 @@ CORRECTED = " bias-corrected"
 LEAST_ROWS = 10
 """Of a station, for scores of its own."""
 
-Values = NDArray[np.float64]
-_Predictions = dict[str, Values]
+_Predictions = dict[str, Float64Array]
 
 
 @dataclass(frozen=True)
-class Result:
+class StrategyResult:
     """Scores of one method under one strategy, on one set of stations."""
 
     strategy: str
@@ -69,7 +69,7 @@ class Result:
 class Evaluation:
     """Scores side by side, and the predictions that they come from."""
 
-    results: tuple[Result, ...]
+    results: tuple[StrategyResult, ...]
     """One per strategy, method and set of stations."""
 
     notes: Mapping[str, str]
@@ -88,7 +88,7 @@ class Evaluation:
         """One line per result, for printing: pooled scores, then medians over stations."""
         return pd.DataFrame([_line(result) for result in self.results], columns=_SCORE_COLUMNS)
 
-    def result(self, strategy: str, method: str, scored_on: str = "all") -> Result:
+    def result(self, strategy: str, method: str, scored_on: str = "all") -> StrategyResult:
         """One of the results.
 
         Raises
@@ -156,7 +156,7 @@ def evaluate(
         If a column is missing, or a site or day is empty.
     """
     columns = columns or Columns()
-    require(table, [columns.target, *baselines], "evaluation")
+    require_columns(table, [columns.target, *baselines], "evaluation")
     notes: dict[str, str] = {}
     kept = _screened(screener, table, notes, "screening")
     parts = []
@@ -226,8 +226,8 @@ def _held_out(
             "strategy": strategy,
             "fold": fold.name,
             "row": fold.test,
-            "site": labels(test, columns.site).to_numpy(),
-            "date": days(test, columns.time).to_numpy(),
+            "site": label_column(test, columns.site).to_numpy(),
+            "date": day_column(test, columns.time).to_numpy(),
             "observed": test[columns.target].to_numpy(dtype=float),
         }
         parts.append(pd.DataFrame(keys | found))
@@ -243,7 +243,7 @@ def _fitted(
     """Predictions of the test rows by a model of all training rows and, if there are any, by one of the kept sites."""
     found = {UNSCREENED: fitter(train).predict(test).astype(float)}
     if kept is not None:
-        chosen = labels(train, columns.site).isin(kept)
+        chosen = label_column(train, columns.site).isin(kept)
         found[SCREENED] = found[UNSCREENED] if chosen.all() else fitter(train[chosen]).predict(test).astype(float)
     return found
 
@@ -257,7 +257,7 @@ def _corrected(train: pd.DataFrame, test: pd.DataFrame, baselines: Sequence[str]
     return found
 
 
-def _results(predictions: pd.DataFrame, kept: frozenset[str] | None) -> Iterator[Result]:
+def _results(predictions: pd.DataFrame, kept: frozenset[str] | None) -> Iterator[StrategyResult]:
     """Scores of every method under every strategy."""
     methods = [name for name in predictions.columns if name not in _KEYS]
     for strategy, rows in predictions.groupby("strategy", sort=False):
@@ -268,11 +268,11 @@ def _results(predictions: pd.DataFrame, kept: frozenset[str] | None) -> Iterator
                     yield _result(str(strategy), method, scored_on, part)
 
 
-def _result(strategy: str, method: str, scored_on: str, rows: pd.DataFrame) -> Result:
+def _result(strategy: str, method: str, scored_on: str, rows: pd.DataFrame) -> StrategyResult:
     """Pooled scores, and medians over stations."""
     stations = list(station_scores(rows, method).values())
-    pooled = scores(rows[method], rows["observed"])
-    return Result(strategy, method, scored_on, pooled, len(stations), _median(stations))
+    pooled = agreement_scores(rows[method], rows["observed"])
+    return StrategyResult(strategy, method, scored_on, pooled, len(stations), _median(stations))
 
 
 def station_scores(rows: pd.DataFrame, method: str) -> dict[str, Scores]:
@@ -286,7 +286,9 @@ def station_scores(rows: pd.DataFrame, method: str) -> dict[str, Scores]:
         One of its columns.
     """
     by_site = rows.groupby("site", sort=True)
-    return {str(site): scores(part[method], part["observed"]) for site, part in by_site if len(part) >= LEAST_ROWS}
+    return {
+        str(site): agreement_scores(part[method], part["observed"]) for site, part in by_site if len(part) >= LEAST_ROWS
+    }
 
 
 def _median(stations: Sequence[Scores]) -> Scores:
@@ -301,7 +303,7 @@ def _nanmedian(values: Sequence[float]) -> float:
     return float(np.median(finite)) if finite else math.nan
 
 
-def _line(result: Result) -> dict[str, Any]:
+def _line(result: StrategyResult) -> dict[str, Any]:
     """Line of the table of scores."""
     medians = {f"median_{name}": value for name, value in asdict(result.median).items() if name != "n"}
     names = {"strategy": result.strategy, "method": result.method, "scored_on": result.scored_on}

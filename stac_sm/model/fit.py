@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.core.columns import Columns, require
+from stac_sm.core.columns import Columns, require_columns
 from stac_sm.core.errors import InputError
-from stac_sm.model.base_learners import SiteRows, threads_of
+from stac_sm.model.base_learners import TrainingRows, threads_of
 from stac_sm.model.model import Model
 
-Wide = NDArray[np.float64]
-Sites = NDArray[np.intp]
+SiteIndices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def fit(
     return Model.plain(xgb.train(parameters, data, num_boost_round=settings.n_estimators), features)
 
 
-def site_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns) -> SiteRows:
+def training_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns) -> TrainingRows:
     """Rows of a table whose features are its columns.
 
     Raises
@@ -138,7 +137,7 @@ def site_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns) ->
     if np.isnan(target).all():
         raise InputError(_no_row(columns.target, len(table)))
     made = pd.DataFrame(values[:, :-1], columns=list(features), index=table.index)
-    return SiteRows.of(table, made, target, columns, features)
+    return TrainingRows.of(table, made, target, columns, features)
 
 
 def _no_row(target: str, rows: int) -> str:
@@ -147,7 +146,7 @@ def _no_row(target: str, rows: int) -> str:
 
 def _check_names(table: pd.DataFrame, features: Sequence[str], target: str) -> None:
     """Refuse a list of features that no model can learn from."""
-    require(table, [*features, target], "training")
+    require_columns(table, [*features, target], "training")
     if not features:
         raise InputError("training: found no feature; at least one wanted")
     bad = [name for name in features if features.count(name) > 1 or name == target or set(name) & set("[]<")]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.core.columns import Columns, Fold, days, labels, nearest, require
+from stac_sm.core.columns import Columns, Fold, day_column, label_column, require_columns, suggest_names
 from stac_sm.core.errors import InputError
 
 _MOST_NETWORKS = 12
@@ -57,7 +57,7 @@ def hold_out(
     InputError
         If the strategy is unknown, a column is missing or has gaps, or there are fewer than two groups.
     """
-    checked(strategy)
+    check_strategy(strategy)
     if folds < 2:
         raise InputError(f"hold-out: found folds={folds}; at least 2 wanted, e.g. folds=5")
     groups = _STRATEGIES[strategy](table, columns or Columns(), block_degrees)
@@ -86,7 +86,7 @@ def hold_outs(
     """
     cuts: dict[str, list[Fold] | InputError] = {}
     for strategy in strategies:
-        checked(strategy)
+        check_strategy(strategy)
         try:
             cuts[strategy] = hold_out(
                 table, strategy, folds=folds, seed=seed, columns=columns, block_degrees=block_degrees
@@ -96,7 +96,7 @@ def hold_outs(
     return cuts
 
 
-def checked(strategy: str) -> str:
+def check_strategy(strategy: str) -> str:
     """The strategy itself, if there is such a one.
 
     Raises
@@ -106,7 +106,7 @@ def checked(strategy: str) -> str:
     """
     if strategy not in _STRATEGIES:
         raise InputError(
-            f"hold-out: no strategy {strategy!r} ({nearest(strategy, _STRATEGIES)}); "
+            f"hold-out: no strategy {strategy!r} ({suggest_names(strategy, _STRATEGIES)}); "
             f"write one of {', '.join(_STRATEGIES)}"
         )
     return strategy
@@ -114,20 +114,20 @@ def checked(strategy: str) -> str:
 
 def _by_row(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[str]:
     """Site and day, so that two rows of one site and day are never parted."""
-    return labels(table, columns.site) + "\0" + days(table, columns.time).dt.strftime("%Y-%m-%d")
+    return label_column(table, columns.site) + "\0" + day_column(table, columns.time).dt.strftime("%Y-%m-%d")
 
 
 def _by_site(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[str]:
-    return labels(table, columns.site)
+    return label_column(table, columns.site)
 
 
 def _by_year(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[str]:
-    return days(table, columns.time).dt.strftime("%Y")
+    return day_column(table, columns.time).dt.strftime("%Y")
 
 
 def _by_network(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[str]:
     """Networks; those that share a site are one group, or that site would be on both sides."""
-    networks, sites = labels(table, columns.network), labels(table, columns.site)
+    networks, sites = label_column(table, columns.network), label_column(table, columns.site)
     joined: dict[str, set[str]] = {}
     for _site, members in networks.groupby(sites).unique().items():
         group = set().union(*(joined.get(member, {member}) for member in members))
@@ -137,8 +137,8 @@ def _by_network(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[st
 
 def _by_block(table: pd.DataFrame, columns: Columns, degrees: float) -> pd.Series[str]:
     """Cell of the median place of a site, so that one whose coordinates were corrected is not parted."""
-    require(table, [columns.lon, columns.lat], "the block strategy")
-    sites = labels(table, columns.site)
+    require_columns(table, [columns.lon, columns.lat], "the block strategy")
+    sites = label_column(table, columns.site)
     places = table[[columns.lon, columns.lat]].astype(float).groupby(sites).transform("median")
     if places.isna().any(axis=None):
         lost = sorted(set(sites[places.isna().any(axis=1)]))

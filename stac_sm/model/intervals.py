@@ -26,15 +26,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.core.columns import labels, require
+from stac_sm.core.arrays import Float32Array, Float64Array
+from stac_sm.core.columns import label_column, require_columns
 from stac_sm.core.errors import InputError, ModelError, ScreeningError
 from stac_sm.core.variables import VARIABLES
-from stac_sm.model.booster import Member, grow, matrix
-from stac_sm.model.conformal import by_site_quantile, votes
+from stac_sm.model.booster import WeightedBooster, feature_matrix, train_tree_booster
+from stac_sm.model.conformal import equal_site_weights, site_weighted_quantile
 from stac_sm.model.holdout import hold_out
-
-Floats = NDArray[np.float32]
-Wide = NDArray[np.float64]
 
 _FARTHEST = 2.5  # standard deviations, for predictions; few are farther, and a parabola is steep there
 
@@ -82,7 +80,7 @@ class SpreadSettings:
 
 
 @dataclass(frozen=True)
-class Level:
+class ErrorLevel:
     """Size of the errors where a model predicts so much, over their mean."""
 
     centre: float
@@ -107,7 +105,9 @@ class Level:
         }
 
     @classmethod
-    def of(cls, predicted: Wide, error: Floats, weight: Floats, settings: SpreadSettings) -> Level:
+    def of(
+        cls, predicted: Float64Array, error: Float32Array, weight: Float32Array, settings: SpreadSettings
+    ) -> ErrorLevel:
         """Parabola through the errors, by ridge regression."""
         share = weight.astype(float) / math.fsum(weight)
         centre = math.fsum(predicted * share)
@@ -125,23 +125,23 @@ class Level:
         return replace(plain, terms=(1 - slope * means[0] - bend * means[1], slope, bend))
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any] | None) -> Level:
+    def from_dict(cls, content: Mapping[str, Any] | None) -> ErrorLevel:
         """Level of its `fingerprint_fields`; intervals from before there was one (None) have it at 1."""
         if content is None:
             return cls(0.0, 1.0, (1.0, 0.0, 0.0), 1.0)
         constant, slope, bend = map(float, content["terms"])
         return cls(float(content["centre"]), float(content["scale"]), (constant, slope, bend), float(content["floor"]))
 
-    def basis(self, predicted: Wide) -> Wide:
+    def basis(self, predicted: Float64Array) -> Float64Array:
         """Prediction in standard deviations, and its square, dims (2, n); what is far away counts as less far."""
         places = np.clip((predicted - self.centre) / self.scale, -_FARTHEST, _FARTHEST)
         return np.stack([places, places**2])
 
-    def at(self, predicted: NDArray[Any]) -> Floats:
+    def at(self, predicted: NDArray[Any]) -> Float32Array:
         """Level of each prediction, about 1; float32."""
         constant, *terms = self.terms
         curve = constant + np.tensordot(terms, self.basis(np.asarray(predicted, dtype=float)), axes=1)
-        level: Floats = np.maximum(curve, self.floor).astype(np.float32)
+        level: Float32Array = np.maximum(curve, self.floor).astype(np.float32)
         return level
 
 
@@ -156,10 +156,10 @@ class Intervals:
     fingerprint_name: ClassVar[str] = "Intervals"
     """What stands for this part in the checksum of a model, whatever the class is called."""
 
-    spread: Member
+    spread: WeightedBooster
     """Booster of the mean absolute error over the level, m3 m-3."""
 
-    level: Level
+    level: ErrorLevel
     """What the prediction itself says of the error."""
 
     factor: float
@@ -186,7 +186,7 @@ class Intervals:
 
     def half_width(
         self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame, predicted: NDArray[Any] | None = None
-    ) -> Floats:
+    ) -> Float32Array:
         """Half width of the interval of each row.
 
         Parameters
@@ -207,9 +207,9 @@ class Intervals:
         ModelError
             If a feature is missing, or columns differ in length.
         """
-        return self.of_spread(self.spread.predict(matrix(columns, self.features)), predicted)
+        return self.of_spread(self.spread.predict(feature_matrix(columns, self.features)), predicted)
 
-    def of_spread(self, spread: Floats, predicted: NDArray[Any] | None = None) -> Floats:
+    def of_spread(self, spread: Float32Array, predicted: NDArray[Any] | None = None) -> Float32Array:
         """Half width from what the booster of the spread says of a row, and from the prediction; see `half_width`."""
         width = np.maximum(spread, np.float32(self.floor)) * np.float32(self.factor)
         return width if predicted is None else width * self.level.at(predicted)
@@ -239,8 +239,8 @@ class Intervals:
             If a field is missing, or a figure is none that an interval can have.
         """
         try:
-            spread = Member(1.0, tuple(content["spread"]["features"]), ubjson)
-            level = Level.from_dict(content.get("level"))
+            spread = WeightedBooster(1.0, tuple(content["spread"]["features"]), ubjson)
+            level = ErrorLevel.from_dict(content.get("level"))
             figures = {name: float(content[name]) for name in ("factor", "floor", "coverage")}
             made = cls(spread, level, sites=int(content["sites"]), **figures)
         except (KeyError, TypeError, ValueError) as error:
@@ -306,7 +306,7 @@ def fit_intervals(
     if not rows.error.any():
         raise InputError("intervals: found no error in any out-of-fold prediction: the model has seen these rows")
     learning = _Learning(rows.of(_used(rows, settings.features)), settings, seed)
-    factors = [by_site_quantile(rows.error / width, rows.sites, coverage) for width in learning.unseen()]
+    factors = [site_weighted_quantile(rows.error / width, rows.sites, coverage) for width in learning.unseen()]
     level, spread, floor = learning.learned(np.ones(len(rows.error), dtype=bool))
     return Intervals(spread, level, math.fsum(factors) / len(factors), floor, coverage, count)
 
@@ -316,11 +316,11 @@ class _Rows:
     """Scored rows, in an order that only they decide."""
 
     sites: NDArray[Any]
-    error: Floats
+    error: Float32Array
     """Absolute error."""
 
-    predicted: Wide
-    values: Floats
+    predicted: Float64Array
+    values: Float32Array
     features: tuple[str, ...]
 
     def of(self, used: NDArray[np.intp]) -> _Rows:
@@ -337,10 +337,10 @@ class _Learning:
     seed: int
 
     @cached_property
-    def weight(self) -> Floats:
-        return votes(self.rows.sites)
+    def weight(self) -> Float32Array:
+        return equal_site_weights(self.rows.sites)
 
-    def unseen(self) -> Iterator[Wide]:
+    def unseen(self) -> Iterator[Float64Array]:
         """Spread times level of each row by what has not seen its site, for each way of cutting the folds."""
         table, folds = pd.DataFrame({"site": self.rows.sites}), self.settings.folds
         for repeat in range(self.settings.repeats):
@@ -353,10 +353,10 @@ class _Learning:
                 width[fold.test] = there * level.at(self.rows.predicted[fold.test])
             yield width
 
-    def learned(self, rows: NDArray[np.bool_]) -> tuple[Level, Member, float]:
+    def learned(self, rows: NDArray[np.bool_]) -> tuple[ErrorLevel, WeightedBooster, float]:
         """Level, booster of the spread and least spread from some rows."""
         predicted, error, weight = self.rows.predicted[rows], self.rows.error[rows], self.weight[rows]
-        level = Level.of(predicted, error, weight, self.settings)
+        level = ErrorLevel.of(predicted, error, weight, self.settings)
         left = error / level.at(predicted)
         mean = math.fsum(left.astype(float) * weight) / math.fsum(weight)  # exact, on any machine
         names = ("max_depth", "eta", "subsample", "colsample_bytree", "reg_lambda")
@@ -364,7 +364,11 @@ class _Learning:
         parameters |= {"min_child_weight": self.settings.leaf * float(weight.sum())}
         parameters |= {"objective": "reg:squarederror", "base_score": mean, "seed": self.seed}
         values, trees = self.rows.values[rows], self.settings.n_estimators
-        return level, grow(values, left, weight, self.rows.features, parameters, trees), self.settings.floor * mean
+        return (
+            level,
+            train_tree_booster(values, left, weight, self.rows.features, parameters, trees),
+            self.settings.floor * mean,
+        )
 
 
 def _used(rows: _Rows, most: int) -> NDArray[np.intp]:
@@ -381,17 +385,17 @@ def _used(rows: _Rows, most: int) -> NDArray[np.intp]:
 
 def _rows(table: pd.DataFrame, features: Sequence[str], out_of_fold: pd.DataFrame) -> _Rows:
     """Scored rows."""
-    require(out_of_fold, ["site", "observed", "predicted", "row"], "the calibration of intervals")
-    require(table, features, "the calibration of intervals")
+    require_columns(out_of_fold, ["site", "observed", "predicted", "row"], "the calibration of intervals")
+    require_columns(table, features, "the calibration of intervals")
     predicted = out_of_fold["predicted"].to_numpy(float)
     difference = out_of_fold["observed"].to_numpy(float) - predicted
     known = np.isfinite(difference)
     at = out_of_fold["row"].to_numpy()[known].astype(int)
     if at.size and not 0 <= at.min() <= at.max() < len(table):
         raise InputError(f"intervals: rows {at.min()} to {at.max()} found; positions in a table of {len(table)} wanted")
-    sites = labels(out_of_fold[known], "site").to_numpy()
+    sites = label_column(out_of_fold[known], "site").to_numpy()
     error, predicted = np.abs(difference[known]).astype(np.float32), predicted[known]
-    values = matrix(table.iloc[at], features) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
+    values = feature_matrix(table.iloc[at], features) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
     order = np.lexsort([predicted, error, *values.T[::-1], sites])
     order = order[:: max(1, -(-len(order) // _MOST_ROWS))]  # by site: what is left out is like what is left
     return _Rows(sites[order], error[order], predicted[order], values[order], tuple(features))

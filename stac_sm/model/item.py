@@ -12,16 +12,16 @@ from shapely.geometry import box, mapping
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import ConflictError
-from stac_sm.core.period import Period, utc
+from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.features.recipe import Recipe
-from stac_sm.model.model import FORMAT, Model
+from stac_sm.model.model import MODEL_FORMAT, Model
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import ItemDict, build_item, item_folder, item_json, relative_href
 from stac_sm.stac.links import item_paths
-from stac_sm.stac.publish import FINGERPRINT
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 
-COLLECTION = "sm-models"
+MODELS_COLLECTION = "sm-models"
 _EARTH = (-180.0, -90.0, 180.0, 90.0)
 _SWAP_TRIES = 20  # as often as others may link to the same predecessor at once
 
@@ -56,15 +56,15 @@ def model_item(
     place = list(bbox or _EARTH)
     item = build_item(
         id=f"xgb-{fingerprint[:12]}",
-        collection=COLLECTION,
+        collection=MODELS_COLLECTION,
         geometry=mapping(box(place[0], place[1], place[2], place[3])),
         bbox=place,
-        start=utc(period.start),
-        end=utc(period.end),
+        start=utc_instant(period.start),
+        end=utc_instant(period.end),
         properties={
             **_mlm(model, hyperparameters),
             **_parts(model),
-            FINGERPRINT: fingerprint,
+            FINGERPRINT_PROPERTY: fingerprint,
             "version": str(_version(previous) + 1 if previous else 1),
             **properties,
         },
@@ -77,7 +77,7 @@ def model_item(
 
 def latest_model(catalog: Catalog) -> ItemDict | None:
     """Item of the newest model: of those that no other follows, the one of the highest version; None without models."""
-    items = [json.loads(catalog.store.read(path)) for path in item_paths(catalog.store, COLLECTION)]
+    items = [json.loads(catalog.store.read(path)) for path in item_paths(catalog.store, MODELS_COLLECTION)]
     free = [item for item in items if not _linked(item, "successor-version")]
     return max(free or items, key=lambda item: (_version(item), item["id"]), default=None)
 
@@ -95,14 +95,14 @@ def link_successor(catalog: Catalog, item: ItemDict) -> None:
     ConflictError
         If the predecessor keeps changing.
     """
-    folder = item_folder(catalog.layout(COLLECTION), item)
+    folder = item_folder(catalog.layout(MODELS_COLLECTION), item)
     for link in _linked(item, "predecessor-version"):
         path = posixpath.normpath(posixpath.join(folder, link["href"]))
         if not any(_add_successor(catalog, path, item) for _ in range(_SWAP_TRIES)):
             raise ConflictError(f"model item {path} keeps changing: train again, which only adds the missing link")
 
 
-def write_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
+def write_model_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
     """Write the assets of a model: one UBJSON file a booster, and what it has of recipe, intervals, applicability."""
     contents = {
         key: (member.ubjson, ".ubj", {"title": _title(model, number), **_MEMBER})
@@ -166,7 +166,7 @@ def _mlm(model: Model, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
 def _parts(model: Model) -> dict[str, Any]:
     """What `Model.from_item` needs beside the assets."""
     parts: dict[str, Any] = {
-        "stac_sm:format": FORMAT,
+        "stac_sm:format": MODEL_FORMAT,
         "stac_sm:members": [
             {"asset": key, "weight": member.weight, "features": list(member.features)}
             for key, member in zip(_member_keys(model), model.members, strict=True)
@@ -230,4 +230,4 @@ def _add_successor(catalog: Catalog, path: str, item: ItemDict) -> bool:
     link = _version_link("successor-version", previous, item)
     if link in previous["links"]:
         return True
-    return catalog.store.swap(path, item_json({**previous, "links": [*previous["links"], link]}), before)
+    return catalog.store.compare_and_swap(path, item_json({**previous, "links": [*previous["links"], link]}), before)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stac_sm.core.errors import CatalogError, InputError, ModelError
 from stac_sm.features.recipe import Recipe
 from stac_sm.model.applicability import Applicability
-from stac_sm.model.booster import Member
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.intervals import Intervals
 from stac_sm.storage.store import multihash, open_store, sha256
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     import xgboost as xgb
 
 
-FORMAT = 2
+MODEL_FORMAT = 2
 """Version of the layout of a model item: 2 has room for intervals and the area of applicability, and for a model
 without a recipe."""
 
-READABLE = (1, FORMAT)
+READABLE = (1, MODEL_FORMAT)
 """Layouts that are read; one from the future is refused."""
 
 
@@ -39,7 +39,7 @@ READABLE = (1, FORMAT)
 class Model:
     """Weighted sum of boosters; the plain model is one booster of weight 1."""
 
-    members: tuple[Member, ...]
+    members: tuple[WeightedBooster, ...]
     """Boosters, in the order in which they are added up."""
 
     recipe: Recipe | None = None
@@ -69,7 +69,8 @@ class Model:
         found = item.properties.get("stac_sm:format")
         if found not in READABLE:
             raise ModelError(
-                f"model {item.id!r}: format {found!r} found, {FORMAT} or older wanted: use the stac_sm that wrote it"
+                f"model {item.id!r}: format {found!r} found, {MODEL_FORMAT} or older required: "
+                "use the stac_sm that wrote it"
             )
         try:
             model = cls(_members(item), _recipe(item), item.id, _intervals(item), _applicability(item))
@@ -90,7 +91,7 @@ class Model:
         """Model of (weight, features, booster) triples, in order."""
         return cls(
             tuple(
-                Member(float(weight), tuple(features), bytes(booster.save_raw("ubj")))
+                WeightedBooster(float(weight), tuple(features), bytes(booster.save_raw("ubj")))
                 for weight, features, booster in boosters
             )
         )
@@ -213,9 +214,9 @@ def _read_item(href: str) -> pystac.Item:
         ) from error
 
 
-def _members(item: pystac.Item) -> tuple[Member, ...]:
+def _members(item: pystac.Item) -> tuple[WeightedBooster, ...]:
     return tuple(
-        Member(float(one["weight"]), tuple(one["features"]), _asset(item, one["asset"]))
+        WeightedBooster(float(one["weight"]), tuple(one["features"]), _asset(item, one["asset"]))
         for one in item.properties["stac_sm:members"]
     )
 

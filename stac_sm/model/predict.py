@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stac_sm.core.errors import ModelError
-from stac_sm.core.variables import VARIABLES, Quality
+from stac_sm.core.variables import VARIABLES, QualityFlag
 from stac_sm.model.model import Model
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         With the dims of the cube: ``sm`` float32, m3 m-3, NaN where there is no value; ``qa`` uint8, bits of
-        `Quality`; where the model has intervals, ``uncertainty`` float32, half width in m3 m-3, NaN where ``sm`` is.
+        `QualityFlag`; where the model has intervals, ``uncertainty``, float32, half width in m3 m-3, NaN where
+        ``sm`` is.
 
     Raises
     ------
@@ -78,22 +79,22 @@ def predict_block(
     shape = columns[model.features[0]].shape
     qa = np.zeros(shape, dtype=np.uint8)
     for name in masks:
-        qa[columns[name]] |= np.uint8(Quality[name.upper()])
+        qa[columns[name]] |= np.uint8(QualityFlag[name.upper()])
     for name in required:
-        qa[np.isnan(columns[name])] |= np.uint8(Quality.INPUT_MISSING)
+        qa[np.isnan(columns[name])] |= np.uint8(QualityFlag.INPUT_MISSING)
     wanted = qa == 0
     if "gap_filled" in columns:
-        qa[columns["gap_filled"]] |= np.uint8(Quality.GAP_FILLED)
+        qa[columns["gap_filled"]] |= np.uint8(QualityFlag.GAP_FILLED)
     pixels = pixels_by_block(wanted)
     rows = {name: columns[name].ravel()[pixels] for name in model.features}
     raw, half_width = (model.predict(rows), None) if model.intervals is None else model.predict_with_half_width(rows)
     least, most = VARIABLES["sm"].valid
     sm = np.clip(raw, np.float32(least), np.float32(most))
     flags = qa.reshape(-1)
-    flags[pixels] |= np.where(sm != raw, np.uint8(Quality.CLIPPED), np.uint8(0))
+    flags[pixels] |= np.where(sm != raw, np.uint8(QualityFlag.CLIPPED), np.uint8(0))
     if model.applicability is not None:
         outside = model.applicability.outside(rows)
-        flags[pixels] |= np.where(outside, np.uint8(Quality.NOT_APPLICABLE), np.uint8(0))
+        flags[pixels] |= np.where(outside, np.uint8(QualityFlag.NOT_APPLICABLE), np.uint8(0))
     found = _spread_out(sm, pixels, shape), qa
     return found if half_width is None else (*found, _spread_out(half_width, pixels, shape))
 

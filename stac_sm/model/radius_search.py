@@ -20,6 +20,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from stac_sm.core.arrays import Float32Array
 from stac_sm.model.llvm_code import F32, I32, I64, address, load, splat, store
 
 GROUP = 32
@@ -108,12 +109,10 @@ def _reduced(builder: Any, values: Any) -> Any:
     return builder.extract_element(values, I32(0))
 
 
-Floats = NDArray[np.float32]
-
 LARGEST = 2000
 """Largest norm of a row or point: squares of distances are then below 2^24."""
 
-LANES = 64
+ROWS_AT_ONCE = 64
 """Rows that are placed, and compared with one point, at once."""
 
 _SLAB = 16_384  # rows that are judged at once: their features stay in a cache
@@ -124,12 +123,12 @@ _ROUNDED = {"reassoc", "contract", "nsz"}  # whole numbers: sums do not depend o
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Frame(NamedTuple):
+class FeatureScaling(NamedTuple):
     """How a row of features becomes a place, in steps."""
 
-    centre: Floats
-    steps: Floats
-    missing: Floats
+    centre: Float32Array
+    steps: Float32Array
+    missing: Float32Array
     """Distance of a missing value from all others."""
 
     axis: NDArray[np.int64]
@@ -139,17 +138,17 @@ class Frame(NamedTuple):
 class Groups(NamedTuple):
     """Points that lie together, and the box around each group."""
 
-    points: Floats
+    points: Float32Array
     """Dims (group, coordinate, point); the last of a short group is there more than once."""
 
-    low: Floats
+    low: Float32Array
     """Dims (coordinate, group), filled up to whole vectors."""
 
-    high: Floats
+    high: Float32Array
     """Dims (coordinate, group), likewise."""
 
 
-def grouped(points: Floats) -> Groups:
+def grouped(points: Float32Array) -> Groups:
     """Points in groups of neighbours: halved across their longest side until few are left."""
     parts, done = [np.arange(len(points))], []
     while parts:
@@ -165,7 +164,7 @@ def grouped(points: Floats) -> Groups:
     return Groups(groups, _by_coordinate(groups.min(axis=2)), _by_coordinate(groups.max(axis=2)))
 
 
-def _by_coordinate(ends: Floats) -> Floats:
+def _by_coordinate(ends: Float32Array) -> Float32Array:
     """Ends of boxes, dims (coordinate, group); as many boxes beyond all rows as make whole vectors."""
     return np.ascontiguousarray(np.pad(ends.T, ((0, 0), (0, -len(ends) % GROUP)), constant_values=_NOWHERE))
 
@@ -174,7 +173,7 @@ def _compiled(fast: bool | set[str]) -> Callable[[F], F]:
     return cast(Callable[[F], F], njit(cache=True, nogil=True, fastmath=fast, error_model="numpy"))
 
 
-def outside(columns: Sequence[Floats], frame: Frame, groups: Groups, radius: float) -> NDArray[np.bool_]:
+def outside(columns: Sequence[Float32Array], frame: FeatureScaling, groups: Groups, radius: float) -> NDArray[np.bool_]:
     """Whether no point lies within a distance of a row.
 
     Parameters
@@ -194,16 +193,16 @@ def outside(columns: Sequence[Floats], frame: Frame, groups: Groups, radius: flo
 
 
 @_compiled(_ROUNDED)
-def _outside(values: Floats, frame: Frame, groups: Groups, radius: float) -> NDArray[np.bool_]:
+def _outside(values: Float32Array, frame: FeatureScaling, groups: Groups, radius: float) -> NDArray[np.bool_]:
     """As `outside`, of features side by side, dims (feature, row)."""
     axes, rows = groups.points.shape[1], values.shape[1]
     found = np.zeros(rows, np.bool_)
-    places, place = np.zeros((axes, LANES), np.float32), np.empty(axes, np.float32)
-    limits, apart = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    places, place = np.zeros((axes, ROWS_AT_ONCE), np.float32), np.empty(axes, np.float32)
+    limits, apart = np.empty(ROWS_AT_ONCE, np.float32), np.empty(ROWS_AT_ONCE, np.float32)
     bound, squares = np.empty(groups.low.shape[1], np.float32), np.empty(GROUP, np.float32)
     recent, holder, oldest = groups.points[0].copy(), 0, 0
-    for start in range(0, rows, LANES):
-        n = min(LANES, rows - start)
+    for start in range(0, rows, ROWS_AT_ONCE):
+        n = min(ROWS_AT_ONCE, rows - start)
         _place(values[:, start : start + n], frame, np.float32(radius), places, limits, apart)
         _squares_to_point(places, recent, holder, apart)
         moved = False
@@ -226,7 +225,14 @@ def _outside(values: Floats, frame: Frame, groups: Groups, radius: float) -> NDA
 
 
 @_compiled(_ROUNDED)
-def _place(values: Floats, frame: Frame, radius: np.float32, places: Floats, limits: Floats, square: Floats) -> None:
+def _place(
+    values: Float32Array,
+    frame: FeatureScaling,
+    radius: np.float32,
+    places: Float32Array,
+    limits: Float32Array,
+    square: Float32Array,
+) -> None:
     """Where some rows lie, dims (coordinate, row), and the square of the distance that is within: negative where no
     point can be. NaN and infinities are what they are, here.
     """
@@ -248,7 +254,9 @@ def _place(values: Floats, frame: Frame, radius: np.float32, places: Floats, lim
 
 
 @_compiled(_ROUNDED)
-def _mark(values: Floats, frame: Frame, places: Floats, limits: Floats, square: Floats) -> None:
+def _mark(
+    values: Float32Array, frame: FeatureScaling, places: Float32Array, limits: Float32Array, square: Float32Array
+) -> None:
     """Place rows with gaps: each gap has a coordinate of its own, or is as far from all points."""
     for f in range(len(frame.centre)):
         mark, axis = frame.missing[f], frame.axis[f]
@@ -263,16 +271,18 @@ def _mark(values: Floats, frame: Frame, places: Floats, limits: Floats, square: 
 
 
 @_compiled(_ROUNDED)
-def _squares_to_point(places: Floats, points: Floats, point: int, squares: Floats) -> None:
+def _squares_to_point(places: Float32Array, points: Float32Array, point: int, squares: Float32Array) -> None:
     """Squares of the distances from places to one point of a group."""
     squares[:] = 0
     for d in range(len(places)):
-        for i in range(LANES):
+        for i in range(ROWS_AT_ONCE):
             squares[i] += (places[d, i] - points[d, point]) ** 2
 
 
 @_compiled(_ROUNDED)
-def _holder(place: Floats, limit: np.float32, groups: Groups, bound: Floats, squares: Floats) -> tuple[int, np.float32]:
+def _holder(
+    place: Float32Array, limit: np.float32, groups: Groups, bound: Float32Array, squares: Float32Array
+) -> tuple[int, np.float32]:
     """A group with a point within the limit of a row, and the least square of a distance to its points: that of the
     nearest box first; -1 if there is none. ``squares`` are then those of its points.
     """
@@ -292,7 +302,7 @@ def _holder(place: Floats, limit: np.float32, groups: Groups, bound: Floats, squ
 
 
 @_compiled(_ROUNDED)
-def _first_of(values: Floats, wanted: np.float32) -> int:
+def _first_of(values: Float32Array, wanted: np.float32) -> int:
     """Place of the first of some values that is this one."""
     place = 0
     while values[place] != wanted:
@@ -301,7 +311,7 @@ def _first_of(values: Floats, wanted: np.float32) -> int:
 
 
 @_compiled(True)
-def _square(place: Floats, points: Floats, point: int) -> np.float32:
+def _square(place: Float32Array, points: Float32Array, point: int) -> np.float32:
     """Square of the distance to one point of a group."""
     square = np.float32(0)
     for d in range(len(place)):

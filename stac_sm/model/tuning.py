@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stac_sm.core.arrays import Float64Array
 from stac_sm.core.columns import Columns
-from stac_sm.model.base_learners import Learns, Part, SiteRows, fit_parts
-from stac_sm.model.booster import Member, matrix
-from stac_sm.model.fit import TrainSettings, fit, site_rows, tree_parameters
+from stac_sm.model.base_learners import BoosterSpec, TrainingRows, TrainingTarget, fit_boosters
+from stac_sm.model.booster import WeightedBooster, feature_matrix
+from stac_sm.model.fit import TrainSettings, fit, training_rows, tree_parameters
 from stac_sm.model.model import Model
 
-Wide = NDArray[np.float64]
-Sums = Mapping[str, Mapping[str, float]]
+CandidateSums = Mapping[str, Mapping[str, float]]
 """Sums by name, the most trusted first: the weight of each part by its name, those of weight 0 left out."""
 
 _FOLDS = 5
@@ -35,7 +35,7 @@ _LINE_AND_TREES, _TREES_AND_LINE, _AS_SET = "line and trees", "trees and line", 
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SearchResult:
     """What a search has found."""
 
     chosen: str
@@ -45,13 +45,13 @@ class Found:
     """RMSE of each sum at sites that it had not seen, each site with one vote, m3 m-3; empty with too few sites, or
     where there was nothing to choose."""
 
-    predicted: Wide | None
+    predicted: Float64Array | None
     """What the chosen sum says of each row, by parts that had not seen its site; None with too few sites, or where
     not all rows were tried."""
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class TunedModel:
     """A model, and how it was chosen."""
 
     model: Model
@@ -61,7 +61,7 @@ class Tuned:
     """What it is called."""
 
     errors: Mapping[str, float]
-    """As in `Found`."""
+    """As in `SearchResult`."""
 
 
 def tune(
@@ -71,7 +71,7 @@ def tune(
     settings: TrainSettings | None = None,
     columns: Columns | None = None,
     chosen: str = "",
-) -> Tuned:
+) -> TunedModel:
     """Train the sum of boosters that does best at sites that it has not seen.
 
     Parameters
@@ -99,27 +99,29 @@ def tune(
     """
     settings, columns = settings or TrainSettings(), columns or Columns()
     if not settings.tune:
-        return Tuned(fit(table, features, settings=settings, columns=columns), _AS_SET, {})
-    rows, parts = site_rows(table, features, columns), recipe_parts(features, settings)
+        return TunedModel(fit(table, features, settings=settings, columns=columns), _AS_SET, {})
+    rows, parts = training_rows(table, features, columns), recipe_booster_specs(features, settings)
     errors: Mapping[str, float] = {}
     if not chosen:
-        found = search(rows, parts, RECIPE_SUMS, settings.seed, most_rows=_MOST_ROWS)
+        found = search_sums(rows, parts, RECIPE_SUMS, settings.seed, most_rows=_MOST_ROWS)
         chosen, errors = found.chosen, found.errors
-    return Tuned(sum_of(rows, parts, RECIPE_SUMS[chosen], settings.seed, nthread=settings.nthread), chosen, errors)
-
-
-def recipe_parts(features: Sequence[str], settings: TrainSettings) -> tuple[Part, ...]:
-    """Boosters of the values of a recipe's features: a line, shallow trees, and trees as they are set."""
-    names = tuple(features)
-    return (
-        Part("line", Learns.WHOLE, names, 100, _LINE, _LEAST),
-        Part("stumps", Learns.WHOLE, names, 150, {**_TREES, "max_depth": 1}),
-        Part("pairs", Learns.WHOLE, names, 100, {**_TREES, "max_depth": 2, "min_child_weight": 20.0}),
-        Part("trees", Learns.ROWS, names, settings.n_estimators, tree_parameters(settings)),
+    return TunedModel(
+        fit_sum(rows, parts, RECIPE_SUMS[chosen], settings.seed, nthread=settings.nthread), chosen, errors
     )
 
 
-RECIPE_SUMS: Sums = {
+def recipe_booster_specs(features: Sequence[str], settings: TrainSettings) -> tuple[BoosterSpec, ...]:
+    """Boosters of the values of a recipe's features: a line, shallow trees, and trees as they are set."""
+    names = tuple(features)
+    return (
+        BoosterSpec("line", TrainingTarget.WHOLE, names, 100, _LINE, _LEAST),
+        BoosterSpec("stumps", TrainingTarget.WHOLE, names, 150, {**_TREES, "max_depth": 1}),
+        BoosterSpec("pairs", TrainingTarget.WHOLE, names, 100, {**_TREES, "max_depth": 2, "min_child_weight": 20.0}),
+        BoosterSpec("trees", TrainingTarget.ROWS, names, settings.n_estimators, tree_parameters(settings)),
+    )
+
+
+RECIPE_SUMS: CandidateSums = {
     _LINE_AND_TREES: {"line": 0.8, "stumps": 0.1, "pairs": 0.1},
     _TREES_AND_LINE: {"line": 0.3, "stumps": 0.35, "pairs": 0.35},
     _AS_SET: {"trees": 1.0},
@@ -127,7 +129,9 @@ RECIPE_SUMS: Sums = {
 """What is tried for a recipe. A line goes on where there are no stations, and trees bend it."""
 
 
-def search(rows: SiteRows, parts: Sequence[Part], sums: Sums, seed: int, *, most_rows: int | None = None) -> Found:
+def search_sums(
+    rows: TrainingRows, parts: Sequence[BoosterSpec], sums: CandidateSums, seed: int, *, most_rows: int | None = None
+) -> SearchResult:
     """Choose among sums by how well they do at sites that they have not seen.
 
     Parameters
@@ -147,35 +151,35 @@ def search(rows: SiteRows, parts: Sequence[Part], sums: Sums, seed: int, *, most
     tried = rows if step == 1 else rows.at(np.arange(0, len(rows.target), step))
     held_out = _held_out(tried, parts, seed)
     if held_out is None:
-        return Found(first, {}, None)
-    predicted = {name: added_up(held_out, weights) for name, weights in sums.items()}
-    errors = {name: site_errors(values - tried.target, tried.sites) for name, values in predicted.items()}
-    chosen = most_trusted(errors)
+        return SearchResult(first, {}, None)
+    predicted = {name: weighted_sum(held_out, weights) for name, weights in sums.items()}
+    errors = {name: site_mean_squared_errors(values - tried.target, tried.sites) for name, values in predicted.items()}
+    chosen = choose_sum(errors)
     shown = {name: math.sqrt(math.fsum(one) / len(one)) for name, one in errors.items()} if len(sums) > 1 else {}
-    return Found(chosen, shown, predicted[chosen] if step == 1 else None)
+    return SearchResult(chosen, shown, predicted[chosen] if step == 1 else None)
 
 
-def sum_of(
-    rows: SiteRows, parts: Sequence[Part], weights: Mapping[str, float], seed: int, *, nthread: int = 0
+def fit_sum(
+    rows: TrainingRows, parts: Sequence[BoosterSpec], weights: Mapping[str, float], seed: int, *, nthread: int = 0
 ) -> Model:
     """Model of the parts that have a weight, trained on all rows."""
     used = [part for part in parts if part.name in weights]
-    return Model(_weighted(fit_parts(rows, used, seed, nthread=nthread), [weights[part.name] for part in used]))
+    return Model(_weighted(fit_boosters(rows, used, seed, nthread=nthread), [weights[part.name] for part in used]))
 
 
-def added_up(predicted: Mapping[str, Wide], weights: Mapping[str, float]) -> Wide:
+def weighted_sum(predicted: Mapping[str, Float64Array], weights: Mapping[str, float]) -> Float64Array:
     """Weighted sum of the predictions of parts, by name."""
     return np.asarray(np.sum([weight * predicted[name] for name, weight in weights.items()], axis=0))
 
 
-def site_errors(difference: Wide, sites: NDArray[np.object_]) -> Wide:
+def site_mean_squared_errors(difference: Float64Array, sites: NDArray[np.object_]) -> Float64Array:
     """Mean squared difference at each site, in the order of their names."""
     names, site = np.unique(sites, return_inverse=True)
     squares = np.square(difference)
     return np.array([math.fsum(squares[site == i]) / np.count_nonzero(site == i) for i in range(len(names))])
 
 
-def most_trusted(errors: Mapping[str, Wide]) -> str:
+def choose_sum(errors: Mapping[str, Float64Array]) -> str:
     """The first, or the one that errs least where that is less by more than two standard errors over sites."""
     first, *_ = errors
     best = min(errors, key=lambda name: math.fsum(errors[name]))
@@ -183,17 +187,17 @@ def most_trusted(errors: Mapping[str, Wide]) -> str:
     return best if less.mean() > _SURE * less.std(ddof=1) / math.sqrt(len(less)) else first
 
 
-def _held_out(rows: SiteRows, parts: Sequence[Part], seed: int) -> dict[str, Wide] | None:
+def _held_out(rows: TrainingRows, parts: Sequence[BoosterSpec], seed: int) -> dict[str, Float64Array] | None:
     """Prediction of each part for sites that it has not seen; None with too few sites."""
     cut = rows.folds(_FOLDS, seed)
     if not cut:
         return None
     predicted = {part.name: np.full(len(rows.target), np.nan) for part in parts}
     for learned, unseen in cut:
-        for part, member in zip(parts, fit_parts(rows.at(learned), parts, seed), strict=True):
-            predicted[part.name][unseen] = member.predict(matrix(rows.features.iloc[unseen], member.features))
+        for part, member in zip(parts, fit_boosters(rows.at(learned), parts, seed), strict=True):
+            predicted[part.name][unseen] = member.predict(feature_matrix(rows.features.iloc[unseen], member.features))
     return predicted
 
 
-def _weighted(members: Sequence[Member], weights: Sequence[float]) -> tuple[Member, ...]:
+def _weighted(members: Sequence[WeightedBooster], weights: Sequence[float]) -> tuple[WeightedBooster, ...]:
     return tuple(replace(member, weight=weight) for member, weight in zip(members, weights, strict=True))

@@ -19,14 +19,14 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError, ReadError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, Fingerprints, digest
 from stac_sm.core.grid import TileGrid
-from stac_sm.core.period import Period, utc
-from stac_sm.core.variables import VARIABLES, Quality, Variable
+from stac_sm.core.period import Period, utc_instant
+from stac_sm.core.variables import VARIABLES, QualityFlag, Variable
 from stac_sm.features.recipe import Recipe
 from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
-from stac_sm.stac.items import COG, ItemDict, item_folder, raster_asset, raster_item
-from stac_sm.stac.publish import FINGERPRINT
+from stac_sm.stac.items import COG_MEDIA_TYPE, ItemDict, item_folder, raster_asset, raster_item
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 
-COLLECTION = "sm-1km-daily"
+PRODUCT_COLLECTION = "sm-1km-daily"
 SM_PROFILE = CogProfile(step=2.0**-13, level=6)
 QA_PROFILE = CogProfile(nodata=None, overviews="mode", level=6)
 UNCERTAINTY_PROFILE = CogProfile(step=2.0**-11, level=6)  # 0.0005 m3 m-3: a hundredth of a usual half width
@@ -116,7 +116,7 @@ class ProductDay:
     def path(self, layout: str) -> str:
         """Path of its item JSON in a collection of this layout."""
         times = {"start_datetime": self.day.isoformat(), "grid:code": self.tile}
-        folder = item_folder(layout, {"id": self.id, "collection": COLLECTION, "properties": times})
+        folder = item_folder(layout, {"id": self.id, "collection": PRODUCT_COLLECTION, "properties": times})
         return f"{folder}/{self.id}.json"
 
 
@@ -124,17 +124,17 @@ def product_item(
     made: ProductDay, grid: TileGrid, *, model_id: str, recipe_checksum: str, properties: Mapping[str, Any]
 ) -> ItemDict:
     """Item of a tile-day, without assets and links."""
-    start, end = utc(made.day), utc(Period.of_day(made.day).end)
+    start, end = utc_instant(made.day), utc_instant(Period.of_day(made.day).end)
     own = {
         "grid:code": grid.grid_code(made.tile),
         "version": made.version,
         "stac_sm:model": model_id,
         "stac_sm:recipe": recipe_checksum,
-        FINGERPRINT: made.fingerprint,
+        FINGERPRINT_PROPERTY: made.fingerprint,
     }
     return raster_item(
         id=made.id,
-        collection=COLLECTION,
+        collection=PRODUCT_COLLECTION,
         geobox=grid.geobox(made.tile),
         start=start,
         end=end,
@@ -143,7 +143,7 @@ def product_item(
     )
 
 
-def write_assets(
+def write_product_assets(
     sm: np.ndarray,
     qa: np.ndarray,
     geobox: GeoBox,
@@ -159,7 +159,7 @@ def write_assets(
     sm
         (y, x) float32, m3 m-3, NaN where there is no value.
     qa
-        (y, x) uint8, bits of `Quality`.
+        (y, x) uint8, bits of `QualityFlag`.
     uncertainty
         (y, x) float32, half width of the prediction interval in m3 m-3, NaN where ``sm`` is; None where the model has
         no intervals.
@@ -168,7 +168,7 @@ def write_assets(
     """
     sm_fields = raster_asset(VARIABLES["sm"], dtype="float32", nodata=SM_PROFILE.nodata)
     thumbnail = folder / "thumbnail.png"
-    thumbnail.write_bytes(png(colours(sm)))
+    thumbnail.write_bytes(encode_png(colours(sm)))
     preview = {"title": "Preview, 0.05 to 0.45 m3 m-3", "type": "image/png", "roles": ["thumbnail"]}
     assets = {
         "sm": _cog_asset(sm, geobox, folder / "sm.tif", SM_PROFILE, sm_fields),
@@ -192,7 +192,7 @@ def colours(sm: np.ndarray) -> np.ndarray:
     return np.dstack([*bands, np.where(np.isnan(field), 0, 255)]).astype(np.uint8)
 
 
-def png(picture: np.ndarray) -> bytes:
+def encode_png(picture: np.ndarray) -> bytes:
     """PNG of a (y, x, 4) uint8 picture; the same picture gives the same bytes."""
     height, width = picture.shape[:2]
     rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
@@ -235,14 +235,14 @@ def _uncertainty_fields(coverage: float) -> dict[str, Any]:
 def _qa_fields() -> dict[str, Any]:
     return {
         "title": "Quality flags",
-        "type": COG,
+        "type": COG_MEDIA_TYPE,
         "roles": ["quality"],
         "bands": [{"name": "qa", "data_type": "uint8"}],
-        "classification:bitfields": [_bitfield(flag) for flag in Quality],
+        "classification:bitfields": [_bitfield(flag) for flag in QualityFlag],
     }
 
 
-def _bitfield(flag: Quality) -> dict[str, Any]:
+def _bitfield(flag: QualityFlag) -> dict[str, Any]:
     name = flag.name or ""
     words = name.lower().replace("_", " ")
     return {

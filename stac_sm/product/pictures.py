@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.period import Period
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
-from stac_sm.product.read import open_product, point_series, product_on
+from stac_sm.product.read import open_product, open_product_on, point_series
 from stac_sm.raster.plots import check_suffix, plot_map, plot_series
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
@@ -100,7 +100,7 @@ def _field(catalog: ItemSearch, picture: Picture, text: str) -> xr.DataArray:
     if len(day) != 1:
         raise InputError(f"period {text!r}: {len(day)} days found, one day wanted for a map; --at draws a series")
     if picture.geobox is not None:
-        cube = product_on(catalog, _thinned(picture.geobox), day, mask=picture.mask)
+        cube = open_product_on(catalog, _thinned(picture.geobox), day, mask=picture.mask)
     elif picture.bbox is not None:
         cube = _of_box(catalog, picture.bbox, day, picture.mask)
     else:
@@ -113,7 +113,7 @@ def _of_box(catalog: ItemSearch, bbox: BBox, day: Period, mask: tuple[str, ...])
     cube = open_product(catalog, bbox, day, mask=mask)
     geobox = cube.odc.geobox
     thinned = _thinned(geobox)
-    return cube if thinned is geobox else product_on(catalog, thinned, day, mask=mask)
+    return cube if thinned is geobox else open_product_on(catalog, thinned, day, mask=mask)
 
 
 def _thinned(geobox: GeoBox) -> GeoBox:

@@ -16,20 +16,20 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.grid import footprint, snapped, transform_points
-from stac_sm.core.period import DAY, Period
-from stac_sm.core.text import unknown
-from stac_sm.core.variables import Quality
+from stac_sm.core.grid import footprint, snap_to_pixel_edges, transform_points
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.text import unknown_name_message
+from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import build
-from stac_sm.features.inputs import resolve
+from stac_sm.features.inputs import resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
-from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.raster.pixels import read_pixels
 from stac_sm.raster.readers import DEFAULT_READER
-from stac_sm.raster.resample import Target
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs.catalog import Catalog, open_items
-from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_of, item_period
+from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_from_document, item_period
 from stac_sm.stac.catalogs.static import StaticCatalog
 from stac_sm.storage.http.documents import CONNECTIONS
 
@@ -58,7 +58,7 @@ def open_product(
     period
         Days wanted, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``.
     mask
-        Flags whose pixels are left out of ``sm`` and ``uncertainty``: names of `Quality` in small letters, such as
+        Flags whose pixels are left out of ``sm`` and ``uncertainty``: names of `QualityFlag` in small letters, such as
         ``("clipped", "not_applicable")``. Frozen soil, snow and water have no value in any case.
     reader
         ``stackstac`` or ``odc``.
@@ -68,7 +68,7 @@ def open_product(
     xarray.Dataset
         Dims (time, y, x) in the product's CRS: ``sm`` float32, m3 m-3, NaN where there is no value; ``uncertainty``
         float32, half width of the prediction interval in m3 m-3, only if it was published; ``qa`` uint8, bits of
-        `Quality` (``INPUT_MISSING`` where nothing was published). Nothing is read before compute.
+        `QualityFlag` (``INPUT_MISSING`` where nothing was published). Nothing is read before compute.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def open_product(
     return _cube(found, geobox, days, _bits(mask), reader)
 
 
-def product_on(
+def open_product_on(
     catalog: ItemSearch, geobox: GeoBox, period: Period | str, *, mask: Sequence[str] = (), reader: str = DEFAULT_READER
 ) -> xr.Dataset:
     """As `open_product`, on the pixels of any GeoBox: each takes the value of the product's pixel at its centre."""
@@ -121,7 +121,7 @@ def point_series(
     -------
     pandas.DataFrame
         Index ``time`` (UTC days of the period); ``sm`` m3 m-3, NaN where there is no value; ``uncertainty`` m3 m-3,
-        half width of the prediction interval, only if it was published; ``qa`` uint8, bits of `Quality`
+        half width of the prediction interval, only if it was published; ``qa`` uint8, bits of `QualityFlag`
         (``INPUT_MISSING`` where nothing was published).
 
     Raises
@@ -167,16 +167,16 @@ class _Pixel:
 
 
 def _product(catalog: ItemSearch, bbox: BBox, days: Period) -> _Found:
-    found = _newest(catalog.items(COLLECTION, period=days, bbox=bbox))
+    found = _newest(catalog.items(PRODUCT_COLLECTION, period=days, bbox=bbox))
     if not found:
         raise _nothing(catalog, bbox, days)
     return _Found(catalog.root, tuple(found))
 
 
 def _cube(found: _Found, geobox: GeoBox, days: Period, bits: int, reader: str) -> xr.Dataset:
-    resolution = resolve(found, _recipe(found.found), geobox, days)
-    cube = build(resolution, Target(geobox), reader=reader).rename(soil_moisture="sm")
-    unknown = np.float32(Quality.INPUT_MISSING)
+    resolution = resolve_inputs(found, _recipe(found.found), geobox, days)
+    cube = build(resolution, TargetPixels(geobox), reader=reader).rename(soil_moisture="sm")
+    unknown = np.float32(QualityFlag.INPUT_MISSING)
     cube = cube.assign(qa=cube.qa.fillna(unknown).astype(np.uint8).assign_attrs(cube.qa.attrs))
     kept = (cube.qa & np.uint8(bits)) == 0
     return cube.assign({name: cube[name].where(kept) for name in ("sm", "uncertainty") if bits and name in cube})
@@ -199,25 +199,25 @@ def _newest(items: Iterable[pystac.Item]) -> list[pystac.Item]:
     return sorted((item for item in newest.values() if "sm" in item.assets), key=lambda item: item.id)
 
 
-def newest_of_version(items: Iterable[pystac.Item], version: str) -> list[pystac.Item]:
+def items_of_version(items: Iterable[pystac.Item], version: str) -> list[pystac.Item]:
     """Items of one version of the product, without those that were retracted."""
     return _newest(item for item in items if str(item.properties.get("version", "")) == version)
 
 
 def _recipe(items: Sequence[pystac.Item]) -> Recipe:
-    features = [Feature("soil_moisture", COLLECTION, "sm"), Feature("qa", COLLECTION, "qa")]
+    features = [Feature("soil_moisture", PRODUCT_COLLECTION, "sm"), Feature("qa", PRODUCT_COLLECTION, "qa")]
     if any("uncertainty" in item.assets for item in items):
-        features.append(Feature("uncertainty", COLLECTION, "uncertainty"))
+        features.append(Feature("uncertainty", PRODUCT_COLLECTION, "uncertainty"))
     return Recipe(tuple(features))
 
 
 def _bits(mask: Sequence[str]) -> int:
     """Flags of some names, as one number."""
-    known = {str(flag.name).lower(): flag for flag in Quality}
+    known = {str(flag.name).lower(): flag for flag in QualityFlag}
     names = (mask,) if isinstance(mask, str) else tuple(mask)
     for name in names:
         if name not in known:
-            raise InputError(unknown("mask: flag", name, known))
+            raise InputError(unknown_name_message("mask: flag", name, known))
     return int(sum(known[name] for name in set(names)))
 
 
@@ -226,7 +226,7 @@ def _holding(catalog: ItemSearch, lon: float, lat: float, days: Period) -> dict[
     bbox = _checked((lon, lat, lon, lat))
     found = _by_day(_indexed(catalog, bbox, days), bbox, days)
     for gap in _gaps(found, days):
-        found |= _by_day(catalog.items(COLLECTION, period=gap, bbox=bbox), bbox, days)
+        found |= _by_day(catalog.items(PRODUCT_COLLECTION, period=gap, bbox=bbox), bbox, days)
     return dict(sorted(found.items()))
 
 
@@ -259,7 +259,7 @@ def _indexed(catalog: ItemSearch, bbox: BBox, days: Period) -> Iterator[pystac.I
         return
     found: list[pystac.Item] = []
     folder = catalog.root.removesuffix("/catalog.json")
-    hrefs = [f"{folder}/{COLLECTION}/index/{month.start:%Y-%m}.parquet" for month in days.months()]
+    hrefs = [f"{folder}/{PRODUCT_COLLECTION}/index/{month.start:%Y-%m}.parquet" for month in days.months()]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for items in pool.map(lambda href: _of_shard(href, bbox, days), hrefs):
             found += items
@@ -268,7 +268,7 @@ def _indexed(catalog: ItemSearch, bbox: BBox, days: Period) -> Iterator[pystac.I
 
 def _of_shard(href: str, bbox: BBox, days: Period) -> list[pystac.Item]:
     try:
-        return open_items(href).items(COLLECTION, period=days, bbox=bbox)
+        return open_items(href).items(PRODUCT_COLLECTION, period=days, bbox=bbox)
     except CatalogError:  # no index: the catalogue itself is asked
         return []
 
@@ -278,16 +278,16 @@ def _fresh(catalog: StaticCatalog, item: pystac.Item) -> pystac.Item:
     try:
         if not isinstance(catalog, Catalog):
             return item
-        path = ProductDay.of_id(item.id).path(catalog.layout(COLLECTION))
-        return item_of(json.loads(catalog.store.read(path)), catalog.store.href(path))
+        path = ProductDay.of_id(item.id).path(catalog.layout(PRODUCT_COLLECTION))
+        return item_from_document(json.loads(catalog.store.read(path)), catalog.store.href(path))
     except InputError:
         return item
 
 
 def _gaps(found: Mapping[date, Any], days: Period) -> list[Period]:
     """Parts of a period without a day that was found."""
-    marks = [days.start - DAY, *sorted(found), days.end]
-    return [Period(before + DAY, after) for before, after in pairwise(marks) if after - before > DAY]
+    marks = [days.start - ONE_DAY, *sorted(found), days.end]
+    return [Period(before + ONE_DAY, after) for before, after in pairwise(marks) if after - before > ONE_DAY]
 
 
 def _series(days: Period, known: Mapping[tuple[date, str], float], bits: int) -> pd.DataFrame:
@@ -296,7 +296,7 @@ def _series(days: Period, known: Mapping[tuple[date, str], float], bits: int) ->
     names = [name for name in _ASSETS if name != "uncertainty" or any(asset == name for _, asset in known)]
     index = pd.DatetimeIndex(np.array(days.days, dtype="datetime64[ns]"), name="time")
     columns = {name: np.array([known.get((day, name), np.nan) for day in days.days], np.float32) for name in names}
-    qa = np.nan_to_num(columns["qa"], nan=Quality.INPUT_MISSING).astype(np.uint8)
+    qa = np.nan_to_num(columns["qa"], nan=QualityFlag.INPUT_MISSING).astype(np.uint8)
     out = (qa & np.uint8(bits)) != 0
     values = {name: np.where(out, np.float32(np.nan), column) for name, column in columns.items() if name != "qa"}
     return pd.DataFrame({**values, "qa": qa}, index=index)
@@ -332,6 +332,6 @@ def _pixels(native: GeoBox, bbox: BBox) -> tuple[tuple[int, int], tuple[int, int
 
 
 def _span(at: np.ndarray) -> tuple[int, int]:
-    at = snapped(at)  # as `tile_at` does: a point on an edge belongs to one pixel, the same for both
+    at = snap_to_pixel_edges(at)  # as `tile_at` does: a point on an edge belongs to one pixel, the same for both
     first = math.floor(float(np.nanmin(at)))
     return first, max(first + 1, math.ceil(float(np.nanmax(at))))

@@ -29,14 +29,14 @@ import numpy as np
 
 from stac_sm.raster.source import RasterSource, Window
 from stac_sm.raster.tiff_header import MAGIC, MARGIN, read_header, spans_of_window
-from stac_sm.storage.http.client import Received, Span, get
-from stac_sm.storage.retry import AttemptError, Fault, GaveUpError, Policy, fault_of, retried
-from stac_sm.storage.signing import signed
+from stac_sm.storage.http.client import ReceivedBytes, Span, download_bytes
+from stac_sm.storage.retry import AttemptError, FaultKind, GaveUpError, RetryPolicy, fault_of, retry
+from stac_sm.storage.signing import sign_href
 
-WHOLE = 1 << 26
+WHOLE_FILE_BYTES = 1 << 26
 """Bytes up to which a file is brought whole, if the window is a good part of it."""
 
-SMALL = 1 << 20
+SMALL_FILE_BYTES = 1 << 20
 """Bytes up to which a file is brought whole in any case."""
 
 _GOOD_PART = 1 / 8
@@ -68,7 +68,7 @@ class LocalCopy:
 
 
 @contextlib.contextmanager
-def local_copy(source: RasterSource, window: Window, root: str, policy: Policy) -> Iterator[LocalCopy]:
+def local_copy(source: RasterSource, window: Window, root: str, policy: RetryPolicy) -> Iterator[LocalCopy]:
     """Have what a window needs in a local file, which is gone afterwards if it was brought here.
 
     Raises
@@ -98,20 +98,20 @@ def _own(source: RasterSource) -> LocalCopy:
     else:
         if hash_of(source.checksum) and not proven:
             raise AttemptError(
-                Fault.DAMAGED, "its checksum is not that of the item, so it was damaged or changed: ingest it again"
+                FaultKind.DAMAGED, "its checksum is not that of the item, so it was damaged or changed: ingest it again"
             )
         if magic not in MAGIC:
-            raise AttemptError(Fault.DAMAGED, "it is no TIFF")
+            raise AttemptError(FaultKind.DAMAGED, "it is no TIFF")
         return LocalCopy(str(file), f"{found.st_size} {found.st_mtime_ns}", proven, remote=False)
-    raise AttemptError(Fault.MISSING if fault is Fault.CONNECTION else fault, what)
+    raise AttemptError(FaultKind.MISSING if fault is FaultKind.CONNECTION else fault, what)
 
 
-def _brought(source: RasterSource, window: Window, root: str, policy: Policy, file: IO[bytes]) -> LocalCopy:
+def _brought(source: RasterSource, window: Window, root: str, policy: RetryPolicy, file: IO[bytes]) -> LocalCopy:
     if hash_of(source.checksum) and _comes_whole(source, window):
         try:
             return _whole(source, root, policy, file)
         except GaveUpError as end:
-            if end.fault is not Fault.TOO_LARGE:  # larger than its item lets one think
+            if end.fault is not FaultKind.TOO_LARGE:  # larger than its item lets one think
                 raise
     return _in_parts(source, window, root, policy, file)
 
@@ -121,40 +121,42 @@ def _comes_whole(source: RasterSource, window: Window) -> bool:
     pixels = math.prod(source.geobox.shape)
     size = source.size or pixels * np.dtype(source.dtype or "float32").itemsize * source.bands
     part = math.prod(side.stop - side.start for side in window) / pixels
-    return size <= SMALL or (size <= WHOLE and part >= _GOOD_PART)
+    return size <= SMALL_FILE_BYTES or (size <= WHOLE_FILE_BYTES and part >= _GOOD_PART)
 
 
-def _whole(source: RasterSource, root: str, policy: Policy, file: IO[bytes]) -> LocalCopy:
+def _whole(source: RasterSource, root: str, policy: RetryPolicy, file: IO[bytes]) -> LocalCopy:
     def attempt(renewed: bool) -> None:
         file.seek(0)
         file.truncate(0)
         received = _get(source, file, None, root, policy, renewed)
         file.flush()
         if source.size is not None and received.total != source.size:
-            raise AttemptError(Fault.BYTES, f"{received.total} bytes found, {source.size} in the item")
+            raise AttemptError(FaultKind.BYTES, f"{received.total} bytes found, {source.size} in the item")
         file.seek(0)
         if hashlib.file_digest(file, hash_of(source.checksum)).hexdigest() != _digest(source.checksum):  # type: ignore[arg-type, unused-ignore]
-            raise AttemptError(Fault.BYTES, "its checksum is not that of the item")
+            raise AttemptError(FaultKind.BYTES, "its checksum is not that of the item")
         file.seek(0)
         if file.read(4) not in MAGIC:
-            raise AttemptError(Fault.DAMAGED, "it is no TIFF")
+            raise AttemptError(FaultKind.DAMAGED, "it is no TIFF")
 
-    retried(attempt, policy)
+    retry(attempt, policy)
     return LocalCopy(file.name, source.checksum, proven=True, remote=True)
 
 
 def _get(
-    source: RasterSource, file: IO[bytes], span: Span | None, root: str, policy: Policy, renewed: bool
-) -> Received:
-    url = signed(source.href, source.sign, renewed=renewed)
+    source: RasterSource, file: IO[bytes], span: Span | None, root: str, policy: RetryPolicy, renewed: bool
+) -> ReceivedBytes:
+    url = sign_href(source.href, source.sign, renewed=renewed)
     by_settings = source.href.startswith("s3:")  # boto3's endpoint is the user's own choice
-    return get(url, file, span=span, at_most=WHOLE, root=None if by_settings else root, policy=policy)
+    return download_bytes(
+        url, file, span=span, at_most=WHOLE_FILE_BYTES, root=None if by_settings else root, policy=policy
+    )
 
 
 class _Parts:
     """A sparse file that is filled by ranges, all of one version."""
 
-    def __init__(self, source: RasterSource, root: str, policy: Policy, file: IO[bytes]) -> None:
+    def __init__(self, source: RasterSource, root: str, policy: RetryPolicy, file: IO[bytes]) -> None:
         self._source, self._root, self._policy, self._file = source, root, policy, file
         self._spans: list[Span] = []
         self.total, self.version = 0, ""
@@ -164,14 +166,14 @@ class _Parts:
         first = self._bring((0, _HEADER))
         self.total, self.version = first.total, first.version
         if self.total > _LARGEST:
-            raise AttemptError(Fault.TOO_LARGE, f"a file of {self.total} bytes")
+            raise AttemptError(FaultKind.TOO_LARGE, f"a file of {self.total} bytes")
         self._file.truncate(self.total)
         self._spans = [first.span]
 
     def read(self, span: Span) -> bytes:
         """Bytes of a span, brought if they are not there."""
         if not 0 <= span[0] < span[1] <= self.total:
-            raise AttemptError(Fault.BYTES, f"its header points behind its end at {self.total} bytes")
+            raise AttemptError(FaultKind.BYTES, f"its header points behind its end at {self.total} bytes")
         self.need([span])
         self._file.seek(span[0])
         return self._file.read(span[1] - span[0])
@@ -179,8 +181,8 @@ class _Parts:
     def need(self, spans: Sequence[Span]) -> None:
         """Bring what is missing of some spans, in few requests."""
         if any(start >= self.total for start, _ in spans):
-            raise AttemptError(Fault.BYTES, f"its header points behind its end at {self.total} bytes")
-        for start, stop in merged(spans, _GAP):
+            raise AttemptError(FaultKind.BYTES, f"its header points behind its end at {self.total} bytes")
+        for start, stop in merge_spans(spans, _GAP):
             for at in range(start, min(stop, self.total), _PIECE):
                 span = (at, min(at + _PIECE, stop, self.total))
                 if not any(have[0] <= span[0] and span[1] <= have[1] for have in self._spans):
@@ -191,23 +193,23 @@ class _Parts:
         whole = (span[0], min(self.total, max(span[1], span[0] + _HEADER)))
         received = self._bring(whole)
         if (received.total, received.version) != (self.total, self.version):
-            raise AttemptError(Fault.CHANGED, "the file changed while it was read")
-        self._spans = merged([*self._spans, received.span], 0)
+            raise AttemptError(FaultKind.CHANGED, "the file changed while it was read")
+        self._spans = merge_spans([*self._spans, received.span], 0)
 
-    def _bring(self, span: Span) -> Received:
-        return retried(
+    def _bring(self, span: Span) -> ReceivedBytes:
+        return retry(
             lambda renewed: _get(self._source, self._file, span, self._root, self._policy, renewed), self._policy
         )
 
 
-def _in_parts(source: RasterSource, window: Window, root: str, policy: Policy, file: IO[bytes]) -> LocalCopy:
+def _in_parts(source: RasterSource, window: Window, root: str, policy: RetryPolicy, file: IO[bytes]) -> LocalCopy:
     import rasterio
 
     file.truncate(0)
     parts = _Parts(source, root, policy, file)
     parts.begin()
     if source.size is not None and parts.total != source.size:
-        raise AttemptError(Fault.BYTES, f"{parts.total} bytes found, {source.size} in the item")
+        raise AttemptError(FaultKind.BYTES, f"{parts.total} bytes found, {source.size} in the item")
     read_header(parts.read)
     file.flush()
     try:
@@ -219,16 +221,16 @@ def _in_parts(source: RasterSource, window: Window, root: str, policy: Policy, f
         told = str(error).replace(file.name, "it")
     else:
         if any(stop - start > largest for start, stop in spans):
-            raise AttemptError(Fault.DAMAGED, "a block is larger compressed than not")
+            raise AttemptError(FaultKind.DAMAGED, "a block is larger compressed than not")
         if any(stop - MARGIN > parts.total for _, stop in spans):
-            raise AttemptError(Fault.BYTES, "it ends before its last block")
+            raise AttemptError(FaultKind.BYTES, "it ends before its last block")
         parts.need(spans)
         state = f"{parts.total} {parts.version}" if parts.version else ""
         return LocalCopy(file.name, state, proven=False, remote=True)
-    raise AttemptError(Fault.BYTES, told)
+    raise AttemptError(FaultKind.BYTES, told)
 
 
-def merged(spans: Sequence[Span], gap: int) -> list[Span]:
+def merge_spans(spans: Sequence[Span], gap: int) -> list[Span]:
     """Spans in order, those that overlap or are no farther apart than a gap made one."""
     found: list[Span] = []
     for start, stop in sorted(spans):

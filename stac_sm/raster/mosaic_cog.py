@@ -35,14 +35,14 @@ Tiles = Mapping[str, Callable[[], np.ndarray]]
 """Tile id -> what gives its array (y, x), NaN where there is no value."""
 
 
-def whole(grid: TileGrid) -> GeoBox:
+def whole_grid_geobox(grid: TileGrid) -> GeoBox:
     """All tiles of a grid as one GeoBox."""
     (height, width), (dx, dy), (columns, rows) = grid.tile_shape, grid.pixel, grid.tiles
     affine = Affine(dx, 0, grid.origin[0], 0, -dy, grid.origin[1])
     return GeoBox((rows * height, columns * width), affine, crs_wkt(grid.crs))
 
 
-def write_canvas(
+def write_mosaic_cog(
     tiles: Tiles, grid: TileGrid, file: Path, profile: CogProfile, dtype: str, *, progress: Callable[[], None]
 ) -> int:
     """Write the COG of a whole grid, and prove that it reads back.
@@ -74,7 +74,7 @@ def write_canvas(
     with _bounded():
         valid = _fill(tiles, grid, plain, profile, dtype, progress)
         _to_cog(plain, file, profile)
-        if not same_values(plain, str(file)):
+        if not same_raster_values(plain, str(file)):
             raise ReadError(f"{file} was written but holds other values than were meant: check the disk, run again")
         _decode_overviews(file)
     plain.unlink()
@@ -83,10 +83,10 @@ def write_canvas(
 
 def canvas_asset(file: Path, fields: Mapping[str, Any]) -> AssetFile:
     """A canvas as an asset; one of the same name is the same if it has the same values."""
-    return AssetFile(file, ".tif", fields, lambda href: same_values(file, href))
+    return AssetFile(file, ".tif", fields, lambda href: same_raster_values(file, href))
 
 
-def same_values(file: Path, href: str) -> bool:
+def same_raster_values(file: Path, href: str) -> bool:
     """Whether two rasters have the same grid and the same stored values, compared block by block."""
     import rasterio
 
@@ -101,7 +101,7 @@ def same_values(file: Path, href: str) -> bool:
         return False
 
 
-def overview(file: Path, grid: TileGrid) -> tuple[NDArray[np.float32], GeoBox]:
+def degree_mean_overview(file: Path, grid: TileGrid) -> tuple[NDArray[np.float32], GeoBox]:
     """A canvas in degrees (EPSG:4326): mean of the values in each cell, NaN where there is none; and its GeoBox.
 
     It is made from the overview of the file whose pixels are at most half a cell.
@@ -127,7 +127,7 @@ def overview(file: Path, grid: TileGrid) -> tuple[NDArray[np.float32], GeoBox]:
 
 def overview_geobox(grid: TileGrid) -> GeoBox:
     """Cells in degrees that hold a whole grid: of 0.1 degrees, of less for a small grid."""
-    _, (west, south, east, north) = footprint_geometry(whole(grid))
+    _, (west, south, east, north) = footprint_geometry(whole_grid_geobox(grid))
     side = max(east - west, north - south)
     cell = next((cell for cell in _CELLS if side / cell >= _LEAST_CELLS), _CELLS[-1])
     left, top = math.floor(west / cell + 1e-3) * cell, math.ceil(north / cell - 1e-3) * cell
@@ -139,7 +139,7 @@ def _coarse(file: Path, grid: TileGrid, geobox: GeoBox) -> dict[str, int]:
     """Which overview of a file to read, if any."""
     import rasterio
 
-    _, (west, _, east, _) = footprint_geometry(whole(grid))
+    _, (west, _, east, _) = footprint_geometry(whole_grid_geobox(grid))
     pixel = (east - west) / (grid.tiles[0] * grid.tile_shape[1])
     with rasterio.open(file) as source:
         factors = source.overviews(1)
@@ -155,7 +155,7 @@ def _fill(
     from rasterio.crs import CRS
     from rasterio.windows import Window
 
-    geobox, (height, width), valid = whole(grid), grid.tile_shape, 0
+    geobox, (height, width), valid = whole_grid_geobox(grid), grid.tile_shape, 0
     form = {"driver": "GTiff", "tiled": True, "sparse_ok": True, "bigtiff": "if_safer", "compress": "deflate"}
     form |= {"zlevel": 1, "blockysize": _block(height), "blockxsize": _block(width), "count": 1, "dtype": dtype}
     form |= {"height": geobox.shape[0], "width": geobox.shape[1], "transform": geobox.affine}

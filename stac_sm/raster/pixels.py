@@ -19,7 +19,7 @@ from stac_sm.raster.fetch import local_copy
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.source import RasterSource, Window
-from stac_sm.storage.retry import AttemptError, GaveUpError, Policy
+from stac_sm.storage.retry import AttemptError, GaveUpError, RetryPolicy
 from stac_sm.storage.trust import check_href
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _quick(source: RasterSource, pixels: Sequence[Pixel]) -> NDArray[np.float32]
 
     try:
         with (
-            local_copy(source, _window(pixels[0]), source.root, Policy.from_environment()) as copy,
+            local_copy(source, _window(pixels[0]), source.root, RetryPolicy.from_environment()) as copy,
             rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
             rasterio.open(copy.name, driver="GTiff") as file,
         ):

@@ -206,14 +206,14 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
     told = str(field.attrs.get("long_name", ""))
     axes.set_title("\n".join([name, *(wrap(told, 44) if told != name else [])]), fontsize=8)
     axes.tick_params(labelsize=6)
-    axes.set_xlabel(_mask_words(values) if field.dtype == bool else unit, fontsize=7)
+    axes.set_xlabel(_mask_labels(values) if field.dtype == bool else unit, fontsize=7)
     if field.dtype != bool:
         _scale(figure, axes, image, str(field.attrs.get("units", "1")))
     if np.isnan(values).all():
         axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center")
 
 
-def _mask_words(values: np.ndarray) -> str:
+def _mask_labels(values: np.ndarray) -> str:
     return "black: yes, white: no" if values.any() else "nowhere"
 
 

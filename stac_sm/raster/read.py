@@ -17,9 +17,9 @@ import numpy as np
 
 from stac_sm.core.errors import CatalogError, ReadError, StacSmError
 from stac_sm.raster.fetch import LocalCopy, local_copy
-from stac_sm.raster.readers import reader
-from stac_sm.raster.source import RasterSource, Window, with_header
-from stac_sm.storage.retry import RETRIED, AttemptError, Fault, GaveUpError, Policy, fault_of, retried
+from stac_sm.raster.readers import get_reader
+from stac_sm.raster.source import RasterSource, Window, complete_from_header
+from stac_sm.storage.retry import RETRIED_FAULTS, AttemptError, FaultKind, GaveUpError, RetryPolicy, fault_of, retry
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.trust import check_href
 
@@ -27,12 +27,12 @@ MOST_PIXELS = 1 << 28
 """Pixels of a window that are read at once, at most: 1 GiB of float32."""
 
 _ADVICE = {
-    Fault.MISSING: "check that the file is there",
-    Fault.REFUSED: "check the address, and that you may read it",
-    Fault.CREDENTIALS: "check the credentials, or how the feature is signed",
-    Fault.UNTRUSTED: "copy the files into a folder of your own, or correct the item",
-    Fault.DAMAGED: "check that the file is there and whole, then run again",
-    Fault.TOO_LARGE: "copy the file into a folder of your own",
+    FaultKind.MISSING: "check that the file is there",
+    FaultKind.REFUSED: "check the address, and that you may read it",
+    FaultKind.CREDENTIALS: "check the credentials, or how the feature is signed",
+    FaultKind.UNTRUSTED: "copy the files into a folder of your own, or correct the item",
+    FaultKind.DAMAGED: "check that the file is there and whole, then run again",
+    FaultKind.TOO_LARGE: "copy the file into a folder of your own",
 }
 
 
@@ -55,19 +55,19 @@ def read_window(source: RasterSource, window: Window, reader_name: str) -> np.nd
     ReadError
         If the pixels cannot be read: names item, asset and href without secrets, the fault, and the attempts made.
     """
-    policy = Policy.from_environment()
+    policy = RetryPolicy.from_environment()
     try:
-        return retried(lambda _: _attempt(source, window, reader_name, policy), policy, restarts=True)
+        return retry(lambda _: _attempt(source, window, reader_name, policy), policy, restarts=True)
     except GaveUpError as end:
         failure: StacSmError = _gave_up(source, end)
     except StacSmError as error:
         failure = type(error)(without_secrets(str(error)))
     except Exception as error:  # whatever a reader raises, the user must see which file it was
-        failure = _failed(source, f"{type(error).__name__}: {error}", _ADVICE[Fault.DAMAGED])
+        failure = _failed(source, f"{type(error).__name__}: {error}", _ADVICE[FaultKind.DAMAGED])
     raise failure  # outside of the handlers: no cause or context, which may hold a token
 
 
-def _attempt(source: RasterSource, window: Window, reader_name: str, policy: Policy) -> np.ndarray:
+def _attempt(source: RasterSource, window: Window, reader_name: str, policy: RetryPolicy) -> np.ndarray:
     source = replace(source, href=check_href(source.href, source.root))
     _check_size(source, window)
     with local_copy(source, window, source.root, policy) as copy:
@@ -89,7 +89,7 @@ def _stored(source: RasterSource, window: Window, reader_name: str) -> np.ndarra
     import rasterio
 
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-        stored = np.asarray(reader(reader_name)(source, window).compute(scheduler="synchronous"))
+        stored = np.asarray(get_reader(reader_name)(source, window).compute(scheduler="synchronous"))
     wanted = tuple(side.stop - side.start for side in window)
     if stored.shape != wanted or stored.dtype != np.dtype(source.dtype):
         raise ReadError(
@@ -135,7 +135,7 @@ class _Headers:
         with self._lock:
             found = self._known.get(key)
         if found is None:
-            found = with_header(source, copy.name)
+            found = complete_from_header(source, copy.name)
             with self._lock:
                 if len(self._known) >= 1 << 16:
                     self._known.clear()
@@ -162,15 +162,15 @@ def _undecodable(copy: LocalCopy, told: str) -> AttemptError:
     """What it means that GDAL cannot read a local copy: bring it again, or be done with it."""
     told = told.replace(copy.name, "it") if copy.remote else told
     if copy.remote:
-        return AttemptError(Fault.DAMAGED if copy.proven else Fault.BYTES, told)
+        return AttemptError(FaultKind.DAMAGED if copy.proven else FaultKind.BYTES, told)
     try:  # GDAL does not say whether the file system failed for a while
         with Path(copy.name).open("rb") as file:
             while file.read(1 << 20):
                 pass
     except OSError as error:
         fault = fault_of(error)
-        return AttemptError(fault if fault in RETRIED else Fault.DAMAGED, error.strerror or told)
-    return AttemptError(Fault.DAMAGED, told)
+        return AttemptError(fault if fault in RETRIED_FAULTS else FaultKind.DAMAGED, error.strerror or told)
+    return AttemptError(FaultKind.DAMAGED, told)
 
 
 def _gave_up(source: RasterSource, end: GaveUpError) -> ReadError:

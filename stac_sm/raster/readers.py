@@ -17,7 +17,7 @@ import numpy as np
 import pyproj
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.text import unknown
+from stac_sm.core.text import unknown_name_message
 from stac_sm.raster.source import RasterSource, Window
 
 
@@ -110,7 +110,7 @@ class Reader(Protocol):
         """Lazy dask array (y, x) of the stored values in a window that lies inside the file."""
 
 
-def reader(name: str) -> Reader:
+def get_reader(name: str) -> Reader:
     """Reader of a name: ``stackstac`` or ``odc``.
 
     Raises
@@ -119,7 +119,7 @@ def reader(name: str) -> Reader:
         If there is none.
     """
     if name not in READERS:
-        raise InputError(unknown("reader", name, READERS))
+        raise InputError(unknown_name_message("reader", name, READERS))
     return READERS[name]
 
 

@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from stac_sm.core.grid import crs_wkt, snapped, transform_points
+from stac_sm.core.grid import crs_wkt, snap_to_pixel_edges, transform_points
 from stac_sm.raster.source import Window
 
 BLOCK = 1200
@@ -36,7 +36,7 @@ _LEAST_WEIGHT = 1e-6  # of the valid neighbours together, for a bilinear value
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class TargetPixels:
     """The pixels to fill: all pixels of a GeoBox, or some of them."""
 
     geobox: GeoBox
@@ -65,13 +65,13 @@ class Target:
             return tuple((size,) for size in self.shape)
         return tuple((BLOCK,) * (size // BLOCK) + ((size % BLOCK,) if size % BLOCK else ()) for size in self.shape)
 
-    def blocks(self) -> dict[tuple[int, ...], Target]:
+    def blocks(self) -> dict[tuple[int, ...], TargetPixels]:
         """The blocks by their place."""
         if all(len(sizes) == 1 for sizes in self.chunks):
             return {(0,) * len(self.shape): self}
         spans = [[slice(at, at + n) for at, n in zip(_starts(sizes), sizes, strict=True)] for sizes in self.chunks]
         return {
-            (i, j): Target(self.geobox[rows, columns])
+            (i, j): TargetPixels(self.geobox[rows, columns])
             for i, rows in enumerate(spans[0])
             for j, columns in enumerate(spans[1])
         }
@@ -98,7 +98,7 @@ class Target:
         return affine.c + affine.a * columns, affine.f + affine.e * rows
 
 
-def source_window(source: GeoBox, target: Target) -> Window | None:
+def source_window(source: GeoBox, target: TargetPixels) -> Window | None:
     """The part of a source grid that a target needs, snapped to source pixels; None where they do not meet.
 
     In one CRS, grids that only touch do not meet: the tiles beside a tile are none of its inputs.
@@ -119,15 +119,17 @@ def source_window(source: GeoBox, target: Target) -> Window | None:
     return None if any(one.stop <= one.start for one in part) else (part[0], part[1])
 
 
-def meets(sources: Sequence[GeoBox], target: Target) -> set[GeoBox]:
+def overlapping_grids(sources: Sequence[GeoBox], target: TargetPixels) -> set[GeoBox]:
     """The source grids that a target needs; for one that is cut into blocks, perhaps some more."""
     if len(target.blocks()) == 1:
         return {source for source in sources if source_window(source, target) is not None}
-    (near,) = meeting(sources, target.geobox, [target])
+    (near,) = overlapping_grids_by_block(sources, target.geobox, [target])
     return {sources[i] for i in near}
 
 
-def meeting(sources: Sequence[GeoBox], whole: GeoBox, blocks: Sequence[Target]) -> list[list[int]]:
+def overlapping_grids_by_block(
+    sources: Sequence[GeoBox], whole: GeoBox, blocks: Sequence[TargetPixels]
+) -> list[list[int]]:
     """For each block of a grid, the numbers of the source grids that may meet it; some that do not, but none less."""
     spans = _spans(sources, whole)
     found = []
@@ -163,7 +165,7 @@ def _starts(sizes: Sequence[int]) -> list[int]:
     return [sum(sizes[:i]) for i in range(len(sizes))]
 
 
-def lookup(source: GeoBox, window: Window, target: Target, resampling: str) -> np.ndarray:
+def pixel_lookup(source: GeoBox, window: Window, target: TargetPixels, resampling: str) -> np.ndarray:
     """Which source pixels fill which target pixels: what depends on the two grids only, and serves for every day.
 
     Returns
@@ -198,7 +200,7 @@ def regrid(
     windows
         Physical values of each window (y, x), float32, NaN where there is no data.
     lookups
-        What `lookup` gives for each of them.
+        What `pixel_lookup` gives for each of them.
     resampling
         ``nearest``, ``bilinear`` or ``average``.
 
@@ -223,7 +225,7 @@ def _nearest(window: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(rows: np.ndarray, columns: np.ndarray, outside: np.ndarray, window: Window) -> np.ndarray:
-    """What `lookup` gives for bilinear, of places in the source grid: whole numbers are edges."""
+    """What `pixel_lookup` gives for bilinear, of places in the source grid: whole numbers are edges."""
     size = [side.stop - side.start for side in window]
     places = [
         np.clip(np.where(outside, 0, at - side.start - 0.5), 0, n - 1)
@@ -276,7 +278,7 @@ def _average(target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Se
     return mean.reshape(target).astype(np.float32)
 
 
-def _target_positions(source: GeoBox, window: Window, target: Target) -> np.ndarray:
+def _target_positions(source: GeoBox, window: Window, target: TargetPixels) -> np.ndarray:
     """Position in the flattened target of every source pixel in a window, int32 (y, x); -1 where there is none."""
     shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
     positions = np.empty(shape, np.int32)
@@ -286,7 +288,7 @@ def _target_positions(source: GeoBox, window: Window, target: Target) -> np.ndar
     return positions
 
 
-def _positions_in_band(source: GeoBox, window: Window, target: Target) -> np.ndarray:
+def _positions_in_band(source: GeoBox, window: Window, target: TargetPixels) -> np.ndarray:
     affine, grid = source.affine, target.geobox
     x = affine.c + affine.a * (np.arange(window[1].start, window[1].stop) + 0.5)
     y = affine.f + affine.e * (np.arange(window[0].start, window[0].stop) + 0.5)
@@ -318,4 +320,6 @@ def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> 
     affine = grid.affine
     rows, columns = (y - affine.f) / affine.e, (x - affine.c) / affine.a
     somewhere = np.isfinite(rows) & np.isfinite(columns)  # pyproj gives inf where the grid's CRS has no such place
-    return snapped(np.where(somewhere, rows, np.nan)), snapped(np.where(somewhere, columns, np.nan))
+    return snap_to_pixel_edges(np.where(somewhere, rows, np.nan)), snap_to_pixel_edges(
+        np.where(somewhere, columns, np.nan)
+    )

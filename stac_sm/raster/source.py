@@ -267,7 +267,7 @@ _SAME = 1e-6  # of a pixel: how far the grids of item and file may be apart
 _LARGEST_BLOCK = 1 << 28  # bytes that one block may decode to
 
 
-def with_header(source: RasterSource, file_name: str = "") -> RasterSource:
+def complete_from_header(source: RasterSource, file_name: str = "") -> RasterSource:
     """The source, completed by the header of its file where the item says nothing about nodata, scale and offset.
 
     Where both state a scale or offset, the item's counts: an item can be mended, a published file cannot.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stac_sm.storage.http.client import Span
-from stac_sm.storage.retry import AttemptError, Fault
+from stac_sm.storage.retry import AttemptError, FaultKind
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of a TIFF or BigTIFF. No file that begins so is a VRT to GDAL, whatever follows."""
@@ -23,10 +23,10 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _BLOCK_TABLES = {273, 279, 324, 325}  # offsets and sizes of strips and tiles
 _DIRECTORIES, _ENTRIES, _LONGEST, _BLOCKS = 64, 4096, 1 << 26, 1 << 20
 
-Read = Callable[[Span], bytes]
+ReadSpan = Callable[[Span], bytes]
 
 
-def read_header(read: Read) -> None:
+def read_header(read: ReadSpan) -> None:
     """Read every byte of a TIFF's header: all directories and their values.
 
     The tables of blocks of overviews are left out: they are large, and no overview is read here.
@@ -43,7 +43,7 @@ def read_header(read: Read) -> None:
     """
     magic = read((0, 4))
     if magic not in MAGIC:
-        raise AttemptError(Fault.BYTES, "it is no TIFF")
+        raise AttemptError(FaultKind.BYTES, "it is no TIFF")
     order, big = "<" if magic[:1] == b"I" else ">", magic[2:] in (b"+\0", b"\0+")
     at = _integer(order, read((8, 16) if big else (4, 8)))
     seen: set[int] = set()
@@ -71,7 +71,7 @@ def spans_of_window(file: Any, band: int, window: tuple[slice, slice]) -> list[S
     return found
 
 
-def _read_directory(read: Read, at: int, order: str, big: bool, *, first: bool) -> int:
+def _read_directory(read: ReadSpan, at: int, order: str, big: bool, *, first: bool) -> int:
     """Read one directory and its values; where the next one is, or 0."""
     head, size, word = (8, 20, 8) if big else (2, 12, 4)
     count = _integer(order, read((at, at + head)))
@@ -94,4 +94,4 @@ def _integer(order: str, content: bytes) -> int:
 
 
 def _odd(what: str) -> AttemptError:
-    return AttemptError(Fault.BYTES, f"it is no sane TIFF: {what} found in its header")
+    return AttemptError(FaultKind.BYTES, f"it is no sane TIFF: {what} found in its header")

@@ -24,9 +24,9 @@ from stac_sm.serve import documents
 from stac_sm.serve import responses as answers
 from stac_sm.serve.assets import asset_response
 from stac_sm.serve.errors import BadRequestError
-from stac_sm.serve.openapi import GET_ITEMS, GET_SEARCH, POST_SEARCH, described
-from stac_sm.serve.query import Question, from_body, from_query
-from stac_sm.serve.service import Service
+from stac_sm.serve.openapi import GET_ITEMS, GET_SEARCH, POST_SEARCH, openapi_document
+from stac_sm.serve.query import ItemQuery, query_from_body, query_from_parameters
+from stac_sm.serve.service import CatalogService
 from stac_sm.serve.tiles import MOUNTED, tiles_app
 
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}li{margin:.2rem 0}"
@@ -52,14 +52,14 @@ def _name(link: Mapping[str, Any]) -> str:
 MAX_BODY_BYTES = 1 << 20
 """Of a POST."""
 
-_JSON, _GEOJSON, _SCHEMA = documents.JSON, documents.GEOJSON, documents.SCHEMA
+_JSON, _GEOJSON, _SCHEMA = documents.JSON_MEDIA_TYPE, documents.GEOJSON_MEDIA_TYPE, documents.SCHEMA_MEDIA_TYPE
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#fde737"/>'
     '<path d="M8 2c3 4 4 5.5 4 8a4 4 0 0 1-8 0c0-2.500 1-4 4-8z" fill="#00306f"/></svg>'
 )
 
 
-def create_app(service: Service, *, browser: Path | None = None) -> FastAPI:
+def create_app(service: CatalogService, *, browser: Path | None = None) -> FastAPI:
     """The API of a service.
 
     Parameters
@@ -129,7 +129,7 @@ def _add_errors(app: FastAPI) -> None:
         return _error(503, f"the store gave no answer: {error}")
 
 
-def _add_core(app: FastAPI, service: Service, browser: Path | None) -> None:
+def _add_core(app: FastAPI, service: CatalogService, browser: Path | None) -> None:
     @app.get("/", summary="Landing page")
     def landing(request: Request) -> Response:
         found, base = service.snapshot, base_of(request)
@@ -145,11 +145,13 @@ def _add_core(app: FastAPI, service: Service, browser: Path | None) -> None:
 
     @app.get("/api", summary="OpenAPI description")
     def api() -> Response:
-        return _json(described(app), documents.OPENAPI)
+        return _json(openapi_document(app), documents.OPENAPI_MEDIA_TYPE)
 
     @app.get("/api.html", summary="The same as a page")
     def api_page() -> Response:
-        lines = (f"{', '.join(operations).upper()} {path}" for path, operations in described(app)["paths"].items())
+        lines = (
+            f"{', '.join(operations).upper()} {path}" for path, operations in openapi_document(app)["paths"].items()
+        )
         return HTMLResponse("<!doctype html><title>stac_sm API</title><pre>" + "\n".join(lines) + "</pre>")
 
     @app.get("/queryables", summary="Properties that a filter can ask for")
@@ -157,12 +159,12 @@ def _add_core(app: FastAPI, service: Service, browser: Path | None) -> None:
         return _json(answers.queryables(service.snapshot.rows, None, f"{base_of(request)}/queryables"), _SCHEMA)
 
 
-def _add_collections(app: FastAPI, service: Service) -> None:
+def _add_collections(app: FastAPI, service: CatalogService) -> None:
     @app.get("/collections", summary="All collections")
     def collections(request: Request) -> Response:
         base = base_of(request)
         found = [documents.collection_document(one, base) for one in service.snapshot.collections.values()]
-        links = [documents.link("self", f"{base}/collections"), documents.link("root", f"{base}/")]
+        links = [documents.make_link("self", f"{base}/collections"), documents.make_link("root", f"{base}/")]
         return _json({"collections": found, "links": links})
 
     @app.get("/collections/{collection}", summary="One collection", responses={404: {}})
@@ -178,32 +180,34 @@ def _add_collections(app: FastAPI, service: Service) -> None:
     @app.get("/collections/{collection}/items", openapi_extra=GET_ITEMS, summary="Items of a collection")
     def items(request: Request, collection: str) -> Response:
         _collection(service, collection)
-        asked = replace(from_query(_unique(request)), collections=(collection,))
+        asked = replace(query_from_parameters(_unique(request)), collections=(collection,))
         place = f"{base_of(request)}/collections/{collection}/items"
         return _json(answers.items_page(service, asked, base_of(request), place, _unique(request), None), _GEOJSON)
 
     @app.get("/collections/{collection}/items/{item}", summary="One item", responses={404: {}})
     def one_item(request: Request, collection: str, item: str) -> Response:
         _collection(service, collection)
-        asked = Question(ids=(item,), collections=(collection,), limit=1)
-        found = answers.found_items(service, asked, base_of(request))
+        asked = ItemQuery(ids=(item,), collections=(collection,), limit=1)
+        found = answers.find_items_page(service, asked, base_of(request))
         if not found:
             raise HTTPException(404, f"item {item!r} is not in collection {collection!r}")
         return _json(found[0], _GEOJSON)
 
 
-def _add_search(app: FastAPI, service: Service) -> None:
+def _add_search(app: FastAPI, service: CatalogService) -> None:
     @app.get("/search", openapi_extra=GET_SEARCH, summary="Item search")
     def search(request: Request) -> Response:
         query, base = _unique(request), base_of(request)
-        return _json(answers.items_page(service, from_query(query), base, f"{base}/search", query, None), _GEOJSON)
+        return _json(
+            answers.items_page(service, query_from_parameters(query), base, f"{base}/search", query, None), _GEOJSON
+        )
 
     @app.post("/search", openapi_extra=POST_SEARCH, summary="Item search")
     async def search_by_body(request: Request) -> Response:
         from starlette.concurrency import run_in_threadpool
 
-        body, base = answers.body_of(await _body(request)), base_of(request)
-        asked = await run_in_threadpool(from_body, body)
+        body, base = answers.parse_body(await _body(request)), base_of(request)
+        asked = await run_in_threadpool(query_from_body, body)
         page = await run_in_threadpool(answers.items_page, service, asked, base, f"{base}/search", {}, body)
         return _json(page, _GEOJSON)
 
@@ -213,7 +217,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
 
     @app.get("/aggregate", openapi_extra=GET_SEARCH, summary="Counts of what a search would find")
     def aggregate(request: Request) -> Response:
-        return _json(answers.aggregated(service.snapshot.rows, _unique(request), None, base_of(request)))
+        return _json(answers.count_aggregations(service.snapshot.rows, _unique(request), None, base_of(request)))
 
     @app.get("/collections/{collection}/aggregations", summary="What can be counted", responses={404: {}})
     def collection_aggregations(request: Request, collection: str) -> Response:
@@ -223,10 +227,10 @@ def _add_search(app: FastAPI, service: Service) -> None:
     @app.get("/collections/{collection}/aggregate", openapi_extra=GET_SEARCH, summary="Counts in a collection")
     def collection_aggregate(request: Request, collection: str) -> Response:
         _collection(service, collection)
-        return _json(answers.aggregated(service.snapshot.rows, _unique(request), collection, base_of(request)))
+        return _json(answers.count_aggregations(service.snapshot.rows, _unique(request), collection, base_of(request)))
 
 
-def _add_files(app: FastAPI, service: Service, browser: Path | None) -> None:
+def _add_files(app: FastAPI, service: CatalogService, browser: Path | None) -> None:
     @app.get("/favicon.ico", include_in_schema=False)
     def icon() -> Response:
         return Response(_ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
@@ -258,7 +262,7 @@ def _add_files(app: FastAPI, service: Service, browser: Path | None) -> None:
         return FileResponse(file if inside else browser / "index.html")  # what is no file is a page of the Browser
 
 
-def _collection(service: Service, id: str) -> Mapping[str, Any]:
+def _collection(service: CatalogService, id: str) -> Mapping[str, Any]:
     found = service.snapshot.collections.get(id)
     if found is None:
         raise HTTPException(404, f"collection {id!r} is not in this catalogue")

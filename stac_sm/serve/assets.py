@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.errors import InputError
-from stac_sm.serve.service import Service
-from stac_sm.storage.signing import signed
+from stac_sm.serve.service import CatalogService
+from stac_sm.storage.signing import sign_href
 from stac_sm.storage.store import LocalStore
 
 _TYPES = {
@@ -21,7 +21,7 @@ _TYPES = {
 }
 
 
-def asset_response(service: Service, path: str, known: str = "") -> Any:
+def asset_response(service: CatalogService, path: str, known: str = "") -> Any:
     """A file of a collection: itself, with ranges and an ETag; on S3, a redirection to a URL that is signed for a time.
 
     ``known`` are ETags that the client has (If-None-Match): of these no content is sent again. None if there is no such
@@ -34,7 +34,7 @@ def asset_response(service: Service, path: str, known: str = "") -> Any:
     return _file(service.store, path, known) if isinstance(service.store, LocalStore) else _presigned(service, path)
 
 
-def local_file(store: LocalStore, path: str) -> Path | None:
+def served_file(store: LocalStore, path: str) -> Path | None:
     """A file below the root of a store; None if there is none, or a link leads out."""
     try:
         file = Path(store.href(path)).resolve(strict=True)
@@ -44,15 +44,15 @@ def local_file(store: LocalStore, path: str) -> Path | None:
     return file if file.is_file() and file.is_relative_to(root) else None
 
 
-def presigned(service: Service, path: str) -> str:
+def presigned_asset_url(service: CatalogService, path: str) -> str:
     """URL of a file on S3, signed for a time."""
-    return signed(service.store.href(path), "")
+    return sign_href(service.store.href(path), "")
 
 
 def _file(store: LocalStore, path: str, known: str) -> Any:
     from starlette.responses import FileResponse, Response
 
-    file = local_file(store, path)
+    file = served_file(store, path)
     if file is None:
         return None
     kind = _TYPES.get(file.suffix, "application/octet-stream")
@@ -63,7 +63,7 @@ def _file(store: LocalStore, path: str, known: str) -> Any:
     return found
 
 
-def _presigned(service: Service, path: str) -> Any:
+def _presigned(service: CatalogService, path: str) -> Any:
     from starlette.responses import RedirectResponse
 
     try:
@@ -71,4 +71,4 @@ def _presigned(service: Service, path: str) -> Any:
             return None
     except InputError:
         return None
-    return RedirectResponse(presigned(service, path), status_code=307, headers={"Cache-Control": "no-store"})
+    return RedirectResponse(presigned_asset_url(service, path), status_code=307, headers={"Cache-Control": "no-store"})

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from stac_sm.serve.errors import BadRequestError
-from stac_sm.serve.item_columns import Rows
-from stac_sm.serve.query import box_of, geometry_of, instants_of
+from stac_sm.serve.item_columns import ItemColumns
+from stac_sm.serve.query import parse_bbox_geometry, parse_geometry, parse_instants
 
 MAX_NODES = 1000
 """Operators and operands of a filter."""
-MAX_NESTING = 32
+MAX_FILTER_NESTING = 32
 
 _TIMES = {"datetime", "start_datetime", "end_datetime", "created", "updated", "expires", "published", "unpublished"}
 _COMPARISONS = {
@@ -47,7 +47,7 @@ _TEMPORAL: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
 }
 
 
-def matches(rows: Rows, filter: Any) -> np.ndarray[Any, Any]:
+def matches(rows: ItemColumns, filter: Any) -> np.ndarray[Any, Any]:
     """Which rows a filter in CQL2 JSON is true of.
 
     Raises
@@ -67,14 +67,14 @@ def matches(rows: Rows, filter: Any) -> np.ndarray[Any, Any]:
 
 def _bound(filter: Any) -> None:
     level, count = [filter], 0
-    for _ in range(MAX_NESTING * 2):
+    for _ in range(MAX_FILTER_NESTING * 2):
         count += len(level)
         parts = [_operands(node) for node in level]
         level = [inner for part in parts for inner in part]
         if not level:
             break
     if level or count > MAX_NODES:
-        raise BadRequestError(f"filter: more than {MAX_NODES} operands, or nested more than {MAX_NESTING} times")
+        raise BadRequestError(f"filter: more than {MAX_NODES} operands, or nested more than {MAX_FILTER_NESTING} times")
 
 
 def _operands(node: Any) -> Sequence[Any]:
@@ -84,7 +84,7 @@ def _operands(node: Any) -> Sequence[Any]:
 
 
 class _Evaluation:
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: ItemColumns) -> None:
         self._rows = rows
 
     def truth(self, node: Any) -> Any:
@@ -227,7 +227,7 @@ class _Evaluation:
                 if isinstance(node, Mapping)
                 else node
             )
-            first, last = instants_of(text, f"filter: {json.dumps(node)[:60]}")
+            first, last = parse_instants(text, f"filter: {json.dumps(node)[:60]}")
             return np.int64(first), np.int64(last), np.False_
         import pyarrow as pa
 
@@ -295,7 +295,7 @@ def _with_time(compare: Callable[[Any, Any], Any], array: Any, literal: Any, nod
         if isinstance(literal, Mapping)
         else literal
     )
-    first, last = instants_of(text, f"filter: {_name(node)} {json.dumps(literal)[:60]}")
+    first, last = parse_instants(text, f"filter: {_name(node)} {json.dumps(literal)[:60]}")
     micros = array.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     if first != last and compare in {pc.equal, pc.not_equal}:
         inside = pc.and_kleene(pc.greater_equal(micros, pa.scalar(first)), pc.less_equal(micros, pa.scalar(last)))
@@ -318,8 +318,8 @@ def _folded(left: Any, literal: Any) -> Any:
 
 def _geometry(node: Any) -> Any:
     if isinstance(node, Mapping) and "bbox" in node:
-        return box_of(node["bbox"], "filter: bbox")
-    return geometry_of(node, "filter")
+        return parse_bbox_geometry(node["bbox"], "filter: bbox")
+    return parse_geometry(node, "filter")
 
 
 def _is_property(node: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from stac_sm.serve.errors import BadRequestError
 
-MAX_NESTING = 32
+MAX_FILTER_NESTING = 32
 """Brackets, and NOT and signs in a row: the parser calls itself for each."""
 _MAX_CHARACTERS = 20_000
 
@@ -22,9 +22,9 @@ def parse_text(text: str) -> Any:
     """
     import cql2
 
-    if len(text) > _MAX_CHARACTERS or _nesting(text) > MAX_NESTING:  # the parser calls itself
+    if len(text) > _MAX_CHARACTERS or _nesting(text) > MAX_FILTER_NESTING:  # the parser calls itself
         raise BadRequestError(
-            f"filter: more than {_MAX_CHARACTERS} characters, or nested more than {MAX_NESTING} times"
+            f"filter: more than {_MAX_CHARACTERS} characters, or nested more than {MAX_FILTER_NESTING} times"
         )
     try:
         return cql2.parse_text(text).to_json()

@@ -10,11 +10,11 @@ from urllib.parse import quote
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
 
-GEOJSON = "application/geo+json"
-JSON = "application/json"
-SCHEMA = "application/schema+json"
-OPENAPI = "application/vnd.oai.openapi+json;version=3.1"
-QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
+GEOJSON_MEDIA_TYPE = "application/geo+json"
+JSON_MEDIA_TYPE = "application/json"
+SCHEMA_MEDIA_TYPE = "application/schema+json"
+OPENAPI_MEDIA_TYPE = "application/vnd.oai.openapi+json;version=3.1"
+QUERYABLES_RELATION = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
 _STRUCTURAL = {"self", "root", "parent", "collection", "child", "item", "items", "data", "search"}
 
 CONFORMANCE = (
@@ -44,7 +44,7 @@ CONFORMANCE = (
 """What the API promises; `stac-api-validator` holds it to that."""
 
 
-def link(rel: str, href: str, type: str = JSON, **more: Any) -> dict[str, Any]:
+def make_link(rel: str, href: str, type: str = JSON_MEDIA_TYPE, **more: Any) -> dict[str, Any]:
     """A link."""
     return {"rel": rel, "type": type, "href": href} | more
 
@@ -54,22 +54,22 @@ def landing_page(
 ) -> dict[str, Any]:
     """The landing page of the API, from the root of the catalogue."""
     own = [
-        link("self", f"{base}/"),
-        link("root", f"{base}/"),
-        link("conformance", f"{base}/conformance"),
-        link("data", f"{base}/collections"),
-        link("search", f"{base}/search", GEOJSON, method="GET"),
-        link("search", f"{base}/search", GEOJSON, method="POST"),
-        link(QUERYABLES, f"{base}/queryables", SCHEMA),
-        link("aggregate", f"{base}/aggregate", title="Items of a search, counted by what is asked"),
-        link("aggregations", f"{base}/aggregations", title="What items can be counted by"),
-        link("service-desc", f"{base}/api", OPENAPI, title="This API, as OpenAPI"),
-        link("service-doc", f"{base}/api.html", "text/html", title="This API, to read and try"),
+        make_link("self", f"{base}/"),
+        make_link("root", f"{base}/"),
+        make_link("conformance", f"{base}/conformance"),
+        make_link("data", f"{base}/collections"),
+        make_link("search", f"{base}/search", GEOJSON_MEDIA_TYPE, method="GET"),
+        make_link("search", f"{base}/search", GEOJSON_MEDIA_TYPE, method="POST"),
+        make_link(QUERYABLES_RELATION, f"{base}/queryables", SCHEMA_MEDIA_TYPE),
+        make_link("aggregate", f"{base}/aggregate", title="Items of a search, counted by what is asked"),
+        make_link("aggregations", f"{base}/aggregations", title="What items can be counted by"),
+        make_link("service-desc", f"{base}/api", OPENAPI_MEDIA_TYPE, title="This API, as OpenAPI"),
+        make_link("service-doc", f"{base}/api.html", "text/html", title="This API, to read and try"),
     ]
     if browser:
-        own.append(link("alternate", f"{base}/browser", "text/html", title="STAC Browser"))
+        own.append(make_link("alternate", f"{base}/browser", "text/html", title="STAC Browser"))
     children = [
-        link("child", f"{base}/collections/{quote(one['id'])}", title=one.get("title", one["id"]))
+        make_link("child", f"{base}/collections/{quote(one['id'])}", title=one.get("title", one["id"]))
         for one in collections
     ]
     head = {name: value for name, value in root.items() if name not in {"links", "conformsTo"}}
@@ -80,13 +80,13 @@ def collection_document(collection: Mapping[str, Any], base: str) -> dict[str, A
     """A collection of the store, as the API gives it."""
     place = f"{base}/collections/{quote(collection['id'])}"
     own = [
-        link("self", place),
-        link("root", f"{base}/"),
-        link("parent", f"{base}/"),
-        link("items", f"{place}/items", GEOJSON),
-        link(QUERYABLES, f"{place}/queryables", SCHEMA),
-        link("aggregate", f"{place}/aggregate", title="Items of this collection, counted by what is asked"),
-        link("aggregations", f"{place}/aggregations", title="What items can be counted by"),
+        make_link("self", place),
+        make_link("root", f"{base}/"),
+        make_link("parent", f"{base}/"),
+        make_link("items", f"{place}/items", GEOJSON_MEDIA_TYPE),
+        make_link(QUERYABLES_RELATION, f"{place}/queryables", SCHEMA_MEDIA_TYPE),
+        make_link("aggregate", f"{place}/aggregate", title="Items of this collection, counted by what is asked"),
+        make_link("aggregations", f"{place}/aggregations", title="What items can be counted by"),
     ]
     return {**collection, "links": own + _other_links(collection, str(collection["id"]), base)} | _assets(
         collection, str(collection["id"]), base
@@ -97,16 +97,16 @@ def item_document(item: ItemDict, path: str, base: str) -> ItemDict:
     """An item of the store, as the API gives it."""
     above = f"{base}/collections/{quote(item['collection'])}"
     own = [
-        link("self", f"{above}/items/{quote(item['id'])}", GEOJSON),
-        link("root", f"{base}/"),
-        link("parent", above),
-        link("collection", above),
+        make_link("self", f"{above}/items/{quote(item['id'])}", GEOJSON_MEDIA_TYPE),
+        make_link("root", f"{base}/"),
+        make_link("parent", above),
+        make_link("collection", above),
     ]
     folder = posixpath.dirname(path)
     return {**item, "links": own + _other_links(item, folder, base)} | _assets(item, folder, base)
 
 
-def href_of(href: str, folder: str, base: str) -> str:
+def api_href(href: str, folder: str, base: str) -> str:
     """Where a client finds what a document in a folder links to."""
     if "://" in href or href.startswith("/"):
         return href
@@ -171,11 +171,11 @@ def _without(item: ItemDict, path: Sequence[str], whole: ItemDict) -> ItemDict:
 
 def _other_links(document: Mapping[str, Any], folder: str, base: str) -> list[dict[str, Any]]:
     others = (one for one in document.get("links", []) if one.get("rel") not in _STRUCTURAL)
-    return [{**one, "href": href_of(str(one.get("href", "")), folder, base)} for one in others]
+    return [{**one, "href": api_href(str(one.get("href", "")), folder, base)} for one in others]
 
 
 def _assets(document: Mapping[str, Any], folder: str, base: str) -> dict[str, Any]:
     if "assets" not in document:
         return {}
     assets = document["assets"].items()
-    return {"assets": {key: {**one, "href": href_of(str(one.get("href", "")), folder, base)} for key, one in assets}}
+    return {"assets": {key: {**one, "href": api_href(str(one.get("href", "")), folder, base)} for key, one in assets}}

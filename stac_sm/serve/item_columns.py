@@ -15,8 +15,8 @@ import numpy as np
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.stac.catalogs.catalog import Catalog
-from stac_sm.stac.index.manifest import check, index_months, is_item, read_shard
-from stac_sm.stac.index.shard import document, in_order, shard_table
+from stac_sm.stac.index.manifest import check_manifest, index_months, is_item, read_shard
+from stac_sm.stac.index.shard import parse_indexed_item, shard_table, sort_shard_items
 from stac_sm.storage.store import Store
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _NEVER = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
-class Rows:
+class ItemColumns:
     """Items of all collections, latest first; equal times in the order of collections and ids."""
 
     table: pa.Table
@@ -93,7 +93,7 @@ class Rows:
         return np.asarray(shapely.from_wkb(np.array(list(self.footprints), dtype=object)))
 
 
-def load_rows(catalog: Catalog) -> Rows:
+def load_item_columns(catalog: Catalog) -> ItemColumns:
     """Rows of all items of a catalogue.
 
     Raises
@@ -102,7 +102,7 @@ def load_rows(catalog: Catalog) -> Rows:
         If a large collection has no index: says how to make one.
     """
     parts = [part for id in catalog.collections for part in _parts(catalog.store, id, catalog.layout(id))]
-    return rows_of(parts)
+    return join_item_tables(parts)
 
 
 def _parts(store: Store, collection: str, layout: str) -> Iterator[pa.Table]:
@@ -121,7 +121,7 @@ def _made_good(store: Store, collection: str, found: Sequence[tuple[pa.Table, by
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    entries = [entry for entry in store.entries(collection) if is_item(entry.path)]
+    entries = [entry for entry in store.list_objects(collection) if is_item(entry.path)]
     if len(entries) > CHECKED_ITEMS:
         raise CatalogError(
             f"collection {collection!r} of {store.root} has {len(entries)} items and no complete index: "
@@ -129,7 +129,7 @@ def _made_good(store: Store, collection: str, found: Sequence[tuple[pa.Table, by
         )
     left = entries
     for proof, content in found:
-        checked = check(proof, entries)
+        checked = check_manifest(proof, entries)
         sound = set(checked.proven.column("path").to_pylist())
         left = [entry for entry in left if entry.path not in sound]
         part = _with_paths(_read(content), proof)
@@ -137,10 +137,10 @@ def _made_good(store: Store, collection: str, found: Sequence[tuple[pa.Table, by
     documents = []
     for entry in left:
         try:
-            documents.append(document(entry.path, store.read(entry.path)))
+            documents.append(parse_indexed_item(entry.path, store.read(entry.path)))
         except CatalogError:
             continue  # no item, or gone: `audit` tells
-    documents = in_order(documents)
+    documents = sort_shard_items(documents)
     if documents:
         paths = pa.array([one.path for one in documents])
         yield shard_table(documents).append_column("path", paths)
@@ -173,14 +173,14 @@ def _with_paths(shard: pa.Table, proof: pa.Table) -> pa.Table:
     return shard.append_column("path", proof.column("path"))
 
 
-def rows_of(parts: Sequence[pa.Table]) -> Rows:
+def join_item_tables(parts: Sequence[pa.Table]) -> ItemColumns:
     """Rows of tables with the columns of a shard and ``path``."""
     import pyarrow as pa
 
     parts = [part for part in parts if len(part)]
     if not parts:
         none = np.empty(0, np.int64)
-        return Rows(
+        return ItemColumns(
             pa.table({name: pa.array([], pa.string()) for name in _OWN}), (), none, np.empty((0, 4)), none, none
         )
     names = sorted({one.name for part in parts for one in part.schema if _is_plain(one.type)} - {"geometry", "bbox"})
@@ -194,7 +194,7 @@ def rows_of(parts: Sequence[pa.Table]) -> Rows:
     end = np.where(interval, instants["end_datetime"], when)
     order = np.lexsort((_rank(table.column("id").chunk(0)), _rank(table.column("collection").chunk(0)), -when))
     sorted_table = table.take(pa.array(order)).combine_chunks()
-    return Rows(sorted_table, footprints, codes[order], box[order], start[order], end[order])
+    return ItemColumns(sorted_table, footprints, codes[order], box[order], start[order], end[order])
 
 
 def _is_plain(kind: Any) -> bool:

@@ -85,7 +85,7 @@ POST_SEARCH: dict[str, Any] = {
 """Body of a search."""
 
 
-def described(app: Any) -> dict[str, Any]:
+def openapi_document(app: Any) -> dict[str, Any]:
     """The OpenAPI description of an application."""
     from stac_sm.stac.items import software_version
 

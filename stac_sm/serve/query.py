@@ -33,11 +33,11 @@ _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|
 _GEOMETRIES = {
     "Point": 1, "MultiPoint": 2, "LineString": 2, "MultiLineString": 3, "Polygon": 3, "MultiPolygon": 4,
 }  # fmt: skip
-EVER = (-(2**62), 2**62)
+ALL_TIME = (-(2**62), 2**62)
 
 
 @dataclass(frozen=True)
-class Question:
+class ItemQuery:
     """One search."""
 
     ids: tuple[str, ...] | None = None
@@ -71,7 +71,7 @@ class Question:
     """Where to go on."""
 
 
-def from_query(query: Mapping[str, str]) -> Question:
+def query_from_parameters(query: Mapping[str, str]) -> ItemQuery:
     """The question in a query string.
 
     Raises
@@ -98,10 +98,10 @@ def from_query(query: Mapping[str, str]) -> Question:
         is_json = body["filter-lang"] == "cql2-json"
         body["filter"] = _json(query["filter"], "filter") if is_json else query["filter"]
     known = {name: query[name] for name in ("datetime", "token", "filter-crs") if query.get(name)}
-    return from_body(body | known)
+    return query_from_body(body | known)
 
 
-def from_body(body: Any) -> Question:
+def query_from_body(body: Any) -> ItemQuery:
     """The question in the JSON of a POST.
 
     Raises
@@ -122,10 +122,10 @@ def from_body(body: Any) -> Question:
     include, exclude = _names(fields, "include") or (), _names(fields, "exclude") or ()
     if "include" in fields and exclude and not include:
         include = tuple(name for name in DEFAULT_FIELDS if name not in exclude)
-    return Question(
+    return ItemQuery(
         ids=_names(body, "ids"),
         collections=_names(body, "collections"),
-        period=period_of(body["datetime"]) if body.get("datetime") is not None else None,
+        period=parse_datetime(body["datetime"]) if body.get("datetime") is not None else None,
         geometry=_where(body),
         filter=_filter(body),
         sortby=tuple(map(_sort, _list(body, "sortby"))),
@@ -136,7 +136,7 @@ def from_body(body: Any) -> Question:
     )
 
 
-def period_of(text: Any) -> tuple[int, int]:
+def parse_datetime(text: Any) -> tuple[int, int]:
     """Instants of ``datetime``: one, or an interval of two, one of which may be open."""
     parts = _text(text, "datetime").split("/")
     if len(parts) > 2 or set(parts) <= {"", ".."}:
@@ -149,11 +149,11 @@ def period_of(text: Any) -> tuple[int, int]:
 
 def _ends(part: str, text: Any) -> tuple[int, int]:
     if part in {"", ".."}:
-        return EVER
-    return instants_of(part, f"datetime {text!r}", days=False)
+        return ALL_TIME
+    return parse_instants(part, f"datetime {text!r}", days=False)
 
 
-def instants_of(part: Any, what: str, *, days: bool = True) -> tuple[int, int]:
+def parse_instants(part: Any, what: str, *, days: bool = True) -> tuple[int, int]:
     """First and last microsecond of an instant or, in filters, of a day."""
     text = _text(part, what)
     try:
@@ -173,7 +173,7 @@ def micros(instant: datetime) -> int:
     return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
-def geometry_of(found: Any, what: str) -> Any:
+def parse_geometry(found: Any, what: str) -> Any:
     """Geometry of shapely from GeoJSON."""
     import shapely
     from shapely.geometry import GeometryCollection
@@ -185,7 +185,7 @@ def geometry_of(found: Any, what: str) -> Any:
         parts = found.get("geometries")
         if not isinstance(parts, list) or not 0 < len(parts) <= 100 or any("geometries" in one for one in parts):
             raise BadRequestError(f"{what}: geometries of a GeometryCollection wanted, 1 to 100 of them")
-        return GeometryCollection([geometry_of(part, what) for part in parts])
+        return GeometryCollection([parse_geometry(part, what) for part in parts])
     if kind not in _GEOMETRIES:
         raise BadRequestError(f"{what}: type {kind!r} found, one of {', '.join(_GEOMETRIES)} wanted")
     count = _vertices(found.get("coordinates"), _GEOMETRIES[kind], what)
@@ -211,7 +211,7 @@ def _vertices(coordinates: Any, depth: int, what: str) -> int:
     return 1
 
 
-def box_of(found: Any, what: str = "bbox") -> Any:
+def parse_bbox_geometry(found: Any, what: str = "bbox") -> Any:
     """Geometry of shapely from a bbox; one whose west is greater than its east lies across the antimeridian."""
     from shapely.geometry import MultiPolygon, box
 
@@ -238,8 +238,8 @@ def _flat(west: float, south: float, east: float, north: float) -> Any:
 
 def _where(body: Mapping[str, Any]) -> Any:
     if body.get("bbox") is not None:
-        return box_of(body["bbox"])
-    return None if body.get("intersects") is None else geometry_of(body["intersects"], "intersects")
+        return parse_bbox_geometry(body["bbox"])
+    return None if body.get("intersects") is None else parse_geometry(body["intersects"], "intersects")
 
 
 def _filter(body: Mapping[str, Any]) -> Any:

@@ -11,17 +11,17 @@ import numpy as np
 
 from stac_sm.serve import documents
 from stac_sm.serve.errors import BadRequestError
-from stac_sm.serve.item_columns import Rows
-from stac_sm.serve.query import Question, from_query
-from stac_sm.serve.search import find, meeting, token_of
-from stac_sm.serve.service import Service
+from stac_sm.serve.item_columns import ItemColumns
+from stac_sm.serve.query import ItemQuery, query_from_parameters
+from stac_sm.serve.search import find_page, matching_rows, token_of
+from stac_sm.serve.service import CatalogService
 from stac_sm.stac.items import ItemDict
 
 _AGGREGATIONS = ("total_count", "datetime_min", "datetime_max", "collection_frequency", "grid_code_frequency")
 _FREQUENCIES = {"collection_frequency": "collection", "grid_code_frequency": "grid:code"}
 
 
-def body_of(content: bytes) -> Any:
+def parse_body(content: bytes) -> Any:
     """The JSON that was posted.
 
     Raises
@@ -35,26 +35,34 @@ def body_of(content: bytes) -> Any:
         raise BadRequestError("the body is no JSON") from None
 
 
-def found_items(service: Service, asked: Question, base: str) -> list[ItemDict]:
+def find_items_page(service: CatalogService, asked: ItemQuery, base: str) -> list[ItemDict]:
     """Items that answer a question, one page of them."""
     rows = service.snapshot.rows
-    return _items(service, rows, find(rows, asked).rows, asked, base)
+    return _items(service, rows, find_page(rows, asked).rows, asked, base)
 
 
-def found_paths(service: Service, asked: Question) -> list[tuple[str, ItemDict]]:
+def find_item_paths(service: CatalogService, asked: ItemQuery) -> list[tuple[str, ItemDict]]:
     """Items that answer a question, as they are in the store, and their paths there."""
     rows = service.snapshot.rows
-    return service.items(rows.column("path").take(find(rows, asked).rows).to_pylist())
+    return service.items(rows.column("path").take(find_page(rows, asked).rows).to_pylist())
 
 
 def items_page(
-    service: Service, asked: Question, base: str, place: str, query: Mapping[str, str], body: Mapping[str, Any] | None
+    service: CatalogService,
+    asked: ItemQuery,
+    base: str,
+    place: str,
+    query: Mapping[str, str],
+    body: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """A page of items; its link ``next`` repeats the query, or the body if there was one."""
     rows = service.snapshot.rows
-    page = find(rows, asked)
+    page = find_page(rows, asked)
     items = _items(service, rows, page.rows, asked, base)
-    links = [documents.link("root", f"{base}/"), documents.link("self", _address(place, query), documents.GEOJSON)]
+    links = [
+        documents.make_link("root", f"{base}/"),
+        documents.make_link("self", _address(place, query), documents.GEOJSON_MEDIA_TYPE),
+    ]
     if page.more:
         token = token_of(rows, int(page.rows[-1]))
         links.append(_next(place, {**query, "token": token}, None if body is None else {**body, "token": token}))
@@ -62,7 +70,7 @@ def items_page(
     return found if page.matched is None else found | {"numberMatched": page.matched}
 
 
-def queryables(rows: Rows, collection: str | None, place: str) -> dict[str, Any]:
+def queryables(rows: ItemColumns, collection: str | None, place: str) -> dict[str, Any]:
     """JSON Schema of the properties that a filter can ask for."""
     properties: dict[str, Any] = {"geometry": {"$ref": "https://geojson.org/schema/Geometry.json"}}
     mask = None if collection is None else np.flatnonzero(_of(rows, collection))
@@ -89,11 +97,13 @@ def aggregations(base: str, below: str) -> dict[str, Any]:
         | ({"frequency_distribution_data_type": "string"} if name in _FREQUENCIES else {})
         for name in _AGGREGATIONS
     ]
-    links = [documents.link("root", f"{base}/"), documents.link("self", f"{base}{below}/aggregations")]
+    links = [documents.make_link("root", f"{base}/"), documents.make_link("self", f"{base}{below}/aggregations")]
     return {"aggregations": found, "links": links}
 
 
-def aggregated(rows: Rows, query: Mapping[str, str], collection: str | None, base: str) -> dict[str, Any]:
+def count_aggregations(
+    rows: ItemColumns, query: Mapping[str, str], collection: str | None, base: str
+) -> dict[str, Any]:
     """Counts of what a search would find.
 
     Raises
@@ -105,15 +115,15 @@ def aggregated(rows: Rows, query: Mapping[str, str], collection: str | None, bas
     unknown = [name for name in wanted if name not in _AGGREGATIONS]
     if unknown or not wanted:
         raise BadRequestError(f"aggregations: some of {', '.join(_AGGREGATIONS)} wanted, {unknown or 'none'} found")
-    asked = from_query(query)
+    asked = query_from_parameters(query)
     if collection is not None:
-        asked = Question(**{**vars(asked), "collections": (collection,)})
-    chosen = meeting(rows, asked)
-    links = [documents.link("root", f"{base}/"), documents.link("self", _address(f"{base}/aggregate", query))]
+        asked = ItemQuery(**{**vars(asked), "collections": (collection,)})
+    chosen = matching_rows(rows, asked)
+    links = [documents.make_link("root", f"{base}/"), documents.make_link("self", _address(f"{base}/aggregate", query))]
     return {"aggregations": [_aggregation(rows, chosen, name) for name in wanted], "links": links}
 
 
-def _aggregation(rows: Rows, chosen: np.ndarray[Any, Any], name: str) -> dict[str, Any]:
+def _aggregation(rows: ItemColumns, chosen: np.ndarray[Any, Any], name: str) -> dict[str, Any]:
     if name == "total_count":
         return {"name": name, "data_type": "integer", "value": len(chosen)}
     if name in _FREQUENCIES:
@@ -132,7 +142,7 @@ def _aggregation(rows: Rows, chosen: np.ndarray[Any, Any], name: str) -> dict[st
     return {"name": name, "data_type": "datetime", "value": text}
 
 
-def _counts(rows: Rows, chosen: np.ndarray[Any, Any], name: str) -> list[tuple[str, int]]:
+def _counts(rows: ItemColumns, chosen: np.ndarray[Any, Any], name: str) -> list[tuple[str, int]]:
     values = rows.column(name)
     if values is None:
         return []
@@ -143,7 +153,7 @@ def _counts(rows: Rows, chosen: np.ndarray[Any, Any], name: str) -> list[tuple[s
     return sorted((names[code], int(counts[code])) for code in np.flatnonzero(counts))
 
 
-def _of(rows: Rows, collection: str) -> np.ndarray[Any, Any]:
+def _of(rows: ItemColumns, collection: str) -> np.ndarray[Any, Any]:
     import pyarrow.compute as pc
 
     values = rows.column("collection")
@@ -152,7 +162,9 @@ def _of(rows: Rows, collection: str) -> np.ndarray[Any, Any]:
     return np.asarray(pc.equal(values.dictionary_decode(), collection).to_numpy(zero_copy_only=False))
 
 
-def _items(service: Service, rows: Rows, found: np.ndarray[Any, Any], asked: Question, base: str) -> list[ItemDict]:
+def _items(
+    service: CatalogService, rows: ItemColumns, found: np.ndarray[Any, Any], asked: ItemQuery, base: str
+) -> list[ItemDict]:
     if not len(found):
         return []
     paths = rows.column("path").take(found).to_pylist()
@@ -166,8 +178,8 @@ def _address(place: str, query: Mapping[str, str]) -> str:
 
 def _next(place: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> dict[str, Any]:
     if body is None:
-        return documents.link("next", _address(place, query), documents.GEOJSON, method="GET")
-    return documents.link("next", place, documents.GEOJSON, method="POST", body=body)
+        return documents.make_link("next", _address(place, query), documents.GEOJSON_MEDIA_TYPE, method="GET")
+    return documents.make_link("next", place, documents.GEOJSON_MEDIA_TYPE, method="POST", body=body)
 
 
 def _schema_of(name: str, kind: Any) -> dict[str, Any]:

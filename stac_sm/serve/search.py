@@ -12,14 +12,14 @@ import numpy as np
 
 from stac_sm.serve.cql2 import matches
 from stac_sm.serve.errors import BadRequestError
-from stac_sm.serve.item_columns import Rows
-from stac_sm.serve.query import Question
+from stac_sm.serve.item_columns import ItemColumns
+from stac_sm.serve.query import ItemQuery
 
 _BATCH = 4096  # rows whose footprints are held against a geometry at once
 
 
 @dataclass(frozen=True)
-class Page:
+class RowPage:
     """One page of an answer."""
 
     rows: np.ndarray[Any, Any]
@@ -32,7 +32,7 @@ class Page:
     """How many rows answer the question, where that is known without more work."""
 
 
-def find(rows: Rows, question: Question) -> Page:
+def find_page(rows: ItemColumns, question: ItemQuery) -> RowPage:
     """The page of rows that a question asks for.
 
     Raises
@@ -40,7 +40,7 @@ def find(rows: Rows, question: Question) -> Page:
     BadRequestError
         If its filter makes no sense, or its token leads nowhere.
     """
-    chosen = in_order(rows, question, np.flatnonzero(chosen_rows(rows, question)))
+    chosen = sort_rows(rows, question, np.flatnonzero(chosen_rows(rows, question)))
     if len(chosen) <= _BATCH and question.geometry is not None:  # few enough to hold all of them against the geometry
         everything = replace(question, limit=_BATCH)
         chosen, question = np.fromiter(_meeting(rows, everything, chosen), np.int64), replace(question, geometry=None)
@@ -51,10 +51,10 @@ def find(rows: Rows, question: Question) -> Page:
             raise _stale()
         chosen = chosen[at[0] + 1 :]
     found = np.fromiter(_meeting(rows, question, chosen), dtype=np.int64)
-    return Page(found[: question.limit], len(found) > question.limit, matched)
+    return RowPage(found[: question.limit], len(found) > question.limit, matched)
 
 
-def chosen_rows(rows: Rows, question: Question) -> np.ndarray[Any, Any]:
+def chosen_rows(rows: ItemColumns, question: ItemQuery) -> np.ndarray[Any, Any]:
     """Which rows answer a question, but for the geometry: of that, only boxes are compared."""
     chosen = np.ones(len(rows), dtype=bool)
     for name, wanted in (("collection", question.collections), ("id", question.ids)):
@@ -72,13 +72,13 @@ def chosen_rows(rows: Rows, question: Question) -> np.ndarray[Any, Any]:
     return chosen
 
 
-def meeting(rows: Rows, question: Question) -> np.ndarray[Any, Any]:
+def matching_rows(rows: ItemColumns, question: ItemQuery) -> np.ndarray[Any, Any]:
     """All rows that answer a question, whatever its page."""
     everything = replace(question, limit=len(rows), token="")
     return np.fromiter(_meeting(rows, everything, np.flatnonzero(chosen_rows(rows, question))), dtype=np.int64)
 
 
-def in_order(rows: Rows, question: Question, chosen: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def sort_rows(rows: ItemColumns, question: ItemQuery, chosen: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Rows as a question sorts them; what is equal stays latest first, and what has no value comes last."""
     keys = []
     for name, down in question.sortby:
@@ -88,13 +88,13 @@ def in_order(rows: Rows, question: Question, chosen: np.ndarray[Any, Any]) -> np
     return chosen[np.lexsort(keys[::-1])] if keys else chosen
 
 
-def token_of(rows: Rows, row: int) -> str:
+def token_of(rows: ItemColumns, row: int) -> str:
     """What names a row, to go on behind it."""
     pair = [rows.column(name)[row].as_py() for name in ("collection", "id")]
     return base64.urlsafe_b64encode(json.dumps(pair).encode()).decode().rstrip("=")
 
 
-def _directed(rank: np.ndarray[Any, Any], top: int, down: bool, rows: Rows, name: str) -> np.ndarray[Any, Any]:
+def _directed(rank: np.ndarray[Any, Any], top: int, down: bool, rows: ItemColumns, name: str) -> np.ndarray[Any, Any]:
     if not down:
         return rank
     values = rows.column(name)
@@ -102,7 +102,7 @@ def _directed(rank: np.ndarray[Any, Any], top: int, down: bool, rows: Rows, name
     return np.where(rank == last, top, -rank)
 
 
-def _meeting(rows: Rows, question: Question, chosen: np.ndarray[Any, Any]) -> Iterator[int]:
+def _meeting(rows: ItemColumns, question: ItemQuery, chosen: np.ndarray[Any, Any]) -> Iterator[int]:
     """Rows whose footprint meets the geometry, one more than the page holds."""
     left = question.limit + 1
     if question.geometry is None:
@@ -126,7 +126,7 @@ def _meeting(rows: Rows, question: Question, chosen: np.ndarray[Any, Any]) -> It
                     return
 
 
-def _among(rows: Rows, name: str, wanted: tuple[str, ...]) -> np.ndarray[Any, Any]:
+def _among(rows: ItemColumns, name: str, wanted: tuple[str, ...]) -> np.ndarray[Any, Any]:
     """Rows whose text is one of those wanted."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -138,7 +138,7 @@ def _among(rows: Rows, name: str, wanted: tuple[str, ...]) -> np.ndarray[Any, An
     return np.asarray(np.append(known, False)[values.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
 
 
-def _place(rows: Rows, token: str) -> int:
+def _place(rows: ItemColumns, token: str) -> int:
     try:
         collection, id = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         found = np.flatnonzero(_among(rows, "id", (str(id),)) & _among(rows, "collection", (str(collection),)))

@@ -10,7 +10,7 @@ import uvicorn
 
 from stac_sm.core.errors import InputError
 from stac_sm.serve.app import browser_folder, create_app
-from stac_sm.serve.service import Service
+from stac_sm.serve.service import CatalogService
 
 _CLIENTS_AT_ONCE = 256
 
@@ -38,7 +38,7 @@ def serve(href: str, *, host: str, port: int, say: Callable[[str], None]) -> Non
     """
     listening = _listen(host, port)
     try:
-        service, browser = Service(href), browser_folder()
+        service, browser = CatalogService(href), browser_folder()
         config = uvicorn.Config(
             create_app(service, browser=browser),
             log_level="warning",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stac_sm.core.errors import CatalogError, StacSmError
-from stac_sm.serve.item_columns import Rows, load_rows
+from stac_sm.serve.item_columns import ItemColumns, load_item_columns
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.items import ItemDict
@@ -24,7 +24,7 @@ _CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CatalogSnapshot:
     """What was in the catalogue at one time."""
 
     root: Mapping[str, Any]
@@ -33,14 +33,14 @@ class Snapshot:
     collections: Mapping[str, Mapping[str, Any]]
     """JSON by id, in the order of the ids."""
 
-    rows: Rows
+    rows: ItemColumns
     """Items."""
 
     state: object
     """Changes when the store does."""
 
 
-class Service:
+class CatalogService:
     """A catalogue in a folder or on S3, for reading."""
 
     def __init__(self, href: str) -> None:
@@ -55,7 +55,7 @@ class Service:
         self._pool = ThreadPoolExecutor(_CONNECTIONS)
 
     @property
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> CatalogSnapshot:
         """The latest; a new one is made in the background when the store has changed."""
         if time.monotonic() - self._looked > REFRESH_SECONDS and self._refreshing.acquire(blocking=False):
             self._looked = time.monotonic()
@@ -87,10 +87,10 @@ class Service:
             self._refreshing.release()
 
 
-def _snapshot(catalog: Catalog) -> Snapshot:
+def _snapshot(catalog: Catalog) -> CatalogSnapshot:
     state = _state(catalog)
     collections = {id: catalog.collection(id) for id in catalog.collections}
-    return Snapshot(catalog.document("catalog.json"), collections, load_rows(catalog), state)
+    return CatalogSnapshot(catalog.document("catalog.json"), collections, load_item_columns(catalog), state)
 
 
 def _state(catalog: Catalog) -> object:
@@ -100,5 +100,7 @@ def _state(catalog: Catalog) -> object:
 
 def _listing(store: Store, collection: str) -> list[tuple[str, str]]:
     indexed = index_months(store, collection)
-    document = [(entry.path, entry.version) for entry in store.entries(f"{collection}/index")] if indexed else []
-    return document or [(entry.path, entry.version) for entry in store.entries(collection) if ".json" in entry.path]
+    document = [(entry.path, entry.version) for entry in store.list_objects(f"{collection}/index")] if indexed else []
+    return document or [
+        (entry.path, entry.version) for entry in store.list_objects(collection) if ".json" in entry.path
+    ]

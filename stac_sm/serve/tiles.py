@@ -15,9 +15,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from stac_sm.serve.assets import local_file, presigned
-from stac_sm.serve.query import Question
-from stac_sm.serve.service import Service
+from stac_sm.serve.assets import presigned_asset_url, served_file
+from stac_sm.serve.query import ItemQuery
+from stac_sm.serve.service import CatalogService
 from stac_sm.storage.store import LocalStore
 
 MOUNTED = "/tiles"
@@ -35,7 +35,7 @@ _MOST_SIDE = 2048  # pixels of a picture
 _GDAL: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACHEMAX": 128}
 
 
-def tiles_app(service: Service) -> FastAPI | None:
+def tiles_app(service: CatalogService) -> FastAPI | None:
     """Tiles of the rasters of a service, to be mounted; None where titiler is not installed.
 
     ``/{collection}/{item}/{asset}`` followed by ``/info``, ``/preview.png``, ``/point/{lon},{lat}``, ``/statistics``,
@@ -81,7 +81,7 @@ def _add_errors(app: FastAPI) -> None:
             return JSONResponse({"code": "400", "description": text}, 400)
 
 
-def _path_of(service: Service) -> Any:
+def _path_of(service: CatalogService) -> Any:
     """Dependency that finds the file of an asset."""
 
     def path(collection: str, item: str, asset: str) -> str:
@@ -90,21 +90,21 @@ def _path_of(service: Service) -> Any:
     return path
 
 
-def _path(service: Service, collection: str, item: str, asset: str) -> str:
+def _path(service: CatalogService, collection: str, item: str, asset: str) -> str:
     """Local file, or signed URL, of an asset that is a GeoTIFF of the store; 404 of anything else."""
-    from stac_sm.serve.responses import found_paths
+    from stac_sm.serve.responses import find_item_paths
 
-    asked = Question(ids=(item,), collections=(collection,), limit=1)
-    for path, document in found_paths(service, asked):
+    asked = ItemQuery(ids=(item,), collections=(collection,), limit=1)
+    for path, document in find_item_paths(service, asked):
         href = str(document.get("assets", {}).get(asset, {}).get("href", ""))
         below = posixpath.normpath(posixpath.join(posixpath.dirname(path), href))
         inside = "://" not in href and not href.startswith("/") and below.startswith(f"{collection}/")
         if inside and below.endswith((".tif", ".tiff")):
-            place = local_file(service.store, below) if isinstance(service.store, LocalStore) else None
+            place = served_file(service.store, below) if isinstance(service.store, LocalStore) else None
             if place is not None:
                 return str(place)
             if not isinstance(service.store, LocalStore) and service.store.exists(below):
-                return presigned(service, below)
+                return presigned_asset_url(service, below)
     raise HTTPException(404, f"item {item!r} of {collection!r} has no raster {asset!r} in this catalogue")
 
 

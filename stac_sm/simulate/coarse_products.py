@@ -17,9 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SPHERE_RADIUS
-from stac_sm.core.period import Period, utc
-from stac_sm.simulate.earth import Earth, Floats, generator, pixel_centres, summer, surface
-from stac_sm.simulate.truth import FREEZING, LAPSE, SM_MAX, SM_MIN, daily_at, daily_storms, fields, season_temperature
+from stac_sm.core.period import Period, utc_instant
+from stac_sm.simulate.earth import AnyFloatArray, Earth, named_rng, pixel_centres, summer, surface
+from stac_sm.simulate.truth import (
+    FREEZING,
+    LAPSE,
+    SM_MAX,
+    SM_MIN,
+    daily_at,
+    daily_storms,
+    season_temperature,
+    static_fields,
+)
 
 SM_NODATA = -9999.0
 _SNOWFALL = 0.002  # m of water a frozen day
@@ -32,29 +41,29 @@ _SM_STEP, _K_STEP, _SNOW_STEP = (
 
 
 @dataclass(frozen=True, eq=False)
-class Coarse:
+class CoarseCells:
     """Land cells of a regular grid in degrees around the tile, and the truth that they average."""
 
-    lat: Floats
+    lat: AnyFloatArray
     """Centres, descending, (y,)."""
 
-    lon: Floats
+    lon: AnyFloatArray
     """Centres, ascending, (x,)."""
 
     land: npt.NDArray[np.bool_]
     """Cells of which land makes up half, (y, x)."""
 
-    elevation: Floats
+    elevation: AnyFloatArray
     """Mean elevation, m, (cell,)."""
 
-    vegetation: Floats
+    vegetation: AnyFloatArray
     """Mean vegetation, 0 to 1, (cell,)."""
 
-    truth: Floats
+    truth: AnyFloatArray
     """Mean true soil moisture of each day of the period, m3 m-3, (day, cell)."""
 
     @property
-    def points(self) -> tuple[Floats, Floats]:
+    def points(self) -> tuple[AnyFloatArray, AnyFloatArray]:
         """Degrees north and east of the land cells, (cell,) each."""
         y, x = np.nonzero(self.land)
         return self.lat[y], self.lon[x]
@@ -67,10 +76,10 @@ class Coarse:
 
 
 @lru_cache(maxsize=4)
-def coarse(earth: Earth, spacing: float, shift: float) -> Coarse:
+def coarse_cells(earth: Earth, spacing: float, shift: float) -> CoarseCells:
     """Means over cells of a size in degrees, whose centres lie on multiples of it plus a shift."""
     lat, lon = _axes(earth, spacing, shift)
-    static = fields(earth)
+    static = static_fields(earth)
     y = np.rint((lat[0] - static.lat) / spacing).astype(np.intp)[:, np.newaxis]
     x = np.rint((static.lon - lon[0]) / spacing).astype(np.intp)
     cell, cells = (y * len(lon) + x)[static.land], len(lat) * len(lon)
@@ -78,7 +87,7 @@ def coarse(earth: Earth, spacing: float, shift: float) -> Coarse:
     whole = (spacing * math.pi / 180 * SPHERE_RADIUS / MODIS_SINUSOIDAL_1KM.pixel[0]) ** 2 * np.cos(np.radians(lat))
     land = count.reshape(len(lat), len(lon)) >= whole[:, np.newaxis] / 2
 
-    def mean(values: Floats) -> Floats:
+    def mean(values: AnyFloatArray) -> AnyFloatArray:
         sums = np.bincount(cell, values[static.land], minlength=cells)
         return np.asarray(sums[land.ravel()] / count[land.ravel()])
 
@@ -86,10 +95,10 @@ def coarse(earth: Earth, spacing: float, shift: float) -> Coarse:
     wetness = daily_at(earth, "wetness", lat[rows], lon[columns])
     storms = daily_storms(earth) @ np.stack([mean(storm) for storm in static.storms])
     truth = np.clip(mean(static.base) + mean(static.amplitude) * wetness + storms, SM_MIN, SM_MAX)
-    return Coarse(lat, lon, land, mean(static.elevation), mean(static.vegetation), truth)
+    return CoarseCells(lat, lon, land, mean(static.elevation), mean(static.vegetation), truth)
 
 
-def _axes(earth: Earth, spacing: float, shift: float) -> tuple[Floats, Floats]:
+def _axes(earth: Earth, spacing: float, shift: float) -> tuple[AnyFloatArray, AnyFloatArray]:
     """Cell centres that cover the tile with a margin of at least 0.3 degrees, north to south and west to east."""
     lat, lon = pixel_centres(earth.tile)
     steps = [
@@ -101,7 +110,7 @@ def _axes(earth: Earth, spacing: float, shift: float) -> tuple[Floats, Floats]:
 
 def write_era5_land(earth: Earth, path: Path, month: Period) -> None:
     """Write a month of ERA5-Land (0.1 degrees, 6-hourly) as the CDS delivers NetCDF since 2024."""
-    cells = coarse(earth, 0.1, 0.0)
+    cells = coarse_cells(earth, 0.1, 0.0)
     first, hours = (month.start - earth.period.start).days, np.arange(0, 24 * len(month), 6)
     values = {
         "swvl1": (swvl1_daily(earth, cells), _SM_STEP, "Volumetric soil water layer 1", "m**3 m**-3"),
@@ -109,7 +118,7 @@ def write_era5_land(earth: Earth, path: Path, month: Period) -> None:
         "sd": (_snow(earth, cells), _SNOW_STEP, "Snow depth water equivalent", "m"),
     }
     with _new_netcdf(path) as file:
-        _era5_axes(file, cells, [int(utc(month.start).timestamp()) + 3600 * int(h) for h in hours])
+        _era5_axes(file, cells, [int(utc_instant(month.start).timestamp()) + 3600 * int(h) for h in hours])
         for name, (daily, step, long_name, units) in values.items():
             at = (first + hours / 24 - 0.5).clip(0, len(daily) - 1)  # a daily value belongs to noon
             series = _between_days(daily, at)
@@ -125,7 +134,7 @@ def write_era5_land(earth: Earth, path: Path, month: Period) -> None:
             variable[:] = cells.grid(((series / step).round() * step).astype(np.float32), np.nan)
 
 
-def _between_days(daily: Floats, at: Floats) -> Floats:
+def _between_days(daily: AnyFloatArray, at: AnyFloatArray) -> AnyFloatArray:
     """Linear interpolation along the first axis."""
     low = np.floor(at).astype(np.intp)
     high = np.minimum(low + 1, len(daily) - 1)
@@ -134,7 +143,7 @@ def _between_days(daily: Floats, at: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def swvl1_daily(earth: Earth, cells: Coarse) -> Floats:
+def swvl1_daily(earth: Earth, cells: CoarseCells) -> AnyFloatArray:
     """Daily swvl1 of ERA5-Land: wet, damped, with an error that lasts days and one that stays, m3 m-3."""
     lat, lon = cells.points
     drift = surface(earth, "era5", 0.4, cells.lat, cells.lon)[cells.land] * earth.era5_drift
@@ -145,14 +154,14 @@ def swvl1_daily(earth: Earth, cells: Coarse) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _stl1(earth: Earth, cells: Coarse) -> Floats:
+def _stl1(earth: Earth, cells: CoarseCells) -> AnyFloatArray:
     """Daily stl1 of ERA5-Land, K."""
     season = np.array([season_temperature(day) for day in earth.period.days])[:, np.newaxis]
     return np.asarray(season - LAPSE * cells.elevation + 0.8 * daily_at(earth, "warmth", *cells.points))
 
 
 @lru_cache(maxsize=1)
-def _snow(earth: Earth, cells: Coarse) -> Floats:
+def _snow(earth: Earth, cells: CoarseCells) -> AnyFloatArray:
     """Daily snow depth of ERA5-Land, m of water: it falls while the soil is frozen, and melts by degrees and days."""
     warmth = _stl1(earth, cells) - FREEZING
     change = np.where(warmth < 0, _SNOWFALL, -_MELT * warmth)
@@ -162,7 +171,7 @@ def _snow(earth: Earth, cells: Coarse) -> Floats:
     return snow
 
 
-def _era5_axes(file: Any, cells: Coarse, seconds: list[int]) -> None:
+def _era5_axes(file: Any, cells: CoarseCells, seconds: list[int]) -> None:
     """Coordinates and global attributes of a CDS file."""
     file.setncatts({
         "GRIB_centre": "ecmf", "GRIB_subCentre": 0, "Conventions": "CF-1.7",
@@ -192,7 +201,7 @@ def write_cci(earth: Earth, path: Path, day: date) -> None:
     The real product is global, 720 x 1440 cells; here it is cut to the surroundings of the tile, for 730 global
     files would take an hour.
     """
-    cells = coarse(earth, 0.25, 0.125)
+    cells = coarse_cells(earth, 0.25, 0.125)
     value, flag = cci_day(earth, cells, day)
     seen = np.isfinite(value)
     noon = (day - date(1970, 1, 1)).days + 0.5
@@ -226,15 +235,15 @@ _FLAGS = {
 }
 
 
-def cci_day(earth: Earth, cells: Coarse, day: date) -> tuple[Floats, npt.NDArray[np.int8]]:
+def cci_day(earth: Earth, cells: CoarseCells, day: date) -> tuple[AnyFloatArray, npt.NDArray[np.int8]]:
     """Soil moisture (m3 m-3, NaN where flagged or not seen) and flag of the land cells of a day, (cell,)."""
-    rng = generator(earth, "cci", day.toordinal())
+    rng = named_rng(earth, "cci", day.toordinal())
     lat, lon = cells.points
     now = (day - earth.period.start).days
     mean = cells.truth.mean()
     value = mean + earth.cci_scale * (cells.truth[now] - mean) + rng.normal(0, earth.cci_noise, len(lat))
     value = (value.clip(0, 1) / _SM_STEP).round() * _SM_STEP
-    frozen = _stl1(earth, coarse(earth, 0.25, 0.125))[now] < FREEZING
+    frozen = _stl1(earth, coarse_cells(earth, 0.25, 0.125))[now] < FREEZING
     dense = cells.vegetation * (0.6 + 0.4 * summer(day)) > 0.65
     flag = np.where(frozen, 1, np.where(dense, 2, 0)).astype(np.int8)
     swath = (lon + 0.35 * lat + rng.uniform(0, 10)) % 10 < 10 * earth.cci_gap  # stripes between orbits
@@ -242,7 +251,7 @@ def cci_day(earth: Earth, cells: Coarse, day: date) -> tuple[Floats, npt.NDArray
     return np.where(flag == 0, value, np.nan), flag
 
 
-def _cci_axes(file: Any, cells: Coarse, days: float) -> None:
+def _cci_axes(file: Any, cells: CoarseCells, days: float) -> None:
     """Coordinates and global attributes of a CCI file."""
     file.setncatts({
         "title": "ESA CCI Surface Soil Moisture COMBINED active+passive Product (simulated by stac_sm)",

@@ -55,7 +55,7 @@ class _File:
     """Writes it to any path."""
 
 
-def simulate(
+def write_simulated_earth(
     directory: Path,
     earth: Earth = Earth(),
     *,

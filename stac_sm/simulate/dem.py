@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.simulate.earth import Earth, Floats, island
-from stac_sm.simulate.truth import elevation, fields
+from stac_sm.simulate.earth import AnyFloatArray, Earth, island
+from stac_sm.simulate.truth import elevation, static_fields
 
 _COP_SIZE = 1200  # rows of a tile of Copernicus, a degree
 _STEP = 8  # parts of a metre: a coarse step compresses well
@@ -94,9 +94,11 @@ def write_merit(earth: Earth, path: Path, corner: tuple[int, int]) -> None:
             file.write(stored, 1, window=((first, first + _ROWS), (0, _MERIT_SIZE)))
 
 
-def _near_land(earth: Earth, lat: Floats, lon: Floats) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _near_land(
+    earth: Earth, lat: AnyFloatArray, lon: AnyFloatArray
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which meridians and parallels may meet the island: elsewhere there is no need to compute the sea."""
-    static = fields(earth)
+    static = static_fields(earth)
     shores = (static.lon[static.land], static.lat[static.land.any(axis=1)])
     east, north = (
         (axis > shore.min() - _MARGIN) & (axis < shore.max() + _MARGIN)
@@ -107,7 +109,7 @@ def _near_land(earth: Earth, lat: Floats, lon: Floats) -> tuple[npt.NDArray[np.b
 
 def _corners(earth: Earth, degrees: int) -> list[tuple[int, int]]:
     """South-west corners of the tiles of a size with land in them."""
-    static = fields(earth)
+    static = static_fields(earth)
     lat = np.broadcast_to(static.lat[:, np.newaxis], static.lon.shape)[static.land]
     corners = np.unique(np.floor(np.stack([lat, static.lon[static.land]]) / degrees).astype(int) * degrees, axis=1)
     return [(int(south), int(west)) for south, west in corners.T]

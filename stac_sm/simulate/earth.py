@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_to_lonlat
+from stac_sm.core.period import ONE_DAY, Period
 
-Floats = npt.NDArray[np.floating[Any]]
+AnyFloatArray = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.intp]
 
 SPLINE_SPREAD = 0.479  # standard deviation of a bicubic B-spline through knots of standard deviation 1, 151 / 315
@@ -128,12 +128,12 @@ class Earth:
 
     def _group(self, fraction: float, size: int) -> list[date]:
         """Consecutive days from two days after the centre of the composite at a fraction of the period."""
-        target = self.period.start + int(fraction * len(self.period)) * DAY
+        target = self.period.start + int(fraction * len(self.period)) * ONE_DAY
         composite = max(start for start in composites(self.period.widened(16)) if start <= target)
-        if (composite + COMPOSITE_DAYS * DAY).year > composite.year:
-            composite -= COMPOSITE_DAYS * DAY  # the last composite of a year is short
-        first = composite + COMPOSITE_CENTRE + 2 * DAY
-        return [day for day in (first + i * DAY for i in range(min(size, 4))) if day in self.period]
+        if (composite + COMPOSITE_DAYS * ONE_DAY).year > composite.year:
+            composite -= COMPOSITE_DAYS * ONE_DAY  # the last composite of a year is short
+        first = composite + COMPOSITE_CENTRE + 2 * ONE_DAY
+        return [day for day in (first + i * ONE_DAY for i in range(min(size, 4))) if day in self.period]
 
 
 def composites(period: Period) -> list[date]:
@@ -156,23 +156,23 @@ def summer(day: date) -> float:
     return math.cos(2 * math.pi * (day.timetuple().tm_yday - 200) / 365.25)
 
 
-def generator(earth: Earth, *names: str | int) -> np.random.Generator:
+def named_rng(earth: Earth, *names: str | int) -> np.random.Generator:
     """Random numbers that depend on the seed and a name only."""
     return np.random.default_rng([earth.seed, zlib.crc32(repr(names).encode())])
 
 
 @lru_cache(maxsize=4)
-def pixel_centres(tile: str) -> tuple[Floats, Floats]:
+def pixel_centres(tile: str) -> tuple[AnyFloatArray, AnyFloatArray]:
     """Degrees north (y,) and east (y, x) of the pixel centres of a tile."""
     geobox = MODIS_SINUSOIDAL_1KM.geobox(tile)
     rows, columns = geobox.shape
     x = geobox.affine.c + geobox.affine.a * (np.arange(columns) + 0.5)
     y = geobox.affine.f + geobox.affine.e * (np.arange(rows) + 0.5)
-    lon, lat = to_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(*np.meshgrid(x, y))
+    lon, lat = transformer_to_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(*np.meshgrid(x, y))
     return lat[:, 0], lon
 
 
-def surface(earth: Earth, name: str, spacing: float, lat: Floats, lon: Floats) -> Floats:
+def surface(earth: Earth, name: str, spacing: float, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
     """Smooth random field of mean 0 and standard deviation about 1, the same wherever it is asked for.
 
     Parameters
@@ -187,7 +187,7 @@ def surface(earth: Earth, name: str, spacing: float, lat: Floats, lon: Floats) -
     return spline(earth, _knots(earth, name, spacing), spacing, lat, lon)
 
 
-def spline(earth: Earth, knots: Floats, spacing: float, lat: Floats, lon: Floats) -> Floats:
+def spline(earth: Earth, knots: AnyFloatArray, spacing: float, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
     """Cubic B-spline with given coefficients, (y, x); beyond the lattice its value at the edge."""
     row, row_weight, column, column_weight = _taps(earth, spacing, lat, lon)
     west, east = int(column.min()), int(column.max()) + 4
@@ -201,7 +201,7 @@ def spline(earth: Earth, knots: Floats, spacing: float, lat: Floats, lon: Floats
     return values
 
 
-def points_basis(earth: Earth, spacing: float, lat: Floats, lon: Floats) -> Floats:
+def points_basis(earth: Earth, spacing: float, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
     """Weights of all knots at points, (point, knot)."""
     row, row_weight, column, column_weight = _taps(earth, spacing, lat, lon)
     basis = np.zeros((len(lat), *lattice_shape(earth, spacing)))
@@ -212,8 +212,8 @@ def points_basis(earth: Earth, spacing: float, lat: Floats, lon: Floats) -> Floa
 
 
 def _taps(
-    earth: Earth, spacing: float, lat: Floats, lon: Floats
-) -> tuple[Indices, list[Floats], Indices, list[Floats]]:
+    earth: Earth, spacing: float, lat: AnyFloatArray, lon: AnyFloatArray
+) -> tuple[Indices, list[AnyFloatArray], Indices, list[AnyFloatArray]]:
     """First of the four knots around each row and column, and the weights of the four."""
     (south, west), shape = _corner(earth), lattice_shape(earth, spacing)
     taps: list[Any] = []
@@ -227,9 +227,9 @@ def _taps(
 
 
 @lru_cache(maxsize=32)
-def _knots(earth: Earth, name: str, spacing: float) -> Floats:
+def _knots(earth: Earth, name: str, spacing: float) -> AnyFloatArray:
     """Coefficients of a random field whose standard deviation is about 1."""
-    return generator(earth, "surface", name).standard_normal(lattice_shape(earth, spacing)) / SPLINE_SPREAD
+    return named_rng(earth, "surface", name).standard_normal(lattice_shape(earth, spacing)) / SPLINE_SPREAD
 
 
 def lattice_shape(earth: Earth, spacing: float) -> tuple[int, int]:

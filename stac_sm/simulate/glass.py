@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SPHERE_RADIUS
-from stac_sm.core.period import DAY
-from stac_sm.simulate.earth import COMPOSITE_CENTRE, Earth, Floats, generator, summer, surface
+from stac_sm.core.period import ONE_DAY
+from stac_sm.simulate.earth import COMPOSITE_CENTRE, AnyFloatArray, Earth, named_rng, summer, surface
 from stac_sm.simulate.truth import (
     LAPSE,
-    Fields,
-    fields,
-    on_tile,
+    StaticFields,
+    place_on_tile,
     season_temperature,
+    static_fields,
+    temperature_anomaly,
     true_soil_moisture,
     window_soil_moisture,
-    window_warmth,
 )
 
 LST_FILL, LST_SCALE = 0, 0.01
@@ -43,50 +43,50 @@ _ALBEDO_STEP = 100  # stored units: 0.01
 
 def write_lst(earth: Earth, path: Path, day: date) -> None:
     """Write GLASS06A01, daily land surface temperature at 1 km: warmer when drier, colder with height, gap-free."""
-    static = fields(earth)
-    noise = generator(earth, "lst", day.toordinal()).normal(0, 0.7, static.land.shape)
+    static = static_fields(earth)
+    noise = named_rng(earth, "lst", day.toordinal()).normal(0, 0.7, static.land.shape)
     kelvin = skin_temperature(earth, day) + noise
-    raw = np.nan_to_num(on_tile(static, kelvin / LST_SCALE), nan=LST_FILL).round().astype(np.uint16)
+    raw = np.nan_to_num(place_on_tile(static, kelvin / LST_SCALE), nan=LST_FILL).round().astype(np.uint16)
     attributes = {"long_name": "Land Surface Temperature", "units": "K", "valid_range": [20000, 35000]}
     write_hdf_eos(path, earth.tile, "GLASS_LST", [HdfField("LST", raw, LST_FILL, LST_SCALE, attributes)])
 
 
-def skin_temperature(earth: Earth, day: date) -> Floats:
+def skin_temperature(earth: Earth, day: date) -> AnyFloatArray:
     """Mean temperature of the surface of a day on the window of the island, K, (y, x)."""
-    static = fields(earth)
+    static = static_fields(earth)
     drying = 0.6 + 0.4 * summer(day)  # evaporation cools most when the sun is strong
     return (
-        season_temperature(day) - LAPSE * static.elevation - 1.5 * static.vegetation + window_warmth(earth, day)
+        season_temperature(day) - LAPSE * static.elevation - 1.5 * static.vegetation + temperature_anomaly(earth, day)
         - 45 * drying * (window_soil_moisture(earth, day) - 0.25)
     )  # fmt: skip
 
 
 def write_lai(earth: Earth, path: Path, start: date) -> None:
     """Write GLASS01E01, 8-day leaf area index at 500 m."""
-    coarser = on_tile(fields(earth), leaf_area(earth, start))
+    coarser = place_on_tile(static_fields(earth), leaf_area(earth, start))
     fine = np.repeat(np.repeat(coarser, 2, 0), 2, 1) * _lai_texture(earth)
     raw = np.nan_to_num(fine / LAI_SCALE, nan=LAI_FILL).round().astype(np.uint8)
     attributes = {"long_name": "Leaf Area Index", "units": "m^2/m^2", "valid_range": [0, 100]}
     write_hdf_eos(path, earth.tile, "GLASS_LAI", [HdfField("LAI", raw, LAI_FILL, LAI_SCALE, attributes)])
 
 
-def leaf_area(earth: Earth, start: date) -> Floats:
+def leaf_area(earth: Earth, start: date) -> AnyFloatArray:
     """Leaf area index of an 8-day composite on the window of the island, (y, x)."""
-    season = 0.6 + 0.4 * summer(start + COMPOSITE_CENTRE - 15 * DAY)
-    return 0.3 + 4.5 * fields(earth).vegetation * season
+    season = 0.6 + 0.4 * summer(start + COMPOSITE_CENTRE - 15 * ONE_DAY)
+    return 0.3 + 4.5 * static_fields(earth).vegetation * season
 
 
 @lru_cache(maxsize=1)
-def _lai_texture(earth: Earth) -> Floats:
+def _lai_texture(earth: Earth) -> AnyFloatArray:
     """Factor about 1 of each 500 m pixel."""
     shape = tuple(2 * n for n in MODIS_SINUSOIDAL_1KM.tile_shape)
-    return 1 + 0.1 * generator(earth, "leaves").standard_normal(shape, np.float32).clip(-3, 3)
+    return 1 + 0.1 * named_rng(earth, "leaves").standard_normal(shape, np.float32).clip(-3, 3)
 
 
 def write_albedo(earth: Earth, path: Path, start: date) -> None:
     """Write GLASS02A06, 8-day albedo at 1 km: soil is darker when wet, plants are dark in the visible alone."""
-    static = fields(earth)
-    noise = generator(earth, "albedo", start.toordinal()).normal(0, 0.01, (2, *static.land.shape))
+    static = static_fields(earth)
+    noise = named_rng(earth, "albedo", start.toordinal()).normal(0, 0.01, (2, *static.land.shape))
     visible, infrared = reflected(earth, start + COMPOSITE_CENTRE)
     visible, infrared = visible + noise[0], infrared + noise[1]
     black = {"VIS": visible, "NIR": infrared, "shortwave": 0.5 * (visible + infrared)}
@@ -94,25 +94,25 @@ def write_albedo(earth: Earth, path: Path, start: date) -> None:
     write_hdf_eos(path, earth.tile, "GLASS_albedo", bands)
 
 
-def reflected(earth: Earth, day: date) -> tuple[Floats, Floats]:
+def reflected(earth: Earth, day: date) -> tuple[AnyFloatArray, AnyFloatArray]:
     """Black-sky albedo of a day on the window of the island, visible and near infrared, (y, x)."""
-    moisture = window_soil_moisture(earth, min(day, earth.period.end - DAY))
+    moisture = window_soil_moisture(earth, min(day, earth.period.end - ONE_DAY))
     soil = _soil_colour(earth) * (0.15 + 0.31 * np.exp(-12.7 * moisture))  # Gascoin et al. 2009, JGR 114, D20101
-    cover = fields(earth).vegetation * (0.6 + 0.4 * summer(day - 15 * DAY))
+    cover = static_fields(earth).vegetation * (0.6 + 0.4 * summer(day - 15 * ONE_DAY))
     return (1 - cover) * 0.7 * soil + cover * 0.04, (1 - cover) * 1.3 * soil + cover * 0.32
 
 
 @lru_cache(maxsize=1)
-def _soil_colour(earth: Earth) -> Floats:
+def _soil_colour(earth: Earth) -> AnyFloatArray:
     """Factor about 1 of the albedo of each pixel's soil: soils differ more in colour than water changes it."""
-    static = fields(earth)
+    static = static_fields(earth)
     return 1 + 0.3 * np.tanh(surface(earth, "colour", 0.2, static.lat, static.lon))
 
 
-def _albedo(static: Fields, name: str, values: Floats) -> HdfField:
+def _albedo(static: StaticFields, name: str, values: AnyFloatArray) -> HdfField:
     """Field of an albedo; a coarse step compresses well."""
     steps = np.clip(values / (_ALBEDO_STEP * ALBEDO_SCALE), 1, None).round() * _ALBEDO_STEP
-    raw = np.nan_to_num(on_tile(static, steps), nan=ALBEDO_FILL).round().astype(np.int16)
+    raw = np.nan_to_num(place_on_tile(static, steps), nan=ALBEDO_FILL).round().astype(np.int16)
     attributes = {"long_name": name, "units": "none", "valid_range": [0, 10000]}
     return HdfField(name, raw, ALBEDO_FILL, ALBEDO_SCALE, attributes)
 

@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.simulate.earth import Earth, Floats, generator
+from stac_sm.simulate.earth import AnyFloatArray, Earth, named_rng
 from stac_sm.simulate.truth import (
     FREEZING,
     LAPSE,
     SM_MAX,
     SM_MIN,
-    Fields,
+    StaticFields,
     daily_at,
     daily_storms,
-    fields,
     season_temperature,
     shore,
+    static_fields,
 )
 
 NETWORKS = ("SIM-HILLS", "SIM-PLAINS", "SIM-COAST", "SIM-VALLEY")
@@ -34,7 +34,7 @@ _ZIP_TIME = (2020, 1, 1, 0, 0, 0)  # fixed: the same Earth gives the same bytes
 
 
 @dataclass(frozen=True)
-class Station:
+class SimulatedStation:
     """A station and what is wrong with it."""
 
     network: str
@@ -66,7 +66,7 @@ class Station:
 
 
 @dataclass(frozen=True)
-class Sensor:
+class SimulatedSensor:
     """A probe of a station."""
 
     instrument: str
@@ -80,10 +80,10 @@ class Sensor:
 
 
 @lru_cache(maxsize=2)
-def stations(earth: Earth) -> list[Station]:
+def simulated_stations(earth: Earth) -> list[SimulatedStation]:
     """Stations of an Earth; the first two stand in one pixel, every other one in its own."""
-    rng = generator(earth, "stations")
-    static = fields(earth)
+    rng = named_rng(earth, "stations")
+    static = static_fields(earth)
     inland = np.argwhere((shore(earth, static.lat, static.lon) > _INLAND) & static.land)
     sites = inland[rng.choice(len(inland), earth.stations, replace=False)]
     sites[1:2] = sites[0]
@@ -92,15 +92,15 @@ def stations(earth: Earth) -> list[Station]:
     return [_station(earth, static, i, site, bool(bad[i])) for i, site in enumerate(sites)]
 
 
-def _station(earth: Earth, static: Fields, index: int, site: npt.NDArray[np.intp], bad: bool) -> Station:
-    rng = generator(earth, "station", index)
+def _station(earth: Earth, static: StaticFields, index: int, site: npt.NDArray[np.intp], bad: bool) -> SimulatedStation:
+    rng = named_rng(earth, "station", index)
     y, x = (int(n) for n in site)
     lat, lon = float(static.lat[y]), float(static.lon[y, x])
     mean, spread = earth.bad_snr_db if bad else earth.good_snr_db
     # beyond -2.5 dB, the ratio of a TC correlation of 0.6, a station would belong to the other class
     snr = min(rng.normal(mean, spread), -3.0) if bad else max(rng.normal(mean, spread), 0.5)
     offset = rng.normal(0, earth.bad_offset_std if bad else earth.good_offset_std)
-    return Station(
+    return SimulatedStation(
         network=NETWORKS[_district(float(static.elevation[y, x]), lat, static)],
         name=f"Site-{index + 1:02d}",
         lon=round(lon + rng.uniform(-0.003, 0.003), 5),
@@ -113,7 +113,7 @@ def _station(earth: Earth, static: Fields, index: int, site: npt.NDArray[np.intp
     )
 
 
-def _district(height: float, lat: float, static: Fields) -> int:
+def _district(height: float, lat: float, static: StaticFields) -> int:
     """Index of the network that works at a height and in a half of the island."""
     north = lat > float(static.lat.mean())
     if height > 450:
@@ -122,7 +122,7 @@ def _district(height: float, lat: float, static: Fields) -> int:
 
 
 @lru_cache(maxsize=2)
-def station_truth(earth: Earth) -> Floats:
+def station_truth(earth: Earth) -> AnyFloatArray:
     """True soil moisture of the stations' pixels each day of the period, m3 m-3, (day, station)."""
     static, y, x = _at_stations(earth)
     lat, lon = static.lat[y], static.lon[y, x]
@@ -131,14 +131,14 @@ def station_truth(earth: Earth) -> Floats:
     return np.asarray(np.clip(value, SM_MIN, SM_MAX))
 
 
-def station_daily(earth: Earth) -> Floats:
+def station_daily(earth: Earth) -> AnyFloatArray:
     """What the stations' surface probes would read on a daily mean, m3 m-3, (day, station).
 
     A good station has the truth of its pixel, a constant offset and an error that lasts some days. A bad one
     has dynamics of its own, with the spread of its pixel's but only a small part of them.
     """
     truth, series = station_truth(earth), []
-    for i, station in enumerate(stations(earth)):
+    for i, station in enumerate(simulated_stations(earth)):
         anomaly = truth[:, i] - truth[:, i].mean()
         spread, noise_to_signal = anomaly.std(), 10 ** (-station.snr_db / 20)
         own = _own_dynamics(earth, i, len(truth), 8 if station.representative else 12)
@@ -149,7 +149,7 @@ def station_daily(earth: Earth) -> Floats:
     return np.asarray(np.clip(np.stack(series, axis=1), SM_MIN, 0.59))
 
 
-def soil_temperature(earth: Earth) -> Floats:
+def soil_temperature(earth: Earth) -> AnyFloatArray:
     """Daily soil temperature at the stations, K, (day, station)."""
     static, y, x = _at_stations(earth)
     season = np.array([season_temperature(day) for day in earth.period.days])[:, np.newaxis]
@@ -166,9 +166,9 @@ def write_ismn(earth: Earth, path: Path) -> None:
 
 def write_station_truth(earth: Earth, path: Path) -> None:
     """Write a table of the stations: what they are, and how far their daily values lie from their pixels."""
-    truth, daily, static = station_truth(earth), station_daily(earth), fields(earth)
+    truth, daily, static = station_truth(earth), station_daily(earth), static_fields(earth)
     lines = ["network,station,lon,lat,row,column,elevation,representative,snr_db,offset,r,error_std"]
-    for i, s in enumerate(stations(earth)):
+    for i, s in enumerate(simulated_stations(earth)):
         r = float(np.corrcoef(truth[:, i], daily[:, i])[0, 1])
         height = float(static.elevation[s.row - static.rows.start, s.column - static.columns.start])
         error = float(daily[:, i].std()) * math.sqrt(1 - r**2)  # as triple collocation defines it
@@ -179,16 +179,18 @@ def write_station_truth(earth: Earth, path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def _at_stations(earth: Earth) -> tuple[Fields, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _at_stations(earth: Earth) -> tuple[StaticFields, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Fields, and row and column of every station in their window."""
-    static = fields(earth)
-    sites = np.array([(s.row - static.rows.start, s.column - static.columns.start) for s in stations(earth)], np.intp)
+    static = static_fields(earth)
+    sites = np.array(
+        [(s.row - static.rows.start, s.column - static.columns.start) for s in simulated_stations(earth)], np.intp
+    )
     return static, sites[:, 0], sites[:, 1]
 
 
-def _own_dynamics(earth: Earth, index: int, days: int, memory: int) -> Floats:
+def _own_dynamics(earth: Earth, index: int, days: int, memory: int) -> AnyFloatArray:
     """Series of mean 0 and standard deviation 1 that no other quantity knows; ``memory`` in days."""
-    noise = generator(earth, "own", index).standard_normal(days)
+    noise = named_rng(earth, "own", index).standard_normal(days)
     keep, series = math.exp(-1 / memory), np.empty(days)
     series[0] = noise[0]
     for i in range(1, days):
@@ -196,34 +198,34 @@ def _own_dynamics(earth: Earth, index: int, days: int, memory: int) -> Floats:
     return np.asarray((series - series.mean()) / max(series.std(), 1e-9))
 
 
-def sensors(index: int) -> list[Sensor]:
+def simulated_sensors(index: int) -> list[SimulatedSensor]:
     """Probes of a station: one at 0.05 m, and what real archives have besides."""
-    surface = Sensor("SIM-Probe", 0.05, 0.05)
+    surface = SimulatedSensor("SIM-Probe", 0.05, 0.05)
     if index == 2:
-        return [Sensor("SIM-Probe-A", 0.05, 0.05), Sensor("SIM-Probe-B", 0.05, 0.05)]
-    extra = {3: Sensor("SIM-Probe", 0.10, 0.10), 4: Sensor("SIM-Neutrons", 0.0, 0.20)}
+        return [SimulatedSensor("SIM-Probe-A", 0.05, 0.05), SimulatedSensor("SIM-Probe-B", 0.05, 0.05)]
+    extra = {3: SimulatedSensor("SIM-Probe", 0.10, 0.10), 4: SimulatedSensor("SIM-Neutrons", 0.0, 0.20)}
     if index == 5:
-        return [Sensor("SIM-Probe", 0.0, 0.05)]
+        return [SimulatedSensor("SIM-Probe", 0.0, 0.05)]
     return [surface, extra[index]] if index in extra else [surface]
 
 
 def _members(earth: Earth) -> Iterator[tuple[str, str]]:
     """Names and texts of the files of the archive."""
-    static, daily, warmth = fields(earth), station_daily(earth), soil_temperature(earth)
+    static, daily, warmth = static_fields(earth), station_daily(earth), soil_temperature(earth)
     yield "Metadata.xml", _METADATA
     yield "Readme.txt", _README
-    for i, station in enumerate(stations(earth)):
+    for i, station in enumerate(simulated_stations(earth)):
         height = float(static.elevation[station.row - static.rows.start, station.column - static.columns.start])
         folder = f"{station.network}/{station.name}/{station.network}_{station.network}_{station.name}"
         yield f"{folder}_static_variables.csv", _STATIC_VARIABLES
-        for k, sensor in enumerate(sensors(i)):
+        for k, sensor in enumerate(simulated_sensors(i)):
             span = "_".join(day.strftime("%Y%m%d") for day in (earth.period.start, earth.period.end))
             name = f"{folder}_sm_{sensor.depth_from:.6f}_{sensor.depth_to:.6f}_{sensor.instrument}_{span}.stm"
             value, flag = _readings(earth, daily[:, i], warmth[:, i], sensor, (i, k))
             yield name, _header(station, sensor, height) + _lines(earth, value, flag)
 
 
-def _header(station: Station, sensor: Sensor, height: float) -> str:
+def _header(station: SimulatedStation, sensor: SimulatedSensor, height: float) -> str:
     """First line of a file; names have ``_`` here and ``-`` in folders, as in real archives."""
     name, instrument = station.name.replace("-", "_"), sensor.instrument.replace("-", "_")
     return (
@@ -233,10 +235,10 @@ def _header(station: Station, sensor: Sensor, height: float) -> str:
 
 
 def _readings(
-    earth: Earth, daily: Floats, warmth: Floats, sensor: Sensor, key: tuple[int, int]
-) -> tuple[Floats, npt.NDArray[np.str_]]:
+    earth: Earth, daily: AnyFloatArray, warmth: AnyFloatArray, sensor: SimulatedSensor, key: tuple[int, int]
+) -> tuple[AnyFloatArray, npt.NDArray[np.str_]]:
     """Values (m3 m-3, -9999 where missing) and ISMN flags of a probe, (reading,)."""
-    rng = generator(earth, "probe", *key)
+    rng = named_rng(earth, "probe", *key)
     hours = np.arange(0, 24 * len(daily), earth.sample_hours)
     day = hours / 24 - 0.5  # the daily value belongs to noon
     value = np.interp(day, np.arange(len(daily)), _damped(daily, sensor))
@@ -254,7 +256,7 @@ def _readings(
     return value, flag
 
 
-def _damped(daily: Floats, sensor: Sensor) -> Floats:
+def _damped(daily: AnyFloatArray, sensor: SimulatedSensor) -> AnyFloatArray:
     """Daily values at the depth of a probe: below 0.05 m they follow the surface slowly."""
     if sensor.depth_to <= 0.05:
         return daily
@@ -264,7 +266,7 @@ def _damped(daily: Floats, sensor: Sensor) -> Floats:
     return deep + 0.03
 
 
-def _lines(earth: Earth, value: Floats, flag: npt.NDArray[np.str_]) -> str:
+def _lines(earth: Earth, value: AnyFloatArray, flag: npt.NDArray[np.str_]) -> str:
     """Lines ``date time value flag provider's flag``."""
     stamps = _stamps(earth.period.start, len(value), earth.sample_hours)
     text = ["-9999" if v == -9999 else f"{v:.4g}" for v in value.tolist()]

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.simulate.earth import SPLINE_SPREAD, Earth, Floats, generator, lattice_shape, spline
+from stac_sm.simulate.earth import SPLINE_SPREAD, AnyFloatArray, Earth, lattice_shape, named_rng, spline
 from stac_sm.simulate.glass import SKY, HdfField, leaf_area, reflected, skin_temperature, write_hdf_eos
-from stac_sm.simulate.truth import Fields, fields, window_soil_moisture
+from stac_sm.simulate.truth import StaticFields, static_fields, window_soil_moisture
 
 # "Real": MOD11A1.A2019305.h14v09.006, north-east Brazil on a day with broken clouds.
 _CLEAR = {"Day": 0.79, "Night": 0.53}  # share of land with a value. Real: 0.79 by day, 0.53 by night
@@ -43,11 +43,11 @@ _LAI_EXTRA = {"land": 0, "cloud": 32, "sea": 3}
 
 def write_lst_daily(earth: Earth, path: Path, day: date) -> None:
     """Write MOD11A1: temperature of the surface at 1 km at Terra's two overpasses, where no cloud is."""
-    static, mean = fields(earth), skin_temperature(earth, day)
+    static, mean = static_fields(earth), skin_temperature(earth, day)
     swing = _HALF_RANGE - _HALF_RANGE_WET * (window_soil_moisture(earth, day) - 0.25)
     layers = {}
     for time, sign in (("Day", 1), ("Night", -1)):
-        noise = generator(earth, "modis lst", time, day.toordinal()).normal(0, _LST_ERROR, static.land.shape)
+        noise = named_rng(earth, "modis lst", time, day.toordinal()).normal(0, _LST_ERROR, static.land.shape)
         layers[time] = _lst_fields(static, time, mean + sign * swing + noise, _cloudiness(earth, time, day))
     seen = np.any([layers[time][0].raw != _NO_LST for time in layers], axis=0)[static.rows, static.columns]
     emissivity = [
@@ -58,14 +58,14 @@ def write_lst_daily(earth: Earth, path: Path, day: date) -> None:
     write_hdf_eos(path, earth.tile, "MODIS_Grid_Daily_1km_LST", written)
 
 
-def _lst_fields(static: Fields, time: str, kelvin: Floats, cloudiness: Floats) -> list[HdfField]:
+def _lst_fields(static: StaticFields, time: str, kelvin: AnyFloatArray, cloudiness: AnyFloatArray) -> list[HdfField]:
     """Temperature, its quality, time and angle of the view, and cover of clear sky, of one overpass."""
     seen = cloudiness < _CLEAR[time]
     sure = cloudiness < _CLEAR[time] * _SURE[time]  # worse near clouds
     flags = np.where(seen, np.where(sure, 0, 65), _NOT_SEEN)
     words = f"{time.lower()}time"
 
-    def where_seen(values: Floats | float, fill: int) -> Floats:
+    def where_seen(values: AnyFloatArray | float, fill: int) -> AnyFloatArray:
         return np.where(seen, values, fill)
 
     return [
@@ -81,8 +81,8 @@ def _lst_fields(static: Fields, time: str, kelvin: Floats, cloudiness: Floats) -
 
 def write_lai_composite(earth: Earth, path: Path, start: date) -> None:
     """Write MCD15A2H: 8-day leaf area index at 500 m; codes over the sea, flags that say how a value was found."""
-    static = fields(earth)
-    noise = generator(earth, "modis lai", start.toordinal()).normal(0, _LAI_ERROR, [2 * n for n in static.land.shape])
+    static = static_fields(earth)
+    noise = named_rng(earth, "modis lai", start.toordinal()).normal(0, _LAI_ERROR, [2 * n for n in static.land.shape])
     lai = np.clip(_halved(leaf_area(earth, start)) + noise, 0.1, 10).round(1)
     clear = _halved(_cloudiness(earth, "composite", start)) < _LAI_CLEAR
     found = np.where(lai > _LAI_SATURATED, _LAI_FLAGS["saturated"], _LAI_FLAGS["main"])
@@ -102,9 +102,9 @@ def write_lai_composite(earth: Earth, path: Path, start: date) -> None:
 
 def write_albedo_daily(earth: Earth, path: Path, day: date) -> None:
     """Write MCD43A3: albedo at 500 m; of the 30 fields of the real one the nine of the broad bands."""
-    static = fields(earth)
+    static = static_fields(earth)
     shape = (2, *(2 * n for n in static.land.shape))
-    noise = generator(earth, "modis albedo", day.toordinal()).normal(0, _ALBEDO_ERROR, shape)
+    noise = named_rng(earth, "modis albedo", day.toordinal()).normal(0, _ALBEDO_ERROR, shape)
     visible, infrared = (_halved(values) + error for values, error in zip(reflected(earth, day), noise, strict=True))
     black = {"vis": visible, "nir": infrared, "shortwave": 0.5 * (visible + infrared)}
     cloudiness = _halved(_cloudiness(earth, "albedo", day))
@@ -125,10 +125,10 @@ def write_albedo_daily(earth: Earth, path: Path, day: date) -> None:
 
 
 @lru_cache(maxsize=2)
-def _cloudiness(earth: Earth, name: str, day: date) -> Floats:
+def _cloudiness(earth: Earth, name: str, day: date) -> AnyFloatArray:
     """Smooth field on the window of the island, spread evenly from 0 to 1: half of it is below 0.5, (y, x)."""
-    static, shape = fields(earth), lattice_shape(earth, _CLOUDS)
-    knots = generator(earth, "modis clouds", name, day.toordinal()).standard_normal(shape) / SPLINE_SPREAD
+    static, shape = static_fields(earth), lattice_shape(earth, _CLOUDS)
+    knots = named_rng(earth, "modis clouds", name, day.toordinal()).standard_normal(shape) / SPLINE_SPREAD
     normal = spline(earth, knots, _CLOUDS, static.lat, static.lon)
     steps = np.linspace(-4, 4, 801)
     return np.interp(normal, steps, [NormalDist().cdf(step) for step in steps])
@@ -140,7 +140,8 @@ def _halved(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _field(
-    static: Fields, name: str, values: npt.NDArray[Any] | float, dtype: str, fill: int | None, scale: float | None,
+    static: StaticFields, name: str, values: npt.NDArray[Any] | float, dtype: str, fill: int | None,
+    scale: float | None,
     units: str | None, valid: tuple[int, int], *, sea: int | None = None, long_name: str | None = None,
     offset: float = 0.0,
 ) -> HdfField:  # fmt: skip

@@ -17,9 +17,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, from_lonlat, to_lonlat
-from stac_sm.simulate.earth import Earth, Floats, Indices, generator, island, summer
-from stac_sm.simulate.truth import FREEZING, LAPSE, fields, season_temperature, window_soil_moisture, window_warmth
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_from_lonlat, transformer_to_lonlat
+from stac_sm.simulate.earth import AnyFloatArray, Earth, Indices, island, named_rng, summer
+from stac_sm.simulate.truth import (
+    FREEZING,
+    LAPSE,
+    season_temperature,
+    static_fields,
+    temperature_anomaly,
+    window_soil_moisture,
+)
 
 # "Hawaii" is triple collocation of the SCAN and the COSMOS station at Silver Sword with ERA5-Land and SMAP L3,
 # 2017-2018: the two sound triplets of six.
@@ -67,7 +74,7 @@ def write_smap(earth: Earth, path: Path, day: date) -> None:
     with _new_file(path, "L3_SM_P", "SPL3SMP", datetime(day.year, day.month, day.day), timedelta(days=1)) as file:
         for overpass, suffix in (("AM", ""), ("PM", "_pm")):
             seen = _in_swath(day, overpass, lat, lon)
-            noise = generator(earth, "smap", overpass, day.toordinal()).normal(0, SMAP_NOISE, len(seen))
+            noise = named_rng(earth, "smap", overpass, day.toordinal()).normal(0, SMAP_NOISE, len(seen))
             value = _retrieved(earth, cells.mean(window_soil_moisture(earth, day))) + noise
             layers = {
                 "EASE_row_index": cells.row, "EASE_column_index": cells.column, "longitude": lon, "latitude": lat,
@@ -93,7 +100,7 @@ def write_smap_s1(earth: Earth, path: Path, day: date) -> None:
     lat, lon = _scene(earth, day)
     radar, radiometer = _overpasses(day, lon)
     row, column = (int(index[0]) for index in _place(3, np.array([lat]), np.array([lon])))
-    rng = generator(earth, "smap s1", day.toordinal())
+    rng = named_rng(earth, "smap s1", day.toordinal())
     noise = {3: rng.normal(0, S1_NOISE, _S1_SHAPE) + rng.normal(0, SMAP_NOISE)}
     own = rng.normal(0, S1_NOISE_1KM, [3 * n for n in _S1_SHAPE])
     noise[1] = np.repeat(np.repeat(noise[3], 3, 0), 3, 1) + own
@@ -113,7 +120,7 @@ def write_smap_s1(earth: Earth, path: Path, day: date) -> None:
 
 
 def _scene_layers(
-    earth: Earth, day: date, size: int, rows: Indices, columns: Indices, noise: Floats
+    earth: Earth, day: date, size: int, rows: Indices, columns: Indices, noise: AnyFloatArray
 ) -> dict[str, npt.NDArray[Any]]:
     """Fields of a scene by name, (y, x)."""
     lon, lat = _centres(size, rows, columns)
@@ -143,10 +150,10 @@ class _Cells:
     cell: Indices
     """Cell of each of these pixels, (pixel,)."""
 
-    water: Floats
+    water: AnyFloatArray
     """Share of the cell that is no land, (cell,)."""
 
-    def mean(self, values: Floats) -> Floats:
+    def mean(self, values: AnyFloatArray) -> AnyFloatArray:
         """Mean of a field of the window over each cell, (cell,); NaN where there is no land."""
         n = len(self.row)
         count = np.bincount(self.cell, minlength=n)
@@ -157,7 +164,7 @@ class _Cells:
 @lru_cache(maxsize=1)
 def _cells(earth: Earth) -> _Cells:
     """Cells of 36 km with land in them."""
-    static = fields(earth)
+    static = static_fields(earth)
     lat = np.broadcast_to(static.lat[:, np.newaxis], static.lon.shape)
     row, column = _place(36, lat[static.land], static.lon[static.land])
     found, cell = np.unique(row * _COLUMNS[36] + column, return_inverse=True)
@@ -170,9 +177,9 @@ def _sampled(earth: Earth, size: int, rows: Indices, columns: Indices) -> _Cells
     """Cells of 1 km, each with the pixel at its centre, or of 3 km, each with the nine at those of its 1 km cells."""
     inner = np.indices((size, size)).reshape(2, -1)  # rows and columns of 1 km cells in a cell
     lon, lat = _centres(1, size * rows.reshape(-1, 1) + inner[0], size * columns.reshape(-1, 1) + inner[1])
-    x, y = from_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(lon, lat)
+    x, y = transformer_from_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(lon, lat)
     column, row = (np.floor(axis).astype(np.intp) for axis in ~MODIS_SINUSOIDAL_1KM.geobox(earth.tile).affine @ (x, y))
-    static = fields(earth)
+    static = static_fields(earth)
     row, column = row - static.rows.start, column - static.columns.start
     height, width = static.land.shape
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -182,19 +189,19 @@ def _sampled(earth: Earth, size: int, rows: Indices, columns: Indices) -> _Cells
     return _Cells(rows.ravel(), columns.ravel(), pixel[land], cell[land], 1 - land.mean(axis=1))
 
 
-def _retrieved(earth: Earth, truth: Floats) -> Floats:
+def _retrieved(earth: Earth, truth: AnyFloatArray) -> AnyFloatArray:
     """What the radiometer makes of the truth, but for random errors, m3 m-3."""
-    static = fields(earth)
+    static = static_fields(earth)
     middle = static.base[static.land].mean()
     return np.asarray(middle + SMAP_BIAS + SMAP_SCALE * (truth - middle))
 
 
 def _retrieval(
-    earth: Earth, day: date, cells: _Cells, value: Floats, error: float
+    earth: Earth, day: date, cells: _Cells, value: AnyFloatArray, error: float
 ) -> dict[str, npt.NDArray[np.floating[Any] | np.integer[Any]]]:
     """Soil moisture with its error, quality, and what the quality comes from, (cell,)."""
-    static = fields(earth)
-    kelvin = cells.mean(season_temperature(day) - LAPSE * static.elevation + 0.8 * window_warmth(earth, day))
+    static = static_fields(earth)
+    kelvin = cells.mean(season_temperature(day) - LAPSE * static.elevation + 0.8 * temperature_anomaly(earth, day))
     plants = _VEGETATION * (0.6 + 0.4 * summer(day)) * cells.mean(static.vegetation)
     frozen, dense = kelvin < FREEZING, plants > _VEGETATION_RECOMMENDED
     attempted = (cells.water < _WATER_RETRIEVED) & ~frozen
@@ -209,7 +216,7 @@ def _retrieval(
     }
 
 
-def _in_swath(day: date, overpass: str, lat: Floats, lon: Floats) -> npt.NDArray[np.bool_]:
+def _in_swath(day: date, overpass: str, lat: AnyFloatArray, lon: AnyFloatArray) -> npt.NDArray[np.bool_]:
     """Whether SMAP sees points: its tracks lie an orbit apart, and move from day to day until they repeat."""
     spacing = 360 / _ORBITS
     slant = 0.2 if overpass == "AM" else -0.2  # degrees of longitude a degree of latitude: it flies west
@@ -231,17 +238,17 @@ def _overpasses(day: date, lon: float) -> tuple[datetime, datetime]:
     return radar, radar + timedelta(minutes=30)
 
 
-def _place(size: int, lat: Floats, lon: Floats) -> tuple[Indices, Indices]:
+def _place(size: int, lat: AnyFloatArray, lon: AnyFloatArray) -> tuple[Indices, Indices]:
     """Row and column of the cells of a size in km that hold points."""
-    x, y = from_lonlat(_CRS).transform(lon, lat)
+    x, y = transformer_from_lonlat(_CRS).transform(lon, lat)
     cell = 2 * -_LEFT / _COLUMNS[size]
     return np.floor((_TOP - y) / cell).astype(np.intp), np.floor((x - _LEFT) / cell).astype(np.intp)
 
 
-def _centres(size: int, row: Indices, column: Indices) -> tuple[Floats, Floats]:
+def _centres(size: int, row: Indices, column: Indices) -> tuple[AnyFloatArray, AnyFloatArray]:
     """Degrees east and north of the centres of cells."""
     cell = 2 * -_LEFT / _COLUMNS[size]
-    lon, lat = to_lonlat(_CRS).transform(_LEFT + cell * (column + 0.5), _TOP - cell * (row + 0.5))
+    lon, lat = transformer_to_lonlat(_CRS).transform(_LEFT + cell * (column + 0.5), _TOP - cell * (row + 0.5))
     return lon, lat
 
 

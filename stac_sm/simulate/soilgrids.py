@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stac_sm.core.grid import from_lonlat, to_lonlat
-from stac_sm.simulate.earth import Earth, Floats, island, surface
+from stac_sm.core.grid import transformer_from_lonlat, transformer_to_lonlat
+from stac_sm.simulate.earth import AnyFloatArray, Earth, island, surface
 from stac_sm.simulate.truth import shore
 
 PROPERTIES = ("sand", "silt", "clay", "bdod", "soc")
@@ -43,11 +43,11 @@ def _properties(earth: Earth) -> dict[str, np.ndarray]:
     left, top, (rows, columns) = _window(earth)
     side = _PIXEL * _BLOCK
     x, y = left + side * (np.arange(columns) + 0.5), top - side * (np.arange(rows) + 0.5)
-    lon, lat = to_lonlat(_HOMOLOSINE).transform(*np.meshgrid(x, y))
+    lon, lat = transformer_to_lonlat(_HOMOLOSINE).transform(*np.meshgrid(x, y))
     parallels = lat[:, 0]  # rows of the Homolosine lie on parallels
     land = shore(earth, parallels, lon) > 0
 
-    def part(name: str, spacing: float) -> Floats:
+    def part(name: str, spacing: float) -> AnyFloatArray:
         return surface(earth, name, spacing, parallels, lon)
 
     wet = 0.6 * part("soil", 0.25) + 0.8 * part("soil map", 0.3)
@@ -66,7 +66,7 @@ def _window(earth: Earth) -> tuple[int, int, tuple[int, int]]:
     lat, lon, radius = island(earth)
     reach, side = 1.5 * radius, _PIXEL * _BLOCK
     corners = np.array([[lon + i * reach / math.cos(math.radians(lat)), lat + j * reach] for i, j in _AROUND])
-    x, y = from_lonlat(_HOMOLOSINE).transform(*corners.T)
+    x, y = transformer_from_lonlat(_HOMOLOSINE).transform(*corners.T)
     left, top = math.floor(x.min() / side) * side, math.ceil(y.max() / side) * side
     return left, top, (math.ceil((top - y.min()) / side), math.ceil((x.max() - left) / side))
 

@@ -22,11 +22,11 @@ import numpy.typing as npt
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.simulate.earth import (
     SPLINE_SPREAD,
+    AnyFloatArray,
     Earth,
-    Floats,
-    generator,
     island,
     lattice_shape,
+    named_rng,
     pixel_centres,
     points_basis,
     spline,
@@ -43,7 +43,7 @@ _STORMS = 3  # patterns of local storms
 
 
 @dataclass(frozen=True, eq=False)
-class Fields:
+class StaticFields:
     """What does not change with time, on a window of the tile around the island."""
 
     rows: slice
@@ -52,28 +52,28 @@ class Fields:
     columns: slice
     """Columns of the window in the tile."""
 
-    lat: Floats
+    lat: AnyFloatArray
     """Degrees north of pixel centres, (y,)."""
 
-    lon: Floats
+    lon: AnyFloatArray
     """Degrees east of pixel centres, (y, x)."""
 
     land: npt.NDArray[np.bool_]
     """Whether a pixel is land, (y, x)."""
 
-    elevation: Floats
+    elevation: AnyFloatArray
     """Metres above the sea, (y, x)."""
 
-    vegetation: Floats
+    vegetation: AnyFloatArray
     """0 (bare) to 1 (dense), (y, x)."""
 
-    base: Floats
+    base: AnyFloatArray
     """Soil moisture at mean wetness, m3 m-3, (y, x)."""
 
-    amplitude: Floats
+    amplitude: AnyFloatArray
     """Soil moisture for one unit of wetness, m3 m-3, (y, x)."""
 
-    storms: Floats
+    storms: AnyFloatArray
     """Patterns of local storms, m3 m-3, (storm, y, x)."""
 
 
@@ -84,16 +84,16 @@ class Weather:
     start: date
     """Day of the first entry."""
 
-    wetness: Floats
+    wetness: AnyFloatArray
     """Filled by rain and emptied by evaporation; mean 0 and standard deviation 1, (day, y, x)."""
 
-    storms: Floats
+    storms: AnyFloatArray
     """Strength of the local storms, (day, storm)."""
 
-    warmth: Floats
+    warmth: AnyFloatArray
     """Departure of temperature from the season, K, (day, y, x)."""
 
-    era5_error: Floats
+    era5_error: AnyFloatArray
     """Random error of ERA5-Land, standard deviation about 1, (day, y, x)."""
 
     def at(self, day: date) -> int:
@@ -102,7 +102,7 @@ class Weather:
 
 
 @lru_cache(maxsize=2)
-def fields(earth: Earth) -> Fields:
+def static_fields(earth: Earth) -> StaticFields:
     """Static fields of an Earth at 1 km."""
     lat, lon = pixel_centres(earth.tile)
     inside = np.argwhere(shore(earth, lat, lon) > 0)
@@ -118,18 +118,18 @@ def fields(earth: Earth) -> Fields:
     vegetation = 1 / (1 + np.exp(-greenness))
     swing = 1 + 0.15 * np.tanh(surface(earth, "swing", 0.4, lat, lon)) - 0.2 * (vegetation - 0.5)
     storms = [0.02 / math.sqrt(_STORMS) * surface(earth, f"storm{k}", 0.15, lat, lon) for k in range(_STORMS)]
-    return Fields(
+    return StaticFields(
         rows, columns, lat, lon, shore(earth, lat, lon) > 0, height, vegetation, base, earth.signal * swing,
         np.stack(storms),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=2)
-def weather(earth: Earth) -> Weather:
+def simulate_weather(earth: Earth) -> Weather:
     """Daily weather of an Earth."""
     days = earth.period.widened(_SPIN_UP).days[:-_SPIN_UP]
     shape = (len(days), *lattice_shape(earth, _LATTICE))
-    rng = generator(earth, "weather")
+    rng = named_rng(earth, "weather")
     season = np.array([summer(day) for day in days])
     front = _autoregressive(rng.standard_normal((len(days), 1, 1)), 0.5)
     cells = _autoregressive(rng.standard_normal(shape), 0.5)
@@ -149,45 +149,45 @@ def true_soil_moisture(earth: Earth, day: date) -> npt.NDArray[np.float32]:
     ndarray
         float32, (1200, 1200), m3 m-3; NaN over the sea.
     """
-    return on_tile(fields(earth), window_soil_moisture(earth, day))
+    return place_on_tile(static_fields(earth), window_soil_moisture(earth, day))
 
 
-def window_soil_moisture(earth: Earth, day: date) -> Floats:
+def window_soil_moisture(earth: Earth, day: date) -> AnyFloatArray:
     """True soil moisture of a day on the window of the island, m3 m-3, (y, x), sea included."""
-    static, air = fields(earth), weather(earth)
+    static, air = static_fields(earth), simulate_weather(earth)
     now = air.at(day)
     wetness = spline(earth, air.wetness[now], _LATTICE, static.lat, static.lon)
     value = static.base + static.amplitude * wetness + np.tensordot(air.storms[now], static.storms, 1)
     return np.clip(value, SM_MIN, SM_MAX)
 
 
-def window_warmth(earth: Earth, day: date) -> Floats:
+def temperature_anomaly(earth: Earth, day: date) -> AnyFloatArray:
     """Departure of temperature from the season on the window of the island, K, (y, x)."""
-    static, air = fields(earth), weather(earth)
+    static, air = static_fields(earth), simulate_weather(earth)
     return spline(earth, air.warmth[air.at(day)], _LATTICE, static.lat, static.lon)
 
 
-def on_tile(static: Fields, values: Floats) -> npt.NDArray[np.float32]:
+def place_on_tile(static: StaticFields, values: AnyFloatArray) -> npt.NDArray[np.float32]:
     """Values of the window on the whole tile, NaN over the sea."""
     tile = np.full(MODIS_SINUSOIDAL_1KM.tile_shape, np.nan, np.float32)
     tile[static.rows, static.columns] = np.where(static.land, values, np.nan)
     return tile
 
 
-def daily_at(earth: Earth, name: str, lat: Floats, lon: Floats) -> Floats:
+def daily_at(earth: Earth, name: str, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
     """A lattice quantity of the weather at points, each day of the period, (day, point)."""
-    air = weather(earth)
+    air = simulate_weather(earth)
     knots = getattr(air, name)[air.at(earth.period.start) :]
     return np.asarray(knots.reshape(len(knots), -1) @ points_basis(earth, _LATTICE, lat, lon).T)
 
 
-def daily_storms(earth: Earth) -> Floats:
+def daily_storms(earth: Earth) -> AnyFloatArray:
     """Strength of the local storms each day of the period, (day, storm)."""
-    air = weather(earth)
+    air = simulate_weather(earth)
     return air.storms[air.at(earth.period.start) :]
 
 
-def elevation(earth: Earth, lat: Floats, lon: Floats, *, fine: bool = False) -> Floats:
+def elevation(earth: Earth, lat: AnyFloatArray, lon: AnyFloatArray, *, fine: bool = False) -> AnyFloatArray:
     """Metres above the sea, 0 over it; ``fine`` adds what a 1 km pixel does not resolve."""
     inland = shore(earth, lat, lon)
     relief = 550 + 420 * surface(earth, "range", 0.7, lat, lon) + 200 * surface(earth, "hill", 0.22, lat, lon)
@@ -198,7 +198,7 @@ def elevation(earth: Earth, lat: Floats, lon: Floats, *, fine: bool = False) -> 
     return np.where(inland > 0, np.maximum(height, 1), 0)
 
 
-def shore(earth: Earth, lat: Floats, lon: Floats) -> Floats:
+def shore(earth: Earth, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
     """Above 0 on the island, up to about 1 far from the sea; below 0 at sea."""
     lat0, lon0, radius = island(earth)
     east = (lon - lon0) * math.cos(math.radians(lat0)) / radius
@@ -207,7 +207,7 @@ def shore(earth: Earth, lat: Floats, lon: Floats) -> Floats:
     return np.asarray(1 - north**2 - east**2 + coast)
 
 
-def _autoregressive(noise: Floats, memory: float) -> Floats:
+def _autoregressive(noise: AnyFloatArray, memory: float) -> AnyFloatArray:
     """Series along the first axis with unit variance and a correlation of ``memory`` from day to day."""
     series = np.empty_like(noise)
     series[0] = noise[0]
@@ -216,7 +216,7 @@ def _autoregressive(noise: Floats, memory: float) -> Floats:
     return series
 
 
-def _bucket(storminess: Floats, season: Floats) -> Floats:
+def _bucket(storminess: AnyFloatArray, season: AnyFloatArray) -> AnyFloatArray:
     """Wetness of a bucket: rain above a threshold (rarer in summer), exponential dry-down (faster in summer)."""
     season = season[:, np.newaxis, np.newaxis]
     rain = np.maximum(storminess - (0.6 + 0.4 * season), 0)

@@ -35,8 +35,8 @@ EXTENSIONS = {
     "table": _SCHEMAS + "table/v1.2.0/schema.json",
     "version": _SCHEMAS + "version/v1.2.0/schema.json",
 }
-COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-PARQUET = "application/vnd.apache.parquet"
+COG_MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
 _RESERVED = ("catalog", "collection", "index")  # in a folder of this name, our own JSON would look like an item
 _PART = re.compile(r"(?:^|, )part ([0-9a-f]+)$")
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
@@ -61,7 +61,7 @@ def isoformat(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def interval(start: datetime, end: datetime) -> dict[str, str]:
+def interval_properties(start: datetime, end: datetime) -> dict[str, str]:
     """``datetime``, ``start_datetime``, ``end_datetime`` of a half-open interval.
 
     STAC intervals are closed: the end is the last second inside, and ``datetime`` is the middle.
@@ -93,7 +93,7 @@ def build_item(
         "geometry": dict(geometry),
         "bbox": list(bbox),
         "properties": {
-            **interval(start, end),
+            **interval_properties(start, end),
             "processing:software": {"stac_sm": software_version()},
             **properties,
         },
@@ -146,10 +146,10 @@ def raster_asset(
         band["nodata"] = nodata
     if (scale, offset) != (1.0, 0.0):
         band |= {"raster:scale": scale, "raster:offset": offset}
-    return {"title": title or variable.description, "type": COG, "roles": list(roles), "bands": [band]}
+    return {"title": title or variable.description, "type": COG_MEDIA_TYPE, "roles": list(roles), "bands": [band]}
 
 
-def located(asset: Mapping[str, Any], href: str, *, size: int, sha256: str) -> dict[str, Any]:
+def with_location(asset: Mapping[str, Any], href: str, *, size: int, sha256: str) -> dict[str, Any]:
     """Asset with its href, ``file:size`` and ``file:checksum``."""
     return {"href": href, **asset, "file:size": size, "file:checksum": multihash(sha256)}
 

@@ -1,7 +1,7 @@
 """Derived documents: sub-catalogues, links and extents, which follow from the items.
 
 Items are the truth. What is here is derived from a listing of the item folders and can be rebuilt at any time
-(`refresh`); after a few items were published, `link` brings it up to date in the time that these few take.
+(`refresh`); after a few items were published, `link_items` brings it up to date in the time that these few take.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from stac_sm.stac.items import ItemDict, item_json, part_digits
 from stac_sm.stac.sub_catalogs import (
     child_link,
     document_path,
-    in_order,
     inner_first,
     linked_ids,
     linked_parts,
@@ -25,6 +24,7 @@ from stac_sm.stac.sub_catalogs import (
     part_catalog,
     part_tree,
     parts_below,
+    sort_links,
     sub_catalog,
 )
 from stac_sm.storage.store import Store
@@ -74,7 +74,7 @@ def refresh(store: Store, collection: str) -> None:
     raise _busy(store, collection)
 
 
-def link(store: Store, collection: str, paths: Iterable[str]) -> None:
+def link_items(store: Store, collection: str, paths: Iterable[str]) -> None:
     """Bring links and extent up to date after some items were published; the same as `refresh`, without a look at the
     others.
 
@@ -91,14 +91,14 @@ def link(store: Store, collection: str, paths: Iterable[str]) -> None:
     for path in map(PurePosixPath, paths):
         ids.setdefault(str(path.parents[1]), set()).add(path.stem)
     widened = set[str]()
-    linked = [leaf for leaf in sorted(ids) if _link_items(store, collection, leaf, ids[leaf], widened)]
+    linked = [leaf for leaf in sorted(ids) if _link_items_once(store, collection, leaf, ids[leaf], widened)]
     for folder, children in _above(collection, linked):
         _until_written(store, folder, children)
 
 
 def item_paths(store: Store, collection: str) -> list[str]:
     """Paths of all item JSON of a collection, or of a folder in it, from a listing of the store."""
-    paths = (PurePosixPath(entry.path) for entry in store.entries(collection))
+    paths = (PurePosixPath(entry.path) for entry in store.list_objects(collection))
     return [str(path) for path in paths if path.suffix == ".json" and path.stem == path.parent.name]
 
 
@@ -120,7 +120,7 @@ def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> li
         documents += [
             (document_path(folder, part), part_catalog(folder, part, tree)) for part in inner_first(tree) if part
         ]
-        links = in_order([*map(child_link, folders[folder]), *links_of("", tree, folder)])
+        links = sort_links([*map(child_link, folders[folder]), *links_of("", tree, folder)])
         document = sub_catalog(folder, links) if "/" in folder else _collection(store, folder, links, paths)
         documents.append((document_path(folder), document))
     return documents
@@ -172,7 +172,7 @@ def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:
     return _swapped(store, path, item_json(document), store.read(path) if store.exists(path) else None)
 
 
-def _link_items(store: Store, collection: str, folder: str, own: set[str], widened: set[str]) -> bool:
+def _link_items_once(store: Store, collection: str, folder: str, own: set[str], widened: set[str]) -> bool:
     """Documents of a folder that lead to some of its items, from a listing of it; False if there is no item in it."""
     met = {""}
     for _ in range(_SWAP_TRIES):
@@ -296,7 +296,7 @@ def _until_written(store: Store, folder: str, children: set[str]) -> None:
         current = _current(store, path)
         before = json.loads(current)["links"] if current else []
         found = {link["href"]: link for link in before if link["rel"] in {"child", "item"}}
-        links = in_order((found | {link["href"]: link for link in map(child_link, children)}).values())
+        links = sort_links((found | {link["href"]: link for link in map(child_link, children)}).values())
         document = sub_catalog(folder, links) if "/" in folder else _with_links(json.loads(current or b"{}"), links)
         if _swapped(store, path, item_json(document), current):
             return
@@ -314,7 +314,7 @@ def _swapped(store: Store, path: str, content: bytes, current: bytes | None) -> 
     """Write a derived document in the place of what was read; False if another writer was faster."""
     if current is None:
         return store.create(path, content)
-    return current == content or store.swap(path, content, current)
+    return current == content or store.compare_and_swap(path, content, current)
 
 
 def _busy(store: Store, folder: str) -> ConflictError:

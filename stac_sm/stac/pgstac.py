@@ -30,7 +30,7 @@ _CHANGED_BY_PGSTAC = {"links"}  # its API makes its own
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadResult:
     """What came of one collection."""
 
     collection: str
@@ -39,7 +39,7 @@ class Loaded:
     counts: Mapping[str, int]
     """Items that are ``new``, ``replaced``, ``done`` (as they should be already) and ``failed``."""
 
-    only_there: int
+    only_in_database: int
     """Items of the database that the store has not (any more): they are left."""
 
     failures: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ def load_pgstac(
     *,
     collections: Sequence[str] = (),
     progress: Callable[[int], None] = lambda total: None,
-) -> list[Loaded]:
+) -> list[LoadResult]:
     """Bring a pgstac database in line with a catalogue.
 
     Parameters
@@ -105,22 +105,22 @@ def _psycopg() -> Any:
     return psycopg
 
 
-def _load(catalog: Catalog, connection: Any, collection: str, progress: Callable[[int], None]) -> Loaded:
+def _load(catalog: Catalog, connection: Any, collection: str, progress: Callable[[int], None]) -> LoadResult:
     document = catalog.collection(collection)
     links = [one for one in document.get("links", []) if one.get("rel") not in _STRUCTURAL]
     _upsert_collection(connection, {**document, "links": _absolute_links(catalog.store, links, collection)})
-    paths = [entry.path for entry in catalog.store.entries(collection) if is_item(entry.path)]
+    paths = [entry.path for entry in catalog.store.list_objects(collection) if is_item(entry.path)]
     counts, failures = Counter[str](), dict[str, str]()
     parts = range(0, len(paths), _BATCH)
     for at in parts:
-        wanted = _wanted(catalog.store, paths[at : at + _BATCH], failures)
+        wanted = _expected_items(catalog.store, paths[at : at + _BATCH], failures)
         for outcome in _batch(connection, collection, wanted, failures):
             counts[outcome] += 1
         progress(len(parts))
     (there,) = connection.execute("SELECT count(*) FROM items WHERE collection = %s", [collection]).fetchone()
     arrived = counts["new"] + counts["replaced"] + counts["done"]
     counts["failed"] = len(failures)
-    return Loaded(collection, counts, max(0, there - arrived), failures)
+    return LoadResult(collection, counts, max(0, there - arrived), failures)
 
 
 def _upsert_collection(connection: Any, document: Mapping[str, Any]) -> None:
@@ -129,7 +129,7 @@ def _upsert_collection(connection: Any, document: Mapping[str, Any]) -> None:
         connection.execute("SELECT upsert_collection(%s::jsonb)", [json.dumps(document)])
 
 
-def _wanted(store: Store, paths: Sequence[str], failures: dict[str, str]) -> dict[str, ItemDict]:
+def _expected_items(store: Store, paths: Sequence[str], failures: dict[str, str]) -> dict[str, ItemDict]:
     """Items by path as the database should hold them; what is none is named."""
     made = {}
     for path, content in _read(store, paths):
@@ -164,14 +164,14 @@ def _content(store: Store, path: str) -> bytes | None:
 
 def _batch(connection: Any, collection: str, wanted: Mapping[str, ItemDict], failures: dict[str, str]) -> Iterator[str]:
     """Load what is not there as it should be, read it back; an outcome for each item that is there then."""
-    before = _there(connection, collection, wanted.values())
+    before = _items_in_database(connection, collection, wanted.values())
     outcomes = {
         path: "new" if item["id"] not in before else "done" if before[item["id"]] == _plain(item) else "replaced"
         for path, item in wanted.items()
     }
     changed = {path: item for path, item in wanted.items() if outcomes[path] != "done"}
     refused = _copied(connection, changed)
-    after = _there(connection, collection, changed.values())
+    after = _items_in_database(connection, collection, changed.values())
     for path, outcome in outcomes.items():
         if outcome == "done" or after.get(wanted[path]["id"]) == _plain(wanted[path]):
             yield outcome
@@ -202,7 +202,7 @@ def _copy(connection: Any, items: Iterable[ItemDict]) -> None:
             copy.write_row([json.dumps(item)])
 
 
-def _there(connection: Any, collection: str, items: Iterable[ItemDict]) -> dict[str, Any]:
+def _items_in_database(connection: Any, collection: str, items: Iterable[ItemDict]) -> dict[str, Any]:
     """Items of the database by id."""
     ids = [item["id"] for item in items]
     query = "SELECT id, content_hydrate(items) FROM items WHERE collection = %s AND id = ANY(%s)"

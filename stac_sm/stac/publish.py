@@ -10,19 +10,19 @@ from typing import Any
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import ConflictError, ReadError
 from stac_sm.stac.catalogs.catalog import Catalog
-from stac_sm.stac.items import ItemDict, item_folder, item_json, located, with_structural_links
+from stac_sm.stac.items import ItemDict, item_folder, item_json, with_location, with_structural_links
 from stac_sm.storage.store import Store, sha256
 
 _SWAP_TRIES = 20
-FINGERPRINT = "stac_sm:fingerprint"
-RETRACTED = "stac_sm:retracted"
+FINGERPRINT_PROPERTY = "stac_sm:fingerprint"
+RETRACTED_PROPERTY = "stac_sm:retracted"
 """Reason for which an item was taken out: it is a tombstone, without assets, in the place of the item."""
 
-INGESTED = "stac_sm:ingested"
+INGEST_FINGERPRINT_PROPERTY = "stac_sm:ingested"
 """Fingerprint that an item had before something else than its ingest wrote into it: a verdict on a station."""
 
 
-class Outcome(StrEnum):
+class PublishOutcome(StrEnum):
     """What came of publishing an item."""
 
     NEW = "new"
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
     """It was there already, with the same fingerprint."""
 
 
-def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], *, redo: bool = False) -> Outcome:
+def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], *, redo: bool = False) -> PublishOutcome:
     """Put an item and its assets into a catalogue's store.
 
     Asset names hold the item's fingerprint; they are written once and never overwritten. The item JSON comes
@@ -66,24 +66,26 @@ def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], *
         If an asset reads back differently than it was written.
     """
     folder = item_folder(catalog.layout(item["collection"]), item)
-    current = published(catalog.store, f"{folder}/{item['id']}.json")
-    if current is not None and not redo and (reason := retracted(current)) is not None:
+    current = read_published_item(catalog.store, f"{folder}/{item['id']}.json")
+    if current is not None and not redo and (reason := retraction_reason(current)) is not None:
         raise ConflictError(f"{item['id']} was retracted ({reason}): `stac-sm plan --redo-retracted` makes it again")
-    return publish_over(catalog, item, assets, current)
+    return publish_if_unchanged(catalog, item, assets, current)
 
 
-def publish_over(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], expected: bytes | None) -> Outcome:
+def publish_if_unchanged(
+    catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], expected: bytes | None
+) -> PublishOutcome:
     """As `publish`, but only in the place of this item JSON (None: of none); ConflictError if another is there now."""
     folder = item_folder(catalog.layout(item["collection"]), item)
     path = f"{folder}/{item['id']}.json"
-    if expected is not None and _fingerprint(expected) == item["properties"][FINGERPRINT]:
-        return Outcome.DONE
+    if expected is not None and _fingerprint(expected) == item["properties"][FINGERPRINT_PROPERTY]:
+        return PublishOutcome.DONE
     placed = {key: _place(catalog.store, folder, item, key, asset) for key, asset in assets.items()}
     content = item_json(with_structural_links({**item, "assets": {**item["assets"], **placed}}, folder))
     return _commit(catalog.store, path, content, expected)
 
 
-def published(store: Store, path: str) -> bytes | None:
+def read_published_item(store: Store, path: str) -> bytes | None:
     """The item JSON at a path, or None."""
     return store.read(path) if store.exists(path) else None
 
@@ -91,19 +93,21 @@ def published(store: Store, path: str) -> bytes | None:
 def is_published(catalog: Catalog, item: ItemDict, *, redo: bool = False) -> bool:
     """Whether the item is there with this fingerprint; a tombstone counts, unless it is to be made again."""
     folder = item_folder(catalog.layout(item["collection"]), item)
-    content = published(catalog.store, f"{folder}/{item['id']}.json")
+    content = read_published_item(catalog.store, f"{folder}/{item['id']}.json")
     if content is None:
         return False
-    return _fingerprint(content) == item["properties"][FINGERPRINT] or (not redo and retracted(content) is not None)
+    return _fingerprint(content) == item["properties"][FINGERPRINT_PROPERTY] or (
+        not redo and retraction_reason(content) is not None
+    )
 
 
-def retracted(content: bytes) -> str | None:
+def retraction_reason(content: bytes) -> str | None:
     """Reason of a tombstone; None of any other item JSON."""
-    reason = json.loads(content).get("properties", {}).get(RETRACTED)
+    reason = json.loads(content).get("properties", {}).get(RETRACTED_PROPERTY)
     return None if reason is None else str(reason)
 
 
-def supersede(catalog: Catalog, item: ItemDict, predecessor: str) -> None:
+def mark_superseded(catalog: Catalog, item: ItemDict, predecessor: str) -> None:
     """Mark the item that a newer version takes the place of: deprecated, with a link to its successor beside it.
 
     Its fingerprint stays: it is what it was.
@@ -111,8 +115,8 @@ def supersede(catalog: Catalog, item: ItemDict, predecessor: str) -> None:
     folder = item_folder(catalog.layout(item["collection"]), item)
     path = f"{folder.rpartition('/')[0]}/{predecessor}/{predecessor}.json"
     for _ in range(_SWAP_TRIES):
-        content = published(catalog.store, path)
-        if content is None or catalog.store.swap(path, _superseded(content, item["id"]), content):
+        content = read_published_item(catalog.store, path)
+        if content is None or catalog.store.compare_and_swap(path, _superseded(content, item["id"]), content):
             return
     raise ConflictError(f"item {path} keeps changing: `stac-sm audit --repair` when it is quiet")
 
@@ -132,7 +136,7 @@ def _superseded(content: bytes, id: str) -> bytes:
 
 def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile) -> dict[str, Any]:
     """Write one asset under its final name, or take the one that an interrupted writer has left; read it back."""
-    name = f"{item['id']}.{item['properties'][FINGERPRINT][:12]}.{key}{asset.suffix}"
+    name = f"{item['id']}.{item['properties'][FINGERPRINT_PROPERTY][:12]}.{key}{asset.suffix}"
     path, made = f"{folder}/{name}", sha256(asset.file)
     created = store.create(path, asset.file)
     with store.local_file(path) as copy:
@@ -144,17 +148,17 @@ def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile
             f"{store.href(path)} exists with other content than was made now, and no item refers to it: "
             "`stac-sm audit --repair` removes such orphans, then run again"
         )
-    return located(asset.fields, f"./{name}", size=size, sha256=found)
+    return with_location(asset.fields, f"./{name}", size=size, sha256=found)
 
 
-def _commit(store: Store, path: str, content: bytes, expected: bytes | None) -> Outcome:
+def _commit(store: Store, path: str, content: bytes, expected: bytes | None) -> PublishOutcome:
     if expected is None and store.create(path, content):
-        return Outcome.NEW
-    if expected is not None and store.swap(path, content, expected):
-        return Outcome.REPLACED
-    winner = published(store, path)
+        return PublishOutcome.NEW
+    if expected is not None and store.compare_and_swap(path, content, expected):
+        return PublishOutcome.REPLACED
+    winner = read_published_item(store, path)
     if winner is not None and _fingerprint(winner) == _fingerprint(content):
-        return Outcome.DONE
+        return PublishOutcome.DONE
     raise ConflictError(
         f"item {path} was published by another writer with another fingerprint while this one was made: "
         "run one plan at a time, or raise the product version to keep both"
@@ -162,5 +166,5 @@ def _commit(store: Store, path: str, content: bytes, expected: bytes | None) -> 
 
 
 def _fingerprint(content: bytes) -> str | None:
-    value = json.loads(content).get("properties", {}).get(FINGERPRINT)
+    value = json.loads(content).get("properties", {}).get(FINGERPRINT_PROPERTY)
     return None if value is None else str(value)

@@ -14,7 +14,7 @@ from stac_sm.core.errors import ConflictError, InputError
 from stac_sm.core.fingerprint import digest
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import EXTENSIONS, ItemDict, item_json
-from stac_sm.stac.publish import FINGERPRINT, RETRACTED, published, retracted
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY, read_published_item, retraction_reason
 
 _OF_ASSETS = ("classification", "file", "raster")  # extensions that an item without assets must not claim
 
@@ -27,7 +27,7 @@ class Retraction:
     """Item id."""
 
     outcome: str
-    """``retracted``, or ``done`` if it was a tombstone already."""
+    """``retraction_reason``, or ``done`` if it was a tombstone already."""
 
 
 def retract(
@@ -69,10 +69,12 @@ def retract(
 
 
 def _retract(catalog: Catalog, id: str, path: str, reason: str) -> Retraction:
-    content = published(catalog.store, path)
-    if content is not None and retracted(content) is not None:
+    content = read_published_item(catalog.store, path)
+    if content is not None and retraction_reason(content) is not None:
         return Retraction(id, "done")
-    if content is None or not catalog.store.swap(path, item_json(_tombstone(json.loads(content), reason)), content):
+    if content is None or not catalog.store.compare_and_swap(
+        path, item_json(_tombstone(json.loads(content), reason)), content
+    ):
         raise ConflictError(f"item {path} was changed by another writer meanwhile: look at it, and retract it again")
     return Retraction(id, "retracted")
 
@@ -84,8 +86,8 @@ def _tombstone(item: ItemDict, reason: str) -> ItemDict:
     told = {
         "description": f"Retracted: {reason}",
         "deprecated": True,
-        RETRACTED: reason,
-        FINGERPRINT: digest({"retracted": old[FINGERPRINT], "reason": reason}),
+        RETRACTED_PROPERTY: reason,
+        FINGERPRINT_PROPERTY: digest({"retracted": old[FINGERPRINT_PROPERTY], "reason": reason}),
     }
     links = [link for link in item["links"] if link["rel"] != "derived_from"]
     extensions = sorted({*item["stac_extensions"], EXTENSIONS["version"]} - {EXTENSIONS[name] for name in _OF_ASSETS})

@@ -118,7 +118,7 @@ def links_of(part: str, tree: Mapping[str, list[str]], folder: str) -> list[dict
     ]
 
 
-def in_order(links: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+def sort_links(links: Iterable[dict[str, str]]) -> list[dict[str, str]]:
     """Links of a folder in the order of the names of what they lead to."""
     return sorted(links, key=lambda link: link["href"].split("/")[1:-1])
 

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from shapely.geometry import box, mapping
 
 from stac_sm.core.asset_file import AssetFile
-from stac_sm.core.period import Period, utc
+from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.features.recipe import Recipe
-from stac_sm.stac.items import PARQUET, ItemDict, build_item
-from stac_sm.stac.publish import FINGERPRINT
+from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     import pystac
 
-COLLECTION = "matchups"
+MATCHUPS_COLLECTION = "matchups"
 GEOMETRY = "geometry"
 """Column of the points in the file; it is made of ``lon`` and ``lat``, and not in the table in memory."""
 
@@ -61,12 +61,12 @@ def matchup_item(
     """
     return build_item(
         id=f"matchups-{fingerprint[:12]}",
-        collection=COLLECTION,
+        collection=MATCHUPS_COLLECTION,
         geometry=mapping(box(bbox[0], bbox[1], bbox[2], bbox[3])),
         bbox=bbox,
-        start=utc(period.start),
-        end=utc(period.end),
-        properties={"title": TITLES["table"], FINGERPRINT: fingerprint, **(properties or {})},
+        start=utc_instant(period.start),
+        end=utc_instant(period.end),
+        properties={"title": TITLES["table"], FINGERPRINT_PROPERTY: fingerprint, **(properties or {})},
         extensions=["table"],
     )
 
@@ -87,7 +87,7 @@ def write_tables(table: pd.DataFrame, triplets: pd.DataFrame, recipe: Recipe, fo
     for key, frame in frames.items():
         file = folder / f"{key}.parquet"
         pq.write_table(frame, file)
-        fields = {"title": TITLES[key], "type": PARQUET, "roles": ["data"], **told[key]}
+        fields = {"title": TITLES[key], "type": PARQUET_MEDIA_TYPE, "roles": ["data"], **told[key]}
         assets[key] = AssetFile(file, ".parquet", fields)
     return assets
 

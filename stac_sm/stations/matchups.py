@@ -20,10 +20,10 @@ from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import process_pool
 from stac_sm.core.period import Period
 from stac_sm.features.daily_fields import point_cubes
-from stac_sm.features.inputs import Resolution, resolve
+from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
 from stac_sm.features.recipe import Recipe
 from stac_sm.raster.readers import DEFAULT_READER
-from stac_sm.raster.resample import Target
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -45,15 +45,15 @@ class Matchups:
 
 def resolve_sites(
     catalog: Catalog, recipe: Recipe, sites: pd.DataFrame, period: Period, grid: TileGrid
-) -> dict[str, Resolution]:
+) -> dict[str, ResolvedInputs]:
     """Which items make the features of each tile with sites in it; reads no pixels."""
-    return {tile: resolve(catalog, recipe, grid.geobox(tile), period) for tile in sorted(set(sites["tile"]))}
+    return {tile: resolve_inputs(catalog, recipe, grid.geobox(tile), period) for tile in sorted(set(sites["tile"]))}
 
 
 def match_up(
     sites: pd.DataFrame,
     series: pd.DataFrame,
-    resolutions: Mapping[str, Resolution],
+    resolutions: Mapping[str, ResolvedInputs],
     grid: TileGrid,
     *,
     reader: str = DEFAULT_READER,
@@ -94,7 +94,7 @@ def match_up(
 def match_up_recipes(
     sites: pd.DataFrame,
     series: pd.DataFrame,
-    resolutions: Mapping[str, Mapping[str, Resolution]],
+    resolutions: Mapping[str, Mapping[str, ResolvedInputs]],
     grid: TileGrid,
     *,
     reader: str = DEFAULT_READER,
@@ -121,22 +121,22 @@ class _Job:
     sites: pd.DataFrame
     """Sites of the tile."""
 
-    target: Target
+    target: TargetPixels
     """Their pixels."""
 
-    resolutions: Mapping[str, Resolution]
+    resolutions: Mapping[str, ResolvedInputs]
     """By name of the recipe."""
 
 
 def _jobs(
-    sites: pd.DataFrame, resolutions: Mapping[str, Mapping[str, Resolution]], grid: TileGrid, workers: int
+    sites: pd.DataFrame, resolutions: Mapping[str, Mapping[str, ResolvedInputs]], grid: TileGrid, workers: int
 ) -> Iterator[_Job]:
     """A job a tile, or several for some of its days each where there are more workers than tiles."""
     tiles = sorted({tile for known in resolutions.values() for tile in known})
     parts = -(-workers // len(tiles)) if tiles else 1
     for tile in tiles:
         inside = sites[sites["tile"] == tile]
-        target = Target(grid.geobox(tile), inside["row"].to_numpy(), inside["col"].to_numpy())
+        target = TargetPixels(grid.geobox(tile), inside["row"].to_numpy(), inside["col"].to_numpy())
         known = {key: found[tile] for key, found in resolutions.items() if tile in found}
         days = sorted({day for resolution in known.values() for day in resolution.days})
         size = -(-len(days) // parts)
@@ -145,13 +145,13 @@ def _jobs(
             yield _Job(inside, target, {key: _some_days(resolution, some) for key, resolution in known.items()})
 
 
-def _some_days(resolution: Resolution, days: Collection[date]) -> Resolution:
+def _some_days(resolution: ResolvedInputs, days: Collection[date]) -> ResolvedInputs:
     """The same for some days, without what makes the others: it travels to a worker."""
     made_of = {
         name: {day: inputs for day, inputs in known.items() if day in days}
-        for name, known in resolution.made_of.items()
+        for name, known in resolution.by_feature.items()
     }
-    return replace(resolution.only(day for day in resolution.days if day in days), made_of=made_of)
+    return replace(resolution.only(day for day in resolution.days if day in days), by_feature=made_of)
 
 
 def _done(work: Callable[[_Job], _Frames], jobs: list[_Job], workers: int) -> Iterator[_Frames]:
@@ -183,7 +183,7 @@ def _features(job: _Job, reader: str) -> _Frames:
     return frames
 
 
-def _frame(sites: pd.DataFrame, resolution: Resolution, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def _frame(sites: pd.DataFrame, resolution: ResolvedInputs, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(

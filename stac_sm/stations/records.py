@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pystac
     from numpy.typing import NDArray
 
-COLLECTION = "ismn-stations"
+STATIONS_COLLECTION = "ismn-stations"
 DROPPED = ("depth", "flag", "range", "hours")
 """Why readings are not used, in the order in which it is asked: too deep, not good, impossible, too few in a day."""
 _FEW = 50  # stations that are read sooner than processes start
@@ -108,10 +108,10 @@ def read_stations(catalog: Catalog) -> list[Station]:
     CatalogError
         If an item lacks a point or a series.
     """
-    return [_station(item) for item in catalog.items(COLLECTION)]
+    return [_station(item) for item in catalog.items(STATIONS_COLLECTION)]
 
 
-def daily_means(station: Station, *, rules: StationRules) -> pd.DataFrame:
+def station_daily_means(station: Station, *, rules: StationRules) -> pd.DataFrame:
     """Daily means of a station.
 
     Returns
@@ -128,7 +128,9 @@ def daily_means(station: Station, *, rules: StationRules) -> pd.DataFrame:
     return _read_daily(station, rules)[0]
 
 
-def sites(stations: Iterable[Station], grid: TileGrid, *, rules: StationRules = StationRules()) -> pd.DataFrame:
+def sites_of_stations(
+    stations: Iterable[Station], grid: TileGrid, *, rules: StationRules = StationRules()
+) -> pd.DataFrame:
     """Pixels of a grid that hold stations: all the stations in one pixel are one site.
 
     Stations outside the grid, and those without a sensor in the layer of the rules, belong to no site.
@@ -159,7 +161,7 @@ def sites(stations: Iterable[Station], grid: TileGrid, *, rules: StationRules = 
     return found[["site", "stations", "network", "lon", "lat", *pixel]]
 
 
-def site_series(
+def site_daily_means(
     sites: pd.DataFrame, stations: Iterable[Station], rules: StationRules, *, workers: int = 1
 ) -> tuple[pd.DataFrame, Counter[str]]:
     """Daily means of all sites, and what was dropped on the way.

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stac_sm.core.columns import Columns, days, labels, require
+from stac_sm.core.arrays import Float64Array
+from stac_sm.core.columns import Columns, day_column, label_column, require_columns
 from stac_sm.core.errors import InputError, ScreeningError
-from stac_sm.core.metrics import Floats, TripleCollocation, common_rows, triple_collocation, truth_correlation
+from stac_sm.core.metrics import TripleCollocation, common_rows, triple_collocation, truth_correlation
 
 SERIES = ("insitu", "era5land", "third")
 """Columns of a table of triplets beside ``site`` and ``date``; m3 m-3, NaN = no value. The first is screened."""
@@ -27,7 +28,7 @@ _SITE_COLUMNS = [
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class ScreeningThresholds:
     """What a station must reach to be kept, and how many must be left."""
 
     min_correlation: float = 0.6
@@ -61,7 +62,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, eq=False)
-class Screening:
+class ScreeningResult:
     """What triple collocation says about each site."""
 
     sites: pd.DataFrame
@@ -69,7 +70,7 @@ class Screening:
     resamples``. ``status`` is ``kept`` or ``rejected: `` and the reason. The figures belong to the station's series;
     those that triple collocation refuses are NaN."""
 
-    thresholds: Thresholds
+    thresholds: ScreeningThresholds
     """What was asked of a site."""
 
     @property
@@ -86,7 +87,9 @@ class Screening:
         }
 
 
-def screen(triplets: pd.DataFrame, thresholds: Thresholds, *, seed: int = 0, bootstrap: int = 200) -> Screening:
+def screen_sites(
+    triplets: pd.DataFrame, thresholds: ScreeningThresholds, *, seed: int = 0, bootstrap: int = 200
+) -> ScreeningResult:
     """Judge every site of a table by the triple collocation of its daily series.
 
     Parameters
@@ -113,11 +116,14 @@ def screen(triplets: pd.DataFrame, thresholds: Thresholds, *, seed: int = 0, boo
         If a column is missing, a site or day is empty, or a site has one day twice.
     """
     ordered = _ordered(triplets)
-    rows = [_judged(str(site), part, thresholds, seed, bootstrap) for site, part in ordered.groupby("site", sort=True)]
-    return Screening(sites=pd.DataFrame(rows, columns=_SITE_COLUMNS), thresholds=thresholds)
+    rows = [
+        _screened_site(str(site), part, thresholds, seed, bootstrap)
+        for site, part in ordered.groupby("site", sort=True)
+    ]
+    return ScreeningResult(sites=pd.DataFrame(rows, columns=_SITE_COLUMNS), thresholds=thresholds)
 
 
-def require_sites(screening: Screening, thresholds: Thresholds) -> None:
+def require_sites(screening: ScreeningResult, thresholds: ScreeningThresholds) -> None:
     """Refuse a screening that leaves too few sites to train on.
 
     Raises
@@ -138,7 +144,7 @@ def require_sites(screening: Screening, thresholds: Thresholds) -> None:
 
 
 def training_screener(
-    triplets: pd.DataFrame, thresholds: Thresholds, table: pd.DataFrame, columns: Columns | None = None
+    triplets: pd.DataFrame, thresholds: ScreeningThresholds, table: pd.DataFrame, columns: Columns | None = None
 ) -> Callable[[pd.DataFrame], list[str]]:
     """Screener for hold-outs: what is held out has no part in deciding what is kept.
 
@@ -148,7 +154,7 @@ def training_screener(
     Parameters
     ----------
     triplets
-        As in `screen`.
+        As in `screen_sites`.
     thresholds
         What is asked of a site.
     table
@@ -171,7 +177,7 @@ def training_screener(
             ordered[allowed].merge(whole, how="left", indicator="matched_up").merge(seen, how="left", indicator="seen")
         )
         held_out = (marked["matched_up"] == "both") & (marked["seen"] != "both")
-        screening = screen(marked[~held_out], thresholds, bootstrap=0)
+        screening = screen_sites(marked[~held_out], thresholds, bootstrap=0)
         require_sites(screening, thresholds)
         return screening.kept
 
@@ -180,14 +186,14 @@ def training_screener(
 
 def _keys(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Site and day of the rows of a table, each pair once."""
-    keys = pd.DataFrame({"site": labels(table, columns.site), "date": days(table, columns.time)})
+    keys = pd.DataFrame({"site": label_column(table, columns.site), "date": day_column(table, columns.time)})
     return keys.drop_duplicates()
 
 
 def _ordered(triplets: pd.DataFrame) -> pd.DataFrame:
     """Triplets by site and day, checked."""
-    require(triplets, ["site", "date", *SERIES], "triple collocation")
-    table = triplets[list(SERIES)].assign(site=labels(triplets, "site"), date=days(triplets, "date"))
+    require_columns(triplets, ["site", "date", *SERIES], "triple collocation")
+    table = triplets[list(SERIES)].assign(site=label_column(triplets, "site"), date=day_column(triplets, "date"))
     twice = table.duplicated(["site", "date"])
     if twice.any():
         site, day = table.loc[twice, ["site", "date"]].iloc[0]
@@ -198,7 +204,9 @@ def _ordered(triplets: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["site", "date"], ignore_index=True)
 
 
-def _judged(site: str, part: pd.DataFrame, thresholds: Thresholds, seed: int, bootstrap: int) -> dict[str, Any]:
+def _screened_site(
+    site: str, part: pd.DataFrame, thresholds: ScreeningThresholds, seed: int, bootstrap: int
+) -> dict[str, Any]:
     """Row of the table of sites."""
     series = [part[name].to_numpy(dtype=float) for name in SERIES]
     figures = triple_collocation(*series, min_n=thresholds.min_days)
@@ -217,7 +225,7 @@ def _judged(site: str, part: pd.DataFrame, thresholds: Thresholds, seed: int, bo
     }
 
 
-def _status(figures: TripleCollocation, thresholds: Thresholds) -> str:
+def _status(figures: TripleCollocation, thresholds: ScreeningThresholds) -> str:
     """``kept``, or why not."""
     if not figures.ok:
         return f"rejected: {figures.status}"
@@ -229,7 +237,7 @@ def _status(figures: TripleCollocation, thresholds: Thresholds) -> str:
     return f"rejected: {' and '.join(faults)}" if faults else KEPT
 
 
-def _resampled(rows: Floats, site: str, seed: int, resamples: int) -> Floats:
+def _resampled(rows: Float64Array, site: str, seed: int, resamples: int) -> Float64Array:
     """Correlations with the truth in resamples of blocks of days; NaN where a resample allows none.
 
     Each block enters by its sums, so a resample costs a few additions whatever the number of days.
@@ -244,7 +252,7 @@ def _resampled(rows: Floats, site: str, seed: int, resamples: int) -> Floats:
     return truth_correlation(q)
 
 
-def _block_sums(rows: Floats, length: int) -> Floats:
+def _block_sums(rows: Float64Array, length: int) -> Float64Array:
     """Sums of the three series and of their nine products over the block that starts at each day, round the end."""
     products = (rows[:, None] * rows[None]).reshape(9, -1)
     moments = np.vstack((rows, products))
@@ -252,7 +260,7 @@ def _block_sums(rows: Floats, length: int) -> Floats:
     return np.asarray((wrapped[:, length : length + rows.shape[1]] - wrapped[:, : rows.shape[1]]).T)
 
 
-def _interval(draws: Floats, confidence: float) -> tuple[float, float]:
+def _interval(draws: Float64Array, confidence: float) -> tuple[float, float]:
     """Quantiles of the sound resamples; NaN if too many of them are not."""
     sound = draws[np.isfinite(draws)]
     if not sound.size or sound.size < _LEAST_SOUND * draws.size:

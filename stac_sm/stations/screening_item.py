@@ -1,7 +1,7 @@
 """Verdicts: what screening says about a station, kept on its item, where everybody who opens it sees it.
 
 An item is replaced by compare-and-swap, and its assets stay as they are. Its fingerprint covers the verdict, too; that
-of the ingest is kept beside it (`INGESTED`), so that ingesting the same file again changes nothing.
+of the ingest is kept beside it (`INGEST_FINGERPRINT_PROPERTY`), so that ingesting the same file again changes nothing.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Any
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest
 from stac_sm.stac.catalogs.catalog import Catalog
-from stac_sm.stac.publish import FINGERPRINT, INGESTED, publish_over
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY, publish_if_unchanged
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STATUS, SCORES = "stac_sm:tc_status", "stac_sm:tc"
-UNUSED = "not screened: outside the grid, or no sensor in the layer"
-LEFT_OUT = "not screened: left out of training"
-SILENT = "not screened: no measured day in the period"
+SCREENING_STATUS_PROPERTY, SCREENING_SCORES_PROPERTY = "stac_sm:tc_status", "stac_sm:tc"
+NO_SITE_STATUS = "not screened: outside the grid, or no sensor in the layer"
+LEFT_OUT_STATUS = "not screened: left out of training"
+NO_DATA_STATUS = "not screened: no measured day in the period"
 _FIGURES = ("correlation", "correlation_low", "correlation_high", "error_std", "snr_db")
 _PLACES = 6  # decimals
 
 
-def verdicts(sites: pd.DataFrame, judged: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def screening_properties(
+    sites: pd.DataFrame, judged: pd.DataFrame, about: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """Properties of every station that belongs to a site, by the station's id.
 
     Parameters
@@ -50,7 +52,7 @@ def verdicts(sites: pd.DataFrame, judged: pd.DataFrame, about: Mapping[str, Any]
     }
 
 
-def write_verdicts(
+def write_screening_results(
     catalog: Catalog, stations: Iterable[tuple[str, str, str]], said: Mapping[str, Mapping[str, Any]]
 ) -> Counter[str]:
     """Put verdicts on the items of stations; those that have theirs are left alone.
@@ -61,7 +63,7 @@ def write_verdicts(
         Id, href and checksum of the series of each; where the item has another series by now, it is left alone, for
         the verdict is not about that.
     said
-        What `verdicts` gives; a station that is not in it is told that it belongs to no site.
+        What `screening_properties` gives; a station that is not in it is told that it belongs to no site.
 
     Returns
     -------
@@ -81,23 +83,32 @@ def write_verdicts(
         if item["assets"]["series"].get("file:checksum", "") != checksum:
             outcomes["changed"] += 1
             continue
-        item["properties"] = _judged(item["properties"], said.get(id, {STATUS: UNUSED}))
-        outcomes[str(publish_over(catalog, item, {}, content))] += 1
+        item["properties"] = _with_screening_result(
+            item["properties"], said.get(id, {SCREENING_STATUS_PROPERTY: NO_SITE_STATUS})
+        )
+        outcomes[str(publish_if_unchanged(catalog, item, {}, content))] += 1
     return outcomes
 
 
 def _properties(site: str, row: Mapping[str, Any] | None, about: Mapping[str, Any]) -> dict[str, Any]:
     if row is None:
-        return {STATUS: SILENT}
+        return {SCREENING_STATUS_PROPERTY: NO_DATA_STATUS}
     figures = {name: round(float(row[name]), _PLACES) for name in _FIGURES if math.isfinite(row[name])}
-    return {STATUS: str(row["status"]), SCORES: {"n": int(row["n"]), **figures, "site": site, **about}}
+    return {
+        SCREENING_STATUS_PROPERTY: str(row["status"]),
+        SCREENING_SCORES_PROPERTY: {"n": int(row["n"]), **figures, "site": site, **about},
+    }
 
 
-def _judged(properties: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, Any]:
-    ingested = properties.get(INGESTED, properties[FINGERPRINT])
-    plain = {key: value for key, value in properties.items() if key not in {STATUS, SCORES, INGESTED}}
+def _with_screening_result(properties: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, Any]:
+    ingested = properties.get(INGEST_FINGERPRINT_PROPERTY, properties[FINGERPRINT_PROPERTY])
+    plain = {
+        key: value
+        for key, value in properties.items()
+        if key not in {SCREENING_STATUS_PROPERTY, SCREENING_SCORES_PROPERTY, INGEST_FINGERPRINT_PROPERTY}
+    }
     told = {**verdict, **plain}  # first what is read first
-    return told | {FINGERPRINT: digest([ingested, verdict]), INGESTED: ingested}
+    return told | {FINGERPRINT_PROPERTY: digest([ingested, verdict]), INGEST_FINGERPRINT_PROPERTY: ingested}
 
 
 def _path(catalog: Catalog, href: str) -> str:

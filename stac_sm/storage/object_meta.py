@@ -11,7 +11,7 @@ TEMPORARY = ".tmp-"
 """How the names of files begin that are no content: still being written, locks, probes. Nobody lists them."""
 
 
-class Entry(NamedTuple):
+class ObjectMeta(NamedTuple):
     """One file of a store; a tuple, since millions are listed."""
 
     path: str

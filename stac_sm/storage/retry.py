@@ -1,6 +1,6 @@
 """Retry: one policy for everything that is asked of a server or a network file system.
 
-A failed attempt has a `Fault`. Its class decides: try again after a wait (``connection``, ``timeout``, ``busy``,
+A failed attempt has a `FaultKind`. Its class decides: try again after a wait (``connection``, ``timeout``, ``busy``,
 ``bytes``, ``storage``), begin the whole file anew (``changed``), have a new token and try once more
 (``credentials``), or give up at once (all others). What was tried, and how long was waited, is counted.
 """
@@ -23,7 +23,7 @@ from stac_sm.core.errors import InputError
 T = TypeVar("T")
 
 
-class Fault(StrEnum):
+class FaultKind(StrEnum):
     """Why an attempt failed."""
 
     CONNECTION = "connection"
@@ -63,18 +63,19 @@ class Fault(StrEnum):
     """The file is what its item says, but no raster that can be read; or the local disk fails."""
 
 
-RETRIED = {Fault.CONNECTION, Fault.TIMEOUT, Fault.BUSY, Fault.BYTES, Fault.STORAGE}
+RETRIED_FAULTS = {FaultKind.CONNECTION, FaultKind.TIMEOUT, FaultKind.BUSY, FaultKind.BYTES, FaultKind.STORAGE}
 _FOR_EVER = {
-    errno.ENOENT: Fault.MISSING, errno.ENOTDIR: Fault.MISSING, errno.EISDIR: Fault.MISSING,
-    errno.EACCES: Fault.REFUSED, errno.EPERM: Fault.REFUSED, errno.ENAMETOOLONG: Fault.REFUSED,
-    errno.ENOSPC: Fault.DAMAGED, errno.EDQUOT: Fault.DAMAGED, errno.EFBIG: Fault.DAMAGED, errno.EROFS: Fault.DAMAGED,
+    errno.ENOENT: FaultKind.MISSING, errno.ENOTDIR: FaultKind.MISSING, errno.EISDIR: FaultKind.MISSING,
+    errno.EACCES: FaultKind.REFUSED, errno.EPERM: FaultKind.REFUSED, errno.ENAMETOOLONG: FaultKind.REFUSED,
+    errno.ENOSPC: FaultKind.DAMAGED, errno.EDQUOT: FaultKind.DAMAGED,
+    errno.EFBIG: FaultKind.DAMAGED, errno.EROFS: FaultKind.DAMAGED,
 }  # fmt: skip
 
 
 class AttemptError(Exception):
     """One attempt failed. The detail is shown to the user: it must hold no URL and no token."""
 
-    def __init__(self, fault: Fault, detail: str, retry_after: float = 0.0) -> None:
+    def __init__(self, fault: FaultKind, detail: str, retry_after: float = 0.0) -> None:
         super().__init__(f"{fault}: {detail}")
         self.fault, self.detail, self.retry_after = fault, detail, retry_after
 
@@ -82,13 +83,13 @@ class AttemptError(Exception):
 class GaveUpError(Exception):
     """The last attempt failed, or another one would not help."""
 
-    def __init__(self, fault: Fault, detail: str, attempts: int) -> None:
+    def __init__(self, fault: FaultKind, detail: str, attempts: int) -> None:
         super().__init__(f"{fault}: {detail} (attempts: {attempts})")
         self.fault, self.detail, self.attempts = fault, detail, attempts
 
 
 @dataclass(frozen=True)
-class Policy:
+class RetryPolicy:
     """How often, how long, how fast. Each field can be set by ``STAC_SM_RETRY_<FIELD>``."""
 
     attempts: int = 6
@@ -113,7 +114,7 @@ class Policy:
     """Bytes a second: a slower answer is a stall."""
 
     @classmethod
-    def from_environment(cls) -> Policy:
+    def from_environment(cls) -> RetryPolicy:
         """The policy of this process.
 
         Raises
@@ -146,7 +147,7 @@ def _from_environment(name: str) -> float:
 
 
 @dataclass
-class Counts:
+class RequestCounts:
     """What was asked of servers, and how often again; safe in threads."""
 
     requests: int = 0
@@ -173,7 +174,7 @@ class Counts:
         with self._lock:
             self.received += count
 
-    def retry(self, fault: Fault, waited: float) -> None:
+    def retry(self, fault: FaultKind, waited: float) -> None:
         """Count a further attempt and the wait before it."""
         with self._lock:
             self.retries[fault.value] += 1
@@ -188,11 +189,11 @@ class Counts:
             }  # fmt: skip
 
 
-COUNTS = Counts()
+REQUEST_COUNTS = RequestCounts()
 """Of this process."""
 
 
-def retried(attempt: Callable[[bool], T], policy: Policy, *, restarts: bool = False) -> T:
+def retry(attempt: Callable[[bool], T], policy: RetryPolicy, *, restarts: bool = False) -> T:
     """Try until it works, or trying again would not help.
 
     Parameters
@@ -220,37 +221,39 @@ def retried(attempt: Callable[[bool], T], policy: Policy, *, restarts: bool = Fa
         except AttemptError as error:
             fault, detail, after = error.fault, error.detail, error.retry_after
         # outside of the handler: what is raised here must not hold the attempt's frames, where tokens are
-        if fault is Fault.CHANGED and not restarts:
+        if fault is FaultKind.CHANGED and not restarts:
             raise AttemptError(fault, detail)
-        again = fault in RETRIED or fault is Fault.CHANGED or (fault is Fault.CREDENTIALS and not renewed)
-        wait = 0.0 if fault is Fault.CREDENTIALS else policy.wait(tries, after)
+        again = (
+            fault in RETRIED_FAULTS or fault is FaultKind.CHANGED or (fault is FaultKind.CREDENTIALS and not renewed)
+        )
+        wait = 0.0 if fault is FaultKind.CREDENTIALS else policy.wait(tries, after)
         if not again or tries >= policy.attempts or time.monotonic() + wait > end:
             raise GaveUpError(fault, detail, tries)
-        renewed = renewed or fault is Fault.CREDENTIALS
-        COUNTS.retry(fault, wait)
+        renewed = renewed or fault is FaultKind.CREDENTIALS
+        REQUEST_COUNTS.retry(fault, wait)
         time.sleep(wait)
 
 
-def fault_of_status(status: int, code: str = "") -> Fault:
+def fault_of_status(status: int, code: str = "") -> FaultKind:
     """Fault of an HTTP status, and of the error code that an object store gives with it."""
     if code in {"ExpiredToken", "RequestExpired", "TokenRefreshRequired", "AuthenticationFailed"}:
-        return Fault.CREDENTIALS
+        return FaultKind.CREDENTIALS
     if code in {"RequestTimeout", "SlowDown"} or status in {408, 425, 429} or status >= 500:
-        return Fault.BUSY
+        return FaultKind.BUSY
     if status in {401, 403}:
-        return Fault.CREDENTIALS
-    return Fault.MISSING if status in {404, 410} else Fault.REFUSED
+        return FaultKind.CREDENTIALS
+    return FaultKind.MISSING if status in {404, 410} else FaultKind.REFUSED
 
 
-def fault_of(error: BaseException) -> Fault:
+def fault_of(error: BaseException) -> FaultKind:
     """Fault of an error of the operating system: of a file, a socket or a name."""
     import ssl
 
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Fault.UNTRUSTED
+        return FaultKind.UNTRUSTED
     if isinstance(error, TimeoutError):
-        return Fault.TIMEOUT
+        return FaultKind.TIMEOUT
     if isinstance(error, ConnectionError | ssl.SSLError) or not isinstance(error, OSError):
-        return Fault.CONNECTION
+        return FaultKind.CONNECTION
     local = {errno.EIO, errno.EAGAIN, getattr(errno, "ESTALE", errno.EIO), errno.EINTR, errno.ENOLCK, errno.EREMOTEIO}
-    return _FOR_EVER.get(error.errno or 0, Fault.STORAGE if error.errno in local else Fault.CONNECTION)
+    return _FOR_EVER.get(error.errno or 0, FaultKind.STORAGE if error.errno in local else FaultKind.CONNECTION)

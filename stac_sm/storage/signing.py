@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from stac_sm.core.errors import InputError
-from stac_sm.storage.retry import AttemptError, Fault, fault_of, fault_of_status
+from stac_sm.storage.retry import AttemptError, FaultKind, fault_of, fault_of_status
 
 _HOUR = int(timedelta(hours=1).total_seconds())
 _QUERY = re.compile(r"\?[^\s'\")]+")
@@ -18,7 +18,7 @@ _FIELD = re.compile(
 )
 
 
-def signed(href: str, signer: str, *, renewed: bool = False) -> str:
+def sign_href(href: str, signer: str, *, renewed: bool = False) -> str:
     """The href with a token that is valid now; an ``s3:`` URL as a presigned one.
 
     Parameters
@@ -53,7 +53,7 @@ def _by_scheme(href: str, renewed: bool) -> str:
         return href
     from stac_sm.storage.s3 import session
 
-    return session.presigned(href, seconds=_HOUR, renewed=renewed)
+    return session.presign_href(href, seconds=_HOUR, renewed=renewed)
 
 
 def _planetary_computer(href: str, renewed: bool) -> str:
@@ -69,7 +69,7 @@ def _planetary_computer(href: str, renewed: bool) -> str:
         status = getattr(getattr(error, "response", None), "status_code", None)
         fault = fault_of(error) if status is None else fault_of_status(status)
         told = f"no token: {type(error).__name__}" if status is None else f"no token: HTTP {status}"
-    raise AttemptError(Fault.REFUSED if fault is Fault.CREDENTIALS else fault, told)
+    raise AttemptError(FaultKind.REFUSED if fault is FaultKind.CREDENTIALS else fault, told)
 
 
 _BY_NAME: dict[str, Callable[[str, bool], str]] = {"": _by_scheme, "planetary-computer": _planetary_computer}

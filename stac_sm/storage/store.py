@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stac_sm.core.errors import CatalogError, ConflictError, InputError
-from stac_sm.storage.object_meta import TEMPORARY, Entry, checked_path
+from stac_sm.storage.object_meta import TEMPORARY, ObjectMeta, checked_path
 
 LOCK_SECONDS = 30.0
 
@@ -45,16 +45,16 @@ class Store(Protocol):
     def local_file(self, path: str) -> AbstractContextManager[Path]:
         """A file on this machine with the content of a file as it reads back; CatalogError where there is none."""
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
+    def list_objects(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """All files below a folder, in the order of their paths as text; those still being written are left out."""
 
-    def entries_at(self, folder: str, paths: Iterable[str]) -> Iterator[Entry]:
+    def list_objects_at(self, folder: str, paths: Iterable[str]) -> Iterator[ObjectMeta]:
         """Those of some files below a folder that there are, whatever else lies there; in any order."""
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new file, all of it or nothing; False if the name is taken."""
 
-    def swap(self, path: str, content: bytes, expected: bytes) -> bool:
+    def compare_and_swap(self, path: str, content: bytes, expected: bytes) -> bool:
         """Replace a file that still holds ``expected``; False if it holds something else."""
 
     def replace(self, path: str, content: bytes) -> None:
@@ -143,7 +143,7 @@ class LocalStore:
             raise CatalogError(f"{file} is no file: check the path of the catalogue")
         yield file
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
+    def list_objects(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """All files below a folder, in the order of their paths as text."""
         waiting = _inside(str(self._file(prefix) if prefix else self.folder))
         below = len(self.root.rstrip("/")) + 1
@@ -151,10 +151,10 @@ class LocalStore:
             found = waiting.pop()
             if found.is_dir(follow_symlinks=False):
                 waiting += _inside(found.path)
-            elif (entry := _entry(found, below)) is not None:
+            elif (entry := _object_meta(found, below)) is not None:
                 yield entry
 
-    def entries_at(self, folder: str, paths: Iterable[str]) -> Iterator[Entry]:
+    def list_objects_at(self, folder: str, paths: Iterable[str]) -> Iterator[ObjectMeta]:
         """Asks for each: a listing would open the folder of each item."""
         root = self.root.rstrip("/")
         for path in paths:
@@ -165,7 +165,7 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield Entry(path, status.st_size, _version(status), status.st_mtime)
+                yield ObjectMeta(path, status.st_size, _version(status), status.st_mtime)
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new file, all of it or nothing; False if the name is taken."""
@@ -180,7 +180,7 @@ class LocalStore:
         _sync_folder(target.parent)
         return True
 
-    def swap(self, path: str, content: bytes, expected: bytes) -> bool:
+    def compare_and_swap(self, path: str, content: bytes, expected: bytes) -> bool:
         """Replace a file that still holds ``expected``, under a lock that expires."""
         target = self._file(path)
         if not target.is_file():
@@ -231,7 +231,7 @@ def _path_order(child: os.DirEntry[str]) -> str:
     return f"{child.name}/" if child.is_dir(follow_symlinks=False) else child.name
 
 
-def _entry(file: os.DirEntry[str], below: int) -> Entry | None:
+def _object_meta(file: os.DirEntry[str], below: int) -> ObjectMeta | None:
     """What is listed of a file; None of what is no file, is being written, or is gone meanwhile."""
     if file.name.startswith(TEMPORARY):
         return None
@@ -243,7 +243,7 @@ def _entry(file: os.DirEntry[str], below: int) -> Entry | None:
         return None
     path = file.path[below:]
     path = path if os.sep == "/" else path.replace(os.sep, "/")
-    return Entry(path, status.st_size, _version(status), status.st_mtime)
+    return ObjectMeta(path, status.st_size, _version(status), status.st_mtime)
 
 
 def _version(status: os.stat_result) -> str:

@@ -32,7 +32,7 @@ _METADATA = {ipaddress.ip_address(text) for text in ("100.100.100.200", "168.63.
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Reach(IntEnum):
+class AddressScope(IntEnum):
     """How near to this machine an address is, or may be."""
 
     PUBLIC = 0
@@ -85,15 +85,15 @@ def kind_of(root: str) -> str:
     return "" if scheme == "file" else scheme
 
 
-def reach_of(root: str) -> Reach:
+def catalog_scope(root: str) -> AddressScope:
     """How near a catalogue may send us: no nearer than it is itself. Looks its name up."""
     kind = kind_of(root)
     if not kind:
-        return Reach.LOOPBACK
-    return Reach.PUBLIC if kind == "s3" else _reach_of_host(urlsplit(root).hostname or "")
+        return AddressScope.LOOPBACK
+    return AddressScope.PUBLIC if kind == "s3" else _reach_of_host(urlsplit(root).hostname or "")
 
 
-def check_address(address: str, allowed: Reach) -> None:
+def check_address(address: str, allowed: AddressScope) -> None:
     """Refuse an address that is nearer than allowed.
 
     Raises
@@ -101,19 +101,19 @@ def check_address(address: str, allowed: Reach) -> None:
     CatalogError
         If it is.
     """
-    found = reach_of_address(address)
+    found = address_scope(address)
     if found > allowed:
         raise CatalogError(f"a {found.name.lower()} address found, at most a {allowed.name.lower()} one allowed")
 
 
-def reach_of_address(address: str) -> Reach:
+def address_scope(address: str) -> AddressScope:
     """How near an IP address is."""
     ip = _unwrapped(ipaddress.ip_address(address.partition("%")[0]))
     if ip.is_link_local or ip.is_multicast or ip in _METADATA:
-        return Reach.FORBIDDEN
+        return AddressScope.FORBIDDEN
     if ip.is_loopback or ip.is_unspecified:
-        return Reach.LOOPBACK
-    return Reach.PUBLIC if ip.is_global else Reach.PRIVATE
+        return AddressScope.LOOPBACK
+    return AddressScope.PUBLIC if ip.is_global else AddressScope.PRIVATE
 
 
 def _unwrapped(ip: Address) -> Address:
@@ -155,8 +155,8 @@ def _check_url(href: str, root: str) -> None:
     if not host or "%" in host or host in _METADATA_NAMES:
         raise _untrusted(href, root, "a host that is none, or a cloud's metadata service")
     literal = _literal(host)
-    if literal is not None and reach_of_address(literal) > min(reach_of(root), Reach.LOOPBACK):
-        raise _untrusted(href, root, f"a {reach_of_address(literal).name.lower()} address")
+    if literal is not None and address_scope(literal) > min(catalog_scope(root), AddressScope.LOOPBACK):
+        raise _untrusted(href, root, f"a {address_scope(literal).name.lower()} address")
 
 
 def _check_bucket(parts: SplitResult, href: str, root: str) -> None:
@@ -177,16 +177,16 @@ def _literal(host: str) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _reach_of_host(host: str) -> Reach:
+def _reach_of_host(host: str) -> AddressScope:
     """The farthest of its addresses; public if it cannot be looked up."""
     literal = _literal(host.rstrip("."))
     if literal is not None:
-        return reach_of_address(literal)
+        return address_scope(literal)
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)}
     except (OSError, UnicodeError):
-        return Reach.PUBLIC
-    return min((reach_of_address(address) for address in found), default=Reach.PUBLIC)
+        return AddressScope.PUBLIC
+    return min((address_scope(address) for address in found), default=AddressScope.PUBLIC)
 
 
 def _untrusted(href: str, root: str, what: str) -> CatalogError:

@@ -19,15 +19,15 @@ from stac_sm.core.errors import StacSmError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import process_pool
-from stac_sm.core.period import DAY, Period
-from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
-from stac_sm.product.item import COLLECTION as PRODUCTS
+from stac_sm.product.item import PRODUCT_COLLECTION as PRODUCTS
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
-from stac_sm.stac.items import COG, PARQUET, item_json
+from stac_sm.stac.items import COG_MEDIA_TYPE, PARQUET_MEDIA_TYPE, item_json
 from stac_sm.stac.links import derived_documents, item_paths, refresh
-from stac_sm.stac.publish import FINGERPRINT
-from stac_sm.storage.object_meta import Entry
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store, multihash, sha256
 from stac_sm.workflows.plan.plan import make_plan
 
@@ -89,7 +89,7 @@ def audit(
         findings += found
         read = [path for path in sound if _in_sample(path, sample)]
         jobs += [read[at : at + _ITEMS_A_JOB] for at in range(0, len(read), _ITEMS_A_JOB)]
-    for part in _proven(catalog.root, jobs, workers):
+    for part in _verify_items(catalog.root, jobs, workers):
         findings += part
         progress(len(jobs))
     return sorted(set(findings), key=lambda finding: (finding.path, finding.kind))
@@ -111,7 +111,7 @@ def _stale(catalog: Catalog, grid: TileGrid, key: tuple[str, str, str], paths: M
     model_id, version, tile = key
     try:
         model = Model.from_item(catalog.item(MODELS, model_id).self_href)
-        period = Period(min(paths), max(paths) + DAY)
+        period = Period(min(paths), max(paths) + ONE_DAY)
         plan = make_plan(catalog, model, [tile], period, grid=grid, version=version)
     except StacSmError as error:
         yield from (Finding("stale", path, f"cannot be judged: {error}") for path in paths.values())
@@ -135,7 +135,7 @@ def repair(catalog: Catalog, findings: Iterable[Finding], *, grace_hours: float 
     found = list(findings)
     for collection in sorted({PurePosixPath(one.path).parts[0] for one in found if one.kind in {"link", "extent"}}):
         refresh(catalog.store, collection)
-    ages = {entry.path: time.time() - entry.modified for entry in catalog.store.entries()}
+    ages = {entry.path: time.time() - entry.modified for entry in catalog.store.list_objects()}
     for one in found:
         if one.kind == "orphan" and ages.get(one.path, 0) >= grace_hours * 3600:
             catalog.store.remove(one.path)
@@ -154,7 +154,7 @@ def _item_findings(store: Store, path: str) -> list[Finding]:
         place = PurePosixPath(path)
         wanted = {"type": "Feature", "id": place.stem, "collection": place.parts[0]}
         wrong = {key: item.get(key) for key, value in wanted.items() if item.get(key) != value}
-        if not wrong and isinstance(item["properties"][FINGERPRINT], str) and len(item["bbox"]) in {4, 6}:
+        if not wrong and isinstance(item["properties"][FINGERPRINT_PROPERTY], str) and len(item["bbox"]) in {4, 6}:
             return []
         told = ", ".join(f"{key} {value!r} found, {wanted[key]!r} wanted" for key, value in wrong.items())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -164,7 +164,7 @@ def _item_findings(store: Store, path: str) -> list[Finding]:
 
 def _collections(store: Store) -> tuple[set[str], set[str]]:
     """Ids of the collections that are there, and of those that the root links to."""
-    there = {PurePosixPath(entry.path).parts[0] for entry in store.entries() if _is_collection(entry.path)}
+    there = {PurePosixPath(entry.path).parts[0] for entry in store.list_objects() if _is_collection(entry.path)}
     hrefs = (link["href"] for link in json.loads(store.read("catalog.json"))["links"] if link["rel"] == "child")
     return there, {PurePosixPath(posixpath.normpath(href)).parts[0] for href in hrefs}
 
@@ -183,7 +183,7 @@ def _is_collection(path: str) -> bool:
 
 def _listed(store: Store, collection: str) -> tuple[list[Finding], list[str]]:
     """What a listing tells, and the paths of the items whose JSON is sound."""
-    entries, paths = list(store.entries(collection)), item_paths(store, collection)
+    entries, paths = list(store.list_objects(collection)), item_paths(store, collection)
     findings = [finding for path in paths for finding in _item_findings(store, path)]
     bad = {finding.path for finding in findings}
     sound = [path for path in paths if path not in bad]
@@ -213,7 +213,7 @@ def _compared(store: Store, path: str, document: dict[str, Any]) -> Iterator[Fin
 
 
 def _orphans(
-    store: Store, entries: Sequence[Entry], items: Sequence[str], derived: set[str], spared: set[str]
+    store: Store, entries: Sequence[ObjectMeta], items: Sequence[str], derived: set[str], spared: set[str]
 ) -> Iterator[Finding]:
     """Files that no item names and nothing derives; the folders of broken items are left alone."""
     named = {*items, *derived}
@@ -227,7 +227,7 @@ def _orphans(
             yield Finding("orphan", entry.path, "no item names it: `stac-sm audit --repair` removes it when it is old")
 
 
-def _proven(root: str, jobs: Sequence[Sequence[str]], workers: int) -> Iterator[list[Finding]]:
+def _verify_items(root: str, jobs: Sequence[Sequence[str]], workers: int) -> Iterator[list[Finding]]:
     if workers < 2 or len(jobs) < 2:
         yield from (_prove(root, paths) for paths in jobs)
         return
@@ -270,9 +270,9 @@ def _file_findings(store: Store, path: str, what: str, asset: dict[str, Any]) ->
 def _undecodable(file: Path, media_type: str) -> str:
     """Why a file cannot be decoded; empty if it can."""
     try:
-        if media_type == COG:
+        if media_type == COG_MEDIA_TYPE:
             _decode_raster(file)
-        elif media_type == PARQUET:
+        elif media_type == PARQUET_MEDIA_TYPE:
             _decode_table(file)
         elif "json" in media_type and "ubjson" not in media_type:
             json.loads(file.read_bytes())

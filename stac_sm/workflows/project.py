@@ -22,15 +22,15 @@ from pyproj.exceptions import CRSError
 from stac_sm.core.errors import CatalogError, InputError, ProjectError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid, crs_wkt
 from stac_sm.core.period import Period
-from stac_sm.core.text import unknown
+from stac_sm.core.text import unknown_name_message
 from stac_sm.features.recipe import Recipe
-from stac_sm.ingest.registry import source_table
+from stac_sm.ingest.registry import provider_classes
 from stac_sm.model.fit import TrainSettings
-from stac_sm.model.holdout import checked
+from stac_sm.model.holdout import check_strategy
 from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
 from stac_sm.stac.items import check_id
 from stac_sm.stations.records import StationRules
-from stac_sm.stations.screening import Thresholds
+from stac_sm.stations.screening import ScreeningThresholds
 from stac_sm.storage.store import open_store
 
 
@@ -109,7 +109,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class About:
+class ProjectInfo:
     """What the project is called."""
 
     title: str = "Soil moisture at 1 km"
@@ -142,7 +142,7 @@ class ProductRules:
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValidationSettings:
     """How models are scored on what they have not seen."""
 
     strategies: tuple[str, ...] = ("random", "site", "year", "network")
@@ -177,7 +177,7 @@ class Project:
     recipe: Recipe
     """Features and masks."""
 
-    about: About = field(default_factory=About)
+    about: ProjectInfo = field(default_factory=ProjectInfo)
     """Title and product version."""
 
     grid: TileGrid = MODIS_SINUSOIDAL_1KM
@@ -189,13 +189,13 @@ class Project:
     matchups: MatchupRules = field(default_factory=MatchupRules)
     """Which days are matched up."""
 
-    screening: Thresholds = field(default_factory=Thresholds)
+    screening: ScreeningThresholds = field(default_factory=ScreeningThresholds)
     """What a station must reach to be kept."""
 
     training: TrainSettings = field(default_factory=TrainSettings)
     """How the trees grow."""
 
-    validation: Validation = field(default_factory=Validation)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
     """How models are scored."""
 
     product: ProductRules = field(default_factory=ProductRules)
@@ -215,7 +215,7 @@ class Project:
         if self.product.period:
             Period.parse(self.product.period)
         for strategy in self.validation.strategies:
-            checked(strategy)
+            check_strategy(strategy)
         try:
             check_id(f"v{self.about.version}")
         except InputError as error:
@@ -301,16 +301,16 @@ def _project(folder: Path | str, content: Mapping[str, Any]) -> Project:
     return Project(
         folder=folder if "://" in str(folder) else Path(folder).absolute(),
         recipe=Recipe.from_dict(content["recipe"]),
-        about=_read(About, "project", content.get("project", {})),
+        about=_read(ProjectInfo, "project", content.get("project", {})),
         grid=_grid(content["grid"]) if "grid" in content else MODIS_SINUSOIDAL_1KM,
         stations=_read(StationRules, "stations", content.get("stations", {})),
         matchups=_read(MatchupRules, "matchups", content.get("matchups", {})),
-        screening=_read(Thresholds, "screening", content.get("screening", {})),
+        screening=_read(ScreeningThresholds, "screening", content.get("screening", {})),
         training=_read(TrainSettings, "training", content.get("training", {})),
         product=_read(ProductRules, "product", content.get("product", {})),
         costs=_read(Rates, "costs", content.get("costs", {})),
         slurm=_read(SlurmSettings, "slurm", content.get("slurm", {})),
-        validation=_read(Validation, "validation", content.get("validation", {})),
+        validation=_read(ValidationSettings, "validation", content.get("validation", {})),
         sources=_sources(content.get("sources", {})),
     )
 
@@ -329,7 +329,7 @@ def _grid(table: Mapping[str, Any]) -> TileGrid:
 def _sources(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     """Settings of the sources; each is a record, whose fields are known."""
     _refuse_no_table({f"sources.{name}": table for name, table in content.items()})
-    known = source_table()
+    known = provider_classes()
     _refuse_unknown("table [sources], source", content, list(known))
     for name, table in content.items():
         _read(known[name], f"sources.{name}", table)  # type: ignore[arg-type]
@@ -358,4 +358,4 @@ def _read(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
 def _refuse_unknown(what: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in table:
         if key not in known:
-            raise InputError(unknown(what, key, known))
+            raise InputError(unknown_name_message(what, key, known))

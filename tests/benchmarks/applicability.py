@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
-from stac_sm.model.applicability import Applicability, fit_applicability, mean_distance, nearest
+from stac_sm.model.applicability import Applicability, fit_applicability, mean_distance, nearest_points
 from stac_sm.model.fit import TrainSettings, fit
 from tests.benchmarks.guard import beside
 
@@ -108,7 +108,7 @@ def agreement(area: Applicability, table: pd.DataFrame, asked: Columns, importan
     rows, wanted = (((one - rows.mean(axis=0)) * scale).astype(np.float32) for one in (rows, wanted))
     limit = area.threshold * mean_distance(rows[rng.permutation(len(rows))[:2000]])
     outside = area.outside({name: asked[name][some] for name in FEATURES})
-    return float(((nearest(wanted, rows)[0] > limit) == outside).mean())
+    return float(((nearest_points(wanted, rows)[0] > limit) == outside).mean())
 
 
 def measure(

@@ -33,10 +33,10 @@ from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.period import Period
 from stac_sm.model.fit import TrainSettings, fit
-from stac_sm.model.item import COLLECTION as MODELS
-from stac_sm.model.item import model_item, write_assets
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
+from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import publish
@@ -92,7 +92,7 @@ def one_trial(project: Project, model_id: str, given: argparse.Namespace) -> dic
 
 def timed(project: Project, model_id: str, given: argparse.Namespace, workers: int) -> tuple[RunReport, int]:
     """A run from nothing, and the largest memory of a worker."""
-    shutil.rmtree(Path(project.folder, COLLECTION))
+    shutil.rmtree(Path(project.folder, PRODUCT_COLLECTION))
     create_project_again(project)
     catalog = open_catalog(project.folder)
     model = Model.from_item(catalog.item(MODELS, model_id).self_href)
@@ -159,7 +159,7 @@ def put_model(folder: Path, given: argparse.Namespace) -> str:
     )  # fmt: skip
     catalog = open_catalog(folder)
     (folder / ".scratch" / "model").mkdir(parents=True, exist_ok=True)
-    publish(catalog, item, write_assets(model, folder / ".scratch" / "model"))
+    publish(catalog, item, write_model_assets(model, folder / ".scratch" / "model"))
     refresh(catalog.store, MODELS)
     return str(item["id"])
 

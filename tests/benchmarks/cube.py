@@ -22,11 +22,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.cube import build, feature_cube
-from stac_sm.features.inputs import resolve
-from stac_sm.raster.resample import Target
-from stac_sm.workflows.run.memory import peak
+from stac_sm.features.inputs import resolve_inputs
+from stac_sm.raster.resample import TargetPixels
+from stac_sm.workflows.run.memory import estimate_peak_memory
 from tests.benchmarks.guard import beside
 from tests.benchmarks.inputs import MONTH, RECIPE, TILE, make_inputs
 
@@ -34,7 +34,7 @@ from tests.benchmarks.inputs import MONTH, RECIPE, TILE, make_inputs
 def main() -> None:
     given = arguments()
     folder = Path(given.inputs or Path(tempfile.gettempdir()) / f"stac-sm-bench-{given.zoom}-{given.days}")
-    days = Period(MONTH.start, MONTH.start + given.days * DAY)
+    days = Period(MONTH.start, MONTH.start + given.days * ONE_DAY)
     catalog, geobox = make_inputs(folder, zoom=given.zoom, days=days), GRID.geobox(TILE).zoom_out(given.zoom)
     if given.peak:
         print(json.dumps(one_peak(catalog, geobox, days, given.peak)))
@@ -99,10 +99,10 @@ def one_peak(catalog, geobox: GeoBox, days: Period, threads: int) -> dict[str, o
     """Peak memory of this process after the whole cube was computed, and the estimate of `workflows.run.memory`."""
     import dask
 
-    resolution, target = resolve(catalog, RECIPE, geobox, days), Target(geobox)
+    resolution, target = resolve_inputs(catalog, RECIPE, geobox, days), TargetPixels(geobox)
     with dask.config.set(scheduler="threads", num_workers=threads):
         dask.compute(*_uses(build(resolution, target), len(days)))
-    estimate = peak(resolution, target, threads=threads, days=len(days))
+    estimate = estimate_peak_memory(resolution, target, threads=threads, days=len(days))
     status = Path("/proc/self/status").read_text()  # getrusage would count what the parent process had at the fork
     used = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
     return {"threads": threads, "days": len(days), "peak_mb": round(used), "estimate_mb": round(estimate / 2**20)}
@@ -118,10 +118,12 @@ def globe(catalog, days: Period) -> dict[str, object]:
     """Seconds to make the graph of a day of 43,200 x 21,600 pixels."""
     pixel = GRID.pixel[0]
     whole = GeoBox((21600, 43200), Affine(pixel, 0, -21600 * pixel, 0, -pixel, 10800 * pixel), GRID.crs)
-    resolution = resolve(catalog, RECIPE, whole, Period.of_day(days.start))
-    build(resolve(catalog, RECIPE, GRID.geobox(TILE), Period.of_day(days.start)), Target(GRID.geobox(TILE)))  # imports
+    resolution = resolve_inputs(catalog, RECIPE, whole, Period.of_day(days.start))
+    build(
+        resolve_inputs(catalog, RECIPE, GRID.geobox(TILE), Period.of_day(days.start)), TargetPixels(GRID.geobox(TILE))
+    )  # imports
     start = time.perf_counter()
-    cube = build(resolution, Target(whole))
+    cube = build(resolution, TargetPixels(whole))
     return {"graph_s": round(time.perf_counter() - start, 2), "tasks": len(cube.__dask_graph__())}
 
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
-from stac_sm.model.booster import Member
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.forest import Forest
-from stac_sm.model.forest.trees import trees_of
+from stac_sm.model.forest.trees import flatten_trees
 from stac_sm.model.predict import pixels_by_block
 from tests.benchmarks.guard import beside
 
@@ -66,7 +66,7 @@ def fields(seed: int, *, rough: bool = False, side: int = SIDE) -> np.ndarray:
     return np.stack(found).astype(np.float32)
 
 
-def trained(trees: int, depth: int) -> Member:
+def trained(trees: int, depth: int) -> WeightedBooster:
     """Booster trained on pixels of other fields; kept in a temporary folder."""
     file = CACHE / f"{trees}x{depth}.ubj"
     if not file.exists():
@@ -80,7 +80,7 @@ def trained(trees: int, depth: int) -> Member:
         data = xgb.QuantileDMatrix(values, target, max_bin=256, feature_names=list(FEATURES))
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(bytes(xgb.train(settings, data, trees).save_raw("ubj")))
-    return Member(1.0, FEATURES, file.read_bytes())
+    return WeightedBooster(1.0, FEATURES, file.read_bytes())
 
 
 def rows_of(kind: str, count: int) -> dict[str, np.ndarray]:
@@ -113,7 +113,7 @@ def halves(predict: Callable[[dict[str, np.ndarray]], Any], rows: dict[str, np.n
 def measure(name: str, kind: str, *, repeats: int, count: int) -> dict[str, Any]:
     """Medians of interleaved runs, us a row, and their ratios."""
     member = trained(*MODELS[name])
-    trees = trees_of(member)
+    trees = flatten_trees(member)
     one, pair = Forest.of([member], [trees]), Forest.of([member, member], [trees, trees])
     rows, booster = rows_of(kind, count), member.booster
     few = count // 8  # XGBoost takes as long for each row, however many there are
@@ -179,7 +179,7 @@ def main() -> None:
         measure(name, kind, repeats=given.repeats, count=given.rows) for name in given.models for kind in given.fields
     ]
     context = {
-        "processor": processor(), "cores": os.cpu_count(), "machine": given.machine, "vector_bytes": simd.WIDTH,
+        "processor": processor(), "cores": os.cpu_count(), "machine": given.machine, "vector_bytes": simd.VECTOR_BYTES,
         "xgboost": xgb.__version__, "repeats": given.repeats,
     }  # fmt: skip
     name = "forest" if given.machine == "this" else f"forest {given.machine}"

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.product.item import COLLECTION, ProductDay, product_item
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, product_item
 from stac_sm.stac.catalogs.catalog import create_skeleton
 from stac_sm.stac.index.update import update_index
-from stac_sm.stac.items import COG, item_json
+from stac_sm.stac.items import COG_MEDIA_TYPE, item_json
 from stac_sm.storage.store import open_store
 
 LAYOUT = "year/month/day"
@@ -55,7 +55,7 @@ def measured(folder: Path, items: int, workers: int) -> dict:
         if name == "update":
             touch(folder)
         began = time.monotonic()
-        found = update_index(store, COLLECTION, layout=LAYOUT, workers=workers)
+        found = update_index(store, PRODUCT_COLLECTION, layout=LAYOUT, workers=workers)
         seconds = time.monotonic() - began
         outcomes = [one.outcome for one in found.months]
         assert sum(one.items for one in found.months) == items, found
@@ -83,7 +83,7 @@ def make_day(job: tuple[Path, date, list[str]]) -> None:
         item = product_item(made, GRID, model_id="xgb-0", recipe_checksum="0", properties={})
         for key in ("sm", "uncertainty", "qa"):
             told = {"file:size": 1000, "file:checksum": f"1220{digest([made.id, key])}"}
-            item["assets"][key] = {"href": f"./{made.id}.{key}.tif", "type": COG, "roles": ["data"], **told}
+            item["assets"][key] = {"href": f"./{made.id}.{key}.tif", "type": COG_MEDIA_TYPE, "roles": ["data"], **told}
         file = folder / made.path(LAYOUT)
         file.parent.mkdir(parents=True)
         file.write_bytes(item_json(item))
@@ -91,7 +91,7 @@ def make_day(job: tuple[Path, date, list[str]]) -> None:
 
 def touch(folder: Path) -> None:
     """Change one item in each of three months."""
-    months = sorted((folder / COLLECTION).glob("2*/*"))
+    months = sorted((folder / PRODUCT_COLLECTION).glob("2*/*"))
     for month in months[:: max(1, len(months) // 3)][:3]:
         file = next(month.glob("*/*/*.json"))
         file.write_text(file.read_text().replace('"xgb-0"', '"xgb-1"') + "\n")

@@ -10,7 +10,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.recipe import Feature, Mask, Recipe
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
 from stac_sm.stac.links import refresh
@@ -63,9 +63,9 @@ def make_inputs(folder: Path, *, zoom: int = 1, days: Period = MONTH) -> Catalog
 
 
 def _put_composites(catalog: Catalog, tile, days: Period) -> None:
-    half, first = tile.zoom_out(0.5), days.start - 12 * DAY
+    half, first = tile.zoom_out(0.5), days.start - 12 * ONE_DAY
     for i in range(len(days) // 8 + 4):
-        start = first + 8 * i * DAY
+        start = first + 8 * i * ONE_DAY
         lai = np.round(60 * image(half, angle=0.1 + 0.1 * i)).astype(np.uint8)
         scaled = {"raster:scale": 0.1, "nodata": 255}
         put(catalog, "glass-lai", f"LAI.{i}", half, {"lai": (lai, scaled)}, start, 8, linked=False)

@@ -27,14 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.core.grid import to_lonlat
+from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.parallel import process_pool
-from stac_sm.core.period import DAY, Period, utc
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.features import daily_fields
 from stac_sm.features.recipe import Feature, Mask, Recipe
-from stac_sm.stac.items import PARQUET, build_item
+from stac_sm.stac.items import PARQUET_MEDIA_TYPE, build_item
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
 from stac_sm.workflows.project import Project, create_project, read_project
 from stac_sm.workflows.training import steps
 from tests.support.fields import around, image, project_text, put
@@ -142,7 +142,7 @@ def make_inputs(folder: Path, tiles: tuple[str, ...], period: Period, stations: 
 
 
 def period_years(period: Period) -> list[Period]:
-    return [Period.parse(str(year)) for year in range(period.start.year, (period.end - DAY).year + 1)]
+    return [Period.parse(str(year)) for year in range(period.start.year, (period.end - ONE_DAY).year + 1)]
 
 
 def put_days(folder: Path, tiles: tuple[str, ...], year: Period) -> None:
@@ -168,7 +168,7 @@ def put_stations(folder: Path, tiles: tuple[str, ...], period: Period, part: int
     for number in range(part, stations, 2):
         place = np.random.default_rng(number).integers(1200, size=2)
         geobox = GRID.geobox(tiles[number % len(tiles)])
-        lon, lat = to_lonlat(GRID.crs).transform(*(geobox.affine * tuple(int(n) + 0.5 for n in place)))
+        lon, lat = transformer_to_lonlat(GRID.crs).transform(*(geobox.affine * tuple(int(n) + 0.5 for n in place)))
         sm = (0.25 + 0.1 * np.sin(np.arange(len(times)) / 500) + rng.normal(0, 0.02, len(times))).round(3)
         series = pd.DataFrame(
             {"time": times, "sensor": "Probe", "depth_from": 0.05, "depth_to": 0.05, "sm": sm, "flag": flags}
@@ -176,16 +176,16 @@ def put_stations(folder: Path, tiles: tuple[str, ...], period: Period, part: int
         sensors = [{"sensor": "Probe", "depth_from": 0.05, "depth_to": 0.05, "n": len(series)}]
         item = build_item(
             id=f"NET.S{number:05d}", collection="ismn-stations", geometry={"type": "Point", "coordinates": [lon, lat]},
-            bbox=[lon, lat, lon, lat], start=utc(period.start), end=utc(period.end), extensions=[],
+            bbox=[lon, lat, lon, lat], start=utc_instant(period.start), end=utc_instant(period.end), extensions=[],
             properties={
                 "stac_sm:network": "NET", "stac_sm:station": f"S{number:05d}", "stac_sm:sensors": sensors,
-                FINGERPRINT: digest([number, part, hours]),
+                FINGERPRINT_PROPERTY: digest([number, part, hours]),
             },
         )  # fmt: skip
         file = folder / ".scratch" / f"{number}.parquet"
         file.parent.mkdir(exist_ok=True)
         series.to_parquet(file, index=False)
-        publish(catalog, item, {"series": AssetFile(file, ".parquet", {"type": PARQUET, "roles": ["data"]})})
+        publish(catalog, item, {"series": AssetFile(file, ".parquet", {"type": PARQUET_MEDIA_TYPE, "roles": ["data"]})})
         file.unlink()
 
 

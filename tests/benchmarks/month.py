@@ -21,20 +21,20 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.core.period import DAY, Period, utc
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.features.cube import feature_cube
 from stac_sm.model.applicability import fit_applicability
-from stac_sm.model.booster import grow
-from stac_sm.model.intervals import Intervals, Level
-from stac_sm.model.item import COLLECTION as MODELS
-from stac_sm.model.item import model_item, write_assets
+from stac_sm.model.booster import train_tree_booster
+from stac_sm.model.intervals import ErrorLevel, Intervals
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
+from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.raster.cog import CogProfile, write_cog
 from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
-from stac_sm.stac.items import COG, raster_item
+from stac_sm.stac.items import COG_MEDIA_TYPE, raster_item
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
 from stac_sm.storage.store import open_store
 from stac_sm.workflows.project import Project, create_project
 from tests.support.fields import around, new_catalog, project_text
@@ -96,10 +96,10 @@ def _put_daily(catalog: Catalog, days: Period) -> None:
 
 
 def _put_composites(catalog: Catalog, days: Period) -> None:
-    tile, start = GRID.geobox(TILE), days.start - 12 * DAY
+    tile, start = GRID.geobox(TILE), days.start - 12 * ONE_DAY
     half = tile.zoom_out(0.5)
     for i in range(len(days) // 8 + 4):
-        first = start + 8 * i * DAY
+        first = start + 8 * i * ONE_DAY
         lai = np.round(25 + 9 * texture(1000 + i, tuple(half.shape), 2.4)).clip(0, 80).astype(np.uint8)
         _put(catalog, "glass-lai", f"LAI.{i}", half, {"lai": (lai, _scaled(0.1, 255))}, first, 8)
         bands = {
@@ -116,17 +116,19 @@ def _scaled(scale: float, nodata: float) -> dict[str, float]:
 
 def _put(catalog: Catalog, collection: str, id: str, geobox, assets, start: date, days: int = 1) -> None:
     """Publish an item of stored arrays as `ingest` writes them: blocks of 512, deflate."""
-    first = utc(start)
+    first = utc_instant(start)
     item = raster_item(
-        id=id, collection=collection, geobox=geobox, start=first, end=first + days * DAY,
-        properties={FINGERPRINT: digest([id, collection]), "grid:code": GRID.grid_code(TILE)}, extensions=[],
+        id=id, collection=collection, geobox=geobox, start=first, end=first + days * ONE_DAY,
+        properties={FINGERPRINT_PROPERTY: digest([id, collection]), "grid:code": GRID.grid_code(TILE)}, extensions=[],
     )  # fmt: skip
     folder, files = Path(catalog.root, ".scratch"), {}
     folder.mkdir(exist_ok=True)
     for key, (values, band) in assets.items():
         told = {"name": key, "data_type": str(values.dtype), "nodata": -9999.0} | band
         write_cog(values, folder / f"{key}.tif", geobox=geobox, profile=CogProfile(nodata=told["nodata"]))
-        files[key] = AssetFile(folder / f"{key}.tif", ".tif", {"type": COG, "roles": ["data"], "bands": [told]})
+        files[key] = AssetFile(
+            folder / f"{key}.tif", ".tif", {"type": COG_MEDIA_TYPE, "roles": ["data"], "bands": [told]}
+        )
     publish(catalog, item, files)
 
 
@@ -151,13 +153,13 @@ def _model(catalog: Catalog, days: Period, trees: int, depth: int, kind: str) ->
     parameters = {"max_depth": depth, "eta": 0.05, "nthread": 2, "subsample": 0.8, "max_bin": 256}
     ones = np.ones(len(table), np.float32)
     values = table[list(RECIPE.names)].to_numpy(np.float32)
-    member = grow(values, table["sm"].to_numpy(np.float32), ones, RECIPE.names, parameters, trees)
+    member = train_tree_booster(values, table["sm"].to_numpy(np.float32), ones, RECIPE.names, parameters, trees)
     model = Model((member,), RECIPE)
     if kind == "sm":
         return model
     error = np.abs(member.predict(values) - table["sm"].to_numpy(np.float32))
-    spread = grow(values, error.astype(np.float32), ones, RECIPE.names, parameters | {"max_depth": 2}, 20)
-    level = Level(float(table["sm"].mean()), float(table["sm"].std()), (1.0, 0.1, -0.05), 0.3)
+    spread = train_tree_booster(values, error.astype(np.float32), ones, RECIPE.names, parameters | {"max_depth": 2}, 20)
+    level = ErrorLevel(float(table["sm"].mean()), float(table["sm"].std()), (1.0, 0.1, -0.05), 0.3)
     few = table.sample(12_000, random_state=1)
     area = fit_applicability(few, RECIPE.names, model.importance(), few["site"])
     return replace(model, intervals=Intervals(spread, level, 2.0, 0.005, 0.9, 200), applicability=area)
@@ -184,16 +186,16 @@ def _put_model(catalog: Catalog, model: Model) -> str:
     )  # fmt: skip
     folder = Path(catalog.root, ".scratch", "model")
     folder.mkdir(parents=True, exist_ok=True)
-    publish(catalog, item, write_assets(model, folder))
+    publish(catalog, item, write_model_assets(model, folder))
     refresh(catalog.store, MODELS)
     return str(item["id"])
 
 
 def forget_product(folder: Path) -> None:
     """Take the product out, so that it is made again."""
-    shutil.rmtree(folder / COLLECTION, ignore_errors=True)
+    shutil.rmtree(folder / PRODUCT_COLLECTION, ignore_errors=True)
     create_skeleton(open_store(folder), title="Fields")
 
 
 def month(days: int) -> Period:
-    return Period(MONTH.start, MONTH.start + days * DAY)
+    return Period(MONTH.start, MONTH.start + days * ONE_DAY)

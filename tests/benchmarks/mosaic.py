@@ -21,7 +21,7 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.land import land_tiles
 from stac_sm.product.item import SM_PROFILE
 from stac_sm.raster.cog import rounded
-from stac_sm.raster.mosaic_cog import overview, write_canvas
+from stac_sm.raster.mosaic_cog import degree_mean_overview, write_mosaic_cog
 
 
 def field() -> np.ndarray:
@@ -41,9 +41,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
         file = Path(folder, "sm.tif")
         arrays = {tile: lambda: values for tile in wanted}
-        valid = write_canvas(arrays, MODIS_SINUSOIDAL_1KM, file, SM_PROFILE, "float32", progress=lambda: None)
+        valid = write_mosaic_cog(arrays, MODIS_SINUSOIDAL_1KM, file, SM_PROFILE, "float32", progress=lambda: None)
         written = time.monotonic() - started
-        coarse, _ = overview(file, MODIS_SINUSOIDAL_1KM)
+        coarse, _ = degree_mean_overview(file, MODIS_SINUSOIDAL_1KM)
         size = file.stat().st_size
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     figures = {

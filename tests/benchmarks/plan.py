@@ -35,17 +35,17 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.core.period import DAY, Period, utc
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.features.recipe import Feature, Mask, Recipe
-from stac_sm.product.item import COLLECTION
-from stac_sm.stac.index.manifest import empty_index
-from stac_sm.stac.index.shard import document, shard_table
-from stac_sm.stac.items import COG, item_json, raster_item
-from stac_sm.stac.publish import FINGERPRINT
+from stac_sm.product.item import PRODUCT_COLLECTION
+from stac_sm.stac.index.manifest import empty_manifest
+from stac_sm.stac.index.shard import parse_indexed_item, shard_table
+from stac_sm.stac.items import COG_MEDIA_TYPE, item_json, raster_item
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 from stac_sm.storage.store import LocalStore, sha256
-from stac_sm.workflows.plan.input_table import jobs_of
+from stac_sm.workflows.plan.input_table import scan_jobs
 from stac_sm.workflows.plan.plan import make_plan
-from stac_sm.workflows.plan.plan_file import PlanFile, read_plan
+from stac_sm.workflows.plan.plan_file import PlanWriter, read_plan
 from stac_sm.workflows.project import create_project, read_project
 from tests.support.fields import box, project_text, put_model, read_model
 
@@ -88,7 +88,7 @@ def measured(given: argparse.Namespace, tiles: int, days: int) -> dict:
 def planned_again(folder: Path, given: argparse.Namespace) -> dict:
     """The last plan once more, for a quieter machine or other code."""
     tiles = sorted(land_like(given.tiles))
-    period = Period(FIRST, FIRST + round(given.years * 365.2857) * DAY)
+    period = Period(FIRST, FIRST + round(given.years * 365.2857) * ONE_DAY)
     catalog = read_project(folder).catalog
     model = read_model(catalog, catalog.items("sm-models")[0].id)
     plan, told = planned(folder, catalog, model, tiles, period, given.workers)
@@ -97,7 +97,7 @@ def planned_again(folder: Path, given: argparse.Namespace) -> dict:
 
 def planned(folder: Path, catalog, model, tiles: list[str], period: Period, workers: int):
     """A plan with its file, and what it took."""
-    with Peak() as peak, PlanFile(model.id, GRID) as file:
+    with Peak() as peak, PlanWriter(model.id, GRID) as file:
         began = time.monotonic()
         plan = make_plan(catalog, model, tiles, period, grid=GRID, version="001", workers=workers, each=file.add)
         made = took(began)
@@ -109,7 +109,7 @@ def planned(folder: Path, catalog, model, tiles: list[str], period: Period, work
 
 def plan_of_size(folder: Path, number: int, days: int, share: float, workers: int) -> dict:
     tiles = sorted(land_like(number))
-    period = Period(FIRST, FIRST + days * DAY)
+    period = Period(FIRST, FIRST + days * ONE_DAY)
     started = time.monotonic()
     project = create_project(folder, project_text(GRID, RECIPE))
     put_model(project.catalog, folder / ".scratch" / "model", RECIPE)
@@ -147,13 +147,13 @@ class CountingStore(LocalStore):
     pages: ClassVar[list[int]] = [0]
 
     def entries(self, prefix: str = ""):
-        found = list(super().entries(prefix))
+        found = list(super().list_objects(prefix))
         self.pages[0] += max(1, -(-len(found) // 1000))
         return iter(found)
 
     def entries_at(self, folder: str, paths):
         wanted = set(paths)
-        return (entry for entry in self.entries(folder) if entry.path in wanted)
+        return (entry for entry in self.list_objects(folder) if entry.path in wanted)
 
 
 def list_calls(catalog, period: Period) -> int:
@@ -161,9 +161,9 @@ def list_calls(catalog, period: Period) -> int:
     own: dict[str, list[Feature]] = {}
     for feature in RECIPE.sources:
         own.setdefault(feature.collection, []).append(feature)
-    jobs = [job for name, features in own.items() for job in jobs_of(catalog, name, features, period)]
+    jobs = [job for name, features in own.items() for job in scan_jobs(catalog, name, features, period)]
     folders = [folder for job in jobs for folder in job.folders]
-    folders += [f"{COLLECTION}/{month.start:%Y/%m}" for month in period.months()]
+    folders += [f"{PRODUCT_COLLECTION}/{month.start:%Y/%m}" for month in period.months()]
     numbers = [sum(len(files) for _, _, files in os.walk(Path(catalog.root, folder))) for folder in folders]
     return sum(max(1, -(-number // 1000)) for number in numbers)
 
@@ -178,7 +178,7 @@ def land_like(number: int) -> list[str]:
 
 def make_inputs(folder: Path, tiles: list[str], period: Period, workers: int) -> int:
     """Items, links and index of the input collections; their number."""
-    span = Period(period.start - 40 * DAY, period.end + 40 * DAY)
+    span = Period(period.start - 40 * ONE_DAY, period.end + 40 * ONE_DAY)
     coarse = box("EPSG:4326", -180.05, 90.05, 0.1, (1801, 3601))
     layers = {
         "glass-lst": (tiles, ["lst"], "uint16", 1, span),
@@ -202,8 +202,8 @@ def make_inputs(folder: Path, tiles: list[str], period: Period, workers: int) ->
 def item_of(name: str, id: str, geobox, assets: list[str], kind: str, start, days: int, tile: str = "") -> dict:
     own = {"grid:code": GRID.grid_code(tile)} if tile else {}
     item = raster_item(
-        id=id, collection=name, geobox=geobox, start=utc(start), end=utc(start) + days * DAY,
-        properties={FINGERPRINT: digest(id), **own}, extensions=["grid"],
+        id=id, collection=name, geobox=geobox, start=utc_instant(start), end=utc_instant(start) + days * ONE_DAY,
+        properties={FINGERPRINT_PROPERTY: digest(id), **own}, extensions=["grid"],
     )  # fmt: skip
     for asset in assets:
         band = {
@@ -213,7 +213,13 @@ def item_of(name: str, id: str, geobox, assets: list[str], kind: str, start, day
             "raster:scale": 0.01,
         }
         file = {"file:checksum": "1220" + digest([id, asset]), "file:size": 1_500_000}
-        item["assets"][asset] = {"href": f"./{id}.{asset}.tif", "type": COG, "roles": ["data"], "bands": [band], **file}
+        item["assets"][asset] = {
+            "href": f"./{id}.{asset}.tif",
+            "type": COG_MEDIA_TYPE,
+            "roles": ["data"],
+            "bands": [band],
+            **file,
+        }
     return item
 
 
@@ -243,7 +249,7 @@ def make_month(job: tuple) -> int:
             for tile, geobox in zip(places, boxes, strict=True)
         ]
         paths = [f"{name}/x/{item['id']}/{item['id']}.json" for item in first]
-        documents = [document(path, item_json(item)) for path, item in zip(paths, first, strict=True)]
+        documents = [parse_indexed_item(path, item_json(item)) for path, item in zip(paths, first, strict=True)]
         _tables[key] = shard_table(documents), first
     base, items = _tables[key]
     by_shard: dict[str, list[tuple]] = {}
@@ -254,7 +260,7 @@ def make_month(job: tuple) -> int:
             id = f"{name}.A{start:%Y%j}.{tile or 'global'}"
             file, status = json_file(folder, name, tile, item)
             rows.append(linked(folder, f"{name}/{where}", id, file, status))
-        middle = datetime.combine(start, datetime.min.time()) + step * DAY / 2
+        middle = datetime.combine(start, datetime.min.time()) + step * ONE_DAY / 2
         by_shard.setdefault(f"{middle:%Y-%m}", []).append((start, rows))
         if name != "era5-land":
             write_links(folder / name / where, "item", [row[0] for row in rows])
@@ -318,9 +324,9 @@ def write_shard(
         table = table.set_column(table.column_names.index(key), key, column)
     texts = [pa.array([row[at] for row in rows]) for at in (1, 2)]
     known = {"path": texts[0], "version": texts[1], "size": pa.array([row[3] for row in rows]), **columns}
-    known[FINGERPRINT] = table[FINGERPRINT]
+    known[FINGERPRINT_PROPERTY] = table[FINGERPRINT_PROPERTY]
     known["grid:code"] = table["grid:code"] if "grid:code" in table.column_names else pa.nulls(len(rows), pa.string())
-    proof = pa.table({key: known[key] for key in empty_index().column_names}).cast(empty_index().schema)
+    proof = pa.table({key: known[key] for key in empty_manifest().column_names}).cast(empty_manifest().schema)
     target = folder / name / "index"
     (target / "parts").mkdir(parents=True, exist_ok=True)
     for what, content in (("shard", table), ("proof", proof)):
@@ -384,22 +390,22 @@ def make_products(folder: Path, table: pa.Table, share: float, workers: int) -> 
 
 def make_product_month(job: tuple) -> int:
     folder, month, rows, template = job
-    item = {"type": "Feature", "properties": {FINGERPRINT: STALE}, "links": []}
+    item = {"type": "Feature", "properties": {FINGERPRINT_PROPERTY: STALE}, "links": []}
     file = template.with_name(f"product-{month}.json")
     file.write_text(json.dumps(item))
     status = file.stat()
     made = [
-        linked(folder, f"{COLLECTION}/{day:%Y/%m/%d}", f"SM1KM.A{day:%Y%j}.{tile}.v001", file, status)
+        linked(folder, f"{PRODUCT_COLLECTION}/{day:%Y/%m/%d}", f"SM1KM.A{day:%Y%j}.{tile}.v001", file, status)
         for tile, day in zip(rows["tile"], rows["day"], strict=True)
     ]
     prints = [STALE if i % 100 == 0 else one for i, one in enumerate(rows["fingerprint"])]
     times = pa.array([(day - _EPOCH).days * _US for day in rows["day"]], pa.int64()).cast(pa.timestamp("us", "UTC"))
     known = {"path": [row[1] for row in made], "version": [row[2] for row in made], "size": [row[3] for row in made]}
-    known |= {"id": [row[0] for row in made], FINGERPRINT: prints, "grid:code": rows["tile"]}
+    known |= {"id": [row[0] for row in made], FINGERPRINT_PROPERTY: prints, "grid:code": rows["tile"]}
     known |= dict.fromkeys(("datetime", "start_datetime", "end_datetime"), times)
-    index = folder / COLLECTION / "index"
+    index = folder / PRODUCT_COLLECTION / "index"
     (index / "proof").mkdir(parents=True, exist_ok=True)
-    finish(index, month, pa.table({"id": known["id"]}), pa.table(known).cast(empty_index().schema))
+    finish(index, month, pa.table({"id": known["id"]}), pa.table(known).cast(empty_manifest().schema))
     return len(made)
 
 

@@ -31,13 +31,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from stac_sm import open_catalog, point_series
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
-from stac_sm.core.period import DAY, Period
-from stac_sm.product.item import COLLECTION, ProductDay, product_item, write_assets
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_to_lonlat
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, product_item, write_product_assets
 from stac_sm.stac.index.update import update_index
-from stac_sm.stac.items import item_folder, item_json, located, with_structural_links
+from stac_sm.stac.items import item_folder, item_json, with_location, with_structural_links
 from stac_sm.stac.links import refresh
-from stac_sm.storage.retry import COUNTS
+from stac_sm.storage.retry import REQUEST_COUNTS
 from stac_sm.storage.store import open_store, sha256
 from tests.benchmarks.mosaic import field
 from tests.support.faulty_server import FaultyServer
@@ -53,22 +53,22 @@ def publish_days(folder: Path, days: int) -> None:
     catalog, grid, scratch = new_catalog(folder), MODIS_SINUSOIDAL_1KM, folder / ".scratch"
     scratch.mkdir()
     sm = field()
-    assets = write_assets(sm, np.isnan(sm).astype(np.uint8) * 128, grid.geobox(TILE), scratch)
+    assets = write_product_assets(sm, np.isnan(sm).astype(np.uint8) * 128, grid.geobox(TILE), scratch)
     sizes = {key: (one.file.stat().st_size, sha256(one.file)) for key, one in assets.items()}
     for number in range(days):
-        made = ProductDay(TILE, FIRST + number * DAY, "001", digest([number]))
+        made = ProductDay(TILE, FIRST + number * ONE_DAY, "001", digest([number]))
         item = product_item(made, grid, model_id="m", recipe_checksum="r", properties={})
-        where = item_folder(catalog.layout(COLLECTION), item)
+        where = item_folder(catalog.layout(PRODUCT_COLLECTION), item)
         Path(folder, where).mkdir(parents=True)
         for key, one in assets.items():
             name = f"{made.id}.{made.fingerprint[:12]}.{key}{one.suffix}"
             os.link(one.file, Path(folder, where, name))
             size, checksum = sizes[key]
-            item["assets"][key] = located(one.fields, f"./{name}", size=size, sha256=checksum)
+            item["assets"][key] = with_location(one.fields, f"./{name}", size=size, sha256=checksum)
         Path(folder, where, f"{made.id}.json").write_bytes(item_json(with_structural_links(item, where)))
     shutil.rmtree(scratch)
-    refresh(catalog.store, COLLECTION)
-    update_index(catalog.store, COLLECTION, layout=catalog.layout(COLLECTION))
+    refresh(catalog.store, PRODUCT_COLLECTION)
+    update_index(catalog.store, PRODUCT_COLLECTION, layout=catalog.layout(PRODUCT_COLLECTION))
 
 
 def by_rasterio(items: list, lon: float, lat: float) -> np.ndarray:
@@ -99,24 +99,24 @@ def by_odc(items: list, lon: float, lat: float) -> np.ndarray:
 
 def by_us(catalog_href: str, lon: float, lat: float, days: int) -> np.ndarray:
     """`point_series`, which searches, too."""
-    period = Period(FIRST, FIRST + days * DAY)
+    period = Period(FIRST, FIRST + days * ONE_DAY)
     return np.nan_to_num(point_series(open_catalog(catalog_href), lon, lat, period).sm.to_numpy(), nan=-9999.0)
 
 
 def point_of(lon: float, lat: float) -> tuple[float, float]:
-    from stac_sm.core.grid import from_lonlat
+    from stac_sm.core.grid import transformer_from_lonlat
 
-    x, y = from_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(lon, lat)
+    x, y = transformer_from_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(lon, lat)
     return float(x), float(y)
 
 
 def by_http(folder: Path, points: list[tuple[float, float]], days: int) -> tuple[list[dict], dict[str, np.ndarray]]:
     """All three ways, over a plain file server that counts."""
     with FaultyServer(folder) as server:
-        href = f"{server.address}/{COLLECTION}/index"
-        months = Period(FIRST, FIRST + days * DAY).months()
+        href = f"{server.address}/{PRODUCT_COLLECTION}/index"
+        months = Period(FIRST, FIRST + days * ONE_DAY).months()
         shards = [open_catalog(f"{href}/{month.start:%Y-%m}.parquet") for month in months]
-        items = [item for shard in shards for item in shard.items(COLLECTION)]
+        items = [item for shard in shards for item in shard.items(PRODUCT_COLLECTION)]
         ways = {
             "point_series": lambda at: by_us(f"{server.address}/catalog.json", *at, days),
             "rasterio": lambda at: by_rasterio(items, *at),
@@ -124,9 +124,9 @@ def by_http(folder: Path, points: list[tuple[float, float]], days: int) -> tuple
         }
         rows, values = [], {}
         for name, way in ways.items():
-            server.asked.clear()
+            server.splits_below.clear()
             sent = server.sent
-            row, values[f"{name}, http"] = timed(way, points, lambda: sum(server.asked.values()), days)
+            row, values[f"{name}, http"] = timed(way, points, lambda: sum(server.splits_below.values()), days)
             kilobytes = round((server.sent - sent) / 1e3 / len(points) / days, 1)
             rows.append({"way": name, "from": "http", **row, "kB a point and day": kilobytes})
     return rows, values
@@ -143,12 +143,12 @@ def timed(way: Callable, points: list, asked: Callable[[], int], days: int) -> t
 
 
 def by_disk(folder: Path, points: list, days: int) -> tuple[dict, np.ndarray]:
-    return timed(lambda at: by_us(str(folder), *at, days), points, lambda: COUNTS.requests, days)
+    return timed(lambda at: by_us(str(folder), *at, days), points, lambda: REQUEST_COUNTS.requests, days)
 
 
 def by_api(folder: Path, points: list, days: int) -> tuple[dict, np.ndarray]:
     with running(folder) as address:
-        return timed(lambda at: by_us(address, *at, days), points, lambda: COUNTS.requests, days)
+        return timed(lambda at: by_us(address, *at, days), points, lambda: REQUEST_COUNTS.requests, days)
 
 
 def by_s3(folder: Path, points: list, days: int) -> tuple[dict, np.ndarray]:
@@ -156,7 +156,7 @@ def by_s3(folder: Path, points: list, days: int) -> tuple[dict, np.ndarray]:
         root = f"s3://{new_bucket(store, 'points')}/p"
         with environment_of(store):
             bucket = open_store(root)
-            for entry in open_store(folder).entries():
+            for entry in open_store(folder).list_objects():
                 bucket.create(entry.path, folder / entry.path)
         proxy = FaultyProxy(store)
         with proxy as counted, environment_of(counted):
@@ -178,7 +178,7 @@ def main() -> None:
     os.environ["CPL_VSIL_CURL_NON_CACHED"] = "/vsicurl/http://127.0.0.1"  # else the second way reads what the first has
     rng, geobox = np.random.default_rng(1), MODIS_SINUSOIDAL_1KM.geobox(TILE)
     places = [geobox.affine @ at for at in rng.uniform(850, 1190, (told.points, 2))]
-    points = [to_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(*place) for place in places]
+    points = [transformer_to_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(*place) for place in places]
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
         folder = Path(scratch) / "p"
         publish_days(folder, told.days)

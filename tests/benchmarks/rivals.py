@@ -19,10 +19,10 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.grid import crs_wkt
-from stac_sm.core.variables import Quality
-from stac_sm.features.inputs import Resolution
+from stac_sm.core.variables import QualityFlag
+from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.model.model import Model
-from stac_sm.product.item import QA_PROFILE, SM_PROFILE, UNCERTAINTY_PROFILE, colours, png
+from stac_sm.product.item import QA_PROFILE, SM_PROFILE, UNCERTAINTY_PROFILE, colours, encode_png
 
 Fields = dict[str, np.ndarray]
 Load = Callable[[Any, str, GeoBox], np.ndarray]
@@ -38,16 +38,16 @@ class Script:
     predict: Predict
     write: Callable[[np.ndarray, Path, GeoBox, Any], None]
 
-    def month(self, resolution: Resolution, model: Model, geobox: GeoBox, out: Path, *, whole: bool) -> None:
+    def month(self, resolution: ResolvedInputs, model: Model, geobox: GeoBox, out: Path, *, whole: bool) -> None:
         """Make all days, one after another."""
         known: dict[Any, np.ndarray] = {}
         for day in resolution.days:
             self._day(self._fields(resolution, day, geobox, known), model, geobox, out / f"{day:%Y%j}", whole)
 
-    def _fields(self, resolution: Resolution, day: date, geobox: GeoBox, known: dict[Any, np.ndarray]) -> Fields:
+    def _fields(self, resolution: ResolvedInputs, day: date, geobox: GeoBox, known: dict[Any, np.ndarray]) -> Fields:
         fields: Fields = {}
         for feature in resolution.recipe.sources:
-            layers = resolution.made_of[feature.name][day].days[0]
+            layers = resolution.by_feature[feature.name][day].days[0]
             parts = []
             for layer in layers:
                 (source,) = layer.sources
@@ -62,9 +62,9 @@ class Script:
     def _day(self, fields: Fields, model: Model, geobox: GeoBox, folder: Path, whole: bool) -> None:
         folder.mkdir(parents=True)
         masked = {
-            Quality.FROZEN: fields["frozen"] < 273.15,
-            Quality.SNOW: fields["snow"] > 0.01,
-            Quality.WATER: np.isnan(fields["water"]),
+            QualityFlag.FROZEN: fields["frozen"] < 273.15,
+            QualityFlag.SNOW: fields["snow"] > 0.01,
+            QualityFlag.WATER: np.isnan(fields["water"]),
         }
         missing = np.any([np.isnan(fields[name]) for name in model.features], axis=0)
         wanted = ~(np.any(list(masked.values()), axis=0) | missing)
@@ -78,13 +78,13 @@ class Script:
         columns = dict(zip(model.features, rows.T, strict=True))
         width = np.full(wanted.shape, np.nan, np.float32)
         width[wanted] = model.intervals.of_spread(self.predict(1, rows), raw)
-        qa = np.where(missing, np.uint8(Quality.INPUT_MISSING), np.uint8(0))
+        qa = np.where(missing, np.uint8(QualityFlag.INPUT_MISSING), np.uint8(0))
         for flag, pixels in masked.items():
             qa[pixels] |= np.uint8(flag)
-        qa[wanted] |= np.where(model.applicability.outside(columns), np.uint8(Quality.NOT_APPLICABLE), np.uint8(0))
+        qa[wanted] |= np.where(model.applicability.outside(columns), np.uint8(QualityFlag.NOT_APPLICABLE), np.uint8(0))
         self.write(_rounded(width, UNCERTAINTY_PROFILE.step), folder / "uncertainty.tif", geobox, UNCERTAINTY_PROFILE)
         self.write(qa, folder / "qa.tif", geobox, QA_PROFILE)
-        (folder / "thumbnail.png").write_bytes(png(colours(sm)))
+        (folder / "thumbnail.png").write_bytes(encode_png(colours(sm)))
         _item(folder, geobox)
 
 

@@ -2,11 +2,10 @@
 
 python tests/benchmarks/search.py --items 1000000 --json
 
-Items are those of tests/support/served.py: 3 collections over 700 days. Searches are of the kinds that clients ask, one page of
-10 with the default order; both servers are asked in turn, after 20 searches to warm up. The index of many items is made
-from memory, and of their JSON only what these searches find lies in the store, so that a million fits on a disk. Of few
-items all lie there, since `serve` lists small collections to check their index.
-"""
+Items are those of tests/support/served.py: 3 collections over 700 days. Searches are of the kinds that clients ask,
+one page of 10 with the default order; both servers are asked in turn, after 20 searches to warm up. The index of many
+items is made from memory, and of their JSON only what these searches find lies in the store, so that a million fits
+on a disk. Of few items all lie there, since `serve` lists small collections to check their index."""
 
 from __future__ import annotations
 
@@ -30,12 +29,12 @@ from tests.benchmarks.guard import beside
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from stac_sm.serve.item_columns import CHECKED_ITEMS, load_rows
-from stac_sm.serve.query import from_body
-from stac_sm.serve.search import find
+from stac_sm.serve.item_columns import CHECKED_ITEMS, load_item_columns
+from stac_sm.serve.query import query_from_body
+from stac_sm.serve.search import find_page
 from stac_sm.stac.catalogs.catalog import open_catalog
-from stac_sm.stac.index.manifest import proof_bytes, proof_path, shard_path
-from stac_sm.stac.index.shard import Document, document, in_order, month_of, shard_bytes
+from stac_sm.stac.index.manifest import manifest_bytes, manifest_path, shard_path
+from stac_sm.stac.index.shard import IndexedItem, month_of, parse_indexed_item, shard_bytes, sort_shard_items
 from stac_sm.stac.items import item_folder
 from stac_sm.storage.store import open_store
 from tests.support.pgstac import POSTGRES, Pgstac, pgstac_server
@@ -129,23 +128,23 @@ def outermost(items: list[dict[str, Any]]) -> set[str]:
 def index(root: Path, items: list[dict[str, Any]]) -> None:
     """Shards and proofs of items that are in memory."""
     store = open_store(root)
-    shards: dict[tuple[str, str], list[Document]] = defaultdict(list)
+    shards: dict[tuple[str, str], list[IndexedItem]] = defaultdict(list)
     for item in items:
         layout = LAYOUTS[item["collection"]]
         path = f"{item_folder(layout, item)}/{item['id']}.json"
-        shards[item["collection"], month_of(item, layout)].append(document(path, json.dumps(item).encode()))
+        shards[item["collection"], month_of(item, layout)].append(parse_indexed_item(path, json.dumps(item).encode()))
     for (collection, month), documents in shards.items():
-        content = shard_bytes(ordered := in_order(documents))
-        proof = proof_bytes(ordered, {one.path: ("none", 0) for one in ordered}, content)
+        content = shard_bytes(ordered := sort_shard_items(documents))
+        proof = manifest_bytes(ordered, {one.path: ("none", 0) for one in ordered}, content)
         store.replace(shard_path(collection, month), content)
-        store.replace(proof_path(collection, month), proof)
+        store.replace(manifest_path(collection, month), proof)
 
 
 def wanted(root: Path, items: list[dict[str, Any]], asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Items that the searches find."""
-    rows, ids = load_rows(open_catalog(root)), set()
+    rows, ids = load_item_columns(open_catalog(root)), set()
     for body in asked:
-        ids |= set(rows.column("id").take(find(rows, from_body(body)).rows).to_pylist())
+        ids |= set(rows.column("id").take(find_page(rows, query_from_body(body)).rows).to_pylist())
     return [item for item in items if item["id"] in ids]
 
 

@@ -36,13 +36,13 @@ import numpy as np
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.features.cube import build
-from stac_sm.features.inputs import Resolution, resolve
+from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
 from stac_sm.model.applicability import Applicability
-from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
 from stac_sm.model.predict import predict_block
-from stac_sm.product.item import COLLECTION, write_assets
-from stac_sm.raster.resample import Target
+from stac_sm.product.item import PRODUCT_COLLECTION, write_product_assets
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.run.task import run_task
@@ -90,7 +90,7 @@ class Bench:
         """Medians of interleaved runs of one kind."""
         catalog = open_catalog(self.folder)
         model = Model.from_item(catalog.item(MODELS, self.ids[kind]).self_href)
-        resolution = resolve(catalog, model.cube_recipe(), self.geobox, self.days)
+        resolution = resolve_inputs(catalog, model.cube_recipe(), self.geobox, self.days)
         others, absent = scripts(model, self.folder, [name for name in RIVALS if name in given.only])
         ways: dict[str, Callable[[], None]] = {"ours": lambda: self.ours(kind)} if "ours" in given.only else {}
         if "xgboost" in given.only:
@@ -179,7 +179,9 @@ class Bench:
         import rasterio
 
         parts = []
-        for made in sorted((self.folder / COLLECTION).rglob("*.sm.tif")):  # nothing links to them: no run has ended
+        for made in sorted(
+            (self.folder / PRODUCT_COLLECTION).rglob("*.sm.tif")
+        ):  # nothing links to them: no run has ended
             with rasterio.open(made) as file:
                 ours = file.read(1)
             with rasterio.open(self.scratch / name / made.name[7:14] / "sm.tif") as file:
@@ -201,18 +203,18 @@ class Bench:
             self.ours(kind)
             wall = time.perf_counter() - start
         found = {name: {"seconds": round(one[0], 2), "calls": one[1]} for name, one in clocks.items()}
-        product = sum(file.stat().st_size for file in (self.folder / COLLECTION).rglob("*.tif"))
+        product = sum(file.stat().st_size for file in (self.folder / PRODUCT_COLLECTION).rglob("*.tif"))
         read = sum(f.stat().st_size for name in INPUTS for f in (self.folder / name).rglob("*.tif"))
         found["decode"] |= {"bytes": read, "requests": self.counts() - before}
         found["publish"] |= {"bytes": product}
         return found | {"wall": {"seconds": round(wall, 2), "calls": 1}}
 
-    def floor(self, model: Model, resolution: Resolution) -> dict[str, float]:
+    def floor(self, model: Model, resolution: ResolvedInputs) -> dict[str, float]:
         """Seconds of decoding, kernel and encoding alone, on two threads."""
         import rasterio
 
-        sources = {s for made in resolution.made_of.values() for one in made.values() for s in _files(one)}
-        target = Target(self.geobox)
+        sources = {s for made in resolution.by_feature.values() for one in made.values() for s in _files(one)}
+        target = TargetPixels(self.geobox)
         day = resolution.only([resolution.days[0]])
         cube = build(day, target).compute(scheduler="threads", num_workers=2)
         recipe = model.recipe
@@ -230,7 +232,7 @@ class Bench:
 
         def encode(_: int) -> None:
             with tempfile.TemporaryDirectory() as scratch:
-                write_assets(sm, qa, self.geobox, Path(scratch), uncertainty=width[0] if width else None)
+                write_product_assets(sm, qa, self.geobox, Path(scratch), uncertainty=width[0] if width else None)
 
         with without_proof(), ThreadPoolExecutor(2) as pool:
             parts = {
@@ -324,7 +326,9 @@ def served(folder: Path, latency: int | None) -> Iterator[tuple[Path, Callable[[
         address = server.stdout.readline().strip()
         far = Path(tempfile.mkdtemp(prefix="stac-sm-far-"))
         try:
-            shutil.copytree(folder, far, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".scratch", COLLECTION))
+            shutil.copytree(
+                folder, far, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".scratch", PRODUCT_COLLECTION)
+            )
             _send_afar(far, address)
 
             def counts() -> int:

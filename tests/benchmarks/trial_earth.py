@@ -1,6 +1,7 @@
 """Does screening help, and is the recipe worth its inputs? On simulated Earths, where the truth is known everywhere.
 
-Run: ``python tests/benchmarks/trial_earth.py [--seeds 5] [--first 101] [--json]``. Seeds 101 and up were not used in development.
+Run: ``python tests/benchmarks/trial_earth.py [--seeds 5] [--first 101] [--json]``.
+Seeds 101 and up were not used in development.
 
 For each seed two Earths: one with bad stations (a third of all), and the control Earth without. Each is learned from
 as the demo does it, with the settings of its project file: all stations, or those that triple collocation keeps. Both
@@ -31,21 +32,21 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.grid import crs_wkt, transform_points
-from stac_sm.core.metrics import bias, scores
-from stac_sm.core.period import DAY
+from stac_sm.core.metrics import agreement_scores, bias
+from stac_sm.core.period import ONE_DAY
 from stac_sm.demo.flow import demo_project_file
 from stac_sm.ingest.providers.ismn import Ismn
-from stac_sm.raster.resample import Target, lookup, regrid
-from stac_sm.simulate.coarse_products import _between_days, _snow, _stl1, cci_day, coarse, swvl1_daily
-from stac_sm.simulate.earth import COMPOSITE_CENTRE, Earth, composites_around, generator
+from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid
+from stac_sm.simulate.coarse_products import _between_days, _snow, _stl1, cci_day, coarse_cells, swvl1_daily
+from stac_sm.simulate.earth import COMPOSITE_CENTRE, Earth, composites_around, named_rng
 from stac_sm.simulate.glass import _lai_texture, leaf_area, reflected, skin_temperature
 from stac_sm.simulate.ismn import write_ismn
 from stac_sm.simulate.soilgrids import _HOMOLOSINE, _properties, _window
-from stac_sm.simulate.truth import elevation, fields, window_soil_moisture
-from stac_sm.stations.records import Station, site_series, sites
-from stac_sm.stations.screening import screen
+from stac_sm.simulate.truth import elevation, static_fields, window_soil_moisture
+from stac_sm.stations.records import Station, site_daily_means, sites_of_stations
+from stac_sm.stations.screening import screen_sites
 from stac_sm.workflows.project import Project, create_project
-from stac_sm.workflows.training.training_run import fitter
+from stac_sm.workflows.training.training_run import project_fitter
 
 PIXELS, DAYS = 2000, 24
 """Pixels without stations, and days without training rows, on which is scored."""
@@ -171,12 +172,12 @@ def outcome(
 ) -> Outcome:
     """Learn with and without screening, and score both."""
     table = features.drop(columns=["truth", "pixel"]).merge(series, on=["site", "date"])
-    screening = screen(triplets, project.screening, bootstrap=0)
+    screening = screen_sites(triplets, project.screening, bootstrap=0)
     kept = table[table["site"].isin(screening.kept)]
-    predicted = {name: fitter(project)(rows).predict(test) for name, rows in (("all", table), ("kept", kept))}
+    predicted = {name: project_fitter(project)(rows).predict(test) for name, rows in (("all", table), ("kept", kept))}
     corrected = [test["swvl1"] - bias(rows["swvl1"], rows["sm"]) for rows in (table, kept)]
     known = set(table["site"])
-    screened, plain = scores(predicted["kept"], test["truth"]), scores(test["swvl1"], test["truth"])
+    screened, plain = agreement_scores(predicted["kept"], test["truth"]), agreement_scores(test["swvl1"], test["truth"])
     return Outcome(
         seed=earth.seed,
         bad_share=earth.bad_share,
@@ -184,10 +185,10 @@ def outcome(
         kept=len(screening.kept),
         wrong=len(known & (good ^ set(screening.kept))),
         rows=screened.n,
-        unscreened=scores(predicted["all"], test["truth"]).rmse,
+        unscreened=agreement_scores(predicted["all"], test["truth"]).rmse,
         screened=screened.rmse,
         era5land=plain.rmse,
-        corrected=min(scores(one, test["truth"]).rmse for one in corrected),
+        corrected=min(agreement_scores(one, test["truth"]).rmse for one in corrected),
         r_screened=screened.r,
         r_era5land=plain.r,
     )
@@ -195,7 +196,7 @@ def outcome(
 
 def stations_of(project: Project, earth: Earth, scratch: Path) -> tuple[pd.DataFrame, pd.DataFrame, set[str]]:
     """Sites, their daily means, and the sites whose stations are all good; through an archive of the ISMN."""
-    from stac_sm.simulate.ismn import stations
+    from stac_sm.simulate.ismn import simulated_stations
 
     archive = scratch / f"ismn-{earth.bad_share}.zip"
     write_ismn(earth, archive)
@@ -208,16 +209,16 @@ def stations_of(project: Project, earth: Earth, scratch: Path) -> tuple[pd.DataF
         depths = tuple(sorted({(s["depth_from"], s["depth_to"]) for s in sensors if s["n"]}))
         network, name = item["properties"]["stac_sm:network"], item["properties"]["stac_sm:station"]
         known.append(Station(item["id"], network, name, lon, lat, depths, earth.period, "", str(file), ""))
-    where = sites(known, GRID, rules=project.stations)
-    series, _ = site_series(where, known, project.stations)
-    bad = {f"{one.network}.{one.name}" for one in stations(earth) if not one.representative}
+    where = sites_of_stations(known, GRID, rules=project.stations)
+    series, _ = site_daily_means(where, known, project.stations)
+    bad = {f"{one.network}.{one.name}" for one in simulated_stations(earth) if not one.representative}
     good = {site for site, members in zip(where["site"], where["stations"], strict=True) if not bad & set(members)}
     return where, series, good
 
 
 def pixels_without_stations(earth: Earth, where: pd.DataFrame, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of land pixels in which no station stands."""
-    static = fields(earth)
+    static = static_fields(earth)
     land = np.argwhere(static.land) + np.array([static.rows.start, static.columns.start])
     taken = set(zip(where["row"], where["col"], strict=True))
     free = np.array([pixel for pixel in land if (pixel[0], pixel[1]) not in taken])
@@ -234,9 +235,9 @@ def days_between(earth: Earth, count: int) -> list[date]:
     """Days spread over the period on which nothing is learned; none at a turn of the year, with its short composite."""
     taken, found = set(days_with_granules(earth)), []
     for i in range(count):
-        day = earth.period.start + int((i + 0.5) / count * len(earth.period)) * DAY
+        day = earth.period.start + int((i + 0.5) / count * len(earth.period)) * ONE_DAY
         while day in taken or not 10 < day.timetuple().tm_yday < 355:
-            day += DAY
+            day += ONE_DAY
         found.append(day)
     return found
 
@@ -245,8 +246,8 @@ class Place:
     """Some pixels of the tile, and what the providers say about them."""
 
     def __init__(self, earth: Earth, rows: np.ndarray, columns: np.ndarray) -> None:
-        self.earth, self.static = earth, fields(earth)
-        self.target = Target(GRID.geobox(earth.tile), rows, columns)
+        self.earth, self.static = earth, static_fields(earth)
+        self.target = TargetPixels(GRID.geobox(earth.tile), rows, columns)
         self.inside = rows - self.static.rows.start, columns - self.static.columns.start
         self.rows, self.columns = rows, columns
 
@@ -264,12 +265,12 @@ class Place:
         return table[~masked].drop(columns=["stl1", "sd"]).dropna(ignore_index=True)
 
     def daily(self, day: date) -> dict[str, np.ndarray]:
-        noise = generator(self.earth, "lst", day.toordinal()).normal(0, 0.7, self.static.land.shape)
+        noise = named_rng(self.earth, "lst", day.toordinal()).normal(0, 0.7, self.static.land.shape)
         return {"lst": stored((skin_temperature(self.earth, day) + noise)[self.inside], 0.01)}
 
     def composite(self, start: date) -> dict[str, np.ndarray]:
         """Leaf area (mean of four pixels of 500 m) and black-sky albedo of an 8-day composite."""
-        noise = generator(self.earth, "albedo", start.toordinal()).normal(0, 0.01, (2, *self.static.land.shape))
+        noise = named_rng(self.earth, "albedo", start.toordinal()).normal(0, 0.01, (2, *self.static.land.shape))
         visible, infrared = (
             (one + error)[self.inside]
             for one, error in zip(reflected(self.earth, start + COMPOSITE_CENTRE), noise, strict=True)
@@ -290,7 +291,7 @@ class Place:
 
     def era5_land(self, day: date) -> dict[str, np.ndarray]:
         """Daily means of 6-hourly values, bilinear."""
-        cells = coarse(self.earth, 0.1, 0.0)
+        cells = coarse_cells(self.earth, 0.1, 0.0)
         at = (day - self.earth.period.start).days + np.arange(0, 24, 6) / 24 - 0.5
         found = {}
         for name, (whole, step) in self._era5(cells).items():
@@ -305,7 +306,7 @@ class Place:
 
     def triplets(self, series: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         """Series of the sites, ERA5-Land and ESA CCI in the cell that holds the pixel, on every measured day."""
-        fine, wide = coarse(self.earth, 0.1, 0.0), coarse(self.earth, 0.25, 0.125)
+        fine, wide = coarse_cells(self.earth, 0.1, 0.0), coarse_cells(self.earth, 0.25, 0.125)
         daily = swvl1_daily(self.earth, fine)
         parts = []
         for i, day in enumerate(self.earth.period.days):
@@ -353,7 +354,7 @@ class Place:
         window = (slice(0, values.shape[0]), slice(0, values.shape[1]))
         key = (grid, resampling)
         if key not in self._lookups:
-            self._lookups[key] = lookup(grid, window, self.target, resampling)
+            self._lookups[key] = pixel_lookup(grid, window, self.target, resampling)
         return regrid(self.target.shape, [values.astype(np.float32)], [self._lookups[key]], resampling)
 
     @property

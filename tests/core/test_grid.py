@@ -21,10 +21,10 @@ from stac_sm.core.grid import (
     crs_wkt,
     footprint,
     footprint_geometry,
-    from_lonlat,
     projection_properties,
-    to_lonlat,
     transform_points,
+    transformer_from_lonlat,
+    transformer_to_lonlat,
 )
 
 DEGREES = TileGrid("degrees-0.25", "EPSG:4326", (-180, 90), (0.25, 0.25), (60, 60), (24, 12), "D")
@@ -186,7 +186,7 @@ def test_footprint_holds_nothing_else(tile):
     west, south, east, north = MODIS.footprint(tile).bounds
     lon, lat = rng.uniform(west, east, 2000), rng.uniform(south, north, 2000)
     inside = shapely.contains_xy(MODIS.footprint(tile).buffer(-0.05), lon, lat)
-    x, y = from_lonlat(MODIS.crs).transform(lon[inside], lat[inside])
+    x, y = transformer_from_lonlat(MODIS.crs).transform(lon[inside], lat[inside])
     assert ((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).all()
 
 
@@ -234,8 +234,8 @@ def test_projection_properties():
 
 @given(st.floats(-179, 179), st.floats(-89, 89))
 def test_points_there_and_back(lon, lat):
-    x, y = from_lonlat(MODIS.crs).transform(lon, lat)
-    assert to_lonlat(MODIS.crs).transform(x, y) == pytest.approx((lon, lat), abs=1e-9)
+    x, y = transformer_from_lonlat(MODIS.crs).transform(lon, lat)
+    assert transformer_to_lonlat(MODIS.crs).transform(x, y) == pytest.approx((lon, lat), abs=1e-9)
     assert x == pytest.approx(SPHERE_RADIUS * math.radians(lon) * math.cos(math.radians(lat)), abs=1e-3)
 
 

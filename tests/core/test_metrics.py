@@ -16,11 +16,11 @@ from hypothesis.extra.numpy import arrays
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.metrics import (
+    agreement_scores,
     bias,
     covariance,
     pearson_r,
     rmse,
-    scores,
     triple_collocation,
     truth_correlation,
     ubrmse,
@@ -50,7 +50,7 @@ def same(a, b, rel=1e-6):
 
 @given(series, series)
 def test_ubrmse_is_rmse_without_bias(p, o):
-    found = scores(p, o)
+    found = agreement_scores(p, o)
     assert found.n == int(np.isfinite(p + o).sum())
     if found.n > 1:
         assert found.ubrmse**2 == pytest.approx(found.rmse**2 - found.bias**2, abs=1e-12)
@@ -59,7 +59,7 @@ def test_ubrmse_is_rmse_without_bias(p, o):
 
 @given(series)
 def test_a_perfect_prediction(o):
-    found = scores(o, o)
+    found = agreement_scores(o, o)
     if found.n > 1:
         assert (found.bias, found.rmse, found.ubrmse) == (0, 0, 0)
         assert math.isnan(found.r) or found.r == pytest.approx(1)
@@ -77,7 +77,7 @@ def test_scores_by_hand():
     assert bias(p, o) == pytest.approx(-0.05)
     assert rmse(p, o) == pytest.approx(math.sqrt(0.005))
     assert ubrmse(p, o) == pytest.approx(0.05)
-    assert scores(p, o).n == 2
+    assert agreement_scores(p, o).n == 2
 
 
 def test_scores_agree_with_numpy():
@@ -86,10 +86,10 @@ def test_scores_agree_with_numpy():
 
 
 def test_too_few_rows_are_nan():
-    empty = scores([], [])
+    empty = agreement_scores([], [])
     assert empty.n == 0
     assert all(math.isnan(value) for value in (empty.r, empty.rmse, empty.ubrmse, empty.bias))
-    one = scores([0.3], [0.1])
+    one = agreement_scores([0.3], [0.1])
     assert (one.n, one.rmse, one.bias) == (1, pytest.approx(0.2), pytest.approx(0.2))
     assert math.isnan(one.r)
     assert math.isnan(one.ubrmse)
@@ -101,7 +101,7 @@ def test_a_constant_has_no_correlation():
 
 def test_scores_of_unequal_shapes_are_refused():
     with pytest.raises(InputError, match=r"shape \(2,\) and an observation of shape \(3,\)"):
-        scores([1, 2], [1, 2, 3])
+        agreement_scores([1, 2], [1, 2, 3])
 
 
 @settings(max_examples=25, deadline=None)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.period import DAY, Period, utc
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 
 days = st.dates(date(1900, 1, 1), date(2100, 1, 1))
-periods = st.builds(lambda start, n: Period(start, start + n * DAY), days, st.integers(1, 1500))
+periods = st.builds(lambda start, n: Period(start, start + n * ONE_DAY), days, st.integers(1, 1500))
 
 
 @given(periods)
@@ -36,7 +36,7 @@ def test_months_partition(period):
 def test_days_are_inside_and_the_end_is_not(period):
     assert len(period) == len(period.days) == (period.end - period.start).days
     assert all(day in period for day in period.days)
-    assert period.start - DAY not in period
+    assert period.start - ONE_DAY not in period
     assert period.end not in period
 
 
@@ -47,7 +47,7 @@ def test_overlap_is_a_day_in_common(one, other):
 
 @given(periods, st.integers(1, 60))
 def test_periods_that_touch_do_not_overlap(period, n):
-    after = Period(period.end, period.end + n * DAY)
+    after = Period(period.end, period.end + n * ONE_DAY)
     assert not period.overlaps(after)
     assert not after.overlaps(period)
     assert period.widened(1).overlaps(after)
@@ -56,14 +56,14 @@ def test_periods_that_touch_do_not_overlap(period, n):
 @given(periods, st.integers(0, 60))
 def test_widened(period, n):
     assert len(period.widened(n)) == len(period) + 2 * n
-    assert period.widened(n).start == period.start - n * DAY
+    assert period.widened(n).start == period.start - n * ONE_DAY
 
 
 @given(days)
 def test_a_day_a_month_a_year(day):
     assert Period.parse(str(day)) == Period.of_day(day)
     month, year = Period.parse(f"{day:%Y-%m}"), Period.parse(f"{day:%Y}")
-    assert (month.start, month.end - DAY) == (day.replace(day=1), _last_of_month(day))
+    assert (month.start, month.end - ONE_DAY) == (day.replace(day=1), _last_of_month(day))
     assert (year.start, year.end) == (date(day.year, 1, 1), date(day.year + 1, 1, 1))
     assert list(year.months())[day.month - 1] == month
 
@@ -94,10 +94,10 @@ def test_empty_period_is_refused():
 
 @given(days)
 def test_utc(day):
-    assert utc(day) == datetime(day.year, day.month, day.day, tzinfo=UTC)
-    assert utc(day + DAY) - utc(day) == timedelta(hours=24)
+    assert utc_instant(day) == datetime(day.year, day.month, day.day, tzinfo=UTC)
+    assert utc_instant(day + ONE_DAY) - utc_instant(day) == timedelta(hours=24)
 
 
 def _last_of_month(day):
-    after = day.replace(day=28) + 4 * DAY
-    return after - after.day * DAY
+    after = day.replace(day=28) + 4 * ONE_DAY
+    return after - after.day * ONE_DAY

@@ -5,12 +5,12 @@ import pty
 import subprocess
 import sys
 
-from stac_sm.core.progress import Progress
+from stac_sm.core.progress import ProgressBar
 
 
 def test_elsewhere_the_last_step_is_a_plain_line_with_count_and_rate():
     lines: list[str] = []
-    with Progress("ingest", lines.append) as progress:
+    with ProgressBar("ingest", lines.append) as progress:
         for _ in range(5):
             progress.step(5)
     assert len(lines) == 1
@@ -24,7 +24,7 @@ def test_slow_work_speaks_every_ten_seconds(monkeypatch):
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
     lines: list[str] = []
-    with Progress("run", lines.append) as progress:
+    with ProgressBar("run", lines.append) as progress:
         for _ in range(20):
             progress.step(100)
     assert 5 <= len(lines) < 20
@@ -40,7 +40,7 @@ def test_the_first_step_foretells_nothing(monkeypatch):
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
     lines: list[str] = []
-    with Progress("run", lines.append) as progress:
+    with ProgressBar("run", lines.append) as progress:
         for _ in range(4):
             progress.step(100)
     assert lines[0] == "run: 1 of 100"

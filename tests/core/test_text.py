@@ -6,17 +6,19 @@ import math
 import numpy as np
 import xarray as xr
 
-from stac_sm.core.text import cube_rows, facts, score_rows, table, to_json
+from stac_sm.core.text import cube_rows, format_facts, format_table, score_rows, to_json
 
 
 def test_a_table_lines_up_and_shows_gaps():
     rows = [{"site": "a", "R": 0.123456, "n": 7}, {"site": "long-name", "R": math.nan, "n": None}]
-    assert table(rows).splitlines() == ["site       R       n", "a          0.1235  7", "long-name  -       -"]
-    assert table([]) == ""
+    assert format_table(rows).splitlines() == ["site       R       n", "a          0.1235  7", "long-name  -       -"]
+    assert format_table([]) == ""
 
 
 def test_facts_are_a_line_each():
-    assert facts({"model": "x", "counts": {"new": 1, "r": math.nan}}) == 'model: x\ncounts: {"new": 1, "r": null}'
+    assert (
+        format_facts({"model": "x", "counts": {"new": 1, "r": math.nan}}) == 'model: x\ncounts: {"new": 1, "r": null}'
+    )
 
 
 def test_json_has_no_nan_at_any_depth():

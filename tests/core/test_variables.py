@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.variables import VARIABLES, variable
+from stac_sm.core.variables import VARIABLES, get_variable
 from stac_sm.stac.items import raster_asset
 
 
 def test_table_is_whole():
     for name, entry in VARIABLES.items():
-        assert variable(name) is entry
+        assert get_variable(name) is entry
         assert entry.name == name
         assert entry.unit
         assert entry.description
@@ -20,12 +20,12 @@ def test_table_is_whole():
 
 def test_unknown_variable_names_the_known():
     with pytest.raises(InputError, match=r"'albedo_x' is unknown: known are .*swvl1"):
-        variable("albedo_x")
+        get_variable("albedo_x")
 
 
 def test_asset_of_a_variable():
-    band = raster_asset(variable("lst"), dtype="uint16", nodata=0, scale=0.01)["bands"][0]
+    band = raster_asset(get_variable("lst"), dtype="uint16", nodata=0, scale=0.01)["bands"][0]
     both = {"name": "lst", "data_type": "uint16", "unit": "K", "raster:sampling": "area", "nodata": 0}
     assert band == {**both, "raster:scale": 0.01, "raster:offset": 0.0}
-    assert raster_asset(variable("lst"), dtype="uint16", nodata=0)["bands"] == [both]
-    assert "nodata" not in raster_asset(variable("lst"), dtype="uint16", nodata=None)["bands"][0]
+    assert raster_asset(get_variable("lst"), dtype="uint16", nodata=0)["bands"] == [both]
+    assert "nodata" not in raster_asset(get_variable("lst"), dtype="uint16", nodata=None)["bands"][0]

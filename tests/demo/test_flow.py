@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from stac_sm.core.metrics import Scores
-from stac_sm.demo.flow import SOURCES, Comparison, DemoReport
-from stac_sm.ingest.registry import source_table
+from stac_sm.demo.flow import SOURCES, DemoComparison, DemoReport
+from stac_sm.ingest.registry import provider_classes
 
 NOTHING = float("nan")
 
 
-def report(*others: Comparison) -> DemoReport:
+def report(*others: DemoComparison) -> DemoReport:
     truth = Scores(10, 0.7, 0.04, 0.04, 0.01)
     return DemoReport("demo/catalog.json", "xgb-1", "screened", (), truth, others, 3, 0, 1.0, ("status", "audit"))
 
 
 def test_every_source_is_used() -> None:
-    assert sorted(SOURCES) == sorted(source_table())
+    assert sorted(SOURCES) == sorted(provider_classes())
 
 
 def test_other_products_are_told_with_their_cells() -> None:
-    made = report(Comparison("smap", "smap_sm", "36 km", Scores(246, 0.6005, 0.0447, 0.0297, 0.0335)))
+    made = report(DemoComparison("smap", "smap_sm", "36 km", Scores(246, 0.6005, 0.0447, 0.0297, 0.0335)))
     (line,) = (line for line in made.text.splitlines() if line.startswith("  smap "))
     assert line.split() == (
         "smap 36 km 246 cells and days R 0.601 RMSE 0.045 ubRMSE 0.030 bias +0.034".split()  # noqa: SIM905
@@ -30,6 +30,6 @@ def test_other_products_are_told_with_their_cells() -> None:
 
 
 def test_a_day_that_another_product_has_not_seen_is_no_number() -> None:
-    made = report(Comparison("smap", "smap_sm", "36 km", Scores(0, NOTHING, NOTHING, NOTHING, NOTHING)))
+    made = report(DemoComparison("smap", "smap_sm", "36 km", Scores(0, NOTHING, NOTHING, NOTHING, NOTHING)))
     assert "R   -  " in made.text
     assert "nan" not in made.text

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.period import DAY, Period
-from stac_sm.core.variables import Quality
-from stac_sm.features.climatology import make_climatology, normals_wanted
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.variables import QualityFlag
+from stac_sm.features.climatology import features_needing_climatology, make_climatology
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.derived import trailing_mean
-from stac_sm.features.inputs import CLIMATOLOGY, resolve
+from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, resolve_inputs
 from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
-from stac_sm.features.time_rules import Timeline, day_inputs, seasonal
+from stac_sm.features.time_rules import Timeline, choose_day_fields, climatology_fields
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.predict import predict
 from stac_sm.raster.source import RasterSource
@@ -57,7 +57,7 @@ def known(tmp_path_factory):
             put(catalog, "era5-land", f"ERA5.{day:%Y%j}", COARSE, {"swvl1": era5[day]}, day, linked=False)
     lai = {}
     for i in range(46):  # 8-day composites of one year; the fourth of each month crosses into the next
-        day = date(2001, 1, 1) + i * 8 * DAY
+        day = date(2001, 1, 1) + i * 8 * ONE_DAY
         lai[day] = np.round(60 * image(GEOBOX, angle=0.03 * i)).astype(np.uint8)
         lai[day][3, 3] = 254  # water: a code, no value
         put(
@@ -93,7 +93,7 @@ def made(known):
 
 
 def mean_of(catalog, prefix, asset="mean"):
-    (item,) = [one for one in catalog.items(CLIMATOLOGY) if one.id.startswith(prefix)]
+    (item,) = [one for one in catalog.items(CLIMATOLOGY_COLLECTION) if one.id.startswith(prefix)]
     with rasterio.open(item.assets[asset].get_absolute_href()) as file:
         return file.read(1) if file.nodata is None else file.read(1, masked=True).filled(np.nan)
 
@@ -119,7 +119,7 @@ def test_a_composite_counts_for_each_of_its_days(known, made):
         total = count = 0
         for start, stored in lai.items():
             for i in range(8):
-                day = start + i * DAY
+                day = start + i * ONE_DAY
                 if day.month == month and day.year == 2001:
                     total, count = total + np.where(stored > 100, 0, stored * 0.1), count + (stored <= 100)
         with np.errstate(invalid="ignore"):
@@ -152,7 +152,7 @@ def test_it_is_made_once_and_again_when_an_input_changes(known, made, tmp_path):
 
 
 def test_the_items_are_valid_stac(known, made, validate):
-    for item in open_catalog(known[0].root).items(CLIMATOLOGY):
+    for item in open_catalog(known[0].root).items(CLIMATOLOGY_COLLECTION):
         validate(item)
 
 
@@ -203,8 +203,8 @@ def test_filled_pixels_are_predicted_and_flagged(known, made):
     model = a_model(Recipe((LST,)))
     product = predict(model, cube)
     filled, missing = cube.gap_filled.values, np.isnan(cube.lst_filled.values)
-    np.testing.assert_array_equal((product.qa.values & Quality.GAP_FILLED) != 0, filled)
-    np.testing.assert_array_equal((product.qa.values & Quality.INPUT_MISSING) != 0, missing)
+    np.testing.assert_array_equal((product.qa.values & QualityFlag.GAP_FILLED) != 0, filled)
+    np.testing.assert_array_equal((product.qa.values & QualityFlag.INPUT_MISSING) != 0, missing)
     assert (~np.isnan(product.sm.values) == ~missing).all()
 
 
@@ -219,13 +219,14 @@ def test_a_day_is_blocked_only_without_value_and_climatology(known, made):
     catalog = open_catalog(known[0].root)
     days = Period.parse("2003-07-12/2003-07-14")
     filled, plain, anomaly = (
-        resolve(catalog, Recipe((feature,)), GEOBOX, days) for feature in (LST, Feature("l", "glass-lst", "lst"), ERA5)
+        resolve_inputs(catalog, Recipe((feature,)), GEOBOX, days)
+        for feature in (LST, Feature("l", "glass-lst", "lst"), ERA5)
     )
     assert [bool(filled.blocked_by(day)) for day in days.days] == [False, False, False]
     assert [bool(plain.blocked_by(day)) for day in days.days] == [False, True, False]
     assert [bool(anomaly.blocked_by(day)) for day in days.days] == [False, True, False]
     other = Feature("l", "glass-lst", "lst", missing="climatology", climatology=Climatology("2001"))
-    absent = resolve(catalog, Recipe((other,)), GEOBOX, days)
+    absent = resolve_inputs(catalog, Recipe((other,)), GEOBOX, days)
     assert absent.blocked_by(days.days[1]) == ["l"]
 
 
@@ -236,8 +237,8 @@ def test_lag_and_trailing_mean(known):
     cube = cube_of(catalog, lagged, trailing, period=Period.parse("2003-07-13/2003-07-16"))
     there = {day: field for day, field in lst.items() if day != LATE.days[3]}
     for i, day in enumerate(Period.parse("2003-07-13/2003-07-16").days):
-        np.testing.assert_array_equal(cube.lagged[i], there.get(day - 2 * DAY, np.full(GEOBOX.shape, np.nan)))
-        stack = np.array([there[day - n * DAY] for n in (1, 2, 3) if day - n * DAY in there])
+        np.testing.assert_array_equal(cube.lagged[i], there.get(day - 2 * ONE_DAY, np.full(GEOBOX.shape, np.nan)))
+        stack = np.array([there[day - n * ONE_DAY] for n in (1, 2, 3) if day - n * ONE_DAY in there])
         wanted = stack.mean(axis=0, dtype=np.float64) if 2 * len(stack) >= 3 else np.full(GEOBOX.shape, np.nan)
         np.testing.assert_allclose(cube.trailing[i], wanted, rtol=1e-6)
 
@@ -276,7 +277,7 @@ def source(id):
 @given(day=st.dates(date(1999, 1, 1), date(2030, 12, 31)))
 def test_a_season_is_linear_between_the_middles_of_months(day):
     normals = {month: (source(f"{month}"),) for month in range(1, 13)}
-    layers = seasonal(normals, day)
+    layers = climatology_fields(normals, day)
     assert sum(layer.weight for layer in layers) == pytest.approx(1)
     first, second = (int(layer.sources[0].item_id) for layer in layers)
     assert second == first % 12 + 1
@@ -284,18 +285,21 @@ def test_a_season_is_linear_between_the_middles_of_months(day):
     if day.day == 15:
         assert layers[0].weight == 1
         assert first == day.month
-    alone = seasonal({day.month: normals[day.month]}, day)
+    alone = climatology_fields({day.month: normals[day.month]}, day)
     assert [layer.weight for layer in alone] == [1.0]
-    assert seasonal({}, day) == ()
+    assert climatology_fields({}, day) == ()
 
 
 @given(day=st.dates(date(2001, 1, 1), date(2001, 2, 1)), lag=st.integers(0, 9), trailing=st.integers(1, 9))
 def test_the_days_of_a_trailing_mean(day, lag, trailing):
     start = date(2001, 1, 8)
-    timeline = Timeline([(Period.of_day(start + i * DAY), (source(f"{i}"),)) for i in range(14) if i % 3])
+    timeline = Timeline([(Period.of_day(start + i * ONE_DAY), (source(f"{i}"),)) for i in range(14) if i % 3])
     feature = Feature("f", "c", "a", lag=lag, trailing=trailing)
-    found = [layers[0].sources[0].item_id if layers else None for layers in day_inputs(feature, timeline, {}, day).days]
-    numbers = [(day - (lag + back) * DAY - start).days for back in range(trailing)]
+    found = [
+        layers[0].sources[0].item_id if layers else None
+        for layers in choose_day_fields(feature, timeline, {}, day).days
+    ]
+    numbers = [(day - (lag + back) * ONE_DAY - start).days for back in range(trailing)]
     wanted = [str(n) if 0 <= n < 14 and n % 3 else None for n in numbers]
     assert found == (wanted if 2 * sum(one is not None for one in wanted) >= trailing else [])
 
@@ -327,7 +331,7 @@ def test_what_a_climatology_must_be():
 
 def test_a_recipe_names_each_mean_once():
     twice = Feature("other", "era5-land", "swvl1", "nearest", statistic="climatology", climatology=BY_YEAR)
-    assert normals_wanted(Recipe((ERA5, twice, Feature("lst", "glass-lst", "lst"), LST))) == [twice, LST]
+    assert features_needing_climatology(Recipe((ERA5, twice, Feature("lst", "glass-lst", "lst"), LST))) == [twice, LST]
     content = Recipe((ERA5, LST)).to_dict()
     assert content["features"][1]["climatology"] == {"period": str(YEARS), "least_days": 5}
     assert Recipe.from_dict(content) == Recipe((ERA5, LST))

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features import daily_fields
 from stac_sm.features.cube import build, feature_cube
-from stac_sm.features.inputs import require_inputs, resolve
+from stac_sm.features.inputs import require_inputs, resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
-from stac_sm.features.time_rules import Layer, Timeline, choose
+from stac_sm.features.time_rules import Timeline, WeightedField, choose_fields
 from stac_sm.raster import resample
 from stac_sm.raster.readers import READERS
-from stac_sm.raster.resample import Target
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.raster.source import RasterSource
 from stac_sm.stac.catalogs.catalog import open_catalog
 from tests.support.fields import (
@@ -71,7 +71,7 @@ def oracle(known, name, day):
         stored = known["lst"][day]
         return np.where(stored == 0, np.nan, stored * 0.01)
     if name == "lai":
-        fields = {start + 4 * DAY: np.where(lai == 255, np.nan, lai * 0.1) for start, lai in known["lai"].items()}
+        fields = {start + 4 * ONE_DAY: np.where(lai == 255, np.nan, lai * 0.1) for start, lai in known["lai"].items()}
         before, after = max(m for m in fields if m <= day), min(m for m in fields if m >= day)
         share = (day - before).days / max((after - before).days, 1)
         means = [np.nanmean(fields[m].reshape(40, 2, 50, 2), axis=(1, 3)) for m in (before, after)]
@@ -146,8 +146,8 @@ def test_a_part_of_the_tile_is_a_part_of_the_cube(project, values):
 def test_chosen_pixels_are_those_of_the_cube(project, values):
     geobox = SMALL.geobox(TILE)
     rows, columns = np.array([39, 0, 7, 6, 0]), np.array([49, 0, 15, 3, 49])
-    resolution = resolve(project[0].catalog, RECIPE, geobox, DAYS)
-    some = build(resolution, Target(geobox, rows, columns)).compute()
+    resolution = resolve_inputs(project[0].catalog, RECIPE, geobox, DAYS)
+    some = build(resolution, TargetPixels(geobox, rows, columns)).compute()
     for name in values.data_vars:
         assert some[name].dims == ("time", "pixel")
         np.testing.assert_array_equal(some[name].values, values[name].values[:, rows, columns], err_msg=name)
@@ -194,8 +194,8 @@ def source(id, period=None):
 
 
 def days_of(spans):
-    """Fields as `resolve` groups them: (first day, number of days) -> period and its one file."""
-    periods = sorted({Period(START + a * DAY, START + (a + n) * DAY) for a, n in spans})
+    """Fields as `resolve_inputs` groups them: (first day, number of days) -> period and its one file."""
+    periods = sorted({Period(START + a * ONE_DAY, START + (a + n) * ONE_DAY) for a, n in spans})
     return [(period, (source(str(period)),)) for period in periods]
 
 
@@ -222,13 +222,13 @@ def slow_composite(fields, max_gap, day):
 @settings(max_examples=200)
 @given(spans=spans, max_gap=st.integers(0, 30), offset=st.integers(-50, 50))
 def test_time_rules_as_slow_loops(spans, max_gap, offset):
-    fields, day = days_of(spans), START + offset * DAY
+    fields, day = days_of(spans), START + offset * ONE_DAY
     feature = {
         rule: Feature("f", "c", "a", time=rule, max_gap=max_gap)
         for rule in ("daily", "previous", "composite", "static")
     }
     found = {
-        rule: {layer.sources[0].item_id: layer.weight for layer in choose(one, Timeline(fields), day)}
+        rule: {layer.sources[0].item_id: layer.weight for layer in choose_fields(one, Timeline(fields), day)}
         for rule, one in feature.items()
     }
     covering = [str(period) for period, _ in fields if day in period]
@@ -238,7 +238,7 @@ def test_time_rules_as_slow_loops(spans, max_gap, offset):
     wanted = {str(period): weight for period, weight in slow_composite(fields, max_gap, day).items()}
     assert found["composite"] == pytest.approx(wanted)
     assert sum(found["composite"].values()) == pytest.approx(1 if wanted else 0)
-    assert sum(len(layer.sources) for layer in choose(feature["static"], Timeline(fields), day)) == len(fields)
+    assert sum(len(layer.sources) for layer in choose_fields(feature["static"], Timeline(fields), day)) == len(fields)
 
 
 def test_a_composite_by_example():
@@ -246,13 +246,13 @@ def test_a_composite_by_example():
     fields = days_of([(0, 8), (8, 8)])
     feature = Feature("f", "c", "a", time="composite", max_gap=8)
     weights = {
-        n: [layer.weight for layer in choose(feature, Timeline(fields), START + n * DAY)]
+        n: [layer.weight for layer in choose_fields(feature, Timeline(fields), START + n * ONE_DAY)]
         for n in (-1, 0, 4, 5, 10, 12, 15, 16)
     }
     assert weights == {-1: [], 0: [1.0], 4: [1.0], 5: [0.875, 0.125], 10: [0.25, 0.75], 12: [1.0], 15: [1.0], 16: []}
     apart = Feature("f", "c", "a", time="composite", max_gap=7)
     for day, first in ((5, fields[0]), (7, fields[0]), (8, fields[1])):
-        assert choose(apart, Timeline(fields), START + day * DAY) == (Layer(1.0, first[1]),)
+        assert choose_fields(apart, Timeline(fields), START + day * ONE_DAY) == (WeightedField(1.0, first[1]),)
 
 
 FIELDS = {"static": "cop-dem", "daily": "glass-lst", "previous": "esa-cci-sm", "composite": "glass-lai"}
@@ -310,10 +310,10 @@ def test_two_items_of_different_areas_make_one_field_and_both_are_inputs(tmp_pat
         put(catalog, "glass-lst", id, geobox[:, part], {"a": field[:, part]}, START)
     put(catalog, "glass-lst", "beside", SMALL.geobox("h02v01"), {"a": field}, START)
     recipe = Recipe((Feature("f", "glass-lst", "a"),))
-    resolution = resolve(open_catalog(tmp_path), recipe, geobox, Period.of_day(START))
+    resolution = resolve_inputs(open_catalog(tmp_path), recipe, geobox, Period.of_day(START))
     assert [id for id, _ in resolution.inputs(START)] == ["east/a", "west/a"]
     assert [id for id, _ in resolution.items(START)] == ["east", "west"]
-    np.testing.assert_array_equal(build(resolution, Target(geobox)).f.values[0], field)
+    np.testing.assert_array_equal(build(resolution, TargetPixels(geobox)).f.values[0], field)
 
 
 def test_items_of_one_id_in_two_collections_are_told_apart(tmp_path):
@@ -327,10 +327,10 @@ def test_items_of_one_id_in_two_collections_are_told_apart(tmp_path):
 
 def test_a_day_without_input_is_nan_and_said_to_be_missing(project):
     period = Period.parse("2018-07-02/2018-07-05")
-    resolution = resolve(project[0].catalog, RECIPE, SMALL.geobox(TILE), period)
+    resolution = resolve_inputs(project[0].catalog, RECIPE, SMALL.geobox(TILE), period)
     assert resolution.missing(date(2018, 7, 3)) == []
     assert resolution.missing(date(2018, 7, 4)) == ["lst", "swvl1", "frozen"]
-    cube = build(resolution, Target(SMALL.geobox(TILE))).compute()
+    cube = build(resolution, TargetPixels(SMALL.geobox(TILE))).compute()
     assert np.isnan(cube.lst.values[2:]).all()
     assert not np.isnan(cube.lai.values[2:]).all()
     assert not cube.frozen.values[2:].any()
@@ -341,7 +341,7 @@ def test_inputs_change_with_the_meaning_of_the_values_and_nothing_else(tmp_path)
     geobox, day = SMALL.geobox(TILE), date(2018, 7, 1)
 
     def inputs(period="2018-07-01"):
-        return resolve(open_catalog(project.folder), RECIPE, geobox, Period.parse(period)).inputs(day)
+        return resolve_inputs(open_catalog(project.folder), RECIPE, geobox, Period.parse(period)).inputs(day)
 
     before = inputs()
     assert inputs("2018-06-29/2018-07-02") == before
@@ -369,7 +369,7 @@ def test_inputs_change_with_their_weights(tmp_path):
     day = Period.parse("2018-07-02")
 
     def inputs():
-        return resolve(open_catalog(project.folder), RECIPE, SMALL.geobox(TILE), day).inputs(day.start)
+        return resolve_inputs(open_catalog(project.folder), RECIPE, SMALL.geobox(TILE), day).inputs(day.start)
 
     before = inputs()
     edit(
@@ -406,8 +406,8 @@ def test_errors_say_what_was_found_and_what_was_wanted(project):
     ):
         feature_cube(catalog, Recipe((Feature("f", "modis-lst", "lst"),)), TILE, DAYS, grid=SMALL)
     with pytest.raises(CatalogError, match="asset of collection glass-lst 'lts' is unknown: .* did you mean 'lst'"):
-        resolve(catalog, Recipe((Feature("f", "glass-lst", "lts"),)), SMALL.geobox(TILE), DAYS)
-    absent = resolve(catalog, recipe, SMALL.geobox(TILE), Period.parse("1999-01-01"))
+        resolve_inputs(catalog, Recipe((Feature("f", "glass-lst", "lts"),)), SMALL.geobox(TILE), DAYS)
+    absent = resolve_inputs(catalog, recipe, SMALL.geobox(TILE), Period.parse("1999-01-01"))
     with pytest.raises(CatalogError, match=r"here, 1999-01-01 to 1999-01-01: .* f \(collection glass-lst, asset lst\)"):
         require_inputs(absent, "here")
     with pytest.raises(InputError, match="lies off the Earth"):
@@ -422,7 +422,7 @@ def test_a_large_box_is_cut_into_blocks_with_the_same_values(project, values, mo
     for name, variable in cube.data_vars.items():
         assert variable.chunks == ((1,) * 6, (16, 16, 8), (16, 16, 16, 2)), name
         np.testing.assert_allclose(variable.values, values[name].values, rtol=1e-6, err_msg=name)
-    pixels = Target(SMALL.geobox(TILE), np.arange(40), np.arange(40))
+    pixels = TargetPixels(SMALL.geobox(TILE), np.arange(40), np.arange(40))
     assert len(pixels.blocks()) == 1
 
 
@@ -448,14 +448,14 @@ def test_no_block_misses_a_source(target):
     }[target]
     height, width = whole_grid.shape
     corners = [(i, j) for i in range(0, height, 90) for j in range(0, width, 90)]
-    blocks = [Target(whole_grid[i : i + 90, j : j + 90]) for i, j in corners]
+    blocks = [TargetPixels(whole_grid[i : i + 90, j : j + 90]) for i, j in corners]
     sources = list(GLOBES.values())
-    met = resample.meeting(sources, whole_grid, blocks)
+    met = resample.overlapping_grids_by_block(sources, whole_grid, blocks)
     named = 0
     for block, near in zip(blocks, met, strict=True):
         windows = {i: resample.source_window(one, block) for i, one in enumerate(sources)}
         exact = {i: window for i, window in windows.items() if window is not None}
-        needed = {i for i, w in exact.items() if (resample.lookup(sources[i], w, block, "nearest") >= 0).any()}
+        needed = {i for i, w in exact.items() if (resample.pixel_lookup(sources[i], w, block, "nearest") >= 0).any()}
         assert needed <= set(near)
         named += len(near)
     assert named < 0.8 * len(blocks) * len(sources)

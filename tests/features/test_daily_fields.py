@@ -9,20 +9,20 @@ from datetime import date
 import numpy as np
 import pytest
 
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features import daily_fields
 from stac_sm.features.climatology import make_climatology
 from stac_sm.features.cube import build
 from stac_sm.features.daily_fields import point_cubes
-from stac_sm.features.inputs import resolve
+from stac_sm.features.inputs import resolve_inputs
 from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
-from stac_sm.raster.resample import Target
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
 from tests.support.fields import SMALL, TILE, around, image, new_catalog, put
 
 DAYS = Period.parse("2018-06-28/2018-07-09")
-GAP = DAYS.start + 5 * DAY
+GAP = DAYS.start + 5 * ONE_DAY
 NORMAL = Climatology(str(DAYS), "year", 3)
 LST = Feature("lst", "glass-lst", "lst", missing="climatology", climatology=NORMAL)
 DAILY = (
@@ -41,7 +41,7 @@ RECIPE = Recipe(
     masks=(Mask("frozen", Feature("frozen", "era5-land", "stl1", "bilinear"), below=273.15),),
 )
 OTHER = Recipe((Feature("cell", "era5-land", "swvl1", "nearest", missing="nan"),))
-PIXELS = Target(SMALL.geobox(TILE), np.array([39, 20, 0, 30, 11]), np.array([49, 25, 0, 3, 21]))
+PIXELS = TargetPixels(SMALL.geobox(TILE), np.array([39, 20, 0, 30, 11]), np.array([49, 25, 0, 3, 21]))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def catalog(tmp_path_factory):
     made = new_catalog(tmp_path_factory.mktemp("points"))
     geobox = SMALL.geobox(TILE)
     coarse, half = around(geobox, "EPSG:4326", 0.1), geobox.zoom_out(0.5)
-    for i, day in enumerate(Period(DAYS.start - 5 * DAY, DAYS.end).days):
+    for i, day in enumerate(Period(DAYS.start - 5 * ONE_DAY, DAYS.end).days):
         lst = image(geobox, 280, 300, 0.3 + 0.05 * i)
         lst[10:12, 15 + i : 25 + i] = np.nan
         era5 = {"swvl1": image(coarse, 0.1, 0.4, 0.2 + 0.1 * i), "stl1": image(coarse, 262, 290, 0.6)}
@@ -59,7 +59,7 @@ def catalog(tmp_path_factory):
         put(made, "era5-land", f"ERA5.{day:%Y%j}", coarse, era5, day, linked=False)
     for i in range(4):
         lai = image(half, 0, 6, 0.1 + 0.3 * i)
-        put(made, "glass-lai", f"LAI.{i}", half, {"lai": lai}, date(2018, 6, 18) + 8 * i * DAY, 8, linked=False)
+        put(made, "glass-lai", f"LAI.{i}", half, {"lai": lai}, date(2018, 6, 18) + 8 * i * ONE_DAY, 8, linked=False)
     for collection in ("glass-lst", "era5-land", "glass-lai"):
         refresh(made.store, collection)
     make_climatology(open_catalog(made.root), LST, workers=1)
@@ -68,7 +68,7 @@ def catalog(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def resolved(catalog):
-    return {name: resolve(catalog, one, PIXELS.geobox, DAYS) for name, one in (("a", RECIPE), ("b", OTHER))}
+    return {name: resolve_inputs(catalog, one, PIXELS.geobox, DAYS) for name, one in (("a", RECIPE), ("b", OTHER))}
 
 
 @pytest.mark.parametrize("reader", ["stackstac", "odc"])
@@ -76,7 +76,7 @@ def test_they_are_the_pixels_of_the_cube(resolved, reader):
     found = point_cubes(resolved, PIXELS, reader=reader)
     for name, resolution in resolved.items():
         cube = build(resolution, PIXELS, reader=reader).compute()
-        whole = build(resolution, Target(PIXELS.geobox), reader=reader).compute()
+        whole = build(resolution, TargetPixels(PIXELS.geobox), reader=reader).compute()
         for variable in (*resolution.recipe.names, *(mask.name for mask in resolution.recipe.masks)):
             values = found[name][variable]
             assert values.dims == ("time", "pixel")
@@ -112,6 +112,6 @@ def test_recipes_may_have_other_days(resolved):
 
 
 def test_a_day_without_any_input_is_nan(resolved):
-    nothing = replace(resolved["b"], made_of={"cell": {}})
+    nothing = replace(resolved["b"], by_feature={"cell": {}})
     found = point_cubes({"b": nothing}, PIXELS, reader="stackstac")["b"]
     assert found.cell.isnull().all()

@@ -14,8 +14,8 @@ import rasterio
 
 from stac_sm.core.errors import InputError
 from stac_sm.ingest.pipeline import ingest
-from stac_sm.ingest.provider_interface import Source, content_hash
-from stac_sm.ingest.registry import source, source_table
+from stac_sm.ingest.provider_interface import Provider, content_hash
+from stac_sm.ingest.registry import create_provider, provider_classes
 from stac_sm.stac.catalogs.catalog import open_catalog
 from tests.support.source_files import (
     ERA5_LAND,
@@ -63,10 +63,10 @@ def ingest_all(catalog, folder, **kw):
 
 def test_every_source_has_a_collection_in_the_skeleton(tmp_path):
     catalog = new_catalog(tmp_path)
-    table = source_table()
+    table = provider_classes()
     assert {*SOURCES, "era5-land"} <= set(table)
     for name in table:
-        made: Source = source(name)
+        made: Provider = create_provider(name)
         for id in getattr(made, "collections", None) or [made.collection]:
             assert set(catalog.collection(id)["item_assets"])
         assert made.patterns
@@ -190,10 +190,10 @@ def test_siblings_of_a_granule_are_passed_over(tmp_path):
 
 def test_the_hash_of_a_station_changes_with_any_of_its_files(tmp_path):
     top, deep = write_stm(tmp_path), write_stm(tmp_path, depth=0.2)
-    hashes = [content_hash(source("ismn"), top)]
-    assert content_hash(source("ismn"), deep) == hashes[0]
+    hashes = [content_hash(create_provider("ismn"), top)]
+    assert content_hash(create_provider("ismn"), deep) == hashes[0]
     deep.write_text(deep.read_text() + "2018/02/01 00:00 0.3 G M\n")
-    assert content_hash(source("ismn"), top) not in hashes
+    assert content_hash(create_provider("ismn"), top) not in hashes
 
 
 def test_items_are_stac_that_others_can_read(tmp_path, granules):

@@ -26,7 +26,7 @@ from stac_sm.product.aggregates.mosaic import make_mosaics
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.workflows.training.steps import match_up_step, train_step
-from stac_sm.workflows.validation.validate import validate
+from stac_sm.workflows.validation.validate import validate_product
 from tests.conftest import IN_CI
 from tests.support.chromium import chromium, page
 from tests.support.fields import SMALL
@@ -56,7 +56,7 @@ def project(tmp_path_factory):
     put_days(catalog, days=range(2))
     make_mosaics(catalog, SMALL, Period.parse("2018-07"), "001")
     make_means(catalog, SMALL, [Period.parse("2018")], "001", as_one=True)
-    validate(made, Period.parse("2018-07-01/2018-07-02"))
+    validate_product(made, Period.parse("2018-07-01/2018-07-02"))
     catalog = open_catalog(made.folder)
     for id in catalog.collections:
         update_index(catalog.store, id, layout=catalog.layout(id))
@@ -86,7 +86,7 @@ def opened(tab, address, path, name) -> str:
     tab.failed.clear()
     tab.open(f"{address}/browser/{path}")
     tab.value("new Promise(done => setTimeout(done, 500))")
-    tab.settle()
+    tab.choose_granule()
     if folder := os.environ.get("STAC_SM_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         tab.picture(Path(folder, f"{name}.png"))

@@ -21,9 +21,9 @@ from shapely.geometry import box, shape
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.cube import feature_cube
-from stac_sm.features.inputs import resolve
+from stac_sm.features.inputs import resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs.catalog import open_catalog, open_items
@@ -168,7 +168,7 @@ def wanted(world):
     cube = feature_cube(catalog, RECIPE, GEOBOX, DAYS).compute(scheduler="synchronous")
     for name, variable in cube.data_vars.items():
         assert np.isfinite(variable.values).mean() > 0.8, name
-    return cube, resolve(catalog, RECIPE, GEOBOX, DAYS)
+    return cube, resolve_inputs(catalog, RECIPE, GEOBOX, DAYS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,7 +178,7 @@ def test_the_cube_is_the_same(kinds, wanted, kind):
     for name, variable in wanted[0].data_vars.items():
         assert np.array_equal(cube[name].values, variable.values, equal_nan=variable.dtype.kind == "f"), name
         assert cube[name].attrs == variable.attrs
-    found = resolve(items, RECIPE, GEOBOX, DAYS)
+    found = resolve_inputs(items, RECIPE, GEOBOX, DAYS)
     for day in DAYS.days:
         assert found.inputs(day) == wanted[1].inputs(day)
 
@@ -200,7 +200,14 @@ def test_every_kind_finds_the_same_items(kinds, world, kind):
     first = date(2018, 6, 19)
     for collection in COLLECTIONS:
         assert [one.id for one in items.items(collection)] == [one.id for one in folder.items(collection)]
-        for day in (first, first + 7 * DAY, first + 8 * DAY, date(2018, 6, 30), date(2018, 7, 3), date(2018, 7, 4)):
+        for day in (
+            first,
+            first + 7 * ONE_DAY,
+            first + 8 * ONE_DAY,
+            date(2018, 6, 30),
+            date(2018, 7, 3),
+            date(2018, 7, 4),
+        ):
             ids = [one.id for one in items.items(collection, period=Period.of_day(day), bbox=inside)]
             assert ids == [one.id for one in folder.items(collection, period=Period.of_day(day), bbox=inside)], day
         assert items.items(collection, bbox=(-60, -30, -59, -29)) == []

@@ -20,7 +20,7 @@ from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
-from stac_sm.storage.retry import COUNTS
+from stac_sm.storage.retry import REQUEST_COUNTS
 from tests.support.faulty_server import FAULTS, UNSEEN_IN_PARTS, FaultyServer
 from tests.support.fields import SMALL, TILE, around, image, new_catalog, put
 
@@ -141,8 +141,8 @@ def test_one_fault_of_each_kind_is_mended_or_an_error(inputs, truth, tmp_path, w
         path = next(f"/{file.relative_to(inputs)}" for file in (inputs / "cop-dem").rglob("*.tif"))
         for before in range(2):  # the first or the second request
             server.faults[path] = [""] * before + [fault]
-            retries = sum(COUNTS.retries.values())
+            retries = sum(REQUEST_COUNTS.retries.values())
             assert same(cube_of(folder, "odc"), truth)
             harmless = {"200 for 206"} if way == "in parts" else {"200 for 206", "wrong range", "not a range"}
             if not before and fault not in harmless:
-                assert sum(COUNTS.retries.values()) > retries
+                assert sum(REQUEST_COUNTS.retries.values()) > retries

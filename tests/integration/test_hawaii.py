@@ -26,7 +26,7 @@ from stac_sm import Model, Period, open_catalog, open_product, point_series, tri
 from stac_sm.cli.main import main
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.grid import transform_points
-from stac_sm.core.variables import Quality
+from stac_sm.core.variables import QualityFlag
 from tests.support.hawaii import Points, era5_land, esa_cci, write_era5_land, write_esa_cci
 
 pytestmark = pytest.mark.integration
@@ -394,7 +394,7 @@ def test_pixels_are_the_prediction_of_features_computed_plainly(flow: Flow, tile
     close = np.abs(stored[tuple(chosen.T)] - predicted) <= STEP / 2
     assert close.mean() >= 0.99
     outside = model.applicability.outside(columns)
-    same = (qa[tuple(chosen.T)] == np.where(outside, Quality.NOT_APPLICABLE, 0)).mean()
+    same = (qa[tuple(chosen.T)] == np.where(outside, QualityFlag.NOT_APPLICABLE, 0)).mean()
     assert same >= 0.99  # a feature's last bit may decide at the edge
     assert 0 < outside.mean() < 0.7  # four stations do not stand for all of an island
 
@@ -411,8 +411,8 @@ def test_the_sea_has_no_value_and_says_that_inputs_are_missing(flow: Flow, tile:
     for day in DAYS[[0, 6]]:
         sm, qa = flow.read(tile, day, "sm"), flow.read(tile, day, "qa")
         assert np.array_equal(sm != -9999, near)
-        outside = qa == Quality.NOT_APPLICABLE
-        assert np.array_equal(np.where(outside, 0, qa), np.where(near, 0, Quality.INPUT_MISSING))
+        outside = qa == QualityFlag.NOT_APPLICABLE
+        assert np.array_equal(np.where(outside, 0, qa), np.where(near, 0, QualityFlag.INPUT_MISSING))
         assert not (outside & ~near).any()
         assert 0 < sm[near].min() < sm[near].max() < 0.6
         pixels = flow.product(tile, day).properties["stac_sm:pixels"]

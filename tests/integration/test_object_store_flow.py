@@ -21,7 +21,7 @@ from stac_sm.model.model import Model
 from stac_sm.model.predict import predict
 from stac_sm.product.aggregates.means import ANNUAL
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.s3 import lease
 from stac_sm.storage.store import open_store
@@ -111,11 +111,11 @@ def test_others_find_and_read_it_over_s3_and_over_presigned_http(made, wanted):
     """pystac-client finds and odc.stac reads: from s3://, and whoever has no credentials over http."""
     root, _, _ = made
     with running(root) as address:
-        found = list(pystac_client.Client.open(address).search(collections=[COLLECTION], sortby="id").items())
+        found = list(pystac_client.Client.open(address).search(collections=[PRODUCT_COLLECTION], sortby="id").items())
         assert len(found) == len(DAYS)
         over_http = read_by_a_stranger(address)
     stored = {item.id: item for item in stored_items(root)}
-    cube = saved_by(OVER_S3, dict(os.environ), root, COLLECTION, TILE)
+    cube = saved_by(OVER_S3, dict(os.environ), root, PRODUCT_COLLECTION, TILE)
     in_order = sorted(stored.values(), key=lambda one: one.id)
     for item, over_s3, by_stranger in zip(in_order, cube, over_http, strict=True):
         day = wanted[item.properties["start_datetime"][:10]]
@@ -126,7 +126,7 @@ def test_others_find_and_read_it_over_s3_and_over_presigned_http(made, wanted):
 
 
 def stored_items(root):
-    return list(open_catalog(root).items(COLLECTION))
+    return list(open_catalog(root).items(PRODUCT_COLLECTION))
 
 
 STRANGER = """
@@ -139,7 +139,7 @@ numpy.save(sys.stdout.buffer, odc.stac.load(items, bands=["sm"], fail_on_error=T
 def read_by_a_stranger(address):
     """Values of all days by a process that has no credentials: it follows the server's redirects to signed URLs."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return saved_by(STRANGER, clean, address, COLLECTION)
+    return saved_by(STRANGER, clean, address, PRODUCT_COLLECTION)
 
 
 OVER_S3 = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.catalog import open_catalog
@@ -37,7 +37,7 @@ def _published(folder: Path) -> None:
         put(catalog, "era5-land", f"ERA5.{day:%Y%j}", coarse, {"swvl1": image(coarse)}, day, linked=False)
     first = date(2018, 5, 25)  # an 8-day period of MODIS
     for i in range(5):
-        start = first + i * 8 * DAY
+        start = first + i * 8 * ONE_DAY
         put(catalog, "glass-lai", f"LAI.{start:%Y%j}", geobox, {"lai": image(geobox)}, start, 8, linked=False)
     put(catalog, "cop-dem", "DEM", fine, {"elevation": image(fine)}, date(2010, 1, 1), 365, linked=False)
     put(catalog, "soilgrids", "SAND", fine, {"sand": image(fine)}, date(2010, 1, 1), 365, linked=False)
@@ -58,7 +58,7 @@ def _day_by_day(folder: Path, server: FaultyServer, **options) -> int:
     import rasterio
     from odc.stac import load
 
-    server.asked.clear()
+    server.splits_below.clear()
     catalog = open_catalog(folder)
     for day, feature in itertools.product(JUNE.days, FEATURES):
         reach = 8 if feature.time == "composite" else 0
@@ -66,7 +66,7 @@ def _day_by_day(folder: Path, server: FaultyServer, **options) -> int:
         items = catalog.items(feature.collection, period=when)
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", **options):
             load(items, bands=[feature.asset], geobox=SMALL.geobox(TILE), resampling="bilinear")
-    return server.asked.total()
+    return server.splits_below.total()
 
 
 @pytest.mark.parametrize("reader", ["stackstac", "odc"])
@@ -75,10 +75,10 @@ def test_each_file_is_got_once(tmp_path, reader):
     with FaultyServer(tmp_path) as server:
         _served(tmp_path, server.address)
         cube = feature_cube(open_catalog(tmp_path), RECIPE, TILE, JUNE, grid=SMALL, reader=reader)
-        assert not server.asked
+        assert not server.splits_below
         cube = cube.compute(scheduler="synchronous")
         ours, content = dict(server.gets()), server.sent
-        assert {method for method, _ in server.asked} == {"GET"}
+        assert {method for method, _ in server.splits_below} == {"GET"}
         warm = _day_by_day(tmp_path, server)  # one process, which keeps what it has read
         cold = _day_by_day(tmp_path, server, CPL_VSIL_CURL_NON_CACHED="/vsicurl/http")  # a process for each day
     assert np.isfinite(cube.to_dataarray().values).mean() > 0.99

@@ -20,7 +20,7 @@ import pytest
 from stac_sm.core.grid import crs_wkt
 from stac_sm.core.period import Period
 from stac_sm.features.recipe import Recipe
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.links import refresh
@@ -28,7 +28,7 @@ from stac_sm.storage.store import open_store
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import read_plan, write_plan
 from stac_sm.workflows.project import create_project, read_project
-from stac_sm.workflows.run.run import Slice
+from stac_sm.workflows.run.run import PlanSlice
 from tests.conftest import IN_CI
 from tests.support.faults import KINDS, contents, dask_cluster, different, one_round, prepare
 from tests.support.fields import RECIPE, SMALL, around, image, project_text, put, put_model, read_model
@@ -70,7 +70,7 @@ def nine_tiles(folder: Path):
 
 def run_slice(root: str, index: int, count: int) -> str:
     """One slice of the plan, with its tasks in this process."""
-    report = run_here(read_project(root), read_plan(f"{root}/plan.parquet"), part=Slice(index, count))
+    report = run_here(read_project(root), read_plan(f"{root}/plan.parquet"), part=PlanSlice(index, count))
     return "; ".join(failure.message for failure in report.failures)
 
 
@@ -118,8 +118,8 @@ def test_eight_slices_at_once_leave_all_links_and_extents(root, wanted):
     at_once(root, [(i, 8) for i in range(8)])
     assert different(contents(open_store(root)), wanted) == []
     before = contents(open_store(root))
-    refresh(open_store(root), COLLECTION)
-    found = update_index(open_store(root), COLLECTION, layout="year/month/day")
+    refresh(open_store(root), PRODUCT_COLLECTION)
+    found = update_index(open_store(root), PRODUCT_COLLECTION, layout="year/month/day")
     assert [(month.month, month.items, month.outcome) for month in found.months] == [
         ("2018-06", 18, "done"),
         ("2018-07", 9, "done"),
@@ -134,12 +134,12 @@ def test_two_runs_of_one_plan_publish_nothing_twice(root, wanted):
 
 @pytest.mark.parametrize("variable", ["AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"])
 def test_an_array_job_tells_a_slice_its_number(variable):
-    assert Slice.parse("8", {variable: "3"}) == Slice(3, 8)
+    assert PlanSlice.parse("8", {variable: "3"}) == PlanSlice(3, 8)
     tasks = list(range(19))
-    parts = [Slice(i, 8).of(tasks) for i in range(8)]
+    parts = [PlanSlice(i, 8).of(tasks) for i in range(8)]
     assert sorted(itertools.chain.from_iterable(parts)) == tasks
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert Slice.parse("8", {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "1"}) == Slice(3, 8)
+    assert PlanSlice.parse("8", {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "1"}) == PlanSlice(3, 8)
 
 
 def test_a_scheduler_with_workers_of_its_own(project, wanted, tmp_path):

@@ -52,7 +52,7 @@ def flow(tmp_path_factory):
         with proxy as proxied:
             said = commands(folder, store.root, replace(proxied, access_key=KEY, secret_key=SECRET), proxy)
         with environment_of(server):
-            written = {entry.path: store.read(entry.path) for entry in store.entries()}
+            written = {entry.path: store.read(entry.path) for entry in store.list_objects()}
     return said, written, folder, proxy.seen
 
 

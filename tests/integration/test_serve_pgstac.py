@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from stac_sm.cli.main import main
 from stac_sm.core.period import Period
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_items
 from stac_sm.stac.index.manifest import is_item
 from tests.support.pgstac import pgstac_server, why_no_pgstac
@@ -84,12 +84,12 @@ def product(request, tmp_path_factory):
     project = new_project(folder / "p")
     put_days(project.catalog, days=range(DAYS))
     store = project.catalog.store
-    items = [json.loads(store.read(one.path)) for one in store.entries(COLLECTION) if is_item(one.path)]
+    items = [json.loads(store.read(one.path)) for one in store.list_objects(PRODUCT_COLLECTION) if is_item(one.path)]
     with contextlib.ExitStack() as stack:
         if request.param == "serve":
             address = stack.enter_context(running(project.folder))
         elif request.param == "rustac":
-            collection = project.catalog.collection(COLLECTION) | {"links": []}
+            collection = project.catalog.collection(PRODUCT_COLLECTION) | {"links": []}
             address = stack.enter_context(rustac_serving(folder, [collection], items))
         else:
             server = stack.enter_context(pgstac_server())
@@ -97,7 +97,9 @@ def product(request, tmp_path_factory):
             to = f"postgresql://{told['PGUSER']}@{told['PGHOST']}:{told['PGPORT']}/{told['PGDATABASE']}"
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PGPASSWORD", told["PGPASSWORD"])
-                done = CliRunner().invoke(main, ["index", COLLECTION, "--to", to, "--project", str(project.folder)])
+                done = CliRunner().invoke(
+                    main, ["index", PRODUCT_COLLECTION, "--to", to, "--project", str(project.folder)]
+                )
             assert done.exit_code == 0, done.output
             address = server.address
         yield address, {item["id"]: item["properties"]["start_datetime"][:10] for item in items}
@@ -113,9 +115,13 @@ def test_a_search_for_one_utc_day_of_the_product_finds_that_day_only(product):
         wanted = sorted(id for id, of in days.items() if of == day)
         assert len(wanted) == 3
         found = {
-            "pystac-client, a day": [one.id for one in client.search(collections=[COLLECTION], datetime=day).items()],
-            "rustac": [one["id"] for one in rustac.search_sync(address, collections=COLLECTION, datetime=interval)],
+            "pystac-client, a day": [
+                one.id for one in client.search(collections=[PRODUCT_COLLECTION], datetime=day).items()
+            ],
+            "rustac": [
+                one["id"] for one in rustac.search_sync(address, collections=PRODUCT_COLLECTION, datetime=interval)
+            ],
             "noon": [one["id"] for one in rustac.search_sync(address, datetime=f"{day}T12:00:00Z")],
-            "ours": [one.id for one in open_items(address).items(COLLECTION, period=Period.parse(day))],
+            "ours": [one.id for one in open_items(address).items(PRODUCT_COLLECTION, period=Period.parse(day))],
         }
         assert {who: sorted(ids) for who, ids in found.items()} == dict.fromkeys(found, wanted)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.audit import audit
 from stac_sm.workflows.plan.plan import make_plan
@@ -56,7 +56,7 @@ def submit(file, project, *arguments):
 
 
 def files(project):
-    folder = Path(project.folder, COLLECTION)
+    folder = Path(project.folder, PRODUCT_COLLECTION)
     found = (file for file in folder.rglob("*") if file.is_file() and file.parent.name != "proof")  # times and inodes
     return {str(file.relative_to(folder)): file.read_bytes() for file in found}
 
@@ -72,7 +72,7 @@ def test_slices_make_what_a_plain_run_makes(cluster, planned, tmp_path):
     here, _, _ = copied_project(tmp_path / "here")
     run_plan(here, plan, workers=1)
     assert files(project) == files(here), "\n".join(log.read_text() for log in logs)
-    assert audit(open_catalog(project.folder), collections=[COLLECTION], workers=1) == []
+    assert audit(open_catalog(project.folder), collections=[PRODUCT_COLLECTION], workers=1) == []
 
 
 def test_a_job_in_the_queue_is_named_and_not_sent_twice(cluster, planned):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.audit import audit
 from stac_sm.workflows.plan.plan import make_plan
@@ -82,7 +82,7 @@ def busy(scheduler, tmp_path):
 
 
 def linked(project):
-    return len(list(open_catalog(project.folder).items(COLLECTION)))
+    return len(list(open_catalog(project.folder).items(PRODUCT_COLLECTION)))
 
 
 def test_a_plan_is_made_after_we_have_gone_and_is_sent_once(scheduler, planned, busy):
@@ -97,7 +97,7 @@ def test_a_plan_is_made_after_we_have_gone_and_is_sent_once(scheduler, planned, 
     while linked(project) < 6:  # the last task derives the links
         assert time.monotonic() < deadline
         time.sleep(1)
-    assert audit(open_catalog(project.folder), collections=[COLLECTION], workers=1) == []
+    assert audit(open_catalog(project.folder), collections=[PRODUCT_COLLECTION], workers=1) == []
 
 
 def test_a_scheduler_that_is_not_there_is_said(planned):

@@ -15,9 +15,9 @@ from stac_sm.features.cube import feature_cube
 from stac_sm.raster.readers import READERS
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import Outcome
+from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.s3 import lease, objects
-from stac_sm.storage.s3.session import gdal_env, presigned
+from stac_sm.storage.s3.session import gdal_env, presign_href
 from stac_sm.storage.store import open_store
 from tests.conftest import IN_CI, known_raster
 from tests.support.fields import DAYS, RECIPE, SMALL, TILE, shared_project
@@ -47,7 +47,7 @@ def store(server):
 
 
 def paths(store):
-    return [entry.path for entry in store.entries()]
+    return [entry.path for entry in store.list_objects()]
 
 
 def create(root, path, content):
@@ -55,7 +55,7 @@ def create(root, path, content):
 
 
 def test_probing_finds_what_swift_lacks(store):
-    probe = store.probe()
+    probe = store.capabilities()
     assert probe.creates_once
     assert not probe.swaps
     assert "compare-and-swap" in probe.lacks
@@ -70,15 +70,15 @@ def test_the_contract_holds_for_one_writer(store, tmp_path, monkeypatch):
     assert not store.create("b/c.json", b"other")
     assert store.create("b ü/big.tif", tmp_path / "big")
     assert not store.create("b ü/big.tif", tmp_path / "big")
-    assert store.swap("b/c.json", b"new", b"{}")
-    assert not store.swap("b/c.json", b"newer", b"{}")
-    assert not store.swap("none", b"newer", b"")
+    assert store.compare_and_swap("b/c.json", b"new", b"{}")
+    assert not store.compare_and_swap("b/c.json", b"newer", b"{}")
+    assert not store.compare_and_swap("none", b"newer", b"")
     store.replace("index", b"1")
     assert (store.read("b/c.json"), store.read("b ü/big.tif")) == (b"new", big)
     assert store.exists("b/c.json")
     assert not store.exists("b")
     sizes = [("b ü/big.tif", len(big)), ("b/c.json", 3), ("index", 1)]
-    assert [(entry.path, entry.size) for entry in store.entries()] == sizes
+    assert [(entry.path, entry.size) for entry in store.list_objects()] == sizes
     assert paths(open_store(f"{store.root}/b")) == ["c.json"]
     with pytest.raises(CatalogError, match="none is no file"):
         store.read("none")
@@ -94,7 +94,7 @@ def test_a_second_writer_is_refused_and_may_read(store):
 
 
 def test_of_four_writers_at_once_one_at_most_writes(store):
-    store.probe()
+    store.capabilities()
     won = race(create, [(store.root, "same", b"%d" % n) for n in range(4)])
     assert won.count(True) <= 1
     assert len(paths(store)) == won.count(True)
@@ -111,7 +111,7 @@ def test_a_wrong_secret_is_refused_and_not_repeated(store, server):
 
 def test_a_presigned_url_is_read_by_anyone(store):
     store.create("ä b/c", b"content")
-    url = presigned(store.href("ä b/c"), seconds=60)
+    url = presign_href(store.href("ä b/c"), seconds=60)
     with urlopen(url) as answer:
         assert answer.read() == b"content"
     with pytest.raises(HTTPError, match="403"):
@@ -126,8 +126,8 @@ def test_no_such_bucket(store):
 def test_a_catalogue_is_published_and_gdal_reads_it(store, tmp_path):
     raster = known_raster(tmp_path)
     create_skeleton(store, title="Test")
-    assert raster.publish(open_catalog(store.root)) == Outcome.NEW
-    assert raster.publish(open_catalog(store.root)) == Outcome.DONE
+    assert raster.publish(open_catalog(store.root)) == PublishOutcome.NEW
+    assert raster.publish(open_catalog(store.root)) == PublishOutcome.DONE
     refresh(store, "sm-1km-daily")
     [item] = open_catalog(store.root).items("sm-1km-daily")
     href = item.assets["sm"].get_absolute_href()

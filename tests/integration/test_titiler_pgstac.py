@@ -21,9 +21,9 @@ from click.testing import CliRunner
 from matplotlib.image import imread
 
 from stac_sm.cli.main import main
-from stac_sm.core.grid import to_lonlat
-from stac_sm.core.period import DAY
-from stac_sm.product.item import COLLECTION
+from stac_sm.core.grid import transformer_to_lonlat
+from stac_sm.core.period import ONE_DAY
+from stac_sm.product.item import PRODUCT_COLLECTION
 from tests.support.fields import SMALL
 from tests.support.pgstac import CACHE, pgstac_server, why_no_pgstac
 from tests.support.product_days import FIRST, known, new_project, put_days
@@ -72,7 +72,7 @@ def server(tmp_path_factory):
     with pgstac_server() as database:
         told = database.environment
         to = f"postgresql://{told['PGUSER']}@{told['PGHOST']}:{told['PGPORT']}/{told['PGDATABASE']}"
-        loaded = CliRunner().invoke(main, ["index", COLLECTION, "--to", to, "--project", str(project.folder)])
+        loaded = CliRunner().invoke(main, ["index", PRODUCT_COLLECTION, "--to", to, "--project", str(project.folder)])
         assert loaded.exit_code == 0, loaded.output
         with titiler(dict(told), folder / "titiler.log") as address:
             yield address, database.address
@@ -80,8 +80,12 @@ def server(tmp_path_factory):
 
 def registered(server, day):
     """Address of the mosaic of all tile-days of one day."""
-    date = FIRST + day * DAY
-    body = {"collections": [COLLECTION], "datetime": f"{date}T00:00:00Z/{date}T23:59:59Z", "filter-lang": "cql2-json"}
+    date = FIRST + day * ONE_DAY
+    body = {
+        "collections": [PRODUCT_COLLECTION],
+        "datetime": f"{date}T00:00:00Z/{date}T23:59:59Z",
+        "filter-lang": "cql2-json",
+    }
     answer = requests.post(f"{server}/searches/register", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     return f"{server}/searches/{answer.json()['id']}"
@@ -93,7 +97,7 @@ def test_points_of_a_registered_search_are_those_of_the_product(server, day):
     for tile in TILES:
         sm, box = FIELDS[tile, day], SMALL.geobox(tile)
         for row, column in [(5, 6), *rng.integers(0, sm.shape, (4, 2))]:  # the first lies in the gap
-            lon, lat = to_lonlat(SMALL.crs).transform(*(box.affine @ (column + 0.5, row + 0.5)))
+            lon, lat = transformer_to_lonlat(SMALL.crs).transform(*(box.affine @ (column + 0.5, row + 0.5)))
             answer = requests.get(f"{mosaic}/point/{lon},{lat}", params={"assets": "sm"}, timeout=60)
             assert answer.status_code == 200, answer.text
             values = [one["values"] for one in answer.json()["assets"]]
@@ -132,7 +136,7 @@ def test_a_tile_of_a_registered_search_is_drawn_from_both_tile_days(server):
 def test_the_addresses_of_the_how_to_answer(server):
     titiler, api = server
     day = {"datetime": f"{FIRST}T00:00:00Z/{FIRST}T23:59:59Z"}
-    found = requests.get(f"{api}/collections/{COLLECTION}/items", params=day, timeout=60).json()["features"]
+    found = requests.get(f"{api}/collections/{PRODUCT_COLLECTION}/items", params=day, timeout=60).json()["features"]
     assert {one["properties"]["grid:code"] for one in found} == {SMALL.grid_code(tile) for tile in TILES}
     mosaic = registered(titiler, 0)
     drawn = {"assets": "sm", "rescale": "0,0.5", "colormap_name": "viridis_r"}
@@ -141,7 +145,7 @@ def test_the_addresses_of_the_how_to_answer(server):
     assert told.json()["tiles"][0].startswith(f"{mosaic}/tiles/WebMercatorQuad/")
     page = requests.get(f"{mosaic}/WebMercatorQuad/map.html", params=drawn, timeout=60)
     assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (200, "text/html")
-    lon, lat = to_lonlat(SMALL.crs).transform(*(SMALL.geobox(TILES[0]).affine @ (25, 30)))
+    lon, lat = transformer_to_lonlat(SMALL.crs).transform(*(SMALL.geobox(TILES[0]).affine @ (25, 30)))
     x, y = int((lon + 180) / 360 * 256), int((1 - np.arcsinh(np.tan(np.radians(lat))) / np.pi) / 2 * 256)
     address = told.json()["tiles"][0].format(z=8, x=x, y=y)
     picture = requests.get(address, timeout=60)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from stac_sm.core.errors import ModelError
-from stac_sm.model.booster import Member, NormalScores, draw_line, stretches
+from stac_sm.model.booster import NormalScores, WeightedBooster, penalty_scales, train_linear_booster
 from stac_sm.model.model import Model
 
 COLUMNS = arrays.arrays(np.float32, st.integers(1, 60), elements=st.floats(-1e6, 1e6, width=32))
@@ -69,7 +69,11 @@ def line_of(rows=400, gaps=0.1, seed=0):
     target = (1 + values[:, 0] - 2 * values[:, 1]).astype(np.float32)
     values[rng.random(values.shape) < gaps] = np.nan
     parameters = {"objective": "reg:squarederror", "base_score": float(target.mean()), "reg_lambda": 1e-3}
-    return values, target, draw_line(values, target, np.ones(rows, np.float32), ("a", "b", "c"), parameters, 60)
+    return (
+        values,
+        target,
+        train_linear_booster(values, target, np.ones(rows, np.float32), ("a", "b", "c"), parameters, 60),
+    )
 
 
 def test_a_missing_value_counts_as_the_median():
@@ -109,7 +113,7 @@ def test_normal_scores_that_were_lost_are_refused():
     booster = line.booster
     for attribute in ("{}", "x", json.dumps({"scores": [[[0, 0]]], "weight": 1})):
         booster.set_attr(**{"stac_sm:line": attribute})
-        broken = Member(1.0, line.features, bytes(booster.save_raw("ubj")))
+        broken = WeightedBooster(1.0, line.features, bytes(booster.save_raw("ubj")))
         with pytest.raises(ModelError, match="normal scores"):
             broken.predict(np.zeros((1, 3), np.float32))
 
@@ -139,12 +143,12 @@ def days_and_sites(sites=12, days=80, seed=3):
 
 def test_the_penalty_falls_on_what_few_sites_say():
     values, site = days_and_sites()
-    of_day, of_site, both = stretches(values, site, np.ones(len(site)), 0.1)
+    of_day, of_site, both = penalty_scales(values, site, np.ones(len(site)), 0.1)
     assert (of_day, of_site) == (3.16, 1.0)  # 1 / sqrt(0.1): all sites have the same days
     assert 1.1 < both < 1.7
-    assert stretches(values, site, np.ones(len(site)), 1.0) == (1.0, 1.0, 1.0)
+    assert penalty_scales(values, site, np.ones(len(site)), 1.0) == (1.0, 1.0, 1.0)
     gaps = np.full_like(values, np.nan)
-    assert stretches(gaps, site, np.ones(len(site)), 0.1) == (1.0, 1.0, 1.0)
+    assert penalty_scales(gaps, site, np.ones(len(site)), 0.1) == (1.0, 1.0, 1.0)
 
 
 def test_a_slope_that_days_decide_is_shrunk_less_and_is_worth_the_same():
@@ -152,7 +156,7 @@ def test_a_slope_that_days_decide_is_shrunk_less_and_is_worth_the_same():
     target = (values[:, 0] + values[:, 1]).astype(np.float32)
     parameters = {"objective": "reg:squarederror", "base_score": float(target.mean()), "reg_lambda": 0.5}
     given = values, target, np.ones(len(site), np.float32), ("day", "site", "both"), parameters, 100
-    alike, apart = draw_line(*given), draw_line(*given, sites=site, least=0.1)
+    alike, apart = train_linear_booster(*given), train_linear_booster(*given, sites=site, least=0.1)
 
     def slopes(line):
         steps = np.array([[0, 0, 0], [1, 0, 1], [0, 1, 1]], np.float32)  # a step of the day, or of the site
@@ -163,4 +167,4 @@ def test_a_slope_that_days_decide_is_shrunk_less_and_is_worth_the_same():
     assert abs(slopes(apart)[1] - slopes(alike)[1]) < 0.1
     assert sum(apart.gain().values()) < 2 * np.square(target - target.mean()).sum()
     assert apart.gain()["day"] > alike.gain()["day"]
-    assert apart.ubjson == draw_line(*given, sites=site, least=0.1).ubjson
+    assert apart.ubjson == train_linear_booster(*given, sites=site, least=0.1).ubjson

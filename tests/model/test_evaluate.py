@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from stac_sm.core.errors import InputError, ScreeningError
-from stac_sm.core.metrics import scores
+from stac_sm.core.metrics import agreement_scores
 from stac_sm.model.evaluate import LEAST_ROWS, evaluate, station_scores
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.holdout import hold_outs
-from stac_sm.stations.screening import Thresholds, training_screener
+from stac_sm.stations.screening import ScreeningThresholds, training_screener
 
 CONUS = Path(__file__).parents[3] / "shared/data/matchup_conus/matchup_conus_10day.csv"
 SMALL = TrainSettings(n_estimators=15, max_depth=3, eta=0.3)
@@ -47,7 +47,7 @@ def fitter(rows):
 
 def screener(table, **thresholds):
     triplets = table.rename(columns={"sm": "insitu", "swvl1": "era5land"})
-    return training_screener(triplets, Thresholds(min_days=40, **thresholds), table)
+    return training_screener(triplets, ScreeningThresholds(min_days=40, **thresholds), table)
 
 
 TABLE = table_of()
@@ -99,8 +99,8 @@ def test_screening_helps_on_stations_that_represent_their_pixel():
 def test_scores_are_those_of_the_predictions():
     rows = FOUND.predictions.query("strategy == 'site' and site in @FOUND.kept")
     result = FOUND.result("site", "screened", "kept")
-    assert result.pooled == scores(rows["screened"], rows["observed"])
-    single = [scores(part["screened"], part["observed"]) for _, part in rows.groupby("site")]
+    assert result.pooled == agreement_scores(rows["screened"], rows["observed"])
+    single = [agreement_scores(part["screened"], part["observed"]) for _, part in rows.groupby("site")]
     assert result.median.r == np.median([one.r for one in single])
     assert result.median.n == 100
 
@@ -182,7 +182,7 @@ def test_stations_have_scores_by_name_from_ten_rows_on():
     assert list(found) == sorted({*TABLE["site"], "enough"})
     assert found["enough"].n == LEAST_ROWS == 10
     one = rows[rows["site"] == "s03"]
-    assert found["s03"] == scores(one["unscreened"], one["observed"])
+    assert found["s03"] == agreement_scores(one["unscreened"], one["observed"])
 
 
 @pytest.mark.parametrize("strategy", ["network", "block"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
-from stac_sm.model.booster import Member
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.model import Model
 
@@ -149,7 +149,7 @@ def test_boosters_become_members():
 
 def test_bytes_that_do_not_fit_are_refused():
     with pytest.raises(ModelError, match="4 bytes that are no XGBoost model"):
-        _ = Member(1.0, ("lst",), b"junk").booster
+        _ = WeightedBooster(1.0, ("lst",), b"junk").booster
     with pytest.raises(ModelError, match="found lst, lai, swvl1 inside; lst wanted"):
         _ = replace(MODEL.members[0], features=("lst",)).booster
     with pytest.raises(ModelError, match="found lst, lai, swvl1 inside"):

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.core.columns import Columns, days, labels
+from stac_sm.core.columns import Columns, day_column, label_column
 from stac_sm.core.errors import InputError
 from stac_sm.model.holdout import hold_out, hold_outs
-from stac_sm.workflows.project import Validation
+from stac_sm.workflows.project import ValidationSettings
 
 STRATEGIES = ["random", "site", "year", "network", "block"]
 seeds = st.integers(0, 2**31)
@@ -127,9 +127,9 @@ def test_law_no_site_is_on_both_sides_of_a_network(pairs, seed):
 
 
 def test_by_default_networks_are_left_out_where_there_is_one_only():
-    assert "network" in Validation().strategies
+    assert "network" in ValidationSettings().strategies
     table = table_of().assign(network=lambda t: "N" + t["site"].str[-1])
-    several, lone = (hold_outs(one, Validation().strategies) for one in (table, table.assign(network="N")))
+    several, lone = (hold_outs(one, ValidationSettings().strategies) for one in (table, table.assign(network="N")))
     assert len(several["network"]) == table["network"].nunique()
     assert isinstance(lone["network"], InputError)
     assert "found 1 network (N)" in str(lone["network"])
@@ -242,9 +242,9 @@ def test_other_columns_and_written_dates():
     columns = Columns(site="gauge", time="start")
     assert len(hold_out(table, "year", columns=columns)) == 4
     assert len(hold_out(table, "site", columns=columns)) == 5
-    assert labels(table.assign(gauge=1), "gauge").unique() == ["1"]
+    assert label_column(table.assign(gauge=1), "gauge").unique() == ["1"]
 
 
 def test_days_are_utc():
     table = pd.DataFrame({"date": pd.to_datetime(["2018-12-31T23:30-02:00"])})
-    assert days(table, "date")[0] == pd.Timestamp("2019-01-01")
+    assert day_column(table, "date")[0] == pd.Timestamp("2019-01-01")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError, ScreeningError
-from stac_sm.model.conformal import by_site_quantile
+from stac_sm.model.conformal import site_weighted_quantile
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.holdout import hold_out
-from stac_sm.model.intervals import Intervals, Level, SpreadSettings, fit_intervals
+from stac_sm.model.intervals import ErrorLevel, Intervals, SpreadSettings, fit_intervals
 
 FEATURES = ["rough", "other", "place"]
 CONSTANT = SpreadSettings(n_estimators=0, ridge=float("inf"))
@@ -73,7 +73,7 @@ def test_a_new_site_is_covered_however_few_there_are_and_however_alike_their_row
     names, found = np.repeat(np.arange(sites), 30), []
     for _ in range(200):
         scores = np.sqrt(alike) * rng.normal(size=(sites, 1)) + np.sqrt(1 - alike) * rng.normal(size=(sites, 30))
-        limit = by_site_quantile(np.abs(scores).ravel(), names, 0.9)
+        limit = site_weighted_quantile(np.abs(scores).ravel(), names, 0.9)
         found.append((np.abs(rng.normal(size=2000)) <= limit).mean())
     assert np.mean(found) == pytest.approx(0.9, abs=0.02)
 
@@ -111,7 +111,7 @@ def slow_quantile(scores, sites, coverage):
 def test_the_quantile_is_that_of_the_definition(sites, coverage, seed):
     sites = np.array([*sites, 0, 1])
     scores = np.random.default_rng(seed).permutation(len(sites)).astype(float)
-    found, slow = by_site_quantile(scores, sites, coverage), slow_quantile(scores, sites, coverage)
+    found, slow = site_weighted_quantile(scores, sites, coverage), slow_quantile(scores, sites, coverage)
     assert found == pytest.approx(slow)
 
 
@@ -119,8 +119,10 @@ def test_each_site_has_one_vote():
     """A site with a hundred times as many rows, all of them easy, does not make the intervals narrow."""
     scores = np.concatenate([np.linspace(1, 2, 200), np.full(20_000, 0.01)])
     sites = np.concatenate([np.tile(np.arange(20), 10), np.full(20_000, 99)])
-    assert by_site_quantile(scores, sites, 0.8) > 1.7
-    assert by_site_quantile(np.arange(5.0), np.arange(5), 0.9) == np.inf  # each is alone, and 5 sites are not 90 %
+    assert site_weighted_quantile(scores, sites, 0.8) > 1.7
+    assert (
+        site_weighted_quantile(np.arange(5.0), np.arange(5), 0.9) == np.inf
+    )  # each is alone, and 5 sites are not 90 %
 
 
 def test_stations_of_conus(shared):
@@ -198,7 +200,7 @@ def test_the_level_is_the_parabola_of_numpy():
     rng = np.random.default_rng(1)
     predicted, weight = rng.uniform(0.1, 0.4, 500), rng.uniform(0.5, 2, 500).astype(np.float32)
     error = (0.02 + 0.3 * predicted**2).astype(np.float32)
-    level = Level.of(predicted, error, weight, SpreadSettings(ridge=0.0))
+    level = ErrorLevel.of(predicted, error, weight, SpreadSettings(ridge=0.0))
     wanted = np.polyval(np.polyfit(predicted, error, 2, w=np.sqrt(weight)), predicted)
     np.testing.assert_allclose(level.at(predicted), wanted / np.average(error, weights=weight), rtol=1e-4)
 

@@ -12,8 +12,8 @@ import pytest
 from stac_sm.core.errors import CatalogError, ModelError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.period import Period
-from stac_sm.model.booster import Member
-from stac_sm.model.item import COLLECTION, model_item, write_assets
+from stac_sm.model.booster import WeightedBooster
+from stac_sm.model.item import MODELS_COLLECTION, model_item, write_model_assets
 from stac_sm.model.model import Model
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
@@ -29,7 +29,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def id(root):
-    return open_catalog(root).items(COLLECTION)[0].id
+    return open_catalog(root).items(MODELS_COLLECTION)[0].id
 
 
 def test_read_is_what_was_published(root, id):
@@ -48,16 +48,16 @@ def test_a_sum_of_boosters_comes_back_in_order(tmp_path):
         model, fingerprint=digest("sum"), bbox=[8, 45, 12, 48], period=Period.parse("2018"), hyperparameters={},
         properties={},
     )  # fmt: skip
-    publish(catalog, item, write_assets(model, tmp_path))
-    refresh(catalog.store, COLLECTION)
-    assert sorted(item["assets"] or open_catalog(tmp_path / "p").item(COLLECTION, item["id"]).assets) == [
+    publish(catalog, item, write_model_assets(model, tmp_path))
+    refresh(catalog.store, MODELS_COLLECTION)
+    assert sorted(item["assets"] or open_catalog(tmp_path / "p").item(MODELS_COLLECTION, item["id"]).assets) == [
         "model-0", "model-1", "model-2", "recipe"
     ]  # fmt: skip
     assert read_model(open_catalog(tmp_path / "p"), item["id"]).members == model.members
 
 
 def test_the_item_is_valid_and_names_its_inputs(root, id, validate):
-    item = open_catalog(root).item(COLLECTION, id)
+    item = open_catalog(root).item(MODELS_COLLECTION, id)
     validate(item)
     assert [one["name"] for one in item.properties["mlm:input"]] == list(RECIPE.names)
     assert item.properties["stac_sm:recipe"] == RECIPE.checksum
@@ -65,7 +65,7 @@ def test_the_item_is_valid_and_names_its_inputs(root, id, validate):
 
 
 def asset_file(root, id, key):
-    return Path(open_catalog(root).item(COLLECTION, id).assets[key].get_absolute_href())
+    return Path(open_catalog(root).item(MODELS_COLLECTION, id).assets[key].get_absolute_href())
 
 
 @pytest.mark.parametrize("key", ["model", "recipe"])
@@ -92,7 +92,12 @@ def test_a_recipe_changed_together_with_its_checksum(root, id):
     import hashlib
 
     checksum = "1220" + hashlib.sha256(file.read_bytes()).hexdigest()
-    edit(open_catalog(root), COLLECTION, id, lambda item: item["assets"]["recipe"].update({"file:checksum": checksum}))
+    edit(
+        open_catalog(root),
+        MODELS_COLLECTION,
+        id,
+        lambda item: item["assets"]["recipe"].update({"file:checksum": checksum}),
+    )
     with pytest.raises(ModelError, match="its recipe is not the one that it was trained with"):
         read_model(open_catalog(root), id)
 
@@ -111,7 +116,7 @@ EDITS = {
 
 @pytest.mark.parametrize(("change", "told"), EDITS.values(), ids=EDITS)
 def test_an_item_that_was_changed(root, id, change, told):
-    edit(open_catalog(root), COLLECTION, id, lambda item: change(item["properties"]))
+    edit(open_catalog(root), MODELS_COLLECTION, id, lambda item: change(item["properties"]))
     with pytest.raises(ModelError, match=told) as failure:
         read_model(open_catalog(root), id)
     assert id in str(failure.value)
@@ -125,4 +130,4 @@ def test_an_unknown_model(root):
 def test_features_put_together_wrongly_are_refused_at_the_first_prediction():
     member = small_model().members[0]
     with pytest.raises(ModelError, match="in this order"):
-        Model((Member(1.0, member.features[::-1], member.ubjson),)).predict(table())
+        Model((WeightedBooster(1.0, member.features[::-1], member.ubjson),)).predict(table())

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from stac_sm.core.errors import ModelError
-from stac_sm.core.variables import Quality
+from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Feature, Mask, Recipe
 from stac_sm.model.predict import predict
@@ -62,7 +62,7 @@ def test_every_flag_by_hand():
     cube.a[0, 0, 5], cube.frozen[0, 0, 5] = np.nan, True
     found = predict(Linear(), cube.chunk({"time": 1})).compute()
     sm, qa = found.sm.values[0, 0], found.qa.values[0, 0]
-    missing, frozen, clipped = Quality.INPUT_MISSING, Quality.FROZEN, Quality.CLIPPED
+    missing, frozen, clipped = QualityFlag.INPUT_MISSING, QualityFlag.FROZEN, QualityFlag.CLIPPED
     assert list(qa[:7]) == [missing, 0, frozen, clipped, clipped, missing | frozen, 0]
     assert list(np.isnan(sm[:7])) == [True, False, True, False, False, True, False]
     assert sm[1] == cube.a.values[0, 0, 1]
@@ -78,14 +78,14 @@ def test_a_derived_feature_without_value_gives_no_number():
     cube = a_cube(latitude=latitude).rename(b="lai").chunk({"time": 1})
     found = predict(model, cube).compute()
     assert np.isnan(found.sm.values[1, 2, 3])
-    assert found.qa.values[1, 2, 3] == Quality.INPUT_MISSING
+    assert found.qa.values[1, 2, 3] == QualityFlag.INPUT_MISSING
     assert np.isnan(found.sm).sum() == 1
 
 
 def test_all_missing_gives_nothing():
     found = predict(Linear(), a_cube(a=np.full(SHAPE, np.nan, np.float32))).compute()
     assert np.isnan(found.sm).all()
-    assert (found.qa == Quality.INPUT_MISSING).all()
+    assert (found.qa == QualityFlag.INPUT_MISSING).all()
 
 
 def test_both_outputs_come_from_one_pass():
@@ -109,7 +109,7 @@ def test_chunks_do_not_matter(cube, chunks):
     whole = predict(model, cube)
     xr.testing.assert_identical(predict(model, cube.chunk(chunks)).compute(), whole)
     flags = {int(flag) for flag in np.unique(whole.qa)}
-    assert {0, int(Quality.FROZEN), int(Quality.INPUT_MISSING)} <= flags
+    assert {0, int(QualityFlag.FROZEN), int(QualityFlag.INPUT_MISSING)} <= flags
 
 
 def test_each_pixel_is_what_xgboost_says(cube):

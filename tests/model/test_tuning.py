@@ -13,13 +13,23 @@ from hypothesis import strategies as st
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError
 from stac_sm.model import tuning
-from stac_sm.model.base_learners import Learns, Part, fit_parts
+from stac_sm.model.base_learners import BoosterSpec, TrainingTarget, fit_boosters
 from stac_sm.model.booster import NormalScores
-from stac_sm.model.fit import TrainSettings, fit, site_rows
-from stac_sm.model.tuning import RECIPE_SUMS, most_trusted, recipe_parts, search, site_errors, sum_of, tune
+from stac_sm.model.fit import TrainSettings, fit, training_rows
+from stac_sm.model.tuning import (
+    RECIPE_SUMS,
+    choose_sum,
+    fit_sum,
+    recipe_booster_specs,
+    search_sums,
+    site_mean_squared_errors,
+    tune,
+)
 
 SMALL = TrainSettings(n_estimators=30, eta=0.2, max_depth=8, min_child_weight=1.0)
-DEEP = Part("deep", Learns.ROWS, ("wet", "soil"), 30, {"eta": 0.2, "max_depth": 8, "min_child_weight": 1.0})
+DEEP = BoosterSpec(
+    "deep", TrainingTarget.ROWS, ("wet", "soil"), 30, {"eta": 0.2, "max_depth": 8, "min_child_weight": 1.0}
+)
 FLAT = replace(DEEP, name="flat", parameters={"eta": 0.2, "max_depth": 1, "min_child_weight": 100.0})
 SUMS = {"deep": {"deep": 1.0}, "flat": {"flat": 1.0}}
 
@@ -39,11 +49,11 @@ TABLE = table_of()
 
 
 def rows_of(table):
-    return site_rows(table, ["wet", "soil"], Columns())
+    return training_rows(table, ["wet", "soil"], Columns())
 
 
 def test_what_only_memorises_sites_is_not_chosen():
-    found = search(rows_of(table_of(sites=60)), [DEEP, FLAT], SUMS, 0)
+    found = search_sums(rows_of(table_of(sites=60)), [DEEP, FLAT], SUMS, 0)
     assert found.chosen == "flat"
     assert found.errors["flat"] < found.errors["deep"]
 
@@ -53,7 +63,7 @@ def test_random_folds_would_have_chosen_it():
     half = TABLE.index % 2 == 0
     errors = []
     for part in (DEEP, FLAT):
-        model = sum_of(rows_of(TABLE[half]), [part], {part.name: 1.0}, 0)
+        model = fit_sum(rows_of(TABLE[half]), [part], {part.name: 1.0}, 0)
         errors.append(np.sqrt(np.mean((model.predict(TABLE[~half]) - TABLE["sm"][~half]) ** 2)))
     assert errors[0] < 0.7 * errors[1]
 
@@ -67,7 +77,9 @@ def test_a_prior_weighs_the_more_the_fewer_the_sites(count, prior, seed):
     table = pd.DataFrame({"soil": soil, "sm": 0.2 + 0.1 * soil + 0.02 * rng.standard_normal(count)})
     table = table.assign(wet=0.0, site=[f"s{i:02d}" for i in range(count)], date=pd.Timestamp("2018-01-01"))
     rows = rows_of(pd.concat([table] * 3))
-    (line,) = fit_parts(rows, [Part("line", Learns.LEVEL, ("soil",), 60, {"booster": "gblinear"}, prior=prior)], 0)
+    (line,) = fit_boosters(
+        rows, [BoosterSpec("line", TrainingTarget.LEVEL, ("soil",), 60, {"booster": "gblinear"}, prior_weight=prior)], 0
+    )
     values = table[["soil"]].to_numpy(np.float32)
     x, y = NormalScores.of(values, np.ones(count)).of_rows(values)[:, 0].astype(float), table["sm"].to_numpy()
     x -= x.mean()
@@ -77,9 +89,11 @@ def test_a_prior_weighs_the_more_the_fewer_the_sites(count, prior, seed):
 
 def test_the_budget_is_fixed_and_only_the_rows_given_have_a_say(monkeypatch):
     calls = []
-    monkeypatch.setattr(tuning, "fit_parts", lambda rows, *rest, **more: calls.append(rows) or fit_parts(rows, *rest))
+    monkeypatch.setattr(
+        tuning, "fit_parts", lambda rows, *rest, **more: calls.append(rows) or fit_boosters(rows, *rest)
+    )
     given = TABLE[TABLE["site"] < "s12"]
-    search(rows_of(given), [DEEP, FLAT], SUMS, 0)
+    search_sums(rows_of(given), [DEEP, FLAT], SUMS, 0)
     assert len(calls) == 5
     assert set.union(*(set(rows.sites) for rows in calls)) == set(given["site"])
     assert all(len(set(rows.sites)) < given["site"].nunique() for rows in calls)
@@ -87,8 +101,10 @@ def test_the_budget_is_fixed_and_only_the_rows_given_have_a_say(monkeypatch):
 
 def test_of_very_many_rows_some_are_tried(monkeypatch):
     calls = []
-    monkeypatch.setattr(tuning, "fit_parts", lambda rows, *rest, **more: calls.append(rows) or fit_parts(rows, *rest))
-    found = search(rows_of(TABLE), [FLAT], {"flat": {"flat": 1.0}}, 0, most_rows=100)
+    monkeypatch.setattr(
+        tuning, "fit_parts", lambda rows, *rest, **more: calls.append(rows) or fit_boosters(rows, *rest)
+    )
+    found = search_sums(rows_of(TABLE), [FLAT], {"flat": {"flat": 1.0}}, 0, most_rows=100)
     assert found.predicted is None
     assert all(len(rows.target) <= 100 and len(set(rows.sites)) == 16 for rows in calls)
 
@@ -96,13 +112,13 @@ def test_of_very_many_rows_some_are_tried(monkeypatch):
 def test_a_sum_must_be_better_by_more_than_luck():
     close = {"first": np.array([1.0, 2.0, 3.0, 4.0]), "second": np.array([2.0, 1.0, 2.9, 4.0])}
     clear = {"first": np.array([1.0, 2.0, 3.0, 4.0]), "second": np.array([0.5, 1.4, 2.5, 3.4])}
-    assert most_trusted(close) == "first"
-    assert most_trusted(clear) == "second"
+    assert choose_sum(close) == "first"
+    assert choose_sum(clear) == "second"
     assert close["second"].sum() < close["first"].sum()
 
 
 def test_each_site_has_one_vote():
-    found = site_errors(np.array([1.0, 1.0, 1.0, 3.0]), np.array(list("aaab")))
+    found = site_mean_squared_errors(np.array([1.0, 1.0, 1.0, 3.0]), np.array(list("aaab")))
     np.testing.assert_allclose(found, [1, 9])
 
 
@@ -160,8 +176,8 @@ def test_without_tuning_it_is_the_booster_as_set():
 
 
 def test_the_trees_as_set_have_the_settings():
-    (trees,) = [part for part in recipe_parts(["wet"], SMALL) if part.name == "trees"]
-    assert (trees.rounds, trees.parameters["max_depth"], trees.learns) == (30, 8, Learns.ROWS)
+    (trees,) = [part for part in recipe_booster_specs(["wet"], SMALL) if part.name == "trees"]
+    assert (trees.rounds, trees.parameters["max_depth"], trees.trained_on) == (30, 8, TrainingTarget.ROWS)
 
 
 def test_one_site_gets_the_most_trusted_and_other_names_and_gaps_do_no_harm():

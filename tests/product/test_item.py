@@ -9,8 +9,16 @@ import pytest
 import rasterio
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.core.variables import Quality
-from stac_sm.product.item import OUTPUT_PROFILE, ProductDay, colours, links_to_inputs, png, product_item, write_assets
+from stac_sm.core.variables import QualityFlag
+from stac_sm.product.item import (
+    OUTPUT_PROFILE,
+    ProductDay,
+    colours,
+    encode_png,
+    links_to_inputs,
+    product_item,
+    write_product_assets,
+)
 from tests.support.fields import SMALL, TILE, image
 
 MADE = ProductDay("h18v04", date(2018, 7, 1), "001", "ab" * 32)
@@ -19,8 +27,8 @@ MADE = ProductDay("h18v04", date(2018, 7, 1), "001", "ab" * 32)
 def fields():
     sm = image(SMALL.geobox(TILE), 0.05, 0.45)
     sm[3:9, 4:11] = np.nan
-    qa = np.where(np.isnan(sm), np.uint8(Quality.FROZEN), np.uint8(0))
-    qa[20, 20] = Quality.CLIPPED
+    qa = np.where(np.isnan(sm), np.uint8(QualityFlag.FROZEN), np.uint8(0))
+    qa[20, 20] = QualityFlag.CLIPPED
     return sm, qa
 
 
@@ -41,7 +49,7 @@ def test_an_item_of_one_utc_day():
 
 def test_files_hold_rounded_values_and_flags(tmp_path):
     sm, qa = fields()
-    assets = write_assets(sm, qa, SMALL.geobox(TILE), tmp_path)
+    assets = write_product_assets(sm, qa, SMALL.geobox(TILE), tmp_path)
     assert sorted(assets) == ["qa", "sm", "thumbnail"]
     with rasterio.open(assets["sm"].file) as file:
         assert (file.dtypes[0], file.nodata, file.compression.name) == ("float32", -9999, "deflate")
@@ -52,14 +60,14 @@ def test_files_hold_rounded_values_and_flags(tmp_path):
         np.testing.assert_array_equal(file.read(1), qa)
     assert assets["sm"].fields["bands"][0]["nodata"] == -9999
     flags = {one["name"]: 1 << one["offset"] for one in assets["qa"].fields["classification:bitfields"]}
-    assert flags == {flag.name.lower(): flag.value for flag in Quality}
+    assert flags == {flag.name.lower(): flag.value for flag in QualityFlag}
 
 
 def test_an_interrupted_writer_left_the_same_values_or_others(tmp_path):
     sm, qa = fields()
     for name, values in (("one", sm), ("two", sm + 0.1)):
         (tmp_path / name).mkdir()
-        assets = write_assets(values, qa, SMALL.geobox(TILE), tmp_path / name)
+        assets = write_product_assets(values, qa, SMALL.geobox(TILE), tmp_path / name)
     assert assets["sm"].same(str(tmp_path / "two" / "sm.tif"))
     assert not assets["sm"].same(str(tmp_path / "one" / "sm.tif"))
     assert not assets["sm"].same(str(tmp_path / "none.tif"))
@@ -68,7 +76,7 @@ def test_an_interrupted_writer_left_the_same_values_or_others(tmp_path):
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")  # a picture has no place
 def test_the_picture_is_a_png_with_clear_gaps(tmp_path):
     sm, qa = fields()
-    file = write_assets(sm, qa, SMALL.geobox(TILE), tmp_path)["thumbnail"].file
+    file = write_product_assets(sm, qa, SMALL.geobox(TILE), tmp_path)["thumbnail"].file
     with rasterio.open(file) as picture:
         assert picture.driver == "PNG"
         bands = picture.read()
@@ -78,7 +86,7 @@ def test_the_picture_is_a_png_with_clear_gaps(tmp_path):
     dry, wet = bands[:3, 0, 0].astype(int), bands[:3, 39, 49].astype(int)
     assert dry[0] > dry[2]  # brown
     assert wet[2] > wet[0]  # blue
-    assert png(colours(sm)) == file.read_bytes()
+    assert encode_png(colours(sm)) == file.read_bytes()
 
 
 def test_a_large_picture_is_thinned_to_256_pixels():

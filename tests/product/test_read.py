@@ -8,9 +8,9 @@ import pytest
 
 from stac_sm import open_product, point_series
 from stac_sm.core.errors import CatalogError, InputError, ReadError
-from stac_sm.core.grid import to_lonlat
-from stac_sm.core.period import DAY, Period
-from stac_sm.core.variables import Quality
+from stac_sm.core.grid import transformer_to_lonlat
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.variables import QualityFlag
 from stac_sm.product.item import ProductDay
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
 from stac_sm.stac.index.update import update_index
@@ -24,7 +24,7 @@ from tests.support.served import running
 
 pytestmark = pytest.mark.filterwarnings("ignore:The item .* is deprecated")  # by pystac, of what was retracted
 FIRST = date(2018, 7, 1)
-PERIOD = Period(FIRST, FIRST + 3 * DAY)
+PERIOD = Period(FIRST, FIRST + 3 * ONE_DAY)
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def catalog(tmp_path_factory):
         for i in range(2):
             sm = image(geobox, 0.1 + 0.2 * column, 0.3 + 0.2 * column, angle=0.3 + i)
             sm[3, 4] = np.nan
-            qa = np.where(np.isnan(sm), np.uint8(Quality.FROZEN), np.uint8(0))
-            put(catalog, "sm-1km-daily", f"SM.{i}.{tile}", geobox, {"sm": sm, "qa": qa}, FIRST + i * DAY)
+            qa = np.where(np.isnan(sm), np.uint8(QualityFlag.FROZEN), np.uint8(0))
+            put(catalog, "sm-1km-daily", f"SM.{i}.{tile}", geobox, {"sm": sm, "qa": qa}, FIRST + i * ONE_DAY)
     return open_catalog(catalog.root)
 
 
 def lonlat(tile, row, column):
     x, y = SMALL.geobox(tile).affine @ (column + 0.5, row + 0.5)
-    return to_lonlat(SMALL.crs).transform(x, y)
+    return transformer_to_lonlat(SMALL.crs).transform(x, y)
 
 
 @pytest.mark.parametrize("reader", ["stackstac", "odc"])
@@ -52,7 +52,7 @@ def test_a_point_gives_its_pixel_day_by_day(catalog, reader):
     wanted = [image(SMALL.geobox("h01v01"), 0.3, 0.5, angle=0.3 + i)[7, 9] for i in range(2)]
     assert series.sm.to_list()[:2] == pytest.approx(wanted, abs=0)
     assert np.isnan(series.sm.iloc[2])
-    assert series.qa.to_list() == [0, 0, Quality.INPUT_MISSING]
+    assert series.qa.to_list() == [0, 0, QualityFlag.INPUT_MISSING]
     assert list(series.index) == [np.datetime64(day) for day in PERIOD.days]
 
 
@@ -64,7 +64,7 @@ def test_a_period_may_be_a_text(catalog):
 def test_a_flagged_pixel_is_nan_with_its_flag(catalog):
     series = point_series(catalog, *lonlat("h00v01", 3, 4), PERIOD)
     assert series.sm.isna().all()
-    assert series.qa.to_list() == [Quality.FROZEN, Quality.FROZEN, Quality.INPUT_MISSING]
+    assert series.qa.to_list() == [QualityFlag.FROZEN, QualityFlag.FROZEN, QualityFlag.INPUT_MISSING]
 
 
 def test_a_box_across_two_tiles_is_seamless_and_on_the_products_pixels(catalog):
@@ -124,7 +124,7 @@ DAYS = Period.parse("2018-07-01/2018-07-04")
 
 def wanted_series():
     first, second = known(SMALL, "h01v01", 0)[0][20, 21], known(SMALL, "h01v01", 1, 0.0625)[0][20, 21]
-    return [first, second, np.nan, np.nan], [Quality.CLIPPED, Quality.CLIPPED, 32, 32]
+    return [first, second, np.nan, np.nan], [QualityFlag.CLIPPED, QualityFlag.CLIPPED, 32, 32]
 
 
 def check(series):
@@ -157,7 +157,7 @@ def test_a_flag_masks_soil_moisture_and_its_half_width(versions):
     west, south = lonlat("h01v01", 30, 10)
     east, north = lonlat("h01v01", 15, 40)
     cube = open_product(catalog, (west, south, east, north), "2018-07-01", mask=["clipped"]).compute()
-    clipped = (cube.qa & Quality.CLIPPED) > 0
+    clipped = (cube.qa & QualityFlag.CLIPPED) > 0
     assert clipped.any()
     assert cube.sm.where(clipped).isnull().all()
     assert cube.uncertainty.where(clipped).isnull().all()
@@ -198,7 +198,7 @@ def test_a_point_by_http_takes_few_requests(versions, tmp_path):
 def test_from_s3_the_same(versions):
     with moto_server() as server, environment_of(server):
         store = open_store(f"s3://{new_bucket(server, 'product')}/p")
-        for entry in versions.catalog.store.entries():
+        for entry in versions.catalog.store.list_objects():
             if ".scratch" not in entry.path:
                 store.create(entry.path, versions.catalog.store.read(entry.path))
         check_both(store.root)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import to_lonlat
+from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.period import Period
 from stac_sm.product import pictures
 from stac_sm.product.aggregates.mosaic import make_mosaics
@@ -126,7 +126,7 @@ def test_plot_draws_what_was_published(project, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(pictures, "plot_map", lambda field, file, **told: drawn.append((field, file, told)))
     monkeypatch.setattr(pictures, "plot_series", lambda series, file, **told: drawn.append((series, file, told)))
-    lon, lat = to_lonlat(SMALL.crs).transform(*(SMALL.geobox("h01v01").affine @ (30.5, 30.5)))
+    lon, lat = transformer_to_lonlat(SMALL.crs).transform(*(SMALL.geobox("h01v01").affine @ (30.5, 30.5)))
 
     def plot(*arguments):
         done = CliRunner().invoke(main, ["plot", *arguments, "--project", str(project.folder)])

@@ -23,12 +23,12 @@ from stac_sm.core.grid import crs_wkt
 from stac_sm.raster import fetch
 from stac_sm.raster import read as reading
 from stac_sm.raster import source as header
-from stac_sm.raster.fetch import merged
+from stac_sm.raster.fetch import merge_spans
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import READERS
 from stac_sm.raster.source import RasterSource
 from stac_sm.storage import signing
-from stac_sm.storage.retry import COUNTS
+from stac_sm.storage.retry import REQUEST_COUNTS
 from tests.support.faulty_server import FaultyServer
 from tests.support.fields import SMALL, TILE
 
@@ -143,7 +143,7 @@ def test_a_small_file_with_a_checksum_is_one_request(tmp_path, server):
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=12), st.integers(0, 5))
 def test_merged_spans_hold_all_bytes_and_none_twice(starts, gap):
     spans = [(start, start + length) for start, length in starts]
-    found = merged(spans, gap)
+    found = merge_spans(spans, gap)
     assert {b for s in spans for b in range(*s)} <= {b for s in found for b in range(*s)}
     assert all(one[1] + gap < other[0] for one, other in itertools.pairwise(found))
 
@@ -183,7 +183,7 @@ def test_a_file_that_changes_between_two_requests_is_read_anew(tmp_path, server,
     count = server.take
 
     def replaced(method, path):
-        if server.asked["GET", path] == 1:
+        if server.splits_below["GET", path] == 1:
             file.write_bytes(new)
         return count(method, path)
 
@@ -381,7 +381,7 @@ def test_a_header_in_a_circle_or_out_of_bounds_is_refused(tmp_path, server):
 
 def test_item_and_file_are_compared_once_for_all_windows(tmp_path, server, monkeypatch):
     asked = []
-    compared = header.with_header
+    compared = header.complete_from_header
     monkeypatch.setattr(reading, "with_header", lambda *args: asked.append(args) or compared(*args))
     file = tmp_path / "a.tif"
     written(file)
@@ -425,24 +425,24 @@ class Flickering:
 def test_a_file_system_that_fails_for_a_while_is_asked_again(tmp_path, monkeypatch, number):
     values = written(tmp_path / "a.tif")
     source = source_of(tmp_path / "a.tif")
-    before = COUNTS.snapshot()["retries"].get("storage", 0)
+    before = REQUEST_COUNTS.snapshot()["retries"].get("storage", 0)
     flickering = Flickering(number)
     monkeypatch.setattr(Path, "open", lambda path, *args, **options: flickering(path, *args, **options))
     np.testing.assert_array_equal(read_window(source, WINDOW, "odc"), values[WINDOW])
-    assert COUNTS.snapshot()["retries"]["storage"] == before + 2
+    assert REQUEST_COUNTS.snapshot()["retries"]["storage"] == before + 2
 
 
 def test_a_local_file_that_is_missing_or_damaged_is_not_tried_again(tmp_path):
     written(tmp_path / "a.tif")
     source = source_of(tmp_path / "a.tif", proven=True)
-    before = sum(COUNTS.retries.values())
+    before = sum(REQUEST_COUNTS.retries.values())
     (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:-9])
     with pytest.raises(ReadError, match="damaged: its checksum is not that of the item"):
         read_window(source, WINDOW, "odc")
     (tmp_path / "a.tif").unlink()
     with pytest.raises(ReadError, match="missing: No such file or directory"):
         read_window(source, WINDOW, "odc")
-    assert sum(COUNTS.retries.values()) == before
+    assert sum(REQUEST_COUNTS.retries.values()) == before
 
 
 def test_no_temporary_file_stays(tmp_path, server, monkeypatch):

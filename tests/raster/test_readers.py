@@ -18,8 +18,8 @@ from stac_sm.core.period import Period
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.raster.cog import CogProfile, write_cog
-from stac_sm.raster.readers import READERS, reader
-from stac_sm.raster.source import raster_source, with_header
+from stac_sm.raster.readers import READERS, get_reader
+from stac_sm.raster.source import complete_from_header, raster_source
 from stac_sm.stac.catalogs.catalog import open_catalog
 from tests.support.fields import EASE, PIXEL, SMALL, TILE, UTM, box, edit, image, new_catalog, put
 
@@ -72,7 +72,7 @@ def test_both_readers_give_what_rasterio_gives(tmp_path, grid, dtype):
     for top, bottom, left, right in windows:
         window = (slice(top, bottom), slice(left, right))
         for name in READERS:
-            read = reader(name)(source, window).compute(scheduler="synchronous")
+            read = get_reader(name)(source, window).compute(scheduler="synchronous")
             assert read.dtype == values.dtype, name
             np.testing.assert_array_equal(read, values[window], err_msg=f"{name} {window}")
 
@@ -81,7 +81,7 @@ def test_the_readers_are_lazy(tmp_path):
     geobox = GRIDS["sinusoidal"]
     source = raster_source(an_item(tmp_path / "not there.tif", geobox, "int16"), "a")
     for name in READERS:
-        lazy = reader(name)(source, (slice(0, 5), slice(0, 6)))
+        lazy = get_reader(name)(source, (slice(0, 5), slice(0, 6)))
         assert lazy.shape == (5, 6)
 
 
@@ -92,9 +92,9 @@ def test_no_data_is_nan_whoever_states_it(tmp_path, band):
     values = stored("float32", geobox.shape)
     values[2, 3] = np.nan
     file = written(tmp_path, geobox, values, nodata=float(band["nodata"]) if band else -9999.0)
-    source = with_header(raster_source(an_item(file, geobox, "float32", band=band), "a"))
+    source = complete_from_header(raster_source(an_item(file, geobox, "float32", band=band), "a"))
     for name in READERS:
-        read = reader(name)(source, (slice(0, 9), slice(0, 9))).compute(scheduler="synchronous")
+        read = get_reader(name)(source, (slice(0, 9), slice(0, 9))).compute(scheduler="synchronous")
         np.testing.assert_array_equal(source.physical(read), values[:9, :9])
 
 
@@ -126,10 +126,10 @@ def test_a_data_type_that_the_item_does_not_state_is_that_of_the_file(tmp_path):
     geobox = GRIDS["UTM"]
     values = stored("int16", geobox.shape)
     item = an_item(written(tmp_path, geobox, values, nodata=-9999), geobox, "int16", bands=[{"name": "x"}])
-    source = with_header(raster_source(item, "a"))
+    source = complete_from_header(raster_source(item, "a"))
     assert (source.dtype, source.nodata) == ("int16", -9999)
     for name in READERS:
-        read = reader(name)(source, (slice(0, 9), slice(0, 9))).compute(scheduler="synchronous")
+        read = get_reader(name)(source, (slice(0, 9), slice(0, 9))).compute(scheduler="synchronous")
         assert read.dtype == np.int16
         np.testing.assert_array_equal(read, values[:9, :9])
 
@@ -139,10 +139,10 @@ def test_scale_and_offset_of_the_header_count_where_the_item_says_nothing(tmp_pa
     file = written(tmp_path, geobox, stored("int16", geobox.shape), nodata=-9999, scale=0.1, offset=2.0)
     bare, full = ({}, {"raster:scale": 0.2, "raster:offset": 0.0})
     assert (lambda s: (s.scale, s.offset))(
-        with_header(raster_source(an_item(file, geobox, "int16", band=bare), "a"))
+        complete_from_header(raster_source(an_item(file, geobox, "int16", band=bare), "a"))
     ) == (0.1, 2)
     assert (lambda s: (s.scale, s.offset))(
-        with_header(raster_source(an_item(file, geobox, "int16", band=full), "a"))
+        complete_from_header(raster_source(an_item(file, geobox, "int16", band=full), "a"))
     ) == (0.2, 0)
 
 
@@ -174,10 +174,10 @@ def test_one_band_of_an_asset_with_several(tmp_path, grid, fields):
     file, images = many(tmp_path, geobox)
     item = an_item(file, geobox, "int16", **fields)
     for wanted, number in [("red", 1), ("nir", 2), ("swir", 3), ("2", 2)]:
-        source = with_header(raster_source(item, "a", wanted))
+        source = complete_from_header(raster_source(item, "a", wanted))
         assert (source.band, source.scale) == (number, number)
         for name in READERS:
-            read = reader(name)(source, (slice(3, 11), slice(5, 17))).compute(scheduler="synchronous")
+            read = get_reader(name)(source, (slice(3, 11), slice(5, 17))).compute(scheduler="synchronous")
             np.testing.assert_array_equal(read, images[number - 1][3:11, 5:17], err_msg=f"{name} {wanted}")
     proofs = {raster_source(item, "a", wanted).proof for wanted in ("red", "nir", "2")}
     assert len(proofs) == 2
@@ -275,7 +275,7 @@ def test_item_and_file_that_disagree_are_an_error_that_names_both(tmp_path, fiel
     file = written(tmp_path, geobox, stored("int16", geobox.shape), nodata=-9999)
     fields = {"band": {"nodata": -9999}} | fields
     with pytest.raises(CatalogError) as failure:
-        with_header(raster_source(an_item(file, geobox, "int16", **fields), "a"))
+        complete_from_header(raster_source(an_item(file, geobox, "int16", **fields), "a"))
     for part in ("'it'", "'a'", str(file), told):
         assert part in str(failure.value)
 
@@ -289,7 +289,7 @@ def test_a_mask_beside_the_pixels_is_refused(tmp_path):
         opened.write(stored("int16", geobox.shape), 1)
         opened.write_mask(np.ones(geobox.shape, bool))
     with pytest.raises(CatalogError, match="mask band"):
-        with_header(raster_source(an_item(file, geobox, "int16"), "a"))
+        complete_from_header(raster_source(an_item(file, geobox, "int16"), "a"))
 
 
 def _missing(file: Path) -> None:
@@ -360,7 +360,7 @@ def test_a_global_field_in_degrees_reaches_every_sinusoidal_tile(tmp_path, name,
 
 def test_an_unknown_reader(tmp_path):
     with pytest.raises(InputError, match="reader 'rio' is unknown: known are stackstac, odc"):
-        reader("rio")
+        get_reader("rio")
 
 
 def test_a_proof_changes_with_all_that_gives_values_a_meaning(tmp_path):

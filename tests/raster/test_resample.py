@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.warp import Resampling, reproject
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, crs_wkt
-from stac_sm.raster.resample import Target, lookup, regrid, source_window
+from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid, source_window
 from tests.support.fields import EASE, PIXEL, SMALL, TILE, UTM, WIDE, around, box, image, regridded, whole
 
 RULES = ("nearest", "bilinear", "average")
@@ -118,7 +118,7 @@ def test_some_pixels_are_those_of_the_whole(rule, case, data):
     size = target.shape[0] * target.shape[1]
     chosen = np.array(data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=5, unique=True)))
     rows, columns = np.unravel_index(chosen, target.shape)
-    some = regridded(source, values, Target(target, rows, columns), rule)
+    some = regridded(source, values, TargetPixels(target, rows, columns), rule)
     np.testing.assert_array_equal(some, whole(source, values, target, rule)[rows, columns])
 
 
@@ -127,8 +127,8 @@ def test_some_pixels_are_those_of_the_whole(rule, case, data):
 @given(case=cases())
 def test_any_larger_window_gives_the_same(rule, case):
     source, values, box_ = case
-    target, full = Target(box_), (slice(0, source.shape[0]), slice(0, source.shape[1]))
-    all_of_it = regrid(target.shape, [values], [lookup(source, full, target, rule)], rule)
+    target, full = TargetPixels(box_), (slice(0, source.shape[0]), slice(0, source.shape[1]))
+    all_of_it = regrid(target.shape, [values], [pixel_lookup(source, full, target, rule)], rule)
     np.testing.assert_array_equal(all_of_it, regridded(source, values, target, rule))
 
 
@@ -149,7 +149,7 @@ def test_an_image_of_places_lands_in_its_places(crs):
     rows, columns = np.mgrid[: source.shape[0], : source.shape[1]]
     x, y = source.affine * (columns + 0.5, rows + 0.5)
     there = pyproj.Transformer.from_crs(crs_wkt(SINUSOIDAL), crs_wkt(crs), always_xy=True)
-    wanted = there.transform(*Target(target).centres)
+    wanted = there.transform(*TargetPixels(target).centres)
     for held, meant in zip((x, y), wanted, strict=True):
         middle, pixel = held.mean(), source.affine.a
         found = whole(source, ((held - middle) / pixel).astype(np.float32), target, "bilinear")
@@ -201,7 +201,7 @@ def test_off_the_earth_there_is_nothing(rule):
     tile = MODIS_SINUSOIDAL_1KM.geobox("h11v02").zoom_out(40)
     source = box("EPSG:4326", -180, 90, 1, (180, 360))
     found = whole(source, np.ones(source.shape, np.float32), tile, rule)
-    x, y = Target(tile).centres
+    x, y = TargetPixels(tile).centres
     lat = y / 6371007.181
     on_earth = np.abs(x) <= np.pi * 6371007.181 * np.cos(lat)
     np.testing.assert_array_equal(~np.isnan(found), on_earth)
@@ -209,7 +209,7 @@ def test_off_the_earth_there_is_nothing(rule):
 
 
 def test_nothing_is_needed_from_a_grid_elsewhere():
-    target = Target(SMALL.geobox(TILE))
+    target = TargetPixels(SMALL.geobox(TILE))
     assert source_window(box("EPSG:4326", -60, -10, 0.1, (50, 50)), target) is None
     assert source_window(box("EPSG:32755", 500_000, 5_000_000, 1000, (50, 50)), target) is None
     assert source_window(SMALL.geobox(TILE), target) == (slice(0, 40), slice(0, 50))
@@ -217,9 +217,9 @@ def test_nothing_is_needed_from_a_grid_elsewhere():
 
 @pytest.mark.parametrize("source", ["h00v01", "h02v01", "h01v00", "h01v02", "h00v00", "h02v02"])
 def test_a_tile_that_only_touches_is_no_input(source):
-    assert source_window(SMALL.geobox(source), Target(SMALL.geobox(TILE))) is None
+    assert source_window(SMALL.geobox(source), TargetPixels(SMALL.geobox(TILE))) is None
     half = SMALL.geobox(source).zoom_out(0.5)
-    assert source_window(half, Target(SMALL.geobox(TILE))) is None
+    assert source_window(half, TargetPixels(SMALL.geobox(TILE))) is None
 
 
 def test_from_a_crs_without_such_a_place_comes_nothing():
@@ -235,11 +235,11 @@ def test_a_seam_between_two_files_leaves_no_gap_and_no_mean_over_it():
     whole_box = SMALL.geobox(TILE)
     values = image(whole_box)
     left, right = whole_box[:, :23], whole_box[:, 23:]
-    target = Target(whole_box)
+    target = TargetPixels(whole_box)
     parts = [(left, values[:, :23]), (right, values[:, 23:])]
     for rule in RULES:
         windows = [source_window(part, target) for part, _ in parts]
-        lookups = [lookup(part, window, target, rule) for (part, _), window in zip(parts, windows, strict=True)]
+        lookups = [pixel_lookup(part, window, target, rule) for (part, _), window in zip(parts, windows, strict=True)]
         arrays = [held[window] for (_, held), window in zip(parts, windows, strict=True)]
         np.testing.assert_allclose(regrid(target.shape, arrays, lookups, rule), values, rtol=0, atol=1e-7)
 
@@ -248,11 +248,11 @@ def test_average_over_a_seam_takes_the_pixels_of_both_files():
     target = box(SINUSOIDAL, 0, 4 * PIXEL, 2 * PIXEL, (2, 3))
     left, right = (box(SINUSOIDAL, x, 4 * PIXEL, PIXEL, (4, 3)) for x in (0, 3 * PIXEL))
     values = np.arange(24, dtype=np.float32).reshape(4, 6)
-    at = Target(target)
+    at = TargetPixels(target)
     found = regrid(
         at.shape,
         [values[:, :3], values[:, 3:]],
-        [lookup(part, (slice(0, 4), slice(0, 3)), at, "average") for part in (left, right)],
+        [pixel_lookup(part, (slice(0, 4), slice(0, 3)), at, "average") for part in (left, right)],
         "average",
     )
     np.testing.assert_array_equal(found, values.reshape(2, 2, 3, 2).mean(axis=(1, 3)))

@@ -253,10 +253,10 @@ def test_our_own_client(api, root):
 
 
 def items_of(root, period):
-    from stac_sm.stac.catalogs.search import meets
+    from stac_sm.stac.catalogs.search import matches_search
 
     found = [item for item in ITEMS if item["collection"] == "daily"]
-    chosen = [one for one in found if meets(one["id"], one["properties"], one["bbox"], period, None)]
+    chosen = [one for one in found if matches_search(one["id"], one["properties"], one["bbox"], period, None)]
     return [type("Item", (), {"id": one["id"]}) for one in sorted(chosen, key=lambda one: one["id"])]
 
 
@@ -297,19 +297,19 @@ def test_without_an_index_or_with_a_wrong_one_the_answers_are_the_same(api, root
 
 def test_what_is_published_or_taken_out_meanwhile(tmp_path, monkeypatch):
     from stac_sm.serve import service
-    from stac_sm.serve.query import Question
-    from stac_sm.serve.responses import found_items
+    from stac_sm.serve.query import ItemQuery
+    from stac_sm.serve.responses import find_items_page
 
     root = tmp_path / "c"
     made_catalog(root, ITEMS[:10])
     monkeypatch.setattr(service, "REFRESH_SECONDS", 0.0)
-    served = service.Service(str(root))
+    served = service.CatalogService(str(root))
     place_item(root, ITEMS[11])
     asset = ITEMS[0] | {"properties": ITEMS[0]["properties"] | {"platform": "new"}}
     place_item(root, asset)
     gone = place_item(root, ITEMS[1])
     gone.unlink()
-    first = found_items(served, Question(limit=100), "http://x")
+    first = find_items_page(served, ItemQuery(limit=100), "http://x")
     assert ITEMS[1]["id"] not in {one["id"] for one in first}  # the index finds it, the store has it no more
     assert "new" in {one["properties"]["platform"] for one in first}
     deadline = time.monotonic() + 20

@@ -19,10 +19,10 @@ from stac_sm.serve import query as question
 from stac_sm.serve.cql2 import matches
 from stac_sm.serve.cql2_text import parse_text
 from stac_sm.serve.errors import BadRequestError
-from stac_sm.serve.item_columns import Rows, rows_of
-from stac_sm.serve.query import from_body, from_query
-from stac_sm.serve.search import find, meeting, token_of
-from stac_sm.stac.index.shard import document, in_order, shard_bytes
+from stac_sm.serve.item_columns import ItemColumns, join_item_tables
+from stac_sm.serve.query import query_from_body, query_from_parameters
+from stac_sm.serve.search import find_page, matching_rows, token_of
+from stac_sm.stac.index.shard import parse_indexed_item, shard_bytes, sort_shard_items
 from stac_sm.stac.items import item_folder, item_json
 from tests.support.served import LAYOUTS, made_items, random_filter, random_search
 
@@ -32,22 +32,22 @@ EVERY = range(len(ITEMS))
 
 
 @cache
-def rows() -> Rows:
+def rows() -> ItemColumns:
     """The items, from shards of different columns."""
     return made_rows(ITEMS)
 
 
-def made_rows(items: list[dict[str, Any]]) -> Rows:
+def made_rows(items: list[dict[str, Any]]) -> ItemColumns:
     import pyarrow.parquet as pq
 
     parts = []
     for collection in LAYOUTS:
         own = [item for item in items if item["collection"] == collection]
         for half in (own[::2], own[1::2]):
-            found = in_order(document(path_of(item), item_json(item)) for item in half)
+            found = sort_shard_items(parse_indexed_item(path_of(item), item_json(item)) for item in half)
             table = pq.read_table(pa.BufferReader(shard_bytes(found)))
             parts.append(table.append_column("path", pa.array([one.path for one in found], pa.string())))
-    return rows_of(parts)
+    return join_item_tables(parts)
 
 
 def path_of(item: dict[str, Any]) -> str:
@@ -126,9 +126,9 @@ def compared(op: str, value: Any, args: list[Any]) -> bool:
 @given(st.integers(0, 10**9))
 def test_what_is_found_is_what_a_loop_finds(seed):
     body = random_search(random.Random(seed), ITEMS)
-    asked = from_body(body)
+    asked = query_from_body(body)
     wanted = {item["id"] for item in ITEMS if answers(item, body)}
-    assert set(ids(meeting(rows(), asked))) == wanted
+    assert set(ids(matching_rows(rows(), asked))) == wanted
     found = list(walked(body))
     assert len(found) == len(set(found)) == len(wanted)
     keys = [tuple(BY_ID[id]["properties"].get("platform") if "platform" in sort["field"] else id
@@ -140,7 +140,7 @@ def walked(body: dict[str, Any]) -> Iterator[str]:
     """Ids over all pages, by tokens."""
     token = ""
     for _ in range(len(ITEMS) + 1):
-        page = find(rows(), from_body(body | {"token": token}))
+        page = find_page(rows(), query_from_body(body | {"token": token}))
         assert len(page.rows) <= body["limit"]
         yield from ids(page.rows)
         if not page.more:
@@ -174,7 +174,7 @@ def test_filters_are_those_of_the_cql2_library(seed):
 
 
 def test_the_default_order_is_latest_first():
-    found = [BY_ID[id]["properties"] for id in ids(find(rows(), from_body({"limit": 400})).rows)]
+    found = [BY_ID[id]["properties"] for id in ids(find_page(rows(), query_from_body({"limit": 400})).rows)]
     times = [told["datetime"] for told in found]
     assert times == sorted(times, reverse=True)
 
@@ -182,7 +182,7 @@ def test_the_default_order_is_latest_first():
 def test_what_has_no_value_comes_last():
     for direction in ("asc", "desc"):
         body = {"limit": 400, "sortby": [{"field": "properties.value", "direction": direction}]}
-        values = [BY_ID[id]["properties"].get("value") for id in ids(find(rows(), from_body(body)).rows)]
+        values = [BY_ID[id]["properties"].get("value") for id in ids(find_page(rows(), query_from_body(body)).rows)]
         known = [value for value in values if value is not None]
         assert known == sorted(known, reverse=direction == "desc")
         assert values == known + [None] * (len(values) - len(known))
@@ -243,7 +243,7 @@ BAD_FILTERS = [
 @pytest.mark.parametrize("filter", BAD_FILTERS, ids=lambda filter: str(filter)[:60])
 def test_bad_filters_are_bad_requests(filter):
     with pytest.raises(BadRequestError):
-        find(rows(), from_body({"filter": filter, "filter-lang": "cql2-json"}))
+        find_page(rows(), query_from_body({"filter": filter, "filter-lang": "cql2-json"}))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_bad_filters_are_bad_requests(filter):
 )  # fmt: skip
 def test_bad_texts_are_bad_requests_and_nobody_dies(text):
     with pytest.raises(BadRequestError):
-        find(rows(), from_body({"filter": text, "filter-lang": "cql2-text"}))
+        find_page(rows(), query_from_body({"filter": text, "filter-lang": "cql2-text"}))
 
 
 BAD_BODIES = [
@@ -283,13 +283,13 @@ BAD_BODIES = [
 @pytest.mark.parametrize("body", BAD_BODIES, ids=lambda body: str(body)[:60])
 def test_bad_bodies_are_bad_requests(body):
     with pytest.raises(BadRequestError) as error:
-        find(rows(), from_body(body))
+        find_page(rows(), query_from_body(body))
     assert 10 < len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize("limit", [question.MAX_LIMIT + 1, 10**6, 10_000])
 def test_a_page_has_a_bound(limit):
-    assert from_body({"limit": limit}).limit == question.MAX_LIMIT
+    assert query_from_body({"limit": limit}).limit == question.MAX_LIMIT
 
 
 def test_a_query_string_asks_what_a_body_asks():
@@ -306,18 +306,20 @@ def test_a_query_string_asks_what_a_body_asks():
         "datetime": "2019-01-01T00:00:00Z/..", "fields": {"include": ["id"], "exclude": ["geometry"]},
         "filter": {"op": ">", "args": [{"property": "value"}, 1]}, "filter-lang": "cql2-json",
     }  # fmt: skip
-    assert from_query(query) == from_body(body)
-    assert from_query({"bbox": "0,1,2,3"}) == from_body({"bbox": [0, 1, 2, 3]})
+    assert query_from_parameters(query) == query_from_body(body)
+    assert query_from_parameters({"bbox": "0,1,2,3"}) == query_from_body({"bbox": [0, 1, 2, 3]})
 
 
 def test_a_box_across_the_antimeridian():
-    found = set(ids(meeting(rows(), from_body({"bbox": [170, -90, -170, 90]}))))
-    halves = [meeting(rows(), from_body({"bbox": part})) for part in ([170, -90, 180, 90], [-180, -90, -170, 90])]
+    found = set(ids(matching_rows(rows(), query_from_body({"bbox": [170, -90, -170, 90]}))))
+    halves = [
+        matching_rows(rows(), query_from_body({"bbox": part})) for part in ([170, -90, 180, 90], [-180, -90, -170, 90])
+    ]
     assert found == {id for half in halves for id in ids(half)}
     assert found
 
 
 def test_no_items_at_all():
-    none = rows_of([])
+    none = join_item_tables([])
     for body in ({}, {"ids": ["x"]}, {"bbox": [0, 0, 1, 1]}, {"filter": {"op": "isNull", "args": [{"property": "a"}]}}):
-        assert len(find(none, from_body(body)).rows) == 0
+        assert len(find_page(none, query_from_body(body)).rows) == 0

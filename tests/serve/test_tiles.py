@@ -14,8 +14,8 @@ import rasterio
 import requests
 from PIL import Image
 
-from stac_sm.core.grid import to_lonlat
-from stac_sm.product.item import COLLECTION
+from stac_sm.core.grid import transformer_to_lonlat
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.raster.plots import _COLOURS, _LEGEND
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
@@ -45,16 +45,16 @@ def address(project):
 
 @pytest.fixture(scope="module")
 def item(project):
-    return open_catalog(project.folder).items(COLLECTION)[0]
+    return open_catalog(project.folder).items(PRODUCT_COLLECTION)[0]
 
 
 @pytest.fixture(scope="module")
 def sm(address, item):
-    return f"{address}/{COLLECTION}/{item.id}/sm"
+    return f"{address}/{PRODUCT_COLLECTION}/{item.id}/sm"
 
 
 def place(row, column):
-    return to_lonlat(SMALL.crs).transform(*(SMALL.geobox(TILE).affine @ (column + 0.5, row + 0.5)))
+    return transformer_to_lonlat(SMALL.crs).transform(*(SMALL.geobox(TILE).affine @ (column + 0.5, row + 0.5)))
 
 
 def get(url, status=200):
@@ -141,7 +141,7 @@ def test_nothing_outside_of_the_store_is_read(project, tmp_path):
     document["assets"] |= {key: {"href": href, "type": "image/tiff"} for key, href in hrefs.items()}
     Path(project.folder, path).write_text(json.dumps(document))
     with running(project.folder) as found:
-        base = f"{found}/tiles/{COLLECTION}/{document['id']}"
+        base = f"{found}/tiles/{PRODUCT_COLLECTION}/{document['id']}"
         assert get(f"{base}/sm/info").json()["width"] == 50
         for key in hrefs:
             for view in ("info", "preview.png", "statistics"):

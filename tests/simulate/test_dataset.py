@@ -20,12 +20,12 @@ import xarray as xr
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import Period
-from stac_sm.simulate.coarse_products import coarse, write_cci, write_era5_land
-from stac_sm.simulate.dataset import simulate
+from stac_sm.simulate.coarse_products import coarse_cells, write_cci, write_era5_land
+from stac_sm.simulate.dataset import write_simulated_earth
 from stac_sm.simulate.dem import cop_dem_name, write_cop_dem
 from stac_sm.simulate.earth import Earth, composites_around
-from stac_sm.simulate.ismn import sensors, station_daily, station_truth, stations
-from stac_sm.simulate.truth import fields, true_soil_moisture
+from stac_sm.simulate.ismn import simulated_sensors, simulated_stations, station_daily, station_truth
+from stac_sm.simulate.truth import static_fields, true_soil_moisture
 
 SMALL = Earth(radius=0.8, period=Period.parse("2018-01/2018-02"), stations=8, clusters=2, cluster_days=2)
 TILE = MODIS_SINUSOIDAL_1KM.geobox("h18v04")
@@ -33,7 +33,7 @@ TILE = MODIS_SINUSOIDAL_1KM.geobox("h18v04")
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return simulate(tmp_path_factory.mktemp("earth"), SMALL, workers=1)
+    return write_simulated_earth(tmp_path_factory.mktemp("earth"), SMALL, workers=1)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -53,7 +53,7 @@ def read_hdf(path: Path, name: str) -> tuple[np.ndarray, dict[str, object], str]
 
 
 def test_the_same_bytes_on_any_number_of_workers(small: Path, tmp_path: Path) -> None:
-    again = simulate(tmp_path / "again", SMALL, workers=2)
+    again = write_simulated_earth(tmp_path / "again", SMALL, workers=2)
     assert checksums(again) == checksums(small)
 
 
@@ -71,7 +71,7 @@ def test_finished_files_are_kept_and_missing_ones_made(small: Path) -> None:
     content = lost.read_bytes()
     lost.unlink()
     lines: list[str] = []
-    simulate(small, SMALL, workers=1, progress=lines.append)
+    write_simulated_earth(small, SMALL, workers=1, progress=lines.append)
     after = {path: path.stat().st_mtime_ns for path in small.rglob("*.*")}
     assert {path for path in before if before[path] != after[path]} == {lost}
     assert lost.read_bytes() == content
@@ -80,7 +80,7 @@ def test_finished_files_are_kept_and_missing_ones_made(small: Path) -> None:
 
 def test_a_folder_holds_one_earth(small: Path) -> None:
     with pytest.raises(InputError, match=r"holds another simulated Earth.*another folder"):
-        simulate(small, replace(SMALL, seed=2), workers=1)
+        write_simulated_earth(small, replace(SMALL, seed=2), workers=1)
 
 
 def test_nothing_half_written_stays(small: Path) -> None:
@@ -176,7 +176,7 @@ def test_cci_opens_with_gaps_and_flags(small: Path) -> None:
             assert np.allclose((data["lon"] - 0.125) * 4, np.rint((data["lon"] - 0.125) * 4))
             moisture, flag = data["sm"].to_numpy(), data["flag"].to_numpy()
         assert np.array_equal(np.isfinite(moisture), flag == 0)
-        shares.append(np.isfinite(moisture).sum() / coarse(SMALL, 0.25, 0.125).land.sum())
+        shares.append(np.isfinite(moisture).sum() / coarse_cells(SMALL, 0.25, 0.125).land.sum())
     assert 0.4 < np.mean(shares) < 0.98
 
 
@@ -202,7 +202,7 @@ def test_dem_has_the_grid_of_copernicus(small: Path) -> None:
 def test_dem_averages_to_the_terrain_that_made_the_truth(small: Path) -> None:
     with rasterio.open(small / "granules" / "cop-dem" / cop_dem_name((45, 6))) as file:
         height, transform = file.read(1), file.transform
-    static = fields(SMALL)
+    static = static_fields(SMALL)
     y, x = np.nonzero(static.land & (static.lon > 6.02) & (static.lon < 6.98) & (static.lat[:, None] < 45.98))
     keep = static.lat[y] > 45.02
     y, x = y[keep], x[keep]
@@ -260,7 +260,7 @@ def test_the_ismn_package_reads_the_archive(small: Path, tmp_path: Path) -> None
             station = found[row["network"], row["station"]]
             assert (station.lon, station.lat) == (row["lon"], row["lat"])
             probes = list(station.sensors.values())
-            assert len(probes) == len(sensors(int(i)))
+            assert len(probes) == len(simulated_sensors(int(i)))
             surface = next(p for p in probes if p.depth.end <= 0.05).read_data()
             assert len(surface) == 4 * len(SMALL.period)
             good = surface[surface["soil_moisture_flag"] == "G"]["soil_moisture"]
@@ -294,7 +294,7 @@ def test_stations_stand_on_land_in_their_pixels(small: Path) -> None:
 
 
 def test_the_control_earth_has_no_bad_station() -> None:
-    assert all(station.representative for station in stations(replace(SMALL, bad_share=0.0)))
+    assert all(station.representative for station in simulated_stations(replace(SMALL, bad_share=0.0)))
 
 
 # --- science, on the default Earth --------------------------------------------------------------------------------
@@ -319,14 +319,14 @@ def test_truth_is_physical_and_varies_in_space_and_time() -> None:
 def test_pixels_of_stations_have_the_truth_of_the_tile() -> None:
     earth, day = Earth(), Earth().product_days[0]
     tile = true_soil_moisture(earth, day)
-    expected = [tile[s.row, s.column] for s in stations(earth)]
+    expected = [tile[s.row, s.column] for s in simulated_stations(earth)]
     assert station_truth(earth)[(day - earth.period.start).days] == pytest.approx(expected, abs=1e-6)
 
 
 def test_era5_land_is_wet_and_follows_its_cells(tmp_path: Path) -> None:
     earth = Earth()
     write_era5_land(earth, tmp_path / "era5.nc", Period.parse("2019-05"))
-    cells = coarse(earth, 0.1, 0.0)
+    cells = coarse_cells(earth, 0.1, 0.0)
     with xr.open_dataset(tmp_path / "era5.nc") as data:
         daily = data["swvl1"].resample(valid_time="1D").mean().to_numpy()[:, cells.land]
     first = (date(2019, 5, 1) - earth.period.start).days
@@ -348,7 +348,7 @@ def test_triple_collocation_tells_good_stations_from_bad(triplets: list[tuple[bo
 
 def test_bad_stations_lie_further_from_their_pixels() -> None:
     earth = Earth()
-    good = np.array([station.representative for station in stations(earth)])
+    good = np.array([station.representative for station in simulated_stations(earth)])
     apart = np.sqrt(((station_daily(earth) - station_truth(earth)) ** 2).mean(axis=0))
     assert np.median(apart[~good]) > 1.5 * np.median(apart[good])
 
@@ -359,11 +359,11 @@ def triplets() -> list[tuple[bool, float, float, int]]:
     from stac_sm.simulate.coarse_products import cci_day, swvl1_daily
 
     earth = Earth()
-    fine, broad, days = coarse(earth, 0.1, 0.0), coarse(earth, 0.25, 0.125), earth.period.days
+    fine, broad, days = coarse_cells(earth, 0.1, 0.0), coarse_cells(earth, 0.25, 0.125), earth.period.days
     model = fine.grid(swvl1_daily(earth, fine), np.nan)
     satellite = broad.grid(np.stack([cci_day(earth, broad, day)[0] for day in days]), np.nan)
     daily, scores = station_daily(earth), []
-    for i, s in enumerate(stations(earth)):
+    for i, s in enumerate(simulated_stations(earth)):
         a = model[:, round((fine.lat[0] - s.lat) / 0.1), round((s.lon - fine.lon[0]) / 0.1)]
         b = satellite[:, round((broad.lat[0] - s.lat) / 0.25), round((s.lon - broad.lon[0]) / 0.25)]
         both = np.isfinite(a) & np.isfinite(b)

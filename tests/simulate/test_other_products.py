@@ -16,13 +16,13 @@ import rasterio
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL
 from stac_sm.core.period import Period
 from stac_sm.ingest.pipeline import ingest
-from stac_sm.ingest.registry import source
+from stac_sm.ingest.registry import create_provider
 from stac_sm.simulate.dataset import _files
 from stac_sm.simulate.dem import cop_dem_name, merit_name, merit_tiles, write_cop_dem, write_merit
 from stac_sm.simulate.earth import Earth, composites_around
 from stac_sm.simulate.glass import write_albedo, write_lai, write_lst
 from stac_sm.simulate.smap import S1_NOISE, SMAP_BIAS, SMAP_NOISE, SMAP_SCALE
-from stac_sm.simulate.truth import fields, true_soil_moisture
+from stac_sm.simulate.truth import static_fields, true_soil_moisture
 from stac_sm.stac.catalogs.catalog import Catalog
 from tests.support.hdf_files import stored
 from tests.support.source_files import asset_href, ingested, new_catalog
@@ -200,7 +200,7 @@ def test_merit_has_the_heights_of_copernicus_at_the_same_pixels(tmp_path: Path) 
         )
     assert (heights > 0).any()
     assert np.array_equal(np.where(ours == -9999, 0, ours), heights)
-    (granule,) = source("merit-dem").scan(path).granules
+    (granule,) = create_provider("merit-dem").scan(path).granules
     assert granule.item["id"] == "merit-dem-n45e005"
 
 
@@ -214,7 +214,7 @@ def test_merit_of_the_whole_island_takes_all_its_tiles() -> None:
 
 def test_smap_is_the_truth_with_errors_of_its_own(granules: Path) -> None:
     residuals, seen = [], set()
-    middle = fields(EARTH).base[fields(EARTH).land].mean()  # of many years
+    middle = static_fields(EARTH).base[static_fields(EARTH).land].mean()  # of many years
     for day in EARTH.product_days:
         rows, columns, truth, share = cell_truth(true_soil_moisture(EARTH, day), 36)
         with h5py.File(granules / "smap" / f"SMAP_L3_SM_P_{day:%Y%m%d}_R19240_001.h5") as file:

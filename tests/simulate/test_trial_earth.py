@@ -11,14 +11,14 @@ import pytest
 
 from stac_sm.core.columns import Columns
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.ingest.provider_interface import scan
-from stac_sm.ingest.registry import source
+from stac_sm.ingest.provider_interface import scan_file
+from stac_sm.ingest.registry import create_provider
 from stac_sm.model.applicability import fit_applicability
 from stac_sm.model.fit import TrainSettings, fit
-from stac_sm.raster.resample import Target, lookup, regrid
+from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid
 from stac_sm.simulate.earth import Earth
 from stac_sm.simulate.glass import write_lst
-from stac_sm.simulate.truth import fields, true_soil_moisture
+from stac_sm.simulate.truth import static_fields, true_soil_moisture
 from tests.benchmarks.trial_earth import Outcome, Place, both_earths, days_between, days_with_granules, summary, trial
 
 SEED = 101
@@ -49,7 +49,7 @@ def test_the_recipe_is_worth_its_inputs(outcomes):
 def test_errors_are_larger_outside_the_area_of_applicability():
     """A model that was taught in the cooler half of the land: it does not know the warmer half, and knows so."""
     earth = Earth(seed=SEED)
-    static = fields(earth)
+    static = static_fields(earth)
     land = np.argwhere(static.land) + np.array([static.rows.start, static.columns.start])
     some = land[np.random.default_rng(SEED).choice(len(land), 440, replace=False)]
     known = Place(earth, *some[:40].T).features(days_with_granules(earth)[::4])
@@ -75,21 +75,23 @@ def test_days_to_score_are_none_to_learn_from():
 def test_the_short_way_is_that_of_the_granules(tmp_path):
     """LST by file, source, and regridding; the other features are checked against a run of the demo by hand."""
     earth = Earth(seed=SEED)
-    day, static = earth.product_days[0], fields(earth)
+    day, static = earth.product_days[0], static_fields(earth)
     land = np.argwhere(static.land)[:: static.land.sum() // 50]
     rows, columns = land[:, 0] + static.rows.start, land[:, 1] + static.columns.start
     file = tmp_path / f"GLASS06A01.V01.A{day:%Y%j}.{earth.tile}.2022001.hdf"
     write_lst(earth, file, day)
-    (granule,) = scan(source("glass-lst"), file).granules
+    (granule,) = scan_file(create_provider("glass-lst"), file).granules
     asset = granule.layers["lst"].write(Path(tmp_path, "lst"))
     import rasterio
 
     with rasterio.open(asset.file) as cog:
         scaled = asset.fields["bands"][0].get("raster:scale", 1.0)
         whole = cog.read(1).astype(float) * scaled
-    target = Target(GRID.geobox(earth.tile), rows, columns)
+    target = TargetPixels(GRID.geobox(earth.tile), rows, columns)
     window = (slice(0, 1200), slice(0, 1200))
-    wanted = regrid(target.shape, [whole], [lookup(GRID.geobox(earth.tile), window, target, "nearest")], "nearest")
+    wanted = regrid(
+        target.shape, [whole], [pixel_lookup(GRID.geobox(earth.tile), window, target, "nearest")], "nearest"
+    )
     found = Place(earth, rows, columns)
     np.testing.assert_allclose(found.daily(day)["lst"], wanted, atol=0.0101)  # float32 on the way: one step of rounding
     table = found.features([day])
@@ -98,7 +100,7 @@ def test_the_short_way_is_that_of_the_granules(tmp_path):
 
 
 def test_the_trial_that_is_committed_holds_what_is_promised():
-    """Five Earths that had no part in development: `python tests/benchmarks/trial_earth.py --seeds 5 --first 301 --json`."""
+    """Five Earths that had no part in development: `tests/benchmarks/trial_earth.py --seeds 5 --first 301 --json`."""
     found = json.loads((Path(__file__).parent / "earth.json").read_text())
     used = {seed for earlier in found["earlier"] for seed in earlier["seeds"]}
     assert len(found["seeds"]) == 5

@@ -18,13 +18,13 @@ from stac_sm.stac.items import (
     EXTENSIONS,
     build_item,
     check_id,
-    interval,
+    interval_properties,
     isoformat,
     item_folder,
     item_json,
-    located,
     raster_item,
     relative_href,
+    with_location,
     with_structural_links,
 )
 from tests.conftest import known_raster
@@ -119,7 +119,7 @@ def test_good_ids(good):
 @given(st.datetimes(datetime(1950, 1, 1), datetime(2100, 1, 1)), st.integers(1, 400))
 def test_interval_is_closed_and_its_middle_inside(start, n):
     start = start.replace(microsecond=0, tzinfo=UTC)
-    fields = interval(start, start + timedelta(days=n))
+    fields = interval_properties(start, start + timedelta(days=n))
     first, middle, last = (
         pystac.utils.str_to_datetime(fields[k]) for k in ("start_datetime", "datetime", "end_datetime")
     )
@@ -129,7 +129,7 @@ def test_interval_is_closed_and_its_middle_inside(start, n):
 
 
 def test_a_day():
-    assert interval(START, START + timedelta(days=1)) == {
+    assert interval_properties(START, START + timedelta(days=1)) == {
         "datetime": "2018-07-01T12:00:00Z",
         "start_datetime": "2018-07-01T00:00:00Z",
         "end_datetime": "2018-07-01T23:59:59Z",
@@ -139,7 +139,10 @@ def test_a_day():
 
 def test_items_validate(validate, tmp_path):
     raster = known_raster(tmp_path)
-    item = {**raster.item, "assets": {"sm": located(raster.assets["sm"].fields, "./sm.tif", size=1, sha256="0" * 64)}}
+    item = {
+        **raster.item,
+        "assets": {"sm": with_location(raster.assets["sm"].fields, "./sm.tif", size=1, sha256="0" * 64)},
+    }
     validate(with_structural_links(item, raster.folder))
     validate(with_structural_links(an_item(), "glass-lst/an-item"))
 
@@ -207,7 +210,7 @@ def test_a_network_is_a_folder():
 
 
 def test_located_states_size_and_checksum():
-    asset = located({"title": "t"}, "./x.tif", size=3, sha256="ab" * 32)
+    asset = with_location({"title": "t"}, "./x.tif", size=3, sha256="ab" * 32)
     assert asset == {"href": "./x.tif", "title": "t", "file:size": 3, "file:checksum": "1220" + "ab" * 32}
 
 

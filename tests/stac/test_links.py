@@ -1,4 +1,4 @@
-"""Derived documents: after a few items, `link` leaves what `refresh` would have made of all, whoever dies meanwhile."""
+"""Derived documents: `link_items` leaves what `refresh` would have made of all items, whoever dies meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stac_sm.stac.catalogs.catalog import create_skeleton
-from stac_sm.stac.links import item_paths, link, refresh
+from stac_sm.stac.links import item_paths, link_items, refresh
 from stac_sm.storage.store import open_store
 from tests.stac.catalogs.test_catalog import contents, put
 from tests.support.racing import killed_at, race
@@ -33,7 +33,7 @@ def link_new(root, numbers):
     """Publish some items and link them, as a writer does."""
     for n in numbers:
         put_at(root, n)
-    link(open_store(root), LST, [path_of(root, n) for n in numbers])
+    link_items(open_store(root), LST, [path_of(root, n) for n in numbers])
 
 
 @settings(max_examples=15)
@@ -57,10 +57,10 @@ def test_only_what_changed_is_read_and_written(project_root, monkeypatch):
     refresh(open_store(project_root), LST)
     put_at(project_root, 4)
     seen = []
-    plain_read, plain_entries = LocalStore.read, LocalStore.entries
+    plain_read, plain_entries = LocalStore.read, LocalStore.list_objects
     monkeypatch.setattr(LocalStore, "read", lambda self, path: seen.append(path) or plain_read(self, path))
     monkeypatch.setattr(LocalStore, "entries", lambda self, at="": seen.append(f"{at}/") or plain_entries(self, at))
-    link(open_store(project_root), LST, ["glass-lst/2018/12/30/i4/i4.json"])
+    link_items(open_store(project_root), LST, ["glass-lst/2018/12/30/i4/i4.json"])
     assert set(seen) == {
         "glass-lst/2018/12/30/",
         "glass-lst/2018/12/30/catalog.json",
@@ -86,8 +86,8 @@ def test_what_a_killed_writer_has_left_is_mended_by_the_next(project_root, monke
     for n in (1, 2, 4):
         put_at(project_root, n)
     paths = [path_of(project_root, n) for n in (1, 2, 4)]
-    killed_at(step, project_root, link, open_store(project_root), LST, paths)
-    link(open_store(project_root), LST, paths)
+    killed_at(step, project_root, link_items, open_store(project_root), LST, paths)
+    link_items(open_store(project_root), LST, paths)
     linked = contents(project_root)
     refresh(open_store(project_root), LST)
     assert contents(project_root) == linked
@@ -95,13 +95,13 @@ def test_what_a_killed_writer_has_left_is_mended_by_the_next(project_root, monke
 
 def test_what_is_not_there_is_not_linked(project_root):
     before = contents(project_root)
-    link(open_store(project_root), LST, ["glass-lst/2018/12/30/i4/i4.json"])
+    link_items(open_store(project_root), LST, ["glass-lst/2018/12/30/i4/i4.json"])
     assert contents(project_root) == before
 
 
 def test_a_collection_without_folders_is_rebuilt(project_root):
     put(project_root, "cop-dem", "a")
-    link(open_store(project_root), "cop-dem", ["cop-dem/a/a.json"])
+    link_items(open_store(project_root), "cop-dem", ["cop-dem/a/a.json"])
     linked = contents(project_root)
     refresh(open_store(project_root), "cop-dem")
     assert contents(project_root) == linked

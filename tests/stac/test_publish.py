@@ -27,7 +27,7 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, crs_wkt
 from stac_sm.stac import publish as publish_module
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT, Outcome, is_published
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_published
 from stac_sm.storage import store as store_module
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.store import open_store, sha256
@@ -47,13 +47,13 @@ def publish_only(root, raster):
 
 def contents(root):
     store = open_store(root)
-    return {entry.path: store.read(entry.path) for entry in store.entries()}
+    return {entry.path: store.read(entry.path) for entry in store.list_objects()}
 
 
 def assert_whole(root):
     """No item without complete assets that decode; returns the number of items."""
     store = open_store(root)
-    paths = [entry.path for entry in store.entries("sm-1km-daily")]
+    paths = [entry.path for entry in store.list_objects("sm-1km-daily")]
     for path in paths:
         if path.endswith(".json"):
             json.loads(store.read(path))
@@ -81,7 +81,7 @@ def undisturbed(tmp_path, raster):
     """What a catalogue holds after a run that nobody disturbed."""
     root = tmp_path / "undisturbed"
     create_skeleton(open_store(root), title="Test")
-    assert publish_and_refresh(root, raster) == Outcome.NEW
+    assert publish_and_refresh(root, raster) == PublishOutcome.NEW
     assert assert_whole(root) == 1
     return contents(root)
 
@@ -96,7 +96,7 @@ def test_killed_at_every_step(tmp_path, project_root, raster, undisturbed, monke
         items.add(assert_whole(root))
         if not died:
             break
-        assert publish_and_refresh(root, raster) in (Outcome.NEW, Outcome.DONE)
+        assert publish_and_refresh(root, raster) in (PublishOutcome.NEW, PublishOutcome.DONE)
         assert contents(root) == undisturbed
         shutil.rmtree(root)
     assert items == {0, 1}
@@ -117,7 +117,7 @@ def test_killed_at_every_step_of_a_replacement(tmp_path, project_root, raster, u
         seen.add(contents(root)[raster.path])
         if not died:
             break
-        assert publish_and_refresh(root, raster) in (Outcome.REPLACED, Outcome.DONE)
+        assert publish_and_refresh(root, raster) in (PublishOutcome.REPLACED, PublishOutcome.DONE)
         now = contents(root)
         assert {path: now[path] for path in undisturbed} == undisturbed
         shutil.rmtree(root)
@@ -149,14 +149,18 @@ def test_killed_in_the_middle_of_a_copy(project_root, raster, undisturbed, monke
             raster.publish(open_catalog(project_root))
     assert assert_whole(project_root) == 0
     assert not list(project_root.rglob(f"{TEMPORARY}*"))
-    assert publish_and_refresh(project_root, raster) == Outcome.NEW
+    assert publish_and_refresh(project_root, raster) == PublishOutcome.NEW
     assert contents(project_root) == undisturbed
 
 
 def test_publishing_twice_is_publishing_once(project_root, raster, undisturbed):
     catalog = open_catalog(project_root)
     assert not is_published(catalog, raster.item)
-    assert [publish_and_refresh(project_root, raster) for _ in range(3)] == [Outcome.NEW, Outcome.DONE, Outcome.DONE]
+    assert [publish_and_refresh(project_root, raster) for _ in range(3)] == [
+        PublishOutcome.NEW,
+        PublishOutcome.DONE,
+        PublishOutcome.DONE,
+    ]
     assert is_published(catalog, raster.item)
     assert contents(project_root) == undisturbed
 
@@ -164,20 +168,20 @@ def test_publishing_twice_is_publishing_once(project_root, raster, undisturbed):
 def test_done_needs_no_assets(project_root, raster):
     raster.publish(open_catalog(project_root))
     raster.assets["sm"].file.unlink()
-    assert raster.publish(open_catalog(project_root)) == Outcome.DONE
+    assert raster.publish(open_catalog(project_root)) == PublishOutcome.DONE
 
 
 def test_a_stale_item_is_swapped_and_its_assets_stay(project_root, tmp_path, raster):
     old = known_raster(tmp_path, version="old", angle=0.1)
-    assert publish_only(project_root, old) == Outcome.NEW
+    assert publish_only(project_root, old) == PublishOutcome.NEW
     assert not is_published(open_catalog(project_root), raster.item)
-    assert publish_and_refresh(project_root, raster) == Outcome.REPLACED
+    assert publish_and_refresh(project_root, raster) == PublishOutcome.REPLACED
     item = open_catalog(project_root).item("sm-1km-daily", raster.item["id"])
-    assert item.properties[FINGERPRINT] == raster.item["properties"][FINGERPRINT]
+    assert item.properties[FINGERPRINT_PROPERTY] == raster.item["properties"][FINGERPRINT_PROPERTY]
     with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
         np.testing.assert_array_equal(file.read(1, masked=True).filled(np.nan), raster.values)
     assert len(list((project_root / raster.folder).glob("*.tif"))) == 2  # the orphan is for `audit --repair`
-    assert publish_only(project_root, old) == Outcome.REPLACED  # back: its assets are re-used
+    assert publish_only(project_root, old) == PublishOutcome.REPLACED  # back: its assets are re-used
 
 
 def test_eight_writers_of_one_item(project_root, raster, undisturbed):
@@ -217,14 +221,14 @@ def test_the_loser_reads_again(project_root, tmp_path, raster, monkeypatch, firs
         ):
             publish_only(project_root, raster)
     else:
-        assert publish_only(project_root, raster) == Outcome.DONE
+        assert publish_only(project_root, raster) == PublishOutcome.DONE
     item = json.loads((project_root / raster.path).read_text())
-    assert item["properties"][FINGERPRINT] == winner.item["properties"][FINGERPRINT]
+    assert item["properties"][FINGERPRINT_PROPERTY] == winner.item["properties"][FINGERPRINT_PROPERTY]
     assert assert_whole(project_root) == 1
 
 
 def asset_path(root, raster):
-    name = f"{raster.item['id']}.{raster.item['properties'][FINGERPRINT][:12]}.sm.tif"
+    name = f"{raster.item['id']}.{raster.item['properties'][FINGERPRINT_PROPERTY][:12]}.sm.tif"
     return root / raster.folder / name
 
 
@@ -233,7 +237,7 @@ def test_an_asset_of_an_interrupted_writer_is_used_again(project_root, raster, u
     left.parent.mkdir(parents=True)
     shutil.copy(raster.assets["sm"].file, left)
     before = left.stat()
-    assert publish_and_refresh(project_root, raster) == Outcome.NEW
+    assert publish_and_refresh(project_root, raster) == PublishOutcome.NEW
     assert (left.stat().st_ino, left.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert contents(project_root) == undisturbed
 
@@ -255,7 +259,7 @@ def test_an_orphan_with_the_same_values_in_other_bytes_is_used(project_root, tmp
     shutil.copy(known_raster(tmp_path, angle=0.2).assets["sm"].file, left)
     asked = []
     same = dataclasses.replace(raster.assets["sm"], same=lambda href: asked.append(href) or True)
-    assert dataclasses.replace(raster, assets={"sm": same}).publish(open_catalog(project_root)) == Outcome.NEW
+    assert dataclasses.replace(raster, assets={"sm": same}).publish(open_catalog(project_root)) == PublishOutcome.NEW
     assert asked == [str(left)]
     assert assert_whole(project_root) == 1
 
@@ -278,7 +282,7 @@ def test_an_asset_that_reads_back_differently_is_no_asset(project_root, raster, 
 def test_item_names_its_assets_by_fingerprint_and_by_relative_links(published, validate):
     document = json.loads((published.root / published.raster.path).read_text())
     validate(document)
-    fingerprint = document["properties"][FINGERPRINT]
+    fingerprint = document["properties"][FINGERPRINT_PROPERTY]
     assert document["assets"]["sm"]["href"] == f"./{document['id']}.{fingerprint[:12]}.sm.tif"
     assert document["assets"]["sm"]["file:checksum"].startswith("1220")
     assert all(not link["href"].startswith("/") for link in document["links"])

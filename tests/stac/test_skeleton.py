@@ -5,7 +5,7 @@ import posixpath
 
 import pytest
 
-from stac_sm.ingest.registry import source_table
+from stac_sm.ingest.registry import provider_classes
 from stac_sm.stac.links import skeleton_folder
 
 FOLDER = skeleton_folder()
@@ -66,4 +66,4 @@ def test_the_root_links_every_collection_and_nothing_else():
 
 def test_every_source_has_its_collections():
     shipped = {file.parent.name for file in COLLECTIONS}
-    assert {make().collection for make in source_table().values() if hasattr(make(), "collection")} <= shipped
+    assert {make().collection for make in provider_classes().values() if hasattr(make(), "collection")} <= shipped

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from stac_sm.stac import sub_catalogs
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog, open_items
 from stac_sm.stac.index.update import update_index
-from stac_sm.stac.links import item_paths, link, refresh
+from stac_sm.stac.links import item_paths, link_items, refresh
 from stac_sm.storage.store import LocalStore, open_store
 from stac_sm.workflows.audit import audit, repair
-from stac_sm.workflows.plan.item_rows import Job, read_rows
+from stac_sm.workflows.plan.item_rows import ScanJob, read_input_rows
 from tests.stac.catalogs.test_catalog import contents, put
 from tests.support.faulty_server import FaultyServer
 from tests.support.racing import killed_at, race
@@ -48,7 +48,7 @@ def link_new(root, collection, numbers):
         put_at(root, collection, n)
     names = {f"i{n}" for n in numbers}
     paths = [path for path in item_paths(open_store(root), collection) if path.split("/")[-2] in names]
-    link(open_store(root), collection, paths)
+    link_items(open_store(root), collection, paths)
 
 
 def as_refreshed(root, collection):
@@ -136,7 +136,7 @@ def test_catalogue_index_and_planning_see_every_item(copy):
     for collection, count in ((FLAT, LARGE), (STATIONS, 402)):
         assert len(catalog.items(collection)) == count
         update_index(catalog.store, collection, layout=catalog.layout(collection))
-        assert read_rows(catalog.store, Job(collection, (collection,), ("all",), ())).table.num_rows == count
+        assert read_input_rows(catalog.store, ScanJob(collection, (collection,), ("all",), ())).table.num_rows == count
         assert audit(catalog, collections=[collection]) == []
 
 
@@ -145,7 +145,7 @@ def test_an_item_is_found_with_few_documents(large):
         found = open_items(f"{server.address}/catalog.json")
         assert found.item(FLAT, "dem7").id == "dem7"
         assert sum(server.gets().values()) == 4  # root, collection, part, item
-        server.asked.clear()
+        server.splits_below.clear()
         assert found.item(STATIONS, "alone").id == "alone"
         assert sum(server.gets().values()) < 7
     with pytest.raises(Exception, match="item 'none' is not in collection"):
@@ -157,7 +157,7 @@ def test_only_what_changed_is_read_and_written(copy, monkeypatch):
     seen = []
     plain = LocalStore.read
     monkeypatch.setattr(LocalStore, "read", lambda self, path: seen.append(path) or plain(self, path))
-    link(open_store(copy), FLAT, [f"{FLAT}/new/new.json"])
+    link_items(open_store(copy), FLAT, [f"{FLAT}/new/new.json"])
     (part,) = set(seen) - {f"{FLAT}/collection.json", f"{FLAT}/new/new.json"}
     assert part.startswith(f"{FLAT}/parts/")
     monkeypatch.undo()
@@ -180,7 +180,9 @@ def test_an_old_store_with_too_many_links_is_read_and_mended(copy, monkeypatch, 
     if mend == "refresh":
         refresh(open_store(copy), collection)
     else:
-        link(open_store(copy), collection, [item_paths(open_store(copy), collection)[-1 if collection == FLAT else 1]])
+        link_items(
+            open_store(copy), collection, [item_paths(open_store(copy), collection)[-1 if collection == FLAT else 1]]
+        )
     found = contents(copy)
     assert [path for path in wanted if path.startswith(collection) and wanted[path] != found.get(path)] == []
 
@@ -237,8 +239,8 @@ def test_what_a_killed_writer_has_left_is_mended_by_the_next(project_root, few, 
     for n in (4, 6, 8):
         put_at(project_root, collection, n)
     paths = [path for path in item_paths(open_store(project_root), collection) if "/i0/" not in path]
-    killed_at(step, project_root, link, open_store(project_root), collection, paths)
-    link(open_store(project_root), collection, paths)
+    killed_at(step, project_root, link_items, open_store(project_root), collection, paths)
+    link_items(open_store(project_root), collection, paths)
     assert as_refreshed(project_root, collection)
 
 
@@ -246,7 +248,7 @@ def test_a_replaced_item_that_reaches_further_is_in_the_extent(copy):
     path = copy / FLAT / "dem7" / "dem7.json"
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "bbox": [-5, 40, 2, 44]}, indent=2, ensure_ascii=False) + "\n")
-    link(open_store(copy), FLAT, [f"{FLAT}/dem7/dem7.json"])
+    link_items(open_store(copy), FLAT, [f"{FLAT}/dem7/dem7.json"])
     assert as_refreshed(copy, FLAT)
 
 
@@ -256,6 +258,6 @@ def test_items_in_folders_of_another_layout_stay_linked(project_root, few):
     file = project_root / FLAT / "collection.json"
     file.write_text(file.read_text().replace('"flat"', '"year/month"'))
     link_new(project_root, FLAT, [7, 8])
-    link(open_store(project_root), FLAT, [f"{FLAT}/i1/i1.json"])
+    link_items(open_store(project_root), FLAT, [f"{FLAT}/i1/i1.json"])
     link_new(project_root, FLAT, [9])
     assert as_refreshed(project_root, FLAT)

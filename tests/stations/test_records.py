@@ -13,7 +13,13 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period
 from stac_sm.ingest.pipeline import ingest
-from stac_sm.stations.records import StationRules, daily_means, read_stations, site_series, sites
+from stac_sm.stations.records import (
+    StationRules,
+    read_stations,
+    site_daily_means,
+    sites_of_stations,
+    station_daily_means,
+)
 from tests.support.source_files import HAWAII, new_catalog, real_data, write_stm
 
 
@@ -48,15 +54,15 @@ def test_a_station_is_what_its_item_says(tmp_path):
 def test_depths_count_to_the_centimetre(tmp_path, depth, counts):
     write_stm(tmp_path, depth=depth)
     (station,) = stations_of(tmp_path)
-    assert len(daily_means(station, rules=StationRules())) == (2 if counts else 0)
-    assert len(sites([station], GRID)) == counts
+    assert len(station_daily_means(station, rules=StationRules())) == (2 if counts else 0)
+    assert len(sites_of_stations([station], GRID)) == counts
 
 
 def test_a_deeper_rule_takes_deeper_sensors(tmp_path):
     write_stm(tmp_path, depth=0.1)
     (station,) = stations_of(tmp_path)
-    assert len(daily_means(station, rules=StationRules(max_depth=0.1))) == 2
-    assert len(sites([station], GRID, rules=StationRules(max_depth=0.1))) == 1
+    assert len(station_daily_means(station, rules=StationRules(max_depth=0.1))) == 2
+    assert len(sites_of_stations([station], GRID, rules=StationRules(max_depth=0.1))) == 1
 
 
 def test_only_good_possible_readings_of_full_days_count(tmp_path):
@@ -66,13 +72,13 @@ def test_only_good_possible_readings_of_full_days_count(tmp_path):
     flags[48:61] = ["M"] * 13  # day 3: 11 count, too few
     write_stm(tmp_path, days=3, values=values, flags=flags)
     stations = stations_of(tmp_path)
-    daily = daily_means(stations[0], rules=StationRules())
+    daily = station_daily_means(stations[0], rules=StationRules())
     assert daily["date"].tolist() == list(pd.to_datetime(["2018-01-01", "2018-01-02"]))
     assert daily["sm"].tolist() == pytest.approx([(21 * 0.2 + 0.4) / 22, 0.2])
     assert daily["n"].tolist() == [22, 21]
-    _, dropped = site_series(sites(stations, GRID), stations, StationRules())
+    _, dropped = site_daily_means(sites_of_stations(stations, GRID), stations, StationRules())
     assert dropped == {"depth": 0, "flag": 15, "range": 3, "hours": 11}
-    assert len(daily_means(stations[0], rules=StationRules(min_hours=11))) == 3
+    assert len(station_daily_means(stations[0], rules=StationRules(min_hours=11))) == 3
 
 
 def test_several_sensors_weigh_the_same_whatever_their_readings(tmp_path):
@@ -83,26 +89,26 @@ def test_several_sensors_weigh_the_same_whatever_their_readings(tmp_path):
     write_stm(tmp_path, depth=0.02, values=few, flags=np.where(few > 0, "G", "M"))
     write_stm(tmp_path, depth=0.2, values=np.full(48, 0.5))
     (station,) = stations_of(tmp_path)
-    daily = daily_means(station, rules=StationRules())
+    daily = station_daily_means(station, rules=StationRules())
     assert daily["sm"].tolist() == pytest.approx([0.2, 0.2])
     assert daily["n"].tolist() == [36, 36]
 
 
 def test_stations_in_one_pixel_are_one_site(tmp_path):
     x, y = GRID.geobox("h18v04").affine * (700.5, 300.5)
-    from stac_sm.core.grid import to_lonlat
+    from stac_sm.core.grid import transformer_to_lonlat
 
-    lon, lat = to_lonlat(GRID.crs).transform(x, y)
+    lon, lat = transformer_to_lonlat(GRID.crs).transform(x, y)
     for name, network, shift, value in (("B", "NET", 0, 0.1), ("A", "OTHER", 1e-3, 0.3), ("C", "NET", 0.05, 0.2)):
         moved(write_stm(tmp_path, name, network=network, values=np.full(48, value)), lon + shift, lat)
     moved(write_stm(tmp_path, "Deep", depth=0.2, network="AAA"), lon, lat)
     stations = stations_of(tmp_path)
-    table = sites(stations[::-1], GRID)
+    table = sites_of_stations(stations[::-1], GRID)
     assert table["site"].tolist() == ["NET.B", "NET.C"]
     assert table["stations"].tolist() == [["NET.B", "OTHER.A"], ["NET.C"]]
     assert table["network"].tolist() == ["NET", "NET"]
     assert tuple(table.loc[0, ["tile", "row", "col"]]) == ("h18v04", 300, 700)
-    series, _ = site_series(table, stations, StationRules())
+    series, _ = site_daily_means(table, stations, StationRules())
     assert series["site"].tolist() == ["NET.B", "NET.B", "NET.C", "NET.C"]
     assert series["sm"].tolist() == pytest.approx([0.2] * 4)
     assert series["n"].tolist() == [48, 48, 24, 24]
@@ -112,21 +118,21 @@ def test_stations_outside_a_grid_belong_to_no_site(tmp_path):
     write_stm(tmp_path, "In")
     moved(write_stm(tmp_path, "Out"), 100, -20)
     regional = TileGrid("alps", "EPSG:4326", (10.0, 47.0), (0.01, 0.01), (100, 100), (2, 2), "ALPS")
-    table = sites(stations_of(tmp_path), regional)
+    table = sites_of_stations(stations_of(tmp_path), regional)
     assert table["site"].tolist() == ["NET.In"]
     assert GRID.tile_at(100, -20)
 
 
 def test_nothing_is_something(tmp_path):
-    table = sites([], GRID)
+    table = sites_of_stations([], GRID)
     assert list(table.columns) == ["site", "stations", "network", "lon", "lat", "tile", "row", "col"]
-    series, dropped = site_series(table, [], StationRules())
+    series, dropped = site_daily_means(table, [], StationRules())
     assert list(series.columns) == ["site", "date", "sm", "n"]
     assert len(series) == 0
     assert sum(dropped.values()) == 0
     write_stm(tmp_path, flags=["M"] * 48)
     stations = stations_of(tmp_path)
-    series, dropped = site_series(sites(stations, GRID), stations, StationRules())
+    series, dropped = site_daily_means(sites_of_stations(stations, GRID), stations, StationRules())
     assert len(series) == 0
     assert dropped["flag"] == 48
     assert series["date"].dtype == "datetime64[ns]"
@@ -140,7 +146,7 @@ def test_a_lost_series_and_a_wrong_item_are_named(tmp_path):
     (station,) = stations_of(tmp_path)
     Path(station.series).unlink()
     with pytest.raises(ReadError, match=r"station NET\.Hill-1: its series .* cannot be read"):
-        daily_means(station, rules=StationRules())
+        station_daily_means(station, rules=StationRules())
     item = json.loads(Path(station.href).read_text())
     Path(station.href).write_text(json.dumps(item | {"assets": {}}))
     with pytest.raises(CatalogError, match="wanted a Point and the asset series"):
@@ -151,12 +157,12 @@ def test_a_lost_series_and_a_wrong_item_are_named(tmp_path):
 def test_real_stations_agree_with_daily_means_made_elsewhere(tmp_path):
     """The CSVs beside the archive were made by another program: date, mean of the hours flagged G."""
     stations = {station.id: station for station in stations_of(tmp_path, HAWAII / "ismn_ceop_2017_2018.zip")}
-    table = sites(stations.values(), GRID)
+    table = sites_of_stations(stations.values(), GRID)
     assert set(table["network"]) == {"SCAN"}  # COSMOS reaches 0.17 m
     for name in ("SilverSword", "ManaHouse", "IslandDairy"):
         (file,) = (HAWAII / "derived_collocated_daily_2017_2018").glob(f"SCAN_{name}_*.csv")
         wanted = pd.read_csv(file, parse_dates=[0], index_col=0).iloc[:, 0].dropna()
-        found = daily_means(stations[f"SCAN.{name}"], rules=StationRules(min_hours=1)).set_index("date")["sm"]
+        found = station_daily_means(stations[f"SCAN.{name}"], rules=StationRules(min_hours=1)).set_index("date")["sm"]
         both = wanted.index.intersection(found.index)
         assert len(both) > 0.9 * len(wanted) > 100
         assert (found[both] - wanted[both]).abs().max() < 5.1e-6  # the CSV has five decimals

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError, ScreeningError
 from stac_sm.stations import screening as screening_module
-from stac_sm.stations.screening import Thresholds, require_sites, screen, training_screener
+from stac_sm.stations.screening import ScreeningThresholds, require_sites, screen_sites, training_screener
 
 DAYS = pd.date_range("2018-01-01", periods=400)
 
@@ -30,7 +30,7 @@ def sites(**errors):
 
 def test_good_stations_are_kept_and_bad_ones_have_a_reason():
     table = pd.concat([sites(good=0.02, noisy=0.08, loud=0.065), site("wild", 0.07, scale=3), site("short", n=60)])
-    screening = screen(table, Thresholds())
+    screening = screen_sites(table, ScreeningThresholds())
     status = screening.sites.set_index("site")["status"]
     assert screening.kept == ["good"]
     assert status["good"] == "kept"
@@ -44,7 +44,7 @@ def test_good_stations_are_kept_and_bad_ones_have_a_reason():
 
 def test_every_site_has_a_row():
     table = pd.concat([sites(a=0.02, b=0.5), site("c").assign(third=np.nan), site("d").assign(third=0.3)])
-    screening = screen(table, Thresholds())
+    screening = screen_sites(table, ScreeningThresholds())
     assert list(screening.sites["site"]) == ["a", "b", "c", "d"]
     assert screening.sites.set_index("site").loc["c", "n"] == 0
     assert "covariance" in screening.reasons["d"]
@@ -53,71 +53,73 @@ def test_every_site_has_a_row():
 
 def test_thresholds_decide():
     table = sites(a=0.02)
-    found = screen(table, Thresholds()).sites.iloc[0]
-    assert screen(table, Thresholds(min_correlation=found["correlation"] + 0.01)).kept == []
-    assert screen(table, Thresholds(max_error_std=found["error_std"] - 0.001)).kept == []
-    assert screen(table, Thresholds(min_days=401)).kept == []
+    found = screen_sites(table, ScreeningThresholds()).sites.iloc[0]
+    assert screen_sites(table, ScreeningThresholds(min_correlation=found["correlation"] + 0.01)).kept == []
+    assert screen_sites(table, ScreeningThresholds(max_error_std=found["error_std"] - 0.001)).kept == []
+    assert screen_sites(table, ScreeningThresholds(min_days=401)).kept == []
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 10))
 def test_a_site_is_judged_alone_and_in_any_order(shuffle, seed):
     both = sites(a=0.02, b=0.03).sample(frac=1, random_state=shuffle)
-    alone = screen(sites(b=0.03), Thresholds(), seed=seed).sites.iloc[0]
-    beside = screen(both, Thresholds(), seed=seed).sites.set_index("site", drop=False).loc["b"]
+    alone = screen_sites(sites(b=0.03), ScreeningThresholds(), seed=seed).sites.iloc[0]
+    beside = screen_sites(both, ScreeningThresholds(), seed=seed).sites.set_index("site", drop=False).loc["b"]
     pd.testing.assert_series_equal(alone, beside, check_names=False, check_exact=True)
 
 
 def test_the_interval_holds_the_figure_and_follows_the_seed():
     table = sites(a=0.03)
-    one, again, other = (screen(table, Thresholds(), seed=seed).sites.iloc[0] for seed in (1, 1, 2))
+    one, again, other = (screen_sites(table, ScreeningThresholds(), seed=seed).sites.iloc[0] for seed in (1, 1, 2))
     assert one["correlation_low"] < one["correlation"] < one["correlation_high"]
     assert one["resamples"] == 200
     assert one.equals(again)
     assert one["correlation_low"] != other["correlation_low"]
-    wide = screen(table, Thresholds(confidence=0.99), seed=1).sites.iloc[0]
+    wide = screen_sites(table, ScreeningThresholds(confidence=0.99), seed=1).sites.iloc[0]
     assert wide["correlation_low"] < one["correlation_low"]
 
 
 def test_the_interval_has_the_width_of_the_scatter():
-    found = [screen(site("a", 0.04, seed=seed), Thresholds(), seed=seed).sites.iloc[0] for seed in range(60)]
+    found = [
+        screen_sites(site("a", 0.04, seed=seed), ScreeningThresholds(), seed=seed).sites.iloc[0] for seed in range(60)
+    ]
     scatter = np.std([row["correlation"] for row in found])
     width = np.mean([row["correlation_high"] - row["correlation_low"] for row in found])
     assert 0.6 < width / (2 * 1.645 * scatter) < 1.5
 
 
 def test_without_resamples_there_is_no_interval():
-    found = screen(sites(a=0.02), Thresholds(), bootstrap=0).sites.iloc[0]
+    found = screen_sites(sites(a=0.02), ScreeningThresholds(), bootstrap=0).sites.iloc[0]
     assert np.isnan(found["correlation_low"])
     assert found["resamples"] == 0
     assert found["status"] == "kept"
 
 
 def test_too_few_sites_are_refused_with_counts_and_reasons():
-    screening = screen(sites(a=0.02, b=0.12, c=0.12, d=0.12), Thresholds())
+    screening = screen_sites(sites(a=0.02, b=0.12, c=0.12, d=0.12), ScreeningThresholds())
     with pytest.raises(ScreeningError) as error:
-        require_sites(screening, Thresholds())
+        require_sites(screening, ScreeningThresholds())
     message = str(error.value)
     assert message.startswith("screened training refused: 1 site of 4 kept, 5 wanted (reasons: b: TC R 0.")
     assert message.endswith("; train unscreened or lower [screening] min_sites")
-    require_sites(screening, Thresholds(min_sites=1))
+    require_sites(screening, ScreeningThresholds(min_sites=1))
 
 
 def test_no_site_at_all_is_refused():
-    empty = screen(sites(a=0.02).iloc[:0], Thresholds())
+    empty = screen_sites(sites(a=0.02).iloc[:0], ScreeningThresholds())
     with pytest.raises(ScreeningError, match="0 sites of 0 kept"):
-        require_sites(empty, Thresholds())
+        require_sites(empty, ScreeningThresholds())
 
 
 def test_a_day_twice_is_refused():
     table = sites(a=0.02)
     with pytest.raises(InputError, match="site 'a' has day 2018-01-01 more than once"):
-        screen(pd.concat([table, table.iloc[:1]]), Thresholds())
+        screen_sites(pd.concat([table, table.iloc[:1]]), ScreeningThresholds())
 
 
 def test_a_missing_column_is_named_with_its_neighbours():
     with pytest.raises(InputError, match=r"no column 'insitu' \(nearest: in_situ"):
-        screen(sites(a=0.02).rename(columns={"insitu": "in_situ"}), Thresholds())
+        screen_sites(sites(a=0.02).rename(columns={"insitu": "in_situ"}), ScreeningThresholds())
 
 
 def spoilt(triplets, rows):
@@ -128,12 +130,12 @@ def spoilt(triplets, rows):
 
 
 def test_a_training_screener_does_not_see_what_is_held_out():
-    triplets, thresholds = sites(a=0.02, b=0.02, c=0.02), Thresholds(min_sites=2)
+    triplets, thresholds = sites(a=0.02, b=0.02, c=0.02), ScreeningThresholds(min_sites=2)
     table = triplets[["site", "date"]].assign(sm=triplets["insitu"])
     seen = (table["date"].dt.dayofyear > 150) & (table["site"] != "c")
     assert training_screener(triplets, thresholds, table)(table[seen]) == ["a", "b"]
     spoiled = spoilt(triplets, ~seen)
-    assert screen(spoiled, thresholds).kept == []
+    assert screen_sites(spoiled, thresholds).kept == []
     assert training_screener(spoiled, thresholds, table)(table[seen]) == ["a", "b"]
     with pytest.raises(ScreeningError, match="1 site of 1 kept, 2 wanted"):
         training_screener(triplets, thresholds, table)(table[table["site"] == "a"])
@@ -143,12 +145,12 @@ def test_a_training_screener_sees_days_that_are_in_no_row_but_no_other_year():
     triplets = sites(a=0.02)
     table = triplets[["site", "date"]][triplets["date"].dt.day == 1]
     train = table[table["date"].dt.year == 2018]
-    found = training_screener(triplets, Thresholds(min_sites=1, min_days=365), table)
+    found = training_screener(triplets, ScreeningThresholds(min_sites=1, min_days=365), table)
     assert found(train) == ["a"]
     with pytest.raises(ScreeningError, match="364 common rows of x, y and z, at least 365 wanted"):
         found(train[1:])
     spoiled = spoilt(triplets, triplets["date"].dt.year == 2019)
-    assert training_screener(spoiled, Thresholds(min_sites=1), table)(train) == ["a"]
+    assert training_screener(spoiled, ScreeningThresholds(min_sites=1), table)(train) == ["a"]
 
 
 def test_a_block_is_summed_from_its_day_on_round_the_end():
@@ -162,7 +164,9 @@ def test_a_block_is_summed_from_its_day_on_round_the_end():
 def test_no_more_reasons_are_told_of_than_there_are():
     errors = dict.fromkeys("cdef", 0.12)
     with pytest.raises(ScreeningError) as error:
-        require_sites(screen(sites(a=0.02, b=0.02, **errors), Thresholds()), Thresholds())
+        require_sites(screen_sites(sites(a=0.02, b=0.02, **errors), ScreeningThresholds()), ScreeningThresholds())
     assert " more)" not in str(error.value)
     with pytest.raises(ScreeningError, match="; and 1 more\\)"):
-        require_sites(screen(sites(a=0.02, **errors, g=0.12, h=0.12), Thresholds()), Thresholds())
+        require_sites(
+            screen_sites(sites(a=0.02, **errors, g=0.12, h=0.12), ScreeningThresholds()), ScreeningThresholds()
+        )

@@ -8,9 +8,16 @@ import pytest
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.ingest.pipeline import ingest
-from stac_sm.stac.publish import FINGERPRINT, INGESTED
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY
 from stac_sm.stations.records import read_stations
-from stac_sm.stations.screening_item import SCORES, SILENT, STATUS, UNUSED, verdicts, write_verdicts
+from stac_sm.stations.screening_item import (
+    NO_DATA_STATUS,
+    NO_SITE_STATUS,
+    SCREENING_SCORES_PROPERTY,
+    SCREENING_STATUS_PROPERTY,
+    screening_properties,
+    write_screening_results,
+)
 from tests.support.source_files import content, ingested, new_catalog, write_stm
 
 ABOUT = {"second": "era5-land", "third": "esa-cci-sm", "period": "2018"}
@@ -28,7 +35,7 @@ def sites(*members):
 
 def write(catalog, said):
     stations = read_stations(catalog)
-    return dict(write_verdicts(catalog, [(one.id, one.href, one.checksum) for one in stations], said))
+    return dict(write_screening_results(catalog, [(one.id, one.href, one.checksum) for one in stations], said))
 
 
 @pytest.fixture
@@ -37,7 +44,7 @@ def catalog(tmp_path):
     write_stm(tmp_path / "in")
     made = new_catalog(tmp_path / "catalog")
     ingest(made, "ismn", [tmp_path / "in"])
-    assert write(made, verdicts(sites("NET.Hill-1"), judged(), ABOUT)) == {"replaced": 1}
+    assert write(made, screening_properties(sites("NET.Hill-1"), judged(), ABOUT)) == {"replaced": 1}
     return made
 
 
@@ -48,8 +55,8 @@ def only(catalog):
 
 def test_a_verdict_is_what_screening_says(catalog, validate):
     item = only(catalog)
-    assert item.properties[STATUS] == "kept"
-    assert item.properties[SCORES] == {
+    assert item.properties[SCREENING_STATUS_PROPERTY] == "kept"
+    assert item.properties[SCREENING_SCORES_PROPERTY] == {
         "n": 200, "correlation": 0.8, "correlation_low": 0.7, "correlation_high": 0.9, "error_std": 0.03,
         "site": "NET.Hill-1", **ABOUT,
     }  # fmt: skip
@@ -69,33 +76,33 @@ def test_a_changed_series_takes_it_away_since_it_is_not_about_that(catalog, tmp_
     (result,) = ingest(catalog, "ismn", [tmp_path / "in"])
     assert result.status == "replaced"
     new = only(catalog)
-    assert not {STATUS, SCORES, INGESTED} & set(new.properties)
-    assert new.properties[FINGERPRINT] != old.properties[INGESTED]
+    assert not {SCREENING_STATUS_PROPERTY, SCREENING_SCORES_PROPERTY, INGEST_FINGERPRINT_PROPERTY} & set(new.properties)
+    assert new.properties[FINGERPRINT_PROPERTY] != old.properties[INGEST_FINGERPRINT_PROPERTY]
 
 
 def test_the_fingerprint_covers_it_and_knows_the_way_back(catalog):
     first = only(catalog)
-    assert write(catalog, verdicts(sites("NET.Hill-1"), judged(0.7), ABOUT)) == {"replaced": 1}
+    assert write(catalog, screening_properties(sites("NET.Hill-1"), judged(0.7), ABOUT)) == {"replaced": 1}
     second = only(catalog)
-    assert second.properties[FINGERPRINT] != first.properties[FINGERPRINT]
-    assert second.properties[INGESTED] == first.properties[INGESTED]
-    assert write(catalog, verdicts(sites("NET.Hill-1"), judged(), ABOUT)) == {"replaced": 1}
+    assert second.properties[FINGERPRINT_PROPERTY] != first.properties[FINGERPRINT_PROPERTY]
+    assert second.properties[INGEST_FINGERPRINT_PROPERTY] == first.properties[INGEST_FINGERPRINT_PROPERTY]
+    assert write(catalog, screening_properties(sites("NET.Hill-1"), judged(), ABOUT)) == {"replaced": 1}
     assert only(catalog).to_dict() == first.to_dict()
 
 
 def test_every_station_of_a_site_gets_the_verdict_and_others_are_told_why_not():
-    said = verdicts(sites("A", "B"), judged().assign(site="A"), ABOUT)
+    said = screening_properties(sites("A", "B"), judged().assign(site="A"), ABOUT)
     assert said["A"] == said["B"]
-    assert said["B"][SCORES]["site"] == "A"
-    assert verdicts(sites("C"), judged(), ABOUT) == {"C": {STATUS: SILENT}}
+    assert said["B"][SCREENING_SCORES_PROPERTY]["site"] == "A"
+    assert screening_properties(sites("C"), judged(), ABOUT) == {"C": {SCREENING_STATUS_PROPERTY: NO_DATA_STATUS}}
 
 
 def test_a_station_of_no_site_is_told_so(catalog):
     assert write(catalog, {}) == {"replaced": 1}
-    assert only(catalog).properties[STATUS] == UNUSED
-    assert SCORES not in only(catalog).properties
+    assert only(catalog).properties[SCREENING_STATUS_PROPERTY] == NO_SITE_STATUS
+    assert SCREENING_SCORES_PROPERTY not in only(catalog).properties
 
 
 def test_items_of_other_catalogues_are_left_alone(catalog):
     with pytest.raises(CatalogError, match="lies outside of the catalogue"):
-        write_verdicts(catalog, [("A", "https://elsewhere.org/A.json", "")], {})
+        write_screening_results(catalog, [("A", "https://elsewhere.org/A.json", "")], {})

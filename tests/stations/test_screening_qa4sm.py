@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from stac_sm.core.metrics import triple_collocation
-from stac_sm.stations.screening import KEPT, Thresholds, screen
+from stac_sm.stations.screening import KEPT, ScreeningThresholds, screen_sites
 from tests.support.source_files import HAWAII, real_data
 
 pytestmark = real_data
@@ -38,7 +38,7 @@ def triplets(third):
 
 
 def test_the_station_is_as_good_as_qa4sm_found_within_its_own_interval(published):
-    screening = screen(triplets("smap"), Thresholds())
+    screening = screen_sites(triplets("smap"), ScreeningThresholds())
     row = screening.sites.iloc[0]
     assert row["status"] == KEPT
     for ours, theirs in (("snr_db", "snr"), ("error_std", "err_std")):

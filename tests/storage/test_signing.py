@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from stac_sm.core.errors import InputError
-from stac_sm.storage.signing import signed, without_secrets
+from stac_sm.storage.signing import sign_href, without_secrets
 
 BLOB = "https://elevationeuwest.blob.core.windows.net/copernicus-dem/COP30_hh/a.tif"
 
@@ -43,21 +43,21 @@ def tokens(monkeypatch):
 
 
 def test_a_blob_gets_the_token_of_its_container(tokens):
-    assert signed(BLOB, "planetary-computer") == BLOB + "?sig=canary"
+    assert sign_href(BLOB, "planetary-computer") == BLOB + "?sig=canary"
     assert tokens == ["/api/sas/v1/token/elevationeuwest/copernicus-dem"]
-    signed(BLOB, "planetary-computer")
+    sign_href(BLOB, "planetary-computer")
     assert len(tokens) == 1  # a token that is still valid serves again
 
 
 def test_other_hrefs_stay_as_they_are(tokens):
-    assert signed("/data/a.tif", "") == "/data/a.tif"
-    assert signed("https://example.com/a.tif", "planetary-computer") == "https://example.com/a.tif"
+    assert sign_href("/data/a.tif", "") == "/data/a.tif"
+    assert sign_href("https://example.com/a.tif", "planetary-computer") == "https://example.com/a.tif"
     assert tokens == []
 
 
 def test_an_unknown_signer_is_refused():
     with pytest.raises(InputError, match="'aws' is unknown: known are planetary-computer"):
-        signed(BLOB, "aws")
+        sign_href(BLOB, "aws")
 
 
 def test_no_query_is_left_in_a_text():

@@ -50,7 +50,7 @@ def create(root, path, content):
 
 
 def swap(root, path, content, expected):
-    return open_store(root).swap(path, content, expected)
+    return open_store(root).compare_and_swap(path, content, expected)
 
 
 def replace(root, path, content):
@@ -58,7 +58,7 @@ def replace(root, path, content):
 
 
 def paths(store, prefix=""):
-    return [entry.path for entry in store.entries(prefix)]
+    return [entry.path for entry in store.list_objects(prefix)]
 
 
 def test_create_read_list(any_store, tmp_path):
@@ -75,17 +75,17 @@ def test_create_read_list(any_store, tmp_path):
     assert store.exists("b/c.json")
     assert not store.exists("b")
     assert not store.exists("b/none")
-    assert [(entry.path, entry.size) for entry in store.entries("b")] == [("b/a.tif", 3), ("b/c.json", 2)]
+    assert [(entry.path, entry.size) for entry in store.list_objects("b")] == [("b/a.tif", 3), ("b/c.json", 2)]
     assert store.href("b/c.json") == f"{store.root}/b/c.json"
 
 
 def test_swap_and_replace(any_store):
     store = any_store
-    assert not store.swap("a/x", b"new", b"")
+    assert not store.compare_and_swap("a/x", b"new", b"")
     store.create("a/x", b"old")
-    assert not store.swap("a/x", b"new", b"other")
+    assert not store.compare_and_swap("a/x", b"new", b"other")
     assert store.read("a/x") == b"old"
-    assert store.swap("a/x", b"new", b"old")
+    assert store.compare_and_swap("a/x", b"new", b"old")
     assert store.read("a/x") == b"new"
     store.replace("a/x", b"newer")
     store.replace("b/y", b"first")
@@ -94,7 +94,7 @@ def test_swap_and_replace(any_store):
 
 def test_nothing_temporary_is_left(store):
     store.create("a/x", b"old")
-    store.swap("a/x", b"new", b"old")
+    store.compare_and_swap("a/x", b"new", b"old")
     store.replace("a/x", b"newer")
     assert [name for _, _, names in os.walk(store.root) for name in names if name.startswith(TEMPORARY)] == []
 
@@ -126,7 +126,7 @@ def test_a_store_does_as_a_dictionary_would(kind, bucket, tmp_path):
             model |= {path: content} if wins else {}
             assert store.exists(path) == (path in model)
         assert {path: store.read(path) for path in model} == model
-        assert [(entry.path, entry.size) for entry in store.entries()] == [
+        assert [(entry.path, entry.size) for entry in store.list_objects()] == [
             (path, len(model[path])) for path in sorted(model)
         ]
         assert paths(store, "f") == sorted(path for path in model if path.startswith("f/"))
@@ -136,10 +136,10 @@ def test_a_store_does_as_a_dictionary_would(kind, bucket, tmp_path):
 
 def test_a_version_changes_with_the_content(any_store):
     any_store.create("a/x", b"old")
-    [before] = any_store.entries("a")
-    assert [before] == list(any_store.entries("a"))
-    any_store.swap("a/x", b"new", b"old")
-    [after] = any_store.entries("a")
+    [before] = any_store.list_objects("a")
+    assert [before] == list(any_store.list_objects("a"))
+    any_store.compare_and_swap("a/x", b"new", b"old")
+    [after] = any_store.list_objects("a")
     assert after.size == before.size
     assert after.version != before.version
 
@@ -163,14 +163,14 @@ def refuses(store, hostile):
         lambda: store.exists(hostile),
         lambda: store.create(hostile, b""),
         lambda: store.replace(hostile, b""),
-        lambda: store.swap(hostile, b"", b""),
+        lambda: store.compare_and_swap(hostile, b"", b""),
         lambda: store.href(hostile),
     ):
         with pytest.raises(InputError, match="only paths below the root are allowed"):
             act()
     if hostile:
         with pytest.raises(InputError):
-            list(store.entries(hostile))
+            list(store.list_objects(hostile))
 
 
 @given(st.text(max_size=12))
@@ -230,7 +230,7 @@ def increment(root, times):
     for _ in range(times):
         while True:
             old = store.read("counter")
-            if store.swap("counter", str(int(old) + 1).encode(), old):
+            if store.compare_and_swap("counter", str(int(old) + 1).encode(), old):
                 break
 
 
@@ -277,7 +277,7 @@ def test_the_lock_of_a_dead_writer_expires(store, monkeypatch):
     lock = Path(store.root, f"{TEMPORARY}lock-x.json")
     lock.touch()
     os.utime(lock, (0, time.time() - store_module.LOCK_SECONDS - 1))
-    assert store.swap("x.json", b"new", b"old")
+    assert store.compare_and_swap("x.json", b"new", b"old")
     assert not lock.exists()
 
 
@@ -288,7 +288,7 @@ def test_the_lock_of_a_living_writer_is_waited_for(store, monkeypatch):
     os.utime(lock, (0, time.time() + 3600))
     monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.1)
     with pytest.raises(ConflictError, match=r"x.json is locked by another writer.*try again"):
-        store.swap("x.json", b"new", b"old")
+        store.compare_and_swap("x.json", b"new", b"old")
     assert lock.exists()
     assert store.read("x.json") == b"old"
 
@@ -306,7 +306,7 @@ def test_a_writer_that_overslept_its_lock_does_not_write(store, monkeypatch):
         return write(target, content)
 
     monkeypatch.setattr(store_module, "_write_temporary", overslept)
-    assert not store.swap("x.json", b"new", b"old")
+    assert not store.compare_and_swap("x.json", b"new", b"old")
     assert store.read("x.json") == b"other"
     assert lock.read_text() == "the lock of a third writer"
     assert len(list(Path(store.root).iterdir())) == 2
@@ -355,9 +355,9 @@ def test_a_file_is_removed_for_good(store):
     store.create("a/d.json", b"2")
     store.remove("a/b/c.json")
     store.remove("a/b/c.json")
-    assert [entry.path for entry in store.entries()] == ["a/d.json"]
+    assert [entry.path for entry in store.list_objects()] == ["a/d.json"]
     assert store.create("a/b/c.json", b"3")
-    (first, second) = store.entries()
+    (first, second) = store.list_objects()
     assert abs(first.modified - time.time()) < 120
     assert first.modified >= second.modified - 1
 
@@ -366,4 +366,4 @@ def test_a_file_that_is_gone_when_it_is_looked_at_is_not_listed(store):
     """As a link to nothing is: another writer may have renamed it since the folder was read."""
     store.replace("a/b.json", b"{}")
     Path(store.root, "a", "gone.json").symlink_to("nowhere")
-    assert [entry.path for entry in store.entries()] == ["a/b.json"]
+    assert [entry.path for entry in store.list_objects()] == ["a/b.json"]

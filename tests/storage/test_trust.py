@@ -6,7 +6,7 @@ import pytest
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.storage import trust
-from stac_sm.storage.trust import Reach, check_address, check_href, reach_of, reach_of_address
+from stac_sm.storage.trust import AddressScope, address_scope, catalog_scope, check_address, check_href
 
 PUBLIC = "https://stac.example.com/api"
 GOOD = [
@@ -117,17 +117,17 @@ def test_a_name_is_as_near_as_its_farthest_address(monkeypatch):
         socket, "getaddrinfo", lambda name, *_, **__: [(0, 0, 0, "", (address, 0)) for address in table[name]]
     )
     trust._reach_of_host.cache_clear()
-    found = [reach_of(f"https://{name}/api") for name in table]
+    found = [catalog_scope(f"https://{name}/api") for name in table]
     trust._reach_of_host.cache_clear()
-    assert found == [Reach.LOOPBACK, Reach.PUBLIC, Reach.PRIVATE]
+    assert found == [AddressScope.LOOPBACK, AddressScope.PUBLIC, AddressScope.PRIVATE]
 
 
 def test_an_address_that_a_name_led_to_is_judged():
-    check_address("8.8.8.8", Reach.PUBLIC)
+    check_address("8.8.8.8", AddressScope.PUBLIC)
     for address in ("10.0.0.1", "127.0.0.1", "169.254.169.254", "fe80::1%eth0", "::1", "::ffff:10.0.0.1"):
         with pytest.raises(CatalogError):
-            check_address(address, Reach.PUBLIC)
-    assert reach_of_address("2001:4860:4860::8888") is Reach.PUBLIC
+            check_address(address, AddressScope.PUBLIC)
+    assert address_scope("2001:4860:4860::8888") is AddressScope.PUBLIC
 
 
 def test_no_token_is_in_a_message():

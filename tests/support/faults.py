@@ -29,7 +29,7 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.store import Store, open_store
 from stac_sm.workflows.audit import audit, repair
@@ -120,13 +120,13 @@ def one_round(bench: Bench, kind: str, seed: int, scratch: Path) -> Round:
     scratch.mkdir()
     with KINDS[kind](bench, random.Random(seed), scratch) as (root, code, again):
         store = open_store(root)
-        first = audit(open_catalog(root), collections=[COLLECTION])
+        first = audit(open_catalog(root), collections=[PRODUCT_COLLECTION])
         wrong = [f"half an item: {one}" for one in first if one.kind not in DERIVED]
         code_again, told = again()
         if code_again != 0:
             wrong.append(f"the same command again: exit code {code_again}: {told[-500:]}")
-        repair(open_catalog(root), audit(open_catalog(root), collections=[COLLECTION]), grace_hours=0)
-        wrong += [f"still found: {one}" for one in audit(open_catalog(root), collections=[COLLECTION])]
+        repair(open_catalog(root), audit(open_catalog(root), collections=[PRODUCT_COLLECTION]), grace_hours=0)
+        wrong += [f"still found: {one}" for one in audit(open_catalog(root), collections=[PRODUCT_COLLECTION])]
         wrong += different(contents(store), bench.wanted)
     return Round(kind, seed, code, dict(Counter(one.kind for one in first)), "; ".join(wrong))
 
@@ -162,8 +162,8 @@ def words_of(*words: str) -> list[str]:
 
 def contents(store: Store) -> dict[str, bytes]:
     """Files of a catalogue that a run must leave the same; proofs of the index hold times and inodes."""
-    aside = ("runs/", "plans/", ".scratch/", "plan.parquet", f"{COLLECTION}/index/proof/")
-    return {entry.path: store.read(entry.path) for entry in store.entries() if not entry.path.startswith(aside)}
+    aside = ("runs/", "plans/", ".scratch/", "plan.parquet", f"{PRODUCT_COLLECTION}/index/proof/")
+    return {entry.path: store.read(entry.path) for entry in store.list_objects() if not entry.path.startswith(aside)}
 
 
 def different(found: dict[str, bytes], wanted: dict[str, bytes]) -> list[str]:
@@ -216,7 +216,7 @@ def moment(chance: random.Random, root: Path) -> None:
     """Wait: for the first traces of work mostly, and then a little; at times less, at times much longer."""
     if chance.random() < 0.8:
         deadline = time.monotonic() + 60
-        while not any(Path(root, COLLECTION).glob("2018/*/*/*")) and time.monotonic() < deadline:
+        while not any(Path(root, PRODUCT_COLLECTION).glob("2018/*/*/*")) and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(chance.uniform(0, 1.0))
     else:

@@ -19,18 +19,18 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid, crs_wkt
-from stac_sm.core.period import DAY, Period, utc
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.features.recipe import Feature, Mask, Recipe
 from stac_sm.model.fit import TrainSettings, fit
-from stac_sm.model.item import COLLECTION as MODELS
-from stac_sm.model.item import model_item, write_assets
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
+from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model
 from stac_sm.raster.cog import CogProfile, write_cog
-from stac_sm.raster.resample import Target, lookup, regrid, source_window
+from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid, source_window
 from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
-from stac_sm.stac.items import COG, raster_item
+from stac_sm.stac.items import COG_MEDIA_TYPE, raster_item
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
 from stac_sm.storage.store import open_store
 from stac_sm.workflows.project import create_project, read_project
 
@@ -67,12 +67,12 @@ def regridded(source, values, target, resampling):
     window = source_window(source, target)
     if window is None:
         return np.full(target.shape, np.nan, np.float32)
-    where = lookup(source, window, target, resampling)
+    where = pixel_lookup(source, window, target, resampling)
     return regrid(target.shape, [values[window]], [where], resampling)
 
 
 def whole(source, values, geobox, resampling):
-    return regridded(source, values, Target(geobox), resampling)
+    return regridded(source, values, TargetPixels(geobox), resampling)
 
 
 def new_catalog(folder: Path) -> Catalog:
@@ -85,10 +85,10 @@ def put(catalog, collection, id, geobox, assets, start, days=1, *, linked=True, 
 
     `changes` go into the band of every asset; `items` is a function of the item dict.
     """
-    start = utc(start)
+    start = utc_instant(start)
     item = raster_item(
-        id=id, collection=collection, geobox=geobox, start=start, end=start + days * DAY,
-        properties={FINGERPRINT: "", "grid:code": "SMAL-0101"}, extensions=[],
+        id=id, collection=collection, geobox=geobox, start=start, end=start + days * ONE_DAY,
+        properties={FINGERPRINT_PROPERTY: "", "grid:code": "SMAL-0101"}, extensions=[],
     )  # fmt: skip
     folder = Path(catalog.root, ".scratch")
     folder.mkdir(exist_ok=True)
@@ -101,9 +101,9 @@ def put(catalog, collection, id, geobox, assets, start, days=1, *, linked=True, 
         nodata = band["nodata"]
         write_cog(values, file, geobox=geobox, profile=CogProfile(nodata=nodata, block=128, overviews="nearest"))
         band = {name: value for name, value in band.items() if value is not None}
-        files[key] = AssetFile(file, ".tif", {"type": COG, "roles": ["data"], "bands": [band]})
+        files[key] = AssetFile(file, ".tif", {"type": COG_MEDIA_TYPE, "roles": ["data"], "bands": [band]})
     content = [(key, file.file.read_bytes().hex(), dict(file.fields)) for key, file in files.items()]
-    item["properties"][FINGERPRINT] = digest([id, str(start), days, content])
+    item["properties"][FINGERPRINT_PROPERTY] = digest([id, str(start), days, content])
     publish(catalog, items(item) if items else item, files)
     if linked:
         refresh(catalog.store, collection)
@@ -155,13 +155,13 @@ def fill(catalog: Catalog, grid: TileGrid = SMALL, tile: str = TILE, days: Perio
         swvl1, stl1 = image(coarse, 0.1, 0.4, 1 + 0.1 * i), image(coarse, 264, 283, 0.7)
         known["era5"][day] = {"swvl1": swvl1, "stl1": stl1}
         put(catalog, "era5-land", f"ERA5.{day:%Y%j}", coarse, known["era5"][day], day, linked=False)
-    first = days.start - 9 * DAY
+    first = days.start - 9 * ONE_DAY
     for i in range(4):
         lai = np.round(60 * image(half, angle=0.1 + 0.3 * i)).astype(np.uint8)
         lai[20:30, 30:50] = 255
-        known["lai"][first + i * 8 * DAY] = lai
+        known["lai"][first + i * 8 * ONE_DAY] = lai
         scaled = {"nodata": 255, "raster:scale": 0.1}
-        put(catalog, "glass-lai", f"LAI.{i}", half, {"lai": (lai, scaled)}, first + i * 8 * DAY, 8, linked=False)
+        put(catalog, "glass-lai", f"LAI.{i}", half, {"lai": (lai, scaled)}, first + i * 8 * ONE_DAY, 8, linked=False)
     known["elevation"] = image(fine, 0, 2000)
     known["elevation"][-40:, -40:] = np.nan
     put(catalog, "cop-dem", "DEM", fine, {"elevation": known["elevation"]}, date(2010, 1, 1), 365, linked=False)
@@ -202,7 +202,7 @@ def publish_model(catalog: Catalog, model: Model, folder: Path, made_of) -> str:
         model, fingerprint=digest(made_of), bbox=[8, 45, 12, 48],
         period=Period.parse("2018"), hyperparameters={"eta": 0.3}, properties={"title": "small"},
     )  # fmt: skip
-    publish(catalog, item, write_assets(model, folder))
+    publish(catalog, item, write_model_assets(model, folder))
     refresh(catalog.store, MODELS)
     return item["id"]
 

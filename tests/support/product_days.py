@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.period import DAY
-from stac_sm.core.variables import Quality
-from stac_sm.product.item import COLLECTION, ProductDay, product_item, write_assets
+from stac_sm.core.period import ONE_DAY
+from stac_sm.core.variables import QualityFlag
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, product_item, write_product_assets
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import publish
 from stac_sm.workflows.project import create_project
@@ -32,23 +32,23 @@ def known(grid, tile: str, day: int, change: float = 0.0) -> tuple[np.ndarray, n
     sm = image(grid.geobox(tile), 0.05, 0.45, 0.3 + 0.1 * day) + np.float32(change)
     sm = (np.round(sm * 2**13) / 2**13).astype(np.float32)
     sm[3 : 9 + day, 4:11] = np.nan
-    qa = np.where(np.isnan(sm), np.uint8(Quality.FROZEN), np.uint8(0))
-    qa[20, 20:25] = Quality.CLIPPED
+    qa = np.where(np.isnan(sm), np.uint8(QualityFlag.FROZEN), np.uint8(0))
+    qa[20, 20:25] = QualityFlag.CLIPPED
     return sm, qa
 
 
 def put_day(catalog, tile: str, day: int, *, grid=SMALL, change=0.0, version="001", uncertainty=False, linked=False):
     """Publish a tile-day; returns its path."""
     sm, qa = known(grid, tile, day, change)
-    made = ProductDay(tile, FIRST + day * DAY, version, digest([tile, day, change, version, uncertainty]))
+    made = ProductDay(tile, FIRST + day * ONE_DAY, version, digest([tile, day, change, version, uncertainty]))
     item = product_item(made, grid, model_id="m", recipe_checksum="r", properties={})
     half = np.where(np.isnan(sm), np.nan, np.float32(0.0625) + 0 * sm).astype(np.float32) if uncertainty else None
     with tempfile.TemporaryDirectory() as scratch:
-        assets = write_assets(sm, qa, grid.geobox(tile), Path(scratch), uncertainty=half)
+        assets = write_product_assets(sm, qa, grid.geobox(tile), Path(scratch), uncertainty=half)
         publish(catalog, item, assets)
     if linked:
-        refresh(catalog.store, COLLECTION)
-    return made.path(catalog.layout(COLLECTION))
+        refresh(catalog.store, PRODUCT_COLLECTION)
+    return made.path(catalog.layout(PRODUCT_COLLECTION))
 
 
 def put_days(catalog, tiles=TILES, days=range(3), **settings) -> None:
@@ -56,4 +56,4 @@ def put_days(catalog, tiles=TILES, days=range(3), **settings) -> None:
     for tile in tiles:
         for day in days:
             put_day(catalog, tile, day, **settings)
-    refresh(catalog.store, COLLECTION)
+    refresh(catalog.store, PRODUCT_COLLECTION)

@@ -20,7 +20,7 @@ from typing import Any
 import requests
 
 from stac_sm.core.fingerprint import digest
-from stac_sm.stac.items import interval, isoformat, item_folder, item_json, with_structural_links
+from stac_sm.stac.items import interval_properties, isoformat, item_folder, item_json, with_structural_links
 from stac_sm.storage.store import open_store
 
 
@@ -116,13 +116,13 @@ def _item(i: int, rng: random.Random, tiles: list[Any]) -> dict[str, Any]:
         geometry = tiles[tile]
         properties["grid:code"] = f"MSIN-{tile:04}"
         day = _START + timedelta(days=rng.randrange(700))
-        properties |= interval(day, day + timedelta(days=rng.choice((1, 1, 8))))
+        properties |= interval_properties(day, day + timedelta(days=rng.choice((1, 1, 8))))
     elif collection == "instants":
         geometry = _footprint(rng)
         properties["datetime"] = isoformat(_START + timedelta(seconds=rng.randrange(700 * 86400)))
     else:
         geometry = {"type": "Point", "coordinates": [round(rng.uniform(-180, 180), 4), round(rng.uniform(-90, 90), 4)]}
-        properties |= interval(_START, _START + timedelta(days=rng.randrange(1, 700)))
+        properties |= interval_properties(_START, _START + timedelta(days=rng.randrange(1, 700)))
     points = geometry["coordinates"][0] if geometry["type"] == "Polygon" else [geometry["coordinates"]]
     longitudes, latitudes = zip(*points, strict=True)
     id = f"{collection}.{i:07}"

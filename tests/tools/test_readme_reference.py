@@ -56,12 +56,13 @@ def test_every_command_is_told_of_in_the_readme():
 
 
 def test_the_flags_in_the_contract_are_those_of_the_code():
-    from stac_sm.core.variables import Quality
+    from stac_sm.core.variables import QualityFlag
 
     row = next(line for line in TEXT.splitlines() if line.startswith("| `qa` |"))
     told = {int(bit): name for bit, name in re.findall(r"(\d+) ([a-z -]+?)(?=[,|]| \|)", row.split("bits:")[1])}
     code = {
-        flag.value: (flag.name or "").lower().replace("_", " ").replace("gap filled", "gap-filled") for flag in Quality
+        flag.value: (flag.name or "").lower().replace("_", " ").replace("gap filled", "gap-filled")
+        for flag in QualityFlag
     }
     assert told == code
 

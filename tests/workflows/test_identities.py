@@ -26,36 +26,36 @@ from stac_sm.core.columns import Columns
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, Stage, digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid
 from stac_sm.core.period import Period
-from stac_sm.features.climatology import Normal
-from stac_sm.features.inputs import Resolution
+from stac_sm.features.climatology import ClimatologyItem
+from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
-from stac_sm.features.time_rules import DayInputs, Layer
-from stac_sm.ingest.pipeline import _prove
+from stac_sm.features.time_rules import DayFields, WeightedField
+from stac_sm.ingest.pipeline import _add_fingerprint
 from stac_sm.model.applicability import Applicability
-from stac_sm.model.base_learners import Learns, Part
-from stac_sm.model.booster import Member
+from stac_sm.model.base_learners import BoosterSpec, TrainingTarget
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.fit import TrainSettings
-from stac_sm.model.intervals import Intervals, Level
+from stac_sm.model.intervals import ErrorLevel, Intervals
 from stac_sm.model.model import Model
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import _fingerprint as table_fingerprint
-from stac_sm.model.tabular.fit import parts_of as table_parts
-from stac_sm.model.tabular.fit import sums_of
+from stac_sm.model.tabular.fit import candidate_sums
+from stac_sm.model.tabular.fit import table_booster_specs as table_parts
 from stac_sm.product.aggregates import means, mosaic
-from stac_sm.product.aggregates.aggregate import Wanted as Aggregate
-from stac_sm.product.aggregates.source_items import Member as AggregateMember
+from stac_sm.product.aggregates.aggregate import Aggregate as Aggregate
+from stac_sm.product.aggregates.source_items import SourceItem as AggregateMember
 from stac_sm.product.item import OUTPUT_PROFILE
 from stac_sm.raster.cog import CogProfile
 from stac_sm.raster.source import RasterSource
-from stac_sm.stac.publish import FINGERPRINT
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 from stac_sm.stations.records import Station, StationRules
-from stac_sm.stations.screening import Thresholds
-from stac_sm.workflows.plan.plan import parts_of, wanted_day
+from stac_sm.stations.screening import ScreeningThresholds
+from stac_sm.workflows.plan.plan import day_fingerprint_parts, planned_day
 from stac_sm.workflows.plan.planned_days import PlannedDay
-from stac_sm.workflows.project import MatchupRules, Project, Validation
+from stac_sm.workflows.project import MatchupRules, Project, ValidationSettings
 from stac_sm.workflows.project_template import TEMPLATES
-from stac_sm.workflows.training.steps import TRIPLET, _matchup_proof, _model_proof
-from stac_sm.workflows.validation.validate import _proof as validation_proof
+from stac_sm.workflows.training.steps import TRIPLET_RECIPE, _matchup_provenance, _model_provenance
+from stac_sm.workflows.validation.validate import _validation_provenance as validation_proof
 
 DAY = date(2018, 7, 1)
 DEFAULT = Recipe.from_dict(tomllib.loads(TEMPLATES["glass"])["recipe"])
@@ -87,8 +87,12 @@ BAND = RasterSource(
     'odd "é"', "bands", "./b.tif", GeoBox((2, 3), Affine(0.5, 0, 10, 0, -0.5, 50), "EPSG:3857"),
     None, None, 1.0, 0.0, 'etag "q"', band=2, bands=3,
 )  # fmt: skip
-PLAIN = Model((Member(1.0, ("lst", "lai"), b"{L\x00booster}"), Member(-0.25, ("lai",), b"other")), DEFAULT, "m")
-INTERVALS = Intervals(Member(1.0, ("lai",), b"spread"), Level(0.2, 0.08, (1.0, -0.125, 0.3), 0.4), 1.7, 0.01, 0.9, 12)
+PLAIN = Model(
+    (WeightedBooster(1.0, ("lst", "lai"), b"{L\x00booster}"), WeightedBooster(-0.25, ("lai",), b"other")), DEFAULT, "m"
+)
+INTERVALS = Intervals(
+    WeightedBooster(1.0, ("lai",), b"spread"), ErrorLevel(0.2, 0.08, (1.0, -0.125, 0.3), 0.4), 1.7, 0.01, 0.9, 12
+)
 AREA = Applicability(
     ("lst", "lai"), (290.0, 1.5), (0.5, 16.0), (0, 3), ((1, -2, 0), (3, 4, 3)), (1,), 25, 12.5, 0.75, 0.98, 400
 )
@@ -109,41 +113,43 @@ FEATURES = TableFeatures(Columns(), ("lst", "soil"), ("soil",), False, ("lst",),
 PROJECT = Project(Path("/p"), DEFAULT, matchups=MatchupRules("2016/2018"))
 
 
-def resolution() -> Resolution:
-    lst = DayInputs(((Layer(0.25, (SOURCE, BAND)), Layer(0.75, (SOURCE,))),))
-    lai = DayInputs((), (Layer(1.0, (BAND,)),))
-    return Resolution(DEFAULT, (DAY,), {"lst": {DAY: lst}, "lai": {DAY: lai}})
+def resolution() -> ResolvedInputs:
+    lst = DayFields(((WeightedField(0.25, (SOURCE, BAND)), WeightedField(0.75, (SOURCE,))),))
+    lai = DayFields((), (WeightedField(1.0, (BAND,)),))
+    return ResolvedInputs(DEFAULT, (DAY,), {"lst": {DAY: lst}, "lai": {DAY: lai}})
 
 
-def normal() -> Normal:
-    return Normal(FULL.features[0], 0, ((Period.parse("2001"), SOURCE), (Period.parse("2011"), BAND)), "MSIN-1804")
+def normal() -> ClimatologyItem:
+    return ClimatologyItem(
+        FULL.features[0], 0, ((Period.parse("2001"), SOURCE), (Period.parse("2011"), BAND)), "MSIN-1804"
+    )
 
 
 def ingested() -> str:
     granule = SimpleNamespace(item={"id": "one", "properties": {}})
-    _prove(granule, {"name": "a.hdf", "sha256": "aa"}, {"bbox": [1, 2.5, 3, 4]})
-    return granule.item["properties"][FINGERPRINT]
+    _add_fingerprint(granule, {"name": "a.hdf", "sha256": "aa"}, {"bbox": [1, 2.5, 3, 4]})
+    return granule.item["properties"][FINGERPRINT_PROPERTY]
 
 
 def matched_up() -> str:
-    return digest(_matchup_proof(PROJECT, [STATION], {"table": {"h18v04": resolution()}, "triplets": {}}))
+    return digest(_matchup_provenance(PROJECT, [STATION], {"table": {"h18v04": resolution()}, "triplets": {}}))
 
 
 def trained() -> str:
-    return digest(_model_proof(PROJECT, SimpleNamespace(item={"properties": {FINGERPRINT: "aa"}})))
+    return digest(_model_provenance(PROJECT, SimpleNamespace(item={"properties": {FINGERPRINT_PROPERTY: "aa"}})))
 
 
 def trained_on_a_table() -> str:
     parts = table_parts(FEATURES)
-    return table_fingerprint(TABLE, FEATURES, parts, sums_of(parts), 3)
+    return table_fingerprint(TABLE, FEATURES, parts, candidate_sums(parts), 3)
 
 
 def planned() -> PlannedDay:
-    return wanted_day(resolution(), FULL_MODEL, "h18v04", DAY, grid=MODIS_SINUSOIDAL_1KM, version="001")
+    return planned_day(resolution(), FULL_MODEL, "h18v04", DAY, grid=MODIS_SINUSOIDAL_1KM, version="001")
 
 
 def made_parts() -> str:
-    return json.dumps(parts_of(FULL_MODEL, MODIS_SINUSOIDAL_1KM, planned()), sort_keys=True)
+    return json.dumps(day_fingerprint_parts(FULL_MODEL, MODIS_SINUSOIDAL_1KM, planned()), sort_keys=True)
 
 
 def month() -> Aggregate:
@@ -167,15 +173,15 @@ IDENTITIES = {
     "default profile": lambda: digest(CogProfile().fingerprint_fields()),
     "output profile": lambda: digest(OUTPUT_PROFILE),
     "output of a mean": lambda: digest(means._output(5)),
-    "output of a mosaic": lambda: digest(mosaic.daily(Period.of_day(DAY), "001", MEMBERS).output),
+    "output of a mosaic": lambda: digest(mosaic.define_daily_mosaic(Period.of_day(DAY), "001", MEMBERS).output),
     "default recipe": lambda: DEFAULT.checksum,
-    "triplet recipe": lambda: TRIPLET.checksum,
+    "triplet recipe": lambda: TRIPLET_RECIPE.checksum,
     "recipe with every field": lambda: FULL.checksum,
     "recipe as it is stored": lambda: hashlib.sha256(json.dumps(FULL.to_dict()).encode()).hexdigest(),
     "climatology of a feature": lambda: digest(FULL.features[0].normal),
     "station rules": lambda: digest(StationRules().fingerprint_fields()),
-    "screening rules": lambda: digest(Thresholds().fingerprint_fields()),
-    "validation rules": lambda: digest(Validation().fingerprint_fields()),
+    "screening rules": lambda: digest(ScreeningThresholds().fingerprint_fields()),
+    "validation rules": lambda: digest(ValidationSettings().fingerprint_fields()),
     "training settings": lambda: digest(TrainSettings(nthread=3).fingerprint_fields()),
     "plain model": lambda: PLAIN.checksum,
     "model with intervals": lambda: dataclasses.replace(PLAIN, intervals=INTERVALS).checksum,
@@ -274,10 +280,10 @@ KEYS = [
     (CogProfile(), {"nodata", "step", "overviews", "scale", "offset", "block", "level"}),
     (StationRules(), {"max_depth", "flag", "valid", "min_hours"}),
     (
-        Thresholds(),
+        ScreeningThresholds(),
         {"min_correlation", "max_error_std", "min_days", "min_sites", "min_sites_for_intervals", "confidence"},
     ),
-    (Validation(), {"strategies", "folds", "seed"}),
+    (ValidationSettings(), {"strategies", "folds", "seed"}),
     (
         TrainSettings(),
         {
@@ -327,7 +333,7 @@ def test_every_field_is_part_of_the_identity_or_left_out_on_purpose(thing, keys)
     ("kind", "identity", "beside"),
     [
         (Model, {"members", "intervals", "applicability"}, {"recipe", "id"}),  # the recipe is hashed beside the model
-        (Member, {"weight", "features", "ubjson"}, set()),
+        (WeightedBooster, {"weight", "features", "ubjson"}, set()),
         (Mask, {"feature", "below", "above", "unknown"}, {"name"}),  # the feature bears its name
         (
             Station,
@@ -335,7 +341,7 @@ def test_every_field_is_part_of_the_identity_or_left_out_on_purpose(thing, keys)
             {"name", "period", "href", "series", "climate"},
         ),
         (
-            Part,
+            BoosterSpec,
             {"name", "learns", "rounds", "parameters", "least", "beyond", "prior"},
             {"features"},
         ),  # of TableFeatures
@@ -361,8 +367,8 @@ def test_what_is_usual_is_left_out():
 
 
 def test_every_way_to_learn_has_a_fixed_name():
-    named = {learns: Part("p", learns, (), 1).fingerprint_fields()["learns"] for learns in Learns}
-    assert len(set(named.values())) == len(Learns)
+    named = {learns: BoosterSpec("p", learns, (), 1).fingerprint_fields()["learns"] for learns in TrainingTarget}
+    assert len(set(named.values())) == len(TrainingTarget)
 
 
 def test_a_class_can_be_renamed():

@@ -21,15 +21,15 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm.core.columns import days
+from stac_sm.core.columns import day_column
 from stac_sm.core.errors import ModelError
-from stac_sm.core.variables import Quality
+from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import feature_cube
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.predict import predict
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
-from stac_sm.stac.publish import Outcome
+from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.store import open_store
 from stac_sm.workflows.plan.plan import make_plan
 from tests.conftest import known_raster
@@ -85,8 +85,8 @@ def test_a_gap_is_flagged_and_no_number_and_a_number_is_inside_or_flagged(seed):
     frozen = cube.frozen.values
     assert np.isnan(found.sm.values[gap | frozen]).all()
     assert np.isfinite(found.sm.values[~(gap | frozen)]).all()
-    assert ((found.qa.values & Quality.INPUT_MISSING != 0) == gap).all()
-    assert ((found.qa.values & Quality.FROZEN != 0) == frozen).all()
+    assert ((found.qa.values & QualityFlag.INPUT_MISSING != 0) == gap).all()
+    assert ((found.qa.values & QualityFlag.FROZEN != 0) == frozen).all()
     numbers = found.sm.values[~(gap | frozen)]
     assert ((numbers >= 0) & (numbers <= np.float32(0.6))).all()
 
@@ -170,7 +170,7 @@ def test_the_same_instants_in_other_zones_are_the_same_days(instants):
     """Of a table, as it is and as it was written to a file."""
     wanted = pd.Series([pd.Timestamp(when).normalize() for when, _ in instants])
     elsewhere = [when.replace(tzinfo=UTC).astimezone(zone).isoformat() for when, zone in instants]
-    found = days(pd.DataFrame({"time": elsewhere}), "time")
+    found = day_column(pd.DataFrame({"time": elsewhere}), "time")
     assert list(found) == list(wanted)
 
 
@@ -213,7 +213,7 @@ def made_with(project, model) -> list[xr.DataArray]:
     plan = make_plan(open_catalog(project.folder), read_model(open_catalog(project.folder), id), [TILE], DAYS,
                      grid=SMALL, version="001")  # fmt: skip
     assert run_here(project, plan).failures == []
-    found = sorted(open_catalog(project.folder).items(COLLECTION), key=lambda item: item.datetime)
+    found = sorted(open_catalog(project.folder).items(PRODUCT_COLLECTION), key=lambda item: item.datetime)
     return [rioxarray.open_rasterio(item.assets["sm"].get_absolute_href(), masked=True).squeeze() for item in found]
 
 
@@ -224,9 +224,9 @@ def test_publishing_many_times_is_publishing_once(tmp_path_factory, times, angle
     folder = tmp_path_factory.mktemp("publish")
     raster = known_raster(folder, angle=angle)
     create_skeleton(open_store(folder / "p"), title="Test")
-    assert raster.publish(open_catalog(folder / "p")) == Outcome.NEW
+    assert raster.publish(open_catalog(folder / "p")) == PublishOutcome.NEW
     shutil.copytree(folder / "p", folder / "once")
-    assert {raster.publish(open_catalog(folder / "p")) for _ in range(times)} == {Outcome.DONE}
+    assert {raster.publish(open_catalog(folder / "p")) for _ in range(times)} == {PublishOutcome.DONE}
     files = {file.relative_to(folder / "p"): file.read_bytes() for file in (folder / "p").rglob("*") if file.is_file()}
     assert files == {
         file.relative_to(folder / "once"): file.read_bytes() for file in (folder / "once").rglob("*") if file.is_file()

@@ -12,16 +12,16 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.model.fit import TrainSettings
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stations.records import StationRules
-from stac_sm.stations.screening import Thresholds
+from stac_sm.stations.screening import ScreeningThresholds
 from stac_sm.workflows.project import (
     FILE_NAME,
-    About,
     MatchupRules,
     ProductRules,
     Project,
+    ProjectInfo,
     Rates,
     SlurmSettings,
-    Validation,
+    ValidationSettings,
     create_project,
     find_project,
     read_project,
@@ -32,8 +32,8 @@ from tests.support.fields import EASE, RECIPE, project_text
 TEMPLATE = TEMPLATES["glass"]
 
 TABLES = {
-    "project": About, "stations": StationRules, "matchups": MatchupRules, "screening": Thresholds,
-    "training": TrainSettings, "validation": Validation, "product": ProductRules, "costs": Rates,
+    "project": ProjectInfo, "stations": StationRules, "matchups": MatchupRules, "screening": ScreeningThresholds,
+    "training": TrainSettings, "validation": ValidationSettings, "product": ProductRules, "costs": Rates,
     "slurm": SlurmSettings,
 }  # fmt: skip
 
@@ -53,7 +53,7 @@ def test_the_template_is_a_project_with_the_defaults(tmp_path):
     project = create_project(tmp_path / "p", TEMPLATE)
     for name in ("stations", "screening", "training", "validation", "matchups"):
         assert getattr(project, name) == TABLES[name]()
-    assert project.about == About()
+    assert project.about == ProjectInfo()
     assert project.grid == MODIS_SINUSOIDAL_1KM
     assert project.recipe.names[-3:] == ("sand", "silt", "clay")
     assert [mask.name for mask in project.recipe.masks] == ["water", "frozen", "snow"]

@@ -10,13 +10,13 @@ import pytest
 
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.period import Period
-from stac_sm.core.variables import Quality
+from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import feature_cube
 from stac_sm.model.applicability import fit_applicability
 from stac_sm.model.intervals import fit_intervals
-from stac_sm.model.item import COLLECTION, model_item, write_assets
+from stac_sm.model.item import MODELS_COLLECTION, model_item, write_model_assets
 from stac_sm.model.predict import predict
-from stac_sm.product.item import write_assets as write_product
+from stac_sm.product.item import write_product_assets as write_product
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import publish
@@ -46,8 +46,8 @@ def published(root, folder, model):
         model, fingerprint=digest("sure"), bbox=[8, 45, 12, 48], period=Period.parse("2018"), hyperparameters={},
         properties={"title": "sure"},
     )  # fmt: skip
-    publish(catalog, item, write_assets(model, folder))
-    refresh(catalog.store, COLLECTION)
+    publish(catalog, item, write_model_assets(model, folder))
+    refresh(catalog.store, MODELS_COLLECTION)
     return read_model(open_catalog(root), item["id"])
 
 
@@ -87,17 +87,17 @@ def test_a_cube_gets_half_widths_and_flags(sure, cube):
     raw = sure.predict(rows)
     np.testing.assert_array_equal(found.uncertainty.values[valid], sure.predict_with_half_width(rows)[1])
     assert raw.shape == sure.intervals.half_width(rows, raw).shape
-    flagged = (found.qa.values[valid] & np.uint8(Quality.NOT_APPLICABLE)) > 0
+    flagged = (found.qa.values[valid] & np.uint8(QualityFlag.NOT_APPLICABLE)) > 0
     np.testing.assert_array_equal(flagged, sure.applicability.outside(rows))
     nowhere = replace(sure, applicability=replace(sure.applicability, radius=0))
-    assert (predict(nowhere, cube).qa.values[valid] & np.uint8(Quality.NOT_APPLICABLE)).all()
-    assert not (found.qa.values[~valid] & np.uint8(Quality.NOT_APPLICABLE)).any()
+    assert (predict(nowhere, cube).qa.values[valid] & np.uint8(QualityFlag.NOT_APPLICABLE)).all()
+    assert not (found.qa.values[~valid] & np.uint8(QualityFlag.NOT_APPLICABLE)).any()
 
 
 def test_a_model_without_says_nothing(sure, cube):
     found = predict(replace(sure, intervals=None, applicability=None), cube)
     assert set(found.data_vars) == {"sm", "qa"}
-    assert not (found.qa.values & np.uint8(Quality.NOT_APPLICABLE)).any()
+    assert not (found.qa.values & np.uint8(QualityFlag.NOT_APPLICABLE)).any()
     np.testing.assert_array_equal(found.sm.values, predict(sure, cube).sm.values)
 
 

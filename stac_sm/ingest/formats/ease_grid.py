@@ -10,7 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.core.grid import from_lonlat
+from stac_sm.core.grid import transformer_from_lonlat
 
 CRS = "EPSG:6933"
 _LEFT, _TOP = -17367530.44516138, 7314540.83063855  # outer corner of all grids, metres
@@ -89,7 +89,7 @@ class Cells:
         """
         lon, lat = (np.ravel(axis).astype(np.float64) for axis in (lon, lat))
         known = (self.rows >= 0) & (np.abs(lon) <= 180) & (np.abs(lat) <= 90)
-        x, y = from_lonlat(CRS).transform(lon[known], lat[known])
+        x, y = transformer_from_lonlat(CRS).transform(lon[known], lat[known])
         off_x = np.abs((x - _LEFT) / self.grid.cell - self.columns[known] - 0.5)
         off_y = np.abs((_TOP - y) / self.grid.cell - self.rows[known] - 0.5)
         off_x = np.minimum(off_x, self.grid.columns - off_x)

@@ -37,7 +37,9 @@ def open_geotiff(href: str) -> Iterator[Any]:
     except rasterio.errors.RasterioError as error:
         size = f"{Path(href).stat().st_size} bytes found" if Path(href).is_file() else "found something"
         # what GDAL says twice says it worse, and its cause may span several lines
-        raise GranuleError(f"{plain(href)}: {size}, no readable GeoTIFF ({_reason(error)}): fetch it again") from error
+        raise GranuleError(
+            f"{displayed_href(href)}: {size}, no readable GeoTIFF ({_reason(error)}): fetch it again"
+        ) from error
 
 
 def read_heights(href: str, first: int = 0, end: int | None = None) -> np.ndarray:
@@ -53,7 +55,7 @@ def read_heights(href: str, first: int = 0, end: int | None = None) -> np.ndarra
         return np.asarray(data.read(1, window=window, masked=True).astype(np.float32, copy=False).filled(np.nan))
 
 
-def plain(href: str) -> str:
+def displayed_href(href: str) -> str:
     """A file name or address as a person writes it."""
     for prefix in ("/vsicurl/", "/vsitar/"):
         href = href.removeprefix(prefix)

@@ -41,7 +41,7 @@ class GridField:
     """Left, top, right and bottom outer edge in metres of the projection, from ``StructMetadata.0``."""
 
 
-def describe(file: Path, name: str, required: Sequence[str] = ("scale_factor", "_FillValue")) -> GridField:
+def describe_field(file: Path, name: str, required: Sequence[str] = ("scale_factor", "_FillValue")) -> GridField:
     """Shape, type, scale, fill and corners of a field; reads no pixels.
 
     Parameters
@@ -65,7 +65,7 @@ def describe(file: Path, name: str, required: Sequence[str] = ("scale_factor", "
         _, _, shape, kind, _ = field.info()
         attributes = {key: _attribute(*value) for key, value in field.attributes(full=1).items()}
         text = _structure(data.attributes())
-    rows_columns, bounds = place(file, text, name)
+    rows_columns, bounds = parse_grid_structure(file, text, name)
     if shape != list(rows_columns):
         raise GranuleError(f"{file}: field {name} has shape {shape}, its StructMetadata.0 says {list(rows_columns)}")
     for key in required:
@@ -75,7 +75,7 @@ def describe(file: Path, name: str, required: Sequence[str] = ("scale_factor", "
     return GridField(rows_columns, dtype, scale, fill, bounds)
 
 
-def place(file: Path, text: str, name: str) -> tuple[tuple[int, int], Bounds]:
+def parse_grid_structure(file: Path, text: str, name: str) -> tuple[tuple[int, int], Bounds]:
     """Rows and columns, and the outer edges in metres, of the grid with a field in the text of ``StructMetadata.0``.
 
     Raises
@@ -91,7 +91,7 @@ def place(file: Path, text: str, name: str) -> tuple[tuple[int, int], Bounds]:
     return (_count(file, grid, "YDim"), _count(file, grid, "XDim")), bounds
 
 
-def read(file: Path, name: str) -> np.ndarray:
+def read_field(file: Path, name: str) -> np.ndarray:
     """Stored values (y, x) of a field, as they are in the file.
 
     Raises

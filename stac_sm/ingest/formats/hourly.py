@@ -23,7 +23,7 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class Hourly:
+class HourlyFields:
     """Fields on one grid at several times."""
 
     file: Any

@@ -97,7 +97,7 @@ def _padded(count: int) -> int:
 
 
 @contextlib.contextmanager
-def opened(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
+def open_netcdf(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
     """The file as ``netCDF4.Dataset``; errors of the library, also while reading, become ours.
 
     Raises
@@ -118,7 +118,7 @@ def opened(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
         ) from error
 
 
-def times(variable: Any, file: Path) -> np.ndarray:
+def decode_times(variable: Any, file: Path) -> np.ndarray:
     """Instants (n,) of a CF time variable, UTC, ``datetime64[s]``; a scalar gives one.
 
     Raises
@@ -142,7 +142,7 @@ def times(variable: Any, file: Path) -> np.ndarray:
     return np.asarray(((micros + 500_000) // 1_000_000).astype("datetime64[s]"))
 
 
-def numbers(variable: Any, index: Any = ...) -> np.ndarray:
+def unpack_values(variable: Any, index: Any = ...) -> np.ndarray:
     """Values of a variable, unpacked; NaN where there is no data. Float32 stays float32."""
     values = np.ma.asarray(variable[index])
     kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)

@@ -20,9 +20,9 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.core.period import utc
+from stac_sm.core.period import utc_instant
 from stac_sm.core.variables import VARIABLES
-from stac_sm.ingest.formats.hdf4eos import GridField, describe, read
+from stac_sm.ingest.formats.hdf4eos import GridField, describe_field, read_field
 from stac_sm.ingest.provider_interface import Granule, RasterLayer
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
@@ -30,7 +30,7 @@ from stac_sm.stac.items import raster_item
 SIDES = (1200, 2400, 4800)
 """Pixels along a side of a tile: 1 km, 500 m, 250 m."""
 
-Mask = Callable[[Path], np.ndarray]
+MaskReader = Callable[[Path], np.ndarray]
 """Reads from a granule which pixels (y, x) are masked."""
 
 _TOLERANCE = 1.0  # metres: corners are written with six decimals, and some versions of the grid differ by millimetres
@@ -128,7 +128,7 @@ class TileName:
         return min(self.start + timedelta(days=days), date(self.start.year + 1, 1, 1))
 
 
-def latest(file: Path, pattern: str) -> Path:
+def latest_production(file: Path, pattern: str) -> Path:
     """File with the latest time of production among those in its folder that differ only in it."""
     match = re.fullmatch(pattern, file.name)
     if match is None:
@@ -144,7 +144,7 @@ def tile_granule(
     collection: str,
     bands: Sequence[Band],
     properties: Mapping[str, Any] | None = None,
-    mask: Mask | None = None,
+    mask: MaskReader | None = None,
 ) -> Granule:
     """Item and layers of a granule.
 
@@ -180,8 +180,8 @@ def tile_granule(
         id=name.stem,
         collection=collection,
         geobox=boxes.pop(),
-        start=utc(name.start),
-        end=utc(end),
+        start=utc_instant(name.start),
+        end=utc_instant(end),
         properties={
             "grid:code": MODIS_SINUSOIDAL_1KM.grid_code(name.tile),
             "version": name.version,
@@ -192,7 +192,9 @@ def tile_granule(
     return Granule(item, {**layers})
 
 
-def read_band(file: Path, band: Band, fill: int | None, nodata: int | None, mask: Mask | None = None) -> np.ndarray:
+def read_band(
+    file: Path, band: Band, fill: int | None, nodata: int | None, mask: MaskReader | None = None
+) -> np.ndarray:
     """Stored values (y, x) of a band; fill, what is outside the valid range and what is masked, as nodata.
 
     Raises
@@ -200,7 +202,7 @@ def read_band(file: Path, band: Band, fill: int | None, nodata: int | None, mask
     GranuleError
         If they cannot be decoded, or a product without gaps has no value at all.
     """
-    stored = read(file, band.name)
+    stored = read_field(file, band.name)
     if nodata is None:
         return stored
     absent = stored == nodata if fill is None else (stored == fill) | (stored == nodata)
@@ -214,8 +216,8 @@ def read_band(file: Path, band: Band, fill: int | None, nodata: int | None, mask
     return stored
 
 
-def _layer(file: Path, tile: str, band: Band, mask: Mask | None) -> RasterLayer:
-    found = describe(file, band.name, band.required)
+def _layer(file: Path, tile: str, band: Band, mask: MaskReader | None) -> RasterLayer:
+    found = describe_field(file, band.name, band.required)
     if found.dtype not in band.dtypes:
         wanted = " or ".join(band.dtypes)
         raise GranuleError(f"{file}: field {band.name} is {found.dtype}, wanted {wanted}: is it another product?")
@@ -247,7 +249,7 @@ def _metres(bounds: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.1f}" for value in bounds)
 
 
-def flag(
+def bit_field(
     name: str, description: str, offset: int, length: int, classes: Mapping[int, tuple[str, str]]
 ) -> dict[str, Any]:
     """A bit field of the classification extension; classes are name and description by value."""

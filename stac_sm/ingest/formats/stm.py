@@ -1,6 +1,6 @@
 """ISMN ``.stm`` files: what their names say, their values in both layouts, header_values and ceop_sep.
 
-A damaged file is an error or still a series with finite values in order of time; no content makes `parse` hang.
+A damaged file is an error or still a series with finite values in order of time; no content makes `parse_stm` hang.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class SensorFile:
         GranuleError
             If it cannot be read, or has readings of other days than its name says.
         """
-        found = parse(content, self.path)
+        found = parse_stm(content, self.path)
         days = [time.date() for time in found.frame["time"].iloc[[0, -1]]] if len(found.frame) else []
         if any(not self.first <= day <= self.last for day in days):
             between = " to ".join(str(day) for day in days)
@@ -142,7 +142,7 @@ Pairs = list[tuple[SensorFile, Readings]]
 """Instruments of a station, each with its readings."""
 
 
-def parse(content: bytes, name: str) -> Readings:
+def parse_stm(content: bytes, name: str) -> Readings:
     """Content of a file in either layout.
 
     Raises
@@ -277,7 +277,7 @@ def _joined(one: tuple[SensorFile, Readings], two: tuple[SensorFile, Readings]) 
     return sensor, replace(one[1], frame=frame.drop_duplicates("time", ignore_index=True))
 
 
-def lacking(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+def missing_readings(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Readings of a table that another one lacks, by depth and time; names of instruments change between downloads."""
     by = ["depth_from", "depth_to", "time"]
     ours, theirs = (part[by].assign(nth=part.groupby(by).cumcount()) for part in (table, other))
@@ -285,7 +285,7 @@ def lacking(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return merged[merged["found"] == "left_only"]
 
 
-def same_values(table: pd.DataFrame, other: pd.DataFrame) -> bool:
+def same_readings(table: pd.DataFrame, other: pd.DataFrame) -> bool:
     """Whether tables that lack nothing of one another have the same values and flags."""
     by = ["depth_from", "depth_to", "time", "sm", "flag"]
     one, two = (part[by].sort_values(by, ignore_index=True) for part in (table, other))

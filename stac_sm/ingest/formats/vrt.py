@@ -16,7 +16,7 @@ import numpy as np
 from affine import Affine
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.geotiff import open_geotiff, plain
+from stac_sm.ingest.formats.geotiff import displayed_href, open_geotiff
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -30,7 +30,7 @@ _OFF = 0.1  # of a pixel: how far a tile may be from where the mosaic has it
 
 
 @dataclass(frozen=True)
-class Tile:
+class MosaicTile:
     """A file, and where it goes."""
 
     href: str
@@ -49,7 +49,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Mosaic:
+class TileMosaic:
     """Tiles of one grid; reads nothing before it is asked to."""
 
     name: str
@@ -70,10 +70,10 @@ class Mosaic:
     nodata: float | None
     """Stored value of pixels without data, if it says so."""
 
-    tiles: tuple[Tile, ...]
+    tiles: tuple[MosaicTile, ...]
     """Its files."""
 
-    def meeting(self, box: Box) -> list[Tile]:
+    def tiles_in(self, box: Box) -> list[MosaicTile]:
         """Tiles that have pixels in a part of it."""
         return [tile for tile in self.tiles if _common(tile.target, box) is not None]
 
@@ -88,7 +88,7 @@ class Mosaic:
             If a tile cannot be read, or is not what the mosaic says.
         """
         result = np.full(_size(box), nodata, self.dtype)
-        tiles = self.meeting(box)
+        tiles = self.tiles_in(box)
         with ThreadPoolExecutor(_READS) as pool:
             read = dict(zip(tiles, pool.map(lambda tile: self._read(tile, box, nodata), tiles), strict=True))
         for coarse in (True, False):
@@ -99,7 +99,7 @@ class Mosaic:
                 result[where] = np.where(part == nodata, result[where], part)
         return result
 
-    def _read(self, tile: Tile, box: Box, nodata: int) -> np.ndarray:
+    def _read(self, tile: MosaicTile, box: Box, nodata: int) -> np.ndarray:
         """Pixels of a tile that lie in a box, on the mosaic's grid."""
         wanted = _common(tile.target, box) or tile.target
         rows = _nearest(wanted[0], wanted[2], tile.target[0::2], tile.source[0::2])
@@ -110,12 +110,12 @@ class Mosaic:
             part = data.read(1, window=window)
         return np.asarray(part[np.ix_(rows - rows[0], columns - columns[0])])
 
-    def _check(self, tile: Tile, data: Any, nodata: int) -> None:
+    def _check(self, tile: MosaicTile, data: Any, nodata: int) -> None:
         """Compare a tile's header with what the mosaic says."""
         found = (data.count, data.dtypes[0], data.nodata)
         if found[:2] != (1, self.dtype) or found[2] not in (None, nodata):
             raise GranuleError(
-                f"{plain(tile.href)}: found {found[0]} band(s) of {found[1]} with nodata {found[2]}, "
+                f"{displayed_href(tile.href)}: found {found[0]} band(s) of {found[1]} with nodata {found[2]}, "
                 f"wanted one of {self.dtype} with nodata {nodata}: fetch it again"
             )
         x, y = self.affine @ (tile.target[1], tile.target[0])
@@ -124,21 +124,22 @@ class Mosaic:
         off = max(abs(column - tile.source[1]), abs(row - tile.source[0]))
         if off > slack or data.height < tile.source[2] or data.width < tile.source[3]:
             raise GranuleError(
-                f"{plain(tile.href)}: {data.height} x {data.width} pixels with transform {tuple(data.transform)[:6]} "
+                f"{displayed_href(tile.href)}: {data.height} x {data.width} pixels with transform "
+                f"{tuple(data.transform)[:6]} "
                 f"found, another place and size in {self.name}: one of the two is wrong; fetch both again"
             )
 
 
-def geotiff_mosaic(href: str) -> Mosaic:
+def geotiff_mosaic(href: str) -> TileMosaic:
     """The mosaic of a single GeoTIFF."""
     with open_geotiff(href) as data:
         box = (0, 0, data.height, data.width)
         crs = data.crs.to_wkt() if data.crs else ""
         head = (crs, data.transform, data.shape, str(data.dtypes[0]) if data.count == 1 else f"{data.count} bands")
-        return Mosaic(plain(href), *head, data.nodata, (Tile(href, box, box),))
+        return TileMosaic(displayed_href(href), *head, data.nodata, (MosaicTile(href, box, box),))
 
 
-def vrt_mosaic(name: str, content: bytes, folder: str) -> Mosaic:
+def vrt_mosaic(name: str, content: bytes, folder: str) -> TileMosaic:
     """The mosaic of a VRT whose tiles lie at paths relative to ``folder``, where GDAL finds it.
 
     Raises
@@ -158,7 +159,7 @@ def vrt_mosaic(name: str, content: bytes, folder: str) -> Mosaic:
     if root.tag != "VRTDataset" or len(bands) != 1 or root.get("subClass") or bands[0].get("subClass"):
         raise GranuleError(f"{name}: found <{root.tag}> of {len(bands)} band(s), a VRT mosaic of one band wanted")
     try:
-        return Mosaic(
+        return TileMosaic(
             name,
             (root.findtext("SRS") or "").strip(),
             Affine.from_gdal(*map(float, (root.findtext("GeoTransform") or "").split(","))),
@@ -171,7 +172,7 @@ def vrt_mosaic(name: str, content: bytes, folder: str) -> Mosaic:
         raise GranuleError(f"{name}: its sizes or its transform are no numbers ({error}): fetch it again") from error
 
 
-def _tiles(name: str, band: Element, folder: str) -> Iterator[Tile]:
+def _tiles(name: str, band: Element, folder: str) -> Iterator[MosaicTile]:
     for element in band:
         if not element.tag.endswith("Source"):
             continue
@@ -181,7 +182,7 @@ def _tiles(name: str, band: Element, folder: str) -> Iterator[Tile]:
         source, target = (_rectangle(element.find(key)) for key in ("SrcRect", "DstRect"))
         if min(*_size(source), *_size(target), *source, *target) < 0 or 0 in (*_size(source), *_size(target)):
             raise GranuleError(f"{name}: found a tile at {source} for {target}, pixels inside wanted: fetch it again")
-        yield Tile(f"{folder}/{_relative(name, element)}", source, target)
+        yield MosaicTile(f"{folder}/{_relative(name, element)}", source, target)
 
 
 def _relative(name: str, element: Element) -> str:

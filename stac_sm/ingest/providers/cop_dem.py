@@ -11,9 +11,9 @@ from pathlib import Path
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.core.period import Period, utc
+from stac_sm.core.period import Period, utc_instant
 from stac_sm.ingest.formats.geotiff import open_geotiff, read_heights
-from stac_sm.ingest.provider_interface import Granule, Scan
+from stac_sm.ingest.provider_interface import Granule, ScannedFile
 from stac_sm.ingest.terrain import terrain_layers
 from stac_sm.stac.items import raster_item
 
@@ -31,7 +31,7 @@ class CopDem:
     patterns: tuple[str, ...] = ("Copernicus_DSM_COG_*_DEM.tif",)
     """Names of its files."""
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item: a tile with elevation, slope and aspect."""
         south, west = _corner(file)
         geobox = _geobox(file)
@@ -40,10 +40,10 @@ class CopDem:
             id=file.stem.removesuffix("_DEM"),
             collection=self.collection,
             geobox=geobox,
-            start=utc(ACQUIRED.start),
-            end=utc(ACQUIRED.end),
+            start=utc_instant(ACQUIRED.start),
+            end=utc_instant(ACQUIRED.end),
         )
-        return Scan([Granule(item, terrain_layers(partial(read_heights, str(file)), geobox))])
+        return ScannedFile([Granule(item, terrain_layers(partial(read_heights, str(file)), geobox))])
 
 
 def _corner(file: Path) -> tuple[int, int]:

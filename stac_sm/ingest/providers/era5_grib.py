@@ -11,7 +11,7 @@ import numpy as np
 
 from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.formats.grib import check_messages
-from stac_sm.ingest.formats.hourly import Hourly
+from stac_sm.ingest.formats.hourly import HourlyFields
 from stac_sm.ingest.formats.latlon_grid import RegularGrid
 
 _ELEMENTS = {"SWVL1": "swvl1", "ST": "stl1", "STL1": "stl1", "SD": "sd"}
@@ -27,7 +27,7 @@ _OPEN = {"driver": "GRIB", "USE_IDX": "NO"}  # an index beside the file may belo
 Bands = Mapping[tuple[str, int], int]  # number of the band by variable and second
 
 
-def open_grib(file: Path, wanted: Sequence[str]) -> Hourly:
+def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
     """Fields of a file; reads no pixels.
 
     Raises
@@ -49,7 +49,7 @@ def open_grib(file: Path, wanted: Sequence[str]) -> Hourly:
             f"{file}: {len(tags)} fields of {held} found, {wanted[0]} wanted, and {', '.join(wanted[1:])} for the same "
             "hours or not at all: is it ERA5-Land?"
         )
-    return Hourly(
+    return HourlyFields(
         file=file,
         grid=grid,
         times=np.array(seconds, dtype="datetime64[s]"),

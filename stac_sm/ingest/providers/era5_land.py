@@ -14,18 +14,18 @@ import numpy as np
 
 from stac_sm.core.errors import GranuleError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.period import Period, utc
+from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
-from stac_sm.ingest.formats.hourly import Hourly
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, Scan
-from stac_sm.ingest.providers.era5_grib import open_grib
-from stac_sm.ingest.providers.era5_netcdf import open_netcdf
-from stac_sm.ingest.providers.era5_zarr import open_store
+from stac_sm.ingest.formats.hourly import HourlyFields
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
+from stac_sm.ingest.providers.era5_grib import open_era5_grib
+from stac_sm.ingest.providers.era5_netcdf import open_era5_netcdf
+from stac_sm.ingest.providers.era5_zarr import open_era5_zarr
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
-from stac_sm.storage.http.documents import Url, fetch
+from stac_sm.storage.http.documents import FileUrl, fetch_file
 
-WANTED = ("swvl1", "stl1", "sd")
+REQUIRED_VARIABLES = ("swvl1", "stl1", "sd")
 _GRIB = (".grb", ".grib", ".grb2", ".grib2")
 
 
@@ -51,28 +51,28 @@ class Era5Land:
     selecting: ClassVar[tuple[str, ...]] = ("period", "bbox")
     """Settings that say which items are made, and change none of them."""
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item a day that has enough hours."""
         if file.is_dir():
-            return self._scan(open_store(file, WANTED, self._period, self.bbox))
-        return self._scan((open_grib if file.suffix in _GRIB else open_netcdf)(file, WANTED))
+            return self._scan(open_era5_zarr(file, REQUIRED_VARIABLES, self._period, self.bbox))
+        return self._scan((open_era5_grib if file.suffix in _GRIB else open_era5_netcdf)(file, REQUIRED_VARIABLES))
 
-    def scan_url(self, url: Url) -> Scan:
+    def scan_url(self, url: FileUrl) -> ScannedFile:
         """As ``scan``, of a Zarr store at an address."""
-        return self._scan(open_store(url, WANTED, self._period, self.bbox))
+        return self._scan(open_era5_zarr(url, REQUIRED_VARIABLES, self._period, self.bbox))
 
     def parts(self, file: Path) -> Sequence[Path]:
         """The file; of a Zarr store the folder, then everything in it."""
         return [file, *sorted(file.rglob("*"))] if file.is_dir() else [file]
 
-    def url_checksum(self, url: Url) -> str:
+    def url_checksum(self, url: FileUrl) -> str:
         """SHA-256 of what a store says about itself, but for its size: days that are added leave others as they are.
 
         Values that the provider revises are not noticed.
         """
         for name in (".zmetadata", "zarr.json"):
             try:
-                return digest(_without_shapes(json.loads(fetch(Url(f"{url}/{name}")))))
+                return digest(_without_shapes(json.loads(fetch_file(FileUrl(f"{url}/{name}")))))
             except GranuleError as error:
                 if getattr(error.__cause__, "code", None) != 404:
                     raise
@@ -85,7 +85,7 @@ class Era5Land:
     def _period(self) -> Period | None:
         return None if self.period is None else Period.parse(self.period)
 
-    def _scan(self, hourly: Hourly) -> Scan:
+    def _scan(self, hourly: HourlyFields) -> ScannedFile:
         days = {day: at for day, at in hourly.days().items() if self._period is None or day in self._period}
         enough = {day: hours for day, hours in days.items() if len(hours) >= self.min_hours}
         if not enough:
@@ -96,17 +96,17 @@ class Era5Land:
             )
         left = len(days) - len(enough)
         notes = (f"{left} days left out: fewer than {self.min_hours} hours",) if left else ()
-        return Scan(self._granules(hourly, enough), notes)
+        return ScannedFile(self._granules(hourly, enough), notes)
 
-    def _granules(self, hourly: Hourly, days: dict[date, np.ndarray]) -> Iterator[Granule]:
+    def _granules(self, hourly: HourlyFields, days: dict[date, np.ndarray]) -> Iterator[Granule]:
         geobox = hourly.grid.geobox
         for day, hours in days.items():
             item = raster_item(
                 id=f"ERA5L.A{day:%Y%j}.{hourly.grid.name}",
                 collection=self.collection,
                 geobox=geobox,
-                start=utc(day),
-                end=utc(Period.of_day(day).end),
+                start=utc_instant(day),
+                end=utc_instant(Period.of_day(day).end),
                 properties={"stac_sm:hours": len(hours)},
             )
             layers = {

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.hourly import Hourly
+from stac_sm.ingest.formats.hourly import HourlyFields
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
-from stac_sm.ingest.formats.netcdf import numbers, opened, times
+from stac_sm.ingest.formats.netcdf import decode_times, open_netcdf, unpack_values
 
 _TIMES = ("valid_time", "time")
 
 
-def open_netcdf(file: Path, wanted: Sequence[str]) -> Hourly:
+def open_era5_netcdf(file: Path, wanted: Sequence[str]) -> HourlyFields:
     """Fields of a file; reads coordinates only.
 
     Raises
@@ -29,7 +29,7 @@ def open_netcdf(file: Path, wanted: Sequence[str]) -> Hourly:
     GranuleError
         If it is no NetCDF, or holds something else.
     """
-    with opened(file) as data:
+    with open_netcdf(file) as data:
         found = [name for name in wanted if name in data.variables]
         time = next((name for name in _TIMES if name in data.variables and name in _around(data, found)), None)
         if wanted[0] not in found or time is None:
@@ -41,10 +41,10 @@ def open_netcdf(file: Path, wanted: Sequence[str]) -> Hourly:
         latitude, longitude = (coordinate(first.dimensions, start, file) for start in ("lat", "lon"))
         for name in found:
             _check_dimensions(file, data[name], time, latitude, longitude, first)
-        return Hourly(
+        return HourlyFields(
             file=file,
-            grid=RegularGrid.of(numbers(data[latitude]), numbers(data[longitude]), file),
-            times=times(data[time], file),
+            grid=RegularGrid.of(unpack_values(data[latitude]), unpack_values(data[longitude]), file),
+            times=decode_times(data[time], file),
             units={name: str(getattr(data[name], "units", "")) for name in found},
             read=partial(_read, file, time, latitude, longitude),
             chunk=_chunk(first, time),
@@ -77,9 +77,9 @@ def _chunk(variable: Any, time: str) -> int:
 
 def _read(file: Path, time: str, latitude: str, longitude: str, name: str, start: int, end: int) -> np.ndarray:
     """Values (time, latitude, longitude) of a variable; where there are several versions, the final one first."""
-    with opened(file) as data:
+    with open_netcdf(file) as data:
         names = data[name].dimensions
-        values = numbers(data[name], tuple(slice(start, end) if axis == time else slice(None) for axis in names))
+        values = unpack_values(data[name], tuple(slice(start, end) if axis == time else slice(None) for axis in names))
         versions = _final_first(data, data[name])
     axes = [names.index(axis) for axis in (time, latitude, longitude) if axis in names]
     others = [axis for axis in range(len(names)) if axis not in axes]  # expver, and what has length 1

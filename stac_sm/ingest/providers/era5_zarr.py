@@ -19,9 +19,9 @@ import numpy as np
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.period import Period
-from stac_sm.ingest.formats.hourly import Hourly
+from stac_sm.ingest.formats.hourly import HourlyFields
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
-from stac_sm.storage.http.documents import Url
+from stac_sm.storage.http.documents import FileUrl
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,7 +34,9 @@ _RETRIES, _RETRY_TIME = 3, timedelta(minutes=2)
 _WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
 
 
-def open_store(place: Path | Url, wanted: Sequence[str], period: Period | None, bbox: BBox | None) -> Hourly:
+def open_era5_zarr(
+    place: Path | FileUrl, wanted: Sequence[str], period: Period | None, bbox: BBox | None
+) -> HourlyFields:
     """Fields of a store on the days of a period and the cells that meet a box in degrees; reads coordinates only.
 
     Raises
@@ -51,7 +53,7 @@ def open_store(place: Path | Url, wanted: Sequence[str], period: Period | None, 
     data = data[found]
     latitude, longitude = (coordinate([str(name) for name in data.dims], start, place) for start in ("lat", "lon"))
     cut = _cut(place, data, time, latitude, longitude, period, _box(bbox))
-    return Hourly(
+    return HourlyFields(
         file=place,
         grid=RegularGrid.of(cut[latitude].values, cut[longitude].values, place),
         times=cut[time].values.astype("datetime64[s]"),
@@ -61,7 +63,7 @@ def open_store(place: Path | Url, wanted: Sequence[str], period: Period | None, 
     )
 
 
-def _opened(place: Path | Url) -> xr.Dataset:
+def _opened(place: Path | FileUrl) -> xr.Dataset:
     import xarray as xr
 
     try:
@@ -69,7 +71,7 @@ def _opened(place: Path | Url) -> xr.Dataset:
     except ImportError as error:
         raise InputError("zarr is not installed: `pip install 'stac_sm[zarr]'` reads Zarr stores") from error
     store: Any
-    if isinstance(place, Url):
+    if isinstance(place, FileUrl):
         store = _web_store(place)
         return xr.open_dataset(store, engine="zarr", chunks=None, consolidated=True, decode_timedelta=False)
     consolidated = (place / ".zmetadata").exists() or None
@@ -79,7 +81,7 @@ def _opened(place: Path | Url) -> xr.Dataset:
     )
 
 
-def _web_store(url: Url) -> Any:
+def _web_store(url: FileUrl) -> Any:
     """Store at an address; what fails for a while is asked for again."""
     try:
         from obstore.store import HTTPStore
@@ -94,7 +96,7 @@ def _web_store(url: Url) -> Any:
     return ObjectStore(store, read_only=True)
 
 
-def _account(url: Url) -> dict[str, str]:
+def _account(url: FileUrl) -> dict[str, str]:
     """The header for the account that ``.netrc`` has for a host."""
     from netrc import NetrcParseError, netrc
 
@@ -108,7 +110,7 @@ def _account(url: Url) -> dict[str, str]:
 
 
 def _cut(
-    place: Path | Url, data: xr.Dataset, time: str, latitude: str, longitude: str, period: Period | None, box: BBox
+    place: Path | FileUrl, data: xr.Dataset, time: str, latitude: str, longitude: str, period: Period | None, box: BBox
 ) -> xr.Dataset:
     """Part of a store in a period and a box."""
     west, south, east, north = box
@@ -131,7 +133,7 @@ def _cut(
     return data.isel({time: hours, latitude: rows, longitude: columns})
 
 
-def _read(place: Path | Url, data: xr.Dataset, order: Sequence[str], name: str, start: int, end: int) -> np.ndarray:
+def _read(place: Path | FileUrl, data: xr.Dataset, order: Sequence[str], name: str, start: int, end: int) -> np.ndarray:
     """Values (time, latitude, longitude) of a variable."""
     with _errors_named(place):
         part = data[name].isel({order[0]: slice(start, end)}).squeeze().expand_dims(())
@@ -154,7 +156,7 @@ def _box(bbox: BBox | None) -> BBox:
 
 
 @contextmanager
-def _errors_named(place: Path | Url) -> Iterator[None]:
+def _errors_named(place: Path | FileUrl) -> Iterator[None]:
     """Name the store in whatever error comes: those of stores and codecs have no class in common."""
     try:
         yield

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.core.period import Period, utc
+from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
-from stac_sm.ingest.formats.netcdf import numbers, opened, times
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, Scan
+from stac_sm.ingest.formats.netcdf import decode_times, open_netcdf, unpack_values
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
 
@@ -39,14 +39,14 @@ class EsaCci:
     patterns: tuple[str, ...] = ("ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED-*.nc",)
     """Names of its files."""
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item a day; a file of the provider has one. A day without any value is left out and said."""
-        with opened(file) as data:
+        with open_netcdf(file) as data:
             _check_names(file, data)
             latitude, longitude = (coordinate(data["sm"].dimensions, start, file) for start in ("lat", "lon"))
             order = ("time", latitude, longitude)
-            grid = RegularGrid.of(numbers(data[latitude]), numbers(data[longitude]), file)
-            days = [date.fromisoformat(str(day)) for day in times(data["time"], file).astype("datetime64[D]")]
+            grid = RegularGrid.of(unpack_values(data[latitude]), unpack_values(data[longitude]), file)
+            days = [date.fromisoformat(str(day)) for day in decode_times(data["time"], file).astype("datetime64[D]")]
             _check_day(file, days)
             keys = [key for key, name in _NAMES.items() if name in data.variables]
             values = {key: _unflagged(data, _NAMES[key], order, grid) for key in keys}
@@ -54,7 +54,7 @@ class EsaCci:
         seen = [index for index in range(len(days)) if not np.isnan(values["cci_sm"][index]).all()]
         empty = [str(day) for index, day in enumerate(days) if index not in seen]
         notes = (f"left out {', '.join(empty)}: no pixel has a value without a flag",) if empty else ()
-        return Scan([self._granule(file, days[i], grid, {k: values[k][i] for k in keys}) for i in seen], notes)
+        return ScannedFile([self._granule(file, days[i], grid, {k: values[k][i] for k in keys}) for i in seen], notes)
 
     def parts(self, file: Path) -> list[Path]:
         """The newest version of the same day in the folder."""
@@ -70,8 +70,8 @@ class EsaCci:
             id=f"CCISM.A{day:%Y%j}.{grid.name}",
             collection=self.collection,
             geobox=grid.geobox,
-            start=utc(day),
-            end=utc(Period.of_day(day).end),
+            start=utc_instant(day),
+            end=utc_instant(Period.of_day(day).end),
             properties={"version": version} if version else {},
             extensions=["version"] if version else [],
         )
@@ -91,7 +91,7 @@ def _version(file: Path) -> tuple[int, ...]:
 def _unflagged(data: Any, name: str, order: Sequence[str], grid: RegularGrid) -> np.ndarray:
     """Values (time, y, x), m3 m-3, float32; NaN where not seen or where any flag is raised."""
     flag = np.ma.filled(np.ma.asarray(data["flag"][...]).astype(np.int64), -1)
-    clear = np.where(flag == 0, numbers(data[name]), np.nan)
+    clear = np.where(flag == 0, unpack_values(data[name]), np.nan)
     images = clear.transpose([data[name].dimensions.index(dimension) for dimension in order])
     return np.stack([grid.north_up(image) for image in images]).astype(np.float32)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from stac_sm.core.errors import InputError
-from stac_sm.ingest.formats.hdf4eos import read
-from stac_sm.ingest.formats.sinusoidal_tile import Band, TileName, flag, latest, tile_granule
-from stac_sm.ingest.provider_interface import Scan
+from stac_sm.ingest.formats.hdf4eos import read_field
+from stac_sm.ingest.formats.sinusoidal_tile import Band, TileName, bit_field, latest_production, tile_granule
+from stac_sm.ingest.provider_interface import ScannedFile
 
 _NAME = r"(?P<stem>(?P<product>{})\.V(?P<version>\d+)\.A(?P<day>\d{{7}})\.(?P<tile>h\d\dv\d\d))\.(?P<made>\d{{7}})\.hdf"
 _LST_NAME, _LAI_NAME = _NAME.format("GLASS06A01"), _NAME.format("GLASS01E01|GLASS01D01")
@@ -51,9 +51,9 @@ _QA = Band(
     asset={
         "title": "Quality of the shortwave albedo, as in the file",
         "classification:bitfields": [
-            flag("overall", "overall quality", 0, 2, _LEVELS),
-            flag("land", "share of land, percent", 2, 7, _PERCENT),
-            flag("good", "share of good retrievals, percent", 9, 7, _PERCENT),
+            bit_field("overall", "overall quality", 0, 2, _LEVELS),
+            bit_field("land", "share of land, percent", 2, 7, _PERCENT),
+            bit_field("good", "share of good retrievals, percent", 9, 7, _PERCENT),
         ],
     },
 )
@@ -70,14 +70,14 @@ class GlassLst:
     patterns: tuple[str, ...] = ("GLASS06A01.*.hdf",)
     """Names of its files."""
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item: a tile of a day."""
         name = TileName.of(file, _LST_NAME, "GLASS06A01.V01.A2018001.h18v04.2022021.hdf")
-        return Scan([tile_granule(file, name, end=name.end(1), collection=self.collection, bands=[_LST])])
+        return ScannedFile([tile_granule(file, name, end=name.end(1), collection=self.collection, bands=[_LST])])
 
     def parts(self, file: Path) -> list[Path]:
         """The latest production of the same tile and day in the folder."""
-        return [latest(file, _LST_NAME)]
+        return [latest_production(file, _LST_NAME)]
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ class GlassLai:
     patterns: tuple[str, ...] = ("GLASS01E01.*.hdf", "GLASS01D01.*.hdf")
     """Names of its files."""
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item: a tile of 8 days; the last composite of a year ends with the year."""
         name = TileName.of(file, _LAI_NAME, "GLASS01E01.V60.A2018001.h18v04.2022012.hdf")
-        return Scan([tile_granule(file, name, end=name.end(8), collection=self.collection, bands=[_LAI])])
+        return ScannedFile([tile_granule(file, name, end=name.end(8), collection=self.collection, bands=[_LAI])])
 
     def parts(self, file: Path) -> list[Path]:
         """The latest production of the same tile and composite in the folder."""
-        return [latest(file, _LAI_NAME)]
+        return [latest_production(file, _LAI_NAME)]
 
 
 @dataclass(frozen=True)
@@ -123,20 +123,22 @@ class GlassAlbedo:
         if self.worst_quality not in range(_WORST + 1):
             raise InputError(f"glass-albedo: worst_quality {self.worst_quality} found, wanted 0, 1, 2 or 3")
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item: a tile of 8 days with all bands; the last composite of a year ends with the year."""
         name = TileName.of(file, _ALBEDO_NAME, "GLASS02A06.V40.A2018001.h18v04.2019021.hdf")
         bands, mask = _ALBEDO, None
         if name.product == "GLASS02E01":
             bands = (*_ALBEDO, _QA)
             mask = partial(_worse, self.worst_quality) if self.worst_quality < _WORST else None
-        return Scan([tile_granule(file, name, end=name.end(8), collection=self.collection, bands=bands, mask=mask)])
+        return ScannedFile(
+            [tile_granule(file, name, end=name.end(8), collection=self.collection, bands=bands, mask=mask)]
+        )
 
     def parts(self, file: Path) -> list[Path]:
         """The latest production of the same tile and composite in the folder."""
-        return [latest(file, _ALBEDO_NAME)]
+        return [latest_production(file, _ALBEDO_NAME)]
 
 
 def _worse(worst: int, file: Path) -> np.ndarray:
     """Pixels (y, x) whose overall quality is worse than wanted."""
-    return np.asarray((read(file, _QA.name) & 0b11) > worst)
+    return np.asarray((read_field(file, _QA.name) & 0b11) > worst)

@@ -21,9 +21,17 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.errors import GranuleError, InputError
-from stac_sm.core.period import Period, utc
-from stac_sm.ingest.formats.stm import Pairs, Readings, SensorFile, check_files, instruments, lacking, same_values
-from stac_sm.ingest.provider_interface import Granule, Scan, TableLayer, content_hash
+from stac_sm.core.period import Period, utc_instant
+from stac_sm.ingest.formats.stm import (
+    Pairs,
+    Readings,
+    SensorFile,
+    check_files,
+    instruments,
+    missing_readings,
+    same_readings,
+)
+from stac_sm.ingest.provider_interface import Granule, ScannedFile, TableLayer, content_hash
 from stac_sm.ingest.providers.ismn_static import SUFFIX, static_properties
 from stac_sm.stac.items import ItemDict, build_item, check_id
 
@@ -63,7 +71,7 @@ class Ismn:
     patterns: tuple[str, ...] = ("*.zip", "*_sm_*.stm")
     """Names of its files."""
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item a station of an archive, or the one station that an unpacked file belongs to.
 
         Stations that cannot be read do not keep the others from being ingested: one error at the end names them.
@@ -73,11 +81,11 @@ class Ismn:
             sensors, others = _sensors(file, names)
             with _opened(file) as archive:
                 static, unread = _static(sensors, names, archive.read)
-            return Scan(self._from_zip(file, sensors, static), (*_notes(others), *unread))
+            return ScannedFile(self._from_zip(file, sensors, static), (*_notes(others), *unread))
         files = {str(part): part for part in self.parts(file)}
         sensors, _ = _sensors(file, list(files))
         static, unread = _static(sensors, list(files), _read_file)
-        return Scan(self._granules(file, sensors, static, _read_file), unread)
+        return ScannedFile(self._granules(file, sensors, static, _read_file), unread)
 
     def parts(self, file: Path) -> list[Path]:
         """All files in the folder that belong to the same station: an item holds all its sensors."""
@@ -90,7 +98,7 @@ class Ismn:
         series = [sensors[sensor] for sensor in sorted(sensors) if _key(sensor) == _key(own)]
         return [*series, static] if static.is_file() else series
 
-    def twins(self, files: Sequence[Path]) -> dict[Path, str]:
+    def conflicting_files(self, files: Sequence[Path]) -> dict[Path, str]:
         """Files of one name in two folders, with other content: each would replace the other; and why not."""
         found: dict[Path, str] = {}
         named: dict[str, Path] = {}
@@ -102,7 +110,7 @@ class Ismn:
                 found |= {file: why, other: why}
         return found
 
-    def settle(self, granule: Granule, held: ItemDict, read: Callable[[str], bytes]) -> tuple[bool, str]:
+    def choose_granule(self, granule: Granule, held: ItemDict, read: Callable[[str], bytes]) -> tuple[bool, str]:
         """Whether a station takes the place of its item from another file, and a note on that.
 
         It does if it has all readings of the item and more. If the item has all of the station's, it stays. If both
@@ -126,8 +134,8 @@ class Ismn:
         layer = granule.layers["series"]
         assert isinstance(layer, TableLayer)
         mine, theirs = layer.frame(), _held_series(held, read)
-        lost, gained = lacking(theirs, mine), lacking(mine, theirs)
-        if (len(lost) and len(gained)) or not (len(lost) or len(gained) or same_values(mine, theirs)):
+        lost, gained = missing_readings(theirs, mine), missing_readings(mine, theirs)
+        if (len(lost) and len(gained)) or not (len(lost) or len(gained) or same_readings(mine, theirs)):
             raise GranuleError(_refusal(held, names, lost, gained))
         if len(gained) or (not len(lost) and names < names[::-1]):
             return True, f"took the place of what was ingested from {names[1]}, all readings of which are here"
@@ -189,8 +197,8 @@ def _item(collection: str, pairs: Pairs, table: pd.DataFrame, static: Mapping[st
         collection=collection,
         geometry={"type": "Point", "coordinates": [place.lon, place.lat]},
         bbox=[place.lon, place.lat, place.lon, place.lat],
-        start=utc(period.start),
-        end=utc(period.end),
+        start=utc_instant(period.start),
+        end=utc_instant(period.end),
         properties={
             "title": f"{sensor.network}, {sensor.station}",
             "stac_sm:network": check_id(_safe(sensor.network)),

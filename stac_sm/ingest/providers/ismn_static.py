@@ -36,7 +36,7 @@ _KOEPPEN = re.compile(r"[A-E][A-Za-z]{0,2}")
 _NO_VALUE = {"", "nan", "none", "masked", "unknown"}
 _UNKNOWN = -99.0  # depths and values below it (-99.9, -9999) stand for none
 
-Row = dict[str, str]
+CsvRow = dict[str, str]
 
 
 def static_properties(content: bytes, name: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def static_properties(content: bytes, name: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def _rows(content: bytes, name: str) -> list[Row]:
+def _rows(content: bytes, name: str) -> list[CsvRow]:
     """Lines by the names of their columns, without those that have no value."""
     lines = [line.split(";") for line in re.split(r"[\r\n]+", _text(content, name)) if line.strip()]
     if not lines:
@@ -98,7 +98,7 @@ def _text(content: bytes, name: str) -> str:
         return content.decode("latin-1")
 
 
-def _of(rows: Iterable[Row], quantity: str) -> list[Row]:
+def _of(rows: Iterable[CsvRow], quantity: str) -> list[CsvRow]:
     return [row for row in rows if row["quantity_name"] == quantity]
 
 
@@ -115,7 +115,7 @@ def _land_cover(text: str, name: str) -> int:
     return int(code)
 
 
-def _soil(rows: Iterable[Row], name: str) -> list[dict[str, Any]]:
+def _soil(rows: Iterable[CsvRow], name: str) -> list[dict[str, Any]]:
     """One record a provider and depth, in the order of the file; of a quantity given twice the first counts."""
     layers: dict[tuple[float | None, float | None, str], dict[str, Any]] = {}
     for row in rows:
@@ -135,7 +135,7 @@ def _soil(rows: Iterable[Row], name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _soil_value(row: Row, name: str) -> float | None:
+def _soil_value(row: CsvRow, name: str) -> float | None:
     quantity = row["quantity_name"]
     _, unit, largest = _SOIL[quantity]
     value = _number(row["value"], quantity, name)

@@ -16,9 +16,9 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.core.period import Period, utc
-from stac_sm.ingest.formats.geotiff import open_geotiff, plain, read_heights
-from stac_sm.ingest.provider_interface import Granule, Scan
+from stac_sm.core.period import Period, utc_instant
+from stac_sm.ingest.formats.geotiff import displayed_href, open_geotiff, read_heights
+from stac_sm.ingest.provider_interface import Granule, ScannedFile
 from stac_sm.ingest.terrain import terrain_layers
 from stac_sm.stac.items import raster_item
 
@@ -41,14 +41,14 @@ class MeritDem:
     patterns: tuple[str, ...] = ("[ns]??[ew]???_dem.tif", "dem_tif_[ns]??[ew]???.tar")
     """Names of its files."""
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item a tile, with elevation, slope and aspect; a package is read without unpacking."""
         if file.suffix != ".tar":
-            return Scan([self._granule(file.name, str(file))])
+            return ScannedFile([self._granule(file.name, str(file))])
         names, others = _members(file)
         if not names:
             raise GranuleError(f"{file}: no tile like n30w120_dem.tif found among {len(others)} members, one wanted")
-        return Scan(self._packed(file, names), tuple(f"member {name!r} is no tile: left out" for name in others))
+        return ScannedFile(self._packed(file, names), tuple(f"member {name!r} is no tile: left out" for name in others))
 
     def _packed(self, file: Path, names: list[str]) -> Iterator[Granule]:
         for name in names:
@@ -61,8 +61,8 @@ class MeritDem:
             id=f"merit-dem-{name.removesuffix('_dem.tif')}",
             collection=self.collection,
             geobox=geobox,
-            start=utc(ACQUIRED.start),
-            end=utc(ACQUIRED.end),
+            start=utc_instant(ACQUIRED.start),
+            end=utc_instant(ACQUIRED.end),
         )
         return Granule(item, terrain_layers(partial(_read, href), geobox))
 
@@ -71,7 +71,9 @@ def _read(href: str, first: int, end: int) -> np.ndarray:
     """Heights of rows (y, x), m, float32, NaN = no data; a tile without any height is an error."""
     heights = read_heights(href, first, end)
     if (first, end) == (0, _SIDE) and np.isnan(heights).all():
-        raise GranuleError(f"{plain(href)}: not one height found, land wanted (sea has no tiles): fetch it again")
+        raise GranuleError(
+            f"{displayed_href(href)}: not one height found, land wanted (sea has no tiles): fetch it again"
+        )
     return heights
 
 
@@ -94,10 +96,14 @@ def _corner(name: str, href: str) -> tuple[int, int]:
     match = re.fullmatch(_TILE + r"_dem\.tif", name)
     south, west = (0, 0) if match is None else (int(match[2]), int(match[4]))
     if match is None or south % _DEGREES or west % _DEGREES:
-        raise GranuleError(f"{plain(href)}: found the name {name}, wanted one like n30w120_dem.tif: is it another one?")
+        raise GranuleError(
+            f"{displayed_href(href)}: found the name {name}, wanted one like n30w120_dem.tif: is it another one?"
+        )
     south, west = (south if match[1] == "n" else -south), (west if match[3] == "e" else -west)
     if not (-60 <= south <= 90 - _DEGREES and -180 <= west <= 180 - _DEGREES):
-        raise GranuleError(f"{plain(href)}: its name lies off the tiles from s60w180 to n85e175: check the name")
+        raise GranuleError(
+            f"{displayed_href(href)}: its name lies off the tiles from s60w180 to n85e175: check the name"
+        )
     return south, west
 
 
@@ -106,10 +112,12 @@ def _geobox(href: str, south: int, west: int) -> GeoBox:
     with open_geotiff(href) as data:
         crs, affine, shape, dtypes = data.crs, data.transform, data.shape, data.dtypes
     if crs is None or crs.to_epsg() != 4326:
-        raise GranuleError(f"{plain(href)}: found the CRS {crs}, wanted EPSG:4326: fetch the tile again")
+        raise GranuleError(f"{displayed_href(href)}: found the CRS {crs}, wanted EPSG:4326: fetch the tile again")
     if (shape, dtypes) != ((_SIDE, _SIDE), ("float32",)):
         found = f"{shape[0]} x {shape[1]} pixels of {', '.join(dtypes)}"
-        raise GranuleError(f"{plain(href)}: found {found}, wanted {_SIDE} x {_SIDE} of float32: is it another product?")
+        raise GranuleError(
+            f"{displayed_href(href)}: found {found}, wanted {_SIDE} x {_SIDE} of float32: is it another product?"
+        )
     pixel = _DEGREES / _SIDE
     wanted = (pixel, 0, west - pixel / 2, 0, -pixel, south + _DEGREES - pixel / 2)
     # a step that is a little off adds up along a side
@@ -118,7 +126,7 @@ def _geobox(href: str, south: int, west: int) -> GeoBox:
     ]
     if max(off) > _OFF:
         raise GranuleError(
-            f"{plain(href)}: its transform is {tuple(affine)[:6]}, its name says {wanted}: "
+            f"{displayed_href(href)}: its transform is {tuple(affine)[:6]}, its name says {wanted}: "
             "one of the two is wrong; fetch it again"
         )
     return GeoBox(shape, affine, "EPSG:4326")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.sinusoidal_tile import Band, TileName, flag, latest, tile_granule
-from stac_sm.ingest.provider_interface import Scan
+from stac_sm.ingest.formats.sinusoidal_tile import Band, TileName, bit_field, latest_production, tile_granule
+from stac_sm.ingest.provider_interface import ScannedFile
 
 VERSIONS = ("006", "061")
 _NAME = (
@@ -27,28 +27,28 @@ _ERRORS_K = {0: ("up-to-1", "1 K or less"), 1: ("up-to-2", "2 K or less"), 2: ("
 _ERRORS_EMISSIVITY = {0: ("up-to-001", "0.01 or less"), 1: ("up-to-002", "0.02 or less"),
                       2: ("up-to-004", "0.04 or less"), 3: ("over-004", "more than 0.04")}  # fmt: skip
 _LST_FLAGS = [
-    flag("mandatory", "whether there is a value", 0, 2, {
+    bit_field("mandatory", "whether there is a value", 0, 2, {
         0: ("good", "good, look no further"), 1: ("other", "of other quality"),
         2: ("cloud", "not produced because of cloud"), 3: ("not-produced", "not produced for another reason"),
     }),
-    flag("data", "quality of the input", 2, 2, {
+    bit_field("data", "quality of the input", 2, 2, {
         0: ("good", "good"), 1: ("other", "other"), 2: ("tbd-2", "to be defined"), 3: ("tbd-3", "to be defined"),
     }),
-    flag("emissivity", "mean error of emissivity", 4, 2, _ERRORS_EMISSIVITY),
-    flag("lst", "mean error of temperature", 6, 2, _ERRORS_K),
+    bit_field("emissivity", "mean error of emissivity", 4, 2, _ERRORS_EMISSIVITY),
+    bit_field("lst", "mean error of temperature", 6, 2, _ERRORS_K),
 ]  # fmt: skip
 _LAI_FLAGS = [
-    flag("modland", "quality", 0, 1, {
+    bit_field("modland", "quality", 0, 1, {
         0: ("good", "main algorithm"), 1: ("other", "back-up algorithm or fill"),
     }),
-    flag("sensor", "which satellite", 1, 1, {0: ("terra", "Terra"), 1: ("aqua", "Aqua")}),
-    flag("dead-detector", "detectors", 2, 1, {
+    bit_field("sensor", "which satellite", 1, 1, {0: ("terra", "Terra"), 1: ("aqua", "Aqua")}),
+    bit_field("dead-detector", "detectors", 2, 1, {
         0: ("fine", "fine for up to half of channels 1 and 2"), 1: ("dead", "dead ones made adjacent ones be used"),
     }),
-    flag("cloud", "clouds", 3, 2, {
+    bit_field("cloud", "clouds", 3, 2, {
         0: ("clear", "clear"), 1: ("cloudy", "cloudy"), 2: ("mixed", "mixed"), 3: ("unknown", "assumed clear"),
     }),
-    flag("method", "how the value was found", 5, 3, {
+    bit_field("method", "how the value was found", 5, 3, {
         0: ("main", "main algorithm, best"), 1: ("main-saturated", "main algorithm with saturation"),
         2: ("empirical-geometry", "empirical, bad geometry"), 3: ("empirical-other", "empirical, other problems"),
         4: ("none", "not produced"),
@@ -132,7 +132,7 @@ class Modis:
         ids = dict.fromkeys(product.collection for product in _PRODUCTS.values())
         return [f"{id}-{version}" for id in ids for version in VERSIONS]
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item: a tile of a day or of a composite; the last composite of a year ends with the year.
 
         A tile without a single value is an item too: under clouds, or in the polar night, MODIS saw nothing.
@@ -152,8 +152,8 @@ class Modis:
             bands=product.bands,
             properties={"platform": _PLATFORM[name.product[:3]], "instruments": ["modis"]},
         )
-        return Scan([granule])
+        return ScannedFile([granule])
 
     def parts(self, file: Path) -> list[Path]:
         """The latest production of the same product, version, tile and day in the folder."""
-        return [latest(file, _NAME)]
+        return [latest_production(file, _NAME)]

@@ -22,8 +22,8 @@ from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.grid import projection_properties
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.formats.ease_grid import EASE2_1KM, EASE2_3KM, EASE2_9KM, EASE2_36KM, Cells, EaseGrid
-from stac_sm.ingest.formats.netcdf import opened
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, Scan
+from stac_sm.ingest.formats.netcdf import open_netcdf
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
 
@@ -33,7 +33,7 @@ _RELEASE = re.compile(r"(.+_)(R\d{5})_(\d{3})\.h5")
 _SECOND = timedelta(seconds=1)
 
 
-def field(file: Path, data: Any, path: str) -> np.ndarray:
+def read_smap_field(file: Path, data: Any, path: str) -> np.ndarray:
     """Stored values of a variable by its path, without masks and scales.
 
     Raises
@@ -55,7 +55,10 @@ def soil_moisture(file: Path, data: Any, group: str, suffix: str, recommended_on
         If fields are missing, or values are not possible.
     """
     path = f"{group}/soil_moisture{suffix}"
-    values, flag = field(file, data, path), field(file, data, f"{group}/retrieval_qual_flag{suffix}").astype(np.int64)
+    values, flag = (
+        read_smap_field(file, data, path),
+        read_smap_field(file, data, f"{group}/retrieval_qual_flag{suffix}").astype(np.int64),
+    )
     variable = _variable(file, data, path)
     fill, unit = float(getattr(variable, "_FillValue", -9999.0)), str(getattr(variable, "units", _UNITS[0]))
     if values.shape != flag.shape or unit not in _UNITS:
@@ -70,7 +73,7 @@ def soil_moisture(file: Path, data: Any, group: str, suffix: str, recommended_on
     return kept
 
 
-def sensed(file: Path, data: Any) -> tuple[datetime, datetime]:
+def sensing_interval(file: Path, data: Any) -> tuple[datetime, datetime]:
     """Half-open interval, in whole seconds, in which a file was measured.
 
     Raises
@@ -84,7 +87,7 @@ def sensed(file: Path, data: Any) -> tuple[datetime, datetime]:
     return begin.replace(microsecond=0), end.replace(microsecond=0) + _SECOND
 
 
-def latest(file: Path) -> Path:
+def latest_release(file: Path) -> Path:
     """File of the latest release among those that differ in nothing else."""
     match = _RELEASE.fullmatch(file.name)
     if match is None:
@@ -146,27 +149,27 @@ class Smap:
         if not set(self.passes) <= {"AM", "PM"} or not self.passes:
             raise InputError(f"[sources.smap] passes: {list(self.passes)} found, AM, PM or both wanted")
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item a half-orbit, or one an overpass of a day; one without any value is left out and said."""
         match = _NAME.fullmatch(file.name)
         if match is None:
             wanted = "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5"
             raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
         grid = EASE2_9KM if match[3] else EASE2_36KM
-        with opened(file, "HDF5") as data:
+        with open_netcdf(file, "HDF5") as data:
             made = list(self._day(file, data, match[1], grid) if match[2] == "3" else self._orbit(file, data, grid))
         granules = [granule for granule in made if isinstance(granule, Granule)]
-        return Scan(granules, tuple(note for note in made if isinstance(note, str)))
+        return ScannedFile(granules, tuple(note for note in made if isinstance(note, str)))
 
     def parts(self, file: Path) -> list[Path]:
         """The latest release of the same half-orbit or day in the folder."""
-        return [latest(file)]
+        return [latest_release(file)]
 
     def _orbit(self, file: Path, data: Any, grid: EaseGrid) -> Iterator[Granule | str]:
         """A half-orbit: cells in a list, cropped to those with a value."""
-        indices = [field(file, data, f"{_L2}/EASE_{axis}_index") for axis in ("row", "column")]
+        indices = [read_smap_field(file, data, f"{_L2}/EASE_{axis}_index") for axis in ("row", "column")]
         cells = Cells.of(grid, file, *indices)
-        cells.check_place(file, *(field(file, data, f"{_L2}/{axis}") for axis in ("longitude", "latitude")))
+        cells.check_place(file, *(read_smap_field(file, data, f"{_L2}/{axis}") for axis in ("longitude", "latitude")))
         values = soil_moisture(file, data, _L2, "", self.recommended_only)
         if values.size != cells.rows.size:
             raise GranuleError(f"{file}: {values.size} values for {cells.rows.size} cells found: fetch it again")
@@ -177,7 +180,7 @@ class Smap:
             yield self._empty(name[1])
             return
         window = cells.window(has)
-        yield self._granule(name[1], sensed(file, data), grid, window, cells.image(values, window))
+        yield self._granule(name[1], sensing_interval(file, data), grid, window, cells.image(values, window))
 
     def _day(self, file: Path, data: Any, stem: str, grid: EaseGrid) -> Iterator[Granule | str]:
         """The overpasses of a day, each on the whole grid."""
@@ -190,7 +193,7 @@ class Smap:
             if np.isnan(values).all():
                 yield self._empty(f"{stem}.{overpass}")
             else:
-                yield self._granule(f"{stem}.{overpass}", sensed(file, data), grid, window, values)
+                yield self._granule(f"{stem}.{overpass}", sensing_interval(file, data), grid, window, values)
 
     def _empty(self, id: str) -> str:
         which = "recommended retrieval" if self.recommended_only else "retrieval"
@@ -224,35 +227,35 @@ class SmapS1:
     patterns: tuple[str, ...] = ("SMAP_L2_SM_SP_*.h5",)
     """Names of its files."""
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """One item: a scene with 1 km and 3 km; one without any value is left out and said."""
         match = _S1_NAME.fullmatch(file.name)
         if match is None:
             wanted = "SMAP_L2_SM_SP_1AIWDV_20150331T170640_20150401T054620_003E34N_R18290_001.h5"
             raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
-        with opened(file, "HDF5") as data:
+        with open_netcdf(file, "HDF5") as data:
             images = {key: self._image(file, data, *grid) for key, grid in _GRIDS.items()}
-            start, end = sensed(file, data)
+            start, end = sensing_interval(file, data)
         if all(np.isnan(values).all() for _, values in images.values()):
             which = "recommended retrieval" if self.recommended_only else "retrieval"
-            return Scan([], (f"left out {match[1]}: no {which} in it",))
+            return ScannedFile([], (f"left out {match[1]}: no {which} in it",))
         finest = images["smap_s1_sm"][0]
         item = raster_item(id=match[1], collection=self.collection, geobox=finest, start=start, end=end)
-        return Scan([Granule(item, {key: _layer(key, *image) for key, image in images.items()})])
+        return ScannedFile([Granule(item, {key: _layer(key, *image) for key, image in images.items()})])
 
     def parts(self, file: Path) -> list[Path]:
         """The latest release of the same scene in the folder."""
-        return [latest(file)]
+        return [latest_release(file)]
 
     def _image(self, file: Path, data: Any, suffix: str, grid: EaseGrid) -> tuple[GeoBox, np.ndarray]:
         """Soil moisture of a scene (y, x) on the part of a grid that its cells cover."""
         group = f"Soil_Moisture_Retrieval_Data_{suffix}"
-        indices = [field(file, data, f"{group}/EASE_{axis}_index_{suffix}") for axis in ("row", "column")]
+        indices = [read_smap_field(file, data, f"{group}/EASE_{axis}_index_{suffix}") for axis in ("row", "column")]
         cells = Cells.of(grid, file, *indices)
         values = soil_moisture(file, data, group, f"_{suffix}", self.recommended_only)
         if values.size != cells.rows.size or not (cells.rows >= 0).any():
             raise GranuleError(f"{file}: {values.size} values for {(cells.rows >= 0).sum()} cells of {group} found")
-        degrees = (field(file, data, f"{group}/{axis}_{suffix}") for axis in ("longitude", "latitude"))
+        degrees = (read_smap_field(file, data, f"{group}/{axis}_{suffix}") for axis in ("longitude", "latitude"))
         cells.check_place(file, *degrees)
         window = cells.window(np.ones(cells.rows.size, bool))
         return grid.geobox(window), cells.image(values, window)

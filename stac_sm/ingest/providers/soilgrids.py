@@ -21,15 +21,15 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import crs_wkt, from_lonlat
-from stac_sm.core.period import Period, utc
+from stac_sm.core.grid import crs_wkt, transformer_from_lonlat
+from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
-from stac_sm.ingest.formats.vrt import Box, Mosaic, Tile, geotiff_mosaic, vrt_mosaic
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, Scan
+from stac_sm.ingest.formats.vrt import Box, MosaicTile, TileMosaic, geotiff_mosaic, vrt_mosaic
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
 from stac_sm.raster.cog import CogProfile
-from stac_sm.raster.resample import Target, source_window
+from stac_sm.raster.resample import TargetPixels, source_window
 from stac_sm.stac.items import raster_item
-from stac_sm.storage.http.documents import Url, fetch, validators
+from stac_sm.storage.http.documents import FileUrl, fetch_file, validators
 
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
@@ -75,12 +75,12 @@ class SoilGrids:
             found = list(self.bbox)
             raise InputError(f"[sources.soilgrids] bbox: found {found}, west, south, east, north in degrees wanted")
 
-    def scan(self, file: Path) -> Scan:
+    def scan(self, file: Path) -> ScannedFile:
         """A property on the part of the file that is wanted: one item, or one a lobe where ``bbox`` meets several."""
         name = _property(file, str(file))
         return self._scan(name, _local_mosaic(file))
 
-    def scan_url(self, url: Url) -> Scan:
+    def scan_url(self, url: FileUrl) -> ScannedFile:
         """As ``scan``, of a mosaic or GeoTIFF on the web."""
         name = _property(Path(url.text), str(url))
         return self._scan(name, _remote_mosaic(url))
@@ -97,50 +97,50 @@ class SoilGrids:
             return [file]
         return [file, *(tile for tile in tiles if tile.is_file())]
 
-    def url_checksum(self, url: Url) -> str:
+    def url_checksum(self, url: FileUrl) -> str:
         """Of a VRT and what the server says about those of its tiles that are wanted, or about a GeoTIFF."""
         from concurrent.futures import ThreadPoolExecutor
 
         if not url.name.endswith(".vrt"):
             return digest(validators(url))
-        content = fetch(url)
+        content = fetch_file(url)
         mosaic = vrt_mosaic(str(url), content, _folder(url))
-        tiles = [Url(tile.href.removeprefix("/vsicurl/")) for tile in self._wanted(mosaic)]
+        tiles = [FileUrl(tile.href.removeprefix("/vsicurl/")) for tile in self._wanted(mosaic)]
         with ThreadPoolExecutor(8) as pool:
             states = dict(zip(map(str, tiles), pool.map(validators, tiles), strict=True))
         return digest([content.decode(errors="replace"), states])
 
-    def _scan(self, name: str, mosaic: Mosaic) -> Scan:
+    def _scan(self, name: str, mosaic: TileMosaic) -> ScannedFile:
         boxes = self._boxes(mosaic)
         if not boxes:
-            return Scan([], (f"lies outside bbox = {list(self.bbox or ())}: left out",))
-        return Scan([self._granule(name, mosaic, box) for box in boxes])
+            return ScannedFile([], (f"lies outside bbox = {list(self.bbox or ())}: left out",))
+        return ScannedFile([self._granule(name, mosaic, box) for box in boxes])
 
-    def _granule(self, name: str, mosaic: Mosaic, box: Box) -> Granule:
+    def _granule(self, name: str, mosaic: TileMosaic, box: Box) -> Granule:
         geobox, variable = _geobox(mosaic)[box[0] : box[2], box[1] : box[3]], VARIABLES[name]
         try:
             item = raster_item(
                 id=f"soilgrids-{name}-{_window_name(geobox)}",
                 collection=self.collection,
                 geobox=geobox,
-                start=utc(SAMPLED.start),
-                end=utc(SAMPLED.end),
+                start=utc_instant(SAMPLED.start),
+                end=utc_instant(SAMPLED.end),
             )
         except InputError as error:
             raise GranuleError(f"{mosaic.name}: {error}") from error
         profile = CogProfile(nodata=NODATA, scale=SCALES[name])
         return Granule(item, {name: RasterLayer(variable, partial(_values, mosaic, box, name), geobox, profile)})
 
-    def _wanted(self, mosaic: Mosaic) -> list[Tile]:
+    def _wanted(self, mosaic: TileMosaic) -> list[MosaicTile]:
         """Tiles that are read."""
-        return list(dict.fromkeys(tile for box in self._boxes(mosaic) for tile in mosaic.meeting(box)))
+        return list(dict.fromkeys(tile for box in self._boxes(mosaic) for tile in mosaic.tiles_in(box)))
 
-    def _boxes(self, mosaic: Mosaic) -> list[Box]:
+    def _boxes(self, mosaic: TileMosaic) -> list[Box]:
         """The parts of a mosaic that are wanted: one for each lobe of the projection."""
         geobox = _geobox(mosaic)
         whole = (slice(0, mosaic.shape[0]), slice(0, mosaic.shape[1]))
         pieces = [] if self.bbox is None else _pieces(*self.bbox)
-        windows = [source_window(geobox, Target(_degrees(piece))) for piece in pieces] if pieces else [whole]
+        windows = [source_window(geobox, TargetPixels(_degrees(piece))) for piece in pieces] if pieces else [whole]
         boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in filter(None, windows)]
         for top, left, bottom, right in boxes:
             if (bottom - top) * (right - left) > _LARGEST:
@@ -148,10 +148,10 @@ class SoilGrids:
                     f"{mosaic.name}: {bottom - top} x {right - left} pixels found, at most {_LARGEST} wanted at once: "
                     "set a smaller bbox = [west, south, east, north] under [sources.soilgrids]"
                 )
-        return [box for box in boxes if mosaic.meeting(box)] or boxes  # a lobe without tiles is sea
+        return [box for box in boxes if mosaic.tiles_in(box)] or boxes  # a lobe without tiles is sea
 
 
-def _values(mosaic: Mosaic, box: Box, name: str) -> np.ndarray:
+def _values(mosaic: TileMosaic, box: Box, name: str) -> np.ndarray:
     """Stored values (y, x), int16; they must be possible, and not all missing."""
     stored = mosaic.read(box, NODATA)
     known = stored[stored != NODATA]
@@ -179,7 +179,7 @@ def _property(file: Path, named: str) -> str:
     return match[1]
 
 
-def _local_mosaic(file: Path) -> Mosaic:
+def _local_mosaic(file: Path) -> TileMosaic:
     if file.suffix != ".vrt":
         return geotiff_mosaic(str(file))
     try:
@@ -188,13 +188,13 @@ def _local_mosaic(file: Path) -> Mosaic:
         raise GranuleError(f"{file}: cannot be read ({error}): check the file") from error
 
 
-def _remote_mosaic(url: Url) -> Mosaic:
+def _remote_mosaic(url: FileUrl) -> TileMosaic:
     if not url.name.endswith(".vrt"):
         return replace(geotiff_mosaic(url.href), name=str(url))
-    return vrt_mosaic(str(url), fetch(url), _folder(url))
+    return vrt_mosaic(str(url), fetch_file(url), _folder(url))
 
 
-def _folder(url: Url) -> str:
+def _folder(url: FileUrl) -> str:
     return url.href.rpartition("/")[0]
 
 
@@ -206,7 +206,7 @@ def _vrt_above(file: Path) -> Path | None:
     return next((vrt for vrt in beside if vrt.is_file()), None)
 
 
-def _geobox(mosaic: Mosaic) -> GeoBox:
+def _geobox(mosaic: TileMosaic) -> GeoBox:
     """Grid of a mosaic: pixels of the global one, so that windows of several files fit together."""
     if not _is_homolosine(mosaic.crs):
         raise GranuleError(
@@ -239,10 +239,10 @@ def _is_homolosine(crs: str) -> bool:
 
     lon, lat = np.array([-150.0, -70.0, 20.0, 150.0, -60.0, 10.0]), np.array([-30.0, -50.0, -10.0, -45.0, 55.0, 30.0])
     try:
-        found = from_lonlat(crs_wkt(crs)).transform(lon, lat)
+        found = transformer_from_lonlat(crs_wkt(crs)).transform(lon, lat)
     except pyproj.exceptions.ProjError:
         return False
-    return bool(np.allclose(found, from_lonlat(crs_wkt(HOMOLOSINE)).transform(lon, lat), rtol=0, atol=1e-3))
+    return bool(np.allclose(found, transformer_from_lonlat(crs_wkt(HOMOLOSINE)).transform(lon, lat), rtol=0, atol=1e-3))
 
 
 def _window_name(geobox: GeoBox) -> str:

@@ -1,6 +1,6 @@
 """Diagnostics of a way of training: what more stations would bring, what each feature is worth, and which ones leak.
 
-All is judged by held-out rows. The number of trainings is bounded by a `Budget`, and nothing is random but the seed.
+All is judged by held-out rows. A `DiagnosticsBudget` bounds the number of trainings; nothing is random but the seed.
 """
 
 from __future__ import annotations
@@ -9,33 +9,23 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from stac_sm.core.columns import Columns, require
+from stac_sm.core.columns import Columns, require_columns
 from stac_sm.model.diagnostics.fold_diagnostics import (
-    gap_of,
-    judged,
+    importance_features,
     learning_curve,
     permutation_importance,
-    ranked,
-    thinned,
-    trained,
+    rank_importance,
+    strategy_gap,
+    thin_rows,
+    train_folds,
 )
-from stac_sm.model.diagnostics.leakage import check_leaks, gap_without
+from stac_sm.model.diagnostics.leakage import check_leakage, strategy_gap_without
 from stac_sm.model.diagnostics.results import (
-    CLEAR,
     FLAGGED,
-    WATCHED,
-    Budget,
-    CurvePoint,
     Diagnostics,
-    Gap,
-    Importance,
-    Leak,
+    DiagnosticsBudget,
 )
 from stac_sm.model.evaluate import Fitter
-
-__all__ = [
-    "CLEAR", "FLAGGED", "WATCHED", "Budget", "CurvePoint", "Diagnostics", "Gap", "Importance", "Leak", "diagnose",
-]  # fmt: skip
 
 
 def diagnose(
@@ -45,7 +35,7 @@ def diagnose(
     features: Sequence[str] | None = None,
     seed: int = 0,
     columns: Columns | None = None,
-    budget: Budget | None = None,
+    budget: DiagnosticsBudget | None = None,
 ) -> Diagnostics:
     """Learning curve over sites, permutation importance, and a check for features that name the site.
 
@@ -74,26 +64,26 @@ def diagnose(
     InputError
         If a column is missing, or a site or day is empty.
     """
-    columns, budget = columns or Columns(), budget or Budget()
-    require(table, [columns.target, columns.site, columns.time, *(features or ())], "diagnostics")
+    columns, budget = columns or Columns(), budget or DiagnosticsBudget()
+    require_columns(table, [columns.target, columns.site, columns.time, *(features or ())], "diagnostics")
     notes: list[str] = []
-    rows = thinned(table, columns, budget.rows, notes)
+    rows = thin_rows(table, columns, budget.rows, notes)
     cuts = {
         strategy: cut
         for strategy in ("site", "random")
-        if (cut := trained(rows, strategy, fitter, seed, columns, budget, notes))
+        if (cut := train_folds(rows, strategy, fitter, seed, columns, budget, notes))
     }
     if "site" not in cuts:
         return Diagnostics((), (), (), None, None, tuple(notes))
-    names = judged(features, cuts["site"], rows)
+    names = importance_features(features, cuts["site"], rows)
     importance = tuple(one for cut in cuts.values() for one in permutation_importance(cut, names, seed, budget.repeats))
-    leaks = tuple(check_leaks(rows, importance, cuts, columns))
+    leaks = tuple(check_leakage(rows, importance, cuts, columns))
     flagged = [leak.feature for leak in leaks if leak.status == FLAGGED]
     return Diagnostics(
         curve=tuple(learning_curve(cuts["site"], fitter, seed, columns, budget, notes)),
-        importance=ranked(importance),
+        importance=rank_importance(importance),
         leaks=leaks,
-        gap=gap_of(cuts),
-        gap_without=gap_without(rows, flagged, fitter, seed, columns, budget) if flagged else None,
+        gap=strategy_gap(cuts),
+        gap_without=strategy_gap_without(rows, flagged, fitter, seed, columns, budget) if flagged else None,
         notes=tuple(notes),
     )

@@ -13,20 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from stac_sm.core.columns import Columns, days, labels
+from stac_sm.core.arrays import Float64Array
+from stac_sm.core.columns import Columns, day_column, label_column
 from stac_sm.core.errors import StacSmError
-from stac_sm.core.metrics import rmse, scores
-from stac_sm.model.diagnostics.results import Budget, CurvePoint, Gap, Importance
+from stac_sm.core.metrics import agreement_scores, rmse
+from stac_sm.model.diagnostics.results import CurvePoint, DiagnosticsBudget, PermutationImportance, StrategyGap
 from stac_sm.model.evaluate import Fitter, Predictor
 from stac_sm.model.holdout import hold_out
 
-Values = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
+class FoldModels:
     """Models of the folds of one strategy, with the rows that each has not seen."""
 
     strategy: str
@@ -44,11 +42,11 @@ class HeldOut:
     target: str
     """Column of the observations."""
 
-    def predicted(self) -> list[Values]:
+    def predicted(self) -> list[Float64Array]:
         """Predictions of the rows held out, by fold; unit of the target."""
         return [model.predict(test).astype(float) for model, test in zip(self.models, self.tests, strict=True)]
 
-    def observed(self) -> list[Values]:
+    def observed(self) -> list[Float64Array]:
         """Observations of the same rows."""
         return [test[self.target].to_numpy(dtype=float) for test in self.tests]
 
@@ -57,10 +55,10 @@ class HeldOut:
         return rmse(np.concatenate(self.predicted()), np.concatenate(self.observed()))
 
 
-def thinned(table: pd.DataFrame, columns: Columns, most: int, notes: list[str]) -> pd.DataFrame:
+def thin_rows(table: pd.DataFrame, columns: Columns, most: int, notes: list[str]) -> pd.DataFrame:
     """Rows with a target, in order of site and day; every k-th of each site if there are too many."""
     rows = table[table[columns.target].notna()]
-    order = pd.DataFrame({"site": labels(rows, columns.site), "date": days(rows, columns.time)})
+    order = pd.DataFrame({"site": label_column(rows, columns.site), "date": day_column(rows, columns.time)})
     order = order.reset_index(drop=True).sort_values(["site", "date"], kind="stable")
     step = max(1, -(-len(rows) // most))
     if step > 1:
@@ -69,44 +67,46 @@ def thinned(table: pd.DataFrame, columns: Columns, most: int, notes: list[str]) 
     return rows.iloc[order.index.to_numpy()].reset_index(drop=True)
 
 
-def trained(
+def train_folds(
     rows: pd.DataFrame,
     strategy: str,
     fitter: Fitter,
     seed: int,
     columns: Columns,
-    budget: Budget,
+    budget: DiagnosticsBudget,
     notes: list[str],
-) -> HeldOut | None:
+) -> FoldModels | None:
     """A model per fold; None and a note where the table does not allow it."""
     try:
         cut = hold_out(rows, strategy, folds=budget.folds, seed=seed, columns=columns)
         trains, tests = ([rows.iloc[getattr(fold, part)] for fold in cut] for part in ("train", "test"))
-        return HeldOut(strategy, [fitter(train) for train in trains], trains, tests, columns.target)
+        return FoldModels(strategy, [fitter(train) for train in trains], trains, tests, columns.target)
     except StacSmError as error:
         notes.append(f"no diagnostics by {strategy}: {error}")
         return None
 
 
-def gap_of(cuts: dict[str, HeldOut]) -> Gap | None:
+def strategy_gap(cuts: dict[str, FoldModels]) -> StrategyGap | None:
     """The gap between the strategies; None where one of them was not possible."""
-    return Gap(cuts["random"].error(), cuts["site"].error()) if len(cuts) > 1 else None
+    return StrategyGap(cuts["random"].error(), cuts["site"].error()) if len(cuts) > 1 else None
 
 
-def generator(seed: int, *purpose: object) -> np.random.Generator:
+def diagnostics_rng(seed: int, *purpose: object) -> np.random.Generator:
     """Random numbers that belong to one purpose."""
     text = "\0".join(map(str, (seed, *purpose)))
     return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
 
-def judged(features: Sequence[str] | None, cut: HeldOut, rows: pd.DataFrame) -> list[str]:
+def importance_features(features: Sequence[str] | None, cut: FoldModels, rows: pd.DataFrame) -> list[str]:
     """Features to judge: those named, or those of the models that are columns."""
     if features is not None:
         return list(dict.fromkeys(features))
     return [name for name in dict.fromkeys(n for model in cut.models for n in model.features) if name in rows]
 
 
-def permutation_importance(cut: HeldOut, names: Sequence[str], seed: int, repeats: int) -> Iterator[Importance]:
+def permutation_importance(
+    cut: FoldModels, names: Sequence[str], seed: int, repeats: int
+) -> Iterator[PermutationImportance]:
     """What each feature is worth under one strategy."""
     observed, base = cut.observed(), cut.predicted()
     whole = rmse(np.concatenate(base), np.concatenate(observed))
@@ -115,19 +115,21 @@ def permutation_importance(cut: HeldOut, names: Sequence[str], seed: int, repeat
         drawn = [_shuffled(cut, name, seed, repeat) for repeat in range(repeats)]
         pooled = [rmse(np.concatenate(one), np.concatenate(observed)) for one in drawn]
         each = [np.mean([rmse(one[i], observed[i]) for one in drawn]) - alone[i] for i in range(len(alone))]
-        yield Importance(name, cut.strategy, float(np.mean(pooled)) - whole, tuple(float(value) for value in each))
+        yield PermutationImportance(
+            name, cut.strategy, float(np.mean(pooled)) - whole, tuple(float(value) for value in each)
+        )
 
 
-def _shuffled(cut: HeldOut, name: str, seed: int, repeat: int) -> list[Values]:
+def _shuffled(cut: FoldModels, name: str, seed: int, repeat: int) -> list[Float64Array]:
     """Predictions of every fold with one column shuffled among its rows."""
     found = []
     for i, (model, test) in enumerate(zip(cut.models, cut.tests, strict=True)):
-        order = generator(seed, "permutation", cut.strategy, name, i, repeat).permutation(len(test))
+        order = diagnostics_rng(seed, "permutation", cut.strategy, name, i, repeat).permutation(len(test))
         found.append(model.predict(test.assign(**{name: test[name].to_numpy()[order]})).astype(float))
     return found
 
 
-def ranked(importance: Sequence[Importance]) -> tuple[Importance, ...]:
+def rank_importance(importance: Sequence[PermutationImportance]) -> tuple[PermutationImportance, ...]:
     """The most important at unseen sites first."""
     rank = {one.feature: one.increase for one in importance if one.strategy == "site"}
     return tuple(sorted(importance, key=lambda one: (-rank[one.feature], one.feature, one.strategy != "site")))
@@ -137,11 +139,11 @@ _FEWEST_SITES = 3
 
 
 def learning_curve(
-    cut: HeldOut, fitter: Fitter, seed: int, columns: Columns, budget: Budget, notes: list[str]
+    cut: FoldModels, fitter: Fitter, seed: int, columns: Columns, budget: DiagnosticsBudget, notes: list[str]
 ) -> Iterator[CurvePoint]:
     """Site-independent scores of ever more sites."""
     observed = np.concatenate(cut.observed())
-    sites = [sorted(labels(train, columns.site).unique()) for train in cut.trains]
+    sites = [sorted(label_column(train, columns.site).unique()) for train in cut.trains]
     largest = min(map(len, sites))
     sizes = sorted({largest >> k for k in range(1, budget.points + 1) if largest >> k >= _FEWEST_SITES})
     for size in sizes:
@@ -150,22 +152,22 @@ def learning_curve(
         except StacSmError as error:
             notes.append(f"no learning curve at {size} sites: {error}")
             continue
-        yield CurvePoint(size, tuple(scores(one, observed) for one in drawn))
-    yield CurvePoint(largest, (scores(np.concatenate(cut.predicted()), observed),))
+        yield CurvePoint(size, tuple(agreement_scores(one, observed) for one in drawn))
+    yield CurvePoint(largest, (agreement_scores(np.concatenate(cut.predicted()), observed),))
 
 
 def _drawn(
-    cut: HeldOut,
+    cut: FoldModels,
     fitter: Fitter,
     sites: Sequence[Sequence[str]],
     size: int,
     draw: int,
     seed: int,
     columns: Columns,
-) -> Values:
+) -> Float64Array:
     """Predictions of all folds by models of so many sites; a larger draw holds the smaller one."""
     parts = []
     for i, (train, test) in enumerate(zip(cut.trains, cut.tests, strict=True)):
-        chosen = generator(seed, "sites", draw, i).permutation(np.array(sites[i]))[:size]
-        parts.append(fitter(train[labels(train, columns.site).isin(chosen)]).predict(test).astype(float))
+        chosen = diagnostics_rng(seed, "sites", draw, i).permutation(np.array(sites[i]))[:size]
+        parts.append(fitter(train[label_column(train, columns.site).isin(chosen)]).predict(test).astype(float))
     return np.concatenate(parts)

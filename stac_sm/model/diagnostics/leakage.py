@@ -9,10 +9,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.core.columns import Columns, days, labels
+from stac_sm.core.arrays import Float64Array
+from stac_sm.core.columns import Columns, day_column, label_column
 from stac_sm.core.metrics import pearson_r
-from stac_sm.model.diagnostics.fold_diagnostics import HeldOut, Values, gap_of, trained
-from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, WATCHED, Budget, Gap, Importance, Leak
+from stac_sm.model.diagnostics.fold_diagnostics import FoldModels, strategy_gap, train_folds
+from stac_sm.model.diagnostics.results import (
+    CLEAR,
+    FLAGGED,
+    WATCHED,
+    DiagnosticsBudget,
+    LeakageCheck,
+    PermutationImportance,
+    StrategyGap,
+)
 from stac_sm.model.evaluate import Fitter
 
 _NAMES_SITE = 0.5  # share of later rows whose site a feature tells, from which on it is a name of the site
@@ -23,29 +32,32 @@ _MATTERS = 0.1  # of the error under random folds: the least increase that count
 _TRANSFERS = 1 / 3  # of the help under random folds must be left at unseen sites
 
 
-def check_leaks(
-    rows: pd.DataFrame, importance: Sequence[Importance], cuts: dict[str, HeldOut], columns: Columns
-) -> list[Leak]:
+def check_leakage(
+    rows: pd.DataFrame, importance: Sequence[PermutationImportance], cuts: dict[str, FoldModels], columns: Columns
+) -> list[LeakageCheck]:
     """The check of every feature; the flagged ones first, then those that name the site best."""
     if "random" not in cuts:
         return []
     least = _MATTERS * cuts["random"].error()
     worth = {(one.feature, one.strategy): one.increase for one in importance}
-    sites, dates = labels(rows, columns.site).to_numpy(dtype=str), days(rows, columns.time).to_numpy()
+    sites, dates = label_column(rows, columns.site).to_numpy(dtype=str), day_column(rows, columns.time).to_numpy()
     found = []
     for name in dict.fromkeys(one.feature for one in importance):
-        named, place = site_names(rows[name].to_numpy(dtype=float), sites, dates), _place(rows, name, columns)
+        named, place = (
+            site_identification_skill(rows[name].to_numpy(dtype=float), sites, dates),
+            _place(rows, name, columns),
+        )
         known, unseen = worth[name, "random"], worth[name, "site"]
         within = _within(rows[name].astype(float), sites)
         names_it = named >= _NAMES_SITE or within < _CONSTANT or bool(place)
         harm = known >= least and unseen <= _TRANSFERS * known
         status = (FLAGGED if harm else WATCHED) if names_it else CLEAR
-        found.append(Leak(name, named, within, place, known, unseen, status))
+        found.append(LeakageCheck(name, named, within, place, known, unseen, status))
     order = (FLAGGED, WATCHED, CLEAR)
     return sorted(found, key=lambda leak: (order.index(leak.status), _best_first(leak.names_site), leak.feature))
 
 
-def site_names(values: Values, sites: NDArray[np.str_], dates: NDArray[np.datetime64]) -> float:
+def site_identification_skill(values: Float64Array, sites: NDArray[np.str_], dates: NDArray[np.datetime64]) -> float:
     """How well a feature alone tells which site a row belongs to.
 
     Parameters
@@ -84,7 +96,7 @@ def _best_first(named: float) -> float:
 
 def _place(rows: pd.DataFrame, name: str, columns: Columns) -> str:
     """The coordinate that orders the sites as the feature does, if there is such a one."""
-    sites = labels(rows, columns.site)
+    sites = label_column(rows, columns.site)
     means = rows[name].astype(float).groupby(sites).mean().rank()
     for role, column in (("lon", columns.lon), ("lat", columns.lat)):
         if column in rows and len(means) >= _FEWEST_SITES and means.nunique() > 1:
@@ -94,15 +106,15 @@ def _place(rows: pd.DataFrame, name: str, columns: Columns) -> str:
     return ""
 
 
-def gap_without(
-    rows: pd.DataFrame, names: Sequence[str], fitter: Fitter, seed: int, columns: Columns, budget: Budget
-) -> Gap | None:
+def strategy_gap_without(
+    rows: pd.DataFrame, names: Sequence[str], fitter: Fitter, seed: int, columns: Columns, budget: DiagnosticsBudget
+) -> StrategyGap | None:
     """The gap where nothing can be learned from some features."""
     silenced = rows.assign(**dict.fromkeys(names, 0.0))
     cuts = {}
     for strategy in ("site", "random"):
-        cut = trained(silenced, strategy, fitter, seed, columns, budget, [])
+        cut = train_folds(silenced, strategy, fitter, seed, columns, budget, [])
         if cut is None:
             return None
         cuts[strategy] = cut
-    return gap_of(cuts)
+    return strategy_gap(cuts)

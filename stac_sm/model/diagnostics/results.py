@@ -11,7 +11,7 @@ FLAGGED, WATCHED, CLEAR = "flagged", "watched", "clear"
 
 
 @dataclass(frozen=True)
-class Budget:
+class DiagnosticsBudget:
     """How much work diagnostics may be: ``2 * folds + points * draws * folds`` trainings, most of them on few sites,
     and ``2 * folds`` more where a feature is flagged."""
 
@@ -31,7 +31,7 @@ class Budget:
     """Most rows; of a longer table every k-th row of a site is taken."""
 
     @classmethod
-    def small(cls) -> Budget:
+    def small(cls) -> DiagnosticsBudget:
         """For demonstrations and tests."""
         return cls(points=3, draws=2, folds=2, repeats=2, rows=4_000)
 
@@ -48,7 +48,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class Importance:
+class PermutationImportance:
     """What a feature is worth: how much the error grows where its values are shuffled among the rows held out."""
 
     feature: str
@@ -65,7 +65,7 @@ class Importance:
 
 
 @dataclass(frozen=True)
-class Leak:
+class LeakageCheck:
     """Whether a feature is a name of the site, and lets the random score shine."""
 
     feature: str
@@ -93,7 +93,7 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class Gap:
+class StrategyGap:
     """RMSE under random folds and at unseen sites, m3 m-3."""
 
     random: float
@@ -115,16 +115,16 @@ class Diagnostics:
     curve: tuple[CurvePoint, ...]
     """Learning curve, fewest sites first."""
 
-    importance: tuple[Importance, ...]
+    importance: tuple[PermutationImportance, ...]
     """By feature, for both strategies; the most important at unseen sites first."""
 
-    leaks: tuple[Leak, ...]
+    leaks: tuple[LeakageCheck, ...]
     """By feature; the flagged ones first."""
 
-    gap: Gap | None
+    gap: StrategyGap | None
     """With all features; None where a strategy was not possible."""
 
-    gap_without: Gap | None
+    gap_without: StrategyGap | None
     """With every flagged feature held constant; None where none is flagged."""
 
     notes: tuple[str, ...]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stac_sm.model.booster import Member, columns_of, matrix
+from stac_sm.model.booster import WeightedBooster, feature_columns, feature_matrix
 from stac_sm.model.forest.forest import Forest
 from stac_sm.model.forest.kernel_loader import KernelError, load_kernel
-from stac_sm.model.forest.trees import UnsuitableError, trees_of
+from stac_sm.model.forest.trees import UnsuitableError, flatten_trees
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ class Ensemble:
     boosters, and all before that, through XGBoost. The values are the same, bit by bit.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[WeightedBooster]) -> None:
         self.members = tuple(members)
         """The boosters, in order."""
 
@@ -70,14 +70,14 @@ class Ensemble:
             If a feature is missing, or columns differ in length.
         """
         features = tuple(dict.fromkeys(name for member in self.members[:count] for name in member.features))
-        rows = dict(zip(features, columns_of(columns, features), strict=True))
+        rows = dict(zip(features, feature_columns(columns, features), strict=True))
         forest = self._ready(len(rows[features[0]]))
         if forest is None:
-            return [member.predict(matrix(rows, member.features)) for member in self.members[:count]]
+            return [member.predict(feature_matrix(rows, member.features)) for member in self.members[:count]]
         last = max((place for i, place in self._place.items() if i < count), default=-1)
         summed = forest.predict(rows, boosters=last + 1)
         return [
-            summed[self._place[i]] if i in self._place else member.predict(matrix(rows, member.features))
+            summed[self._place[i]] if i in self._place else member.predict(feature_matrix(rows, member.features))
             for i, member in enumerate(self.members[:count])
         ]
 
@@ -101,7 +101,7 @@ class Ensemble:
         grown = {}
         for i, member in enumerate(self.members):
             try:
-                grown[i] = trees_of(member)
+                grown[i] = flatten_trees(member)
             except UnsuitableError as error:
                 self.reasons[i] = str(error)
         if not grown:
@@ -125,13 +125,13 @@ class Ensemble:
         return forest
 
 
-def _agrees(forest: Forest, members: Sequence[Member]) -> bool:
+def _agrees(forest: Forest, members: Sequence[WeightedBooster]) -> bool:
     """Whether a forest gives XGBoost's bits on rows at, beside and far from its thresholds."""
     rng = np.random.default_rng(0)
     rows = {name: _trying(table.known, rng) for name, table in zip(forest.features, forest.tables, strict=True)}
     found = forest.predict(rows)
     return all(
-        np.array_equal(one.view(np.uint32), member.predict(matrix(rows, member.features)).view(np.uint32))
+        np.array_equal(one.view(np.uint32), member.predict(feature_matrix(rows, member.features)).view(np.uint32))
         for one, member in zip(found, members, strict=True)
     )
 

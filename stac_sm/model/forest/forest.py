@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stac_sm.model.booster import Member
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.kernel_loader import load_kernel
 from stac_sm.model.forest.ranks import LEAF, MOST_THRESHOLDS, RankTable
-from stac_sm.model.forest.trees import Trees, UnsuitableError
+from stac_sm.model.forest.trees import FlatTrees, UnsuitableError
 
 SLAB = 65_536
 """Rows that are ranked before they are evaluated: four large blocks, whose codes stay in a cache."""
@@ -42,14 +42,14 @@ class Forest:
     reach: tuple[int, ...]
     """Number of features, from the first, that the boosters up to each one take."""
 
-    asked: NDArray[np.int32]
+    splits_below: NDArray[np.int32]
     """Number of splits at thresholds below each code, dims (feature, code)."""
 
     base: NDArray[np.float32]
     """What the leaves of each booster are added to."""
 
     @classmethod
-    def of(cls, members: Sequence[Member], trees: Sequence[Trees]) -> Forest:
+    def of(cls, members: Sequence[WeightedBooster], trees: Sequence[FlatTrees]) -> Forest:
         """Forest of boosters and their trees.
 
         Raises
@@ -73,7 +73,7 @@ class Forest:
             np.concatenate([part.roots + start for part, start in zip(parts, starts, strict=True)]),
             np.cumsum([len(part.roots) for part in parts]).astype(np.int32),
             tuple(int(place) + 1 for place in last),
-            _asked(parts, thresholds),
+            _splits_below(parts, thresholds),
             np.array([part.base for part in parts], np.float32),
         )
 
@@ -97,7 +97,7 @@ class Forest:
         sums = np.repeat(self.base[:count, None], len(parts[0]), axis=1)
         ends = self.ends[:count]
         order = np.empty(len(parts[0]), np.int32)
-        other = bool(kernel.arrange(codes, self.asked, order))
+        other = bool(kernel.arrange(codes, self.splits_below, order))
         if other:
             arranged = np.empty_like(codes)
             kernel.take(codes, order, arranged)
@@ -120,20 +120,20 @@ class Forest:
         return sum(2 * ((table.count + 1) // _PLANE + 1) for table in self.tables)
 
 
-def _named(trees: Trees, member: Member, features: tuple[str, ...]) -> Trees:
+def _named(trees: FlatTrees, member: WeightedBooster, features: tuple[str, ...]) -> FlatTrees:
     """Trees that ask for features by their place among all features."""
     place = np.array([*map(features.index, member.features), -1], np.int32)  # -1, a leaf, stays -1
-    return Trees(place[trees.feature], trees.threshold, trees.default_right, trees.right, trees.roots, trees.base)
+    return FlatTrees(place[trees.feature], trees.threshold, trees.default_right, trees.right, trees.roots, trees.base)
 
 
-def _thresholds(parts: Sequence[Trees], feature: int) -> NDArray[np.float32]:
+def _thresholds(parts: Sequence[FlatTrees], feature: int) -> NDArray[np.float32]:
     found: NDArray[np.float32] = np.unique(np.concatenate([part.threshold[part.feature == feature] for part in parts]))
     if len(found) > MOST_THRESHOLDS:
         raise UnsuitableError(f"{len(found)} thresholds of one feature")
     return found
 
 
-def _asked(parts: Sequence[Trees], thresholds: Sequence[NDArray[np.float32]]) -> NDArray[np.int32]:
+def _splits_below(parts: Sequence[FlatTrees], thresholds: Sequence[NDArray[np.float32]]) -> NDArray[np.int32]:
     """Number of splits at thresholds below each code of each feature."""
     below = np.zeros((len(thresholds), max(map(len, thresholds), default=0) + 2), np.int32)
     for feature, known in enumerate(thresholds):
@@ -142,7 +142,7 @@ def _asked(parts: Sequence[Trees], thresholds: Sequence[NDArray[np.float32]]) ->
     return np.cumsum(below, axis=1, dtype=np.int32)
 
 
-def _coded(trees: Trees, thresholds: Sequence[NDArray[np.float32]]) -> NDArray[np.uint64]:
+def _coded(trees: FlatTrees, thresholds: Sequence[NDArray[np.float32]]) -> NDArray[np.uint64]:
     """Nodes as the kernel takes them."""
     inner = trees.feature >= 0
     asks = np.where(inner, np.where(trees.default_right, trees.feature + len(thresholds), trees.feature), LEAF)

@@ -29,13 +29,13 @@ def _features() -> frozenset[str]:
 
 
 _FOUND = _features()
-WIDTH = 64 if {"avx512bw", "avx512vl"} <= _FOUND else 32 if "avx2" in _FOUND else 16
+VECTOR_BYTES = 64 if {"avx512bw", "avx512vl"} <= _FOUND else 32 if "avx2" in _FOUND else 16
 """Bytes in a vector."""
 
-STRIDE = WIDTH * _REGISTERS
+STRIDE = VECTOR_BYTES * _REGISTERS
 """Rows that `number_leaves` numbers: 512, 256 or 128."""
 
-TABLE = 16 if WIDTH == 64 else 8 if WIDTH == 32 else 0
+TABLE = 16 if VECTOR_BYTES == 64 else 8 if VECTOR_BYTES == 32 else 0
 """Values in a table that one instruction looks up, for as many rows; 0 where there is no such instruction."""
 
 _LOOK_UP = {16: "llvm.x86.avx512.permvar.sf.512", 8: "llvm.x86.avx2.permps"}
@@ -47,22 +47,22 @@ def number_leaves(typing: Any, planes: Any, split: Any, splits: Any, number: Any
 
     def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
         planes_at, split_at, number_at = (address(context, builder, signature, args, i) for i in (0, 1, 3))
-        vector = ir.VectorType(I8, WIDTH)
+        vector = ir.VectorType(I8, VECTOR_BYTES)
         numbers = [cgutils.alloca_once(builder, vector) for _ in range(_REGISTERS)]
         for one in numbers:
             builder.store(ir.Constant(vector, None), one)
         with cgutils.for_range(builder, args[2]) as loop:
             row = builder.add(split_at, builder.mul(loop.index, I64(16)))
             fields = [load(builder, builder.add(row, I64(4 * i)), I32) for i in range(4)]
-            threshold, here, there = (splat(builder, builder.trunc(field, I8), WIDTH) for field in fields[1:])
+            threshold, here, there = (splat(builder, builder.trunc(field, I8), VECTOR_BYTES) for field in fields[1:])
             plane = builder.add(planes_at, builder.add(builder.sext(fields[0], I64), args[4]))
             for i, one in enumerate(numbers):
-                codes, old = load(builder, builder.add(plane, I64(i * WIDTH)), vector), builder.load(one)
+                codes, old = load(builder, builder.add(plane, I64(i * VECTOR_BYTES)), vector), builder.load(one)
                 here_now, above = builder.icmp_unsigned("==", old, here), builder.icmp_unsigned(">", codes, threshold)
                 builder.store(builder.select(builder.and_(here_now, above), there, old), one)
         to = builder.add(number_at, args[4])
         for i, one in enumerate(numbers):
-            store(builder, builder.load(one), builder.add(to, I64(i * WIDTH)))
+            store(builder, builder.load(one), builder.add(to, I64(i * VECTOR_BYTES)))
         return context.get_dummy_value()
 
     return types.void(planes, split, splits, number, start), generate

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stac_sm.model.booster import Member
+from stac_sm.model.booster import WeightedBooster
 
 _NUMBERS = {b"i": ">i1", b"U": ">u1", b"I": ">i2", b"l": ">i4", b"L": ">i8", b"d": ">f4", b"D": ">f8"}
 _FORMATS = {b"i": ">b", b"U": ">B", b"I": ">h", b"l": ">i", b"L": ">q", b"d": ">f", b"D": ">d"}
@@ -115,7 +115,7 @@ class UnsuitableError(Exception):
 
 
 @dataclass(frozen=True)
-class Trees:
+class FlatTrees:
     """Trees of a regression: nodes of all trees one after another, each node followed by its left subtree."""
 
     feature: NDArray[np.int32]
@@ -137,7 +137,7 @@ class Trees:
     """What the leaves are added to."""
 
 
-def trees_of(member: Member) -> Trees:
+def flatten_trees(member: WeightedBooster) -> FlatTrees:
     """Trees of a booster.
 
     Raises
@@ -160,7 +160,7 @@ def trees_of(member: Member) -> Trees:
         raise UnsuitableError("a threshold or leaf that is no number")
     order = np.empty(len(seen), np.int64)
     order[place[seen]] = seen
-    return Trees(
+    return FlatTrees(
         features[order].astype(np.int32),
         values[order],
         _joined(trees, "default_left")[order] == 0,

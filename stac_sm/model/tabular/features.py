@@ -12,16 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from stac_sm.core.columns import Columns, days, labels, require
+from stac_sm.core.arrays import Float64Array
+from stac_sm.core.columns import Columns, day_column, label_column, require_columns
 from stac_sm.core.errors import InputError, ModelError
-from stac_sm.model.tabular.site_statistics import DAY_OF_YEAR, TRAILING_DAYS, WAVES, SiteStatistics
+from stac_sm.model.tabular.site_statistics import DAY_OF_YEAR, SEASONAL_HARMONICS, TRAILING_DAYS, SiteStatistics
 
-Floats = NDArray[np.float32]
-Wide = NDArray[np.float64]
-
-FORMAT = 2
+TABLE_FEATURES_FORMAT = 2
 """Version of what `TableFeatures.to_dict` writes; one from the future is refused. In the first none is restless."""
 
 _RESTLESS = 0.9  # share of the training sites at which a column moves: where it does not, it is a fill value
@@ -43,7 +40,7 @@ _DIFFERENCES = {"vh_minus_vv": ("s1_vh_db", "s1_vv_db")}
 
 
 @dataclass(frozen=True)
-class Choice:
+class FeatureChoice:
     """Which columns of a table are features."""
 
     taken: tuple[str, ...]
@@ -78,22 +75,25 @@ class TableFeatures:
 
     @classmethod
     def of(cls, table: pd.DataFrame, columns: Columns, given: Sequence[str], *, plain: bool = False) -> TableFeatures:
-        """Features of a training table; see `choose` for ``given``."""
-        values, sites = {name: numbers(table, name) for name in given}, labels(table, columns.site).to_numpy()
+        """Features of a training table; see `choose_features` for ``given``."""
+        values, sites = (
+            {name: numeric_column(table, name) for name in given},
+            label_column(table, columns.site).to_numpy(),
+        )
         by_site = pd.DataFrame(values).groupby(sites)
         spread = (by_site.max() - by_site.min()).max()  # values that are missing are left out
         still = tuple(name for name in given if not spread[name] > 0)
         if plain:
             return cls(columns, tuple(given), still, plain)
-        rows = SiteStatistics(sites, days(table, columns.time).to_numpy())
+        rows = SiteStatistics(sites, day_column(table, columns.time).to_numpy())
         restless = tuple(name for name in given if rows.share_moving(values[name]) >= _RESTLESS)
         known = {name: ~np.isnan(value) for name, value in values.items()}
-        known |= {name: known[name] & ~rows.stuck(values[name]) for name in restless}
+        known |= {name: known[name] & ~rows.constant_at_site(values[name]) for name in restless}
         complete = tuple(name for name in given if known[name].mean() >= _COMPLETE)
         return cls(columns, tuple(given), still, plain, restless, complete)
 
     @property
-    def moving(self) -> tuple[str, ...]:
+    def varying_columns(self) -> tuple[str, ...]:
         """Columns, and what follows from two of them, that change from day to day."""
         return (*(name for name in self.given if name not in self.still), *self._combined)
 
@@ -109,45 +109,50 @@ class TableFeatures:
         return {name: pair for name, pair in pairs.items() if set(pair) <= there and name not in self.given}
 
     @property
-    def of_a_day(self) -> tuple[str, ...]:
+    def day_features(self) -> tuple[str, ...]:
         """Features as they are on a day."""
-        return (*self.moving, *self.still, *DAY_OF_YEAR)
+        return (*self.varying_columns, *self.still, *DAY_OF_YEAR)
 
     @property
-    def of_a_site(self) -> tuple[str, ...]:
+    def site_features(self) -> tuple[str, ...]:
         """Features that have one value at a site: mean, spread and skewness of what moves, and what stands still."""
         return self._of_sites("mean", "std", "skew")
 
     @property
-    def of_a_site_robust(self) -> tuple[str, ...]:
+    def robust_site_features(self) -> tuple[str, ...]:
         """As `of_a_site`, with median and interquartile range: a few clouds or days of snow do not move them."""
         return self._of_sites("median", "iqr", "skew")
 
     @property
-    def of_a_site_complete(self) -> tuple[str, ...]:
+    def complete_site_features(self) -> tuple[str, ...]:
         """Of `of_a_site_robust`, those of complete columns, and the waves of these; all columns where none is."""
-        names = (*self.moving, *self.still)
+        names = (*self.varying_columns, *self.still)
         complete = [name for name in names if set(self._pairs.get(name, (name,))) <= set(self.complete)] or names
-        taken = [*self._of_sites("median", "iqr", "skew"), *self.swings]
+        taken = [*self._of_sites("median", "iqr", "skew"), *self.seasonal_cycle_features]
         return tuple(name for name in taken if name.rpartition(":")[0] in complete or name in complete)
 
     @property
-    def swings(self) -> tuple[str, ...]:
+    def seasonal_cycle_features(self) -> tuple[str, ...]:
         """Sines and cosines of what moves at a site, once and twice a year."""
-        return tuple(f"{name}:{wave}_{one}" for name in self.moving for wave in WAVES for one in ("sin", "cos"))
+        return tuple(
+            f"{name}:{wave}_{one}"
+            for name in self.varying_columns
+            for wave in SEASONAL_HARMONICS
+            for one in ("sin", "cos")
+        )
 
     @property
-    def departures(self) -> tuple[str, ...]:
+    def anomaly_features(self) -> tuple[str, ...]:
         """Differences of a day from the mean of its site."""
-        return tuple(f"{name}:anomaly" for name in self.moving)
+        return tuple(f"{name}:anomaly" for name in self.varying_columns)
 
     @property
-    def trails(self) -> tuple[str, ...]:
+    def trailing_anomaly_features(self) -> tuple[str, ...]:
         """Differences of trailing means, of a day and those before, from the mean of the site."""
-        return tuple(f"{name}:trailing{length}_anomaly" for name in self.moving for length in TRAILING_DAYS)
+        return tuple(f"{name}:trailing{length}_anomaly" for name in self.varying_columns for length in TRAILING_DAYS)
 
     def _of_sites(self, *kinds: str) -> tuple[str, ...]:
-        return (*(f"{name}:{kind}" for kind in kinds for name in self.moving), *self.still)
+        return (*(f"{name}:{kind}" for kind in kinds for name in self.varying_columns), *self.still)
 
     def build(self, table: pd.DataFrame) -> pd.DataFrame:
         """Features of each row.
@@ -167,31 +172,31 @@ class TableFeatures:
         InputError
             If a column is missing or holds no numbers, or a row has no site or no day.
         """
-        require(table, self.given, "the model")
-        sites, when = labels(table, self.columns.site), days(table, self.columns.time)
-        values = {name: numbers(table, name) for name in self.given}
+        require_columns(table, self.given, "the model")
+        sites, when = label_column(table, self.columns.site), day_column(table, self.columns.time)
+        values = {name: numeric_column(table, name) for name in self.given}
         order = np.lexsort([*(values[name] for name in self.given[::-1]), when.to_numpy(), sites.to_numpy()])
         rows = SiteStatistics(sites.to_numpy()[order], when.to_numpy()[order])
         found = self._made({name: value[order] for name, value in values.items()}, rows)
         back = np.argsort(order, kind="stable")
         return pd.DataFrame({name: value[back].astype(np.float32) for name, value in found.items()}, index=table.index)
 
-    def _made(self, values: dict[str, Wide], rows: SiteStatistics) -> dict[str, Wide]:
+    def _made(self, values: dict[str, Float64Array], rows: SiteStatistics) -> dict[str, Float64Array]:
         """Features of rows in canonical order."""
         made = {**values, **rows.day_of_year()}
         if self.plain:
             return made
-        made |= {name: np.where(rows.stuck(values[name]), np.nan, values[name]) for name in self.restless}
+        made |= {name: np.where(rows.constant_at_site(values[name]), np.nan, values[name]) for name in self.restless}
         for name in self._combined:
             made[name] = _combination(name, made)
-        for name in self.moving:
+        for name in self.varying_columns:
             made |= {f"{name}:{kind}": value for kind, value in rows.of(made[name]).items()}
         return made
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """Return what identifies the features: explicit names, so that renaming a field makes no result stale."""
         return {
-            "format": FORMAT,
+            "format": TABLE_FEATURES_FORMAT,
             "columns": self.columns.fingerprint_fields(),
             "given": self.given,
             "still": self.still,
@@ -214,10 +219,13 @@ class TableFeatures:
         ModelError
             If a field is missing, or the format is from the future.
         """
-        if content.get("format") not in range(1, FORMAT + 1) or content.get("trailing_days") != list(TRAILING_DAYS):
+        if content.get("format") not in range(1, TABLE_FEATURES_FORMAT + 1) or content.get("trailing_days") != list(
+            TRAILING_DAYS
+        ):
             found = f"format {content.get('format')!r}, trailing means of {content.get('trailing_days')!r} days"
             raise ModelError(
-                f"features of a table: found {found}; format {FORMAT} or older wanted: use the stac_sm of the model"
+                f"features of a table: found {found}; format {TABLE_FEATURES_FORMAT} or older required: "
+                "use the stac_sm of the model"
             )
         try:
             columns = Columns(**content["columns"])
@@ -227,7 +235,7 @@ class TableFeatures:
             raise ModelError(f"features of a table: not complete ({error!r}): train the model again") from error
 
 
-def choose(table: pd.DataFrame, columns: Columns, wanted: Sequence[str] | None = None) -> Choice:
+def choose_features(table: pd.DataFrame, columns: Columns, wanted: Sequence[str] | None = None) -> FeatureChoice:
     """Feature columns of a table: those asked for, or all numbers that can be one.
 
     By default left out: target, site, time and end, coordinates, counts (``n_…``), columns of row numbers that were
@@ -238,17 +246,17 @@ def choose(table: pd.DataFrame, columns: Columns, wanted: Sequence[str] | None =
     InputError
         If a column is missing, asked for twice, the target, no numbers, or none is left.
     """
-    require(table, [columns.target, columns.site, columns.time], "training")
+    require_columns(table, [columns.target, columns.site, columns.time], "training")
     names = [str(name) for name in table.columns]
     if wanted is not None:
         _check_wanted(table, columns, wanted)
-        return Choice(tuple(wanted), {name: "not asked for" for name in names if name not in wanted})
+        return FeatureChoice(tuple(wanted), {name: "not asked for" for name in names if name not in wanted})
     reasons = {name: _reason(table, name, columns) for name in names}
     taken = tuple(name for name, reason in reasons.items() if not reason)
     if not taken:
         told = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
         raise InputError(f"table: found no column that can be a feature: {told}; add columns of numbers")
-    return Choice(taken, {name: reason for name, reason in reasons.items() if reason})
+    return FeatureChoice(taken, {name: reason for name, reason in reasons.items() if reason})
 
 
 def place_columns(table: pd.DataFrame, columns: Columns) -> dict[str, str]:
@@ -258,7 +266,7 @@ def place_columns(table: pd.DataFrame, columns: Columns) -> dict[str, str]:
     return named if {"lat", "lon"} <= set(named) else {}
 
 
-def numbers(table: pd.DataFrame, name: str) -> Wide:
+def numeric_column(table: pd.DataFrame, name: str) -> Float64Array:
     """A column as float64; NaN = missing.
 
     Raises
@@ -267,7 +275,7 @@ def numbers(table: pd.DataFrame, name: str) -> Wide:
         If it holds anything but numbers, or infinities.
     """
     try:
-        values: Wide = np.asarray(table[name].astype("Float64").to_numpy(dtype=float, na_value=np.nan))
+        values: Float64Array = np.asarray(table[name].astype("Float64").to_numpy(dtype=float, na_value=np.nan))
     except (TypeError, ValueError) as error:
         raise InputError(f"table: column {name!r} holds no numbers ({error}); wanted floats") from error
     infinite = int(np.isinf(values).sum())
@@ -277,7 +285,7 @@ def numbers(table: pd.DataFrame, name: str) -> Wide:
 
 
 def _check_wanted(table: pd.DataFrame, columns: Columns, wanted: Sequence[str]) -> None:
-    require(table, wanted, "--features")
+    require_columns(table, wanted, "--features")
     bad = sorted({name for name in wanted if wanted.count(name) > 1 or name in (columns.target, columns.site)})
     if bad or not wanted:
         raise InputError(
@@ -285,7 +293,7 @@ def _check_wanted(table: pd.DataFrame, columns: Columns, wanted: Sequence[str]) 
             f"neither the target {columns.target!r} nor the site {columns.site!r} among them"
         )
     for name in wanted:
-        numbers(table, name)
+        numeric_column(table, name)
 
 
 def _reason(table: pd.DataFrame, name: str, columns: Columns) -> str:
@@ -307,14 +315,14 @@ def _reason(table: pd.DataFrame, name: str, columns: Columns) -> str:
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def _combination(name: str, values: Mapping[str, Wide]) -> Wide:
+def _combination(name: str, values: Mapping[str, Float64Array]) -> Float64Array:
     """Normalised difference or difference of two columns; NaN where a sum is 0."""
     if name in _DIFFERENCES:
         first, second = (values[one] for one in _DIFFERENCES[name])
         return first - second
     first, second = (values[one] for one in _RATIOS[name])
     total = first + second
-    ratio: Wide = np.divide(first - second, total, out=np.full(len(total), np.nan), where=total != 0)
+    ratio: Float64Array = np.divide(first - second, total, out=np.full(len(total), np.nan), where=total != 0)
     return ratio
 
 

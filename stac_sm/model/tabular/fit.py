@@ -20,18 +20,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from stac_sm.core.columns import Columns, days, labels
+from stac_sm.core.arrays import Float64Array
+from stac_sm.core.columns import Columns, day_column, label_column
 from stac_sm.core.errors import InputError, ScreeningError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
-from stac_sm.core.metrics import Scores, scores
-from stac_sm.model.base_learners import Learns, Part, SiteRows
+from stac_sm.core.metrics import Scores, agreement_scores
+from stac_sm.model.base_learners import BoosterSpec, TrainingRows, TrainingTarget
 from stac_sm.model.intervals import Intervals, SpreadSettings, fit_intervals
 from stac_sm.model.model import Model
-from stac_sm.model.tabular.features import Choice, TableFeatures, choose, names_of, numbers, place_columns
+from stac_sm.model.tabular.features import (
+    FeatureChoice,
+    TableFeatures,
+    choose_features,
+    names_of,
+    numeric_column,
+    place_columns,
+)
 from stac_sm.model.tabular.site_statistics import DAY_OF_YEAR
-from stac_sm.model.tuning import Sums, search, sum_of
+from stac_sm.model.tuning import CandidateSums, fit_sum, search_sums
 
 SHARES = (0.7, 0.4, 0.9)
 """Shares of level + departure in what stands on the first line, among which tuning chooses, the most trusted first;
@@ -42,63 +49,63 @@ _SLOPE = 1.2  # votes for a slope of nil, times the features: what is known befo
 _DAY_TREES = {"eta": 0.05, "subsample": 0.7, "reg_lambda": 5.0, "colsample_bytree": 0.2}
 
 
-def parts_of(made: TableFeatures) -> tuple[Part, ...]:
+def table_booster_specs(made: TableFeatures) -> tuple[BoosterSpec, ...]:
     """Parts of the model of a table: one booster if it is plain, else those of the best one."""
-    return plain_parts(made) if made.plain else best_parts(made)
+    return single_booster_specs(made) if made.plain else site_and_anomaly_specs(made)
 
 
-def best_parts(made: TableFeatures) -> tuple[Part, ...]:
+def site_and_anomaly_specs(made: TableFeatures) -> tuple[BoosterSpec, ...]:
     """Parts of the best model; all but the departures stand on the first line."""
-    first, anomalies = made.of_a_site_complete, names_of([DAY_OF_YEAR, made.departures])
-    rest = tuple(name for name in made.of_a_site_robust if name not in first)
-    lines = (_line(_FIRST, first), *([replace(_line("level: the rest", rest), beyond=_FIRST)] if rest else []))
+    first, anomalies = made.complete_site_features, names_of([DAY_OF_YEAR, made.anomaly_features])
+    rest = tuple(name for name in made.robust_site_features if name not in first)
+    lines = (_line(_FIRST, first), *([replace(_line("level: the rest", rest), residual_of=_FIRST)] if rest else []))
     return (
         *lines,
-        Part(
-            "departure", Learns.DEPARTURE, names_of([anomalies, made.trails]), 300,
+        BoosterSpec(
+            "departure", TrainingTarget.DEPARTURE, names_of([anomalies, made.trailing_anomaly_features]), 300,
             {**_DAY_TREES, "max_depth": 4, "min_child_weight": 10.0},
         ),
-        Part(
-            "value", Learns.WHOLE,
-            names_of([anomalies, made.of_a_site, made.of_a_site_robust, made.swings]), 300,
-            {**_DAY_TREES, "max_depth": 2}, beyond=_FIRST,
+        BoosterSpec(
+            "value", TrainingTarget.WHOLE,
+            names_of([anomalies, made.site_features, made.robust_site_features, made.seasonal_cycle_features]), 300,
+            {**_DAY_TREES, "max_depth": 2}, residual_of=_FIRST,
         ),
     )  # fmt: skip
 
 
-def _line(name: str, features: tuple[str, ...]) -> Part:
+def _line(name: str, features: tuple[str, ...]) -> BoosterSpec:
     """A line through the means of sites."""
-    return Part(name, Learns.LEVEL, features, 60, {"booster": "gblinear"}, prior=_SLOPE * len(features))
+    return BoosterSpec(
+        name, TrainingTarget.LEVEL, features, 60, {"booster": "gblinear"}, prior_weight=_SLOPE * len(features)
+    )
 
 
-def plain_parts(made: TableFeatures) -> tuple[Part, ...]:
+def single_booster_specs(made: TableFeatures) -> tuple[BoosterSpec, ...]:
     """The paper's one booster on the columns as they are; each row has one vote."""
     settings = {"max_depth": 6, "eta": 0.05, "subsample": 0.8, "colsample_bytree": 0.8}
-    return (Part("plain", Learns.ROWS, (*made.given, *DAY_OF_YEAR), 400, settings),)
+    return (BoosterSpec("plain", TrainingTarget.ROWS, (*made.given, *DAY_OF_YEAR), 400, settings),)
 
 
-def sums_of(parts: Sequence[Part]) -> dict[str, dict[str, float]]:
+def candidate_sums(parts: Sequence[BoosterSpec]) -> dict[str, dict[str, float]]:
     """Sums that tuning chooses among, by the share of level and departure."""
-    if not any(part.beyond for part in parts):
+    if not any(part.residual_of for part in parts):
         return {"all": {part.name: 1.0 for part in parts}}
-    return {f"{share:g}": weights_of(parts, share) for share in SHARES}
+    return {f"{share:g}": booster_weights(parts, share) for share in SHARES}
 
 
-def weights_of(parts: Sequence[Part], share: float) -> dict[str, float]:
+def booster_weights(parts: Sequence[BoosterSpec], share: float) -> dict[str, float]:
     """Weight of each part: 1 of the one that others stand on, ``share`` for level and departure, the rest for the
     values."""
-    stood_on = {part.beyond for part in parts}
-    weights = {part.name: 1 - share if part.learns is Learns.WHOLE else share for part in parts}
+    stood_on = {part.residual_of for part in parts}
+    weights = {part.name: 1 - share if part.trained_on is TrainingTarget.WHOLE else share for part in parts}
     return {name: 1.0 if name in stood_on else weight for name, weight in weights.items()}
 
 
-def rows_of(table: pd.DataFrame, made: TableFeatures) -> SiteRows:
+def table_training_rows(table: pd.DataFrame, made: TableFeatures) -> TrainingRows:
     """Rows of a table that have a target; features come from all its rows."""
-    target = numbers(table, made.columns.target)
-    return SiteRows.of(table, made.build(table), target, made.columns, made.given)
+    target = numeric_column(table, made.columns.target)
+    return TrainingRows.of(table, made.build(table), target, made.columns, made.given)
 
-
-Wide = NDArray[np.float64]
 
 _PLAIN_SPREAD = SpreadSettings(n_estimators=40, leaf=0.2, ridge=math.inf)
 """How the spread of the plain model is learned: deep trees in which each row has a vote err where a site is strange to
@@ -117,10 +124,10 @@ class TableModel:
     features: TableFeatures
     """How its features come from the columns of a table."""
 
-    choice: Choice
+    choice: FeatureChoice
     """Which columns were taken, and which were left."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[BoosterSpec, ...]
     """What its boosters are."""
 
     tried: Mapping[str, float]
@@ -219,14 +226,14 @@ def train_table(
         If a column is missing or does not hold what it should, or no row has a target.
     """
     columns = replace(columns, **place_columns(table, columns))
-    choice = choose(table, columns, features)
+    choice = choose_features(table, columns, features)
     made = TableFeatures.of(table, columns, choice.taken, plain=plain)
-    rows, parts = rows_of(table, made), parts_of(made)
+    rows, parts = table_training_rows(table, made), table_booster_specs(made)
     if not len(rows.target):
         raise InputError(f"training: found no row with a target {columns.target!r} among {len(table)}; one wanted")
-    sums = sums_of(parts)
-    found = search(rows, parts, sums, seed)
-    model = sum_of(rows, parts, sums[found.chosen], seed)
+    sums = candidate_sums(parts)
+    found = search_sums(rows, parts, sums, seed)
+    model = fit_sum(rows, parts, sums[found.chosen], seed)
     intervals, refused = _intervals(rows, model, found.predicted, seed, _PLAIN_SPREAD if plain else SpreadSettings())
     return TableModel(
         model=replace(model, intervals=intervals),
@@ -236,7 +243,7 @@ def train_table(
         tried=found.errors,
         chosen=found.chosen,
         seed=seed,
-        unseen=None if found.predicted is None else scores(found.predicted, rows.target),
+        unseen=None if found.predicted is None else agreement_scores(found.predicted, rows.target),
         intervals_refused=refused,
         rows=len(rows.target),
         without_target=len(table) - len(rows.target),
@@ -251,7 +258,7 @@ def _text(cell: str) -> str | None:
 
 
 def _intervals(
-    rows: SiteRows, model: Model, predicted: Wide | None, seed: int, settings: SpreadSettings
+    rows: TrainingRows, model: Model, predicted: Float64Array | None, seed: int, settings: SpreadSettings
 ) -> tuple[Intervals | None, str]:
     """Prediction intervals, or why there are none."""
     if predicted is None:
@@ -263,14 +270,16 @@ def _intervals(
         return None, str(error)
 
 
-def _fingerprint(table: pd.DataFrame, made: TableFeatures, parts: Sequence[Part], sums: Sums, seed: int) -> str:
+def _fingerprint(
+    table: pd.DataFrame, made: TableFeatures, parts: Sequence[BoosterSpec], sums: CandidateSums, seed: int
+) -> str:
     """What the model was made of; not the order of rows, nor columns that have no part in it."""
     columns = made.columns
-    content: list[Any] = [numbers(table, name) for name in (*made.given, columns.target)]
+    content: list[Any] = [numeric_column(table, name) for name in (*made.given, columns.target)]
     if {columns.lat, columns.lon} <= set(table.columns):
-        content += [numbers(table, name) for name in (columns.lat, columns.lon)]
+        content += [numeric_column(table, name) for name in (columns.lat, columns.lon)]
     rows = hashlib.sha256()
-    names = labels(table, columns.site) + "\0" + days(table, columns.time).dt.strftime("%Y-%m-%d")
+    names = label_column(table, columns.site) + "\0" + day_column(table, columns.time).dt.strftime("%Y-%m-%d")
     values = np.stack(content, axis=1) + 0.0
     for line in sorted(name.encode() + b"\0" + value.tobytes() for name, value in zip(names, values, strict=True)):
         rows.update(line)

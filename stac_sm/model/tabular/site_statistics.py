@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.indexers import BaseIndexer
 
-Wide = NDArray[np.float64]
+from stac_sm.core.arrays import Float64Array
 
 TRAILING_DAYS = (30, 90)
 """Lengths of the trailing means."""
@@ -17,7 +17,7 @@ TRAILING_DAYS = (30, 90)
 DAY_OF_YEAR = ("doy_sin", "doy_cos")
 """Features that say which time of the year it is."""
 
-WAVES = {"yearly": 1, "half_yearly": 2}
+SEASONAL_HARMONICS = {"yearly": 1, "half_yearly": 2}
 """Waves of the year, by how many there are in one: rain in winter, rain in summer, rain twice."""
 
 _YEAR = 365.25
@@ -51,23 +51,23 @@ class SiteStatistics:
         self._when = when
         self._day = when.astype("datetime64[D]").astype(np.int64)
 
-    def day_of_year(self) -> dict[str, Wide]:
+    def day_of_year(self) -> dict[str, Float64Array]:
         """Sine and cosine of the day of the year."""
         return dict(zip(DAY_OF_YEAR, self._wave(1), strict=True))
 
-    def stuck(self, column: Wide) -> NDArray[np.bool_]:
+    def constant_at_site(self, column: Float64Array) -> NDArray[np.bool_]:
         """Rows of sites at which a column has one value and no other, in ten rows or more."""
         by_site = pd.Series(column).groupby(self._site)
         stuck = (by_site.max() == by_site.min()) & (by_site.count() >= _FEWEST_ROWS)
         return np.asarray(stuck.to_numpy(bool)[self._site])
 
-    def share_moving(self, column: Wide) -> float:
+    def share_moving(self, column: Float64Array) -> float:
         """Share of the sites with ten values or more at which they differ; 0 if there is no such site."""
         by_site = pd.Series(column).groupby(self._site)
         known = by_site.count() >= _FEWEST_ROWS
         return float((by_site.max() > by_site.min())[known].mean()) if known.any() else 0.0
 
-    def of(self, column: Wide) -> dict[str, Wide]:
+    def of(self, column: Float64Array) -> dict[str, Float64Array]:
         """Statistics of each row's site, and differences from them."""
         by_site = pd.Series(column).groupby(self._site)
         found = {
@@ -78,19 +78,19 @@ class SiteStatistics:
             "skew": by_site.skew(),
         }
         made = {kind: value.to_numpy(float)[self._site] for kind, value in found.items()}
-        for wave, times in WAVES.items():
+        for wave, times in SEASONAL_HARMONICS.items():
             made |= {f"{wave}_{kind}": value[self._site] for kind, value in self._swing(column, times).items()}
         made["anomaly"] = column - made["mean"]
         for length in TRAILING_DAYS:
             made[f"trailing{length}_anomaly"] = self._trailing(column, length) - made["mean"]
         return made
 
-    def _wave(self, times: int) -> tuple[Wide, Wide]:
+    def _wave(self, times: int) -> tuple[Float64Array, Float64Array]:
         """Sine and cosine that come so many times a year."""
         angle = pd.DatetimeIndex(self._when).dayofyear.to_numpy() * (times * 2 * np.pi / _YEAR)
         return np.sin(angle), np.cos(angle)
 
-    def _swing(self, column: Wide, times: int) -> dict[str, Wide]:
+    def _swing(self, column: Float64Array, times: int) -> dict[str, Float64Array]:
         """Amplitudes of the sine and cosine of each site, by least squares beside a mean; dims (site,)."""
         waves = np.stack([np.ones(len(column)), *self._wave(times)], axis=1)
         waves[np.isnan(column)] = 0
@@ -102,7 +102,7 @@ class SiteStatistics:
         found[sound] = np.linalg.solve(products[sound], sums[sound])[:, :, 0]
         return {"sin": found[:, 1], "cos": found[:, 2]}
 
-    def _trailing(self, column: Wide, length: int) -> Wide:
+    def _trailing(self, column: Float64Array, length: int) -> Float64Array:
         """Mean of the ``length`` days that end with a row's day, at its site; NaN where there is no value."""
         span = int(np.ptp(self._day)) + length + 1 if len(self._day) else 1
         key = self._site * span + self._day - self._day.min(initial=0)  # sites lie further apart than a window

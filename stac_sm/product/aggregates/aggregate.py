@@ -14,22 +14,22 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import StacSmError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.grid import TileGrid
-from stac_sm.core.period import Period, utc
-from stac_sm.product.aggregates.source_items import Made, Member, links_to, members_json
+from stac_sm.core.period import Period, utc_instant
+from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, links_to, source_items_json
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import ItemDict, item_folder, raster_item
-from stac_sm.stac.publish import FINGERPRINT, is_published, publish
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, is_published, publish
 from stac_sm.storage.signing import without_secrets
 
 GLOBAL = "global"
 """Stands for the tile in the id of what covers a whole grid."""
 
-Written = tuple[dict[str, AssetFile], int]
+WrittenAssets = tuple[dict[str, AssetFile], int]
 """Assets in local files, and the number of pixels with a value."""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Aggregate:
     """One aggregate, by all that makes it."""
 
     collection: str
@@ -44,7 +44,7 @@ class Wanted:
     version: str
     """Product version."""
 
-    members: tuple[Member, ...]
+    members: tuple[SourceItem, ...]
     """What it is made from."""
 
     output: Mapping[str, Any]
@@ -79,25 +79,27 @@ class Wanted:
         kind = "Mean soil moisture" if len(self.span) > 1 else "Soil moisture"
         where = "" if self.tile == GLOBAL else f", {self.tile}"
         own = {"title": f"{kind}, {self.span}{where}"}  # STAC Browser cuts ids at their last dot
-        own |= {"version": self.version, "processing:lineage": lineage, FINGERPRINT: self.fingerprint(grid)}
+        own |= {"version": self.version, "processing:lineage": lineage, FINGERPRINT_PROPERTY: self.fingerprint(grid)}
         return raster_item(
             id=self.id,
             collection=self.collection,
             geobox=geobox,
-            start=utc(self.span.start),
-            end=utc(self.span.end),
+            start=utc_instant(self.span.start),
+            end=utc_instant(self.span.end),
             properties={**code, **own},
             extensions=["version", *(["grid"] if code else [])],
         )
 
 
-def make(catalog: Catalog, wanted: Wanted, item: ItemDict, write: Callable[[Path], Written] | None) -> Made:
+def publish_aggregate(
+    catalog: Catalog, wanted: Aggregate, item: ItemDict, write: Callable[[Path], WrittenAssets] | None
+) -> AggregateResult:
     """Publish an aggregate unless it is there; ``write`` makes its files in a folder. A failure is told.
 
     Without ``write`` nothing is made: the outcome is what would come of it.
     """
     folder = item_folder(catalog.layout(wanted.collection), item)
-    path, number = f"{folder}/{wanted.id}.json", str(item["properties"][FINGERPRINT])
+    path, number = f"{folder}/{wanted.id}.json", str(item["properties"][FINGERPRINT_PROPERTY])
     outcome, error = "done", ""
     try:
         if not is_published(catalog, item):
@@ -105,16 +107,16 @@ def make(catalog: Catalog, wanted: Wanted, item: ItemDict, write: Callable[[Path
             outcome = _published(catalog, wanted.members, item, folder, write) if write else there
     except (StacSmError, OSError) as failure:
         outcome, error = "failed", without_secrets(str(failure))
-    return Made(wanted.id, outcome, len(wanted.members), path, number, error)
+    return AggregateResult(wanted.id, outcome, len(wanted.members), path, number, error)
 
 
 def _published(
-    catalog: Catalog, members: Sequence[Member], item: ItemDict, folder: str, write: Callable[[Path], Written]
+    catalog: Catalog, members: Sequence[SourceItem], item: ItemDict, folder: str, write: Callable[[Path], WrittenAssets]
 ) -> str:
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
         assets, valid = write(Path(scratch))
         listed = Path(scratch, "members.json")
-        listed.write_bytes(members_json(members, folder))
+        listed.write_bytes(source_items_json(members, folder))
         fields = {"title": "Items that it is made from", "type": "application/json", "roles": ["metadata"]}
         own = {"stac_sm:pixels": {"valid": valid}}
         complete = {**item, "properties": {**item["properties"], **own}, "links": links_to(members, folder)}

@@ -20,18 +20,19 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import process_pool
 from stac_sm.core.period import Period
+from stac_sm.core.progress import ProgressCallback
 from stac_sm.core.variables import VARIABLES
-from stac_sm.product.aggregates.aggregate import Wanted, Written, make
-from stac_sm.product.aggregates.mosaic import COUNT_PROFILE, Progress, count_fields, make_mosaic, mosaic_of_means
-from stac_sm.product.aggregates.source_items import Made, Member, by_tile, source, tile_days
-from stac_sm.product.item import colours, png
+from stac_sm.product.aggregates.aggregate import Aggregate, WrittenAssets, publish_aggregate
+from stac_sm.product.aggregates.mosaic import COUNT_PROFILE, count_fields, make_mosaic, mosaic_of_means
+from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, by_tile, source_item_raster, tile_days
+from stac_sm.product.item import colours, encode_png
 from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
 from stac_sm.raster.mosaic_cog import canvas_asset
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
 from stac_sm.stac.items import raster_asset
-from stac_sm.stac.links import link
+from stac_sm.stac.links import link_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,8 +54,8 @@ def make_means(
     as_one: bool = False,
     workers: int = 1,
     dry_run: bool = False,
-    progress: Progress = lambda total: None,
-) -> list[Made]:
+    progress: ProgressCallback = lambda total: None,
+) -> list[AggregateResult]:
     """Make the means of years or months from the tile-days that are there, and publish them.
 
     A mean that is there and made from the same tile-days is left alone; one made from others is replaced.
@@ -88,12 +89,12 @@ def make_means(
     """
     if least_days < 1:
         raise InputError(f"least days {least_days}: 1 or more wanted, a mean of no day has no value")
-    made: list[Made] = []
+    made: list[AggregateResult] = []
     try:
         for span in spans:
             groups = by_tile(tile_days(catalog, span, version))
             chosen = [(tile, members) for tile, members in groups.items() if not tiles or tile in tiles]
-            wanted = [_wanted(collection, span, tile, version, members, least_days) for tile, members in chosen]
+            wanted = [_mean_aggregate(collection, span, tile, version, members, least_days) for tile, members in chosen]
             make_one = partial(_make, catalog.root, grid, dry_run=dry_run)
             found = sorted(_made(make_one, wanted, workers, progress), key=lambda one: one.id)
             made += found
@@ -103,12 +104,12 @@ def make_means(
                 made.append(make_mosaic(catalog, grid, whole, progress, sm=MEAN_PROFILE, dry_run=dry_run))
     finally:
         if not dry_run:
-            link(catalog.store, collection, [one.path for one in made if one.outcome != "failed"])
+            link_items(catalog.store, collection, [one.path for one in made if one.outcome != "failed"])
     return made
 
 
-def mean_of_days(
-    read: Callable[[Member], NDArray[np.float32]], members: Sequence[Member], least_days: int
+def mean_of_tile_days(
+    read: Callable[[SourceItem], NDArray[np.float32]], members: Sequence[SourceItem], least_days: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     """Mean (float32, NaN where fewer than the least number of days have a value) and number of days with a value
     (uint16), both (y, x); one day is in memory at a time.
@@ -124,10 +125,10 @@ def mean_of_days(
     return mean.astype(np.float32), count.astype(np.uint16)
 
 
-def _wanted(
-    collection: str, span: Period, tile: str, version: str, members: Sequence[Member], least_days: int
-) -> Wanted:
-    return Wanted(collection, span, tile, version, tuple(members), _output(least_days))
+def _mean_aggregate(
+    collection: str, span: Period, tile: str, version: str, members: Sequence[SourceItem], least_days: int
+) -> Aggregate:
+    return Aggregate(collection, span, tile, version, tuple(members), _output(least_days))
 
 
 def _output(least_days: int) -> dict[str, Any]:
@@ -139,13 +140,16 @@ def _output(least_days: int) -> dict[str, Any]:
 
 
 def _made(
-    make_one: Callable[[Wanted], Made], wanted: Sequence[Wanted], workers: int, progress: Progress
-) -> Iterator[Made]:
+    make_one: Callable[[Aggregate], AggregateResult],
+    wanted: Sequence[Aggregate],
+    workers: int,
+    progress: ProgressCallback,
+) -> Iterator[AggregateResult]:
     pool: Any = process_pool(workers) if workers > 1 and len(wanted) > 1 else nullcontext()
     with pool as executor:
         if isinstance(executor, Executor):
             tasks = as_completed([executor.submit(make_one, one) for one in wanted])
-            found: Iterator[Made] = (task.result() for task in tasks)
+            found: Iterator[AggregateResult] = (task.result() for task in tasks)
         else:
             found = map(make_one, wanted)
         for one in found:
@@ -153,21 +157,21 @@ def _made(
             yield one
 
 
-def _make(root: str, grid: TileGrid, wanted: Wanted, *, dry_run: bool) -> Made:
+def _make(root: str, grid: TileGrid, wanted: Aggregate, *, dry_run: bool) -> AggregateResult:
     """Make and publish the mean of one tile; runs in a worker process."""
     catalog, least = open_catalog(root), int(wanted.output["least_days"])
     lineage = f"Mean of the {len(wanted.members)} days of {wanted.span} that were published"
     lineage += f", of pixels with at least {least}" if least > 1 else ""
     item = wanted.item(grid, grid.geobox(wanted.tile), lineage)
-    return make(catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, least))
+    return publish_aggregate(catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, least))
 
 
-def _write(catalog: Catalog, grid: TileGrid, wanted: Wanted, least_days: int, folder: Path) -> Written:
-    def read(member: Member) -> NDArray[np.float32]:
-        found = source(catalog, member, "sm")
+def _write(catalog: Catalog, grid: TileGrid, wanted: Aggregate, least_days: int, folder: Path) -> WrittenAssets:
+    def read(member: SourceItem) -> NDArray[np.float32]:
+        found = source_item_raster(catalog, member, "sm")
         return read_window(found, (slice(0, found.geobox.shape[0]), slice(0, found.geobox.shape[1])), DEFAULT_READER)
 
-    mean, count = mean_of_days(read, wanted.members, least_days)
+    mean, count = mean_of_tile_days(read, wanted.members, least_days)
     fields = {
         "sm": raster_asset(
             VARIABLES["sm"], dtype="float32", nodata=MEAN_PROFILE.nodata, title=f"Mean of {wanted.span}"
@@ -181,11 +185,11 @@ def _write(catalog: Catalog, grid: TileGrid, wanted: Wanted, least_days: int, fo
         verify_cog(values, file, profile=profile)
         assets[key] = canvas_asset(file, fields[key])
     thumbnail = folder / "thumbnail.png"
-    thumbnail.write_bytes(png(colours(mean)))
+    thumbnail.write_bytes(encode_png(colours(mean)))
     preview = {"title": "Preview, 0.05 to 0.45 m3 m-3", "type": "image/png", "roles": ["thumbnail"]}
     return assets | {"thumbnail": AssetFile(thumbnail, ".png", preview)}, int(np.count_nonzero(~np.isnan(mean)))
 
 
-def _member(made: Made, wanted: Wanted) -> Member:
+def _member(made: AggregateResult, wanted: Aggregate) -> SourceItem:
     """A mean as a part of the mosaic of means."""
     return replace(wanted.members[0], id=made.id, day=wanted.span.start, fingerprint=made.fingerprint, path=made.path)

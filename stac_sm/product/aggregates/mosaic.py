@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,30 @@ import numpy as np
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period
+from stac_sm.core.progress import ProgressCallback
 from stac_sm.core.variables import VARIABLES, Variable
-from stac_sm.product.aggregates.aggregate import GLOBAL, Wanted, Written, make
-from stac_sm.product.aggregates.source_items import Made, Member, source, tile_days
+from stac_sm.product.aggregates.aggregate import GLOBAL, Aggregate, WrittenAssets, publish_aggregate
+from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, source_item_raster, tile_days
 from stac_sm.product.item import SM_PROFILE
 from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
-from stac_sm.raster.mosaic_cog import canvas_asset, overview, overview_geobox, whole, write_canvas
+from stac_sm.raster.mosaic_cog import (
+    canvas_asset,
+    degree_mean_overview,
+    overview_geobox,
+    whole_grid_geobox,
+    write_mosaic_cog,
+)
 from stac_sm.raster.plots import legend_thumbnail
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import raster_asset
-from stac_sm.stac.links import link
+from stac_sm.stac.links import link_items
 
 DAILY_GLOBAL = "sm-1km-daily-global"
 COUNT = Variable("count", "d", "Days with a value", (0, 65535))
 COUNT_PROFILE = CogProfile(nodata=None, overviews="nearest", level=6)
 OVERVIEW_PROFILE = CogProfile(step=2.0**-13, overviews="average", level=6)
-
-Progress = Callable[[int], None]
 
 
 def make_mosaics(
@@ -40,8 +45,8 @@ def make_mosaics(
     version: str,
     *,
     dry_run: bool = False,
-    progress: Progress = lambda total: None,
-) -> list[Made]:
+    progress: ProgressCallback = lambda total: None,
+) -> list[AggregateResult]:
     """Make the global days of a period from the tile-days that are there, and publish them.
 
     A day that is there and made from the same tile-days is left alone; one made from others is replaced. Days without
@@ -63,63 +68,65 @@ def make_mosaics(
     list of Made
         In the order of days; what failed says why.
     """
-    made: list[Made] = []
+    made: list[AggregateResult] = []
     try:
         for month in period.months():
             members = tile_days(catalog, month, version)
             for day in sorted({member.day for member in members}):
                 of_day = [member for member in members if member.day == day]
-                wanted = daily(Period.of_day(day), version, of_day)
+                wanted = define_daily_mosaic(Period.of_day(day), version, of_day)
                 made.append(make_mosaic(catalog, grid, wanted, progress, dry_run=dry_run))
     finally:
         if not dry_run:
-            link(catalog.store, DAILY_GLOBAL, [one.path for one in made if one.outcome != "failed"])
+            link_items(catalog.store, DAILY_GLOBAL, [one.path for one in made if one.outcome != "failed"])
     return made
 
 
-def daily(day: Period, version: str, members: Sequence[Member]) -> Wanted:
+def define_daily_mosaic(day: Period, version: str, members: Sequence[SourceItem]) -> Aggregate:
     """The global day of some tile-days."""
-    return Wanted(
+    return Aggregate(
         DAILY_GLOBAL, day, GLOBAL, version, tuple(members), {**_OUTPUT, "sm": SM_PROFILE.fingerprint_fields()}
     )
 
 
 def mosaic_of_means(
-    collection: str, span: Period, version: str, members: Sequence[Member], output: Mapping[str, Any]
-) -> Wanted:
+    collection: str, span: Period, version: str, members: Sequence[SourceItem], output: Mapping[str, Any]
+) -> Aggregate:
     """The mosaic of the means of some tiles."""
-    return Wanted(collection, span, GLOBAL, version, tuple(members), {**_OUTPUT, **output})
+    return Aggregate(collection, span, GLOBAL, version, tuple(members), {**_OUTPUT, **output})
 
 
 def make_mosaic(
     catalog: Catalog,
     grid: TileGrid,
-    wanted: Wanted,
-    progress: Progress,
+    wanted: Aggregate,
+    progress: ProgressCallback,
     *,
     sm: CogProfile = SM_PROFILE,
     dry_run: bool = False,
-) -> Made:
+) -> AggregateResult:
     """Make and publish one mosaic, if it is not there: `sm`, `overview`, `thumbnail`, and `count` of means."""
     places = grid.tiles[0] * grid.tiles[1]
     lineage = f"Mosaic of {len(wanted.members)} of the {places} tiles of grid {grid.name}, on {wanted.span}"
-    item = wanted.item(grid, whole(grid), lineage)
-    return make(catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, progress, sm))
+    item = wanted.item(grid, whole_grid_geobox(grid), lineage)
+    return publish_aggregate(
+        catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, progress, sm)
+    )
 
 
 def _write(
-    catalog: Catalog, grid: TileGrid, wanted: Wanted, progress: Progress, profile: CogProfile, folder: Path
-) -> Written:
+    catalog: Catalog, grid: TileGrid, wanted: Aggregate, progress: ProgressCallback, profile: CogProfile, folder: Path
+) -> WrittenAssets:
     step = partial(progress, len(wanted.members))
     file = folder / "sm.tif"
     tiles = {m.tile: partial(_array, catalog, m, "sm") for m in wanted.members}
-    valid = write_canvas(tiles, grid, file, profile, "float32", progress=step)
+    valid = write_mosaic_cog(tiles, grid, file, profile, "float32", progress=step)
     assets = {"sm": canvas_asset(file, raster_asset(VARIABLES["sm"], dtype="float32", nodata=profile.nodata))}
     assets |= _overviews(file, grid, wanted, folder)
     if wanted.collection != DAILY_GLOBAL:
         file = folder / "count.tif"
         tiles = {m.tile: partial(_array, catalog, m, "count") for m in wanted.members}
-        write_canvas(tiles, grid, file, COUNT_PROFILE, "uint16", progress=lambda: None)
+        write_mosaic_cog(tiles, grid, file, COUNT_PROFILE, "uint16", progress=lambda: None)
         assets["count"] = canvas_asset(file, count_fields())
     return assets, valid
 
@@ -129,16 +136,16 @@ def count_fields() -> dict[str, Any]:
     return raster_asset(COUNT, dtype="uint16", nodata=None, roles=["metadata"])
 
 
-def _array(catalog: Catalog, member: Member, asset: str) -> np.ndarray:
+def _array(catalog: Catalog, member: SourceItem, asset: str) -> np.ndarray:
     """All values of a member, NaN where there is none."""
-    found = source(catalog, member, asset)
+    found = source_item_raster(catalog, member, asset)
     height, width = found.geobox.shape
     return read_window(found, (slice(0, height), slice(0, width)), DEFAULT_READER)
 
 
-def _overviews(file: Path, grid: TileGrid, wanted: Wanted, folder: Path) -> dict[str, AssetFile]:
+def _overviews(file: Path, grid: TileGrid, wanted: Aggregate, folder: Path) -> dict[str, AssetFile]:
     """The picture that maps draw, in degrees, and a thumbnail with its legend."""
-    values, geobox = overview(file, grid)
+    values, geobox = degree_mean_overview(file, grid)
     coarse, thumbnail = folder / "overview.tif", folder / "thumbnail.png"
     write_cog(values, coarse, geobox=geobox, profile=OVERVIEW_PROFILE)
     verify_cog(values, coarse, profile=OVERVIEW_PROFILE)

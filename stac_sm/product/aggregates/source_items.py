@@ -13,17 +13,17 @@ from typing import Any
 
 from stac_sm.core.errors import ConflictError, InputError
 from stac_sm.core.period import Period
-from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.raster.source import RasterSource, raster_source
 from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
-from stac_sm.stac.catalogs.search import item_of
-from stac_sm.stac.index.manifest import check, is_item, read_index
+from stac_sm.stac.catalogs.search import item_from_document
+from stac_sm.stac.index.manifest import check_manifest, is_item, read_manifest
 from stac_sm.stac.items import relative_href
-from stac_sm.stac.publish import FINGERPRINT
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 
 
 @dataclass(frozen=True)
-class Member:
+class SourceItem:
     """One published item that an aggregate is made from."""
 
     id: str
@@ -43,7 +43,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Made:
+class AggregateResult:
     """What came of one aggregate."""
 
     id: str
@@ -65,7 +65,7 @@ class Made:
     """Why it failed."""
 
 
-def tile_days(catalog: Catalog, period: Period, version: str) -> list[Member]:
+def tile_days(catalog: Catalog, period: Period, version: str) -> list[SourceItem]:
     """Tile-days of a product version that have data, in the order of days and tiles; what was retracted is left out.
 
     From one listing a month. An item is read unless the index proves what it says of itself.
@@ -74,15 +74,15 @@ def tile_days(catalog: Catalog, period: Period, version: str) -> list[Member]:
     return sorted((one for one in found if one.day in period), key=lambda one: (one.day, one.tile))
 
 
-def by_tile(members: Iterable[Member]) -> dict[str, list[Member]]:
+def by_tile(members: Iterable[SourceItem]) -> dict[str, list[SourceItem]]:
     """Members of each tile."""
-    groups: dict[str, list[Member]] = defaultdict(list)
+    groups: dict[str, list[SourceItem]] = defaultdict(list)
     for member in members:
         groups[member.tile].append(member)
     return dict(sorted(groups.items()))
 
 
-def source(catalog: Catalog, member: Member, asset: str) -> RasterSource:
+def source_item_raster(catalog: Catalog, member: SourceItem, asset: str) -> RasterSource:
     """What the item of a member says of an asset.
 
     Raises
@@ -91,19 +91,19 @@ def source(catalog: Catalog, member: Member, asset: str) -> RasterSource:
         If the item is another one by now.
     """
     document = json.loads(catalog.store.read(member.path))
-    if document["properties"].get(FINGERPRINT) != member.fingerprint:
+    if document["properties"].get(FINGERPRINT_PROPERTY) != member.fingerprint:
         raise ConflictError(f"item {member.path} was replaced while it was read: run the same command again")
-    found = raster_source(item_of(document, catalog.store.href(member.path)), asset)
+    found = raster_source(item_from_document(document, catalog.store.href(member.path)), asset)
     return found.of(None, "", catalog.root)
 
 
-def members_json(members: Sequence[Member], folder: str) -> bytes:
+def source_items_json(members: Sequence[SourceItem], folder: str) -> bytes:
     """The asset ``members``: id, fingerprint and href of each, the href relative to a folder."""
-    rows = [{"id": m.id, FINGERPRINT: m.fingerprint, "href": relative_href(folder, m.path)} for m in members]
+    rows = [{"id": m.id, FINGERPRINT_PROPERTY: m.fingerprint, "href": relative_href(folder, m.path)} for m in members]
     return (json.dumps(rows, indent=1) + "\n").encode()
 
 
-def links_to(members: Sequence[Member], folder: str) -> list[dict[str, str]]:
+def links_to(members: Sequence[SourceItem], folder: str) -> list[dict[str, str]]:
     """``derived_from`` links: one to each catalogue that lists members, so that they are few."""
     listed = sorted({posixpath.dirname(posixpath.dirname(member.path)) for member in members})
     if len(listed) > 31:
@@ -119,19 +119,19 @@ def _document(folder: str) -> str:
     return "catalog.json" if "/" in folder else "collection.json"
 
 
-def _of_month(catalog: Catalog, month: Period, version: str) -> Iterator[Member]:
-    entries = list(catalog.store.entries(f"{COLLECTION}/{month.start:%Y/%m}"))
+def _of_month(catalog: Catalog, month: Period, version: str) -> Iterator[SourceItem]:
+    entries = list(catalog.store.list_objects(f"{PRODUCT_COLLECTION}/{month.start:%Y/%m}"))
     listed = {entry.path for entry in entries}
-    rows = check(read_index(catalog.store, COLLECTION, f"{month.start:%Y-%m}"), entries).proven
-    proven = dict(zip(rows["path"].to_pylist(), rows[FINGERPRINT].to_pylist(), strict=True))
+    rows = check_manifest(read_manifest(catalog.store, PRODUCT_COLLECTION, f"{month.start:%Y-%m}"), entries).proven
+    proven = dict(zip(rows["path"].to_pylist(), rows[FINGERPRINT_PROPERTY].to_pylist(), strict=True))
     wanted = {path: made for path in filter(is_item, sorted(listed)) if (made := _made(path, version)) is not None}
     unread = [path for path in wanted if not _has_data(path, proven.get(path), listed)]
     with ThreadPoolExecutor(StoreDocuments(catalog.store).workers) as pool:
-        read = dict(zip(unread, pool.map(lambda path: _told(catalog, path), unread), strict=True))
+        read = dict(zip(unread, pool.map(lambda path: _fingerprint_in_item(catalog, path), unread), strict=True))
     for path, made in wanted.items():
         number = read[path] if path in read else proven[path]
         if number is not None:
-            yield Member(made.id, made.tile, made.day, number, path)
+            yield SourceItem(made.id, made.tile, made.day, number, path)
 
 
 def _has_data(path: str, fingerprint: str | None, listed: set[str]) -> bool:
@@ -139,10 +139,10 @@ def _has_data(path: str, fingerprint: str | None, listed: set[str]) -> bool:
     return fingerprint is not None and f"{path.removesuffix('.json')}.{fingerprint[:12]}.sm.tif" in listed
 
 
-def _told(catalog: Catalog, path: str) -> str | None:
+def _fingerprint_in_item(catalog: Catalog, path: str) -> str | None:
     """Fingerprint that an item tells; None of one without data, as a tombstone is."""
     item: Mapping[str, Any] = json.loads(catalog.store.read(path))
-    return str(item["properties"].get(FINGERPRINT)) if "sm" in item.get("assets", {}) else None
+    return str(item["properties"].get(FINGERPRINT_PROPERTY)) if "sm" in item.get("assets", {}) else None
 
 
 def _made(path: str, version: str) -> ProductDay | None:

@@ -11,16 +11,16 @@ from urllib.parse import quote, urljoin
 import pystac
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.stac.catalogs.search import (  # fmt: skip
     MAX_ITEMS,
-    Answer,
     BBox,
-    in_order,
-    is_chosen,
-    item_of,
-    parsed,
-    too_many,
+    FoundItems,
+    is_matching_item,
+    item_from_document,
+    parse_document,
+    sort_by_id,
+    too_many_items_error,
 )
 from stac_sm.storage.http.documents import STRUCTURE, NotThereError, Web
 from stac_sm.storage.signing import without_secrets
@@ -75,7 +75,7 @@ class ApiCatalog:
         """
         href = f"{self._href}/collections/{quote(id, safe='')}"
         try:
-            return parsed(self._web.request(href).body, without_secrets(href))
+            return parse_document(self._web.request(href).body, without_secrets(href))
         except NotThereError:
             raise CatalogError(f"collection {id!r} is not in the STAC API {self.root}: check its name") from None
 
@@ -105,21 +105,21 @@ class ApiCatalog:
             If there is none.
         """
         for document in self._found(collections=[collection], ids=[id]):
-            if document.get("id") == id and is_chosen(document, collection, None, None, self.root):
+            if document.get("id") == id and is_matching_item(document, collection, None, None, self.root):
                 return self._item(document)
         raise CatalogError(f"item {id!r} is not in collection {collection!r} of {self.root}: check the id")
 
     def _search(self, collection: str, period: Period | None, bbox: BBox | None) -> list[pystac.Item]:
-        when = None if period is None else f"{period.start}T00:00:00Z/{period.end - DAY}T23:59:59.999999Z"
-        answer, seen = Answer(self.root), set()
+        when = None if period is None else f"{period.start}T00:00:00Z/{period.end - ONE_DAY}T23:59:59.999999Z"
+        answer, seen = FoundItems(self.root), set()
         for box in [None] if bbox is None else _boxes(bbox):
             for document in self._found(collections=[collection], datetime=when, bbox=box):
-                if is_chosen(document, collection, period, bbox, self.root) and document["id"] not in seen:
+                if is_matching_item(document, collection, period, bbox, self.root) and document["id"] not in seen:
                     seen.add(document["id"])
                     answer.add(self._item(document), _size(document))
         if not answer.items:
             self.collection(collection)
-        return in_order(answer.items, collection)
+        return sort_by_id(answer.items, collection)
 
     def _found(self, **question: Any) -> Iterator[dict[str, Any]]:
         """Documents of a search, page by page."""
@@ -130,7 +130,7 @@ class ApiCatalog:
             if page is None:
                 return
             yield from page.get("features", [])
-        raise too_many(self.root, f"{MAX_PAGES} pages")
+        raise too_many_items_error(self.root, f"{MAX_PAGES} pages")
 
     def _item(self, document: dict[str, Any]) -> pystac.Item:
         own = next((link.get("href") for link in document.get("links", []) if link.get("rel") == "self"), "")
@@ -139,7 +139,7 @@ class ApiCatalog:
             href = check_href(urljoin(below, str(own or below)), self.root)
         except CatalogError:
             href = below  # it leads where the API may not: what is relative is so to where the item was found
-        return item_of(document, href, without=STRUCTURE)
+        return item_from_document(document, href, without=STRUCTURE)
 
     def _asked(self, question: Callable[[Client], T]) -> T:
         from pystac_client import Client

@@ -11,18 +11,13 @@ from typing import Any
 from stac_sm.core.errors import CatalogError
 from stac_sm.stac.catalogs.api import ApiCatalog, is_api
 from stac_sm.stac.catalogs.geoparquet import GeoParquetCatalog
-from stac_sm.stac.catalogs.search import BBox, ItemSearch, box_2d, item_period, parsed
+from stac_sm.stac.catalogs.search import ItemSearch, parse_document
 from stac_sm.stac.catalogs.static import StaticCatalog
 from stac_sm.stac.items import item_json
 from stac_sm.stac.links import skeleton_folder
 from stac_sm.storage.http.documents import CONNECTIONS, MAX_DOCUMENT_BYTES, NotThereError, Web, WebDocuments
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.store import Store, open_store
-
-__all__ = [
-    "BBox", "Catalog", "ItemSearch", "box_2d", "create_skeleton", "item_period", "open_catalog", "open_items",
-    "open_named",
-]  # fmt: skip
 
 
 def open_items(href: str | os.PathLike[str]) -> ItemSearch:
@@ -45,7 +40,7 @@ def open_items(href: str | os.PathLike[str]) -> ItemSearch:
     return _on_the_web(text) if text.lower().startswith(("http://", "https://")) else _in_a_store(text)
 
 
-def open_named(href: str, catalog: ItemSearch) -> ItemSearch:
+def open_recipe_catalog(href: str, catalog: ItemSearch) -> ItemSearch:
     """Items of a catalogue that a recipe names: a relative folder lies beside the project's own catalogue, wherever a
     command is typed.
 
@@ -112,14 +107,14 @@ def _landing(web: Web, href: str) -> tuple[str, dict[str, Any]]:
     """The document at an address, or the ``catalog.json`` below it where a folder is named."""
     inside = href.rstrip("/") + "/catalog.json"
     if href.partition("?")[0].endswith(".json"):
-        return href, parsed(web.document(href), web.root)
+        return href, parse_document(web.document(href), web.root)
     try:
-        return href, parsed(web.document(href), web.root)
+        return href, parse_document(web.document(href), web.root)
     except NotThereError:
-        return inside, parsed(web.document(inside), without_secrets(inside))
+        return inside, parse_document(web.document(inside), without_secrets(inside))
     except CatalogError as error:
         try:
-            return inside, parsed(web.document(inside), without_secrets(inside))
+            return inside, parse_document(web.document(inside), without_secrets(inside))
         except CatalogError:
             raise error from None  # neither: what was named counts
 
@@ -131,7 +126,7 @@ class StoreDocuments:
     store: Store
     """Where they lie."""
 
-    without: tuple[str, ...] = ("self",)
+    omitted_link_relations: tuple[str, ...] = ("self",)
     """Relations of the links that items come without."""
 
     @property

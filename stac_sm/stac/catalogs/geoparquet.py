@@ -12,9 +12,9 @@ from typing import Any
 import pystac
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.core.period import Period, utc
-from stac_sm.core.text import unknown
-from stac_sm.stac.catalogs.search import Answer, BBox, in_order, is_chosen, item_of
+from stac_sm.core.period import Period, utc_instant
+from stac_sm.core.text import unknown_name_message
+from stac_sm.stac.catalogs.search import BBox, FoundItems, is_matching_item, item_from_document, sort_by_id
 from stac_sm.storage.http.documents import STRUCTURE, Web
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.trust import check_href
@@ -60,14 +60,14 @@ class GeoParquetCatalog:
         CatalogError
             If the file cannot be read, holds no such collection, or the answer is too long.
         """
-        answer = Answer(self.root)
+        answer = FoundItems(self.root)
         for document, size in self._chosen(
-            lambda head: is_chosen(head, collection, period, bbox, self.root), collection
+            lambda head: is_matching_item(head, collection, period, bbox, self.root), collection
         ):
             answer.add(self._item(document), size)
         if not answer.items:
             self._require(collection)
-        return in_order(answer.items, collection)
+        return sort_by_id(answer.items, collection)
 
     def item(self, collection: str, id: str) -> pystac.Item:
         """Item of an id.
@@ -85,7 +85,7 @@ class GeoParquetCatalog:
     def _require(self, collection: str) -> None:
         known = self.collections if "collection" in self._file.schema_arrow.names else []
         if known and collection not in known:
-            raise CatalogError(f"{self.root}: {unknown('collection', collection, known)}")
+            raise CatalogError(f"{self.root}: {unknown_name_message('collection', collection, known)}")
 
     def _chosen(
         self, wanted: Callable[[Mapping[str, Any]], bool], collection: str
@@ -158,7 +158,7 @@ class GeoParquetCatalog:
             href = check_href(own, self._href.partition("?")[0]) if re.match(r"/|[a-z0-9]+://", own) else self._place
         except CatalogError:
             href = self._place
-        return item_of(document, href, without=STRUCTURE)
+        return item_from_document(document, href, without=STRUCTURE)
 
     @property
     def _place(self) -> str:
@@ -235,14 +235,14 @@ def _by_http(href: str) -> RangeFile:
 
 
 def _by_s3(href: str) -> RangeFile:
-    from stac_sm.storage.s3.session import request
+    from stac_sm.storage.s3.session import send_request
 
     bucket, _, key = href.removeprefix("s3://").partition("/")
-    found = request("head_object", bucket, key)
+    found = send_request("head_object", bucket, key)
 
     def fetch(start: int, stop: int) -> bytes:
         same = {"IfMatch": found["ETag"]}
-        return bytes(request("get_object", bucket, key, Range=f"bytes={start}-{stop - 1}", **same)["Body"])
+        return bytes(send_request("get_object", bucket, key, Range=f"bytes={start}-{stop - 1}", **same)["Body"])
 
     return RangeFile(int(found["ContentLength"]), fetch)
 
@@ -296,5 +296,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
-        return utc(value, time(0)).isoformat()
+        return utc_instant(value, time(0)).isoformat()
     return value

@@ -20,7 +20,7 @@ MAX_ITEMS = 50_000
 """Items in one answer, about 30 kB of memory each."""
 MAX_ANSWER_BYTES = 400 << 20
 """Of the JSON of the items in one answer."""
-MAX_NESTING = 64
+MAX_ITEM_NESTING = 64
 """Objects and arrays within one another in an item."""
 
 _INSTANT = timedelta(microseconds=1)
@@ -52,7 +52,7 @@ def item_period(item: pystac.Item) -> Period:
     return _days(item.id, start, end)
 
 
-def meets(
+def matches_search(
     id: str, properties: Mapping[str, Any], extent: Sequence[float] | None, period: Period | None, bbox: BBox | None
 ) -> bool:
     """Whether an item of these properties and this bbox meets a period and a box in degrees.
@@ -77,19 +77,19 @@ def box_2d(bbox: Sequence[float]) -> BBox:
     return (bbox[0], bbox[1], bbox[half], bbox[half + 1])
 
 
-def is_chosen(
+def is_matching_item(
     document: Mapping[str, Any], collection: str, period: Period | None, bbox: BBox | None, where: str
 ) -> bool:
     """Whether a document is an item of a collection that meets a period and a box; an error if it makes no sense."""
     try:
         if document.get("collection") not in (None, collection):
             return False
-        return meets(document["id"], document["properties"], document.get("bbox"), period, bbox)
+        return matches_search(document["id"], document["properties"], document.get("bbox"), period, bbox)
     except _MALFORMED as error:
-        raise no_item(where, error) from error
+        raise no_item_error(where, error) from error
 
 
-def item_of(document: Mapping[str, Any], href: str, *, without: Collection[str] = ("self",)) -> pystac.Item:
+def item_from_document(document: Mapping[str, Any], href: str, *, without: Collection[str] = ("self",)) -> pystac.Item:
     """Item of a document found at an href, which relative hrefs of its assets are taken from.
 
     Its own links of the relations ``without`` are left out: what is not in it, pystac cannot follow.
@@ -103,20 +103,20 @@ def item_of(document: Mapping[str, Any], href: str, *, without: Collection[str] 
         if document.get("type") != "Feature":
             raise ValueError(f"type {document.get('type')!r} found, 'Feature' wanted")
         if _nested(document):
-            raise ValueError(f"objects are nested in one another more than {MAX_NESTING} times")
+            raise ValueError(f"objects are nested in one another more than {MAX_ITEM_NESTING} times")
         links = [link for link in document.get("links") or [] if link["rel"] not in without]
         properties = document["properties"]
         quiet = {name: value for name, value in properties.items() if name != _DEPRECATED}
         item = pystac.Item.from_dict({**document, "properties": quiet, "links": links}, preserve_dict=False)
     except _MALFORMED as error:
-        raise no_item(href, error) from error
+        raise no_item_error(href, error) from error
     if _DEPRECATED in properties:  # put back afterwards: pystac warns of each, but reading a tombstone is no misuse
         item.properties[_DEPRECATED] = properties[_DEPRECATED]
     item.set_self_href(href)
     return item
 
 
-def parsed(content: bytes, where: str) -> dict[str, Any]:
+def parse_document(content: bytes, where: str) -> dict[str, Any]:
     """The JSON object in a document.
 
     Raises
@@ -138,7 +138,7 @@ def parsed(content: bytes, where: str) -> dict[str, Any]:
     return document
 
 
-class Answer:
+class FoundItems:
     """Items found so far, as many as one answer may hold."""
 
     def __init__(self, where: str) -> None:
@@ -156,10 +156,10 @@ class Answer:
         self.items.append(item)
         self._size += size
         if len(self.items) > MAX_ITEMS or self._size > MAX_ANSWER_BYTES:
-            raise too_many(self._where, f"{MAX_ITEMS} items or {MAX_ANSWER_BYTES >> 20} MiB")
+            raise too_many_items_error(self._where, f"{MAX_ITEMS} items or {MAX_ANSWER_BYTES >> 20} MiB")
 
 
-def in_order(items: Iterable[pystac.Item], collection: str) -> list[pystac.Item]:
+def sort_by_id(items: Iterable[pystac.Item], collection: str) -> list[pystac.Item]:
     """Items in the order of their ids.
 
     Raises
@@ -175,12 +175,12 @@ def in_order(items: Iterable[pystac.Item], collection: str) -> list[pystac.Item]
     return found
 
 
-def too_many(where: str, what: str) -> CatalogError:
+def too_many_items_error(where: str, what: str) -> CatalogError:
     """The error of a question with too long an answer."""
     return CatalogError(f"{where}: more than {what} for one question: ask for a shorter period or a smaller bbox")
 
 
-def no_item(where: str, error: Exception) -> CatalogError:
+def no_item_error(where: str, error: Exception) -> CatalogError:
     """The error of a document that is no item."""
     text = f"{type(error).__name__}: {error}"[:300]
     return CatalogError(f"{without_secrets(where)} holds no STAC item: {text}; mend it, or take its link out")
@@ -218,7 +218,7 @@ def _longitudes(bbox: BBox) -> tuple[tuple[float, float], ...]:
 
 def _nested(document: Mapping[str, Any]) -> bool:
     level: list[Any] = [document]
-    for _ in range(MAX_NESTING):
+    for _ in range(MAX_ITEM_NESTING):
         inside = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
         level = [child for child in inside if isinstance(child, (dict, list))]
         if not level:

@@ -14,9 +14,17 @@ from urllib.parse import unquote, urlsplit
 import pystac
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.period import DAY, Period
-from stac_sm.core.text import unknown
-from stac_sm.stac.catalogs.search import Answer, BBox, in_order, is_chosen, item_of, parsed, too_many
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.text import unknown_name_message
+from stac_sm.stac.catalogs.search import (
+    BBox,
+    FoundItems,
+    is_matching_item,
+    item_from_document,
+    parse_document,
+    sort_by_id,
+    too_many_items_error,
+)
 from stac_sm.stac.items import may_hold
 from stac_sm.storage.signing import without_secrets
 
@@ -31,7 +39,7 @@ _LONGEST = 31  # days: how far before a day an item may begin that still covers 
 _LONGEST_HREF = 4096  # characters
 _LARGE = 1 << 18  # bytes of an item that is not kept
 _LARGEST_HEAD = 1000  # characters
-_TOLD = 40  # names in a message
+_MOST_NAMES = 40  # names in a message
 _TIMES = ("datetime", "start_datetime", "end_datetime")
 
 _Keeps = Callable[[str], bool]
@@ -46,7 +54,7 @@ class Documents(Protocol):
         """How many may be read at once."""
 
     @property
-    def without(self) -> Collection[str]:
+    def omitted_link_relations(self) -> Collection[str]:
         """Relations of the links that items come without."""
 
     def read(self, key: str) -> bytes:
@@ -99,13 +107,13 @@ class StaticCatalog:
             If there is no such collection, a document cannot be read or makes no sense, or the answer is too long.
         """
         key, document = self._find(collection)
-        answer = Answer(self.root)
+        answer = FoundItems(self.root)
 
         def to_be_read() -> Iterator[str]:
             for found, _ in self._walk(key, document, _keeps(document, period)):
                 if found not in self._heads:
                     yield found
-                elif is_chosen(self._heads[found], collection, period, bbox, self.root):
+                elif is_matching_item(self._heads[found], collection, period, bbox, self.root):
                     if found in self._items:
                         answer.add(self._items[found])
                     else:
@@ -113,9 +121,9 @@ class StaticCatalog:
 
         for found, content, size in self._read(to_be_read()):
             self._remember(found, content)
-            if is_chosen(content, collection, period, bbox, self._documents.href(found)):
+            if is_matching_item(content, collection, period, bbox, self._documents.href(found)):
                 answer.add(self._keep(found, content, size), size)
-        return in_order(answer.items, collection)
+        return sort_by_id(answer.items, collection)
 
     def item(self, collection: str, id: str) -> pystac.Item:
         """Item of an id. Looked for by the name of its link first, where its id says a day on that day.
@@ -151,7 +159,7 @@ class StaticCatalog:
             if document.get("id") == id:
                 return key, document
             known.append(str(document.get("id")))
-        told = unknown("collection", id, sorted(set(known))[:_TOLD])
+        told = unknown_name_message("collection", id, sorted(set(known))[:_MOST_NAMES])
         raise CatalogError(f"{self.root}: {told}")
 
     def _collections(self, id: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -225,7 +233,7 @@ class StaticCatalog:
 
     def _bound(self, number: int) -> None:
         if number > MAX_DOCUMENTS:
-            raise too_many(self.root, f"{MAX_DOCUMENTS} documents to read")
+            raise too_many_items_error(self.root, f"{MAX_DOCUMENTS} documents to read")
 
     def _links(self, key: str, document: Mapping[str, Any], rel: str) -> Iterator[tuple[str, str]]:
         links = document.get("links")
@@ -240,23 +248,23 @@ class StaticCatalog:
                 yield self._documents.key(key, href), str(link.get("title", ""))
 
     def _document(self, key: str) -> dict[str, Any]:
-        return parsed(self._documents.read(key), without_secrets(self._documents.href(key)))
+        return parse_document(self._documents.read(key), without_secrets(self._documents.href(key)))
 
     def _read(self, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any], int]]:
         """Documents and their sizes, in the order of their keys; read some at once, but parsed one by one, so that
         few are in memory.
         """
         for key, content in _read_ahead(self._documents.read, keys, self._documents.workers):
-            yield key, parsed(content, without_secrets(self._documents.href(key))), len(content)
+            yield key, parse_document(content, without_secrets(self._documents.href(key))), len(content)
 
     def _item(self, key: str) -> pystac.Item:
         if key not in self._items:
             content = self._documents.read(key)
-            return self._keep(key, parsed(content, without_secrets(self._documents.href(key))), len(content))
+            return self._keep(key, parse_document(content, without_secrets(self._documents.href(key))), len(content))
         return self._items[key]
 
     def _keep(self, key: str, document: Mapping[str, Any], size: int) -> pystac.Item:
-        item = item_of(document, self._documents.href(key), without=self._documents.without)
+        item = item_from_document(document, self._documents.href(key), without=self._documents.omitted_link_relations)
         if size <= _LARGE:
             self._items[key] = item
             while len(self._items) > MAX_ITEMS_KEPT:
@@ -316,7 +324,7 @@ def _keeps(collection: Mapping[str, Any], period: Period | None, reach: int = _L
     """
     if period is None or not _by_time(collection):
         return lambda _: True
-    wide = Period(period.start - reach * DAY, period.end)
+    wide = Period(period.start - reach * ONE_DAY, period.end)
 
     def keeps(title: str) -> bool:
         try:

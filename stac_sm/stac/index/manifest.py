@@ -8,24 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.stac.index.shard import ALL, Document, instant
-from stac_sm.storage.object_meta import Entry
+from stac_sm.stac.index.shard import IndexedItem, instant
+from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store, sha256
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "ALL", "Checked", "Listed", "check", "empty_index", "index_months", "is_item", "proof_bytes", "proof_path",
-    "read_index", "read_shard", "shard_path",
-]  # fmt: skip
 
-FINGERPRINT = "stac_sm:fingerprint"
+FINGERPRINT_PROPERTY = "stac_sm:fingerprint"
 _SHARD = b"stac_sm:shard"  # metadata: SHA-256 of the shard that the proof goes with
-_TEXTS = ("path", "version", "id", FINGERPRINT, "grid:code")
+_TEXTS = ("path", "version", "id", FINGERPRINT_PROPERTY, "grid:code")
 _TIMES = ("datetime", "start_datetime", "end_datetime")
 
-Listed = tuple[str, int]
+ListedVersion = tuple[str, int]
 """Version and size of an item JSON, as the store lists it."""
 
 
@@ -34,7 +30,7 @@ def shard_path(collection: str, month: str) -> str:
     return f"{collection}/index/{month}.parquet"
 
 
-def proof_path(collection: str, month: str) -> str:
+def manifest_path(collection: str, month: str) -> str:
     """Where its proof lies."""
     return f"{collection}/index/proof/{month}.parquet"
 
@@ -48,17 +44,17 @@ def is_item(path: str) -> bool:
 def index_months(store: Store, collection: str) -> list[str]:
     """Months that have a shard or a proof, in order."""
     folder = f"{collection}/index"
-    names = (entry.path.rpartition("/")[2] for entry in store.entries(folder))
+    names = (entry.path.rpartition("/")[2] for entry in store.list_objects(folder))
     return sorted({name.removesuffix(".parquet") for name in names if name.endswith(".parquet")})
 
 
-def empty_index() -> pa.Table:
-    """No rows, with the columns of `read_index`."""
+def empty_manifest() -> pa.Table:
+    """No rows, with the columns of `read_manifest`."""
     return _schema().empty_table()
 
 
-def read_index(store: Store, collection: str, month: str) -> pa.Table:
-    """What the index says of the items of a month: nothing in it counts before `check`.
+def read_manifest(store: Store, collection: str, month: str) -> pa.Table:
+    """What the index says of the items of a month: nothing in it counts before `check_manifest`.
 
     Returns
     -------
@@ -67,12 +63,12 @@ def read_index(store: Store, collection: str, month: str) -> pa.Table:
         ``grid:code``, ``datetime``, ``start_datetime``, ``end_datetime`` (timestamps in UTC). No rows where there is
         no proof, or none that can be read.
     """
-    return _read(store, collection, month)[0]
+    return _read_manifest_file(store, collection, month)[0]
 
 
 def read_shard(store: Store, collection: str, month: str) -> tuple[pa.Table, bytes] | None:
-    """Rows as `read_index`, and the bytes of the shard, if the two were made together; else None."""
-    table, wanted = _read(store, collection, month)
+    """Rows as `read_manifest`, and the bytes of the shard, if the two were made together; else None."""
+    table, wanted = _read_manifest_file(store, collection, month)
     try:
         content = store.read(shard_path(collection, month))
     except CatalogError:
@@ -80,40 +76,40 @@ def read_shard(store: Store, collection: str, month: str) -> tuple[pa.Table, byt
     return (table, content) if wanted == sha256(content) else None
 
 
-def _read(store: Store, collection: str, month: str) -> tuple[pa.Table, str]:
+def _read_manifest_file(store: Store, collection: str, month: str) -> tuple[pa.Table, str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        content = pa.BufferReader(store.read(proof_path(collection, month)))
+        content = pa.BufferReader(store.read(manifest_path(collection, month)))
         table = pq.read_table(content, page_checksum_verification=True)
         wanted = (table.schema.metadata or {})[_SHARD].decode()
         return table.select(_schema().names).cast(_schema()), wanted
     except (CatalogError, OSError, KeyError, ValueError):  # pyarrow's errors are among them: no proof
-        return empty_index(), ""
+        return empty_manifest(), ""
 
 
 @dataclass(frozen=True)
-class Checked:
+class ManifestCheck:
     """What a listing makes of the index of a month."""
 
     proven: pa.Table
     """Rows whose item is listed with the same version and size, in their order."""
 
-    unproven: Sequence[str]
+    out_of_date: Sequence[str]
     """Paths of items that are listed, but not so in the index: they are read from their JSON. In order."""
 
     gone: Sequence[str]
     """Paths in the index that are not listed any more. In order."""
 
 
-def check(table: pa.Table, entries: Iterable[Entry]) -> Checked:
-    """Hold the rows of `read_index` against a listing of the same items.
+def check_manifest(table: pa.Table, entries: Iterable[ObjectMeta]) -> ManifestCheck:
+    """Hold the rows of `read_manifest` against a listing of the same items.
 
     Parameters
     ----------
     table
-        From `read_index`, of one month or of several together.
+        From `read_manifest`, of one month or of several together.
     entries
         From ``Store.entries``, of all files or of the item JSON alone. Where the files beside an item are listed too,
         a fingerprint counts only if one of them bears its first 12 digits in its name, as all assets do: a forged
@@ -127,7 +123,9 @@ def check(table: pa.Table, entries: Iterable[Entry]) -> Checked:
     import pyarrow as pa
 
     listed, marks = _sorted_out(entries)
-    rows = zip(*(table.column(name).to_pylist() for name in ("path", "version", "size", FINGERPRINT)), strict=True)
+    rows = zip(
+        *(table.column(name).to_pylist() for name in ("path", "version", "size", FINGERPRINT_PROPERTY)), strict=True
+    )
     kept, seen = [], set()
     for path, version, size, fingerprint in rows:
         sound = path not in seen and listed.get(path) == (version, size)
@@ -137,12 +135,12 @@ def check(table: pa.Table, entries: Iterable[Entry]) -> Checked:
             seen.add(path)
     gone = sorted({path for path in table.column("path").to_pylist() if path not in listed})
     unproven = sorted(path for path in listed if path not in seen)
-    return Checked(table.filter(pa.array(kept, pa.bool_())), unproven, gone)
+    return ManifestCheck(table.filter(pa.array(kept, pa.bool_())), unproven, gone)
 
 
-def _sorted_out(entries: Iterable[Entry]) -> tuple[dict[str, Listed], dict[str, set[str]]]:
+def _sorted_out(entries: Iterable[ObjectMeta]) -> tuple[dict[str, ListedVersion], dict[str, set[str]]]:
     """Item JSON by path; and by folder of an item, what its other files have between dots in their names."""
-    listed: dict[str, Listed] = {}
+    listed: dict[str, ListedVersion] = {}
     marks: dict[str, set[str]] = {}
     for path, size, version, _ in entries:
         folder, _, name = path.rpartition("/")
@@ -159,7 +157,7 @@ def _borne_out(path: str, fingerprint: str | None, marks: Mapping[str, set[str]]
     return not beside or (fingerprint is not None and fingerprint[:12] in beside)
 
 
-def proof_bytes(documents: Sequence[Document], listed: Mapping[str, Listed], shard: bytes) -> bytes:
+def manifest_bytes(documents: Sequence[IndexedItem], listed: Mapping[str, ListedVersion], shard: bytes) -> bytes:
     """The proof of a shard of these items, in the order of its rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -172,10 +170,10 @@ def proof_bytes(documents: Sequence[Document], listed: Mapping[str, Listed], sha
     return output.getvalue()
 
 
-def _row(one: Document, listed: Listed) -> dict[str, Any]:
+def _row(one: IndexedItem, listed: ListedVersion) -> dict[str, Any]:
     properties = one.item["properties"]
     times = {name: None if properties.get(name) is None else instant(properties[name]) for name in _TIMES}
-    own = {name: properties.get(name) for name in (FINGERPRINT, "grid:code")}
+    own = {name: properties.get(name) for name in (FINGERPRINT_PROPERTY, "grid:code")}
     return {"path": one.path, "version": listed[0], "size": listed[1], "id": one.item["id"], **own, **times}
 
 
@@ -184,5 +182,5 @@ def _schema() -> pa.Schema:
 
     texts = {name: pa.string() for name in _TEXTS}
     fields = [("path", texts["path"]), ("version", texts["version"]), ("size", pa.int64()), ("id", texts["id"])]
-    fields += [(FINGERPRINT, pa.string()), ("grid:code", pa.string())]
+    fields += [(FINGERPRINT_PROPERTY, pa.string()), ("grid:code", pa.string())]
     return pa.schema([*fields, *((name, pa.timestamp("us", "UTC")) for name in _TIMES)])

@@ -30,7 +30,7 @@ _FOOTPRINTS = 4096  # kept in memory
 
 
 @dataclass(frozen=True)
-class Document:
+class IndexedItem:
     """One item on its way into a shard."""
 
     path: str
@@ -43,7 +43,7 @@ class Document:
     """Its geometry as ISO WKB."""
 
 
-def document(path: str, content: bytes) -> Document:
+def parse_indexed_item(path: str, content: bytes) -> IndexedItem:
     """The item in a JSON file.
 
     Raises
@@ -58,7 +58,7 @@ def document(path: str, content: bytes) -> Document:
         if found != wanted:
             raise ValueError(f"{found} found, {wanted} wanted")
         month_of(item, "year")
-        return Document(path, item, footprint)
+        return IndexedItem(path, item, footprint)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CatalogError(f"{path} is no item ({error!r}): remove it, and make or ingest it again") from error
 
@@ -118,17 +118,17 @@ _TIMES = ("datetime", "start_datetime", "end_datetime", "created", "updated", "e
 _HEAD = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
 
 
-def in_order(documents: Iterable[Document]) -> list[Document]:
+def sort_shard_items(documents: Iterable[IndexedItem]) -> list[IndexedItem]:
     """Documents in the order of a shard's rows: by time, then id, then path."""
 
-    def key(one: Document) -> tuple[str, str, str]:
+    def key(one: IndexedItem) -> tuple[str, str, str]:
         properties = one.item["properties"]
         return str(properties.get("datetime") or properties.get("start_datetime") or ""), one.item["id"], one.path
 
     return sorted(documents, key=key)
 
 
-def shard_bytes(documents: Sequence[Document]) -> bytes:
+def shard_bytes(documents: Sequence[IndexedItem]) -> bytes:
     """The stac-geoparquet file of some items.
 
     Parameters
@@ -162,7 +162,7 @@ def shard_bytes(documents: Sequence[Document]) -> bytes:
     return output.getvalue()
 
 
-def shard_table(documents: Sequence[Document]) -> pa.Table:
+def shard_table(documents: Sequence[IndexedItem]) -> pa.Table:
     """The rows of `shard_bytes`."""
     import pyarrow as pa
 
@@ -177,7 +177,7 @@ def shard_table(documents: Sequence[Document]) -> pa.Table:
     return pa.table(kept).replace_schema_metadata(metadata)
 
 
-def _row(one: Document) -> dict[str, Any]:
+def _row(one: IndexedItem) -> dict[str, Any]:
     """One row: properties beside the rest, hrefs as seen from the shard."""
     path, item = one.path, one.item
     folder, collection = posixpath.dirname(path), PurePosixPath(path).parts[0]
@@ -224,7 +224,7 @@ def _column(name: str, values: Sequence[Any]) -> Any:
     return pa.array(_alike(list(values))) if _holds_empty_struct(column.type) else column
 
 
-def _times(name: str, values: Sequence[Any], documents: Sequence[Document]) -> Any:
+def _times(name: str, values: Sequence[Any], documents: Sequence[IndexedItem]) -> Any:
     import pyarrow as pa
 
     times = []

@@ -5,31 +5,29 @@ Safe beside other writers: shards are compared and swapped, and the items are li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from stac_sm.core.errors import CatalogError, ConflictError
 from stac_sm.core.parallel import process_pool
+from stac_sm.core.progress import ProgressCallback
 from stac_sm.stac.index.manifest import (  # fmt: skip
-    Listed,
+    ListedVersion,
     index_months,
     is_item,
-    proof_bytes,
-    proof_path,
+    manifest_bytes,
+    manifest_path,
     read_shard,
     shard_path,
 )
-from stac_sm.stac.index.shard import ALL, Document, document, in_order, month_of, shard_bytes
+from stac_sm.stac.index.shard import ALL, IndexedItem, month_of, parse_indexed_item, shard_bytes, sort_shard_items
 from stac_sm.storage.store import Store, open_store
 
 _TRIES = 20
 _CONNECTIONS = 16  # to a store that is not on this machine
 _KEPT_BYTES = 256 << 20  # JSON that was read to learn its month, and need not be read again
-
-Progress = Callable[[int], None]
-"""Called with the number of parts, whenever one is done."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def update_index(
     months: Iterable[str] | None = None,
     workers: int = 1,
     prune: bool = False,
-    progress: Progress = lambda total: None,
+    progress: ProgressCallback = lambda total: None,
 ) -> IndexResult:
     """Bring the shards of a collection in line with its items.
 
@@ -106,7 +104,7 @@ def update_index(
     made: dict[str, MonthResult] = {}
     chosen = None if months is None or not layout.startswith("year/month") else sorted(set(months))
     for _ in range(_TRIES):
-        listed = _listed(store, collection, chosen)
+        listed = _list_collection(store, collection, chosen)
         plan = _compare(store, collection, listed, layout, chosen)
         if chosen is not None and not {*plan.months, *plan.jobs} <= {*chosen}:
             chosen = None
@@ -119,7 +117,7 @@ def update_index(
             written = written and outcome is not None
             made[month] = MonthResult(month, built.items, outcome or "done")
             progress(parts)
-        if written and _listed(store, collection, chosen) == listed:
+        if written and _list_collection(store, collection, chosen) == listed:
             all_made = {month: MonthResult(month, rows, "done") for month, rows in plan.months.items()} | made
             return IndexResult(collection, [all_made[name] for name in sorted(all_made)], plan.failures)
     raise ConflictError(f"collection {collection!r} of {store.root} keeps changing: `stac-sm index` when it is quiet")
@@ -133,14 +131,14 @@ class _Plan:
     failures: dict[str, str]
 
 
-def _listed(store: Store, collection: str, months: Sequence[str] | None) -> dict[str, Listed]:
+def _list_collection(store: Store, collection: str, months: Sequence[str] | None) -> dict[str, ListedVersion]:
     folders = [collection] if months is None else [f"{collection}/{month.replace('-', '/')}" for month in months]
-    entries = (entry for folder in folders for entry in store.entries(folder) if is_item(entry.path))
+    entries = (entry for folder in folders for entry in store.list_objects(folder) if is_item(entry.path))
     return {entry.path: (entry.version, entry.size) for entry in entries}
 
 
 def _compare(
-    store: Store, collection: str, listed: Mapping[str, Listed], layout: str, months: Sequence[str] | None
+    store: Store, collection: str, listed: Mapping[str, ListedVersion], layout: str, months: Sequence[str] | None
 ) -> _Plan:
     """Which months are right, and which paths belong to the others."""
     known: dict[str, list[str]] = {}
@@ -164,7 +162,7 @@ def _compare(
     return _Plan({m: len(rows) for m, rows in known.items() if m not in changed}, jobs, contents, failures)
 
 
-def _rows(table: Any) -> list[tuple[str, Listed]]:
+def _rows(table: Any) -> list[tuple[str, ListedVersion]]:
     paths, versions, sizes = (table.column(name).to_pylist() for name in ("path", "version", "size"))
     return [(path, (version, size)) for path, version, size in zip(paths, versions, sizes, strict=True)]
 
@@ -181,7 +179,7 @@ def _months_of(
         if content is None:
             continue  # gone meanwhile: the next listing tells
         try:
-            months[path] = month_of(document(path, content).item, layout)
+            months[path] = month_of(parse_indexed_item(path, content).item, layout)
         except CatalogError as error:
             failures[path] = str(error)
             continue
@@ -210,7 +208,7 @@ def _read(store: Store, paths: Iterable[str]) -> Iterator[tuple[str, bytes | Non
             yield from zip(part, pool.map(one, part), strict=True)
 
 
-def _built(root: str, plan: _Plan, listed: Mapping[str, Listed], workers: int) -> Iterator[tuple[str, _Built]]:
+def _built(root: str, plan: _Plan, listed: Mapping[str, ListedVersion], workers: int) -> Iterator[tuple[str, _Built]]:
     jobs = [
         (root, {path: listed[path] for path in paths}, {path: plan.contents.pop(path, b"") for path in paths})
         for paths in plan.jobs.values()
@@ -222,29 +220,29 @@ def _built(root: str, plan: _Plan, listed: Mapping[str, Listed], workers: int) -
         yield from zip(plan.jobs, pool.map(_build, jobs), strict=True)
 
 
-def _build(job: tuple[str, Mapping[str, Listed], Mapping[str, bytes]]) -> _Built:
+def _build(job: tuple[str, Mapping[str, ListedVersion], Mapping[str, bytes]]) -> _Built:
     """Shard and proof of some paths; runs in a worker process."""
     root, listed, contents = job
     failures: dict[str, str] = {}
-    documents: list[Document] = []
+    documents: list[IndexedItem] = []
     missing = [path for path in listed if not contents[path]]
     known = ((path, content) for path, content in contents.items() if content)
     for source in (known, _read(open_store(root), missing)):
         for path, content in source:
             try:
-                documents += [] if content is None else [document(path, content)]
+                documents += [] if content is None else [parse_indexed_item(path, content)]
             except CatalogError as error:
                 failures[path] = str(error)
-    documents = in_order(documents)
+    documents = sort_shard_items(documents)
     try:
         shard = shard_bytes(documents)
     except CatalogError:
         documents = [one for one in documents if _fits(one, failures)]
         shard = shard_bytes(documents)
-    return _Built(shard, proof_bytes(documents, listed, shard), len(documents), failures)
+    return _Built(shard, manifest_bytes(documents, listed, shard), len(documents), failures)
 
 
-def _fits(one: Document, failures: dict[str, str]) -> bool:
+def _fits(one: IndexedItem, failures: dict[str, str]) -> bool:
     try:
         shard_bytes([one])
     except CatalogError as error:
@@ -255,7 +253,7 @@ def _fits(one: Document, failures: dict[str, str]) -> bool:
 
 def _write(store: Store, collection: str, month: str, built: _Built, *, prune: bool) -> str | None:
     """Write shard and proof; what came of it, None if another writer was faster."""
-    shard, proof = shard_path(collection, month), proof_path(collection, month)
+    shard, proof = shard_path(collection, month), manifest_path(collection, month)
     if not built.items and prune:
         store.remove(proof)
         store.remove(shard)
@@ -270,4 +268,4 @@ def _put(store: Store, path: str, content: bytes) -> str | None:
     current = store.read(path)
     if current == content:
         return "done"
-    return "replaced" if store.swap(path, content, current) else None
+    return "replaced" if store.compare_and_swap(path, content, current) else None

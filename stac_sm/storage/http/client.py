@@ -1,4 +1,4 @@
-"""Transport: bytes of a URL by HTTP, one attempt. All that is read over the network goes through `get`.
+"""Transport: bytes of a URL by HTTP, one attempt. All that is read over the network goes through `download_bytes`.
 
 Every answer must be what was asked for: status, ``Content-Range``, ``Content-Length`` and the number of bytes that
 came must agree. Each hop of a redirect is judged as the first address was, by the address that is really connected
@@ -27,8 +27,8 @@ from typing import IO, Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.storage.retry import COUNTS, AttemptError, Fault, Policy, fault_of, fault_of_status
-from stac_sm.storage.trust import Reach, check_address, check_href, reach_of
+from stac_sm.storage.retry import REQUEST_COUNTS, AttemptError, FaultKind, RetryPolicy, fault_of, fault_of_status
+from stac_sm.storage.trust import AddressScope, catalog_scope, check_address, check_href
 
 _IDLE = 4  # connections that are kept for a host
 PORTS = {"http": 80, "https": 443}
@@ -36,7 +36,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class Place:
+class ConnectionTarget:
     """Whom to connect to, and how near he may be."""
 
     scheme: str
@@ -48,7 +48,7 @@ class Place:
     port: int
     """Port."""
 
-    reach: Reach
+    reach: AddressScope
     """How near its address may be."""
 
     @property
@@ -58,7 +58,7 @@ class Place:
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def new_connection(place: Place, timeout: float) -> Any:
+def new_connection(place: ConnectionTarget, timeout: float) -> Any:
     """A connection of ``http.client``, not yet made, to a place or to the proxy before it."""
     proxy = proxy_of(place.scheme, place.host)
     host, port = (place.host, place.port) if proxy is None else (proxy.hostname or "", proxy.port or 80)
@@ -81,7 +81,7 @@ def proxy_of(scheme: str, host: str) -> SplitResult | None:
     return urlsplit(address if "://" in address else f"http://{address}")
 
 
-def proxy_headers(place: Place) -> dict[str, str]:
+def proxy_headers(place: ConnectionTarget) -> dict[str, str]:
     """What a proxy wants to know of its user."""
     proxy = proxy_of(place.scheme, place.host)
     if proxy is None or proxy.username is None:
@@ -100,18 +100,18 @@ class _Pool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: dict[Place, list[Any]] = {}
+        self._idle: dict[ConnectionTarget, list[Any]] = {}
         self._process = os.getpid()
         atexit.register(self.close)
 
-    def take(self, place: Place) -> Any:
+    def take(self, place: ConnectionTarget) -> Any:
         with self._lock:
             if self._process != os.getpid():  # a fork shares its parent's sockets: leave them to it
                 self._idle, self._process = {}, os.getpid()
             waiting = self._idle.get(place)
             return waiting.pop() if waiting else None
 
-    def put(self, place: Place, connection: Any) -> None:
+    def put(self, place: ConnectionTarget, connection: Any) -> None:
         with self._lock:
             waiting = self._idle.setdefault(place, [])
             if len(waiting) < _IDLE and self._process == os.getpid():
@@ -141,7 +141,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedBytes:
     """What a request brought."""
 
     span: Span
@@ -154,7 +154,9 @@ class Received:
     """Its ETag, if it is a strong one, else its time of change; empty if the server says neither."""
 
 
-def get(url: str, into: IO[bytes], *, span: Span | None, at_most: int, root: str | None, policy: Policy) -> Received:
+def download_bytes(
+    url: str, into: IO[bytes], *, span: Span | None, at_most: int, root: str | None, policy: RetryPolicy
+) -> ReceivedBytes:
     """Get a file, or a span of it, and write it to the same place in a local file.
 
     Parameters
@@ -180,14 +182,14 @@ def get(url: str, into: IO[bytes], *, span: Span | None, at_most: int, root: str
     headers = {"Accept-Encoding": "identity", "User-Agent": "stac_sm"}
     if span is not None:
         headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
-    reach = Reach.LOOPBACK if root is None else min(reach_of(root), Reach.LOOPBACK)
+    reach = AddressScope.LOOPBACK if root is None else min(catalog_scope(root), AddressScope.LOOPBACK)
     for _ in range(_HOPS + 1):
         with _exchange(url, headers, reach, policy) as response:
             if response.status not in {301, 302, 303, 307, 308}:
                 return _received(response, into, span, at_most, policy)
             target = urljoin(url, response.getheader("Location") or "")
         url = _next_hop(url, target, root)
-    raise AttemptError(Fault.REFUSED, f"more than {_HOPS} redirects")
+    raise AttemptError(FaultKind.REFUSED, f"more than {_HOPS} redirects")
 
 
 def _next_hop(url: str, target: str, root: str | None) -> str:
@@ -196,35 +198,37 @@ def _next_hop(url: str, target: str, root: str | None) -> str:
     if not down and urlsplit(target).scheme in {"http", "https"}:
         with contextlib.suppress(CatalogError):
             return check_href(target, root or "")
-    raise AttemptError(Fault.UNTRUSTED, "a redirect to a place where this catalogue may not send us")
+    raise AttemptError(FaultKind.UNTRUSTED, "a redirect to a place where this catalogue may not send us")
 
 
 def _received(
-    response: http.client.HTTPResponse, into: IO[bytes], span: Span | None, at_most: int, policy: Policy
-) -> Received:
+    response: http.client.HTTPResponse, into: IO[bytes], span: Span | None, at_most: int, policy: RetryPolicy
+) -> ReceivedBytes:
     """Check an answer and store its bytes."""
     if response.status not in {200, 206}:
         raise _refused(response)
     if response.getheader("Content-Encoding", "identity") != "identity":
-        raise AttemptError(Fault.BYTES, f"content encoding {response.getheader('Content-Encoding')}, none asked for")
+        raise AttemptError(
+            FaultKind.BYTES, f"content encoding {response.getheader('Content-Encoding')}, none asked for"
+        )
     if response.status == 206:
         start, stop, total = _range(response, span)
     else:
         start, stop = 0, _length(response)
         total = stop
     if stop - start > at_most:
-        raise AttemptError(Fault.TOO_LARGE, f"{stop - start} bytes found, at most {at_most} wanted at once")
+        raise AttemptError(FaultKind.TOO_LARGE, f"{stop - start} bytes found, at most {at_most} wanted at once")
     count = _store(response, into, start, stop - start, policy)
     if count != stop - start:
-        raise AttemptError(Fault.BYTES, f"{count} of {stop - start} bytes came")
-    return Received((start, stop), total, _version(response))
+        raise AttemptError(FaultKind.BYTES, f"{count} of {stop - start} bytes came")
+    return ReceivedBytes((start, stop), total, _version(response))
 
 
 def _refused(response: http.client.HTTPResponse) -> AttemptError:
     code = _CODE.search(response.read(4096))
     name = code[1].decode() if code else ""
     if response.status == 416:
-        return AttemptError(Fault.BYTES, "HTTP 416: the file is shorter than its header says")
+        return AttemptError(FaultKind.BYTES, "HTTP 416: the file is shorter than its header says")
     after = response.getheader("Retry-After") or ""
     told = f"HTTP {response.status}" + (f" {name}" if name else "")
     return AttemptError(fault_of_status(response.status, name), told, _seconds(after))
@@ -246,20 +250,24 @@ def _range(response: http.client.HTTPResponse, span: Span | None) -> tuple[int, 
     said = response.getheader("Content-Range") or ""
     found = _RANGE.fullmatch(said.strip())
     if found is None or span is None:
-        raise AttemptError(Fault.BYTES, "a part without a Content-Range, or where the whole was asked for")
+        raise AttemptError(FaultKind.BYTES, "a part without a Content-Range, or where the whole was asked for")
     start, stop, total = int(found[1]), int(found[2]) + 1, int(found[3])
     if start != span[0] or stop != min(span[1], total):
-        raise AttemptError(Fault.BYTES, f"bytes {start}-{stop - 1} of {total} came, {span[0]}-{span[1] - 1} asked for")
+        raise AttemptError(
+            FaultKind.BYTES, f"bytes {start}-{stop - 1} of {total} came, {span[0]}-{span[1] - 1} asked for"
+        )
     length = response.getheader("Content-Length")
     if length is not None and length != str(stop - start):
-        raise AttemptError(Fault.BYTES, f"Content-Length {length[:20]} and Content-Range {start}-{stop - 1} disagree")
+        raise AttemptError(
+            FaultKind.BYTES, f"Content-Length {length[:20]} and Content-Range {start}-{stop - 1} disagree"
+        )
     return start, stop, total
 
 
 def _length(response: http.client.HTTPResponse) -> int:
     length = response.getheader("Content-Length") or ""
     if not length.isdecimal():  # without it, a file that is cut off looks like a whole one
-        raise AttemptError(Fault.BYTES, "an answer without Content-Length")
+        raise AttemptError(FaultKind.BYTES, "an answer without Content-Length")
     return int(length)
 
 
@@ -268,7 +276,7 @@ def _version(response: http.client.HTTPResponse) -> str:
     return etag if etag and not etag.startswith("W/") else response.getheader("Last-Modified") or ""
 
 
-def _store(response: http.client.HTTPResponse, into: IO[bytes], start: int, length: int, policy: Policy) -> int:
+def _store(response: http.client.HTTPResponse, into: IO[bytes], start: int, length: int, policy: RetryPolicy) -> int:
     """Write the content as it comes; the number of bytes. A trickle is a stall."""
     end, count = time.monotonic() + policy.timeout + length / policy.slowest, 0
     into.seek(start)
@@ -280,13 +288,13 @@ def _store(response: http.client.HTTPResponse, into: IO[bytes], start: int, leng
         try:
             into.write(chunk)
         except OSError as error:  # of the local disk
-            fault, told = Fault.DAMAGED, f"no temporary file: {os.strerror(error.errno or 0)}"
+            fault, told = FaultKind.DAMAGED, f"no temporary file: {os.strerror(error.errno or 0)}"
         else:
             count += len(chunk)
-            COUNTS.receive(len(chunk))
+            REQUEST_COUNTS.receive(len(chunk))
             if time.monotonic() <= end:
                 continue
-            fault, told = Fault.TIMEOUT, f"less than {policy.slowest:g} bytes a second"
+            fault, told = FaultKind.TIMEOUT, f"less than {policy.slowest:g} bytes a second"
         raise AttemptError(fault, told)
     if count == length:
         with _network():
@@ -300,13 +308,13 @@ def _network() -> Iterator[None]:
     try:
         yield
     except CatalogError as error:
-        failure = AttemptError(Fault.UNTRUSTED, str(error))
+        failure = AttemptError(FaultKind.UNTRUSTED, str(error))
     except http.client.IncompleteRead:
-        failure = AttemptError(Fault.BYTES, "the answer broke off")
+        failure = AttemptError(FaultKind.BYTES, "the answer broke off")
     except http.client.InvalidURL:
-        failure = AttemptError(Fault.REFUSED, "no URL that can be asked for")
+        failure = AttemptError(FaultKind.REFUSED, "no URL that can be asked for")
     except http.client.HTTPException as error:
-        failure = AttemptError(Fault.CONNECTION, type(error).__name__)
+        failure = AttemptError(FaultKind.CONNECTION, type(error).__name__)
     except OSError as error:
         failure = AttemptError(fault_of(error), f"{type(error).__name__} {error.strerror or ''}".strip())
     else:
@@ -315,10 +323,12 @@ def _network() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _exchange(url: str, headers: Mapping[str, str], reach: Reach, policy: Policy) -> Iterator[http.client.HTTPResponse]:
+def _exchange(
+    url: str, headers: Mapping[str, str], reach: AddressScope, policy: RetryPolicy
+) -> Iterator[http.client.HTTPResponse]:
     """Send a request; afterwards the connection is kept, if its answer was read to the end."""
     parts = urlsplit(url)
-    place = Place(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], reach)
+    place = ConnectionTarget(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], reach)
     connection, response = _asked(place, _target(parts), headers, policy)
     try:
         yield response
@@ -335,7 +345,7 @@ def _target(parts: SplitResult) -> str:
 
 
 def _asked(
-    place: Place, target: str, headers: Mapping[str, str], policy: Policy
+    place: ConnectionTarget, target: str, headers: Mapping[str, str], policy: RetryPolicy
 ) -> tuple[Any, http.client.HTTPResponse]:
     """Connection and answer. A kept connection may have been closed by the server meanwhile: then a new one."""
     kept = POOL.take(place)
@@ -356,7 +366,7 @@ def _asked(
 
 
 def _sent(
-    connection: Any, place: Place, target: str, headers: Mapping[str, str], policy: Policy
+    connection: Any, place: ConnectionTarget, target: str, headers: Mapping[str, str], policy: RetryPolicy
 ) -> http.client.HTTPResponse:
     connection.timeout = policy.timeout
     if not connection.sock:
@@ -367,7 +377,7 @@ def _sent(
     if place.scheme == "http" and proxy_of(place.scheme, place.host) is not None:
         target = f"http://{place.netloc}{target}"
         headers = {**headers, **proxy_headers(place)}
-    COUNTS.request()
+    REQUEST_COUNTS.request()
     connection.request("GET", target, headers={"Host": place.netloc, **headers})
     response: http.client.HTTPResponse = connection.getresponse()
     return response

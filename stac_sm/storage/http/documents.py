@@ -18,9 +18,17 @@ from typing import Any
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from stac_sm.core.errors import CatalogError, GranuleError, InputError
-from stac_sm.storage.retry import COUNTS, AttemptError, Fault, GaveUpError, Policy, fault_of_status, retried
+from stac_sm.storage.retry import (
+    REQUEST_COUNTS,
+    AttemptError,
+    FaultKind,
+    GaveUpError,
+    RetryPolicy,
+    fault_of_status,
+    retry,
+)
 from stac_sm.storage.signing import without_secrets
-from stac_sm.storage.trust import check_address, check_href, reach_of
+from stac_sm.storage.trust import catalog_scope, check_address, check_href
 
 STRUCTURE = ("self", "root", "parent", "collection")
 """Relations of the links that hold a catalogue together; pystac may follow them behind our back."""
@@ -43,7 +51,7 @@ class NotThereError(CatalogError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """What a server sent."""
 
     status: int
@@ -92,7 +100,7 @@ class Web:
         headers: Mapping[str, str] | None = None,
         json: Any = None,
         limit: int = MAX_DOCUMENT_BYTES,
-    ) -> Answer:
+    ) -> HttpResponse:
         """What a server answers: to GET, or to POST where there is ``json`` to send.
 
         Raises
@@ -101,30 +109,32 @@ class Web:
             If there is no good answer after all attempts, or one larger than ``limit`` bytes, or the catalogue may
             not lead there; `NotThereError` if the server has nothing of that name.
         """
-        policy, sent = Policy.from_environment(), _JSON | dict(headers or {})
+        policy, sent = RetryPolicy.from_environment(), _JSON | dict(headers or {})
         try:
-            return retried(lambda _: self._attempt(href, sent, json, limit, policy), policy)
+            return retry(lambda _: self._attempt(href, sent, json, limit, policy), policy)
         except GaveUpError as error:
-            kind = NotThereError if error.fault is Fault.MISSING else CatalogError
+            kind = NotThereError if error.fault is FaultKind.MISSING else CatalogError
             advice = _ADVICE.get(error.fault, "check the address, try again")
             raise kind(f"{without_secrets(href)} gave no answer: {error}; {advice}") from None
 
-    def _attempt(self, href: str, headers: Mapping[str, str], json: Any, limit: int, policy: Policy) -> Answer:
+    def _attempt(
+        self, href: str, headers: Mapping[str, str], json: Any, limit: int, policy: RetryPolicy
+    ) -> HttpResponse:
         import requests  # type: ignore[import-untyped,unused-ignore]
 
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 with self._sent(check_href(href, self.root), headers, json, policy) as answer:
-                    COUNTS.request()
+                    REQUEST_COUNTS.request()
                     if answer.status_code not in _MOVED or "Location" not in answer.headers:
                         return _read(answer, limit, policy)
                     href = urljoin(href, answer.headers["Location"])
                     json = json if answer.status_code in {307, 308} else None
             except (requests.RequestException, OSError) as error:
                 raise AttemptError(_fault(error), type(error).__name__) from None
-        raise AttemptError(Fault.REFUSED, f"more than {MAX_REDIRECTS} redirects")
+        raise AttemptError(FaultKind.REFUSED, f"more than {MAX_REDIRECTS} redirects")
 
-    def _sent(self, href: str, headers: Mapping[str, str], json: Any, policy: Policy) -> Any:
+    def _sent(self, href: str, headers: Mapping[str, str], json: Any, policy: RetryPolicy) -> Any:
         return self._opened().request(
             "GET" if json is None else "POST", href, headers=headers, json=json, stream=True, allow_redirects=False,
             timeout=(policy.timeout, policy.timeout),
@@ -147,7 +157,7 @@ class WebDocuments:
     workers: int = CONNECTIONS
     """How many are read at once."""
 
-    without: tuple[str, ...] = STRUCTURE
+    omitted_link_relations: tuple[str, ...] = STRUCTURE
     """Relations of the links that items come without."""
 
     def read(self, key: str) -> bytes:
@@ -167,9 +177,9 @@ class WebDocuments:
 
 
 _ADVICE = {
-    Fault.TOO_LARGE: "no STAC document is that large, or it should be split",
-    Fault.CREDENTIALS: "it may be asked for by others only",
-    Fault.UNTRUSTED: "its certificate is not to be trusted",
+    FaultKind.TOO_LARGE: "no STAC document is that large, or it should be split",
+    FaultKind.CREDENTIALS: "it may be asked for by others only",
+    FaultKind.UNTRUSTED: "its certificate is not to be trusted",
 }
 
 
@@ -180,7 +190,7 @@ def _session(root: str) -> Any:
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-    reach = reach_of(root)
+    reach = catalog_scope(root)
 
     class Judged:
         def _new_conn(self) -> Any:
@@ -215,33 +225,35 @@ def _session(root: str) -> Any:
     return session
 
 
-def _read(answer: Any, limit: int, policy: Policy) -> Answer:
+def _read(answer: Any, limit: int, policy: RetryPolicy) -> HttpResponse:
     """The body, if the status is good and the body not too long and not too slow."""
     if not 200 <= answer.status_code < 300:
         fault = fault_of_status(answer.status_code)
-        fault = Fault.REFUSED if fault is Fault.CREDENTIALS else fault  # no token to renew: asking again is no use
+        fault = (
+            FaultKind.REFUSED if fault is FaultKind.CREDENTIALS else fault
+        )  # no token to renew: asking again is no use
         raise AttemptError(fault, f"HTTP {answer.status_code}", _retry_after(answer.headers.get("Retry-After")))
     body, began = bytearray(), time.monotonic()
     for chunk in answer.iter_content(_CHUNK):
         body += chunk
         if len(body) > limit:
-            raise AttemptError(Fault.TOO_LARGE, f"more than {limit >> 20} MiB")
+            raise AttemptError(FaultKind.TOO_LARGE, f"more than {limit >> 20} MiB")
         seconds = time.monotonic() - began
         if seconds > policy.timeout and len(body) < seconds * policy.slowest:
-            raise AttemptError(Fault.TIMEOUT, f"{len(body)} bytes in {seconds:.0f} s")
-    return Answer(answer.status_code, answer.headers, bytes(body))
+            raise AttemptError(FaultKind.TIMEOUT, f"{len(body)} bytes in {seconds:.0f} s")
+    return HttpResponse(answer.status_code, answer.headers, bytes(body))
 
 
-def _fault(error: Exception) -> Fault:
+def _fault(error: Exception) -> FaultKind:
     import requests
 
     if isinstance(error, requests.exceptions.SSLError):
-        return Fault.UNTRUSTED
+        return FaultKind.UNTRUSTED
     if isinstance(error, requests.Timeout | TimeoutError):
-        return Fault.TIMEOUT
+        return FaultKind.TIMEOUT
     if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
-        return Fault.BYTES
-    return Fault.REFUSED if isinstance(error, ValueError) else Fault.CONNECTION  # a URL that is none
+        return FaultKind.BYTES
+    return FaultKind.REFUSED if isinstance(error, ValueError) else FaultKind.CONNECTION  # a URL that is none
 
 
 def _retry_after(text: str | None) -> float:
@@ -259,7 +271,7 @@ _SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Url:
+class FileUrl:
     """Address of a file: http or https, without user, password or query, so that it holds no secret."""
 
     text: str
@@ -290,7 +302,7 @@ class Url:
         return self.text
 
 
-def fetch(url: Url) -> bytes:
+def fetch_file(url: FileUrl) -> bytes:
     """What lies at an address.
 
     Raises
@@ -305,7 +317,7 @@ def fetch(url: Url) -> bytes:
     return content
 
 
-def validators(url: Url) -> dict[str, str]:
+def validators(url: FileUrl) -> dict[str, str]:
     """What a server says about the state of a file: ETag, else time of change, and size.
 
     Raises
@@ -319,7 +331,7 @@ def validators(url: Url) -> dict[str, str]:
 
 
 @contextmanager
-def _request(url: Url, method: str) -> Iterator[Any]:
+def _request(url: FileUrl, method: str) -> Iterator[Any]:
     """An answer of a server; redirections are followed to http and https only."""
     from http.client import HTTPException
     from urllib import request

@@ -22,7 +22,7 @@ from typing import Any
 from stac_sm.core.errors import ConflictError, StacSmError
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.s3 import objects
-from stac_sm.storage.s3.session import RefusedError, endpoint, request
+from stac_sm.storage.s3.session import RefusedError, endpoint_url, send_request
 
 LEASE_SECONDS = 300.0
 """Age at which a lease counts as left behind; longer than a request with all its attempts."""
@@ -90,15 +90,15 @@ class _Lease:
 
     def _holder(self) -> _Holder | None:
         try:
-            answer = request("get_object", self.bucket, self.key, refusals={404})
+            answer = send_request("get_object", self.bucket, self.key, refusals={404})
         except RefusedError:
             return None
         return _Holder(str(json.loads(answer["Body"]).get("token")), _age(answer))
 
     def _conflict(self, what: str) -> ConflictError:
         return ConflictError(
-            f"s3://{self.bucket}/{self.key} {what}: {endpoint()} lacks {self.lacks} (found by probing), so only one "
-            "process may write at a time: run with one worker, and again when the other has ended"
+            f"s3://{self.bucket}/{self.key} {what}: {endpoint_url()} lacks {self.lacks} (found by probing), so only "
+            "one process may write at a time: run with one worker, and again when the other has ended"
         )
 
 
@@ -112,7 +112,7 @@ _leases: dict[tuple[object, ...], _Lease] = {}
 
 
 @contextlib.contextmanager
-def sole_writer(bucket: str, prefix: str, lacks: str) -> Iterator[None]:
+def exclusive_writer(bucket: str, prefix: str, lacks: str) -> Iterator[None]:
     """Hold the lease of this process on a prefix while something is written; its threads take turns.
 
     Raises
@@ -121,7 +121,7 @@ def sole_writer(bucket: str, prefix: str, lacks: str) -> Iterator[None]:
         If another process holds it.
     """
     key = f"{prefix}{LEASE}"
-    lease = _leases.setdefault((os.getpid(), endpoint(), bucket, key), _Lease(bucket, key, lacks))
+    lease = _leases.setdefault((os.getpid(), endpoint_url(), bucket, key), _Lease(bucket, key, lacks))
     with lease.lock:
         lease.hold()
         yield

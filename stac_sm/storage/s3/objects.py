@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.errors import CatalogError, ConflictError, InputError, StacSmError
-from stac_sm.storage.s3.session import ATTEMPTS, RefusedError, pause, request
+from stac_sm.storage.s3.session import ATTEMPTS, RefusedError, send_request, wait_before_retry
 
 PART_BYTES = 16 << 20
 """A file larger than two parts goes up in parts of this size, or of a 10,000th of it."""
@@ -29,7 +29,7 @@ class UnsupportedError(InputError):
 def get(bucket: str, key: str) -> tuple[bytes, str] | None:
     """Content and ETag of an object; None if there is none."""
     try:
-        answer = request("get_object", bucket, key, refusals={404})
+        answer = send_request("get_object", bucket, key, refusals={404})
     except RefusedError:
         return None
     return answer["Body"], str(answer["ETag"])
@@ -63,7 +63,7 @@ def get_part(bucket: str, key: str, start: int, condition: Condition) -> tuple[i
     """Size and ETag of an object, and its bytes from a place on; None without it, or if the condition is not met."""
     try:
         wanted = f"bytes={start}-{start + 2 * PART_BYTES - 1}"
-        answer = request("get_object", bucket, key, refusals={404, 412, 416}, Range=wanted, **condition)
+        answer = send_request("get_object", bucket, key, refusals={404, 412, 416}, Range=wanted, **condition)
     except RefusedError as refused:
         return (0, "", b"") if refused.status == 416 else None  # an empty object has no range
     size = int(str(answer.get("ContentRange", "")).rpartition("/")[2] or answer["ContentLength"])
@@ -79,7 +79,7 @@ def pages(bucket: str, prefix: str) -> Iterator[list[dict[str, Any]]]:
     """All objects whose keys begin with a prefix, in the order of their keys, by pages of at most 1000."""
     more: dict[str, Any] = {}
     while True:
-        answer = request("list_objects_v2", bucket, Prefix=prefix, **more)
+        answer = send_request("list_objects_v2", bucket, Prefix=prefix, **more)
         yield answer.get("Contents", [])
         if not answer.get("IsTruncated"):
             return
@@ -88,7 +88,7 @@ def pages(bucket: str, prefix: str) -> Iterator[list[dict[str, Any]]]:
 
 def delete(bucket: str, key: str) -> None:
     """Remove an object."""
-    request("delete_object", bucket, key)
+    send_request("delete_object", bucket, key)
 
 
 def write(bucket: str, key: str, content: bytes | Path) -> None:
@@ -138,7 +138,7 @@ def _settled(bucket: str, key: str, content: bytes | Path, condition: Condition)
                 return True  # an earlier attempt was carried out, its answer lost
             if refused.status in {404, 412}:
                 return False
-        pause(attempt)  # 409: another request on this key is at work
+        wait_before_retry(attempt)  # 409: another request on this key is at work
     raise ConflictError(f"s3://{bucket}/{key} is being written by others all the time: run again when it is quiet")
 
 
@@ -148,7 +148,7 @@ def _upload(bucket: str, key: str, content: bytes | Path, marks: dict[str, str],
         return
     body = content.read_bytes() if isinstance(content, Path) else content
     refusals = _REFUSALS if condition else ()
-    request("put_object", bucket, key, refusals=refusals, Body=body, Metadata=marks, **condition)
+    send_request("put_object", bucket, key, refusals=refusals, Body=body, Metadata=marks, **condition)
 
 
 def upload_parts(bucket: str, key: str, bodies: Iterable[bytes], marks: dict[str, str], condition: Condition) -> None:
@@ -159,21 +159,21 @@ def upload_parts(bucket: str, key: str, bodies: Iterable[bytes], marks: dict[str
     RefusedError
         If the condition is not met (412), or others are at work (409).
     """
-    upload = request("create_multipart_upload", bucket, key, Metadata=marks)["UploadId"]
+    upload = send_request("create_multipart_upload", bucket, key, Metadata=marks)["UploadId"]
     try:
         parts = [_part(bucket, key, upload, number, body) for number, body in enumerate(bodies, start=1)]
         join = {"UploadId": upload, "MultipartUpload": {"Parts": parts}, **condition}
-        request("complete_multipart_upload", bucket, key, refusals=_REFUSALS, **join)
+        send_request("complete_multipart_upload", bucket, key, refusals=_REFUSALS, **join)
     except BaseException as error:
         with contextlib.suppress(StacSmError, RefusedError):  # may not be allowed: then a rule of the bucket cleans up
-            request("abort_multipart_upload", bucket, key, refusals={404}, UploadId=upload)
+            send_request("abort_multipart_upload", bucket, key, refusals={404}, UploadId=upload)
         if isinstance(error, RefusedError) and error.status == 404:
             raise RefusedError(409, retried=True) from None  # joined by an attempt whose answer was lost, or aborted
         raise
 
 
 def _part(bucket: str, key: str, upload: str, number: int, body: bytes) -> dict[str, Any]:
-    answer = request("upload_part", bucket, key, UploadId=upload, PartNumber=number, Body=body)
+    answer = send_request("upload_part", bucket, key, UploadId=upload, PartNumber=number, Body=body)
     return {"PartNumber": number} | {name: answer[name] for name in answer if name == "ETag" or name in _CHECKSUMS}
 
 
@@ -191,6 +191,6 @@ def _mark(bucket: str, key: str) -> str | None:
 
 def _head(bucket: str, key: str) -> dict[str, Any] | None:
     try:
-        return request("head_object", bucket, key, refusals={404})
+        return send_request("head_object", bucket, key, refusals={404})
     except RefusedError:
         return None

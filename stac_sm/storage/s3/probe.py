@@ -14,13 +14,13 @@ from typing import Any
 from stac_sm.core.errors import StacSmError
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.s3 import objects
-from stac_sm.storage.s3.session import RefusedError, endpoint, exclusive_by_document
+from stac_sm.storage.s3.session import RefusedError, endpoint_url, is_amazon_s3
 
 WRITERS, ROUNDS = 8, 3
 
 
 @dataclass(frozen=True)
-class Probe:
+class StoreCapabilities:
     """Which conditions a store keeps."""
 
     creates_once: bool
@@ -52,26 +52,26 @@ class Probe:
         return ", ".join(words[field.name] for field in fields(self) if not getattr(self, field.name))
 
 
-_found: dict[tuple[str, str], Probe] = {}
+_found: dict[tuple[str, str], StoreCapabilities] = {}
 _locks: dict[int, threading.Lock] = {}
 
 
-def known_probe(bucket: str, prefix: str) -> Probe:
+def known_capabilities(bucket: str, prefix: str) -> StoreCapabilities:
     """What is known of a bucket: Amazon's documents, or else a probe, made once in a process."""
-    if exclusive_by_document():
-        return Probe(True, True, True, True)
-    key = (endpoint(), bucket)
+    if is_amazon_s3():
+        return StoreCapabilities(True, True, True, True)
+    key = (endpoint_url(), bucket)
     with _locks.setdefault(os.getpid(), threading.Lock()):
         if key not in _found:
-            _found[key] = probe(bucket, prefix)
+            _found[key] = probe_capabilities(bucket, prefix)
         return _found[key]
 
 
-def probe(bucket: str, prefix: str) -> Probe:
+def probe_capabilities(bucket: str, prefix: str) -> StoreCapabilities:
     """Try it, with about 40 requests on objects below the prefix that nobody lists and that are removed again."""
     stem = f"{prefix}{TEMPORARY}probe-{secrets.token_hex(8)}"
     with _removed(bucket, [stem, *(f"{stem}-{n}" for n in range(ROUNDS))]) as (one, *rounds):
-        return Probe(
+        return StoreCapabilities(
             creates_once=_kept(lambda: objects.create(bucket, one, b"1") and not objects.create(bucket, one, b"2")),
             joins_once=_kept(lambda: not _joined(bucket, one)),
             swaps=_kept(lambda: _swaps(bucket, one)),

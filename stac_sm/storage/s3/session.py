@@ -67,19 +67,19 @@ _locks: dict[int, threading.Lock] = {}  # by process: after a fork, the parent's
 _made: Counter[str] = Counter()
 
 
-def client() -> Any:
+def s3_client() -> Any:
     """The boto3 client of this process: made when first asked for, safe in threads, new when ``AWS_*`` changes."""
     return _accessed().client
 
 
-def service(name: str, region: str) -> Any:
+def aws_client(name: str, region: str) -> Any:
     """A boto3 client of another AWS service, by the same chain of credentials."""
     return _accessed().session.client(name, region_name=region)
 
 
-def endpoint() -> str:
+def endpoint_url() -> str:
     """Where requests go, without a user's name and password."""
-    parts = urlsplit(client().meta.endpoint_url)
+    parts = urlsplit(s3_client().meta.endpoint_url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
 
 
@@ -88,7 +88,7 @@ def requests_made() -> Counter[str]:
     return Counter(_made)
 
 
-def request(
+def send_request(
     operation: str, bucket: str, key: str | None = None, *, refusals: Collection[int] = (), **arguments: Any
 ) -> dict[str, Any]:
     """Send one request; a ``Body`` in the answer is read to its end.
@@ -117,11 +117,11 @@ def request(
                 raise RefusedError(answer["HTTPStatusCode"], retried) from None
             if attempt == ATTEMPTS or not _worth_again(operation, error, attempt):
                 raise _explained(error, place) from None  # the cause may quote secrets
-        pause(attempt)
+        wait_before_retry(attempt)
     raise AssertionError("the last attempt returns or raises")
 
 
-def pause(attempt: int) -> None:
+def wait_before_retry(attempt: int) -> None:
     """Wait for a random time that grows with the number of attempts, at most 5 s."""
     time.sleep(random.uniform(0.01, min(5.0, 0.05 * 2**attempt)))
 
@@ -137,7 +137,7 @@ def gdal_options(href: str) -> dict[str, str]:
     InputError
         If there are no credentials; ``AWS_NO_SIGN_REQUEST=YES`` reads public buckets without.
     """
-    place = urlsplit(client().meta.endpoint_url)
+    place = urlsplit(s3_client().meta.endpoint_url)
     options = {} if place.hostname is None or _is_amazon(place.hostname) else _endpoint_options()
     access = _accessed()
     if access.session.region_name:
@@ -164,7 +164,7 @@ def gdal_env(href: str, **options: Any) -> Any:
     return rasterio.Env(session=Boto3Session(), **options)
 
 
-def presigned(href: str, *, seconds: int = 3600, renewed: bool = False) -> str:
+def presign_href(href: str, *, seconds: int = 3600, renewed: bool = False) -> str:
     """An ``s3://`` href as a URL that anyone can read for a time. It is a secret: never write it down.
 
     Parameters
@@ -182,21 +182,21 @@ def presigned(href: str, *, seconds: int = 3600, renewed: bool = False) -> str:
         If there are no credentials.
     """
     if renewed:
-        renew()
+        forget_sessions()
     bucket, _, key = href.removeprefix("s3://").partition("/")
     try:
         named = {"Bucket": bucket, "Key": key}
-        return str(client().generate_presigned_url("get_object", Params=named, ExpiresIn=seconds))
+        return str(s3_client().generate_presigned_url("get_object", Params=named, ExpiresIn=seconds))
     except Exception as error:
         raise _explained(error, href) from None
 
 
-def renew() -> None:
+def forget_sessions() -> None:
     """Forget all sessions: the next request reads files, roles and tokens again."""
     _access.clear()
 
 
-def origin() -> str:
+def credentials_origin() -> str:
     """Where credentials come from, in words: never what they are.
 
     Raises
@@ -219,9 +219,9 @@ def origin() -> str:
     return f"credentials by {found.method}"
 
 
-def exclusive_by_document() -> bool:
+def is_amazon_s3() -> bool:
     """Whether requests go to Amazon S3, whose conditional writes are documented: it need not be probed."""
-    return _is_amazon(urlsplit(client().meta.endpoint_url).hostname or "")
+    return _is_amazon(urlsplit(s3_client().meta.endpoint_url).hostname or "")
 
 
 def _is_amazon(host: str) -> bool:
@@ -229,8 +229,8 @@ def _is_amazon(host: str) -> bool:
 
 
 def _endpoint_options() -> dict[str, str]:
-    parts = urlsplit(endpoint())
-    style = (client().meta.config.s3 or {}).get("addressing_style")
+    parts = urlsplit(endpoint_url())
+    style = (s3_client().meta.config.s3 or {}).get("addressing_style")
     return {
         "AWS_S3_ENDPOINT": parts.netloc + parts.path,
         "AWS_HTTPS": "YES" if parts.scheme == "https" else "NO",
@@ -291,7 +291,7 @@ def _connect() -> _Access:
 
 
 def _send(operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    s3 = client()
+    s3 = s3_client()
     with _locks[os.getpid()]:
         _made[operation] += 1
     answer: dict[str, Any] = getattr(s3, operation)(**arguments)
@@ -303,7 +303,7 @@ def _send(operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _worth_again(operation: str, error: Exception, attempt: int) -> bool:
     if _code(error) in _EXPIRED and attempt == 1:
-        renew()
+        forget_sessions()
         return True
     return operation == "get_object" and type(error).__name__ in _BROKEN
 
@@ -326,7 +326,9 @@ def _explained(error: Exception, place: str) -> StacSmError | Exception:
     if isinstance(error, ClientError):
         return _answered(error, place)
     if isinstance(error, RecursionError):  # botocore asks for the bucket's region as often as it is redirected
-        return InputError(f"{place}: {endpoint()} redirects without an end: check AWS_ENDPOINT_URL_S3 and AWS_REGION")
+        return InputError(
+            f"{place}: {endpoint_url()} redirects without an end: check AWS_ENDPOINT_URL_S3 and AWS_REGION"
+        )
     if not isinstance(error, BotoCoreError):
         return error
     name = type(error).__name__
@@ -337,7 +339,7 @@ def _explained(error: Exception, place: str) -> StacSmError | Exception:
         )
     if name in _UNREACHABLE:
         return CatalogError(
-            f"{place}: {endpoint()} cannot be reached or breaks off ({name}) after {ATTEMPTS} attempts: "
+            f"{place}: {endpoint_url()} cannot be reached or breaks off ({name}) after {ATTEMPTS} attempts: "
             "check AWS_ENDPOINT_URL_S3, AWS_REGION and the network, then run again"
         )
     return InputError(f"{place} cannot be asked for ({name}): check the names of bucket and key, and the region")
@@ -346,12 +348,12 @@ def _explained(error: Exception, place: str) -> StacSmError | Exception:
 def _answered(error: Any, place: str) -> StacSmError:
     code, meta = _code(error), error.response.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))
-    said, where = f"{place}: {endpoint()} answers {code} ({status})", place.split("/")[2]
+    said, where = f"{place}: {endpoint_url()} answers {code} ({status})", place.split("/")[2]
     if code == "NoSuchBucket":
         return InputError(f"{said}: there is no bucket {where!r}: create it, or check name, endpoint and region")
     if code in _REGION or status == 301:
         region = meta.get("HTTPHeaders", {}).get("x-amz-bucket-region", "another one")
-        asked = client().meta.region_name
+        asked = s3_client().meta.region_name
         return InputError(f"{said}: bucket {where!r} is in region {region}, not {asked}: set AWS_REGION")
     if code in _EXPIRED:
         return InputError(f"{said}: the credentials have expired: renew them and run again, what is done stays done")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.storage.object_meta import TEMPORARY, Entry, checked_path
+from stac_sm.storage.object_meta import TEMPORARY, ObjectMeta, checked_path
 from stac_sm.storage.s3 import objects
-from stac_sm.storage.s3.lease import sole_writer
-from stac_sm.storage.s3.probe import Probe, known_probe
+from stac_sm.storage.s3.lease import exclusive_writer
+from stac_sm.storage.s3.probe import StoreCapabilities, known_capabilities
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -79,45 +79,45 @@ class S3Store:
                 raise CatalogError(f"{self.href(path)} is no file: check the path of the catalogue")
             yield copy
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
+    def list_objects(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """All objects below a folder, in the order of their keys; one request for each thousand."""
         folder = f"{self._key(prefix)}/" if prefix else self._base
         for page in objects.pages(self.bucket, folder):
             for found in page:
                 key = str(found["Key"])
                 if not key.endswith("/") and not key.rpartition("/")[2].startswith(TEMPORARY):
-                    yield Entry(
+                    yield ObjectMeta(
                         key.removeprefix(self._base),
                         int(found["Size"]),
                         str(found["ETag"]),
                         found["LastModified"].timestamp(),
                     )
 
-    def entries_at(self, folder: str, paths: Iterable[str]) -> Iterator[Entry]:
+    def list_objects_at(self, folder: str, paths: Iterable[str]) -> Iterator[ObjectMeta]:
         """From a listing of the folder: one request for each thousand."""
         wanted = set(paths)
-        return (entry for entry in self.entries(folder) if entry.path in wanted)
+        return (entry for entry in self.list_objects(folder) if entry.path in wanted)
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new object, all of it or nothing; False if the name is taken."""
         key = self._key(path)
-        if self.probe().exclusive:
+        if self.capabilities().exclusive:
             return objects.create(self.bucket, key, content)
-        with sole_writer(self.bucket, self._base, self.probe().lacks):
+        with exclusive_writer(self.bucket, self._base, self.capabilities().lacks):
             if objects.exists(self.bucket, key):
                 return False
             objects.write(self.bucket, key, content)
             return True
 
-    def swap(self, path: str, content: bytes, expected: bytes) -> bool:
+    def compare_and_swap(self, path: str, content: bytes, expected: bytes) -> bool:
         """Replace an object that still holds ``expected``."""
         key = self._key(path)
-        if self.probe().exclusive:
+        if self.capabilities().exclusive:
             found = objects.get(self.bucket, key)
             if found is None or found[0] != expected:
                 return False
             return objects.swap(self.bucket, key, content, found[1])
-        with sole_writer(self.bucket, self._base, self.probe().lacks):
+        with exclusive_writer(self.bucket, self._base, self.capabilities().lacks):
             found = objects.get(self.bucket, key)
             if found is None or found[0] != expected:
                 return False
@@ -127,8 +127,8 @@ class S3Store:
     def replace(self, path: str, content: bytes) -> None:
         """Write a derived object, whether it exists or not."""
         key = self._key(path)
-        alone = sole_writer(self.bucket, self._base, self.probe().lacks)
-        with contextlib.nullcontext() if self.probe().exclusive else alone:
+        alone = exclusive_writer(self.bucket, self._base, self.capabilities().lacks)
+        with contextlib.nullcontext() if self.capabilities().exclusive else alone:
             objects.write(self.bucket, key, content)
 
     def remove(self, path: str) -> None:
@@ -138,11 +138,11 @@ class S3Store:
     @property
     def lacks(self) -> str:
         """What the probe has found missing; empty if nothing."""
-        return self.probe().lacks
+        return self.capabilities().lacks
 
-    def probe(self) -> Probe:
+    def capabilities(self) -> StoreCapabilities:
         """What the server keeps; tried once in a process, unless it is Amazon's."""
-        return known_probe(self.bucket, self._base)
+        return known_capabilities(self.bucket, self._base)
 
     @property
     def _base(self) -> str:

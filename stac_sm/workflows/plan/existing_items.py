@@ -14,22 +14,22 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from stac_sm.core.period import Period
-from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
-from stac_sm.stac.index.manifest import check, is_item, read_index
-from stac_sm.stac.publish import FINGERPRINT, RETRACTED
-from stac_sm.storage.object_meta import Entry
+from stac_sm.stac.index.manifest import check_manifest, is_item, read_manifest
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY
+from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PARTS = "stac_sm:parts"
+FINGERPRINT_PARTS_PROPERTY = "stac_sm:parts"
 """Property of a product: 8 hex digits of each part of its fingerprint."""
 
 
 @dataclass(frozen=True)
-class Found:
+class ExistingItem:
     """What an item says of itself."""
 
     path: str
@@ -49,24 +49,24 @@ class Found:
 
 
 @dataclass
-class Standing:
+class ExistingItems:
     """Tile-days of a period that have an item."""
 
     store: Store
     """Where they lie."""
 
-    listed: Mapping[str, Entry]
+    listed: Mapping[str, ObjectMeta]
     """Item id -> entry of its JSON."""
 
     proven: Mapping[str, str]
     """Item id -> fingerprint, where the index is proof of it."""
 
-    _read: dict[str, Found] = field(default_factory=dict)
+    _read: dict[str, ExistingItem] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, catalog: Catalog, period: Period) -> Standing:
+    def of(cls, catalog: Catalog, period: Period) -> ExistingItems:
         """What is there in the months of a period: one listing each, and no item is read yet."""
-        listed, proven = dict[str, Entry](), dict[str, str]()
+        listed, proven = dict[str, ObjectMeta](), dict[str, str]()
         for month in period.months():
             found, known = _of_month(catalog.store, month)
             listed.update(found)
@@ -74,13 +74,13 @@ class Standing:
         return cls(catalog.store, listed, proven)
 
     @classmethod
-    def of_rows(cls, store: Store, rows: pa.Table) -> Standing:
-        """What some rows of `month_rows` say."""
+    def of_rows(cls, store: Store, rows: pa.Table) -> ExistingItems:
+        """What some rows of `existing_item_rows` say."""
         ids, paths, fingerprints = (rows[name].to_pylist() for name in ("id", "path", "fingerprint"))
-        listed = {id: Entry(path, 0) for id, path in zip(ids, paths, strict=True)}
+        listed = {id: ObjectMeta(path, 0) for id, path in zip(ids, paths, strict=True)}
         return cls(store, listed, {id: one for id, one in zip(ids, fingerprints, strict=True) if one is not None})
 
-    def judge(self, wanted: Sequence[ProductDay], ids: Sequence[str] = ()) -> list[Found | None]:
+    def look_up(self, wanted: Sequence[ProductDay], ids: Sequence[str] = ()) -> list[ExistingItem | None]:
         """What there is of each of some tile-days; items that the index does not prove to be as wanted are read.
 
         ``ids`` are those of the tile-days, where they are known already.
@@ -114,21 +114,27 @@ class Standing:
             found.setdefault(_series(id), []).append(id)
         return found
 
-    def _found(self, id: str, made: ProductDay) -> Found | None:
+    def _found(self, id: str, made: ProductDay) -> ExistingItem | None:
         if id not in self.listed:
             return None
-        return self._read.get(id) or Found(self.listed[id].path, made.fingerprint)
+        return self._read.get(id) or ExistingItem(self.listed[id].path, made.fingerprint)
 
-    def _item(self, id: str) -> Found:
+    def _item(self, id: str) -> ExistingItem:
         path = self.listed[id].path
         item = json.loads(self.store.read(path))
         told, links = item["properties"], item.get("links", ())
         titles = frozenset(str(link.get("title", "")) for link in links if link.get("rel") == "derived_from")
         made_from = titles - {told.get("stac_sm:model")}
-        return Found(path, str(told.get(FINGERPRINT)), RETRACTED in told, told.get(PARTS) or {}, made_from)
+        return ExistingItem(
+            path,
+            str(told.get(FINGERPRINT_PROPERTY)),
+            RETRACTED_PROPERTY in told,
+            told.get(FINGERPRINT_PARTS_PROPERTY) or {},
+            made_from,
+        )
 
 
-def month_rows(store: Store, month: Period) -> pa.Table:
+def existing_item_rows(store: Store, month: Period) -> pa.Table:
     """Items of the product that are listed in a month: ``id``, ``tile``, ``path``, and ``fingerprint`` where the index
     proves it; else null.
     """
@@ -144,12 +150,12 @@ def month_rows(store: Store, month: Period) -> pa.Table:
     return pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
 
 
-def _of_month(store: Store, month: Period) -> tuple[dict[str, Entry], dict[str, str]]:
+def _of_month(store: Store, month: Period) -> tuple[dict[str, ObjectMeta], dict[str, str]]:
     """Item id -> entry of its JSON, and -> fingerprint where the index is proof of it."""
-    entries = list(store.entries(f"{COLLECTION}/{month.start:%Y/%m}"))
+    entries = list(store.list_objects(f"{PRODUCT_COLLECTION}/{month.start:%Y/%m}"))
     listed = {_id(entry.path): entry for entry in entries if is_item(entry.path)}
-    rows = check(read_index(store, COLLECTION, f"{month.start:%Y-%m}"), entries).proven
-    paths, fingerprints = rows["path"].to_pylist(), rows[FINGERPRINT].to_pylist()
+    rows = check_manifest(read_manifest(store, PRODUCT_COLLECTION, f"{month.start:%Y-%m}"), entries).proven
+    paths, fingerprints = rows["path"].to_pylist(), rows[FINGERPRINT_PROPERTY].to_pylist()
     return listed, {_id(path): one for path, one in zip(paths, fingerprints, strict=True) if one is not None}
 
 

@@ -13,17 +13,17 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.inputs import search_period
 from stac_sm.features.recipe import Feature
-from stac_sm.raster.resample import Target
-from stac_sm.raster.resample import meets as meeting_grids
+from stac_sm.raster.resample import TargetPixels
+from stac_sm.raster.resample import overlapping_grids as meeting_grids
 from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
-from stac_sm.stac.catalogs.search import BBox, meets, parsed
+from stac_sm.stac.catalogs.search import BBox, matches_search, parse_document
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.index.row_codes import row_codes
 from stac_sm.stac.index.shard import ALL
-from stac_sm.workflows.plan.item_rows import NEVER, InputRows, Job, Request
+from stac_sm.workflows.plan.item_rows import NEVER, AssetRequest, InputRows, ScanJob
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ _MONTHS_A_JOB = 6
 _EPOCH = date(1970, 1, 1)
 
 
-def is_ours(catalog: Catalog, feature: Feature) -> bool:
+def has_own_layout(catalog: Catalog, feature: Feature) -> bool:
     """Whether the items of a feature lie as ours do, so that a listing of the store and the index tell of them.
 
     Raises
@@ -48,19 +48,19 @@ def is_ours(catalog: Catalog, feature: Feature) -> bool:
     return "stac_sm:layout" in document and catalog.store.exists(path) and catalog.document(path) == document
 
 
-def request_of(feature: Feature) -> Request:
+def asset_request(feature: Feature) -> AssetRequest:
     """What a feature wants of each item."""
-    return Request(feature.asset, feature.band, feature.valid)
+    return AssetRequest(feature.asset, feature.band, feature.valid)
 
 
-def jobs_of(catalog: Catalog, collection: str, features: Sequence[Feature], period: Period) -> list[Job]:
+def scan_jobs(catalog: Catalog, collection: str, features: Sequence[Feature], period: Period) -> list[ScanJob]:
     """Jobs that together find all items of a collection that may count for the days of a period."""
     wide = _wide(features, period)
-    requests = tuple(dict.fromkeys(map(request_of, features)))
+    requests = tuple(dict.fromkeys(map(asset_request, features)))
     if not catalog.layout(collection).startswith("year/month"):
         by_time = catalog.layout(collection).startswith("year")
         return [
-            Job(
+            ScanJob(
                 collection,
                 (collection,),
                 tuple(index_months(catalog.store, collection)) if by_time else (ALL,),
@@ -69,7 +69,7 @@ def jobs_of(catalog: Catalog, collection: str, features: Sequence[Feature], peri
         ]
     folders = list(_month_folders(StoreDocuments(catalog.store), collection, wide))
     parts = [folders[at : at + _MONTHS_A_JOB] for at in range(0, len(folders), _MONTHS_A_JOB)]
-    return [Job(collection, tuple(part), _shards(part), requests) for part in parts]
+    return [ScanJob(collection, tuple(part), _shards(part), requests) for part in parts]
 
 
 def _wide(features: Sequence[Feature], period: Period) -> Period | None:
@@ -78,7 +78,7 @@ def _wide(features: Sequence[Feature], period: Period) -> Period | None:
     known = [span for span in spans if span is not None]
     if len(known) < len(spans):
         return None
-    return Period(min(span.start for span in known) - _LONGEST * DAY, max(span.end for span in known))
+    return Period(min(span.start for span in known) - _LONGEST * ONE_DAY, max(span.end for span in known))
 
 
 def _month_folders(documents: StoreDocuments, collection: str, wide: Period | None) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _month_folders(documents: StoreDocuments, collection: str, wide: Period | No
 
 
 def _children(documents: StoreDocuments, key: str) -> list[str]:
-    links = parsed(documents.read(key), documents.href(key)).get("links", ())
+    links = parse_document(documents.read(key), documents.href(key)).get("links", ())
     keys = [documents.key(key, str(link.get("href", ""))) for link in links if link.get("rel") == "child"]
     return [child.rpartition("/")[0] for child in keys]
 
@@ -104,10 +104,10 @@ def _shards(folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(months | {f"{Period.parse(month).end:%Y-%m}" for month in months}))
 
 
-class Meeting:
+class GridOverlap:
     """Which grids of files meet a target; each is asked once, though many features have it."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: TargetPixels) -> None:
         self._target, self._known = target, dict[GeoBox, bool]()
 
     def __call__(self, grid: GeoBox) -> bool:
@@ -118,13 +118,13 @@ class Meeting:
 
 
 @dataclass(frozen=True)
-class ItemTable:
+class InputTable:
     """Input rows of a collection, sorted by the place of the items."""
 
     collection: str
     """Its id."""
 
-    requests: tuple[Request, ...]
+    requests: tuple[AssetRequest, ...]
     """What was asked of each item."""
 
     rows: pa.Table | str
@@ -143,7 +143,9 @@ class ItemTable:
     """Item JSON that had to be read."""
 
     @classmethod
-    def of(cls, collection: str, requests: tuple[Request, ...], found: Iterable[InputRows], folder: str) -> ItemTable:
+    def of(
+        cls, collection: str, requests: tuple[AssetRequest, ...], found: Iterable[InputRows], folder: str
+    ) -> InputTable:
         """Rows of several jobs; kept in a file if there is a folder for it.
 
         Raises
@@ -163,7 +165,7 @@ class ItemTable:
         rows = _kept(table, Path(folder, f"{collection}.arrow")) if folder else table
         return cls(collection, requests, rows, boxes, offsets, tuple(places), read)
 
-    def positions(self, feature: Feature, period: Period, meeting: Meeting, bbox: BBox) -> np.ndarray:
+    def positions(self, feature: Feature, period: Period, meeting: GridOverlap, bbox: BBox) -> np.ndarray:
         """Rows of the items that a feature's search finds, and whose file meets a target; in the order of their ids.
 
         Raises
@@ -173,11 +175,11 @@ class ItemTable:
         """
         import pyarrow.compute as pc
 
-        near = [i for i, box in enumerate(self.boxes) if meets("", {}, box, None, bbox)]
+        near = [i for i, box in enumerate(self.boxes) if matches_search("", {}, box, None, bbox)]
         spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in near]
         at = np.concatenate(spans) if spans else np.empty(0, np.int64)
         chosen = at[_in_time(self.table, at, search_period(feature, period))]
-        place = _numbers(self.table, f"place_{self.requests.index(request_of(feature))}", chosen)
+        place = _numbers(self.table, f"place_{self.requests.index(asset_request(feature))}", chosen)
         chosen, place = chosen[place >= 0], place[place >= 0]
         grids = {int(i): self.places[i] for i in np.unique(place)}
         for grid in grids.values():
@@ -192,7 +194,7 @@ class ItemTable:
 
     def column(self, kind: str, feature: Feature) -> str:
         """Name of a column of what a feature wants."""
-        return f"{kind}_{self.requests.index(request_of(feature))}"
+        return f"{kind}_{self.requests.index(asset_request(feature))}"
 
     @property
     def table(self) -> pa.Table:

@@ -26,8 +26,8 @@ from stac_sm.core.fingerprint import digest_of_list
 from stac_sm.core.period import Period
 from stac_sm.raster.source import RasterSource, asset_key, raster_source
 from stac_sm.stac.catalogs.catalog import StoreDocuments
-from stac_sm.stac.catalogs.search import box_2d, item_of, item_period, parsed
-from stac_sm.stac.index.manifest import check, empty_index, read_shard
+from stac_sm.stac.catalogs.search import box_2d, item_from_document, item_period, parse_document
+from stac_sm.stac.index.manifest import check_manifest, empty_manifest, read_shard
 from stac_sm.stac.index.row_codes import leaves, row_codes
 from stac_sm.storage.store import Store
 from stac_sm.storage.trust import check_href
@@ -45,7 +45,7 @@ def source_meaning(fields: str, key: str, band: str, valid: tuple[float, float] 
     document |= {"properties": {"datetime": "2000-01-01T00:00:00Z", **told}}
     document |= {"assets": {key: {"href": "./any", "file:checksum": "any", **asset}}}
     try:
-        source = raster_source(item_of(document, "/any.json"), key, band)
+        source = raster_source(item_from_document(document, "/any.json"), key, band)
     except CatalogError:
         return None
     source = source.of(valid, "", "")
@@ -59,8 +59,8 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-_NO_PROOF = bytes(32)
-NEVER, EVER = -(1 << 30), 1 << 30  # days: of folders that stand for no day
+_NO_DIGEST = bytes(32)
+NEVER, AFTER_ALL_DAYS = -(1 << 30), 1 << 30  # days: of folders that stand for no day
 _DAY_US = 86_400_000_000
 _PROJECTION = ("proj:code", "proj:epsg", "proj:wkt2", "proj:shape", "proj:transform")
 _BESIDE = ("href", "title", "description", "type", "roles", "file:checksum", "file:size")  # no part of a meaning
@@ -68,7 +68,7 @@ _SAFE = r"^(\.\./){1,2}([A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.
 
 
 @dataclass(frozen=True)
-class Request:
+class AssetRequest:
     """What features want of the items of a collection."""
 
     asset: str
@@ -82,7 +82,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Job:
+class ScanJob:
     """Items below some folders of a collection."""
 
     collection: str
@@ -94,7 +94,7 @@ class Job:
     shards: tuple[str, ...]
     """Months of the index that may hold them."""
 
-    requests: tuple[Request, ...]
+    requests: tuple[AssetRequest, ...]
     """What is wanted of each."""
 
 
@@ -114,7 +114,7 @@ class InputRows:
     """Item JSON that had to be read."""
 
 
-def read_rows(store: Store, job: Job) -> InputRows:
+def read_input_rows(store: Store, job: ScanJob) -> InputRows:
     """What the items below some folders say.
 
     Raises
@@ -128,11 +128,11 @@ def read_rows(store: Store, job: Job) -> InputRows:
     places: dict[GeoBox | str, int] = {}
     by_folder = {folder: set(_linked(StoreDocuments(store), folder)) for folder in job.folders}
     linked = set().union(*by_folder.values())
-    entries = (entry for folder, paths in by_folder.items() for entry in store.entries_at(folder, paths))
+    entries = (entry for folder, paths in by_folder.items() for entry in store.list_objects_at(folder, paths))
     shards = {month: shard for month in job.shards if (shard := read_shard(store, job.collection, month))}
     index = [shard[0].append_column("shard", pa.array([month] * len(shard[0]))).append_column(
         "row", pa.array(np.arange(len(shard[0])))) for month, shard in shards.items()]  # fmt: skip
-    proven = check(pa.concat_tables(index) if index else _no_index(), entries).proven
+    proven = check_manifest(pa.concat_tables(index) if index else _no_index(), entries).proven
     tables = [
         _from_shard(proven.filter(pc.equal(proven["shard"], month)), content, store.root, job, places)
         for month, (_, content) in shards.items()
@@ -147,7 +147,9 @@ def _no_index() -> pa.Table:
     import pyarrow as pa
 
     return (
-        empty_index().append_column("shard", pa.array([], pa.string())).append_column("row", pa.array([], pa.int64()))
+        empty_manifest()
+        .append_column("shard", pa.array([], pa.string()))
+        .append_column("row", pa.array([], pa.int64()))
     )
 
 
@@ -155,7 +157,7 @@ def _linked(documents: StoreDocuments, folder: str) -> Iterator[str]:
     """Paths of the items that a folder's catalogue, and those below it, link to."""
     name = "catalog.json" if "/" in folder else "collection.json"
     key = f"{folder}/{name}"
-    for link in parsed(documents.read(key), documents.href(key)).get("links", ()):
+    for link in parse_document(documents.read(key), documents.href(key)).get("links", ()):
         href, rel = str(link.get("href", "")), link.get("rel")
         if rel == "item":
             plain = href.startswith("./") and ".." not in href and "//" not in href
@@ -164,7 +166,7 @@ def _linked(documents: StoreDocuments, folder: str) -> Iterator[str]:
             yield from _linked(documents, posixpath.dirname(documents.key(key, href)))
 
 
-def _from_shard(rows: pa.Table, content: bytes, root: str, job: Job, places: dict[GeoBox | str, int]) -> pa.Table:
+def _from_shard(rows: pa.Table, content: bytes, root: str, job: ScanJob, places: dict[GeoBox | str, int]) -> pa.Table:
     """Rows of the proven items of a shard; those that it does not tell all about are left out."""
     import pyarrow as pa
 
@@ -184,7 +186,7 @@ def _from_shard(rows: pa.Table, content: bytes, root: str, job: Job, places: dic
         return table  # not written as we write: its items are read
 
 
-def _columns(content: bytes, requests: Sequence[Request]) -> pa.Table:
+def _columns(content: bytes, requests: Sequence[AssetRequest]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -215,13 +217,13 @@ def _head(rows: pa.Table, shard: pa.Table, sound: np.ndarray, collection: str) -
 
 
 def _request_columns(
-    number: int, request: Request, shard: pa.Table, sound: np.ndarray, root: str, places: dict[GeoBox | str, int]
+    number: int, request: AssetRequest, shard: pa.Table, sound: np.ndarray, root: str, places: dict[GeoBox | str, int]
 ) -> dict[str, Any]:
     """What one request finds in the rows of a shard."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    place, proofs, sizes = np.full(len(shard), -1), [_NO_PROOF] * len(shard), [None] * len(shard)
+    place, proofs, sizes = np.full(len(shard), -1), [_NO_DIGEST] * len(shard), [None] * len(shard)
     result = {f"place_{number}": place, f"proof_{number}": proofs, f"size_{number}": pa.array(sizes, pa.int64())}
     assets = shard["assets"].combine_chunks() if "assets" in shard.column_names else None
     if assets is None or assets.type.get_field_index(request.asset) < 0:
@@ -264,7 +266,7 @@ def _is_trusted(href: str, root: str) -> bool:
 
 
 def _meaning(
-    asset: dict[str, Any], told: dict[str, Any], request: Request, places: dict[GeoBox | str, int]
+    asset: dict[str, Any], told: dict[str, Any], request: AssetRequest, places: dict[GeoBox | str, int]
 ) -> tuple[int, str] | None:
     """Number of the grid, and the meaning of the values; None if the shard does not say."""
     fields = json.dumps([without_nulls(asset), without_nulls(told)], sort_keys=True)
@@ -272,12 +274,12 @@ def _meaning(
     return None if found is None else (places.setdefault(found[0], len(places)), found[1])
 
 
-def _from_item(store: Store, path: str, job: Job, places: dict[GeoBox | str, int]) -> dict[str, Any]:
+def _from_item(store: Store, path: str, job: ScanJob, places: dict[GeoBox | str, int]) -> dict[str, Any]:
     """Row of an item that is read."""
     documents = StoreDocuments(store)
     href = documents.href(path)
-    document = parsed(documents.read(path), href)
-    item = item_of(document, href, without=documents.without)
+    document = parse_document(documents.read(path), href)
+    item = item_from_document(document, href, without=documents.omitted_link_relations)
     period, span = item_period(item), _span_of(path)
     own = document.get("collection") in (None, job.collection)
     box = box_2d(document["bbox"]) if document.get("bbox") else (None,) * 4
@@ -288,12 +290,12 @@ def _from_item(store: Store, path: str, job: Job, places: dict[GeoBox | str, int
         source = _source_of(item, request, store.root)
         place: GeoBox | str = source.geobox if isinstance(source, RasterSource) else source
         row[f"place_{number}"] = places.setdefault(place, len(places)) if place else -1
-        row[f"proof_{number}"] = bytes.fromhex(source.proof) if isinstance(source, RasterSource) else _NO_PROOF
+        row[f"proof_{number}"] = bytes.fromhex(source.proof) if isinstance(source, RasterSource) else _NO_DIGEST
         row[f"size_{number}"] = source.size if isinstance(source, RasterSource) else None
     return row
 
 
-def _source_of(item: pystac.Item, request: Request, root: str) -> RasterSource | str:
+def _source_of(item: pystac.Item, request: AssetRequest, root: str) -> RasterSource | str:
     """What an item says of an asset; empty without it, or what is wrong with it."""
     try:
         if asset_key(item, request.asset) is None:
@@ -305,13 +307,13 @@ def _source_of(item: pystac.Item, request: Request, root: str) -> RasterSource |
         return str(error)
 
 
-def _table(rows: Iterable[dict[str, Any]], job: Job) -> pa.Table:
+def _table(rows: Iterable[dict[str, Any]], job: ScanJob) -> pa.Table:
     import pyarrow as pa
 
     return pa.Table.from_pylist(list(rows), schema=pa.schema(_schema(job)))
 
 
-def _schema(job: Job) -> list[tuple[str, pa.DataType]]:
+def _schema(job: ScanJob) -> list[tuple[str, pa.DataType]]:
     import pyarrow as pa
 
     text, day = pa.string(), pa.int32()
@@ -320,7 +322,7 @@ def _schema(job: Job) -> list[tuple[str, pa.DataType]]:
     for number in range(len(job.requests)):
         fields += [
             (f"place_{number}", pa.int32()),
-            (f"proof_{number}", pa.binary(len(_NO_PROOF))),
+            (f"proof_{number}", pa.binary(len(_NO_DIGEST))),
             (f"size_{number}", pa.int64()),
         ]
     return fields
@@ -340,7 +342,7 @@ def _folder_span(folder: str) -> tuple[int, int]:
             return _number(period.start), _number(period.end)
     except InputError:
         pass
-    return NEVER, EVER
+    return NEVER, AFTER_ALL_DAYS
 
 
 def _number(day: date) -> int:

@@ -32,23 +32,21 @@ from stac_sm.core.fingerprint import Fingerprints, input_texts
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import process_pool
 from stac_sm.core.period import Period
-from stac_sm.features.inputs import Resolution
+from stac_sm.core.progress import ProgressCallback
+from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.recipe import Feature
 from stac_sm.model.model import Model
 from stac_sm.product.item import ProductDay, tile_fingerprints
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
 from stac_sm.storage.store import Store, open_store
-from stac_sm.workflows.plan.existing_items import Standing, month_rows
-from stac_sm.workflows.plan.input_table import ItemTable, is_ours, jobs_of
-from stac_sm.workflows.plan.item_rows import InputRows, Job, read_rows
-from stac_sm.workflows.plan.planned_days import STATES, Days, Part, PlannedDay, Task
-from stac_sm.workflows.plan.tile_planner import Reads, TileDays, TilePlanner, Wanted
+from stac_sm.workflows.plan.existing_items import ExistingItems, existing_item_rows
+from stac_sm.workflows.plan.input_table import InputTable, has_own_layout, scan_jobs
+from stac_sm.workflows.plan.item_rows import InputRows, ScanJob, read_input_rows
+from stac_sm.workflows.plan.planned_days import STATES, InputsChunk, PlannedDay, PlannedDays, Task
+from stac_sm.workflows.plan.tile_planner import PlannedTileDays, PlanSettings, ReadVolume, TilePlanner
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Progress = Callable[[int], None]
-"""Told the number of tiles, whenever one is planned."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +56,15 @@ class PlannedTile:
     days: pa.Table
     """Columns of `planned.days_schema`."""
 
-    part: Part
+    part: InputsChunk
     """Their inputs."""
 
-    reads: Reads
+    reads: ReadVolume
     """What its tasks read."""
 
 
-def planned_tiles(
-    catalog: Catalog, wanted: Wanted, tiles: Sequence[str], *, workers: int, progress: Progress
+def plan_tiles(
+    catalog: Catalog, wanted: PlanSettings, tiles: Sequence[str], *, workers: int, progress: ProgressCallback
 ) -> Iterator[PlannedTile]:
     """Planned days of each tile, in their order.
 
@@ -80,40 +78,42 @@ def planned_tiles(
     CatalogError
         If a collection is missing, or an item that is needed makes no sense.
     """
-    own = [feature for feature in wanted.recipe.sources if is_ours(catalog, feature)]
+    own = [feature for feature in wanted.recipe.sources if has_own_layout(catalog, feature)]
     one_by_one = _here(catalog, wanted, own, tiles)
     for one in one_by_one if workers < 2 else _in_processes(catalog, wanted, own, tiles, workers):
         progress(len(tiles))
         yield one
 
 
-def _here(catalog: Catalog, wanted: Wanted, own: Sequence[Feature], tiles: Sequence[str]) -> Iterator[PlannedTile]:
+def _here(
+    catalog: Catalog, wanted: PlanSettings, own: Sequence[Feature], tiles: Sequence[str]
+) -> Iterator[PlannedTile]:
     store = catalog.store
     jobs = _jobs(catalog, wanted, own)
-    tables = _tables(jobs, {name: [read_rows(store, job) for job in jobs[name]] for name in jobs}, "")
+    tables = _tables(jobs, {name: [read_input_rows(store, job) for job in jobs[name]] for name in jobs}, "")
     planner = TilePlanner(wanted, catalog, tables)
-    standing = Standing.of(catalog, wanted.period)
+    standing = ExistingItems.of(catalog, wanted.period)
     for tile in tiles:
         found = planner.tile(tile, standing)
-        yield PlannedTile(found.days, Part(len(found.days), _given(found.inputs)), found.reads)
+        yield PlannedTile(found.days, InputsChunk(len(found.days), _constant_loader(found.inputs)), found.reads)
 
 
-def _given(inputs: pa.Array) -> Callable[[], pa.Array]:
+def _constant_loader(inputs: pa.Array) -> Callable[[], pa.Array]:
     return lambda: inputs
 
 
-def _jobs(catalog: Catalog, wanted: Wanted, own: Sequence[Feature]) -> dict[str, list[Job]]:
+def _jobs(catalog: Catalog, wanted: PlanSettings, own: Sequence[Feature]) -> dict[str, list[ScanJob]]:
     """Jobs by collection."""
     features: dict[str, list[Feature]] = {}
     for feature in own:
         features.setdefault(feature.collection, []).append(feature)
-    return {name: jobs_of(catalog, name, of, wanted.period) for name, of in features.items()}
+    return {name: scan_jobs(catalog, name, of, wanted.period) for name, of in features.items()}
 
 
 def _tables(
-    jobs: Mapping[str, Sequence[Job]], found: Mapping[str, Sequence[InputRows]], folder: str
-) -> dict[str, ItemTable]:
-    return {name: ItemTable.of(name, jobs[name][0].requests, found[name], folder) for name in jobs if jobs[name]}
+    jobs: Mapping[str, Sequence[ScanJob]], found: Mapping[str, Sequence[InputRows]], folder: str
+) -> dict[str, InputTable]:
+    return {name: InputTable.of(name, jobs[name][0].requests, found[name], folder) for name in jobs if jobs[name]}
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class _Shared:
     """What the processes that plan tiles share: a file in a folder of its own."""
 
     root: str
-    wanted: Wanted
-    tables: Mapping[str, ItemTable]
+    wanted: PlanSettings
+    tables: Mapping[str, InputTable]
     rows: Mapping[str, tuple[int, int]]  # of a tile in the table of what there is
 
 
@@ -135,7 +135,7 @@ class _Scratch:
 
 
 def _in_processes(
-    catalog: Catalog, wanted: Wanted, own: Sequence[Feature], tiles: Sequence[str], workers: int
+    catalog: Catalog, wanted: PlanSettings, own: Sequence[Feature], tiles: Sequence[str], workers: int
 ) -> Iterator[PlannedTile]:
     scratch, root = _Scratch(), catalog.store.root
     with _pool(workers) as pool:
@@ -146,7 +146,7 @@ def _in_processes(
         rows = _by_tile(list(months), scratch.folder)
         Path(scratch.folder, "shared").write_bytes(pickle.dumps(_Shared(root, wanted, tables, rows)))
         for tile, (days, reads) in zip(tiles, pool.map(_tile, [(scratch.folder, tile) for tile in tiles]), strict=True):
-            yield PlannedTile(days, Part(len(days), _saved(scratch, tile)), reads)
+            yield PlannedTile(days, InputsChunk(len(days), _saved(scratch, tile)), reads)
 
 
 @contextmanager
@@ -160,20 +160,20 @@ def _pool(workers: int) -> Iterator[Executor]:
 
 def _month(job: tuple[str, Period]) -> pa.Table:
     """Items of the product in a month; runs in a process."""
-    return month_rows(open_store(job[0]), job[1])
+    return existing_item_rows(open_store(job[0]), job[1])
 
 
-def _rows(job: tuple[str, Job]) -> InputRows:
+def _rows(job: tuple[str, ScanJob]) -> InputRows:
     """Items of a collection; runs in a process."""
-    return read_rows(open_store(job[0]), job[1])
+    return read_input_rows(open_store(job[0]), job[1])
 
 
-def _tile(job: tuple[str, str]) -> tuple[pa.Table, Reads]:
+def _tile(job: tuple[str, str]) -> tuple[pa.Table, ReadVolume]:
     """Days of a tile, whose inputs are left in a file; runs in a process."""
     folder, tile = job
     planner, rows, store = _planner(folder)
     first, last = rows.get(tile, (0, 0))
-    found = planner.tile(tile, Standing.of_rows(store, _there(folder).slice(first, last - first)))
+    found = planner.tile(tile, ExistingItems.of_rows(store, _listed_items(folder).slice(first, last - first)))
     _save(found, Path(folder, f"{tile}.inputs"))
     return found.days, found.reads
 
@@ -186,7 +186,7 @@ def _planner(folder: str) -> tuple[TilePlanner, Mapping[str, tuple[int, int]], S
 
 
 @lru_cache(maxsize=1)
-def _there(folder: str) -> pa.Table:
+def _listed_items(folder: str) -> pa.Table:
     import pyarrow as pa
 
     return pa.ipc.open_file(pa.memory_map(str(Path(folder, "products.arrow")))).read_all()
@@ -206,7 +206,7 @@ def _by_tile(months: Sequence[pa.Table], folder: str) -> dict[str, tuple[int, in
     return {one["values"]: span for one, span in zip(counts, pairwise(ends), strict=True)}
 
 
-def _save(found: TileDays, file: Path) -> None:
+def _save(found: PlannedTileDays, file: Path) -> None:
     import pyarrow as pa
 
     batch = pa.record_batch([found.inputs], names=["inputs"])
@@ -237,11 +237,11 @@ class Plan:
     days: Sequence[PlannedDay]
     """In the order of tiles and days; kept in columns."""
 
-    reads: Reads | None = field(default=None, compare=False)
+    reads: ReadVolume | None = field(default=None, compare=False)
     """What its tasks read; None of a plan that was read from a file."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "days", Days.of(self.days))
+        object.__setattr__(self, "days", PlannedDays.of(self.days))
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -284,9 +284,9 @@ class Plan:
         return self.columns.only(["new", "stale"])
 
     @property
-    def columns(self) -> Days:
+    def columns(self) -> PlannedDays:
         """The days as they are kept."""
-        return Days.of(self.days)
+        return PlannedDays.of(self.days)
 
     def tasks(self) -> Iterator[Task]:
         """What is to do, in units of one tile and one month."""
@@ -303,7 +303,7 @@ def make_plan(
     version: str,
     redo_retracted: bool = False,
     workers: int = 1,
-    progress: Progress = lambda total: None,
+    progress: ProgressCallback = lambda total: None,
     each: Callable[[PlannedTile], None] = lambda tile: None,
 ) -> Plan:
     """Compare what is wanted with what is in the catalogue.
@@ -331,16 +331,16 @@ def make_plan(
         raise InputError("plan: no tile wanted: name tiles (h18v04) or a box in degrees that meets some")
     for name in names:
         grid.column_row(name)
-    wanted = Wanted(model.cube_recipe(), model.checksum, grid, period, version, redo_retracted)
+    wanted = PlanSettings(model.cube_recipe(), model.checksum, grid, period, version, redo_retracted)
     found = []
-    for tile in planned_tiles(catalog, wanted, names, workers=workers, progress=progress):
+    for tile in plan_tiles(catalog, wanted, names, workers=workers, progress=progress):
         each(tile)
         found.append(tile)
-    return Plan(model.id, _joined(found), sum((one.reads for one in found), Reads()))
+    return Plan(model.id, _joined(found), sum((one.reads for one in found), ReadVolume()))
 
 
-def wanted_day(
-    resolution: Resolution, model: Model, tile: str, day: date, *, grid: TileGrid, version: str
+def planned_day(
+    resolution: ResolvedInputs, model: Model, tile: str, day: date, *, grid: TileGrid, version: str
 ) -> PlannedDay:
     """The tile-day that the catalogue's inputs and a model make, with its fingerprint; state ``new`` or ``blocked``.
 
@@ -353,8 +353,8 @@ def wanted_day(
     return PlannedDay(made, "blocked" if missing else "new", missing, tuple(inputs))
 
 
-def parts_of(model: Model, grid: TileGrid, planned: PlannedDay) -> dict[str, str]:
-    """8 hex digits of each part of the fingerprint of a day from `wanted_day`: what ``stac_sm:parts`` holds."""
+def day_fingerprint_parts(model: Model, grid: TileGrid, planned: PlannedDay) -> dict[str, str]:
+    """8 hex digits of each part of the fingerprint of a day from `planned_day`: what ``stac_sm:parts`` holds."""
     return _fingerprints(model, grid, planned.made.tile).parts(input_texts(planned.inputs))
 
 
@@ -362,11 +362,11 @@ def _fingerprints(model: Model, grid: TileGrid, tile: str) -> Fingerprints:
     return tile_fingerprints(grid, tile, recipe=model.cube_recipe(), model=model.checksum)
 
 
-def _joined(found: Sequence[PlannedTile]) -> Days:
+def _joined(found: Sequence[PlannedTile]) -> PlannedDays:
     import pyarrow as pa
 
     table = pa.concat_tables([one.days for one in found]).unify_dictionaries()
-    return Days(table, [one.part for one in found])
+    return PlannedDays(table, [one.part for one in found])
 
 
 def _counted(lists: pa.ChunkedArray) -> dict[str, int]:

@@ -15,7 +15,7 @@ from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import TileGrid
 from stac_sm.storage.store import Store, open_store
 from stac_sm.workflows.plan.plan import Plan, PlannedTile
-from stac_sm.workflows.plan.planned_days import Days, Part, days_schema, inputs_type
+from stac_sm.workflows.plan.planned_days import InputsChunk, PlannedDays, days_schema, inputs_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +26,7 @@ _REPEATED = [
 ]  # fmt: skip
 
 
-class PlanFile:
+class PlanWriter:
     """A plan that is written while it is made, tile by tile, and then put in its place; as a context.
 
     Parameters
@@ -40,7 +40,7 @@ class PlanFile:
     def __init__(self, model: str, grid: TileGrid) -> None:
         self._grid, self._about = grid, _about(model)
 
-    def __enter__(self) -> PlanFile:
+    def __enter__(self) -> PlanWriter:
         import pyarrow.parquet as pq
 
         self._scratch = tempfile.TemporaryDirectory(prefix="stac-sm-plan-")
@@ -61,7 +61,7 @@ class PlanFile:
         """Write the days of the next tile."""
         self.add_rows(tile.days, tile.part)
 
-    def add_rows(self, rows: pa.Table, part: Part) -> None:
+    def add_rows(self, rows: pa.Table, part: InputsChunk) -> None:
         """Write some days, and their inputs."""
         self._writer.write_table(_row_group(rows, part, self._grid).replace_schema_metadata(self._about))
 
@@ -80,7 +80,7 @@ class PlanFile:
 
 
 def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
-    """Write a plan that is there already; see `PlanFile`.
+    """Write a plan that is there already; see `PlanWriter`.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
         Where it lies; a file of this name is replaced.
     """
     days, first = plan.columns, 0
-    with PlanFile(plan.model, grid) as file:
+    with PlanWriter(plan.model, grid) as file:
         for part in days.parts:
             file.add_rows(days.table.slice(first, part.rows), part)
             first += part.rows
@@ -116,8 +116,8 @@ def read_plan(href: Path | str) -> Plan:
         known = [name for name in days_schema().names if name in file.schema_arrow.names]
         table = _filled(file.read(columns=known))
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        parts = [Part(rows, _from_file(store, path, group)) for group, rows in enumerate(sizes)]
-        return Plan(about["model"], Days(table, parts))
+        parts = [InputsChunk(rows, _from_file(store, path, group)) for group, rows in enumerate(sizes)]
+        return Plan(about["model"], PlannedDays(table, parts))
     except (OSError, KeyError, ValueError, CatalogError, pa.ArrowException) as error:
         raise InputError(f"{href} is no plan ({error}): `stac-sm plan` writes one") from error
 
@@ -140,10 +140,10 @@ def _placed(href: Path | str) -> tuple[Store, str]:
     return open_store(folder or ("/" if text.startswith("/") else ".")), name
 
 
-def _row_group(rows: pa.Table, part: Part, grid: TileGrid) -> pa.Table:
+def _row_group(rows: pa.Table, part: InputsChunk, grid: TileGrid) -> pa.Table:
     import pyarrow as pa
 
-    ids = list(chain.from_iterable(Days(rows).ids()))
+    ids = list(chain.from_iterable(PlannedDays(rows).ids()))
     shapes = {tile: to_wkb(grid.footprint(tile)) for tile in rows["tile"].unique().to_pylist()}
     geometry = map(shapes.__getitem__, rows["tile"].to_pylist())
     columns = {"id": pa.array(ids, pa.string()), "inputs": part.load(), "geometry": pa.array(geometry, pa.binary())}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 STATES = ("new", "done", "stale", "blocked", "retracted")
 
-Inputs = tuple[tuple[str, str], ...]
-Load = Callable[[], "pa.Array"]
+InputChecksums = tuple[tuple[str, str], ...]
+InputsLoader = Callable[[], "pa.Array"]
 """Reads the inputs of some rows: a list of (id, checksum) a row."""
 
 
@@ -34,7 +34,7 @@ class PlannedDay:
     blocked_by: tuple[str, ...] = ()
     """Features without input."""
 
-    inputs: Inputs = ()
+    inputs: InputChecksums = ()
     """Id and checksum of every input file, frozen."""
 
     redo: bool = False
@@ -90,17 +90,17 @@ def inputs_type() -> pa.DataType:
 
 
 @dataclass(frozen=True)
-class Part:
+class InputsChunk:
     """Some rows of planned days whose inputs lie together."""
 
     rows: int
     """How many."""
 
-    load: Load
+    load: InputsLoader
     """Reads their inputs."""
 
 
-class Days(Sequence[PlannedDay]):
+class PlannedDays(Sequence[PlannedDay]):
     """Planned days in columns; each is made when it is asked for, and its inputs are read then.
 
     Parameters
@@ -111,29 +111,29 @@ class Days(Sequence[PlannedDay]):
         Where the inputs are, for all rows in their order; none where they are not wanted.
     """
 
-    def __init__(self, table: pa.Table, parts: Sequence[Part] = ()) -> None:
+    def __init__(self, table: pa.Table, parts: Sequence[InputsChunk] = ()) -> None:
         self.table, self.parts = table, tuple(parts)
 
     @classmethod
-    def of(cls, days: Iterable[PlannedDay]) -> Days:
+    def of(cls, days: Iterable[PlannedDay]) -> PlannedDays:
         """Columns of records."""
         import pyarrow as pa
 
-        if isinstance(days, Days):
+        if isinstance(days, PlannedDays):
             return days
         rows = list(days)
         table = pa.Table.from_pylist([_row(day) for day in rows], schema=days_schema())
         pairs = [[{"id": id, "checksum": checksum} for id, checksum in day.inputs] for day in rows]
         inputs = pa.array(pairs, inputs_type())
-        return cls(table, [Part(len(rows), lambda: inputs)])
+        return cls(table, [InputsChunk(len(rows), lambda: inputs)])
 
-    def only(self, states: Sequence[str]) -> Days:
+    def only(self, states: Sequence[str]) -> PlannedDays:
         """Those in some states, without their inputs."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         state = self.table["state"].cast(pa.string())
-        return Days(self.table.filter(pc.is_in(state, value_set=pa.array(list(states), pa.string()))))
+        return PlannedDays(self.table.filter(pc.is_in(state, value_set=pa.array(list(states), pa.string()))))
 
     def made(self) -> Iterator[ProductDay]:
         """Tile, day, version and fingerprint of each."""
@@ -180,11 +180,11 @@ class Days(Sequence[PlannedDay]):
         return _planned(row, self._inputs(at))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Days) and len(self) == len(other) and all(a == b for a, b in zip(self, other))  # noqa: B905
+        return isinstance(other, PlannedDays) and len(self) == len(other) and all(a == b for a, b in zip(self, other))  # noqa: B905
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _inputs(self, at: int) -> Inputs:
+    def _inputs(self, at: int) -> InputChecksums:
         for part in self.parts:
             if at < part.rows:
                 return _pairs(part.load().slice(at, 1))[0]
@@ -197,7 +197,7 @@ def _rows(table: pa.Table) -> Iterator[Mapping[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _pairs(inputs: pa.Array) -> list[Inputs]:
+def _pairs(inputs: pa.Array) -> list[InputChecksums]:
     return [tuple((one["id"], one["checksum"]) for one in row) for row in inputs.to_pylist()]
 
 
@@ -216,7 +216,7 @@ def _row(day: PlannedDay) -> dict[str, Any]:
     }
 
 
-def _planned(row: Mapping[str, Any], inputs: Inputs) -> PlannedDay:
+def _planned(row: Mapping[str, Any], inputs: InputChecksums) -> PlannedDay:
     day: date = row["day"]
     return PlannedDay(
         ProductDay(row["tile"], day, row["version"], row["fingerprint"]),

@@ -18,15 +18,15 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import DayInput, day_input
 from stac_sm.core.grid import TileGrid, footprint
 from stac_sm.core.period import Period
-from stac_sm.features.inputs import normals_of, timeline_of
+from stac_sm.features.inputs import climatology_files, feature_timeline
 from stac_sm.features.recipe import Feature, Recipe
-from stac_sm.features.time_rules import DayInputs, Layer, Timeline, day_inputs
+from stac_sm.features.time_rules import DayFields, Timeline, WeightedField, choose_day_fields
 from stac_sm.product.item import ProductDay, product_ids, tile_fingerprints
-from stac_sm.raster.resample import Target
-from stac_sm.stac.catalogs.catalog import Catalog, open_named
+from stac_sm.raster.resample import TargetPixels
+from stac_sm.stac.catalogs.catalog import Catalog, open_recipe_catalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
-from stac_sm.workflows.plan.existing_items import Found, Standing
-from stac_sm.workflows.plan.input_table import ItemTable, Meeting
+from stac_sm.workflows.plan.existing_items import ExistingItem, ExistingItems
+from stac_sm.workflows.plan.input_table import GridOverlap, InputTable
 from stac_sm.workflows.plan.planned_days import days_schema
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlanSettings:
     """What is planned, for all tiles alike."""
 
     recipe: Recipe
@@ -58,7 +58,7 @@ class Wanted:
     """Whether what was retracted is to be made again."""
 
 
-class File(NamedTuple):
+class InputFile(NamedTuple):
     """What of a `RasterSource` a fingerprint needs."""
 
     item_id: str
@@ -75,7 +75,7 @@ class File(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reads:
+class ReadVolume:
     """What the tasks of some tiles read."""
 
     files: int = 0
@@ -87,12 +87,12 @@ class Reads:
     unknown: int = 0
     """Files whose items do not tell their size."""
 
-    def __add__(self, other: Reads) -> Reads:
-        return Reads(self.files + other.files, self.bytes + other.bytes, self.unknown + other.unknown)
+    def __add__(self, other: ReadVolume) -> ReadVolume:
+        return ReadVolume(self.files + other.files, self.bytes + other.bytes, self.unknown + other.unknown)
 
 
 @dataclass(frozen=True)
-class TileDays:
+class PlannedTileDays:
     """The planned days of one tile."""
 
     days: pa.Table
@@ -101,7 +101,7 @@ class TileDays:
     inputs: pa.Array
     """Of each day: a list of (id, checksum)."""
 
-    reads: Reads
+    reads: ReadVolume
     """What its tasks read."""
 
 
@@ -109,20 +109,20 @@ class TileDays:
 class TilePlanner:
     """Plans tiles, one after another."""
 
-    wanted: Wanted
+    wanted: PlanSettings
     """What for."""
 
     catalog: Catalog
     """Where inputs and products are."""
 
-    tables: Mapping[str, ItemTable]
+    tables: Mapping[str, InputTable]
     """Items by collection; those of other collections are searched for."""
 
     _same: dict[Feature, tuple[bytes, list[tuple[DayInput, ...]]]] = field(default_factory=dict)
     _sizes: dict[str, int | None] = field(default_factory=dict)
     _elsewhere: dict[str, ItemSearch] = field(default_factory=dict)
 
-    def tile(self, tile: str, standing: Standing) -> TileDays:
+    def tile(self, tile: str, standing: ExistingItems) -> PlannedTileDays:
         """Planned days of a tile.
 
         Raises
@@ -136,17 +136,21 @@ class TilePlanner:
         outline = footprint(geobox)
         if outline is None:
             raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
-        target, bbox = Target(geobox), outline.bounds
-        meeting = Meeting(target)
+        target, bbox = TargetPixels(geobox), outline.bounds
+        meeting = GridOverlap(target)
         found = {feature.name: self._pairs(feature, target, bbox, meeting) for feature in self.wanted.recipe.sources}
         return self._planned(tile, found, standing)
 
-    def _pairs(self, feature: Feature, target: Target, bbox: BBox, meeting: Meeting) -> list[tuple[DayInput, ...]]:
+    def _pairs(
+        self, feature: Feature, target: TargetPixels, bbox: BBox, meeting: GridOverlap
+    ) -> list[tuple[DayInput, ...]]:
         """Inputs of a feature by day; none for a day without."""
         period = self.wanted.period
         table = None if feature.catalog else self.tables.get(feature.collection)
         if table is None or feature.asset.startswith("*"):
-            return self._by_day(feature, timeline_of(self._where(feature), feature, period, target, bbox), target, bbox)
+            return self._by_day(
+                feature, feature_timeline(self._where(feature), feature, period, target, bbox), target, bbox
+            )
         positions = table.positions(feature, period, meeting, bbox)
         known = self._same.get(feature)
         if known and feature.climatology is None and known[0] == positions.tobytes():  # a global file: of all tiles
@@ -155,17 +159,19 @@ class TilePlanner:
         self._same[feature] = positions.tobytes(), found
         return found
 
-    def _by_day(self, feature: Feature, timeline: Timeline, target: Target, bbox: BBox) -> list[tuple[DayInput, ...]]:
-        normals = normals_of(self.catalog, feature, bbox, target)
+    def _by_day(
+        self, feature: Feature, timeline: Timeline, target: TargetPixels, bbox: BBox
+    ) -> list[tuple[DayInput, ...]]:
+        normals = climatology_files(self.catalog, feature, bbox, target)
         days = self._days
         if feature.time == "static":
-            return [self._made_of(day_inputs(feature, timeline, normals, days[0]))] * len(days)
-        return [self._made_of(day_inputs(feature, timeline, normals, day)) for day in days]
+            return [self._made_of(choose_day_fields(feature, timeline, normals, days[0]))] * len(days)
+        return [self._made_of(choose_day_fields(feature, timeline, normals, day)) for day in days]
 
-    def _made_of(self, found: DayInputs) -> tuple[DayInput, ...]:
+    def _made_of(self, found: DayFields) -> tuple[DayInput, ...]:
         return tuple(self._pair(source, layer) for layer in found.layers for source in layer.sources)
 
-    def _pair(self, source: Any, layer: Layer) -> DayInput:
+    def _pair(self, source: Any, layer: WeightedField) -> DayInput:
         found = day_input(source.item_id, source.asset, source.proof, layer.weight)
         self._sizes[found.id] = source.size
         return found
@@ -178,10 +184,12 @@ class TilePlanner:
         if not feature.catalog:
             return cast(ItemSearch, self.catalog)
         if feature.catalog not in self._elsewhere:
-            self._elsewhere[feature.catalog] = open_named(feature.catalog, self.catalog)
+            self._elsewhere[feature.catalog] = open_recipe_catalog(feature.catalog, self.catalog)
         return self._elsewhere[feature.catalog]
 
-    def _planned(self, tile: str, found: Mapping[str, list[tuple[DayInput, ...]]], standing: Standing) -> TileDays:
+    def _planned(
+        self, tile: str, found: Mapping[str, list[tuple[DayInput, ...]]], standing: ExistingItems
+    ) -> PlannedTileDays:
         wanted = self.wanted
         numbers = tile_fingerprints(wanted.grid, tile, recipe=wanted.recipe, model=wanted.model)
         days = self._days
@@ -194,16 +202,18 @@ class TilePlanner:
         blocked = self._blocked(found)
         free = [i for i, by in enumerate(blocked) if not by]
         ids = product_ids(tile, days, wanted.version)
-        there = dict(zip(free, standing.judge([made[i] for i in free], [ids[i] for i in free]), strict=True))
+        there = dict(zip(free, standing.look_up([made[i] for i in free], [ids[i] for i in free]), strict=True))
         columns: dict[str, list[Any]] = {name: [] for name in ("state", "redo", "predecessor", "changed")}
         for i, one in enumerate(made):
             state, redo = _state(one, blocked[i], there.get(i), wanted.redo_retracted)
-            changed = _changed(cast(Found, there[i]), inputs[i], numbers.parts(texts[i])) if state == "stale" else ()
+            changed = (
+                _changed(cast(ExistingItem, there[i]), inputs[i], numbers.parts(texts[i])) if state == "stale" else ()
+            )
             older = standing.predecessor(ids[i]) if standing.listed else ""
             for name, value in zip(columns, (state, redo, older, changed), strict=True):
                 columns[name].append(value)
         reads = _reads(made, columns["state"], inputs, self._sizes)
-        return TileDays(_table(made, blocked, columns), _inputs_array(inputs), reads)
+        return PlannedTileDays(_table(made, blocked, columns), _inputs_array(inputs), reads)
 
     def _blocked(self, found: Mapping[str, list[tuple[DayInput, ...]]]) -> list[tuple[str, ...]]:
         """Features that each day cannot do without and has no input for."""
@@ -216,13 +226,13 @@ class TilePlanner:
         return [tuple(name for name, days in needed if not days[i]) for i in range(number)]
 
 
-def _timeline(table: ItemTable, feature: Feature, positions: np.ndarray) -> Timeline:
+def _timeline(table: InputTable, feature: Feature, positions: np.ndarray) -> Timeline:
     """Fields of a feature from rows: files of the same days make one field."""
     names = ("id", table.column("proof", feature), table.column("size", feature), "start", "end")
     columns = [table.values(name, positions) for name in names]
-    fields: dict[tuple[int, int], list[File]] = {}
+    fields: dict[tuple[int, int], list[InputFile]] = {}
     for id, proof, size, start, end in zip(*columns, strict=True):
-        fields.setdefault((start, end), []).append(File(id, feature.asset, proof.hex(), size))
+        fields.setdefault((start, end), []).append(InputFile(id, feature.asset, proof.hex(), size))
     periods = ((_period(*span), tuple(files)) for span, files in sorted(fields.items()))
     return Timeline(cast(Any, list(periods)))
 
@@ -232,7 +242,7 @@ def _period(start: int, end: int) -> Period:
     return Period(_EPOCH + timedelta(start), _EPOCH + timedelta(end))
 
 
-def _state(made: ProductDay, blocked: tuple[str, ...], found: Found | None, redo: bool) -> tuple[str, bool]:
+def _state(made: ProductDay, blocked: tuple[str, ...], found: ExistingItem | None, redo: bool) -> tuple[str, bool]:
     """State of a day, and whether it takes the place of a tombstone."""
     if blocked:
         return "blocked", False
@@ -243,7 +253,7 @@ def _state(made: ProductDay, blocked: tuple[str, ...], found: Found | None, redo
     return ("done" if found.fingerprint == made.fingerprint else "stale"), False
 
 
-def _changed(found: Found, inputs: Sequence[DayInput], parts: Mapping[str, str]) -> tuple[str, ...]:
+def _changed(found: ExistingItem, inputs: Sequence[DayInput], parts: Mapping[str, str]) -> tuple[str, ...]:
     """What an item was made from that is no longer so, as far as it tells."""
     changed = [name for name, value in parts.items() if found.parts and found.parts.get(name) != value]
     if not found.made_from or (changed and "inputs" not in changed):
@@ -258,14 +268,14 @@ def _reads(
     states: Sequence[str],
     inputs: Sequence[Sequence[DayInput]],
     sizes: Mapping[str, int | None],
-) -> Reads:
+) -> ReadVolume:
     """What the days to make read: each file once a month."""
-    total = Reads()
+    total = ReadVolume()
     rows = zip(made, states, inputs, strict=True)
     for _, month in groupby(rows, key=lambda row: (row[0].day.year, row[0].day.month)):
         files = {pair.id for _, state, pairs in month if state in {"new", "stale"} for pair in pairs}
         known = [sizes[label] for label in files]
-        total += Reads(len(known), sum(size or 0 for size in known), sum(size is None for size in known))
+        total += ReadVolume(len(known), sum(size or 0 for size in known), sum(size is None for size in known))
     return total
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from stac_sm.model.diagnostics.results import Diagnostics, Importance
-from stac_sm.model.evaluate import CORRECTED, SCREENED, UNSCREENED, Result
-from stac_sm.workflows.reporting.findings import HONEST, Findings, Residuals
-from stac_sm.workflows.reporting.labels import UNIT, method_name, strategy_name
+from stac_sm.model.diagnostics.results import Diagnostics, PermutationImportance
+from stac_sm.model.evaluate import CORRECTED, SCREENED, UNSCREENED, StrategyResult
+from stac_sm.workflows.reporting.findings import SITE_STRATEGY, ClassResiduals, ReportFindings
+from stac_sm.workflows.reporting.labels import UNIT, method_label, strategy_label
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#666666"
 """Of the palette of Okabe and Ito."""
 
-WIDTH = 8.6
+FIGURE_WIDTH = 8.6
 """Inches: at 100 dots an inch, the column of the page."""
 
 _MOST_FEATURES = 25
@@ -30,14 +30,14 @@ _STYLES: Mapping[str, tuple[str, str, bool]] = {  # colour, marker, whether it i
 }
 
 
-def new_figure(height: float, width: float = WIDTH) -> Any:
+def new_figure(height: float, width: float = FIGURE_WIDTH) -> Any:
     """An empty figure, without a screen."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="compressed")
 
 
-def png(figure: Any) -> bytes:
+def figure_png(figure: Any) -> bytes:
     """The figure as PNG: the same figure gives the same bytes."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": "stac_sm"})
@@ -54,7 +54,7 @@ def tidy(axes: Any, x: str = "", y: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def side_by_side(findings: Findings) -> bytes:
+def score_comparison_figure(findings: ReportFindings) -> bytes:
     """RMSE and R of every method under every strategy, on all stations."""
     results = [one for one in findings.report.evaluation.results if one.scored_on == "all"]
     strategies = findings.report.strategies
@@ -63,14 +63,16 @@ def side_by_side(findings: Findings) -> bytes:
     for axes, name, label in ((left, "rmse", f"RMSE, {UNIT}: less is better"), (right, "r", "R: more is better")):
         _dots(axes, results, strategies, name, findings.report.names)
         tidy(axes, label)
-        axes.set_yticks(range(len(strategies)), [strategy_name(one) for one in strategies])
+        axes.set_yticks(range(len(strategies)), [strategy_label(one) for one in strategies])
     left.set_ylim(len(strategies) - 0.45, -0.55)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    return png(figure)
+    return figure_png(figure)
 
 
-def _dots(axes: Any, results: Sequence[Result], strategies: Sequence[str], name: str, names: Mapping[str, str]) -> None:
+def _dots(
+    axes: Any, results: Sequence[StrategyResult], strategies: Sequence[str], name: str, names: Mapping[str, str]
+) -> None:
     """A mark per method and strategy; methods are a little apart, so that none hides another."""
     methods = list(dict.fromkeys(one.method for one in results))
     for i, method in enumerate(methods):
@@ -82,7 +84,7 @@ def _dots(axes: Any, results: Sequence[Result], strategies: Sequence[str], name:
             marker,
             color=colour,
             markerfacecolor=colour if filled else "white",
-            label=method_name(method, names),
+            label=method_label(method, names),
         )
 
 
@@ -92,12 +94,12 @@ def style_of(method: str) -> tuple[str, str, bool]:
     return _STYLES[key]
 
 
-def scatter(findings: Findings) -> bytes:
+def scatter_figure(findings: ReportFindings) -> bytes:
     """Density of prediction against observation, a panel a strategy."""
     strategies = findings.report.strategies
     columns = min(3, len(strategies))
     lines = math.ceil(len(strategies) / columns)
-    figure = new_figure(0.4 + 2.9 * lines, WIDTH * (1 if columns > 1 else 0.55))
+    figure = new_figure(0.4 + 2.9 * lines, FIGURE_WIDTH * (1 if columns > 1 else 0.55))
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     values = [findings.report.rows(one)[["observed", "predicted"]].to_numpy(dtype=float) for one in strategies]
     every = np.concatenate(values)
@@ -114,7 +116,7 @@ def scatter(findings: Findings) -> bytes:
     bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.02)
     bar.ax.tick_params(labelsize=8)
     bar.set_label("rows in a cell", fontsize=8)
-    return png(figure)
+    return figure_png(figure)
 
 
 def _density(axes: Any, cells: np.ndarray, edges: np.ndarray, most: float) -> Any:
@@ -140,13 +142,13 @@ def _outer_labels(panels: np.ndarray, used: int) -> None:
         lowest.tick_params(labelbottom=True)
 
 
-def _with_scores(findings: Findings, strategy: str) -> str:
+def _with_scores(findings: ReportFindings, strategy: str) -> str:
     """Title of a panel."""
     found = findings.report.evaluation.result(strategy, findings.report.method(strategy)).pooled
-    return f"{strategy_name(strategy)}\nR {found.r:.3f}, RMSE {found.rmse:.4f}"
+    return f"{strategy_label(strategy)}\nR {found.r:.3f}, RMSE {found.rmse:.4f}"
 
 
-def learning_curve(diagnostics: Diagnostics) -> bytes:
+def learning_curve_figure(diagnostics: Diagnostics) -> bytes:
     """RMSE and R at unseen sites by the number of sites trained on."""
     figure = new_figure(2.9)
     panels = figure.subplots(1, 2)
@@ -161,16 +163,16 @@ def learning_curve(diagnostics: Diagnostics) -> bytes:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
         tidy(axes, "sites trained on", label)
-    return png(figure)
+    return figure_png(figure)
 
 
-def importance(diagnostics: Diagnostics) -> bytes:
+def importance_figure(diagnostics: Diagnostics) -> bytes:
     """What each feature is worth at unseen sites, and under random folds; bars span the folds."""
     found = {(one.feature, one.strategy): one for one in diagnostics.importance}
     names = list(dict.fromkeys(one.feature for one in diagnostics.importance))[:_MOST_FEATURES]
     figure = new_figure(1.0 + 0.27 * len(names))
     axes = figure.subplots()
-    marks = ((HONEST, BLUE, "o", "unseen sites", -0.13), ("random", ORANGE, "s", "random rows", 0.13))
+    marks = ((SITE_STRATEGY, BLUE, "o", "unseen sites", -0.13), ("random", ORANGE, "s", "random rows", 0.13))
     for strategy, colour, marker, label, shift in marks:
         mine = [(i + shift, found[name, strategy]) for i, name in enumerate(names) if (name, strategy) in found]
         _spans(axes, mine, colour, marker, label)
@@ -179,10 +181,12 @@ def importance(diagnostics: Diagnostics) -> bytes:
     axes.set_ylim(len(names) - 0.4, -0.6)
     tidy(axes, f"growth of RMSE when the feature is shuffled, {UNIT}")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8, frameon=False)
-    return png(figure)
+    return figure_png(figure)
 
 
-def _spans(axes: Any, placed: Sequence[tuple[float, Importance]], colour: str, marker: str, label: str) -> None:
+def _spans(
+    axes: Any, placed: Sequence[tuple[float, PermutationImportance]], colour: str, marker: str, label: str
+) -> None:
     if not placed:
         return
     heights = [height for height, _ in placed]
@@ -199,7 +203,7 @@ def _spans(axes: Any, placed: Sequence[tuple[float, Importance]], colour: str, m
     )
 
 
-def residuals(groups: Sequence[tuple[str, Sequence[Residuals]]]) -> bytes:
+def residuals_figure(groups: Sequence[tuple[str, Sequence[ClassResiduals]]]) -> bytes:
     """Boxes of errors by class, a panel for each way to class them."""
     most = max(len(classes) for _, classes in groups)
     figure = new_figure(1.1 + 0.36 * most)
@@ -207,10 +211,10 @@ def residuals(groups: Sequence[tuple[str, Sequence[Residuals]]]) -> bytes:
     for axes, (title, classes) in zip(panels.flat, groups, strict=True):
         _boxes(axes, classes)
         axes.set_title(title, fontsize=9)
-    return png(figure)
+    return figure_png(figure)
 
 
-def _boxes(axes: Any, classes: Sequence[Residuals]) -> None:
+def _boxes(axes: Any, classes: Sequence[ClassResiduals]) -> None:
     """Box: the middle half; whiskers: 5 to 95 %; diamond: the mean."""
     boxes = []
     for one in classes:

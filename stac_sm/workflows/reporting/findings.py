@@ -20,20 +20,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stac_sm.core.columns import Columns, labels, require
+from stac_sm.core.columns import Columns, label_column, require_columns
 from stac_sm.core.errors import InputError
-from stac_sm.core.metrics import Scores, scores
+from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.model.diagnostics.results import Diagnostics
-from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, Result, station_scores
-from stac_sm.stations.screening import Screening
-from stac_sm.workflows.reporting.labels import ANCHORS, climate_name, latitude_name
+from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, StrategyResult, station_scores
+from stac_sm.stations.screening import ScreeningResult
+from stac_sm.workflows.reporting.labels import PUBLISHED_SCORES, climate_label, latitude_band_label
 
-NOMINAL = 0.9
+NOMINAL_COVERAGE = 0.9
 """Share of observations that intervals are meant to hold, where nothing else is said."""
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class ReportInputs:
     """A trained model, and all that is known of how good it is. What is left out is missing from the page, which says
     so. The same content gives the same bytes."""
 
@@ -49,7 +49,7 @@ class Report:
     diagnostics: Diagnostics | None = None
     """Learning curve, importance and leak check."""
 
-    screening: Screening | None = None
+    screening: ScreeningResult | None = None
     """Triple collocation of the sites."""
 
     trained: str | None = None
@@ -61,7 +61,7 @@ class Report:
     intervals: pd.DataFrame | None = None
     """Prediction intervals of held-out sites: ``row`` (position in the table), ``low``, ``high``, m3 m-3."""
 
-    coverage: float = NOMINAL
+    coverage: float = NOMINAL_COVERAGE
     """Share of the observations that the intervals are meant to hold."""
 
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -94,13 +94,13 @@ class Report:
         return chosen.assign(predicted=chosen[self.method(strategy)])
 
 
-Interval = tuple[float, float]
+ScoreInterval = tuple[float, float]
 
 _RESAMPLES = 1000
 _LEVELS = (0.05, 0.95)
 
 
-def site_intervals(rows: pd.DataFrame, *, seed: int = 0) -> dict[str, Interval]:
+def site_intervals(rows: pd.DataFrame, *, seed: int = 0) -> dict[str, ScoreInterval]:
     """90 % bootstrap intervals of pooled scores over sites.
 
     Parameters
@@ -125,7 +125,7 @@ def site_intervals(rows: pd.DataFrame, *, seed: int = 0) -> dict[str, Interval]:
     return {name: _ends(one) for name, one in zip(("r", "rmse", "ubrmse", "bias"), drawn, strict=True)}
 
 
-def mean_interval(values: NDArray[Any], sites: NDArray[Any], *, seed: int = 0) -> Interval:
+def mean_interval(values: NDArray[Any], sites: NDArray[Any], *, seed: int = 0) -> ScoreInterval:
     """90 % bootstrap interval over sites of a mean over rows; NaN with fewer than two sites."""
     by_site = pd.DataFrame({"n": 1.0, "sum": values.astype(float)}).groupby(sites).sum().to_numpy()
     n, total = _resampled(by_site, seed).T
@@ -141,7 +141,7 @@ def _resampled(by_site: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     return np.asarray(draws @ by_site)
 
 
-def _ends(drawn: NDArray[np.float64]) -> Interval:
+def _ends(drawn: NDArray[np.float64]) -> ScoreInterval:
     """5 and 95 % of the resamples that have the score."""
     sound = drawn[np.isfinite(drawn)]
     low, high = np.quantile(sound, _LEVELS) if sound.size else (math.nan, math.nan)
@@ -158,7 +158,7 @@ def _scores(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class IntervalCoverage:
     """How often observations lie inside their intervals."""
 
     rows: int
@@ -173,7 +173,7 @@ class Coverage:
     sites: tuple[float, float, float]
     """5, 50 and 95 % of the coverage of single sites."""
 
-    sure: Interval
+    sure: ScoreInterval
     """90 % interval of the coverage, by resampling sites; NaN with a single site."""
 
     width: float
@@ -190,7 +190,9 @@ class Coverage:
     """Their interval score, m3 m-3."""
 
 
-def coverage(rows: pd.DataFrame, intervals: pd.DataFrame, nominal: float = NOMINAL) -> Coverage:
+def interval_coverage(
+    rows: pd.DataFrame, intervals: pd.DataFrame, nominal: float = NOMINAL_COVERAGE
+) -> IntervalCoverage:
     """Coverage of intervals.
 
     Parameters
@@ -207,7 +209,7 @@ def coverage(rows: pd.DataFrame, intervals: pd.DataFrame, nominal: float = NOMIN
     InputError
         If a column is missing, or no row has an interval.
     """
-    require(intervals, ["row", "low", "high"], "coverage")
+    require_columns(intervals, ["row", "low", "high"], "coverage")
     joined = rows.merge(intervals[["row", "low", "high"]].dropna(), on="row", validate="one_to_one")
     if joined.empty:
         raise InputError(f"intervals: found none for the {len(rows)} scored rows; `row` is a position in the table")
@@ -216,7 +218,7 @@ def coverage(rows: pd.DataFrame, intervals: pd.DataFrame, nominal: float = NOMIN
     rank = predicted.argsort(kind="stable").argsort(kind="stable") * 3 // len(predicted)
     half = float(np.quantile(np.abs(observed - predicted), inside.mean()))
     by_site = pd.Series(inside).groupby(joined["site"].to_numpy()).mean()
-    return Coverage(
+    return IntervalCoverage(
         rows=len(joined),
         coverage=float(inside.mean()),
         thirds=_triple([inside[rank == third].mean() if (rank == third).any() else np.nan for third in range(3)]),
@@ -242,15 +244,15 @@ def _triple(values: object) -> tuple[float, float, float]:
     return first, second, third
 
 
-FORMAT = 1
+METRICS_FORMAT = 1
 """Version of the layout of ``metrics.json``."""
 
-HONEST = "site"
+SITE_STRATEGY = "site"
 _EDGES = (-math.inf, 0.1, 0.2, 0.3, 0.4, math.inf)
 
 
 @dataclass(frozen=True)
-class Residuals:
+class ClassResiduals:
     """Errors of one class of rows, prediction minus observation at unseen sites."""
 
     name: str
@@ -267,34 +269,34 @@ class Residuals:
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class ReportFindings:
     """All numbers of a report."""
 
-    report: Report
+    report: ReportInputs
     """What they are worked out from."""
 
     @cached_property
-    def headline(self) -> Result | None:
+    def headline(self) -> StrategyResult | None:
         """The site-independent scores of the model on all stations; None where no site could be held out."""
-        return self._result(HONEST)
+        return self._result(SITE_STRATEGY)
 
     @cached_property
-    def intervals(self) -> dict[str, Interval]:
+    def intervals(self) -> dict[str, ScoreInterval]:
         """90 % intervals of the headline, by resampling sites; empty without one, NaN with a single site."""
-        return site_intervals(self.honest_rows) if self.headline else {}
+        return site_intervals(self.unseen_site_rows) if self.headline else {}
 
     @cached_property
-    def honest_rows(self) -> pd.DataFrame:
+    def unseen_site_rows(self) -> pd.DataFrame:
         """Predictions at unseen sites; of the first strategy there is, where no site could be held out."""
         strategies = self.report.strategies
-        chosen = HONEST if HONEST in strategies or not strategies else strategies[0]
+        chosen = SITE_STRATEGY if SITE_STRATEGY in strategies or not strategies else strategies[0]
         return self.report.rows(chosen) if strategies else self.report.evaluation.predictions
 
     @cached_property
     def stations(self) -> pd.DataFrame:
         """A row a station with at least 10 rows: ``site, lon, lat, kept, n, r, rmse, ubrmse, bias`` at unseen sites;
         NaN where there is no place."""
-        found = station_scores(self.honest_rows, "predicted") if self.report.strategies else {}
+        found = station_scores(self.unseen_site_rows, "predicted") if self.report.strategies else {}
         names = ["site", "n", "r", "rmse", "ubrmse", "bias"]
         frame = pd.DataFrame([{"site": site, **asdict(one)} for site, one in found.items()], columns=names)
         kept = self.report.evaluation.kept
@@ -302,9 +304,9 @@ class Findings:
         return frame.merge(self._places, on="site", how="left")
 
     @cached_property
-    def by_range(self) -> tuple[Residuals, ...]:
+    def by_range(self) -> tuple[ClassResiduals, ...]:
         """Errors by range of the observed soil moisture."""
-        rows = self.honest_rows
+        rows = self.unseen_site_rows
         if not self.report.strategies:
             return ()
         names = [_range_name(low, high) for low, high in pairwise(_EDGES)]
@@ -312,9 +314,9 @@ class Findings:
         return tuple(_residuals(rows, ranges.astype(str), names))
 
     @cached_property
-    def by_climate(self) -> tuple[Residuals, ...]:
+    def by_climate(self) -> tuple[ClassResiduals, ...]:
         """Errors by climate, or by band of latitude where no climate is known; empty where neither is."""
-        rows, groups = self.honest_rows, self._site_class
+        rows, groups = self.unseen_site_rows, self._site_class
         if not self.report.strategies or not groups:
             return ()
         classes = rows["site"].map(groups).fillna("unknown")
@@ -326,22 +328,22 @@ class Findings:
         return "climate" if self.report.climate else "latitude"
 
     @cached_property
-    def coverage(self) -> Coverage | None:
+    def coverage(self) -> IntervalCoverage | None:
         """How often observations lie inside their intervals; None without intervals."""
-        if self.report.intervals is None or HONEST not in self.report.strategies:
+        if self.report.intervals is None or SITE_STRATEGY not in self.report.strategies:
             return None
-        return coverage(self.report.rows(HONEST), self.report.intervals, self.report.coverage)
+        return interval_coverage(self.report.rows(SITE_STRATEGY), self.report.intervals, self.report.coverage)
 
     def to_dict(self) -> dict[str, Any]:
         """Content of ``metrics.json``; may hold NaN."""
         report, headline = self.report, self.headline
         return {
-            "format": FORMAT,
+            "format": METRICS_FORMAT,
             "title": report.title,
             "unit": "m3 m-3",
             "headline": None if headline is None else asdict(headline) | {"intervals90": _dicts(self.intervals)},
             **report.evaluation.to_dict(),
-            "anchors_of_other_data": [asdict(anchor) for anchor in ANCHORS],
+            "anchors_of_other_data": [asdict(anchor) for anchor in PUBLISHED_SCORES],
             "stations": self.stations.to_dict(orient="records"),
             "residuals": {
                 "by_range": [asdict(one) for one in self.by_range],
@@ -354,7 +356,7 @@ class Findings:
             "report_notes": list(report.notes),
         }
 
-    def _result(self, strategy: str) -> Result | None:
+    def _result(self, strategy: str) -> StrategyResult | None:
         """Scores of the model under a strategy, on all stations."""
         wanted = (strategy, self.report.method(strategy), "all")
         results = self.report.evaluation.results
@@ -368,14 +370,14 @@ class Findings:
             role: table[name].astype(float) if name in table else pd.Series(np.nan, table.index)
             for role, name in (("lon", columns.lon), ("lat", columns.lat))
         }
-        return pd.DataFrame(place).groupby(labels(table, columns.site).rename("site")).median().reset_index()
+        return pd.DataFrame(place).groupby(label_column(table, columns.site).rename("site")).median().reset_index()
 
     @property
     def _site_class(self) -> dict[str, str]:
         if self.report.climate:
-            return {site: climate_name(code) for site, code in self.report.climate.items()}
+            return {site: climate_label(code) for site, code in self.report.climate.items()}
         known = self._places.dropna()
-        return {site: latitude_name(lat) for site, lat in zip(known["site"], known["lat"], strict=True)}
+        return {site: latitude_band_label(lat) for site, lat in zip(known["site"], known["lat"], strict=True)}
 
 
 def _range_name(low: float, high: float) -> str:
@@ -384,7 +386,7 @@ def _range_name(low: float, high: float) -> str:
     return f"{low:.1f} or more" if math.isinf(high) else f"{low:.1f} to {high:.1f}"
 
 
-def _residuals(rows: pd.DataFrame, classes: pd.Series[str], names: list[str]) -> Iterator[Residuals]:
+def _residuals(rows: pd.DataFrame, classes: pd.Series[str], names: list[str]) -> Iterator[ClassResiduals]:
     """Errors of every class that has rows."""
     errors = rows["predicted"] - rows["observed"]
     for name in names:
@@ -393,10 +395,12 @@ def _residuals(rows: pd.DataFrame, classes: pd.Series[str], names: list[str]) ->
             part = rows[chosen]
             low, lower, middle, upper, high = np.quantile(errors[chosen], [0.05, 0.25, 0.5, 0.75, 0.95])
             quantiles = (float(low), float(lower), float(middle), float(upper), float(high))
-            yield Residuals(name, part["site"].nunique(), scores(part["predicted"], part["observed"]), quantiles)
+            yield ClassResiduals(
+                name, part["site"].nunique(), agreement_scores(part["predicted"], part["observed"]), quantiles
+            )
 
 
-def _dicts(intervals: dict[str, Interval]) -> dict[str, list[float]]:
+def _dicts(intervals: dict[str, ScoreInterval]) -> dict[str, list[float]]:
     return {name: list(interval) for name, interval in intervals.items()}
 
 

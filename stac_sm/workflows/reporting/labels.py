@@ -9,7 +9,7 @@ from stac_sm.model.evaluate import CORRECTED, SCREENED, UNSCREENED
 
 UNIT = "m³ m⁻³"
 
-STRATEGIES: Mapping[str, tuple[str, str]] = {
+STRATEGY_LABELS: Mapping[str, tuple[str, str]] = {
     "random": ("Random rows", "Rows are dealt at random: the model has seen other days of the same site."),
     "site": ("Unseen sites", "Whole sites are held out: the model has never seen the place. This is the honest score."),
     "year": ("Unseen years", "Whole years are held out: the model has seen the site in other years."),
@@ -18,7 +18,7 @@ STRATEGIES: Mapping[str, tuple[str, str]] = {
 }
 """Name and meaning of each strategy."""
 
-CLIMATES: Mapping[str, str] = {
+CLIMATE_LABELS: Mapping[str, str] = {
     "A": "A tropical",
     "B": "B arid",
     "C": "C temperate",
@@ -29,7 +29,7 @@ CLIMATES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Anchor:
+class PublishedScore:
     """A published figure, of other data than ours."""
 
     source: str
@@ -45,22 +45,22 @@ class Anchor:
     """ubRMSE, m3 m-3, as published."""
 
 
-ANCHORS = (
-    Anchor("GLASS SM, random rows, pooled", "0.941", "0.038", ""),
-    Anchor("GLASS SM, unseen sites, pooled", "about 0.715", "about 0.079", ""),
-    Anchor("GLASS SM, median of stations, trained on all stations", "0.64", "", "0.055"),
-    Anchor("GLASS SM, median of stations, trained after triple collocation", "0.74", "", "0.052"),
-    Anchor("GLASS SM, dense networks", "0.69 to 0.89", "", "0.033 to 0.048"),
+PUBLISHED_SCORES = (
+    PublishedScore("GLASS SM, random rows, pooled", "0.941", "0.038", ""),
+    PublishedScore("GLASS SM, unseen sites, pooled", "about 0.715", "about 0.079", ""),
+    PublishedScore("GLASS SM, median of stations, trained on all stations", "0.64", "", "0.055"),
+    PublishedScore("GLASS SM, median of stations, trained after triple collocation", "0.74", "", "0.052"),
+    PublishedScore("GLASS SM, dense networks", "0.69 to 0.89", "", "0.033 to 0.048"),
 )
 """What the GLASS SM paper reports."""
 
 
-def strategy_name(strategy: str) -> str:
+def strategy_label(strategy: str) -> str:
     """Name of a strategy for a reader."""
-    return STRATEGIES[strategy][0] if strategy in STRATEGIES else strategy
+    return STRATEGY_LABELS[strategy][0] if strategy in STRATEGY_LABELS else strategy
 
 
-def method_name(method: str, names: Mapping[str, str]) -> str:
+def method_label(method: str, names: Mapping[str, str]) -> str:
     """Name of a way of training, or of a baseline, for a reader."""
     if method in (UNSCREENED, SCREENED):
         return "Model, all sites" if method == UNSCREENED else "Model, screened sites"
@@ -68,12 +68,12 @@ def method_name(method: str, names: Mapping[str, str]) -> str:
     return names.get(column, column) + (", bias-corrected" if method.endswith(CORRECTED) else "")
 
 
-def climate_name(code: str) -> str:
+def climate_label(code: str) -> str:
     """Main class of a Koeppen-Geiger code."""
-    return CLIMATES.get(code[:1].upper(), "unknown")
+    return CLIMATE_LABELS.get(code[:1].upper(), "unknown")
 
 
-def latitude_name(lat: float) -> str:
+def latitude_band_label(lat: float) -> str:
     """Band of a latitude in degrees north, either side of the equator."""
     bands = ((23.5, "0 to 23.5°"), (35.0, "23.5 to 35°"), (45.0, "35 to 45°"), (60.0, "45 to 60°"))
     return next((name for limit, name in bands if abs(lat) < limit), "60 to 90°")

@@ -11,21 +11,21 @@ from pathlib import Path
 
 from stac_sm.core.metrics import Scores
 from stac_sm.workflows.reporting import figures, stations
-from stac_sm.workflows.reporting.findings import HONEST, Findings, Report
-from stac_sm.workflows.reporting.html import Content, Node, document, element, figure
-from stac_sm.workflows.reporting.labels import STRATEGIES, UNIT, method_name, strategy_name
+from stac_sm.workflows.reporting.findings import SITE_STRATEGY, ReportFindings, ReportInputs
+from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure
+from stac_sm.workflows.reporting.labels import STRATEGY_LABELS, UNIT, method_label, strategy_label
 from stac_sm.workflows.reporting.tables import (
-    anchor_table,
     coverage_table,
     fact_table,
+    format_score,
     leak_table,
-    number,
+    published_scores_table,
     residual_table,
     score_table,
     screening_table,
 )
 
-Section = tuple[str, str, list[Content]]  # anchor, heading, content
+PageSection = tuple[str, str, list[HtmlContent]]  # anchor, heading, content
 
 _SHOWN = (("r", "R"), ("rmse", f"RMSE, {UNIT}"), ("ubrmse", f"ubRMSE, {UNIT}"), ("bias", f"bias, {UNIT}"))
 
@@ -38,24 +38,24 @@ _LEAKS = (
 )
 
 
-def page(findings: Findings) -> str:
+def report_page(findings: ReportFindings) -> str:
     """The whole page."""
     report = findings.report
     sections = [section for section in _sections(findings) if section[2]]
-    links = [element("li", element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]
-    body: list[Content] = [
-        element("h1", report.title),
+    links = [html_element("li", html_element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]
+    body: list[HtmlContent] = [
+        html_element("h1", report.title),
         _headline(findings),
         *_warnings(findings),
-        element("nav", element("ul", *links), aria_label="Sections"),
+        html_element("nav", html_element("ul", *links), aria_label="Sections"),
     ]
     for anchor, heading, content in sections:
-        body.append(element("section", element("h2", heading), *content, id=anchor))
+        body.append(html_element("section", html_element("h2", heading), *content, id=anchor))
     style = files("stac_sm.workflows.reporting.page").joinpath("page.css").read_text(encoding="utf-8")
-    return document(f"{report.title}: how good it is", style, element("main", *body))
+    return html_document(f"{report.title}: how good it is", style, html_element("main", *body))
 
 
-def _sections(findings: Findings) -> Iterator[Section]:
+def _sections(findings: ReportFindings) -> Iterator[PageSection]:
     yield "scores", "All scores side by side", list(_scores(findings))
     yield "scatter", "Prediction against observation", list(_scatter(findings))
     yield "series", "Series of stations", list(_series(findings))
@@ -69,42 +69,46 @@ def _sections(findings: Findings) -> Iterator[Section]:
     yield "how", "How this was worked out", list(_how(findings))
 
 
-def _headline(findings: Findings) -> Node:
+def _headline(findings: ReportFindings) -> HtmlNode:
     """The site-independent score, how sure it is, and what stands beside it."""
     result = findings.headline
     if result is None:
-        why = findings.report.evaluation.notes.get(HONEST, "this strategy was not asked for")
-        return element("div", element("p", f"No score at unseen sites: {why}."), class_="headline")
+        why = findings.report.evaluation.notes.get(SITE_STRATEGY, "this strategy was not asked for")
+        return html_element("div", html_element("p", f"No score at unseen sites: {why}."), class_="headline")
     shown = []
     for name, label in _SHOWN:
-        low, high = (number(end, name) for end in findings.intervals[name])
-        value = element("dd", number(getattr(result.pooled, name), name), element("small", f"{low} to {high}"))
-        shown.append(element("div", element("dt", label), value))
-    return element(
+        low, high = (format_score(end, name) for end in findings.intervals[name])
+        value = html_element(
+            "dd", format_score(getattr(result.pooled, name), name), html_element("small", f"{low} to {high}")
+        )
+        shown.append(html_element("div", html_element("dt", label), value))
+    return html_element(
         "div",
-        element("p", element("strong", "At sites that the model has never seen"), f" ({_trained_on(findings)}):"),
-        element("dl", *shown),
-        element("p", element("small", "Below each score: from 5 to 95 % of the scores of resampled sites.")),
-        element("p", *_beside(findings)),
+        html_element(
+            "p", html_element("strong", "At sites that the model has never seen"), f" ({_trained_on(findings)}):"
+        ),
+        html_element("dl", *shown),
+        html_element("p", html_element("small", "Below each score: from 5 to 95 % of the scores of resampled sites.")),
+        html_element("p", *_beside(findings)),
         class_="headline",
     )
 
 
-def _trained_on(findings: Findings) -> str:
+def _trained_on(findings: ReportFindings) -> str:
     result = findings.headline
     if result is None:
         return ""
-    method = method_name(result.method, findings.report.names).removeprefix("Model, ")
-    sites = findings.honest_rows["site"].nunique()
+    method = method_label(result.method, findings.report.names).removeprefix("Model, ")
+    sites = findings.unseen_site_rows["site"].nunique()
     return f"trained on {method}, scored on all {result.pooled.n:,} rows of {sites} sites"
 
 
-def _beside(findings: Findings) -> Iterator[str]:
+def _beside(findings: ReportFindings) -> Iterator[str]:
     """The same rows by other means, and the same model by an easier test."""
     report, evaluation = findings.report, findings.report.evaluation
     for one in evaluation.results:
-        if one.strategy == HONEST and one.scored_on == "all" and one.method.endswith(" bias-corrected"):
-            name = method_name(one.method, report.names)
+        if one.strategy == SITE_STRATEGY and one.scored_on == "all" and one.method.endswith(" bias-corrected"):
+            name = method_label(one.method, report.names)
             yield f"{name}, on the same rows: R {one.pooled.r:.3f}, RMSE {one.pooled.rmse:.4f}. "
     if "random" in report.strategies:
         easy = evaluation.result("random", report.method("random")).pooled
@@ -114,7 +118,7 @@ def _beside(findings: Findings) -> Iterator[str]:
         )
 
 
-def _warnings(findings: Findings) -> Iterator[Node]:
+def _warnings(findings: ReportFindings) -> Iterator[HtmlNode]:
     """What a reader must know before any figure."""
     report, notes = findings.report, []
     if report.diagnostics is not None and report.diagnostics.flagged:
@@ -128,46 +132,50 @@ def _warnings(findings: Findings) -> Iterator[Node]:
     if report.diagnostics is not None:
         notes += [note[:1].upper() + note[1:] for note in report.diagnostics.notes]
     if notes:
-        items = [element("li", note if note.endswith(".") else f"{note}.") for note in dict.fromkeys(notes)]
-        yield element("div", element("strong", "To know first"), element("ul", *items), class_="warning", role="note")
+        items = [html_element("li", note if note.endswith(".") else f"{note}.") for note in dict.fromkeys(notes)]
+        yield html_element(
+            "div", html_element("strong", "To know first"), html_element("ul", *items), class_="warning", role="note"
+        )
 
 
 def _strategies_in(name: str) -> str:
     strategy, _, rest = name.partition(" ")
-    return f"{strategy_name(strategy)}{f', {rest} training' if rest else ''}"
+    return f"{strategy_label(strategy)}{f', {rest} training' if rest else ''}"
 
 
-def _scores(findings: Findings) -> Iterator[Content]:
+def _scores(findings: ReportFindings) -> Iterator[HtmlContent]:
     if not findings.report.evaluation.results:
-        yield element("p", "Nothing could be scored; the reasons stand above.")
+        yield html_element("p", "Nothing could be scored; the reasons stand above.")
         return
-    meanings = [STRATEGIES.get(strategy, (strategy, "")) for strategy in findings.report.strategies]
-    yield element("ul", *(element("li", element("strong", name), f": {meaning}") for name, meaning in meanings))
-    yield figure(
-        figures.side_by_side(findings),
+    meanings = [STRATEGY_LABELS.get(strategy, (strategy, "")) for strategy in findings.report.strategies]
+    yield html_element(
+        "ul", *(html_element("li", html_element("strong", name), f": {meaning}") for name, meaning in meanings)
+    )
+    yield html_figure(
+        figures.score_comparison_figure(findings),
         f"RMSE and R of every method under {len(findings.report.strategies)} ways of holding out rows; "
         "the numbers stand in the table below.",
         "All stations, all rows at once. A model is worth its cost where its marks lie left of the baselines in RMSE, "
         "and right of them in R.",
     )
     yield score_table(findings)
-    yield anchor_table()
+    yield published_scores_table()
 
 
-def _scatter(findings: Findings) -> Iterator[Content]:
+def _scatter(findings: ReportFindings) -> Iterator[HtmlContent]:
     if findings.report.strategies:
-        yield figure(
-            figures.scatter(findings),
+        yield html_figure(
+            figures.scatter_figure(findings),
             "Density of predicted against observed soil moisture, one panel per way of holding out rows.",
             "Every row was predicted by a model that had not seen it. The line is perfect agreement; the darker a "
             "cell, the more rows.",
         )
 
 
-def _series(findings: Findings) -> Iterator[Content]:
-    if (image := stations.series(findings)) is not None:
+def _series(findings: ReportFindings) -> Iterator[HtmlContent]:
+    if (image := stations.station_series_figure(findings)) is not None:
         shown = ", ".join(f"{site} ({why})" for site, why in stations.shown_stations(findings))
-        yield figure(
+        yield html_figure(
             image,
             f"Observed and predicted soil moisture over time at {shown}.",
             "Stations are chosen by the rank of their RMSE, not by hand; each was unseen by the model that predicts "
@@ -176,24 +184,24 @@ def _series(findings: Findings) -> Iterator[Content]:
         )
 
 
-def _map(findings: Findings) -> Iterator[Content]:
+def _map(findings: ReportFindings) -> Iterator[HtmlContent]:
     lost = stations.stations_without_place(findings)
     if (image := stations.station_map(findings)) is not None:
-        yield figure(
+        yield html_figure(
             image,
             "Two maps of the stations, coloured by correlation and by bias; the numbers are in metrics.json.",
             "Scores of each station with at least 10 rows, unseen by the model. Discs: kept by screening, or not "
             "screened; squares: rejected." + (f" {len(lost)} stations have no place." if lost else ""),
         )
     elif findings.report.strategies:
-        yield element("p", "No map: the table has no longitude and latitude of its sites.")
+        yield html_element("p", "No map: the table has no longitude and latitude of its sites.")
 
 
-def _curve(findings: Findings) -> Iterator[Content]:
+def _curve(findings: ReportFindings) -> Iterator[HtmlContent]:
     found = findings.report.diagnostics
     if found is not None and found.curve:
-        yield figure(
-            figures.learning_curve(found),
+        yield html_figure(
+            figures.learning_curve_figure(found),
             "RMSE and R at unseen sites for models trained on "
             + ", ".join(f"{point.sites} sites (mean RMSE {_mean_rmse(point.scores):.4f})" for point in found.curve)
             + ".",
@@ -206,41 +214,41 @@ def _mean_rmse(drawn: tuple[Scores, ...]) -> float:
     return sum(one.rmse for one in drawn) / len(drawn)
 
 
-def _importance(findings: Findings) -> Iterator[Content]:
+def _importance(findings: ReportFindings) -> Iterator[HtmlContent]:
     found = findings.report.diagnostics
     if found is not None and found.importance:
-        best = [one.feature for one in found.importance if one.strategy == HONEST][:3]
-        yield figure(
-            figures.importance(found),
+        best = [one.feature for one in found.importance if one.strategy == SITE_STRATEGY][:3]
+        yield html_figure(
+            figures.importance_figure(found),
             f"Growth of RMSE when a feature is shuffled among rows held out; at unseen sites most: {', '.join(best)}.",
             "Marks: over all folds; lines: from the least to the greatest of the folds. Features that say the same "
             "share their worth, so a small mark does not mean that a feature is useless.",
         )
 
 
-def _leaks(findings: Findings) -> Iterator[Content]:
+def _leaks(findings: ReportFindings) -> Iterator[HtmlContent]:
     found = findings.report.diagnostics
     if found is None or not found.leaks:
         return
-    yield element("p", _LEAKS)
+    yield html_element("p", _LEAKS)
     yield leak_table(found)
     if found.gap is not None:
         gap = f"The error at unseen sites is {found.gap.width:+.4f} {UNIT} above that under random rows"
         without = found.gap_without
         rest = f"; without the flagged features it is {without.width:+.4f}" if without is not None else ""
-        yield element("p", f"{gap} (RMSE {found.gap.site:.4f} and {found.gap.random:.4f}){rest}.")
+        yield html_element("p", f"{gap} (RMSE {found.gap.site:.4f} and {found.gap.random:.4f}){rest}.")
     if found.gap_without is not None:
         change = found.gap_without.site - (found.gap.site if found.gap else 0.0)
-        yield element("p", f"Leaving them out changes the RMSE at unseen sites by {change:+.4f} {UNIT}.")
+        yield html_element("p", f"Leaving them out changes the RMSE at unseen sites by {change:+.4f} {UNIT}.")
 
 
-def _residuals(findings: Findings) -> Iterator[Content]:
+def _residuals(findings: ReportFindings) -> Iterator[HtmlContent]:
     ranges, climates = f"by observed soil moisture, {UNIT}", f"by {_class_name(findings)}"
     found = ((ranges, findings.by_range), (climates, findings.by_climate))
     groups = [(title, classes) for title, classes in found if classes]
     if groups:
-        yield figure(
-            figures.residuals(groups),
+        yield html_figure(
+            figures.residuals_figure(groups),
             "Boxes of prediction minus observation at unseen sites, by range of soil moisture and by "
             f"{_class_name(findings)}; the numbers stand in the table.",
             "Box: the middle half; lines: 5 to 95 %; diamond: the mean. Any model that is not perfect is too wet where "
@@ -249,23 +257,25 @@ def _residuals(findings: Findings) -> Iterator[Content]:
         yield residual_table(groups)
 
 
-def _class_name(findings: Findings) -> str:
+def _class_name(findings: ReportFindings) -> str:
     return "climate (Köppen)" if findings.by_climate_is == "climate" else "latitude, either side of the equator"
 
 
-def _coverage(findings: Findings) -> Iterator[Content]:
+def _coverage(findings: ReportFindings) -> Iterator[HtmlContent]:
     if (found := findings.coverage) is not None:
         wanted = f"{findings.report.coverage * 100:g} %"
-        yield element("p", f"Intervals that are meant to hold {wanted} of the observations, at sites that were unseen:")
+        yield html_element(
+            "p", f"Intervals that are meant to hold {wanted} of the observations, at sites that were unseen:"
+        )
         yield coverage_table(found)
 
 
-def _screening(findings: Findings) -> Iterator[Content]:
+def _screening(findings: ReportFindings) -> Iterator[HtmlContent]:
     screening = findings.report.screening
     if screening is None:
         return
     rules = screening.thresholds
-    yield element(
+    yield html_element(
         "p",
         f"By triple collocation with two other data sets, {len(screening.kept)} of {len(screening.sites)} sites are "
         f"kept: those with a correlation with the unknown truth of at least {rules.min_correlation:g} and an error of "
@@ -275,10 +285,10 @@ def _screening(findings: Findings) -> Iterator[Content]:
     yield screening_table(screening)
 
 
-def _how(findings: Findings) -> Iterator[Content]:
+def _how(findings: ReportFindings) -> Iterator[HtmlContent]:
     if findings.report.facts:
         yield fact_table(findings.report.facts)
-    yield element("ul", *(element("li", sentence) for sentence in _HOW))
+    yield html_element("ul", *(html_element("li", sentence) for sentence in _HOW))
 
 
 _HOW = (
@@ -292,7 +302,7 @@ _HOW = (
 )
 
 
-def write_report(folder: Path, report: Report) -> dict[str, Path]:
+def write_model_report(folder: Path, report: ReportInputs) -> dict[str, Path]:
     """Write ``report.html`` and ``metrics.json``.
 
     Parameters
@@ -315,12 +325,12 @@ def write_report(folder: Path, report: Report) -> dict[str, Path]:
     from matplotlib.style import context
 
     from stac_sm.core.text import to_json
-    from stac_sm.workflows.reporting.findings import Findings
+    from stac_sm.workflows.reporting.findings import ReportFindings
 
-    findings = Findings(report)
+    findings = ReportFindings(report)
     files = {"report": folder / "report.html", "metrics": folder / "metrics.json"}
     files["metrics"].write_text(to_json(findings.to_dict()) + "\n", encoding="utf-8", newline="\n")
     with context("default"):  # a matplotlibrc of the user must not change the page
-        text = page(findings)
+        text = report_page(findings)
     files["report"].write_text(text, encoding="utf-8", newline="\n")
     return files

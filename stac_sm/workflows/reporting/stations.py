@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from stac_sm.model.evaluate import CORRECTED
-from stac_sm.workflows.reporting.figures import BLUE, GREY, ORANGE, new_figure, png, tidy
-from stac_sm.workflows.reporting.findings import Findings
-from stac_sm.workflows.reporting.labels import UNIT, method_name
+from stac_sm.workflows.reporting.figures import BLUE, GREY, ORANGE, figure_png, new_figure, tidy
+from stac_sm.workflows.reporting.findings import ReportFindings
+from stac_sm.workflows.reporting.labels import UNIT, method_label
 
 _PLACES = (("best", 0.0), ("better than three in four", 0.25), ("middle", 0.5), ("worse than three in four", 0.75),
            ("worst", 1.0))  # fmt: skip
@@ -20,7 +20,7 @@ _DAYS_SHOWN = 3 * 366
 _KEYS = {"strategy", "fold", "row", "site", "date", "observed", "predicted", "unscreened", "screened"}
 
 
-def station_map(findings: Findings) -> bytes | None:
+def station_map(findings: ReportFindings) -> bytes | None:
     """Two maps: R and bias of every station at unseen sites; None without places."""
     stations = findings.stations.dropna(subset=["lon", "lat"])
     if stations.empty:
@@ -32,7 +32,7 @@ def station_map(findings: Findings) -> bytes | None:
     _stations(figure, panels[0], stations, "r", "cividis", (lowest if math.isfinite(lowest) else 0.0, 1.0), "R")
     _stations(figure, panels[1], stations, "bias", "PuOr_r", (-widest, widest), f"bias, {UNIT}")
     panels[0].set_ylabel("latitude, degrees north", fontsize=9)
-    return png(figure)
+    return figure_png(figure)
 
 
 def _map_height(stations: pd.DataFrame) -> float:
@@ -74,7 +74,7 @@ def _stations(
     tidy(axes, "longitude, degrees east")
 
 
-def shown_stations(findings: Findings) -> list[tuple[str, str]]:
+def shown_stations(findings: ReportFindings) -> list[tuple[str, str]]:
     """The stations whose series are shown, and why: chosen by rank of RMSE, so not by hand."""
     ranked = findings.stations.sort_values(["rmse", "site"], ignore_index=True)
     chosen: dict[str, str] = {}
@@ -85,22 +85,22 @@ def shown_stations(findings: Findings) -> list[tuple[str, str]]:
     return list(chosen.items())
 
 
-def series(findings: Findings) -> bytes | None:
+def station_series_figure(findings: ReportFindings) -> bytes | None:
     """Observed and predicted series of a few stations, with a baseline and the interval if there are such."""
     shown = shown_stations(findings)
     if not shown:
         return None
     figure = new_figure(0.5 + 1.75 * len(shown))
     panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
-    baseline = _baseline(findings.honest_rows)
+    baseline = _baseline(findings.unseen_site_rows)
     for axes, (site, why) in zip(panels, shown, strict=True):
-        rows = _window(findings.honest_rows[findings.honest_rows["site"] == site])
+        rows = _window(findings.unseen_site_rows[findings.unseen_site_rows["site"] == site])
         _one_series(axes, _with_gaps(_with_interval(findings, rows)), baseline, findings)
         found = findings.stations.set_index("site").loc[site]
         axes.set_title(f"{site} ({why}): R {found['r']:.2f}, RMSE {found['rmse']:.3f}", fontsize=9, loc="left")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    return png(figure)
+    return figure_png(figure)
 
 
 def _baseline(rows: pd.DataFrame) -> str | None:
@@ -118,7 +118,7 @@ def _window(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[start : ends[start]]
 
 
-def _with_interval(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
+def _with_interval(findings: ReportFindings, rows: pd.DataFrame) -> pd.DataFrame:
     intervals = findings.report.intervals
     return rows if intervals is None else rows.merge(intervals[["row", "low", "high"]], on="row", how="left")
 
@@ -131,13 +131,13 @@ def _with_gaps(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([rows, breaks], ignore_index=True).sort_values("date") if wide.any() else rows
 
 
-def _one_series(axes: Any, rows: pd.DataFrame, baseline: str | None, findings: Findings) -> None:
+def _one_series(axes: Any, rows: pd.DataFrame, baseline: str | None, findings: ReportFindings) -> None:
     days = rows["date"].to_numpy()
     if "low" in rows:
         label = f"{findings.report.coverage * 100:g} % interval"
         axes.fill_between(days, rows["low"], rows["high"], color=BLUE, alpha=0.18, linewidth=0, label=label)
     if baseline is not None:
-        label = method_name(baseline, findings.report.names)
+        label = method_label(baseline, findings.report.names)
         axes.plot(days, rows[baseline], color=ORANGE, linewidth=1, linestyle="--", label=label)
     axes.plot(days, rows["predicted"], ".-", color=BLUE, linewidth=1.4, markersize=2.5, label="predicted, site unseen")
     axes.plot(days, rows["observed"], ".", color="black", markersize=3, label="observed")
@@ -155,7 +155,7 @@ def _few_dates(axes: Any) -> None:
     axes.xaxis.set_major_formatter(module.ConciseDateFormatter(locator))
 
 
-def stations_without_place(findings: Findings) -> Sequence[str]:
+def stations_without_place(findings: ReportFindings) -> Sequence[str]:
     """Stations that are on no map."""
     lost = findings.stations[findings.stations[["lon", "lat"]].isna().any(axis=1)]
     return [str(site) for site in lost["site"]]

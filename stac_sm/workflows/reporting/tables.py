@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stac_sm.core.metrics import Scores
-from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, Diagnostics, Leak
-from stac_sm.model.evaluate import Result
-from stac_sm.stations.screening import Screening
-from stac_sm.workflows.reporting.findings import Coverage, Findings, Residuals
-from stac_sm.workflows.reporting.html import Content, Node, element, table
-from stac_sm.workflows.reporting.labels import ANCHORS, UNIT, method_name, strategy_name
+from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, Diagnostics, LeakageCheck
+from stac_sm.model.evaluate import StrategyResult
+from stac_sm.stations.screening import ScreeningResult
+from stac_sm.workflows.reporting.findings import ClassResiduals, IntervalCoverage, ReportFindings
+from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_element, html_table
+from stac_sm.workflows.reporting.labels import PUBLISHED_SCORES, UNIT, method_label, strategy_label
 
 _MOST_CLEAR = 5
 _DIGITS = {"r": ".3f", "rmse": ".4f", "ubrmse": ".4f", "bias": "+.4f"}
 
 
-def number(value: float, name: str) -> str:
+def format_score(value: float, name: str) -> str:
     """A score as it is written everywhere: ``-`` where there is none."""
     if not math.isfinite(value):
         return "-"
@@ -26,18 +26,22 @@ def number(value: float, name: str) -> str:
     return text if float(text) else format(0.0, _DIGITS[name])  # no -0.0000
 
 
-def score_table(findings: Findings) -> Node:
+def score_table(findings: ReportFindings) -> HtmlNode:
     """All results: pooled scores, then medians over stations."""
     report = findings.report
-    rows: list[list[Content]] = []
+    rows: list[list[HtmlContent]] = []
     before = ""
     for one in report.evaluation.results:
         honest = one is findings.headline
         classes = " ".join(name for name, yes in (("first", one.strategy != before), ("honest", honest)) if yes)
         before = one.strategy
-        name = element("span", strategy_name(one.strategy), class_=classes) if classes else strategy_name(one.strategy)
-        rows.append([name, method_name(one.method, report.names), one.scored_on, *_scores(one)])
-    return table(
+        name = (
+            html_element("span", strategy_label(one.strategy), class_=classes)
+            if classes
+            else strategy_label(one.strategy)
+        )
+        rows.append([name, method_label(one.method, report.names), one.scored_on, *_scores(one)])
+    return html_table(
         f"Scores in {UNIT}, but for R, on all stations or on those that screening kept. Marked: the honest score",
         ["held out", "method", "scored on", "rows", "R", "RMSE", "ubRMSE", "bias", "stations", "median R",
          "median RMSE", "median ubRMSE", "median bias"],
@@ -46,7 +50,7 @@ def score_table(findings: Findings) -> Node:
     )  # fmt: skip
 
 
-def _scores(one: Result) -> Iterator[str]:
+def _scores(one: StrategyResult) -> Iterator[str]:
     yield str(one.pooled.n)
     yield from _four(one.pooled)
     yield str(one.stations)
@@ -54,27 +58,27 @@ def _scores(one: Result) -> Iterator[str]:
 
 
 def _four(found: Scores) -> list[str]:
-    return [number(getattr(found, name), name) for name in _DIGITS]
+    return [format_score(getattr(found, name), name) for name in _DIGITS]
 
 
-def anchor_table() -> Node:
+def published_scores_table() -> HtmlNode:
     """Published figures, set apart."""
-    return table(
+    return html_table(
         f"Other data: published figures in {UNIT}, of other stations, years and features. Not worked out here, and not "
         "to be compared digit by digit",
         ["published", "R", "RMSE", "ubRMSE"],
-        [[one.source, one.r, one.rmse, one.ubrmse] for one in ANCHORS],
+        [[one.source, one.r, one.rmse, one.ubrmse] for one in PUBLISHED_SCORES],
         class_="other",
         id="anchor-table",
     )
 
 
-def leak_table(found: Diagnostics) -> Node:
+def leak_table(found: Diagnostics) -> HtmlNode:
     """The check of the features that are flagged or watched, and of a few others."""
     clear = [leak for leak in found.leaks if leak.status == CLEAR]
     shown = [leak for leak in found.leaks if leak.status != CLEAR] + clear[:_MOST_CLEAR]
     more = len(found.leaks) - len(shown)
-    return table(
+    return html_table(
         f"Growth of RMSE in {UNIT}" + (f"; {more} more features are clear" if more else ""),
         ["feature", "verdict", "tells the site of later rows", "variance within sites", "growth, random rows",
          "growth, unseen sites", "why"],
@@ -83,13 +87,20 @@ def leak_table(found: Diagnostics) -> Node:
     )  # fmt: skip
 
 
-def _leak(leak: Leak) -> list[Content]:
-    verdict: Content = element("strong", leak.status) if leak.status == FLAGGED else leak.status
+def _leak(leak: LeakageCheck) -> list[HtmlContent]:
+    verdict: HtmlContent = html_element("strong", leak.status) if leak.status == FLAGGED else leak.status
     shares = (percent(leak.names_site), percent(leak.within))
-    return [leak.feature, verdict, *shares, number(leak.random, "bias"), number(leak.site, "bias"), _why(leak)]
+    return [
+        leak.feature,
+        verdict,
+        *shares,
+        format_score(leak.random, "bias"),
+        format_score(leak.site, "bias"),
+        _why(leak),
+    ]
 
 
-def _why(leak: Leak) -> str:
+def _why(leak: LeakageCheck) -> str:
     if leak.status == CLEAR:
         return ""
     named = (
@@ -98,9 +109,9 @@ def _why(leak: Leak) -> str:
     return f"{named}; {'helps only where the site is known' if leak.status == FLAGGED else 'does no such harm'}"
 
 
-def residual_table(groups: Sequence[tuple[str, Sequence[Residuals]]]) -> Node:
+def residual_table(groups: Sequence[tuple[str, Sequence[ClassResiduals]]]) -> HtmlNode:
     """Scores of every class."""
-    return table(
+    return html_table(
         f"Errors at unseen sites, {UNIT}",
         ["class", "kind", "rows", "sites", "RMSE", "ubRMSE", "bias"],
         [
@@ -112,7 +123,7 @@ def residual_table(groups: Sequence[tuple[str, Sequence[Residuals]]]) -> Node:
     )
 
 
-def coverage_table(found: Coverage) -> Node:
+def coverage_table(found: IntervalCoverage) -> HtmlNode:
     """Coverage, width and score of intervals."""
     low, middle, high = (percent(share) for share in found.sites)
     rows = [
@@ -128,17 +139,17 @@ def coverage_table(found: Coverage) -> Node:
         [f"intervals of one width that cover as often: width, {UNIT}", f"{found.constant_width:.4f}"],
         [f"their interval score, {UNIT}", f"{found.constant_score:.4f}"],
     ]
-    return table(f"{found.rows} rows with an interval", ["what", "found"], rows, id="coverage-table")
+    return html_table(f"{found.rows} rows with an interval", ["what", "found"], rows, id="coverage-table")
 
 
 _THIRDS = ("driest", "middle", "wettest")
 
 
-def screening_table(screening: Screening) -> Node:
+def screening_table(screening: ScreeningResult) -> HtmlNode:
     """What triple collocation says of every site."""
     rows = [_screened(one) for one in screening.sites.to_dict(orient="records")]
     wide = f"{screening.thresholds.confidence:.0%}".replace("%", " %")
-    return table(
+    return html_table(
         "Triple collocation of every site",
         ["site", "status", "days", "R with the truth", f"{wide} interval", f"error, {UNIT}", "why not"],
         rows,
@@ -146,17 +157,17 @@ def screening_table(screening: Screening) -> Node:
     )
 
 
-def _screened(one: Mapping[Any, Any]) -> list[Content]:
+def _screened(one: Mapping[Any, Any]) -> list[HtmlContent]:
     low, high = (float(one[f"correlation_{end}"]) for end in ("low", "high"))
     sure = f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "-"
-    figures = (str(one["n"]), number(one["correlation"], "r"), sure, number(one["error_std"], "rmse"))
+    figures = (str(one["n"]), format_score(one["correlation"], "r"), sure, format_score(one["error_std"], "rmse"))
     status, _, why = str(one["status"]).partition(": ")
     return [str(one["site"]), status, *figures, why]
 
 
-def fact_table(facts: Mapping[str, object]) -> Node:
+def fact_table(facts: Mapping[str, object]) -> HtmlNode:
     """What was trained."""
-    return table("What was trained", ["what", "value"], [[str(name), str(value)] for name, value in facts.items()])
+    return html_table("What was trained", ["what", "value"], [[str(name), str(value)] for name, value in facts.items()])
 
 
 def percent(share: float) -> str:

@@ -9,9 +9,9 @@ from stac_sm.core.grid import TileGrid
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.storage.store import Store
 from stac_sm.workflows.plan.plan import Plan
-from stac_sm.workflows.plan.tile_planner import Reads
+from stac_sm.workflows.plan.tile_planner import ReadVolume
 from stac_sm.workflows.project import Rates
-from stac_sm.workflows.run.run_log import FOLDER, TaskRecord
+from stac_sm.workflows.run.run_log import RUN_LOG_FOLDER, TaskRecord
 
 _RECORDS = 200  # newest ones that count
 _BLOCK = 8 << 20  # bytes in a GET of pixels
@@ -41,7 +41,7 @@ class Estimate:
     items: int
     """Tile-days to make."""
 
-    reads: Reads
+    reads: ReadVolume
     """Files and bytes to read."""
 
     bytes_written: int
@@ -69,7 +69,7 @@ class Estimate:
     """US dollars for keeping it."""
 
 
-def estimate(plan: Plan, *, rates: Rates, speed: Speed, grid: TileGrid) -> Estimate:
+def estimate_run(plan: Plan, *, rates: Rates, speed: Speed, grid: TileGrid) -> Estimate:
     """What making the new and stale days of a plan takes.
 
     Parameters
@@ -84,7 +84,7 @@ def estimate(plan: Plan, *, rates: Rates, speed: Speed, grid: TileGrid) -> Estim
         Of the tiles.
     """
     items, tasks = len(plan.to_do), sum(1 for _ in plan.tasks())
-    reads = plan.reads or Reads()
+    reads = plan.reads or ReadVolume()
     written = int(items * grid.tile_shape[0] * grid.tile_shape[1] * _BYTES_A_PIXEL)
     gets = 2 * reads.files + -(-reads.bytes // _BLOCK)  # its item, its header, its pixels
     puts, lists = _FILES_AN_ITEM * items + tasks, tasks
@@ -105,7 +105,7 @@ def measured_speed(store: Store) -> Speed | None:
 
     A task runs on one core at a time, but for reads and writes: its time counts as that of one core.
     """
-    entries = [entry for entry in store.entries(FOLDER) if entry.path.count("/") == 2]
+    entries = [entry for entry in store.list_objects(RUN_LOG_FOLDER) if entry.path.count("/") == 2]
     newest = sorted(entries, key=lambda entry: entry.modified)[-_RECORDS:]
     records = [TaskRecord.from_dict(json.loads(store.read(entry.path))) for entry in newest]
     sound = [record for record in records if not record.failures]

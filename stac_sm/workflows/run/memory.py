@@ -12,8 +12,8 @@ from datetime import date
 from pathlib import Path
 
 from stac_sm.core.errors import InputError
-from stac_sm.features.inputs import Resolution
-from stac_sm.raster.resample import Target, source_window
+from stac_sm.features.inputs import ResolvedInputs
+from stac_sm.raster.resample import TargetPixels, source_window
 from stac_sm.raster.source import RasterSource, Window
 
 _PROCESS = 300 << 20  # the interpreter, its libraries and a model
@@ -27,7 +27,7 @@ _MEMINFO = "/proc/meminfo"
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkShare:
     """How much is worked on at a time."""
 
     threads: int
@@ -61,18 +61,18 @@ def machine_memory() -> int:
     return min([*limits, int(total[1]) << 10] if total else limits or [4 << 30])
 
 
-def share_of(resolution: Resolution, target: Target, budget: int, *, threads: int) -> Share:
+def largest_share(resolution: ResolvedInputs, target: TargetPixels, budget: int, *, threads: int) -> WorkShare:
     """The largest share that fits into a budget: first fewer days at a time, then one thread; the least if none does.
 
     Fewer days at a time cost reads: static files are read once for each graph.
     """
     number = len(resolution.days)
     choices = [(n, days) for n in dict.fromkeys((threads, 1)) for days in dict.fromkeys((number, min(8, number), 1))]
-    shares = [Share(n, days, peak(resolution, target, threads=n, days=days)) for n, days in choices]
+    shares = [WorkShare(n, days, estimate_peak_memory(resolution, target, threads=n, days=days)) for n, days in choices]
     return next((share for share in shares if share.peak <= budget), shares[-1])
 
 
-def peak(resolution: Resolution, target: Target, *, threads: int, days: int) -> int:
+def estimate_peak_memory(resolution: ResolvedInputs, target: TargetPixels, *, threads: int, days: int) -> int:
     """Bytes that a process takes at most for so many days of a resolution, by estimate."""
     pixels = target.shape[0] * (target.shape[1] if len(target.shape) > 1 else 1)
     chosen = resolution.days[:days]
@@ -85,31 +85,31 @@ def peak(resolution: Resolution, target: Target, *, threads: int, days: int) -> 
     return _PROCESS + threads * (_WORK + _WINDOW_PIXEL * largest + _DAY_PIXEL * variables * pixels) + kept
 
 
-def _lookups(resolution: Resolution, days: tuple[date, ...], pixels: int, largest: int) -> int:
+def _lookups(resolution: ResolvedInputs, days: tuple[date, ...], pixels: int, largest: int) -> int:
     grids = {
         (source.geobox, feature.resampling)
         for feature in resolution.recipe.sources
         for day in days
-        if day in resolution.made_of[feature.name]
-        for layer in resolution.made_of[feature.name][day].layers
+        if day in resolution.by_feature[feature.name]
+        for layer in resolution.by_feature[feature.name][day].layers
         for source in layer.sources
     }
     averaged = 4 * largest if any(resampling == "average" for _, resampling in grids) else 0
     return averaged + sum(_LOOKUP_PIXEL[resampling] * pixels for _, resampling in grids)
 
 
-def _shared_fields(resolution: Resolution, days: tuple[date, ...]) -> Iterator[tuple[RasterSource, ...]]:
+def _shared_fields(resolution: ResolvedInputs, days: tuple[date, ...]) -> Iterator[tuple[RasterSource, ...]]:
     """Fields that more than one day needs: they stay until the last of them is done."""
     seen: dict[tuple[RasterSource, ...], set[date]] = {}
-    for made_of in resolution.made_of.values():
+    for made_of in resolution.by_feature.values():
         for day in days:
             for layer in made_of[day].layers if day in made_of else ():
                 seen.setdefault(layer.sources, set()).add(day)
     return (sources for sources, needed in seen.items() if len(needed) > 1)
 
 
-def _sources(resolution: Resolution, days: tuple[date, ...]) -> Iterable[RasterSource]:
-    made = (made_of[day] for made_of in resolution.made_of.values() for day in days if day in made_of)
+def _sources(resolution: ResolvedInputs, days: tuple[date, ...]) -> Iterable[RasterSource]:
+    made = (made_of[day] for made_of in resolution.by_feature.values() for day in days if day in made_of)
     return {source for one in made for layer in one.layers for source in layer.sources}
 
 

@@ -13,28 +13,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
-from stac_sm.model.item import COLLECTION as MODELS
-from stac_sm.product.item import COLLECTION
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.index.update import update_index
-from stac_sm.stac.links import link
+from stac_sm.stac.links import link_items
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import Project
-from stac_sm.workflows.run.run_log import Failure, TaskRecord, new_run, write_report
-from stac_sm.workflows.run.task import estimate, run_task
+from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord, new_run_id, write_run_report
+from stac_sm.workflows.run.task import estimate_work_share
 from stac_sm.workflows.run.workers import (
     Assignment,
     LocalWorkers,
-    SchedulerWorkers,
-    SlurmWorkers,
     Workers,
-    records,
-    sole,
+    single_writer_workers,
+    task_records,
 )
-
-__all__ = [
-    "LocalWorkers", "RunReport", "SchedulerWorkers", "Slice", "SlurmWorkers", "Workers", "run_plan", "run_task",
-]  # fmt: skip
 
 INDICES = ("AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
 """Variables in which array jobs of AWS Batch, Slurm and Kubernetes tell a slice its number."""
@@ -43,7 +37,7 @@ _FIRST = {"SLURM_ARRAY_TASK_ID": "SLURM_ARRAY_TASK_MIN"}  # others begin at 0
 
 
 @dataclass(frozen=True)
-class Slice:
+class PlanSlice:
     """One part of a plan, of so many."""
 
     index: int
@@ -53,7 +47,7 @@ class Slice:
     """Number of slices."""
 
     @classmethod
-    def parse(cls, text: str, environment: Mapping[str, str] = os.environ) -> Slice:
+    def parse(cls, text: str, environment: Mapping[str, str] = os.environ) -> PlanSlice:
         """Slice of ``3/8`` (from 0), or of ``8`` where the variable of an array job says which.
 
         Raises
@@ -103,13 +97,13 @@ class RunReport:
         return {name: total[name] for name in ("new", "replaced", "done")}
 
     @property
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[ItemFailure]:
         """All items that were not made."""
         return [failure for record in self.records for failure in record.failures]
 
     def by_class(self) -> list[dict[str, object]]:
         """Rows of a table: class of error, number of items, and one example."""
-        examples: dict[str, Failure] = {}
+        examples: dict[str, ItemFailure] = {}
         for failure in self.failures:
             examples.setdefault(failure.kind, failure)
         counts = Counter(failure.kind for failure in self.failures)
@@ -124,7 +118,7 @@ def run_plan(
     plan: Plan,
     *,
     workers: Workers | int = 2,
-    part: Slice | None = None,
+    part: PlanSlice | None = None,
     progress: Callable[[TaskRecord, int], None] = lambda record, total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> RunReport:
@@ -157,17 +151,17 @@ def run_plan(
         If there is no scheduler, the plan was made in another project, or the store takes one writer at a time and the
         workers are elsewhere.
     """
-    started, run = time.monotonic(), new_run()
+    started, run = time.monotonic(), new_run_id()
     at = LocalWorkers(workers) if isinstance(workers, int) else workers
     lacks = project.catalog.store.lacks
-    here = sole(at, lacks, warn) if lacks else at
+    here = single_writer_workers(at, lacks, warn) if lacks else at
     tasks = list(plan.tasks()) if part is None else part.of(list(plan.tasks()))
     folder = str(project.folder)
     _check_model(project, plan, tasks)
     _warn_of_memory(folder, tasks, here.share(len(tasks)), warn)
     made: list[TaskRecord] = []
     try:
-        for record in records(here, Assignment(folder, tasks, plan.id, run, warn)):
+        for record in task_records(here, Assignment(folder, tasks, plan.id, run, warn)):
             made.append(record)
             progress(record, len(tasks))
     finally:  # also without tasks: a run that was killed has left items that nothing links to
@@ -188,15 +182,15 @@ def _check_model(project: Project, plan: Plan, tasks: Sequence[Task]) -> None:
         ) from error
 
 
-def _derive(project: Project, plan: Plan, tasks: Sequence[Task], part: Slice | None) -> None:
+def _derive(project: Project, plan: Plan, tasks: Sequence[Task], part: PlanSlice | None) -> None:
     """Links, extents and index of what this run may have published, and of what an earlier one has left without."""
     catalog = project.catalog
     days = [made for task in tasks for made in task.days]
     if part is None or part.index == 0:
         days += plan.done
-    layout = catalog.layout(COLLECTION)
-    link(catalog.store, COLLECTION, sorted({made.path(layout) for made in days}))
-    update_index(catalog.store, COLLECTION, layout=layout, months={f"{made.day:%Y-%m}" for made in days})
+    layout = catalog.layout(PRODUCT_COLLECTION)
+    link_items(catalog.store, PRODUCT_COLLECTION, sorted({made.path(layout) for made in days}))
+    update_index(catalog.store, PRODUCT_COLLECTION, layout=layout, months={f"{made.day:%Y-%m}" for made in days})
 
 
 def _in_order(tasks: Sequence[Task], made: Sequence[TaskRecord]) -> list[TaskRecord]:
@@ -204,7 +198,7 @@ def _in_order(tasks: Sequence[Task], made: Sequence[TaskRecord]) -> list[TaskRec
     return sorted(made, key=lambda record: order[record.task])
 
 
-def _reported(project: Project, plan: Plan, report: RunReport, part: Slice | None) -> RunReport:
+def _reported(project: Project, plan: Plan, report: RunReport, part: PlanSlice | None) -> RunReport:
     store = project.catalog.store
     content = {
         "plan": plan.id,
@@ -216,14 +210,14 @@ def _reported(project: Project, plan: Plan, report: RunReport, part: Slice | Non
         "errors": report.by_class(),
         "failures": [failure._asdict() for failure in report.failures],
     }
-    path = write_report(store, plan.id, report.run, content)
+    path = write_run_report(store, plan.id, report.run, content)
     return RunReport(report.run, report.seconds, report.records, store.href(path))
 
 
 def _warn_of_memory(folder: str, tasks: Sequence[Task], budget: int | None, warn: Callable[[str], None]) -> None:
     """Say before a run that a day of its first task may not fit; what is wrong with the task itself comes later."""
     try:
-        share = estimate(folder, tasks[0], budget) if tasks and budget else None
+        share = estimate_work_share(folder, tasks[0], budget) if tasks and budget else None
     except StacSmError:
         return
     if share and budget and share.peak > budget:

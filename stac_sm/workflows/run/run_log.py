@@ -21,15 +21,15 @@ from stac_sm.stac.items import check_id, item_json
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.store import Store
 
-FOLDER = "runs"
-LOG = logging.getLogger("stac_sm")
+RUN_LOG_FOLDER = "runs"
+LOGGER = logging.getLogger("stac_sm")
 """What is worth telling about a task: retries, days made, failures."""
 
-LOG.addHandler(logging.NullHandler())  # the library never prints
+LOGGER.addHandler(logging.NullHandler())  # the library never prints
 _MOST_LINES = 1000  # in a record: a task that retries for hours must not fill the store
 
 
-class Failure(NamedTuple):
+class ItemFailure(NamedTuple):
     """Why an item was not made."""
 
     id: str
@@ -67,7 +67,7 @@ class TaskRecord:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     """Number of items by outcome: new, replaced, done."""
 
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[ItemFailure, ...] = ()
     """Items that were not made."""
 
     log: tuple[str, ...] = ()
@@ -83,50 +83,50 @@ class TaskRecord:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TaskRecord:
         """What `to_dict` gave."""
-        failures = tuple(Failure(**one) for one in content["failures"])
+        failures = tuple(ItemFailure(**one) for one in content["failures"])
         return cls(**{**content, "failures": failures, "log": tuple(content["log"])})
 
 
-def new_run() -> str:
+def new_run_id() -> str:
     """Id of a run: when it began, and a token, so that two that begin at once differ."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def write_record(store: Store, record: TaskRecord) -> str:
+def write_task_record(store: Store, record: TaskRecord) -> str:
     """Write the record of a task; its path."""
     tile, month = record.task.split()
-    path = f"{FOLDER}/{month}/{check_id(tile)}.{check_id(record.plan)}.{check_id(record.run)}.json"
+    path = f"{RUN_LOG_FOLDER}/{month}/{check_id(tile)}.{check_id(record.plan)}.{check_id(record.run)}.json"
     store.create(path, item_json(record.to_dict()))
     return path
 
 
-def read_records(store: Store, month: str, *, tile: str = "", plan: str = "") -> Iterator[TaskRecord]:
+def read_task_records(store: Store, month: str, *, tile: str = "", plan: str = "") -> Iterator[TaskRecord]:
     """Records of a month (``2019-07``), in the order of tiles, plans and runs."""
-    for entry in store.entries(f"{FOLDER}/{month}"):
+    for entry in store.list_objects(f"{RUN_LOG_FOLDER}/{month}"):
         parts = entry.path.rpartition("/")[2].split(".")
         if len(parts) == 4 and tile in {"", parts[0]} and plan in {"", parts[1]}:
             yield TaskRecord.from_dict(json.loads(store.read(entry.path)))
 
 
-def write_report(store: Store, plan: str, run: str, report: Mapping[str, Any]) -> str:
+def write_run_report(store: Store, plan: str, run: str, report: Mapping[str, Any]) -> str:
     """Write the report of a run; its path."""
-    path = f"{FOLDER}/{check_id(plan)}.{check_id(run)}.json"
+    path = f"{RUN_LOG_FOLDER}/{check_id(plan)}.{check_id(run)}.json"
     store.create(path, item_json(dict(report)))
     return path
 
 
 @contextmanager
-def listening() -> Iterator[list[str]]:
+def capture_log_lines() -> Iterator[list[str]]:
     """Lines that are told in this process meanwhile, with their time; secrets are cut out."""
     heard = _Heard()
-    LOG.addHandler(heard)
-    level = LOG.level
-    LOG.setLevel(logging.INFO)
+    LOGGER.addHandler(heard)
+    level = LOGGER.level
+    LOGGER.setLevel(logging.INFO)
     try:
         yield heard.lines
     finally:
-        LOG.setLevel(level)
-        LOG.removeHandler(heard)
+        LOGGER.setLevel(level)
+        LOGGER.removeHandler(heard)
 
 
 class _Heard(logging.Handler):

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.product.item import ProductDay
 from stac_sm.stac.catalogs.catalog import Catalog
-from stac_sm.workflows.plan.existing_items import Standing
+from stac_sm.workflows.plan.existing_items import ExistingItems
 from stac_sm.workflows.plan.plan import Plan
-from stac_sm.workflows.run.run_log import Failure, TaskRecord, read_records
+from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord, read_task_records
 
 _RECENT = 3600.0
 """Seconds before the newest item in which the rate is counted."""
@@ -43,7 +43,7 @@ class Status:
     failed: Mapping[str, int] = field(default_factory=dict)
     """Missing tile-days whose last task failed, by class of error."""
 
-    examples: tuple[Failure, ...] = ()
+    examples: tuple[ItemFailure, ...] = ()
     """One failure of each class."""
 
     rate: float | None = None
@@ -72,9 +72,9 @@ def plan_status(catalog: Catalog, plan: Plan, *, now: float | None = None) -> St
     if not wanted:
         counts = plan.counts
         return Status(plan.id, 0, 0, counts["blocked"], counts["retracted"])
-    period = Period(min(made.day for made in wanted), max(made.day for made in wanted) + DAY)
-    standing = Standing.of(catalog, period)
-    found = dict(zip(wanted, standing.judge(wanted), strict=True))
+    period = Period(min(made.day for made in wanted), max(made.day for made in wanted) + ONE_DAY)
+    standing = ExistingItems.of(catalog, period)
+    found = dict(zip(wanted, standing.look_up(wanted), strict=True))
     gone = [made for made, one in found.items() if one and one.retracted]
     done = [made for made, one in found.items() if one and one.fingerprint == made.fingerprint]
     settled = {*done, *gone}
@@ -97,15 +97,17 @@ def plan_status(catalog: Catalog, plan: Plan, *, now: float | None = None) -> St
 def item_records(catalog: Catalog, id: str) -> list[TaskRecord]:
     """Records of the tasks that have tried to make a tile-day, oldest first: its log."""
     made = ProductDay.of_id(id)
-    return sorted(read_records(catalog.store, f"{made.day:%Y-%m}", tile=made.tile), key=lambda record: record.started)
+    return sorted(
+        read_task_records(catalog.store, f"{made.day:%Y-%m}", tile=made.tile), key=lambda record: record.started
+    )
 
 
-def _last_failures(catalog: Catalog, plan: Plan, missing: list[ProductDay]) -> Iterator[Failure]:
+def _last_failures(catalog: Catalog, plan: Plan, missing: list[ProductDay]) -> Iterator[ItemFailure]:
     """What the last task said about each missing tile-day."""
     ids = {made.id for made in missing}
-    last: dict[str, tuple[str, Failure | None]] = {}
+    last: dict[str, tuple[str, ItemFailure | None]] = {}
     for month in sorted({f"{made.day:%Y-%m}" for made in missing}):
-        for record in read_records(catalog.store, month, plan=plan.id):
+        for record in read_task_records(catalog.store, month, plan=plan.id):
             for failure in record.failures:
                 if failure.id in ids and record.started >= last.get(failure.id, ("", None))[0]:
                     last[failure.id] = (record.started, failure)

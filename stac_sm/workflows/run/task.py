@@ -18,24 +18,24 @@ from typing import Any
 import numpy as np
 
 from stac_sm.core.errors import StacSmError
-from stac_sm.core.period import DAY, Period
-from stac_sm.core.variables import Quality
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import build
-from stac_sm.features.inputs import Resolution, resolve
-from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
 from stac_sm.model.predict import predict
-from stac_sm.product.item import COLLECTION, ProductDay, links_to_inputs, product_item, write_assets
-from stac_sm.raster.resample import Target
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, links_to_inputs, product_item, write_product_assets
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import ItemDict, isoformat, item_folder, relative_href
-from stac_sm.stac.publish import is_published, publish, supersede
+from stac_sm.stac.publish import is_published, mark_superseded, publish
 from stac_sm.storage.signing import without_secrets
-from stac_sm.workflows.plan.plan import parts_of, wanted_day
+from stac_sm.workflows.plan.plan import day_fingerprint_parts, planned_day
 from stac_sm.workflows.plan.planned_days import PlannedDay, Task
 from stac_sm.workflows.project import Project, read_project
-from stac_sm.workflows.run.memory import Share, machine_memory, share_of
-from stac_sm.workflows.run.run_log import LOG, Failure, TaskRecord, listening, write_record
+from stac_sm.workflows.run.memory import WorkShare, largest_share, machine_memory
+from stac_sm.workflows.run.run_log import LOGGER, ItemFailure, TaskRecord, capture_log_lines, write_task_record
 
 _THREADS = 2  # in a worker: one day is read while another is predicted and written
 LESS_MEMORY = (
@@ -50,7 +50,7 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
     Whatever happens is in the record that it returns; it is written to the store, too, if the run has an id.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    with listening() as lines:
+    with capture_log_lines() as lines:
         outcomes, failures = _outcome(folder, task, memory or machine_memory())
     record = TaskRecord(
         task.name,
@@ -68,17 +68,17 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
     return record
 
 
-def estimate(folder: str, task: Task, budget: int) -> Share:
+def estimate_work_share(folder: str, task: Task, budget: int) -> WorkShare:
     """How a worker with so many bytes would share a task out."""
     return _Job.open(folder, task).share(task.days, budget)
 
 
-def failed(task: Task, error: BaseException) -> tuple[Failure, ...]:
+def failed_task_record(task: Task, error: BaseException) -> tuple[ItemFailure, ...]:
     """All days of a task, failed for one reason."""
-    return tuple(Failure(made.id, *told(error)) for made in task.days)
+    return tuple(ItemFailure(made.id, *describe_error(error)) for made in task.days)
 
 
-def told(error: BaseException) -> tuple[str, str]:
+def describe_error(error: BaseException) -> tuple[str, str]:
     """Class and message of an error, in plain words where the machine is to blame."""
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, MemoryError):
@@ -90,25 +90,25 @@ def told(error: BaseException) -> tuple[str, str]:
     return type(error).__name__, without_secrets(str(error))
 
 
-def _outcome(folder: str, task: Task, memory: int) -> tuple[dict[str, int], tuple[Failure, ...]]:
+def _outcome(folder: str, task: Task, memory: int) -> tuple[dict[str, int], tuple[ItemFailure, ...]]:
     try:
         job = _Job.open(folder, task)
         left = [day for day in task.planned if not is_published(job.catalog, job.item(day.made, {}), redo=day.redo)]
-        LOG.info("%s: %d of %d days to make", task.name, len(left), len(task.days))
+        LOGGER.info("%s: %d of %d days to make", task.name, len(left), len(task.days))
         outcomes, failures = _made(job, left, memory)
         outcomes["done"] += len(task.days) - len(left)
         return {name: n for name, n in outcomes.items() if n}, tuple(failures)
     except Exception as error:  # a worker must report whatever happened, by item
-        LOG.exception("%s failed", task.name)
-        return {}, failed(task, error)
+        LOGGER.exception("%s failed", task.name)
+        return {}, failed_task_record(task, error)
 
 
 def _write(folder: str, record: TaskRecord) -> None:
     """Write a record; what it tells is no reason for a task to fail."""
     try:
-        write_record(read_project(folder).catalog.store, record)
+        write_task_record(read_project(folder).catalog.store, record)
     except (StacSmError, OSError):
-        LOG.exception("%s: its record could not be written", record.task)
+        LOGGER.exception("%s: its record could not be written", record.task)
 
 
 @dataclass(frozen=True)
@@ -118,15 +118,15 @@ class _Job:
     project: Project
     catalog: Catalog
     model: Model
-    resolution: Resolution
+    resolution: ResolvedInputs
 
     @classmethod
     def open(cls, folder: str, task: Task) -> _Job:
         project = read_project(folder)
         catalog, model = project.catalog, _model(folder, task.model)
-        period = Period(task.days[0].day, task.days[-1].day + DAY)
+        period = Period(task.days[0].day, task.days[-1].day + ONE_DAY)
         geobox = project.grid.geobox(task.tile)
-        return cls(project, catalog, model, resolve(catalog, model.cube_recipe(), geobox, period))
+        return cls(project, catalog, model, resolve_inputs(catalog, model.cube_recipe(), geobox, period))
 
     def item(self, made: ProductDay, properties: Mapping[str, Any]) -> ItemDict:
         return product_item(
@@ -137,14 +137,14 @@ class _Job:
             properties=properties,
         )
 
-    def share(self, days: Sequence[ProductDay], memory: int) -> Share:
+    def share(self, days: Sequence[ProductDay], memory: int) -> WorkShare:
         """How many of the days, and on how many threads, are made at a time within some bytes."""
         wanted = self.resolution.only([made.day for made in days])
-        return share_of(wanted, Target(self.project.grid.geobox(days[0].tile)), memory, threads=_THREADS)
+        return largest_share(wanted, TargetPixels(self.project.grid.geobox(days[0].tile)), memory, threads=_THREADS)
 
     def check(self, made: ProductDay) -> PlannedDay:
         """What makes a day now; refused if its inputs are no longer those of the plan."""
-        wanted = wanted_day(
+        wanted = planned_day(
             self.resolution, self.model, made.tile, made.day, grid=self.project.grid, version=made.version
         )
         if wanted.made != made or wanted.state == "blocked":
@@ -155,9 +155,9 @@ class _Job:
         return wanted
 
 
-def _made(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Counter[str], list[Failure]]:
+def _made(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Counter[str], list[ItemFailure]]:
     """Make the days in as few graphs as memory allows."""
-    outcomes, failures = Counter[str](), list[Failure]()
+    outcomes, failures = Counter[str](), list[ItemFailure]()
     if days:
         share = job.share([day.made for day in days], memory)
         for start in range(0, len(days), share.days):
@@ -167,19 +167,19 @@ def _made(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Counter[s
     return outcomes, failures
 
 
-def _made_at_once(job: _Job, days: Sequence[PlannedDay], threads: int) -> tuple[Counter[str], list[Failure]]:
+def _made_at_once(job: _Job, days: Sequence[PlannedDay], threads: int) -> tuple[Counter[str], list[ItemFailure]]:
     """Make days in one graph; if that fails, day by day, so that one bad file costs only its own days."""
     try:
         return Counter(_compute(job, days, threads)), []
     except Exception as error:  # found again below, by day
-        LOG.warning("%d days at once failed (%s): now day by day", len(days), error)
+        LOGGER.warning("%d days at once failed (%s): now day by day", len(days), error)
         outcomes, failures = Counter[str](), []
         for day in days:
             try:
                 outcomes.update(_compute(job, [day], 1))
             except Exception as error:
-                LOG.warning("%s failed: %s", day.made.id, error)
-                failures.append(Failure(day.made.id, *told(error)))
+                LOGGER.warning("%s failed: %s", day.made.id, error)
+                failures.append(ItemFailure(day.made.id, *describe_error(error)))
         return outcomes, failures
 
 
@@ -187,8 +187,8 @@ def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
     import dask
     from dask import delayed
 
-    parts = [parts_of(job.model, job.project.grid, job.check(day.made)) for day in days]
-    target = Target(job.project.grid.geobox(days[0].made.tile))
+    parts = [day_fingerprint_parts(job.model, job.project.grid, job.check(day.made)) for day in days]
+    target = TargetPixels(job.project.grid.geobox(days[0].made.tile))
     resolution = job.resolution.only([day.made.day for day in days])
     predicted = predict(job.model, build(resolution, target))
     place = {day: i for i, day in enumerate(resolution.days)}
@@ -219,15 +219,15 @@ def _publish_day(
     item = job.item(
         made, {"stac_sm:pixels": _count(sm, qa), "stac_sm:coverage": coverage, "stac_sm:parts": dict(parts)}
     )
-    folder = item_folder(job.catalog.layout(COLLECTION), item)
+    folder = item_folder(job.catalog.layout(PRODUCT_COLLECTION), item)
     item["links"] = links_to_inputs(list(_made_from(job, made, folder))) + _version_links(planned)
     geobox = job.project.grid.geobox(made.tile)
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        assets = write_assets(sm, qa, geobox, Path(scratch), uncertainty=half_width, coverage=coverage or 0.0)
+        assets = write_product_assets(sm, qa, geobox, Path(scratch), uncertainty=half_width, coverage=coverage or 0.0)
         outcome = str(publish(job.catalog, item, assets, redo=planned.redo))
     if planned.predecessor:
-        supersede(job.catalog, item, planned.predecessor)
-    LOG.info("%s: %s", made.id, outcome)
+        mark_superseded(job.catalog, item, planned.predecessor)
+    LOGGER.info("%s: %s", made.id, outcome)
     return outcome
 
 
@@ -240,7 +240,7 @@ def _version_links(planned: PlannedDay) -> list[dict[str, str]]:
 
 def _count(sm: np.ndarray, qa: np.ndarray) -> dict[str, int]:
     """Number of pixels with a value, and of those with each flag that occurs."""
-    flags = {flag: int(np.count_nonzero(qa & flag)) for flag in Quality}
+    flags = {flag: int(np.count_nonzero(qa & flag)) for flag in QualityFlag}
     found = {(flag.name or "").lower(): n for flag, n in flags.items() if n}
     return {"valid": int(np.count_nonzero(~np.isnan(sm))), **found}
 

@@ -25,7 +25,7 @@ from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import SlurmSettings
 from stac_sm.workflows.run.memory import machine_memory, parse_bytes
 from stac_sm.workflows.run.run_log import TaskRecord
-from stac_sm.workflows.run.task import failed, run_task
+from stac_sm.workflows.run.task import failed_task_record, run_task
 
 _ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get
 _DEATHS = 2  # workers that a task may lose before it is given up: two may be bad luck, three are the task
@@ -50,7 +50,7 @@ class Assignment:
     run: str = ""
     """Id of the run."""
 
-    say: Callable[[str], None] = lambda message: None
+    log: Callable[[str], None] = lambda message: None
     """Told where the dashboard of the cluster is, if it has one."""
 
 
@@ -135,7 +135,7 @@ def _signals_afterwards() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class ThisProcess:
+class SingleProcessWorkers:
     """One task after another in this process: for stores to which one process writes at a time."""
 
     memory: int = field(default_factory=machine_memory)
@@ -203,7 +203,7 @@ class SlurmWorkers:
             yield client
 
 
-def sole(workers: Workers, lacks: str, say: Callable[[str], None]) -> ThisProcess:
+def single_writer_workers(workers: Workers, lacks: str, say: Callable[[str], None]) -> SingleProcessWorkers:
     """What takes the place of workers where a store lacks what several writers need.
 
     Raises
@@ -216,10 +216,10 @@ def sole(workers: Workers, lacks: str, say: Callable[[str], None]) -> ThisProces
         raise InputError(f"run: {told}: leave out --scheduler, or take another store")
     if workers.workers > 1:
         say(f"{told}: tasks are made one after another, in this process")
-    return ThisProcess(workers.memory)
+    return SingleProcessWorkers(workers.memory)
 
 
-def records(workers: Workers | ThisProcess, work: Assignment) -> Iterator[TaskRecord]:
+def task_records(workers: Workers | SingleProcessWorkers, work: Assignment) -> Iterator[TaskRecord]:
     """What came of each task, as soon as it is there.
 
     Raises
@@ -227,7 +227,7 @@ def records(workers: Workers | ThisProcess, work: Assignment) -> Iterator[TaskRe
     RunError
         If the scheduler is lost: the tasks that have come back by then are done.
     """
-    if isinstance(workers, ThisProcess):
+    if isinstance(workers, SingleProcessWorkers):
         yield from (run_task(work.folder, task, workers.memory, work.plan, work.run) for task in work.tasks)
     elif work.tasks:
         yield from _of_cluster(workers, work)
@@ -240,8 +240,8 @@ def _of_cluster(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
     settings = {"distributed.scheduler.allowed-failures": _DEATHS}
     try:
         with _quiet("distributed"), dask.config.set(settings), workers.client(len(work.tasks)) as dasks:
-            if page := dashboard(dasks):
-                work.say(f"Dask dashboard: {page}")
+            if page := dashboard_address(dasks):
+                work.log(f"Dask dashboard: {page}")
             yield from _gathered(dasks, work, workers.share(len(work.tasks)))
     except (CommClosedError, TimeoutError) as error:
         raise RunError(
@@ -264,7 +264,7 @@ def _quiet(name: str) -> Iterator[None]:
             log.setLevel(level)
 
 
-def dashboard(client: Any) -> str:
+def dashboard_address(client: Any) -> str:
     """Address of a cluster's dashboard; empty where Bokeh is not installed, without which there is none to see."""
     return str(client.dashboard_link) if find_spec("bokeh") else ""
 
@@ -298,19 +298,20 @@ def _result(future: Any, task: Task) -> TaskRecord:
             f"{_DEATHS + 1} workers died over this task, which is what the system or Dask does to those that take more "
             "than they were given"
         )
-    return TaskRecord(task.name, failures=failed(task, lost))
+    return TaskRecord(task.name, failures=failed_task_record(task, lost))
 
 
 def _check_workers(client: Any) -> None:
     """Refuse workers that would make other values."""
     client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)
-    for address, found in client.run(software).items():
-        if found != software():
+    for address, found in client.run(software_versions).items():
+        if found != software_versions():
             raise InputError(
-                f"worker {address} has stac_sm {found}, here it is {software()}: install the same version on both"
+                f"worker {address} has stac_sm {found}, here it is {software_versions()}: "
+                "install the same version on both"
             )
 
 
-def software() -> str:
+def software_versions() -> str:
     """What decides the values that are made: the same here and on workers."""
     return f"{software_version()}, algorithm {ALGORITHM_VERSIONS['product']}"

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.errors import InputError
-from stac_sm.storage.s3.session import service
+from stac_sm.storage.s3.session import aws_client
 from stac_sm.storage.signing import without_secrets
 from stac_sm.workflows.project import Project
-from stac_sm.workflows.submit.job import ArrayJob, Submitted, with_shared_plan
+from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob, with_shared_plan
 
-ARRAY_LIMIT = 10_000
+AWS_ARRAY_LIMIT = 10_000
 """Largest array of AWS Batch."""
 
 _ENDED = {"SUCCEEDED", "FAILED"}
@@ -61,7 +61,7 @@ _HOW = "`terraform -chdir=infra/aws output -json > aws.json` writes it"
 
 def submit_to_aws_batch(
     project: Project, job: ArrayJob, infrastructure: Infrastructure, *, dry_run: bool = False
-) -> Submitted:
+) -> SubmittedJob:
     """Put the plan beside the products and send the job, unless one of this plan is waiting or at work.
 
     Raises
@@ -73,14 +73,14 @@ def submit_to_aws_batch(
     job = with_shared_plan(project, job, write=not dry_run)
     request = _request(job, infrastructure)
     if dry_run:
-        return Submitted(job, "", False, request=request)
+        return SubmittedJob(job, "", False, request=request)
     try:
-        batch = service("batch", infrastructure.region)
+        batch = aws_client("batch", infrastructure.region)
         running = _running(batch, job.name, infrastructure.job_queue)
         id = running or str(batch.submit_job(**request)["jobId"])
     except Exception as error:
         raise _explained(error, infrastructure) from None  # the cause may quote keys
-    return Submitted(job, id, not running, _watch(id, job, infrastructure), request)
+    return SubmittedJob(job, id, not running, _watch(id, job, infrastructure), request)
 
 
 def _check_place(job: ArrayJob, infrastructure: Infrastructure) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.links import refresh
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.project import Project, read_project
-from stac_sm.workflows.run.run_log import TaskRecord, new_run
+from stac_sm.workflows.run.run_log import TaskRecord, new_run_id
 from stac_sm.workflows.run.task import run_task
-from stac_sm.workflows.run.workers import SchedulerWorkers, dashboard
-from stac_sm.workflows.submit.job import ArrayJob, Submitted
+from stac_sm.workflows.run.workers import SchedulerWorkers, dashboard_address
+from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob
 
 
-def submit_to_dask(project: Project, plan: Plan, job: ArrayJob, scheduler: str, *, dry_run: bool = False) -> Submitted:
+def submit_to_dask(
+    project: Project, plan: Plan, job: ArrayJob, scheduler: str, *, dry_run: bool = False
+) -> SubmittedJob:
     """Leave the tasks of a plan on a scheduler, unless some of them wait or are at work there already.
 
     Workers are given names, and open the project themselves: it lies where all of them see it. The last task derives
@@ -30,22 +32,22 @@ def submit_to_dask(project: Project, plan: Plan, job: ArrayJob, scheduler: str, 
     named = {f"{job.name} {task.name}": task for task in plan.tasks()}
     request = {"scheduler": scheduler, "tasks": list(named)}
     if dry_run:
-        return Submitted(job, "", False, request=request)
+        return SubmittedJob(job, "", False, request=request)
     with SchedulerWorkers(scheduler).client(len(named)) as client:
-        watch = (job.status, *([f"dashboard {page}"] if (page := dashboard(client)) else []))
+        watch = (job.status, *([f"dashboard {page}"] if (page := dashboard_address(client)) else []))
         if client.run_on_scheduler(_knows, job.name):
-            return Submitted(job, job.name, False, watch, request)
-        given = (job.worker_memory, plan.id, new_run())
+            return SubmittedJob(job, job.name, False, watch, request)
+        given = (job.worker_memory, plan.id, new_run_id())
         made = [client.submit(run_task, job.project, task, *given, key=key, pure=False) for key, task in named.items()]
         _leave(client.submit(finish, job.project, made, key=f"{job.name} links", pure=False))
-    return Submitted(job, job.name, True, watch, request)
+    return SubmittedJob(job, job.name, True, watch, request)
 
 
 def finish(root: str, records: Sequence[TaskRecord]) -> dict[str, int]:
     """Derive links, extents and index when all tasks have ended; runs on a worker."""
     catalog = read_project(root).catalog
-    refresh(catalog.store, COLLECTION)
-    update_index(catalog.store, COLLECTION, layout=catalog.layout(COLLECTION))
+    refresh(catalog.store, PRODUCT_COLLECTION)
+    update_index(catalog.store, PRODUCT_COLLECTION, layout=catalog.layout(PRODUCT_COLLECTION))
     return {"tasks": len(records), "failed": sum(len(record.failures) for record in records)}
 
 

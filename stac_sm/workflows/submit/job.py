@@ -13,16 +13,16 @@ from typing import Any
 from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.packaged import packaged_folder
-from stac_sm.core.period import DAY, Period
-from stac_sm.features.inputs import resolve
-from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.features.inputs import resolve_inputs
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
-from stac_sm.raster.resample import Target
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.storage.store import LocalStore
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import Project
-from stac_sm.workflows.run.memory import share_of
+from stac_sm.workflows.run.memory import largest_share
 
 _THREADS = 2  # of a worker, as `stac_sm.workflows.run.run` takes them if memory allows
 _BESIDE = 400 << 20  # the process that hands out the tasks of a slice, beside its worker
@@ -83,7 +83,7 @@ class ArrayJob:
 
 
 @dataclass(frozen=True)
-class Submitted:
+class SubmittedJob:
     """What came of sending a job."""
 
     job: ArrayJob
@@ -155,8 +155,8 @@ def slice_memory(project: Project, tasks: Sequence[Task]) -> int:
     peaks = []
     for task in _sampled(tasks):
         geobox = project.grid.geobox(task.tile)
-        resolution = resolve(catalog, recipe, geobox, Period(task.days[0].day, task.days[-1].day + DAY))
-        peaks.append(share_of(resolution, Target(geobox), _UNBOUNDED, threads=_THREADS).peak)
+        resolution = resolve_inputs(catalog, recipe, geobox, Period(task.days[0].day, task.days[-1].day + ONE_DAY))
+        peaks.append(largest_share(resolution, TargetPixels(geobox), _UNBOUNDED, threads=_THREADS).peak)
     return -(-(max(peaks) + _BESIDE) // _STEP) * _STEP
 
 
@@ -176,7 +176,7 @@ def with_shared_plan(project: Project, job: ArrayJob, *, write: bool) -> ArrayJo
     return replace(job, plan=store.href(path))
 
 
-def facts_of(sent: Submitted) -> dict[str, Any]:
+def facts_of(sent: SubmittedJob) -> dict[str, Any]:
     """What a user wants to know of it."""
     job = asdict(sent.job)
     shown = {key: job[key] for key in ("name", "tasks", "slices", "cpus")}

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stac_sm.core.errors import InputError
-from stac_sm.workflows.submit.job import ArrayJob, Submitted, infra_file
+from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob, infra_file
 
-ARRAY_LIMIT = 100_000
+KUBERNETES_ARRAY_LIMIT = 100_000
 """Largest Indexed Job of Kubernetes."""
 
 PARALLEL = 50
@@ -76,7 +76,7 @@ def manifest_text(manifest: Manifest) -> str:
     return str(yaml.safe_dump(manifest, sort_keys=False))
 
 
-def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = False) -> Submitted:
+def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = False) -> SubmittedJob:
     """Apply a manifest by kubectl; the same one again changes nothing.
 
     Raises
@@ -87,14 +87,14 @@ def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = F
     namespace = manifest["metadata"]["namespace"]
     kind = str(manifest["kind"]).lower()
     if dry_run:
-        return Submitted(job, "", False, request=manifest)
+        return SubmittedJob(job, "", False, request=manifest)
     said = _kubectl(["apply", "-f", "-"], json.dumps(manifest))
     watch = (
         job.status,
         f"kubectl --namespace {namespace} get {kind} {job.name} --watch",
         f"kubectl --namespace {namespace} logs --selector job-name={job.name} --prefix --follow",
     )
-    return Submitted(job, f"{kind}/{job.name}", "created" in said, watch[: 3 if kind == "job" else 2], manifest)
+    return SubmittedJob(job, f"{kind}/{job.name}", "created" in said, watch[: 3 if kind == "job" else 2], manifest)
 
 
 def _check_reach(job: ArrayJob) -> None:

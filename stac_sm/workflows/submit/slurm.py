@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from stac_sm.core.errors import InputError
 from stac_sm.workflows.project import SlurmSettings
-from stac_sm.workflows.submit.job import ArrayJob, Submitted, infra_file
+from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob, infra_file
 
 DEFAULT_LIMIT = 1001
 """Largest array of a cluster that says nothing of it."""
@@ -39,7 +39,7 @@ def submit_to_slurm(
     parallel: int | None = None,
     options: Sequence[str] = (),
     dry_run: bool = False,
-) -> Submitted:
+) -> SubmittedJob:
     """Send the job, unless one of this plan is waiting or at work.
 
     Parameters
@@ -63,7 +63,7 @@ def submit_to_slurm(
     command = sbatch_command(job, settings, parallel, options)
     request = {"command": shlex.join(command)}
     if dry_run:
-        return Submitted(job, "", False, request=request)
+        return SubmittedJob(job, "", False, request=request)
     running = _asked(["squeue", "--me", "--noheader", f"--name={job.name}", "--format=%F"]).split()
     id = running[0] if running else _asked(command, settings.prologue).strip().partition(";")[0]
     watch = (
@@ -71,7 +71,7 @@ def submit_to_slurm(
         f"squeue --job={id}",
         f"sacct --jobs={id} --format=JobID,State,Elapsed,MaxRSS  # where accounting is on",
     )
-    return Submitted(job, id, not running, watch, request)
+    return SubmittedJob(job, id, not running, watch, request)
 
 
 def sbatch_command(

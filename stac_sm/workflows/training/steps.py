@@ -15,28 +15,34 @@ from typing import TYPE_CHECKING, Any
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.progress import LogFunction
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.model import item as model_item
-from stac_sm.model.diagnostics.results import Budget
+from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import ItemDict, item_folder
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT, is_published, publish, published
-from stac_sm.stations.matchup_item import COLLECTION as MATCHUPS
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, is_published, publish, read_published_item
+from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
 from stac_sm.stations.matchup_item import matchup_item, read_tables, table_properties, write_tables
 from stac_sm.stations.matchups import Matchups, match_up_recipes, resolve_sites
-from stac_sm.stations.records import COLLECTION as STATIONS
-from stac_sm.stations.records import Station, read_stations, site_series, sites
-from stac_sm.stations.screening import Screening, screen
-from stac_sm.stations.screening_item import LEFT_OUT, STATUS, verdicts, write_verdicts
+from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
+from stac_sm.stations.records import Station, read_stations, site_daily_means, sites_of_stations
+from stac_sm.stations.screening import ScreeningResult, screen_sites
+from stac_sm.stations.screening_item import (
+    LEFT_OUT_STATUS,
+    SCREENING_STATUS_PROPERTY,
+    screening_properties,
+    write_screening_results,
+)
 from stac_sm.workflows.project import Project
-from stac_sm.workflows.training.training_run import Tell, TrainingRun, hyperparameters, training_run
+from stac_sm.workflows.training.training_run import TrainingRun, training_hyperparameters, training_run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TRIPLET = Recipe(
+TRIPLET_RECIPE = Recipe(
     (
         Feature("era5land", "era5-land", "swvl1", "nearest", missing="nan"),
         Feature("third", "esa-cci-sm", "cci_sm", "nearest", missing="nan"),
@@ -46,7 +52,7 @@ TRIPLET = Recipe(
 
 
 @dataclass(frozen=True)
-class MatchupStep:
+class MatchupResult:
     """Match-ups and triplets of a project."""
 
     item: ItemDict
@@ -63,10 +69,10 @@ class MatchupStep:
 
 
 @dataclass(frozen=True)
-class ScreenStep:
+class ScreeningStepResult:
     """What triple collocation says about the sites, and what became of the items of their stations."""
 
-    screening: Screening
+    screening: ScreeningResult
     """Every site and its verdict."""
 
     stations: Mapping[str, int]
@@ -74,7 +80,7 @@ class ScreenStep:
 
 
 @dataclass(frozen=True)
-class ModelStep:
+class TrainingResult:
     """A trained and scored model."""
 
     item: ItemDict
@@ -94,7 +100,7 @@ class ModelStep:
         return list(self.item["properties"]["stac_sm:scores"]["results"])
 
 
-def match_up_step(project: Project, *, workers: int = 1) -> MatchupStep:
+def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
     """Bring stations and features together, for training and for triple collocation.
 
     Parameters
@@ -111,12 +117,12 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupStep:
     stations, where, _ = _stations_and_sites(project, catalog)
     resolutions = {
         name: resolve_sites(catalog, recipe, where, period, project.grid)
-        for name, recipe in (("table", project.recipe), ("triplets", TRIPLET))
+        for name, recipe in (("table", project.recipe), ("triplets", TRIPLET_RECIPE))
     }
-    item = matchup_item(_bbox(where), period, fingerprint=digest(_matchup_proof(project, stations, resolutions)))
+    item = matchup_item(_bbox(where), period, fingerprint=digest(_matchup_provenance(project, stations, resolutions)))
     if is_published(catalog, item):
         return _read_matchups(catalog, item)
-    series, unused = site_series(where, stations, project.stations, workers=workers)
+    series, unused = site_daily_means(where, stations, project.stations, workers=workers)
     series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
     _require_series(series, project, period)
     made = match_up_recipes(where, series, resolutions, project.grid, workers=workers)
@@ -130,7 +136,7 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupStep:
     }
     item["links"] = [_link_to_collection(STATIONS)]
     _publish_tables(catalog, item, pairs.table, triplets, project.recipe)
-    return MatchupStep(item, pairs.table, triplets, new=True)
+    return MatchupResult(item, pairs.table, triplets, new=True)
 
 
 def _stations_and_sites(project: Project, catalog: Catalog) -> tuple[list[Station], pd.DataFrame, list[Station]]:
@@ -139,7 +145,7 @@ def _stations_and_sites(project: Project, catalog: Catalog) -> tuple[list[Statio
     if not stations:
         raise CatalogError(f"{catalog.root}: no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`")
     unseen = _left_out(project.matchups.leave_out, stations)
-    where = sites(stations, project.grid, rules=project.stations)
+    where = sites_of_stations(stations, project.grid, rules=project.stations)
     for members in where["stations"]:
         if not unseen.isdisjoint(members):  # nobody learns from a pixel that they lie in
             unseen |= set(members)
@@ -191,7 +197,7 @@ def _require_rows(pairs: Matchups, measured: int, period: Period) -> None:
         )
 
 
-def screen_step(project: Project, matchups: MatchupStep) -> ScreenStep:
+def screen_step(project: Project, matchups: MatchupResult) -> ScreeningStepResult:
     """Judge every site by triple collocation, and put the verdict on the items of its stations.
 
     Raises
@@ -201,17 +207,25 @@ def screen_step(project: Project, matchups: MatchupStep) -> ScreenStep:
     """
     catalog, rules = project.catalog, project.screening
     stations, where, unseen = _stations_and_sites(project, catalog)
-    screening = screen(matchups.triplets, rules)
-    second, third = (feature.collection for feature in TRIPLET.features)
+    screening = screen_sites(matchups.triplets, rules)
+    second, third = (feature.collection for feature in TRIPLET_RECIPE.features)
     about = {"second": second, "third": third, "period": project.matchups.period, "confidence": rules.confidence}
-    said = verdicts(where, screening.sites, about) | {one.id: {STATUS: LEFT_OUT} for one in unseen}
-    outcomes = write_verdicts(catalog, [(one.id, one.href, one.checksum) for one in [*stations, *unseen]], said)
-    return ScreenStep(screening, dict(outcomes))
+    said = screening_properties(where, screening.sites, about) | {
+        one.id: {SCREENING_STATUS_PROPERTY: LEFT_OUT_STATUS} for one in unseen
+    }
+    outcomes = write_screening_results(
+        catalog, [(one.id, one.href, one.checksum) for one in [*stations, *unseen]], said
+    )
+    return ScreeningStepResult(screening, dict(outcomes))
 
 
 def train_step(
-    project: Project, matchups: MatchupStep, *, budget: Budget | None = None, tell: Tell | None = None
-) -> ModelStep:
+    project: Project,
+    matchups: MatchupResult,
+    *,
+    budget: DiagnosticsBudget | None = None,
+    tell: LogFunction | None = None,
+) -> TrainingResult:
     """Screen the sites, score the way of training on hold-outs, train on all rows, and publish the model.
 
     Where screening leaves too few sites, the screened model is refused, the unscreened one is trained, and its item
@@ -225,11 +239,11 @@ def train_step(
         Is told what is begun, in a line each.
     """
     catalog = project.catalog
-    proof = digest(_model_proof(project, matchups))
-    existing = _existing(catalog, model_item.COLLECTION, f"xgb-{proof[:12]}")
+    proof = digest(_model_provenance(project, matchups))
+    existing = _existing(catalog, model_item.MODELS_COLLECTION, f"xgb-{proof[:12]}")
     if existing is not None:
         model_item.link_successor(catalog, existing)
-        return ModelStep(existing, new=False)
+        return TrainingResult(existing, new=False)
     screening = screen_step(project, matchups).screening
     run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget, tell=tell)
     item = model_item.model_item(
@@ -237,16 +251,16 @@ def train_step(
         fingerprint=proof,
         bbox=_bbox(run.rows),
         period=_period(run.rows),
-        hyperparameters=hyperparameters(project),
+        hyperparameters=training_hyperparameters(project),
         properties=_model_properties(run, matchups),
         previous=model_item.latest_model(catalog),
     )
     item["links"] += [_link(catalog, item, matchups.item), _link_to_collection(STATIONS)]
     _publish_model(catalog, item, run)
-    return ModelStep(item, new=True)
+    return TrainingResult(item, new=True)
 
 
-def _model_properties(run: TrainingRun, matchups: MatchupStep) -> dict[str, Any]:
+def _model_properties(run: TrainingRun, matchups: MatchupResult) -> dict[str, Any]:
     judged = json.loads(run.screening.sites.to_json(orient="records", double_precision=6))
     return {
         "stac_sm:tuning": {"chosen": run.tuned.chosen, "rmse": dict(run.tuned.errors)},
@@ -260,7 +274,7 @@ def _model_properties(run: TrainingRun, matchups: MatchupStep) -> dict[str, Any]
     }
 
 
-def _matchup_proof(project: Project, stations: list[Station], resolutions: Mapping[str, Any]) -> dict[str, Any]:
+def _matchup_provenance(project: Project, stations: list[Station], resolutions: Mapping[str, Any]) -> dict[str, Any]:
     inputs = {
         name: sorted(
             {pair for resolution in tiles.values() for day in resolution.days for pair in resolution.inputs(day)}
@@ -270,7 +284,7 @@ def _matchup_proof(project: Project, stations: list[Station], resolutions: Mappi
     return {
         "stations": [station.proof for station in stations],
         "rules": project.stations.fingerprint_fields(),
-        "recipes": [project.recipe.fingerprint_fields(), TRIPLET.fingerprint_fields()],
+        "recipes": [project.recipe.fingerprint_fields(), TRIPLET_RECIPE.fingerprint_fields()],
         "grid": project.grid.fingerprint_fields(),
         "period": project.matchups.period,
         "inputs": inputs,
@@ -278,10 +292,10 @@ def _matchup_proof(project: Project, stations: list[Station], resolutions: Mappi
     }
 
 
-def _model_proof(project: Project, matchups: MatchupStep) -> dict[str, Any]:
+def _model_provenance(project: Project, matchups: MatchupResult) -> dict[str, Any]:
     return {
-        "matchups": matchups.item["properties"][FINGERPRINT],
-        "training": hyperparameters(project),
+        "matchups": matchups.item["properties"][FINGERPRINT_PROPERTY],
+        "training": training_hyperparameters(project),
         "screening": project.screening.fingerprint_fields(),
         "validation": project.validation.fingerprint_fields(),
         "recipe": project.recipe.fingerprint_fields(),
@@ -300,12 +314,12 @@ def _publish_tables(
 def _publish_model(catalog: Catalog, item: ItemDict, run: TrainingRun) -> None:
     climate = {station.id: station.climate for station in read_stations(catalog) if station.climate}
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        assets = model_item.write_assets(run.model, Path(scratch))
+        assets = model_item.write_model_assets(run.model, Path(scratch))
         facts = {"features": ", ".join(run.model.features), **item["properties"]["mlm:hyperparameters"]}
         files = run.write_report(Path(scratch), f"Model {item['id']}", facts, climate)
         assets |= {key: AssetFile(file, file.suffix, _REPORT[key]) for key, file in files.items()}
         publish(catalog, item, assets)
-    refresh(catalog.store, model_item.COLLECTION)
+    refresh(catalog.store, model_item.MODELS_COLLECTION)
     model_item.link_successor(catalog, item)
 
 
@@ -315,15 +329,15 @@ _REPORT = {
 }
 
 
-def _read_matchups(catalog: Catalog, item: ItemDict) -> MatchupStep:
+def _read_matchups(catalog: Catalog, item: ItemDict) -> MatchupResult:
     known = _existing(catalog, MATCHUPS, item["id"])
     assert known is not None  # it is published
-    return MatchupStep(known, **read_tables(catalog.item(MATCHUPS, item["id"])), new=False)
+    return MatchupResult(known, **read_tables(catalog.item(MATCHUPS, item["id"])), new=False)
 
 
 def _existing(catalog: Catalog, collection: str, id: str) -> ItemDict | None:
     """Item of a collection without sub-catalogues, as it is in the store; None if it is not there."""
-    content = published(catalog.store, f"{collection}/{id}/{id}.json")
+    content = read_published_item(catalog.store, f"{collection}/{id}/{id}.json")
     return None if content is None else dict(json.loads(content))
 
 
@@ -345,4 +359,4 @@ def _bbox(table: pd.DataFrame) -> list[float]:
 
 
 def _period(table: pd.DataFrame) -> Period:
-    return Period(table["date"].min().date(), table["date"].max().date() + DAY)
+    return Period(table["date"].min().date(), table["date"].max().date() + ONE_DAY)

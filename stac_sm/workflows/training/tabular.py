@@ -20,29 +20,29 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.asset_file import AssetFile
-from stac_sm.core.columns import Columns, days, labels, require
+from stac_sm.core.columns import Columns, day_column, label_column, require_columns
 from stac_sm.core.errors import InputError, ModelError
-from stac_sm.core.metrics import Scores, scores
+from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.core.period import Period
 from stac_sm.model.diagnostics.diagnose import diagnose
-from stac_sm.model.diagnostics.results import Budget, Diagnostics
+from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import UNSCREENED, Evaluation, Fitter, evaluate
 from stac_sm.model.holdout import hold_outs
-from stac_sm.model.item import model_item, write_assets
+from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model
-from stac_sm.model.tabular.features import TableFeatures, numbers
-from stac_sm.model.tabular.fit import TableModel, parts_of, rows_of, sums_of
-from stac_sm.model.tuning import sum_of
-from stac_sm.stac.items import ItemDict, item_json, located
+from stac_sm.model.tabular.features import TableFeatures, numeric_column
+from stac_sm.model.tabular.fit import TableModel, candidate_sums, table_booster_specs, table_training_rows
+from stac_sm.model.tuning import fit_sum
+from stac_sm.stac.items import ItemDict, item_json, with_location
 from stac_sm.storage.store import multihash, sha256
-from stac_sm.workflows.reporting.findings import Interval, Report, mean_interval
-from stac_sm.workflows.reporting.page import write_report
+from stac_sm.workflows.reporting.findings import ReportInputs, ScoreInterval, mean_interval
+from stac_sm.workflows.reporting.page import write_model_report
 
 if TYPE_CHECKING:
     import pystac
 
 _STRATEGIES = ("random", "site", "year", "network")
-_BUDGET = Budget(points=2, draws=1, folds=2, repeats=1, rows=4_000)
+_BUDGET = DiagnosticsBudget(points=2, draws=1, folds=2, repeats=1, rows=4_000)
 _FOLDS = 5
 
 
@@ -67,7 +67,7 @@ class TableFit:
 
 
 @dataclass(frozen=True, eq=False)
-class TableFindings:
+class TableEvaluation:
     """What is known of a way of training on a table."""
 
     evaluation: Evaluation
@@ -77,19 +77,21 @@ class TableFindings:
     """Learning curve, importance of the columns, leaks."""
 
 
-def fitter(made: TableModel) -> Fitter:
+def table_fitter(made: TableModel) -> Fitter:
     """How a model was trained, without another search: from rows of the table to a model."""
     features = made.features
 
     def fitted(rows: pd.DataFrame) -> TableFit:
         again = TableFeatures.of(rows, features.columns, features.given, plain=features.plain)
-        parts = parts_of(again)
-        return TableFit(sum_of(rows_of(rows, again), parts, sums_of(parts)[made.chosen], made.seed), again)
+        parts = table_booster_specs(again)
+        return TableFit(
+            fit_sum(table_training_rows(rows, again), parts, candidate_sums(parts)[made.chosen], made.seed), again
+        )
 
     return fitted
 
 
-def judge(made: TableModel, table: pd.DataFrame, *, budget: Budget = _BUDGET) -> TableFindings:
+def evaluate_training(made: TableModel, table: pd.DataFrame, *, budget: DiagnosticsBudget = _BUDGET) -> TableEvaluation:
     """Score the way of training of a model on hold-outs of its table, and search its columns for leaks.
 
     Parameters
@@ -99,15 +101,15 @@ def judge(made: TableModel, table: pd.DataFrame, *, budget: Budget = _BUDGET) ->
     budget
         How much work the diagnostics may be.
     """
-    columns, train = made.features.columns, fitter(made)
+    columns, train = made.features.columns, table_fitter(made)
     named = [one for one in _STRATEGIES if one != "network" or columns.network in table]
     folds = hold_outs(table, named, folds=_FOLDS, seed=made.seed, columns=columns)
     evaluation = evaluate(table, folds, train, columns=columns)
     found = diagnose(table, train, features=made.features.given, seed=made.seed, columns=columns, budget=budget)
-    return TableFindings(evaluation, found)
+    return TableEvaluation(evaluation, found)
 
 
-def write_table_report(made: TableModel, table: pd.DataFrame, found: TableFindings, folder: Path) -> dict[str, Path]:
+def write_table_report(made: TableModel, table: pd.DataFrame, found: TableEvaluation, folder: Path) -> dict[str, Path]:
     """Write ``report.html`` and ``metrics.json`` into a folder that exists; where they lie, by these names."""
     facts: dict[str, Any] = {
         "columns": ", ".join(made.choice.taken),
@@ -115,7 +117,7 @@ def write_table_report(made: TableModel, table: pd.DataFrame, found: TableFindin
         "sites": made.sites,
         "boosters": ", ".join(part.name for part in made.parts),
     }
-    report = Report(
+    report = ReportInputs(
         title="Model of a table",
         evaluation=found.evaluation,
         table=table,
@@ -125,7 +127,7 @@ def write_table_report(made: TableModel, table: pd.DataFrame, found: TableFindin
         notes=(made.intervals_refused,) if made.intervals_refused else (),
         columns=made.features.columns,
     )
-    return write_report(folder, report)
+    return write_model_report(folder, report)
 
 
 ITEM = "item.json"
@@ -155,7 +157,7 @@ class TableScores:
     coverage: float
     """Share of the rows inside their 90 % interval; NaN for a model without intervals."""
 
-    coverage_interval: Interval
+    coverage_interval: ScoreInterval
     """5 and 95 % of that share, by resampling sites; NaN with a single site, or without intervals."""
 
     without_target: int
@@ -168,7 +170,7 @@ class TableScores:
                 "coverage90_interval": list(self.coverage_interval)}  # fmt: skip
 
 
-def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: TableFindings | None = None) -> Path:
+def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: TableEvaluation | None = None) -> Path:
     """Write a model into a folder of its own, complete or not at all; the same model gives the same bytes.
 
     Parameters
@@ -190,11 +192,11 @@ def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: Tab
     InputError
         If the folder holds anything else.
     """
-    check_free(folder)
+    check_model_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        assets = {**write_assets(made.model, scratch), _FEATURES: _features_asset(made.features, scratch)}
+        assets = {**write_model_assets(made.model, scratch), _FEATURES: _features_asset(made.features, scratch)}
         if found is not None:
             files = write_table_report(made, table, found, scratch)
             assets |= {key: AssetFile(file, file.suffix, REPORT[key]) for key, file in files.items()}
@@ -208,7 +210,7 @@ def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: Tab
     return folder / ITEM
 
 
-def check_free(folder: Path) -> None:
+def check_model_folder(folder: Path) -> None:
     """Check that a model may be written into a folder.
 
     Raises
@@ -243,7 +245,7 @@ def read_features(href: str) -> TableFeatures | None:
     return TableFeatures.from_dict(json.loads(_checked(item, item.assets[_FEATURES])))
 
 
-def item_of(model: str) -> str:
+def model_item_href(model: str) -> str:
     """Href of the item of a model: of a folder that `write_folder` has written, else as it is."""
     folder = Path(model)
     return str(folder / ITEM) if folder.is_dir() else model
@@ -268,18 +270,18 @@ def evaluate_table(model: Model, features: TableFeatures | None, table: pd.DataF
         If a feature of a model of a recipe is no column.
     """
     columns = features.columns if features else Columns()
-    require(table, [columns.target, columns.site], "the evaluation")
-    observed = numbers(table, columns.target)
+    require_columns(table, [columns.target, columns.site], "the evaluation")
+    observed = numeric_column(table, columns.target)
     known = ~np.isnan(observed)
     if not known.any():
         raise InputError(f"evaluation: found no row with a target {columns.target!r} among {len(table)}; one wanted")
     values = (features.build(table) if features else table)[known]
-    rows = pd.DataFrame({"site": labels(table, columns.site)[known], "observed": observed[known]})
+    rows = pd.DataFrame({"site": label_column(table, columns.site)[known], "observed": observed[known]})
     rows["predicted"] = model.predict(values).astype(float)
     covered, sure = _coverage(rows, model, values)
-    stations = [scores(one["predicted"], one["observed"]) for one in _stations(rows)]
+    stations = [agreement_scores(one["predicted"], one["observed"]) for one in _stations(rows)]
     return TableScores(
-        pooled=scores(rows["predicted"], rows["observed"]),
+        pooled=agreement_scores(rows["predicted"], rows["observed"]),
         median_r=_median([one.r for one in stations]),
         median_ubrmse=_median([one.ubrmse for one in stations]),
         coverage=covered,
@@ -288,7 +290,7 @@ def evaluate_table(model: Model, features: TableFeatures | None, table: pd.DataF
     )
 
 
-def account(made: TableModel) -> dict[str, Any]:
+def training_summary(made: TableModel) -> dict[str, Any]:
     """What a user should know of a training, JSON-able."""
     unseen = None if made.unseen is None else asdict(made.unseen)
     intervals = made.model.intervals
@@ -316,7 +318,7 @@ def _swap(scratch: Path, folder: Path) -> None:
 
 def _item(made: TableModel, table: pd.DataFrame) -> ItemDict:
     columns = made.features.columns
-    when = days(table, columns.time)
+    when = day_column(table, columns.time)
     item = model_item(
         made.model,
         fingerprint=made.fingerprint,
@@ -355,7 +357,7 @@ def _bbox(table: pd.DataFrame, columns: Columns) -> list[float] | None:
     """Box around the rows; None where the table does not say."""
     if not {columns.lat, columns.lon} <= set(table.columns):
         return None
-    lon, lat = numbers(table, columns.lon), numbers(table, columns.lat)
+    lon, lat = numeric_column(table, columns.lon), numeric_column(table, columns.lat)
     box = [float(edge) for edge in (lon.min(), lat.min(), lon.max(), lat.max())]
     return box if np.isfinite(box).all() else None
 
@@ -368,7 +370,9 @@ def _features_asset(features: TableFeatures, folder: Path) -> AssetFile:
 
 
 def _located(asset: AssetFile) -> dict[str, Any]:
-    return located(asset.fields, f"./{asset.file.name}", size=asset.file.stat().st_size, sha256=sha256(asset.file))
+    return with_location(
+        asset.fields, f"./{asset.file.name}", size=asset.file.stat().st_size, sha256=sha256(asset.file)
+    )
 
 
 def _checked(item: pystac.Item, asset: pystac.Asset) -> bytes:
@@ -386,7 +390,7 @@ def _stations(rows: pd.DataFrame) -> list[pd.DataFrame]:
     return [part for _, part in rows.groupby("site") if len(part) >= _LEAST_ROWS]
 
 
-def _coverage(rows: pd.DataFrame, model: Model, values: pd.DataFrame) -> tuple[float, Interval]:
+def _coverage(rows: pd.DataFrame, model: Model, values: pd.DataFrame) -> tuple[float, ScoreInterval]:
     """Share of the rows inside their interval, and how sure that is with so few sites; NaN without intervals."""
     if model.intervals is None:
         return math.nan, (math.nan, math.nan)

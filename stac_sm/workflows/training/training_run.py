@@ -8,28 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stac_sm.core.errors import ScreeningError
+from stac_sm.core.progress import LogFunction
 from stac_sm.model.applicability import fit_applicability
 from stac_sm.model.diagnostics.diagnose import diagnose
-from stac_sm.model.diagnostics.results import Budget, Diagnostics
+from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, evaluate
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.intervals import Intervals, fit_intervals
 from stac_sm.model.model import Model
-from stac_sm.model.tuning import Tuned, tune
-from stac_sm.stations.screening import Screening, require_sites, training_screener
+from stac_sm.model.tuning import TunedModel, tune
+from stac_sm.stations.screening import ScreeningResult, require_sites, training_screener
 from stac_sm.workflows.project import Project
-from stac_sm.workflows.reporting.findings import NOMINAL, Report
-from stac_sm.workflows.reporting.page import write_report
+from stac_sm.workflows.reporting.findings import NOMINAL_COVERAGE, ReportInputs
+from stac_sm.workflows.reporting.page import write_model_report
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BASELINE = "swvl1"
-_HONEST = "site"  # strategy of which the errors make intervals
+_SITE_STRATEGY = "site"  # strategy of which the errors make intervals
 _FEWEST = 2  # sites in a part of the table, to judge the intervals
-
-Tell = Callable[[str], None]
-"""Is told what is begun, in a line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +46,7 @@ class TrainingRun:
     status: str
     """``screened: …`` or ``unscreened: `` and why."""
 
-    screening: Screening
+    screening: ScreeningResult
     """Triple collocation of the sites."""
 
     evaluation: Evaluation
@@ -57,13 +55,13 @@ class TrainingRun:
     diagnostics: Diagnostics
     """Learning curve, importance, leaks."""
 
-    judged: pd.DataFrame | None
+    held_out_intervals: pd.DataFrame | None
     """``row``, ``low``, ``high`` (m3 m-3): intervals of held-out sites, calibrated without them; None without."""
 
     refused: str
     """Why there are no intervals; empty if there are."""
 
-    tuned: Tuned
+    tuned: TunedModel
     """How the model was chosen, without recipe and intervals."""
 
     @property
@@ -75,7 +73,7 @@ class TrainingRun:
         """Write the report and its numbers; ``report`` and ``metrics``, where they lie."""
         unscreened = [] if self.trained == SCREENED else [self.status]  # how many sites are kept is said elsewhere
         tuning = {f"RMSE at unseen sites, {name}": f"{error:.4f}" for name, error in self.tuned.errors.items()}
-        report = Report(
+        report = ReportInputs(
             title=title,
             evaluation=self.evaluation,
             table=self.table,
@@ -83,18 +81,18 @@ class TrainingRun:
             screening=self.screening,
             trained=self.trained,
             climate=climate,
-            intervals=self.judged,
+            intervals=self.held_out_intervals,
             facts={"stations": self.status, "model": self.tuned.chosen, **tuning, **facts},
             notes=(*unscreened, *([self.refused] if self.refused else [])),
-            coverage=self.model.intervals.coverage if self.model.intervals else NOMINAL,
+            coverage=self.model.intervals.coverage if self.model.intervals else NOMINAL_COVERAGE,
         )
-        return write_report(folder, report)
+        return write_model_report(folder, report)
 
 
 Files = dict[str, Path]
 
 
-def fitter(project: Project, chosen: str = "") -> Callable[[pd.DataFrame], Model]:
+def project_fitter(project: Project, chosen: str = "") -> Callable[[pd.DataFrame], Model]:
     """How a project trains: from rows of a table to a model.
 
     Parameters
@@ -109,7 +107,7 @@ def fitter(project: Project, chosen: str = "") -> Callable[[pd.DataFrame], Model
     return trained
 
 
-def _tune(rows: pd.DataFrame, project: Project, chosen: str = "") -> Tuned:
+def _tune(rows: pd.DataFrame, project: Project, chosen: str = "") -> TunedModel:
     return tune(rows, project.recipe.names, settings=project.training, chosen=chosen)
 
 
@@ -117,10 +115,10 @@ def training_run(
     project: Project,
     table: pd.DataFrame,
     triplets: pd.DataFrame,
-    screening: Screening,
+    screening: ScreeningResult,
     *,
-    budget: Budget | None = None,
-    tell: Tell | None = None,
+    budget: DiagnosticsBudget | None = None,
+    tell: LogFunction | None = None,
 ) -> TrainingRun:
     """Score the way of training on hold-outs, train on the rows of the sites kept, and say where the model is unsure.
 
@@ -128,7 +126,7 @@ def training_run(
     says so. What is begun is told: it takes minutes.
     """
     say = tell or (lambda _: None)
-    rules, train = project.validation, fitter(project)
+    rules, train = project.validation, project_fitter(project)
     rows, status = _training_rows(table, screening, project)
     folds = hold_outs(table, rules.strategies, folds=rules.folds, seed=rules.seed)
     screener = training_screener(triplets, project.screening, table)
@@ -142,18 +140,18 @@ def training_run(
     intervals, judged, refused = _intervals(project, table, model, held_out)
     area = fit_applicability(rows, model.features, model.importance(), rows["site"])
     model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
-    frozen = fitter(project, tuned.chosen)
+    frozen = project_fitter(project, tuned.chosen)
     say("for the report: learning curve, importance of features, leaks")
     diagnostics = diagnose(table, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
     return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, tuned)
 
 
-def hyperparameters(project: Project) -> dict[str, object]:
+def training_hyperparameters(project: Project) -> dict[str, object]:
     """Return the settings that change the model."""
     return project.training.fingerprint_fields()
 
 
-def _training_rows(table: pd.DataFrame, screening: Screening, project: Project) -> tuple[pd.DataFrame, str]:
+def _training_rows(table: pd.DataFrame, screening: ScreeningResult, project: Project) -> tuple[pd.DataFrame, str]:
     """Rows of the kept sites; all rows, and the reason, where screening was refused."""
     try:
         require_sites(screening, project.screening)
@@ -163,14 +161,14 @@ def _training_rows(table: pd.DataFrame, screening: Screening, project: Project) 
     return kept, f"{SCREENED}: {len(screening.kept)} of {len(screening.sites)} sites kept"
 
 
-def _held_out(evaluation: Evaluation, screening: Screening, screened: bool) -> pd.DataFrame:
+def _held_out(evaluation: Evaluation, screening: ScreeningResult, screened: bool) -> pd.DataFrame:
     """Errors at sites that a model of this kind has not seen.
 
     Of a screened model those at sites that represent their pixel: the others would widen the intervals of the pixel
     by what they miss of it.
     """
     predictions = evaluation.predictions
-    rows = predictions[predictions["strategy"] == _HONEST]
+    rows = predictions[predictions["strategy"] == _SITE_STRATEGY]
     method = SCREENED if screened and SCREENED in rows and rows[SCREENED].notna().any() else UNSCREENED
     if method not in rows:
         return rows.reindex(columns=["site", "fold", "observed", "predicted", "row"])
@@ -183,16 +181,24 @@ def _intervals(
     project: Project, table: pd.DataFrame, model: Model, held_out: pd.DataFrame
 ) -> tuple[Intervals | None, pd.DataFrame | None, str]:
     """Intervals of a model, those of each fold calibrated on the others, and why there are none."""
-    if _HONEST not in project.validation.strategies:
-        return None, None, f"intervals not issued: [validation] strategies has no {_HONEST!r}, whose errors they need"
+    if _SITE_STRATEGY not in project.validation.strategies:
+        return (
+            None,
+            None,
+            f"intervals not issued: [validation] strategies has no {_SITE_STRATEGY!r}, whose errors they need",
+        )
     try:
         least = project.screening.min_sites_for_intervals
-        return fit_intervals(table, model.features, held_out, min_sites=least), _judged(table, model, held_out), ""
+        return (
+            fit_intervals(table, model.features, held_out, min_sites=least),
+            _held_out_intervals(table, model, held_out),
+            "",
+        )
     except ScreeningError as error:
         return None, None, str(error)
 
 
-def _judged(table: pd.DataFrame, model: Model, held_out: pd.DataFrame) -> pd.DataFrame:
+def _held_out_intervals(table: pd.DataFrame, model: Model, held_out: pd.DataFrame) -> pd.DataFrame:
     """Ends of the interval of every held-out row, by intervals that have not seen its site."""
     import pandas as pd
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stac_sm.model.evaluate import LEAST_ROWS
-from stac_sm.workflows.reporting.figures import BLUE, WIDTH, new_figure, png, tidy
+from stac_sm.workflows.reporting.figures import BLUE, FIGURE_WIDTH, figure_png, new_figure, tidy
 from stac_sm.workflows.reporting.labels import UNIT
-from stac_sm.workflows.validation.products import Comparison, Measured, centres
+from stac_sm.workflows.validation.products import ProductComparison, TileMoments, cell_centres
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ _MOST_CELLS = 1200
 _NO_VALUE = "#d9d9d9"
 
 
-def score_maps(found: Comparison) -> bytes:
+def score_maps(found: ProductComparison) -> bytes:
     """Maps of R, ubRMSE, bias and coverage."""
     least = least_shown(found)
     pairs = [
@@ -39,12 +39,12 @@ def score_maps(found: Comparison) -> bytes:
     return _maps(found.parts, panels)
 
 
-def least_shown(found: Comparison) -> int:
+def least_shown(found: ProductComparison) -> int:
     """Fewest days of a cell whose scores are drawn: 10, or fewer where no cell has as many."""
     return max(1, min(LEAST_ROWS, int(found.pair.n.max(initial=0))))
 
 
-def error_maps(found: Comparison, least_days: int) -> bytes | None:
+def error_maps(found: ProductComparison, least_days: int) -> bytes | None:
     """Maps of the random error of three products; None if triple collocation is refused in every cell."""
     parts = [one for one in found.parts if one.triple is not None]
     errors = [one.triple.errors(least_days) for one in parts if one.triple is not None]
@@ -56,7 +56,7 @@ def error_maps(found: Comparison, least_days: int) -> bytes | None:
     return _maps(parts, panels)
 
 
-def _maps(parts: Sequence[Measured], panels: Sequence[tuple[str, str, list[NDArray[np.float64]], Any]]) -> bytes:
+def _maps(parts: Sequence[TileMoments], panels: Sequence[tuple[str, str, list[NDArray[np.float64]], Any]]) -> bytes:
     """Panels of (label, colours, values of each part, ends)."""
     columns = 2
     lines = -(-len(panels) // columns)
@@ -72,17 +72,17 @@ def _maps(parts: Sequence[Measured], panels: Sequence[tuple[str, str, list[NDArr
         one.set_xlabel("degrees east", fontsize=9)
     for one in axes[:, 0]:
         one.set_ylabel("degrees north", fontsize=9)
-    return png(figure)
+    return figure_png(figure)
 
 
-def _height(parts: Sequence[Measured]) -> float:
+def _height(parts: Sequence[TileMoments]) -> float:
     """Inches of a panel: as the tiles lie, within reason."""
     (west, east), (south, north) = _seen(parts)
     narrow = max(0.2, float(np.cos(np.radians((south + north) / 2))))
-    return float(np.clip(WIDTH / 2.6 * (north - south) / ((east - west) * narrow), 1.9, 4.2)) + 0.3
+    return float(np.clip(FIGURE_WIDTH / 2.6 * (north - south) / ((east - west) * narrow), 1.9, 4.2)) + 0.3
 
 
-def _seen(parts: Sequence[Measured]) -> tuple[tuple[float, float], tuple[float, float]]:
+def _seen(parts: Sequence[TileMoments]) -> tuple[tuple[float, float], tuple[float, float]]:
     """Degrees from west to east and from south to north of the cells with a day, and a little more."""
     found = [[of[one.block.inside][one.pair.n > 0] for of in one.block.centres] for one in parts]
     ends = []
@@ -110,7 +110,7 @@ def _ends(values: Sequence[NDArray[np.float64]], ends: Any) -> tuple[float, floa
 def _map(
     figure: Any,
     axes: Any,
-    parts: Sequence[Measured],
+    parts: Sequence[TileMoments],
     values: Sequence[NDArray[np.float64]],
     label: str,
     colours: str,
@@ -140,9 +140,9 @@ def _map(
         bar.ax.tick_params(labelsize=7)
 
 
-def _edges(part: Measured) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _edges(part: TileMoments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Degrees of the edges of columns and rows; the grids of other products are cylindrical."""
-    lon, lat = centres(part.block.cells)
+    lon, lat = cell_centres(part.block.cells)
     return _between(lon[lon.shape[0] // 2]), _between(lat[:, lat.shape[1] // 2])
 
 
@@ -153,7 +153,7 @@ def _between(middles: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([[2 * middles[0] - inner[0]], inner, [2 * middles[-1] - inner[-1]]])
 
 
-def series(rows: pd.DataFrame, shown: Mapping[str, str]) -> bytes:
+def station_series_figures(rows: pd.DataFrame, shown: Mapping[str, str]) -> bytes:
     """Observed and published soil moisture at some sites: id -> what stands above its panel."""
     figure = new_figure(0.5 + 1.75 * len(shown))
     panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
@@ -168,7 +168,7 @@ def series(rows: pd.DataFrame, shown: Mapping[str, str]) -> bytes:
         _few_dates(axes)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
-    return png(figure)
+    return figure_png(figure)
 
 
 def _few_dates(axes: Any) -> None:

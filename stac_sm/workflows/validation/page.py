@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stac_sm.core.metrics import Scores
-from stac_sm.workflows.reporting.html import Content, Node, document, element, figure, table
+from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure, html_table
 from stac_sm.workflows.reporting.labels import UNIT
-from stac_sm.workflows.reporting.tables import number
+from stac_sm.workflows.reporting.tables import format_score
 from stac_sm.workflows.validation import figures
-from stac_sm.workflows.validation.products import Comparison
+from stac_sm.workflows.validation.products import ProductComparison
 from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, UNKNOWN, NetworkScores, score_sites
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Section = tuple[str, str, list[Content]]
+PageSection = tuple[str, str, list[HtmlContent]]
 """Anchor, heading, content."""
 
 _SCORES = ("r", "rmse", "ubrmse", "bias")
@@ -37,7 +37,7 @@ _ABOUT_ERRORS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class ValidationFindings:
     """All that a validation has found."""
 
     title: str
@@ -52,7 +52,7 @@ class Findings:
     networks: tuple[NetworkScores, ...]
     """Scores at stations."""
 
-    others: tuple[Comparison, ...]
+    others: tuple[ProductComparison, ...]
     """Scores against other products."""
 
     notes: tuple[str, ...]
@@ -82,27 +82,29 @@ class Findings:
         return {"layout": 1, "facts": self.facts, "notes": list(self.notes), **self.summary(), "sites": sites}
 
 
-def page(findings: Findings) -> str:
+def validation_page(findings: ValidationFindings) -> str:
     """The whole page."""
     against = [
         (f"other-{i}", f"Against {one.other.name}", list(_against(findings, one)))
         for i, one in enumerate(findings.others)
     ]
-    first: list[Section] = [
+    first: list[PageSection] = [
         ("stations", "Against stations", list(_stations(findings))),
         ("series", "Series of stations", list(_series(findings))),
     ]
-    last: list[Section] = [("how", "What was validated", [_facts(findings)])]
+    last: list[PageSection] = [("how", "What was validated", [_facts(findings)])]
     sections = [one for one in [*first, *against, *last] if one[2]]
-    links = [element("li", element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]
-    body: list[Content] = [element("h1", findings.title), _headline(findings), *_notes(findings)]
-    body.append(element("nav", element("ul", *links), aria_label="Sections"))
-    body += [element("section", element("h2", name), *content, id=anchor) for anchor, name, content in sections]
+    links = [html_element("li", html_element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]
+    body: list[HtmlContent] = [html_element("h1", findings.title), _headline(findings), *_notes(findings)]
+    body.append(html_element("nav", html_element("ul", *links), aria_label="Sections"))
+    body += [
+        html_element("section", html_element("h2", name), *content, id=anchor) for anchor, name, content in sections
+    ]
     style = files("stac_sm.workflows.reporting.page").joinpath("page.css").read_text(encoding="utf-8")
-    return document(findings.title, style, element("main", *body))
+    return html_document(findings.title, style, html_element("main", *body))
 
 
-def _other(found: Comparison, least_days: int) -> dict[str, Any]:
+def _other(found: ProductComparison, least_days: int) -> dict[str, Any]:
     pair, triple = found.pair, found.triple
     cells = pair.scores
     seen = pair.n > 0
@@ -131,21 +133,23 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if known.size else float("nan")
 
 
-def _headline(findings: Findings) -> Node:
+def _headline(findings: ValidationFindings) -> HtmlNode:
     one = findings.headline
     if one is None:
-        return element("div", element("p", _no_headline(findings)), class_="headline")
+        return html_element("div", html_element("p", _no_headline(findings)), class_="headline")
     shown = [
-        element("div", element("dt", label), element("dd", number(getattr(one.pooled, name), name)))
+        html_element(
+            "div", html_element("dt", label), html_element("dd", format_score(getattr(one.pooled, name), name))
+        )
         for name, label in (("r", "R"), ("rmse", f"RMSE, {UNIT}"), ("ubrmse", f"ubRMSE, {UNIT}"),
                             ("bias", f"bias, {UNIT}"))
     ]  # fmt: skip
     told = f" ({one.sites} sites, {one.pooled.n:,} days with both):"
-    lead = element("strong", "At networks that no model of the product was trained on")
-    return element("div", element("p", lead, told), element("dl", *shown), class_="headline")
+    lead = html_element("strong", "At networks that no model of the product was trained on")
+    return html_element("div", html_element("p", lead, told), html_element("dl", *shown), class_="headline")
 
 
-def _no_headline(findings: Findings) -> str:
+def _no_headline(findings: ValidationFindings) -> str:
     roles = {one.role for one in findings.networks}
     if UNKNOWN in roles:
         return (
@@ -161,41 +165,43 @@ def _no_headline(findings: Findings) -> str:
     return "No station has a day in common with the product."
 
 
-def _notes(findings: Findings) -> Iterator[Node]:
+def _notes(findings: ValidationFindings) -> Iterator[HtmlNode]:
     if findings.notes:
-        items = [element("li", note) for note in findings.notes]
-        yield element("div", element("strong", "To know first"), element("ul", *items), class_="warning", role="note")
+        items = [html_element("li", note) for note in findings.notes]
+        yield html_element(
+            "div", html_element("strong", "To know first"), html_element("ul", *items), class_="warning", role="note"
+        )
 
 
-def _stations(findings: Findings) -> Iterator[Content]:
+def _stations(findings: ValidationFindings) -> Iterator[HtmlContent]:
     if findings.networks:
         names = ["network", "to the models", "sites", "days", "R", "RMSE", "ubRMSE", "bias"]
         names += ["median R", "median RMSE", "median ubRMSE", "median bias"]
         rows = [_network(one) for one in findings.networks]
         told = f"Scores in {UNIT}, but for R; medians are over sites with at least 10 days"
-        yield table(told, names, rows, id="network-table")
+        yield html_table(told, names, rows, id="network-table")
 
 
-def _network(one: NetworkScores) -> list[Content]:
-    first: Content = one.network or element("span", "all", class_="first")
+def _network(one: NetworkScores) -> list[HtmlContent]:
+    first: HtmlContent = one.network or html_element("span", "all", class_="first")
     return [first, one.role, str(one.sites), str(one.pooled.n), *_four(one.pooled), *_four(one.median)]
 
 
 def _four(found: Scores) -> list[str]:
-    return [number(getattr(found, name), name) for name in _SCORES]
+    return [format_score(getattr(found, name), name) for name in _SCORES]
 
 
-def _series(findings: Findings) -> Iterator[Content]:
+def _series(findings: ValidationFindings) -> Iterator[HtmlContent]:
     shown = _shown(findings)
     if shown:
-        yield figure(
-            figures.series(findings.rows, shown),
+        yield html_figure(
+            figures.station_series_figures(findings.rows, shown),
             f"Soil moisture of the product and of the stations over time at {', '.join(shown)}.",
             "Sites are chosen by the rank of their RMSE, not by hand; of held-out networks, if there are any.",
         )
 
 
-def _shown(findings: Findings) -> dict[str, str]:
+def _shown(findings: ValidationFindings) -> dict[str, str]:
     """Sites whose series are drawn, and what stands above them."""
     held = {one.network for one in findings.networks if one.role == HELD_OUT and one.network}
     rows = findings.rows[findings.rows["network"].isin(held)] if held else findings.rows
@@ -205,19 +211,26 @@ def _shown(findings: Findings) -> dict[str, str]:
     for why, place in _SHOWN:
         if ranked:
             site = ranked[round(place * (len(ranked) - 1))]
-            told = f"{site} ({why}): R {number(found[site].r, 'r')}, RMSE {number(found[site].rmse, 'rmse')}"
+            told = (
+                f"{site} ({why}): R {format_score(found[site].r, 'r')}, RMSE {format_score(found[site].rmse, 'rmse')}"
+            )
             titles.setdefault(site, told)
     return titles
 
 
-def _against(findings: Findings, found: Comparison) -> Iterator[Content]:
+def _against(findings: ValidationFindings, found: ProductComparison) -> Iterator[HtmlContent]:
     told = _other(found, findings.least_days)
     names = ["cells", "days", "cells and days", "R", "RMSE", "ubRMSE", "bias"]
-    values = [str(told["cells"]), str(told["days"]), str(told["n"]), *(number(told[name], name) for name in _SCORES)]
-    yield element("p", _ABOUT_OTHERS)
-    yield table(f"All cells and days at once, {UNIT} but for R", names, [values], id=f"table-{found.other.asset}")
+    values = [
+        str(told["cells"]),
+        str(told["days"]),
+        str(told["n"]),
+        *(format_score(told[name], name) for name in _SCORES),
+    ]
+    yield html_element("p", _ABOUT_OTHERS)
+    yield html_table(f"All cells and days at once, {UNIT} but for R", names, [values], id=f"table-{found.other.asset}")
     if found.parts:
-        yield figure(
+        yield html_figure(
             figures.score_maps(found),
             f"Maps of correlation, ubRMSE, bias and coverage against {found.other.name}.",
             f"Cells with at least {figures.least_shown(found)} days in common; the last map has all. Grey: no value.",
@@ -226,22 +239,22 @@ def _against(findings: Findings, found: Comparison) -> Iterator[Content]:
         yield from _errors(findings, found, told["triple_collocation"])
 
 
-def _errors(findings: Findings, found: Comparison, told: dict[str, Any]) -> Iterator[Content]:
-    yield element("h3", f"With {told['third']} as the third")
+def _errors(findings: ValidationFindings, found: ProductComparison, told: dict[str, Any]) -> Iterator[HtmlContent]:
+    yield html_element("h3", f"With {told['third']} as the third")
     image = figures.error_maps(found, findings.least_days)
     if image is None:
         most = int(found.triple.n.max(initial=0)) if found.triple is not None else 0
-        yield element(
+        yield html_element(
             "p",
             f"No map of random errors: in no cell does triple collocation hold (at least {findings.least_days} common "
             f"days are wanted, the most is {most}; and the three must vary together).",
         )
         return
-    yield figure(image, f"Maps of the random error of three products in {told['cells']} cells.", _ABOUT_ERRORS)
+    yield html_figure(image, f"Maps of the random error of three products in {told['cells']} cells.", _ABOUT_ERRORS)
 
 
-def _facts(findings: Findings) -> Node:
-    return table("What was validated", ["what", "value"], [[name, text] for name, text in findings.facts.items()])
+def _facts(findings: ValidationFindings) -> HtmlNode:
+    return html_table("What was validated", ["what", "value"], [[name, text] for name, text in findings.facts.items()])
 
 
 __all__: Sequence[str] = ["Findings", "page"]

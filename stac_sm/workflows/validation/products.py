@@ -18,11 +18,11 @@ from stac_sm.core.grid import TileGrid, footprint, transform_points
 from stac_sm.core.metrics import Scores, truth_correlation
 from stac_sm.core.period import Period
 from stac_sm.features.cube import build
-from stac_sm.features.inputs import Resolution, resolve
+from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
-from stac_sm.product.item import COLLECTION
-from stac_sm.product.read import newest_of_version
-from stac_sm.raster.resample import Target
+from stac_sm.product.item import PRODUCT_COLLECTION
+from stac_sm.product.read import items_of_version
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pystac
     from numpy.typing import NDArray
 
-Floats = "NDArray[np.float64]"
+Float64Array = "NDArray[np.float64]"
 
 _MIDDLE = 0.25  # m3 m-3: sums are of what is above it, so that little is lost when their squares are subtracted
 _CONSTANT = 1e-14  # (m3 m-3)**2: a variance below it is rounding, since files hold steps of 1e-4
@@ -80,7 +80,7 @@ class Moments:
     @property
     def scores(self) -> dict[str, NDArray[np.float64]]:
         """``r``, ``rmse``, ``ubrmse``, ``bias`` of the first series against the second in every cell, as
-        `stac_sm.core.metrics.scores` has them; NaN where there are too few days.
+        `stac_sm.core.metrics.agreement_scores` has them; NaN where there are too few days.
         """
         q, (prediction, observation) = self.covariance, self.means[:2]
         bias = prediction - observation
@@ -119,7 +119,7 @@ class Moments:
         return self.n / np.maximum(self.n - 1, 1)
 
 
-def joined(parts: Iterable[Moments]) -> Moments:
+def join_moments(parts: Iterable[Moments]) -> Moments:
     """Cells of several moments, one after another."""
     found = list(parts)
     return Moments(
@@ -129,7 +129,7 @@ def joined(parts: Iterable[Moments]) -> Moments:
     )
 
 
-def finite(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     """A number for JSON."""
     return float(value) if math.isfinite(value) else None
 
@@ -138,7 +138,7 @@ _EMPTY = Moments.nothing(2, 0)
 
 
 @dataclass(frozen=True)
-class Other:
+class OtherProduct:
     """Another product, which is held beside ours."""
 
     collection: str
@@ -156,23 +156,23 @@ class Other:
         return f"{self.collection} {self.cells}"
 
 
-OTHERS = (
-    Other("esa-cci-sm", "cci_sm", "0.25 degrees"),
-    Other("smap", "smap_sm", "36 km"),
-    Other("smap-s1", "smap_s1_sm_3km", "3 km"),
-    Other("smap-s1", "smap_s1_sm", "1 km"),
+OTHER_PRODUCTS = (
+    OtherProduct("esa-cci-sm", "cci_sm", "0.25 degrees"),
+    OtherProduct("smap", "smap_sm", "36 km"),
+    OtherProduct("smap-s1", "smap_s1_sm_3km", "3 km"),
+    OtherProduct("smap-s1", "smap_s1_sm", "1 km"),
 )
 """Of SMAP/Sentinel-1, 3 km are what its makers have validated."""
 
-VALIDATED = OTHERS[:3]
+VALIDATED_PRODUCTS = OTHER_PRODUCTS[:3]
 """Without what its makers have not validated."""
 
-THIRDS = (OTHERS[1], OTHERS[2])
+THIRD_PRODUCTS = (OTHER_PRODUCTS[1], OTHER_PRODUCTS[2])
 """What makes three with the product and ESA CCI, averaged over the cells of ESA CCI."""
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class TileCells:
     """Cells of another product whose centres lie in one tile."""
 
     tile: str
@@ -184,20 +184,20 @@ class Block:
     inside: NDArray[np.bool_]
     """Which of them have their centre in the tile, (y, x): so every cell counts once."""
 
-    resolution: Resolution
+    resolution: ResolvedInputs
     """Which files make their values: ``product``, ``other`` and perhaps ``third``."""
 
     @property
     def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Degrees east and north of the centres of the cells, (y, x)."""
-        return centres(self.cells)
+        return cell_centres(self.cells)
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class TileMoments:
     """What came of one tile: moments of its cells in the order of `Block.inside`."""
 
-    block: Block
+    block: TileCells
     """The cells."""
 
     pair: Moments
@@ -208,35 +208,35 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ProductComparison:
     """The product beside another one."""
 
-    other: Other
+    other: OtherProduct
     """Which."""
 
     days: int
     """Days of the period."""
 
-    parts: tuple[Measured, ...]
+    parts: tuple[TileMoments, ...]
     """Tile by tile."""
 
-    third: Other | None = None
+    third: OtherProduct | None = None
     """What makes three."""
 
     @property
     def pair(self) -> Moments:
         """Of all cells."""
-        return joined([one.pair for one in self.parts] or [_EMPTY])
+        return join_moments([one.pair for one in self.parts] or [_EMPTY])
 
     @property
     def triple(self) -> Moments | None:
         """Of all cells, of three products."""
         found = [one.triple for one in self.parts if one.triple is not None]
-        return joined(found) if found else None
+        return join_moments(found) if found else None
 
 
 @dataclass(frozen=True)
-class Published:
+class VersionedCatalog:
     """A catalogue in which of each tile-day there is one item: of one version of the product, and not retracted."""
 
     catalog: Catalog
@@ -253,30 +253,35 @@ class Published:
     def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
         """As the catalogue's own."""
         found = self.catalog.items(collection, period=period, bbox=bbox)
-        return newest_of_version(found, self.version) if collection == COLLECTION else list(found)
+        return items_of_version(found, self.version) if collection == PRODUCT_COLLECTION else list(found)
 
 
-def blocks(
-    catalog: ItemSearch, grid: TileGrid, other: Other, tiles: Iterable[str], period: Period, third: Other | None = None
-) -> list[Block]:
+def cells_to_compare(
+    catalog: ItemSearch,
+    grid: TileGrid,
+    other: OtherProduct,
+    tiles: Iterable[str],
+    period: Period,
+    third: OtherProduct | None = None,
+) -> list[TileCells]:
     """What there is to compare, from metadata alone; tiles that the other product has not seen are left out."""
     found = (_block(catalog, grid, other, tile, period, third) for tile in tiles)
     return [one for one in found if one is not None]
 
 
-def compare(
-    other: Other,
-    found: Sequence[Block],
+def compare_products(
+    other: OtherProduct,
+    found: Sequence[TileCells],
     period: Period,
-    third: Other | None = None,
+    third: OtherProduct | None = None,
     *,
     step: Callable[[], None] = lambda: None,
-) -> Comparison:
+) -> ProductComparison:
     """Gather the moments of all blocks; ``step`` is called after each."""
-    return Comparison(other, len(period), tuple(_measured(found, step)), third)
+    return ProductComparison(other, len(period), tuple(_measured(found, step)), third)
 
 
-def centres(cells: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def cell_centres(cells: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Degrees east and north of the centres of cells, (y, x)."""
     rows, columns = np.mgrid[: cells.shape[0], : cells.shape[1]] + 0.5
     affine = cells.affine
@@ -285,8 +290,8 @@ def centres(cells: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _block(
-    catalog: ItemSearch, grid: TileGrid, other: Other, tile: str, period: Period, third: Other | None
-) -> Block | None:
+    catalog: ItemSearch, grid: TileGrid, other: OtherProduct, tile: str, period: Period, third: OtherProduct | None
+) -> TileCells | None:
     geobox = grid.geobox(tile)
     outline = footprint(geobox)
     if outline is None:
@@ -302,18 +307,18 @@ def _block(
     inside = _inside(cells, geobox)
     if not inside.any():
         return None
-    return Block(tile, cells, inside, resolve(catalog, _recipe(other, third), cells, period))
+    return TileCells(tile, cells, inside, resolve_inputs(catalog, _recipe(other, third), cells, period))
 
 
 def _inside(cells: GeoBox, tile: GeoBox) -> NDArray[np.bool_]:
-    x, y = transform_points("OGC:CRS84", str(tile.crs), *centres(cells))
+    x, y = transform_points("OGC:CRS84", str(tile.crs), *cell_centres(cells))
     column, row = ~tile.affine * (x, y)
     return np.asarray((column >= 0) & (column < tile.shape[1]) & (row >= 0) & (row < tile.shape[0]))
 
 
-def _recipe(other: Other, third: Other | None) -> Recipe:
+def _recipe(other: OtherProduct, third: OtherProduct | None) -> Recipe:
     features = [
-        Feature("product", COLLECTION, "sm", "average", missing="nan"),
+        Feature("product", PRODUCT_COLLECTION, "sm", "average", missing="nan"),
         Feature("other", other.collection, other.asset, "nearest", missing="nan"),
     ]
     if third is not None:
@@ -321,7 +326,7 @@ def _recipe(other: Other, third: Other | None) -> Recipe:
     return Recipe(tuple(features))
 
 
-def _measured(found: Sequence[Block], step: Callable[[], None]) -> Iterator[Measured]:
+def _measured(found: Sequence[TileCells], step: Callable[[], None]) -> Iterator[TileMoments]:
     for block in found:
         number, has_third = int(block.inside.sum()), len(block.resolution.recipe.features) > 2
         pair = Moments.nothing(2, number)
@@ -332,16 +337,16 @@ def _measured(found: Sequence[Block], step: Callable[[], None]) -> Iterator[Meas
                 pair.add(values[:2])
                 if triple is not None:
                     triple.add(values)
-        yield Measured(block, pair, triple)
+        yield TileMoments(block, pair, triple)
         step()
 
 
-def _both(resolution: Resolution, day: Any) -> bool:
+def _both(resolution: ResolvedInputs, day: Any) -> bool:
     return not {"product", "other"} & set(resolution.missing(day))
 
 
-def _day(block: Block, day: Any) -> NDArray[np.float32]:
+def _day(block: TileCells, day: Any) -> NDArray[np.float32]:
     """Values of a day, (series, cell)."""
-    cube = build(replace(block.resolution, days=(day,)), Target(block.cells)).compute(scheduler="threads")
+    cube = build(replace(block.resolution, days=(day,)), TargetPixels(block.cells)).compute(scheduler="threads")
     names = [feature.name for feature in block.resolution.recipe.features]
     return np.stack([cube[name].values[0][block.inside] for name in names])

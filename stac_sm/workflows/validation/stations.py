@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.core.metrics import Scores, scores
+from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.core.period import Period
-from stac_sm.model.evaluate import LEAST_ROWS, station_scores
-from stac_sm.model.item import COLLECTION as MODELS
-from stac_sm.product.aggregates.source_items import Member, by_tile
+from stac_sm.model.evaluate import station_scores
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
+from stac_sm.product.aggregates.source_items import SourceItem, by_tile
 from stac_sm.raster.pixels import read_pixels
 from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
-from stac_sm.stac.catalogs.search import item_of
-from stac_sm.stations.matchup_item import COLLECTION as MATCHUPS
-from stac_sm.stations.records import site_series
+from stac_sm.stac.catalogs.search import item_from_document
+from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
+from stac_sm.stations.records import site_daily_means
 
 if TYPE_CHECKING:
     from stac_sm.stations.records import Station, StationRules
@@ -34,7 +34,7 @@ _METHOD = "product"
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainingStations:
     """Stations that the models of a product have seen."""
 
     sites: frozenset[str]
@@ -85,7 +85,7 @@ class NetworkScores:
 
 def rows_at_stations(
     catalog: Catalog,
-    members: Sequence[Member],
+    members: Sequence[SourceItem],
     sites: pd.DataFrame,
     stations: Sequence[Station],
     rules: StationRules,
@@ -105,7 +105,7 @@ def rows_at_stations(
     ReadError
         If a series or a file cannot be read.
     """
-    observed, _ = site_series(sites, stations, rules)
+    observed, _ = site_daily_means(sites, stations, rules)
     observed = observed.astype({"site": object})  # of no station, it would be a column of numbers
     observed = observed[(observed["date"] >= str(period.start)) & (observed["date"] < str(period.end))]
     measured = sites[sites["site"].isin(set(observed["site"]))]
@@ -121,18 +121,18 @@ def rows_at_stations(
     return table[["site", "network", "date", "observed", _METHOD]], frozenset(model for _, model in read)
 
 
-def learned_from(catalog: Catalog, models: Iterable[str]) -> Learned:
+def training_stations(catalog: Catalog, models: Iterable[str]) -> TrainingStations:
     """Stations in the match-ups of some models."""
     tables = [_matchups_of(catalog, model) for model in sorted(models)]
     known = [table for table in tables if table is not None]
-    return Learned(
+    return TrainingStations(
         sites=frozenset(site for table in known for site in table["site"]),
         networks=frozenset(network for table in known for network in table["network"]),
         known=bool(tables) and len(known) == len(tables),
     )
 
 
-def score_networks(rows: pd.DataFrame, learned: Learned) -> list[NetworkScores]:
+def score_networks(rows: pd.DataFrame, learned: TrainingStations) -> list[NetworkScores]:
     """Scores of every network, those held out first; before them of all that have the same role."""
     roles = rows["network"].map(learned.of)
     found = []
@@ -151,7 +151,11 @@ def score_sites(rows: pd.DataFrame) -> dict[str, Scores]:
 
 def _scored(network: str, role: str, rows: pd.DataFrame) -> NetworkScores:
     return NetworkScores(
-        network, role, int(rows["site"].nunique()), scores(rows[_METHOD], rows["observed"]), _median(score_sites(rows))
+        network,
+        role,
+        int(rows["site"].nunique()),
+        agreement_scores(rows[_METHOD], rows["observed"]),
+        _median(score_sites(rows)),
     )
 
 
@@ -165,9 +169,9 @@ def _median(found: Mapping[str, Scores]) -> Scores:
     return Scores(days, r=middle("r"), rmse=middle("rmse"), ubrmse=middle("ubrmse"), bias=middle("bias"))
 
 
-def _of_day(catalog: Catalog, member: Member, sites: pd.DataFrame) -> tuple[list[tuple[Any, ...]], str]:
+def _of_day(catalog: Catalog, member: SourceItem, sites: pd.DataFrame) -> tuple[list[tuple[Any, ...]], str]:
     """Values of a tile-day at the pixels of sites, and the model that it was made by."""
-    item = item_of(json.loads(catalog.store.read(member.path)), catalog.store.href(member.path))
+    item = item_from_document(json.loads(catalog.store.read(member.path)), catalog.store.href(member.path))
     source = raster_source(item, "sm").of(None, "", catalog.root)
     pixels = [(int(row), int(column)) for row, column in zip(sites["row"], sites["col"], strict=True)]
     values = read_pixels(source, pixels)
@@ -183,9 +187,3 @@ def _matchups_of(catalog: Catalog, model: str) -> pd.DataFrame | None:
         return pd.read_parquet(str(table.get_absolute_href()), columns=["site", "network"]).drop_duplicates()
     except (CatalogError, KeyError, OSError, ValueError):
         return None
-
-
-__all__ = [
-    "HELD_OUT", "LEAST_ROWS", "SEEN", "UNKNOWN", "Learned", "NetworkScores", "learned_from", "rows_at_stations",
-    "score_networks", "score_sites",
-]  # fmt: skip

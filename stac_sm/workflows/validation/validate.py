@@ -6,7 +6,7 @@ Files of a validation: the page, its numbers, the scores of every cell, a pictur
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +18,30 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.grid import TileGrid, footprint
-from stac_sm.core.period import Period, utc
+from stac_sm.core.period import Period, utc_instant
+from stac_sm.core.progress import ProgressCallback
 from stac_sm.core.text import to_json
-from stac_sm.product.aggregates.source_items import Member, by_tile, links_to, members_json, tile_days
+from stac_sm.product.aggregates.source_items import SourceItem, by_tile, links_to, source_items_json, tile_days
 from stac_sm.stac.catalogs.catalog import Catalog
-from stac_sm.stac.items import PARQUET, ItemDict, build_item, item_folder
-from stac_sm.stac.links import add_collection, link
-from stac_sm.stac.publish import FINGERPRINT, is_published, publish, published
-from stac_sm.stations.records import COLLECTION as STATIONS
-from stac_sm.stations.records import Station, read_stations, sites
+from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item, item_folder
+from stac_sm.stac.links import add_collection, link_items
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, is_published, publish, read_published_item
+from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
+from stac_sm.stations.records import Station, read_stations, sites_of_stations
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.validation import figures
-from stac_sm.workflows.validation.page import Findings, page
-from stac_sm.workflows.validation.products import OTHERS, THIRDS, Block, Comparison, Other, Published, blocks, compare
-from stac_sm.workflows.validation.stations import Learned, learned_from, rows_at_stations, score_networks
+from stac_sm.workflows.validation.page import ValidationFindings, validation_page
+from stac_sm.workflows.validation.products import (
+    OTHER_PRODUCTS,
+    THIRD_PRODUCTS,
+    OtherProduct,
+    ProductComparison,
+    TileCells,
+    VersionedCatalog,
+    cells_to_compare,
+    compare_products,
+)
+from stac_sm.workflows.validation.stations import TrainingStations, rows_at_stations, score_networks, training_stations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,13 +61,13 @@ _COLUMNS = {
 }
 
 
-def write_files(findings: Findings, members: bytes, folder: Path) -> dict[str, AssetFile]:
+def write_files(findings: ValidationFindings, members: bytes, folder: Path) -> dict[str, AssetFile]:
     """Write the assets of a validation: the same findings give the same bytes."""
     from matplotlib.style import context
 
     with context("default"):  # a matplotlibrc of the user must not change the page
         contents: dict[str, tuple[bytes, str, dict[str, Any]]] = {
-            "report": (page(findings).encode(), ".html", _fields("Report", "text/html", "metadata")),
+            "report": (validation_page(findings).encode(), ".html", _fields("Report", "text/html", "metadata")),
             "metrics": (
                 (to_json(findings.to_dict()) + "\n").encode(),
                 ".json",
@@ -85,7 +95,7 @@ def _fields(title: str, media_type: str, role: str) -> dict[str, Any]:
     return {"title": title, "type": media_type, "roles": [role]}
 
 
-def _cells(findings: Findings, found: Comparison, folder: Path) -> AssetFile:
+def _cells(findings: ValidationFindings, found: ProductComparison, folder: Path) -> AssetFile:
     """Parquet with a row a cell that has a day in common."""
     import pyarrow.parquet as pq
 
@@ -97,10 +107,10 @@ def _cells(findings: Findings, found: Comparison, folder: Path) -> AssetFile:
         for name in table.column_names
     ]
     about = {"table:columns": columns, "table:row_count": table.num_rows}
-    return AssetFile(file, ".parquet", _fields(f"Cells of {found.other.name}", PARQUET, "data") | about)
+    return AssetFile(file, ".parquet", _fields(f"Cells of {found.other.name}", PARQUET_MEDIA_TYPE, "data") | about)
 
 
-def cell_table(found: Comparison, least_days: int) -> pa.Table:
+def cell_table(found: ProductComparison, least_days: int) -> pa.Table:
     """Scores of every cell that has a day in common: the columns ``lon, lat, days, r, rmse, ubrmse, bias``, and where
     there is a third product ``error_product, error_other, error_third``.
     """
@@ -120,14 +130,13 @@ def cell_table(found: Comparison, least_days: int) -> pa.Table:
     return pa.table(columns)
 
 
-COLLECTION = "validation"
+VALIDATION_COLLECTION = "validation"
 
-Progress = Callable[[int], None]
-_Compared = list[tuple[Other, Other | None, list[Block]]]
+_Compared = list[tuple[OtherProduct, OtherProduct | None, list[TileCells]]]
 
 
 @dataclass(frozen=True)
-class Validated:
+class PublishedValidation:
     """A published validation."""
 
     item: ItemDict
@@ -160,14 +169,14 @@ class Validated:
         return f"{self.path.rpartition('/')[0]}/{self.item['assets']['report']['href'].removeprefix('./')}"
 
 
-def validate(
+def validate_product(
     project: Project,
     period: Period,
     *,
     tiles: Sequence[str] = (),
-    others: Sequence[Other] = OTHERS,
-    progress: Progress = lambda total: None,
-) -> Validated:
+    others: Sequence[OtherProduct] = OTHER_PRODUCTS,
+    progress: ProgressCallback = lambda total: None,
+) -> PublishedValidation:
     """Hold the published tile-days of a period against stations and other products, and publish what was found.
 
     What is there and made from the same tile-days, stations and files is left alone.
@@ -187,60 +196,61 @@ def validate(
         If nothing was published then.
     """
     catalog, version = project.catalog, project.about.version
-    add_collection(catalog.store, COLLECTION)
+    add_collection(catalog.store, VALIDATION_COLLECTION)
     catalog = project.catalog
     members = [one for one in tile_days(catalog, period, version) if not tiles or one.tile in tiles]
     if not members:
         raise CatalogError(f"{catalog.root}: no product found on {period}: `stac-sm status` says what is there")
     stations = _stations(catalog)
-    where = sites(stations, project.grid, rules=project.stations)
+    where = sites_of_stations(stations, project.grid, rules=project.stations)
     where = where[where["tile"].isin({one.tile for one in members})]
     compared = _compared(catalog, project.grid, version, by_tile(members), period, others)
-    item = _item(project, period, members, _proof(project, period, members, where, stations, compared))
-    folder = item_folder(catalog.layout(COLLECTION), item)
+    item = _item(project, period, members, _validation_provenance(project, period, members, where, stations, compared))
+    folder = item_folder(catalog.layout(VALIDATION_COLLECTION), item)
     if is_published(catalog, item):
-        return _there(catalog, folder, item, "done")
+        return _published_validation(catalog, folder, item, "done")
     findings = _findings(project, period, members, where, stations, compared, progress)
     own = {"title": findings.title, "stac_sm:scores": findings.summary(), "stac_sm:notes": list(findings.notes)}
     item["properties"] |= _jsonable(own)
     item["links"] = [*links_to(members, folder), *_links_to_collections(folder, catalog, compared, bool(len(where)))]
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        outcome = publish(catalog, item, write_files(findings, members_json(members, folder), Path(scratch)))
-    link(catalog.store, COLLECTION, [f"{folder}/{item['id']}.json"])
-    return _there(catalog, folder, item, str(outcome))
+        outcome = publish(catalog, item, write_files(findings, source_items_json(members, folder), Path(scratch)))
+    link_items(catalog.store, VALIDATION_COLLECTION, [f"{folder}/{item['id']}.json"])
+    return _published_validation(catalog, folder, item, str(outcome))
 
 
-def against_others(
-    project: Project, period: Period, tiles: Sequence[str], others: Sequence[Other] = OTHERS
-) -> list[Comparison]:
+def compare_with_other_products(
+    project: Project, period: Period, tiles: Sequence[str], others: Sequence[OtherProduct] = OTHER_PRODUCTS
+) -> list[ProductComparison]:
     """The comparisons alone, without a page and an item."""
-    newest = Published(project.catalog, project.about.version)
-    found = [(other, blocks(newest, project.grid, other, tiles, period)) for other in others]
-    return [compare(other, parts, period) for other, parts in found if parts]
+    newest = VersionedCatalog(project.catalog, project.about.version)
+    found = [(other, cells_to_compare(newest, project.grid, other, tiles, period)) for other in others]
+    return [compare_products(other, parts, period) for other, parts in found if parts]
 
 
 def _compared(
-    catalog: Catalog, grid: TileGrid, version: str, tiles: Any, period: Period, others: Sequence[Other]
+    catalog: Catalog, grid: TileGrid, version: str, tiles: Any, period: Period, others: Sequence[OtherProduct]
 ) -> _Compared:
     """Every other product, and again with each third; those without a file on these tiles are left out."""
-    newest = Published(catalog, version)
+    newest = VersionedCatalog(catalog, version)
     found: _Compared = []
     for other in others:
-        parts = blocks(newest, grid, other, tiles, period)
+        parts = cells_to_compare(newest, grid, other, tiles, period)
         if parts:
             found.append((other, *_with_third(newest, grid, other, tiles, period, others, parts)))
     return found
 
 
 def _with_third(
-    catalog: Published, grid: TileGrid, other: Other, tiles: Any, period: Period, others: Sequence[Other],
-    parts: list[Block],
-) -> tuple[Other | None, list[Block]]:  # fmt: skip
+    catalog: VersionedCatalog, grid: TileGrid, other: OtherProduct, tiles: Any, period: Period,
+    others: Sequence[OtherProduct],
+    parts: list[TileCells],
+) -> tuple[OtherProduct | None, list[TileCells]]:  # fmt: skip
     """ESA CCI with the first product that makes three, if there is one."""
-    for third in THIRDS if other == OTHERS[0] else ():
+    for third in THIRD_PRODUCTS if other == OTHER_PRODUCTS[0] else ():
         if third in others:
-            three = blocks(catalog, grid, other, tiles, period, third)
-            if any(one.resolution.made_of["third"] for one in three):
+            three = cells_to_compare(catalog, grid, other, tiles, period, third)
+            if any(one.resolution.by_feature["third"] for one in three):
                 return third, three
     return None, parts
 
@@ -248,16 +258,18 @@ def _with_third(
 def _findings(
     project: Project,
     period: Period,
-    members: Sequence[Member],
+    members: Sequence[SourceItem],
     where: pd.DataFrame,
     stations: Sequence[Station],
     compared: _Compared,
-    progress: Progress,
-) -> Findings:
+    progress: ProgressCallback,
+) -> ValidationFindings:
     catalog, total = project.catalog, sum(len(parts) for _, _, parts in compared)
     rows, models = rows_at_stations(catalog, members, where, stations, project.stations, period)
-    learned = learned_from(catalog, models) if len(rows) else Learned(frozenset(), frozenset(), known=False)
-    return Findings(
+    learned = (
+        training_stations(catalog, models) if len(rows) else TrainingStations(frozenset(), frozenset(), known=False)
+    )
+    return ValidationFindings(
         title=f"Validation of soil moisture at 1 km, {period}",
         facts={
             "product": f"{len(members)} tile-days, version {project.about.version}",
@@ -269,7 +281,8 @@ def _findings(
         rows=rows,
         networks=tuple(score_networks(rows, learned)),
         others=tuple(
-            compare(other, parts, period, third, step=lambda: progress(total)) for other, third, parts in compared
+            compare_products(other, parts, period, third, step=lambda: progress(total))
+            for other, third, parts in compared
         ),
         notes=tuple(_notes(where, compared)),
         least_days=project.screening.min_days,
@@ -278,7 +291,7 @@ def _findings(
 
 def _notes(where: pd.DataFrame, compared: _Compared) -> list[str]:
     there = {other for other, _, _ in compared}
-    notes = [f"{other.name}: no file on these tiles and days." for other in OTHERS if other not in there]
+    notes = [f"{other.name}: no file on these tiles and days." for other in OTHER_PRODUCTS if other not in there]
     return ([] if len(where) else ["No station lies in these tiles."]) + notes
 
 
@@ -291,17 +304,17 @@ def _stations(catalog: Catalog) -> list[Station]:
         return []
 
 
-def _proof(
+def _validation_provenance(
     project: Project,
     period: Period,
-    members: Sequence[Member],
+    members: Sequence[SourceItem],
     where: pd.DataFrame,
     stations: Sequence[Station],
     compared: _Compared,
 ) -> dict[str, Any]:
     used = {id for ids in where["stations"] for id in ids}
     return {
-        "collection": COLLECTION,
+        "collection": VALIDATION_COLLECTION,
         "grid": project.grid.fingerprint_fields(),
         "period": str(period),
         "members": sorted([one.id, one.fingerprint] for one in members),
@@ -315,23 +328,23 @@ def _proof(
     }
 
 
-def _inputs(block: Block) -> str:
+def _inputs(block: TileCells) -> str:
     return digest([block.resolution.inputs(day) for day in block.resolution.days])
 
 
-def _item(project: Project, period: Period, members: Sequence[Member], proof: dict[str, Any]) -> ItemDict:
+def _item(project: Project, period: Period, members: Sequence[SourceItem], proof: dict[str, Any]) -> ItemDict:
     shapes = [shape for tile in by_tile(members) if (shape := footprint(project.grid.geobox(tile))) is not None]
     bounds = [shape.bounds for shape in shapes]
     west, south, east, north = (pick(bound[i] for bound in bounds) for i, pick in enumerate((min, min, max, max)))
     version = project.about.version
     return build_item(
         id=f"SM1KM.{period.start:%Y%m%d}-{period.days[-1]:%Y%m%d}.validation.v{version}",
-        collection=COLLECTION,
+        collection=VALIDATION_COLLECTION,
         geometry=mapping(box(west, south, east, north)),
         bbox=[west, south, east, north],
-        start=utc(period.start),
-        end=utc(period.end),
-        properties={"version": version, FINGERPRINT: digest(proof)},
+        start=utc_instant(period.start),
+        end=utc_instant(period.end),
+        properties={"version": version, FINGERPRINT_PROPERTY: digest(proof)},
         extensions=["version"],
     )
 
@@ -346,14 +359,14 @@ def _links_to_collections(folder: str, catalog: Catalog, compared: _Compared, st
     ]
 
 
-def _there(catalog: Catalog, folder: str, item: ItemDict, outcome: str) -> Validated:
+def _published_validation(catalog: Catalog, folder: str, item: ItemDict, outcome: str) -> PublishedValidation:
     import json
 
     path = f"{folder}/{item['id']}.json"
-    content = published(catalog.store, path)
+    content = read_published_item(catalog.store, path)
     if content is None:
         raise CatalogError(f"{catalog.store.href(path)} was published and is gone: run the same command again")
-    return Validated(json.loads(content), path, outcome)
+    return PublishedValidation(json.loads(content), path, outcome)
 
 
 def _jsonable(value: Any) -> Any:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.stm import SensorFile, parse
+from stac_sm.ingest.formats.stm import SensorFile, parse_stm
 from stac_sm.ingest.providers.ismn import Ismn
 from stac_sm.ingest.providers.ismn_static import static_properties
 
@@ -83,7 +83,7 @@ def test_what_is_written_is_read_back_exactly(layout, place, rows, end, missing)
     times, values, flags = rows
     if layout is ceop_sep and not len(times):
         return  # it has no line that could say where it is
-    found = parse(layout(place, rows, missing, end), "x.stm")
+    found = parse_stm(layout(place, rows, missing, end), "x.stm")
     order = np.argsort(times)
     assert (found.lat, found.lon) == (float(place[2]), float(place[3]))
     assert found.elevation == (None if place[4] in {"NaN", "-9999.00"} else float(place[4]))
@@ -155,7 +155,7 @@ FILES = [layout(PLACE, READINGS, "-9999.0", end) for layout in (header_values, c
 @example(b"")
 def test_a_damaged_file_is_an_error_or_a_plausible_series(content):
     start = time.process_time()
-    found, error = result_or_error(parse, content, "x.stm")
+    found, error = result_or_error(parse_stm, content, "x.stm")
     assert found is not None or error.startswith("x.stm: ")
     assert len(error) < 500
     if found is not None:
@@ -168,7 +168,7 @@ def test_a_damaged_file_is_an_error_or_a_plausible_series(content):
 @FUZZ
 @given(st.binary(max_size=400))
 def test_any_bytes_are_an_error_or_a_plausible_series(content):
-    found, error = result_or_error(parse, content, "x.stm")
+    found, error = result_or_error(parse_stm, content, "x.stm")
     assert found is None or not error
     if found is not None:
         plausible(found.frame)
@@ -189,7 +189,7 @@ def test_any_bytes_are_an_error_or_a_plausible_series(content):
 def test_what_is_absurd_is_refused_at_once(old, new, message):
     start = time.process_time()
     with pytest.raises(GranuleError, match=message) as caught:
-        parse(FILES[0].replace(old, new, 1), "x.stm")
+        parse_stm(FILES[0].replace(old, new, 1), "x.stm")
     assert time.process_time() - start < 2
     assert len(str(caught.value)) < 500
 
@@ -357,6 +357,6 @@ def test_a_name_too_long_for_an_item_stops_only_its_station(tmp_path):
 
 
 def test_a_frame_is_that_of_pandas_without_a_line():
-    found = parse(b"NET NET Hill 46.0 11.0 512.0 0.05 0.05 P\n", "x.stm").frame
+    found = parse_stm(b"NET NET Hill 46.0 11.0 512.0 0.05 0.05 P\n", "x.stm").frame
     plausible(found)
     pd.testing.assert_frame_equal(found, found.iloc[:0])

@@ -14,13 +14,13 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.cop_dem import CopDem
-from stac_sm.ingest.terrain import aspect_cos, aspect_sin, held
+from stac_sm.ingest.terrain import aspect_cos, aspect_sin, heights_in_memory
 from stac_sm.ingest.terrain import slope as slope_of
 from tests.support.source_files import DATA, asset_href, ingested, new_catalog, real_data, write_dem
 
 
 def slope(elevation, geobox):
-    return slope_of(held(elevation), geobox)
+    return slope_of(heights_in_memory(elevation), geobox)
 
 
 def tile(south=46, west=11, shape=(120, 80)):
@@ -94,7 +94,7 @@ def test_aspect_is_where_a_tilted_plane_faces(azimuth):
     east, north = distance(geobox, (30, 29), (30, 31)) / 2, distance(geobox, (29, 30), (31, 30)) / 2
     toward = np.radians(azimuth)
     plane = 2000 - 0.2 * (columns * east * np.sin(toward) + rows * north * np.cos(toward))  # falls by 0.2 m per m
-    sine, cosine = aspect_sin(held(plane), geobox), aspect_cos(held(plane), geobox)
+    sine, cosine = aspect_sin(heights_in_memory(plane), geobox), aspect_cos(heights_in_memory(plane), geobox)
     assert sine[30, 30] == pytest.approx(np.sin(toward), abs=1e-5)
     assert cosine[30, 30] == pytest.approx(np.cos(toward), abs=1e-5)
     assert slope(plane, geobox)[30, 30] == pytest.approx(np.degrees(np.arctan(0.2)), rel=1e-5)
@@ -112,8 +112,8 @@ def test_a_cone_faces_away_from_its_top():
     azimuth, _, away = geod.inv(*top, lon, lat)
     cone, far = 5000 - 0.1 * away, away > 20_000  # a cone is no plane: the more so near its top
     assert np.abs(slope(cone, geobox)[far] - np.degrees(np.arctan(0.1))).max() < 0.03
-    assert np.abs(aspect_sin(held(cone), geobox)[far] - np.sin(np.radians(azimuth[far]))).max() < 0.03
-    assert np.abs(aspect_cos(held(cone), geobox)[far] - np.cos(np.radians(azimuth[far]))).max() < 0.03
+    assert np.abs(aspect_sin(heights_in_memory(cone), geobox)[far] - np.sin(np.radians(azimuth[far]))).max() < 0.03
+    assert np.abs(aspect_cos(heights_in_memory(cone), geobox)[far] - np.cos(np.radians(azimuth[far]))).max() < 0.03
 
 
 def test_flat_land_faces_nowhere_and_gaps_stay(monkeypatch):
@@ -121,13 +121,13 @@ def test_flat_land_faces_nowhere_and_gaps_stay(monkeypatch):
     flat = np.full((20, 30), 7.0, np.float32)
     flat[3, 4] = np.nan
     for aspect in (aspect_sin, aspect_cos):
-        found = aspect(held(flat), geobox)
+        found = aspect(heights_in_memory(flat), geobox)
         assert np.array_equal(np.isnan(found), np.isnan(flat))
         assert np.nanmax(np.abs(found)) == 0
     hills = np.random.default_rng(1).normal(500, 50, (20, 30))
-    whole = aspect_sin(held(hills), geobox)
+    whole = aspect_sin(heights_in_memory(hills), geobox)
     monkeypatch.setattr("stac_sm.ingest.terrain._BAND_ROWS", 7)
-    assert np.array_equal(aspect_sin(held(hills), geobox), whole)
+    assert np.array_equal(aspect_sin(heights_in_memory(hills), geobox), whole)
 
 
 def test_means_of_aspect_cross_north():
@@ -138,7 +138,7 @@ def test_means_of_aspect_cross_north():
     for aspect in (aspect_sin, aspect_cos):
         faces = [np.radians(azimuth) for azimuth in (350, 10)]
         planes = [-(columns * east * np.sin(a) + rows * north * np.cos(a)) for a in faces]
-        mean[aspect] = np.mean([aspect(held(plane), geobox)[15, 15] for plane in planes])
+        mean[aspect] = np.mean([aspect(heights_in_memory(plane), geobox)[15, 15] for plane in planes])
     assert np.degrees(np.arctan2(mean[aspect_sin], mean[aspect_cos])) == pytest.approx(0, abs=0.01)
 
 
@@ -157,7 +157,7 @@ def test_a_tile_has_its_heights_and_slope(tmp_path):
         assert np.array_equal(cog.read(1, masked=True).filled(np.nan), wanted, equal_nan=True)
     for key, of in (("aspect_sin", aspect_sin), ("aspect_cos", aspect_cos)):
         with rasterio.open(asset_href(item, key)) as cog:
-            wanted = of(held(np.where(values == -32767, np.nan, values)), tile())
+            wanted = of(heights_in_memory(np.where(values == -32767, np.nan, values)), tile())
             np.testing.assert_allclose(cog.read(1, masked=True).filled(np.nan), wanted, atol=2**-11)
     assert item.properties["start_datetime"] == "2010-12-01T00:00:00Z"
     assert item.properties["end_datetime"] == "2015-12-31T23:59:59Z"

@@ -19,7 +19,7 @@ from stac_sm.ingest.formats.netcdf import ClassicHeader
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.era5_land import Era5Land
 from stac_sm.stac.catalogs.catalog import open_catalog
-from stac_sm.storage.http.documents import Url
+from stac_sm.storage.http.documents import FileUrl
 from tests.support.source_files import DATA, ERA5_LAND, asset_href, content, ingested, new_catalog, positions, real_data
 
 GRIB = DATA / "era5" / "ERA5_AN_20100101_0000.grb"
@@ -574,9 +574,9 @@ def test_a_read_that_fails_is_never_nodata(tmp_path, server, where):
 def test_what_is_no_store_or_too_much_is_named(tmp_path, server):
     _, address, _ = server
     with pytest.raises(GranuleError, match=r"none\.zarr"):
-        Era5Land().scan_url(Url(f"{address}/none.zarr"))
+        Era5Land().scan_url(FileUrl(f"{address}/none.zarr"))
     with pytest.raises(GranuleError, match=r"no \.zmetadata and no zarr\.json found"):
-        Era5Land().url_checksum(Url(f"{address}/none.zarr"))
+        Era5Land().url_checksum(FileUrl(f"{address}/none.zarr"))
     empty = tmp_path / "empty.zarr"
     empty.mkdir()
     with pytest.raises(GranuleError, match="no readable Zarr store"):

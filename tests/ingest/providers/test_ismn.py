@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.stm import SensorFile, parse
+from stac_sm.ingest.formats.stm import SensorFile, parse_stm
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.provider_interface import TableLayer
 from stac_sm.ingest.providers.ismn import Ismn, station_id
@@ -208,7 +208,7 @@ def test_any_line_end_and_order(end):
         "2018/01/01 02:00 0.4 G M more words",
         "2018/01/01 03:00 NaN M M",
     ]
-    found = parse(end.join(lines).encode() + end.encode(), "x.stm")
+    found = parse_stm(end.join(lines).encode() + end.encode(), "x.stm")
     assert (found.lon, found.lat, found.elevation) == (11.0, 46.0, None)
     assert found.frame["sm"].tolist() == pytest.approx([0.1, np.nan, 0.4, np.nan], nan_ok=True)
     assert found.frame["flag"].tolist() == ["C01,D03", "M", "G", "M"]
@@ -610,7 +610,7 @@ def test_a_writer_who_comes_between_loses_no_reading(tmp_path, monkeypatch):
     files = {name: download(tmp_path / f"{name}.zip", range(hours)) for name, hours in (("A", 9), ("B", 20), ("C", 40))}
     catalog = new_catalog(tmp_path / "catalog")
     ingest(catalog, "ismn", [files["A"]])
-    settle, calls = Ismn.settle, []
+    settle, calls = Ismn.choose_granule, []
 
     def slow(*args):
         calls.append(args)

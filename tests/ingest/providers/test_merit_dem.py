@@ -14,7 +14,7 @@ from affine import Affine
 from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.merit_dem import MeritDem
-from stac_sm.ingest.registry import source
+from stac_sm.ingest.registry import create_provider
 from tests.support.source_files import DATA, asset_href, ingested, new_catalog, real_data
 
 SIDE = 100  # of thinned out tiles
@@ -222,4 +222,4 @@ def test_the_licence_stands_in_the_collection(tmp_path):
         "CC BY-NC 4.0": "https://creativecommons.org/licenses/by-nc/4.0/",
         "ODbL 1.0 (on": "https://opendatacommons.org/licenses/odbl/1-0/",
     }
-    assert source("merit-dem").collection == document["id"]
+    assert create_provider("merit-dem").collection == document["id"]

@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.hdf4eos import place
+from stac_sm.ingest.formats.hdf4eos import parse_grid_structure
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.modis import Modis
 from tests.support.hdf_files import (
@@ -380,7 +380,7 @@ def test_bad_files_stop_no_good_one(tmp_path):
 
 def placed_or_refused(text):
     try:
-        (rows, columns), bounds = place(Path("x.hdf"), text, "LST_Day_1km")
+        (rows, columns), bounds = parse_grid_structure(Path("x.hdf"), text, "LST_Day_1km")
     except GranuleError:
         return None
     assert all(isinstance(number, int) and 0 < number < 10**6 for number in (rows, columns))

@@ -21,18 +21,18 @@ from stac_sm.core.errors import CatalogError, GranuleError, InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, crs_wkt, footprint
 from stac_sm.core.period import Period
 from stac_sm.features.cube import build, feature_cube
-from stac_sm.features.inputs import require_inputs, resolve
+from stac_sm.features.inputs import require_inputs, resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.ingest.formats.vrt import vrt_mosaic
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.soilgrids import HOMOLOSINE, NORTH, SHAPE, WEST, SoilGrids
-from stac_sm.raster.readers import reader
-from stac_sm.raster.resample import Target
-from stac_sm.raster.source import raster_source, with_header
+from stac_sm.raster.readers import get_reader
+from stac_sm.raster.resample import TargetPixels
+from stac_sm.raster.source import complete_from_header, raster_source
 from stac_sm.simulate.earth import Earth
 from stac_sm.simulate.soilgrids import PROPERTIES, write_soil
 from stac_sm.stac.catalogs.catalog import open_catalog
-from stac_sm.storage.http.documents import Url
+from stac_sm.storage.http.documents import FileUrl
 from tests.support.source_files import asset_href, content, ingested, new_catalog
 
 NODATA = -32768
@@ -113,7 +113,7 @@ class RangeHandler(SimpleHTTPRequestHandler):
     asked: list[str]
 
     def do_GET(self):
-        self.server.asked.append(self.path)
+        self.server.splits_below.append(self.path)
         ranged = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if ranged is None:
             return super().do_GET()
@@ -141,10 +141,10 @@ def server(tmp_path):
     folder = tmp_path / "web"
     folder.mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(folder))) as running:
-        running.asked = []
+        running.splits_below = []
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield folder, f"http://127.0.0.1:{running.server_port}", running.asked
+        yield folder, f"http://127.0.0.1:{running.server_port}", running.splits_below
         running.shutdown()
         thread.join()
 
@@ -168,7 +168,7 @@ def test_stored_integers_are_kept_and_scaled(tmp_path, validate, name, scale):
         assert np.array_equal(cog.read(1), raw.read(1))
         assert (cog.scales, cog.nodata, cog.transform) == ((scale,), NODATA, raw.transform)
         assert cog.crs.to_dict()["proj"] == "igh"
-    physical = with_header(raster_source(item, name)).physical(values)
+    physical = complete_from_header(raster_source(item, name)).physical(values)
     np.testing.assert_allclose(physical[~np.isnan(physical)], values[values != NODATA] * scale, rtol=1e-6)
     assert np.array_equal(np.isnan(physical), values == NODATA)
 
@@ -486,7 +486,7 @@ def test_addresses_that_are_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=re.escape(message)) as error:
         ingest(new_catalog(tmp_path), "soilgrids", [text])
     assert "hunter2" not in str(error.value)
-    assert str(Url("https://files.isric.org/soilgrids/latest/data/sand/sand_0-5cm_mean.vrt")).endswith("mean.vrt")
+    assert str(FileUrl("https://files.isric.org/soilgrids/latest/data/sand/sand_0-5cm_mean.vrt")).endswith("mean.vrt")
 
 
 def test_other_sources_take_no_address(tmp_path):
@@ -612,11 +612,11 @@ def test_a_sinusoidal_tile_agrees_with_gdal(soil, resampling, tolerance):
 
 def test_an_item_without_the_asset_is_passed_over(soil):
     catalog, target, _ = soil
-    found = resolve(catalog, RECIPES["average"], target, DAYS)
+    found = resolve_inputs(catalog, RECIPES["average"], target, DAYS)
     assert [item for item, _ in found.items(DAYS.start)] == [ingested(catalog, "soilgrids")[1].id]
-    clay = resolve(catalog, Recipe((Feature("clay", "soilgrids", "clay", "average", "static"),)), target, DAYS)
+    clay = resolve_inputs(catalog, Recipe((Feature("clay", "soilgrids", "clay", "average", "static"),)), target, DAYS)
     assert clay.missing(DAYS.start) == clay.blocked_by(DAYS.start) == ["clay"]
-    assert np.isnan(build(clay, Target(target)).clay.values).all()
+    assert np.isnan(build(clay, TargetPixels(target)).clay.values).all()
     with pytest.raises(CatalogError, match=r"no item found for clay \(collection soilgrids"):
         require_inputs(clay, "here")
 
@@ -624,12 +624,12 @@ def test_an_item_without_the_asset_is_passed_over(soil):
 def test_both_readers_give_the_same_windows_of_a_crs_without_code(soil):
     catalog, target, raw = soil
     item = ingested(catalog, "soilgrids")[1]
-    source = with_header(raster_source(item, "sand"))
+    source = complete_from_header(raster_source(item, "sand"))
     with rasterio.open(raw) as file:
         stored = file.read(1)
     for window in ((slice(0, 30), slice(0, 40)), (slice(101, 233), slice(57, 190)), (slice(0, stored.shape[0]),) * 2):
         window = (window[0], slice(window[1].start, min(window[1].stop, stored.shape[1])))
-        found = [reader(name)(source, window).compute(scheduler="synchronous") for name in ("stackstac", "odc")]
+        found = [get_reader(name)(source, window).compute(scheduler="synchronous") for name in ("stackstac", "odc")]
         assert np.array_equal(found[0], found[1])
         assert np.array_equal(found[0], stored[window])
     cubes = [feature_cube(catalog, RECIPES["bilinear"], target, DAYS, reader=name) for name in ("stackstac", "odc")]

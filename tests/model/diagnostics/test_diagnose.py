@@ -14,8 +14,8 @@ from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ScreeningError
 from stac_sm.core.text import to_json
 from stac_sm.model.diagnostics.diagnose import diagnose
-from stac_sm.model.diagnostics.leakage import site_names
-from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, WATCHED, Budget
+from stac_sm.model.diagnostics.leakage import site_identification_skill
+from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, WATCHED, DiagnosticsBudget
 from stac_sm.model.fit import TrainSettings, fit
 
 SETTINGS = TrainSettings(n_estimators=40, max_depth=4, eta=0.2)
@@ -48,7 +48,7 @@ def way(features=FEATURES):
 
 
 TABLE = table_of()
-FOUND = diagnose(TABLE, way(), budget=Budget.small())
+FOUND = diagnose(TABLE, way(), budget=DiagnosticsBudget.small())
 
 
 def test_a_planted_site_id_is_flagged_and_nothing_else():
@@ -64,7 +64,7 @@ def test_the_gap_is_put_down_to_the_leak():
     assert FOUND.gap.width > 0.02
     assert FOUND.gap_without.width < 0.5 * FOUND.gap.width
     assert FOUND.gap_without.random > FOUND.gap.random
-    without = diagnose(TABLE, way(["wet", "soil", "noise"]), budget=Budget.small())
+    without = diagnose(TABLE, way(["wet", "soil", "noise"]), budget=DiagnosticsBudget.small())
     assert without.flagged == ()
     assert without.gap_without is None
     assert without.gap.width == pytest.approx(FOUND.gap_without.width, abs=0.01)
@@ -73,19 +73,23 @@ def test_the_gap_is_put_down_to_the_leak():
 def test_a_noisy_site_id_is_flagged_too():
     rng = np.random.default_rng(3)
     noisy = TABLE.assign(station_no=TABLE["station_no"] + 0.1 * rng.uniform(-1, 1, len(TABLE)))
-    assert diagnose(noisy, way(), budget=Budget.small()).flagged == ("station_no",)
+    assert diagnose(noisy, way(), budget=DiagnosticsBudget.small()).flagged == ("station_no",)
 
 
 def test_a_hidden_coordinate_is_named():
     hidden = TABLE.assign(station_no=TABLE["lat"] ** 3)
-    (leak,) = (one for one in diagnose(hidden, way(), budget=Budget.small()).leaks if one.feature == "station_no")
+    (leak,) = (
+        one for one in diagnose(hidden, way(), budget=DiagnosticsBudget.small()).leaks if one.feature == "station_no"
+    )
     assert (leak.place, leak.status) == ("lat", FLAGGED)
 
 
 def test_a_site_name_that_tells_something_true_of_the_place_is_only_watched():
     truth = TABLE.groupby("site")["sm"].transform("mean")
     true = TABLE.assign(station_no=truth)
-    (leak,) = (one for one in diagnose(true, way(), budget=Budget.small()).leaks if one.feature == "station_no")
+    (leak,) = (
+        one for one in diagnose(true, way(), budget=DiagnosticsBudget.small()).leaks if one.feature == "station_no"
+    )
     assert leak.names_site > 0.9
     assert leak.status == WATCHED
     assert leak.site > 0.02
@@ -102,7 +106,7 @@ def test_importance_ranks_what_matters_at_unseen_sites():
 
 
 def test_a_feature_that_the_model_does_not_use_is_worth_nothing():
-    found = diagnose(TABLE, way(["wet", "soil"]), features=["wet", "noise"], budget=Budget.small())
+    found = diagnose(TABLE, way(["wet", "soil"]), features=["wet", "noise"], budget=DiagnosticsBudget.small())
     assert {one.increase for one in found.importance if one.feature == "noise"} == {0.0}
     assert [leak.feature for leak in found.leaks if leak.random > 0] == ["wet"]
 
@@ -124,7 +128,7 @@ def test_no_test_site_trains_a_point_of_the_curve():
         seen.append(set(rows["site"]))
         return way()(rows)
 
-    diagnose(TABLE, watched, budget=Budget(points=1, draws=2, folds=2, repeats=1, rows=10_000))
+    diagnose(TABLE, watched, budget=DiagnosticsBudget(points=1, draws=2, folds=2, repeats=1, rows=10_000))
     sites, small = seen[:2], [one for one in seen if len(one) == 9]
     assert sites[0].isdisjoint(sites[1])
     assert len(small) == 4
@@ -138,7 +142,7 @@ def test_the_work_is_bounded():
         calls.append(len(rows))
         return way()(rows)
 
-    budget = Budget(points=2, draws=2, folds=2, repeats=1, rows=500)
+    budget = DiagnosticsBudget(points=2, draws=2, folds=2, repeats=1, rows=500)
     found = diagnose(TABLE, counted, budget=budget)
     assert len(calls) <= 2 * budget.folds + budget.points * budget.draws * budget.folds + 2 * budget.folds
     assert max(calls) <= 500
@@ -147,18 +151,18 @@ def test_the_work_is_bounded():
 
 def test_the_same_seed_gives_the_same_figures_whatever_the_order_of_rows():
     shuffled = TABLE.sample(frac=1, random_state=1)
-    again = diagnose(shuffled, way(), budget=Budget.small())
+    again = diagnose(shuffled, way(), budget=DiagnosticsBudget.small())
     assert to_json(again.to_dict()) == to_json(FOUND.to_dict())
-    other = diagnose(TABLE, way(), seed=1, budget=Budget.small())
+    other = diagnose(TABLE, way(), seed=1, budget=DiagnosticsBudget.small())
     assert other.importance != FOUND.importance
     assert other.flagged == FOUND.flagged
 
 
 def test_small_tables_say_what_was_not_done():
-    found = diagnose(TABLE[TABLE["site"] == "s00"], way(), budget=Budget.small())
+    found = diagnose(TABLE[TABLE["site"] == "s00"], way(), budget=DiagnosticsBudget.small())
     assert (found.curve, found.importance, found.leaks, found.gap) == ((), (), (), None)
     assert "no diagnostics by site: hold-out by site: found 1 site (s00)" in found.notes[0]
-    two = diagnose(TABLE[TABLE["site"] < "s02"], way(), budget=Budget.small())
+    two = diagnose(TABLE[TABLE["site"] < "s02"], way(), budget=DiagnosticsBudget.small())
     assert [point.sites for point in two.curve] == [1]
 
 
@@ -168,7 +172,7 @@ def test_a_way_of_training_that_refuses_few_sites_leaves_a_note():
             raise ScreeningError("8 sites wanted")
         return way()(rows)
 
-    found = diagnose(TABLE, picky, budget=Budget.small())
+    found = diagnose(TABLE, picky, budget=DiagnosticsBudget.small())
     assert [point.sites for point in found.curve] == [9, 18]
     assert found.notes == ("no learning curve at 4 sites: 8 sites wanted",)
 
@@ -178,7 +182,7 @@ def test_rows_without_a_target_and_other_columns():
     columns = Columns(target="y", site="gauge")
     found = diagnose(
         table, lambda rows: fit(rows, FEATURES, settings=SETTINGS, columns=columns), columns=columns,
-        budget=Budget.small(),
+        budget=DiagnosticsBudget.small(),
     )  # fmt: skip
     assert found.flagged == ("station_no",)
     assert found.curve[-1].scores[0].n == table["y"].notna().sum()
@@ -198,6 +202,6 @@ def test_law_an_id_names_every_site_and_a_constant_names_one(sites, each, seed):
     rng = np.random.default_rng(seed)
     ids = np.repeat(rng.permutation(sites), each)
     site, dates = ids.astype(str), np.tile(np.arange(each).astype("datetime64[D]").astype("datetime64[ns]"), sites)
-    assert site_names(ids * 7.5 - 3, site, dates) == 1.0
-    assert site_names(np.zeros(len(ids)), site, dates) == pytest.approx(1 / sites)
-    assert np.isnan(site_names(np.full(len(ids), np.nan), site, dates))
+    assert site_identification_skill(ids * 7.5 - 3, site, dates) == 1.0
+    assert site_identification_skill(np.zeros(len(ids)), site, dates) == pytest.approx(1 / sites)
+    assert np.isnan(site_identification_skill(np.full(len(ids), np.nan), site, dates))

@@ -16,18 +16,20 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm.model.booster import Member
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest import ensemble, kernel_loader
 from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.forest.forest import Forest
 from stac_sm.model.forest.ranks import RankTable
-from stac_sm.model.forest.trees import UnsuitableError, parse_ubjson, trees_of
+from stac_sm.model.forest.trees import UnsuitableError, flatten_trees, parse_ubjson
 
 EXTREMES = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38, -3.4e38, 1, 2], np.float32)
 
 
-def member_of(booster: xgb.Booster, weight: float = 1.0) -> Member:
-    return Member(weight, tuple(f"f{i}" for i in range(booster.num_features())), bytes(booster.save_raw("ubj")))
+def member_of(booster: xgb.Booster, weight: float = 1.0) -> WeightedBooster:
+    return WeightedBooster(
+        weight, tuple(f"f{i}" for i in range(booster.num_features())), bytes(booster.save_raw("ubj"))
+    )
 
 
 def trained(features: int = 4, rounds: int = 5, rows: int = 600, seed: int = 0, missing: float = 0.1, **parameters):
@@ -39,7 +41,9 @@ def trained(features: int = 4, rounds: int = 5, rows: int = 600, seed: int = 0, 
     return member_of(xgb.train(settings, xgb.DMatrix(values, target), rounds))
 
 
-def drawn(rng: np.random.Generator, features: int, trees: int, nodes: int, pool: np.ndarray, base: float) -> Member:
+def drawn(
+    rng: np.random.Generator, features: int, trees: int, nodes: int, pool: np.ndarray, base: float
+) -> WeightedBooster:
     """A booster whose trees nobody would train: any shape, thresholds from a pool, any default direction."""
     content = json.loads(bytes(trained(features, rounds=1, max_depth=1, base_score=base).booster.save_raw("json")))
     model = content["learner"]["gradient_booster"]["model"]
@@ -73,9 +77,11 @@ def any_tree(rng: np.random.Generator, number: int, features: int, splits: int, 
     }  # fmt: skip
 
 
-def rows_for(member: Member, rows: int, rng: np.random.Generator, spread: float = 1.0) -> dict[str, np.ndarray]:
+def rows_for(
+    member: WeightedBooster, rows: int, rng: np.random.Generator, spread: float = 1.0
+) -> dict[str, np.ndarray]:
     """Values at, beside and far from the thresholds of a booster; neighbours are alike if the spread is small."""
-    trees = trees_of(member)
+    trees = flatten_trees(member)
     found = {}
     for i, name in enumerate(member.features):
         known = np.unique(np.append(trees.threshold[trees.feature == i], np.float32(0)))
@@ -93,12 +99,12 @@ def bits(values: np.ndarray) -> list[int]:
     return values.view(np.uint32).tolist()
 
 
-def oracle(member: Member, rows: dict[str, np.ndarray]) -> np.ndarray:
+def oracle(member: WeightedBooster, rows: dict[str, np.ndarray]) -> np.ndarray:
     return member.booster.inplace_predict(np.stack([rows[name] for name in member.features], axis=1))
 
 
-def assert_bit_equal(members: list[Member], rows: dict[str, np.ndarray]) -> None:
-    found = Forest.of(members, [trees_of(member) for member in members]).predict(rows)
+def assert_bit_equal(members: list[WeightedBooster], rows: dict[str, np.ndarray]) -> None:
+    found = Forest.of(members, [flatten_trees(member) for member in members]).predict(rows)
     for one, member in zip(found, members, strict=True):
         assert bits(one) == bits(oracle(member, rows))
 
@@ -142,7 +148,7 @@ def test_trees_of_any_shape_give_the_bits_of_xgboost(seed, trees, nodes, pool, b
 def test_more_thresholds_than_a_byte_holds_and_more_leaves():
     rng = np.random.default_rng(1)
     member = drawn(rng, 2, 4, 3000, rng.normal(size=2500).astype(np.float32), 0.5)
-    forest = Forest.of([member], [trees_of(member)])
+    forest = Forest.of([member], [flatten_trees(member)])
     assert max(table.count for table in forest.tables) > 4 * 254
     for spread in (0.05, 0.3, 3.0):
         assert_bit_equal([member], rows_for(member, 5000, rng, spread))
@@ -162,7 +168,7 @@ def test_slabs_meet():
 
 def test_boosters_share_ranks_but_not_sums():
     one, two = trained(seed=1, base_score=0.3), trained(seed=2, base_score=7.0, max_depth=2)
-    other = Member(1.0, ("f3", "x", "f0", "f1"), two.ubjson)
+    other = WeightedBooster(1.0, ("f3", "x", "f0", "f1"), two.ubjson)
     rows = rows_for(one, 3000, np.random.default_rng(6)) | {"x": np.linspace(-2, 2, 3000, dtype=np.float32)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "_WORTH_IT", 0)
@@ -180,7 +186,7 @@ def test_values_of_any_type_and_stride():
     rows = rows_for(member, 2000, np.random.default_rng(7))
     wide = {name: np.repeat(value.astype(np.float64), 2)[::2] for name, value in rows.items()}
     assert_bit_equal([member], rows)
-    found = Forest.of([member], [trees_of(member)]).predict(wide)[0]
+    found = Forest.of([member], [flatten_trees(member)]).predict(wide)[0]
     assert bits(found) == bits(oracle(member, rows))
 
 
@@ -239,7 +245,7 @@ def test_what_only_xgboost_can_do_is_left_to_it_by_name(name, monkeypatch):
 @pytest.mark.parametrize("name", ["booster gblinear", "several targets", "vector leaves"])
 def test_what_no_member_can_be_is_no_forest(name):
     with pytest.raises(UnsuitableError, match="several targets" if name == "vector leaves" else name):
-        trees_of(member_of(unsuitable(name)))
+        flatten_trees(member_of(unsuitable(name)))
 
 
 @pytest.mark.parametrize(("limit", "reason"), [("MOST_THRESHOLDS", "thresholds of one feature"), ("LEAF", "features")])
@@ -255,7 +261,7 @@ def test_what_does_not_fit_the_bits_of_a_node_is_left_to_xgboost(monkeypatch, li
 def test_a_forest_that_differs_is_found_at_once_and_not_used(monkeypatch):
     monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
     member = trained()
-    right = trees_of(member)
+    right = flatten_trees(member)
     wrong = np.where(right.feature >= 0, np.nextafter(right.threshold, np.float32(np.inf)), right.threshold)
     monkeypatch.setattr(ensemble, "trees_of", lambda _: type(right)(**vars(right) | {"threshold": wrong}))
     together, rows = Ensemble([member]), rows_for(member, 1000, np.random.default_rng(9))
@@ -344,7 +350,7 @@ def test_shuffled_rows_give_the_bits_of_xgboost():
     member = trained(rounds=20, rows=5000, features=6, missing=0.02)
     rng = np.random.default_rng(12)
     rows = {name: rng.normal(size=70_000).astype(np.float32) for name in member.features}
-    forest = Forest.of([member], [trees_of(member)])
+    forest = Forest.of([member], [flatten_trees(member)])
     taken = []
     with pytest.MonkeyPatch.context() as patch:
         kernel = kernel_loader.load_kernel()

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from stac_sm.core.variables import Quality
-from stac_sm.model.booster import Member, matrix
+from stac_sm.core.variables import QualityFlag
+from stac_sm.model.booster import WeightedBooster, feature_matrix
 from stac_sm.model.forest import ensemble
-from stac_sm.model.intervals import Intervals, Level
+from stac_sm.model.intervals import ErrorLevel, Intervals
 from stac_sm.model.model import Model
 from stac_sm.model.predict import pixels_by_block, predict_block
 from tests.model.forest.test_forest import bits, trained
@@ -27,13 +27,13 @@ def forests_at_once(monkeypatch):
 @pytest.fixture(scope="module")
 def model() -> Model:
     one, two = small_model(seed=1), small_model(seed=2)
-    spread = Member(1.0, one.features[:4], trained(features=4, base_score=0.03, eta=0.003).ubjson)
-    members = (one.members[0], Member(0.25, one.features, two.members[0].ubjson))
+    spread = WeightedBooster(1.0, one.features[:4], trained(features=4, base_score=0.03, eta=0.003).ubjson)
+    members = (one.members[0], WeightedBooster(0.25, one.features, two.members[0].ubjson))
     return Model(
         members,
         one.recipe,
         intervals=Intervals(
-            spread, level=Level(0.2, 0.1, (1.0, 0.2, -0.1), 0.4), factor=1.7, floor=0.02, coverage=0.9, sites=30
+            spread, level=ErrorLevel(0.2, 0.1, (1.0, 0.2, -0.1), 0.4), factor=1.7, floor=0.02, coverage=0.9, sites=30
         ),
     )
 
@@ -66,15 +66,15 @@ def predict_as_before(model: Model, columns: dict[str, np.ndarray], required: li
     shape = columns[model.features[0]].shape
     qa = np.zeros(shape, np.uint8)
     for name in masks:
-        qa[columns[name]] |= np.uint8(Quality[name.upper()])
+        qa[columns[name]] |= np.uint8(QualityFlag[name.upper()])
     for name in required:
-        qa[np.isnan(columns[name])] |= np.uint8(Quality.INPUT_MISSING)
+        qa[np.isnan(columns[name])] |= np.uint8(QualityFlag.INPUT_MISSING)
     wanted = qa == 0
-    qa[columns["gap_filled"]] |= np.uint8(Quality.GAP_FILLED)
+    qa[columns["gap_filled"]] |= np.uint8(QualityFlag.GAP_FILLED)
     raw, half = by_xgboost(model, {name: columns[name][wanted] for name in model.features})
     sm, uncertainty = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
     sm[wanted], uncertainty[wanted] = np.clip(raw, np.float32(0), np.float32(0.6)), half
-    qa[wanted] |= np.where(sm[wanted] != raw, np.uint8(Quality.CLIPPED), np.uint8(0))
+    qa[wanted] |= np.where(sm[wanted] != raw, np.uint8(QualityFlag.CLIPPED), np.uint8(0))
     return sm, qa, uncertainty
 
 
@@ -143,4 +143,4 @@ def test_near_pixels_come_together():
 def test_an_empty_table_gives_no_rows(model):
     none = {name: np.zeros(0, np.float32) for name in model.features}
     assert model.predict(none).shape == (0,)
-    assert matrix(none, model.features).shape == (0, len(model.features))
+    assert feature_matrix(none, model.features).shape == (0, len(model.features))

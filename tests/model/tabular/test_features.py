@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
-from stac_sm.model.tabular.features import TableFeatures, choose, numbers, place_columns
+from stac_sm.model.tabular.features import TableFeatures, choose_features, numeric_column, place_columns
 
 COLUMNS = Columns(target="theta", site="station", time="start")
 GIVEN = ("B4", "B8", "smap", "sand")
@@ -119,11 +119,11 @@ def test_complete_columns_are_there_in_nearly_all_rows():
     table["B8"] = table["B8"].mask(table.index % 10 == 0)
     features = TableFeatures.of(table, COLUMNS, GIVEN)
     assert features.complete == ("B4", "smap", "sand")
-    assert {name.split(":")[0] for name in features.of_a_site_complete} == {"B4", "smap", "sand"}  # no ndvi
-    assert {"smap:iqr", "smap:half_yearly_cos", "sand"} <= set(features.of_a_site_complete)
+    assert {name.split(":")[0] for name in features.complete_site_features} == {"B4", "smap", "sand"}  # no ndvi
+    assert {"smap:iqr", "smap:half_yearly_cos", "sand"} <= set(features.complete_site_features)
     none = TableFeatures.of(table_of(gaps=0.5), COLUMNS, GIVEN[:3])
     assert none.complete == ()
-    assert set(none.of_a_site_robust) <= set(none.of_a_site_complete)
+    assert set(none.robust_site_features) <= set(none.complete_site_features)
 
 
 def test_few_rows_have_no_waves_and_no_skewness_and_no_warning():
@@ -135,9 +135,9 @@ def test_few_rows_have_no_waves_and_no_skewness_and_no_warning():
 def test_what_stands_still_has_no_climatology():
     assert FEATURES.still == ("sand",)
     assert "sand:mean" not in BUILT
-    assert "sand" in FEATURES.of_a_site
+    assert "sand" in FEATURES.site_features
     gaps_everywhere = TABLE.assign(smap=TABLE["smap"].mask(TABLE.index % 7 == 0))
-    assert "smap" in TableFeatures.of(gaps_everywhere, COLUMNS, GIVEN).moving
+    assert "smap" in TableFeatures.of(gaps_everywhere, COLUMNS, GIVEN).varying_columns
 
 
 def test_indices_of_known_bands():
@@ -174,7 +174,7 @@ def test_columns_by_default():
         lon=9.0, end="2019-01-11", network="A", n_days=9, empty=np.nan, doy_sin=0.5, whole=3, flag=True
     )
     table.insert(0, "Unnamed: 0", range(len(table)))
-    choice = choose(table, COLUMNS)
+    choice = choose_features(table, COLUMNS)
     assert choice.taken == (*GIVEN, "whole", "flag")
     assert choice.left == {
         "Unnamed: 0": "row numbers without a name", "station": "the site", "start": "the time", "theta": "the target",
@@ -184,7 +184,7 @@ def test_columns_by_default():
 
 
 def test_columns_that_are_asked_for():
-    choice = choose(TABLE, COLUMNS, ["smap", "lat"])
+    choice = choose_features(TABLE, COLUMNS, ["smap", "lat"])
     assert choice.taken == ("smap", "lat")
     assert choice.left["B4"] == "not asked for"
 
@@ -202,16 +202,16 @@ def test_columns_that_are_asked_for():
 )
 def test_columns_that_cannot_be_features(wanted, told):
     with pytest.raises(InputError, match=told):
-        choose(TABLE, COLUMNS, wanted)
+        choose_features(TABLE, COLUMNS, wanted)
 
 
 def test_bad_tables_are_named():
     with pytest.raises(InputError, match=r"no column 'thta' \(nearest: theta"):
-        choose(TABLE, replace(COLUMNS, target="thta"))
+        choose_features(TABLE, replace(COLUMNS, target="thta"))
     with pytest.raises(InputError, match="no column that can be a feature"):
-        choose(TABLE[["theta", "station", "start"]], COLUMNS)
+        choose_features(TABLE[["theta", "station", "start"]], COLUMNS)
     with pytest.raises(InputError, match="'smap' is infinite in 160 rows"):
-        numbers(TABLE.assign(smap=np.inf), "smap")
+        numeric_column(TABLE.assign(smap=np.inf), "smap")
     with pytest.raises(InputError, match="'station' is empty in 160"):
         FEATURES.build(TABLE.assign(station=None))
     with pytest.raises(InputError, match="no column 'smap'"):

@@ -15,15 +15,15 @@ from PIL import Image
 
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, to_lonlat
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_to_lonlat
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.product.aggregates.means import ANNUAL, MONTHLY, make_means
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
 from stac_sm.product.aggregates.staleness import stale_aggregates
-from stac_sm.product.item import COLLECTION, ProductDay
-from stac_sm.raster.mosaic_cog import overview_geobox, whole
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
+from stac_sm.raster.mosaic_cog import overview_geobox, whole_grid_geobox
 from stac_sm.stac.catalogs.catalog import open_catalog
-from stac_sm.stac.index.manifest import check, index_months, is_item, read_index
+from stac_sm.stac.index.manifest import check_manifest, index_months, is_item, read_manifest
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_json
 from stac_sm.stac.retract import retract
@@ -74,7 +74,7 @@ def test_a_global_day_holds_the_pixels_of_its_tiles_and_nothing_else(project):
         values, profile = read(project, one.path, "sm")
         np.testing.assert_array_equal(values, mosaic_of({tile: known(SMALL, tile, day)[0] for tile in TILES}))
         assert (profile["nodata"], profile["dtype"], profile["crs"].to_epsg()) == (-9999, "float32", None)
-        assert profile["transform"] == whole(SMALL).affine
+        assert profile["transform"] == whole_grid_geobox(SMALL).affine
 
 
 def test_the_overview_is_in_degrees_and_lies_where_the_pixels_do(project):
@@ -84,7 +84,7 @@ def test_the_overview_is_in_degrees_and_lies_where_the_pixels_do(project):
     for tile in TILES:
         sm, geobox = known(SMALL, tile, 0)[0], SMALL.geobox(tile)
         for row, column in ((15, 10), (25, 40), (35, 25)):
-            lon, lat = to_lonlat(SMALL.crs).transform(*(geobox.affine @ (column + 0.5, row + 0.5)))
+            lon, lat = transformer_to_lonlat(SMALL.crs).transform(*(geobox.affine @ (column + 0.5, row + 0.5)))
             x, y = ~profile["transform"] * (lon, lat)
             assert values[int(y), int(x)] == pytest.approx(sm[row, column], abs=0.02)
     item = json.loads(project.catalog.store.read(made.path))
@@ -98,7 +98,7 @@ def test_the_overview_of_the_globe_has_cells_of_a_tenth_of_a_degree():
     geobox = overview_geobox(MODIS_SINUSOIDAL_1KM)
     assert (tuple(geobox.shape), geobox.affine.a) == ((1800, 3600), 0.1)
     assert tuple(geobox.boundingbox) == pytest.approx((-180, -90, 180, 90))
-    assert tuple(whole(MODIS_SINUSOIDAL_1KM).shape) == (21600, 43200)
+    assert tuple(whole_grid_geobox(MODIS_SINUSOIDAL_1KM).shape) == (21600, 43200)
 
 
 def test_the_thumbnail_has_a_map_and_a_legend(project):
@@ -137,7 +137,7 @@ def test_summaries_of_collections_say_what_their_items_say(tmp_path):
     make_means(project.catalog, SMALL, [YEAR], "001", as_one=True)
     make_means(project.catalog, SMALL, [MONTH], "001", collection=MONTHLY)
     catalog = open_catalog(project.folder)
-    for id in (COLLECTION, DAILY_GLOBAL, ANNUAL, MONTHLY):
+    for id in (PRODUCT_COLLECTION, DAILY_GLOBAL, ANNUAL, MONTHLY):
         collection, items = catalog.collection(id), catalog.items(id)
         told = {one["name"]: one for one in collection["summaries"]["bands"]}
         assert items
@@ -198,11 +198,17 @@ def test_what_was_retracted_is_left_out(project, indexed):
     catalog = project.catalog
     id = "SM1KM.A2018182.h01v01.v001"
     make_mosaics(catalog, SMALL, MONTH, "001")
-    retract(catalog, COLLECTION, [id], "bad", path=lambda id: ProductDay.of_id(id).path(catalog.layout(COLLECTION)))
+    retract(
+        catalog,
+        PRODUCT_COLLECTION,
+        [id],
+        "bad",
+        path=lambda id: ProductDay.of_id(id).path(catalog.layout(PRODUCT_COLLECTION)),
+    )
     if indexed:
         for file in Path(project.folder).rglob(f"{id}.*.tif"):  # as audit --repair does
             file.unlink()
-        update_index(catalog.store, COLLECTION, layout=catalog.layout(COLLECTION))
+        update_index(catalog.store, PRODUCT_COLLECTION, layout=catalog.layout(PRODUCT_COLLECTION))
     made = make_mosaics(catalog, SMALL, MONTH, "001")
     assert outcomes(made) == ["replaced", "done", "done"]
     values, _ = read(project, made[0].path, "sm")
@@ -214,8 +220,8 @@ def test_with_an_index_no_item_is_read_to_see_that_all_is_done(project, monkeypa
     from stac_sm.product.aggregates import source_items
 
     made = make_mosaics(project.catalog, SMALL, MONTH, "001")
-    update_index(project.catalog.store, COLLECTION, layout=project.catalog.layout(COLLECTION))
-    monkeypatch.setattr(source_items, "_told", lambda *_: pytest.fail("an item was read"))
+    update_index(project.catalog.store, PRODUCT_COLLECTION, layout=project.catalog.layout(PRODUCT_COLLECTION))
+    monkeypatch.setattr(source_items, "_fingerprint_in_item", lambda *_: pytest.fail("an item was read"))
     again = make_mosaics(project.catalog, SMALL, MONTH, "001")
     assert [one.fingerprint for one in again] == [one.fingerprint for one in made]
 
@@ -229,7 +235,7 @@ def test_another_version_is_another_product(project):
 
 
 def test_a_tile_that_cannot_be_read_fails_its_day_alone_and_is_no_nodata(project):
-    file = next(Path(project.folder, COLLECTION, "2018/07/02").rglob("*h01v01*.sm.tif"))
+    file = next(Path(project.folder, PRODUCT_COLLECTION, "2018/07/02").rglob("*h01v01*.sm.tif"))
     content = file.read_bytes()
     file.write_bytes(content[:-100])
     made = make_mosaics(project.catalog, SMALL, MONTH, "001")
@@ -348,12 +354,12 @@ def test_the_commands(project):
     assert [one["id"] for one in made] == ["SM1KM.M201807.h01v01.v001"]
     store = project.catalog.store
     for collection, number in ((DAILY_GLOBAL, 3), (ANNUAL, len(TILES) + 1), (MONTHLY, 1)):
-        assert sum(len(read_index(store, collection, month)) for month in index_months(store, collection)) == number
+        assert sum(len(read_manifest(store, collection, month)) for month in index_months(store, collection)) == number
     run("retract", f"SM1KM.A2018182.{TILES[1]}.v001", *where, "--reason", "the sensor was wet")
-    entries = [one for one in store.entries(f"{COLLECTION}/2018/07") if is_item(one.path)]
-    assert not check(read_index(store, COLLECTION, "2018-07"), entries).unproven
+    entries = [one for one in store.list_objects(f"{PRODUCT_COLLECTION}/2018/07") if is_item(one.path)]
+    assert not check_manifest(read_manifest(store, PRODUCT_COLLECTION, "2018-07"), entries).out_of_date
     assert "nothing to make" in run("mosaic", *where, "--period", "2001").stderr
-    file = next(Path(project.folder, COLLECTION, "2018/07/02").rglob("*h01v01*.sm.tif"))
+    file = next(Path(project.folder, PRODUCT_COLLECTION, "2018/07/02").rglob("*h01v01*.sm.tif"))
     file.write_bytes(b"II*\0")
     put_day(project.catalog, "h02v02", 1, linked=True)
     assert "SM1KM.A2018183.h01v01.v001" in run("mosaic", *where, "--period", "2018-07", code=1).stderr
@@ -404,7 +410,13 @@ def test_audit_finds_what_is_made_from_other_items_than_there_are_now(project, c
     assert list(stale_aggregates(catalog)) == []
     if change == "gone":
         id = "SM1KM.A2018182.h01v01.v001"
-        retract(catalog, COLLECTION, [id], "bad", path=lambda id: ProductDay.of_id(id).path(catalog.layout(COLLECTION)))
+        retract(
+            catalog,
+            PRODUCT_COLLECTION,
+            [id],
+            "bad",
+            path=lambda id: ProductDay.of_id(id).path(catalog.layout(PRODUCT_COLLECTION)),
+        )
     else:
         put_day(catalog, "h01v01", 0 if change == "replaced" else 3, change=0.03, linked=True)
     found = {Path(one.path).stem: one.detail for one in stale_aggregates(catalog)}
@@ -426,8 +438,8 @@ def test_an_item_that_another_has_put_there_is_done_or_a_conflict(project):
     store = project.catalog.store
     item = json.loads(store.read(made.path))
     item["properties"]["stac_sm:retracted"] = "bad"
-    assert store.swap(made.path, item_json({**item, "assets": {}}), store.read(made.path))
+    assert store.compare_and_swap(made.path, item_json({**item, "assets": {}}), store.read(made.path))
     assert outcomes(make_mosaics(project.catalog, SMALL, Period.of_day(FIRST), "001")) == ["done"]
     put_day(project.catalog, "h02v02", 0, linked=True)
     assert outcomes(make_mosaics(project.catalog, SMALL, Period.of_day(FIRST), "001")) == ["done"]
-    assert outcomes(make_mosaics(project.catalog, SMALL, Period.of_day(FIRST + DAY), "001")) == ["done"]
+    assert outcomes(make_mosaics(project.catalog, SMALL, Period.of_day(FIRST + ONE_DAY), "001")) == ["done"]

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.period import DAY, Period, utc
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.stac import links as derived_module
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.catalogs.search import box_2d, item_period
@@ -39,8 +39,8 @@ def put(root, collection, id, *, start=date(2018, 7, 1), days=1, bbox=(10.0, 45.
         collection=collection,
         geometry={"type": "Polygon", "coordinates": [ring]},
         bbox=bbox,
-        start=utc(start),
-        end=utc(start + days * DAY),
+        start=utc_instant(start),
+        end=utc_instant(start + days * ONE_DAY),
         properties={"stac_sm:fingerprint": "0" * 64, **properties},
         extensions=[],
     )
@@ -52,7 +52,7 @@ def put(root, collection, id, *, start=date(2018, 7, 1), days=1, bbox=(10.0, 45.
 
 def contents(root):
     store = open_store(root)
-    return {entry.path: store.read(entry.path) for entry in store.entries()}
+    return {entry.path: store.read(entry.path) for entry in store.list_objects()}
 
 
 def walk(path):
@@ -169,11 +169,11 @@ def test_items_are_what_a_plain_filter_finds(tmp_path_factory, things, when, whe
         for i, (start, n, bbox) in enumerate(things):
             put(root, collection, f"i{i}", start=start, days=n, bbox=bbox)
         refresh(open_store(root), collection)
-        period = when and Period(when[0], when[0] + when[1] * DAY)
+        period = when and Period(when[0], when[0] + when[1] * ONE_DAY)
         wanted = [
             f"i{i}"
             for i, (start, n, (west, south, east, north)) in enumerate(things)
-            if (period is None or set(period.days) & set(Period(start, start + n * DAY).days))
+            if (period is None or set(period.days) & set(Period(start, start + n * ONE_DAY).days))
             and (
                 where is None
                 or (max(west, where[0]) <= min(east, where[2]) and max(south, where[1]) <= min(north, where[3]))
@@ -189,8 +189,8 @@ def test_items_are_what_a_plain_filter_finds(tmp_path_factory, things, when, whe
 def test_a_composite_is_found_on_its_last_day_in_the_next_year(project_root, collection, start, days):
     put(project_root, collection, "x", start=start, days=days)
     refresh(open_store(project_root), collection)
-    last = start + (days - 1) * DAY
-    found = [len(open_catalog(project_root).items(collection, period=Period.of_day(d))) for d in (last, last + DAY)]
+    last = start + (days - 1) * ONE_DAY
+    found = [len(open_catalog(project_root).items(collection, period=Period.of_day(d))) for d in (last, last + ONE_DAY)]
     assert found == [1, 0]
 
 

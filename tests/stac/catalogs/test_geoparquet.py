@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.core.period import DAY, Period, utc
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs import geoparquet
 from stac_sm.stac.catalogs.catalog import open_catalog, open_items
-from stac_sm.stac.catalogs.search import meets
+from stac_sm.stac.catalogs.search import matches_search
 from stac_sm.stac.items import raster_item
 from tests.support.faulty_server import FaultyServer
 from tests.support.fields import EASE, SMALL, TILE, WIDE
@@ -33,7 +33,8 @@ def _fast(monkeypatch):
 
 def item(id, grid=WIDE, tile=TILE, start=date(2018, 7, 1), days=1, collection="c", **fields):
     made = raster_item(
-        id=id, collection=collection, geobox=grid.geobox(tile), start=utc(start), end=utc(start + days * DAY),
+        id=id, collection=collection, geobox=grid.geobox(tile), start=utc_instant(start),
+        end=utc_instant(start + days * ONE_DAY),
         properties={"grid:code": "X-1"}, extensions=["grid"],
     )  # fmt: skip
     band = {"name": "a", "data_type": "uint8", "nodata": 255, "raster:scale": 0.5, "unit": "K"}
@@ -91,16 +92,18 @@ things = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 31), boxes), min_
 @given(things, st.none() | st.tuples(st.integers(0, 40), st.integers(1, 9)), st.none() | boxes)
 def test_it_finds_what_the_one_filter_finds(tmp_path_factory, things, when, where):
     first = date(2017, 12, 1)
-    items = [item(f"i{i:02}", start=first + n * DAY, days=days, bbox=bbox) for i, (n, days, bbox) in enumerate(things)]
-    period = when and Period(first + when[0] * DAY, first + sum(when) * DAY)
-    wanted = [one["id"] for one in items if meets(one["id"], one["properties"], one["bbox"], period, where)]
+    items = [
+        item(f"i{i:02}", start=first + n * ONE_DAY, days=days, bbox=bbox) for i, (n, days, bbox) in enumerate(things)
+    ]
+    period = when and Period(first + when[0] * ONE_DAY, first + sum(when) * ONE_DAY)
+    wanted = [one["id"] for one in items if matches_search(one["id"], one["properties"], one["bbox"], period, where)]
     href = write(tmp_path_factory.mktemp("found") / "x.parquet", items)
     assert [one.id for one in open_items(href).items("c", period=period, bbox=where)] == wanted
 
 
 def test_by_http_only_the_rows_wanted_are_read(tmp_path):
     first = date(2000, 1, 1)
-    items = [item("x", start=first + i * DAY) for i in range(1200)]
+    items = [item("x", start=first + i * ONE_DAY) for i in range(1200)]
     items = [one | {"id": f"i{i:04}", "collection": f"c{i // 200}"} for i, one in enumerate(items)]
     for one in items:
         one["properties"]["title"] = secrets.token_hex(200)
@@ -108,7 +111,7 @@ def test_by_http_only_the_rows_wanted_are_read(tmp_path):
     pq.write_table(table, tmp_path / "grouped.parquet", row_group_size=200)
     with FaultyServer(tmp_path) as server:
         found = open_items(f"{server.address}/grouped.parquet?sig=s3cr3t")
-        day = first + 534 * DAY
+        day = first + 534 * ONE_DAY
         assert [one.id for one in found.items("c2", period=Period.of_day(day))] == ["i0534"]
         assert server.sent < (tmp_path / "grouped.parquet").stat().st_size / 2
         assert sum(server.gets().values()) < 8

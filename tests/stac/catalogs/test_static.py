@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from shapely.geometry import box, mapping
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.period import DAY, Period, utc
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.stac.catalogs import api as stac_api
 from stac_sm.stac.catalogs import static
 from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog, open_items
-from stac_sm.stac.catalogs.search import meets
+from stac_sm.stac.catalogs.search import matches_search
 from stac_sm.stac.catalogs.static import StaticCatalog
 from stac_sm.stac.items import build_item, item_folder, item_json, with_structural_links
 from stac_sm.stac.links import refresh
 from stac_sm.storage.http import documents as web
 from stac_sm.storage.store import open_store
-from stac_sm.storage.trust import Reach
+from stac_sm.storage.trust import AddressScope
 from tests.support.faulty_server import FaultyServer
 
 SECRET = "sig=s3cr3t"
@@ -53,7 +53,7 @@ class Made:
     """A server of documents that are made when asked for: path -> JSON, bytes, or (status, headers, bytes)."""
 
     def __init__(self, make):
-        self.make, self.asked, self.most, self._now = make, Counter(), 0, 0
+        self.make, self.splits_below, self.most, self._now = make, Counter(), 0, 0
         self._lock = threading.Lock()
 
     def __enter__(self):
@@ -64,7 +64,7 @@ class Made:
 
             def do_GET(self):
                 with made._lock:
-                    made.asked[self.path] += 1
+                    made.splits_below[self.path] += 1
                     made._now += 1
                     made.most = max(made.most, made._now)
                 found = made.make(self.path)
@@ -222,8 +222,9 @@ def ours(folder, items):
     create_skeleton(open_store(folder), title="Test")
     for id, day in items:
         made = build_item(
-            id=id, collection="glass-lst", geometry=mapping(box(5, 45, 6, 46)), bbox=(5, 45, 6, 46), start=utc(day),
-            end=utc(day + DAY), properties={}, extensions=[],
+            id=id, collection="glass-lst", geometry=mapping(box(5, 45, 6, 46)), bbox=(5, 45, 6, 46),
+            start=utc_instant(day),
+            end=utc_instant(day + ONE_DAY), properties={}, extensions=[],
         )  # fmt: skip
         where = item_folder("year/month/day", made)
         open_store(folder).create(f"{where}/{id}.json", item_json(with_structural_links(made, where)))
@@ -232,15 +233,15 @@ def ours(folder, items):
 
 def test_our_own_layout_needs_few_documents(served):
     first = date(2018, 1, 1)
-    ours(served.folder, [(f"LST.A{first + i * DAY:%Y%j}", first + i * DAY) for i in range(0, 300, 3)])
+    ours(served.folder, [(f"LST.A{first + i * ONE_DAY:%Y%j}", first + i * ONE_DAY) for i in range(0, 300, 3)])
     items = open_catalog(f"{served.address}/catalog.json")
     assert items.item("glass-lst", "LST.A2018151").id == "LST.A2018151"
     assert sum(served.gets().values()) == 6  # root, collection, year, month, day, item
-    served.asked.clear()
+    served.splits_below.clear()
     items = open_catalog(f"{served.address}/")
     assert ids(items.items("glass-lst", period=Period.parse("2018-05-30/2018-06-02"))) == ["LST.A2018151"]
     assert sum(served.gets().values()) < 40
-    served.asked.clear()
+    served.splits_below.clear()
     assert len(items.items("glass-lst", period=Period.parse("2018-05-30/2018-06-02"))) == 1
     assert sum(served.gets().values()) == 0  # what was read is kept
     assert items.collections == open_catalog(served.folder).collections
@@ -257,7 +258,8 @@ def test_a_network_called_2018_is_no_year(tmp_path):
     create_skeleton(open_store(tmp_path), title="Test")
     made = build_item(
         id="x", collection="ismn-stations", geometry=mapping(box(5, 45, 6, 46)), bbox=(5, 45, 6, 46),
-        start=utc(date(2010, 1, 1)), end=utc(date(2011, 1, 1)), properties={"stac_sm:network": "2018"}, extensions=[],
+        start=utc_instant(date(2010, 1, 1)), end=utc_instant(date(2011, 1, 1)),
+        properties={"stac_sm:network": "2018"}, extensions=[],
     )  # fmt: skip
     where = item_folder("network", made)
     open_store(tmp_path).create(f"{where}/x.json", item_json(with_structural_links(made, where)))
@@ -280,7 +282,7 @@ def test_documents_are_fetched_together():
 # What is found
 
 
-times = st.integers(0, 3 * 24 * 4).map(lambda quarter: datetime(2018, 7, 1, tzinfo=UTC) + quarter * DAY / 96)
+times = st.integers(0, 3 * 24 * 4).map(lambda quarter: datetime(2018, 7, 1, tzinfo=UTC) + quarter * ONE_DAY / 96)
 
 
 @settings(max_examples=300)
@@ -289,16 +291,16 @@ def test_days_are_whole_and_half_open(one, other, first, length):
     """Minute by minute: an item meets the days in which it has an instant; a last one at midnight does not count."""
     start, end = sorted((one, other))
     properties = {"start_datetime": start.isoformat(), "end_datetime": end.isoformat(), "datetime": None}
-    period = Period(date(2018, 7, 1) + first * DAY, date(2018, 7, 1) + (first + length) * DAY)
-    inside = {(start + i * DAY / 96).date() for i in range(round((end - start) / (DAY / 96)))} or {start.date()}
-    assert meets("x", properties, None, period, None) == bool(inside & set(period.days))
+    period = Period(date(2018, 7, 1) + first * ONE_DAY, date(2018, 7, 1) + (first + length) * ONE_DAY)
+    inside = {(start + i * ONE_DAY / 96).date() for i in range(round((end - start) / (ONE_DAY / 96)))} or {start.date()}
+    assert matches_search("x", properties, None, period, None) == bool(inside & set(period.days))
 
 
 def test_instants_in_other_zones_are_utc():
     day = Period.parse("2018-07-02")
-    assert meets("x", {"datetime": "2018-07-01T23:00:00-05:00"}, None, day, None)
-    assert not meets("x", {"datetime": "2018-07-02T01:00:00+05:00"}, None, day, None)
-    assert meets("x", {"datetime": "2018-07-02T01:00:00"}, None, day, None)
+    assert matches_search("x", {"datetime": "2018-07-01T23:00:00-05:00"}, None, day, None)
+    assert not matches_search("x", {"datetime": "2018-07-02T01:00:00+05:00"}, None, day, None)
+    assert matches_search("x", {"datetime": "2018-07-02T01:00:00"}, None, day, None)
 
 
 longitudes = st.integers(-18, 18).map(lambda tens: 10 * tens)
@@ -310,9 +312,9 @@ def test_boxes_meet_round_the_globe(west, east, left, right):
     def covered(a, b):
         return set(range(a, b + 1)) if a <= b else set(range(a, 181)) | set(range(-180, b + 1))
 
-    found = meets("x", {}, [west, 0, east, 1], None, (left, 0, right, 1))
+    found = matches_search("x", {}, [west, 0, east, 1], None, (left, 0, right, 1))
     assert found == bool(covered(west, east) & covered(left, right))
-    assert found == meets("x", {}, [west, 0, -5, east, 1, 5], None, (left, 0, right, 1))
+    assert found == matches_search("x", {}, [west, 0, -5, east, 1, 5], None, (left, 0, right, 1))
 
 
 # What a name opens
@@ -371,10 +373,10 @@ def test_a_name_is_judged_by_the_address_it_leads_to(monkeypatch):
     """A catalogue from the public internet does not reach this machine by a name that resolves to it."""
     with site({"/r": collection(member("/x"))}) as server:
         port = server.address.rpartition(":")[2]
-        monkeypatch.setattr(web, "reach_of", lambda root: Reach.PUBLIC)
+        monkeypatch.setattr(web, "reach_of", lambda root: AddressScope.PUBLIC)
         with pytest.raises(CatalogError, match="a loopback address found, at most a public one allowed"):
             open_items(f"http://localhost:{port}/r")
-        assert not server.asked
+        assert not server.splits_below
 
 
 def test_links_in_circles_end():
@@ -386,7 +388,7 @@ def test_links_in_circles_end():
     documents["/b"]["links"].pop(2)
     with site(documents) as server:
         assert ids(open_items(f"{server.address}/a").items("c")) == ["x"]
-        assert max(server.asked.values()) == 1
+        assert max(server.splits_below.values()) == 1
 
 
 def test_a_chain_of_catalogues_without_end():
@@ -399,7 +401,7 @@ def test_a_chain_of_catalogues_without_end():
             open_items(f"{server.address}/1").items("c")
         with pytest.raises(CatalogError, match="more than 32 deep"):
             open_items(f"{server.address}/2").items("c")
-        assert sum(server.asked.values()) < 100
+        assert sum(server.splits_below.values()) < 100
 
 
 def test_catalogues_that_multiply(monkeypatch):
@@ -413,7 +415,7 @@ def test_catalogues_that_multiply(monkeypatch):
             CatalogError, match=r"more than 300 documents .* ask for a shorter period or a smaller bbox"
         ):
             open_items(f"{server.address}/r").items("c")
-        assert sum(server.asked.values()) < 400
+        assert sum(server.splits_below.values()) < 400
 
 
 def test_too_many_items_in_one_answer(monkeypatch):
@@ -588,14 +590,14 @@ def test_what_an_api_returns_is_filtered_once_more():
     with api(search) as server:
         items = open_items(server.address)
         assert ids(items.items("c", period=Period.parse("2018-07-01"), bbox=(0, 0, 1, 1))) == ["x"]
-        asked = next(path for path in server.asked if path.startswith("/search?"))
+        asked = next(path for path in server.splits_below if path.startswith("/search?"))
         assert "2018-07-01T00%3A00%3A00Z%2F2018-07-01T23%3A59%3A59.999999Z" in asked
 
 
 def test_a_box_across_the_antimeridian_is_asked_in_two_parts():
     with api(lambda address, call: page(item(f"i{call}", bbox=[179, 0, -179, 1]), item("x"))) as server:
         assert ids(open_items(server.address).items("c", bbox=(178, 0, -178, 1))) == ["i0", "i1"]
-        boxes = [path for path in server.asked if path.startswith("/search")]
+        boxes = [path for path in server.splits_below if path.startswith("/search")]
         assert len(boxes) == 2
 
 
@@ -620,7 +622,7 @@ def test_pages_without_end(monkeypatch):
     with api(lambda address, call: page(item(f"i{call}"), more=f"{address}/search?page={call}")) as server:
         with pytest.raises(CatalogError, match="more than 20 pages for one question: ask for a shorter period"):
             open_items(server.address).items("c")
-        assert sum(server.asked.values()) < 30
+        assert sum(server.splits_below.values()) < 30
 
 
 def test_an_api_that_falters_is_asked_again():

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from stac_geoparquet.arrow import stac_table_to_items
 
 from stac_sm.core.errors import ConflictError
-from stac_sm.core.period import DAY, Period
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.stac.catalogs.catalog import open_items
-from stac_sm.stac.index.manifest import check, index_months, read_index, read_shard
-from stac_sm.stac.index.shard import document
+from stac_sm.stac.index.manifest import check_manifest, index_months, read_manifest, read_shard
+from stac_sm.stac.index.shard import parse_indexed_item
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_folder, item_json, with_structural_links
 from stac_sm.storage.store import open_store
@@ -136,7 +136,7 @@ def test_only_what_changed_is_built(project_root):
     updated(project_root)
     before = {name: (project_root / COLLECTION / "index" / name).stat().st_ino for name in index_files(project_root)}
     assert set(updated(project_root).values()) == {(1, "done"), (2, "done")}
-    published(project_root, [DAYS[3] + DAY])
+    published(project_root, [DAYS[3] + ONE_DAY])
     published(project_root, [DAYS[0]], version="b")
     assert updated(project_root) == {"2018-05": (1, "replaced"), "2018-06": (2, "done"), "2018-07": (2, "replaced")}
     after = {name: (project_root / COLLECTION / "index" / name).stat().st_ino for name in before}
@@ -169,17 +169,17 @@ def test_an_item_belongs_to_the_month_of_its_datetime(project_root):
 
 
 def listing(root):
-    return list(open_store(root).entries(COLLECTION))
+    return list(open_store(root).list_objects(COLLECTION))
 
 
 def test_proof_holds_while_the_listing_is_the_same(project_root):
     paths = published(project_root)
     updated(project_root)
     store = open_store(project_root)
-    table = pa.concat_tables([read_index(store, COLLECTION, month) for month in index_months(store, COLLECTION)])
-    found = check(table, listing(project_root))
+    table = pa.concat_tables([read_manifest(store, COLLECTION, month) for month in index_months(store, COLLECTION)])
+    found = check_manifest(table, listing(project_root))
     assert found.proven.equals(table)
-    assert (found.unproven, found.gone) == ([], [])
+    assert (found.out_of_date, found.gone) == ([], [])
     for path, row in zip(paths, table.to_pylist(), strict=True):
         item = json.loads((project_root / path).read_bytes())
         assert (row["path"], row["id"]) == (path, item["id"])
@@ -193,7 +193,7 @@ def test_proof_holds_while_the_listing_is_the_same(project_root):
 def test_what_the_store_lists_otherwise_is_unproven(project_root, how):
     paths = published(project_root)
     updated(project_root)
-    table = read_index(open_store(project_root), COLLECTION, "2018-06")
+    table = read_manifest(open_store(project_root), COLLECTION, "2018-06")
     victim = project_root / paths[1]
     content = victim.read_bytes()
     if how == "gone":
@@ -208,26 +208,26 @@ def test_what_the_store_lists_otherwise_is_unproven(project_root, how):
     else:
         victim.unlink()
         victim.write_bytes(content)
-    found = check(table, [entry for entry in listing(project_root) if "/2018/06/" in entry.path])
+    found = check_manifest(table, [entry for entry in listing(project_root) if "/2018/06/" in entry.path])
     assert found.proven.column("path").to_pylist() == [paths[2]]
-    assert (found.unproven, found.gone) == (([], [paths[1]]) if how == "gone" else ([paths[1]], []))
+    assert (found.out_of_date, found.gone) == (([], [paths[1]]) if how == "gone" else ([paths[1]], []))
 
 
 def test_a_forged_row_proves_nothing(project_root):
     paths = published(project_root)
     updated(project_root)
     store, entries = open_store(project_root), listing(project_root)
-    table = read_index(store, COLLECTION, "2018-06")
+    table = read_manifest(store, COLLECTION, "2018-06")
     fingerprint = table.column("stac_sm:fingerprint")
     forged = pa.array(["f" * 64, fingerprint[1].as_py()])
     at = table.schema.get_field_index("stac_sm:fingerprint")
     lie = table.set_column(at, "stac_sm:fingerprint", forged)
-    assert check(lie, entries).proven.column("path").to_pylist() == [paths[2]]
+    assert check_manifest(lie, entries).proven.column("path").to_pylist() == [paths[2]]
     twice = pa.concat_tables([table, table])
-    assert check(twice, entries).proven.num_rows == 2
+    assert check_manifest(twice, entries).proven.num_rows == 2
     invented = table.set_column(0, "path", pa.array(["x/y/y.json", paths[2]]))
-    assert check(invented, entries).proven.column("path").to_pylist() == [paths[2]]
-    assert check(invented, entries).gone == ["x/y/y.json"]
+    assert check_manifest(invented, entries).proven.column("path").to_pylist() == [paths[2]]
+    assert check_manifest(invented, entries).gone == ["x/y/y.json"]
 
 
 @settings(max_examples=40)
@@ -245,7 +245,7 @@ def test_a_damaged_index_proves_nothing_false_and_is_rebuilt(tmp_path_factory, d
     changed = {"cut": content[: at % len(content)], "other": (root / "other.parquet").read_bytes(), "empty": b""}
     file.write_bytes(changed.get(damage, content))
     truth = {path: json.loads((root / path).read_bytes())["properties"]["stac_sm:fingerprint"] for path in paths}
-    found = check(read_index(open_store(root), COLLECTION, "2018-06"), listing(root)).proven
+    found = check_manifest(read_manifest(open_store(root), COLLECTION, "2018-06"), listing(root)).proven
     for row in found.to_pylist():
         assert truth[row["path"]] == row["stac_sm:fingerprint"]
     updated(root)
@@ -305,7 +305,9 @@ def test_a_footprint_is_cut_out_of_any_json(value, indent):
     """Whatever else is in an item, and however it is written, what is parsed is the same."""
     item = known_item() | {"geometry": {"type": "Point", "coordinates": [1.5, 2]}, "bbox": [1.5, 2, 1.5, 2]}
     item["properties"] = item["properties"] | {"geometry": {"geometry": value}, "x": value}
-    found = document(f"{COLLECTION}/x/{item['id']}/{item['id']}.json", json.dumps(item, indent=indent).encode())
+    found = parse_indexed_item(
+        f"{COLLECTION}/x/{item['id']}/{item['id']}.json", json.dumps(item, indent=indent).encode()
+    )
     assert {**found.item, "geometry": None} == {**item, "geometry": None}
     assert found.footprint == b"\x01\x01\x00\x00\x00" + b"\0\0\0\0\0\0\xf8?" + b"\0\0\0\0\0\0\0@"
 
@@ -336,7 +338,7 @@ def test_a_writer_killed_at_any_step_leaves_nothing_that_lies(tmp_path, monkeypa
         updated(root)
         published(root, [DAYS[1]], version="b")
         died = killed_at(count, root, updated, root)
-        found = check(read_index(open_store(root), COLLECTION, "2018-06"), listing(root))
+        found = check_manifest(read_manifest(open_store(root), COLLECTION, "2018-06"), listing(root))
         truth = {path: json.loads((root / path).read_bytes())["properties"]["stac_sm:fingerprint"] for path in paths}
         assert all(truth[row["path"]] == row["stac_sm:fingerprint"] for row in found.proven.to_pylist())
         assert updated(root)["2018-06"][0] == 2
@@ -355,7 +357,7 @@ class Restless:
         return getattr(self._store, name)
 
     def entries(self, prefix=""):
-        found = list(self._store.entries(prefix))
+        found = list(self._store.list_objects(prefix))
         if "index" not in prefix:
             published(self._root, [DAYS[1]], version=str(len(found)))
         return iter(found)
@@ -381,18 +383,18 @@ def test_on_s3_the_etag_proves(project_root, tmp_path):
             store = open_store("s3://index/p")
             update_index(store, COLLECTION, layout=LAYOUT)
             assert store.read(f"{COLLECTION}/index/2018-06.parquet") == shards(project_root)["2018-06.parquet"]
-            table = read_index(store, COLLECTION, "2018-06")
-            assert check(table, store.entries(COLLECTION)).proven.num_rows == 2
+            table = read_manifest(store, COLLECTION, "2018-06")
+            assert check_manifest(table, store.list_objects(COLLECTION)).proven.num_rows == 2
             client.put_object(Bucket="index", Key=f"p/{paths[1]}", Body=store.read(paths[1]) + b"\n")
-            assert check(table, store.entries(COLLECTION)).proven.column("path").to_pylist() == [paths[2]]
+            assert check_manifest(table, store.list_objects(COLLECTION)).proven.column("path").to_pylist() == [paths[2]]
 
 
 def test_frozen_entries_compare_by_version(project_root):
     published(project_root, DAYS[1:2])
     updated(project_root)
-    table = read_index(open_store(project_root), COLLECTION, "2018-06")
+    table = read_manifest(open_store(project_root), COLLECTION, "2018-06")
     entries = [entry._replace(version="other") for entry in listing(project_root)]
-    assert check(table, entries).proven.num_rows == 0
+    assert check_manifest(table, entries).proven.num_rows == 0
 
 
 def test_some_months_are_brought_up_to_date_from_their_folders_alone(project_root, monkeypatch):
@@ -402,7 +404,7 @@ def test_some_months_are_brought_up_to_date_from_their_folders_alone(project_roo
     whole = {month.month: month.items for month in update_index(store, "sm-1km-daily", layout="year/month/day").months}
     assert whole == {"2018-06": 1, "2018-07": 1, "2018-08": 1}
     put_there(project_root, "sm-1km-daily", "x3", start=date(2018, 7, 2))
-    seen, entries = [], type(store).entries
+    seen, entries = [], type(store).list_objects
     monkeypatch.setattr(type(store), "entries", lambda self, at="": seen.append(at) or entries(self, at))
     found = update_index(store, "sm-1km-daily", layout="year/month/day", months=["2018-07"])
     assert [(month.month, month.items, month.outcome) for month in found.months] == [("2018-07", 2, "replaced")]

@@ -24,9 +24,9 @@ from pystac.stac_io import DefaultStacIO
 from stac_sm.core.errors import CatalogError, ConflictError, InputError
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import Outcome
+from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.s3 import lease, objects, session
-from stac_sm.storage.s3.session import gdal_env, gdal_options, presigned, requests_made
+from stac_sm.storage.s3.session import gdal_env, gdal_options, presign_href, requests_made
 from stac_sm.storage.store import open_store
 from tests.conftest import known_raster
 from tests.support.object_stores import FaultyProxy, ObjectStore, environment_of, moto_server, new_bucket, sometimes
@@ -57,7 +57,7 @@ def root():
 @pytest.fixture
 def store(root):
     store = open_store(root)
-    assert store.probe().exclusive
+    assert store.capabilities().exclusive
     return store
 
 
@@ -67,7 +67,7 @@ def small_parts(monkeypatch):
 
 
 def paths(store):
-    return [entry.path for entry in store.entries()]
+    return [entry.path for entry in store.list_objects()]
 
 
 def uploads():
@@ -168,7 +168,7 @@ def test_threads_share_one_client(monkeypatch):
     monkeypatch.setenv("AWS_PROFILE_OF_THIS_TEST", secrets.token_hex(4))  # any change of AWS_* asks for a new client
     gate = threading.Barrier(8)
     with ThreadPoolExecutor(8) as pool:
-        clients = list(pool.map(lambda _: (gate.wait(), session.client())[1], range(8)))
+        clients = list(pool.map(lambda _: (gate.wait(), session.s3_client())[1], range(8)))
     assert len(made) == 1
     assert len(set(map(id, clients))) == 1
 
@@ -209,8 +209,8 @@ def test_a_lost_answer_does_not_make_a_loser_win(server, store):
 def test_a_lost_answer_to_ones_own_swap_is_no_loss(server, store, faults):
     store.create("a.json", b"old")
     with FaultyProxy(server, Script("PUT", "a.json", *faults)) as proxy, environment_of(proxy):
-        assert store.swap("a.json", b"new", b"old")
-        assert not store.swap("a.json", b"newer", b"old")
+        assert store.compare_and_swap("a.json", b"new", b"old")
+        assert not store.compare_and_swap("a.json", b"newer", b"old")
     assert store.read("a.json") == b"new"
 
 
@@ -231,14 +231,14 @@ def test_random_faults_change_nothing(server):
         for n in range(2):
             assert store.create(f"{n}", b"1")
             assert not store.create(f"{n}", b"2")
-            assert store.swap(f"{n}", b"3", b"1")
-            assert not store.swap(f"{n}", b"4", b"1")
+            assert store.compare_and_swap(f"{n}", b"3", b"1")
+            assert not store.compare_and_swap(f"{n}", b"4", b"1")
             assert store.read(f"{n}") == b"3"
         assert paths(store) == ["0", "1"]
 
     proxy = FaultyProxy(server, sometimes(7, ("503", "lost", "cut"), 0.15))
     with proxy as faulty, environment_of(faulty), ThreadPoolExecutor(12) as pool:
-        open_store(f"s3://{BUCKET}/random").probe()
+        open_store(f"s3://{BUCKET}/random").capabilities()
         list(pool.map(write, range(12)))
     assert {fault for _, _, fault in proxy.seen} == {"ok", "503", "lost", "cut"}
 
@@ -324,7 +324,7 @@ def test_errors_name_the_object_and_no_secret(server, store, canaries, monkeypat
 
 def test_no_such_bucket(canaries):
     store = open_store("s3://no-such-bucket-here/x")
-    for act in (lambda: store.read("y"), lambda: store.create("y", b""), lambda: list(store.entries())):
+    for act in (lambda: store.read("y"), lambda: store.create("y", b""), lambda: list(store.list_objects())):
         with pytest.raises(InputError, match="there is no bucket 'no-such-bucket-here': create it, or check") as caught:
             act()
         assert said_by(caught.value).startswith("s3://no-such-bucket-here")
@@ -378,19 +378,19 @@ def test_expired_credentials_are_fetched_anew(server, store, tmp_path, monkeypat
 
 def test_a_presigned_url_is_read_by_anyone(server, store, tmp_path, monkeypatch):
     store.create("ä b/c", b"content")
-    url = presigned(store.href("ä b/c"), seconds=60)
+    url = presign_href(store.href("ä b/c"), seconds=60)
     assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in url
     with urlopen(url) as answer:
         assert answer.read() == b"content"
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     with pytest.raises(InputError, match="no usable credentials"):
-        presigned(store.href("a"))
+        presign_href(store.href("a"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     for name in ("FIRST", "SECOND"):
         (tmp_path / "credentials").write_text(f"[default]\naws_access_key_id = {name}\naws_secret_access_key = x\n")
-        assert "FIRST" in presigned(store.href("a"))
-    assert "SECOND" in presigned(store.href("a"), renewed=True)
+        assert "FIRST" in presign_href(store.href("a"))
+    assert "SECOND" in presign_href(store.href("a"), renewed=True)
 
 
 def careless(server):
@@ -404,7 +404,7 @@ def create(root, path, content):
 
 def test_a_careless_server_is_found_out(server, root):
     with careless(server) as proxy, environment_of(proxy):
-        probe = open_store(root).probe()
+        probe = open_store(root).capabilities()
     assert not probe.exclusive
     assert (probe.creates_once, probe.joins_once, probe.swaps, probe.wins_once) == (False,) * 4
     assert probe.lacks.startswith("exclusive creation, exclusive creation in parts, compare-and-swap, creation that is")
@@ -415,7 +415,7 @@ def test_a_server_without_conditions_is_found_out(server, root):
         return "501" if method == "PUT" and "uploadId" not in path else "ok"
 
     with FaultyProxy(server, rule) as proxy, environment_of(proxy):
-        probe = open_store(root).probe()
+        probe = open_store(root).capabilities()
     assert not probe.creates_once
     assert not probe.swaps
 
@@ -423,7 +423,7 @@ def test_a_server_without_conditions_is_found_out(server, root):
 def test_amazon_is_not_probed(monkeypatch, root):
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     before = requests_made()
-    assert open_store(root).probe().exclusive
+    assert open_store(root).capabilities().exclusive
     assert requests_made() == before
 
 
@@ -432,7 +432,7 @@ def careless_store(server, root, monkeypatch):
     monkeypatch.setattr(lease, "SETTLE_SECONDS", 1.0)
     with careless(server) as proxy, environment_of(proxy):
         store = open_store(root)
-        store.probe()  # known to the processes that are forked from here
+        store.capabilities()  # known to the processes that are forked from here
         yield store
         for held in lease._leases.values():
             held.release()
@@ -442,8 +442,8 @@ def test_on_a_careless_server_one_writes(careless_store):
     store = careless_store
     assert store.create("a", b"1")
     assert not store.create("a", b"2")
-    assert store.swap("a", b"3", b"1")
-    assert not store.swap("a", b"4", b"1")
+    assert store.compare_and_swap("a", b"3", b"1")
+    assert not store.compare_and_swap("a", b"4", b"1")
     store.replace("b", b"5")
     assert [store.read(path) for path in paths(store)] == [b"3", b"5"]
     [refusal] = race(create, [(store.root, "c", b"6")])
@@ -483,7 +483,11 @@ def test_a_writer_that_lost_its_lease_does_not_write(careless_store, monkeypatch
     store.create("a", b"1")
     objects.write(BUCKET, f"{store.prefix}/{lease.LEASE}", b'{"token": "another"}')
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.0)
-    for act in (lambda: store.create("b", b""), lambda: store.swap("a", b"2", b"1"), lambda: store.replace("a", b"2")):
+    for act in (
+        lambda: store.create("b", b""),
+        lambda: store.compare_and_swap("a", b"2", b"1"),
+        lambda: store.replace("a", b"2"),
+    ):
         with pytest.raises(ConflictError, match="is held by another process"):
             act()
     assert paths(store) == ["a"]
@@ -523,8 +527,8 @@ def both(store, tmp_path):
     catalogs = []
     for place in (store, open_store(tmp_path / "folder")):
         create_skeleton(place, title="Test")
-        assert raster.publish(open_catalog(place.root)) == Outcome.NEW
-        assert raster.publish(open_catalog(place.root)) == Outcome.DONE
+        assert raster.publish(open_catalog(place.root)) == PublishOutcome.NEW
+        assert raster.publish(open_catalog(place.root)) == PublishOutcome.DONE
         refresh(place, "sm-1km-daily")
         catalogs.append(open_catalog(place.root))
     return raster, *catalogs

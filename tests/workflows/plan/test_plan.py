@@ -16,7 +16,7 @@ from stac_sm.core.period import Period
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import Plan, make_plan
-from stac_sm.workflows.plan.plan_file import PlanFile, read_plan, write_plan
+from stac_sm.workflows.plan.plan_file import PlanWriter, read_plan, write_plan
 from stac_sm.workflows.run.task import run_task
 from tests.support.fields import DAYS, RECIPE, SMALL, TILE, copied_project, edit, image, put, put_model, read_model
 
@@ -179,7 +179,7 @@ def test_a_file_that_is_written_while_planning_is_the_same(made, tmp_path, worke
     folder, model = made
     options = {"grid": SMALL, "version": "001", "workers": workers}
     tiles, period = [TILE, "h00v00"], Period.parse("2018-06-30/2018-07-04")
-    with PlanFile(model.id, SMALL) as file:
+    with PlanWriter(model.id, SMALL) as file:
         plan = make_plan(open_catalog(folder.folder), model, tiles, period, each=file.add, **options)
         file.place(tmp_path / "while.parquet")
     write_plan(plan, tmp_path / "after.parquet", SMALL)
@@ -190,7 +190,7 @@ def test_a_refused_plan_file_leaves_what_was_there(made, tmp_path):
     plan, place = plan_of(*made), tmp_path / "plan.parquet"
     write_plan(plan, place, SMALL)
     before = place.read_bytes()
-    with pytest.raises(InputError), PlanFile(plan.model, SMALL):
+    with pytest.raises(InputError), PlanWriter(plan.model, SMALL):
         raise InputError("too dear")
     assert place.read_bytes() == before
     assert os.listdir(tmp_path) == ["plan.parquet"]

@@ -17,19 +17,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.period import DAY, Period, utc
-from stac_sm.features.inputs import CLIMATOLOGY, resolve
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
+from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, resolve_inputs
 from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
-from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.stac.catalogs.catalog import open_catalog
-from stac_sm.stac.index.manifest import proof_path, shard_path
+from stac_sm.stac.index.manifest import manifest_path, shard_path
 from stac_sm.stac.index.update import update_index
-from stac_sm.stac.items import COG, item_folder, item_json, raster_item, with_structural_links
+from stac_sm.stac.items import COG_MEDIA_TYPE, item_folder, item_json, raster_item, with_structural_links
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT, RETRACTED
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY
 from stac_sm.storage.store import LocalStore
-from stac_sm.workflows.plan.existing_items import PARTS
-from stac_sm.workflows.plan.plan import make_plan, parts_of, wanted_day
+from stac_sm.workflows.plan.existing_items import FINGERPRINT_PARTS_PROPERTY
+from stac_sm.workflows.plan.plan import day_fingerprint_parts, make_plan, planned_day
 from stac_sm.workflows.plan.plan_file import read_plan, write_plan
 from stac_sm.workflows.plan.planned_days import PlannedDay
 from stac_sm.workflows.project import create_project
@@ -62,11 +62,11 @@ def planned(folder, **options):
 def day_by_day(folder, redo=False):
     """The plan as it is defined: every day for itself, from the JSON of all items."""
     catalog, days = open_catalog(folder), []
-    there = {path.stem: path for path in Path(folder, COLLECTION).rglob("SM1KM*.json")}
+    there = {path.stem: path for path in Path(folder, PRODUCT_COLLECTION).rglob("SM1KM*.json")}
     for tile in sorted(TILES):
-        resolution = resolve(catalog, RECIPE, SMALL.geobox(tile), PERIOD)
+        resolution = resolve_inputs(catalog, RECIPE, SMALL.geobox(tile), PERIOD)
         for day in PERIOD.days:
-            one = wanted_day(resolution, MODEL, tile, day, grid=SMALL, version="002")
+            one = planned_day(resolution, MODEL, tile, day, grid=SMALL, version="002")
             days.append(judged(one, there, redo))
     return days
 
@@ -80,25 +80,31 @@ def judged(one: PlannedDay, there: dict, redo: bool) -> PlannedDay:
         return one
     item = json.loads(there[one.made.id].read_text())
     told = item["properties"]
-    if RETRACTED in told:
+    if RETRACTED_PROPERTY in told:
         return replace(one, redo=True) if redo else replace(one, state="retracted")
-    if told[FINGERPRINT] == one.made.fingerprint:
+    if told[FINGERPRINT_PROPERTY] == one.made.fingerprint:
         return replace(one, state="done")
-    parts = parts_of(MODEL, SMALL, one)
-    known = told.get(PARTS, {})
+    parts = day_fingerprint_parts(MODEL, SMALL, one)
+    known = told.get(FINGERPRINT_PARTS_PROPERTY, {})
     return replace(one, state="stale", changed=tuple(name for name in parts if known and known[name] != parts[name]))
 
 
 def put_item(folder, collection, id, geobox, assets, start, days=1, **properties):
     """An item without files."""
     item = raster_item(
-        id=id, collection=collection, geobox=geobox, start=utc(start), end=utc(start) + days * DAY,
-        properties={FINGERPRINT: digest(id), "grid:code": "SMAL-0101", **properties}, extensions=["grid"],
+        id=id, collection=collection, geobox=geobox, start=utc_instant(start), end=utc_instant(start) + days * ONE_DAY,
+        properties={FINGERPRINT_PROPERTY: digest(id), "grid:code": "SMAL-0101", **properties}, extensions=["grid"],
     )  # fmt: skip
     for key, (checksum, scale) in assets.items():
         band = {"name": key, "data_type": "uint16", "nodata": 0, "raster:scale": scale}
         file = {"file:checksum": f"1220{digest([id, key, checksum])}", "file:size": 1000 + checksum}
-        item["assets"][key] = {"href": f"./{id}.{key}.tif", "type": COG, "roles": ["data"], "bands": [band], **file}
+        item["assets"][key] = {
+            "href": f"./{id}.{key}.tif",
+            "type": COG_MEDIA_TYPE,
+            "roles": ["data"],
+            "bands": [band],
+            **file,
+        }
     layout = open_catalog(folder).layout(collection)
     place = item_folder(layout, item)
     path = Path(folder, place, f"{id}.json")
@@ -109,7 +115,7 @@ def put_item(folder, collection, id, geobox, assets, start, days=1, **properties
 
 def fill(folder, chance: random.Random) -> None:
     """Items of all features on some days, with gaps, twice on some, and in other grids."""
-    span = Period(PERIOD.start - 6 * DAY, PERIOD.end + 2 * DAY)
+    span = Period(PERIOD.start - 6 * ONE_DAY, PERIOD.end + 2 * ONE_DAY)
     for tile in (*TILES, "h00v00"):
         geobox = SMALL.geobox(tile)
         for day in span.days:
@@ -120,7 +126,7 @@ def fill(folder, chance: random.Random) -> None:
         for i in range(4):
             if chance.random() < 0.8:
                 scale = chance.choice((0.1, 0.2))
-                start = span.start - 8 * DAY + 8 * i * DAY
+                start = span.start - 8 * ONE_DAY + 8 * i * ONE_DAY
                 put_item(folder, "glass-lai", f"LAI.{i}.{tile}", geobox.zoom_out(0.5), {"lai": (i, scale)}, start, 8)
         put_item(folder, "cop-dem", f"DEM.{tile}", geobox, {"elevation": (1, 1.0)}, date(2010, 1, 1), 365)
     for day in span.days:
@@ -129,7 +135,7 @@ def fill(folder, chance: random.Random) -> None:
         if chance.random() < 0.2:  # a second file of the day
             put_item(folder, "era5-land", f"MORE.{day:%Y%j}", COARSE, {"stl1": (2, 1.0)}, day)
     normal = {"stac_sm:climatology": RECIPE.feature("usual").normal, "stac_sm:month": 6}
-    put_item(folder, CLIMATOLOGY, "MEAN.06", COARSE, {"mean": (0, 1.0)}, date(2018, 1, 1), 365, **normal)
+    put_item(folder, CLIMATOLOGY_COLLECTION, "MEAN.06", COARSE, {"mean": (0, 1.0)}, date(2018, 1, 1), 365, **normal)
 
 
 def put_products(folder, chance: random.Random) -> None:
@@ -138,22 +144,27 @@ def put_products(folder, chance: random.Random) -> None:
         made = one.made
         kind = chance.choice(("none", "right", "wrong", "told", "retracted", "older"))
         told = {"right": made.fingerprint, "wrong": "0" * 64, "told": "0" * 64, "retracted": "1" * 64}.get(kind)
-        more = {RETRACTED: "wet"} if kind == "retracted" else {}
-        more |= {PARTS: parts_of(MODEL, SMALL, one) | {"model": "00000000"}} if kind == "told" else {}
+        more = {RETRACTED_PROPERTY: "wet"} if kind == "retracted" else {}
+        more |= (
+            {FINGERPRINT_PARTS_PROPERTY: day_fingerprint_parts(MODEL, SMALL, one) | {"model": "00000000"}}
+            if kind == "told"
+            else {}
+        )
         id = ProductDay(made.tile, made.day, "001", "").id if kind == "older" else made.id
         if kind != "none":
-            more[FINGERPRINT] = told or "2" * 64
-            path = put_item(folder, COLLECTION, id, SMALL.geobox(made.tile), {}, made.day, **more)
-            (path.parent / f"{id}.{more[FINGERPRINT][:12]}.sm.tif").write_bytes(b"pixels")
+            more[FINGERPRINT_PROPERTY] = told or "2" * 64
+            path = put_item(folder, PRODUCT_COLLECTION, id, SMALL.geobox(made.tile), {}, made.day, **more)
+            (path.parent / f"{id}.{more[FINGERPRINT_PROPERTY][:12]}.sm.tif").write_bytes(b"pixels")
 
 
 def damage(folder, how: str, chance: random.Random) -> None:
     """Something happens to the index of a month, or to an item after it was made."""
     collection, month = chance.choice(
-        [(COLLECTION, "2018-06"), (COLLECTION, "2018-07"), ("glass-lst", "2018-06"), ("glass-lai", "2018-06"),
+        [(PRODUCT_COLLECTION, "2018-06"), (PRODUCT_COLLECTION, "2018-07"), ("glass-lst", "2018-06"),
+         ("glass-lai", "2018-06"),
          ("era5-land", "2018-07"), ("cop-dem", "all")]
     )  # fmt: skip
-    shard, proof = Path(folder, shard_path(collection, month)), Path(folder, proof_path(collection, month))
+    shard, proof = Path(folder, shard_path(collection, month)), Path(folder, manifest_path(collection, month))
     if not shard.is_file():
         return
     if how == "drop":
@@ -167,7 +178,7 @@ def damage(folder, how: str, chance: random.Random) -> None:
         shard.write_bytes(content)
     elif how == "forge proof":
         forged(proof, lambda table: with_fingerprints(table, "0" * 64))
-    elif how == "forge both" and collection == COLLECTION:
+    elif how == "forge both" and collection == PRODUCT_COLLECTION:
         forged(proof, lambda table: with_fingerprints(table.slice(0, max(1, len(table) // 2)), None))
     elif how == "change item":
         items = sorted(path for path in Path(folder, collection).rglob("*.json") if path.stem == path.parent.name)
@@ -183,9 +194,11 @@ def forged(proof: Path, change) -> None:
 
 def with_fingerprints(table: pa.Table, value: str | None) -> pa.Table:
     """All rows with one fingerprint, or each with that of the next."""
-    old = table[FINGERPRINT].to_pylist()
+    old = table[FINGERPRINT_PROPERTY].to_pylist()
     new = [value] * len(old) if value else old[1:] + old[:1]
-    return table.set_column(table.column_names.index(FINGERPRINT), FINGERPRINT, pa.array(new, pa.string()))
+    return table.set_column(
+        table.column_names.index(FINGERPRINT_PROPERTY), FINGERPRINT_PROPERTY, pa.array(new, pa.string())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -200,10 +213,10 @@ def made(empty, target: Path, seed: int):
     chance = random.Random(seed)
     shutil.copytree(empty, target)
     fill(target, chance)
-    for name in ("glass-lst", "glass-lai", "era5-land", "cop-dem", CLIMATOLOGY):
+    for name in ("glass-lst", "glass-lai", "era5-land", "cop-dem", CLIMATOLOGY_COLLECTION):
         refresh(open_catalog(target).store, name)
     put_products(target, chance)
-    for name in ("glass-lst", "glass-lai", "era5-land", "cop-dem", COLLECTION):
+    for name in ("glass-lst", "glass-lai", "era5-land", "cop-dem", PRODUCT_COLLECTION):
         catalog = open_catalog(target)
         update_index(catalog.store, name, layout=catalog.layout(name))
     return chance
@@ -225,7 +238,7 @@ def test_the_plan_is_that_of_every_day_for_itself(empty, seed, how):
         assert [replace(day, changed=()) for day in found.days] == [replace(day, changed=()) for day in wanted]
         for day, other in zip(found.days, wanted, strict=True):
             assert day.changed == other.changed or not other.changed
-        shutil.rmtree(folder / COLLECTION / "index")
+        shutil.rmtree(folder / PRODUCT_COLLECTION / "index")
         assert planned(folder, redo_retracted=redo) == found
 
 
@@ -257,9 +270,9 @@ def items_read(folder) -> list[str]:
 def test_no_item_is_read_that_the_index_proves(catalogue, tmp_path):
     """But those of products that are stale or retracted, and climatologies."""
     read = items_read(catalogue)
-    assert {path.split("/")[0] for path in read} <= {COLLECTION, CLIMATOLOGY}
+    assert {path.split("/")[0] for path in read} <= {PRODUCT_COLLECTION, CLIMATOLOGY_COLLECTION}
     stale = [day.made.id for day in planned(catalogue).days if day.state in {"stale", "retracted"}]
-    assert sorted(path.split("/")[-2] for path in read if path.startswith(COLLECTION)) == sorted(stale)
+    assert sorted(path.split("/")[-2] for path in read if path.startswith(PRODUCT_COLLECTION)) == sorted(stale)
     shutil.copytree(catalogue, tmp_path / "p")
     for index in (tmp_path / "p").glob("*/index"):
         shutil.rmtree(index)
@@ -296,12 +309,17 @@ def test_parts_are_described_in_the_schema():
     from stac_sm.stac.links import skeleton_folder
 
     schema = json.loads((skeleton_folder() / "schema.json").read_text())
-    parts = parts_of(MODEL, SMALL, PlannedDay(ProductDay(TILE, PERIOD.start, "001", ""), "new", (), (("a", "b"),)))
-    item = {"type": "Feature", "properties": {FINGERPRINT: "0" * 64, PARTS: parts}}
+    parts = day_fingerprint_parts(
+        MODEL, SMALL, PlannedDay(ProductDay(TILE, PERIOD.start, "001", ""), "new", (), (("a", "b"),))
+    )
+    item = {"type": "Feature", "properties": {FINGERPRINT_PROPERTY: "0" * 64, FINGERPRINT_PARTS_PROPERTY: parts}}
     jsonschema.validate(item, schema)
     for wrong in ({**parts, "model": "zz"}, {"model": "00000000"}, {**parts, "other": "00000000"}):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({"type": "Feature", "properties": {FINGERPRINT: "0" * 64, PARTS: wrong}}, schema)
+            jsonschema.validate(
+                {"type": "Feature", "properties": {FINGERPRINT_PROPERTY: "0" * 64, FINGERPRINT_PARTS_PROPERTY: wrong}},
+                schema,
+            )
 
 
 def test_the_id_of_a_plan_is_that_of_its_days(catalogue):

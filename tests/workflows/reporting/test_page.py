@@ -20,17 +20,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.metrics import scores
+from stac_sm.core.metrics import agreement_scores
 from stac_sm.model.diagnostics.diagnose import diagnose
-from stac_sm.model.diagnostics.results import Budget
+from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.evaluate import evaluate
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.holdout import hold_outs
-from stac_sm.stations.screening import Thresholds, screen, training_screener
-from stac_sm.workflows.reporting.findings import Findings, Report, coverage, site_intervals
-from stac_sm.workflows.reporting.html import document, element
-from stac_sm.workflows.reporting.labels import latitude_name, method_name, strategy_name
-from stac_sm.workflows.reporting.page import write_report
+from stac_sm.stations.screening import ScreeningThresholds, screen_sites, training_screener
+from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, interval_coverage, site_intervals
+from stac_sm.workflows.reporting.html import html_document, html_element
+from stac_sm.workflows.reporting.labels import latitude_band_label, method_label, strategy_label
+from stac_sm.workflows.reporting.page import write_model_report
 from tests.conftest import IN_CI
 
 SETTINGS = TrainSettings(n_estimators=15, max_depth=3, eta=0.3)
@@ -68,11 +68,11 @@ def fitter(rows):
 
 TABLE = table_of()
 TRIPLETS = TABLE.rename(columns={"sm": "insitu", "swvl1": "era5land"})
-RULES = Thresholds(min_days=40, min_sites=3)
+RULES = ScreeningThresholds(min_days=40, min_sites=3)
 
 
 @pytest.fixture(scope="module")
-def given_report() -> Report:
+def given_report() -> ReportInputs:
     evaluation = evaluate(
         TABLE,
         hold_outs(TABLE, STRATEGIES, folds=3),
@@ -81,12 +81,12 @@ def given_report() -> Report:
         baselines=["swvl1"],
     )
     rows = evaluation.predictions.query("strategy == 'site'")
-    return Report(
+    return ReportInputs(
         title="Model xgb-0123",
         evaluation=evaluation,
         table=TABLE,
-        diagnostics=diagnose(TABLE, fitter, budget=Budget.small()),
-        screening=screen(TRIPLETS, RULES),
+        diagnostics=diagnose(TABLE, fitter, budget=DiagnosticsBudget.small()),
+        screening=screen_sites(TRIPLETS, RULES),
         climate={site: "BSk" if i % 2 else "Cfa" for i, site in enumerate(sorted(TABLE["site"].unique()))},
         intervals=pd.DataFrame({"row": rows["row"], "low": rows["screened"] - 0.1, "high": rows["screened"] + 0.1}),
         facts={"trees": 15, "features": ", ".join(FEATURES)},
@@ -96,7 +96,7 @@ def given_report() -> Report:
 
 @pytest.fixture(scope="module")
 def written(given_report, tmp_path_factory):
-    return write_report(tmp_path_factory.mktemp("report"), given_report)
+    return write_model_report(tmp_path_factory.mktemp("report"), given_report)
 
 
 class Page(HTMLParser):
@@ -197,7 +197,7 @@ def test_every_number_of_the_table_is_the_evaluations(written, given_report):
     results = given_report.evaluation.results
     assert len(rows) == len(results) == 5 * 4 * 2
     for cells, one in zip(rows, results, strict=True):
-        assert cells[:3] == [strategy_name(one.strategy), method_name(one.method, given_report.names), one.scored_on]
+        assert cells[:3] == [strategy_label(one.strategy), method_label(one.method, given_report.names), one.scored_on]
         figures = [one.pooled.n, *of(one.pooled), one.stations, *of(one.median)]
         digits = [0, 3, 4, 4, 4, 0, 3, 4, 4, 4]
         for cell, figure, places in zip(cells[3:], figures, digits, strict=True):
@@ -210,7 +210,7 @@ def of(one):
 
 def test_the_headline_is_the_site_independent_score(written, given_report):
     result = given_report.evaluation.result("site", "screened", "all")
-    assert Findings(given_report).headline == result
+    assert ReportFindings(given_report).headline == result
     top = read(written).text.partition("All scores side by side")[0]
     assert f"{result.pooled.r:.3f}" in top
     assert f"{result.pooled.rmse:.4f}" in top
@@ -218,7 +218,7 @@ def test_the_headline_is_the_site_independent_score(written, given_report):
     marked = [a for tag, a in read(written).elements if tag == "span" and "honest" in (a.get("class") or "")]
     assert len(marked) == 1
     plain = replace(given_report, trained="unscreened")
-    assert Findings(plain).headline == given_report.evaluation.result("site", "unscreened", "all")
+    assert ReportFindings(plain).headline == given_report.evaluation.result("site", "unscreened", "all")
 
 
 def test_the_leak_is_told_before_any_figure(written):
@@ -248,30 +248,30 @@ def test_every_site_of_the_screening_is_told(written, given_report):
 
 
 def test_residuals_are_those_of_unseen_sites(given_report):
-    findings = Findings(given_report)
+    findings = ReportFindings(given_report)
     rows = given_report.evaluation.predictions.query("strategy == 'site'")
     assert sum(one.scores.n for one in findings.by_range) == len(rows)
     assert [one.name for one in findings.by_climate] == ["B arid", "C temperate"]
     arid = rows[rows["site"].map(given_report.climate) == "BSk"]
-    assert findings.by_climate[0].scores == scores(arid["screened"], arid["observed"])
+    assert findings.by_climate[0].scores == agreement_scores(arid["screened"], arid["observed"])
     assert findings.by_climate[0].quantiles[2] == pytest.approx((arid["screened"] - arid["observed"]).median())
-    by_latitude = Findings(replace(given_report, climate={})).by_climate
-    assert [one.name for one in by_latitude] == [latitude_name(lat) for lat in (20, 30, 40, 50)]
-    assert Findings(replace(given_report, climate={}, table=TABLE[["site", "date"]])).by_climate == ()
+    by_latitude = ReportFindings(replace(given_report, climate={})).by_climate
+    assert [one.name for one in by_latitude] == [latitude_band_label(lat) for lat in (20, 30, 40, 50)]
+    assert ReportFindings(replace(given_report, climate={}, table=TABLE[["site", "date"]])).by_climate == ()
 
 
 def test_coverage_is_counted():
     rows = pd.DataFrame({"row": range(300), "site": np.arange(300) % 5, "predicted": np.arange(300) / 600})
     rows["observed"] = rows["predicted"] + np.where(np.arange(300) % 10 == 0, 0.3, 0.05)
     intervals = pd.DataFrame({"row": range(300), "low": rows["predicted"] - 0.1, "high": rows["predicted"] + 0.1})
-    found = coverage(rows, intervals)
+    found = interval_coverage(rows, intervals)
     assert (found.rows, found.coverage, found.thirds) == (300, 0.9, (0.9, 0.9, 0.9))
     assert found.width == pytest.approx(0.2)
     assert found.score == pytest.approx(0.2 + 20 * 0.1 * 0.2)
     assert found.sites == pytest.approx((0.5 + 0.5 * 0.2, 1.0, 1.0), abs=0.02)
     assert found.sure[0] < 0.9 < found.sure[1]
     with pytest.raises(InputError, match="intervals: found none for the 300 scored rows"):
-        coverage(rows, intervals.assign(row=intervals["row"] + 1000))
+        interval_coverage(rows, intervals.assign(row=intervals["row"] + 1000))
 
 
 @given(st.integers(2, 12), st.integers(0, 50))
@@ -279,7 +279,7 @@ def test_law_intervals_hold_the_score_of_equal_sites_and_scale_with_them(sites, 
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame({"site": np.repeat(np.arange(sites), 20), "observed": np.tile(rng.random(20), sites)})
     rows["predicted"] = rows["observed"] + np.tile(0.1 * rng.standard_normal(20), sites)
-    whole = scores(rows["predicted"], rows["observed"])
+    whole = agreement_scores(rows["predicted"], rows["observed"])
     for name, (low, high) in site_intervals(rows).items():  # all sites alike: no doubt left
         assert (low, high) == pytest.approx((getattr(whole, name),) * 2, abs=1e-9)
 
@@ -292,7 +292,7 @@ def test_intervals_agree_with_the_slow_way():
     drawn = []
     for _ in range(600):
         one = pd.concat([parts[i] for i in rng.integers(15, size=15)])
-        drawn.append(scores(one["predicted"], one["observed"]))
+        drawn.append(agreement_scores(one["predicted"], one["observed"]))
     found = site_intervals(rows)
     for name in ("r", "rmse", "ubrmse", "bias"):
         wanted = np.quantile([getattr(one, name) for one in drawn], [0.05, 0.95])
@@ -313,7 +313,7 @@ def test_metrics_hold_what_the_page_tells(written, given_report):
 
 
 def test_the_same_report_is_the_same_bytes_here_and_in_another_process(written, given_report, tmp_path):
-    again = write_report(tmp_path, given_report)
+    again = write_model_report(tmp_path, given_report)
     for key, file in written.items():
         assert file.read_bytes() == again[key].read_bytes()
     code = (
@@ -345,7 +345,7 @@ def test_names_from_strangers_do_no_harm(given_report, tmp_path):
     )
     table = TABLE.assign(site=TABLE["site"].replace(swap))
     report = replace(given_report, title=evil, evaluation=evaluation, table=table, facts={evil: evil}, notes=(evil,))
-    page = read(write_report(tmp_path, report))
+    page = read(write_model_report(tmp_path, report))
     assert "script" not in {tag for tag, _ in page.elements}
     assert "alert(1)" in page.text
     assert "\x00" not in page.text
@@ -354,7 +354,9 @@ def test_names_from_strangers_do_no_harm(given_report, tmp_path):
 def test_what_is_missing_is_said(tmp_path):
     table = TABLE[(TABLE["date"] < "2019-01-01") & (TABLE["site"] == "N0.s00")][["site", "date", "sm", *FEATURES]]
     evaluation = evaluate(table, hold_outs(table, ("random", "site", "year"), folds=2), fitter)
-    files = write_report(tmp_path, Report("Small", evaluation, table, diagnose(table, fitter, budget=Budget.small())))
+    files = write_model_report(
+        tmp_path, ReportInputs("Small", evaluation, table, diagnose(table, fitter, budget=DiagnosticsBudget.small()))
+    )
     page = read(files)
     assert "No score at unseen sites: hold-out by site: found 1 site (N0.s00)" in page.text
     assert "Unseen years: hold-out by year: found 1 year (2018)" in page.text
@@ -366,7 +368,7 @@ def test_what_is_missing_is_said(tmp_path):
 def test_nothing_scored_is_a_page_too(tmp_path):
     table = TABLE.iloc[:1]
     evaluation = evaluate(table, hold_outs(table), fitter)
-    page = read(write_report(tmp_path, Report("Nothing", evaluation, table)))
+    page = read(write_model_report(tmp_path, ReportInputs("Nothing", evaluation, table)))
     assert "Nothing could be scored" in page.text
     assert "score-table" not in page.tables
 
@@ -374,7 +376,7 @@ def test_nothing_scored_is_a_page_too(tmp_path):
 def test_scores_that_are_none_are_dashes(tmp_path):
     table = TABLE[TABLE["site"] < "N0.s10"].groupby("site").head(8).assign(sm=0.2)
     evaluation = evaluate(table, hold_outs(table, ("site",), folds=2), fitter)
-    files = write_report(tmp_path, Report("Constant", evaluation, table))
+    files = write_model_report(tmp_path, ReportInputs("Constant", evaluation, table))
     (row,) = read(files).tables["score-table"][1:]
     assert row[4] == row[9] == "-"
     assert "nan" not in read(files).text.lower().replace("nano", "")
@@ -385,8 +387,8 @@ def test_strategies_without_stations_of_their_own(given_report):
     assert given_report.strategies == STRATEGIES
     assert given_report.method("site") == "screened"
     assert replace(given_report, trained="unscreened").method("site") == "unscreened"
-    assert method_name("swvl1 bias-corrected", given_report.names) == "ERA5-Land, bias-corrected"
-    assert [strategy_name(one) for one in ("network", "other")] == ["Unseen networks", "other"]
+    assert method_label("swvl1 bias-corrected", given_report.names) == "ERA5-Land, bias-corrected"
+    assert [strategy_label(one) for one in ("network", "other")] == ["Unseen networks", "other"]
 
 
 @given(st.text(), st.text())
@@ -401,7 +403,7 @@ def test_law_any_text_comes_back_from_the_markup(text, attribute):
             parsed.append(data)
 
     reader = Reader()
-    page = document("", "", element("p", text, data_x=attribute))
+    page = html_document("", "", html_element("p", text, data_x=attribute))
     reader.feed(page[page.index("<body>") :])
     reader.close()
     clean = [re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", one) for one in (attribute, text)]
@@ -433,9 +435,9 @@ def test_a_browser_shows_it_without_a_complaint(written, tmp_path):
 
 
 def test_the_coverage_of_the_intervals_is_said():
-    from stac_sm.workflows.reporting.findings import coverage
+    from stac_sm.workflows.reporting.findings import interval_coverage
 
     rows = pd.DataFrame({"row": [0, 1], "site": ["a", "b"], "observed": [0.2, 0.4], "predicted": [0.2, 0.2]})
     ends = pd.DataFrame({"row": [0, 1], "low": [0.1, 0.1], "high": [0.3, 0.3]})
-    assert coverage(rows, ends, 0.8).score == pytest.approx(0.2 + 2 / 0.2 * 0.1 / 2)
-    assert coverage(rows, ends).score == pytest.approx(0.2 + 2 / 0.1 * 0.1 / 2)
+    assert interval_coverage(rows, ends, 0.8).score == pytest.approx(0.2 + 2 / 0.2 * 0.1 / 2)
+    assert interval_coverage(rows, ends).score == pytest.approx(0.2 + 2 / 0.1 * 0.1 / 2)

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.project import Rates
-from stac_sm.workflows.run.cost import Speed, default_speed, estimate, measured_speed, speed_of
-from stac_sm.workflows.run.run_log import Failure, TaskRecord, write_record
+from stac_sm.workflows.run.cost import Speed, default_speed, estimate_run, measured_speed, speed_of
+from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord, write_task_record
 from tests.support.fields import DAYS, RECIPE, SMALL, TILE, copied_project, read_model
 
 FREE = Rates(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -39,7 +39,7 @@ def sizes(project, plan):
 
 def test_bytes_and_files_are_those_of_the_inputs(made):
     project, plan = made
-    found = estimate(plan, rates=FREE, speed=Speed(3600.0), grid=SMALL)
+    found = estimate_run(plan, rates=FREE, speed=Speed(3600.0), grid=SMALL)
     wanted = sizes(project, plan)
     assert (found.reads.files, found.reads.bytes, found.reads.unknown) == (len(wanted), sum(wanted), 0)
     assert (found.items, found.core_hours, found.cost, found.cost_a_month) == (6, 6.0, 0.0, 0.0)
@@ -47,7 +47,7 @@ def test_bytes_and_files_are_those_of_the_inputs(made):
 
 @pytest.mark.parametrize("rate", ["core_hour", "gb_read", "get_1000", "put_1000", "gb_month"])
 def test_each_rate_counts(made, rate):
-    found = estimate(made[1], rates=replace(FREE, **{rate: 1000.0}), speed=Speed(3600.0), grid=SMALL)
+    found = estimate_run(made[1], rates=replace(FREE, **{rate: 1000.0}), speed=Speed(3600.0), grid=SMALL)
     requests = {"get_1000": found.gets, "put_1000": found.puts + found.lists}
     wanted = {"core_hour": 6000.0, "gb_read": found.reads.bytes / 1e6, "gb_month": 0.0} | requests
     assert found.cost == pytest.approx(wanted[rate])
@@ -57,7 +57,7 @@ def test_each_rate_counts(made, rate):
 def test_nothing_to_do_costs_nothing(made):
     project, plan = made
     none = replace(plan, days=[replace(day, state="done") for day in plan.days], reads=None)
-    found = estimate(none, rates=Rates(), speed=Speed(1.0), grid=SMALL)
+    found = estimate_run(none, rates=Rates(), speed=Speed(1.0), grid=SMALL)
     assert (found.items, found.gets, found.puts, found.cost) == (0, 0, 0, 0.0)
 
 
@@ -66,7 +66,7 @@ def test_runs_so_far_tell_the_speed(tmp_path):
     store = project.catalog.store
     assert measured_speed(store) is None
     assert speed_of(project.catalog, SMALL, 4) == default_speed(SMALL, 4)
-    failure = Failure("x", "ReadError", "broken")
+    failure = ItemFailure("x", "ReadError", "broken")
     for run, seconds, outcomes, failures in (
         ("a", 40.0, {"new": 3, "replaced": 1}, ()),
         ("b", 20.0, {"new": 2}, ()),
@@ -74,7 +74,7 @@ def test_runs_so_far_tell_the_speed(tmp_path):
         ("d", 100.0, {"done": 30}, ()),
     ):
         task = f"{TILE} 2018-07"
-        write_record(store, TaskRecord(task, "p", run, seconds=seconds, outcomes=outcomes, failures=failures))
+        write_task_record(store, TaskRecord(task, "p", run, seconds=seconds, outcomes=outcomes, failures=failures))
     assert speed_of(project.catalog, SMALL, 4) == Speed(10.0, 6)
 
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
-from stac_sm.features.inputs import resolve
-from stac_sm.raster.resample import Target
+from stac_sm.features.inputs import resolve_inputs
+from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.run import memory, run, task
-from stac_sm.workflows.run.memory import machine_memory, parse_bytes, peak, share_of
+from stac_sm.workflows.run.memory import estimate_peak_memory, largest_share, machine_memory, parse_bytes
 from stac_sm.workflows.run.task import run_task
 from tests.support.fields import DAYS, RECIPE, SMALL, TILE, copied_project, read_model, shared_project
 
@@ -52,26 +52,26 @@ def test_a_container_grants_less_than_its_machine(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def resolution():
-    return resolve(shared_project()[0].catalog, RECIPE, SMALL.geobox(TILE), DAYS)
+    return resolve_inputs(shared_project()[0].catalog, RECIPE, SMALL.geobox(TILE), DAYS)
 
 
 @given(budget=st.integers(1, 10 << 30), threads=st.integers(1, 4))
 def test_a_share_is_the_largest_that_fits(resolution, budget, threads):
-    target = Target(SMALL.geobox(TILE))
-    share = share_of(resolution, target, budget, threads=threads)
-    assert share.peak == peak(resolution, target, threads=share.threads, days=share.days)
+    target = TargetPixels(SMALL.geobox(TILE))
+    share = largest_share(resolution, target, budget, threads=threads)
+    assert share.peak == estimate_peak_memory(resolution, target, threads=share.threads, days=share.days)
     if share.peak > budget:
         assert (share.threads, share.days) == (1, 1)
-    more = peak(resolution, target, threads=threads, days=len(resolution.days))
+    more = estimate_peak_memory(resolution, target, threads=threads, days=len(resolution.days))
     assert ((share.threads, share.days) == (threads, len(resolution.days))) or more > budget
 
 
 def test_more_pixels_days_and_threads_take_more(resolution):
-    small, large = (Target(SMALL.geobox(TILE).zoom_out(1 / zoom)) for zoom in (1, 8))
-    least = peak(resolution, small, threads=1, days=1)
-    assert least < peak(resolution, small, threads=2, days=1)
-    assert least < peak(resolution, small, threads=1, days=6)
-    assert least < peak(resolution, large, threads=1, days=1)
+    small, large = (TargetPixels(SMALL.geobox(TILE).zoom_out(1 / zoom)) for zoom in (1, 8))
+    least = estimate_peak_memory(resolution, small, threads=1, days=1)
+    assert least < estimate_peak_memory(resolution, small, threads=2, days=1)
+    assert least < estimate_peak_memory(resolution, small, threads=1, days=6)
+    assert least < estimate_peak_memory(resolution, large, threads=1, days=1)
 
 
 def test_a_run_with_little_memory_makes_the_same_day_by_day(tmp_path, monkeypatch):

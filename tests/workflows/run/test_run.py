@@ -17,11 +17,11 @@ import rasterio
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.period import Period
-from stac_sm.core.variables import Quality
+from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import feature_cube
-from stac_sm.features.inputs import resolve
+from stac_sm.features.inputs import resolve_inputs
 from stac_sm.model.predict import predict
-from stac_sm.product.item import COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.run import run as runs
@@ -55,7 +55,7 @@ def run_here(project, plan, monkeypatch):
 
 
 def products(project):
-    return open_catalog(project.folder).items(COLLECTION)
+    return open_catalog(project.folder).items(PRODUCT_COLLECTION)
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_files_hold_exactly_what_was_predicted(made):
         np.testing.assert_array_equal(qa, wanted.qa.values[i])
         assert item.properties["stac_sm:pixels"] == {
             "valid": int((~np.isnan(sm)).sum()),
-            "frozen": int(((qa & Quality.FROZEN) > 0).sum()),
-            "input_missing": int(((qa & Quality.INPUT_MISSING) > 0).sum()),
+            "frozen": int(((qa & QualityFlag.FROZEN) > 0).sum()),
+            "input_missing": int(((qa & QualityFlag.INPUT_MISSING) > 0).sum()),
         }
 
 
@@ -132,7 +132,7 @@ def test_assets_have_size_and_checksum_and_the_preview_is_a_picture(made):
 
 
 def content(project):
-    return {file: file.read_bytes() for file in Path(project.folder, COLLECTION).rglob("*") if file.is_file()}
+    return {file: file.read_bytes() for file in Path(project.folder, PRODUCT_COLLECTION).rglob("*") if file.is_file()}
 
 
 def test_a_second_run_does_nothing(made, monkeypatch):
@@ -155,7 +155,7 @@ def test_an_old_plan_finds_all_done(made, monkeypatch):
 
 def test_items_that_a_killed_run_has_left_are_linked_by_the_next(made, monkeypatch, tmp_path):
     project, model_id, _ = made
-    collection = Path(project.folder, COLLECTION, "collection.json")
+    collection = Path(project.folder, PRODUCT_COLLECTION, "collection.json")
     linked = collection.read_bytes()
     document = json.loads(linked)
     document["links"] = [link for link in document["links"] if link["rel"] not in {"child", "item"}]
@@ -188,7 +188,7 @@ def test_a_corrupt_input_costs_its_own_days_only(tmp_path, monkeypatch, asset):
     file.write_bytes(whole[: len(whole) // 2])
     results = run_here(project, plan_of(project, model_id), monkeypatch)
     failures = {failure[0]: failure[1:] for result in results for failure in result.failures}
-    layers = resolve(project.catalog, RECIPE, SMALL.geobox(TILE), DAYS)
+    layers = resolve_inputs(project.catalog, RECIPE, SMALL.geobox(TILE), DAYS)
     assert set(failures) == {
         f"SM1KM.A{day:%Y%j}.h01v01.v001" for day in DAYS.days if any(id == asset for id, _ in layers.items(day))
     }

@@ -12,7 +12,7 @@ import pytest
 from pystac.errors import DeprecatedWarning
 
 from stac_sm.core.errors import ConflictError, InputError
-from stac_sm.product.item import COLLECTION, ProductDay
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.retract import retract
 from stac_sm.workflows.audit import audit, repair
@@ -63,12 +63,12 @@ def run_here(project, plan, **options):
 
 def take_out(project, *ids, reason="the sensor was wet"):
     catalog = open_catalog(project.folder)
-    layout = catalog.layout(COLLECTION)
-    return retract(catalog, COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
+    layout = catalog.layout(PRODUCT_COLLECTION)
+    return retract(catalog, PRODUCT_COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
 
 
 def document(project, id):
-    (path,) = Path(project.folder, COLLECTION).rglob(f"{id}.json")
+    (path,) = Path(project.folder, PRODUCT_COLLECTION).rglob(f"{id}.json")
     return json.loads(path.read_text())
 
 
@@ -129,9 +129,9 @@ def test_the_report_of_a_run_tells_errors_by_class(made):
 
 
 def test_lines_hold_no_secrets():
-    with run_log.listening() as lines:
-        run_log.LOG.info("read https://user:hunter2@example.com/a.tif?X-Amz-Signature=abcdef")
-    run_log.LOG.info("nobody listens")
+    with run_log.capture_log_lines() as lines:
+        run_log.LOGGER.info("read https://user:hunter2@example.com/a.tif?X-Amz-Signature=abcdef")
+    run_log.LOGGER.info("nobody listens")
     assert len(lines) == 1
     assert "hunter2" not in lines[0]
     assert "abcdef" not in lines[0]
@@ -172,10 +172,10 @@ def test_files_of_a_retracted_item_are_orphans(made, tmp_path):
     project, _ = copied(made, tmp_path)
     take_out(project, FIRST)
     catalog = open_catalog(project.folder)
-    findings = audit(catalog, collections=[COLLECTION])
+    findings = audit(catalog, collections=[PRODUCT_COLLECTION])
     assert {(one.kind, Path(one.path).suffix) for one in findings} == {("orphan", ".tif"), ("orphan", ".png")}
     assert not repair(catalog, findings, grace_hours=0)
-    assert audit(open_catalog(project.folder), collections=[COLLECTION]) == []
+    assert audit(open_catalog(project.folder), collections=[PRODUCT_COLLECTION]) == []
 
 
 @pytest.mark.parametrize(
@@ -219,11 +219,11 @@ def test_versions_live_side_by_side(made, tmp_path, validate):
     assert old["properties"]["deprecated"] is True
     assert old["assets"]
     assert "deprecated" not in new["properties"]
-    folder = next(Path(project.folder, COLLECTION).rglob(f"{old['id']}.json")).parent
+    folder = next(Path(project.folder, PRODUCT_COLLECTION).rglob(f"{old['id']}.json")).parent
     (successor,) = [link for link in old["links"] if link["rel"] == "successor-version"]
     assert pystac.Item.from_file(str(folder / successor["href"])).id == new["id"]
     (predecessor,) = [link for link in new["links"] if link["rel"] == "predecessor-version"]
     with pytest.warns(DeprecatedWarning):
         assert pystac.Item.from_file(str(folder.parent / new["id"] / predecessor["href"])).id == old["id"]
     assert plan_of(project, model_id).counts["done"] == 5  # what it was made from has not changed
-    assert [one.kind for one in audit(open_catalog(project.folder), collections=[COLLECTION])] == []
+    assert [one.kind for one in audit(open_catalog(project.folder), collections=[PRODUCT_COLLECTION])] == []

@@ -17,8 +17,8 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.project import SlurmSettings
-from stac_sm.workflows.run.run import Slice
-from stac_sm.workflows.run.task import estimate
+from stac_sm.workflows.run.run import PlanSlice
+from stac_sm.workflows.run.task import estimate_work_share
 from stac_sm.workflows.submit.aws_batch import Infrastructure, submit_to_aws_batch
 from stac_sm.workflows.submit.job import ArrayJob, array_job, infra_file, job_name
 from stac_sm.workflows.submit.kubernetes import Cluster, dask_cluster_manifest, job_manifest
@@ -56,8 +56,10 @@ def test_the_array_has_a_slice_for_each_task_and_the_memory_of_the_largest(plann
     job = array_job(project, plan, "/plan.parquet", limit=10_000)
     tasks = list(plan.tasks())
     assert (job.tasks, job.slices, len(tasks)) == (2, 2, 2)
-    assert job.worker_memory >= max(estimate(str(project.folder), task, 1 << 40).peak for task in tasks)
-    assert job.worker_memory < 2 * max(estimate(str(project.folder), task, 1 << 40).peak for task in tasks) + (1 << 29)
+    assert job.worker_memory >= max(estimate_work_share(str(project.folder), task, 1 << 40).peak for task in tasks)
+    assert job.worker_memory < 2 * max(
+        estimate_work_share(str(project.folder), task, 1 << 40).peak for task in tasks
+    ) + (1 << 29)
     assert job.command[job.command.index("--slice") + 1] == "2"
 
 
@@ -92,7 +94,7 @@ def test_the_name_follows_from_the_plan_and_its_place(planned):
 @given(st.integers(1, 40), st.integers(1, 60))
 def test_slices_share_all_tasks_out_and_none_twice(tasks, slices):
     numbers = list(range(tasks))
-    shared = [number for index in range(slices) for number in Slice(index, slices).of(numbers)]
+    shared = [number for index in range(slices) for number in PlanSlice(index, slices).of(numbers)]
     assert sorted(shared) == numbers
 
 

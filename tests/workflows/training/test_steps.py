@@ -18,19 +18,19 @@ from stac_sm.cli.main import main
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import to_lonlat
-from stac_sm.core.period import DAY, Period, utc
+from stac_sm.core.grid import transformer_to_lonlat
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.model.fit import TrainSettings
-from stac_sm.model.item import COLLECTION as MODELS
+from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.tuning import tune
-from stac_sm.stac.items import PARQUET, build_item, item_json
+from stac_sm.stac.items import PARQUET_MEDIA_TYPE, build_item, item_json
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT, publish
-from stac_sm.stations.matchup_item import COLLECTION
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
+from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION
 from stac_sm.stations.matchups import Matchups
 from stac_sm.stations.records import read_stations
-from stac_sm.stations.screening_item import LEFT_OUT, STATUS, write_verdicts
+from stac_sm.stations.screening_item import LEFT_OUT_STATUS, SCREENING_STATUS_PROPERTY, write_screening_results
 from stac_sm.workflows.project import create_project
 from stac_sm.workflows.training.steps import _require_rows, match_up_step, screen_step, train_step
 from tests.support.fields import SMALL, TILE, around, edit, image, project_text, put, read_model
@@ -60,7 +60,7 @@ BAD = "S6"
 def put_station(catalog, folder, name, row, column, sm, depth=0.05, network="NET"):
     """A station at the centre of a pixel; soil moisture by day, 24 readings each."""
     x, y = SMALL.geobox(TILE).affine * (column + 0.5, row + 0.5)
-    lon, lat = to_lonlat(SMALL.crs).transform(x, y)
+    lon, lat = transformer_to_lonlat(SMALL.crs).transform(x, y)
     times = pd.date_range(str(PERIOD.start), periods=24 * len(sm), freq="h")
     series = pd.DataFrame(
         {"time": times, "sensor": "A", "depth_from": 0.0, "depth_to": depth, "sm": np.repeat(sm, 24), "flag": "G"}
@@ -68,15 +68,15 @@ def put_station(catalog, folder, name, row, column, sm, depth=0.05, network="NET
     sensors = [{"name": "A", "depth_from": 0.0, "depth_to": depth, "n": len(series)}]
     item = build_item(
         id=f"{network}.{name}", collection="ismn-stations", geometry={"type": "Point", "coordinates": [lon, lat]},
-        bbox=[lon, lat, lon, lat], start=utc(PERIOD.start), end=utc(PERIOD.end), extensions=[],
+        bbox=[lon, lat, lon, lat], start=utc_instant(PERIOD.start), end=utc_instant(PERIOD.end), extensions=[],
         properties={
             "stac_sm:network": network, "stac_sm:station": name, "stac_sm:sensors": sensors,
-            FINGERPRINT: digest([name, depth, *map(float, sm)]),
+            FINGERPRINT_PROPERTY: digest([name, depth, *map(float, sm)]),
         },
     )  # fmt: skip
     folder.mkdir(exist_ok=True)
     series.to_parquet(folder / f"{name}.parquet")
-    asset = AssetFile(folder / f"{name}.parquet", ".parquet", {"type": PARQUET, "roles": ["data"]})
+    asset = AssetFile(folder / f"{name}.parquet", ".parquet", {"type": PARQUET_MEDIA_TYPE, "roles": ["data"]})
     publish(catalog, item, {"series": asset})
     refresh(catalog.store, "ismn-stations")
 
@@ -139,13 +139,13 @@ def test_match_ups_and_triplets(matchups):
 
 
 def test_they_are_made_once(project, matchups):
-    before = files(project, COLLECTION)
+    before = files(project, MATCHUPS_COLLECTION)
     again = match_up_step(project)
     assert not again.new
     assert again.item["id"] == matchups.item["id"]
     pd.testing.assert_frame_equal(again.table, matchups.table)
     pd.testing.assert_frame_equal(again.triplets, matchups.triplets)
-    assert files(project, COLLECTION) == before
+    assert files(project, MATCHUPS_COLLECTION) == before
 
 
 def test_one_scale_in_one_item_makes_them_again(copied, matchups):
@@ -182,8 +182,8 @@ def test_networks_left_out_are_seen_by_no_model(two_networks):
     assert made.item["id"] != whole.item["id"]
     screen_step(project, made)
     ids = [*(f"NET.{name}" for name in PIXELS), "OTHER.S7", "OTHER.S8"]
-    told = {id: project.catalog.item("ismn-stations", id).properties[STATUS] for id in ids}
-    assert {id for id, status in told.items() if status == LEFT_OUT} == {"NET.S1", "OTHER.S7", "OTHER.S8"}
+    told = {id: project.catalog.item("ismn-stations", id).properties[SCREENING_STATUS_PROPERTY] for id in ids}
+    assert {id for id, status in told.items() if status == LEFT_OUT_STATUS} == {"NET.S1", "OTHER.S7", "OTHER.S8"}
     assert told["NET.S4"] == "kept"
 
 
@@ -239,9 +239,9 @@ def test_workers_of_the_command_line_change_no_byte(project, matchups, model, tm
 
     shutil.copytree(project.folder, tmp_path / "p")
     other = replace(project, folder=tmp_path / "p")
-    for item in Path(other.folder, COLLECTION).glob("matchups-*"):
+    for item in Path(other.folder, MATCHUPS_COLLECTION).glob("matchups-*"):
         shutil.rmtree(item)
-    refresh(other.catalog.store, COLLECTION)
+    refresh(other.catalog.store, MATCHUPS_COLLECTION)
     for verb in ("matchup", "train"):
         done = subprocess.run(
             [sys.executable, "-m", "stac_sm", verb, "--workers", "2", "--project", str(other.folder), "--json"],
@@ -253,7 +253,7 @@ def test_workers_of_the_command_line_change_no_byte(project, matchups, model, tm
         assert told.get("item", matchups.item["id"]) == matchups.item["id"]
         assert told.get("model", model.id) == model.id
     made, wanted = (
-        {file.relative_to(one.folder): content for file, content in files(one, COLLECTION).items()}
+        {file.relative_to(one.folder): content for file, content in files(one, MATCHUPS_COLLECTION).items()}
         for one in (other, project)
     )
     assert made == wanted
@@ -301,7 +301,7 @@ def test_with_too_few_sites_a_model_is_unscreened_and_says_so(copied, matchups):
 
 
 def test_items_are_valid_and_linked(project, matchups, model, validate):
-    for collection, id in ((COLLECTION, matchups.item["id"]), (MODELS, model.id)):
+    for collection, id in ((MATCHUPS_COLLECTION, matchups.item["id"]), (MODELS, model.id)):
         item = project.catalog.item(collection, id)
         validate(item)
         document = json.loads(Path(item.self_href).read_text())
@@ -317,7 +317,7 @@ def test_the_table_is_geoparquet_and_says_so(project, matchups):
     import pyarrow.parquet as pq
     import shapely
 
-    item = project.catalog.item(COLLECTION, matchups.item["id"])
+    item = project.catalog.item(MATCHUPS_COLLECTION, matchups.item["id"])
     asset = item.assets["table"]
     file = pq.ParquetFile(asset.get_absolute_href())
     geo = json.loads(file.schema_arrow.metadata[b"geo"])
@@ -380,7 +380,7 @@ def test_a_verdict_makes_nothing_stale_and_is_written_once(copied, matchups, mod
         document = json.loads(path.read_text())
         for name in ("stac_sm:tc", "stac_sm:tc_status"):
             del document["properties"][name]
-        document["properties"][FINGERPRINT] = document["properties"].pop("stac_sm:ingested")
+        document["properties"][FINGERPRINT_PROPERTY] = document["properties"].pop("stac_sm:ingested")
         path.write_bytes(item_json(document))
     again = match_up_step(copied)
     assert (again.new, train_step(copied, again).new) == (False, False)
@@ -389,12 +389,12 @@ def test_a_verdict_makes_nothing_stale_and_is_written_once(copied, matchups, mod
 
 
 def test_other_thresholds_are_another_verdict(copied, matchups):
-    ids = {id: properties[FINGERPRINT] for id, properties in verdicts(copied).items()}
+    ids = {id: properties[FINGERPRINT_PROPERTY] for id, properties in verdicts(copied).items()}
     strict = replace(copied, screening=replace(copied.screening, min_correlation=0.9999))
     assert dict(screen_step(strict, matchups).stations) == {"replaced": 5, "done": 1}
     found = verdicts(copied)
     assert found["NET.S1"]["stac_sm:tc_status"].startswith("rejected: TC R")
-    assert found["NET.S1"][FINGERPRINT] != ids["NET.S1"]
+    assert found["NET.S1"][FINGERPRINT_PROPERTY] != ids["NET.S1"]
     assert not match_up_step(copied).new
 
 
@@ -404,7 +404,7 @@ def test_a_station_that_was_ingested_anew_gets_no_old_verdict(copied, matchups):
     assert "stac_sm:tc" not in verdicts(copied)["NET.S1"]
     assert match_up_step(copied).new
     stale = {one.id: one for one in read_stations(copied.catalog)}["NET.S1"]
-    told = write_verdicts(copied.catalog, [(stale.id, stale.href, "1220old")], {})
+    told = write_screening_results(copied.catalog, [(stale.id, stale.href, "1220old")], {})
     assert dict(told) == {"changed": 1}
 
 
@@ -445,7 +445,9 @@ def test_no_station_in_the_grid(copied):
 
 
 def test_no_day_measured(copied):
-    early = replace(copied, matchups=replace(copied.matchups, period=str(Period(PERIOD.start - 9 * DAY, PERIOD.start))))
+    early = replace(
+        copied, matchups=replace(copied.matchups, period=str(Period(PERIOD.start - 9 * ONE_DAY, PERIOD.start)))
+    )
     with pytest.raises(CatalogError, match=r"no day found at which .* 12 hourly values.* min_hours of \[stations\]"):
         match_up_step(early)
 

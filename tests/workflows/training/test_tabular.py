@@ -16,13 +16,21 @@ from stac_sm.cli.main import main
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
 from stac_sm.model import base_learners
-from stac_sm.model.base_learners import SiteRows, fit_parts, site_votes
-from stac_sm.model.booster import matrix
+from stac_sm.model.base_learners import TrainingRows, fit_boosters, site_sample_weights
+from stac_sm.model.booster import feature_matrix
 from stac_sm.model.model import Model
 from stac_sm.model.tabular import fit as table_model
-from stac_sm.model.tabular.features import TableFeatures, choose, place_columns
-from stac_sm.model.tabular.fit import best_parts, parts_of, read_table, rows_of, sums_of, train_table, weights_of
-from stac_sm.model.tuning import sum_of
+from stac_sm.model.tabular.features import TableFeatures, choose_features, place_columns
+from stac_sm.model.tabular.fit import (
+    booster_weights,
+    candidate_sums,
+    read_table,
+    site_and_anomaly_specs,
+    table_booster_specs,
+    table_training_rows,
+    train_table,
+)
+from stac_sm.model.tuning import fit_sum
 from stac_sm.workflows.training.tabular import evaluate_table, read_features, write_folder
 
 COLUMNS = Columns(target="theta", site="station", time="start")
@@ -92,7 +100,7 @@ def test_changing_held_out_targets_changes_no_training_row_and_no_prediction(mad
 def test_tuning_never_sees_the_sites_that_it_is_judged_on(monkeypatch):
     """In each inner fold, no part is trained on a site of the rows held out, and the model of all sees no more."""
     seen, cuts = [], []
-    fit, folds = fit_parts, SiteRows.folds
+    fit, folds = fit_boosters, TrainingRows.folds
 
     def spy_fit(rows, *rest, **more):
         seen.append(set(rows.sites))
@@ -104,7 +112,7 @@ def test_tuning_never_sees_the_sites_that_it_is_judged_on(monkeypatch):
         return found
 
     monkeypatch.setattr("stac_sm.model.tuning.fit_parts", spy_fit)
-    monkeypatch.setattr(SiteRows, "folds", spy_folds)
+    monkeypatch.setattr(TrainingRows, "folds", spy_folds)
     train_table(TABLE, COLUMNS)
     assert len(cuts) == 5
     assert len(seen) == 6
@@ -122,14 +130,14 @@ def test_it_says_what_it_took_and_how_it_did(made):
     assert made.chosen in made.tried
     assert made.unseen.rmse < 0.08
     weights = [member.weight for member in made.model.members]
-    assert weights == pytest.approx(list(weights_of(made.parts, float(made.chosen)).values()))
+    assert weights == pytest.approx(list(booster_weights(made.parts, float(made.chosen)).values()))
     assert [member.is_linear for member in made.model.members] == [True, True, False, False]
 
 
 def test_shares_add_up():
-    parts = best_parts(TableFeatures.of(TABLE, COLUMNS, ["wet", "green", "sand"]))
-    assert [part.beyond for part in parts] == ["", parts[0].name, "", parts[0].name]
-    for name, weights in sums_of(parts).items():
+    parts = site_and_anomaly_specs(TableFeatures.of(TABLE, COLUMNS, ["wet", "green", "sand"]))
+    assert [part.residual_of for part in parts] == ["", parts[0].name, "", parts[0].name]
+    for name, weights in candidate_sums(parts).items():
         line, rest, departure, value = weights.values()
         assert line == 1
         assert rest == departure == float(name) == 1 - value
@@ -144,14 +152,14 @@ def test_a_site_without_columns_that_may_be_missing_keeps_the_answer_of_the_firs
     table = table.assign(**{f"green{i}": wet + 0.1 * rng.standard_normal(720) for i in range(9)})
     gone = table["station"].astype(int) % 5 == 0
     table = table.assign(**{f"green{i}": table[f"green{i}"].mask(gone) for i in range(9)})
-    features = TableFeatures.of(table, COLUMNS, choose(table, COLUMNS).taken)
+    features = TableFeatures.of(table, COLUMNS, choose_features(table, COLUMNS).taken)
     assert features.complete == ("wet",)
-    parts = best_parts(features)
-    rows = rows_of(table, features)
-    one = replace(parts[0], features=features.of_a_site_robust)
+    parts = site_and_anomaly_specs(features)
+    rows = table_training_rows(table, features)
+    one = replace(parts[0], features=features.robust_site_features)
     error = {}
     for name, tried in {"stand": parts[:2], "one": [one]}.items():
-        model = sum_of(rows, tried, {part.name: 1.0 for part in tried}, 0)
+        model = fit_sum(rows, tried, {part.name: 1.0 for part in tried}, 0)
         wrong = (model.predict(rows.features) - rows.target)[np.isin(rows.sites, table["station"][gone])]
         error[name] = np.sqrt(np.mean(wrong**2))
     assert error["stand"] < 0.6 * error["one"]
@@ -159,19 +167,19 @@ def test_a_site_without_columns_that_may_be_missing_keeps_the_answer_of_the_firs
 
 def test_what_stands_on_another_part_learns_what_that_leaves_over():
     features = TableFeatures.of(TABLE, COLUMNS, ["wet", "green", "sand"])
-    rows, (line, rest, *_) = rows_of(TABLE, features), best_parts(features)
-    first, second = fit_parts(rows, [line, rest], 0)
-    left = rows.target - first.predict(matrix(rows.features, first.features))
-    (alone,) = fit_parts(replace(rows, target=left), [replace(rest, beyond="")], 0)
-    values = matrix(rows.features, second.features)
+    rows, (line, rest, *_) = table_training_rows(TABLE, features), site_and_anomaly_specs(features)
+    first, second = fit_boosters(rows, [line, rest], 0)
+    left = rows.target - first.predict(feature_matrix(rows.features, first.features))
+    (alone,) = fit_boosters(replace(rows, target=left), [replace(rest, residual_of="")], 0)
+    values = feature_matrix(rows.features, second.features)
     np.testing.assert_allclose(second.predict(values), alone.predict(values), atol=1e-6)
 
 
 def test_sites_in_one_place_share_a_vote():
     places = np.array([[40, 9], [40, 9], [40.001, 9], [60, 9]], dtype=float)
-    rows = SiteRows(pd.DataFrame({"x": np.zeros(4)}), np.zeros(4), np.array(list("abcd")), places)
-    np.testing.assert_allclose(site_votes(rows, np.arange(4)), [1 / 3, 1 / 3, 1 / 3, 1], rtol=1e-3)
-    assert site_votes(replace(rows, places=None), np.arange(4)).tolist() == [1, 1, 1, 1]
+    rows = TrainingRows(pd.DataFrame({"x": np.zeros(4)}), np.zeros(4), np.array(list("abcd")), places)
+    np.testing.assert_allclose(site_sample_weights(rows, np.arange(4)), [1 / 3, 1 / 3, 1 / 3, 1], rtol=1e-3)
+    assert site_sample_weights(replace(rows, places=None), np.arange(4)).tolist() == [1, 1, 1, 1]
 
 
 def test_a_site_has_one_vote_however_many_rows(monkeypatch):
@@ -180,8 +188,8 @@ def test_a_site_has_one_vote_however_many_rows(monkeypatch):
         monkeypatch.setattr(base_learners, way, lambda values, target, weight, *_, **__: weights.append(weight))
     features = TableFeatures.of(TABLE, COLUMNS, ["wet", "sand"])
     more = pd.concat([TABLE, *[TABLE[TABLE["station"] == "003"]] * 9])
-    rows = rows_of(more.drop(columns="lat"), features)  # without places, no site shares its vote
-    fit_parts(rows, [replace(part, beyond="") for part in best_parts(features)], 0)
+    rows = table_training_rows(more.drop(columns="lat"), features)  # without places, no site shares its vote
+    fit_boosters(rows, [replace(part, residual_of="") for part in site_and_anomaly_specs(features)], 0)
     assert len(weights) == 3
     for weight in weights:
         by_site = weight if len(weight) == 14 else pd.Series(weight).groupby(rows.sites).sum().to_numpy()
@@ -363,9 +371,9 @@ def test_the_real_table_at_stations_that_the_model_has_not_seen(shared):
 def _scores_unseen(table, columns, plain, first):
     """Of every third station, by a model of the others."""
     unseen = table["station"].isin(sorted(set(table["station"]))[first::3])
-    made = TableFeatures.of(table[~unseen], columns, choose(table, columns).taken, plain=plain)
-    parts = parts_of(made)
-    model = sum_of(rows_of(table[~unseen], made), parts, next(iter(sums_of(parts).values())), 0)
+    made = TableFeatures.of(table[~unseen], columns, choose_features(table, columns).taken, plain=plain)
+    parts = table_booster_specs(made)
+    model = fit_sum(table_training_rows(table[~unseen], made), parts, next(iter(candidate_sums(parts).values())), 0)
     return evaluate_table(model, made, table[unseen]).pooled
 
 

@@ -24,11 +24,11 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid
-from stac_sm.core.metrics import scores
+from stac_sm.core.metrics import agreement_scores
 from stac_sm.core.period import Period
-from stac_sm.core.variables import Quality
+from stac_sm.core.variables import QualityFlag
 from stac_sm.ingest.pipeline import ingest
-from stac_sm.product.item import COLLECTION, ProductDay, product_item, write_assets
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, product_item, write_product_assets
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import publish
 from tests.support.fields import PIXEL
@@ -59,9 +59,9 @@ def field(shape, seed):
 def put_field(catalog, grid, tile, day, sm):
     made = ProductDay(tile, day, "001", digest([tile, str(day), sm.tobytes().hex()[:64]]))
     item = product_item(made, grid, model_id="m", recipe_checksum="r", properties={})
-    qa = np.where(np.isnan(sm), np.uint8(Quality.FROZEN), np.uint8(0))
+    qa = np.where(np.isnan(sm), np.uint8(QualityFlag.FROZEN), np.uint8(0))
     with tempfile.TemporaryDirectory() as scratch:
-        publish(catalog, item, write_assets(sm, qa, grid.geobox(tile), Path(scratch)))
+        publish(catalog, item, write_product_assets(sm, qa, grid.geobox(tile), Path(scratch)))
 
 
 def places(box, cells):
@@ -111,7 +111,7 @@ def compare(found, item, collection, key, pairs, cells):
     """Hold the pooled scores and those of every cell against pairs of (product, other): cell -> two lists."""
     (told,) = (one for one in found["others"] if one["collection"] == collection)
     ours, theirs = (np.concatenate([pair[i] for pair in pairs.values()]) for i in (0, 1))
-    wanted = scores(ours, theirs)
+    wanted = agreement_scores(ours, theirs)
     assert (told["cells"], told["n"]) == (len(pairs), wanted.n)
     for name in NAMES:
         assert told[name] == pytest.approx(getattr(wanted, name), abs=2e-6)
@@ -122,7 +122,7 @@ def compare(found, item, collection, key, pairs, cells):
     rows = dict(zip(places, table.to_dict("records"), strict=True))
     assert rows.keys() == pairs.keys()
     for place, pair in pairs.items():
-        alone = scores(*pair)
+        alone = agreement_scores(*pair)
         assert rows[place]["days"] == alone.n
         for name in ("rmse", "bias"):
             assert rows[place][name] == pytest.approx(getattr(alone, name), abs=2e-6)
@@ -134,7 +134,7 @@ def test_against_a_real_half_orbit_of_smap(tmp_path):
     project = new_project(tmp_path / "p", grid)
     sm = without_doubt(field(grid.tile_shape, 1), grid.geobox(tile), EASE2)
     put_field(project.catalog, grid, tile, day, sm)
-    refresh(project.catalog.store, COLLECTION)
+    refresh(project.catalog.store, PRODUCT_COLLECTION)
     (result,) = ingest(project.catalog, "smap", [HALF_ORBIT])
     assert (result.error, result.items) == (None, {"new": 1})
     found, item = validated(project, Period.of_day(day))
@@ -162,7 +162,7 @@ def island(tmp_path_factory):
         for n, day in enumerate(ISLAND_DAYS.days):
             known[tile, day] = without_doubt(field(ISLAND.tile_shape, [i, n]), ISLAND.geobox(tile), CCI)
             put_field(catalog, ISLAND, tile, day, known[tile, day])
-    refresh(catalog.store, COLLECTION)
+    refresh(catalog.store, PRODUCT_COLLECTION)
     whole = hawaii.esa_cci(HAWAII)
     chosen = (whole.days >= np.datetime64(ISLAND_DAYS.start)) & (whole.days < np.datetime64(ISLAND_DAYS.end))
     values = {name: read[:, chosen] for name, read in whole.values.items()}
@@ -229,7 +229,7 @@ def test_against_real_stations(island):
             lists = pairs.setdefault(f"SCAN.{station}", ([], []))
             lists[0].append(value)
             lists[1].append(observed)
-    wanted = scores(*(np.concatenate([pair[i] for pair in pairs.values()]) for i in (0, 1)))
+    wanted = agreement_scores(*(np.concatenate([pair[i] for pair in pairs.values()]) for i in (0, 1)))
     rows = {one["network"]: one for one in found["stations"]}
     assert rows.keys() == {"all", "SCAN"}  # the cosmic-ray probe reaches to 0.17 m
     assert rows["SCAN"]["role"] == "not known"

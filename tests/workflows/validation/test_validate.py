@@ -19,29 +19,29 @@ from stac_sm.cli.main import main
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import to_lonlat
-from stac_sm.core.metrics import scores, triple_collocation
-from stac_sm.core.period import DAY, Period, utc
-from stac_sm.product.item import COLLECTION, ProductDay
-from stac_sm.raster.mosaic_cog import whole
+from stac_sm.core.grid import transformer_to_lonlat
+from stac_sm.core.metrics import agreement_scores, triple_collocation
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
+from stac_sm.raster.mosaic_cog import whole_grid_geobox
 from stac_sm.stac.catalogs.catalog import open_catalog
-from stac_sm.stac.index.manifest import check, index_months, read_index
-from stac_sm.stac.items import PARQUET, build_item
+from stac_sm.stac.index.manifest import check_manifest, index_months, read_manifest
+from stac_sm.stac.items import PARQUET_MEDIA_TYPE, build_item
 from stac_sm.stac.links import add_collection, refresh
-from stac_sm.stac.publish import FINGERPRINT, publish
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
 from stac_sm.stac.retract import retract
 from stac_sm.stations.matchup_item import matchup_item, write_tables
 from stac_sm.workflows.audit import audit
 from stac_sm.workflows.project import create_project
-from stac_sm.workflows.validation.products import OTHERS, Moments
-from stac_sm.workflows.validation.validate import against_others, validate
+from stac_sm.workflows.validation.products import OTHER_PRODUCTS, Moments
+from stac_sm.workflows.validation.validate import compare_with_other_products, validate_product
 from tests.support.fields import RECIPE, SMALL, edit, project_text, put
 from tests.support.product_days import FIRST, known, new_project, put_day, put_days
 
 NUMBER, FACTOR = 12, 5
-DAYS = Period(FIRST, FIRST + NUMBER * DAY)
+DAYS = Period(FIRST, FIRST + NUMBER * ONE_DAY)
 TILES = ("h00v00", "h01v01")
-COARSE = whole(SMALL).zoom_out(FACTOR)
+COARSE = whole_grid_geobox(SMALL).zoom_out(FACTOR)
 PLACES = {"WET.A": (15, 8), "WET.B": (30, 40), "DRY.A": (20, 30)}
 NAMES = ("r", "rmse", "ubrmse", "bias")
 
@@ -75,7 +75,7 @@ def put_others(catalog):
         for day in range(NUMBER):
             field = other_field(day, seed)
             stored = np.where(np.isnan(field), np.float32(-9999), field)
-            put(catalog, collection, f"{asset}.{day:03}", COARSE, {asset: stored}, FIRST + day * DAY, linked=False)
+            put(catalog, collection, f"{asset}.{day:03}", COARSE, {asset: stored}, FIRST + day * ONE_DAY, linked=False)
         refresh(catalog.store, collection)
 
 
@@ -83,7 +83,7 @@ def put_station(catalog, folder, id, sm, tile="h01v01"):
     """A station at the centre of a pixel, 24 readings a day."""
     network, name = id.split(".")
     row, column = PLACES[id]
-    lon, lat = to_lonlat(SMALL.crs).transform(*(SMALL.geobox(tile).affine @ (column + 0.5, row + 0.5)))
+    lon, lat = transformer_to_lonlat(SMALL.crs).transform(*(SMALL.geobox(tile).affine @ (column + 0.5, row + 0.5)))
     times = pd.date_range(str(FIRST), periods=24 * len(sm), freq="h")
     readings = pd.DataFrame(
         {"time": times, "sensor": "A", "depth_from": 0.0, "depth_to": 0.05, "sm": np.repeat(sm, 24), "flag": "G"}
@@ -92,12 +92,12 @@ def put_station(catalog, folder, id, sm, tile="h01v01"):
     own = {"stac_sm:network": network, "stac_sm:station": name, "stac_sm:sensors": sensors}
     item = build_item(
         id=id, collection="ismn-stations", geometry={"type": "Point", "coordinates": [lon, lat]},
-        bbox=[lon, lat, lon, lat], start=utc(DAYS.start), end=utc(DAYS.end), extensions=[],
-        properties={**own, FINGERPRINT: digest([id, *map(float, sm)])},
+        bbox=[lon, lat, lon, lat], start=utc_instant(DAYS.start), end=utc_instant(DAYS.end), extensions=[],
+        properties={**own, FINGERPRINT_PROPERTY: digest([id, *map(float, sm)])},
     )  # fmt: skip
     file = folder / f"{id}.parquet"
     readings.to_parquet(file)
-    publish(catalog, item, {"series": AssetFile(file, ".parquet", {"type": PARQUET, "roles": ["data"]})})
+    publish(catalog, item, {"series": AssetFile(file, ".parquet", {"type": PARQUET_MEDIA_TYPE, "roles": ["data"]})})
     refresh(catalog.store, "ismn-stations")
 
 
@@ -110,8 +110,8 @@ def put_model(catalog, folder, networks):
     publish(catalog, item, write_tables(table, table, RECIPE, folder))
     model = build_item(
         id="m", collection="sm-models", geometry={"type": "Point", "coordinates": [10, 46]}, bbox=[10, 46, 10, 46],
-        start=utc(DAYS.start), end=utc(DAYS.end), extensions=[],
-        properties={FINGERPRINT: digest(["m", item["id"]]), "stac_sm:matchups": item["id"]},
+        start=utc_instant(DAYS.start), end=utc_instant(DAYS.end), extensions=[],
+        properties={FINGERPRINT_PROPERTY: digest(["m", item["id"]]), "stac_sm:matchups": item["id"]},
     )  # fmt: skip
     publish(catalog, model, {})
     for collection in ("matchups", "sm-models"):
@@ -142,7 +142,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(project):
-    return validate(project, DAYS)
+    return validate_product(project, DAYS)
 
 
 def plain_pairs():
@@ -155,19 +155,19 @@ def plain_pairs():
                 one = pairs.setdefault((tile, *place), ([], []))
                 one[0].append(ours[place])
                 one[1].append(theirs[place])
-    return {place: pair for place, pair in pairs.items() if scores(*pair).n}  # one cell is all gap
+    return {place: pair for place, pair in pairs.items() if agreement_scores(*pair).n}  # one cell is all gap
 
 
 def test_every_cell_has_the_scores_of_plain_sums(project, made):
     cells = cells_in(project, made, "cells-cci_sm")
     pairs = plain_pairs()
     assert len(cells) == len(pairs)
-    transform = to_lonlat(SMALL.crs)
+    transform = transformer_to_lonlat(SMALL.crs)
     for (tile, row, column), (ours, theirs) in pairs.items():
         part = COARSE[cells_of(tile)]
         lon, lat = transform.transform(*(part.affine @ (column + 0.5, row + 0.5)))
         (found,) = cells[(abs(cells["lon"] - lon) < 1e-6) & (abs(cells["lat"] - lat) < 1e-6)].to_dict("records")
-        wanted = scores(ours, theirs)
+        wanted = agreement_scores(ours, theirs)
         assert found["days"] == wanted.n
         for name in NAMES:
             rounding = 1e-4 if name == "r" else 2e-6  # files hold float32, and some cells have few days
@@ -176,7 +176,7 @@ def test_every_cell_has_the_scores_of_plain_sums(project, made):
 
 def test_all_cells_and_days_at_once(made):
     pairs = plain_pairs().values()
-    wanted = scores(np.concatenate([one for one, _ in pairs]), np.concatenate([one for _, one in pairs]))
+    wanted = agreement_scores(np.concatenate([one for one, _ in pairs]), np.concatenate([one for _, one in pairs]))
     (found,) = (one for one in made.scores["others"] if one["collection"] == "esa-cci-sm")
     assert (found["n"], found["cells"]) == (wanted.n, len(pairs))
     for name in NAMES:
@@ -184,9 +184,9 @@ def test_all_cells_and_days_at_once(made):
 
 
 def test_the_demo_compares_by_the_same_sums(project, made):
-    found = against_others(project, DAYS, TILES, OTHERS[:1])
+    found = compare_with_other_products(project, DAYS, TILES, OTHER_PRODUCTS[:1])
     (told,) = (one for one in made.scores["others"] if one["collection"] == "esa-cci-sm")
-    assert [one.other for one in found] == [OTHERS[0]]
+    assert [one.other for one in found] == [OTHER_PRODUCTS[0]]
     assert found[0].pair.pooled.r == pytest.approx(told["r"], abs=1e-12)
 
 
@@ -201,7 +201,7 @@ def test_networks_that_no_model_has_seen_are_told_from_the_others(project, made)
     for network, role in (("DRY", "held out"), ("WET", "trained on")):
         ids = [id for id in PLACES if id.startswith(network)]
         ours = np.concatenate([[known(SMALL, "h01v01", day)[0][PLACES[id]] for day in range(NUMBER)] for id in ids])
-        wanted = scores(ours, np.concatenate([station_values(id) for id in ids]))
+        wanted = agreement_scores(ours, np.concatenate([station_values(id) for id in ids]))
         for name in ("n", *NAMES):
             assert found[network, role][name] == pytest.approx(getattr(wanted, name), abs=1e-6)
             assert found["all", role][name] == found[network, role][name]
@@ -211,7 +211,7 @@ def test_networks_that_no_model_has_seen_are_told_from_the_others(project, made)
 def test_a_product_whose_model_is_unknown_claims_nothing(tmp_path):
     project = whole_project(tmp_path)
     edit(project.catalog, "sm-models", "m", lambda item: item["properties"].pop("stac_sm:matchups"))
-    made = validate(project, DAYS)
+    made = validate_product(project, DAYS)
     assert {one["role"] for one in made.scores["stations"]} == {"not known"}
     assert "is not known" in Path(project.folder, made.report).read_text()
 
@@ -236,22 +236,22 @@ def test_the_page_stands_alone_and_the_item_is_sound(project, made, validate):
 
 def test_it_is_made_once_and_again_when_something_changes(tmp_path):
     project = whole_project(tmp_path)
-    first = validate(project, DAYS)
-    again = validate(project, DAYS)
+    first = validate_product(project, DAYS)
+    again = validate_product(project, DAYS)
     assert (first.outcome, again.outcome) == ("new", "done")
     assert again.item == first.item
     put_day(project.catalog, "h00v00", 3, change=0.0625, linked=True)
-    changed = validate(project, DAYS)
+    changed = validate_product(project, DAYS)
     assert (changed.outcome, changed.id) == ("replaced", first.id)
-    gone, layout = f"SM1KM.A{FIRST:%Y%j}.h00v00.v001", project.catalog.layout(COLLECTION)
-    retract(project.catalog, COLLECTION, [gone], "wrong", path=lambda id: ProductDay.of_id(id).path(layout))
-    without = validate(project, DAYS)
+    gone, layout = f"SM1KM.A{FIRST:%Y%j}.h00v00.v001", project.catalog.layout(PRODUCT_COLLECTION)
+    retract(project.catalog, PRODUCT_COLLECTION, [gone], "wrong", path=lambda id: ProductDay.of_id(id).path(layout))
+    without = validate_product(project, DAYS)
     assert without.outcome == "replaced"
     assert without.scores["others"][0]["n"] < changed.scores["others"][0]["n"]
 
 
 def test_tiles_without_a_station_are_held_against_other_products_alone(project):
-    alone = validate(project, Period(FIRST, FIRST + 3 * DAY), tiles=("h00v00",))
+    alone = validate_product(project, Period(FIRST, FIRST + 3 * ONE_DAY), tiles=("h00v00",))
     assert alone.scores["stations"] == []
     assert alone.notes[0] == "No station lies in these tiles."
     (found,) = (one for one in alone.scores["others"] if one["collection"] == "esa-cci-sm")
@@ -274,7 +274,7 @@ def test_an_older_catalogue_is_given_the_collection(tmp_path):
 def test_nothing_published_is_said(tmp_path):
     project = new_project(tmp_path / "p")
     with pytest.raises(CatalogError, match="no product found on 2018-07-01"):
-        validate(project, Period.of_day(date(2018, 7, 1)))
+        validate_product(project, Period.of_day(date(2018, 7, 1)))
 
 
 def test_the_command_prints_tables_and_json(project, made):
@@ -291,15 +291,15 @@ def test_the_command_prints_tables_and_json(project, made):
 def indexed(project):
     """Ids in the index of the collection, which its items must bear out."""
     store = project.catalog.store
-    tables = [read_index(store, "validation", month) for month in index_months(store, "validation")]
-    entries = list(store.entries("validation"))
-    assert not any(check(one, entries).unproven for one in tables)
+    tables = [read_manifest(store, "validation", month) for month in index_months(store, "validation")]
+    entries = list(store.list_objects("validation"))
+    assert not any(check_manifest(one, entries).out_of_date for one in tables)
     return [id for one in tables for id in one.column("id").to_pylist()]
 
 
 def test_the_command_keeps_the_index_so_that_serve_finds_it_at_once(tmp_path):
     project = whole_project(tmp_path)
-    period = Period(FIRST, FIRST + 3 * DAY)
+    period = Period(FIRST, FIRST + 3 * ONE_DAY)
     arguments = ["validate", "--project", str(project.folder), "--period", str(period), "--json"]
     outcomes, ids = [], set()
     for change in (None, 0.0625):
@@ -333,8 +333,8 @@ def test_where_three_products_meet_there_are_maps_of_their_errors(tmp_path):
         for day in range(NUMBER):
             field = near_field(day, *settings)
             stored = np.where(np.isnan(field), np.float32(-9999), field)
-            put(project.catalog, collection, f"{asset}.{day:03}", COARSE, {asset: stored}, FIRST + day * DAY)
-    made = validate(project, DAYS)
+            put(project.catalog, collection, f"{asset}.{day:03}", COARSE, {asset: stored}, FIRST + day * ONE_DAY)
+    made = validate_product(project, DAYS)
     (told,) = (one for one in made.scores["others"] if one["collection"] == "esa-cci-sm")
     cells = cells_in(project, made, "cells-cci_sm")
     wanted = {}
@@ -348,7 +348,7 @@ def test_where_three_products_meet_there_are_maps_of_their_errors(tmp_path):
             found = triple_collocation(*series[:, :, place[0], place[1]].T.astype(np.float32), min_n=10)
             if found.ok:
                 column, row = COARSE[cells_of(tile)].affine @ (place[1] + 0.5, place[0] + 0.5)
-                wanted[to_lonlat(SMALL.crs).transform(column, row)] = found.error_std
+                wanted[transformer_to_lonlat(SMALL.crs).transform(column, row)] = found.error_std
     assert len(wanted) > 20
     assert told["triple_collocation"]["cells"] == len(wanted)
     errors = cells[[name for name in cells.columns if name.startswith("error")]].to_numpy()
@@ -362,7 +362,7 @@ def test_where_three_products_meet_there_are_maps_of_their_errors(tmp_path):
     page = Path(project.folder, made.report).read_text()
     assert "Maps of the random error of three products" in page
     assert page.count("data:image/png;base64,") == 3
-    few = validate(project, Period(FIRST, FIRST + 9 * DAY))
+    few = validate_product(project, Period(FIRST, FIRST + 9 * ONE_DAY))
     assert "No map of random errors" in Path(project.folder, few.report).read_text()
 
 
@@ -375,7 +375,7 @@ def test_moments_give_the_scores_of_each_cell(values):
     for day in range(values.shape[-1]):
         moments.add(values[:, :, day])
     for cell in range(3):
-        wanted = scores(values[0, cell], values[1, cell])
+        wanted = agreement_scores(values[0, cell], values[1, cell])
         assert moments.n[cell] == wanted.n
         if wanted.n > 1 and min(np.nanvar(values[0, cell]), np.nanvar(values[1, cell])) > 1e-6:
             for name in ("rmse", "ubrmse", "bias"):
