@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import fields
+from tests.support import fields
 import numpy as np
 import pytest
 import rustac

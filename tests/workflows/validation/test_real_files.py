@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import h5py
-import hawaii
+from tests.support import hawaii
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
