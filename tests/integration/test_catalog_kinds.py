@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from tests.support import fields
 import numpy as np
 import pytest
 import rustac
@@ -27,6 +26,7 @@ from stac_sm.features.inputs import resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs.catalog import open_catalog, open_items
+from tests.support import fields
 from tests.support.faulty_server import FaultyServer
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.pgstac import pgstac_server, why_no_pgstac

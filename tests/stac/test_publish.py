@@ -181,7 +181,7 @@ def test_a_stale_item_is_swapped_and_its_assets_stay(project_root, tmp_path, ras
     with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
         np.testing.assert_array_equal(file.read(1, masked=True).filled(np.nan), raster.values)
     assert len(list((project_root / raster.folder).glob("*.tif"))) == 2  # the orphan is for `audit --repair`
-    assert publish_only(project_root, old) == PublishOutcome.REPLACED  # back: its assets are re-used
+    assert publish_only(project_root, old) == PublishOutcome.REPLACED  # back: its assets are reused
 
 
 def test_eight_writers_of_one_item(project_root, raster, undisturbed):

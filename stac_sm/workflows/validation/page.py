@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -255,6 +255,3 @@ def _errors(findings: ValidationFindings, found: ProductComparison, told: dict[s
 
 def _facts(findings: ValidationFindings) -> HtmlNode:
     return html_table("What was validated", ["what", "value"], [[name, text] for name, text in findings.facts.items()])
-
-
-__all__: Sequence[str] = ["Findings", "page"]

@@ -13,7 +13,6 @@ from datetime import date
 from pathlib import Path
 
 import h5py
-from tests.support import hawaii
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -31,6 +30,7 @@ from stac_sm.ingest.pipeline import ingest
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, product_item, write_product_assets
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import publish
+from tests.support import hawaii
 from tests.support.fields import PIXEL
 from tests.support.product_days import new_project
 from tests.support.source_files import DATA, HAWAII, real_data
