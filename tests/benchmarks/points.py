@@ -124,9 +124,9 @@ def by_http(folder: Path, points: list[tuple[float, float]], days: int) -> tuple
         }
         rows, values = [], {}
         for name, way in ways.items():
-            server.splits_below.clear()
+            server.asked.clear()
             sent = server.sent
-            row, values[f"{name}, http"] = timed(way, points, lambda: sum(server.splits_below.values()), days)
+            row, values[f"{name}, http"] = timed(way, points, lambda: sum(server.asked.values()), days)
             kilobytes = round((server.sent - sent) / 1e3 / len(points) / days, 1)
             rows.append({"way": name, "from": "http", **row, "kB a point and day": kilobytes})
     return rows, values

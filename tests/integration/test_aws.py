@@ -301,10 +301,10 @@ class Recorder(FaultyProxy):
 
     def __init__(self, store):
         super().__init__(store)
-        self.splits_below = []
+        self.asked = []
 
     def forward(self, method, path, headers, body):
-        self.splits_below.append(permission(method, path, {name.lower(): value for name, value in headers.items()}))
+        self.asked.append(permission(method, path, {name.lower(): value for name, value in headers.items()}))
         return super().forward(method, path, headers, body)
 
 
@@ -336,8 +336,8 @@ def test_all_that_a_slice_asks_of_the_store_is_allowed_to_a_worker(sent, aws, ju
             done = subprocess.run(given, env=os.environ | proxied.environment | {"AWS_ENDPOINT_URL": proxied.endpoint},
                                   capture_output=True, text=True, check=False)  # fmt: skip
             assert done.returncode == 0, done.stderr
-    probing = [one for one in recorder.splits_below if "probe-" in one.resource]  # of stores that are not Amazon's
-    asked = {str(one): one for one in recorder.splits_below if one not in probing}
+    probing = [one for one in recorder.asked if "probe-" in one.resource]  # of stores that are not Amazon's
+    asked = {str(one): one for one in recorder.asked if one not in probing}
     counts = {
         action: sum(one.action == action for one in asked.values()) for action in ("s3:GetObject", "s3:PutObject")
     }

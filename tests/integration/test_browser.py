@@ -86,7 +86,7 @@ def opened(tab, address, path, name) -> str:
     tab.failed.clear()
     tab.open(f"{address}/browser/{path}")
     tab.value("new Promise(done => setTimeout(done, 500))")
-    tab.choose_granule()
+    tab.settle()
     if folder := os.environ.get("STAC_SM_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         tab.picture(Path(folder, f"{name}.png"))

@@ -57,10 +57,10 @@ def test_its_steps_make_a_system_in_which_the_command_runs(image):
 def test_a_worker_in_it_reads_and_writes_a_cog(image):
     code = (
         "import numpy, rasterio, pyproj, xgboost, boto3, distributed, pyhdf.SD, netCDF4, stackstac, odc.stac, numba\n"
-        "from stac_sm.cog import CogProfile, verify_cog, write_cog\n"
-        "from stac_sm.grid import MODIS_SINUSOIDAL_1KM as grid\n"
-        "from stac_sm.catalog import skeleton_folder\n"
-        "from stac_sm.submit.infra import infra_file\n"
+        "from stac_sm.raster.cog import CogProfile, verify_cog, write_cog\n"
+        "from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as grid\n"
+        "from stac_sm.stac.catalogs.catalog import skeleton_folder\n"
+        "from stac_sm.workflows.submit.job import infra_file\n"
         "from pathlib import Path\n"
         "values = numpy.full((64, 64), 0.25, numpy.float32)\n"
         "write_cog(values, Path('/tmp/a.tif'), geobox=grid.geobox('h18v04')[:64, :64], profile=CogProfile())\n"

@@ -27,7 +27,7 @@ from stac_sm.cli.main import main
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.grid import transform_points
 from stac_sm.core.variables import QualityFlag
-from tests.support.hawaii import Points, era5_land, esa_cci, write_era5_land, write_esa_cci
+from tests.support.hawaii import PROJECT_FILE, Points, era5_land, esa_cci, write_era5_land, write_esa_cci
 
 pytestmark = pytest.mark.integration
 
@@ -111,7 +111,7 @@ def flow(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Flow:
     write_era5_land(flow.data, flow.granules / "era5-land")
     write_esa_cci(flow.data, flow.granules / "esa-cci-sm")
     flow.do("init", flow.folder)
-    (flow.folder / "stac-sm.toml").write_text(Path(__file__).with_name("hawaii.toml").read_text())
+    (flow.folder / "stac-sm.toml").write_text(PROJECT_FILE.read_text())
     flow.said = flow.all()
     print("seconds:", flow.seconds)  # pytest -s shows where the time goes
     return flow

@@ -144,9 +144,9 @@ def read_by_a_stranger(address):
 
 OVER_S3 = """
 import sys, numpy, odc.stac
-from stac_sm.catalog import open_catalog
-from stac_sm.config import read_project
-from stac_sm.s3.session import gdal_env
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.storage.s3.session import gdal_env
+from stac_sm.workflows.project import read_project
 root, collection, tile = sys.argv[1:]
 items = sorted(open_catalog(root).items(collection), key=lambda one: one.id)
 with gdal_env(root):

@@ -58,7 +58,7 @@ def _day_by_day(folder: Path, server: FaultyServer, **options) -> int:
     import rasterio
     from odc.stac import load
 
-    server.splits_below.clear()
+    server.asked.clear()
     catalog = open_catalog(folder)
     for day, feature in itertools.product(JUNE.days, FEATURES):
         reach = 8 if feature.time == "composite" else 0
@@ -66,7 +66,7 @@ def _day_by_day(folder: Path, server: FaultyServer, **options) -> int:
         items = catalog.items(feature.collection, period=when)
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", **options):
             load(items, bands=[feature.asset], geobox=SMALL.geobox(TILE), resampling="bilinear")
-    return server.splits_below.total()
+    return server.asked.total()
 
 
 @pytest.mark.parametrize("reader", ["stackstac", "odc"])
@@ -75,10 +75,10 @@ def test_each_file_is_got_once(tmp_path, reader):
     with FaultyServer(tmp_path) as server:
         _served(tmp_path, server.address)
         cube = feature_cube(open_catalog(tmp_path), RECIPE, TILE, JUNE, grid=SMALL, reader=reader)
-        assert not server.splits_below
+        assert not server.asked
         cube = cube.compute(scheduler="synchronous")
         ours, content = dict(server.gets()), server.sent
-        assert {method for method, _ in server.splits_below} == {"GET"}
+        assert {method for method, _ in server.asked} == {"GET"}
         warm = _day_by_day(tmp_path, server)  # one process, which keeps what it has read
         cold = _day_by_day(tmp_path, server, CPL_VSIL_CURL_NON_CACHED="/vsicurl/http")  # a process for each day
     assert np.isfinite(cube.to_dataarray().values).mean() > 0.99

@@ -107,7 +107,7 @@ def copy(project, root: str) -> str:
 
 def at_once(root: str, slices) -> None:
     """Slices in processes of their own, all at the same time: Dask's threads do not survive a fork."""
-    program = f"import sys; sys.path[:0] = {sys.path!r}; from test_run_workers import run_slice; " + (
+    program = f"import sys; sys.path[:0] = {sys.path!r}; from tests.integration.test_run_workers import run_slice; " + (
         "sys.exit(run_slice(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])) or 0)"
     )
     running = [subprocess.Popen([sys.executable, "-c", program, root, str(i), str(n)]) for i, n in slices]

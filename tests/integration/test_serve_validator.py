@@ -11,7 +11,7 @@ from stac_sm.serve.documents import CONFORMANCE
 from stac_sm.stac.items import item_folder
 from tests.support.served import LAYOUTS, made_catalog, made_items, running
 
-SCRIPT = Path(__file__).with_name("api_validator.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "api_validator.py"
 CLASSES = (
     "core", "collections", "features", "item-search", "filter", "item-search#fields", "item-search#sort",
     "features#fields", "features#sort",

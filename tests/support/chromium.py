@@ -72,7 +72,7 @@ class Page:
         """Go to a page and wait until nothing is loaded any more."""
         self._under_way.clear()  # what the last page has left does not always tell its end
         self.send("Page.navigate", url=url)
-        self.choose_granule(seconds)
+        self.settle(seconds)
 
     def settle(self, seconds: float = 60) -> None:
         """Wait until no request has been under way for a moment."""

@@ -92,11 +92,11 @@ class FaultyServer:
 
     def gets(self) -> dict[str, int]:
         """GET requests by path."""
-        return {path: count for (method, path), count in self.splits_below.items() if method == "GET"}
+        return {path: count for (method, path), count in self.asked.items() if method == "GET"}
 
     def take(self, method: str, path: str) -> str:
         with self._lock:
-            self.splits_below[method, path] += 1
+            self.asked[method, path] += 1
             waiting = self.faults[path]
             return waiting.pop(0) if waiting else ""
 

@@ -16,6 +16,9 @@ from pathlib import Path
 import netCDF4
 import numpy as np
 
+PROJECT_FILE = Path(__file__).with_suffix(".toml")
+"""Grid, recipe and sources of the project."""
+
 YEARS = (2017, 2018)
 _ERA5_LAND = "products/ERA5_LAND/ERA5_LAND_V20190904"
 _ESA_CCI = "products/ESA_CCI_SM_combined/ESA_CCI_SM_C_V08_1"
