@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stac_sm.core.columns import Columns as Columns
     from stac_sm.core.errors import StacSmError
     from stac_sm.core.metrics import triple_collocation
     from stac_sm.core.period import Period
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from stac_sm.stations.matchups import match_up
 
 _HOMES = {
+    "Columns": "core.columns",  # not in __all__: an argument of `fit` and `hold_out`, no step of the flow
     "Model": "model.model",
     "Period": "core.period",
     "Recipe": "features.recipe",

@@ -21,14 +21,12 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import numpy as np
 import pandas as pd
 import psutil
 
-from tests.benchmarks.guard import beside
-from tests.benchmarks.inputs import RECIPE, TILE, make_inputs
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.period import Period
@@ -44,6 +42,8 @@ from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.project import Project, create_project
 from stac_sm.workflows.run.run import RunReport, run_plan
 from stac_sm.workflows.run.workers import LocalWorkers
+from tests.benchmarks.guard import beside
+from tests.benchmarks.inputs import RECIPE, TILE, make_inputs
 from tests.support.fields import project_text
 
 RANGES = {

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox

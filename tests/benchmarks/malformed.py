@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.support.served import Address, made_catalog, made_items, running
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 _SCHEMATHESIS = "schemathesis==4.32.5"
 _WORD = b"s3cr3t-f1le"

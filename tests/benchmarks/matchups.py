@@ -21,9 +21,10 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID

@@ -7,7 +7,6 @@ and SoilGrids; about three pixels of four are land.
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,9 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tests.benchmarks.inputs import ALBEDO, MONTH, RECIPE, SOIL, TILE
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
@@ -37,6 +33,7 @@ from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
 from stac_sm.storage.store import open_store
 from stac_sm.workflows.project import Project, create_project
+from tests.benchmarks.inputs import ALBEDO, MONTH, RECIPE, SOIL, TILE
 from tests.support.fields import around, new_catalog, project_text
 
 INPUTS = ("glass-lst", "era5-land", "glass-lai", "glass-albedo", "cop-dem", "soilgrids")

@@ -8,14 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.land import land_tiles

@@ -27,12 +27,13 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import ClassVar
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.period import ONE_DAY, Period, utc_instant

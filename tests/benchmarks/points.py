@@ -23,11 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
-import numpy as np
-
-from tests.benchmarks.guard import beside
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import numpy as np
 
 from stac_sm import open_catalog, point_series
 from stac_sm.core.fingerprint import digest
@@ -39,6 +37,7 @@ from stac_sm.stac.items import item_folder, item_json, with_location, with_struc
 from stac_sm.stac.links import refresh
 from stac_sm.storage.retry import REQUEST_COUNTS
 from stac_sm.storage.store import open_store, sha256
+from tests.benchmarks.guard import beside
 from tests.benchmarks.mosaic import field
 from tests.support.faulty_server import FaultyServer
 from tests.support.fields import new_catalog

@@ -22,12 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import numpy as np
 import requests
-
-from tests.benchmarks.guard import beside
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from stac_sm.serve.item_columns import CHECKED_ITEMS, load_item_columns
 from stac_sm.serve.query import query_from_body
@@ -37,6 +35,7 @@ from stac_sm.stac.index.manifest import manifest_bytes, manifest_path, shard_pat
 from stac_sm.stac.index.shard import IndexedItem, month_of, parse_indexed_item, shard_bytes, sort_shard_items
 from stac_sm.stac.items import item_folder
 from stac_sm.storage.store import open_store
+from tests.benchmarks.guard import beside
 from tests.support.pgstac import POSTGRES, Pgstac, pgstac_server
 from tests.support.served import COLLECTIONS, LAYOUTS, made_catalog, made_collection, made_items, place_item, running
 

@@ -21,10 +21,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import numpy as np
 import requests
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.served import Address, made_catalog, made_items, random_search, running
 

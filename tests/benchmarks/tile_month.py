@@ -32,6 +32,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import numpy as np
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID

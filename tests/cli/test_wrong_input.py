@@ -19,7 +19,7 @@ from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.project import create_project
 from stac_sm.workflows.project_template import TEMPLATES
 from tests.support.fields import DAYS, SMALL, TILE, copied_project, read_model
-from tests.workflows.run.test_status import run_here
+from tests.support.plan_runs import run_here
 
 DAY = "2018-07-01"
 MADE = "SM1KM.A2018182.h01v01.v001"

@@ -111,7 +111,9 @@ def test_a_project_that_was_named_must_be_there_one_that_was_not_need_not(tmp_pa
 
 
 def test_a_store_that_takes_no_writes_fails_there_and_is_still_read(project):
-    code = "import sys; from stac_sm.doctor.project import _store; from stac_sm.store import open_store\n"
+    code = (
+        "import sys\nfrom stac_sm.doctor.project_checks import _store\nfrom stac_sm.storage.store import open_store\n"
+    )
     code += "for check in _store(open_store(sys.argv[1])): print(check.name, check.state, check.found, check.advice)"
     project.chmod(0o555)
     done = subprocess.run([*PLAIN, sys.executable, "-c", code, project], capture_output=True, text=True, check=True)
@@ -138,8 +140,8 @@ def test_little_room_and_little_memory_are_notes(project, monkeypatch):
 
 
 def test_where_the_kernel_cannot_be_built_xgboost_predicts_and_the_reason_is_told():
-    code = "import sys; sys.modules['numba'] = None; from stac_sm.doctor.machine import _forest as f; check = f()\n"
-    code += "print(check.state, check.found, check.advice)"
+    code = "import sys; sys.modules['numba'] = None; from stac_sm.doctor.machine_checks import _forest\n"
+    code += "check = _forest(); print(check.state, check.found, check.advice)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.startswith("note Numba cannot be imported")
     assert "XGBoost predicts instead" in told

@@ -19,7 +19,7 @@ from stac_sm.storage.store import open_store
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.project import read_project
-from tests.conftest import IN_CI
+from tests.support.checkout import IN_CI
 from tests.support.fields import DAYS, TILE, read_model, shared_project
 from tests.support.object_stores import FaultyProxy, environment_of
 from tests.support.policies import Request, outcomes, why_no_evaluator

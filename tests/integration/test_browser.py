@@ -27,12 +27,12 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.workflows.training.steps import match_up_step, train_step
 from stac_sm.workflows.validation.validate import validate_product
-from tests.conftest import IN_CI
+from tests.support.checkout import IN_CI
 from tests.support.chromium import chromium, page
 from tests.support.fields import SMALL
 from tests.support.product_days import put_days
 from tests.support.served import running
-from tests.workflows.training.test_steps import a_project
+from tests.support.station_project import a_project
 
 BUILT = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stac-sm" / "browser"
 PLACES = {"tile.openstreetmap.org", "geojson.org"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import IN_CI
+from tests.support.checkout import IN_CI
 from tests.support.dockerfile import build
 
 pytestmark = pytest.mark.integration

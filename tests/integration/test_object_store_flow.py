@@ -25,7 +25,7 @@ from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.s3 import lease
 from stac_sm.storage.store import open_store
-from tests.conftest import IN_CI
+from tests.support.checkout import IN_CI
 from tests.support.fields import DAYS, TILE, shared_project
 from tests.support.object_stores import environment_of, moto_server, new_bucket, swift_server, why_no_swift
 from tests.support.served import running

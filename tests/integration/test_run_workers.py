@@ -29,12 +29,12 @@ from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import read_plan, write_plan
 from stac_sm.workflows.project import create_project, read_project
 from stac_sm.workflows.run.run import PlanSlice
-from tests.conftest import IN_CI
+from tests.support.checkout import IN_CI
 from tests.support.faults import KINDS, contents, dask_cluster, different, one_round, prepare
 from tests.support.fields import RECIPE, SMALL, around, image, project_text, put, put_model, read_model
 from tests.support.object_stores import environment_of, moto_server, new_bucket
+from tests.support.plan_runs import run_here
 from tests.support.slurm import slurm_cluster, why_no_slurm
-from tests.workflows.run.test_status import run_here
 
 pytestmark = pytest.mark.integration
 DAYS = Period.parse("2018-06-29/2018-07-01")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from stac_sm.serve.documents import CONFORMANCE
 from stac_sm.stac.items import item_folder
+from tests.support.checkout import ROOT
 from tests.support.served import LAYOUTS, made_catalog, made_items, running
 
-SCRIPT = Path(__file__).parents[1] / "support" / "api_validator.py"
+SCRIPT = ROOT / "tests/support/api_validator.py"
 CLASSES = (
     "core", "collections", "features", "item-search", "filter", "item-search#fields", "item-search#sort",
     "features#fields", "features#sort",

@@ -16,7 +16,7 @@ from stac_sm.workflows.audit import audit
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.run.run import run_plan
-from tests.conftest import IN_CI
+from tests.support.checkout import IN_CI
 from tests.support.fields import DAYS, TILE, copied_project, read_model
 from tests.support.slurm import slurm_cluster, wait_for_end, why_no_slurm
 

@@ -19,10 +19,11 @@ from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.s3 import lease, objects
 from stac_sm.storage.s3.session import gdal_env, presign_href
 from stac_sm.storage.store import open_store
-from tests.conftest import IN_CI, known_raster
+from tests.support.checkout import IN_CI
 from tests.support.fields import DAYS, RECIPE, SMALL, TILE, shared_project
 from tests.support.object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
 from tests.support.racing import race
+from tests.support.rasters import known_raster
 
 pytestmark = pytest.mark.integration
 BUCKET = "swift-tests"

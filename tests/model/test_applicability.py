@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -275,7 +273,6 @@ def test_what_cannot_be_judged():
 
 def test_it_costs_little_beside_prediction():
     """A small version of tests/benchmarks/applicability.py."""
-    sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
     from tests.benchmarks.applicability import measure
 
     found = measure(side=200, trees=500, depth=8, rows=4000)

@@ -64,7 +64,7 @@ def test_threads_do_not_change_a_byte():
 def test_another_process_writes_the_same_bytes(tmp_path):
     TABLE.to_parquet(tmp_path / "table.parquet")
     code = (
-        "import pandas as pd, sys; from stac_sm.train import TrainSettings, fit;"
+        "import pandas as pd, sys; from stac_sm.model.fit import TrainSettings, fit;"
         f"print(fit(pd.read_parquet(sys.argv[1]), {FEATURES}, settings={SMALL}).checksum)"
     )
     done = subprocess.run(
@@ -157,7 +157,6 @@ def test_bytes_that_do_not_fit_are_refused():
 
 
 def test_importing_is_light():
-    code = (
-        "import sys, stac_sm.model, stac_sm.train, stac_sm.evaluate, stac_sm.holdout; print('xgboost' in sys.modules)"
-    )
+    modules = ", ".join(f"stac_sm.model.{name}" for name in ("model", "fit", "evaluate", "holdout"))
+    code = f"import sys, {modules}; print('xgboost' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -18,7 +18,7 @@ from rio_cogeo import cog_validate
 from stac_sm.core.errors import InputError, ReadError, StacSmError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as MODIS
 from stac_sm.raster.cog import CogProfile, rounded, verify_cog, write_cog
-from tests.conftest import coordinate_image
+from tests.support.rasters import coordinate_image
 
 TILE = MODIS.geobox("h18v04")
 STEP = 2**-13

@@ -20,6 +20,7 @@ from stac_sm.simulate.earth import Earth
 from stac_sm.simulate.glass import write_lst
 from stac_sm.simulate.truth import static_fields, true_soil_moisture
 from tests.benchmarks.trial_earth import Outcome, Place, both_earths, days_between, days_with_granules, summary, trial
+from tests.support.checkout import ROOT
 
 SEED = 101
 
@@ -101,7 +102,7 @@ def test_the_short_way_is_that_of_the_granules(tmp_path):
 
 def test_the_trial_that_is_committed_holds_what_is_promised():
     """Five Earths that had no part in development: `tests/benchmarks/trial_earth.py --seeds 5 --first 301 --json`."""
-    found = json.loads((Path(__file__).parent / "earth.json").read_text())
+    found = json.loads((ROOT / "tests/benchmarks/trial_earth.json").read_text())
     used = {seed for earlier in found["earlier"] for seed in earlier["seeds"]}
     assert len(found["seeds"]) == 5
     assert not used & set(found["seeds"])

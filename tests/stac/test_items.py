@@ -27,7 +27,7 @@ from stac_sm.stac.items import (
     with_location,
     with_structural_links,
 )
-from tests.conftest import known_raster
+from tests.support.rasters import known_raster
 
 names = st.text("abcXYZ019._-", min_size=1, max_size=6).filter(lambda name: name.strip("."))
 folders = st.lists(names, max_size=5).map("/".join)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stac_sm.stac.catalogs.catalog import create_skeleton
 from stac_sm.stac.links import item_paths, link_items, refresh
 from stac_sm.storage.store import open_store
-from tests.stac.catalogs.test_catalog import contents, put
+from tests.support.bare_items import contents, put
 from tests.support.racing import killed_at, race
 
 LST, STATIONS = "glass-lst", "ismn-stations"

@@ -10,8 +10,8 @@ import pytest
 PROGRAM = """
 import rasterio.crs, pyproj  # their PROJ before eckit's
 import eccodes
-from stac_sm.errors import InputError
-from stac_sm.pgstac import load_pgstac
+from stac_sm.core.errors import InputError
+from stac_sm.stac.pgstac import load_pgstac
 try:
     load_pgstac(None, "postgresql://127.0.0.1:1/none?connect_timeout=1")
 except InputError as error:

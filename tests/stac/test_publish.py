@@ -31,8 +31,9 @@ from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_publis
 from stac_sm.storage import store as store_module
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.store import open_store, sha256
-from tests.conftest import known_raster
+from tests.support.bare_items import contents
 from tests.support.racing import killed_after, killed_at, race
+from tests.support.rasters import known_raster
 
 
 def publish_and_refresh(root, raster):
@@ -43,11 +44,6 @@ def publish_and_refresh(root, raster):
 
 def publish_only(root, raster):
     return raster.publish(open_catalog(root))
-
-
-def contents(root):
-    store = open_store(root)
-    return {entry.path: store.read(entry.path) for entry in store.list_objects()}
 
 
 def assert_whole(root):

@@ -21,7 +21,7 @@ from stac_sm.stac.links import item_paths, link_items, refresh
 from stac_sm.storage.store import LocalStore, open_store
 from stac_sm.workflows.audit import audit, repair
 from stac_sm.workflows.plan.item_rows import ScanJob, read_input_rows
-from tests.stac.catalogs.test_catalog import contents, put
+from tests.support.bare_items import contents, put
 from tests.support.faulty_server import FaultyServer
 from tests.support.racing import killed_at, race
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import pystac.validation
 import requests
 from requests.adapters import HTTPAdapter
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from tests.conftest import OfflineValidator, local_schemas
+from tests.support.schemas import OfflineValidator, local_schemas
 
 _urlopen = urllib.request.urlopen
 

@@ -26,9 +26,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.store import Store, open_store

@@ -52,9 +52,9 @@ def public_names() -> dict[str, set[str]]:
         parts = file.relative_to(ROOT).with_suffix("").parts
         module = ".".join(part for part in parts if part != "__init__")
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("stac_sm."):
-                if _folder(node.module) != _folder(module):
-                    found.setdefault(node.module, set()).update(alias.name for alias in node.names)
+            ours = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stac_sm.")
+            if ours and _folder(node.module) != _folder(module):
+                found.setdefault(node.module, set()).update(alias.name for alias in node.names)
     return found
 
 

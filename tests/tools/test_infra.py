@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import IN_CI
+from tests.support.checkout import IN_CI
 
 INFRA = Path(__file__).parents[2] / "infra"
 JUDGES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "stac-sm/infra-venv")

@@ -32,8 +32,6 @@ from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.store import open_store
 from stac_sm.workflows.plan.plan import make_plan
-from tests.conftest import known_raster
-from tests.stations.test_matchups import matched, series, sites
 from tests.support.fields import (
     DAYS,
     RECIPE,
@@ -45,7 +43,9 @@ from tests.support.fields import (
     shared_project,
     small_model,
 )
-from tests.workflows.run.test_status import run_here
+from tests.support.plan_runs import run_here
+from tests.support.rasters import known_raster
+from tests.support.site_series import matched, series, sites
 
 RANGES = {"lst": (270, 300), "lai": (0, 7), "swvl1": (-1.0, 2.0), "elevation": (0, 3000), "doy_sin": (-1, 1),
           "latitude": (40, 50)}  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import subprocess
@@ -22,91 +21,8 @@ from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.forest.forest import Forest
 from stac_sm.model.forest.ranks import RankTable
 from stac_sm.model.forest.trees import UnsuitableError, flatten_trees, parse_ubjson
-
-EXTREMES = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38, -3.4e38, 1, 2], np.float32)
-
-
-def member_of(booster: xgb.Booster, weight: float = 1.0) -> WeightedBooster:
-    return WeightedBooster(
-        weight, tuple(f"f{i}" for i in range(booster.num_features())), bytes(booster.save_raw("ubj"))
-    )
-
-
-def trained(features: int = 4, rounds: int = 5, rows: int = 600, seed: int = 0, missing: float = 0.1, **parameters):
-    rng = np.random.default_rng(seed)
-    values = np.round(rng.normal(size=(rows, features)), 2).astype(np.float32)
-    target = values.sum(axis=1) + np.sin(3 * values[:, 0]) + 5
-    values[rng.random(values.shape) < missing] = np.nan
-    settings = {"nthread": 1, "max_depth": 5, "eta": 0.3, "verbosity": 0} | parameters
-    return member_of(xgb.train(settings, xgb.DMatrix(values, target), rounds))
-
-
-def drawn(
-    rng: np.random.Generator, features: int, trees: int, nodes: int, pool: np.ndarray, base: float
-) -> WeightedBooster:
-    """A booster whose trees nobody would train: any shape, thresholds from a pool, any default direction."""
-    content = json.loads(bytes(trained(features, rounds=1, max_depth=1, base_score=base).booster.save_raw("json")))
-    model = content["learner"]["gradient_booster"]["model"]
-    model["trees"] = [any_tree(rng, i, features, int(rng.integers(1, nodes + 1)), pool) for i in range(trees)]
-    model["tree_info"], model["iteration_indptr"] = [0] * trees, list(range(trees + 1))
-    model["gbtree_model_param"]["num_trees"] = str(trees)
-    booster = xgb.Booster()
-    booster.load_model(bytearray(json.dumps(content).encode()))
-    return member_of(booster)
-
-
-def any_tree(rng: np.random.Generator, number: int, features: int, splits: int, pool: np.ndarray) -> dict:
-    """A tree whose leaves are split at random; the first or the last leaf most often, so that it grows deep."""
-    left, right, parent, leaves = [-1], [-1], [2147483647], [0]
-    for _ in range(splits - 1):
-        node = leaves.pop(int(rng.choice([0, len(leaves) - 1, rng.integers(len(leaves))])))
-        left[node], right[node] = len(left), len(left) + 1
-        leaves += [left[node], right[node]]
-        left, right, parent = [*left, -1, -1], [*right, -1, -1], [*parent, node, node]
-    size = len(left)
-    values = np.where(np.array(left) >= 0, rng.choice(pool, size), rng.normal(size=size).astype(np.float32))
-    return {
-        "id": number, "left_children": left, "right_children": right, "parents": parent,
-        "split_indices": rng.integers(features, size=size).tolist(), "split_conditions": values.tolist(),
-        "default_left": rng.integers(2, size=size).tolist(), "split_type": [0] * size,
-        "base_weights": [0.0] * size, "loss_changes": [0.0] * size, "sum_hessian": [1.0] * size,
-        "categories": [], "categories_nodes": [], "categories_segments": [], "categories_sizes": [],
-        "tree_param": {
-            "num_deleted": "0", "num_feature": str(features), "num_nodes": str(size), "size_leaf_vector": "1",
-        },
-    }  # fmt: skip
-
-
-def rows_for(
-    member: WeightedBooster, rows: int, rng: np.random.Generator, spread: float = 1.0
-) -> dict[str, np.ndarray]:
-    """Values at, beside and far from the thresholds of a booster; neighbours are alike if the spread is small."""
-    trees = flatten_trees(member)
-    found = {}
-    for i, name in enumerate(member.features):
-        known = np.unique(np.append(trees.threshold[trees.feature == i], np.float32(0)))
-        middle = rng.integers(len(known))
-        place = np.clip(middle + rng.normal(0, spread * len(known), rows), 0, len(known) - 1).astype(int)
-        with np.errstate(over="ignore"):
-            beside = np.nextafter(known[place], rng.choice(np.array([-np.inf, np.inf], np.float32), rows))
-        value = np.where(rng.random(rows) < 0.5, known[place], beside)
-        odd = rng.random(rows) < rng.choice([0, 0.05, 0.5, 1], p=[0.4, 0.4, 0.1, 0.1])
-        found[name] = np.where(odd, rng.choice(EXTREMES, rows), value)
-    return found
-
-
-def bits(values: np.ndarray) -> list[int]:
-    return values.view(np.uint32).tolist()
-
-
-def oracle(member: WeightedBooster, rows: dict[str, np.ndarray]) -> np.ndarray:
-    return member.booster.inplace_predict(np.stack([rows[name] for name in member.features], axis=1))
-
-
-def assert_bit_equal(members: list[WeightedBooster], rows: dict[str, np.ndarray]) -> None:
-    found = Forest.of(members, [flatten_trees(member) for member in members]).predict(rows)
-    for one, member in zip(found, members, strict=True):
-        assert bits(one) == bits(oracle(member, rows))
+from tests.support.checkout import ROOT
+from tests.support.forests import EXTREMES, assert_bit_equal, bits, drawn, member_of, oracle, rows_for, trained
 
 
 @given(
@@ -283,12 +199,14 @@ def test_without_numba_xgboost_predicts(monkeypatch):
 
 def test_few_rows_do_not_pay_for_a_forest():
     code = """if True:
-        import sys, numpy as np, test_forest as t
-        together, rows = t.Ensemble([t.trained()]), t.rows_for(t.trained(), 100, np.random.default_rng(0))
+        import sys, numpy as np
+        from stac_sm.model.forest import ensemble
+        from tests.support.forests import rows_for, trained
+        together, rows = ensemble.Ensemble([trained()]), rows_for(trained(), 100, np.random.default_rng(0))
         together.predict(rows, 1); assert "numba" not in sys.modules
-        t.ensemble._WORTH_IT = 0
+        ensemble._WORTH_IT = 0
         together.predict(rows, 1); assert "numba" in sys.modules"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 
@@ -303,14 +221,16 @@ def test_an_ensemble_travels_with_its_forest(monkeypatch):
 
 
 OTHER_MACHINE = """if True:
-    import numpy as np, test_forest as t
-    from stac_sm.forest import vectors
-    made = [t.kernels.load_kernel().rank, t.kernels.load_kernel().evaluate]
+    import numpy as np
+    from stac_sm.model.forest import simd
+    from stac_sm.model.forest.kernel_loader import load_kernel
+    from tests.support.forests import assert_bit_equal, drawn, rows_for
+    made = [load_kernel().rank, load_kernel().evaluate]
     for seed, nodes, spread in ((1, 40, 0.05), (2, 700, 1), (3, 10, 1), (4, 20, 1), (5, 90, 0.3)):
         rng = np.random.default_rng(seed)
-        member = t.drawn(rng, 3, 5, nodes, rng.normal(size=300).astype(np.float32), 0.5)
-        t.assert_bit_equal([member], t.rows_for(member, 5000, rng, spread))
-    print(vectors.WIDTH, sum(sum(one.stats.cache_misses.values()) for one in made))"""
+        member = drawn(rng, 3, 5, nodes, rng.normal(size=300).astype(np.float32), 0.5)
+        assert_bit_equal([member], rows_for(member, 5000, rng, spread))
+    print(simd.WIDTH, sum(sum(one.stats.cache_misses.values()) for one in made))"""
 HASWELL = "+avx,+avx2,+bmi,+bmi2,+fma,+popcnt,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+lzcnt,+movbe,+f16c,+cx16"
 MACHINES = {"any": {"NUMBA_CPU_NAME": "generic"}, "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL}}
 
@@ -323,8 +243,7 @@ def test_other_machines_give_the_same_bits_and_compile_once_for_all_processes(na
     environment = os.environ | MACHINES[name] | {"NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", OTHER_MACHINE]
     running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, cwd=Path(__file__).parent)
-        for _ in range(2)
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, cwd=ROOT) for _ in range(2)
     ]
     assert sorted(one.communicate()[0].split() for one in running) == [[width, "0"], [width, "2"]]
 

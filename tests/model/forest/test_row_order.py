@@ -13,8 +13,8 @@ from stac_sm.model.forest import ensemble
 from stac_sm.model.intervals import ErrorLevel, Intervals
 from stac_sm.model.model import Model
 from stac_sm.model.predict import pixels_by_block, predict_block
-from tests.model.forest.test_forest import bits, trained
 from tests.support.fields import RECIPE, small_model
+from tests.support.forests import bits, trained
 
 MASKS = [mask.name for mask in RECIPE.masks]
 

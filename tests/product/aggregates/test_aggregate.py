@@ -304,7 +304,7 @@ def test_where_there_is_no_tile_the_file_has_no_blocks(tmp_path):
     """And memory is bounded: the array would take 512 MiB, the cache takes 32 here."""
     done = subprocess.run(
         [sys.executable, "-c", _LARGE.format(folder=tmp_path)],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).parent,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -320,18 +320,19 @@ _LARGE = """
 import json, resource
 from pathlib import Path
 import numpy as np
-from stac_sm.aggregates import canvas
-from stac_sm.grid import TileGrid
+from stac_sm.core.grid import TileGrid
+from stac_sm.raster import mosaic_cog
+from stac_sm.raster.cog import CogProfile
 import rasterio, rasterio.warp, rasterio.shutil
 
-canvas.CACHE_BYTES = 1 << 25
+mosaic_cog.CACHE_BYTES = 1 << 25
 grid = TileGrid("large", "EPSG:4326", (-180.0, 90.0), (360 / 16384, 180 / 8192), (512, 512), (32, 16), "LARG")
 ramp = np.linspace(0, 0.5, 512 * 512, dtype=np.float32).reshape(512, 512)
 tiles = {{name: lambda: ramp for name in ["h00v00", "h31v00", *(f"h{{i}}v07" for i in range(10, 28))]}}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 file = Path("{folder}") / "sm.tif"
-valid = canvas.write_canvas(tiles, grid, file, canvas.CogProfile(), "float32", progress=lambda: None)
-canvas.overview(file, grid)
+valid = mosaic_cog.write_mosaic_cog(tiles, grid, file, CogProfile(), "float32", progress=lambda: None)
+mosaic_cog.degree_mean_overview(file, grid)
 grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 print(json.dumps({{"valid": valid, "grown": grown}}))
 """

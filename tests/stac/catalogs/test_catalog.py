@@ -16,43 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.period import ONE_DAY, Period, utc_instant
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.stac import links as derived_module
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.catalogs.search import box_2d, item_period
-from stac_sm.stac.items import build_item, item_folder, item_json, with_structural_links
 from stac_sm.stac.links import item_paths, refresh, skeleton_folder
 from stac_sm.storage.store import open_store, sha256
-from tests.conftest import known_raster
+from tests.support.bare_items import contents, put
 from tests.support.racing import race
+from tests.support.rasters import known_raster
 
 COLLECTIONS = sorted(path.parent.name for path in skeleton_folder().glob("*/collection.json"))
 OWN = jsonschema.Draft7Validator(json.loads((skeleton_folder() / "schema.json").read_text()))
-
-
-def put(root, collection, id, *, start=date(2018, 7, 1), days=1, bbox=(10.0, 45.0, 11.0, 46.0), **properties):
-    """Write an item without assets, as publish does."""
-    west, south, east, north = bbox
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    item = build_item(
-        id=id,
-        collection=collection,
-        geometry={"type": "Polygon", "coordinates": [ring]},
-        bbox=bbox,
-        start=utc_instant(start),
-        end=utc_instant(start + days * ONE_DAY),
-        properties={"stac_sm:fingerprint": "0" * 64, **properties},
-        extensions=[],
-    )
-    store = open_store(root)
-    folder = item_folder(open_catalog(root).layout(collection), item)
-    store.create(f"{folder}/{id}.json", item_json(with_structural_links(item, folder)))
-    return item
-
-
-def contents(root):
-    store = open_store(root)
-    return {entry.path: store.read(entry.path) for entry in store.list_objects()}
 
 
 def walk(path):

@@ -27,10 +27,10 @@ from stac_sm.stac.index.shard import parse_indexed_item
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_folder, item_json, with_structural_links
 from stac_sm.storage.store import open_store
-from tests.conftest import known_raster
-from tests.stac.catalogs.test_catalog import put as put_there
+from tests.support.bare_items import put as put_there
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.racing import killed_at, race
+from tests.support.rasters import known_raster
 
 COLLECTION = "sm-1km-daily"
 LAYOUT = "year/month/day"

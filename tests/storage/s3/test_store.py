@@ -28,9 +28,9 @@ from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.s3 import lease, objects, session
 from stac_sm.storage.s3.session import gdal_env, gdal_options, presign_href, requests_made
 from stac_sm.storage.store import open_store
-from tests.conftest import known_raster
 from tests.support.object_stores import FaultyProxy, ObjectStore, environment_of, moto_server, new_bucket, sometimes
 from tests.support.racing import killed_at, race
+from tests.support.rasters import known_raster
 
 BIG = os.urandom(1 << 20) * 12
 BUCKET = "s3-store-tests"

@@ -31,7 +31,7 @@ from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, i
 from stac_sm.workflows.reporting.html import html_document, html_element
 from stac_sm.workflows.reporting.labels import latitude_band_label, method_label, strategy_label
 from stac_sm.workflows.reporting.page import write_model_report
-from tests.conftest import IN_CI
+from tests.support.checkout import IN_CI
 
 SETTINGS = TrainSettings(n_estimators=15, max_depth=3, eta=0.3)
 FEATURES = ["lst", "swvl1", "station_no"]
@@ -317,9 +317,10 @@ def test_the_same_report_is_the_same_bytes_here_and_in_another_process(written, 
     for key, file in written.items():
         assert file.read_bytes() == again[key].read_bytes()
     code = (
-        "import matplotlib, pickle, sys; from pathlib import Path; from stac_sm.report import write_report;"
+        "import matplotlib, pickle, sys; from pathlib import Path;"
+        "from stac_sm.workflows.reporting.page import write_model_report as write;"
         "matplotlib.rcParams['axes.facecolor'] = 'red';"
-        "write_report(Path(sys.argv[2]), pickle.loads(Path(sys.argv[1]).read_bytes()))"
+        "write(Path(sys.argv[2]), pickle.loads(Path(sys.argv[1]).read_bytes()))"
     )
     import pickle
 

@@ -19,9 +19,10 @@ from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.run import memory, run, task
 from stac_sm.workflows.run.memory import estimate_peak_memory, largest_share, machine_memory, parse_bytes
 from stac_sm.workflows.run.task import run_task
+from tests.support.checkout import ROOT
 from tests.support.fields import DAYS, RECIPE, SMALL, TILE, copied_project, read_model, shared_project
 
-BENCHMARK = Path(__file__).parent / "benchmarks" / "cube.py"
+BENCHMARK = ROOT / "tests/benchmarks/cube.py"
 
 
 @pytest.mark.parametrize(

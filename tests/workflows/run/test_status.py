@@ -17,13 +17,11 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.retract import retract
 from stac_sm.workflows.audit import audit, repair
 from stac_sm.workflows.plan.plan import make_plan
-from stac_sm.workflows.run import run as runs
 from stac_sm.workflows.run import run_log
-from stac_sm.workflows.run.run import run_plan
 from stac_sm.workflows.run.status import item_records, plan_status
-from stac_sm.workflows.run.task import run_task
-from tests.stac.catalogs.test_catalog import contents
+from tests.support.bare_items import contents
 from tests.support.fields import DAYS, SMALL, TILE, copied_project, read_model
+from tests.support.plan_runs import run_here
 
 FIRST = "SM1KM.A2018179.h01v01.v001"
 
@@ -48,17 +46,6 @@ def plan_of(project, model_id, **options):
     catalog = open_catalog(project.folder)
     options = {"grid": SMALL, "version": "001", **options}
     return make_plan(catalog, read_model(catalog, model_id), [TILE], DAYS, **options)
-
-
-def run_here(project, plan, **options):
-    """`run_plan` with its tasks in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            runs,
-            "records",
-            lambda _, work: (run_task(work.folder, task, plan=work.plan, run=work.run) for task in work.tasks),
-        )
-        return run_plan(project, plan, **options)
 
 
 def take_out(project, *ids, reason="the sensor was wet"):

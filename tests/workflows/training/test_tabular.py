@@ -111,7 +111,7 @@ def test_tuning_never_sees_the_sites_that_it_is_judged_on(monkeypatch):
         cuts.extend(set(self.sites[test]) for _, test in found)
         return found
 
-    monkeypatch.setattr("stac_sm.model.tuning.fit_parts", spy_fit)
+    monkeypatch.setattr("stac_sm.model.tuning.fit_boosters", spy_fit)
     monkeypatch.setattr(TrainingRows, "folds", spy_folds)
     train_table(TABLE, COLUMNS)
     assert len(cuts) == 5
