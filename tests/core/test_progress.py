@@ -48,7 +48,8 @@ def test_the_first_step_foretells_nothing(monkeypatch):
 
 
 def test_on_a_terminal_a_bar_is_drawn():
-    code = "from stac_sm.core.progress import Progress\nwith Progress('work', print) as p:\n    p.step(2); p.step(2)"
+    code = "from stac_sm.core.progress import ProgressBar\nwith ProgressBar('work', print) as bar:\n"
+    code += "    bar.step(2); bar.step(2)"
     parent, child = pty.openpty()
     done = subprocess.run([sys.executable, "-c", code], stderr=child, stdout=subprocess.PIPE, text=True, check=True)
     os.close(child)

@@ -29,7 +29,7 @@ def machine_looked_at():
     """The checks of the machine start a process and a compiler: once is enough for the tests of projects."""
     found = list(examine(None))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stac_sm.doctor.machine_checks", lambda: iter(()))
+        patch.setattr("stac_sm.doctor.examine.check_machine", lambda: iter(()))
         yield found
 
 
@@ -133,7 +133,7 @@ def test_little_room_and_little_memory_are_notes(project, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
     assert found_in(project)["room"].state == NOTE
     monkeypatch.setattr(machine, "machine_memory", lambda: 2**30)
-    found = {check.name: check for check in machine.machine()}
+    found = {check.name: check for check in machine.check_machine()}
     assert found["scratch"].state == found["cores, memory"].state == NOTE
     assert "TMPDIR" in found["scratch"].advice
     assert "--workers 1" in found["cores, memory"].advice

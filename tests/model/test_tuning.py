@@ -90,7 +90,7 @@ def test_a_prior_weighs_the_more_the_fewer_the_sites(count, prior, seed):
 def test_the_budget_is_fixed_and_only_the_rows_given_have_a_say(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        tuning, "fit_parts", lambda rows, *rest, **more: calls.append(rows) or fit_boosters(rows, *rest)
+        tuning, "fit_boosters", lambda rows, *rest, **more: calls.append(rows) or fit_boosters(rows, *rest)
     )
     given = TABLE[TABLE["site"] < "s12"]
     search_sums(rows_of(given), [DEEP, FLAT], SUMS, 0)
@@ -102,7 +102,7 @@ def test_the_budget_is_fixed_and_only_the_rows_given_have_a_say(monkeypatch):
 def test_of_very_many_rows_some_are_tried(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        tuning, "fit_parts", lambda rows, *rest, **more: calls.append(rows) or fit_boosters(rows, *rest)
+        tuning, "fit_boosters", lambda rows, *rest, **more: calls.append(rows) or fit_boosters(rows, *rest)
     )
     found = search_sums(rows_of(TABLE), [FLAT], {"flat": {"flat": 1.0}}, 0, most_rows=100)
     assert found.predicted is None

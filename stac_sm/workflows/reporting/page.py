@@ -51,7 +51,7 @@ def report_page(findings: ReportFindings) -> str:
     ]
     for anchor, heading, content in sections:
         body.append(html_element("section", html_element("h2", heading), *content, id=anchor))
-    style = files("stac_sm.workflows.reporting.page").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("stac_sm.workflows.reporting").joinpath("page.css").read_text(encoding="utf-8")
     return html_document(f"{report.title}: how good it is", style, html_element("main", *body))
 
 

@@ -100,7 +100,7 @@ def validation_page(findings: ValidationFindings) -> str:
     body += [
         html_element("section", html_element("h2", name), *content, id=anchor) for anchor, name, content in sections
     ]
-    style = files("stac_sm.workflows.reporting.page").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("stac_sm.workflows.reporting").joinpath("page.css").read_text(encoding="utf-8")
     return html_document(findings.title, style, html_element("main", *body))
 
 
