@@ -13,9 +13,12 @@ import pytest
 
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.storage.store import open_store
-from tests.support.checkout import IN_CI, need_shared
+from tests.support.checkout import need_shared
+from tests.support.missing import IN_CI
 from tests.support.rasters import Published, known_raster
 from tests.support.schemas import OfflineValidator
+
+pytest_plugins = ["tests.support.skips", "tests.support.parallel_run"]
 
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)

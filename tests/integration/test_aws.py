@@ -19,8 +19,8 @@ from stac_sm.storage.store import open_store
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.project import read_project
-from tests.support.checkout import IN_CI
 from tests.support.fields import DAYS, TILE, read_model, shared_project
+from tests.support.missing import need
 from tests.support.object_stores import FaultyProxy, environment_of
 from tests.support.policies import Request, outcomes, why_no_evaluator
 from tests.support.terraform import aws_of_moto, terraform, why_no_terraform
@@ -31,9 +31,7 @@ MAIL = '-var=budget_mail=["a@example.org"]'
 
 @pytest.fixture(scope="module")
 def applied(tmp_path_factory):
-    missing = why_no_terraform()
-    if missing:
-        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    need("Terraform", why_no_terraform())
     folder = tmp_path_factory.mktemp("terraform")
     with aws_of_moto(folder / "hold") as server, terraform(folder, server) as made:
         made.run("validate")
@@ -275,9 +273,7 @@ MAY_NOT = {
 
 @pytest.fixture(scope="module")
 def judged():
-    missing = why_no_evaluator()
-    if missing:
-        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    need("an evaluator of IAM policies", why_no_evaluator())
 
 
 def policy_of(aws, role):

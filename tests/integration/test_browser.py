@@ -27,9 +27,9 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.workflows.training.steps import match_up_step, train_step
 from stac_sm.workflows.validation.validate import validate_product
-from tests.support.checkout import IN_CI
 from tests.support.chromium import chromium, page
 from tests.support.fields import SMALL
+from tests.support.missing import need
 from tests.support.product_days import put_days
 from tests.support.served import running
 from tests.support.station_project import a_project
@@ -41,9 +41,8 @@ PLACES = {"tile.openstreetmap.org", "geojson.org"}
 
 @pytest.fixture(scope="module")
 def built() -> Path:
-    if chromium() is None or not (BUILT / "built").is_file():
-        message = "no Chromium or no STAC Browser: tests/integration/install_browser.sh"
-        pytest.fail(message) if IN_CI else pytest.skip(message)
+    need("Chromium", None if chromium() else "it is not installed")
+    need("STAC Browser", None if (BUILT / "built").is_file() else "it is not built: bash infra/browser/build.sh")
     return BUILT
 
 

@@ -7,7 +7,6 @@ the other, moto keeps the bucket.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -28,9 +27,12 @@ from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs.catalog import open_catalog, open_items
 from tests.support import fields
 from tests.support.faulty_server import FaultyServer
+from tests.support.missing import need
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.pgstac import pgstac_server, why_no_pgstac
 from tests.support.served import rustac_serving
+
+pytestmark = pytest.mark.xdist_group("pgstac")
 
 GEOBOX = fields.SMALL.geobox(fields.TILE)
 DAYS = Period.parse("2018-06-29/2018-07-02")
@@ -134,8 +136,7 @@ class _Kinds:
         return self._stack.enter_context(rustac_serving(self.folder, self.world.collections(), items))
 
     def _pgstac(self):
-        if why := why_no_pgstac():
-            pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+        need("PostgreSQL with pgstac", why_no_pgstac())
         server = self._stack.enter_context(pgstac_server())
         server.load(self.world.collections(), self.world.items(self.world.web))
         return server.address

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.checkout import IN_CI
 from tests.support.dockerfile import build
+from tests.support.missing import need
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -23,9 +23,7 @@ MIB = 1 << 20
 
 
 def needed(file):
-    if not file.exists() or os.getuid() != 0:
-        message = f"no {file.name} here (or not root): tests/integration/install_infra.sh installs it"
-        pytest.fail(message) if IN_CI else pytest.skip(message)
+    need("a base system for containers", None if file.exists() and os.getuid() == 0 else f"no {file} here, or not root")
     return file
 
 
@@ -97,8 +95,7 @@ def services():
 
 def test_compose_reads_the_whole_service(tmp_path):
     """docker-compose of Debian: older than the name of a project, so that line is left out."""
-    if shutil.which("docker-compose") is None:
-        pytest.fail("no docker-compose here") if IN_CI else pytest.skip("no docker-compose: install_infra.sh")
+    need("docker-compose", None if shutil.which("docker-compose") else "it is not installed")
     text = (CONTAINER / "compose.yaml").read_text()
     (tmp_path / "compose.yaml").write_text(text.replace("name: stac-sm\n", ""))
     names = re.findall(r"^(STAC_SM_\w+)=$", (CONTAINER / ".env.example").read_text(), re.MULTILINE)

@@ -27,6 +27,8 @@ from stac_sm.workflows.project import read_project
 from tests.support.demo_project import demo_project, run
 from tests.support.served import running
 
+pytestmark = pytest.mark.xdist_group("demo")
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PRODUCT = "sm-1km-daily"

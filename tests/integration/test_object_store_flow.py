@@ -25,21 +25,19 @@ from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.s3 import lease
 from stac_sm.storage.store import open_store
-from tests.support.checkout import IN_CI
 from tests.support.fields import DAYS, TILE, shared_project
+from tests.support.missing import need
 from tests.support.object_stores import environment_of, moto_server, new_bucket, swift_server, why_no_swift
 from tests.support.served import running
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("swift")]
 STORES = {"moto": moto_server, "swift": swift_server}
 
 
 @pytest.fixture(scope="module", params=sorted(STORES))
 def there(request, tmp_path_factory):
     """Root of a project in a new bucket, the folder that it was copied from, and whether slices may run at once."""
-    missing = why_no_swift() if request.param == "swift" else None
-    if missing:
-        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    need("OpenStack Swift", why_no_swift() if request.param == "swift" else None)
     given = [tmp_path_factory.mktemp("swift")] if request.param == "swift" else []
     with STORES[request.param](*given) as server, environment_of(server):
         root = f"s3://{new_bucket(server, 'flow')}/{secrets.token_hex(4)}"

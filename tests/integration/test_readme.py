@@ -24,7 +24,10 @@ from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Recipe
 from stac_sm.stac.catalogs.catalog import open_catalog
 from tests.support.demo_project import demo_project
+from tests.support.missing import need
 from tests.support.served import running
+
+pytestmark = pytest.mark.xdist_group("demo")
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
@@ -126,11 +129,9 @@ def _table(seed: int) -> pd.DataFrame:
     return table
 
 
-def need(program: str) -> str:
+def needed(program: str) -> str:
     """A program, or the end of the test: CI has them all."""
-    if shutil.which(program) is None:
-        message = f"no {program} here: tests/integration/install_debian.sh installs it"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    need("GDAL and R", None if shutil.which(program) else f"no {program} here")
     return program
 
 
@@ -146,7 +147,7 @@ def said(command: list[str], folder: Path) -> str:
 
 def in_shell(block: Block, place: Path) -> str:
     if any("gdal" in line for line in block.lines):
-        need("gdalwarp")
+        needed("gdalwarp")
     inside = not any(
         part in block.text for part in ("sm-demo", "stac-sm init", "http:")
     )  # of the project made at first
@@ -173,7 +174,7 @@ RUNNERS = {
     "toml": in_toml,
     "sql": in_sql,
     "python": lambda block, place: said([sys.executable, "-c", block.text], place),
-    "r": lambda block, place: said([need("Rscript"), "-e", block.text], place),
+    "r": lambda block, place: said([needed("Rscript"), "-e", block.text], place),
 }
 WANTED = {
     ("Read the data with other tools", "sh"): "0.1",
@@ -215,7 +216,7 @@ def test_gdal_and_r_read_what_python_reads(place):
     """The same pixel, by three programs."""
     from stac_sm import point_series
 
-    need("gdallocationinfo")
+    needed("gdallocationinfo")
     wanted = point_series(open_catalog(place / "sm-demo"), *POINT, "2019-06-08/2019-06-10").sm.to_numpy()
     by_name = {block.language: block for block in BLOCKS if block.heading == "Read the data with other tools"}
     assert float(in_shell(by_name["sh"], place).split()[0]) == pytest.approx(wanted[0], abs=1e-6)

@@ -29,9 +29,9 @@ from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import read_plan, write_plan
 from stac_sm.workflows.project import create_project, read_project
 from stac_sm.workflows.run.run import PlanSlice
-from tests.support.checkout import IN_CI
 from tests.support.faults import KINDS, contents, dask_cluster, different, one_round, prepare
 from tests.support.fields import RECIPE, SMALL, around, image, project_text, put, put_model, read_model
+from tests.support.missing import need
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.plan_runs import run_here
 from tests.support.slurm import slurm_cluster, why_no_slurm
@@ -179,9 +179,7 @@ def children(pid):
 
 
 def test_slurm_starts_workers(project, wanted, tmp_path):
-    missing = why_no_slurm()
-    if missing:
-        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    need("Slurm", why_no_slurm())
     root = copy(project, str(tmp_path / "p"))
     file = Path(root, "stac-sm.toml")
     file.write_text(file.read_text() + '\n[slurm]\nmemory = "1G"\ncores = 1\nwalltime = "00:10:00"\n')

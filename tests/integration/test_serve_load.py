@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 
 import pytest
@@ -12,8 +11,11 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.workflows.project import create_project
 from stac_sm.workflows.project_template import TEMPLATES
+from tests.support.missing import need
 from tests.support.pgstac import pgstac_server, why_no_pgstac
 from tests.support.served import COLLECTIONS, made_catalog, made_items, place_item, searched
+
+pytestmark = pytest.mark.xdist_group("pgstac")
 
 ITEMS = made_items(2500)
 
@@ -21,8 +23,7 @@ ITEMS = made_items(2500)
 @pytest.fixture(scope="module")
 def database():
     """pgstac and its API."""
-    if why := why_no_pgstac():
-        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    need("PostgreSQL with pgstac", why_no_pgstac())
     with pgstac_server() as server:
         yield server
 

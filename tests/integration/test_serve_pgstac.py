@@ -18,6 +18,7 @@ from stac_sm.core.period import Period
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_items
 from stac_sm.stac.index.manifest import is_item
+from tests.support.missing import need
 from tests.support.pgstac import pgstac_server, why_no_pgstac
 from tests.support.product_days import FIRST, new_project, put_days
 from tests.support.served import (
@@ -31,6 +32,8 @@ from tests.support.served import (
     searched,
 )
 
+pytestmark = pytest.mark.xdist_group("pgstac")
+
 TRIALS = int(os.environ.get("STAC_SM_QUERY_TRIALS", "100"))
 ITEMS = 10_000
 
@@ -38,8 +41,7 @@ ITEMS = 10_000
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
     """Items, and the addresses of both servers."""
-    if why := why_no_pgstac():
-        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    need("PostgreSQL with pgstac", why_no_pgstac())
     items, root = made_items(ITEMS), tmp_path_factory.mktemp("both") / "catalog"
     made_catalog(root, items)
     with pgstac_server() as other, running(root) as ours:
@@ -78,8 +80,7 @@ DAYS = 4
 @pytest.fixture(scope="module", params=["serve", "pgstac", "rustac"])
 def product(request, tmp_path_factory):
     """The product of some days in a row, as it is published, behind a server of each kind; and its ids by day."""
-    if request.param == "pgstac" and (why := why_no_pgstac()):
-        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    need("PostgreSQL with pgstac", why_no_pgstac() if request.param == "pgstac" else None)
     folder = tmp_path_factory.mktemp(request.param)
     project = new_project(folder / "p")
     put_days(project.catalog, days=range(DAYS))

@@ -16,18 +16,16 @@ from stac_sm.workflows.audit import audit
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.run.run import run_plan
-from tests.support.checkout import IN_CI
 from tests.support.fields import DAYS, TILE, copied_project, read_model
+from tests.support.missing import need
 from tests.support.slurm import slurm_cluster, wait_for_end, why_no_slurm
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slurm")]
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    missing = why_no_slurm()
-    if missing:
-        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    need("Slurm", why_no_slurm())
     before = dict(os.environ)
     try:
         with slurm_cluster(tmp_path_factory.mktemp("slurm")) as environment:

@@ -19,21 +19,19 @@ from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.s3 import lease, objects
 from stac_sm.storage.s3.session import gdal_env, presign_href
 from stac_sm.storage.store import open_store
-from tests.support.checkout import IN_CI
 from tests.support.fields import DAYS, RECIPE, SMALL, TILE, shared_project
+from tests.support.missing import need
 from tests.support.object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
 from tests.support.racing import race
 from tests.support.rasters import known_raster
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("swift")]
 BUCKET = "swift-tests"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    missing = why_no_swift()
-    if missing:
-        pytest.fail(missing) if IN_CI else pytest.skip(missing)
+    need("OpenStack Swift", why_no_swift())
     with swift_server(tmp_path_factory.mktemp("swift")) as server:
         new_bucket(server, BUCKET)
         yield server

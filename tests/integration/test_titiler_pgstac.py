@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import socket
 import subprocess
 import time
@@ -25,8 +24,11 @@ from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.period import ONE_DAY
 from stac_sm.product.item import PRODUCT_COLLECTION
 from tests.support.fields import SMALL
+from tests.support.missing import need
 from tests.support.pgstac import CACHE, pgstac_server, why_no_pgstac
 from tests.support.product_days import FIRST, known, new_project, put_days
+
+pytestmark = pytest.mark.xdist_group("pgstac")
 
 VENV = CACHE / "stac-sm" / "titiler-venv"
 TILES, DAYS = ("h01v01", "h02v01"), (0, 2)
@@ -63,9 +65,8 @@ def _healthy(address):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """titiler-pgstac, and the STAC API, over the tile-days of a project, loaded by `stac-sm index --to`."""
-    why = why_no_pgstac() or (None if (VENV / "installed").exists() else f"no titiler-pgstac here ({VENV} is missing)")
-    if why:
-        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    need("PostgreSQL with pgstac", why_no_pgstac())
+    need("titiler-pgstac", None if (VENV / "installed").exists() else f"{VENV} is missing")
     folder = tmp_path_factory.mktemp("titiler")
     project = new_project(folder / "p")
     put_days(project.catalog, TILES, DAYS)

@@ -1,11 +1,10 @@
-"""Where this checkout and the real data beside it lie, and whether this is CI."""
+"""Where this checkout and the real data beside it lie."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
+from tests.support.missing import need
 
 ROOT = Path(__file__).parents[2]
 """The repository; programs that import ``tests`` run here."""
@@ -13,12 +12,9 @@ ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 """Real data and schemas beside the checkout."""
 
-IN_CI = bool(os.environ.get("CI"))
-
 
 def need_shared() -> Path:
     """The folder of real data and schemas, or the end of the test that asks for it."""
-    if not (SHARED / "schemas").is_dir():
-        message = f"no real data and schemas at {SHARED}: put the folder `shared` beside the checkout"
-        pytest.fail(message) if IN_CI else pytest.skip(message)
+    there = (SHARED / "schemas").is_dir()
+    need("real data", None if there else f"none at {SHARED}: put the folder `shared` beside the checkout")
     return SHARED

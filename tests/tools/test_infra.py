@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 
 import pytest
 import yaml
 
-from tests.support.checkout import IN_CI
+from tests.support.missing import need
 
 INFRA = Path(__file__).parents[2] / "infra"
 JUDGES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "stac-sm/infra-venv")
@@ -20,9 +21,7 @@ JUDGES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "stac-sm
 
 @pytest.fixture(scope="module")
 def judges():
-    if not (JUDGES / "installed").exists():
-        message = "no judges of infra/ here: tests/integration/install_infra.sh installs them"
-        pytest.fail(message) if IN_CI else pytest.skip(message)
+    need("linters of infra/", None if (JUDGES / "installed").exists() else f"no {JUDGES} here")
     return JUDGES
 
 
@@ -110,10 +109,7 @@ def test_the_batch_script_is_sound(judges):
 
 
 def test_terraform_is_formatted():
-    from shutil import which
-
-    if which("terraform") is None:
-        pytest.fail("no terraform here") if IN_CI else pytest.skip("no terraform here: install it")
+    need("Terraform", None if which("terraform") else "it is not installed")
     assert run("terraform", "fmt", "-check", "-recursive", INFRA / "aws")[0] == 0
 
 

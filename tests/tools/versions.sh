@@ -3,11 +3,11 @@
 # its own, makes the demo in an empty folder. Run: bash tests/tools/versions.sh [3.12] [3.13] [lowest] [wheel]; all unless told.
 # More arguments for pytest: STAC_SM_TESTS="tests/features/test_cube.py -x".
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 extras='.[zarr,planetary-computer,pgstac,tiles,slurm]'
-judges='pytest hypothesis moto[server] jsonschema psutil h5py setuptools<81 rio-cogeo duckdb coverage rustac stac-geoparquet ismn
+judges='pytest pytest-xdist hypothesis moto[server] jsonschema psutil h5py setuptools<81 rio-cogeo duckdb coverage rustac stac-geoparquet ismn
   pytesmo stac-check'
 tests=${STAC_SM_TESTS:-"tests --ignore tests/integration --ignore tests/test_surface.py"}
 

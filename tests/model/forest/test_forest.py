@@ -239,7 +239,7 @@ MACHINES = {"any": {"NUMBA_CPU_NAME": "generic"}, "avx2": {"NUMBA_CPU_NAME": "ha
 def test_other_machines_give_the_same_bits_and_compile_once_for_all_processes(name, width, tmp_path):
     """Two processes start at once: one compiles, the other waits for what it has compiled."""
     if name == "avx2" and "avx2" not in Path("/proc/cpuinfo").read_text():
-        pytest.skip("this machine has no AVX2")
+        pytest.skip("hardware: this processor has no AVX2")
     environment = os.environ | MACHINES[name] | {"NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", OTHER_MACHINE]
     running = [

@@ -1,0 +1,144 @@
+"""Spread a whole run over all processors, with one of each server and one demo project in a session.
+
+``uv run pytest`` uses every processor, up to four; a run that names files or folders below ``tests`` uses one process,
+since starting more takes longer than most files. ``pytest -n 0`` uses one process for everything.
+
+A file of tests stays together in one process, so that the fixtures of its module are made once. Files that share a
+server or the demo project carry the same mark ``pytest.mark.xdist_group("demo")`` and stay together, too. Groups that
+take longest begin first, by the seconds in ``durations.json``: so none is left over when the others have ended.
+``STAC_SM_DURATIONS=1 uv run pytest`` writes that file anew.
+
+A test marked ``alone`` measures time or processors. It runs at the end, while no other test does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DURATIONS = Path(__file__).with_name("durations.json")
+"""Seconds of each file of tests in a whole run."""
+
+MOST_PROCESSES = 4
+"""Each takes up to 1.5 GB, and beside two there is little left to be gained."""
+
+_UNKNOWN = 10.0
+"""Seconds of a file that is not in DURATIONS."""
+
+_ALONE = "alone"
+_FOLDER = "STAC_SM_TEST_RUN"
+_COMPILE = """
+from stac_sm.model.forest.kernel_loader import load_kernel
+import stac_sm.model.radius_search
+load_kernel()
+"""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the processes of this run: all processors for whole runs, none beside this one for others."""
+    root = config.rootpath
+    named = {Path(config.invocation_params.dir, argument).resolve() for argument in config.args}
+    whole = bool(named & {root, root / "tests"}) and not config.option.collectonly
+    return min(os.cpu_count() or 1, MOST_PROCESSES) if whole else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile Numba's kernels into their cache once, while the worker processes start."""
+    if not hasattr(config, "workerinput") and config.option.numprocesses:
+        os.environ[_FOLDER] = tempfile.mkdtemp(prefix="stac-sm-run-")
+        config.stash[_compiling] = subprocess.Popen([sys.executable, "-c", _COMPILE], stdout=subprocess.DEVNULL)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what the processes of this run have shared."""
+    if _compiling in config.stash:
+        shutil.rmtree(os.environ.pop(_FOLDER), ignore_errors=True)
+
+
+_compiling = pytest.StashKey[subprocess.Popen[bytes]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return a scheduler that keeps the tests of a group, or else of a file, together."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByGroupOrFile(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope = super()._split_scope(nodeid)
+            return scope if scope != nodeid else nodeid.partition("::")[0]
+
+    if _compiling in config.stash:
+        config.stash[_compiling].wait()
+    return ByGroupOrFile(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put groups that take longest first, and tests that must run alone last."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        if item.get_closest_marker(_ALONE):
+            item.add_marker(pytest.mark.xdist_group(_ALONE))
+    known, cost = json.loads(DURATIONS.read_text()), defaultdict(float)
+    for group, file in sorted({(_group(item), _file(item)) for item in items}):
+        cost[group] += known.get(file, _UNKNOWN)
+    items.sort(key=lambda item: (_group(item) == _ALONE, -cost[_group(item)], _group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    if item.get_closest_marker(_ALONE):
+        return _ALONE
+    mark = item.get_closest_marker("xdist_group")
+    return str(mark.args[0]) if mark else _file(item)
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Let a test that must run alone wait for the others, and the others for it."""
+    folder = os.environ.get(_FOLDER)
+    with _locked(folder, alone=_group(item) == _ALONE) if folder else contextlib.nullcontext():
+        return (yield)
+
+
+@contextlib.contextmanager
+def _locked(folder: str, *, alone: bool) -> Iterator[None]:
+    """Hold a lock that all tests of a run share, and one test that runs alone has for itself.
+
+    Everybody passes the gate first: one who waits there for the others to end is not overtaken by their next test.
+    """
+    with Path(folder, "gate").open("w") as gate, Path(folder, "lock").open("w") as lock:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write the seconds of each file where STAC_SM_DURATIONS asks for it."""
+    if not os.environ.get("STAC_SM_DURATIONS"):
+        return
+    seconds: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for one in reports:
+            if isinstance(one, pytest.TestReport):
+                seconds[one.nodeid.partition("::")[0]] += one.duration
+    told = {file: round(value, 1) for file, value in sorted(seconds.items())}
+    DURATIONS.write_text(json.dumps(told, indent=1) + "\n")

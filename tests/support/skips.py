@@ -1,0 +1,50 @@
+"""Hooks of pytest: a skip is a failure in CI; elsewhere one line at the end tells how to install what is missing.
+
+Only a processor without some instructions is no fault of CI's: the reason of such a skip begins with ``hardware:``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.missing import IN_CI, MISSING
+
+INSTALL = "bash tests/integration/install.sh"
+"""Installs whatever tests need beside ``uv sync``, on Debian 12, as root or with sudo."""
+
+_HARDWARE = "hardware:"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """Make a failure of a skip in CI."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail") and not _reason(report).startswith(_HARDWARE):
+        reason = _reason(report)
+        report.outcome, report.longrepr = "failed", f"{item.nodeid} is skipped, and in CI nothing may be: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
+    """Make a failure of a file that is skipped in CI."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome, report.longrepr = "failed", f"{collector.nodeid} is skipped, and in CI nothing may be"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell in one line what was left out and how to install it."""
+    reasons = [_reason(report) for report in terminalreporter.stats.get("skipped", [])]
+    missing = [reason.removeprefix(MISSING) for reason in reasons if reason.startswith(MISSING)]
+    if missing:
+        names = ", ".join(sorted({reason.partition(":")[0] for reason in missing}))
+        terminalreporter.write_line(f"left out {len(missing)} tests that need {names}: `{INSTALL}` installs them")
+
+
+def _reason(report: Any) -> str:
+    return str(report.longrepr[2]).removeprefix("Skipped: ")
