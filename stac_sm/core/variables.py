@@ -105,8 +105,15 @@ class QualityFlag(IntFlag):
     INPUT_MISSING = 32
     """A feature that the model needs has no value: no value."""
 
+    RESERVED_64 = 64
+    """Never set: a file that cannot be read ends its day, it is never passed over. The bit stays free."""
+
     READ_TOLERATED = 64
-    """A file could not be read, and the run was told to go on."""
+    """Former name of `RESERVED_64`, which older items list among their bit fields. An alias, so no flag of its own."""
 
     WATER = 128
     """Sea or lake: no value."""
+
+
+PUBLISHED_FLAGS = tuple(flag for flag in QualityFlag if flag is not QualityFlag.RESERVED_64)
+"""Flags that a pixel can have, as items and the collection describe them."""

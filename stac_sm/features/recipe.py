@@ -1,7 +1,4 @@
-"""Recipes: the features of a model as data, so that training and prediction build them by the same code.
-
-Longer than 350 lines, since the fields that identify a recipe are written out one by one.
-"""
+"""Recipes: the features of a model as data, so that training and prediction build them by the same code."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ Millions of pixels are compared with up to some thousands of centres of training
 apart), within a radius that is chosen so that inside and outside are those of the exact index. Coordinates are whole
 numbers small enough for float32 to add up their products without rounding: chunks, threads and machines do not matter.
 
-Longer than 350 lines, since the fields that identify an area are written out one by one.
-
 Distances between many rows and few, on one thread: who asks works on several blocks at once.
 """
 

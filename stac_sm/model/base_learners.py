@@ -69,7 +69,7 @@ class BoosterSpec:
     """As XGBoost names them; ``booster="gblinear"`` is a line on normal scores."""
 
     least_penalty: float = 1.0
-    """Of a line, the least penalty of a slope; see `normal_scores.stretches`."""
+    """Of a line, the least penalty of a slope; see `booster.penalty_scales`."""
 
     residual_of: str = ""
     """Name of an earlier part of weight 1: this one is trained on what that leaves over."""

@@ -288,7 +288,7 @@ def train_linear_booster(
     rounds
         Passes over the features.
     sites, least
-        As in `normal_scores.stretches`; without sites, all slopes are penalised alike.
+        As in `penalty_scales`; without sites, all slopes are penalised alike.
     """
     import xgboost as xgb
 

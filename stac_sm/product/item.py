@@ -20,7 +20,7 @@ from stac_sm.core.errors import InputError, ReadError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, Fingerprints, digest
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period, utc_instant
-from stac_sm.core.variables import VARIABLES, QualityFlag, Variable
+from stac_sm.core.variables import PUBLISHED_FLAGS, VARIABLES, QualityFlag, Variable
 from stac_sm.features.recipe import Recipe
 from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
 from stac_sm.stac.items import COG_MEDIA_TYPE, ItemDict, item_folder, raster_asset, raster_item
@@ -238,7 +238,7 @@ def _qa_fields() -> dict[str, Any]:
         "type": COG_MEDIA_TYPE,
         "roles": ["quality"],
         "bands": [{"name": "qa", "data_type": "uint8"}],
-        "classification:bitfields": [_bitfield(flag) for flag in QualityFlag],
+        "classification:bitfields": [_bitfield(flag) for flag in PUBLISHED_FLAGS],
     }
 
 

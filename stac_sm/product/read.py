@@ -19,7 +19,7 @@ from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import footprint, snap_to_pixel_edges, transform_points
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.text import unknown_name_message
-from stac_sm.core.variables import QualityFlag
+from stac_sm.core.variables import PUBLISHED_FLAGS, QualityFlag
 from stac_sm.features.cube import build
 from stac_sm.features.inputs import resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
@@ -213,11 +213,12 @@ def _recipe(items: Sequence[pystac.Item]) -> Recipe:
 
 def _bits(mask: Sequence[str]) -> int:
     """Flags of some names, as one number."""
-    known = {str(flag.name).lower(): flag for flag in QualityFlag}
+    known = {name.lower(): flag for name, flag in QualityFlag.__members__.items()}  # with the names of older items
     names = (mask,) if isinstance(mask, str) else tuple(mask)
     for name in names:
         if name not in known:
-            raise InputError(unknown_name_message("mask: flag", name, known))
+            published = [str(flag.name).lower() for flag in PUBLISHED_FLAGS]
+            raise InputError(unknown_name_message("mask: flag", name, published))
     return int(sum(known[name] for name in set(names)))
 
 

@@ -61,7 +61,7 @@ class RasterSource:
     """Least and largest stored value; others are codes, no data."""
 
     sign: str = ""
-    """How the href gets a token when it is read (``signing.signed``)."""
+    """How the href gets a token when it is read (`signing.sign_href`)."""
 
     unit: str = ""
     """Unit of the physical values, where the item says it."""

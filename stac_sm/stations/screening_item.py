@@ -38,7 +38,7 @@ def screening_properties(
     sites
         ``site`` and ``stations`` (list of ids): all stations of a site are judged by their mean.
     judged
-        ``Screening.sites``.
+        `ScreeningResult.sites`.
     about
         What else to say beside the figures: the other data sets, the period.
     """

@@ -1,7 +1,7 @@
 """Audit: prove every item again, from the store alone.
 
 An item says what its assets are: they are there, have its size and checksum, and decode. Everything in a collection's
-folder belongs to an item or is derived from the items; what is derived is what `catalog.refresh` would write.
+folder belongs to an item or is derived from the items; what is derived is what `links.refresh` would write.
 """
 
 from __future__ import annotations

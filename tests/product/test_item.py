@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 
 import numpy as np
@@ -12,6 +13,7 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.variables import QualityFlag
 from stac_sm.product.item import (
     OUTPUT_PROFILE,
+    PRODUCT_COLLECTION,
     ProductDay,
     colours,
     encode_png,
@@ -19,6 +21,7 @@ from stac_sm.product.item import (
     product_item,
     write_product_assets,
 )
+from stac_sm.stac.links import skeleton_folder
 from tests.support.fields import SMALL, TILE, image
 
 MADE = ProductDay("h18v04", date(2018, 7, 1), "001", "ab" * 32)
@@ -60,7 +63,10 @@ def test_files_hold_rounded_values_and_flags(tmp_path):
         np.testing.assert_array_equal(file.read(1), qa)
     assert assets["sm"].fields["bands"][0]["nodata"] == -9999
     flags = {one["name"]: 1 << one["offset"] for one in assets["qa"].fields["classification:bitfields"]}
-    assert flags == {flag.name.lower(): flag.value for flag in QualityFlag}
+    assert flags == {flag.name.lower(): flag.value for flag in QualityFlag if flag != QualityFlag.RESERVED_64}
+    collection = json.loads((skeleton_folder() / PRODUCT_COLLECTION / "collection.json").read_text())
+    described = collection["item_assets"]["qa"]["classification:bitfields"]
+    assert described == assets["qa"].fields["classification:bitfields"]
 
 
 def test_an_interrupted_writer_left_the_same_values_or_others(tmp_path):

@@ -2,7 +2,8 @@
 
 Static variables beside the series are properties of the item; where they cannot be read, a note says so. Several
 downloads of a station become one item when they are unpacked into one folder. Of two archives that hold one station the
-one that holds all readings of the other stays; else the later one is refused (`Ismn.settle`): none is lost in silence.
+one that holds all readings of the other stays; else the later one is refused (`Ismn.choose_granule`): none is lost in
+silence.
 """
 
 from __future__ import annotations

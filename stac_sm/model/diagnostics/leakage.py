@@ -68,7 +68,7 @@ def site_identification_skill(values: Float64Array, sites: NDArray[np.str_], dat
     Returns
     -------
     float
-        `Leak.names_site`; NaN where no site has two rows with a value.
+        `LeakageCheck.names_site`; NaN where no site has two rows with a value.
     """
     frame = pd.DataFrame({"value": values, "site": sites, "date": dates}).dropna().sort_values(["site", "date"])
     place = frame.groupby("site").cumcount() / frame.groupby("site")["value"].transform("size")
@@ -83,7 +83,7 @@ def site_identification_skill(values: Float64Array, sites: NDArray[np.str_], dat
 
 
 def _within(values: pd.Series[float], sites: NDArray[np.str_]) -> float:
-    """`Leak.within`."""
+    """`LeakageCheck.within`."""
     whole = float(((values - values.mean()) ** 2).mean())
     inside = float(((values - values.groupby(sites).transform("mean")) ** 2).mean())
     return inside / whole if whole > 0 else math.nan

@@ -25,7 +25,7 @@ BLOCKS = 16
 _WIDTH = 254  # codes that fit between "below all" and "above all" in one byte
 _MOST_LEAVES = 256  # what one byte can number
 
-_f4, _u1, _u2, _i4, _i8, _u8 = numba.float32, numba.uint8, numba.uint16, numba.int32, numba.int64, numba.uint64
+_f4, _u2, _i4, _i8, _u8 = numba.float32, numba.uint16, numba.int32, numba.int64, numba.uint64
 
 _SIGNATURE = _i8(_u8[::1], _i4[::1], _i4[::1], _i8, _i8, _u2[:, ::1], _f4[:, ::1])
 

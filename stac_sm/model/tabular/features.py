@@ -109,23 +109,18 @@ class TableFeatures:
         return {name: pair for name, pair in pairs.items() if set(pair) <= there and name not in self.given}
 
     @property
-    def day_features(self) -> tuple[str, ...]:
-        """Features as they are on a day."""
-        return (*self.varying_columns, *self.still, *DAY_OF_YEAR)
-
-    @property
     def site_features(self) -> tuple[str, ...]:
         """Features that have one value at a site: mean, spread and skewness of what moves, and what stands still."""
         return self._of_sites("mean", "std", "skew")
 
     @property
     def robust_site_features(self) -> tuple[str, ...]:
-        """As `of_a_site`, with median and interquartile range: a few clouds or days of snow do not move them."""
+        """As `site_features`, with median and interquartile range: a few clouds or days of snow do not move them."""
         return self._of_sites("median", "iqr", "skew")
 
     @property
     def complete_site_features(self) -> tuple[str, ...]:
-        """Of `of_a_site_robust`, those of complete columns, and the waves of these; all columns where none is."""
+        """Of `robust_site_features`, those of complete columns, and the waves of these; all columns where none is."""
         names = (*self.varying_columns, *self.still)
         complete = [name for name in names if set(self._pairs.get(name, (name,))) <= set(self.complete)] or names
         taken = [*self._of_sites("median", "iqr", "skew"), *self.seasonal_cycle_features]

@@ -131,7 +131,7 @@ class TableModel:
     """What its boosters are."""
 
     tried: Mapping[str, float]
-    """RMSE at unseen sites by share of level and departure in the sum (`table_model.SHARES`), m3 m-3, each site with
+    """RMSE at unseen sites by share of level and departure in the sum (`SHARES`), m3 m-3, each site with
     one vote; empty where there was nothing to choose."""
 
     chosen: str
@@ -214,7 +214,7 @@ def train_table(
     columns
         Names of target, site and time; coordinates are found by their names too.
     features
-        Feature columns; by default all numbers that can be one, see `table_features.choose`.
+        Feature columns; by default all numbers that can be one, see `features.choose_features`.
     plain
         One booster on the columns as they are, with the settings of the paper.
     seed

@@ -185,7 +185,3 @@ def create_skeleton(store: Store, *, title: str) -> None:
         store.create(file.relative_to(skeleton).as_posix(), file)
     document = json.loads((skeleton / "catalog.json").read_text())
     store.create("catalog.json", item_json(document | {"title": title}))
-
-
-def _links(document: dict[str, Any], rel: str) -> list[tuple[str, str]]:
-    return [(link["href"], link.get("title", "")) for link in document.get("links", []) if link.get("rel") == rel]

@@ -111,8 +111,8 @@ def check_manifest(table: pa.Table, entries: Iterable[ObjectMeta]) -> ManifestCh
     table
         From `read_manifest`, of one month or of several together.
     entries
-        From ``Store.entries``, of all files or of the item JSON alone. Where the files beside an item are listed too,
-        a fingerprint counts only if one of them bears its first 12 digits in its name, as all assets do: a forged
+        From ``Store.list_objects``, of all files or of the item JSON alone. Where the files beside an item are listed
+        too, a fingerprint counts only if one of them bears its first 12 digits in its name, as all assets do: a forged
         fingerprint beside a true version proves nothing.
 
     Returns

@@ -2,8 +2,6 @@
 
 Credentials, region and endpoint come from boto3's own chain (``AWS_PROFILE``, roles, SSO, ``AWS_ENDPOINT_URL_S3``, …).
 No message holds what a server said of a request: it may repeat keys, signatures or tokens.
-
-Longer than 350 lines, since the words of an error name endpoint and region of the client that was asked.
 """
 
 from __future__ import annotations

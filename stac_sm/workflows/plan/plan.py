@@ -5,7 +5,7 @@ First the items of each collection are listed, by parts of a year; then each til
 Plan: the items that are wanted, less those that are proven. Reads metadata only.
 
 It is worked out tile by tile and kept in columns, since a whole product has millions of tile-days: first what the items
-of each collection say (`input_rows`), then the days of each tile (`tile_days`).
+of each collection say (`item_rows`), then the days of each tile (`tile_planner`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PlannedTile:
     """The days of one tile, and where their inputs lie."""
 
     days: pa.Table
-    """Columns of `planned.days_schema`."""
+    """Columns of `planned_days.days_schema`."""
 
     part: InputsChunk
     """Their inputs."""
@@ -317,7 +317,7 @@ def make_plan(
     progress
         Told the number of tiles, whenever one is planned.
     each
-        Given each tile while others are still being planned, in their order: `PlanFile.add` writes them.
+        Given each tile while others are still being planned, in their order: `PlanWriter.add` writes them.
 
     Raises
     ------

@@ -165,7 +165,7 @@ def _file_schema() -> pa.Schema:
 
 
 def _filled(table: pa.Table) -> pa.Table:
-    """A table as `planned.days_schema` wants it; plans of older versions do not say what has changed."""
+    """A table as `planned_days.days_schema` wants it; plans of older versions do not say what has changed."""
     import pyarrow as pa
 
     if "changed" not in table.column_names:

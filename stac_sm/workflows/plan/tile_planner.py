@@ -1,6 +1,7 @@
 """Tile-days in columns: the planned days of one tile, from rows of items instead of the items themselves.
 
-The rules are those of `resolution` and `time_rules`; what several features, days or tiles share is worked out once.
+The rules are those of `features.inputs` and `features.time_rules`; what several features, days or tiles
+share is worked out once.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class PlannedTileDays:
     """The planned days of one tile."""
 
     days: pa.Table
-    """Columns of `planned.days_schema`."""
+    """Columns of `planned_days.days_schema`."""
 
     inputs: pa.Array
     """Of each day: a list of (id, checksum)."""

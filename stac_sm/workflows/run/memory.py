@@ -17,7 +17,7 @@ from stac_sm.raster.resample import TargetPixels, source_window
 from stac_sm.raster.source import RasterSource, Window
 
 _PROCESS = 300 << 20  # the interpreter, its libraries and a model
-_WORK = 200 << 20  # a thread's temporaries of a band of pixels (`regrid._BAND`)
+_WORK = 200 << 20  # a thread's temporaries of a band of pixels (`resample._BAND`)
 _WINDOW_PIXEL = 12  # bytes of a source pixel: stored, physical, place in the target
 _LOOKUP_PIXEL = {"nearest": 4, "bilinear": 16, "average": 0}  # bytes of a target pixel
 _DAY_PIXEL = 3 * 4  # bytes of a pixel, day and variable: field, cube, columns of the model

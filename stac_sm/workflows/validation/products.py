@@ -5,7 +5,6 @@ Moments: what scores of many cells need to know, gathered one day at a time. No 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -129,11 +128,6 @@ def join_moments(parts: Iterable[Moments]) -> Moments:
     )
 
 
-def finite_or_none(value: float) -> float | None:
-    """A number for JSON."""
-    return float(value) if math.isfinite(value) else None
-
-
 _EMPTY = Moments.nothing(2, 0)
 
 
@@ -195,7 +189,7 @@ class TileCells:
 
 @dataclass(frozen=True, eq=False)
 class TileMoments:
-    """What came of one tile: moments of its cells in the order of `Block.inside`."""
+    """What came of one tile: moments of its cells in the order of `TileCells.inside`."""
 
     block: TileCells
     """The cells."""
