@@ -1,4 +1,4 @@
-"""Array types that many modules name."""
+"""Names for the two NumPy array types that most functions take and return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""An asset that a stage has made in a local file and hands over for publishing."""
+"""Hand a finished local file to the code that publishes it.
+
+Stages that write pixels, tables or models (`ingest`, `product`, `model`, `stations`) write each asset to a local file,
+check it and describe it as an `AssetFile`. `stac_sm.stac.publish` then copies the file into the store, adds href, size
+and checksum, and writes the STAC item.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +15,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class AssetFile:
-    """One asset, made and checked in a local file."""
+    """One asset that has been written to a local file and checked, but not published yet."""
 
     file: Path
-    """Where it lies now."""
+    """Path of the local file."""
 
     suffix: str
-    """End of its name in the store, e.g. ``".tif"``."""
+    """Suffix of its name in the store, e.g. ``".tif"``."""
 
     fields: Mapping[str, Any]
     """The asset's STAC fields without href, size and checksum."""
 
     same: Callable[[str], bool] | None = None
-    """Whether a file that already has the asset's name holds the same values; None compares bytes."""
+    """Whether the file at an href, which already has the asset's name, holds the same values; None compares bytes."""

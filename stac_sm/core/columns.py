@@ -1,4 +1,9 @@
-"""Tables of match-ups: which column plays which part, and how rows are parted for hold-outs."""
+"""Describe tables of match-ups: which column plays which part, and how rows are split into hold-outs.
+
+A table of match-ups is what `stations` makes and what `model` trains on and is evaluated with; a user may also bring
+one of their own (`stac-sm train --table`). The checks here report a missing column, a misspelt name or an empty cell
+before any stage computes with the table.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +21,10 @@ from stac_sm.core.errors import InputError
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that are no features. One row is one site and one day."""
+    """Names of the columns that are not features. One row is one site and one day."""
 
     target: str = "sm"
-    """What is learned: soil moisture, m3 m-3; NaN = not measured."""
+    """Soil moisture to predict, m3 m-3; NaN where it was not measured."""
 
     site: str = "site"
     """Id of the site: the stations in one pixel."""
@@ -37,7 +42,13 @@ class Columns:
     """Latitude of the site, degrees north."""
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the columns: explicit names, so that renaming a field makes no result stale."""
+        """Return the names of the columns as they enter the fingerprint of a model.
+
+        Returns
+        -------
+        dict
+            Role to column name. The keys are spelled out, so that renaming a field makes no result stale.
+        """
         return {
             "target": self.target,
             "site": self.site,
@@ -50,35 +61,57 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One cut of a table into rows to learn from and rows held out."""
+    """One split of a table into rows to train on and rows held out."""
 
     name: str
     """What is held out, e.g. ``"year 2018"`` or ``"site 1/5"``."""
 
     train: NDArray[np.intp]
-    """Positions of the rows to learn from, ascending."""
+    """Positions of the rows to train on, ascending."""
 
     test: NDArray[np.intp]
     """Positions of the rows held out, ascending; with ``train`` all rows of the table, each once."""
 
 
-def require_columns(table: pd.DataFrame, names: Iterable[str], wanted_by: str) -> None:
-    """Check that a table has columns.
+def require_columns(table: pd.DataFrame, names: Iterable[str], required_by: str) -> None:
+    """Check that a table has all required columns.
+
+    Parameters
+    ----------
+    table
+        Table of match-ups or of a user.
+    names
+        Columns that must exist.
+    required_by
+        What needs them, for the message, e.g. ``"training"``.
 
     Raises
     ------
     InputError
-        If one is missing: names it, the nearest names that are there, and who wants it.
+        If one is missing. The message names it, the nearest existing names, and what requires it.
     """
     missing = [name for name in names if name not in table.columns]
     if missing:
-        there = [str(name) for name in table.columns]
-        found = "; ".join(f"{name!r} ({suggest_names(name, there)})" for name in missing)
-        raise InputError(f"table: no column {found}; {wanted_by} wants it; rename a column, or leave it out")
+        present = [str(name) for name in table.columns]
+        found = "; ".join(f"{name!r} ({suggest_names(name, present)})" for name in missing)
+        raise InputError(f"table: no column {found}; required by {required_by}; rename a column, or leave it out")
 
 
 def suggest_names(name: str, names: Collection[str]) -> str:
-    """Words that lead from a misspelt name to the ones there are."""
+    """Return a hint that leads from a misspelt name to the existing ones.
+
+    Parameters
+    ----------
+    name
+        What the user wrote.
+    names
+        The names that exist, in any order.
+
+    Returns
+    -------
+    str
+        ``"nearest: a, b"`` with up to three similar names, else ``"found: "`` and up to 20 of the existing names.
+    """
     close = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
     if close:
         return "nearest: " + ", ".join(close)
@@ -86,12 +119,24 @@ def suggest_names(name: str, names: Collection[str]) -> str:
 
 
 def day_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
-    """Days of the rows, datetime64 without a zone (UTC), midnight.
+    """Return the day of each row of a table.
+
+    Parameters
+    ----------
+    table
+        Table of match-ups or of a user.
+    column
+        Column with the days: datetime64 (without a zone: UTC), ISO 8601 text, or integers such as 20180701.
+
+    Returns
+    -------
+    pandas.Series
+        datetime64[ns] without a zone, midnight UTC; index as in the table.
 
     Raises
     ------
     InputError
-        If the column is missing, a row has no day, or a value is no date.
+        If the column is missing, a row has no day, or a value is not a date.
     """
     require_columns(table, [column], "the day of a row")
     try:
@@ -103,14 +148,26 @@ def day_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
 
 
 def _written_out(values: pd.Series) -> pd.Series:
-    """Dates that are numbers such as 20180701, as text: pandas takes a number for nanoseconds since 1970."""
+    """Return dates that are numbers such as 20180701 as dates: pandas takes a number for nanoseconds since 1970."""
     if not pd.api.types.is_numeric_dtype(values) or values.isna().any():
         return values
     return pd.to_datetime(values.astype("int64").astype(str), format="%Y%m%d")
 
 
 def label_column(table: pd.DataFrame, column: str) -> pd.Series[str]:
-    """Text of a column that names something, e.g. the site of each row.
+    """Return a column of labels as text, e.g. the site of each row.
+
+    Parameters
+    ----------
+    table
+        Table of match-ups or of a user.
+    column
+        Column with a label in each row, of any type.
+
+    Returns
+    -------
+    pandas.Series
+        The labels as str; index as in the table.
 
     Raises
     ------
@@ -123,9 +180,10 @@ def label_column(table: pd.DataFrame, column: str) -> pd.Series[str]:
 
 
 def _no_gaps(values: pd.Series, column: str) -> None:
-    """Refuse a column with a row without a value."""
+    """Refuse a column in which a row has no value."""
     empty = int(values.isna().sum())
     if empty:
         raise InputError(
-            f"table: column {column!r} is empty in {empty} of {len(values)} rows; a value is wanted in each; drop them"
+            f"table: column {column!r} is empty in {empty} of {len(values)} rows; "
+            "a value is required in each row; drop the others"
         )

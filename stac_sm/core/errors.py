@@ -1,29 +1,31 @@
-"""The errors of stac_sm, drawn once.
+"""All exception classes of the package.
 
 ::
 
     StacSmError                what a user can act on; the command line prints it and exits with 1
-    ├── InputError             an argument, a file or a table is not what it should be
+    ├── InputError             an argument, a file or a table is not as required
     │   ├── ProjectError       stac-sm.toml is missing, or a field of it is wrong
     │   └── GranuleError       one provider file could not be ingested
     ├── CatalogError           an item or a collection is missing, or contradicts itself
-    ├── ReadError              pixels could not be read: never to be taken for nodata
+    ├── ReadError              pixels could not be read: never treated as nodata
     ├── ModelError             a model is changed, incomplete or does not fit its features
     ├── ScreeningError         too few stations are left to train on
     ├── RunError               a run cannot go on: its scheduler is lost, or it was interrupted
-    └── ConflictError          somebody else has published another version of the same item
+    └── ConflictError          another writer has published another version of the same item
+
+Any other exception is a defect of the program, and the command line shows its traceback.
 """
 
 
 class StacSmError(Exception):
     """Base of every error that a user can act on.
 
-    A message names the thing, what was found, what was wanted and what to do.
+    A message names the thing, what was found, what is required and what to do.
     """
 
 
 class InputError(StacSmError):
-    """An argument, a file or a table is not what it should be."""
+    """An argument, a file or a table is not as required."""
 
 
 class ProjectError(InputError):
@@ -39,7 +41,7 @@ class CatalogError(StacSmError):
 
 
 class ReadError(StacSmError):
-    """Pixels could not be read; a failed read is never nodata."""
+    """Pixels could not be read; a failed read is never treated as nodata."""
 
 
 class ModelError(StacSmError):
@@ -51,8 +53,8 @@ class ScreeningError(StacSmError):
 
 
 class RunError(StacSmError):
-    """A run cannot go on; what it has published is done."""
+    """A run cannot go on; the items that it has published stay valid."""
 
 
 class ConflictError(StacSmError):
-    """Somebody else has published another version of the same item."""
+    """Another writer has published another version of the same item."""

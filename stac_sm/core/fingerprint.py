@@ -1,9 +1,10 @@
-"""Fingerprint: SHA-256 over everything that determines the values of a result.
+"""Compute provenance fingerprints: SHA-256 over everything that determines the values of a result.
 
-It covers what changes the values of a result, and nothing else: no hosts, times, log levels, folders or numbers of
+A fingerprint covers what changes the values, and nothing else: no hosts, times, log levels, folders or numbers of
 workers. Two items with the same fingerprint hold the same values; an item whose fingerprint is not the expected one is
-stale. Everything that is hashed states itself under explicit names, in a method ``fingerprint_fields``: a class or a
-field can be renamed, and no result becomes stale.
+stale. Every stage computes the expected fingerprint of what it is about to make, `plan` compares it with the one in the
+catalogue, and `audit` recomputes it. Objects that are hashed spell out names and values in a method
+``fingerprint_fields``, so that a class or a field can be renamed and no result becomes stale.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ with them what is made from them, but no result of an earlier stage. A golden-va
 
 
 class DayInput(NamedTuple):
-    """What a day takes from one file."""
+    """One file that contributes to a day."""
 
     id: str
     """Id of the item with the asset's key."""
@@ -50,16 +51,23 @@ class DayInput(NamedTuple):
 
 
 def day_input(item_id: str, asset: str, provenance: str, weight: float) -> DayInput:
-    """Return what a day takes from one file.
+    """Return a file that contributes to a day, with its digest and its canonical JSON.
 
     Parameters
     ----------
-    item_id, asset
-        Where the file is found.
+    item_id
+        Id of the STAC item that holds the file.
+    asset
+        Key of the asset in that item.
     provenance
-        Digest of the file and of what its item says about it: `RasterSource.proof`.
+        Provenance digest of the file and of what its item says about it: `RasterSource.provenance_digest`, hex.
     weight
-        Share of the file's field in the day's value.
+        Share of the file's field in the day's value, e.g. 1 for a daily file.
+
+    Returns
+    -------
+    DayInput
+        ``item_id/asset``, a SHA-256 in hex, and both as JSON.
     """
     id = f"{item_id}/{asset}"
     checksum = sha256(f"[{_quoted(provenance)},{_number_json(weight)}]".encode()).hexdigest()
@@ -67,19 +75,32 @@ def day_input(item_id: str, asset: str, provenance: str, weight: float) -> DayIn
 
 
 def input_texts(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Return pairs of id and checksum as `Fingerprints` takes them: each once, in order, as canonical JSON."""
+    """Return pairs of id and checksum as canonical JSON, as `Fingerprints` takes them.
+
+    Parameters
+    ----------
+    pairs
+        Id and checksum of each input, in any order; repeated pairs count once.
+
+    Returns
+    -------
+    list of str
+        One JSON array a pair, ascending, none twice.
+    """
     return [_pair_json(*pair) for pair in sorted(set(pairs))]
 
 
 class Fingerprints:
-    """Fingerprints of the days of one tile; what the days share is written once.
+    """Fingerprints of the days of one tile; what all days share is serialised once.
 
     Parameters
     ----------
     algorithm
-        Version of the algorithm of the stage.
-    grid, tile
-        Digest of the tile grid, tile id.
+        Version of the algorithm of the stage, from `ALGORITHM_VERSIONS`.
+    grid
+        Digest of the tile grid.
+    tile
+        Tile id, e.g. ``"h10v05"``.
     recipe
         The features and masks, as JSON-able mapping.
     model
@@ -98,32 +119,44 @@ class Fingerprints:
         self._parts = {name: _short(text) for name, text in texts.items()}
 
     def of(self, day: str, inputs: Sequence[str]) -> str:
-        """Return the fingerprint of a day: SHA-256, in hex.
+        """Return the fingerprint of a day.
 
         Parameters
         ----------
         day
-            ISO date.
+            ISO date, e.g. ``"2018-07-01"``.
         inputs
-            Texts of `DayInput`, in the order of ids and checksums, none twice.
+            ``text`` of each `DayInput`, in the order of ids and checksums, none twice.
+
+        Returns
+        -------
+        str
+            SHA-256 in hex.
         """
         text = f'{self._head}"{day}"{self._middle}[{",".join(inputs)}]{self._tail}'
         return sha256(text.encode()).hexdigest()
 
     def parts(self, inputs: Sequence[str]) -> dict[str, str]:
-        """Return 8 hex digits of each part, which show what differs between two days; inputs as for `of`."""
+        """Return a short digest of each part of a fingerprint, which shows what differs between two days.
+
+        Parameters
+        ----------
+        inputs
+            As in `of`.
+
+        Returns
+        -------
+        dict
+            Name of the part (``algorithm``, ``grid``, ``inputs``, ``model``, ``output``, ``recipe``) to 8 hex digits.
+        """
         return dict(sorted({**self._parts, "inputs": _short(f"[{','.join(inputs)}]")}.items()))
 
 
 def _around(known: Mapping[str, str], *slots: str) -> list[str]:
     """Return the canonical JSON of a mapping in pieces: before, between and after the values of the slots.
 
-    Parameters
-    ----------
-    known
-        Canonical JSON of the other values, by key.
-    slots
-        Keys whose values are filled in, ascending.
+    ``known`` holds the canonical JSON of the other values by key; ``slots`` are the keys whose values are filled in
+    later, ascending.
     """
     pieces = [""]
     for number, name in enumerate(sorted([*known, *slots])):
@@ -137,15 +170,44 @@ def _around(known: Mapping[str, str], *slots: str) -> list[str]:
 
 
 def digest_of_list(first: str, rest: str) -> bytes:
-    """Return the SHA-256 of a list whose first element is a text, the others being canonical JSON joined by commas.
+    """Return the SHA-256 of a JSON list whose tail is already serialised.
 
-    ``digest_of_list("a", "1,2").hex()`` is ``digest(["a", 1, 2])``, for many lists that have the rest in common.
+    ``digest_of_list("a", "1,2").hex()`` equals ``digest(["a", 1, 2])``. It saves time for many lists that share their
+    tail.
+
+    Parameters
+    ----------
+    first
+        First element of the list.
+    rest
+        Canonical JSON of the other elements, joined by commas: `elements_json`.
+
+    Returns
+    -------
+    bytes
+        32 bytes.
     """
     return sha256(f"[{_quoted(first)},{rest}]".encode()).digest()
 
 
 def elements_json(values: Sequence[Any]) -> str:
-    """Return the canonical JSON of the elements of a list, joined by commas, for `digest_of_list`."""
+    """Return the canonical JSON of the elements of a list, for `digest_of_list`.
+
+    Parameters
+    ----------
+    values
+        The elements, each with a JSON form.
+
+    Returns
+    -------
+    str
+        The elements joined by commas, without the brackets.
+
+    Raises
+    ------
+    InputError
+        If an element has no JSON form, or is not finite.
+    """
     return canonical_json(values).decode()[1:-1]
 
 
@@ -163,12 +225,41 @@ def _short(text: str) -> str:
 
 
 def digest(content: Any) -> str:
-    """SHA-256 in hex of the canonical JSON of a value."""
+    """Return the SHA-256 of the canonical JSON of a value.
+
+    Parameters
+    ----------
+    content
+        Text, finite numbers, booleans, None, and lists and mappings of them.
+
+    Returns
+    -------
+    str
+        64 hex digits.
+
+    Raises
+    ------
+    InputError
+        If something in it has no JSON form, or is not finite.
+    """
     return sha256(canonical_json(content)).hexdigest()
 
 
 def canonical_json(content: Any) -> bytes:
-    """JSON with sorted keys, no white space, and one spelling of every number (1 and 1.0 are the same).
+    """Return the one JSON spelling of a value that is hashed.
+
+    Keys are sorted, there is no white space, non-ASCII is escaped, and every number has one spelling (1 and 1.0 are the
+    same).
+
+    Parameters
+    ----------
+    content
+        Text, finite numbers, booleans, None, and lists and mappings of them.
+
+    Returns
+    -------
+    bytes
+        ASCII.
 
     Raises
     ------

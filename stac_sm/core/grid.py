@@ -1,7 +1,8 @@
 """Tile grids: where the pixels of a product lie.
 
-The default is the MODIS sinusoidal grid at 1 km: a sphere of 6371007.181 m, 36 x 18 tiles of
-1200 x 1200 pixels of 926.625433138... m. It has no EPSG code.
+Every stage that places pixels asks this module: ingest for footprints and ``proj:*`` fields, stations for the pixel of
+a station, planning for the tiles of a region, prediction for the GeoBox of a tile. The default is the MODIS sinusoidal
+grid at 1 km: a sphere of 6371007.181 m, 36 x 18 tiles of 1200 x 1200 pixels of 926.625433138... m. It has no EPSG code.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from shapely.geometry.base import BaseGeometry
 
 from stac_sm.core.errors import InputError
 
-_SNAP = 1e-6  # of a pixel: grids that nest exactly must not be split by rounding
+_SNAP = 1e-6  # pixels: rounding must not move a point of a grid that nests exactly into the next pixel
 SPHERE_RADIUS = 6371007.181
 SINUSOIDAL = f"+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R={SPHERE_RADIUS} +units=m +no_defs"
 _FOOTPRINT_STEPS = 60  # points along one side
-_CHORD = 0.05  # degrees: what the outline of a tile leaves out at most
-_OFF_EDGE = 1e-7  # of the height of a box: a decimetre from the edge of a tile
+_CHORD = 0.05  # degrees: largest distance between the curved edge of a tile and its outline
+_OFF_EDGE = 1e-7  # of the height of a box: a decimetre from the edge of a tile, where points still come back
 
 
 @dataclass(frozen=True)
 class TileGrid:
-    """A regular grid cut into equal tiles, numbered from its upper left corner."""
+    """A regular grid that is cut into equal tiles, numbered from its upper left corner."""
 
     name: str
     """Name in items and project files, e.g. ``"modis-sinusoidal-1km"``."""
@@ -56,7 +57,13 @@ class TileGrid:
     """Designation before the hyphen of ``grid:code``, e.g. ``"MSIN"``."""
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the grid: explicit names, so that renaming a field makes no result stale."""
+        """Return the definition of the grid as it enters fingerprints.
+
+        Returns
+        -------
+        dict
+            Name to value. The keys are spelled out, so that renaming a field makes no result stale.
+        """
         return {
             "name": self.name,
             "crs": self.crs,
@@ -68,21 +75,60 @@ class TileGrid:
         }
 
     def tile_id(self, column: int, row: int) -> str:
-        """Id of the tile in a column and row, e.g. ``h10v05``."""
+        """Return the id of the tile in a column and row, e.g. ``h10v05``.
+
+        Parameters
+        ----------
+        column
+            Column of the tile, from 0 in the west.
+        row
+            Row of the tile, from 0 in the north.
+
+        Returns
+        -------
+        str
+            The id; it is not checked that the grid has the tile.
+        """
         return f"h{column:02d}v{row:02d}"
 
     def grid_code(self, tile: str) -> str:
-        """Value of ``grid:code``, e.g. ``MSIN-1005``."""
-        column, row = self.column_row(tile)
-        return f"{self.code}-{column:02d}{row:02d}"
+        """Return the value of ``grid:code`` (STAC grid extension) of a tile, e.g. ``MSIN-1005``.
 
-    def column_row(self, tile: str) -> tuple[int, int]:
-        """Column and row of a tile id.
+        Parameters
+        ----------
+        tile
+            Tile id, e.g. ``"h10v05"``.
+
+        Returns
+        -------
+        str
+            Designation of the grid, a hyphen, column and row.
 
         Raises
         ------
         InputError
-            If there is no such tile in this grid.
+            If the grid has no such tile.
+        """
+        column, row = self.column_row(tile)
+        return f"{self.code}-{column:02d}{row:02d}"
+
+    def column_row(self, tile: str) -> tuple[int, int]:
+        """Return the column and the row of a tile.
+
+        Parameters
+        ----------
+        tile
+            Tile id, e.g. ``"h10v05"``.
+
+        Returns
+        -------
+        tuple of int
+            Column from 0 in the west, row from 0 in the north.
+
+        Raises
+        ------
+        InputError
+            If the grid has no such tile.
         """
         match = re.fullmatch(r"h([0-9]{2,})v([0-9]{2,})", tile)
         column, row = (int(match[1]), int(match[2])) if match else self.tiles
@@ -92,7 +138,23 @@ class TileGrid:
         return column, row
 
     def geobox(self, tile: str) -> GeoBox:
-        """Shape, affine and CRS of a tile."""
+        """Return the GeoBox of a tile.
+
+        Parameters
+        ----------
+        tile
+            Tile id, e.g. ``"h10v05"``.
+
+        Returns
+        -------
+        GeoBox
+            Shape (rows, columns), affine and CRS; north up.
+
+        Raises
+        ------
+        InputError
+            If the grid has no such tile.
+        """
         from affine import Affine
 
         column, row = self.column_row(tile)
@@ -101,7 +163,20 @@ class TileGrid:
         return GeoBox(self.tile_shape, Affine(dx, 0, x, 0, -dy, y), crs_wkt(self.crs))
 
     def tile_at(self, lon: float, lat: float) -> tuple[str, int, int]:
-        """Tile, pixel row and pixel column that hold a point given in degrees.
+        """Return the tile and the pixel that hold a point.
+
+        Parameters
+        ----------
+        lon
+            Degrees east.
+        lat
+            Degrees north.
+
+        Returns
+        -------
+        tuple
+            Tile id, pixel row and pixel column in the tile, from 0 at its upper left corner. A point on an edge (to a
+            millionth of a pixel) belongs to the pixel east or south of it.
 
         Raises
         ------
@@ -111,7 +186,9 @@ class TileGrid:
         x, y = transformer_from_lonlat(self.crs).transform(lon, lat)
         column, row = (x - self.origin[0]) / self.pixel[0], (self.origin[1] - y) / self.pixel[1]
         if not (math.isfinite(column) and math.isfinite(row)):
-            raise InputError(f"point ({lon}, {lat}) has no place in grid {self.name}: give degrees east and north")
+            raise InputError(
+                f"point ({lon}, {lat}) lies outside grid {self.name}: required are degrees east, then degrees north"
+            )
         (height, width), (py, px) = (
             self.tile_shape,
             np.floor(snap_to_pixel_edges(np.array([row, column]))).astype(int).tolist(),
@@ -121,16 +198,29 @@ class TileGrid:
         return tile, py % height, px % width
 
     def tiles_in(self, bbox: tuple[float, float, float, float]) -> Iterator[str]:
-        """Tiles that meet a box in degrees (west, south, east, north).
+        """Find the tiles that meet a box.
+
+        Parameters
+        ----------
+        bbox
+            West, south, east, north in degrees; a point or a line is allowed. A tile that only touches the box is
+            included.
+
+        Yields
+        ------
+        str
+            Tile ids, row by row from the north.
 
         Raises
         ------
         InputError
-            If the box is upside down or lies across the antimeridian.
+            If the box is upside down or crosses the antimeridian.
         """
         west, south, east, north = bbox
         if west > east or south > north:
-            raise InputError(f"box {bbox} is not west, south, east, north; cut a box across the antimeridian in two")
+            raise InputError(
+                f"box {bbox} is not in the order west, south, east, north; split a box across the antimeridian into two"
+            )
         area = box(*bbox).envelope  # a point or a line where the box has no width or height
         for row in range(self.tiles[1]):
             for column in range(self.tiles[0]):
@@ -140,11 +230,28 @@ class TileGrid:
                     yield tile
 
     def footprint(self, tile: str) -> Polygon | None:
-        """Outline of a tile in degrees, densified; None where the tile lies off the Earth."""
+        """Return the outline of a tile in degrees.
+
+        Parameters
+        ----------
+        tile
+            Tile id, e.g. ``"h10v05"``.
+
+        Returns
+        -------
+        Polygon or None
+            Longitude and latitude in degrees, with 60 points a side; None where the tile lies off the Earth. Remembered
+            for 4096 tiles.
+
+        Raises
+        ------
+        InputError
+            If the grid has no such tile.
+        """
         return _tile_footprint(self, tile)
 
     def _reaches(self, tile: str, footprint: Polygon, area: BaseGeometry) -> bool:
-        """Whether the strip between a tile's curved edge and its straight outline meets an area."""
+        """Return whether the strip between a tile's curved edge and its straight outline meets an area."""
         if footprint.distance(area) > _CHORD:
             return False
         strip = area.intersection(footprint.buffer(_CHORD))
@@ -166,43 +273,114 @@ MODIS_SINUSOIDAL_1KM = TileGrid(
 
 @lru_cache(maxsize=64)
 def crs_wkt(crs: str) -> str:
-    """WKT2:2019 of anything that pyproj understands."""
+    """Return a CRS as WKT2:2019.
+
+    Parameters
+    ----------
+    crs
+        Anything that pyproj understands: a PROJ string, an authority code, a WKT.
+
+    Returns
+    -------
+    str
+        One spelling for each CRS, so that two spellings of a user can be compared.
+    """
     return str(pyproj.CRS.from_user_input(crs).to_wkt("WKT2_2019"))
 
 
 @lru_cache(maxsize=64)
 def transformer_from_lonlat(crs: str) -> pyproj.Transformer:
-    """Transformer from degrees east and north to a CRS."""
+    """Return a transformer from degrees east and north to a CRS.
+
+    Parameters
+    ----------
+    crs
+        Anything that pyproj understands.
+
+    Returns
+    -------
+    pyproj.Transformer
+        Takes lon, lat; gives x, y.
+    """
     return _transformer("OGC:CRS84", crs)
 
 
 @lru_cache(maxsize=64)
 def transformer_to_lonlat(crs: str) -> pyproj.Transformer:
-    """Transformer from a CRS to degrees east and north."""
+    """Return a transformer from a CRS to degrees east and north.
+
+    Parameters
+    ----------
+    crs
+        Anything that pyproj understands.
+
+    Returns
+    -------
+    pyproj.Transformer
+        Takes x, y; gives lon, lat.
+    """
     return _transformer(crs, "OGC:CRS84")
 
 
 def snap_to_pixel_edges(at: np.ndarray) -> np.ndarray:
-    """Pixel coordinates, those within a millionth of a pixel edge moved onto it: rounding must not choose the pixel."""
+    """Move pixel coordinates that lie within a millionth of a pixel of an edge onto it.
+
+    Rounding must not decide which pixel holds a point of a grid that nests exactly in another.
+
+    Parameters
+    ----------
+    at
+        Pixel coordinates, float, any shape; whole numbers are edges.
+
+    Returns
+    -------
+    numpy.ndarray
+        Coordinates of the same shape.
+    """
     whole = np.round(at)
     return np.where(np.abs(at - whole) < _SNAP, whole, at)
 
 
 def transform_points(source: str, target: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points of one CRS in another; NaN where a point of a projected CRS lies off the Earth."""
+    """Transform points from one CRS to another.
+
+    Parameters
+    ----------
+    source, target
+        CRS of the points and CRS of the result: anything that pyproj understands.
+    x, y
+        Coordinates in units of ``source`` (degrees east and north for a geographic one), arrays of one shape.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        x and y in units of ``target``; NaN where a point of a projected ``source`` lies off the Earth.
+    """
     if crs_wkt(source) == crs_wkt(target):
         return x, y
-    there_x, there_y = _transformer(source, target).transform(x, y)
+    target_x, target_y = _transformer(source, target).transform(x, y)
     if pyproj.CRS.from_user_input(source).is_geographic:
-        return there_x, there_y
-    back_x, back_y = _transformer(target, source).transform(there_x, there_y)
+        return target_x, target_y
+    back_x, back_y = _transformer(target, source).transform(target_x, target_y)
     scale = max(float(np.ptp(x)), float(np.ptp(y)), 1.0)
     near = (np.abs(back_x - x) < 1e-6 * scale) & (np.abs(back_y - y) < 1e-6 * scale)
-    return np.where(near, there_x, np.nan), np.where(near, there_y, np.nan)
+    return np.where(near, target_x, np.nan), np.where(near, target_y, np.nan)
 
 
 def projection_properties(geobox: GeoBox) -> dict[str, Any]:
-    """``proj:*`` fields (projection extension v2) of a GeoBox; ``proj:code`` is null where there is no code."""
+    """Return the ``proj:*`` fields (STAC projection extension v2) of a GeoBox.
+
+    Parameters
+    ----------
+    geobox
+        Shape, affine and CRS of a raster.
+
+    Returns
+    -------
+    dict
+        ``proj:code`` (null for a CRS without one), ``proj:wkt2``, ``proj:projjson``, ``proj:shape`` (rows, columns) and
+        ``proj:transform`` (six numbers, row-major).
+    """
     crs = pyproj.CRS.from_user_input(str(geobox.crs))
     authority = crs.to_authority(min_confidence=100)
     affine = geobox.affine
@@ -216,11 +394,20 @@ def projection_properties(geobox: GeoBox) -> dict[str, Any]:
 
 
 def footprint(geobox: GeoBox) -> Polygon | None:
-    """Outline of a GeoBox in degrees, densified along curved edges.
+    """Return the outline of a GeoBox in degrees, densified along curved edges.
 
-    Where a part of the box lies off the Earth (edge tiles of the sinusoidal grid), the outline follows
-    the part that is on it; None if nothing is. Grids in degrees whose outer pixels reach half a pixel beyond the
-    pole or the antimeridian are cut there.
+    Where a part of the box lies off the Earth (edge tiles of the sinusoidal grid), the outline follows the part that is
+    on it. Grids in degrees whose outer pixels reach half a pixel beyond the pole or the antimeridian are cut there.
+
+    Parameters
+    ----------
+    geobox
+        Shape, affine and CRS of a raster.
+
+    Returns
+    -------
+    Polygon or None
+        Longitude and latitude in degrees; None if no part of the box is on the Earth.
     """
     if geobox.crs is not None and geobox.crs.geographic:
         return _outline(box(*geobox.boundingbox).intersection(box(-180, -90, 180, 90)))
@@ -237,7 +424,17 @@ def footprint(geobox: GeoBox) -> Polygon | None:
 
 
 def footprint_geometry(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
-    """GeoJSON geometry and bbox of a GeoBox.
+    """Return the geometry and the bbox of a GeoBox for a STAC item.
+
+    Parameters
+    ----------
+    geobox
+        Shape, affine and CRS of a raster.
+
+    Returns
+    -------
+    tuple
+        GeoJSON geometry, and west, south, east, north in degrees.
 
     Raises
     ------
@@ -257,12 +454,12 @@ def _tile_footprint(grid: TileGrid, tile: str) -> Polygon | None:
 
 @lru_cache(maxsize=64)
 def _transformer(source: str, target: str) -> pyproj.Transformer:
-    """Transformer that ignores the datum of a sphere: MODIS degrees are used as they are by everyone."""
+    """Return a transformer that ignores the datum of a sphere: MODIS degrees are used as they are by everyone."""
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
 
 
 def _on_earth(crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Degrees of projected points, and whether each comes back to itself."""
+    """Return the degrees of projected points, and whether each comes back to itself."""
     lon, lat = transformer_to_lonlat(crs).transform(x, y)
     back_x, back_y = transformer_from_lonlat(crs).transform(lon, lat)
     tolerance = 1e-9 * np.maximum(np.abs(x), np.abs(y)).max(initial=1.0)  # centimetres: poles are close to their mirror
@@ -271,7 +468,7 @@ def _on_earth(crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _clipped_outline(geobox: GeoBox) -> Polygon | None:
-    """Outline by the westernmost and easternmost point on the Earth along lines through a box."""
+    """Return the outline through the westernmost and easternmost point on the Earth along lines through a box."""
     crs, affine, (height, width) = str(geobox.crs), geobox.affine, geobox.shape
     x = affine.c + affine.a * np.linspace(0, width, _FOOTPRINT_STEPS + 1)
     lines = np.linspace(_OFF_EDGE, 1 - _OFF_EDGE, 2 * _FOOTPRINT_STEPS + 1)  # on the pole, all x but one are off
@@ -302,7 +499,7 @@ def _clipped_outline(geobox: GeoBox) -> Polygon | None:
 
 
 def _bisect(holds: Callable[[np.ndarray], np.ndarray], inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Last places from ``inside`` towards ``outside`` where a condition holds; it holds at ``inside``."""
+    """Return the last places from ``inside`` towards ``outside`` where a condition holds; it holds at ``inside``."""
     step = outside - inside
     for _ in range(48):
         step = step / 2

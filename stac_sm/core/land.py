@@ -1,8 +1,9 @@
-"""Land tiles of the MODIS sinusoidal grid: where a global product is made.
+"""Land tiles of the MODIS sinusoidal grid: the tiles that a global product covers.
 
-Every tile with at least one 1 km pixel of land north of 60 S (Antarctica has no soil to speak of), by the GLOBE 30
-arc-second elevation model (NOAA, public domain) in the packing of global-land-mask 1.0.0 (MIT): 292 tiles with 157.4
-million land pixels. Counted on 2026-11-23 at the pixel centres of the grid; small islands that GLOBE lacks are missing.
+Commands take this list where the user names neither tiles nor a box (``--land``). It holds every tile with at least one
+1 km pixel of land north of 60 S (Antarctica has no soil to speak of), according to the GLOBE 30 arc-second elevation
+model (NOAA, public domain) in the packing of global-land-mask 1.0.0 (MIT): 292 tiles with 157.4 million land pixels.
+They were counted on 2026-11-23 at the pixel centres of the grid; small islands that GLOBE lacks are missing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid
 
-# Row of tiles -> first and last column of each run.
+# Row of tiles -> first and last column of each run of neighbouring land tiles.
 _RUNS: dict[int, tuple[tuple[int, int], ...]] = {
     0: ((16, 19),),
     1: ((12, 23),),
@@ -91,12 +92,22 @@ _RUNS: dict[int, tuple[tuple[int, int], ...]] = {
 
 
 def land_tiles(grid: TileGrid) -> list[str]:
-    """Ids of the tiles with land, row by row.
+    """Return the ids of the tiles with land.
+
+    Parameters
+    ----------
+    grid
+        Must be `MODIS_SINUSOIDAL_1KM`; the list is known for no other grid.
+
+    Returns
+    -------
+    list of str
+        292 tile ids, row by row from the north.
 
     Raises
     ------
     InputError
-        If the grid is another than MODIS sinusoidal.
+        If the grid is another one.
     """
     if grid != MODIS_SINUSOIDAL_1KM:
         raise InputError(

@@ -1,4 +1,8 @@
-"""Scores of soil moisture series: bias, RMSE, ubRMSE, Pearson R, and triple collocation. No input or output."""
+"""Scores of soil moisture series: bias, RMSE, ubRMSE, Pearson R, and triple collocation.
+
+Screening of stations, evaluation of models, validation of products and reports all use these functions, so that one
+name always stands for one formula. They compute on arrays in memory and do no input or output.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,13 @@ Triple = tuple[float, float, float]
 
 _NAMES = ("x", "y", "z")
 _PAIRS = ((0, 1), (0, 2), (1, 2))
-_ROUNDING = 64 * np.finfo(float).eps  # a variance below this part of the whole is rounding, not error
+_ROUNDING = 64 * np.finfo(float).eps  # a variance below this share of the whole is rounding, not error
 _NOTHING: Triple = (math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How well a prediction agrees with observations; NaN where there are too few rows."""
+    """Agreement of a prediction with observations; NaN where there are too few rows."""
 
     n: int
     """Rows in which both are finite."""
@@ -42,9 +46,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class TripleCollocation:
-    """Errors of three series of one quantity, without knowing which is right.
+    """Errors of three collocated series of one quantity, without knowing which one is right.
 
-    Each figure is a tuple in the order x, y, z, and NaN throughout unless ``status`` is ``"ok"``.
+    Each figure is a tuple in the order of the three series, x, y, z; all are NaN unless ``status`` is ``"ok"``.
     """
 
     n: int
@@ -63,48 +67,101 @@ class TripleCollocation:
     """Correlation with the unknown truth (extended triple collocation)."""
 
     status: str
-    """``"ok"``, or a sentence that says why the triplet was refused."""
+    """``"ok"``, or why the triplet was refused."""
 
     @property
     def ok(self) -> bool:
-        """Whether the figures can be used."""
+        """Whether triple collocation was possible, so that the figures are finite."""
         return self.status == "ok"
 
 
 def bias(p: ArrayLike, o: ArrayLike) -> float:
-    """Mean of prediction minus observation, in their unit.
+    """Return the mean of prediction minus observation.
 
     Parameters
     ----------
     p, o
-        Prediction and observation, of one shape. Pairs with a NaN or an infinity are left out.
+        Prediction and observation in one unit, arrays of one shape. Pairs with a NaN or an infinity are left out.
 
     Returns
     -------
     float
-        NaN if no pair is left.
+        In the unit of the arrays; NaN if no pair is left.
+
+    Raises
+    ------
+    InputError
+        If the two differ in shape or are not numbers.
     """
     p, o = _pairs(p, o)
     return float(np.mean(p - o)) if p.size else math.nan
 
 
 def rmse(p: ArrayLike, o: ArrayLike) -> float:
-    """Root mean square difference, in the unit of ``p`` and ``o``; pairs as in `bias`, NaN if none is left."""
+    """Return the root mean square difference of prediction and observation.
+
+    Parameters
+    ----------
+    p, o
+        Prediction and observation in one unit, arrays of one shape. Pairs with a NaN or an infinity are left out.
+
+    Returns
+    -------
+    float
+        In the unit of the arrays; NaN if no pair is left.
+
+    Raises
+    ------
+    InputError
+        If the two differ in shape or are not numbers.
+    """
     p, o = _pairs(p, o)
     return math.sqrt(np.mean((p - o) ** 2)) if p.size else math.nan
 
 
 def ubrmse(p: ArrayLike, o: ArrayLike) -> float:
-    """Unbiased RMSE: ``ubrmse**2 == rmse**2 - bias**2``; pairs as in `bias`, NaN below two of them.
+    """Return the unbiased RMSE: ``ubrmse**2 == rmse**2 - bias**2``.
 
-    Computed as the standard deviation (ddof 0) of the differences, which is the same figure, but cannot go negative.
+    It is computed as the standard deviation (ddof 0) of the differences: the same figure, but it cannot become negative
+    by rounding.
+
+    Parameters
+    ----------
+    p, o
+        Prediction and observation in one unit, arrays of one shape. Pairs with a NaN or an infinity are left out.
+
+    Returns
+    -------
+    float
+        In the unit of the arrays; NaN if fewer than two pairs are left.
+
+    Raises
+    ------
+    InputError
+        If the two differ in shape or are not numbers.
     """
     p, o = _pairs(p, o)
     return float(np.std(p - o)) if p.size > 1 else math.nan
 
 
 def pearson_r(p: ArrayLike, o: ArrayLike) -> float:
-    """Pearson correlation; pairs as in `bias`, NaN below two of them or if one side is constant."""
+    """Return the Pearson correlation of prediction and observation.
+
+    Parameters
+    ----------
+    p, o
+        Prediction and observation, arrays of one shape. Pairs with a NaN or an infinity are left out.
+
+    Returns
+    -------
+    float
+        From -1 to 1; NaN if fewer than two pairs are left or one side is constant.
+
+    Raises
+    ------
+    InputError
+        If the two differ in shape or are not numbers.
+    """
     a, b = _pairs(p, o)
     if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan
@@ -114,13 +171,29 @@ def pearson_r(p: ArrayLike, o: ArrayLike) -> float:
 
 
 def agreement_scores(p: ArrayLike, o: ArrayLike) -> Scores:
-    """All scores of a prediction ``p`` against an observation ``o``; pairs as in `bias`."""
+    """Compute all scores of a prediction against an observation.
+
+    Parameters
+    ----------
+    p, o
+        Prediction and observation, m3 m-3, arrays of one shape. Pairs with a NaN or an infinity are left out.
+
+    Returns
+    -------
+    Scores
+        Number of pairs, R, RMSE, ubRMSE and bias.
+
+    Raises
+    ------
+    InputError
+        If the two differ in shape or are not numbers.
+    """
     p, o = _pairs(p, o)
     return Scores(n=p.size, r=pearson_r(p, o), rmse=rmse(p, o), ubrmse=ubrmse(p, o), bias=bias(p, o))
 
 
 def triple_collocation(x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int = 100) -> TripleCollocation:
-    """Error, scale and correlation with the truth of three collocated series, ``x`` being the reference.
+    """Estimate error, scale and correlation with the truth of three collocated series, ``x`` being the reference.
 
     The errors of the three must be independent of each other and of the truth. With the sample covariances Q (ddof 1):
     error variance of x ``Q_xx - Q_xy Q_xz / Q_yz`` and cyclic, ``beta_y = Q_xz / Q_yz``, ``beta_z = Q_xy / Q_yz``,
@@ -129,7 +202,8 @@ def triple_collocation(x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int =
     Parameters
     ----------
     x, y, z
-        1-D arrays of one length. Rows with a NaN or an infinity in any of them are left out.
+        1-D arrays of one length, row by row of the same place and day. Rows with a NaN or an infinity in any of them
+        are left out.
     min_n
         Least number of rows left.
 
@@ -137,7 +211,7 @@ def triple_collocation(x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int =
     -------
     TripleCollocation
         Its ``status`` is ``"ok"`` if and only if there are ``min_n`` rows, and all covariances between the series and
-        all error variances are positive. Otherwise it says why not, and the figures are NaN: no absolute value is
+        all error variances are positive. Otherwise it gives the reason, and the figures are NaN: no absolute value is
         taken and nothing is clipped.
 
     Raises
@@ -162,7 +236,12 @@ def triple_collocation(x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int =
 
 
 def common_rows(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Float64Array:
-    """Rows in which all three series are finite.
+    """Return the rows in which all three series are finite.
+
+    Parameters
+    ----------
+    x, y, z
+        1-D arrays of one length.
 
     Returns
     -------
@@ -179,7 +258,7 @@ def common_rows(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Float64Array:
     if len(shapes) > 1 or series[0].ndim != 1:
         found = ", ".join(f"{name} {one.shape}" for name, one in zip(_NAMES, series, strict=True))
         raise InputError(
-            f"triple collocation: found shapes {found}; wanted three 1-D arrays of one length; "
+            f"triple collocation: found shapes {found}; required are three 1-D arrays of one length; "
             "join the series by day first and put NaN where one has no value"
         )
     rows = np.stack(series)
@@ -187,24 +266,35 @@ def common_rows(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Float64Array:
 
 
 def covariance(rows: Float64Array) -> Float64Array:
-    """Sample covariance (ddof 1) of the series in ``rows``, dims (series, row); exactly 0 for a constant series."""
+    """Return the sample covariance (ddof 1) of series.
+
+    Parameters
+    ----------
+    rows
+        float64, dims (series, row), finite.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, dims (series, series); exactly 0 for a constant series.
+    """
     centred = rows - rows.mean(axis=1, keepdims=True)
     centred[np.ptp(rows, axis=1) == 0] = 0.0  # the rounded mean of a constant is not always that constant
     return np.asarray(centred @ centred.T / (rows.shape[1] - 1), dtype=float)
 
 
 def truth_correlation(q: Float64Array) -> Float64Array:
-    """Correlation of x with the unknown truth from many covariances at once.
+    """Return the correlation of x with the unknown truth for many covariances at once.
 
     Parameters
     ----------
     q
-        Covariances, dims (..., series, series).
+        Covariances of x, y, z: float64, dims (..., series, series).
 
     Returns
     -------
     numpy.ndarray
-        dims (...); NaN where `triple_collocation` would refuse the covariances.
+        float64, dims (...); NaN where `triple_collocation` would refuse the covariances.
     """
     with np.errstate(all="ignore"):
         sound = np.ones(q.shape[:-2], dtype=bool)
@@ -217,18 +307,18 @@ def truth_correlation(q: Float64Array) -> Float64Array:
 
 
 def _nil(value: Float64Array, whole: Float64Array) -> NDArray[np.bool_]:
-    """Whether a variance or covariance is not positive, but for rounding; true for NaN."""
+    """Return whether a variance or covariance is not positive, but for rounding; true for NaN."""
     return np.asarray(~(value > _ROUNDING * whole) | ~np.isfinite(value))
 
 
 def _error_variance(q: Float64Array, i: int) -> Float64Array:
-    """Error variance of series ``i`` in its own unit squared; dims (...) of covariances (..., series, series)."""
+    """Return the error variance of series ``i``, its unit squared, dims (...); ``q`` has dims (..., series, series)."""
     j, k = (other for other in range(3) if other != i)
     return np.asarray(q[..., i, i] - q[..., i, j] * q[..., i, k] / q[..., j, k])
 
 
 def _fault(q: Float64Array) -> str:
-    """Why covariances allow no triple collocation; empty if they do."""
+    """Return why covariances allow no triple collocation; empty if they do."""
     pairs = [(i, j) for i, j in _PAIRS if _nil(q[i, j], np.sqrt(q[i, i] * q[j, j]))]
     if pairs:
         found = " and ".join(f"{_NAMES[i]}-{_NAMES[j]} is {q[i, j]:.3g}" for i, j in pairs)
@@ -239,7 +329,7 @@ def _fault(q: Float64Array) -> str:
 
 
 def _figures(n: int, q: Float64Array) -> TripleCollocation:
-    """Figures of sound covariances."""
+    """Return the figures of covariances that allow triple collocation."""
     beta = (1.0, float(q[0, 2] / q[1, 2]), float(q[0, 1] / q[1, 2]))
     variances = [float(_error_variance(q, i)) for i in range(3)]
     signals = [float(q[i, i]) - variance for i, variance in enumerate(variances)]
@@ -267,22 +357,24 @@ def _count(n: int, thing: str) -> str:
 
 
 def _pairs(p: ArrayLike, o: ArrayLike) -> tuple[Float64Array, Float64Array]:
-    """Flat float64 values of the pairs in which both are finite."""
+    """Return flat float64 values of the pairs in which both are finite."""
     first, second = _floats("prediction", p), _floats("observation", o)
     if first.shape != second.shape:
         raise InputError(
             f"scores: found a prediction of shape {first.shape} and an observation of shape {second.shape}; "
-            "wanted one shape; join the two by site and day first"
+            "one shape is required; join the two by site and day first"
         )
     both = np.isfinite(first) & np.isfinite(second)
     return first[both], second[both]
 
 
 def _floats(name: str, values: ArrayLike) -> Float64Array:
-    """Values as float64; masked ones as NaN."""
+    """Return values as float64; masked ones become NaN."""
     try:
         if isinstance(values, np.ma.MaskedArray):
             return np.asarray(np.ma.filled(values.astype(float), np.nan))
         return np.asarray(values, dtype=float)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: found values that are no numbers ({error}); wanted an array of floats") from error
+        raise InputError(
+            f"{name}: found values that are not numbers ({error}); an array of floats is required"
+        ) from error

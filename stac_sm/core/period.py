@@ -1,4 +1,8 @@
-"""Periods: half-open intervals of whole UTC days."""
+"""Periods: half-open intervals of whole UTC days.
+
+All stages count time in whole UTC days, and a period of a user (``--period 2018-07``), of a project file or of a STAC
+item becomes a `Period` before anything is computed with it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True, order=True)
 class Period:
-    """Days from ``start`` up to, and without, ``end``."""
+    """Days from ``start`` (included) to ``end`` (excluded)."""
 
     start: date
     """First day."""
@@ -32,24 +36,61 @@ class Period:
 
     @classmethod
     def parse(cls, text: str) -> Period:
-        """Period from ``2018``, ``2018-07``, ``2018-07-01`` or ``FIRST/LAST`` (the last day included, as in STAC).
+        """Return the period that a text names.
+
+        Parameters
+        ----------
+        text
+            ``2018``, ``2018-07``, ``2018-07-01``, or ``FIRST/LAST`` of these, the last day included, as in STAC.
+
+        Returns
+        -------
+        Period
+            At least one day long.
 
         Raises
         ------
         InputError
-            If the text is no such period, or the period is empty.
+            If the text is not such a period, or the period is empty.
         """
         first, slash, last = text.strip().partition("/")
         return cls(_span(first, text)[0], _span(last if slash else first, text)[1])
 
     @classmethod
     def of(cls, period: Period | str) -> Period:
-        """The period itself, or that of a text (`parse`)."""
+        """Return a period as it is, or the one that a text names.
+
+        Parameters
+        ----------
+        period
+            A period, or a text as in `parse`.
+
+        Returns
+        -------
+        Period
+            At least one day long.
+
+        Raises
+        ------
+        InputError
+            If a text is not a period.
+        """
         return cls.parse(period) if isinstance(period, str) else period
 
     @classmethod
     def of_day(cls, day: date) -> Period:
-        """Period of one day."""
+        """Return the period of one day.
+
+        Parameters
+        ----------
+        day
+            UTC day.
+
+        Returns
+        -------
+        Period
+            From the day to the next one.
+        """
         return cls(day, day + ONE_DAY)
 
     def __str__(self) -> str:
@@ -68,15 +109,48 @@ class Period:
         return [self.start + i * ONE_DAY for i in range(len(self))]
 
     def overlaps(self, other: Period) -> bool:
-        """Whether the two have a day in common."""
+        """Return whether two periods have a day in common.
+
+        Parameters
+        ----------
+        other
+            Another period; one that ends on the day on which this one starts has none in common.
+
+        Returns
+        -------
+        bool
+            True if at least one day is in both.
+        """
         return self.start < other.end and other.start < self.end
 
     def widened(self, days: int) -> Period:
-        """Period with ``days`` more at both ends."""
+        """Return the period with more days at both ends.
+
+        Parameters
+        ----------
+        days
+            Number of days before the first and after the last one; a negative number makes it shorter.
+
+        Returns
+        -------
+        Period
+            Longer by twice as many days.
+
+        Raises
+        ------
+        InputError
+            If no day is left.
+        """
         return Period(self.start - days * ONE_DAY, self.end + days * ONE_DAY)
 
     def months(self) -> Iterator[Period]:
-        """Parts of this period, cut at the first day of each month."""
+        """Split the period at the first day of each month.
+
+        Yields
+        ------
+        Period
+            The parts, in order; the first and the last may be shorter than a month.
+        """
         start = self.start
         while start < self.end:
             end = min(_month_end(start), self.end)
@@ -85,7 +159,20 @@ class Period:
 
 
 def utc_instant(day: date, at: time = time(0)) -> datetime:
-    """UTC instant of a day, at midnight unless told."""
+    """Return an instant of a UTC day.
+
+    Parameters
+    ----------
+    day
+        UTC day.
+    at
+        Time of the day, UTC; midnight by default.
+
+    Returns
+    -------
+    datetime
+        With the zone UTC.
+    """
     return datetime.combine(day, at, tzinfo=UTC)
 
 
@@ -94,7 +181,7 @@ def _month_end(day: date) -> date:
 
 
 def _span(text: str, whole: str) -> tuple[date, date]:
-    """First day of a year, month or day, and the day after its last."""
+    """Return the first day of a year, month or day, and the day after its last."""
     match = re.fullmatch(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?", text.strip())
     try:
         if match is None:

@@ -1,4 +1,8 @@
-"""Progress: a bar with rate and time left on a terminal, plain lines elsewhere."""
+"""Show progress: a bar with the time left on a terminal, plain lines with rate and time left elsewhere.
+
+Workflows take a `ProgressCallback` or a `LogFunction` and know nothing of a terminal; the command line and the demo
+make a `ProgressBar` and pass its method `step`.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,22 @@ ProgressCallback = Callable[[int], None]
 """Takes the number of steps done since it was called last."""
 
 _LINES_EVERY = 10.0  # seconds between two plain lines
-_TELLING = 3  # steps; the first one waits for workers that start, and says nothing of the others
+_STEPS_FOR_RATE = 3  # the first step waits for workers that start, so its rate predicts nothing
 
 
 class ProgressBar:
-    """Counts steps of one kind of work."""
+    """Context manager that counts the steps of one kind of work and shows them on stderr.
 
-    def __init__(self, title: str, say: LogFunction) -> None:
-        self._title, self._say = title, say
+    Parameters
+    ----------
+    title
+        What is done, e.g. ``"ingest glass-lst"``; it begins each line.
+    log
+        Takes a line where stderr is not a terminal.
+    """
+
+    def __init__(self, title: str, log: LogFunction) -> None:
+        self._title, self._log = title, log
         self._done, self._started, self._last = 0, time.monotonic(), time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -41,15 +53,22 @@ class ProgressBar:
             self._bar.stop()
 
     def step(self, total: int) -> None:
-        """One more of ``total`` is done."""
+        """Count one more step as done.
+
+        Parameters
+        ----------
+        total
+            Number of steps of the whole work, which may grow from call to call.
+        """
         self._done += 1
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, total=total)
         elif time.monotonic() - self._last > _LINES_EVERY or self._done == total:
             self._last = time.monotonic()
             rate = self._done / max(self._last - self._started, 1e-9)
-            told = f", {rate:.1f}/s, {(total - self._done) / rate:.0f} s left"
-            self._say(f"{self._title}: {self._done} of {total}{told if self._done >= min(_TELLING, total) else ''}")
+            rate_text = f", {rate:.1f}/s, {(total - self._done) / rate:.0f} s left"
+            known = self._done >= min(_STEPS_FOR_RATE, total)
+            self._log(f"{self._title}: {self._done} of {total}{rate_text if known else ''}")
 
 
 def _bar() -> Any:

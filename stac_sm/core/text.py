@@ -1,6 +1,7 @@
-"""Text for people and for programs: tables, facts, JSON.
+"""Format results as text for people and as JSON for programs.
 
-Names that nothing has: the message about one, with the right name nearest to it.
+The command line prints tables, facts and JSON with these functions. `unknown_name_message` is the one wording for a
+name that does not exist (a source, a collection, an asset), with the most similar existing name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,19 @@ TableRow = Mapping[str, Any]
 
 
 def format_table(rows: Sequence[TableRow]) -> str:
-    """Rows of the same columns, aligned under their names; floats with four digits, ``-`` where there is none."""
+    """Return rows as an aligned text table.
+
+    Parameters
+    ----------
+    rows
+        Mappings of column name to value, all with the same keys in the same order.
+
+    Returns
+    -------
+    str
+        A line of names and a line a row; floats with four significant digits, ``-`` for None and NaN. Empty without
+        rows.
+    """
     if not rows:
         return ""
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
@@ -28,7 +41,18 @@ def format_table(rows: Sequence[TableRow]) -> str:
 
 
 def format_facts(named: TableRow) -> str:
-    """One line a fact."""
+    """Return a mapping as text, a line an element.
+
+    Parameters
+    ----------
+    named
+        Name to value; lists and mappings are written as JSON.
+
+    Returns
+    -------
+    str
+        Lines of the form ``name: value``.
+    """
     shown = {
         name: to_json(value, indent=None) if isinstance(value, dict | list) else value for name, value in named.items()
     }
@@ -36,17 +60,52 @@ def format_facts(named: TableRow) -> str:
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """JSON that every reader takes: what is not finite becomes null."""
+    """Return a value as JSON that every reader accepts: NaN and infinities become null.
+
+    Parameters
+    ----------
+    value
+        Mappings, lists, tuples, text, numbers, booleans and None.
+    indent
+        Spaces a level; None writes it on one line.
+
+    Returns
+    -------
+    str
+        Without a newline at the end.
+    """
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
 def cube_rows(cube: xr.Dataset) -> list[dict[str, Any]]:
-    """What is in a cube that was read: a row a variable with its range, gaps and sources."""
+    """Describe each variable of a feature cube, for `format_table`.
+
+    Parameters
+    ----------
+    cube
+        A cube whose values are in memory, dims (time, y, x), as ``stac-sm cube`` reads it.
+
+    Returns
+    -------
+    list of dict
+        A row a variable: name, units, range, share of missing values, number of items and their collection.
+    """
     return [_variable_row(str(name), values) for name, values in cube.data_vars.items()]
 
 
 def score_rows(scores: Sequence[TableRow]) -> list[dict[str, Any]]:
-    """Scores of strategies and methods: pooled, then medians over stations."""
+    """Arrange the scores of a model report for `format_table`.
+
+    Parameters
+    ----------
+    scores
+        Scores of one strategy and method each, with ``pooled`` figures over all rows and ``median`` over stations.
+
+    Returns
+    -------
+    list of dict
+        A row a strategy and method: the pooled figures, then the medians over stations; m3 m-3 but for n and R.
+    """
     return [
         {
             "strategy": one["strategy"],
@@ -93,7 +152,24 @@ def _finite(value: Any) -> Any:
 
 
 def unknown_name_message(what: str, found: object, known: Collection[str]) -> str:
-    """``source 'era5' is unknown: known are …; did you mean 'era5-land'?``, in the order in which they are given."""
+    """Return the message about a name that does not exist.
+
+    ``source 'era5' is unknown: known are glass-lst, era5-land; did you mean 'era5-land'?``
+
+    Parameters
+    ----------
+    what
+        What the name stands for, e.g. ``"source"``.
+    found
+        The name that the user wrote.
+    known
+        The existing names, in the order in which they are printed.
+
+    Returns
+    -------
+    str
+        The message, with the most similar existing name if one is similar enough.
+    """
     near = difflib.get_close_matches(str(found).lower(), known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{what} {found!r} is unknown: known are {', '.join(known) or 'none'}{hint}"

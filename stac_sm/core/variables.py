@@ -1,6 +1,7 @@
-"""Variables: quantities with a unit and a range that is physically possible.
+"""Variables (quantities with a unit and a range of physically possible values) and the quality flags of the product.
 
-Quality flags of the product.
+Ingest checks values against the range and describes assets with name, unit and description; prediction clips soil
+moisture to its range. `QualityFlag` defines the bits that prediction writes and that readers of the product decode.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Variable:
     """Unit as in UDUNITS, e.g. ``"m3 m-3"``; ``"1"`` where there is none."""
 
     description: str
-    """What it is, in one line."""
+    """Meaning in one line, for people."""
 
     valid: tuple[float, float]
     """Least and largest value that is physically possible."""
@@ -72,12 +73,22 @@ VARIABLES = {variable.name: variable for variable in _TABLE}
 
 
 def get_variable(name: str) -> Variable:
-    """Variable of a name.
+    """Return the variable of a name.
+
+    Parameters
+    ----------
+    name
+        A key of `VARIABLES`, e.g. ``"lst"``.
+
+    Returns
+    -------
+    Variable
+        Unit, description and valid range.
 
     Raises
     ------
     InputError
-        If there is none.
+        If no variable has this name.
     """
     if name not in VARIABLES:
         raise InputError(f"variable {name!r} is unknown: known are {', '.join(sorted(VARIABLES))}")
@@ -97,7 +108,7 @@ class QualityFlag(IntFlag):
     """The soil is under snow: no value."""
 
     NOT_APPLICABLE = 8
-    """The features are unlike all that the model was trained on: the value stays, its error may be larger."""
+    """The features lie outside the area of applicability of the model: the value stays, its error may be larger."""
 
     CLIPPED = 16
     """The prediction lay outside the physical range and was set to its end."""
@@ -113,7 +124,3 @@ class QualityFlag(IntFlag):
 
     WATER = 128
     """Sea or lake: no value."""
-
-
-PUBLISHED_FLAGS = tuple(flag for flag in QualityFlag if flag is not QualityFlag.RESERVED_64)
-"""Flags that a pixel can have, as items and the collection describe them."""

@@ -255,11 +255,11 @@ def test_ok_if_and_only_if_covariances_and_error_variances_are_positive(rows):
 
 
 def test_bad_shapes_are_named():
-    with pytest.raises(InputError, match=r"x \(3,\), y \(2,\), z \(3,\); wanted three 1-D arrays of one length"):
+    with pytest.raises(InputError, match=r"x \(3,\), y \(2,\), z \(3,\); required are three 1-D arrays of one length"):
         triple_collocation([1, 2, 3], [1, 2], [1, 2, 3])
     with pytest.raises(InputError, match="1-D"):
         triple_collocation(*np.zeros((3, 2, 2)))
-    with pytest.raises(InputError, match="no numbers"):
+    with pytest.raises(InputError, match="not numbers"):
         triple_collocation(["wet"], [1], [1])
 
 

@@ -205,7 +205,7 @@ def test_nothing_to_do_is_an_empty_answer():
 
 
 def test_a_missing_baseline_is_named():
-    with pytest.raises(InputError, match=r"no column 'swvl' \(nearest: swvl1\); evaluation wants it"):
+    with pytest.raises(InputError, match=r"no column 'swvl' \(nearest: swvl1\); required by evaluation"):
         evaluate(TABLE, FOLDS, fitter, baselines=["swvl"])
 
 

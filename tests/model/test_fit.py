@@ -91,7 +91,7 @@ def test_other_names_for_the_target():
 @pytest.mark.parametrize(
     ("table", "features", "message"),
     [
-        (TABLE, ["lst", "swvl"], r"no column 'swvl' \(nearest: swvl1\); training wants it"),
+        (TABLE, ["lst", "swvl"], r"no column 'swvl' \(nearest: swvl1\); required by training"),
         (TABLE, [], "no feature; at least one"),
         (TABLE, ["lst", "lst"], "found lst among the features"),
         (TABLE, ["lst", "sm"], "found sm among the features; each one once, none of them the target 'sm'"),
