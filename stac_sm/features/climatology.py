@@ -25,7 +25,7 @@ from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, CLIMATOLOGY_PROPERTY
 from stac_sm.features.recipe import Climatology, Feature, Recipe
-from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
+from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.source import RasterSource, asset_key, raster_source
@@ -220,13 +220,10 @@ def _assets(normal: ClimatologyItem, mean: np.ndarray, count: np.ndarray, folder
         "mean": raster_asset(known, dtype="float32", nodata=_MEAN.nodata, title=title),
         "count": raster_asset(days, dtype="uint16", nodata=None, roles=["metadata"]),
     }
-    made = {}
-    for key, values, profile in (("mean", mean, _MEAN), ("count", count, _COUNT)):
-        file = folder / f"{key}.tif"
-        write_cog(values, file, geobox=geobox, profile=profile)
-        verify_cog(values, file, profile=profile)
-        made[key] = AssetFile(file, ".tif", fields[key])
-    return made
+    return {
+        key: write_asset(values, folder / f"{key}.tif", geobox=geobox, profile=profile, fields=fields[key])
+        for key, values, profile in (("mean", mean, _MEAN), ("count", count, _COUNT))
+    }
 
 
 def _months(feature: Feature) -> Sequence[int]:

@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError
 from stac_sm.core.variables import Variable
-from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
+from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, raster_asset
 from stac_sm.storage.http.documents import FileUrl
 from stac_sm.storage.store import sha256
@@ -56,9 +56,7 @@ class RasterLayer:
 
     def write(self, stem: Path) -> AssetFile:
         """Write a COG, decode it again, and describe it."""
-        values, file = self.values(), stem.with_name(stem.name + ".tif")
-        write_cog(values, file, geobox=self.geobox, profile=self.profile)
-        verify_cog(values, file, profile=self.profile)
+        values = self.values()
         fields = raster_asset(
             self.variable,
             dtype=str(values.dtype) if values.dtype.kind != "f" else "float32",
@@ -67,7 +65,8 @@ class RasterLayer:
             offset=self.profile.offset,
             roles=self.roles,
         )
-        return AssetFile(file, ".tif", fields | dict(self.asset))
+        file = stem.with_name(stem.name + ".tif")
+        return write_asset(values, file, geobox=self.geobox, profile=self.profile, fields=fields | dict(self.asset))
 
 
 @dataclass(frozen=True)

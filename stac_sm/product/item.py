@@ -16,13 +16,13 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
-from stac_sm.core.errors import InputError, ReadError
+from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, Fingerprints, digest
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import PUBLISHED_FLAGS, VARIABLES, QualityFlag, Variable
 from stac_sm.features.recipe import Recipe
-from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
+from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.stac.items import COG_MEDIA_TYPE, ItemDict, item_folder, raster_asset, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 
@@ -30,11 +30,15 @@ PRODUCT_COLLECTION = "sm-1km-daily"
 SM_PROFILE = CogProfile(step=2.0**-13, level=6)
 QA_PROFILE = CogProfile(nodata=None, overviews="mode", level=6)
 UNCERTAINTY_PROFILE = CogProfile(step=2.0**-11, level=6)  # 0.0005 m3 m-3: a hundredth of a usual half width
-OUTPUT_PROFILE: Mapping[str, Any] = {
-    "sm": SM_PROFILE.fingerprint_fields(),
-    "qa": QA_PROFILE.fingerprint_fields(),
-    "uncertainty": UNCERTAINTY_PROFILE.fingerprint_fields(),
-}
+PROFILES: Mapping[str, CogProfile] = {"sm": SM_PROFILE, "qa": QA_PROFILE, "uncertainty": UNCERTAINTY_PROFILE}
+"""How the rasters of a tile-day are written, by asset.
+
+To add an asset, give it a profile here and write it in `write_product_assets`, and declare it among the ``item_assets``
+of ``catalog/sm-1km-daily/collection.json``; if it is a field that the model has to predict beside soil moisture,
+``workflows.run.task`` hands it over, too. Every product of before is out of date then.
+"""
+
+OUTPUT_PROFILE: Mapping[str, Any] = {asset: profile.fingerprint_fields() for asset, profile in PROFILES.items()}
 """Part of every fingerprint."""
 
 _THUMBNAIL = 256  # pixels, longest side
@@ -166,20 +170,20 @@ def write_product_assets(
     coverage
         Share of the truth that the intervals are to hold.
     """
-    sm_fields = raster_asset(VARIABLES["sm"], dtype="float32", nodata=SM_PROFILE.nodata)
+    fields = {
+        "sm": raster_asset(VARIABLES["sm"], dtype="float32", nodata=SM_PROFILE.nodata),
+        "qa": _qa_fields(),
+        "uncertainty": _uncertainty_fields(coverage),
+    }
+    rasters = {"sm": sm, "qa": qa} | ({} if uncertainty is None else {"uncertainty": uncertainty})
+    assets = {
+        key: write_asset(values, folder / f"{key}.tif", geobox=geobox, profile=PROFILES[key], fields=fields[key])
+        for key, values in rasters.items()
+    }
     thumbnail = folder / "thumbnail.png"
     thumbnail.write_bytes(encode_png(colours(sm)))
     preview = {"title": "Preview, 0.05 to 0.45 m3 m-3", "type": "image/png", "roles": ["thumbnail"]}
-    assets = {
-        "sm": _cog_asset(sm, geobox, folder / "sm.tif", SM_PROFILE, sm_fields),
-        "qa": _cog_asset(qa, geobox, folder / "qa.tif", QA_PROFILE, _qa_fields()),
-        "thumbnail": AssetFile(thumbnail, ".png", preview),
-    }
-    if uncertainty is not None:
-        fields = _uncertainty_fields(coverage)
-        file = folder / "uncertainty.tif"
-        assets["uncertainty"] = _cog_asset(uncertainty, geobox, file, UNCERTAINTY_PROFILE, fields)
-    return assets
+    return assets | {"thumbnail": AssetFile(thumbnail, ".png", preview)}
 
 
 def colours(sm: np.ndarray) -> np.ndarray:
@@ -206,22 +210,6 @@ def links_to_inputs(hrefs: Sequence[tuple[str, str, str]]) -> list[dict[str, str
     return [
         {"rel": "derived_from", "href": href, "type": media_type, "title": title} for href, title, media_type in hrefs
     ]
-
-
-def _cog_asset(
-    values: np.ndarray, geobox: GeoBox, file: Path, profile: CogProfile, fields: Mapping[str, Any]
-) -> AssetFile:
-    write_cog(values, file, geobox=geobox, profile=profile)
-    verify_cog(values, file, profile=profile)
-
-    def same(href: str) -> bool:
-        try:
-            verify_cog(values, href, profile=profile)
-        except ReadError:
-            return False
-        return True
-
-    return AssetFile(file, ".tif", fields, same)
 
 
 def _uncertainty_fields(coverage: float) -> dict[str, Any]:

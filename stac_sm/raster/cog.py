@@ -1,7 +1,12 @@
-"""Cloud-Optimized GeoTIFF: write one array, and prove that it reads back."""
+"""Cloud-Optimized GeoTIFFs: write an array, read it back, and hand it over as an asset.
+
+Every stage that makes a raster of an array calls `write_asset`; rasters of a whole grid, which never are one array, are
+written by `raster.mosaic_cog` and become assets by `verified_asset`. Publishing adds href, size and checksum.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
+from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError, ReadError
 from stac_sm.core.grid import crs_wkt
 
 if TYPE_CHECKING:
+    from rasterio import Env
     from rasterio.io import MemoryFile
+    from rasterio.windows import Window
+
+CACHE_BYTES = 1 << 28
+"""GDAL's cache of blocks while rasters of a whole grid are written, and while files are compared."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,58 @@ class CogProfile:
             "block": self.block,
             "level": self.level,
         }
+
+
+def write_asset(
+    values: np.ndarray, file: Path, *, geobox: GeoBox, profile: CogProfile, fields: Mapping[str, Any]
+) -> AssetFile:
+    """Write an array as COG, decode the file again, and return it as an asset to publish.
+
+    Parameters
+    ----------
+    values
+        (y, x), any type that GeoTIFF knows, in the unit of ``fields``. In float arrays NaN becomes the profile's
+        nodata.
+    file
+        A local file, replaced if it exists; its suffix becomes that of the asset.
+    geobox
+        Shape, affine and CRS of the array.
+    profile
+        Nodata, rounding, overviews, compression.
+    fields
+        STAC fields of the asset without href, size and checksum, such as ``stac.items.raster_asset`` gives.
+
+    Returns
+    -------
+    AssetFile
+        The file with its fields. Publishing computes size and checksum from the bytes that the store gives back.
+
+    Raises
+    ------
+    InputError
+        If the array has not the shape of the GeoBox.
+    ReadError
+        If the file cannot be decoded, or holds other values than the array.
+    """
+    write_cog(values, file, geobox=geobox, profile=profile)
+    verify_cog(values, file, profile=profile)
+    return verified_asset(file, fields)
+
+
+def verified_asset(file: Path, fields: Mapping[str, Any]) -> AssetFile:
+    """Return a COG that was verified as an asset to publish.
+
+    A file that an interrupted writer has left in the store counts as the same if it holds the same values: another
+    version of GDAL may compress them to other bytes.
+
+    Parameters
+    ----------
+    file
+        A local COG.
+    fields
+        STAC fields of the asset without href, size and checksum.
+    """
+    return AssetFile(file, file.suffix, fields, lambda href: same_raster_values(file, href))
 
 
 def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: CogProfile = CogProfile()) -> None:
@@ -139,14 +202,69 @@ def verify_cog(values: np.ndarray, path: str | Path, *, profile: CogProfile = Co
             head = (file.shape, file.dtypes, file.nodata, file.scales, file.offsets)
             meant = (stored.shape, (stored.dtype.name,), profile.nodata, (profile.scale,), (profile.offset,))
             same = head == meant and np.array_equal(file.read(1), stored, equal_nan=with_nan)
-            levels = file.overviews(1)
-        for index in range(len(levels)):
-            with rasterio.open(path, overview_level=index) as overview:
-                overview.read(1)
+        decode_overviews(path)
     except rasterio.errors.RasterioError as error:
         raise ReadError(f"{path} was written but cannot be decoded: {error}; check the disk and run again") from error
     if not same:
         raise ReadError(f"{path} was written but holds other values than were meant: check the disk and run again")
+
+
+def same_raster_values(file: str | Path, other: str | Path) -> bool:
+    """Return whether two rasters have the same grid, scaling and stored values, and all blocks of the other decode.
+
+    They are compared block by block, in bounded memory.
+
+    Parameters
+    ----------
+    file, other
+        Paths or addresses that GDAL opens.
+    """
+    import rasterio
+
+    try:
+        with bounded_gdal(), rasterio.open(file) as one, rasterio.open(other) as two:
+            if _head(one) != _head(two):
+                return False
+            floating = one.dtypes[0].startswith("float")
+            for window in _windows(one.shape):
+                if not np.array_equal(one.read(1, window=window), two.read(1, window=window), equal_nan=floating):
+                    return False
+            decode_overviews(other)
+    except rasterio.errors.RasterioError:
+        return False
+    return True
+
+
+def decode_overviews(path: str | Path) -> None:
+    """Decode every block of every overview of a raster; rasterio's error if one cannot be decoded."""
+    import rasterio
+
+    with rasterio.open(path) as file:
+        levels = len(file.overviews(1))
+    for level in range(levels):
+        with rasterio.open(path, overview_level=level) as overview:
+            for window in _windows(overview.shape):
+                overview.read(1, window=window)
+
+
+def bounded_gdal() -> Env:
+    """Return GDAL's settings for large rasters: a cache of `CACHE_BYTES`, and no listing of the folder."""
+    import rasterio
+
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
+
+
+def _head(file: Any) -> tuple[Any, ...]:
+    """What two files with the same values share beside their blocks; nodata as text, since NaN differs from itself."""
+    return file.shape, file.transform, str(file.nodata), file.dtypes, file.scales, file.offsets
+
+
+def _windows(shape: tuple[int, int], side: int = 2048) -> Iterator[Window]:
+    from rasterio.windows import Window
+
+    for row in range(0, shape[0], side):
+        for column in range(0, shape[1], side):
+            yield Window(column, row, min(side, shape[1] - column), min(side, shape[0] - row))
 
 
 def rounded(values: np.ndarray, step: float) -> np.ndarray:

@@ -1,30 +1,26 @@
-"""Canvas: a whole grid in one file, filled tile by tile and turned into a COG block by block.
+"""Mosaics: a whole grid in one file, filled tile by tile and turned into a COG block by block.
 
-Memory is bounded by one tile and GDAL's cache (`CACHE_BYTES`), whatever the size of the grid: 43,200 x 21,600 pixels
-would take 3.7 GB as an array. Where there is no tile, the files hold no blocks.
+Memory is bounded by one tile and GDAL's cache (`cog.CACHE_BYTES`), whatever the size of the grid: 43,200 x 21,600
+pixels would take 3.7 GB as an array. Where there is no tile, the files hold no blocks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import ReadError
 from stac_sm.core.grid import TileGrid, crs_wkt, footprint_geometry
-from stac_sm.raster.cog import CogProfile
+from stac_sm.raster.cog import CogProfile, bounded_gdal, same_raster_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-CACHE_BYTES = 1 << 28
-"""GDAL's cache of blocks while a canvas is written and read."""
 
 _BLOCK = 256
 _CELLS = (0.1, 0.05, 0.02, 0.01)  # degrees: sides of the cells of an overview, the largest that gives enough of them
@@ -71,34 +67,13 @@ def write_mosaic_cog(
         If it reads back differently than it was written.
     """
     plain = file.with_suffix(".plain.tif")
-    with _bounded():
+    with bounded_gdal():
         valid = _fill(tiles, grid, plain, profile, dtype, progress)
         _to_cog(plain, file, profile)
-        if not same_raster_values(plain, str(file)):
-            raise ReadError(f"{file} was written but holds other values than were meant: check the disk, run again")
-        _decode_overviews(file)
+        if not same_raster_values(plain, file):
+            raise ReadError(f"{file} was written but cannot be decoded to the same values: check the disk, run again")
     plain.unlink()
     return valid
-
-
-def canvas_asset(file: Path, fields: Mapping[str, Any]) -> AssetFile:
-    """A canvas as an asset; one of the same name is the same if it has the same values."""
-    return AssetFile(file, ".tif", fields, lambda href: same_raster_values(file, href))
-
-
-def same_raster_values(file: Path, href: str) -> bool:
-    """Whether two rasters have the same grid and the same stored values, compared block by block."""
-    import rasterio
-
-    try:
-        with _bounded(), rasterio.open(file) as one, rasterio.open(href) as other:
-            if (one.shape, one.transform, one.nodata, one.dtypes) != (
-                other.shape, other.transform, other.nodata, other.dtypes,
-            ):  # fmt: skip
-                return False
-            return all(np.array_equal(one.read(1, window=w), other.read(1, window=w)) for w in _windows(one.shape))
-    except rasterio.errors.RasterioError:
-        return False
 
 
 def degree_mean_overview(file: Path, grid: TileGrid) -> tuple[NDArray[np.float32], GeoBox]:
@@ -111,7 +86,7 @@ def degree_mean_overview(file: Path, grid: TileGrid) -> tuple[NDArray[np.float32
 
     geobox = overview_geobox(grid)
     values = np.full(tuple(geobox.shape), np.nan, np.float32)
-    with _bounded(), rasterio.open(file, **_coarse(file, grid, geobox)) as source:
+    with bounded_gdal(), rasterio.open(file, **_coarse(file, grid, geobox)) as source:
         reproject(
             rasterio.band(source, 1),
             values,
@@ -194,37 +169,7 @@ def _to_cog(plain: Path, file: Path, profile: CogProfile) -> None:
     )
 
 
-def _decode_overviews(file: Path) -> None:
-    """Decode every block of every overview."""
-    import rasterio
-
-    try:
-        with rasterio.open(file) as cog:
-            levels = len(cog.overviews(1))
-        for level in range(levels):
-            with rasterio.open(file, overview_level=level) as cog:
-                for window in _windows(cog.shape):
-                    cog.read(1, window=window)
-    except rasterio.errors.RasterioError as error:
-        raise ReadError(f"{file} was written but cannot be decoded: {error}; check the disk and run again") from error
-
-
-def _windows(shape: tuple[int, int], side: int = 2048) -> Iterator[Any]:
-    from rasterio.windows import Window
-
-    for row in range(0, shape[0], side):
-        for column in range(0, shape[1], side):
-            yield Window(column, row, min(side, shape[1] - column), min(side, shape[0] - row))
-
-
 def _block(size: int) -> int:
     """Side of a block: a multiple of 16, as TIFF wants, that divides a tile if one does."""
     fitting = [side for side in range(16, _BLOCK + 1, 16) if size % side == 0]
     return max(fitting) if fitting and max(fitting) >= 64 else _BLOCK
-
-
-def _bounded() -> Any:
-    """GDAL with a cache of `CACHE_BYTES`."""
-    import rasterio
-
-    return rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")

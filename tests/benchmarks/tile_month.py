@@ -59,8 +59,8 @@ STAGES = {
     "resample": [("stac_sm.features.daily_fields", "regrid"), ("stac_sm.features.daily_fields", "lookup")],
     "predict": [("stac_sm.model.predict", "predict_block")],  # with the area of applicability
     "applicability": [("stac_sm.model.applicability", "Applicability.outside")],
-    "encode": [("stac_sm.product.item", "write_cog")],
-    "prove": [("stac_sm.product.item", "verify_cog")],
+    "encode": [("stac_sm.raster.cog", "write_cog")],
+    "prove": [("stac_sm.raster.cog", "verify_cog")],
     "publish": [("stac_sm.workflows.run.task", "publish")],
 }
 
@@ -307,14 +307,14 @@ def timed() -> Iterator[dict[str, list[float]]]:
 @contextlib.contextmanager
 def without_proof() -> Iterator[None]:
     """The floor encodes; it does not read back."""
-    from stac_sm.product import item as products
+    from stac_sm.raster import cog
 
-    plain = products.verify_cog
-    products.verify_cog = lambda *args, **options: None
+    plain = cog.verify_cog
+    cog.verify_cog = lambda *args, **options: None
     try:
         yield
     finally:
-        products.verify_cog = plain
+        cog.verify_cog = plain
 
 
 @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from rio_cogeo import cog_validate
 
 from stac_sm.core.errors import InputError, ReadError, StacSmError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as MODIS
-from stac_sm.raster.cog import CogProfile, rounded, verify_cog, write_cog
+from stac_sm.raster import cog
+from stac_sm.raster.cog import CogProfile, rounded, verify_cog, write_asset, write_cog
 from tests.support.rasters import coordinate_image
 
 TILE = MODIS.geobox("h18v04")
@@ -214,3 +217,59 @@ def test_other_threads_go_on_while_a_cog_is_encoded(tmp_path):
         return float(np.diff(ticks).max()) / took
 
     assert min(stood_still() for _ in range(5)) < 0.5  # the best of some: other processes may stop a thread, too
+
+
+def asset_of(folder, values, profile=CogProfile(step=STEP), name="x.tif"):
+    return write_asset(values, folder / name, geobox=box(values.shape), profile=profile, fields={"title": "x"})
+
+
+def test_an_asset_is_verified_and_described(tmp_path, monkeypatch):
+    values = np.full((700, 600), 0.25, np.float32)
+    made = asset_of(tmp_path, values)
+    assert (made.file, made.suffix, made.fields) == (tmp_path / "x.tif", ".tif", {"title": "x"})
+    write_cog(values, tmp_path / "plain.tif", geobox=box(values.shape), profile=CogProfile(step=STEP))
+    assert made.file.read_bytes() == (tmp_path / "plain.tif").read_bytes()
+    monkeypatch.setattr(cog, "write_cog", lambda values, *args, **options: write_cog(values + 1, *args, **options))
+    with pytest.raises(ReadError, match="holds other values"):
+        asset_of(tmp_path, values)
+
+
+def test_a_file_left_behind_is_taken_if_it_holds_the_same_values(tmp_path):
+    values = np.random.default_rng(3).random((700, 600)).astype(np.float32)
+    values[:40] = np.nan
+    made = asset_of(tmp_path, values)
+    profiles = [CogProfile(step=STEP, level=9), CogProfile(step=STEP, scale=2), CogProfile(step=STEP, nodata=-1)]
+    others = [asset_of(tmp_path, values, profile, f"{i}.tif") for i, profile in enumerate(profiles)]
+    shifted = tmp_path / "shifted.tif"
+    write_cog(values, shifted, geobox=TILE[1:701, :600], profile=CogProfile(step=STEP))
+    assert [made.same(str(other.file)) for other in others] == [True, False, False]
+    assert not made.same(str(asset_of(tmp_path, values + np.float32(STEP), name="other.tif").file))
+    assert not made.same(str(shifted))
+    assert not made.same(str(tmp_path / "none.tif"))
+    without_nodata = CogProfile(nodata=None)
+    made, again = (asset_of(tmp_path, values, without_nodata, name) for name in ("a.tif", "b.tif"))
+    assert made.same(str(again.file))  # NaN is a value like any other
+
+
+def test_a_file_with_a_damaged_overview_is_not_the_same(tmp_path):
+    values = np.random.default_rng(4).random((1100, 1100)).astype(np.float32)
+    made, damaged = asset_of(tmp_path, values), tmp_path / "damaged.tif"
+    content = bytearray(made.file.read_bytes())
+    with rasterio.open(made.file, overview_level=0) as overview:
+        at = int(overview.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+    content[at + 20 : at + 400] = bytes(380)
+    damaged.write_bytes(content)
+    with rasterio.open(made.file) as one, rasterio.open(damaged) as two:
+        assert (one.read(1) == two.read(1)).all()
+    assert not made.same(str(damaged))
+
+
+def test_every_stage_writes_rasters_by_the_same_function():
+    package = Path(cog.__file__).parents[1]
+    callers = {
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"write_cog", "verify_cog"}
+    }
+    assert callers == {"raster/cog.py"}

@@ -26,8 +26,7 @@ from stac_sm.product.aggregates.aggregate import Aggregate, WrittenAssets, publi
 from stac_sm.product.aggregates.mosaic import COUNT_PROFILE, count_fields, make_mosaic, mosaic_of_means
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, by_tile, source_item_raster, tile_days
 from stac_sm.product.item import colours, encode_png
-from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
-from stac_sm.raster.mosaic_cog import canvas_asset
+from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
@@ -178,12 +177,11 @@ def _write(catalog: Catalog, grid: TileGrid, wanted: Aggregate, least_days: int,
         ),
         "count": count_fields(),
     }
-    assets = {}
-    for key, values, profile in (("sm", mean, MEAN_PROFILE), ("count", count, COUNT_PROFILE)):
-        file = folder / f"{key}.tif"
-        write_cog(values, file, geobox=grid.geobox(wanted.tile), profile=profile)
-        verify_cog(values, file, profile=profile)
-        assets[key] = canvas_asset(file, fields[key])
+    geobox = grid.geobox(wanted.tile)
+    assets = {
+        key: write_asset(values, folder / f"{key}.tif", geobox=geobox, profile=profile, fields=fields[key])
+        for key, values, profile in (("sm", mean, MEAN_PROFILE), ("count", count, COUNT_PROFILE))
+    }
     thumbnail = folder / "thumbnail.png"
     thumbnail.write_bytes(encode_png(colours(mean)))
     preview = {"title": "Preview, 0.05 to 0.45 m3 m-3", "type": "image/png", "roles": ["thumbnail"]}

@@ -17,9 +17,8 @@ from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.product.aggregates.aggregate import GLOBAL, Aggregate, WrittenAssets, publish_aggregate
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, source_item_raster, tile_days
 from stac_sm.product.item import SM_PROFILE
-from stac_sm.raster.cog import CogProfile, verify_cog, write_cog
+from stac_sm.raster.cog import CogProfile, verified_asset, write_asset
 from stac_sm.raster.mosaic_cog import (
-    canvas_asset,
     degree_mean_overview,
     overview_geobox,
     whole_grid_geobox,
@@ -121,13 +120,13 @@ def _write(
     file = folder / "sm.tif"
     tiles = {m.tile: partial(_array, catalog, m, "sm") for m in wanted.members}
     valid = write_mosaic_cog(tiles, grid, file, profile, "float32", progress=step)
-    assets = {"sm": canvas_asset(file, raster_asset(VARIABLES["sm"], dtype="float32", nodata=profile.nodata))}
+    assets = {"sm": verified_asset(file, raster_asset(VARIABLES["sm"], dtype="float32", nodata=profile.nodata))}
     assets |= _overviews(file, grid, wanted, folder)
     if wanted.collection != DAILY_GLOBAL:
         file = folder / "count.tif"
         tiles = {m.tile: partial(_array, catalog, m, "count") for m in wanted.members}
         write_mosaic_cog(tiles, grid, file, COUNT_PROFILE, "uint16", progress=lambda: None)
-        assets["count"] = canvas_asset(file, count_fields())
+        assets["count"] = verified_asset(file, count_fields())
     return assets, valid
 
 
@@ -146,13 +145,13 @@ def _array(catalog: Catalog, member: SourceItem, asset: str) -> np.ndarray:
 def _overviews(file: Path, grid: TileGrid, wanted: Aggregate, folder: Path) -> dict[str, AssetFile]:
     """The picture that maps draw, in degrees, and a thumbnail with its legend."""
     values, geobox = degree_mean_overview(file, grid)
-    coarse, thumbnail = folder / "overview.tif", folder / "thumbnail.png"
-    write_cog(values, coarse, geobox=geobox, profile=OVERVIEW_PROFILE)
-    verify_cog(values, coarse, profile=OVERVIEW_PROFILE)
+    fields = _overview_fields(values, grid)
+    coarse = write_asset(values, folder / "overview.tif", geobox=geobox, profile=OVERVIEW_PROFILE, fields=fields)
+    thumbnail = folder / "thumbnail.png"
     legend_thumbnail(values, geobox.boundingbox.bbox, thumbnail, title=f"Soil moisture, {wanted.span}")
     preview = {"title": "Preview with a legend", "type": "image/png", "roles": ["thumbnail"]}
     return {
-        "overview": canvas_asset(coarse, _overview_fields(values, grid)),
+        "overview": coarse,
         "thumbnail": AssetFile(thumbnail, ".png", preview, lambda href: True),
     }
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from stac_sm.core.grid import TileGrid
+from stac_sm.product.item import PROFILES
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.storage.store import Store
 from stac_sm.workflows.plan.plan import Plan
@@ -20,7 +21,7 @@ _BLOCK = 8 << 20  # bytes in a GET of pixels
 _SECONDS_A_PIXEL = 2e-7
 _SECONDS_A_VALUE = 1.1e-7
 _BYTES_A_PIXEL = 1.5  # all assets of a tile-day, half of it land
-_FILES_AN_ITEM = 5  # sm, uncertainty, qa, thumbnail and the item
+_FILES_AN_ITEM = len(PROFILES) + 2  # the rasters, the thumbnail and the item
 
 
 @dataclass(frozen=True)

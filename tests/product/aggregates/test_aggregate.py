@@ -321,17 +321,16 @@ import json, resource
 from pathlib import Path
 import numpy as np
 from stac_sm.core.grid import TileGrid
-from stac_sm.raster import mosaic_cog
-from stac_sm.raster.cog import CogProfile
+from stac_sm.raster import cog, mosaic_cog
 import rasterio, rasterio.warp, rasterio.shutil
 
-mosaic_cog.CACHE_BYTES = 1 << 25
+cog.CACHE_BYTES = 1 << 25
 grid = TileGrid("large", "EPSG:4326", (-180.0, 90.0), (360 / 16384, 180 / 8192), (512, 512), (32, 16), "LARG")
 ramp = np.linspace(0, 0.5, 512 * 512, dtype=np.float32).reshape(512, 512)
 tiles = {{name: lambda: ramp for name in ["h00v00", "h31v00", *(f"h{{i}}v07" for i in range(10, 28))]}}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 file = Path("{folder}") / "sm.tif"
-valid = mosaic_cog.write_mosaic_cog(tiles, grid, file, CogProfile(), "float32", progress=lambda: None)
+valid = mosaic_cog.write_mosaic_cog(tiles, grid, file, cog.CogProfile(), "float32", progress=lambda: None)
 mosaic_cog.degree_mean_overview(file, grid)
 grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 print(json.dumps({{"valid": valid, "grown": grown}}))

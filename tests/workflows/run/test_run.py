@@ -330,10 +330,10 @@ def test_other_days_are_read_while_one_is_encoded(tmp_path, monkeypatch):
     import threading
 
     from stac_sm.features import daily_fields
-    from stac_sm.product import item as products
+    from stac_sm.raster import cog
 
     encoding, overlapped, waited = threading.Event(), threading.Event(), []
-    plain_write, plain_read = products.write_cog, daily_fields.read_window
+    plain_write, plain_read = cog.write_cog, daily_fields.read_window
 
     def write(*args, **options):
         if not encoding.is_set():
@@ -346,7 +346,7 @@ def test_other_days_are_read_while_one_is_encoded(tmp_path, monkeypatch):
             overlapped.set()
         return plain_read(*args)
 
-    monkeypatch.setattr(products, "write_cog", write)
+    monkeypatch.setattr(cog, "write_cog", write)
     monkeypatch.setattr(daily_fields, "read_window", read)
     project, model_id, _ = copied_project(tmp_path / "p")
     (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
