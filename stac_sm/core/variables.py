@@ -124,3 +124,7 @@ class QualityFlag(IntFlag):
 
     WATER = 128
     """Sea or lake: no value."""
+
+
+PUBLISHED_FLAGS = tuple(flag for flag in QualityFlag if flag is not QualityFlag.RESERVED_64)
+"""Flags that a pixel can have, as items and the collection describe them."""
