@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 extras='.[zarr,planetary-computer,pgstac,tiles,slurm]'
 judges='pytest pytest-xdist hypothesis moto[server] jsonschema psutil h5py setuptools<81 rio-cogeo duckdb coverage rustac stac-geoparquet ismn
   pytesmo stac-check'
-tests=${STAC_SM_TESTS:-"tests --ignore tests/integration --ignore tests/test_surface.py"}
+tests=${STAC_SM_TESTS:-"tests --ignore tests/integration --ignore tests/test_surface.py --ignore tests/tools/test_habits.py"}
 
 unit_tests() { # of an environment, with more options for pytest
     eval "set -- $tests ${*@Q}"
