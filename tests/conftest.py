@@ -14,14 +14,15 @@ import pytest
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.storage.store import open_store
 from tests.support.checkout import need_shared
+from tests.support.examples import EXAMPLES
 from tests.support.missing import IN_CI
 from tests.support.rasters import Published, known_raster
 from tests.support.schemas import OfflineValidator
 
 pytest_plugins = ["tests.support.skips", "tests.support.parallel_run"]
 
-hypothesis.settings.register_profile("dev", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("dev", deadline=None, max_examples=EXAMPLES)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=EXAMPLES, derandomize=True)
 hypothesis.settings.load_profile("ci" if IN_CI else "dev")
 
 

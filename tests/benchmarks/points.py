@@ -151,15 +151,15 @@ def by_api(folder: Path, points: list, days: int) -> tuple[dict, np.ndarray]:
 
 
 def by_s3(folder: Path, points: list, days: int) -> tuple[dict, np.ndarray]:
-    with moto_server() as store:
-        root = f"s3://{new_bucket(store, 'points')}/p"
-        with environment_of(store):
-            bucket = open_store(root)
-            for entry in open_store(folder).list_objects():
-                bucket.create(entry.path, folder / entry.path)
-        proxy = FaultyProxy(store)
-        with proxy as counted, environment_of(counted):
-            return timed(lambda at: by_us(root, *at, days), points, lambda: len(proxy.seen), days)
+    store = moto_server()
+    root = f"s3://{new_bucket(store, 'points')}/p"
+    with environment_of(store):
+        bucket = open_store(root)
+        for entry in open_store(folder).list_objects():
+            bucket.create(entry.path, folder / entry.path)
+    proxy = FaultyProxy(store)
+    with proxy as counted, environment_of(counted):
+        return timed(lambda at: by_us(root, *at, days), points, lambda: len(proxy.seen), days)
 
 
 PLACES = {"disk": by_disk, "api": by_api, "s3": by_s3}

@@ -26,6 +26,7 @@ from stac_sm.core.grid import (
     transformer_from_lonlat,
     transformer_to_lonlat,
 )
+from tests.support.examples import examples
 
 DEGREES = TileGrid("degrees-0.25", "EPSG:4326", (-180, 90), (0.25, 0.25), (60, 60), (24, 12), "D")
 EASE = TileGrid(
@@ -120,7 +121,7 @@ def test_a_point_must_lie_in_the_grid():
         EASE.tile_at(0, 89)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.floats(-179.9, 179), st.floats(-89.9, 89), st.floats(0, 8), st.floats(0, 8), st.floats(0, 1), st.floats(0, 1))
 def test_tiles_in_a_box_cover_it(west, south, wide, high, along, up):
     west, south, wide, high = (round(value, 9) for value in (west, south, wide, high))
@@ -197,7 +198,7 @@ def test_footprint_at_the_pole_reaches_the_antimeridian():
 
 
 @given(tiles())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_footprint_geometry_is_valid(where):
     grid, column, row = where
     geobox = grid.geobox(grid.tile_id(column, row))

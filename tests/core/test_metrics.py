@@ -25,6 +25,7 @@ from stac_sm.core.metrics import (
     truth_correlation,
     ubrmse,
 )
+from tests.support.examples import examples
 
 HAWAII = Path(__file__).parents[3] / "shared/data/hawaii_tc"
 needs_hawaii = pytest.mark.skipif(not HAWAII.is_dir(), reason=f"no real data at {HAWAII}")
@@ -104,7 +105,7 @@ def test_scores_of_unequal_shapes_are_refused():
         agreement_scores([1, 2], [1, 2, 3])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     seeds,
     st.tuples(*[st.floats(0.015, 0.06)] * 3),
@@ -237,7 +238,7 @@ def test_series_without_error_of_their_own_are_refused(seed, scale):
     assert "error variance" in triple_collocation(x, scale * x + 0.1, y).status
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(arrays(float, (3, 8), elements=st.floats(-2, 2, width=16)))
 def test_ok_if_and_only_if_covariances_and_error_variances_are_positive(rows):
     q = np.cov(rows)

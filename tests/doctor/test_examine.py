@@ -182,8 +182,8 @@ SECRET = "canary-of-the-doctor"
 
 @pytest.fixture
 def bucket_project():
-    with moto_server() as server, environment_of(server):
-        new_bucket(server, "doctor")
+    with environment_of(moto_server()):
+        new_bucket(moto_server(), "doctor")
         CliRunner().invoke(main, ["init", "s3://doctor/project"], catch_exceptions=False)
         yield "s3://doctor/project"
 

@@ -28,6 +28,7 @@ from stac_sm.raster.readers import READERS
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.raster.source import RasterSource
 from stac_sm.stac.catalogs.catalog import open_catalog
+from tests.support.examples import examples
 from tests.support.fields import (
     DAYS,
     EASE,
@@ -219,7 +220,7 @@ def slow_composite(fields, max_gap, day):
     return next(({period: 1.0} for period, _ in fields if day in period), {})
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(spans=spans, max_gap=st.integers(0, 30), offset=st.integers(-50, 50))
 def test_time_rules_as_slow_loops(spans, max_gap, offset):
     fields, day = days_of(spans), START + offset * ONE_DAY

@@ -144,7 +144,7 @@ class _Kinds:
     def _s3(self):
         import boto3
 
-        store = self._stack.enter_context(moto_server())
+        store = moto_server()
         new_bucket(store, "kinds")
         self._stack.enter_context(environment_of(store))
         client = boto3.session.Session().client("s3")

@@ -35,11 +35,11 @@ STORES = {"moto": moto_server, "swift": swift_server}
 
 
 @pytest.fixture(scope="module", params=sorted(STORES))
-def there(request, tmp_path_factory):
+def there(request):
     """Root of a project in a new bucket, the folder that it was copied from, and whether slices may run at once."""
     need("OpenStack Swift", why_no_swift() if request.param == "swift" else None)
-    given = [tmp_path_factory.mktemp("swift")] if request.param == "swift" else []
-    with STORES[request.param](*given) as server, environment_of(server):
+    server = STORES[request.param]()
+    with environment_of(server):
         root = f"s3://{new_bucket(server, 'flow')}/{secrets.token_hex(4)}"
         yield root, copied(root), request.param == "moto"
 

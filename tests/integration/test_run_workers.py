@@ -9,7 +9,6 @@ import random
 import secrets
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.plan_runs import run_here
 from tests.support.slurm import slurm_cluster, why_no_slurm
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slurm")]
 DAYS = Period.parse("2018-06-29/2018-07-01")
 TILES = [f"h0{h}v0{v}" for h in range(3) for v in range(3)]
 COARSE = Recipe(tuple(one for one in RECIPE.features if one.name in {"lai", "swvl1"}), derived=("latitude",))
@@ -93,8 +92,8 @@ def root(request, project, tmp_path):
     if request.param == "folder":
         yield copy(project, str(tmp_path / "p"))
         return
-    with moto_server() as server, environment_of(server):
-        yield copy(project, f"s3://{new_bucket(server, f'runs-{secrets.token_hex(4)}')}/p")
+    with environment_of(moto_server()):
+        yield copy(project, f"s3://{new_bucket(moto_server(), f'runs-{secrets.token_hex(4)}')}/p")
 
 
 def copy(project, root: str) -> str:
@@ -183,8 +182,7 @@ def test_slurm_starts_workers(project, wanted, tmp_path):
     root = copy(project, str(tmp_path / "p"))
     file = Path(root, "stac-sm.toml")
     file.write_text(file.read_text() + '\n[slurm]\nmemory = "1G"\ncores = 1\nwalltime = "00:10:00"\n')
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm_cluster(Path(folder)) as environment:
-        done = stac_sm("run", "plan.parquet", "--scheduler", "slurm", cwd=root, environment=environment)
+    done = stac_sm("run", "plan.parquet", "--scheduler", "slurm", cwd=root, environment=slurm_cluster())
     assert done.returncode == 0, done.stderr
     found = contents(open_store(root)) | {"stac-sm.toml": wanted["stac-sm.toml"]}
     logs = {path for path in found if path.startswith("slurm-logs/")}

@@ -41,18 +41,18 @@ def flow(tmp_path_factory):
     project, _, _ = copied_project(folder / "p")
     edit(project.catalog, "glass-lst", PLANTED, lambda item: item["assets"]["lst"].update(href=SIGNED))
     proxy = None
-    with moto_server() as server:
-        new_bucket(server, BUCKET)
-        with environment_of(server):
-            store = open_store(f"s3://{BUCKET}/p")
-            for file in sorted(project.folder.rglob("*")):
-                if file.is_file() and ".scratch" not in file.parts:
-                    store.create(file.relative_to(project.folder).as_posix(), file)
-        proxy = FaultyProxy(server)
-        with proxy as proxied:
-            said = commands(folder, store.root, replace(proxied, access_key=KEY, secret_key=SECRET), proxy)
-        with environment_of(server):
-            written = {entry.path: store.read(entry.path) for entry in store.list_objects()}
+    server = moto_server()
+    new_bucket(server, BUCKET)
+    with environment_of(server):
+        store = open_store(f"s3://{BUCKET}/p")
+        for file in sorted(project.folder.rglob("*")):
+            if file.is_file() and ".scratch" not in file.parts:
+                store.create(file.relative_to(project.folder).as_posix(), file)
+    proxy = FaultyProxy(server)
+    with proxy as proxied:
+        said = commands(folder, store.root, replace(proxied, access_key=KEY, secret_key=SECRET), proxy)
+    with environment_of(server):
+        written = {entry.path: store.read(entry.path) for entry in store.list_objects()}
     return said, written, folder, proxy.seen
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,16 +22,11 @@ from tests.support.slurm import slurm_cluster, wait_for_end, why_no_slurm
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slurm")]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+@pytest.fixture
+def cluster(monkeypatch):
     need("Slurm", why_no_slurm())
-    before = dict(os.environ)
-    try:
-        with slurm_cluster(tmp_path_factory.mktemp("slurm")) as environment:
-            yield environment
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    for name, value in slurm_cluster().items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -30,11 +30,10 @@ BUCKET = "swift-tests"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server():
     need("OpenStack Swift", why_no_swift())
-    with swift_server(tmp_path_factory.mktemp("swift")) as server:
-        new_bucket(server, BUCKET)
-        yield server
+    new_bucket(swift_server(), BUCKET)
+    return swift_server()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from stac_sm.core.errors import InputError, ModelError
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.model import Model
+from tests.support.examples import examples
 
 FEATURES = ["lst", "lai", "swvl1"]
 SMALL = TrainSettings(n_estimators=20, max_depth=4, eta=0.2)
@@ -40,7 +41,7 @@ def test_it_learns():
     assert MODEL.features == tuple(FEATURES)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 @given(st.integers(0, 1000))
 def test_order_of_rows_and_other_columns_do_not_change_a_byte(shuffle):
     shuffled = TABLE.sample(frac=1, random_state=shuffle).assign(note="wet")[["note", "sm", *FEATURES[::-1]]]

@@ -17,6 +17,7 @@ from stac_sm.model.conformal import site_weighted_quantile
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.holdout import hold_out
 from stac_sm.model.intervals import ErrorLevel, Intervals, SpreadSettings, fit_intervals
+from tests.support.examples import examples
 
 FEATURES = ["rough", "other", "place"]
 CONSTANT = SpreadSettings(n_estimators=0, ridge=float("inf"))
@@ -106,7 +107,7 @@ def slow_quantile(scores, sites, coverage):
     return np.inf
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=2, max_size=40), st.sampled_from([0.5, 0.8, 0.9]), st.integers(0, 99))
 def test_the_quantile_is_that_of_the_definition(sites, coverage, seed):
     sites = np.array([*sites, 0, 1])

@@ -25,6 +25,7 @@ from stac_sm.model.tuning import (
     site_mean_squared_errors,
     tune,
 )
+from tests.support.examples import examples
 
 SMALL = TrainSettings(n_estimators=30, eta=0.2, max_depth=8, min_child_weight=1.0)
 DEEP = BoosterSpec(
@@ -68,7 +69,7 @@ def test_random_folds_would_have_chosen_it():
     assert errors[0] < 0.7 * errors[1]
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(3, 60), st.floats(0.01, 20), st.integers(0, 2**32 - 1))
 def test_a_prior_weighs_the_more_the_fewer_the_sites(count, prior, seed):
     """It is the ridge whose penalty is so many votes, of however many sites."""

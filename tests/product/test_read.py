@@ -197,7 +197,8 @@ def test_a_point_by_http_takes_few_requests(versions, tmp_path):
 
 
 def test_from_s3_the_same(versions):
-    with moto_server() as server, environment_of(server):
+    server = moto_server()
+    with environment_of(server):
         store = open_store(f"s3://{new_bucket(server, 'product')}/p")
         for entry in versions.catalog.store.list_objects():
             if ".scratch" not in entry.path:

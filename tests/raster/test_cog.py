@@ -21,6 +21,7 @@ from stac_sm.core.errors import InputError, ReadError, StacSmError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as MODIS
 from stac_sm.raster import cog
 from stac_sm.raster.cog import CogProfile, rounded, verify_cog, write_asset, write_cog
+from tests.support.examples import examples
 from tests.support.rasters import coordinate_image
 
 TILE = MODIS.geobox("h18v04")
@@ -32,7 +33,7 @@ def box(shape):
     return TILE[: shape[0], : shape[1]]
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.data(), st.tuples(st.integers(1, 40), st.integers(1, 40)))
 def test_write_verify_read(tmp_path_factory, data, shape):
     values = data.draw(arrays(np.float32, shape, elements=floats))
@@ -140,7 +141,7 @@ def large(tmp_path_factory):
     return values, path  # the path: hypothesis would print the bytes
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.data())
 def test_a_flipped_byte_is_seen(large, tmp_path_factory, data):
     """In the pixels of any level; the head is told from its checksum only."""
@@ -160,7 +161,7 @@ def test_a_flipped_byte_is_seen(large, tmp_path_factory, data):
             verify_cog(values, path, profile=CogProfile(step=STEP))
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_is_seen(large, tmp_path_factory, share):
     values, content = large[0], large[1].read_bytes()

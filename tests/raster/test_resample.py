@@ -14,6 +14,7 @@ from rasterio.warp import Resampling, reproject
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, crs_wkt
 from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid, source_window
+from tests.support.examples import examples
 from tests.support.fields import EASE, PIXEL, SMALL, TILE, UTM, WIDE, around, box, image, regridded, whole
 
 RULES = ("nearest", "bilinear", "average")
@@ -99,7 +100,7 @@ def slow_average(source, values, target):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(case=cases())
 def test_as_a_slow_loop_over_pixels(rule, case):
     source, values, target = case
@@ -111,7 +112,7 @@ def test_as_a_slow_loop_over_pixels(rule, case):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(case=cases(), data=st.data())
 def test_some_pixels_are_those_of_the_whole(rule, case, data):
     source, values, target = case
@@ -123,7 +124,7 @@ def test_some_pixels_are_those_of_the_whole(rule, case, data):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(case=cases())
 def test_any_larger_window_gives_the_same(rule, case):
     source, values, box_ = case

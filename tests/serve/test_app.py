@@ -319,27 +319,27 @@ def test_what_is_published_or_taken_out_meanwhile(tmp_path, monkeypatch):
 
 
 def test_on_s3_assets_are_presigned(tmp_path, root):
-    with moto_server() as server:
-        new_bucket(server, "served")
-        with environment_of(server):
-            client = boto3.session.Session().client("s3")
-            for file in root.rglob("*"):
-                if file.is_file() and "out" not in file.parts and ".hidden" not in file.parts:
-                    client.upload_file(str(file), "served", f"p/{file.relative_to(root)}")
-            with running("s3://served/p") as address:
-                assert searched(address, {"limit": 500}) == [
-                    one["id"] for one in sorted(ITEMS, key=lambda one: (
-                        one["properties"]["datetime"], [-ord(c) for c in one["id"]]), reverse=True)
-                ]  # fmt: skip
-                item = got(f"{address}/collections/{ITEMS[0]['collection']}/items/{ITEMS[0]['id']}")
-                href = item["assets"]["sm"]["href"]
-                answer = requests.get(href, allow_redirects=False, timeout=30)
-                assert answer.status_code == 307
-                assert "X-Amz-Signature" in answer.headers["location"]
-                part = requests.get(href, headers={"Range": "bytes=0-3"}, timeout=30)
-                assert (part.status_code, part.content) == (206, PIXELS[:4])
-                for path in ("/assets/stac-sm.toml", "/assets/daily/none", "/assets/../x"):
-                    assert requests.get(address + path, timeout=30).status_code == 404
+    server = moto_server()
+    new_bucket(server, "served")
+    with environment_of(server):
+        client = boto3.session.Session().client("s3")
+        for file in root.rglob("*"):
+            if file.is_file() and "out" not in file.parts and ".hidden" not in file.parts:
+                client.upload_file(str(file), "served", f"p/{file.relative_to(root)}")
+        with running("s3://served/p") as address:
+            assert searched(address, {"limit": 500}) == [
+                one["id"] for one in sorted(ITEMS, key=lambda one: (
+                    one["properties"]["datetime"], [-ord(c) for c in one["id"]]), reverse=True)
+            ]  # fmt: skip
+            item = got(f"{address}/collections/{ITEMS[0]['collection']}/items/{ITEMS[0]['id']}")
+            href = item["assets"]["sm"]["href"]
+            answer = requests.get(href, allow_redirects=False, timeout=30)
+            assert answer.status_code == 307
+            assert "X-Amz-Signature" in answer.headers["location"]
+            part = requests.get(href, headers={"Range": "bytes=0-3"}, timeout=30)
+            assert (part.status_code, part.content) == (206, PIXELS[:4])
+            for path in ("/assets/stac-sm.toml", "/assets/daily/none", "/assets/../x"):
+                assert requests.get(address + path, timeout=30).status_code == 404
 
 
 def test_mistakes_of_the_command_are_one_message(tmp_path, api):

@@ -24,6 +24,7 @@ from stac_sm.serve.query import query_from_body, query_from_parameters
 from stac_sm.serve.search import find_page, matching_rows, token_of
 from stac_sm.stac.index.shard import parse_indexed_item, shard_bytes, sort_shard_items
 from stac_sm.stac.items import item_folder, item_json
+from tests.support.examples import examples
 from tests.support.served import LAYOUTS, made_items, random_filter, random_search
 
 ITEMS = made_items(400)
@@ -122,7 +123,7 @@ def compared(op: str, value: Any, args: list[Any]) -> bool:
     }[op]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.integers(0, 10**9))
 def test_what_is_found_is_what_a_loop_finds(seed):
     body = random_search(random.Random(seed), ITEMS)
@@ -156,7 +157,7 @@ def is_sorted(keys: list[tuple[Any, ...]], down: list[bool]) -> bool:
     return done == keys
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.integers(0, 10**9))
 def test_filters_are_those_of_the_cql2_library(seed):
     """Where an item has all that is asked for: the library has no null."""

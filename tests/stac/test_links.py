@@ -13,6 +13,7 @@ from stac_sm.stac.catalogs.catalog import create_skeleton
 from stac_sm.stac.links import item_paths, link_items, refresh
 from stac_sm.storage.store import open_store
 from tests.support.bare_items import contents, put
+from tests.support.examples import examples
 from tests.support.racing import killed_at, race
 
 LST, STATIONS = "glass-lst", "ismn-stations"
@@ -36,7 +37,7 @@ def link_new(root, numbers):
     link_items(open_store(root), LST, [path_of(root, n) for n in numbers])
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(st.permutations(range(6)), st.lists(st.integers(1, 5), max_size=3))
 def test_linking_in_any_order_and_parts_is_the_same_as_refresh(tmp_path_factory, order, cuts):
     root = tmp_path_factory.mktemp("link")

@@ -22,6 +22,7 @@ from stac_sm.storage.store import LocalStore, open_store
 from stac_sm.workflows.audit import audit, repair
 from stac_sm.workflows.plan.item_rows import ScanJob, read_input_rows
 from tests.support.bare_items import contents, put
+from tests.support.examples import examples
 from tests.support.faulty_server import FaultyServer
 from tests.support.racing import killed_at, race
 
@@ -85,7 +86,7 @@ def copy(large, tmp_path):
     return tmp_path / "large"
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(
     st.sampled_from([FLAT, STATIONS, DAYS]),
     st.integers(1, 6),

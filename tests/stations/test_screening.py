@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stac_sm.core.errors import InputError, ScreeningError
 from stac_sm.stations import screening as screening_module
 from stac_sm.stations.screening import ScreeningThresholds, require_sites, screen_sites, training_screener
+from tests.support.examples import examples
 
 DAYS = pd.date_range("2018-01-01", periods=400)
 
@@ -59,7 +60,7 @@ def test_thresholds_decide():
     assert screen_sites(table, ScreeningThresholds(min_days=401)).kept == []
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 10))
 def test_a_site_is_judged_alone_and_in_any_order(shuffle, seed):
     both = sites(a=0.02, b=0.03).sample(frac=1, random_state=shuffle)

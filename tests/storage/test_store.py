@@ -17,6 +17,7 @@ from stac_sm.core.errors import CatalogError, ConflictError, InputError
 from stac_sm.storage import store as store_module
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.store import LocalStore, multihash, open_store, sha256
+from tests.support.examples import examples
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.racing import killed_after, killed_at, race
 
@@ -26,8 +27,8 @@ BIG = os.urandom(1 << 20) * 4
 @pytest.fixture(scope="module")
 def bucket():
     """A bucket of moto's server, which boto3 asks as long as the module's tests run."""
-    with moto_server() as server, environment_of(server):
-        yield new_bucket(server, "store-tests")
+    with environment_of(moto_server()):
+        yield new_bucket(moto_server(), "store-tests")
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ STEPS = st.lists(
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_a_store_does_as_a_dictionary_would(kind, bucket, tmp_path):
-    @settings(max_examples=25)
+    @settings(max_examples=examples(25))
     @given(STEPS)
     def law(steps):
         store = open_store(tmp_path / secrets.token_hex(4) if kind == "folder" else s3_root(bucket))

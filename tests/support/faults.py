@@ -344,7 +344,8 @@ def corrupt(bench: Bench, chance: random.Random, scratch: Path) -> Harmed:
 @contextlib.contextmanager
 def s3(bench: Bench, chance: random.Random, scratch: Path, *, faults: tuple[str, ...]) -> Harmed:
     """A store on S3 that answers 503, drops connections, cuts answers, or takes tokens for expired."""
-    with moto_server() as server, environment_of(server):
+    server = moto_server()
+    with environment_of(server):
         root = f"s3://{new_bucket(server, f'faults-{chance.randrange(1 << 30)}')}/p"
         store = open_store(root)
         for file in bench.project.rglob("*"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import http.client
 import os
@@ -10,16 +11,21 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 SWIFT = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "stac-sm/swift-venv")
 """Virtual environment of Swift, as tests/integration/install_swift.sh makes it."""
+
+_session = contextlib.ExitStack()
+atexit.register(_session.close)
 
 _MOTO = """
 import io, logging, sys, threading
@@ -85,9 +91,14 @@ def environment_of(store: ObjectStore) -> Iterator[None]:
         os.environ.update({name: value for name, value in before.items() if name.startswith("AWS_")})
 
 
+@cache
+def moto_server() -> ObjectStore:
+    """moto's server for all tests of this process, started when it is first asked for; it ends with the process."""
+    return _session.enter_context(_moto_server())
+
+
 @contextlib.contextmanager
-def moto_server() -> Iterator[ObjectStore]:
-    """A server of moto in a process of its own, which ends with this one."""
+def _moto_server() -> Iterator[ObjectStore]:
     command = [sys.executable, "-c", _MOTO]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
@@ -115,9 +126,21 @@ def why_no_swift() -> str | None:
     return None
 
 
+@cache
+def swift_server() -> ObjectStore:
+    """OpenStack Swift for all tests of this process, started when it is first asked for; it ends with the process."""
+    return _session.enter_context(_swift_server())
+
+
 @contextlib.contextmanager
-def swift_server(folder: Path) -> Iterator[ObjectStore]:
-    """OpenStack Swift with its S3 API, one replica, its files below a folder."""
+def _swift_server() -> Iterator[ObjectStore]:
+    """With its S3 API, one replica, its files in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="stac-sm-swift-") as folder, _swift_in(Path(folder)) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _swift_in(folder: Path) -> Iterator[ObjectStore]:
     ports = dict(zip(("proxy", "account", "container", "object", "cache"), _free_ports(5), strict=True))
     _write_rings(folder, ports)
     for name, text in _swift_files(folder, ports).items():

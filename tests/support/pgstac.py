@@ -5,7 +5,9 @@ tests/integration/install_debian.sh installs what it needs.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +19,7 @@ import time
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,10 @@ VENV = CACHE / "stac-sm" / "pgstac-venv"
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 _POSTGIS = Path("/usr/share/postgresql/15/extension/postgis.control")
 _USER = "postgres"  # initdb refuses root
+_TEMPLATE = "migrated"
+_numbers = itertools.count()
+_session = contextlib.ExitStack()
+atexit.register(_session.close)
 
 
 def why_no_pgstac() -> str | None:
@@ -61,19 +68,32 @@ class Pgstac:
 
 @contextlib.contextmanager
 def pgstac_server() -> Iterator[Pgstac]:
-    """A database in a temporary folder and its API, both on free ports; they end with the block."""
-    folder = Path(tempfile.mkdtemp(prefix="stac-sm-pgstac-"))
-    try:
-        with _database(folder) as environment:
-            _pypgstac(environment, "migrate")
-            with _api(environment, folder) as address:
-                yield Pgstac(address, environment, folder)
-    finally:
-        shutil.rmtree(folder)
+    """An empty database of the PostgreSQL of this process, and its API on a free port, which ends with the block."""
+    cluster, name = _cluster(), f"pgstac_{next(_numbers)}"
+    _query(cluster, f"create database {name} template {_TEMPLATE}")
+    environment = cluster | {"PGDATABASE": name}
+    with tempfile.TemporaryDirectory(prefix="stac-sm-pgstac-") as folder, _api(environment, Path(folder)) as address:
+        yield Pgstac(address, environment, Path(folder))
+
+
+@cache
+def _cluster() -> dict[str, str]:
+    """How libpq finds the PostgreSQL of this process, started when it is first asked for; it ends with the process."""
+    environment = _session.enter_context(_postgres())
+    _query(environment, f"create database {_TEMPLATE}")
+    _pypgstac(environment | {"PGDATABASE": _TEMPLATE}, "migrate")
+    return environment
 
 
 @contextlib.contextmanager
-def _database(folder: Path) -> Iterator[dict[str, str]]:
+def _postgres() -> Iterator[dict[str, str]]:
+    scratch = tempfile.TemporaryDirectory(prefix="stac-sm-postgres-", ignore_cleanup_errors=True)
+    with scratch as folder, _postgres_in(Path(folder)) as environment:
+        yield environment
+
+
+@contextlib.contextmanager
+def _postgres_in(folder: Path) -> Iterator[dict[str, str]]:
     data, port = folder / "data", _free_port()
     data.mkdir(mode=0o700)
     other: dict[str, Any] = {}
@@ -99,9 +119,9 @@ def _database(folder: Path) -> Iterator[dict[str, str]]:
         yield os.environ | known
 
 
-def _query(known: Mapping[str, str]) -> None:
+def _query(known: Mapping[str, str], text: str = "select 1") -> None:
     done = subprocess.run(
-        [POSTGRES / "psql", "-qc", "select 1"], env=os.environ | dict(known), capture_output=True, check=False
+        [POSTGRES / "psql", "-qc", text], env=os.environ | dict(known), capture_output=True, check=False
     )
     if done.returncode:
         raise OSError(done.stderr.decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pwd
@@ -9,14 +10,18 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.support.object_stores import _free_ports, _running
 
 _NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
 _SECONDS = 60
+_session = contextlib.ExitStack()
+atexit.register(_session.close)
 
 
 def why_no_slurm() -> str | None:
@@ -26,9 +31,21 @@ def why_no_slurm() -> str | None:
     return None if os.getuid() == 0 else "slurmd wants root: run the tests as root"
 
 
+@cache
+def slurm_cluster() -> dict[str, str]:
+    """The environment in which commands find the cluster of this process: one node, started when first asked for."""
+    return _session.enter_context(_cluster())
+
+
 @contextlib.contextmanager
-def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """A cluster of one node with two CPUs; the environment in which its commands find it."""
+def _cluster() -> Iterator[dict[str, str]]:
+    scratch = tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True)
+    with scratch as folder, _cluster_in(Path(folder)) as environment:
+        yield environment
+
+
+@contextlib.contextmanager
+def _cluster_in(folder: Path) -> Iterator[dict[str, str]]:
     host = socket.gethostname().partition(".")[0]
     for name in ("state", "spool", "log"):
         (folder / name).mkdir()
@@ -38,7 +55,6 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
     folder.chmod(0o755)
     (folder / "slurm.conf").write_text(_configuration(folder, host))
     environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
-    os.environ |= environment
     munge = ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={key}"]
     munge += [f"--pid-file={folder}/munge.pid", f"--log-file={folder}/log/munged", f"--seed-file={folder}/munge.seed"]
     with contextlib.ExitStack() as stack:
@@ -46,15 +62,15 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
         _wait(lambda: (folder / "munge.socket").exists(), folder)
         stack.enter_context(_running(["slurmctld", "-D", "-i"], folder / "slurmctld.log"))
         stack.enter_context(_running(["slurmd", "-D", "-N", host], folder / "slurmd.log"))
-        _wait(lambda: "idle" in _said(["sinfo", "--noheader", "--format=%T"]), folder)
+        _wait(lambda: "idle" in _said(["sinfo", "--noheader", "--format=%T"], environment), folder)
         yield environment
 
 
 def wait_for_end(id: str, seconds: float = 240) -> None:
     """Until no slice of a job is left in the queue."""
     deadline = time.monotonic() + seconds
-    while _said(["squeue", "--noheader", f"--job={id}"]).strip():
-        assert time.monotonic() < deadline, _said(["scontrol", "show", "job", id])
+    while _said(["squeue", "--noheader", f"--job={id}"], slurm_cluster()).strip():
+        assert time.monotonic() < deadline, _said(["scontrol", "show", "job", id], slurm_cluster())
         time.sleep(0.5)
 
 
@@ -62,8 +78,9 @@ def _path() -> str:
     return f"{os.environ['PATH']}:/usr/sbin"
 
 
-def _said(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+def _said(command: list[str], environment: dict[str, str]) -> str:
+    known = os.environ | environment
+    return subprocess.run(command, env=known, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
 def _wait(there: Callable[[], bool], folder: Path) -> None:

@@ -32,6 +32,7 @@ from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.store import open_store
 from stac_sm.workflows.plan.plan import make_plan
+from tests.support.examples import examples
 from tests.support.fields import (
     DAYS,
     RECIPE,
@@ -67,7 +68,7 @@ def cube_of(seed: int) -> xr.Dataset:
     return xr.Dataset(fields)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(SEEDS, st.tuples(st.integers(1, 2), st.integers(1, 11), st.integers(1, 13)))
 def test_prediction_does_not_know_chunks(seed, chunks):
     cube = cube_of(seed)
@@ -75,7 +76,7 @@ def test_prediction_does_not_know_chunks(seed, chunks):
     xr.testing.assert_equal(by_parts.compute(scheduler="synchronous"), predict(MODEL, cube))
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(SEEDS)
 def test_a_gap_is_flagged_and_no_number_and_a_number_is_inside_or_flagged(seed):
     cube = cube_of(seed)
@@ -97,7 +98,7 @@ def saved():
     return read_model(project.catalog, model_id)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(SEEDS, st.permutations(sorted(RANGES)))
 def test_a_model_that_was_saved_and_read_predicts_the_same_by_name(seed, order):
     rows = {name: values.values.ravel() for name, values in cube_of(seed).items() if name != "frozen"}
@@ -116,7 +117,7 @@ def all_matched() -> pd.DataFrame:
     return matched(shared_project()[0].catalog).table
 
 
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(st.sets(st.sampled_from("ABCDE"), min_size=1), st.randoms(use_true_random=False))
 def test_neither_the_order_of_stations_and_readings_nor_other_stations_change_the_rows_of_one(names, random):
     order = random.sample(sorted(names), len(names))
@@ -126,7 +127,7 @@ def test_neither_the_order_of_stations_and_readings_nor_other_stations_change_th
     pd.testing.assert_frame_equal(found.reset_index(drop=True), wanted)
 
 
-@settings(max_examples=4)
+@settings(max_examples=examples(4))
 @given(st.sampled_from(["glass-lst", "era5-land", "glass-lai"]), st.booleans())
 def test_a_cube_does_not_know_the_order_of_its_items(tmp_path_factory, collection, dask):
     """Links the other way round, read lazily or at once."""
@@ -148,7 +149,7 @@ def test_a_cube_does_not_know_the_order_of_its_items(tmp_path_factory, collectio
     xr.testing.assert_equal(found, wanted)
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(st.tuples(st.integers(0, 38), st.integers(1, 40)), st.tuples(st.integers(0, 48), st.integers(1, 50)), READERS)
 def test_a_cube_of_a_part_is_a_part_of_the_cube(rows, columns, reader):
     """Bit for bit, whichever pixels of the sources the part needs."""
@@ -187,7 +188,7 @@ def test_an_item_survives_its_own_json(data):
     assert read.to_dict(include_self_link=False, transform_hrefs=False) == item
 
 
-@settings(max_examples=3)
+@settings(max_examples=examples(3))
 @given(SEEDS)
 def test_where_there_is_no_noise_the_published_files_hold_the_truth(tmp_path_factory, seed):
     """Truth is a function of the features, known where a model learns from it: nothing on the way loses it."""
@@ -217,7 +218,7 @@ def made_with(project, model) -> list[xr.DataArray]:
     return [rioxarray.open_rasterio(item.assets["sm"].get_absolute_href(), masked=True).squeeze() for item in found]
 
 
-@settings(max_examples=4)
+@settings(max_examples=examples(4))
 @given(st.integers(1, 4), st.sampled_from([0.1, 0.7, 2.0]))
 def test_publishing_many_times_is_publishing_once(tmp_path_factory, times, angle):
     """The files, byte by byte; all but the first say that it was there."""

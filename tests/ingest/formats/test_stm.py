@@ -20,6 +20,7 @@ from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.formats.stm import SensorFile, parse_stm
 from stac_sm.ingest.providers.ismn import Ismn
 from stac_sm.ingest.providers.ismn_static import static_properties
+from tests.support.examples import examples
 
 WORD = st.text(string.ascii_letters + string.digits + "-_(),é", min_size=1, max_size=12).map(lambda text: f"s{text}")
 NAME = st.lists(WORD, min_size=1, max_size=4).map(" ".join)  # blanks in station names occur
@@ -32,7 +33,7 @@ VALUE = st.one_of(
     st.just(np.nan),
 )
 HOURS = st.lists(st.integers(0, 600_000), min_size=0, max_size=30, unique=True)  # since 1952, beyond 2020
-FUZZ = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+FUZZ = settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @st.composite
@@ -306,7 +307,7 @@ def ids_or_error(path):
     return found
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.dictionaries(st.one_of(PATH, STM_NAME), st.sampled_from([FILES[0], STATIC, b""]), min_size=1, max_size=4))
 def test_members_of_any_name_are_stations_or_an_error(members):
     with TemporaryDirectory() as folder:
@@ -324,7 +325,7 @@ def test_a_damaged_archive_is_an_error_or_the_same_stations(tmp_path_factory, co
     )
     path = tmp_path_factory.mktemp("archive") / "Data.zip"
 
-    @settings(max_examples=150)
+    @settings(max_examples=examples(150))
     @given(damaged(whole))
     def check(content):
         path.write_bytes(content)

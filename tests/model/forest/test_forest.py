@@ -22,6 +22,7 @@ from stac_sm.model.forest.forest import Forest
 from stac_sm.model.forest.ranks import RankTable
 from stac_sm.model.forest.trees import UnsuitableError, flatten_trees, parse_ubjson
 from tests.support.checkout import ROOT
+from tests.support.examples import examples
 from tests.support.forests import EXTREMES, assert_bit_equal, bits, drawn, member_of, oracle, rows_for, trained
 
 
@@ -36,7 +37,7 @@ from tests.support.forests import EXTREMES, assert_bit_equal, bits, drawn, membe
     spread=st.sampled_from([0.0, 0.02, 1.0]),
     rows=st.integers(1, 3000),
 )
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_trained_booster_gives_the_bits_of_xgboost(seed, depth, bins, base, missing, parallel, policy, spread, rows):
     extra = {} if base is None else {"base_score": base}
     member = trained(
@@ -54,7 +55,7 @@ def test_a_trained_booster_gives_the_bits_of_xgboost(seed, depth, bins, base, mi
     base=st.floats(-1e6, 1e6, width=32),
     spread=st.sampled_from([0.0, 0.05, 1.0]),
 )
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_trees_of_any_shape_give_the_bits_of_xgboost(seed, trees, nodes, pool, base, spread):
     rng = np.random.default_rng(seed)
     member = drawn(rng, 3, trees, nodes, np.array(pool, np.float32), base)
@@ -249,7 +250,7 @@ def test_other_machines_give_the_same_bits_and_compile_once_for_all_processes(na
 
 
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 9000), alike=st.booleans())
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_rows_that_are_not_alike_are_taken_in_another_order(seed, rows, alike):
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 100, (3, rows)).astype(np.uint16)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
 from stac_sm.model.tabular.features import TableFeatures, choose_features, numeric_column, place_columns
+from tests.support.examples import examples
 
 COLUMNS = Columns(target="theta", site="station", time="start")
 GIVEN = ("B4", "B8", "smap", "sand")
@@ -45,7 +46,7 @@ def test_the_target_has_no_part_in_them():
     assert TableFeatures.of(shuffled, COLUMNS, GIVEN) == FEATURES
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(st.integers(0, 1000))
 def test_neither_has_the_order_of_rows(seed):
     other = TABLE.assign(B4=-TABLE["B4"] * (1 + 1e-12), B8=TABLE["B8"] * 1e9)  # sums that show in which order they were

@@ -23,6 +23,7 @@ from stac_sm.stac.catalogs.search import box_2d, item_period
 from stac_sm.stac.links import item_paths, refresh, skeleton_folder
 from stac_sm.storage.store import open_store, sha256
 from tests.support.bare_items import contents, put
+from tests.support.examples import examples
 from tests.support.racing import race
 from tests.support.rasters import known_raster
 
@@ -131,7 +132,7 @@ boxes = st.tuples(st.integers(-170, 160), st.integers(-80, 70), st.integers(1, 1
 )
 
 
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(
     st.lists(st.tuples(days, st.integers(1, 31), boxes), min_size=1, max_size=8),
     st.none() | st.tuples(days, st.integers(1, 40)),

@@ -21,6 +21,7 @@ from stac_sm.stac.catalogs import geoparquet
 from stac_sm.stac.catalogs.catalog import open_catalog, open_items
 from stac_sm.stac.catalogs.search import matches_search
 from stac_sm.stac.items import raster_item
+from tests.support.examples import examples
 from tests.support.faulty_server import FaultyServer
 from tests.support.fields import EASE, SMALL, TILE, WIDE
 
@@ -88,7 +89,7 @@ boxes = st.tuples(st.integers(-180, 170), st.integers(-85, 80), st.integers(1, 9
 things = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 31), boxes), min_size=1, max_size=12)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(things, st.none() | st.tuples(st.integers(0, 40), st.integers(1, 9)), st.none() | boxes)
 def test_it_finds_what_the_one_filter_finds(tmp_path_factory, things, when, where):
     first = date(2017, 12, 1)
@@ -181,7 +182,7 @@ def test_bounds(mixed, monkeypatch):
         open_items(mixed[1]).items("c")
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.integers(0, 10**9), st.integers(0, 255))
 def test_damage_is_an_error_of_ours_or_nothing(tmp_path_factory, at, value):
     """Of data, not of the footer: over a column chunk that says it is of another type, pyarrow aborts the process."""

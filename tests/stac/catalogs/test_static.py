@@ -31,6 +31,7 @@ from stac_sm.stac.links import refresh
 from stac_sm.storage.http import documents as web
 from stac_sm.storage.store import open_store
 from stac_sm.storage.trust import AddressScope
+from tests.support.examples import examples
 from tests.support.faulty_server import FaultyServer
 
 SECRET = "sig=s3cr3t"
@@ -285,7 +286,7 @@ def test_documents_are_fetched_together():
 times = st.integers(0, 3 * 24 * 4).map(lambda quarter: datetime(2018, 7, 1, tzinfo=UTC) + quarter * ONE_DAY / 96)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(times, times, st.integers(0, 2), st.integers(1, 2))
 def test_days_are_whole_and_half_open(one, other, first, length):
     """Minute by minute: an item meets the days in which it has an instant; a last one at midnight does not count."""
@@ -306,7 +307,7 @@ def test_instants_in_other_zones_are_utc():
 longitudes = st.integers(-18, 18).map(lambda tens: 10 * tens)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(longitudes, longitudes, longitudes, longitudes)
 def test_boxes_meet_round_the_globe(west, east, left, right):
     def covered(a, b):
@@ -471,7 +472,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.sampled_from(
         [

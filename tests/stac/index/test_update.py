@@ -28,6 +28,7 @@ from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_folder, item_json, with_structural_links
 from stac_sm.storage.store import open_store
 from tests.support.bare_items import put as put_there
+from tests.support.examples import examples
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.racing import killed_at, race
 from tests.support.rasters import known_raster
@@ -230,7 +231,7 @@ def test_a_forged_row_proves_nothing(project_root):
     assert check_manifest(invented, entries).gone == ["x/y/y.json"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(damage=st.sampled_from(["cut", "byte", "other", "empty"]), at=st.integers(0, 10**6), value=st.integers(0, 255))
 def test_a_damaged_index_proves_nothing_false_and_is_rebuilt(tmp_path_factory, damage, at, value):
     root = tmp_path_factory.mktemp("damage")
@@ -300,7 +301,7 @@ def test_values_of_many_types_and_empty_objects_are_kept(project_root):
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=3), max_leaves=8), st.sampled_from([None, 2, 4]))  # fmt: skip  # noqa: E501
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_a_footprint_is_cut_out_of_any_json(value, indent):
     """Whatever else is in an item, and however it is written, what is parsed is the same."""
     item = known_item() | {"geometry": {"type": "Point", "coordinates": [1.5, 2]}, "bbox": [1.5, 2, 1.5, 2]}
@@ -374,19 +375,19 @@ def test_on_s3_the_etag_proves(project_root, tmp_path):
 
     paths = published(project_root)
     updated(project_root)
-    with moto_server() as server:
-        new_bucket(server, "index")
-        with environment_of(server):
-            client = boto3.session.Session().client("s3")
-            for file in (file for file in project_root.rglob("*") if file.is_file() and "/index/" not in str(file)):
-                client.upload_file(str(file), "index", f"p/{file.relative_to(project_root)}")
-            store = open_store("s3://index/p")
-            update_index(store, COLLECTION, layout=LAYOUT)
-            assert store.read(f"{COLLECTION}/index/2018-06.parquet") == shards(project_root)["2018-06.parquet"]
-            table = read_manifest(store, COLLECTION, "2018-06")
-            assert check_manifest(table, store.list_objects(COLLECTION)).proven.num_rows == 2
-            client.put_object(Bucket="index", Key=f"p/{paths[1]}", Body=store.read(paths[1]) + b"\n")
-            assert check_manifest(table, store.list_objects(COLLECTION)).proven.column("path").to_pylist() == [paths[2]]
+    server = moto_server()
+    new_bucket(server, "index")
+    with environment_of(server):
+        client = boto3.session.Session().client("s3")
+        for file in (file for file in project_root.rglob("*") if file.is_file() and "/index/" not in str(file)):
+            client.upload_file(str(file), "index", f"p/{file.relative_to(project_root)}")
+        store = open_store("s3://index/p")
+        update_index(store, COLLECTION, layout=LAYOUT)
+        assert store.read(f"{COLLECTION}/index/2018-06.parquet") == shards(project_root)["2018-06.parquet"]
+        table = read_manifest(store, COLLECTION, "2018-06")
+        assert check_manifest(table, store.list_objects(COLLECTION)).proven.num_rows == 2
+        client.put_object(Bucket="index", Key=f"p/{paths[1]}", Body=store.read(paths[1]) + b"\n")
+        assert check_manifest(table, store.list_objects(COLLECTION)).proven.column("path").to_pylist() == [paths[2]]
 
 
 def test_frozen_entries_compare_by_version(project_root):

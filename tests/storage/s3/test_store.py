@@ -38,9 +38,8 @@ BUCKET = "s3-store-tests"
 
 @pytest.fixture(scope="module")
 def server():
-    with moto_server() as server:
-        new_bucket(server, BUCKET)
-        yield server
+    new_bucket(moto_server(), BUCKET)
+    return moto_server()
 
 
 @pytest.fixture(autouse=True)

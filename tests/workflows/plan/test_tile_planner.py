@@ -33,6 +33,7 @@ from stac_sm.workflows.plan.plan import day_fingerprint_parts, make_plan, planne
 from stac_sm.workflows.plan.plan_file import read_plan, write_plan
 from stac_sm.workflows.plan.planned_days import PlannedDay
 from stac_sm.workflows.project import create_project
+from tests.support.examples import examples
 from tests.support.fields import SMALL, TILE, around, project_text, small_model
 
 TILES = (TILE, "h02v01")
@@ -222,7 +223,7 @@ def made(empty, target: Path, seed: int):
     return chance
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), how=st.lists(st.sampled_from(DAMAGE), min_size=1, max_size=3))
 @example(seed=1, how=["none"])
 @example(seed=2, how=["drop", "truncate", "alter shard", "forge proof", "forge both", "change item"])
