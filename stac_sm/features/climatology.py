@@ -50,26 +50,26 @@ class ClimatologyItem:
     month: int
     """1 to 12, or 0 for the whole year."""
 
-    parts: tuple[tuple[Period, RasterSource], ...]
+    files: tuple[tuple[Period, RasterSource], ...]
     """Files on one grid that have days in the period and month, in order of time."""
 
     code: str = ""
     """``grid:code`` of the granules, where they have one."""
 
     @property
-    def wanted(self) -> Climatology:
+    def settings(self) -> Climatology:
         """Period, season and least number of days."""
         if self.feature.climatology is None:
             raise InputError(f'feature {self.feature.name!r} has no climatology: add climatology = {{ period = "…" }}')
         return self.feature.climatology
 
     @property
-    def proof(self) -> str:
+    def provenance_digest(self) -> str:
         """SHA-256 of all that makes it."""
-        parts = [(source.item_id, source.proof, _days(self, period)) for period, source in self.parts]
+        parts = [(source.item_id, source.provenance_digest, _days(self, period)) for period, source in self.files]
         return digest(
             {
-                "normal": self.feature.normal,
+                "normal": self.feature.climatology_key,
                 "month": self.month,
                 "parts": parts,
                 "by": ALGORITHM_VERSIONS["climatology"],
@@ -79,7 +79,9 @@ class ClimatologyItem:
 
 def features_needing_climatology(recipe: Recipe) -> list[Feature]:
     """Features of a recipe that need a climatology, each mean once."""
-    wanted = {digest(feature.normal): feature for feature in recipe.sources if feature.normal is not None}
+    wanted = {
+        digest(feature.climatology_key): feature for feature in recipe.sources if feature.climatology_key is not None
+    }
     return list(wanted.values())
 
 
@@ -137,12 +139,12 @@ def make_climatology(
 
 def find_climatology_items(where: ItemSearch, feature: Feature, bbox: BBox | None = None) -> Iterator[ClimatologyItem]:
     """The items to make: one a grid and month (or year), from metadata alone."""
-    period = Period.parse(ClimatologyItem(feature, _YEAR, ()).wanted.period)
+    period = Period.parse(ClimatologyItem(feature, _YEAR, ()).settings.period)
     grids: dict[Any, list[tuple[Period, RasterSource, str]]] = {}
     for item in where.items(feature.collection, period=period, bbox=bbox):
         key = asset_key(item, feature.asset)
         if key is not None:
-            source = raster_source(item, key, feature.band).of(feature.valid, feature.sign, where.root)
+            source = raster_source(item, key, feature.band).with_feature(feature.valid, feature.sign, where.root)
             code = str(item.properties.get("grid:code") or "")
             grids.setdefault(source.geobox, []).append((item_period(item), source, code))
     for parts in grids.values():
@@ -159,15 +161,15 @@ def climatology_mean(normal: ClimatologyItem, *, reader: str = DEFAULT_READER) -
 
     Every day counts once: a composite counts for each of its days that lie in the period and month.
     """
-    shape = tuple(normal.parts[0][1].geobox.shape)
+    shape = tuple(normal.files[0][1].geobox.shape)
     total, count = np.zeros(shape), np.zeros(shape, dtype=np.uint16)
-    for period, source in normal.parts:
+    for period, source in normal.files:
         days = _days(normal, period)
         values = read_window(source, (slice(0, shape[0]), slice(0, shape[1])), reader)
         valid = ~np.isnan(values)
         total += np.where(valid, values, 0) * days
         count += np.where(valid, days, 0).astype(np.uint16)
-    mean = np.where(count >= normal.wanted.least_days, total / np.maximum(count, 1), np.nan)
+    mean = np.where(count >= normal.settings.least_days, total / np.maximum(count, 1), np.nan)
     return mean.astype(np.float32), count
 
 
@@ -192,12 +194,15 @@ def _make(root: str, normal: ClimatologyItem) -> PublishOutcome:
 
 
 def _item(normal: ClimatologyItem) -> ItemDict:
-    source, wanted = normal.parts[0][1], normal.wanted
+    source, wanted = normal.files[0][1], normal.settings
     period, month = Period.parse(wanted.period), f"m{normal.month:02}" if normal.month else "year"
     place = normal.code or digest([str(source.geobox.crs), list(source.geobox.affine)[:6]])[:6]
-    mean_of = digest([normal.feature.normal, list(source.geobox.affine)[:6], list(source.geobox.shape)])[:8]
+    mean_of = digest([normal.feature.climatology_key, list(source.geobox.affine)[:6], list(source.geobox.shape)])[:8]
     span = f"{period.start:%Y%m%d}-{period.days[-1]:%Y%m%d}"
-    own: dict[str, Any] = {CLIMATOLOGY_PROPERTY: normal.feature.normal, FINGERPRINT_PROPERTY: normal.proof}
+    own: dict[str, Any] = {
+        CLIMATOLOGY_PROPERTY: normal.feature.climatology_key,
+        FINGERPRINT_PROPERTY: normal.provenance_digest,
+    }
     own |= {"stac_sm:month": normal.month} if normal.month else {}
     own |= {"grid:code": normal.code} if normal.code else {}
     return raster_item(
@@ -212,9 +217,9 @@ def _item(normal: ClimatologyItem) -> ItemDict:
 
 
 def _assets(normal: ClimatologyItem, mean: np.ndarray, count: np.ndarray, folder: Path) -> dict[str, AssetFile]:
-    geobox, source = normal.parts[0][1].geobox, normal.parts[0][1]
+    geobox, source = normal.files[0][1].geobox, normal.files[0][1]
     known = VARIABLES.get(normal.feature.asset, Variable(normal.feature.name, source.unit or "1", "", (0, 0)))
-    title = f"Mean of {normal.wanted.period}: {known.description or normal.feature.asset}"
+    title = f"Mean of {normal.settings.period}: {known.description or normal.feature.asset}"
     days = Variable("count", "d", "Days with a value", (0, 65535))
     fields = {
         "mean": raster_asset(known, dtype="float32", nodata=_MEAN.nodata, title=title),
@@ -232,7 +237,7 @@ def _months(feature: Feature) -> Sequence[int]:
 
 def _days(normal: ClimatologyItem, period: Period) -> int:
     """Days of an item that lie in the climatology's period and month."""
-    within = Period.parse(normal.wanted.period)
+    within = Period.parse(normal.settings.period)
     return sum(1 for day in period.days if day in within and _in_month(day, normal.month))
 
 

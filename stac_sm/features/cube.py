@@ -76,16 +76,16 @@ def feature_cube(
     return build(resolve_inputs(catalog, known, geobox, Period.of(period)), TargetPixels(geobox), reader=reader)
 
 
-def build(resolution: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAULT_READER) -> xr.Dataset:
+def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAULT_READER) -> xr.Dataset:
     """Lazy Dataset of resolved features on all or some pixels of a GeoBox: dims (time, y, x) or (time, pixel)."""
     import dask.array as da
     import xarray as xr
 
     fields = LazyFields(target, reader)
-    recipe, days = resolution.recipe, resolution.days
+    recipe, days = resolved.recipe, resolved.days
     variables, filled = {}, []
     for feature in recipe.sources:
-        made_of = resolution.by_feature[feature.name]
+        made_of = resolved.by_feature[feature.name]
         slices = [fields.day(feature, made_of.get(day, DayFields())) for day in days]
         variables[feature.name] = xr.Variable(
             target.dims, da.stack([value for value, _ in slices]), _attributes(feature, made_of)
@@ -100,7 +100,7 @@ def build(resolution: ResolvedInputs, target: TargetPixels, *, reader: str = DEF
 
 
 def _attributes(feature: Feature, days: Mapping[date, DayFields]) -> dict[str, Any]:
-    sources = [source for made_of in days.values() for layer in made_of.layers for source in layer.sources]
+    sources = [source for made_of in days.values() for layer in made_of.fields for source in layer.sources]
     known = VARIABLES.get(feature.asset)
     told = {"units": known.unit, "long_name": known.description} if known else {"long_name": feature.asset}
     if sources and sources[0].unit:  # the item knows best

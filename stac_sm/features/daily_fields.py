@@ -53,10 +53,10 @@ class LazyFields:
         """
         import dask.array as da
 
-        normal = self._sum(made_of.normal, feature.resampling)
+        normal = self._sum(made_of.climatology, feature.resampling)
         if feature.statistic == "climatology":
             return normal, None
-        days = [self._sum(layers, feature.resampling) for layers in made_of.days if layers]
+        days = [self._sum(layers, feature.resampling) for layers in made_of.fields_by_day if layers]
         value = days[0] if days else self._empty
         if feature.trailing > 1:
             value = da.map_blocks(trailing_mean, *(days or [value]), total=feature.trailing, dtype=np.float32)
@@ -98,7 +98,7 @@ class LazyFields:
     def _in_blocks(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
         import dask.array as da
 
-        name = f"field-{digest([[s.proof, s.href] for s in sources])}-{resampling}-{id(self)}"
+        name = f"field-{digest([[s.provenance_digest, s.href] for s in sources])}-{resampling}-{id(self)}"
         met = self._meeting(tuple(source.geobox for source in sources))
         graph = {
             (name, *place): (read_and_regrid, block, tuple(sources[i] for i in near), resampling, self._reader)

@@ -50,7 +50,7 @@ class ResolvedInputs:
         The checksum covers the bytes of the file, what the item says about them, and their weight in the day's value.
         """
         files = ((s, layer.weight) for layer in self._layers(day) for s in layer.sources)
-        found = {day_input(s.item_id, s.asset, s.proof, weight) for s, weight in files}
+        found = {day_input(s.item_id, s.asset, s.provenance_digest, weight) for s, weight in files}
         return sorted((one.id, one.checksum) for one in found)
 
     def items(self, day: date) -> list[tuple[str, str]]:
@@ -71,7 +71,7 @@ class ResolvedInputs:
         return replace(self, days=tuple(days))
 
     def _layers(self, day: date) -> list[WeightedField]:
-        return [layer for days in self.by_feature.values() if day in days for layer in days[day].layers]
+        return [layer for days in self.by_feature.values() if day in days for layer in days[day].fields]
 
 
 def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period) -> ResolvedInputs:
@@ -89,7 +89,7 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
         timeline = feature_timeline(where, feature, period, target, bbox)
         normals = climatology_files(catalog, feature, bbox, target)
         chosen = ((day, choose_day_fields(feature, timeline, normals, day)) for day in period.days)
-        made_of[feature.name] = {day: found for day, found in chosen if found.layers}
+        made_of[feature.name] = {day: found for day, found in chosen if found.fields}
         if not made_of[feature.name]:
             _check_asset(where, feature)
     return ResolvedInputs(recipe, tuple(period.days), made_of)
@@ -104,7 +104,7 @@ def _check_asset(where: ItemSearch, feature: Feature) -> None:
             raise CatalogError(f"{where.root}: {unknown_name_message(what, feature.asset, list(known))}")
 
 
-def require_inputs(resolution: ResolvedInputs, where: str) -> None:
+def require_inputs(resolved: ResolvedInputs, where: str) -> None:
     """Refuse a resolution in which some feature has no input on any day.
 
     Raises
@@ -112,9 +112,9 @@ def require_inputs(resolution: ResolvedInputs, where: str) -> None:
     CatalogError
         Naming the features and their collections.
     """
-    absent = [feature for feature in resolution.recipe.sources if not resolution.by_feature[feature.name]]
+    absent = [feature for feature in resolved.recipe.sources if not resolved.by_feature[feature.name]]
     if absent:
-        first, last = resolution.days[0], resolution.days[-1]
+        first, last = resolved.days[0], resolved.days[-1]
         raise CatalogError(
             f"{where}, {first} to {last}: no item found for {', '.join(map(_wanted, absent))}: "
             "ingest them, or choose other days"
@@ -137,7 +137,7 @@ def search_period(feature: Feature, period: Period) -> Period | None:
     if feature.time == "static":
         return None
     reach = feature.max_gap + _LONGEST_COMPOSITE if feature.time in {"composite", "previous"} else 0
-    return period.widened(reach + feature.reach)
+    return period.widened(reach + feature.days_back)
 
 
 def _fields(
@@ -154,12 +154,12 @@ def climatology_files(
     catalog: ItemSearch, feature: Feature, bbox: BBox, target: TargetPixels
 ) -> dict[int, RasterSources]:
     """Files of a feature's climatology that meet the target, by month; at 0 that of the whole year."""
-    if feature.normal is None:
+    if feature.climatology_key is None:
         return {}
     items = [
         item
         for item in catalog.items(CLIMATOLOGY_COLLECTION, bbox=bbox)
-        if item.properties.get(CLIMATOLOGY_PROPERTY) == feature.normal
+        if item.properties.get(CLIMATOLOGY_PROPERTY) == feature.climatology_key
     ]
     normals: dict[int, list[RasterSource]] = {}
     mean = replace(feature, asset="mean", valid=None, sign="", band="")
@@ -177,4 +177,6 @@ def _sources(
     for _, source in found:
         check_href(source.href, root)  # a catalogue must not send us where it likes
     met = overlapping_grids(list({source.geobox for _, source in found}), target)
-    yield from ((item, source.of(feature.valid, feature.sign, root)) for item, source in found if source.geobox in met)
+    yield from (
+        (item, source.with_feature(feature.valid, feature.sign, root)) for item, source in found if source.geobox in met
+    )

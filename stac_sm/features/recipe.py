@@ -161,12 +161,12 @@ class Feature:
         }
 
     @property
-    def reach(self) -> int:
+    def days_back(self) -> int:
         """Days before a day whose items may count for it, by lag and trailing mean."""
         return self.lag + self.trailing - 1
 
     @property
-    def normal(self) -> dict[str, Any] | None:
+    def climatology_key(self) -> dict[str, Any] | None:
         """What identifies the climatology that this feature wants, as its items state it; None without one."""
         if self.climatology is None:
             return None
@@ -184,11 +184,11 @@ def _check_statistic(thing: str, feature: Feature) -> None:
         raise InputError(
             f'{thing}: climatology found without use: add statistic = "anomaly" or missing = "climatology"'
         )
-    if feature.statistic == "climatology" and (feature.missing == "climatology" or feature.reach):
+    if feature.statistic == "climatology" and (feature.missing == "climatology" or feature.days_back):
         raise InputError(
             f'{thing}: statistic = "climatology" has no lag, no trailing mean, and fills no gaps with itself'
         )
-    if feature.time == "static" and (wanted or feature.reach):
+    if feature.time == "static" and (wanted or feature.days_back):
         raise InputError(f'{thing}: time = "static" has no lag, trailing mean or climatology: it is the same every day')
 
 

@@ -30,16 +30,16 @@ class WeightedField:
 class DayFields:
     """What makes the value of a feature on a day."""
 
-    days: tuple[tuple[WeightedField, ...], ...] = ()
+    fields_by_day: tuple[tuple[WeightedField, ...], ...] = ()
     """Fields of each day of the trailing mean (without one, of the day alone); empty for a day without input."""
 
-    normal: tuple[WeightedField, ...] = ()
+    climatology: tuple[WeightedField, ...] = ()
     """Fields of the climatology, where the feature wants one."""
 
     @property
-    def layers(self) -> tuple[WeightedField, ...]:
+    def fields(self) -> tuple[WeightedField, ...]:
         """All fields."""
-        return (*(layer for day in self.days for layer in day), *self.normal)
+        return (*(layer for day in self.fields_by_day for layer in day), *self.climatology)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def choose_day_fields(
         return DayFields((layers,)) if layers else DayFields()
     normal = climatology_fields(normals, day - feature.lag * ONE_DAY)
     if feature.statistic == "climatology":
-        return DayFields(normal=normal)
+        return DayFields(climatology=normal)
     wanted = (day - (feature.lag + back) * ONE_DAY for back in range(feature.trailing))
     days = tuple(choose_fields(feature, timeline, one) for one in wanted)
     enough = 2 * sum(map(bool, days)) >= feature.trailing

@@ -130,7 +130,7 @@ def _globe(catalog: ItemSearch, day: Period) -> xr.DataArray:
         raise CatalogError(
             f"{catalog.root}: no global day {day}: `stac-sm mosaic --period {day}` makes it, or name --tile or --bbox"
         )
-    source = raster_source(max(found, key=_version), "overview").of(None, "", catalog.root)
+    source = raster_source(max(found, key=_version), "overview").with_feature(None, "", catalog.root)
     (height, width), affine = source.geobox.shape, source.geobox.affine
     values = read_window(source, (slice(0, height), slice(0, width)), DEFAULT_READER)
     x, y = affine.c + affine.a * (np.arange(width) + 0.5), affine.f + affine.e * (np.arange(height) + 0.5)

@@ -136,7 +136,7 @@ def point_series(
     if not holding:
         raise _nothing(catalog, (lon, lat, lon, lat), days)
     reads = [
-        (day, raster_source(one.item, name).of(None, "", catalog.root), one.pixel)
+        (day, raster_source(one.item, name).with_feature(None, "", catalog.root), one.pixel)
         for day, one in holding.items()
         for name in _ASSETS
         if name in one.item.assets

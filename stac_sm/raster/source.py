@@ -79,7 +79,7 @@ class RasterSource:
     """``file:size``, bytes."""
 
     @property
-    def proof(self) -> str:
+    def provenance_digest(self) -> str:
         """SHA-256 of the file's checksum and of all that the item says about the meaning and place of its values."""
         return digest_of_list(self.checksum, self.meaning).hex()
 
@@ -95,7 +95,7 @@ class RasterSource:
         where = [grid] if self.bands == 1 else [grid, self.band]
         return elements_json([self.dtype, *numbers, *where])
 
-    def of(self, valid: tuple[float, float] | None, sign: str, root: str) -> RasterSource:
+    def with_feature(self, valid: tuple[float, float] | None, sign: str, root: str) -> RasterSource:
         """The same with what a feature says about it, which stored values are values and how it is signed; and with
         where the catalogue is that it was found in.
         """

@@ -53,7 +53,7 @@ def resolve_sites(
 def match_up(
     sites: pd.DataFrame,
     series: pd.DataFrame,
-    resolutions: Mapping[str, ResolvedInputs],
+    resolved: Mapping[str, ResolvedInputs],
     grid: TileGrid,
     *,
     reader: str = DEFAULT_READER,
@@ -67,7 +67,7 @@ def match_up(
         One row a site: ``site, network, lon, lat, tile, row, col``.
     series
         One row a site and day: ``site, date, sm, n``; sm in m3 m-3.
-    resolutions
+    resolved
         What `resolve_sites` gives.
     grid
         The grid of tiles, rows and columns.
@@ -88,13 +88,13 @@ def match_up(
     ReadError
         If pixels cannot be read.
     """
-    return match_up_recipes(sites, series, {"": resolutions}, grid, reader=reader, workers=workers)[""]
+    return match_up_recipes(sites, series, {"": resolved}, grid, reader=reader, workers=workers)[""]
 
 
 def match_up_recipes(
     sites: pd.DataFrame,
     series: pd.DataFrame,
-    resolutions: Mapping[str, Mapping[str, ResolvedInputs]],
+    resolved_inputs: Mapping[str, Mapping[str, ResolvedInputs]],
     grid: TileGrid,
     *,
     reader: str = DEFAULT_READER,
@@ -105,10 +105,10 @@ def match_up_recipes(
 
     if sites.empty:
         raise InputError("no station found: ingest ISMN archives, or check depth and flag under [stations]")
-    jobs = list(_jobs(sites, resolutions, grid, max(1, workers)))
+    jobs = list(_jobs(sites, resolved_inputs, grid, max(1, workers)))
     parts = list(_done(partial(_features, reader=reader), jobs, workers))
     found = {}
-    for key, tiles in resolutions.items():
+    for key, tiles in resolved_inputs.items():
         features = pd.concat([part[key] for part in parts if key in part], ignore_index=True)
         found[key] = _joined(sites, series, features, next(iter(tiles.values())).recipe)
     return found
@@ -124,34 +124,34 @@ class _Job:
     target: TargetPixels
     """Their pixels."""
 
-    resolutions: Mapping[str, ResolvedInputs]
+    resolved_inputs: Mapping[str, ResolvedInputs]
     """By name of the recipe."""
 
 
 def _jobs(
-    sites: pd.DataFrame, resolutions: Mapping[str, Mapping[str, ResolvedInputs]], grid: TileGrid, workers: int
+    sites: pd.DataFrame, resolved_inputs: Mapping[str, Mapping[str, ResolvedInputs]], grid: TileGrid, workers: int
 ) -> Iterator[_Job]:
     """A job a tile, or several for some of its days each where there are more workers than tiles."""
-    tiles = sorted({tile for known in resolutions.values() for tile in known})
+    tiles = sorted({tile for known in resolved_inputs.values() for tile in known})
     parts = -(-workers // len(tiles)) if tiles else 1
     for tile in tiles:
         inside = sites[sites["tile"] == tile]
         target = TargetPixels(grid.geobox(tile), inside["row"].to_numpy(), inside["col"].to_numpy())
-        known = {key: found[tile] for key, found in resolutions.items() if tile in found}
-        days = sorted({day for resolution in known.values() for day in resolution.days})
+        known = {key: found[tile] for key, found in resolved_inputs.items() if tile in found}
+        days = sorted({day for resolved in known.values() for day in resolved.days})
         size = -(-len(days) // parts)
         for start in range(0, len(days), size):
             some = set(days[start : start + size])
-            yield _Job(inside, target, {key: _some_days(resolution, some) for key, resolution in known.items()})
+            yield _Job(inside, target, {key: _some_days(resolved, some) for key, resolved in known.items()})
 
 
-def _some_days(resolution: ResolvedInputs, days: Collection[date]) -> ResolvedInputs:
+def _some_days(resolved: ResolvedInputs, days: Collection[date]) -> ResolvedInputs:
     """The same for some days, without what makes the others: it travels to a worker."""
     made_of = {
         name: {day: inputs for day, inputs in known.items() if day in days}
-        for name, known in resolution.by_feature.items()
+        for name, known in resolved.by_feature.items()
     }
-    return replace(resolution.only(day for day in resolution.days if day in days), by_feature=made_of)
+    return replace(resolved.only(day for day in resolved.days if day in days), by_feature=made_of)
 
 
 def _done(work: Callable[[_Job], _Frames], jobs: list[_Job], workers: int) -> Iterator[_Frames]:
@@ -168,28 +168,28 @@ def _features(job: _Job, reader: str) -> _Frames:
     Days on which a needed feature has no item at all are not read: their features are NaN, and nothing is masked.
     """
     complete = {
-        key: np.array([not resolution.blocked_by(day) for day in resolution.days], dtype=bool)
-        for key, resolution in job.resolutions.items()
+        key: np.array([not resolved.blocked_by(day) for day in resolved.days], dtype=bool)
+        for key, resolved in job.resolved_inputs.items()
     }
-    read = {key: one.only(np.array(one.days)[complete[key]]) for key, one in job.resolutions.items()}
+    read = {key: one.only(np.array(one.days)[complete[key]]) for key, one in job.resolved_inputs.items()}
     cubes = point_cubes({key: one for key, one in read.items() if one.days}, job.target, reader=reader)
     frames = {}
-    for key, resolution in job.resolutions.items():
-        columns = _empty(resolution.recipe, (len(resolution.days), len(job.sites)))
+    for key, resolved in job.resolved_inputs.items():
+        columns = _empty(resolved.recipe, (len(resolved.days), len(job.sites)))
         if key in cubes:
             for name, column in columns.items():
                 column[complete[key]] = cubes[key][name].values
-        frames[key] = _frame(job.sites, resolution, columns)
+        frames[key] = _frame(job.sites, resolved, columns)
     return frames
 
 
-def _frame(sites: pd.DataFrame, resolution: ResolvedInputs, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def _frame(sites: pd.DataFrame, resolved: ResolvedInputs, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(
         {
-            "site": np.repeat(sites["site"].to_numpy(), len(resolution.days)),
-            "date": np.tile(np.array(resolution.days, dtype="datetime64[ns]"), len(sites)),
+            "site": np.repeat(sites["site"].to_numpy(), len(resolved.days)),
+            "date": np.tile(np.array(resolved.days, dtype="datetime64[ns]"), len(sites)),
             **{name: column.T.ravel() for name, column in columns.items()},
         }
     )

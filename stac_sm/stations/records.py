@@ -65,7 +65,7 @@ class Station:
     """Koeppen-Geiger code, where the archive has one."""
 
     @property
-    def proof(self) -> list[object]:
+    def provenance(self) -> list[object]:
         """All of it that match-ups are made from: series, network, place and depths; no verdict on the station."""
         return [self.id, self.checksum, self.network, self.lon, self.lat, [list(pair) for pair in self.depths]]
 
@@ -95,7 +95,7 @@ class StationRules:
             "min_hours": self.min_hours,
         }
 
-    def reach(self, depth_from: float, depth_to: float) -> bool:
+    def includes_depth(self, depth_from: float, depth_to: float) -> bool:
         """Whether a sensor lies in the layer."""
         return depth_from >= 0 and round(100 * depth_to) <= round(100 * self.max_depth)
 
@@ -143,7 +143,7 @@ def sites_of_stations(
     """
     import pandas as pd
 
-    usable = (station for station in stations if any(rules.reach(*depths) for depths in station.depths))
+    usable = (station for station in stations if any(rules.includes_depth(*depths) for depths in station.depths))
     ordered = sorted(usable, key=lambda station: station.id)
     pixels = [_pixel(grid, station) for station in ordered]
     inside = pd.DataFrame(
@@ -241,7 +241,7 @@ def _probes(series: pd.DataFrame, rules: StationRules) -> tuple[NDArray[Any], ND
     names = np.argsort(np.argsort(sensor.categories))[sensor.codes]
     upper, tops = pd.factorize(series["depth_from"], sort=True)
     lower, ends = pd.factorize(series["depth_to"], sort=True)
-    pairs = np.array([rules.reach(top, end) for top in tops for end in ends], dtype=bool)
+    pairs = np.array([rules.includes_depth(top, end) for top in tops for end in ends], dtype=bool)
     return (names * len(tops) + upper) * len(ends) + lower, np.tile(pairs, len(sensor.categories))
 
 

@@ -47,7 +47,7 @@ class Script:
     def _fields(self, resolution: ResolvedInputs, day: date, geobox: GeoBox, known: dict[Any, np.ndarray]) -> Fields:
         fields: Fields = {}
         for feature in resolution.recipe.sources:
-            layers = resolution.by_feature[feature.name][day].days[0]
+            layers = resolution.by_feature[feature.name][day].fields_by_day[0]
             parts = []
             for layer in layers:
                 (source,) = layer.sources

@@ -246,7 +246,7 @@ class Bench:
 
 
 def _files(made: Any) -> Iterator[Any]:
-    return (source for layer in made.layers for source in layer.sources)
+    return (source for layer in made.fields for source in layer.sources)
 
 
 def _ratios(took: dict[str, float], gets: dict[str, int], floor: dict[str, float]) -> dict[str, float]:

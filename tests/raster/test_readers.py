@@ -179,7 +179,7 @@ def test_one_band_of_an_asset_with_several(tmp_path, grid, fields):
         for name in READERS:
             read = get_reader(name)(source, (slice(3, 11), slice(5, 17))).compute(scheduler="synchronous")
             np.testing.assert_array_equal(read, images[number - 1][3:11, 5:17], err_msg=f"{name} {wanted}")
-    proofs = {raster_source(item, "a", wanted).proof for wanted in ("red", "nir", "2")}
+    proofs = {raster_source(item, "a", wanted).provenance_digest for wanted in ("red", "nir", "2")}
     assert len(proofs) == 2
     with pytest.raises(CatalogError, match="bands red, nir, swir found, 'blue' wanted"):
         raster_source(item, "a", "blue")
@@ -372,6 +372,9 @@ def test_a_proof_changes_with_all_that_gives_values_a_meaning(tmp_path):
         {"proj:transform": [PIXEL, 0, 1, 0, -PIXEL, 0]},
     ]  # fmt: skip
     geobox = GRIDS["UTM"]
-    proofs = [raster_source(an_item(tmp_path / "x", geobox, "int16", **base | one), "a").proof for one in [{}, *others]]
+    proofs = [
+        raster_source(an_item(tmp_path / "x", geobox, "int16", **base | one), "a").provenance_digest
+        for one in [{}, *others]
+    ]
     assert len(set(proofs)) == len(proofs)
-    assert raster_source(an_item(tmp_path / "elsewhere", geobox, "int16", **base), "a").proof == proofs[0]
+    assert raster_source(an_item(tmp_path / "elsewhere", geobox, "int16", **base), "a").provenance_digest == proofs[0]

@@ -38,7 +38,7 @@ def test_every_command_in_the_readme_parses(line):
 def test_the_features_in_the_readme_are_features():
     toml = next(block for block in TOML if "recipe.features" in block)
     anomaly, lst = Recipe.from_dict(tomllib.loads(toml)["recipe"]).features
-    assert (anomaly.statistic, anomaly.climatology.season, anomaly.reach) == ("anomaly", "year", 7)
+    assert (anomaly.statistic, anomaly.climatology.season, anomaly.days_back) == ("anomaly", "year", 7)
     assert (lst.missing, lst.climatology.season, lst.climatology.least_days) == ("climatology", "month", 30)
 
 

@@ -94,7 +94,7 @@ def source_item_raster(catalog: Catalog, member: SourceItem, asset: str) -> Rast
     if document["properties"].get(FINGERPRINT_PROPERTY) != member.fingerprint:
         raise ConflictError(f"item {member.path} was replaced while it was read: run the same command again")
     found = raster_source(item_from_document(document, catalog.store.href(member.path)), asset)
-    return found.of(None, "", catalog.root)
+    return found.with_feature(None, "", catalog.root)
 
 
 def source_items_json(members: Sequence[SourceItem], folder: str) -> bytes:

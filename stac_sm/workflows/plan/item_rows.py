@@ -48,7 +48,7 @@ def source_meaning(fields: str, key: str, band: str, valid: tuple[float, float] 
         source = raster_source(item_from_document(document, "/any.json"), key, band)
     except CatalogError:
         return None
-    source = source.of(valid, "", "")
+    source = source.with_feature(valid, "", "")
     return (source.geobox, source.meaning) if source.checksum == "any" else None
 
 
@@ -290,7 +290,9 @@ def _from_item(store: Store, path: str, job: ScanJob, places: dict[GeoBox | str,
         source = _source_of(item, request, store.root)
         place: GeoBox | str = source.geobox if isinstance(source, RasterSource) else source
         row[f"place_{number}"] = places.setdefault(place, len(places)) if place else -1
-        row[f"proof_{number}"] = bytes.fromhex(source.proof) if isinstance(source, RasterSource) else _NO_DIGEST
+        row[f"proof_{number}"] = (
+            bytes.fromhex(source.provenance_digest) if isinstance(source, RasterSource) else _NO_DIGEST
+        )
         row[f"size_{number}"] = source.size if isinstance(source, RasterSource) else None
     return row
 

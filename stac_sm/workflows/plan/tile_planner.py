@@ -68,7 +68,7 @@ class InputFile(NamedTuple):
     asset: str
     """Asset key."""
 
-    proof: str
+    provenance_digest: str
     """Its proof."""
 
     size: int | None
@@ -170,10 +170,10 @@ class TilePlanner:
         return [self._made_of(choose_day_fields(feature, timeline, normals, day)) for day in days]
 
     def _made_of(self, found: DayFields) -> tuple[DayInput, ...]:
-        return tuple(self._pair(source, layer) for layer in found.layers for source in layer.sources)
+        return tuple(self._pair(source, layer) for layer in found.fields for source in layer.sources)
 
     def _pair(self, source: Any, layer: WeightedField) -> DayInput:
-        found = day_input(source.item_id, source.asset, source.proof, layer.weight)
+        found = day_input(source.item_id, source.asset, source.provenance_digest, layer.weight)
         self._sizes[found.id] = source.size
         return found
 

@@ -91,7 +91,7 @@ def _lookups(resolution: ResolvedInputs, days: tuple[date, ...], pixels: int, la
         for feature in resolution.recipe.sources
         for day in days
         if day in resolution.by_feature[feature.name]
-        for layer in resolution.by_feature[feature.name][day].layers
+        for layer in resolution.by_feature[feature.name][day].fields
         for source in layer.sources
     }
     averaged = 4 * largest if any(resampling == "average" for _, resampling in grids) else 0
@@ -103,14 +103,14 @@ def _shared_fields(resolution: ResolvedInputs, days: tuple[date, ...]) -> Iterat
     seen: dict[tuple[RasterSource, ...], set[date]] = {}
     for made_of in resolution.by_feature.values():
         for day in days:
-            for layer in made_of[day].layers if day in made_of else ():
+            for layer in made_of[day].fields if day in made_of else ():
                 seen.setdefault(layer.sources, set()).add(day)
     return (sources for sources, needed in seen.items() if len(needed) > 1)
 
 
 def _sources(resolution: ResolvedInputs, days: tuple[date, ...]) -> Iterable[RasterSource]:
     made = (made_of[day] for made_of in resolution.by_feature.values() for day in days if day in made_of)
-    return {source for one in made for layer in one.layers for source in layer.sources}
+    return {source for one in made for layer in one.fields for source in layer.sources}
 
 
 def _pixels(window: Window | None) -> int:

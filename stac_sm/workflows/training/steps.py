@@ -282,7 +282,7 @@ def _matchup_provenance(project: Project, stations: list[Station], resolutions: 
         for name, tiles in resolutions.items()
     }
     return {
-        "stations": [station.proof for station in stations],
+        "stations": [station.provenance for station in stations],
         "rules": project.stations.fingerprint_fields(),
         "recipes": [project.recipe.fingerprint_fields(), TRIPLET_RECIPE.fingerprint_fields()],
         "grid": project.grid.fingerprint_fields(),

@@ -172,7 +172,7 @@ def _median(found: Mapping[str, Scores]) -> Scores:
 def _of_day(catalog: Catalog, member: SourceItem, sites: pd.DataFrame) -> tuple[list[tuple[Any, ...]], str]:
     """Values of a tile-day at the pixels of sites, and the model that it was made by."""
     item = item_from_document(json.loads(catalog.store.read(member.path)), catalog.store.href(member.path))
-    source = raster_source(item, "sm").of(None, "", catalog.root)
+    source = raster_source(item, "sm").with_feature(None, "", catalog.root)
     pixels = [(int(row), int(column)) for row, column in zip(sites["row"], sites["col"], strict=True)]
     values = read_pixels(source, pixels)
     rows = zip(sites["site"], sites["network"], [member.day] * len(pixels), values, strict=True)

@@ -318,7 +318,7 @@ def _validation_provenance(
         "grid": project.grid.fingerprint_fields(),
         "period": str(period),
         "members": sorted([one.id, one.fingerprint] for one in members),
-        "stations": [one.proof for one in stations if one.id in used],
+        "stations": [one.provenance for one in stations if one.id in used],
         "rules": [project.stations.fingerprint_fields(), project.screening.min_days],
         "others": [
             [other.name, third.name if third else None, [[one.tile, _inputs(one)] for one in parts]]

@@ -135,7 +135,7 @@ def fill(folder, chance: random.Random) -> None:
         put_item(folder, "era5-land", f"ERA5.{day:%Y%j}", COARSE, assets, day)
         if chance.random() < 0.2:  # a second file of the day
             put_item(folder, "era5-land", f"MORE.{day:%Y%j}", COARSE, {"stl1": (2, 1.0)}, day)
-    normal = {"stac_sm:climatology": RECIPE.feature("usual").normal, "stac_sm:month": 6}
+    normal = {"stac_sm:climatology": RECIPE.feature("usual").climatology_key, "stac_sm:month": 6}
     put_item(folder, CLIMATOLOGY_COLLECTION, "MEAN.06", COARSE, {"mean": (0, 1.0)}, date(2018, 1, 1), 365, **normal)
 
 
