@@ -297,9 +297,9 @@ def test_the_days_of_a_trailing_mean(day, lag, trailing):
     feature = Feature("f", "c", "a", lag=lag, trailing=trailing)
     found = [
         layers[0].sources[0].item_id if layers else None
-        for layers in choose_day_fields(feature, timeline, {}, day).days
+        for layers in choose_day_fields(feature, timeline, {}, day).fields_by_day
     ]
-    numbers = [(day - (lag + back) * ONE_DAY - start).fields_by_day for back in range(trailing)]
+    numbers = [(day - (lag + back) * ONE_DAY - start).days for back in range(trailing)]
     wanted = [str(n) if 0 <= n < 14 and n % 3 else None for n in numbers]
     assert found == (wanted if 2 * sum(one is not None for one in wanted) >= trailing else [])
 
