@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid
 from stac_sm.core.period import Period
 from stac_sm.core.variables import VARIABLES
-from stac_sm.features.daily_fields import LazyFields
+from stac_sm.features.daily_fields import DailyFields, DaskBackend
 from stac_sm.features.derived import add_derived, apply_masks
 from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
@@ -81,7 +81,7 @@ def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAU
     import dask.array as da
     import xarray as xr
 
-    fields = LazyFields(target, reader)
+    fields = DailyFields(target, reader, DaskBackend())
     recipe, days = resolved.recipe, resolved.days
     variables, filled = {}, []
     for feature in recipe.sources:

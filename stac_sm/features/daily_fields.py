@@ -1,23 +1,28 @@
-"""Point fields: features at some pixels, day after day, each file read once whatever feature and recipe needs it.
+"""Daily fields: what a feature is on a day, on the pixels of one target, composed by one code for all callers.
 
-The value of a day is composed by the very code that composes it for prediction (`LazyFields.day`); but what is read
-and regridded here is so little that a graph would cost more than the work: it is done at once.
+`DailyFields` composes the value of a day: from files to fields, from fields to the weighted sum of a day, trailing
+mean, climatology or anomaly. What an array is, a backend decides. `DaskBackend` makes nodes of a graph, and nothing is
+read before compute: `cube.build` predicts with it. `NumpyBackend` reads and resamples at once: `point_cubes` makes
+match-ups with it, since a graph would cost more than the work at so few pixels. Both give the same bits.
 
-Lazy fields: dask arrays of what a feature is on a day; nothing is read before compute.
-
-In a graph for one tile every file, lookup and field stands once, whatever day and feature needs it. A target that is
-too large for one array is cut into blocks, each filled by one task from the files that it meets: a graph of the whole
-globe takes a second, since geometry is worked out in the tasks.
+Every file, lookup and field is made once, whatever day and feature needs it. A target that is too large for one array
+is cut into blocks, each filled by one task from the files that it meets: a graph of the whole globe takes a second,
+since geometry is worked out in the tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import dask.array as da
 import numpy as np
+import xarray as xr
+from dask import delayed
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
 
 from stac_sm.core.fingerprint import digest
 from stac_sm.features.derived import add_derived, apply_masks, trailing_mean
@@ -29,48 +34,131 @@ from stac_sm.raster.readers import get_reader
 from stac_sm.raster.resample import TargetPixels, overlapping_grids_by_block, pixel_lookup, regrid, source_window
 from stac_sm.raster.source import RasterSource, Window
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from numpy.typing import NDArray
+
+class FieldBackend(Protocol):
+    """What an array of a field is, and when it is made."""
+
+    in_blocks: bool
+    """Whether a large target is cut into blocks."""
+
+    arrays: Any
+    """Module with ``isnan`` and ``where`` of its arrays."""
+
+    def empty(self, target: TargetPixels) -> Any:
+        """Return a field without any value: float32, NaN."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of arrays, now or when its value is needed."""
+
+    def as_field(self, made: Any, target: TargetPixels) -> Any:
+        """Return the value of a `call`, float32 of the target's shape, as an array."""
+
+    def by_block(self, function: Callable[..., Any], fields: Sequence[Any], **settings: Any) -> Any:
+        """Call a function of the same pixels of several fields; float32 of their shape."""
 
 
-class LazyFields:
-    """Lazy fields of one graph on one target."""
+class NumpyBackend:
+    """Arrays in memory, made at once."""
 
-    def __init__(self, target: TargetPixels, reader_name: str) -> None:
-        from dask import delayed
+    in_blocks = False
+    arrays: Any = np
 
-        self._delayed = delayed
-        self._target, self._reader = target, reader_name
-        self._blocks = target.blocks()
+    def empty(self, target: TargetPixels) -> Any:
+        """Return an array of NaN."""
+        return np.full(target.shape, np.nan, dtype=np.float32)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the function now."""
+        return function(*arguments)
+
+    def as_field(self, made: Any, target: TargetPixels) -> Any:
+        """Return the array as it is."""
+        return made
+
+    def by_block(self, function: Callable[..., Any], fields: Sequence[Any], **settings: Any) -> Any:
+        """Call the function with the whole fields."""
+        return function(*fields, **settings)
+
+
+class DaskBackend:
+    """Arrays of a graph; nothing is read before compute."""
+
+    in_blocks = True
+    arrays: Any = da
+
+    def empty(self, target: TargetPixels) -> Any:
+        """Return a lazy array of NaN, in the blocks of the target."""
+        return da.full(target.shape, np.nan, dtype=np.float32, chunks=target.chunks)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return a task that calls the function."""
+        return delayed(function, pure=False)(*arguments)
+
+    def as_field(self, made: Any, target: TargetPixels) -> Any:
+        """Return an array of one block."""
+        return da.from_delayed(made, target.shape, np.float32)
+
+    def by_block(self, function: Callable[..., Any], fields: Sequence[Any], **settings: Any) -> Any:
+        """Return an array of one task a block."""
+        return da.map_blocks(function, *fields, dtype=np.float32, **settings)
+
+
+class DailyFields:
+    """Values of features on the pixels of one target, day after day.
+
+    Parameters
+    ----------
+    target
+        The pixels.
+    reader_name
+        ``stackstac`` or ``odc``.
+    backend
+        What the arrays are: `DaskBackend` for a graph, `NumpyBackend` for arrays in memory.
+
+    Raises
+    ------
+    InputError
+        If there is no reader of this name.
+    """
+
+    def __init__(self, target: TargetPixels, reader_name: str, backend: FieldBackend) -> None:
+        self._target, self._reader, self._backend = target, reader_name, backend
+        self._blocks = target.blocks() if backend.in_blocks else {}
         self._windows: dict[GeoBox, Window | None] = {}
+        self._pixels: dict[RasterSource, Any] = {}
         self._memo: dict[Any, Any] = {}
         get_reader(reader_name)  # an unknown name fails now, not in a worker
 
     def day(self, feature: Feature, made_of: DayFields) -> tuple[Any, Any]:
-        """Dask arrays of the target's shape: the value of a feature, NaN where there is none; and where it was filled
-        with its climatology.
-        """
-        import dask.array as da
+        """Compose the value of a feature on a day.
 
+        Returns
+        -------
+        tuple
+            Arrays of the backend, of the target's shape: float32 values, NaN where there is none; and True where the
+            value is the climatology's because the feature has none, or None if the feature is never filled.
+        """
+        arrays = self._backend.arrays
         normal = self._sum(made_of.climatology, feature.resampling)
         if feature.statistic == "climatology":
             return normal, None
         days = [self._sum(layers, feature.resampling) for layers in made_of.fields_by_day if layers]
         value = days[0] if days else self._empty
         if feature.trailing > 1:
-            value = da.map_blocks(trailing_mean, *(days or [value]), total=feature.trailing, dtype=np.float32)
+            value = self._backend.by_block(trailing_mean, days or [value], total=feature.trailing)
         gap = None
         if feature.missing == "climatology":
-            gap = da.isnan(value) & ~da.isnan(normal)
-            value = da.where(gap, normal, value)
+            gap = arrays.isnan(value) & ~arrays.isnan(normal)
+            value = arrays.where(gap, normal, value)
         return (value - normal if feature.statistic == "anomaly" else value), gap
+
+    def forget_pixels(self) -> None:
+        """Let go of the pixels that were read: in memory they are many, and a file rarely serves more than a day."""
+        self._pixels.clear()
 
     @cached_property
     def _empty(self) -> Any:
-        import dask.array as da
-
-        return da.full(self._target.shape, np.nan, dtype=np.float32, chunks=self._target.chunks)
+        return self._backend.empty(self._target)
 
     def _sum(self, layers: Sequence[WeightedField], resampling: str) -> Any:
         """Weighted sum of layers, NaN without any."""
@@ -80,35 +168,31 @@ class LazyFields:
         return sum(np.float32(weight) * field for weight, field in fields) if fields else self._empty
 
     def _field(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
+        """Pixels of some files, regridded to the target."""
         key = ("field", sources, resampling)
         if key not in self._memo:
-            make = self._in_one if len(self._blocks) == 1 else self._in_blocks
-            self._memo[key] = make(sources, resampling)
+            self._memo[key] = (self._in_blocks if len(self._blocks) > 1 else self._in_one)(sources, resampling)
         return self._memo[key]
 
     def _in_one(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
-        import dask.array as da
-
         near = [(s, window) for s in sources if (window := self._window(s.geobox)) is not None]
         windows = [self._read(source, window) for source, window in near]
         lookups = [self._lookup(source.geobox, window, resampling) for source, window in near]
-        field = self._delayed(regrid, pure=False)(self._target.shape, windows, lookups, resampling)
-        return da.from_delayed(field, self._target.shape, np.float32)
+        field = self._backend.call(regrid, self._target.shape, windows, lookups, resampling)
+        return self._backend.as_field(field, self._target)
 
     def _in_blocks(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
-        import dask.array as da
-
         name = f"field-{digest([[s.provenance_digest, s.href] for s in sources])}-{resampling}-{id(self)}"
-        met = self._meeting(tuple(source.geobox for source in sources))
+        met = self._overlapping(tuple(source.geobox for source in sources))
         graph = {
             (name, *place): (read_and_regrid, block, tuple(sources[i] for i in near), resampling, self._reader)
             for (place, block), near in zip(self._blocks.items(), met, strict=True)
         }
         return da.Array(graph, name, self._target.chunks, dtype=np.float32)
 
-    def _meeting(self, geoboxes: tuple[GeoBox, ...]) -> list[list[int]]:
-        """For each block, the numbers of the grids that may meet it."""
-        key = ("meeting", geoboxes)
+    def _overlapping(self, geoboxes: tuple[GeoBox, ...]) -> list[list[int]]:
+        """For each block, the numbers of the grids that may overlap it."""
+        key = ("overlapping", geoboxes)
         if key not in self._memo:
             self._memo[key] = overlapping_grids_by_block(geoboxes, self._target.geobox, list(self._blocks.values()))
         found: list[list[int]] = self._memo[key]
@@ -120,15 +204,14 @@ class LazyFields:
         return self._windows[geobox]
 
     def _read(self, source: RasterSource, window: Window) -> Any:
-        key = ("read", source)
-        if key not in self._memo:
-            self._memo[key] = self._delayed(read_window, pure=False)(source, window, self._reader)
-        return self._memo[key]
+        if source not in self._pixels:
+            self._pixels[source] = self._backend.call(read_window, source, window, self._reader)
+        return self._pixels[source]
 
     def _lookup(self, geobox: GeoBox, window: Window, resampling: str) -> Any:
         key = ("lookup", geobox, resampling)
         if key not in self._memo:
-            self._memo[key] = self._delayed(pixel_lookup, pure=False)(geobox, window, self._target, resampling)
+            self._memo[key] = self._backend.call(pixel_lookup, geobox, window, self._target, resampling)
         return self._memo[key]
 
 
@@ -167,74 +250,17 @@ def point_cubes(
     ReadError
         If pixels cannot be read.
     """
-    fields = PointFields(target, reader)
+    fields = DailyFields(target, reader, NumpyBackend())
     columns = {key: _empty_columns(resolution, target) for key, resolution in resolutions.items()}
     places = {key: {day: i for i, day in enumerate(one.days)} for key, one in resolutions.items()}
     for day in sorted({day for resolution in resolutions.values() for day in resolution.days}):
-        fields.forget_windows()
+        fields.forget_pixels()
         for key, resolution in resolutions.items():
             if day in places[key]:
                 for feature in resolution.recipe.sources:
                     made_of = resolution.by_feature[feature.name].get(day, DayFields())
                     columns[key][feature.name][places[key][day]] = fields.day(feature, made_of)[0]
     return {key: _cube(resolution, target, columns[key]) for key, resolution in resolutions.items()}
-
-
-class PointFields(LazyFields):
-    """Fields on the pixels of one target as arrays in memory; those made once are kept, they are small."""
-
-    def __init__(self, target: TargetPixels, reader_name: str) -> None:
-        super().__init__(target, reader_name)
-        self._read_windows: dict[RasterSource, NDArray[np.float32]] = {}
-        self._in_graphs = False
-
-    def forget_windows(self) -> None:
-        """Let go of the pixels around the points, which are many; two resamplings of one file share them in a day."""
-        self._read_windows.clear()
-
-    def day(self, feature: Feature, made_of: DayFields) -> tuple[Any, Any]:
-        """Arrays of the target's shape: as in `LazyFields.day`, but computed."""
-        self._in_graphs = feature.trailing > 1  # its mean is made by blocks of a dask array
-        return _computed(super().day(feature, made_of))
-
-    @property
-    def _empty(self) -> Any:
-        return self._as_wanted(np.full(self._target.shape, np.nan, dtype=np.float32))
-
-    def _sum(self, layers: Sequence[WeightedField], resampling: str) -> Any:
-        return self._as_wanted(super()._sum(layers, resampling)) if layers else self._empty
-
-    def _as_wanted(self, values: NDArray[np.float32]) -> Any:
-        import dask.array as da
-
-        return da.from_array(values, chunks=-1, name=False) if self._in_graphs else values
-
-    def _field(self, sources: tuple[RasterSource, ...], resampling: str) -> NDArray[np.float32]:
-        key = ("field", sources, resampling)
-        if key not in self._memo:
-            near = [(s, window) for s in sources if (window := self._window(s.geobox)) is not None]
-            windows = [self._read(source, window) for source, window in near]
-            lookups = [self._lookup(source.geobox, window, resampling) for source, window in near]
-            self._memo[key] = regrid(self._target.shape, windows, lookups, resampling)
-        found: NDArray[np.float32] = self._memo[key]
-        return found
-
-    def _read(self, source: RasterSource, window: Any) -> NDArray[np.float32]:
-        if source not in self._read_windows:
-            self._read_windows[source] = read_window(source, window, self._reader)
-        return self._read_windows[source]
-
-    def _lookup(self, geobox: Any, window: Any, resampling: str) -> NDArray[Any]:
-        key = ("lookup", geobox, resampling)
-        if key not in self._memo:
-            self._memo[key] = pixel_lookup(geobox, window, self._target, resampling)
-        found: NDArray[Any] = self._memo[key]
-        return found
-
-
-def _computed(values: tuple[Any, Any]) -> tuple[Any, Any]:
-    first, second = (one.compute(scheduler="synchronous") if hasattr(one, "compute") else one for one in values)
-    return first, second
 
 
 def _empty_columns(resolution: ResolvedInputs, target: TargetPixels) -> dict[str, NDArray[np.float32]]:
@@ -244,10 +270,6 @@ def _empty_columns(resolution: ResolvedInputs, target: TargetPixels) -> dict[str
 
 def _cube(resolution: ResolvedInputs, target: TargetPixels, columns: Mapping[str, NDArray[np.float32]]) -> xr.Dataset:
     """Features with the derived ones and masks, as in a cube."""
-    import dask.array as da
-    import xarray as xr
-    from odc.geo.xr import xr_coords
-
     x, y = target.centres
     coords = {
         "time": np.array(resolution.days, dtype="datetime64[ns]"),

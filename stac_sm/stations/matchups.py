@@ -1,6 +1,6 @@
 """Match-ups: what a site measured on a day, beside the features of its pixel on that day.
 
-The features come through the very functions that prediction uses (`resolve_inputs` and `LazyFields.day`), for
+The features come through the very functions that prediction uses (`resolve_inputs` and `DailyFields.day`), for
 the pixels of the sites only; each file of a tile and day is read once for all its sites and all recipes.
 """
 

@@ -13,9 +13,10 @@ from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features import daily_fields
 from stac_sm.features.climatology import make_climatology
 from stac_sm.features.cube import build
-from stac_sm.features.daily_fields import point_cubes
+from stac_sm.features.daily_fields import DailyFields, DaskBackend, NumpyBackend, point_cubes
 from stac_sm.features.inputs import resolve_inputs
 from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
+from stac_sm.features.time_rules import DayFields
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
@@ -86,6 +87,22 @@ def test_they_are_the_pixels_of_the_cube(resolved, reader):
     assert found["a"].frozen.any()
     assert np.isnan(found["a"].lst_trailing).any()
     assert not found["a"].lst.isnull().any()  # filled
+
+
+@pytest.mark.parametrize("feature", RECIPE.sources, ids=lambda feature: feature.name)
+def test_both_backends_give_the_same_bits_and_fill_the_same_pixels(resolved, feature):
+    """On some pixels, and on all of a tile."""
+    for target in (PIXELS, TargetPixels(SMALL.geobox(TILE))):
+        at_once, lazy = (DailyFields(target, "odc", backend) for backend in (NumpyBackend(), DaskBackend()))
+        for day in (GAP, GAP + ONE_DAY):
+            made_of = resolved["a"].by_feature[feature.name].get(day, DayFields())
+            found, wanted = at_once.day(feature, made_of), lazy.day(feature, made_of)
+            assert isinstance(found[0], np.ndarray)
+            assert found[0].dtype == np.float32
+            np.testing.assert_array_equal(found[0], wanted[0].compute(scheduler="synchronous"))
+            assert (found[1] is None) == (wanted[1] is None)
+            if found[1] is not None:
+                np.testing.assert_array_equal(found[1], wanted[1].compute(scheduler="synchronous"))
 
 
 def test_a_file_is_read_once_for_all_points_features_and_recipes(resolved, monkeypatch):
