@@ -105,6 +105,32 @@ def test_scores_of_unequal_shapes_are_refused():
         agreement_scores([1, 2], [1, 2, 3])
 
 
+SIGNAL = 0.06
+"""Standard deviation of the truth of `triplet`."""
+
+
+def sampling_errors(errors, n):
+    """Standard errors of error variance, log of beta and log of squared correlation, of each of three normal series.
+
+    To first order each estimate is the trace of a matrix A times the sample covariance, whose standard error for normal
+    series of covariance C is the root of 2 tr(ACAC) / n. All in units of the truth.
+    """
+    covariance, signal = np.diag(np.square(errors)) + SIGNAL**2, SIGNAL**2
+    found = []
+    for i in range(3):
+        j, k = (other for other in range(3) if other != i)
+        variance, scale, correlation = np.zeros((3, 3, 3))
+        variance[i, i], variance[i, j], variance[i, k], variance[j, k] = 1, -1, -1, 1  # of the error
+        if i:  # the scale of i beside the first series is known by way of the third
+            scale[0, 3 - i], scale[i, 3 - i] = 1 / signal, -1 / signal
+        variance += 2 * errors[i] ** 2 * scale  # in units of the first series
+        correlation[i, i] = -1 / covariance[i, i]
+        correlation[i, j], correlation[i, k], correlation[j, k] = 1 / signal, 1 / signal, -1 / signal
+        halves = [((matrix + matrix.T) / 2) @ covariance for matrix in (variance, scale, correlation)]
+        found.append([math.sqrt(2 * np.trace(half @ half) / n) for half in halves])
+    return np.transpose(found)
+
+
 @settings(max_examples=examples(25), deadline=None)
 @given(
     seeds,
@@ -112,12 +138,29 @@ def test_scores_of_unequal_shapes_are_refused():
     st.tuples(st.just(1.0), st.floats(0.2, 5), st.floats(0.2, 5)),
 )
 def test_known_errors_come_back(seed, errors, scales):
-    found = triple_collocation(*triplet(seed, n=20_000, errors=errors, scales=scales))
+    """Within six standard errors: exceeded by chance once in some millions of draws."""
+    n = 100_000
+    found = triple_collocation(*triplet(seed, n=n, errors=errors, scales=scales))
     assert found.status == "ok"
-    assert found.error_std == pytest.approx(errors, rel=0.1, abs=0.002)
-    assert found.beta == pytest.approx([1 / scale for scale in scales], rel=0.1)
-    assert found.correlation == pytest.approx([1 / math.sqrt(1 + (e / 0.06) ** 2) for e in errors], abs=0.03)
-    assert found.snr_db == pytest.approx([20 * math.log10(0.06 / e) for e in errors], abs=1.0)
+    of_variance, of_beta, of_correlation = 6 * sampling_errors(errors, n)
+    true = 1 / (1 + np.square(errors) / SIGNAL**2)
+    assert np.all(np.abs(np.square(found.error_std) - np.square(errors)) <= of_variance)
+    assert np.all(np.abs(np.log(np.array(found.beta) * scales)) <= of_beta + 1e-12)
+    assert np.all(np.abs(2 * np.log(found.correlation) - np.log(true)) <= of_correlation)
+    assert np.all(
+        np.abs(found.snr_db - 10 * np.log10(true / (1 - true))) <= of_correlation * 10 / np.log(10) / (1 - true)
+    )
+
+
+def test_the_sampling_errors_are_those_of_many_draws():
+    errors, n = (0.03, 0.04, 0.05), 2000
+    draws = [triple_collocation(*triplet(seed, n=n, errors=errors)) for seed in range(400)]
+    spread = [
+        np.std([np.square(one.error_std) for one in draws], axis=0),
+        np.std([np.log(one.beta) for one in draws], axis=0),
+        np.std([2 * np.log(one.correlation) for one in draws], axis=0),
+    ]
+    np.testing.assert_allclose(spread, sampling_errors(errors, n), rtol=0.15, atol=1e-12)  # 3.5 % by chance
 
 
 @given(seeds, st.floats(0.05, 20), st.floats(-5, 5), st.floats(0.05, 20), st.floats(-5, 5))

@@ -179,7 +179,7 @@ def examined(module: str, sample: int, seed: int) -> dict[str, Any]:
     """Try a sample of the mutants of a module."""
     nothing = Mutant(module, "none", _file(module).read_text(), "")
     if not survives(nothing):
-        raise SystemExit(f"{module}: its tests fail without a mutant: mend them first")
+        raise SystemExit(f"{module}: its tests fail without a mutant: fix them first")
     every = list(mutants(module))
     drawn = random.Random(seed).sample(every, min(sample, len(every)))
     survivors = [mutant for mutant in drawn if survives(mutant)]
