@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stac-sm-load-") as folder:
         root, items = Path(folder) / "catalog", made_items(given.items)
         made_catalog(root, items)
-        with running(root) as address:
+        with running(root, python=[sys.executable]) as address:
             found = loaded(address, items, given.clients, given.seconds)
             found["answers_after"] = requests.get(address, timeout=30).status_code
     print(json.dumps(found, indent=2) if given.json else "\n".join(f"{name}: {found[name]}" for name in found))

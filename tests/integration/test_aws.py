@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -24,6 +23,7 @@ from tests.support.missing import need
 from tests.support.object_stores import FaultyProxy, environment_of
 from tests.support.policies import Request, outcomes, why_no_evaluator
 from tests.support.terraform import aws_of_moto, terraform, why_no_terraform
+from tests.support.warm_start import warm_python
 
 pytestmark = pytest.mark.integration
 MAIL = '-var=budget_mail=["a@example.org"]'
@@ -326,7 +326,7 @@ def test_all_that_a_slice_asks_of_the_store_is_allowed_to_a_worker(sent, aws, ju
     assert submit("--json").exit_code == 0
     recorder = Recorder(applied.server)
     with recorder as proxied:
-        command = [sys.executable, "-m", "stac_sm", "run", f"{store.root}/plans/{plan.id}.parquet", "--workers", "1"]
+        command = [*warm_python(), "-m", "stac_sm", "run", f"{store.root}/plans/{plan.id}.parquet", "--workers", "1"]
         for index in range(2):
             given = [*command, "--project", store.root, "--slice", f"{index}/2"]
             done = subprocess.run(given, env=os.environ | proxied.environment | {"AWS_ENDPOINT_URL": proxied.endpoint},

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 
 import numpy as np
 import pystac_client
@@ -29,6 +28,7 @@ from tests.support.fields import DAYS, TILE, shared_project
 from tests.support.missing import need
 from tests.support.object_stores import environment_of, moto_server, new_bucket, swift_server, why_no_swift
 from tests.support.served import running
+from tests.support.warm_start import warm_python
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("swift")]
 STORES = {"moto": moto_server, "swift": swift_server}
@@ -56,7 +56,7 @@ def copied(root):
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "stac_sm", *map(str, arguments)]
+    return [*warm_python(), "-m", "stac_sm", *map(str, arguments)]
 
 
 def said(*arguments):
@@ -155,7 +155,7 @@ numpy.save(sys.stdout.buffer, cube.sm.values)
 
 def saved_by(program, environment, *words):
     """What a process of its own saves: GDAL remembers other stores that this one has talked to."""
-    command = [sys.executable, "-c", program, *words]
+    command = [*warm_python(), "-c", program, *words]
     done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()
     return np.load(io.BytesIO(done.stdout))

@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -26,6 +28,7 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from tests.support.demo_project import demo_project
 from tests.support.missing import need
 from tests.support.served import running
+from tests.support.warm_start import warm_programs, warm_python
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -137,12 +140,18 @@ def needed(program: str) -> str:
 
 def said(command: list[str], folder: Path) -> str:
     """What a command prints, which must end well."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(_programs()), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@cache
+def _programs() -> Path:
+    """Folder with ``stac-sm``, which starts at once: the README has some forty commands."""
+    return warm_programs(Path(tempfile.mkdtemp(prefix="stac-sm-programs-")))
 
 
 def in_shell(block: Block, place: Path) -> str:
@@ -173,7 +182,7 @@ RUNNERS = {
     "sh": in_shell,
     "toml": in_toml,
     "sql": in_sql,
-    "python": lambda block, place: said([sys.executable, "-c", block.text], place),
+    "python": lambda block, place: said([*warm_python(), "-c", block.text], place),
     "r": lambda block, place: said([needed("Rscript"), "-e", block.text], place),
 }
 WANTED = {
@@ -228,7 +237,7 @@ def test_the_input_that_is_added_is_a_feature(place, monkeypatch):
     """The feature of the README from the catalogue that its Python has made."""
     monkeypatch.chdir(place)
     python, toml = (block for block in BLOCKS if block.heading == "Add an input")
-    said([sys.executable, "-c", python.text], place)
+    said([*warm_python(), "-c", python.text], place)
     recipe = tomllib.loads(toml.text)["recipe"]
     height = feature_cube(open_catalog(place / "sm-demo"), recipe, "h18v04", "2019-06-08").height.compute()
     assert 3_000 < np.count_nonzero(np.isfinite(height)) < 15_000  # one degree by one of the tile

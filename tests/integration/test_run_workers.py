@@ -34,6 +34,7 @@ from tests.support.missing import need
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.plan_runs import run_here
 from tests.support.slurm import slurm_cluster, why_no_slurm
+from tests.support.warm_start import warm_python
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slurm")]
 DAYS = Period.parse("2018-06-29/2018-07-01")
@@ -109,7 +110,7 @@ def at_once(root: str, slices) -> None:
     program = f"import sys; sys.path[:0] = {sys.path!r}; from tests.integration.test_run_workers import run_slice; " + (
         "sys.exit(run_slice(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])) or 0)"
     )
-    running = [subprocess.Popen([sys.executable, "-c", program, root, str(i), str(n)]) for i, n in slices]
+    running = [subprocess.Popen([*warm_python(), "-c", program, root, str(i), str(n)]) for i, n in slices]
     assert [one.wait(300) for one in running] == [0] * len(running)
 
 
@@ -205,6 +206,6 @@ def test_after_any_fault_the_same_command_makes_the_rest(bench, tmp_path, number
 
 def stac_sm(*words, cwd, environment=None):
     return subprocess.run(
-        [sys.executable, "-m", "stac_sm", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=300,
+        [*warm_python(), "-m", "stac_sm", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=300,
         env=os.environ | (environment or {}),
     )  # fmt: skip

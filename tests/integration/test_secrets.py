@@ -18,6 +18,7 @@ import requests
 from stac_sm.storage.store import open_store
 from tests.support.fields import TILE, copied_project, edit
 from tests.support.object_stores import FaultyProxy, environment_of, moto_server, new_bucket
+from tests.support.warm_start import warm_python
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +71,7 @@ def commands(folder, root, store, proxy):
     )
 
     def run(*arguments):
-        command = [sys.executable, "-m", "stac_sm", *arguments, "--project", root]
+        command = [*warm_python(), "-m", "stac_sm", *arguments, "--project", root]
         done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 

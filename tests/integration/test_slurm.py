@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from stac_sm.workflows.run.run import run_plan
 from tests.support.fields import DAYS, TILE, copied_project, read_model
 from tests.support.missing import need
 from tests.support.slurm import slurm_cluster, wait_for_end, why_no_slurm
+from tests.support.warm_start import warm_python
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slurm")]
 
@@ -39,7 +39,7 @@ def planned(tmp_path):
 
 
 def submit(file, project, *arguments):
-    command = [sys.executable, "-m", "stac_sm", "submit", file, "--to", "slurm", "--project", project.folder, "--json"]
+    command = [*warm_python(), "-m", "stac_sm", "submit", file, "--to", "slurm", "--project", project.folder, "--json"]
     done = subprocess.run(
         [*map(str, command), *arguments], cwd=Path(file).parent, capture_output=True, text=True, check=False
     )
@@ -79,7 +79,7 @@ def test_a_job_in_the_queue_is_named_and_not_sent_twice(cluster, planned):
 
 def test_what_slurm_refuses_is_said(cluster, planned):
     project, _, file = planned
-    command = [sys.executable, "-m", "stac_sm", "submit", file, "--to", "slurm", "--project", project.folder]
+    command = [*warm_python(), "-m", "stac_sm", "submit", file, "--to", "slurm", "--project", project.folder]
     done = subprocess.run([*map(str, command), "--", "--partition=none"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "sbatch refuses: sbatch: error: invalid partition specified: none" in done.stderr

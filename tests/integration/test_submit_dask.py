@@ -18,6 +18,7 @@ from stac_sm.workflows.audit import audit
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from tests.support.fields import DAYS, TILE, copied_project, read_model
+from tests.support.warm_start import warm_python
 
 pytestmark = pytest.mark.integration
 
@@ -55,7 +56,7 @@ def planned(tmp_path):
 
 
 def submit(file, project, scheduler):
-    command = [sys.executable, "-m", "stac_sm", "submit", file, "--to", "dask", "--scheduler", scheduler]
+    command = [*warm_python(), "-m", "stac_sm", "submit", file, "--to", "dask", "--scheduler", scheduler]
     done = subprocess.run(
         [*map(str, command), "--project", str(project.folder), "--json"], capture_output=True, text=True, check=False
     )
@@ -102,7 +103,7 @@ def test_a_plan_is_made_after_we_have_gone_and_is_sent_once(scheduler, planned, 
 
 def test_a_scheduler_that_is_not_there_is_said(planned):
     project, file = planned
-    command = [sys.executable, "-m", "stac_sm", "submit", file, "--to", "dask", "--project", project.folder]
+    command = [*warm_python(), "-m", "stac_sm", "submit", file, "--to", "dask", "--project", project.folder]
     done = subprocess.run(
         [*map(str, command), "--scheduler", "tcp://127.0.0.1:1"], capture_output=True, text=True, check=False
     )

@@ -197,6 +197,7 @@ def test_profile_is_part_of_a_fingerprint():
     assert len({digest(profile.fingerprint_fields()) for profile in profiles}) == len(profiles)
 
 
+@pytest.mark.alone
 def test_other_threads_go_on_while_a_cog_is_encoded(tmp_path):
     """The longest time in which another thread of Python stood still, as a share of the time that encoding took."""
     values = np.random.default_rng(1).random(TILE.shape).astype(np.float32)

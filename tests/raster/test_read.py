@@ -330,6 +330,7 @@ def test_a_vrt_behind_the_magic_of_a_tiff_stays_a_tiff(tmp_path, magic):
         pass
 
 
+@pytest.mark.alone
 def test_a_huge_window_is_refused_before_anything_is_asked(tmp_path, server):
     written(tmp_path / "a.tif")
     geobox = replace_shape(GEOBOX, (10**6, 10**6))

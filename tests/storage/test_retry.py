@@ -89,6 +89,7 @@ def test_the_end_of_a_retry_holds_nothing_of_the_attempts():
     assert end.value.__context__ is None
 
 
+@pytest.mark.alone
 def test_no_further_attempt_is_begun_after_the_total_time():
     attempt = Failing(*[FaultKind.BUSY] * 99, after=0.02)
     start = time.monotonic()

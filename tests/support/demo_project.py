@@ -9,14 +9,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support.warm_start import warm_python
 
-def run(*arguments: object, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+
+def run(
+    *arguments: object, folder: Path, code: int = 0, python: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run the program in a folder."""
-    command = [sys.executable, "-m", "stac_sm", *map(str, arguments)]
+    command = [*(python or warm_python()), "-m", "stac_sm", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return done
@@ -33,4 +38,4 @@ def demo_project() -> tuple[Path, dict[str, Any]]:
         return Path(made), {}
     folder = Path(tempfile.mkdtemp(prefix="stac-sm-demo-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder / "sm-demo", json.loads(run("demo", "--json", folder=folder).stdout)
+    return folder / "sm-demo", json.loads(run("demo", "--json", folder=folder, python=[sys.executable]).stdout)

@@ -36,6 +36,7 @@ from stac_sm.storage.store import Store, open_store
 from stac_sm.workflows.audit import audit, repair
 from tests.support.fields import TILE, small_project
 from tests.support.object_stores import FaultyProxy, environment_of, moto_server, new_bucket, sometimes
+from tests.support.warm_start import warm_python
 
 PERIOD = "2018-06-28/2018-07-03"
 DERIVED = {"orphan", "link", "extent"}
@@ -146,7 +147,7 @@ def summary(rounds: list[Round]) -> dict[str, object]:
 def command(root: Path | str, *words: str, **environment: str) -> tuple[int, str]:
     """Run a command of stac-sm to its end: exit code and what it said; one that hangs says where."""
     with subprocess.Popen(
-        words_of(*words), cwd=root if Path(root).is_dir() else None, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [*warm_python(), "-m", "stac_sm", *words], cwd=root if Path(root).is_dir() else None, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, env=os.environ | {"PYTHONFAULTHANDLER": "1"} | environment,
     ) as run:  # fmt: skip
         try:

@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +73,25 @@ _compiling = pytest.StashKey[subprocess.Popen[bytes]]()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Return a scheduler that keeps the tests of a group, or else of a file, together."""
-    from xdist.scheduler import LoadGroupScheduling
+    """Return a scheduler that keeps the tests of a group together.
 
-    class ByGroupOrFile(LoadGroupScheduling):
+    Not xdist's own for groups: as of 3.8 it writes their names into node ids, which pytest 9.2 does not allow.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            scope = super()._split_scope(nodeid)
-            return scope if scope != nodeid else nodeid.partition("::")[0]
+            return _groups()[nodeid]
 
     if _compiling in config.stash:
         config.stash[_compiling].wait()
-    return ByGroupOrFile(config, log)
+    return ByGroup(config, log)
+
+
+@cache
+def _groups() -> dict[str, str]:
+    """Group of each test, as the worker processes have told."""
+    return dict(json.loads(Path(os.environ[_FOLDER], "groups.json").read_text()))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,13 +99,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put groups that take longest first, and tests that must run alone last."""
     if not hasattr(config, "workerinput"):
         return
-    for item in items:
-        if item.get_closest_marker(_ALONE):
-            item.add_marker(pytest.mark.xdist_group(_ALONE))
     known, cost = json.loads(DURATIONS.read_text()), defaultdict(float)
     for group, file in sorted({(_group(item), _file(item)) for item in items}):
         cost[group] += known.get(file, _UNKNOWN)
     items.sort(key=lambda item: (_group(item) == _ALONE, -cost[_group(item)], _group(item)))
+    told = Path(os.environ[_FOLDER], f"{config.workerinput['workerid']}.json")
+    told.write_text(json.dumps({item.nodeid: _group(item) for item in items}))
+    told.replace(told.with_name("groups.json"))
 
 
 def _group(item: pytest.Item) -> str:

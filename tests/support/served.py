@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import requests
 from stac_sm.core.fingerprint import digest
 from stac_sm.stac.items import interval_properties, isoformat, item_folder, item_json, with_structural_links
 from stac_sm.storage.store import open_store
+from tests.support.warm_start import warm_python
 
 
 class Address(str):
@@ -32,9 +33,19 @@ class Address(str):
 
 
 @contextlib.contextmanager
-def running(catalog: str | Path, *arguments: str, **environment: str) -> Iterator[Address]:
+def running(catalog: str | Path, *arguments: str, python: Sequence[str] = (), **environment: str) -> Iterator[Address]:
     """Address of `stac-sm serve` over a catalogue, on a free port; it ends with the block."""
-    command = [sys.executable, "-m", "stac_sm", "serve", "--catalog", str(catalog), "--port", "0", *arguments]
+    command = [
+        *(python or warm_python()),
+        "-m",
+        "stac_sm",
+        "serve",
+        "--catalog",
+        str(catalog),
+        "--port",
+        "0",
+        *arguments,
+    ]
     known = os.environ | {"STAC_SM_BROWSER": "/none"} | environment  # whatever Browser this machine has built
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=known) as process:
         try:

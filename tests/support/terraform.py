@@ -11,6 +11,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,9 @@ class Terraform:
         assert running.returncode in codes, f"{' '.join(command)}: {running.returncode}\n{said}"
         return running.returncode, said
 
+    @cache  # noqa: B019
     def outputs(self) -> dict[str, Any]:
-        """Outputs by name."""
+        """Outputs by name, as they are when first asked for."""
         return {name: one["value"] for name, one in json.loads(self.run("output", "-json")[1]).items()}
 
     def resources(self) -> list[dict[str, Any]]:

@@ -145,6 +145,7 @@ def test_a_flat_archive_with_commas_and_brackets_in_names():
     assert rows == sum(sum(g.item["properties"]["stac_sm:flags"].values()) for g in found.values())
 
 
+@pytest.mark.alone
 @real_data
 def test_an_archive_of_28_mb_takes_seconds():
     start = time.perf_counter()

@@ -268,6 +268,7 @@ def test_a_network_called_2018_is_no_year(tmp_path):
     assert ids(open_catalog(tmp_path).items("ismn-stations", period=Period.parse("2010-06"))) == ["x"]
 
 
+@pytest.mark.alone
 def test_documents_are_fetched_together():
     def make(path):
         time.sleep(0.02)
