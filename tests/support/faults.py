@@ -147,8 +147,9 @@ def summary(rounds: list[Round]) -> dict[str, object]:
 def command(root: Path | str, *words: str, **environment: str) -> tuple[int, str]:
     """Run a command of stac-sm to its end: exit code and what it said; one that hangs says where."""
     with subprocess.Popen(
-        [*warm_python(), "-m", "stac_sm", *words], cwd=root if Path(root).is_dir() else None, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env=os.environ | {"PYTHONFAULTHANDLER": "1"} | environment,
+        [*warm_python(), "-m", "stac_sm", *words], cwd=root if Path(root).is_dir() else None,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"PYTHONFAULTHANDLER": "1"} | environment,
     ) as run:  # fmt: skip
         try:
             told, _ = run.communicate(timeout=_LONGEST)
