@@ -1,11 +1,18 @@
-"""Worker processes on this machine, which start fast: the heavy imports are made once, in a server they fork from."""
+"""Work on several processes of this machine, or in this one.
+
+Stages that make many independent things call `map_jobs` and leave the choice to it. Workers start fast: the heavy
+imports are made once, in a server that they fork from.
+"""
 
 from __future__ import annotations
 
 import gc
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import get_context
+from typing import TypeVar
 
 _PRELOAD = (
     "dask.array",
@@ -22,17 +29,83 @@ _PRELOAD = (
 START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
 """Never ``fork``: the threads of GDAL, Dask and OpenMP do not survive it."""
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
-def process_pool(workers: int, *, short: bool = False) -> ProcessPoolExecutor:
-    """Pool of processes; they may import this program's main module, so it must do nothing when imported.
+
+def map_jobs(
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    workers: int,
+    *,
+    as_ready: bool = False,
+    chunk: int = 1,
+    least_jobs: int = 2,
+) -> Iterator[Result]:
+    """Yield the result of each job, made one after another in this process or by several worker processes.
+
+    Nothing starts before the first result is asked for. An exception of a job is raised where its result would be
+    yielded. Then, on Ctrl-C, and when the caller stops early, jobs that have not started are cancelled; the call
+    returns when the running ones have ended.
 
     Parameters
     ----------
+    function
+        Makes one result. With several workers it must be importable (or a `functools.partial` of such a function), and
+        jobs and results are pickled.
+    jobs
+        What ``function`` is called with. With one worker they are taken one at a time, as results are asked for.
+    workers
+        Number of processes; below 2, all is done in this one.
+    as_ready
+        Whether results come as soon as they are there, in any order; otherwise in the order of the jobs.
+    chunk
+        Jobs that are sent to a worker at a time, where each is short. Results come in the order of the jobs only.
+    least_jobs
+        With fewer jobs than this, all is done in this process, since workers take longer to start.
+
+    Yields
+    ------
+    Result
+        What ``function`` returns, once a job.
+    """
+    if workers >= 2:
+        jobs = list(jobs)
+        if len(jobs) >= least_jobs:
+            with process_pool(workers) as pool:
+                if as_ready:
+                    tasks = [pool.submit(function, job) for job in jobs]
+                    yield from (task.result() for task in as_completed(tasks))
+                else:
+                    yield from pool.map(function, jobs, chunksize=chunk)
+            return
+    yield from map(function, jobs)
+
+
+@contextmanager
+def process_pool(workers: int, *, short: bool = False) -> Iterator[Executor]:
+    """Open a pool of worker processes; when it closes, jobs that have not started are cancelled.
+
+    The workers may import this program's main module, so it must do nothing when imported.
+
+    Parameters
+    ----------
+    workers
+        Number of processes.
     short
         Whether they end soon: then nobody looks for cycles of objects in them, which takes a tenth of the time where
         millions of objects are made.
+
+    Yields
+    ------
+    concurrent.futures.Executor
+        The pool. Call `map_jobs` instead, unless several kinds of jobs overlap.
     """
     context = get_context(START_METHOD)
     if START_METHOD == "forkserver":
         context.set_forkserver_preload(list(_PRELOAD))
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=gc.disable if short else None)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=gc.disable if short else None)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, as_completed
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
-from stac_sm.core.parallel import process_pool
+from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, CLIMATOLOGY_PROPERTY
@@ -130,7 +129,7 @@ def make_climatology(
             f"in {feature.climatology.period if feature.climatology else 'any period'}: ingest them first"
         )
     outcomes = dict.fromkeys((str(outcome) for outcome in PublishOutcome), 0)
-    for outcome in _made(catalog.root, normals, workers):
+    for outcome in map_jobs(partial(_make, catalog.root), normals, workers, as_ready=True):
         outcomes[str(outcome)] += 1
         progress(outcome, len(normals))
     refresh(catalog.store, CLIMATOLOGY_COLLECTION)
@@ -171,16 +170,6 @@ def climatology_mean(normal: ClimatologyItem, *, reader: str = DEFAULT_READER) -
         count += np.where(valid, days, 0).astype(np.uint16)
     mean = np.where(count >= normal.settings.least_days, total / np.maximum(count, 1), np.nan)
     return mean.astype(np.float32), count
-
-
-def _made(root: str, normals: Sequence[ClimatologyItem], workers: int) -> Iterator[PublishOutcome]:
-    pool: Any = process_pool(workers) if workers > 1 and len(normals) > 1 else nullcontext()
-    with pool as executor:
-        if not isinstance(executor, Executor):
-            yield from (_make(root, normal) for normal in normals)
-            return
-        for task in as_completed([executor.submit(_make, root, normal) for normal in normals]):
-            yield task.result()
 
 
 def _make(root: str, normal: ClimatologyItem) -> PublishOutcome:

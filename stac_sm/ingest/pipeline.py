@@ -11,16 +11,15 @@ import posixpath
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import ConflictError, GranuleError, StacSmError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
-from stac_sm.core.parallel import process_pool
+from stac_sm.core.parallel import map_jobs
 from stac_sm.ingest.provider_interface import Granule, Provider, content_hash, find_files, scan_file
 from stac_sm.ingest.registry import create_provider
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
@@ -162,17 +161,10 @@ def _results(
 ) -> Iterator[FileResult]:
     yield from (FileResult(str(file), {}, error=why) for file, why in twins.items())
     files = [file for file in files if file not in twins]
-    if workers < 2 or len(files) < 2:
-        for file in files:
-            yield _ingest_file(catalog.root, source_name, file, settings)
-        return
-    with process_pool(workers) as pool:
-        tasks = [pool.submit(_ingest_file, catalog.root, source_name, file, settings) for file in files]
-        for task in as_completed(tasks):
-            yield task.result()
+    yield from map_jobs(partial(_ingest_file, catalog.root, source_name, settings), files, workers, as_ready=True)
 
 
-def _ingest_file(root: str, source_name: str, file: Path | FileUrl, settings: dict[str, Any]) -> FileResult:
+def _ingest_file(root: str, source_name: str, settings: dict[str, Any], file: Path | FileUrl) -> FileResult:
     """Ingest one file; runs in a worker process."""
     tally = _Tally()
     try:

@@ -29,7 +29,7 @@ from itertools import groupby
 from pathlib import Path
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.parallel import process_pool
+from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period
 from stac_sm.simulate.coarse_products import write_cci, write_era5_land
 from stac_sm.simulate.dem import cop_dem_name, cop_dem_tiles, merit_name, merit_tiles, write_cop_dem, write_merit
@@ -97,12 +97,7 @@ def write_simulated_earth(
     missing = [file for file in _files(earth, full) if not (directory / file.path).exists()]
     for folder in {(directory / file.path).parent for file in missing}:
         folder.mkdir(parents=True, exist_ok=True)
-    work = partial(_write, directory, earth)
-    if workers == 1:
-        _report(map(work, missing), progress)
-    elif missing:
-        with process_pool(workers) as pool:
-            _report(pool.map(work, missing, chunksize=4), progress)
+    _report(map_jobs(partial(_write, directory, earth), missing, workers, chunk=4), progress)
     return directory
 
 

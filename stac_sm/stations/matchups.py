@@ -7,7 +7,7 @@ the pixels of the sites only; each file of a tile and day is read once for all i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -17,7 +17,7 @@ import numpy as np
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import TileGrid
-from stac_sm.core.parallel import process_pool
+from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period
 from stac_sm.features.daily_fields import point_cubes
 from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
@@ -106,7 +106,7 @@ def match_up_recipes(
     if sites.empty:
         raise InputError("no station found: ingest ISMN archives, or check depth and flag under [stations]")
     jobs = list(_jobs(sites, resolved_inputs, grid, max(1, workers)))
-    parts = list(_done(partial(_features, reader=reader), jobs, workers))
+    parts = list(map_jobs(partial(_features, reader=reader), jobs, workers))
     found = {}
     for key, tiles in resolved_inputs.items():
         features = pd.concat([part[key] for part in parts if key in part], ignore_index=True)
@@ -152,14 +152,6 @@ def _some_days(resolved: ResolvedInputs, days: Collection[date]) -> ResolvedInpu
         for name, known in resolved.by_feature.items()
     }
     return replace(resolved.only(day for day in resolved.days if day in days), by_feature=made_of)
-
-
-def _done(work: Callable[[_Job], _Frames], jobs: list[_Job], workers: int) -> Iterator[_Frames]:
-    if workers < 2 or len(jobs) < 2:
-        yield from map(work, jobs)
-        return
-    with process_pool(workers) as pool:
-        yield from pool.map(work, jobs)
 
 
 def _features(job: _Job, reader: str) -> _Frames:

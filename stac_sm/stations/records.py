@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.errors import CatalogError, InputError, ReadError
 from stac_sm.core.grid import TileGrid
-from stac_sm.core.parallel import process_pool
+from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.catalogs.search import item_period
@@ -191,26 +191,15 @@ def site_daily_means(
     wanted = [(site, by_id[member]) for site, members in pairs for member in members]
     dropped: Counter[str] = Counter(dict.fromkeys(DROPPED, 0))
     frames = []
-    for (site, _), (daily, counts) in zip(wanted, _all_daily(wanted, rules, workers), strict=True):
+    read_stations = [station for _, station in wanted]
+    daily_series = map_jobs(partial(_read_daily, rules=rules), read_stations, workers, chunk=8, least_jobs=_FEW)
+    for (site, _), (daily, counts) in zip(wanted, daily_series, strict=True):
         dropped.update(counts)
         frames.append(daily.assign(site=site))
     if not frames:
         return pd.DataFrame({"site": [], "date": pd.to_datetime([]), "sm": [], "n": []}), dropped
     daily = pd.concat(frames, ignore_index=True)
     return daily.groupby(["site", "date"], as_index=False).agg(sm=("sm", "mean"), n=("n", "sum")), dropped
-
-
-def _all_daily(
-    wanted: Sequence[tuple[str, Station]], rules: StationRules, workers: int
-) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
-    """Daily means of some stations, in their order."""
-    work = partial(_read_daily, rules=rules)
-    stations = [station for _, station in wanted]
-    if workers < 2 or len(stations) < _FEW:
-        yield from map(work, stations)
-        return
-    with process_pool(workers) as pool:
-        yield from pool.map(work, stations, chunksize=8)
 
 
 def _read_daily(station: Station, rules: StationRules) -> tuple[pd.DataFrame, Mapping[str, int]]:

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stac_sm.core.errors import StacSmError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import TileGrid
-from stac_sm.core.parallel import process_pool
+from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
@@ -89,7 +90,7 @@ def audit(
         findings += found
         read = [path for path in sound if _in_sample(path, sample)]
         jobs += [read[at : at + _ITEMS_A_JOB] for at in range(0, len(read), _ITEMS_A_JOB)]
-    for part in _verify_items(catalog.root, jobs, workers):
+    for part in map_jobs(partial(_verify_items, catalog.root), jobs, workers):
         findings += part
         progress(len(jobs))
     return sorted(set(findings), key=lambda finding: (finding.path, finding.kind))
@@ -227,15 +228,7 @@ def _orphans(
             yield Finding("orphan", entry.path, "no item names it: `stac-sm audit --repair` removes it when it is old")
 
 
-def _verify_items(root: str, jobs: Sequence[Sequence[str]], workers: int) -> Iterator[list[Finding]]:
-    if workers < 2 or len(jobs) < 2:
-        yield from (_prove(root, paths) for paths in jobs)
-        return
-    with process_pool(workers) as pool:
-        yield from pool.map(_prove, [root] * len(jobs), jobs)
-
-
-def _prove(root: str, paths: Sequence[str]) -> list[Finding]:
+def _verify_items(root: str, paths: Sequence[str]) -> list[Finding]:
     """Read every asset of some items; runs in a worker process."""
     store = open_catalog(root).store
     return [finding for path in paths for finding in _asset_findings(store, path)]

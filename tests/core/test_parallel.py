@@ -1,9 +1,20 @@
-"""Worker processes: they work, and they start without importing everything again."""
+"""Worker processes: they work, they start without importing everything again, and what has not started is cancelled."""
 
+import ast
 import os
+import signal
+import subprocess
 import sys
+import time
+from functools import partial
+from pathlib import Path
 
-from stac_sm.core.parallel import process_pool
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import stac_sm
+from stac_sm.core.parallel import map_jobs, process_pool
 
 
 def _who(number):
@@ -16,3 +27,96 @@ def test_workers_are_other_processes_with_the_heavy_imports_made():
     assert [square for _, square, _ in found] == [n * n for n in range(8)]
     assert os.getpid() not in {pid for pid, _, _ in found}
     assert all(loaded for _, _, loaded in found)
+
+
+def _slow_first(number):
+    time.sleep(0.5 if number == 0 else 0)
+    return number * number
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    st.lists(st.integers(0, 50), max_size=12), st.integers(0, 3), st.booleans(), st.integers(1, 4), st.integers(0, 9)
+)
+def test_results_are_those_of_a_loop(numbers, workers, as_ready, chunk, least):
+    found = list(map_jobs(_slow_first, iter(numbers), workers, as_ready=as_ready, chunk=chunk, least_jobs=least))
+    wanted = [number * number for number in numbers]
+    assert (sorted(found) if as_ready else found) == (sorted(wanted) if as_ready else wanted)
+
+
+def test_a_slow_job_holds_up_the_others_only_where_order_counts():
+    assert list(map_jobs(_slow_first, range(4), 2)) == [0, 1, 4, 9]
+    assert list(map_jobs(_slow_first, range(4), 2, as_ready=True))[-1] == 0
+
+
+@pytest.mark.parametrize(("workers", "jobs", "here"), [(1, 4, True), (0, 4, True), (2, 4, False), (2, 1, True)])
+def test_one_worker_or_few_jobs_need_no_other_process(workers, jobs, here):
+    pids = {pid for pid, _, _ in map_jobs(_who, range(jobs), workers)}
+    assert (pids == {os.getpid()}) is here
+    assert {pid for pid, _, _ in map_jobs(_who, range(4), 2, least_jobs=5)} == {os.getpid()}
+
+
+def test_in_one_process_a_job_is_taken_when_its_result_is_asked_for():
+    taken = []
+    results = map_jobs(_slow_first, (taken.append(number) or number for number in range(1, 4)), 1)
+    assert taken == []
+    assert next(results) == 1
+    assert taken == [1]
+
+
+def _touch(folder, number):
+    if number == 0:
+        raise ValueError("job 0")
+    time.sleep(0.1)
+    Path(folder, str(number)).touch()
+
+
+@pytest.mark.parametrize("as_ready", [False, True])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_exception_is_raised_and_cancels_what_has_not_started(tmp_path, as_ready, workers):
+    with pytest.raises(ValueError, match="job 0"):
+        list(map_jobs(partial(_touch, tmp_path), range(60), workers, as_ready=as_ready))
+    assert len(list(tmp_path.iterdir())) < 30
+
+
+@pytest.mark.parametrize("as_ready", [False, True])
+def test_a_caller_that_stops_early_cancels_the_rest(tmp_path, as_ready):
+    results = map_jobs(partial(_touch, tmp_path), range(1, 61), 2, as_ready=as_ready)
+    next(results)
+    results.close()
+    assert len(list(tmp_path.iterdir())) < 30
+
+
+def test_an_interrupt_ends_the_running_jobs_only(tmp_path):
+    folder, script = tmp_path / "made", tmp_path / "work.py"
+    folder.mkdir()
+    script.write_text(
+        "from functools import partial\n"
+        "from stac_sm.core.parallel import map_jobs\n"
+        "from tests.core.test_parallel import _touch\n"
+        'if __name__ == "__main__":\n'
+        f"    list(map_jobs(partial(_touch, {str(folder)!r}), range(1, 601), 2, as_ready=True))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(stac_sm.__file__).parents[1])}
+    with subprocess.Popen([sys.executable, script], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        ends = time.monotonic() + 60
+        while not any(folder.iterdir()) and time.monotonic() < ends:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert "KeyboardInterrupt" in said
+    assert 0 < len(list(folder.iterdir())) < 300
+    left = len(list(folder.iterdir()))
+    time.sleep(0.3)
+    assert len(list(folder.iterdir())) == left
+
+
+def test_nobody_else_chooses_between_this_process_and_a_pool():
+    package = Path(stac_sm.__file__).parent
+    users = {
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"process_pool", "ProcessPoolExecutor"}
+    }
+    assert users == {"core/parallel.py", "doctor/machine_checks.py", "workflows/plan/plan.py"}

@@ -5,9 +5,7 @@ Days are added one after another in float64: the product's values are multiples 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, as_completed
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import TileGrid
-from stac_sm.core.parallel import process_pool
+from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period
 from stac_sm.core.progress import ProgressCallback
 from stac_sm.core.variables import VARIABLES
@@ -95,7 +93,11 @@ def make_means(
             chosen = [(tile, members) for tile, members in groups.items() if not tiles or tile in tiles]
             wanted = [_mean_aggregate(collection, span, tile, version, members, least_days) for tile, members in chosen]
             make_one = partial(_make, catalog.root, grid, dry_run=dry_run)
-            found = sorted(_made(make_one, wanted, workers, progress), key=lambda one: one.id)
+            found = []
+            for one in map_jobs(make_one, wanted, workers, as_ready=True):
+                progress(len(wanted))
+                found.append(one)
+            found.sort(key=lambda one: one.id)
             made += found
             if as_one and found and all(one.outcome != "failed" for one in found):
                 members = [_member(one, want) for one, want in zip(found, wanted, strict=True)]
@@ -136,24 +138,6 @@ def _output(least_days: int) -> dict[str, Any]:
         "count": COUNT_PROFILE.fingerprint_fields(),
         "least_days": least_days,
     }
-
-
-def _made(
-    make_one: Callable[[Aggregate], AggregateResult],
-    wanted: Sequence[Aggregate],
-    workers: int,
-    progress: ProgressCallback,
-) -> Iterator[AggregateResult]:
-    pool: Any = process_pool(workers) if workers > 1 and len(wanted) > 1 else nullcontext()
-    with pool as executor:
-        if isinstance(executor, Executor):
-            tasks = as_completed([executor.submit(make_one, one) for one in wanted])
-            found: Iterator[AggregateResult] = (task.result() for task in tasks)
-        else:
-            found = map(make_one, wanted)
-        for one in found:
-            progress(len(wanted))
-            yield one
 
 
 def _make(root: str, grid: TileGrid, wanted: Aggregate, *, dry_run: bool) -> AggregateResult:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stac_sm.core.errors import CatalogError, ConflictError
-from stac_sm.core.parallel import process_pool
+from stac_sm.core.parallel import map_jobs
 from stac_sm.core.progress import ProgressCallback
 from stac_sm.stac.index.manifest import (  # fmt: skip
     ListedVersion,
@@ -213,11 +213,7 @@ def _built(root: str, plan: _Plan, listed: Mapping[str, ListedVersion], workers:
         (root, {path: listed[path] for path in paths}, {path: plan.contents.pop(path, b"") for path in paths})
         for paths in plan.jobs.values()
     ]
-    if workers < 2 or len(jobs) < 2:
-        yield from ((month, _build(job)) for month, job in zip(plan.jobs, jobs, strict=True))
-        return
-    with process_pool(workers) as pool:
-        yield from zip(plan.jobs, pool.map(_build, jobs), strict=True)
+    yield from zip(plan.jobs, map_jobs(_build, jobs, workers), strict=True)
 
 
 def _build(job: tuple[str, Mapping[str, ListedVersion], Mapping[str, bytes]]) -> _Built:

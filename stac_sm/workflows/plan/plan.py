@@ -18,8 +18,6 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property, lru_cache
@@ -138,7 +136,8 @@ def _in_processes(
     catalog: Catalog, wanted: PlanSettings, own: Sequence[Feature], tiles: Sequence[str], workers: int
 ) -> Iterator[PlannedTile]:
     scratch, root = _Scratch(), catalog.store.root
-    with _pool(workers) as pool:
+    # Not `map_jobs`: three kinds of jobs overlap in one pool, and the planning of tiles needs what the others found.
+    with process_pool(workers, short=True) as pool:
         jobs = _jobs(catalog, wanted, own)
         found = {name: pool.map(_rows, [(root, job) for job in jobs[name]]) for name in jobs}
         months = pool.map(_month, [(root, month) for month in wanted.period.months()])  # while tables are joined here
@@ -147,15 +146,6 @@ def _in_processes(
         Path(scratch.folder, "shared").write_bytes(pickle.dumps(_Shared(root, wanted, tables, rows)))
         for tile, (days, reads) in zip(tiles, pool.map(_tile, [(scratch.folder, tile) for tile in tiles]), strict=True):
             yield PlannedTile(days, InputsChunk(len(days), _saved(scratch, tile)), reads)
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[Executor]:
-    pool = process_pool(workers, short=True)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _month(job: tuple[str, Period]) -> pa.Table:
