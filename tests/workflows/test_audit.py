@@ -31,7 +31,7 @@ def made(tmp_path_factory):
     catalog = open_catalog(project.folder)
     plan = make_plan(catalog, read_model(catalog, model_id), [TILE], DAYS, grid=project.grid, version="001")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "records", lambda _, work: (run_task(work.folder, task) for task in work.tasks))
+        patch.setattr(runs, "task_records", lambda _, work: (run_task(work.folder, task) for task in work.tasks))
         assert not run_plan(project, plan).failures
     shutil.rmtree(project.folder / ".scratch", ignore_errors=True)
     return project.folder

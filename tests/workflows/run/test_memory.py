@@ -84,7 +84,7 @@ def test_a_run_with_little_memory_makes_the_same_day_by_day(tmp_path, monkeypatc
         catalog = open_catalog(project.folder)
         plan = make_plan(catalog, read_model(catalog, model_id), [TILE], DAYS, grid=project.grid, version="001")
         monkeypatch.setattr(
-            run, "records", lambda _, work, budget=budget: (run_task(work.folder, one, budget) for one in work.tasks)
+            run, "task_records", lambda _, work, has=budget: (run_task(work.folder, one, has) for one in work.tasks)
         )
         monkeypatch.setattr(task, "_compute", lambda *a: graphs.append((len(a[1]), a[2])) or compute(*a))
         assert not run.run_plan(project, plan, workers=run.LocalWorkers(1, budget), warn=told.append).failures

@@ -50,7 +50,7 @@ def plan_of(project, model_id, period=DAYS, version="001", tiles=(TILE,)):
 
 def run_here(project, plan, monkeypatch):
     """`run_plan` with its tasks in this process."""
-    monkeypatch.setattr(runs, "records", lambda workers, work: (run_task(work.folder, task) for task in work.tasks))
+    monkeypatch.setattr(runs, "task_records", lambda _, work: (run_task(work.folder, task) for task in work.tasks))
     return run_plan(project, plan).records
 
 
@@ -173,7 +173,7 @@ def test_a_run_that_is_interrupted_links_what_it_has_made(tmp_path, monkeypatch)
         yield run_task(work.folder, work.tasks[0])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "records", interrupted)
+    monkeypatch.setattr(runs, "task_records", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_plan(project, plan_of(project, model_id))
     assert [item.id for item in products(project)] == [f"SM1KM.A2018{179 + i}.h01v01.v001" for i in range(3)]
@@ -252,7 +252,7 @@ def test_a_task_that_cannot_even_begin_is_a_result(tmp_path):
 def test_a_plan_of_another_project_is_refused_before_its_days_fail(monkeypatch):
     project, model_id, _ = shared_project()
     plan = replace(plan_of(project, model_id), model="xgb-none")
-    monkeypatch.setattr(runs, "records", lambda workers, work: pytest.fail("workers were started"))
+    monkeypatch.setattr(runs, "task_records", lambda workers, work: pytest.fail("workers were started"))
     with pytest.raises(InputError, match=f"plan {plan.id}: its model cannot be had .*xgb-none.* another project"):
         run_plan(project, plan)
 
