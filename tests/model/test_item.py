@@ -104,8 +104,8 @@ def test_a_recipe_changed_together_with_its_checksum(root, id):
 
 EDITS = {
     "reordered inputs": (lambda p: p["mlm:input"].reverse(), "mlm:input lists latitude, doy_sin"),
-    "a format from the future": (lambda p: p.update({"stac_sm:format": 3}), "format 3 found, 2 or older wanted"),
-    "no format": (lambda p: p.pop("stac_sm:format"), "format None found, 2 or older wanted"),
+    "a format from the future": (lambda p: p.update({"stac_sm:format": 3}), "format 3 found, 2 or older required"),
+    "no format": (lambda p: p.pop("stac_sm:format"), "format None found, 2 or older required"),
     "no members": (lambda p: p.pop("stac_sm:members"), "not complete"),
     "no inputs": (lambda p: p.pop("mlm:input"), "not complete"),
     "no hash of the recipe": (lambda p: p.pop("stac_sm:recipe"), "not complete"),

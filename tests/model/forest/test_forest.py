@@ -180,7 +180,7 @@ def test_a_forest_that_differs_is_found_at_once_and_not_used(monkeypatch):
     member = trained()
     right = flatten_trees(member)
     wrong = np.where(right.feature >= 0, np.nextafter(right.threshold, np.float32(np.inf)), right.threshold)
-    monkeypatch.setattr(ensemble, "trees_of", lambda _: type(right)(**vars(right) | {"threshold": wrong}))
+    monkeypatch.setattr(ensemble, "flatten_trees", lambda _: type(right)(**vars(right) | {"threshold": wrong}))
     together, rows = Ensemble([member]), rows_for(member, 1000, np.random.default_rng(9))
     with pytest.warns(UserWarning, match="another prediction than XGBoost's"):
         found = together.predict(rows, 1)
@@ -231,7 +231,7 @@ OTHER_MACHINE = """if True:
         rng = np.random.default_rng(seed)
         member = drawn(rng, 3, 5, nodes, rng.normal(size=300).astype(np.float32), 0.5)
         assert_bit_equal([member], rows_for(member, 5000, rng, spread))
-    print(simd.WIDTH, sum(sum(one.stats.cache_misses.values()) for one in made))"""
+    print(simd.VECTOR_BYTES, sum(sum(one.stats.cache_misses.values()) for one in made))"""
 HASWELL = "+avx,+avx2,+bmi,+bmi2,+fma,+popcnt,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+lzcnt,+movbe,+f16c,+cx16"
 MACHINES = {"any": {"NUMBA_CPU_NAME": "generic"}, "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL}}
 

@@ -149,7 +149,10 @@ def test_indices_of_known_bands():
 
 
 def test_every_name_that_a_part_may_ask_for_is_made():
-    lists = ("of_a_day", "of_a_site", "of_a_site_robust", "of_a_site_complete", "swings", "departures", "trails")
+    lists = (
+        "varying_columns", "site_features", "robust_site_features", "complete_site_features",
+        "seasonal_cycle_features", "anomaly_features", "trailing_anomaly_features",
+    )  # fmt: skip
     assert {name for one in lists for name in getattr(FEATURES, one)} <= set(BUILT.columns)
     assert set(BUILT.dtypes) == {np.dtype("float32")}
 
