@@ -383,7 +383,7 @@ def test_a_header_in_a_circle_or_out_of_bounds_is_refused(tmp_path, server):
 def test_item_and_file_are_compared_once_for_all_windows(tmp_path, server, monkeypatch):
     asked = []
     compared = header.complete_from_header
-    monkeypatch.setattr(reading, "with_header", lambda *args: asked.append(args) or compared(*args))
+    monkeypatch.setattr(reading, "complete_from_header", lambda *args: asked.append(args) or compared(*args))
     file = tmp_path / "a.tif"
     written(file)
     for source in (source_of(file, f"{server.address}/a.tif"), source_of(file)):

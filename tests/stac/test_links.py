@@ -60,7 +60,9 @@ def test_only_what_changed_is_read_and_written(project_root, monkeypatch):
     seen = []
     plain_read, plain_entries = LocalStore.read, LocalStore.list_objects
     monkeypatch.setattr(LocalStore, "read", lambda self, path: seen.append(path) or plain_read(self, path))
-    monkeypatch.setattr(LocalStore, "entries", lambda self, at="": seen.append(f"{at}/") or plain_entries(self, at))
+    monkeypatch.setattr(
+        LocalStore, "list_objects", lambda self, at="": seen.append(f"{at}/") or plain_entries(self, at)
+    )
     link_items(open_store(project_root), LST, ["glass-lst/2018/12/30/i4/i4.json"])
     assert set(seen) == {
         "glass-lst/2018/12/30/",

@@ -342,7 +342,7 @@ def test_every_field_is_part_of_the_identity_or_left_out_on_purpose(thing, keys)
         ),
         (
             BoosterSpec,
-            {"name", "learns", "rounds", "parameters", "least", "beyond", "prior"},
+            {"name", "trained_on", "rounds", "parameters", "least_penalty", "residual_of", "prior_weight"},
             {"features"},
         ),  # of TableFeatures
         (Aggregate, {"collection", "span", "tile", "members", "output"}, {"version"}),  # part of the id

@@ -619,7 +619,7 @@ def test_a_writer_who_comes_between_loses_no_reading(tmp_path, monkeypatch):
             ingest(catalog, "ismn", [files["C"]])  # while B settles with A
         return settle(*args)
 
-    monkeypatch.setattr(Ismn, "settle", slow)
+    monkeypatch.setattr(Ismn, "choose_granule", slow)
     (result,) = ingest(catalog, "ismn", [files["B"]])
     assert held_hours(catalog) == ([*range(40)], "C.zip")
     assert result.notes == ("1 item(s) left as ingested from C.zip, which holds all these readings: NET.Hill",)

@@ -60,7 +60,7 @@ def test_items_come_back_as_they_were(mixed):
     found = open_items(href).items("c")
     assert [one.id for one in found] == ["ease", "sinu", "wide"]
     for one, document in zip(found, written, strict=False):
-        source, wanted = raster_source(one, "a"), raster_source(geoparquet.item_of(document, "/x"), "a")
+        source, wanted = raster_source(one, "a"), raster_source(geoparquet.item_from_document(document, "/x"), "a")
         assert source.provenance_digest == wanted.provenance_digest
         assert (source.geobox, source.unit, source.href) == (wanted.geobox, wanted.unit, wanted.href)
         assert set(one.assets) == set(document["assets"])

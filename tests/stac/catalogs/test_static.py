@@ -375,7 +375,7 @@ def test_a_name_is_judged_by_the_address_it_leads_to(monkeypatch):
     """A catalogue from the public internet does not reach this machine by a name that resolves to it."""
     with site({"/r": collection(member("/x"))}) as server:
         port = server.address.rpartition(":")[2]
-        monkeypatch.setattr(web, "reach_of", lambda root: AddressScope.PUBLIC)
+        monkeypatch.setattr(web, "catalog_scope", lambda root: AddressScope.PUBLIC)
         with pytest.raises(CatalogError, match="a loopback address found, at most a public one allowed"):
             open_items(f"http://localhost:{port}/r")
         assert not server.splits_below

@@ -406,7 +406,7 @@ def test_some_months_are_brought_up_to_date_from_their_folders_alone(project_roo
     assert whole == {"2018-06": 1, "2018-07": 1, "2018-08": 1}
     put_there(project_root, "sm-1km-daily", "x3", start=date(2018, 7, 2))
     seen, entries = [], type(store).list_objects
-    monkeypatch.setattr(type(store), "entries", lambda self, at="": seen.append(at) or entries(self, at))
+    monkeypatch.setattr(type(store), "list_objects", lambda self, at="": seen.append(at) or entries(self, at))
     found = update_index(store, "sm-1km-daily", layout="year/month/day", months=["2018-07"])
     assert [(month.month, month.items, month.outcome) for month in found.months] == [("2018-07", 2, "replaced")]
     assert set(seen) == {"sm-1km-daily/2018/07", "sm-1km-daily/index"}

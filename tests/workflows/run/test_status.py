@@ -185,7 +185,7 @@ def test_an_item_that_changes_meanwhile_is_not_retracted(made, tmp_path, monkeyp
     from stac_sm.storage.store import LocalStore
 
     project, _ = copied(made, tmp_path)
-    monkeypatch.setattr(LocalStore, "swap", lambda *_: False)
+    monkeypatch.setattr(LocalStore, "compare_and_swap", lambda *_: False)
     with pytest.raises(ConflictError, match="changed by another writer"):
         take_out(project, FIRST)
 

@@ -184,7 +184,7 @@ def test_sites_in_one_place_share_a_vote():
 
 def test_a_site_has_one_vote_however_many_rows(monkeypatch):
     weights = []
-    for way in ("grow", "draw_line"):
+    for way in ("train_tree_booster", "train_linear_booster"):
         monkeypatch.setattr(base_learners, way, lambda values, target, weight, *_, **__: weights.append(weight))
     features = TableFeatures.of(TABLE, COLUMNS, ["wet", "sand"])
     more = pd.concat([TABLE, *[TABLE[TABLE["station"] == "003"]] * 9])
