@@ -147,12 +147,12 @@ class CountingStore(LocalStore):
 
     pages: ClassVar[list[int]] = [0]
 
-    def entries(self, prefix: str = ""):
+    def list_objects(self, prefix: str = ""):
         found = list(super().list_objects(prefix))
         self.pages[0] += max(1, -(-len(found) // 1000))
         return iter(found)
 
-    def entries_at(self, folder: str, paths):
+    def list_objects_at(self, folder: str, paths):
         wanted = set(paths)
         return (entry for entry in self.list_objects(folder) if entry.path in wanted)
 

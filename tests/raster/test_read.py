@@ -183,7 +183,7 @@ def test_a_file_that_changes_between_two_requests_is_read_anew(tmp_path, server,
     count = server.take
 
     def replaced(method, path):
-        if server.splits_below["GET", path] == 1:
+        if server.asked["GET", path] == 1:
             file.write_bytes(new)
         return count(method, path)
 

@@ -146,7 +146,7 @@ def test_an_item_is_found_with_few_documents(large):
         found = open_items(f"{server.address}/catalog.json")
         assert found.item(FLAT, "dem7").id == "dem7"
         assert sum(server.gets().values()) == 4  # root, collection, part, item
-        server.splits_below.clear()
+        server.asked.clear()
         assert found.item(STATIONS, "alone").id == "alone"
         assert sum(server.gets().values()) < 7
     with pytest.raises(Exception, match="item 'none' is not in collection"):

@@ -113,7 +113,7 @@ class RangeHandler(SimpleHTTPRequestHandler):
     asked: list[str]
 
     def do_GET(self):
-        self.server.splits_below.append(self.path)
+        self.server.asked.append(self.path)
         ranged = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if ranged is None:
             return super().do_GET()
@@ -141,10 +141,10 @@ def server(tmp_path):
     folder = tmp_path / "web"
     folder.mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(folder))) as running:
-        running.splits_below = []
+        running.asked = []
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield folder, f"http://127.0.0.1:{running.server_port}", running.splits_below
+        yield folder, f"http://127.0.0.1:{running.server_port}", running.asked
         running.shutdown()
         thread.join()
 

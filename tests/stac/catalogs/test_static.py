@@ -54,7 +54,7 @@ class Made:
     """A server of documents that are made when asked for: path -> JSON, bytes, or (status, headers, bytes)."""
 
     def __init__(self, make):
-        self.make, self.splits_below, self.most, self._now = make, Counter(), 0, 0
+        self.make, self.asked, self.most, self._now = make, Counter(), 0, 0
         self._lock = threading.Lock()
 
     def __enter__(self):
@@ -65,7 +65,7 @@ class Made:
 
             def do_GET(self):
                 with made._lock:
-                    made.splits_below[self.path] += 1
+                    made.asked[self.path] += 1
                     made._now += 1
                     made.most = max(made.most, made._now)
                 found = made.make(self.path)
@@ -238,11 +238,11 @@ def test_our_own_layout_needs_few_documents(served):
     items = open_catalog(f"{served.address}/catalog.json")
     assert items.item("glass-lst", "LST.A2018151").id == "LST.A2018151"
     assert sum(served.gets().values()) == 6  # root, collection, year, month, day, item
-    served.splits_below.clear()
+    served.asked.clear()
     items = open_catalog(f"{served.address}/")
     assert ids(items.items("glass-lst", period=Period.parse("2018-05-30/2018-06-02"))) == ["LST.A2018151"]
     assert sum(served.gets().values()) < 40
-    served.splits_below.clear()
+    served.asked.clear()
     assert len(items.items("glass-lst", period=Period.parse("2018-05-30/2018-06-02"))) == 1
     assert sum(served.gets().values()) == 0  # what was read is kept
     assert items.collections == open_catalog(served.folder).collections
@@ -378,7 +378,7 @@ def test_a_name_is_judged_by_the_address_it_leads_to(monkeypatch):
         monkeypatch.setattr(web, "catalog_scope", lambda root: AddressScope.PUBLIC)
         with pytest.raises(CatalogError, match="a loopback address found, at most a public one allowed"):
             open_items(f"http://localhost:{port}/r")
-        assert not server.splits_below
+        assert not server.asked
 
 
 def test_links_in_circles_end():
@@ -390,7 +390,7 @@ def test_links_in_circles_end():
     documents["/b"]["links"].pop(2)
     with site(documents) as server:
         assert ids(open_items(f"{server.address}/a").items("c")) == ["x"]
-        assert max(server.splits_below.values()) == 1
+        assert max(server.asked.values()) == 1
 
 
 def test_a_chain_of_catalogues_without_end():
@@ -403,7 +403,7 @@ def test_a_chain_of_catalogues_without_end():
             open_items(f"{server.address}/1").items("c")
         with pytest.raises(CatalogError, match="more than 32 deep"):
             open_items(f"{server.address}/2").items("c")
-        assert sum(server.splits_below.values()) < 100
+        assert sum(server.asked.values()) < 100
 
 
 def test_catalogues_that_multiply(monkeypatch):
@@ -417,7 +417,7 @@ def test_catalogues_that_multiply(monkeypatch):
             CatalogError, match=r"more than 300 documents .* ask for a shorter period or a smaller bbox"
         ):
             open_items(f"{server.address}/r").items("c")
-        assert sum(server.splits_below.values()) < 400
+        assert sum(server.asked.values()) < 400
 
 
 def test_too_many_items_in_one_answer(monkeypatch):
@@ -592,14 +592,14 @@ def test_what_an_api_returns_is_filtered_once_more():
     with api(search) as server:
         items = open_items(server.address)
         assert ids(items.items("c", period=Period.parse("2018-07-01"), bbox=(0, 0, 1, 1))) == ["x"]
-        asked = next(path for path in server.splits_below if path.startswith("/search?"))
+        asked = next(path for path in server.asked if path.startswith("/search?"))
         assert "2018-07-01T00%3A00%3A00Z%2F2018-07-01T23%3A59%3A59.999999Z" in asked
 
 
 def test_a_box_across_the_antimeridian_is_asked_in_two_parts():
     with api(lambda address, call: page(item(f"i{call}", bbox=[179, 0, -179, 1]), item("x"))) as server:
         assert ids(open_items(server.address).items("c", bbox=(178, 0, -178, 1))) == ["i0", "i1"]
-        boxes = [path for path in server.splits_below if path.startswith("/search")]
+        boxes = [path for path in server.asked if path.startswith("/search")]
         assert len(boxes) == 2
 
 
@@ -624,7 +624,7 @@ def test_pages_without_end(monkeypatch):
     with api(lambda address, call: page(item(f"i{call}"), more=f"{address}/search?page={call}")) as server:
         with pytest.raises(CatalogError, match="more than 20 pages for one question: ask for a shorter period"):
             open_items(server.address).items("c")
-        assert sum(server.splits_below.values()) < 30
+        assert sum(server.asked.values()) < 30
 
 
 def test_an_api_that_falters_is_asked_again():

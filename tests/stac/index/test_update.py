@@ -357,7 +357,7 @@ class Restless:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    def entries(self, prefix=""):
+    def list_objects(self, prefix=""):
         found = list(self._store.list_objects(prefix))
         if "index" not in prefix:
             published(self._root, [DAYS[1]], version=str(len(found)))
