@@ -1,4 +1,9 @@
-"""Match-ups in the catalogue: a STAC item (table extension) with match-ups as GeoParquet, and triplets as Parquet."""
+"""Write match-ups to a STAC item and read them back.
+
+The training workflow calls this between `matchups` and `model`: it publishes the table of match-ups (GeoParquet) and
+the triplets for screening (Parquet) as two assets of one item (table extension), and reads them from there when an item
+with the same fingerprint exists already.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +29,10 @@ if TYPE_CHECKING:
 
 MATCHUPS_COLLECTION = "matchups"
 GEOMETRY = "geometry"
-"""Column of the points in the file; it is made of ``lon`` and ``lat``, and not in the table in memory."""
+"""Column of points in the file, computed from ``lon`` and ``lat``; the table in memory does not have it."""
 
 TITLES = {"table": "Match-ups: one row a site and day", "triplets": "Triplets for triple collocation"}
-"""Assets of the item."""
+"""Key and title of each asset of the item."""
 
 _DESCRIPTIONS = {
     "site": "Id of the first station of the site: all stations in one pixel are one site",
@@ -50,14 +55,23 @@ _DESCRIPTIONS = {
 def matchup_item(
     bbox: Sequence[float], period: Period, *, fingerprint: str, properties: Mapping[str, Any] | None = None
 ) -> ItemDict:
-    """Item of match-ups, without assets and links.
+    """Build the STAC item of a table of match-ups, without assets and links.
 
     Parameters
     ----------
-    bbox, period
-        Where and when the sites measured.
+    bbox
+        West, south, east, north of the sites, degrees.
+    period
+        Days of the match-ups.
+    fingerprint
+        SHA-256, hex, of all that the match-ups are made from; its first 12 digits are in the id.
     properties
-        Counts and whatever else a reader should know.
+        More properties of the item, e.g. counts of sites, rows and dropped rows.
+
+    Returns
+    -------
+    dict
+        A STAC item of the collection ``matchups``.
     """
     return build_item(
         id=f"matchups-{fingerprint[:12]}",
@@ -72,28 +86,72 @@ def matchup_item(
 
 
 def table_properties(table: pd.DataFrame, recipe: Recipe) -> dict[str, Any]:
-    """Properties of the item on its match-ups: columns, rows and geometry, as those of the asset."""
+    """Return the properties of the item that describe its match-ups.
+
+    Parameters
+    ----------
+    table
+        Match-ups, as in `Matchups.table`.
+    recipe
+        The recipe of its features, from which columns take their descriptions.
+
+    Returns
+    -------
+    dict
+        ``table:columns``, ``table:row_count`` and ``table:primary_geometry`` (STAC table extension), as in the asset.
+    """
     return {**_fields([*_columns(table, recipe), _geometry_column()], len(table)), "table:primary_geometry": GEOMETRY}
 
 
 def write_tables(table: pd.DataFrame, triplets: pd.DataFrame, recipe: Recipe, folder: Path) -> dict[str, AssetFile]:
-    """Write the assets of a match-up item: the same tables give the same bytes."""
+    """Write the two assets of a match-up item; the same tables give the same bytes.
+
+    Parameters
+    ----------
+    table
+        Match-ups, as in `Matchups.table`.
+    triplets
+        A row a site and day: ``site, date, insitu, era5land, third``, soil moisture in m3 m-3.
+    recipe
+        The recipe of the features in ``table``.
+    folder
+        Existing local folder for the two Parquet files.
+
+    Returns
+    -------
+    dict
+        ``table`` and ``triplets``, each an `AssetFile` for publishing.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     frames = {"table": _with_points(table), "triplets": pa.Table.from_pandas(triplets, preserve_index=False)}
-    told = {"table": table_properties(table, recipe), "triplets": _fields(_columns(triplets, recipe), len(triplets))}
+    described = {
+        "table": table_properties(table, recipe),
+        "triplets": _fields(_columns(triplets, recipe), len(triplets)),
+    }
     assets = {}
     for key, frame in frames.items():
         file = folder / f"{key}.parquet"
         pq.write_table(frame, file)
-        fields = {"title": TITLES[key], "type": PARQUET_MEDIA_TYPE, "roles": ["data"], **told[key]}
+        fields = {"title": TITLES[key], "type": PARQUET_MEDIA_TYPE, "roles": ["data"], **described[key]}
         assets[key] = AssetFile(file, ".parquet", fields)
     return assets
 
 
 def read_tables(item: pystac.Item) -> dict[str, pd.DataFrame]:
-    """Match-ups (``table``) and ``triplets`` of an item, as they were before they were written."""
+    """Read the tables of a match-up item, as they were before they were written.
+
+    Parameters
+    ----------
+    item
+        An item of the collection ``matchups``.
+
+    Returns
+    -------
+    dict
+        ``table`` (match-ups, without the column of points) and ``triplets``.
+    """
     import pandas as pd
 
     tables = {key: pd.read_parquet(str(item.assets[key].get_absolute_href())) for key in TITLES}
@@ -101,7 +159,7 @@ def read_tables(item: pystac.Item) -> dict[str, pd.DataFrame]:
 
 
 def _with_points(table: pd.DataFrame) -> pa.Table:
-    """GeoParquet 1.1: the table, a column of WKB points, and what the file says about it."""
+    """Return a table as GeoParquet 1.1: with a column of WKB points and the metadata about it."""
     import pandas as pd
     import pyarrow as pa
 
@@ -121,7 +179,7 @@ def _fields(columns: Sequence[Mapping[str, str]], rows: int) -> dict[str, Any]:
 
 
 def _columns(table: pd.DataFrame, recipe: Recipe) -> list[dict[str, str]]:
-    """Name, type and meaning of every column."""
+    """Return name, type and meaning of every column."""
     sources = {feature.name: _meaning(feature.collection, feature.asset) for feature in recipe.features}
     derived = {name: VARIABLES[name].description for name in recipe.derived}
     known = {**sources, **derived, **_DESCRIPTIONS}

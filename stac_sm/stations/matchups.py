@@ -1,7 +1,9 @@
-"""Match-ups: what a site measured on a day, beside the features of its pixel on that day.
+"""Build match-ups: the soil moisture that a site measured on a day, beside the features of its pixel on that day.
 
-The features come through the very functions that prediction uses (`resolve_inputs` and `DailyFields.day`), for
-the pixels of the sites only; each file of a tile and day is read once for all its sites and all recipes.
+The training workflow calls `resolve_sites` (metadata only) and then `match_up_recipes` with the daily means of
+`records`; `model` trains on the table. The features come through the functions that prediction uses (`resolve_inputs`
+and `DailyFields.day`), for the pixels of the sites only; each file of a tile and day is read once for all its sites and all
+recipes.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Matchups:
-    """A table of match-ups and the account of what is not in it."""
+    """A table of match-ups and the number of measured days that are not in it."""
 
     table: pd.DataFrame
     """One row a site and day: ``site, network, lon, lat, tile, row, col, date, sm, n``, then the features."""
@@ -46,7 +48,31 @@ class Matchups:
 def resolve_sites(
     catalog: Catalog, recipe: Recipe, sites: pd.DataFrame, period: Period, grid: TileGrid
 ) -> dict[str, ResolvedInputs]:
-    """Which items make the features of each tile with sites in it; reads no pixels."""
+    """Find the items of the features of each tile that has sites; no pixel is read.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the items of the features.
+    recipe
+        The features.
+    sites
+        One row a site with a column ``tile``, as `sites_of_stations` gives.
+    period
+        Days of the match-ups.
+    grid
+        The grid of the tiles.
+
+    Returns
+    -------
+    dict
+        Tile id to its resolved inputs, in the order of the ids.
+
+    Raises
+    ------
+    CatalogError
+        If a collection or an asset of a feature does not exist.
+    """
     return {tile: resolve_inputs(catalog, recipe, grid.geobox(tile), period) for tile in sorted(set(sites["tile"]))}
 
 
@@ -59,27 +85,27 @@ def match_up(
     reader: str = DEFAULT_READER,
     workers: int = 1,
 ) -> Matchups:
-    """Bring measurements and features together.
+    """Join measurements with the features of their pixel and day.
 
     Parameters
     ----------
     sites
-        One row a site: ``site, network, lon, lat, tile, row, col``.
+        One row a site: ``site, network, lon, lat, tile, row, col``, as `sites_of_stations` gives.
     series
         One row a site and day: ``site, date, sm, n``; sm in m3 m-3.
     resolved
-        What `resolve_sites` gives.
+        Tile id to resolved inputs, as `resolve_sites` gives.
     grid
-        The grid of tiles, rows and columns.
+        The grid that tiles, rows and columns refer to.
     reader
-        ``stackstac`` or ``odc``.
+        ``stackstac`` or ``odc``; both give the same values.
     workers
-        Processes that read; more than one need a main module that may be imported. Does not change the table.
+        Processes that read. With more than one the caller's main module must be importable. Does not change the table.
 
     Returns
     -------
     Matchups
-        The table, a row a site and day that has a measurement and its features, and the rows left out, with why.
+        The table, a row a site and day with a measurement and its features, and the number of rows dropped by reason.
 
     Raises
     ------
@@ -100,7 +126,33 @@ def match_up_recipes(
     reader: str = DEFAULT_READER,
     workers: int = 1,
 ) -> dict[str, Matchups]:
-    """As `match_up` for several recipes at once, by their names: a file that more than one needs is read once."""
+    """Join measurements with features as `match_up` does, for several recipes at once.
+
+    A file that more than one recipe needs is read once.
+
+    Parameters
+    ----------
+    sites, series
+        As in `match_up`.
+    resolved_inputs
+        Name of the recipe to tile id to resolved inputs.
+    grid
+        The grid that tiles, rows and columns refer to.
+    reader, workers
+        As in `match_up`.
+
+    Returns
+    -------
+    dict
+        Name of the recipe to its match-ups.
+
+    Raises
+    ------
+    InputError
+        If there is no site.
+    ReadError
+        If pixels cannot be read.
+    """
     import pandas as pd
 
     if sites.empty:
@@ -116,22 +168,22 @@ def match_up_recipes(
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """Sites of one tile and some days, with what makes the features of each recipe."""
+    """Sites of one tile and some days, with the resolved inputs of each recipe."""
 
     sites: pd.DataFrame
     """Sites of the tile."""
 
     target: TargetPixels
-    """Their pixels."""
+    """Pixels of the sites."""
 
     resolved_inputs: Mapping[str, ResolvedInputs]
-    """By name of the recipe."""
+    """Resolved inputs of the tile by name of the recipe."""
 
 
 def _jobs(
     sites: pd.DataFrame, resolved_inputs: Mapping[str, Mapping[str, ResolvedInputs]], grid: TileGrid, workers: int
 ) -> Iterator[_Job]:
-    """A job a tile, or several for some of its days each where there are more workers than tiles."""
+    """Yield a job a tile, or several for some of its days each where there are more workers than tiles."""
     tiles = sorted({tile for known in resolved_inputs.values() for tile in known})
     parts = -(-workers // len(tiles)) if tiles else 1
     for tile in tiles:
@@ -146,7 +198,7 @@ def _jobs(
 
 
 def _some_days(resolved: ResolvedInputs, days: Collection[date]) -> ResolvedInputs:
-    """The same for some days, without what makes the others: it travels to a worker."""
+    """Return the resolved inputs of some days only, without those of the others: they travel to a worker."""
     made_of = {
         name: {day: inputs for day, inputs in known.items() if day in days}
         for name, known in resolved.by_feature.items()
@@ -155,7 +207,7 @@ def _some_days(resolved: ResolvedInputs, days: Collection[date]) -> ResolvedInpu
 
 
 def _features(job: _Job, reader: str) -> _Frames:
-    """Features and masks at the sites of one tile, by recipe: one row a site and day.
+    """Read the features and masks at the sites of one tile, by recipe: one row a site and day.
 
     Days on which a needed feature has no item at all are not read: their features are NaN, and nothing is masked.
     """
@@ -188,13 +240,13 @@ def _frame(sites: pd.DataFrame, resolved: ResolvedInputs, columns: Mapping[str, 
 
 
 def _empty(recipe: Recipe, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """A column (day, site) for every feature, NaN, and for every mask, False."""
+    """Return a column (day, site) for every feature, NaN, and for every mask, False."""
     features = {name: np.full(shape, np.nan, dtype=np.float32) for name in recipe.names}
     return {**features, **{mask.name: np.zeros(shape, dtype=bool) for mask in recipe.masks}}
 
 
 def _joined(sites: pd.DataFrame, series: pd.DataFrame, features: pd.DataFrame, recipe: Recipe) -> Matchups:
-    """Measurements beside the features of their site and day, in the order of both."""
+    """Join measurements with the features of their site and day, in the order of both."""
     joined = series.merge(features, on=["site", "date"], how="left", indicator="_found", validate="one_to_one")
     table, dropped = _drop(joined, recipe)
     described = sites.merge(table, on="site", how="inner")
@@ -203,7 +255,7 @@ def _joined(sites: pd.DataFrame, series: pd.DataFrame, features: pd.DataFrame, r
 
 
 def _drop(joined: pd.DataFrame, recipe: Recipe) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Rows that can be learned from, and the others counted by the first reason that applies."""
+    """Return the rows that can be trained on, and count the others by the first reason that applies."""
     dropped: Counter[str] = Counter()
     reasons = [("outside the period", joined["_found"] != "both")]
     reasons += [(mask.name, joined[mask.name].eq(True)) for mask in recipe.masks]

@@ -1,4 +1,9 @@
-"""Stations: the items of the ISMN collection as records, their daily means, and the sites that share a pixel."""
+"""Read the stations of the ISMN collection, their daily means, and the sites that share a pixel.
+
+`ingest` has written each station as a STAC item with its hourly series in Parquet. The training and the validation
+workflow read the stations here, group them into sites (all stations in one pixel) and compute the daily means that
+`matchups` joins with features.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +28,13 @@ if TYPE_CHECKING:
 
 STATIONS_COLLECTION = "ismn-stations"
 DROPPED = ("depth", "flag", "range", "hours")
-"""Why readings are not used, in the order in which it is asked: too deep, not good, impossible, too few in a day."""
-_FEW = 50  # stations that are read sooner than processes start
+"""Why readings are not used, in the order of the checks: too deep, not good, impossible, too few in a day."""
+_FEW = 50  # so many stations are read before worker processes have started
 
 
 @dataclass(frozen=True)
 class Station:
-    """A station, without its series."""
+    """A station as its item describes it, without its series."""
 
     id: str
     """Id of its item, ``{network}.{station}``."""
@@ -53,10 +58,10 @@ class Station:
     """Days that its series spans."""
 
     href: str
-    """Where its item lies."""
+    """Href of its item."""
 
     series: str
-    """Where its series lies: Parquet with time, sensor, depth_from, depth_to, sm, flag."""
+    """Href of its series: Parquet with time, sensor, depth_from, depth_to, sm, flag."""
 
     checksum: str
     """``file:checksum`` of the series."""
@@ -66,7 +71,7 @@ class Station:
 
     @property
     def provenance(self) -> list[object]:
-        """All of it that match-ups are made from: series, network, place and depths; no verdict on the station."""
+        """Everything about it that match-ups depend on: series, network, place and depths, but no screening result."""
         return [self.id, self.checksum, self.network, self.lon, self.lat, [list(pair) for pair in self.depths]]
 
 
@@ -87,7 +92,13 @@ class StationRules:
     """Least number of readings of one sensor in a UTC day."""
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the rules: explicit names, so that renaming a field makes no result stale."""
+        """Return the rules as they enter fingerprints.
+
+        Returns
+        -------
+        dict
+            Name to value. The keys are spelled out, so that renaming a field makes no result stale.
+        """
         return {
             "max_depth": self.max_depth,
             "flag": self.flag,
@@ -96,27 +107,55 @@ class StationRules:
         }
 
     def includes_depth(self, depth_from: float, depth_to: float) -> bool:
-        """Whether a sensor lies in the layer."""
+        """Return whether a sensor lies in the layer.
+
+        Parameters
+        ----------
+        depth_from, depth_to
+            Upper and lower end of the sensor below the surface, m.
+
+        Returns
+        -------
+        bool
+            True if it does not reach deeper than ``max_depth``; both are rounded to the centimetre.
+        """
         return depth_from >= 0 and round(100 * depth_to) <= round(100 * self.max_depth)
 
 
 def read_stations(catalog: Catalog) -> list[Station]:
-    """All stations of a catalogue, in the order of their ids; no series is read.
+    """Read all stations of a catalogue; no series is read.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the collection of stations.
+
+    Returns
+    -------
+    list of Station
+        In the order of their ids.
 
     Raises
     ------
     CatalogError
-        If an item lacks a point or a series.
+        If an item has no point or no series.
     """
     return [_station(item) for item in catalog.items(STATIONS_COLLECTION)]
 
 
 def station_daily_means(station: Station, *, rules: StationRules) -> pd.DataFrame:
-    """Daily means of a station.
+    """Compute the daily means of a station.
+
+    Parameters
+    ----------
+    station
+        The station; its series is read.
+    rules
+        Which readings count, and how many a day needs.
 
     Returns
     -------
-    pd.DataFrame
+    pandas.DataFrame
         ``date`` (datetime64[ns], UTC day, ascending), ``sm`` (m3 m-3, mean over sensors of each sensor's mean over its
         readings of the day) and ``n`` (readings of all sensors). Days without enough readings have no row.
 
@@ -131,13 +170,22 @@ def station_daily_means(station: Station, *, rules: StationRules) -> pd.DataFram
 def sites_of_stations(
     stations: Iterable[Station], grid: TileGrid, *, rules: StationRules = StationRules()
 ) -> pd.DataFrame:
-    """Pixels of a grid that hold stations: all the stations in one pixel are one site.
+    """Group stations into sites: all stations in one pixel of a grid are one site.
 
     Stations outside the grid, and those without a sensor in the layer of the rules, belong to no site.
 
+    Parameters
+    ----------
+    stations
+        The stations, in any order.
+    grid
+        The grid of the pixels.
+    rules
+        Which sensors count.
+
     Returns
     -------
-    pd.DataFrame
+    pandas.DataFrame
         A row a site: ``site`` (id of its first station), ``stations`` (list of ids, ascending), ``network``, ``lon``,
         ``lat`` (those of the first station; degrees), ``tile``, ``row``, ``col`` (its pixel). In the order of ``site``.
     """
@@ -164,16 +212,22 @@ def sites_of_stations(
 def site_daily_means(
     sites: pd.DataFrame, stations: Iterable[Station], rules: StationRules, *, workers: int = 1
 ) -> tuple[pd.DataFrame, Counter[str]]:
-    """Daily means of all sites, and what was dropped on the way.
+    """Compute the daily means of all sites, and count the readings that are not used.
 
     Parameters
     ----------
+    sites
+        The sites, as `sites_of_stations` gives.
+    stations
+        At least all stations of the sites.
+    rules
+        Which readings count, and how many a day needs.
     workers
-        Processes that read; more than one need a main module that may be imported. Does not change the table.
+        Processes that read. With more than one the caller's main module must be importable. Does not change the table.
 
     Returns
     -------
-    pd.DataFrame
+    pandas.DataFrame
         ``site``, ``date`` (UTC day), ``sm`` (m3 m-3, mean over the stations of the site) and ``n`` (readings), in order
         of site and date.
     Counter
@@ -188,12 +242,12 @@ def site_daily_means(
 
     by_id = {station.id: station for station in stations}
     pairs = zip(sites["site"], sites["stations"], strict=True)
-    wanted = [(site, by_id[member]) for site, members in pairs for member in members]
+    members_of_sites = [(site, by_id[member]) for site, members in pairs for member in members]
     dropped: Counter[str] = Counter(dict.fromkeys(DROPPED, 0))
     frames = []
-    read_stations = [station for _, station in wanted]
-    daily_series = map_jobs(partial(_read_daily, rules=rules), read_stations, workers, chunk=8, least_jobs=_FEW)
-    for (site, _), (daily, counts) in zip(wanted, daily_series, strict=True):
+    read = [station for _, station in members_of_sites]
+    daily_series = map_jobs(partial(_read_daily, rules=rules), read, workers, chunk=8, least_jobs=_FEW)
+    for (site, _), (daily, counts) in zip(members_of_sites, daily_series, strict=True):
         dropped.update(counts)
         frames.append(daily.assign(site=site))
     if not frames:
@@ -207,7 +261,7 @@ def _read_daily(station: Station, rules: StationRules) -> tuple[pd.DataFrame, Ma
 
 
 def _daily(series: pd.DataFrame, rules: StationRules) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Daily means of a series, and how many of its readings were dropped for which reason."""
+    """Return the daily means of a series, and how many of its readings were dropped for which reason."""
     probe, reached = _probes(series, rules)
     value, flag = series["sm"].to_numpy(), series["flag"]
     shallow = reached[probe]
@@ -222,7 +276,7 @@ def _daily(series: pd.DataFrame, rules: StationRules) -> tuple[pd.DataFrame, Map
 
 
 def _probes(series: pd.DataFrame, rules: StationRules) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Number of the probe of every reading, in the order of name and depths; and which numbers lie in the layer."""
+    """Return the number of every reading's probe, by name and depths, and whether each number lies in the layer."""
     import numpy as np
     import pandas as pd
 
@@ -235,7 +289,7 @@ def _probes(series: pd.DataFrame, rules: StationRules) -> tuple[NDArray[Any], ND
 
 
 def _means_of_probes(time: NDArray[Any], probe: NDArray[Any], value: NDArray[Any], probes: int) -> pd.DataFrame:
-    """``date, mean, size`` of every day and probe, in their order."""
+    """Return ``date, mean, size`` of every day and probe, in their order."""
     import pandas as pd
 
     day = time.astype("datetime64[D]").astype("int64")
@@ -260,7 +314,7 @@ def _station(item: pystac.Item) -> Station:
     geometry, asset = item.geometry or {}, item.assets.get("series")
     if geometry.get("type") != "Point" or asset is None:
         found = f"{geometry.get('type')} and the assets {', '.join(item.assets) or 'none'}"
-        raise CatalogError(f"item {item.id!r} has {found}, wanted a Point and the asset series: ingest it again")
+        raise CatalogError(f"item {item.id!r} has {found}; a Point and the asset series are required: ingest it again")
     lon, lat = geometry["coordinates"][:2]
     sensors = item.properties.get("stac_sm:sensors", [])
     return Station(
@@ -279,7 +333,7 @@ def _station(item: pystac.Item) -> Station:
 
 
 def _pixel(grid: TileGrid, station: Station) -> tuple[str, int, int] | None:
-    """Tile, row and column of a station; None outside the grid."""
+    """Return tile, row and column of a station; None outside the grid."""
     try:
         return grid.tile_at(station.lon, station.lat)
     except InputError:

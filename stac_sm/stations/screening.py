@@ -1,4 +1,9 @@
-"""Screening: which stations represent their pixel, by triple collocation. Every rejection keeps its reason."""
+"""Screen stations by triple collocation: which ones represent their pixel.
+
+The three data sets are station, ERA5-Land and a third one (ESA CCI by default). The training workflow screens all sites
+once for the report and the items, and again inside each hold-out with the rows that may be used there
+(`training_screener`). Every rejection keeps its reason.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +25,8 @@ SERIES = ("insitu", "era5land", "third")
 
 KEPT = "kept"
 _BLOCK_DAYS = 30  # longer than surface soil moisture remembers, so that blocks of days are nearly independent
-_LEAST_SOUND = 0.5  # share of the resamples that must allow triple collocation, for an interval
-_REASONS_SHOWN = 5  # in a message, which is not a report
+_LEAST_FINITE = 0.5  # share of the resamples that must allow triple collocation, for an interval
+_REASONS_SHOWN = 5  # in a message; the report lists all
 _SITE_COLUMNS = [
     "site", "n", "status", "correlation", "error_std", "snr_db", "correlation_low", "correlation_high", "resamples"
 ]  # fmt: skip
@@ -29,7 +34,7 @@ _SITE_COLUMNS = [
 
 @dataclass(frozen=True)
 class ScreeningThresholds:
-    """What a station must reach to be kept, and how many must be left."""
+    """Requirements on a station to be kept, and on the number of stations that must be left."""
 
     min_correlation: float = 0.6
     """Least correlation of the station with the unknown truth."""
@@ -50,7 +55,13 @@ class ScreeningThresholds:
     """Share covered by the bootstrap interval of a correlation."""
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the rules: explicit names, so that renaming a field makes no result stale."""
+        """Return the thresholds as they enter fingerprints.
+
+        Returns
+        -------
+        dict
+            Name to value. The keys are spelled out, so that renaming a field makes no result stale.
+        """
         return {
             "min_correlation": self.min_correlation,
             "max_error_std": self.max_error_std,
@@ -63,7 +74,7 @@ class ScreeningThresholds:
 
 @dataclass(frozen=True, eq=False)
 class ScreeningResult:
-    """What triple collocation says about each site."""
+    """Result of triple collocation for each site: kept, or rejected with the reason."""
 
     sites: pd.DataFrame
     """One row per site: ``site, n, status, correlation, error_std, snr_db, correlation_low, correlation_high,
@@ -71,7 +82,7 @@ class ScreeningResult:
     those that triple collocation refuses are NaN."""
 
     thresholds: ScreeningThresholds
-    """What was asked of a site."""
+    """Requirements that the sites were screened with."""
 
     @property
     def kept(self) -> list[str]:
@@ -90,24 +101,24 @@ class ScreeningResult:
 def screen_sites(
     triplets: pd.DataFrame, thresholds: ScreeningThresholds, *, seed: int = 0, bootstrap: int = 200
 ) -> ScreeningResult:
-    """Judge every site of a table by the triple collocation of its daily series.
+    """Screen every site of a table by the triple collocation of its daily series.
 
     Parameters
     ----------
     triplets
         Columns ``site, date, insitu, era5land, third``: one row per site and day, soil moisture in m3 m-3, NaN where
-        there is no value. Order of rows is of no matter.
+        there is no value. The order of rows does not matter.
     thresholds
-        What is asked of a site.
+        Requirements on a site.
     seed
-        Of the bootstrap. A site's resamples depend on the seed and its id only, not on the sites beside it.
+        Seed of the bootstrap. The resamples of a site depend on the seed and its id only, not on other sites.
     bootstrap
         Resamples per site, each of circular blocks of 30 days (Politis and Romano 1992), since days are not
         independent; 0 for no intervals.
 
     Returns
     -------
-    Screening
+    ScreeningResult
         A row for every site in the table.
 
     Raises
@@ -126,6 +137,13 @@ def screen_sites(
 def require_sites(screening: ScreeningResult, thresholds: ScreeningThresholds) -> None:
     """Refuse a screening that leaves too few sites to train on.
 
+    Parameters
+    ----------
+    screening
+        Result of `screen_sites`.
+    thresholds
+        Its ``min_sites`` is the least number of sites kept.
+
     Raises
     ------
     ScreeningError
@@ -138,7 +156,7 @@ def require_sites(screening: ScreeningResult, thresholds: ScreeningThresholds) -
     more = f"; and {found - kept - _REASONS_SHOWN} more" if found - kept > _REASONS_SHOWN else ""
     raise ScreeningError(
         f"screened training refused: {kept} {'site' if kept == 1 else 'sites'} of {found} kept, "
-        f"{thresholds.min_sites} wanted (reasons: {reasons or 'no site in the table'}{more}); "
+        f"{thresholds.min_sites} required (reasons: {reasons or 'no site in the table'}{more}); "
         "train unscreened or lower [screening] min_sites"
     )
 
@@ -146,7 +164,7 @@ def require_sites(screening: ScreeningResult, thresholds: ScreeningThresholds) -
 def training_screener(
     triplets: pd.DataFrame, thresholds: ScreeningThresholds, table: pd.DataFrame, columns: Columns | None = None
 ) -> Callable[[pd.DataFrame], list[str]]:
-    """Screener for hold-outs: what is held out has no part in deciding what is kept.
+    """Return a function that screens the training rows of a hold-out without using what is held out.
 
     The series of a station are longer than its match-ups. Of them are used: the sites and the years that occur in the
     training rows, without the days of rows that are held out.
@@ -156,21 +174,26 @@ def training_screener(
     triplets
         As in `screen_sites`.
     thresholds
-        What is asked of a site.
+        Requirements on a site.
     table
-        All match-ups; those that the screener is not given are held out.
+        All match-ups; rows that are not passed to the returned function are held out.
     columns
-        Names in the tables of match-ups.
+        Names in the tables of match-ups; None for the usual ones.
 
     Returns
     -------
     Callable
-        From training rows of the table to the sites kept; it raises `ScreeningError` as `require_sites` does.
+        Takes training rows of the table and returns the sites kept; it raises `ScreeningError` as `require_sites` does.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a site or day is empty, or a site has one day twice.
     """
     ordered, whole = _ordered(triplets), _keys(table, columns or Columns())
 
     def kept_sites(rows: pd.DataFrame) -> list[str]:
-        """Sites kept by the triplets that belong to these rows."""
+        """Return the sites kept by the triplets that belong to these rows."""
         seen = _keys(rows, columns or Columns())
         allowed = ordered["site"].isin(seen["site"]) & ordered["date"].dt.year.isin(seen["date"].dt.year)
         marked = (
@@ -185,13 +208,13 @@ def training_screener(
 
 
 def _keys(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Site and day of the rows of a table, each pair once."""
+    """Return site and day of the rows of a table, each pair once."""
     keys = pd.DataFrame({"site": label_column(table, columns.site), "date": day_column(table, columns.time)})
     return keys.drop_duplicates()
 
 
 def _ordered(triplets: pd.DataFrame) -> pd.DataFrame:
-    """Triplets by site and day, checked."""
+    """Return triplets by site and day, after checking them."""
     require_columns(triplets, ["site", "date", *SERIES], "triple collocation")
     table = triplets[list(SERIES)].assign(site=label_column(triplets, "site"), date=day_column(triplets, "date"))
     twice = table.duplicated(["site", "date"])
@@ -199,7 +222,7 @@ def _ordered(triplets: pd.DataFrame) -> pd.DataFrame:
         site, day = table.loc[twice, ["site", "date"]].iloc[0]
         raise InputError(
             f"triplets: site {site!r} has day {day:%Y-%m-%d} more than once ({int(twice.sum())} such rows in all); "
-            "one row per site and day wanted; average the sensors of a site first"
+            "one row per site and day is required; average the sensors of a site first"
         )
     return table.sort_values(["site", "date"], ignore_index=True)
 
@@ -207,7 +230,7 @@ def _ordered(triplets: pd.DataFrame) -> pd.DataFrame:
 def _screened_site(
     site: str, part: pd.DataFrame, thresholds: ScreeningThresholds, seed: int, bootstrap: int
 ) -> dict[str, Any]:
-    """Row of the table of sites."""
+    """Return the row of a site in the table of results."""
     series = [part[name].to_numpy(dtype=float) for name in SERIES]
     figures = triple_collocation(*series, min_n=thresholds.min_days)
     draws = _resampled(common_rows(*series), site, seed, bootstrap) if figures.ok else np.empty(0)
@@ -226,7 +249,7 @@ def _screened_site(
 
 
 def _status(figures: TripleCollocation, thresholds: ScreeningThresholds) -> str:
-    """``kept``, or why not."""
+    """Return ``kept``, or why not."""
     if not figures.ok:
         return f"rejected: {figures.status}"
     faults = []
@@ -238,7 +261,7 @@ def _status(figures: TripleCollocation, thresholds: ScreeningThresholds) -> str:
 
 
 def _resampled(rows: Float64Array, site: str, seed: int, resamples: int) -> Float64Array:
-    """Correlations with the truth in resamples of blocks of days; NaN where a resample allows none.
+    """Return correlations with the truth in resamples of blocks of days; NaN where a resample allows none.
 
     Each block enters by its sums, so a resample costs a few additions whatever the number of days.
     """
@@ -253,7 +276,7 @@ def _resampled(rows: Float64Array, site: str, seed: int, resamples: int) -> Floa
 
 
 def _block_sums(rows: Float64Array, length: int) -> Float64Array:
-    """Sums of the three series and of their nine products over the block that starts at each day, round the end."""
+    """Return sums of the three series and of their nine products over the block that starts at each day, circular."""
     products = (rows[:, None] * rows[None]).reshape(9, -1)
     moments = np.vstack((rows, products))
     wrapped = np.concatenate((np.zeros((12, 1)), moments, moments[:, :length]), axis=1).cumsum(axis=1)
@@ -261,14 +284,14 @@ def _block_sums(rows: Float64Array, length: int) -> Float64Array:
 
 
 def _interval(draws: Float64Array, confidence: float) -> tuple[float, float]:
-    """Quantiles of the sound resamples; NaN if too many of them are not."""
-    sound = draws[np.isfinite(draws)]
-    if not sound.size or sound.size < _LEAST_SOUND * draws.size:
+    """Return quantiles of the finite resamples; NaN if too many are not finite."""
+    finite = draws[np.isfinite(draws)]
+    if not finite.size or finite.size < _LEAST_FINITE * draws.size:
         return np.nan, np.nan
-    low, high = np.quantile(sound, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
 def _generator(site: str, seed: int) -> np.random.Generator:
-    """Random numbers that belong to one site."""
+    """Return a random generator that depends on one site and the seed only."""
     return np.random.default_rng(list(hashlib.sha256(f"{seed}\0{site}".encode()).digest()))

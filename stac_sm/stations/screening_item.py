@@ -1,7 +1,8 @@
-"""Verdicts: what screening says about a station, kept on its item, where everybody who opens it sees it.
+"""Write screening results to the items of stations, where everybody who opens a station sees them.
 
-An item is replaced by compare-and-swap, and its assets stay as they are. Its fingerprint covers the verdict, too; that
-of the ingest is kept beside it (`INGEST_FINGERPRINT_PROPERTY`), so that ingesting the same file again changes nothing.
+The training workflow calls this after `screening`. An item is replaced by compare-and-swap, and its assets stay as they
+are. Its fingerprint covers the screening result, too; that of the ingest is kept beside it
+(`INGEST_FINGERPRINT_PROPERTY`), so that ingesting the same file again changes nothing.
 """
 
 from __future__ import annotations
@@ -29,21 +30,26 @@ _PLACES = 6  # decimals
 
 
 def screening_properties(
-    sites: pd.DataFrame, judged: pd.DataFrame, about: Mapping[str, Any]
+    sites: pd.DataFrame, screening_sites: pd.DataFrame, about: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Properties of every station that belongs to a site, by the station's id.
+    """Return the properties with the screening result for every station that belongs to a site.
 
     Parameters
     ----------
     sites
-        ``site`` and ``stations`` (list of ids): all stations of a site are judged by their mean.
-    judged
-        `ScreeningResult.sites`.
+        ``site`` and ``stations`` (list of ids): all stations of a site are screened by their mean.
+    screening_sites
+        Rows of the screened sites: `ScreeningResult.sites`.
     about
-        What else to say beside the figures: the other data sets, the period.
+        Further facts for the item beside the figures: the other data sets, the period.
+
+    Returns
+    -------
+    dict
+        Station id to properties; a site without a row gets the status that it has no measured day.
     """
     rows: dict[str, dict[str, Any]] = {
-        str(row["site"]): {str(key): value for key, value in row.items()} for row in judged.to_dict("records")
+        str(row["site"]): {str(key): value for key, value in row.items()} for row in screening_sites.to_dict("records")
     }
     return {
         station: _properties(str(site), rows.get(str(site)), about)
@@ -53,17 +59,20 @@ def screening_properties(
 
 
 def write_screening_results(
-    catalog: Catalog, stations: Iterable[tuple[str, str, str]], said: Mapping[str, Mapping[str, Any]]
+    catalog: Catalog, stations: Iterable[tuple[str, str, str]], results: Mapping[str, Mapping[str, Any]]
 ) -> Counter[str]:
-    """Put verdicts on the items of stations; those that have theirs are left alone.
+    """Write screening results to the items of stations; an item that has its result already is left alone.
 
     Parameters
     ----------
+    catalog
+        The catalogue whose store holds the items.
     stations
-        Id, href and checksum of the series of each; where the item has another series by now, it is left alone, for
-        the verdict is not about that.
-    said
-        What `screening_properties` gives; a station that is not in it is told that it belongs to no site.
+        Id, href and checksum of the series of each station. Where the item has another series by now, it is left alone,
+        because the result is not about that one.
+    results
+        Station id to properties, as `screening_properties` gives; a station without any gets the status that it belongs
+        to no site.
 
     Returns
     -------
@@ -72,6 +81,8 @@ def write_screening_results(
 
     Raises
     ------
+    CatalogError
+        If an item lies outside of the catalogue.
     ConflictError
         If another writer replaces an item at the same time.
     """
@@ -84,7 +95,7 @@ def write_screening_results(
             outcomes["changed"] += 1
             continue
         item["properties"] = _with_screening_result(
-            item["properties"], said.get(id, {SCREENING_STATUS_PROPERTY: NO_SITE_STATUS})
+            item["properties"], results.get(id, {SCREENING_STATUS_PROPERTY: NO_SITE_STATUS})
         )
         outcomes[str(publish_if_unchanged(catalog, item, {}, content))] += 1
     return outcomes
@@ -100,19 +111,22 @@ def _properties(site: str, row: Mapping[str, Any] | None, about: Mapping[str, An
     }
 
 
-def _with_screening_result(properties: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, Any]:
+def _with_screening_result(properties: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     ingested = properties.get(INGEST_FINGERPRINT_PROPERTY, properties[FINGERPRINT_PROPERTY])
     plain = {
         key: value
         for key, value in properties.items()
         if key not in {SCREENING_STATUS_PROPERTY, SCREENING_SCORES_PROPERTY, INGEST_FINGERPRINT_PROPERTY}
     }
-    told = {**verdict, **plain}  # first what is read first
-    return told | {FINGERPRINT_PROPERTY: digest([ingested, verdict]), INGEST_FINGERPRINT_PROPERTY: ingested}
+    together = {**result, **plain}  # the result first, where a reader sees it first
+    return together | {FINGERPRINT_PROPERTY: digest([ingested, result]), INGEST_FINGERPRINT_PROPERTY: ingested}
 
 
 def _path(catalog: Catalog, href: str) -> str:
     root = catalog.root.rstrip("/") + "/"
     if not href.startswith(root):
-        raise CatalogError(f"{href} lies outside of the catalogue {catalog.root}: only its own items can be judged")
+        raise CatalogError(
+            f"{href} lies outside of the catalogue {catalog.root}: "
+            "only the items of the catalogue itself can get screening results"
+        )
     return href.removeprefix(root)

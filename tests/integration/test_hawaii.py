@@ -267,7 +267,7 @@ def test_the_site_on_an_edge_would_be_rejected_with_the_other_cell(flow: Flow) -
 
 
 def test_the_screened_model_is_refused_and_the_unscreened_one_says_so(flow: Flow) -> None:
-    refusal = "unscreened: screened training refused: 2 sites of 4 kept, 5 wanted"
+    refusal = "unscreened: screened training refused: 2 sites of 4 kept, 5 required"
     properties = flow.model_item.properties
     assert properties["stac_sm:tc_status"].startswith(refusal)
     assert properties["stac_sm:rows"] == len(flow.table("table")) == 2299

@@ -146,7 +146,7 @@ def test_what_cannot_be_done_is_noted():
 def test_refused_screening_leaves_unscreened_training_and_the_reason():
     found = evaluate(TABLE, FOLDS, fitter, screener=screener(TABLE, min_sites=9))
     assert {(one.method, one.scored_on) for one in found.results} == {("unscreened", "all")}
-    assert found.notes["screening"].startswith("screened training refused: 8 sites of 12 kept, 9 wanted")
+    assert found.notes["screening"].startswith("screened training refused: 8 sites of 12 kept, 9 required")
     assert found.kept is None
 
 

@@ -149,7 +149,7 @@ def test_a_lost_series_and_a_wrong_item_are_named(tmp_path):
         station_daily_means(station, rules=StationRules())
     item = json.loads(Path(station.href).read_text())
     Path(station.href).write_text(json.dumps(item | {"assets": {}}))
-    with pytest.raises(CatalogError, match="wanted a Point and the asset series"):
+    with pytest.raises(CatalogError, match="a Point and the asset series are required"):
         read_stations(new_catalog(tmp_path / "catalog"))
 
 

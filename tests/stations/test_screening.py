@@ -101,7 +101,7 @@ def test_too_few_sites_are_refused_with_counts_and_reasons():
     with pytest.raises(ScreeningError) as error:
         require_sites(screening, ScreeningThresholds())
     message = str(error.value)
-    assert message.startswith("screened training refused: 1 site of 4 kept, 5 wanted (reasons: b: TC R 0.")
+    assert message.startswith("screened training refused: 1 site of 4 kept, 5 required (reasons: b: TC R 0.")
     assert message.endswith("; train unscreened or lower [screening] min_sites")
     require_sites(screening, ScreeningThresholds(min_sites=1))
 
@@ -138,7 +138,7 @@ def test_a_training_screener_does_not_see_what_is_held_out():
     spoiled = spoilt(triplets, ~seen)
     assert screen_sites(spoiled, thresholds).kept == []
     assert training_screener(spoiled, thresholds, table)(table[seen]) == ["a", "b"]
-    with pytest.raises(ScreeningError, match="1 site of 1 kept, 2 wanted"):
+    with pytest.raises(ScreeningError, match="1 site of 1 kept, 2 required"):
         training_screener(triplets, thresholds, table)(table[table["site"] == "a"])
 
 
