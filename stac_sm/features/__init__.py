@@ -1,6 +1,7 @@
 """Features: from a recipe, a catalogue and a grid to a lazy feature cube.
 
-`recipe` says what the features are; `inputs` and `time_rules` resolve which items make which day; `daily_fields`
-builds lazy arrays; `cube` is the public function; `climatology` and `derived` add what is computed. Training and
-prediction both come through here. It imports no stage.
+`recipe` says which features there are; `inputs` and `time_rules` find the items that make each day; `daily_fields`
+builds the arrays of a day; `cube` is the public function; `climatology` and `derived` add what is computed. Training
+(through `stations`) and prediction (through `workflows`) both build features here. The folder imports `stac`, `raster`,
+`storage` and `core`, and no stage.
 """

@@ -1,7 +1,8 @@
-"""Climatology: the mean of many years of a feature at each pixel of its own grid, as items of a collection.
+"""Make climatologies: the mean of many years of a feature at each pixel of its own grid, as items of a collection.
 
-A mean is made once for a period that the recipe fixes, on the grid of the granules, so that a coarse input stays
-coarse. Recipes take it through the feature's own resampling (`resolution`), as climatology, anomaly or to fill gaps.
+``stac-sm climatology`` makes them once, after ingest and before training. A mean covers a period that the recipe fixes
+and lies on the grid of the granules, so that a coarse input stays coarse. `inputs` finds the items later, and the
+feature takes their values through its own resampling: as climatology, as anomaly or to fill gaps.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class ClimatologyItem:
 
     @property
     def provenance_digest(self) -> str:
-        """SHA-256 of all that makes it."""
+        """SHA-256, hex, of everything that determines its values."""
         parts = [(source.item_id, source.provenance_digest, _days(self, period)) for period, source in self.files]
         return digest(
             {
@@ -77,11 +78,22 @@ class ClimatologyItem:
 
 
 def features_needing_climatology(recipe: Recipe) -> list[Feature]:
-    """Features of a recipe that need a climatology, each mean once."""
-    wanted = {
+    """Return the features of a recipe that need a climatology.
+
+    Parameters
+    ----------
+    recipe
+        The recipe of a project or a model.
+
+    Returns
+    -------
+    list of Feature
+        One feature for each different mean, in the order of the recipe.
+    """
+    by_key = {
         digest(feature.climatology_key): feature for feature in recipe.sources if feature.climatology_key is not None
     }
-    return list(wanted.values())
+    return list(by_key.values())
 
 
 def make_climatology(
@@ -92,7 +104,7 @@ def make_climatology(
     workers: int = 1,
     progress: Callable[[PublishOutcome, int], None] = lambda outcome, total: None,
 ) -> dict[str, int]:
-    """Make the climatology of a feature from the items that are there, and publish it.
+    """Make the climatology of a feature from its items in the catalogue, and publish it.
 
     Parameters
     ----------
@@ -101,9 +113,11 @@ def make_climatology(
     feature
         With a `Climatology`: period, season, least number of days.
     bbox
-        West, south, east, north in degrees: only granules that meet it.
+        West, south, east, north in degrees: only granules that meet it. None for all.
     workers
         Processes.
+    progress
+        Called after each item with its outcome and the number of items.
 
     Returns
     -------
@@ -115,29 +129,51 @@ def make_climatology(
     ------
     CatalogError
         If there is no item of the feature in the period.
+    InputError
+        If the feature has no climatology.
     ReadError
         If a file cannot be read.
     """
-    normals = list(
+    planned_items = list(
         find_climatology_items(
             open_recipe_catalog(feature.catalog, catalog) if feature.catalog else catalog, feature, bbox
         )
     )
-    if not normals:
+    if not planned_items:
         raise CatalogError(
             f"climatology of {feature.name!r}: no item of collection {feature.collection} with asset {feature.asset} "
             f"in {feature.climatology.period if feature.climatology else 'any period'}: ingest them first"
         )
     outcomes = dict.fromkeys((str(outcome) for outcome in PublishOutcome), 0)
-    for outcome in map_jobs(partial(_make, catalog.root), normals, workers, as_ready=True):
+    for outcome in map_jobs(partial(_make, catalog.root), planned_items, workers, as_ready=True):
         outcomes[str(outcome)] += 1
-        progress(outcome, len(normals))
+        progress(outcome, len(planned_items))
     refresh(catalog.store, CLIMATOLOGY_COLLECTION)
     return outcomes
 
 
 def find_climatology_items(where: ItemSearch, feature: Feature, bbox: BBox | None = None) -> Iterator[ClimatologyItem]:
-    """The items to make: one a grid and month (or year), from metadata alone."""
+    """Find the items to make, one a grid and month (or year), from metadata alone.
+
+    Parameters
+    ----------
+    where
+        Catalogue that has the feature's items.
+    feature
+        With a `Climatology`.
+    bbox
+        West, south, east, north in degrees: only granules that meet it. None for all.
+
+    Yields
+    ------
+    ClimatologyItem
+        Only months for which there is a file.
+
+    Raises
+    ------
+    InputError
+        If the feature has no climatology.
+    """
     period = Period.parse(ClimatologyItem(feature, _YEAR, ()).settings.period)
     grids: dict[Any, list[tuple[Period, RasterSource, str]]] = {}
     for item in where.items(feature.collection, period=period, bbox=bbox):
@@ -149,66 +185,84 @@ def find_climatology_items(where: ItemSearch, feature: Feature, bbox: BBox | Non
     for parts in grids.values():
         whole = tuple(sorted(((p, s) for p, s, _ in parts), key=lambda part: (part[0], part[1].item_id)))
         for month in _months(feature):
-            normal = ClimatologyItem(feature, month, whole, parts[0][2])
-            used = tuple((p, s) for p, s in whole if _days(normal, p))
+            planned = ClimatologyItem(feature, month, whole, parts[0][2])
+            used = tuple((p, s) for p, s in whole if _days(planned, p))
             if used:
-                yield ClimatologyItem(feature, month, used, normal.code)
+                yield ClimatologyItem(feature, month, used, planned.code)
 
 
-def climatology_mean(normal: ClimatologyItem, *, reader: str = DEFAULT_READER) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (float32, NaN where too few days have a value) and number of days (uint16), both (y, x).
+def climatology_mean(planned: ClimatologyItem, *, reader: str = DEFAULT_READER) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the mean of many years and the number of days in it.
 
     Every day counts once: a composite counts for each of its days that lie in the period and month.
+
+    Parameters
+    ----------
+    planned
+        The item to make; its files are read.
+    reader
+        ``stackstac`` or ``odc``.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Mean (float32, the feature's unit, NaN where fewer than the least number of days have a value) and number of
+        days with a value (uint16), both (y, x).
+
+    Raises
+    ------
+    ReadError
+        If a file cannot be read.
     """
-    shape = tuple(normal.files[0][1].geobox.shape)
+    shape = tuple(planned.files[0][1].geobox.shape)
     total, count = np.zeros(shape), np.zeros(shape, dtype=np.uint16)
-    for period, source in normal.files:
-        days = _days(normal, period)
+    for period, source in planned.files:
+        days = _days(planned, period)
         values = read_window(source, (slice(0, shape[0]), slice(0, shape[1])), reader)
         valid = ~np.isnan(values)
         total += np.where(valid, values, 0) * days
         count += np.where(valid, days, 0).astype(np.uint16)
-    mean = np.where(count >= normal.settings.least_days, total / np.maximum(count, 1), np.nan)
+    mean = np.where(count >= planned.settings.least_days, total / np.maximum(count, 1), np.nan)
     return mean.astype(np.float32), count
 
 
-def _make(root: str, normal: ClimatologyItem) -> PublishOutcome:
-    """Make and publish one item, if it is not there; runs in a worker process."""
-    catalog, item = open_catalog(root), _item(normal)
+def _make(root: str, planned: ClimatologyItem) -> PublishOutcome:
+    """Make and publish one item, unless it is published already; runs in a worker process."""
+    catalog, item = open_catalog(root), _item(planned)
     if is_published(catalog, item):
         return PublishOutcome.DONE
-    mean, count = climatology_mean(normal)
+    mean, count = climatology_mean(planned)
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
-        return publish(catalog, item, _assets(normal, mean, count, Path(folder)))
+        return publish(catalog, item, _assets(planned, mean, count, Path(folder)))
 
 
-def _item(normal: ClimatologyItem) -> ItemDict:
-    source, wanted = normal.files[0][1], normal.settings
-    period, month = Period.parse(wanted.period), f"m{normal.month:02}" if normal.month else "year"
-    place = normal.code or digest([str(source.geobox.crs), list(source.geobox.affine)[:6]])[:6]
-    mean_of = digest([normal.feature.climatology_key, list(source.geobox.affine)[:6], list(source.geobox.shape)])[:8]
+def _item(planned: ClimatologyItem) -> ItemDict:
+    source, settings = planned.files[0][1], planned.settings
+    period, month = Period.parse(settings.period), f"m{planned.month:02}" if planned.month else "year"
+    place = planned.code or digest([str(source.geobox.crs), list(source.geobox.affine)[:6]])[:6]
+    mean_of = digest([planned.feature.climatology_key, list(source.geobox.affine)[:6], list(source.geobox.shape)])[:8]
     span = f"{period.start:%Y%m%d}-{period.days[-1]:%Y%m%d}"
     own: dict[str, Any] = {
-        CLIMATOLOGY_PROPERTY: normal.feature.climatology_key,
-        FINGERPRINT_PROPERTY: normal.provenance_digest,
+        CLIMATOLOGY_PROPERTY: planned.feature.climatology_key,
+        FINGERPRINT_PROPERTY: planned.provenance_digest,
     }
-    own |= {"stac_sm:month": normal.month} if normal.month else {}
-    own |= {"grid:code": normal.code} if normal.code else {}
+    own |= {"stac_sm:month": planned.month} if planned.month else {}
+    own |= {"grid:code": planned.code} if planned.code else {}
     return raster_item(
-        id=f"{normal.feature.collection}.{normal.feature.name}.{place}.{span}.{month}.{mean_of}",
+        id=f"{planned.feature.collection}.{planned.feature.name}.{place}.{span}.{month}.{mean_of}",
         collection=CLIMATOLOGY_COLLECTION,
         geobox=source.geobox,
         start=utc_instant(period.start),
         end=utc_instant(period.end),
         properties=own,
-        extensions=["grid"] if normal.code else [],
+        extensions=["grid"] if planned.code else [],
     )
 
 
-def _assets(normal: ClimatologyItem, mean: np.ndarray, count: np.ndarray, folder: Path) -> dict[str, AssetFile]:
-    geobox, source = normal.files[0][1].geobox, normal.files[0][1]
-    known = VARIABLES.get(normal.feature.asset, Variable(normal.feature.name, source.unit or "1", "", (0, 0)))
-    title = f"Mean of {normal.settings.period}: {known.description or normal.feature.asset}"
+def _assets(planned: ClimatologyItem, mean: np.ndarray, count: np.ndarray, folder: Path) -> dict[str, AssetFile]:
+    geobox, source = planned.files[0][1].geobox, planned.files[0][1]
+    known = VARIABLES.get(planned.feature.asset, Variable(planned.feature.name, source.unit or "1", "", (0, 0)))
+    title = f"Mean of {planned.settings.period}: {known.description or planned.feature.asset}"
     days = Variable("count", "d", "Days with a value", (0, 65535))
     fields = {
         "mean": raster_asset(known, dtype="float32", nodata=_MEAN.nodata, title=title),
@@ -224,10 +278,10 @@ def _months(feature: Feature) -> Sequence[int]:
     return range(1, 13) if feature.climatology and feature.climatology.season == "month" else (_YEAR,)
 
 
-def _days(normal: ClimatologyItem, period: Period) -> int:
-    """Days of an item that lie in the climatology's period and month."""
-    within = Period.parse(normal.settings.period)
-    return sum(1 for day in period.days if day in within and _in_month(day, normal.month))
+def _days(planned: ClimatologyItem, period: Period) -> int:
+    """Return the number of days of an item that lie in the climatology's period and month."""
+    within = Period.parse(planned.settings.period)
+    return sum(1 for day in period.days if day in within and _in_month(day, planned.month))
 
 
 def _in_month(day: date, month: int) -> bool:

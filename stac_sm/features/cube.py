@@ -1,7 +1,8 @@
-"""Feature cubes: from items, a GeoBox and a period to a lazy Dataset. Training and prediction both come through here.
+"""Build feature cubes: from items, a GeoBox and a period to a lazy Dataset.
 
-Two steps: `resolve_inputs` says which items make which feature on which day, from metadata alone; `build` turns that
-into lazy arrays. Nothing is read before compute; each file is read once in a graph, however many days need it.
+There are two steps: `resolve_inputs` (`features.inputs`) finds the items of each feature and day from metadata alone,
+and `build` turns them into lazy arrays. Prediction, validation, ``stac-sm features`` and users of Python come through
+here. Nothing is read before compute; each file is read once in a graph, however many days need it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def feature_cube(
     reader: str = DEFAULT_READER,
     grid: TileGrid = MODIS_SINUSOIDAL_1KM,
 ) -> xr.Dataset:
-    """Features of a recipe on a grid, lazily.
+    """Build the features of a recipe on a grid, lazily.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def feature_cube(
     tile_or_geobox
         Id of a tile of ``grid``, or any GeoBox.
     period
-        Days wanted, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``.
+        Days of the cube, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``, the last day included.
     reader
         ``stackstac`` or ``odc``: both give the same values, bit for bit.
     grid
@@ -66,6 +67,8 @@ def feature_cube(
 
     Raises
     ------
+    InputError
+        If there is no such tile, period, reader or recipe.
     CatalogError
         If a collection is missing, or an item lacks what is needed to place its pixels.
     ReadError
@@ -77,7 +80,30 @@ def feature_cube(
 
 
 def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAULT_READER) -> xr.Dataset:
-    """Lazy Dataset of resolved features on all or some pixels of a GeoBox: dims (time, y, x) or (time, pixel)."""
+    """Build a lazy Dataset of resolved features on all or some pixels of a GeoBox.
+
+    Parameters
+    ----------
+    resolved
+        Items of each feature and day, as `resolve_inputs` gives them.
+    target
+        The pixels: a GeoBox, or rows and columns in it.
+    reader
+        ``stackstac`` or ``odc``: both give the same values, bit for bit.
+
+    Returns
+    -------
+    xarray.Dataset
+        As in `feature_cube`; dims (time, y, x), or (time, pixel) where the target is rows and columns. Where a feature
+        fills gaps with its climatology, a boolean variable ``gap_filled`` is True in pixels that were filled.
+
+    Raises
+    ------
+    InputError
+        If there is no such reader.
+    ReadError
+        At compute, if pixels cannot be read.
+    """
     import dask.array as da
     import xarray as xr
 
@@ -93,8 +119,12 @@ def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAU
         if feature.missing == "climatology":
             filled.append(da.stack([gap for _, gap in slices]))
     if filled:
-        told = {"units": "1", "long_name": "a feature was filled with its climatology", "grid_mapping": "spatial_ref"}
-        variables["gap_filled"] = xr.Variable(target.dims, da.any(da.stack(filled), axis=0), told)
+        attributes = {
+            "units": "1",
+            "long_name": "a feature was filled with its climatology",
+            "grid_mapping": "spatial_ref",
+        }
+        variables["gap_filled"] = xr.Variable(target.dims, da.any(da.stack(filled), axis=0), attributes)
     cube = xr.Dataset(variables, coords=_coordinates(target, days))
     return apply_masks(add_derived(cube, recipe.derived), recipe.masks)
 
@@ -102,11 +132,11 @@ def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAU
 def _attributes(feature: Feature, days: Mapping[date, DayFields]) -> dict[str, Any]:
     sources = [source for made_of in days.values() for layer in made_of.fields for source in layer.sources]
     known = VARIABLES.get(feature.asset)
-    told = {"units": known.unit, "long_name": known.description} if known else {"long_name": feature.asset}
-    if sources and sources[0].unit:  # the item knows best
-        told["units"] = sources[0].unit
+    described = {"units": known.unit, "long_name": known.description} if known else {"long_name": feature.asset}
+    if sources and sources[0].unit:  # a file may come in another unit than the table of variables names
+        described["units"] = sources[0].unit
     items = sorted({source.item_id for source in sources})
-    return {**told, "collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
+    return {**described, "collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
 
 
 def _coordinates(target: TargetPixels, days: Sequence[date]) -> dict[str, Any]:

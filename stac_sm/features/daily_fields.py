@@ -1,7 +1,7 @@
-"""Daily fields: what a feature is on a day, on the pixels of one target, composed by one code for all callers.
+"""Daily fields: the values of a feature on a day, on the pixels of one target, composed by one code for all callers.
 
 `DailyFields` composes the value of a day: from files to fields, from fields to the weighted sum of a day, trailing
-mean, climatology or anomaly. What an array is, a backend decides. `DaskBackend` makes nodes of a graph, and nothing is
+mean, climatology or anomaly. A backend decides what an array is. `DaskBackend` makes nodes of a graph, and nothing is
 read before compute: `cube.build` predicts with it. `NumpyBackend` reads and resamples at once: `point_cubes` makes
 match-ups with it, since a graph would cost more than the work at so few pixels. Both give the same bits.
 
@@ -36,7 +36,7 @@ from stac_sm.raster.source import RasterSource, Window
 
 
 class FieldBackend(Protocol):
-    """What an array of a field is, and when it is made."""
+    """Kind of array that fields are made of: it decides when a value is computed."""
 
     in_blocks: bool
     """Whether a large target is cut into blocks."""
@@ -132,11 +132,23 @@ class DailyFields:
     def day(self, feature: Feature, made_of: DayFields) -> tuple[Any, Any]:
         """Compose the value of a feature on a day.
 
+        Parameters
+        ----------
+        feature
+            The feature, with its time rule, statistic and rule for missing values.
+        made_of
+            Files of the day and of the climatology, with their weights.
+
         Returns
         -------
         tuple
             Arrays of the backend, of the target's shape: float32 values, NaN where there is none; and True where the
             value is the climatology's because the feature has none, or None if the feature is never filled.
+
+        Raises
+        ------
+        ReadError
+            If pixels cannot be read; with `DaskBackend`, at compute.
         """
         arrays = self._backend.arrays
         normal = self._sum(made_of.climatology, feature.resampling)
@@ -153,7 +165,7 @@ class DailyFields:
         return (value - normal if feature.statistic == "anomaly" else value), gap
 
     def forget_pixels(self) -> None:
-        """Let go of the pixels that were read: in memory they are many, and a file rarely serves more than a day."""
+        """Release the pixels that were read: in memory they are many, and a file rarely serves more than a day."""
         self._pixels.clear()
 
     @cached_property
@@ -161,14 +173,14 @@ class DailyFields:
         return self._backend.empty(self._target)
 
     def _sum(self, layers: Sequence[WeightedField], resampling: str) -> Any:
-        """Weighted sum of layers, NaN without any."""
+        """Return the weighted sum of layers, NaN without any."""
         fields = [(layer.weight, self._field(layer.sources, resampling)) for layer in layers]
         if len(fields) == 1:
             return fields[0][1]
         return sum(np.float32(weight) * field for weight, field in fields) if fields else self._empty
 
     def _field(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
-        """Pixels of some files, regridded to the target."""
+        """Return the pixels of some files, regridded to the target."""
         key = ("field", sources, resampling)
         if key not in self._memo:
             self._memo[key] = (self._in_blocks if len(self._blocks) > 1 else self._in_one)(sources, resampling)
@@ -191,7 +203,7 @@ class DailyFields:
         return da.Array(graph, name, self._target.chunks, dtype=np.float32)
 
     def _overlapping(self, geoboxes: tuple[GeoBox, ...]) -> list[list[int]]:
-        """For each block, the numbers of the grids that may overlap it."""
+        """Return, for each block, the numbers of the grids that may overlap it."""
         key = ("overlapping", geoboxes)
         if key not in self._memo:
             self._memo[key] = overlapping_grids_by_block(geoboxes, self._target.geobox, list(self._blocks.values()))
@@ -218,7 +230,29 @@ class DailyFields:
 def read_and_regrid(
     target: TargetPixels, sources: Sequence[RasterSource], resampling: str, reader_name: str
 ) -> np.ndarray:
-    """Read what a target needs of some files, and regrid it: float32 of the target's shape."""
+    """Read what a target needs of some files, and regrid it.
+
+    Parameters
+    ----------
+    target
+        The pixels to fill.
+    sources
+        The files. With ``average`` all their pixels count; else a later file fills only what others left missing.
+    resampling
+        ``nearest``, ``bilinear`` or ``average``.
+    reader_name
+        ``stackstac`` or ``odc``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of the target's shape, NaN where no file has a value.
+
+    Raises
+    ------
+    ReadError
+        If pixels cannot be read.
+    """
     near = [(s, window) for s in sources if (window := source_window(s.geobox, target)) is not None]
     windows = [read_window(source, window, reader_name) for source, window in near]
     lookups = [pixel_lookup(source.geobox, window, target, resampling) for source, window in near]
@@ -226,14 +260,14 @@ def read_and_regrid(
 
 
 def point_cubes(
-    resolutions: Mapping[str, ResolvedInputs], target: TargetPixels, *, reader: str
+    resolved_inputs: Mapping[str, ResolvedInputs], target: TargetPixels, *, reader: str
 ) -> dict[str, xr.Dataset]:
-    """Features of several recipes at some pixels of one GeoBox, in memory.
+    """Compute the features of several recipes at some pixels of one GeoBox, in memory.
 
     Parameters
     ----------
-    resolutions
-        What makes the features of each recipe; their days may differ.
+    resolved_inputs
+        Name of each recipe to its resolved inputs; their days may differ.
     target
         The pixels: a GeoBox, and rows and columns in it.
     reader
@@ -251,33 +285,33 @@ def point_cubes(
         If pixels cannot be read.
     """
     fields = DailyFields(target, reader, NumpyBackend())
-    columns = {key: _empty_columns(resolution, target) for key, resolution in resolutions.items()}
-    places = {key: {day: i for i, day in enumerate(one.days)} for key, one in resolutions.items()}
-    for day in sorted({day for resolution in resolutions.values() for day in resolution.days}):
+    columns = {key: _empty_columns(resolved, target) for key, resolved in resolved_inputs.items()}
+    places = {key: {day: i for i, day in enumerate(resolved.days)} for key, resolved in resolved_inputs.items()}
+    for day in sorted({day for resolved in resolved_inputs.values() for day in resolved.days}):
         fields.forget_pixels()
-        for key, resolution in resolutions.items():
+        for key, resolved in resolved_inputs.items():
             if day in places[key]:
-                for feature in resolution.recipe.sources:
-                    made_of = resolution.by_feature[feature.name].get(day, DayFields())
+                for feature in resolved.recipe.sources:
+                    made_of = resolved.by_feature[feature.name].get(day, DayFields())
                     columns[key][feature.name][places[key][day]] = fields.day(feature, made_of)[0]
-    return {key: _cube(resolution, target, columns[key]) for key, resolution in resolutions.items()}
+    return {key: _cube(resolved, target, columns[key]) for key, resolved in resolved_inputs.items()}
 
 
-def _empty_columns(resolution: ResolvedInputs, target: TargetPixels) -> dict[str, NDArray[np.float32]]:
-    shape = (len(resolution.days), *target.shape)
-    return {feature.name: np.full(shape, np.nan, np.float32) for feature in resolution.recipe.sources}
+def _empty_columns(resolved: ResolvedInputs, target: TargetPixels) -> dict[str, NDArray[np.float32]]:
+    shape = (len(resolved.days), *target.shape)
+    return {feature.name: np.full(shape, np.nan, np.float32) for feature in resolved.recipe.sources}
 
 
-def _cube(resolution: ResolvedInputs, target: TargetPixels, columns: Mapping[str, NDArray[np.float32]]) -> xr.Dataset:
-    """Features with the derived ones and masks, as in a cube."""
+def _cube(resolved: ResolvedInputs, target: TargetPixels, columns: Mapping[str, NDArray[np.float32]]) -> xr.Dataset:
+    """Return features with the derived ones and masks, as in a cube."""
     x, y = target.centres
     coords = {
-        "time": np.array(resolution.days, dtype="datetime64[ns]"),
+        "time": np.array(resolved.days, dtype="datetime64[ns]"),
         "x": ("pixel", x),
         "y": ("pixel", y),
         "spatial_ref": xr_coords(target.geobox[:1, :1], dims=("y", "x"))["spatial_ref"],
     }
     variables = {name: (target.dims, da.from_array(values, chunks=-1, name=False)) for name, values in columns.items()}
-    recipe = resolution.recipe
+    recipe = resolved.recipe
     cube = apply_masks(add_derived(xr.Dataset(variables, coords=coords), recipe.derived), recipe.masks)
     return cube.compute(scheduler="synchronous")

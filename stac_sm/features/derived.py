@@ -1,4 +1,7 @@
-"""Derived features, trailing means and masks: pure functions of arrays and cubes."""
+"""Compute derived features, trailing means and masks: pure functions of arrays and cubes.
+
+`cube` and `daily_fields` call them last, when the features that are read from items are in place.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,21 @@ _YEAR = 365.25  # days
 
 
 def add_derived(cube: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
-    """Cube with derived features after its own, float32 with the dims of the cube; lazy where the cube is."""
+    """Add derived features to a cube, after its own.
+
+    Parameters
+    ----------
+    cube
+        Cube with dims (time, y, x) or (time, pixel), at least one variable, coordinates ``x``, ``y`` and
+        ``spatial_ref``.
+    names
+        Derived features: ``doy_sin``, ``doy_cos`` (the year as a circle of 365.25 days), ``latitude`` (degrees north).
+
+    Returns
+    -------
+    xarray.Dataset
+        The cube with one float32 variable more a name, lazy.
+    """
     import dask.array as da
 
     like = next(iter(cube.data_vars.values()))
@@ -31,7 +48,20 @@ def add_derived(cube: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
 
 
 def apply_masks(cube: xr.Dataset, masks: Sequence[Mask]) -> xr.Dataset:
-    """Cube with each mask's variable turned into True where it masks; an unknown value masks only where told."""
+    """Turn the variable of each mask into True where it masks.
+
+    Parameters
+    ----------
+    cube
+        Cube that holds each mask's variable under the mask's name; NaN where it is unknown.
+    masks
+        The masks of a recipe; an unknown value masks only where ``unknown`` is set.
+
+    Returns
+    -------
+    xarray.Dataset
+        The cube with boolean variables in place of the masks' values; lazy where they are lazy.
+    """
     for mask in masks:
         values = cube[mask.name]
         masked = values.isnull() if mask.unknown else values.isnull() & False
@@ -44,7 +74,20 @@ def apply_masks(cube: xr.Dataset, masks: Sequence[Mask]) -> xr.Dataset:
 
 
 def trailing_mean(*days: np.ndarray, total: int) -> np.ndarray:
-    """Mean of the days with a value at each pixel, float32; NaN where fewer than half of ``total`` have one."""
+    """Return the mean of the days with a value at each pixel.
+
+    Parameters
+    ----------
+    *days
+        float32 arrays of one shape, one a day with input; NaN where there is no value.
+    total
+        Number of days that the mean covers, with or without input.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of that shape; NaN where fewer than half of ``total`` days have a value.
+    """
     stack = np.stack(days)
     count = np.count_nonzero(~np.isnan(stack), axis=0)
     mean = np.nansum(stack, axis=0, dtype=np.float64) / np.maximum(count, 1)
@@ -52,7 +95,7 @@ def trailing_mean(*days: np.ndarray, total: int) -> np.ndarray:
 
 
 def _angle(cube: xr.Dataset) -> Any:
-    """Day of the year as angle in radians, lazily, along the first dimension of the cube."""
+    """Return the day of the year as angle in radians, lazily, along the first dimension of the cube."""
     import dask.array as da
 
     like = next(iter(cube.data_vars.values()))
@@ -62,7 +105,7 @@ def _angle(cube: xr.Dataset) -> Any:
 
 
 def _latitude(cube: xr.Dataset) -> Any:
-    """Degrees north of the pixel centres, of the cube's spatial dims, lazily."""
+    """Return degrees north of the pixel centres, of the cube's spatial dims, lazily."""
     import dask.array as da
 
     like, crs = next(iter(cube.data_vars.values())), cube.spatial_ref.attrs["crs_wkt"]

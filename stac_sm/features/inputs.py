@@ -1,4 +1,8 @@
-"""Resolution: which items make which feature on which day, found from metadata alone."""
+"""Resolve inputs: find the items that make each feature on each day, from metadata alone.
+
+It comes between `recipe` and `cube`. Planning takes the fingerprints of the inputs from `ResolvedInputs`, prediction
+and match-ups take the files. No pixel is read here.
+"""
 
 from __future__ import annotations
 
@@ -23,51 +27,104 @@ from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.storage.trust import check_href
 
 CLIMATOLOGY_COLLECTION = "climatology"
-"""Collection of the means of many years."""
+"""Collection of climatologies: the means of many years."""
 
 CLIMATOLOGY_PROPERTY = "stac_sm:climatology"
 """Property of its items: which feature's mean, over which days."""
 
-_LONGEST_COMPOSITE = 31  # days: how far before a day an item may begin that still covers it
+_LONGEST_COMPOSITE = 31  # days: an item that covers a day began at most so long before
 
 
 @dataclass(frozen=True)
 class ResolvedInputs:
-    """Which files make which feature on which day."""
+    """The files that make each feature on each day."""
 
     recipe: Recipe
     """The recipe that was resolved."""
 
     days: tuple[date, ...]
-    """Every day of the period."""
+    """Days, in order."""
 
     by_feature: Mapping[str, Mapping[date, DayFields]]
-    """Feature or mask -> day -> what makes its value; a day without input is left out."""
+    """Feature or mask -> day -> files and weights of its value; a day without input is left out."""
 
     def inputs(self, day: date) -> list[tuple[str, str]]:
-        """Id (with asset key) of every file that a day needs, and a checksum of what the day takes from it.
+        """Return every file that a day needs, for its fingerprint.
 
-        The checksum covers the bytes of the file, what the item says about them, and their weight in the day's value.
+        Parameters
+        ----------
+        day
+            A day of the period.
+
+        Returns
+        -------
+        list of tuple
+            Id (item id and asset key) and checksum, ascending, none twice. The checksum covers the bytes of the file,
+            what the item says about them, and their weight in the day's value.
         """
         files = ((s, layer.weight) for layer in self._layers(day) for s in layer.sources)
         found = {day_input(s.item_id, s.asset, s.provenance_digest, weight) for s, weight in files}
         return sorted((one.id, one.checksum) for one in found)
 
     def items(self, day: date) -> list[tuple[str, str]]:
-        """Id and href of every item that a day needs."""
+        """Return every item that a day needs.
+
+        Parameters
+        ----------
+        day
+            A day of the period.
+
+        Returns
+        -------
+        list of tuple
+            Id and href of each item, ascending, none twice.
+        """
         return sorted({(s.item_id, s.item_href) for layer in self._layers(day) for s in layer.sources})
 
     def missing(self, day: date) -> list[str]:
-        """Features and masks without any input on a day."""
+        """List the features and masks without any input on a day.
+
+        Parameters
+        ----------
+        day
+            A day of the period.
+
+        Returns
+        -------
+        list of str
+            Names, in the order of the recipe.
+        """
         return [name for name, days in self.by_feature.items() if day not in days]
 
     def blocked_by(self, day: date) -> list[str]:
-        """The missing that a day cannot do without: masks, and features whose gaps are not left to the model."""
+        """List the missing features and masks without which a day cannot be predicted.
+
+        Parameters
+        ----------
+        day
+            A day of the period.
+
+        Returns
+        -------
+        list of str
+            Names of masks, and of features whose gaps are not left to the model, in the order of the recipe.
+        """
         optional = {feature.name for feature in self.recipe.features} - set(self.recipe.required)
         return [name for name in self.missing(day) if name not in optional]
 
     def only(self, days: Iterable[date]) -> ResolvedInputs:
-        """The same for some of the days."""
+        """Return the resolved inputs of some of the days.
+
+        Parameters
+        ----------
+        days
+            Days of the period, in order.
+
+        Returns
+        -------
+        ResolvedInputs
+            The same features and files, for these days.
+        """
         return replace(self, days=tuple(days))
 
     def _layers(self, day: date) -> list[WeightedField]:
@@ -75,7 +132,31 @@ class ResolvedInputs:
 
 
 def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period) -> ResolvedInputs:
-    """Find the items of every feature and day, from metadata alone."""
+    """Find the files of every feature and mask for each day, from metadata alone.
+
+    Parameters
+    ----------
+    catalog
+        Where the items are; a feature may name another catalogue, which is opened.
+    recipe
+        Features and masks.
+    geobox
+        The pixels: only files that meet it count.
+    period
+        Days.
+
+    Returns
+    -------
+    ResolvedInputs
+        Files with weights, by feature and day.
+
+    Raises
+    ------
+    InputError
+        If the GeoBox lies off the Earth.
+    CatalogError
+        If a collection or an asset of a feature does not exist, or an item lacks what is needed to place its pixels.
+    """
     outline = footprint(geobox)
     if outline is None:
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
@@ -87,8 +168,8 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
     for feature in recipe.sources:
         where = opened.get(feature.catalog, catalog)
         timeline = feature_timeline(where, feature, period, target, bbox)
-        normals = climatology_files(catalog, feature, bbox, target)
-        chosen = ((day, choose_day_fields(feature, timeline, normals, day)) for day in period.days)
+        climatology = climatology_files(catalog, feature, bbox, target)
+        chosen = ((day, choose_day_fields(feature, timeline, climatology, day)) for day in period.days)
         made_of[feature.name] = {day: found for day, found in chosen if found.fields}
         if not made_of[feature.name]:
             _check_asset(where, feature)
@@ -96,7 +177,7 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
 
 
 def _check_asset(where: ItemSearch, feature: Feature) -> None:
-    """Refuse an asset that the items of a collection of ours never have: nothing is found of a misspelt name."""
+    """Refuse an asset that the items of a collection of this project never have: a misspelt name finds nothing."""
     if isinstance(where, Catalog):
         known = where.collection(feature.collection).get("item_assets", {})
         if known and feature.asset not in known and not feature.asset.startswith("*"):
@@ -105,35 +186,79 @@ def _check_asset(where: ItemSearch, feature: Feature) -> None:
 
 
 def require_inputs(resolved: ResolvedInputs, where: str) -> None:
-    """Refuse a resolution in which some feature has no input on any day.
+    """Refuse resolved inputs in which a feature has no file on any day.
+
+    Parameters
+    ----------
+    resolved
+        What `resolve_inputs` found.
+    where
+        Place or purpose, e.g. a tile id, for the message.
 
     Raises
     ------
     CatalogError
-        Naming the features and their collections.
+        Names the features and their collections.
     """
     absent = [feature for feature in resolved.recipe.sources if not resolved.by_feature[feature.name]]
     if absent:
         first, last = resolved.days[0], resolved.days[-1]
         raise CatalogError(
-            f"{where}, {first} to {last}: no item found for {', '.join(map(_wanted, absent))}: "
+            f"{where}, {first} to {last}: no item found for {', '.join(map(_described, absent))}: "
             "ingest them, or choose other days"
         )
 
 
-def _wanted(feature: Feature) -> str:
+def _described(feature: Feature) -> str:
     made = f", climatology {feature.climatology.period}: `stac-sm climatology` makes it" if feature.climatology else ""
     return f"{feature.name} (collection {feature.collection}, asset {feature.asset}{made})"
 
 
 def feature_timeline(where: ItemSearch, feature: Feature, period: Period, target: TargetPixels, bbox: BBox) -> Timeline:
-    """Fields of a feature that meet a target and may count for the days of a period."""
+    """Find the fields of a feature that meet a target and may count for the days of a period.
+
+    Parameters
+    ----------
+    where
+        Catalogue that has the feature's collection.
+    feature
+        Its collection, asset, time rule and lag decide which items count.
+    period
+        Days whose values are asked for.
+    target
+        The pixels.
+    bbox
+        West, south, east, north of the target in degrees, for the search.
+
+    Returns
+    -------
+    Timeline
+        Files by the days that they cover.
+
+    Raises
+    ------
+    CatalogError
+        If the collection does not exist, or an item lacks what is needed to place its pixels.
+    """
     items = where.items(feature.collection, period=search_period(feature, period), bbox=bbox)
     return Timeline(_fields(items, where.root, feature, target))
 
 
 def search_period(feature: Feature, period: Period) -> Period | None:
-    """Days whose items may count for the days of a period; None where all may."""
+    """Return the days whose items may count for the days of a period.
+
+    Parameters
+    ----------
+    feature
+        Its time rule, lag and trailing mean say how far items may lie from a day.
+    period
+        Days whose values are asked for.
+
+    Returns
+    -------
+    Period or None
+        A longer period; None where all items may count (static features).
+    """
     if feature.time == "static":
         return None
     reach = feature.max_gap + _LONGEST_COMPOSITE if feature.time in {"composite", "previous"} else 0
@@ -143,7 +268,7 @@ def search_period(feature: Feature, period: Period) -> Period | None:
 def _fields(
     items: Iterable[pystac.Item], root: str, feature: Feature, target: TargetPixels
 ) -> list[tuple[Period, RasterSources]]:
-    """Files that meet the target, by the days they cover; files of the same days make one field."""
+    """Return files that meet the target, by the days they cover; files of the same days make one field."""
     fields: dict[Period, list[RasterSource]] = {}
     for item, source in _sources(items, root, feature, target):
         fields.setdefault(item_period(item), []).append(source)
@@ -153,7 +278,29 @@ def _fields(
 def climatology_files(
     catalog: ItemSearch, feature: Feature, bbox: BBox, target: TargetPixels
 ) -> dict[int, RasterSources]:
-    """Files of a feature's climatology that meet the target, by month; at 0 that of the whole year."""
+    """Find the files of a feature's climatology that meet the target.
+
+    Parameters
+    ----------
+    catalog
+        The project's catalogue, which holds the climatologies.
+    feature
+        Its ``climatology_key`` selects the items.
+    bbox
+        West, south, east, north of the target in degrees, for the search.
+    target
+        The pixels.
+
+    Returns
+    -------
+    dict
+        Month (1 to 12, or 0 for the whole year) to files; empty for a feature without a climatology.
+
+    Raises
+    ------
+    CatalogError
+        If an item lacks what is needed to place its pixels.
+    """
     if feature.climatology_key is None:
         return {}
     items = [
@@ -161,21 +308,21 @@ def climatology_files(
         for item in catalog.items(CLIMATOLOGY_COLLECTION, bbox=bbox)
         if item.properties.get(CLIMATOLOGY_PROPERTY) == feature.climatology_key
     ]
-    normals: dict[int, list[RasterSource]] = {}
+    files: dict[int, list[RasterSource]] = {}
     mean = replace(feature, asset="mean", valid=None, sign="", band="")
     for item, source in _sources(items, catalog.root, mean, target):
-        normals.setdefault(int(item.properties.get("stac_sm:month", 0)), []).append(source)
-    return {month: tuple(sources) for month, sources in normals.items()}
+        files.setdefault(int(item.properties.get("stac_sm:month", 0)), []).append(source)
+    return {month: tuple(sources) for month, sources in files.items()}
 
 
 def _sources(
     items: Iterable[pystac.Item], root: str, feature: Feature, target: TargetPixels
 ) -> Iterator[tuple[pystac.Item, RasterSource]]:
-    """Items that have the feature's asset and meet the target, with what they say about it."""
+    """Yield items that have the feature's asset and meet the target, with what they say about it."""
     keys = ((item, asset_key(item, feature.asset)) for item in items)  # a collection may keep variables in own items
     found = [(item, raster_source(item, key, feature.band)) for item, key in keys if key is not None]
     for _, source in found:
-        check_href(source.href, root)  # a catalogue must not send us where it likes
+        check_href(source.href, root)  # a catalogue must not make us read any place it names
     met = overlapping_grids(list({source.geobox for _, source in found}), target)
     yield from (
         (item, source.with_feature(feature.valid, feature.sign, root)) for item, source in found if source.geobox in met

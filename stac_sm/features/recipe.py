@@ -1,4 +1,9 @@
-"""Recipes: the features of a model as data, so that training and prediction build them by the same code."""
+"""Recipes: the features of a model as data, so that training and prediction build them by the same code.
+
+A recipe is written in the project file or given in Python, is stored with the model, and is read back from there for
+prediction. `features.inputs` resolves it to items. What identifies a recipe (`fingerprint_fields`) enters the
+fingerprints of match-ups, models and products.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +45,12 @@ _TAKEN = (
     "gap_filled",
     "geometry",
 )
-"""Columns of the match-up table and coordinates of the cube."""
+"""Names that a feature cannot have: columns of the match-up table and coordinates of the cube."""
 
 
 @dataclass(frozen=True)
 class Climatology:
-    """A mean over many years at each pixel, made once by `stac-sm climatology` and kept as items of their own."""
+    """A mean over many years at each pixel, made once by ``stac-sm climatology`` and kept as items of their own."""
 
     period: str
     """Days that are averaged, fixed: ``2001/2010``."""
@@ -60,16 +65,22 @@ class Climatology:
         _choice("climatology", "season", self.season, SEASONS)
         object.__setattr__(self, "period", str(Period.parse(self.period)))
         if self.least_days < 1:
-            raise InputError(f"climatology: least_days {self.least_days} found, 1 or more wanted")
+            raise InputError(f"climatology: least_days {self.least_days} found, 1 or more required")
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the mean, by name; a value that is usual is left out (see `Feature`)."""
+        """Return the definition of the mean as it enters fingerprints.
+
+        Returns
+        -------
+        dict
+            Name to value; a value that is usual is left out (see `Feature.fingerprint_fields`).
+        """
         return {"period": self.period, **_unusual(season=(self.season, "month"), least_days=(self.least_days, 30))}
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One input column of a model: where it comes from and how it gets to the pixel and the day."""
+    """One input column of a model: its source, and how it is brought to the pixel and the day."""
 
     name: str
     """Name of the column and of the variable."""
@@ -92,23 +103,23 @@ class Feature:
     """``composite``: largest distance in days of two items between which is interpolated; ``previous``: largest age."""
 
     missing: str = "nodata"
-    """What a pixel without value does: ``nodata`` leaves the pixel out, ``nan`` leaves it to the model,
+    """Rule for pixels without a value: ``nodata`` leaves the pixel out, ``nan`` leaves it to the model,
     ``climatology`` takes the mean of other years and flags the pixel as gap-filled."""
 
     valid: tuple[float, float] | None = None
-    """Least and largest stored value; others are codes, no data (MODIS LAI: 0 to 100). None: all are values."""
+    """Least and largest stored value (MODIS LAI: 0 to 100); others are codes for no data. None: all are values."""
 
     catalog: str = ""
     """STAC API or catalogue that has the collection; empty for the project's own."""
 
     sign: str = ""
-    """How hrefs get a token when they are read: ``planetary-computer``, or empty."""
+    """Service that signs hrefs when they are read: ``planetary-computer``, or empty."""
 
     band: str = ""
     """Name or number (from 1) of the band in an asset with several."""
 
     lag: int = 0
-    """Days back: the value of so many days before."""
+    """Number of days: the value is that of so many days before."""
 
     trailing: int = 1
     """Mean over so many days that end on the day; half of them must have a value."""
@@ -117,7 +128,7 @@ class Feature:
     """``value``; ``climatology``: the mean of many years; ``anomaly``: the value less that mean."""
 
     climatology: Climatology | None = None
-    """Which mean of many years; wanted by ``statistic`` and ``missing``."""
+    """Period and season of the mean of many years; required by some values of ``statistic`` and ``missing``."""
 
     def __post_init__(self) -> None:
         thing = f"feature {self.name!r}"
@@ -129,16 +140,23 @@ class Feature:
         _choice(thing, "missing", self.missing, MISSING_RULES)
         _choice(thing, "statistic", self.statistic, STATISTICS)
         if not self.name or self.max_gap < 0:
-            raise InputError(f"{thing}: max_gap {self.max_gap} found; a name, and a max_gap of 0 or more days wanted")
+            raise InputError(
+                f"{thing}: max_gap {self.max_gap} found; a name, and a max_gap of 0 or more days, are required"
+            )
         if self.lag < 0 or self.trailing < 1:
-            raise InputError(f"{thing}: lag {self.lag}, trailing {self.trailing} found; at least 0 and 1 wanted")
+            raise InputError(f"{thing}: lag {self.lag}, trailing {self.trailing} found; at least 0 and 1 are required")
         _check_statistic(thing, self)
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the feature, by name.
+        """Return the definition of the feature as it enters fingerprints.
 
-        A value that is usual is left out, so that a new field makes no older result stale. What is usual is written
-        here and stays, whatever the field's default becomes.
+        A value that is usual is left out, so that a new field makes no older result stale. The usual values are written
+        here and stay, whatever the field's default becomes.
+
+        Returns
+        -------
+        dict
+            Name to value.
         """
         return {
             "name": self.name,
@@ -162,12 +180,12 @@ class Feature:
 
     @property
     def days_back(self) -> int:
-        """Days before a day whose items may count for it, by lag and trailing mean."""
+        """Number of days before a day whose items may count for it, by lag and trailing mean."""
         return self.lag + self.trailing - 1
 
     @property
     def climatology_key(self) -> dict[str, Any] | None:
-        """What identifies the climatology that this feature wants, as its items state it; None without one."""
+        """Identity of the climatology that this feature needs, as its items state it; None without one."""
         if self.climatology is None:
             return None
         source = {"collection": self.collection, "asset": self.asset, "band": self.band, "valid": self.valid}
@@ -176,11 +194,11 @@ class Feature:
 
 
 def _check_statistic(thing: str, feature: Feature) -> None:
-    """Refuse what contradicts itself: what has no effect was meant otherwise."""
-    wanted = feature.statistic != "value" or feature.missing == "climatology"
-    if wanted and feature.climatology is None:
+    """Refuse settings that contradict each other or have no effect."""
+    needed = feature.statistic != "value" or feature.missing == "climatology"
+    if needed and feature.climatology is None:
         raise InputError(f'{thing}: climatology missing: write e.g. climatology = {{ period = "2001/2010" }}')
-    if feature.climatology is not None and not wanted:
+    if feature.climatology is not None and not needed:
         raise InputError(
             f'{thing}: climatology found without use: add statistic = "anomaly" or missing = "climatology"'
         )
@@ -188,19 +206,19 @@ def _check_statistic(thing: str, feature: Feature) -> None:
         raise InputError(
             f'{thing}: statistic = "climatology" has no lag, no trailing mean, and fills no gaps with itself'
         )
-    if feature.time == "static" and (wanted or feature.days_back):
+    if feature.time == "static" and (needed or feature.days_back):
         raise InputError(f'{thing}: time = "static" has no lag, trailing mean or climatology: it is the same every day')
 
 
 @dataclass(frozen=True)
 class Mask:
-    """Pixels and days without a valid soil moisture, found in a variable that is read like a feature."""
+    """A rule for pixels and days without valid soil moisture, on a variable that is read like a feature."""
 
     name: str
     """``frozen``, ``snow`` or ``water`` (sea and lakes: the land mask)."""
 
     feature: Feature
-    """Where the variable comes from; its name is the mask's."""
+    """Source of the variable; its name is the mask's."""
 
     below: float | None = None
     """Masked where the variable is smaller than this."""
@@ -219,7 +237,13 @@ class Mask:
             raise InputError(f"mask {self.name!r}: give one of below = …, above = … and unknown = true")
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the mask, by name: its feature, which bears its name, and the limits that it has."""
+        """Return the definition of the mask as it enters fingerprints.
+
+        Returns
+        -------
+        dict
+            That of its feature, which has the name of the mask, and the limits that are set.
+        """
         limits = _unusual(below=(self.below, None), above=(self.above, None), unknown=(self.unknown, False))
         return self.feature.fingerprint_fields() | limits
 
@@ -235,12 +259,12 @@ class Recipe:
     """Features that are computed from place and day: ``doy_sin``, ``doy_cos``, ``latitude``."""
 
     masks: tuple[Mask, ...] = field(default=())
-    """Where the soil is frozen or under snow, there is no soil moisture."""
+    """Pixels and days without soil moisture: frozen soil, snow, water."""
 
     def __post_init__(self) -> None:
         if not self.features:
             raise InputError(
-                "recipe: no feature found, one or more wanted: add [[recipe.features]] to the project file"
+                "recipe: no feature found, one or more required: add [[recipe.features]] to the project file"
             )
         for name in self.derived:
             _choice("recipe", "derived", name, DERIVED)
@@ -250,7 +274,9 @@ class Recipe:
             raise InputError(f"recipe: {', '.join(sorted(repeated))} occurs twice: give every feature its own name")
         taken = sorted(set(names) & set(_TAKEN))
         if taken:
-            raise InputError(f"recipe: {', '.join(taken)} is no name for a feature: taken are {', '.join(_TAKEN)}")
+            raise InputError(
+                f"recipe: {', '.join(taken)} cannot be the name of a feature: taken are {', '.join(_TAKEN)}"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -268,12 +294,44 @@ class Recipe:
         return (*self.features, *(mask.feature for mask in self.masks))
 
     def feature(self, name: str) -> Feature:
-        """Feature of a name; InputError where there is none."""
+        """Return the feature of a name.
+
+        Parameters
+        ----------
+        name
+            Name of a column that is read from items.
+
+        Returns
+        -------
+        Feature
+            The feature.
+
+        Raises
+        ------
+        InputError
+            If no feature has this name.
+        """
         _choice("recipe", "feature", name, [feature.name for feature in self.features])
         return next(feature for feature in self.features if feature.name == name)
 
     def only(self, names: Sequence[str]) -> Recipe:
-        """Recipe of some of the features, nothing derived."""
+        """Return a recipe of some of the features, without derived ones and masks.
+
+        Parameters
+        ----------
+        names
+            Names of features, in the new order.
+
+        Returns
+        -------
+        Recipe
+            The shorter recipe.
+
+        Raises
+        ------
+        InputError
+            If no feature has one of the names.
+        """
         return Recipe(tuple(self.feature(name) for name in names))
 
     @cached_property
@@ -282,7 +340,13 @@ class Recipe:
         return digest(self.fingerprint_fields())
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the recipe, by name; see `Feature.fingerprint_fields` for what is left out."""
+        """Return the definition of the recipe as it enters fingerprints.
+
+        Returns
+        -------
+        dict
+            ``features``, ``derived`` and ``masks``; see `Feature.fingerprint_fields` for what is left out.
+        """
         return {
             "features": [feature.fingerprint_fields() for feature in self.features],
             "derived": list(self.derived),
@@ -290,12 +354,28 @@ class Recipe:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON-able form, which `from_dict` takes: what identifies the recipe, and nothing else."""
+        """Return the recipe as a JSON-able mapping, which `from_dict` takes.
+
+        Returns
+        -------
+        dict
+            What `fingerprint_fields` gives.
+        """
         return self.fingerprint_fields()
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
-        """Recipe of a JSON or TOML table.
+        """Build a recipe from a JSON or TOML table.
+
+        Parameters
+        ----------
+        content
+            ``features`` and ``masks`` (lists of tables) and ``derived`` (list of names).
+
+        Returns
+        -------
+        Recipe
+            The recipe, checked.
 
         Raises
         ------
@@ -315,7 +395,7 @@ _Tables = list[dict[str, Any]]
 
 
 def _typed(thing: str, kind: Any, found: Any) -> Any:
-    """A value of a kind; what is close to it (a list for a tuple, 1 for 1.0) is taken."""
+    """Return a value of a kind; a close one (a list for a tuple, 1 for 1.0) is converted."""
     try:
         return TypeAdapter(kind).validate_python(found)
     except ValidationError as error:
@@ -325,7 +405,7 @@ def _typed(thing: str, kind: Any, found: Any) -> Any:
 
 
 def _feature(table: Mapping[str, Any], *others: str) -> Feature:
-    """Feature of a table, which may hold other fields, too."""
+    """Build the feature of a table, which may hold other fields, too."""
     name = str(table.get("name", "?"))
     _known(f"feature {name!r}", table, {*(item.name for item in fields(Feature)), *others})
     table = _without(table, *others)
@@ -339,12 +419,14 @@ def _feature(table: Mapping[str, Any], *others: str) -> Feature:
 def _mask(table: Mapping[str, Any]) -> Mask:
     own = {"below": float | None, "above": float | None, "unknown": bool}
     feature = _feature(table, *own)
-    given = {key: _typed(f"mask {feature.name!r}.{key}", kind, table[key]) for key, kind in own.items() if key in table}
-    return Mask(feature.name, feature, **given)
+    limits = {
+        key: _typed(f"mask {feature.name!r}.{key}", kind, table[key]) for key, kind in own.items() if key in table
+    }
+    return Mask(feature.name, feature, **limits)
 
 
 def _unusual(**values: tuple[Any, Any]) -> dict[str, Any]:
-    """Return the values that are not the usual ones, of pairs of both."""
+    """Return the values that differ from the usual ones; each argument is a pair of both."""
     return {name: value for name, (value, usual) in values.items() if value != usual}
 
 
@@ -357,6 +439,6 @@ def _known(thing: str, table: Mapping[str, Any], keys: set[str]) -> None:
         _choice(thing, "field", key, sorted(keys))
 
 
-def _choice(thing: str, what: str, found: str, wanted: Sequence[str]) -> None:
-    if found not in wanted:
-        raise InputError(f"{thing}: {unknown_name_message(what, found, [name for name in wanted if name])}")
+def _choice(thing: str, what: str, found: str, allowed: Sequence[str]) -> None:
+    if found not in allowed:
+        raise InputError(f"{thing}: {unknown_name_message(what, found, [name for name in allowed if name])}")

@@ -1,4 +1,8 @@
-"""Time rules: which fields make the value of a day, and with what weight. Pure bookkeeping on periods."""
+"""Time rules: which fields make the value of a day, and with what weight.
+
+`inputs` calls `choose_day_fields` for each feature and day, and the planner does for millions of days. It is
+bookkeeping on periods; nothing is read.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +32,13 @@ class WeightedField:
 
 @dataclass(frozen=True)
 class DayFields:
-    """What makes the value of a feature on a day."""
+    """The files and weights of the value of a feature on a day."""
 
     fields_by_day: tuple[tuple[WeightedField, ...], ...] = ()
     """Fields of each day of the trailing mean (without one, of the day alone); empty for a day without input."""
 
     climatology: tuple[WeightedField, ...] = ()
-    """Fields of the climatology, where the feature wants one."""
+    """Fields of the climatology, where the feature needs one."""
 
     @property
     def fields(self) -> tuple[WeightedField, ...]:
@@ -50,7 +54,18 @@ class Timeline:
     """Period and files of each, sorted."""
 
     def covering(self, day: date) -> RasterSources:
-        """Files of the first field that covers a day; empty if there is none."""
+        """Return the files of the first field that covers a day.
+
+        Parameters
+        ----------
+        day
+            UTC day.
+
+        Returns
+        -------
+        tuple of RasterSource
+            Empty if no field covers the day.
+        """
         if self._longest == 1:
             return self._by_day.get(day, ())
         end = bisect_right(self._starts, day)
@@ -58,13 +73,40 @@ class Timeline:
         return next((sources for period, sources in self.fields[begin:end] if day in period), ())
 
     def latest(self, day: date, max_age: int) -> RasterSources:
-        """Files of the last field that began on a day or before, at most so many days ago."""
+        """Return the files of the last field that began on a day or before.
+
+        Parameters
+        ----------
+        day
+            UTC day.
+        max_age
+            Largest number of days since the field began.
+
+        Returns
+        -------
+        tuple of RasterSource
+            Empty if there is no such field, or it is older.
+        """
         last = bisect_right(self._starts, day) - 1
         fresh = last >= 0 and (day - self._starts[last]).days <= max_age
         return self.fields[last][1] if fresh else ()
 
     def between(self, day: date, max_gap: int) -> tuple[WeightedField, ...]:
-        """Linear between the middles of two fields; alone, a field serves the days that it covers."""
+        """Return the two fields between whose middles a day lies, weighted linearly.
+
+        Parameters
+        ----------
+        day
+            UTC day.
+        max_gap
+            Largest number of days between the two middles.
+
+        Returns
+        -------
+        tuple of WeightedField
+            Two fields with weights that sum to 1; one field where the day is its middle, or where there is no second
+            one within the gap and it covers the day; else empty.
+        """
         after = bisect_left(self._middles, day)
         exact = after < len(self._middles) and self._middles[after] == day
         if not exact and not 0 < after < len(self._middles):
@@ -87,7 +129,7 @@ class Timeline:
 
     @cached_property
     def _by_day(self) -> dict[date, RasterSources]:
-        """Files of the first field of each day, where no field is longer."""
+        """Return the files of the first field of each day, where no field is longer."""
         return {period.start: sources for period, sources in reversed(self.fields)}
 
     @cached_property
@@ -101,30 +143,61 @@ class Timeline:
 
 
 def choose_day_fields(
-    feature: Feature, timeline: Timeline, normals: Mapping[int, RasterSources], day: date
+    feature: Feature, timeline: Timeline, climatology_files: Mapping[int, RasterSources], day: date
 ) -> DayFields:
-    """What makes a feature on a day; nothing in it if there is no input.
+    """Return the fields that make a feature on a day.
 
-    ``normals`` are the files of its climatology by month, or at 0 for the whole year.
+    Parameters
+    ----------
+    feature
+        The feature, with its time rule, lag, trailing mean and statistic.
+    timeline
+        Its fields.
+    climatology_files
+        Files of its climatology by month (1 to 12), or at 0 for the whole year; empty without one.
+    day
+        UTC day.
+
+    Returns
+    -------
+    DayFields
+        Fields and weights; without any if the day has no input.
     """
-    if not normals and feature.trailing == 1 and feature.statistic == "value":  # most features: shorter, for millions
+    if (
+        not climatology_files and feature.trailing == 1 and feature.statistic == "value"
+    ):  # most features: shorter, for millions
         layers = choose_fields(feature, timeline, day - feature.lag * ONE_DAY)
         return DayFields((layers,)) if layers else DayFields()
-    normal = climatology_fields(normals, day - feature.lag * ONE_DAY)
+    climatology = climatology_fields(climatology_files, day - feature.lag * ONE_DAY)
     if feature.statistic == "climatology":
-        return DayFields(climatology=normal)
-    wanted = (day - (feature.lag + back) * ONE_DAY for back in range(feature.trailing))
-    days = tuple(choose_fields(feature, timeline, one) for one in wanted)
+        return DayFields(climatology=climatology)
+    days_of_mean = (day - (feature.lag + back) * ONE_DAY for back in range(feature.trailing))
+    days = tuple(choose_fields(feature, timeline, one) for one in days_of_mean)
     enough = 2 * sum(map(bool, days)) >= feature.trailing
-    if feature.missing == "climatology" and normal:
-        return DayFields(days if enough else (), normal)
-    if not enough or (feature.statistic == "anomaly" and not normal):
+    if feature.missing == "climatology" and climatology:
+        return DayFields(days if enough else (), climatology)
+    if not enough or (feature.statistic == "anomaly" and not climatology):
         return DayFields()
-    return DayFields(days, normal)
+    return DayFields(days, climatology)
 
 
 def choose_fields(feature: Feature, timeline: Timeline, day: date) -> tuple[WeightedField, ...]:
-    """Fields and weights that make the value of a day by the feature's time rule; empty if there are none."""
+    """Return the fields and weights that make the value of a day by the feature's time rule.
+
+    Parameters
+    ----------
+    feature
+        The feature, of which only the time rule and ``max_gap`` count here.
+    timeline
+        Its fields.
+    day
+        UTC day, after the lag.
+
+    Returns
+    -------
+    tuple of WeightedField
+        Weights sum to 1; empty if there is no field.
+    """
     if feature.time == "static":
         sources = (source for _, sources in timeline.fields for source in sources)
         return _whole(tuple(sorted(sources, key=lambda source: source.item_id)))
@@ -135,18 +208,33 @@ def choose_fields(feature: Feature, timeline: Timeline, day: date) -> tuple[Weig
     return timeline.between(day, feature.max_gap)
 
 
-def climatology_fields(normals: Mapping[int, RasterSources], day: date) -> tuple[WeightedField, ...]:
-    """Climatology of a day: that of the year, or linear between the middles of two months."""
-    if not normals:
+def climatology_fields(climatology_files: Mapping[int, RasterSources], day: date) -> tuple[WeightedField, ...]:
+    """Return the climatology of a day: that of the year, or linear between the middles (day 15) of two months.
+
+    Parameters
+    ----------
+    climatology_files
+        Files by month (1 to 12), or at 0 for the whole year.
+    day
+        UTC day.
+
+    Returns
+    -------
+    tuple of WeightedField
+        Weights sum to 1; where one of the two months is missing, the day's own month alone; empty if there is none.
+    """
+    if not climatology_files:
         return ()
-    if 0 in normals:
-        return _whole(normals[0])
+    if 0 in climatology_files:
+        return _whole(climatology_files[0])
     here, before = _middle(day), _middle(day.replace(day=1) - ONE_DAY)
     first, second = (here, _middle(day.replace(day=28) + 4 * ONE_DAY)) if day >= here else (before, here)
-    if first.month not in normals or second.month not in normals:
-        return _whole(normals.get(day.month, ()))
+    if first.month not in climatology_files or second.month not in climatology_files:
+        return _whole(climatology_files.get(day.month, ()))
     late = (day - first).days / (second - first).days
-    return WeightedField(1.0 - late, normals[first.month]), WeightedField(late, normals[second.month])
+    return WeightedField(1.0 - late, climatology_files[first.month]), WeightedField(
+        late, climatology_files[second.month]
+    )
 
 
 def _middle(day: date) -> date:

@@ -2,8 +2,8 @@
 
 The training workflow calls `resolve_sites` (metadata only) and then `match_up_recipes` with the daily means of
 `records`; `model` trains on the table. The features come through the functions that prediction uses (`resolve_inputs`
-and `DailyFields.day`), for the pixels of the sites only; each file of a tile and day is read once for all its sites and all
-recipes.
+and `DailyFields.day`), for the pixels of the sites only; each file of a tile and day is read once for all its sites and
+all recipes.
 """
 
 from __future__ import annotations
