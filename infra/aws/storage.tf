@@ -1,6 +1,11 @@
-# Two buckets: what is read, and what is made. Neither is public, and neither is removed while anything is in it.
+# Two buckets: what is read, and what is made. Neither is public unless public_read says so, then only collections of
+# which every file may be given out. Neither is removed while anything is in it.
 
 locals {
+  prefixes = {
+    inputs   = var.inputs_prefix
+    products = var.products_prefix
+  }
   buckets = {
     inputs   = "${var.name}-inputs-${local.account}-${var.region}"
     products = "${var.name}-products-${local.account}-${var.region}"
@@ -16,9 +21,9 @@ resource "aws_s3_bucket_public_access_block" "this" {
   for_each                = aws_s3_bucket.this
   bucket                  = each.value.id
   block_public_acls       = true
-  block_public_policy     = true
+  block_public_policy     = !var.public_read
   ignore_public_acls      = true
-  restrict_public_buckets = true
+  restrict_public_buckets = !var.public_read
 }
 
 resource "aws_s3_bucket_ownership_controls" "this" {
@@ -106,6 +111,23 @@ data "aws_iam_policy_document" "bucket" {
       test     = "Bool"
       variable = "aws:SecureTransport"
       values   = ["false"]
+    }
+  }
+
+  # Files by their names, and no list: what is not in public_collections cannot be read nor seen.
+  dynamic "statement" {
+    for_each = var.public_read ? [var.public_collections] : []
+
+    content {
+      sid       = "AnybodyReadsPublicCollections"
+      effect    = "Allow"
+      actions   = ["s3:GetObject"]
+      resources = [for id in statement.value : "${each.value.arn}/${local.prefixes[each.key]}/${id}/*"]
+
+      principals {
+        type        = "AWS"
+        identifiers = ["*"]
+      }
     }
   }
 }

@@ -27,6 +27,45 @@ variable "products_prefix" {
   default     = "sm"
 }
 
+variable "public_read" {
+  description = "Whether anybody may read the collections of public_collections straight from the buckets, without a signed URL."
+  type        = bool
+  default     = false
+}
+
+# Those of which stac_sm/stac/visibility.py says that every file may be given out (tests/tools/test_infra.py holds the two
+# together). Models and validations are not here: `stac-sm serve` gives them out without station series and without links
+# to what is restricted, which a bucket cannot leave out.
+variable "public_collections" {
+  description = "Ids of collections that anybody may read if public_read is true: prefixes below those of the two buckets."
+  type        = list(string)
+  default = [
+    "climatology",
+    "cop-dem",
+    "era5-land",
+    "mcd43a3-006",
+    "mcd43a3-061",
+    "modis-11A1-006",
+    "modis-11A1-061",
+    "modis-15A2H-006",
+    "modis-15A2H-061",
+    "modis-15A3H-006",
+    "modis-15A3H-061",
+    "sm-1km-annual",
+    "sm-1km-daily",
+    "sm-1km-daily-global",
+    "sm-1km-monthly",
+    "smap",
+    "smap-s1",
+    "soilgrids",
+  ]
+
+  validation {
+    condition     = alltrue([for id in var.public_collections : can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]*$", id))])
+    error_message = "public_collections: ids of collections, without slashes and wildcards."
+  }
+}
+
 variable "browser_origins" {
   description = "Web pages that may read signed URLs of products, such as https://sm.example.org; * is every page."
   type        = list(string)

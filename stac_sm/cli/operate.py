@@ -197,7 +197,8 @@ def _print_submission(sent: SubmittedJob, dry_run: bool, as_json: bool) -> None:
 def index(collections: tuple[str, ...], folder: Path, database: str | None, workers: int, as_json: bool) -> None:
     """Bring the stac-geoparquet index, links and extents in line with the items; what is right is left alone.
 
-    Without COLLECTION, all of them. Exit code 1 if something is no item: it is named and left out.
+    Without COLLECTION, all of them. Exit code 1 if something is no item: it is named and left out. A database gets
+    what is public: restricted collections, assets and links are left out, and removed where they are there.
     """
     if database is not None:
         _load(collections, folder, database, as_json)
@@ -229,7 +230,7 @@ def _load(collections: tuple[str, ...], folder: Path, database: str, as_json: bo
 
     with ProgressBar("load", print_message) as progress:
         loaded = load_pgstac(open_project(folder).catalog, database, collections=collections, progress=progress.step)
-    outcomes = ("new", "replaced", "done", "failed")
+    outcomes = ("new", "replaced", "done", "failed", "removed")
     print_result(
         [
             {"collection": one.collection, **{name: one.counts.get(name, 0) for name in outcomes}}
@@ -238,10 +239,16 @@ def _load(collections: tuple[str, ...], folder: Path, database: str, as_json: bo
         ],
         as_json,
     )
+    if withheld := [one.collection for one in loaded if one.restricted]:
+        print_message(f"not in the database, since restricted: {', '.join(withheld)}")
     failures = {path: why for one in loaded for path, why in one.failures.items()}
     for why in failures.values():
         print_message(f"failed: {why}")
     exit_if_failed(list(failures), f"{len(failures)} items failed; mend them and run the same command again")
+    refused = [id for id in collections if id in withheld]
+    exit_if_failed(
+        refused, f"{', '.join(refused)}: restricted, so not loaded: see stac_sm:visibility of the collection"
+    )
 
 
 _OUTCOMES = ("new", "replaced", "done", "removed")
@@ -252,11 +259,23 @@ _OUTCOMES = ("new", "replaced", "done", "removed")
 @click.option("--catalog", help="Folder or s3://BUCKET/PREFIX to serve.  [default: the project's]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
-def serve(folder: Path, catalog: str | None, host: str, port: int) -> None:
-    """Serve the catalogue as a read-only STAC API, with STAC Browser at /browser if it is built."""
+@click.option(
+    "--collections",
+    "opened",
+    metavar="ID",
+    multiple=True,
+    help="Give out this restricted collection, too; may be repeated. Only where its licence allows it.",
+)
+def serve(folder: Path, catalog: str | None, host: str, port: int, opened: tuple[str, ...]) -> None:
+    """Serve the catalogue as a read-only STAC API, with STAC Browser at /browser if it is built.
+
+    Collections that are restricted, such as ISMN stations and match-ups, are not given out, nor are assets that hold
+    station series. `stac_sm:visibility` of a collection says what it is.
+    """
     from stac_sm.serve.server import serve as listen
 
-    listen(catalog or str(open_project(folder).catalog.root), host=host, port=port, say=print_message)
+    root = catalog or str(open_project(folder).catalog.root)
+    listen(root, host=host, port=port, say=print_message, collections=opened)
 
 
 @click.command()

@@ -108,11 +108,12 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
 
 
 def _report_of(project: Project, id: str) -> dict[str, Any]:
-    """Hrefs of the report and its numbers, and the features that it flags as leaks."""
+    """Hrefs of the report, its numbers and its station time series, and the features that it flags as leaks."""
     import pystac
 
     item = project.catalog.item("sm-models", id)
-    hrefs = {name: item.assets[name].get_absolute_href() or "" for name in ("report", "metrics")}
+    names = [name for name in ("report", "metrics", "series") if name in item.assets]
+    hrefs: dict[str, Any] = {name: item.assets[name].get_absolute_href() or "" for name in names}
     numbers = json.loads(pystac.StacIO.default().read_text(hrefs["metrics"]))
     return {**hrefs, "flagged": (numbers.get("diagnostics") or {}).get("flagged", [])}
 
@@ -130,7 +131,8 @@ def _train_table(
     made = train_table(table, columns, features=wanted, plain=plain, seed=seed)
     found = evaluate_training(made, table)
     item = write_folder(made, table, out, found)
-    files = {"report": str(out / "report.html"), "metrics": str(out / "metrics.json")}
+    names = {"report": "report.html", "metrics": "metrics.json", "series": "series.html"}
+    files = {key: str(out / name) for key, name in names.items() if (out / name).is_file()}
     flagged = {"flagged": list(found.diagnostics.flagged)}
     print_result({"model": str(out), "item": str(item), **files, **flagged, **training_summary(made)}, as_json)
     print_message(f"next: stac-sm evaluate {out} TABLE_OF_OTHER_SITES")

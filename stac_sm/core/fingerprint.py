@@ -28,7 +28,7 @@ ALGORITHM_VERSIONS: dict[Stage, str] = {
     "model": "2",  # screening, training and scoring: the thresholds of screening are hashed with the model
     "product": "2",
     "aggregates": "1",
-    "validation": "1",  # of the product, against stations and other data sets
+    "validation": "2",  # of the product: since 2, station time series are an asset of their own, and restricted
 }
 """Version of the algorithm of each stage.
 

@@ -239,9 +239,12 @@ def _add_files(app: FastAPI, service: CatalogService, browser: Path | None) -> N
     @app.get("/assets/{path:path}", summary="A file of an item", responses={404: {}})
     def asset(request: Request, path: str) -> Any:
         found = asset_response(service, path, request.headers.get("if-none-match", ""))
-        if found is None:
+        if found is not None:
+            return found
+        document = answers.stored_document(service, path, base_of(request))
+        if document is None:
             raise HTTPException(404, "there is no such file in a collection")
-        return found
+        return _json(document, _GEOJSON if document.get("type") == "Feature" else _JSON)
 
     if (tiles := tiles_app(service)) is not None:
         app.mount(MOUNTED, tiles)

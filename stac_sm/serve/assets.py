@@ -1,4 +1,4 @@
-"""Assets: files of the store, by ranges; never one outside of its collections."""
+"""Assets: files of the store, by ranges; only those that a document names which is given out."""
 
 from __future__ import annotations
 
@@ -20,28 +20,48 @@ _TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 
+_LONGEST_PATH, _LONGEST_NAME = 1024, 255  # characters: of S3, and of a file system; longer ones name nothing
+
 
 def asset_response(service: CatalogService, path: str, known: str = "") -> Any:
-    """A file of a collection: itself, with ranges and an ETag; on S3, a redirection to a URL that is signed for a time.
+    """Return an asset: the file itself, with ranges and an ETag; on S3, a redirection to a URL signed for a time.
 
-    ``known`` are ETags that the client has (If-None-Match): of these no content is sent again. None if there is no such
-    file, or it is none of a collection's.
+    Parameters
+    ----------
+    path
+        Below the root of the store, as an item or a collection names it.
+    known
+        ETags that the client has (If-None-Match): of these no content is sent again.
+
+    Returns
+    -------
+    starlette.responses.Response
+        None if there is no such file, or no document that is given out names it.
     """
+    if not is_plain_path(path) or not service.gives_file(path):
+        return None
+    return _file(service, path, known) if isinstance(service.store, LocalStore) else _presigned(service, path)
+
+
+def is_plain_path(path: str) -> bool:
+    """Return whether a path goes straight to a file in a collection: no hidden, empty, upward or endless part."""
     parts = path.split("/")
     hidden = any(not part or part.startswith(".") or "\\" in part or "\0" in part for part in parts)
-    if hidden or len(parts) < 2 or parts[0] not in service.snapshot.collections:
+    return not hidden and len(parts) > 1 and len(path) <= _LONGEST_PATH and max(map(len, parts)) <= _LONGEST_NAME
+
+
+def served_file(service: CatalogService, path: str) -> Path | None:
+    """Return a file below the root of a local store; None if there is none, or a link leads to what is hidden."""
+    if not isinstance(service.store, LocalStore):
         return None
-    return _file(service.store, path, known) if isinstance(service.store, LocalStore) else _presigned(service, path)
-
-
-def served_file(store: LocalStore, path: str) -> Path | None:
-    """A file below the root of a store; None if there is none, or a link leads out."""
     try:
-        file = Path(store.href(path)).resolve(strict=True)
-        root = store.folder.resolve(strict=True)
+        file = Path(service.store.href(path)).resolve(strict=True)
+        root = service.store.folder.resolve(strict=True)
     except (OSError, RuntimeError, ValueError, InputError):
         return None
-    return file if file.is_file() and file.is_relative_to(root) else None
+    if not file.is_file() or not file.is_relative_to(root):
+        return None
+    return file if file.relative_to(root).parts[0] in service.snapshot.view.shown else None
 
 
 def presigned_asset_url(service: CatalogService, path: str) -> str:
@@ -49,10 +69,10 @@ def presigned_asset_url(service: CatalogService, path: str) -> str:
     return sign_href(service.store.href(path), "")
 
 
-def _file(store: LocalStore, path: str, known: str) -> Any:
+def _file(service: CatalogService, path: str, known: str) -> Any:
     from starlette.responses import FileResponse, Response
 
-    file = served_file(store, path)
+    file = served_file(service, path)
     if file is None:
         return None
     kind = _TYPES.get(file.suffix, "application/octet-stream")

@@ -93,6 +93,14 @@ def collection_document(collection: Mapping[str, Any], base: str) -> dict[str, A
     )
 
 
+def catalog_document(catalog: Mapping[str, Any], path: str, base: str) -> dict[str, Any]:
+    """Return a sub-catalogue of the store as the API gives it, its links to what is in it leading through the API."""
+    folder = posixpath.dirname(path)
+    own = [make_link("self", f"{base}/assets/{quote(path)}"), make_link("root", f"{base}/")]
+    inner = (link for link in catalog.get("links", []) if link.get("rel") not in {"self", "root"})
+    return {**catalog, "links": own + [{**one, "href": api_href(str(one["href"]), folder, base)} for one in inner]}
+
+
 def item_document(item: ItemDict, path: str, base: str) -> ItemDict:
     """An item of the store, as the API gives it."""
     above = f"{base}/collections/{quote(item['collection'])}"

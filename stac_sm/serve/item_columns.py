@@ -93,15 +93,15 @@ class ItemColumns:
         return np.asarray(shapely.from_wkb(np.array(list(self.footprints), dtype=object)))
 
 
-def load_item_columns(catalog: Catalog) -> ItemColumns:
-    """Rows of all items of a catalogue.
+def load_item_columns(catalog: Catalog, collections: Sequence[str]) -> ItemColumns:
+    """Rows of all items of these collections of a catalogue.
 
     Raises
     ------
     CatalogError
         If a large collection has no index: says how to make one.
     """
-    parts = [part for id in catalog.collections for part in _parts(catalog.store, id, catalog.layout(id))]
+    parts = [part for id in collections for part in _parts(catalog.store, id, catalog.layout(id))]
     return join_item_tables(parts)
 
 

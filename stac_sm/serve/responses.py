@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -10,11 +11,13 @@ from urllib.parse import urlencode
 import numpy as np
 
 from stac_sm.serve import documents
+from stac_sm.serve.assets import is_plain_path
 from stac_sm.serve.errors import BadRequestError
 from stac_sm.serve.item_columns import ItemColumns
 from stac_sm.serve.query import ItemQuery, query_from_parameters
 from stac_sm.serve.search import find_page, matching_rows, token_of
 from stac_sm.serve.service import CatalogService
+from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
 
 _AGGREGATIONS = ("total_count", "datetime_min", "datetime_max", "collection_frequency", "grid_code_frequency")
@@ -42,9 +45,27 @@ def find_items_page(service: CatalogService, asked: ItemQuery, base: str) -> lis
 
 
 def find_item_paths(service: CatalogService, asked: ItemQuery) -> list[tuple[str, ItemDict]]:
-    """Items that answer a question, as they are in the store, and their paths there."""
+    """Items that answer a question, with the hrefs of the store, and their paths there."""
     rows = service.snapshot.rows
     return service.items(rows.column("path").take(find_page(rows, asked).rows).to_pylist())
+
+
+def stored_document(service: CatalogService, path: str, base: str) -> dict[str, Any] | None:
+    """Return the STAC document at a path of the store as the API gives it; None if there is none that it gives.
+
+    Links to catalogues inside a collection lead here. A document never leaves as it is stored: it may name what is not
+    given out.
+    """
+    collection, _, name = path.partition("/")
+    known = service.snapshot.collections.get(collection) if is_plain_path(path) else None
+    if known is None:
+        return None
+    if name == "collection.json":
+        return documents.collection_document(known, base)
+    if is_item(path):
+        return next((documents.item_document(item, at, base) for at, item in service.items([path])), None)
+    found = service.stored_catalog(path) if posixpath.basename(path) == "catalog.json" else None
+    return None if found is None else documents.catalog_document(found, path, base)
 
 
 def items_page(

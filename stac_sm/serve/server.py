@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
 
 from stac_sm.core.errors import InputError
 from stac_sm.serve.app import browser_folder, create_app
 from stac_sm.serve.service import CatalogService
+from stac_sm.stac.visibility import Visibility, collection_visibility
 
 _CLIENTS_AT_ONCE = 256
 
 
-def serve(href: str, *, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Serve a catalogue until the process is told to end.
+def serve(href: str, *, host: str, port: int, say: Callable[[str], None], collections: Sequence[str] = ()) -> None:
+    """Serve what is public of a catalogue until the process is told to end.
 
     Parameters
     ----------
@@ -27,18 +28,20 @@ def serve(href: str, *, host: str, port: int, say: Callable[[str], None]) -> Non
     port
         Port; 0 takes a free one.
     say
-        Told the address when the server listens.
+        Told the address when the server listens, and what is not given out.
+    collections
+        Ids of restricted collections that are given out nevertheless.
 
     Raises
     ------
     CatalogError
         If there is no catalogue.
     InputError
-        If the port is taken.
+        If the port is taken, or one of ``collections`` is not in the catalogue.
     """
     listening = _listen(host, port)
     try:
-        service, browser = CatalogService(href), browser_folder()
+        service, browser = CatalogService(href, collections), browser_folder()
         config = uvicorn.Config(
             create_app(service, browser=browser),
             log_level="warning",
@@ -47,12 +50,23 @@ def serve(href: str, *, host: str, port: int, say: Callable[[str], None]) -> Non
             server_header=False,
         )
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        _say_visibility(service, say)
         say(f"{len(service.snapshot.rows)} items of {service.store.root} at {address} (Ctrl-C ends it)")
         say(f"STAC Browser at {address}/browser" if browser else "no STAC Browser: infra/browser/build.sh builds it")
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
     finally:
         listening.close()
+
+
+def _say_visibility(service: CatalogService, say: Callable[[str], None]) -> None:
+    """Log what is withheld, and what the operator has opened."""
+    view = service.snapshot.view
+    if view.withheld:
+        say(f"not given out, since restricted: {', '.join(view.withheld)} (--collections ID opens one)")
+    opened = [id for id in sorted(view.opened) if collection_visibility(view.collections[id]) is Visibility.RESTRICTED]
+    if opened:
+        say(f"opened by --collections, although restricted: {', '.join(opened)}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,8 +1,13 @@
-"""The service: a catalogue as the API sees it, kept up to date while it runs."""
+"""The service: what of a catalogue may be given out, as the API sees it, kept up to date while it runs.
+
+Collections that are restricted (see `stac_sm.stac.visibility`) are left out here, before any route looks for anything:
+their items are in no snapshot, and documents and assets leave the service without what leads to them.
+"""
 
 from __future__ import annotations
 
 import json
+import posixpath
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from stac_sm.core.errors import CatalogError, StacSmError
+from stac_sm.core.errors import CatalogError, InputError, StacSmError
+from stac_sm.core.text import unknown_name_message
 from stac_sm.serve.item_columns import ItemColumns, load_item_columns
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.items import ItemDict
+from stac_sm.stac.visibility import PublicView, public_view
 from stac_sm.storage.store import Store
 
 REFRESH_SECONDS = 60.0
@@ -23,36 +30,61 @@ REFRESH_SECONDS = 60.0
 _CONNECTIONS = 16
 
 
+_ITEMS_REMEMBERED = 10_000  # whose assets are known without a look at the store
+
+
 @dataclass(frozen=True)
 class CatalogSnapshot:
-    """What was in the catalogue at one time."""
+    """What of the catalogue was given out at one time."""
 
     root: Mapping[str, Any]
     """``catalog.json``."""
 
+    view: PublicView
+    """Which collections and assets are given out."""
+
     collections: Mapping[str, Mapping[str, Any]]
-    """JSON by id, in the order of the ids."""
+    """JSON of the collections that are given out, by id, in the order of the ids."""
 
     rows: ItemColumns
-    """Items."""
+    """Items of these collections."""
 
     state: object
     """Changes when the store does."""
 
 
 class CatalogService:
-    """A catalogue in a folder or on S3, for reading."""
+    """What may be given out of a catalogue in a folder or on S3, for reading.
 
-    def __init__(self, href: str) -> None:
-        self._href = href
+    Parameters
+    ----------
+    href
+        A folder, or ``s3://BUCKET/PREFIX``.
+    opened
+        Ids of restricted collections that an operator opens by name.
+
+    Raises
+    ------
+    CatalogError
+        If there is no catalogue.
+    InputError
+        If a collection that is to be opened is not in it.
+    """
+
+    def __init__(self, href: str, opened: Sequence[str] = ()) -> None:
+        self._href, self._opened = href, tuple(opened)
         catalog = open_catalog(href)
         if not isinstance(catalog, Catalog):
             raise CatalogError(f"{href} is no folder and no s3://BUCKET/PREFIX: only such catalogues are served")
+        for id in self._opened:
+            if id not in catalog.collections:
+                raise InputError(f"--collections: {unknown_name_message('collection', id, catalog.collections)}")
         self.store: Store = catalog.store
-        self._snapshot = _snapshot(catalog)
+        self._snapshot = _snapshot(catalog, self._opened)
         self._looked = time.monotonic()
         self._refreshing = threading.Lock()
         self._pool = ThreadPoolExecutor(_CONNECTIONS)
+        self._files: dict[str, tuple[CatalogSnapshot, float, frozenset[str]]] = {}
 
     @property
     def snapshot(self) -> CatalogSnapshot:
@@ -63,10 +95,52 @@ class CatalogService:
         return self._snapshot
 
     def items(self, paths: Sequence[str]) -> list[tuple[str, ItemDict]]:
-        """Items of these paths as they are now; one that is gone is left out."""
+        """Items of these paths as they are given out now; what is gone, hidden or no item of ours is left out."""
+        view = self._snapshot.view
+        shown = [path for path in paths if path.partition("/")[0] in view.shown]
         contents: Iterable[bytes | None]
-        contents = self._pool.map(self._read, paths) if "://" in self.store.root else map(self._read, paths)
-        return [(path, json.loads(content)) for path, content in zip(paths, contents, strict=True) if content]
+        contents = self._pool.map(self._read, shown) if "://" in self.store.root else map(self._read, shown)
+        found = ((path, _item(path, content)) for path, content in zip(shown, contents, strict=True))
+        return [(path, view.item(item, posixpath.dirname(path))) for path, item in found if item is not None]
+
+    def stored_catalog(self, path: str) -> dict[str, Any] | None:
+        """A sub-catalogue of a collection as it is given out; None if there is none at this path."""
+        view = self._snapshot.view
+        content = self._read(path) if path.partition("/")[0] in view.shown else None
+        document = _document(content)
+        return view.catalog(document, posixpath.dirname(path)) if document.get("type") == "Catalog" else None
+
+    def gives_file(self, path: str) -> bool:
+        """Whether a file is an asset, of an item or of a collection, that is given out.
+
+        What no document names is not given out: indices, files of items that were replaced or withdrawn.
+        """
+        snapshot, collection = self.snapshot, path.partition("/")[0]
+        if collection not in snapshot.view.shown:
+            return False
+        if path in snapshot.view.asset_paths(snapshot.collections[collection], collection):
+            return True
+        folder = posixpath.dirname(path)
+        while "/" in folder:
+            item = f"{folder}/{posixpath.basename(folder)}.json"
+            if path in self._files_of(item, snapshot, path):
+                return True
+            folder = posixpath.dirname(folder)
+        return False
+
+    def _files_of(self, item: str, snapshot: CatalogSnapshot, wanted: str) -> frozenset[str]:
+        """Files that an item gives out; remembered for a while, since a raster is read by many requests."""
+        known = self._files.get(item)
+        fresh = known is not None and known[0] is snapshot and time.monotonic() - known[1] <= REFRESH_SECONDS
+        if known is not None and fresh and wanted in known[2]:
+            return known[2]
+        found = self.items([item])
+        files = snapshot.view.asset_paths(found[0][1], posixpath.dirname(item)) if found else frozenset[str]()
+        if files:
+            if len(self._files) >= _ITEMS_REMEMBERED:
+                self._files.clear()
+            self._files[item] = (snapshot, time.monotonic(), files)
+        return files
 
     def _read(self, path: str) -> bytes | None:
         try:
@@ -79,23 +153,48 @@ class CatalogService:
     def _refresh(self) -> None:
         try:
             catalog = open_catalog(self._href)
-            if _state(catalog) != self._snapshot.state:
-                self._snapshot = _snapshot(catalog)
+            if _state(catalog, _view(catalog, self._opened)) != self._snapshot.state:
+                self._snapshot = _snapshot(catalog, self._opened)
         except StacSmError:
             pass  # the store does not answer, or is being written: what is known stays until the next look
         finally:
             self._refreshing.release()
 
 
-def _snapshot(catalog: Catalog) -> CatalogSnapshot:
-    state = _state(catalog)
-    collections = {id: catalog.collection(id) for id in catalog.collections}
-    return CatalogSnapshot(catalog.document("catalog.json"), collections, load_item_columns(catalog), state)
+def _document(content: bytes | None) -> dict[str, Any]:
+    """A JSON object; an empty one of what is none."""
+    try:
+        found = json.loads(content or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _state(catalog: Catalog) -> object:
-    """The index of each collection; of one without, all that is in it."""
-    return [(id, _listing(catalog.store, id)) for id in catalog.collections]
+def _item(path: str, content: bytes | None) -> ItemDict | None:
+    """An item whose id and collection are those of its path, which decides what is given out; else None."""
+    found = _document(content)
+    named = (found.get("collection"), found.get("id"))
+    sound = isinstance(found.get("assets"), dict) and isinstance(found.get("links"), list)
+    return found if sound and named == (path.partition("/")[0], posixpath.basename(path)[: -len(".json")]) else None
+
+
+def _view(catalog: Catalog, opened: Sequence[str]) -> PublicView:
+    return public_view(catalog.store.root, [catalog.collection(id) for id in catalog.collections], opened)
+
+
+def _snapshot(catalog: Catalog, opened: Sequence[str]) -> CatalogSnapshot:
+    view = _view(catalog, opened)
+    state = _state(catalog, view)
+    shown = sorted(view.shown)
+    collections = {id: view.collection(id) for id in shown}
+    return CatalogSnapshot(
+        catalog.document("catalog.json"), view, collections, load_item_columns(catalog, shown), state
+    )
+
+
+def _state(catalog: Catalog, view: PublicView) -> object:
+    """Documents of the collections, which say what is given out; of each that is, the index or all that is in it."""
+    return view.collections, [(id, _listing(catalog.store, id)) for id in sorted(view.shown)]
 
 
 def _listing(store: Store, collection: str) -> list[tuple[str, str]]:

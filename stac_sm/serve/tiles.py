@@ -100,7 +100,7 @@ def _path(service: CatalogService, collection: str, item: str, asset: str) -> st
         below = posixpath.normpath(posixpath.join(posixpath.dirname(path), href))
         inside = "://" not in href and not href.startswith("/") and below.startswith(f"{collection}/")
         if inside and below.endswith((".tif", ".tiff")):
-            place = served_file(service.store, below) if isinstance(service.store, LocalStore) else None
+            place = served_file(service, below)
             if place is not None:
                 return str(place)
             if not isinstance(service.store, LocalStore) and service.store.exists(below):

@@ -1,6 +1,8 @@
-"""Loading pgstac: collections and items of a catalogue into PostgreSQL, in bulk, each item read back.
+"""Loading pgstac: what is public of a catalogue into PostgreSQL, in bulk, each item read back.
 
-What is there already as it should be is left alone, so the same command again only does what is missing.
+What is there already as it should be is left alone, so the same command again only does what is missing. A collection
+that is not public (any more) is removed from the database; restricted assets, and links to what is restricted, are in
+no document that is loaded (see `stac_sm.stac.visibility`).
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
+from stac_sm.stac.visibility import PublicView, public_view
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.store import Store
 
 _BATCH = 1000  # items that are compared, loaded and read back at once
 _CONNECTIONS = 8  # to a store that is not on this machine
 _STRUCTURAL = {"self", "root", "parent", "collection", "child", "item", "items"}
-_CHANGED_BY_PGSTAC = {"links"}  # its API makes its own
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,17 @@ class LoadResult:
     """Id."""
 
     counts: Mapping[str, int]
-    """Items that are ``new``, ``replaced``, ``done`` (as they should be already) and ``failed``."""
+    """Items that are ``new``, ``replaced``, ``done`` (as they should be already) and ``failed``; and ``removed``, of a
+    restricted collection."""
 
     only_in_database: int
     """Items of the database that the store has not (any more): they are left."""
 
     failures: Mapping[str, str] = field(default_factory=dict)
     """Path of each item that did not get there, and why."""
+
+    restricted: bool = False
+    """Whether the collection is not public: it is not in the database."""
 
 
 def load_pgstac(
@@ -53,7 +59,9 @@ def load_pgstac(
     collections: Sequence[str] = (),
     progress: Callable[[int], None] = lambda total: None,
 ) -> list[LoadResult]:
-    """Bring a pgstac database in line with a catalogue.
+    """Bring a pgstac database in line with what is public of a catalogue.
+
+    All restricted collections of the catalogue, whether named or not, are removed before anything is loaded.
 
     Parameters
     ----------
@@ -63,7 +71,7 @@ def load_pgstac(
         ``postgresql://USER:PASSWORD@HOST/DATABASE`` (or ``pgstac://…``) of a database that `pypgstac migrate` has
         prepared; what is left out comes from ``PGHOST``, ``PGUSER`` and the like.
     collections
-        Ids; all that have items if there are none.
+        Ids; all of the catalogue if there are none.
     progress
         Called with the number of parts, whenever one is done.
 
@@ -80,7 +88,13 @@ def load_pgstac(
         with psycopg.connect(f"postgresql://{rest}", autocommit=True) as connection:
             connection.execute("SET search_path TO pgstac, public")
             connection.execute("SELECT get_version()")
-            return [_load(catalog, connection, id, progress) for id in collections or catalog.collections]
+            view = public_view(catalog.store.root, [catalog.collection(id) for id in catalog.collections])
+            chosen = list(collections or catalog.collections)
+            for id in chosen:
+                catalog.collection(id)  # says which there are
+            removed = [_remove(connection, id) for id in view.withheld]
+            hidden = [one for one in removed if one.collection in chosen or one.counts["removed"]]
+            return hidden + [_load(catalog, view, connection, id, progress) for id in chosen if id in view.shown]
     except psycopg.Error as error:
         raise InputError(
             f"{without_secrets(address)}: {type(error).__name__}: {_first_line(error)}; check address and rights; "
@@ -105,15 +119,27 @@ def _psycopg() -> Any:
     return psycopg
 
 
-def _load(catalog: Catalog, connection: Any, collection: str, progress: Callable[[int], None]) -> LoadResult:
-    document = catalog.collection(collection)
+def _remove(connection: Any, collection: str) -> LoadResult:
+    """Remove a restricted collection and its items from the database."""
+    (there,) = connection.execute("SELECT count(*) FROM items WHERE collection = %s", [collection]).fetchone()
+    if connection.execute("SELECT 1 FROM collections WHERE id = %s", [collection]).fetchone() is not None:
+        connection.execute("SELECT delete_collection(%s)", [collection])
+    return LoadResult(collection, {"removed": there}, 0, restricted=True)
+
+
+def _load(
+    catalog: Catalog, view: PublicView, connection: Any, collection: str, progress: Callable[[int], None]
+) -> LoadResult:
+    document = view.collection(collection)
     links = [one for one in document.get("links", []) if one.get("rel") not in _STRUCTURAL]
-    _upsert_collection(connection, {**document, "links": _absolute_links(catalog.store, links, collection)})
+    placed = {"assets": _absolute_assets(catalog.store, document, collection)} if "assets" in document else {}
+    links = _absolute_links(catalog.store, links, collection)
+    _upsert_collection(connection, {**document, **placed, "links": links})
     paths = [entry.path for entry in catalog.store.list_objects(collection) if is_item(entry.path)]
     counts, failures = Counter[str](), dict[str, str]()
     parts = range(0, len(paths), _BATCH)
     for at in parts:
-        wanted = _expected_items(catalog.store, paths[at : at + _BATCH], failures)
+        wanted = _expected_items(catalog.store, view, paths[at : at + _BATCH], failures)
         for outcome in _batch(connection, collection, wanted, failures):
             counts[outcome] += 1
         progress(len(parts))
@@ -129,7 +155,9 @@ def _upsert_collection(connection: Any, document: Mapping[str, Any]) -> None:
         connection.execute("SELECT upsert_collection(%s::jsonb)", [json.dumps(document)])
 
 
-def _expected_items(store: Store, paths: Sequence[str], failures: dict[str, str]) -> dict[str, ItemDict]:
+def _expected_items(
+    store: Store, view: PublicView, paths: Sequence[str], failures: dict[str, str]
+) -> dict[str, ItemDict]:
     """Items by path as the database should hold them; what is none is named."""
     made = {}
     for path, content in _read(store, paths):
@@ -138,9 +166,8 @@ def _expected_items(store: Store, paths: Sequence[str], failures: dict[str, str]
             folder = posixpath.dirname(path)
             if (item["id"], item["collection"]) != (folder.rpartition("/")[2], path.partition("/")[0]):
                 raise ValueError("its id or its collection is another than its path says")
-            assets = {
-                key: {**asset, "href": _absolute(store, asset["href"], folder)} for key, asset in item["assets"].items()
-            }
+            item = view.item(item, folder)
+            assets = _absolute_assets(store, item, folder)
             links = [one for one in item["links"] if one["rel"] not in _STRUCTURAL]
             made[path] = {**item, "assets": assets, "links": _absolute_links(store, links, folder)}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -210,11 +237,9 @@ def _items_in_database(connection: Any, collection: str, items: Iterable[ItemDic
 
 
 def _plain(value: Any) -> Any:
-    """As the database keeps it: what is null is not there; the API makes its own links."""
+    """As the database keeps it: what is null is not there."""
     if isinstance(value, Mapping):
-        return {
-            key: _plain(inner) for key, inner in value.items() if inner is not None and key not in _CHANGED_BY_PGSTAC
-        }
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
@@ -222,6 +247,11 @@ def _absolute(store: Store, href: str, folder: str) -> str:
     if "://" in href or href.startswith("/"):
         return href
     return store.href(posixpath.normpath(posixpath.join(folder, href)))
+
+
+def _absolute_assets(store: Store, document: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    assets = document["assets"].items()
+    return {key: {**asset, "href": _absolute(store, asset["href"], folder)} for key, asset in assets}
 
 
 def _absolute_links(store: Store, links: Iterable[Mapping[str, Any]], folder: str) -> list[dict[str, Any]]:

@@ -64,7 +64,8 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(built, project):
-    with running(project.folder, STAC_SM_BROWSER=str(built)) as found:
+    opened = ("--collections", "ismn-stations")  # for the page of a station
+    with running(project.folder, *opened, STAC_SM_BROWSER=str(built)) as found:
         yield found
 
 
@@ -129,6 +130,17 @@ def test_a_station_has_a_place_and_its_scores(tab, address, project):
     assert "kept" in text
     assert "correlation" in text.lower()
     assert tab.value("document.querySelectorAll('canvas').length") > 0  # the map
+
+
+def test_the_browser_of_a_stranger_shows_nothing_hidden(built, project):
+    """The root, a model and a validation: no page fails, none leads to stations, match-ups or series."""
+    with running(project.folder, STAC_SM_BROWSER=str(built)) as address, page(address) as tab:
+        for path in ("", item_of(project, "sm-models"), item_of(project, "validation")):
+            text = opened(tab, address, path, f"stranger-{path.split('/')[0] or 'root'}")
+            assert "Time series of stations" not in text
+            links = tab.value("[...document.querySelectorAll('a[href]')].map(a => a.href).join(' ')")
+            for hidden in ("ismn-stations", "matchups", ".series."):
+                assert hidden not in links
 
 
 def test_a_model_has_its_metrics(tab, address, project):

@@ -7,7 +7,9 @@ import json
 import os
 import random
 from datetime import timedelta
+from pathlib import Path
 
+import pandas as pd
 import pystac_client
 import pytest
 import rustac
@@ -18,6 +20,9 @@ from stac_sm.core.period import Period
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_items
 from stac_sm.stac.index.manifest import is_item
+from stac_sm.stations.records import read_stations
+from stac_sm.workflows.training.steps import match_up_step, train_step
+from tests.support.leaks import StationValues, walk
 from tests.support.missing import need
 from tests.support.pgstac import pgstac_server, why_no_pgstac
 from tests.support.product_days import FIRST, new_project, put_days
@@ -31,6 +36,7 @@ from tests.support.served import (
     rustac_serving,
     searched,
 )
+from tests.support.station_project import a_project
 
 pytestmark = pytest.mark.xdist_group("pgstac")
 
@@ -77,6 +83,70 @@ def test_a_search_for_one_day_finds_that_day_in_both(servers):
 DAYS = 4
 
 
+@pytest.fixture(scope="module")
+def stations(tmp_path_factory):
+    """A project with stations, match-ups and a model."""
+    made = a_project(tmp_path_factory.mktemp("stations") / "p")
+    train_step(made, match_up_step(made))
+    return made
+
+
+def loaded(server, project, *collections):
+    """What `index --to` prints, by collection, and how it ended."""
+    told = server.environment
+    to = f"postgresql://{told['PGUSER']}@{told['PGHOST']}:{told['PGPORT']}/{told['PGDATABASE']}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPASSWORD", told["PGPASSWORD"])
+        arguments = ["index", *collections, "--to", to, "--project", str(project.folder), "--json"]
+        done = CliRunner().invoke(main, arguments)
+    return {one["collection"]: one for one in json.loads(done.stdout)}, done
+
+
+def set_visibility(project, collection, value):
+    file = Path(project.folder, collection, "collection.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"stac_sm:visibility": value}))
+
+
+def test_the_database_gets_what_is_public_and_loses_what_is_public_no_more(stations):
+    """A database that was filled before: stations with their series, a model with its report and links."""
+    if why := why_no_pgstac():
+        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    catalog = stations.catalog
+    values = StationValues.of(value for one in read_stations(catalog) for value in pd.read_parquet(one.series)["sm"])
+    hidden = ("ismn-stations", "matchups")
+    with pgstac_server() as server:
+        for id in hidden:
+            set_visibility(stations, id, "public")
+        first, done = loaded(server, stations)
+        assert done.exit_code == 0, done.output
+        assert (first["ismn-stations"]["new"], first["matchups"]["new"]) == (6, 1)
+        for id in hidden:
+            set_visibility(stations, id, "restricted")
+        again, done = loaded(server, stations, "sm-models")  # whatever is named: what is restricted goes
+        assert done.exit_code == 0, done.output
+        assert [again[id]["removed"] for id in hidden] == [6, 1]
+        assert again["sm-models"]["replaced"] == 1  # its links led there
+        assert "not in the database, since restricted: ismn-stations, matchups" in done.stderr
+        third, done = loaded(server, stations)
+        assert {name: one for name, one in third.items() if one["new"] or one["replaced"] or one["removed"]} == {}
+        answers = walk(server.address, "/search?limit=1000")
+        refused, done = loaded(server, stations, "matchups")
+        assert done.exit_code == 1
+        assert "matchups: restricted, so not loaded" in done.stderr
+        assert refused["matchups"]["new"] == 0
+    features = json.loads(answers["/search?limit=1000"].body)["features"]
+    assert {"sm-models", "era5-land", "esa-cci-sm"} == {one["collection"] for one in features}
+    for path, answer in answers.items():
+        assert not values.found_in(answer.body), path
+        for link in answer.links:
+            assert not any(f"/{id}" in link for id in hidden), (path, link)
+            assert ".series." not in link
+    (model,) = (one for one in features if one["collection"] == "sm-models")
+    assert {"report", "metrics", "model-0"} <= set(model["assets"])
+    assert "series" not in model["assets"]
+    assert all(one["assets"] == {} for one in features if one["collection"] == "esa-cci-sm")
+
+
 @pytest.fixture(scope="module", params=["serve", "pgstac", "rustac"])
 def product(request, tmp_path_factory):
     """The product of some days in a row, as it is published, behind a server of each kind; and its ids by day."""
@@ -94,13 +164,7 @@ def product(request, tmp_path_factory):
             address = stack.enter_context(rustac_serving(folder, [collection], items))
         else:
             server = stack.enter_context(pgstac_server())
-            told = server.environment
-            to = f"postgresql://{told['PGUSER']}@{told['PGHOST']}:{told['PGPORT']}/{told['PGDATABASE']}"
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("PGPASSWORD", told["PGPASSWORD"])
-                done = CliRunner().invoke(
-                    main, ["index", PRODUCT_COLLECTION, "--to", to, "--project", str(project.folder)]
-                )
+            _, done = loaded(server, project, PRODUCT_COLLECTION)
             assert done.exit_code == 0, done.output
             address = server.address
         yield address, {item["id"]: item["properties"]["start_datetime"][:10] for item in items}

@@ -113,6 +113,16 @@ def test_terraform_is_formatted():
     assert run("terraform", "fmt", "-check", "-recursive", INFRA / "aws")[0] == 0
 
 
+def test_a_bucket_gives_out_what_the_table_of_visibility_allows_and_only_if_asked_to():
+    from stac_sm.stac.visibility import wholly_public_collections
+
+    variables = (INFRA / "aws" / "variables.tf").read_text()
+    listed = re.search(r'variable "public_collections" \{.*?default = \[(.*?)\]', variables, re.DOTALL)
+    assert re.findall(r'"([^"]+)"', listed[1]) == list(wholly_public_collections())
+    asked = re.search(r'variable "public_read" \{.*?default     = (\w+)', variables, re.DOTALL)
+    assert asked[1] == "false"
+
+
 def test_every_locked_licence_is_known_and_permissive():
     code, said = run(sys.executable, INFRA / "licences.py")
     assert code == 0, said

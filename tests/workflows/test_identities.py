@@ -234,7 +234,7 @@ GOLDEN = {
     "model of a table": "c8ef156922d4364cfa12d7574b2fbee863879aebfd2d71d94c1cc24c53516a83",
     "tile-day": "c19e8c4c3a6180733cd2a6200bacb326cb809fc7eb7ffb5eb903eaaa92dc62b9",
     "aggregate": "f30ed56f8ae8f11e27932d8201547ab76c4c4b5cfe9742d209ab1f30b0cb9535",
-    "validation": "dc8b6287e20d99aebe9dd72d79838193ad2995723e02ad0cb2b09229e2be577f",
+    "validation": "d0d67b008c407d8845a433b17879dddd20de940f41b1c28da000ce15f1ba832a",
     "parts of a tile-day": json.dumps(
         {
             "algorithm": "cc11310c",

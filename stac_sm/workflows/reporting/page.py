@@ -1,15 +1,19 @@
-"""The page: sections in the order in which a reader asks.
+"""The report of a model: a page that needs nothing else, its numbers as JSON, and a page of station time series.
 
-The honest report of a model: one page that needs nothing else, and its numbers as JSON. Same input, same bytes.
+The report and the numbers hold scores and positions of stations, and distributions over all of them, so they may be
+given to anybody. What a station measured on a day is drawn in the page of time series alone, since the licence of the
+station data may forbid to pass it on. Same input, same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from stac_sm.core.metrics import Scores
+from stac_sm.stac.visibility import VISIBILITY_FIELD, Visibility
 from stac_sm.workflows.reporting import figures, stations
 from stac_sm.workflows.reporting.findings import SITE_STRATEGY, ReportFindings, ReportInputs
 from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure
@@ -39,7 +43,7 @@ _LEAKS = (
 
 
 def report_page(findings: ReportFindings) -> str:
-    """The whole page."""
+    """Return the report: scores and positions, no values of stations."""
     report = findings.report
     sections = [section for section in _sections(findings) if section[2]]
     links = [html_element("li", html_element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]
@@ -51,14 +55,46 @@ def report_page(findings: ReportFindings) -> str:
     ]
     for anchor, heading, content in sections:
         body.append(html_element("section", html_element("h2", heading), *content, id=anchor))
-    style = files("stac_sm.workflows.reporting").joinpath("page.css").read_text(encoding="utf-8")
-    return html_document(f"{report.title}: how good it is", style, html_element("main", *body))
+    return html_document(f"{report.title}: how good it is", page_style(), html_element("main", *body))
+
+
+def series_page(findings: ReportFindings) -> str | None:
+    """Return the page of station time series, which shows what stations measured; None if there are none."""
+    figures_of_stations = list(_series(findings))
+    if not figures_of_stations:
+        return None
+    title = f"{findings.report.title}: series of stations"
+    return html_document(title, page_style(), series_body(title, figures_of_stations))
+
+
+def series_body(title: str, content: Sequence[HtmlContent]) -> HtmlNode:
+    """Return the body of a page of station time series, which says whom it is for."""
+    return html_element(
+        "main",
+        html_element("h1", title),
+        html_element("div", html_element("p", RESTRICTED_NOTE), class_="warning", role="note"),
+        html_element("section", *content, id="series"),
+    )
+
+
+def page_style() -> str:
+    """Return the style sheet of all pages."""
+    return files("stac_sm.workflows.reporting").joinpath("page.css").read_text(encoding="utf-8")
+
+
+RESTRICTED_NOTE = (
+    "This page shows what stations measured, day by day. Keep it to those who may have the station data: the ISMN "
+    "forbids redistribution."
+)
+SERIES_NOTE = (
+    "Time series of stations are on a page of their own, which is not given out with this one: licences of station "
+    "data forbid it."
+)
 
 
 def _sections(findings: ReportFindings) -> Iterator[PageSection]:
     yield "scores", "All scores side by side", list(_scores(findings))
     yield "scatter", "Prediction against observation", list(_scatter(findings))
-    yield "series", "Series of stations", list(_series(findings))
     yield "map", "Map of stations", list(_map(findings))
     yield "curve", "What more stations would bring", list(_curve(findings))
     yield "importance", "What each feature is worth", list(_importance(findings))
@@ -298,12 +334,13 @@ _HOW = (
     "Climatologies of predictors at unseen sites are allowed: there is no soil moisture of a station in them.",
     "A station has scores of its own from 10 rows on. “Kept” stations are decided once, on all rows, so that all "
     "methods are scored on the same ones.",
-    "All numbers of this page, and those of every station, are in metrics.json beside it.",
+    "All numbers of this page, and the scores of every station, are in metrics.json beside it.",
+    SERIES_NOTE,
 )
 
 
 def write_model_report(folder: Path, report: ReportInputs) -> dict[str, Path]:
-    """Write ``report.html`` and ``metrics.json``.
+    """Write ``report.html``, ``metrics.json`` and, if there are station time series to show, ``series.html``.
 
     Parameters
     ----------
@@ -315,7 +352,8 @@ def write_model_report(folder: Path, report: ReportInputs) -> dict[str, Path]:
     Returns
     -------
     dict
-        ``report`` and ``metrics``: where the two files lie.
+        ``report``, ``metrics`` and ``series``: where the files lie. The first two hold no values of stations; the
+        third does, and an older one is removed where there is none.
 
     Raises
     ------
@@ -328,9 +366,29 @@ def write_model_report(folder: Path, report: ReportInputs) -> dict[str, Path]:
     from stac_sm.workflows.reporting.findings import ReportFindings
 
     findings = ReportFindings(report)
-    files = {"report": folder / "report.html", "metrics": folder / "metrics.json"}
-    files["metrics"].write_text(to_json(findings.to_dict()) + "\n", encoding="utf-8", newline="\n")
-    with context("default"):  # a matplotlibrc of the user must not change the page
-        text = report_page(findings)
-    files["report"].write_text(text, encoding="utf-8", newline="\n")
-    return files
+    written = {"metrics": folder / "metrics.json"}
+    written["metrics"].write_text(to_json(findings.to_dict()) + "\n", encoding="utf-8", newline="\n")
+    with context("default"):  # a matplotlibrc of the user must not change the pages
+        pages = {"report": report_page(findings), "series": series_page(findings)}
+    for name, text in pages.items():
+        file = folder / f"{name}.html"
+        if text is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_text(text, encoding="utf-8", newline="\n")
+            written[name] = file
+    return written
+
+
+def report_asset_fields() -> dict[str, dict[str, Any]]:
+    """Return the fields of the assets of the files of `write_model_report`, by their names."""
+    return {
+        "report": page_fields("Report", "text/html", Visibility.PUBLIC),
+        "metrics": page_fields("Metrics", "application/json", Visibility.PUBLIC),
+        "series": page_fields("Time series of stations", "text/html", Visibility.RESTRICTED),
+    }
+
+
+def page_fields(title: str, media_type: str, visibility: Visibility) -> dict[str, Any]:
+    """Return the fields of an asset that tells of results, and whether it may be given to anybody."""
+    return {"title": title, "type": media_type, "roles": ["metadata"], VISIBILITY_FIELD: str(visibility)}

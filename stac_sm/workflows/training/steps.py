@@ -37,6 +37,7 @@ from stac_sm.stations.screening_item import (
     write_screening_results,
 )
 from stac_sm.workflows.project import Project
+from stac_sm.workflows.reporting.page import report_asset_fields
 from stac_sm.workflows.training.training_run import TrainingRun, training_hyperparameters, training_run
 
 if TYPE_CHECKING:
@@ -317,16 +318,11 @@ def _publish_model(catalog: Catalog, item: ItemDict, run: TrainingRun) -> None:
         assets = model_item.write_model_assets(run.model, Path(scratch))
         facts = {"features": ", ".join(run.model.features), **item["properties"]["mlm:hyperparameters"]}
         files = run.write_report(Path(scratch), f"Model {item['id']}", facts, climate)
-        assets |= {key: AssetFile(file, file.suffix, _REPORT[key]) for key, file in files.items()}
+        fields = report_asset_fields()
+        assets |= {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
         publish(catalog, item, assets)
     refresh(catalog.store, model_item.MODELS_COLLECTION)
     model_item.link_successor(catalog, item)
-
-
-_REPORT = {
-    "report": {"title": "Report", "type": "text/html", "roles": ["metadata"]},
-    "metrics": {"title": "Metrics", "type": "application/json", "roles": ["metadata"]},
-}
 
 
 def _read_matchups(catalog: Catalog, item: ItemDict) -> MatchupResult:

@@ -36,7 +36,7 @@ from stac_sm.model.tuning import fit_sum
 from stac_sm.stac.items import ItemDict, item_json, with_location
 from stac_sm.storage.store import multihash, sha256
 from stac_sm.workflows.reporting.findings import ReportInputs, ScoreInterval, mean_interval
-from stac_sm.workflows.reporting.page import write_model_report
+from stac_sm.workflows.reporting.page import report_asset_fields, write_model_report
 
 if TYPE_CHECKING:
     import pystac
@@ -110,7 +110,7 @@ def evaluate_training(made: TableModel, table: pd.DataFrame, *, budget: Diagnost
 
 
 def write_table_report(made: TableModel, table: pd.DataFrame, found: TableEvaluation, folder: Path) -> dict[str, Path]:
-    """Write ``report.html`` and ``metrics.json`` into a folder that exists; where they lie, by these names."""
+    """Write the files of `write_model_report` into a folder that exists; where they lie, by their names."""
     facts: dict[str, Any] = {
         "columns": ", ".join(made.choice.taken),
         "rows": made.rows,
@@ -131,12 +131,6 @@ def write_table_report(made: TableModel, table: pd.DataFrame, found: TableEvalua
 
 
 ITEM = "item.json"
-REPORT = {
-    "report": {"title": "Report", "type": "text/html", "roles": ["metadata"]},
-    "metrics": {"title": "Metrics", "type": "application/json", "roles": ["metadata"]},
-}
-"""Fields of the assets of a report."""
-
 _FEATURES = "features"
 _LEAST_ROWS = 10  # of a station, for scores of its own
 
@@ -198,8 +192,8 @@ def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: Tab
     try:
         assets = {**write_model_assets(made.model, scratch), _FEATURES: _features_asset(made.features, scratch)}
         if found is not None:
-            files = write_table_report(made, table, found, scratch)
-            assets |= {key: AssetFile(file, file.suffix, REPORT[key]) for key, file in files.items()}
+            files, fields = write_table_report(made, table, found, scratch), report_asset_fields()
+            assets |= {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
         item = _item(made, table)
         item["assets"] = {key: _located(asset) for key, asset in assets.items()}
         (scratch / ITEM).write_bytes(item_json(item))

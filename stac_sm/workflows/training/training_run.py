@@ -70,7 +70,7 @@ class TrainingRun:
         return SCREENED if self.status.startswith(SCREENED) else UNSCREENED
 
     def write_report(self, folder: Path, title: str, facts: Mapping[str, object], climate: Mapping[str, str]) -> Files:
-        """Write the report and its numbers; ``report`` and ``metrics``, where they lie."""
+        """Write the files of `write_model_report`; where they lie, by their names."""
         unscreened = [] if self.trained == SCREENED else [self.status]  # how many sites are kept is said elsewhere
         tuning = {f"RMSE at unseen sites, {name}": f"{error:.4f}" for name, error in self.tuned.errors.items()}
         report = ReportInputs(

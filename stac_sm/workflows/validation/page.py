@@ -1,10 +1,12 @@
-"""The page of a validation, and its numbers as JSON. Same input, same bytes."""
+"""The page of a validation, its numbers as JSON, and a page of station time series. Same input, same bytes.
+
+As in the report of a model, what stations measured is drawn in the page of time series alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from stac_sm.core.metrics import Scores
 from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure, html_table
 from stac_sm.workflows.reporting.labels import UNIT
+from stac_sm.workflows.reporting.page import SERIES_NOTE, page_style, series_body
 from stac_sm.workflows.reporting.tables import format_score
 from stac_sm.workflows.validation import figures
 from stac_sm.workflows.validation.products import ProductComparison
@@ -83,16 +86,15 @@ class ValidationFindings:
 
 
 def validation_page(findings: ValidationFindings) -> str:
-    """The whole page."""
+    """Return the page: scores and positions, no values of stations."""
     against = [
         (f"other-{i}", f"Against {one.other.name}", list(_against(findings, one)))
         for i, one in enumerate(findings.others)
     ]
     first: list[PageSection] = [
         ("stations", "Against stations", list(_stations(findings))),
-        ("series", "Series of stations", list(_series(findings))),
     ]
-    last: list[PageSection] = [("how", "What was validated", [_facts(findings)])]
+    last: list[PageSection] = [("how", "What was validated", [_facts(findings), html_element("p", SERIES_NOTE)])]
     sections = [one for one in [*first, *against, *last] if one[2]]
     links = [html_element("li", html_element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]
     body: list[HtmlContent] = [html_element("h1", findings.title), _headline(findings), *_notes(findings)]
@@ -100,8 +102,16 @@ def validation_page(findings: ValidationFindings) -> str:
     body += [
         html_element("section", html_element("h2", name), *content, id=anchor) for anchor, name, content in sections
     ]
-    style = files("stac_sm.workflows.reporting").joinpath("page.css").read_text(encoding="utf-8")
-    return html_document(findings.title, style, html_element("main", *body))
+    return html_document(findings.title, page_style(), html_element("main", *body))
+
+
+def validation_series_page(findings: ValidationFindings) -> str | None:
+    """Return the page of station time series, which shows what stations measured; None if there are none."""
+    content = list(_series(findings))
+    if not content:
+        return None
+    title = f"{findings.title}: series of stations"
+    return html_document(title, page_style(), series_body(title, content))
 
 
 def _other(found: ProductComparison, least_days: int) -> dict[str, Any]:

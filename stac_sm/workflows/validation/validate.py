@@ -26,11 +26,13 @@ from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item, item_folder
 from stac_sm.stac.links import add_collection, link_items
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, is_published, publish, read_published_item
+from stac_sm.stac.visibility import PUBLIC, RESTRICTED
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
 from stac_sm.stations.records import Station, read_stations, sites_of_stations
 from stac_sm.workflows.project import Project
+from stac_sm.workflows.reporting.page import page_fields
 from stac_sm.workflows.validation import figures
-from stac_sm.workflows.validation.page import ValidationFindings, validation_page
+from stac_sm.workflows.validation.page import ValidationFindings, validation_page, validation_series_page
 from stac_sm.workflows.validation.products import (
     OTHER_PRODUCTS,
     THIRD_PRODUCTS,
@@ -67,14 +69,17 @@ def write_files(findings: ValidationFindings, members: bytes, folder: Path) -> d
 
     with context("default"):  # a matplotlibrc of the user must not change the page
         contents: dict[str, tuple[bytes, str, dict[str, Any]]] = {
-            "report": (validation_page(findings).encode(), ".html", _fields("Report", "text/html", "metadata")),
+            "report": (validation_page(findings).encode(), ".html", page_fields("Report", "text/html", PUBLIC)),
             "metrics": (
                 (to_json(findings.to_dict()) + "\n").encode(),
                 ".json",
-                _fields("Metrics", "application/json", "metadata"),
+                page_fields("Metrics", "application/json", PUBLIC),
             ),
             "members": (members, ".json", _fields("Tile-days that were validated", "application/json", "metadata")),
         }
+        if (series := validation_series_page(findings)) is not None:
+            fields = page_fields("Time series of stations", "text/html", RESTRICTED)
+            contents["series"] = (series.encode(), ".html", fields)
         if findings.others and findings.others[0].parts:
             picture = figures.score_maps(findings.others[0])
             title = f"Against {findings.others[0].other.name}"

@@ -27,10 +27,11 @@ from stac_sm.model.evaluate import evaluate
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.holdout import hold_outs
 from stac_sm.stations.screening import ScreeningThresholds, screen_sites, training_screener
+from stac_sm.workflows.reporting import stations
 from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, interval_coverage, site_intervals
 from stac_sm.workflows.reporting.html import html_document, html_element
 from stac_sm.workflows.reporting.labels import latitude_band_label, method_label, strategy_label
-from stac_sm.workflows.reporting.page import write_model_report
+from stac_sm.workflows.reporting.page import report_asset_fields, write_model_report
 from tests.support.missing import need
 
 SETTINGS = TrainSettings(n_estimators=15, max_depth=3, eta=0.3)
@@ -134,17 +135,22 @@ class Page(HTMLParser):
             self._rows[-1][-1] += data
 
 
-def read(written) -> Page:
-    return Page(written["report"].read_text(encoding="utf-8"))
+def read(written, name="report") -> Page:
+    return Page(written[name].read_text(encoding="utf-8"))
 
 
-def test_two_files_of_modest_size(written):
-    assert {key: file.name for key, file in written.items()} == {"report": "report.html", "metrics": "metrics.json"}
-    assert written["report"].stat().st_size < 3e6
+def test_three_files_of_modest_size(written):
+    assert {key: file.name for key, file in written.items()} == {
+        "report": "report.html",
+        "metrics": "metrics.json",
+        "series": "series.html",
+    }
+    assert max(file.stat().st_size for file in written.values()) < 3e6
 
 
-def test_the_page_stands_alone(written):
-    text, page = written["report"].read_text(encoding="utf-8"), read(written)
+@pytest.mark.parametrize("name", ["report", "series"])
+def test_the_page_stands_alone(written, name):
+    text, page = written[name].read_text(encoding="utf-8"), read(written, name)
     assert "http://" not in text
     assert "https://" not in text
     assert "@import" not in text
@@ -161,7 +167,8 @@ def test_the_page_stands_alone(written):
 def test_every_picture_is_a_png_with_words_for_who_does_not_see_it(written):
     from PIL import Image
 
-    pictures = [attributes for tag, attributes in read(written).elements if tag == "img"]
+    pages = [read(written, name) for name in ("report", "series")]
+    pictures = [attributes for page in pages for tag, attributes in page.elements if tag == "img"]
     assert len(pictures) == 7
     for attributes in pictures:
         kind, _, content = attributes["src"].partition(",")
@@ -177,9 +184,42 @@ PICTURES = ("scores", "scatter", "series", "map", "curve", "importance", "residu
 
 @pytest.mark.parametrize("part", PICTURES)
 def test_each_part_that_was_promised_has_its_picture(written, part):
-    sections = re.findall(r'<section id="(\w+)">(.*?)</section>', written["report"].read_text("utf-8"), re.DOTALL)
+    page = written["series" if part == "series" else "report"].read_text("utf-8")
+    sections = re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.DOTALL)
     pictures = {name: content.count("<img") for name, content in sections}
     assert pictures[part] == 1
+
+
+def test_what_stations_measured_is_drawn_on_the_page_of_series_alone(written, given_report, monkeypatch, tmp_path):
+    """The report may be given to anybody: scores and positions. It neither draws a series nor links to the page."""
+    report, series = read(written), read(written, "series")
+    assert "over time at" not in written["report"].read_text("utf-8")
+    assert not any("series" in (attributes.get("href") or "") for _, attributes in report.elements)
+    assert "forbids redistribution" in series.text
+    assert any("over time at" in (attributes.get("alt") or "") for tag, attributes in series.elements if tag == "img")
+    monkeypatch.setattr(stations, "station_series_figure", lambda findings: None)
+    without = write_model_report(tmp_path, given_report)
+    assert set(without) == {"report", "metrics"}
+    assert {key: file.read_bytes() for key, file in without.items()} == {
+        key: written[key].read_bytes() for key in without
+    }
+
+
+def test_an_older_page_of_series_does_not_stay(given_report, monkeypatch, tmp_path):
+    (tmp_path / "series.html").write_text("of another model")
+    monkeypatch.setattr(stations, "station_series_figure", lambda findings: None)
+    assert "series" not in write_model_report(tmp_path, given_report)
+    assert not (tmp_path / "series.html").exists()
+
+
+def test_assets_say_what_may_be_given_out(written):
+    fields = report_asset_fields()
+    assert set(fields) == set(written)
+    assert {name: one["stac_sm:visibility"] for name, one in fields.items()} == {
+        "report": "public",
+        "metrics": "public",
+        "series": "restricted",
+    }
 
 
 def test_links_lead_to_sections_and_ids_are_unique(written):

@@ -394,7 +394,12 @@ def test_training_leaves_a_report_and_says_which_columns_leak(tmp_path):
     page = Path(found["report"]).read_text()
     assert "Leak check: " in page
     item = json.loads(Path(found["item"]).read_text())
-    assert {"report", "metrics"} <= set(item["assets"])
+    assert {name: item["assets"][name]["stac_sm:visibility"] for name in ("report", "metrics", "series")} == {
+        "report": "public",
+        "metrics": "public",
+        "series": "restricted",
+    }
+    assert Path(found["series"]).is_file()
     again = run("train", tmp_path / "t.csv", *ROLES, "--plain", "--out", tmp_path / "m")
     assert "report" in again.stdout
     assert Path(found["report"]).read_text() == page

@@ -227,8 +227,14 @@ def test_the_page_stands_alone_and_the_item_is_sound(project, made, validate):
         assert Path(link.get_absolute_href()).exists(), link
     page = Path(project.folder, made.report).read_text()
     assert "http" not in page.replace("http-equiv", "")
-    assert page.count("data:image/png;base64,") == 3  # series, and maps of two other products
-    assert "DRY.A" in page
+    assert page.count("data:image/png;base64,") == 2  # maps of two other products
+    assert "over time at" not in page
+    visibility = {key: one.extra_fields.get("stac_sm:visibility") for key, one in item.assets.items()}
+    assert (visibility["report"], visibility["metrics"], visibility["series"]) == ("public", "public", "restricted")
+    series = Path(item.assets["series"].get_absolute_href()).read_text()
+    assert series.count("data:image/png;base64,") == 1
+    assert "DRY.A" in series
+    assert Path(item.assets["series"].href).name not in page
     metrics = json.loads(Path(item.assets["metrics"].get_absolute_href()).read_text())
     assert {one["site"] for one in metrics["sites"]} == set(PLACES)
     assert made.notes == [f"smap-s1 {cells} km: no file on these tiles and days." for cells in (3, 1)]
