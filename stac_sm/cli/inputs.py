@@ -83,12 +83,21 @@ class _Ingest(click.Command):
 @click.argument("paths", nargs=-1, required=True)
 @project_option
 @workers_option
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Let a file take the place of what the catalogue has from another file, where nothing says which is newer.",
+)
 @json_option
-def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_json: bool) -> None:
+def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as_json: bool) -> None:
     """Turn provider files into COGs and STAC items; files that are in the catalogue already are left alone.
 
     SOURCE is one of {SOURCES}; PATHS are files or folders; for soilgrids and
     era5-land (Zarr), https addresses, too.
+
+    Of two files that make one item the newer version, final data and the newer production stay, in whatever order
+    they come. Where a file does not say so, or says the same, and their content differs, neither is ingested, and an
+    item of the catalogue stays.
     """
     from stac_sm.core.progress import ProgressBar
     from stac_sm.ingest.pipeline import ingest as run
@@ -101,6 +110,7 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, as_j
             paths,
             settings=dict(project.sources.get(source, {})),
             workers=workers,
+            replace=replace,
             progress=lambda result, total: progress.step(total),
         )
     failed = [result for result in results if result.error]

@@ -14,8 +14,9 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
-from stac_sm.core.errors import InputError
+from stac_sm.core.errors import InputError, StacSmError
 from stac_sm.core.variables import Variable
+from stac_sm.ingest.rank import NO_RANK, Decision, ItemVersion, Rank
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, raster_asset
 from stac_sm.storage.http.documents import FileUrl
@@ -87,14 +88,34 @@ class TableLayer:
 
 
 @dataclass(frozen=True)
+class SourceFile:
+    """A file that an item is made from, and what it gives to it."""
+
+    file: Path | FileUrl
+    """The file."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What is kept with the item about it, besides name and checksum: its hours."""
+
+
+@dataclass(frozen=True)
 class Granule:
     """One item in the making."""
 
     item: ItemDict
     """The item without assets (``items.raster_item`` or ``items.build_item``)."""
 
-    layers: dict[str, AssetLayer]
+    layers: Mapping[str, AssetLayer]
     """Assets by key."""
+
+    rank: Rank = NO_RANK
+    """What the provider states about the file, to choose between files that make the same item."""
+
+    sources: tuple[SourceFile, ...] = ()
+    """Files that it is made from; empty: the one that is scanned."""
+
+    check: Callable[[], None] | None = None
+    """Raises `UndecidedError` if files that hold the same part of it do not agree; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,52 @@ class Provider(Protocol):
         GranuleError
             If the file is not what it should be: says what was found and what was wanted.
         """
+
+
+@dataclass(frozen=True)
+class JointScan:
+    """What several files hold together."""
+
+    granules: Iterable[Granule]
+    """One for each item, with its sources; may be lazy."""
+
+    notes: Mapping[Path | FileUrl, tuple[str, ...]] = field(default_factory=dict)
+    """What was left out of each file, and why."""
+
+    errors: Mapping[Path | FileUrl, str] = field(default_factory=dict)
+    """Files that give nothing, and why."""
+
+
+@runtime_checkable
+class JoiningProvider(Provider, Protocol):
+    """A source whose items may be computed from several files together: the hours of a day."""
+
+    def scan_together(self, files: Sequence[Path | FileUrl]) -> JointScan:
+        """Items of several files; each is computed from all of them that hold a part of it."""
+
+
+@runtime_checkable
+class RankedNameProvider(Provider, Protocol):
+    """A source whose file names state their rank."""
+
+    def rank_of(self, name: str) -> Rank:
+        """Rank by the name of a file; the empty one if it says nothing."""
+
+
+@runtime_checkable
+class ContentProvider(Provider, Protocol):
+    """A source of which one file may hold all that another holds of an item, and more."""
+
+    def compare_content(self, ours: ItemVersion, theirs: ItemVersion) -> Decision | None:
+        """Which of two versions of an item stays, by what they hold; None if that decides nothing."""
+
+
+@runtime_checkable
+class ClaimingProvider(Provider, Protocol):
+    """A source that can tell the items of a file without a scan, which takes long."""
+
+    def claims(self, file: Any) -> Iterable[str]:
+        """Ids of all items that a file, or a file at an address, may make."""
 
 
 @runtime_checkable
@@ -170,6 +237,16 @@ def find_files(wanted: Provider, paths: Iterable[Path | str]) -> Iterator[Path |
         if not found:
             raise InputError(f"{path} holds no file like {' or '.join(wanted.patterns)}: check the source's name")
         yield from dict.fromkeys(scanned_together(wanted, file)[0] for file in found)
+
+
+def claimed_items(wanted: Provider, file: Path | FileUrl) -> frozenset[str]:
+    """Ids of all items that a file may make; none of a file that cannot be read, which is said when it is ingested."""
+    try:
+        if isinstance(wanted, ClaimingProvider):
+            return frozenset(wanted.claims(file))
+        return frozenset(granule.item["id"] for granule in scan_file(wanted, file).granules)
+    except (StacSmError, OSError):
+        return frozenset()
 
 
 def scan_file(wanted: Provider, file: Path | FileUrl) -> ScannedFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import netCDF4
@@ -104,13 +105,22 @@ def test_two_workers_make_what_one_makes(tmp_path):
     assert content(tmp_path / "1") == content(tmp_path / "2")
 
 
-def test_a_changed_file_replaces_its_item(tmp_path):
+def test_a_changed_file_replaces_its_item_when_asked_to(tmp_path):
     catalog = new_catalog(tmp_path / "catalog")
     path = write_lst(tmp_path)
     ingest(catalog, "glass-lst", [path])
     (before,) = ingested(catalog, "glass-lst")
     write_lst(tmp_path, seed=17)
     (result,) = ingest(catalog, "glass-lst", [path])
+    assert result.status == "failed"
+    assert re.search(
+        rf"in the catalogue it is from {path.name} \(SHA-256 .{{8}}…\), here from {path.name} \(SHA-256 .{{8}}…\): "
+        "they differ in lst, and nothing states which is newer; leave the wrong one out, or let the new one take its "
+        "place with --replace",
+        result.error,
+    )
+    assert [item.to_dict() for item in ingested(catalog, "glass-lst")] == [before.to_dict()]
+    (result,) = ingest(catalog, "glass-lst", [path], replace=True)
     (after,) = ingested(catalog, "glass-lst")
     assert result.status == "replaced"
     assert after.id == before.id

@@ -73,7 +73,7 @@ def test_ingesting_the_same_file_again_keeps_it(catalog, tmp_path):
 def test_a_changed_series_takes_it_away_since_it_is_not_about_that(catalog, tmp_path):
     old = only(catalog)
     write_stm(tmp_path / "in", values=np.full(48, 0.3))
-    (result,) = ingest(catalog, "ismn", [tmp_path / "in"])
+    (result,) = ingest(catalog, "ismn", [tmp_path / "in"], replace=True)
     assert result.status == "replaced"
     new = only(catalog)
     assert not {SCREENING_STATUS_PROPERTY, SCREENING_SCORES_PROPERTY, INGEST_FINGERPRINT_PROPERTY} & set(new.properties)

@@ -30,7 +30,7 @@ from stac_sm.features.climatology import ClimatologyItem
 from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
 from stac_sm.features.time_rules import DayFields, WeightedField
-from stac_sm.ingest.pipeline import _add_fingerprint
+from stac_sm.ingest.file_group import ingest_fingerprint
 from stac_sm.model.applicability import Applicability
 from stac_sm.model.base_learners import BoosterSpec, TrainingTarget
 from stac_sm.model.booster import WeightedBooster
@@ -126,9 +126,7 @@ def normal() -> ClimatologyItem:
 
 
 def ingested() -> str:
-    granule = SimpleNamespace(item={"id": "one", "properties": {}})
-    _add_fingerprint(granule, {"name": "a.hdf", "sha256": "aa"}, {"bbox": [1, 2.5, 3, 4]})
-    return granule.item["properties"][FINGERPRINT_PROPERTY]
+    return ingest_fingerprint("one", [{"name": "a.hdf", "sha256": "aa", "hours": [0]}], {"bbox": [1, 2.5, 3, 4]})
 
 
 def matched_up() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.rank import Rank, time_digits
 
 _NETWORK = {  # for addresses: nothing remembered of a file that may have changed, no listing of folders, a few tries
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",
@@ -53,6 +54,23 @@ def read_heights(href: str, first: int = 0, end: int | None = None) -> np.ndarra
     with open_geotiff(href) as data:
         window = ((first, data.height if end is None else end), (0, data.width))
         return np.asarray(data.read(1, window=window, masked=True).astype(np.float32, copy=False).filled(np.nan))
+
+
+def geotiff_rank(href: str) -> Rank:
+    """Return the rank of a file by the time of production in its header, if it has one there.
+
+    Raises
+    ------
+    GranuleError
+        If it cannot be opened.
+    """
+    with open_geotiff(href) as data:
+        return rank_of_tags(data.tags())
+
+
+def rank_of_tags(tags: Mapping[str, str]) -> Rank:
+    """Return the rank of a file by its tags; a time that cannot be read is passed over."""
+    return Rank(produced=time_digits(tags.get("TIFFTAG_DATETIME", "")))
 
 
 def displayed_href(href: str) -> str:

@@ -13,11 +13,12 @@ from typing import BinaryIO
 from stac_sm.core.errors import GranuleError
 
 _LARGE, _UNIT = 0x800000, 120  # a length of edition 1 with this bit may count in units of 120 bytes
+_ECMWF = 98  # number of the centre
 _SECOND_ORDER = 0x40  # of the flags of the data section
 
 
-def check_messages(file: Path) -> None:
-    """Walk through all messages.
+def check_messages(file: Path) -> list[str]:
+    """Walk through all messages, and return ECMWF's experiment version of each; empty where one states none.
 
     Raises
     ------
@@ -27,15 +28,16 @@ def check_messages(file: Path) -> None:
     size = file.stat().st_size
     with file.open("rb") as content:
         try:
-            ends = list(_ends(file, content, size))
+            messages = list(_messages(file, content, size))
         except struct.error as error:
             raise _broken(file, size, f"{size} bytes found, cut off in a header") from error
-    if not ends or ends[-1] > size:
-        raise _broken(file, size, f"{size} bytes found, at least {max(ends, default=4)} wanted")
+    if not messages or messages[-1][0] > size:
+        raise _broken(file, size, f"{size} bytes found, at least {max(messages, default=(4, ''))[0]} wanted")
+    return [version for _, version in messages]
 
 
-def _ends(file: Path, content: BinaryIO, size: int) -> Iterator[int]:
-    """Where each message ends."""
+def _messages(file: Path, content: BinaryIO, size: int) -> Iterator[tuple[int, str]]:
+    """Where each message ends, and its experiment version."""
     start = _next(content, 0)
     while start < size:
         content.seek(start)
@@ -43,7 +45,7 @@ def _ends(file: Path, content: BinaryIO, size: int) -> Iterator[int]:
         if head[:4] != b"GRIB" or head[7:] not in (b"\x01", b"\x02"):
             raise _broken(file, size, f"{head!r} found at byte {start} of {size}, GRIB of edition 1 or 2 wanted")
         end = start + (_length_2(content) if head[7] == 2 else _length_1(file, content, start, head))
-        yield end
+        yield end, _experiment_version(content, start, head[7])
         content.seek(end - 4)
         if end <= size and content.read(4) != b"7777":
             raise _broken(file, size, f"the message at byte {start} does not end with 7777 at byte {end}")
@@ -70,6 +72,27 @@ def _length_1(file: Path, content: BinaryIO, start: int, head: bytes) -> int:
     if length & _LARGE and rest < _UNIT:
         return (length & ~_LARGE) * _UNIT - rest + 4
     return length
+
+
+def _experiment_version(content: BinaryIO, start: int, edition: int) -> str:
+    """Experiment version in the local part of a message of ECMWF; empty where there is no such part."""
+    first = start + (8 if edition == 1 else 16)
+    content.seek(first)
+    head = content.read(7)
+    if edition == 1:
+        local, length, ours = first + 45, int.from_bytes(head[:3], "big"), head[4] == _ECMWF
+        present = length >= 49
+    else:
+        local = first + int.from_bytes(head[:4], "big")
+        content.seek(local)
+        section, ours = content.read(5), int.from_bytes(head[5:7], "big") == _ECMWF
+        present = section[4:] == b"\x02" and int.from_bytes(section[:4], "big") >= 17
+        local += 13
+    if not (ours and present):
+        return ""
+    content.seek(local)
+    text = content.read(4)
+    return text.decode() if text.isascii() and text.isalnum() else ""
 
 
 def _three(content: BinaryIO, at: int) -> int:

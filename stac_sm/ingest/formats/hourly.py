@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -45,6 +45,10 @@ class HourlyFields:
     chunk: int = 1
     """Number of times that are stored together."""
 
+    final: Sequence[bool | None] = ()
+    """Whether the values at each of the times are final, not preliminary; None, or nothing at all, where the file does
+    not say so."""
+
     _kept: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,11 +59,20 @@ class HourlyFields:
                 )
 
     def days(self) -> dict[date, np.ndarray]:
-        """Positions on the time axis by UTC day; an instant that occurs twice counts once, the last one."""
-        _, last = np.unique(self.times[::-1], return_index=True)
-        positions = len(self.times) - 1 - last
-        days = self.times[positions].astype("datetime64[D]")
-        return {day.item(): np.sort(positions[days == day]) for day in np.unique(days)}
+        """Positions on the time axis by UTC day; instants that occur twice have two."""
+        days = self.times.astype("datetime64[D]")
+        order = np.argsort(days, kind="stable")
+        found, first = np.unique(days[order], return_index=True)
+        return dict(zip(found.tolist(), np.split(order, first[1:]), strict=True)) if len(found) else {}
+
+    def is_final(self, position: int) -> bool | None:
+        """Whether the values at a position on the time axis are final; None where the file does not say so."""
+        return self.final[position] if len(self.final) else None
+
+    def at(self, name: str, position: int) -> np.ndarray:
+        """Values (y, x) at one position on the time axis, north up."""
+        block = position // self._step
+        return self.grid.north_up(self._block(name, block)[position - block * self._step])
 
     def mean(self, name: str, positions: np.ndarray) -> np.ndarray:
         """Mean over times (y, x), float32, north up; NaN where one is missing (sea, or a gap of the provider).
@@ -74,8 +87,7 @@ class HourlyFields:
             inside = positions[positions // self._step == block] - block * self._step
             total = total + self._block(name, int(block))[inside].sum(axis=0, dtype=np.float64)
         stored = self.grid.north_up(np.asarray(total) / len(positions)).astype(np.float32)
-        self._check(name, stored)
-        return np.maximum(stored, np.float32(0)) if VARIABLES[name].valid[0] == 0 else stored
+        return checked_mean(name, stored, self.file)
 
     @property
     def _step(self) -> int:
@@ -93,13 +105,26 @@ class HourlyFields:
             self._kept[name, block] = values
         return self._kept[name, block]
 
-    def _check(self, name: str, mean: np.ndarray) -> None:
-        """Compare the values with what is possible."""
-        if np.isnan(mean).all():
-            raise GranuleError(f"{self.file}: {name} has no value on a day, some wanted: is the area all sea?")
-        (low, high), least, most = VARIABLES[name].valid, float(np.nanmin(mean)), float(np.nanmax(mean))
-        if least < low - (_PACKING if low == 0 else 0) or most > high:
-            raise GranuleError(
-                f"{self.file}: {name} from {least:g} to {most:g} found, {low:g} to {high:g} {VARIABLES[name].unit} "
-                "wanted: it has another unit, or is damaged"
-            )
+
+def finality(version: Any) -> bool | None:
+    """Return whether ECMWF's experiment version is that of final data (1) or of preliminary ones (5); else None."""
+    return {"1": True, "5": False}.get(str(version).strip().lstrip("0"))
+
+
+def checked_mean(name: str, mean: np.ndarray, file: Any) -> np.ndarray:
+    """Return a daily mean (y, x) after comparing it with what is possible; small negative values become 0.
+
+    Raises
+    ------
+    GranuleError
+        If no pixel has a value, or one is not possible.
+    """
+    if np.isnan(mean).all():
+        raise GranuleError(f"{file}: {name} has no value on a day, some wanted: is the area all sea?")
+    (low, high), least, most = VARIABLES[name].valid, float(np.nanmin(mean)), float(np.nanmax(mean))
+    if least < low - (_PACKING if low == 0 else 0) or most > high:
+        raise GranuleError(
+            f"{file}: {name} from {least:g} to {most:g} found, {low:g} to {high:g} {VARIABLES[name].unit} "
+            "wanted: it has another unit, or is damaged"
+        )
+    return np.maximum(mean, np.float32(0)) if low == 0 else mean

@@ -24,6 +24,7 @@ from stac_sm.core.period import utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.formats.hdf4eos import GridField, describe_field, read_field
 from stac_sm.ingest.provider_interface import Granule, RasterLayer
+from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
 
@@ -93,6 +94,9 @@ class TileName:
     tile: str
     """Tile, e.g. ``h18v04``."""
 
+    made: str
+    """Time of production: digits that sort by time."""
+
     @classmethod
     def of(cls, file: Path, pattern: str, wanted: str) -> TileName:
         """Take a name apart.
@@ -121,19 +125,23 @@ class TileName:
             raise GranuleError(f"{file}: its name has no day or tile that exists ({error}): check the name") from error
         if f"{start:%Y%j}" != match["day"]:  # strptime takes day 366 of any year
             raise GranuleError(f"{file}: its name has day {match['day']}, which does not exist: check the name")
-        return cls(match["stem"], match["product"], match["version"], start, match["tile"])
+        return cls(match["stem"], match["product"], match["version"], start, match["tile"], match["made"])
 
     def end(self, days: int) -> date:
         """Day after the last one of a composite, which ends with its year at the latest."""
         return min(self.start + timedelta(days=days), date(self.start.year + 1, 1, 1))
 
 
-def latest_production(file: Path, pattern: str) -> Path:
-    """File with the latest time of production among those in its folder that differ only in it."""
+def production_rank(name: str, pattern: str) -> Rank:
+    """Return the rank that a granule's name states, by its time of production; the empty one of another name."""
+    match = re.fullmatch(pattern, name)
+    return Rank(produced=match["made"]) if match else Rank()
+
+
+def claimed_stems(file: Path, pattern: str) -> list[str]:
+    """Return the ids of the items of a granule, by its name: one, or none of another name."""
     match = re.fullmatch(pattern, file.name)
-    if match is None:
-        return file
-    return max(file.parent.glob(f"{match['stem']}.{'[0-9]' * len(match['made'])}.hdf"), default=file)
+    return [match["stem"]] if match else []
 
 
 def tile_granule(
@@ -189,7 +197,7 @@ def tile_granule(
         },
         extensions=["grid", "version", "classification"] if classified else ["grid", "version"],
     )
-    return Granule(item, {**layers})
+    return Granule(item, {**layers}, Rank(produced=name.made))
 
 
 def read_band(

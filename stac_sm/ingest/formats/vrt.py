@@ -16,7 +16,8 @@ import numpy as np
 from affine import Affine
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.geotiff import displayed_href, open_geotiff
+from stac_sm.ingest.formats.geotiff import displayed_href, open_geotiff, rank_of_tags
+from stac_sm.ingest.rank import NO_RANK, Rank
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -72,6 +73,9 @@ class TileMosaic:
 
     tiles: tuple[MosaicTile, ...]
     """Its files."""
+
+    rank: Rank = NO_RANK
+    """What its header states about its production."""
 
     def tiles_in(self, box: Box) -> list[MosaicTile]:
         """Tiles that have pixels in a part of it."""
@@ -135,8 +139,9 @@ def geotiff_mosaic(href: str) -> TileMosaic:
     with open_geotiff(href) as data:
         box = (0, 0, data.height, data.width)
         crs = data.crs.to_wkt() if data.crs else ""
+        rank = rank_of_tags(data.tags())
         head = (crs, data.transform, data.shape, str(data.dtypes[0]) if data.count == 1 else f"{data.count} bands")
-        return TileMosaic(displayed_href(href), *head, data.nodata, (MosaicTile(href, box, box),))
+        return TileMosaic(displayed_href(href), *head, data.nodata, (MosaicTile(href, box, box),), rank)
 
 
 def vrt_mosaic(name: str, content: bytes, folder: str) -> TileMosaic:

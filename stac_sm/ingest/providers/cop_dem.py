@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
 from stac_sm.core.period import Period, utc_instant
-from stac_sm.ingest.formats.geotiff import open_geotiff, read_heights
+from stac_sm.ingest.formats.geotiff import geotiff_rank, open_geotiff, read_heights
 from stac_sm.ingest.provider_interface import Granule, ScannedFile
 from stac_sm.ingest.terrain import terrain_layers
 from stac_sm.stac.items import raster_item
@@ -37,13 +37,22 @@ class CopDem:
         geobox = _geobox(file)
         _check_place(file, geobox, south, west)
         item = raster_item(
-            id=file.stem.removesuffix("_DEM"),
+            id=_item_id(file),
             collection=self.collection,
             geobox=geobox,
             start=utc_instant(ACQUIRED.start),
             end=utc_instant(ACQUIRED.end),
         )
-        return ScannedFile([Granule(item, terrain_layers(partial(read_heights, str(file)), geobox))])
+        layers = terrain_layers(partial(read_heights, str(file)), geobox)
+        return ScannedFile([Granule(item, layers, geotiff_rank(str(file)))])
+
+    def claims(self, file: Path) -> list[str]:
+        """Id of the item of a file, by its name."""
+        return [_item_id(file)]
+
+
+def _item_id(file: Path) -> str:
+    return file.stem.removesuffix("_DEM")
 
 
 def _corner(file: Path) -> tuple[int, int]:

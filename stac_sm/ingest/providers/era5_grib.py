@@ -11,7 +11,7 @@ import numpy as np
 
 from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.formats.grib import check_messages
-from stac_sm.ingest.formats.hourly import HourlyFields
+from stac_sm.ingest.formats.hourly import HourlyFields, finality
 from stac_sm.ingest.formats.latlon_grid import RegularGrid
 
 _ELEMENTS = {"SWVL1": "swvl1", "ST": "stl1", "STL1": "stl1", "SD": "sd"}
@@ -24,7 +24,8 @@ _UNITS = {"[m^3/m^3]": "m3/m3", "[K]": "K", "[m]": "m", "[-]": ""}
 _OPTIONS = {"GRIB_NORMALIZE_UNITS": "NO"}  # or kelvin become degrees Celsius
 _OPEN = {"driver": "GRIB", "USE_IDX": "NO"}  # an index beside the file may belong to another one
 
-Bands = Mapping[tuple[str, int], int]  # number of the band by variable and second
+Bands = Mapping[tuple[str, int], Sequence[int]]
+"""Numbers of the bands by variable and second, final data first."""
 
 
 def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
@@ -35,13 +36,24 @@ def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
     GranuleError
         If it is no GRIB, is cut off, or holds something else.
     """
-    check_messages(file)
+    versions = check_messages(file)
     with _opened(file) as data:
         tags = [data.tags(band) for band in data.indexes]
-        bands = {(_name(tag), _second(tag)): band for band, tag in zip(data.indexes, tags, strict=True)}
+        if len(versions) != len(tags):  # messages of several fields
+            versions = [""] * len(tags)
+        bands: dict[tuple[str, int], list[int]] = {}
+        for band, tag in zip(data.indexes, tags, strict=True):
+            bands.setdefault((_name(tag), _second(tag)), []).append(band)
+        final = [finality(version) for version in versions]
+        for same in bands.values():
+            same.sort(key=lambda band: (True, None, False).index(final[band - 1]))
         units = {_name(tag): _UNITS.get(tag.get("GRIB_UNIT", ""), tag.get("GRIB_UNIT", "")) for tag in tags}
         grid = RegularGrid.of(*_centres(file, data), file)
-    seconds = sorted({second for name, second in bands if name == wanted[0]})
+    # where an hour is there twice, as in files that were joined, it is so on the time axis
+    instants = [
+        (second, nth) for name, second in sorted(bands) if name == wanted[0] for nth in range(len(bands[name, second]))
+    ]
+    seconds = [second for second, _ in instants]
     found = [name for name in wanted if name in units]
     if not seconds or any((name, second) not in bands for name in found for second in seconds):
         held = ", ".join(sorted({tag.get("GRIB_ELEMENT", "?") for tag in tags}))
@@ -54,7 +66,8 @@ def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
         grid=grid,
         times=np.array(seconds, dtype="datetime64[s]"),
         units={name: units[name] for name in found},
-        read=partial(_read, file, bands, seconds),
+        read=partial(_read, file, bands, instants),
+        final=[final[bands[wanted[0], second][nth] - 1] for second, nth in instants],
     )
 
 
@@ -68,14 +81,14 @@ def _opened(file: Path) -> Any:
         raise _unreadable(file, error) from error
 
 
-def _read(file: Path, bands: Bands, seconds: Sequence[int], name: str, start: int, end: int) -> np.ndarray:
+def _read(file: Path, bands: Bands, instants: Sequence[tuple[int, int]], name: str, start: int, end: int) -> np.ndarray:
     """Values (time, latitude, longitude) of a variable, float32; NaN where the bitmap of the file has no value."""
     import rasterio
 
     with _opened(file) as data:
         values = np.empty((end - start, *data.shape), np.float32)
-        for index, second in enumerate(seconds[start:end]):
-            band = bands[name, second]
+        for index, (second, nth) in enumerate(instants[start:end]):
+            band = bands[name, second][: nth + 1][-1]  # of a variable that is there once, the only one
             try:
                 with rasterio.Env(**_OPTIONS):
                     field = data.read(band)

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
-from stac_sm.core.errors import GranuleError
+from stac_sm.core.errors import GranuleError, StacSmError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.formats.hourly import HourlyFields
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
+from stac_sm.ingest.formats.joined_hours import JoinedDay, joined_days
+from stac_sm.ingest.formats.latlon_grid import RegularGrid
+from stac_sm.ingest.provider_interface import Granule, JointScan, RasterLayer, ScannedFile, SourceFile
 from stac_sm.ingest.providers.era5_grib import open_era5_grib
 from stac_sm.ingest.providers.era5_netcdf import open_era5_netcdf
 from stac_sm.ingest.providers.era5_zarr import open_era5_zarr
+from stac_sm.ingest.rank import Decision, ItemVersion, Preference
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
 from stac_sm.storage.http.documents import FileUrl, fetch_file
 
 REQUIRED_VARIABLES = ("swvl1", "stl1", "sd")
+_PLACE = ("proj:shape", "proj:transform")
 _GRIB = (".grb", ".grib", ".grb2", ".grib2")
 
 
@@ -53,13 +55,46 @@ class Era5Land:
 
     def scan(self, file: Path) -> ScannedFile:
         """One item a day that has enough hours."""
-        if file.is_dir():
-            return self._scan(open_era5_zarr(file, REQUIRED_VARIABLES, self._period, self.bbox))
-        return self._scan((open_era5_grib if file.suffix in _GRIB else open_era5_netcdf)(file, REQUIRED_VARIABLES))
+        return self._scan_one(file)
 
     def scan_url(self, url: FileUrl) -> ScannedFile:
         """As ``scan``, of a Zarr store at an address."""
-        return self._scan(open_era5_zarr(url, REQUIRED_VARIABLES, self._period, self.bbox))
+        return self._scan_one(url)
+
+    def scan_together(self, files: Sequence[Path | FileUrl]) -> JointScan:
+        """One item a day that has enough hours in all files together."""
+        opened, errors = {}, {}
+        for file in files:
+            try:
+                opened[file] = self._open(file)
+            except (StacSmError, OSError) as error:
+                errors[file] = str(error)
+        joined = self._join(opened)
+        return replace(joined, errors={**errors, **joined.errors})
+
+    def claims(self, file: Path | FileUrl) -> list[str]:
+        """Ids of the days of which a file has an hour."""
+        hourly = self._open(file)
+        return [_item_id(day, hourly.grid) for day in hourly.days() if self._takes(day)]
+
+    def compare_content(self, ours: ItemVersion, theirs: ItemVersion) -> Decision | None:
+        """Which of two versions of a day stays: the one that has all hours and variables of the other, and more.
+
+        An hour that is final counts more than one that is preliminary.
+        """
+        if any(list(ours.item["properties"][key]) != theirs.item["properties"].get(key) for key in _PLACE):
+            return Decision(Preference.UNDECIDED, "they lie on different grids")
+        one, two = _coverage(ours), _coverage(theirs)
+        if one is None or two is None:  # an item of an earlier release
+            return None
+        more = [_has_more(one, two), _has_more(two, one)]
+        if not any(more):
+            return None
+        if any((one[key] is None) != (two[key] is None) for key in {*one} & {*two}):
+            return Decision(Preference.UNDECIDED, "only one of them states which hours are final")
+        if all(more):
+            return Decision(Preference.UNDECIDED, "each has hours that the other lacks: pass both files together")
+        return Decision(Preference.OURS if more[0] else Preference.THEIRS, "more hours or variables, or final ones")
 
     def parts(self, file: Path) -> Sequence[Path]:
         """The file; of a Zarr store the folder, then everything in it."""
@@ -85,35 +120,95 @@ class Era5Land:
     def _period(self) -> Period | None:
         return None if self.period is None else Period.parse(self.period)
 
-    def _scan(self, hourly: HourlyFields) -> ScannedFile:
-        days = {day: at for day, at in hourly.days().items() if self._period is None or day in self._period}
-        enough = {day: hours for day, hours in days.items() if len(hours) >= self.min_hours}
-        if not enough:
-            most = max((len(hours) for hours in days.values()), default=0)
-            raise GranuleError(
-                f"{hourly.file}: at most {most} hours a day found, {self.min_hours} wanted: "
-                f"if that is all there is, set min_hours = {most} under [sources.era5-land]"
-            )
-        left = len(days) - len(enough)
-        notes = (f"{left} days left out: fewer than {self.min_hours} hours",) if left else ()
-        return ScannedFile(self._granules(hourly, enough), notes)
+    def _takes(self, day: date) -> bool:
+        return self._period is None or day in self._period
 
-    def _granules(self, hourly: HourlyFields, days: dict[date, np.ndarray]) -> Iterator[Granule]:
-        geobox = hourly.grid.geobox
-        for day, hours in days.items():
-            item = raster_item(
-                id=f"ERA5L.A{day:%Y%j}.{hourly.grid.name}",
-                collection=self.collection,
-                geobox=geobox,
-                start=utc_instant(day),
-                end=utc_instant(Period.of_day(day).end),
-                properties={"stac_sm:hours": len(hours)},
-            )
-            layers = {
-                name: RasterLayer(VARIABLES[name], partial(hourly.mean, name, hours), geobox, CogProfile())
-                for name in hourly.units
-            }
-            yield Granule(item, dict(layers))
+    def _open(self, file: Path | FileUrl) -> HourlyFields:
+        if isinstance(file, FileUrl) or file.is_dir():
+            return open_era5_zarr(file, REQUIRED_VARIABLES, self._period, self.bbox)
+        return (open_era5_grib if file.suffix in _GRIB else open_era5_netcdf)(file, REQUIRED_VARIABLES)
+
+    def _scan_one(self, file: Path | FileUrl) -> ScannedFile:
+        joined = self._join({file: self._open(file)})
+        if file in joined.errors:
+            raise GranuleError(joined.errors[file])
+        return ScannedFile(joined.granules, joined.notes[file])
+
+    def _join(self, opened: Mapping[Path | FileUrl, HourlyFields]) -> JointScan:
+        """Days of files, those of each grid together."""
+        granules, notes = [], {}
+        errors: dict[Path | FileUrl, str] = {}
+        grids: dict[str, list[HourlyFields]] = {}
+        for hourly in opened.values():
+            grids.setdefault(hourly.grid.name, []).append(hourly)
+        for name, fields in grids.items():
+            if len({hourly.grid.geobox for hourly in fields}) > 1:
+                files = ", ".join(str(hourly.file) for hourly in fields)
+                errors |= {hourly.file: f"{files}: they lie on several grids, all called {name}" for hourly in fields}
+                continue
+            dates = {id(hourly): set(hourly.days()) for hourly in fields}
+            days = [day for day in joined_days(fields, REQUIRED_VARIABLES[0]) if self._takes(day.day)]
+            enough = [day for day in days if day.hours >= self.min_hours]
+            granules += [partial(self._granule, day, fields[0].grid) for day in enough]
+            for hourly in fields:
+                own = [day for day in days if day.day in dates[id(hourly)]]
+                if not any(day.hours >= self.min_hours for day in own):
+                    errors[hourly.file] = self._too_few(hourly, own)
+                notes[hourly.file] = self._notes(own)
+        return JointScan((make() for make in granules), notes, errors)
+
+    def _too_few(self, hourly: HourlyFields, days: Sequence[JoinedDay]) -> str:
+        most = max((day.hours for day in days), default=0)
+        return (
+            f"{hourly.file}: at most {most} hours a day found, {self.min_hours} wanted: pass all files of a day "
+            f"together; if that is all there is, set min_hours = {most} under [sources.era5-land]"
+        )
+
+    def _notes(self, days: Sequence[JoinedDay]) -> tuple[str, ...]:
+        short = sum(day.hours < self.min_hours for day in days)
+        notes = [f"{short} days left out: fewer than {self.min_hours} hours"] if short else []
+        for name in REQUIRED_VARIABLES[1:]:
+            lacking = [day for day in days if name in day.found and name not in day.complete]
+            if lacking:
+                notes.append(f"{name} of {len(lacking)} days left out: it lacks hours that {REQUIRED_VARIABLES[0]} has")
+        return tuple(notes)
+
+    def _granule(self, day: JoinedDay, grid: RegularGrid) -> Granule:
+        item = raster_item(
+            id=_item_id(day.day, grid),
+            collection=self.collection,
+            geobox=grid.geobox,
+            start=utc_instant(day.day),
+            end=utc_instant(Period.of_day(day.day).end),
+            properties={"stac_sm:hours": day.hours},
+        )
+        layers = {
+            name: RasterLayer(VARIABLES[name], partial(day.mean, name), grid.geobox, CogProfile())
+            for name in REQUIRED_VARIABLES
+            if name in day.complete
+        }
+        sources = tuple(SourceFile(file, facts) for file, facts in day.files().items())
+        return Granule(item, dict(layers), sources=sources, check=day.check if day.twice else None)
+
+
+def _item_id(day: date, grid: RegularGrid) -> str:
+    return f"ERA5L.A{day:%Y%j}.{grid.name}"
+
+
+def _coverage(version: ItemVersion) -> dict[tuple[str, float], bool | None] | None:
+    """Whether hours are final, by variable and hour of the day; None of an item that does not list its hours."""
+    if any("hours" not in source for source in version.sources):
+        return None
+    hours: dict[float, bool | None] = {}
+    for source in version.sources:
+        known = dict.fromkeys(source.get("final", ()), True) | dict.fromkeys(source.get("preliminary", ()), False)
+        hours |= {hour: known.get(hour) for hour in source["hours"]}
+    return {(name, hour): final for name in version.keys for hour, final in hours.items()}
+
+
+def _has_more(one: Mapping[Any, bool | None], two: Mapping[Any, bool | None]) -> bool:
+    """Whether one has something that two lacks, or has only preliminary."""
+    return any(key not in two or (final is True and two[key] is False) for key, final in one.items())
 
 
 def _without_shapes(document: Any) -> Any:

@@ -6,6 +6,7 @@ dimension ``expver`` of 1 and 5. New layout: NetCDF-4, ``valid_time``, with ``nu
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.hourly import HourlyFields
+from stac_sm.ingest.formats.hourly import HourlyFields, finality
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
 from stac_sm.ingest.formats.netcdf import decode_times, open_netcdf, unpack_values
 
@@ -48,6 +49,7 @@ def open_era5_netcdf(file: Path, wanted: Sequence[str]) -> HourlyFields:
             units={name: str(getattr(data[name], "units", "")) for name in found},
             read=partial(_read, file, time, latitude, longitude),
             chunk=_chunk(first, time),
+            final=_final(data, first, time),
         )
 
 
@@ -89,6 +91,32 @@ def _read(file: Path, time: str, latitude: str, longitude: str, name: str, start
     for version in values[1:]:
         best = np.where(np.isnan(best), version, best)
     return best if time in names else best[np.newaxis]
+
+
+def _final(data: Any, variable: Any, time: str) -> Sequence[bool | None]:
+    """Whether each time is final; nothing where the file does not say so.
+
+    Along a dimension ``expver`` preliminary data follow the final ones in time: where they meet is searched for.
+    """
+    versions = data.variables.get("expver")
+    if versions is None:
+        return []
+    known = [finality(version) for version in np.ravel(versions[...])]
+    times = np.atleast_1d(data[time][...]).size
+    if versions.dimensions == (time,) or not versions.dimensions:
+        return known if len(known) == times else known * times
+    if versions.dimensions != ("expver",) or "expver" not in variable.dimensions or True not in known:
+        return []
+    axes = [variable.dimensions.index(name) for name in ("expver", time) if name in variable.dimensions]
+
+    def is_final(position: int) -> bool:
+        index: list[Any] = [slice(None)] * variable.ndim
+        for axis, at in zip(axes, (known.index(True), position), strict=False):
+            index[axis] = at
+        return not bool(np.isnan(unpack_values(variable, tuple(index))).all())
+
+    meet = bisect.bisect_left(range(times), True, key=lambda position: not is_final(position))
+    return [True] * meet + [False] * (times - meet)
 
 
 def _final_first(data: Any, variable: Any) -> list[int]:

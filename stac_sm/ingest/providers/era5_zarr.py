@@ -19,7 +19,7 @@ import numpy as np
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.period import Period
-from stac_sm.ingest.formats.hourly import HourlyFields
+from stac_sm.ingest.formats.hourly import HourlyFields, finality
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
 from stac_sm.storage.http.documents import FileUrl
 
@@ -50,7 +50,8 @@ def open_era5_zarr(
     time = next((name for name in _TIMES if name in data.dims), None)
     if wanted[0] not in found or time is None:
         raise GranuleError(f"{place}: found {sorted(map(str, data.variables))}, wanted {wanted[0]} by hour or day")
-    data = data[found]
+    versions = [name for name in data.variables if name == "expver" and data[name].dims == (time,)]
+    data = data[[*found, *versions]]
     latitude, longitude = (coordinate([str(name) for name in data.dims], start, place) for start in ("lat", "lon"))
     cut = _cut(place, data, time, latitude, longitude, period, _box(bbox))
     return HourlyFields(
@@ -60,6 +61,7 @@ def open_era5_zarr(
         units={name: str(data[name].attrs.get("units", "")) for name in found},
         read=partial(_read, place, cut, (time, latitude, longitude)),
         chunk=_chunk(data[wanted[0]], time),
+        final=[finality(version) for version in cut["expver"].values] if "expver" in cut.variables else [],
     )
 
 

@@ -18,6 +18,7 @@ from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
 from stac_sm.ingest.formats.netcdf import decode_times, open_netcdf, unpack_values
 from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
+from stac_sm.ingest.rank import Rank, time_digits
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
 
@@ -29,8 +30,7 @@ _UNITS = ("m3 m-3", "m3/m3", "m3.m-3", "m^3 m^-3", "m**3 m**-3", "1")
 class EsaCci:
     """Images ``ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED-YYYYMMDD000000-fvVV.V.nc``.
 
-    Of several versions of a day that lie in one folder the newest is taken: one item a day, or match-ups would
-    count it twice.
+    Of several versions of a day the newest stays: one item a day, or match-ups would count it twice.
     """
 
     collection: str = "esa-cci-sm"
@@ -43,31 +43,33 @@ class EsaCci:
         """One item a day; a file of the provider has one. A day without any value is left out and said."""
         with open_netcdf(file) as data:
             _check_names(file, data)
-            latitude, longitude = (coordinate(data["sm"].dimensions, start, file) for start in ("lat", "lon"))
-            order = ("time", latitude, longitude)
-            grid = RegularGrid.of(unpack_values(data[latitude]), unpack_values(data[longitude]), file)
-            days = [date.fromisoformat(str(day)) for day in decode_times(data["time"], file).astype("datetime64[D]")]
+            grid, days, order = _axes(file, data)
             _check_day(file, days)
+            rank = Rank(version=_version(file.name), produced=_created(data))
             keys = [key for key, name in _NAMES.items() if name in data.variables]
             values = {key: _unflagged(data, _NAMES[key], order, grid) for key in keys}
         _check_values(file, values["cci_sm"])
         seen = [index for index in range(len(days)) if not np.isnan(values["cci_sm"][index]).all()]
         empty = [str(day) for index, day in enumerate(days) if index not in seen]
         notes = (f"left out {', '.join(empty)}: no pixel has a value without a flag",) if empty else ()
-        return ScannedFile([self._granule(file, days[i], grid, {k: values[k][i] for k in keys}) for i in seen], notes)
+        images = [(days[index], {key: values[key][index] for key in keys}) for index in seen]
+        return ScannedFile([self._granule(rank, day, grid, image) for day, image in images], notes)
 
-    def parts(self, file: Path) -> list[Path]:
-        """The newest version of the same day in the folder."""
-        match = re.fullmatch(r"(.+-)fv\d+\.\d+\.nc", file.name)
-        if match is None:
-            return [file]
-        versions = [other for other in file.parent.glob("*.nc") if other.name.startswith(f"{match[1]}fv")]
-        return [max([file, *versions], key=lambda other: (_version(other), other.name))]
+    def claims(self, file: Path) -> list[str]:
+        """Ids of the items of a file: its days on its grid."""
+        with open_netcdf(file) as data:
+            _check_names(file, data)
+            grid, days, _ = _axes(file, data)
+        return [_item_id(day, grid) for day in days]
 
-    def _granule(self, file: Path, day: date, grid: RegularGrid, values: dict[str, np.ndarray]) -> Granule:
-        version = ".".join(str(number) for number in _version(file))
+    def rank_of(self, name: str) -> Rank:
+        """Rank by the version in the name of a file."""
+        return Rank(version=_version(name))
+
+    def _granule(self, rank: Rank, day: date, grid: RegularGrid, values: dict[str, np.ndarray]) -> Granule:
+        version = ".".join(str(number) for number in rank.version)
         item = raster_item(
-            id=f"CCISM.A{day:%Y%j}.{grid.name}",
+            id=_item_id(day, grid),
             collection=self.collection,
             geobox=grid.geobox,
             start=utc_instant(day),
@@ -79,13 +81,30 @@ class EsaCci:
             key: RasterLayer(VARIABLES[key], partial(np.copy, image), grid.geobox, CogProfile())
             for key, image in values.items()
         }
-        return Granule(item, dict(layers))
+        return Granule(item, dict(layers), rank)
 
 
-def _version(file: Path) -> tuple[int, ...]:
+def _item_id(day: date, grid: RegularGrid) -> str:
+    return f"CCISM.A{day:%Y%j}.{grid.name}"
+
+
+def _axes(file: Path, data: Any) -> tuple[RegularGrid, list[date], Sequence[str]]:
+    """Grid and days of a file, and the names of its dimensions in the order time, latitude, longitude."""
+    latitude, longitude = (coordinate(data["sm"].dimensions, start, file) for start in ("lat", "lon"))
+    grid = RegularGrid.of(unpack_values(data[latitude]), unpack_values(data[longitude]), file)
+    days = [date.fromisoformat(str(day)) for day in decode_times(data["time"], file).astype("datetime64[D]")]
+    return grid, days, ("time", latitude, longitude)
+
+
+def _version(name: str) -> tuple[int, ...]:
     """Version in the name of a file, e.g. (8, 1) of ``-fv08.1.nc``."""
-    match = re.search(r"-fv(\d+)\.(\d+)\.nc$", file.name)
+    match = re.search(r"-fv(\d+)\.(\d+)\.nc$", name)
     return (int(match[1]), int(match[2])) if match else ()
+
+
+def _created(data: Any) -> str:
+    """Digits of the time at which a file says that it was produced; empty where it says none, or something else."""
+    return time_digits(str(getattr(data, "date_created", "")))
 
 
 def _unflagged(data: Any, name: str, order: Sequence[str], grid: RegularGrid) -> np.ndarray:

@@ -10,8 +10,16 @@ import numpy as np
 
 from stac_sm.core.errors import InputError
 from stac_sm.ingest.formats.hdf4eos import read_field
-from stac_sm.ingest.formats.sinusoidal_tile import Band, TileName, bit_field, latest_production, tile_granule
+from stac_sm.ingest.formats.sinusoidal_tile import (
+    Band,
+    TileName,
+    bit_field,
+    claimed_stems,
+    production_rank,
+    tile_granule,
+)
 from stac_sm.ingest.provider_interface import ScannedFile
+from stac_sm.ingest.rank import Rank
 
 _NAME = r"(?P<stem>(?P<product>{})\.V(?P<version>\d+)\.A(?P<day>\d{{7}})\.(?P<tile>h\d\dv\d\d))\.(?P<made>\d{{7}})\.hdf"
 _LST_NAME, _LAI_NAME = _NAME.format("GLASS06A01"), _NAME.format("GLASS01E01|GLASS01D01")
@@ -75,9 +83,13 @@ class GlassLst:
         name = TileName.of(file, _LST_NAME, "GLASS06A01.V01.A2018001.h18v04.2022021.hdf")
         return ScannedFile([tile_granule(file, name, end=name.end(1), collection=self.collection, bands=[_LST])])
 
-    def parts(self, file: Path) -> list[Path]:
-        """The latest production of the same tile and day in the folder."""
-        return [latest_production(file, _LST_NAME)]
+    def claims(self, file: Path) -> list[str]:
+        """Id of the item of a file, by its name."""
+        return claimed_stems(file, _LST_NAME)
+
+    def rank_of(self, name: str) -> Rank:
+        """Rank of a file: of two productions the later one stays."""
+        return production_rank(name, _LST_NAME)
 
 
 @dataclass(frozen=True)
@@ -95,9 +107,13 @@ class GlassLai:
         name = TileName.of(file, _LAI_NAME, "GLASS01E01.V60.A2018001.h18v04.2022012.hdf")
         return ScannedFile([tile_granule(file, name, end=name.end(8), collection=self.collection, bands=[_LAI])])
 
-    def parts(self, file: Path) -> list[Path]:
-        """The latest production of the same tile and composite in the folder."""
-        return [latest_production(file, _LAI_NAME)]
+    def claims(self, file: Path) -> list[str]:
+        """Id of the item of a file, by its name."""
+        return claimed_stems(file, _LAI_NAME)
+
+    def rank_of(self, name: str) -> Rank:
+        """Rank of a file: of two productions the later one stays."""
+        return production_rank(name, _LAI_NAME)
 
 
 @dataclass(frozen=True)
@@ -134,9 +150,13 @@ class GlassAlbedo:
             [tile_granule(file, name, end=name.end(8), collection=self.collection, bands=bands, mask=mask)]
         )
 
-    def parts(self, file: Path) -> list[Path]:
-        """The latest production of the same tile and composite in the folder."""
-        return [latest_production(file, _ALBEDO_NAME)]
+    def claims(self, file: Path) -> list[str]:
+        """Id of the item of a file, by its name."""
+        return claimed_stems(file, _ALBEDO_NAME)
+
+    def rank_of(self, name: str) -> Rank:
+        """Rank of a file: of two productions the later one stays."""
+        return production_rank(name, _ALBEDO_NAME)
 
 
 def _worse(worst: int, file: Path) -> np.ndarray:

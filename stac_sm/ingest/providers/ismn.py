@@ -1,9 +1,8 @@
 """ISMN: the archive of stations, zipped or unpacked, to one item a station with the series of all its sensors.
 
-Static variables beside the series are properties of the item; where they cannot be read, a note says so. Several
+Static variables beside the series are properties of the item; one that cannot be right is left out with a note. Several
 downloads of a station become one item when they are unpacked into one folder. Of two archives that hold one station the
-one that holds all readings of the other stays; else the later one is refused (`Ismn.choose_granule`): none is lost in
-silence.
+one that holds all readings of the other stays (`Ismn.compare_content`); else they are refused, and no reading is lost.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.errors import GranuleError, InputError
+from stac_sm.core.fingerprint import canonical_json
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.ingest.formats.stm import (
     Pairs,
@@ -32,8 +32,9 @@ from stac_sm.ingest.formats.stm import (
     missing_readings,
     same_readings,
 )
-from stac_sm.ingest.provider_interface import Granule, ScannedFile, TableLayer, content_hash
-from stac_sm.ingest.providers.ismn_static import SUFFIX, static_properties
+from stac_sm.ingest.provider_interface import Granule, ScannedFile, TableLayer
+from stac_sm.ingest.providers.ismn_static import STATIC_PROPERTIES, SUFFIX, static_properties
+from stac_sm.ingest.rank import Decision, ItemVersion, Preference
 from stac_sm.stac.items import ItemDict, build_item, check_id
 
 if TYPE_CHECKING:
@@ -99,48 +100,35 @@ class Ismn:
         series = [sensors[sensor] for sensor in sorted(sensors) if _key(sensor) == _key(own)]
         return [*series, static] if static.is_file() else series
 
-    def conflicting_files(self, files: Sequence[Path]) -> dict[Path, str]:
-        """Files of one name in two folders, with other content: each would replace the other; and why not."""
-        found: dict[Path, str] = {}
-        named: dict[str, Path] = {}
-        for file in files:
-            other = named.setdefault(file.name, file)
-            if other != file and content_hash(self, file) != content_hash(self, other):
-                way = "rename" if file.suffix == ".zip" else "leave out"
-                why = f"{other} and {file} have one name, but their content differs: {way} one of them"
-                found |= {file: why, other: why}
-        return found
+    def claims(self, file: Path) -> list[str]:
+        """Ids of the stations of a file, by the names in it."""
+        names = _members(file) if file.suffix == ".zip" else [file.name]
+        return [station_id(*_key(sensor)) for name in names if (sensor := SensorFile.of(name))]
 
-    def choose_granule(self, granule: Granule, held: ItemDict, read: Callable[[str], bytes]) -> tuple[bool, str]:
-        """Whether a station takes the place of its item from another file, and a note on that.
+    def compare_content(self, ours: ItemVersion, theirs: ItemVersion) -> Decision:
+        """Which of two versions of a station stays: the one that has all readings of the other, and more.
 
-        It does if it has all readings of the item and more. If the item has all of the station's, it stays. If both
-        have the same, the first name of a file decides, so that the order of ingesting does not.
-
-        Parameters
-        ----------
-        granule
-            The station; its item says which file it is from.
-        held
-            Its item from another file.
-        read
-            Reads an asset of that item by its href.
-
-        Raises
-        ------
-        GranuleError
-            If each has readings that the other lacks, or they have other values at the same times.
+        With the same readings in both, it is the one that has all static variables of the other, and more. Names of
+        instruments do not count, since they change between downloads.
         """
-        names = [str(item["properties"].get("stac_sm:source")) for item in (granule.item, held)]
-        layer = granule.layers["series"]
-        assert isinstance(layer, TableLayer)
-        mine, theirs = layer.frame(), _held_series(held, read)
-        lost, gained = missing_readings(theirs, mine), missing_readings(mine, theirs)
-        if (len(lost) and len(gained)) or not (len(lost) or len(gained) or same_readings(mine, theirs)):
-            raise GranuleError(_refusal(held, names, lost, gained))
-        if len(gained) or (not len(lost) and names < names[::-1]):
-            return True, f"took the place of what was ingested from {names[1]}, all readings of which are here"
-        return False, f"left as ingested from {names[1]}, which holds all these readings"
+        mine, other = _series(ours), _series(theirs)
+        lost, gained = missing_readings(other, mine), missing_readings(mine, other)
+        if len(lost) and len(gained):
+            return Decision(Preference.UNDECIDED, _of_neither(ours, theirs, lost, gained))
+        if len(lost) or len(gained):
+            return Decision(Preference.OURS if len(gained) else Preference.THEIRS, "it holds all readings of the other")
+        if not same_readings(mine, other):
+            return Decision(Preference.UNDECIDED, "they have other values at the same times")
+        ground = [{key: version.item["properties"].get(key) for key in STATIC_PROPERTIES} for version in (ours, theirs)]
+        differing = [
+            key for key in STATIC_PROPERTIES if canonical_json(ground[0][key]) != canonical_json(ground[1][key])
+        ]
+        for preference, one in zip((Preference.THEIRS, Preference.OURS), ground, strict=True):
+            if differing and all(one[key] is None for key in differing):
+                return Decision(preference, f"the other one lacks {', '.join(differing)}")
+        if differing:
+            return Decision(Preference.UNDECIDED, f"they have the same readings, but differ in {', '.join(differing)}")
+        return Decision(Preference.SAME, "the same readings")
 
     def _from_zip(self, file: Path, sensors: Sequence[SensorFile], static: _Static) -> Iterator[Granule]:
         with _opened(file) as archive:
@@ -247,26 +235,23 @@ def _period(sensors: Sequence[SensorFile], table: pd.DataFrame) -> Period:
     return Period(first.date(), Period.of_day(last.date()).end)
 
 
-def _held_series(held: ItemDict, read: Callable[[str], bytes]) -> pd.DataFrame:
+def _series(version: ItemVersion) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_parquet(io.BytesIO(read(held["assets"]["series"]["href"])))
+        return pd.read_parquet(io.BytesIO(version.read("series")))
     except (ValueError, KeyError, OSError) as error:
         raise GranuleError(
-            f"{held['id']}: the series of its item cannot be read ({error}): run `stac-sm audit`"
+            f"{version.item['id']}: the series of its item cannot be read ({error}): run `stac-sm audit`"
         ) from error
 
 
-def _refusal(held: ItemDict, names: Sequence[str], lost: pd.DataFrame, gained: pd.DataFrame) -> str:
-    start = f"{held['id']} is in the catalogue from {names[1]}"
-    if not len(lost):
-        return (
-            f"{start} with other values at the same times: leave the older file out, or delete the item's folder first"
-        )
+def _of_neither(ours: ItemVersion, theirs: ItemVersion, lost: pd.DataFrame, gained: pd.DataFrame) -> str:
+    """Text on two versions of which neither holds the other."""
+    times = lost["time"]
     return (
-        f"{start} with {len(lost)} readings that {names[0]} lacks ({lost['time'].min():%Y-%m-%d} to "
-        f"{lost['time'].max():%Y-%m-%d}), and lacks {len(gained)} of it: unpack both into one folder and ingest that"
+        f"{theirs.names} has {len(lost)} readings that {ours.names} lacks ({times.min():%Y-%m-%d} to "
+        f"{times.max():%Y-%m-%d}), and lacks {len(gained)} of it: unpack both into one folder and ingest that"
     )
 
 
@@ -318,16 +303,17 @@ def _notes(others: int) -> tuple[str, ...]:
 def _static(
     sensors: Sequence[SensorFile], names: Sequence[str], read: Callable[[str], bytes]
 ) -> tuple[_Static, _Notes]:
-    """Properties from the static variables of each station that has them, and notes on those that cannot be read."""
+    """Properties from the static variables of each station that has them, and notes on those that are left out."""
     present, found, notes = set(names), {}, []
     for key, group in groupby(sensors, key=_key):
         sensor = next(group)
         path = f"{sensor.folder}{sensor.prefix}{SUFFIX}"
         try:
             if path in present:
-                found[key] = static_properties(_content(read, path), path)
+                found[key], left_out = static_properties(_content(read, path), path)
+                notes += [f"station {station_id(*key)}, static variables: {note}" for note in left_out]
         except GranuleError as error:
-            notes.append(f"station {station_id(*key)} goes without its static variables: {error}")
+            notes.append(f"station {station_id(*key)} has no static variables: {error}")
     return found, tuple(_first_of(notes))
 
 

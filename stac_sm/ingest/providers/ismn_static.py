@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from stac_sm.core.errors import GranuleError
 
@@ -36,11 +37,28 @@ _KOEPPEN = re.compile(r"[A-E][A-Za-z]{0,2}")
 _NO_VALUE = {"", "nan", "none", "masked", "unknown"}
 _UNKNOWN = -99.0  # depths and values below it (-99.9, -9999) stand for none
 
+STATIC_PROPERTIES = (
+    "stac_sm:climate", "stac_sm:climate_insitu", "stac_sm:land_cover", "stac_sm:land_cover_name",
+    "stac_sm:land_cover_insitu", "stac_sm:soil",
+)  # fmt: skip
+"""Properties of a station's item that come from this file."""
+
 CsvRow = dict[str, str]
+_T = TypeVar("_T")
 
 
-def static_properties(content: bytes, name: str) -> dict[str, Any]:
-    """Properties of a station's item from its file of static variables; a quantity without a value is left out.
+def static_properties(content: bytes, name: str) -> tuple[dict[str, Any], list[str]]:
+    """Return properties of a station's item from its file of static variables, and notes on what was left out.
+
+    A quantity without a value is left out silently. A value or a line that cannot be right is left out with a note, and
+    costs nothing else.
+
+    Parameters
+    ----------
+    content
+        The file.
+    name
+        Its name, for the notes.
 
     Returns
     -------
@@ -49,49 +67,65 @@ def static_properties(content: bytes, name: str) -> dict[str, Any]:
         the newest ESA CCI map) and ``stac_sm:land_cover_name``; ``stac_sm:climate_insitu``,
         ``stac_sm:land_cover_insitu`` (text, as the network saw it); ``stac_sm:soil``, one record a provider and depth
         (depth_from, depth_to in m; fractions and organic carbon in % weight, saturation in m3 m-3).
+    list of str
+        What was left out, and why.
 
     Raises
     ------
     GranuleError
-        If a line is not what it should be.
+        If it is no such table at all.
     """
-    rows = _rows(content, name)
-    cover = {row["quantity_source_name"]: row for row in _of(rows, "land cover classification")}
-    climate = {row["quantity_source_name"]: row["value"] for row in _of(rows, "climate classification")}
-    newest = next(
-        (cover[key] for key in _LAND_COVER if key in cover and cover[key]["value"] != "0"), None
-    )  # 0: no data
+    notes: list[str] = []
+    rows = _rows(content, name, notes)
+    cover = {row["quantity_source_name"]: row for row in reversed(_of(rows, "land cover classification"))}
+    climate = {row["quantity_source_name"]: row["value"] for row in reversed(_of(rows, "climate classification"))}
+    codes = (_checked(_koeppen, notes, name, climate[key]) for key in _CLIMATE if key in climate)
+    maps = [cover[key] for key in _LAND_COVER if key in cover and cover[key]["value"] != "0"]  # 0: no data
+    covers = ((row, _checked(_land_cover, notes, name, row["value"])) for row in maps)
+    newest, code = next(((row, code) for row, code in covers if code), (None, None))
     found = {
-        "stac_sm:climate": next((_koeppen(climate[key], name) for key in _CLIMATE if key in climate), None),
+        "stac_sm:climate": next((code for code in codes if code), None),
         "stac_sm:climate_insitu": climate.get("insitu"),
-        "stac_sm:land_cover": newest and _land_cover(newest["value"], name),
+        "stac_sm:land_cover": code,
         "stac_sm:land_cover_name": newest and newest["description"],
         "stac_sm:land_cover_insitu": cover["insitu"]["value"] if "insitu" in cover else None,
-        "stac_sm:soil": _soil(rows, name),
+        "stac_sm:soil": _soil(rows, notes, name),
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in found.items() if value}, notes
 
 
-def _rows(content: bytes, name: str) -> list[CsvRow]:
-    """Lines by the names of their columns, without those that have no value."""
+def _checked(read: Callable[..., _T], notes: list[str], name: str, *args: Any) -> _T | None:
+    """What is read from a value; None and a note if it cannot be right."""
+    try:
+        return read(*args)
+    except ValueError as error:
+        notes.append(f"{name}: {error}: left out")
+        return None
+
+
+def _rows(content: bytes, name: str, notes: list[str]) -> list[CsvRow]:
+    """Lines by the names of their columns, without those that have no value or are no line of the table."""
     lines = [line.split(";") for line in re.split(r"[\r\n]+", _text(content, name)) if line.strip()]
     if not lines:
-        raise GranuleError(f"{name}: found an empty file, wanted a table with ; between its fields")
+        raise GranuleError(f"{name}: found an empty file, expected a table with ; between its fields")
     headed = lines[0][0] == _COLUMNS[0]
     columns = [field.strip() for field in lines[0]] if headed else list(_COLUMNS)
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:
-        raise GranuleError(f"{name}: found no column {missing[0]!r}, wanted {';'.join(_COLUMNS)}")
-    for number, line in enumerate(lines, 1):
-        if len(line) != len(lines[0]) or len(line) < len(_COLUMNS):
-            raise GranuleError(f"{name}: found {len(line)} fields in line {number}, wanted {len(lines[0])}")
-    rows = [dict(zip(columns, map(str.strip, line), strict=False)) for line in lines[headed:]]
+        raise GranuleError(f"{name}: found no column {missing[0]!r}, expected {';'.join(_COLUMNS)}")
+    rows = []
+    expected = len(lines[0]) if headed else max(len(_COLUMNS), Counter(map(len, lines)).most_common(1)[0][0])
+    for number, line in enumerate(lines[headed:], 1 + headed):
+        if len(line) == expected:
+            rows.append(dict(zip(columns, map(str.strip, line), strict=False)))
+        else:
+            notes.append(f"{name}: found {len(line)} fields in line {number}, expected {expected}: left out")
     return [row for row in rows if row["value"].lower() not in _NO_VALUE]
 
 
 def _text(content: bytes, name: str) -> str:
     if len(content) > MAX_SIZE:
-        raise GranuleError(f"{name}: found more than {MAX_SIZE} bytes, wanted a small table")
+        raise GranuleError(f"{name}: found more than {MAX_SIZE} bytes, expected a small table")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -102,29 +136,29 @@ def _of(rows: Iterable[CsvRow], quantity: str) -> list[CsvRow]:
     return [row for row in rows if row["quantity_name"] == quantity]
 
 
-def _koeppen(text: str, name: str) -> str:
+def _koeppen(text: str) -> str:
     if not _KOEPPEN.fullmatch(text):
-        raise GranuleError(f"{name}: found the climate {text[:40]!r}, wanted a Koeppen-Geiger code such as Cfa")
+        raise ValueError(f"found the climate {text[:40]!r}, expected a Koeppen-Geiger code such as Cfa")
     return text
 
 
-def _land_cover(text: str, name: str) -> int:
-    code = _number(text, "land cover", name)
+def _land_cover(text: str) -> int:
+    code = _number(text, "land cover")
     if code != int(code) or not 0 <= code <= 255:
-        raise GranuleError(f"{name}: found the land cover {text[:40]!r}, wanted a code of ESA CCI, 0 to 255")
+        raise ValueError(f"found the land cover {text[:40]!r}, expected a code of ESA CCI, 0 to 255")
     return int(code)
 
 
-def _soil(rows: Iterable[CsvRow], name: str) -> list[dict[str, Any]]:
+def _soil(rows: Iterable[CsvRow], notes: list[str], name: str) -> list[dict[str, Any]]:
     """One record a provider and depth, in the order of the file; of a quantity given twice the first counts."""
     layers: dict[tuple[float | None, float | None, str], dict[str, Any]] = {}
     for row in rows:
         if row["quantity_name"] not in _SOIL:
             continue
-        value = _soil_value(row, name)
-        if value is None:
+        found = _checked(_soil_value, notes, name, row)
+        if found is None:
             continue
-        start, end = _depth(row["depth_from[m]"], name), _depth(row["depth_to[m]"], name)
+        start, end, value = found
         layer = layers.setdefault((start, end, row["quantity_source_name"]), {})
         layer.setdefault(_SOIL[row["quantity_name"]][0], value)
     return [
@@ -135,31 +169,32 @@ def _soil(rows: Iterable[CsvRow], name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _soil_value(row: CsvRow, name: str) -> float | None:
+def _soil_value(row: CsvRow) -> tuple[float | None, float | None, float] | None:
+    """Upper and lower end in metres and the value; None where the value stands for none."""
     quantity = row["quantity_name"]
     _, unit, largest = _SOIL[quantity]
-    value = _number(row["value"], quantity, name)
+    value = _number(row["value"], quantity)
     if value < _UNKNOWN:
         return None
     if row["unit"] != unit or not 0 <= value <= largest:
         found = f"{row['value']} {row['unit']}"[:40]
-        raise GranuleError(f"{name}: found {quantity} of {found!r}, wanted 0 to {largest:g} {unit}")
-    return value
+        raise ValueError(f"found {quantity} of {found!r}, expected 0 to {largest:g} {unit}")
+    return _depth(row["depth_from[m]"]), _depth(row["depth_to[m]"]), value
 
 
-def _depth(text: str, name: str) -> float | None:
+def _depth(text: str) -> float | None:
     """Metres; None where it is not known."""
     if text.lower() in _NO_VALUE:
         return None
-    value = _number(text, "depth", name)
+    value = _number(text, "depth")
     return value if value >= _UNKNOWN else None
 
 
-def _number(text: str, what: str, name: str) -> float:
+def _number(text: str, what: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise GranuleError(f"{name}: found {what} {text[:40]!r}, wanted a number")
+        raise ValueError(f"found {what} {text[:40]!r}, expected a number")
     return value

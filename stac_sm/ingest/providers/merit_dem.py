@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
 from stac_sm.core.period import Period, utc_instant
-from stac_sm.ingest.formats.geotiff import displayed_href, open_geotiff, read_heights
+from stac_sm.ingest.formats.geotiff import displayed_href, geotiff_rank, open_geotiff, read_heights
 from stac_sm.ingest.provider_interface import Granule, ScannedFile
 from stac_sm.ingest.terrain import terrain_layers
 from stac_sm.stac.items import raster_item
@@ -50,6 +50,11 @@ class MeritDem:
             raise GranuleError(f"{file}: no tile like n30w120_dem.tif found among {len(others)} members, one wanted")
         return ScannedFile(self._packed(file, names), tuple(f"member {name!r} is no tile: left out" for name in others))
 
+    def claims(self, file: Path) -> list[str]:
+        """Ids of the items of a file, by its name or the names in a package."""
+        names = [file.name] if file.suffix != ".tar" else _members(file)[0]
+        return [_item_id(PurePosixPath(name).name) for name in names]
+
     def _packed(self, file: Path, names: list[str]) -> Iterator[Granule]:
         for name in names:
             yield self._granule(PurePosixPath(name).name, f"/vsitar/{file.absolute()}/{name}")
@@ -58,13 +63,17 @@ class MeritDem:
         south, west = _corner(name, href)
         geobox = _geobox(href, south, west)
         item = raster_item(
-            id=f"merit-dem-{name.removesuffix('_dem.tif')}",
+            id=_item_id(name),
             collection=self.collection,
             geobox=geobox,
             start=utc_instant(ACQUIRED.start),
             end=utc_instant(ACQUIRED.end),
         )
-        return Granule(item, terrain_layers(partial(_read, href), geobox))
+        return Granule(item, terrain_layers(partial(_read, href), geobox), geotiff_rank(href))
+
+
+def _item_id(name: str) -> str:
+    return f"merit-dem-{name.removesuffix('_dem.tif')}"
 
 
 def _read(href: str, first: int, end: int) -> np.ndarray:

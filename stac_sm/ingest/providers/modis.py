@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.sinusoidal_tile import Band, TileName, bit_field, latest_production, tile_granule
+from stac_sm.ingest.formats.sinusoidal_tile import (
+    Band,
+    TileName,
+    bit_field,
+    claimed_stems,
+    production_rank,
+    tile_granule,
+)
 from stac_sm.ingest.provider_interface import ScannedFile
+from stac_sm.ingest.rank import Rank
 
 VERSIONS = ("006", "061")
 _NAME = (
@@ -154,6 +162,10 @@ class Modis:
         )
         return ScannedFile([granule])
 
-    def parts(self, file: Path) -> list[Path]:
-        """The latest production of the same product, version, tile and day in the folder."""
-        return [latest_production(file, _NAME)]
+    def claims(self, file: Path) -> list[str]:
+        """Id of the item of a file, by its name."""
+        return claimed_stems(file, _NAME)
+
+    def rank_of(self, name: str) -> Rank:
+        """Rank of a file: of two productions the later one stays."""
+        return production_rank(name, _NAME)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,13 @@ from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.formats.ease_grid import EASE2_1KM, EASE2_3KM, EASE2_9KM, EASE2_36KM, Cells, EaseGrid
 from stac_sm.ingest.formats.netcdf import open_netcdf
 from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
+from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
 
 _NOT_RECOMMENDED, _FLAG_FILL = 1, 65534  # bit 0; the fill value has bit 0 unset
 _UNITS = ("cm**3/cm**3", "cm^3/cm^3", "m**3/m**3", "cm3/cm3")
-_RELEASE = re.compile(r"(.+_)(R\d{5})_(\d{3})\.h5")
+_RELEASE = re.compile(r".+_R(\d{5})_(\d{3})\.h5")
 _SECOND = timedelta(seconds=1)
 
 
@@ -87,18 +88,10 @@ def sensing_interval(file: Path, data: Any) -> tuple[datetime, datetime]:
     return begin.replace(microsecond=0), end.replace(microsecond=0) + _SECOND
 
 
-def latest_release(file: Path) -> Path:
-    """File of the latest release among those that differ in nothing else."""
-    match = _RELEASE.fullmatch(file.name)
-    if match is None:
-        return file
-    releases = [other for other in file.parent.glob("*.h5") if _release(other)[0] == match[1]]
-    return max([file, *releases], key=_release)
-
-
-def _release(file: Path) -> tuple[str, str, str]:
-    match = _RELEASE.fullmatch(file.name)
-    return (match[1], match[2], match[3]) if match else ("", "", "")
+def release_rank(name: str) -> Rank:
+    """Return the rank that a file's name states: its release, then the number of its production; or the empty one."""
+    match = _RELEASE.fullmatch(name)
+    return Rank(version=(int(match[1]),), produced=match[2]) if match else Rank()
 
 
 def _variable(file: Path, data: Any, path: str) -> Any:
@@ -158,12 +151,20 @@ class Smap:
         grid = EASE2_9KM if match[3] else EASE2_36KM
         with open_netcdf(file, "HDF5") as data:
             made = list(self._day(file, data, match[1], grid) if match[2] == "3" else self._orbit(file, data, grid))
-        granules = [granule for granule in made if isinstance(granule, Granule)]
+        rank = release_rank(file.name)
+        granules = [replace(granule, rank=rank) for granule in made if isinstance(granule, Granule)]
         return ScannedFile(granules, tuple(note for note in made if isinstance(note, str)))
 
-    def parts(self, file: Path) -> list[Path]:
-        """The latest release of the same half-orbit or day in the folder."""
-        return [latest_release(file)]
+    def claims(self, file: Path) -> list[str]:
+        """Ids of the items of a file, by its name: a half-orbit, or the overpasses of a day."""
+        match = _NAME.fullmatch(file.name)
+        if match is None:
+            return []
+        return [f"{match[1]}.{overpass}" for overpass in self.passes] if match[2] == "3" else [match[1]]
+
+    def rank_of(self, name: str) -> Rank:
+        """Rank of a file: the latest release stays."""
+        return release_rank(name)
 
     def _orbit(self, file: Path, data: Any, grid: EaseGrid) -> Iterator[Granule | str]:
         """A half-orbit: cells in a list, cropped to those with a value."""
@@ -241,11 +242,17 @@ class SmapS1:
             return ScannedFile([], (f"left out {match[1]}: no {which} in it",))
         finest = images["smap_s1_sm"][0]
         item = raster_item(id=match[1], collection=self.collection, geobox=finest, start=start, end=end)
-        return ScannedFile([Granule(item, {key: _layer(key, *image) for key, image in images.items()})])
+        layers = {key: _layer(key, *image) for key, image in images.items()}
+        return ScannedFile([Granule(item, layers, release_rank(file.name))])
 
-    def parts(self, file: Path) -> list[Path]:
-        """The latest release of the same scene in the folder."""
-        return [latest_release(file)]
+    def claims(self, file: Path) -> list[str]:
+        """Id of the item of a file, by its name."""
+        match = _S1_NAME.fullmatch(file.name)
+        return [match[1]] if match else []
+
+    def rank_of(self, name: str) -> Rank:
+        """Rank of a file: the latest release stays."""
+        return release_rank(name)
 
     def _image(self, file: Path, data: Any, suffix: str, grid: EaseGrid) -> tuple[GeoBox, np.ndarray]:
         """Soil moisture of a scene (y, x) on the part of a grid that its cells cover."""

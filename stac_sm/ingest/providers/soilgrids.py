@@ -129,7 +129,8 @@ class SoilGrids:
         except InputError as error:
             raise GranuleError(f"{mosaic.name}: {error}") from error
         profile = CogProfile(nodata=NODATA, scale=SCALES[name])
-        return Granule(item, {name: RasterLayer(variable, partial(_values, mosaic, box, name), geobox, profile)})
+        layer = RasterLayer(variable, partial(_values, mosaic, box, name), geobox, profile)
+        return Granule(item, {name: layer}, mosaic.rank)
 
     def _wanted(self, mosaic: TileMosaic) -> list[MosaicTile]:
         """Tiles that are read."""

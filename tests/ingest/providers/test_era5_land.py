@@ -122,12 +122,15 @@ def test_final_data_go_before_preliminary_ones(tmp_path, order):
     np.testing.assert_allclose(means(path)[0]["A2018001"], 0.2, rtol=1e-6)
 
 
-def test_an_hour_that_occurs_twice_counts_once(tmp_path):
+def test_an_hour_that_occurs_twice_counts_once_and_must_be_the_same(tmp_path):
     hours = [*range(24), 23]
     values = np.broadcast_to(np.array(hours, float)[:, None, None] / 100, (25, 3, 2)).copy()
-    values[24] = 0.95
     path = write_hours(tmp_path / "a.nc", hours, values=values)
-    np.testing.assert_allclose(means(path)[0]["A2018001"], (np.arange(23).sum() / 100 + 0.95) / 24, rtol=1e-6)
+    np.testing.assert_allclose(means(path)[0]["A2018001"], np.arange(24).mean() / 100, rtol=1e-6)
+    values[24] = 0.95
+    write_hours(path, hours, values=values)
+    (result,) = ingest(new_catalog(tmp_path / "catalog"), "era5-land", [path])
+    assert "a.nc has different values of swvl1 at 2018-01-01T23:00:00" in result.error
 
 
 @pytest.mark.parametrize(("lon", "message"), [([10.0, 10.3, 11.0], "not regular"), ([10.0], "at least 2")])

@@ -105,10 +105,16 @@ def test_a_scale_kept_as_float32_is_the_decimal_that_was_meant(tmp_path):
 def test_a_newer_production_takes_the_place_of_the_older_one(tmp_path):
     old, new = write_lst(tmp_path), write_lst(tmp_path, made="2022330", seed=9)
     catalog = new_catalog(tmp_path / "catalog")
-    for paths in ([tmp_path], [old], [new, old]):
-        (result,) = ingest(catalog, "glass-lst", paths)
-        assert result.file == str(new)
-    assert result.status == "done"
+    first, second = ingest(catalog, "glass-lst", [tmp_path])
+    assert (first.file, first.status, first.notes) == (
+        str(old), "done", (f"1 item(s) left to {new}: newer production (2022330, not 2022021): {old.stem[:30]}",)
+    )  # fmt: skip
+    assert (second.file, second.status) == (str(new), "new")
+    for paths in ([old], [new, old]):
+        assert {result.status for result in ingest(catalog, "glass-lst", paths)} == {"done"}
+    (item,) = ingested(catalog, "glass-lst")
+    assert item.properties["stac_sm:rank"] == {"produced": "2022330"}
+    assert item.properties["stac_sm:source"] == new.name
 
 
 @pytest.mark.parametrize(

@@ -385,28 +385,70 @@ GROUND = {
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
 def test_static_variables_in_any_text(end, encoding):
     content = f"{CSV}land cover classification;;;;0;No data é;CCI_landcover_2000;\n".replace("\n", end).encode(encoding)
-    assert static_properties(content, "x.csv") == GROUND
+    assert static_properties(content, "x.csv") == (GROUND, [])
 
 
 def test_static_variables_without_a_header_or_without_a_value():
-    assert static_properties(CSV[CSV.index("\n") + 1 :].encode(), "x.csv") == GROUND
-    assert static_properties(f"{CSV_HEADER}\n".encode(), "x.csv") == {}
+    assert static_properties(CSV[CSV.index("\n") + 1 :].encode(), "x.csv") == (GROUND, [])
+    assert static_properties(f"{CSV_HEADER}\n".encode(), "x.csv") == ({}, [])
     nothing = f"{CSV_HEADER}\nland cover classification;;;;0;No data;CCI_landcover_2010;\n"
-    assert static_properties(nothing.encode(), "x.csv") == {}
+    assert static_properties(nothing.encode(), "x.csv") == ({}, [])
+
+
+def without(key, index=None, name=None):
+    """The ground without a property, a layer of the soil, or a value of such a layer."""
+    ground = {name: value for name, value in GROUND.items() if name != key or index is not None}
+    if index is None:
+        return ground
+    soil = [dict(layer) for layer in GROUND["stac_sm:soil"]]
+    if name is None:
+        del soil[index]
+    else:
+        del soil[index][name]
+    return ground | {"stac_sm:soil": soil}
+
+
+SOIL_OF_HWSD = without("stac_sm:soil", 0, "clay_fraction")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "left"),
+    [
+        ("24.00;;HWSD;", "24.00;HWSD;", "found 7 fields in line 2, expected 8", SOIL_OF_HWSD),
+        ("24.00", "clay", "found clay fraction 'clay', expected a number", SOIL_OF_HWSD),
+        ("24.00", "240", "found clay fraction of '240 % weight', expected 0 to 100 % weight", SOIL_OF_HWSD),
+        ("% weight;0.00;0.30;24.00", "kg;0.00;0.30;24.00", "found clay fraction of '24.00 kg'", SOIL_OF_HWSD),
+        ("0.00;0.30;24.00", "top;0.30;24.00", "found depth 'top'", SOIL_OF_HWSD),
+        ("0.30;-99.90;;HWSD", "0.30;1.31;;HWSD", "found saturation of '1.31 m^3*m^-3', expected 0 to 1", GROUND),
+        ("0.59", "1e9", "found organic carbon of '1e9 % weight'", without("stac_sm:soil", 2)),
+        (
+            ";10;", ";1000;", "found the land cover '1000'",
+            GROUND | {"stac_sm:land_cover": 130, "stac_sm:land_cover_name": "Grassland"},
+        ),
+        ("BWk", "dry", "found the climate 'dry'", without("stac_sm:climate")),
+    ],
+)  # fmt: skip
+def test_one_bad_static_variable_costs_one_value(tmp_path, old, new, message, left):
+    text = CSV.replace(old, new, 1)
+    assert text != CSV
+    found, notes = static_properties(text.encode(), "x.csv")
+    assert found == left
+    assert [note.startswith(f"x.csv: {message}") and note.endswith(": left out") for note in notes] == [True]
+    write_stm(tmp_path / "files")
+    (tmp_path / "files" / "NET_NET_Hill-1_static_variables.csv").write_text(text)
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "ismn", [tmp_path / "files"])
+    assert result.status == "new"
+    assert [message in note and "station NET.Hill-1, static variables: " in note for note in result.notes] == [True]
+    (item,) = ingested(catalog, "ismn-stations")
+    assert {key: item.properties[key] for key in GROUND if key in item.properties} == left
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         (CSV, "", "x.csv: found an empty file"),
-        (";value;", ";values;", "no column 'value', wanted quantity_name;unit"),
-        ("24.00;;HWSD;", "24.00;HWSD;", "found 7 fields in line 2, wanted 8"),
-        ("24.00", "clay", "found clay fraction 'clay', wanted a number"),
-        ("24.00", "240", "found clay fraction of '240 % weight', wanted 0 to 100 % weight"),
-        ("% weight;0.00;0.30;24.00", "kg;0.00;0.30;24.00", "found clay fraction of '24.00 kg'"),
-        ("0.00;0.30;24.00", "top;0.30;24.00", "found depth 'top'"),
-        (";10;", ";1000;", "found the land cover '1000'"),
-        ("BWk", "dry", "found the climate 'dry'"),
+        (";value;", ";values;", "no column 'value', expected quantity_name;unit"),
         (CSV, CSV * 1000, "found more than 262144 bytes"),
     ],
 )
@@ -425,22 +467,26 @@ def test_a_station_keeps_its_readings_when_its_static_variables_cannot_be_read(t
         results = ingest(catalog, "ismn", [path])
         assert {result.status for result in results} == {"new"}
         (note,) = (note for result in results for note in result.notes)
-        assert "station NET.Bad goes without its static variables: " in note
+        assert "station NET.Bad has no static variables: " in note
         assert "NET_NET_Bad_static_variables.csv: " in note
         bad, good, none = (item.properties for item in ingested(catalog, "ismn-stations"))
         assert {key: good.get(key) for key in GROUND} == GROUND
         assert not set(GROUND) & (set(bad) | set(none))
 
 
-def test_changed_static_variables_replace_the_item(tmp_path):
+def test_changed_static_variables_replace_the_item_when_asked_to(tmp_path):
     write_stm(tmp_path / "files")
     csv = tmp_path / "files" / "NET_NET_Hill-1_static_variables.csv"
     catalog = new_catalog(tmp_path / "catalog")
     statuses = []
-    for text in (CSV, CSV, CSV.replace("BWk", "Cfa")):
-        csv.write_text(text)
-        statuses += [result.status for result in ingest(catalog, "ismn", [tmp_path / "files"])]
-    assert statuses == ["new", "done", "replaced"]
+    for text, replace in ((CSV, False), (CSV, False), (CSV.replace("BWk", "Cfa"), False), (None, True), (None, False)):
+        if text:
+            csv.write_text(text)
+        (result,) = ingest(catalog, "ismn", [tmp_path / "files"], replace=replace)
+        statuses.append(result.status)
+        if result.error:
+            assert "they have the same readings, but differ in stac_sm:climate; leave the wrong one out" in result.error
+    assert statuses == ["new", "done", "failed", "replaced", "done"]
     (item,) = ingested(catalog, "ismn-stations")
     assert item.properties["stac_sm:climate"] == "Cfa"
 
@@ -497,9 +543,9 @@ def test_a_larger_download_takes_the_place_of_a_smaller_one_in_any_order(tmp_pat
         notes = [note for path in order for (result,) in [ingest(catalog, "ismn", [path])] for note in result.notes]
         assert held_hours(catalog) == ([*range(48)], "Large.zip")
         assert notes == [
-            "1 item(s) took the place of what was ingested from Small.zip, all readings of which are here: NET.Hill"
+            "1 item(s) took the place of what was made from Small.zip: it holds all readings of the other: NET.Hill"
             if order[0] == small
-            else "1 item(s) left as ingested from Large.zip, which holds all these readings: NET.Hill"
+            else "1 item(s) left as made from Large.zip: it holds all readings of the other: NET.Hill"
         ]
         assert {result.status for _ in range(2) for result in ingest(catalog, "ismn", order)} == {"done"}
         (item,) = ingested(catalog, "ismn-stations")
@@ -529,11 +575,12 @@ def test_downloads_of_which_neither_holds_the_other_are_refused_and_lose_nothing
     (result,) = ingest(catalog, "ismn", [late])
     assert (result.status, result.items) == ("failed", {"new": 1})
     assert result.error == (
-        f"{late}: 1 item(s) refused: NET.Hill is in the catalogue from Early.zip with 20 readings that Late.zip lacks "
-        "(2018-01-01 to 2018-01-01), and lacks 30 of it: unpack both into one folder and ingest that"
+        f"{late}: 1 item(s) refused: NET.Hill: in the catalogue it is from Early.zip, here from Late.zip: "
+        "Early.zip has 20 readings that Late.zip lacks (2018-01-01 to 2018-01-01), and lacks 30 of it: unpack both "
+        "into one folder and ingest that; leave the wrong one out, or let the new one take its place with --replace"
     )
     (result,) = ingest(catalog, "ismn", [deep])
-    assert "with 30 readings that Deep.zip lacks" in result.error
+    assert "has 30 readings that Deep.zip lacks" in result.error
     assert held_hours(catalog) == ([*range(30)], "Early.zip")
     assert held_hours(catalog, "NET.Other") == ([*range(5)], "Late.zip")
     assert {result.status for result in ingest(catalog, "ismn", [early])} == {"done"}
@@ -572,28 +619,30 @@ def test_two_versions_of_one_download_are_refused(tmp_path):
     catalog = new_catalog(tmp_path / "catalog")
     ingest(catalog, "ismn", [old])
     (result,) = ingest(catalog, "ismn", [new])
-    assert "NET.Hill is in the catalogue from Old.zip with other values at the same times" in result.error
+    assert "it is from Old.zip, here from New.zip: they have other values at the same times" in result.error
     assert held_hours(catalog) == ([*range(24)], "Old.zip")
+    (result,) = ingest(catalog, "ismn", [new], replace=True)
+    assert (result.status, held_hours(catalog)) == ("replaced", ([*range(24)], "New.zip"))
 
 
-def test_a_changed_file_of_the_same_name_replaces_its_stations(tmp_path):
+def test_a_file_of_the_same_name_replaces_its_stations_if_it_holds_more(tmp_path):
     catalog = new_catalog(tmp_path / "catalog")
-    for hours, status in ((range(24), "new"), (range(12), "replaced"), (range(12), "done")):
+    for hours, status in ((range(12), "new"), (range(24), "replaced"), (range(12), "done"), (range(24), "done")):
         (result,) = ingest(catalog, "ismn", [download(tmp_path / "Data.zip", hours)])
         assert result.status == status
-        assert held_hours(catalog) == ([*hours], "Data.zip")
+    assert held_hours(catalog) == ([*range(24)], "Data.zip")
 
 
 @pytest.mark.parametrize("make", [part, lambda folder, hours: download(folder / "Data.zip", hours)])
-def test_files_of_one_name_with_other_content_are_not_ingested_together(tmp_path, make):
-    one, two = make(tmp_path / "a", range(5)), make(tmp_path / "b", range(9))
+def test_of_files_that_each_hold_something_of_a_station_none_is_ingested(tmp_path, make):
+    one, two = make(tmp_path / "a", range(5)), make(tmp_path / "b", range(3, 9))
     third = part(tmp_path / "c", range(3), station="Other")
     catalog = new_catalog(tmp_path / "catalog")
     for _ in range(2):
         first, second, other = ingest(catalog, "ismn", [one, two, third])
-        assert first.error == second.error
-        assert f"{one} and {two} have one name, but their content differs" in first.error
-        assert other.error is None
+        assert [f"{one} and {two}: " in result.error for result in (first, second)] == [True, True]
+        assert (first.items, second.items, other.error) == ({}, {}, None)
+    assert [item.id for item in ingested(catalog, "ismn-stations")] == ["NET.Other"]
     two.write_bytes(one.read_bytes())
     assert [result.status for result in ingest(catalog, "ismn", [one, two])] == ["new", "done"]
 
@@ -611,7 +660,7 @@ def test_a_writer_who_comes_between_loses_no_reading(tmp_path, monkeypatch):
     files = {name: download(tmp_path / f"{name}.zip", range(hours)) for name, hours in (("A", 9), ("B", 20), ("C", 40))}
     catalog = new_catalog(tmp_path / "catalog")
     ingest(catalog, "ismn", [files["A"]])
-    settle, calls = Ismn.choose_granule, []
+    settle, calls = Ismn.compare_content, []
 
     def slow(*args):
         calls.append(args)
@@ -619,10 +668,10 @@ def test_a_writer_who_comes_between_loses_no_reading(tmp_path, monkeypatch):
             ingest(catalog, "ismn", [files["C"]])  # while B settles with A
         return settle(*args)
 
-    monkeypatch.setattr(Ismn, "choose_granule", slow)
+    monkeypatch.setattr(Ismn, "compare_content", slow)
     (result,) = ingest(catalog, "ismn", [files["B"]])
     assert held_hours(catalog) == ([*range(40)], "C.zip")
-    assert result.notes == ("1 item(s) left as ingested from C.zip, which holds all these readings: NET.Hill",)
+    assert result.notes == ("1 item(s) left as made from C.zip: it holds all readings of the other: NET.Hill",)
 
 
 def test_two_first_writers_settle(tmp_path, monkeypatch):
@@ -649,10 +698,11 @@ def test_the_newer_of_two_real_downloads_takes_the_place_of_the_older(tmp_path):
     ingest(catalog, "ismn", [old])
     (result,) = ingest(catalog, "ismn", [new])
     assert result.items == {"replaced": 3}
-    assert any("3 item(s) took the place of what was ingested from ismn_ceop_2017_2018.zip" in n for n in result.notes)
+    assert any("3 item(s) took the place of what was made from ismn_ceop_2017_2018.zip" in n for n in result.notes)
     # the newer one has fewer sensors there: a rule by period would lose half of the readings
     assert (
-        f"SCAN.Kainaliu is in the catalogue from {old.name} with 17509 readings that {new.name} lacks" in result.error
+        f"SCAN.Kainaliu: in the catalogue it is from {old.name}, here from {new.name}: "
+        f"{old.name} has 17509 readings that {new.name} lacks" in result.error
     )
     (result,) = ingest(catalog, "ismn", [old])
     assert (result.status, result.items) == ("done", {"done": 5})

@@ -211,9 +211,9 @@ def test_a_newer_production_takes_the_place_of_the_older_one(tmp_path):
     new = write_fields(
         tmp_path / NAME.replace("2021009040302", "2021300000000"), lst_fields(np.full((1200, 1200), 15000, np.uint16))
     )
-    for paths in ([tmp_path], [old], [new, old]):
-        (result,) = ingest(catalog, "modis", paths)
-        assert result.file == str(new)
+    assert [result.status for result in ingest(catalog, "modis", [tmp_path])] == ["done", "replaced"]
+    for paths in ([old], [new, old]):
+        assert {result.status for result in ingest(catalog, "modis", paths)} == {"done"}
     (item,) = ingested(catalog, "modis-11A1-061")
     assert item.properties["stac_sm:source"] == new.name
 

@@ -208,7 +208,10 @@ def test_a_changed_tile_replaces_the_item_of_its_vrt(tmp_path):
     assert ingest(catalog, "soilgrids", [vrt])[0].status == "done"
     tile = next(tmp_path.rglob("tileSG-001-001_1-1.tif"))
     write_tif(tile, ROW + SIDE, COLUMN + SIDE, values=np.full((SIDE, SIDE), 555, np.int16))
-    assert ingest(catalog, "soilgrids", [vrt])[0].status == "replaced"
+    (result,) = ingest(catalog, "soilgrids", [vrt])
+    assert "(SHA-256 " in result.error
+    assert "they differ in sand, and nothing states which is newer" in result.error
+    assert ingest(catalog, "soilgrids", [vrt], replace=True)[0].status == "replaced"
     with rasterio.open(asset_href(ingested(catalog, "soilgrids")[0], "sand")) as cog:
         assert (cog.read(1)[SIDE:, SIDE : 2 * SIDE] == 555).all()
 
@@ -438,7 +441,8 @@ def test_a_remote_file_is_read_once_and_again_when_it_changes(tmp_path, server):
     assert content(tmp_path / "catalog") == before
     changed = np.full((SIDE, SIDE), 555, np.int16)
     write_tif(next(folder.rglob("tileSG-001-001_1-1.tif")), ROW + SIDE, COLUMN + SIDE, values=changed)
-    assert [result.status for result in ingest(catalog, "soilgrids", urls)] == ["done", "replaced"]
+    assert [result.status for result in ingest(catalog, "soilgrids", urls)] == ["done", "failed"]
+    assert [result.status for result in ingest(catalog, "soilgrids", urls, replace=True)] == ["done", "replaced"]
     with rasterio.open(asset_href(ingested(catalog, "soilgrids")[1], "sand")) as cog:
         assert (cog.read(1)[SIDE:, SIDE : 2 * SIDE] == 555).all()  # not what GDAL remembers of the file before
 
