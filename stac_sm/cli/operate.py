@@ -204,17 +204,14 @@ def index(collections: tuple[str, ...], folder: Path, database: str | None, work
         _load(collections, folder, database, as_json)
         return
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.stac.index.update import update_index
-    from stac_sm.stac.links import refresh
+    from stac_sm.stac.index.update import refresh_and_index
 
     catalog = open_project(folder).catalog
     rows: list[dict[str, str | int]] = []
     failures: dict[str, str] = {}
     for id in collections or catalog.collections:
         with ProgressBar(f"index {id}", print_message) as progress:
-            layout = catalog.layout(id)  # says which collections there are
-            refresh(catalog.store, id)
-            made = update_index(catalog.store, id, layout=layout, workers=workers, prune=True, progress=progress.step)
+            made = refresh_and_index(catalog, id, workers=workers, progress=progress.step)
         failures.update(made.failures)
         counts = {outcome: sum(month.outcome == outcome for month in made.months) for outcome in _OUTCOMES}
         rows.append({"collection": id, "items": sum(month.items for month in made.months), **counts})

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stac_sm.core.errors import StacSmError
-
 if TYPE_CHECKING:
     from stac_sm.workflows.project import Project
 
@@ -32,20 +30,17 @@ def open_project(folder: Path | str) -> Project:
     return find_project(folder)
 
 
-def select_tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) -> list[str]:
-    """Tiles by id, by a box in degrees, or all with land: one of them at most; else those of the project file."""
+def select_tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) -> list[str] | None:
+    """Tiles by id, by a box in degrees, or all with land: one of them at most; None where none is given."""
     from stac_sm.core.land import land_tiles
 
-    given = [tiles is None, bbox is None, not land].count(False)
-    if given > 1:
+    if [tiles is None, bbox is None, not land].count(False) > 1:
         raise click.UsageError("give one of --tiles, --bbox and --land")
-    if not given and project.product.tiles:
-        return list(project.product.tiles)
-    if land or not given:
+    if land:
         return land_tiles(project.grid)
     if tiles is not None:
         return parsed_tiles(project, tiles)
-    return list(project.grid.tiles_in(parsed_box(str(bbox))))
+    return None if bbox is None else list(project.grid.tiles_in(parsed_box(bbox)))
 
 
 def parsed_box(text: str) -> tuple[float, float, float, float]:
@@ -65,17 +60,6 @@ def parsed_tiles(project: Project, text: str | None) -> list[str]:
     for tile in tiles:
         project.grid.column_row(tile)
     return tiles
-
-
-def only_model(project: Project) -> str:
-    """Id of the only model of a project; StacSmError if there are none or several."""
-    models = [item.id for item in project.catalog.items("sm-models")]
-    if len(models) != 1:
-        raise StacSmError(
-            f"{len(models)} models found ({', '.join(models) or 'none'}), one wanted: "
-            + ("name one with --model" if models else "`stac-sm train` makes one")
-        )
-    return models[0]
 
 
 def print_result(value: Any, as_json: bool) -> None:

@@ -12,7 +12,6 @@ import click
 from stac_sm.cli.options import (
     exit_if_failed,
     json_option,
-    only_model,
     open_project,
     print_message,
     print_result,
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from stac_sm.workflows.run.cost import Estimate
     from stac_sm.workflows.run.workers import Workers
 
-_PLANS = "plans"
-_MANY = 20_000  # tile-days from which several processes are worth their start
 _MOST_PRINTED = 10
 
 
@@ -65,46 +62,30 @@ def plan(
     """
     from stac_sm.core.period import Period
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.model.model import Model
-    from stac_sm.workflows.plan.plan import make_plan
-    from stac_sm.workflows.plan.plan_file import PlanWriter
-    from stac_sm.workflows.run.cost import estimate_run, speed_of
+    from stac_sm.workflows.plan.project_plan import plan_project
 
     project = open_project(folder)
     wanted = select_tiles(project, tiles, bbox, land)
-    days = Period.parse(period or project.product.period or project.matchups.period)
-    made_by = Model.from_item(project.catalog.item("sm-models", model or only_model(project)).self_href)
-    with PlanWriter(made_by.id, project.grid) as file:
-        with ProgressBar("plan", print_message) as progress:
-            made = make_plan(
-                project.catalog,
-                made_by,
-                wanted,
-                days,
-                grid=project.grid,
-                version=project.about.version,
-                redo_retracted=redo_retracted,
-                workers=workers if len(wanted) * len(days) >= _MANY else 1,
-                progress=progress.step,
-                each=file.add,
-            )
-        speed = speed_of(project.catalog, project.grid, len(made_by.cube_recipe().names))
-        cost = estimate_run(made, rates=project.costs, speed=speed, grid=project.grid)
-        _refuse_above(max_cost, cost)
-        href = file.place(out or f"{project.folder}/{_PLANS}/{made.id}.parquet")
+    with ProgressBar("plan", print_message) as progress:
+        found = plan_project(
+            project,
+            wanted,
+            Period.parse(period) if period else None,
+            model=model,
+            redo_retracted=redo_retracted,
+            max_cost=max_cost,
+            workers=workers,
+            out=out,
+            progress=progress.step,
+        )
+    made, cost = found.plan, found.cost
     print_result(
-        {"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": href}, as_json
+        {"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": found.href}, as_json
     )
-    _print_reasons({one.name: one.collection for one in made_by.cube_recipe().sources}, made, cost)
+    _print_reasons({one.name: one.collection for one in found.model.cube_recipe().sources}, made, cost)
     left = f"; {made.counts['blocked']} tile-days are blocked: ingest what is named" if made.counts["blocked"] else ""
     nothing = f"nothing to do: all that can be made is there{left}"
-    print_message(f"next: stac-sm run {href}{_where(folder)}" if made.to_do else nothing)
-
-
-def _refuse_above(most: float | None, cost: Estimate) -> None:
-    if most is not None and cost.cost > most:
-        refusal = f"plan: making {cost.items} tile-days costs about {cost.cost:.2f} USD, at most {most:g} wanted: "
-        exit_if_failed([cost], refusal + "plan fewer tiles or days, or raise --max-cost; nothing was written")
+    print_message(f"next: stac-sm run {found.href}{_where(folder)}" if made.to_do else nothing)
 
 
 def _costs(cost: Estimate) -> dict[str, object]:
@@ -191,15 +172,17 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
 
     Without PLAN, the newest of the project. With the id of an ITEM, the log of the tasks that tried to make it.
     """
+    from stac_sm.product.product_id import is_product_id
+    from stac_sm.workflows.plan.plan_file import newest_plan, read_plan
     from stac_sm.workflows.run.status import item_records, plan_status
 
     project = open_project(folder)
-    if what is not None and what.startswith("SM1KM."):
+    if what is not None and is_product_id(what):
         tried = [record.to_dict() for record in item_records(project.catalog, what)]
         print_result(tried, True)
         exit_if_failed([what] if not tried else [], f"{what}: no task has tried to make it; `stac-sm plan` says why")
         return
-    found = plan_status(project.catalog, _plan(project, what))
+    found = plan_status(project.catalog, read_plan(what or newest_plan(project.catalog.store)))
     facts = {"plan": found.plan, "done": found.done, "missing": found.missing, "blocked": found.blocked}
     facts |= {"retracted": found.retracted, "failed": dict(found.failed) if as_json else sum(found.failed.values())}
     rate, quiet = ("rate", "quiet") if as_json else ("tile-days an hour", "seconds since the last")
@@ -219,16 +202,9 @@ def retract(ids: tuple[str, ...], folder: str, reason: str, as_json: bool) -> No
 
     They count as done until `plan --redo-retracted`; their files become orphans, which `audit --repair` removes.
     """
-    from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
-    from stac_sm.stac.index.update import update_index
-    from stac_sm.stac.retract import retract as take_out
+    from stac_sm.workflows.retract import retract_products
 
-    catalog = open_project(folder).catalog
-    layout = catalog.layout(PRODUCT_COLLECTION)
-    found = take_out(catalog, PRODUCT_COLLECTION, ids, reason, path=lambda id: ProductDay.of_id(id).path(layout))
-    update_index(
-        catalog.store, PRODUCT_COLLECTION, layout=layout, months={f"{ProductDay.of_id(id).day:%Y-%m}" for id in ids}
-    )
+    found = retract_products(open_project(folder).catalog, ids, reason)
     print_result([vars(one) for one in found], as_json)
 
 
@@ -242,21 +218,6 @@ def _workers(project: Project, number: int, memory: str | None, scheduler: str |
     if scheduler is not None:
         return SchedulerWorkers(scheduler)
     return LocalWorkers(number, parse_bytes(memory) if memory else machine_memory())
-
-
-def _plan(project: Project, href: str | None) -> Plan:
-    """A plan, or the newest of the project."""
-    from stac_sm.core.errors import InputError
-    from stac_sm.workflows.plan.plan_file import read_plan
-
-    if href is None:
-        plans = sorted(project.catalog.store.list_objects(_PLANS), key=lambda entry: entry.modified)
-        if not plans:
-            raise InputError(
-                f"{project.folder} has no plan in {_PLANS}/: `stac-sm plan` writes one; name the file of `plan --out`"
-            )
-        href = project.catalog.store.href(plans[-1].path)
-    return read_plan(href)
 
 
 def _where(folder: str) -> str:
@@ -290,20 +251,11 @@ def audit(
     Without COLLECTION, all of them.
     """
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
-    from stac_sm.workflows.audit import Finding, repair, stale_products
-    from stac_sm.workflows.audit import audit as prove
+    from stac_sm.workflows.audit import audit_project, repair
 
     project = open_project(folder)
     with ProgressBar("audit", print_message) as progress:
-        findings = prove(
-            project.catalog, collections=collections, sample=sample, workers=workers, progress=progress.step
-        )
-    if not collections or "sm-1km-daily" in collections:
-        findings += stale_products(project.catalog, project.grid)
-    if not collections or set(collections) & AGGREGATES.keys():
-        stale = (one for one in stale_aggregates(project.catalog) if _within(one.path, collections))
-        findings += [Finding("stale", one.path, one.detail) for one in stale]
+        findings = audit_project(project, collections, sample=sample, workers=workers, progress=progress.step)
     left = repair(project.catalog, findings, grace_hours=grace) if mend else findings
     if len(left) < len(findings):
         print_message(f"{len(findings) - len(left)} of {len(findings)} findings mended")
@@ -312,7 +264,3 @@ def audit(
     else:
         print_message("no finding: every item is proven" if sample == 1 else f"no finding in a sample of {sample:g}")
     exit_if_failed(left, f"{len(left)} findings; --repair mends links, extents and old orphans")
-
-
-def _within(path: str, collections: tuple[str, ...]) -> bool:
-    return not collections or path.partition("/")[0] in collections

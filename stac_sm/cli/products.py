@@ -46,7 +46,7 @@ def mosaic(folder: str, period: str | None, dry_run: bool, as_json: bool) -> Non
     Days that are there and made from the same tile-days are left alone; others are replaced.
     """
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
+    from stac_sm.product.aggregates.mosaic import make_mosaics
 
     project = open_project(folder)
     with ProgressBar("mosaic", print_message) as progress:
@@ -58,8 +58,6 @@ def mosaic(folder: str, period: str | None, dry_run: bool, as_json: bool) -> Non
             dry_run=dry_run,
             progress=progress.step,
         )
-    if not dry_run:
-        _index(project, DAILY_GLOBAL)
     _tell(made, as_json)
 
 
@@ -109,8 +107,6 @@ def annual(
             dry_run=dry_run,
             progress=progress.step,
         )
-    if not dry_run:
-        _index(project, MONTHLY if monthly else ANNUAL)
     _tell(made, as_json)
 
 
@@ -170,7 +166,7 @@ def _point(text: str) -> tuple[float, float]:
 def _period(project: Project, text: str | None) -> Period:
     from stac_sm.core.period import Period
 
-    return Period.parse(text or project.product.period or project.matchups.period)
+    return Period.parse(text) if text else project.product_period
 
 
 def _spans(project: Project, years: Sequence[str], monthly: bool) -> list[Period]:
@@ -181,14 +177,6 @@ def _spans(project: Project, years: Sequence[str], monthly: bool) -> list[Period
     numbers = sorted({number for one in wanted for number in range(one.start.year, (one.end - ONE_DAY).year + 1)})
     spans = [Period.parse(str(number)) for number in numbers]
     return [month for span in spans for month in span.months()] if monthly else spans
-
-
-def _index(project: Project, collection: str) -> None:
-    """Bring the index up to date: it only saves time, but much of it."""
-    from stac_sm.stac.index.update import update_index
-
-    catalog = project.catalog
-    update_index(catalog.store, collection, layout=catalog.layout(collection))
 
 
 def _tell(made: Sequence[AggregateResult], as_json: bool) -> None:
@@ -219,22 +207,17 @@ def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) 
     Networks that no model was trained on are told from the others. Publishes a page, its numbers and the scores of
     every cell as an item of the collection validation; what is there and still true is left alone.
     """
-    from stac_sm.core.period import Period
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.stac.index.update import update_index
-    from stac_sm.workflows.validation.validate import VALIDATION_COLLECTION
     from stac_sm.workflows.validation.validate import validate_product as held_against
 
     project = open_project(folder)
     with ProgressBar("validate", print_message) as progress:
         made = held_against(
             project,
-            Period.parse(period or project.product.period or project.matchups.period),
+            _period(project, period),
             tiles=parsed_tiles(project, tiles),
             progress=progress.step,
         )
-    catalog = project.catalog  # read again: an older one has just been given the collection
-    update_index(catalog.store, VALIDATION_COLLECTION, layout=catalog.layout(VALIDATION_COLLECTION))
     _tell_validation(made, str(project.catalog.store.href(made.report)), as_json)
 
 

@@ -111,7 +111,9 @@ def _report_of(project: Project, id: str) -> dict[str, Any]:
     """Hrefs of the report, its numbers and its station time series, and the features that it flags as leaks."""
     import pystac
 
-    item = project.catalog.item("sm-models", id)
+    from stac_sm.model.item import MODELS_COLLECTION
+
+    item = project.catalog.item(MODELS_COLLECTION, id)
     names = [name for name in ("report", "metrics", "series") if name in item.assets]
     hrefs: dict[str, Any] = {name: item.assets[name].get_absolute_href() or "" for name in names}
     numbers = json.loads(pystac.StacIO.default().read_text(hrefs["metrics"]))
@@ -122,19 +124,14 @@ def _train_table(
     file: Path, roles: tuple[str, str, str], wanted: list[str] | None, plain: bool, seed: int, out: Path, as_json: bool
 ) -> None:
     from stac_sm.core.columns import Columns
-    from stac_sm.model.tabular.fit import read_table, train_table
-    from stac_sm.workflows.training.tabular import check_model_folder, evaluate_training, training_summary, write_folder
+    from stac_sm.workflows.training.tabular import train_table_folder, training_summary
 
     columns = Columns(target=roles[0], site=roles[1], time=roles[2])
-    check_model_folder(out)  # before minutes of training
-    table = read_table(file, columns.site)
-    made = train_table(table, columns, features=wanted, plain=plain, seed=seed)
-    found = evaluate_training(made, table)
-    item = write_folder(made, table, out, found)
+    trained = train_table_folder(file, columns, out, features=wanted, plain=plain, seed=seed)
     names = {"report": "report.html", "metrics": "metrics.json", "series": "series.html"}
     files = {key: str(out / name) for key, name in names.items() if (out / name).is_file()}
-    flagged = {"flagged": list(found.diagnostics.flagged)}
-    print_result({"model": str(out), "item": str(item), **files, **flagged, **training_summary(made)}, as_json)
+    facts = {"model": str(out), "item": str(trained.item), **files, "flagged": list(trained.found.diagnostics.flagged)}
+    print_result({**facts, **training_summary(trained.made)}, as_json)
     print_message(f"next: stac-sm evaluate {out} TABLE_OF_OTHER_SITES")
 
 
@@ -149,16 +146,13 @@ def evaluate(model: str, table: Path, folder: Path | str, as_json: bool) -> None
     MODEL is the folder that `train TABLE --out` has left, the href of a model item, or the id of one of the project's.
     TABLE is CSV or Parquet with the columns that the model was trained on.
     """
-    from stac_sm.core.columns import Columns
-    from stac_sm.model.model import Model
-    from stac_sm.model.tabular.fit import read_table
-    from stac_sm.workflows.training.tabular import evaluate_table, model_item_href, read_features
+    from stac_sm.model.item import MODELS_COLLECTION
+    from stac_sm.workflows.training.tabular import evaluate_model, model_item_href
 
     href = model_item_href(model)
     if href == model and not model.endswith(".json"):
-        href = open_project(folder).catalog.item("sm-models", model).self_href
-    chosen, features = Model.from_item(href), read_features(href)
-    found = evaluate_table(chosen, features, read_table(table, (features.columns if features else Columns()).site))
+        href = open_project(folder).catalog.item(MODELS_COLLECTION, model).self_href
+    found = evaluate_model(href, table)
     if found.without_target:
         print_message(f"{found.without_target} rows without a target are not scored")
     print_result(found.to_dict(), as_json)

@@ -20,13 +20,14 @@ from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.progress import LogFunction, ProgressBar
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
+from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.simulate.dataset import write_simulated_earth
 from stac_sm.simulate.earth import Earth
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.workflows.plan.plan import Plan, make_plan
-from stac_sm.workflows.plan.plan_file import write_plan
+from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, write_plan
 from stac_sm.workflows.project import FILE_NAME, Project, create_project
 from stac_sm.workflows.project_template import TEMPLATES
 from stac_sm.workflows.run.run import run_plan
@@ -226,14 +227,14 @@ def _plan(project: Project, model: TrainingResult, earth: Earth) -> Plan:
     catalog, days = project.catalog, earth.product_days
     plan = make_plan(
         catalog,
-        Model.from_item(catalog.item("sm-models", model.id).self_href),
+        Model.from_item(catalog.item(MODELS_COLLECTION, model.id).self_href),
         [earth.tile],
         Period(days[0], days[-1] + ONE_DAY),
         grid=project.grid,
         version=project.about.version,
     )
     if plan.to_do:
-        write_plan(plan, Path(project.folder, "plans", f"{plan.id}.parquet"), project.grid)  # where `status` looks
+        write_plan(plan, Path(project.folder, PLANS_FOLDER, f"{plan.id}.parquet"), project.grid)  # where `status` looks
     return plan
 
 

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from stac_sm.core.errors import CatalogError, StacSmError
-from stac_sm.core.period import Period
 from stac_sm.doctor.check import FAILED, NOTE, OK, Check, run_check
 from stac_sm.features.recipe import Feature
 from stac_sm.ingest.registry import provider_classes
+from stac_sm.model.item import MODELS_COLLECTION
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import Catalog, open_recipe_catalog
 from stac_sm.stac.index.manifest import index_months
+from stac_sm.stations.records import STATIONS_COLLECTION
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.signing import SIGNERS, sign_href
 from stac_sm.storage.store import Store, open_store
@@ -113,9 +115,9 @@ def _catalogue(opened: Project) -> Iterator[Check]:
 
 
 _MADE = {
-    "ismn-stations": "stac-sm ingest ismn ARCHIVE.zip, if a model is to be trained here",
-    "sm-models": "stac-sm train, before plan",
-    "sm-1km-daily": "stac-sm plan, then stac-sm run PLAN",
+    STATIONS_COLLECTION: "stac-sm ingest ismn ARCHIVE.zip, if a model is to be trained here",
+    MODELS_COLLECTION: "stac-sm train, before plan",
+    PRODUCT_COLLECTION: "stac-sm plan, then stac-sm run PLAN",
 }
 """What the flow makes of the inputs, and how."""
 
@@ -127,7 +129,7 @@ def _input(opened: Project, catalog: Catalog, id: str, features: list[Feature]) 
         return Check("catalogue", id, FAILED, f"no items, wanted by {names}", advice)
     first, last = _extent(catalog, id)
     static = all(feature.time == "static" for feature in features if feature.collection == id)
-    wanted = Period.parse(opened.product.period or opened.matchups.period)
+    wanted = opened.product_period
     if static or (first < wanted.end.isoformat() and last >= wanted.start.isoformat()):
         return Check("catalogue", id, OK, f"items of {first} to {last}, for {names}")
     advice = "ingest days of that period, or change period in stac-sm.toml"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from functools import lru_cache
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import PUBLISHED_FLAGS, VARIABLES, QualityFlag, Variable
 from stac_sm.features.recipe import Recipe
+from stac_sm.product.product_id import ProductId
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.stac.items import COG_MEDIA_TYPE, ItemDict, item_folder, raster_asset, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
@@ -45,16 +44,6 @@ _THUMBNAIL = 256  # pixels, longest side
 _RAMP_RANGE = (0.05, 0.45)  # m3 m-3, dry to wet
 # Dry to wet, light brown over yellow to dark blue: even steps of lightness, safe for colour-blind eyes.
 _RAMP = np.array([[140, 100, 60], [205, 165, 105], [240, 228, 175], [130, 195, 185], [45, 120, 160], [20, 45, 95]])
-
-
-def product_ids(tile: str, days: Iterable[date], version: str) -> list[str]:
-    """Return the item ids of days of a tile, e.g. ``SM1KM.A2018182.h03v06.v001``."""
-    return [f"SM1KM.A{_year_and_day(day)}.{tile}.v{version}" for day in days]
-
-
-@lru_cache(maxsize=50_000)
-def _year_and_day(day: date) -> str:
-    return f"{day:%Y%j}"
 
 
 def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) -> Fingerprints:
@@ -98,7 +87,7 @@ class ProductDay:
     @property
     def id(self) -> str:
         """Item id, e.g. ``SM1KM.A2018182.h03v06.v001``."""
-        return product_ids(self.tile, (self.day,), self.version)[0]
+        return str(ProductId.of_day(self.tile, self.day, self.version))
 
     @classmethod
     def of_id(cls, id: str) -> ProductDay:
@@ -109,13 +98,10 @@ class ProductDay:
         InputError
             If it is no id of a tile-day.
         """
-        match = re.fullmatch(r"SM1KM\.A(\d{7})\.([A-Za-z0-9_-]+)\.v([A-Za-z0-9_-]+)", id)
-        try:
-            if match is None:
-                raise ValueError(id)
-            return cls(match[2], datetime.strptime(match[1], "%Y%j").date(), match[3], "")
-        except ValueError as error:
-            raise InputError(f"item {id!r}: an id such as SM1KM.A2018182.h03v06.v001 wanted") from error
+        found = ProductId.parse(id)
+        if len(found.span) > 1:
+            raise InputError(f"item {id!r}: the id of a day wanted, this is the mean of {found.span}")
+        return cls(found.tile, found.span.start, found.version, "")
 
     def path(self, layout: str) -> str:
         """Path of its item JSON in a collection of this layout."""

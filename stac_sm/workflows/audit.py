@@ -23,7 +23,9 @@ from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
+from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
 from stac_sm.product.item import PRODUCT_COLLECTION as PRODUCTS
+from stac_sm.product.product_id import tile_of
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
 from stac_sm.stac.items import COG_MEDIA_TYPE, PARQUET_MEDIA_TYPE, item_json
 from stac_sm.stac.links import derived_documents, item_paths, refresh
@@ -31,6 +33,7 @@ from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store, multihash, sha256
 from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.project import Project
 
 GRACE_HOURS = 24.0
 """Age from which an orphan is removed: a younger one may belong to an item that is about to be written."""
@@ -96,6 +99,49 @@ def audit(
     return sorted(set(findings), key=lambda finding: (finding.path, finding.kind))
 
 
+def audit_project(
+    project: Project,
+    collections: Sequence[str] = (),
+    *,
+    sample: float = 1.0,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda total: None,
+) -> list[Finding]:
+    """Verify the items of a project, and find products, global days and means that are stale.
+
+    Parameters
+    ----------
+    project
+        The project.
+    collections
+        Ids; all of the catalogue if there are none.
+    sample
+        Share of the items whose assets are read, as in `audit`.
+    workers
+        Processes.
+    progress
+        Called with the number of parts, whenever one is done.
+
+    Returns
+    -------
+    list of Finding
+        What `audit` finds, in the order of paths, then stale products, then stale aggregates; empty if all is well.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such collection.
+    """
+    catalog, chosen = project.catalog, set(collections)
+    findings = audit(catalog, collections=collections, sample=sample, workers=workers, progress=progress)
+    if not chosen or PRODUCTS in chosen:
+        findings += stale_products(catalog, project.grid)
+    if not chosen or chosen & AGGREGATES.keys():
+        stale = (one for one in stale_aggregates(catalog) if not chosen or one.path.partition("/")[0] in chosen)
+        findings += [Finding("stale", one.path, one.detail) for one in stale]
+    return findings
+
+
 def stale_products(catalog: Catalog, grid: TileGrid) -> list[Finding]:
     """Products that are there, but would be made from something else today: from metadata alone."""
     made: dict[tuple[str, str, str], dict[date, str]] = {}
@@ -103,7 +149,7 @@ def stale_products(catalog: Catalog, grid: TileGrid) -> list[Finding]:
         if not _item_findings(catalog.store, path):
             item = json.loads(catalog.store.read(path))
             told = item["properties"]
-            key = (told["stac_sm:model"], told["version"], item["id"].split(".")[2])
+            key = (told["stac_sm:model"], told["version"], tile_of(item["id"]))
             made.setdefault(key, {})[date.fromisoformat(told["start_datetime"][:10])] = path
     return [finding for key, paths in made.items() for finding in _stale(catalog, grid, key, paths)]
 

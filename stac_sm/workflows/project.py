@@ -222,6 +222,11 @@ class Project:
             raise InputError(f"[project] version: found {self.about.version!r}; {error}") from error
 
     @property
+    def product_period(self) -> Period:
+        """Days of the product unless others are named: those of ``[product]``, or else of the match-ups."""
+        return Period.parse(self.product.period or self.matchups.period)
+
+    @property
     def catalog(self) -> Catalog:
         """The project's catalogue, opened anew."""
         return open_catalog(self.folder)

@@ -1,5 +1,6 @@
 """The command line: what a user types and sees, wrong things above all."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from stac_sm.cli.main import main
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.raster.readers import READERS
 from stac_sm.stac.catalogs.catalog import open_catalog
+from tests.support.checkout import ROOT
 from tests.support.fields import image, put
 
 
@@ -188,3 +190,23 @@ def test_features_shows_what_the_model_would_see(project, shared):
     with xr.open_dataset(saved) as cube:
         assert cube["swvl1"].shape == (1, 1200, 1200)
         assert float(cube["swvl1"].max()) == pytest.approx(swvl1["max"])
+
+
+FROM_THE_CATALOGUE = {
+    ("stac_sm.stac.catalogs.catalog", "open_catalog"),  # --catalog of plot
+    ("stac_sm.stac.index.update", "refresh_and_index"),  # the command index
+    ("stac_sm.stac.pgstac", "load_pgstac"),  # the command index --to
+}
+
+
+def test_commands_parse_call_and_print():
+    """What a command does to the catalogue is done by what it calls, so that Python callers get as much."""
+    imported = {
+        (node.module, alias.name)
+        for file in (ROOT / "stac_sm" / "cli").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    below = ("stac_sm.stac.", "stac_sm.storage.")
+    assert {one for one in imported if str(one[0]).startswith(below)} == FROM_THE_CATALOGUE

@@ -16,13 +16,11 @@ from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, links_to, source_items_json
+from stac_sm.product.product_id import GLOBAL, ProductId
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import ItemDict, item_folder, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, is_published, publish
 from stac_sm.storage.signing import without_secrets
-
-GLOBAL = "global"
-"""Stands for the tile in the id of what covers a whole grid."""
 
 WrittenAssets = tuple[dict[str, AssetFile], int]
 """Assets in local files, and the number of pixels with a value."""
@@ -53,9 +51,7 @@ class Aggregate:
     @property
     def id(self) -> str:
         """Item id, e.g. ``SM1KM.A2018182.global.v001``; ``Y2018`` or ``M201807`` for the mean of a year or month."""
-        days = len(self.span)
-        when = "A%Y%j" if days == 1 else "M%Y%m" if days < 32 else "Y%Y"
-        return f"SM1KM.{self.span.start.strftime(when)}.{self.tile}.v{self.version}"
+        return str(ProductId(self.span, self.tile, self.version))
 
     def fingerprint(self, grid: TileGrid) -> str:
         """Return the SHA-256 of all that makes it."""

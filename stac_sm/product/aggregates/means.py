@@ -28,8 +28,8 @@ from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import raster_asset
-from stac_sm.stac.links import link_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +105,7 @@ def make_means(
                 made.append(make_mosaic(catalog, grid, whole, progress, sm=MEAN_PROFILE, dry_run=dry_run))
     finally:
         if not dry_run:
-            link_items(catalog.store, collection, [one.path for one in made if one.outcome != "failed"])
+            link_and_index(catalog, collection, [one.path for one in made if one.outcome != "failed"])
     return made
 
 

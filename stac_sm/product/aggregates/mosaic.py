@@ -14,9 +14,10 @@ from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period
 from stac_sm.core.progress import ProgressCallback
 from stac_sm.core.variables import VARIABLES, Variable
-from stac_sm.product.aggregates.aggregate import GLOBAL, Aggregate, WrittenAssets, publish_aggregate
+from stac_sm.product.aggregates.aggregate import Aggregate, WrittenAssets, publish_aggregate
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, source_item_raster, tile_days
 from stac_sm.product.item import SM_PROFILE
+from stac_sm.product.product_id import GLOBAL
 from stac_sm.raster.cog import CogProfile, verified_asset, write_asset
 from stac_sm.raster.mosaic_cog import (
     degree_mean_overview,
@@ -28,8 +29,8 @@ from stac_sm.raster.plots import legend_thumbnail
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import raster_asset
-from stac_sm.stac.links import link_items
 
 DAILY_GLOBAL = "sm-1km-daily-global"
 COUNT = Variable("count", "d", "Days with a value", (0, 65535))
@@ -77,7 +78,7 @@ def make_mosaics(
                 made.append(make_mosaic(catalog, grid, wanted, progress, dry_run=dry_run))
     finally:
         if not dry_run:
-            link_items(catalog.store, DAILY_GLOBAL, [one.path for one in made if one.outcome != "failed"])
+            link_and_index(catalog, DAILY_GLOBAL, [one.path for one in made if one.outcome != "failed"])
     return made
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.period import ONE_DAY, Period
-from stac_sm.product.aggregates.aggregate import GLOBAL
 from stac_sm.product.aggregates.means import ANNUAL, MONTHLY
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
 from stac_sm.product.aggregates.source_items import SourceItem, tile_days
+from stac_sm.product.product_id import GLOBAL, tile_of
 from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
 from stac_sm.stac.links import item_paths
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
@@ -125,4 +125,4 @@ def _of_item(catalog: Catalog, path: str, item: Mapping[str, Any]) -> _Published
     rows = json.loads(catalog.store.read(posixpath.normpath(listed)))
     members = {row["id"]: row[FINGERPRINT_PROPERTY] for row in rows}
     id, span = item["id"], Period(first, last + ONE_DAY)
-    return _PublishedAggregate(path, id, span, id.split(".")[2], told["version"], told[FINGERPRINT_PROPERTY], members)
+    return _PublishedAggregate(path, id, span, tile_of(id), told["version"], told[FINGERPRINT_PROPERTY], members)

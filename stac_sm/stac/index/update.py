@@ -13,6 +13,7 @@ from typing import Any
 from stac_sm.core.errors import CatalogError, ConflictError
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.progress import ProgressCallback
+from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.index.manifest import (  # fmt: skip
     ListedVersion,
     index_months,
@@ -23,6 +24,7 @@ from stac_sm.stac.index.manifest import (  # fmt: skip
     shard_path,
 )
 from stac_sm.stac.index.shard import ALL, IndexedItem, month_of, parse_indexed_item, shard_bytes, sort_shard_items
+from stac_sm.stac.links import link_items, refresh
 from stac_sm.storage.store import Store, open_store
 
 _TRIES = 20
@@ -121,6 +123,64 @@ def update_index(
             all_made = {month: MonthResult(month, rows, "done") for month, rows in plan.months.items()} | made
             return IndexResult(collection, [all_made[name] for name in sorted(all_made)], plan.failures)
     raise ConflictError(f"collection {collection!r} of {store.root} keeps changing: `stac-sm index` when it is quiet")
+
+
+def link_and_index(
+    catalog: Catalog, collection: str, paths: Iterable[str], *, months: Iterable[str] | None = None
+) -> None:
+    """Bring links, extents and index in line after items were published: what a publisher of many does last.
+
+    Parameters
+    ----------
+    catalog
+        Where they were published.
+    collection
+        Its id.
+    paths
+        Of item JSON below the store's root; those that are not there are left out.
+    months
+        Shards of the index that they belong to, e.g. ``2019-06``; all if it is None.
+
+    Raises
+    ------
+    ConflictError
+        If the collection keeps changing.
+    """
+    link_items(catalog.store, collection, paths)
+    update_index(catalog.store, collection, layout=catalog.layout(collection), months=months)
+
+
+def refresh_and_index(
+    catalog: Catalog, collection: str, *, workers: int = 1, progress: ProgressCallback = lambda total: None
+) -> IndexResult:
+    """Rebuild links and extent of a collection from its items, and bring its index in line; what is right stays.
+
+    Parameters
+    ----------
+    catalog
+        In a folder or on S3.
+    collection
+        Its id.
+    workers
+        Processes that build shards.
+    progress
+        Called with the number of months, whenever one is done.
+
+    Returns
+    -------
+    IndexResult
+        What came of each month, and the files that are no items.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such collection.
+    ConflictError
+        If the collection keeps changing.
+    """
+    layout = catalog.layout(collection)  # says which collections there are
+    refresh(catalog.store, collection)
+    return update_index(catalog.store, collection, layout=layout, workers=workers, prune=True, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from stac_sm.core.period import Period
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
+from stac_sm.product.product_id import split_version, tile_of
 from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
 from stac_sm.stac.index.manifest import check_manifest, is_item, read_manifest
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY
@@ -98,20 +99,20 @@ class ExistingItems:
 
     def predecessor(self, id: str) -> str:
         """Id of the same tile-day in the version before that of an id; empty if there is none."""
-        if self._every_version <= {id.rpartition(".v")[2]}:  # mostly; and shorter, for millions
+        if self._every_version <= {split_version(id)[1]}:  # mostly; and shorter, for millions
             return ""
-        return max((one for one in self._versions.get(_series(id), ()) if one < id), default="")
+        return max((one for one in self._versions.get(split_version(id)[0], ()) if one < id), default="")
 
     @cached_property
     def _every_version(self) -> set[str]:
-        return {id.rpartition(".v")[2] for id in self.listed}
+        return {split_version(id)[1] for id in self.listed}
 
     @cached_property
     def _versions(self) -> dict[str, list[str]]:
         """Ids of each tile-day, of all versions."""
         found: dict[str, list[str]] = {}
         for id in self.listed:
-            found.setdefault(_series(id), []).append(id)
+            found.setdefault(split_version(id)[0], []).append(id)
         return found
 
     def _found(self, id: str, made: ProductDay) -> ExistingItem | None:
@@ -143,7 +144,7 @@ def existing_item_rows(store: Store, month: Period) -> pa.Table:
     listed, proven = _of_month(store, month)
     columns = {
         "id": list(listed),
-        "tile": [id.split(".")[2] if id.count(".") > 2 else "" for id in listed],
+        "tile": [tile_of(id) for id in listed],
         "path": [entry.path for entry in listed.values()],
         "fingerprint": [proven.get(id) for id in listed],
     }
@@ -161,8 +162,3 @@ def _of_month(store: Store, month: Period) -> tuple[dict[str, ObjectMeta], dict[
 
 def _id(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".json")
-
-
-def _series(id: str) -> str:
-    """An id without its version."""
-    return id.rpartition(".v")[0]

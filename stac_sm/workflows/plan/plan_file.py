@@ -20,6 +20,9 @@ from stac_sm.workflows.plan.planned_days import InputsChunk, PlannedDays, days_s
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PLANS_FOLDER = "plans"
+"""Folder of a project's plan files, below the root of its store."""
+
 _REPEATED = [
     "tile", "version", "state", "predecessor", "geometry", "blocked_by.list.element", "changed.list.element",
     "inputs.list.element.id",
@@ -93,6 +96,32 @@ def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
             file.add_rows(days.table.slice(first, part.rows), part)
             first += part.rows
         return file.place(href)
+
+
+def newest_plan(store: Store) -> str:
+    """Return where the newest plan file of a project lies.
+
+    Parameters
+    ----------
+    store
+        Of the project.
+
+    Returns
+    -------
+    str
+        Path or address.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    plans = sorted(store.list_objects(PLANS_FOLDER), key=lambda entry: entry.modified)
+    if not plans:
+        raise InputError(
+            f"{store.root} has no plan in {PLANS_FOLDER}/: `stac-sm plan` writes one; name the file of `plan --out`"
+        )
+    return store.href(plans[-1].path)
 
 
 def read_plan(href: Path | str) -> Plan:

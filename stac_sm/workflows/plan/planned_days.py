@@ -8,7 +8,8 @@ from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, overload
 
-from stac_sm.product.item import ProductDay, product_ids
+from stac_sm.product.item import ProductDay
+from stac_sm.product.product_id import product_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa

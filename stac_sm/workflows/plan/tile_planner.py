@@ -22,7 +22,8 @@ from stac_sm.core.period import Period
 from stac_sm.features.inputs import climatology_files, feature_timeline
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.features.time_rules import DayFields, Timeline, WeightedField, choose_day_fields
-from stac_sm.product.item import ProductDay, product_ids, tile_fingerprints
+from stac_sm.product.item import ProductDay, tile_fingerprints
+from stac_sm.product.product_id import product_ids
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import Catalog, open_recipe_catalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch

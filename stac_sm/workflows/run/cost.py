@@ -109,7 +109,7 @@ def measured_speed(store: Store) -> Speed | None:
     entries = [entry for entry in store.list_objects(RUN_LOG_FOLDER) if entry.path.count("/") == 2]
     newest = sorted(entries, key=lambda entry: entry.modified)[-_RECORDS:]
     records = [TaskRecord.from_dict(json.loads(store.read(entry.path))) for entry in newest]
-    sound = [record for record in records if not record.failures]
+    sound = [record for record in records if record.succeeded]
     items = sum(record.outcomes.get("new", 0) + record.outcomes.get("replaced", 0) for record in sound)
     return Speed(sum(record.seconds for record in sound if _made(record)) / items, items) if items else None
 

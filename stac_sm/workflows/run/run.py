@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.stac.index.update import update_index
-from stac_sm.stac.links import link_items
+from stac_sm.stac.index.update import link_and_index
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import Project
@@ -189,8 +188,8 @@ def _derive(project: Project, plan: Plan, tasks: Sequence[Task], part: PlanSlice
     if part is None or part.index == 0:
         days += plan.done
     layout = catalog.layout(PRODUCT_COLLECTION)
-    link_items(catalog.store, PRODUCT_COLLECTION, sorted({made.path(layout) for made in days}))
-    update_index(catalog.store, PRODUCT_COLLECTION, layout=layout, months={f"{made.day:%Y-%m}" for made in days})
+    paths, months = sorted({made.path(layout) for made in days}), {f"{made.day:%Y-%m}" for made in days}
+    link_and_index(catalog, PRODUCT_COLLECTION, paths, months=months)
 
 
 def _in_order(tasks: Sequence[Task], made: Sequence[TaskRecord]) -> list[TaskRecord]:

@@ -73,7 +73,9 @@ class TaskRecord:
     log: tuple[str, ...] = ()
     """Lines told meanwhile, the first ones if there were very many."""
 
-    def __bool__(self) -> bool:
+    @property
+    def succeeded(self) -> bool:
+        """Whether every item was made, or was there already."""
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:

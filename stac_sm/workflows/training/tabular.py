@@ -31,7 +31,14 @@ from stac_sm.model.holdout import hold_outs
 from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model
 from stac_sm.model.tabular.features import TableFeatures, numeric_column
-from stac_sm.model.tabular.fit import TableModel, candidate_sums, table_booster_specs, table_training_rows
+from stac_sm.model.tabular.fit import (
+    TableModel,
+    candidate_sums,
+    read_table,
+    table_booster_specs,
+    table_training_rows,
+    train_table,
+)
 from stac_sm.model.tuning import fit_sum
 from stac_sm.stac.items import ItemDict, item_json, with_location
 from stac_sm.storage.store import multihash, sha256
@@ -75,6 +82,81 @@ class TableEvaluation:
 
     diagnostics: Diagnostics
     """Learning curve, importance of the columns, leaks."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedFolder:
+    """A model of a table that was trained, scored and written to a folder."""
+
+    made: TableModel
+    """The model, and how it was chosen."""
+
+    found: TableEvaluation
+    """Its scores on hold-outs, and leaks."""
+
+    item: Path
+    """Its STAC item; ``report.html`` and ``metrics.json`` lie beside it."""
+
+
+def train_table_folder(
+    file: Path, columns: Columns, folder: Path, *, features: Sequence[str] | None = None, plain: bool, seed: int = 0
+) -> TrainedFolder:
+    """Train a model on a match-up table, score it on hold-outs, and write both to a folder.
+
+    Parameters
+    ----------
+    file
+        CSV or Parquet, a row per site and time.
+    columns
+        Which columns play which part.
+    folder
+        New or empty: looked at before the training, which takes minutes.
+    features
+        Feature columns; all numbers that can be one if it is None.
+    plain
+        Whether to train one booster on the columns as they are.
+    seed
+        Of folds and draws.
+
+    Returns
+    -------
+    TrainedFolder
+        The model, its scores and its item.
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty, or the table is not what it should be.
+    """
+    check_model_folder(folder)
+    table = read_table(file, columns.site)
+    made = train_table(table, columns, features=features, plain=plain, seed=seed)
+    found = evaluate_training(made, table)
+    return TrainedFolder(made, found, write_folder(made, table, folder, found))
+
+
+def evaluate_model(href: str, file: Path) -> TableScores:
+    """Score a model on a table of other rows.
+
+    Parameters
+    ----------
+    href
+        Item of the model, of a project or of a folder.
+    file
+        CSV or Parquet with the columns that the model was trained on.
+
+    Returns
+    -------
+    TableScores
+        Over all rows, over sites, and of the prediction intervals.
+
+    Raises
+    ------
+    CatalogError, ModelError, InputError
+        If there is no such model, it is not complete, or the table lacks a column.
+    """
+    model, features = Model.from_item(href), read_features(href)
+    return evaluate_table(model, features, read_table(file, (features.columns if features else Columns()).site))
 
 
 def table_fitter(made: TableModel) -> Fitter:

@@ -22,9 +22,11 @@ from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.progress import ProgressCallback
 from stac_sm.core.text import to_json
 from stac_sm.product.aggregates.source_items import SourceItem, by_tile, links_to, source_items_json, tile_days
+from stac_sm.product.product_id import format_id
 from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item, item_folder
-from stac_sm.stac.links import add_collection, link_items
+from stac_sm.stac.links import add_collection
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, is_published, publish, read_published_item
 from stac_sm.stac.visibility import PUBLIC, RESTRICTED
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
@@ -213,6 +215,7 @@ def validate_product(
     item = _item(project, period, members, _validation_provenance(project, period, members, where, stations, compared))
     folder = item_folder(catalog.layout(VALIDATION_COLLECTION), item)
     if is_published(catalog, item):
+        link_and_index(catalog, VALIDATION_COLLECTION, [f"{folder}/{item['id']}.json"])  # it may have died before that
         return _published_validation(catalog, folder, item, "done")
     findings = _findings(project, period, members, where, stations, compared, progress)
     own = {"title": findings.title, "stac_sm:scores": findings.summary(), "stac_sm:notes": list(findings.notes)}
@@ -220,7 +223,7 @@ def validate_product(
     item["links"] = [*links_to(members, folder), *_links_to_collections(folder, catalog, compared, bool(len(where)))]
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
         outcome = publish(catalog, item, write_files(findings, source_items_json(members, folder), Path(scratch)))
-    link_items(catalog.store, VALIDATION_COLLECTION, [f"{folder}/{item['id']}.json"])
+    link_and_index(catalog, VALIDATION_COLLECTION, [f"{folder}/{item['id']}.json"])
     return _published_validation(catalog, folder, item, str(outcome))
 
 
@@ -343,7 +346,7 @@ def _item(project: Project, period: Period, members: Sequence[SourceItem], proof
     west, south, east, north = (pick(bound[i] for bound in bounds) for i, pick in enumerate((min, min, max, max)))
     version = project.about.version
     return build_item(
-        id=f"SM1KM.{period.start:%Y%m%d}-{period.days[-1]:%Y%m%d}.validation.v{version}",
+        id=format_id(f"{period.start:%Y%m%d}-{period.days[-1]:%Y%m%d}", "validation", version),
         collection=VALIDATION_COLLECTION,
         geometry=mapping(box(west, south, east, north)),
         bbox=[west, south, east, north],

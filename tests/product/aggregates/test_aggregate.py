@@ -19,7 +19,7 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_to_lonlat
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.product.aggregates.means import ANNUAL, MONTHLY, make_means
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
-from stac_sm.product.aggregates.staleness import stale_aggregates
+from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.raster.mosaic_cog import overview_geobox, whole_grid_geobox
 from stac_sm.stac.catalogs.catalog import open_catalog
@@ -27,7 +27,7 @@ from stac_sm.stac.index.manifest import check_manifest, index_months, is_item, r
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_json
 from stac_sm.stac.retract import retract
-from stac_sm.workflows.audit import audit
+from stac_sm.workflows.audit import audit, audit_project
 from tests.support.fields import SMALL, WIDE
 from tests.support.product_days import FIRST, TILES, known, new_project, put_day, put_days
 
@@ -390,6 +390,24 @@ def test_a_dry_run_tells_what_comes_next_and_makes_nothing(project):
     assert {outcome for part in foreseen for *_, outcome in part} == {"new", "replaced", "done"}
 
 
+def test_links_and_index_are_brought_in_line_without_a_command(project):
+    """Python callers get what the commands give; a dry run changes nothing."""
+    make_mosaics(project.catalog, SMALL, MONTH, "001", dry_run=True)
+    make_means(project.catalog, SMALL, [YEAR], "001", dry_run=True)
+    assert not [file for file in files_of(project) if "index" in file.parts]
+    made = make_mosaics(project.catalog, SMALL, MONTH, "001")
+    made += make_means(project.catalog, SMALL, [YEAR], "001", as_one=True)
+    made += make_means(project.catalog, SMALL, [MONTH], "001", collection=MONTHLY)
+    held = set()
+    for collection in (DAILY_GLOBAL, ANNUAL, MONTHLY):
+        for month in index_months(project.catalog.store, collection):
+            held |= set(read_manifest(project.catalog.store, collection, month)["path"].to_pylist())
+    assert held == {one.path for one in made}
+    assert {item.id for id in (DAILY_GLOBAL, ANNUAL, MONTHLY) for item in project.catalog.items(id)} == {
+        one.id for one in made
+    }
+
+
 def test_a_month_is_listed_once_for_all_of_its_days(project, monkeypatch):
     from stac_sm.product.aggregates import staleness
 
@@ -424,6 +442,7 @@ def test_audit_finds_what_is_made_from_other_items_than_there_are_now(project, c
     assert found.keys() == {"SM1KM.Y2018.h01v01.v001", "SM1KM.M201807.h01v01.v001"} | day
     made_from = {"replaced": "3 now (1 replaced)", "more": "4 now (1 new)", "gone": "2 now (1 gone)"}[change]
     assert found["SM1KM.Y2018.h01v01.v001"].endswith(f"there are {made_from}: `stac-sm annual` makes it again")
+    assert {Path(one.path).stem: one.detail for one in audit_project(project, AGGREGATES)} == found
     told = json.loads(run("audit", ANNUAL, "--project", project.folder, "--json", code=1).stdout)
     assert [(one["kind"], Path(one["path"]).stem) for one in told] == [("stale", "SM1KM.Y2018.h01v01.v001")]
     make_means(catalog, SMALL, [YEAR], "001")

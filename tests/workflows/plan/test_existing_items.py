@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, product_ids
+from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
+from stac_sm.product.product_id import product_ids
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.storage.object_meta import ObjectMeta

@@ -1,0 +1,158 @@
+"""Plan a project: its model, tiles and days become a plan file, with an estimate of what making the plan takes.
+
+`plan_project` is what ``stac-sm plan`` does, for Python callers, too: it opens the model, compares tile by tile
+(`plan.make_plan`), writes the plan while it is made (`plan_file.PlanWriter`), and estimates reads, writes and cost from
+metadata and earlier runs (`workflows.run.cost`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.land import land_tiles
+from stac_sm.core.period import Period
+from stac_sm.core.progress import ProgressCallback
+from stac_sm.model.item import MODELS_COLLECTION
+from stac_sm.model.model import Model
+from stac_sm.workflows.plan.plan import Plan, make_plan
+from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, PlanWriter
+from stac_sm.workflows.project import Project
+from stac_sm.workflows.run.cost import Estimate, estimate_run, speed_of
+
+_MANY = 20_000  # tile-days from which several processes are worth their start
+
+
+@dataclass(frozen=True)
+class ProjectPlan:
+    """A plan that was written, and what making it takes."""
+
+    plan: Plan
+    """The tile-days and their states."""
+
+    model: Model
+    """Model that makes them."""
+
+    cost: Estimate
+    """Files, bytes, requests, time and money."""
+
+    href: str
+    """Where the plan file lies."""
+
+
+def plan_project(
+    project: Project,
+    tiles: Sequence[str] | None = None,
+    period: Period | None = None,
+    *,
+    model: str | None = None,
+    redo_retracted: bool = False,
+    max_cost: float | None = None,
+    workers: int = 1,
+    out: str | None = None,
+    progress: ProgressCallback = lambda total: None,
+) -> ProjectPlan:
+    """Compare the required tile-days with the catalogue, and write the plan.
+
+    Parameters
+    ----------
+    project
+        The project.
+    tiles
+        Tile ids; by default those of the project file, or all with land.
+    period
+        Days; by default those of the project file.
+    model
+        Id of the model item; by default the only one of the project.
+    redo_retracted
+        Whether withdrawn tile-days are to be made again.
+    max_cost
+        US dollars: a plan that costs more is refused, and not written. None refuses none.
+    workers
+        Processes; few tile-days are planned in this one.
+    out
+        Where the plan file goes; by default ``plans/ID.parquet`` of the project.
+    progress
+        Called with the number of parts, whenever one is done.
+
+    Returns
+    -------
+    ProjectPlan
+        The plan, its model, what making it takes, and where it lies.
+
+    Raises
+    ------
+    InputError
+        If there are no models or several and none is named, or the plan costs too much.
+    CatalogError
+        If the model is not there.
+    """
+    chosen = list(tiles) if tiles is not None else default_tiles(project)
+    days = period or project.product_period
+    made_by = Model.from_item(project.catalog.item(MODELS_COLLECTION, model or only_model(project)).self_href)
+    with PlanWriter(made_by.id, project.grid) as file:
+        made = make_plan(
+            project.catalog,
+            made_by,
+            chosen,
+            days,
+            grid=project.grid,
+            version=project.about.version,
+            redo_retracted=redo_retracted,
+            workers=workers if len(chosen) * len(days) >= _MANY else 1,
+            progress=progress,
+            each=file.add,
+        )
+        speed = speed_of(project.catalog, project.grid, len(made_by.cube_recipe().names))
+        cost = estimate_run(made, rates=project.costs, speed=speed, grid=project.grid)
+        if max_cost is not None and cost.cost > max_cost:
+            raise InputError(
+                f"plan: making {cost.items} tile-days costs about {cost.cost:.2f} USD, at most {max_cost:g} wanted: "
+                "plan fewer tiles or days, or raise --max-cost; nothing was written"
+            )
+        href = file.place(out or f"{project.folder}/{PLANS_FOLDER}/{made.id}.parquet")
+    return ProjectPlan(made, made_by, cost, href)
+
+
+def default_tiles(project: Project) -> list[str]:
+    """Return the tiles that a project plans unless others are named.
+
+    Parameters
+    ----------
+    project
+        The project.
+
+    Returns
+    -------
+    list of str
+        Tile ids of the project file, or all tiles with land.
+    """
+    return list(project.product.tiles) or land_tiles(project.grid)
+
+
+def only_model(project: Project) -> str:
+    """Return the id of the only model of a project.
+
+    Parameters
+    ----------
+    project
+        The project.
+
+    Returns
+    -------
+    str
+        Id of its item.
+
+    Raises
+    ------
+    InputError
+        If there are none or several.
+    """
+    models = [item.id for item in project.catalog.items(MODELS_COLLECTION)]
+    if len(models) != 1:
+        raise InputError(
+            f"{len(models)} models found ({', '.join(models) or 'none'}), one wanted: "
+            + ("name one with --model" if models else "`stac-sm train` makes one")
+        )
+    return models[0]

@@ -1,0 +1,73 @@
+"""A project is planned from Python as by the command: its tiles, its days, its only model; and what that costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.period import Period
+from stac_sm.stac.links import refresh
+from stac_sm.workflows.plan.plan_file import newest_plan, read_plan
+from stac_sm.workflows.plan.project_plan import default_tiles, only_model, plan_project
+from stac_sm.workflows.project import ProductRules
+from tests.support.fields import DAYS, TILE, copied_project
+from tests.support.product_days import new_project
+
+
+@pytest.fixture
+def project(tmp_path):
+    project, _, _ = copied_project(tmp_path / "p")
+    return replace(project, product=ProductRules(tiles=(TILE,), period=str(DAYS)))
+
+
+def test_what_is_not_named_is_that_of_the_project(project):
+    found = plan_project(project)
+    assert found.plan.columns.table["tile"].unique().to_pylist() == [TILE]
+    assert [planned.made.day for planned in found.plan.days] == DAYS.days
+    assert found.model.id == found.plan.model == only_model(project)
+    assert found.cost.items == len(DAYS)
+    assert Path(found.href) == Path(project.folder, "plans", f"{found.plan.id}.parquet")
+    assert read_plan(found.href).id == found.plan.id
+    assert newest_plan(project.catalog.store) == found.href
+
+
+def test_what_is_named_counts(project, tmp_path):
+    day = Period.of_day(DAYS.start)
+    found = plan_project(project, ["h00v02"], day, model=only_model(project), out=str(tmp_path / "a.parquet"))
+    assert [(planned.made.tile, planned.made.day) for planned in found.plan.days] == [("h00v02", day.start)]
+    assert found.href == str(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="no tile wanted"):
+        plan_project(project, [])  # none, and not the default
+
+
+def test_a_plan_that_costs_too_much_is_not_written(project):
+    with pytest.raises(InputError, match="costs about .* USD, at most 0 wanted"):
+        plan_project(project, max_cost=0.0)
+    with pytest.raises(InputError, match="has no plan in plans/"):
+        newest_plan(project.catalog.store)
+    assert plan_project(project, max_cost=1e6).plan.to_do
+
+
+def test_no_model_and_two_models_are_told_apart(project, tmp_path):
+    with pytest.raises(InputError, match="0 models found .*`stac-sm train` makes one"):
+        plan_project(new_project(tmp_path / "none"), [TILE], DAYS)
+    id = only_model(project)
+    catalog = project.catalog
+    path = f"sm-models/{id}/{id}.json"
+    item = json.loads(catalog.store.read(path)) | {"id": "xgb-other"}
+    catalog.store.create("sm-models/xgb-other/xgb-other.json", json.dumps(item).encode())
+    refresh(catalog.store, "sm-models")
+    with pytest.raises(InputError, match=f"2 models found .*({id}, xgb-other|xgb-other, {id}).*name one with --model"):
+        plan_project(project)
+    assert plan_project(project, model=id).model.id == id
+
+
+def test_default_tiles_are_those_of_the_file_or_all_with_land(project):
+    assert default_tiles(project) == [TILE]
+    assert project.product_period == DAYS
+    bare = replace(project, product=ProductRules())
+    assert bare.product_period == Period.parse(bare.matchups.period)
