@@ -155,7 +155,7 @@ def check_any_way(tmp_path, source, collection, files, calls, workers):
     assert published(tmp_path / "catalog") == published(tmp_path / "reference")
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_any_calls_end_in_one_result(tmp_path_factory, pool, data):
     calls = data.draw(st.lists(st.lists(st.sampled_from(pool), min_size=1, max_size=5, unique=True), max_size=4))

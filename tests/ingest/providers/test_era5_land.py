@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.ingest.formats.grib import check_messages
@@ -20,6 +22,7 @@ from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.era5_land import Era5Land
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.http.documents import FileUrl
+from tests.support import rival_files as rivals
 from tests.support.source_files import DATA, ERA5_LAND, asset_href, content, ingested, new_catalog, positions, real_data
 
 GRIB = DATA / "era5" / "ERA5_AN_20100101_0000.grb"
@@ -319,7 +322,15 @@ def test_a_global_day_reads_right_at_greenwich_and_at_the_antimeridian(tmp_path,
 
 
 def write_grib(
-    path, edition=1, packing=None, *, hours=range(24), names=("swvl1", "stl1", "sd"), lon0=358.0, south_up=0
+    path,
+    edition=1,
+    packing=None,
+    *,
+    hours=range(24),
+    names=("swvl1", "stl1", "sd"),
+    lon0=358.0,
+    south_up=0,
+    version=None,
 ):
     """Hourly messages by ecCodes on 20 x 30 cells across Greenwich; returns path and values by name and hour."""
     import eccodes as ec
@@ -329,7 +340,8 @@ def write_grib(
     with path.open("wb") as file:
         for hour in hours:
             for name in names:
-                values = np.random.default_rng(hour).uniform(0, 0.5, shape) + (280 if name == "stl1" else 0)
+                seed = hour + (1000 if version == "0005" else 0)
+                values = np.random.default_rng(seed).uniform(0, 0.5, shape) + (280 if name == "stl1" else 0)
                 message = ec.codes_grib_new_from_samples(f"regular_ll_sfc_grib{edition}")
                 keys = {
                     "centre": "ecmf", "Ni": shape[1], "Nj": shape[0], "jScansPositively": south_up,
@@ -341,6 +353,8 @@ def write_grib(
                     "dataDate": 20180101 + hour // 24, "dataTime": hour % 24 * 100, "paramId": parameter[name],
                     "bitmapPresent": 1, "missingValue": 9999.0, "bitsPerValue": 16,
                 }  # fmt: skip
+                if version:
+                    keys |= {"setLocalDefinition": 1, "localDefinitionNumber": 1, "expver": version}
                 for key, value in keys.items():
                     ec.codes_set(message, key, value)
                 stored = values[:: -1 if south_up else 1].copy()
@@ -685,3 +699,191 @@ def test_hours_in_any_order_are_one_day(tmp_path):
     order = np.random.default_rng(4).permutation(24)
     shuffled, _ = means(write_hours(tmp_path / "b.nc", order, values=values[order]))
     np.testing.assert_allclose(shuffled["A2018001"], sorted_day["A2018001"], rtol=1e-6)
+
+
+# --- hours in several files ---------------------------------------------------------------------------------------
+
+
+def the_item(catalog):
+    (item,) = ingested(catalog, "era5-land")
+    with rasterio.open(asset_href(item, "swvl1")) as cog:
+        return item, cog.read(1)
+
+
+FIELD = np.random.default_rng(8).uniform(0.1, 0.4, 24).round(3)
+"""A value for each hour of a day; the files of `rival_files.write_hours` add a little for each cell."""
+
+
+def expected_mean(hours=range(24), values=FIELD):
+    """The mean of hours as the files hold them, in float64, cell by cell."""
+    cells = np.arange(6).reshape(3, 2) / 1000
+    fields = np.float32(values[list(hours)][:, None, None] + cells).astype(np.float64)
+    return fields.mean(axis=0)
+
+
+@given(data=st.data())
+@settings(max_examples=8)
+def test_a_day_that_is_spread_over_files_is_the_mean_of_all_its_hours(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("hours")
+    holders = data.draw(st.lists(st.sets(st.integers(0, 3), min_size=1), min_size=24, max_size=24))
+    files = []
+    for number in sorted(set().union(*holders)):
+        hours = [hour for hour in range(24) if number in holders[hour]]
+        hours = data.draw(st.permutations(hours))
+        (folder / str(number)).mkdir()
+        name = data.draw(st.sampled_from(["a.nc", "b.nc", f"{number}.nc"]))
+        files.append(rivals.write_hours(folder / str(number) / name, hours, FIELD[hours]))
+    found = []
+    for number in range(2):
+        catalog = new_catalog(folder / f"catalog{number}")
+        results = ingest(catalog, "era5-land", data.draw(st.permutations(files)))
+        assert [result.error for result in results if result.error] == []
+        item, mean = the_item(catalog)
+        np.testing.assert_allclose(mean, expected_mean(), rtol=1e-6)
+        given_hours = [source["hours"] for source in item.properties["stac_sm:sources"]]
+        assert sorted(hour for hours in given_hours for hour in hours) == list(range(24))
+        assert item.properties["stac_sm:hours"] == 24
+        found.append(content(folder / f"catalog{number}"))
+        assert {result.status for result in ingest(catalog, "era5-land", files)} == {"done"}
+    assert found[0] == found[1]
+
+
+def test_halves_of_a_day_are_refused_one_by_one_and_joined_when_they_come_together(tmp_path, validate):
+    halves = [rivals.write_hours(tmp_path / f"{h}.nc", range(h, h + 12), FIELD[h : h + 12]) for h in (0, 12)]
+    catalog = new_catalog(tmp_path / "catalog")
+    for half in halves:
+        (result,) = ingest(catalog, "era5-land", [half])
+        assert "at most 12 hours a day found" in result.error
+        assert "pass all files of a day together" in result.error
+    for workers in (1, 2):
+        catalog = new_catalog(tmp_path / f"catalog{workers}")
+        first, second = ingest(catalog, "era5-land", halves[::-1], workers=workers)
+        assert [(first.status, first.items), (second.status, second.items)] == [("new", {"new": 1}), ("done", {})]
+        assert second.notes == (f"1 item(s) made together with {halves[0]}: ERA5L.A2018001.e10.85n46.15-2x3",)
+        item, mean = the_item(catalog)
+        validate(item)
+        np.testing.assert_allclose(mean, expected_mean(), rtol=1e-6)
+        assert [(source["name"], source["hours"]) for source in item.properties["stac_sm:sources"]] == [
+            ("0.nc", [*range(12)]), ("12.nc", [*range(12, 24)]),
+        ]  # fmt: skip
+
+
+def test_means_are_never_averaged_and_a_part_never_replaces_the_whole(tmp_path):
+    halves = [rivals.write_hours(tmp_path / f"{h}.nc", range(h, h + 12), FIELD[h : h + 12]) for h in (0, 12)]
+    catalog = new_catalog(tmp_path / "catalog")
+    half_a_day = {"min_hours": 12}
+    assert ingest(catalog, "era5-land", halves[:1], settings=half_a_day)[0].status == "new"
+    before = content(tmp_path / "catalog")
+    for _ in range(2):
+        (result,) = ingest(catalog, "era5-land", halves[1:], settings=half_a_day)
+        assert (result.status, result.items) == ("failed", {})
+        assert "in the catalogue it is from 0.nc, here from 12.nc: each has hours that the other lacks" in result.error
+        assert "pass both files together" in result.error
+    assert content(tmp_path / "catalog") == before
+    results = ingest(catalog, "era5-land", halves, settings=half_a_day)
+    assert [result.status for result in results] == ["replaced", "done"]
+    assert "more hours or variables, or final ones" in results[0].notes[0]
+    np.testing.assert_allclose(the_item(catalog)[1], expected_mean(), rtol=1e-6)
+    for half in halves:
+        (result,) = ingest(catalog, "era5-land", [half], settings=half_a_day)
+        assert (result.status, result.items) == ("done", {"done": 1})
+        assert "left as made from 0.nc and 12.nc: more hours or variables" in result.notes[0]
+    np.testing.assert_allclose(the_item(catalog)[1], expected_mean(), rtol=1e-6)
+
+
+def test_final_hours_take_the_place_of_preliminary_ones_hour_by_hour(tmp_path):
+    preliminary = rivals.write_hours(tmp_path / "t.nc", range(24), FIELD + 0.1, expver="0005")
+    final = rivals.write_hours(tmp_path / "f.nc", range(10), FIELD[:10], expver="0001")
+    mixed = np.r_[FIELD[:10], FIELD[10:] + 0.1]
+    catalog = new_catalog(tmp_path / "catalog")
+    assert [result.error for result in ingest(catalog, "era5-land", [preliminary, final])] == [None, None]
+    item, mean = the_item(catalog)
+    np.testing.assert_allclose(mean, expected_mean(values=mixed), rtol=1e-6)
+    assert [
+        {key: source.get(key) for key in ("name", "hours", "final", "preliminary")}
+        for source in item.properties["stac_sm:sources"]
+    ] == [
+        {"name": "f.nc", "hours": [*range(10)], "final": [*range(10)], "preliminary": None},
+        {"name": "t.nc", "hours": [*range(10, 24)], "final": None, "preliminary": [*range(10, 24)]},
+    ]
+    assert {result.status for path in (preliminary, final) for result in ingest(catalog, "era5-land", [path])} == {
+        "done", "failed",
+    }  # fmt: skip # ten hours alone are no day
+    whole = rivals.write_hours(tmp_path / "w.nc", range(24), FIELD, expver="0001")
+    for paths in ([whole], [preliminary], [whole, preliminary, final]):
+        assert [result.error for result in ingest(catalog, "era5-land", paths) if result.error] == []
+        np.testing.assert_allclose(the_item(catalog)[1], expected_mean(), rtol=1e-6)
+
+
+@real_data
+@pytest.mark.parametrize("expver", [False, True])
+def test_the_old_layout_says_which_hours_are_final_only_where_it_has_both(tmp_path, week, expver):
+    path = write_old(tmp_path / "a.nc", week, expver=expver)
+    sources = [granule.sources[0].facts for granule in Era5Land().scan(path).granules]
+    assert [facts["hours"] for facts in sources] == [[*range(24)]] * 7
+    final = [(facts.get("final"), facts.get("preliminary")) for facts in sources]
+    both = [([*range(24)], None)] * 2 + [([0, 1], [*range(2, 24)])] + [(None, [*range(24)])] * 4
+    assert final == (both if expver else [(None, None)] * 7)
+
+
+@pytest.mark.parametrize("edition", [1, 2])
+@pytest.mark.parametrize("joined", [False, True])
+def test_grib_says_which_messages_are_final(tmp_path, edition, joined):
+    files, made = {}, {}
+    for version in ("0005", "0001"):
+        files[version], made[version] = write_grib(tmp_path / f"{version}.grib", edition, version=version)
+    if joined:  # as `cat` does
+        path = tmp_path / "both.grib"
+        path.write_bytes(b"".join(file.read_bytes() for file in files.values()))
+        paths = [path]
+    else:
+        paths = list(files.values())
+    assert check_messages(files["0005"]) == ["0005"] * 72
+    catalog = new_catalog(tmp_path / "catalog")
+    assert [result.error for result in ingest(catalog, "era5-land", paths)] == [None] * len(paths)
+    item, _ = the_item(catalog)
+    (source,) = item.properties["stac_sm:sources"]
+    assert source["final"] == [*range(24)]
+    for name in ("swvl1", "stl1", "sd"):
+        with rasterio.open(asset_href(item, name)) as cog:
+            plain = np.mean([made["0001"][name, hour] for hour in range(24)], axis=0)
+            np.testing.assert_allclose(cog.read(1, masked=True).filled(np.nan), plain, rtol=1e-5)
+
+
+def test_another_grid_of_the_same_name_is_refused(tmp_path):
+    path = global_hours(tmp_path / "a.nc", 0.2)
+    catalog = new_catalog(tmp_path / "catalog")
+    ingest(catalog, "era5-land", [path])
+    with netCDF4.Dataset(tmp_path / "b.nc", "w") as file:
+        axes = {
+            "valid_time": np.arange(24.0),
+            "latitude": np.arange(90.0, -91, -2),
+            "longitude": np.arange(0, 360, 2.0),
+        }
+        for name, axis in axes.items():
+            file.createDimension(name, axis.size)
+            file.createVariable(name, "f8", (name,))[:] = axis
+        file["valid_time"].units = "hours since 2018-01-01"
+        file.createVariable("swvl1", "f4", tuple(axes), zlib=True)[:] = 0.3
+    (result,) = ingest(catalog, "era5-land", [tmp_path / "b.nc"])
+    assert "they lie on different grids" in result.error
+    for result in ingest(new_catalog(tmp_path / "other"), "era5-land", [path, tmp_path / "b.nc"]):
+        assert "they lie on several grids, all called global" in result.error
+
+
+def test_a_variable_that_lacks_hours_is_left_out_and_said(tmp_path):
+    path = rivals.write_hours(tmp_path / "a.nc", range(24), FIELD)
+    with netCDF4.Dataset(path, "a") as file:
+        file.createVariable("stl1", "f4", ("valid_time", "latitude", "longitude"))[:] = 290.0
+        file["stl1"].units = "K"
+    more = rivals.write_hours(tmp_path / "b.nc", range(24, 48), FIELD)
+    both = rivals.write_hours(tmp_path / "c.nc", range(12, 36), np.r_[FIELD[12:], FIELD[:12]])
+    catalog = new_catalog(tmp_path / "catalog")
+    results = ingest(catalog, "era5-land", [path, more, both])
+    assert [result.error for result in results] == [None, None, None]
+    assert [sorted(item.assets) for item in ingested(catalog, "era5-land")] == [["stl1", "swvl1"], ["swvl1"]]
+    half = rivals.write_hours(tmp_path / "d.nc", range(36, 48), FIELD[12:])
+    with netCDF4.Dataset(half, "a") as file:
+        file.createVariable("stl1", "f4", ("valid_time", "latitude", "longitude"))[:] = 290.0
+    results = ingest(new_catalog(tmp_path / "other"), "era5-land", [more, half])
+    assert [result.notes for result in results] == [("stl1 of 1 days left out: it lacks hours that swvl1 has",)] * 2
