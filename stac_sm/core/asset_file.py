@@ -27,4 +27,4 @@ class AssetFile:
     """The asset's STAC fields without href, size and checksum."""
 
     same: Callable[[str], bool] | None = None
-    """Whether the file at an href, which already has the asset's name, holds the same values; None compares bytes."""
+    """Whether another file, given by its path or address, holds the same values; None compares bytes."""

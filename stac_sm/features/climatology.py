@@ -7,7 +7,6 @@ feature takes their values through its own resampling: as climatology, as anomal
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -33,7 +32,7 @@ from stac_sm.stac.catalogs.catalog import Catalog, open_catalog, open_recipe_cat
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.stac.items import ItemDict, raster_asset, raster_item
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_published, publish
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once
 
 _YEAR = 0
 _MEAN = CogProfile(level=6)
@@ -228,12 +227,7 @@ def climatology_mean(planned: ClimatologyItem, *, reader: str = DEFAULT_READER) 
 
 def _make(root: str, planned: ClimatologyItem) -> PublishOutcome:
     """Make and publish one item, unless it is published already; runs in a worker process."""
-    catalog, item = open_catalog(root), _item(planned)
-    if is_published(catalog, item):
-        return PublishOutcome.DONE
-    mean, count = climatology_mean(planned)
-    with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
-        return publish(catalog, item, _assets(planned, mean, count, Path(folder)))
+    return make_once(open_catalog(root), _item(planned), partial(_assets, planned))
 
 
 def _item(planned: ClimatologyItem) -> ItemDict:
@@ -259,7 +253,8 @@ def _item(planned: ClimatologyItem) -> ItemDict:
     )
 
 
-def _assets(planned: ClimatologyItem, mean: np.ndarray, count: np.ndarray, folder: Path) -> dict[str, AssetFile]:
+def _assets(planned: ClimatologyItem, folder: Path) -> dict[str, AssetFile]:
+    mean, count = climatology_mean(planned)
     geobox, source = planned.files[0][1].geobox, planned.files[0][1]
     known = VARIABLES.get(planned.feature.asset, Variable(planned.feature.name, source.unit or "1", "", (0, 0)))
     title = f"Mean of {planned.settings.period}: {known.description or planned.feature.asset}"

@@ -302,6 +302,7 @@ class _GroupRun:
                 if decision.reason:
                     note = f"took the place of what was made from {theirs.names}: {decision.reason}"
             try:
+                # Not `make_once`: several files may make this item, and a rule chooses while other writers change it.
                 outcome = publish_if_unchanged(self.catalog, candidate.item, candidate.assets, content)
             except ConflictError:
                 if read_published_item(self.catalog.store, path) == content:

@@ -54,9 +54,10 @@ def model_item(
         link ``predecessor-version``. After publishing, `link_successor` adds the way back.
     """
     place = list(bbox or _EARTH)
+    stub = item_stub(fingerprint)
     item = build_item(
-        id=f"xgb-{fingerprint[:12]}",
-        collection=MODELS_COLLECTION,
+        id=stub["id"],
+        collection=stub["collection"],
         geometry=mapping(box(place[0], place[1], place[2], place[3])),
         bbox=place,
         start=utc_instant(period.start),
@@ -73,6 +74,15 @@ def model_item(
     if previous:
         item["links"] = [_version_link("predecessor-version", item, previous)]
     return item
+
+
+def item_stub(fingerprint: str) -> ItemDict:
+    """Return what is known of a model's item before the training: enough to see whether it is published."""
+    return {
+        "id": f"xgb-{fingerprint[:12]}",
+        "collection": MODELS_COLLECTION,
+        "properties": {FINGERPRINT_PROPERTY: fingerprint},
+    }
 
 
 def latest_model(catalog: Catalog) -> ItemDict | None:

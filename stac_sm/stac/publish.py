@@ -1,10 +1,15 @@
-"""Publishing: assets first, each checked; then the item, created exactly once. An item that exists is complete."""
+"""Publishing: assets first, each checked; then the item, created exactly once. An item that exists is complete.
+
+Stages call `make_once`: it asks whether the item is there with its fingerprint, and makes and publishes it otherwise.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from stac_sm.core.asset_file import AssetFile
@@ -33,6 +38,57 @@ class PublishOutcome(StrEnum):
 
     DONE = "done"
     """It was there already, with the same fingerprint."""
+
+
+MakeAssets = Callable[[Path], Mapping[str, AssetFile]]
+"""Writes the assets of an item into a folder and returns them by key."""
+
+
+def make_once(catalog: Catalog, item: ItemDict, make: MakeAssets | None) -> PublishOutcome:
+    """Make and publish an item, unless it is there with its fingerprint.
+
+    Parameters
+    ----------
+    catalog
+        In a folder or on S3.
+    item
+        Without assets. Its id, collection and fingerprint are enough to know whether it is there; ``make`` may add
+        what is known only afterwards.
+    make
+        Called if the item is not there, with an empty folder that is removed afterwards. None: nothing is made, and
+        the outcome is the one that making it would have.
+
+    Returns
+    -------
+    PublishOutcome
+        ``done`` where nothing had to be made; otherwise ``new`` or ``replaced``.
+
+    Raises
+    ------
+    ConflictError, ReadError
+        As `publish`. What ``make`` raises is passed on, and nothing is published.
+    """
+    if is_published(catalog, item):
+        return PublishOutcome.DONE
+    if make is None:
+        there = catalog.store.exists(f"{item_folder(catalog.layout(item['collection']), item)}/{item['id']}.json")
+        return PublishOutcome.REPLACED if there else PublishOutcome.NEW
+    return make_and_publish(catalog, item, make)
+
+
+def make_and_publish(catalog: Catalog, item: ItemDict, make: MakeAssets, *, redo: bool = False) -> PublishOutcome:
+    """Make the assets of an item in a scratch folder, and publish it; for callers that know that it is not there.
+
+    Parameters
+    ----------
+    catalog, item, redo
+        As of `publish`.
+    make
+        Called with an empty folder that is removed afterwards; it may add to the item.
+    """
+    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
+        assets = make(Path(scratch))
+        return publish(catalog, item, assets, redo=redo)
 
 
 def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], *, redo: bool = False) -> PublishOutcome:
@@ -141,9 +197,10 @@ def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile
     created = store.create(path, asset.file)
     with store.local_file(path) as copy:
         found, size = sha256(copy), copy.stat().st_size
-    if found != made and created:
+        same = found == made or (not created and asset.same is not None and asset.same(str(copy)))
+    if not same and created:
         raise ReadError(f"{store.href(path)} was written but reads back differently: check the disk and run again")
-    if found != made and not (asset.same and asset.same(store.href(path))):
+    if not same:
         raise ConflictError(
             f"{store.href(path)} exists with other content than was made now, and no item refers to it: "
             "`stac-sm audit --repair` removes such orphans, then run again"

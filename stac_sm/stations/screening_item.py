@@ -97,6 +97,7 @@ def write_screening_results(
         item["properties"] = _with_screening_result(
             item["properties"], results.get(id, {SCREENING_STATUS_PROPERTY: NO_SITE_STATUS})
         )
+        # Not `make_once`: ingest made the item and its assets; only properties are added to what was read.
         outcomes[str(publish_if_unchanged(catalog, item, {}, content))] += 1
     return outcomes
 

@@ -33,6 +33,7 @@ from stac_sm.core.parallel import process_pool
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.features import daily_fields
 from stac_sm.features.recipe import Feature, Mask, Recipe
+from stac_sm.stac import publish as publishing
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, build_item
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
@@ -49,9 +50,9 @@ RECIPE = Recipe(
 STAGES = {
     "find stations": (steps, "_stations_and_sites"),
     "resolve": (steps, "resolve_sites"),
-    "read series": (steps, "site_series"),
+    "read series": (steps, "site_daily_means"),
     "match up": (steps, "match_up_recipes"),
-    "publish": (steps, "_publish_tables"),
+    "publish": (publishing, "publish"),
 }
 
 

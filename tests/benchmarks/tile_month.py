@@ -61,7 +61,7 @@ STAGES = {
     "applicability": [("stac_sm.model.applicability", "Applicability.outside")],
     "encode": [("stac_sm.raster.cog", "write_cog")],
     "prove": [("stac_sm.raster.cog", "verify_cog")],
-    "publish": [("stac_sm.workflows.run.task", "publish")],
+    "publish": [("stac_sm.stac.publish", "publish")],
 }
 
 

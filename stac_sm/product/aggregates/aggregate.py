@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem,
 from stac_sm.product.product_id import GLOBAL, ProductId
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import ItemDict, item_folder, raster_item
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, is_published, publish
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once
 from stac_sm.storage.signing import without_secrets
 
 WrittenAssets = tuple[dict[str, AssetFile], int]
@@ -95,25 +95,23 @@ def publish_aggregate(
     Without ``write`` nothing is made: the outcome is what would come of it.
     """
     folder = item_folder(catalog.layout(wanted.collection), item)
-    path, number = f"{folder}/{wanted.id}.json", str(item["properties"][FINGERPRINT_PROPERTY])
-    outcome, error = "done", ""
+    make = None if write is None else partial(_make, wanted, item, folder, write)
     try:
-        if not is_published(catalog, item):
-            there = "replaced" if catalog.store.exists(path) else "new"
-            outcome = _published(catalog, wanted.members, item, folder, write) if write else there
+        outcome, error = str(make_once(catalog, item, make)), ""
     except (StacSmError, OSError) as failure:
         outcome, error = "failed", without_secrets(str(failure))
-    return AggregateResult(wanted.id, outcome, len(wanted.members), path, number, error)
+    fingerprint = str(item["properties"][FINGERPRINT_PROPERTY])
+    return AggregateResult(wanted.id, outcome, len(wanted.members), f"{folder}/{wanted.id}.json", fingerprint, error)
 
 
-def _published(
-    catalog: Catalog, members: Sequence[SourceItem], item: ItemDict, folder: str, write: Callable[[Path], WrittenAssets]
-) -> str:
-    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        assets, valid = write(Path(scratch))
-        listed = Path(scratch, "members.json")
-        listed.write_bytes(source_items_json(members, folder))
-        fields = {"title": "Items that it is made from", "type": "application/json", "roles": ["metadata"]}
-        own = {"stac_sm:pixels": {"valid": valid}}
-        complete = {**item, "properties": {**item["properties"], **own}, "links": links_to(members, folder)}
-        return str(publish(catalog, complete, {**assets, "members": AssetFile(listed, ".json", fields)}))
+def _make(
+    wanted: Aggregate, item: ItemDict, folder: str, write: Callable[[Path], WrittenAssets], scratch: Path
+) -> dict[str, AssetFile]:
+    """Write the assets and the list of members, and complete the item."""
+    assets, valid = write(scratch)
+    item["properties"]["stac_sm:pixels"] = {"valid": valid}
+    item["links"] = links_to(wanted.members, folder)
+    listed = scratch / "members.json"
+    listed.write_bytes(source_items_json(wanted.members, folder))
+    fields = {"title": "Items that it is made from", "type": "application/json", "roles": ["metadata"]}
+    return {**assets, "members": AssetFile(listed, ".json", fields)}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +27,7 @@ from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, links_to_inputs
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import ItemDict, isoformat, item_folder, relative_href
-from stac_sm.stac.publish import is_published, mark_superseded, publish
+from stac_sm.stac.publish import is_published, make_and_publish, mark_superseded
 from stac_sm.storage.signing import without_secrets
 from stac_sm.workflows.plan.plan import day_fingerprint_parts, planned_day
 from stac_sm.workflows.plan.planned_days import PlannedDay, Task
@@ -222,9 +220,9 @@ def _publish_day(
     folder = item_folder(job.catalog.layout(PRODUCT_COLLECTION), item)
     item["links"] = links_to_inputs(list(_made_from(job, made, folder))) + _version_links(planned)
     geobox = job.project.grid.geobox(made.tile)
-    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        assets = write_product_assets(sm, qa, geobox, Path(scratch), uncertainty=half_width, coverage=coverage or 0.0)
-        outcome = str(publish(job.catalog, item, assets, redo=planned.redo))
+    write = partial(write_product_assets, sm, qa, geobox, uncertainty=half_width, coverage=coverage or 0.0)
+    # Not `make_once`: whether days are there is asked before several of them are computed in one graph.
+    outcome = str(make_and_publish(job.catalog, item, write, redo=planned.redo))
     if planned.predecessor:
         mark_superseded(job.catalog, item, planned.predecessor)
     LOGGER.info("%s: %s", made.id, outcome)

@@ -6,7 +6,6 @@ The item's fingerprint says what made it; where an item with the wanted fingerpr
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.items import ItemDict, item_folder
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, is_published, publish, read_published_item
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once, read_published_item
 from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
 from stac_sm.stations.matchup_item import matchup_item, read_tables, table_properties, write_tables
 from stac_sm.stations.matchups import Matchups, match_up_recipes, resolve_sites
@@ -121,23 +120,29 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
         for name, recipe in (("table", project.recipe), ("triplets", TRIPLET_RECIPE))
     }
     item = matchup_item(_bbox(where), period, fingerprint=digest(_matchup_provenance(project, stations, resolutions)))
-    if is_published(catalog, item):
-        return _read_matchups(catalog, item)
-    series, unused = site_daily_means(where, stations, project.stations, workers=workers)
-    series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
-    _require_series(series, project, period)
-    made = match_up_recipes(where, series, resolutions, project.grid, workers=workers)
-    pairs, triplets = made["table"], made["triplets"].table.rename(columns={"sm": "insitu"})
-    _require_rows(pairs, len(series), period)
-    triplets = triplets[["site", "date", "insitu", "era5land", "third"]]
-    item["properties"] |= table_properties(pairs.table, project.recipe) | {
-        "stac_sm:rows": len(pairs.table),
-        "stac_sm:sites": int(pairs.table["site"].nunique()),
-        "stac_sm:dropped": {"site-days": dict(pairs.dropped), "readings": dict(unused)},
-    }
-    item["links"] = [_link_to_collection(STATIONS)]
-    _publish_tables(catalog, item, pairs.table, triplets, project.recipe)
-    return MatchupResult(item, pairs.table, triplets, new=True)
+
+    def make(scratch: Path) -> dict[str, AssetFile]:
+        series, unused = site_daily_means(where, stations, project.stations, workers=workers)
+        series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
+        _require_series(series, project, period)
+        made = match_up_recipes(where, series, resolutions, project.grid, workers=workers)
+        pairs, triplets = made["table"], made["triplets"].table.rename(columns={"sm": "insitu"})
+        _require_rows(pairs, len(series), period)
+        triplets = triplets[["site", "date", "insitu", "era5land", "third"]]
+        item["properties"] |= table_properties(pairs.table, project.recipe) | {
+            "stac_sm:rows": len(pairs.table),
+            "stac_sm:sites": int(pairs.table["site"].nunique()),
+            "stac_sm:dropped": {"site-days": dict(pairs.dropped), "readings": dict(unused)},
+        }
+        item["links"] = [_link_to_collection(STATIONS)]
+        return write_tables(pairs.table, triplets, project.recipe, scratch)
+
+    new = make_once(catalog, item, make) is not PublishOutcome.DONE
+    if new:
+        refresh(catalog.store, MATCHUPS)
+    # Read from the catalogue in either case, so that a model learns from the bytes that were published.
+    tables = read_tables(catalog.item(MATCHUPS, item["id"]))
+    return MatchupResult(_existing_item(catalog, MATCHUPS, item["id"]), **tables, new=new)
 
 
 def _stations_and_sites(project: Project, catalog: Catalog) -> tuple[list[Station], pd.DataFrame, list[Station]]:
@@ -240,25 +245,36 @@ def train_step(
         Is told what is begun, in a line each.
     """
     catalog = project.catalog
-    proof = digest(_model_provenance(project, matchups))
-    existing = _existing(catalog, model_item.MODELS_COLLECTION, f"xgb-{proof[:12]}")
-    if existing is not None:
-        model_item.link_successor(catalog, existing)
-        return TrainingResult(existing, new=False)
-    screening = screen_step(project, matchups).screening
-    run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget, tell=tell)
-    item = model_item.model_item(
-        run.model,
-        fingerprint=proof,
-        bbox=_bbox(run.rows),
-        period=_period(run.rows),
-        hyperparameters=training_hyperparameters(project),
-        properties=_model_properties(run, matchups),
-        previous=model_item.latest_model(catalog),
-    )
-    item["links"] += [_link(catalog, item, matchups.item), _link_to_collection(STATIONS)]
-    _publish_model(catalog, item, run)
-    return TrainingResult(item, new=True)
+    fingerprint = digest(_model_provenance(project, matchups))
+    item = model_item.item_stub(fingerprint)
+
+    def make(scratch: Path) -> dict[str, AssetFile]:
+        screening = screen_step(project, matchups).screening
+        run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget, tell=tell)
+        made = model_item.model_item(
+            run.model,
+            fingerprint=fingerprint,
+            bbox=_bbox(run.rows),
+            period=_period(run.rows),
+            hyperparameters=training_hyperparameters(project),
+            properties=_model_properties(run, matchups),
+            previous=model_item.latest_model(catalog),
+        )
+        made["links"] += [_link(catalog, made, matchups.item), _link_to_collection(STATIONS)]
+        item.update(made)
+        assets = model_item.write_model_assets(run.model, scratch)
+        climate = {station.id: station.climate for station in read_stations(catalog) if station.climate}
+        facts = {"features": ", ".join(run.model.features), **item["properties"]["mlm:hyperparameters"]}
+        files = run.write_report(scratch, f"Model {item['id']}", facts, climate)
+        fields = report_asset_fields()
+        return assets | {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
+
+    new = make_once(catalog, item, make) is not PublishOutcome.DONE
+    if new:
+        refresh(catalog.store, model_item.MODELS_COLLECTION)
+    published = _existing_item(catalog, model_item.MODELS_COLLECTION, item["id"])
+    model_item.link_successor(catalog, published)
+    return TrainingResult(published, new=new)
 
 
 def _model_properties(run: TrainingRun, matchups: MatchupResult) -> dict[str, Any]:
@@ -304,37 +320,12 @@ def _model_provenance(project: Project, matchups: MatchupResult) -> dict[str, An
     }
 
 
-def _publish_tables(
-    catalog: Catalog, item: ItemDict, table: pd.DataFrame, triplets: pd.DataFrame, recipe: Recipe
-) -> None:
-    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        publish(catalog, item, write_tables(table, triplets, recipe, Path(scratch)))
-    refresh(catalog.store, MATCHUPS)
-
-
-def _publish_model(catalog: Catalog, item: ItemDict, run: TrainingRun) -> None:
-    climate = {station.id: station.climate for station in read_stations(catalog) if station.climate}
-    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        assets = model_item.write_model_assets(run.model, Path(scratch))
-        facts = {"features": ", ".join(run.model.features), **item["properties"]["mlm:hyperparameters"]}
-        files = run.write_report(Path(scratch), f"Model {item['id']}", facts, climate)
-        fields = report_asset_fields()
-        assets |= {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
-        publish(catalog, item, assets)
-    refresh(catalog.store, model_item.MODELS_COLLECTION)
-    model_item.link_successor(catalog, item)
-
-
-def _read_matchups(catalog: Catalog, item: ItemDict) -> MatchupResult:
-    known = _existing(catalog, MATCHUPS, item["id"])
-    assert known is not None  # it is published
-    return MatchupResult(known, **read_tables(catalog.item(MATCHUPS, item["id"])), new=False)
-
-
-def _existing(catalog: Catalog, collection: str, id: str) -> ItemDict | None:
-    """Item of a collection without sub-catalogues, as it is in the store; None if it is not there."""
+def _existing_item(catalog: Catalog, collection: str, id: str) -> ItemDict:
+    """Item of a collection without sub-catalogues, as it is in the store."""
     content = read_published_item(catalog.store, f"{collection}/{id}/{id}.json")
-    return None if content is None else dict(json.loads(content))
+    if content is None:
+        raise CatalogError(f"{collection}/{id} was published and is gone: run the same command again")
+    return dict(json.loads(content))
 
 
 def _link(catalog: Catalog, item: ItemDict, source: ItemDict) -> dict[str, str]:

@@ -5,7 +5,6 @@ Files of a validation: the page, its numbers, the scores of every cell, a pictur
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from stac_sm.stac.catalogs.catalog import Catalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item, item_folder
 from stac_sm.stac.links import add_collection
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, is_published, publish, read_published_item
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once, read_published_item
 from stac_sm.stac.visibility import PUBLIC, RESTRICTED
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
 from stac_sm.stations.records import Station, read_stations, sites_of_stations
@@ -214,15 +213,17 @@ def validate_product(
     compared = _compared(catalog, project.grid, version, by_tile(members), period, others)
     item = _item(project, period, members, _validation_provenance(project, period, members, where, stations, compared))
     folder = item_folder(catalog.layout(VALIDATION_COLLECTION), item)
-    if is_published(catalog, item):
-        link_and_index(catalog, VALIDATION_COLLECTION, [f"{folder}/{item['id']}.json"])  # it may have died before that
-        return _published_validation(catalog, folder, item, "done")
-    findings = _findings(project, period, members, where, stations, compared, progress)
-    own = {"title": findings.title, "stac_sm:scores": findings.summary(), "stac_sm:notes": list(findings.notes)}
-    item["properties"] |= _jsonable(own)
-    item["links"] = [*links_to(members, folder), *_links_to_collections(folder, catalog, compared, bool(len(where)))]
-    with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
-        outcome = publish(catalog, item, write_files(findings, source_items_json(members, folder), Path(scratch)))
+
+    def make(scratch: Path) -> dict[str, AssetFile]:
+        findings = _findings(project, period, members, where, stations, compared, progress)
+        own = {"title": findings.title, "stac_sm:scores": findings.summary(), "stac_sm:notes": list(findings.notes)}
+        item["properties"] |= _jsonable(own)
+        collections = _links_to_collections(folder, catalog, compared, bool(len(where)))
+        item["links"] = [*links_to(members, folder), *collections]
+        return write_files(findings, source_items_json(members, folder), scratch)
+
+    outcome = make_once(catalog, item, make)
+    # Always: a run before may have ended between the item and its links.
     link_and_index(catalog, VALIDATION_COLLECTION, [f"{folder}/{item['id']}.json"])
     return _published_validation(catalog, folder, item, str(outcome))
 
