@@ -29,7 +29,7 @@ CACHE_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class CogProfile:
-    """How an array becomes bytes; part of the fingerprint of a product."""
+    """Settings by which an array becomes bytes; part of the fingerprint of a product."""
 
     nodata: float | int | None = -9999.0
     """Value of pixels without data, in the file."""
@@ -53,7 +53,13 @@ class CogProfile:
     """Deflate level. Inputs are written with 1: 6 would take twice the time and save one twentieth of the space."""
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the profile: explicit names, so that renaming a field makes no result stale."""
+        """Return the profile as it enters fingerprints.
+
+        Returns
+        -------
+        dict
+            Name to value. The keys are spelled out, so that renaming a field makes no result stale.
+        """
         return {
             "nodata": self.nodata,
             "step": self.step,
@@ -113,6 +119,11 @@ def verified_asset(file: Path, fields: Mapping[str, Any]) -> AssetFile:
         A local COG.
     fields
         STAC fields of the asset without href, size and checksum.
+
+    Returns
+    -------
+    AssetFile
+        The file with its fields. Publishing computes size and checksum from the bytes that the store gives back.
     """
     return AssetFile(file, file.suffix, fields, lambda href: same_raster_values(file, href))
 
@@ -131,22 +142,22 @@ def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: 
     profile
         Nodata, rounding, overviews, compression.
 
-    Notes
-    -----
-    The same values give the same bytes, for any number of threads.
-
     Raises
     ------
     InputError
         If the array has not the shape of the GeoBox.
+
+    Notes
+    -----
+    The same values give the same bytes, for any number of threads.
     """
     import rasterio.shutil
     from rasterio.io import MemoryFile
 
     stored = _stored(values, profile)
-    wanted = tuple(geobox.shape)
-    if stored.shape != wanted:
-        raise InputError(f"array of shape {stored.shape} does not fit the grid of shape {wanted} of {path}")
+    required = tuple(geobox.shape)
+    if stored.shape != required:
+        raise InputError(f"array of shape {stored.shape} does not fit the grid of shape {required} of {path}")
     # GDAL copies whole rasters to COGs. When rasterio does so at the end of writing it keeps Python's lock, and threads
     # wait for each other; in a copy that we ask for it lets go of it.
     with MemoryFile() as memory:
@@ -175,7 +186,7 @@ def _fill(memory: MemoryFile, stored: np.ndarray, geobox: GeoBox, profile: CogPr
 
 
 def _creation(stored: np.ndarray, profile: CogProfile) -> dict[str, Any]:
-    """Options of GDAL's COG driver."""
+    """Return the options of GDAL's COG driver."""
     return {
         "compress": "DEFLATE",
         "predictor": 3 if stored.dtype.kind == "f" else 2,
@@ -186,7 +197,16 @@ def _creation(stored: np.ndarray, profile: CogProfile) -> dict[str, Any]:
 
 
 def verify_cog(values: np.ndarray, path: str | Path, *, profile: CogProfile = CogProfile()) -> None:
-    """Open a COG again, decode every block of every level, and compare it with what was written.
+    """Open a COG again, decode every block of every level, and compare it with the array that was written.
+
+    Parameters
+    ----------
+    values
+        The array as it was passed to `write_cog`.
+    path
+        The local file.
+    profile
+        The profile that it was written with.
 
     Raises
     ------
@@ -200,13 +220,13 @@ def verify_cog(values: np.ndarray, path: str | Path, *, profile: CogProfile = Co
     try:
         with rasterio.open(path) as file:
             head = (file.shape, file.dtypes, file.nodata, file.scales, file.offsets)
-            meant = (stored.shape, (stored.dtype.name,), profile.nodata, (profile.scale,), (profile.offset,))
-            same = head == meant and np.array_equal(file.read(1), stored, equal_nan=with_nan)
+            expected = (stored.shape, (stored.dtype.name,), profile.nodata, (profile.scale,), (profile.offset,))
+            same = head == expected and np.array_equal(file.read(1), stored, equal_nan=with_nan)
         decode_overviews(path)
     except rasterio.errors.RasterioError as error:
         raise ReadError(f"{path} was written but cannot be decoded: {error}; check the disk and run again") from error
     if not same:
-        raise ReadError(f"{path} was written but holds other values than were meant: check the disk and run again")
+        raise ReadError(f"{path} was written but holds other values than the array: check the disk and run again")
 
 
 def same_raster_values(file: str | Path, other: str | Path) -> bool:
@@ -218,6 +238,11 @@ def same_raster_values(file: str | Path, other: str | Path) -> bool:
     ----------
     file, other
         Paths or addresses that GDAL opens.
+
+    Returns
+    -------
+    bool
+        False also if one of the two cannot be read.
     """
     import rasterio
 
@@ -236,7 +261,18 @@ def same_raster_values(file: str | Path, other: str | Path) -> bool:
 
 
 def decode_overviews(path: str | Path) -> None:
-    """Decode every block of every overview of a raster; rasterio's error if one cannot be decoded."""
+    """Decode every block of every overview of a raster.
+
+    Parameters
+    ----------
+    path
+        Path or address that GDAL opens.
+
+    Raises
+    ------
+    rasterio.errors.RasterioError
+        If a block cannot be decoded.
+    """
     import rasterio
 
     with rasterio.open(path) as file:
@@ -248,14 +284,20 @@ def decode_overviews(path: str | Path) -> None:
 
 
 def bounded_gdal() -> Env:
-    """Return GDAL's settings for large rasters: a cache of `CACHE_BYTES`, and no listing of the folder."""
+    """Return GDAL's settings for large rasters.
+
+    Returns
+    -------
+    rasterio.Env
+        A context manager: a cache of `CACHE_BYTES`, and no listing of the folder of a file.
+    """
     import rasterio
 
     return rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
 
 
 def _head(file: Any) -> tuple[Any, ...]:
-    """What two files with the same values share beside their blocks; nodata as text, since NaN differs from itself."""
+    """Return what files with equal values share beside their blocks; nodata as text: NaN differs from itself."""
     return file.shape, file.transform, str(file.nodata), file.dtypes, file.scales, file.offsets
 
 
@@ -268,12 +310,26 @@ def _windows(shape: tuple[int, int], side: int = 2048) -> Iterator[Window]:
 
 
 def rounded(values: np.ndarray, step: float) -> np.ndarray:
-    """Float32 values rounded to multiples of a power of two, which makes them compress like integers."""
+    """Round values to multiples of a power of two, which makes them compress like integers.
+
+    Parameters
+    ----------
+    values
+        Any shape, float.
+    step
+        A power of two, e.g. ``2**-12``, so that the multiples are exact in float32.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of the same shape; NaN stays NaN.
+    """
     return (np.round(values / np.float32(step)) * np.float32(step)).astype(np.float32)
 
 
 def _least_block(shape: tuple[int, ...]) -> int:
-    """Smallest block that holds a raster: a small one padded to 512 pixels costs four times the time to read.
+    """Return the smallest block that holds a raster: a small one padded to 512 pixels costs four times the time to
+    read.
 
     GDAL warns below 128.
     """

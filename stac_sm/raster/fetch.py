@@ -1,7 +1,10 @@
-"""Local copies: GDAL reads local files only. What lies on the network is brought here first, by our own transport.
+"""Bring what a read needs to a local file: GDAL reads local files only.
+
+`read` and `pixels` call `local_copy` for each file. What lies on the network is brought by the HTTP client and the S3
+session of `storage`, in one of two ways:
 
 Whole
-    A file with a checksum that is small, or of which the window is a good part, comes in one request and is compared
+    A file with a checksum that is small, or of which the window is a large part, comes in one request and is compared
     with its checksum: wrong bytes, a truncated file and a mix of two versions are found.
 In parts
     Of all others, the header and the blocks of the window come by ranges into a sparse file. Each answer must hold
@@ -34,14 +37,14 @@ from stac_sm.storage.retry import AttemptError, FaultKind, GaveUpError, RetryPol
 from stac_sm.storage.signing import sign_href
 
 WHOLE_FILE_BYTES = 1 << 26
-"""Bytes up to which a file is brought whole, if the window is a good part of it."""
+"""Bytes up to which a file is brought whole, if the window is at least an eighth of it."""
 
 SMALL_FILE_BYTES = 1 << 20
 """Bytes up to which a file is brought whole in any case."""
 
-_GOOD_PART = 1 / 8
+_LARGE_PART = 1 / 8  # of the pixels of a file
 _HEADER = 1 << 16  # bytes that the first request brings
-_GAP = 1 << 17  # bytes that are sooner read than left out by another request
+_GAP = 1 << 17  # reading so many bytes more is faster than another request
 _PIECE = 1 << 24  # bytes that one request asks for at most
 _LARGEST = 1 << 44
 _HASHES = {
@@ -55,13 +58,13 @@ class LocalCopy:
     """A local file that holds what is needed of an asset."""
 
     name: str
-    """Its name."""
+    """Path of the file."""
 
     state: str
-    """Stands for its content, as far as that is known: the same state is the same header. Empty: not known."""
+    """Version of its content (size and time of change, checksum or ETag): decides its header; empty if unknown."""
 
-    proven: bool
-    """Whether its bytes are those of the item's checksum."""
+    checksum_verified: bool
+    """Whether its bytes have the checksum that the item states."""
 
     remote: bool
     """Whether it was brought here, so that bringing it again may help."""
@@ -69,12 +72,30 @@ class LocalCopy:
 
 @contextlib.contextmanager
 def local_copy(source: RasterSource, window: Window, root: str, policy: RetryPolicy) -> Iterator[LocalCopy]:
-    """Have what a window needs in a local file, which is gone afterwards if it was brought here.
+    """Provide what a window needs in a local file, which is deleted afterwards if it was brought here.
+
+    Parameters
+    ----------
+    source
+        The band; its href was checked (`storage.trust`).
+    window
+        Rows and columns inside the file.
+    root
+        Root of the catalogue that names the href; empty if it is the user's own.
+    policy
+        How often and how long requests are repeated.
+
+    Yields
+    ------
+    LocalCopy
+        Valid inside the context.
 
     Raises
     ------
-    AttemptError, GaveUpError
-        If it cannot be had.
+    AttemptError
+        If the bytes are damaged, changed or missing; repeating the whole read may help.
+    GaveUpError
+        If the policy allows no more requests.
     """
     if "://" not in source.href:
         yield _own(source)
@@ -84,25 +105,25 @@ def local_copy(source: RasterSource, window: Window, root: str, policy: RetryPol
 
 
 def _own(source: RasterSource) -> LocalCopy:
-    """A file of this machine, compared with its checksum once a process for each of its states."""
-    file, proven = Path(source.href), False
+    """Return a file of this machine, after comparing it with its checksum once a process for each of its states."""
+    file, verified = Path(source.href), False
     try:
         found = file.stat()
         with file.open("rb") as opened:
             magic = opened.read(4)
         if hash_of(source.checksum):
-            told = _checksum_of(str(file), source.checksum, found.st_size, found.st_mtime_ns)
-            proven = told == source.checksum.lower()
+            checksum = _checksum_of(str(file), source.checksum, found.st_size, found.st_mtime_ns)
+            verified = checksum == source.checksum.lower()
     except OSError as error:
         fault, what = fault_of(error), error.strerror or type(error).__name__
     else:
-        if hash_of(source.checksum) and not proven:
+        if hash_of(source.checksum) and not verified:
             raise AttemptError(
                 FaultKind.DAMAGED, "its checksum is not that of the item, so it was damaged or changed: ingest it again"
             )
         if magic not in MAGIC:
             raise AttemptError(FaultKind.DAMAGED, "it is no TIFF")
-        return LocalCopy(str(file), f"{found.st_size} {found.st_mtime_ns}", proven, remote=False)
+        return LocalCopy(str(file), f"{found.st_size} {found.st_mtime_ns}", verified, remote=False)
     raise AttemptError(FaultKind.MISSING if fault is FaultKind.CONNECTION else fault, what)
 
 
@@ -111,17 +132,17 @@ def _brought(source: RasterSource, window: Window, root: str, policy: RetryPolic
         try:
             return _whole(source, root, policy, file)
         except GaveUpError as end:
-            if end.fault is not FaultKind.TOO_LARGE:  # larger than its item lets one think
+            if end.fault is not FaultKind.TOO_LARGE:  # larger than the item says
                 raise
     return _in_parts(source, window, root, policy, file)
 
 
 def _comes_whole(source: RasterSource, window: Window) -> bool:
-    """Whether to bring the whole file: by its size, or what it would be at most, and the part that is wanted."""
+    """Return whether to bring the whole file, by its (largest possible) size and the part that is needed."""
     pixels = math.prod(source.geobox.shape)
     size = source.size or pixels * np.dtype(source.dtype or "float32").itemsize * source.bands
     part = math.prod(side.stop - side.start for side in window) / pixels
-    return size <= SMALL_FILE_BYTES or (size <= WHOLE_FILE_BYTES and part >= _GOOD_PART)
+    return size <= SMALL_FILE_BYTES or (size <= WHOLE_FILE_BYTES and part >= _LARGE_PART)
 
 
 def _whole(source: RasterSource, root: str, policy: RetryPolicy, file: IO[bytes]) -> LocalCopy:
@@ -140,7 +161,7 @@ def _whole(source: RasterSource, root: str, policy: RetryPolicy, file: IO[bytes]
             raise AttemptError(FaultKind.DAMAGED, "it is no TIFF")
 
     retry(attempt, policy)
-    return LocalCopy(file.name, source.checksum, proven=True, remote=True)
+    return LocalCopy(file.name, source.checksum, checksum_verified=True, remote=True)
 
 
 def _get(
@@ -162,7 +183,7 @@ class _Parts:
         self.total, self.version = 0, ""
 
     def begin(self) -> None:
-        """Bring the beginning, which says how large the file is and which version of it there is."""
+        """Bring the beginning, which shows the size of the file and its version."""
         first = self._bring((0, _HEADER))
         self.total, self.version = first.total, first.version
         if self.total > _LARGEST:
@@ -171,7 +192,7 @@ class _Parts:
         self._spans = [first.span]
 
     def read(self, span: Span) -> bytes:
-        """Bytes of a span, brought if they are not there."""
+        """Return the bytes of a span, after bringing those that are missing."""
         if not 0 <= span[0] < span[1] <= self.total:
             raise AttemptError(FaultKind.BYTES, f"its header points behind its end at {self.total} bytes")
         self.need([span])
@@ -179,7 +200,7 @@ class _Parts:
         return self._file.read(span[1] - span[0])
 
     def need(self, spans: Sequence[Span]) -> None:
-        """Bring what is missing of some spans, in few requests."""
+        """Bring the missing bytes of some spans, in few requests."""
         if any(start >= self.total for start, _ in spans):
             raise AttemptError(FaultKind.BYTES, f"its header points behind its end at {self.total} bytes")
         for start, stop in merge_spans(spans, _GAP):
@@ -215,10 +236,10 @@ def _in_parts(source: RasterSource, window: Window, root: str, policy: RetryPoli
     try:
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(file.name, driver="GTiff") as opened:
             inside = (opened.count == source.bands) and opened.shape == tuple(source.geobox.shape)
-            spans = spans_of_window(opened, source.band, window) if inside else []  # else the header check says it
+            spans = spans_of_window(opened, source.band, window) if inside else []  # else the header check reports it
             largest = 2 * math.prod(opened.block_shapes[0]) * 16 * opened.count + 65536
     except rasterio.errors.RasterioError as error:
-        told = str(error).replace(file.name, "it")
+        reason = str(error).replace(file.name, "it")
     else:
         if any(stop - start > largest for start, stop in spans):
             raise AttemptError(FaultKind.DAMAGED, "a block is larger compressed than not")
@@ -226,12 +247,12 @@ def _in_parts(source: RasterSource, window: Window, root: str, policy: RetryPoli
             raise AttemptError(FaultKind.BYTES, "it ends before its last block")
         parts.need(spans)
         state = f"{parts.total} {parts.version}" if parts.version else ""
-        return LocalCopy(file.name, state, proven=False, remote=True)
-    raise AttemptError(FaultKind.BYTES, told)
+        return LocalCopy(file.name, state, checksum_verified=False, remote=True)
+    raise AttemptError(FaultKind.BYTES, reason)
 
 
 def merge_spans(spans: Sequence[Span], gap: int) -> list[Span]:
-    """Spans in order, those that overlap or are no farther apart than a gap made one."""
+    """Return spans in order, merging those that overlap or are no farther apart than a gap (bytes)."""
     found: list[Span] = []
     for start, stop in sorted(spans):
         if found and start <= found[-1][1] + gap:
@@ -242,7 +263,7 @@ def merge_spans(spans: Sequence[Span], gap: int) -> list[Span]:
 
 
 def hash_of(checksum: str) -> str:
-    """Name of the hash of a multihash in hex; empty if it is none, or one that Python does not know."""
+    """Return the name of the hash of a multihash in hex; empty if it is none, or one that Python does not know."""
     text = checksum.lower()
     for prefix, name in _HASHES.items():
         length = 2 * hashlib.new(name, usedforsecurity=False).digest_size
@@ -258,7 +279,7 @@ def _digest(checksum: str) -> str:
 
 @lru_cache(maxsize=65536)
 def _checksum_of(file: str, checksum: str, size: int, changed: int) -> str:
-    """Multihash of a file, of the kind of another one."""
+    """Return the multihash of a file, of the kind of another one."""
     with Path(file).open("rb") as opened:
         digest = hashlib.file_digest(opened, hash_of(checksum)).hexdigest()
     return checksum.lower()[: -len(digest)] + digest

@@ -1,7 +1,8 @@
-"""Mosaics: a whole grid in one file, filled tile by tile and turned into a COG block by block.
+"""Write mosaics: a whole grid in one file, filled tile by tile and turned into a COG block by block.
 
-Memory is bounded by one tile and GDAL's cache (`cog.CACHE_BYTES`), whatever the size of the grid: 43,200 x 21,600
-pixels would take 3.7 GB as an array. Where there is no tile, the files hold no blocks.
+`product.aggregates` calls this for daily mosaics and means over all tiles. Memory is bounded by one tile and GDAL's
+cache (`cog.CACHE_BYTES`), whatever the size of the grid: 43,200 x 21,600 pixels would take 3.7 GB as an array. Where
+there is no tile, the files hold no blocks.
 """
 
 from __future__ import annotations
@@ -28,11 +29,22 @@ _LEAST_CELLS = 512
 _WARP_MEGABYTES = 64
 
 Tiles = Mapping[str, Callable[[], np.ndarray]]
-"""Tile id -> what gives its array (y, x), NaN where there is no value."""
+"""Tile id -> function that returns its array (y, x), NaN where there is no value."""
 
 
 def whole_grid_geobox(grid: TileGrid) -> GeoBox:
-    """All tiles of a grid as one GeoBox."""
+    """Return all tiles of a grid as one GeoBox.
+
+    Parameters
+    ----------
+    grid
+        A tile grid.
+
+    Returns
+    -------
+    GeoBox
+        Shape (rows, columns) of all tiles together, affine and CRS.
+    """
     (height, width), (dx, dy), (columns, rows) = grid.tile_shape, grid.pixel, grid.tiles
     affine = Affine(dx, 0, grid.origin[0], 0, -dy, grid.origin[1])
     return GeoBox((rows * height, columns * width), affine, crs_wkt(grid.crs))
@@ -41,20 +53,22 @@ def whole_grid_geobox(grid: TileGrid) -> GeoBox:
 def write_mosaic_cog(
     tiles: Tiles, grid: TileGrid, file: Path, profile: CogProfile, dtype: str, *, progress: Callable[[], None]
 ) -> int:
-    """Write the COG of a whole grid, and prove that it reads back.
+    """Write the COG of a whole grid, and verify that it reads back.
 
     Parameters
     ----------
     tiles
-        What there is; each is asked for once.
+        Tile id to a function that returns its array; each is called once. A missing tile stays empty.
+    grid
+        The tile grid; its tiles fill the raster.
     file
         The COG. Beside it lies an intermediate file while it is written.
     profile
         Nodata, rounding, overviews, compression.
     dtype
-        Of the stored values.
+        Data type of the stored values.
     progress
-        Called whenever a tile is there.
+        Called after each tile.
 
     Returns
     -------
@@ -77,9 +91,21 @@ def write_mosaic_cog(
 
 
 def degree_mean_overview(file: Path, grid: TileGrid) -> tuple[NDArray[np.float32], GeoBox]:
-    """A canvas in degrees (EPSG:4326): mean of the values in each cell, NaN where there is none; and its GeoBox.
+    """Compute an overview in degrees: the mean of the values in each cell.
 
     It is made from the overview of the file whose pixels are at most half a cell.
+
+    Parameters
+    ----------
+    file
+        COG of a whole grid, local.
+    grid
+        Its tile grid.
+
+    Returns
+    -------
+    tuple
+        Values (y, x), float32, in the unit of the file, NaN where there is none; and their GeoBox (EPSG:4326).
     """
     import rasterio
     from rasterio.warp import Resampling, reproject
@@ -101,7 +127,18 @@ def degree_mean_overview(file: Path, grid: TileGrid) -> tuple[NDArray[np.float32
 
 
 def overview_geobox(grid: TileGrid) -> GeoBox:
-    """Cells in degrees that hold a whole grid: of 0.1 degrees, of less for a small grid."""
+    """Return cells in degrees that hold a whole grid.
+
+    Parameters
+    ----------
+    grid
+        A tile grid.
+
+    Returns
+    -------
+    GeoBox
+        EPSG:4326; cells of 0.1 degrees, or smaller ones for a small grid.
+    """
     _, (west, south, east, north) = footprint_geometry(whole_grid_geobox(grid))
     side = max(east - west, north - south)
     cell = next((cell for cell in _CELLS if side / cell >= _LEAST_CELLS), _CELLS[-1])
@@ -111,7 +148,7 @@ def overview_geobox(grid: TileGrid) -> GeoBox:
 
 
 def _coarse(file: Path, grid: TileGrid, geobox: GeoBox) -> dict[str, int]:
-    """Which overview of a file to read, if any."""
+    """Return the overview of a file to read, as keyword of ``rasterio.open``; empty for the full resolution."""
     import rasterio
 
     _, (west, _, east, _) = footprint_geometry(whole_grid_geobox(grid))
@@ -125,7 +162,7 @@ def _coarse(file: Path, grid: TileGrid, geobox: GeoBox) -> dict[str, int]:
 def _fill(
     tiles: Tiles, grid: TileGrid, file: Path, profile: CogProfile, dtype: str, progress: Callable[[], None]
 ) -> int:
-    """Write the intermediate file, whose blocks do not cross the edges of tiles where that can be; number of values."""
+    """Write the intermediate file and return the number of values; blocks do not cross tile edges where possible."""
     import rasterio
     from rasterio.crs import CRS
     from rasterio.windows import Window
@@ -170,6 +207,6 @@ def _to_cog(plain: Path, file: Path, profile: CogProfile) -> None:
 
 
 def _block(size: int) -> int:
-    """Side of a block: a multiple of 16, as TIFF wants, that divides a tile if one does."""
+    """Return the side of a block: a multiple of 16, as TIFF requires, that divides a tile if one does."""
     fitting = [side for side in range(16, _BLOCK + 1, 16) if size % side == 0]
     return max(fitting) if fitting and max(fitting) >= 64 else _BLOCK

@@ -1,7 +1,7 @@
-"""Single pixels of a file, without a graph: the short way for points, on which nothing is passed over in silence.
+"""Read single pixels of a file, without a graph: the short way for points, which skips no check.
 
-What is not as it should be (a fault, a contradiction between item and file) goes the long way of `read_window`, which
-tries again, or says what is wrong.
+`product.read` reads series of points here. Where anything is not as expected (a fault, a contradiction between item and
+file), the pixel is read by `read_window`, which tries again, or reports what is wrong.
 """
 
 from __future__ import annotations
@@ -28,23 +28,30 @@ if TYPE_CHECKING:
 Pixel = tuple[int, int]
 """Row and column."""
 
-_LARGEST_BLOCK = 1 << 22  # pixels; larger ones go the long way, which refuses what would exhaust memory
+_LARGEST_BLOCK = (
+    1 << 22
+)  # pixels; files with larger blocks are read the long way, which refuses what would exhaust memory
 
 
 def read_pixels(source: RasterSource, pixels: Sequence[Pixel], *, reader: str = DEFAULT_READER) -> NDArray[np.float32]:
-    """Physical values of some pixels of a file, float32, NaN where there is no data.
+    """Read the physical values of some pixels of a file.
 
-    A file of this machine is opened once for all of them. It is not held against its checksum: that would read all of
+    A file of this machine is opened once for all of them. It is not compared with its checksum: that would read all of
     it.
 
     Parameters
     ----------
     source
-        What the item says. Its ``root`` is where the catalogue came from.
+        The band. Its ``root`` is the catalogue that the item came from.
     pixels
         Rows and columns inside the file.
     reader
-        By which the long way reads: ``stackstac`` or ``odc``.
+        Reader of the long way: ``stackstac`` or ``odc``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, in the order of ``pixels``, in the unit of the source; NaN where there is no data.
 
     Raises
     ------
@@ -65,7 +72,7 @@ def read_pixels(source: RasterSource, pixels: Sequence[Pixel], *, reader: str = 
 
 
 def _quick(source: RasterSource, pixels: Sequence[Pixel]) -> NDArray[np.float32] | None:
-    """Values by the short way; None if it cannot be gone."""
+    """Return values by the short way; None if anything is not as expected."""
     import rasterio
 
     try:
@@ -83,14 +90,14 @@ def _quick(source: RasterSource, pixels: Sequence[Pixel]) -> NDArray[np.float32]
 
 
 def _agree(source: RasterSource, file: Any) -> bool:
-    """Whether a file is what the item says in all that its values and their places depend on."""
+    """Return whether a file is as the item says in all that its values and their places depend on."""
     from rasterio.enums import MaskFlags
 
-    said = (source.bands, tuple(source.geobox.shape), source.dtype, str(source.nodata))
-    there = (file.count, file.shape, file.dtypes[0], str(file.nodata))
+    stated = (source.bands, tuple(source.geobox.shape), source.dtype, str(source.nodata))
+    found = (file.count, file.shape, file.dtypes[0], str(file.nodata))
     scaled = (file.scales[source.band - 1], file.offsets[source.band - 1])
     return (
-        said == there
+        stated == found
         and file.transform.almost_equals(source.geobox.affine, 1e-6 * abs(source.geobox.affine.a))
         and scaled == (source.scale or 1.0, source.offset or 0.0)
         and MaskFlags.per_dataset not in file.mask_flag_enums[0]
@@ -102,7 +109,7 @@ def _agree(source: RasterSource, file: Any) -> bool:
 
 @lru_cache(maxsize=64)
 def _same_crs(one: str, other: str) -> bool:
-    """Whether two CRS give the same numbers the same place, whatever they are called."""
+    """Return whether two CRS place the same numbers at the same point, whatever they are called."""
     import pyproj
 
     first, second = (pyproj.CRS.from_user_input(crs) for crs in (one, other))

@@ -1,5 +1,7 @@
-"""Pictures of cubes, maps and series, legible on paper and to the colour-blind. Drawn without a screen and without
-global state.
+"""Draw cubes, maps and series, legible on paper and to the colour-blind.
+
+``stac-sm plot`` and ``stac-sm features --plot`` draw figures here, and the product its thumbnails. Nothing needs a
+screen, and nothing changes matplotlib's global state.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ _COLOURS = {"m3 m-3": "cividis_r", "K": "magma", "m2 m-2": "viridis", "%": "civi
 _UNITS = {"m3 m-3": "m³ m⁻³", "m2 m-2": "m² m⁻²", "1": ""}
 _NO_VALUE = "#d9d9d9"
 _LEGEND = (0.05, 0.45)  # m3 m-3, of thumbnails: the same on every day
-_SPREAD = (2, 98)  # percentiles at the ends of the colours: outliers must not take them all
+_SPREAD = (2, 98)  # percentiles at the ends of the colours, so that outliers do not flatten the rest
 
 
 def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
@@ -37,7 +39,7 @@ def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
     file
         A ``.png``, ``.pdf`` or ``.svg``, replaced if it exists.
     title
-        Stands above the panels, before the day.
+        Text above the panels, before the day.
 
     Raises
     ------
@@ -70,7 +72,7 @@ def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = 
     file
         A ``.png``, ``.pdf`` or ``.svg``, replaced if it exists.
     title
-        Stands above the map.
+        Text above the map.
     difference
         Whether the colours diverge from white at 0: red is drier, blue is wetter.
 
@@ -91,7 +93,7 @@ def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = 
 
 
 def plot_series(series: pd.DataFrame, file: Path, *, title: str) -> None:
-    """Draw soil moisture day by day, with its prediction interval, where it has one, as a band; gaps stay gaps.
+    """Draw soil moisture day by day, with its prediction interval as a band where it has one; gaps stay gaps.
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ def plot_series(series: pd.DataFrame, file: Path, *, title: str) -> None:
     file
         A ``.png``, ``.pdf`` or ``.svg``, replaced if it exists.
     title
-        Stands above the axes.
+        Text above the axes.
 
     Raises
     ------
@@ -141,11 +143,11 @@ def legend_thumbnail(values: np.ndarray, bounds: tuple[float, float, float, floa
     values
         (y, x), m3 m-3, NaN where there is no value.
     bounds
-        Left, bottom, right, top.
+        Left, bottom, right, top, in units of the CRS.
     file
         A ``.png``, replaced if it exists.
     title
-        Stands above the map.
+        Text above the map.
     """
     from matplotlib.figure import Figure
 
@@ -167,7 +169,12 @@ def legend_thumbnail(values: np.ndarray, bounds: tuple[float, float, float, floa
 
 
 def check_suffix(file: Path) -> None:
-    """Refuse a name that is no picture's.
+    """Refuse a file name that is not one of a picture.
+
+    Parameters
+    ----------
+    file
+        Path that the picture would be written to.
 
     Raises
     ------
@@ -175,16 +182,16 @@ def check_suffix(file: Path) -> None:
         If its ending is none of `SUFFIXES`.
     """
     if file.suffix not in SUFFIXES:
-        raise InputError(f"{file}: a name that ends with {', '.join(SUFFIXES)} wanted")
+        raise InputError(f"{file}: a name that ends with {', '.join(SUFFIXES)} is required")
 
 
 def _save(figure: Any, file: Path) -> None:
-    told = {"Creator": "stac_sm"} if file.suffix != ".png" else {"Software": "stac_sm"}
-    figure.savefig(file, dpi=110, metadata=told, bbox_inches="tight")  # the layout alone cuts labels of maps
+    metadata = {"Creator": "stac_sm"} if file.suffix != ".png" else {"Software": "stac_sm"}
+    figure.savefig(file, dpi=110, metadata=metadata, bbox_inches="tight")  # the layout alone cuts labels of maps
 
 
 def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference: bool = False) -> None:
-    """One variable with its unit, in the coordinates of the grid: km, or degrees."""
+    """Draw one variable with its unit, in the coordinates of the grid: km, or degrees."""
     step = max(1, -(-max(field.shape) // _PIXELS))
     field = field[::step, ::step]
     metres = abs(float(field.x[-1]) - float(field.x[0])) > 1000
@@ -203,8 +210,8 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
         interpolation="nearest",
     )
     axes.set_facecolor(_NO_VALUE)
-    told = str(field.attrs.get("long_name", ""))
-    axes.set_title("\n".join([name, *(wrap(told, 44) if told != name else [])]), fontsize=8)
+    described = str(field.attrs.get("long_name", ""))
+    axes.set_title("\n".join([name, *(wrap(described, 44) if described != name else [])]), fontsize=8)
     axes.tick_params(labelsize=6)
     axes.set_xlabel(_mask_labels(values) if field.dtype == bool else unit, fontsize=7)
     if field.dtype != bool:
@@ -224,7 +231,7 @@ def _scale(figure: Any, axes: Any, image: Any, unit: str) -> None:
 
 
 def _ends(centres: np.ndarray) -> tuple[float, float]:
-    """Outer edges of pixels with these centres, first and last."""
+    """Return the outer edges of pixels with these centres, first and last."""
     half = (centres[-1] - centres[0]) / max(len(centres) - 1, 1) / 2
     return float(centres[0] - half), float(centres[-1] + half)
 

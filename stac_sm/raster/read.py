@@ -1,8 +1,8 @@
-"""Reading: the physical values of a window, or an error; a failed read is never nodata.
+"""Read the physical values of a window, or raise: a failed read is never nodata.
 
-An href is judged, its bytes are brought to a local file and proven as far as they can be, the header is compared with
-the item, and a reader decodes the window. What fails for a while is tried again by the policy of
-`stac_sm.storage.retry`.
+Feature cubes, climatologies and the product's own readers call `read_window`. It checks the href, brings the bytes to a
+local file (`fetch`), compares the header with the item, and lets a reader (`readers`) decode the window. What fails for
+a while is tried again by the policy of `stac_sm.storage.retry`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.trust import check_href
 
 MOST_PIXELS = 1 << 28
-"""Pixels of a window that are read at once, at most: 1 GiB of float32."""
+"""Largest number of pixels of a window: 1 GiB of float32."""
 
 _ADVICE = {
     FaultKind.MISSING: "check that the file is there",
@@ -37,16 +37,21 @@ _ADVICE = {
 
 
 def read_window(source: RasterSource, window: Window, reader_name: str) -> np.ndarray:
-    """Physical values (y, x) of a window, float32, NaN where there is no data.
+    """Read the physical values of a window.
 
     Parameters
     ----------
     source
-        What the item says. Its ``root`` is where the catalogue came from.
+        The band. Its ``root`` is the catalogue that the item came from.
     window
         Rows and columns inside the file.
     reader_name
         ``stackstac`` or ``odc``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (y, x), in the unit of the source, NaN where there is no data.
 
     Raises
     ------
@@ -90,11 +95,11 @@ def _stored(source: RasterSource, window: Window, reader_name: str) -> np.ndarra
 
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         stored = np.asarray(get_reader(reader_name)(source, window).compute(scheduler="synchronous"))
-    wanted = tuple(side.stop - side.start for side in window)
-    if stored.shape != wanted or stored.dtype != np.dtype(source.dtype):
+    required = tuple(side.stop - side.start for side in window)
+    if stored.shape != required or stored.dtype != np.dtype(source.dtype):
         raise ReadError(
             f"item {source.item_id!r}, asset {source.asset!r}: {reader_name} gave {stored.shape} {stored.dtype}, "
-            f"{wanted} {source.dtype} wanted: take the other reader"
+            f"{required} {source.dtype} is required: take the other reader"
         )
     if source.nodata is not None and np.all(stored == np.asarray(source.nodata).astype(stored.dtype)):
         _confirm_empty(source, window, stored, reader_name)
@@ -102,7 +107,10 @@ def _stored(source: RasterSource, window: Window, reader_name: str) -> np.ndarra
 
 
 def _confirm_empty(source: RasterSource, window: Window, stored: np.ndarray, reader_name: str) -> None:
-    """Ask GDAL, past the reader, whether a window really holds nothing but nodata: readers were seen to make it up."""
+    """Read a window that holds nodata only again, by GDAL itself.
+
+    Readers were seen to return nodata for a failed read.
+    """
     import rasterio
 
     with rasterio.open(source.href, driver="GTiff") as file:
@@ -118,8 +126,9 @@ def _check_size(source: RasterSource, window: Window) -> None:
     pixels = math.prod(side.stop - side.start for side in window)
     if pixels > MOST_PIXELS:
         raise CatalogError(
-            f"item {source.item_id!r}, asset {source.asset!r}: {pixels} pixels wanted of {source.href}, at most "
-            f"{MOST_PIXELS} are read at once: ask for a smaller box, or correct proj:shape and proj:transform"
+            f"item {source.item_id!r}, asset {source.asset!r}: a window of {pixels} pixels of {source.href} is too "
+            f"large, at most {MOST_PIXELS} are read at once: ask for a smaller box, or correct proj:shape and "
+            "proj:transform"
         )
 
 
@@ -148,7 +157,7 @@ _HEADERS = _Headers()
 
 
 def _of_gdal(error: BaseException) -> bool:
-    """Whether GDAL is behind an error, or what a reader makes of it."""
+    """Return whether GDAL raised an error, or a reader because of one."""
     return any(type(cause).__module__.startswith("rasterio") for cause in _chain(error))
 
 
@@ -158,26 +167,26 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _undecodable(copy: LocalCopy, told: str) -> AttemptError:
-    """What it means that GDAL cannot read a local copy: bring it again, or be done with it."""
-    told = told.replace(copy.name, "it") if copy.remote else told
+def _undecodable(copy: LocalCopy, reason: str) -> AttemptError:
+    """Return the fault when GDAL cannot decode a local copy: bringing it again may help, or not."""
+    reason = reason.replace(copy.name, "it") if copy.remote else reason
     if copy.remote:
-        return AttemptError(FaultKind.DAMAGED if copy.proven else FaultKind.BYTES, told)
+        return AttemptError(FaultKind.DAMAGED if copy.checksum_verified else FaultKind.BYTES, reason)
     try:  # GDAL does not say whether the file system failed for a while
         with Path(copy.name).open("rb") as file:
             while file.read(1 << 20):
                 pass
     except OSError as error:
         fault = fault_of(error)
-        return AttemptError(fault if fault in RETRIED_FAULTS else FaultKind.DAMAGED, error.strerror or told)
-    return AttemptError(FaultKind.DAMAGED, told)
+        return AttemptError(fault if fault in RETRIED_FAULTS else FaultKind.DAMAGED, error.strerror or reason)
+    return AttemptError(FaultKind.DAMAGED, reason)
 
 
 def _gave_up(source: RasterSource, end: GaveUpError) -> ReadError:
-    told = f"{end.fault}: {end.detail}" + (f", after {end.attempts} attempts" if end.attempts > 1 else "")
-    return _failed(source, told, _ADVICE.get(end.fault, "try again later"))
+    reason = f"{end.fault}: {end.detail}" + (f", after {end.attempts} attempts" if end.attempts > 1 else "")
+    return _failed(source, reason, _ADVICE.get(end.fault, "try again later"))
 
 
-def _failed(source: RasterSource, told: str, advice: str) -> ReadError:
-    text = f"{source.href} cannot be read ({told})"
+def _failed(source: RasterSource, reason: str, advice: str) -> ReadError:
+    text = f"{source.href} cannot be read ({reason})"
     return ReadError(f"item {source.item_id!r}, asset {source.asset!r}: {without_secrets(text)}: {advice}")

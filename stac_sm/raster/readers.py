@@ -1,8 +1,8 @@
 """Readers: windows of native pixels, by stackstac or by odc-stac.
 
-A reader delivers stored values on the grid of the file and nothing else: no warping, no scaling, no masking. What a
-value means (scale, offset, nodata) and where it goes (`stac_sm.raster.resample`) is decided in one place each, so that
-both readers give the same cube, bit for bit.
+`read` picks one by name. A reader delivers stored values on the grid of the file and nothing else: no warping, no
+scaling, no masking. The meaning of a value (scale, offset, nodata) is applied in `source`, and resampling is done in
+`resample`, each in one place, so that both readers give the same cube, bit for bit.
 
 stackstac's public function takes a CRS by EPSG code only, and the sinusoidal grid has none. The layer below it,
 ``items_to_dask``, takes a table of assets and a grid. It is no public API: stackstac is pinned, and this module is
@@ -22,7 +22,20 @@ from stac_sm.raster.source import RasterSource, Window
 
 
 def read_by_stackstac(source: RasterSource, window: Window) -> Any:
-    """Lazy dask array (y, x) of the stored values in a window of a file; a failed read raises."""
+    """Return the stored values of a window by stackstac, lazily.
+
+    Parameters
+    ----------
+    source
+        The band; its href is a local file.
+    window
+        Rows and columns inside the file.
+
+    Returns
+    -------
+    dask.array.Array
+        (y, x), data type of the file; a failed read raises at compute.
+    """
     from stackstac.prepare import ASSET_TABLE_DT
     from stackstac.raster_spec import RasterSpec
     from stackstac.to_dask import items_to_dask
@@ -43,25 +56,37 @@ def read_by_stackstac(source: RasterSource, window: Window) -> Any:
 
 
 def _url(source: RasterSource) -> str:
-    """stackstac reads files of one band only: of more, GDAL shows it one (a VRT of our own making)."""
+    """Return the address for stackstac, which reads files of one band only: of more, GDAL shows it one by a VRT."""
     return source.href if source.bands == 1 else f"vrt://{source.href}?bands={source.band}"
 
 
 def _epsg(source: RasterSource) -> int | None:
-    """EPSG code as stackstac compares it with the file's; None on both sides reads the file as it is."""
+    """Return the EPSG code as stackstac compares it with the file's; None on both sides reads the file as it is."""
     return pyproj.CRS.from_user_input(str(source.geobox.crs)).to_epsg()
 
 
 def _around(part: slice, size: int) -> tuple[int, ...]:
-    """Chunks that make a window one chunk: what lies before and after is never computed."""
+    """Return chunks that make a window one chunk: the pixels before and after it are never computed."""
     return tuple(n for n in (part.start, part.stop - part.start, size - part.stop) if n)
 
 
 def read_by_odc(source: RasterSource, window: Window) -> Any:
-    """Lazy dask array (y, x) of the stored values in a window of a file; a failed read raises.
+    """Return the stored values of a window by odc-stac, lazily.
 
     odc-stac is given one asset on its own grid: a GeoBox of another CRS, or an item that mixes grids, was seen to
     come back as nodata without an error (odc-stac 0.5.3).
+
+    Parameters
+    ----------
+    source
+        The band; its href is a local file.
+    window
+        Rows and columns inside the file.
+
+    Returns
+    -------
+    dask.array.Array
+        (y, x), data type of the file; a failed read raises at compute.
     """
     from odc.stac import load
 
@@ -78,7 +103,7 @@ def read_by_odc(source: RasterSource, window: Window) -> Any:
 
 
 def _item(source: RasterSource) -> Any:
-    """The asset as an item of its own, with the metadata that odc-stac reads."""
+    """Return the asset as an item of its own, with the metadata that odc-stac reads."""
     from datetime import UTC, datetime
 
     import pystac
@@ -101,22 +126,32 @@ def _item(source: RasterSource) -> Any:
 
 
 class Reader(Protocol):
-    """Reads windows of native pixels.
+    """Function that reads windows of native pixels.
 
     A read that fails raises; it never gives nodata.
     """
 
     def __call__(self, source: RasterSource, window: Window) -> Any:
-        """Lazy dask array (y, x) of the stored values in a window that lies inside the file."""
+        """Return a lazy dask array (y, x) of the stored values in a window that lies inside the file."""
 
 
 def get_reader(name: str) -> Reader:
-    """Reader of a name: ``stackstac`` or ``odc``.
+    """Return the reader of a name.
+
+    Parameters
+    ----------
+    name
+        ``stackstac`` or ``odc``.
+
+    Returns
+    -------
+    Reader
+        A function of a source and a window.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there is no reader of this name.
     """
     if name not in READERS:
         raise InputError(unknown_name_message("reader", name, READERS))

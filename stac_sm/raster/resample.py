@@ -1,6 +1,8 @@
-"""Regridding: from native pixels to the pixels of a target, in one place, independent of windows and chunks.
+"""Regrid values from native pixels to the pixels of a target, in one place, independent of windows and chunks.
 
-Three rules, all on pixel centres:
+`features.daily_fields` calls the parts in this order: `overlapping_grids` and `source_window` decide what to read,
+`pixel_lookup` relates the two grids once for all days, and `regrid` fills the target with values. There are three
+rules, all on pixel centres:
 
 * ``nearest``: the source pixel that holds the target's centre.
 * ``bilinear``: the four source pixels around it, weighted by distance; pixels without value are left out and the
@@ -29,10 +31,10 @@ BLOCK = 1200
 _MARGIN = 2  # source pixels around the window that is needed: neighbours, and the curvature between samples
 _SAMPLE = 16  # target pixels between two samples of its extent in the source grid
 _BAND = 1 << 21  # pixels that are worked on at a time
-_RUN = 1 << 16  # pixels that are interpolated at a time: what is made of them on the way stays in a cache
-_SIDE = 11  # points across a source, and down: inside, too, since it may lie on both sides of the antimeridian
-_CURVED = 0.1  # of its extent: how far it may reach beyond them
-_LEAST_WEIGHT = 1e-6  # of the valid neighbours together, for a bilinear value
+_RUN = 1 << 16  # pixels that are interpolated at a time: intermediate arrays stay in the processor's cache
+_SIDE = 11  # sample points across and down a source; inside, too: it may lie on both sides of the antimeridian
+_CURVED = 0.1  # share of its extent by which a curved source may reach beyond these points
+_LEAST_WEIGHT = 1e-6  # of all valid neighbours together; with less, a bilinear value is missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +45,10 @@ class TargetPixels:
     """The grid."""
 
     rows: np.ndarray | None = None
-    """Rows of the pixels wanted; None for all pixels."""
+    """Rows of the selected pixels; None for all pixels."""
 
     columns: np.ndarray | None = None
-    """Columns of the pixels wanted."""
+    """Columns of the selected pixels; None for all pixels."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,7 +68,14 @@ class TargetPixels:
         return tuple((BLOCK,) * (size // BLOCK) + ((size % BLOCK,) if size % BLOCK else ()) for size in self.shape)
 
     def blocks(self) -> dict[tuple[int, ...], TargetPixels]:
-        """The blocks by their place."""
+        """Cut the target into blocks of at most 1200 x 1200 pixels.
+
+        Returns
+        -------
+        dict
+            Place of each block (row and column of blocks, or 0 for a list of pixels) to its pixels; one block unless a
+            side is longer than two blocks.
+        """
         if all(len(sizes) == 1 for sizes in self.chunks):
             return {(0,) * len(self.shape): self}
         spans = [[slice(at, at + n) for at, n in zip(_starts(sizes), sizes, strict=True)] for sizes in self.chunks]
@@ -86,7 +95,19 @@ class TargetPixels:
         return self._at(rows, columns)
 
     def corners(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """x and y of pixel corners, of every ``step``-th pixel and of the outermost."""
+        """Return the corners of pixels.
+
+        Parameters
+        ----------
+        step
+            Every ``step``-th line of corners is taken, and the outermost; of a list of pixels, all four corners of
+            each.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            x and y in the CRS of the GeoBox, float64.
+        """
         if self.rows is not None and self.columns is not None:
             offsets = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
             return self._at(self.rows + offsets[:, :1], self.columns + offsets[:, 1:])
@@ -99,9 +120,21 @@ class TargetPixels:
 
 
 def source_window(source: GeoBox, target: TargetPixels) -> Window | None:
-    """The part of a source grid that a target needs, snapped to source pixels; None where they do not meet.
+    """Return the part of a source grid that a target needs.
 
-    In one CRS, grids that only touch do not meet: the tiles beside a tile are none of its inputs.
+    In one CRS, grids that only touch do not meet: the tiles beside a tile are not inputs of it.
+
+    Parameters
+    ----------
+    source
+        Grid of a file.
+    target
+        The pixels to fill.
+
+    Returns
+    -------
+    tuple of slice or None
+        Rows and columns of the source, with a margin of two pixels inside the file; None where the two do not meet.
     """
     rows, columns = _pixel_coordinates(source, str(target.geobox.crs), *target.corners(_SAMPLE))
     if np.isnan(rows).any():  # partly off the Earth: a coarse sample may miss what is on it
@@ -120,7 +153,20 @@ def source_window(source: GeoBox, target: TargetPixels) -> Window | None:
 
 
 def overlapping_grids(sources: Sequence[GeoBox], target: TargetPixels) -> set[GeoBox]:
-    """The source grids that a target needs; for one that is cut into blocks, perhaps some more."""
+    """Return the source grids that a target needs.
+
+    Parameters
+    ----------
+    sources
+        Grids of files.
+    target
+        The pixels to fill.
+
+    Returns
+    -------
+    set of GeoBox
+        Those that meet the target; for a target that is cut into blocks, perhaps some more.
+    """
     if len(target.blocks()) == 1:
         return {source for source in sources if source_window(source, target) is not None}
     (near,) = overlapping_grids_by_block(sources, target.geobox, [target])
@@ -130,7 +176,22 @@ def overlapping_grids(sources: Sequence[GeoBox], target: TargetPixels) -> set[Ge
 def overlapping_grids_by_block(
     sources: Sequence[GeoBox], whole: GeoBox, blocks: Sequence[TargetPixels]
 ) -> list[list[int]]:
-    """For each block of a grid, the numbers of the source grids that may meet it; some that do not, but none less."""
+    """Find, for each block of a grid, the source grids that may meet it.
+
+    Parameters
+    ----------
+    sources
+        Grids of files.
+    whole
+        The grid that the blocks are cut from.
+    blocks
+        Blocks of it, as `TargetPixels.blocks` gives them.
+
+    Returns
+    -------
+    list of list of int
+        For each block, positions in ``sources``; none that meets it is missing, and some may not meet it.
+    """
     spans = _spans(sources, whole)
     found = []
     for block in blocks:
@@ -143,7 +204,7 @@ def overlapping_grids_by_block(
 
 
 def _spans(sources: Sequence[GeoBox], whole: GeoBox) -> np.ndarray:
-    """First and last row, first and last column of a grid that each source may cover, (source, 4), on the safe side."""
+    """Return first and last row and column of a grid that each source may cover, (source, 4), on the safe side."""
     spans = np.empty((len(sources), 4))
     across, down = (part.ravel() for part in np.meshgrid(np.linspace(0, 1, _SIDE), np.linspace(0, 1, _SIDE)))
     for crs in {str(source.crs) for source in sources}:
@@ -166,7 +227,18 @@ def _starts(sizes: Sequence[int]) -> list[int]:
 
 
 def pixel_lookup(source: GeoBox, window: Window, target: TargetPixels, resampling: str) -> np.ndarray:
-    """Which source pixels fill which target pixels: what depends on the two grids only, and serves for every day.
+    """Relate source pixels to target pixels; the result depends on the two grids only, and serves for every day.
+
+    Parameters
+    ----------
+    source
+        Grid of a file.
+    window
+        Rows and columns of it that are read, as `source_window` gives them.
+    target
+        The pixels to fill.
+    resampling
+        ``nearest``, ``bilinear`` or ``average``.
 
     Returns
     -------
@@ -225,7 +297,7 @@ def _nearest(window: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(rows: np.ndarray, columns: np.ndarray, outside: np.ndarray, window: Window) -> np.ndarray:
-    """What `pixel_lookup` gives for bilinear, of places in the source grid: whole numbers are edges."""
+    """Return the bilinear result of `pixel_lookup`, from places in the source grid: whole numbers are edges."""
     size = [side.stop - side.start for side in window]
     places = [
         np.clip(np.where(outside, 0, at - side.start - 0.5), 0, n - 1)
@@ -248,7 +320,7 @@ def _bilinear(window: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _interpolated(padded: np.ndarray, step: int, where: np.ndarray, whole: bool) -> np.ndarray:
-    """Bilinear values of some pixels, (pixel,), from a flattened window of rows of ``step`` pixels."""
+    """Return bilinear values of some pixels, (pixel,), from a flattened window of rows of ``step`` pixels."""
     position, down, right = where[0], where[1].view(np.float32), where[2].view(np.float32)
     outside, first = position < 0, np.maximum(position, 0)
     total, weights = np.zeros(position.shape, np.float32), np.zeros(position.shape, np.float32)
@@ -279,7 +351,7 @@ def _average(target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Se
 
 
 def _target_positions(source: GeoBox, window: Window, target: TargetPixels) -> np.ndarray:
-    """Position in the flattened target of every source pixel in a window, int32 (y, x); -1 where there is none."""
+    """Return the position in the flattened target of every source pixel in a window, int32 (y, x); -1 for none."""
     shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
     positions = np.empty(shape, np.int32)
     for band in _bands(shape):
@@ -302,24 +374,25 @@ def _positions_in_band(source: GeoBox, window: Window, target: TargetPixels) -> 
 
 
 def _bands(shape: tuple[int, ...]) -> list[slice]:
-    """Rows of a window in bands of some million pixels: what is made of each pixel takes many times its memory."""
+    """Cut the rows of a window into bands of some million pixels: work on a pixel takes many times its memory."""
     rows = max(1, _BAND // shape[1])
     return [slice(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
 
 
-def _among(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Index in ``wanted`` (any order, no repeats) of each position; -1 for those that are not in it."""
-    order = np.argsort(wanted)
-    index = np.minimum(np.searchsorted(wanted[order], position), len(wanted) - 1)
-    return np.where(wanted[order][index] == position, order[index], -1).astype(np.int32)
+def _among(position: np.ndarray, selected: np.ndarray) -> np.ndarray:
+    """Return the index in ``selected`` (any order, no repeats) of each position; -1 for those that are not in it."""
+    order = np.argsort(selected)
+    index = np.minimum(np.searchsorted(selected[order], position), len(selected) - 1)
+    return np.where(selected[order][index] == position, order[index], -1).astype(np.int32)
 
 
 def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns in a grid of points in another CRS; whole numbers are pixel edges, NaN has no place there."""
+    """Return rows and columns in a grid of points in another CRS.
+
+    Whole numbers are pixel edges; NaN where the CRS of the grid has no such point.
+    """
     x, y = transform_points(crs, str(grid.crs), x, y)
     affine = grid.affine
     rows, columns = (y - affine.f) / affine.e, (x - affine.c) / affine.a
-    somewhere = np.isfinite(rows) & np.isfinite(columns)  # pyproj gives inf where the grid's CRS has no such place
-    return snap_to_pixel_edges(np.where(somewhere, rows, np.nan)), snap_to_pixel_edges(
-        np.where(somewhere, columns, np.nan)
-    )
+    defined = np.isfinite(rows) & np.isfinite(columns)  # pyproj gives inf where the grid's CRS has no such place
+    return snap_to_pixel_edges(np.where(defined, rows, np.nan)), snap_to_pixel_edges(np.where(defined, columns, np.nan))

@@ -1,6 +1,8 @@
-"""What an item says about one band of one of its assets; the items of every STAC version come out alike.
+"""Describe one band of one asset by its STAC item, and complete the description from the header of the file.
 
-Item against file: what the header says completes the item, and must not contradict it.
+Items of every STAC version (1.0 and 1.1, with or without extensions of bands) become the same `RasterSource`. Feature
+resolution and planning build it from metadata alone; `read` completes it from the header, which must not contradict the
+item.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _ROWS = 256  # of a window that are scaled at a time
 
 @dataclass(frozen=True)
 class RasterSource:
-    """One band of one asset of one item, as its metadata say it is."""
+    """One band of one asset of one item, as its metadata describe it."""
 
     item_id: str
     """Id of the item."""
@@ -34,7 +36,7 @@ class RasterSource:
     """Asset key."""
 
     href: str
-    """Where the file is."""
+    """Address of the file."""
 
     geobox: GeoBox
     """Shape, affine and CRS of the file."""
@@ -55,19 +57,19 @@ class RasterSource:
     """``file:checksum``, else time of update, else empty."""
 
     item_href: str = ""
-    """Where the item is."""
+    """Address of the item."""
 
     valid: tuple[float, float] | None = None
     """Least and largest stored value; others are codes, no data."""
 
     sign: str = ""
-    """How the href gets a token when it is read (`signing.sign_href`)."""
+    """Service that signs the href when it is read (`signing.sign_href`), or empty."""
 
     unit: str = ""
     """Unit of the physical values, where the item says it."""
 
     root: str = ""
-    """Where the catalogue is that sends us there; empty if it is the user's own."""
+    """Root of the catalogue that names the href; empty if it is the user's own."""
 
     band: int = 1
     """Number of the band in the file, from 1."""
@@ -80,14 +82,14 @@ class RasterSource:
 
     @property
     def provenance_digest(self) -> str:
-        """SHA-256 of the file's checksum and of all that the item says about the meaning and place of its values."""
+        """SHA-256, hex, of the file's checksum and of all metadata about the meaning and place of its values."""
         return digest_of_list(self.checksum, self.meaning).hex()
 
     @property
     def meaning(self) -> str:
-        """What the item says about the meaning and place of the values, in canonical JSON.
+        """Metadata that decide the meaning and place of the values, as elements of canonical JSON.
 
-        ``digest_of_list(checksum, meaning)`` is the proof of any file about which the items say the same.
+        ``digest_of_list(checksum, meaning)`` is the provenance digest of every file with the same metadata.
         """
         grid = [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]]
         # as text, since nodata may be NaN, which JSON has not
@@ -96,13 +98,38 @@ class RasterSource:
         return elements_json([self.dtype, *numbers, *where])
 
     def with_feature(self, valid: tuple[float, float] | None, sign: str, root: str) -> RasterSource:
-        """The same with what a feature says about it, which stored values are values and how it is signed; and with
-        where the catalogue is that it was found in.
+        """Return the source with the settings of a feature.
+
+        Parameters
+        ----------
+        valid
+            Least and largest stored value that is a value; None: all are.
+        sign
+            Service that signs the href when it is read, or empty.
+        root
+            Root of the catalogue that the item was found in; empty if it is the user's own.
+
+        Returns
+        -------
+        RasterSource
+            A copy.
         """
         return replace(self, valid=valid, sign=sign, root=root)
 
     def physical(self, stored: np.ndarray) -> np.ndarray:
-        """Physical values of stored ones: float32, NaN where there is no data."""
+        """Convert stored values to physical ones.
+
+        Parameters
+        ----------
+        stored
+            Values as the file holds them, rows first, any data type.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 of the same shape, ``stored * scale + offset``; NaN where the stored value is nodata or outside
+            ``valid``.
+        """
         physical = np.empty(stored.shape, dtype=np.float32)
         for start in range(0, len(stored), _ROWS):  # float64 of a whole window would take three times its memory
             physical[start : start + _ROWS] = self._physical(stored[start : start + _ROWS])
@@ -118,17 +145,29 @@ class RasterSource:
         return values
 
 
-def asset_key(item: pystac.Item, wanted: str) -> str | None:
-    """Key of the asset that a feature wants: its key, or ``*.hdf`` for the data asset whose file name ends so.
+def asset_key(item: pystac.Item, requested: str) -> str | None:
+    """Return the key of the asset that a feature asks for.
+
+    Parameters
+    ----------
+    item
+        A STAC item.
+    requested
+        An asset key, or ``*.hdf`` for the asset with the role ``data`` whose file name ends so.
+
+    Returns
+    -------
+    str or None
+        None if the item has no such asset. Of several that fit an ending, one that is not on ``s3:`` counts.
 
     Raises
     ------
     CatalogError
         If several assets fit an ending: names them.
     """
-    if not wanted.startswith("*"):
-        return wanted if wanted in item.assets else None
-    ending = wanted[1:]
+    if not requested.startswith("*"):
+        return requested if requested in item.assets else None
+    ending = requested[1:]
     fitting = [
         key
         for key, asset in item.assets.items()
@@ -136,24 +175,40 @@ def asset_key(item: pystac.Item, wanted: str) -> str | None:
     ]
     web = [key for key in fitting if not item.assets[key].href.startswith("s3:")] or fitting
     if len(web) > 1:
-        raise CatalogError(f"item {item.id!r}: assets {', '.join(web)} end with {ending!r}, one wanted: name its key")
+        raise CatalogError(
+            f"item {item.id!r}: assets {', '.join(web)} end with {ending!r}, exactly one is required: name its key"
+        )
     return web[0] if web else None
 
 
-def raster_source(item: pystac.Item, key: str, wanted: str = "") -> RasterSource:
-    """What an item says about one band of one of its assets: of its only band, or of that of a name or number.
+def raster_source(item: pystac.Item, key: str, requested_band: str = "") -> RasterSource:
+    """Describe one band of one of an item's assets.
+
+    Parameters
+    ----------
+    item
+        A STAC item of any version.
+    key
+        Asset key.
+    requested_band
+        Name or number (from 1) of the band; empty for an asset of one band.
+
+    Returns
+    -------
+    RasterSource
+        The band, from metadata alone.
 
     Raises
     ------
     CatalogError
-        If the asset or a field that is needed is missing, or makes no sense: names it.
+        If the asset or a required field is missing, or has an impossible value: names it.
     """
     if key not in item.assets:
         raise CatalogError(f"item {item.id!r} has no asset {key!r}: it has {', '.join(item.assets) or 'none'}")
     asset = item.assets[key]
     fields = {**item.properties, **asset.extra_fields}
     bands = _bands(asset)
-    number = _number_of(item, key, bands, wanted)
+    number = _number_of(item, key, bands, requested_band)
     band = asset.extra_fields | bands[number - 1]
     dtype = _data_type(item, key, band)
     return RasterSource(
@@ -175,24 +230,24 @@ def raster_source(item: pystac.Item, key: str, wanted: str = "") -> RasterSource
 
 
 def _bands(asset: pystac.Asset) -> list[dict[str, Any]]:
-    """What is said of each band: in STAC 1.1 ``bands``, STAC 1.0 ``eo:bands`` and ``raster:bands``, or of the asset."""
+    """Return the metadata of each band: ``bands`` (STAC 1.1), ``eo:bands`` and ``raster:bands``, or of the asset."""
     lists = [asset.extra_fields.get(name) or [] for name in ("eo:bands", "raster:bands", "bands")]
     count = max(1, *map(len, lists))
     return [{k: v for known in lists if i < len(known) for k, v in known[i].items()} for i in range(count)]
 
 
-def _number_of(item: pystac.Item, key: str, bands: list[dict[str, Any]], wanted: str) -> int:
-    """Number, from 1, of the band wanted."""
+def _number_of(item: pystac.Item, key: str, bands: list[dict[str, Any]], requested: str) -> int:
+    """Return the number, from 1, of the band that is asked for."""
     names = [str(band.get("name", i + 1)) for i, band in enumerate(bands)]
-    if not wanted and len(bands) == 1:
+    if not requested and len(bands) == 1:
         return 1
-    if wanted in names:
-        return names.index(wanted) + 1
-    if wanted.isdecimal() and 1 <= int(wanted) <= len(bands):
-        return int(wanted)
+    if requested in names:
+        return names.index(requested) + 1
+    if requested.isdecimal() and 1 <= int(requested) <= len(bands):
+        return int(requested)
     raise CatalogError(
         f"item {item.id!r}, asset {key!r}: bands {', '.join(names)} found, "
-        + (f"{wanted!r} wanted: mend the feature's band" if wanted else 'one wanted: name it, band = "…"')
+        + (f"{requested!r} required: correct the feature's band" if requested else 'name the required one: band = "…"')
     )
 
 
@@ -206,13 +261,13 @@ def _geobox(item: pystac.Item, key: str, asset: pystac.Asset) -> GeoBox:
     if affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
         raise CatalogError(
             f"item {item.id!r}, asset {key!r}: proj:transform {list(transform)} found, rows from north to south and "
-            "columns from west to east wanted: warp the file to such a grid"
+            "columns from west to east are required: warp the file to such a grid"
         )
     return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
 
 
 def _crs(fields: dict[str, Any]) -> str | None:
-    """``EPSG:…`` or WKT2 from whichever of the projection extension's fields is filled."""
+    """Return ``EPSG:…`` or WKT2 from whichever of the projection extension's fields is filled."""
     code, projjson = fields.get("proj:code"), fields.get("proj:projjson")
     if code is None and fields.get("proj:epsg") is not None:
         code = f"EPSG:{fields['proj:epsg']}"
@@ -228,28 +283,28 @@ def _number(value: Any) -> float | None:
 
 
 def _nodata(item: pystac.Item, key: str, band: dict[str, Any], dtype: str | None) -> float | None:
-    """Stored value of pixels without data; it must be one that the data type can hold."""
+    """Return the stored value of pixels without data; refuse one that the data type cannot hold."""
     nodata = _number(band.get("nodata"))
     if nodata is None or dtype is None or np.dtype(dtype).kind == "f":
         return nodata
     kind = np.dtype(dtype)
     if not (nodata.is_integer() and np.iinfo(kind).min <= nodata <= np.iinfo(kind).max):
         raise CatalogError(
-            f"item {item.id!r}, asset {key!r}: nodata {nodata:g} found, a value of its data_type {dtype} wanted: "
-            "mend the item"
+            f"item {item.id!r}, asset {key!r}: nodata {nodata:g} found, a value of its data_type {dtype} is required: "
+            "correct the item"
         )
     return nodata
 
 
 def _data_type(item: pystac.Item, key: str, band: dict[str, Any]) -> str | None:
-    """Data type of the stored values; None where the item is silent."""
+    """Return the data type of the stored values; None where the item does not state it."""
     name = band.get("data_type")
     if not name:
         return None
     if name not in _DATA_TYPES:
         raise CatalogError(
-            f"item {item.id!r}, asset {key!r}: data_type {name!r} found, one of {', '.join(_DATA_TYPES)} wanted: "
-            "mend the item"
+            f"item {item.id!r}, asset {key!r}: data_type {name!r} found, one of {', '.join(_DATA_TYPES)} is "
+            "required: correct the item"
         )
     return str(name)
 
@@ -268,21 +323,26 @@ _LARGEST_BLOCK = 1 << 28  # bytes that one block may decode to
 
 
 def complete_from_header(source: RasterSource, file_name: str = "") -> RasterSource:
-    """The source, completed by the header of its file where the item says nothing about nodata, scale and offset.
+    """Complete a source by the header of its file, where the item states no data type, nodata, scale or offset.
 
-    Where both state a scale or offset, the item's counts: an item can be mended, a published file cannot.
+    Where both state a scale or offset, the item's counts: an item can be corrected, a published file cannot.
 
     Parameters
     ----------
     source
-        What the item says.
+        The band as the item describes it.
     file_name
         Local copy of the file; without one, the href names a local file. Opened as TIFF or not at all.
+
+    Returns
+    -------
+    RasterSource
+        With data type, scale and offset; nodata where item or file state one.
 
     Raises
     ------
     CatalogError
-        If item and file disagree on anything that a reader would pass over in silence: names both. If a block is so
+        If item and file disagree on anything that a reader would silently ignore: names both. If a block is so
         large that decoding it would exhaust memory.
     """
     import rasterio
@@ -303,15 +363,15 @@ def complete_from_header(source: RasterSource, file_name: str = "") -> RasterSou
         scale, offset = file.scales[source.band - 1], file.offsets[source.band - 1]
         dtype = file.dtypes[0]
         block = math.prod(file.block_shapes[0]) * np.dtype(dtype).itemsize * file.count
-    for what, (said, there) in found.items():
-        if None not in (said, there) and said != there and str(said) != str(there):  # as text, NaN is NaN
-            raise _contradiction(source, what, said, there)
+    for what, (stated, stored) in found.items():
+        if None not in (stated, stored) and stated != stored and str(stated) != str(stored):  # as text, NaN is NaN
+            raise _contradiction(source, what, stated, stored)
     if not transform.almost_equals(source.geobox.affine, _SAME * abs(source.geobox.affine.a)):
         raise _contradiction(source, "transform", list(source.geobox.affine)[:6], list(transform)[:6])
     if block > _LARGEST_BLOCK:
         raise CatalogError(
             f"item {source.item_id!r}, asset {source.asset!r}: blocks of {block} bytes in {source.href}, at most "
-            f"{_LARGEST_BLOCK} wanted: write the file anew with blocks of 512 x 512 pixels"
+            f"{_LARGEST_BLOCK} are allowed: write the file again with blocks of 512 x 512 pixels"
         )
     return replace(
         source,
@@ -322,10 +382,10 @@ def complete_from_header(source: RasterSource, file_name: str = "") -> RasterSou
     )
 
 
-def _contradiction(source: RasterSource, what: str, said: Any, there: Any) -> CatalogError:
+def _contradiction(source: RasterSource, what: str, stated: Any, stored: Any) -> CatalogError:
     return CatalogError(
-        f"item {source.item_id!r}, asset {source.asset!r}: {what} {said} in the item, {there} in {source.href}: "
-        "mend the item, or ingest the file again"
+        f"item {source.item_id!r}, asset {source.asset!r}: {what} {stated} in the item, {stored} in {source.href}: "
+        "correct the item, or ingest the file again"
     )
 
 
@@ -335,7 +395,7 @@ def _epsg(crs: str) -> int | None:
 
 
 def _meaning(crs: str) -> str | None:
-    """What makes the numbers of a CRS without EPSG code, names apart: two codes are compared as codes."""
+    """Return the parameters of a CRS without EPSG code, but not its names: two codes are compared as codes."""
     known = pyproj.CRS.from_user_input(crs)
     if known.to_epsg() is not None or known.ellipsoid is None:
         return None

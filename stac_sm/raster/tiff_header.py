@@ -1,7 +1,8 @@
-"""TIFF: which bytes of a file its header is made of. GDAL says where the blocks are, once the header is there.
+"""Find the bytes of a TIFF file that its header is made of, and those of the blocks of a window.
 
-No pixel is decoded here. What is wanted is certainty: a local copy that holds only parts of a file must hold every
-byte that GDAL looks at, or GDAL would take a hole for zeros.
+`fetch` uses it to bring only these bytes of a file on the network. Once the header is here, GDAL says where the blocks
+are. A local copy that holds only parts of a file must hold every byte that GDAL looks at, or GDAL would take a hole for
+zeros. No pixel is decoded here.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def read_header(read: ReadSpan) -> None:
     Parameters
     ----------
     read
-        Gives the bytes of a span, and raises if the file has not got them.
+        Returns the bytes of a span, and raises if the file does not have them.
 
     Raises
     ------
     AttemptError
-        If this is no TIFF, or one that no sane program writes.
+        If this is no TIFF, or its header is implausible (circular or oversized directories).
     """
     magic = read((0, 4))
     if magic not in MAGIC:
@@ -55,7 +56,27 @@ def read_header(read: ReadSpan) -> None:
 
 
 def spans_of_window(file: Any, band: int, window: tuple[slice, slice]) -> list[Span]:
-    """Where the blocks of a window are, as GDAL says of an open dataset; blocks that the file leaves out are not."""
+    """Return the bytes of the blocks of a window, as GDAL gives them for an open dataset.
+
+    Parameters
+    ----------
+    file
+        An open rasterio dataset.
+    band
+        Number of the band, from 1.
+    window
+        Rows and columns inside the file.
+
+    Returns
+    -------
+    list of tuple
+        First byte and byte after the last of each block, with a margin; blocks that the file leaves out are not listed.
+
+    Raises
+    ------
+    AttemptError
+        If the window has more blocks than any plausible file.
+    """
     height, width = file.block_shapes[band - 1]
     rows = range(window[0].start // height, -(-window[0].stop // height))
     columns = range(window[1].start // width, -(-window[1].stop // width))
@@ -72,7 +93,7 @@ def spans_of_window(file: Any, band: int, window: tuple[slice, slice]) -> list[S
 
 
 def _read_directory(read: ReadSpan, at: int, order: str, big: bool, *, first: bool) -> int:
-    """Read one directory and its values; where the next one is, or 0."""
+    """Read one directory and its values; return the place of the next one, or 0."""
     head, size, word = (8, 20, 8) if big else (2, 12, 4)
     count = _integer(order, read((at, at + head)))
     if count > _ENTRIES:

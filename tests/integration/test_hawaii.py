@@ -288,7 +288,7 @@ def test_every_strategy_is_scored_beside_the_baselines(flow: Flow) -> None:
     }  # one network
     assert {one["n"] for one in found.values()} == {2299}
     assert set(scores["notes"]) == {"screening", "network", "random screened", "site screened", "year screened"}
-    assert all("wanted" in note for note in scores["notes"].values())
+    assert all("required" in note for note in scores["notes"].values())
     assert scores["kept"] is None
     # the plain figures of ERA5-Land at the stations; a random split flatters, the honest one does not
     table = flow.table("table").astype({"swvl1": float})

@@ -68,7 +68,7 @@ def test_a_variable_without_a_value_says_so(tmp_path):
 
 
 def test_another_ending_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"cube\.gif: a name that ends with \.png, \.pdf, \.svg wanted"):
+    with pytest.raises(InputError, match=r"cube\.gif: a name that ends with \.png, \.pdf, \.svg is required"):
         plot_cube(CUBE, tmp_path / "cube.gif")
 
 

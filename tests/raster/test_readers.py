@@ -181,9 +181,9 @@ def test_one_band_of_an_asset_with_several(tmp_path, grid, fields):
             np.testing.assert_array_equal(read, images[number - 1][3:11, 5:17], err_msg=f"{name} {wanted}")
     proofs = {raster_source(item, "a", wanted).provenance_digest for wanted in ("red", "nir", "2")}
     assert len(proofs) == 2
-    with pytest.raises(CatalogError, match="bands red, nir, swir found, 'blue' wanted"):
+    with pytest.raises(CatalogError, match="bands red, nir, swir found, 'blue' required"):
         raster_source(item, "a", "blue")
-    with pytest.raises(CatalogError, match="one wanted: name it"):
+    with pytest.raises(CatalogError, match="name the required one: band"):
         raster_source(item, "a")
 
 
@@ -240,7 +240,7 @@ WRONG = {
     "transform": ({"proj:transform": None}, "a", "proj:transform"),
     "crs": ({"proj:code": None, "proj:wkt2": None, "proj:projjson": None}, "a", "proj:code"),
     "odd data type": ({"bands": [{"data_type": "cint16"}]}, "a", "'cint16' found"),
-    "two bands": ({"bands": [{}, {}]}, "a", "bands 1, 2 found, one wanted"),
+    "two bands": ({"bands": [{}, {}]}, "a", "bands 1, 2 found, name the required one"),
     "nodata that cannot be": ({"bands": [{"data_type": "uint8", "nodata": -9999}]}, "a", "nodata -9999 found"),
     "half a nodata": ({"bands": [{"data_type": "uint8", "nodata": 0.5}]}, "a", "nodata 0.5 found"),
     "nan in integers": ({"bands": [{"data_type": "uint8", "nodata": "nan"}]}, "a", "nodata nan found"),
