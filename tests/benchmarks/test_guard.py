@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import guard
+from tests.benchmarks import guard, matchups, tile_month
 
 
 @pytest.fixture
@@ -79,3 +81,11 @@ def test_what_is_committed_can_be_read():
     for run in guard.known().values():
         assert set(run) == {"ratios", "settings", "context"}
         assert all(value > 0 for value in run["ratios"].values())
+
+
+def test_the_functions_that_are_timed_are_there():
+    """A benchmark replaces them by name while it runs."""
+    for module, name in [place for places in tile_month.STAGES.values() for place in places]:
+        assert callable(functools.reduce(getattr, name.split("."), importlib.import_module(module)))
+    for module, name in matchups.STAGES.values():
+        assert callable(getattr(module, name))

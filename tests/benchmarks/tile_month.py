@@ -56,7 +56,7 @@ from tests.benchmarks.rivals import scripts
 RIVALS = ("plain", "odc", "stackstac", "odc-stats")
 STAGES = {
     "decode": [("stac_sm.features.daily_fields", "read_window")],
-    "resample": [("stac_sm.features.daily_fields", "regrid"), ("stac_sm.features.daily_fields", "lookup")],
+    "resample": [("stac_sm.features.daily_fields", "regrid"), ("stac_sm.features.daily_fields", "pixel_lookup")],
     "predict": [("stac_sm.model.predict", "predict_block")],  # with the area of applicability
     "applicability": [("stac_sm.model.applicability", "Applicability.outside")],
     "encode": [("stac_sm.raster.cog", "write_cog")],

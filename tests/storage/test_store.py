@@ -104,7 +104,7 @@ FOLDERS = st.sampled_from(["", "f/", "f.g/", "f-h/", "f/i/", "f ü/"])
 NAMES = st.sampled_from(["a", "a.b", "a b", "ä", "a+b", "%41", "x#y?z", "a-b", "~", "€"])
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["create", "swap", "replace"]),
+        st.sampled_from(["create", "compare_and_swap", "replace"]),
         st.builds("{}{}".format, FOLDERS, NAMES),
         st.sampled_from([b"", b"1", b"22"]),
         st.sampled_from([b"", b"1", b"22"]),
@@ -121,8 +121,8 @@ def test_a_store_does_as_a_dictionary_would(kind, bucket, tmp_path):
         store = open_store(tmp_path / secrets.token_hex(4) if kind == "folder" else s3_root(bucket))
         model = {}
         for act, path, content, expected in steps:
-            wins = {"create": path not in model, "swap": model.get(path) == expected, "replace": True}[act]
-            done = getattr(store, act)(path, content, *([expected] if act == "swap" else []))
+            wins = {"create": path not in model, "compare_and_swap": model.get(path) == expected, "replace": True}[act]
+            done = getattr(store, act)(path, content, *([expected] if act == "compare_and_swap" else []))
             assert done in (None, wins)
             model |= {path: content} if wins else {}
             assert store.exists(path) == (path in model)

@@ -74,7 +74,7 @@ def is_there(name: str) -> bool:
         elif (place / f"{part}.py").is_file():
             return i + 1 == len(rest) or rest[i + 1] in names_in(place / f"{part}.py")
         else:
-            return part in names_in(place / "__init__.py") | ({"__version__"} if len(rest) == 1 else set())
+            return part in names_in(place / "__init__.py") or (part.startswith("__") and part.endswith("__"))
     return True
 
 
