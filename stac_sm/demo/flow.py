@@ -25,7 +25,7 @@ from stac_sm.model.model import Model
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.simulate.dataset import write_simulated_earth
 from stac_sm.simulate.earth import Earth
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.workflows.plan.plan import Plan, make_plan
 from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, write_plan
 from stac_sm.workflows.project import FILE_NAME, Project, create_project
@@ -182,7 +182,7 @@ def demo_project_file(earth: Earth) -> str:
     return text
 
 
-def compare_with_truth(catalog: Catalog, truth: Path, plan: Plan) -> Scores:
+def compare_with_truth(catalog: WritableCatalog, truth: Path, plan: Plan) -> Scores:
     """Scores of the published product against the true field, over all pixels and days that have both."""
     import rasterio
 

@@ -7,7 +7,6 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from stac_sm.core.errors import CatalogError, StacSmError
 from stac_sm.doctor.check import FAILED, NOTE, OK, Check, run_check
@@ -15,9 +14,11 @@ from stac_sm.features.recipe import Feature
 from stac_sm.ingest.registry import provider_classes
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.stac.catalogs.catalog import Catalog, open_recipe_catalog
+from stac_sm.stac.catalogs.catalog import open_recipe_catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.stations.records import STATIONS_COLLECTION
+from stac_sm.storage.address import S3, address_kind, is_remote
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.signing import SIGNERS, sign_href
 from stac_sm.storage.store import Store, open_store
@@ -31,7 +32,7 @@ def check_project(opened: Project) -> Iterator[Check]:
     store = open_store(opened.folder)
     yield Check("project", "file", OK, f"{store.href('stac-sm.toml')}: {len(opened.recipe.names)} features")
     remote = [feature for feature in opened.recipe.sources if feature.catalog]
-    if store.root.startswith("s3://") or any(feature.catalog.startswith("s3://") for feature in remote):
+    if S3 in {address_kind(place) for place in (store.root, *(feature.catalog for feature in remote))}:
         yield run_check("store", "credentials", _credentials)
     yield from _store(store)
     yield from _catalogue(opened)
@@ -52,7 +53,7 @@ def _store(store: Store) -> Iterator[Check]:
     yield run_check("store", "read", lambda: _read(store))
     yield run_check("store", "write", lambda: _write(store))
     yield run_check("store", "many writers", lambda: _writers(store))
-    if "://" not in store.root:
+    if not is_remote(store.root):
         yield run_check("store", "room", lambda: _room(store))
 
 
@@ -122,7 +123,7 @@ _MADE = {
 """What the flow makes of the inputs, and how."""
 
 
-def _input(opened: Project, catalog: Catalog, id: str, features: list[Feature]) -> Check:
+def _input(opened: Project, catalog: WritableCatalog, id: str, features: list[Feature]) -> Check:
     names = ", ".join(feature.name for feature in features if feature.collection == id)
     if not _has_items(catalog, id):
         advice = f"stac-sm ingest {_source_of(id)} FILES, or another collection in the recipe"
@@ -141,23 +142,23 @@ def _source_of(id: str) -> str:
     return id if id in provider_classes() else "modis" if re.match("modis|m[coy]d", id) else "SOURCE"
 
 
-def _has_items(catalog: Catalog, id: str) -> bool:
+def _has_items(catalog: WritableCatalog, id: str) -> bool:
     """Whether a collection links to items, or to catalogues of them: of millions none is read."""
     return any(link["rel"] in {"item", "child"} for link in catalog.collection(id)["links"])
 
 
-def _extent(catalog: Catalog, id: str) -> tuple[str, str]:
+def _extent(catalog: WritableCatalog, id: str) -> tuple[str, str]:
     first, last = catalog.collection(id)["extent"]["temporal"]["interval"][0]
     return (first or "0000")[:10], (last or "9999")[:10]
 
 
-def _made(catalog: Catalog, id: str, advice: str) -> Check:
+def _made(catalog: WritableCatalog, id: str, advice: str) -> Check:
     if id not in catalog.collections or not _has_items(catalog, id):
         return Check("catalogue", id, NOTE, "no items yet", advice)
     return Check("catalogue", id, OK, "items of {} to {}".format(*_extent(catalog, id)))
 
 
-def _index(catalog: Catalog) -> Check:
+def _index(catalog: WritableCatalog) -> Check:
     """Whether there is one: it is proof of nothing, but without it all items are read."""
     filled = [id for id in catalog.collections if _has_items(catalog, id)]
     bare = [id for id in filled if not index_months(catalog.store, id)]
@@ -169,7 +170,7 @@ def _index(catalog: Catalog) -> Check:
 
 def _elsewhere(opened: Project, place: str, features: list[Feature]) -> Check:
     wanted = sorted({feature.collection for feature in features if feature.catalog == place})
-    there: Any = open_recipe_catalog(place, opened.catalog)
+    there = open_recipe_catalog(place, opened.catalog)
     missing = sorted(set(wanted) - set(there.collections))
     if missing:
         raise CatalogError(f"{place} has no {', '.join(missing)}: correct `collection` of the recipe")

@@ -28,7 +28,8 @@ from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.source import RasterSource, asset_key, raster_source
-from stac_sm.stac.catalogs.catalog import Catalog, open_catalog, open_recipe_catalog
+from stac_sm.stac.catalogs.catalog import open_recipe_catalog, open_writable_catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.stac.items import ItemDict, raster_asset, raster_item
 from stac_sm.stac.links import refresh
@@ -96,7 +97,7 @@ def features_needing_climatology(recipe: Recipe) -> list[Feature]:
 
 
 def make_climatology(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     feature: Feature,
     *,
     bbox: BBox | None = None,
@@ -227,7 +228,7 @@ def climatology_mean(planned: ClimatologyItem, *, reader: str = DEFAULT_READER) 
 
 def _make(root: str, planned: ClimatologyItem) -> PublishOutcome:
     """Make and publish one item, unless it is published already; runs in a worker process."""
-    return make_once(open_catalog(root), _item(planned), partial(_assets, planned))
+    return make_once(open_writable_catalog(root), _item(planned), partial(_assets, planned))
 
 
 def _item(planned: ClimatologyItem) -> ItemDict:

@@ -22,7 +22,8 @@ from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.features.time_rules import DayFields, RasterSources, Timeline, WeightedField, choose_day_fields
 from stac_sm.raster.resample import TargetPixels, overlapping_grids
 from stac_sm.raster.source import RasterSource, asset_key, raster_source
-from stac_sm.stac.catalogs.catalog import Catalog, open_recipe_catalog
+from stac_sm.stac.catalogs.catalog import open_recipe_catalog
+from stac_sm.stac.catalogs.catalog_interface import is_writable
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.storage.trust import check_href
 
@@ -178,7 +179,7 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
 
 def _check_asset(where: ItemSearch, feature: Feature) -> None:
     """Refuse an asset that the items of a collection of this project never have: a misspelt name finds nothing."""
-    if isinstance(where, Catalog):
+    if is_writable(where):
         known = where.collection(feature.collection).get("item_assets", {})
         if known and feature.asset not in known and not feature.asset.startswith("*"):
             what = f"feature {feature.name!r}: asset of collection {feature.collection}"

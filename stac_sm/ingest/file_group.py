@@ -47,7 +47,8 @@ from stac_sm.ingest.rank import (
 )
 from stac_sm.ingest.registry import create_provider
 from stac_sm.ingest.results import FileResult, Tally
-from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.catalogs.catalog import open_writable_catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder
 from stac_sm.stac.publish import (
     FINGERPRINT_PROPERTY,
@@ -203,7 +204,7 @@ class _GroupRun:
     """One group of files on its way into the catalogue."""
 
     job: IngestJob
-    catalog: Catalog
+    catalog: WritableCatalog
     provider: Provider
     tallies: dict[Source, Tally]
     _hashes: dict[Source, str] = field(default_factory=dict)
@@ -448,5 +449,5 @@ def _is_made_as(item: ItemDict, held: ItemDict) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _catalog(root: str) -> Catalog:
-    return open_catalog(root)
+def _catalog(root: str) -> WritableCatalog:
+    return open_writable_catalog(root)

@@ -18,7 +18,7 @@ from stac_sm.ingest.file_group import FileGroup, IngestJob, claims_of, ingest_gr
 from stac_sm.ingest.provider_interface import find_files
 from stac_sm.ingest.registry import create_provider
 from stac_sm.ingest.results import FileResult
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.links import refresh
 from stac_sm.storage.http.documents import FileUrl
 
@@ -27,7 +27,7 @@ _CHUNK = 100
 
 
 def ingest(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     source_name: str,
     paths: Sequence[Path | str],
     *,

@@ -19,6 +19,7 @@ from stac_sm.core.variables import Variable
 from stac_sm.ingest.rank import NO_RANK, Decision, ItemVersion, Rank
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, raster_asset
+from stac_sm.storage.address import is_remote, local_path
 from stac_sm.storage.http.documents import FileUrl
 from stac_sm.storage.store import sha256
 
@@ -214,9 +215,8 @@ class WebProvider(Provider, Protocol):
 def find_files(wanted: Provider, paths: Iterable[Path | str]) -> Iterator[Path | FileUrl]:
     """Files to ingest: those that are named, and in folders all that the source's patterns fit.
 
-    Of files that are scanned together the first is given, once (see ``MultiFileProvider``). Text with ``://`` in it is
-    an
-    address on the web, for a source that reads there.
+    Of files that are scanned together the first is given, once (see ``MultiFileProvider``). A URL is an address on
+    the web, for a source that reads there.
 
     Raises
     ------
@@ -224,10 +224,10 @@ def find_files(wanted: Provider, paths: Iterable[Path | str]) -> Iterator[Path |
         If a path does not exist, or a folder holds nothing that fits; if an address is none that may be read.
     """
     for given in paths:
-        if "://" in str(given):
+        if is_remote(given):
             yield _address(wanted, str(given))
             continue
-        path = Path(given)
+        path = local_path(given)
         if path.is_file() or any(path.is_dir() and path.match(pattern) for pattern in wanted.patterns):  # a Zarr store
             yield scanned_together(wanted, path)[0]
             continue

@@ -16,7 +16,7 @@ from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.features.recipe import Recipe
 from stac_sm.model.model import MODEL_FORMAT, Model
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, build_item, item_folder, item_json, relative_href
 from stac_sm.stac.links import item_paths
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
@@ -85,14 +85,14 @@ def item_stub(fingerprint: str) -> ItemDict:
     }
 
 
-def latest_model(catalog: Catalog) -> ItemDict | None:
+def latest_model(catalog: WritableCatalog) -> ItemDict | None:
     """Item of the newest model: of those that no other follows, the one of the highest version; None without models."""
     items = [json.loads(catalog.store.read(path)) for path in item_paths(catalog.store, MODELS_COLLECTION)]
     free = [item for item in items if not _linked(item, "successor-version")]
     return max(free or items, key=lambda item: (_version(item), item["id"]), default=None)
 
 
-def link_successor(catalog: Catalog, item: ItemDict) -> None:
+def link_successor(catalog: WritableCatalog, item: ItemDict) -> None:
     """Add to the predecessor of a published model a link to it; done once, however often it is called.
 
     Parameters
@@ -233,7 +233,7 @@ def _version_link(rel: str, source: ItemDict, target: ItemDict) -> dict[str, str
     return {"rel": rel, "href": href, "type": "application/geo+json", "title": target["id"]}
 
 
-def _add_successor(catalog: Catalog, path: str, item: ItemDict) -> bool:
+def _add_successor(catalog: WritableCatalog, path: str, item: ItemDict) -> bool:
     """Whether the link is there now; another writer may have come first."""
     before = catalog.store.read(path)
     previous = json.loads(before)

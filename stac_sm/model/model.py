@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from stac_sm.model.applicability import Applicability
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.intervals import Intervals
+from stac_sm.storage.address import absolute_address, split_address
 from stac_sm.storage.store import multihash, open_store, sha256
 
 if TYPE_CHECKING:
@@ -267,8 +267,8 @@ def _check_order(item: pystac.Item, model: Model) -> None:
 
 def _read(href: str) -> bytes:
     """Content of a file, in a folder or on S3."""
-    folder, _, name = (href if "://" in href else str(Path(href).absolute())).rpartition("/")
-    return open_store(folder or "/").read(name or ".")
+    folder, name = split_address(absolute_address(href))
+    return open_store(folder).read(name or ".")
 
 
 def _asset(item: pystac.Item, key: str) -> bytes:

@@ -28,7 +28,8 @@ from stac_sm.raster.pixels import read_pixels
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.raster.source import raster_source
-from stac_sm.stac.catalogs.catalog import Catalog, open_items
+from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.catalogs.catalog_interface import is_writable
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_from_document, item_period
 from stac_sm.stac.catalogs.static import StaticCatalog
 from stac_sm.storage.http.documents import CONNECTIONS
@@ -269,7 +270,7 @@ def _indexed(catalog: ItemSearch, bbox: BBox, days: Period) -> Iterator[pystac.I
 
 def _of_shard(href: str, bbox: BBox, days: Period) -> list[pystac.Item]:
     try:
-        return open_items(href).items(PRODUCT_COLLECTION, period=days, bbox=bbox)
+        return open_catalog(href).items(PRODUCT_COLLECTION, period=days, bbox=bbox)
     except CatalogError:  # no index: the catalogue itself is asked
         return []
 
@@ -277,7 +278,7 @@ def _of_shard(href: str, bbox: BBox, days: Period) -> list[pystac.Item]:
 def _fresh(catalog: StaticCatalog, item: pystac.Item) -> pystac.Item:
     """The item as it is in a store now; one that is on the web, or not named as ours, as the index has it."""
     try:
-        if not isinstance(catalog, Catalog):
+        if not is_writable(catalog):
             return item
         path = ProductDay.of_id(item.id).path(catalog.layout(PRODUCT_COLLECTION))
         return item_from_document(json.loads(catalog.store.read(path)), catalog.store.href(path))

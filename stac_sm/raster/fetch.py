@@ -32,6 +32,7 @@ import numpy as np
 
 from stac_sm.raster.source import RasterSource, Window
 from stac_sm.raster.tiff_header import MAGIC, MARGIN, read_header, spans_of_window
+from stac_sm.storage.address import WEB, address_kind, is_remote
 from stac_sm.storage.http.client import ReceivedBytes, Span, download_bytes
 from stac_sm.storage.retry import AttemptError, FaultKind, GaveUpError, RetryPolicy, fault_of, retry
 from stac_sm.storage.signing import sign_href
@@ -97,7 +98,7 @@ def local_copy(source: RasterSource, window: Window, root: str, policy: RetryPol
     GaveUpError
         If the policy allows no more requests.
     """
-    if "://" not in source.href:
+    if not is_remote(source.href):
         yield _own(source)
         return
     with tempfile.NamedTemporaryFile(prefix="stac-sm-", suffix=".tif") as file:
@@ -168,7 +169,7 @@ def _get(
     source: RasterSource, file: IO[bytes], span: Span | None, root: str, policy: RetryPolicy, renewed: bool
 ) -> ReceivedBytes:
     url = sign_href(source.href, source.sign, renewed=renewed)
-    by_settings = source.href.startswith("s3:")  # boto3's endpoint is the user's own choice
+    by_settings = address_kind(source.href) is not WEB  # the endpoint of a store is the user's own choice
     return download_bytes(
         url, file, span=span, at_most=WHOLE_FILE_BYTES, root=None if by_settings else root, policy=policy
     )

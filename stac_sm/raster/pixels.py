@@ -19,6 +19,7 @@ from stac_sm.raster.fetch import local_copy
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.source import RasterSource, Window
+from stac_sm.storage.address import is_remote
 from stac_sm.storage.retry import AttemptError, GaveUpError, RetryPolicy
 from stac_sm.storage.trust import check_href
 
@@ -61,7 +62,7 @@ def read_pixels(source: RasterSource, pixels: Sequence[Pixel], *, reader: str = 
         If a pixel cannot be read.
     """
     source = replace(source, href=check_href(source.href, source.root))
-    remote = "://" in source.href
+    remote = is_remote(source.href)
     source = source if remote else replace(source, checksum="")
     found = np.empty(len(pixels), np.float32)
     for group in [[at] for at in range(len(pixels))] if remote else [list(range(len(pixels)))]:

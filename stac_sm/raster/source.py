@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest_of_list, elements_json
 from stac_sm.core.grid import crs_wkt
+from stac_sm.storage.address import LOCAL, WEB, address_kind, without_query
 
 Window = tuple[slice, slice]
 _ROWS = 256  # of a window that are scaled at a time
@@ -171,9 +172,9 @@ def asset_key(item: pystac.Item, requested: str) -> str | None:
     fitting = [
         key
         for key, asset in item.assets.items()
-        if "data" in (asset.roles or []) and asset.href.partition("?")[0].endswith(ending)
+        if "data" in (asset.roles or []) and without_query(asset.href).endswith(ending)
     ]
-    web = [key for key in fitting if not item.assets[key].href.startswith("s3:")] or fitting
+    web = [key for key in fitting if address_kind(item.assets[key].href) in (LOCAL, WEB)] or fitting
     if len(web) > 1:
         raise CatalogError(
             f"item {item.id!r}: assets {', '.join(web)} end with {ending!r}, exactly one is required: name its key"

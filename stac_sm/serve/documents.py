@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
+from stac_sm.storage.address import is_absolute
 
 GEOJSON_MEDIA_TYPE = "application/geo+json"
 JSON_MEDIA_TYPE = "application/json"
@@ -116,7 +117,7 @@ def item_document(item: ItemDict, path: str, base: str) -> ItemDict:
 
 def api_href(href: str, folder: str, base: str) -> str:
     """Where a client finds what a document in a folder links to."""
-    if "://" in href or href.startswith("/"):
+    if is_absolute(href):
         return href
     path = posixpath.normpath(posixpath.join(folder, href))
     parts = path.split("/")

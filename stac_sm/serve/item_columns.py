@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import check_manifest, index_months, is_item, read_shard
 from stac_sm.stac.index.shard import parse_indexed_item, shard_table, sort_shard_items
 from stac_sm.storage.store import Store
@@ -93,7 +93,7 @@ class ItemColumns:
         return np.asarray(shapely.from_wkb(np.array(list(self.footprints), dtype=object)))
 
 
-def load_item_columns(catalog: Catalog, collections: Sequence[str]) -> ItemColumns:
+def load_item_columns(catalog: WritableCatalog, collections: Sequence[str]) -> ItemColumns:
     """Rows of all items of these collections of a catalogue.
 
     Raises

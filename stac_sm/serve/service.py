@@ -18,10 +18,12 @@ from typing import Any
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
 from stac_sm.core.text import unknown_name_message
 from stac_sm.serve.item_columns import ItemColumns, load_item_columns
-from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.catalogs.catalog import open_writable_catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.items import ItemDict
 from stac_sm.stac.visibility import PublicView, public_view
+from stac_sm.storage.address import is_remote
 from stac_sm.storage.store import Store
 
 REFRESH_SECONDS = 60.0
@@ -73,9 +75,7 @@ class CatalogService:
 
     def __init__(self, href: str, opened: Sequence[str] = ()) -> None:
         self._href, self._opened = href, tuple(opened)
-        catalog = open_catalog(href)
-        if not isinstance(catalog, Catalog):
-            raise CatalogError(f"{href} is no folder and no s3://BUCKET/PREFIX: only such catalogues are served")
+        catalog = open_writable_catalog(href)
         for id in self._opened:
             if id not in catalog.collections:
                 raise InputError(f"--collections: {unknown_name_message('collection', id, catalog.collections)}")
@@ -99,7 +99,7 @@ class CatalogService:
         view = self._snapshot.view
         shown = [path for path in paths if path.partition("/")[0] in view.shown]
         contents: Iterable[bytes | None]
-        contents = self._pool.map(self._read, shown) if "://" in self.store.root else map(self._read, shown)
+        contents = self._pool.map(self._read, shown) if is_remote(self.store.root) else map(self._read, shown)
         found = ((path, _item(path, content)) for path, content in zip(shown, contents, strict=True))
         return [(path, view.item(item, posixpath.dirname(path))) for path, item in found if item is not None]
 
@@ -152,7 +152,7 @@ class CatalogService:
 
     def _refresh(self) -> None:
         try:
-            catalog = open_catalog(self._href)
+            catalog = open_writable_catalog(self._href)
             if _state(catalog, _view(catalog, self._opened)) != self._snapshot.state:
                 self._snapshot = _snapshot(catalog, self._opened)
         except StacSmError:
@@ -178,11 +178,11 @@ def _item(path: str, content: bytes | None) -> ItemDict | None:
     return found if sound and named == (path.partition("/")[0], posixpath.basename(path)[: -len(".json")]) else None
 
 
-def _view(catalog: Catalog, opened: Sequence[str]) -> PublicView:
+def _view(catalog: WritableCatalog, opened: Sequence[str]) -> PublicView:
     return public_view(catalog.store.root, [catalog.collection(id) for id in catalog.collections], opened)
 
 
-def _snapshot(catalog: Catalog, opened: Sequence[str]) -> CatalogSnapshot:
+def _snapshot(catalog: WritableCatalog, opened: Sequence[str]) -> CatalogSnapshot:
     view = _view(catalog, opened)
     state = _state(catalog, view)
     shown = sorted(view.shown)
@@ -192,7 +192,7 @@ def _snapshot(catalog: Catalog, opened: Sequence[str]) -> CatalogSnapshot:
     )
 
 
-def _state(catalog: Catalog, view: PublicView) -> object:
+def _state(catalog: WritableCatalog, view: PublicView) -> object:
     """Documents of the collections, which say what is given out; of each that is, the index or all that is in it."""
     return view.collections, [(id, _listing(catalog.store, id)) for id in sorted(view.shown)]
 

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from stac_sm.serve.assets import presigned_asset_url, served_file
 from stac_sm.serve.query import ItemQuery
 from stac_sm.serve.service import CatalogService
+from stac_sm.storage.address import is_absolute
 from stac_sm.storage.store import LocalStore
 
 MOUNTED = "/tiles"
@@ -98,7 +99,7 @@ def _path(service: CatalogService, collection: str, item: str, asset: str) -> st
     for path, document in find_item_paths(service, asked):
         href = str(document.get("assets", {}).get(asset, {}).get("href", ""))
         below = posixpath.normpath(posixpath.join(posixpath.dirname(path), href))
-        inside = "://" not in href and not href.startswith("/") and below.startswith(f"{collection}/")
+        inside = not is_absolute(href) and below.startswith(f"{collection}/")
         if inside and below.endswith((".tif", ".tiff")):
             place = served_file(service, below)
             if place is not None:

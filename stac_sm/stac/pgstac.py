@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
 from stac_sm.stac.visibility import PublicView, public_view
+from stac_sm.storage.address import is_absolute, is_remote
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.store import Store
 
@@ -53,7 +54,7 @@ class LoadResult:
 
 
 def load_pgstac(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     address: str,
     *,
     collections: Sequence[str] = (),
@@ -128,7 +129,7 @@ def _remove(connection: Any, collection: str) -> LoadResult:
 
 
 def _load(
-    catalog: Catalog, view: PublicView, connection: Any, collection: str, progress: Callable[[int], None]
+    catalog: WritableCatalog, view: PublicView, connection: Any, collection: str, progress: Callable[[int], None]
 ) -> LoadResult:
     document = view.collection(collection)
     links = [one for one in document.get("links", []) if one.get("rel") not in _STRUCTURAL]
@@ -176,7 +177,7 @@ def _expected_items(
 
 
 def _read(store: Store, paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    with ThreadPoolExecutor(_CONNECTIONS if "://" in store.root else 1) as pool:
+    with ThreadPoolExecutor(_CONNECTIONS if is_remote(store.root) else 1) as pool:
         for path, content in zip(paths, pool.map(lambda path: _content(store, path), paths), strict=True):
             if content is not None:  # else it was taken out meanwhile
                 yield path, content
@@ -244,7 +245,7 @@ def _plain(value: Any) -> Any:
 
 
 def _absolute(store: Store, href: str, folder: str) -> str:
-    if "://" in href or href.startswith("/"):
+    if is_absolute(href):
         return href
     return store.href(posixpath.normpath(posixpath.join(folder, href)))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import ConflictError, ReadError
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, item_json, with_location, with_structural_links
 from stac_sm.storage.store import Store, sha256
 
@@ -44,7 +44,7 @@ MakeAssets = Callable[[Path], Mapping[str, AssetFile]]
 """Writes the assets of an item into a folder and returns them by key."""
 
 
-def make_once(catalog: Catalog, item: ItemDict, make: MakeAssets | None) -> PublishOutcome:
+def make_once(catalog: WritableCatalog, item: ItemDict, make: MakeAssets | None) -> PublishOutcome:
     """Make and publish an item, unless it is there with its fingerprint.
 
     Parameters
@@ -76,7 +76,9 @@ def make_once(catalog: Catalog, item: ItemDict, make: MakeAssets | None) -> Publ
     return make_and_publish(catalog, item, make)
 
 
-def make_and_publish(catalog: Catalog, item: ItemDict, make: MakeAssets, *, redo: bool = False) -> PublishOutcome:
+def make_and_publish(
+    catalog: WritableCatalog, item: ItemDict, make: MakeAssets, *, redo: bool = False
+) -> PublishOutcome:
     """Make the assets of an item in a scratch folder, and publish it; for callers that know that it is not there.
 
     Parameters
@@ -91,7 +93,9 @@ def make_and_publish(catalog: Catalog, item: ItemDict, make: MakeAssets, *, redo
         return publish(catalog, item, assets, redo=redo)
 
 
-def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], *, redo: bool = False) -> PublishOutcome:
+def publish(
+    catalog: WritableCatalog, item: ItemDict, assets: Mapping[str, AssetFile], *, redo: bool = False
+) -> PublishOutcome:
     """Put an item and its assets into a catalogue's store.
 
     Asset names hold the item's fingerprint; they are written once and never overwritten. The item JSON comes
@@ -129,7 +133,7 @@ def publish(catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], *
 
 
 def publish_if_unchanged(
-    catalog: Catalog, item: ItemDict, assets: Mapping[str, AssetFile], expected: bytes | None
+    catalog: WritableCatalog, item: ItemDict, assets: Mapping[str, AssetFile], expected: bytes | None
 ) -> PublishOutcome:
     """As `publish`, but only in the place of this item JSON (None: of none); ConflictError if another is there now."""
     folder = item_folder(catalog.layout(item["collection"]), item)
@@ -146,7 +150,7 @@ def read_published_item(store: Store, path: str) -> bytes | None:
     return store.read(path) if store.exists(path) else None
 
 
-def is_published(catalog: Catalog, item: ItemDict, *, redo: bool = False) -> bool:
+def is_published(catalog: WritableCatalog, item: ItemDict, *, redo: bool = False) -> bool:
     """Whether the item is there with this fingerprint; a tombstone counts, unless it is to be made again."""
     folder = item_folder(catalog.layout(item["collection"]), item)
     content = read_published_item(catalog.store, f"{folder}/{item['id']}.json")
@@ -163,7 +167,7 @@ def retraction_reason(content: bytes) -> str | None:
     return None if reason is None else str(reason)
 
 
-def mark_superseded(catalog: Catalog, item: ItemDict, predecessor: str) -> None:
+def mark_superseded(catalog: WritableCatalog, item: ItemDict, predecessor: str) -> None:
     """Mark the item that a newer version takes the place of: deprecated, with a link to its successor beside it.
 
     Its fingerprint stays: it is what it was.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from stac_sm.core.errors import ConflictError, InputError
 from stac_sm.core.fingerprint import digest
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import EXTENSIONS, ItemDict, item_json
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY, read_published_item, retraction_reason
 
@@ -31,7 +31,7 @@ class Retraction:
 
 
 def retract(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     collection: str,
     ids: Iterable[str],
     reason: str,
@@ -68,7 +68,7 @@ def retract(
     return [_retract(catalog, id, path(id), reason.strip()) for id in wanted]
 
 
-def _retract(catalog: Catalog, id: str, path: str, reason: str) -> Retraction:
+def _retract(catalog: WritableCatalog, id: str, path: str, reason: str) -> Retraction:
     content = read_published_item(catalog.store, path)
     if content is not None and retraction_reason(content) is not None:
         return Retraction(id, "done")

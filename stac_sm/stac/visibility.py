@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
+from stac_sm.storage.address import file_url_parts, is_absolute, scheme_of
 
 VISIBILITY_FIELD = "stac_sm:visibility"
 """Of a collection, of an asset, and of an entry of ``item_assets``."""
@@ -267,8 +268,9 @@ class PublicView:
     def _place(self, href: str, folder: str) -> str | None:
         """Path below the root that an href leads to; None of one that leads elsewhere."""
         root = self.root.rstrip("/") + "/"
-        full = href.removeprefix("file://") if href.startswith("file:///") else href
-        if not full or (("://" in full or full.startswith("/")) and not full.startswith(root)):
+        host, path = file_url_parts(href) if scheme_of(href) == "file" else ("", href)
+        full = href if host else path
+        if not full or (is_absolute(full) and not full.startswith(root)):
             return None
         below = full.removeprefix(root) if full.startswith(root) else posixpath.join(folder, full)
         path = posixpath.normpath(below)

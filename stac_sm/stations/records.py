@@ -18,7 +18,7 @@ from stac_sm.core.errors import CatalogError, InputError, ReadError
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import item_period
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class StationRules:
         return depth_from >= 0 and round(100 * depth_to) <= round(100 * self.max_depth)
 
 
-def read_stations(catalog: Catalog) -> list[Station]:
+def read_stations(catalog: WritableCatalog) -> list[Station]:
     """Read all stations of a catalogue; no series is read.
 
     Parameters

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY, publish_if_unchanged
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def screening_properties(
 
 
 def write_screening_results(
-    catalog: Catalog, stations: Iterable[tuple[str, str, str]], results: Mapping[str, Mapping[str, Any]]
+    catalog: WritableCatalog, stations: Iterable[tuple[str, str, str]], results: Mapping[str, Mapping[str, Any]]
 ) -> Counter[str]:
     """Write screening results to the items of stations; an item that has its result already is left alone.
 
@@ -123,7 +123,7 @@ def _with_screening_result(properties: Mapping[str, Any], result: Mapping[str, A
     return together | {FINGERPRINT_PROPERTY: digest([ingested, result]), INGEST_FINGERPRINT_PROPERTY: ingested}
 
 
-def _path(catalog: Catalog, href: str) -> str:
+def _path(catalog: WritableCatalog, href: str) -> str:
     root = catalog.root.rstrip("/") + "/"
     if not href.startswith(root):
         raise CatalogError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 
 from stac_sm.core.errors import InputError
+from stac_sm.storage.address import address_kind
 from stac_sm.storage.retry import AttemptError, FaultKind, fault_of, fault_of_status
+from stac_sm.storage.store import STORE_KINDS
 
-_HOUR = int(timedelta(hours=1).total_seconds())
 _QUERY = re.compile(r"\?[^\s'\")]+")
 _PASSWORD = re.compile(r"//[^\s/@'\"]+@")
 _FIELD = re.compile(
@@ -48,12 +48,9 @@ def without_secrets(text: str) -> str:
 
 
 def _by_scheme(href: str, renewed: bool) -> str:
-    """S3 by the credentials of boto3; others as they are."""
-    if not href.startswith("s3://"):
-        return href
-    from stac_sm.storage.s3 import session
-
-    return session.presign_href(href, seconds=_HOUR, renewed=renewed)
+    """Objects of a store by its credentials; others as they are."""
+    kind = STORE_KINDS.get(address_kind(href))
+    return href if kind is None or kind.presign is None else kind.presign(href, renewed)
 
 
 def _planetary_computer(href: str, renewed: bool) -> str:

@@ -14,13 +14,14 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from stac_sm.core.errors import CatalogError, ConflictError, InputError
+from stac_sm.storage.address import LOCAL, S3, AddressKind, address_kind, bucket_and_key, local_path
 from stac_sm.storage.object_meta import TEMPORARY, ObjectMeta, checked_path
 
 LOCK_SECONDS = 30.0
@@ -68,22 +69,65 @@ class Store(Protocol):
         """What keeps more than one process at a time from writing; empty if nothing does."""
 
 
-def open_store(root: str | Path) -> Store:
-    """Store of a root: a folder, or ``s3://BUCKET/PREFIX``.
+@dataclass(frozen=True)
+class StoreKind:
+    """What must be known of a kind of store to write to it, and to read from it by its addresses."""
+
+    open: Callable[[str], Store]
+    """Opens the store of a root."""
+
+    presign: Callable[[str, bool], str] | None = None
+    """Returns an address of http(s) for an object, valid for an hour; renews the credentials first if asked to."""
+
+    read_ranges: Callable[[str], tuple[int, RangeReader]] | None = None
+    """Returns the size of an object, and a function that reads bytes from a first one to the one before another."""
+
+
+RangeReader = Callable[[int, int], bytes]
+
+
+def _open_folder(root: str) -> Store:
+    return LocalStore(local_path(root).absolute())
+
+
+def _open_s3(root: str) -> Store:
+    from stac_sm.storage.s3.store import S3Store
+
+    return S3Store.of(root)
+
+
+def _presign_s3(address: str, renewed: bool) -> str:
+    from stac_sm.storage.s3.session import presign_href
+
+    return presign_href(address, renewed=renewed)
+
+
+def _read_s3_ranges(address: str) -> tuple[int, RangeReader]:
+    from stac_sm.storage.s3.objects import range_reader
+
+    return range_reader(*bucket_and_key(address))
+
+
+STORE_KINDS: dict[AddressKind, StoreKind] = {
+    LOCAL: StoreKind(_open_folder),
+    S3: StoreKind(_open_s3, _presign_s3, _read_s3_ranges),
+}
+"""Kinds of stores by the kind of their addresses. Boto3 is imported when the first S3 address is met."""
+
+
+def open_store(root: str | os.PathLike[str]) -> Store:
+    """Open the store of a root: a folder, or ``s3://BUCKET/PREFIX``. Nothing is read.
 
     Raises
     ------
     InputError
         If there is no store of this kind.
     """
-    text = str(root)
-    if text.startswith("s3://"):
-        from stac_sm.storage.s3.store import S3Store
-
-        return S3Store.of(text)
-    if "://" in text and not text.startswith("file://"):
+    text = os.fspath(root)
+    kind = STORE_KINDS.get(address_kind(text))
+    if kind is None:
         raise InputError(f"store {text!r} cannot be opened: give a folder, or s3://BUCKET/PREFIX")
-    return LocalStore(Path(text.removeprefix("file://")).absolute())
+    return kind.open(text)
 
 
 def sha256(content: bytes | Path) -> str:

@@ -15,17 +15,22 @@ import socket
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from stac_sm.core.errors import CatalogError
+from stac_sm.storage.address import (
+    ADDRESS_KINDS,
+    LOCAL,
+    UNKNOWN,
+    WEB,
+    AddressKind,
+    address_kind,
+    bucket_and_key,
+    file_url_parts,
+    scheme_of,
+)
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_ALLOWED = {
-    "": {"", "file", "http", "https", "s3"},
-    "http": {"http", "https"},
-    "https": {"http", "https"},
-    "s3": {"http", "https", "s3"},
-}
 _METADATA_NAMES = {"metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"}
 _METADATA = {ipaddress.ip_address(text) for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")}
 
@@ -70,27 +75,29 @@ def check_href(href: str, root: str) -> str:
         raise _untrusted(href, root, "characters that no URL has")
     if not href or re.search(r"[\x00-\x1f\x7f]", href) or href.lstrip().startswith("<"):
         raise _untrusted(href, root, "no name of a file")
-    if scheme not in _ALLOWED.get(kind_of(root), set()):
+    kind = address_kind(root)
+    if not any(scheme in allowed.schemes for allowed in _kinds_within_reach(kind)):
         told = f"the scheme {scheme}:" if scheme else "a local path"
-        raise _untrusted(href, root, f"{told} from a catalogue {'in a folder' if not kind_of(root) else 'of its kind'}")
-    if scheme in {"", "file"}:
+        raise _untrusted(href, root, f"{told} from a catalogue {'in a folder' if kind is LOCAL else 'of its kind'}")
+    if scheme in LOCAL.schemes:
         return _local_path(href, root)
     _check_url(href, root)
     return href
 
 
-def kind_of(root: str) -> str:
-    """Scheme of the place of a catalogue; empty if it is a local folder."""
-    scheme = _scheme(root)
-    return "" if scheme == "file" else scheme
+def _kinds_within_reach(kind: AddressKind) -> tuple[AddressKind, ...]:
+    """Kinds of addresses that a catalogue of a kind may lead to: the web, and its own; from a folder all of them."""
+    if kind is UNKNOWN:
+        return ()
+    return ADDRESS_KINDS if kind is LOCAL else (WEB, kind)
 
 
 def catalog_scope(root: str) -> AddressScope:
     """How near a catalogue may send us: no nearer than it is itself. Looks its name up."""
-    kind = kind_of(root)
-    if not kind:
+    kind = address_kind(root)
+    if kind is LOCAL:
         return AddressScope.LOOPBACK
-    return AddressScope.PUBLIC if kind == "s3" else _reach_of_host(urlsplit(root).hostname or "")
+    return _reach_of_host(urlsplit(root).hostname or "") if kind is WEB else AddressScope.PUBLIC
 
 
 def check_address(address: str, allowed: AddressScope) -> None:
@@ -131,26 +138,27 @@ def _scheme(href: str) -> str:
 
 
 def _local_path(href: str, root: str) -> str:
-    parts = urlsplit(href) if _scheme(href) == "file" else None
-    if parts is not None and parts.netloc not in {"", "localhost"}:
+    host, path = file_url_parts(href) if _scheme(href) else ("", href)
+    if host not in {"", "localhost"}:
         raise _untrusted(href, root, "a file on another host")
-    path = unquote(parts.path) if parts else href
     if "\0" in path or re.match(r"/+vsi", str(Path(path)).lower()):
         raise _untrusted(href, root, "one of GDAL's virtual file systems")
     return path
 
 
 def _check_url(href: str, root: str) -> None:
+    if scheme_of(href) != _scheme(href):  # a scheme without the slashes that make it a URL
+        raise _untrusted(href, root, "no URL")
+    if address_kind(href) is not WEB:
+        _check_bucket(href, root)
+        return
     try:
-        parts = urlsplit(href)
+        parts: SplitResult = urlsplit(href)
         _ = parts.port
     except ValueError:
         raise _untrusted(href, root, "no URL") from None
     if "@" in parts.netloc:
         raise _untrusted(href, root, "a user name or password")
-    if parts.scheme.lower() == "s3":
-        _check_bucket(parts, href, root)
-        return
     host = (parts.hostname or "").rstrip(".")
     if not host or "%" in host or host in _METADATA_NAMES:
         raise _untrusted(href, root, "a host that is none, or a cloud's metadata service")
@@ -159,8 +167,11 @@ def _check_url(href: str, root: str) -> None:
         raise _untrusted(href, root, f"a {address_scope(literal).name.lower()} address")
 
 
-def _check_bucket(parts: SplitResult, href: str, root: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]+", parts.netloc) or len(parts.path) < 2:
+def _check_bucket(href: str, root: str) -> None:
+    bucket, key = bucket_and_key(href)
+    if "@" in bucket:
+        raise _untrusted(href, root, "a user name or password")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]+", bucket) or not key:
         raise _untrusted(href, root, "no bucket and key")
 
 

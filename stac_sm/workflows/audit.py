@@ -26,10 +26,12 @@ from stac_sm.model.model import Model
 from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
 from stac_sm.product.item import PRODUCT_COLLECTION as PRODUCTS
 from stac_sm.product.product_id import tile_of
-from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.catalogs.catalog import open_writable_catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import COG_MEDIA_TYPE, PARQUET_MEDIA_TYPE, item_json
 from stac_sm.stac.links import derived_documents, item_paths, refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+from stac_sm.storage.address import is_absolute
 from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store, multihash, sha256
 from stac_sm.workflows.plan.plan import make_plan
@@ -56,7 +58,7 @@ class Finding:
 
 
 def audit(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     *,
     collections: Sequence[str] = (),
     sample: float = 1.0,
@@ -142,7 +144,7 @@ def audit_project(
     return findings
 
 
-def stale_products(catalog: Catalog, grid: TileGrid) -> list[Finding]:
+def stale_products(catalog: WritableCatalog, grid: TileGrid) -> list[Finding]:
     """Products that are there, but would be made from something else today: from metadata alone."""
     made: dict[tuple[str, str, str], dict[date, str]] = {}
     for path in item_paths(catalog.store, PRODUCTS):  # not by links, which may be broken
@@ -154,7 +156,9 @@ def stale_products(catalog: Catalog, grid: TileGrid) -> list[Finding]:
     return [finding for key, paths in made.items() for finding in _stale(catalog, grid, key, paths)]
 
 
-def _stale(catalog: Catalog, grid: TileGrid, key: tuple[str, str, str], paths: Mapping[date, str]) -> Iterator[Finding]:
+def _stale(
+    catalog: WritableCatalog, grid: TileGrid, key: tuple[str, str, str], paths: Mapping[date, str]
+) -> Iterator[Finding]:
     model_id, version, tile = key
     try:
         model = Model.from_item(catalog.item(MODELS, model_id).self_href)
@@ -171,7 +175,7 @@ def _stale(catalog: Catalog, grid: TileGrid, key: tuple[str, str, str], paths: M
             )
 
 
-def repair(catalog: Catalog, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> list[Finding]:
+def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> list[Finding]:
     """Mend what can be derived: links and extents; remove orphans that are old enough.
 
     Returns
@@ -276,7 +280,7 @@ def _orphans(
 
 def _verify_items(root: str, paths: Sequence[str]) -> list[Finding]:
     """Read every asset of some items; runs in a worker process."""
-    store = open_catalog(root).store
+    store = open_writable_catalog(root).store
     return [finding for path in paths for finding in _asset_findings(store, path)]
 
 
@@ -284,11 +288,11 @@ def _asset_findings(store: Store, path: str) -> Iterator[Finding]:
     item, folder = json.loads(store.read(path)), posixpath.dirname(path)
     for link in item.get("links", []):
         target = _local(folder, str(link.get("href", "")))
-        if "://" not in target and not target.startswith("/") and not store.exists(target):
+        if not is_absolute(target) and not store.exists(target):
             yield Finding("link", path, f"its link {link.get('rel')} leads to {target}, which is not there")
     for key, asset in item.get("assets", {}).items():
         where = _local(folder, asset["href"])
-        if "://" not in where and not where.startswith("/"):
+        if not is_absolute(where):
             yield from _file_findings(store, where, f"asset {key!r} of {path}", asset)
 
 
@@ -338,7 +342,7 @@ def _decode_table(file: Path) -> None:
 
 def _local(folder: str, href: str) -> str:
     """Path below the root of a relative href; others as they are."""
-    return href if "://" in href or href.startswith("/") else posixpath.normpath(posixpath.join(folder, href))
+    return href if is_absolute(href) else posixpath.normpath(posixpath.join(folder, href))
 
 
 def _in_sample(path: str, share: float) -> bool:

@@ -27,10 +27,12 @@ from stac_sm.features.recipe import Recipe
 from stac_sm.ingest.registry import provider_classes
 from stac_sm.model.fit import TrainSettings
 from stac_sm.model.holdout import check_strategy
-from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
+from stac_sm.stac.catalogs.catalog import create_skeleton, open_writable_catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import check_id
 from stac_sm.stations.records import StationRules
 from stac_sm.stations.screening import ScreeningThresholds
+from stac_sm.storage.address import is_remote, local_path
 from stac_sm.storage.store import open_store
 
 
@@ -227,9 +229,9 @@ class Project:
         return Period.parse(self.product.period or self.matchups.period)
 
     @property
-    def catalog(self) -> Catalog:
+    def catalog(self) -> WritableCatalog:
         """The project's catalogue, opened anew."""
-        return open_catalog(self.folder)
+        return open_writable_catalog(self.folder)
 
 
 def find_project(start: Path | str) -> Project:
@@ -240,9 +242,9 @@ def find_project(start: Path | str) -> Project:
     ProjectError
         If there is none, or a field in it is wrong.
     """
-    if "://" in str(start):
+    if is_remote(start):
         return read_project(start)
-    start = Path(start).absolute()
+    start = local_path(start).absolute()
     for folder in (start, *start.parents):
         if (folder / FILE_NAME).is_file():
             return read_project(folder)
@@ -304,7 +306,7 @@ def _project(folder: Path | str, content: Mapping[str, Any]) -> Project:
         raise InputError("table [recipe] is missing: `stac-sm init DIR` writes one to start from")
     _refuse_no_table(content)
     return Project(
-        folder=folder if "://" in str(folder) else Path(folder).absolute(),
+        folder=folder if is_remote(folder) else local_path(folder).absolute(),
         recipe=Recipe.from_dict(content["recipe"]),
         about=_read(ProjectInfo, "project", content.get("project", {})),
         grid=_grid(content["grid"]) if "grid" in content else MODIS_SINUSOIDAL_1KM,

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.retract import Retraction, retract
 
 
-def retract_products(catalog: Catalog, ids: Sequence[str], reason: str) -> list[Retraction]:
+def retract_products(catalog: WritableCatalog, ids: Sequence[str], reason: str) -> list[Retraction]:
     """Put withdrawal notices in the place of tile-days, and bring the index in line.
 
     Parameters

@@ -24,7 +24,7 @@ from stac_sm.features.cube import feature_cube
 from stac_sm.features.inputs import resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.raster.source import raster_source
-from stac_sm.stac.catalogs.catalog import open_catalog, open_items
+from stac_sm.stac.catalogs.catalog import open_catalog
 from tests.support import fields
 from tests.support.faulty_server import FaultyServer
 from tests.support.missing import need
@@ -103,7 +103,7 @@ def four_corners(item):
 
 @pytest.fixture(scope="module")
 def kinds(world, tmp_path_factory):
-    """Kind -> what `open_items` takes; each is made when it is first asked for."""
+    """Kind -> what `open_catalog` takes; each is made when it is first asked for."""
     with contextlib.ExitStack() as stack:
         yield _Kinds(world, tmp_path_factory.mktemp("others"), stack)
 
@@ -174,7 +174,7 @@ def wanted(world):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_cube_is_the_same(kinds, wanted, kind):
-    items = open_items(kinds[kind])
+    items = open_catalog(kinds[kind])
     cube = feature_cube(items, RECIPE, GEOBOX, DAYS).compute(scheduler="threads")
     for name, variable in wanted[0].data_vars.items():
         assert np.array_equal(cube[name].values, variable.values, equal_nan=variable.dtype.kind == "f"), name
@@ -194,8 +194,8 @@ def test_a_recipe_names_it(kinds, wanted, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_finds_the_same_items(kinds, world, kind):
-    items, folder = open_items(kinds[kind]), open_catalog(world.root)
-    assert items.root == open_items(kinds[kind]).root
+    items, folder = open_catalog(kinds[kind]), open_catalog(world.root)
+    assert items.root == open_catalog(kinds[kind]).root
     bbox = GEOBOX.geographic_extent.boundingbox
     inside = (bbox.left + 0.2, bbox.bottom + 0.1, bbox.left + 0.21, bbox.bottom + 0.11)
     first = date(2018, 6, 19)
@@ -217,14 +217,14 @@ def test_every_kind_finds_the_same_items(kinds, world, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_outside_of_a_coarse_footprint_are_found(kinds, kind):
     """At 65 degrees north, the chord of a sinusoidal tile is 5 degrees off its edge."""
-    (item,) = open_items(kinds[kind]).items("soilgrids", bbox=(119.0, 64.9, 119.1, 65.1))
+    (item,) = open_catalog(kinds[kind]).items("soilgrids", bbox=(119.0, 64.9, 119.1, 65.1))
     assert not shape(item.geometry).intersects(box(119.0, 64.9, 119.1, 65.1))
     assert raster_source(item, "sand").geobox.extent.to_crs("EPSG:4326").boundingbox.left < 119
 
 
 def test_pgstac_drops_what_is_null(kinds, world):
     assert open_catalog(world.root).item("glass-lst", "LST.2018182").properties["proj:code"] is None
-    assert "proj:code" not in open_items(kinds["pgstac"]).item("glass-lst", "LST.2018182").properties
+    assert "proj:code" not in open_catalog(kinds["pgstac"]).item("glass-lst", "LST.2018182").properties
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,7 +21,7 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import Period
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Feature, Recipe
-from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog, open_items
+from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
 from stac_sm.storage.store import open_store
 from tests.support.served import rustac_serving
 
@@ -162,7 +162,7 @@ def test_an_item_that_says_nothing_of_its_type_is_completed_by_its_file(api, own
 
 
 def test_search_keeps_to_period_and_box(api):
-    items = open_items(api)
+    items = open_catalog(api)
     there = MODIS_SINUSOIDAL_1KM.footprint("h19v02").bounds
     assert [item.id for item in items.items("modis-11A1-061", period=Period.parse("2022-02-10"), bbox=there)] == [LST]
     assert items.items("modis-11A1-061", period=Period.parse("2022-02-11"), bbox=there) == []
@@ -171,9 +171,9 @@ def test_search_keeps_to_period_and_box(api):
 
 def test_a_missing_collection_and_a_dead_api_are_named(api):
     with pytest.raises(CatalogError, match="'modis-99A9-061' is not in the STAC API"):
-        open_items(api).items("modis-99A9-061")
+        open_catalog(api).items("modis-99A9-061")
     with pytest.raises(CatalogError, match="http://127.0.0.1:9 gave no answer"):
-        open_items("http://127.0.0.1:9").items("modis-11A1-061")
+        open_catalog("http://127.0.0.1:9").items("modis-11A1-061")
 
 
 def test_a_file_that_is_not_there_is_an_error_not_nodata(api, own):

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.core.period import Period
 from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.stac.catalogs.catalog import open_items
+from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stations.records import read_stations
 from stac_sm.workflows.training.steps import match_up_step, train_step
@@ -187,6 +187,6 @@ def test_a_search_for_one_utc_day_of_the_product_finds_that_day_only(product):
                 one["id"] for one in rustac.search_sync(address, collections=PRODUCT_COLLECTION, datetime=interval)
             ],
             "noon": [one["id"] for one in rustac.search_sync(address, datetime=f"{day}T12:00:00Z")],
-            "ours": [one.id for one in open_items(address).items(PRODUCT_COLLECTION, period=Period.parse(day))],
+            "ours": [one.id for one in open_catalog(address).items(PRODUCT_COLLECTION, period=Period.parse(day))],
         }
         assert {who: sorted(ids) for who, ids in found.items()} == dict.fromkeys(found, wanted)

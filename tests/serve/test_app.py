@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from stac_sm.cli.main import main
 from stac_sm.core.period import Period
-from stac_sm.stac.catalogs.catalog import open_items
+from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_folder
 from stac_sm.storage.store import open_store
@@ -248,7 +248,7 @@ def test_rustac_as_a_client(api):
 def test_our_own_client(api, root):
     for day in ("2019-06-08", "2020-03-01"):
         period = Period.parse(day)
-        ours = [item.id for item in open_items(api).items("daily", period=period)]
+        ours = [item.id for item in open_catalog(api).items("daily", period=period)]
         assert ours == [item.id for item in items_of(root, period)]
 
 
@@ -348,7 +348,7 @@ def test_mistakes_of_the_command_are_one_message(tmp_path, api):
     for arguments, said in (
         (["--catalog", str(tmp_path / "none")], "is no file: check the path of the catalogue"),
         (["--catalog", str(tmp_path / "c"), "--port", port], "give another --port or --host"),
-        (["--catalog", api], "only such catalogues are served"),
+        (["--catalog", api], "is no catalogue that can be written to: give a folder, or s3://BUCKET/PREFIX"),
     ):
         done = CliRunner().invoke(main, ["serve", *arguments])
         assert done.exit_code == 1, done.output

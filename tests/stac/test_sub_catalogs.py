@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stac_sm.stac import sub_catalogs
-from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog, open_items
+from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.links import item_paths, link_items, refresh
 from stac_sm.storage.store import LocalStore, open_store
@@ -143,7 +143,7 @@ def test_catalogue_index_and_planning_see_every_item(copy):
 
 def test_an_item_is_found_with_few_documents(large):
     with FaultyServer(large) as server:
-        found = open_items(f"{server.address}/catalog.json")
+        found = open_catalog(f"{server.address}/catalog.json")
         assert found.item(FLAT, "dem7").id == "dem7"
         assert sum(server.gets().values()) == 4  # root, collection, part, item
         server.asked.clear()

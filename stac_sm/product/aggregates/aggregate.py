@@ -17,7 +17,7 @@ from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, links_to, source_items_json
 from stac_sm.product.product_id import GLOBAL, ProductId
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once
 from stac_sm.storage.signing import without_secrets
@@ -88,7 +88,7 @@ class Aggregate:
 
 
 def publish_aggregate(
-    catalog: Catalog, wanted: Aggregate, item: ItemDict, write: Callable[[Path], WrittenAssets] | None
+    catalog: WritableCatalog, wanted: Aggregate, item: ItemDict, write: Callable[[Path], WrittenAssets] | None
 ) -> AggregateResult:
     """Publish an aggregate unless it is there; ``write`` makes its files in a folder. A failure is told.
 

@@ -27,7 +27,8 @@ from stac_sm.product.item import colours, encode_png
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
-from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.catalogs.catalog import open_writable_catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import raster_asset
 
@@ -40,7 +41,7 @@ MEAN_PROFILE = CogProfile(level=6)
 
 
 def make_means(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     grid: TileGrid,
     spans: Sequence[Period],
     version: str,
@@ -142,14 +143,14 @@ def _output(least_days: int) -> dict[str, Any]:
 
 def _make(root: str, grid: TileGrid, wanted: Aggregate, *, dry_run: bool) -> AggregateResult:
     """Make and publish the mean of one tile; runs in a worker process."""
-    catalog, least = open_catalog(root), int(wanted.output["least_days"])
+    catalog, least = open_writable_catalog(root), int(wanted.output["least_days"])
     lineage = f"Mean of the {len(wanted.members)} days of {wanted.span} that were published"
     lineage += f", of pixels with at least {least}" if least > 1 else ""
     item = wanted.item(grid, grid.geobox(wanted.tile), lineage)
     return publish_aggregate(catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, least))
 
 
-def _write(catalog: Catalog, grid: TileGrid, wanted: Aggregate, least_days: int, folder: Path) -> WrittenAssets:
+def _write(catalog: WritableCatalog, grid: TileGrid, wanted: Aggregate, least_days: int, folder: Path) -> WrittenAssets:
     def read(member: SourceItem) -> NDArray[np.float32]:
         found = source_item_raster(catalog, member, "sm")
         return read_window(found, (slice(0, found.geobox.shape[0]), slice(0, found.geobox.shape[1])), DEFAULT_READER)

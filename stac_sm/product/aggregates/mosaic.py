@@ -28,7 +28,7 @@ from stac_sm.raster.mosaic_cog import (
 from stac_sm.raster.plots import legend_thumbnail
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import raster_asset
 
@@ -39,7 +39,7 @@ OVERVIEW_PROFILE = CogProfile(step=2.0**-13, overviews="average", level=6)
 
 
 def make_mosaics(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     grid: TileGrid,
     period: Period,
     version: str,
@@ -97,7 +97,7 @@ def mosaic_of_means(
 
 
 def make_mosaic(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     grid: TileGrid,
     wanted: Aggregate,
     progress: ProgressCallback,
@@ -115,7 +115,12 @@ def make_mosaic(
 
 
 def _write(
-    catalog: Catalog, grid: TileGrid, wanted: Aggregate, progress: ProgressCallback, profile: CogProfile, folder: Path
+    catalog: WritableCatalog,
+    grid: TileGrid,
+    wanted: Aggregate,
+    progress: ProgressCallback,
+    profile: CogProfile,
+    folder: Path,
 ) -> WrittenAssets:
     step = partial(progress, len(wanted.members))
     file = folder / "sm.tif"
@@ -136,7 +141,7 @@ def count_fields() -> dict[str, Any]:
     return raster_asset(COUNT, dtype="uint16", nodata=None, roles=["metadata"])
 
 
-def _array(catalog: Catalog, member: SourceItem, asset: str) -> np.ndarray:
+def _array(catalog: WritableCatalog, member: SourceItem, asset: str) -> np.ndarray:
     """All values of a member, NaN where there is none."""
     found = source_item_raster(catalog, member, asset)
     height, width = found.geobox.shape

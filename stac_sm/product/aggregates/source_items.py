@@ -15,7 +15,8 @@ from stac_sm.core.errors import ConflictError, InputError
 from stac_sm.core.period import Period
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.raster.source import RasterSource, raster_source
-from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
+from stac_sm.stac.catalogs.catalog import StoreDocuments
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import item_from_document
 from stac_sm.stac.index.manifest import check_manifest, is_item, read_manifest
 from stac_sm.stac.items import relative_href
@@ -65,7 +66,7 @@ class AggregateResult:
     """Why it failed."""
 
 
-def tile_days(catalog: Catalog, period: Period, version: str) -> list[SourceItem]:
+def tile_days(catalog: WritableCatalog, period: Period, version: str) -> list[SourceItem]:
     """Tile-days of a product version that have data, in the order of days and tiles; what was retracted is left out.
 
     From one listing a month. An item is read unless the index proves what it says of itself.
@@ -82,7 +83,7 @@ def by_tile(members: Iterable[SourceItem]) -> dict[str, list[SourceItem]]:
     return dict(sorted(groups.items()))
 
 
-def source_item_raster(catalog: Catalog, member: SourceItem, asset: str) -> RasterSource:
+def source_item_raster(catalog: WritableCatalog, member: SourceItem, asset: str) -> RasterSource:
     """What the item of a member says of an asset.
 
     Raises
@@ -119,7 +120,7 @@ def _document(folder: str) -> str:
     return "catalog.json" if "/" in folder else "collection.json"
 
 
-def _of_month(catalog: Catalog, month: Period, version: str) -> Iterator[SourceItem]:
+def _of_month(catalog: WritableCatalog, month: Period, version: str) -> Iterator[SourceItem]:
     entries = list(catalog.store.list_objects(f"{PRODUCT_COLLECTION}/{month.start:%Y/%m}"))
     listed = {entry.path for entry in entries}
     rows = check_manifest(read_manifest(catalog.store, PRODUCT_COLLECTION, f"{month.start:%Y-%m}"), entries).proven
@@ -139,7 +140,7 @@ def _has_data(path: str, fingerprint: str | None, listed: set[str]) -> bool:
     return fingerprint is not None and f"{path.removesuffix('.json')}.{fingerprint[:12]}.sm.tif" in listed
 
 
-def _fingerprint_in_item(catalog: Catalog, path: str) -> str | None:
+def _fingerprint_in_item(catalog: WritableCatalog, path: str) -> str | None:
     """Fingerprint that an item tells; None of one without data, as a tombstone is."""
     item: Mapping[str, Any] = json.loads(catalog.store.read(path))
     return str(item["properties"].get(FINGERPRINT_PROPERTY)) if "sm" in item.get("assets", {}) else None

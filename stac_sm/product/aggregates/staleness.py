@@ -18,7 +18,8 @@ from stac_sm.product.aggregates.means import ANNUAL, MONTHLY
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
 from stac_sm.product.aggregates.source_items import SourceItem, tile_days
 from stac_sm.product.product_id import GLOBAL, tile_of
-from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
+from stac_sm.stac.catalogs.catalog import StoreDocuments
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.links import item_paths
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 
@@ -55,7 +56,7 @@ class _PublishedAggregate:
     members: FingerprintById
 
 
-def stale_aggregates(catalog: Catalog) -> Iterator[StaleAggregate]:
+def stale_aggregates(catalog: WritableCatalog) -> Iterator[StaleAggregate]:
     """Aggregates whose members were replaced, taken out, or have become more, since they were made.
 
     One that cannot be read is left out: `audit` names it.
@@ -103,13 +104,13 @@ def _by_tile(
     return found
 
 
-def _there(catalog: Catalog, collection: str) -> Iterator[_PublishedAggregate]:
+def _there(catalog: WritableCatalog, collection: str) -> Iterator[_PublishedAggregate]:
     with ThreadPoolExecutor(StoreDocuments(catalog.store).workers) as pool:
         found = pool.map(lambda path: _read(catalog, path), item_paths(catalog.store, collection))
         yield from (one for one in found if one is not None)
 
 
-def _read(catalog: Catalog, path: str) -> _PublishedAggregate | None:
+def _read(catalog: WritableCatalog, path: str) -> _PublishedAggregate | None:
     """None of a tombstone, and of what is no aggregate."""
     try:
         item = json.loads(catalog.store.read(path))
@@ -118,7 +119,7 @@ def _read(catalog: Catalog, path: str) -> _PublishedAggregate | None:
         return None
 
 
-def _of_item(catalog: Catalog, path: str, item: Mapping[str, Any]) -> _PublishedAggregate:
+def _of_item(catalog: WritableCatalog, path: str, item: Mapping[str, Any]) -> _PublishedAggregate:
     told = item["properties"]
     first, last = (date.fromisoformat(told[f"{end}_datetime"][:10]) for end in ("start", "end"))
     listed = posixpath.join(posixpath.dirname(path), item["assets"]["members"]["href"])

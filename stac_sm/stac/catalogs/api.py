@@ -12,6 +12,7 @@ import pystac
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.stac.catalogs.catalog_interface import ReadableCatalog
 from stac_sm.stac.catalogs.search import (  # fmt: skip
     MAX_ITEMS,
     BBox,
@@ -152,6 +153,9 @@ class ApiCatalog:
         except (APIError, pystac.STACError, NotImplementedError, OSError, KeyError, TypeError, ValueError) as error:
             said = without_secrets(str(error))
             raise CatalogError(f"STAC API {self.root} gave no answer: {said}; check the address, try again") from None
+
+
+_READABLE: type[ReadableCatalog] = ApiCatalog
 
 
 def _bounded_io(web: Web, root: str) -> Any:

@@ -1,4 +1,8 @@
-"""Catalogues: what a name opens, ours in a store above all."""
+"""The front door: opens a catalogue of any kind by its address, and catalogues in a store for writing.
+
+`open_catalog` and `open_writable_catalog` are where every command and every Python caller begins. A further kind of
+readable catalogue is one more module here and a line in `open_catalog`; a further kind of store needs no change.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,33 @@ from typing import Any
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.stac.catalogs.api import ApiCatalog, is_api
+from stac_sm.stac.catalogs.catalog_interface import ReadableCatalog, WritableCatalog, is_writable
 from stac_sm.stac.catalogs.geoparquet import GeoParquetCatalog
 from stac_sm.stac.catalogs.search import ItemSearch, parse_document
 from stac_sm.stac.catalogs.static import StaticCatalog
 from stac_sm.stac.items import item_json
 from stac_sm.stac.links import skeleton_folder
+from stac_sm.storage.address import (
+    WEB,
+    address_kind,
+    address_path,
+    is_absolute,
+    is_remote,
+    join_address,
+    scheme_of,
+    split_address,
+)
 from stac_sm.storage.http.documents import CONNECTIONS, MAX_DOCUMENT_BYTES, NotThereError, Web, WebDocuments
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.store import Store, open_store
 
+_TABLES = (".parquet", ".geoparquet")  # how the names of stac-geoparquet files end
 
-def open_items(href: str | os.PathLike[str]) -> ItemSearch:
-    """Items of whatever kind of catalogue an href names: it is told by the document that is found there.
+
+def open_catalog(href: str | os.PathLike[str]) -> ReadableCatalog:
+    """Open a catalogue of any kind for reading: which kind it is follows from the address and the document found there.
+
+    Nothing but the root document is read.
 
     Parameters
     ----------
@@ -29,19 +48,59 @@ def open_items(href: str | os.PathLike[str]) -> ItemSearch:
         A folder, ``s3://BUCKET/PREFIX``, or the ``catalog.json`` in it; a static catalogue or a STAC API by http or
         https; a stac-geoparquet file (``….parquet``) in a folder, on S3, or by http(s).
 
+    Returns
+    -------
+    ReadableCatalog
+        Answers the same questions for every kind. To write to a catalogue, open it by `open_writable_catalog`.
+
     Raises
     ------
     CatalogError
         If there is no STAC catalogue.
+    InputError
+        If nothing opens addresses of this kind.
     """
     text = os.fspath(href)
-    if text.partition("?")[0].endswith((".parquet", ".geoparquet")):
+    if address_path(text).suffix in _TABLES:
         return GeoParquetCatalog(text)
-    return _on_the_web(text) if text.lower().startswith(("http://", "https://")) else _in_a_store(text)
+    return _on_the_web(text) if address_kind(text) is WEB else open_writable_catalog(text)
 
 
-def open_recipe_catalog(href: str, catalog: ItemSearch) -> ItemSearch:
-    """Items of a catalogue that a recipe names: a relative folder lies beside the project's own catalogue, wherever a
+def open_writable_catalog(href: str | os.PathLike[str]) -> WritableCatalog:
+    """Open a catalogue in a store, for reading and writing. Nothing but the root document is read.
+
+    Parameters
+    ----------
+    href
+        A folder, ``s3://BUCKET/PREFIX``, or the ``catalog.json`` in it.
+
+    Returns
+    -------
+    WritableCatalog
+        Takes what `publish` and the commands write.
+
+    Raises
+    ------
+    CatalogError
+        If there is no STAC catalogue, or the address is one that is only read.
+    InputError
+        If nothing opens addresses of this kind.
+    """
+    text = os.fspath(href)
+    if address_kind(text) is WEB or address_path(text).suffix in _TABLES:
+        raise CatalogError(
+            f"{without_secrets(text)} is no catalogue that can be written to: give a folder, or s3://BUCKET/PREFIX, "
+            "with a catalog.json"
+        )
+    folder, name = split_address(text) if address_path(text).suffix == ".json" else (text, "catalog.json")
+    catalog = Catalog(open_store(folder), name)
+    if catalog.document(name).get("type") not in {"Catalog", "Collection"}:
+        raise CatalogError(f"{catalog.store.href(name)} is no STAC catalogue: `stac-sm init DIR` makes one")
+    return catalog
+
+
+def open_recipe_catalog(href: str, catalog: ItemSearch) -> ReadableCatalog:
+    """Open the catalogue that a recipe names: a relative folder is taken from the project's own catalogue, wherever a
     command is typed.
 
     Raises
@@ -49,48 +108,11 @@ def open_recipe_catalog(href: str, catalog: ItemSearch) -> ItemSearch:
     CatalogError
         If there is no STAC catalogue.
     """
-    own: Store | None = getattr(catalog, "store", None)
-    if own is None or "://" in href or href.startswith("/"):
-        return open_items(href)
-    return open_items(_joined(own.root, href))
+    beside = is_writable(catalog) and not is_absolute(href)
+    return open_catalog(join_address(catalog.root, href) if beside else href)
 
 
-def _joined(root: str, path: str) -> str:
-    scheme, mark, place = root.rpartition("://")
-    return scheme + mark + posixpath.normpath(posixpath.join(place, path))
-
-
-def open_catalog(href: str | os.PathLike[str]) -> Catalog | Any:
-    """Catalogue for reading, of any kind that `open_items` takes; a `Catalog`, which can be written to, in a folder
-    and on S3.
-
-    Parameters
-    ----------
-    href
-        As `open_items` takes it.
-
-    Returns
-    -------
-    Catalog
-        Or what answers the same questions for an API, a file or a catalogue on the web. Nothing but its root is read.
-
-    Raises
-    ------
-    CatalogError
-        If there is no STAC catalogue.
-    """
-    return open_items(href)
-
-
-def _in_a_store(text: str) -> Catalog:
-    folder, _, name = text.rpartition("/") if text.endswith(".json") else (text, "", "catalog.json")
-    catalog = Catalog(open_store(folder or "."), name)
-    if catalog.document(name).get("type") not in {"Catalog", "Collection"}:
-        raise CatalogError(f"{catalog.store.href(name)} is no STAC catalogue: `stac-sm init DIR` makes one")
-    return catalog
-
-
-def _on_the_web(href: str) -> ItemSearch:
+def _on_the_web(href: str) -> ReadableCatalog:
     web = Web(href)
     start, document = _landing(web, href)
     if is_api(document):
@@ -106,7 +128,7 @@ def _on_the_web(href: str) -> ItemSearch:
 def _landing(web: Web, href: str) -> tuple[str, dict[str, Any]]:
     """The document at an address, or the ``catalog.json`` below it where a folder is named."""
     inside = href.rstrip("/") + "/catalog.json"
-    if href.partition("?")[0].endswith(".json"):
+    if address_path(href).suffix == ".json":
         return href, parse_document(web.document(href), web.root)
     try:
         return href, parse_document(web.document(href), web.root)
@@ -132,7 +154,7 @@ class StoreDocuments:
     @property
     def workers(self) -> int:
         """How many may be read at once."""
-        return CONNECTIONS if "://" in self.store.root else 1
+        return CONNECTIONS if is_remote(self.store.root) else 1
 
     def read(self, key: str) -> bytes:
         """Content of a document."""
@@ -147,7 +169,7 @@ class StoreDocuments:
     def key(self, base: str, href: str) -> str:
         """Path of a link."""
         below = href.removeprefix(f"{self.store.root}/")
-        if below == href and "://" in href:
+        if below == href and scheme_of(href):
             raise CatalogError(
                 f"{self.store.href(base)}: the link to {without_secrets(href)} leads out of the catalogue "
                 f"{self.store.root}: open that one for itself"
@@ -176,6 +198,9 @@ class Catalog(StaticCatalog):
     def document(self, path: str) -> dict[str, Any]:
         """A JSON file of the catalogue."""
         return self._document(path)
+
+
+_WRITABLE: type[WritableCatalog] = Catalog
 
 
 def create_skeleton(store: Store, *, title: str) -> None:

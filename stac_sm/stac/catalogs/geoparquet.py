@@ -14,9 +14,21 @@ import pystac
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.text import unknown_name_message
+from stac_sm.stac.catalogs.catalog_interface import ReadableCatalog
 from stac_sm.stac.catalogs.search import BBox, FoundItems, is_matching_item, item_from_document, sort_by_id
+from stac_sm.storage.address import (
+    LOCAL,
+    WEB,
+    absolute_address,
+    address_kind,
+    is_absolute,
+    local_path,
+    scheme_of,
+    without_query,
+)
 from stac_sm.storage.http.documents import STRUCTURE, Web
 from stac_sm.storage.signing import without_secrets
+from stac_sm.storage.store import STORE_KINDS
 from stac_sm.storage.trust import check_href
 
 MAX_ROWS = 5_000_000
@@ -155,16 +167,17 @@ class GeoParquetCatalog:
     def _item(self, document: dict[str, Any]) -> pystac.Item:
         own = next((link["href"] for link in document["links"] if link.get("rel") == "self"), "")
         try:  # its own place, where the file may lead there; else what is relative is so to the file
-            href = check_href(own, self._href.partition("?")[0]) if re.match(r"/|[a-z0-9]+://", own) else self._place
+            href = check_href(own, without_query(self._href)) if is_absolute(own) else self._place
         except CatalogError:
             href = self._place
         return item_from_document(document, href, without=STRUCTURE)
 
     @property
     def _place(self) -> str:
-        from pathlib import Path
+        return absolute_address(self._href)
 
-        return self._href if "://" in self._href else str(Path(self._href).absolute())
+
+_READABLE: type[ReadableCatalog] = GeoParquetCatalog
 
 
 class RangeFile(io.RawIOBase):
@@ -205,14 +218,17 @@ class RangeFile(io.RawIOBase):
 
 def _source(href: str) -> Any:
     """What pyarrow reads a file from."""
-    scheme = href.partition("://")[0].lower() if "://" in href else ""
-    if scheme in {"http", "https"}:
+    kind = address_kind(href)
+    if kind is WEB:
         return _by_http(href)
-    if scheme == "s3":
-        return _by_s3(href)
-    if scheme not in {"", "file"}:
-        raise CatalogError(f"{without_secrets(href)}: scheme {scheme!r} found, a path, s3, http or https wanted")
-    return href.removeprefix("file://")
+    if kind is LOCAL:
+        return str(local_path(href))
+    store = STORE_KINDS.get(kind)
+    if store is None or store.read_ranges is None:
+        raise CatalogError(
+            f"{without_secrets(href)}: scheme {scheme_of(href)!r} found, a path, s3, http or https is required"
+        )
+    return RangeFile(*store.read_ranges(href))
 
 
 def _by_http(href: str) -> RangeFile:
@@ -232,19 +248,6 @@ def _by_http(href: str) -> RangeFile:
 
     fetch(0, 1)
     return RangeFile(known["version"][1], fetch)
-
-
-def _by_s3(href: str) -> RangeFile:
-    from stac_sm.storage.s3.session import send_request
-
-    bucket, _, key = href.removeprefix("s3://").partition("/")
-    found = send_request("head_object", bucket, key)
-
-    def fetch(start: int, stop: int) -> bytes:
-        same = {"IfMatch": found["ETag"]}
-        return bytes(send_request("get_object", bucket, key, Range=f"bytes={start}-{stop - 1}", **same)["Body"])
-
-    return RangeFile(int(found["ContentLength"]), fetch)
 
 
 def _document(row: Mapping[str, Any]) -> dict[str, Any]:

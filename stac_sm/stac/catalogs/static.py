@@ -7,15 +7,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, datetime
-from pathlib import PurePosixPath
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import pystac
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.text import unknown_name_message
+from stac_sm.stac.catalogs.catalog_interface import ReadableCatalog
 from stac_sm.stac.catalogs.search import (
     BBox,
     FoundItems,
@@ -26,6 +25,7 @@ from stac_sm.stac.catalogs.search import (
     too_many_items_error,
 )
 from stac_sm.stac.items import may_hold
+from stac_sm.storage.address import address_path
 from stac_sm.storage.signing import without_secrets
 
 MAX_DEPTH = 32
@@ -283,6 +283,9 @@ class StaticCatalog:
                 self._heads.popitem(last=False)
 
 
+_READABLE: type[ReadableCatalog] = StaticCatalog
+
+
 def _read_ahead(read: Callable[[str], bytes], keys: Iterable[str], workers: int) -> Iterator[tuple[str, bytes]]:
     """Contents in the order of their keys, the next few being read meanwhile."""
     if workers == 1:
@@ -348,8 +351,8 @@ def _days_in(id: str) -> list[date]:
 
 
 def _stem(key: str) -> str:
-    return PurePosixPath(unquote(urlsplit(key).path)).stem
+    return address_path(key).stem
 
 
 def _folder(key: str) -> str:
-    return PurePosixPath(unquote(urlsplit(key).path)).parent.name
+    return address_path(key).parent.name

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.stac.items import ItemDict
+from stac_sm.storage.address import is_absolute
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -199,7 +200,7 @@ def _row(one: IndexedItem) -> dict[str, Any]:
 
 def _from_shard(href: str, folder: str, collection: str) -> str:
     """A relative href of a document in a folder, as it is seen from ``{collection}/index``; others as they are."""
-    if "://" in href or href.startswith("/"):
+    if is_absolute(href):
         return href
     path = posixpath.normpath(posixpath.join(folder, href))
     return f"../{path.removeprefix(f'{collection}/')}" if path.startswith(f"{collection}/") else f"../../{path}"

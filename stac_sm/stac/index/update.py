@@ -13,7 +13,7 @@ from typing import Any
 from stac_sm.core.errors import CatalogError, ConflictError
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.progress import ProgressCallback
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import (  # fmt: skip
     ListedVersion,
     index_months,
@@ -25,6 +25,7 @@ from stac_sm.stac.index.manifest import (  # fmt: skip
 )
 from stac_sm.stac.index.shard import ALL, IndexedItem, month_of, parse_indexed_item, shard_bytes, sort_shard_items
 from stac_sm.stac.links import link_items, refresh
+from stac_sm.storage.address import is_remote
 from stac_sm.storage.store import Store, open_store
 
 _TRIES = 20
@@ -126,7 +127,7 @@ def update_index(
 
 
 def link_and_index(
-    catalog: Catalog, collection: str, paths: Iterable[str], *, months: Iterable[str] | None = None
+    catalog: WritableCatalog, collection: str, paths: Iterable[str], *, months: Iterable[str] | None = None
 ) -> None:
     """Bring links, extents and index in line after items were published: what a publisher of many does last.
 
@@ -151,7 +152,7 @@ def link_and_index(
 
 
 def refresh_and_index(
-    catalog: Catalog, collection: str, *, workers: int = 1, progress: ProgressCallback = lambda total: None
+    catalog: WritableCatalog, collection: str, *, workers: int = 1, progress: ProgressCallback = lambda total: None
 ) -> IndexResult:
     """Rebuild links and extent of a collection from its items, and bring its index in line; what is right stays.
 
@@ -258,7 +259,7 @@ def _read(store: Store, paths: Iterable[str]) -> Iterator[tuple[str, bytes | Non
         except CatalogError:
             return None
 
-    if "://" not in store.root:
+    if not is_remote(store.root):
         yield from ((path, one(path)) for path in paths)
         return
     chunk = list(paths)

@@ -27,6 +27,7 @@ from typing import IO, Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from stac_sm.core.errors import CatalogError
+from stac_sm.storage.address import scheme_of
 from stac_sm.storage.retry import REQUEST_COUNTS, AttemptError, FaultKind, RetryPolicy, fault_of, fault_of_status
 from stac_sm.storage.trust import AddressScope, catalog_scope, check_address, check_href
 
@@ -78,7 +79,7 @@ def proxy_of(scheme: str, host: str) -> SplitResult | None:
     with contextlib.suppress(ValueError):
         if ipaddress.ip_address(host).is_loopback:
             return None
-    return urlsplit(address if "://" in address else f"http://{address}")
+    return urlsplit(address if scheme_of(address) else f"http://{address}")
 
 
 def proxy_headers(place: ConnectionTarget) -> dict[str, str]:

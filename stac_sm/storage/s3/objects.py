@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,25 @@ def get_part(bucket: str, key: str, start: int, condition: Condition) -> tuple[i
         return (0, "", b"") if refused.status == 416 else None  # an empty object has no range
     size = int(str(answer.get("ContentRange", "")).rpartition("/")[2] or answer["ContentLength"])
     return size, str(answer["ETag"]), answer["Body"]
+
+
+def range_reader(bucket: str, key: str) -> tuple[int, Callable[[int, int], bytes]]:
+    """Return the size of an object, and a function that reads its bytes from a first one to the one before another.
+
+    All that is read is of the version that is there now.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such object.
+    """
+    found = send_request("head_object", bucket, key)
+
+    def read(start: int, stop: int) -> bytes:
+        same = {"IfMatch": found["ETag"]}
+        return bytes(send_request("get_object", bucket, key, Range=f"bytes={start}-{stop - 1}", **same)["Body"])
+
+    return int(found["ContentLength"]), read
 
 
 def exists(bucket: str, key: str) -> bool:

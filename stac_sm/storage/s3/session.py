@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
+from stac_sm.storage.address import bucket_and_key
 
 ATTEMPTS = 8
 """Times a request is sent at most; botocore's standard mode pauses between them, with jitter, up to 20 s."""
@@ -181,7 +182,7 @@ def presign_href(href: str, *, seconds: int = 3600, renewed: bool = False) -> st
     """
     if renewed:
         forget_sessions()
-    bucket, _, key = href.removeprefix("s3://").partition("/")
+    bucket, key = bucket_and_key(href)
     try:
         named = {"Bucket": bucket, "Key": key}
         return str(s3_client().generate_presigned_url("get_object", Params=named, ExpiresIn=seconds))

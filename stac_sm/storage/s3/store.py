@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.storage.address import bucket_and_key
 from stac_sm.storage.object_meta import TEMPORARY, ObjectMeta, checked_path
 from stac_sm.storage.s3 import objects
 from stac_sm.storage.s3.lease import exclusive_writer
@@ -41,7 +42,7 @@ class S3Store:
         InputError
             If this names no bucket, or no prefix below it.
         """
-        bucket, _, prefix = root.removeprefix("s3://").partition("/")
+        bucket, prefix = bucket_and_key(root)
         prefix = prefix.strip("/")
         if not _BUCKET.fullmatch(bucket):
             raise InputError(

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from stac_sm.core.period import Period
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.product.product_id import split_version, tile_of
-from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
+from stac_sm.stac.catalogs.catalog import StoreDocuments
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import check_manifest, is_item, read_manifest
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY
 from stac_sm.storage.object_meta import ObjectMeta
@@ -65,7 +66,7 @@ class ExistingItems:
     _read: dict[str, ExistingItem] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, catalog: Catalog, period: Period) -> ExistingItems:
+    def of(cls, catalog: WritableCatalog, period: Period) -> ExistingItems:
         """What is there in the months of a period: one listing each, and no item is read yet."""
         listed, proven = dict[str, ObjectMeta](), dict[str, str]()
         for month in period.months():

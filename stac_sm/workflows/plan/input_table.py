@@ -18,7 +18,8 @@ from stac_sm.features.inputs import search_period
 from stac_sm.features.recipe import Feature
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.raster.resample import overlapping_grids as meeting_grids
-from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
+from stac_sm.stac.catalogs.catalog import StoreDocuments
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import BBox, matches_search, parse_document
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.index.row_codes import row_codes
@@ -33,7 +34,7 @@ _MONTHS_A_JOB = 6
 _EPOCH = date(1970, 1, 1)
 
 
-def has_own_layout(catalog: Catalog, feature: Feature) -> bool:
+def has_own_layout(catalog: WritableCatalog, feature: Feature) -> bool:
     """Whether the items of a feature lie as ours do, so that a listing of the store and the index tell of them.
 
     Raises
@@ -53,7 +54,7 @@ def asset_request(feature: Feature) -> AssetRequest:
     return AssetRequest(feature.asset, feature.band, feature.valid)
 
 
-def scan_jobs(catalog: Catalog, collection: str, features: Sequence[Feature], period: Period) -> list[ScanJob]:
+def scan_jobs(catalog: WritableCatalog, collection: str, features: Sequence[Feature], period: Period) -> list[ScanJob]:
     """Jobs that together find all items of a collection that may count for the days of a period."""
     wide = _wide(features, period)
     requests = tuple(dict.fromkeys(map(asset_request, features)))

@@ -29,6 +29,7 @@ from stac_sm.stac.catalogs.catalog import StoreDocuments
 from stac_sm.stac.catalogs.search import box_2d, item_from_document, item_period, parse_document
 from stac_sm.stac.index.manifest import check_manifest, empty_manifest, read_shard
 from stac_sm.stac.index.row_codes import leaves, row_codes
+from stac_sm.storage.address import is_absolute
 from stac_sm.storage.store import Store
 from stac_sm.storage.trust import check_href
 
@@ -256,7 +257,7 @@ def _request_columns(
 
 
 def _is_trusted(href: str, root: str) -> bool:
-    if not href.startswith("/") and "://" not in href:
+    if not is_absolute(href):
         return False  # relative in a strange way
     try:
         check_href(href, root)

@@ -35,7 +35,8 @@ from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.recipe import Feature
 from stac_sm.model.model import Model
 from stac_sm.product.item import ProductDay, tile_fingerprints
-from stac_sm.stac.catalogs.catalog import Catalog, open_catalog
+from stac_sm.stac.catalogs.catalog import open_writable_catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.storage.store import Store, open_store
 from stac_sm.workflows.plan.existing_items import ExistingItems, existing_item_rows
 from stac_sm.workflows.plan.input_table import InputTable, has_own_layout, scan_jobs
@@ -62,7 +63,7 @@ class PlannedTile:
 
 
 def plan_tiles(
-    catalog: Catalog, wanted: PlanSettings, tiles: Sequence[str], *, workers: int, progress: ProgressCallback
+    catalog: WritableCatalog, wanted: PlanSettings, tiles: Sequence[str], *, workers: int, progress: ProgressCallback
 ) -> Iterator[PlannedTile]:
     """Planned days of each tile, in their order.
 
@@ -84,7 +85,7 @@ def plan_tiles(
 
 
 def _here(
-    catalog: Catalog, wanted: PlanSettings, own: Sequence[Feature], tiles: Sequence[str]
+    catalog: WritableCatalog, wanted: PlanSettings, own: Sequence[Feature], tiles: Sequence[str]
 ) -> Iterator[PlannedTile]:
     store = catalog.store
     jobs = _jobs(catalog, wanted, own)
@@ -100,7 +101,7 @@ def _constant_loader(inputs: pa.Array) -> Callable[[], pa.Array]:
     return lambda: inputs
 
 
-def _jobs(catalog: Catalog, wanted: PlanSettings, own: Sequence[Feature]) -> dict[str, list[ScanJob]]:
+def _jobs(catalog: WritableCatalog, wanted: PlanSettings, own: Sequence[Feature]) -> dict[str, list[ScanJob]]:
     """Jobs by collection."""
     features: dict[str, list[Feature]] = {}
     for feature in own:
@@ -133,7 +134,7 @@ class _Scratch:
 
 
 def _in_processes(
-    catalog: Catalog, wanted: PlanSettings, own: Sequence[Feature], tiles: Sequence[str], workers: int
+    catalog: WritableCatalog, wanted: PlanSettings, own: Sequence[Feature], tiles: Sequence[str], workers: int
 ) -> Iterator[PlannedTile]:
     scratch, root = _Scratch(), catalog.store.root
     # Not `map_jobs`: three kinds of jobs overlap in one pool, and the planning of tiles needs what the others found.
@@ -171,7 +172,7 @@ def _tile(job: tuple[str, str]) -> tuple[pa.Table, ReadVolume]:
 @lru_cache(maxsize=1)
 def _planner(folder: str) -> tuple[TilePlanner, Mapping[str, tuple[int, int]], Store]:
     shared: _Shared = pickle.loads(Path(folder, "shared").read_bytes())
-    catalog = open_catalog(shared.root)
+    catalog = open_writable_catalog(shared.root)
     return TilePlanner(shared.wanted, catalog, shared.tables), shared.rows, catalog.store
 
 
@@ -284,7 +285,7 @@ class Plan:
 
 
 def make_plan(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     model: Model,
     tiles: Iterable[str],
     period: Period,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,7 @@ from shapely import to_wkb
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import TileGrid
+from stac_sm.storage.address import split_address
 from stac_sm.storage.store import Store, open_store
 from stac_sm.workflows.plan.plan import Plan, PlannedTile
 from stac_sm.workflows.plan.planned_days import InputsChunk, PlannedDays, days_schema, inputs_type
@@ -162,11 +164,11 @@ def _about(model: str) -> dict[str, str]:
 
 def _placed(href: Path | str) -> tuple[Store, str]:
     """Store and name of a file."""
-    text = str(href)
-    folder, _, name = text.rpartition("/")
+    text = os.fspath(href)
+    folder, name = split_address(text)
     if not name:
         raise InputError(f"plan {text!r}: name a file, e.g. plan.parquet")
-    return open_store(folder or ("/" if text.startswith("/") else ".")), name
+    return open_store(folder), name
 
 
 def _row_group(rows: pa.Table, part: InputsChunk, grid: TileGrid) -> pa.Table:

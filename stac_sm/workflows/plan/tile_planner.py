@@ -25,7 +25,8 @@ from stac_sm.features.time_rules import DayFields, Timeline, WeightedField, choo
 from stac_sm.product.item import ProductDay, tile_fingerprints
 from stac_sm.product.product_id import product_ids
 from stac_sm.raster.resample import TargetPixels
-from stac_sm.stac.catalogs.catalog import Catalog, open_recipe_catalog
+from stac_sm.stac.catalogs.catalog import open_recipe_catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
 from stac_sm.workflows.plan.existing_items import ExistingItem, ExistingItems
 from stac_sm.workflows.plan.input_table import GridOverlap, InputTable
@@ -114,7 +115,7 @@ class TilePlanner:
     wanted: PlanSettings
     """What for."""
 
-    catalog: Catalog
+    catalog: WritableCatalog
     """Where inputs and products are."""
 
     tables: Mapping[str, InputTable]

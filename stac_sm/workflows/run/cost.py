@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stac_sm.core.grid import TileGrid
 from stac_sm.product.item import PROFILES
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.storage.store import Store
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.plan.tile_planner import ReadVolume
@@ -96,7 +96,7 @@ def estimate_run(plan: Plan, *, rates: Rates, speed: Speed, grid: TileGrid) -> E
     return Estimate(items, reads, written, gets, puts, lists, core_hours, speed, cost, month)
 
 
-def speed_of(catalog: Catalog, grid: TileGrid, features: int) -> Speed:
+def speed_of(catalog: WritableCatalog, grid: TileGrid, features: int) -> Speed:
     """What earlier runs measured; a default where there is none."""
     return measured_speed(catalog.store) or default_speed(grid, features)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.product.item import ProductDay
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.workflows.plan.existing_items import ExistingItems
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord, read_task_records
@@ -60,7 +60,7 @@ class Status:
         return None if not self.rate or self.quiet is None or self.quiet > _QUIET else self.missing / self.rate
 
 
-def plan_status(catalog: Catalog, plan: Plan, *, now: float | None = None) -> Status:
+def plan_status(catalog: WritableCatalog, plan: Plan, *, now: float | None = None) -> Status:
     """Compare a plan with what the store holds now.
 
     Parameters
@@ -94,7 +94,7 @@ def plan_status(catalog: Catalog, plan: Plan, *, now: float | None = None) -> St
     )
 
 
-def item_records(catalog: Catalog, id: str) -> list[TaskRecord]:
+def item_records(catalog: WritableCatalog, id: str) -> list[TaskRecord]:
     """Records of the tasks that have tried to make a tile-day, oldest first: its log."""
     made = ProductDay.of_id(id)
     return sorted(
@@ -102,7 +102,7 @@ def item_records(catalog: Catalog, id: str) -> list[TaskRecord]:
     )
 
 
-def _last_failures(catalog: Catalog, plan: Plan, missing: list[ProductDay]) -> Iterator[ItemFailure]:
+def _last_failures(catalog: WritableCatalog, plan: Plan, missing: list[ProductDay]) -> Iterator[ItemFailure]:
     """What the last task said about each missing tile-day."""
     ids = {made.id for made in missing}
     last: dict[str, tuple[str, ItemFailure | None]] = {}

@@ -25,7 +25,7 @@ from stac_sm.model.model import Model
 from stac_sm.model.predict import predict
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, links_to_inputs, product_item, write_product_assets
 from stac_sm.raster.resample import TargetPixels
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, isoformat, item_folder, relative_href
 from stac_sm.stac.publish import is_published, make_and_publish, mark_superseded
 from stac_sm.storage.signing import without_secrets
@@ -114,7 +114,7 @@ class _Job:
     """What the days of a task share."""
 
     project: Project
-    catalog: Catalog
+    catalog: WritableCatalog
     model: Model
     resolution: ResolvedInputs
 

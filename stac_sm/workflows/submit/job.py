@@ -18,7 +18,7 @@ from stac_sm.features.inputs import resolve_inputs
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
 from stac_sm.raster.resample import TargetPixels
-from stac_sm.storage.store import LocalStore
+from stac_sm.storage.address import absolute_address, is_remote
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import Project
@@ -162,13 +162,13 @@ def slice_memory(project: Project, tasks: Sequence[Task]) -> int:
 
 def plan_file(file: str) -> str:
     """A plan's href, or the absolute path that other machines of a shared file system know."""
-    return file if "://" in file else str(Path(file).absolute())
+    return absolute_address(file)
 
 
 def with_shared_plan(project: Project, job: ArrayJob, *, write: bool) -> ArrayJob:
     """The job with its plan beside the products of a project on S3, where workers find it; a plan on S3 stays there."""
     store = project.catalog.store
-    if "://" in job.plan or isinstance(store, LocalStore):
+    if is_remote(job.plan) or not is_remote(store.root):
         return job
     path = f"plans/{job.plan_id}.parquet"
     if write:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stac_sm.core.errors import InputError
+from stac_sm.storage.address import is_remote
 from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob, infra_file
 
 KUBERNETES_ARRAY_LIMIT = 100_000
@@ -99,7 +100,7 @@ def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = F
 
 def _check_reach(job: ArrayJob) -> None:
     for what, place in (("project", job.project), ("plan", job.plan)):
-        if "://" not in place:
+        if not is_remote(place):
             raise InputError(
                 f"the {what} lies in {place}, which pods do not see: put it on S3, then give --project s3://BUCKET/PREFIX"
             )

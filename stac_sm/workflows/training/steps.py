@@ -19,7 +19,7 @@ from stac_sm.core.progress import LogFunction
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.model import item as model_item
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once, read_published_item
@@ -145,7 +145,9 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
     return MatchupResult(_existing_item(catalog, MATCHUPS, item["id"]), **tables, new=new)
 
 
-def _stations_and_sites(project: Project, catalog: Catalog) -> tuple[list[Station], pd.DataFrame, list[Station]]:
+def _stations_and_sites(
+    project: Project, catalog: WritableCatalog
+) -> tuple[list[Station], pd.DataFrame, list[Station]]:
     """Stations that may be seen, and the pixels that they share; refused where there are none. And those left out."""
     stations = read_stations(catalog)
     if not stations:
@@ -320,7 +322,7 @@ def _model_provenance(project: Project, matchups: MatchupResult) -> dict[str, An
     }
 
 
-def _existing_item(catalog: Catalog, collection: str, id: str) -> ItemDict:
+def _existing_item(catalog: WritableCatalog, collection: str, id: str) -> ItemDict:
     """Item of a collection without sub-catalogues, as it is in the store."""
     content = read_published_item(catalog.store, f"{collection}/{id}/{id}.json")
     if content is None:
@@ -328,7 +330,7 @@ def _existing_item(catalog: Catalog, collection: str, id: str) -> ItemDict:
     return dict(json.loads(content))
 
 
-def _link(catalog: Catalog, item: ItemDict, source: ItemDict) -> dict[str, str]:
+def _link(catalog: WritableCatalog, item: ItemDict, source: ItemDict) -> dict[str, str]:
     folder = item_folder(catalog.layout(source["collection"]), source)
     href = f"../../{folder}/{source['id']}.json"
     return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": source["id"]}

@@ -23,7 +23,7 @@ from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.product.read import items_of_version
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.raster.source import raster_source
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class ProductComparison:
 class VersionedCatalog:
     """A catalogue in which of each tile-day there is one item: of one version of the product, and not retracted."""
 
-    catalog: Catalog
+    catalog: WritableCatalog
     """Where the items are."""
 
     version: str

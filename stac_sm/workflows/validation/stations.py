@@ -19,7 +19,8 @@ from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.product.aggregates.source_items import SourceItem, by_tile
 from stac_sm.raster.pixels import read_pixels
 from stac_sm.raster.source import raster_source
-from stac_sm.stac.catalogs.catalog import Catalog, StoreDocuments
+from stac_sm.stac.catalogs.catalog import StoreDocuments
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import item_from_document
 from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
 from stac_sm.stations.records import site_daily_means
@@ -84,7 +85,7 @@ class NetworkScores:
 
 
 def rows_at_stations(
-    catalog: Catalog,
+    catalog: WritableCatalog,
     members: Sequence[SourceItem],
     sites: pd.DataFrame,
     stations: Sequence[Station],
@@ -121,7 +122,7 @@ def rows_at_stations(
     return table[["site", "network", "date", "observed", _METHOD]], frozenset(model for _, model in read)
 
 
-def training_stations(catalog: Catalog, models: Iterable[str]) -> TrainingStations:
+def training_stations(catalog: WritableCatalog, models: Iterable[str]) -> TrainingStations:
     """Stations in the match-ups of some models."""
     tables = [_matchups_of(catalog, model) for model in sorted(models)]
     known = [table for table in tables if table is not None]
@@ -169,7 +170,7 @@ def _median(found: Mapping[str, Scores]) -> Scores:
     return Scores(days, r=middle("r"), rmse=middle("rmse"), ubrmse=middle("ubrmse"), bias=middle("bias"))
 
 
-def _of_day(catalog: Catalog, member: SourceItem, sites: pd.DataFrame) -> tuple[list[tuple[Any, ...]], str]:
+def _of_day(catalog: WritableCatalog, member: SourceItem, sites: pd.DataFrame) -> tuple[list[tuple[Any, ...]], str]:
     """Values of a tile-day at the pixels of sites, and the model that it was made by."""
     item = item_from_document(json.loads(catalog.store.read(member.path)), catalog.store.href(member.path))
     source = raster_source(item, "sm").with_feature(None, "", catalog.root)
@@ -179,7 +180,7 @@ def _of_day(catalog: Catalog, member: SourceItem, sites: pd.DataFrame) -> tuple[
     return list(rows), str(item.properties.get("stac_sm:model", ""))
 
 
-def _matchups_of(catalog: Catalog, model: str) -> pd.DataFrame | None:
+def _matchups_of(catalog: WritableCatalog, model: str) -> pd.DataFrame | None:
     """Sites and networks of a model's match-ups; None where the catalogue does not know them."""
     try:
         item = catalog.item(MODELS, model)

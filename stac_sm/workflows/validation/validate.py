@@ -22,7 +22,7 @@ from stac_sm.core.progress import ProgressCallback
 from stac_sm.core.text import to_json
 from stac_sm.product.aggregates.source_items import SourceItem, by_tile, links_to, source_items_json, tile_days
 from stac_sm.product.product_id import format_id
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item, item_folder
 from stac_sm.stac.links import add_collection
@@ -238,7 +238,7 @@ def compare_with_other_products(
 
 
 def _compared(
-    catalog: Catalog, grid: TileGrid, version: str, tiles: Any, period: Period, others: Sequence[OtherProduct]
+    catalog: WritableCatalog, grid: TileGrid, version: str, tiles: Any, period: Period, others: Sequence[OtherProduct]
 ) -> _Compared:
     """Every other product, and again with each third; those without a file on these tiles are left out."""
     newest = VersionedCatalog(catalog, version)
@@ -304,7 +304,7 @@ def _notes(where: pd.DataFrame, compared: _Compared) -> list[str]:
     return ([] if len(where) else ["No station lies in these tiles."]) + notes
 
 
-def _stations(catalog: Catalog) -> list[Station]:
+def _stations(catalog: WritableCatalog) -> list[Station]:
     try:
         return read_stations(catalog)
     except CatalogError:
@@ -358,7 +358,9 @@ def _item(project: Project, period: Period, members: Sequence[SourceItem], proof
     )
 
 
-def _links_to_collections(folder: str, catalog: Catalog, compared: _Compared, stations: bool) -> list[dict[str, str]]:
+def _links_to_collections(
+    folder: str, catalog: WritableCatalog, compared: _Compared, stations: bool
+) -> list[dict[str, str]]:
     ids = sorted({one.collection for other, third, _ in compared for one in (other, third) if one is not None})
     up = "../" * len(Path(folder).parts)
     return [
@@ -368,7 +370,7 @@ def _links_to_collections(folder: str, catalog: Catalog, compared: _Compared, st
     ]
 
 
-def _published_validation(catalog: Catalog, folder: str, item: ItemDict, outcome: str) -> PublishedValidation:
+def _published_validation(catalog: WritableCatalog, folder: str, item: ItemDict, outcome: str) -> PublishedValidation:
     import json
 
     path = f"{folder}/{item['id']}.json"

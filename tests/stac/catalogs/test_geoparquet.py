@@ -18,7 +18,7 @@ from stac_sm.core.errors import CatalogError
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs import geoparquet
-from stac_sm.stac.catalogs.catalog import open_catalog, open_items
+from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.catalogs.search import matches_search
 from stac_sm.stac.items import raster_item
 from tests.support.examples import examples
@@ -57,7 +57,7 @@ def mixed(tmp_path):
 
 def test_items_come_back_as_they_were(mixed):
     written, href = mixed
-    found = open_items(href).items("c")
+    found = open_catalog(href).items("c")
     assert [one.id for one in found] == ["ease", "sinu", "wide"]
     for one, document in zip(found, written, strict=False):
         source, wanted = raster_source(one, "a"), raster_source(geoparquet.item_from_document(document, "/x"), "a")
@@ -99,7 +99,7 @@ def test_it_finds_what_the_one_filter_finds(tmp_path_factory, things, when, wher
     period = when and Period(first + when[0] * ONE_DAY, first + sum(when) * ONE_DAY)
     wanted = [one["id"] for one in items if matches_search(one["id"], one["properties"], one["bbox"], period, where)]
     href = write(tmp_path_factory.mktemp("found") / "x.parquet", items)
-    assert [one.id for one in open_items(href).items("c", period=period, bbox=where)] == wanted
+    assert [one.id for one in open_catalog(href).items("c", period=period, bbox=where)] == wanted
 
 
 def test_by_http_only_the_rows_wanted_are_read(tmp_path):
@@ -111,7 +111,7 @@ def test_by_http_only_the_rows_wanted_are_read(tmp_path):
     table = pq.read_table(write(tmp_path / "all.parquet", items))
     pq.write_table(table, tmp_path / "grouped.parquet", row_group_size=200)
     with FaultyServer(tmp_path) as server:
-        found = open_items(f"{server.address}/grouped.parquet?sig=s3cr3t")
+        found = open_catalog(f"{server.address}/grouped.parquet?sig=s3cr3t")
         day = first + 534 * ONE_DAY
         assert [one.id for one in found.items("c2", period=Period.of_day(day))] == ["i0534"]
         assert server.sent < (tmp_path / "grouped.parquet").stat().st_size / 2
@@ -133,7 +133,7 @@ def test_a_server_that_changes_or_gives_no_ranges(tmp_path, fault, said):
     with FaultyServer(tmp_path) as server:
         server.faults["/x.parquet"] = ["", *[fault] * 9]
         with pytest.raises(CatalogError, match=said):
-            open_items(f"{server.address}/x.parquet").items("c")
+            open_catalog(f"{server.address}/x.parquet").items("c")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_self_links_do_not_lead_to_other_places(tmp_path, href):
     hostile["assets"]["a"]["href"] = "./a.tif"
     write(tmp_path / "x.parquet", [hostile])
     with FaultyServer(tmp_path) as server:
-        (found,) = open_items(f"{server.address}/x.parquet").items("c")
+        (found,) = open_catalog(f"{server.address}/x.parquet").items("c")
         assert found.assets["a"].get_absolute_href() == f"{server.address}/a.tif"
         assert found.get_root() is None
 
@@ -152,10 +152,10 @@ def test_self_links_do_not_lead_to_other_places(tmp_path, href):
 def test_relative_assets_are_beside_the_file_or_beside_the_item(tmp_path):
     beside = item("x")
     beside["assets"]["a"]["href"] = "./a.tif"
-    (found,) = open_items(write(tmp_path / "x.parquet", [beside])).items("c")
+    (found,) = open_catalog(write(tmp_path / "x.parquet", [beside])).items("c")
     assert found.assets["a"].get_absolute_href() == str(tmp_path / "a.tif")
     placed = beside | {"links": [{"rel": "self", "href": str(tmp_path / "items" / "x.json")}]}
-    (found,) = open_items(write(tmp_path / "y.parquet", [placed])).items("c")
+    (found,) = open_catalog(write(tmp_path / "y.parquet", [placed])).items("c")
     assert found.assets["a"].get_absolute_href() == str(tmp_path / "items" / "a.tif")
 
 
@@ -165,9 +165,9 @@ def test_what_is_no_stac_geoparquet(tmp_path):
     wanted = {"table": "no column assets, geometry found", "text": "cannot be read", "none": "cannot be read"}
     for name, said in wanted.items():
         with pytest.raises(CatalogError, match=f"{name}.parquet.*{said}"):
-            open_items(str(tmp_path / f"{name}.parquet")).items("c")
+            open_catalog(str(tmp_path / f"{name}.parquet")).items("c")
     with pytest.raises(CatalogError, match="scheme 'ftp' found"):
-        open_items("ftp://host/x.parquet").items("c")
+        open_catalog("ftp://host/x.parquet").items("c")
 
 
 def test_bounds(mixed, monkeypatch):
@@ -176,10 +176,10 @@ def test_bounds(mixed, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(geoparquet, name, value)
             with pytest.raises(CatalogError, match=said):
-                open_items(mixed[1]).items("c")
+                open_catalog(mixed[1]).items("c")
     monkeypatch.setattr("stac_sm.stac.catalogs.search.MAX_ITEMS", 2)
     with pytest.raises(CatalogError, match="more than 2 items .*: ask for a shorter period or a smaller bbox"):
-        open_items(mixed[1]).items("c")
+        open_catalog(mixed[1]).items("c")
 
 
 @settings(max_examples=examples(60))
@@ -192,7 +192,7 @@ def test_damage_is_an_error_of_ours_or_nothing(tmp_path_factory, at, value):
     content[at % (len(content) - 8 - int.from_bytes(content[-8:-4], "little"))] = value
     (folder / "x.parquet").write_bytes(content)
     try:
-        found = open_items(href).items("c")
+        found = open_catalog(href).items("c")
     except CatalogError:
         return
     assert len(found) <= 4

@@ -23,7 +23,7 @@ from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.stac.catalogs import api as stac_api
 from stac_sm.stac.catalogs import static
-from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog, open_items
+from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
 from stac_sm.stac.catalogs.search import matches_search
 from stac_sm.stac.catalogs.static import StaticCatalog
 from stac_sm.stac.items import build_item, item_folder, item_json, with_structural_links
@@ -163,7 +163,7 @@ def test_a_catalogue_of_pystac_is_read(served, kind):
             file.write_text(file.read_text().replace(str(served.folder), served.address))
     else:
         third_party(served.folder, pystac.CatalogType.SELF_CONTAINED)
-    items = open_items(str(served.folder) if kind == "folder" else f"{served.address}/catalog.json")
+    items = open_catalog(str(served.folder) if kind == "folder" else f"{served.address}/catalog.json")
     assert ids(items.items("south-lst")) == ["south.2017.1", "south.2017.7", "south.2018.1", "south.2018.7"]
     found = items.items("south-lst", period=Period.parse("2018"), bbox=(5.5, 45.5, 5.6, 45.6))
     assert ids(found) == ["south.2018.1", "south.2018.7"]
@@ -191,7 +191,7 @@ def test_names_of_files_and_titles_need_not_tell_anything():
         "/i/9": item("nine", collection="other"),
     }  # fmt: skip
     with site(documents) as server:
-        items = open_items(f"{server.address}/r")
+        items = open_catalog(f"{server.address}/r")
         assert ids(items.items("c", period=Period.parse("2018-07-01"))) == ["one", "two"]
         assert items.item("c", "two").assets["a"].get_absolute_href() == f"{server.address}/i/a.tif"
         assert ids(items.items("inner")) == ["three"]
@@ -204,7 +204,7 @@ def test_an_item_is_where_it_was_found_whatever_its_self_link_says():
     own = item(links=[{"rel": "self", "href": "file:///etc/x.json"}, {"rel": "root", "href": "/etc/passwd"}])
     own["assets"]["a"]["href"] = "passwd"
     with site({"/r": collection(member("/i/x")), "/i/x": own}) as server:
-        found = open_items(f"{server.address}/r").item("c", "x")
+        found = open_catalog(f"{server.address}/r").item("c", "x")
         assert found.get_self_href() == f"{server.address}/i/x"
         assert found.assets["a"].get_absolute_href() == f"{server.address}/i/passwd"
         assert found.get_root() is None
@@ -215,7 +215,7 @@ def test_one_id_twice_is_an_error_that_names_both():
     documents = {"/r": collection(member("/i/1"), member("/i/2")), "/i/1": item(), "/i/2": item()}
     said = r"item 'x' is twice in collection 'c': \S+/i/1 and \S+/i/2"
     with site(documents) as server, pytest.raises(CatalogError, match=said):
-        open_items(f"{server.address}/r").items("c")
+        open_catalog(f"{server.address}/r").items("c")
 
 
 def ours(folder, items):
@@ -276,7 +276,7 @@ def test_documents_are_fetched_together():
 
     with Made(make) as server:
         began = time.monotonic()
-        assert len(open_items(f"{server.address}/r").items("c")) == 96
+        assert len(open_catalog(f"{server.address}/r").items("c")) == 96
         assert 4 < server.most <= 2 * web.CONNECTIONS
         assert time.monotonic() - began < 96 * 0.02
 
@@ -335,14 +335,14 @@ def test_boxes_meet_round_the_globe(west, east, left, right):
 )
 def test_what_is_no_catalogue_is_named(content, said):
     with site({"/r": content}) as server, pytest.raises(CatalogError, match=f"{server.address}/r.* {said}|{said}"):
-        open_items(f"{server.address}/r")
+        open_catalog(f"{server.address}/r")
 
 
 def test_other_schemes_are_none(tmp_path):
     with pytest.raises(InputError, match=r"store 'ftp://host/x' cannot be opened"):
-        open_items("ftp://host/x")
+        open_catalog("ftp://host/x")
     with pytest.raises(CatalogError, match="catalog.json is no file"):
-        open_items(str(tmp_path))
+        open_catalog(str(tmp_path))
 
 
 # Trust and bounds
@@ -365,7 +365,7 @@ def test_hostile_links_are_not_followed(href, rel, by_redirect):
     if by_redirect and href in {"", "/vsicurl/x"}:
         return  # no redirect at all, and a path of the same server
     with site(documents) as server, pytest.raises(CatalogError) as error:
-        open_items(f"{server.address}/r").items("c")
+        open_catalog(f"{server.address}/r").items("c")
     said = "answer: missing" if href == "/vsicurl/x" else "has an href of 0" if not href else "is not followed"
     assert said in str(error.value)
     assert "root:" not in str(error.value)
@@ -377,7 +377,7 @@ def test_a_name_is_judged_by_the_address_it_leads_to(monkeypatch):
         port = server.address.rpartition(":")[2]
         monkeypatch.setattr(web, "catalog_scope", lambda root: AddressScope.PUBLIC)
         with pytest.raises(CatalogError, match="a loopback address found, at most a public one allowed"):
-            open_items(f"http://localhost:{port}/r")
+            open_catalog(f"http://localhost:{port}/r")
         assert not server.asked
 
 
@@ -389,7 +389,7 @@ def test_links_in_circles_end():
     }
     documents["/b"]["links"].pop(2)
     with site(documents) as server:
-        assert ids(open_items(f"{server.address}/a").items("c")) == ["x"]
+        assert ids(open_catalog(f"{server.address}/a").items("c")) == ["x"]
         assert max(server.asked.values()) == 1
 
 
@@ -400,9 +400,9 @@ def test_a_chain_of_catalogues_without_end():
 
     with Made(make) as server:
         with pytest.raises(CatalogError, match="catalogues lie more than 32 deep in one another: open one of those"):
-            open_items(f"{server.address}/1").items("c")
+            open_catalog(f"{server.address}/1").items("c")
         with pytest.raises(CatalogError, match="more than 32 deep"):
-            open_items(f"{server.address}/2").items("c")
+            open_catalog(f"{server.address}/2").items("c")
         assert sum(server.asked.values()) < 100
 
 
@@ -416,7 +416,7 @@ def test_catalogues_that_multiply(monkeypatch):
         with pytest.raises(
             CatalogError, match=r"more than 300 documents .* ask for a shorter period or a smaller bbox"
         ):
-            open_items(f"{server.address}/r").items("c")
+            open_catalog(f"{server.address}/r").items("c")
         assert sum(server.asked.values()) < 400
 
 
@@ -426,14 +426,14 @@ def test_too_many_items_in_one_answer(monkeypatch):
         lambda path: item(path[3:]) if "/i/" in path else collection(*(member(f"/i/{n}") for n in range(60)))
     ) as server:
         with pytest.raises(CatalogError, match="more than 50 items .* ask for a shorter period or a smaller bbox"):
-            open_items(f"{server.address}/r").items("c")
-        assert open_items(f"{server.address}/r").items("c", period=Period.parse("2019")) == []
+            open_catalog(f"{server.address}/r").items("c")
+        assert open_catalog(f"{server.address}/r").items("c", period=Period.parse("2019")) == []
 
 
 def test_a_million_links_to_items_are_refused_before_they_are_followed():
     content = json.dumps(collection(*(member(f"/i/{n}") for n in range(1_000_000)))).encode()
     with site({"/r": content}) as server, pytest.raises(CatalogError, match="too large: more than 16 MiB"):
-        open_items(f"{server.address}/r").items("c")
+        open_catalog(f"{server.address}/r").items("c")
 
 
 @pytest.mark.parametrize("local", [False, True])
@@ -445,13 +445,13 @@ def test_a_document_of_100_mb_is_refused(tmp_path, local):
     if local:
         (tmp_path / "i.json").write_bytes(padded)
         with pytest.raises(CatalogError, match="i.json: 95 MiB found, a STAC document of at most 16 MiB wanted"):
-            open_items(str(tmp_path)).items("c")
+            open_catalog(str(tmp_path)).items("c")
         return
     with site({"/r": collection(member("/i")), "/i": padded}) as server:
         tracemalloc.start()
         size = len(padded)
         with pytest.raises(CatalogError, match="too large: more than 16 MiB"):
-            open_items(f"{server.address}/r").items("c")
+            open_catalog(f"{server.address}/r").items("c")
         assert tracemalloc.get_traced_memory()[1] < size
         tracemalloc.stop()
 
@@ -463,7 +463,7 @@ def test_deeply_nested_json(depth, what):
     deep = hole.replace('"deep": 0', '"deep": ' + "[" * depth + "]" * depth).encode()
     documents = {"/r": deep} if what == "root" else {"/r": collection(member("/i")), "/i": deep}
     with site(documents) as server, pytest.raises(CatalogError, match=r"nested|is no STAC catalogue"):
-        open_items(f"{server.address}/r").items("c")
+        open_catalog(f"{server.address}/r").items("c")
 
 
 values = st.recursive(
@@ -497,7 +497,7 @@ def test_an_item_of_nonsense_is_an_error_of_ours_or_none(tmp_path_factory, name,
     (folder / "i.json").write_text(json.dumps(item() | {name: value}))
     for question in ({}, {"period": Period.parse("2018")}, {"bbox": (0, 0, 1, 1)}):
         with contextlib.suppress(CatalogError):
-            open_items(str(folder)).items("c", **question)
+            open_catalog(str(folder)).items("c", **question)
 
 
 @pytest.mark.parametrize("fault", ["503", "500", "429", "reset", "reset at once", "truncated", "stall"])
@@ -506,7 +506,7 @@ def test_transient_faults_are_tried_again(served, monkeypatch, fault):
     ours(served.folder, [("a", date(2018, 7, 1)), ("b", date(2018, 7, 2))])
     for path in ("/catalog.json", "/glass-lst/2018/07/02/b/b.json"):
         served.faults[path] = [fault, fault]
-    items = open_items(f"{served.address}/catalog.json")
+    items = open_catalog(f"{served.address}/catalog.json")
     assert ids(items.items("glass-lst")) == ["a", "b"]
     assert served.gets()["/glass-lst/2018/07/02/b/b.json"] == 3
 
@@ -516,23 +516,23 @@ def test_a_document_that_cannot_be_had_is_an_error_never_a_missing_item(served, 
     ours(served.folder, [("a", date(2018, 7, 1)), ("b", date(2018, 7, 2))])
     served.faults["/glass-lst/2018/07/02/b/b.json"] = [fault] * 9
     with pytest.raises(CatalogError, match=r"/glass-lst/2018/07/02/b/b.json gave no answer: .*\(attempts: [13]\)"):
-        open_items(f"{served.address}/catalog.json").items("glass-lst")
+        open_catalog(f"{served.address}/catalog.json").items("glass-lst")
 
 
 def test_retry_after_is_obeyed():
     answers = itertools.chain([(429, {"Retry-After": "1"}, b"")], itertools.repeat(collection()))
     with Made(lambda path: next(answers)) as server:
         began = time.monotonic()
-        open_items(f"{server.address}/r")
+        open_catalog(f"{server.address}/r")
         assert time.monotonic() - began >= 1
 
 
 def test_no_token_in_any_message(served):
     ours(served.folder, [("a", date(2018, 7, 1))])
     href = f"{served.address}/catalog.json?{SECRET}"
-    items = open_items(href)
+    items = open_catalog(href)
     assert ids(items.items("glass-lst")) == ["a"]
-    for ask in (lambda: items.items("none"), lambda: items.item("glass-lst", "none"), lambda: open_items(href)):
+    for ask in (lambda: items.items("none"), lambda: items.item("glass-lst", "none"), lambda: open_catalog(href)):
         served.faults["/catalog.json"] = ["404"] * 3
         with pytest.raises(CatalogError) as error:
             ask()
@@ -590,7 +590,7 @@ def test_what_an_api_returns_is_filtered_once_more():
         return page(*all_of_them, more=f"{address}/search?page=2") if call == 0 else page(item("x"))
 
     with api(search) as server:
-        items = open_items(server.address)
+        items = open_catalog(server.address)
         assert ids(items.items("c", period=Period.parse("2018-07-01"), bbox=(0, 0, 1, 1))) == ["x"]
         asked = next(path for path in server.asked if path.startswith("/search?"))
         assert "2018-07-01T00%3A00%3A00Z%2F2018-07-01T23%3A59%3A59.999999Z" in asked
@@ -598,7 +598,7 @@ def test_what_an_api_returns_is_filtered_once_more():
 
 def test_a_box_across_the_antimeridian_is_asked_in_two_parts():
     with api(lambda address, call: page(item(f"i{call}", bbox=[179, 0, -179, 1]), item("x"))) as server:
-        assert ids(open_items(server.address).items("c", bbox=(178, 0, -178, 1))) == ["i0", "i1"]
+        assert ids(open_catalog(server.address).items("c", bbox=(178, 0, -178, 1))) == ["i0", "i1"]
         boxes = [path for path in server.asked if path.startswith("/search")]
         assert len(boxes) == 2
 
@@ -608,14 +608,14 @@ def test_a_box_across_the_antimeridian_is_asked_in_two_parts():
 )
 def test_the_next_page_is_no_file_and_no_other_place(next_page):
     with api(lambda address, call: page(item(), more=next_page)) as server, pytest.raises(CatalogError) as error:
-        open_items(server.address).items("c")
+        open_catalog(server.address).items("c")
     assert re.search("is not followed|answer: missing", str(error.value))
 
 
 @pytest.mark.parametrize("at", ["/etc/passwd", "file:///etc/passwd", "http://169.254.169.254/latest"])
 def test_a_search_is_no_file_and_no_other_place(at):
     with api(lambda address, call: page(item()), at) as server, pytest.raises(CatalogError) as error:
-        open_items(server.address).items("c")
+        open_catalog(server.address).items("c")
     assert re.search("is not followed|answer: missing", str(error.value))
 
 
@@ -623,26 +623,26 @@ def test_pages_without_end(monkeypatch):
     monkeypatch.setattr(stac_api, "MAX_PAGES", 20)
     with api(lambda address, call: page(item(f"i{call}"), more=f"{address}/search?page={call}")) as server:
         with pytest.raises(CatalogError, match="more than 20 pages for one question: ask for a shorter period"):
-            open_items(server.address).items("c")
+            open_catalog(server.address).items("c")
         assert sum(server.asked.values()) < 30
 
 
 def test_an_api_that_falters_is_asked_again():
     answers = [(503, {}, b""), (429, {"Retry-After": "0"}, b""), page(item())]
     with api(lambda address, call: answers[min(call, 2)]) as server:
-        assert ids(open_items(server.address).items("c")) == ["x"]
+        assert ids(open_catalog(server.address).items("c")) == ["x"]
     with api(lambda address, call: (503, {}, b"")) as server, pytest.raises(CatalogError, match="busy: HTTP 503"):
-        open_items(f"{server.address}/?{SECRET}").items("c")
+        open_catalog(f"{server.address}/?{SECRET}").items("c")
 
 
 def test_self_links_of_an_api_lead_no_further_than_the_api():
     own = item(links=[{"rel": "self", "href": "file:///etc/x"}, {"rel": "root", "href": "/etc/passwd"}])
     with api(lambda address, call: page(own)) as server:
-        found = open_items(server.address).item("c", "x")
+        found = open_catalog(server.address).item("c", "x")
         assert found.assets["a"].get_absolute_href() == f"{server.address}/collections/c/items/a.tif"
         assert found.get_root() is None
         with pytest.raises(CatalogError, match="collection 'none' is not in the STAC API"):
-            open_items(server.address).items("none")
+            open_catalog(server.address).items("none")
 
 
 @given(st.integers(-179, 170), st.integers(1, 100), st.integers(-89, 80), st.integers(0, 9))

@@ -21,7 +21,7 @@ from stac_geoparquet.arrow import stac_table_to_items
 
 from stac_sm.core.errors import ConflictError
 from stac_sm.core.period import ONE_DAY, Period
-from stac_sm.stac.catalogs.catalog import open_items
+from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.manifest import check_manifest, index_months, read_manifest, read_shard
 from stac_sm.stac.index.shard import parse_indexed_item
 from stac_sm.stac.index.update import update_index
@@ -116,7 +116,7 @@ def test_other_readers_find_the_items(project_root):
     assert rows[0][1].startswith("2018-05-31 12:00:00")
     read = [item for file in files for item in rustac.read_sync(file)["features"]]
     assert [(item["id"], item["geometry"]) for item in read] == [(item["id"], item["geometry"]) for item in wanted]
-    ours = open_items(files[1]).items(COLLECTION, period=Period.of_day(DAYS[2]))
+    ours = open_catalog(files[1]).items(COLLECTION, period=Period.of_day(DAYS[2]))
     assert [item.id for item in ours] == [wanted[2]["id"]]
     assert Path(ours[0].assets["sm"].get_absolute_href()).resolve().read_bytes() == b"pixels"
 

@@ -1,0 +1,167 @@
+"""Addresses: which kind of place a path or URL names. The one table of kinds, and the only parser of addresses.
+
+Everything that opens a catalogue, a store or a file asks here first, so that a local path is never taken for a URL:
+`#`, `?`, `%`, blanks and letters beyond ASCII are ordinary characters of a file name. Only web addresses have a query
+and a fragment, and only web addresses and ``file:`` URLs are percent-encoded; keys of an object store are taken as
+they are.
+
+A new kind of store is one more `AddressKind` in `ADDRESS_KINDS`, and a line in ``stac_sm.storage.store.STORE_KINDS``.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from stac_sm.core.errors import InputError
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file):/", re.IGNORECASE)
+_FILE_URL = re.compile(r"file:(?://([^/]*))?(/.*)?", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class AddressKind:
+    """A kind of place that an address can name."""
+
+    name: str
+    """For messages."""
+
+    schemes: frozenset[str]
+    """Schemes of its URLs, in lower case; the empty one stands for a path without a scheme."""
+
+    remote: bool = True
+    """Whether it is reached over the network: then several requests are sent at once."""
+
+
+LOCAL = AddressKind("a local path", frozenset({"", "file"}), remote=False)
+"""A file or folder of this machine: a path, or a ``file:`` URL."""
+
+WEB = AddressKind("a web address", frozenset({"http", "https"}))
+"""An address of http or https: read only."""
+
+S3 = AddressKind("an S3 address", frozenset({"s3"}))
+"""An object or a prefix of a bucket: ``s3://BUCKET/KEY``."""
+
+UNKNOWN = AddressKind("an address of a kind that is not supported", frozenset())
+"""A URL of any other scheme: nothing opens it."""
+
+ADDRESS_KINDS: tuple[AddressKind, ...] = (LOCAL, WEB, S3)
+"""All kinds that can be opened."""
+
+
+def scheme_of(address: str) -> str:
+    """Return the scheme of a URL in lower case; empty for a path, whatever characters it holds.
+
+    A colon alone makes no URL: ``12:00.tif`` and ``a:b`` are names of files.
+    """
+    found = _URL.match(address)
+    return (found[1] or found[2]).lower() if found else ""
+
+
+def address_kind(address: str | os.PathLike[str]) -> AddressKind:
+    """Return which kind of place an address names.
+
+    Parameters
+    ----------
+    address
+        A path, absolute or relative, or a URL.
+
+    Returns
+    -------
+    AddressKind
+        One of `ADDRESS_KINDS`, or `UNKNOWN` for a URL of another scheme.
+    """
+    scheme = scheme_of(os.fspath(address))
+    return next((kind for kind in ADDRESS_KINDS if scheme in kind.schemes), UNKNOWN)
+
+
+def is_remote(address: str | os.PathLike[str]) -> bool:
+    """Return whether an address is reached over the network."""
+    return address_kind(address).remote
+
+
+def is_absolute(href: str) -> bool:
+    """Return whether an href stands for itself: a URL or an absolute path, not one relative to a document."""
+    return href.startswith("/") or bool(scheme_of(href))
+
+
+def local_path(address: str | os.PathLike[str]) -> Path:
+    """Return the path of an address of this machine.
+
+    Parameters
+    ----------
+    address
+        A path, which is taken as it is, or a ``file:`` URL, which is percent-encoded.
+
+    Raises
+    ------
+    InputError
+        If it is an address of another kind, or a file on another host.
+    """
+    text = os.fspath(address)
+    if address_kind(text) is not LOCAL:
+        raise InputError(f"{text.partition('?')[0]!r} is {address_kind(text).name}: a path of this machine is required")
+    if not scheme_of(text):
+        return Path(text)
+    host, path = file_url_parts(text)
+    if host not in {"", "localhost"}:
+        raise InputError(f"{text!r} names a file on the host {host!r}: give file:///PATH, or the path itself")
+    return Path(path)
+
+
+def file_url_parts(url: str) -> tuple[str, str]:
+    """Return host and decoded path of a ``file:`` URL. Whatever follows the host is the path: it has no query."""
+    found = _FILE_URL.fullmatch(url)
+    return ("", url) if found is None else ((found[1] or "").lower(), unquote(found[2] or ""))
+
+
+def absolute_address(address: str | os.PathLike[str]) -> str:
+    """Return an address that is the same from every working folder: a URL as it is, a local path made absolute."""
+    text = os.fspath(address)
+    return text if address_kind(text) is not LOCAL else str(local_path(text).absolute())
+
+
+def address_path(address: str) -> PurePosixPath:
+    """Return the path inside an address: of a web address without query, fragment and percent-encoding; of an object
+    its bucket and key; of a file its path.
+    """
+    kind = address_kind(address)
+    if kind is WEB:
+        return PurePosixPath(unquote(urlsplit(address).path))
+    if kind is LOCAL:
+        return PurePosixPath(local_path(address))
+    return PurePosixPath(address[len(scheme_of(address)) + 3 :])
+
+
+def without_query(address: str) -> str:
+    """Return a web address without its query and fragment; other addresses have none and come back as they are."""
+    return re.split(r"[?#]", address, maxsplit=1)[0] if address_kind(address) is WEB else address
+
+
+def join_address(root: str, path: str) -> str:
+    """Return the address of a relative path, which may lead upwards, from a folder, a prefix or a web folder."""
+    if address_kind(root) is LOCAL:
+        return posixpath.normpath(posixpath.join(str(local_path(root)), path))
+    scheme, mark, place = root.partition("://")
+    return scheme + mark + posixpath.normpath(posixpath.join(place, path))
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """Return folder and name of a file, whatever its kind; the folder of a bare name is ``.``.
+
+    The name is empty where an address ends with a slash, or names a bucket or a host only.
+    """
+    folder, slash, name = address.rpartition("/")
+    if folder.endswith(":/"):
+        return address, ""
+    return folder or ("/" if slash else "."), name
+
+
+def bucket_and_key(address: str) -> tuple[str, str]:
+    """Return bucket and key of an address of an object store, such as ``s3://BUCKET/KEY``; the key as it is."""
+    bucket, _, key = address[len(scheme_of(address)) + 3 :].partition("/")
+    return bucket, key
