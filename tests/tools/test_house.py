@@ -84,10 +84,12 @@ FILE = re.compile(r"(?<![\w./-])((?:stac_sm|tests)/[\w/-]*[\w-](?:\.(?:py|sh|tom
 HISTORY = {"CHANGELOG.md", "DECISIONS.md", "CONTRIBUTING.md", "fixture_project.py", "house.py", "test_house_measure.py"}
 """They name what was there at their time, or in another checkout; tests/tools/test_habits.py checks CONTRIBUTING."""
 
+NO_MODULES = {"stac_sm.egg", "stac_sm.predcit", "stac_sm.__file__", "stac_sm.__path__"}
+
 
 def named_places(text: str) -> set[str]:
     """Modules, names and files of ours that a text names, in programs inside strings, too."""
-    found = {name for name in DOTTED.findall(text) if name not in {"stac_sm.egg", "stac_sm.predcit"}}
+    found = {name for name in DOTTED.findall(text) if name not in NO_MODULES}
     for home, inside, line in IMPORT.findall(text):
         for one in re.sub(r"#.*", "", inside or line).split(","):
             if re.fullmatch(r"\w+(?: as \w+)?", one.strip()):

@@ -9,7 +9,7 @@ import contextlib
 import io
 import json
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -221,8 +221,8 @@ def _column(name: str, values: Sequence[Any]) -> Any:
     try:
         column = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        column = pa.array(_alike(list(values)))
-    return pa.array(_alike(list(values))) if _holds_empty_struct(column.type) else column
+        column = pa.array(share_type(values))
+    return pa.array(share_type(values)) if _holds_empty_struct(column.type) else column
 
 
 def _times(name: str, values: Sequence[Any], documents: Sequence[IndexedItem]) -> Any:
@@ -239,28 +239,80 @@ def _times(name: str, values: Sequence[Any], documents: Sequence[IndexedItem]) -
     return pa.array(times, pa.timestamp("us", "UTC"))
 
 
-def _alike(values: list[Any]) -> list[Any]:
-    """Values that share a type: structs field by field, lists element by element; else text in JSON.
+def share_type(values: Sequence[Any]) -> list[Any]:
+    """Return JSON values in a form in which all of them have one Arrow type.
 
-    An object that is empty everywhere has no type: null stands for it.
+    Objects are aligned field by field: one that lacks a field of another has null there. Lists are aligned element by
+    element, over all lists together. Scalars of one kind stay as they are; integers and floats are of one kind. Values
+    of several kinds become text in JSON, and so do integers that no type of numbers holds. An object that is empty
+    everywhere has no type: null stands for it.
+
+    Parameters
+    ----------
+    values
+        What `json.loads` gives; None stays None.
+
+    Returns
+    -------
+    list
+        As many values, in the same order.
+
+    Examples
+    --------
+    >>> share_type([1, 2.5, None])
+    [1, 2.5, None]
+    >>> share_type([1, "a", None])
+    ['1', '"a"', None]
+    >>> share_type([{"a": 1}, {"b": [2]}, {}])
+    [{'a': 1, 'b': None}, {'a': None, 'b': [2]}, {'a': None, 'b': None}]
+    >>> share_type([[1, "a"], [], [True]])
+    [['1', '"a"'], [], ['true']]
+    >>> share_type([{}, None])
+    [None, None]
     """
-    some = [value for value in values if value is not None]
-    if all(isinstance(value, dict) for value in some):
-        names = sorted({name for value in some for name in value})
-        fields = {name: _alike([value.get(name) for value in some]) for name in names}
-        rows = iter([dict(zip(names, row, strict=True)) for row in zip(*fields.values(), strict=True)])
-        return [None if value is None or not names else next(rows) for value in values]
-    if all(isinstance(value, list) for value in some):
-        flat = iter(_alike([inner for value in some for inner in value]))
-        return [None if value is None else [next(flat) for _ in value] for value in values]
-    kinds = {bool if isinstance(value, bool) else float if _is_number(value) else type(value) for value in some}
-    if len(kinds) < 2 and kinds != {int}:  # an int that is not taken for a number has more than 64 bits
-        return values
-    return [None if value is None else json.dumps(value, sort_keys=True) for value in values]
+    present = [value for value in values if value is not None]
+    kinds = {_kind(value) for value in present}
+    shared: Iterator[Any]
+    if kinds == {"object"}:
+        shared = iter(_share_fields(present))
+    elif kinds == {"list"}:
+        shared = iter(_share_elements(present))
+    elif len(kinds) < 2 and kinds != {"huge"} and not _overflows(present):
+        return list(values)
+    else:
+        shared = iter([json.dumps(value, sort_keys=True) for value in present])
+    return [None if value is None else next(shared) for value in values]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+def _kind(value: Any) -> str:
+    """Return what a JSON value is: values of one kind fit one Arrow type, but for objects and lists."""
+    if isinstance(value, bool):  # before numbers: True is an int, too
+        return "boolean"
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "huge"
+    names = {int: "number", float: "number", str: "text", list: "list", dict: "object"}
+    return names[type(value)]
+
+
+def _overflows(present: Sequence[Any]) -> bool:
+    """Return whether integers beside floats are too large for a double to hold them exactly."""
+    floats = any(isinstance(value, float) for value in present)
+    return floats and any(isinstance(value, int) and abs(value) > 2**53 for value in present)
+
+
+def _share_fields(objects: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    """Return objects with the same fields, each of one type; null for each where none has a field."""
+    names = sorted({name for one in objects for name in one})
+    if not names:
+        return [None] * len(objects)
+    columns = [share_type([one.get(name) for one in objects]) for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _share_elements(lists: Sequence[list[Any]]) -> list[list[Any]]:
+    """Return lists whose elements all have one type."""
+    elements = iter(share_type([element for one in lists for element in one]))
+    return [[next(elements) for _ in one] for one in lists]
 
 
 def _is_empty_struct(kind: Any) -> bool:
