@@ -24,7 +24,7 @@ def made(tmp_path_factory):
     """A project with the products of one month."""
     project, model_id, _ = copied_project(tmp_path_factory.mktemp("standing") / "p")
     plan = make_plan(project.catalog, read_model(project.catalog, model_id), [TILE], DAYS, grid=SMALL, version="001")
-    assert run_task(str(project.folder), next(plan.tasks()))
+    assert run_task(str(project.folder), next(plan.tasks())).succeeded
     update_index(project.catalog.store, PRODUCT_COLLECTION, layout=project.catalog.layout(PRODUCT_COLLECTION))
     return project, [day.made for day in plan.days]
 

@@ -33,7 +33,7 @@ def made(tmp_path_factory):
     project, model_id, _ = copied_project(tmp_path_factory.mktemp("plan") / "p")
     model = read_model(project.catalog, model_id)
     (task,) = plan_of(project, model, ONE).tasks()
-    assert run_task(str(project.folder), task)
+    assert run_task(str(project.folder), task).succeeded
     return project, model
 
 

@@ -72,7 +72,7 @@ def test_a_cluster_makes_all_that_was_planned(made):
         ("h01v01 2018-06", {"new": 3}, ()),
         ("h01v01 2018-07", {"new": 3}, ()),
     ]
-    assert all(results)
+    assert all(record.succeeded for record in results)
     assert [item.id for item in products(project)] == [f"SM1KM.A2018{179 + i}.h01v01.v001" for i in range(6)]
 
 
@@ -198,11 +198,11 @@ def test_a_corrupt_input_costs_its_own_days_only(tmp_path, monkeypatch, asset):
         for part in (f"item '{asset}'", f"asset '{key}'", str(file)):
             assert part in message
     assert len(products(project)) == 6 - len(failures)
-    assert sum(not result for result in results) >= 1
-    file.write_bytes(whole)  # mended: the same command again makes only what is missing
+    assert sum(not result.succeeded for result in results) >= 1
+    file.write_bytes(whole)  # repaired: the same command again makes only what is missing
     again = plan_of(project, model_id)
     assert again.counts == {"new": len(failures), "done": 6 - len(failures), "stale": 0, "blocked": 0, "retracted": 0}
-    assert all(run_here(project, again, monkeypatch))
+    assert all(record.succeeded for record in run_here(project, again, monkeypatch))
     assert len(products(project)) == 6
 
 
@@ -243,7 +243,7 @@ def test_a_task_that_cannot_even_begin_is_a_result(tmp_path):
     project, model_id, _ = shared_project()
     (task, *_) = plan_of(project, model_id).tasks()
     result = run_task(str(tmp_path), task)
-    assert not result
+    assert not result.succeeded
     assert [failure[:2] for failure in result.failures] == [(made.id, "ProjectError") for made in task.days]
     unknown = run_task(str(project.folder), replace(task, model="xgb-none"))
     assert {failure[1] for failure in unknown.failures} == {"CatalogError"}
@@ -264,7 +264,7 @@ def test_another_grid_from_the_project_file(tmp_path, grid, monkeypatch, validat
     assert project.grid == grid
     plan = plan_of(project, model_id, days, tiles=["h02v03"])
     assert plan.counts["new"] == 1
-    assert all(run_here(project, plan, monkeypatch))
+    assert all(record.succeeded for record in run_here(project, plan, monkeypatch))
     (item,) = products(project)
     validate(item)
     assert item.properties["proj:code"] == grid.crs
@@ -295,7 +295,7 @@ def test_a_task_reads_every_file_once_however_many_days_need_it(tmp_path, monkey
     plan = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03"))
     (task,) = plan.tasks()
     assert len(task.days) == 3
-    assert run_task(str(project.folder), task)
+    assert run_task(str(project.folder), task).succeeded
     assert len(read) == len(set(read)) > 3
 
 
@@ -320,7 +320,7 @@ def test_static_layers_are_regridded_once_a_task(tmp_path, monkeypatch):
     monkeypatch.setattr(daily_fields, "read_window", told)
     project, model_id, _ = copied_project(tmp_path / "p")
     (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
-    assert run_task(str(project.folder), task)
+    assert run_task(str(project.folder), task).succeeded
     assert made.count(["DEM"]) == 1
     assert sum(bool(names[0].startswith("LST")) for names in made) == 3
 
@@ -350,7 +350,7 @@ def test_other_days_are_read_while_one_is_encoded(tmp_path, monkeypatch):
     monkeypatch.setattr(daily_fields, "read_window", read)
     project, model_id, _ = copied_project(tmp_path / "p")
     (task,) = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-03")).tasks()
-    assert run_task(str(project.folder), task)
+    assert run_task(str(project.folder), task).succeeded
     assert waited == [True]
 
 
