@@ -60,6 +60,7 @@ from stac_sm.stac.publish import (
 )
 from stac_sm.storage.http.documents import FileUrl
 from stac_sm.storage.store import sha256
+from stac_sm.storage.update import tries
 
 Source = Path | FileUrl
 
@@ -285,7 +286,7 @@ class _GroupRun:
         path = f"{folder}/{candidate.item['id']}.json"
         if candidate.check is not None:
             candidate.check()
-        while True:
+        for _ in tries(self.catalog.store.href(path)):
             content, note = read_published_item(self.catalog.store, path), ""
             if content is not None:
                 held = json.loads(content)

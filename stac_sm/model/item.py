@@ -11,7 +11,6 @@ from typing import Any
 from shapely.geometry import box, mapping
 
 from stac_sm.core.asset_file import AssetFile
-from stac_sm.core.errors import ConflictError
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.features.recipe import Recipe
@@ -20,10 +19,10 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, build_item, item_folder, item_json, relative_href
 from stac_sm.stac.links import item_paths
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+from stac_sm.storage.update import update
 
 MODELS_COLLECTION = "sm-models"
 _EARTH = (-180.0, -90.0, 180.0, 90.0)
-_SWAP_TRIES = 20  # as often as others may link to the same predecessor at once
 
 
 def model_item(
@@ -108,8 +107,7 @@ def link_successor(catalog: WritableCatalog, item: ItemDict) -> None:
     folder = item_folder(catalog.layout(MODELS_COLLECTION), item)
     for link in _linked(item, "predecessor-version"):
         path = posixpath.normpath(posixpath.join(folder, link["href"]))
-        if not any(_add_successor(catalog, path, item) for _ in range(_SWAP_TRIES)):
-            raise ConflictError(f"model item {path} keeps changing: train again, which only adds the missing link")
+        update(catalog.store, path, lambda before: _with_successor(before or b"", item), must_exist=True)
 
 
 def write_model_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
@@ -233,11 +231,8 @@ def _version_link(rel: str, source: ItemDict, target: ItemDict) -> dict[str, str
     return {"rel": rel, "href": href, "type": "application/geo+json", "title": target["id"]}
 
 
-def _add_successor(catalog: WritableCatalog, path: str, item: ItemDict) -> bool:
-    """Whether the link is there now; another writer may have come first."""
-    before = catalog.store.read(path)
+def _with_successor(before: bytes, item: ItemDict) -> bytes | None:
+    """Add a link to a newer model to an item; None if it is there."""
     previous = json.loads(before)
     link = _version_link("successor-version", previous, item)
-    if link in previous["links"]:
-        return True
-    return catalog.store.compare_and_swap(path, item_json({**previous, "links": [*previous["links"], link]}), before)
+    return None if link in previous["links"] else item_json({**previous, "links": [*previous["links"], link]})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from stac_sm.core.errors import CatalogError, ConflictError
+from stac_sm.core.errors import CatalogError
 from stac_sm.core.packaged import packaged_folder
 from stac_sm.stac.items import ItemDict, item_json, part_digits
 from stac_sm.stac.sub_catalogs import (
@@ -28,8 +28,7 @@ from stac_sm.stac.sub_catalogs import (
     sub_catalog,
 )
 from stac_sm.storage.store import Store
-
-_SWAP_TRIES = 50
+from stac_sm.storage.update import tries, update, write_if_unchanged
 
 
 def skeleton_folder() -> Path:
@@ -50,14 +49,14 @@ def add_collection(store: Store, collection: str) -> None:
     document = json.loads(file.read_text())
     href = f"./{collection}/collection.json"
     added = {"rel": "child", "href": href, "type": "application/json", "title": document["title"]}
-    for _ in range(_SWAP_TRIES):
-        current = store.read("catalog.json")
-        root = json.loads(current)
+
+    def linked(current: bytes | None) -> bytes | None:
+        root = json.loads(current or b"{}")
         if any(link["href"] == href for link in root["links"]):
-            return
-        if _swapped(store, "catalog.json", item_json({**root, "links": [*root["links"], added]}), current):
-            return
-    raise _busy(store, "catalog.json")
+            return None
+        return item_json({**root, "links": [*root["links"], added]})
+
+    update(store, "catalog.json", linked, must_exist=True)
 
 
 def refresh(store: Store, collection: str) -> None:
@@ -65,13 +64,12 @@ def refresh(store: Store, collection: str) -> None:
 
     Safe beside other writers: JSON is compared and swapped, and the items are listed again after the swap.
     """
-    for _ in range(_SWAP_TRIES):
+    for _ in tries(store.href(collection)):
         paths = item_paths(store, collection)
         documents = derived_documents(store, collection, paths)
         written = all(_write_derived(store, path, document) for path, document in documents)
         if written and item_paths(store, collection) == paths:
             return
-    raise _busy(store, collection)
 
 
 def link_items(store: Store, collection: str, paths: Iterable[str]) -> None:
@@ -169,13 +167,13 @@ def _extent(items: Sequence[ItemDict]) -> dict[str, Any]:
 
 
 def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:
-    return _swapped(store, path, item_json(document), store.read(path) if store.exists(path) else None)
+    return write_if_unchanged(store, path, item_json(document), store.read(path) if store.exists(path) else None)
 
 
 def _link_items_once(store: Store, collection: str, folder: str, own: set[str], widened: set[str]) -> bool:
     """Documents of a folder that lead to some of its items, from a listing of it; False if there is no item in it."""
     met = {""}
-    for _ in range(_SWAP_TRIES):
+    for _ in tries(store.href(folder)):
         known = _read_parts(store, folder, own, met)  # before the listing, so that later changes are noticed
         paths = {PurePosixPath(path).stem: path for path in item_paths(store, folder)}
         if not paths:
@@ -194,7 +192,7 @@ def _link_items_once(store: Store, collection: str, folder: str, own: set[str], 
         met.update(changed)
         if all(_swap_part(store, folder, part, tree, known.get(part)) for part in inner_first(changed)):
             return True
-    raise _busy(store, folder)
+    raise AssertionError("tries() ends with a ConflictError")
 
 
 def _deeper(folder: str, paths: Iterable[str]) -> bool:
@@ -250,7 +248,7 @@ def _swap_part(store: Store, folder: str, part: str, tree: Mapping[str, list[str
         document = sub_catalog(folder, links_of("", tree, folder))
     else:
         document = _with_links(json.loads(current or b"{}"), links_of("", tree, folder))
-    return _swapped(store, document_path(folder, part), item_json(document), current)
+    return write_if_unchanged(store, document_path(folder, part), item_json(document), current)
 
 
 def _widen(store: Store, collection: str, paths: Sequence[str]) -> None:
@@ -259,14 +257,13 @@ def _widen(store: Store, collection: str, paths: Sequence[str]) -> None:
         return
     wanted = _extent([json.loads(store.read(path)) for path in paths])
     path = f"{collection}/collection.json"
-    for _ in range(_SWAP_TRIES):
-        current = store.read(path)
-        document = json.loads(current)
+
+    def widened(current: bytes | None) -> bytes:
+        document = json.loads(current or b"{}")
         extents = [wanted] if _untouched(collection, document) else [document["extent"], wanted]
-        document["extent"] = _union(extents)
-        if _swapped(store, path, item_json(document), current):
-            return
-    raise _busy(store, collection)
+        return item_json({**document, "extent": _union(extents)})
+
+    update(store, path, widened, must_exist=True)
 
 
 def _untouched(collection: str, document: dict[str, Any]) -> bool:
@@ -291,16 +288,16 @@ def _above(collection: str, leaves: Sequence[str]) -> list[tuple[str, set[str]]]
 
 def _until_written(store: Store, folder: str, children: set[str]) -> None:
     """Add links to sub-catalogues to the links that a folder has."""
-    path = document_path(folder)
-    for _ in range(_SWAP_TRIES):
-        current = _current(store, path)
+
+    def linked(current: bytes | None) -> bytes:
         before = json.loads(current)["links"] if current else []
         found = {link["href"]: link for link in before if link["rel"] in {"child", "item"}}
         links = sort_links((found | {link["href"]: link for link in map(child_link, children)}).values())
-        document = sub_catalog(folder, links) if "/" in folder else _with_links(json.loads(current or b"{}"), links)
-        if _swapped(store, path, item_json(document), current):
-            return
-    raise _busy(store, folder)
+        return item_json(
+            sub_catalog(folder, links) if "/" in folder else _with_links(json.loads(current or b"{}"), links)
+        )
+
+    update(store, document_path(folder), linked, must_exist="/" not in folder)
 
 
 def _union(extents: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -308,14 +305,3 @@ def _union(extents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     starts, ends = zip(*(extent["temporal"]["interval"][0] for extent in extents), strict=True)
     bbox = [min(west), min(south), max(east), max(north)]
     return {"spatial": {"bbox": [bbox]}, "temporal": {"interval": [[min(starts), max(ends)]]}}
-
-
-def _swapped(store: Store, path: str, content: bytes, current: bytes | None) -> bool:
-    """Write a derived document in the place of what was read; False if another writer was faster."""
-    if current is None:
-        return store.create(path, content)
-    return current == content or store.compare_and_swap(path, content, current)
-
-
-def _busy(store: Store, folder: str) -> ConflictError:
-    return ConflictError(f"{folder} of {store.root} keeps changing: `stac-sm index` when it is quiet")

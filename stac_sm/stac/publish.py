@@ -17,8 +17,8 @@ from stac_sm.core.errors import ConflictError, ReadError
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, item_json, with_location, with_structural_links
 from stac_sm.storage.store import Store, sha256
+from stac_sm.storage.update import update, write_if_unchanged
 
-_SWAP_TRIES = 20
 FINGERPRINT_PROPERTY = "stac_sm:fingerprint"
 RETRACTED_PROPERTY = "stac_sm:retracted"
 """Reason for which an item was taken out: it is a tombstone, without assets, in the place of the item."""
@@ -174,11 +174,7 @@ def mark_superseded(catalog: WritableCatalog, item: ItemDict, predecessor: str) 
     """
     folder = item_folder(catalog.layout(item["collection"]), item)
     path = f"{folder.rpartition('/')[0]}/{predecessor}/{predecessor}.json"
-    for _ in range(_SWAP_TRIES):
-        content = read_published_item(catalog.store, path)
-        if content is None or catalog.store.compare_and_swap(path, _superseded(content, item["id"]), content):
-            return
-    raise ConflictError(f"item {path} keeps changing: `stac-sm audit --repair` when it is quiet")
+    update(catalog.store, path, lambda content: None if content is None else _superseded(content, item["id"]))
 
 
 def _superseded(content: bytes, id: str) -> bytes:
@@ -213,10 +209,9 @@ def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile
 
 
 def _commit(store: Store, path: str, content: bytes, expected: bytes | None) -> PublishOutcome:
-    if expected is None and store.create(path, content):
-        return PublishOutcome.NEW
-    if expected is not None and store.compare_and_swap(path, content, expected):
-        return PublishOutcome.REPLACED
+    """Write an item JSON once, not by `update`: what it was made beside must still be there."""
+    if write_if_unchanged(store, path, content, expected):
+        return PublishOutcome.NEW if expected is None else PublishOutcome.REPLACED
     winner = read_published_item(store, path)
     if winner is not None and _fingerprint(winner) == _fingerprint(content):
         return PublishOutcome.DONE

@@ -14,7 +14,8 @@ from stac_sm.core.errors import ConflictError, InputError
 from stac_sm.core.fingerprint import digest
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import EXTENSIONS, ItemDict, item_json
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY, read_published_item, retraction_reason
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY, retraction_reason
+from stac_sm.storage.update import update
 
 _OF_ASSETS = ("classification", "file", "raster")  # extensions that an item without assets must not claim
 
@@ -69,14 +70,20 @@ def retract(
 
 
 def _retract(catalog: WritableCatalog, id: str, path: str, reason: str) -> Retraction:
-    content = read_published_item(catalog.store, path)
-    if content is not None and retraction_reason(content) is not None:
-        return Retraction(id, "done")
-    if content is None or not catalog.store.compare_and_swap(
-        path, item_json(_tombstone(json.loads(content), reason)), content
-    ):
-        raise ConflictError(f"item {path} was changed by another writer meanwhile: look at it, and retract it again")
-    return Retraction(id, "retracted")
+    seen: list[object] = []
+
+    def withdrawn(content: bytes | None) -> bytes | None:
+        item = json.loads(content or b"{}")
+        seen.append(item["properties"].get(FINGERPRINT_PROPERTY))
+        if retraction_reason(content or b"{}") is not None:
+            return None
+        if seen[-1] != seen[0]:  # the reason was given for the data that were there; a link may be added meanwhile
+            raise ConflictError(
+                f"item {path} was changed by another writer meanwhile: look at it, and retract it again"
+            )
+        return item_json(_tombstone(item, reason))
+
+    return Retraction(id, "retracted" if update(catalog.store, path, withdrawn, must_exist=True) else "done")
 
 
 def _tombstone(item: ItemDict, reason: str) -> ItemDict:

@@ -26,7 +26,7 @@ from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
 from stac_sm.features.recipe import Recipe
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.resample import TargetPixels
-from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
+from stac_sm.stac.catalogs.search import ItemSearch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ class Matchups:
 
 
 def resolve_sites(
-    catalog: WritableCatalog, recipe: Recipe, sites: pd.DataFrame, period: Period, grid: TileGrid
+    catalog: ItemSearch, recipe: Recipe, sites: pd.DataFrame, period: Period, grid: TileGrid
 ) -> dict[str, ResolvedInputs]:
     """Find the items of the features of each tile that has sites; no pixel is read.
 

@@ -18,8 +18,7 @@ from stac_sm.core.errors import CatalogError, InputError, ReadError
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period
-from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
-from stac_sm.stac.catalogs.search import item_period
+from stac_sm.stac.catalogs.search import ItemSearch, item_period
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +121,7 @@ class StationRules:
         return depth_from >= 0 and round(100 * depth_to) <= round(100 * self.max_depth)
 
 
-def read_stations(catalog: WritableCatalog) -> list[Station]:
+def read_stations(catalog: ItemSearch) -> list[Station]:
     """Read all stations of a catalogue; no series is read.
 
     Parameters

@@ -14,6 +14,7 @@ from pystac.errors import DeprecatedWarning
 from stac_sm.core.errors import ConflictError, InputError
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.items import item_json
 from stac_sm.stac.retract import retract
 from stac_sm.workflows.audit import audit, repair
 from stac_sm.workflows.plan.plan import make_plan
@@ -185,9 +186,31 @@ def test_an_item_that_changes_meanwhile_is_not_retracted(made, tmp_path, monkeyp
     from stac_sm.storage.store import LocalStore
 
     project, _ = copied(made, tmp_path)
-    monkeypatch.setattr(LocalStore, "compare_and_swap", lambda *_: False)
+    before = contents(project.folder)
+
+    def faster(change):
+        """Another writer who changes the item between reading and writing, once."""
+        plain = LocalStore.compare_and_swap
+
+        def swap(store, path, content, expected):
+            monkeypatch.setattr(LocalStore, "compare_and_swap", plain)
+            item = json.loads(expected)
+            change(item)
+            assert store.compare_and_swap(path, item_json(item), expected)
+            return store.compare_and_swap(path, content, expected)
+
+        monkeypatch.setattr(LocalStore, "compare_and_swap", swap)
+
+    faster(lambda item: item["properties"].update({"stac_sm:fingerprint": "0" * 64}))
     with pytest.raises(ConflictError, match="changed by another writer"):
         take_out(project, FIRST)
+    assert len([path for path, content in contents(project.folder).items() if before[path] != content]) == 1
+    faster(lambda item: item["links"].append({"rel": "successor-version", "href": "../x/x.json"}))
+    (result,) = take_out(project, FIRST)
+    assert result.outcome == "retracted"
+    item = project.catalog.item("sm-1km-daily", FIRST)
+    assert "deprecated" in item.properties
+    assert any(link.rel == "successor-version" for link in item.links)
 
 
 def test_versions_live_side_by_side(made, tmp_path, validate):
