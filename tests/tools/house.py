@@ -216,7 +216,10 @@ def to_add_a_readable_catalogue(package: Package) -> set[str]:
 
 
 def to_add_a_writable_store(package: Package) -> set[str]:
-    """The new module, and modules that ask of which kind a store is: by its class, its root's scheme, or ``s3://``."""
+    """The new module, and modules that know of which kinds stores are.
+
+    They ask for its class, its root's scheme or ``s3://``, or name the kind ``S3`` of the table of addresses.
+    """
     return _with_new(package, {m for m in package.files if any(_asks_store(n) for n in ast.walk(package.trees[m]))})
 
 
@@ -291,6 +294,8 @@ def _calls(package: Package, names: set[str]) -> set[str]:
 
 def _asks_store(node: ast.AST) -> bool:
     """Whether an expression asks of which kind a store is."""
+    if "S3" in (getattr(node, "id", ""), getattr(node, "name", "")) and not isinstance(node, ast.ClassDef):
+        return True
     if isinstance(node, ast.Compare):
         return _address_tests(node) > 0 and getattr(node.comparators[0], "attr", "") == "root"
     if not isinstance(node, ast.Call):
