@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from stac_sm.cli.main import main
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.visibility import wholly_public_collections
 from stac_sm.storage.store import open_store
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
@@ -350,6 +351,47 @@ def test_nobody_writes_without_encryption_on_the_way(aws, judged):
     plain = Request("s3:GetObject", OBJECT, {"aws:SecureTransport": "false"})
     safe = Request("s3:GetObject", OBJECT, {"aws:SecureTransport": "true"})
     assert outcomes(policy_of(aws, "worker"), [plain, safe], boundary) == ["ExplicitlyDenied", "Allowed"]
+
+
+def test_anybody_reads_what_is_public_where_that_is_asked_for_and_nothing_else(aws, judged, applied):
+    """A principal with no policy of its own, under the policy of the bucket alone."""
+    nothing, anonymous = {"Version": "2012-10-17", "Statement": []}, {"aws:SecureTransport": "true"}
+    public = [Request("s3:GetObject", f"{PRODUCTS}/sm/{id}/x.json", anonymous) for id in wholly_public_collections()]
+    hidden = [
+        Request(action, f"{PRODUCTS}/{path}", anonymous)
+        for action, path in (
+            ("s3:GetObject", "sm/ismn-stations/NET/S/S.0.series.parquet"),
+            ("s3:GetObject", "sm/ismn-stations/collection.json"),
+            ("s3:GetObject", "sm/matchups/m/m.0.table.parquet"),
+            ("s3:GetObject", "sm/merit-dem/a/a.tif"),
+            ("s3:GetObject", "sm/glass-lst/a/a.tif"),
+            ("s3:GetObject", "sm/sm-models/m/m.0.series.html"),
+            ("s3:GetObject", "sm/validation/v/v.0.report.html"),
+            ("s3:GetObject", "sm/sm-1km-daily-mine/x.tif"),
+            ("s3:GetObject", "sm/catalog.json"),
+            ("s3:GetObject", "sm/stac-sm.toml"),
+            ("s3:GetObject", "other/sm-1km-daily/x.tif"),
+            ("s3:PutObject", "sm/sm-1km-daily/x.tif"),
+            ("s3:DeleteObject", "sm/sm-1km-daily/x.tif"),
+        )
+    ] + [Request("s3:ListBucket", PRODUCTS, anonymous | {"s3:prefix": "sm/sm-1km-daily/"})]
+    plain = [Request(one.action, one.resource, {"aws:SecureTransport": "false"}) for one in public]
+    bucket = PRODUCTS.rpartition(":")[2]
+    private = s3_policy(aws, bucket)
+    assert "Allowed" not in outcomes(nothing, [*public, *hidden], private)
+    try:
+        applied.run("apply", "-auto-approve", "-input=false", MAIL, "-var=public_read=true")
+        policy = s3_policy(aws, bucket)
+        assert set(outcomes(nothing, public, policy)) == {"Allowed"}
+        assert not set(outcomes(nothing, [*hidden, *plain], policy)) & {"Allowed"}
+        block = aws("s3").get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+        assert (block["BlockPublicAcls"], block["IgnorePublicAcls"]) == (True, True)
+        code, said = applied.run("apply", "-auto-approve", "-input=false", MAIL, "-var=public_collections=[\"*\"]",
+                                 codes=(0, 1))  # fmt: skip
+        assert (code, "ids of collections, without slashes and wildcards" in said) == (1, True)
+    finally:
+        applied.run("apply", "-auto-approve", "-input=false", MAIL)
+    assert s3_policy(aws, bucket) == private
 
 
 def test_roles_are_taken_by_those_they_are_for(aws):
