@@ -261,7 +261,7 @@ _OUTCOMES = ("new", "replaced", "done", "removed")
     "opened",
     metavar="ID",
     multiple=True,
-    help="Give out this restricted collection, too; may be repeated. Only where its licence allows it.",
+    help="Give out this collection with all its assets, though restricted; repeatable. Only if its licence allows.",
 )
 def serve(folder: Path, catalog: str | None, host: str, port: int, opened: tuple[str, ...]) -> None:
     """Serve the catalogue as a read-only STAC API, with STAC Browser at /browser if it is built.

@@ -11,7 +11,6 @@ import uvicorn
 from stac_sm.core.errors import InputError
 from stac_sm.serve.app import browser_folder, create_app
 from stac_sm.serve.service import CatalogService
-from stac_sm.stac.visibility import Visibility, collection_visibility
 
 _CLIENTS_AT_ONCE = 256
 
@@ -64,9 +63,8 @@ def _say_visibility(service: CatalogService, say: Callable[[str], None]) -> None
     view = service.snapshot.view
     if view.withheld:
         say(f"not given out, since restricted: {', '.join(view.withheld)} (--collections ID opens one)")
-    opened = [id for id in sorted(view.opened) if collection_visibility(view.collections[id]) is Visibility.RESTRICTED]
-    if opened:
-        say(f"opened by --collections, although restricted: {', '.join(opened)}")
+    if view.opened:
+        say(f"opened by --collections, with all their assets: {', '.join(sorted(view.opened))}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

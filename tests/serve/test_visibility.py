@@ -8,6 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -25,6 +26,7 @@ from stac_sm.workflows.training.steps import match_up_step, train_step
 from stac_sm.workflows.validation.validate import validate_product
 from tests.support.fields import SMALL, TILE, around, edit, image, put
 from tests.support.leaks import StationValues, ask, paths_of, walk
+from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.product_days import FIRST, put_days
 from tests.support.served import running
 from tests.support.station_project import PERIOD, a_project
@@ -329,10 +331,29 @@ def test_what_is_opened_and_what_is_not_is_logged(project, monkeypatch):
     assert done.exit_code == 0, done.output
     assert done.stdout == ""
     assert "not given out, since restricted: ismn-stations, merit-dem" in done.stderr
-    assert "opened by --collections, although restricted: matchups" in done.stderr
+    assert "opened by --collections, with all their assets: matchups" in done.stderr
     done = CliRunner().invoke(main, ["serve", "--catalog", str(project.folder), "--port", "0", "--collections", "ismn"])
     assert done.exit_code == 1
     assert "--collections: collection 'ismn' is unknown" in done.stderr
+
+
+def test_on_s3_no_url_is_signed_for_what_is_hidden(project, files):
+    server = moto_server()
+    bucket = new_bucket(server, "visibility")
+    with environment_of(server):
+        client = boto3.session.Session().client("s3")
+        for path in files:
+            client.upload_file(str(Path(project.folder, path)), bucket, f"p/{path}")
+        with running(f"s3://{bucket}/p") as address:
+            answers = {path: ask(address, f"/assets/{path}") for path in files if path.count("/")}
+            day = ask(address, "/collections/sm-1km-daily/items?limit=1")
+    signed = {path for path, answer in answers.items() if answer.status == 307}
+    documents = {path for path, answer in answers.items() if answer.status == 200}
+    assert {path.partition("/")[0] for path in signed | documents}.isdisjoint({*HIDDEN, ".scratch"})
+    assert {path.partition("/")[0] for path in signed} == {"sm-1km-daily", "sm-models", "validation", "era5-land"}
+    assert not any(".series." in path or "/index/" in path for path in signed)
+    assert all(path.endswith(".json") for path in documents)
+    assert not any(f"/{id}" in link for id in HIDDEN for link in day.links)
 
 
 def test_a_collection_that_becomes_restricted_is_gone_at_the_next_look(project, tmp_path, monkeypatch):
