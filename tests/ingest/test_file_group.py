@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import skeleton_folder
+from tests.support.examples import examples
 from tests.support.rival_files import MERIT_SIDE, RIVALS, versioned_cci, write_hours
 from tests.support.source_files import content, ingested, new_catalog
 
@@ -155,7 +156,7 @@ def check_any_way(tmp_path, source, collection, files, calls, workers):
     assert published(tmp_path / "catalog") == published(tmp_path / "reference")
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(32))
 @given(data=st.data())
 def test_any_calls_end_in_one_result(tmp_path_factory, pool, data):
     calls = data.draw(st.lists(st.lists(st.sampled_from(pool), min_size=1, max_size=5, unique=True), max_size=4))

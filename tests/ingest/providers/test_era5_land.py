@@ -23,6 +23,7 @@ from stac_sm.ingest.providers.era5_land import Era5Land
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.http.documents import FileUrl
 from tests.support import rival_files as rivals
+from tests.support.examples import examples
 from tests.support.source_files import DATA, ERA5_LAND, asset_href, content, ingested, new_catalog, positions, real_data
 
 GRIB = DATA / "era5" / "ERA5_AN_20100101_0000.grb"
@@ -722,7 +723,7 @@ def expected_mean(hours=range(24), values=FIELD):
 
 
 @given(data=st.data())
-@settings(max_examples=8)
+@settings(max_examples=examples(32))
 def test_a_day_that_is_spread_over_files_is_the_mean_of_all_its_hours(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("hours")
     holders = data.draw(st.lists(st.sets(st.integers(0, 3), min_size=1), min_size=24, max_size=24))
