@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,12 +53,9 @@ def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
     masks = [mask.name for mask in recipe.masks] if recipe else []
     names = [*model.features, *masks, *(["gap_filled"] if "gap_filled" in cube else [])]
 
-    def block(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        return predict_block(model, dict(zip(names, arrays, strict=True)), required, masks)
-
     fields = _fields(model)
     found = xr.apply_ufunc(
-        block,
+        partial(predict_block, model, names, required, masks),
         *(cube[name] for name in names),
         output_core_dims=[[] for _ in fields],
         dask="parallelized",
@@ -70,13 +68,14 @@ def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
 
 
 def predict_block(
-    model: Model, columns: dict[str, np.ndarray], required: list[str], masks: list[str]
+    model: Model, names: Sequence[str], required: Sequence[str], masks: Sequence[str], *arrays: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Soil moisture (float32, NaN where there is none), flags (uint8) and, where the model has intervals, half widths.
 
     All arrays are of one shape.
     """
-    shape = columns[model.features[0]].shape
+    columns = dict(zip(names, arrays, strict=True))
+    shape = arrays[0].shape
     qa = np.zeros(shape, dtype=np.uint8)
     for name in masks:
         qa[columns[name]] |= np.uint8(QualityFlag[name.upper()])

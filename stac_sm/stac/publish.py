@@ -142,7 +142,16 @@ def publish_if_unchanged(
         return PublishOutcome.DONE
     placed = {key: _place(catalog.store, folder, item, key, asset) for key, asset in assets.items()}
     content = item_json(with_structural_links({**item, "assets": {**item["assets"], **placed}}, folder))
-    return _commit(catalog.store, path, content, expected)
+    # once, not by `update`: what the item was made beside must still be there
+    if write_if_unchanged(catalog.store, path, content, expected):
+        return PublishOutcome.NEW if expected is None else PublishOutcome.REPLACED
+    winner = read_published_item(catalog.store, path)
+    if winner is not None and _fingerprint(winner) == _fingerprint(content):
+        return PublishOutcome.DONE
+    raise ConflictError(
+        f"item {path} was published by another writer with another fingerprint while this one was made: "
+        "run one plan at a time, or raise the product version to keep both"
+    )
 
 
 def read_published_item(store: Store, path: str) -> bytes | None:
@@ -206,19 +215,6 @@ def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile
             "`stac-sm audit --repair` removes such orphans, then run again"
         )
     return with_location(asset.fields, f"./{name}", size=size, sha256=found)
-
-
-def _commit(store: Store, path: str, content: bytes, expected: bytes | None) -> PublishOutcome:
-    """Write an item JSON once, not by `update`: what it was made beside must still be there."""
-    if write_if_unchanged(store, path, content, expected):
-        return PublishOutcome.NEW if expected is None else PublishOutcome.REPLACED
-    winner = read_published_item(store, path)
-    if winner is not None and _fingerprint(winner) == _fingerprint(content):
-        return PublishOutcome.DONE
-    raise ConflictError(
-        f"item {path} was published by another writer with another fingerprint while this one was made: "
-        "run one plan at a time, or raise the product version to keep both"
-    )
 
 
 def _fingerprint(content: bytes) -> str | None:

@@ -228,7 +228,7 @@ class Bench:
                 file.read(1)
 
         def kernel(_: int) -> Any:
-            return predict_block(model, fields, list(model.features), masks)
+            return predict_block(model, list(fields), model.features, masks, *fields.values())
 
         sm, qa, *width = kernel(0)
 

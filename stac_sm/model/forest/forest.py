@@ -80,34 +80,26 @@ class Forest:
     def predict(self, columns: Mapping[str, NDArray[Any]], boosters: int | None = None) -> NDArray[np.float32]:
         """Prediction of the first boosters (default: of all) for each row: float32, dims (booster, row)."""
         count = len(self.ends) if boosters is None else boosters
-        names = self.features[: self.reach[count - 1]]
+        names, ends, kernel = self.features[: self.reach[count - 1]], self.ends[:count], load_kernel()
         parts = [np.ascontiguousarray(columns[name], np.float32) for name in names]
         rows = len(parts[0])
         found = np.empty((count, rows), np.float32)
         for start in range(0, rows, SLAB):
-            found[:, start : start + SLAB] = self._sums([part[start : start + SLAB] for part in parts], count)
+            slab = slice(start, min(start + SLAB, rows))
+            size = slab.stop - start
+            codes = np.zeros((len(self.features), size), np.uint16)
+            for part, table, out in zip(parts, self.tables, codes, strict=False):  # later features are not asked for
+                kernel.rank(part[slab], table.thresholds, table.first, table.low, table.scale, table.steps, out)
+            order = np.empty(size, np.int32)
+            arranged = bool(kernel.arrange(codes, self.splits_below, order))
+            if arranged:
+                in_order = np.empty_like(codes)
+                kernel.take(codes, order, in_order)
+                codes = in_order
+            sums = np.repeat(self.base[:count, None], size, axis=1)
+            kernel.evaluate(self.nodes, self.roots[: ends[-1]], ends, self._most_nodes, self._most_planes, codes, sums)
+            found[:, start + order if arranged else slab] = sums
         return found
-
-    def _sums(self, parts: Sequence[NDArray[np.float32]], count: int) -> NDArray[np.float32]:
-        """Sums of the leaves of the first boosters, over a slab of rows."""
-        kernel = load_kernel()
-        codes = np.zeros((len(self.features), len(parts[0])), np.uint16)
-        for part, table, out in zip(parts, self.tables, codes, strict=False):  # later features are not asked for
-            kernel.rank(part, table.thresholds, table.first, table.low, table.scale, table.steps, out)
-        sums = np.repeat(self.base[:count, None], len(parts[0]), axis=1)
-        ends = self.ends[:count]
-        order = np.empty(len(parts[0]), np.int32)
-        other = bool(kernel.arrange(codes, self.splits_below, order))
-        if other:
-            arranged = np.empty_like(codes)
-            kernel.take(codes, order, arranged)
-            codes = arranged
-        kernel.evaluate(self.nodes, self.roots[: ends[-1]], ends, self._most_nodes, self._most_planes, codes, sums)
-        if other:
-            found = np.empty_like(sums)
-            found[:, order] = sums
-            return found
-        return sums
 
     @property
     def _most_nodes(self) -> int:

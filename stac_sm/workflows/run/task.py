@@ -48,8 +48,18 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
     Whatever happens is in the record that it returns; it is written to the store, too, if the run has an id.
     """
     started, clock = datetime.now(UTC), time.monotonic()
+    outcomes, failures = Counter[str](), list[ItemFailure]()
     with capture_log_lines() as lines:
-        outcomes, failures = _outcome(folder, task, memory or machine_memory())
+        try:
+            job = _Job.open(folder, task)
+            left = [day for day in task.planned if not is_published(job.catalog, job.item(day.made, {}), redo=day.redo)]
+            LOGGER.info("%s: %d of %d days to make", task.name, len(left), len(task.days))
+            if left:
+                outcomes, failures = _make_days(job, left, memory or machine_memory())
+            outcomes["done"] += len(task.days) - len(left)
+        except Exception as error:  # a worker must report whatever happened, by item
+            LOGGER.exception("%s failed", task.name)
+            outcomes, failures = Counter(), list(failed_task_record(task, error))
     record = TaskRecord(
         task.name,
         plan,
@@ -57,12 +67,15 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
         worker=f"{socket.gethostname()}:{os.getpid()}",
         started=isoformat(started),
         seconds=round(time.monotonic() - clock, 3),
-        outcomes=outcomes,
-        failures=failures,
+        outcomes={name: n for name, n in outcomes.items() if n},
+        failures=tuple(failures),
         log=tuple(lines),
     )
     if run:
-        _write(folder, record)
+        try:
+            write_task_record(read_project(folder).catalog.store, record)
+        except (StacSmError, OSError):  # what it tells is no reason for a task to fail
+            LOGGER.exception("%s: its record could not be written", record.task)
     return record
 
 
@@ -86,27 +99,6 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     if number in {errno.EROFS, errno.EACCES, errno.EPERM}:
         return "ReadOnly", f"{error}: the store or TMPDIR cannot be written to: mend the rights, then run it again"
     return type(error).__name__, without_secrets(str(error))
-
-
-def _outcome(folder: str, task: Task, memory: int) -> tuple[dict[str, int], tuple[ItemFailure, ...]]:
-    try:
-        job = _Job.open(folder, task)
-        left = [day for day in task.planned if not is_published(job.catalog, job.item(day.made, {}), redo=day.redo)]
-        LOGGER.info("%s: %d of %d days to make", task.name, len(left), len(task.days))
-        outcomes, failures = _made(job, left, memory)
-        outcomes["done"] += len(task.days) - len(left)
-        return {name: n for name, n in outcomes.items() if n}, tuple(failures)
-    except Exception as error:  # a worker must report whatever happened, by item
-        LOGGER.exception("%s failed", task.name)
-        return {}, failed_task_record(task, error)
-
-
-def _write(folder: str, record: TaskRecord) -> None:
-    """Write a record; what it tells is no reason for a task to fail."""
-    try:
-        write_task_record(read_project(folder).catalog.store, record)
-    except (StacSmError, OSError):
-        LOGGER.exception("%s: its record could not be written", record.task)
 
 
 @dataclass(frozen=True)
@@ -153,32 +145,26 @@ class _Job:
         return wanted
 
 
-def _made(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Counter[str], list[ItemFailure]]:
-    """Make the days in as few graphs as memory allows."""
+def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Counter[str], list[ItemFailure]]:
+    """Make days in as few graphs as memory allows; a graph that fails is made day by day, so that one bad file costs
+    only its own days.
+    """
     outcomes, failures = Counter[str](), list[ItemFailure]()
-    if days:
-        share = job.share([day.made for day in days], memory)
-        for start in range(0, len(days), share.days):
-            made, failed = _made_at_once(job, days[start : start + share.days], share.threads)
-            outcomes.update(made)
-            failures += failed
-    return outcomes, failures
-
-
-def _made_at_once(job: _Job, days: Sequence[PlannedDay], threads: int) -> tuple[Counter[str], list[ItemFailure]]:
-    """Make days in one graph; if that fails, day by day, so that one bad file costs only its own days."""
-    try:
-        return Counter(_compute(job, days, threads)), []
-    except Exception as error:  # found again below, by day
-        LOGGER.warning("%d days at once failed (%s): now day by day", len(days), error)
-        outcomes, failures = Counter[str](), []
-        for day in days:
+    share = job.share([day.made for day in days], memory)
+    for start in range(0, len(days), share.days):
+        together = days[start : start + share.days]
+        try:
+            outcomes.update(_compute(job, together, share.threads))
+            continue
+        except Exception as error:  # found again below, by day
+            LOGGER.warning("%d days at once failed (%s): now day by day", len(together), error)
+        for day in together:
             try:
                 outcomes.update(_compute(job, [day], 1))
             except Exception as error:
                 LOGGER.warning("%s failed: %s", day.made.id, error)
                 failures.append(ItemFailure(day.made.id, *describe_error(error)))
-        return outcomes, failures
+    return outcomes, failures
 
 
 def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
