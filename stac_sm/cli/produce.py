@@ -255,7 +255,9 @@ def audit(
 
     project = open_project(folder)
     with ProgressBar("audit", print_message) as progress:
-        findings = audit_project(project, collections, sample=sample, workers=workers, progress=progress.step)
+        findings = audit_project(
+            project, collections, sample=sample, workers=workers, progress=progress.step, note=print_message
+        )
     left = repair(project.catalog, findings, grace_hours=grace) if mend else findings
     if len(left) < len(findings):
         print_message(f"{len(findings) - len(left)} of {len(findings)} findings mended")

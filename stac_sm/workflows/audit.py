@@ -24,6 +24,7 @@ from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
 from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
+from stac_sm.product.collection_grid import lies_on
 from stac_sm.product.item import PRODUCT_COLLECTION as PRODUCTS
 from stac_sm.product.product_id import tile_of
 from stac_sm.stac.catalogs.catalog import open_writable_catalog
@@ -41,6 +42,10 @@ GRACE_HOURS = 24.0
 """Age from which an orphan is removed: a younger one may belong to an item that is about to be written."""
 
 _ITEMS_A_JOB = 16
+_ELSEWHERE = (
+    "lies on another grid than the project's, {grid!r}, and than other items of its collection, whose ids repeat from "
+    "grid to grid: `stac-sm retract` it, and make it in a project of its own"
+)
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ def audit_project(
     sample: float = 1.0,
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[Finding]:
     """Verify the items of a project, and find products, global days and means that are stale.
 
@@ -123,6 +129,8 @@ def audit_project(
         Processes.
     progress
         Called with the number of parts, whenever one is done.
+    note
+        Told what was not judged, and why.
 
     Returns
     -------
@@ -137,23 +145,46 @@ def audit_project(
     catalog, chosen = project.catalog, set(collections)
     findings = audit(catalog, collections=collections, sample=sample, workers=workers, progress=progress)
     if not chosen or PRODUCTS in chosen:
-        findings += stale_products(catalog, project.grid)
+        findings += stale_products(catalog, project.grid, note=note)
     if not chosen or chosen & AGGREGATES.keys():
         stale = (one for one in stale_aggregates(catalog) if not chosen or one.path.partition("/")[0] in chosen)
         findings += [Finding("stale", one.path, one.detail) for one in stale]
     return findings
 
 
-def stale_products(catalog: WritableCatalog, grid: TileGrid) -> list[Finding]:
-    """Products that are there, but would be made from something else today: from metadata alone."""
+def stale_products(
+    catalog: WritableCatalog, grid: TileGrid, *, note: Callable[[str], None] = lambda text: None
+) -> list[Finding]:
+    """Return products that are there, but would be made from something else today: from metadata alone.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the products, and what they are made from.
+    grid
+        Grid of the project. Where all products lie on another one, nothing can be made in their place, and none is
+        judged; where some do, they are findings.
+    note
+        Told that the products lie on another grid.
+    """
     made: dict[tuple[str, str, str], dict[date, str]] = {}
+    elsewhere = []
     for path in item_paths(catalog.store, PRODUCTS):  # not by links, which may be broken
         if not _item_findings(catalog.store, path):
             item = json.loads(catalog.store.read(path))
             told = item["properties"]
+            if "proj:transform" in told and not lies_on(item, grid):
+                elsewhere.append(path)
+                continue
             key = (told["stac_sm:model"], told["version"], tile_of(item["id"]))
             made.setdefault(key, {})[date.fromisoformat(told["start_datetime"][:10])] = path
-    return [finding for key, paths in made.items() for finding in _stale(catalog, grid, key, paths)]
+    mixed = [Finding("item", path, _ELSEWHERE.format(grid=grid.name)) for path in elsewhere] if made else []
+    if elsewhere and not made:
+        note(
+            f"{len(elsewhere)} items of {PRODUCTS} lie on another grid than [grid] of the project, {grid.name!r}: "
+            "whether they are stale was not judged; restore [grid]"
+        )
+    return mixed + [finding for key, paths in made.items() for finding in _stale(catalog, grid, key, paths)]
 
 
 def _stale(

@@ -23,6 +23,7 @@ from stac_sm.core.variables import VARIABLES
 from stac_sm.product.aggregates.aggregate import Aggregate, WrittenAssets, publish_aggregate
 from stac_sm.product.aggregates.mosaic import COUNT_PROFILE, count_fields, make_mosaic, mosaic_of_means
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, by_tile, source_item_raster, tile_days
+from stac_sm.product.collection_grid import require_grid
 from stac_sm.product.item import colours, encode_png
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
@@ -83,10 +84,11 @@ def make_means(
     Raises
     ------
     InputError
-        If nothing is wanted of a day.
+        If nothing is wanted of a day, or the tile-days lie on another grid.
     """
     if least_days < 1:
         raise InputError(f"least days {least_days}: 1 or more wanted, a mean of no day has no value")
+    require_grid(catalog, grid)
     made: list[AggregateResult] = []
     try:
         for span in spans:

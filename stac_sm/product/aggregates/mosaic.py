@@ -16,6 +16,7 @@ from stac_sm.core.progress import ProgressCallback
 from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.product.aggregates.aggregate import Aggregate, WrittenAssets, publish_aggregate
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, source_item_raster, tile_days
+from stac_sm.product.collection_grid import require_grid
 from stac_sm.product.item import SM_PROFILE
 from stac_sm.product.product_id import GLOBAL
 from stac_sm.raster.cog import CogProfile, verified_asset, write_asset
@@ -67,7 +68,13 @@ def make_mosaics(
     -------
     list of Made
         In the order of days; what failed says why.
+
+    Raises
+    ------
+    InputError
+        If the tile-days lie on another grid.
     """
+    require_grid(catalog, grid)
     made: list[AggregateResult] = []
     try:
         for month in period.months():

@@ -16,6 +16,7 @@ from stac_sm.core.period import Period
 from stac_sm.core.progress import ProgressCallback
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model
+from stac_sm.product.collection_grid import require_grid
 from stac_sm.workflows.plan.plan import Plan, make_plan
 from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, PlanWriter
 from stac_sm.workflows.project import Project
@@ -84,12 +85,14 @@ def plan_project(
     Raises
     ------
     InputError
-        If there are no models or several and none is named, or the plan costs too much.
+        If there are no models or several and none is named, the plan costs too much, or the collection of products
+        holds tiles of another grid.
     CatalogError
         If the model is not there.
     """
     chosen = list(tiles) if tiles is not None else default_tiles(project)
     days = period or project.product_period
+    require_grid(project.catalog, project.grid)
     made_by = Model.from_item(project.catalog.item(MODELS_COLLECTION, model or only_model(project)).self_href)
     with PlanWriter(made_by.id, project.grid) as file:
         made = make_plan(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
+from stac_sm.product.collection_grid import require_grid
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.workflows.plan.plan import Plan
@@ -147,8 +148,8 @@ def run_plan(
     RunError
         If the scheduler is lost.
     InputError
-        If there is no scheduler, the plan was made in another project, or the store takes one writer at a time and the
-        workers are elsewhere.
+        If there is no scheduler, the plan was made in another project, the collection of products holds tiles of
+        another grid, or the store takes one writer at a time and the workers are elsewhere.
     """
     started, run = time.monotonic(), new_run_id()
     at = LocalWorkers(workers) if isinstance(workers, int) else workers
@@ -156,6 +157,7 @@ def run_plan(
     here = single_writer_workers(at, lacks, warn) if lacks else at
     tasks = list(plan.tasks()) if part is None else part.of(list(plan.tasks()))
     folder = str(project.folder)
+    require_grid(project.catalog, project.grid)
     _check_model(project, plan, tasks)
     _warn_of_memory(folder, tasks, here.share(len(tasks)), warn)
     made: list[TaskRecord] = []
