@@ -18,11 +18,11 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.grid import TileGrid, projection_properties
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.product.product_id import tile_of
-from stac_sm.stac.catalogs.catalog import Catalog
+from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import is_item
 
 
-def require_grid(catalog: Catalog, grid: TileGrid, collection: str = PRODUCT_COLLECTION) -> None:
+def require_grid(catalog: WritableCatalog, grid: TileGrid, collection: str = PRODUCT_COLLECTION) -> None:
     """Refuse to add tiles of a grid to a collection that holds tiles of another one.
 
     Looks at one item, which stands for all: nothing of another grid has come in before.
@@ -78,7 +78,7 @@ def lies_on(item: Mapping[str, Any], grid: TileGrid) -> bool:
     return same_place and same_transform and _same_crs(str(found.get("proj:wkt2")), expected["proj:wkt2"])
 
 
-def _items(catalog: Catalog, collection: str) -> Iterator[Mapping[str, Any]]:
+def _items(catalog: WritableCatalog, collection: str) -> Iterator[Mapping[str, Any]]:
     """Items of a collection that say where they lie, in the order of their paths; withdrawn ones may not."""
     for entry in catalog.store.list_objects(collection):
         if is_item(entry.path):
