@@ -1,10 +1,10 @@
-"""Transport: bytes of a URL by HTTP, one attempt. All that is read over the network goes through `download_bytes`.
+"""Read bytes of a URL by http or https: one attempt, over connections that are kept.
 
-Every answer must be what was asked for: status, ``Content-Range``, ``Content-Length`` and the number of bytes that
-came must agree. Each hop of a redirect is judged as the first address was, by the address that is really connected
-to. Connections are kept and used again. Nothing is logged: a URL may hold a token.
-
-Connections of http and https: kept and used again, through the user's proxy if there is one.
+Readers of pixels and of stac-geoparquet come here for the ranges of a file (`download_bytes`), and repeat attempts by
+`stac_sm.storage.retry`. An answer must be what was asked for: status, ``Content-Range``, ``Content-Length`` and the
+number of bytes that came must agree. Each hop of a redirect is checked as the first address was, by the address that is
+really connected to. Nothing is logged, since a URL may hold a token. Documents are read by `documents`; GDAL reads the
+web only where a user ingests an address (`ingest.formats.geotiff`).
 """
 
 from __future__ import annotations
