@@ -100,7 +100,7 @@ TYPED = [
     ("ingest glass-lst /no/such", 1, "/no/such does not exist: name files or folders that hold GLASS06A01.*.hdf"),
     ("ingest ismn P/plans", 1, "holds no file like *.zip or *_sm_*.stm: check the source's name"),
     ("ingest glass-lst https://example.org/a.hdf", 1, "download them first"),
-    ("ingest glass-lst P/stac-sm.toml", 1, "found the name stac-sm.toml, wanted one like GLASS06A01 … 1 of 1 files"),
+    ("ingest glass-lst P/stac-sm.toml", 1, "found the name stac-sm.toml, expected one like GLASS06A01 … 1 of 1 files"),
     (f"{FEATURES} --plot P/x.doc", 1, "a name that ends with .png, .pdf, .svg is required"),
     (f"plot {DAY} --tile h01v01 --out P/x.jpg", 1, "a name that ends with .png, .pdf, .svg is required"),
     (f"plot {DAY} --tile h01v01 --out P/none/x.png", 1, "x.png … check the path"),

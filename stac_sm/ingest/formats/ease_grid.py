@@ -1,4 +1,8 @@
-"""EASE-Grid 2.0, global (EPSG:6933): the grids of SMAP, and cells placed on them by row and column."""
+"""EASE-Grid 2.0, global (EPSG:6933): the grids of SMAP, and cells placed on them by row and column.
+
+SMAP files list cells with indices and degrees instead of holding an image. The provider builds `Cells` from the
+indices, checks them against the degrees, and gets an image of a window.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from stac_sm.core.grid import transformer_from_lonlat
 
 CRS = "EPSG:6933"
 _LEFT, _TOP = -17367530.44516138, 7314540.83063855  # outer corner of all grids, metres
-_TOLERANCE = 0.1  # of a cell: degrees are float32 in the files
+_TOLERANCE = 0.1  # cells: degrees are float32 in the files
 _FILL = 65534  # of row and column indices
 
 
@@ -34,7 +38,7 @@ class EaseGrid:
         return -2 * _LEFT / self.columns
 
     def geobox(self, window: tuple[slice, slice] | None = None) -> GeoBox:
-        """Shape, affine and CRS of the whole grid, or of a window of rows and columns."""
+        """Return shape, affine and CRS of the whole grid, or of a window of rows and columns."""
         row, column = (0, 0) if window is None else (window[0].start, window[1].start)
         shape = (self.rows, self.columns) if window is None else tuple(part.stop - part.start for part in window)
         affine = Affine(self.cell, 0, _LEFT + column * self.cell, 0, -self.cell, _TOP - row * self.cell)
@@ -49,7 +53,7 @@ EASE2_1KM = EaseGrid(14616, 34704)
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells of a grid with a value each."""
+    """Cells of a grid, in the order of a file's values."""
 
     grid: EaseGrid
     """The grid."""
@@ -62,7 +66,21 @@ class Cells:
 
     @classmethod
     def of(cls, grid: EaseGrid, file: Path, rows: np.ndarray, columns: np.ndarray) -> Cells:
-        """Cells from indices of any shape, flattened; fill values become -1.
+        """Build cells from indices as a file holds them.
+
+        Parameters
+        ----------
+        grid
+            The grid that the indices count on.
+        file
+            The file, for messages.
+        rows, columns
+            Indices from the upper left, integers of any shape, which are flattened; the fill value 65534 becomes -1.
+
+        Returns
+        -------
+        Cells
+            As many cells as indices.
 
         Raises
         ------
@@ -74,13 +92,20 @@ class Cells:
         if row.size != column.size or (row >= grid.rows).any() or (column >= grid.columns).any():
             raise GranuleError(
                 f"{file}: rows to {row.max(initial=-1)} and columns to {column.max(initial=-1)} found, a grid of "
-                f"{grid.rows} x {grid.columns} cells wanted: is it another resolution?"
+                f"{grid.rows} x {grid.columns} cells expected: is it another resolution?"
             )
         placed = (row >= 0) & (column >= 0)
         return cls(grid, np.where(placed, row, -1), np.where(placed, column, -1))
 
     def check_place(self, file: Path, lon: np.ndarray, lat: np.ndarray) -> None:
         """Compare rows and columns with the degrees that the file gives, where it gives any.
+
+        Parameters
+        ----------
+        file
+            The file, for messages.
+        lon, lat
+            Degrees east and north of each cell; values outside the Earth are ignored.
 
         Raises
         ------
@@ -97,17 +122,17 @@ class Cells:
         if worst > _TOLERANCE:
             raise GranuleError(
                 f"{file}: its latitudes and longitudes lie {worst:.2f} cells from its rows and columns, less than "
-                f"{_TOLERANCE} wanted: one of the two is wrong; fetch it again"
+                f"{_TOLERANCE} expected: one of the two is wrong; fetch it again"
             )
 
     def window(self, inside: np.ndarray) -> tuple[slice, slice]:
-        """Rows and columns that hold the cells which are marked (n,)."""
+        """Return the rows and columns that hold the marked cells; ``inside`` is boolean (n,)."""
         marked = inside & (self.rows >= 0)
         rows, columns = self.rows[marked], self.columns[marked]
         return slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
 
     def image(self, values: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
-        """Values (n,) as (y, x) of a window, float32; NaN where no cell is."""
+        """Return values (n,) as (y, x) of a window, float32; NaN where there is no cell."""
         shape = tuple(part.stop - part.start for part in window)
         row, column = self.rows - window[0].start, self.columns - window[1].start
         inside = (self.rows >= 0) & (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])

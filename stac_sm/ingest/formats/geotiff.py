@@ -1,4 +1,7 @@
-"""GeoTIFFs of providers: opened by no other driver than GDAL's own for GeoTIFF, with errors that name the file."""
+"""Open GeoTIFFs of providers by GDAL's own driver only, with errors that name the file.
+
+The providers of elevation and soil maps read local files, members of archives and files on the web through here.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import numpy as np
 from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.rank import Rank, time_digits
 
-_NETWORK = {  # for addresses: nothing remembered of a file that may have changed, no listing of folders, a few tries
+_NETWORK = {  # for addresses: no cache of a file that may have changed, no listing of folders, a few tries
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MAX_RETRY": "3",
@@ -23,12 +26,23 @@ _NETWORK = {  # for addresses: nothing remembered of a file that may have change
 
 @contextmanager
 def open_geotiff(href: str) -> Iterator[Any]:
-    """Dataset of a GeoTIFF in a file, an archive (``/vsitar/``) or the web (``/vsicurl/``); one thread at a time.
+    """Open a GeoTIFF in a file, an archive (``/vsitar/``) or on the web (``/vsicurl/``); use it from one thread at a
+    time.
+
+    Parameters
+    ----------
+    href
+        Path or GDAL address.
+
+    Yields
+    ------
+    rasterio.DatasetReader
+        The open dataset.
 
     Raises
     ------
     GranuleError
-        If it cannot be opened, or something cannot be decoded meanwhile.
+        If it cannot be opened, or something cannot be decoded while it is open.
     """
     import rasterio
 
@@ -37,14 +51,26 @@ def open_geotiff(href: str) -> Iterator[Any]:
             yield data
     except rasterio.errors.RasterioError as error:
         size = f"{Path(href).stat().st_size} bytes found" if Path(href).is_file() else "found something"
-        # what GDAL says twice says it worse, and its cause may span several lines
+        # of GDAL's nested errors the innermost is the clearest; it may span several lines
         raise GranuleError(
             f"{displayed_href(href)}: {size}, no readable GeoTIFF ({_reason(error)}): fetch it again"
         ) from error
 
 
 def read_heights(href: str, first: int = 0, end: int | None = None) -> np.ndarray:
-    """Heights of rows of a one-band file (y, x), m, float32; NaN where it has no data.
+    """Read the heights of rows of a one-band file.
+
+    Parameters
+    ----------
+    href
+        Path or GDAL address.
+    first, end
+        First row and row after the last; None for all rows that follow.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (y, x), m; NaN where the file has no data.
 
     Raises
     ------
@@ -74,7 +100,7 @@ def rank_of_tags(tags: Mapping[str, str]) -> Rank:
 
 
 def displayed_href(href: str) -> str:
-    """A file name or address as a person writes it."""
+    """Return a file name or address as a person writes it, without GDAL's prefix."""
     for prefix in ("/vsicurl/", "/vsitar/"):
         href = href.removeprefix(prefix)
     return href

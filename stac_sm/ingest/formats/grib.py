@@ -1,6 +1,7 @@
-"""Messages of a GRIB file, edition 1 and 2: walked through from end to end, before GDAL reads them.
+"""Check the messages of a GRIB file, edition 1 and 2, from end to end, before GDAL reads them.
 
-GDAL passes over a last message that is cut off, and decodes second-order packing of edition 1 to wrong numbers.
+GDAL ignores a last message that is cut off, and decodes second-order packing of edition 1 to wrong numbers. The
+provider of ERA5-Land calls `check_messages` first.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ _SECOND_ORDER = 0x40  # of the flags of the data section
 
 
 def check_messages(file: Path) -> list[str]:
-    """Walk through all messages, and return ECMWF's experiment version of each; empty where one states none.
+    """Check that all messages of a file are complete and can be decoded by GDAL.
+
+    Parameters
+    ----------
+    file
+        A local GRIB file.
+
+    Returns
+    -------
+    list of str
+        ECMWF's experiment version of each message; empty text where a message states none.
 
     Raises
     ------
@@ -32,18 +43,18 @@ def check_messages(file: Path) -> list[str]:
         except struct.error as error:
             raise _broken(file, size, f"{size} bytes found, cut off in a header") from error
     if not messages or messages[-1][0] > size:
-        raise _broken(file, size, f"{size} bytes found, at least {max(messages, default=(4, ''))[0]} wanted")
+        raise _broken(file, size, f"{size} bytes found, at least {max(messages, default=(4, ''))[0]} expected")
     return [version for _, version in messages]
 
 
 def _messages(file: Path, content: BinaryIO, size: int) -> Iterator[tuple[int, str]]:
-    """Where each message ends, and its experiment version."""
+    """Yield the position after the last byte of each message, and its experiment version."""
     start = _next(content, 0)
     while start < size:
         content.seek(start)
         head = content.read(8)
         if head[:4] != b"GRIB" or head[7:] not in (b"\x01", b"\x02"):
-            raise _broken(file, size, f"{head!r} found at byte {start} of {size}, GRIB of edition 1 or 2 wanted")
+            raise _broken(file, size, f"{head!r} found at byte {start} of {size}, GRIB of edition 1 or 2 expected")
         end = start + (_length_2(content) if head[7] == 2 else _length_1(file, content, start, head))
         yield end, _experiment_version(content, start, head[7])
         content.seek(end - 4)
@@ -57,7 +68,7 @@ def _length_2(content: BinaryIO) -> int:
 
 
 def _length_1(file: Path, content: BinaryIO, start: int, head: bytes) -> int:
-    """Length of a message of edition 1, whose sections are walked through up to the one with the data."""
+    """Return the length of a message of edition 1, walking through its sections up to the one with the data."""
     first = start + 8
     has = _byte(content, first + 7)
     data = first + _three(content, first)
@@ -66,7 +77,7 @@ def _length_1(file: Path, content: BinaryIO, start: int, head: bytes) -> int:
     if _byte(content, data + 3) & _SECOND_ORDER:
         raise GranuleError(
             f"{file}: second-order packing found, which GDAL cannot decode: "
-            "`grib_set -r -s packingType=grid_simple IN OUT` of ecCodes packs it anew"
+            "`grib_set -r -s packingType=grid_simple IN OUT` of ecCodes repacks it"
         )
     length, rest = int.from_bytes(head[4:7], "big"), _three(content, data)
     if length & _LARGE and rest < _UNIT:
@@ -75,20 +86,20 @@ def _length_1(file: Path, content: BinaryIO, start: int, head: bytes) -> int:
 
 
 def _experiment_version(content: BinaryIO, start: int, edition: int) -> str:
-    """Experiment version in the local part of a message of ECMWF; empty where there is no such part."""
+    """Return the experiment version in the local part of a message of ECMWF; empty where there is no such part."""
     first = start + (8 if edition == 1 else 16)
     content.seek(first)
     head = content.read(7)
     if edition == 1:
-        local, length, ours = first + 45, int.from_bytes(head[:3], "big"), head[4] == _ECMWF
+        local, length, by_ecmwf = first + 45, int.from_bytes(head[:3], "big"), head[4] == _ECMWF
         present = length >= 49
     else:
         local = first + int.from_bytes(head[:4], "big")
         content.seek(local)
-        section, ours = content.read(5), int.from_bytes(head[5:7], "big") == _ECMWF
+        section, by_ecmwf = content.read(5), int.from_bytes(head[5:7], "big") == _ECMWF
         present = section[4:] == b"\x02" and int.from_bytes(section[:4], "big") >= 17
         local += 13
-    if not (ours and present):
+    if not (by_ecmwf and present):
         return ""
     content.seek(local)
     text = content.read(4)
@@ -106,7 +117,7 @@ def _byte(content: BinaryIO, at: int) -> int:
 
 
 def _next(content: BinaryIO, at: int) -> int:
-    """Position of the next byte that is not zero: some files are padded."""
+    """Return the position of the next byte that is not zero: some files are padded."""
     content.seek(at)
     while content.read(1) == b"\0":
         at += 1
@@ -114,4 +125,4 @@ def _next(content: BinaryIO, at: int) -> int:
 
 
 def _broken(file: Path, size: int, found: str) -> GranuleError:
-    return GranuleError(f"{file}: {size} bytes that are no whole GRIB file ({found}): fetch it again")
+    return GranuleError(f"{file}: {size} bytes that are not a complete GRIB file ({found}): fetch it again")

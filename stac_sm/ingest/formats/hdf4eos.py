@@ -1,4 +1,8 @@
-"""HDF4-EOS grids: fields of a file, their type, scale and fill, and where the file says that they lie."""
+"""Read fields of HDF4-EOS grids: type, scale and fill, their place by the structural metadata, and stored values.
+
+`sinusoidal_tile` reads the granules of GLASS and MODIS through here. The module is the only reader of pyhdf in ingest;
+pyhdf is not thread-safe.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class GridField:
-    """What a file says of one of its fields."""
+    """Metadata of one field of a file."""
 
     shape: tuple[int, int]
     """Rows and columns."""
@@ -42,7 +46,7 @@ class GridField:
 
 
 def describe_field(file: Path, name: str, required: Sequence[str] = ("scale_factor", "_FillValue")) -> GridField:
-    """Shape, type, scale, fill and corners of a field; reads no pixels.
+    """Read shape, type, scale, fill and corners of a field, but no pixels.
 
     Parameters
     ----------
@@ -53,14 +57,19 @@ def describe_field(file: Path, name: str, required: Sequence[str] = ("scale_fact
     required
         Attributes that it must have, among ``scale_factor`` and ``_FillValue``.
 
+    Returns
+    -------
+    GridField
+        The metadata.
+
     Raises
     ------
     GranuleError
-        If the file is no HDF4-EOS, has no such field, or leaves one of these open.
+        If the file is no HDF4-EOS, has no such field, or a required attribute or the place of the grid is missing.
     """
     with _opened(file) as data:
         if name not in data.datasets():
-            raise GranuleError(f"{file}: found the fields {', '.join(data.datasets()) or 'none'}, wanted {name}")
+            raise GranuleError(f"{file}: found the fields {', '.join(data.datasets()) or 'none'}, expected {name}")
         field = data.select(name)
         _, _, shape, kind, _ = field.info()
         attributes = {key: _attribute(*value) for key, value in field.attributes(full=1).items()}
@@ -76,36 +85,44 @@ def describe_field(file: Path, name: str, required: Sequence[str] = ("scale_fact
 
 
 def parse_grid_structure(file: Path, text: str, name: str) -> tuple[tuple[int, int], Bounds]:
-    """Rows and columns, and the outer edges in metres, of the grid with a field in the text of ``StructMetadata.0``.
+    """Find the grid that holds a field in the text of ``StructMetadata.0``.
+
+    Parameters
+    ----------
+    file
+        The file, for messages.
+    text
+        Structural metadata in the Object Description Language of HDF-EOS.
+    name
+        Name of the field.
+
+    Returns
+    -------
+    tuple
+        Rows and columns; and left, top, right and bottom outer edge in metres.
 
     Raises
     ------
     GranuleError
-        If the text does not say all of it, or says nonsense.
+        If a part is missing or impossible.
     """
     grid = _grid_text(file, name, text)
     origin = re.search(r"\bGridOrigin=(\w+)", grid)
     if origin is not None and origin[1] != "HDFE_GD_UL":
-        raise GranuleError(f"{file}: its first pixel is at {origin[1]}, wanted HDFE_GD_UL, the upper left corner")
+        raise GranuleError(f"{file}: its first pixel is at {origin[1]}, expected HDFE_GD_UL, the upper left corner")
     bounds = (*_corner(file, grid, "UpperLeftPointMtrs"), *_corner(file, grid, "LowerRightMtrs"))
     return (_count(file, grid, "YDim"), _count(file, grid, "XDim")), bounds
 
 
 def read_field(file: Path, name: str) -> np.ndarray:
-    """Stored values (y, x) of a field, as they are in the file.
-
-    Raises
-    ------
-    GranuleError
-        If they cannot be decoded.
-    """
+    """Read the stored values (y, x) of a field, in the file's data type; GranuleError if they cannot be decoded."""
     with _opened(file) as data:
         return np.asarray(data.select(name).get())
 
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[Any]:
-    """An open file; whatever the library says inside becomes a GranuleError."""
+    """Open a file; any error of the library inside the context becomes a GranuleError."""
     from pyhdf.error import HDF4Error
     from pyhdf.SD import SD
 
@@ -125,12 +142,12 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 def _attribute(value: Any, index: int, kind: int, length: int) -> Any:
-    """Value of an attribute; a float32 as the decimal number that was meant (0.01, not 0.0099999998)."""
+    """Return the value of an attribute; a float32 as the shortest decimal number (0.01, not 0.0099999998)."""
     return float(str(np.float32(value))) if _TYPES.get(kind) == "float32" and length == 1 else value
 
 
 def _structure(attributes: Mapping[str, Any]) -> str:
-    """Structural metadata; HDF-EOS cuts long ones into ``StructMetadata.0``, ``.1`` and so on."""
+    """Return the structural metadata; HDF-EOS cuts long ones into ``StructMetadata.0``, ``.1`` and so on."""
     parts = (attributes.get(f"StructMetadata.{index}") for index in range(len(attributes)))
     return "".join(part for part in parts if isinstance(part, str))
 
@@ -138,12 +155,12 @@ def _structure(attributes: Mapping[str, Any]) -> str:
 def _scale(file: Path, name: str, attributes: Mapping[str, Any]) -> float:
     if attributes.get("add_offset", 0) != 0:
         raise GranuleError(
-            f"{file}: field {name} has add_offset {attributes['add_offset']}, wanted 0: "
+            f"{file}: field {name} has add_offset {attributes['add_offset']}, expected 0: "
             "HDF4 files use two formulas for it"
         )
     scale = float(attributes.get("scale_factor", 1.0))
     if not isfinite(scale) or scale <= 0:
-        raise GranuleError(f"{file}: field {name} has scale_factor {scale}, wanted one above 0: fetch it again")
+        raise GranuleError(f"{file}: field {name} has scale_factor {scale}, expected one above 0: fetch it again")
     return scale
 
 
@@ -153,21 +170,21 @@ def _fill(file: Path, name: str, attributes: Mapping[str, Any], dtype: str) -> i
         return None
     limits = np.iinfo(dtype)
     if not (isinstance(fill, int | float) and limits.min <= fill <= limits.max and float(fill).is_integer()):
-        raise GranuleError(f"{file}: field {name} has _FillValue {fill!r}, wanted a value of {dtype}: fetch it again")
+        raise GranuleError(f"{file}: field {name} has _FillValue {fill!r}, expected a value of {dtype}: fetch it again")
     return int(fill)
 
 
 def _required(file: Path, name: str, attributes: Mapping[str, Any], key: str) -> None:
     if not isinstance(attributes.get(key), int | float):
         found = ", ".join(sorted(attributes)) or "none"
-        raise GranuleError(f"{file}: field {name} has the attributes {found}, wanted a number {key}: fetch it again")
+        raise GranuleError(f"{file}: field {name} has the attributes {found}, expected a number {key}: fetch it again")
 
 
 def _grid_text(file: Path, name: str, text: str) -> str:
-    """Part of the structural metadata that describes the grid which holds a field."""
+    """Return the part of the structural metadata that describes the grid which holds a field."""
     found = [grid for grid in re.split(r"END_GROUP=GRID_\d+", text) if f'DataFieldName="{name}"' in grid]
     if len(found) != 1:
-        raise GranuleError(f"{file}: found {len(found)} grids with field {name} in StructMetadata.0, wanted one")
+        raise GranuleError(f"{file}: found {len(found)} grids with field {name} in StructMetadata.0, expected one")
     return found[0]
 
 
@@ -176,7 +193,7 @@ def _count(file: Path, grid: str, key: str) -> int:
     if match is None:
         raise _no_place(file, key)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", match[1]):
-        raise GranuleError(f"{file}: StructMetadata.0 says {key}={match[1][:40]}, wanted a number of pixels")
+        raise GranuleError(f"{file}: StructMetadata.0 says {key}={match[1][:40]}, expected a number of pixels")
     return int(match[1])
 
 

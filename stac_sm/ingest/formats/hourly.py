@@ -1,4 +1,8 @@
-"""Hourly (or daily) fields on one regular grid, whatever file they come from, and their daily means."""
+"""Hourly (or daily) fields on one regular grid, from any file format, and their daily means.
+
+The readers of ERA5-Land (GRIB, NetCDF, Zarr) return `HourlyFields`, `joined_hours` joins the hours of several files,
+and the provider writes a COG for each daily mean.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +31,16 @@ class HourlyFields:
     """Fields on one grid at several times."""
 
     file: Any
-    """Where they come from, for messages."""
+    """Path or address of the file, for messages."""
 
     grid: RegularGrid
-    """Where the pixels lie."""
+    """Grid of the pixels."""
 
     times: np.ndarray
     """Instants, UTC, ``datetime64[s]``, in the order of the file."""
 
     units: Mapping[str, str]
-    """Variables that are there, with the unit that the file states; empty where it states none."""
+    """Variables of the file, each with the unit that the file states; empty where it states none."""
 
     read: Callable[[str, int, int], np.ndarray]
     """Values (time, latitude, longitude) of a variable from one position on the time axis up to, and without,
@@ -55,32 +59,45 @@ class HourlyFields:
         for name, unit in self.units.items():
             if unit and unit not in _UNITS[name]:
                 raise GranuleError(
-                    f"{self.file}: {name} in {unit!r} found, {VARIABLES[name].unit!r} wanted: is it another product?"
+                    f"{self.file}: {name} in {unit!r} found, {VARIABLES[name].unit!r} expected: is it another product?"
                 )
 
     def days(self) -> dict[date, np.ndarray]:
-        """Positions on the time axis by UTC day; instants that occur twice have two."""
+        """Return the positions on the time axis by UTC day; an instant that occurs twice counts once, the last one."""
         days = self.times.astype("datetime64[D]")
         order = np.argsort(days, kind="stable")
         found, first = np.unique(days[order], return_index=True)
         return dict(zip(found.tolist(), np.split(order, first[1:]), strict=True)) if len(found) else {}
 
     def is_final(self, position: int) -> bool | None:
-        """Whether the values at a position on the time axis are final; None where the file does not say so."""
+        """Return whether the values at a position on the time axis are final; None where the file does not say so."""
         return self.final[position] if len(self.final) else None
 
     def at(self, name: str, position: int) -> np.ndarray:
-        """Values (y, x) at one position on the time axis, north up."""
+        """Return the values (y, x) at one position on the time axis, north up; NaN where there is none."""
         block = position // self._step
         return self.grid.north_up(self._block(name, block)[position - block * self._step])
 
     def mean(self, name: str, positions: np.ndarray) -> np.ndarray:
-        """Mean over times (y, x), float32, north up; NaN where one is missing (sea, or a gap of the provider).
+        """Compute the mean over times.
+
+        Parameters
+        ----------
+        name
+            Name of the variable, one of ``units``.
+        positions
+            Positions on the time axis, ascending.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (y, x), north up, in the variable's unit; NaN where any time is missing (sea, or a gap of the
+            provider).
 
         Raises
         ------
         GranuleError
-            If no pixel has a value, or one is not possible.
+            If no pixel has a value, or a value is physically impossible.
         """
         total: np.ndarray | float = 0.0
         for block in np.unique(positions // self._step):
@@ -96,7 +113,7 @@ class HourlyFields:
         return fit - fit % self.chunk if fit >= self.chunk else fit
 
     def _block(self, name: str, block: int) -> np.ndarray:
-        """Values (time, latitude, longitude) of a block, kept until the memory is needed."""
+        """Return values (time, latitude, longitude) of a block, kept until the memory is needed."""
         if (name, block) not in self._kept:
             start = block * self._step
             values = self.read(name, start, min(start + self._step, len(self.times)))
@@ -112,19 +129,33 @@ def finality(version: Any) -> bool | None:
 
 
 def checked_mean(name: str, mean: np.ndarray, file: Any) -> np.ndarray:
-    """Return a daily mean (y, x) after comparing it with what is possible; small negative values become 0.
+    """Return a daily mean after comparing it with the physically possible range.
+
+    Parameters
+    ----------
+    name
+        Name of the variable.
+    mean
+        float32 (y, x), NaN where there is no value.
+    file
+        Path or address of the file or files, for messages.
+
+    Returns
+    -------
+    numpy.ndarray
+        The mean; small negative values, which packing leaves, become 0 where 0 is the least possible value.
 
     Raises
     ------
     GranuleError
-        If no pixel has a value, or one is not possible.
+        If no pixel has a value, or a value is physically impossible.
     """
     if np.isnan(mean).all():
-        raise GranuleError(f"{file}: {name} has no value on a day, some wanted: is the area all sea?")
+        raise GranuleError(f"{file}: {name} has no value on a day, at least one expected: is the area all sea?")
     (low, high), least, most = VARIABLES[name].valid, float(np.nanmin(mean)), float(np.nanmax(mean))
     if least < low - (_PACKING if low == 0 else 0) or most > high:
         raise GranuleError(
             f"{file}: {name} from {least:g} to {most:g} found, {low:g} to {high:g} {VARIABLES[name].unit} "
-            "wanted: it has another unit, or is damaged"
+            "expected: it has another unit, or is damaged"
         )
     return np.maximum(mean, np.float32(0)) if low == 0 else mean

@@ -1,7 +1,8 @@
-"""Days of hourly fields from one file or several: each hour from the file that has it, final before preliminary.
+"""Join the hours of a day from one file or several: each hour from the file that has it, final before preliminary.
 
-A daily mean is computed from all hours at once, never from means. Where an hour is there twice and nothing ranks the
-two, their values must be equal.
+The provider of ERA5-Land calls this between the readers, which return `HourlyFields`, and the COGs. A daily mean is
+computed from all hours at once, never from means. Where two files hold an hour and nothing ranks the two, their values
+must be equal.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class FieldAt:
     """The file."""
 
     position: int
-    """Where on its time axis."""
+    """Position on its time axis."""
 
     @property
     def final(self) -> bool | None:
@@ -33,12 +34,12 @@ class FieldAt:
         return self.fields.is_final(self.position)
 
     def values(self, name: str) -> np.ndarray:
-        """Values of a variable (y, x), north up."""
+        """Return the values of a variable (y, x), north up."""
         return self.fields.at(name, self.position)
 
 
 FieldsByTime = Mapping[np.datetime64, Sequence[FieldAt]]
-"""Where the fields of each instant are found, in order of time; the first one is used, the others must equal it."""
+"""Instant -> places of its fields, in order of time; the first place is used, the others must equal it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class JoinedDay:
     """Name of the variable whose hours are those of the day."""
 
     found: Mapping[str, FieldsByTime]
-    """Where the fields of each variable are found."""
+    """Variable -> places of its fields."""
 
     @property
     def hours(self) -> int:
@@ -66,21 +67,32 @@ class JoinedDay:
         return [name for name, by_time in self.found.items() if needed <= set(by_time)]
 
     def files(self) -> dict[Any, dict[str, list[float]]]:
-        """Files that give fields to the day, with all hours, and the final and preliminary ones if known."""
-        given: dict[Any, dict[float, bool | None]] = {}
+        """Return the files that contribute to the day, with all hours, and the final and preliminary ones if known."""
+        finality_by_file: dict[Any, dict[float, bool | None]] = {}
         for name in self.complete:
             for instant in self.found[self.main]:
                 first = self.found[name][instant][0]
-                given.setdefault(first.fields.file, {})[_hour_of_day(instant)] = first.final
-        return {file: _facts(hours) for file, hours in given.items()}
+                finality_by_file.setdefault(first.fields.file, {})[_hour_of_day(instant)] = first.final
+        return {file: _facts(hours) for file, hours in finality_by_file.items()}
 
     def mean(self, name: str) -> np.ndarray:
-        """Mean over all hours (y, x), float32, north up; NaN where one is missing (sea, or a gap of the provider).
+        """Compute the mean over all hours.
+
+        Parameters
+        ----------
+        name
+            Name of a variable in ``complete``.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (y, x), north up, in the variable's unit; NaN where any hour is missing (sea, or a gap of the
+            provider).
 
         Raises
         ------
         GranuleError
-            If no pixel has a value, or one is not possible.
+            If no pixel has a value, or a value is physically impossible.
         """
         chosen = [self.found[name][instant][0] for instant in self.found[self.main]]
         fields = chosen[0].fields
@@ -119,6 +131,11 @@ def joined_days(files: Sequence[HourlyFields], main: str) -> Iterator[JoinedDay]
         The files; of two that have the same values at an hour, the first one gives them.
     main
         Name of the variable whose hours are those of a day.
+
+    Yields
+    ------
+    JoinedDay
+        One a UTC day with a field of any variable.
     """
     by_day = [fields.days() for fields in files]
     for day in sorted(set().union(*by_day)):
@@ -136,7 +153,7 @@ def joined_days(files: Sequence[HourlyFields], main: str) -> Iterator[JoinedDay]
 
 
 def _not_beaten(places: Sequence[FieldAt]) -> Sequence[FieldAt]:
-    """Without preliminary values where there are final ones."""
+    """Return the places of an hour, without preliminary values where there are final ones."""
     if any(place.final for place in places):
         return [place for place in places if place.final is not False]
     return places
@@ -148,8 +165,8 @@ def _check_same(name: str, instant: np.datetime64, places: Sequence[FieldAt]) ->
             files = list(dict.fromkeys(one.fields.file for one in (places[0], place)))
             where = f"{' and '.join(map(str, files))} have" if len(files) > 1 else f"{files[0]} has"
             raise UndecidedError(
-                f"{where} different values of {name} at {instant}, and nothing says which are final: leave the wrong "
-                "ones out",
+                f"{where} different values of {name} at {instant}, and nothing says which are final: leave the "
+                "wrong ones out",
                 files,
             )
 

@@ -1,4 +1,8 @@
-"""Regular latitude-longitude grids, as several providers write them."""
+"""Regular latitude-longitude grids, as several providers write them.
+
+ERA5-Land and ESA CCI store latitudes in either order and longitudes from 0 to 360 or from -180 to 180. `RegularGrid`
+checks the coordinates and turns the values so that north is up and west is left.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
 
-_TOLERANCE = 1e-3  # of a pixel: coordinates are often stored as float32
+_TOLERANCE = 1e-3  # pixels: coordinates are often stored as float32
 _MOST_CELLS = 1 << 28  # 16 times the global grid of 0.1 degrees
 
 
@@ -35,7 +39,19 @@ class RegularGrid:
 
     @classmethod
     def of(cls, latitudes: np.ndarray, longitudes: np.ndarray, file: Any) -> RegularGrid:
-        """Grid of pixel centres in degrees; longitudes from 0 to 360 or -180 to 180.
+        """Build the grid of pixel centres.
+
+        Parameters
+        ----------
+        latitudes, longitudes
+            Centres in degrees, 1-D, in any order; longitudes from 0 to 360 or -180 to 180.
+        file
+            The file, for messages.
+
+        Returns
+        -------
+        RegularGrid
+            The grid, and the order in which to take rows and columns.
 
         Raises
         ------
@@ -63,12 +79,26 @@ class RegularGrid:
         return f"{ew}{abs(box.left):.2f}{ns}{abs(box.top):.2f}-{width}x{height}"
 
     def north_up(self, values: np.ndarray) -> np.ndarray:
-        """Values (latitude, longitude) of a file as (y, x) of the grid."""
+        """Return values (latitude, longitude) of a file as (y, x) of the grid."""
         return np.ascontiguousarray(values[np.ix_(self.rows, self.columns)])
 
 
 def coordinate(names: Sequence[str], start: str, file: Any) -> str:
-    """The one dimension whose name begins with ``lat`` or ``lon``.
+    """Return the one dimension whose name begins with a text.
+
+    Parameters
+    ----------
+    names
+        Names of the dimensions of a variable.
+    start
+        ``lat`` or ``lon``; case does not matter.
+    file
+        The file, for messages.
+
+    Returns
+    -------
+    str
+        The name.
 
     Raises
     ------
@@ -77,12 +107,12 @@ def coordinate(names: Sequence[str], start: str, file: Any) -> str:
     """
     found = [name for name in names if name.lower().startswith(start)]
     if len(found) != 1:
-        raise GranuleError(f"{file}: found the dimensions {', '.join(names) or 'none'}, wanted one like {start!r}")
+        raise GranuleError(f"{file}: found the dimensions {', '.join(names) or 'none'}, expected one like {start!r}")
     return found[0]
 
 
 def _from_west(lon: np.ndarray) -> np.ndarray:
-    """Longitudes from -180 to 180; 180 itself stays where it ends an area, and is -180 where it begins one."""
+    """Return longitudes from -180 to 180; 180 itself stays where it ends an area, and is -180 where it begins one."""
     if lon.max() <= 180 + 1e-3:
         return lon
     if lon.min() >= 180 - 1e-3:
@@ -92,21 +122,25 @@ def _from_west(lon: np.ndarray) -> np.ndarray:
 
 def _check_axes(lat: np.ndarray, lon: np.ndarray, file: Any) -> None:
     if lat.ndim != 1 or lon.ndim != 1:
-        raise GranuleError(f"{file}: {lat.ndim}-dimensional coordinates found, a regular grid of one each wanted")
+        raise GranuleError(
+            f"{file}: {lat.ndim}-dimensional coordinates found, a regular grid of one dimension each expected"
+        )
     if not lat.size or not lon.size or lat.size * lon.size > _MOST_CELLS:
-        raise GranuleError(f"{file}: {lat.size} x {lon.size} cells found, 1 to {_MOST_CELLS} wanted: is it damaged?")
+        raise GranuleError(f"{file}: {lat.size} x {lon.size} cells found, 1 to {_MOST_CELLS} expected: is it damaged?")
     for name, axis, low, high in (("latitude", lat, -90, 90), ("longitude", lon, -180, 360)):
         if not (axis.min() >= low - 1e-3 and axis.max() <= high + 1e-3):  # false for NaN as well
             raise GranuleError(
-                f"{file}: {name} from {axis.min():g} to {axis.max():g} found, {low} to {high} degrees wanted: "
+                f"{file}: {name} from {axis.min():g} to {axis.max():g} found, {low} to {high} degrees expected: "
                 "is it projected, or damaged?"
             )
 
 
 def _spacing(centres: np.ndarray, file: Any, name: str) -> float:
-    """Mean distance of regular coordinates, rounded to what the provider meant."""
+    """Return the mean distance of regular coordinates, rounded to six decimals, which undoes float32."""
     if centres.size < 2:
-        raise GranuleError(f"{file}: {centres.size} value along {name} found, at least 2 wanted to know the pixel size")
+        raise GranuleError(
+            f"{file}: {centres.size} value along {name} found, at least 2 expected to know the pixel size"
+        )
     steps = np.diff(centres)
     mean = round(float(steps.mean()), 6)
     if mean == 0 or np.abs(steps - mean).max() > 10 * _TOLERANCE * abs(mean):

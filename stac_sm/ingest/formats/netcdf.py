@@ -1,9 +1,8 @@
-"""NetCDF and HDF5 files: opened with an error that says what is wrong, times decoded, truncation seen.
+"""Open NetCDF and HDF5 files with clear errors, decode times, and detect truncated files.
 
-The library pads a truncated classic NetCDF file (as the Climate Data Store made until 2024) with zeros, and zero is a
-soil moisture: the size of such files is checked against their header.
-
-Size of a classic NetCDF file (CDF-1, CDF-2, CDF-5), from its header.
+Providers of ERA5-Land, ESA CCI and SMAP read through here. The library pads a truncated classic NetCDF file (as the
+Climate Data Store made until 2024) with zeros, and zero is a possible soil moisture. So `open_netcdf` compares the size
+of such files (CDF-1, CDF-2, CDF-5) with the one that `ClassicHeader` computes from their header.
 """
 
 from __future__ import annotations
@@ -24,7 +23,12 @@ _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 
 
 class ClassicHeader:
-    """The header of a file, read from behind its first three bytes ``CDF``.
+    """Header of a classic NetCDF file, which implies the size of the file.
+
+    Parameters
+    ----------
+    content
+        The open file, positioned behind its first three bytes ``CDF``.
 
     Raises
     ------
@@ -52,7 +56,7 @@ class ClassicHeader:
         return max([self._header, *self._ends, *self._last_records()])
 
     def _last_records(self) -> list[int]:
-        """Where the last record of each variable ends; records are padded unless there is one variable only."""
+        """Return the end of each variable's last record; records are padded unless there is one variable only."""
         if self.records < 1:
             return []
         single = len(self._in_records) == 1
@@ -98,7 +102,19 @@ def _padded(count: int) -> int:
 
 @contextlib.contextmanager
 def open_netcdf(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
-    """The file as ``netCDF4.Dataset``; errors of the library, also while reading, become ours.
+    """Open a file as ``netCDF4.Dataset``; errors of the library, also while reading, become `GranuleError`.
+
+    Parameters
+    ----------
+    file
+        A local file.
+    kind
+        Name of the format, for messages.
+
+    Yields
+    ------
+    netCDF4.Dataset
+        The open dataset.
 
     Raises
     ------
@@ -119,7 +135,19 @@ def open_netcdf(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
 
 
 def decode_times(variable: Any, file: Path) -> np.ndarray:
-    """Instants (n,) of a CF time variable, UTC, ``datetime64[s]``; a scalar gives one.
+    """Return the instants of a CF time variable.
+
+    Parameters
+    ----------
+    variable
+        A ``netCDF4.Variable`` with CF units; a scalar gives one instant.
+    file
+        The file, for messages.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``datetime64[s]`` (n,), UTC.
 
     Raises
     ------
@@ -131,30 +159,43 @@ def decode_times(variable: Any, file: Path) -> np.ndarray:
     values, units = np.ma.atleast_1d(variable[...]), getattr(variable, "units", "")
     calendar = getattr(variable, "calendar", "standard")
     if not np.isfinite(np.ma.filled(values.astype(np.float64), np.nan)).all():
-        raise GranuleError(f"{file}: {variable.name} has gaps, an instant at every position wanted: fetch it again")
+        raise GranuleError(f"{file}: {variable.name} has gaps, an instant at every position expected: fetch it again")
     try:
         found = netCDF4.num2date(
             values, units, calendar, only_use_cftime_datetimes=False, only_use_python_datetimes=True
         )
     except (ValueError, OverflowError) as error:
-        raise GranuleError(f"{file}: {variable.name} has the units {units!r}, CF time wanted ({error})") from error
+        raise GranuleError(f"{file}: {variable.name} has the units {units!r}, CF time expected ({error})") from error
     micros = np.array(found, dtype="datetime64[us]").astype(np.int64)
     return np.asarray(((micros + 500_000) // 1_000_000).astype("datetime64[s]"))
 
 
 def unpack_values(variable: Any, index: Any = ...) -> np.ndarray:
-    """Values of a variable, unpacked; NaN where there is no data. Float32 stays float32."""
+    """Return the physical values of a variable.
+
+    Parameters
+    ----------
+    variable
+        A ``netCDF4.Variable``, which applies scale, offset and fill.
+    index
+        Part to read; all of it by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, or float32 where the variable is unpacked to it; NaN where there is no data.
+    """
     values = np.ma.asarray(variable[index])
     kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
     return np.ma.filled(values.astype(kind), np.nan)
 
 
 def _check_whole(file: Path) -> None:
-    """Compare the size of a classic NetCDF file with its header; other files are passed over."""
+    """Compare the size of a classic NetCDF file with its header; other files are not checked."""
     with file.open("rb") as content:
         if content.read(3) != b"CDF":
             return
-        wanted = ClassicHeader(content).size
+        expected = ClassicHeader(content).size
     found = file.stat().st_size
-    if found < wanted:
-        raise GranuleError(f"{file}: {found} bytes of {wanted} found, it is cut off: fetch it again")
+    if found < expected:
+        raise GranuleError(f"{file}: {found} bytes of {expected} found, it is cut off: fetch it again")

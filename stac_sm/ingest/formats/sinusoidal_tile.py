@@ -1,7 +1,7 @@
 """Granules of one MODIS sinusoidal tile in HDF4-EOS, as GLASS and the MODIS land products are: names, bands, items.
 
-Stored integers are kept; scale and fill are those of the file. pyhdf is not thread-safe: one file at a time in each
-process.
+The providers `glass` and `modis` describe their products as `Band` and let `tile_granule` build item and layers. Stored
+integers are kept; scale and fill are those of the file. pyhdf is not thread-safe: one file at a time in each process.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SIDES = (1200, 2400, 4800)
 """Pixels along a side of a tile: 1 km, 500 m, 250 m."""
 
 MaskReader = Callable[[Path], np.ndarray]
-"""Reads from a granule which pixels (y, x) are masked."""
+"""Takes a granule and returns which pixels (y, x) are masked, boolean."""
 
 _TOLERANCE = 1.0  # metres: corners are written with six decimals, and some versions of the grid differ by millimetres
 
@@ -72,15 +72,15 @@ class Band:
     """More STAC fields of the asset: title, classes."""
 
     quality: bool = False
-    """Whether it holds flags, not values: overviews take pixels, no means."""
+    """Whether it holds flags, not values: overviews take single pixels instead of means."""
 
 
 @dataclass(frozen=True)
 class TileName:
-    """What the name of a granule says."""
+    """The parts of the name of a granule."""
 
     stem: str
-    """Name without time of production and suffix: what tells one item from the next."""
+    """Name without time of production and suffix, which becomes the id of the item."""
 
     product: str
     """Short name of the product, e.g. ``GLASS06A01`` or ``MOD11A1``."""
@@ -98,8 +98,8 @@ class TileName:
     """Time of production: digits that sort by time."""
 
     @classmethod
-    def of(cls, file: Path, pattern: str, wanted: str) -> TileName:
-        """Take a name apart.
+    def of(cls, file: Path, pattern: str, example: str) -> TileName:
+        """Parse the name of a granule.
 
         Parameters
         ----------
@@ -107,17 +107,24 @@ class TileName:
             The granule.
         pattern
             Regular expression with the groups ``stem``, ``product``, ``version``, ``day``, ``tile``, ``made``.
-        wanted
-            A right name, for the message.
+        example
+            A correct name, for the message.
+
+        Returns
+        -------
+        TileName
+            The parts.
 
         Raises
         ------
         GranuleError
-            If it is another name, or has no day or tile that exists.
+            If the name does not match, or has no day or tile that exists.
         """
         match = re.fullmatch(pattern, file.name)
         if match is None:
-            raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
+            raise GranuleError(
+                f"{file}: found the name {file.name}, expected one like {example}: is it another product?"
+            )
         try:
             MODIS_SINUSOIDAL_1KM.column_row(match["tile"])
             start = datetime.strptime(match["day"], "%Y%j").date()
@@ -128,7 +135,7 @@ class TileName:
         return cls(match["stem"], match["product"], match["version"], start, match["tile"], match["made"])
 
     def end(self, days: int) -> date:
-        """Day after the last one of a composite, which ends with its year at the latest."""
+        """Return the day after the last one of a composite of so many days, which ends with its year at the latest."""
         return min(self.start + timedelta(days=days), date(self.start.year + 1, 1, 1))
 
 
@@ -154,14 +161,14 @@ def tile_granule(
     properties: Mapping[str, Any] | None = None,
     mask: MaskReader | None = None,
 ) -> Granule:
-    """Item and layers of a granule.
+    """Build the item and the layers of a granule.
 
     Parameters
     ----------
     file
         The granule.
     name
-        What its name says.
+        Its parsed name.
     end
         Day after its last one.
     collection
@@ -173,16 +180,21 @@ def tile_granule(
     mask
         Pixels that become nodata in every band that is no quality flag.
 
+    Returns
+    -------
+    Granule
+        The item without assets, and a layer a band; pixels are read when a layer is written.
+
     Raises
     ------
     GranuleError
-        If a field is not what the product has, or does not lie on the tile of the name.
+        If a field is not as the product requires, or does not lie on the tile of the name.
     """
     layers = {band.key: _layer(file, name.tile, band, mask) for band in bands}
     boxes = {layer.geobox for layer in layers.values()}
     if len(boxes) != 1:
         shapes = ", ".join(f"{key} {tuple(layer.geobox.shape)}" for key, layer in layers.items())
-        raise GranuleError(f"{file}: found fields of several shapes ({shapes}), wanted one: fetch it again")
+        raise GranuleError(f"{file}: found fields of several shapes ({shapes}), expected one: fetch it again")
     classified = any("classification:" in key for band in bands for key in band.asset)
     item = raster_item(
         id=name.stem,
@@ -203,7 +215,25 @@ def tile_granule(
 def read_band(
     file: Path, band: Band, fill: int | None, nodata: int | None, mask: MaskReader | None = None
 ) -> np.ndarray:
-    """Stored values (y, x) of a band; fill, what is outside the valid range and what is masked, as nodata.
+    """Read the stored values of a band.
+
+    Parameters
+    ----------
+    file
+        The granule.
+    band
+        The field, with its valid range.
+    fill
+        Stored value without data in the file; None if it has none.
+    nodata
+        Stored value for pixels without data in the result; None leaves all values as they are.
+    mask
+        Returns the pixels that become nodata as well.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x), data type of the file; fill, values outside the valid range and masked pixels are ``nodata``.
 
     Raises
     ------
@@ -227,8 +257,8 @@ def read_band(
 def _layer(file: Path, tile: str, band: Band, mask: MaskReader | None) -> RasterLayer:
     found = describe_field(file, band.name, band.required)
     if found.dtype not in band.dtypes:
-        wanted = " or ".join(band.dtypes)
-        raise GranuleError(f"{file}: field {band.name} is {found.dtype}, wanted {wanted}: is it another product?")
+        expected = " or ".join(band.dtypes)
+        raise GranuleError(f"{file}: field {band.name} is {found.dtype}, expected {expected}: is it another product?")
     nodata = found.fill if band.nodata is None else band.nodata
     values = partial(read_band, file, band, found.fill, nodata, None if band.quality else mask)
     overviews, roles = ("nearest", ("quality",)) if band.quality else ("average", ("data",))
@@ -238,11 +268,11 @@ def _layer(file: Path, tile: str, band: Band, mask: MaskReader | None) -> Raster
 
 
 def _geobox(file: Path, tile: str, found: GridField, sides: Sequence[int]) -> GeoBox:
-    """The tile of the name at the file's resolution: 250 m and 500 m pixels nest exactly in those of 1 km."""
+    """Return the tile of the name at the file's pixel size: 250 m and 500 m pixels nest exactly in those of 1 km."""
     whole = MODIS_SINUSOIDAL_1KM.geobox(tile)
     if found.shape not in [(side, side) for side in sides]:
-        wanted = " or ".join(map(str, sides))
-        raise GranuleError(f"{file}: found {found.shape} pixels, wanted {wanted} along each side")
+        expected = " or ".join(map(str, sides))
+        raise GranuleError(f"{file}: found {found.shape} pixels, expected {expected} along each side")
     box = whole.boundingbox
     edges = (box.left, box.top, box.right, box.bottom)
     if any(abs(a - b) > _TOLERANCE for a, b in zip(found.bounds, edges, strict=True)):
@@ -260,7 +290,7 @@ def _metres(bounds: tuple[float, ...]) -> str:
 def bit_field(
     name: str, description: str, offset: int, length: int, classes: Mapping[int, tuple[str, str]]
 ) -> dict[str, Any]:
-    """A bit field of the classification extension; classes are name and description by value."""
+    """Return a bit field of the classification extension; classes are name and description by value."""
     described = [_class(value, *words) for value, words in classes.items()]
     return {"name": name, "description": description, "offset": offset, "length": length, "classes": described}
 

@@ -1,6 +1,7 @@
-"""ISMN ``.stm`` files: what their names say, their values in both layouts, header_values and ceop_sep.
+"""Read ISMN ``.stm`` files: their names, and their values in both layouts, header_values and ceop_sep.
 
-A damaged file is an error or still a series with finite values in order of time; no content makes `parse_stm` hang.
+The provider `ismn` finds the files of a station, parses them here and joins its instruments. A damaged file is an
+error, or still a series with finite values in order of time; no content makes `parse_stm` hang.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _PLACE = re.compile(  # a station's name may hold blanks; latitude and longitude
 _TWO_TIMES = re.compile(rb"\s*\d{4}/\d\d/\d\d \d\d:\d\d\s+\d{4}/\d\d/\d\d \d\d:\d\d\s+")
 _LINE_END = re.compile(rb"[\r\n]+")  # \n, \r\n, \n\r and \r alone all occur
 _FLAG = r"[A-Za-z0-9,_.*-]{1,80}"  # G, M, U or D01,C03 and the like
-_LONGEST_NAME = 255  # what file systems hold; members of an archive may be named at greater length
+_LONGEST_NAME = 255  # limit of file systems; members of an archive may have longer names
 _LONGEST_LINE = 1000  # real ones have up to 138 bytes
 
 
@@ -69,7 +70,7 @@ class SensorFile:
 
     @classmethod
     def of(cls, path: str) -> SensorFile | None:
-        """What a path says; None if it is no file of soil moisture."""
+        """Parse the path of a file; return None if it is no file of soil moisture."""
         match = _match(path)
         if match is None:
             return None
@@ -84,17 +85,27 @@ class SensorFile:
 
     @property
     def folder(self) -> str:
-        """Where it lies, with a separator at the end; empty at the top of an archive."""
+        """Folder of the file, with a separator at the end; empty at the top of an archive."""
         return self.path[: -len(_name(self.path))]
 
     @property
     def prefix(self) -> str:
-        """What the names of all files of the station begin with, e.g. ``NETWORK_NETWORK_STATION``."""
+        """Start of the names of all files of the station, e.g. ``NETWORK_NETWORK_STATION``."""
         match = _match(self.path)
         return "" if match is None else match["prefix"]
 
     def readings(self, content: bytes) -> Readings:
-        """What it holds.
+        """Parse the content of the file.
+
+        Parameters
+        ----------
+        content
+            All bytes of the file.
+
+        Returns
+        -------
+        Readings
+            Place and readings.
 
         Raises
         ------
@@ -112,7 +123,7 @@ class SensorFile:
 
 
 def _name(path: str) -> str:
-    """Last part of a path; Windows packs archives with backslashes."""
+    """Return the last part of a path; Windows packs archives with backslashes."""
     return PurePosixPath(path.replace("\\", "/")).name
 
 
@@ -143,7 +154,19 @@ Pairs = list[tuple[SensorFile, Readings]]
 
 
 def parse_stm(content: bytes, name: str) -> Readings:
-    """Content of a file in either layout.
+    """Parse the content of a file in either layout.
+
+    Parameters
+    ----------
+    content
+        All bytes of the file.
+    name
+        Path of the file, for messages.
+
+    Returns
+    -------
+    Readings
+        Place and readings; a reading of -9999 is missing.
 
     Raises
     ------
@@ -156,7 +179,7 @@ def parse_stm(content: bytes, name: str) -> Readings:
     place = _PLACE.match(first, times.end() if times else 0) if len(first) <= _LONGEST_LINE else None
     if place is None:
         found = first[:80].decode("latin-1")
-        raise GranuleError(f"{name}: found the first line {found!r}, wanted one of header_values or ceop_sep")
+        raise GranuleError(f"{name}: found the first line {found!r}, expected one of header_values or ceop_sep")
     _check_text(content, name)
     if times is None:
         body, value_column = content[start.end() if start else len(content) :], 2
@@ -164,21 +187,21 @@ def parse_stm(content: bytes, name: str) -> Readings:
         body, value_column = content, 11 + len(place["station"].split())
     lon, lat = float(place["lon"]), float(place["lat"])
     if abs(lon) > 180 or abs(lat) > 90:
-        raise GranuleError(f"{name}: found longitude {lon} and latitude {lat}, wanted degrees: leave the station out")
+        raise GranuleError(f"{name}: found longitude {lon} and latitude {lat}, expected degrees: leave the station out")
     return Readings(lon, lat, _elevation(place["elevation"]), _frame(body, value_column, name))
 
 
 def _check_text(content: bytes, name: str) -> None:
-    """What pandas would take silently, or with much memory."""
+    """Refuse content that pandas would accept silently, or with much memory."""
     import numpy as np
 
     if b"\0" in content:
-        raise GranuleError(f"{name}: found a NUL at byte {content.index(0)}, wanted text: fetch it again")
+        raise GranuleError(f"{name}: found a NUL at byte {content.index(0)}, expected text: fetch it again")
     characters = np.frombuffer(content, np.uint8)
     ends = np.flatnonzero((characters == ord("\n")) | (characters == ord("\r")))
     longest = int(np.diff(ends, prepend=-1, append=characters.size).max()) - 1
     if longest > _LONGEST_LINE:
-        raise GranuleError(f"{name}: found a line of {longest} bytes, wanted at most {_LONGEST_LINE}: fetch it again")
+        raise GranuleError(f"{name}: found a line of {longest} bytes, expected at most {_LONGEST_LINE}: fetch it again")
 
 
 def _elevation(text: bytes) -> float | None:
@@ -190,7 +213,7 @@ def _elevation(text: bytes) -> float | None:
 
 
 def _frame(body: bytes, value_column: int, name: str) -> pd.DataFrame:
-    """Times, values and flags of lines whose first two columns are date and time."""
+    """Return times, values and flags of lines whose first two columns are date and time."""
     import pandas as pd
 
     columns = [0, 1, value_column, value_column + 1]
@@ -223,24 +246,31 @@ def _check_values(frame: pd.DataFrame, name: str) -> None:
     for flag in frame["flag"].unique():
         if not re.fullmatch(_FLAG, flag):
             raise GranuleError(
-                f"{name}: found the quality flag {flag[:40]!r}, wanted G, M, C01 or the like: fetch it again"
+                f"{name}: found the quality flag {flag[:40]!r}, expected G, M, C01 or the like: fetch it again"
             )
 
 
 def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows in order of time; of rows with one time the last is kept."""
+    """Return rows in order of time; of rows with one time the last is kept."""
     if not frame["time"].is_monotonic_increasing:
         frame = frame.sort_values("time", kind="stable")
     return frame if frame["time"].is_unique else frame.drop_duplicates("time", keep="last")
 
 
 def check_files(file: Path, sensors: Sequence[SensorFile]) -> None:
-    """Whether the files of a station, found in one archive or folder, lie in one place, each once.
+    """Check that the files of a station, found in one archive or folder, lie in one place, each once.
+
+    Parameters
+    ----------
+    file
+        The archive or folder, for messages.
+    sensors
+        Files of one station, sorted.
 
     Raises
     ------
     GranuleError
-        If not.
+        If they do not.
     """
     for one, two in pairwise(sensors):
         if one.path == two.path:
@@ -250,7 +280,19 @@ def check_files(file: Path, sensors: Sequence[SensorFile]) -> None:
 
 
 def instruments(sensors: Sequence[SensorFile], readings: Sequence[Readings]) -> Pairs:
-    """A pair an instrument and depth: files of several downloads are joined in time.
+    """Join the files of several downloads in time, for each instrument and depth.
+
+    Parameters
+    ----------
+    sensors
+        Files of one station.
+    readings
+        The readings of each file.
+
+    Returns
+    -------
+    list of tuple
+        A pair an instrument and depth.
 
     Raises
     ------
@@ -278,7 +320,7 @@ def _joined(one: tuple[SensorFile, Readings], two: tuple[SensorFile, Readings]) 
 
 
 def missing_readings(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Readings of a table that another one lacks, by depth and time; names of instruments change between downloads."""
+    """Return readings of a table that another lacks, by depth and time; instruments are renamed between downloads."""
     by = ["depth_from", "depth_to", "time"]
     ours, theirs = (part[by].assign(nth=part.groupby(by).cumcount()) for part in (table, other))
     merged = ours.merge(theirs, how="left", indicator="found")
@@ -286,7 +328,7 @@ def missing_readings(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 
 
 def same_readings(table: pd.DataFrame, other: pd.DataFrame) -> bool:
-    """Whether tables that lack nothing of one another have the same values and flags."""
+    """Return whether tables with the same depths and times have the same values and flags."""
     by = ["depth_from", "depth_to", "time", "sm", "flag"]
     one, two = (part[by].sort_values(by, ignore_index=True) for part in (table, other))
     return bool((one == two).all(axis=None))

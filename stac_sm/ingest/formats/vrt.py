@@ -1,7 +1,8 @@
 """Mosaics of GeoTIFF tiles, as a VRT describes them; one GeoTIFF is a mosaic of itself.
 
-A VRT is untrusted: of all that GDAL would do for it, only tiles at relative paths beside it are understood, and they
-are opened as GeoTIFF by us. So a VRT can name no other machine, no ``file:``, no ``/vsi…``, and no other driver.
+The provider of SoilGrids reads through here. A VRT is untrusted: of all that GDAL would do for it, only tiles at
+relative paths beside it are understood, and `open_geotiff` opens them as GeoTIFF. So a VRT can name no other machine,
+no ``file:``, no ``/vsi…``, and no other driver.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
 Box = tuple[int, int, int, int]
 """First row, first column, end of rows, end of columns."""
 
-_READS = 8  # tiles that are read at once: most of a read from the web is waiting
+_READS = 8  # tiles that are read at once, since most of a read from the web is waiting
 _PARTS = {"SourceFilename", "SourceBand", "SourceProperties", "SrcRect", "DstRect", "NODATA", "OpenOptions"}
-_OFF = 0.1  # of a pixel: how far a tile may be from where the mosaic has it
+_OFF = 0.1  # pixels: largest distance between a tile and its place in the mosaic
 
 
 @dataclass(frozen=True)
 class MosaicTile:
-    """A file, and where it goes."""
+    """A file, and its place in the mosaic."""
 
     href: str
-    """Where GDAL finds it."""
+    """Path or GDAL address of the file."""
 
     source: Box
     """Its pixels that are used."""
@@ -51,16 +52,16 @@ class MosaicTile:
 
 @dataclass(frozen=True)
 class TileMosaic:
-    """Tiles of one grid; reads nothing before it is asked to."""
+    """Tiles of one grid; nothing is read before `read`."""
 
     name: str
-    """What errors call it."""
+    """Path or address, for messages."""
 
     crs: str
-    """Its CRS as WKT; empty if it has none."""
+    """CRS as WKT; empty if it has none."""
 
     affine: Affine
-    """Its grid."""
+    """Affine of the pixels."""
 
     shape: tuple[int, int]
     """Rows and columns."""
@@ -69,27 +70,39 @@ class TileMosaic:
     """Data type of the stored values."""
 
     nodata: float | None
-    """Stored value of pixels without data, if it says so."""
+    """Stored value of pixels without data; None if the VRT states none."""
 
     tiles: tuple[MosaicTile, ...]
-    """Its files."""
+    """Files and their places."""
 
     rank: Rank = NO_RANK
     """What its header states about its production."""
 
     def tiles_in(self, box: Box) -> list[MosaicTile]:
-        """Tiles that have pixels in a part of it."""
+        """Return the tiles that have pixels in a part of the mosaic."""
         return [tile for tile in self.tiles if _common(tile.target, box) is not None]
 
     def read(self, box: Box, nodata: int) -> np.ndarray:
-        """Stored values of a part (y, x), ``nodata`` where no tile has any.
+        """Read the stored values of a part of the mosaic.
 
-        Coarse tiles fill only what no other tile covers, whatever the order of the tiles.
+        Coarse tiles fill only pixels that no other tile covers, whatever the order of the tiles.
+
+        Parameters
+        ----------
+        box
+            Pixels of the mosaic.
+        nodata
+            Value of pixels without data in the result; tiles may have no other.
+
+        Returns
+        -------
+        numpy.ndarray
+            (y, x), data type of the mosaic.
 
         Raises
         ------
         GranuleError
-            If a tile cannot be read, or is not what the mosaic says.
+            If a tile cannot be read, or is not as the mosaic says.
         """
         result = np.full(_size(box), nodata, self.dtype)
         tiles = self.tiles_in(box)
@@ -104,10 +117,10 @@ class TileMosaic:
         return result
 
     def _read(self, tile: MosaicTile, box: Box, nodata: int) -> np.ndarray:
-        """Pixels of a tile that lie in a box, on the mosaic's grid."""
-        wanted = _common(tile.target, box) or tile.target
-        rows = _nearest(wanted[0], wanted[2], tile.target[0::2], tile.source[0::2])
-        columns = _nearest(wanted[1], wanted[3], tile.target[1::2], tile.source[1::2])
+        """Read the pixels of a tile that lie in a box, on the mosaic's grid."""
+        part_of_box = _common(tile.target, box) or tile.target
+        rows = _nearest(part_of_box[0], part_of_box[2], tile.target[0::2], tile.source[0::2])
+        columns = _nearest(part_of_box[1], part_of_box[3], tile.target[1::2], tile.source[1::2])
         with open_geotiff(tile.href) as data:
             self._check(tile, data, nodata)
             window = ((int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1))
@@ -115,12 +128,12 @@ class TileMosaic:
         return np.asarray(part[np.ix_(rows - rows[0], columns - columns[0])])
 
     def _check(self, tile: MosaicTile, data: Any, nodata: int) -> None:
-        """Compare a tile's header with what the mosaic says."""
+        """Compare a tile's header with the mosaic."""
         found = (data.count, data.dtypes[0], data.nodata)
         if found[:2] != (1, self.dtype) or found[2] not in (None, nodata):
             raise GranuleError(
                 f"{displayed_href(tile.href)}: found {found[0]} band(s) of {found[1]} with nodata {found[2]}, "
-                f"wanted one of {self.dtype} with nodata {nodata}: fetch it again"
+                f"expected one of {self.dtype} with nodata {nodata}: fetch it again"
             )
         x, y = self.affine @ (tile.target[1], tile.target[0])
         column, row = ~data.transform @ (x, y)
@@ -135,7 +148,7 @@ class TileMosaic:
 
 
 def geotiff_mosaic(href: str) -> TileMosaic:
-    """The mosaic of a single GeoTIFF."""
+    """Return the mosaic of a single GeoTIFF; GranuleError if it cannot be opened."""
     with open_geotiff(href) as data:
         box = (0, 0, data.height, data.width)
         crs = data.crs.to_wkt() if data.crs else ""
@@ -145,24 +158,38 @@ def geotiff_mosaic(href: str) -> TileMosaic:
 
 
 def vrt_mosaic(name: str, content: bytes, folder: str) -> TileMosaic:
-    """The mosaic of a VRT whose tiles lie at paths relative to ``folder``, where GDAL finds it.
+    """Parse the mosaic of a VRT.
+
+    Parameters
+    ----------
+    name
+        Path or address of the VRT, for messages.
+    content
+        Its bytes.
+    folder
+        Folder of its tiles as GDAL finds it; their paths are relative to it.
+
+    Returns
+    -------
+    TileMosaic
+        The mosaic; no tile is opened.
 
     Raises
     ------
     GranuleError
-        If it is not such a VRT.
+        If it is anything else than a plain mosaic of one band.
     """
     from xml.etree import ElementTree
 
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise GranuleError(f"{name}: found an XML document type, a plain VRT wanted: fetch it again")
+        raise GranuleError(f"{name}: found an XML document type, a plain VRT expected: fetch it again")
     try:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
         raise GranuleError(f"{name}: {len(content)} bytes found, no readable VRT ({error}): fetch it again") from error
     bands = root.findall("VRTRasterBand")
     if root.tag != "VRTDataset" or len(bands) != 1 or root.get("subClass") or bands[0].get("subClass"):
-        raise GranuleError(f"{name}: found <{root.tag}> of {len(bands)} band(s), a VRT mosaic of one band wanted")
+        raise GranuleError(f"{name}: found <{root.tag}> of {len(bands)} band(s), a VRT mosaic of one band expected")
     try:
         return TileMosaic(
             name,
@@ -174,7 +201,7 @@ def vrt_mosaic(name: str, content: bytes, folder: str) -> TileMosaic:
             tuple(_tiles(name, bands[0], folder)),
         )
     except (TypeError, ValueError) as error:
-        raise GranuleError(f"{name}: its sizes or its transform are no numbers ({error}): fetch it again") from error
+        raise GranuleError(f"{name}: its sizes or its transform are not numbers ({error}): fetch it again") from error
 
 
 def _tiles(name: str, band: Element, folder: str) -> Iterator[MosaicTile]:
@@ -183,21 +210,21 @@ def _tiles(name: str, band: Element, folder: str) -> Iterator[MosaicTile]:
             continue
         extra = {child.tag for child in element} - _PARTS
         if element.tag not in {"SimpleSource", "ComplexSource"} or extra or element.findtext("SourceBand", "1") != "1":
-            raise GranuleError(f"{name}: found <{element.tag}> {' '.join(sorted(extra))}, tiles as they are wanted")
+            raise GranuleError(f"{name}: found <{element.tag}> {' '.join(sorted(extra))}, plain tiles expected")
         source, target = (_rectangle(element.find(key)) for key in ("SrcRect", "DstRect"))
         if min(*_size(source), *_size(target), *source, *target) < 0 or 0 in (*_size(source), *_size(target)):
-            raise GranuleError(f"{name}: found a tile at {source} for {target}, pixels inside wanted: fetch it again")
+            raise GranuleError(f"{name}: found a tile at {source} for {target}, pixels inside expected: fetch it again")
         yield MosaicTile(f"{folder}/{_relative(name, element)}", source, target)
 
 
 def _relative(name: str, element: Element) -> str:
-    """Path of a tile below the folder of the VRT."""
+    """Return the path of a tile below the folder of the VRT."""
     found = element.find("SourceFilename")
     path, relative = ("", False) if found is None else ((found.text or "").strip(), found.get("relativeToVRT") == "1")
     path = path.removeprefix("./")
     if not relative or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*\.tiff?", path, re.ASCII) or ".." in path.split("/"):
         raise GranuleError(
-            f"{name}: found a tile at {path!r}, a GeoTIFF at a path relative to the VRT wanted: give the address of "
+            f"{name}: found a tile at {path!r}, a GeoTIFF at a path relative to the VRT expected: give the address of "
             "the provider's VRT with bbox = [west, south, east, north], or build one beside the tiles"
         )
     return path
@@ -211,7 +238,7 @@ def _rectangle(element: Element | None) -> Box:
 
 
 def _nearest(first: int, end: int, target: tuple[int, ...], source: tuple[int, ...]) -> np.ndarray:
-    """Source pixel of each target pixel along an axis."""
+    """Return the source pixel of each target pixel along an axis."""
     along = (np.arange(first, end) + 0.5 - target[0]) / (target[1] - target[0])
     return np.floor(source[0] + along * (source[1] - source[0])).astype(np.intp)
 
@@ -222,7 +249,7 @@ def _common(one: Box, other: Box) -> Box | None:
 
 
 def _inside(target: Box, box: Box) -> tuple[slice, slice]:
-    """Where the common part of a tile and a box lies in the box."""
+    """Return the place of the common part of a tile and a box, in the box."""
     top, left, bottom, right = _common(target, box) or (box[0], box[1], box[0], box[1])
     return slice(top - box[0], bottom - box[0]), slice(left - box[1], right - box[1])
 

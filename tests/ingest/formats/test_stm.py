@@ -180,8 +180,8 @@ def test_any_bytes_are_an_error_or_a_plausible_series(content):
     [
         (b" G ", b" " + b"G" * 900 + b" ", "found the quality flag 'GGG"),
         (b"0.201", b"1" * 900, "not date, time, value, flag"),
-        (b"0.201", b"1" * 10**7, "found a line of 100000.* bytes, wanted at most 1000"),
-        (b"0.201 D03,D05 M", b"1.1 " * 10**7, "found a line of 40000.* bytes, wanted at most 1000"),
+        (b"0.201", b"1" * 10**7, "found a line of 100000.* bytes, expected at most 1000"),
+        (b"0.201 D03,D05 M", b"1.1 " * 10**7, "found a line of 40000.* bytes, expected at most 1000"),
         (b"0.201", b"-inf", "value 2 is infinite"),
         (b"0.201", b"0.2\0001", "found a NUL at byte 116"),
         (b"Hill 1", b"Hill " * 10**6, "found the first line"),

@@ -407,7 +407,7 @@ def test_a_real_grib_file_is_what_eccodes_decodes_and_near_its_netcdf_twin(tmp_p
 def test_a_grib_file_cut_off_is_named(tmp_path, share):
     path, _ = write_grib(tmp_path / "a.grib", hours=range(2))
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(GranuleError, match=r"a\.grib: \d+ bytes that are no whole GRIB file"):
+    with pytest.raises(GranuleError, match=r"a\.grib: \d+ bytes that are not a complete GRIB file"):
         means(path, min_hours=1)
 
 
@@ -417,7 +417,7 @@ def test_a_damaged_message_in_the_middle_is_named(tmp_path, edition):
     one = path.stat().st_size // 9
     whole = path.read_bytes()
     path.write_bytes(whole[: 4 * one] + whole[4 * one + 100 :])
-    with pytest.raises(GranuleError, match="does not end with 7777|GRIB of edition 1 or 2 wanted"):
+    with pytest.raises(GranuleError, match="does not end with 7777|GRIB of edition 1 or 2 expected"):
         means(path, min_hours=1)
 
 
@@ -442,7 +442,7 @@ def test_messages_of_more_than_8_and_16_mb_are_measured(tmp_path):
         assert path.stat().st_size > 18_000_000
         check_messages(path)
         path.write_bytes(path.read_bytes()[:-1])
-        with pytest.raises(GranuleError, match="no whole GRIB file"):
+        with pytest.raises(GranuleError, match="not a complete GRIB file"):
             check_messages(path)
 
 
@@ -661,17 +661,17 @@ def spoiled(path, kind):
     ("kind", "message"),
     [
         ("all fill", "swvl1 has no value on a day"),
-        ("percent", "swvl1 from 25 to 25 found, 0 to 1 m3 m-3 wanted"),
-        ("degrees Celsius, said", "swvl1 in 'degC' found, 'm3 m-3' wanted"),
-        ("degrees Celsius, not said", "stl1 from 12 to 12 found, 180 to 350 K wanted"),
-        ("no time units", "valid_time has the units '', CF time wanted"),
+        ("percent", "swvl1 from 25 to 25 found, 0 to 1 m3 m-3 expected"),
+        ("degrees Celsius, said", "swvl1 in 'degC' found, 'm3 m-3' expected"),
+        ("degrees Celsius, not said", "stl1 from 12 to 12 found, 180 to 350 K expected"),
+        ("no time units", "valid_time has the units '', CF time expected"),
         ("gap in time", "valid_time has gaps"),
-        ("latitude of 95", "latitude from 94.8 to 95 found, -90 to 90 degrees wanted"),
+        ("latitude of 95", "latitude from 94.8 to 95 found, -90 to 90 degrees expected"),
         ("longitude of metres", "longitude from 500000 to 501000 found"),
         ("coordinates with gaps", "latitude from nan to nan found"),
         ("members", "stl1 has the dimensions number 2, valid_time 24"),
         ("no time axis", "wanted the variable swvl1 on a time axis"),
-        ("no latitude", "wanted one like 'lat'"),
+        ("no latitude", "expected one like 'lat'"),
         ("absurd size", "1048576 x 1048576 cells found"),
     ],
 )
@@ -690,7 +690,7 @@ def test_a_bad_file_is_named_and_leaves_no_trace(tmp_path, kind, message):
 def test_another_format_under_the_suffix_is_named(tmp_path, name):
     other = {"a.nc": GRIB, "a.grib": ERA5_LAND, "a.zarr": ERA5_LAND}[name]
     (tmp_path / name).write_bytes(other.read_bytes()[:100_000])
-    with pytest.raises(GranuleError, match="no readable NetCDF|no whole GRIB"):
+    with pytest.raises(GranuleError, match="no readable NetCDF|not a complete GRIB"):
         means(tmp_path / name)
 
 

@@ -78,9 +78,9 @@ def spoiled(folder, change):
 SPOILS = {
     "unit": (lambda f: setattr(f["sm"], "units", "percent"), "sm in 'percent' found, 'm3 m-3' wanted"),
     "values": (lambda f: f["sm"].__setitem__(np.s_[:], 30.0), "sm from 30 to 30 found, 0 to 1 m3 m-3 wanted"),
-    "latitude": (lambda f: f["lat"].__setitem__(np.s_[:], f["lat"][:] + 60), "-90 to 90 degrees wanted"),
+    "latitude": (lambda f: f["lat"].__setitem__(np.s_[:], f["lat"][:] + 60), "-90 to 90 degrees expected"),
     "irregular": (lambda f: f["lon"].__setitem__(3, 3.9), "longitude is not regular"),
-    "time": (lambda f: f["time"].delncattr("units"), "time has the units '', CF time wanted"),
+    "time": (lambda f: f["time"].delncattr("units"), "time has the units '', CF time expected"),
     "no time": (lambda f: f.renameVariable("time", "t"), "found the variables"),
 }
 

@@ -120,9 +120,9 @@ def test_a_newer_production_takes_the_place_of_the_older_one(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"add_offset": 3.0}, "add_offset 3.0, wanted 0"),
-        ({"fill": None}, "wanted a number _FillValue"),
-        ({"scale": None}, "wanted a number scale_factor"),
+        ({"add_offset": 3.0}, "add_offset 3.0, expected 0"),
+        ({"fill": None}, "expected a number _FillValue"),
+        ({"scale": None}, "expected a number scale_factor"),
     ],
 )
 def test_what_a_field_leaves_open_is_named(tmp_path, change, message):
@@ -175,7 +175,7 @@ def test_a_wrong_name_is_named(tmp_path, name):
 def test_a_wrong_field_and_no_hdf_are_named(tmp_path):
     path = tmp_path / "GLASS06A01.V01.A2018001.h18v04.2022021.hdf"
     write_hdf(path, "ABD_BSA_VIS", placed((1200, 1200), np.uint16), structure("h18v04", "LST", (1200, 1200)))
-    with pytest.raises(GranuleError, match="found the fields ABD_BSA_VIS, wanted LST"):
+    with pytest.raises(GranuleError, match="found the fields ABD_BSA_VIS, expected LST"):
         GlassLst().scan(path)
     path.write_text("<html>404</html>")
     with pytest.raises(GranuleError, match="16 bytes found that are no readable HDF4"):
@@ -297,16 +297,16 @@ def with_quality(quality):
 BAD = {
     "all fill": (A06, changed_albedo(values=np.full((1200, 1200), -1, np.int16)), "no pixel with a value"),
     "all out of range": (A06, changed_albedo(values=np.full((1200, 1200), 32767, np.int16)), "no pixel with a value"),
-    "unsigned": (A06, changed_albedo(values=UNSIGNED, _FillValue=None), "is uint16, wanted int16"),
-    "fractions": (A06, changed_albedo(values=np.ones((1200, 1200), np.float32)), "is float32, wanted int16"),
+    "unsigned": (A06, changed_albedo(values=UNSIGNED, _FillValue=None), "is uint16, expected int16"),
+    "fractions": (A06, changed_albedo(values=np.ones((1200, 1200), np.float32)), "is float32, expected int16"),
     "half": (A06, changed_albedo(values=np.ones((600, 1200), np.int16)), r"has shape \[600, 1200\]"),
-    "no scale": (A06, changed_albedo(scale_factor=None), "wanted a number scale_factor"),
-    "band missing": (A06, lambda path: write_fields(path, dict(list(albedo_fields().items())[1:])), "wanted ABD_BSA_V"),
-    "quality missing": (E01, lambda path: write_fields(path, albedo_fields()), "wanted ABD_QA_shortwave"),
+    "no scale": (A06, changed_albedo(scale_factor=None), "expected a number scale_factor"),
+    "band missing": (A06, lambda path: write_fields(path, dict(list(albedo_fields().items())[1:])), "expected ABD_BSA"),
+    "quality missing": (E01, lambda path: write_fields(path, albedo_fields()), "expected ABD_QA_shortwave"),
     "coarse quality": (E01, with_quality(UNSIGNED[:600, :600]), r"ABD_QA_shortwave has shape \[600, 600\]"),
-    "quality in bytes": (E01, with_quality(np.ones((1200, 1200), np.uint8)), "is uint8, wanted uint16"),
+    "quality in bytes": (E01, with_quality(np.ones((1200, 1200), np.uint8)), "is uint8, expected uint16"),
     "another tile": (A06.replace(TILE, "h08v05"), changed_albedo(), "tile h08v05 of its name is"),
-    "0.05 degrees": ("GLASS02B06.V40.A2018361.2019021.hdf", changed_albedo(), "wanted one like GLASS02A06"),
+    "0.05 degrees": ("GLASS02B06.V40.A2018361.2019021.hdf", changed_albedo(), "expected one like GLASS02A06"),
     "day 366": (A06.replace("2018361", "2018366"), changed_albedo(), "day 2018366, which does not exist"),
 }  # fmt: skip
 

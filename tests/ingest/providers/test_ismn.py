@@ -235,8 +235,8 @@ def test_a_station_without_a_single_value_is_an_item_with_an_empty_table(tmp_pat
         (lambda text: text[:-12], "is the file complete"),
         (lambda text: text.replace("2018/01/01 05:00", "2018/13/01 05:00"), "is the file complete"),
         (lambda text: text.replace("0.2", "wet", 3), "not date, time, value, flag"),
-        (lambda text: text.replace("46.00000", "north"), "wanted one of header_values or ceop_sep"),
-        (lambda text: text.replace("46.00000", "146.00000"), "wanted degrees"),
+        (lambda text: text.replace("46.00000", "north"), "expected one of header_values or ceop_sep"),
+        (lambda text: text.replace("46.00000", "146.00000"), "expected degrees"),
     ],
 )
 def test_a_broken_station_is_named_and_the_others_are_ingested(tmp_path, change, message):

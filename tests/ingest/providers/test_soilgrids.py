@@ -385,7 +385,7 @@ OUTSIDE = [
 def test_a_vrt_reaches_nothing_but_tiles_beside_it(name, relative):
     escaped = name.replace("<", "&lt;")
     text = vrt_xml([source_xml(escaped, (0, 0), relative=relative)])
-    with pytest.raises(GranuleError, match="a GeoTIFF at a path relative to the VRT wanted"):
+    with pytest.raises(GranuleError, match="a GeoTIFF at a path relative to the VRT expected"):
         vrt_mosaic("m.vrt", text.encode(), "/vsicurl/https://host/folder")
 
 
@@ -393,10 +393,10 @@ def test_a_vrt_reaches_nothing_but_tiles_beside_it(name, relative):
     ("text", "message"),
     [
         (vrt_xml([], head='<!DOCTYPE x [<!ENTITY y "z">]>'), "an XML document type"),
-        (vrt_xml([], band='dataType="Int16" subClass="VRTDerivedRasterBand"'), "a VRT mosaic of one band wanted"),
-        (vrt_xml([source_xml("a.tif", (0, 0), inner="<LUT>0:1</LUT>")]), "<ComplexSource> LUT, tiles as they are"),
-        (vrt_xml([source_xml("a.tif", (0, 0), tag="KernelFilteredSource")]), "tiles as they are"),
-        (vrt_xml([source_xml("a.tif", (0, 0), (0, 5))]), "pixels inside wanted"),
+        (vrt_xml([], band='dataType="Int16" subClass="VRTDerivedRasterBand"'), "a VRT mosaic of one band expected"),
+        (vrt_xml([source_xml("a.tif", (0, 0), inner="<LUT>0:1</LUT>")]), "<ComplexSource> LUT, plain tiles"),
+        (vrt_xml([source_xml("a.tif", (0, 0), tag="KernelFilteredSource")]), "plain tiles"),
+        (vrt_xml([source_xml("a.tif", (0, 0), (0, 5))]), "pixels inside expected"),
         ("<VRTDataset rasterXSize='1'><VRTRasterBand/></VRTDataset>", "no numbers"),
         ("<VRTDataset>", "no readable VRT"),
     ],
@@ -470,7 +470,7 @@ def test_a_remote_vrt_reaches_no_local_file(tmp_path, server):
         (folder / "sand_0-5cm_mean.vrt").write_text(vrt_xml([source_xml(name, (0, 0), relative=relative)]))
         catalog = new_catalog(tmp_path / "catalog")
         (result,) = ingest(catalog, "soilgrids", [f"{address}/sand_0-5cm_mean.vrt"])
-        assert "relative to the VRT wanted" in result.error
+        assert "relative to the VRT expected" in result.error
         assert ingested(catalog, "soilgrids") == []
 
 
