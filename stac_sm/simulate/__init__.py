@@ -1,5 +1,6 @@
-"""The simulated Earth: writes granules in the providers' formats, ISMN stations and the truth behind them.
+"""The simulated Earth: granules in the providers' formats, ISMN stations, and the truth behind them.
 
-`dataset` writes the files of a period; `earth` holds the constants; one module a provider writes its format. The
-demo and the tests use it, so that the project ships no data of others.
+`dataset` writes the files of a period; `earth` holds the constants and random fields, `truth` the soil moisture; one
+module a provider writes its format. The demo and the tests use it, so that the project ships no data of others. It
+imports `core` only.
 """

@@ -1,7 +1,8 @@
-"""What data providers would make of the simulated Earth at coarse resolution: ERA5-Land and ESA CCI soil moisture.
+"""Write the coarse products of the simulated Earth: ERA5-Land and ESA CCI soil moisture.
 
 Both average the truth over their cells, then change its scale and add errors of their own, which are independent
-of one another. Writers leave no time of creation behind: the same Earth gives the same bytes.
+of one another, as triple collocation requires. Writers leave no time of creation behind: the same Earth gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class CoarseCells:
         return self.lat[y], self.lon[x]
 
     def grid(self, values: npt.NDArray[Any], fill: float) -> npt.NDArray[Any]:
-        """Values of the land cells (..., cell) on the whole grid (..., y, x)."""
+        """Return values of the land cells (..., cell) on the whole grid (..., y, x), ``fill`` elsewhere."""
         full = np.full((*values.shape[:-1], *self.land.shape), fill, values.dtype)
         full[..., self.land] = values
         return full
@@ -77,7 +78,7 @@ class CoarseCells:
 
 @lru_cache(maxsize=4)
 def coarse_cells(earth: Earth, spacing: float, shift: float) -> CoarseCells:
-    """Means over cells of a size in degrees, whose centres lie on multiples of it plus a shift."""
+    """Return means over cells of a size in degrees, whose centres lie on multiples of it plus a shift."""
     lat, lon = _axes(earth, spacing, shift)
     static = static_fields(earth)
     y = np.rint((lat[0] - static.lat) / spacing).astype(np.intp)[:, np.newaxis]
@@ -99,7 +100,7 @@ def coarse_cells(earth: Earth, spacing: float, shift: float) -> CoarseCells:
 
 
 def _axes(earth: Earth, spacing: float, shift: float) -> tuple[AnyFloatArray, AnyFloatArray]:
-    """Cell centres that cover the tile with a margin of at least 0.3 degrees, north to south and west to east."""
+    """Return cell centres that cover the tile with a margin of 0.3 degrees or more, from north and from west."""
     lat, lon = pixel_centres(earth.tile)
     steps = [
         np.arange(math.floor((low - 0.3 - shift) / spacing), math.ceil((high + 0.3 - shift) / spacing) + 1)
@@ -135,7 +136,7 @@ def write_era5_land(earth: Earth, path: Path, month: Period) -> None:
 
 
 def _between_days(daily: AnyFloatArray, at: AnyFloatArray) -> AnyFloatArray:
-    """Linear interpolation along the first axis."""
+    """Interpolate linearly along the first axis."""
     low = np.floor(at).astype(np.intp)
     high = np.minimum(low + 1, len(daily) - 1)
     weight = (at - low)[:, np.newaxis]
@@ -144,7 +145,7 @@ def _between_days(daily: AnyFloatArray, at: AnyFloatArray) -> AnyFloatArray:
 
 @lru_cache(maxsize=1)
 def swvl1_daily(earth: Earth, cells: CoarseCells) -> AnyFloatArray:
-    """Daily swvl1 of ERA5-Land: wet, damped, with an error that lasts days and one that stays, m3 m-3."""
+    """Return daily swvl1 of ERA5-Land, m3 m-3 (day, cell): wet, damped, with a lasting and a permanent error."""
     lat, lon = cells.points
     drift = surface(earth, "era5", 0.4, cells.lat, cells.lon)[cells.land] * earth.era5_drift
     error = earth.era5_noise * daily_at(earth, "era5_error", lat, lon) + drift
@@ -155,14 +156,14 @@ def swvl1_daily(earth: Earth, cells: CoarseCells) -> AnyFloatArray:
 
 @lru_cache(maxsize=1)
 def _stl1(earth: Earth, cells: CoarseCells) -> AnyFloatArray:
-    """Daily stl1 of ERA5-Land, K."""
+    """Return daily stl1 of ERA5-Land, K (day, cell)."""
     season = np.array([season_temperature(day) for day in earth.period.days])[:, np.newaxis]
     return np.asarray(season - LAPSE * cells.elevation + 0.8 * daily_at(earth, "warmth", *cells.points))
 
 
 @lru_cache(maxsize=1)
 def _snow(earth: Earth, cells: CoarseCells) -> AnyFloatArray:
-    """Daily snow depth of ERA5-Land, m of water: it falls while the soil is frozen, and melts by degrees and days."""
+    """Return daily snow depth of ERA5-Land, m of water: it falls while the soil is frozen, and melts by degree days."""
     warmth = _stl1(earth, cells) - FREEZING
     change = np.where(warmth < 0, _SNOWFALL, -_MELT * warmth)
     snow = np.zeros_like(warmth)
@@ -172,7 +173,7 @@ def _snow(earth: Earth, cells: CoarseCells) -> AnyFloatArray:
 
 
 def _era5_axes(file: Any, cells: CoarseCells, seconds: list[int]) -> None:
-    """Coordinates and global attributes of a CDS file."""
+    """Write coordinates and global attributes of a CDS file."""
     file.setncatts({
         "GRIB_centre": "ecmf", "GRIB_subCentre": 0, "Conventions": "CF-1.7",
         "institution": "European Centre for Medium-Range Weather Forecasts", "history": "simulated by stac_sm",
@@ -236,7 +237,7 @@ _FLAGS = {
 
 
 def cci_day(earth: Earth, cells: CoarseCells, day: date) -> tuple[AnyFloatArray, npt.NDArray[np.int8]]:
-    """Soil moisture (m3 m-3, NaN where flagged or not seen) and flag of the land cells of a day, (cell,)."""
+    """Return soil moisture (m3 m-3, NaN where flagged or not seen) and flag of the land cells of a day, (cell,)."""
     rng = named_rng(earth, "cci", day.toordinal())
     lat, lon = cells.points
     now = (day - earth.period.start).days
@@ -252,7 +253,7 @@ def cci_day(earth: Earth, cells: CoarseCells, day: date) -> tuple[AnyFloatArray,
 
 
 def _cci_axes(file: Any, cells: CoarseCells, days: float) -> None:
-    """Coordinates and global attributes of a CCI file."""
+    """Write coordinates and global attributes of a CCI file."""
     file.setncatts({
         "title": "ESA CCI Surface Soil Moisture COMBINED active+passive Product (simulated by stac_sm)",
         "Conventions": "CF-1.9", "product_version": "08.1", "spatial_resolution": "0.25 degree",

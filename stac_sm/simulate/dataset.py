@@ -52,7 +52,7 @@ class _File:
     """Relative to the folder of the Earth."""
 
     write: Callable[[Earth, Path], None]
-    """Writes it to any path."""
+    """Function that writes it to a path."""
 
 
 def write_simulated_earth(
@@ -102,7 +102,7 @@ def write_simulated_earth(
 
 
 def _claim(directory: Path, earth: Earth) -> None:
-    """Leave the constants in a folder; refuse one that belongs to another Earth."""
+    """Write the constants into a folder; refuse one that belongs to another Earth."""
     path, text = directory / _CONSTANTS, f"version={_VERSION}\n{earth!r}\n"
     if path.exists() and path.read_text() != text:
         raise InputError(
@@ -115,7 +115,7 @@ def _claim(directory: Path, earth: Earth) -> None:
 
 
 def _files(earth: Earth, full: bool) -> Iterator[_File]:
-    """Every file of an Earth, kind after kind, the slow ones first."""
+    """Yield every file of an Earth, kind after kind, the slow ones first."""
     days = earth.period.days if full else sorted({*earth.granule_days, *earth.product_days})
     for day in days:
         yield _File(f"granules/glass-lst/{_glass('GLASS06A01.V01', earth, day)}", partial(write_lst, day=day))
@@ -141,7 +141,7 @@ def _files(earth: Earth, full: bool) -> Iterator[_File]:
 
 
 def _stand_ins(earth: Earth, full: bool) -> Iterator[_File]:
-    """Products that may take the place of others in a recipe, and those to compare with."""
+    """Yield products that may take the place of others in a recipe, and those to compare with."""
     days = earth.period.days if full else earth.product_days
     for corner in merit_tiles(earth, full):
         yield _File(f"granules/merit-dem/{merit_name(corner)}", partial(write_merit, corner=corner))
@@ -158,13 +158,13 @@ def _stand_ins(earth: Earth, full: bool) -> Iterator[_File]:
 
 
 def _glass(product: str, earth: Earth, day: date) -> str:
-    """Name of a GLASS granule; the production date cannot be guessed from the day, as with the real ones."""
+    """Return the name of a GLASS granule; the production date cannot be guessed from the day, as with the real ones."""
     made = 2022001 + (day.toordinal() * 37 + earth.seed) % 360
     return f"{product}.A{day:%Y%j}.{earth.tile}.{made}.hdf"
 
 
 def _modis(product: str, earth: Earth, day: date) -> str:
-    """Name of a MODIS granule of version 061, with the time of production."""
+    """Return the name of a MODIS granule of version 061, with the time of production."""
     made = 2021001 + (day.toordinal() * 37 + earth.seed) % 360
     return f"{product}.A{day:%Y%j}.{earth.tile}.061.{made}143512.hdf"
 
@@ -174,7 +174,7 @@ def _ismn(period: Period) -> str:
 
 
 def _write(directory: Path, earth: Earth, file: _File) -> str:
-    """Write a file under a temporary name, then give it its own."""
+    """Write a file under a temporary name, then rename it."""
     path = directory / file.path
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -186,7 +186,7 @@ def _write(directory: Path, earth: Earth, file: _File) -> str:
 
 
 def _report(written: Iterable[str], progress: Callable[[str], None] | None) -> None:
-    """Say how many files of each kind are there, as they come."""
+    """Report the number of files of each kind, as they are written."""
     for kind, files in groupby(written, _kind):
         count = sum(1 for _ in files)
         if progress:
@@ -194,6 +194,6 @@ def _report(written: Iterable[str], progress: Callable[[str], None] | None) -> N
 
 
 def _kind(path: str) -> str:
-    """Folder that tells kinds of files apart, e.g. ``granules/glass-lst`` or ``truth``."""
+    """Return the folder of a kind of files, e.g. ``granules/glass-lst`` or ``truth``."""
     first, second, *_ = path.split("/")
     return f"{first}/{second}" if first == "granules" else first

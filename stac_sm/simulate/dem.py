@@ -1,4 +1,4 @@
-"""What data providers would make of the terrain of the simulated Earth: Copernicus GLO-90 and MERIT DEM.
+"""Write the terrain of the simulated Earth as Copernicus GLO-90 and MERIT DEM.
 
 Both are at 3 arc seconds, from the same heights; Copernicus has 0 m over the sea, MERIT no data.
 """
@@ -22,12 +22,12 @@ _MARGIN = 0.02  # degrees: land of less than a pixel of 1 km
 
 
 def cop_dem_tiles(earth: Earth) -> list[tuple[int, int]]:
-    """South-west corners, degrees north and east, of the 1-degree tiles with land in them."""
+    """Return south-west corners, degrees north and east, of the 1-degree tiles with land in them."""
     return _corners(earth, 1)
 
 
 def cop_dem_name(corner: tuple[int, int]) -> str:
-    """File name of a Copernicus GLO-90 tile."""
+    """Return the file name of a Copernicus GLO-90 tile."""
     south, west = corner
     north_south = f"{'N' if south >= 0 else 'S'}{abs(south):02d}_00"
     return f"Copernicus_DSM_COG_30_{north_south}_{'E' if west >= 0 else 'W'}{abs(west):03d}_00_DEM.tif"
@@ -50,16 +50,16 @@ def write_cop_dem(earth: Earth, path: Path, corner: tuple[int, int]) -> None:
 
 
 def _widening(south: int) -> float:
-    """How many times wider than high the pixels of a tile are, in degrees."""
+    """Return how many times wider than high the pixels of a tile are, in degrees."""
     distance = max(south, -south - 1)
     limits = [(50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0)]
     return next(factor for limit, factor in limits if distance < limit)
 
 
 def merit_tiles(earth: Earth, full: bool) -> list[tuple[int, int]]:
-    """South-west corners, degrees north and east, of the 5-degree tiles with land in them.
+    """Return south-west corners, degrees north and east, of the 5-degree tiles with land in them.
 
-    One tile has 36 million pixels: unless ``full``, only the one that holds the middle of the island.
+    One tile has 36 million pixels: unless ``full``, only the one that holds the middle of the island is returned.
     """
     lat, lon, _ = island(earth)
     middle = (int(lat // _MERIT_DEGREES) * _MERIT_DEGREES, int(lon // _MERIT_DEGREES) * _MERIT_DEGREES)
@@ -67,7 +67,7 @@ def merit_tiles(earth: Earth, full: bool) -> list[tuple[int, int]]:
 
 
 def merit_name(corner: tuple[int, int]) -> str:
-    """File name of a MERIT tile: the centre of its lower left pixel."""
+    """Return the file name of a MERIT tile, which names the centre of its lower left pixel."""
     south, west = corner
     return f"{'n' if south >= 0 else 's'}{abs(south):02d}{'e' if west >= 0 else 'w'}{abs(west):03d}_dem.tif"
 
@@ -97,7 +97,7 @@ def write_merit(earth: Earth, path: Path, corner: tuple[int, int]) -> None:
 def _near_land(
     earth: Earth, lat: AnyFloatArray, lon: AnyFloatArray
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which meridians and parallels may meet the island: elsewhere there is no need to compute the sea."""
+    """Return which meridians and parallels may meet the island: elsewhere there is no need to compute the sea."""
     static = static_fields(earth)
     shores = (static.lon[static.land], static.lat[static.land.any(axis=1)])
     east, north = (
@@ -108,7 +108,7 @@ def _near_land(
 
 
 def _corners(earth: Earth, degrees: int) -> list[tuple[int, int]]:
-    """South-west corners of the tiles of a size with land in them."""
+    """Return south-west corners of the tiles of a size with land in them."""
     static = static_fields(earth)
     lat = np.broadcast_to(static.lat[:, np.newaxis], static.lon.shape)[static.land]
     corners = np.unique(np.floor(np.stack([lat, static.lon[static.land]]) / degrees).astype(int) * degrees, axis=1)

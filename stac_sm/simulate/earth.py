@@ -1,7 +1,7 @@
 """The constants of a small simulated Earth, and the smooth random fields that it is made of.
 
-Its soil moisture is in :mod:`stac_sm.simulate.truth`; what providers make of it in :mod:`stac_sm.simulate.glass`
-and :mod:`stac_sm.simulate.coarse_products`; what stations make of it in :mod:`stac_sm.simulate.ismn`.
+Its soil moisture is in :mod:`stac_sm.simulate.truth`; the products of providers are in :mod:`stac_sm.simulate.glass`
+and :mod:`stac_sm.simulate.coarse_products`, those of stations in :mod:`stac_sm.simulate.ismn`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Earth:
     """Spread of the mean difference between a good station and its pixel, m3 m-3."""
 
     bad_offset_std: float = 0.09
-    """The same of a bad station. The honest error at unseen stations implies 0.059 over all stations
+    """The same of a bad station. The error at unseen stations implies 0.059 over all stations
     (sqrt(0.079**2 - 0.052**2), Han et al. 2023 and Zhang et al. 2023): 0.65 * 0.03**2 + 0.35 * 0.09**2 = 0.059**2."""
 
     sensor_noise: float = 0.01
@@ -127,7 +127,7 @@ class Earth:
         return sorted({day for group in groups for day in group} - set(self.product_days))
 
     def _group(self, fraction: float, size: int) -> list[date]:
-        """Consecutive days from two days after the centre of the composite at a fraction of the period."""
+        """Return consecutive days from two days after the centre of the composite at a fraction of the period."""
         target = self.period.start + int(fraction * len(self.period)) * ONE_DAY
         composite = max(start for start in composites(self.period.widened(16)) if start <= target)
         if (composite + COMPOSITE_DAYS * ONE_DAY).year > composite.year:
@@ -137,33 +137,33 @@ class Earth:
 
 
 def composites(period: Period) -> list[date]:
-    """First days of the 8-day composites that begin in a period (day of year 1, 9, ..., 361)."""
+    """Return the first days of the 8-day composites that begin in a period (day of year 1, 9, ..., 361)."""
     return [day for day in period.days if (day.timetuple().tm_yday - 1) % COMPOSITE_DAYS == 0]
 
 
 def composites_around(days: Sequence[date]) -> list[date]:
-    """First days of the composites whose centres bracket each of some days."""
-    wanted: set[date] = set()
+    """Return the first days of the composites whose centres bracket each of some days."""
+    found: set[date] = set()
     for day in days:
         starts = composites(Period.of_day(day).widened(2 * COMPOSITE_DAYS))
-        wanted.add(max(start for start in starts if start + COMPOSITE_CENTRE <= day))
-        wanted.add(min(start for start in starts if start + COMPOSITE_CENTRE > day))
-    return sorted(wanted)
+        found.add(max(start for start in starts if start + COMPOSITE_CENTRE <= day))
+        found.add(min(start for start in starts if start + COMPOSITE_CENTRE > day))
+    return sorted(found)
 
 
 def summer(day: date) -> float:
-    """Season: 1 in the middle of summer, -1 in the middle of winter (of the north)."""
+    """Return the season: 1 in the middle of summer, -1 in the middle of winter (of the north)."""
     return math.cos(2 * math.pi * (day.timetuple().tm_yday - 200) / 365.25)
 
 
 def named_rng(earth: Earth, *names: str | int) -> np.random.Generator:
-    """Random numbers that depend on the seed and a name only."""
+    """Return a random generator that depends on the seed and a name only."""
     return np.random.default_rng([earth.seed, zlib.crc32(repr(names).encode())])
 
 
 @lru_cache(maxsize=4)
 def pixel_centres(tile: str) -> tuple[AnyFloatArray, AnyFloatArray]:
-    """Degrees north (y,) and east (y, x) of the pixel centres of a tile."""
+    """Return degrees north (y,) and east (y, x) of the pixel centres of a tile."""
     geobox = MODIS_SINUSOIDAL_1KM.geobox(tile)
     rows, columns = geobox.shape
     x = geobox.affine.c + geobox.affine.a * (np.arange(columns) + 0.5)
@@ -173,22 +173,31 @@ def pixel_centres(tile: str) -> tuple[AnyFloatArray, AnyFloatArray]:
 
 
 def surface(earth: Earth, name: str, spacing: float, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
-    """Smooth random field of mean 0 and standard deviation about 1, the same wherever it is asked for.
+    """Return a smooth random field of mean 0 and standard deviation about 1, which depends on the place only.
 
     Parameters
     ----------
+    earth
+        The Earth, whose seed it depends on.
+    name
+        Name of the field; fields of different names are independent.
     spacing
         Degrees between its knots; features are about twice as wide.
     lat
         Degrees north, (y,).
     lon
         Degrees east, (y, x), or (x,) for a regular grid.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (y, x).
     """
     return spline(earth, _knots(earth, name, spacing), spacing, lat, lon)
 
 
 def spline(earth: Earth, knots: AnyFloatArray, spacing: float, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
-    """Cubic B-spline with given coefficients, (y, x); beyond the lattice its value at the edge."""
+    """Return a cubic B-spline with given coefficients, (y, x); beyond the lattice its value at the edge."""
     row, row_weight, column, column_weight = _taps(earth, spacing, lat, lon)
     west, east = int(column.min()), int(column.max()) + 4
     knots, column = knots[:, west:east], column - west
@@ -202,7 +211,7 @@ def spline(earth: Earth, knots: AnyFloatArray, spacing: float, lat: AnyFloatArra
 
 
 def points_basis(earth: Earth, spacing: float, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
-    """Weights of all knots at points, (point, knot)."""
+    """Return the weights of all knots at points, (point, knot)."""
     row, row_weight, column, column_weight = _taps(earth, spacing, lat, lon)
     basis = np.zeros((len(lat), *lattice_shape(earth, spacing)))
     for i, v in enumerate(row_weight):
@@ -214,7 +223,7 @@ def points_basis(earth: Earth, spacing: float, lat: AnyFloatArray, lon: AnyFloat
 def _taps(
     earth: Earth, spacing: float, lat: AnyFloatArray, lon: AnyFloatArray
 ) -> tuple[Indices, list[AnyFloatArray], Indices, list[AnyFloatArray]]:
-    """First of the four knots around each row and column, and the weights of the four."""
+    """Return the first of the four knots around each row and column, and the weights of the four."""
     (south, west), shape = _corner(earth), lattice_shape(earth, spacing)
     taps: list[Any] = []
     for degrees, origin, size in ((lat, south, shape[0]), (lon, west, shape[1])):
@@ -228,25 +237,25 @@ def _taps(
 
 @lru_cache(maxsize=32)
 def _knots(earth: Earth, name: str, spacing: float) -> AnyFloatArray:
-    """Coefficients of a random field whose standard deviation is about 1."""
+    """Return the coefficients of a random field whose standard deviation is about 1."""
     return named_rng(earth, "surface", name).standard_normal(lattice_shape(earth, spacing)) / SPLINE_SPREAD
 
 
 def lattice_shape(earth: Earth, spacing: float) -> tuple[int, int]:
-    """Rows and columns of the knots of a lattice."""
+    """Return the rows and columns of the knots of a lattice."""
     (south, west), (lat0, lon0, _) = _corner(earth), island(earth)
     return math.ceil(2 * (lat0 - south) / spacing) + 4, math.ceil(2 * (lon0 - west) / spacing) + 4
 
 
 @lru_cache(maxsize=4)
 def _corner(earth: Earth) -> tuple[float, float]:
-    """Degrees north and east of the first inner knot of every lattice; all land lies well inside."""
+    """Return degrees north and east of the first inner knot of every lattice; all land lies well inside."""
     lat0, lon0, radius = island(earth)
     return lat0 - 1.5 * radius, lon0 - 1.5 * radius / math.cos(math.radians(lat0))
 
 
 @lru_cache(maxsize=4)
 def island(earth: Earth) -> tuple[float, float, float]:
-    """Degrees north and east of the centre of the island, and its radius in degrees of latitude."""
+    """Return degrees north and east of the centre of the island, and its radius in degrees of latitude."""
     lat, lon = pixel_centres(earth.tile)
     return float(lat.mean()), float(lon[len(lat) // 2].mean()), earth.radius

@@ -1,7 +1,7 @@
-"""What GLASS would make of the simulated Earth: temperature, leaf area index, albedo; and the truth itself.
+"""Write the GLASS products of the simulated Earth (temperature, leaf area index, albedo), and the truth itself.
 
-Each writer takes an Earth, a path and what tells one granule of the provider from the next (a day, a tile). Writers
-leave no time of creation behind: the same Earth gives the same bytes.
+Each writer takes an Earth, a path and the day or tile of the granule. Writers leave no time of creation behind: the
+same Earth gives the same bytes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def write_lst(earth: Earth, path: Path, day: date) -> None:
 
 
 def skin_temperature(earth: Earth, day: date) -> AnyFloatArray:
-    """Mean temperature of the surface of a day on the window of the island, K, (y, x)."""
+    """Return the mean temperature of the surface of a day on the window of the island, K, (y, x)."""
     static = static_fields(earth)
     drying = 0.6 + 0.4 * summer(day)  # evaporation cools most when the sun is strong
     return (
@@ -71,14 +71,14 @@ def write_lai(earth: Earth, path: Path, start: date) -> None:
 
 
 def leaf_area(earth: Earth, start: date) -> AnyFloatArray:
-    """Leaf area index of an 8-day composite on the window of the island, (y, x)."""
+    """Return the leaf area index of an 8-day composite on the window of the island, (y, x)."""
     season = 0.6 + 0.4 * summer(start + COMPOSITE_CENTRE - 15 * ONE_DAY)
     return 0.3 + 4.5 * static_fields(earth).vegetation * season
 
 
 @lru_cache(maxsize=1)
 def _lai_texture(earth: Earth) -> AnyFloatArray:
-    """Factor about 1 of each 500 m pixel."""
+    """Return a factor about 1 for each 500 m pixel."""
     shape = tuple(2 * n for n in MODIS_SINUSOIDAL_1KM.tile_shape)
     return 1 + 0.1 * named_rng(earth, "leaves").standard_normal(shape, np.float32).clip(-3, 3)
 
@@ -95,7 +95,7 @@ def write_albedo(earth: Earth, path: Path, start: date) -> None:
 
 
 def reflected(earth: Earth, day: date) -> tuple[AnyFloatArray, AnyFloatArray]:
-    """Black-sky albedo of a day on the window of the island, visible and near infrared, (y, x)."""
+    """Return black-sky albedo of a day on the window of the island, visible and near infrared, (y, x)."""
     moisture = window_soil_moisture(earth, min(day, earth.period.end - ONE_DAY))
     soil = _soil_colour(earth) * (0.15 + 0.31 * np.exp(-12.7 * moisture))  # Gascoin et al. 2009, JGR 114, D20101
     cover = static_fields(earth).vegetation * (0.6 + 0.4 * summer(day - 15 * ONE_DAY))
@@ -104,13 +104,13 @@ def reflected(earth: Earth, day: date) -> tuple[AnyFloatArray, AnyFloatArray]:
 
 @lru_cache(maxsize=1)
 def _soil_colour(earth: Earth) -> AnyFloatArray:
-    """Factor about 1 of the albedo of each pixel's soil: soils differ more in colour than water changes it."""
+    """Return a factor about 1 of the albedo of each pixel's soil: soils differ more in colour than water changes it."""
     static = static_fields(earth)
     return 1 + 0.3 * np.tanh(surface(earth, "colour", 0.2, static.lat, static.lon))
 
 
 def _albedo(static: StaticFields, name: str, values: AnyFloatArray) -> HdfField:
-    """Field of an albedo; a coarse step compresses well."""
+    """Build the field of an albedo; a coarse step compresses well."""
     steps = np.clip(values / (_ALBEDO_STEP * ALBEDO_SCALE), 1, None).round() * _ALBEDO_STEP
     raw = np.nan_to_num(place_on_tile(static, steps), nan=ALBEDO_FILL).round().astype(np.int16)
     attributes = {"long_name": name, "units": "none", "valid_range": [0, 10000]}
@@ -176,7 +176,7 @@ def _write_field(file: Any, grid: str, field: HdfField) -> None:
 
 
 def _struct_metadata(tile: str, grid: str, written: Sequence[HdfField]) -> str:
-    """Geolocation in the words of HDF-EOS, laid out as in the MODIS land products."""
+    """Return the geolocation in the structural metadata of HDF-EOS, laid out as in the MODIS land products."""
     bounds = MODIS_SINUSOIDAL_1KM.geobox(tile).boundingbox
     rows, columns = written[0].raw.shape
     objects = "".join(_struct_object(number, field) for number, field in enumerate(written, 1))
@@ -208,7 +208,7 @@ END
 
 
 def _struct_object(number: int, field: HdfField) -> str:
-    """Part of the structural metadata that names a field."""
+    """Return the part of the structural metadata that names a field."""
     return f"""\t\t\tOBJECT=DataField_{number}
 \t\t\t\tDataFieldName="{field.name}"
 \t\t\t\tDataType=DFNT_{field.raw.dtype.name.upper()}

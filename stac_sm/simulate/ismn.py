@@ -1,4 +1,8 @@
-"""Stations of the simulated Earth, and their archive as the ISMN delivers it (header+values, one file a sensor)."""
+"""Write the stations of the simulated Earth as an archive of the ISMN (header+values, one file a sensor).
+
+Good stations follow their pixel, bad ones do not; `write_station_truth` records which is which, so that tests can judge
+the screening.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ _ZIP_TIME = (2020, 1, 1, 0, 0, 0)  # fixed: the same Earth gives the same bytes
 
 @dataclass(frozen=True)
 class SimulatedStation:
-    """A station and what is wrong with it."""
+    """A station, and the errors that it was given."""
 
     network: str
     """ISMN network; an invented one."""
@@ -81,7 +85,7 @@ class SimulatedSensor:
 
 @lru_cache(maxsize=2)
 def simulated_stations(earth: Earth) -> list[SimulatedStation]:
-    """Stations of an Earth; the first two stand in one pixel, every other one in its own."""
+    """Return the stations of an Earth; the first two stand in one pixel, every other one in its own."""
     rng = named_rng(earth, "stations")
     static = static_fields(earth)
     inland = np.argwhere((shore(earth, static.lat, static.lon) > _INLAND) & static.land)
@@ -114,7 +118,7 @@ def _station(earth: Earth, static: StaticFields, index: int, site: npt.NDArray[n
 
 
 def _district(height: float, lat: float, static: StaticFields) -> int:
-    """Index of the network that works at a height and in a half of the island."""
+    """Return the index of the network that works at a height and in a half of the island."""
     north = lat > float(static.lat.mean())
     if height > 450:
         return 0 if north else 3
@@ -123,7 +127,7 @@ def _district(height: float, lat: float, static: StaticFields) -> int:
 
 @lru_cache(maxsize=2)
 def station_truth(earth: Earth) -> AnyFloatArray:
-    """True soil moisture of the stations' pixels each day of the period, m3 m-3, (day, station)."""
+    """Return true soil moisture of the stations' pixels each day of the period, m3 m-3, (day, station)."""
     static, y, x = _at_stations(earth)
     lat, lon = static.lat[y], static.lon[y, x]
     wetness = daily_at(earth, "wetness", lat, lon)
@@ -132,7 +136,7 @@ def station_truth(earth: Earth) -> AnyFloatArray:
 
 
 def station_daily(earth: Earth) -> AnyFloatArray:
-    """What the stations' surface probes would read on a daily mean, m3 m-3, (day, station).
+    """Return the daily means that the stations' surface probes would read, m3 m-3, (day, station).
 
     A good station has the truth of its pixel, a constant offset and an error that lasts some days. A bad one
     has dynamics of its own, with the spread of its pixel's but only a small part of them.
@@ -150,7 +154,7 @@ def station_daily(earth: Earth) -> AnyFloatArray:
 
 
 def soil_temperature(earth: Earth) -> AnyFloatArray:
-    """Daily soil temperature at the stations, K, (day, station)."""
+    """Return daily soil temperature at the stations, K, (day, station)."""
     static, y, x = _at_stations(earth)
     season = np.array([season_temperature(day) for day in earth.period.days])[:, np.newaxis]
     warmth = daily_at(earth, "warmth", static.lat[y], static.lon[y, x])
@@ -165,7 +169,7 @@ def write_ismn(earth: Earth, path: Path) -> None:
 
 
 def write_station_truth(earth: Earth, path: Path) -> None:
-    """Write a table of the stations: what they are, and how far their daily values lie from their pixels."""
+    """Write a table of the stations: their errors, and how far their daily values lie from their pixels."""
     truth, daily, static = station_truth(earth), station_daily(earth), static_fields(earth)
     lines = ["network,station,lon,lat,row,column,elevation,representative,snr_db,offset,r,error_std"]
     for i, s in enumerate(simulated_stations(earth)):
@@ -180,7 +184,7 @@ def write_station_truth(earth: Earth, path: Path) -> None:
 
 
 def _at_stations(earth: Earth) -> tuple[StaticFields, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Fields, and row and column of every station in their window."""
+    """Return the static fields, and row and column of every station in their window."""
     static = static_fields(earth)
     sites = np.array(
         [(s.row - static.rows.start, s.column - static.columns.start) for s in simulated_stations(earth)], np.intp
@@ -189,7 +193,7 @@ def _at_stations(earth: Earth) -> tuple[StaticFields, npt.NDArray[np.intp], npt.
 
 
 def _own_dynamics(earth: Earth, index: int, days: int, memory: int) -> AnyFloatArray:
-    """Series of mean 0 and standard deviation 1 that no other quantity knows; ``memory`` in days."""
+    """Return a series of mean 0 and standard deviation 1, independent of all others; ``memory`` in days."""
     noise = named_rng(earth, "own", index).standard_normal(days)
     keep, series = math.exp(-1 / memory), np.empty(days)
     series[0] = noise[0]
@@ -199,7 +203,7 @@ def _own_dynamics(earth: Earth, index: int, days: int, memory: int) -> AnyFloatA
 
 
 def simulated_sensors(index: int) -> list[SimulatedSensor]:
-    """Probes of a station: one at 0.05 m, and what real archives have besides."""
+    """Return the probes of a station: one at 0.05 m, and others such as real archives have."""
     surface = SimulatedSensor("SIM-Probe", 0.05, 0.05)
     if index == 2:
         return [SimulatedSensor("SIM-Probe-A", 0.05, 0.05), SimulatedSensor("SIM-Probe-B", 0.05, 0.05)]
@@ -210,7 +214,7 @@ def simulated_sensors(index: int) -> list[SimulatedSensor]:
 
 
 def _members(earth: Earth) -> Iterator[tuple[str, str]]:
-    """Names and texts of the files of the archive."""
+    """Yield names and texts of the files of the archive."""
     static, daily, warmth = static_fields(earth), station_daily(earth), soil_temperature(earth)
     yield "Metadata.xml", _METADATA
     yield "Readme.txt", _README
@@ -226,7 +230,7 @@ def _members(earth: Earth) -> Iterator[tuple[str, str]]:
 
 
 def _header(station: SimulatedStation, sensor: SimulatedSensor, height: float) -> str:
-    """First line of a file; names have ``_`` here and ``-`` in folders, as in real archives."""
+    """Return the first line of a file; names have ``_`` here and ``-`` in folders, as in real archives."""
     name, instrument = station.name.replace("-", "_"), sensor.instrument.replace("-", "_")
     return (
         f"{station.network:<10} {station.network:<10} {name:<15} {station.lat:9.5f} {station.lon:9.5f} "
@@ -237,7 +241,7 @@ def _header(station: SimulatedStation, sensor: SimulatedSensor, height: float) -
 def _readings(
     earth: Earth, daily: AnyFloatArray, warmth: AnyFloatArray, sensor: SimulatedSensor, key: tuple[int, int]
 ) -> tuple[AnyFloatArray, npt.NDArray[np.str_]]:
-    """Values (m3 m-3, -9999 where missing) and ISMN flags of a probe, (reading,)."""
+    """Return values (m3 m-3, -9999 where missing) and ISMN flags of a probe, (reading,)."""
     rng = named_rng(earth, "probe", *key)
     hours = np.arange(0, 24 * len(daily), earth.sample_hours)
     day = hours / 24 - 0.5  # the daily value belongs to noon
@@ -257,7 +261,7 @@ def _readings(
 
 
 def _damped(daily: AnyFloatArray, sensor: SimulatedSensor) -> AnyFloatArray:
-    """Daily values at the depth of a probe: below 0.05 m they follow the surface slowly."""
+    """Return daily values at the depth of a probe: below 0.05 m they follow the surface slowly."""
     if sensor.depth_to <= 0.05:
         return daily
     deep = daily.copy()
@@ -267,7 +271,7 @@ def _damped(daily: AnyFloatArray, sensor: SimulatedSensor) -> AnyFloatArray:
 
 
 def _lines(earth: Earth, value: AnyFloatArray, flag: npt.NDArray[np.str_]) -> str:
-    """Lines ``date time value flag provider's flag``."""
+    """Return lines ``date time value flag provider's flag``."""
     stamps = _stamps(earth.period.start, len(value), earth.sample_hours)
     text = ["-9999" if v == -9999 else f"{v:.4g}" for v in value.tolist()]
     return "\n".join(map(" ".join, zip(stamps, text, flag.tolist(), ["M"] * len(value), strict=True))) + "\n"
@@ -275,7 +279,7 @@ def _lines(earth: Earth, value: AnyFloatArray, flag: npt.NDArray[np.str_]) -> st
 
 @lru_cache(maxsize=2)
 def _stamps(start: date, count: int, hours: int) -> list[str]:
-    """Dates and times of readings, as in ``2018/01/01 06:00``."""
+    """Return dates and times of readings, as in ``2018/01/01 06:00``."""
     times = np.datetime64(start, "h") + hours * np.arange(count)
     return [text.replace("-", "/").replace("T", " ") + ":00" for text in np.datetime_as_string(times, "h").tolist()]
 

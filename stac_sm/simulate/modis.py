@@ -1,6 +1,6 @@
-"""What NASA would make of the simulated Earth: MOD11A1, MCD15A2H and MCD43A3 of version 061, in HDF4-EOS.
+"""Write the MODIS products of the simulated Earth: MOD11A1, MCD15A2H and MCD43A3 of version 061, in HDF4-EOS.
 
-They see what GLASS sees, with what GLASS does not have: clouds, layers of quality, codes in place of values.
+They show the same surface as GLASS, with what GLASS does not have: clouds, layers of quality, codes in place of values.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def write_lst_daily(earth: Earth, path: Path, day: date) -> None:
 
 
 def _lst_fields(static: StaticFields, time: str, kelvin: AnyFloatArray, cloudiness: AnyFloatArray) -> list[HdfField]:
-    """Temperature, its quality, time and angle of the view, and cover of clear sky, of one overpass."""
+    """Return temperature, its quality, time and angle of the view, and cover of clear sky, of one overpass."""
     seen = cloudiness < _CLEAR[time]
     sure = cloudiness < _CLEAR[time] * _SURE[time]  # worse near clouds
     flags = np.where(seen, np.where(sure, 0, 65), _NOT_SEEN)
@@ -126,7 +126,7 @@ def write_albedo_daily(earth: Earth, path: Path, day: date) -> None:
 
 @lru_cache(maxsize=2)
 def _cloudiness(earth: Earth, name: str, day: date) -> AnyFloatArray:
-    """Smooth field on the window of the island, spread evenly from 0 to 1: half of it is below 0.5, (y, x)."""
+    """Return a smooth field on the window, spread evenly from 0 to 1: half of it is below 0.5, (y, x)."""
     static, shape = static_fields(earth), lattice_shape(earth, _CLOUDS)
     knots = named_rng(earth, "modis clouds", name, day.toordinal()).standard_normal(shape) / SPLINE_SPREAD
     normal = spline(earth, knots, _CLOUDS, static.lat, static.lon)
@@ -135,7 +135,7 @@ def _cloudiness(earth: Earth, name: str, day: date) -> AnyFloatArray:
 
 
 def _halved(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Values of pixels of 1 km in pixels of 500 m."""
+    """Return values of pixels of 1 km in pixels of 500 m."""
     return np.repeat(np.repeat(values, 2, 0), 2, 1)
 
 
@@ -145,7 +145,7 @@ def _field(
     units: str | None, valid: tuple[int, int], *, sea: int | None = None, long_name: str | None = None,
     offset: float = 0.0,
 ) -> HdfField:  # fmt: skip
-    """Field of the tile from stored values of the window at 1 km or 500 m; over the sea ``sea``, or the fill."""
+    """Build a field of the tile from stored values of the window at 1 km or 500 m; ``sea``, or the fill, at sea."""
     finer = 1 if np.ndim(values) == 0 else np.shape(values)[0] // static.land.shape[0]
     absent = sea if sea is not None else fill or 0
     raw = np.full([finer * n for n in MODIS_SINUSOIDAL_1KM.tile_shape], absent, dtype)

@@ -1,4 +1,4 @@
-"""What NASA would make of the soil moisture of the simulated Earth: SMAP (SPL3SMP) and SMAP/Sentinel-1 (SPL2SMAP_S).
+"""Write soil moisture of the simulated Earth as SMAP (SPL3SMP) and SMAP/Sentinel-1 (SPL2SMAP_S).
 
 Both are HDF5 on EASE-Grid 2.0. They average the truth over their cells, then change its scale and add errors of their
 own, which are independent of those of ERA5-Land and ESA CCI. Cells that the island does not reach are left empty.
@@ -63,7 +63,7 @@ _WATER, _FROZEN, _DENSE = 1, 1 << 8, 1 << 10  # bits of surface_flag
 
 
 def smap_name(day: date) -> str:
-    """File name of a day of SPL3SMP, version 9."""
+    """Return the file name of a day of SPL3SMP, version 9."""
     return f"SMAP_L3_SM_P_{day:%Y%m%d}_R19240_001.h5"
 
 
@@ -88,7 +88,7 @@ def write_smap(earth: Earth, path: Path, day: date) -> None:
 
 
 def smap_s1_name(earth: Earth, day: date) -> str:
-    """File name of a scene of SPL2SMAP_S, version 3: times of Sentinel-1 and of SMAP, and the middle of the scene."""
+    """Return the name of a scene of SPL2SMAP_S, version 3: times of both satellites, and the middle of the scene."""
     lat, lon = _scene(earth, day)
     where = f"{abs(round(lon)):03d}{'E' if lon >= 0 else 'W'}{abs(round(lat)):02d}{'N' if lat >= 0 else 'S'}"
     radar, radiometer = _overpasses(day, lon)
@@ -122,7 +122,7 @@ def write_smap_s1(earth: Earth, path: Path, day: date) -> None:
 def _scene_layers(
     earth: Earth, day: date, size: int, rows: Indices, columns: Indices, noise: AnyFloatArray
 ) -> dict[str, npt.NDArray[Any]]:
-    """Fields of a scene by name, (y, x)."""
+    """Return the fields of a scene by name, (y, x)."""
     lon, lat = _centres(size, rows, columns)
     cells = _sampled(earth, size, rows, columns)
     value = _retrieved(earth, cells.mean(window_soil_moisture(earth, day))) + noise.ravel()
@@ -154,7 +154,7 @@ class _Cells:
     """Share of the cell that is no land, (cell,)."""
 
     def mean(self, values: AnyFloatArray) -> AnyFloatArray:
-        """Mean of a field of the window over each cell, (cell,); NaN where there is no land."""
+        """Return the mean of a field of the window over each cell, (cell,); NaN where there is no land."""
         n = len(self.row)
         count = np.bincount(self.cell, minlength=n)
         sums = np.bincount(self.cell, values.ravel()[self.pixel], minlength=n)
@@ -163,7 +163,7 @@ class _Cells:
 
 @lru_cache(maxsize=1)
 def _cells(earth: Earth) -> _Cells:
-    """Cells of 36 km with land in them."""
+    """Return the cells of 36 km with land in them."""
     static = static_fields(earth)
     lat = np.broadcast_to(static.lat[:, np.newaxis], static.lon.shape)
     row, column = _place(36, lat[static.land], static.lon[static.land])
@@ -174,7 +174,7 @@ def _cells(earth: Earth) -> _Cells:
 
 
 def _sampled(earth: Earth, size: int, rows: Indices, columns: Indices) -> _Cells:
-    """Cells of 1 km, each with the pixel at its centre, or of 3 km, each with the nine at those of its 1 km cells."""
+    """Return cells of 1 km, each with its central pixel, or of 3 km, each with the nine of its 1 km cells."""
     inner = np.indices((size, size)).reshape(2, -1)  # rows and columns of 1 km cells in a cell
     lon, lat = _centres(1, size * rows.reshape(-1, 1) + inner[0], size * columns.reshape(-1, 1) + inner[1])
     x, y = transformer_from_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(lon, lat)
@@ -190,7 +190,7 @@ def _sampled(earth: Earth, size: int, rows: Indices, columns: Indices) -> _Cells
 
 
 def _retrieved(earth: Earth, truth: AnyFloatArray) -> AnyFloatArray:
-    """What the radiometer makes of the truth, but for random errors, m3 m-3."""
+    """Return the soil moisture that the radiometer retrieves, but for random errors, m3 m-3."""
     static = static_fields(earth)
     middle = static.base[static.land].mean()
     return np.asarray(middle + SMAP_BIAS + SMAP_SCALE * (truth - middle))
@@ -199,7 +199,7 @@ def _retrieved(earth: Earth, truth: AnyFloatArray) -> AnyFloatArray:
 def _retrieval(
     earth: Earth, day: date, cells: _Cells, value: AnyFloatArray, error: float
 ) -> dict[str, npt.NDArray[np.floating[Any] | np.integer[Any]]]:
-    """Soil moisture with its error, quality, and what the quality comes from, (cell,)."""
+    """Return soil moisture with its error, quality, and the fields that the quality depends on, (cell,)."""
     static = static_fields(earth)
     kelvin = cells.mean(season_temperature(day) - LAPSE * static.elevation + 0.8 * temperature_anomaly(earth, day))
     plants = _VEGETATION * (0.6 + 0.4 * summer(day)) * cells.mean(static.vegetation)
@@ -217,7 +217,7 @@ def _retrieval(
 
 
 def _in_swath(day: date, overpass: str, lat: AnyFloatArray, lon: AnyFloatArray) -> npt.NDArray[np.bool_]:
-    """Whether SMAP sees points: its tracks lie an orbit apart, and move from day to day until they repeat."""
+    """Return whether SMAP sees points: its tracks lie an orbit apart, and move from day to day until they repeat."""
     spacing = 360 / _ORBITS
     slant = 0.2 if overpass == "AM" else -0.2  # degrees of longitude a degree of latitude: it flies west
     track = spacing * (_ORBITS * day.toordinal() + (0.5 if overpass == "PM" else 0))
@@ -226,27 +226,27 @@ def _in_swath(day: date, overpass: str, lat: AnyFloatArray, lon: AnyFloatArray) 
 
 
 def _scene(earth: Earth, day: date) -> tuple[float, float]:
-    """Degrees north and east of the middle of the scene of a day: west of the island's, there, or east of it."""
+    """Return degrees north and east of the middle of the scene of a day: west of the island's, at it, or east of it."""
     lat, lon, radius = island(earth)
     return lat, lon + (day.toordinal() % 3 - 1) * _S1_SHIFT * radius / math.cos(math.radians(lat))
 
 
 def _overpasses(day: date, lon: float) -> tuple[datetime, datetime]:
-    """When Sentinel-1 and SMAP see a scene: both at about six in the morning, local solar time."""
+    """Return when Sentinel-1 and SMAP see a scene: both at about six in the morning, local solar time."""
     six = datetime(day.year, day.month, day.day) + timedelta(hours=(6 - lon / 15) % 24)
     radar = six.replace(minute=10 + day.toordinal() % 7, second=day.toordinal() % 60, microsecond=0)
     return radar, radar + timedelta(minutes=30)
 
 
 def _place(size: int, lat: AnyFloatArray, lon: AnyFloatArray) -> tuple[Indices, Indices]:
-    """Row and column of the cells of a size in km that hold points."""
+    """Return row and column of the cells of a size in km that hold points."""
     x, y = transformer_from_lonlat(_CRS).transform(lon, lat)
     cell = 2 * -_LEFT / _COLUMNS[size]
     return np.floor((_TOP - y) / cell).astype(np.intp), np.floor((x - _LEFT) / cell).astype(np.intp)
 
 
 def _centres(size: int, row: Indices, column: Indices) -> tuple[AnyFloatArray, AnyFloatArray]:
-    """Degrees east and north of the centres of cells."""
+    """Return degrees east and north of the centres of cells."""
     cell = 2 * -_LEFT / _COLUMNS[size]
     lon, lat = transformer_to_lonlat(_CRS).transform(_LEFT + cell * (column + 0.5), _TOP - cell * (row + 0.5))
     return lon, lat
@@ -292,7 +292,7 @@ def _new_group(file: Any, name: str, shape: tuple[int, ...]) -> Any:
 
 
 def _new_file(path: Path, short: str, product: str, begin: datetime, length: timedelta) -> Any:
-    """A new HDF5 file with the metadata that say what it is and when it was measured."""
+    """Create an HDF5 file with the metadata of its product and time of measurement."""
     import netCDF4
 
     file = netCDF4.Dataset(path, "w", format="NETCDF4")

@@ -1,4 +1,4 @@
-"""What SoilGrids would make of the simulated Earth: soil properties of the island at 250 m, on the Homolosine.
+"""Write SoilGrids of the simulated Earth: soil properties of the island at 250 m, on the Homolosine.
 
 Soil maps know a part of the soil that the truth depends on, smoothed and with errors of their own: wet places have
 more clay and carbon. Values are the same in blocks of 1 km, which keeps the files small and quick to make.
@@ -39,7 +39,7 @@ def write_soil(earth: Earth, path: Path, name: str) -> None:
 
 @lru_cache(maxsize=1)
 def _properties(earth: Earth) -> dict[str, np.ndarray]:
-    """Stored values of every property in blocks of 1 km, (y, x)."""
+    """Return stored values of every property in blocks of 1 km, (y, x)."""
     left, top, (rows, columns) = _window(earth)
     side = _PIXEL * _BLOCK
     x, y = left + side * (np.arange(columns) + 0.5), top - side * (np.arange(rows) + 0.5)
@@ -62,7 +62,7 @@ def _properties(earth: Earth) -> dict[str, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _window(earth: Earth) -> tuple[int, int, tuple[int, int]]:
-    """Left and top of a window around the island, multiples of a block, in metres; its rows and columns of blocks."""
+    """Return left and top of a window around the island (m, multiples of a block), and rows and columns of blocks."""
     lat, lon, radius = island(earth)
     reach, side = 1.5 * radius, _PIXEL * _BLOCK
     corners = np.array([[lon + i * reach / math.cos(math.radians(lat)), lat + j * reach] for i, j in _AROUND])

@@ -44,7 +44,7 @@ _STORMS = 3  # patterns of local storms
 
 @dataclass(frozen=True, eq=False)
 class StaticFields:
-    """What does not change with time, on a window of the tile around the island."""
+    """Fields that do not change with time, on a window of the tile around the island."""
 
     rows: slice
     """Rows of the window in the tile."""
@@ -79,10 +79,10 @@ class StaticFields:
 
 @dataclass(frozen=True, eq=False)
 class Weather:
-    """What changes with time, on a lattice: one entry a day from the spin-up to the end of the period."""
+    """Fields that change with time, on a lattice: one element a day from the spin-up to the end of the period."""
 
     start: date
-    """Day of the first entry."""
+    """Day of the first element."""
 
     wetness: AnyFloatArray
     """Filled by rain and emptied by evaporation; mean 0 and standard deviation 1, (day, y, x)."""
@@ -91,19 +91,19 @@ class Weather:
     """Strength of the local storms, (day, storm)."""
 
     warmth: AnyFloatArray
-    """Departure of temperature from the season, K, (day, y, x)."""
+    """Anomaly of temperature from the season, K, (day, y, x)."""
 
     era5_error: AnyFloatArray
     """Random error of ERA5-Land, standard deviation about 1, (day, y, x)."""
 
     def at(self, day: date) -> int:
-        """Index of a day."""
+        """Return the index of a day."""
         return (day - self.start).days
 
 
 @lru_cache(maxsize=2)
 def static_fields(earth: Earth) -> StaticFields:
-    """Static fields of an Earth at 1 km."""
+    """Compute the static fields of an Earth at 1 km."""
     lat, lon = pixel_centres(earth.tile)
     inside = np.argwhere(shore(earth, lat, lon) > 0)
     (top, left), (bottom, right) = inside.min(axis=0), inside.max(axis=0) + 1
@@ -126,7 +126,7 @@ def static_fields(earth: Earth) -> StaticFields:
 
 @lru_cache(maxsize=2)
 def simulate_weather(earth: Earth) -> Weather:
-    """Daily weather of an Earth."""
+    """Simulate the daily weather of an Earth."""
     days = earth.period.widened(_SPIN_UP).days[:-_SPIN_UP]
     shape = (len(days), *lattice_shape(earth, _LATTICE))
     rng = named_rng(earth, "weather")
@@ -142,18 +142,25 @@ def simulate_weather(earth: Earth) -> Weather:
 
 
 def true_soil_moisture(earth: Earth, day: date) -> npt.NDArray[np.float32]:
-    """True soil moisture of a day on the tile.
+    """Return true soil moisture of a day on the tile.
+
+    Parameters
+    ----------
+    earth
+        The simulated Earth.
+    day
+        A day of its period.
 
     Returns
     -------
-    ndarray
+    numpy.ndarray
         float32, (1200, 1200), m3 m-3; NaN over the sea.
     """
     return place_on_tile(static_fields(earth), window_soil_moisture(earth, day))
 
 
 def window_soil_moisture(earth: Earth, day: date) -> AnyFloatArray:
-    """True soil moisture of a day on the window of the island, m3 m-3, (y, x), sea included."""
+    """Return true soil moisture of a day on the window of the island, m3 m-3, (y, x), sea included."""
     static, air = static_fields(earth), simulate_weather(earth)
     now = air.at(day)
     wetness = spline(earth, air.wetness[now], _LATTICE, static.lat, static.lon)
@@ -162,33 +169,33 @@ def window_soil_moisture(earth: Earth, day: date) -> AnyFloatArray:
 
 
 def temperature_anomaly(earth: Earth, day: date) -> AnyFloatArray:
-    """Departure of temperature from the season on the window of the island, K, (y, x)."""
+    """Return the anomaly of temperature from the season on the window of the island, K, (y, x)."""
     static, air = static_fields(earth), simulate_weather(earth)
     return spline(earth, air.warmth[air.at(day)], _LATTICE, static.lat, static.lon)
 
 
 def place_on_tile(static: StaticFields, values: AnyFloatArray) -> npt.NDArray[np.float32]:
-    """Values of the window on the whole tile, NaN over the sea."""
+    """Return values of the window on the whole tile, NaN over the sea."""
     tile = np.full(MODIS_SINUSOIDAL_1KM.tile_shape, np.nan, np.float32)
     tile[static.rows, static.columns] = np.where(static.land, values, np.nan)
     return tile
 
 
 def daily_at(earth: Earth, name: str, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
-    """A lattice quantity of the weather at points, each day of the period, (day, point)."""
+    """Return a lattice quantity of the weather at points, each day of the period, (day, point)."""
     air = simulate_weather(earth)
     knots = getattr(air, name)[air.at(earth.period.start) :]
     return np.asarray(knots.reshape(len(knots), -1) @ points_basis(earth, _LATTICE, lat, lon).T)
 
 
 def daily_storms(earth: Earth) -> AnyFloatArray:
-    """Strength of the local storms each day of the period, (day, storm)."""
+    """Return the strength of the local storms each day of the period, (day, storm)."""
     air = simulate_weather(earth)
     return air.storms[air.at(earth.period.start) :]
 
 
 def elevation(earth: Earth, lat: AnyFloatArray, lon: AnyFloatArray, *, fine: bool = False) -> AnyFloatArray:
-    """Metres above the sea, 0 over it; ``fine`` adds what a 1 km pixel does not resolve."""
+    """Return metres above the sea, 0 over it; ``fine`` adds relief that a 1 km pixel does not resolve."""
     inland = shore(earth, lat, lon)
     relief = 550 + 420 * surface(earth, "range", 0.7, lat, lon) + 200 * surface(earth, "hill", 0.22, lat, lon)
     relief += 80 * surface(earth, "spur", 0.07, lat, lon)
@@ -199,7 +206,7 @@ def elevation(earth: Earth, lat: AnyFloatArray, lon: AnyFloatArray, *, fine: boo
 
 
 def shore(earth: Earth, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray:
-    """Above 0 on the island, up to about 1 far from the sea; below 0 at sea."""
+    """Return a field above 0 on the island, up to about 1 far from the sea, and below 0 at sea."""
     lat0, lon0, radius = island(earth)
     east = (lon - lon0) * math.cos(math.radians(lat0)) / radius
     north = ((lat - lat0) / radius)[:, np.newaxis]
@@ -208,7 +215,7 @@ def shore(earth: Earth, lat: AnyFloatArray, lon: AnyFloatArray) -> AnyFloatArray
 
 
 def _autoregressive(noise: AnyFloatArray, memory: float) -> AnyFloatArray:
-    """Series along the first axis with unit variance and a correlation of ``memory`` from day to day."""
+    """Return series along the first axis with unit variance and a correlation of ``memory`` from day to day."""
     series = np.empty_like(noise)
     series[0] = noise[0]
     for i in range(1, len(noise)):
@@ -217,7 +224,7 @@ def _autoregressive(noise: AnyFloatArray, memory: float) -> AnyFloatArray:
 
 
 def _bucket(storminess: AnyFloatArray, season: AnyFloatArray) -> AnyFloatArray:
-    """Wetness of a bucket: rain above a threshold (rarer in summer), exponential dry-down (faster in summer)."""
+    """Return the wetness of a bucket: rain above a threshold (rarer in summer), exponential dry-down (faster then)."""
     season = season[:, np.newaxis, np.newaxis]
     rain = np.maximum(storminess - (0.6 + 0.4 * season), 0)
     keep = np.exp(-1 / (10 - 4 * season))
@@ -229,5 +236,5 @@ def _bucket(storminess: AnyFloatArray, season: AnyFloatArray) -> AnyFloatArray:
 
 
 def season_temperature(day: date) -> float:
-    """Mean temperature at the sea, K."""
+    """Return the mean temperature at the sea, K."""
     return 289 + 11 * summer(day)
