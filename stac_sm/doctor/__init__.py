@@ -1,5 +1,6 @@
 """Checks of a machine and a project before work begins.
 
-`examine` yields one `check.Check` after another: of the machine (`machine_checks`), then of the project and its
-stores (`project_checks`). Nothing is changed.
+`examine` yields one `check.Check` after another: of the machine (`machine_checks`), then of the project and its stores
+(`project_checks`); ``stac-sm doctor`` prints them. Nothing is changed. The folder may import every stage and
+`workflows`, but neither `serve` nor `simulate`, and only the command line and the demo import it.
 """

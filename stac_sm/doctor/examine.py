@@ -1,4 +1,8 @@
-"""Whether a machine and a project are ready for work; nothing is changed, and each finding says what to do about it."""
+"""Examine whether a machine and a project are ready for work.
+
+``stac-sm doctor`` calls `examine` and prints each check. Nothing is changed, and each check that is not ok says what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,18 @@ from stac_sm.workflows.project import find_project
 
 
 def examine(folder: str | None = None) -> Iterator[Check]:
-    """Look at this machine, then at a project; each finding as soon as it is there.
+    """Check this machine, then a project; yield each result as soon as it is known.
 
     Parameters
     ----------
     folder
-        Folder of the project, or ``s3://BUCKET/PREFIX``: it must be there. None: the nearest one here or above, if
+        Folder of the project, or ``s3://BUCKET/PREFIX``, which must exist. None: the nearest one here or above, if
         there is any.
+
+    Yields
+    ------
+    Check
+        Also for a project that cannot be opened; nothing is raised for it.
     """
     yield from check_machine()
     try:

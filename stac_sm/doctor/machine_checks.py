@@ -1,4 +1,7 @@
-"""The machine: what this program runs on, and whether its parts work together."""
+"""Check the machine: versions, memory, disk, and whether the parts of the program work together.
+
+`examine` calls `check_machine` first, since a project cannot be worked on without them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,13 @@ _OPTIONAL = {
 
 
 def check_machine() -> Iterator[Check]:
-    """Every check of the machine; those that take long are last."""
+    """Run every check of the machine; those that take long are last.
+
+    Yields
+    ------
+    Check
+        One result a check.
+    """
     yield _versions()
     yield _cores_and_memory()
     yield _scratch()
@@ -67,7 +76,7 @@ def _cores_and_memory() -> Check:
         workers = min(cores, memory // _WORKER_BYTES)
         return Check("machine", "cores, memory", OK, f"{found}: room for --workers {workers}")
     advice = "stac-sm run --workers 1 --memory 1G: fewer days at a time, more reads"
-    return Check("machine", "cores, memory", NOTE, f"{found}, 2 GiB a worker wanted", advice)
+    return Check("machine", "cores, memory", NOTE, f"{found}, 2 GiB a worker required", advice)
 
 
 def _scratch() -> Check:
@@ -76,7 +85,7 @@ def _scratch() -> Check:
     if free >= _SCRATCH_BYTES:
         return Check("machine", "scratch", OK, f"{_gib(free)} free in {folder}")
     advice = "make room there, or name another folder in TMPDIR"
-    return Check("machine", "scratch", NOTE, f"{_gib(free)} free in {folder}, {_gib(_SCRATCH_BYTES)} wanted", advice)
+    return Check("machine", "scratch", NOTE, f"{_gib(free)} free in {folder}, {_gib(_SCRATCH_BYTES)} required", advice)
 
 
 def _gib(size: int) -> str:
@@ -92,30 +101,30 @@ def _one_xgboost() -> Check:
 
 
 def _projections() -> Check:
-    """GDAL and PROJ are wheels with data of their own; variables of another installation lead them astray."""
+    """Check that GDAL and PROJ find the data of their wheels; variables of another installation may point elsewhere."""
     import pyproj
     import rasterio.crs
     from rasterio.errors import CRSError
 
-    strangers = [f"{name}={os.environ[name]}" for name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA") if name in os.environ]
-    told = f"; {', '.join(strangers)}" if strangers else ""
+    foreign = [f"{name}={os.environ[name]}" for name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA") if name in os.environ]
+    hint = f"; {', '.join(foreign)}" if foreign else ""
     try:
         pyproj.CRS.from_epsg(6933)
         rasterio.crs.CRS.from_epsg(6933)
     except (pyproj.exceptions.CRSError, CRSError) as error:
         raise StacSmError(
-            f"PROJ does not know EPSG:6933{told}: unset PROJ_LIB, PROJ_DATA and GDAL_DATA: they name the data of "
+            f"PROJ does not know EPSG:6933{hint}: unset PROJ_LIB, PROJ_DATA and GDAL_DATA: they name the data of "
             "another installation"
         ) from error
-    found = f"GDAL {rasterio.__gdal_version__}, PROJ {pyproj.proj_version_str}{told}"
+    found = f"GDAL {rasterio.__gdal_version__}, PROJ {pyproj.proj_version_str}{hint}"
     return Check("machine", "projections", OK, found)
 
 
 def _optional() -> Check:
-    """Never a fault: what wants one of these says so."""
-    there = [name for name, (module, _) in _OPTIONAL.items() if _is_installed(module)]
-    rest = [f"{name} ({use})" for name, (_, use) in _OPTIONAL.items() if name not in there]
-    found = f"with {', '.join(there) or 'none'}"
+    """List optional packages; a missing one is no fault, since the command that needs it reports it."""
+    installed = [name for name, (module, _) in _OPTIONAL.items() if _is_installed(module)]
+    rest = [f"{name} ({use})" for name, (_, use) in _OPTIONAL.items() if name not in installed]
+    found = f"with {', '.join(installed) or 'none'}"
     if not rest:
         return Check("machine", "extras", OK, found)
     return Check("machine", "extras", OK, f"{found}; without {', '.join(rest)}")
@@ -124,7 +133,7 @@ def _optional() -> Check:
 def _is_installed(module: str) -> bool:
     try:
         return util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is not there
+    except ModuleNotFoundError:  # its parent package is not installed
         return False
 
 
@@ -135,7 +144,7 @@ def _processes() -> Check:
 
 
 def _forest() -> Check:
-    """Whether fast inference works here: the kernel is compiled, and agrees with XGBoost on a model of its own."""
+    """Check fast inference: the kernel is compiled, and agrees with XGBoost on a small model."""
     ensemble = Ensemble([_small_booster()])
     if ensemble.build() is None:
         reason = "; ".join(dict.fromkeys(ensemble.reasons.values()))

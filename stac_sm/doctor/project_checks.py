@@ -1,4 +1,7 @@
-"""The project: its file, the store it is in, credentials, and whether its catalogue has what its recipe wants."""
+"""Check a project: its file, the store it is in, credentials, and whether its catalogue has the inputs of its recipe.
+
+`examine` calls `check_project` after the checks of the machine, when a project was found.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,18 @@ _LITTLE = 10 << 30  # a global day takes 1 GB
 
 
 def check_project(opened: Project) -> Iterator[Check]:
-    """Every check of a project: its store, then its catalogue, then what else its recipe reads."""
+    """Run every check of a project: its store, then its catalogue, then other catalogues of its recipe.
+
+    Parameters
+    ----------
+    opened
+        The project, with its file already read.
+
+    Yields
+    ------
+    Check
+        One result a check.
+    """
     store = open_store(opened.folder)
     yield Check("project", "file", OK, f"{store.href('stac-sm.toml')}: {len(opened.recipe.names)} features")
     remote = [feature for feature in opened.recipe.sources if feature.catalog]
@@ -43,7 +57,7 @@ def check_project(opened: Project) -> Iterator[Check]:
 
 
 def _credentials() -> Check:
-    """Where they come from; never what they are."""
+    """Report the origin of the credentials, but never the credentials."""
     from stac_sm.storage.s3 import session
 
     return Check("store", "credentials", OK, f"{session.credentials_origin()} for {session.endpoint_url()}")
@@ -64,7 +78,7 @@ def _read(store: Store) -> Check:
 
 
 def _write(store: Store) -> Check:
-    """Create, once only, and swap: what every item is published by. Nobody lists what is written here."""
+    """Check that the store creates, refuses to overwrite, and swaps; nobody lists the file that is written here."""
     path = f"{TEMPORARY}doctor-{secrets.token_hex(8)}"
     try:
         kept = store.create(path, b"1") and not store.create(path, b"2") and store.compare_and_swap(path, b"3", b"1")
@@ -72,7 +86,9 @@ def _write(store: Store) -> Check:
             raise StacSmError(f"{store.root} does not keep what is written: use another store")
     finally:
         _removed(store, path)
-    return Check("store", "write", OK, "a name is taken once, a file is swapped")
+    return Check(
+        "store", "write", OK, "conditional writes work: a file is created once, and replaced only if unchanged"
+    )
 
 
 def _removed(store: Store, path: str) -> None:
@@ -99,14 +115,14 @@ def _room(store: Store) -> Check:
 
 
 def _catalogue(opened: Project) -> Iterator[Check]:
-    """What the recipe wants of the project's own catalogue, the stations, the models and the product."""
+    """Check the project's own catalogue: inputs of the recipe, stations, models and product."""
     try:
         catalog = opened.catalog
-        there = set(catalog.collections)
+        collections = set(catalog.collections)
     except StacSmError as error:
         yield Check("catalogue", "catalog.json", FAILED, str(error), "stac-sm init DIR makes one")
         return
-    yield Check("catalogue", "catalog.json", OK, f"{len(there)} collections")
+    yield Check("catalogue", "catalog.json", OK, f"{len(collections)} collections")
     own = [feature for feature in opened.recipe.sources if not feature.catalog]
     for id in dict.fromkeys(feature.collection for feature in own):
         yield run_check("catalogue", id, lambda id=id: _input(opened, catalog, id, own))  # type: ignore[misc]
@@ -120,30 +136,30 @@ _MADE = {
     MODELS_COLLECTION: "stac-sm train, before plan",
     PRODUCT_COLLECTION: "stac-sm plan, then stac-sm run PLAN",
 }
-"""What the flow makes of the inputs, and how."""
+"""Collections that the flow makes from the inputs, and the commands that make them."""
 
 
 def _input(opened: Project, catalog: WritableCatalog, id: str, features: list[Feature]) -> Check:
     names = ", ".join(feature.name for feature in features if feature.collection == id)
     if not _has_items(catalog, id):
         advice = f"stac-sm ingest {_source_of(id)} FILES, or another collection in the recipe"
-        return Check("catalogue", id, FAILED, f"no items, wanted by {names}", advice)
+        return Check("catalogue", id, FAILED, f"no items, required by {names}", advice)
     first, last = _extent(catalog, id)
     static = all(feature.time == "static" for feature in features if feature.collection == id)
-    wanted = opened.product_period
-    if static or (first < wanted.end.isoformat() and last >= wanted.start.isoformat()):
+    period = opened.product_period
+    if static or (first < period.end.isoformat() and last >= period.start.isoformat()):
         return Check("catalogue", id, OK, f"items of {first} to {last}, for {names}")
     advice = "ingest days of that period, or change period in stac-sm.toml"
-    return Check("catalogue", id, NOTE, f"items of {first} to {last}, {wanted} wanted", advice)
+    return Check("catalogue", id, NOTE, f"items of {first} to {last}, {period} required", advice)
 
 
 def _source_of(id: str) -> str:
-    """The word after ``ingest``: MODIS products share one, others have the name of their collection."""
+    """Return the word after ``ingest``: MODIS products share one, others have the name of their collection."""
     return id if id in provider_classes() else "modis" if re.match("modis|m[coy]d", id) else "SOURCE"
 
 
 def _has_items(catalog: WritableCatalog, id: str) -> bool:
-    """Whether a collection links to items, or to catalogues of them: of millions none is read."""
+    """Return whether a collection links to items, or to catalogues of them; no item is read."""
     return any(link["rel"] in {"item", "child"} for link in catalog.collection(id)["links"])
 
 
@@ -159,7 +175,7 @@ def _made(catalog: WritableCatalog, id: str, advice: str) -> Check:
 
 
 def _index(catalog: WritableCatalog) -> Check:
-    """Whether there is one: it is proof of nothing, but without it all items are read."""
+    """Check that there is an index: nothing depends on it, but without it all items are read."""
     filled = [id for id in catalog.collections if _has_items(catalog, id)]
     bare = [id for id in filled if not index_months(catalog.store, id)]
     if not bare:
@@ -169,16 +185,16 @@ def _index(catalog: WritableCatalog) -> Check:
 
 
 def _elsewhere(opened: Project, place: str, features: list[Feature]) -> Check:
-    wanted = sorted({feature.collection for feature in features if feature.catalog == place})
-    there = open_recipe_catalog(place, opened.catalog)
-    missing = sorted(set(wanted) - set(there.collections))
+    required = sorted({feature.collection for feature in features if feature.catalog == place})
+    found = open_recipe_catalog(place, opened.catalog)
+    missing = sorted(set(required) - set(found.collections))
     if missing:
         raise CatalogError(f"{place} has no {', '.join(missing)}: correct `collection` of the recipe")
-    return Check("catalogue", place, OK, f"has {', '.join(wanted)}")
+    return Check("catalogue", place, OK, f"has {', '.join(required)}")
 
 
 def _signer(signer: str) -> Check:
     if signer not in SIGNERS:
         raise StacSmError(f"signer {signer!r} is unknown: known are {', '.join(filter(None, SIGNERS))}")
     sign_href("https://example.org/none", signer)  # an href that gets no token: only the package is tried
-    return Check("store", f"tokens of {signer}", OK, "its package is installed; tokens are had when files are read")
+    return Check("store", f"tokens of {signer}", OK, "its package is installed; tokens are fetched when files are read")
