@@ -59,7 +59,7 @@ def hold_out(
     """
     check_strategy(strategy)
     if folds < 2:
-        raise InputError(f"hold-out: found folds={folds}; at least 2 wanted, e.g. folds=5")
+        raise InputError(f"hold-out: found folds={folds}; at least 2 required, e.g. folds=5")
     groups = _STRATEGIES[strategy](table, columns or Columns(), block_degrees)
     names = _dealt_order(groups, seed)
     if len(names) < 2:
@@ -188,4 +188,4 @@ def _too_few(strategy: str, names: Sequence[str]) -> str:
     """What to say of a table with fewer than two groups."""
     thing, advice = _ADVICE[strategy]
     found = f"1 {thing} ({names[0].replace(chr(0), ' ')})" if names else f"no {thing}"
-    return f"hold-out by {strategy}: found {found} in the table, at least 2 wanted; {advice}"
+    return f"hold-out by {strategy}: found {found} in the table, at least 2 required; {advice}"

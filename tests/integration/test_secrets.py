@@ -117,6 +117,10 @@ def served(command, environment, proxy):
                 for path in _ASKED:
                     answer = requests.get(found[1] + path, allow_redirects=False, timeout=60)
                     answers.append((answer.status_code, answer.text))
+                    if fault == "ok" and path == f"/collections/{_PRODUCT}/items":
+                        assets = answer.json()["features"][0]["assets"]
+                        asset = requests.get(assets["sm"]["href"], allow_redirects=False, timeout=60)
+                        answers.append((asset.status_code, asset.text))  # a redirection to a signed URL
         finally:
             proxy.rule = lambda *_: "ok"
             process.terminate()

@@ -197,8 +197,11 @@ def test_a_site_with_two_places_is_not_parted():
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("year", r"hold-out by year: found 1 year \(2018\) in the table, at least 2 wanted; match up a longer period"),
-        ("site", r"found 1 site \(s00\) in the table, at least 2 wanted; match up more stations"),
+        (
+            "year",
+            r"hold-out by year: found 1 year \(2018\) in the table, at least 2 required; match up a longer period",
+        ),
+        ("site", r"found 1 site \(s00\) in the table, at least 2 required; match up more stations"),
         ("network", r"found 1 network \(N\)"),
         ("block", r"found 1 block \(2,9\)"),
     ],

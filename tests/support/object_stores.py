@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -209,8 +209,9 @@ def _user() -> str:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], log: Path) -> Iterator[None]:
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+def _running(command: list[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    known = os.environ | dict(environment or {})
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, env=known) as process:
         try:
             yield
         finally:

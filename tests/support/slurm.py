@@ -58,10 +58,10 @@ def _cluster_in(folder: Path) -> Iterator[dict[str, str]]:
     munge = ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={key}"]
     munge += [f"--pid-file={folder}/munge.pid", f"--log-file={folder}/log/munged", f"--seed-file={folder}/munge.seed"]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_running([*munge, "--num-threads=2"], folder / "munged.log"))
+        stack.enter_context(_running([*munge, "--num-threads=2"], folder / "munged.log", environment))
         _wait(lambda: (folder / "munge.socket").exists(), folder)
-        stack.enter_context(_running(["slurmctld", "-D", "-i"], folder / "slurmctld.log"))
-        stack.enter_context(_running(["slurmd", "-D", "-N", host], folder / "slurmd.log"))
+        stack.enter_context(_running(["slurmctld", "-D", "-i"], folder / "slurmctld.log", environment))
+        stack.enter_context(_running(["slurmd", "-D", "-N", host], folder / "slurmd.log", environment))
         _wait(lambda: "idle" in _said(["sinfo", "--noheader", "--format=%T"], environment), folder)
         yield environment
 

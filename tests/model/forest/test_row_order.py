@@ -80,7 +80,7 @@ def predict_as_before(model: Model, columns: dict[str, np.ndarray], required: li
 
 def test_a_block_is_what_it_was(model):
     columns = fields(model)
-    found = predict_block(model, columns, list(model.features[:2]), MASKS)
+    found = predict_block(model, list(columns), list(model.features[:2]), MASKS, *columns.values())
     wanted = predict_as_before(model, columns, list(model.features[:2]), MASKS)
     assert model._ensemble.reasons == {}
     for one, other in zip(found, wanted, strict=True):
@@ -119,10 +119,10 @@ def test_pixels_that_nobody_wants_cost_nothing(model, monkeypatch):
     columns[MASKS[0]][:] = True
     columns[MASKS[0]][1, 40:44, 100:] = False
     columns[model.features[0]] = np.nan_to_num(columns[model.features[0]])
-    predict_block(model, columns, [model.features[0]], MASKS[:1])
+    predict_block(model, list(columns), [model.features[0]], MASKS[:1], *columns.values())
     assert asked == [4 * 50]
     columns[MASKS[0]][:] = True
-    sm, *_ = predict_block(model, columns, [], MASKS[:1])
+    sm, *_ = predict_block(model, list(columns), [], MASKS[:1], *columns.values())
     assert np.isnan(sm).all()
 
 
