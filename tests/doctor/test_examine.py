@@ -89,7 +89,7 @@ def test_inputs_of_another_time_are_a_note(project):
     text = (project / "stac-sm.toml").read_text()
     assert "[product]" not in text
     (project / "stac-sm.toml").write_text(f'{text}\n[product]\nperiod = "1999"\n')
-    notes = [check for check in found_in(project).values() if "1999-01-01/1999-12-31 wanted" in check.found]
+    notes = [check for check in found_in(project).values() if "1999-01-01/1999-12-31 required" in check.found]
     assert notes
     assert all(check.state == NOTE for check in notes)
 

@@ -152,7 +152,9 @@ def test_a_scheduler_with_workers_of_its_own(project, wanted, tmp_path):
 
 def test_no_scheduler_is_said_in_plain_words(project, tmp_path):
     root = copy(project, str(tmp_path / "p"))
-    done = stac_sm("run", "plan.parquet", "--scheduler", "tcp://127.0.0.1:9", cwd=root)
+    words = [sys.executable, "-m", "stac_sm", "run", "plan.parquet", "--scheduler", "tcp://127.0.0.1:9"]
+    quick = os.environ | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}  # of 30
+    done = subprocess.run(words, cwd=root, env=quick, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 1
     assert "no Dask scheduler answers at 'tcp://127.0.0.1:9'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -397,7 +397,7 @@ def test_a_vrt_reaches_nothing_but_tiles_beside_it(name, relative):
         (vrt_xml([source_xml("a.tif", (0, 0), inner="<LUT>0:1</LUT>")]), "<ComplexSource> LUT, plain tiles"),
         (vrt_xml([source_xml("a.tif", (0, 0), tag="KernelFilteredSource")]), "plain tiles"),
         (vrt_xml([source_xml("a.tif", (0, 0), (0, 5))]), "pixels inside expected"),
-        ("<VRTDataset rasterXSize='1'><VRTRasterBand/></VRTDataset>", "no numbers"),
+        ("<VRTDataset rasterXSize='1'><VRTRasterBand/></VRTDataset>", "not numbers"),
         ("<VRTDataset>", "no readable VRT"),
     ],
 )
