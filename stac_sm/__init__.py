@@ -3,7 +3,7 @@
 The public names, in the order of the flow: a catalogue (`open_catalog`), features (`Recipe`, `Period`,
 `feature_cube`), stations (`match_up`, `triple_collocation`, `hold_out`), a model (`fit`, `Model`), the product
 (`predict`, `write_cog`, `publish`), and reading it (`open_product`, `point_series`). Every mistake that a user can
-mend is a `StacSmError`.
+fix is a `StacSmError`.
 
 Importing this package imports nothing heavy: a name is loaded when it is first used.
 """

@@ -128,7 +128,7 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, repl
         for result in failed:
             print_message(f"failed: {result.error}")
     exit_if_failed(
-        failed, f"{len(failed)} of {len(results)} files failed; mend or remove them and run the same command again"
+        failed, f"{len(failed)} of {len(results)} files failed; fix or remove them and run the same command again"
     )
 
 

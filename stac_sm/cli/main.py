@@ -1,6 +1,6 @@
 """The command line: one command a stage, in the order of the flow. Parses, calls, prints.
 
-Data goes to stdout, everything else to stderr. A mistake that a user can mend is one message and exit code 1.
+Data goes to stdout, everything else to stderr. A mistake that a user can fix is one message and exit code 1.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _MACHINE = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
     errno.EROFS: "make it writable",
-    errno.EACCES: "mend its rights",
-    errno.EPERM: "mend its rights",
+    errno.EACCES: "fix its rights",
+    errno.EPERM: "fix its rights",
     errno.ENOENT: "check the path",
-    errno.ENOTDIR: "a folder is wanted there",
+    errno.ENOTDIR: "a folder is required there",
     errno.EEXIST: "take it away, or name another place",
-    errno.EISDIR: "a file is wanted there",
+    errno.EISDIR: "a file is required there",
     errno.ENAMETOOLONG: "take a shorter name",
 }
 """What a user can do about a machine that does not take what is written, or a place where nothing can be."""

@@ -241,7 +241,7 @@ def _load(collections: tuple[str, ...], folder: Path, database: str, as_json: bo
     failures = {path: why for one in loaded for path, why in one.failures.items()}
     for why in failures.values():
         print_message(f"failed: {why}")
-    exit_if_failed(list(failures), f"{len(failures)} items failed; mend them and run the same command again")
+    exit_if_failed(list(failures), f"{len(failures)} items failed; fix them and run the same command again")
     refused = [id for id in collections if id in withheld]
     exit_if_failed(
         refused, f"{', '.join(refused)}: restricted, so not loaded: see stac_sm:visibility of the collection"

@@ -159,7 +159,7 @@ def run(
         print_message(format_table(report.by_class()))
     again = " ".join(["stac-sm run", plan, *([f"--slice {part}"] if part else [])]) + _where(folder)
     exit_if_failed(
-        report.failures, f"{len(report.failures)} tile-days failed; mend the cause, then make what is missing:\n{again}"
+        report.failures, f"{len(report.failures)} tile-days failed; fix the cause, then make what is missing:\n{again}"
     )
 
 
@@ -237,14 +237,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 @click.option(
     "--sample", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the items to read."
 )
-@click.option("--repair", "mend", is_flag=True, help="Rebuild links and extents; remove orphans older than --grace.")
+@click.option("--repair", "repairs", is_flag=True, help="Rebuild links and extents; remove orphans older than --grace.")
 @click.option(
     "--grace", type=click.FloatRange(0), default=24.0, show_default=True, help="Hours before an orphan is removed."
 )
 @workers_option
 @json_option
 def audit(
-    collections: tuple[str, ...], folder: str, sample: float, mend: bool, grace: float, workers: int, as_json: bool
+    collections: tuple[str, ...], folder: str, sample: float, repairs: bool, grace: float, workers: int, as_json: bool
 ) -> None:
     """Prove the catalogue again: items, assets, links, extents, and what is stale. Exit code 1 on any finding.
 
@@ -258,11 +258,11 @@ def audit(
         findings = audit_project(
             project, collections, sample=sample, workers=workers, progress=progress.step, note=print_message
         )
-    left = repair(project.catalog, findings, grace_hours=grace) if mend else findings
+    left = repair(project.catalog, findings, grace_hours=grace) if repairs else findings
     if len(left) < len(findings):
-        print_message(f"{len(findings) - len(left)} of {len(findings)} findings mended")
+        print_message(f"{len(findings) - len(left)} of {len(findings)} findings repaired")
     if left or as_json:
         print_result([vars(finding) for finding in left], as_json)
     else:
         print_message("no finding: every item is proven" if sample == 1 else f"no finding in a sample of {sample:g}")
-    exit_if_failed(left, f"{len(left)} findings; --repair mends links, extents and old orphans")
+    exit_if_failed(left, f"{len(left)} findings; --repair repairs links, extents and old orphans")

@@ -193,7 +193,7 @@ def _tell(made: Sequence[AggregateResult], as_json: bool) -> None:
         print_message(f"failed: {one.id}: {one.error}")
     if not made:
         print_message("nothing to make: no tile-day is there; `stac-sm status` says what is")
-    exit_if_failed(failed, f"{len(failed)} of {len(made)} failed; mend the cause and run the same command again")
+    exit_if_failed(failed, f"{len(failed)} of {len(made)} failed; fix the cause and run the same command again")
 
 
 @click.command()

@@ -28,7 +28,8 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, crs_wkt
 from stac_sm.stac import publish as publish_module
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_published, make_once
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_published, make_and_publish, make_once
+from stac_sm.stac.retract import retract
 from stac_sm.storage import store as store_module
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.store import open_store, sha256
@@ -358,6 +359,16 @@ def test_an_item_is_made_once(project_root, tmp_path, raster):
     assert len(made) == 2
     assert not any(folder.exists() for folder in made)
     assert assert_whole(project_root) == 1
+
+
+def test_what_was_withdrawn_is_made_again_only_where_that_is_asked_for(project_root, tmp_path, raster):
+    catalog = open_catalog(project_root)
+    raster.publish(catalog)
+    retract(catalog, "sm-1km-daily", [raster.item["id"]], "clouds", path=lambda id: raster.path)
+    other = known_raster(tmp_path, version="b")
+    with pytest.raises(ConflictError, match=r"was retracted \(clouds\)"):
+        make_and_publish(catalog, other.item, making(other, []))
+    assert make_and_publish(catalog, other.item, making(other, []), redo=True) == PublishOutcome.REPLACED
 
 
 def test_what_cannot_be_made_leaves_nothing(project_root, raster):

@@ -174,6 +174,16 @@ def refuses(store, hostile):
             list(store.list_objects(hostile))
 
 
+@pytest.mark.parametrize("hostile", ["../outside", "a/../../outside", "{root}/../outside"])
+def test_asking_for_files_by_their_paths_finds_none_outside(tmp_path, hostile):
+    (tmp_path / "outside").write_bytes(b"not of this store")
+    store = open_store(tmp_path / "root")
+    store.create("a/in..side", b"1")
+    with pytest.raises(InputError, match="only paths below the root are allowed"):
+        list(store.list_objects_at("a", [hostile.format(root=tmp_path / "root")]))
+    assert [found.path for found in store.list_objects_at("a", ["a/in..side", "a/none"])] == ["a/in..side"]
+
+
 @given(st.text(max_size=12))
 def test_an_allowed_path_stays_below_the_root(path):
     for store in (LocalStore(Path("/some/root")), open_store("s3://bucket/some/root")):

@@ -207,5 +207,5 @@ def test_the_command_names_findings_and_exits_with_1(copy):
     told = json.loads(run("--json", code=1).stdout)
     assert {one["kind"] for one in told} == {"link", "missing"}
     left = run("--repair", code=1)
-    assert "1 of 2 findings mended" in left.stderr
+    assert "1 of 2 findings repaired" in left.stderr
     assert "missing" in left.stdout

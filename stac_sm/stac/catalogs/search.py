@@ -183,7 +183,7 @@ def too_many_items_error(where: str, what: str) -> CatalogError:
 def no_item_error(where: str, error: Exception) -> CatalogError:
     """The error of a document that is no item."""
     text = f"{type(error).__name__}: {error}"[:300]
-    return CatalogError(f"{without_secrets(where)} holds no STAC item: {text}; mend it, or take its link out")
+    return CatalogError(f"{without_secrets(where)} holds no STAC item: {text}; fix it, or take its link out")
 
 
 def _period_of(id: str, properties: Mapping[str, Any]) -> Period:

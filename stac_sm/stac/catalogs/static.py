@@ -243,7 +243,7 @@ class StaticCatalog:
                 if not 0 < len(href) <= _LONGEST_HREF:
                     raise CatalogError(
                         f"{without_secrets(self._documents.href(key))}: link {rel!r} has an href of {len(href)} "
-                        f"characters, 1 to {_LONGEST_HREF} wanted: mend it"
+                        f"characters, 1 to {_LONGEST_HREF} required: fix it"
                     )
                 yield self._documents.key(key, href), str(link.get("title", ""))
 

@@ -234,7 +234,7 @@ def _times(name: str, values: Sequence[Any], documents: Sequence[IndexedItem]) -
             times.append(None if value is None else instant(value))
         except (TypeError, ValueError) as error:
             raise CatalogError(
-                f"{one.path}: {name} {value!r} found, a time as 2019-06-01T12:00:00Z wanted: mend it"
+                f"{one.path}: {name} {value!r} found, a time as 2019-06-01T12:00:00Z required: fix it"
             ) from error
     return pa.array(times, pa.timestamp("us", "UTC"))
 

@@ -97,7 +97,7 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     if number in {errno.ENOSPC, errno.EDQUOT}:
         return "DiskFull", f"{error}: make room, then run the same command again"
     if number in {errno.EROFS, errno.EACCES, errno.EPERM}:
-        return "ReadOnly", f"{error}: the store or TMPDIR cannot be written to: mend the rights, then run it again"
+        return "ReadOnly", f"{error}: the store or TMPDIR cannot be written to: make it writable, then run it again"
     return type(error).__name__, without_secrets(str(error))
 
 
