@@ -18,8 +18,9 @@ import numpy as np
 from stac_sm.core.errors import StacSmError
 from stac_sm.core.parallel import process_pool
 from stac_sm.doctor.check import NOTE, OK, Check, run_check
-from stac_sm.model.booster import WeightedBooster, train_tree_booster
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.ensemble import Ensemble
+from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
 from stac_sm.workflows.run.memory import machine_memory
 
 _WORKER_BYTES = 2 << 30  # a worker of two threads on a tile-month: `tests/benchmarks/cube.py --only memory`
@@ -160,4 +161,6 @@ def _forest() -> Check:
 def _small_booster() -> WeightedBooster:
     rows = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
     target = rows.sum(axis=1, dtype=np.float32)
-    return train_tree_booster(rows, target, np.ones(len(rows), np.float32), "abcd", {"max_depth": 5}, 20)
+    settings = FitSettings({"max_depth": 5}, rounds=20)
+    trained = find_learner(DEFAULT_LEARNER).fit(dict(zip("abcd", rows.T, strict=True)), target, None, settings)
+    return WeightedBooster.of(trained)

@@ -9,7 +9,8 @@ Millions of pixels are compared with up to some thousands of centres of training
 apart), within a radius that is chosen so that inside and outside are those of the exact index. Coordinates are whole
 numbers small enough for float32 to add up their products without rounding: chunks, threads and machines do not matter.
 
-Distances between many rows and few, on one thread: who asks works on several blocks at once.
+Distances between many rows and few, on one thread: who asks works on several blocks at once. They are our own, since
+those of scipy (`cKDTree`, `pdist`) differ in their last digits and would change the checksum of every area.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from stac_sm.core.arrays import Float32Array, Float64Array
 from stac_sm.core.columns import require_columns
 from stac_sm.core.errors import InputError, ModelError
-from stac_sm.model.booster import feature_columns, feature_matrix
+from stac_sm.model.feature_matrix import feature_columns, feature_matrix
 from stac_sm.model.holdout import hold_out
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float64Array
 from stac_sm.core.columns import Columns, day_column, label_column
-from stac_sm.model.booster import WeightedBooster, feature_matrix, train_linear_booster, train_tree_booster
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.holdout import hold_out
+from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
 
 SiteIndices = NDArray[np.intp]
 
@@ -66,10 +67,10 @@ class BoosterSpec:
     """Number of trees, or of forests; of a line, passes over the features."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """As XGBoost names them; ``booster="gblinear"`` is a line on normal scores."""
+    """As the learner names them; to XGBoost, ``booster="gblinear"`` is a line on normal scores."""
 
     least_penalty: float = 1.0
-    """Of a line, the least penalty of a slope; see `booster.penalty_scales`."""
+    """Of a line, the least penalty of a slope; see `normal_scores.penalty_scales`."""
 
     residual_of: str = ""
     """Name of an earlier part of weight 1: this one is trained on what that leaves over."""
@@ -77,11 +78,15 @@ class BoosterSpec:
     prior_weight: float = 0.0
     """Of a line, votes for slopes of nil: they weigh the more, the fewer the votes of the sites are."""
 
+    learner: str = DEFAULT_LEARNER
+    """Name of the learner that trains it; see `stac_sm.model.learner`."""
+
     def fingerprint_fields(self) -> dict[str, Any]:
         """Return what identifies the settings of the part, by name."""
         settings = {"name": self.name, "learns": _LEARNS[self.trained_on], "rounds": self.rounds, **self.parameters}
         settings |= {} if self.least_penalty == 1 else {"least": self.least_penalty}
         settings |= {} if self.prior_weight == 0 else {"prior": self.prior_weight}
+        settings |= {} if self.learner == DEFAULT_LEARNER else {"learner": self.learner}
         return settings | ({"beyond": self.residual_of} if self.residual_of else {})
 
     def describe(self) -> dict[str, Any]:
@@ -153,9 +158,8 @@ def fit_boosters(
         target, threads = lesson.target, nthread or threads_of(len(lesson.target))
         if part.residual_of:
             before = members[part.residual_of]
-            target = target - before.predict(feature_matrix(lesson.features, before.features))
-        values = feature_matrix(lesson.features, part.features)
-        members[part.name] = _grown(part, values, lesson.sites, target, lesson.weight, seed, threads)
+            target = target - before.predict(lesson.features)
+        members[part.name] = _grown(part, lesson, target, seed, threads)
     return list(members.values())
 
 
@@ -207,24 +211,21 @@ def _by_site(values: Float64Array, site: SiteIndices) -> list[Float64Array]:
     return np.split(values, np.flatnonzero(np.diff(site)) + 1)
 
 
-def _grown(
-    part: BoosterSpec,
-    values: NDArray[np.float32],
-    sites: SiteIndices,
-    target: Float64Array,
-    weight: Float64Array,
-    seed: int,
-    nthread: int,
-) -> WeightedBooster:
-    votes = math.fsum(weight)
-    weight = weight * (len(weight) / votes)  # a mean of 1, as the least weight of a leaf supposes
+def _grown(part: BoosterSpec, lesson: _Lesson, target: Float64Array, seed: int, nthread: int) -> WeightedBooster:
+    votes = math.fsum(lesson.weight)
+    weight = lesson.weight * (len(lesson.weight) / votes)  # a mean of 1, as the least weight of a leaf supposes
     start = math.fsum(target * weight) / len(weight)
-    parameters = {"objective": "reg:squarederror", **part.parameters, "base_score": start}
+    parameters = dict(part.parameters)
     parameters |= {"reg_lambda": part.prior_weight / votes} if part.prior_weight else {}
-    taught = values, target.astype(np.float32), weight.astype(np.float32), part.features
-    if part.parameters.get("booster") == "gblinear":
-        return train_linear_booster(*taught, parameters, part.rounds, sites=sites, least=part.least_penalty)
-    return train_tree_booster(*taught, {**parameters, "seed": seed, "nthread": nthread}, part.rounds)
+    parameters |= {"least_penalty": part.least_penalty} if part.least_penalty != 1 else {}
+    trained = find_learner(part.learner).fit(
+        lesson.features[list(part.features)],
+        target.astype(np.float32),
+        weight.astype(np.float32),
+        FitSettings(parameters, part.rounds, start=start, seed=seed, nthread=nthread),
+        groups=lesson.sites,
+    )
+    return WeightedBooster.of(trained)
 
 
 def threads_of(rows: int) -> int:

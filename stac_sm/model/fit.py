@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from stac_sm.core.columns import Columns, require_columns
 from stac_sm.core.errors import InputError
 from stac_sm.model.base_learners import TrainingRows, threads_of
+from stac_sm.model.booster import WeightedBooster
+from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
 from stac_sm.model.model import Model
 
 SiteIndices = NDArray[np.intp]
@@ -109,18 +111,21 @@ def fit(
     InputError
         If a column is missing, holds no numbers or infinities, or no row has a target.
     """
-    import xgboost as xgb  # here, since it takes half a second
-
     settings, target = settings or TrainSettings(), (columns or Columns()).target
     _check_names(table, features, target)
     values = _canonical(_floats(table, [*features, target]))
     if not len(values):
         raise InputError(_no_row(target, len(table)))
-    parameters = _parameters(settings, values[:, -1])
-    data = xgb.QuantileDMatrix(
-        values[:, :-1], values[:, -1], feature_names=list(features), nthread=parameters["nthread"]
+    fit_settings = FitSettings(
+        tree_parameters(settings),
+        settings.n_estimators,
+        start=math.fsum(values[:, -1]) / len(values),  # exact, whatever the machine adds up at once
+        seed=settings.seed,
+        nthread=settings.nthread or threads_of(len(values)),
     )
-    return Model.plain(xgb.train(parameters, data, num_boost_round=settings.n_estimators), features)
+    columns_of_features = dict(zip(features, values.T[:-1], strict=True))
+    trained = find_learner(DEFAULT_LEARNER).fit(columns_of_features, values[:, -1], None, fit_settings)
+    return Model((WeightedBooster.of(trained),))
 
 
 def training_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns) -> TrainingRows:
@@ -177,19 +182,6 @@ def _canonical(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows with a target (the last column), in an order that only their values decide."""
     values = values[~np.isnan(values[:, -1])] + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
     return values[np.lexsort(values.T)]
-
-
-def _parameters(settings: TrainSettings, target: NDArray[np.float32]) -> dict[str, Any]:
-    """Parameters of XGBoost."""
-    return {
-        "objective": "reg:squarederror",
-        "tree_method": "hist",
-        "base_score": math.fsum(target) / len(target),  # exact, whatever the machine adds up at once
-        **tree_parameters(settings),
-        "seed": settings.seed,
-        "nthread": settings.nthread or threads_of(len(target)),
-        "verbosity": 0,
-    }
 
 
 def tree_parameters(settings: TrainSettings) -> dict[str, Any]:

@@ -30,9 +30,11 @@ from stac_sm.core.arrays import Float32Array, Float64Array
 from stac_sm.core.columns import label_column, require_columns
 from stac_sm.core.errors import InputError, ModelError, ScreeningError
 from stac_sm.core.variables import VARIABLES
-from stac_sm.model.booster import WeightedBooster, feature_matrix, train_tree_booster
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.conformal import equal_site_weights, site_weighted_quantile
+from stac_sm.model.feature_matrix import feature_matrix
 from stac_sm.model.holdout import hold_out
+from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
 
 _FARTHEST = 2.5  # standard deviations, for predictions; few are farther, and a parabola is steep there
 
@@ -207,7 +209,7 @@ class Intervals:
         ModelError
             If a feature is missing, or columns differ in length.
         """
-        return self.of_spread(self.spread.predict(feature_matrix(columns, self.features)), predicted)
+        return self.of_spread(self.spread.predict(columns), predicted)
 
     def of_spread(self, spread: Float32Array, predicted: NDArray[Any] | None = None) -> Float32Array:
         """Half width from what the booster of the spread says of a row, and from the prediction; see `half_width`."""
@@ -217,7 +219,7 @@ class Intervals:
     def fingerprint_fields(self) -> dict[str, Any]:
         """Return what identifies the intervals beside the bytes of the booster, under explicit names."""
         return {
-            "spread": {"features": list(self.features)},
+            "spread": {"features": list(self.features), **self.spread.learner_fields()},
             "level": self.level.fingerprint_fields(),
             "factor": self.factor,
             "floor": self.floor,
@@ -230,7 +232,7 @@ class Intervals:
         return self.fingerprint_fields()
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], ubjson: bytes) -> Intervals:
+    def from_dict(cls, content: Mapping[str, Any], booster: bytes) -> Intervals:
         """What `to_dict` gave, with the bytes of the booster.
 
         Raises
@@ -239,7 +241,9 @@ class Intervals:
             If a field is missing, or a figure is none that an interval can have.
         """
         try:
-            spread = WeightedBooster(1.0, tuple(content["spread"]["features"]), ubjson)
+            known = content["spread"]
+            learner = str(known.get("learner", DEFAULT_LEARNER))
+            spread = WeightedBooster(1.0, tuple(known["features"]), booster, learner)
             level = ErrorLevel.from_dict(content.get("level"))
             figures = {name: float(content[name]) for name in ("factor", "floor", "coverage")}
             made = cls(spread, level, sites=int(content["sites"]), **figures)
@@ -254,7 +258,7 @@ class Intervals:
     def checksum(self) -> str:
         """SHA-256 over figures and booster, in hex."""
         head = json.dumps(self.fingerprint_fields(), sort_keys=True).encode()
-        return hashlib.sha256(head + b"\0" + self.spread.ubjson).hexdigest()
+        return hashlib.sha256(head + b"\0" + self.spread.content).hexdigest()
 
 
 def fit_intervals(
@@ -349,7 +353,7 @@ class _Learning:
                 taught = np.zeros(len(width), dtype=bool)
                 taught[fold.train] = True
                 level, spread, floor = self.learned(taught)
-                there = np.maximum(spread.predict(self.rows.values[fold.test]), np.float32(floor))
+                there = np.maximum(spread.predict(self._columns(fold.test)), np.float32(floor))
                 width[fold.test] = there * level.at(self.rows.predicted[fold.test])
             yield width
 
@@ -362,13 +366,12 @@ class _Learning:
         names = ("max_depth", "eta", "subsample", "colsample_bytree", "reg_lambda")
         parameters = {name: getattr(self.settings, name) for name in names}
         parameters |= {"min_child_weight": self.settings.leaf * float(weight.sum())}
-        parameters |= {"objective": "reg:squarederror", "base_score": mean, "seed": self.seed}
-        values, trees = self.rows.values[rows], self.settings.n_estimators
-        return (
-            level,
-            train_tree_booster(values, left, weight, self.rows.features, parameters, trees),
-            self.settings.floor * mean,
-        )
+        fit_settings = FitSettings(parameters, self.settings.n_estimators, start=mean, seed=self.seed)
+        spread = find_learner(DEFAULT_LEARNER).fit(self._columns(rows), left, weight, fit_settings)
+        return level, WeightedBooster.of(spread), self.settings.floor * mean
+
+    def _columns(self, rows: NDArray[Any]) -> dict[str, Float32Array]:
+        return dict(zip(self.rows.features, self.rows.values[rows].T, strict=True))
 
 
 def _used(rows: _Rows, most: int) -> NDArray[np.intp]:

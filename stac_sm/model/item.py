@@ -14,6 +14,7 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.features.recipe import Recipe
+from stac_sm.model.learner import find_learner
 from stac_sm.model.model import MODEL_FORMAT, Model
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, build_item, item_folder, item_json, relative_href
@@ -111,13 +112,18 @@ def link_successor(catalog: WritableCatalog, item: ItemDict) -> None:
 
 
 def write_model_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
-    """Write the assets of a model: one UBJSON file a booster, and what it has of recipe, intervals, applicability."""
-    contents = {
-        key: (member.ubjson, ".ubj", {"title": _title(model, number), **_MEMBER})
-        for number, (key, member) in enumerate(zip(_member_keys(model), model.members, strict=True))
-    }
+    """Write the assets of a model: one file a booster, and what it has of recipe, intervals, applicability."""
+    contents = {}
+    for number, (key, member) in enumerate(zip(_member_keys(model), model.members, strict=True)):
+        learner = find_learner(member.learner)
+        fields = {"title": _title(model, number), "type": learner.media_type, "roles": ["mlm:model"]}
+        contents[key] = (member.content, learner.suffix, fields | {"mlm:artifact_type": learner.artifact_type})
     if model.intervals is not None:
-        contents["intervals"] = (model.intervals.spread.ubjson, ".ubj", _INTERVALS)
+        spread = model.intervals.spread
+        learner = find_learner(spread.learner)
+        fields = {"title": f"Booster of the spread of the errors, in {learner.format_name}"}
+        fields |= {"type": learner.media_type, "roles": ["metadata"]}
+        contents["intervals"] = (spread.content, learner.suffix, fields)
     if model.applicability is not None:
         contents["applicability"] = (model.applicability.to_json(), ".json", _APPLICABILITY)
     if model.recipe is not None:
@@ -132,21 +138,13 @@ def write_model_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
 
 def _title(model: Model, number: int) -> str:
     """What tells one booster of a model from the others."""
+    member = model.members[number]
+    form = find_learner(member.learner).format_name
     if len(model.members) == 1:
-        return "Booster in XGBoost's UBJSON"
-    return f"Booster {number + 1} of {len(model.members)}, weight {model.members[number].weight:g}, in XGBoost's UBJSON"
+        return f"Booster in {form}"
+    return f"Booster {number + 1} of {len(model.members)}, weight {member.weight:g}, in {form}"
 
 
-_MEMBER = {
-    "type": "application/ubjson",
-    "roles": ["mlm:model"],
-    "mlm:artifact_type": "xgboost.Booster.save_raw",
-}
-_INTERVALS = {
-    "title": "Booster of the spread of the errors, in XGBoost's UBJSON",
-    "type": "application/ubjson",
-    "roles": ["metadata"],
-}
 _APPLICABILITY = {
     "title": "Training rows that stand for all: the area of applicability",
     "type": "application/json",
@@ -158,12 +156,13 @@ _RECIPE = {"title": "Recipe of the features", "type": "application/json", "roles
 def _mlm(model: Model, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     from importlib.metadata import version
 
+    learners = [find_learner(name) for name in dict.fromkeys(member.learner for member in model.members)]
     return {
         "mlm:name": "stac_sm",
-        "mlm:architecture": "gradient boosted trees",
+        "mlm:architecture": ", ".join(dict.fromkeys(learner.architecture for learner in learners)),
         "mlm:tasks": ["regression"],
-        "mlm:framework": "XGBoost",
-        "mlm:framework_version": version("xgboost-cpu"),
+        "mlm:framework": ", ".join(learner.framework for learner in learners),
+        "mlm:framework_version": ", ".join(version(learner.distribution) for learner in learners),
         "mlm:hyperparameters": dict(hyperparameters),
         "mlm:input": [_mlm_input(name, model.recipe) for name in model.features],
         "mlm:output": [_mlm_output("sm", f"{VARIABLES['sm'].description}, {VARIABLES['sm'].unit}")]
@@ -176,7 +175,7 @@ def _parts(model: Model) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "stac_sm:format": MODEL_FORMAT,
         "stac_sm:members": [
-            {"asset": key, "weight": member.weight, "features": list(member.features)}
+            {"asset": key, "weight": member.weight, "features": list(member.features), **member.learner_fields()}
             for key, member in zip(_member_keys(model), model.members, strict=True)
         ],
     }

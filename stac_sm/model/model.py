@@ -1,4 +1,4 @@
-"""Models: an ordered sum of XGBoost boosters, matched to their features by name, and read from STAC items."""
+"""Models: an ordered sum of boosters, matched to their features by name, and read from STAC items."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from stac_sm.model.applicability import Applicability
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.intervals import Intervals
+from stac_sm.model.learner import DEFAULT_LEARNER
+from stac_sm.model.xgboost_learner import XGBoostLearner
 from stac_sm.storage.address import absolute_address, split_address
 from stac_sm.storage.store import multihash, open_store, sha256
 
 if TYPE_CHECKING:
     import pystac
-    import xgboost as xgb
 
 
 MODEL_FORMAT = 2
@@ -82,16 +83,19 @@ class Model:
         return model
 
     @classmethod
-    def plain(cls, booster: xgb.Booster, features: Iterable[str]) -> Model:
-        """Model of one booster of weight 1, trained on ``features`` in this order."""
+    def plain(cls, booster: Any, features: Iterable[str]) -> Model:
+        """Return the model of one ``xgboost.Booster`` of weight 1, trained on ``features`` in this order."""
         return cls.of_boosters([(1.0, features, booster)])
 
     @classmethod
-    def of_boosters(cls, boosters: Iterable[tuple[float, Iterable[str], xgb.Booster]]) -> Model:
-        """Model of (weight, features, booster) triples, in order."""
+    def of_boosters(cls, boosters: Iterable[tuple[float, Iterable[str], Any]]) -> Model:
+        """Return the model of (weight, features, ``xgboost.Booster``) triples, in order.
+
+        Boosters of any learner become a model by ``Model(tuple(WeightedBooster.of(trained, weight) …))``.
+        """
         return cls(
             tuple(
-                WeightedBooster(float(weight), tuple(features), bytes(booster.save_raw("ubj")))
+                WeightedBooster.of(XGBoostLearner(booster, tuple(features)), weight)
                 for weight, features, booster in boosters
             )
         )
@@ -121,15 +125,17 @@ class Model:
         """SHA-256 over weights, features, boosters, intervals and area of applicability, in hex."""
         digest = hashlib.sha256()
         for member in self.members:
-            head = "\0".join((repr(member.weight), *member.features, str(len(member.ubjson))))
-            digest.update(f"{len(head)}\0{head}".encode() + member.ubjson)
+            head = "\0".join((repr(member.weight), *member.features, str(len(member.content))))
+            digest.update(f"{len(head)}\0{head}".encode() + member.content)
+            for key, name in member.learner_fields().items():  # none for XGBoost: its models keep their checksums
+                digest.update(f"\0{key}\0{name}".encode())
         for part in (self.intervals, self.applicability):
             if part is not None:  # a model without them keeps the checksum that it had before there were any
                 digest.update(f"\0{part.fingerprint_name}\0{part.checksum}".encode())
         return digest.hexdigest()
 
     def importance(self) -> dict[str, float]:
-        """Share of each feature in what the model has learned: the gain of its splits, over all members by weight.
+        """Share of each feature in what the model has learned, over all members by weight; of trees, by gain of splits.
 
         Returns
         -------
@@ -138,7 +144,7 @@ class Model:
         """
         total = dict.fromkeys(self.features, 0.0)
         for member in self.members:
-            for name, gain in member.gain().items():
+            for name, gain in member.importance().items():
                 total[name] += abs(member.weight) * gain
         whole = sum(total.values())
         return {name: gain / whole if whole else 0.0 for name, gain in total.items()}
@@ -149,14 +155,14 @@ class Model:
         Parameters
         ----------
         columns
-            1-D columns of one length, matched by name; others are left alone. NaN = missing, which XGBoost
-            sends the way it learned: whether such a row is used is for the caller to say.
+            1-D columns of one length, matched by name; others are left alone. NaN = missing, which each learner
+            takes as it has learned: whether such a row is used is for the caller to say.
 
         Returns
         -------
         numpy.ndarray
             float32, shape (n,), in the unit of the target. Members are added up in float32, in order, so that one
-            member of weight 1 gives the very bits of XGBoost. Rows that are alike should be neighbours: their order
+            member of weight 1 gives the very bits of its learner. Rows that are alike should be neighbours: their order
             decides how fast it is, never what comes out.
 
         Raises
@@ -216,7 +222,12 @@ def _read_item(href: str) -> pystac.Item:
 
 def _members(item: pystac.Item) -> tuple[WeightedBooster, ...]:
     return tuple(
-        WeightedBooster(float(one["weight"]), tuple(one["features"]), _asset(item, one["asset"]))
+        WeightedBooster(
+            float(one["weight"]),
+            tuple(one["features"]),
+            _asset(item, one["asset"]),
+            str(one.get("learner", DEFAULT_LEARNER)),
+        )
         for one in item.properties["stac_sm:members"]
     )
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stac_sm.core.arrays import Float64Array
 from stac_sm.core.columns import Columns
 from stac_sm.model.base_learners import BoosterSpec, TrainingRows, TrainingTarget, fit_boosters
-from stac_sm.model.booster import WeightedBooster, feature_matrix
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.fit import TrainSettings, fit, training_rows, tree_parameters
 from stac_sm.model.model import Model
 
@@ -195,7 +195,7 @@ def _held_out(rows: TrainingRows, parts: Sequence[BoosterSpec], seed: int) -> di
     predicted = {part.name: np.full(len(rows.target), np.nan) for part in parts}
     for learned, unseen in cut:
         for part, member in zip(parts, fit_boosters(rows.at(learned), parts, seed), strict=True):
-            predicted[part.name][unseen] = member.predict(feature_matrix(rows.features.iloc[unseen], member.features))
+            predicted[part.name][unseen] = member.predict(rows.features.iloc[unseen])
     return predicted
 
 

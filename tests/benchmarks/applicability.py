@@ -129,7 +129,7 @@ def measure(
     matrix = np.column_stack([asked[name] for name in FEATURES])
     found |= {"outside": float(area.outside(asked).mean())}
     found |= {"agreement_on_pixels": agreement(area, table, asked, model.importance())}
-    booster = xgb.Booster(model_file=bytearray(model.members[0].ubjson))
+    booster = xgb.Booster(model_file=bytearray(model.members[0].content))
     model.predict(asked)  # builds the forest
     for count in threads:
         booster.set_param({"nthread": count})

@@ -27,7 +27,6 @@ import xgboost as xgb
 
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.forest import Forest
-from stac_sm.model.forest.trees import flatten_trees
 from stac_sm.model.predict import pixels_by_block
 from tests.benchmarks.guard import beside
 
@@ -115,9 +114,9 @@ def halves(predict: Callable[[dict[str, np.ndarray]], Any], rows: dict[str, np.n
 def measure(name: str, kind: str, *, repeats: int, count: int) -> dict[str, Any]:
     """Medians of interleaved runs, us a row, and their ratios."""
     member = trained(*MODELS[name])
-    trees = flatten_trees(member)
+    trees = member.trained.flat_trees()
     one, pair = Forest.of([member], [trees]), Forest.of([member, member], [trees, trees])
-    rows, booster = rows_of(kind, count), member.booster
+    rows, booster = rows_of(kind, count), member.trained.booster
     few = count // 8  # XGBoost takes as long for each row, however many there are
     by_row = np.stack([rows[feature][:few] for feature in FEATURES], axis=1)
     by_column = np.asfortranarray(by_row)

@@ -20,10 +20,11 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.features.cube import feature_cube
 from stac_sm.model.applicability import fit_applicability
-from stac_sm.model.booster import train_tree_booster
+from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.intervals import ErrorLevel, Intervals
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.item import model_item, write_model_assets
+from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
 from stac_sm.model.model import Model
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.raster.cog import CogProfile, write_cog
@@ -147,15 +148,17 @@ def make_project(folder: Path, days: Period, trees: int, depth: int) -> tuple[Pr
 
 def _model(catalog: Catalog, days: Period, trees: int, depth: int, kind: str) -> Model:
     table = _rows(catalog, days)
-    parameters = {"max_depth": depth, "eta": 0.05, "nthread": 2, "subsample": 0.8, "max_bin": 256}
-    ones = np.ones(len(table), np.float32)
-    values = table[list(RECIPE.names)].to_numpy(np.float32)
-    member = train_tree_booster(values, table["sm"].to_numpy(np.float32), ones, RECIPE.names, parameters, trees)
+    parameters = {"max_depth": depth, "eta": 0.05, "subsample": 0.8, "max_bin": 256}
+    ones, learner = np.ones(len(table), np.float32), find_learner(DEFAULT_LEARNER)
+    values, observed = table[list(RECIPE.names)], table["sm"].to_numpy(np.float32)
+    trained = learner.fit(values, observed, ones, FitSettings(parameters, trees, nthread=2))
+    member = WeightedBooster.of(trained)
     model = Model((member,), RECIPE)
     if kind == "sm":
         return model
-    error = np.abs(member.predict(values) - table["sm"].to_numpy(np.float32))
-    spread = train_tree_booster(values, error.astype(np.float32), ones, RECIPE.names, parameters | {"max_depth": 2}, 20)
+    error = np.abs(member.predict(values) - observed)
+    settings = FitSettings(parameters | {"max_depth": 2}, 20, nthread=2)
+    spread = WeightedBooster.of(learner.fit(values, error, ones, settings))
     level = ErrorLevel(float(table["sm"].mean()), float(table["sm"].std()), (1.0, 0.1, -0.05), 0.3)
     few = table.sample(12_000, random_state=1)
     area = fit_applicability(few, RECIPE.names, model.importance(), few["site"])

@@ -176,8 +176,8 @@ def _boosters(model: Model) -> list[tuple[Any, list[int]]]:
     members = [model.members[0], *([model.intervals.spread] if model.intervals else [])]
     found = []
     for member in members:
-        member.booster.set_param({"nthread": 2})
-        found.append((member.booster, [model.features.index(name) for name in member.features]))
+        member.trained.booster.set_param({"nthread": 2})
+        found.append((member.trained.booster, [model.features.index(name) for name in member.features]))
     return found
 
 

@@ -46,7 +46,7 @@ def test_it_learns():
 def test_order_of_rows_and_other_columns_do_not_change_a_byte(shuffle):
     shuffled = TABLE.sample(frac=1, random_state=shuffle).assign(note="wet")[["note", "sm", *FEATURES[::-1]]]
     again = fit(shuffled, FEATURES, settings=SMALL)
-    assert again.members[0].ubjson == MODEL.members[0].ubjson
+    assert again.members[0].content == MODEL.members[0].content
     assert again.checksum == MODEL.checksum
 
 
@@ -117,7 +117,7 @@ def test_prediction_has_the_bits_of_xgboost():
     import xgboost as xgb
 
     data = xgb.DMatrix(TABLE[FEATURES].to_numpy(np.float32), feature_names=FEATURES)
-    assert np.array_equal(MODEL.members[0].booster.predict(data), MODEL.predict(TABLE))
+    assert np.array_equal(MODEL.members[0].trained.booster.predict(data), MODEL.predict(TABLE))
 
 
 def test_missing_values_get_a_prediction_and_no_rows_none():
@@ -143,18 +143,18 @@ def test_a_sum_of_boosters_adds_up_in_order():
 
 
 def test_boosters_become_members():
-    booster = MODEL.members[0].booster
+    booster = MODEL.members[0].trained.booster
     assert Model.plain(booster, FEATURES) == MODEL
     assert Model.of_boosters([(0.5, FEATURES, booster)]).members[0].weight == 0.5
 
 
 def test_bytes_that_do_not_fit_are_refused():
     with pytest.raises(ModelError, match="4 bytes that are no XGBoost model"):
-        _ = WeightedBooster(1.0, ("lst",), b"junk").booster
+        _ = WeightedBooster(1.0, ("lst",), b"junk").trained
     with pytest.raises(ModelError, match="found lst, lai, swvl1 inside; lst wanted"):
-        _ = replace(MODEL.members[0], features=("lst",)).booster
+        _ = replace(MODEL.members[0], features=("lst",)).trained
     with pytest.raises(ModelError, match="found lst, lai, swvl1 inside"):
-        _ = replace(MODEL.members[0], features=("lai", "lst", "swvl1")).booster
+        _ = replace(MODEL.members[0], features=("lai", "lst", "swvl1")).trained
 
 
 def test_importing_is_light():

@@ -221,7 +221,7 @@ def test_same_rows_same_bytes_in_any_order(fitted):
 
 
 def test_there_and_back(fitted):
-    again = Intervals.from_dict(fitted.to_dict(), fitted.spread.ubjson)
+    again = Intervals.from_dict(fitted.to_dict(), fitted.spread.content)
     assert again == fitted
     assert pickle.loads(pickle.dumps(fitted)) == fitted
     changed = replace(fitted.level, centre=fitted.level.centre + 0.01)
@@ -229,7 +229,7 @@ def test_there_and_back(fitted):
         assert other.checksum != fitted.checksum
     old = {name: value for name, value in fitted.to_dict().items() if name != "level"}
     table, out = known()
-    before = Intervals.from_dict(old, fitted.spread.ubjson)  # from before there was a level
+    before = Intervals.from_dict(old, fitted.spread.content)  # from before there was a level
     np.testing.assert_array_equal(before.half_width(table, out.predicted), fitted.half_width(table))
 
 
@@ -240,7 +240,7 @@ def test_there_and_back(fitted):
 )  # fmt: skip
 def test_changed_figures(fitted, change):
     with pytest.raises(ModelError, match="publish the model again"):
-        Intervals.from_dict(fitted.to_dict() | change, fitted.spread.ubjson)
+        Intervals.from_dict(fitted.to_dict() | change, fitted.spread.content)
 
 
 def test_what_cannot_be_calibrated():

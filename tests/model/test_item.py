@@ -130,4 +130,4 @@ def test_an_unknown_model(root):
 def test_features_put_together_wrongly_are_refused_at_the_first_prediction():
     member = small_model().members[0]
     with pytest.raises(ModelError, match="in this order"):
-        Model((WeightedBooster(1.0, member.features[::-1], member.ubjson),)).predict(table())
+        Model((WeightedBooster(1.0, member.features[::-1], member.content),)).predict(table())

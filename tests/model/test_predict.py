@@ -117,7 +117,7 @@ def test_each_pixel_is_what_xgboost_says(cube):
 
     model = small_model()
     found = predict(model, cube)
-    booster = xgb.Booster(model_file=bytearray(model.members[0].ubjson))
+    booster = xgb.Booster(model_file=bytearray(model.members[0].content))
     columns = np.stack([cube[name].values.ravel() for name in model.features], axis=1)
     wanted = booster.predict(xgb.DMatrix(columns, feature_names=list(model.features)))
     sm = found.sm.values.ravel()

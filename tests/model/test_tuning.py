@@ -14,8 +14,8 @@ from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError
 from stac_sm.model import tuning
 from stac_sm.model.base_learners import BoosterSpec, TrainingTarget, fit_boosters
-from stac_sm.model.booster import NormalScores
 from stac_sm.model.fit import TrainSettings, fit, training_rows
+from stac_sm.model.normal_scores import NormalScores
 from stac_sm.model.tuning import (
     RECIPE_SUMS,
     choose_sum,
@@ -85,7 +85,7 @@ def test_a_prior_weighs_the_more_the_fewer_the_sites(count, prior, seed):
     x, y = NormalScores.of(values, np.ones(count)).of_rows(values)[:, 0].astype(float), table["sm"].to_numpy()
     x -= x.mean()
     slope = x @ (y - y.mean()) / (x @ x + prior)
-    np.testing.assert_allclose(line.predict(values), y.mean() + slope * x, atol=1e-4)
+    np.testing.assert_allclose(line.predict(table), y.mean() + slope * x, atol=1e-4)
 
 
 def test_the_budget_is_fixed_and_only_the_rows_given_have_a_say(monkeypatch):
@@ -139,7 +139,7 @@ def test_few_sites_learn_a_line_better_than_deep_trees():
     table, unseen = linear_table(1, 20), linear_table(2, 60)
     tuned = tune(table, ["wet", "soil"], settings=SMALL)
     assert tuned.chosen == "line and trees"
-    assert tuned.model.members[0].is_linear
+    assert tuned.model.members[0].trained.is_linear
     assert list(tuned.errors) == list(RECIPE_SUMS)
     plain = fit(table, ["wet", "soil"], settings=SMALL)
     errors = [np.sqrt(np.mean((model.predict(unseen) - unseen["sm"]) ** 2)) for model in (tuned.model, plain)]

@@ -9,7 +9,6 @@ import xgboost as xgb
 
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.forest import Forest
-from stac_sm.model.forest.trees import flatten_trees
 
 EXTREMES = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38, -3.4e38, 1, 2], np.float32)
 
@@ -33,7 +32,9 @@ def drawn(
     rng: np.random.Generator, features: int, trees: int, nodes: int, pool: np.ndarray, base: float
 ) -> WeightedBooster:
     """A booster whose trees nobody would train: any shape, thresholds from a pool, any default direction."""
-    content = json.loads(bytes(trained(features, rounds=1, max_depth=1, base_score=base).booster.save_raw("json")))
+    content = json.loads(
+        bytes(trained(features, rounds=1, max_depth=1, base_score=base).trained.booster.save_raw("json"))
+    )
     model = content["learner"]["gradient_booster"]["model"]
     model["trees"] = [any_tree(rng, i, features, int(rng.integers(1, nodes + 1)), pool) for i in range(trees)]
     model["tree_info"], model["iteration_indptr"] = [0] * trees, list(range(trees + 1))
@@ -69,7 +70,7 @@ def rows_for(
     member: WeightedBooster, rows: int, rng: np.random.Generator, spread: float = 1.0
 ) -> dict[str, np.ndarray]:
     """Values at, beside and far from the thresholds of a booster; neighbours are alike if the spread is small."""
-    trees = flatten_trees(member)
+    trees = member.trained.flat_trees()
     found = {}
     for i, name in enumerate(member.features):
         known = np.unique(np.append(trees.threshold[trees.feature == i], np.float32(0)))
@@ -88,10 +89,10 @@ def bits(values: np.ndarray) -> list[int]:
 
 
 def oracle(member: WeightedBooster, rows: dict[str, np.ndarray]) -> np.ndarray:
-    return member.booster.inplace_predict(np.stack([rows[name] for name in member.features], axis=1))
+    return member.trained.booster.inplace_predict(np.stack([rows[name] for name in member.features], axis=1))
 
 
 def assert_bit_equal(members: list[WeightedBooster], rows: dict[str, np.ndarray]) -> None:
-    found = Forest.of(members, [flatten_trees(member) for member in members]).predict(rows)
+    found = Forest.of(members, [member.trained.flat_trees() for member in members]).predict(rows)
     for one, member in zip(found, members, strict=True):
         assert bits(one) == bits(oracle(member, rows))

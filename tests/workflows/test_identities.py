@@ -331,7 +331,7 @@ def test_every_field_is_part_of_the_identity_or_left_out_on_purpose(thing, keys)
     ("kind", "identity", "beside"),
     [
         (Model, {"members", "intervals", "applicability"}, {"recipe", "id"}),  # the recipe is hashed beside the model
-        (WeightedBooster, {"weight", "features", "ubjson"}, set()),
+        (WeightedBooster, {"weight", "features", "content", "learner"}, set()),
         (Mask, {"feature", "below", "above", "unknown"}, {"name"}),  # the feature bears its name
         (
             Station,
@@ -340,7 +340,7 @@ def test_every_field_is_part_of_the_identity_or_left_out_on_purpose(thing, keys)
         ),
         (
             BoosterSpec,
-            {"name", "trained_on", "rounds", "parameters", "least_penalty", "residual_of", "prior_weight"},
+            {"name", "trained_on", "rounds", "parameters", "least_penalty", "residual_of", "prior_weight", "learner"},
             {"features"},
         ),  # of TableFeatures
         (Aggregate, {"collection", "span", "tile", "members", "output"}, {"version"}),  # part of the id

@@ -1,4 +1,4 @@
-"""Ensembles: boosters over the same columns, each by the fastest way that gives the bits of XGBoost."""
+"""Ensembles: boosters over the same columns, each by the fastest way that gives the bits of its learner."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stac_sm.model.booster import WeightedBooster, feature_columns, feature_matrix
+from stac_sm.model.booster import WeightedBooster
+from stac_sm.model.feature_matrix import feature_columns
 from stac_sm.model.forest.forest import Forest
 from stac_sm.model.forest.kernel_loader import KernelError, load_kernel
-from stac_sm.model.forest.trees import UnsuitableError, flatten_trees
+from stac_sm.model.forest.trees import FlatTrees, UnsuitableError
+from stac_sm.model.learner import TreeLearner
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,7 @@ class Ensemble:
     """Boosters whose predictions of the same rows are wanted.
 
     Trees of plain regressions go through a `Forest` once there is work enough to pay for its start-up; all other
-    boosters, and all before that, through XGBoost. The values are the same, bit by bit.
+    boosters, and all before that, through their learners. The values are the same, bit by bit.
     """
 
     def __init__(self, members: Sequence[WeightedBooster]) -> None:
@@ -38,7 +40,7 @@ class Ensemble:
         """The boosters, in order."""
 
         self.reasons: dict[int, str] = {}
-        """Why a booster, by its position, is left to XGBoost; known once the forest is built."""
+        """Why a booster, by its position, is left to its learner; known once the forest is built."""
 
         self._forest: Forest | None = None
         self._place: dict[int, int] = {}  # of a member in the forest
@@ -73,11 +75,11 @@ class Ensemble:
         rows = dict(zip(features, feature_columns(columns, features), strict=True))
         forest = self._ready(len(rows[features[0]]))
         if forest is None:
-            return [member.predict(feature_matrix(rows, member.features)) for member in self.members[:count]]
+            return [member.predict(rows) for member in self.members[:count]]
         last = max((place for i, place in self._place.items() if i < count), default=-1)
         summed = forest.predict(rows, boosters=last + 1)
         return [
-            summed[self._place[i]] if i in self._place else member.predict(feature_matrix(rows, member.features))
+            summed[self._place[i]] if i in self._place else member.predict(rows)
             for i, member in enumerate(self.members[:count])
         ]
 
@@ -91,7 +93,7 @@ class Ensemble:
 
     def _ready(self, rows: int) -> Forest | None:
         if not self._built:
-            trees = sum(member.booster.num_boosted_rounds() for member in self.members)
+            trees = sum(_tree_count(member) for member in self.members)
             self._work += rows * max(trees, 1)
             if self._work < _WORTH_IT:
                 return None
@@ -101,7 +103,7 @@ class Ensemble:
         grown = {}
         for i, member in enumerate(self.members):
             try:
-                grown[i] = flatten_trees(member)
+                grown[i] = _flat_trees(member)
             except UnsuitableError as error:
                 self.reasons[i] = str(error)
         if not grown:
@@ -114,10 +116,12 @@ class Ensemble:
             self.reasons |= dict.fromkeys(grown, str(error))
             return None
         if not _agrees(forest, chosen):
-            self.reasons |= dict.fromkeys(grown, "its forest differs from XGBoost")
+            libraries = " and ".join(dict.fromkeys(type(member.trained).framework for member in chosen))
+            self.reasons |= dict.fromkeys(grown, f"its forest differs from {libraries}")
             warnings.warn(
-                "stac_sm.model.forest: found another prediction than XGBoost's on a sample of rows; XGBoost predicts"
-                " instead, which is right but slower: please report this model and the version of XGBoost",
+                f"stac_sm.model.forest: found another prediction than that of {libraries} on a sample of rows; "
+                f"{libraries} predicts instead, which is right but slower: please report this model and the version "
+                f"of {libraries}",
                 stacklevel=2,
             )
             return None
@@ -125,13 +129,25 @@ class Ensemble:
         return forest
 
 
+def _tree_count(member: WeightedBooster) -> int:
+    trained = member.trained
+    return trained.tree_count if isinstance(trained, TreeLearner) else 1
+
+
+def _flat_trees(member: WeightedBooster) -> FlatTrees:
+    trained = member.trained
+    if not isinstance(trained, TreeLearner):
+        raise UnsuitableError(f"learner {member.learner}")
+    return trained.flat_trees()
+
+
 def _agrees(forest: Forest, members: Sequence[WeightedBooster]) -> bool:
-    """Whether a forest gives XGBoost's bits on rows at, beside and far from its thresholds."""
+    """Whether a forest gives the bits of the learners on rows at, beside and far from its thresholds."""
     rng = np.random.default_rng(0)
     rows = {name: _trying(table.known, rng) for name, table in zip(forest.features, forest.tables, strict=True)}
     found = forest.predict(rows)
     return all(
-        np.array_equal(one.view(np.uint32), member.predict(feature_matrix(rows, member.features)).view(np.uint32))
+        np.array_equal(one.view(np.uint32), member.predict(rows).view(np.uint32))
         for one, member in zip(found, members, strict=True)
     )
 

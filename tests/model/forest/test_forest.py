@@ -20,7 +20,7 @@ from stac_sm.model.forest import ensemble, kernel_loader
 from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.forest.forest import Forest
 from stac_sm.model.forest.ranks import RankTable
-from stac_sm.model.forest.trees import UnsuitableError, flatten_trees, parse_ubjson
+from stac_sm.model.forest.trees import UnsuitableError, parse_ubjson
 from tests.support.checkout import ROOT
 from tests.support.examples import examples
 from tests.support.forests import EXTREMES, assert_bit_equal, bits, drawn, member_of, oracle, rows_for, trained
@@ -65,7 +65,7 @@ def test_trees_of_any_shape_give_the_bits_of_xgboost(seed, trees, nodes, pool, b
 def test_more_thresholds_than_a_byte_holds_and_more_leaves():
     rng = np.random.default_rng(1)
     member = drawn(rng, 2, 4, 3000, rng.normal(size=2500).astype(np.float32), 0.5)
-    forest = Forest.of([member], [flatten_trees(member)])
+    forest = Forest.of([member], [member.trained.flat_trees()])
     assert max(table.count for table in forest.tables) > 4 * 254
     for spread in (0.05, 0.3, 3.0):
         assert_bit_equal([member], rows_for(member, 5000, rng, spread))
@@ -85,14 +85,14 @@ def test_slabs_meet():
 
 def test_boosters_share_ranks_but_not_sums():
     one, two = trained(seed=1, base_score=0.3), trained(seed=2, base_score=7.0, max_depth=2)
-    other = WeightedBooster(1.0, ("f3", "x", "f0", "f1"), two.ubjson)
+    other = WeightedBooster(1.0, ("f3", "x", "f0", "f1"), two.content)
     rows = rows_for(one, 3000, np.random.default_rng(6)) | {"x": np.linspace(-2, 2, 3000, dtype=np.float32)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "_WORTH_IT", 0)
         together = Ensemble([one, other])
         found = together.predict(rows, 2)
         alone = together.predict({name: rows[name] for name in one.features}, 1)
-    inside = two.booster.inplace_predict(np.stack([rows[name] for name in other.features], axis=1))
+    inside = two.trained.booster.inplace_predict(np.stack([rows[name] for name in other.features], axis=1))
     assert bits(found[0]) == bits(alone[0]) == bits(oracle(one, rows))
     assert bits(found[1]) == bits(inside)
     assert together.reasons == {}
@@ -103,7 +103,7 @@ def test_values_of_any_type_and_stride():
     rows = rows_for(member, 2000, np.random.default_rng(7))
     wide = {name: np.repeat(value.astype(np.float64), 2)[::2] for name, value in rows.items()}
     assert_bit_equal([member], rows)
-    found = Forest.of([member], [flatten_trees(member)]).predict(wide)[0]
+    found = Forest.of([member], [member.trained.flat_trees()]).predict(wide)[0]
     assert bits(found) == bits(oracle(member, rows))
 
 
@@ -162,7 +162,7 @@ def test_what_only_xgboost_can_do_is_left_to_it_by_name(name, monkeypatch):
 @pytest.mark.parametrize("name", ["booster gblinear", "several targets", "vector leaves"])
 def test_what_no_member_can_be_is_no_forest(name):
     with pytest.raises(UnsuitableError, match="several targets" if name == "vector leaves" else name):
-        flatten_trees(member_of(unsuitable(name)))
+        member_of(unsuitable(name)).trained.flat_trees()
 
 
 @pytest.mark.parametrize(("limit", "reason"), [("MOST_THRESHOLDS", "thresholds of one feature"), ("LEAF", "features")])
@@ -178,11 +178,11 @@ def test_what_does_not_fit_the_bits_of_a_node_is_left_to_xgboost(monkeypatch, li
 def test_a_forest_that_differs_is_found_at_once_and_not_used(monkeypatch):
     monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
     member = trained()
-    right = flatten_trees(member)
+    right = member.trained.flat_trees()
     wrong = np.where(right.feature >= 0, np.nextafter(right.threshold, np.float32(np.inf)), right.threshold)
-    monkeypatch.setattr(ensemble, "flatten_trees", lambda _: type(right)(**vars(right) | {"threshold": wrong}))
+    monkeypatch.setattr(ensemble, "_flat_trees", lambda _: type(right)(**vars(right) | {"threshold": wrong}))
     together, rows = Ensemble([member]), rows_for(member, 1000, np.random.default_rng(9))
-    with pytest.warns(UserWarning, match="another prediction than XGBoost's"):
+    with pytest.warns(UserWarning, match="another prediction than that of XGBoost"):
         found = together.predict(rows, 1)
     assert bits(found[0]) == bits(oracle(member, rows))
     assert together.reasons == {0: "its forest differs from XGBoost"}
@@ -270,7 +270,7 @@ def test_shuffled_rows_give_the_bits_of_xgboost():
     member = trained(rounds=20, rows=5000, features=6, missing=0.02)
     rng = np.random.default_rng(12)
     rows = {name: rng.normal(size=70_000).astype(np.float32) for name in member.features}
-    forest = Forest.of([member], [flatten_trees(member)])
+    forest = Forest.of([member], [member.trained.flat_trees()])
     taken = []
     with pytest.MonkeyPatch.context() as patch:
         kernel = kernel_loader.load_kernel()
@@ -281,7 +281,7 @@ def test_shuffled_rows_give_the_bits_of_xgboost():
 
 
 def test_a_document_that_is_cut_short_is_refused():
-    content = bytes(trained().booster.save_raw("ubj"))
+    content = bytes(trained().trained.booster.save_raw("ubj"))
     whole = parse_ubjson(content)
     assert whole["learner"]["gradient_booster"]["name"] == "gbtree"
     for end in (0, 1, len(content) // 2, len(content) - 1):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 from stac_sm.core.variables import QualityFlag
-from stac_sm.model.booster import WeightedBooster, feature_matrix
+from stac_sm.model.booster import WeightedBooster
+from stac_sm.model.feature_matrix import feature_matrix
 from stac_sm.model.forest import ensemble
 from stac_sm.model.intervals import ErrorLevel, Intervals
 from stac_sm.model.model import Model
@@ -27,8 +28,8 @@ def forests_at_once(monkeypatch):
 @pytest.fixture(scope="module")
 def model() -> Model:
     one, two = small_model(seed=1), small_model(seed=2)
-    spread = WeightedBooster(1.0, one.features[:4], trained(features=4, base_score=0.03, eta=0.003).ubjson)
-    members = (one.members[0], WeightedBooster(0.25, one.features, two.members[0].ubjson))
+    spread = WeightedBooster(1.0, one.features[:4], trained(features=4, base_score=0.03, eta=0.003).content)
+    members = (one.members[0], WeightedBooster(0.25, one.features, two.members[0].content))
     return Model(
         members,
         one.recipe,
@@ -57,7 +58,7 @@ def by_xgboost(model: Model, columns: dict[str, np.ndarray]) -> tuple[np.ndarray
     total = np.zeros(len(columns[model.features[0]]), np.float32)
     for member in model.members:
         values = np.stack([columns[name] for name in member.features], axis=1)
-        total += np.float32(member.weight) * member.booster.inplace_predict(values)
+        total += np.float32(member.weight) * member.trained.booster.inplace_predict(values)
     return total, model.intervals.half_width(columns, total)
 
 

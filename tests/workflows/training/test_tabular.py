@@ -15,9 +15,7 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
-from stac_sm.model import base_learners
 from stac_sm.model.base_learners import TrainingRows, fit_boosters, site_sample_weights
-from stac_sm.model.booster import feature_matrix
 from stac_sm.model.model import Model
 from stac_sm.model.tabular import fit as table_model
 from stac_sm.model.tabular.features import TableFeatures, choose_features, place_columns
@@ -31,6 +29,7 @@ from stac_sm.model.tabular.fit import (
     train_table,
 )
 from stac_sm.model.tuning import fit_sum
+from stac_sm.model.xgboost_learner import XGBoostLearner
 from stac_sm.workflows.training.tabular import evaluate_table, read_features, write_folder
 
 COLUMNS = Columns(target="theta", site="station", time="start")
@@ -131,7 +130,7 @@ def test_it_says_what_it_took_and_how_it_did(made):
     assert made.unseen.rmse < 0.08
     weights = [member.weight for member in made.model.members]
     assert weights == pytest.approx(list(booster_weights(made.parts, float(made.chosen)).values()))
-    assert [member.is_linear for member in made.model.members] == [True, True, False, False]
+    assert [member.trained.is_linear for member in made.model.members] == [True, True, False, False]
 
 
 def test_shares_add_up():
@@ -169,10 +168,9 @@ def test_what_stands_on_another_part_learns_what_that_leaves_over():
     features = TableFeatures.of(TABLE, COLUMNS, ["wet", "green", "sand"])
     rows, (line, rest, *_) = table_training_rows(TABLE, features), site_and_anomaly_specs(features)
     first, second = fit_boosters(rows, [line, rest], 0)
-    left = rows.target - first.predict(feature_matrix(rows.features, first.features))
+    left = rows.target - first.predict(rows.features)
     (alone,) = fit_boosters(replace(rows, target=left), [replace(rest, residual_of="")], 0)
-    values = feature_matrix(rows.features, second.features)
-    np.testing.assert_allclose(second.predict(values), alone.predict(values), atol=1e-6)
+    np.testing.assert_allclose(second.predict(rows.features), alone.predict(rows.features), atol=1e-6)
 
 
 def test_sites_in_one_place_share_a_vote():
@@ -183,9 +181,13 @@ def test_sites_in_one_place_share_a_vote():
 
 
 def test_a_site_has_one_vote_however_many_rows(monkeypatch):
-    weights = []
-    for way in ("train_tree_booster", "train_linear_booster"):
-        monkeypatch.setattr(base_learners, way, lambda values, target, weight, *_, **__: weights.append(weight))
+    weights, plain = [], XGBoostLearner.fit
+
+    def fit(columns, target, sample_weight, settings, **more):
+        weights.append(sample_weight)
+        return plain(columns, target, sample_weight, settings, **more)
+
+    monkeypatch.setattr(XGBoostLearner, "fit", fit)
     features = TableFeatures.of(TABLE, COLUMNS, ["wet", "sand"])
     more = pd.concat([TABLE, *[TABLE[TABLE["station"] == "003"]] * 9])
     rows = table_training_rows(more.drop(columns="lat"), features)  # without places, no site shares its vote
@@ -268,7 +270,7 @@ def test_plain_is_one_booster_on_the_columns(tmp_path):
     model = Model.from_item(str(tmp_path / "m/item.json"))
     assert model.features == ("wet", "sand", "doy_sin", "doy_cos")
     assert [member.weight for member in model.members] == [1]
-    trees = json.loads(model.members[0].booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
+    trees = json.loads(model.members[0].trained.booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
     assert trees["gbtree_model_param"]["num_trees"] == "400"
 
 

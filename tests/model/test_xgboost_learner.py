@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from stac_sm.core.errors import ModelError
-from stac_sm.model.booster import NormalScores, WeightedBooster, penalty_scales, train_linear_booster
+from stac_sm.model.booster import WeightedBooster
+from stac_sm.model.learner import FitSettings
 from stac_sm.model.model import Model
+from stac_sm.model.normal_scores import NormalScores, penalty_scales
+from stac_sm.model.xgboost_learner import XGBoostLearner
 
 COLUMNS = arrays.arrays(np.float32, st.integers(1, 60), elements=st.floats(-1e6, 1e6, width=32))
 
@@ -63,17 +66,17 @@ def test_missing_stays_missing_and_an_empty_feature_too():
     assert NormalScores.from_list(json.loads(json.dumps(scores.to_list()))) == scores
 
 
+def columns(values, names="abc"):
+    return dict(zip(names, values.T, strict=True))
+
+
 def line_of(rows=400, gaps=0.1, seed=0):
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((rows, 3)).astype(np.float32)
     target = (1 + values[:, 0] - 2 * values[:, 1]).astype(np.float32)
     values[rng.random(values.shape) < gaps] = np.nan
-    parameters = {"objective": "reg:squarederror", "base_score": float(target.mean()), "reg_lambda": 1e-3}
-    return (
-        values,
-        target,
-        train_linear_booster(values, target, np.ones(rows, np.float32), ("a", "b", "c"), parameters, 60),
-    )
+    settings = FitSettings({"booster": "gblinear", "reg_lambda": 1e-3}, 60, start=float(target.mean()))
+    return values, target, XGBoostLearner.fit(columns(values), target, np.ones(rows, np.float32), settings)
 
 
 def test_a_missing_value_counts_as_the_median():
@@ -83,25 +86,26 @@ def test_a_missing_value_counts_as_the_median():
     for i in range(3):
         absent, filled = row.copy(), row.copy()
         absent[0, i], filled[0, i] = np.nan, middle[i]
-        assert line.predict(absent)[0] == pytest.approx(line.predict(filled)[0], abs=0.03)
-    np.testing.assert_allclose(line.predict(np.full((2, 3), np.nan, np.float32)), 1, atol=0.2)
+        assert line.predict(columns(absent))[0] == pytest.approx(line.predict(columns(filled))[0], abs=0.03)
+    np.testing.assert_allclose(line.predict(columns(np.full((2, 3), np.nan, np.float32))), 1, atol=0.2)
 
 
 def test_it_is_xgboosts_line_and_blocks_do_not_matter():
     import xgboost as xgb
 
     values, target, line = line_of(gaps=0.0)
-    assert np.corrcoef(line.predict(values), target)[0, 1] > 0.97
-    assert np.array_equal(np.concatenate([line.predict(part) for part in np.split(values, 8)]), line.predict(values))
+    found = line.predict(columns(values))
+    assert np.corrcoef(found, target)[0, 1] > 0.97
+    assert np.array_equal(np.concatenate([line.predict(columns(part)) for part in np.split(values, 8)]), found)
     scores = NormalScores.of(values, np.ones(len(values))).of_rows(values)
     judge = line.booster.predict(xgb.DMatrix(scores, feature_names=list("abc")))
-    assert np.array_equal(judge, line.predict(values))
-    assert line.predict(values[:0]).shape == (0,)
+    assert np.array_equal(judge, found)
+    assert line.predict(columns(values[:0])).shape == (0,)
 
 
 def test_a_line_says_what_its_features_are_worth():
     _, _, line = line_of(gaps=0.0)
-    model = Model((line,))
+    model = Model((WeightedBooster.of(line),))
     worth = model.importance()
     assert worth["b"] == pytest.approx(0.8, abs=0.05)
     assert worth["c"] < 0.01
@@ -115,7 +119,7 @@ def test_normal_scores_that_were_lost_are_refused():
         booster.set_attr(**{"stac_sm:line": attribute})
         broken = WeightedBooster(1.0, line.features, bytes(booster.save_raw("ubj")))
         with pytest.raises(ModelError, match="normal scores"):
-            broken.predict(np.zeros((1, 3), np.float32))
+            broken.predict(columns(np.zeros((1, 3), np.float32)))
 
 
 def test_a_line_that_was_trained_elsewhere_takes_its_features_as_they_are():
@@ -154,17 +158,23 @@ def test_the_penalty_falls_on_what_few_sites_say():
 def test_a_slope_that_days_decide_is_shrunk_less_and_is_worth_the_same():
     values, site = days_and_sites()
     target = (values[:, 0] + values[:, 1]).astype(np.float32)
-    parameters = {"objective": "reg:squarederror", "base_score": float(target.mean()), "reg_lambda": 0.5}
-    given = values, target, np.ones(len(site), np.float32), ("day", "site", "both"), parameters, 100
-    alike, apart = train_linear_booster(*given), train_linear_booster(*given, sites=site, least=0.1)
+    names, weight = ("day", "site", "both"), np.ones(len(site), np.float32)
+
+    def line_with(groups, **more):
+        parameters = {"booster": "gblinear", "reg_lambda": 0.5, **more}
+        settings = FitSettings(parameters, 100, start=float(target.mean()))
+        return XGBoostLearner.fit(columns(values, names), target, weight, settings, groups=groups)
+
+    alike, apart = line_with(None), line_with(site, least_penalty=0.1)
+    assert line_with(site).to_bytes() == line_with(None, least_penalty=0.1).to_bytes() == alike.to_bytes()
 
     def slopes(line):
         steps = np.array([[0, 0, 0], [1, 0, 1], [0, 1, 1]], np.float32)  # a step of the day, or of the site
-        start, *ends = line.predict(steps)
+        start, *ends = line.predict(columns(steps, names))
         return np.array(ends) - start
 
     assert slopes(apart)[0] > slopes(alike)[0] + 0.05
     assert abs(slopes(apart)[1] - slopes(alike)[1]) < 0.1
-    assert sum(apart.gain().values()) < 2 * np.square(target - target.mean()).sum()
-    assert apart.gain()["day"] > alike.gain()["day"]
-    assert apart.ubjson == train_linear_booster(*given, sites=site, least=0.1).ubjson
+    assert sum(apart.importance().values()) < 2 * np.square(target - target.mean()).sum()
+    assert apart.importance()["day"] > alike.importance()["day"]
+    assert apart.to_bytes() == line_with(site, least_penalty=0.1).to_bytes()
