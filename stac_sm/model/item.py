@@ -161,8 +161,8 @@ def _mlm(model: Model, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         "mlm:name": "stac_sm",
         "mlm:architecture": ", ".join(dict.fromkeys(learner.architecture for learner in learners)),
         "mlm:tasks": ["regression"],
-        "mlm:framework": ", ".join(learner.framework for learner in learners),
-        "mlm:framework_version": ", ".join(version(learner.distribution) for learner in learners),
+        "mlm:framework": learners[0].framework,  # the extension has room for one; each member names its own
+        "mlm:framework_version": version(learners[0].distribution),
         "mlm:hyperparameters": dict(hyperparameters),
         "mlm:input": [_mlm_input(name, model.recipe) for name in model.features],
         "mlm:output": [_mlm_output("sm", f"{VARIABLES['sm'].description}, {VARIABLES['sm'].unit}")]

@@ -135,7 +135,8 @@ def test_a_sum_of_learners_comes_back_and_predicts_the_same(tmp_path, validate):
     validate(item)
     assert [entry.get("learner") for entry in item.properties["stac_sm:members"]] == [None, "stump"]
     assert item.properties["stac_sm:intervals"]["spread"]["learner"] == "stump"
-    assert item.properties["mlm:framework"] == "XGBoost, NumPy"
+    assert item.properties["mlm:framework"] == "XGBoost"
+    assert item.properties["mlm:architecture"] == "gradient boosted trees, stump"
     assert [item.assets[key].media_type for key in ("model-0", "model-1", "intervals")] == [
         "application/ubjson", "application/json", "application/json"
     ]  # fmt: skip
