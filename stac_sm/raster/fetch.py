@@ -13,7 +13,8 @@ In parts
     (deflate has a checksum of its own; LZW, ZSTD and uncompressed blocks have none), and mixed versions not if the
     server gives neither ETag nor time of change.
 
-So GDAL's drivers, caches, retries and redirects never meet the network, and one policy holds for every byte.
+So GDAL's drivers, caches, retries and redirects never meet the network when assets of a catalogue are read, and one
+policy holds for every byte of them. Only the ingest of SoilGrids from the web reads tiles by GDAL itself.
 """
 
 from __future__ import annotations

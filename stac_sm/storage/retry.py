@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -243,6 +244,17 @@ def fault_of_status(status: int, code: str = "") -> FaultKind:
     if status in {401, 403}:
         return FaultKind.CREDENTIALS
     return FaultKind.MISSING if status in {404, 410} else FaultKind.REFUSED
+
+
+def seconds_of_retry_after(text: str | None) -> float:
+    """Return the seconds that a ``Retry-After`` header asks to wait: a number, or a date; 0 if it is neither."""
+    if not text:
+        return 0.0
+    try:
+        number = text.strip().isdecimal()
+        return max(0.0, float(text) if number else parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
 
 
 def fault_of(error: BaseException) -> FaultKind:

@@ -24,7 +24,7 @@ from stac_sm.ingest.providers.era5_zarr import open_era5_zarr
 from stac_sm.ingest.rank import Decision, ItemVersion, Preference
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
-from stac_sm.storage.http.documents import FileUrl, fetch_file
+from stac_sm.storage.http.documents import FileMissingError, FileUrl, fetch_file
 
 REQUIRED_VARIABLES = ("swvl1", "stl1", "sd")
 _PLACE = ("proj:shape", "proj:transform")
@@ -108,9 +108,7 @@ class Era5Land:
         for name in (".zmetadata", "zarr.json"):
             try:
                 return digest(_without_shapes(json.loads(fetch_file(FileUrl(f"{url}/{name}")))))
-            except GranuleError as error:
-                if getattr(error.__cause__, "code", None) != 404:
-                    raise
+            except FileMissingError as error:
                 missing = error
             except ValueError as error:
                 raise GranuleError(f"{url}/{name}: no JSON found ({error}): is it a Zarr store?") from error

@@ -6,7 +6,6 @@ A chunk that a store does not have is sea; any other answer than that is an erro
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +20,7 @@ from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.period import Period
 from stac_sm.ingest.formats.hourly import HourlyFields, finality
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
+from stac_sm.storage.http.client import account_header
 from stac_sm.storage.http.documents import FileUrl
 
 if TYPE_CHECKING:
@@ -92,23 +92,10 @@ def _web_store(url: FileUrl) -> Any:
         raise InputError("obstore is not installed: `pip install 'stac_sm[zarr]'` reads Zarr stores") from error
     store = HTTPStore.from_url(
         url.text,
-        client_options={"allow_http": True, "default_headers": _account(url)},
+        client_options={"allow_http": True, "default_headers": account_header(urlsplit(url.text).hostname or "")},
         retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIME},
     )
     return ObjectStore(store, read_only=True)
-
-
-def _account(url: FileUrl) -> dict[str, str]:
-    """The header for the account that ``.netrc`` has for a host."""
-    from netrc import NetrcParseError, netrc
-
-    try:
-        found = netrc().authenticators(urlsplit(url.text).hostname or "")
-    except (OSError, NetrcParseError):
-        return {}
-    if found is None:
-        return {}
-    return {"Authorization": f"Basic {b64encode(f'{found[0]}:{found[2]}'.encode()).decode()}"}
 
 
 def _cut(

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urlencode, urljoin
 
 import pystac
 
@@ -175,15 +175,18 @@ def _bounded_io(web: Web, root: str) -> Any:
             headers: dict[str, str] | None = None,
             parameters: dict[str, Any] | None = None,
         ) -> str:
-            from requests import Request
-
             href = urljoin(f"{root}/", href)
             if (method or "GET").upper() == "POST":
                 return web.request(href, json=parameters or {}, limit=MAX_PAGE_BYTES).body.decode()
-            address = Request("GET", href, params=parameters or {}).prepare().url
-            return web.request(str(address), limit=MAX_PAGE_BYTES).body.decode()
+            return web.request(_with_query(href, parameters or {}), limit=MAX_PAGE_BYTES).body.decode()
 
     return BoundedIO()
+
+
+def _with_query(href: str, parameters: Mapping[str, Any]) -> str:
+    """Add the parameters that have a value to the query of an address."""
+    query = urlencode({name: value for name, value in parameters.items() if value is not None}, doseq=True)
+    return f"{href}{'&' if '?' in href else '?'}{query}" if query else href
 
 
 def _method(client: Client) -> str:

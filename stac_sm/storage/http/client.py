@@ -1,141 +1,74 @@
-"""Read bytes of a URL by http or https: one attempt, over connections that are kept.
+"""The one client for http and https, on urllib3: documents, byte ranges and whole files are all read through it.
 
-Readers of pixels and of stac-geoparquet come here for the ranges of a file (`download_bytes`), and repeat attempts by
-`stac_sm.storage.retry`. An answer must be what was asked for: status, ``Content-Range``, ``Content-Length`` and the
-number of bytes that came must agree. Each hop of a redirect is checked as the first address was, by the address that is
-really connected to. Nothing is logged, since a URL may hold a token. Documents are read by `documents`; GDAL reads the
-web only where a user ingests an address (`ingest.formats.geotiff`).
+`exchange` sends one request and follows redirects. Each hop is checked twice: its address as an href of the catalogue
+that led there (`stac_sm.storage.trust`), and the connected socket by the IP address that it has reached, before
+anything is sent. Errors of the network, of TLS and of statuses become `AttemptError`, which `stac_sm.storage.retry`
+decides on; no message holds a URL, which may hold a token.
+
+Not read through it: S3 (boto3), Zarr stores (obstore, in the Zarr reader), GeoTIFF tiles of SoilGrids on the web
+(GDAL, in ``stac_sm.ingest.formats.geotiff``), and the tokens of the Planetary Computer, whose package has a session of
+its own.
 """
 
 from __future__ import annotations
 
-import atexit
-import base64
 import contextlib
-import http.client
-import ipaddress
+import logging
 import os
 import re
 import ssl
 import threading
 import time
-import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from netrc import NetrcParseError, netrc
 from typing import IO, Any
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
+
+import certifi
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import (
+    DecodeError,
+    HTTPError,
+    IncompleteRead,
+    InvalidChunkLength,
+    LocationValueError,
+    NewConnectionError,
+    TimeoutError,
+)
+from urllib3.response import BaseHTTPResponse
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.storage.address import scheme_of
-from stac_sm.storage.retry import REQUEST_COUNTS, AttemptError, FaultKind, RetryPolicy, fault_of, fault_of_status
+from stac_sm.storage.http.proxy import proxy_of
+from stac_sm.storage.retry import (
+    REQUEST_COUNTS,
+    AttemptError,
+    FaultKind,
+    RetryPolicy,
+    fault_of,
+    fault_of_status,
+    seconds_of_retry_after,
+)
+from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.trust import AddressScope, catalog_scope, check_address, check_href
 
-_IDLE = 4  # connections that are kept for a host
-PORTS = {"http": 80, "https": 443}
-"""Ports that need not be said."""
+MAX_REDIRECTS = 5
+"""Redirects that are followed."""
 
+CONNECTIONS_KEPT = 32
+"""Connections that are kept for a host."""
 
-@dataclass(frozen=True)
-class ConnectionTarget:
-    """Whom to connect to, and how near he may be."""
-
-    scheme: str
-    """``http`` or ``https``."""
-
-    host: str
-    """Name or address."""
-
-    port: int
-    """Port."""
-
-    reach: AddressScope
-    """How near its address may be."""
-
-    @property
-    def netloc(self) -> str:
-        """Host and port as they stand in a URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
-
-
-def new_connection(place: ConnectionTarget, timeout: float) -> Any:
-    """A connection of ``http.client``, not yet made, to a place or to the proxy before it."""
-    proxy = proxy_of(place.scheme, place.host)
-    host, port = (place.host, place.port) if proxy is None else (proxy.hostname or "", proxy.port or 80)
-    if place.scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=timeout)
-    connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=_tls())
-    if proxy is not None:
-        connection.set_tunnel(place.host, place.port, headers=proxy_headers(place))
-    return connection
-
-
-def proxy_of(scheme: str, host: str) -> SplitResult | None:
-    """The proxy of the user's environment (``https_proxy``, ``no_proxy``); never for this machine itself."""
-    address = urllib.request.getproxies().get(scheme)
-    if not address or host == "localhost" or urllib.request.proxy_bypass(host):
-        return None
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return None
-    return urlsplit(address if scheme_of(address) else f"http://{address}")
-
-
-def proxy_headers(place: ConnectionTarget) -> dict[str, str]:
-    """What a proxy wants to know of its user."""
-    proxy = proxy_of(place.scheme, place.host)
-    if proxy is None or proxy.username is None:
-        return {}
-    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-
-
-@lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=os.environ.get("CURL_CA_BUNDLE") or None)
-
-
-class _Pool:
-    """Connections that wait for another request, of this process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: dict[ConnectionTarget, list[Any]] = {}
-        self._process = os.getpid()
-        atexit.register(self.close)
-
-    def take(self, place: ConnectionTarget) -> Any:
-        with self._lock:
-            if self._process != os.getpid():  # a fork shares its parent's sockets: leave them to it
-                self._idle, self._process = {}, os.getpid()
-            waiting = self._idle.get(place)
-            return waiting.pop() if waiting else None
-
-    def put(self, place: ConnectionTarget, connection: Any) -> None:
-        with self._lock:
-            waiting = self._idle.setdefault(place, [])
-            if len(waiting) < _IDLE and self._process == os.getpid():
-                waiting.append(connection)
-                return
-        connection.close()
-
-    def close(self) -> None:
-        with self._lock:
-            for waiting in self._idle.values():
-                for connection in waiting:
-                    connection.close()
-            self._idle.clear()
-
-
-POOL = _Pool()
-"""Of this process."""
-
-
-_HOPS = 5  # redirects that are followed
+_MOVED = {301, 302, 303, 307, 308}
 _CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _CODE = re.compile(rb"<Code>(\w+)</Code>")
+
+Answer = BaseHTTPResponse
+"""An answer of a server whose body is read by `chunks`; its headers have names in any case."""
 
 Span = tuple[int, int]
 """First byte, and the first byte after."""
@@ -155,10 +88,148 @@ class ReceivedBytes:
     """Its ETag, if it is a strong one, else its time of change; empty if the server says neither."""
 
 
+def scope_of(root: str | None) -> AddressScope:
+    """Return how near an address may be that a catalogue leads to; None stands for the user's own settings."""
+    return AddressScope.LOOPBACK if root is None else min(catalog_scope(root), AddressScope.LOOPBACK)
+
+
+@contextlib.contextmanager
+def exchange(
+    method: str,
+    url: str,
+    *,
+    root: str | None,
+    policy: RetryPolicy,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    with_account: bool = False,
+) -> Iterator[BaseHTTPResponse]:
+    """Send a request, follow redirects, and give the answer with a body that is not read yet.
+
+    Parameters
+    ----------
+    method
+        ``GET``, ``HEAD`` or ``POST``.
+    url
+        Where; may hold a token.
+    root
+        Where the catalogue is that led here; None: the address was given by the user's own settings.
+    policy
+        Time limits.
+    headers
+        Further headers.
+    body
+        Content to send; it is not sent again after a redirect that turns a request into GET.
+    with_account
+        Whether to send the account that ``.netrc`` has for a host; looked up for each hop, so none goes elsewhere.
+
+    Raises
+    ------
+    AttemptError
+        Whatever goes wrong; without any part of the URL. Statuses other than redirects are the caller's.
+    """
+    scope = scope_of(root)
+    for _ in range(MAX_REDIRECTS + 1):
+        account = account_header(urlsplit(url).hostname or "") if with_account else {}
+        response = _sent(method, url, {"User-Agent": "stac_sm", **(headers or {}), **account}, body, scope, policy)
+        try:
+            target = response.headers.get("Location")
+            if response.status not in _MOVED or target is None:
+                yield response
+                return
+            url = _next_hop(url, target, root)
+            if response.status not in {307, 308} and method == "POST":
+                method, body = "GET", None
+        finally:
+            response.close()  # goes back to the pool by itself where all was read
+    raise AttemptError(FaultKind.REFUSED, f"more than {MAX_REDIRECTS} redirects")
+
+
+def _sent(
+    method: str, url: str, headers: Mapping[str, str], body: bytes | None, scope: AddressScope, policy: RetryPolicy
+) -> BaseHTTPResponse:
+    with network_errors():
+        REQUEST_COUNTS.request()
+        return _manager(url, scope).urlopen(
+            method, url, headers=dict(headers), body=body, preload_content=False, decode_content=False, redirect=False,
+            retries=False, timeout=urllib3.Timeout(connect=policy.timeout, read=policy.timeout),
+        )  # fmt: skip
+
+
+def account_header(host: str) -> dict[str, str]:
+    """Return the header for the account that ``.netrc`` has for a host; empty without one."""
+    try:
+        found = netrc(os.environ.get("NETRC") or None).authenticators(host)
+    except (OSError, NetrcParseError):
+        return {}
+    if found is None:
+        return {}
+    return {"Authorization": f"Basic {b64encode(f'{found[0]}:{found[2]}'.encode()).decode()}"}
+
+
+def _next_hop(url: str, target: str, root: str | None) -> str:
+    """Where a redirect leads, judged as an href of the catalogue; never from https to http."""
+    told = "a redirect to a place where this catalogue may not send us"
+    try:
+        target = check_href(urljoin(url, target), root or "")
+        if urlsplit(target).scheme == "https" or urlsplit(url).scheme == urlsplit(target).scheme == "http":
+            return target
+    except CatalogError as error:
+        told = f"a redirect: {error}"  # the error shows no query and no user
+    except ValueError:
+        told = "a redirect to what is no URL"
+    raise AttemptError(FaultKind.UNTRUSTED, told)
+
+
+def chunks(response: BaseHTTPResponse, policy: RetryPolicy, *, unpack: bool) -> Iterator[bytes]:
+    """Give the content of an answer as it comes. One that ends early, or trickles, is a failed attempt.
+
+    Parameters
+    ----------
+    response
+        As `exchange` gives it.
+    policy
+        Least number of bytes a second, after its time limit.
+    unpack
+        Whether to undo the content encoding.
+
+    Raises
+    ------
+    AttemptError
+        If the connection breaks, less comes than was announced, or too little in time.
+    """
+    began, count = time.monotonic(), 0
+    while True:
+        with network_errors():
+            chunk = response.read1(_CHUNK, decode_content=unpack)
+        if not chunk:
+            return
+        count += len(chunk)
+        yield chunk
+        seconds = time.monotonic() - began
+        if seconds > policy.timeout and count < seconds * policy.slowest:
+            raise AttemptError(FaultKind.TIMEOUT, f"less than {policy.slowest:g} bytes a second")
+
+
+def refused(response: BaseHTTPResponse) -> AttemptError:
+    """Return the error of an answer whose status is no success, with the code of an object store if it gives one."""
+    text = b""
+    with contextlib.suppress(AttemptError), network_errors():
+        text = response.read(4096, decode_content=False)
+    code = _CODE.search(text)
+    name = code[1].decode() if code else ""
+    told = f"HTTP {response.status}" + (f" {name}" if name else "")
+    after = seconds_of_retry_after(response.headers.get("Retry-After"))
+    return AttemptError(fault_of_status(response.status, name), told, after)
+
+
 def download_bytes(
     url: str, into: IO[bytes], *, span: Span | None, at_most: int, root: str | None, policy: RetryPolicy
 ) -> ReceivedBytes:
     """Get a file, or a span of it, and write it to the same place in a local file.
+
+    Every answer must be what was asked for: status, ``Content-Range``, ``Content-Length`` and the number of bytes that
+    came must agree.
 
     Parameters
     ----------
@@ -167,7 +238,7 @@ def download_bytes(
     into
         Local file, open for writing.
     span
-        Bytes wanted; None: all. The end may lie behind the end of the file.
+        Bytes that are required; None: all. The end may lie behind the end of the file.
     at_most
         Bytes that are taken. A server that gives all where a span was asked for is obeyed up to this size.
     root
@@ -180,205 +251,186 @@ def download_bytes(
     AttemptError
         Whatever goes wrong; without any part of the URL.
     """
-    headers = {"Accept-Encoding": "identity", "User-Agent": "stac_sm"}
+    headers = {"Accept-Encoding": "identity"}
     if span is not None:
         headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
-    reach = AddressScope.LOOPBACK if root is None else min(catalog_scope(root), AddressScope.LOOPBACK)
-    for _ in range(_HOPS + 1):
-        with _exchange(url, headers, reach, policy) as response:
-            if response.status not in {301, 302, 303, 307, 308}:
-                return _received(response, into, span, at_most, policy)
-            target = urljoin(url, response.getheader("Location") or "")
-        url = _next_hop(url, target, root)
-    raise AttemptError(FaultKind.REFUSED, f"more than {_HOPS} redirects")
+    with exchange("GET", url, root=root, policy=policy, headers=headers) as response:
+        if response.status == 416:
+            raise AttemptError(FaultKind.BYTES, "HTTP 416: the file is shorter than its header says")
+        if response.status not in {200, 206}:
+            raise refused(response)
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise AttemptError(FaultKind.BYTES, f"content encoding {encoding}, none asked for")
+        start, stop, total = _announced(response, span)
+        if stop - start > at_most:
+            raise AttemptError(FaultKind.TOO_LARGE, f"{stop - start} bytes found, at most {at_most} taken at once")
+        count = _store(response, into, start, stop - start, policy)
+        if count != stop - start:
+            raise AttemptError(FaultKind.BYTES, f"{count} of {stop - start} bytes came")
+        return ReceivedBytes((start, stop), total, _version(response))
 
 
-def _next_hop(url: str, target: str, root: str | None) -> str:
-    """Where a redirect leads, judged as an href of the catalogue; never from https to http."""
-    down = urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https"
-    if not down and urlsplit(target).scheme in {"http", "https"}:
-        with contextlib.suppress(CatalogError):
-            return check_href(target, root or "")
-    raise AttemptError(FaultKind.UNTRUSTED, "a redirect to a place where this catalogue may not send us")
-
-
-def _received(
-    response: http.client.HTTPResponse, into: IO[bytes], span: Span | None, at_most: int, policy: RetryPolicy
-) -> ReceivedBytes:
-    """Check an answer and store its bytes."""
-    if response.status not in {200, 206}:
-        raise _refused(response)
-    if response.getheader("Content-Encoding", "identity") != "identity":
-        raise AttemptError(
-            FaultKind.BYTES, f"content encoding {response.getheader('Content-Encoding')}, none asked for"
-        )
-    if response.status == 206:
-        start, stop, total = _range(response, span)
-    else:
-        start, stop = 0, _length(response)
-        total = stop
-    if stop - start > at_most:
-        raise AttemptError(FaultKind.TOO_LARGE, f"{stop - start} bytes found, at most {at_most} wanted at once")
-    count = _store(response, into, start, stop - start, policy)
-    if count != stop - start:
-        raise AttemptError(FaultKind.BYTES, f"{count} of {stop - start} bytes came")
-    return ReceivedBytes((start, stop), total, _version(response))
-
-
-def _refused(response: http.client.HTTPResponse) -> AttemptError:
-    code = _CODE.search(response.read(4096))
-    name = code[1].decode() if code else ""
-    if response.status == 416:
-        return AttemptError(FaultKind.BYTES, "HTTP 416: the file is shorter than its header says")
-    after = response.getheader("Retry-After") or ""
-    told = f"HTTP {response.status}" + (f" {name}" if name else "")
-    return AttemptError(fault_of_status(response.status, name), told, _seconds(after))
-
-
-def _seconds(retry_after: str) -> float:
-    """Seconds of a Retry-After, which is a number or a date."""
-    from email.utils import parsedate_to_datetime
-
-    if retry_after.strip().isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return 0.0
-
-
-def _range(response: http.client.HTTPResponse, span: Span | None) -> tuple[int, int, int]:
-    said = response.getheader("Content-Range") or ""
-    found = _RANGE.fullmatch(said.strip())
+def _announced(response: BaseHTTPResponse, span: Span | None) -> tuple[int, int, int]:
+    """First byte, the one after the last, and the size of the file, as an answer announces them."""
+    length = response.headers.get("Content-Length")
+    if response.status == 200:
+        if length is None or not length.isdecimal():  # without it, a file that is cut off looks like a whole one
+            raise AttemptError(FaultKind.BYTES, "an answer without Content-Length")
+        return 0, int(length), int(length)
+    found = _RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
     if found is None or span is None:
         raise AttemptError(FaultKind.BYTES, "a part without a Content-Range, or where the whole was asked for")
     start, stop, total = int(found[1]), int(found[2]) + 1, int(found[3])
     if start != span[0] or stop != min(span[1], total):
-        raise AttemptError(
-            FaultKind.BYTES, f"bytes {start}-{stop - 1} of {total} came, {span[0]}-{span[1] - 1} asked for"
-        )
-    length = response.getheader("Content-Length")
+        asked = f"{span[0]}-{span[1] - 1} asked for"
+        raise AttemptError(FaultKind.BYTES, f"bytes {start}-{stop - 1} of {total} came, {asked}")
     if length is not None and length != str(stop - start):
-        raise AttemptError(
-            FaultKind.BYTES, f"Content-Length {length[:20]} and Content-Range {start}-{stop - 1} disagree"
-        )
+        told = f"Content-Length {length[:20]} and Content-Range {start}-{stop - 1} disagree"
+        raise AttemptError(FaultKind.BYTES, told)
     return start, stop, total
 
 
-def _length(response: http.client.HTTPResponse) -> int:
-    length = response.getheader("Content-Length") or ""
-    if not length.isdecimal():  # without it, a file that is cut off looks like a whole one
-        raise AttemptError(FaultKind.BYTES, "an answer without Content-Length")
-    return int(length)
+def _version(response: BaseHTTPResponse) -> str:
+    etag = response.headers.get("ETag") or ""
+    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified") or ""
 
 
-def _version(response: http.client.HTTPResponse) -> str:
-    etag = response.getheader("ETag") or ""
-    return etag if etag and not etag.startswith("W/") else response.getheader("Last-Modified") or ""
-
-
-def _store(response: http.client.HTTPResponse, into: IO[bytes], start: int, length: int, policy: RetryPolicy) -> int:
-    """Write the content as it comes; the number of bytes. A trickle is a stall."""
-    end, count = time.monotonic() + policy.timeout + length / policy.slowest, 0
+def _store(response: BaseHTTPResponse, into: IO[bytes], start: int, length: int, policy: RetryPolicy) -> int:
+    """Write the content as it comes; the number of bytes, which are no more than announced."""
+    count = 0
     into.seek(start)
-    while count < length:
-        with _network():
-            chunk = response.read1(min(_CHUNK, length - count))
-        if not chunk:
-            break
+    for chunk in chunks(response, policy, unpack=False):
+        chunk = chunk[: length - count]
         try:
             into.write(chunk)
         except OSError as error:  # of the local disk
-            fault, told = FaultKind.DAMAGED, f"no temporary file: {os.strerror(error.errno or 0)}"
+            told = f"no temporary file: {os.strerror(error.errno or 0)}"
         else:
             count += len(chunk)
             REQUEST_COUNTS.receive(len(chunk))
-            if time.monotonic() <= end:
-                continue
-            fault, told = FaultKind.TIMEOUT, f"less than {policy.slowest:g} bytes a second"
-        raise AttemptError(fault, told)
-    if count == length:
-        with _network():
-            response.read(1)  # http.client sees the end only when asked for more
+            continue
+        raise AttemptError(FaultKind.DAMAGED, told)
     return count
 
 
 @contextlib.contextmanager
-def _network() -> Iterator[None]:
-    """What breaks on the way is a failed attempt."""
+def network_errors() -> Iterator[None]:
+    """Turn whatever breaks on the way into a failed attempt, without a cause, which may hold the URL."""
     try:
         yield
-    except CatalogError as error:
+    except CatalogError as error:  # of the check of the connected address
         failure = AttemptError(FaultKind.UNTRUSTED, str(error))
-    except http.client.IncompleteRead:
-        failure = AttemptError(FaultKind.BYTES, "the answer broke off")
-    except http.client.InvalidURL:
-        failure = AttemptError(FaultKind.REFUSED, "no URL that can be asked for")
-    except http.client.HTTPException as error:
-        failure = AttemptError(FaultKind.CONNECTION, type(error).__name__)
-    except OSError as error:
-        failure = AttemptError(fault_of(error), f"{type(error).__name__} {error.strerror or ''}".strip())
+    except (HTTPError, OSError, ValueError) as error:
+        failure = _failure(error)
     else:
         return
-    raise failure  # outside of the handlers: no cause, which may hold the URL
+    raise failure
 
 
-@contextlib.contextmanager
-def _exchange(
-    url: str, headers: Mapping[str, str], reach: AddressScope, policy: RetryPolicy
-) -> Iterator[http.client.HTTPResponse]:
-    """Send a request; afterwards the connection is kept, if its answer was read to the end."""
+def _failure(error: Exception) -> AttemptError:
+    if isinstance(error, LocationValueError | ValueError) and not isinstance(error, OSError):
+        return AttemptError(FaultKind.REFUSED, "no URL that can be asked for")
+    found = _causes(error)
+    if any(isinstance(one, ssl.SSLCertVerificationError) for one in found):
+        return AttemptError(FaultKind.UNTRUSTED, "SSLCertVerificationError")
+    if any(isinstance(one, IncompleteRead | InvalidChunkLength) for one in found):
+        return AttemptError(FaultKind.BYTES, "the answer broke off")
+    if any(isinstance(one, DecodeError) for one in found):
+        return AttemptError(FaultKind.BYTES, "content that cannot be unpacked")
+    if any(isinstance(one, TimeoutError) and not isinstance(one, NewConnectionError) for one in found):
+        return AttemptError(FaultKind.TIMEOUT, type(error).__name__)
+    system = next((one for one in found if isinstance(one, OSError)), None)
+    if system is None:
+        return AttemptError(FaultKind.CONNECTION, type(error).__name__)
+    return AttemptError(fault_of(system), f"{type(system).__name__} {system.strerror or ''}".strip())
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it was made from; urllib3 keeps that as a cause, or among the arguments."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    for one in waiting:
+        if one is not None and one not in found:
+            found.append(one)
+            waiting += [one.__cause__, *(part for part in one.args if isinstance(part, BaseException))]
+    return found
+
+
+def _judged(scope: AddressScope) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools whose connections are checked by the address they have reached, before anything is sent."""
+
+    class Judged:
+        def _new_conn(self) -> Any:
+            sock = super()._new_conn()  # type: ignore[misc]
+            try:
+                check_address(sock.getpeername()[0], scope)
+            except CatalogError:
+                sock.close()
+                raise
+            return sock
+
+    class Http(Judged, HTTPConnection):
+        pass
+
+    class Https(Judged, HTTPSConnection):
+        pass
+
+    class HttpPool(HTTPConnectionPool):
+        ConnectionCls = Http
+
+    class HttpsPool(HTTPSConnectionPool):
+        ConnectionCls = Https
+
+    return {"http": HttpPool, "https": HttpsPool}
+
+
+class _WithoutSecrets(logging.Filter):
+    """Takes tokens out of what urllib3 logs of each request: it writes the query of every address."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, without secrets."""
+        record.msg, record.args = without_secrets(record.getMessage()), None
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutSecrets())
+
+_lock = threading.Lock()
+
+
+def _manager(url: str, scope: AddressScope) -> urllib3.PoolManager:
+    """The connections to where a URL leads; of this process, for a fork shares the sockets of its parent."""
     parts = urlsplit(url)
-    place = ConnectionTarget(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], reach)
-    connection, response = _asked(place, _target(parts), headers, policy)
-    try:
-        yield response
-    finally:
-        if response.isclosed() and not response.will_close:
-            POOL.put(place, connection)
-        else:
-            response.close()
-            connection.close()
+    authorities = tuple(os.environ.get(name, "") for name in _CA_VARIABLES)
+    with _lock:
+        return _pool(os.getpid(), scope, proxy_of(parts.scheme, parts.hostname or ""), authorities)
 
 
-def _target(parts: SplitResult) -> str:
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+@lru_cache(maxsize=32)
+def _pool(process: int, scope: AddressScope, proxy: str, authorities: tuple[str, ...]) -> urllib3.PoolManager:
+    options: dict[str, Any] = {"num_pools": 64, "maxsize": CONNECTIONS_KEPT, "ssl_context": _tls(authorities)}
+    if proxy:  # the user's own choice: its address is not checked, and it connects for us
+        parts = urlsplit(proxy)
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username is not None else None
+        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return urllib3.ProxyManager(address, proxy_headers=urllib3.make_headers(proxy_basic_auth=user), **options)
+    manager = urllib3.PoolManager(**options)
+    manager.pool_classes_by_scheme = _judged(scope)
+    return manager
 
 
-def _asked(
-    place: ConnectionTarget, target: str, headers: Mapping[str, str], policy: RetryPolicy
-) -> tuple[Any, http.client.HTTPResponse]:
-    """Connection and answer. A kept connection may have been closed by the server meanwhile: then a new one."""
-    kept = POOL.take(place)
-    if kept is not None:
-        with contextlib.suppress(AttemptError), _network():
-            return kept, _sent(kept, place, target, headers, policy)
-        kept.close()
-    connection = new_connection(place, policy.timeout)
-    done = False
-    try:
-        with _network():
-            response = _sent(connection, place, target, headers, policy)
-        done = True
-    finally:
-        if not done:
-            connection.close()
-    return connection, response
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-def _sent(
-    connection: Any, place: ConnectionTarget, target: str, headers: Mapping[str, str], policy: RetryPolicy
-) -> http.client.HTTPResponse:
-    connection.timeout = policy.timeout
-    if not connection.sock:
-        connection.connect()
-        if proxy_of(place.scheme, place.host) is None:  # a proxy is the user's own choice
-            check_address(connection.sock.getpeername()[0], place.reach)
-    connection.sock.settimeout(policy.timeout)
-    if place.scheme == "http" and proxy_of(place.scheme, place.host) is not None:
-        target = f"http://{place.netloc}{target}"
-        headers = {**headers, **proxy_headers(place)}
-    REQUEST_COUNTS.request()
-    connection.request("GET", target, headers={"Host": place.netloc, **headers})
-    response: http.client.HTTPResponse = connection.getresponse()
-    return response
+@lru_cache(maxsize=4)
+def _tls(authorities: tuple[str, ...]) -> ssl.SSLContext:
+    """Who may sign certificates: the bundle that the environment names, else the system and certifi."""
+    bundle = authorities[0] or authorities[1]
+    if bundle:
+        folder = os.path.isdir(bundle)  # noqa: PTH112 - a text of the environment
+        return ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
+    context = ssl.create_default_context()
+    if not any(authorities[2:]):  # slim containers have no certificates of their own
+        context.load_verify_locations(certifi.where())
+    return context

@@ -1,34 +1,28 @@
-"""Documents on the web: bounded in size and time, asked for again by the one policy, kept for a while, and only from
-where their catalogue may lead (``stac_sm.storage.trust``): this holds for links, redirects and the addresses of names.
+"""Documents and small files on the web, read through `stac_sm.storage.http.client`.
 
-Files on the web: addresses that may be named, what lies there, and how to tell that it has changed.
+`Web` is the web as one catalogue may see it: its documents are bounded in size and time, asked for again by the one
+retry policy, kept in memory for a while, and read only from where the catalogue may lead. `FileUrl`, `fetch_file` and
+`validators` serve the ingest of files whose addresses the user names.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import Any
+from json import dumps
+from typing import Any, TypeVar
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from stac_sm.core.errors import CatalogError, GranuleError, InputError
-from stac_sm.storage.retry import (
-    REQUEST_COUNTS,
-    AttemptError,
-    FaultKind,
-    GaveUpError,
-    RetryPolicy,
-    fault_of_status,
-    retry,
-)
+from stac_sm.storage.http.client import Answer, chunks, exchange, refused
+from stac_sm.storage.retry import AttemptError, FaultKind, GaveUpError, RetryPolicy, retry
 from stac_sm.storage.signing import without_secrets
-from stac_sm.storage.trust import catalog_scope, check_address, check_href
+from stac_sm.storage.trust import check_href
+
+T = TypeVar("T")
 
 STRUCTURE = ("self", "root", "parent", "collection")
 """Relations of the links that hold a catalogue together; pystac may follow them behind our back."""
@@ -37,13 +31,13 @@ CONNECTIONS = 16
 """Requests to a catalogue at once for items, and as many for what leads to them."""
 MAX_DOCUMENT_BYTES = 16 << 20
 """Of one JSON document, unpacked: some 100,000 links."""
-MAX_REDIRECTS = 5
 MAX_KEPT_BYTES = 64 << 20
 """Of documents kept in memory, by catalogue."""
 
-_CHUNK = 1 << 16
-_JSON = {"Accept": "application/geo+json, application/json;q=0.9, */*;q=0.1"}
-_MOVED = {301, 302, 303, 307, 308}
+_JSON = {
+    "Accept": "application/geo+json, application/json;q=0.9, */*;q=0.1",
+    "Accept-Encoding": "gzip, deflate",
+}
 
 
 class NotThereError(CatalogError):
@@ -70,7 +64,6 @@ class Web:
     def __init__(self, root: str) -> None:
         self.root = without_secrets(root)
         """Where the catalogue is, without secrets."""
-        self._session: Any = None
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -120,31 +113,13 @@ class Web:
     def _attempt(
         self, href: str, headers: Mapping[str, str], json: Any, limit: int, policy: RetryPolicy
     ) -> HttpResponse:
-        import requests  # type: ignore[import-untyped,unused-ignore]
-
-        for _ in range(MAX_REDIRECTS + 1):
-            try:
-                with self._sent(check_href(href, self.root), headers, json, policy) as answer:
-                    REQUEST_COUNTS.request()
-                    if answer.status_code not in _MOVED or "Location" not in answer.headers:
-                        return _read(answer, limit, policy)
-                    href = urljoin(href, answer.headers["Location"])
-                    json = json if answer.status_code in {307, 308} else None
-            except (requests.RequestException, OSError) as error:
-                raise AttemptError(_fault(error), type(error).__name__) from None
-        raise AttemptError(FaultKind.REFUSED, f"more than {MAX_REDIRECTS} redirects")
-
-    def _sent(self, href: str, headers: Mapping[str, str], json: Any, policy: RetryPolicy) -> Any:
-        return self._opened().request(
-            "GET" if json is None else "POST", href, headers=headers, json=json, stream=True, allow_redirects=False,
-            timeout=(policy.timeout, policy.timeout),
-        )  # fmt: skip
-
-    def _opened(self) -> Any:
-        with self._lock:
-            if self._session is None:
-                self._session = _session(self.root)
-            return self._session
+        check_href(href, self.root)
+        method, body = ("GET", None) if json is None else ("POST", dumps(json).encode())
+        sent = headers if json is None else {**headers, "Content-Type": "application/json"}
+        with exchange(
+            method, href, root=self.root, policy=policy, headers=sent, body=body, with_account=True
+        ) as response:
+            return _read(response, limit, policy)
 
 
 @dataclass(frozen=True)
@@ -179,95 +154,30 @@ class WebDocuments:
 _ADVICE = {
     FaultKind.TOO_LARGE: "no STAC document is that large, or it should be split",
     FaultKind.CREDENTIALS: "it may be asked for by others only",
-    FaultKind.UNTRUSTED: "its certificate is not to be trusted",
+    FaultKind.UNTRUSTED: "check where the address leads, and the certificate of the server",
 }
 
 
-def _session(root: str) -> Any:
-    """A session whose connections are judged by the address they reach, before anything is sent."""
-    import requests
-    from requests.adapters import HTTPAdapter  # type: ignore[import-untyped,unused-ignore]
-    from urllib3.connection import HTTPConnection, HTTPSConnection
-    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-    reach = catalog_scope(root)
-
-    class Judged:
-        def _new_conn(self) -> Any:
-            sock = super()._new_conn()  # type: ignore[misc]
-            try:
-                check_address(sock.getpeername()[0], reach)
-            except CatalogError:
-                sock.close()
-                raise
-            return sock
-
-    class Http(Judged, HTTPConnection):
-        pass
-
-    class Https(Judged, HTTPSConnection):
-        pass
-
-    class HttpPool(HTTPConnectionPool):
-        ConnectionCls = Http
-
-    class HttpsPool(HTTPSConnectionPool):
-        ConnectionCls = Https
-
-    class Adapter(HTTPAdapter):  # type: ignore[misc,unused-ignore]
-        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-            super().init_poolmanager(*arguments, **options)
-            self.poolmanager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
-
-    session = requests.Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, Adapter(pool_connections=CONNECTIONS, pool_maxsize=2 * CONNECTIONS))
-    return session
-
-
-def _read(answer: Any, limit: int, policy: RetryPolicy) -> HttpResponse:
+def _read(response: Answer, limit: int, policy: RetryPolicy) -> HttpResponse:
     """The body, if the status is good and the body not too long and not too slow."""
-    if not 200 <= answer.status_code < 300:
-        fault = fault_of_status(answer.status_code)
-        fault = (
-            FaultKind.REFUSED if fault is FaultKind.CREDENTIALS else fault
-        )  # no token to renew: asking again is no use
-        raise AttemptError(fault, f"HTTP {answer.status_code}", _retry_after(answer.headers.get("Retry-After")))
-    body, began = bytearray(), time.monotonic()
-    for chunk in answer.iter_content(_CHUNK):
+    if not 200 <= response.status < 300:
+        failure = refused(response)
+        if failure.fault is FaultKind.CREDENTIALS:  # no token to renew: asking again is no use
+            failure = AttemptError(FaultKind.REFUSED, failure.detail, failure.retry_after)
+        raise failure
+    body = bytearray()
+    for chunk in chunks(response, policy, unpack=True):
         body += chunk
         if len(body) > limit:
             raise AttemptError(FaultKind.TOO_LARGE, f"more than {limit >> 20} MiB")
-        seconds = time.monotonic() - began
-        if seconds > policy.timeout and len(body) < seconds * policy.slowest:
-            raise AttemptError(FaultKind.TIMEOUT, f"{len(body)} bytes in {seconds:.0f} s")
-    return HttpResponse(answer.status_code, answer.headers, bytes(body))
-
-
-def _fault(error: Exception) -> FaultKind:
-    import requests
-
-    if isinstance(error, requests.exceptions.SSLError):
-        return FaultKind.UNTRUSTED
-    if isinstance(error, requests.Timeout | TimeoutError):
-        return FaultKind.TIMEOUT
-    if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
-        return FaultKind.BYTES
-    return FaultKind.REFUSED if isinstance(error, ValueError) else FaultKind.CONNECTION  # a URL that is none
-
-
-def _retry_after(text: str | None) -> float:
-    """Seconds of a ``Retry-After``: a number, or a date."""
-    if not text:
-        return 0.0
-    try:
-        return max(0.0, float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
+    return HttpResponse(response.status, response.headers, bytes(body))
 
 
 _LARGEST = 1 << 28  # bytes of a document that is read as a whole
-_SECONDS = 60
+
+
+class FileMissingError(GranuleError):
+    """There is no file at an address."""
 
 
 @dataclass(frozen=True)
@@ -303,51 +213,51 @@ class FileUrl:
 
 
 def fetch_file(url: FileUrl) -> bytes:
-    """What lies at an address.
+    """Read what lies at an address that the user has named.
+
+    Parameters
+    ----------
+    url
+        Of a document of at most 256 MiB.
 
     Raises
     ------
+    FileMissingError
+        If there is none.
     GranuleError
         If it cannot be had, or is no document but something huge.
     """
-    with _request(url, "GET") as answer:
-        content = bytes(answer.read(_LARGEST + 1))
-    if len(content) > _LARGEST:
-        raise GranuleError(f"{url}: more than {_LARGEST >> 20} MiB found, a smaller document wanted: check the address")
-    return content
+
+    def attempt(policy: RetryPolicy) -> bytes:
+        with exchange("GET", url.text, root=None, policy=policy) as response:
+            return _read(response, _LARGEST, policy).body
+
+    return _asked(url, attempt)
 
 
 def validators(url: FileUrl) -> dict[str, str]:
-    """What a server says about the state of a file: ETag, else time of change, and size.
+    """Ask what a server says about the state of a file: ETag, else time of change, and size.
 
     Raises
     ------
     GranuleError
         If it cannot be had.
     """
-    with _request(url, "HEAD") as answer:
-        found = {key: str(answer.headers.get(key, "")) for key in ("ETag", "Last-Modified", "Content-Length")}
+
+    def attempt(policy: RetryPolicy) -> dict[str, str]:
+        with exchange("HEAD", url.text, root=None, policy=policy) as response:
+            if not 200 <= response.status < 300:
+                raise refused(response)
+            return {key: response.headers.get(key, "") for key in ("ETag", "Last-Modified", "Content-Length")}
+
+    found = _asked(url, attempt)
     return {key: value for key, value in found.items() if value and not (key == "Last-Modified" and found["ETag"])}
 
 
-@contextmanager
-def _request(url: FileUrl, method: str) -> Iterator[Any]:
-    """An answer of a server; redirections are followed to http and https only."""
-    from http.client import HTTPException
-    from urllib import request
-    from urllib.error import HTTPError
-
-    handlers: tuple[type[request.BaseHandler], ...] = (
-        request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPRedirectHandler,
-        request.HTTPDefaultErrorHandler, request.HTTPErrorProcessor,
-    )  # fmt: skip
-    opener = request.OpenerDirector()  # without the handlers of file: and ftp:
-    for handler in handlers:
-        opener.add_handler(handler())
+def _asked(url: FileUrl, attempt: Callable[[RetryPolicy], T]) -> T:
+    policy = RetryPolicy.from_environment()
     try:
-        with opener.open(request.Request(url.text, method=method), timeout=_SECONDS) as answer:
-            yield answer
-    except (OSError, HTTPException) as error:
-        if isinstance(error, HTTPError):
-            error.close()  # it holds the connection
-        raise GranuleError(f"{url}: cannot be had ({error}): check the address, and try again later") from error
+        return retry(lambda _: attempt(policy), policy)
+    except GaveUpError as error:
+        kind = FileMissingError if error.fault is FaultKind.MISSING else GranuleError
+        raise kind(f"{url}: cannot be had ({error}): check the address, and try again later") from None

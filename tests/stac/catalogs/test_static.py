@@ -28,6 +28,7 @@ from stac_sm.stac.catalogs.search import matches_search
 from stac_sm.stac.catalogs.static import StaticCatalog
 from stac_sm.stac.items import build_item, item_folder, item_json, with_structural_links
 from stac_sm.stac.links import refresh
+from stac_sm.storage.http import client
 from stac_sm.storage.http import documents as web
 from stac_sm.storage.store import open_store
 from stac_sm.storage.trust import AddressScope
@@ -375,7 +376,7 @@ def test_a_name_is_judged_by_the_address_it_leads_to(monkeypatch):
     """A catalogue from the public internet does not reach this machine by a name that resolves to it."""
     with site({"/r": collection(member("/x"))}) as server:
         port = server.address.rpartition(":")[2]
-        monkeypatch.setattr(web, "catalog_scope", lambda root: AddressScope.PUBLIC)
+        monkeypatch.setattr(client, "catalog_scope", lambda root: AddressScope.PUBLIC)
         with pytest.raises(CatalogError, match="a loopback address found, at most a public one allowed"):
             open_catalog(f"http://localhost:{port}/r")
         assert not server.asked
