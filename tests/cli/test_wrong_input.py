@@ -96,7 +96,7 @@ TYPED = [
     # places and files
     ("plan --project /no/such/folder", 1, "no stac-sm.toml in /no/such/folder or above: `stac-sm init DIR`"),
     ("init P/stac-sm.toml", 1, "stac-sm.toml … take it away, or name another place"),
-    ("init P/stac-sm.toml/x", 1, "stac-sm.toml … a folder is wanted there"),
+    ("init P/stac-sm.toml/x", 1, "stac-sm.toml … a folder is required there"),
     ("ingest glass-lst /no/such", 1, "/no/such does not exist: name files or folders that hold GLASS06A01.*.hdf"),
     ("ingest ismn P/plans", 1, "holds no file like *.zip or *_sm_*.stm: check the source's name"),
     ("ingest glass-lst https://example.org/a.hdf", 1, "download them first"),
@@ -108,7 +108,7 @@ TYPED = [
     ("train /no/such.csv --target sm --site site --time date --out P/m", 1, "there is no such file; give a CSV or"),
     ("train P/stac-sm.toml --target sm --site site --time date --out P/m", 1, ".csv or .parquet wanted"),
     ("train P/t.csv --target sm --site site --time date --out P/plans", 1, "a new or empty folder wanted"),
-    (f"{PLAN} --out P/plans", 1, "plans … a file is wanted there"),
+    (f"{PLAN} --out P/plans", 1, "plans … a file is required there"),
     ("run no.parquet", 1, "no.parquet is no plan … `stac-sm plan` writes one"),
     ("run P/stac-sm.toml", 1, "stac-sm.toml is no plan"),
     ("run P/plans", 1, "plans is no plan"),
