@@ -1,7 +1,8 @@
 """Spread a whole run over all processors, with one of each server and one demo project in a session.
 
-``uv run pytest`` uses every processor, up to four; a run that names files or folders below ``tests`` uses one process,
-since starting more takes longer than most files. ``pytest -n 0`` uses one process for everything.
+``uv run pytest`` uses one process more than there are processors, up to four, since tests wait for servers, too. A run
+that names files or folders below ``tests`` uses one process, since starting more takes longer than most files.
+``pytest -n 0`` uses one process for everything.
 
 A file of tests stays together in one process, so that the fixtures of its module are made once. Files that share a
 server or the demo project carry the same mark ``pytest.mark.xdist_group("demo")`` and stay together, too. Groups that
@@ -48,11 +49,11 @@ load_kernel()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the processes of this run: all processors for whole runs, none beside this one for others."""
+    """Return the processes of this run: one more than processors for whole runs, none beside this one for others."""
     root = config.rootpath
     named = {Path(config.invocation_params.dir, argument).resolve() for argument in config.args}
     whole = bool(named & {root, root / "tests"}) and not config.option.collectonly
-    return min(os.cpu_count() or 1, MOST_PROCESSES) if whole else 0
+    return min((os.cpu_count() or 1) + 1, MOST_PROCESSES) if whole else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:

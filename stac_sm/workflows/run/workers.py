@@ -29,7 +29,7 @@ from stac_sm.workflows.run.task import failed_task_record, run_task
 
 _ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get
 _DEATHS = 2  # workers that a task may lose before it is given up: two may be bad luck, three are the task
-_SECONDS_TO_CONNECT = 30
+_SECONDS_TO_FIRST_WORKER = 30
 _ADDRESS = re.compile(r"(\w+://)?(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):[0-9]{1,5}/?")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -164,7 +164,7 @@ class SchedulerWorkers:
         if not _ADDRESS.fullmatch(self.address):  # distributed would never end its process
             raise InputError(f"scheduler {self.address!r}: write its address as it prints it, e.g. tcp://HOST:8786")
         try:
-            client = Client(self.address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+            client = Client(self.address, set_as_default=False)  # waits for distributed.comm.timeouts.connect, 30 s
         except (OSError, ValueError, MemoryError) as error:  # the last: what answers is taken for an endless message
             raise InputError(
                 f"no Dask scheduler answers at {self.address!r} ({error}): start one by `dask scheduler`, workers by "
@@ -303,7 +303,7 @@ def _result(future: Any, task: Task) -> TaskRecord:
 
 def _check_workers(client: Any) -> None:
     """Refuse workers that would make other values."""
-    client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)
+    client.wait_for_workers(1, timeout=_SECONDS_TO_FIRST_WORKER)
     for address, found in client.run(software_versions).items():
         if found != software_versions():
             raise InputError(
