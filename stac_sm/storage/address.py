@@ -54,9 +54,19 @@ ADDRESS_KINDS: tuple[AddressKind, ...] = (LOCAL, WEB, S3)
 
 
 def scheme_of(address: str) -> str:
-    """Return the scheme of a URL in lower case; empty for a path, whatever characters it holds.
+    """Return the scheme of a URL.
 
     A colon alone makes no URL: ``12:00.tif`` and ``a:b`` are names of files.
+
+    Parameters
+    ----------
+    address
+        A path or a URL.
+
+    Returns
+    -------
+    str
+        In lower case, such as ``https``; empty for a path, whatever characters it holds.
     """
     found = _URL.match(address)
     return (found[1] or found[2]).lower() if found else ""
@@ -80,12 +90,34 @@ def address_kind(address: str | os.PathLike[str]) -> AddressKind:
 
 
 def is_remote(address: str | os.PathLike[str]) -> bool:
-    """Return whether an address is reached over the network."""
+    """Return whether an address is reached over the network.
+
+    Parameters
+    ----------
+    address
+        A path or a URL of any kind.
+
+    Returns
+    -------
+    bool
+        False for paths and ``file:`` URLs only.
+    """
     return address_kind(address).remote
 
 
 def is_absolute(href: str) -> bool:
-    """Return whether an href stands for itself: a URL or an absolute path, not one relative to a document."""
+    """Return whether an href stands for itself.
+
+    Parameters
+    ----------
+    href
+        Of a link or an asset.
+
+    Returns
+    -------
+    bool
+        True for a URL and for an absolute path; False for a path that is relative to the document that holds it.
+    """
     return href.startswith("/") or bool(scheme_of(href))
 
 
@@ -96,6 +128,11 @@ def local_path(address: str | os.PathLike[str]) -> Path:
     ----------
     address
         A path, which is taken as it is, or a ``file:`` URL, which is percent-encoded.
+
+    Returns
+    -------
+    pathlib.Path
+        Absolute for a ``file:`` URL; relative where a relative path was given. It need not exist.
 
     Raises
     ------
@@ -114,20 +151,62 @@ def local_path(address: str | os.PathLike[str]) -> Path:
 
 
 def file_url_parts(url: str) -> tuple[str, str]:
-    """Return host and decoded path of a ``file:`` URL. Whatever follows the host is the path: it has no query."""
+    """Split a ``file:`` URL. Whatever follows the host is the path: such a URL has no query and no fragment.
+
+    Parameters
+    ----------
+    url
+        A ``file:`` URL; any other text comes back as the path.
+
+    Returns
+    -------
+    tuple of str
+        The host in lower case, empty without one; and the path, percent-decoded.
+    """
     found = _FILE_URL.fullmatch(url)
     return ("", url) if found is None else ((found[1] or "").lower(), unquote(found[2] or ""))
 
 
 def absolute_address(address: str | os.PathLike[str]) -> str:
-    """Return an address that is the same from every working folder: a URL as it is, a local path made absolute."""
+    """Return an address that is the same from every working folder.
+
+    Parameters
+    ----------
+    address
+        A path or a URL.
+
+    Returns
+    -------
+    str
+        A URL of another machine as it is; a local path or ``file:`` URL as an absolute path.
+
+    Raises
+    ------
+    InputError
+        If it names a file on another host.
+    """
     text = os.fspath(address)
     return text if address_kind(text) is not LOCAL else str(local_path(text).absolute())
 
 
 def address_path(address: str) -> PurePosixPath:
-    """Return the path inside an address: of a web address without query, fragment and percent-encoding; of an object
-    its bucket and key; of a file its path.
+    """Return the path inside an address, to look at its names and its suffix.
+
+    Parameters
+    ----------
+    address
+        A path or a URL.
+
+    Returns
+    -------
+    pathlib.PurePosixPath
+        Of a web address its path, percent-decoded and without query and fragment; of an object its bucket and key; of a
+        file its path.
+
+    Raises
+    ------
+    InputError
+        If it names a file on another host.
     """
     kind = address_kind(address)
     if kind is WEB:
@@ -138,12 +217,41 @@ def address_path(address: str) -> PurePosixPath:
 
 
 def without_query(address: str) -> str:
-    """Return a web address without its query and fragment; other addresses have none and come back as they are."""
+    """Return an address without its query and fragment.
+
+    Parameters
+    ----------
+    address
+        A path or a URL.
+
+    Returns
+    -------
+    str
+        A web address up to its first ``?`` or ``#``; an address of another kind, which has neither, as it is.
+    """
     return re.split(r"[?#]", address, maxsplit=1)[0] if address_kind(address) is WEB else address
 
 
 def join_address(root: str, path: str) -> str:
-    """Return the address of a relative path, which may lead upwards, from a folder, a prefix or a web folder."""
+    """Return the address of a relative path that is taken from a folder.
+
+    Parameters
+    ----------
+    root
+        A folder, a prefix of a bucket, or a web address that is taken as a folder.
+    path
+        Relative; it may lead upwards.
+
+    Returns
+    -------
+    str
+        Of the kind of the root, without ``.`` and ``..``.
+
+    Raises
+    ------
+    InputError
+        If the root is a folder on another host.
+    """
     if address_kind(root) is LOCAL:
         return posixpath.normpath(posixpath.join(str(local_path(root)), path))
     scheme, mark, place = root.partition("://")
@@ -151,9 +259,18 @@ def join_address(root: str, path: str) -> str:
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """Return folder and name of a file, whatever its kind; the folder of a bare name is ``.``.
+    """Split the address of a file into folder and name, whatever its kind.
 
-    The name is empty where an address ends with a slash, or names a bucket or a host only.
+    Parameters
+    ----------
+    address
+        A path or a URL.
+
+    Returns
+    -------
+    tuple of str
+        The folder, which is ``.`` for a bare name; and the name, which is empty where the address ends with a slash or
+        names a bucket or a host only.
     """
     folder, slash, name = address.rpartition("/")
     if folder.endswith(":/"):

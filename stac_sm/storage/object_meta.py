@@ -1,4 +1,8 @@
-"""Entries: what a store holds, named by paths below its root."""
+"""What a listing says of the objects of a store, and which paths may name one.
+
+Stores on disk and on S3 list `ObjectMeta` and pass every path through `checked_path`. The index and
+`audit` compare such listings with what they know.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,19 @@ class ObjectMeta(NamedTuple):
 
 
 def checked_path(path: str, root: str) -> PurePosixPath:
-    """A path that names something below the root.
+    """Return a path that names something below the root of a store.
+
+    Parameters
+    ----------
+    path
+        Relative, with forward slashes.
+    root
+        Of the store, for the message.
+
+    Returns
+    -------
+    pathlib.PurePosixPath
+        The same path.
 
     Raises
     ------

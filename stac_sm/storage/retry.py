@@ -1,8 +1,8 @@
-"""Retry: one policy for everything that is asked of a server or a network file system.
+"""Retries: one policy for everything that is asked of a server or a network file system.
 
-A failed attempt has a `FaultKind`. Its class decides: try again after a wait (``connection``, ``timeout``, ``busy``,
-``bytes``, ``storage``), begin the whole file anew (``changed``), have a new token and try once more
-(``credentials``), or give up at once (all others). What was tried, and how long was waited, is counted.
+A failed attempt has a `FaultKind`. Its kind decides: try again after a wait (``connection``, ``timeout``, ``busy``,
+``bytes``, ``storage``), read the whole file again from its start (``changed``), renew the token and try once more
+(``credentials``), or give up at once (all others). Attempts and waits are counted, for the report of a run.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class FaultKind(StrEnum):
 
 
 RETRIED_FAULTS = {FaultKind.CONNECTION, FaultKind.TIMEOUT, FaultKind.BUSY, FaultKind.BYTES, FaultKind.STORAGE}
+"""Kinds of faults after which the same request is sent again."""
+
 _FOR_EVER = {
     errno.ENOENT: FaultKind.MISSING, errno.ENOTDIR: FaultKind.MISSING, errno.EISDIR: FaultKind.MISSING,
     errno.EACCES: FaultKind.REFUSED, errno.EPERM: FaultKind.REFUSED, errno.ENAMETOOLONG: FaultKind.REFUSED,
@@ -74,7 +76,7 @@ _FOR_EVER = {
 
 
 class AttemptError(Exception):
-    """One attempt failed. The detail is shown to the user: it must hold no URL and no token."""
+    """Failure of one attempt. The detail is shown to the user: it must hold no URL and no token."""
 
     def __init__(self, fault: FaultKind, detail: str, retry_after: float = 0.0) -> None:
         super().__init__(f"{fault}: {detail}")
@@ -82,7 +84,7 @@ class AttemptError(Exception):
 
 
 class GaveUpError(Exception):
-    """The last attempt failed, or another one would not help."""
+    """Failure of the last attempt, or of one after which another would not help."""
 
     def __init__(self, fault: FaultKind, detail: str, attempts: int) -> None:
         super().__init__(f"{fault}: {detail} (attempts: {attempts})")
@@ -116,7 +118,12 @@ class RetryPolicy:
 
     @classmethod
     def from_environment(cls) -> RetryPolicy:
-        """The policy of this process.
+        """Read the policy of this process from its environment.
+
+        Returns
+        -------
+        RetryPolicy
+            Fields whose variable is not set have their defaults.
 
         Raises
         ------
@@ -127,7 +134,20 @@ class RetryPolicy:
         return cls(attempts=int(stated.pop("attempts", cls.attempts)), **stated)
 
     def wait(self, attempt: int, retry_after: float = 0.0) -> float:
-        """Seconds to wait after an attempt, counted from 1."""
+        """Return how long to wait after a failed attempt. Random, as "full jitter" of the AWS Architecture Blog.
+
+        Parameters
+        ----------
+        attempt
+            Number of the attempt, from 1.
+        retry_after
+            Seconds that the server asks for; 0 if it does not.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
         jittered = random.uniform(0.0, min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1)))
         return max(jittered, min(retry_after, self.longest_retry_after))
 
@@ -143,7 +163,7 @@ def _from_environment(name: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < float("inf") or (name == "attempts" and not value.is_integer()):
-        raise InputError(f"STAC_SM_RETRY_{name.upper()} is {text!r}: a positive number is wanted")
+        raise InputError(f"STAC_SM_RETRY_{name.upper()} is {text!r}: a positive number is required")
     return value
 
 
@@ -182,7 +202,7 @@ class RequestCounts:
             self.waited[fault.value] = self.waited.get(fault.value, 0.0) + waited
 
     def snapshot(self) -> dict[str, object]:
-        """Requests, bytes, retries and seconds waited so far, JSON-able."""
+        """Return requests, bytes, retries and seconds waited so far, ready for JSON."""
         with self._lock:
             waited = {name: round(seconds, 3) for name, seconds in self.waited.items()}
             return {
@@ -195,24 +215,29 @@ REQUEST_COUNTS = RequestCounts()
 
 
 def retry(attempt: Callable[[bool], T], policy: RetryPolicy, *, restarts: bool = False) -> T:
-    """Try until it works, or trying again would not help.
+    """Call a function until it succeeds, or trying again would not help.
 
     Parameters
     ----------
     attempt
-        One attempt; its argument says whether new credentials are wanted. Raises `AttemptError`.
+        One attempt; its argument says whether to use new credentials. Raises `AttemptError`.
     policy
         How often and how long.
     restarts
-        Whether this attempt begins the file anew: then a changed file is tried again here. Otherwise it is the
-        caller's to begin anew.
+        Whether an attempt reads the file from its start: then a changed file is tried again here. Otherwise the caller
+        has to start again.
+
+    Returns
+    -------
+    object
+        What the attempt returns that succeeds.
 
     Raises
     ------
     GaveUpError
         When attempts or time are used up, or the fault is for ever.
     AttemptError
-        If the file has changed, and this does not begin it anew.
+        If the file has changed, and an attempt does not read it from its start.
     """
     end, renewed, tries = time.monotonic() + policy.total, False, 0
     while True:
@@ -236,7 +261,7 @@ def retry(attempt: Callable[[bool], T], policy: RetryPolicy, *, restarts: bool =
 
 
 def fault_of_status(status: int, code: str = "") -> FaultKind:
-    """Fault of an HTTP status, and of the error code that an object store gives with it."""
+    """Return the fault of an HTTP status, and of the error code that an object store gives with it."""
     if code in {"ExpiredToken", "RequestExpired", "TokenRefreshRequired", "AuthenticationFailed"}:
         return FaultKind.CREDENTIALS
     if code in {"RequestTimeout", "SlowDown"} or status in {408, 425, 429} or status >= 500:
@@ -258,7 +283,18 @@ def seconds_of_retry_after(text: str | None) -> float:
 
 
 def fault_of(error: BaseException) -> FaultKind:
-    """Fault of an error of the operating system: of a file, a socket or a name."""
+    """Return the fault of an error of the operating system: of a file, a socket or a name.
+
+    Parameters
+    ----------
+    error
+        Anything that reading raised.
+
+    Returns
+    -------
+    FaultKind
+        ``connection`` where nothing more is known.
+    """
     import ssl
 
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -1,4 +1,8 @@
-"""Signing: hrefs that need a token get it at the moment of reading, in the worker; tokens are never written down."""
+"""Signing: hrefs that need a token get it at the moment of reading, in the worker.
+
+Readers of rasters call `sign_href` for each file. Tokens are never written down: `without_secrets` takes them out of
+everything that goes into messages, logs and plans.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ _FIELD = re.compile(
 
 
 def sign_href(href: str, signer: str, *, renewed: bool = False) -> str:
-    """The href with a token that is valid now; an ``s3:`` URL as a presigned one.
+    """Return an href with a token that is valid now.
 
     Parameters
     ----------
@@ -28,14 +32,19 @@ def sign_href(href: str, signer: str, *, renewed: bool = False) -> str:
     signer
         How: one of `SIGNERS`.
     renewed
-        Whether the token that was given last was refused: then a new one is had.
+        Whether the token that was given last was refused: then a new one is fetched.
+
+    Returns
+    -------
+    str
+        An ``s3:`` URL as a presigned one of https; an href that needs no token as it is. It is a secret.
 
     Raises
     ------
     InputError
         If the signer is unknown, its package is not installed, or there are no credentials.
     AttemptError
-        If no token could be had.
+        If no token is given.
     """
     if signer not in _BY_NAME:
         raise InputError(f"signer {signer!r} is unknown: known are {', '.join(name for name in SIGNERS if name)}")
@@ -43,12 +52,23 @@ def sign_href(href: str, signer: str, *, renewed: bool = False) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Text without the query of every URL, user names in URLs, and the values of fields that hold tokens."""
+    """Return text without the query of every URL, user names in URLs, and the values of fields that hold tokens.
+
+    Parameters
+    ----------
+    text
+        A URL, a message or a line of a log.
+
+    Returns
+    -------
+    str
+        With ``…`` in the place of what was taken out.
+    """
     return _FIELD.sub(r"\1\2…", _PASSWORD.sub("//…@", _QUERY.sub("?…", text)))
 
 
 def _by_scheme(href: str, renewed: bool) -> str:
-    """Objects of a store by its credentials; others as they are."""
+    """Return a presigned address of an object of a store; other hrefs as they are."""
     kind = STORE_KINDS.get(address_kind(href))
     return href if kind is None or kind.presign is None else kind.presign(href, renewed)
 
@@ -65,8 +85,8 @@ def _planetary_computer(href: str, renewed: bool) -> str:
     except OSError as error:  # requests' errors are OSErrors
         status = getattr(getattr(error, "response", None), "status_code", None)
         fault = fault_of(error) if status is None else fault_of_status(status)
-        told = f"no token: {type(error).__name__}" if status is None else f"no token: HTTP {status}"
-    raise AttemptError(FaultKind.REFUSED if fault is FaultKind.CREDENTIALS else fault, told)
+        detail = f"no token: {type(error).__name__}" if status is None else f"no token: HTTP {status}"
+    raise AttemptError(FaultKind.REFUSED if fault is FaultKind.CREDENTIALS else fault, detail)
 
 
 _BY_NAME: dict[str, Callable[[str, bool], str]] = {"": _by_scheme, "planetary-computer": _planetary_computer}

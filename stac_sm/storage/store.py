@@ -1,8 +1,9 @@
 """Stores: where a catalogue and its assets are kept, and how a name is taken exactly once.
 
-Paths are relative to the root of a store, with forward slashes. Three ways to write, for three kinds of things:
-``create`` for what is written once (assets, items), ``swap`` for what may be replaced by one writer at a time,
-``replace`` for what is derived and can always be made again.
+Paths are relative to the root of a store, with forward slashes. There are three ways to write, for three kinds of
+things: ``create`` for what is written once (assets, items), ``compare_and_swap`` for what may be replaced by one writer
+at a time, ``replace`` for what is derived and can be made again. Stages that publish, the index and `audit` work on a
+`Store` and do not know which kind it is.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from stac_sm.storage.address import LOCAL, S3, AddressKind, address_kind, bucket
 from stac_sm.storage.object_meta import TEMPORARY, ObjectMeta, checked_path
 
 LOCK_SECONDS = 30.0
+"""Age at which the lock file of a folder counts as left behind by a writer that died."""
 
 
 class Store(Protocol):
@@ -35,34 +37,155 @@ class Store(Protocol):
         """Folder or URL without a slash at its end."""
 
     def href(self, path: str) -> str:
-        """Where GDAL, pandas and others find a path."""
+        """Return where GDAL, pandas and others find a file.
+
+        Parameters
+        ----------
+        path
+            Path below the root; the file need not exist.
+
+        Returns
+        -------
+        str
+            A file name or a URL, as it is: not percent-encoded.
+        """
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file."""
+        """Return whether there is a file.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+
+        Returns
+        -------
+        bool
+            False for a folder, too.
+        """
 
     def read(self, path: str) -> bytes:
-        """Content of a file; CatalogError where there is none."""
+        """Read a file.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+
+        Returns
+        -------
+        bytes
+            All of its content.
+
+        Raises
+        ------
+        CatalogError
+            If there is none.
+        """
 
     def local_file(self, path: str) -> AbstractContextManager[Path]:
-        """A file on this machine with the content of a file as it reads back; CatalogError where there is none."""
+        """Provide a file of this machine with the content of a file as it reads back.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+
+        Returns
+        -------
+        contextmanager of pathlib.Path
+            Valid inside the ``with`` block.
+
+        Raises
+        ------
+        CatalogError
+            If there is none.
+        """
 
     def list_objects(self, prefix: str = "") -> Iterator[ObjectMeta]:
-        """All files below a folder, in the order of their paths as text; those still being written are left out."""
+        """List all files below a folder.
+
+        Parameters
+        ----------
+        prefix
+            Folder below the root, as a whole name; empty for all files.
+
+        Yields
+        ------
+        ObjectMeta
+            In the order of the paths as text; files that are still being written are left out. Nothing where there
+            is no folder.
+        """
 
     def list_objects_at(self, folder: str, paths: Iterable[str]) -> Iterator[ObjectMeta]:
-        """Those of some files below a folder that there are, whatever else lies there; in any order."""
+        """List some files below a folder, whatever else lies there.
+
+        Parameters
+        ----------
+        folder
+            Below the root: holds all of the paths.
+        paths
+            Below the root of the store.
+
+        Yields
+        ------
+        ObjectMeta
+            Of those that exist, in any order.
+        """
 
     def create(self, path: str, content: bytes | Path) -> bool:
-        """Write a new file, all of it or nothing; False if the name is taken."""
+        """Write a new file, all of it or nothing.
+
+        Parameters
+        ----------
+        path
+            Path below the root; folders are made.
+        content
+            Bytes, or a file of this machine that holds them.
+
+        Returns
+        -------
+        bool
+            False if the name is taken: nothing was written.
+        """
 
     def compare_and_swap(self, path: str, content: bytes, expected: bytes) -> bool:
-        """Replace a file that still holds ``expected``; False if it holds something else."""
+        """Replace a file that still holds what was read.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+        content
+            What it is to hold.
+        expected
+            What it must hold now.
+
+        Returns
+        -------
+        bool
+            False if it holds something else, or does not exist: nothing was written.
+        """
 
     def replace(self, path: str, content: bytes) -> None:
-        """Write a derived file, whether it exists or not."""
+        """Write a derived file, whether it exists or not.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+        content
+            What it is to hold.
+        """
 
     def remove(self, path: str) -> None:
-        """Remove a file, if it is there. For operators: no worker ever removes anything."""
+        """Remove a file, if it exists. For operators: no worker ever removes anything.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+        """
 
     @property
     def lacks(self) -> str:
@@ -116,7 +239,17 @@ STORE_KINDS: dict[AddressKind, StoreKind] = {
 
 
 def open_store(root: str | os.PathLike[str]) -> Store:
-    """Open the store of a root: a folder, or ``s3://BUCKET/PREFIX``. Nothing is read.
+    """Open the store of a root. Nothing is read.
+
+    Parameters
+    ----------
+    root
+        A folder, or ``s3://BUCKET/PREFIX``.
+
+    Returns
+    -------
+    Store
+        Of the kind that the address has.
 
     Raises
     ------
@@ -131,7 +264,18 @@ def open_store(root: str | os.PathLike[str]) -> Store:
 
 
 def sha256(content: bytes | Path) -> str:
-    """SHA-256 of bytes or of a file, in hex."""
+    """Compute the SHA-256 of some content.
+
+    Parameters
+    ----------
+    content
+        Bytes, or a file that holds them.
+
+    Returns
+    -------
+    str
+        64 digits in hex.
+    """
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
     with content.open("rb") as file:
@@ -139,13 +283,24 @@ def sha256(content: bytes | Path) -> str:
 
 
 def multihash(hexdigest: str) -> str:
-    """Value of ``file:checksum``: a SHA-256 as multihash in hex."""
+    """Return the value of ``file:checksum``: a SHA-256 as multihash.
+
+    Parameters
+    ----------
+    hexdigest
+        SHA-256, 64 digits in hex.
+
+    Returns
+    -------
+    str
+        In hex, with ``1220`` in front: the code and the length of SHA-256.
+    """
     return "1220" + hexdigest
 
 
 @dataclass(frozen=True)
 class LocalStore:
-    """A folder, possibly shared by several machines.
+    """Folder that holds a catalogue, possibly shared by several machines.
 
     A name is taken by link(2) of a complete, fsynced temporary file: it fails if the name exists, on network
     file systems too.
@@ -165,15 +320,53 @@ class LocalStore:
         return ""
 
     def href(self, path: str) -> str:
-        """Absolute file name."""
+        """Return where GDAL, pandas and others find a file.
+
+        Parameters
+        ----------
+        path
+            Path below the root; the file need not exist.
+
+        Returns
+        -------
+        str
+            Absolute file name.
+        """
         return str(self._file(path))
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file."""
+        """Return whether there is a file.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+
+        Returns
+        -------
+        bool
+            False for a folder, too.
+        """
         return self._file(path).is_file()
 
     def read(self, path: str) -> bytes:
-        """Content of a file."""
+        """Read a file.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+
+        Returns
+        -------
+        bytes
+            All of its content.
+
+        Raises
+        ------
+        CatalogError
+            If there is none.
+        """
         try:
             return self._file(path).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -181,14 +374,42 @@ class LocalStore:
 
     @contextlib.contextmanager
     def local_file(self, path: str) -> Iterator[Path]:
-        """The file itself."""
+        """Provide a file of this machine with the content of a file as it reads back.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+
+        Yields
+        ------
+        pathlib.Path
+            The file itself.
+
+        Raises
+        ------
+        CatalogError
+            If there is none.
+        """
         file = self._file(path)
         if not file.is_file():
             raise CatalogError(f"{file} is no file: check the path of the catalogue")
         yield file
 
     def list_objects(self, prefix: str = "") -> Iterator[ObjectMeta]:
-        """All files below a folder, in the order of their paths as text."""
+        """List all files below a folder.
+
+        Parameters
+        ----------
+        prefix
+            Folder below the root, as a whole name; empty for all files.
+
+        Yields
+        ------
+        ObjectMeta
+            In the order of the paths as text; files that are still being written are left out. Nothing where there
+            is no folder.
+        """
         waiting = _inside(str(self._file(prefix) if prefix else self.folder))
         below = len(self.root.rstrip("/")) + 1
         while waiting:
@@ -199,7 +420,22 @@ class LocalStore:
                 yield entry
 
     def list_objects_at(self, folder: str, paths: Iterable[str]) -> Iterator[ObjectMeta]:
-        """Asks for each: a listing would open the folder of each item."""
+        """List some files below a folder, whatever else lies there.
+
+        Each is asked for: a listing would open the folder of each item.
+
+        Parameters
+        ----------
+        folder
+            Below the root: holds all of the paths.
+        paths
+            Below the root of the store.
+
+        Yields
+        ------
+        ObjectMeta
+            Of those that exist, in any order.
+        """
         root = self.root.rstrip("/")
         for path in paths:
             if ".." in path or path.startswith("/"):
@@ -212,7 +448,20 @@ class LocalStore:
                 yield ObjectMeta(path, status.st_size, _version(status), status.st_mtime)
 
     def create(self, path: str, content: bytes | Path) -> bool:
-        """Write a new file, all of it or nothing; False if the name is taken."""
+        """Write a new file, all of it or nothing.
+
+        Parameters
+        ----------
+        path
+            Path below the root; folders are made.
+        content
+            Bytes, or a file of this machine that holds them.
+
+        Returns
+        -------
+        bool
+            False if the name is taken: nothing was written.
+        """
         target = self._file(path)
         temporary = _write_temporary(target, content)
         try:
@@ -225,7 +474,29 @@ class LocalStore:
         return True
 
     def compare_and_swap(self, path: str, content: bytes, expected: bytes) -> bool:
-        """Replace a file that still holds ``expected``, under a lock that expires."""
+        """Replace a file that still holds what was read.
+
+        A lock file, which expires, keeps other writers out meanwhile.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+        content
+            What it is to hold.
+        expected
+            What it must hold now.
+
+        Returns
+        -------
+        bool
+            False if it holds something else, or does not exist: nothing was written.
+
+        Raises
+        ------
+        ConflictError
+            If another writer holds the lock for a minute.
+        """
         target = self._file(path)
         if not target.is_file():
             return False
@@ -241,12 +512,28 @@ class LocalStore:
         return True
 
     def replace(self, path: str, content: bytes) -> None:
-        """Write a derived file by renaming a complete one over it."""
+        """Write a derived file, whether it exists or not.
+
+        A complete file is renamed over it.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+        content
+            What it is to hold.
+        """
         target = self._file(path)
         _write_temporary(target, content).replace(target)
 
     def remove(self, path: str) -> None:
-        """Remove a file, and the folders that are empty then."""
+        """Remove a file, and the folders that are empty then.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+        """
         file = self._file(path)
         file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # another file is in it
@@ -260,7 +547,7 @@ class LocalStore:
 
 
 def _inside(folder: str) -> list[os.DirEntry[str]]:
-    """Folders and files of a folder, against the order of the paths of all files below it as text."""
+    """Return folders and files of a folder, against the order of the paths of all files below it as text."""
     try:
         with os.scandir(folder) as found:
             children = list(found)
@@ -276,7 +563,7 @@ def _path_order(child: os.DirEntry[str]) -> str:
 
 
 def _object_meta(file: os.DirEntry[str], below: int) -> ObjectMeta | None:
-    """What is listed of a file; None of what is no file, is being written, or is gone meanwhile."""
+    """Return what is listed of a file; None of what is no file, is being written, or is gone meanwhile."""
     if file.name.startswith(TEMPORARY):
         return None
     try:

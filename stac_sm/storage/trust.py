@@ -1,4 +1,4 @@
-"""Trust: where a catalogue may send us. A catalogue on the network is written by others.
+"""Trust: where a catalogue may lead. A catalogue on the network is written by others.
 
 From a catalogue on the network, only addresses on the network are followed, by its own scheme, and never to a place
 nearer to us than the catalogue itself: one on the public internet cannot reach a private or loopback address. From a
@@ -54,7 +54,7 @@ class AddressScope(IntEnum):
 
 
 def check_href(href: str, root: str) -> str:
-    """The href, if a catalogue may send us there; a ``file:`` URL as a path.
+    """Return an href, if a catalogue may lead there; a ``file:`` URL as a path.
 
     No file is touched, and no name but the catalogue's own is looked up.
 
@@ -64,6 +64,11 @@ def check_href(href: str, root: str) -> str:
         Absolute href of an asset, an item or a catalogue.
     root
         Where the catalogue was opened: a URL, or a local folder.
+
+    Returns
+    -------
+    str
+        The href as it is, or the path of a ``file:`` URL, percent-decoded.
 
     Raises
     ------
@@ -77,8 +82,8 @@ def check_href(href: str, root: str) -> str:
         raise _untrusted(href, root, "no name of a file")
     kind = address_kind(root)
     if not any(scheme in allowed.schemes for allowed in _kinds_within_reach(kind)):
-        told = f"the scheme {scheme}:" if scheme else "a local path"
-        raise _untrusted(href, root, f"{told} from a catalogue {'in a folder' if kind is LOCAL else 'of its kind'}")
+        found = f"the scheme {scheme}:" if scheme else "a local path"
+        raise _untrusted(href, root, f"{found} from a catalogue {'in a folder' if kind is LOCAL else 'of its kind'}")
     if scheme in LOCAL.schemes:
         return _local_path(href, root)
     _check_url(href, root)
@@ -86,14 +91,14 @@ def check_href(href: str, root: str) -> str:
 
 
 def _kinds_within_reach(kind: AddressKind) -> tuple[AddressKind, ...]:
-    """Kinds of addresses that a catalogue of a kind may lead to: the web, and its own; from a folder all of them."""
+    """Return the kinds of addresses that a catalogue of a kind may lead to: the web, and its own; from a folder all."""
     if kind is UNKNOWN:
         return ()
     return ADDRESS_KINDS if kind is LOCAL else (WEB, kind)
 
 
 def catalog_scope(root: str) -> AddressScope:
-    """How near a catalogue may send us: no nearer than it is itself. Looks its name up."""
+    """Return how near a catalogue may lead: no nearer than it is itself. Looks its name up."""
     kind = address_kind(root)
     if kind is LOCAL:
         return AddressScope.LOOPBACK
@@ -103,10 +108,17 @@ def catalog_scope(root: str) -> AddressScope:
 def check_address(address: str, allowed: AddressScope) -> None:
     """Refuse an address that is nearer than allowed.
 
+    Parameters
+    ----------
+    address
+        IP address that a connection has reached.
+    allowed
+        The nearest that is allowed.
+
     Raises
     ------
     CatalogError
-        If it is.
+        If it is nearer, or a forbidden one.
     """
     found = address_scope(address)
     if found > allowed:
@@ -114,7 +126,7 @@ def check_address(address: str, allowed: AddressScope) -> None:
 
 
 def address_scope(address: str) -> AddressScope:
-    """How near an IP address is."""
+    """Return how near an IP address is."""
     ip = _unwrapped(ipaddress.ip_address(address.partition("%")[0]))
     if ip.is_link_local or ip.is_multicast or ip in _METADATA:
         return AddressScope.FORBIDDEN
@@ -124,7 +136,7 @@ def address_scope(address: str) -> AddressScope:
 
 
 def _unwrapped(ip: Address) -> Address:
-    """The IPv4 address inside an IPv6 one (mapped, 6to4, NAT64)."""
+    """Return the IPv4 address inside an IPv6 one (mapped, 6to4, NAT64)."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip.packed[:12] in (bytes(12), bytes.fromhex("0064ff9b") + bytes(8)) and int(ip) > 1:
@@ -176,7 +188,7 @@ def _check_bucket(href: str, root: str) -> None:
 
 
 def _literal(host: str) -> str | None:
-    """The IP address that a host is, in any of the spellings that the C library takes (decimal, hex, octal, short)."""
+    """Return the IP address that a host is, in any spelling that the C library takes (decimal, hex, octal, short)."""
     if ":" in host:
         return host
     if host == "localhost" or host.endswith(".localhost"):
@@ -189,7 +201,7 @@ def _literal(host: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _reach_of_host(host: str) -> AddressScope:
-    """The farthest of its addresses; public if it cannot be looked up."""
+    """Return the farthest of the scopes of a host's addresses; public if it cannot be looked up."""
     literal = _literal(host.rstrip("."))
     if literal is not None:
         return address_scope(literal)

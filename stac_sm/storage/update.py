@@ -1,8 +1,8 @@
 """Changing a file that others change at the same time: the one loop of compare and swap.
 
-A file is read, its new content is made from what was read, and it is written only if it is still what was read. Where
-another process was faster, all of this is done again, `TRIES` times, with short random waits. So no process undoes what
-another has written, and none holds a lock while it computes.
+A file is read, its new content is made from what was read, and it is written only if the file still holds what was
+read. Where another process was faster, all of this is done again, `TRIES` times, with short random waits. So no process
+undoes what another has written, and none holds a lock while it computes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST_WAIT = 0.002  # seconds, times the number of the try
 def update(
     store: Store, path: str, change: Callable[[bytes | None], bytes | None], *, must_exist: bool = False
 ) -> bool:
-    """Change a file, whoever else writes to it at the same time.
+    """Change a file safely beside other writers.
 
     Parameters
     ----------

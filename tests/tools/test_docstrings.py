@@ -11,18 +11,18 @@ import pytest
 from tests.support.checkout import ROOT
 from tests.tools import docstrings
 
-CLEAN_FOLDERS = ("core", "stations", "features", "raster", "simulate", "doctor")
+CLEAN_FOLDERS = ("core", "stations", "features", "raster", "simulate", "doctor", "storage")
 """Folders of the package in which the checker finds nothing; a folder is added when its last finding is corrected."""
 
 CLEAN_PATHS = (*CLEAN_FOLDERS, "ingest/formats")
 """Places where first sentences begin with a verb: these may be a part of a folder."""
 
 VERBS = {
-    "Add", "Arrange", "Bring", "Build", "Call", "Check", "Compare", "Complete", "Compose", "Compute", "Convert",
-    "Copy", "Count", "Create", "Cut", "Decode", "Describe", "Draw", "Estimate", "Fill", "Find", "Group",
-    "Interpolate", "Join", "List", "Make", "Move", "Open", "Parse", "Provide", "Put", "Read", "Refuse", "Relate",
-    "Release", "Report", "Return", "Round", "Run", "Screen", "Simulate", "Split", "Transform", "Turn", "Write",
-    "Yield",
+    "Add", "Arrange", "Bring", "Build", "Call", "Change", "Check", "Compare", "Complete", "Compose", "Compute",
+    "Convert", "Copy", "Count", "Create", "Cut", "Decode", "Describe", "Draw", "Estimate", "Fill", "Find",
+    "Forget", "Group", "Hold", "Interpolate", "Join", "Keep", "Leave", "List", "Make", "Move", "Open", "Parse",
+    "Provide", "Put", "Read", "Refuse", "Relate", "Release", "Remove", "Replace", "Report", "Return", "Round",
+    "Run", "Screen", "Send", "Simulate", "Split", "Take", "Transform", "Turn", "Wait", "Write", "Yield",
 }  # fmt: skip
 """Verbs that a first sentence may begin with; a new one is added here by hand."""
 

@@ -89,7 +89,18 @@ class ReceivedBytes:
 
 
 def scope_of(root: str | None) -> AddressScope:
-    """Return how near an address may be that a catalogue leads to; None stands for the user's own settings."""
+    """Return how near to this machine an address may be that a catalogue leads to.
+
+    Parameters
+    ----------
+    root
+        Where the catalogue is; None stands for the user's own settings, which may name any address.
+
+    Returns
+    -------
+    AddressScope
+        The nearest that is allowed.
+    """
     return AddressScope.LOOPBACK if root is None else min(catalog_scope(root), AddressScope.LOOPBACK)
 
 
@@ -104,14 +115,14 @@ def exchange(
     body: bytes | None = None,
     with_account: bool = False,
 ) -> Iterator[BaseHTTPResponse]:
-    """Send a request, follow redirects, and give the answer with a body that is not read yet.
+    """Send a request, follow redirects, and yield the answer, whose body is not read yet.
 
     Parameters
     ----------
     method
         ``GET``, ``HEAD`` or ``POST``.
     url
-        Where; may hold a token.
+        Of http or https; may hold a token.
     root
         Where the catalogue is that led here; None: the address was given by the user's own settings.
     policy
@@ -122,6 +133,11 @@ def exchange(
         Content to send; it is not sent again after a redirect that turns a request into GET.
     with_account
         Whether to send the account that ``.netrc`` has for a host; looked up for each hop, so none goes elsewhere.
+
+    Yields
+    ------
+    urllib3.response.BaseHTTPResponse
+        With any status but that of a redirect that was followed; closed when the context ends.
 
     Raises
     ------
@@ -157,7 +173,19 @@ def _sent(
 
 
 def account_header(host: str) -> dict[str, str]:
-    """Return the header for the account that ``.netrc`` has for a host; empty without one."""
+    """Return the header that sends the account of ``.netrc``.
+
+    Parameters
+    ----------
+    host
+        Name of the host, without port.
+
+    Returns
+    -------
+    dict of str to str
+        ``Authorization`` for Basic authentication; empty where ``.netrc`` has no account for the host or
+        cannot be read.
+    """
     try:
         found = netrc(os.environ.get("NETRC") or None).authenticators(host)
     except (OSError, NetrcParseError):
@@ -168,30 +196,35 @@ def account_header(host: str) -> dict[str, str]:
 
 
 def _next_hop(url: str, target: str, root: str | None) -> str:
-    """Where a redirect leads, judged as an href of the catalogue; never from https to http."""
-    told = "a redirect to a place where this catalogue may not send us"
+    """Return where a redirect leads, checked as an href of the catalogue; never from https to http."""
+    detail = "a redirect to a place where this catalogue may not send us"
     try:
         target = check_href(urljoin(url, target), root or "")
         if urlsplit(target).scheme == "https" or urlsplit(url).scheme == urlsplit(target).scheme == "http":
             return target
     except CatalogError as error:
-        told = f"a redirect: {error}"  # the error shows no query and no user
+        detail = f"a redirect: {error}"  # the error shows no query and no user
     except ValueError:
-        told = "a redirect to what is no URL"
-    raise AttemptError(FaultKind.UNTRUSTED, told)
+        detail = "a redirect to what is no URL"
+    raise AttemptError(FaultKind.UNTRUSTED, detail)
 
 
 def chunks(response: BaseHTTPResponse, policy: RetryPolicy, *, unpack: bool) -> Iterator[bytes]:
-    """Give the content of an answer as it comes. One that ends early, or trickles, is a failed attempt.
+    """Yield the content of an answer as it comes. One that ends early, or comes too slowly, is a failed attempt.
 
     Parameters
     ----------
     response
-        As `exchange` gives it.
+        As `exchange` yields it.
     policy
         Least number of bytes a second, after its time limit.
     unpack
-        Whether to undo the content encoding.
+        Whether to undo the ``Content-Encoding`` of the answer.
+
+    Yields
+    ------
+    bytes
+        At most 256 KiB, never empty.
 
     Raises
     ------
@@ -218,15 +251,15 @@ def refused(response: BaseHTTPResponse) -> AttemptError:
         text = response.read(4096, decode_content=False)
     code = _CODE.search(text)
     name = code[1].decode() if code else ""
-    told = f"HTTP {response.status}" + (f" {name}" if name else "")
+    detail = f"HTTP {response.status}" + (f" {name}" if name else "")
     after = seconds_of_retry_after(response.headers.get("Retry-After"))
-    return AttemptError(fault_of_status(response.status, name), told, after)
+    return AttemptError(fault_of_status(response.status, name), detail, after)
 
 
 def download_bytes(
     url: str, into: IO[bytes], *, span: Span | None, at_most: int, root: str | None, policy: RetryPolicy
 ) -> ReceivedBytes:
-    """Get a file, or a span of it, and write it to the same place in a local file.
+    """Read a file, or a span of it, and write it to the same place in a local file.
 
     Every answer must be what was asked for: status, ``Content-Range``, ``Content-Length`` and the number of bytes that
     came must agree.
@@ -234,17 +267,23 @@ def download_bytes(
     Parameters
     ----------
     url
-        Where; may hold a token.
+        Of http or https; may hold a token.
     into
         Local file, open for writing.
     span
-        Bytes that are required; None: all. The end may lie behind the end of the file.
+        Bytes that are required: the first one, and the one after the last, which may lie behind the end of the file.
+        None: all.
     at_most
         Bytes that are taken. A server that gives all where a span was asked for is obeyed up to this size.
     root
         Where the catalogue came from that sent us here; None: the address was given by the user's own settings.
     policy
         Time limits.
+
+    Returns
+    -------
+    ReceivedBytes
+        The span that was written, which can be larger than what was asked for; size and version of the whole file.
 
     Raises
     ------
@@ -272,7 +311,7 @@ def download_bytes(
 
 
 def _announced(response: BaseHTTPResponse, span: Span | None) -> tuple[int, int, int]:
-    """First byte, the one after the last, and the size of the file, as an answer announces them."""
+    """Return first byte, the one after the last, and the size of the file, as an answer announces them."""
     length = response.headers.get("Content-Length")
     if response.status == 200:
         if length is None or not length.isdecimal():  # without it, a file that is cut off looks like a whole one
@@ -286,8 +325,8 @@ def _announced(response: BaseHTTPResponse, span: Span | None) -> tuple[int, int,
         asked = f"{span[0]}-{span[1] - 1} asked for"
         raise AttemptError(FaultKind.BYTES, f"bytes {start}-{stop - 1} of {total} came, {asked}")
     if length is not None and length != str(stop - start):
-        told = f"Content-Length {length[:20]} and Content-Range {start}-{stop - 1} disagree"
-        raise AttemptError(FaultKind.BYTES, told)
+        detail = f"Content-Length {length[:20]} and Content-Range {start}-{stop - 1} disagree"
+        raise AttemptError(FaultKind.BYTES, detail)
     return start, stop, total
 
 
@@ -297,7 +336,7 @@ def _version(response: BaseHTTPResponse) -> str:
 
 
 def _store(response: BaseHTTPResponse, into: IO[bytes], start: int, length: int, policy: RetryPolicy) -> int:
-    """Write the content as it comes; the number of bytes, which are no more than announced."""
+    """Write the content as it comes; return the number of bytes, which are no more than announced."""
     count = 0
     into.seek(start)
     for chunk in chunks(response, policy, unpack=False):
@@ -305,12 +344,12 @@ def _store(response: BaseHTTPResponse, into: IO[bytes], start: int, length: int,
         try:
             into.write(chunk)
         except OSError as error:  # of the local disk
-            told = f"no temporary file: {os.strerror(error.errno or 0)}"
+            detail = f"no temporary file: {os.strerror(error.errno or 0)}"
         else:
             count += len(chunk)
             REQUEST_COUNTS.receive(len(chunk))
             continue
-        raise AttemptError(FaultKind.DAMAGED, told)
+        raise AttemptError(FaultKind.DAMAGED, detail)
     return count
 
 
@@ -347,7 +386,7 @@ def _failure(error: Exception) -> AttemptError:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it was made from; urllib3 keeps that as a cause, or among the arguments."""
+    """Return the error and what it was made from; urllib3 keeps that as a cause, or among the arguments."""
     found: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     for one in waiting:
@@ -358,7 +397,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _judged(scope: AddressScope) -> dict[str, type[HTTPConnectionPool]]:
-    """Pools whose connections are checked by the address they have reached, before anything is sent."""
+    """Return pools whose connections are checked by the address they have reached, before anything is sent."""
 
     class Judged:
         def _new_conn(self) -> Any:
@@ -400,7 +439,7 @@ _lock = threading.Lock()
 
 
 def _manager(url: str, scope: AddressScope) -> urllib3.PoolManager:
-    """The connections to where a URL leads; of this process, for a fork shares the sockets of its parent."""
+    """Return the connections to where a URL leads; of this process, for a fork shares the sockets of its parent."""
     parts = urlsplit(url)
     authorities = tuple(os.environ.get(name, "") for name in _CA_VARIABLES)
     with _lock:
@@ -425,7 +464,7 @@ _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_C
 
 @lru_cache(maxsize=4)
 def _tls(authorities: tuple[str, ...]) -> ssl.SSLContext:
-    """Who may sign certificates: the bundle that the environment names, else the system and certifi."""
+    """Return who may sign certificates: the bundle that the environment names, else the system and certifi."""
     bundle = authorities[0] or authorities[1]
     if bundle:
         folder = os.path.isdir(bundle)  # noqa: PTH112 - a text of the environment

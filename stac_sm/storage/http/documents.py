@@ -25,7 +25,7 @@ from stac_sm.storage.trust import check_href
 T = TypeVar("T")
 
 STRUCTURE = ("self", "root", "parent", "collection")
-"""Relations of the links that hold a catalogue together; pystac may follow them behind our back."""
+"""Relations of the links that hold a catalogue together, and that pystac would follow by itself."""
 
 CONNECTIONS = 16
 """Requests to a catalogue at once for items, and as many for what leads to them."""
@@ -68,12 +68,22 @@ class Web:
         self._lock = threading.Lock()
 
     def document(self, href: str) -> bytes:
-        """A document, from memory where it was read before.
+        """Return a document, from memory where it was read before.
+
+        Parameters
+        ----------
+        href
+            Its address, of http or https.
+
+        Returns
+        -------
+        bytes
+            Its content, unpacked; at most `MAX_DOCUMENT_BYTES`.
 
         Raises
         ------
         CatalogError
-            If it cannot be had, is too large, or the catalogue may not lead there; `NotThereError` if there is none.
+            If it cannot be read, is too large, or the catalogue may not lead there; `NotThereError` if there is none.
         """
         with self._lock:
             if href in self._kept:
@@ -94,7 +104,23 @@ class Web:
         json: Any = None,
         limit: int = MAX_DOCUMENT_BYTES,
     ) -> HttpResponse:
-        """What a server answers: to GET, or to POST where there is ``json`` to send.
+        """Send a request to a server, again where that can help, and return what it answers.
+
+        Parameters
+        ----------
+        href
+            Address of http or https.
+        headers
+            Further headers, which stand over our own.
+        json
+            What to send by POST, as JSON; None: the request is GET.
+        limit
+            Bytes of the body at most, unpacked.
+
+        Returns
+        -------
+        HttpResponse
+            With a status of 2xx.
 
         Raises
         ------
@@ -136,18 +162,58 @@ class WebDocuments:
     """Relations of the links that items come without."""
 
     def read(self, key: str) -> bytes:
-        """Content of a document."""
+        """Read a document.
+
+        Parameters
+        ----------
+        key
+            Its URL.
+
+        Returns
+        -------
+        bytes
+            As `Web.document`.
+
+        Raises
+        ------
+        CatalogError
+            As `Web.document`.
+        """
         return self.web.document(key)
 
     def key(self, base: str, href: str) -> str:
-        """URL of a link; whether the catalogue may lead there is asked when it is read."""
+        """Return the URL of a link; whether the catalogue may lead there is checked when it is read.
+
+        Parameters
+        ----------
+        base
+            URL of the document that holds the link.
+        href
+            Of the link, absolute or relative.
+
+        Returns
+        -------
+        str
+            Absolute and without fragment; what is no URL comes back as it is, and reading it says so.
+        """
         try:
             return urldefrag(urljoin(base, href)).url
         except ValueError:
             return href  # no URL: reading says so
 
     def href(self, key: str) -> str:
-        """The URL."""
+        """Return where others find a document.
+
+        Parameters
+        ----------
+        key
+            Its URL.
+
+        Returns
+        -------
+        str
+            The same URL.
+        """
         return key
 
 
@@ -159,7 +225,7 @@ _ADVICE = {
 
 
 def _read(response: Answer, limit: int, policy: RetryPolicy) -> HttpResponse:
-    """The body, if the status is good and the body not too long and not too slow."""
+    """Return the answer, if its status is good and its body neither too long nor too slow."""
     if not 200 <= response.status < 300:
         failure = refused(response)
         if failure.fault is FaultKind.CREDENTIALS:  # no token to renew: asking again is no use
@@ -190,12 +256,12 @@ class FileUrl:
     def __post_init__(self) -> None:
         parts = urlsplit(self.text)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise InputError(f"address of scheme {parts.scheme!r} found, one like https://host/folder/file wanted")
+            raise InputError(f"address of scheme {parts.scheme!r} found, one like https://host/folder/file required")
         if "@" in parts.netloc or parts.query or parts.fragment:
-            raise InputError(f"address at {parts.hostname}: a user, query or fragment found, a plain address wanted")
+            raise InputError(f"address at {parts.hostname}: a user, query or fragment found, a plain address required")
         if not re.fullmatch(r"[A-Za-z0-9_.~/-]*", parts.path) or ".." in parts.path.split("/"):
             raise InputError(
-                f"address at {parts.hostname}: path {parts.path!r} found, letters, digits and -_.~/ wanted"
+                f"address at {parts.hostname}: path {parts.path!r} found, letters, digits and -_.~/ required"
             )
 
     @property
@@ -220,12 +286,17 @@ def fetch_file(url: FileUrl) -> bytes:
     url
         Of a document of at most 256 MiB.
 
+    Returns
+    -------
+    bytes
+        Its content, unpacked.
+
     Raises
     ------
     FileMissingError
         If there is none.
     GranuleError
-        If it cannot be had, or is no document but something huge.
+        If it cannot be read, or is larger.
     """
 
     def attempt(policy: RetryPolicy) -> bytes:
@@ -236,12 +307,24 @@ def fetch_file(url: FileUrl) -> bytes:
 
 
 def validators(url: FileUrl) -> dict[str, str]:
-    """Ask what a server says about the state of a file: ETag, else time of change, and size.
+    """Return what a server says about the state of a file.
+
+    Parameters
+    ----------
+    url
+        Of the file, which is not read.
+
+    Returns
+    -------
+    dict of str to str
+        Headers that the server sends: ``ETag``, else ``Last-Modified``; and ``Content-Length``.
 
     Raises
     ------
+    FileMissingError
+        If there is no such file.
     GranuleError
-        If it cannot be had.
+        If the server gives no answer.
     """
 
     def attempt(policy: RetryPolicy) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The proxy of the user's environment: ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``."""
+"""The proxy of the user's environment: ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``.
+
+The client for http and https asks here before it connects.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from stac_sm.storage.address import scheme_of
 
 
 def proxy_of(scheme: str, host: str) -> str:
-    """Return the URL of the proxy for a host; empty without one. This machine itself is never asked through a proxy.
+    """Return the URL of the proxy for a host. This machine itself is never reached through a proxy.
 
     Parameters
     ----------
@@ -17,6 +20,11 @@ def proxy_of(scheme: str, host: str) -> str:
         ``http`` or ``https``, of the address that is asked for.
     host
         Name or IP address.
+
+    Returns
+    -------
+    str
+        Of the proxy; empty without one.
     """
     address = _variable(f"{scheme}_proxy") or _variable("all_proxy")
     if not address or host == "localhost" or _is_loopback(host) or _is_exempt(host):
@@ -38,7 +46,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_exempt(host: str) -> bool:
-    """Whether ``no_proxy`` names a host, a domain above it, or a network that it is in."""
+    """Return whether ``no_proxy`` names a host, a domain above it, or a network that it is in."""
     for entry in (one.strip().lower() for one in _variable("no_proxy").split(",")):
         name = entry.lstrip(".")
         if entry == "*" or (name and (host.lower() == name or host.lower().endswith(f".{name}"))):

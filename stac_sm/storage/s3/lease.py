@@ -73,7 +73,7 @@ class _Lease:
         self.renewed = None
 
     def _stands(self) -> bool:
-        """Whether our token stands there; ConflictError if that of another living writer does."""
+        """Return whether our token stands there; ConflictError if that of another living writer does."""
         holder = self._holder()
         if holder is None or holder.token == self.token:
             return holder is not None
@@ -103,7 +103,7 @@ class _Lease:
 
 
 def _age(answer: dict[str, Any]) -> float:
-    """Seconds since an object was written, by the clock of its server."""
+    """Return the seconds since an object was written, by the clock of its server."""
     now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
     return float((now - answer["LastModified"]).total_seconds())
 

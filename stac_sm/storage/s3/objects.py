@@ -1,4 +1,8 @@
-"""S3 objects: reading one, and writing one under a condition; an own write whose answer was lost is known again."""
+"""S3 objects: reading one, and writing one under a condition.
+
+`stac_sm.storage.s3.store` and the probe call these functions. A write whose answer was lost is recognised by a mark in
+the object's metadata, so that trying again does not count as another writer's.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ class UnsupportedError(InputError):
 
 
 def get(bucket: str, key: str) -> tuple[bytes, str] | None:
-    """Content and ETag of an object; None if there is none."""
+    """Return content and ETag of an object; None if there is none."""
     try:
         answer = send_request("get_object", bucket, key, refusals={404})
     except RefusedError:
@@ -60,10 +64,10 @@ def download(bucket: str, key: str, file: Path) -> bool:
 
 
 def get_part(bucket: str, key: str, start: int, condition: Condition) -> tuple[int, str, bytes] | None:
-    """Size and ETag of an object, and its bytes from a place on; None without it, or if the condition is not met."""
+    """Return size and ETag of an object, and its bytes from a place on; None if it is missing or changed."""
     try:
-        wanted = f"bytes={start}-{start + 2 * PART_BYTES - 1}"
-        answer = send_request("get_object", bucket, key, refusals={404, 412, 416}, Range=wanted, **condition)
+        span = f"bytes={start}-{start + 2 * PART_BYTES - 1}"
+        answer = send_request("get_object", bucket, key, refusals={404, 412, 416}, Range=span, **condition)
     except RefusedError as refused:
         return (0, "", b"") if refused.status == 416 else None  # an empty object has no range
     size = int(str(answer.get("ContentRange", "")).rpartition("/")[2] or answer["ContentLength"])
@@ -90,12 +94,12 @@ def range_reader(bucket: str, key: str) -> tuple[int, Callable[[int, int], bytes
 
 
 def exists(bucket: str, key: str) -> bool:
-    """Whether there is an object."""
+    """Return whether there is an object."""
     return _head(bucket, key) is not None
 
 
 def pages(bucket: str, prefix: str) -> Iterator[list[dict[str, Any]]]:
-    """All objects whose keys begin with a prefix, in the order of their keys, by pages of at most 1000."""
+    """Yield all objects whose keys begin with a prefix, in the order of their keys, by pages of at most 1000."""
     more: dict[str, Any] = {}
     while True:
         answer = send_request("list_objects_v2", bucket, Prefix=prefix, **more)
@@ -106,7 +110,7 @@ def pages(bucket: str, prefix: str) -> Iterator[list[dict[str, Any]]]:
 
 
 def delete(bucket: str, key: str) -> None:
-    """Remove an object."""
+    """Remove an object, if it exists."""
     send_request("delete_object", bucket, key)
 
 
@@ -116,7 +120,7 @@ def write(bucket: str, key: str, content: bytes | Path) -> None:
 
 
 def create(bucket: str, key: str, content: bytes | Path) -> bool:
-    """Write a new object; False if the key is taken.
+    """Write a new object; return False if the key is taken.
 
     Raises
     ------
@@ -129,7 +133,7 @@ def create(bucket: str, key: str, content: bytes | Path) -> bool:
 
 
 def swap(bucket: str, key: str, content: bytes, etag: str) -> bool:
-    """Replace an object that has an ETag; False if it has another, or is gone.
+    """Replace an object that has an ETag; return False if it has another, or is gone.
 
     An own swap whose answer was lost counts as done, unless another writer has swapped since: then it is False.
 

@@ -57,7 +57,7 @@ _locks: dict[int, threading.Lock] = {}
 
 
 def known_capabilities(bucket: str, prefix: str) -> StoreCapabilities:
-    """What is known of a bucket: Amazon's documents, or else a probe, made once in a process."""
+    """Return what is known of a bucket: Amazon's documents, or else a probe, made once in a process."""
     if is_amazon_s3():
         return StoreCapabilities(True, True, True, True)
     key = (endpoint_url(), bucket)
@@ -68,7 +68,7 @@ def known_capabilities(bucket: str, prefix: str) -> StoreCapabilities:
 
 
 def probe_capabilities(bucket: str, prefix: str) -> StoreCapabilities:
-    """Try it, with about 40 requests on objects below the prefix that nobody lists and that are removed again."""
+    """Find out by trying, with about 40 requests on unlisted objects below the prefix, which are removed again."""
     stem = f"{prefix}{TEMPORARY}probe-{secrets.token_hex(8)}"
     with _removed(bucket, [stem, *(f"{stem}-{n}" for n in range(ROUNDS))]) as (one, *rounds):
         return StoreCapabilities(
@@ -90,7 +90,7 @@ def _removed(bucket: str, keys: list[str]) -> Iterator[list[str]]:
 
 
 def _kept(holds: Any) -> bool:
-    """Whether something holds; a store that cannot do it (501) does not keep it."""
+    """Return whether something holds; a store that cannot do it (501) does not keep it."""
     try:
         return bool(holds())
     except objects.UnsupportedError:
@@ -105,7 +105,7 @@ def _swaps(bucket: str, key: str) -> bool:
 
 
 def _joined(bucket: str, key: str) -> bool:
-    """Whether a large upload went over an object that exists."""
+    """Return whether a large upload went over an object that exists."""
     try:
         objects.upload_parts(bucket, key, [b"5"], {}, {"IfNoneMatch": "*"})
     except RefusedError as refused:

@@ -1,7 +1,8 @@
 """S3 sessions: one boto3 client a process, one policy of retries, errors in our words; and the same access for GDAL.
 
 Credentials, region and endpoint come from boto3's own chain (``AWS_PROFILE``, roles, SSO, ``AWS_ENDPOINT_URL_S3``, …).
-No message holds what a server said of a request: it may repeat keys, signatures or tokens.
+No message holds what a server said of a request: it may repeat keys, signatures or tokens. `objects` sends its requests
+through here; readers of rasters take `presign_href` or `gdal_env`.
 """
 
 from __future__ import annotations
@@ -67,23 +68,36 @@ _made: Counter[str] = Counter()
 
 
 def s3_client() -> Any:
-    """The boto3 client of this process: made when first asked for, safe in threads, new when ``AWS_*`` changes."""
+    """Return the boto3 client of this process: made at the first call, safe in threads, new when ``AWS_*`` changes."""
     return _accessed().client
 
 
 def aws_client(name: str, region: str) -> Any:
-    """A boto3 client of another AWS service, by the same chain of credentials."""
+    """Return a boto3 client of another AWS service, by the same chain of credentials.
+
+    Parameters
+    ----------
+    name
+        Of the service, as boto3 spells it, such as ``batch``.
+    region
+        AWS region, such as ``eu-central-1``.
+
+    Returns
+    -------
+    botocore.client.BaseClient
+        A new one.
+    """
     return _accessed().session.client(name, region_name=region)
 
 
 def endpoint_url() -> str:
-    """Where requests go, without a user's name and password."""
+    """Return where requests go, without a user's name and password."""
     parts = urlsplit(s3_client().meta.endpoint_url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
 
 
 def requests_made() -> Counter[str]:
-    """How many requests this process has made so far, by operation (``list_objects_v2``, …); retries not counted."""
+    """Return how many requests this process has made so far, by operation (``list_objects_v2``, …), without retries."""
     return Counter(_made)
 
 
@@ -93,7 +107,7 @@ def send_request(
     """Send one request; a ``Body`` in the answer is read to its end.
 
     botocore sends again what failed on its way (standard mode). Here, a body that broke off is asked for again, and
-    expired credentials are fetched anew once.
+    expired credentials are renewed once.
 
     Raises
     ------
@@ -126,7 +140,7 @@ def wait_before_retry(attempt: int) -> None:
 
 
 def gdal_options(href: str) -> dict[str, str]:
-    """GDAL's configuration for reading an ``s3://`` href with the access that boto3 has now.
+    """Return GDAL's configuration for reading an ``s3://`` href with the access that boto3 has now.
 
     Ask again for each file: a role's credentials are refreshed in between. They are secrets: never write them down.
     rasterio takes them by ``gdal_env`` only.
@@ -145,7 +159,7 @@ def gdal_options(href: str) -> dict[str, str]:
 
 
 def gdal_env(href: str, **options: Any) -> Any:
-    """``rasterio.Env`` in which GDAL reads an ``s3://`` href; more options may be given.
+    """Return a ``rasterio.Env`` in which GDAL reads an ``s3://`` href; more options may be given.
 
     rasterio takes credentials from a session only, and asks for them when the ``with`` block is entered.
     """
@@ -164,7 +178,7 @@ def gdal_env(href: str, **options: Any) -> Any:
 
 
 def presign_href(href: str, *, seconds: int = 3600, renewed: bool = False) -> str:
-    """An ``s3://`` href as a URL that anyone can read for a time. It is a secret: never write it down.
+    """Return an ``s3://`` href as a URL that anyone can read for a time. It is a secret: never write it down.
 
     Parameters
     ----------
@@ -173,7 +187,12 @@ def presign_href(href: str, *, seconds: int = 3600, renewed: bool = False) -> st
     seconds
         How long the URL is valid, if the credentials behind it are.
     renewed
-        Whether to fetch credentials anew first, because those in hand were refused.
+        Whether to fetch new credentials first, because those in use were refused.
+
+    Returns
+    -------
+    str
+        Of http or https, percent-encoded.
 
     Raises
     ------
@@ -196,7 +215,7 @@ def forget_sessions() -> None:
 
 
 def credentials_origin() -> str:
-    """Where credentials come from, in words: never what they are.
+    """Return where credentials come from, in words: never what they are.
 
     Raises
     ------
@@ -219,7 +238,7 @@ def credentials_origin() -> str:
 
 
 def is_amazon_s3() -> bool:
-    """Whether requests go to Amazon S3, whose conditional writes are documented: it need not be probed."""
+    """Return whether requests go to Amazon S3, whose conditional writes are documented: it need not be probed."""
     return _is_amazon(urlsplit(s3_client().meta.endpoint_url).hostname or "")
 
 
@@ -286,7 +305,7 @@ def _connect() -> _Access:
         raise _explained(error, "S3") from None
     except ValueError:  # botocore of an endpoint that is no URL
         names = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"
-        raise InputError(f"the endpoint for S3 is no URL: {names} wants http(s)://HOST[:PORT]") from None
+        raise InputError(f"the endpoint for S3 is no URL: {names} must be http(s)://HOST[:PORT]") from None
 
 
 def _send(operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -308,18 +327,18 @@ def _worth_again(operation: str, error: Exception, attempt: int) -> bool:
 
 
 def _code(error: Exception) -> str:
-    """Code of a server's answer, or the name of botocore's error."""
+    """Return the code of a server's answer, or the name of botocore's error."""
     code = _answer(error).get("Error", {}).get("Code")
     return str(code) if code else type(error).__name__
 
 
 def _answer(error: Exception) -> dict[str, Any]:
-    """What a server answered; empty where it did not (botocore then says None)."""
+    """Return what a server answered; empty where it did not (botocore then says None)."""
     return getattr(error, "response", None) or {}
 
 
 def _explained(error: Exception, place: str) -> StacSmError | Exception:
-    """The error that a user can act on; what is none of botocore's is a fault of ours and stays as it is."""
+    """Return the error that a user can act on; what is none of botocore's is a fault of ours and stays as it is."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     if isinstance(error, ClientError):
@@ -359,10 +378,10 @@ def _answered(error: Any, place: str) -> StacSmError:
     if code in _REJECTED:
         return InputError(f"{said}: it does not take these credentials: check AWS_PROFILE or AWS_ACCESS_KEY_ID")
     if code in _DENIED or status == 403:
-        wanted = (
+        required = (
             "s3:GetObject, s3:PutObject below the prefix, and s3:ListBucket, without which what is not there is denied"
         )
-        return InputError(f"{said}: access is denied: allow {wanted}")
+        return InputError(f"{said}: access is denied: allow {required}")
     if code == "RequestTimeTooSkewed":
         return InputError(f"{said}: the clock of this machine is wrong: set it")
     if code in {"NoSuchKey", "404"}:

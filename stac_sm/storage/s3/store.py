@@ -1,4 +1,7 @@
-"""A store in a bucket: Amazon S3, or any server that speaks its protocol."""
+"""A catalogue's store in a bucket: Amazon S3, or any server that speaks its protocol.
+
+`S3Store` is what `open_store` returns for ``s3://BUCKET/PREFIX``; requests go through `stac_sm.storage.s3.objects`.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,17 @@ class S3Store:
 
     @classmethod
     def of(cls, root: str) -> S3Store:
-        """Store of an ``s3://BUCKET/PREFIX``.
+        """Open the store of an address. Nothing is asked of the server.
+
+        Parameters
+        ----------
+        root
+            ``s3://BUCKET/PREFIX``.
+
+        Returns
+        -------
+        S3Store
+            Of all objects below the prefix.
 
         Raises
         ------
@@ -57,15 +70,15 @@ class S3Store:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def href(self, path: str) -> str:
-        """URL with the scheme ``s3``."""
+        """Return the URL of an object, with the scheme ``s3`` and the key as it is."""
         return f"s3://{self.bucket}/{self._key(path)}"
 
     def exists(self, path: str) -> bool:
-        """Whether there is an object."""
+        """Return whether there is an object."""
         return objects.exists(self.bucket, self._key(path))
 
     def read(self, path: str) -> bytes:
-        """Content of an object."""
+        """Read an object. CatalogError where there is none."""
         found = objects.get(self.bucket, self._key(path))
         if found is None:
             raise CatalogError(f"{self.href(path)} is no file: check the path of the catalogue")
@@ -73,7 +86,7 @@ class S3Store:
 
     @contextlib.contextmanager
     def local_file(self, path: str) -> Iterator[Path]:
-        """A copy of an object, which goes with the context."""
+        """Provide a copy of an object on this machine, which is removed when the context ends."""
         with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
             copy = Path(folder, "object")
             if not objects.download(self.bucket, self._key(path), copy):
@@ -81,7 +94,7 @@ class S3Store:
             yield copy
 
     def list_objects(self, prefix: str = "") -> Iterator[ObjectMeta]:
-        """All objects below a folder, in the order of their keys; one request for each thousand."""
+        """List all objects below a folder, in the order of their keys; one request for each thousand."""
         folder = f"{self._key(prefix)}/" if prefix else self._base
         for page in objects.pages(self.bucket, folder):
             for found in page:
@@ -95,9 +108,9 @@ class S3Store:
                     )
 
     def list_objects_at(self, folder: str, paths: Iterable[str]) -> Iterator[ObjectMeta]:
-        """From a listing of the folder: one request for each thousand."""
-        wanted = set(paths)
-        return (entry for entry in self.list_objects(folder) if entry.path in wanted)
+        """List some objects, from a listing of their folder: one request for each thousand."""
+        named = set(paths)
+        return (entry for entry in self.list_objects(folder) if entry.path in named)
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a new object, all of it or nothing; False if the name is taken."""
@@ -111,7 +124,7 @@ class S3Store:
             return True
 
     def compare_and_swap(self, path: str, content: bytes, expected: bytes) -> bool:
-        """Replace an object that still holds ``expected``."""
+        """Replace an object that still holds ``expected``; False if it holds something else."""
         key = self._key(path)
         if self.capabilities().exclusive:
             found = objects.get(self.bucket, key)
@@ -133,7 +146,7 @@ class S3Store:
             objects.write(self.bucket, key, content)
 
     def remove(self, path: str) -> None:
-        """Remove an object, if it is there."""
+        """Remove an object, if it exists."""
         objects.delete(self.bucket, self._key(path))
 
     @property
@@ -142,7 +155,7 @@ class S3Store:
         return self.capabilities().lacks
 
     def capabilities(self) -> StoreCapabilities:
-        """What the server keeps; tried once in a process, unless it is Amazon's."""
+        """Return what the server keeps; tried once in a process, unless it is Amazon's."""
         return known_capabilities(self.bucket, self._base)
 
     @property
