@@ -183,29 +183,21 @@ def features(
     """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01, or 2019-06): what the model would see."""
     from stac_sm.core.period import Period
     from stac_sm.core.text import cube_rows
-    from stac_sm.features.cube import build
-    from stac_sm.features.inputs import require_inputs, resolve_inputs
     from stac_sm.raster.plots import check_suffix, plot_cube
-    from stac_sm.raster.resample import TargetPixels
+    from stac_sm.workflows.tile_cube import build_tile_cube
 
     project = open_project(folder)
     if save is not None and save.suffix != ".nc":
         raise click.UsageError(f"--save {save}: a name that ends with .nc wanted")
     if plot is not None:
         check_suffix(plot)  # before the cube is built
-    geobox = project.grid.geobox(tile)
-    resolution = resolve_inputs(project.catalog, project.recipe, geobox, Period.parse(day))
-    if not any(resolution.by_feature.values()):
-        require_inputs(resolution, f"features of {tile}")
-    cube = build(resolution, TargetPixels(geobox), reader=reader).compute(scheduler="threads")
-    print_result(cube_rows(cube), as_json)
-    for one in (missing for missing in resolution.days if resolution.blocked_by(missing)):
-        print_message(
-            f"{one}: no input for {', '.join(resolution.blocked_by(one))}: the model would leave this day out"
-        )
+    made = build_tile_cube(project, tile, Period.parse(day), reader=reader)
+    print_result(cube_rows(made.cube), as_json)
+    for date, names in made.blocked.items():
+        print_message(f"{date}: no input for {', '.join(names)}: the model would leave this day out")
     if save is not None:
-        cube.drop_attrs().to_netcdf(save)
+        made.save(save)
         print_message(f"saved: {save}")
     if plot is not None:
-        plot_cube(cube, plot, title=tile)
+        plot_cube(made.cube, plot, title=tile)
         print_message(f"drawn: {plot}")

@@ -26,9 +26,7 @@ from stac_sm.cli.options import (
 
 if TYPE_CHECKING:
     from stac_sm.doctor.check import Check
-    from stac_sm.workflows.plan.plan import Plan
-    from stac_sm.workflows.project import Project
-    from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob
+    from stac_sm.workflows.submit.job import SubmittedJob
 
 TARGETS = ("aws-batch", "slurm", "kubernetes", "dask")
 
@@ -76,31 +74,32 @@ def submit(
     again: what is done stays done. On Slurm, the table [slurm] of the project file says partition, account and time;
     more options of sbatch go after `--`, such as `-- --qos=low`.
     """
-    from stac_sm.workflows.plan.plan_file import read_plan
     from stac_sm.workflows.run.memory import parse_bytes
-    from stac_sm.workflows.submit.job import array_job, plan_file
+    from stac_sm.workflows.submit.submit import (
+        AwsBatchTarget,
+        BatchTarget,
+        DaskTarget,
+        KubernetesTarget,
+        SlurmTarget,
+        submit_plan,
+    )
 
-    given = {"infra": infra, "image": image, "scheduler": scheduler}
-    _check_options(target, given, options, dask_cluster)
-    project, file = open_project(folder), plan_file(plan)
-    wanted = read_plan(file)
-    job = array_job(
-        project,
-        wanted,
-        file,
-        limit=_limit(target, dry_run),
+    _check_options(target, {"infra": infra, "image": image, "scheduler": scheduler}, options, dask_cluster)
+    targets: dict[str, BatchTarget] = {
+        "aws-batch": AwsBatchTarget(infra or Path()),
+        "slurm": SlurmTarget(parallel, options),
+        "kubernetes": KubernetesTarget(str(image), namespace, parallel, dask_cluster),
+        "dask": DaskTarget(str(scheduler)),
+    }
+    sent = submit_plan(
+        open_project(folder),
+        plan,
+        targets[target],
         slices=slices,
         cpus=cpus,
         memory=parse_bytes(memory) if memory else None,
+        dry_run=dry_run,
     )
-    if target == "aws-batch":
-        sent = _to_aws_batch(project, job, infra, dry_run)
-    elif target == "slurm":
-        sent = _to_slurm(project, job, parallel, options, dry_run)
-    elif target == "kubernetes":
-        sent = _to_kubernetes(project, job, str(image), namespace, parallel, dask_cluster, dry_run)
-    else:
-        sent = _to_dask(project, wanted, job, str(scheduler), dry_run)
     _print_submission(sent, dry_run, as_json)
 
 
@@ -116,58 +115,6 @@ def _check_options(target: str, given: Mapping[str, object], options: tuple[str,
     needless += list(options) if target != "slurm" else []
     if needless:
         raise click.UsageError(f"{needless[0]} does not go with --to {target}")
-
-
-def _limit(target: str, dry_run: bool) -> int:
-    from stac_sm.workflows.submit import aws_batch, kubernetes, slurm
-
-    if target == "slurm":
-        return slurm.DEFAULT_LIMIT if dry_run else slurm.array_limit()
-    return aws_batch.AWS_ARRAY_LIMIT if target == "aws-batch" else kubernetes.KUBERNETES_ARRAY_LIMIT
-
-
-def _to_aws_batch(project: Project, job: ArrayJob, infra: Path | None, dry_run: bool) -> SubmittedJob:
-    from stac_sm.workflows.submit.aws_batch import Infrastructure, submit_to_aws_batch
-
-    return submit_to_aws_batch(project, job, Infrastructure.read(infra or Path()), dry_run=dry_run)
-
-
-def _to_slurm(
-    project: Project, job: ArrayJob, parallel: int | None, options: tuple[str, ...], dry_run: bool
-) -> SubmittedJob:
-    from stac_sm.workflows.submit.slurm import submit_to_slurm
-
-    return submit_to_slurm(job, project.slurm, parallel=parallel, options=options, dry_run=dry_run)
-
-
-def _to_kubernetes(
-    project: Project,
-    job: ArrayJob,
-    image: str,
-    namespace: str,
-    parallel: int | None,
-    dask_cluster: bool,
-    dry_run: bool,
-) -> SubmittedJob:
-    from stac_sm.workflows.submit.job import with_shared_plan
-    from stac_sm.workflows.submit.kubernetes import (
-        PARALLEL,
-        Cluster,
-        dask_cluster_manifest,
-        job_manifest,
-        submit_to_kubernetes,
-    )
-
-    shared = with_shared_plan(project, job, write=not dry_run)
-    cluster = Cluster(image, namespace, parallel or PARALLEL)
-    manifest = (dask_cluster_manifest if dask_cluster else job_manifest)(shared, cluster)
-    return submit_to_kubernetes(shared, manifest, dry_run=dry_run)
-
-
-def _to_dask(project: Project, plan: Plan, job: ArrayJob, scheduler: str, dry_run: bool) -> SubmittedJob:
-    from stac_sm.workflows.submit.dask_cluster import submit_to_dask
-
-    return submit_to_dask(project, plan, job, scheduler, dry_run=dry_run)
 
 
 def _print_submission(sent: SubmittedJob, dry_run: bool, as_json: bool) -> None:

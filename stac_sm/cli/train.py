@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from stac_sm.cli.options import json_option, open_project, print_message, print_result, project_option, workers_option
-
-if TYPE_CHECKING:
-    from stac_sm.workflows.project import Project
 
 
 @click.command()
@@ -32,10 +28,9 @@ def matchup(workers: int, folder: Path | str, as_json: bool) -> None:
 @json_option
 def screen(folder: Path | str, as_json: bool) -> None:
     """Judge by triple collocation which stations represent their pixel; the verdict goes on the station items."""
-    from stac_sm.workflows.training.steps import match_up_step, screen_step
+    from stac_sm.workflows.training.steps import screen_step
 
-    project = open_project(folder)
-    made = screen_step(project, match_up_step(project))
+    made = screen_step(open_project(folder))
     judged = made.screening.sites
     print_message(f"verdicts on station items: {', '.join(f'{n} {outcome}' for outcome, n in made.stations.items())}")
     print_result(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
@@ -92,32 +87,19 @@ def train(
 
 def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
     from stac_sm.core.text import score_rows
-    from stac_sm.workflows.training.steps import match_up_step, train_step
+    from stac_sm.workflows.training.steps import train_step
 
-    project = open_project(folder)
-    made = train_step(project, match_up_step(project, workers=workers), tell=print_message)
-    properties, files = made.item["properties"], _report_of(project, made.id)
+    made = train_step(open_project(folder), workers=workers, tell=print_message)
+    properties = made.item["properties"]
     if as_json:
-        click.echo(json.dumps({"model": made.id, "new": made.new, **files, **properties}, indent=2))
+        facts = {"model": made.id, "new": made.new, **made.report_hrefs, "flagged": list(made.flagged)}
+        click.echo(json.dumps({**facts, **properties}, indent=2))
         return
     click.echo(f"model: {made.id}{'' if made.new else ' (there already)'}\n{properties['stac_sm:tc_status']}\n")
     print_result(score_rows(made.scores), as_json)
     for name, why in properties["stac_sm:scores"]["notes"].items():
         print_message(f"{name}: {why}")
-    click.echo(f"\nreport: {files['report']}")
-
-
-def _report_of(project: Project, id: str) -> dict[str, Any]:
-    """Hrefs of the report, its numbers and its station time series, and the features that it flags as leaks."""
-    import pystac
-
-    from stac_sm.model.item import MODELS_COLLECTION
-
-    item = project.catalog.item(MODELS_COLLECTION, id)
-    names = [name for name in ("report", "metrics", "series") if name in item.assets]
-    hrefs: dict[str, Any] = {name: item.assets[name].get_absolute_href() or "" for name in names}
-    numbers = json.loads(pystac.StacIO.default().read_text(hrefs["metrics"]))
-    return {**hrefs, "flagged": (numbers.get("diagnostics") or {}).get("flagged", [])}
+    click.echo(f"\nreport: {made.report_hrefs['report']}")
 
 
 def _train_table(

@@ -18,13 +18,15 @@ from stac_sm.features.inputs import resolve_inputs
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
 from stac_sm.raster.resample import TargetPixels
-from stac_sm.storage.address import absolute_address, is_remote
+from stac_sm.storage.address import is_remote
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.run.memory import largest_share
 
-_THREADS = 2  # of a worker, as `stac_sm.workflows.run.run` takes them if memory allows
+DEFAULT_CPUS = 2
+"""CPUs of a slice: its worker reads and predicts in two threads, as `workflows.run.run` lets it if memory allows."""
+
 _BESIDE = 400 << 20  # the process that hands out the tasks of a slice, beside its worker
 _STEP = 512 << 20
 _SAMPLE = 3  # tasks whose memory is looked at: the longest, and those at both ends of the plan
@@ -109,7 +111,7 @@ def array_job(
     *,
     limit: int,
     slices: int | None = None,
-    cpus: int = _THREADS,
+    cpus: int = DEFAULT_CPUS,
     memory: int | None = None,
 ) -> ArrayJob:
     """The array job of a plan: as many slices as tasks, up to a limit, each with the memory that a task takes.
@@ -156,13 +158,8 @@ def slice_memory(project: Project, tasks: Sequence[Task]) -> int:
     for task in _sampled(tasks):
         geobox = project.grid.geobox(task.tile)
         resolution = resolve_inputs(catalog, recipe, geobox, Period(task.days[0].day, task.days[-1].day + ONE_DAY))
-        peaks.append(largest_share(resolution, TargetPixels(geobox), _UNBOUNDED, threads=_THREADS).peak)
+        peaks.append(largest_share(resolution, TargetPixels(geobox), _UNBOUNDED, threads=DEFAULT_CPUS).peak)
     return -(-(max(peaks) + _BESIDE) // _STEP) * _STEP
-
-
-def plan_file(file: str) -> str:
-    """A plan's href, or the absolute path that other machines of a shared file system know."""
-    return absolute_address(file)
 
 
 def with_shared_plan(project: Project, job: ArrayJob, *, write: bool) -> ArrayJob:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pystac
+
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
@@ -88,6 +90,13 @@ class TrainingResult:
 
     new: bool
     """Whether it was made now."""
+
+    report_hrefs: Mapping[str, str]
+    """Asset key -> address, of the report's page (``report``), its numbers (``metrics``) and its station time series
+    (``series``), as far as the item has them."""
+
+    flagged: tuple[str, ...]
+    """Features that the report flags as leaks: they may identify a station."""
 
     @property
     def id(self) -> str:
@@ -205,14 +214,29 @@ def _require_rows(pairs: Matchups, measured: int, period: Period) -> None:
         )
 
 
-def screen_step(project: Project, matchups: MatchupResult) -> ScreeningStepResult:
-    """Judge every site by triple collocation, and put the verdict on the items of its stations.
+def screen_step(project: Project, matchups: MatchupResult | None = None) -> ScreeningStepResult:
+    """Screen every site by triple collocation, and write the result to the items of its stations.
+
+    Parameters
+    ----------
+    project
+        Its ``[screening]`` table has the thresholds.
+    matchups
+        As `match_up_step` returned them; None calls it.
+
+    Returns
+    -------
+    ScreeningStepResult
+        The screening result of every site, and the number of station items by outcome.
 
     Raises
     ------
+    CatalogError
+        If there are no match-ups: see `match_up_step`.
     ConflictError
         If another writer changes an item at the same time.
     """
+    matchups = matchups or match_up_step(project)
     catalog, rules = project.catalog, project.screening
     stations, where, unseen = _stations_and_sites(project, catalog)
     screening = screen_sites(matchups.triplets, rules)
@@ -229,8 +253,9 @@ def screen_step(project: Project, matchups: MatchupResult) -> ScreeningStepResul
 
 def train_step(
     project: Project,
-    matchups: MatchupResult,
+    matchups: MatchupResult | None = None,
     *,
+    workers: int = 1,
     budget: DiagnosticsBudget | None = None,
     tell: LogFunction | None = None,
 ) -> TrainingResult:
@@ -241,11 +266,30 @@ def train_step(
 
     Parameters
     ----------
+    project
+        Its tables ``[training]``, ``[screening]`` and ``[validation]`` have the settings.
+    matchups
+        As `match_up_step` returned them; None calls it.
+    workers
+        Processes of `match_up_step`, where it is called.
     budget
-        How much work the diagnostics of the report may be.
+        Amount of work for the diagnostics of the report; None: that of a full report.
     tell
-        Is told what is begun, in a line each.
+        Called with a line of text before each part of the work, which takes minutes.
+
+    Returns
+    -------
+    TrainingResult
+        The model item as it is in the catalogue, and the addresses of its report.
+
+    Raises
+    ------
+    CatalogError
+        If there are no match-ups: see `match_up_step`.
+    ConflictError
+        If another writer changes an item at the same time.
     """
+    matchups = matchups or match_up_step(project, workers=workers)
     catalog = project.catalog
     fingerprint = digest(_model_provenance(project, matchups))
     item = model_item.item_stub(fingerprint)
@@ -276,7 +320,17 @@ def train_step(
         refresh(catalog.store, model_item.MODELS_COLLECTION)
     published = _existing_item(catalog, model_item.MODELS_COLLECTION, item["id"])
     model_item.link_successor(catalog, published)
-    return TrainingResult(published, new=new)
+    item_in_catalog = catalog.item(model_item.MODELS_COLLECTION, item["id"])
+    return TrainingResult(published, new=new, **_report(item_in_catalog))
+
+
+def _report(item: pystac.Item) -> dict[str, Any]:
+    """Return the fields of `TrainingResult` about the report of a model item."""
+    names = [name for name in ("report", "metrics", "series") if name in item.assets]
+    hrefs = {name: item.assets[name].get_absolute_href() or "" for name in names}
+    numbers = json.loads(pystac.StacIO.default().read_text(hrefs["metrics"])) if "metrics" in hrefs else {}
+    flagged = (numbers.get("diagnostics") or {}).get("flagged", [])
+    return {"report_hrefs": hrefs, "flagged": tuple(flagged)}
 
 
 def _model_properties(run: TrainingRun, matchups: MatchupResult) -> dict[str, Any]:

@@ -350,6 +350,15 @@ def test_a_station_that_moved_makes_other_match_ups(copied, matchups):
     assert match_up_step(copied).new
 
 
+def test_steps_find_the_match_ups_themselves_and_name_the_report(copied, model):
+    again = train_step(copied)
+    assert (again.id, again.new, again.scores) == (model.id, False, model.scores)
+    assert list(again.report_hrefs) == ["report", "metrics", "series"]
+    numbers = json.loads(Path(again.report_hrefs["metrics"]).read_text())
+    assert list(again.flagged) == numbers["diagnostics"]["flagged"]
+    assert dict(screen_step(copied).stations) == {"done": 6}
+
+
 def test_retraining_is_a_new_version(copied, matchups, model, validate):
     other = train_step(replace(copied, training=replace(copied.training, eta=0.5)), matchups)
     items = {id: copied.catalog.item(MODELS, id) for id in (model.id, other.id)}

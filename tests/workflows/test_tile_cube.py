@@ -1,0 +1,48 @@
+"""The feature cube of a tile by the recipe of a project: what ``stac-sm features`` prints and saves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+import xarray as xr
+
+from stac_sm.core.errors import CatalogError
+from stac_sm.core.period import Period
+from stac_sm.features.cube import feature_cube
+from stac_sm.features.recipe import Recipe
+from stac_sm.workflows.tile_cube import build_tile_cube
+from tests.support.fields import DAYS, TILE, shared_project
+
+
+@pytest.fixture(scope="module")
+def project():
+    return shared_project()[0]
+
+
+def test_values_are_those_of_the_feature_cube_and_are_in_memory(project):
+    made = build_tile_cube(project, TILE, DAYS)
+    expected = feature_cube(project.catalog, project.recipe, TILE, DAYS, grid=project.grid)
+    xr.testing.assert_identical(made.cube, expected.compute())
+    assert all(values.chunks is None for values in made.cube.data_vars.values())
+    assert not made.blocked
+
+
+def test_days_without_an_input_are_named_with_what_they_lack(project):
+    after = DAYS.end + timedelta(days=30)
+    made = build_tile_cube(project, TILE, Period(DAYS.end - timedelta(days=1), after))
+    required = {feature.name for feature in project.recipe.sources}
+    assert made.blocked
+    assert DAYS.end - timedelta(days=1) not in made.blocked
+    assert all(names and set(names) <= required for names in made.blocked.values())
+    daily = replace(project, recipe=Recipe((project.recipe.feature("lst"),)))
+    with pytest.raises(CatalogError, match=f"features of {TILE}, 1999-01-01 to 1999-01-01: no item found for lst"):
+        build_tile_cube(daily, TILE, Period.of_day(date(1999, 1, 1)))
+
+
+def test_a_saved_cube_is_the_cube(project, tmp_path):
+    made = build_tile_cube(project, TILE, Period.of_day(DAYS.start))
+    made.save(tmp_path / "cube.nc")
+    with xr.open_dataset(tmp_path / "cube.nc") as saved:
+        xr.testing.assert_equal(saved.drop_vars("spatial_ref"), made.cube.drop_vars("spatial_ref"))
