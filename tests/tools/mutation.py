@@ -53,6 +53,11 @@ EXPLAINED: dict[str, str] = {
     ),
     'grave = lock.with_name(f"{lock.name}-{secrets.token_hex(6)}") -> '
     'grave = lock.with_name(f"{lock.name}-{secrets.token_hex( 7)}")': "a longer random name is as good",
+    'grave = lock.with_name(f"{lock.name}-{secrets.token_hex(6)}") -> '
+    'grave = lock.with_name(f"{lock.name}-{secrets.token_hex( 5)}")': "40 random bits are as good as 48",
+    "shutil.copyfileobj(source, file, 1 << 20) -> shutil.copyfileobj(source, file, 2 << 20)": (
+        "the size of a buffer: the same bytes are copied"
+    ),
     'temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}") -> '
     'temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex( 5)}")': (
         "40 random bits are as good as 48"
