@@ -33,8 +33,8 @@ variable "public_read" {
   default     = false
 }
 
-# Those of which stac_sm/stac/visibility.py says that every file may be given out (tests/tools/test_infra.py holds the two
-# together). Models and validations are not here: `stac-sm serve` gives them out without station series and without links
+# Only those of which every file may be given out, as stac_sm/stac/visibility.py finds in their documents
+# (tests/tools/test_infra.py). Models and validations are not here: `stac-sm serve` gives them out without station series and without links
 # to what is restricted, which a bucket cannot leave out.
 variable "public_collections" {
   description = "Ids of collections that anybody may read if public_read is true: prefixes below those of the two buckets."

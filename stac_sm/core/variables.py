@@ -1,7 +1,8 @@
 """Variables (quantities with a unit and a range of physically possible values) and the quality flags of the product.
 
-Ingest checks values against the range and describes assets with name, unit and description; prediction clips soil
-moisture to its range. `QualityFlag` defines the bits that prediction writes and that readers of the product decode.
+Providers check values against the range where their format allows other ones, and describe assets with name, unit and
+description; prediction clips soil moisture to its range. `QualityFlag` defines the bits that prediction writes and that
+readers of the product decode.
 """
 
 from __future__ import annotations

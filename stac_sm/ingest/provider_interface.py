@@ -1,6 +1,7 @@
 """Sources: one module a provider, from a provider's file to STAC items and their layers.
 
-A source is a frozen dataclass whose fields are its settings in the project file. It reads no pixels while it scans.
+A source is a frozen dataclass whose fields are its settings in the project file. It reads what it needs for
+the items while it scans; pixels it reads when a layer is written, unless the item depends on them.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Provider(Protocol):
         """Shell patterns of its file names; other files in a folder are passed over."""
 
     def scan(self, file: Path) -> ScannedFile:
-        """Items and layers of one file, without reading pixels.
+        """Return the items and layers of one file; pixels are read later, unless an item depends on them.
 
         Raises
         ------
@@ -206,7 +207,7 @@ class WebProvider(Provider, Protocol):
     """A source that reads files on the web, too."""
 
     def scan_url(self, url: FileUrl) -> ScannedFile:
-        """As ``scan_file``, of a file at an address."""
+        """As `Provider.scan`, of a file at an address."""
 
     def url_checksum(self, url: FileUrl) -> str:
         """Something that changes with everything that is scanned with an address."""

@@ -36,6 +36,19 @@ def skeleton_folder() -> Path:
     return packaged_folder("catalog")
 
 
+def skeleton_root() -> dict[str, Any]:
+    """Return the root document of a new catalogue: it links every collection of the skeleton, in order of their ids."""
+    document = json.loads((skeleton_folder() / "catalog.json").read_text())
+    collections = sorted(file.parent.name for file in skeleton_folder().glob("*/collection.json"))
+    return {**document, "links": [*document["links"], *map(_skeleton_link, collections)]}
+
+
+def _skeleton_link(collection: str) -> dict[str, Any]:
+    document = json.loads((skeleton_folder() / collection / "collection.json").read_text())
+    href = f"./{collection}/collection.json"
+    return {"rel": "child", "href": href, "type": "application/json", "title": document["title"]}
+
+
 def add_collection(store: Store, collection: str) -> None:
     """Give a catalogue a collection of the skeleton that is newer than it; one that is there is left alone.
 
@@ -44,15 +57,12 @@ def add_collection(store: Store, collection: str) -> None:
     ConflictError
         If another writer keeps changing the root.
     """
-    file = skeleton_folder() / collection / "collection.json"
-    store.create(f"{collection}/collection.json", file)
-    document = json.loads(file.read_text())
-    href = f"./{collection}/collection.json"
-    added = {"rel": "child", "href": href, "type": "application/json", "title": document["title"]}
+    store.create(f"{collection}/collection.json", skeleton_folder() / collection / "collection.json")
+    added = _skeleton_link(collection)
 
     def linked(current: bytes | None) -> bytes | None:
         root = json.loads(current or b"{}")
-        if any(link["href"] == href for link in root["links"]):
+        if any(link["href"] == added["href"] for link in root["links"]):
             return None
         return item_json({**root, "links": [*root["links"], added]})
 

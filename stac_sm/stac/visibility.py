@@ -1,9 +1,9 @@
 """Visibility: which collections and assets may be given to anybody, and STAC documents without the rest.
 
 Everything that gives a catalogue to others asks here: the server, the loader of pgstac and, through a test, the bucket
-policy of ``infra/aws``. A collection is ``public`` or ``restricted``. Its document says so (``stac_sm:visibility``);
-where it does not, as in projects from before this field, the table of this module decides by the id, and for a
-collection that is not in the table its licence does. An asset of a public collection can be restricted too.
+policy of ``infra/aws``. A collection is ``public`` or ``restricted``. Its document says so (``stac_sm:visibility``), in
+the skeleton, too. Where it does not, as in projects from before this field, the table of this module decides by the id,
+and for a collection that is not in the table its licence does. An asset of a public collection can be restricted too.
 
 The catalogue itself stays complete: nothing is removed from the store. `PublicView` makes what is given out from what
 is stored.
@@ -11,6 +11,7 @@ is stored.
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
+from stac_sm.stac.links import skeleton_folder
 from stac_sm.storage.address import file_url_parts, is_absolute, scheme_of
 
 VISIBILITY_FIELD = "stac_sm:visibility"
@@ -102,7 +104,8 @@ COLLECTION_TERMS: Mapping[str, CollectionTerms] = {
     "soilgrids": CollectionTerms("CC-BY-4.0", PUBLIC, "open licence"),
     "validation": _SCORES,
 }
-"""By id. A project whose collection says nothing of its visibility gets what stands here."""
+"""By id, of the collections that are older than the field `VISIBILITY_FIELD`: what counts in a project whose collection
+lacks it. A new collection needs no line here, since its document in the skeleton has the field."""
 
 OPEN_LICENSES = frozenset(
     {
@@ -153,13 +156,19 @@ def asset_visibility(collection: Mapping[str, Any], key: str, asset: Mapping[str
 
 
 def wholly_public_collections() -> tuple[str, ...]:
-    """Return ids of the table of which every file may be given out as it is stored, in order.
+    """Return ids of the skeleton's collections of which every file may be given out as it is stored, in order.
 
     A store that gives out files by their prefix cannot leave out single assets, nor the links to restricted
     collections that items of models and validations carry.
     """
-    return tuple(
-        sorted(id for id, terms in COLLECTION_TERMS.items() if terms.visibility is PUBLIC and not terms.assets)
+    files = sorted(skeleton_folder().glob("*/collection.json"))
+    return tuple(file.parent.name for file in files if _is_wholly_public(json.loads(file.read_text())))
+
+
+def _is_wholly_public(document: Mapping[str, Any]) -> bool:
+    assets = document.get("item_assets", {}).items()
+    return collection_visibility(document) is PUBLIC and all(
+        asset_visibility(document, key, asset) is PUBLIC for key, asset in assets
     )
 
 

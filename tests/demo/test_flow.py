@@ -14,8 +14,8 @@ def report(*others: DemoComparison) -> DemoReport:
     return DemoReport("demo/catalog.json", "xgb-1", "screened", (), truth, others, 3, 0, 1.0, ("status", "audit"))
 
 
-def test_every_source_is_used() -> None:
-    assert sorted(SOURCES) == sorted(provider_classes())
+def test_only_sources_that_exist_are_used() -> None:
+    assert set(SOURCES) <= set(provider_classes())
 
 
 def test_other_products_are_told_with_their_cells() -> None:

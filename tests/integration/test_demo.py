@@ -17,6 +17,7 @@ from rio_cogeo import cog_validate
 
 from stac_sm import open_product, point_series
 from stac_sm.core.period import Period
+from stac_sm.demo.flow import SOURCES
 from stac_sm.features.cube import feature_cube
 from stac_sm.model.model import Model
 from stac_sm.model.predict import predict
@@ -51,6 +52,10 @@ def test_the_report_has_what_was_promised(demo):
     assert report["products"] == 3
     assert report["seconds"] < 360  # 180 s is the promise on a machine of its own; this one may be shared
     assert report["truth"]["n"] > 3 * 200_000
+
+
+def test_every_source_that_is_simulated_is_used(demo):
+    assert sorted(SOURCES) == sorted(folder.name for folder in (demo[0] / "earth" / "granules").iterdir())
 
 
 def test_honest_scores_are_ordered_as_they_must_be(demo):

@@ -6,7 +6,7 @@ import posixpath
 import pytest
 
 from stac_sm.ingest.registry import provider_classes
-from stac_sm.stac.links import skeleton_folder
+from stac_sm.stac.links import skeleton_folder, skeleton_root
 
 FOLDER = skeleton_folder()
 COLLECTIONS = sorted(FOLDER.glob("*/collection.json"))
@@ -39,7 +39,17 @@ def test_stac_check_finds_nothing_to_mend(file, validate, monkeypatch):
 def test_a_collection_says_what_a_user_wants_to_know(file):
     document = read(file)
     assert document["id"] == file.parent.name
-    for field in ("title", "description", "license", "keywords", "providers", "extent", "item_assets", "summaries"):
+    for field in (
+        "title",
+        "description",
+        "license",
+        "stac_sm:visibility",
+        "keywords",
+        "providers",
+        "extent",
+        "item_assets",
+        "summaries",
+    ):
         assert document[field], field
     assert len(document["description"]) > 80
     rels = {link["rel"] for link in document["links"]}
@@ -58,8 +68,10 @@ def test_every_band_has_name_type_and_unit(file):
             assert "unit" in band or "quality" in asset["roles"] or varies, key
 
 
-def test_the_root_links_every_collection_and_nothing_else():
-    children = [link["href"] for link in read(FOLDER / "catalog.json")["links"] if link["rel"] == "child"]
+def test_the_root_of_a_new_catalogue_links_every_collection_and_nothing_else(validate):
+    validate(skeleton_root())
+    children = [link["href"] for link in skeleton_root()["links"] if link["rel"] == "child"]
+    assert not [link for link in read(FOLDER / "catalog.json")["links"] if link["rel"] == "child"]
     assert {posixpath.normpath(href) for href in children} == {f"{f.parent.name}/collection.json" for f in COLLECTIONS}
     assert len(children) == len(COLLECTIONS)
 

@@ -6,7 +6,6 @@ readable catalogue is one more module here and a line in `open_catalog`; a furth
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from stac_sm.stac.catalogs.geoparquet import GeoParquetCatalog
 from stac_sm.stac.catalogs.search import ItemSearch, parse_document
 from stac_sm.stac.catalogs.static import StaticCatalog
 from stac_sm.stac.items import item_json
-from stac_sm.stac.links import skeleton_folder
+from stac_sm.stac.links import skeleton_folder, skeleton_root
 from stac_sm.storage.address import (
     WEB,
     address_kind,
@@ -208,5 +207,4 @@ def create_skeleton(store: Store, *, title: str) -> None:
     skeleton = skeleton_folder()
     for file in sorted(skeleton.glob("*/collection.json")):
         store.create(file.relative_to(skeleton).as_posix(), file)
-    document = json.loads((skeleton / "catalog.json").read_text())
-    store.create("catalog.json", item_json(document | {"title": title}))
+    store.create("catalog.json", item_json(skeleton_root() | {"title": title}))
