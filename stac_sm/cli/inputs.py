@@ -122,6 +122,9 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, repl
             if files:
                 items = sum(sum(result.items.values()) for result in files)
                 click.echo(f"{status}: {len(files)} files, {items} items")
+        left_out = [reasons for result in results for reasons in result.left_out.values()]
+        if left_out:
+            click.echo(f"left out: {sum(map(len, left_out))} values of {len(left_out)} items")
         for result in results:
             for note in result.notes:
                 print_message(f"{result.file}: {note}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import posixpath
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -34,6 +34,7 @@ from stac_sm.ingest.provider_interface import (
     scan_file,
 )
 from stac_sm.ingest.rank import (
+    LEFT_OUT_PROPERTY,
     NO_RANK,
     SOURCE_PROPERTY,
     SOURCES_PROPERTY,
@@ -121,7 +122,9 @@ def ingest_group(job: IngestJob, group: FileGroup) -> list[FileResult]:
     return [tally.result(file) for file, tally in run.tallies.items()]
 
 
-def ingest_fingerprint(item_id: str, made_from: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+def ingest_fingerprint(
+    item_id: str, made_from: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], lost: Iterable[str] = ()
+) -> str:
     """Return the fingerprint of an ingested item.
 
     Parameters
@@ -132,10 +135,13 @@ def ingest_fingerprint(item_id: str, made_from: Sequence[Mapping[str, Any]], set
         Name and SHA-256 of each of its files, and of several files also what each gives to it.
     settings
         Settings of the source that change its values.
+    lost
+        Assets that could not be made: a release that can make them replaces the item.
     """
     one = {key: made_from[0][key] for key in ("name", "sha256")} if len(made_from) == 1 else list(made_from)
     content = {"file": one, "item": item_id, "settings": settings}
-    return digest(content | {"algorithm": ALGORITHM_VERSIONS["ingest"]})
+    gaps = {"lost": sorted(lost)} if lost else {}
+    return digest(content | gaps | {"algorithm": ALGORITHM_VERSIONS["ingest"]})
 
 
 class _Candidate:
@@ -155,7 +161,8 @@ class _Candidate:
             SOURCE_PROPERTY: made_from[0]["name"],
             SOURCES_PROPERTY: list(made_from),
             **granule.rank.properties(),
-            FINGERPRINT_PROPERTY: ingest_fingerprint(granule.item["id"], made_from, settings),
+            **({LEFT_OUT_PROPERTY: {**granule.left_out, **granule.lost}} if granule.left_out or granule.lost else {}),
+            FINGERPRINT_PROPERTY: ingest_fingerprint(granule.item["id"], made_from, settings, granule.lost),
         }
         self.version = ItemVersion(
             granule.item,
@@ -231,6 +238,7 @@ class _GroupRun:
             try:
                 found = scan_file(self.provider, file)
                 tally.notes += found.notes
+                tally.errors += found.errors
                 for granule in found.granules:
                     yield self._candidate(granule, (SourceFile(file),))
                     if self._failed and file in self._failed[-1]:
@@ -318,6 +326,9 @@ class _GroupRun:
         made_from = [{"name": one.file.name, "sha256": self._hash(one.file), **one.facts} for one in sources]
         selecting = getattr(self.provider, "selecting", ())  # settings that say which items are made, and change none
         settings = {key: value for key, value in self.job.settings.items() if key not in selecting}
+        for one in sources:
+            if one.at_fault:
+                self.tallies[one.file].leave_out(granule.item["id"], granule.left_out, granule.lost)
         return _Candidate(granule, [one.file for one in sources], made_from, settings)
 
     def _hash(self, file: Source) -> str:

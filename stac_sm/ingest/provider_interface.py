@@ -99,6 +99,9 @@ class SourceFile:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What is kept with the item about it, besides name and checksum: its hours."""
 
+    at_fault: bool = True
+    """Whether it is named for what the item lost."""
+
 
 @dataclass(frozen=True)
 class Granule:
@@ -116,6 +119,13 @@ class Granule:
     sources: tuple[SourceFile, ...] = ()
     """Files that it is made from; empty: the one that is scanned."""
 
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """What was left out because it cannot be right, and why, by name of the asset, property or attribute that it
+    belongs to; the item is complete without it. No reason may name a folder: the item keeps them."""
+
+    lost: Mapping[str, str] = field(default_factory=dict)
+    """Assets that the item should have, but for a value that cannot be right and cannot be guessed, and why."""
+
     check: Callable[[], None] | None = None
     """Raises `UndecidedError` if files that hold the same part of it do not agree; None where there are none."""
 
@@ -129,6 +139,9 @@ class ScannedFile:
 
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
+
+    errors: tuple[str, ...] = ()
+    """Items that could not be made, and why; the others are."""
 
 
 class Provider(Protocol):

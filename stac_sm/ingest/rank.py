@@ -20,10 +20,12 @@ from stac_sm.stac.items import ItemDict
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY
 
 RANK_PROPERTY, SOURCE_PROPERTY, SOURCES_PROPERTY = "stac_sm:rank", "stac_sm:source", "stac_sm:sources"
+LEFT_OUT_PROPERTY = "stac_sm:left_out"
+"""Item property: what was left out of the item because it cannot be right, by name, and why."""
 
 _OF_THE_FILE = {
-    FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY, RANK_PROPERTY, SOURCE_PROPERTY, SOURCES_PROPERTY,
-    "processing:software",
+    FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY, LEFT_OUT_PROPERTY, RANK_PROPERTY, SOURCE_PROPERTY,
+    SOURCES_PROPERTY, "processing:software",
 }  # fmt: skip
 """Properties that say which file, run or release made an item, and nothing about its content."""
 
@@ -162,6 +164,12 @@ class ItemVersion:
         return found if all(found) else []
 
     @property
+    def left_out(self) -> set[str]:
+        """Names of what was left out of it because it cannot be right."""
+        found = self.item["properties"].get(LEFT_OUT_PROPERTY)
+        return set(found) if isinstance(found, Mapping) else set()
+
+    @property
     def order(self) -> tuple[list[str], list[str]]:
         """What decides between two versions that hold the same, so that the order of ingesting does not."""
         return [str(source["name"]) for source in self.sources], self.content
@@ -211,15 +219,18 @@ def decide(ours: ItemVersion, theirs: ItemVersion, compare_content: CompareConte
     compared = compare_content(ours, theirs)
     if compared is not None:
         return compared
-    difference = content_difference(ours, theirs)
-    if not difference:
+    names = differing_names(ours, theirs)
+    if not names:
         return Decision(Preference.SAME, "the same content")
+    for preference, one, two in ((Preference.OURS, ours, theirs), (Preference.THEIRS, theirs, ours)):
+        if set(names) <= two.left_out - one.left_out:  # the same file, fetched again without the damage
+            return Decision(preference, f"the other one left out {', '.join(names)}")
     facts = f", and {ranked.reason}" if ranked.reason else ", and nothing states which is newer"
-    return Decision(Preference.UNDECIDED, difference + facts)
+    return Decision(Preference.UNDECIDED, f"they differ in {', '.join(names)}" + facts)
 
 
-def content_difference(ours: ItemVersion, theirs: ItemVersion) -> str:
-    """Return what differs between two versions to somebody who reads them; empty where nothing does."""
+def differing_names(ours: ItemVersion, theirs: ItemVersion) -> list[str]:
+    """Return names of properties, or else of assets, that differ to somebody who reads the two versions."""
     one, two = (version.item["properties"] for version in (ours, theirs))
     compared = {*one, *two} - _OF_THE_FILE
     for item, other in ((one, two), (two, one)):
@@ -232,7 +243,7 @@ def content_difference(ours: ItemVersion, theirs: ItemVersion) -> str:
         sums = (ours.checksums(), theirs.checksums())
         changed = sorted(key for key in {*sums[0], *sums[1]} if sums[0].get(key) != sums[1].get(key))
         names = [key for key in changed if not _same_values(key, ours, theirs)]
-    return f"they differ in {', '.join(names)}" if names else ""
+    return names
 
 
 def _same_values(key: str, ours: ItemVersion, theirs: ItemVersion) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,9 @@ class FileResult:
 
     collections: tuple[str, ...] = ()
     """Collections of its items."""
+
+    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Id of each item of which something was left out: what, and why. The item has it as ``stac_sm:left_out``."""
 
     @property
     def status(self) -> str:
@@ -71,14 +74,50 @@ class Tally:
     errors: list[str] = field(default_factory=list)
     """Why the file could not be ingested."""
 
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Id of an item: what was left out of it, and why."""
+
+    _lost: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, item: str, values: Mapping[str, str], assets: Mapping[str, str]) -> None:
+        """Note what was left out of an item because it cannot be right.
+
+        Parameters
+        ----------
+        item
+            Id of the item.
+        values
+            Values that the item is complete without, and why; they become notes.
+        assets
+            Assets that the item should have, and why; they become errors.
+        """
+        if values or assets:
+            self.left_out[item] = {**values, **assets}
+        self._lost |= {f"{item} without its asset {key}": why for key, why in assets.items()}
+
     def result(self, file: Path | FileUrl) -> FileResult:
         """Return the result of the file."""
         settled = [f"{len(ids)} item(s) {note}: {_some(ids, ', ')}" for note, ids in self.settled.items()]
         errors = [f"{file}: {len(self.refused)} item(s) refused: {_some(self.refused, '; ')}"] if self.refused else []
+        lost = [f"{item}: {why}" for item, why in self._lost.items()]
+        errors += (
+            [f"{file}: {len(lost)} asset(s) left out, all others were ingested: {_some(lost, '; ')}"] if lost else []
+        )
         text = "; ".join([*errors, *dict.fromkeys(self.errors)]) or None
-        return FileResult(str(file), dict(self.outcomes), (*self.notes, *settled), text, tuple(self.collections))
+        values = [
+            f"{item}: {name}: {why}: left out"
+            for item, reasons in self.left_out.items()
+            for name, why in reasons.items()
+            if f"{item} without its asset {name}" not in self._lost
+        ]
+        notes = (*self.notes, *_first_of(values), *settled)
+        return FileResult(str(file), dict(self.outcomes), notes, text, tuple(self.collections), self.left_out)
 
 
 def _some(texts: Sequence[str], between: str) -> str:
+    return between.join(_first_of(texts))
+
+
+def _first_of(texts: Sequence[str]) -> list[str]:
     more = [f"and {len(texts) - _NAMED} more"] if len(texts) > _NAMED else []
-    return between.join([*texts[:_NAMED], *more])
+    return [*texts[:_NAMED], *more]

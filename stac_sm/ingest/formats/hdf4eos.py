@@ -25,6 +25,10 @@ _TYPES = {5: "float32", 6: "float64", 20: "int8", 21: "uint8", 22: "int16", 23: 
 Bounds = tuple[float, float, float, float]
 
 
+class AttributeValueError(GranuleError):
+    """An attribute of a field is missing or cannot be right; the other fields of the file may be sound."""
+
+
 @dataclass(frozen=True)
 class GridField:
     """Metadata of one field of a file."""
@@ -44,8 +48,13 @@ class GridField:
     bounds: Bounds
     """Left, top, right and bottom outer edge in metres of the projection, from ``StructMetadata.0``."""
 
+    left_out: str = ""
+    """Attributes of a field of flags that cannot be right, and what is required; empty where there are none."""
 
-def describe_field(file: Path, name: str, required: Sequence[str] = ("scale_factor", "_FillValue")) -> GridField:
+
+def describe_field(
+    file: Path, name: str, required: Sequence[str] = ("scale_factor", "_FillValue"), *, flags: bool = False
+) -> GridField:
     """Read shape, type, scale, fill and corners of a field, but no pixels.
 
     Parameters
@@ -56,6 +65,9 @@ def describe_field(file: Path, name: str, required: Sequence[str] = ("scale_fact
         Name of the field.
     required
         Attributes that it must have, among ``scale_factor`` and ``_FillValue``.
+    flags
+        Whether the values are flags, which mean the same whatever scale and fill are stated: an attribute that cannot
+        be right is left out then.
 
     Returns
     -------
@@ -65,7 +77,9 @@ def describe_field(file: Path, name: str, required: Sequence[str] = ("scale_fact
     Raises
     ------
     GranuleError
-        If the file is no HDF4-EOS, has no such field, or a required attribute or the place of the grid is missing.
+        If the file is no HDF4-EOS, has no such field, or the place of the grid is missing.
+    AttributeValueError
+        If a required attribute is missing, or scale, offset or fill cannot be right.
     """
     with _opened(file) as data:
         if name not in data.datasets():
@@ -80,8 +94,19 @@ def describe_field(file: Path, name: str, required: Sequence[str] = ("scale_fact
     for key in required:
         _required(file, name, attributes, key)
     dtype = _TYPES.get(kind, "text")
-    scale, fill = _scale(file, name, attributes), _fill(file, name, attributes, dtype)
-    return GridField(rows_columns, dtype, scale, fill, bounds)
+    scale, fill, left_out = 1.0, None, []
+    try:
+        scale = _scale(file, name, attributes)
+    except AttributeValueError as error:
+        left_out.append(error)
+    try:
+        fill = _fill(file, name, attributes, dtype)
+    except AttributeValueError as error:
+        left_out.append(error)
+    if left_out and not flags:
+        raise left_out[0]
+    reasons = "; ".join(str(error).removeprefix(f"{file}: ") for error in left_out)
+    return GridField(rows_columns, dtype, scale, fill, bounds, reasons)
 
 
 def parse_grid_structure(file: Path, text: str, name: str) -> tuple[tuple[int, int], Bounds]:
@@ -154,14 +179,16 @@ def _structure(attributes: Mapping[str, Any]) -> str:
 
 def _scale(file: Path, name: str, attributes: Mapping[str, Any]) -> float:
     if attributes.get("add_offset", 0) != 0:
-        raise GranuleError(
-            f"{file}: field {name} has add_offset {attributes['add_offset']}, expected 0: "
+        raise AttributeValueError(
+            f"{file}: field {name} has add_offset {attributes['add_offset']!s:.40}, expected 0: "
             "HDF4 files use two formulas for it"
         )
-    scale = float(attributes.get("scale_factor", 1.0))
-    if not isfinite(scale) or scale <= 0:
-        raise GranuleError(f"{file}: field {name} has scale_factor {scale}, expected one above 0: fetch it again")
-    return scale
+    scale = attributes.get("scale_factor", 1.0)
+    if not isinstance(scale, int | float) or not isfinite(scale) or scale <= 0:
+        raise AttributeValueError(
+            f"{file}: field {name} has scale_factor {scale!s:.40}, expected one above 0: fetch it again"
+        )
+    return float(scale)
 
 
 def _fill(file: Path, name: str, attributes: Mapping[str, Any], dtype: str) -> int | None:
@@ -170,14 +197,18 @@ def _fill(file: Path, name: str, attributes: Mapping[str, Any], dtype: str) -> i
         return None
     limits = np.iinfo(dtype)
     if not (isinstance(fill, int | float) and limits.min <= fill <= limits.max and float(fill).is_integer()):
-        raise GranuleError(f"{file}: field {name} has _FillValue {fill!r}, expected a value of {dtype}: fetch it again")
+        raise AttributeValueError(
+            f"{file}: field {name} has _FillValue {fill!r:.40}, expected a value of {dtype}: fetch it again"
+        )
     return int(fill)
 
 
 def _required(file: Path, name: str, attributes: Mapping[str, Any], key: str) -> None:
     if not isinstance(attributes.get(key), int | float):
         found = ", ".join(sorted(attributes)) or "none"
-        raise GranuleError(f"{file}: field {name} has the attributes {found}, expected a number {key}: fetch it again")
+        raise AttributeValueError(
+            f"{file}: field {name} has the attributes {found}, expected a number {key}: fetch it again"
+        )
 
 
 def _grid_text(file: Path, name: str, text: str) -> str:

@@ -40,7 +40,8 @@ class HourlyFields:
     """Instants, UTC, ``datetime64[s]``, in the order of the file."""
 
     units: Mapping[str, str]
-    """Variables of the file, each with the unit that the file states; empty where it states none."""
+    """Variables of the file, each with the unit that the file states; empty where it states none. The first one is the
+    variable that the file is read for; of the others those of an unknown unit are left out."""
 
     read: Callable[[str, int, int], np.ndarray]
     """Values (time, latitude, longitude) of a variable from one position on the time axis up to, and without,
@@ -53,14 +54,23 @@ class HourlyFields:
     """Whether the values at each of the times are final, not preliminary; None, or nothing at all, where the file does
     not say so."""
 
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the file that cannot be used, since their unit or scale cannot be right, and why."""
+
     _kept: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        for name, unit in self.units.items():
-            if unit and unit not in _UNITS[name]:
-                raise GranuleError(
-                    f"{self.file}: {name} in {unit!r} found, {VARIABLES[name].unit!r} expected: is it another product?"
-                )
+        wrong = {
+            name: f"{name} in {unit!r} found, {VARIABLES[name].unit!r} expected: is it another product?"
+            for name, unit in self.units.items()
+            if unit and unit not in _UNITS[name]
+        }
+        wrong |= self.left_out
+        first = next(iter(self.units))
+        if first in wrong:
+            raise GranuleError(f"{self.file}: {wrong[first]}")
+        object.__setattr__(self, "left_out", wrong)
+        object.__setattr__(self, "units", {name: unit for name, unit in self.units.items() if name not in wrong})
 
     def days(self) -> dict[date, np.ndarray]:
         """Return the positions on the time axis by UTC day; an instant that occurs twice counts once, the last one."""

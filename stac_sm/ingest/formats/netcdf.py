@@ -184,10 +184,33 @@ def unpack_values(variable: Any, index: Any = ...) -> np.ndarray:
     -------
     numpy.ndarray
         float64, or float32 where the variable is unpacked to it; NaN where there is no data.
+
+    Raises
+    ------
+    GranuleError
+        If scale or offset is no number: the library would ignore it with a warning, and return stored integers.
     """
+    problem = packing_problem(variable)
+    if problem:
+        raise GranuleError(f"{variable.group().filepath()}: {problem}")
     values = np.ma.asarray(variable[index])
     kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
     return np.ma.filled(values.astype(kind), np.nan)
+
+
+def packing_problem(variable: Any) -> str:
+    """Return what is wrong with the scale or offset of a ``netCDF4.Variable``; empty where both are numbers or absent.
+
+    A scale of 0 is wrong, too: all values would be the same.
+    """
+    for name in ("scale_factor", "add_offset"):
+        if name not in variable.ncattrs():
+            continue
+        number = np.asarray(variable.getncattr(name))
+        sound = number.size == 1 and number.dtype.kind in "fiu" and bool(np.isfinite(number).all())
+        if not sound or (name == "scale_factor" and not number.any()):
+            return f"{variable.name} has {name} {number.tolist()!s:.40}, a number expected: fetch it again"
+    return ""
 
 
 def _check_whole(file: Path) -> None:

@@ -22,7 +22,7 @@ from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import utc_instant
 from stac_sm.core.variables import VARIABLES
-from stac_sm.ingest.formats.hdf4eos import GridField, describe_field, read_field
+from stac_sm.ingest.formats.hdf4eos import AttributeValueError, GridField, describe_field, read_field
 from stac_sm.ingest.provider_interface import Granule, RasterLayer
 from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
@@ -188,9 +188,21 @@ def tile_granule(
     Raises
     ------
     GranuleError
-        If a field is not as the product requires, or does not lie on the tile of the name.
+        If a field is not as the product requires, or does not lie on the tile of the name. Where only attributes of
+        some fields cannot be right, their assets are left out and named.
     """
-    layers = {band.key: _layer(file, name.tile, band, mask) for band in bands}
+    layers, left_out, lost = {}, {}, dict[str, str]()
+    for band in bands:
+        try:
+            found = describe_field(file, band.name, band.required, flags=band.quality)
+        except AttributeValueError as error:
+            if len(lost) + 1 == sum(not one.quality for one in bands):
+                raise  # no field with values is left
+            lost[band.key] = str(error).removeprefix(f"{file}: ")
+            continue
+        layers[band.key] = _layer(file, name.tile, band, found, mask)
+        if found.left_out:
+            left_out[band.key] = found.left_out
     boxes = {layer.geobox for layer in layers.values()}
     if len(boxes) != 1:
         shapes = ", ".join(f"{key} {tuple(layer.geobox.shape)}" for key, layer in layers.items())
@@ -209,7 +221,7 @@ def tile_granule(
         },
         extensions=["grid", "version", "classification"] if classified else ["grid", "version"],
     )
-    return Granule(item, {**layers}, Rank(produced=name.made))
+    return Granule(item, {**layers}, Rank(produced=name.made), left_out=left_out, lost=lost)
 
 
 def read_band(
@@ -254,8 +266,7 @@ def read_band(
     return stored
 
 
-def _layer(file: Path, tile: str, band: Band, mask: MaskReader | None) -> RasterLayer:
-    found = describe_field(file, band.name, band.required)
+def _layer(file: Path, tile: str, band: Band, found: GridField, mask: MaskReader | None) -> RasterLayer:
     if found.dtype not in band.dtypes:
         expected = " or ".join(band.dtypes)
         raise GranuleError(f"{file}: field {band.name} is {found.dtype}, expected {expected}: is it another product?")

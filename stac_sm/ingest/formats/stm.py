@@ -37,6 +37,7 @@ _TWO_TIMES = re.compile(rb"\s*\d{4}/\d\d/\d\d \d\d:\d\d\s+\d{4}/\d\d/\d\d \d\d:\
 _LINE_END = re.compile(rb"[\r\n]+")  # \n, \r\n, \n\r and \r alone all occur
 _FLAG = r"[A-Za-z0-9,_.*-]{1,80}"  # G, M, U or D01,C03 and the like
 _LONGEST_NAME = 255  # limit of file systems; members of an archive may have longer names
+_HIGHEST = 9000  # m
 _LONGEST_LINE = 1000  # real ones have up to 138 bytes
 
 
@@ -148,6 +149,9 @@ class Readings:
     frame: pd.DataFrame
     """Columns time (datetime64[ns], UTC), sm (m3 m-3; NaN = missing), flag; in order of time, each time once."""
 
+    bad_elevation: str = ""
+    """What is wrong with the elevation, where the file states one that cannot be right."""
+
 
 Pairs = list[tuple[SensorFile, Readings]]
 """Instruments of a station, each with its readings."""
@@ -188,7 +192,8 @@ def parse_stm(content: bytes, name: str) -> Readings:
     lon, lat = float(place["lon"]), float(place["lat"])
     if abs(lon) > 180 or abs(lat) > 90:
         raise GranuleError(f"{name}: found longitude {lon} and latitude {lat}, expected degrees: leave the station out")
-    return Readings(lon, lat, _elevation(place["elevation"]), _frame(body, value_column, name))
+    elevation, wrong = _elevation(place["elevation"])
+    return Readings(lon, lat, elevation, _frame(body, value_column, name), wrong)
 
 
 def _check_text(content: bytes, name: str) -> None:
@@ -204,12 +209,16 @@ def _check_text(content: bytes, name: str) -> None:
         raise GranuleError(f"{name}: found a line of {longest} bytes, expected at most {_LONGEST_LINE}: fetch it again")
 
 
-def _elevation(text: bytes) -> float | None:
+def _elevation(text: bytes) -> tuple[float | None, str]:
+    """Return metres, None where there are none, and what is wrong with them; NaN and -9999 stand for none."""
     try:
         value = float(text)
     except ValueError:
-        return None
-    return value if math.isfinite(value) and value > -999 else None
+        return None, f"found the elevation {text[:40].decode('latin-1')!r}, expected metres"
+    known = math.isfinite(value) and value > -999
+    if known and value > _HIGHEST:
+        return None, f"found an elevation of {value:g} m, expected at most {_HIGHEST}"
+    return (value if known else None), ""
 
 
 def _frame(body: bytes, value_column: int, name: str) -> pd.DataFrame:

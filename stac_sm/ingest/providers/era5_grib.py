@@ -47,7 +47,10 @@ def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
         final = [finality(version) for version in versions]
         for same in bands.values():
             same.sort(key=lambda band: (True, None, False).index(final[band - 1]))
-        units = {_name(tag): _UNITS.get(tag.get("GRIB_UNIT", ""), tag.get("GRIB_UNIT", "")) for tag in tags}
+        stated: dict[str, set[str]] = {}
+        for tag in tags:
+            stated.setdefault(_name(tag), set()).add(_UNITS.get(tag.get("GRIB_UNIT", ""), tag.get("GRIB_UNIT", "")))
+        units = {name: " and ".join(sorted(found)) for name, found in stated.items()}
         grid = RegularGrid.of(*_centres(file, data), file)
     # where an hour is there twice, as in files that were joined, it is so on the time axis
     instants = [

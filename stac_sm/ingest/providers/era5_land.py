@@ -147,7 +147,11 @@ class Era5Land:
             dates = {id(hourly): set(hourly.days()) for hourly in fields}
             days = [day for day in joined_days(fields, REQUIRED_VARIABLES[0]) if self._takes(day.day)]
             enough = [day for day in days if day.hours >= self.min_hours]
-            granules += [partial(self._granule, day, fields[0].grid) for day in enough]
+            at_fault = [hourly for hourly in fields if hourly.left_out]
+            for day in enough:
+                granules.append(
+                    partial(self._granule, day, fields[0].grid, [h for h in at_fault if day.day in dates[id(h)]])
+                )
             for hourly in fields:
                 own = [day for day in days if day.day in dates[id(hourly)]]
                 if not any(day.hours >= self.min_hours for day in own):
@@ -171,7 +175,7 @@ class Era5Land:
                 notes.append(f"{name} of {len(lacking)} days left out: it lacks hours that {REQUIRED_VARIABLES[0]} has")
         return tuple(notes)
 
-    def _granule(self, day: JoinedDay, grid: RegularGrid) -> Granule:
+    def _granule(self, day: JoinedDay, grid: RegularGrid, at_fault: Sequence[HourlyFields]) -> Granule:
         item = raster_item(
             id=_item_id(day.day, grid),
             collection=self.collection,
@@ -185,8 +189,15 @@ class Era5Land:
             for name in REQUIRED_VARIABLES
             if name in day.complete
         }
-        sources = tuple(SourceFile(file, facts) for file, facts in day.files().items())
-        return Granule(item, dict(layers), sources=sources, check=day.check if day.twice else None)
+        lost = {
+            name: f"{hourly.file.name}: {why}"
+            for hourly in at_fault
+            for name, why in hourly.left_out.items()
+            if name not in day.complete
+        }
+        faulty = {hourly.file for hourly in at_fault}
+        sources = tuple(SourceFile(file, facts, file in faulty) for file, facts in day.files().items())
+        return Granule(item, dict(layers), sources=sources, lost=lost, check=day.check if day.twice else None)
 
 
 def _item_id(day: date, grid: RegularGrid) -> str:

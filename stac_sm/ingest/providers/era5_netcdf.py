@@ -17,7 +17,7 @@ import numpy as np
 from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.formats.hourly import HourlyFields, finality
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
-from stac_sm.ingest.formats.netcdf import decode_times, open_netcdf, unpack_values
+from stac_sm.ingest.formats.netcdf import decode_times, open_netcdf, packing_problem, unpack_values
 
 _TIMES = ("valid_time", "time")
 
@@ -50,6 +50,7 @@ def open_era5_netcdf(file: Path, wanted: Sequence[str]) -> HourlyFields:
             read=partial(_read, file, time, latitude, longitude),
             chunk=_chunk(first, time),
             final=_final(data, first, time),
+            left_out={name: problem for name in found if (problem := packing_problem(data[name]))},
         )
 
 

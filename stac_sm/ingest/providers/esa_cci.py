@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,8 @@ from stac_sm.ingest.rank import Rank, time_digits
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
 
-_NAMES = {"cci_sm": "sm", "cci_sm_uncertainty": "sm_uncertainty"}
+_UNCERTAINTY = "cci_sm_uncertainty"
+_NAMES = {"cci_sm": "sm", _UNCERTAINTY: "sm_uncertainty"}
 _UNITS = ("m3 m-3", "m3/m3", "m3.m-3", "m^3 m^-3", "m**3 m**-3", "1")
 
 
@@ -46,14 +47,23 @@ class EsaCci:
             grid, days, order = _axes(file, data)
             _check_day(file, days)
             rank = Rank(version=_version(file.name), produced=_created(data))
-            keys = [key for key, name in _NAMES.items() if name in data.variables]
-            values = {key: _unflagged(data, _NAMES[key], order, grid) for key in keys}
-        _check_values(file, values["cci_sm"])
+            values = {"cci_sm": _unflagged(data, "sm", order, grid)}
+            _check_values(file, values["cci_sm"], "cci_sm")
+            lost = {}
+            if _NAMES[_UNCERTAINTY] in data.variables:
+                try:
+                    _check_like_sm(file, data, _NAMES[_UNCERTAINTY])
+                    values[_UNCERTAINTY] = _unflagged(data, _NAMES[_UNCERTAINTY], order, grid)
+                    _check_values(file, values[_UNCERTAINTY], _UNCERTAINTY)
+                except GranuleError as error:  # of the error, not of the soil moisture
+                    values.pop(_UNCERTAINTY, None)
+                    lost[_UNCERTAINTY] = str(error).removeprefix(f"{file}: ")
         seen = [index for index in range(len(days)) if not np.isnan(values["cci_sm"][index]).all()]
         empty = [str(day) for index, day in enumerate(days) if index not in seen]
         notes = (f"left out {', '.join(empty)}: no pixel has a value without a flag",) if empty else ()
-        images = [(days[index], {key: values[key][index] for key in keys}) for index in seen]
-        return ScannedFile([self._granule(rank, day, grid, image) for day, image in images], notes)
+        images = [(days[index], {key: found[index] for key, found in values.items()}) for index in seen]
+        granules = [replace(self._granule(rank, day, grid, image), lost=lost) for day, image in images]
+        return ScannedFile(granules, notes)
 
     def claims(self, file: Path) -> list[str]:
         """Ids of the items of a file: its days on its grid."""
@@ -116,23 +126,32 @@ def _unflagged(data: Any, name: str, order: Sequence[str], grid: RegularGrid) ->
 
 
 def _check_names(file: Path, data: Any) -> None:
-    wanted = ("sm", "flag", "time")
-    if any(name not in data.variables for name in wanted) or "time" not in data["sm"].dimensions:
+    required = ("sm", "flag", "time")
+    if any(name not in data.variables for name in required) or "time" not in data["sm"].dimensions:
         found = ", ".join(sorted(data.variables))
-        raise GranuleError(f"{file}: found the variables {found}, wanted sm and flag on time, lat, lon: is it CCI?")
-    alike = {data[name].dimensions for name in ("sm", "flag", "sm_uncertainty") if name in data.variables}
+        raise GranuleError(f"{file}: found the variables {found}, expected sm and flag on time, lat, lon: is it CCI?")
+    alike = {data[name].dimensions for name in ("sm", "flag")}
     if len(alike) != 1 or data["sm"].ndim != 3:
-        raise GranuleError(f"{file}: found the dimensions {alike}, wanted time, lat, lon for sm and flag: is it CCI?")
-    unit = str(getattr(data["sm"], "units", ""))
+        raise GranuleError(f"{file}: found the dimensions {alike}, expected time, lat, lon for sm and flag: is it CCI?")
+    _check_like_sm(file, data, "sm")
+
+
+def _check_like_sm(file: Path, data: Any, name: str) -> None:
+    """Check that a variable is on the axes of soil moisture, in its unit."""
+    if data[name].dimensions != data["sm"].dimensions:
+        raise GranuleError(f"{file}: {name} has the dimensions {data[name].dimensions}, expected those of sm")
+    unit = str(getattr(data[name], "units", ""))
     if unit and unit not in _UNITS:
-        raise GranuleError(f"{file}: sm in {unit!r} found, 'm3 m-3' wanted: ACTIVE is in percent, take COMBINED")
+        raise GranuleError(f"{file}: {name} in {unit!r} found, 'm3 m-3' expected: ACTIVE is in percent, take COMBINED")
 
 
-def _check_values(file: Path, values: np.ndarray) -> None:
-    low, high = VARIABLES["cci_sm"].valid
-    if not np.isnan(values).all() and (np.nanmin(values) < low or np.nanmax(values) > high):
+def _check_values(file: Path, values: np.ndarray, key: str) -> None:
+    low, high = VARIABLES[key].valid
+    if not np.isnan(values).all() and not (np.nanmin(values) >= low and np.nanmax(values) <= high):
         found = f"{np.nanmin(values):g} to {np.nanmax(values):g}"
-        raise GranuleError(f"{file}: sm from {found} found, {low:g} to {high:g} m3 m-3 wanted: fetch it again")
+        raise GranuleError(
+            f"{file}: {_NAMES[key]} from {found} found, {low:g} to {high:g} m3 m-3 expected: fetch it again"
+        )
 
 
 def _check_day(file: Path, days: list[date]) -> None:
@@ -141,4 +160,4 @@ def _check_day(file: Path, days: list[date]) -> None:
     named = datetime.strptime(match[1], "%Y%m%d").date() if match else None
     if not days or len(set(days)) < len(days) or (named is not None and days != [named]):
         found = ", ".join(map(str, days)) or "none"
-        raise GranuleError(f"{file}: found the days {found} inside, wanted {named or 'at least one'}: fetch it again")
+        raise GranuleError(f"{file}: found the days {found} inside, expected {named or 'at least one'}: fetch it again")

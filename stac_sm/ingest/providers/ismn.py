@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from stac_sm.ingest.formats.stm import (
     same_readings,
 )
 from stac_sm.ingest.provider_interface import Granule, ScannedFile, TableLayer
-from stac_sm.ingest.providers.ismn_static import STATIC_PROPERTIES, SUFFIX, static_properties
+from stac_sm.ingest.providers.ismn_static import STATIC_PROPERTIES, STATIC_VARIABLES, SUFFIX, static_properties
 from stac_sm.ingest.rank import Decision, ItemVersion, Preference
 from stac_sm.stac.items import ItemDict, build_item, check_id
 
@@ -56,8 +56,8 @@ _UNREADABLE = (  # all that zipfile and its decompressors raise on damaged archi
     OverflowError,
 )  # fmt: skip
 
-_Static = dict[tuple[str, str], dict[str, Any]]
-_Notes = tuple[str, ...]
+_Static = Mapping[tuple[str, str], tuple[Mapping[str, Any], Mapping[str, str]]]
+"""Properties of each station, and what was left out of them, and why."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ class Ismn:
             names = _members(file)
             sensors, others = _sensors(file, names)
             with _opened(file) as archive:
-                static, unread = _static(sensors, names, archive.read)
-            return ScannedFile(self._from_zip(file, sensors, static), (*_notes(others), *unread))
+                static = _static(sensors, names, archive.read)
+            return ScannedFile(self._from_zip(file, sensors, static), _notes(others))
         files = {str(part): part for part in self.parts(file)}
         sensors, _ = _sensors(file, list(files))
-        static, unread = _static(sensors, list(files), _read_file)
-        return ScannedFile(self._granules(file, sensors, static, _read_file), unread)
+        static = _static(sensors, list(files), _read_file)
+        return ScannedFile(self._granules(file, sensors, static, _read_file))
 
     def parts(self, file: Path) -> list[Path]:
         """All files in the folder that belong to the same station: an item holds all its sensors."""
@@ -140,11 +140,12 @@ class Ismn:
         errors = []
         for key, group in groupby(sensors, key=_key):
             try:
-                granule = self._granule(file, list(group), static.get(key, {}), read)
+                properties, left_out = static.get(key, ({}, {}))
+                granule = self._granule(file, list(group), properties, read)
             except InputError as error:
                 errors.append(str(error))
                 continue
-            yield granule
+            yield replace(granule, left_out={**granule.left_out, **left_out})
         if errors:
             named = "; ".join(_first_of(errors))
             raise GranuleError(f"{file}: {len(errors)} station(s) could not be read, all others were: {named}")
@@ -158,7 +159,9 @@ class Ismn:
         pairs = instruments(sensors, readings)
         table = _table(pairs)
         item = _item(self.collection, pairs, table, static)
-        return Granule(item, {"series": TableLayer(lambda: table, "Hourly values of all soil moisture sensors")})
+        series = TableLayer(lambda: table, "Hourly values of all soil moisture sensors")
+        wrong = pairs[0][1].bad_elevation  # the item has the elevation of the first sensor
+        return Granule(item, {"series": series}, left_out={"stac_sm:elevation": wrong} if wrong else {})
 
 
 def station_id(network: str, station: str) -> str:
@@ -300,21 +303,18 @@ def _notes(others: int) -> tuple[str, ...]:
     return (f"{others} files of other variables than soil moisture left out",) if others else ()
 
 
-def _static(
-    sensors: Sequence[SensorFile], names: Sequence[str], read: Callable[[str], bytes]
-) -> tuple[_Static, _Notes]:
-    """Properties from the static variables of each station that has them, and notes on those that are left out."""
-    present, found, notes = set(names), {}, []
+def _static(sensors: Sequence[SensorFile], names: Sequence[str], read: Callable[[str], bytes]) -> _Static:
+    """Return the static variables of each station that has a file of them."""
+    present, found = set(names), dict[tuple[str, str], tuple[Mapping[str, Any], Mapping[str, str]]]()
     for key, group in groupby(sensors, key=_key):
         sensor = next(group)
         path = f"{sensor.folder}{sensor.prefix}{SUFFIX}"
         try:
             if path in present:
-                found[key], left_out = static_properties(_content(read, path), path)
-                notes += [f"station {station_id(*key)}, static variables: {note}" for note in left_out]
+                found[key] = static_properties(_content(read, path), path)
         except GranuleError as error:
-            notes.append(f"station {station_id(*key)} has no static variables: {error}")
-    return found, tuple(_first_of(notes))
+            found[key] = {}, {STATIC_VARIABLES: str(error).removeprefix(f"{path}: ")}
+    return found
 
 
 def _first_of(texts: Sequence[str]) -> list[str]:

@@ -43,14 +43,20 @@ STATIC_PROPERTIES = (
 )  # fmt: skip
 """Properties of a station's item that come from this file."""
 
+_NAMED = 3  # reasons that are kept of one property
+
+STATIC_VARIABLES = "static variables"
+"""Name of the whole file in `stac_sm:left_out`."""
+
 CsvRow = dict[str, str]
+_Notes = dict[str, list[str]]
 _T = TypeVar("_T")
 
 
-def static_properties(content: bytes, name: str) -> tuple[dict[str, Any], list[str]]:
-    """Return properties of a station's item from its file of static variables, and notes on what was left out.
+def static_properties(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return properties of a station's item from its file of static variables, and what was left out.
 
-    A quantity without a value is left out silently. A value or a line that cannot be right is left out with a note, and
+    A quantity without a value is left out silently. A value or a line that cannot be right is left out and named, and
     costs nothing else.
 
     Parameters
@@ -58,7 +64,7 @@ def static_properties(content: bytes, name: str) -> tuple[dict[str, Any], list[s
     content
         The file.
     name
-        Its name, for the notes.
+        Its name, for messages.
 
     Returns
     -------
@@ -67,21 +73,21 @@ def static_properties(content: bytes, name: str) -> tuple[dict[str, Any], list[s
         the newest ESA CCI map) and ``stac_sm:land_cover_name``; ``stac_sm:climate_insitu``,
         ``stac_sm:land_cover_insitu`` (text, as the network saw it); ``stac_sm:soil``, one record a provider and depth
         (depth_from, depth_to in m; fractions and organic carbon in % weight, saturation in m3 m-3).
-    list of str
-        What was left out, and why.
+    dict of str
+        Why something was left out, by the property that it belongs to; lines that are none by ``static variables``.
 
     Raises
     ------
     GranuleError
         If it is no such table at all.
     """
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}
     rows = _rows(content, name, notes)
     cover = {row["quantity_source_name"]: row for row in reversed(_of(rows, "land cover classification"))}
     climate = {row["quantity_source_name"]: row["value"] for row in reversed(_of(rows, "climate classification"))}
-    codes = (_checked(_koeppen, notes, name, climate[key]) for key in _CLIMATE if key in climate)
+    codes = (_checked(_koeppen, notes, "stac_sm:climate", climate[key]) for key in _CLIMATE if key in climate)
     maps = [cover[key] for key in _LAND_COVER if key in cover and cover[key]["value"] != "0"]  # 0: no data
-    covers = ((row, _checked(_land_cover, notes, name, row["value"])) for row in maps)
+    covers = ((row, _checked(_land_cover, notes, "stac_sm:land_cover", row["value"])) for row in maps)
     newest, code = next(((row, code) for row, code in covers if code), (None, None))
     found = {
         "stac_sm:climate": next((code for code in codes if code), None),
@@ -89,22 +95,28 @@ def static_properties(content: bytes, name: str) -> tuple[dict[str, Any], list[s
         "stac_sm:land_cover": code,
         "stac_sm:land_cover_name": newest and newest["description"],
         "stac_sm:land_cover_insitu": cover["insitu"]["value"] if "insitu" in cover else None,
-        "stac_sm:soil": _soil(rows, notes, name),
+        "stac_sm:soil": _soil(rows, notes),
     }
-    return {key: value for key, value in found.items() if value}, notes
+    left_out = {key: _joined(list(dict.fromkeys(reasons))) for key, reasons in notes.items()}
+    return {key: value for key, value in found.items() if value}, left_out
 
 
-def _checked(read: Callable[..., _T], notes: list[str], name: str, *args: Any) -> _T | None:
-    """What is read from a value; None and a note if it cannot be right."""
+def _joined(reasons: list[str]) -> str:
+    more = [f"and {len(reasons) - _NAMED} more"] if len(reasons) > _NAMED else []
+    return "; ".join([*reasons[:_NAMED], *more])
+
+
+def _checked(read: Callable[..., _T], notes: _Notes, key: str, *args: Any) -> _T | None:
+    """Return what is read from a value; None and a note on the property if it cannot be right."""
     try:
         return read(*args)
     except ValueError as error:
-        notes.append(f"{name}: {error}: left out")
+        notes.setdefault(key, []).append(str(error))
         return None
 
 
-def _rows(content: bytes, name: str, notes: list[str]) -> list[CsvRow]:
-    """Lines by the names of their columns, without those that have no value or are no line of the table."""
+def _rows(content: bytes, name: str, notes: _Notes) -> list[CsvRow]:
+    """Return lines by the names of their columns, without those that have no value or are no line of the table."""
     lines = [line.split(";") for line in re.split(r"[\r\n]+", _text(content, name)) if line.strip()]
     if not lines:
         raise GranuleError(f"{name}: found an empty file, expected a table with ; between its fields")
@@ -119,7 +131,8 @@ def _rows(content: bytes, name: str, notes: list[str]) -> list[CsvRow]:
         if len(line) == expected:
             rows.append(dict(zip(columns, map(str.strip, line), strict=False)))
         else:
-            notes.append(f"{name}: found {len(line)} fields in line {number}, expected {expected}: left out")
+            found = f"found {len(line)} fields in line {number}, expected {expected}"
+            notes.setdefault(STATIC_VARIABLES, []).append(found)
     return [row for row in rows if row["value"].lower() not in _NO_VALUE]
 
 
@@ -149,13 +162,13 @@ def _land_cover(text: str) -> int:
     return int(code)
 
 
-def _soil(rows: Iterable[CsvRow], notes: list[str], name: str) -> list[dict[str, Any]]:
+def _soil(rows: Iterable[CsvRow], notes: _Notes) -> list[dict[str, Any]]:
     """One record a provider and depth, in the order of the file; of a quantity given twice the first counts."""
     layers: dict[tuple[float | None, float | None, str], dict[str, Any]] = {}
     for row in rows:
         if row["quantity_name"] not in _SOIL:
             continue
-        found = _checked(_soil_value, notes, name, row)
+        found = _checked(_soil_value, notes, "stac_sm:soil", row)
         if found is None:
             continue
         start, end, value = found

@@ -28,6 +28,7 @@ from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
 
+_FILL = -9999.0
 _NOT_RECOMMENDED, _FLAG_FILL = 1, 65534  # bit 0; the fill value has bit 0 unset
 _UNITS = ("cm**3/cm**3", "cm^3/cm^3", "m**3/m**3", "cm3/cm3")
 _RELEASE = re.compile(r".+_R(\d{5})_(\d{3})\.h5")
@@ -45,10 +46,30 @@ def read_smap_field(file: Path, data: Any, path: str) -> np.ndarray:
     return np.asarray(_variable(file, data, path)[...])
 
 
-def soil_moisture(file: Path, data: Any, group: str, suffix: str, recommended_only: bool) -> np.ndarray:
-    """Soil moisture of a group, m3 m-3, float32, in the shape of the file.
+def soil_moisture(
+    file: Path, data: Any, group: str, suffix: str, recommended_only: bool
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Read the soil moisture of a group.
 
-    NaN where nothing was retrieved and, if asked, where the retrieval is not recommended.
+    Parameters
+    ----------
+    file
+        The file, for messages.
+    data
+        The open file.
+    group
+        Path of the group.
+    suffix
+        End of the names of its variables.
+    recommended_only
+        Whether retrievals that the provider does not recommend become NaN.
+
+    Returns
+    -------
+    numpy.ndarray
+        m3 m-3, float32, in the shape of the file; NaN where nothing was retrieved.
+    dict of str
+        Attributes that cannot be right and were left out, and why.
 
     Raises
     ------
@@ -61,17 +82,34 @@ def soil_moisture(file: Path, data: Any, group: str, suffix: str, recommended_on
         read_smap_field(file, data, f"{group}/retrieval_qual_flag{suffix}").astype(np.int64),
     )
     variable = _variable(file, data, path)
-    fill, unit = float(getattr(variable, "_FillValue", -9999.0)), str(getattr(variable, "units", _UNITS[0]))
-    if values.shape != flag.shape or unit not in _UNITS:
-        raise GranuleError(f"{file}: {path} of {values.shape} in {unit!r} found, {flag.shape} in {_UNITS[0]!r} wanted")
+    (fill, left_out), unit = _fill_value(variable), str(getattr(variable, "units", _UNITS[0]))
+    if values.shape != flag.shape or unit not in _UNITS or values.dtype.kind not in "fiu":
+        raise GranuleError(
+            f"{file}: {path} of {values.shape} in {unit!r} found, {flag.shape} in {_UNITS[0]!r} expected"
+        )
     good = (values != fill) & (flag != _FLAG_FILL)
     if recommended_only:
         good &= (flag & _NOT_RECOMMENDED) == 0
     kept = np.where(good, values, np.nan).astype(np.float32)
     if good.any() and not (np.nanmin(kept) >= 0 and np.nanmax(kept) <= 1):
         found = f"{np.nanmin(kept):g} to {np.nanmax(kept):g}"
-        raise GranuleError(f"{file}: {path} from {found} found, 0 to 1 m3 m-3 wanted: fetch it again")
-    return kept
+        raise GranuleError(f"{file}: {path} from {found} found, 0 to 1 m3 m-3 expected: fetch it again")
+    return kept, left_out
+
+
+def _fill_value(variable: Any) -> tuple[float, dict[str, str]]:
+    """Return the stored value without a retrieval; that of all SMAP products where the attribute cannot be right.
+
+    It is no guess: a file that has another one fails the check of the physical range.
+    """
+    found = getattr(variable, "_FillValue", _FILL)
+    number = np.asarray(found)
+    if number.size == 1 and number.dtype.kind in "fiu" and not 0 <= float(number.item()) <= 1 and np.isfinite(number):
+        return float(number.item()), {}
+    return _FILL, {
+        f"{variable.name}:_FillValue": f"found {number.tolist()!s:.40}, expected a number outside 0 to 1; "
+        f"{_FILL:g} is taken, as in all SMAP products"
+    }
 
 
 def sensing_interval(file: Path, data: Any) -> tuple[datetime, datetime]:
@@ -98,7 +136,7 @@ def _variable(file: Path, data: Any, path: str) -> Any:
     group, _, name = path.rpartition("/")
     if group not in data.groups or name not in data[group].variables:
         held = ", ".join(sorted(data[group].variables) if group in data.groups else sorted(data.groups))
-        raise GranuleError(f"{file}: found {held or 'nothing'}, wanted {path}: is it another product, or cut off?")
+        raise GranuleError(f"{file}: found {held or 'nothing'}, expected {path}: is it another product, or cut off?")
     variable = data[path]
     variable.set_auto_maskandscale(False)
     return variable
@@ -115,7 +153,7 @@ def _instant(file: Path, data: Any, name: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError as error:
-        raise GranuleError(f"{file}: {name} {text!r} found, a time like 2015-08-11T01:30:02Z wanted") from error
+        raise GranuleError(f"{file}: {name} {text!r} found, a time like 2015-08-11T01:30:02Z expected") from error
 
 
 _L2 = "Soil_Moisture_Retrieval_Data"
@@ -140,20 +178,25 @@ class Smap:
 
     def __post_init__(self) -> None:
         if not set(self.passes) <= {"AM", "PM"} or not self.passes:
-            raise InputError(f"[sources.smap] passes: {list(self.passes)} found, AM, PM or both wanted")
+            raise InputError(f"[sources.smap] passes: {list(self.passes)} found, AM, PM or both expected")
 
     def scan(self, file: Path) -> ScannedFile:
         """One item a half-orbit, or one an overpass of a day; one without any value is left out and said."""
         match = _NAME.fullmatch(file.name)
         if match is None:
-            wanted = "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5"
-            raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
+            example = "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5"
+            raise GranuleError(
+                f"{file}: found the name {file.name}, expected one like {example}: is it another product?"
+            )
         grid = EASE2_9KM if match[3] else EASE2_36KM
         with open_netcdf(file, "HDF5") as data:
             made = list(self._day(file, data, match[1], grid) if match[2] == "3" else self._orbit(file, data, grid))
         rank = release_rank(file.name)
         granules = [replace(granule, rank=rank) for granule in made if isinstance(granule, Granule)]
-        return ScannedFile(granules, tuple(note for note in made if isinstance(note, str)))
+        errors = [str(error) for error in made if isinstance(error, GranuleError)]
+        if errors and len(errors) == len(made):
+            raise GranuleError("; ".join(errors))
+        return ScannedFile(granules, tuple(note for note in made if isinstance(note, str)), tuple(errors))
 
     def claims(self, file: Path) -> list[str]:
         """Ids of the items of a file, by its name: a half-orbit, or the overpasses of a day."""
@@ -171,7 +214,7 @@ class Smap:
         indices = [read_smap_field(file, data, f"{_L2}/EASE_{axis}_index") for axis in ("row", "column")]
         cells = Cells.of(grid, file, *indices)
         cells.check_place(file, *(read_smap_field(file, data, f"{_L2}/{axis}") for axis in ("longitude", "latitude")))
-        values = soil_moisture(file, data, _L2, "", self.recommended_only)
+        values, left_out = soil_moisture(file, data, _L2, "", self.recommended_only)
         if values.size != cells.rows.size:
             raise GranuleError(f"{file}: {values.size} values for {cells.rows.size} cells found: fetch it again")
         has = ~np.isnan(values) & (cells.rows >= 0)
@@ -181,20 +224,27 @@ class Smap:
             yield self._empty(name[1])
             return
         window = cells.window(has)
-        yield self._granule(name[1], sensing_interval(file, data), grid, window, cells.image(values, window))
+        made = self._granule(name[1], sensing_interval(file, data), grid, window, cells.image(values, window))
+        yield replace(made, left_out=left_out)
 
-    def _day(self, file: Path, data: Any, stem: str, grid: EaseGrid) -> Iterator[Granule | str]:
-        """The overpasses of a day, each on the whole grid."""
+    def _day(self, file: Path, data: Any, stem: str, grid: EaseGrid) -> Iterator[Granule | str | GranuleError]:
+        """Yield the overpasses of a day, each on the whole grid; the error of one that cannot be read."""
         window = (slice(0, grid.rows), slice(0, grid.columns))
+        time = sensing_interval(file, data)
         for overpass in self.passes:
             suffix = "_pm" if overpass == "PM" else ""
-            values = soil_moisture(file, data, f"{_L2}_{overpass}", suffix, self.recommended_only)
-            if values.shape != (grid.rows, grid.columns):
-                raise GranuleError(f"{file}: {values.shape} cells found, {(grid.rows, grid.columns)} wanted")
+            try:
+                values, left_out = soil_moisture(file, data, f"{_L2}_{overpass}", suffix, self.recommended_only)
+                if values.shape != (grid.rows, grid.columns):
+                    raise GranuleError(f"{file}: {values.shape} cells found, {(grid.rows, grid.columns)} expected")
+            except GranuleError as error:
+                yield error
+                continue
             if np.isnan(values).all():
                 yield self._empty(f"{stem}.{overpass}")
             else:
-                yield self._granule(f"{stem}.{overpass}", sensing_interval(file, data), grid, window, values)
+                made = self._granule(f"{stem}.{overpass}", time, grid, window, values)
+                yield replace(made, left_out=left_out)
 
     def _empty(self, id: str) -> str:
         which = "recommended retrieval" if self.recommended_only else "retrieval"
@@ -232,18 +282,32 @@ class SmapS1:
         """One item: a scene with 1 km and 3 km; one without any value is left out and said."""
         match = _S1_NAME.fullmatch(file.name)
         if match is None:
-            wanted = "SMAP_L2_SM_SP_1AIWDV_20150331T170640_20150401T054620_003E34N_R18290_001.h5"
-            raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
+            example = "SMAP_L2_SM_SP_1AIWDV_20150331T170640_20150401T054620_003E34N_R18290_001.h5"
+            raise GranuleError(
+                f"{file}: found the name {file.name}, expected one like {example}: is it another product?"
+            )
+        images: dict[str, tuple[GeoBox, np.ndarray]] = {}
+        left_out, lost = {}, dict[str, str]()
         with open_netcdf(file, "HDF5") as data:
-            images = {key: self._image(file, data, *grid) for key, grid in _GRIDS.items()}
             start, end = sensing_interval(file, data)
+            for key, grid in _GRIDS.items():
+                try:
+                    geobox, values, reasons = self._image(file, data, *grid)
+                except GranuleError as error:
+                    lost[key] = str(error).removeprefix(f"{file}: ")
+                    continue
+                images[key] = geobox, values
+                left_out.update(reasons)
+        if not images:
+            raise GranuleError(f"{file}: {'; '.join(lost.values())}")
         if all(np.isnan(values).all() for _, values in images.values()):
             which = "recommended retrieval" if self.recommended_only else "retrieval"
-            return ScannedFile([], (f"left out {match[1]}: no {which} in it",))
-        finest = images["smap_s1_sm"][0]
+            errors = tuple(f"{file}: {why}" for why in lost.values())
+            return ScannedFile([], (f"left out {match[1]}: no {which} in it",), errors)
+        finest = next(iter(images.values()))[0]
         item = raster_item(id=match[1], collection=self.collection, geobox=finest, start=start, end=end)
         layers = {key: _layer(key, *image) for key, image in images.items()}
-        return ScannedFile([Granule(item, layers, release_rank(file.name))])
+        return ScannedFile([Granule(item, layers, release_rank(file.name), left_out=left_out, lost=lost)])
 
     def claims(self, file: Path) -> list[str]:
         """Id of the item of a file, by its name."""
@@ -254,18 +318,18 @@ class SmapS1:
         """Rank of a file: the latest release stays."""
         return release_rank(name)
 
-    def _image(self, file: Path, data: Any, suffix: str, grid: EaseGrid) -> tuple[GeoBox, np.ndarray]:
-        """Soil moisture of a scene (y, x) on the part of a grid that its cells cover."""
+    def _image(self, file: Path, data: Any, suffix: str, grid: EaseGrid) -> tuple[GeoBox, np.ndarray, dict[str, str]]:
+        """Return the part of a grid that a scene's cells cover, soil moisture (y, x) on it, and what was left out."""
         group = f"Soil_Moisture_Retrieval_Data_{suffix}"
         indices = [read_smap_field(file, data, f"{group}/EASE_{axis}_index_{suffix}") for axis in ("row", "column")]
         cells = Cells.of(grid, file, *indices)
-        values = soil_moisture(file, data, group, f"_{suffix}", self.recommended_only)
+        values, left_out = soil_moisture(file, data, group, f"_{suffix}", self.recommended_only)
         if values.size != cells.rows.size or not (cells.rows >= 0).any():
             raise GranuleError(f"{file}: {values.size} values for {(cells.rows >= 0).sum()} cells of {group} found")
         degrees = (read_smap_field(file, data, f"{group}/{axis}_{suffix}") for axis in ("longitude", "latitude"))
         cells.check_place(file, *degrees)
         window = cells.window(np.ones(cells.rows.size, bool))
-        return grid.geobox(window), cells.image(values, window)
+        return grid.geobox(window), cells.image(values, window), left_out
 
 
 def _layer(key: str, geobox: GeoBox, values: np.ndarray) -> RasterLayer:

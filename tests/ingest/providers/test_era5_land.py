@@ -888,3 +888,57 @@ def test_a_variable_that_lacks_hours_is_left_out_and_said(tmp_path):
         file.createVariable("stl1", "f4", ("valid_time", "latitude", "longitude"))[:] = 290.0
     results = ingest(new_catalog(tmp_path / "other"), "era5-land", [more, half])
     assert [result.notes for result in results] == [("stl1 of 1 days left out: it lacks hours that swvl1 has",)] * 2
+
+
+BAD_UNITS = {
+    "stl1 in degrees": ("stl1", {"units": "degC"}, "stl1 in 'degC' found, 'K' expected"),
+    "sd in inches": ("sd", {"units": "inch"}, "sd in 'inch' found, 'm' expected"),
+    "scale of sd": ("sd", {"scale_factor": "ten"}, "sd has scale_factor ten, a number expected"),
+    "offset of stl1": ("stl1", {"add_offset": np.inf}, "stl1 has add_offset inf, a number expected"),
+}
+
+
+def with_variables(path, hours=range(24)):
+    write_hours(path, hours, values=np.full((len(hours), 3, 2), 0.25))
+    with netCDF4.Dataset(path, "a") as file:
+        for name, unit, value in (("stl1", "K", 280.0), ("sd", "m of water equivalent", 0.125)):
+            variable = file.createVariable(name, "f4", ("valid_time", "latitude", "longitude"))
+            variable[:] = value
+            variable.units = unit
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:invalid scale_factor")  # the library says so and returns stored numbers
+@pytest.mark.parametrize("kind", BAD_UNITS)
+def test_a_bad_unit_or_scale_costs_one_variable(tmp_path, kind):
+    name, attributes, message = BAD_UNITS[kind]
+    path = with_variables(tmp_path / "a.nc")
+    with netCDF4.Dataset(path, "a") as file:
+        file[name].setncatts(attributes)
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "era5-land", [path])
+    (item,) = ingested(catalog, "era5-land")
+    assert set(item.assets) == {"swvl1", "stl1", "sd"} - {name}
+    for key, value in {"swvl1": 0.25, "stl1": 280.0, "sd": 0.125}.items():
+        if key != name:
+            with rasterio.open(asset_href(item, key)) as cog:
+                assert (cog.read(1) == value).all()
+    why = item.properties["stac_sm:left_out"][name]
+    assert message in why
+    assert result.left_out == {item.id: {name: why}}
+    assert f"{item.id} without its asset {name}: {why}" in result.error
+    assert (result.items, str(tmp_path) in why) == ({"new": 1}, False)
+    (result,) = ingest(catalog, "era5-land", [with_variables(path)])
+    assert (result.error, result.items) == (None, {"replaced": 1})
+
+
+def test_only_the_file_with_the_bad_unit_is_named(tmp_path):
+    files = [with_variables(tmp_path / f"{first}.nc", range(first, first + 12)) for first in (0, 12)]
+    with netCDF4.Dataset(files[1], "a") as file:
+        file["sd"].units = "inch"
+    catalog = new_catalog(tmp_path / "catalog")
+    good, bad = ingest(catalog, "era5-land", files)
+    assert (good.error, good.left_out) == (None, {})
+    assert "without its asset sd: 12.nc: sd in 'inch' found" in bad.error
+    (item,) = ingested(catalog, "era5-land")
+    assert (item.properties["stac_sm:hours"], sorted(item.assets)) == (24, ["stl1", "swvl1"])

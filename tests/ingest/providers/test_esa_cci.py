@@ -52,7 +52,7 @@ def test_a_cut_out_in_any_order(tmp_path, south_up):
 
 def test_the_day_of_the_name_and_of_the_file_must_agree(tmp_path):
     path, *_ = write_cci(tmp_path, time="2018-06-02")
-    with pytest.raises(GranuleError, match="found the days 2018-06-02 inside, wanted 2018-06-01"):
+    with pytest.raises(GranuleError, match="found the days 2018-06-02 inside, expected 2018-06-01"):
         EsaCci().scan(path)
 
 
@@ -60,7 +60,7 @@ def test_other_files_are_named(tmp_path):
     path, *_ = write_cci(tmp_path, lat=np.arange(3.0), lon=np.arange(3.0))
     with netCDF4.Dataset(path, "a") as file:
         file.renameVariable("flag", "flags")
-    with pytest.raises(GranuleError, match=r"found the variables .*flags.*, wanted sm and flag"):
+    with pytest.raises(GranuleError, match=r"found the variables .*flags.*, expected sm and flag"):
         EsaCci().scan(path)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(GranuleError, match="300 bytes found that are no readable NetCDF"):
@@ -76,8 +76,8 @@ def spoiled(folder, change):
 
 
 SPOILS = {
-    "unit": (lambda f: setattr(f["sm"], "units", "percent"), "sm in 'percent' found, 'm3 m-3' wanted"),
-    "values": (lambda f: f["sm"].__setitem__(np.s_[:], 30.0), "sm from 30 to 30 found, 0 to 1 m3 m-3 wanted"),
+    "unit": (lambda f: setattr(f["sm"], "units", "percent"), "sm in 'percent' found, 'm3 m-3' expected"),
+    "values": (lambda f: f["sm"].__setitem__(np.s_[:], 30.0), "sm from 30 to 30 found, 0 to 1 m3 m-3 expected"),
     "latitude": (lambda f: f["lat"].__setitem__(np.s_[:], f["lat"][:] + 60), "-90 to 90 degrees expected"),
     "irregular": (lambda f: f["lon"].__setitem__(3, 3.9), "longitude is not regular"),
     "time": (lambda f: f["time"].delncattr("units"), "time has the units '', CF time expected"),
@@ -136,3 +136,58 @@ def test_the_error_of_the_provider_stands_beside_the_value(tmp_path, validate):
     validate(item)
     with rasterio.open(asset_href(item, "cci_sm_uncertainty")) as cog:
         assert np.array_equal(cog.read(1), wanted(error, flag))
+
+
+def with_error_of(folder, change, dimensions=("time", "lat", "lon")):
+    """A day with ``sm_uncertainty``, in which something is wrong."""
+    path, sm, flag = write_cci(folder, lat=np.arange(46.875, 44, -0.25), lon=np.arange(3.125, 9, 0.25))
+    with netCDF4.Dataset(path, "a") as file:
+        variable = file.createVariable("sm_uncertainty", "f4", dimensions, fill_value=-9999.0)
+        variable[:] = 0.05
+        change(variable)
+    return path, sm, flag
+
+
+BAD_ERRORS = {
+    "unit": (lambda v: setattr(v, "units", "percent"), "sm_uncertainty in 'percent' found, 'm3 m-3' expected"),
+    "values": (lambda v: v.__setitem__(np.s_[:], 40.0), "sm_uncertainty from 40 to 40 found, 0 to 1 m3 m-3 expected"),
+    "infinite": (lambda v: v.__setitem__(np.s_[:], np.inf), "sm_uncertainty from inf to inf found"),
+    "scale": (lambda v: setattr(v, "scale_factor", "ten"), "sm_uncertainty has scale_factor ten, a number expected"),
+    "offset": (lambda v: setattr(v, "add_offset", np.nan), "sm_uncertainty has add_offset nan, a number expected"),
+    "axes": (lambda v: None, "sm_uncertainty has the dimensions ('lat', 'lon'), expected those of sm"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid scale_factor")  # the library says so and returns stored numbers
+@pytest.mark.parametrize("kind", BAD_ERRORS)
+def test_a_bad_error_of_the_provider_costs_no_soil_moisture(tmp_path, validate, kind):
+    change, message = BAD_ERRORS[kind]
+    path, sm, flag = with_error_of(tmp_path, change, ("lat", "lon") if kind == "axes" else ("time", "lat", "lon"))
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "esa-cci-sm", [path])
+    (item,) = ingested(catalog, "esa-cci-sm")
+    validate(item)
+    assert list(item.assets) == ["cci_sm"]
+    with rasterio.open(asset_href(item, "cci_sm")) as cog:
+        assert np.array_equal(cog.read(1), wanted(sm, flag))
+    ((name, why),) = item.properties["stac_sm:left_out"].items()
+    assert name == "cci_sm_uncertainty"
+    assert message in why
+    assert str(tmp_path) not in why
+    assert result.left_out == {item.id: {name: why}}
+    assert result.items == {"new": 1}
+    assert f"1 asset(s) left out, all others were ingested: {item.id} without its asset {name}: {why}" in result.error
+
+
+def test_the_file_fetched_again_brings_what_was_left_out(tmp_path):
+    path, *_ = with_error_of(tmp_path, BAD_ERRORS["unit"][0])
+    catalog = new_catalog(tmp_path / "catalog")
+    assert ingest(catalog, "esa-cci-sm", [path])[0].error
+    with netCDF4.Dataset(path, "a") as file:
+        file["sm_uncertainty"].units = "m3 m-3"
+    (result,) = ingest(catalog, "esa-cci-sm", [path])
+    assert (result.error, result.items) == (None, {"replaced": 1})
+    (item,) = ingested(catalog, "esa-cci-sm")
+    assert sorted(item.assets) == ["cci_sm", "cci_sm_uncertainty"]
+    assert "stac_sm:left_out" not in item.properties
+    assert ingest(catalog, "esa-cci-sm", [path])[0].items == {"done": 1}

@@ -301,7 +301,6 @@ BAD = {
     "unsigned": (A06, changed_albedo(values=UNSIGNED, _FillValue=None), "is uint16, expected int16"),
     "fractions": (A06, changed_albedo(values=np.ones((1200, 1200), np.float32)), "is float32, expected int16"),
     "half": (A06, changed_albedo(values=np.ones((600, 1200), np.int16)), r"has shape \[600, 1200\]"),
-    "no scale": (A06, changed_albedo(scale_factor=None), "expected a number scale_factor"),
     "band missing": (A06, lambda path: write_fields(path, dict(list(albedo_fields().items())[1:])), "expected ABD_BSA"),
     "quality missing": (E01, lambda path: write_fields(path, albedo_fields()), "expected ABD_QA_shortwave"),
     "coarse quality": (E01, with_quality(UNSIGNED[:600, :600]), r"ABD_QA_shortwave has shape \[600, 600\]"),
@@ -324,6 +323,19 @@ def test_a_bad_albedo_is_named_with_its_reason_and_leaves_no_trace(tmp_path, kin
     assert str(tmp_path / name) in result.error
     assert re.search(reason, result.error), result.error
     assert content(tmp_path / "catalog") == before
+
+
+@real_data
+def test_a_bad_scale_costs_one_band_of_albedo(tmp_path):
+    changed_albedo(scale_factor=None)(tmp_path / A06)
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "glass-albedo", [tmp_path / A06])
+    (item,) = ingested(catalog, "glass-albedo")
+    assert len(item.assets) == 5
+    ((name, why),) = item.properties["stac_sm:left_out"].items()
+    assert name not in item.assets
+    assert "expected a number scale_factor" in why
+    assert f"without its asset {name}: {why}" in result.error
 
 
 @pytest.mark.parametrize("source", ["glass-lst", "glass-lai"])

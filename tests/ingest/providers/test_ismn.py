@@ -385,14 +385,14 @@ GROUND = {
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
 def test_static_variables_in_any_text(end, encoding):
     content = f"{CSV}land cover classification;;;;0;No data é;CCI_landcover_2000;\n".replace("\n", end).encode(encoding)
-    assert static_properties(content, "x.csv") == (GROUND, [])
+    assert static_properties(content, "x.csv") == (GROUND, {})
 
 
 def test_static_variables_without_a_header_or_without_a_value():
-    assert static_properties(CSV[CSV.index("\n") + 1 :].encode(), "x.csv") == (GROUND, [])
-    assert static_properties(f"{CSV_HEADER}\n".encode(), "x.csv") == ({}, [])
+    assert static_properties(CSV[CSV.index("\n") + 1 :].encode(), "x.csv") == (GROUND, {})
+    assert static_properties(f"{CSV_HEADER}\n".encode(), "x.csv") == ({}, {})
     nothing = f"{CSV_HEADER}\nland cover classification;;;;0;No data;CCI_landcover_2010;\n"
-    assert static_properties(nothing.encode(), "x.csv") == ({}, [])
+    assert static_properties(nothing.encode(), "x.csv") == ({}, {})
 
 
 def without(key, index=None, name=None):
@@ -431,17 +431,20 @@ SOIL_OF_HWSD = without("stac_sm:soil", 0, "clay_fraction")
 def test_one_bad_static_variable_costs_one_value(tmp_path, old, new, message, left):
     text = CSV.replace(old, new, 1)
     assert text != CSV
-    found, notes = static_properties(text.encode(), "x.csv")
+    found, left_out = static_properties(text.encode(), "x.csv")
     assert found == left
-    assert [note.startswith(f"x.csv: {message}") and note.endswith(": left out") for note in notes] == [True]
+    ((name, why),) = left_out.items()
+    assert why.startswith(message)
     write_stm(tmp_path / "files")
     (tmp_path / "files" / "NET_NET_Hill-1_static_variables.csv").write_text(text)
     catalog = new_catalog(tmp_path / "catalog")
     (result,) = ingest(catalog, "ismn", [tmp_path / "files"])
     assert result.status == "new"
-    assert [message in note and "station NET.Hill-1, static variables: " in note for note in result.notes] == [True]
+    assert result.notes == (f"NET.Hill-1: {name}: {why}: left out",)
+    assert result.left_out == {"NET.Hill-1": left_out}
     (item,) = ingested(catalog, "ismn-stations")
     assert {key: item.properties[key] for key in GROUND if key in item.properties} == left
+    assert item.properties["stac_sm:left_out"] == left_out
 
 
 @pytest.mark.parametrize(
@@ -467,11 +470,32 @@ def test_a_station_keeps_its_readings_when_its_static_variables_cannot_be_read(t
         results = ingest(catalog, "ismn", [path])
         assert {result.status for result in results} == {"new"}
         (note,) = (note for result in results for note in result.notes)
-        assert "station NET.Bad has no static variables: " in note
-        assert "NET_NET_Bad_static_variables.csv: " in note
+        assert note.startswith("NET.Bad: static variables: found ")
+        assert str(tmp_path) not in note
         bad, good, none = (item.properties for item in ingested(catalog, "ismn-stations"))
         assert {key: good.get(key) for key in GROUND} == GROUND
         assert not set(GROUND) & (set(bad) | set(none))
+        assert [list(one.get("stac_sm:left_out", {})) for one in (bad, good, none)] == [["static variables"], [], []]
+
+
+@pytest.mark.parametrize(
+    ("text", "elevation", "wrong"),
+    [
+        ("512.0", 512.0, None), ("-9999", None, None), ("NaN", None, None),
+        ("high", None, "found the elevation 'high', expected metres"),
+        ("51200", None, "found an elevation of 51200 m, expected at most 9000"),
+    ],
+)  # fmt: skip
+def test_an_elevation_that_cannot_be_right_costs_the_elevation(tmp_path, text, elevation, wrong):
+    path = write_stm(tmp_path / "files")
+    path.write_text(path.read_text().replace(" 512.0 ", f" {text} "))
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "ismn", [path])
+    assert (result.status, result.error) == ("new", None)
+    (item,) = ingested(catalog, "ismn-stations")
+    assert item.properties["stac_sm:elevation"] == elevation
+    assert item.properties.get("stac_sm:left_out") == (wrong and {"stac_sm:elevation": wrong})
+    assert result.left_out == ({"NET.Hill-1": {"stac_sm:elevation": wrong}} if wrong else {})
 
 
 def test_changed_static_variables_replace_the_item_when_asked_to(tmp_path):

@@ -329,13 +329,6 @@ BAD = {
     "a vector": (NAME, changed("QC_Day", np.ones(1200, np.uint8)), "QC_Day has shape 1200,"),
     "a cube": (NAME, changed("QC_Day", np.ones((2, 1200, 600), np.uint8)), r"has shape \[2, 1200, 600\]"),
     "600 pixels": (NAME, of_another_size, r"found \(600, 600\) pixels, expected 1200"),
-    "no scale": (NAME, changed("LST_Day_1km", scale_factor=None), "expected a number scale_factor"),
-    "scale of zero": (NAME, changed("LST_Day_1km", scale_factor=0.0), "scale_factor 0.0, expected one above 0"),
-    "scale NaN": (NAME, changed("LST_Day_1km", scale_factor=float("nan")), "scale_factor nan"),
-    "scale twice": (NAME, changed("LST_Day_1km", scale_factor=[1, 2]), "expected a number scale_factor"),
-    "offset": (NAME, changed("LST_Day_1km", add_offset=-65.0), "add_offset -65.0, expected 0"),
-    "no fill": (NAME, changed("LST_Day_1km", _FillValue=None), "expected a number _FillValue"),
-    "fill of another type": (NAME, changed("LST_Day_1km", _FillValue=-1.0), "_FillValue -1.0, expected a value of u"),
     "absurd width": (NAME, said(r"XDim=\d+", "XDim=99999999999999999999"), "XDim=99999999999999999999, expected"),
     "infinite width": (NAME, said(r"XDim=\d+", "XDim=1e999"), "XDim=1e999, expected a number of pixels"),
     "width below zero": (NAME, said(r"XDim=\d+", "XDim=-1200"), "XDim=-1200"),
@@ -360,6 +353,69 @@ def test_a_bad_file_is_named_with_its_reason_and_leaves_no_trace(tmp_path, empty
     assert re.search(reason, result.error), result.error
     assert result.items == {}
     assert content(Path(empty.root)) == before
+
+
+ATTRIBUTES = {
+    "no scale": ({"scale_factor": None}, "expected a number scale_factor"),
+    "scale of zero": ({"scale_factor": 0.0}, "scale_factor 0.0, expected one above 0"),
+    "scale NaN": ({"scale_factor": float("nan")}, "scale_factor nan"),
+    "scale twice": ({"scale_factor": [1, 2]}, "expected a number scale_factor"),
+    "offset": ({"add_offset": -65.0}, "add_offset -65.0, expected 0"),
+    "no fill": ({"_FillValue": None}, "expected a number _FillValue"),
+    "fill of another type": ({"_FillValue": -1.0}, "_FillValue -1.0, expected a value of u"),
+}  # fmt: skip
+
+
+@real_data
+@pytest.mark.parametrize("kind", ATTRIBUTES)
+@pytest.mark.parametrize("field", ["LST_Day_1km", "LST_Night_1km"])
+def test_a_bad_attribute_costs_one_asset(tmp_path, validate, field, kind):
+    attributes, reason = ATTRIBUTES[kind]
+    changed(field, **attributes)(tmp_path / NAME)
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "modis", [tmp_path / NAME])
+    (item,) = ingested(catalog, "modis-11A1-061")
+    validate(item)
+    assert set(item.assets) == {"LST_Day_1km", "QC_Day", "LST_Night_1km", "QC_Night"} - {field}
+    assert list(item.properties["stac_sm:left_out"]) == [field]
+    assert re.search(reason, item.properties["stac_sm:left_out"][field])
+    assert f"{item.id} without its asset {field}: " in result.error
+    write_fields(tmp_path / NAME, lst_fields())
+    (result,) = ingest(catalog, "modis", [tmp_path / NAME])
+    assert (result.error, result.items) == (None, {"replaced": 1})
+    (item,) = ingested(catalog, "modis-11A1-061")
+    assert (len(item.assets), "stac_sm:left_out" in item.properties) == (4, False)
+
+
+@real_data
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"scale_factor": -1.0}, "QC_Day has scale_factor -1.0, expected one above 0"),
+        ({"add_offset": 3.0}, "QC_Day has add_offset 3.0, expected 0"),
+        ({"_FillValue": 0.5}, "QC_Day has _FillValue 0.5, expected a value of uint8"),
+    ],
+)
+def test_a_bad_attribute_of_flags_costs_the_attribute(tmp_path, attributes, reason):
+    changed("QC_Day", **attributes)(tmp_path / NAME)
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "modis", [tmp_path / NAME])
+    assert (result.error, result.items) == (None, {"new": 1})
+    (item,) = ingested(catalog, "modis-11A1-061")
+    assert reason in item.properties["stac_sm:left_out"]["QC_Day"]
+    assert result.left_out == {item.id: item.properties["stac_sm:left_out"]}
+    with rasterio.open(asset_href(item, "QC_Day")) as cog:
+        assert np.array_equal(cog.read(1), lst_fields()["QC_Day"][0])
+
+
+@real_data
+def test_without_any_sound_field_of_values_the_file_is_refused(tmp_path):
+    fields = {key: (values, {} if "LST" in key else kept) for key, (values, kept) in lst_fields().items()}
+    write_fields(tmp_path / NAME, fields, structure_of(fields))
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "modis", [tmp_path / NAME])
+    assert "expected a number scale_factor" in result.error
+    assert (result.items, result.left_out) == ({}, {})
 
 
 @pytest.fixture(scope="module")

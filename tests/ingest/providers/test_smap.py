@@ -84,7 +84,7 @@ def test_a_day_has_a_morning_and_an_evening(tmp_path, validate, name, grid):
             assert cog.transform.a == pytest.approx(SIZES[grid])
     (result,) = ingest(new_catalog(tmp_path / "am"), "smap", [tmp_path / name], settings={"passes": ["AM"]})
     assert result.items == {"new": 1}
-    with pytest.raises(InputError, match="AM, PM or both wanted"):
+    with pytest.raises(InputError, match="AM, PM or both expected"):
         Smap(passes=("NOON",))
 
 
@@ -148,7 +148,7 @@ def write_orbit(path, **kw):
 SPOILS = {
     "degrees": (lambda f: f["Soil_Moisture_Retrieval_Data/longitude"].__setitem__(0, 50.0), "cells from its rows"),
     "index outside": (lambda f: f["Soil_Moisture_Retrieval_Data/EASE_row_index"].__setitem__(0, 406), "rows to 406"),
-    "no flag": (lambda f: f["Soil_Moisture_Retrieval_Data"].pop("retrieval_qual_flag"), "wanted Soil_Moisture_Retriev"),
+    "no flag": (lambda f: f["Soil_Moisture_Retrieval_Data"].pop("retrieval_qual_flag"), "expected Soil_Moisture_Retr"),
     "no group": (lambda f: f.move("Soil_Moisture_Retrieval_Data", "Radar_Data"), "found Metadata, Radar_Data"),
     "no time": (lambda f: f["Metadata/Extent"].attrs.pop("rangeEndingDateTime"), "rangeEndingDateTime '' found"),
     "no true time": (
@@ -192,10 +192,63 @@ def test_a_file_cut_off_is_named(tmp_path, share):
 def test_another_product_is_named(tmp_path, source, name):
     path = write_orbit(tmp_path / name)
     (result,) = ingest(new_catalog(tmp_path / "catalog"), source, [path])
-    assert f"found the name {name}, wanted one like SMAP_L2_SM_" in result.error
+    assert f"found the name {name}, expected one like SMAP_L2_SM_" in result.error
 
 
 def test_a_day_on_another_grid_is_named(tmp_path):
     write_day(tmp_path / L3, EASE2_9KM)
     (result,) = ingest(new_catalog(tmp_path / "catalog"), "smap", [tmp_path / L3])
-    assert "(1624, 3856) cells found, (406, 964) wanted" in result.error
+    assert "(1624, 3856) cells found, (406, 964) expected" in result.error
+
+
+FILLS = ["none", np.array([-9999.0, -1.0]), np.nan, np.float32(0.25)]
+
+
+@pytest.mark.parametrize("fill", FILLS, ids=str)
+def test_a_fill_that_cannot_be_right_costs_the_attribute(tmp_path, fill):
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+    good, bad = write_orbit(tmp_path / "good" / L2), write_orbit(tmp_path / "bad" / L2)
+    with h5py.File(bad, "a") as file:
+        file["Soil_Moisture_Retrieval_Data/soil_moisture"].attrs["_FillValue"] = fill
+    read = {}
+    for path in (good, bad):
+        catalog = new_catalog(path.parent / "catalog")
+        (result,) = ingest(catalog, "smap", [path])
+        assert (result.error, result.items) == (None, {"new": 1})
+        (item,) = ingested(catalog, "smap")
+        with rasterio.open(asset_href(item, "smap_sm")) as cog:
+            read[path] = cog.read(1)
+    assert np.array_equal(read[good], read[bad])
+    why = item.properties["stac_sm:left_out"]["soil_moisture:_FillValue"]
+    assert "expected a number outside 0 to 1; -9999 is taken" in why
+    assert result.left_out == {item.id: {"soil_moisture:_FillValue": why}}
+
+
+def test_a_bad_overpass_costs_no_other(tmp_path):
+    made = write_day(tmp_path / L3)
+    with h5py.File(tmp_path / L3, "a") as file:
+        file["Soil_Moisture_Retrieval_Data_AM/soil_moisture"].attrs["units"] = "percent"
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "smap", [tmp_path / L3])
+    assert "Soil_Moisture_Retrieval_Data_AM/soil_moisture of (406, 964) in 'percent' found" in result.error
+    assert result.items == {"new": 1}
+    (item,) = ingested(catalog, "smap")
+    assert item.id.endswith(".PM")
+    with rasterio.open(asset_href(item, "smap_sm")) as cog:
+        assert np.array_equal(cog.read(1), recommended(*made["PM"]))
+
+
+def test_a_bad_resolution_of_a_scene_costs_no_other(tmp_path, validate):
+    made = write_scene(tmp_path / S1)
+    with h5py.File(tmp_path / S1, "a") as file:
+        file["Soil_Moisture_Retrieval_Data_3km/soil_moisture_3km"].attrs["units"] = "percent"
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "smap-s1", [tmp_path / S1])
+    (item,) = ingested(catalog, "smap-s1")
+    validate(item)
+    assert list(item.assets) == ["smap_s1_sm"]
+    assert "'percent' found" in item.properties["stac_sm:left_out"]["smap_s1_sm_3km"]
+    assert "without its asset smap_s1_sm_3km" in result.error
+    with rasterio.open(asset_href(item, "smap_s1_sm")) as cog:
+        assert np.array_equal(cog.read(1), recommended(*made["1km"]))
