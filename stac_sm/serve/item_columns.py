@@ -130,7 +130,7 @@ def _made_good(store: Store, collection: str, found: Sequence[tuple[pa.Table, by
     left = entries
     for proof, content in found:
         checked = check_manifest(proof, entries)
-        sound = set(checked.proven.column("path").to_pylist())
+        sound = set(checked.unchanged.column("path").to_pylist())
         left = [entry for entry in left if entry.path not in sound]
         part = _with_paths(_read(content), proof)
         yield part.filter(pc.is_in(part.column("path"), pa.array(sorted(sound), pa.string())))

@@ -1,6 +1,7 @@
 """STAC items: how ours are built, named and placed.
 
-Items are built as plain dictionaries, ready to be written; they carry no wall-clock time and no host.
+Stages build items here as plain dictionaries, ready to be written, and hand them to `stac_sm.stac.publish`. Items carry
+no wall-clock time and no host.
 """
 
 from __future__ import annotations
@@ -43,7 +44,17 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 
 
 def check_id(text: str) -> str:
-    """The id itself, if it can be part of a path.
+    """Return an id, if it can be part of a path.
+
+    Parameters
+    ----------
+    text
+        Id of an item or a collection.
+
+    Returns
+    -------
+    str
+        The same id.
 
     Raises
     ------
@@ -57,12 +68,23 @@ def check_id(text: str) -> str:
 
 
 def isoformat(instant: datetime) -> str:
-    """RFC 3339 text of a UTC instant, to the second."""
+    """Return the RFC 3339 text of an instant, to the second.
+
+    Parameters
+    ----------
+    instant
+        With a time zone.
+
+    Returns
+    -------
+    str
+        In UTC, as ``2019-06-01T12:00:00Z``.
+    """
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def interval_properties(start: datetime, end: datetime) -> dict[str, str]:
-    """``datetime``, ``start_datetime``, ``end_datetime`` of a half-open interval.
+    """Return ``datetime``, ``start_datetime`` and ``end_datetime`` of a half-open interval.
 
     STAC intervals are closed: the end is the last second inside, and ``datetime`` is the middle.
     """
@@ -84,7 +106,35 @@ def build_item(
     properties: Mapping[str, Any],
     extensions: Sequence[str],
 ) -> ItemDict:
-    """STAC 1.1 item without assets and links; start and end are a half-open interval."""
+    """Build a STAC 1.1 item without assets and links.
+
+    Parameters
+    ----------
+    id
+        Of the item; see `check_id`.
+    collection
+        Id of its collection.
+    geometry
+        GeoJSON in degrees (WGS 84).
+    bbox
+        West, south, east, north in degrees.
+    start, end
+        Half-open interval, with time zones.
+    properties
+        Further properties, which stand over those of time and software.
+    extensions
+        Keys of `EXTENSIONS`; ``processing`` and ``file`` are added.
+
+    Returns
+    -------
+    dict
+        JSON of the item.
+
+    Raises
+    ------
+    InputError
+        If an id cannot be part of a path.
+    """
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -113,9 +163,30 @@ def raster_item(
     properties: Mapping[str, Any] | None = None,
     extensions: Sequence[str] = (),
 ) -> ItemDict:
-    """Item of a raster on a GeoBox: geometry, bbox and ``proj:*`` follow from it.
+    """Build an item of a raster on a GeoBox: geometry, bbox and ``proj:*`` follow from it.
 
     Where shape and transform differ between assets, each asset states its own.
+
+    Parameters
+    ----------
+    id, collection, start, end
+        As of `build_item`.
+    geobox
+        Shape (y, x), affine transform and CRS of the raster.
+    properties
+        Further properties; they stand over ``proj:*``.
+    extensions
+        Keys of `EXTENSIONS`; ``proj`` and ``raster`` are added.
+
+    Returns
+    -------
+    dict
+        JSON of the item, without assets and links.
+
+    Raises
+    ------
+    InputError
+        If an id cannot be part of a path.
     """
     geometry, bbox = footprint_geometry(geobox)
     return build_item(
@@ -140,7 +211,28 @@ def raster_asset(
     roles: Sequence[str] = ("data",),
     title: str | None = None,
 ) -> dict[str, Any]:
-    """Asset of a one-band COG, without its href."""
+    """Build the asset of a one-band COG, without its href.
+
+    Parameters
+    ----------
+    variable
+        Names the band, its unit and, unless there is a title, the asset.
+    dtype
+        Data type of the stored values, as NumPy spells it.
+    nodata
+        Stored value of pixels without data; None: the band has none.
+    scale, offset
+        Physical value = stored value x scale + offset.
+    roles
+        STAC roles of the asset.
+    title
+        For people; None: the description of the variable.
+
+    Returns
+    -------
+    dict
+        JSON of the asset.
+    """
     band: dict[str, Any] = {"name": variable.name, "data_type": dtype, "unit": variable.unit, "raster:sampling": "area"}
     if nodata is not None:
         band["nodata"] = nodata
@@ -150,14 +242,46 @@ def raster_asset(
 
 
 def with_location(asset: Mapping[str, Any], href: str, *, size: int, sha256: str) -> dict[str, Any]:
-    """Asset with its href, ``file:size`` and ``file:checksum``."""
+    """Return an asset with its href, ``file:size`` and ``file:checksum``.
+
+    Parameters
+    ----------
+    asset
+        JSON without these three.
+    href
+        Where the file is, relative to the item or absolute.
+    size
+        Bytes.
+    sha256
+        Of the file, 64 digits in hex.
+
+    Returns
+    -------
+    dict
+        JSON of the asset; an href of its own stands over the given one.
+    """
     return {"href": href, **asset, "file:size": size, "file:checksum": multihash(sha256)}
 
 
 def item_folder(layout: str, item: ItemDict) -> str:
-    """Folder of an item below the root: ``{collection}/…/{id}``.
+    """Return the folder of an item below the root: ``{collection}/…/{id}``.
 
-    ``layout`` is ``flat`` or parts among ``year``, ``month``, ``day``, ``network``, ``row`` joined by ``/``.
+    Parameters
+    ----------
+    layout
+        ``flat``, or parts among ``year``, ``month``, ``day``, ``network`` and ``row``, joined by ``/``.
+    item
+        With id, collection and the properties from which the parts follow.
+
+    Returns
+    -------
+    str
+        Path below the root of the store.
+
+    Raises
+    ------
+    InputError
+        If a part of the layout is not in the item, or cannot be part of a path.
     """
     start = item["properties"].get("start_datetime") or item["properties"].get("datetime") or ""
     parts = {
@@ -172,23 +296,23 @@ def item_folder(layout: str, item: ItemDict) -> str:
 
 
 def part_digits(id: str) -> str:
-    """Digits by which the items of a large folder are told apart: a part catalogue is named by the first of them."""
+    """Return the digits by which the items of a large folder are distributed: the first name a part catalogue."""
     return sha256(id.encode())
 
 
 def part_title(digits: str) -> str:
-    """How the title of a part catalogue ends."""
+    """Return how the title of a part catalogue ends."""
     return f"part {digits}"
 
 
 def may_hold(title: str, id: str) -> bool:
-    """Whether a catalogue of ours can hold an item, by its title: a part catalogue does not hold those of others."""
+    """Return whether a catalogue of ours can hold an item, by its title: a part catalogue holds only its own."""
     part = _PART.search(title)
     return part is None or part_digits(id).startswith(part[1])
 
 
 def with_structural_links(item: ItemDict, folder: str) -> ItemDict:
-    """Item with relative links to root, parent and collection, put before its own links."""
+    """Return an item with relative links to root, parent and collection, put before its own links."""
     depth = len(PurePosixPath(folder).parts)
     parent = "../catalog.json" if depth > 2 else "../collection.json"
     links = [
@@ -201,7 +325,20 @@ def with_structural_links(item: ItemDict, folder: str) -> ItemDict:
 
 
 def relative_href(from_folder: str, to_path: str) -> str:
-    """Relative link between two places below one root."""
+    """Return the relative link between two places below one root.
+
+    Parameters
+    ----------
+    from_folder
+        Folder of the document that holds the link, below the root; empty for the root.
+    to_path
+        What it leads to, below the root.
+
+    Returns
+    -------
+    str
+        Begins with ``./`` or ``../``.
+    """
     source, target = PurePosixPath(from_folder).parts, PurePosixPath(to_path).parts
     shared = 0
     while shared < min(len(source), len(target) - 1) and source[shared] == target[shared]:
@@ -211,13 +348,29 @@ def relative_href(from_folder: str, to_path: str) -> str:
 
 
 def item_json(item: Mapping[str, Any]) -> bytes:
-    """The bytes of a STAC JSON file: the same item gives the same bytes."""
+    """Return the bytes of a STAC JSON file: the same item gives the same bytes.
+
+    Parameters
+    ----------
+    item
+        JSON of an item, a collection or a catalogue, without NaN.
+
+    Returns
+    -------
+    bytes
+        UTF-8, indented by two blanks, with a newline at the end.
+
+    Raises
+    ------
+    ValueError
+        If a number is NaN or infinite: JSON has none.
+    """
     return (json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 @lru_cache(maxsize=1)
 def software_version() -> str:
-    """Version of this package."""
+    """Return the version of this package."""
     from importlib.metadata import version
 
     return version("stac_sm")

@@ -50,7 +50,14 @@ def _skeleton_link(collection: str) -> dict[str, Any]:
 
 
 def add_collection(store: Store, collection: str) -> None:
-    """Give a catalogue a collection of the skeleton that is newer than it; one that is there is left alone.
+    """Add a collection of the skeleton to a catalogue that is older than it; one that is there is left alone.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    collection
+        Id of a collection of the skeleton.
 
     Raises
     ------
@@ -73,6 +80,18 @@ def refresh(store: Store, collection: str) -> None:
     """Rebuild sub-catalogues, links and extent of a collection from the items that are there.
 
     Safe beside other writers: JSON is compared and swapped, and the items are listed again after the swap.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    collection
+        Id of a collection that is in it.
+
+    Raises
+    ------
+    ConflictError
+        If other writers keep changing the collection.
     """
     for _ in tries(store.href(collection)):
         paths = item_paths(store, collection)
@@ -83,8 +102,7 @@ def refresh(store: Store, collection: str) -> None:
 
 
 def link_items(store: Store, collection: str, paths: Iterable[str]) -> None:
-    """Bring links and extent up to date after some items were published; the same as `refresh`, without a look at the
-    others.
+    """Bring links and extent up to date after some items were published; as `refresh`, but without reading the others.
 
     Safe beside other writers: links are only added, extents only widened, each by compare and swap of what was read
     before the items were listed; an item is linked after the extent holds it, so that a writer who dies in between
@@ -92,8 +110,17 @@ def link_items(store: Store, collection: str, paths: Iterable[str]) -> None:
 
     Parameters
     ----------
+    store
+        Of the catalogue.
+    collection
+        Id of a collection that is in it.
     paths
         Of item JSON below the store's root; those that are not there are left out.
+
+    Raises
+    ------
+    ConflictError
+        If other writers keep changing the collection.
     """
     ids: dict[str, set[str]] = {}
     for path in map(PurePosixPath, paths):
@@ -105,13 +132,46 @@ def link_items(store: Store, collection: str, paths: Iterable[str]) -> None:
 
 
 def item_paths(store: Store, collection: str) -> list[str]:
-    """Paths of all item JSON of a collection, or of a folder in it, from a listing of the store."""
+    """List the paths of all item JSON of a collection, or of a folder in it.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    collection
+        Id, or a folder in the collection, below the root.
+
+    Returns
+    -------
+    list of str
+        Below the root, in the order of the listing.
+    """
     paths = (PurePosixPath(entry.path) for entry in store.list_objects(collection))
     return [str(path) for path in paths if path.suffix == ".json" and path.stem == path.parent.name]
 
 
 def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Path and content of every derived document of a collection, innermost first."""
+    """Build every derived document of a collection.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue; the collection's JSON and its items are read.
+    collection
+        Its id.
+    paths
+        Of all item JSON of the collection, below the root.
+
+    Returns
+    -------
+    list of tuple
+        Path below the root, and JSON; innermost first, the collection last.
+
+    Raises
+    ------
+    CatalogError
+        If the collection's JSON cannot be read.
+    """
     folders: dict[str, set[str]] = {collection: set()}
     ids: dict[str, list[str]] = {}
     for path in map(PurePosixPath, paths):
@@ -147,13 +207,13 @@ def _document(store: Store, path: str) -> dict[str, Any]:
         return dict(json.loads(store.read(path)))
     except (ValueError, TypeError) as error:
         raise CatalogError(
-            f"{store.href(path)} is no STAC object ({error}): take it away, then `stac-sm init` writes it anew and "
+            f"{store.href(path)} is no STAC object ({error}): take it away, then `stac-sm init` writes it again and "
             "`stac-sm index` its links"
         ) from error
 
 
 def _item(store: Store, path: str) -> ItemDict | None:
-    """An item, or None where it is none: `index` and `audit` name it, and an extent is to be had without it."""
+    """Return an item, or None where it is none: `index` and `audit` name it, and the extent follows from the others."""
     try:
         item = _document(store, path)
     except CatalogError:
@@ -162,7 +222,7 @@ def _item(store: Store, path: str) -> ItemDict | None:
 
 
 def _with_links(document: dict[str, Any], links: list[dict[str, str]]) -> dict[str, Any]:
-    """A collection with these links to items and sub-catalogues."""
+    """Return a collection with these links to items and sub-catalogues."""
     own = [link for link in document["links"] if link["rel"] not in {"child", "item"}]
     return {**document, "links": own + links}
 
@@ -181,7 +241,7 @@ def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:
 
 
 def _link_items_once(store: Store, collection: str, folder: str, own: set[str], widened: set[str]) -> bool:
-    """Documents of a folder that lead to some of its items, from a listing of it; False if there is no item in it."""
+    """Write the documents of a folder that lead to some of its items; return False if there is no item in it."""
     met = {""}
     for _ in tries(store.href(folder)):
         known = _read_parts(store, folder, own, met)  # before the listing, so that later changes are noticed
@@ -206,17 +266,17 @@ def _link_items_once(store: Store, collection: str, folder: str, own: set[str], 
 
 
 def _deeper(folder: str, paths: Iterable[str]) -> bool:
-    """Whether some items lie in folders within a folder, as where a layout was changed."""
+    """Return whether some items lie in folders within a folder, as where a layout was changed."""
     return any(path.count("/") > folder.count("/") + 2 for path in paths)
 
 
 def _current(store: Store, path: str) -> bytes | None:
-    """Content of a derived document; None if it is not there, which a collection must be."""
+    """Return the content of a derived document; None if it is not there, which a collection must be."""
     return store.read(path) if path.endswith("/collection.json") or store.exists(path) else None
 
 
 def _read_parts(store: Store, folder: str, own: set[str], met: set[str]) -> dict[str, bytes | None]:
-    """Contents, None of what is not there, of a folder, of its parts on the way to some ids, and of some more."""
+    """Return the contents of a folder, of its parts on the way to some ids, and of some more; None where missing."""
     digits = [part_digits(id) for id in own]
     known: dict[str, bytes | None] = {}
     waiting = sorted(met)
@@ -228,7 +288,7 @@ def _read_parts(store: Store, folder: str, own: set[str], met: set[str]) -> dict
 
 
 def _changed_parts(tree: Mapping[str, list[str]], own: set[str], known: Mapping[str, bytes | None]) -> set[str]:
-    """A folder (``""``), its parts on the way to some ids, and those that are not linked yet."""
+    """Return a folder (``""``), its parts on the way to some ids, and those that are not linked yet."""
     digits = [part_digits(id) for id in own]
     waiting = [""]
     for part in waiting:
@@ -244,7 +304,7 @@ def _changed_parts(tree: Mapping[str, list[str]], own: set[str], known: Mapping[
 def _unlinked(
     tree: Mapping[str, list[str]], parts: set[str], known: Mapping[str, bytes | None], own: Iterable[str]
 ) -> set[str]:
-    """Ids that some parts are to link to and that no document links to yet; and some of one's own."""
+    """Return the ids that some parts are to link to and that no document links to yet; and some of one's own."""
     linked = {id for content in known.values() for id in linked_ids(content)}
     held = {id for part in parts if not parts_below(part, tree) for id in tree[part]}
     return (held - linked) | held.intersection(own)
@@ -265,19 +325,19 @@ def _widen(store: Store, collection: str, paths: Sequence[str]) -> None:
     """Make the extent of a collection hold some items."""
     if not paths:
         return
-    wanted = _extent([json.loads(store.read(path)) for path in paths])
+    added = _extent([json.loads(store.read(path)) for path in paths])
     path = f"{collection}/collection.json"
 
     def widened(current: bytes | None) -> bytes:
         document = json.loads(current or b"{}")
-        extents = [wanted] if _untouched(collection, document) else [document["extent"], wanted]
+        extents = [added] if _untouched(collection, document) else [document["extent"], added]
         return item_json({**document, "extent": _union(extents)})
 
     update(store, path, widened, must_exist=True)
 
 
 def _untouched(collection: str, document: dict[str, Any]) -> bool:
-    """Whether the extent is still that of the skeleton, which says what may come and not what there is."""
+    """Return whether the extent is still that of the skeleton, which says what may come and not what there is."""
     if any(link["rel"] in {"child", "item"} for link in document["links"]):
         return False
     file = skeleton_folder() / collection / "collection.json"
@@ -285,7 +345,7 @@ def _untouched(collection: str, document: dict[str, Any]) -> bool:
 
 
 def _above(collection: str, leaves: Sequence[str]) -> list[tuple[str, set[str]]]:
-    """Folders above some, innermost first, with the folders in them that are to be linked."""
+    """Return folders above some, innermost first, with the folders in them that are to be linked."""
     children: dict[str, set[str]] = {}
     for leaf in leaves:
         folder = leaf

@@ -76,15 +76,22 @@ def load_pgstac(
     progress
         Called with the number of parts, whenever one is done.
 
+    Returns
+    -------
+    list of LoadResult
+        First the restricted collections that were named or removed, then the loaded ones.
+
     Raises
     ------
     InputError
         If the database cannot be reached, or is no pgstac.
+    CatalogError
+        If the catalogue has no such collection.
     """
     psycopg = _psycopg()
     scheme, mark, rest = address.partition("://")
     if scheme not in {"pgstac", "postgresql", "postgres"} or not mark:
-        raise InputError(f"{without_secrets(address)}: postgresql://USER@HOST/DATABASE wanted")
+        raise InputError(f"{without_secrets(address)}: postgresql://USER@HOST/DATABASE required")
     try:
         with psycopg.connect(f"postgresql://{rest}", autocommit=True) as connection:
             connection.execute("SET search_path TO pgstac, public")
@@ -104,7 +111,7 @@ def load_pgstac(
 
 
 def _psycopg() -> Any:
-    """The driver, bound to the libraries that it brings.
+    """Return the driver, bound to the libraries that it brings.
 
     ECMWF's eccodes makes another libldap visible to all that is loaded later; psycopg's would take that one's data for
     its own, and the process would die at its end.
@@ -140,8 +147,8 @@ def _load(
     counts, failures = Counter[str](), dict[str, str]()
     parts = range(0, len(paths), _BATCH)
     for at in parts:
-        wanted = _expected_items(catalog.store, view, paths[at : at + _BATCH], failures)
-        for outcome in _batch(connection, collection, wanted, failures):
+        expected = _expected_items(catalog.store, view, paths[at : at + _BATCH], failures)
+        for outcome in _batch(connection, collection, expected, failures):
             counts[outcome] += 1
         progress(len(parts))
     (there,) = connection.execute("SELECT count(*) FROM items WHERE collection = %s", [collection]).fetchone()
@@ -159,7 +166,7 @@ def _upsert_collection(connection: Any, document: Mapping[str, Any]) -> None:
 def _expected_items(
     store: Store, view: PublicView, paths: Sequence[str], failures: dict[str, str]
 ) -> dict[str, ItemDict]:
-    """Items by path as the database should hold them; what is none is named."""
+    """Return items by path as the database should hold them; what is none is added to ``failures``."""
     made = {}
     for path, content in _read(store, paths):
         try:
@@ -190,18 +197,20 @@ def _content(store: Store, path: str) -> bytes | None:
         return None
 
 
-def _batch(connection: Any, collection: str, wanted: Mapping[str, ItemDict], failures: dict[str, str]) -> Iterator[str]:
-    """Load what is not there as it should be, read it back; an outcome for each item that is there then."""
-    before = _items_in_database(connection, collection, wanted.values())
+def _batch(
+    connection: Any, collection: str, expected: Mapping[str, ItemDict], failures: dict[str, str]
+) -> Iterator[str]:
+    """Load what is not there as it should be, and read it back; yield an outcome for each item that is there then."""
+    before = _items_in_database(connection, collection, expected.values())
     outcomes = {
         path: "new" if item["id"] not in before else "done" if before[item["id"]] == _plain(item) else "replaced"
-        for path, item in wanted.items()
+        for path, item in expected.items()
     }
-    changed = {path: item for path, item in wanted.items() if outcomes[path] != "done"}
+    changed = {path: item for path, item in expected.items() if outcomes[path] != "done"}
     refused = _copied(connection, changed)
     after = _items_in_database(connection, collection, changed.values())
     for path, outcome in outcomes.items():
-        if outcome == "done" or after.get(wanted[path]["id"]) == _plain(wanted[path]):
+        if outcome == "done" or after.get(expected[path]["id"]) == _plain(expected[path]):
             yield outcome
         else:
             failures[path] = f"{path}: {refused.get(path, 'it reads back differently than it was loaded')}"
@@ -231,14 +240,14 @@ def _copy(connection: Any, items: Iterable[ItemDict]) -> None:
 
 
 def _items_in_database(connection: Any, collection: str, items: Iterable[ItemDict]) -> dict[str, Any]:
-    """Items of the database by id."""
+    """Return items of the database by id."""
     ids = [item["id"] for item in items]
     query = "SELECT id, content_hydrate(items) FROM items WHERE collection = %s AND id = ANY(%s)"
     return {id: _plain(content) for id, content in connection.execute(query, [collection, ids])} if ids else {}
 
 
 def _plain(value: Any) -> Any:
-    """As the database keeps it: what is null is not there."""
+    """Return a value as the database keeps it: what is null is not there."""
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items() if inner is not None}
     return [_plain(inner) for inner in value] if isinstance(value, list) else value

@@ -1,6 +1,7 @@
 """Publishing: assets first, each checked; then the item, created exactly once. An item that exists is complete.
 
 Stages call `make_once`: it asks whether the item is there with its fingerprint, and makes and publishes it otherwise.
+Links (`stac_sm.stac.links`) and the index (`stac_sm.stac.index.update`) follow afterwards.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from stac_sm.storage.update import update, write_if_unchanged
 
 FINGERPRINT_PROPERTY = "stac_sm:fingerprint"
 RETRACTED_PROPERTY = "stac_sm:retracted"
-"""Reason for which an item was taken out: it is a tombstone, without assets, in the place of the item."""
+"""Reason for which an item was withdrawn: a withdrawal notice, without assets, is in the place of the item."""
 
 INGEST_FINGERPRINT_PROPERTY = "stac_sm:ingested"
-"""Fingerprint that an item had before something else than its ingest wrote into it: a verdict on a station."""
+"""Fingerprint that an item had before something else than its ingest wrote into it, such as a screening result."""
 
 
 class PublishOutcome(StrEnum):
@@ -87,6 +88,16 @@ def make_and_publish(
         As of `publish`.
     make
         Called with an empty folder that is removed afterwards; it may add to the item.
+
+    Returns
+    -------
+    PublishOutcome
+        As of `publish`.
+
+    Raises
+    ------
+    ConflictError, ReadError
+        As `publish`. What ``make`` raises is passed on, and nothing is published.
     """
     with tempfile.TemporaryDirectory(prefix="stac-sm-") as scratch:
         assets = make(Path(scratch))
@@ -110,18 +121,18 @@ def publish(
     assets
         Local files by key.
     redo
-        Whether it may take the place of a tombstone.
+        Whether it may take the place of a withdrawal notice.
 
     Returns
     -------
-    Outcome
+    PublishOutcome
         ``new``, ``replaced``, or ``done`` where the item is there already: nothing was written.
 
     Raises
     ------
     ConflictError
         If another writer publishes another version of the item at the same time, an asset's name is taken by
-        other content, or the item was retracted.
+        other content, or the item was withdrawn.
     ReadError
         If an asset reads back differently than it was written.
     """
@@ -135,7 +146,27 @@ def publish(
 def publish_if_unchanged(
     catalog: WritableCatalog, item: ItemDict, assets: Mapping[str, AssetFile], expected: bytes | None
 ) -> PublishOutcome:
-    """As `publish`, but only in the place of this item JSON (None: of none); ConflictError if another is there now."""
+    """Publish an item, but only in the place of the item JSON that its maker has seen.
+
+    Parameters
+    ----------
+    catalog, item, assets
+        As of `publish`.
+    expected
+        Item JSON as it was read; None: there was none.
+
+    Returns
+    -------
+    PublishOutcome
+        As of `publish`.
+
+    Raises
+    ------
+    ConflictError
+        If another item JSON is there now, with another fingerprint, or an asset's name is taken by other content.
+    ReadError
+        If an asset reads back differently than it was written.
+    """
     folder = item_folder(catalog.layout(item["collection"]), item)
     path = f"{folder}/{item['id']}.json"
     if expected is not None and _fingerprint(expected) == item["properties"][FINGERPRINT_PROPERTY]:
@@ -155,12 +186,40 @@ def publish_if_unchanged(
 
 
 def read_published_item(store: Store, path: str) -> bytes | None:
-    """The item JSON at a path, or None."""
+    """Return the item JSON at a path.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    path
+        Below its root.
+
+    Returns
+    -------
+    bytes or None
+        None where there is none.
+    """
     return store.read(path) if store.exists(path) else None
 
 
 def is_published(catalog: WritableCatalog, item: ItemDict, *, redo: bool = False) -> bool:
-    """Whether the item is there with this fingerprint; a tombstone counts, unless it is to be made again."""
+    """Return whether an item is there with its fingerprint.
+
+    Parameters
+    ----------
+    catalog
+        In a folder or on S3.
+    item
+        With id, collection, fingerprint, and what its folder follows from.
+    redo
+        Whether a withdrawal notice in its place counts as missing.
+
+    Returns
+    -------
+    bool
+        True also where the item was withdrawn, unless ``redo`` is set.
+    """
     folder = item_folder(catalog.layout(item["collection"]), item)
     content = read_published_item(catalog.store, f"{folder}/{item['id']}.json")
     if content is None:
@@ -171,7 +230,18 @@ def is_published(catalog: WritableCatalog, item: ItemDict, *, redo: bool = False
 
 
 def retraction_reason(content: bytes) -> str | None:
-    """Reason of a tombstone; None of any other item JSON."""
+    """Return the reason of a withdrawal notice.
+
+    Parameters
+    ----------
+    content
+        Item JSON.
+
+    Returns
+    -------
+    str or None
+        None of an item that is not withdrawn.
+    """
     reason = json.loads(content).get("properties", {}).get(RETRACTED_PROPERTY)
     return None if reason is None else str(reason)
 
@@ -180,6 +250,15 @@ def mark_superseded(catalog: WritableCatalog, item: ItemDict, predecessor: str) 
     """Mark the item that a newer version takes the place of: deprecated, with a link to its successor beside it.
 
     Its fingerprint stays: it is what it was.
+
+    Parameters
+    ----------
+    catalog
+        In a folder or on S3.
+    item
+        The successor, in the same folder.
+    predecessor
+        Id of the older item; nothing is done where it is not there.
     """
     folder = item_folder(catalog.layout(item["collection"]), item)
     path = f"{folder.rpartition('/')[0]}/{predecessor}/{predecessor}.json"

@@ -1,7 +1,7 @@
-"""Retract: take a bad item out of the catalogue, with a reason. An operator's verb: no worker calls it.
+"""Withdrawal of a bad item from the catalogue, with a reason. Only the command ``retract`` calls it, no worker.
 
-A tombstone takes the place of the item JSON, by compare and swap: the id stays taken, readers find no data and the
-reason, and the assets become orphans, which `audit --repair` removes.
+A withdrawal notice takes the place of the item JSON, by compare and swap: the id stays taken, readers find no data and
+the reason. The assets become unreferenced files, which `audit --repair` removes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Retraction:
     """Item id."""
 
     outcome: str
-    """``retraction_reason``, or ``done`` if it was a tombstone already."""
+    """``retracted``, or ``done`` if it was withdrawn already."""
 
 
 def retract(
@@ -39,16 +39,25 @@ def retract(
     *,
     path: Callable[[str], str],
 ) -> list[Retraction]:
-    """Put tombstones in the place of items.
+    """Put withdrawal notices in the place of items.
 
     Parameters
     ----------
+    catalog
+        In a folder or on S3.
+    collection
+        Id, for messages.
     ids
         Item ids, each of which must be there.
     reason
         Why, in words for those who used the data.
     path
-        Path of an item's JSON by its id.
+        Returns the path of an item's JSON, below the root, by its id.
+
+    Returns
+    -------
+    list of Retraction
+        One for each id, in the order given.
 
     Raises
     ------
@@ -57,16 +66,16 @@ def retract(
     ConflictError
         If an item is being changed by another writer.
     """
-    wanted = list(dict.fromkeys(ids))
+    named = list(dict.fromkeys(ids))
     if not reason.strip():
         raise InputError("retract: found no reason; say why, for those who used the data: --reason TEXT")
-    absent = [id for id in wanted if not catalog.store.exists(path(id))]
+    absent = [id for id in named if not catalog.store.exists(path(id))]
     if absent:
         raise InputError(
-            f"retract: {len(absent)} of {len(wanted)} items are not in {collection}: {', '.join(absent[:5])}; "
+            f"retract: {len(absent)} of {len(named)} items are not in {collection}: {', '.join(absent[:5])}; "
             "nothing was changed: check the ids"
         )
-    return [_retract(catalog, id, path(id), reason.strip()) for id in wanted]
+    return [_retract(catalog, id, path(id), reason.strip()) for id in named]
 
 
 def _retract(catalog: WritableCatalog, id: str, path: str, reason: str) -> Retraction:
@@ -81,16 +90,16 @@ def _retract(catalog: WritableCatalog, id: str, path: str, reason: str) -> Retra
             raise ConflictError(
                 f"item {path} was changed by another writer meanwhile: look at it, and retract it again"
             )
-        return item_json(_tombstone(item, reason))
+        return item_json(_withdrawal_notice(item, reason))
 
     return Retraction(id, "retracted" if update(catalog.store, path, withdrawn, must_exist=True) else "done")
 
 
-def _tombstone(item: ItemDict, reason: str) -> ItemDict:
-    """The item without its data: when and where stay, and what it was made from."""
+def _withdrawal_notice(item: ItemDict, reason: str) -> ItemDict:
+    """Return an item without its data: when and where stay, and what it was made from."""
     old = item["properties"]
     kept = {key: value for key, value in old.items() if not key.startswith("stac_sm:pixels")}
-    told = {
+    stated = {
         "description": f"Retracted: {reason}",
         "deprecated": True,
         RETRACTED_PROPERTY: reason,
@@ -98,5 +107,5 @@ def _tombstone(item: ItemDict, reason: str) -> ItemDict:
     }
     links = [link for link in item["links"] if link["rel"] != "derived_from"]
     extensions = sorted({*item["stac_extensions"], EXTENSIONS["version"]} - {EXTENSIONS[name] for name in _OF_ASSETS})
-    changed = {"stac_extensions": extensions, "assets": {}, "links": links, "properties": {**kept, **told}}
+    changed = {"stac_extensions": extensions, "assets": {}, "links": links, "properties": {**kept, **stated}}
     return {**item, **changed}

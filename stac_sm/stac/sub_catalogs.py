@@ -1,7 +1,7 @@
 """Sub-catalogues: what they hold and link to, as a pure function of the ids of the items.
 
 A folder of items has a document; where it holds more than `MAX_LINKS` items, this links to part catalogues, which link
-to the items or to further parts. The items stay where they are.
+to the items or to further parts. The items stay where they are. `stac_sm.stac.links` writes these documents.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DIGITS = "0123456789abcdef"
 
 
 def part_tree(ids: Iterable[str]) -> dict[str, list[str]]:
-    """Ids, in order, below a folder (``""``) and below each of its part catalogues, by the digits of that part.
+    """Return the ids, in order, below a folder (``""``) and below each of its part catalogues, by the part's digits.
 
     What holds more than `MAX_LINKS` has parts by one digit more: so the tree follows from the ids alone, whatever the
     order in which they came, and a new id changes only what is on the way to it.
@@ -41,31 +41,31 @@ def part_tree(ids: Iterable[str]) -> dict[str, list[str]]:
 
 
 def inner_first(parts: Iterable[str]) -> list[str]:
-    """Parts in the order in which they are written: what is linked to comes first, the folder (``""``) last."""
+    """Return parts in the order in which they are written: what is linked to comes first, the folder (``""``) last."""
     return sorted(parts, key=lambda part: (-len(part), part))
 
 
 def parts_below(part: str, tree: Mapping[str, list[str]]) -> list[str]:
-    """Parts that a folder, or a part of it, links to; none where it links to items."""
+    """Return the parts that a folder, or a part of it, links to; none where it links to items."""
     return [one for one in (f"{part}{digit}" for digit in _DIGITS) if one in tree]
 
 
 def document_path(folder: str, part: str = "") -> str:
-    """Path of the document of a folder or of a part of it, below the root."""
+    """Return the path of the document of a folder or of a part of it, below the root."""
     if part:
         return f"{folder}/parts/{part}/catalog.json"
     return f"{folder}/catalog.json" if "/" in folder else f"{folder}/collection.json"
 
 
 def sub_catalog(folder: str, links: list[dict[str, str]]) -> dict[str, Any]:
-    """Sub-catalogue of a folder, with these links to what is in it."""
+    """Build the sub-catalogue of a folder, with these links to what is in it."""
     parts = PurePosixPath(folder).parts
     up = "../collection.json" if len(parts) == 2 else "../catalog.json"
     return _catalog(folder, _title(folder), up, _title(str(PurePosixPath(folder).parent)), links)
 
 
 def part_catalog(folder: str, part: str, tree: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Part catalogue of a folder."""
+    """Build a part catalogue of a folder."""
     above = f"../{part[:-1]}/catalog.json" if part[:-1] else f"../../{PurePosixPath(document_path(folder)).name}"
     title = _part_title(folder, part[:-1]) if part[:-1] else _title(folder)
     return _catalog(f"{folder}/parts/{part}", _part_title(folder, part), above, title, links_of(part, tree, folder))
@@ -88,7 +88,7 @@ def _catalog(folder: str, title: str, up: str, above: str, links: list[dict[str,
 
 
 def _title(folder: str) -> str:
-    """Title of a sub-catalogue; the collection's id for the collection."""
+    """Return the title of a sub-catalogue; the collection's id for the collection."""
     return "-".join(PurePosixPath(folder).parts[1:]) or folder
 
 
@@ -97,13 +97,13 @@ def _part_title(folder: str, part: str) -> str:
 
 
 def child_link(folder: str) -> dict[str, str]:
-    """Link to a sub-catalogue from the folder that it is in."""
+    """Return the link to a sub-catalogue from the folder that it is in."""
     href = f"./{PurePosixPath(folder).name}/catalog.json"
     return {"rel": "child", "href": href, "type": "application/json", "title": _title(folder)}
 
 
 def links_of(part: str, tree: Mapping[str, list[str]], folder: str) -> list[dict[str, str]]:
-    """Links of a folder, or of a part of it, to its items or to the next parts."""
+    """Return the links of a folder, or of a part of it, to its items or to the next parts."""
     if below := parts_below(part, tree):
         start = ".." if part else "./parts"
         return [
@@ -119,17 +119,17 @@ def links_of(part: str, tree: Mapping[str, list[str]], folder: str) -> list[dict
 
 
 def sort_links(links: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    """Links of a folder in the order of the names of what they lead to."""
+    """Return the links of a folder in the order of the names of what they lead to."""
     return sorted(links, key=lambda link: link["href"].split("/")[1:-1])
 
 
 def linked_ids(content: bytes | None) -> set[str]:
-    """Ids of the items that a document links to."""
+    """Return the ids of the items that a document links to."""
     links = json.loads(content)["links"] if content else []
     return {PurePosixPath(link["href"]).stem for link in links if link["rel"] == "item"}
 
 
 def linked_parts(content: bytes | None) -> set[str]:
-    """Parts that a document links to."""
+    """Return the parts that a document links to."""
     links = json.loads(content)["links"] if content else []
     return {link["href"].split("/")[-2] for link in links if link["rel"] == "child"}

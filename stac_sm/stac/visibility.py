@@ -124,7 +124,12 @@ def collection_visibility(document: Mapping[str, Any]) -> Visibility:
     ----------
     document
         JSON of the collection. Its own ``stac_sm:visibility`` counts first; then the table, by its id; then whether
-        its ``license`` is an open one. Anything but ``public`` in the field is ``restricted``.
+        its ``license`` is an open one.
+
+    Returns
+    -------
+    Visibility
+        Anything but ``public`` in the field is ``restricted``.
     """
     if VISIBILITY_FIELD in document:
         return _parsed(document[VISIBILITY_FIELD])
@@ -145,6 +150,11 @@ def asset_visibility(collection: Mapping[str, Any], key: str, asset: Mapping[str
         Of the asset.
     asset
         JSON of the asset, whose own ``stac_sm:visibility`` counts first.
+
+    Returns
+    -------
+    Visibility
+        ``public`` where neither the asset, the collection nor the table says otherwise.
     """
     described = collection.get("item_assets")
     entry = described.get(key) if isinstance(described, Mapping) else None
@@ -212,6 +222,11 @@ class PublicView:
             As it is stored, of a collection that is given out.
         folder
             Folder of its JSON below the root; it begins with the id of the collection.
+
+        Returns
+        -------
+        dict
+            A new item; hrefs are as they were.
         """
         found = item.get("assets", {}).items()
         collection = folder.partition("/")[0]
@@ -219,7 +234,18 @@ class PublicView:
         return {**item, "assets": assets, "links": self._links(item, folder, assets)}
 
     def collection(self, id: str) -> dict[str, Any]:
-        """Return the document of a collection that is given out, without what is restricted in it."""
+        """Return the document of a collection that is given out, without what is restricted in it.
+
+        Parameters
+        ----------
+        id
+            Of a collection among `shown`.
+
+        Returns
+        -------
+        dict
+            A new document; hrefs are as they were.
+        """
         document = dict(self.collections[id])
         for name in ("assets", "item_assets"):
             found = document.pop(name, None)
@@ -229,11 +255,37 @@ class PublicView:
         return {**document, "links": self._links(document, id, document.get("assets", {}))}
 
     def catalog(self, document: Mapping[str, Any], folder: str) -> dict[str, Any]:
-        """Return a catalogue of a collection that is given out, without links to what is not."""
+        """Return a catalogue of a collection that is given out, without links to what is not.
+
+        Parameters
+        ----------
+        document
+            JSON of the sub-catalogue.
+        folder
+            Its folder below the root.
+
+        Returns
+        -------
+        dict
+            A new document.
+        """
         return {**document, "links": self._links(document, folder, {})}
 
     def asset_paths(self, document: Mapping[str, Any], folder: str) -> frozenset[str]:
-        """Return the paths below the root of the files that the assets of a document of this view name."""
+        """Return the files of the store that the assets of a document of this view name.
+
+        Parameters
+        ----------
+        document
+            JSON of an item or a collection of this view.
+        folder
+            Its folder below the root.
+
+        Returns
+        -------
+        frozenset of str
+            Paths below the root; assets that lie elsewhere are left out.
+        """
         places = (self._place(str(asset.get("href", "")), folder) for asset in document.get("assets", {}).values())
         return frozenset(place for place in places if place is not None)
 
@@ -259,7 +311,7 @@ class PublicView:
         return (is_document or place in files) and self._may_be_followed(href, folder)
 
     def _may_be_followed(self, href: str, folder: str) -> bool:
-        """Whether an href leads into a collection that is given out, or to a place elsewhere that others can open."""
+        """Return whether an href leads into a collection that is given out, or to what others can open elsewhere."""
         place = self._place(href, folder)
         if place is not None:
             return place.partition("/")[0] in self.shown
@@ -270,12 +322,12 @@ class PublicView:
         return not local and not self._names_restricted(href)
 
     def _names_restricted(self, href: str) -> bool:
-        """Whether a path in another store leads through a folder that is named as a restricted collection."""
+        """Return whether a path in another store leads through a folder that is named as a restricted collection."""
         hidden = {id for id, terms in COLLECTION_TERMS.items() if terms.visibility is RESTRICTED} | set(self.withheld)
         return not (hidden - self.opened).isdisjoint(href.split("/"))
 
     def _place(self, href: str, folder: str) -> str | None:
-        """Path below the root that an href leads to; None of one that leads elsewhere."""
+        """Return the path below the root that an href leads to; None of one that leads elsewhere."""
         root = self.root.rstrip("/") + "/"
         host, path = file_url_parts(href) if scheme_of(href) == "file" else ("", href)
         full = href if host else path
@@ -297,5 +349,10 @@ def public_view(root: str, collections: Iterable[Mapping[str, Any]], opened: Seq
         JSON of its collections.
     opened
         Ids of restricted collections that an operator opens by name.
+
+    Returns
+    -------
+    PublicView
+        What may be given out of it.
     """
     return PublicView(root, {str(one["id"]): one for one in collections}, frozenset(opened))

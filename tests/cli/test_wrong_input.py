@@ -141,7 +141,7 @@ TYPED = [
     (f"plot {DAY} --tile h01v01 --mask clouds", 1, "flag 'clouds' is unknown: known are gap_filled, frozen, snow"),
     ("audit glass-ls", 1, "collection 'glass-ls' is unknown … did you mean 'glass-lst'?"),
     ("index glass-ls", 1, "collection 'glass-ls' is unknown … did you mean 'glass-lst'?"),
-    ("index --to mysql://x", 1, "postgresql://USER@HOST/DATABASE wanted"),
+    ("index --to mysql://x", 1, "postgresql://USER@HOST/DATABASE required"),
     ("status SM1KM.A2018.h01v01", 1, "an id such as SM1KM.A2018182.h03v06.v001 wanted"),
     ("status SM1KM.A2011179.h01v01.v001", 1, "no task has tried to make it"),
     ("retract foo --reason x", 1, "item 'foo': an id such as SM1KM.A2018182.h03v06.v001 wanted"),

@@ -77,7 +77,7 @@ def _items(api, id):
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("mysql://x/y", "postgresql://USER@HOST/DATABASE wanted"),
+        ("mysql://x/y", "postgresql://USER@HOST/DATABASE required"),
         ("postgresql://u:s3cr3t@127.0.0.1:1/x", "check address"),
     ],
 )

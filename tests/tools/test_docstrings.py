@@ -11,7 +11,7 @@ import pytest
 from tests.support.checkout import ROOT
 from tests.tools import docstrings
 
-CLEAN_FOLDERS = ("core", "stations", "features", "raster", "simulate", "doctor", "storage")
+CLEAN_FOLDERS = ("core", "stations", "features", "raster", "simulate", "doctor", "storage", "stac")
 """Folders of the package in which the checker finds nothing; a folder is added when its last finding is corrected."""
 
 CLEAN_PATHS = (*CLEAN_FOLDERS, "ingest/formats")
@@ -20,9 +20,10 @@ CLEAN_PATHS = (*CLEAN_FOLDERS, "ingest/formats")
 VERBS = {
     "Add", "Arrange", "Bring", "Build", "Call", "Change", "Check", "Compare", "Complete", "Compose", "Compute",
     "Convert", "Copy", "Count", "Create", "Cut", "Decode", "Describe", "Draw", "Estimate", "Fill", "Find",
-    "Forget", "Group", "Hold", "Interpolate", "Join", "Keep", "Leave", "List", "Make", "Move", "Open", "Parse",
-    "Provide", "Put", "Read", "Refuse", "Relate", "Release", "Remove", "Replace", "Report", "Return", "Round",
-    "Run", "Screen", "Send", "Simulate", "Split", "Take", "Transform", "Turn", "Wait", "Write", "Yield",
+    "Forget", "Group", "Hold", "Interpolate", "Join", "Keep", "Leave", "List", "Load", "Make", "Mark", "Move",
+    "Number", "Open", "Parse", "Provide", "Publish", "Put", "Read", "Rebuild", "Refuse", "Relate", "Release",
+    "Remove", "Replace", "Report", "Return", "Round", "Run", "Screen", "Send", "Simulate", "Sort", "Split",
+    "Take", "Transform", "Turn", "Wait", "Write", "Yield",
 }  # fmt: skip
 """Verbs that a first sentence may begin with; a new one is added here by hand."""
 

@@ -123,7 +123,7 @@ def _document(folder: str) -> str:
 def _of_month(catalog: WritableCatalog, month: Period, version: str) -> Iterator[SourceItem]:
     entries = list(catalog.store.list_objects(f"{PRODUCT_COLLECTION}/{month.start:%Y/%m}"))
     listed = {entry.path for entry in entries}
-    rows = check_manifest(read_manifest(catalog.store, PRODUCT_COLLECTION, f"{month.start:%Y-%m}"), entries).proven
+    rows = check_manifest(read_manifest(catalog.store, PRODUCT_COLLECTION, f"{month.start:%Y-%m}"), entries).unchanged
     proven = dict(zip(rows["path"].to_pylist(), rows[FINGERPRINT_PROPERTY].to_pylist(), strict=True))
     wanted = {path: made for path in filter(is_item, sorted(listed)) if (made := _made(path, version)) is not None}
     unread = [path for path in wanted if not _has_data(path, proven.get(path), listed)]

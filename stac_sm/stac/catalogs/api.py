@@ -1,4 +1,8 @@
-"""STAC APIs as catalogues: the same question, items of a collection in a period and a box, asked by search."""
+"""STAC APIs as catalogues: the same question as of any catalogue, asked by search through pystac-client.
+
+All requests go through `stac_sm.storage.http.documents`, so that answers are bounded and links lead only where the API
+may lead. Answers are filtered again by `is_matching_item`, since APIs differ in how they compare times and boxes.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +46,13 @@ _ALL_ROUND = 360.0
 
 
 def is_api(document: Mapping[str, Any]) -> bool:
-    """Whether a document is the landing page of a STAC API that can be searched."""
+    """Return whether a document is the landing page of a STAC API that can be searched."""
     conforms = document.get("conformsTo")
     return isinstance(conforms, list) and any(_ITEM_SEARCH in str(one) for one in conforms)
 
 
 class ApiCatalog:
-    """A STAC API, searched through pystac-client; some answers are kept."""
+    """STAC API, searched through pystac-client; some answers are kept."""
 
     def __init__(self, root: str, web: Web | None = None) -> None:
         self._href = root.rstrip("/")
@@ -67,7 +71,17 @@ class ApiCatalog:
         return sorted(one.id for one in self._asked(lambda client: list(client.get_collections())))
 
     def collection(self, id: str) -> dict[str, Any]:
-        """The JSON of a collection.
+        """Return the JSON of a collection.
+
+        Parameters
+        ----------
+        id
+            Of the collection.
+
+        Returns
+        -------
+        dict
+            As the API gives it.
 
         Raises
         ------
@@ -81,7 +95,21 @@ class ApiCatalog:
             raise CatalogError(f"collection {id!r} is not in the STAC API {self.root}: check its name") from None
 
     def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
-        """Items of a collection that meet a period and a box in degrees, in the order of their ids.
+        """Find the items of a collection that meet a period and a box.
+
+        Parameters
+        ----------
+        collection
+            Id.
+        period
+            Whole UTC days, half-open; None: at any time.
+        bbox
+            West, south, east, north in degrees; west is greater than east across the antimeridian. None: anywhere.
+
+        Returns
+        -------
+        list of pystac.Item
+            In the order of their ids; their hrefs are relative to their self href.
 
         Raises
         ------
@@ -98,7 +126,19 @@ class ApiCatalog:
         return self._answers[question]
 
     def item(self, collection: str, id: str) -> pystac.Item:
-        """Item of an id.
+        """Return the item of an id.
+
+        Parameters
+        ----------
+        collection
+            Id of the collection.
+        id
+            Of the item.
+
+        Returns
+        -------
+        pystac.Item
+            Its hrefs are relative to its self href.
 
         Raises
         ------
@@ -123,7 +163,7 @@ class ApiCatalog:
         return sort_by_id(answer.items, collection)
 
     def _found(self, **question: Any) -> Iterator[dict[str, Any]]:
-        """Documents of a search, page by page."""
+        """Yield the documents of a search, page by page."""
         search = self._asked(lambda client: client.search(method=_method(client), limit=_PAGE, **question))
         pages = self._asked(lambda _: iter(search.pages_as_dicts()))
         for _ in range(MAX_PAGES):
@@ -159,7 +199,7 @@ _READABLE: type[ReadableCatalog] = ApiCatalog
 
 
 def _bounded_io(web: Web, root: str) -> Any:
-    """What pystac-client reads with: bounded, and never a file, whatever a link says."""
+    """Return what pystac-client reads with: bounded, and never a file, whatever a link says."""
     from pystac_client.stac_api_io import StacApiIO
 
     class BoundedIO(StacApiIO):
@@ -190,13 +230,13 @@ def _with_query(href: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _method(client: Client) -> str:
-    """POST, unless the API says that it is searched by GET only."""
+    """Return POST, unless the API says that it is searched by GET only."""
     methods = {str(link.extra_fields.get("method") or "GET") for link in client.get_links("search")}
     return "GET" if methods == {"GET"} else "POST"
 
 
 def _boxes(bbox: BBox) -> list[BBox]:
-    """Boxes to ask for, wide enough for APIs that compare with geometries, and none across the antimeridian.
+    """Return boxes to ask for, wide enough for APIs that compare with geometries, and none across the antimeridian.
 
     Geometries have few corners, but the sides of a tile in another CRS are curved: the chord of a sinusoidal tile of
     10 degrees is up to 6 degrees off at 65 degrees north, and its pixels there would be missed without an error.
@@ -216,5 +256,5 @@ def _boxes(bbox: BBox) -> list[BBox]:
 
 
 def _size(document: Mapping[str, Any]) -> int:
-    """About how many bytes of JSON a document is."""
+    """Return about how many bytes of JSON a document is."""
     return len(repr(document))

@@ -1,4 +1,4 @@
-"""The front door: opens a catalogue of any kind by its address, and catalogues in a store for writing.
+"""Opening a catalogue of any kind by its address, and catalogues in a store for writing.
 
 `open_catalog` and `open_writable_catalog` are where every command and every Python caller begins. A further kind of
 readable catalogue is one more module here and a line in `open_catalog`; a further kind of store needs no change.
@@ -37,7 +37,7 @@ _TABLES = (".parquet", ".geoparquet")  # how the names of stac-geoparquet files 
 
 
 def open_catalog(href: str | os.PathLike[str]) -> ReadableCatalog:
-    """Open a catalogue of any kind for reading: which kind it is follows from the address and the document found there.
+    """Open a catalogue of any kind for reading. Which kind it is follows from the address and from what is found there.
 
     Nothing but the root document is read.
 
@@ -99,8 +99,19 @@ def open_writable_catalog(href: str | os.PathLike[str]) -> WritableCatalog:
 
 
 def open_recipe_catalog(href: str, catalog: ItemSearch) -> ReadableCatalog:
-    """Open the catalogue that a recipe names: a relative folder is taken from the project's own catalogue, wherever a
-    command is typed.
+    """Open the catalogue that a feature recipe names.
+
+    Parameters
+    ----------
+    href
+        A relative folder is taken from the project's own catalogue, whatever the working folder is.
+    catalog
+        The project's own.
+
+    Returns
+    -------
+    ReadableCatalog
+        As `open_catalog`.
 
     Raises
     ------
@@ -119,13 +130,13 @@ def _on_the_web(href: str) -> ReadableCatalog:
     if document.get("type") not in {"Catalog", "Collection"}:
         raise CatalogError(
             f"{web.root} is no STAC catalogue: type {document.get('type')!r} found, 'Catalog', 'Collection' or a STAC "
-            "API with item search wanted: check the address"
+            "API with item search required: check the address"
         )
     return StaticCatalog(href, WebDocuments(web), start)
 
 
 def _landing(web: Web, href: str) -> tuple[str, dict[str, Any]]:
-    """The document at an address, or the ``catalog.json`` below it where a folder is named."""
+    """Return the document at an address, or the ``catalog.json`` below it where a folder is named."""
     inside = href.rstrip("/") + "/catalog.json"
     if address_path(href).suffix == ".json":
         return href, parse_document(web.document(href), web.root)
@@ -156,17 +167,51 @@ class StoreDocuments:
         return CONNECTIONS if is_remote(self.store.root) else 1
 
     def read(self, key: str) -> bytes:
-        """Content of a document."""
+        """Read a document.
+
+        Parameters
+        ----------
+        key
+            Its path below the root.
+
+        Returns
+        -------
+        bytes
+            Its content.
+
+        Raises
+        ------
+        CatalogError
+            If there is none, or it is larger than any STAC document.
+        """
         content = self.store.read(key)
         if len(content) > MAX_DOCUMENT_BYTES:
             raise CatalogError(
                 f"{self.store.href(key)}: {len(content) >> 20} MiB found, a STAC document of at most "
-                f"{MAX_DOCUMENT_BYTES >> 20} MiB wanted: split it"
+                f"{MAX_DOCUMENT_BYTES >> 20} MiB required: split it"
             )
         return content
 
     def key(self, base: str, href: str) -> str:
-        """Path of a link."""
+        """Return the path below the root that a link leads to.
+
+        Parameters
+        ----------
+        base
+            Path of the document that holds the link.
+        href
+            Of the link: relative, or the full address of a file in this store.
+
+        Returns
+        -------
+        str
+            Path below the root.
+
+        Raises
+        ------
+        CatalogError
+            If it leads to another store.
+        """
         below = href.removeprefix(f"{self.store.root}/")
         if below == href and scheme_of(href):
             raise CatalogError(
@@ -176,12 +221,23 @@ class StoreDocuments:
         return posixpath.normpath(below if below != href else posixpath.join(posixpath.dirname(base), href))
 
     def href(self, key: str) -> str:
-        """Where others find a document."""
+        """Return where others find a document.
+
+        Parameters
+        ----------
+        key
+            Its path below the root.
+
+        Returns
+        -------
+        str
+            A file name or a URL.
+        """
         return self.store.href(key)
 
 
 class Catalog(StaticCatalog):
-    """A static STAC catalogue in a store: the only kind that is written to.
+    """Static STAC catalogue in a store: the only kind that is written to.
 
     Items are read when they are first asked for, and some of them kept: open the catalogue again to see later changes.
     """
@@ -191,11 +247,11 @@ class Catalog(StaticCatalog):
         self.store = store
 
     def layout(self, id: str) -> str:
-        """How the items of a collection are placed (see ``items.item_folder``)."""
+        """Return how the items of a collection are placed (see ``items.item_folder``)."""
         return str(self.collection(id).get("stac_sm:layout", "flat"))
 
     def document(self, path: str) -> dict[str, Any]:
-        """A JSON file of the catalogue."""
+        """Read a JSON file of the catalogue by its path below the root."""
         return self._document(path)
 
 
@@ -203,7 +259,15 @@ _WRITABLE: type[WritableCatalog] = Catalog
 
 
 def create_skeleton(store: Store, *, title: str) -> None:
-    """Write the catalogue's own JSON, from the skeleton that ships with the package; what exists is left alone."""
+    """Write the catalogue's own JSON, from the skeleton that ships with the package; what exists is left alone.
+
+    Parameters
+    ----------
+    store
+        Of the new catalogue.
+    title
+        Of its root, for people.
+    """
     skeleton = skeleton_folder()
     for file in sorted(skeleton.glob("*/collection.json")):
         store.create(file.relative_to(skeleton).as_posix(), file)

@@ -1,4 +1,4 @@
-"""What every kind of catalogue can do, and what only a catalogue of one's own can: the two types of the front door.
+"""What every kind of catalogue can do, and what only a catalogue of one's own can: two types.
 
 `ReadableCatalog` is what `open_catalog` returns, whatever lies behind the address: a folder, S3, a static catalogue on
 the web, a STAC API or a stac-geoparquet file. Features, plans and reading need no more. `WritableCatalog` is what
@@ -17,7 +17,7 @@ from stac_sm.storage.store import Store
 
 
 class ReadableCatalog(ItemSearch, Protocol):
-    """A catalogue of any kind, for reading. Open it again to see later changes."""
+    """Catalogue of any kind, for reading. Open it again to see later changes."""
 
     @property
     def collections(self) -> list[str]:
@@ -25,6 +25,18 @@ class ReadableCatalog(ItemSearch, Protocol):
 
     def item(self, collection: str, id: str) -> pystac.Item:
         """Return the item of an id.
+
+        Parameters
+        ----------
+        collection
+            Id of the collection.
+        id
+            Of the item.
+
+        Returns
+        -------
+        pystac.Item
+            Its hrefs are relative to its self href.
 
         Raises
         ------
@@ -34,7 +46,7 @@ class ReadableCatalog(ItemSearch, Protocol):
 
 
 class WritableCatalog(ReadableCatalog, Protocol):
-    """A catalogue in a store, which can be written to."""
+    """Catalogue in a store, which can be written to."""
 
     @property
     def store(self) -> Store:
@@ -43,6 +55,16 @@ class WritableCatalog(ReadableCatalog, Protocol):
     def collection(self, id: str) -> dict[str, Any]:
         """Return the JSON of a collection.
 
+        Parameters
+        ----------
+        id
+            Of the collection.
+
+        Returns
+        -------
+        dict
+            As it is stored.
+
         Raises
         ------
         CatalogError
@@ -50,12 +72,55 @@ class WritableCatalog(ReadableCatalog, Protocol):
         """
 
     def layout(self, id: str) -> str:
-        """Return how the items of a collection are placed in folders, as ``items.item_folder`` takes it."""
+        """Return how the items of a collection are placed in folders.
+
+        Parameters
+        ----------
+        id
+            Of the collection.
+
+        Returns
+        -------
+        str
+            As ``items.item_folder`` takes it.
+
+        Raises
+        ------
+        CatalogError
+            If it is not in the catalogue.
+        """
 
     def document(self, path: str) -> dict[str, Any]:
-        """Return a JSON file of the catalogue by its path below the root."""
+        """Read a JSON file of the catalogue.
+
+        Parameters
+        ----------
+        path
+            Below the root.
+
+        Returns
+        -------
+        dict
+            The object in it.
+
+        Raises
+        ------
+        CatalogError
+            If there is no such file, or no object in it.
+        """
 
 
 def is_writable(catalog: ItemSearch) -> TypeGuard[WritableCatalog]:
-    """Return whether a catalogue lies in a store, so that it can be written to and its files be looked at."""
+    """Return whether a catalogue lies in a store, so that it can be written to and its files be looked at.
+
+    Parameters
+    ----------
+    catalog
+        As a caller has opened it.
+
+    Returns
+    -------
+    bool
+        True if it is a `WritableCatalog`.
+    """
     return getattr(catalog, "store", None) is not None

@@ -1,4 +1,8 @@
-"""stac-geoparquet: a file of items, one a row, on this machine, on S3 or on the web, read by ranges of bytes."""
+"""stac-geoparquet: a file of items, one a row, on this machine, on S3 or on the web, read by ranges of bytes.
+
+`GeoParquetCatalog` is what `open_catalog` returns for such a file. Times and places of all rows are read first, then
+the rows that match.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ _OUTSIDE = {
 
 
 class GeoParquetCatalog:
-    """The items of a stac-geoparquet file. Open it again to see later changes."""
+    """Catalogue of the items of a stac-geoparquet file. Open it again to see later changes."""
 
     def __init__(self, href: str) -> None:
         self._href = href
@@ -65,7 +69,21 @@ class GeoParquetCatalog:
         return sorted(found)
 
     def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
-        """Items of a collection that meet a period and a box in degrees, in the order of their ids.
+        """Find the items of a collection that meet a period and a box.
+
+        Parameters
+        ----------
+        collection
+            Id.
+        period
+            Whole UTC days, half-open; None: at any time.
+        bbox
+            West, south, east, north in degrees; west is greater than east across the antimeridian. None: anywhere.
+
+        Returns
+        -------
+        list of pystac.Item
+            In the order of their ids; their hrefs are relative to their self href.
 
         Raises
         ------
@@ -82,7 +100,19 @@ class GeoParquetCatalog:
         return sort_by_id(answer.items, collection)
 
     def item(self, collection: str, id: str) -> pystac.Item:
-        """Item of an id.
+        """Return the item of an id.
+
+        Parameters
+        ----------
+        collection
+            Id of the collection.
+        id
+            Of the item.
+
+        Returns
+        -------
+        pystac.Item
+            Its hrefs are relative to its self href.
 
         Raises
         ------
@@ -100,22 +130,22 @@ class GeoParquetCatalog:
             raise CatalogError(f"{self.root}: {unknown_name_message('collection', collection, known)}")
 
     def _chosen(
-        self, wanted: Callable[[Mapping[str, Any]], bool], collection: str
+        self, matches: Callable[[Mapping[str, Any]], bool], collection: str
     ) -> Iterator[tuple[dict[str, Any], int]]:
-        """Items that are wanted by place and time, and their size: only the rows around them are read whole."""
+        """Yield items that match by place and time, and their sizes: only the rows around them are read whole."""
         try:
             for group in range(self._file.num_row_groups):
                 if self._may_hold(group, collection):
-                    yield from self._chosen_in(group, wanted)
+                    yield from self._chosen_in(group, matches)
         except (OSError, ValueError, OverflowError, TypeError, KeyError, NotImplementedError) as error:  # as of pyarrow
             raise self._unreadable(error) from None
 
     def _chosen_in(
-        self, group: int, wanted: Callable[[Mapping[str, Any]], bool]
+        self, group: int, matches: Callable[[Mapping[str, Any]], bool]
     ) -> Iterator[tuple[dict[str, Any], int]]:
         columns = [name for name in _HEAD if name in self._file.schema_arrow.names]
         heads = self._file.iter_batches(_BATCH, row_groups=[group], columns=columns)
-        rows = [wanted(_document(row)) for batch in heads for row in batch.to_pylist()]
+        rows = [matches(_document(row)) for batch in heads for row in batch.to_pylist()]
         if not any(rows):
             return
         first = 0
@@ -127,12 +157,12 @@ class GeoParquetCatalog:
                 yield _document(row.to_pylist()[0]), row.get_total_buffer_size() // max(1, len(batch))
 
     def _may_hold(self, group: int, collection: str) -> bool:
-        """Whether a row group can hold items of a collection, by its statistics."""
+        """Return whether a row group can hold items of a collection, by its statistics."""
         metadata = self._file.metadata.row_group(group)
         if metadata.total_byte_size > MAX_GROUP_BYTES:
             raise CatalogError(
                 f"{self.root}: a row group of {metadata.total_byte_size >> 20} MiB found, at most "
-                f"{MAX_GROUP_BYTES >> 20} MiB wanted: write it with fewer rows a group"
+                f"{MAX_GROUP_BYTES >> 20} MiB allowed: write it with fewer rows a group"
             )
         for i in range(metadata.num_columns):
             column = metadata.column(i)
@@ -156,7 +186,7 @@ class GeoParquetCatalog:
             )
         if file.metadata.num_rows > MAX_ROWS:
             raise CatalogError(
-                f"{self.root}: {file.metadata.num_rows} items found, at most {MAX_ROWS} wanted: split the file"
+                f"{self.root}: {file.metadata.num_rows} items found, at most {MAX_ROWS} allowed: split the file"
             )
         return file
 
@@ -181,43 +211,43 @@ _READABLE: type[ReadableCatalog] = GeoParquetCatalog
 
 
 class RangeFile(io.RawIOBase):
-    """A file that is read by ranges of bytes."""
+    """File that is read by ranges of bytes."""
 
     def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
         super().__init__()
         self._size, self._fetch, self._at = size, fetch, 0
 
     def readable(self) -> bool:
-        """True."""
+        """Return True: it can be read."""
         return True
 
     def seekable(self) -> bool:
-        """True."""
+        """Return True: it can be read at any place."""
         return True
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Return where the next byte is read."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte."""
+        """Move to a byte, and return its place."""
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
+        """Read the next bytes; all up to the end if the size is negative."""
         stop = self._size if size < 0 else min(self._at + size, self._size)
         if stop <= self._at:
             return b""
         if stop - self._at > _LARGEST_RANGE:
-            raise OSError(f"{(stop - self._at) >> 20} MiB at once wanted, at most {_LARGEST_RANGE >> 20} allowed")
+            raise OSError(f"{(stop - self._at) >> 20} MiB asked for at once, at most {_LARGEST_RANGE >> 20} allowed")
         content = self._fetch(self._at, stop)
         self._at = stop
         return content
 
 
 def _source(href: str) -> Any:
-    """What pyarrow reads a file from."""
+    """Return what pyarrow reads a file from."""
     kind = address_kind(href)
     if kind is WEB:
         return _by_http(href)
@@ -251,7 +281,7 @@ def _by_http(href: str) -> RangeFile:
 
 
 def _document(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The item in a row: null stands for a field that the item does not have."""
+    """Return the item in a row: null stands for a field that the item does not have."""
     import shapely
     from shapely.geometry import mapping
 
@@ -275,9 +305,9 @@ def _document(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _may_lie_between(column: Any, text: str) -> bool:
-    """Whether a text may be in a column chunk, by its statistics."""
+    """Return whether a text may be in a column chunk, by its statistics."""
     if column.physical_type != "BYTE_ARRAY":  # damaged: pyarrow would abort the process over its statistics
-        raise ValueError(f"column {column.path_in_schema} holds {column.physical_type}, BYTE_ARRAY wanted")
+        raise ValueError(f"column {column.path_in_schema} holds {column.physical_type}, BYTE_ARRAY required")
     known = column.statistics
     if not known or not known.has_min_max or not isinstance(known.min, str) or not isinstance(known.max, str):
         return True
@@ -291,7 +321,7 @@ def _side(box: Mapping[str, Any], name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it, without fields that are null."""
+    """Return a value as JSON has it, without fields that are null."""
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):

@@ -1,4 +1,8 @@
-"""Item search: the one question that a cube asks of a catalogue of any kind, and the one filter that answers it."""
+"""Item search: the one question that a cube asks of a catalogue of any kind, and the one filter that answers it.
+
+Every kind of catalogue in this folder reads documents by `parse_document`, keeps those that meet `matches_search` and
+returns them by `sort_by_id`, so that all kinds give the same answer. Answers are bounded.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +33,48 @@ _MALFORMED = (AttributeError, KeyError, IndexError, RecursionError, TypeError, V
 
 
 class ItemSearch(Protocol):
-    """What a cube asks of a catalogue, be it a folder, a static catalogue by http, a STAC API or a GeoParquet file."""
+    """Question that a cube asks of a catalogue of any kind."""
 
     @property
     def root(self) -> str:
         """Where the catalogue is, without secrets: for messages."""
 
     def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
-        """Items of a collection that meet a period and a box in degrees, in the order of their ids."""
+        """Find the items of a collection that meet a period and a box.
+
+        Parameters
+        ----------
+        collection
+            Id.
+        period
+            Whole UTC days, half-open; None: at any time.
+        bbox
+            West, south, east, north in degrees; west is greater than east across the antimeridian. None: anywhere.
+
+        Returns
+        -------
+        list of pystac.Item
+            In the order of their ids; may be kept by the catalogue, so they are not to be changed.
+
+        Raises
+        ------
+        CatalogError
+            If there is no such collection, it cannot be read, or the answer is too long.
+        """
 
 
 def item_period(item: pystac.Item) -> Period:
-    """Days that an item covers.
+    """Return the days that an item covers.
+
+    Parameters
+    ----------
+    item
+        With ``datetime`` or an interval, which is closed.
+
+    Returns
+    -------
+    Period
+        Whole UTC days; the day of an end at midnight sharp is not among them.
 
     Raises
     ------
@@ -55,11 +89,33 @@ def item_period(item: pystac.Item) -> Period:
 def matches_search(
     id: str, properties: Mapping[str, Any], extent: Sequence[float] | None, period: Period | None, bbox: BBox | None
 ) -> bool:
-    """Whether an item of these properties and this bbox meets a period and a box in degrees.
+    """Return whether an item meets a period and a box.
 
     Days are whole: an item that only touches midnight of another day does not meet that day. Boxes that only touch
-    do meet, and a box whose west is greater than its east lies across the antimeridian. Without a bbox, an item may
-    be anywhere.
+    do meet, and a box whose west is greater than its east lies across the antimeridian.
+
+    Parameters
+    ----------
+    id
+        Of the item, for messages.
+    properties
+        With ``datetime`` or an interval.
+    extent
+        The item's bbox, which may have heights; None or empty: the item may be anywhere.
+    period
+        Whole UTC days, half-open; None: at any time.
+    bbox
+        West, south, east, north in degrees; None: anywhere.
+
+    Returns
+    -------
+    bool
+        True if it meets both.
+
+    Raises
+    ------
+    CatalogError
+        If a period is given and the item has no time.
     """
     if period is not None and not _period_of(id, properties).overlaps(period):
         return False
@@ -72,7 +128,18 @@ def matches_search(
 
 
 def box_2d(bbox: Sequence[float]) -> BBox:
-    """West, south, east, north of a STAC bbox, which may have heights in it."""
+    """Return a STAC bbox without heights.
+
+    Parameters
+    ----------
+    bbox
+        Four numbers, or six with the lowest and the greatest height in third and sixth place.
+
+    Returns
+    -------
+    tuple of float
+        West, south, east, north in degrees.
+    """
     half = len(bbox) // 2
     return (bbox[0], bbox[1], bbox[half], bbox[half + 1])
 
@@ -80,7 +147,7 @@ def box_2d(bbox: Sequence[float]) -> BBox:
 def is_matching_item(
     document: Mapping[str, Any], collection: str, period: Period | None, bbox: BBox | None, where: str
 ) -> bool:
-    """Whether a document is an item of a collection that meets a period and a box; an error if it makes no sense."""
+    """Return whether a document is an item of a collection that meets a period and a box; raise if it is malformed."""
     try:
         if document.get("collection") not in (None, collection):
             return False
@@ -90,9 +157,21 @@ def is_matching_item(
 
 
 def item_from_document(document: Mapping[str, Any], href: str, *, without: Collection[str] = ("self",)) -> pystac.Item:
-    """Item of a document found at an href, which relative hrefs of its assets are taken from.
+    """Build the item of a document.
 
-    Its own links of the relations ``without`` are left out: what is not in it, pystac cannot follow.
+    Parameters
+    ----------
+    document
+        JSON of an item.
+    href
+        Where it was found: relative hrefs of its assets and links are taken from there.
+    without
+        Relations of the links that are left out: what is not in the item, pystac cannot follow.
+
+    Returns
+    -------
+    pystac.Item
+        With ``href`` as its self href.
 
     Raises
     ------
@@ -101,7 +180,7 @@ def item_from_document(document: Mapping[str, Any], href: str, *, without: Colle
     """
     try:
         if document.get("type") != "Feature":
-            raise ValueError(f"type {document.get('type')!r} found, 'Feature' wanted")
+            raise ValueError(f"type {document.get('type')!r} found, 'Feature' required")
         if _nested(document):
             raise ValueError(f"objects are nested in one another more than {MAX_ITEM_NESTING} times")
         links = [link for link in document.get("links") or [] if link["rel"] not in without]
@@ -110,14 +189,26 @@ def item_from_document(document: Mapping[str, Any], href: str, *, without: Colle
         item = pystac.Item.from_dict({**document, "properties": quiet, "links": links}, preserve_dict=False)
     except _MALFORMED as error:
         raise no_item_error(href, error) from error
-    if _DEPRECATED in properties:  # put back afterwards: pystac warns of each, but reading a tombstone is no misuse
+    if _DEPRECATED in properties:  # put back afterwards: pystac warns of each, but reading a withdrawn one is no misuse
         item.properties[_DEPRECATED] = properties[_DEPRECATED]
     item.set_self_href(href)
     return item
 
 
 def parse_document(content: bytes, where: str) -> dict[str, Any]:
-    """The JSON object in a document.
+    """Return the JSON object in a document.
+
+    Parameters
+    ----------
+    content
+        Bytes of the document.
+    where
+        Its address, for messages, without secrets.
+
+    Returns
+    -------
+    dict
+        The object.
 
     Raises
     ------
@@ -131,10 +222,10 @@ def parse_document(content: bytes, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise CatalogError(
             f"{where} is no JSON ({error}): check the address; of ours, take it away: `stac-sm init` writes a "
-            "catalogue or collection anew, `stac-sm index` its links, and an item the command that made it"
+            "catalogue or collection again, `stac-sm index` its links, and an item the command that made it"
         ) from error
     if not isinstance(document, dict):
-        raise CatalogError(f"{where}: JSON {type(document).__name__} found, a STAC object wanted: check the address")
+        raise CatalogError(f"{where}: JSON {type(document).__name__} found, a STAC object required: check the address")
     return document
 
 
@@ -146,7 +237,14 @@ class FoundItems:
         self._where, self._size = where, 0
 
     def add(self, item: pystac.Item, size: int = 0) -> None:
-        """One more item, of so many bytes of JSON.
+        """Add an item.
+
+        Parameters
+        ----------
+        item
+            One more of the answer.
+        size
+            Bytes of its JSON.
 
         Raises
         ------
@@ -160,12 +258,12 @@ class FoundItems:
 
 
 def sort_by_id(items: Iterable[pystac.Item], collection: str) -> list[pystac.Item]:
-    """Items in the order of their ids.
+    """Return items in the order of their ids.
 
     Raises
     ------
     CatalogError
-        If two have one id: which of them is meant cannot be told.
+        If two have one id: which of them is meant is not known.
     """
     found = sorted(items, key=lambda item: item.id)
     for one, other in itertools.pairwise(found):
@@ -176,12 +274,12 @@ def sort_by_id(items: Iterable[pystac.Item], collection: str) -> list[pystac.Ite
 
 
 def too_many_items_error(where: str, what: str) -> CatalogError:
-    """The error of a question with too long an answer."""
+    """Return the error of a question with too long an answer."""
     return CatalogError(f"{where}: more than {what} for one question: ask for a shorter period or a smaller bbox")
 
 
 def no_item_error(where: str, error: Exception) -> CatalogError:
-    """The error of a document that is no item."""
+    """Return the error of a document that is no item."""
     text = f"{type(error).__name__}: {error}"[:300]
     return CatalogError(f"{without_secrets(where)} holds no STAC item: {text}; fix it, or take its link out")
 
@@ -197,7 +295,7 @@ def _instant(text: str | None) -> datetime | None:
 
 
 def _days(id: str, start: datetime | None, end: datetime | None) -> Period:
-    """Whole UTC days of a closed interval; one that ends at midnight sharp does not reach into the next day."""
+    """Return the whole UTC days of a closed interval; an end at midnight sharp does not reach into the next day."""
     if start is None or end is None:
         raise CatalogError(f"item {id!r} has neither datetime nor an interval: it cannot be placed in time")
     first, last = _utc(start), _utc(end)
@@ -211,7 +309,7 @@ def _utc(instant: datetime) -> datetime:
 
 
 def _longitudes(bbox: BBox) -> tuple[tuple[float, float], ...]:
-    """Intervals of longitude; across the antimeridian there are two."""
+    """Return intervals of longitude; across the antimeridian there are two."""
     west, _, east, _ = bbox
     return ((west, east),) if west <= east else ((west, 180.0), (-180.0, east))
 

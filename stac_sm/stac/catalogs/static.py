@@ -1,4 +1,8 @@
-"""Static catalogues: documents that lead to one another by links, wherever they lie and however they are laid out."""
+"""Static catalogues: documents that lead to one another by links, wherever they lie and however they are laid out.
+
+`StaticCatalog` walks such documents, which it reads through `Documents`: from a store (`stac_sm.stac.catalogs.catalog`)
+or from the web (`stac_sm.storage.http.documents`). How deep and how far it walks is bounded.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,7 @@ _Keeps = Callable[[str], bool]
 
 
 class Documents(Protocol):
-    """Where the documents of a static catalogue are; a key names one of them."""
+    """Place where the documents of a static catalogue are; a key names one of them."""
 
     @property
     def workers(self) -> int:
@@ -58,17 +62,17 @@ class Documents(Protocol):
         """Relations of the links that items come without."""
 
     def read(self, key: str) -> bytes:
-        """Content of a document."""
+        """Read a document."""
 
     def key(self, base: str, href: str) -> str:
-        """Key of a link in a document."""
+        """Return the key of a link in a document."""
 
     def href(self, key: str) -> str:
-        """Where others find a document."""
+        """Return where others find a document."""
 
 
 class StaticCatalog:
-    """A static STAC catalogue.
+    """Static STAC catalogue.
 
     Items are read when they are first asked for, and some of them kept: open the catalogue again to see later changes.
     """
@@ -89,7 +93,17 @@ class StaticCatalog:
         return sorted(str(document.get("id")) for _, document in self._top_collections())
 
     def collection(self, id: str) -> dict[str, Any]:
-        """The JSON of a collection, found by its id at whatever place.
+        """Return the JSON of a collection, wherever it lies in the catalogue.
+
+        Parameters
+        ----------
+        id
+            Of the collection.
+
+        Returns
+        -------
+        dict
+            As it is stored.
 
         Raises
         ------
@@ -99,12 +113,26 @@ class StaticCatalog:
         return self._find(id)[1]
 
     def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
-        """Items of a collection that meet a period and a box in degrees, in the order of their ids.
+        """Find the items of a collection that meet a period and a box.
+
+        Parameters
+        ----------
+        collection
+            Id.
+        period
+            Whole UTC days, half-open; None: at any time.
+        bbox
+            West, south, east, north in degrees; west is greater than east across the antimeridian. None: anywhere.
+
+        Returns
+        -------
+        list of pystac.Item
+            In the order of their ids; their hrefs are relative to their self href.
 
         Raises
         ------
         CatalogError
-            If there is no such collection, a document cannot be read or makes no sense, or the answer is too long.
+            If there is no such collection, a document cannot be read or is malformed, or the answer is too long.
         """
         key, document = self._find(collection)
         answer = FoundItems(self.root)
@@ -126,7 +154,21 @@ class StaticCatalog:
         return sort_by_id(answer.items, collection)
 
     def item(self, collection: str, id: str) -> pystac.Item:
-        """Item of an id. Looked for by the name of its link first, where its id says a day on that day.
+        """Return the item of an id.
+
+        It is looked for by the name of its link first; where its id names a day, on that day.
+
+        Parameters
+        ----------
+        collection
+            Id of the collection.
+        id
+            Of the item.
+
+        Returns
+        -------
+        pystac.Item
+            Its hrefs are relative to its self href.
 
         Raises
         ------
@@ -144,7 +186,7 @@ class StaticCatalog:
         return self._slowly(key, document, collection, id)
 
     def _slowly(self, key: str, document: dict[str, Any], collection: str, id: str) -> pystac.Item:
-        """Item of an id in a layout that does not name its items: each is read."""
+        """Return the item of an id in a layout that does not name its items: each is read."""
         if not _is_ours(document):
             for found, _ in self._walk(key, document, lambda _: True):
                 item = self._item(found)
@@ -153,14 +195,14 @@ class StaticCatalog:
         raise CatalogError(f"item {id!r} is not in collection {collection!r} of {self.root}: check the id")
 
     def _find(self, id: str) -> tuple[str, dict[str, Any]]:
-        """Key and JSON of a collection: first where its id is in a link, then anywhere."""
+        """Return key and JSON of a collection: first where its id is in a link, then anywhere."""
         known = []
         for key, document in self._collections(id):
             if document.get("id") == id:
                 return key, document
             known.append(str(document.get("id")))
-        told = unknown_name_message("collection", id, sorted(set(known))[:_MOST_NAMES])
-        raise CatalogError(f"{self.root}: {told}")
+        message = unknown_name_message("collection", id, sorted(set(known))[:_MOST_NAMES])
+        raise CatalogError(f"{self.root}: {message}")
 
     def _collections(self, id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         root = self._document(self._start)
@@ -185,7 +227,7 @@ class StaticCatalog:
                 yield key, document
 
     def _walk(self, key: str, document: dict[str, Any], keeps: _Keeps) -> Iterator[tuple[str, str]]:
-        """Keys and titles of the items below a collection, each once; other collections inside are left out."""
+        """Yield keys and titles of the items below a collection, each once; collections inside are left out."""
         seen: set[str] = set()
         for folder, found in self._catalogs(key, keeps, document):
             for item, title in self._links(folder, found, "item"):
@@ -202,7 +244,7 @@ class StaticCatalog:
         *,
         into_collections: bool = False,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """A catalogue and those below it, by depth, each once: so links in a circle do no harm.
+        """Yield a catalogue and those below it, by depth, each once: so links in a circle do no harm.
 
         Given a collection, other collections below it are left out; else the children of collections are.
         """
@@ -251,8 +293,9 @@ class StaticCatalog:
         return parse_document(self._documents.read(key), without_secrets(self._documents.href(key)))
 
     def _read(self, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any], int]]:
-        """Documents and their sizes, in the order of their keys; read some at once, but parsed one by one, so that
-        few are in memory.
+        """Yield documents and their sizes, in the order of their keys.
+
+        Several are read at once, but they are parsed one by one, so that few are in memory.
         """
         for key, content in _read_ahead(self._documents.read, keys, self._documents.workers):
             yield key, parse_document(content, without_secrets(self._documents.href(key))), len(content)
@@ -287,7 +330,7 @@ _READABLE: type[ReadableCatalog] = StaticCatalog
 
 
 def _read_ahead(read: Callable[[str], bytes], keys: Iterable[str], workers: int) -> Iterator[tuple[str, bytes]]:
-    """Contents in the order of their keys, the next few being read meanwhile."""
+    """Yield contents in the order of their keys, the next few being read meanwhile."""
     if workers == 1:
         yield from ((key, read(key)) for key in keys)
         return
@@ -306,24 +349,24 @@ def _read_ahead(read: Callable[[str], bytes], keys: Iterable[str], workers: int)
 
 
 def _is_ours(collection: Mapping[str, Any]) -> bool:
-    """Whether a collection says that its items are named and placed as we do."""
+    """Return whether a collection says that its items are named and placed as we do."""
     return "stac_sm:layout" in collection
 
 
 def _holding(id: str, keeps: _Keeps) -> _Keeps:
-    """Whether a sub-catalogue of a title can also hold an item: of the parts of a large folder, one does."""
+    """Return whether a sub-catalogue of a title can also hold an item: of the parts of a large folder, one does."""
     return lambda title: may_hold(title, id) and keeps(title)
 
 
 def _by_time(collection: Mapping[str, Any]) -> bool:
-    """Whether the sub-catalogues of a collection are its years, months, days: so it says itself, if it is ours."""
+    """Return whether the sub-catalogues of a collection are its years, months and days: it says so itself, if ours."""
     return str(collection.get("stac_sm:layout", "")).startswith("year")
 
 
 def _keeps(collection: Mapping[str, Any], period: Period | None, reach: int = _LONGEST) -> _Keeps:
-    """Whether a sub-catalogue of a title can hold items of a period.
+    """Return whether a sub-catalogue of a title can hold items of a period.
 
-    An item stands under the day it starts on: look back far enough for an 8-day or monthly composite.
+    An item lies under the day it starts on: look back far enough for an 8-day or monthly composite.
     """
     if period is None or not _by_time(collection):
         return lambda _: True
@@ -339,7 +382,7 @@ def _keeps(collection: Mapping[str, Any], period: Period | None, reach: int = _L
 
 
 def _days_in(id: str) -> list[date]:
-    """Days that an id may name: as ``2018182``, ``20180701`` or ``2018-07-01``."""
+    """Return the days that an id may name: as ``2018182``, ``20180701`` or ``2018-07-01``."""
     days = []
     for text in re.findall(r"(?<!\d)(?:\d{8}|\d{7}|\d{4}-\d{2}-\d{2})(?!\d)", id):
         form = {7: "%Y%j", 8: "%Y%m%d", 10: "%Y-%m-%d"}[len(text)]

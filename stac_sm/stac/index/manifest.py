@@ -1,4 +1,8 @@
-"""Proof: of which listing a shard was made, row by row; and which rows a listing still bears out."""
+"""Manifest of a shard: which version of which item JSON each row was made from.
+
+`stac_sm.stac.index.update` writes it beside each shard. Plans and `audit` compare it with a listing of the store by
+`check_manifest`, and read only the JSON of items that are not listed with the same version.
+"""
 
 from __future__ import annotations
 
@@ -26,54 +30,108 @@ ListedVersion = tuple[str, int]
 
 
 def shard_path(collection: str, month: str) -> str:
-    """Where the shard of a month lies."""
+    """Return the path of the shard of a month, below the root."""
     return f"{collection}/index/{month}.parquet"
 
 
 def manifest_path(collection: str, month: str) -> str:
-    """Where its proof lies."""
+    """Return the path of the manifest of a month, below the root."""
     return f"{collection}/index/proof/{month}.parquet"
 
 
 def is_item(path: str) -> bool:
-    """Whether a path is that of an item JSON: ``…/{id}/{id}.json``."""
+    """Return whether a path is that of an item JSON.
+
+    Parameters
+    ----------
+    path
+        Below the root of a store.
+
+    Returns
+    -------
+    bool
+        True of ``…/{id}/{id}.json``.
+    """
     folder, _, name = path.rpartition("/")
     return name.endswith(".json") and folder.rpartition("/")[2] == name[:-5] and "/" in folder
 
 
 def index_months(store: Store, collection: str) -> list[str]:
-    """Months that have a shard or a proof, in order."""
+    """List the months that have a shard or a manifest.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    collection
+        Id.
+
+    Returns
+    -------
+    list of str
+        Such as ``2019-06``, or ``all``; in order.
+    """
     folder = f"{collection}/index"
     names = (entry.path.rpartition("/")[2] for entry in store.list_objects(folder))
     return sorted({name.removesuffix(".parquet") for name in names if name.endswith(".parquet")})
 
 
 def empty_manifest() -> pa.Table:
-    """No rows, with the columns of `read_manifest`."""
+    """Return a manifest of no items.
+
+    Returns
+    -------
+    pyarrow.Table
+        No rows, with the columns of `read_manifest`.
+    """
     return _schema().empty_table()
 
 
 def read_manifest(store: Store, collection: str, month: str) -> pa.Table:
-    """What the index says of the items of a month: nothing in it counts before `check_manifest`.
+    """Read what the index says of the items of a month: nothing in it counts before `check_manifest`.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    collection
+        Id.
+    month
+        Such as ``2019-06``, or ``all``.
 
     Returns
     -------
     pyarrow.Table
         A row an item, in the order of the shard: ``path``, ``version``, ``size``, ``id``, ``stac_sm:fingerprint``,
         ``grid:code``, ``datetime``, ``start_datetime``, ``end_datetime`` (timestamps in UTC). No rows where there is
-        no proof, or none that can be read.
+        no manifest, or none that can be read.
     """
     return _read_manifest_file(store, collection, month)[0]
 
 
 def read_shard(store: Store, collection: str, month: str) -> tuple[pa.Table, bytes] | None:
-    """Rows as `read_manifest`, and the bytes of the shard, if the two were made together; else None."""
-    table, wanted = _read_manifest_file(store, collection, month)
+    """Read a shard and its manifest.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    collection
+        Id.
+    month
+        Such as ``2019-06``, or ``all``.
+
+    Returns
+    -------
+    tuple of pyarrow.Table and bytes, or None
+        Rows as of `read_manifest`, and the bytes of the shard; None unless the two were made together.
+    """
+    table, expected = _read_manifest_file(store, collection, month)
     try:
         content = store.read(shard_path(collection, month))
     except CatalogError:
         return None
-    return (table, content) if wanted == sha256(content) else None
+    return (table, content) if expected == sha256(content) else None
 
 
 def _read_manifest_file(store: Store, collection: str, month: str) -> tuple[pa.Table, str]:
@@ -83,8 +141,8 @@ def _read_manifest_file(store: Store, collection: str, month: str) -> tuple[pa.T
     try:
         content = pa.BufferReader(store.read(manifest_path(collection, month)))
         table = pq.read_table(content, page_checksum_verification=True)
-        wanted = (table.schema.metadata or {})[_SHARD].decode()
-        return table.select(_schema().names).cast(_schema()), wanted
+        expected = (table.schema.metadata or {})[_SHARD].decode()
+        return table.select(_schema().names).cast(_schema()), expected
     except (CatalogError, OSError, KeyError, ValueError):  # pyarrow's errors are among them: no proof
         return empty_manifest(), ""
 
@@ -93,7 +151,7 @@ def _read_manifest_file(store: Store, collection: str, month: str) -> tuple[pa.T
 class ManifestCheck:
     """What a listing makes of the index of a month."""
 
-    proven: pa.Table
+    unchanged: pa.Table
     """Rows whose item is listed with the same version and size, in their order."""
 
     out_of_date: Sequence[str]
@@ -104,7 +162,7 @@ class ManifestCheck:
 
 
 def check_manifest(table: pa.Table, entries: Iterable[ObjectMeta]) -> ManifestCheck:
-    """Hold the rows of `read_manifest` against a listing of the same items.
+    """Compare the rows of `read_manifest` with a listing of the same items.
 
     Parameters
     ----------
@@ -113,12 +171,12 @@ def check_manifest(table: pa.Table, entries: Iterable[ObjectMeta]) -> ManifestCh
     entries
         From ``Store.list_objects``, of all files or of the item JSON alone. Where the files beside an item are listed
         too, a fingerprint counts only if one of them bears its first 12 digits in its name, as all assets do: a forged
-        fingerprint beside a true version proves nothing.
+        fingerprint beside a true version does not count.
 
     Returns
     -------
-    Checked
-        A wrong, missing or forged index makes more items unproven; it proves none that is not there as listed.
+    ManifestCheck
+        A wrong, missing or forged index puts more items out of date; it confirms none that is not there as listed.
     """
     import pyarrow as pa
 
@@ -139,7 +197,7 @@ def check_manifest(table: pa.Table, entries: Iterable[ObjectMeta]) -> ManifestCh
 
 
 def _sorted_out(entries: Iterable[ObjectMeta]) -> tuple[dict[str, ListedVersion], dict[str, set[str]]]:
-    """Item JSON by path; and by folder of an item, what its other files have between dots in their names."""
+    """Return item JSON by path; and by folder of an item, what its other files have between dots in their names."""
     listed: dict[str, ListedVersion] = {}
     marks: dict[str, set[str]] = {}
     for path, size, version, _ in entries:
@@ -158,7 +216,7 @@ def _borne_out(path: str, fingerprint: str | None, marks: Mapping[str, set[str]]
 
 
 def manifest_bytes(documents: Sequence[IndexedItem], listed: Mapping[str, ListedVersion], shard: bytes) -> bytes:
-    """The proof of a shard of these items, in the order of its rows."""
+    """Build the manifest of a shard of these items, in the order of its rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,7 @@
-"""Columns of an index shard: rows that say the same, told without making a Python object of each."""
+"""Numbers for the rows of an index shard, equal where rows are equal, without a Python object for each.
+
+Planning uses them to group the items of a month that have the same grid, assets and properties.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,35 @@ import numpy as np
 
 
 def leaves(struct: Any) -> dict[str, Any]:
-    """Fields of an Arrow struct array by name, null where the struct is."""
+    """Return the fields of an Arrow struct array by name.
+
+    Parameters
+    ----------
+    struct
+        ``pyarrow.StructArray`` or ``ChunkedArray`` of n rows.
+
+    Returns
+    -------
+    dict of str to pyarrow.Array
+        Of n rows each; null where the struct is null.
+    """
     return dict(zip((field.name for field in struct.type), struct.flatten(), strict=True))
 
 
 def row_codes(columns: Sequence[Any], rows: int) -> np.ndarray:
-    """Number of each row: the same where all Arrow columns are the same.
+    """Number rows: two have the same number where all their columns are equal.
+
+    Parameters
+    ----------
+    columns
+        Arrow arrays of as many values each as there are rows; null equals null.
+    rows
+        Number of rows.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 of shape (rows,), 0 or more.
 
     Raises
     ------
@@ -53,7 +79,7 @@ def _list_codes(column: Any) -> np.ndarray:
 
 
 def _together(codes: Sequence[np.ndarray], rows: int) -> np.ndarray:
-    """Numbers of the rows of several columns of numbers."""
+    """Return numbers of the rows of several columns of numbers."""
     made = np.zeros(rows, np.int64)
     for one in codes:
         if rows and one.min() != one.max():

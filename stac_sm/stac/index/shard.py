@@ -1,6 +1,7 @@
 """Items as stac-geoparquet: a pure function from the JSON of items to the bytes of a file.
 
-Item JSON as the index reads it: the footprint, most of the text, is cut out, and made into WKB once for all.
+`stac_sm.stac.index.update` reads the items and writes the file. Of item JSON, the footprint, most of the text, is cut
+out and made into WKB once for all items that have it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _FOOTPRINTS = 4096  # kept in memory
 
 @dataclass(frozen=True)
 class IndexedItem:
-    """One item on its way into a shard."""
+    """Item on its way into a shard."""
 
     path: str
     """Of its JSON, below the root of the store."""
@@ -45,7 +46,19 @@ class IndexedItem:
 
 
 def parse_indexed_item(path: str, content: bytes) -> IndexedItem:
-    """The item in a JSON file.
+    """Read the item in a JSON file.
+
+    Parameters
+    ----------
+    path
+        Of the file below the root of the store; it ends with ``{id}/{id}.json``.
+    content
+        Its bytes.
+
+    Returns
+    -------
+    IndexedItem
+        The item, and its geometry as WKB.
 
     Raises
     ------
@@ -55,9 +68,9 @@ def parse_indexed_item(path: str, content: bytes) -> IndexedItem:
     try:
         item, footprint = _parsed(content)
         place = path.split("/")
-        found, wanted = (item["type"], item["id"], item["collection"]), ("Feature", place[-2], place[0])
-        if found != wanted:
-            raise ValueError(f"{found} found, {wanted} wanted")
+        found, expected = (item["type"], item["id"], item["collection"]), ("Feature", place[-2], place[0])
+        if found != expected:
+            raise ValueError(f"{found} found, {expected} required")
         month_of(item, "year")
         return IndexedItem(path, item, footprint)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -65,9 +78,10 @@ def parse_indexed_item(path: str, content: bytes) -> IndexedItem:
 
 
 def month_of(item: Mapping[str, Any], layout: str) -> str:
-    """Name of the shard that an item belongs to: ``2019-06``, or ``all`` in a collection not laid out by time.
+    """Return the name of the shard that an item belongs to.
 
-    It is the UTC month of ``datetime``; where that is null, of ``start_datetime``.
+    It is the UTC month of ``datetime``; where that is null, of ``start_datetime``: ``2019-06``. In a collection
+    that is not laid out by time it is ``all``.
     """
     if not layout.startswith("year"):
         return ALL
@@ -76,7 +90,7 @@ def month_of(item: Mapping[str, Any], layout: str) -> str:
 
 
 def instant(text: str) -> datetime:
-    """UTC instant of RFC 3339 text."""
+    """Return the UTC instant of RFC 3339 text."""
     found = datetime.fromisoformat(text)
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
@@ -98,7 +112,7 @@ _known: dict[bytes, bytes] = {}
 
 
 def _wkb(geometry: bytes) -> bytes:
-    """ISO WKB of GeoJSON; the same footprint is not made twice."""
+    """Return the ISO WKB of GeoJSON; the same footprint is not made twice."""
     import shapely
 
     if geometry not in _known:
@@ -120,7 +134,18 @@ _HEAD = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "l
 
 
 def sort_shard_items(documents: Iterable[IndexedItem]) -> list[IndexedItem]:
-    """Documents in the order of a shard's rows: by time, then id, then path."""
+    """Sort items into the order of a shard's rows.
+
+    Parameters
+    ----------
+    documents
+        In any order.
+
+    Returns
+    -------
+    list of IndexedItem
+        By time, then id, then path.
+    """
 
     def key(one: IndexedItem) -> tuple[str, str, str]:
         properties = one.item["properties"]
@@ -130,7 +155,7 @@ def sort_shard_items(documents: Iterable[IndexedItem]) -> list[IndexedItem]:
 
 
 def shard_bytes(documents: Sequence[IndexedItem]) -> bytes:
-    """The stac-geoparquet file of some items.
+    """Build the stac-geoparquet file of some items.
 
     Parameters
     ----------
@@ -164,7 +189,23 @@ def shard_bytes(documents: Sequence[IndexedItem]) -> bytes:
 
 
 def shard_table(documents: Sequence[IndexedItem]) -> pa.Table:
-    """The rows of `shard_bytes`."""
+    """Build the rows of `shard_bytes`.
+
+    Parameters
+    ----------
+    documents
+        Items in the order of the rows.
+
+    Returns
+    -------
+    pyarrow.Table
+        A row an item, with the metadata of GeoParquet.
+
+    Raises
+    ------
+    CatalogError
+        If something is no item.
+    """
     import pyarrow as pa
 
     rows = [_row(one) for one in documents]
@@ -179,7 +220,7 @@ def shard_table(documents: Sequence[IndexedItem]) -> pa.Table:
 
 
 def _row(one: IndexedItem) -> dict[str, Any]:
-    """One row: properties beside the rest, hrefs as seen from the shard."""
+    """Build one row: properties beside the rest, hrefs as seen from the shard."""
     path, item = one.path, one.item
     folder, collection = posixpath.dirname(path), PurePosixPath(path).parts[0]
     try:
@@ -199,7 +240,7 @@ def _row(one: IndexedItem) -> dict[str, Any]:
 
 
 def _from_shard(href: str, folder: str, collection: str) -> str:
-    """A relative href of a document in a folder, as it is seen from ``{collection}/index``; others as they are."""
+    """Return a relative href of a document in a folder, as seen from ``{collection}/index``; others as they are."""
     if is_absolute(href):
         return href
     path = posixpath.normpath(posixpath.join(folder, href))
@@ -242,7 +283,7 @@ def _times(name: str, values: Sequence[Any], documents: Sequence[IndexedItem]) -
 def share_type(values: Sequence[Any]) -> list[Any]:
     """Return JSON values in a form in which all of them have one Arrow type.
 
-    Objects are aligned field by field: one that lacks a field of another has null there. Lists are aligned element by
+    Objects are aligned field by field: one without a field of another has null there. Lists are aligned element by
     element, over all lists together. Scalars of one kind stay as they are; integers and floats are of one kind. Values
     of several kinds become text in JSON, and so do integers that no type of numbers holds. An object that is empty
     everywhere has no type: null stands for it.

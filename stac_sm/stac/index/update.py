@@ -1,6 +1,7 @@
-"""Building the index: only months whose listing is not what their proof says are made anew.
+"""Building the index: only months whose items are not as their manifest says are built again.
 
-Safe beside other writers: shards are compared and swapped, and the items are listed again afterwards.
+Commands and `stac_sm.stac.publish`'s callers bring links and index up to date here after publishing. Safe beside other
+writers: shards are compared and swapped, and the items are listed again afterwards.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def update_index(
     layout
         How its items are placed, ``stac_sm:layout`` of its JSON: a shard a month if it begins with ``year``, else one.
     months
-        Only these shards, from a listing of these months' folders; all unless told. Where an item in such a folder
+        Only these shards, from a listing of these months' folders; None: all. Where an item in such a folder
         belongs to another month, as composites at the end of a month do, all are looked at.
     workers
         Processes that build shards.
@@ -98,6 +99,11 @@ def update_index(
         Whether to remove the shard of a month without items, which takes the right to delete; else it is left empty.
     progress
         Called with the number of months, whenever one is done.
+
+    Returns
+    -------
+    IndexResult
+        What came of each month that was looked at, and the files that are no items.
 
     Raises
     ------
@@ -201,7 +207,7 @@ def _list_collection(store: Store, collection: str, months: Sequence[str] | None
 def _compare(
     store: Store, collection: str, listed: Mapping[str, ListedVersion], layout: str, months: Sequence[str] | None
 ) -> _Plan:
-    """Which months are right, and which paths belong to the others."""
+    """Return which months are right, and which paths belong to the others."""
     known: dict[str, list[str]] = {}
     changed, seen = set[str](), set[str]()
     for month in index_months(store, collection):
@@ -209,10 +215,10 @@ def _compare(
             continue
         found = read_shard(store, collection, month)
         rows = [] if found is None else _rows(found[0])
-        proven = [path for path, version in rows if listed.get(path) == version and path not in seen]
-        known[month] = proven
-        seen.update(proven)
-        if found is None or len(proven) < len(rows) or not rows:
+        confirmed = [path for path, version in rows if listed.get(path) == version and path not in seen]
+        known[month] = confirmed
+        seen.update(confirmed)
+        if found is None or len(confirmed) < len(rows) or not rows:
             changed.add(month)
     new, contents, failures = _months_of(store, [path for path in listed if path not in seen], layout)
     for path, month in new.items():
@@ -231,7 +237,7 @@ def _rows(table: Any) -> list[tuple[str, ListedVersion]]:
 def _months_of(
     store: Store, paths: Sequence[str], layout: str
 ) -> tuple[dict[str, str], dict[str, bytes], dict[str, str]]:
-    """Month of each path, as many of the JSON read as may be kept, and what is no item."""
+    """Return the month of each path, as many of the JSON read as may be kept, and what is no item."""
     months: dict[str, str] = {}
     contents: dict[str, bytes] = {}
     failures: dict[str, str] = {}
@@ -251,7 +257,7 @@ def _months_of(
 
 
 def _read(store: Store, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Content of each path, None where it is gone; some at once where the store is not on this machine."""
+    """Yield the content of each path, None where it is gone; some at once where the store is not on this machine."""
 
     def one(path: str) -> bytes | None:
         try:
@@ -278,7 +284,7 @@ def _built(root: str, plan: _Plan, listed: Mapping[str, ListedVersion], workers:
 
 
 def _build(job: tuple[str, Mapping[str, ListedVersion], Mapping[str, bytes]]) -> _Built:
-    """Shard and proof of some paths; runs in a worker process."""
+    """Build shard and manifest of some paths; runs in a worker process."""
     root, listed, contents = job
     failures: dict[str, str] = {}
     documents: list[IndexedItem] = []
@@ -309,7 +315,7 @@ def _fits(one: IndexedItem, failures: dict[str, str]) -> bool:
 
 
 def _write(store: Store, collection: str, month: str, built: _Built, *, prune: bool) -> str | None:
-    """Write shard and proof; what came of it, None if another writer was faster."""
+    """Write shard and manifest; return what came of it, None if another writer was faster."""
     shard, proof = shard_path(collection, month), manifest_path(collection, month)
     if not built.items and prune:
         store.remove(proof)

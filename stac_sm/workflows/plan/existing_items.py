@@ -156,7 +156,7 @@ def _of_month(store: Store, month: Period) -> tuple[dict[str, ObjectMeta], dict[
     """Item id -> entry of its JSON, and -> fingerprint where the index is proof of it."""
     entries = list(store.list_objects(f"{PRODUCT_COLLECTION}/{month.start:%Y/%m}"))
     listed = {_id(entry.path): entry for entry in entries if is_item(entry.path)}
-    rows = check_manifest(read_manifest(store, PRODUCT_COLLECTION, f"{month.start:%Y-%m}"), entries).proven
+    rows = check_manifest(read_manifest(store, PRODUCT_COLLECTION, f"{month.start:%Y-%m}"), entries).unchanged
     paths, fingerprints = rows["path"].to_pylist(), rows[FINGERPRINT_PROPERTY].to_pylist()
     return listed, {_id(path): one for path, one in zip(paths, fingerprints, strict=True) if one is not None}
 

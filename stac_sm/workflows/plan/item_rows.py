@@ -133,7 +133,7 @@ def read_input_rows(store: Store, job: ScanJob) -> InputRows:
     shards = {month: shard for month in job.shards if (shard := read_shard(store, job.collection, month))}
     index = [shard[0].append_column("shard", pa.array([month] * len(shard[0]))).append_column(
         "row", pa.array(np.arange(len(shard[0])))) for month, shard in shards.items()]  # fmt: skip
-    proven = check_manifest(pa.concat_tables(index) if index else _no_index(), entries).proven
+    proven = check_manifest(pa.concat_tables(index) if index else _no_index(), entries).unchanged
     tables = [
         _from_shard(proven.filter(pc.equal(proven["shard"], month)), content, store.root, job, places)
         for month, (_, content) in shards.items()

@@ -171,7 +171,7 @@ def test_what_is_no_stac_geoparquet(tmp_path):
 
 
 def test_bounds(mixed, monkeypatch):
-    limits = (("MAX_ROWS", 3, "4 items found, at most 3 wanted"), ("MAX_GROUP_BYTES", 99, "fewer rows"))
+    limits = (("MAX_ROWS", 3, "4 items found, at most 3 allowed"), ("MAX_GROUP_BYTES", 99, "fewer rows"))
     for name, value, said in limits:
         with monkeypatch.context() as patch:
             patch.setattr(geoparquet, name, value)

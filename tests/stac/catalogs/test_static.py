@@ -327,7 +327,7 @@ def test_boxes_meet_round_the_globe(west, east, left, right):
     ("content", "said"),
     [
         (b"<html>", "is no JSON"),
-        ([1], "JSON list found, a STAC object wanted"),
+        ([1], "JSON list found, a STAC object required"),
         (item(), "is no STAC catalogue: type 'Feature' found"),
         ({"conformsTo": ["https://api.stacspec.org/v1.0.0/core"]}, "type None found"),
         ((404, {}, b""), "gave no answer: missing: HTTP 404"),
@@ -445,7 +445,7 @@ def test_a_document_of_100_mb_is_refused(tmp_path, local):
     (tmp_path / "catalog.json").write_text(json.dumps(collection(member("i.json"))))
     if local:
         (tmp_path / "i.json").write_bytes(padded)
-        with pytest.raises(CatalogError, match="i.json: 95 MiB found, a STAC document of at most 16 MiB wanted"):
+        with pytest.raises(CatalogError, match="i.json: 95 MiB found, a STAC document of at most 16 MiB required"):
             open_catalog(str(tmp_path)).items("c")
         return
     with site({"/r": collection(member("/i")), "/i": padded}) as server:

@@ -179,7 +179,7 @@ def test_proof_holds_while_the_listing_is_the_same(project_root):
     store = open_store(project_root)
     table = pa.concat_tables([read_manifest(store, COLLECTION, month) for month in index_months(store, COLLECTION)])
     found = check_manifest(table, listing(project_root))
-    assert found.proven.equals(table)
+    assert found.unchanged.equals(table)
     assert (found.out_of_date, found.gone) == ([], [])
     for path, row in zip(paths, table.to_pylist(), strict=True):
         item = json.loads((project_root / path).read_bytes())
@@ -210,7 +210,7 @@ def test_what_the_store_lists_otherwise_is_unproven(project_root, how):
         victim.unlink()
         victim.write_bytes(content)
     found = check_manifest(table, [entry for entry in listing(project_root) if "/2018/06/" in entry.path])
-    assert found.proven.column("path").to_pylist() == [paths[2]]
+    assert found.unchanged.column("path").to_pylist() == [paths[2]]
     assert (found.out_of_date, found.gone) == (([], [paths[1]]) if how == "gone" else ([paths[1]], []))
 
 
@@ -223,11 +223,11 @@ def test_a_forged_row_proves_nothing(project_root):
     forged = pa.array(["f" * 64, fingerprint[1].as_py()])
     at = table.schema.get_field_index("stac_sm:fingerprint")
     lie = table.set_column(at, "stac_sm:fingerprint", forged)
-    assert check_manifest(lie, entries).proven.column("path").to_pylist() == [paths[2]]
+    assert check_manifest(lie, entries).unchanged.column("path").to_pylist() == [paths[2]]
     twice = pa.concat_tables([table, table])
-    assert check_manifest(twice, entries).proven.num_rows == 2
+    assert check_manifest(twice, entries).unchanged.num_rows == 2
     invented = table.set_column(0, "path", pa.array(["x/y/y.json", paths[2]]))
-    assert check_manifest(invented, entries).proven.column("path").to_pylist() == [paths[2]]
+    assert check_manifest(invented, entries).unchanged.column("path").to_pylist() == [paths[2]]
     assert check_manifest(invented, entries).gone == ["x/y/y.json"]
 
 
@@ -246,7 +246,7 @@ def test_a_damaged_index_proves_nothing_false_and_is_rebuilt(tmp_path_factory, d
     changed = {"cut": content[: at % len(content)], "other": (root / "other.parquet").read_bytes(), "empty": b""}
     file.write_bytes(changed.get(damage, content))
     truth = {path: json.loads((root / path).read_bytes())["properties"]["stac_sm:fingerprint"] for path in paths}
-    found = check_manifest(read_manifest(open_store(root), COLLECTION, "2018-06"), listing(root)).proven
+    found = check_manifest(read_manifest(open_store(root), COLLECTION, "2018-06"), listing(root)).unchanged
     for row in found.to_pylist():
         assert truth[row["path"]] == row["stac_sm:fingerprint"]
     updated(root)
@@ -341,7 +341,7 @@ def test_a_writer_killed_at_any_step_leaves_nothing_that_lies(tmp_path, monkeypa
         died = killed_at(count, root, updated, root)
         found = check_manifest(read_manifest(open_store(root), COLLECTION, "2018-06"), listing(root))
         truth = {path: json.loads((root / path).read_bytes())["properties"]["stac_sm:fingerprint"] for path in paths}
-        assert all(truth[row["path"]] == row["stac_sm:fingerprint"] for row in found.proven.to_pylist())
+        assert all(truth[row["path"]] == row["stac_sm:fingerprint"] for row in found.unchanged.to_pylist())
         assert updated(root)["2018-06"][0] == 2
         if not died:
             break
@@ -385,9 +385,9 @@ def test_on_s3_the_etag_proves(project_root, tmp_path):
         update_index(store, COLLECTION, layout=LAYOUT)
         assert store.read(f"{COLLECTION}/index/2018-06.parquet") == shards(project_root)["2018-06.parquet"]
         table = read_manifest(store, COLLECTION, "2018-06")
-        assert check_manifest(table, store.list_objects(COLLECTION)).proven.num_rows == 2
+        assert check_manifest(table, store.list_objects(COLLECTION)).unchanged.num_rows == 2
         client.put_object(Bucket="index", Key=f"p/{paths[1]}", Body=store.read(paths[1]) + b"\n")
-        assert check_manifest(table, store.list_objects(COLLECTION)).proven.column("path").to_pylist() == [paths[2]]
+        assert check_manifest(table, store.list_objects(COLLECTION)).unchanged.column("path").to_pylist() == [paths[2]]
 
 
 def test_frozen_entries_compare_by_version(project_root):
@@ -395,7 +395,7 @@ def test_frozen_entries_compare_by_version(project_root):
     updated(project_root)
     table = read_manifest(open_store(project_root), COLLECTION, "2018-06")
     entries = [entry._replace(version="other") for entry in listing(project_root)]
-    assert check_manifest(table, entries).proven.num_rows == 0
+    assert check_manifest(table, entries).unchanged.num_rows == 0
 
 
 def test_some_months_are_brought_up_to_date_from_their_folders_alone(project_root, monkeypatch):
