@@ -79,8 +79,8 @@ def write_asset(
     Parameters
     ----------
     values
-        (y, x), any type that GeoTIFF knows, in the unit of ``fields``. In float arrays NaN becomes the profile's
-        nodata.
+        (y, x), any type that GeoTIFF knows: the stored values. A profile's scale and offset are written into the file
+        and not applied to the array. In float arrays NaN becomes the profile's nodata; integers hold it already.
     file
         A local file, replaced if it exists; its suffix becomes that of the asset.
     geobox

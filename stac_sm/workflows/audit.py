@@ -200,7 +200,8 @@ def _stale(
         return
     for day in plan.days:
         if day.made.day in paths and day.state != "done":
-            gone = f"no input for {', '.join(day.blocked_by)}" if day.blocked_by else "inputs or model have changed"
+            changed = f"{', '.join(day.changed) or 'inputs or model'} changed"
+            gone = f"no input for {', '.join(day.blocked_by)}" if day.blocked_by else changed
             yield Finding(
                 "stale", paths[day.made.day], f"{gone} since it was made: `stac-sm plan` and `run` replace it"
             )

@@ -19,6 +19,7 @@ from typing import Any
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.land import land_tiles
+from stac_sm.product.item import PROFILES
 from stac_sm.workflows.project import Rates
 
 MEASURED = Path(__file__).parent / "tile_month.json"
@@ -27,7 +28,7 @@ MONTH = 30.4
 SPANS = {"one tile-month": None, "one global day": 1, "one year": 365.25, "2000-2020": 7671}
 NAMES = {"ours": "stac_sm", "xgboost": "stac_sm with XGBoost's own prediction", "plain": "plain script"}
 GETS_A_DAY = {"ours": 67 / 30, "xgboost": 67 / 30, "plain": 10.0}  # files of a tile-day: LST, ERA5-Land, LAI, 7 static
-PUTS_A_DAY = 5  # sm, uncertainty, qa, picture, item
+PUTS_A_DAY = len(PROFILES) + 2  # the rasters, the thumbnail and the item
 
 
 @dataclass(frozen=True)

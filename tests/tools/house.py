@@ -224,9 +224,10 @@ def to_add_a_writable_store(package: Package) -> set[str]:
 
 
 def to_add_an_output_asset(package: Package) -> set[str]:
-    """Modules and collections that name the asset ``uncertainty``, the last one that was added.
+    """Modules and collections that name the asset ``uncertainty``, which the prediction computes.
 
-    A module names it by a string, a parameter, an argument or a variable.
+    A module names it by a string, a parameter, an argument or a variable. It is more than a new asset needs that is
+    computed from what is there: that takes the first two files of CONTRIBUTING.
     """
     found = {m for m in _own(package) if any(_names(node, {"uncertainty"}) for node in ast.walk(package.trees[m]))}
     document = json.loads((package.tree / "catalog" / "sm-1km-daily" / "collection.json").read_text())

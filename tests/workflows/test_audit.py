@@ -159,6 +159,13 @@ def test_a_planted_fault_is_found(copy, fault):
     assert all(finding.detail and finding.path for finding in findings)
 
 
+def test_a_stale_item_names_what_has_changed(copy):
+    plant, _ = FAULTS["input of another version"]
+    plant(copy)
+    expected = "inputs changed since it was made: `stac-sm plan` and `run` replace it"
+    assert {finding.detail for finding in found(copy)} == {expected}
+
+
 @pytest.mark.parametrize(
     "fault", [name for name, (_, kinds) in FAULTS.items() if kinds <= {"link", "extent", "orphan"}]
 )

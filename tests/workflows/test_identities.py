@@ -1,7 +1,8 @@
 """What identifies a result: explicit fields, the values of today, and one algorithm version a stage.
 
 The golden values were computed before identities became explicit. One that changes makes stored products, models or
-inputs stale: change it only together with the algorithm version of its stage, and on purpose.
+inputs stale: change it only on purpose. Where values change though no setting did, the algorithm version of the stage
+is what changes it; a new asset or a new field of a profile changes the value of that profile by itself.
 """
 
 from __future__ import annotations
