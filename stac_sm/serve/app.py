@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -24,8 +24,15 @@ from stac_sm.serve import documents
 from stac_sm.serve import responses as answers
 from stac_sm.serve.assets import asset_response
 from stac_sm.serve.errors import BadRequestError
-from stac_sm.serve.openapi import GET_ITEMS, GET_SEARCH, POST_SEARCH, openapi_document
-from stac_sm.serve.query import ItemQuery, query_from_body, query_from_parameters
+from stac_sm.serve.openapi import (
+    GET_AGGREGATE,
+    GET_COLLECTION_AGGREGATE,
+    GET_ITEMS,
+    GET_SEARCH,
+    POST_SEARCH,
+    openapi_document,
+)
+from stac_sm.serve.query import ItemQuery, check_known, parse_json, query_from_body, query_from_parameters
 from stac_sm.serve.service import CatalogService
 from stac_sm.serve.tiles import MOUNTED, tiles_app
 
@@ -85,9 +92,11 @@ def create_app(service: CatalogService, *, browser: Path | None = None) -> FastA
         expose_headers=["Accept-Ranges", "Content-Length", "Content-Range", "ETag", "Last-Modified", "Link"],
     )
     _add_errors(app)
-    _add_core(app, service, browser)
-    _add_collections(app, service)
-    _add_search(app, service)
+    stac = APIRouter(dependencies=[Depends(_check_parameters)])
+    _add_core(stac, app, service, browser)
+    _add_collections(stac, service)
+    _add_search(stac, service)
+    app.include_router(stac)
     _add_files(app, service, browser)
     return app
 
@@ -129,8 +138,8 @@ def _add_errors(app: FastAPI) -> None:
         return _error(503, f"the store gave no answer: {error}")
 
 
-def _add_core(app: FastAPI, service: CatalogService, browser: Path | None) -> None:
-    @app.get("/", summary="Landing page")
+def _add_core(stac: APIRouter, app: FastAPI, service: CatalogService, browser: Path | None) -> None:
+    @stac.get("/", summary="Landing page")
     def landing(request: Request) -> Response:
         found, base = service.snapshot, base_of(request)
         page = documents.landing_page(found.root, list(found.collections.values()), base, browser is not None)
@@ -139,52 +148,53 @@ def _add_core(app: FastAPI, service: CatalogService, browser: Path | None) -> No
             return HTMLResponse(landing_html(page))
         return _json(page)
 
-    @app.get("/conformance", summary="What the API promises")
+    @stac.get("/conformance", summary="What the API promises")
     def conformance() -> Response:
         return _json({"conformsTo": list(documents.CONFORMANCE)})
 
-    @app.get("/api", summary="OpenAPI description")
+    @stac.get("/api", summary="OpenAPI description")
     def api() -> Response:
         return _json(openapi_document(app), documents.OPENAPI_MEDIA_TYPE)
 
-    @app.get("/api.html", summary="The same as a page")
+    @stac.get("/api.html", summary="The same as a page")
     def api_page() -> Response:
         lines = (
             f"{', '.join(operations).upper()} {path}" for path, operations in openapi_document(app)["paths"].items()
         )
         return HTMLResponse("<!doctype html><title>stac_sm API</title><pre>" + "\n".join(lines) + "</pre>")
 
-    @app.get("/queryables", summary="Properties that a filter can ask for")
+    @stac.get("/queryables", summary="Properties that a filter can ask for")
     def queryables(request: Request) -> Response:
         return _json(answers.queryables(service.snapshot.rows, None, f"{base_of(request)}/queryables"), _SCHEMA)
 
 
-def _add_collections(app: FastAPI, service: CatalogService) -> None:
-    @app.get("/collections", summary="All collections")
+def _add_collections(stac: APIRouter, service: CatalogService) -> None:
+    @stac.get("/collections", summary="All collections")
     def collections(request: Request) -> Response:
         base = base_of(request)
         found = [documents.collection_document(one, base) for one in service.snapshot.collections.values()]
         links = [documents.make_link("self", f"{base}/collections"), documents.make_link("root", f"{base}/")]
         return _json({"collections": found, "links": links})
 
-    @app.get("/collections/{collection}", summary="One collection", responses={404: {}})
+    @stac.get("/collections/{collection}", summary="One collection", responses={404: {}})
     def one_collection(request: Request, collection: str) -> Response:
         return _json(documents.collection_document(_collection(service, collection), base_of(request)))
 
-    @app.get("/collections/{collection}/queryables", summary="Queryables of a collection", responses={404: {}})
+    @stac.get("/collections/{collection}/queryables", summary="Queryables of a collection", responses={404: {}})
     def queryables(request: Request, collection: str) -> Response:
         _collection(service, collection)
         place = f"{base_of(request)}/collections/{collection}/queryables"
         return _json(answers.queryables(service.snapshot.rows, collection, place), _SCHEMA)
 
-    @app.get("/collections/{collection}/items", openapi_extra=GET_ITEMS, summary="Items of a collection")
+    @stac.get("/collections/{collection}/items", openapi_extra=GET_ITEMS, summary="Items of a collection")
     def items(request: Request, collection: str) -> Response:
         _collection(service, collection)
-        asked = replace(query_from_parameters(_unique(request)), collections=(collection,))
-        place = f"{base_of(request)}/collections/{collection}/items"
-        return _json(answers.items_page(service, asked, base_of(request), place, _unique(request), None), _GEOJSON)
+        query, base = dict(request.query_params), base_of(request)
+        asked = replace(query_from_parameters(query), collections=(collection,))
+        place = f"{base}/collections/{collection}/items"
+        return _json(answers.items_page(service, asked, base, place, query, None, collection), _GEOJSON)
 
-    @app.get("/collections/{collection}/items/{item}", summary="One item", responses={404: {}})
+    @stac.get("/collections/{collection}/items/{item}", summary="One item", responses={404: {}})
     def one_item(request: Request, collection: str, item: str) -> Response:
         _collection(service, collection)
         asked = ItemQuery(ids=(item,), collections=(collection,), limit=1)
@@ -194,40 +204,45 @@ def _add_collections(app: FastAPI, service: CatalogService) -> None:
         return _json(found[0], _GEOJSON)
 
 
-def _add_search(app: FastAPI, service: CatalogService) -> None:
-    @app.get("/search", openapi_extra=GET_SEARCH, summary="Item search")
+def _add_search(stac: APIRouter, service: CatalogService) -> None:
+    @stac.get("/search", openapi_extra=GET_SEARCH, summary="Item search")
     def search(request: Request) -> Response:
-        query, base = _unique(request), base_of(request)
+        query, base = dict(request.query_params), base_of(request)
         return _json(
             answers.items_page(service, query_from_parameters(query), base, f"{base}/search", query, None), _GEOJSON
         )
 
-    @app.post("/search", openapi_extra=POST_SEARCH, summary="Item search")
+    @stac.post("/search", openapi_extra=POST_SEARCH, summary="Item search")
     async def search_by_body(request: Request) -> Response:
         from starlette.concurrency import run_in_threadpool
 
-        body, base = answers.parse_body(await _body(request)), base_of(request)
+        body, base = parse_json(await _body(request), "the body"), base_of(request)
         asked = await run_in_threadpool(query_from_body, body)
         page = await run_in_threadpool(answers.items_page, service, asked, base, f"{base}/search", {}, body)
         return _json(page, _GEOJSON)
 
-    @app.get("/aggregations", summary="What can be counted")
+    @stac.get("/aggregations", summary="What can be counted")
     def aggregations(request: Request) -> Response:
         return _json(answers.aggregations(base_of(request), ""))
 
-    @app.get("/aggregate", openapi_extra=GET_SEARCH, summary="Counts of what a search would find")
+    @stac.get("/aggregate", openapi_extra=GET_AGGREGATE, summary="Counts of what a search would find")
     def aggregate(request: Request) -> Response:
-        return _json(answers.count_aggregations(service.snapshot.rows, _unique(request), None, base_of(request)))
+        return _json(
+            answers.count_aggregations(service.snapshot.rows, dict(request.query_params), None, base_of(request))
+        )
 
-    @app.get("/collections/{collection}/aggregations", summary="What can be counted", responses={404: {}})
+    @stac.get("/collections/{collection}/aggregations", summary="What can be counted", responses={404: {}})
     def collection_aggregations(request: Request, collection: str) -> Response:
         _collection(service, collection)
         return _json(answers.aggregations(base_of(request), f"/collections/{collection}"))
 
-    @app.get("/collections/{collection}/aggregate", openapi_extra=GET_SEARCH, summary="Counts in a collection")
+    @stac.get(
+        "/collections/{collection}/aggregate", openapi_extra=GET_COLLECTION_AGGREGATE, summary="Counts in a collection"
+    )
     def collection_aggregate(request: Request, collection: str) -> Response:
         _collection(service, collection)
-        return _json(answers.count_aggregations(service.snapshot.rows, _unique(request), collection, base_of(request)))
+        query = dict(request.query_params)
+        return _json(answers.count_aggregations(service.snapshot.rows, query, collection, base_of(request)))
 
 
 def _add_files(app: FastAPI, service: CatalogService, browser: Path | None) -> None:
@@ -272,13 +287,15 @@ def _collection(service: CatalogService, id: str) -> Mapping[str, Any]:
     return found
 
 
-def _unique(request: Request) -> dict[str, str]:
-    """Parameters of the query; one that is given twice makes no sense."""
-    pairs = request.query_params.multi_items()
-    query = dict(pairs)
-    if len(query) < len(pairs):
-        raise BadRequestError("a parameter is given twice: give it once, with commas between its values")
-    return query
+async def _check_parameters(request: Request) -> None:
+    """Refuse a parameter that the description of the route does not have, or that is given twice."""
+    route = request.scope["route"]
+    known = [one["name"] for one in (route.openapi_extra or {}).get("parameters", ())]
+    names = [name for name, _ in request.query_params.multi_items()]
+    check_known(f"parameter of {request.method} {route.path}", names, known)
+    for name in names:
+        if names.count(name) > 1:
+            raise BadRequestError(f"parameter {name!r} is given twice: give it once, with commas between its values")
 
 
 async def _body(request: Request) -> bytes:

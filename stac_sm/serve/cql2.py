@@ -19,7 +19,9 @@ MAX_NODES = 1000
 """Operators and operands of a filter."""
 MAX_FILTER_NESTING = 32
 
-_TIMES = {"datetime", "start_datetime", "end_datetime", "created", "updated", "expires", "published", "unpublished"}
+_MEMBERS = ({"op", "args"}, {"property"}, {"timestamp"}, {"date"}, {"interval"}, {"bbox"})
+"""Members of an object in a filter, by its kind; geometries are checked elsewhere."""
+
 _COMPARISONS = {
     "=": "equal", "<>": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal",
 }  # fmt: skip
@@ -63,6 +65,30 @@ def matches(rows: ItemColumns, filter: Any) -> np.ndarray[Any, Any]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise BadRequestError(f"filter: types do not fit: {str(error)[:200]}") from None
     return np.asarray(found.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def filter_properties(filter: Any) -> list[str]:
+    """Return the names of the properties that a filter in CQL2 JSON asks for.
+
+    Raises
+    ------
+    BadRequestError
+        If the filter is too large, or an object in it has a member that would be ignored.
+    """
+    _bound(filter)
+    found, left = [], [filter]
+    while left:
+        node = left.pop()
+        if isinstance(node, Mapping):
+            allowed = next((kind for kind in _MEMBERS if kind & set(node)), set(node))
+            if not allowed >= set(node) and "coordinates" not in node:
+                raise BadRequestError(
+                    f"filter: {json.dumps(node)[:80]}: only {', '.join(sorted(allowed))} can be there"
+                )
+            if _is_property(node):
+                found.append(_name(node))
+        left += _operands(node)
+    return found
 
 
 def _bound(filter: Any) -> None:
@@ -232,7 +258,9 @@ class _Evaluation:
         import pyarrow as pa
 
         values = self._values(node)
-        if values is None or not pa.types.is_timestamp(values.type):
+        if values is None:
+            return np.int64(0), np.int64(0), np.True_
+        if not pa.types.is_timestamp(values.type):
             raise BadRequestError(f"filter: {_name(node)} is no time")
         micros = values.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).fill_null(0).to_numpy()
         return micros, micros, values.is_null().to_numpy(zero_copy_only=False)
@@ -278,11 +306,22 @@ def _with_literal(compare: Callable[[Any, Any], Any], array: Any, literal: Any, 
     if pa.types.is_timestamp(array.type):
         return _with_time(compare, array, literal, node)
     kind = bool if pa.types.is_boolean(array.type) else str if pa.types.is_string(array.type) else int | float
+    if isinstance(literal, str) and kind is not str:  # as pystac-client's query=["value>1"] and addresses write it
+        literal = _number_or_flag(literal)
     if not isinstance(literal, kind) or (isinstance(literal, bool) and kind is not bool):
         raise BadRequestError(f"filter: {_name(node)} is {array.type}: it cannot be compared with {literal!r:.40}")
     if kind is str or kind is bool:
         return compare(array, pa.scalar(literal, array.type))
     return compare(array.cast(pa.float64()), pa.scalar(float(literal)))
+
+
+def _number_or_flag(text: str) -> Any:
+    """A number or boolean that is written as text; text that is neither stays what it is."""
+    try:
+        found = float(text) if text not in {"true", "false"} else text == "true"
+    except ValueError:
+        return text
+    return found if np.isfinite(found) else text
 
 
 def _with_time(compare: Callable[[Any, Any], Any], array: Any, literal: Any, node: Any) -> Any:

@@ -27,6 +27,9 @@ CHECKED_ITEMS = 20_000
 
 _DECODED_BYTES = 64 << 20  # footprints that are kept as geometries
 _OWN = ("path", "collection", "id", "datetime", "start_datetime", "end_datetime")
+COMMON_FIELDS = ("id", "collection", "datetime", "start_datetime", "end_datetime", "created", "updated", "title")
+"""Fields that clients may ask for whether or not an item has them."""
+
 _NO_PROPERTY = {"type", "stac_version", "geometry", "bbox", "footprint", "path", "start", "end"}
 _NEVER = np.iinfo(np.int64).min
 
@@ -54,6 +57,7 @@ class ItemColumns:
     """Last instant, microseconds since 1970."""
 
     _ranks: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict, compare=False)
+    _names: dict[str | None, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.footprint)
@@ -66,6 +70,40 @@ class ItemColumns:
     def properties(self) -> dict[str, Any]:
         """Names and Arrow types of what can be asked for."""
         return {one.name: one.type for one in self.table.schema if one.name not in _NO_PROPERTY}
+
+    def queryable_names(self, collection: str | None = None) -> tuple[str, ...]:
+        """Return the names that a filter or an order can ask for.
+
+        Parameters
+        ----------
+        collection
+            Id of a collection; None for all.
+
+        Returns
+        -------
+        tuple of str
+            Common fields, and properties that an item of the collection has, in alphabetical order.
+        """
+        if collection not in self._names:
+            here = None if collection is None else self.rows_with("collection", (collection,))
+            columns = ((name, self.column(name)) for name in self.properties)
+            own = [
+                name for name, values in columns
+                if values is not None and (here is None or (values.is_valid().to_numpy(False) & here).any())
+            ]  # fmt: skip
+            self._names[collection] = tuple(sorted({*own, *COMMON_FIELDS}))
+        return self._names[collection]
+
+    def rows_with(self, name: str, texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        """Return which rows have one of some texts as the value of a property, as booleans."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        values = self.column(name)
+        if values is None:
+            return np.zeros(len(self), dtype=bool)
+        known = pc.is_in(values.dictionary, value_set=pa.array(texts, pa.string())).to_numpy(zero_copy_only=False)
+        return np.asarray(np.append(known, False)[values.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
 
     def rank(self, name: str) -> np.ndarray[Any, Any] | None:
         """Place of each row in the order of a property, nulls last; None if no item has it."""

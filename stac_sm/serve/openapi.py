@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stac_sm.serve.query import MAX_LIMIT
+from stac_sm.serve.query import MAX_LIMIT, QUERY_OPERATORS
 
 
 def _text(name: str, description: str, example: str | None = None) -> dict[str, Any]:
@@ -12,9 +12,20 @@ def _text(name: str, description: str, example: str | None = None) -> dict[str, 
     return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
-_PAGE = [
+_CHOICE = [
     _text("bbox", "west,south,east,north in degrees", "6,43,9,46"),
     _text("datetime", "An instant, or FIRST/LAST; '..' is open", "2019-06-01T00:00:00Z/.."),
+    _text("filter", "CQL2", "\"grid:code\" = 'MSIN-1804'"),
+    {
+        "name": "filter-lang",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "string", "enum": ["cql2-text", "cql2-json"], "default": "cql2-text"},
+    },
+    _text("filter-crs", "http://www.opengis.net/def/crs/OGC/1.3/CRS84"),
+    _text("query", f"JSON of the Query extension: {', '.join(QUERY_OPERATORS)}", '{"version": {"eq": "1"}}'),
+]
+_PAGE = [
     {
         "name": "limit",
         "in": "query",
@@ -25,33 +36,39 @@ _PAGE = [
     _text("token", "Where to go on: from a link `next`"),
     _text("sortby", "Properties with commas between, '-' for downwards", "-properties.datetime,id"),
     _text("fields", "Fields with commas between, '-' to leave one out", "id,properties,-geometry"),
-    _text("filter", "CQL2", "\"grid:code\" = 'MSIN-1804'"),
-    {
-        "name": "filter-lang",
-        "in": "query",
-        "required": False,
-        "schema": {"type": "string", "enum": ["cql2-text", "cql2-json"], "default": "cql2-text"},
-    },
-    _text("filter-crs", "http://www.opengis.net/def/crs/OGC/1.3/CRS84"),
 ]
+_WHICH = [
+    _text("collections", "Ids with commas between"),
+    _text("ids", "Ids with commas between"),
+    _text("intersects", "GeoJSON geometry"),
+]
+_AGGREGATIONS = _text("aggregations", "What to count, with commas between", "grid_code_frequency")
 _BAD = {"400": {"description": "What was asked makes no sense; the description says why"}}
 _OK = {"200": {"description": "GeoJSON", "content": {"application/geo+json": {"schema": {"type": "object"}}}}}
 _MISSING = {"404": {"description": "There is no such collection"}}
 
-GET_ITEMS: dict[str, Any] = {"parameters": _PAGE, "responses": {**_OK, **_BAD, **_MISSING}}
+GET_ITEMS: dict[str, Any] = {"parameters": [*_CHOICE, *_PAGE], "responses": {**_OK, **_BAD, **_MISSING}}
 """Parameters of the items of a collection."""
 
 GET_SEARCH: dict[str, Any] = {
-    "parameters": [
-        _text("collections", "Ids with commas between"),
-        _text("ids", "Ids with commas between"),
-        _text("intersects", "GeoJSON geometry"),
-        _text("aggregations", "Of /aggregate: what to count, with commas between", "grid_code_frequency"),
-        *_PAGE,
-    ],
+    "parameters": [*_WHICH, *_CHOICE, *_PAGE],
     "responses": {**_OK, **_BAD, **_MISSING},
 }
 """Parameters of a search."""
+
+_COUNTS = {"200": {"description": "Counts", "content": {"application/json": {"schema": {"type": "object"}}}}}
+
+GET_AGGREGATE: dict[str, Any] = {
+    "parameters": [_AGGREGATIONS, *_WHICH, *_CHOICE],
+    "responses": {**_COUNTS, **_BAD},
+}
+"""Parameters of counts."""
+
+GET_COLLECTION_AGGREGATE: dict[str, Any] = {
+    "parameters": [_AGGREGATIONS, *_WHICH[1:], *_CHOICE],
+    "responses": {**_COUNTS, **_BAD, **_MISSING},
+}
+"""Parameters of counts in a collection."""
 
 _NAMES = {"type": "array", "items": {"type": "string"}}
 _BODY: dict[str, Any] = {
@@ -76,6 +93,7 @@ _BODY: dict[str, Any] = {
         "filter": {"type": "object"},
         "filter-lang": {"enum": ["cql2-json", "cql2-text"]},
         "filter-crs": {"type": "string"},
+        "query": {"type": "object"},
     },
 }
 POST_SEARCH: dict[str, Any] = {

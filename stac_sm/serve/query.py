@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from stac_sm.core.text import unknown_name_message
 from stac_sm.serve.cql2_text import parse_text
 from stac_sm.serve.errors import BadRequestError
 
@@ -21,6 +22,11 @@ DEFAULT_FIELDS = (
     "properties.start_datetime", "properties.end_datetime",
 )  # fmt: skip
 """Fields of an item that are given where an empty list of fields to include is named."""
+BODY_MEMBERS = (
+    "collections", "ids", "bbox", "intersects", "datetime", "limit", "token", "sortby", "fields", "filter",
+    "filter-lang", "filter-crs", "query",
+)  # fmt: skip
+"""Members that the body of a search may have."""
 MAX_VERTICES = 10_000
 """Of a geometry to search in."""
 MAX_IDS = 10_000
@@ -33,6 +39,11 @@ _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|
 _GEOMETRIES = {
     "Point": 1, "MultiPoint": 2, "LineString": 2, "MultiLineString": 3, "Polygon": 3, "MultiPolygon": 4,
 }  # fmt: skip
+_QUERY_COMPARISONS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+_QUERY_PATTERNS = {"startsWith": "{}%", "endsWith": "%{}", "contains": "%{}%"}
+QUERY_OPERATORS = (*_QUERY_COMPARISONS, *_QUERY_PATTERNS, "in")
+"""Operators of the Query extension of STAC API."""
+
 ALL_TIME = (-(2**62), 2**62)
 
 
@@ -79,6 +90,9 @@ def query_from_parameters(query: Mapping[str, str]) -> ItemQuery:
     BadRequestError
         If a parameter makes no sense.
     """
+    for name, value in query.items():
+        if not value and name != "fields":  # which may be empty by its specification
+            raise BadRequestError(f"{name}: it is empty: give it a value, or leave it out")
     body: dict[str, Any] = {}
     for name in ("ids", "collections"):
         if query.get(name):
@@ -86,7 +100,7 @@ def query_from_parameters(query: Mapping[str, str]) -> ItemQuery:
     if query.get("bbox"):
         body["bbox"] = [_number(part, "bbox") for part in query["bbox"].split(",")]
     if query.get("intersects"):
-        body["intersects"] = _json(query["intersects"], "intersects")
+        body["intersects"] = parse_json(query["intersects"], "intersects")
     if query.get("limit"):
         body["limit"] = _number(query["limit"], "limit")
     if query.get("sortby"):
@@ -94,10 +108,11 @@ def query_from_parameters(query: Mapping[str, str]) -> ItemQuery:
     if query.get("fields"):
         body["fields"] = _fields_of(query["fields"])
     if query.get("filter"):
-        body["filter-lang"] = query.get("filter-lang", "cql2-text")
-        is_json = body["filter-lang"] == "cql2-json"
-        body["filter"] = _json(query["filter"], "filter") if is_json else query["filter"]
-    known = {name: query[name] for name in ("datetime", "token", "filter-crs") if query.get(name)}
+        is_json = query.get("filter-lang") == "cql2-json"
+        body["filter"] = parse_json(query["filter"], "filter") if is_json else query["filter"]
+    if query.get("query"):
+        body["query"] = parse_json(query["query"], "query")
+    known = {name: query[name] for name in ("datetime", "token", "filter-lang", "filter-crs") if query.get(name)}
     return query_from_body(body | known)
 
 
@@ -111,6 +126,7 @@ def query_from_body(body: Any) -> ItemQuery:
     """
     if not isinstance(body, Mapping):
         raise BadRequestError(f"a JSON object wanted, {type(body).__name__} found")
+    check_known("member of the search", body, BODY_MEMBERS)
     if body.get("bbox") is not None and body.get("intersects") is not None:
         raise BadRequestError("bbox and intersects cannot both be given: leave one of them out")
     crs = body.get("filter-crs")
@@ -119,6 +135,7 @@ def query_from_body(body: Any) -> ItemQuery:
     fields = body.get("fields", {})
     if not isinstance(fields, Mapping):
         raise BadRequestError("fields: an object with include and exclude wanted")
+    check_known("member of fields", fields, ("include", "exclude"))
     include, exclude = _names(fields, "include") or (), _names(fields, "exclude") or ()
     if "include" in fields and exclude and not include:
         include = tuple(name for name in DEFAULT_FIELDS if name not in exclude)
@@ -127,13 +144,69 @@ def query_from_body(body: Any) -> ItemQuery:
         collections=_names(body, "collections"),
         period=parse_datetime(body["datetime"]) if body.get("datetime") is not None else None,
         geometry=_where(body),
-        filter=_filter(body),
+        filter=_both(_filter(body), _query(body.get("query"))),
         sortby=tuple(map(_sort, _list(body, "sortby"))),
         include=include,
         exclude=exclude,
         limit=_limit(body.get("limit")),
         token=_text(body.get("token") or "", "token"),
     )
+
+
+def check_known(what: str, found: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a name that the server does not know: what it stands for would not be done.
+
+    Parameters
+    ----------
+    what
+        What the names stand for.
+    found
+        Names that a client sent.
+    known
+        Names that the server knows here.
+
+    Raises
+    ------
+    BadRequestError
+        If a name is not known: says the name and the most similar one.
+    """
+    for name in found:
+        if name not in known:
+            raise BadRequestError(unknown_name_message(what, name[:60], known))
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """Return the value that a JSON text holds.
+
+    Parameters
+    ----------
+    text
+        The JSON.
+    what
+        What it is, for the message.
+
+    Returns
+    -------
+    object
+        The value.
+
+    Raises
+    ------
+    BadRequestError
+        If it is no JSON, or an object in it has a member twice, of which only one could be regarded.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_members)
+    except (ValueError, RecursionError):
+        raise BadRequestError(f"{what}: it is no JSON") from None
+
+
+def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name in found if sum(name == one for one, _ in pairs) > 1)
+        raise BadRequestError(f"member {twice!r:.60} is given twice: give it once")
+    return found
 
 
 def parse_datetime(text: Any) -> tuple[int, int]:
@@ -180,6 +253,8 @@ def parse_geometry(found: Any, what: str) -> Any:
 
     if not isinstance(found, Mapping):
         raise BadRequestError(f"{what}: a GeoJSON geometry wanted")
+    if "CRS84" not in json.dumps(found.get("crs", "CRS84")):
+        raise BadRequestError(f"{what}: member 'crs' found, but degrees of CRS84 are the only ones: leave it out")
     kind = found.get("type")
     if kind == "GeometryCollection":
         parts = found.get("geometries")
@@ -244,16 +319,52 @@ def _where(body: Mapping[str, Any]) -> Any:
 
 def _filter(body: Mapping[str, Any]) -> Any:
     found = body.get("filter")
-    if found is None:
-        return None
-    language = body.get("filter-lang", "cql2-text" if isinstance(found, str) else "cql2-json")
+    language = body.get("filter-lang") or ("cql2-text" if isinstance(found, str) else "cql2-json")
     if language not in {"cql2-text", "cql2-json"}:
         raise BadRequestError(f"filter-lang {language!r:.40}: cql2-text or cql2-json wanted")
+    if found is None:
+        return None
     if language == "cql2-json":
         if not isinstance(found, Mapping):
             raise BadRequestError("filter: an object of CQL2 JSON wanted")
         return found
     return parse_text(_text(found, "filter"))
+
+
+def _both(one: Any, other: Any) -> Any:
+    return {"op": "and", "args": [one, other]} if None not in (one, other) else other if one is None else one
+
+
+def _query(found: Any) -> Any:
+    """CQL2 JSON of what is asked by the Query extension: operators and values by property."""
+    if not found and (found is None or isinstance(found, Mapping)):
+        return None
+    if not isinstance(found, Mapping):
+        raise BadRequestError('query: an object of properties wanted, as {"version": {"eq": "1"}}')
+    tests = []
+    for name, wanted in found.items():
+        if not isinstance(wanted, Mapping) or not wanted:
+            raise BadRequestError(f'query: {name!r:.60}: an object of operators wanted, as {{"eq": "1"}}')
+        check_known("operator of query", wanted, QUERY_OPERATORS)
+        tests += [_query_test(name, operator, value) for operator, value in wanted.items()]
+    return {"op": "and", "args": tests}
+
+
+def _query_test(name: str, operator: str, value: Any) -> dict[str, Any]:
+    values = value if isinstance(value, list) else [value]
+    fits = isinstance(value, list) == (operator == "in")
+    if not fits or not values or not all(isinstance(one, str | int | float) for one in values):
+        kind = "a list of texts, numbers or booleans" if operator == "in" else "a text, number or boolean"
+        raise BadRequestError(f"query: {name!r:.60}: {operator} wants {kind}")
+    subject = {"property": name}
+    if operator == "in":
+        return {"op": "in", "args": [subject, values]}
+    if operator in _QUERY_COMPARISONS:
+        return {"op": _QUERY_COMPARISONS[operator], "args": [subject, value]}
+    if not isinstance(value, str):
+        raise BadRequestError(f"query: {name!r:.60}: {operator} wants a text")
+    pattern = _QUERY_PATTERNS[operator].format(re.sub(r"([\\%_])", r"\\\1", value))
+    return {"op": "like", "args": [subject, pattern]}
 
 
 def _limit(found: Any) -> int:
@@ -274,6 +385,7 @@ def _sort(found: Any) -> tuple[str, bool]:
         found = _sort_of(found)
     if not isinstance(found, Mapping) or not isinstance(found.get("field"), str) or not found["field"]:
         raise BadRequestError("sortby: objects with field and direction wanted, or NAME, -NAME")
+    check_known("member of sortby", found, ("field", "direction"))
     direction = found.get("direction", "asc")
     if direction not in {"asc", "desc"}:
         raise BadRequestError(f"sortby: direction {direction!r:.40} found, asc or desc wanted")
@@ -315,13 +427,6 @@ def _number(text: str, what: str) -> float:
         return float(text)
     except ValueError:
         raise BadRequestError(f"{what}: {text!r:.40} found, a number wanted") from None
-
-
-def _json(text: str, what: str) -> Any:
-    try:
-        return json.loads(_text(text, what))
-    except (ValueError, RecursionError):
-        raise BadRequestError(f"{what}: it is no JSON") from None
 
 
 def _is_finite(found: Any) -> bool:

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import numpy as np
 
 from stac_sm.serve import documents
 from stac_sm.serve.assets import is_plain_path
-from stac_sm.serve.errors import BadRequestError
 from stac_sm.serve.item_columns import ItemColumns
-from stac_sm.serve.query import ItemQuery, query_from_parameters
-from stac_sm.serve.search import find_page, matching_rows, token_of
+from stac_sm.serve.query import ItemQuery, check_known, query_from_parameters
+from stac_sm.serve.search import check_names, find_page, matching_rows, token_of
 from stac_sm.serve.service import CatalogService
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
 
 _AGGREGATIONS = ("total_count", "datetime_min", "datetime_max", "collection_frequency", "grid_code_frequency")
 _FREQUENCIES = {"collection_frequency": "collection", "grid_code_frequency": "grid:code"}
-
-
-def parse_body(content: bytes) -> Any:
-    """The JSON that was posted.
-
-    Raises
-    ------
-    BadRequestError
-        If it is none.
-    """
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        raise BadRequestError("the body is no JSON") from None
 
 
 def find_items_page(service: CatalogService, asked: ItemQuery, base: str) -> list[ItemDict]:
@@ -75,9 +60,11 @@ def items_page(
     place: str,
     query: Mapping[str, str],
     body: Mapping[str, Any] | None,
+    collection: str | None = None,
 ) -> dict[str, Any]:
-    """A page of items; its link ``next`` repeats the query, or the body if there was one."""
+    """A page of items, of one collection or all; its link ``next`` repeats the query, or the body if there was one."""
     rows = service.snapshot.rows
+    check_names(rows, asked, collection)
     page = find_page(rows, asked)
     items = _items(service, rows, page.rows, asked, base)
     links = [
@@ -93,20 +80,17 @@ def items_page(
 
 def queryables(rows: ItemColumns, collection: str | None, place: str) -> dict[str, Any]:
     """JSON Schema of the properties that a filter can ask for."""
+    kinds = rows.properties
     properties: dict[str, Any] = {"geometry": {"$ref": "https://geojson.org/schema/Geometry.json"}}
-    mask = None if collection is None else np.flatnonzero(_of(rows, collection))
-    for name, kind in sorted(rows.properties.items()):
-        if mask is None or (len(mask) and rows.column(name).take(mask).null_count < len(mask)):
-            properties[name] = _schema_of(name, kind)
-    for name in ("id", "collection", "datetime"):
-        properties.setdefault(name, _schema_of(name, None))
+    properties |= {name: _schema_of(name, kinds.get(name)) for name in rows.queryable_names(collection)}
+    empty = not (len(rows) if collection is None else rows.rows_with("collection", (collection,)).any())
     return {
         "$schema": "https://json-schema.org/draft/2019-09/schema",
         "$id": place,
         "type": "object",
         "title": f"Queryables of {collection or 'all collections'}",
         "properties": properties,
-        "additionalProperties": True,
+        "additionalProperties": empty,  # nothing is found by any name, so none is refused
     }
 
 
@@ -132,15 +116,15 @@ def count_aggregations(
     BadRequestError
         If the search makes no sense, or something else is to be counted.
     """
-    wanted = [name for name in query.get("aggregations", _AGGREGATIONS[0]).split(",") if name]
-    unknown = [name for name in wanted if name not in _AGGREGATIONS]
-    if unknown or not wanted:
-        raise BadRequestError(f"aggregations: some of {', '.join(_AGGREGATIONS)} wanted, {unknown or 'none'} found")
+    wanted = query.get("aggregations", _AGGREGATIONS[0]).split(",")
+    check_known("aggregation", wanted, _AGGREGATIONS)
     asked = query_from_parameters(query)
     if collection is not None:
-        asked = ItemQuery(**{**vars(asked), "collections": (collection,)})
+        asked = replace(asked, collections=(collection,))
+    check_names(rows, asked, collection)
     chosen = matching_rows(rows, asked)
-    links = [documents.make_link("root", f"{base}/"), documents.make_link("self", _address(f"{base}/aggregate", query))]
+    place = f"{base}/aggregate" if collection is None else f"{base}/collections/{quote(collection)}/aggregate"
+    links = [documents.make_link("root", f"{base}/"), documents.make_link("self", _address(place, query))]
     return {"aggregations": [_aggregation(rows, chosen, name) for name in wanted], "links": links}
 
 
@@ -174,15 +158,6 @@ def _counts(rows: ItemColumns, chosen: np.ndarray[Any, Any], name: str) -> list[
     return sorted((names[code], int(counts[code])) for code in np.flatnonzero(counts))
 
 
-def _of(rows: ItemColumns, collection: str) -> np.ndarray[Any, Any]:
-    import pyarrow.compute as pc
-
-    values = rows.column("collection")
-    if values is None:
-        return np.zeros(0, dtype=bool)
-    return np.asarray(pc.equal(values.dictionary_decode(), collection).to_numpy(zero_copy_only=False))
-
-
 def _items(
     service: CatalogService, rows: ItemColumns, found: np.ndarray[Any, Any], asked: ItemQuery, base: str
 ) -> list[ItemDict]:
@@ -206,7 +181,9 @@ def _next(place: str, query: Mapping[str, str], body: Mapping[str, Any] | None) 
 def _schema_of(name: str, kind: Any) -> dict[str, Any]:
     import pyarrow.types as pt
 
-    if name in {"datetime", "start_datetime", "end_datetime"} or (kind is not None and pt.is_timestamp(kind)):
+    if name in {"datetime", "start_datetime", "end_datetime", "created", "updated"} or (
+        kind is not None and pt.is_timestamp(kind)
+    ):
         return {"title": name, "type": "string", "format": "date-time"}
     if kind is None or pt.is_dictionary(kind) or pt.is_string(kind):
         return {"title": name, "type": "string"}

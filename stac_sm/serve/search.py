@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stac_sm.serve.cql2 import matches
+from stac_sm.serve.cql2 import filter_properties, matches
 from stac_sm.serve.errors import BadRequestError
 from stac_sm.serve.item_columns import ItemColumns
 from stac_sm.serve.query import ItemQuery
@@ -30,6 +31,40 @@ class RowPage:
 
     matched: int | None
     """How many rows answer the question, where that is known without more work."""
+
+
+def check_names(rows: ItemColumns, question: ItemQuery, collection: str | None = None) -> None:
+    """Refuse a question that filters or sorts by a property that no item has.
+
+    Where nothing can be found, in collections without items, any name is accepted.
+
+    Parameters
+    ----------
+    rows
+        Items.
+    question
+        What is asked.
+    collection
+        Id of the collection whose route is asked; None for all collections.
+
+    Raises
+    ------
+    BadRequestError
+        If a name is not known: says the name and the most similar one.
+    """
+    asked = [("sortby", name) for name, _ in question.sortby]
+    if question.filter is not None:
+        asked += [("filter", name) for name in filter_properties(question.filter)]
+    if not asked or (question.collections and not rows.rows_with("collection", question.collections).any()):
+        return
+    known = rows.queryable_names(collection) if len(rows) else ()
+    for what, name in asked if known else ():
+        if name not in known and (what, name) != ("filter", "geometry"):
+            near = difflib.get_close_matches(name[:60], known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BadRequestError(
+                f"{what}: {name[:60]!r} is no property that can be asked for (the route queryables lists them){hint}"
+            )
 
 
 def find_page(rows: ItemColumns, question: ItemQuery) -> RowPage:
@@ -59,7 +94,7 @@ def chosen_rows(rows: ItemColumns, question: ItemQuery) -> np.ndarray[Any, Any]:
     chosen = np.ones(len(rows), dtype=bool)
     for name, wanted in (("collection", question.collections), ("id", question.ids)):
         if wanted is not None:
-            chosen &= _among(rows, name, wanted)
+            chosen &= rows.rows_with(name, wanted)
     if question.period is not None:
         chosen &= (rows.start <= question.period[1]) & (rows.end >= question.period[0])
     if question.geometry is not None:
@@ -126,22 +161,10 @@ def _meeting(rows: ItemColumns, question: ItemQuery, chosen: np.ndarray[Any, Any
                     return
 
 
-def _among(rows: ItemColumns, name: str, wanted: tuple[str, ...]) -> np.ndarray[Any, Any]:
-    """Rows whose text is one of those wanted."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    values = rows.column(name)
-    if values is None:
-        return np.zeros(len(rows), dtype=bool)
-    known = pc.is_in(values.dictionary, value_set=pa.array(wanted, pa.string())).to_numpy(zero_copy_only=False)
-    return np.asarray(np.append(known, False)[values.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
-
-
 def _place(rows: ItemColumns, token: str) -> int:
     try:
         collection, id = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        found = np.flatnonzero(_among(rows, "id", (str(id),)) & _among(rows, "collection", (str(collection),)))
+        found = np.flatnonzero(rows.rows_with("id", (str(id),)) & rows.rows_with("collection", (str(collection),)))
     except (ValueError, TypeError):
         raise BadRequestError(f"token {token!r:.40} is none of ours: take it from a link `next`") from None
     if not len(found):

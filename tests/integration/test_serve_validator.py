@@ -14,8 +14,15 @@ from tests.support.served import LAYOUTS, made_catalog, made_items, running
 SCRIPT = ROOT / "tests/support/api_validator.py"
 CLASSES = (
     "core", "collections", "features", "item-search", "filter", "item-search#fields", "item-search#sort",
+    "item-search#query",
     "features#fields", "features#sort",
 )  # fmt: skip
+QUERY = {
+    "comparison-field": "eo:cloud_cover", "eq-value": "5", "neq-value": "5", "lt-value": "50", "lte-value": "50",
+    "gt-value": "50", "gte-value": "50", "substring-field": "platform", "starts-with-value": "Sent",
+    "ends-with-value": "a", "contains-value": "qu", "in-field": "mission", "in-values": "a,b",
+}  # fmt: skip
+"""What the validator asks by the Query extension. It takes the value that `in` asks for as a set of letters."""
 UNKNOWN = {"https://api.stacspec.org/v0.3.0/aggregation"}
 """To the validator; tests/serve/test_app.py holds it against plain counts."""
 
@@ -28,6 +35,8 @@ def test_no_class_of_stac_api_is_claimed_without_being_validated():
 
 def test_every_class_that_is_claimed(shared, tmp_path):
     items, root = made_items(300), tmp_path / "catalog"
+    for number, item in enumerate(items):  # what its filters ask for; a property that no item has would be refused
+        item["properties"] |= {"eo:cloud_cover": number % 100, "mission": "abc"[number % 3]}
     made_catalog(root, items)
     for item in items:  # the validator opens them
         folder = root / item_folder(LAYOUTS[item["collection"]], item)
@@ -36,6 +45,7 @@ def test_every_class_that_is_claimed(shared, tmp_path):
     with running(root) as address:
         command = [sys.executable, SCRIPT, shared / "schemas", "--root-url", address, "--collection", "daily"]
         command += ["--geometry", json.dumps(world), "--fields-nested-property", "properties.platform"]
+        command += [part for name, value in QUERY.items() for part in (f"--query-{name}", value)]
         command += [part for name in CLASSES for part in ("--conformance", name)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     report = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("INFO")]

@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import time
+import warnings
 from urllib.parse import urlsplit
 
 import boto3
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 
 from stac_sm.cli.main import main
 from stac_sm.core.period import Period
+from stac_sm.serve.query import BODY_MEMBERS
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_folder
@@ -112,7 +114,7 @@ def test_get_finds_what_post_finds(api):
         body = random_search(rng, ITEMS)
         query = {name: body[name] for name in ("datetime", "limit") if name in body}
         query |= {name: ",".join(map(str, body[name])) for name in ("ids", "collections", "bbox") if name in body}
-        query |= {name: json.dumps(body[name]) for name in ("intersects", "filter") if name in body}
+        query |= {name: json.dumps(body[name]) for name in ("intersects", "filter", "query") if name in body}
         query |= {"filter-lang": "cql2-json"} if "filter" in body else {}
         query["sortby"] = ",".join(
             ("-" if one["direction"] == "desc" else "+") + one["field"] for one in body["sortby"]
@@ -158,7 +160,8 @@ def test_queryables_are_those_of_the_collection(api):
 BAD = [
     "bbox=1,2", "bbox=a,b,c,d", "limit=0", "limit=x", "datetime=x", "intersects=%7B", "filter=(", "sortby=-",
     "token=zzz", "limit=1&limit=2", "bbox=nan,0,1,1", "filter=%00", "filter-lang=cql2-json&filter=5", "filter-crs=x",
-    "ids=%ff&limit=-3",
+    "ids=%ff&limit=-3", "bbox=", "datetime=", "bboxx=0,0,1,1", "sortby=platforms", "filter=platforms%3D1",
+    'query={"platforms":{"eq":1}}', 'query={"value":{"eq":1},"value":{"eq":2}}', "query=x", "q=soil",
 ]  # fmt: skip
 
 
@@ -170,7 +173,55 @@ def test_bad_requests_say_why(api, query):
         assert len(answer.json()["description"]) > 10
 
 
+UNKNOWN = {
+    "/?f=json": "parameter of GET / 'f'",
+    "/conformance?x=1": "'x'",
+    "/api?f=json": "'f'",
+    "/api.html?f=json": "'f'",
+    "/queryables?limits=1": "'limits'",
+    "/collections?limit=1": "'limit' is unknown: known are none",
+    "/collections/daily?bbox=0,0,1,1": "'bbox'",
+    "/collections/daily/queryables?x": "'x'",
+    "/collections/daily/items?bboxx=0,0,1,1": "did you mean 'bbox'?",
+    "/collections/daily/items?collections=stations": "'collections'",
+    f"/collections/daily/items/{ITEMS[0]['id']}?fields=id": "'fields'",
+    "/search?collection=daily": "did you mean 'collections'?",
+    "/search?aggregations=total_count": "'aggregations'",
+    "/aggregations?x=1": "'x'",
+    "/aggregate?sortby=id": "'sortby'",
+    "/aggregate?aggregations=total": "did you mean 'total_count'?",
+    "/collections/daily/aggregations?x=1": "'x'",
+    "/collections/daily/aggregate?collections=stations": "'collections'",
+    "/collections/daily/aggregate?filter=platforms='x'": "did you mean 'platform'?",
+    "/collections/stations/items?sortby=grid:code": "sortby: 'grid:code' is no property",
+    "/collections/stations/aggregate?query={%22grid:code%22:{%22eq%22:%22x%22}}": "filter: 'grid:code' is no property",
+}
+
+
+@pytest.mark.parametrize("path", UNKNOWN)
+def test_what_would_be_ignored_is_refused_by_name(api, path):
+    answer = requests.get(api + path, timeout=30)
+    assert answer.status_code == 400, answer.text
+    assert UNKNOWN[path] in answer.json()["description"]
+
+
+def test_every_route_of_the_api_refuses_what_it_does_not_know(api):
+    """Of those in the description; files may be asked for with parameters of caches."""
+    for path, operations in got(f"{api}/api")["paths"].items():
+        for method in operations:
+            place = api + path.format(collection="daily", item=ITEMS[0]["id"], path="none")
+            answer = requests.request(method, place, params={"unheard": "1"}, json={}, timeout=30)
+            assert answer.status_code == (404 if path.startswith("/assets/") else 400), (method, path)
+    known = {one["name"] for one in got(f"{api}/api")["paths"]["/search"]["get"]["parameters"]}
+    assert known == set(BODY_MEMBERS)
+
+
 def test_bad_bodies(api):
+    answer = requests.post(f"{api}/search", json={"date_time": "1999-01-01T00:00:00Z"}, timeout=30)
+    assert (answer.status_code, "did you mean 'datetime'?" in answer.text) == (400, True)
+    twice = b'{"collections": ["daily"], "collections": ["stations"]}'
+    assert "'collections' is given twice" in requests.post(f"{api}/search", data=twice, timeout=30).text
+    assert requests.post(f"{api}/search?limit=1", json={}, timeout=30).status_code == 400
     for body in (b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"limit": ' + b"9" * 5000 + b"}", b"null"):
         assert requests.post(f"{api}/search", data=body, timeout=30).status_code == 400, body[:20]
     assert requests.post(f"{api}/search", data=b" " * (2 << 20), timeout=30).status_code == 413
@@ -224,7 +275,7 @@ def test_pystac_client(api):
     assert [one.id for one in client.get_collections()] == sorted(COLLECTIONS)
     search = client.search(
         collections=["daily"], datetime="2019-06", bbox=[-180, -90, 180, 90], limit=2, sortby="-id",
-        filter={"op": "isNull", "args": [{"property": "nothing"}]}, filter_lang="cql2-json",
+        filter={"op": "isNull", "args": [{"property": "title"}]}, filter_lang="cql2-json",
     )  # fmt: skip
     found = [item.id for item in search.items()]
     daily = {item["id"]: item["properties"] for item in ITEMS if item["collection"] == "daily"}
@@ -237,6 +288,27 @@ def test_pystac_client(api):
     assert {one["id"] for one in text.items_as_dicts()} == {
         item["id"] for item in ITEMS if item["properties"].get("value", 0) > 4
     }
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_query_of_pystac_client(api, method):
+    client = pystac_client.Client.open(api)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "Server does not conform to QUERY"
+        asked = {"platform": {"in": ["Aqua", "Terra"]}, "value": {"gt": 1}}
+        found = client.search(method=method, collections=["daily"], query=asked, limit=3)
+        ids = sorted(item.id for item in found.items())
+        text = client.search(method=method, query=["platform=Aqua", "value>1", "value<=4"])
+        of_text = sorted(item.id for item in text.items())
+    told = {item["id"]: item["properties"] for item in ITEMS}
+    daily = [one["id"] for one in ITEMS if one["collection"] == "daily"]
+    assert ids == sorted(
+        id for id in daily if told[id]["platform"] in {"Aqua", "Terra"} and told[id].get("value", 0) > 1
+    )
+    assert ids
+    assert of_text == sorted(id for id in told if told[id]["platform"] == "Aqua" and 1 < told[id].get("value", 0) <= 4)
+    with pytest.raises(pystac_client.exceptions.APIError, match="'versions' is no property"):
+        client.search(method=method, query={"versions": {"eq": "x"}}).matched()
 
 
 def test_rustac_as_a_client(api):

@@ -20,8 +20,9 @@ from stac_sm.serve.cql2 import matches
 from stac_sm.serve.cql2_text import parse_text
 from stac_sm.serve.errors import BadRequestError
 from stac_sm.serve.item_columns import ItemColumns, join_item_tables
+from stac_sm.serve.openapi import POST_SEARCH
 from stac_sm.serve.query import query_from_body, query_from_parameters
-from stac_sm.serve.search import find_page, matching_rows, token_of
+from stac_sm.serve.search import check_names, find_page, matching_rows, token_of
 from stac_sm.stac.index.shard import parse_indexed_item, shard_bytes, sort_shard_items
 from stac_sm.stac.items import item_folder, item_json
 from tests.support.examples import examples
@@ -77,7 +78,21 @@ def answers(item: dict[str, Any], body: dict[str, Any]) -> bool:
             return False
         if (end or begin) != ".." and first > datetime.fromisoformat(end or begin):
             return False
+    if not all(asked(told.get(name), tests) for name, tests in body.get("query", {}).items()):
+        return False
     return "filter" not in body or true_of(body["filter"], item)
+
+
+def asked(value: Any, tests: dict[str, Any]) -> bool:
+    """Whether a value is what the Query extension asks for, by its table of operators."""
+    said: dict[str, Any] = {
+        "eq": lambda other: value == other, "neq": lambda other: value != other,
+        "lt": lambda other: value < other, "lte": lambda other: value <= other,
+        "gt": lambda other: value > other, "gte": lambda other: value >= other,
+        "startsWith": lambda other: value.startswith(other), "endsWith": lambda other: value.endswith(other),
+        "contains": lambda other: other in value, "in": lambda other: value in other,
+    }  # fmt: skip
+    return value is not None and all(said[operator](other) for operator, other in tests.items())
 
 
 def true_of(node: dict[str, Any], item: dict[str, Any]) -> bool:
@@ -204,6 +219,7 @@ TEXTS = {
     "t_intersects(INTERVAL(start_datetime, end_datetime), INTERVAL('2020-01-01','..'))": lambda told: (
         told.get("end_datetime", "") >= "2020"
     ),
+    "value > '3'": lambda told: told.get("value", 0) > 3,
     "3 < value": lambda told: told.get("value", 0) > 3,
     "nothing = 1 or value > 3": lambda told: told.get("value", 0) > 3,
     "nothing is null": lambda told: True,
@@ -223,7 +239,8 @@ for _ in range(100):
     DEEP = {"op": "not", "args": [DEEP]}
 BAD_FILTERS = [
     {}, {"op": "and", "args": []}, {"op": "and"}, {"op": 1, "args": []}, {"op": "=", "args": [1, 2]},
-    {"op": "=", "args": [{"property": "value"}, "x"]}, {"op": "=", "args": [{"property": "platform"}, 1]},
+    {"op": "=", "args": [{"property": "value"}, "x"]}, {"op": "=", "args": [{"property": "value"}, "nan"]},
+    {"op": "=", "args": [{"property": "value"}, "true"]}, {"op": "=", "args": [{"property": "platform"}, 1]},
     {"op": "=", "args": [{"property": "value"}, None]}, {"op": "=", "args": [{"property": "value"}]},
     {"op": "=", "args": [{"property": "value"}, {"property": "platform"}]},
     {"op": "like", "args": [{"property": "value"}, "%"]}, {"op": "like", "args": [{"property": "platform"}, 1]},
@@ -277,7 +294,16 @@ BAD_BODIES = [
     {"sortby": [1]},
     {"fields": None}, {"fields": []}, {"fields": {"include": [1]}}, {"token": "x"}, {"token": 1}, {"token": "bnVsbA"},
     {"filter": "a = 1", "filter-lang": "cql2-json"}, {"filter": {"op": "x"}, "filter-lang": "sql"},
-    {"filter": {"op": "and", "args": [True]}, "filter-crs": "EPSG:3857"}, {"filter": 3},
+    {"filter": {"op": "and", "args": [True]}, "filter-crs": "EPSG:3857"}, {"filter": 3}, {"filter-lang": "sql"},
+    {"date_time": "2019-01-01T00:00:00Z"}, {"collection": ["daily"]}, {"filter_lang": "cql2-json"}, {"x" * 500: 1},
+    {"fields": {"includes": ["id"]}}, {"sortby": [{"field": "id", "order": "desc"}]},
+    {"intersects": {"type": "Point", "coordinates": [0, 0], "crs": {"properties": {"name": "EPSG:3857"}}}},
+    {"query": []}, {"query": "x"}, {"query": {"value": 3}}, {"query": {"value": {}}}, {"query": {"value": {"=": 3}}},
+    {"query": {"value": {"startswith": "3"}}}, {"query": {"value": {"contains": "3"}}},
+    {"query": {"platform": {"contains": 3}}}, {"query": {"platform": {"eq": None}}},
+    {"query": {"platform": {"eq": ["Aqua"]}}}, {"query": {"platform": {"in": "Aqua"}}},
+    {"query": {"platform": {"in": []}}}, {"query": {"platform": {"eq": {"property": "platform"}}}},
+    {"query": {"platform": {"eq": 3}}}, {"query": {"geometry": {"eq": "x"}}},
 ]  # fmt: skip
 
 
@@ -286,6 +312,61 @@ def test_bad_bodies_are_bad_requests(body):
     with pytest.raises(BadRequestError) as error:
         find_page(rows(), query_from_body(body))
     assert 10 < len(str(error.value)) < 500
+
+
+NAMES = {
+    "sortby: 'platforms'": {"sortby": [{"field": "platforms"}]},
+    "sortby: 'path'": {"sortby": [{"field": "path"}]},
+    "sortby: 'geometry'": {"sortby": [{"field": "geometry"}]},
+    "filter: 'platforms'": {"query": {"properties.platforms": {"eq": "Aqua"}}},
+    "filter: 'grid:cod'": {"filter": "casei(\"grid:cod\") = casei('x') or value > 3"},
+    "filter: 'datetme'": {"filter": "t_after(datetme, DATE('2020-01-01'))"},
+    "filter: 'valued'": {"filter": {"op": "not", "args": [{"op": "isNull", "args": [{"property": "valued"}]}]}},
+    "only args, op": {"filter": {"op": "like", "args": [{"property": "platform"}, "a"], "nocase": True}},
+    "only property": {"filter": {"op": "isNull", "args": [{"property": "platform", "of": "daily"}]}},
+}
+
+
+@pytest.mark.parametrize("said", NAMES)
+def test_a_name_that_no_item_has_is_refused_with_the_nearest(said):
+    with pytest.raises(BadRequestError, match=said) as error:
+        check_names(rows(), query_from_body(NAMES[said]))
+    near = {"platforms": "platform", "grid:cod": "grid:code", "datetme": "datetime", "valued": "value"}
+    for wrong, right in near.items():
+        assert (f"did you mean '{right}'" in str(error.value)) == (f"'{wrong}'" in said)
+
+
+def test_names_are_those_of_the_collection_that_is_asked():
+    body = {"filter": {"op": "isNull", "args": [{"property": "grid:code"}]}, "sortby": [{"field": "title"}]}
+    check_names(rows(), query_from_body(body))
+    check_names(rows(), query_from_body(body), "daily")
+    with pytest.raises(BadRequestError, match="grid:code"):
+        check_names(rows(), query_from_body(body), "stations")
+    for empty in (join_item_tables([]), rows()):  # where nothing can be found, no name is wrong
+        check_names(empty, query_from_body({"sortby": ["platforms"], "collections": ["none"]}))
+
+
+@settings(max_examples=examples(100))
+@given(st.text("aS%_\\1-.\n", max_size=4))
+def test_patterns_of_the_query_extension_are_plain_text(text):
+    for operator in ("startsWith", "endsWith", "contains"):
+        found = set(ids(matching_rows(rows(), query_from_body({"query": {"platform": {operator: text}}}))))
+        assert found == {item["id"] for item in ITEMS if asked(item["properties"]["platform"], {operator: text})}
+    chosen = [text, "Aqua", "S-1%"]
+    found = set(ids(matching_rows(rows(), query_from_body({"query": {"platform": {"in": chosen}}}))))
+    assert found == {item["id"] for item in ITEMS if item["properties"]["platform"] in chosen}
+
+
+def test_a_filter_and_a_query_hold_both():
+    both = {"filter": "value > 1", "query": {"platform": {"in": ["Aqua", "Terra"]}}}
+    found = [set(ids(matching_rows(rows(), query_from_body(body)))) for body in (
+        both, {"filter": both["filter"]}, {"query": both["query"]})]  # fmt: skip
+    assert found[0] == found[1] & found[2] not in found[1:]
+
+
+def test_the_description_has_the_members_of_a_search():
+    schema = POST_SEARCH["requestBody"]["content"]["application/json"]["schema"]
+    assert set(schema["properties"]) == set(question.BODY_MEMBERS)
 
 
 @pytest.mark.parametrize("limit", [question.MAX_LIMIT + 1, 10**6, 10_000])
@@ -300,12 +381,14 @@ def test_a_query_string_asks_what_a_body_asks():
     query = {
         "ids": "a,b", "collections": "daily", "intersects": dumps(polygon), "limit": "5", "sortby": "-id,+platform",
         "datetime": "2019-01-01T00:00:00Z/..", "fields": "id,-geometry", "filter": "value > 1", "token": "t",
+        "query": '{"value": {"lt": 3}}',
     }  # fmt: skip
     body = {
         "ids": ["a", "b"], "collections": ["daily"], "intersects": polygon, "limit": 5, "token": "t",
         "sortby": [{"field": "id", "direction": "desc"}, {"field": "platform", "direction": "asc"}],
         "datetime": "2019-01-01T00:00:00Z/..", "fields": {"include": ["id"], "exclude": ["geometry"]},
         "filter": {"op": ">", "args": [{"property": "value"}, 1]}, "filter-lang": "cql2-json",
+        "query": {"value": {"lt": 3}},
     }  # fmt: skip
     assert query_from_parameters(query) == query_from_body(body)
     assert query_from_parameters({"bbox": "0,1,2,3"}) == query_from_body({"bbox": [0, 1, 2, 3]})

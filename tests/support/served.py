@@ -223,6 +223,8 @@ def random_search(rng: random.Random, items: list[dict[str, Any]]) -> dict[str, 
         body["ids"] = [rng.choice(items)["id"] for _ in range(5)] + ["none"]
     if rng.random() < 0.5:
         body["filter"], body["filter-lang"] = random_filter(rng), "cql2-json"
+    elif rng.random() < 0.4:  # pgstac has one or the other
+        body["query"] = _random_query(rng)
     fields = rng.choice((["id"], ["-id"], ["platform", "id"], ["-platform", "-id"]))
     body["sortby"] = [{"field": one.lstrip("-"), "direction": "desc" if one[0] == "-" else "asc"} for one in fields]
     for sort in body["sortby"]:
@@ -248,6 +250,20 @@ def random_filter(rng: random.Random, depth: int = 2) -> dict[str, Any]:
             {"op": "isNull", "args": [rng.choice((number, text))]},
             {"op": "s_intersects", "args": [{"property": "geometry"}, _footprint(rng)]},
             {"op": "=", "args": [{"property": "collection"}, rng.choice(COLLECTIONS)]},
+        ]
+    )
+
+
+def _random_query(rng: random.Random) -> dict[str, Any]:
+    """What the Query extension asks, by the operators that stac-fastapi-pgstac has, too."""
+    limit, count = round(rng.uniform(-5, 5), 2), rng.randrange(100)
+    return rng.choice(
+        [
+            {"value": {"gte": limit, "lt": limit + 4}},
+            {"value": {"lte": limit}, "stac_sm:count": {"gt": count // 2}},
+            {"stac_sm:count": {"neq": count}},
+            {"platform": {"eq": rng.choice(_PLATFORMS)}},
+            {"platform": {"neq": rng.choice(_PLATFORMS)}, "grid:code": {"gt": "MSIN-0007"}},
         ]
     )
 
