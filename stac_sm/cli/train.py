@@ -36,9 +36,17 @@ def screen(folder: Path | str, as_json: bool) -> None:
     print_result(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
 
 
+target_unit_option = click.option(
+    "--target-unit",
+    type=click.Choice(["m3 m-3", "percent", "other"]),
+    help="Unit of the target in TABLE; percent is converted, other is no soil moisture.  [default: m3 m-3]",
+)
+
+
 @click.command()
 @click.argument("table", required=False, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--target", help="Column of the soil moisture to learn, m3 m-3.")
+@click.option("--target", help="Column of the soil moisture to learn, m3 m-3 or as --target-unit says.")
+@target_unit_option
 @click.option("--site", help="Column of the id of the site.")
 @click.option("--time", help="Column of the day, or of the first day of a window.")
 @click.option("--features", help="Feature columns with commas between.  [default: all numbers that can be one]")
@@ -51,6 +59,7 @@ def screen(folder: Path | str, as_json: bool) -> None:
 def train(
     table: Path | None,
     target: str | None,
+    target_unit: str | None,
     site: str | None,
     time: str | None,
     features: str | None,
@@ -70,7 +79,8 @@ def train(
     """
     given = {"target": target, "site": site, "time": time, "out": out}
     if table is None:
-        needless = [name for name, value in {**given, "features": features, "seed": seed}.items() if value is not None]
+        others = {"features": features, "seed": seed, "target-unit": target_unit}
+        needless = [name for name, value in {**given, **others}.items() if value is not None]
         if needless or plain:
             raise click.UsageError(
                 f"--{(needless or ['plain'])[0]} goes with a TABLE; without one, --workers and --json only"
@@ -82,7 +92,9 @@ def train(
             f"{', '.join(missing)} wanted beside a TABLE, e.g. --target sm --site station --time date"
         )
     wanted = None if features is None else [name.strip() for name in features.split(",")]
-    return _train_table(table, (str(target), str(site), str(time)), wanted, plain, seed or 0, Path(str(out)), as_json)
+    roles = (str(target), str(site), str(time))
+    more = {"features": wanted, "plain": plain, "seed": seed or 0, "target_unit": target_unit or "m3 m-3"}
+    return _train_table(table, roles, Path(str(out)), more, as_json)
 
 
 def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
@@ -102,28 +114,27 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
     click.echo(f"\nreport: {made.report_hrefs['report']}")
 
 
-def _train_table(
-    file: Path, roles: tuple[str, str, str], wanted: list[str] | None, plain: bool, seed: int, out: Path, as_json: bool
-) -> None:
+def _train_table(file: Path, roles: tuple[str, str, str], out: Path, more: dict[str, Any], as_json: bool) -> None:
     from stac_sm.core.columns import Columns
-    from stac_sm.workflows.training.tabular import train_table_folder, training_summary
+    from stac_sm.workflows.training.tabular import train_table_folder
 
     columns = Columns(target=roles[0], site=roles[1], time=roles[2])
-    trained = train_table_folder(file, columns, out, features=wanted, plain=plain, seed=seed)
+    trained = train_table_folder(file, columns, out, **more)
     names = {"report": "report.html", "metrics": "metrics.json", "series": "series.html"}
     files = {key: str(out / name) for key, name in names.items() if (out / name).is_file()}
     facts = {"model": str(out), "item": str(trained.item), **files, "flagged": list(trained.found.diagnostics.flagged)}
-    print_result({**facts, **training_summary(trained.made)}, as_json)
+    print_result({**facts, **trained.summary()}, as_json)
     print_message(f"next: stac-sm evaluate {out} TABLE_OF_OTHER_SITES")
 
 
 @click.command()
 @click.argument("model")
 @click.argument("table", type=click.Path(path_type=Path, dir_okay=False))
+@target_unit_option
 @project_option
 @json_option
-def evaluate(model: str, table: Path, folder: Path | str, as_json: bool) -> None:
-    """Score MODEL on TABLE: rows of stations that it has not seen, say.
+def evaluate(model: str, table: Path, target_unit: str | None, folder: Path | str, as_json: bool) -> None:
+    """Score MODEL on TABLE: on all rows, and apart on those that it was trained on.
 
     MODEL is the folder that `train TABLE --out` has left, the href of a model item, or the id of one of the project's.
     TABLE is CSV or Parquet with the columns that the model was trained on.
@@ -134,7 +145,5 @@ def evaluate(model: str, table: Path, folder: Path | str, as_json: bool) -> None
     href = model_item_href(model)
     if href == model and not model.endswith(".json"):
         href = open_project(folder).catalog.item(MODELS_COLLECTION, model).self_href
-    found = evaluate_model(href, table)
-    if found.without_target:
-        print_message(f"{found.without_target} rows without a target are not scored")
+    found = evaluate_model(href, table, target_unit=target_unit)
     print_result(found.to_dict(), as_json)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stac_sm.core.arrays import Float64Array
 from stac_sm.core.errors import InputError
 
 
@@ -138,13 +139,36 @@ def day_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
     InputError
         If the column is missing, a row has no day, or a value is not a date.
     """
+    return instant_column(table, column).dt.normalize()
+
+
+def instant_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
+    """Return the time of each row of a table, with its hour where the column has one.
+
+    Parameters
+    ----------
+    table
+        Table of match-ups or of a user.
+    column
+        Column with days or times, as for `day_column`.
+
+    Returns
+    -------
+    pandas.Series
+        datetime64[ns] without a zone, UTC; index as in the table.
+
+    Raises
+    ------
+    InputError
+        If the column is missing, a row has no time, or a value is not a date.
+    """
     require_columns(table, [column], "the day of a row")
     try:
         parsed = pd.to_datetime(_written_out(table[column]), utc=True, format="ISO8601")  # 01.07.2018 is not guessed
     except (TypeError, ValueError) as error:
         raise InputError(f"table: column {column!r} holds no dates ({error}); write them as 2018-07-01") from error
     _no_gaps(parsed, column)
-    return parsed.dt.tz_convert(None).dt.normalize()
+    return parsed.dt.tz_convert(None)
 
 
 def _written_out(values: pd.Series) -> pd.Series:
@@ -177,6 +201,45 @@ def label_column(table: pd.DataFrame, column: str) -> pd.Series[str]:
     require_columns(table, [column], "the grouping of rows")
     _no_gaps(table[column], column)
     return table[column].astype(str)
+
+
+def numeric_column(table: pd.DataFrame, name: str, *, infinite: bool = False) -> Float64Array:
+    """Return a column of numbers.
+
+    Parameters
+    ----------
+    table
+        Table of match-ups or of a user.
+    name
+        A column of the table, of any type of numbers.
+    infinite
+        Whether infinities are allowed.
+
+    Returns
+    -------
+    numpy.ndarray
+        The values as float64, shape (row,), a copy; NaN = missing.
+
+    Raises
+    ------
+    InputError
+        If it holds anything but numbers, or infinities that are not allowed.
+    """
+    try:
+        values: Float64Array = np.array(_floats(table[name]))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"table: column {name!r} holds no numbers ({error}); floats are required") from error
+    count = 0 if infinite else int(np.isinf(values).sum())
+    if count:
+        raise InputError(f"table: column {name!r} is infinite in {count} rows; leave it empty where it is missing")
+    return values
+
+
+def _floats(column: pd.Series) -> Float64Array:
+    """Return numbers of any type as float64, where pandas' NA is NaN."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        return column.to_numpy(dtype=float)
+    return np.asarray(column.astype("Float64").to_numpy(dtype=float, na_value=np.nan))
 
 
 def _no_gaps(values: pd.Series, column: str) -> None:

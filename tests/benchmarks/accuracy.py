@@ -20,7 +20,8 @@ import pandas as pd
 from stac_sm.core.columns import Columns
 from stac_sm.core.metrics import pearson_r, rmse
 from stac_sm.model.holdout import hold_out
-from stac_sm.model.tabular.fit import read_table, train_table
+from stac_sm.model.tabular.fit import train_table
+from stac_sm.model.user_table import read_table
 
 TABLE = Path(__file__).parents[3] / "shared/data/matchup_conus/matchup_conus_10day.csv"
 COLUMNS = Columns(target="sm_insitu", site="station", time="start")

@@ -14,18 +14,15 @@ import numpy as np
 import pandas as pd
 
 from stac_sm.core.arrays import Float64Array
-from stac_sm.core.columns import Columns, day_column, label_column, require_columns
-from stac_sm.core.errors import InputError, ModelError
-from stac_sm.model.tabular.site_statistics import DAY_OF_YEAR, SEASONAL_HARMONICS, TRAILING_DAYS, SiteStatistics
+from stac_sm.core.columns import Columns, day_column, label_column, numeric_column, require_columns
+from stac_sm.core.errors import ModelError
+from stac_sm.model.tabular.site_statistics import SEASONAL_HARMONICS, TRAILING_DAYS, SiteStatistics
 
 TABLE_FEATURES_FORMAT = 2
 """Version of what `TableFeatures.to_dict` writes; one from the future is refused. In the first none is restless."""
 
 _RESTLESS = 0.9  # share of the training sites at which a column moves: where it does not, it is a fill value
 _COMPLETE = 0.95  # share of the training rows in which a column has a value
-
-_ENDS = {"end", "end_date", "end_time", "end_datetime", "stop"}
-_PLACES = {"lat": "lat", "latitude": "lat", "lon": "lon", "longitude": "lon", "lng": "lon"}
 
 _RATIOS = {
     "ndvi": ("B8", "B4"),  # green leaves
@@ -37,17 +34,6 @@ _RATIOS = {
 
 _DIFFERENCES = {"vh_minus_vv": ("s1_vh_db", "s1_vv_db")}
 """Ratios of Sentinel-1 polarisations: both are in decibels."""
-
-
-@dataclass(frozen=True)
-class FeatureChoice:
-    """Which columns of a table are features."""
-
-    taken: tuple[str, ...]
-    """Feature columns, in the order of the table (or as they were asked for)."""
-
-    left: Mapping[str, str]
-    """Columns that are none, and why."""
 
 
 @dataclass(frozen=True)
@@ -228,86 +214,6 @@ class TableFeatures:
             return cls(columns, tuple(content["given"]), tuple(content["still"]), bool(content["plain"]), *later)
         except (KeyError, TypeError) as error:
             raise ModelError(f"features of a table: not complete ({error!r}): train the model again") from error
-
-
-def choose_features(table: pd.DataFrame, columns: Columns, wanted: Sequence[str] | None = None) -> FeatureChoice:
-    """Feature columns of a table: those asked for, or all numbers that can be one.
-
-    By default left out: target, site, time and end, coordinates, counts (``n_…``), columns of row numbers that were
-    saved without a name, text, and columns without any value.
-
-    Raises
-    ------
-    InputError
-        If a column is missing, asked for twice, the target, no numbers, or none is left.
-    """
-    require_columns(table, [columns.target, columns.site, columns.time], "training")
-    names = [str(name) for name in table.columns]
-    if wanted is not None:
-        _check_wanted(table, columns, wanted)
-        return FeatureChoice(tuple(wanted), {name: "not asked for" for name in names if name not in wanted})
-    reasons = {name: _reason(table, name, columns) for name in names}
-    taken = tuple(name for name, reason in reasons.items() if not reason)
-    if not taken:
-        told = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
-        raise InputError(f"table: found no column that can be a feature: {told}; add columns of numbers")
-    return FeatureChoice(taken, {name: reason for name, reason in reasons.items() if reason})
-
-
-def place_columns(table: pd.DataFrame, columns: Columns) -> dict[str, str]:
-    """Names of the columns of latitude and longitude, as fields of `Columns`; empty unless both are there."""
-    named = {_PLACES[str(name).lower()]: str(name) for name in table.columns if str(name).lower() in _PLACES}
-    named |= {field: getattr(columns, field) for field in ("lat", "lon") if getattr(columns, field) in table}
-    return named if {"lat", "lon"} <= set(named) else {}
-
-
-def numeric_column(table: pd.DataFrame, name: str) -> Float64Array:
-    """A column as float64; NaN = missing.
-
-    Raises
-    ------
-    InputError
-        If it holds anything but numbers, or infinities.
-    """
-    try:
-        values: Float64Array = np.asarray(table[name].astype("Float64").to_numpy(dtype=float, na_value=np.nan))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"table: column {name!r} holds no numbers ({error}); wanted floats") from error
-    infinite = int(np.isinf(values).sum())
-    if infinite:
-        raise InputError(f"table: column {name!r} is infinite in {infinite} rows; leave it empty where it is missing")
-    return values
-
-
-def _check_wanted(table: pd.DataFrame, columns: Columns, wanted: Sequence[str]) -> None:
-    require_columns(table, wanted, "--features")
-    bad = sorted({name for name in wanted if wanted.count(name) > 1 or name in (columns.target, columns.site)})
-    if bad or not wanted:
-        raise InputError(
-            f"--features: found {', '.join(bad) or 'nothing'}; columns wanted, each one once, "
-            f"neither the target {columns.target!r} nor the site {columns.site!r} among them"
-        )
-    for name in wanted:
-        numeric_column(table, name)
-
-
-def _reason(table: pd.DataFrame, name: str, columns: Columns) -> str:
-    """Why a column is no feature by default; empty if it is one."""
-    numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_complex_dtype(table[name])
-    reasons = {
-        "the target": name == columns.target,
-        "the site": name == columns.site,
-        "the time": name == columns.time,
-        "the end of the time": name.lower() in _ENDS,
-        "a coordinate": name.lower() in _PLACES or name in (columns.lat, columns.lon),
-        "a count": name.startswith("n_"),
-        "row numbers without a name": name.startswith("Unnamed:"),
-        "any of [ ] < : in its name": bool(set(name) & set("[]<:")),
-        "worked out from the time": name in DAY_OF_YEAR,
-        "no numbers": not numeric,
-        "no value": not table[name].notna().any(),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _combination(name: str, values: Mapping[str, Float64Array]) -> Float64Array:

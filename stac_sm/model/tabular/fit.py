@@ -15,30 +15,22 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stac_sm.core.arrays import Float64Array
-from stac_sm.core.columns import Columns, day_column, label_column
+from stac_sm.core.columns import Columns, day_column, label_column, numeric_column
 from stac_sm.core.errors import InputError, ScreeningError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.model.base_learners import BoosterSpec, TrainingRows, TrainingTarget
 from stac_sm.model.intervals import Intervals, SpreadSettings, fit_intervals
 from stac_sm.model.model import Model
-from stac_sm.model.tabular.features import (
-    FeatureChoice,
-    TableFeatures,
-    choose_features,
-    names_of,
-    numeric_column,
-    place_columns,
-)
-from stac_sm.model.tabular.site_statistics import DAY_OF_YEAR
+from stac_sm.model.tabular.features import TableFeatures, names_of
 from stac_sm.model.tuning import CandidateSums, fit_sum, search_sums
+from stac_sm.model.user_table import DAY_OF_YEAR, FeatureChoice, choose_features, place_columns
 
 SHARES = (0.7, 0.4, 0.9)
 """Shares of level + departure in what stands on the first line, among which tuning chooses, the most trusted first;
@@ -111,8 +103,6 @@ _PLAIN_SPREAD = SpreadSettings(n_estimators=40, leaf=0.2, ridge=math.inf)
 """How the spread of the plain model is learned: deep trees in which each row has a vote err where a site is strange to
 them, and what they predict tells little of that; so no level, and leaves that several sites must fill."""
 
-_CSV, _PARQUET = (".csv", ".csv.gz", ".txt"), (".parquet", ".pq", ".geoparquet")
-
 
 @dataclass(frozen=True, eq=False)
 class TableModel:
@@ -158,39 +148,6 @@ class TableModel:
 
     fingerprint: str
     """SHA-256 over rows, features, settings and seed, in hex."""
-
-
-def read_table(file: Path, site: str) -> pd.DataFrame:
-    """Read a match-up table.
-
-    Parameters
-    ----------
-    file
-        CSV (``.csv``, ``.csv.gz``, ``.txt``) or Parquet (``.parquet``, ``.pq``, ``.geoparquet``); the numbers of a CSV
-        are read exactly.
-    site
-        Column of the site, which is read as text.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, it cannot be read, or has no rows.
-    """
-    name = file.name.lower()
-    if not file.is_file():
-        raise InputError(f"table {file}: there is no such file; give a CSV or Parquet file")
-    if not name.endswith((*_CSV, *_PARQUET)):
-        raise InputError(f"table {file}: {file.suffix or 'no'} suffix found; .csv or .parquet wanted")
-    try:
-        if name.endswith(_PARQUET):
-            table = pd.read_parquet(file)
-        else:
-            table = pd.read_csv(file, float_precision="round_trip", low_memory=False, converters={site: _text})
-    except (OSError, ValueError, pd.errors.ParserError) as error:  # pyarrow's errors are ValueErrors
-        raise InputError(f"table {file} cannot be read ({error}): write it again as CSV or Parquet") from error
-    if table.empty:
-        raise InputError(f"table {file}: no rows found; at least one wanted")
-    return table
 
 
 def train_table(
@@ -250,11 +207,6 @@ def train_table(
         sites=len(set(rows.sites)),
         fingerprint=_fingerprint(table, made, parts, sums, seed),
     )
-
-
-def _text(cell: str) -> str | None:
-    """A cell of the column of sites: as it is written, so that 007 stays 007."""
-    return cell.strip() or None
 
 
 def _intervals(

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from pandas.api.indexers import BaseIndexer
 
 from stac_sm.core.arrays import Float64Array
+from stac_sm.model.user_table import DAY_OF_YEAR
 
 TRAILING_DAYS = (30, 90)
 """Lengths of the trailing means."""
-
-DAY_OF_YEAR = ("doy_sin", "doy_cos")
-"""Features that say which time of the year it is."""
 
 SEASONAL_HARMONICS = {"yearly": 1, "half_yearly": 2}
 """Waves of the year, by how many there are in one: rain in winter, rain in summer, rain twice."""

@@ -9,8 +9,8 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.asset_file import AssetFile
-from stac_sm.core.columns import Columns, day_column, label_column, require_columns
+from stac_sm.core.columns import Columns, day_column, instant_column, label_column, numeric_column, require_columns
 from stac_sm.core.errors import InputError, ModelError
 from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.core.period import Period
@@ -30,20 +30,27 @@ from stac_sm.model.evaluate import UNSCREENED, Evaluation, Fitter, evaluate
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model
-from stac_sm.model.tabular.features import TableFeatures, numeric_column
+from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import (
     TableModel,
     candidate_sums,
-    read_table,
     table_booster_specs,
     table_training_rows,
     train_table,
 )
 from stac_sm.model.tuning import fit_sum
+from stac_sm.model.user_table import FRACTION, OTHER, TableCleaning, clean_table, read_table
 from stac_sm.stac.items import ItemDict, item_json, with_location
 from stac_sm.storage.store import multihash, sha256
 from stac_sm.workflows.reporting.findings import ReportInputs, ScoreInterval, mean_interval
 from stac_sm.workflows.reporting.page import report_asset_fields, write_model_report
+from stac_sm.workflows.training.training_rows import (
+    TRAINING_ROWS,
+    TrainedOn,
+    read_training_rows,
+    rows_by_training,
+    training_rows_asset,
+)
 
 if TYPE_CHECKING:
     import pystac
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
 _STRATEGIES = ("random", "site", "year", "network")
 _BUDGET = DiagnosticsBudget(points=2, draws=1, folds=2, repeats=1, rows=4_000)
 _FOLDS = 5
+_NOTHING_FOUND = TableCleaning()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +105,33 @@ class TrainedFolder:
     item: Path
     """Its STAC item; ``report.html`` and ``metrics.json`` lie beside it."""
 
+    cleaning: TableCleaning
+    """What was found in the table and taken as missing."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a user should know of the training.
+
+        Returns
+        -------
+        dict
+            JSON-able: what `training_summary` says, what was found in the table, and a note on each of that.
+        """
+        return {
+            **training_summary(self.made),
+            "cleaned": self.cleaning.to_dict(),
+            "notes": list(self.cleaning.notes),
+        }
+
 
 def train_table_folder(
-    file: Path, columns: Columns, folder: Path, *, features: Sequence[str] | None = None, plain: bool, seed: int = 0
+    file: Path,
+    columns: Columns,
+    folder: Path,
+    *,
+    features: Sequence[str] | None = None,
+    plain: bool,
+    seed: int = 0,
+    target_unit: str = FRACTION,
 ) -> TrainedFolder:
     """Train a model on a match-up table, score it on hold-outs, and write both to a folder.
 
@@ -117,6 +149,8 @@ def train_table_folder(
         Whether to train one booster on the columns as they are.
     seed
         Of folds and draws.
+    target_unit
+        Unit of the target in the file, one of `stac_sm.model.user_table.TARGET_UNITS`; the model is in m3 m-3.
 
     Returns
     -------
@@ -129,13 +163,15 @@ def train_table_folder(
         If the folder is not empty, or the table is not what it should be.
     """
     check_model_folder(folder)
-    table = read_table(file, columns.site)
+    clean = clean_table(read_table(file, columns.site), columns, features=features, target_unit=target_unit)
+    table = clean.table
     made = train_table(table, columns, features=features, plain=plain, seed=seed)
     found = evaluate_training(made, table)
-    return TrainedFolder(made, found, write_folder(made, table, folder, found))
+    item = write_folder(made, table, folder, found, clean.found)
+    return TrainedFolder(made, found, item, clean.found)
 
 
-def evaluate_model(href: str, file: Path) -> TableScores:
+def evaluate_model(href: str, file: Path, *, target_unit: str | None = None) -> TableScores:
     """Score a model on a table of other rows.
 
     Parameters
@@ -144,19 +180,35 @@ def evaluate_model(href: str, file: Path) -> TableScores:
         Item of the model, of a project or of a folder.
     file
         CSV or Parquet with the columns that the model was trained on.
+    target_unit
+        Unit of the target in the file, one of `stac_sm.model.user_table.TARGET_UNITS`; scores are in m3 m-3. None:
+        m3 m-3, or ``other`` for a model that was trained on a target that is no soil moisture.
 
     Returns
     -------
     TableScores
-        Over all rows, over sites, and of the prediction intervals.
+        Over all rows, over sites, apart for what the model was trained on, and of the prediction intervals.
 
     Raises
     ------
     CatalogError, ModelError, InputError
         If there is no such model, it is not complete, or the table lacks a column.
     """
-    model, features = Model.from_item(href), read_features(href)
-    return evaluate_table(model, features, read_table(file, (features.columns if features else Columns()).site))
+    import pystac
+
+    model, features, item = Model.from_item(href), read_features(href), pystac.Item.from_file(href)
+    columns = features.columns if features else Columns()
+    before = item.properties.get(_CLEANED, {})
+    clean = clean_table(
+        read_table(file, columns.site),
+        columns,
+        features=features.given if features else model.features,
+        target_unit=target_unit or (OTHER if before.get("target_unit") == OTHER else FRACTION),
+        known_fill_values=_known_fill_values(before),
+        required_by="the evaluation",
+    )
+    trained_on = read_training_rows(item)
+    return replace(evaluate_table(model, features, clean.table, trained_on), cleaning=clean.found)
 
 
 def table_fitter(made: TableModel) -> Fitter:
@@ -191,11 +243,18 @@ def evaluate_training(made: TableModel, table: pd.DataFrame, *, budget: Diagnost
     return TableEvaluation(evaluation, found)
 
 
-def write_table_report(made: TableModel, table: pd.DataFrame, found: TableEvaluation, folder: Path) -> dict[str, Path]:
+def write_table_report(
+    made: TableModel,
+    table: pd.DataFrame,
+    found: TableEvaluation,
+    folder: Path,
+    cleaning: TableCleaning = _NOTHING_FOUND,
+) -> dict[str, Path]:
     """Write the files of `write_model_report` into a folder that exists; where they lie, by their names."""
     facts: dict[str, Any] = {
         "columns": ", ".join(made.choice.taken),
         "rows": made.rows,
+        "rows without target": made.without_target,
         "sites": made.sites,
         "boosters": ", ".join(part.name for part in made.parts),
     }
@@ -206,7 +265,7 @@ def write_table_report(made: TableModel, table: pd.DataFrame, found: TableEvalua
         diagnostics=found.diagnostics,
         trained=UNSCREENED,
         facts=facts,
-        notes=(made.intervals_refused,) if made.intervals_refused else (),
+        notes=(*cleaning.notes, *([made.intervals_refused] if made.intervals_refused else [])),
         columns=made.features.columns,
     )
     return write_model_report(folder, report)
@@ -214,6 +273,8 @@ def write_table_report(made: TableModel, table: pd.DataFrame, found: TableEvalua
 
 ITEM = "item.json"
 _FEATURES = "features"
+_SUFFIXES = (".ubj", ".json", ".html", ".parquet")  # of all files that a model has
+_CLEANED = "stac_sm:cleaned"
 _LEAST_ROWS = 10  # of a station, for scores of its own
 
 
@@ -239,14 +300,45 @@ class TableScores:
     without_target: int
     """Rows that were not scored."""
 
+    trained_on: TrainedOn
+    """How many of the rows the model was trained on, and the scores of those and of the others."""
+
+    cleaning: TableCleaning = _NOTHING_FOUND
+    """What was found in the table and taken as missing."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that a reader of the scores must know."""
+        unscored = (f"{self.without_target} rows without a target are not scored",) if self.without_target else ()
+        return (*self.trained_on.notes, *self.cleaning.notes, *unscored)
+
     def to_dict(self) -> dict[str, Any]:
-        """What `stac-sm evaluate --json` prints."""
-        stations = {"r_median": self.median_r, "ubrmse_median": self.median_ubrmse}
-        return {**asdict(self.pooled), "per_station": stations, "coverage90": self.coverage,
-                "coverage90_interval": list(self.coverage_interval)}  # fmt: skip
+        """Return what `stac-sm evaluate --json` prints.
+
+        Returns
+        -------
+        dict
+            Scores in m3 m-3 (but for R and counts), NaN where there is none.
+        """
+        return {
+            **asdict(self.pooled),
+            "per_station": {"r_median": self.median_r, "ubrmse_median": self.median_ubrmse},
+            "coverage90": self.coverage,
+            "coverage90_interval": list(self.coverage_interval),
+            **self.trained_on.to_dict(),
+            "rows_without_target": self.without_target,
+            "cleaned": self.cleaning.to_dict(),
+            "notes": list(self.notes),
+        }
 
 
-def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: TableEvaluation | None = None) -> Path:
+def write_folder(
+    made: TableModel,
+    table: pd.DataFrame,
+    folder: Path,
+    found: TableEvaluation | None = None,
+    cleaning: TableCleaning = _NOTHING_FOUND,
+) -> Path:
     """Write a model into a folder of its own, complete or not at all; the same model gives the same bytes.
 
     Parameters
@@ -257,6 +349,8 @@ def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: Tab
         New, empty, or with an older model, which is replaced.
     found
         For the report, which is left out without it.
+    cleaning
+        What was found in the table: the item and the report say it.
 
     Returns
     -------
@@ -273,10 +367,11 @@ def write_folder(made: TableModel, table: pd.DataFrame, folder: Path, found: Tab
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         assets = {**write_model_assets(made.model, scratch), _FEATURES: _features_asset(made.features, scratch)}
+        assets[TRAINING_ROWS] = training_rows_asset(table, made.features.columns, scratch)
         if found is not None:
-            files, fields = write_table_report(made, table, found, scratch), report_asset_fields()
+            files, fields = write_table_report(made, table, found, scratch, cleaning), report_asset_fields()
             assets |= {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
-        item = _item(made, table)
+        item = _item(made, table, cleaning)
         item["assets"] = {key: _located(asset) for key, asset in assets.items()}
         (scratch / ITEM).write_bytes(item_json(item))
         scratch.chmod(0o755)  # mkdtemp's is for its owner only
@@ -298,7 +393,7 @@ def check_model_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: a file found; a folder wanted, new or with an older model")
     known = {f"{_FEATURES}.json", ITEM}
-    if found and not (known <= set(found) and all(name.endswith((".ubj", ".json", ".html")) for name in found)):
+    if found and not (known <= set(found) and all(name.endswith(_SUFFIXES) for name in found)):
         raise InputError(
             f"--out {folder}: {', '.join(sorted(found)[:5])} found; a new or empty folder wanted, or one with an "
             "older model, which is replaced"
@@ -327,7 +422,9 @@ def model_item_href(model: str) -> str:
     return str(folder / ITEM) if folder.is_dir() else model
 
 
-def evaluate_table(model: Model, features: TableFeatures | None, table: pd.DataFrame) -> TableScores:
+def evaluate_table(
+    model: Model, features: TableFeatures | None, table: pd.DataFrame, training_rows: pd.DataFrame | None = None
+) -> TableScores:
     """Score a model on a table, e.g. of stations that it has not seen.
 
     Parameters
@@ -337,6 +434,8 @@ def evaluate_table(model: Model, features: TableFeatures | None, table: pd.DataF
         columns of the table, which has the columns of a match-up table of a project.
     table
         Rows without a target are not scored, but their features tell what a site is like.
+    training_rows
+        ``site, time`` of the rows that the model was trained on; None where that is not known.
 
     Raises
     ------
@@ -353,6 +452,7 @@ def evaluate_table(model: Model, features: TableFeatures | None, table: pd.DataF
         raise InputError(f"evaluation: found no row with a target {columns.target!r} among {len(table)}; one wanted")
     values = (features.build(table) if features else table)[known]
     rows = pd.DataFrame({"site": label_column(table, columns.site)[known], "observed": observed[known]})
+    rows["time"] = instant_column(table, columns.time).to_numpy()[known]
     rows["predicted"] = model.predict(values).astype(float)
     covered, sure = _coverage(rows, model, values)
     stations = [agreement_scores(one["predicted"], one["observed"]) for one in _stations(rows)]
@@ -363,6 +463,7 @@ def evaluate_table(model: Model, features: TableFeatures | None, table: pd.DataF
         coverage=covered,
         coverage_interval=sure,
         without_target=int((~known).sum()),
+        trained_on=rows_by_training(rows, training_rows),
     )
 
 
@@ -392,7 +493,7 @@ def _swap(scratch: Path, folder: Path) -> None:
     shutil.rmtree(older, ignore_errors=True)
 
 
-def _item(made: TableModel, table: pd.DataFrame) -> ItemDict:
+def _item(made: TableModel, table: pd.DataFrame, cleaning: TableCleaning) -> ItemDict:
     columns = made.features.columns
     when = day_column(table, columns.time)
     item = model_item(
@@ -401,15 +502,17 @@ def _item(made: TableModel, table: pd.DataFrame) -> ItemDict:
         bbox=_bbox(table, columns),
         period=Period(when.min().date(), when.max().date() + timedelta(days=1)),
         hyperparameters={"boosters": [part.describe() for part in made.parts]},
-        properties=_properties(made),
+        properties=_properties(made, cleaning),
     )
+    if cleaning.target_unit == OTHER:
+        item["properties"]["mlm:output"][0]["description"] = f"Column {columns.target} of the table, in its unit"
     for one in item["properties"]["mlm:input"]:
         one["description"] = _description(one["name"], made.features)
     del item["collection"]  # the folder is no catalogue
     return item
 
 
-def _properties(made: TableModel) -> dict[str, Any]:
+def _properties(made: TableModel, cleaning: TableCleaning) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "title": "XGBoost on a table" if made.features.plain else "Sum of boosters on a table",
         "stac_sm:rows": made.rows,
@@ -420,7 +523,14 @@ def _properties(made: TableModel) -> dict[str, Any]:
         properties["stac_sm:scores"] = {"at_unseen_sites": asdict(made.unseen)}
     if made.intervals_refused:
         properties["stac_sm:intervals_refused"] = made.intervals_refused
+    if cleaning:
+        properties |= {_CLEANED: cleaning.to_dict(), "stac_sm:notes": list(cleaning.notes)}
     return properties
+
+
+def _known_fill_values(cleaned: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Fill values that the training table had, by column."""
+    return {name: [float(value) for value in found] for name, found in cleaned.get("fill_values", {}).items()}
 
 
 def _description(name: str, features: TableFeatures) -> str:
@@ -434,8 +544,10 @@ def _bbox(table: pd.DataFrame, columns: Columns) -> list[float] | None:
     if not {columns.lat, columns.lon} <= set(table.columns):
         return None
     lon, lat = numeric_column(table, columns.lon), numeric_column(table, columns.lat)
-    box = [float(edge) for edge in (lon.min(), lat.min(), lon.max(), lat.max())]
-    return box if np.isfinite(box).all() else None
+    known = np.isfinite(lon) & np.isfinite(lat)
+    if not known.any():
+        return None
+    return [float(edge(of[known])) for edge in (np.min, np.max) for of in (lon, lat)]
 
 
 def _features_asset(features: TableFeatures, folder: Path) -> AssetFile:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
-from stac_sm.model.tabular.features import TableFeatures, choose_features, numeric_column, place_columns
+from stac_sm.model.tabular.features import TableFeatures
 from tests.support.examples import examples
 
 COLUMNS = Columns(target="theta", site="station", time="start")
@@ -173,49 +173,7 @@ def test_they_survive_json():
         TableFeatures.from_dict({name: value for name, value in FEATURES.to_dict().items() if name != "given"})
 
 
-def test_columns_by_default():
-    table = TABLE.assign(
-        lon=9.0, end="2019-01-11", network="A", n_days=9, empty=np.nan, doy_sin=0.5, whole=3, flag=True
-    )
-    table.insert(0, "Unnamed: 0", range(len(table)))
-    choice = choose_features(table, COLUMNS)
-    assert choice.taken == (*GIVEN, "whole", "flag")
-    assert choice.left == {
-        "Unnamed: 0": "row numbers without a name", "station": "the site", "start": "the time", "theta": "the target",
-        "lat": "a coordinate", "lon": "a coordinate", "end": "the end of the time", "network": "no numbers",
-        "n_days": "a count", "empty": "no value", "doy_sin": "worked out from the time",
-    }  # fmt: skip
-
-
-def test_columns_that_are_asked_for():
-    choice = choose_features(TABLE, COLUMNS, ["smap", "lat"])
-    assert choice.taken == ("smap", "lat")
-    assert choice.left["B4"] == "not asked for"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "told"),
-    [
-        (["smp"], r"no column 'smp' \(nearest: smap"),
-        (["smap", "smap"], "found smap"),
-        (["theta"], "found theta"),
-        (["station"], "found station"),
-        ([], "found nothing"),
-        (["start"], "column 'start' holds no numbers"),
-    ],
-)
-def test_columns_that_cannot_be_features(wanted, told):
-    with pytest.raises(InputError, match=told):
-        choose_features(TABLE, COLUMNS, wanted)
-
-
 def test_bad_tables_are_named():
-    with pytest.raises(InputError, match=r"no column 'thta' \(nearest: theta"):
-        choose_features(TABLE, replace(COLUMNS, target="thta"))
-    with pytest.raises(InputError, match="no column that can be a feature"):
-        choose_features(TABLE[["theta", "station", "start"]], COLUMNS)
-    with pytest.raises(InputError, match="'smap' is infinite in 160 rows"):
-        numeric_column(TABLE.assign(smap=np.inf), "smap")
     with pytest.raises(InputError, match="'station' is empty in 160"):
         FEATURES.build(TABLE.assign(station=None))
     with pytest.raises(InputError, match="no column 'smap'"):
@@ -227,8 +185,3 @@ def test_dates_may_be_numbers():
     same(FEATURES.build(TABLE.assign(start=written)), BUILT)
     with pytest.raises(InputError, match="'start' holds no dates"):
         FEATURES.build(TABLE.assign(start=12))
-
-
-def test_places_are_found_by_name():
-    assert place_columns(TABLE, COLUMNS) == {}
-    assert place_columns(TABLE.assign(Longitude=9.0), COLUMNS) == {"lat": "lat", "lon": "Longitude"}

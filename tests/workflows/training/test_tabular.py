@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,17 +19,17 @@ from stac_sm.core.errors import InputError, ModelError
 from stac_sm.model.base_learners import TrainingRows, fit_boosters, site_sample_weights
 from stac_sm.model.model import Model
 from stac_sm.model.tabular import fit as table_model
-from stac_sm.model.tabular.features import TableFeatures, choose_features, place_columns
+from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import (
     booster_weights,
     candidate_sums,
-    read_table,
     site_and_anomaly_specs,
     table_booster_specs,
     table_training_rows,
     train_table,
 )
 from stac_sm.model.tuning import fit_sum
+from stac_sm.model.user_table import choose_features, clean_table, place_columns, read_table
 from stac_sm.model.xgboost_learner import XGBoostLearner
 from stac_sm.workflows.training.tabular import evaluate_table, read_features, write_folder
 
@@ -44,7 +45,7 @@ def table_of(sites=14, rows=24, seed=0):
     for i in range(sites):
         level, sand = rng.uniform(0, 1), rng.uniform(0, 90)
         wet, green = level + 0.2 * rng.standard_normal(rows), level * rng.random(rows)
-        theta = 0.05 + 0.3 * level + 0.15 * (wet - level) + 0.01 * rng.standard_normal(rows)
+        theta = (0.05 + 0.3 * level + 0.15 * (wet - level) + 0.01 * rng.standard_normal(rows)).clip(0.001)
         part = pd.DataFrame({"theta": theta, "wet": wet, "green": green, "sand": sand}).round(5)
         place = {"station": f"{i:03d}", "start": when, "lat": 40.0 + i % 5, "lon": 9.0 + i, "n_days": 9}
         parts.append(part.assign(**place, note="x"))
@@ -214,8 +215,9 @@ def test_the_command_line_from_either_kind_of_file(suffix, tmp_path, made, valid
     validate(item)
     assert Model.from_item(str(tmp_path / "m/item.json")).checksum == made.model.checksum
     done = run("evaluate", tmp_path / "m", files["test"], "--json")
-    assert json.loads(done.stdout) == evaluate_table(made.model, made.features, OTHERS).to_dict()
-    assert "14 rows without a target are not scored" in done.stderr
+    training_rows = pd.read_parquet(tmp_path / "m/training_rows.parquet")
+    assert json.loads(done.stdout) == evaluate_table(made.model, made.features, OTHERS, training_rows).to_dict()
+    assert "14 rows without a target are not scored" in json.loads(done.stdout)["notes"]
     assert json.loads(run("evaluate", tmp_path / "m/item.json", files["test"], "--json").stdout) == json.loads(
         done.stdout
     )
@@ -223,7 +225,10 @@ def test_the_command_line_from_either_kind_of_file(suffix, tmp_path, made, valid
 
 def test_evaluation_is_what_numpy_says(made):
     found = evaluate_table(made.model, made.features, OTHERS).to_dict()
-    assert list(found) == ["n", "r", "rmse", "ubrmse", "bias", "per_station", "coverage90", "coverage90_interval"]
+    assert list(found) == [
+        "n", "r", "rmse", "ubrmse", "bias", "per_station", "coverage90", "coverage90_interval", "rows_trained_on",
+        "stations_trained_on", "by_training", "rows_without_target", "cleaned", "notes",
+    ]  # fmt: skip
     values = made.features.build(OTHERS)
     said = made.model.predict(values)
     rows = OTHERS.assign(p=said, half=made.model.intervals.half_width(values, said)).dropna(subset="theta")
@@ -308,28 +313,13 @@ def test_an_older_model_is_replaced_and_nothing_else(made, folder, tmp_path):
         "intervals.ubj",
         "item.json",
         "model.ubj",
+        "training_rows.parquet",
     ]
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/thesis.txt").write_text("years")
     with pytest.raises(InputError, match=r"thesis.txt found; a new or empty folder wanted"):
         write_folder(plain, TABLE, tmp_path / "docs")
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
-
-
-def test_tables_that_cannot_be_read(tmp_path):
-    (tmp_path / "t.csv").write_text("a,b\n")
-    (tmp_path / "t.parquet").write_bytes(b"junk")
-    (tmp_path / "t.xlsx").write_bytes(b"junk")
-    for name, told in {
-        "none.csv": "no such file", "t.csv": "no rows", "t.parquet": "cannot be read", "t.xlsx": ".csv or .parquet"
-    }.items():  # fmt: skip
-        with pytest.raises(InputError, match=told):
-            read_table(tmp_path / name, "station")
-
-
-def test_sites_are_read_as_they_are_written(tmp_path):
-    TABLE.to_csv(tmp_path / "t.csv", index=False)
-    assert set(read_table(tmp_path / "t.csv", "station")["station"]) == set(TABLE["station"])
 
 
 @pytest.mark.parametrize(
@@ -405,3 +395,68 @@ def test_training_leaves_a_report_and_says_which_columns_leak(tmp_path):
     again = run("train", tmp_path / "t.csv", *ROLES, "--plain", "--out", tmp_path / "m")
     assert "report" in again.stdout
     assert Path(found["report"]).read_text() == page
+
+
+def test_what_was_found_in_a_table_stands_in_every_result(tmp_path):
+    """A missing target that is written -9999, dashes in a column, and a target in percent."""
+    dashes = TABLE["wet"].astype(object).mask(TABLE.index % 100 == 3, "-")
+    TABLE.assign(theta=TABLE["theta"].mul(100).fillna(-9999), wet=dashes).to_csv(tmp_path / "fill.csv", index=False)
+    refused = run("train", tmp_path / "fill.csv", *ROLES, "--plain", "--out", tmp_path / "m", code=1)
+    assert "looks like percent: give `--target-unit percent`" in refused.stderr
+    percent = ["--target-unit", "percent"]
+    said = json.loads(
+        run("train", tmp_path / "fill.csv", *ROLES, *percent, "--plain", "--out", tmp_path / "m", "--json").stdout
+    )
+    found = {
+        "target_unit": "percent",
+        "fill_values": {"theta": {"-9999": 31}},
+        "not_numbers": {"wet": {"-": 4}},
+    }
+    item = json.loads((tmp_path / "m/item.json").read_text())
+    numbers, page = (Path(said[name]).read_text() for name in ("metrics", "report"))
+    assert said["cleaned"] == item["properties"]["stac_sm:cleaned"] == found
+    assert said["rows_without_target"] == 31
+    assert len(said["notes"]) == 3
+    for note in said["notes"]:
+        assert note in item["properties"]["stac_sm:notes"]
+        assert note in json.loads(numbers)["report_notes"]
+        assert html.escape(note, quote=False) in page
+    missing = TABLE.assign(theta=TABLE["theta"].mul(100) / 100, wet=TABLE["wet"].mask(TABLE.index % 100 == 3))
+    plain = train_table(missing, COLUMNS, plain=True)
+    assert Model.from_item(said["item"]).checksum == plain.model.checksum
+    assert item["properties"]["stac_sm:fingerprint"] == plain.fingerprint
+    scored = json.loads(run("evaluate", tmp_path / "m", tmp_path / "fill.csv", *percent, "--json").stdout)
+    assert scored["cleaned"] == found
+    assert (scored["rows_trained_on"], scored["stations_trained_on"]) == (305, 14)
+    assert list(scored["by_training"]) == ["trained_rows"]
+    assert "looks like percent" in run("evaluate", tmp_path / "m", tmp_path / "fill.csv", code=1).stderr
+
+
+def test_stations_that_were_trained_on_are_scored_apart(made, folder, tmp_path):
+    later = TABLE[TABLE["station"] == "003"].assign(start=pd.date_range("2021-01-01", periods=24).strftime("%Y-%m-%d"))
+    both = pd.concat([OTHERS.assign(station="x" + OTHERS["station"]), TABLE[TABLE["station"] == "002"], later])
+    both.to_parquet(tmp_path / "t.parquet")
+    scored = json.loads(run("evaluate", folder, tmp_path / "t.parquet", "--json").stdout)
+    parts = scored["by_training"]
+    assert {kind: part["stations"] for kind, part in parts.items()} == {
+        "unseen_stations": 6, "trained_stations_other_times": 1, "trained_rows": 1
+    }  # fmt: skip
+    assert scored["stations_trained_on"] == 2
+    assert sum(part["n"] for part in parts.values()) == scored["n"]
+    alone = evaluate_table(made.model, made.features, OTHERS).to_dict()
+    assert parts["unseen_stations"] == {
+        "stations": 6,
+        **{name: alone[name] for name in ("n", "r", "rmse", "ubrmse", "bias")},
+    }
+    assert "under 'unseen_stations'" in scored["notes"][0]
+    assert parts["unseen_stations"]["rmse"] == pytest.approx(alone["rmse"])
+
+
+def test_a_target_that_is_no_soil_moisture(tmp_path):
+    table = TABLE.assign(theta=TABLE["theta"] * 900)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    clean = clean_table(table, COLUMNS, target_unit="other")
+    write_folder(train_table(clean.table, COLUMNS, plain=True), clean.table, tmp_path / "m", cleaning=clean.found)
+    item = json.loads((tmp_path / "m/item.json").read_text())
+    assert item["properties"]["mlm:output"][0]["description"] == "Column theta of the table, in its unit"
+    assert json.loads(run("evaluate", tmp_path / "m", tmp_path / "t.csv", "--json").stdout)["n"] == 305
