@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -39,7 +40,8 @@ def screen(folder: Path | str, as_json: bool) -> None:
 target_unit_option = click.option(
     "--target-unit",
     type=click.Choice(["m3 m-3", "percent", "other"]),
-    help="Unit of the target in TABLE; percent is converted, other is no soil moisture.  [default: m3 m-3]",
+    metavar="UNIT",
+    help="Unit of the target in TABLE: m3 m-3, percent, or other for no soil moisture.  [default: m3 m-3]",
 )
 
 
