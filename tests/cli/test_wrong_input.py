@@ -106,7 +106,7 @@ TYPED = [
     (f"plot {DAY} --tile h01v01 --out P/none/x.png", 1, "x.png … check the path"),
     (f"plot {DAY} --catalog /no/such --bbox 8,46,9,47", 1, "/no/such/catalog.json is no file: check the path"),
     ("train /no/such.csv --target sm --site site --time date --out P/m", 1, "there is no such file; give a CSV or"),
-    ("train P/stac-sm.toml --target sm --site site --time date --out P/m", 1, ".csv or .parquet wanted"),
+    ("train P/stac-sm.toml --target sm --site site --time date --out P/m", 1, ".csv or .parquet is required"),
     ("train P/t.csv --target sm --site site --time date --out P/plans", 1, "a new or empty folder wanted"),
     (f"{PLAN} --out P/plans", 1, "plans … a file is required there"),
     ("run no.parquet", 1, "no.parquet is no plan … `stac-sm plan` writes one"),
