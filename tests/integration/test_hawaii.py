@@ -491,8 +491,8 @@ def test_a_source_with_too_few_hours_says_which_setting_to_change(flow: Flow, tm
     flow.do("init", tmp_path / "project")  # asks for 24 hours a day
     file = flow.granules / "era5-land" / "era5_land_hawaii_2018-07.nc"
     result = flow.do("ingest", "era5-land", file, project=tmp_path / "project", code=1)
-    assert f"{file}: at most 1 hours a day found, 24 wanted" in result.stderr
-    assert "set min_hours = 1 under [sources.era5-land]" in result.stderr
+    assert f"{file}: at most 1 hours a day found, 24 required" in result.stderr
+    assert "min_hours under [sources.era5-land] is to be changed only for files that hold daily means" in result.stderr
 
 
 def test_an_empty_project_says_what_to_do_first(flow: Flow, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from stac_sm.core.errors import GranuleError
 
@@ -18,7 +18,20 @@ _ECMWF = 98  # number of the centre
 _SECOND_ORDER = 0x40  # of the flags of the data section
 
 
-def check_messages(file: Path) -> list[str]:
+class MessageFacts(NamedTuple):
+    """What the head of a message states."""
+
+    version: str
+    """ECMWF's experiment version; empty where it states none."""
+
+    stream: int
+    """ECMWF's stream, e.g. 1071 of monthly means; 0 where it states none."""
+
+    time_range: int | None
+    """Time range indicator of edition 1; None in edition 2."""
+
+
+def check_messages(file: Path) -> list[MessageFacts]:
     """Check that all messages of a file are complete and can be decoded by GDAL.
 
     Parameters
@@ -28,8 +41,8 @@ def check_messages(file: Path) -> list[str]:
 
     Returns
     -------
-    list of str
-        ECMWF's experiment version of each message; empty text where a message states none.
+    list of MessageFacts
+        What the head of each message states.
 
     Raises
     ------
@@ -43,12 +56,14 @@ def check_messages(file: Path) -> list[str]:
         except struct.error as error:
             raise _broken(file, size, f"{size} bytes found, cut off in a header") from error
     if not messages or messages[-1][0] > size:
-        raise _broken(file, size, f"{size} bytes found, at least {max(messages, default=(4, ''))[0]} expected")
-    return [version for _, version in messages]
+        raise _broken(
+            file, size, f"{size} bytes found, at least {max((end for end, _ in messages), default=4)} expected"
+        )
+    return [facts for _, facts in messages]
 
 
-def _messages(file: Path, content: BinaryIO, size: int) -> Iterator[tuple[int, str]]:
-    """Yield the position after the last byte of each message, and its experiment version."""
+def _messages(file: Path, content: BinaryIO, size: int) -> Iterator[tuple[int, MessageFacts]]:
+    """Yield the position after the last byte of each message, and what its head states."""
     start = _next(content, 0)
     while start < size:
         content.seek(start)
@@ -56,7 +71,7 @@ def _messages(file: Path, content: BinaryIO, size: int) -> Iterator[tuple[int, s
         if head[:4] != b"GRIB" or head[7:] not in (b"\x01", b"\x02"):
             raise _broken(file, size, f"{head!r} found at byte {start} of {size}, GRIB of edition 1 or 2 expected")
         end = start + (_length_2(content) if head[7] == 2 else _length_1(file, content, start, head))
-        yield end, _experiment_version(content, start, head[7])
+        yield end, _facts(content, start, head[7])
         content.seek(end - 4)
         if end <= size and content.read(4) != b"7777":
             raise _broken(file, size, f"the message at byte {start} does not end with 7777 at byte {end}")
@@ -85,25 +100,26 @@ def _length_1(file: Path, content: BinaryIO, start: int, head: bytes) -> int:
     return length
 
 
-def _experiment_version(content: BinaryIO, start: int, edition: int) -> str:
-    """Return the experiment version in the local part of a message of ECMWF; empty where there is no such part."""
+def _facts(content: BinaryIO, start: int, edition: int) -> MessageFacts:
+    """Return what the head of a message states; version and stream from the local part of messages of ECMWF."""
     first = start + (8 if edition == 1 else 16)
     content.seek(first)
     head = content.read(7)
+    time_range = _byte(content, first + 20) if edition == 1 else None
     if edition == 1:
-        local, length, by_ecmwf = first + 45, int.from_bytes(head[:3], "big"), head[4] == _ECMWF
+        version, length, by_ecmwf = first + 45, int.from_bytes(head[:3], "big"), head[4] == _ECMWF
         present = length >= 49
     else:
         local = first + int.from_bytes(head[:4], "big")
         content.seek(local)
         section, by_ecmwf = content.read(5), int.from_bytes(head[5:7], "big") == _ECMWF
         present = section[4:] == b"\x02" and int.from_bytes(section[:4], "big") >= 17
-        local += 13
+        version = local + 13
     if not (by_ecmwf and present):
-        return ""
-    content.seek(local)
-    text = content.read(4)
-    return text.decode() if text.isascii() and text.isalnum() else ""
+        return MessageFacts("", 0, time_range)
+    content.seek(version - 2)
+    stream, text = int.from_bytes(content.read(2), "big"), content.read(4)
+    return MessageFacts(text.decode() if text.isascii() and text.isalnum() else "", stream, time_range)
 
 
 def _three(content: BinaryIO, at: int) -> int:

@@ -135,7 +135,8 @@ class HourlyFields:
 
 def finality(version: Any) -> bool | None:
     """Return whether ECMWF's experiment version is that of final data (1) or of preliminary ones (5); else None."""
-    return {"1": True, "5": False}.get(str(version).strip().lstrip("0"))
+    text = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
+    return {"1": True, "5": False}.get(text.strip().lstrip("0").removesuffix(".0"))
 
 
 def checked_mean(name: str, mean: np.ndarray, file: Any) -> np.ndarray:

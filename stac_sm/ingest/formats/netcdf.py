@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.formats.field_arrays import ArrayVariable
+from stac_sm.ingest.formats.time_axis import durations
 
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 """Size of a value, by its external type."""
@@ -134,7 +137,7 @@ def open_netcdf(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
         ) from error
 
 
-def decode_times(variable: Any, file: Path) -> np.ndarray:
+def decode_times(variable: Any, file: Path, timed_as: Any = None) -> np.ndarray:
     """Return the instants of a CF time variable.
 
     Parameters
@@ -143,6 +146,8 @@ def decode_times(variable: Any, file: Path) -> np.ndarray:
         A ``netCDF4.Variable`` with CF units; a scalar gives one instant.
     file
         The file, for messages.
+    timed_as
+        The variable whose units and calendar count; None for its own.
 
     Returns
     -------
@@ -156,8 +161,9 @@ def decode_times(variable: Any, file: Path) -> np.ndarray:
     """
     import netCDF4
 
-    values, units = np.ma.atleast_1d(variable[...]), getattr(variable, "units", "")
-    calendar = getattr(variable, "calendar", "standard")
+    timed_as = variable if timed_as is None else timed_as
+    values, units = np.ma.atleast_1d(variable[...]).ravel(), getattr(timed_as, "units", "")
+    calendar = getattr(timed_as, "calendar", "standard")
     if not np.isfinite(np.ma.filled(values.astype(np.float64), np.nan)).all():
         raise GranuleError(f"{file}: {variable.name} has gaps, an instant at every position expected: fetch it again")
     try:
@@ -168,6 +174,60 @@ def decode_times(variable: Any, file: Path) -> np.ndarray:
         raise GranuleError(f"{file}: {variable.name} has the units {units!r}, CF time expected ({error})") from error
     micros = np.array(found, dtype="datetime64[us]").astype(np.int64)
     return np.asarray(((micros + 500_000) // 1_000_000).astype("datetime64[s]"))
+
+
+@contextlib.contextmanager
+def open_arrays(file: Path) -> Iterator[Mapping[str, ArrayVariable]]:
+    """Open a file, and describe its variables as `field_arrays` and `time_axis` take them.
+
+    Parameters
+    ----------
+    file
+        A local NetCDF file.
+
+    Yields
+    ------
+    mapping of ArrayVariable
+        Variables by their names.
+
+    Raises
+    ------
+    GranuleError
+        If it cannot be read, or is shorter than its header says.
+    """
+    with open_netcdf(file) as data:
+        yield describe_variables(data, file)
+
+
+def describe_variables(data: Any, file: Path) -> dict[str, ArrayVariable]:
+    """Return the variables of an open ``netCDF4.Dataset`` by their names; the file is for messages."""
+    ends = {str(getattr(one, "bounds", "")): one for one in data.variables.values()}
+    return {name: _array(one, ends.get(name, one), file) for name, one in data.variables.items()}
+
+
+def _array(variable: Any, timed_as: Any, file: Path) -> ArrayVariable:
+    """Describe a variable; the ends of intervals have the units of the coordinate that names them."""
+    chunks = variable.chunking()
+    return ArrayVariable(
+        name=variable.name,
+        dims=tuple(variable.dimensions),
+        shape=tuple(variable.shape),
+        attributes={name: variable.getncattr(name) for name in variable.ncattrs()},
+        read=partial(unpack_values, variable),
+        raw=lambda: np.asarray(variable[...]),
+        times=partial(_times, variable, timed_as, file),
+        chunks=tuple(chunks) if isinstance(chunks, list) else (),
+        problem=packing_problem(variable),
+    )
+
+
+def _times(variable: Any, timed_as: Any, file: Path) -> np.ndarray:
+    """Return instants of a CF time variable, or durations of a forecast period, in its shape."""
+    unit = str(getattr(timed_as, "units", ""))
+    found = durations(np.ma.filled(np.ma.asarray(variable[...]).astype(np.float64), np.nan), unit)
+    if found is not None:
+        return found
+    return decode_times(variable, file, timed_as).reshape(variable.shape)
 
 
 def unpack_values(variable: Any, index: Any = ...) -> np.ndarray:

@@ -10,15 +10,19 @@ from typing import Any
 import numpy as np
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.grib import check_messages
+from stac_sm.ingest.formats.grib import MessageFacts, check_messages
 from stac_sm.ingest.formats.hourly import HourlyFields, finality
 from stac_sm.ingest.formats.latlon_grid import RegularGrid
+from stac_sm.ingest.formats.time_axis import check_spacing, describe_grib_statistic, refusal
 
 _ELEMENTS = {"SWVL1": "swvl1", "ST": "stl1", "STL1": "stl1", "SD": "sd"}
 """Names that GDAL has for ECMWF's table 128 of GRIB 1."""
 
 _PARAMETERS = {("192", "128", "39"): "swvl1", ("192", "128", "139"): "stl1", ("0", "1", "254"): "sd"}
 """Discipline, category and number of ECMWF's GRIB 2."""
+
+_PROCESS = {"8": 23, "11": 26, "12": 25}
+"""Where the statistical process lies among the values of a template of GRIB 2 for a time interval, by its number."""
 
 _UNITS = {"[m^3/m^3]": "m3/m3", "[K]": "K", "[m]": "m", "[-]": ""}
 _OPTIONS = {"GRIB_NORMALIZE_UNITS": "NO"}  # or kelvin become degrees Celsius
@@ -36,15 +40,21 @@ def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
     GranuleError
         If it is no GRIB, is cut off, or holds something else.
     """
-    versions = check_messages(file)
+    messages = check_messages(file)
     with _opened(file) as data:
         tags = [data.tags(band) for band in data.indexes]
-        if len(versions) != len(tags):  # messages of several fields
-            versions = [""] * len(tags)
+        if len(messages) != len(tags):  # messages of several fields
+            messages = [MessageFacts("", 0, None)] * len(tags)
+        statistics = {
+            _name(tag): what for one, tag in zip(messages, tags, strict=True) if (what := _statistic(one, tag))
+        }
+        refused = {name: refusal(file, name, what, "by the heads of its messages") for name, what in statistics.items()}
+        if wanted[0] in refused:
+            raise refused[wanted[0]]
         bands: dict[tuple[str, int], list[int]] = {}
         for band, tag in zip(data.indexes, tags, strict=True):
             bands.setdefault((_name(tag), _second(tag)), []).append(band)
-        final = [finality(version) for version in versions]
+        final = [finality(message.version) for message in messages]
         for same in bands.values():
             same.sort(key=lambda band: (True, None, False).index(final[band - 1]))
         stated: dict[str, set[str]] = {}
@@ -64,14 +74,25 @@ def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
             f"{file}: {len(tags)} fields of {held} found, {wanted[0]} wanted, and {', '.join(wanted[1:])} for the same "
             "hours or not at all: is it ERA5-Land?"
         )
+    times = np.array(seconds, dtype="datetime64[s]")
+    check_spacing(wanted[0], times, file)
     return HourlyFields(
         file=file,
         grid=grid,
-        times=np.array(seconds, dtype="datetime64[s]"),
+        times=times,
         units={name: units[name] for name in found},
         read=partial(_read, file, bands, instants),
         final=[final[bands[wanted[0], second][nth] - 1] for second, nth in instants],
+        left_out={name: str(why).removeprefix(f"{file}: ") for name, why in refused.items() if name in found},
     )
+
+
+def _statistic(message: MessageFacts, tags: Mapping[str, str]) -> str:
+    """What a message holds if it is a mean, an accumulation or another statistic over a time; empty if it is none."""
+    values = tags.get("GRIB_PDS_TEMPLATE_ASSEMBLED_VALUES", "").split()
+    place = _PROCESS.get(tags.get("GRIB_PDS_PDTN", ""))
+    process = int(values[place]) if place is not None and len(values) > place else None
+    return describe_grib_statistic(message.stream, message.time_range, process)
 
 
 def _opened(file: Path) -> Any:

@@ -27,6 +27,10 @@ from stac_sm.stac.items import raster_item
 from stac_sm.storage.http.documents import FileMissingError, FileUrl, fetch_file
 
 REQUIRED_VARIABLES = ("swvl1", "stl1", "sd")
+DATASET_PROPERTY = "stac_sm:dataset"
+"""Property of items that are not of ERA5-Land itself: what they are from."""
+
+_STEP, _ERA5_STEP = 0.1, 0.25  # degrees
 _PLACE = ("proj:shape", "proj:transform")
 _GRIB = (".grb", ".grib", ".grb2", ".grib2")
 
@@ -138,7 +142,7 @@ class Era5Land:
         errors: dict[Path | FileUrl, str] = {}
         grids: dict[str, list[HourlyFields]] = {}
         for hourly in opened.values():
-            grids.setdefault(hourly.grid.name, []).append(hourly)
+            grids.setdefault(_grid_name(hourly.grid), []).append(hourly)
         for name, fields in grids.items():
             if len({hourly.grid.geobox for hourly in fields}) > 1:
                 files = ", ".join(str(hourly.file) for hourly in fields)
@@ -156,14 +160,17 @@ class Era5Land:
                 own = [day for day in days if day.day in dates[id(hourly)]]
                 if not any(day.hours >= self.min_hours for day in own):
                     errors[hourly.file] = self._too_few(hourly, own)
-                notes[hourly.file] = self._notes(own)
+                notes[hourly.file] = (*self._notes(own), *_dataset_notes(fields[0].grid))
         return JointScan((make() for make in granules), notes, errors)
 
     def _too_few(self, hourly: HourlyFields, days: Sequence[JoinedDay]) -> str:
         most = max((day.hours for day in days), default=0)
+        found = f"{hourly.file}: at most {most} hours a day found, {self.min_hours} required: pass all files of a day "
+        if most > 1:
+            return f"{found}together; if that is all there is, set min_hours = {most} under [sources.era5-land]"
         return (
-            f"{hourly.file}: at most {most} hours a day found, {self.min_hours} wanted: pass all files of a day "
-            f"together; if that is all there is, set min_hours = {most} under [sources.era5-land]"
+            f"{found}together; a single hour, an accumulation or a monthly mean is no daily mean, and min_hours under "
+            "[sources.era5-land] is to be changed only for files that hold daily means or one representative hour"
         )
 
     def _notes(self, days: Sequence[JoinedDay]) -> tuple[str, ...]:
@@ -182,7 +189,7 @@ class Era5Land:
             geobox=grid.geobox,
             start=utc_instant(day.day),
             end=utc_instant(Period.of_day(day.day).end),
-            properties={"stac_sm:hours": day.hours},
+            properties={"stac_sm:hours": day.hours, **_dataset_properties(grid)},
         )
         layers = {
             name: RasterLayer(VARIABLES[name], partial(day.mean, name), grid.geobox, CogProfile())
@@ -201,7 +208,37 @@ class Era5Land:
 
 
 def _item_id(day: date, grid: RegularGrid) -> str:
-    return f"ERA5L.A{day:%Y%j}.{grid.name}"
+    return f"ERA5L.A{day:%Y%j}.{_grid_name(grid)}"
+
+
+def _grid_name(grid: RegularGrid) -> str:
+    """Name of a grid; that of global ERA5 has its size in it, since global ERA5-Land may lie beside it."""
+    if grid.name != "global" or _dataset(grid) != "ERA5":
+        return grid.name
+    height, width = grid.geobox.shape
+    return f"global-{width}x{height}"
+
+
+def _dataset(grid: RegularGrid) -> str:
+    """What fields of a grid are from, by its pixel size; empty for ERA5-Land."""
+    step = round(abs(grid.geobox.affine.e), 4)
+    if step == _STEP:
+        return ""
+    return "ERA5" if step == _ERA5_STEP else f"ERA5 or ERA5-Land, regridded to {step:g} degrees"
+
+
+def _dataset_properties(grid: RegularGrid) -> dict[str, str]:
+    return {DATASET_PROPERTY: _dataset(grid)} if _dataset(grid) else {}
+
+
+def _dataset_notes(grid: RegularGrid) -> tuple[str, ...]:
+    step = abs(grid.geobox.affine.e)
+    if not _dataset(grid):
+        return ()
+    return (
+        f"{_dataset(grid)} of {step:g} degrees found, not ERA5-Land of {_STEP:g} degrees: the items say so "
+        f"({DATASET_PROPERTY}), and count only where there is no finer one",
+    )
 
 
 def _coverage(version: ItemVersion) -> dict[tuple[str, float], bool | None] | None:

@@ -6,7 +6,7 @@ A chunk that a store does not have is sea; any other answer than that is an erro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -18,8 +18,9 @@ import numpy as np
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.period import Period
-from stac_sm.ingest.formats.hourly import HourlyFields, finality
-from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
+from stac_sm.ingest.formats.field_arrays import ArrayVariable, FieldAxes, find_axes, hourly_fields
+from stac_sm.ingest.formats.hourly import HourlyFields
+from stac_sm.ingest.formats.time_axis import durations
 from stac_sm.storage.http.client import account_header
 from stac_sm.storage.http.documents import FileUrl
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 BBox = Sequence[float]
 
-_TIMES = ("valid_time", "time")
 _MOST_VALUES = 20_000_000_000  # 80 GB of one variable: more is a forgotten setting
 _RETRIES, _RETRY_TIME = 3, timedelta(minutes=2)
 _WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
@@ -46,23 +46,49 @@ def open_era5_zarr(
     """
     with _errors_named(place):
         data = _opened(place)
-    found = [name for name in wanted if name in data.data_vars]
-    time = next((name for name in _TIMES if name in data.dims), None)
-    if wanted[0] not in found or time is None:
-        raise GranuleError(f"{place}: found {sorted(map(str, data.variables))}, wanted {wanted[0]} by hour or day")
-    versions = [name for name in data.variables if name == "expver" and data[name].dims == (time,)]
-    data = data[[*found, *versions]]
-    latitude, longitude = (coordinate([str(name) for name in data.dims], start, place) for start in ("lat", "lon"))
-    cut = _cut(place, data, time, latitude, longitude, period, _box(bbox))
-    return HourlyFields(
-        file=place,
-        grid=RegularGrid.of(cut[latitude].values, cut[longitude].values, place),
-        times=cut[time].values.astype("datetime64[s]"),
-        units={name: str(data[name].attrs.get("units", "")) for name in found},
-        read=partial(_read, place, cut, (time, latitude, longitude)),
-        chunk=_chunk(data[wanted[0]], time),
-        final=[finality(version) for version in cut["expver"].values] if "expver" in cut.variables else [],
+    whole = _describe(data)
+    axes = find_axes(place, whole, wanted)
+    needed = [name for name in whole if name in wanted or not {axes.latitude, axes.longitude} <= set(whole[name].dims)]
+    cut = _cut(place, data[needed], axes, period, _box(bbox))
+    return hourly_fields(place, partial(_open_arrays, place, cut), wanted)
+
+
+@contextmanager
+def _open_arrays(place: Path | FileUrl, data: xr.Dataset) -> Iterator[Mapping[str, ArrayVariable]]:
+    with _errors_named(place):
+        yield _describe(data)
+
+
+def _describe(data: xr.Dataset) -> dict[str, ArrayVariable]:
+    """Variables of a dataset, by their names."""
+    return {str(name): _array(str(name), variable) for name, variable in data.variables.items()}
+
+
+def _array(name: str, variable: xr.Variable) -> ArrayVariable:
+    stated = {key: variable.encoding[key] for key in ("units", "bounds") if key in variable.encoding}
+    return ArrayVariable(
+        name=name,
+        dims=tuple(map(str, variable.dims)),
+        shape=tuple(variable.shape),
+        attributes={**stated, **{str(key): value for key, value in variable.attrs.items()}},
+        read=lambda index: np.asarray(variable[index].values),
+        raw=lambda: np.asarray(variable.values),
+        times=lambda: _times(name, variable),
+        chunks=tuple(variable.encoding.get("chunks") or ()),
     )
+
+
+def _times(name: str, variable: xr.Variable) -> np.ndarray:
+    """Return instants, which are decoded already, or durations of a forecast period."""
+    values, units = np.asarray(variable.values), str(variable.attrs.get("units", ""))
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[s]")
+    if values.dtype.kind == "m":
+        return values.astype("timedelta64[s]")
+    found = durations(values, units)
+    if found is None:
+        raise GranuleError(f"{name} has the units {units!r}, CF time expected")
+    return found
 
 
 def _opened(place: Path | FileUrl) -> xr.Dataset:
@@ -98,42 +124,31 @@ def _web_store(url: FileUrl) -> Any:
     return ObjectStore(store, read_only=True)
 
 
-def _cut(
-    place: Path | FileUrl, data: xr.Dataset, time: str, latitude: str, longitude: str, period: Period | None, box: BBox
-) -> xr.Dataset:
+def _cut(place: Path | FileUrl, data: xr.Dataset, axes: FieldAxes, period: Period | None, box: BBox) -> xr.Dataset:
     """Part of a store in a period and a box."""
     west, south, east, north = box
-    lat, lon = data[latitude].values.astype(np.float64), data[longitude].values.astype(np.float64)
+    lat, lon = (data[name].values.astype(np.float64) for name in (axes.latitude, axes.longitude))
     half = [abs(float(axis[-1] - axis[0])) / max(axis.size - 1, 1) / 2 for axis in (lat, lon)]
     rows = np.flatnonzero((lat >= south - half[0]) & (lat <= north + half[0]))
     shifted = (lon - (west - half[1])) % 360
     columns = np.flatnonzero(shifted <= min(east - west + 2 * half[1], 360))
-    days = data[time].values.astype("datetime64[D]")
-    hours = np.arange(days.size)
+    shape = [data.sizes[name] for name in axes.time.dims]
+    days = axes.time.times.astype("datetime64[D]").reshape(shape)
+    inside = np.ones(shape, bool)
     if period is not None:
-        hours = np.flatnonzero((days >= np.datetime64(period.start)) & (days < np.datetime64(period.end)))
-    counts = (hours.size, rows.size, columns.size)
+        inside = (days >= np.datetime64(period.start)) & (days < np.datetime64(period.end))
+    parts = {axes.latitude: rows, axes.longitude: columns}
+    for at, name in enumerate(axes.time.dims):  # of steps ahead of a forecast all that reach into the period
+        parts[name] = np.flatnonzero(inside.any(axis=tuple(other for other in range(inside.ndim) if other != at)))
+    times = int(np.prod([parts[name].size for name in axes.time.dims])) if inside.any() else 0
+    counts = (times, rows.size, columns.size)
     if not all(counts) or np.prod(counts, dtype=np.float64) > _MOST_VALUES:
         span = f"{days.min()}/{days.max()}" if days.size else "no days"
         raise GranuleError(
             f"{place}: {counts[0]} times x {counts[1]} rows x {counts[2]} columns found in {span}, some and at most "
             f"{_MOST_VALUES:.0e} wanted: set period and bbox under [sources.era5-land]"
         )
-    return data.isel({time: hours, latitude: rows, longitude: columns})
-
-
-def _read(place: Path | FileUrl, data: xr.Dataset, order: Sequence[str], name: str, start: int, end: int) -> np.ndarray:
-    """Values (time, latitude, longitude) of a variable."""
-    with _errors_named(place):
-        part = data[name].isel({order[0]: slice(start, end)}).squeeze().expand_dims(())
-        missing = [dimension for dimension in order if dimension not in part.dims]
-        values: np.ndarray = part.expand_dims(missing).transpose(*order).values
-    return values
-
-
-def _chunk(variable: xr.DataArray, time: str) -> int:
-    chunks = variable.encoding.get("chunks")
-    return int(chunks[variable.dims.index(time)]) if chunks else 1
+    return data.isel(parts)
 
 
 def _box(bbox: BBox | None) -> BBox:

@@ -15,8 +15,9 @@ import numpy as np
 from stac_sm.core.errors import GranuleError
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
+from stac_sm.ingest.formats.field_arrays import field_time_axis
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
-from stac_sm.ingest.formats.netcdf import decode_times, open_netcdf, unpack_values
+from stac_sm.ingest.formats.netcdf import describe_variables, open_netcdf, unpack_values
 from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
 from stac_sm.ingest.rank import Rank, time_digits
 from stac_sm.raster.cog import CogProfile
@@ -102,7 +103,10 @@ def _axes(file: Path, data: Any) -> tuple[RegularGrid, list[date], Sequence[str]
     """Grid and days of a file, and the names of its dimensions in the order time, latitude, longitude."""
     latitude, longitude = (coordinate(data["sm"].dimensions, start, file) for start in ("lat", "lon"))
     grid = RegularGrid.of(unpack_values(data[latitude]), unpack_values(data[longitude]), file)
-    days = [date.fromisoformat(str(day)) for day in decode_times(data["time"], file).astype("datetime64[D]")]
+    time = field_time_axis(file, describe_variables(data, file), "sm")
+    if time is None or time.dims != ("time",):
+        raise GranuleError(f"{file}: found no instants along time, wanted one a day (standard name `time`): is it CCI?")
+    days = [date.fromisoformat(str(day)) for day in time.times.astype("datetime64[D]")]
     return grid, days, ("time", latitude, longitude)
 
 

@@ -98,7 +98,7 @@ def test_a_day_with_a_missing_hour_is_left_out_and_counted(tmp_path):
     assert list(found) == ["A2018001"]
     assert notes == ("1 days left out: fewer than 24 hours",)
     assert list(means(path, min_hours=23)[0]) == ["A2018001", "A2018002"]
-    with pytest.raises(GranuleError, match=r"at most 24 hours a day found, 25 wanted.*min_hours = 24"):
+    with pytest.raises(GranuleError, match=r"at most 24 hours a day found, 25 required.*min_hours = 24"):
         means(path, min_hours=25)
 
 
@@ -839,7 +839,7 @@ def test_grib_says_which_messages_are_final(tmp_path, edition, joined):
         paths = [path]
     else:
         paths = list(files.values())
-    assert check_messages(files["0005"]) == ["0005"] * 72
+    assert [message.version for message in check_messages(files["0005"])] == ["0005"] * 72
     catalog = new_catalog(tmp_path / "catalog")
     assert [result.error for result in ingest(catalog, "era5-land", paths)] == [None] * len(paths)
     item, _ = the_item(catalog)
@@ -870,6 +870,94 @@ def test_another_grid_of_the_same_name_is_refused(tmp_path):
     assert "they lie on different grids" in result.error
     for result in ingest(new_catalog(tmp_path / "other"), "era5-land", [path, tmp_path / "b.nc"]):
         assert "they lie on several grids, all called global" in result.error
+
+
+def write_era5(path, *, step, west=10.0, shape=(5, 9)):
+    """A day on a grid of so many degrees."""
+    lat, lon = 46.0 - step * np.arange(shape[0]), west + step * np.arange(shape[1])
+    with netCDF4.Dataset(path, "w") as file:
+        for name, axis in (("valid_time", np.arange(24.0)), ("latitude", lat), ("longitude", lon)):
+            file.createDimension(name, axis.size)
+            file.createVariable(name, "f8", (name,))[:] = axis
+        file["valid_time"].units = "hours since 2018-01-01"
+        file.createVariable("swvl1", "f4", ("valid_time", "latitude", "longitude"), zlib=True)[:] = step
+    return path
+
+
+@pytest.mark.parametrize(("step", "dataset"), [(0.1, None), (0.25, "ERA5"), (0.5, "regridded to 0.5 degrees")])
+def test_what_is_not_era5_land_is_said_in_the_item_and_at_ingest(tmp_path, validate, step, dataset):
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "era5-land", [write_era5(tmp_path / "a.nc", step=step)])
+    (item,) = ingested(catalog, "era5-land")
+    validate(item)
+    if dataset is None:
+        assert "stac_sm:dataset" not in item.properties
+        assert result.notes == ()
+    else:
+        assert dataset in item.properties["stac_sm:dataset"]
+        assert f"of {step:g} degrees found, not ERA5-Land of 0.1 degrees" in "".join(result.notes)
+
+
+def test_global_era5_is_no_rival_of_global_era5_land(tmp_path):
+    era5 = tmp_path / "a.nc"
+    with netCDF4.Dataset(era5, "w") as file:
+        axes = {"valid_time": [0.0], "latitude": 90 - 0.25 * np.arange(721), "longitude": 0.25 * np.arange(1440)}
+        for name, axis in axes.items():
+            file.createDimension(name, len(axis))
+            file.createVariable(name, "f8", (name,))[:] = axis
+        file["valid_time"].units = "hours since 2018-01-01"
+        file.createVariable("swvl1", "f4", tuple(axes), zlib=True)
+    assert Era5Land().claims(era5) == ["ERA5L.A2018001.global-1441x721"]
+    assert Era5Land().claims(global_hours(tmp_path / "b.nc", 0.2)) == ["ERA5L.A2018001.global"]
+
+
+def zarr_versions(path, hours, value, version, *, along_expver=False):
+    """A Zarr store of some hours of 2018-01-01; version 1 is final, 5 preliminary, and a list is one of each hour."""
+    times = np.datetime64("2018-01-01", "ns") + np.array(hours) * np.timedelta64(1, "h")
+    lat, lon = 46 - 0.1 * np.arange(3), 11 + 0.1 * np.arange(2)
+    versions = np.broadcast_to(version, len(hours))
+    values = np.full((len(hours), 3, 2), value, np.float32)
+    dims, coordinates = ("valid_time", "latitude", "longitude"), {"latitude": lat, "longitude": lon}
+    if along_expver:
+        both = np.full((2, *values.shape), np.nan, np.float32)
+        for at, number in enumerate((5, 1)):
+            both[at, versions == number] = value + (0.1 if number == 5 else 0)
+        both[0] = np.where(np.isnan(both[0]), value + 0.1, both[0])  # preliminary data of all hours
+        data = xr.Dataset({"swvl1": (("expver", *dims), both)}, {"expver": [5, 1], "valid_time": times, **coordinates})
+    else:
+        text = np.array([f"{number:04}" for number in versions])
+        data = xr.Dataset(
+            {"swvl1": (dims, values)}, {"valid_time": times, "expver": ("valid_time", text), **coordinates}
+        )
+    data.to_zarr(path, zarr_format=2)
+    return path
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("together", [True, False])
+def test_final_hours_of_a_store_go_before_preliminary_ones(tmp_path, order, together):
+    stores = [
+        zarr_versions(tmp_path / "preliminary.zarr", range(24), 0.35, 5),
+        zarr_versions(tmp_path / "final.zarr", range(24), 0.2, 1),
+    ]
+    catalog = new_catalog(tmp_path / "catalog")
+    for call in [[stores[i] for i in order]] if together else [[stores[i]] for i in order]:
+        assert [result.error for result in ingest(catalog, "era5-land", call)] == [None] * len(call)
+    item, values = the_item(catalog)
+    np.testing.assert_allclose(values, 0.2, rtol=1e-6)
+    (source,) = item.properties["stac_sm:sources"]
+    assert (source["name"], source["final"]) == ("final.zarr", [*range(24)])
+
+
+def test_a_store_with_final_and_preliminary_hours_says_which_are_which(tmp_path):
+    versions = [1] * 6 + [5] * 18
+    mixed = zarr_versions(tmp_path / "mixed.zarr", range(24), 0.2, versions)
+    beside = zarr_versions(tmp_path / "beside.zarr", range(24), 0.2, versions, along_expver=True)
+    for store, mean in ((mixed, 0.2), (beside, 0.2 + 0.1 * 18 / 24)):
+        (granule,) = Era5Land().scan(store).granules
+        np.testing.assert_allclose(granule.layers["swvl1"].values(), mean, rtol=1e-5)
+        facts = granule.sources[0].facts
+        assert (facts["final"], facts["preliminary"]) == ([*range(6)], [*range(6, 24)])
 
 
 def test_a_variable_that_lacks_hours_is_left_out_and_said(tmp_path):
