@@ -123,7 +123,13 @@ def _print_reasons(collections: Mapping[str, str], made: Plan, cost: Estimate) -
 @workers_option
 @click.option("--memory", help="For all workers together, e.g. 8G.  [default: what the machine grants]")
 @click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask scheduler (tcp://HOST:8786), or slurm.")
-@click.option("--slice", "part", metavar="I/N", help="One slice of the tasks; N alone in an array job, which knows I.")
+@click.option(
+    "--slice",
+    "part",
+    metavar="I/N",
+    help="One slice of the tasks, from 0/N to N-1/N. In an array job, which knows I: the numbers of the whole array, "
+    "as 0-7 or 1-8, also where some jobs are sent again; or N, if the whole array of N is sent.",
+)
 @json_option
 def run(
     plan: str, folder: str, workers: int, memory: str | None, scheduler: str | None, part: str | None, as_json: bool
@@ -136,7 +142,7 @@ def run(
     from stac_sm.workflows.plan.plan_file import read_plan
     from stac_sm.workflows.run.run import PlanSlice, run_plan
 
-    project, wanted = open_project(folder), read_plan(plan)
+    project, wanted, chosen = open_project(folder), read_plan(plan), PlanSlice.parse(part) if part else None
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _interrupt)
     with ProgressBar("run", print_message) as progress:
@@ -144,7 +150,7 @@ def run(
             project,
             wanted,
             workers=_workers(project, workers, memory, scheduler),
-            part=PlanSlice.parse(part) if part else None,
+            part=chosen,
             progress=lambda record, total: progress.step(total),
             warn=print_message,
         )
@@ -157,7 +163,7 @@ def run(
         from stac_sm.core.text import format_table
 
         print_message(format_table(report.by_class()))
-    again = " ".join(["stac-sm run", plan, *([f"--slice {part}"] if part else [])]) + _where(folder)
+    again = " ".join(["stac-sm run", plan, *([f"--slice {chosen}"] if chosen else [])]) + _where(folder)
     exit_if_failed(
         report.failures, f"{len(report.failures)} tile-days failed; fix the cause, then make what is missing:\n{again}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
 import secrets
@@ -130,16 +129,6 @@ def test_eight_slices_at_once_leave_all_links_and_extents(root, wanted):
 def test_two_runs_of_one_plan_publish_nothing_twice(root, wanted):
     at_once(root, [(0, 1), (0, 1)])
     assert different(contents(open_store(root)), wanted) == []
-
-
-@pytest.mark.parametrize("variable", ["AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"])
-def test_an_array_job_tells_a_slice_its_number(variable):
-    assert PlanSlice.parse("8", {variable: "3"}) == PlanSlice(3, 8)
-    tasks = list(range(19))
-    parts = [PlanSlice(i, 8).of(tasks) for i in range(8)]
-    assert sorted(itertools.chain.from_iterable(parts)) == tasks
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert PlanSlice.parse("8", {"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "1"}) == PlanSlice(3, 8)
 
 
 def test_a_scheduler_with_workers_of_its_own(project, wanted, tmp_path):

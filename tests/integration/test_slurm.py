@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from stac_sm.core.errors import InputError
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.audit import audit
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
-from stac_sm.workflows.run.run import run_plan
+from stac_sm.workflows.run.run import PlanSlice, run_plan
+from stac_sm.workflows.submit.job import infra_file
 from tests.support.fields import DAYS, TILE, copied_project, read_model
 from tests.support.missing import need
 from tests.support.slurm import slurm_cluster, wait_for_end, why_no_slurm
@@ -75,6 +77,35 @@ def test_a_job_in_the_queue_is_named_and_not_sent_twice(cluster, planned):
     assert first["new"]
     assert (again["new"], again["job"]) == (False, first["job"])
     assert "nothing was sent" in said
+
+
+ARRAYS = {
+    "0-3": ("4", {0: 0, 1: 1, 2: 2, 3: 3}),
+    "1-3%2": ("3", {1: 0, 2: 1, 3: 2}),
+    "1-5:2": ("3", {1: 0, 3: 1, 5: 2}),
+    "3,7": ("0-7", {3: 3, 7: 7}),
+    "4,8": ("1-8", {4: 3, 8: 7}),
+    "6": ("0-14:2", {6: 3}),
+}
+"""What is given to sbatch and to --slice, and which slice each job makes."""
+
+
+def test_jobs_of_whole_arrays_and_of_parts_know_their_slices(cluster, tmp_path):
+    """By the variables that Slurm itself sets, in the batch script that is sent by hand."""
+    script, jobs = infra_file("slurm/stac-sm.sbatch"), {}
+    for array in ARRAYS:
+        command = ["sbatch", "--parsable", "--mem=100M", "--cpus-per-task=1", f"--array={array}", script, "env"]
+        jobs[array] = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+    for array, (text, wanted) in ARRAYS.items():
+        wait_for_end(jobs[array])
+        for id, index in wanted.items():
+            said = (tmp_path / f"stac-sm-{jobs[array]}_{id}.log").read_text()
+            told = dict(line.split("=", 1) for line in said.splitlines() if line.startswith("SLURM_ARRAY_TASK"))
+            made = PlanSlice.parse(text, told)
+            assert made.index == index, (array, told)
+            if len(wanted) < made.count:
+                with pytest.raises(InputError, match="no whole array"):
+                    PlanSlice.parse(str(made.count), told)
 
 
 def test_what_slurm_refuses_is_said(cluster, planned):

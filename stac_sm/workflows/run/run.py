@@ -7,6 +7,7 @@ the run. There is no other state: the same plan run again makes what is missing.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ from stac_sm.workflows.run.workers import (
 INDICES = ("AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
 """Variables in which array jobs of AWS Batch, Slurm and Kubernetes tell a slice its number."""
 
-_FIRST = {"SLURM_ARRAY_TASK_ID": "SLURM_ARRAY_TASK_MIN"}  # others begin at 0
+_RANGE = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?:%\d+)?")
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,43 @@ class PlanSlice:
 
     @classmethod
     def parse(cls, text: str, environment: Mapping[str, str] = os.environ) -> PlanSlice:
-        """Slice of ``3/8`` (from 0), or of ``8`` where the variable of an array job says which.
+        """Return the slice that a text names, in an array job together with the number that the job has.
+
+        Parameters
+        ----------
+        text
+            ``3/8``, counted from 0; in an array job also ``0-7``, the numbers of the whole array as they are given to
+            ``sbatch --array`` (``1-8`` and ``0-14:2`` are such, too), or ``8`` in a whole array of so many jobs.
+        environment
+            Variables of the process.
+
+        Returns
+        -------
+        PlanSlice
+            The slice.
 
         Raises
         ------
         InputError
-            If it is neither, or there is no such variable.
+            If the text is none of these, there is no such slice, or the variables do not say which slice is meant: in
+            an array of some jobs only, ``8`` leaves open what their numbers are counted from.
         """
         index, slash, count = text.rpartition("/")
-        try:
-            made = cls(int(index) if slash else _index(environment), int(count))
-        except ValueError as error:
-            raise InputError(f"slice {text!r}: I/N wanted, from 0/N to N-1/N, or N in an array job") from error
-        if not 0 <= made.index < made.count:
-            raise InputError(
-                f"slice {made.index}/{made.count}: there are 0/{made.count} to {made.count - 1}/{made.count}"
-            )
-        return made
+        if slash and index.isdecimal() and count.isdecimal():
+            made = cls(int(index), int(count))
+            if made.index >= made.count:
+                raise InputError(f"slice {text}: there are 0/{made.count} to {made.count - 1}/{made.count}")
+            return made
+        if spelled := _RANGE.fullmatch(text):
+            first, last, step = int(spelled[1]), int(spelled[2]), int(spelled[3] or 1)
+            numbers = range(first, last + 1, step or 1)
+            name, own = _number(environment)
+            if own not in numbers or not step:
+                raise InputError(f"--slice {text}: {name} is {own}, which is none of these numbers")
+            return cls(numbers.index(own), len(numbers))
+        if not text.isdecimal():
+            raise InputError(f"slice {text!r}: I/N wanted, from 0/N to N-1/N, or in an array job 0-LAST, or N")
+        return cls(_index_in_whole_array(int(text), environment), int(text))
 
     def of(self, tasks: Sequence[Task]) -> list[Task]:
         """Its tasks: every n-th, so that slices have tiles of all kinds."""
@@ -228,8 +249,31 @@ def _warn_of_memory(folder: str, tasks: Sequence[Task], budget: int | None, warn
         )
 
 
-def _index(environment: Mapping[str, str]) -> int:
-    for name in INDICES:
-        if name in environment:
-            return int(environment[name]) - int(environment.get(_FIRST.get(name, ""), "0"))
-    raise InputError(f"no slice number: none of {', '.join(INDICES)} is set, so this is no array job; give --slice I/N")
+def _number(environment: Mapping[str, str]) -> tuple[str, int]:
+    """The variable that holds the number of this job in its array, and the number."""
+    known = [name for name in INDICES if name in environment]
+    if len(known) != 1:
+        what = (
+            f"{' and '.join(known)} are set" if known else f"none of {', '.join(INDICES)} is set: this is no array job"
+        )
+        raise InputError(f"no slice number: {what}; give --slice I/N, from 0/N to N-1/N")
+    if not environment[known[0]].isdecimal():
+        raise InputError(f"no slice number: {known[0]} is {environment[known[0]]!r}; give --slice I/N")
+    return known[0], int(environment[known[0]])
+
+
+def _index_in_whole_array(count: int, environment: Mapping[str, str]) -> int:
+    """Index of this job in a whole array of so many; Slurm's may begin anywhere and have a step, others begin at 0."""
+    name, own = _number(environment)
+    numbers, jobs = range(count), count
+    if name.startswith("SLURM"):
+        facts = [environment.get(f"SLURM_ARRAY_TASK_{fact}", "") for fact in ("MIN", "MAX", "STEP", "COUNT")]
+        first, last, step, jobs = (int(fact) if fact.isdecimal() else 0 for fact in facts)
+        numbers = range(first, last + 1, step or 1)
+    if not len(numbers) == jobs == count or own not in numbers:
+        found = f"{name} is {own}, of {jobs or '?'} jobs from {numbers.start} to {numbers.stop - 1}"
+        raise InputError(
+            f"--slice {count}: {found}, which is no whole array of {count}; to send some jobs again, give the numbers "
+            f"of the whole array: --slice 0-{count - 1} if they are counted from 0, --slice 1-{count} if from 1"
+        )
+    return numbers.index(own)

@@ -64,7 +64,7 @@ class ArrayJob:
     @property
     def command(self) -> tuple[str, ...]:
         """What a slice runs; its place in the array is read from the batch system's variable, if there is an array."""
-        place = str(self.slices) if self.slices > 1 else "0/1"
+        place = f"0-{self.slices - 1}" if self.slices > 1 else "0/1"  # right for jobs sent again by hand, too
         given = ("--slice", place, "--project", self.project, "--workers", "1")
         return ("stac-sm", "run", self.plan, *given, "--memory", f"{self.worker_memory >> 20}M")
 

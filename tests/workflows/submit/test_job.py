@@ -60,7 +60,7 @@ def test_the_array_has_a_slice_for_each_task_and_the_memory_of_the_largest(plann
     assert job.worker_memory < 2 * max(
         estimate_work_share(str(project.folder), task, 1 << 40).peak for task in tasks
     ) + (1 << 29)
-    assert job.command[job.command.index("--slice") + 1] == "2"
+    assert job.command[job.command.index("--slice") + 1] == "0-1"
 
 
 def test_no_array_is_larger_than_the_batch_system_takes_or_than_the_plan(planned):
