@@ -20,7 +20,8 @@ from stac_sm.core.parallel import process_pool
 from stac_sm.doctor.check import NOTE, OK, Check, run_check
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.ensemble import Ensemble
-from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
+from stac_sm.model.learner import FitSettings
+from stac_sm.model.learner_registry import DEFAULT_LEARNER, find_learner
 from stac_sm.workflows.run.memory import machine_memory
 
 _WORKER_BYTES = 2 << 30  # a worker of two threads on a tile-month: `tests/benchmarks/cube.py --only memory`

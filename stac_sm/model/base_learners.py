@@ -20,7 +20,8 @@ from stac_sm.core.arrays import Float64Array
 from stac_sm.core.columns import Columns, day_column, label_column
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.holdout import hold_out
-from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
+from stac_sm.model.learner import FitSettings
+from stac_sm.model.learner_registry import DEFAULT_LEARNER, find_learner
 
 SiteIndices = NDArray[np.intp]
 

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float32Array
-from stac_sm.model.learner import DEFAULT_LEARNER, Learner, find_learner
+from stac_sm.model.learner import Learner
+from stac_sm.model.learner_registry import DEFAULT_LEARNER, find_learner
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from stac_sm.core.columns import Columns, require_columns
 from stac_sm.core.errors import InputError
 from stac_sm.model.base_learners import TrainingRows, threads_of
 from stac_sm.model.booster import WeightedBooster
-from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
+from stac_sm.model.learner import FitSettings
+from stac_sm.model.learner_registry import DEFAULT_LEARNER, find_learner
 from stac_sm.model.model import Model
 
 SiteIndices = NDArray[np.intp]

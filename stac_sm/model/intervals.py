@@ -34,7 +34,8 @@ from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.conformal import equal_site_weights, site_weighted_quantile
 from stac_sm.model.feature_matrix import feature_matrix
 from stac_sm.model.holdout import hold_out
-from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
+from stac_sm.model.learner import FitSettings
+from stac_sm.model.learner_registry import DEFAULT_LEARNER, find_learner
 
 _FARTHEST = 2.5  # standard deviations, for predictions; few are farther, and a parabola is steep there
 

@@ -14,7 +14,7 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.features.recipe import Recipe
-from stac_sm.model.learner import find_learner
+from stac_sm.model.learner_registry import find_learner
 from stac_sm.model.model import MODEL_FORMAT, Model
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, build_item, item_folder, item_json, relative_href

@@ -1,9 +1,7 @@
-"""Learners: what grows the boosters of a model, and the table of those that there are.
+"""The interface of learners, which grow the regressions that a model is the weighted sum of.
 
-A model is a weighted sum of boosters, and each booster is bytes that one learner has written. Training calls
-`Learner.fit`; a booster names its learner in the model item, and `find_learner` finds the class that reads its bytes.
-To add a learner, write a module with a class that satisfies `Learner` and add the class to `LEARNERS`. Bytes that are
-read back must be data: never pickle.
+Training calls `Learner.fit`, and the bytes of `Learner.to_bytes` are what a model item holds. A module with a class
+that satisfies `Learner` is made known in `learner_registry`. Bytes that are read back must be data: never pickle.
 """
 
 from __future__ import annotations
@@ -17,8 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float32Array
-from stac_sm.core.errors import ModelError
-from stac_sm.model.xgboost_learner import XGBoostLearner
 
 if TYPE_CHECKING:
     from stac_sm.model.forest.trees import FlatTrees
@@ -150,25 +146,3 @@ class TreeLearner(Protocol):
         UnsuitableError
             If the forest cannot evaluate them: then `Learner.predict` is used.
         """
-
-
-LEARNERS: Mapping[str, type[Learner]] = {one.name: one for one in (XGBoostLearner,)}
-"""Learners by name."""
-
-DEFAULT_LEARNER = XGBoostLearner.name
-"""Learner of boosters that name none."""
-
-
-def find_learner(name: str) -> type[Learner]:
-    """Return the learner of a name.
-
-    Raises
-    ------
-    ModelError
-        If there is none.
-    """
-    if name not in LEARNERS:
-        raise ModelError(
-            f"learner {name!r}: this version of stac_sm has {', '.join(LEARNERS)} only; use the one that trained it"
-        )
-    return LEARNERS[name]

@@ -19,7 +19,7 @@ from stac_sm.model.applicability import Applicability
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.intervals import Intervals
-from stac_sm.model.learner import DEFAULT_LEARNER
+from stac_sm.model.learner_registry import DEFAULT_LEARNER
 from stac_sm.model.xgboost_learner import XGBoostLearner
 from stac_sm.storage.address import absolute_address, split_address
 from stac_sm.storage.store import multihash, open_store, sha256

@@ -18,12 +18,11 @@ from stac_sm.core.arrays import Float32Array
 from stac_sm.core.errors import ModelError
 from stac_sm.model.feature_matrix import feature_matrix
 from stac_sm.model.forest.trees import FlatTrees, flatten_trees
+from stac_sm.model.learner import FitSettings
 from stac_sm.model.normal_scores import NormalScores, penalty_scales
 
 if TYPE_CHECKING:
     import xgboost as xgb
-
-    from stac_sm.model.learner import FitSettings
 
 _LINE = "stac_sm:line"  # attribute of a linear booster: its normal scores, and the weight of its training rows
 _LINEAR = {"booster": "gblinear", "updater": "coord_descent", "feature_selector": "cyclic", "eta": 1.0}

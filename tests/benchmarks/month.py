@@ -24,7 +24,8 @@ from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.intervals import ErrorLevel, Intervals
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.item import model_item, write_model_assets
-from stac_sm.model.learner import DEFAULT_LEARNER, FitSettings, find_learner
+from stac_sm.model.learner import FitSettings
+from stac_sm.model.learner_registry import DEFAULT_LEARNER, find_learner
 from stac_sm.model.model import Model
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.raster.cog import CogProfile, write_cog

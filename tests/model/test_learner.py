@@ -24,7 +24,8 @@ from stac_sm.model.forest import ensemble
 from stac_sm.model.forest.trees import FlatTrees
 from stac_sm.model.intervals import ErrorLevel, Intervals
 from stac_sm.model.item import MODELS_COLLECTION, model_item, write_model_assets
-from stac_sm.model.learner import DEFAULT_LEARNER, LEARNERS, FitSettings, TreeLearner, find_learner
+from stac_sm.model.learner import FitSettings, TreeLearner
+from stac_sm.model.learner_registry import DEFAULT_LEARNER, LEARNERS, find_learner
 from stac_sm.model.model import Model
 from stac_sm.model.xgboost_learner import XGBoostLearner
 from stac_sm.stac.catalogs.catalog import open_catalog
