@@ -1,4 +1,7 @@
-"""Commands that bring inputs in: demo, simulate, init, ingest, climatology, features."""
+"""Commands that bring inputs in: demo, simulate, init, ingest, climatology, features.
+
+They come before training and planning. Each parses its arguments, calls one function and prints what it returned.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def demo(folder: Path, workers: int, as_json: bool) -> None:
     """Run the whole flow on a small simulated Earth with known truth, in DIR (sm-demo)."""
     from stac_sm.demo.flow import run_demo
 
-    report = run_demo(folder, workers=workers, say=print_message)
+    report = run_demo(folder, workers=workers, log=print_message)
     click.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.text)
 
 
@@ -69,7 +72,7 @@ def init(folder: str, recipe: str) -> None:
 
 
 class _Ingest(click.Command):
-    """Names every source in its help; their table is opened only for that, since it imports much."""
+    """Command whose help names every source; their table is imported only for that, since it imports much."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from stac_sm.ingest.registry import provider_classes
@@ -150,9 +153,9 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
     from stac_sm.features.climatology import features_needing_climatology, make_climatology
 
     project, box = open_project(folder), parsed_box(bbox) if bbox else None
-    wanted = [project.recipe.feature(name) for name in features] or features_needing_climatology(project.recipe)
+    selected = [project.recipe.feature(name) for name in features] or features_needing_climatology(project.recipe)
     made = {}
-    for feature in wanted:
+    for feature in selected:
         with ProgressBar(f"climatology {feature.name}", print_message) as progress:
             made[feature.name] = make_climatology(
                 project.catalog,
@@ -191,7 +194,7 @@ def features(
 
     project = open_project(folder)
     if save is not None and save.suffix != ".nc":
-        raise click.UsageError(f"--save {save}: a name that ends with .nc wanted")
+        raise click.UsageError(f"--save {save}: a name that ends with .nc is required")
     if plot is not None:
         check_suffix(plot)  # before the cube is built
     made = build_tile_cube(project, tile, Period.parse(day), reader=reader)

@@ -1,6 +1,7 @@
-"""The command line: one command a stage, in the order of the flow. Parses, calls, prints.
+"""The program ``stac-sm``: its commands in the order of the flow, and what becomes of errors.
 
-Data goes to stdout, everything else to stderr. A mistake that a user can fix is one message and exit code 1.
+Data goes to stdout, everything else to stderr. A mistake that a user can fix is one message and exit code 1. The
+commands themselves are in the other modules of this folder.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _MACHINE = {
 
 
 class _Group(click.Group):
-    """Commands in the order of the flow; a StacSmError is a message, not a traceback."""
+    """Group with its commands in the order of the flow; a StacSmError becomes a message, not a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """With whole sentences, where click ends them in dots."""
+        """List the commands with whole sentences, where click ends them in dots."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, one.get_short_help_str(limit=200)) for name, one in self.commands.items()])
 
@@ -57,7 +58,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="stac_sm", prog_name="stac-sm")
 def main() -> None:
-    """Global 1 km daily soil moisture: from provider files to STAC items, models and published COGs."""
+    """Make global 1 km daily soil moisture: from provider files to STAC items, models and published COGs."""
 
 
 _COMMANDS = (

@@ -1,8 +1,7 @@
-"""The command that sends a plan to a batch system.
+"""Commands around the product: submit, index, serve, doctor.
 
-Commands that make the catalogue found and read: index, serve.
-
-The command that looks whether a machine and a project are ready.
+`submit` sends a plan to a batch system, `index` and `serve` make the catalogue found and read, and `doctor` checks
+whether a machine and a project are ready.
 """
 
 from __future__ import annotations
@@ -107,10 +106,10 @@ _REQUIRED_OPTIONS = {"aws-batch": "infra", "kubernetes": "image", "dask": "sched
 
 
 def _check_options(target: str, given: Mapping[str, object], options: tuple[str, ...], dask_cluster: bool) -> None:
-    wanted = _REQUIRED_OPTIONS.get(target)
-    if wanted and given[wanted] is None:
-        raise click.UsageError(f"--to {target} wants --{wanted}")
-    needless = [f"--{name}" for name, value in given.items() if value is not None and name != wanted]
+    required = _REQUIRED_OPTIONS.get(target)
+    if required and given[required] is None:
+        raise click.UsageError(f"--to {target} requires --{required}")
+    needless = [f"--{name}" for name, value in given.items() if value is not None and name != required]
     needless += ["--dask-cluster"] if dask_cluster and target != "kubernetes" else []
     needless += list(options) if target != "slurm" else []
     if needless:
@@ -118,7 +117,7 @@ def _check_options(target: str, given: Mapping[str, object], options: tuple[str,
 
 
 def _print_submission(sent: SubmittedJob, dry_run: bool, as_json: bool) -> None:
-    """What was sent and how to watch it; of a dry run the request itself, as its batch system reads it."""
+    """Print what was sent and how to watch it; of a dry run the request itself, as its batch system reads it."""
     from stac_sm.workflows.submit.job import facts_of
 
     if dry_run and "kind" in sent.request and not as_json:
@@ -219,7 +218,7 @@ def serve(folder: Path, catalog: str | None, host: str, port: int, opened: tuple
     from stac_sm.serve.server import serve as listen
 
     root = catalog or str(open_project(folder).catalog.root)
-    listen(root, host=host, port=port, say=print_message, collections=opened)
+    listen(root, host=host, port=port, log=print_message, collections=opened)
 
 
 @click.command()
@@ -232,7 +231,7 @@ def serve(folder: Path, catalog: str | None, host: str, port: int, opened: tuple
 )
 @json_option
 def doctor(folder: str | None, as_json: bool) -> None:
-    """Look whether this machine, the project, its store and its catalogue are ready for work.
+    """Check whether this machine, the project, its store and its catalogue are ready for work.
 
     A finding is ok, a note (it works, but better is possible) or failed (work will stop at it), with what to do.
     Nothing is changed. Exit code 1 if anything failed.
@@ -249,7 +248,7 @@ def doctor(folder: str | None, as_json: bool) -> None:
         print_result([asdict(check) for check in found], as_json)
     failed = [check for check in found if check.state == FAILED]
     print_message(f"{len(found)} looked at, {len(failed)} failed")
-    exit_if_failed(failed, "do what stands behind `do`, then run stac-sm doctor again")
+    exit_if_failed(failed, "do what each line `do:` says, then run stac-sm doctor again")
 
 
 def _line(check: Check) -> str:

@@ -1,4 +1,7 @@
-"""Commands that make the product: plan, run, status, retract, audit."""
+"""Commands that make the product: plan, run, status, retract, audit.
+
+They come after training. The work is in `workflows`; what is printed of it is here.
+"""
 
 from __future__ import annotations
 
@@ -56,20 +59,21 @@ def plan(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Compare what is wanted with what is in the catalogue: new, done, stale, blocked, retracted.
+    """Compare what is to be made with what is in the catalogue: new, done, stale, blocked, retracted.
 
-    Tells what making it reads, writes and costs (table [costs] of the project file); without runs so far, by a default.
+    Prints what making it reads, writes and costs (table [costs] of the project file); by a default before the first
+    run.
     """
     from stac_sm.core.period import Period
     from stac_sm.core.progress import ProgressBar
     from stac_sm.workflows.plan.project_plan import plan_project
 
     project = open_project(folder)
-    wanted = select_tiles(project, tiles, bbox, land)
+    selected = select_tiles(project, tiles, bbox, land)
     with ProgressBar("plan", print_message) as progress:
         found = plan_project(
             project,
-            wanted,
+            selected,
             Period.parse(period) if period else None,
             model=model,
             redo_retracted=redo_retracted,
@@ -89,7 +93,7 @@ def plan(
 
 
 def _costs(cost: Estimate) -> dict[str, object]:
-    """What making a plan takes, as facts."""
+    """Return what making a plan takes, as facts."""
     return {
         "files to read": cost.reads.files,
         "GB to read": round(cost.reads.bytes / 1e9, 3),
@@ -104,7 +108,7 @@ def _costs(cost: Estimate) -> dict[str, object]:
 
 
 def _print_reasons(collections: Mapping[str, str], made: Plan, cost: Estimate) -> None:
-    """What days are blocked or stale for, and what the cost is based on."""
+    """Print what days are blocked or stale for, and what the cost is based on."""
     for name, days in made.blocked_by.items():
         print_message(f"blocked: {days} tile-days lack {name} (collection {collections[name]}), and maybe more")
     for name, days in list(made.changed.items())[:_MOST_PRINTED]:
@@ -134,28 +138,28 @@ def _print_reasons(collections: Mapping[str, str], made: Plan, cost: Estimate) -
 def run(
     plan: str, folder: str, workers: int, memory: str | None, scheduler: str | None, part: str | None, as_json: bool
 ) -> None:
-    """Make what a PLAN file wants: predict, write COGs, publish items. Run it again to make what is missing.
+    """Make the days of a PLAN file: predict, write COGs, publish items. Run it again to make what is missing.
 
-    --scheduler slurm starts --workers jobs with what the table [slurm] of the project file asks for.
+    --scheduler slurm starts --workers jobs with the settings of the table [slurm] of the project file.
     """
     from stac_sm.core.progress import ProgressBar
     from stac_sm.workflows.plan.plan_file import read_plan
     from stac_sm.workflows.run.run import PlanSlice, run_plan
 
-    project, wanted, chosen = open_project(folder), read_plan(plan), PlanSlice.parse(part) if part else None
+    project, loaded, chosen = open_project(folder), read_plan(plan), PlanSlice.parse(part) if part else None
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _interrupt)
     with ProgressBar("run", print_message) as progress:
         report = run_plan(
             project,
-            wanted,
+            loaded,
             workers=_workers(project, workers, memory, scheduler),
             part=chosen,
             progress=lambda record, total: progress.step(total),
             warn=print_message,
         )
     print_result({"tasks": len(report.records), **report.outcomes, "failed": len(report.failures)}, as_json)
-    if blocked := wanted.counts["blocked"]:
+    if blocked := loaded.counts["blocked"]:
         print_message(f"{blocked} tile-days of the plan are blocked: ingest what `stac-sm plan` names, then plan again")
     if report.href:
         print_message(f"report: {report.href}")
@@ -174,7 +178,7 @@ def run(
 @project_option
 @json_option
 def status(what: str | None, folder: str, as_json: bool) -> None:
-    """Tell how far a PLAN is, from the store alone: done, missing, failed by class, rate and time left.
+    """Report the progress of a PLAN, from the store alone: done, missing, failed by class, rate and time left.
 
     Without PLAN, the newest of the project. With the id of an ITEM, the log of the tasks that tried to make it.
     """
@@ -204,9 +208,9 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
 @click.option("--reason", required=True, help="Why, for those who used the data.")
 @json_option
 def retract(ids: tuple[str, ...], folder: str, reason: str, as_json: bool) -> None:
-    """Take items out of the product, with a reason: tombstones take their place. For operators.
+    """Withdraw items from the product, with a reason: withdrawal notices take their place. For operators.
 
-    They count as done until `plan --redo-retracted`; their files become orphans, which `audit --repair` removes.
+    They count as done until `plan --redo-retracted`; nothing refers to their files, and `audit --repair` removes them.
     """
     from stac_sm.workflows.retract import retract_products
 
@@ -215,7 +219,7 @@ def retract(ids: tuple[str, ...], folder: str, reason: str, as_json: bool) -> No
 
 
 def _workers(project: Project, number: int, memory: str | None, scheduler: str | None) -> Workers:
-    """Who makes the tasks."""
+    """Return the workers that make the tasks."""
     from stac_sm.workflows.run.memory import machine_memory, parse_bytes
     from stac_sm.workflows.run.workers import LocalWorkers, SchedulerWorkers, SlurmWorkers
 
@@ -231,7 +235,7 @@ def _where(folder: str) -> str:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C and SIGTERM end a run: workers stop, what is there is linked, nothing is half done."""
+    """Exit on Ctrl-C or SIGTERM: workers stop, what is there is linked, and nothing is left half done."""
     by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     print_message(f"ended by {by}: what is published stays; run the same command again to make the rest")
     sys.exit(128 + number)
@@ -243,16 +247,22 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 @click.option(
     "--sample", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the items to read."
 )
-@click.option("--repair", "repairs", is_flag=True, help="Rebuild links and extents; remove orphans older than --grace.")
 @click.option(
-    "--grace", type=click.FloatRange(0), default=24.0, show_default=True, help="Hours before an orphan is removed."
+    "--repair", "repairs", is_flag=True, help="Rebuild links and extents; remove unreferenced files older than --grace."
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=24.0,
+    show_default=True,
+    help="Hours before an unreferenced file is removed.",
 )
 @workers_option
 @json_option
 def audit(
     collections: tuple[str, ...], folder: str, sample: float, repairs: bool, grace: float, workers: int, as_json: bool
 ) -> None:
-    """Prove the catalogue again: items, assets, links, extents, and what is stale. Exit code 1 on any finding.
+    """Verify the catalogue: items, assets, links, extents, and what is stale. Exit code 1 on any finding.
 
     Without COLLECTION, all of them.
     """
@@ -270,5 +280,5 @@ def audit(
     if left or as_json:
         print_result([vars(finding) for finding in left], as_json)
     else:
-        print_message("no finding: every item is proven" if sample == 1 else f"no finding in a sample of {sample:g}")
-    exit_if_failed(left, f"{len(left)} findings; --repair repairs links, extents and old orphans")
+        print_message("no finding: every item is verified" if sample == 1 else f"no finding in a sample of {sample:g}")
+    exit_if_failed(left, f"{len(left)} findings; --repair repairs links, extents and old unreferenced files")

@@ -1,6 +1,6 @@
-"""Commands that make something of the product: global days, means, pictures.
+"""Commands that use the product: mosaic, annual, plot, validate.
 
-Commands that hold the product against what others measured: validate.
+They make global days and means of it, draw it, and validate it against stations and other products.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _OUTCOMES = ("new", "replaced", "done", "failed")
 _MOST_PRINTED = 10  # lines; --json names all
-_dry_run = click.option("--dry-run", is_flag=True, help="Tell what would be made, and make nothing.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Print what would be made, and make nothing.")
 
 
 @click.command()
@@ -58,7 +58,7 @@ def mosaic(folder: str, period: str | None, dry_run: bool, as_json: bool) -> Non
             dry_run=dry_run,
             progress=progress.step,
         )
-    _tell(made, as_json)
+    _print_aggregates(made, as_json)
 
 
 @click.command()
@@ -107,7 +107,7 @@ def annual(
             dry_run=dry_run,
             progress=progress.step,
         )
-    _tell(made, as_json)
+    _print_aggregates(made, as_json)
 
 
 @click.command()
@@ -143,7 +143,7 @@ def plot(
     project = None if catalog else open_project(folder)
     if tile and project is None:
         raise click.UsageError("--tile does not go with --catalog: its grid is not known; give --bbox")
-    wanted = Picture(
+    picture = Picture(
         period,
         minus=minus,
         geobox=project.grid.geobox(tile) if project and tile else None,
@@ -152,14 +152,14 @@ def plot(
         mask=tuple(name.strip() for name in mask.split(",") if name.strip()),
         place=tile or "",
     )
-    click.echo(draw(open_catalog(catalog) if catalog else project.catalog, wanted, out))  # type: ignore[union-attr]
+    click.echo(draw(open_catalog(catalog) if catalog else project.catalog, picture, out))  # type: ignore[union-attr]
 
 
 def _point(text: str) -> tuple[float, float]:
     try:
         lon, lat = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise click.UsageError(f"--at {text!r}: two numbers wanted, LON,LAT in degrees") from error
+        raise click.UsageError(f"--at {text!r}: two numbers are required, LON,LAT in degrees") from error
     return lon, lat
 
 
@@ -170,17 +170,17 @@ def _period(project: Project, text: str | None) -> Period:
 
 
 def _spans(project: Project, years: Sequence[str], monthly: bool) -> list[Period]:
-    """Whole years, or their months, each once."""
+    """Return whole years, or their months, each once."""
     from stac_sm.core.period import ONE_DAY, Period
 
-    wanted = [_period(project, year) for year in years or ("",)]
-    numbers = sorted({number for one in wanted for number in range(one.start.year, (one.end - ONE_DAY).year + 1)})
+    periods = [_period(project, year) for year in years or ("",)]
+    numbers = sorted({number for one in periods for number in range(one.start.year, (one.end - ONE_DAY).year + 1)})
     spans = [Period.parse(str(number)) for number in numbers]
     return [month for span in spans for month in span.months()] if monthly else spans
 
 
-def _tell(made: Sequence[AggregateResult], as_json: bool) -> None:
-    """What came of aggregates: counts, or each of them as JSON; exit code 1 if any failed."""
+def _print_aggregates(made: Sequence[AggregateResult], as_json: bool) -> None:
+    """Print what came of aggregates, as counts or each of them as JSON; exit with code 1 if any failed."""
     counts = {name: sum(one.outcome == name for one in made) for name in _OUTCOMES}
     print_result([vars(one) for one in made] if as_json else counts, as_json)
     failed = [one for one in made if one.error]
@@ -204,24 +204,24 @@ def _tell(made: Sequence[AggregateResult], as_json: bool) -> None:
 def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) -> None:
     """Validate the product: against stations, and against ESA CCI, SMAP and SMAP/Sentinel-1 on their own cells.
 
-    Networks that no model was trained on are told from the others. Publishes a page, its numbers and the scores of
-    every cell as an item of the collection validation; what is there and still true is left alone.
+    Networks that no model was trained on are scored apart from the others. Publishes a page, its numbers and the scores
+    of every cell as an item of the collection validation; what is there and up to date is left alone.
     """
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.workflows.validation.validate import validate_product as held_against
+    from stac_sm.workflows.validation.validate import validate_product
 
     project = open_project(folder)
     with ProgressBar("validate", print_message) as progress:
-        made = held_against(
+        made = validate_product(
             project,
             _period(project, period),
             tiles=parsed_tiles(project, tiles),
             progress=progress.step,
         )
-    _tell_validation(made, str(project.catalog.store.href(made.report)), as_json)
+    _print_validation(made, str(project.catalog.store.href(made.report)), as_json)
 
 
-def _tell_validation(made: PublishedValidation, report: str, as_json: bool) -> None:
+def _print_validation(made: PublishedValidation, report: str, as_json: bool) -> None:
     from stac_sm.core.text import format_table, to_json
 
     if as_json:

@@ -1,4 +1,7 @@
-"""Commands that learn: matchup, screen, train, evaluate."""
+"""Commands around the model: matchup, screen, train, evaluate.
+
+They come between ingest and plan. Each calls one step of `workflows.training`, and prints its result.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,14 @@ def matchup(workers: int, folder: Path | str, as_json: bool) -> None:
 @project_option
 @json_option
 def screen(folder: Path | str, as_json: bool) -> None:
-    """Judge by triple collocation which stations represent their pixel; the verdict goes on the station items."""
+    """Screen by triple collocation which stations represent their pixel; the result is written to the station items."""
     from stac_sm.workflows.training.steps import screen_step
 
     made = screen_step(open_project(folder))
     judged = made.screening.sites
-    print_message(f"verdicts on station items: {', '.join(f'{n} {outcome}' for outcome, n in made.stations.items())}")
+    print_message(
+        f"screening results on station items: {', '.join(f'{n} {outcome}' for outcome, n in made.stations.items())}"
+    )
     print_result(json.loads(judged.to_json(orient="records", double_precision=4)), as_json)
 
 
@@ -77,7 +82,7 @@ def train(
     Without TABLE, the project's match-ups: the model is scored on hold-outs and published in sm-models.
 
     TABLE is any match-up table, CSV or Parquet, with a row per site and time; --target, --site, --time and --out are
-    then wanted. The model is the best honest one we know for sites it has not seen; `evaluate` scores it on others.
+    then required. The model is the best that we know at unseen stations; `evaluate` scores it on other tables.
     """
     given = {"target": target, "site": site, "time": time, "out": out}
     if table is None:
@@ -91,7 +96,7 @@ def train(
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if missing:
         raise click.UsageError(
-            f"{', '.join(missing)} wanted beside a TABLE, e.g. --target sm --site station --time date"
+            f"{', '.join(missing)} required beside a TABLE, e.g. --target sm --site station --time date"
         )
     wanted = None if features is None else [name.strip() for name in features.split(",")]
     roles = (str(target), str(site), str(time))

@@ -1,6 +1,7 @@
-"""The demo: the whole flow on a simulated Earth with known truth, each step done once.
+"""Run the demo: the whole flow on a simulated Earth with known truth, each step done once.
 
-What is simulated: the Earth. What is real: the formats, the code, the catalogue, the cluster, the scores.
+Only the Earth is simulated. Formats, code, catalogue, cluster and scores are those of a real project. ``stac-sm demo``
+calls `run_demo`.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class DemoComparison:
-    """The product beside another one, over the days of the product and the cells of the other."""
+    """Scores of the product against another one, over the days of the product and the cells of the other."""
 
     collection: str
-    """Collection of the other."""
+    """Collection of the other product."""
 
     asset: str
     """Its asset."""
@@ -57,12 +58,12 @@ class DemoComparison:
     """Size of its cells."""
 
     scores: Scores
-    """Of the product, averaged over each cell, against the other."""
+    """Scores of the product, averaged over each cell, against the other; m3 m-3 but for R."""
 
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo made, and how good it is."""
+    """Result of the demo: what it made, and its scores."""
 
     catalog: str
     """The root of the catalogue."""
@@ -71,7 +72,7 @@ class DemoReport:
     """Id of the model item."""
 
     tc_status: str
-    """What screening has done."""
+    """Whether the sites were screened, and how many were kept."""
 
     scores: tuple[Mapping[str, Any], ...]
     """Scores of all strategies."""
@@ -89,18 +90,24 @@ class DemoReport:
     """Number of things made now: files ingested, tables, models, products."""
 
     seconds: float
-    """Wall time."""
+    """Wall time of the call, s."""
 
     next: tuple[str, str]
-    """What to type next."""
+    """Arguments of ``stac-sm`` to type next."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
+        """Return a JSON-able form.
+
+        Returns
+        -------
+        dict
+            Fields of the report by name.
+        """
         return asdict(self)
 
     @property
     def text(self) -> str:
-        """For a person."""
+        """Report for people, several lines."""
         folder = Path(self.catalog).parent
         lines = ["", "validation of the model at stations (m3 m-3), all stations:"]
         lines += [_score_line(one) for one in self.scores if one["scored_on"] == "all"]
@@ -125,26 +132,49 @@ class DemoReport:
 
 
 def run_demo(
-    folder: Path, *, workers: int = 2, earth: Earth | None = None, say: LogFunction = lambda message: None
+    folder: Path, *, workers: int = 2, earth: Earth | None = None, log: LogFunction = lambda message: None
 ) -> DemoReport:
     """Simulate, ingest, match up, screen, train, predict, publish, and compare with the truth.
 
     A second call in the same folder makes nothing again.
+
+    Parameters
+    ----------
+    folder
+        Where the simulated files and the project are put; new, or of an earlier demo.
+    workers
+        Processes.
+    earth
+        The simulated Earth; None: the default one.
+    log
+        Called with a line of text as each step begins.
+
+    Returns
+    -------
+    DemoReport
+        What was made, and its scores.
+
+    Raises
+    ------
+    InputError
+        If the folder holds another project.
+    StacSmError
+        If simulated files cannot be ingested, or a tile-day fails.
     """
     started, earth = time.monotonic(), earth or Earth()
     _refuse_other_project(folder)
-    say(f"1 simulate an Earth in {folder / 'earth'}")
+    log(f"1 simulate an Earth in {folder / 'earth'}")
     write_simulated_earth(folder / "earth", earth, workers=workers)
     project = create_project(folder, demo_project_file(earth))
-    made = sum(_ingest(project, name, folder / "earth", workers, say) for name in SOURCES)
-    say("3 match up stations and features")
+    made = sum(_ingest(project, name, folder / "earth", workers, log) for name in SOURCES)
+    log("3 match up stations and features")
     matchups = match_up_step(project, workers=workers)
-    say("4 screen, validate, train")
+    log("4 screen, validate, train")
     model = train_step(project, matchups, budget=DiagnosticsBudget.small())
     plan = _plan(project, model, earth)
-    say(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
-    made += matchups.new + model.new + _run(project, plan, workers, say)
-    say("6 compare with the truth and with other products")
+    log(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
+    made += matchups.new + model.new + _run(project, plan, workers, log)
+    log("6 compare with the truth and with other products")
     return DemoReport(
         catalog=f"{project.folder}/catalog.json",
         model=model.id,
@@ -166,7 +196,18 @@ def _refuse_other_project(folder: Path) -> None:
 
 
 def demo_project_file(earth: Earth) -> str:
-    """The project file that ``init`` writes, for the simulated Earth's period, product and 6-hourly series."""
+    """Return the project file that ``init`` writes, for the simulated Earth's period, product and 6-hourly series.
+
+    Parameters
+    ----------
+    earth
+        The simulated Earth.
+
+    Returns
+    -------
+    str
+        TOML.
+    """
     hours, days = 24 // earth.sample_hours, earth.product_days
     changes = {
         'title = "Soil moisture at 1 km" ': f"{_TITLE}     ",
@@ -183,7 +224,22 @@ def demo_project_file(earth: Earth) -> str:
 
 
 def compare_with_truth(catalog: WritableCatalog, truth: Path, plan: Plan) -> Scores:
-    """Scores of the published product against the true field, over all pixels and days that have both."""
+    """Compare the published product with the true field, over all pixels and days that have both.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the product.
+    truth
+        Folder with one GeoTIFF a day, ``sm_DAY.tif``, m3 m-3, on the pixels of the product.
+    plan
+        Days to compare.
+
+    Returns
+    -------
+    Scores
+        Pooled over pixels and days, m3 m-3 but for R.
+    """
     import rasterio
 
     predicted, true = [], []
@@ -197,7 +253,20 @@ def compare_with_truth(catalog: WritableCatalog, truth: Path, plan: Plan) -> Sco
 
 
 def compare_with_others(project: Project, plan: Plan) -> tuple[DemoComparison, ...]:
-    """Scores of the published product, averaged over the cells of others, on the tiles and the days of a plan."""
+    """Compare the published product, averaged over the cells of other products, on the tiles and days of a plan.
+
+    Parameters
+    ----------
+    project
+        The project of the demo.
+    plan
+        Tiles and days to compare.
+
+    Returns
+    -------
+    tuple of DemoComparison
+        One for each of the other products.
+    """
     days = [planned.made.day for planned in plan.days]
     tiles = sorted({planned.made.tile for planned in plan.days})
     found = compare_with_other_products(project, Period(min(days), max(days) + ONE_DAY), tiles, VALIDATED_PRODUCTS)
@@ -206,9 +275,9 @@ def compare_with_others(project: Project, plan: Plan) -> tuple[DemoComparison, .
     )
 
 
-def _ingest(project: Project, name: str, earth: Path, workers: int, say: LogFunction) -> int:
-    """Ingest one source; number of files that were new or changed."""
-    with ProgressBar(f"2 ingest {name}", say) as progress:
+def _ingest(project: Project, name: str, earth: Path, workers: int, log: LogFunction) -> int:
+    """Ingest one source, and return the number of files that were new or changed."""
+    with ProgressBar(f"2 ingest {name}", log) as progress:
         results = ingest(
             project.catalog,
             name,
@@ -238,8 +307,8 @@ def _plan(project: Project, model: TrainingResult, earth: Earth) -> Plan:
     return plan
 
 
-def _run(project: Project, plan: Plan, workers: int, say: LogFunction) -> int:
-    with ProgressBar("5 predict", say) as progress:
+def _run(project: Project, plan: Plan, workers: int, log: LogFunction) -> int:
+    with ProgressBar("5 predict", log) as progress:
         report = run_plan(project, plan, workers=workers, progress=lambda record, total: progress.step(total))
     if report.failures:
         first = report.failures[0]

@@ -1,4 +1,4 @@
-"""The grid of a collection of products: all its items lie on one, since tile ids repeat from grid to grid.
+"""Check the grid of a collection of products: all its items lie on one, since tile ids repeat from grid to grid.
 
 MODIS has an ``h04v01``, and so has any other grid of five columns: products of two grids in one collection would take
 each other's place. Planning, runs and aggregates ask here before they write anything.
@@ -61,7 +61,7 @@ def lies_on(item: Mapping[str, Any], grid: TileGrid) -> bool:
     item
         STAC item of a tile, as JSON, with its ``proj:*`` properties.
     grid
-        The grid.
+        Tile grid to compare with.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def lies_on(item: Mapping[str, Any], grid: TileGrid) -> bool:
 
 
 def _items(catalog: WritableCatalog, collection: str) -> Iterator[Mapping[str, Any]]:
-    """Items of a collection that say where they lie, in the order of their paths; withdrawn ones may not."""
+    """Yield the items of a collection that say where they lie, in the order of their paths; withdrawn ones may not."""
     for entry in catalog.store.list_objects(collection):
         if is_item(entry.path):
             item = json.loads(catalog.store.read(entry.path))

@@ -1,4 +1,8 @@
-"""The product: assets and item of one tile and day."""
+"""Make the item and the assets of one tile and day of the product.
+
+`workflows.run.task` predicts soil moisture and calls this module; `stac.publish` puts what it returns into the
+catalogue. The profiles of the files are here, too: they are part of every product's provenance fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ PROFILES: Mapping[str, CogProfile] = {"sm": SM_PROFILE, "qa": QA_PROFILE, "uncer
 
 To add an asset, give it a profile here and write it in `write_product_assets`, and declare it among the ``item_assets``
 of ``catalog/sm-1km-daily/collection.json``; if it is a field that the model has to predict beside soil moisture,
-``workflows.run.task`` hands it over, too. Every product of before is out of date then.
+``workflows.run.task`` hands it over, too. Every product made before is out of date then.
 """
 
 OUTPUT_PROFILE: Mapping[str, Any] = {asset: profile.fingerprint_fields() for asset, profile in PROFILES.items()}
@@ -51,12 +55,19 @@ def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) 
 
     Parameters
     ----------
-    grid, tile
-        Grid and tile id.
+    grid
+        Tile grid; its definition counts, not its name alone.
+    tile
+        Tile id.
     recipe
         Features and masks of the model.
     model
         Checksum of the model.
+
+    Returns
+    -------
+    Fingerprints
+        Computes the fingerprint of a day from the ids and checksums of its inputs.
     """
     return Fingerprints(
         algorithm=ALGORITHM_VERSIONS["product"],
@@ -70,7 +81,7 @@ def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) 
 
 @dataclass(frozen=True)
 class ProductDay:
-    """What one tile-day is made from, by name."""
+    """Name of a tile-day: its tile, day and version, and the fingerprint of what it is made from."""
 
     tile: str
     """Tile id."""
@@ -82,7 +93,7 @@ class ProductDay:
     """Product version, e.g. ``001``."""
 
     fingerprint: str
-    """Fingerprint of all that makes it."""
+    """Fingerprint of all that it is made from; empty where it is not known."""
 
     @property
     def id(self) -> str:
@@ -91,7 +102,17 @@ class ProductDay:
 
     @classmethod
     def of_id(cls, id: str) -> ProductDay:
-        """Tile, day and version of an item id, without a fingerprint.
+        """Return the tile, day and version of an item id, without a fingerprint.
+
+        Parameters
+        ----------
+        id
+            Such as ``SM1KM.A2018182.h03v06.v001``.
+
+        Returns
+        -------
+        ProductDay
+            Its fingerprint is empty.
 
         Raises
         ------
@@ -100,11 +121,22 @@ class ProductDay:
         """
         found = ProductId.parse(id)
         if len(found.span) > 1:
-            raise InputError(f"item {id!r}: the id of a day wanted, this is the mean of {found.span}")
+            raise InputError(f"item {id!r}: the id of a day is required, this is the mean of {found.span}")
         return cls(found.tile, found.span.start, found.version, "")
 
     def path(self, layout: str) -> str:
-        """Path of its item JSON in a collection of this layout."""
+        """Return the path of its item JSON in a collection of this layout.
+
+        Parameters
+        ----------
+        layout
+            Template of the sub-catalogues, as the collection states it.
+
+        Returns
+        -------
+        str
+            Below the root of the catalogue.
+        """
         times = {"start_datetime": self.day.isoformat(), "grid:code": self.tile}
         folder = item_folder(layout, {"id": self.id, "collection": PRODUCT_COLLECTION, "properties": times})
         return f"{folder}/{self.id}.json"
@@ -113,7 +145,26 @@ class ProductDay:
 def product_item(
     made: ProductDay, grid: TileGrid, *, model_id: str, recipe_checksum: str, properties: Mapping[str, Any]
 ) -> ItemDict:
-    """Item of a tile-day, without assets and links."""
+    """Make the item of a tile-day, without assets and links.
+
+    Parameters
+    ----------
+    made
+        Tile, UTC day, product version and fingerprint.
+    grid
+        Tile grid, which places the item.
+    model_id
+        Id of the model item.
+    recipe_checksum
+        Checksum of the model's feature recipe.
+    properties
+        More properties; they replace those of the same name.
+
+    Returns
+    -------
+    ItemDict
+        STAC item as JSON; it covers the whole UTC day, from midnight to the next.
+    """
     start, end = utc_instant(made.day), utc_instant(Period.of_day(made.day).end)
     own = {
         "grid:code": grid.grid_code(made.tile),
@@ -142,7 +193,7 @@ def write_product_assets(
     uncertainty: np.ndarray | None = None,
     coverage: float = 0.9,
 ) -> dict[str, AssetFile]:
-    """Write and check the assets of a tile-day: ``sm``, ``qa``, ``thumbnail``, and ``uncertainty`` if it is known.
+    """Write and verify the assets of a tile-day: ``sm``, ``qa``, ``thumbnail``, and ``uncertainty`` if it is known.
 
     Parameters
     ----------
@@ -150,11 +201,25 @@ def write_product_assets(
         (y, x) float32, m3 m-3, NaN where there is no value.
     qa
         (y, x) uint8, bits of `QualityFlag`.
+    geobox
+        Pixels of the tile, shape (y, x).
+    folder
+        Existing folder for the files.
     uncertainty
         (y, x) float32, half width of the prediction interval in m3 m-3, NaN where ``sm`` is; None where the model has
         no intervals.
     coverage
-        Share of the truth that the intervals are to hold.
+        Share of the truth that the intervals are to hold, 0 to 1.
+
+    Returns
+    -------
+    dict of str to AssetFile
+        Asset key -> local file and the fields of the asset in the item.
+
+    Raises
+    ------
+    ReadError
+        If a file that was written does not give back the same pixels.
     """
     fields = {
         "sm": raster_asset(VARIABLES["sm"], dtype="float32", nodata=SM_PROFILE.nodata),
@@ -173,7 +238,18 @@ def write_product_assets(
 
 
 def colours(sm: np.ndarray) -> np.ndarray:
-    """Picture of a field: (y, x, 4) uint8, red green blue alpha, at most 256 pixels a side, clear where NaN."""
+    """Return a picture of a soil moisture field.
+
+    Parameters
+    ----------
+    sm
+        (y, x) float32, m3 m-3, NaN where there is no value.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x, 4) uint8, red, green, blue, alpha; at most 256 pixels a side, transparent where NaN.
+    """
     step = max(1, -(-max(sm.shape) // _THUMBNAIL))
     field = sm[step // 2 :: step, step // 2 :: step]
     low, high = _RAMP_RANGE
@@ -183,7 +259,18 @@ def colours(sm: np.ndarray) -> np.ndarray:
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """PNG of a (y, x, 4) uint8 picture; the same picture gives the same bytes."""
+    """Encode a picture as PNG; the same picture gives the same bytes.
+
+    Parameters
+    ----------
+    picture
+        (y, x, 4) uint8, red, green, blue, alpha.
+
+    Returns
+    -------
+    bytes
+        Content of the file.
+    """
     height, width = picture.shape[:2]
     rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
     head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
@@ -192,14 +279,25 @@ def encode_png(picture: np.ndarray) -> bytes:
 
 
 def links_to_inputs(hrefs: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
-    """``derived_from`` links of (href, title, media type)."""
+    """Return the ``derived_from`` links of an item.
+
+    Parameters
+    ----------
+    hrefs
+        (href, title, media type) of each input.
+
+    Returns
+    -------
+    list of dict
+        STAC links, in the same order.
+    """
     return [
         {"rel": "derived_from", "href": href, "type": media_type, "title": title} for href, title, media_type in hrefs
     ]
 
 
 def _uncertainty_fields(coverage: float) -> dict[str, Any]:
-    """Asset of the half widths; no variable of the cube, since nothing is predicted from it."""
+    """Return the fields of the asset of half widths, which is no variable of the cube: nothing is predicted from it."""
     known = Variable("uncertainty", VARIABLES["sm"].unit, "Half width of the prediction interval", (0.0, 1.0))
     title = f"Half width of the {coverage:.0%} prediction interval"
     nodata = UNCERTAINTY_PROFILE.nodata

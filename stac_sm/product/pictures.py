@@ -1,4 +1,7 @@
-"""Pictures of the product: a day, the difference of two, the series of a point."""
+"""Draw pictures of the product: a day, the difference of two days, the time series of a point.
+
+``stac-sm plot`` calls `draw`. It reads through `product.read`, and global days through their overview.
+"""
 
 from __future__ import annotations
 
@@ -28,58 +31,73 @@ _MOST_PIXELS = 2000  # along a side of a map: of more, every second or third is 
 
 @dataclass(frozen=True)
 class Picture:
-    """What to draw: without a place, the global day."""
+    """Description of a picture: without geobox, box or point, it is of the global day."""
 
     period: str
-    """A day, or of a series any period."""
+    """A day; for a time series, any period."""
 
     minus: str | None = None
-    """Day that is taken away."""
+    """Day that is subtracted; None draws the day itself."""
 
     geobox: GeoBox | None = None
     """Pixels of a map."""
 
     bbox: BBox | None = None
-    """Or a box in degrees."""
+    """Or a box: west, south, east, north in degrees."""
 
     point: tuple[float, float] | None = None
-    """Or the longitude and latitude of a series."""
+    """Or the longitude and latitude of a time series, degrees east and north."""
 
     mask: tuple[str, ...] = ()
     """Flags whose pixels are left out."""
 
     place: str = ""
-    """What to call the place."""
+    """Name of the place, for title and file name."""
 
     @property
     def where(self) -> str:
-        """The place in words."""
+        """Place as text, for the title."""
         if self.point is not None:
             return "{:g}, {:g}".format(*self.point)
         return self.place or ("globe" if self.bbox is None else "{:g}, {:g} to {:g}, {:g}".format(*self.bbox))
 
     @property
     def title(self) -> str:
-        """What stands above it."""
+        """Title above the picture."""
         days = str(Period.parse(self.period)) + (f" minus {Period.parse(self.minus)}" if self.minus else "")
         return f"Soil moisture, {self.where}, {days}"
 
     @property
     def name(self) -> str:
-        """Name of its file, unless told."""
+        """Name of its file, where none is given."""
         words = f"sm {self.where} {self.period}" + (f" minus {self.minus}" if self.minus else "")
         return words.replace(", ", "_").replace("/", "_").replace(" ", "-") + ".png"
 
 
 def draw(catalog: ItemSearch, picture: Picture, out: Path | None = None) -> Path:
-    """Draw a picture into a ``.png``, ``.pdf`` or ``.svg``; by default a PNG of a telling name in this folder.
+    """Draw a picture into a file.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue that holds the product.
+    picture
+        What to draw.
+    out
+        File whose name ends with ``.png``, ``.pdf`` or ``.svg``; None: a PNG in the current folder, named after place
+        and period.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
 
     Raises
     ------
     CatalogError
-        If nothing was published there and then.
+        If nothing was published at this place and time.
     InputError
-        If a map of more than a day is wanted, or the file's name has another ending.
+        If a map of more than a day is asked for, or the file's name has another ending.
     """
     file = out or Path(picture.name)
     check_suffix(file)  # before anything is read
@@ -95,10 +113,10 @@ def draw(catalog: ItemSearch, picture: Picture, out: Path | None = None) -> Path
 
 
 def _field(catalog: ItemSearch, picture: Picture, text: str) -> xr.DataArray:
-    """Soil moisture of a day, (y, x), m3 m-3, in memory."""
+    """Return soil moisture of a day, (y, x), m3 m-3, in memory."""
     day = Period.parse(text)
     if len(day) != 1:
-        raise InputError(f"period {text!r}: {len(day)} days found, one day wanted for a map; --at draws a series")
+        raise InputError(f"period {text!r}: {len(day)} days found, one day is required for a map; --at draws a series")
     if picture.geobox is not None:
         cube = open_product_on(catalog, _thinned(picture.geobox), day, mask=picture.mask)
     elif picture.bbox is not None:
@@ -122,7 +140,7 @@ def _thinned(geobox: GeoBox) -> GeoBox:
 
 
 def _globe(catalog: ItemSearch, day: Period) -> xr.DataArray:
-    """The overview of a global day; where there are several versions, of the highest."""
+    """Return the overview of a global day; of several versions, that of the highest."""
     import xarray as xr
 
     found = [item for item in catalog.items(DAILY_GLOBAL, period=day) if "overview" in item.assets]

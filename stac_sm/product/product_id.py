@@ -1,8 +1,8 @@
-"""Ids of the product's items: written and read in one place.
+"""Write and read the ids of the product's items; nothing else knows their form.
 
 An id such as ``SM1KM.A2018182.h03v06.v001`` names what an item covers (a day ``A2018182``, a month ``M201807`` or a
 year ``Y2018``), its tile (or ``global`` for the whole grid) and the product version. Planning, reports and aggregates
-take ids apart here; nothing else knows their form.
+take ids apart here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FORM = re.compile(rf"{PREFIX}\.([A-Z])(\d+)\.([A-Za-z0-9_-]+)\.v([A-Za-z0-9_-]+
 
 @dataclass(frozen=True)
 class ProductId:
-    """What the id of an item of the product says."""
+    """Parts of the id of an item of the product."""
 
     span: Period
     """A UTC day, a whole month, or a whole year."""
@@ -66,7 +66,7 @@ class ProductId:
             if str(found) != text:  # strptime takes day 366 of every year
                 raise ValueError(text)
         except (InputError, ValueError) as error:
-            raise InputError(f"item {text!r}: an id such as {_EXAMPLE} wanted") from error
+            raise InputError(f"item {text!r}: an id such as {_EXAMPLE} is required") from error
         return found
 
     @classmethod

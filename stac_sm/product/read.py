@@ -1,4 +1,9 @@
-"""Reading the product: a box as a lazy Dataset, a point as a series. Through the same readers as everything else."""
+"""Read the product: a box as a lazy Dataset, a point as a time series.
+
+Users of Python, pictures and validation read through this module. Pixels come through the same readers as the
+inputs of the product (`features.cube`, `raster.pixels`). In a static catalogue, a point's items are found by the
+index.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +51,9 @@ _EDGE_POINTS = 33  # along each side of a box in degrees, whose sides are curved
 def open_product(
     catalog: ItemSearch, bbox: BBox, period: Period | str, *, mask: Sequence[str] = (), reader: str = DEFAULT_READER
 ) -> xr.Dataset:
-    """Published soil moisture of a box, lazily, on the product's own pixels.
+    """Open published soil moisture of a box, lazily, on the product's own pixels.
 
-    Of a tile-day in several versions the highest counts; what was retracted is left out.
+    Of a tile-day in several versions the highest counts; what was withdrawn is left out.
 
     Parameters
     ----------
@@ -57,12 +62,12 @@ def open_product(
     bbox
         West, south, east, north in degrees.
     period
-        Days wanted, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``.
+        Days of the Dataset, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``, the last day included.
     mask
         Flags whose pixels are left out of ``sm`` and ``uncertainty``: names of `QualityFlag` in small letters, such as
         ``("clipped", "not_applicable")``. Frozen soil, snow and water have no value in any case.
     reader
-        ``stackstac`` or ``odc``.
+        ``stackstac`` or ``odc``: both give the same values, bit for bit.
 
     Returns
     -------
@@ -77,6 +82,8 @@ def open_product(
         If nothing was published there and then.
     InputError
         If the box is none, or a flag is unknown.
+    ReadError
+        At compute, if pixels cannot be read: a failed read is never NaN.
     """
     days = Period.of(period)
     found = _product(catalog, _checked(bbox), days)
@@ -90,7 +97,37 @@ def open_product(
 def open_product_on(
     catalog: ItemSearch, geobox: GeoBox, period: Period | str, *, mask: Sequence[str] = (), reader: str = DEFAULT_READER
 ) -> xr.Dataset:
-    """As `open_product`, on the pixels of any GeoBox: each takes the value of the product's pixel at its centre."""
+    """Open published soil moisture on the pixels of any GeoBox, lazily.
+
+    Each pixel takes the value of the product's pixel at its centre.
+
+    Parameters
+    ----------
+    catalog
+        A catalogue that holds the product.
+    geobox
+        Pixels of the Dataset, in any CRS.
+    period
+        Days of the Dataset, each of them: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``, the last day included.
+    mask
+        Flags whose pixels are left out, as in `open_product`.
+    reader
+        ``stackstac`` or ``odc``: both give the same values, bit for bit.
+
+    Returns
+    -------
+    xarray.Dataset
+        As in `open_product`, dims (time, y, x) of the GeoBox.
+
+    Raises
+    ------
+    CatalogError
+        If nothing was published there and then.
+    InputError
+        If the GeoBox lies off the Earth, or a flag is unknown.
+    ReadError
+        At compute, if pixels cannot be read.
+    """
     days, outline = Period.of(period), footprint(geobox)
     if outline is None:
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
@@ -106,17 +143,23 @@ def point_series(
     mask: Sequence[str] = (),
     reader: str = DEFAULT_READER,
 ) -> pd.DataFrame:
-    """Published soil moisture of the pixel that holds a point, read at once from many files.
+    """Read published soil moisture of the pixel that holds a point, at once from many files.
 
     In a static catalogue, the items are found by its index (`stac-sm index`), and days that are not in it by the
-    catalogue itself. Of a tile-day in several versions the highest counts; what was retracted is left out.
+    catalogue itself. Of a tile-day in several versions the highest counts; what was withdrawn is left out.
 
     Parameters
     ----------
-    catalog, period, mask, reader
-        As for `open_product`.
+    catalog
+        A catalogue that holds the product.
     lon, lat
         Degrees east and north.
+    period
+        Days of the series: a `Period`, or e.g. ``"2019-06-08/2019-06-10"``, the last day included.
+    mask
+        Flags whose days have no ``sm`` and ``uncertainty``, as in `open_product`.
+    reader
+        ``stackstac`` or ``odc``: both give the same values, bit for bit.
 
     Returns
     -------
@@ -129,6 +172,8 @@ def point_series(
     ------
     CatalogError
         If nothing was published there and then.
+    InputError
+        If the point is none, or a flag is unknown.
     ReadError
         If a file cannot be read.
     """
@@ -150,7 +195,7 @@ def point_series(
 
 @dataclass(frozen=True)
 class _Found:
-    """Items of the product that were found, as a catalogue: asked for each asset, searched for once."""
+    """Items of the product that were found, as a catalogue that is read for each asset and was searched once."""
 
     root: str
     found: tuple[pystac.Item, ...]
@@ -192,7 +237,7 @@ def _nothing(catalog: ItemSearch, bbox: BBox, days: Period) -> CatalogError:
 
 
 def _newest(items: Iterable[pystac.Item]) -> list[pystac.Item]:
-    """Of each place and day the item of the highest version, unless it was retracted."""
+    """Return of each place and day the item of the highest version, unless it was withdrawn."""
     newest: dict[tuple[Any, ...], pystac.Item] = {}
     for item in sorted(items, key=lambda item: (str(item.properties.get("version", "")), item.id)):
         place = item.properties.get("grid:code"), tuple(item.properties.get("proj:transform") or ())
@@ -201,7 +246,20 @@ def _newest(items: Iterable[pystac.Item]) -> list[pystac.Item]:
 
 
 def items_of_version(items: Iterable[pystac.Item], version: str) -> list[pystac.Item]:
-    """Items of one version of the product, without those that were retracted."""
+    """Return the items of one version of the product, without those that were withdrawn.
+
+    Parameters
+    ----------
+    items
+        Items of the product, of any versions.
+    version
+        Product version, e.g. ``001``.
+
+    Returns
+    -------
+    list of pystac.Item
+        Those with soil moisture, in the order of their ids.
+    """
     return _newest(item for item in items if str(item.properties.get("version", "")) == version)
 
 
@@ -213,7 +271,7 @@ def _recipe(items: Sequence[pystac.Item]) -> Recipe:
 
 
 def _bits(mask: Sequence[str]) -> int:
-    """Flags of some names, as one number."""
+    """Return flags as one number, from their names."""
     known = {name.lower(): flag for name, flag in QualityFlag.__members__.items()}  # with the names of older items
     names = (mask,) if isinstance(mask, str) else tuple(mask)
     for name in names:
@@ -224,7 +282,7 @@ def _bits(mask: Sequence[str]) -> int:
 
 
 def _holding(catalog: ItemSearch, lon: float, lat: float, days: Period) -> dict[date, _Pixel]:
-    """The items that hold a point, by day."""
+    """Return the items that hold a point, by day."""
     bbox = _checked((lon, lat, lon, lat))
     found = _by_day(_indexed(catalog, bbox, days), bbox, days)
     for gap in _gaps(found, days):
@@ -246,7 +304,7 @@ def _by_day(items: Iterable[pystac.Item], bbox: BBox, days: Period) -> dict[date
 
 
 def _pixel(geobox: GeoBox, point: BBox) -> tuple[int, int] | None:
-    """Row and column of the pixel that holds a point; None if it lies outside."""
+    """Return the row and column of the pixel that holds a point; None if it lies outside."""
     try:
         (column, _), (row, _) = _pixels(geobox, point)
     except ValueError:  # a point that the CRS cannot show
@@ -256,7 +314,7 @@ def _pixel(geobox: GeoBox, point: BBox) -> tuple[int, int] | None:
 
 
 def _indexed(catalog: ItemSearch, bbox: BBox, days: Period) -> Iterator[pystac.Item]:
-    """What the index of a static catalogue knows; in a store, the items themselves are read, which are newer."""
+    """Yield what the index of a static catalogue knows; in a store, the items themselves are read, which are newer."""
     if not isinstance(catalog, StaticCatalog):
         return
     found: list[pystac.Item] = []
@@ -276,7 +334,7 @@ def _of_shard(href: str, bbox: BBox, days: Period) -> list[pystac.Item]:
 
 
 def _fresh(catalog: StaticCatalog, item: pystac.Item) -> pystac.Item:
-    """The item as it is in a store now; one that is on the web, or not named as ours, as the index has it."""
+    """Return the item as it is in a store now; one that is on the web, or not named as ours, as the index has it."""
     try:
         if not is_writable(catalog):
             return item
@@ -287,7 +345,7 @@ def _fresh(catalog: StaticCatalog, item: pystac.Item) -> pystac.Item:
 
 
 def _gaps(found: Mapping[date, Any], days: Period) -> list[Period]:
-    """Parts of a period without a day that was found."""
+    """Return the parts of a period without a day that was found."""
     marks = [days.start - ONE_DAY, *sorted(found), days.end]
     return [Period(before + ONE_DAY, after) for before, after in pairwise(marks) if after - before > ONE_DAY]
 
@@ -307,7 +365,9 @@ def _series(days: Period, known: Mapping[tuple[date, str], float], bits: int) ->
 def _checked(bbox: BBox) -> BBox:
     west, south, east, north = bbox
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise InputError(f"box {bbox}: west, south, east, north in degrees wanted, west <= east and south <= north")
+        raise InputError(
+            f"box {bbox}: west, south, east, north in degrees are required, west <= east and south <= north"
+        )
     return bbox
 
 
@@ -316,7 +376,7 @@ def _inside(inner: Sequence[float], outer: BBox) -> bool:
 
 
 def _geobox(found: _Found, bbox: BBox) -> GeoBox:
-    """The product's pixels that a box in degrees meets."""
+    """Return the product's pixels that overlap a box in degrees."""
     native = raster_source(found.found[0], "sm").geobox
     columns, rows = _pixels(native, bbox)
     affine = native.affine @ Affine.translation(columns[0], rows[0])
@@ -324,7 +384,7 @@ def _geobox(found: _Found, bbox: BBox) -> GeoBox:
 
 
 def _pixels(native: GeoBox, bbox: BBox) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and last-plus-one column and row of a box in degrees, counted from the corner of a GeoBox."""
+    """Return first and last-plus-one column and row of a box in degrees, counted from the corner of a GeoBox."""
     west, south, east, north = bbox
     lon, lat = np.meshgrid(np.linspace(west, east, _EDGE_POINTS), np.linspace(south, north, _EDGE_POINTS))
     x, y = transform_points("OGC:CRS84", str(native.crs), lon, lat)

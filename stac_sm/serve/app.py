@@ -1,6 +1,8 @@
-"""The application: routes of a read-only STAC API over a catalogue. Whatever is asked wrongly is a 400 or a 404.
+"""Create the application: the routes of a read-only STAC API over a catalogue.
 
-The landing page as a person sees it.
+`server` runs it. Each route reads the request with `query`, and answers with `responses`, `documents` or `assets`. A
+request that makes no sense is answered with 400 or 404. The landing page is JSON for programs and a small HTML page
+for people.
 """
 
 from __future__ import annotations
@@ -40,7 +42,18 @@ _STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem au
 
 
 def landing_html(page: Mapping[str, Any]) -> str:
-    """A small page with the links of the landing page."""
+    """Return a small page with the links of the landing page.
+
+    Parameters
+    ----------
+    page
+        JSON of the landing page.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     title = escape(str(page.get("title") or page.get("id")))
     lines = [f"<p>{escape(str(page.get('description', '')))}</p>"]
     for rel, heading in (("child", "Collections"), (None, "API")):
@@ -67,14 +80,19 @@ _ICON = (
 
 
 def create_app(service: CatalogService, *, browser: Path | None = None) -> FastAPI:
-    """The API of a service.
+    """Create the API of a service.
 
     Parameters
     ----------
     service
         What is served.
     browser
-        Folder of a built STAC Browser, to be served at ``/browser``.
+        Folder of a built STAC Browser, to be served at ``/browser``; None: without it.
+
+    Returns
+    -------
+    fastapi.FastAPI
+        ASGI application.
     """
     app = FastAPI(
         title="stac_sm",
@@ -102,7 +120,7 @@ def create_app(service: CatalogService, *, browser: Path | None = None) -> FastA
 
 
 class _Gzip(GZipMiddleware):
-    """Compresses JSON and pages, but no files: ranges are of the bytes that lie in the store."""
+    """Compression of JSON and pages, but not of files: ranges are of the bytes that lie in the store."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         compresses = scope["type"] == "http" and not scope["path"].startswith(("/assets/", "/browser/"))
@@ -110,7 +128,18 @@ class _Gzip(GZipMiddleware):
 
 
 def base_of(request: Request) -> str:
-    """Address of the API as the client sees it, without a slash at its end."""
+    """Return the address of the API as the client sees it, without a slash at its end.
+
+    Parameters
+    ----------
+    request
+        Request with the address that the client used.
+
+    Returns
+    -------
+    str
+        Such as ``https://example.org/stac``.
+    """
     return str(request.base_url).rstrip("/")
 
 
@@ -299,7 +328,7 @@ async def _check_parameters(request: Request) -> None:
 
 
 async def _body(request: Request) -> bytes:
-    """What was posted, up to a bound."""
+    """Return the body of a POST, up to a bound."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -310,7 +339,15 @@ async def _body(request: Request) -> bytes:
 
 
 def browser_folder() -> Path | None:
-    """Folder of the built STAC Browser: ``STAC_SM_BROWSER``, or where infra/browser/build.sh leaves it; else None."""
+    """Return the folder of the built STAC Browser; None if there is none.
+
+    It is ``STAC_SM_BROWSER``, or the folder into which infra/browser/build.sh builds it.
+
+    Returns
+    -------
+    pathlib.Path or None
+        Holds ``index.html``.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     named = os.environ.get("STAC_SM_BROWSER")
     folder = Path(named) if named else cache / "stac-sm" / "browser"

@@ -1,4 +1,8 @@
-"""Assets: files of the store, by ranges; only those that a document names which is given out."""
+"""Serve assets: files of the store, by ranges.
+
+Only a file that a document names is served, and only if that document is given out: a list of what is forbidden would
+miss the next kind of file.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +69,20 @@ def served_file(service: CatalogService, path: str) -> Path | None:
 
 
 def presigned_asset_url(service: CatalogService, path: str) -> str:
-    """URL of a file on S3, signed for a time."""
+    """Return the URL of a file on S3, signed for a time.
+
+    Parameters
+    ----------
+    service
+        Service whose catalogue lies on S3.
+    path
+        Path of the file below the root of the store.
+
+    Returns
+    -------
+    str
+        Whoever has it can read the file until it expires.
+    """
     return sign_href(service.store.href(path), "")
 
 

@@ -1,6 +1,7 @@
-"""CQL2 filters over rows: basic CQL2, more comparisons, spatial and temporal functions.
+"""Evaluate CQL2 filters over rows of items: basic CQL2, more comparisons, spatial and temporal functions.
 
-What an item does not have is null, and comparisons with null are neither true nor false (three-valued logic).
+`search` calls it with the filter of a query. A property that an item does not have is null, and comparisons with null
+are neither true nor false (three-valued logic).
 """
 
 from __future__ import annotations
@@ -50,12 +51,24 @@ _TEMPORAL: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
 
 
 def matches(rows: ItemColumns, filter: Any) -> np.ndarray[Any, Any]:
-    """Which rows a filter in CQL2 JSON is true of.
+    """Return of which rows a filter in CQL2 JSON is true.
+
+    Parameters
+    ----------
+    rows
+        Items of the catalogue.
+    filter
+        CQL2 JSON.
+
+    Returns
+    -------
+    numpy.ndarray
+        Booleans, one a row.
 
     Raises
     ------
     BadRequestError
-        If the filter makes no sense, is too large, or wants an operator that is not there.
+        If the filter makes no sense, is too large, or has an operator that is not supported.
     """
     import pyarrow as pa
 
@@ -114,7 +127,7 @@ class _Evaluation:
         self._rows = rows
 
     def truth(self, node: Any) -> Any:
-        """Boolean array of an expression, null where it is neither true nor false."""
+        """Return the boolean array of an expression, null where it is neither true nor false."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -123,7 +136,7 @@ class _Evaluation:
         if not isinstance(node, Mapping) or not isinstance(node.get("op"), str):
             if isinstance(node, Mapping) and "property" in node:
                 return self._flag(node)
-            raise BadRequestError(f"filter: {json.dumps(node)[:80]} found, an object with op and args wanted")
+            raise BadRequestError(f"filter: {json.dumps(node)[:80]} found, an object with op and args required")
         op, args = node["op"].lower(), node.get("args")
         if not isinstance(args, list):
             raise BadRequestError(f"filter: {op} wants a list of args")
@@ -237,7 +250,7 @@ class _Evaluation:
         return pa.array(truth, mask=np.broadcast_to(none | other, len(self._rows)))
 
     def _instants(self, node: Any) -> tuple[Any, Any, Any]:
-        """First and last microsecond, and where there is none."""
+        """Return first and last microsecond, and where there is none."""
         if isinstance(node, Mapping) and isinstance(node.get("interval"), list) and len(node["interval"]) == 2:
             (first, _, none), (_, last, other) = (self._end(one, at) for at, one in enumerate(node["interval"]))
             return first, last, none | other
@@ -266,7 +279,7 @@ class _Evaluation:
         return micros, micros, values.is_null().to_numpy(zero_copy_only=False)
 
     def _values(self, node: Any) -> Any:
-        """The array of a property or of a function of it; None if no item has it."""
+        """Return the array of a property or of a function of it; None if no item has it."""
         import pyarrow.compute as pc
 
         if _is_property(node):
@@ -277,7 +290,7 @@ class _Evaluation:
         if isinstance(node, Mapping) and str(node.get("op")).lower() == "casei":
             values = self._values(_exactly("casei", node.get("args"), 1)[0])
             return None if values is None else _unary(values, pc.utf8_lower)
-        raise BadRequestError(f"filter: {json.dumps(node)[:80]} found, a property wanted")
+        raise BadRequestError(f"filter: {json.dumps(node)[:80]} found, a property required")
 
     def _nothing(self, value: bool | None) -> Any:
         import pyarrow as pa
@@ -286,7 +299,7 @@ class _Evaluation:
 
 
 def _unary(values: Any, function: Callable[[Any], Any]) -> Any:
-    """A function of each value; of text it is asked once for each that is different."""
+    """Return a function of each value; of text it is computed once for each that is different."""
     import pyarrow.compute as pc
 
     if not hasattr(values, "dictionary"):
@@ -316,7 +329,7 @@ def _with_literal(compare: Callable[[Any, Any], Any], array: Any, literal: Any, 
 
 
 def _number_or_flag(text: str) -> Any:
-    """A number or boolean that is written as text; text that is neither stays what it is."""
+    """Return the number or boolean that a text writes; text that is neither stays what it is."""
     try:
         found = float(text) if text not in {"true", "false"} else text == "true"
     except ValueError:
@@ -325,7 +338,7 @@ def _number_or_flag(text: str) -> Any:
 
 
 def _with_time(compare: Callable[[Any, Any], Any], array: Any, literal: Any, node: Any) -> Any:
-    """A day is the whole of it: its end is compared with what must not be later, its beginning with all else."""
+    """Compare with a day as a whole: its end with what must not be later, its beginning with all else."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -344,14 +357,14 @@ def _with_time(compare: Callable[[Any, Any], Any], array: Any, literal: Any, nod
 
 
 def _folded(left: Any, literal: Any) -> Any:
-    """A literal; under casei() on both sides, in small letters as the property is."""
+    """Return a literal; under casei() on both sides, in small letters as the property is."""
     if isinstance(literal, Mapping) and str(literal.get("op")).lower() == "casei":
         (inner,) = _exactly("casei", literal.get("args"), 1)
         if not isinstance(inner, str):
             raise BadRequestError("filter: casei wants a property or a text")
         return inner.lower()
     if isinstance(literal, Mapping) and not {"timestamp", "date"} & set(literal):
-        raise BadRequestError(f"filter: {json.dumps(literal)[:80]} found, a value wanted")
+        raise BadRequestError(f"filter: {json.dumps(literal)[:80]} found, a value required")
     return literal
 
 

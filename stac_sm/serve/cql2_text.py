@@ -1,4 +1,7 @@
-"""CQL2 text, made JSON; what would bring the parser down is not given to it."""
+"""Turn CQL2 text into CQL2 JSON; text that would make the parser crash is refused before.
+
+`query` calls it for ``filter-lang=cql2-text``; from here on there is one form of a filter.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,27 @@ from typing import Any
 from stac_sm.serve.errors import BadRequestError
 
 MAX_FILTER_NESTING = 32
-"""Brackets, and NOT and signs in a row: the parser calls itself for each."""
+"""Most brackets, and NOTs and signs in a row, in one another: the parser calls itself for each."""
 _MAX_CHARACTERS = 20_000
 
 
 def parse_text(text: str) -> Any:
-    """CQL2 JSON of CQL2 text.
+    """Turn CQL2 text into CQL2 JSON.
+
+    Parameters
+    ----------
+    text
+        Filter as the client wrote it.
+
+    Returns
+    -------
+    Any
+        CQL2 JSON.
 
     Raises
     ------
     BadRequestError
-        If it is no CQL2.
+        If it is no CQL2, too long or nested too deeply.
     """
     import cql2
 
@@ -34,7 +47,7 @@ def parse_text(text: str) -> Any:
 
 
 def _nesting(text: str) -> int:
-    """How deep brackets are nested; signs and NOT in a row nest, too."""
+    """Return how deep brackets are nested; signs and NOT in a row nest, too."""
     deepest = depth = 0
     for character in re.sub(r"'[^']*'|\"[^\"]*\"", "''", text):
         depth += (character == "(") - (character == ")")

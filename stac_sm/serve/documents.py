@@ -1,4 +1,7 @@
-"""Documents: the JSON of the store as an API gives it, with links to itself and hrefs that a client can open."""
+"""Turn the JSON of the store into documents of the API, with links to itself and hrefs that a client can open.
+
+`app` and `responses` pass every catalogue, collection and item through here before it leaves.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +50,48 @@ CONFORMANCE = (
 
 
 def make_link(rel: str, href: str, type: str = JSON_MEDIA_TYPE, **more: Any) -> dict[str, Any]:
-    """A link."""
+    """Return a STAC link.
+
+    Parameters
+    ----------
+    rel
+        Relation, e.g. ``self``.
+    href
+        Address that it leads to.
+    type
+        Media type of what is there.
+    **more
+        More fields, e.g. ``title`` and ``method``.
+
+    Returns
+    -------
+    dict
+        JSON of the link.
+    """
     return {"rel": rel, "type": type, "href": href} | more
 
 
 def landing_page(
     root: Mapping[str, Any], collections: Sequence[Mapping[str, Any]], base: str, browser: bool
 ) -> dict[str, Any]:
-    """The landing page of the API, from the root of the catalogue."""
+    """Return the landing page of the API, from the root of the catalogue.
+
+    Parameters
+    ----------
+    root
+        ``catalog.json`` of the store.
+    collections
+        Collections that are given out, in order.
+    base
+        Address of the API, without a slash at its end.
+    browser
+        Whether STAC Browser is served at ``/browser``.
+
+    Returns
+    -------
+    dict
+        JSON, with conformance classes and links.
+    """
     own = [
         make_link("self", f"{base}/"),
         make_link("root", f"{base}/"),
@@ -79,7 +116,20 @@ def landing_page(
 
 
 def collection_document(collection: Mapping[str, Any], base: str) -> dict[str, Any]:
-    """A collection of the store, as the API gives it."""
+    """Return a collection of the store as the API gives it.
+
+    Parameters
+    ----------
+    collection
+        JSON in the store.
+    base
+        Address of the API, without a slash at its end.
+
+    Returns
+    -------
+    dict
+        JSON, with links of the API.
+    """
     place = f"{base}/collections/{quote(collection['id'])}"
     own = [
         make_link("self", place),
@@ -104,7 +154,22 @@ def catalog_document(catalog: Mapping[str, Any], path: str, base: str) -> dict[s
 
 
 def item_document(item: ItemDict, path: str, base: str) -> ItemDict:
-    """An item of the store, as the API gives it."""
+    """Return an item of the store as the API gives it.
+
+    Parameters
+    ----------
+    item
+        JSON in the store.
+    path
+        Path of the item below the root of the store.
+    base
+        Address of the API, without a slash at its end.
+
+    Returns
+    -------
+    ItemDict
+        JSON, with links of the API and hrefs of assets that a client can open.
+    """
     above = f"{base}/collections/{quote(item['collection'])}"
     own = [
         make_link("self", f"{above}/items/{quote(item['id'])}", GEOJSON_MEDIA_TYPE),
@@ -117,7 +182,22 @@ def item_document(item: ItemDict, path: str, base: str) -> ItemDict:
 
 
 def api_href(href: str, folder: str, base: str) -> str:
-    """Where a client finds what a document in a folder links to."""
+    """Return where a client finds what a document in a folder links to.
+
+    Parameters
+    ----------
+    href
+        Relative to the document, or absolute.
+    folder
+        Folder of the document below the root of the store.
+    base
+        Address of the API, without a slash at its end.
+
+    Returns
+    -------
+    str
+        Absolute address.
+    """
     if is_absolute(href):
         return href
     path = posixpath.normpath(posixpath.join(folder, href))
@@ -130,13 +210,28 @@ def api_href(href: str, folder: str, base: str) -> str:
 
 
 def chosen_fields(item: ItemDict, include: Sequence[str], exclude: Sequence[str]) -> ItemDict:
-    """An item with the fields that were asked for, and with what a client needs to know it at all."""
+    """Return an item with the fields that were asked for, and with those that identify it.
+
+    Parameters
+    ----------
+    item
+        JSON of the item.
+    include
+        Fields to give, with dots between levels; none of them: all.
+    exclude
+        Fields to leave out.
+
+    Returns
+    -------
+    ItemDict
+        JSON; id, collection and the other fields without which it is no item are always there.
+    """
     if not include and not exclude:
         return item
     made = _only(item, [*include, "type", "stac_version", "id", "collection"]) if include else item
     for name in exclude:  # what is named to be given is given, and what it lies in
-        wanted = any(one == name or one.startswith(f"{name}.") for one in include)
-        made = made if wanted else _without(made, name.split("."), item)
+        included = any(one == name or one.startswith(f"{name}.") for one in include)
+        made = made if included else _without(made, name.split("."), item)
     return made
 
 

@@ -1,5 +1,5 @@
-"""What all that reads a request of a client may end in."""
+"""Define the error that everything which reads a request raises; `app` turns it into a 400."""
 
 
 class BadRequestError(Exception):
-    """What a client asked for cannot be answered; its text says what was found and what was wanted."""
+    """Request that cannot be answered; its text says what was found and what is required."""

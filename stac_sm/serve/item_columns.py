@@ -1,7 +1,7 @@
-"""Rows: what a search looks at, a column each, in memory; from the index of a catalogue, or from its items.
+"""Load what a search looks at: items as rows, one column a property, in memory.
 
-An index that its proof does not bear out is made good from the items where the collection is small; a large one is
-taken as it stands: what it finds is read from the items in any case.
+They come from the index of a catalogue, or from its items. Where the index of a small collection is not up to date,
+its items are read; the index of a large one is taken as it is: what it finds is read from the items in any case.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ItemColumns:
     """Different footprints, as WKB."""
 
     footprint: np.ndarray[Any, Any]
-    """Which of them each row has; -1 for none."""
+    """Position in ``footprints`` of each row's; -1 for none."""
 
     box: np.ndarray[Any, Any]
     """West, south, east, north of each row, degrees; NaN for none."""
@@ -63,12 +63,23 @@ class ItemColumns:
         return len(self.footprint)
 
     def column(self, name: str) -> Any:
-        """Values of a property, or None if no item has it."""
+        """Return the values of a property, or None if no item has it.
+
+        Parameters
+        ----------
+        name
+            Name of the property.
+
+        Returns
+        -------
+        Any
+            Arrow array, one value a row; or None.
+        """
         return self.table.column(name).chunk(0) if name in self.table.column_names and len(self) else None
 
     @property
     def properties(self) -> dict[str, Any]:
-        """Names and Arrow types of what can be asked for."""
+        """Names and Arrow types of the properties that a filter can name."""
         return {one.name: one.type for one in self.table.schema if one.name not in _NO_PROPERTY}
 
     def queryable_names(self, collection: str | None = None) -> tuple[str, ...]:
@@ -106,7 +117,18 @@ class ItemColumns:
         return np.asarray(np.append(known, False)[values.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
 
     def rank(self, name: str) -> np.ndarray[Any, Any] | None:
-        """Place of each row in the order of a property, nulls last; None if no item has it."""
+        """Return the place of each row in the order of a property, nulls last; None if no item has it.
+
+        Parameters
+        ----------
+        name
+            Name of the property.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            Integers, one a row; equal values have equal ranks.
+        """
         values = self.column(name)
         if values is None:
             return None
@@ -115,7 +137,18 @@ class ItemColumns:
         return self._ranks[name]
 
     def geometries(self, codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Footprints of these codes as geometries of shapely."""
+        """Return footprints as geometries of shapely.
+
+        Parameters
+        ----------
+        codes
+            Integers, positions in ``footprints``.
+
+        Returns
+        -------
+        numpy.ndarray
+            One geometry a code.
+        """
         import shapely
 
         if self._decoded is not None:
@@ -132,7 +165,19 @@ class ItemColumns:
 
 
 def load_item_columns(catalog: WritableCatalog, collections: Sequence[str]) -> ItemColumns:
-    """Rows of all items of these collections of a catalogue.
+    """Load the rows of all items of some collections of a catalogue.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with an index.
+    collections
+        Ids of its collections.
+
+    Returns
+    -------
+    ItemColumns
+        Latest first.
 
     Raises
     ------
@@ -144,7 +189,7 @@ def load_item_columns(catalog: WritableCatalog, collections: Sequence[str]) -> I
 
 
 def _parts(store: Store, collection: str, layout: str) -> Iterator[pa.Table]:
-    """Tables with the columns of a shard and ``path``."""
+    """Yield tables with the columns of a shard and ``path``."""
     months = index_months(store, collection)
     found = [one for month in months if (one := read_shard(store, collection, month)) is not None]
     known = sum(len(proof) for proof, _ in found)
@@ -177,7 +222,7 @@ def _made_good(store: Store, collection: str, found: Sequence[tuple[pa.Table, by
         try:
             documents.append(parse_indexed_item(entry.path, store.read(entry.path)))
         except CatalogError:
-            continue  # no item, or gone: `audit` tells
+            continue  # no item, or gone: `audit` reports it
     documents = sort_shard_items(documents)
     if documents:
         paths = pa.array([one.path for one in documents])
@@ -185,7 +230,7 @@ def _made_good(store: Store, collection: str, found: Sequence[tuple[pa.Table, by
 
 
 def _read(content: bytes) -> pa.Table:
-    """The columns of a shard that a search looks at."""
+    """Return the columns of a shard that a search looks at."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -212,7 +257,18 @@ def _with_paths(shard: pa.Table, proof: pa.Table) -> pa.Table:
 
 
 def join_item_tables(parts: Sequence[pa.Table]) -> ItemColumns:
-    """Rows of tables with the columns of a shard and ``path``."""
+    """Join tables with the columns of a shard and ``path`` to rows.
+
+    Parameters
+    ----------
+    parts
+        Tables; a column may be missing in some.
+
+    Returns
+    -------
+    ItemColumns
+        Latest first; equal times in the order of collections and ids.
+    """
     import pyarrow as pa
 
     parts = [part for part in parts if len(part)]
@@ -242,7 +298,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _joined(name: str, parts: Sequence[pa.Table]) -> Any:
-    """One column of all parts, as the type that holds them all; text where there is none."""
+    """Return one column of all parts, as the type that holds them all; text where there is none."""
     import pyarrow as pa
 
     columns = [part.column(name) if name in part.column_names else pa.nulls(len(part)) for part in parts]
@@ -271,7 +327,7 @@ def _is_numeric(kind: Any) -> bool:
 
 
 def _chunks(column: Any, kind: Any) -> list[Any]:
-    """Chunks of a column as a type; text is written once for each of its values."""
+    """Return the chunks of a column as a type; text is written once for each of its values."""
     import pyarrow as pa
 
     found = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
@@ -315,7 +371,7 @@ def _instants(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
 
 
 def _rank(values: Any) -> np.ndarray[Any, Any]:
-    """Dense rank of each value; nulls come last."""
+    """Return the dense rank of each value; nulls come last."""
     import pyarrow.compute as pc
 
     encoded = values if hasattr(values, "dictionary") else pc.dictionary_encode(values)

@@ -1,4 +1,4 @@
-"""The OpenAPI description: what routes take, beyond what their signatures say."""
+"""Describe the API in OpenAPI: what routes take, beyond what their signatures say."""
 
 from __future__ import annotations
 
@@ -104,7 +104,18 @@ POST_SEARCH: dict[str, Any] = {
 
 
 def openapi_document(app: Any) -> dict[str, Any]:
-    """The OpenAPI description of an application."""
+    """Return the OpenAPI description of an application.
+
+    Parameters
+    ----------
+    app
+        The FastAPI application of `create_app`.
+
+    Returns
+    -------
+    dict
+        JSON of OpenAPI 3.
+    """
     from stac_sm.stac.items import software_version
 
     found: dict[str, Any] = app.openapi()

@@ -1,4 +1,7 @@
-"""Questions: what a client asks of item search, checked; a mistake is named, and never more than a bad request."""
+"""Parse and check what a client asks of item search; a mistake is named, and never more than a bad request.
+
+The query string and the body of a POST become one `ItemQuery`, which `search` answers.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,22 @@ from stac_sm.serve.errors import BadRequestError
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 1000
-"""Items on a page; who asks for more gets this many."""
+"""Most items on a page; a larger limit counts as this one."""
 DEFAULT_FIELDS = (
     "type", "stac_version", "id", "geometry", "bbox", "links", "assets", "collection", "properties.datetime",
     "properties.start_datetime", "properties.end_datetime",
 )  # fmt: skip
-"""Fields of an item that are given where an empty list of fields to include is named."""
+"""Fields of an item that are returned where the list of fields to include is empty."""
 BODY_MEMBERS = (
     "collections", "ids", "bbox", "intersects", "datetime", "limit", "token", "sortby", "fields", "filter",
     "filter-lang", "filter-crs", "query",
 )  # fmt: skip
 """Members that the body of a search may have."""
 MAX_VERTICES = 10_000
-"""Of a geometry to search in."""
+"""Most vertices of a geometry to search in."""
 MAX_IDS = 10_000
 MAX_TEXT = 100_000
-"""Characters of a filter or geometry in a query."""
+"""Most characters of a filter or geometry in a query."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -49,41 +52,51 @@ ALL_TIME = (-(2**62), 2**62)
 
 @dataclass(frozen=True)
 class ItemQuery:
-    """One search."""
+    """One search; what is None or empty does not restrict it."""
 
     ids: tuple[str, ...] | None = None
-    """Items."""
+    """Ids of items; None for any."""
 
     collections: tuple[str, ...] | None = None
-    """Collections."""
+    """Ids of collections; None for any."""
 
     period: tuple[int, int] | None = None
-    """First and last instant, microseconds since 1970; both count."""
+    """First and last instant, microseconds since 1970; both count; None for any time."""
 
     geometry: Any = None
-    """Of shapely."""
+    """Geometry of shapely that footprints must intersect, in degrees; None for anywhere."""
 
     filter: Any = None
-    """CQL2 as JSON."""
+    """CQL2 as JSON; None for no filter."""
 
     sortby: tuple[tuple[str, bool], ...] = ()
-    """Properties, and whether they go down."""
+    """Names of properties, and whether their order is descending."""
 
     include: tuple[str, ...] = ()
-    """Fields to give; none is all."""
+    """Fields of the items to return; none of them: all."""
 
     exclude: tuple[str, ...] = ()
     """Fields to leave out."""
 
     limit: int = DEFAULT_LIMIT
-    """Items on a page."""
+    """Items on a page, at most."""
 
     token: str = ""
-    """Where to go on."""
+    """Token of the link ``next``: begin after the item that it names; empty for the first page."""
 
 
 def query_from_parameters(query: Mapping[str, str]) -> ItemQuery:
-    """The question in a query string.
+    """Return the search that a query string asks for.
+
+    Parameters
+    ----------
+    query
+        Parameters of the request, each once.
+
+    Returns
+    -------
+    ItemQuery
+        Checked.
 
     Raises
     ------
@@ -117,7 +130,17 @@ def query_from_parameters(query: Mapping[str, str]) -> ItemQuery:
 
 
 def query_from_body(body: Any) -> ItemQuery:
-    """The question in the JSON of a POST.
+    """Return the search that the JSON of a POST asks for.
+
+    Parameters
+    ----------
+    body
+        JSON, any.
+
+    Returns
+    -------
+    ItemQuery
+        Checked.
 
     Raises
     ------
@@ -125,7 +148,7 @@ def query_from_body(body: Any) -> ItemQuery:
         If a field makes no sense.
     """
     if not isinstance(body, Mapping):
-        raise BadRequestError(f"a JSON object wanted, {type(body).__name__} found")
+        raise BadRequestError(f"a JSON object required, {type(body).__name__} found")
     check_known("member of the search", body, BODY_MEMBERS)
     if body.get("bbox") is not None and body.get("intersects") is not None:
         raise BadRequestError("bbox and intersects cannot both be given: leave one of them out")
@@ -134,7 +157,7 @@ def query_from_body(body: Any) -> ItemQuery:
         raise BadRequestError("filter-crs: http://www.opengis.net/def/crs/OGC/1.3/CRS84 is the only one")
     fields = body.get("fields", {})
     if not isinstance(fields, Mapping):
-        raise BadRequestError("fields: an object with include and exclude wanted")
+        raise BadRequestError("fields: an object with include and exclude required")
     check_known("member of fields", fields, ("include", "exclude"))
     include, exclude = _names(fields, "include") or (), _names(fields, "exclude") or ()
     if "include" in fields and exclude and not include:
@@ -210,10 +233,26 @@ def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_datetime(text: Any) -> tuple[int, int]:
-    """Instants of ``datetime``: one, or an interval of two, one of which may be open."""
+    """Return the instants of ``datetime``: one, or an interval of two, one of which may be open.
+
+    Parameters
+    ----------
+    text
+        RFC 3339 instant, or FIRST/LAST with ``..`` for an open end.
+
+    Returns
+    -------
+    tuple of int
+        First and last microsecond since 1970; both count.
+
+    Raises
+    ------
+    BadRequestError
+        If it is neither.
+    """
     parts = _text(text, "datetime").split("/")
     if len(parts) > 2 or set(parts) <= {"", ".."}:
-        raise BadRequestError(f"datetime {text!r}: an instant or FIRST/LAST wanted, one of the two may be '..'")
+        raise BadRequestError(f"datetime {text!r}: an instant or FIRST/LAST required, one of the two may be '..'")
     first, last = _ends(parts[0], text)[0], _ends(parts[-1], text)[1]
     if first > last:
         raise BadRequestError(f"datetime {text!r}: it ends before it begins")
@@ -227,7 +266,27 @@ def _ends(part: str, text: Any) -> tuple[int, int]:
 
 
 def parse_instants(part: Any, what: str, *, days: bool = True) -> tuple[int, int]:
-    """First and last microsecond of an instant or, in filters, of a day."""
+    """Return first and last microsecond of an instant or, in filters, of a day.
+
+    Parameters
+    ----------
+    part
+        RFC 3339 instant, or a day such as ``2019-06-01``.
+    what
+        Name of the parameter, for the message.
+    days
+        Whether a day is allowed.
+
+    Returns
+    -------
+    tuple of int
+        Microseconds since 1970; equal for an instant.
+
+    Raises
+    ------
+    BadRequestError
+        If it is neither.
+    """
     text = _text(part, what)
     try:
         if days and _DAY.fullmatch(text):
@@ -238,31 +297,60 @@ def parse_instants(part: Any, what: str, *, days: bool = True) -> tuple[int, int
             return at, at
     except (ValueError, OverflowError):
         pass
-    raise BadRequestError(f"{what:.120}: RFC 3339 wanted, as 2019-06-01T12:00:00Z{' or 2019-06-01' if days else ''}")
+    raise BadRequestError(f"{what:.120}: RFC 3339 required, as 2019-06-01T12:00:00Z{' or 2019-06-01' if days else ''}")
 
 
 def micros(instant: datetime) -> int:
-    """Microseconds since 1970."""
+    """Return microseconds since 1970.
+
+    Parameters
+    ----------
+    instant
+        With its time zone.
+
+    Returns
+    -------
+    int
+        Negative before 1970.
+    """
     return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
 def parse_geometry(found: Any, what: str) -> Any:
-    """Geometry of shapely from GeoJSON."""
+    """Return a geometry of shapely from GeoJSON.
+
+    Parameters
+    ----------
+    found
+        GeoJSON geometry in degrees.
+    what
+        Name of the parameter, for the message.
+
+    Returns
+    -------
+    shapely.Geometry
+        Valid, or made valid.
+
+    Raises
+    ------
+    BadRequestError
+        If it is no GeoJSON geometry, or has too many vertices.
+    """
     import shapely
     from shapely.geometry import GeometryCollection
 
     if not isinstance(found, Mapping):
-        raise BadRequestError(f"{what}: a GeoJSON geometry wanted")
+        raise BadRequestError(f"{what}: a GeoJSON geometry required")
     if "CRS84" not in json.dumps(found.get("crs", "CRS84")):
         raise BadRequestError(f"{what}: member 'crs' found, but degrees of CRS84 are the only ones: leave it out")
     kind = found.get("type")
     if kind == "GeometryCollection":
         parts = found.get("geometries")
         if not isinstance(parts, list) or not 0 < len(parts) <= 100 or any("geometries" in one for one in parts):
-            raise BadRequestError(f"{what}: geometries of a GeometryCollection wanted, 1 to 100 of them")
+            raise BadRequestError(f"{what}: geometries of a GeometryCollection required, 1 to 100 of them")
         return GeometryCollection([parse_geometry(part, what) for part in parts])
     if kind not in _GEOMETRIES:
-        raise BadRequestError(f"{what}: type {kind!r} found, one of {', '.join(_GEOMETRIES)} wanted")
+        raise BadRequestError(f"{what}: type {kind!r} found, one of {', '.join(_GEOMETRIES)} required")
     count = _vertices(found.get("coordinates"), _GEOMETRIES[kind], what)
     if count > MAX_VERTICES:
         raise BadRequestError(f"{what}: {count} vertices found, at most {MAX_VERTICES} allowed: simplify it")
@@ -276,7 +364,7 @@ def parse_geometry(found: Any, what: str) -> Any:
 
 
 def _vertices(coordinates: Any, depth: int, what: str) -> int:
-    """Number of positions; each is two or three finite numbers."""
+    """Return the number of positions; check that each is two or three finite numbers."""
     if not isinstance(coordinates, list):
         raise BadRequestError(f"{what}: coordinates are no list of positions")
     if depth > 1:
@@ -287,17 +375,35 @@ def _vertices(coordinates: Any, depth: int, what: str) -> int:
 
 
 def parse_bbox_geometry(found: Any, what: str = "bbox") -> Any:
-    """Geometry of shapely from a bbox; one whose west is greater than its east lies across the antimeridian."""
+    """Return a geometry of shapely from a bbox; one whose west is greater than its east lies across the antimeridian.
+
+    Parameters
+    ----------
+    found
+        4 or 6 numbers: west, south, east, north in degrees, the third and sixth being heights.
+    what
+        Name of the parameter, for the message.
+
+    Returns
+    -------
+    shapely.Geometry
+        One box, or two across the antimeridian.
+
+    Raises
+    ------
+    BadRequestError
+        If the numbers are no box.
+    """
     from shapely.geometry import MultiPolygon, box
 
     if not isinstance(found, list) or len(found) not in {4, 6} or not all(map(_is_finite, found)):
-        raise BadRequestError(f"{what} {found!r:.80}: 4 or 6 numbers wanted, west,south,east,north in degrees")
+        raise BadRequestError(f"{what} {found!r:.80}: 4 or 6 numbers required, west,south,east,north in degrees")
     half = len(found) // 2
     west, south, east, north = found[0], found[1], found[half], found[half + 1]
     if south > north or (half == 3 and found[2] > found[5]):
         raise BadRequestError(f"{what} {found}: its south is north of its north, or its bottom above its top")
     if not (south >= -90 and north <= 90 and -180 <= west <= 180 and -180 <= east <= 180):
-        raise BadRequestError(f"{what} {found}: degrees within -180,-90,180,90 wanted")
+        raise BadRequestError(f"{what} {found}: degrees within -180,-90,180,90 required")
     if west > east:
         return MultiPolygon([box(west, south, 180, north), box(-180, south, east, north)])
     if west == east or south == north:
@@ -321,12 +427,12 @@ def _filter(body: Mapping[str, Any]) -> Any:
     found = body.get("filter")
     language = body.get("filter-lang") or ("cql2-text" if isinstance(found, str) else "cql2-json")
     if language not in {"cql2-text", "cql2-json"}:
-        raise BadRequestError(f"filter-lang {language!r:.40}: cql2-text or cql2-json wanted")
+        raise BadRequestError(f"filter-lang {language!r:.40}: cql2-text or cql2-json required")
     if found is None:
         return None
     if language == "cql2-json":
         if not isinstance(found, Mapping):
-            raise BadRequestError("filter: an object of CQL2 JSON wanted")
+            raise BadRequestError("filter: an object of CQL2 JSON required")
         return found
     return parse_text(_text(found, "filter"))
 
@@ -336,17 +442,17 @@ def _both(one: Any, other: Any) -> Any:
 
 
 def _query(found: Any) -> Any:
-    """CQL2 JSON of what is asked by the Query extension: operators and values by property."""
+    """Return the CQL2 JSON of a search by the Query extension: operators and values by property."""
     if not found and (found is None or isinstance(found, Mapping)):
         return None
     if not isinstance(found, Mapping):
-        raise BadRequestError('query: an object of properties wanted, as {"version": {"eq": "1"}}')
+        raise BadRequestError('query: an object of properties is required, as {"version": {"eq": "1"}}')
     tests = []
-    for name, wanted in found.items():
-        if not isinstance(wanted, Mapping) or not wanted:
-            raise BadRequestError(f'query: {name!r:.60}: an object of operators wanted, as {{"eq": "1"}}')
-        check_known("operator of query", wanted, QUERY_OPERATORS)
-        tests += [_query_test(name, operator, value) for operator, value in wanted.items()]
+    for name, operators in found.items():
+        if not isinstance(operators, Mapping) or not operators:
+            raise BadRequestError(f'query: {name!r:.60}: an object of operators is required, as {{"eq": "1"}}')
+        check_known("operator of query", operators, QUERY_OPERATORS)
+        tests += [_query_test(name, operator, value) for operator, value in operators.items()]
     return {"op": "and", "args": tests}
 
 
@@ -371,7 +477,7 @@ def _limit(found: Any) -> int:
     if found is None:
         return DEFAULT_LIMIT
     if not _is_finite(found) or int(found) != found or not found >= 1:
-        raise BadRequestError(f"limit {found!r:.40}: a whole number of at least 1 wanted")
+        raise BadRequestError(f"limit {found!r:.40}: a whole number of at least 1 required")
     return int(min(found, MAX_LIMIT))
 
 
@@ -384,11 +490,11 @@ def _sort(found: Any) -> tuple[str, bool]:
     if isinstance(found, str):
         found = _sort_of(found)
     if not isinstance(found, Mapping) or not isinstance(found.get("field"), str) or not found["field"]:
-        raise BadRequestError("sortby: objects with field and direction wanted, or NAME, -NAME")
+        raise BadRequestError("sortby: objects with field and direction required, or NAME, -NAME")
     check_known("member of sortby", found, ("field", "direction"))
     direction = found.get("direction", "asc")
     if direction not in {"asc", "desc"}:
-        raise BadRequestError(f"sortby: direction {direction!r:.40} found, asc or desc wanted")
+        raise BadRequestError(f"sortby: direction {direction!r:.40} found, asc or desc required")
     return found["field"].removeprefix("properties."), direction == "desc"
 
 
@@ -403,7 +509,7 @@ def _names(body: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
         return None
     found = [body[name]] if isinstance(body[name], str) else _list(body, name)
     if not all(isinstance(one, str) for one in found):
-        raise BadRequestError(f"{name}: a list of texts wanted")
+        raise BadRequestError(f"{name}: a list of texts required")
     return tuple(found)
 
 
@@ -412,13 +518,13 @@ def _list(body: Mapping[str, Any], name: str) -> Sequence[Any]:
     if found is None:
         return []
     if not isinstance(found, list) or len(found) > MAX_IDS:
-        raise BadRequestError(f"{name}: a list of at most {MAX_IDS} wanted")
+        raise BadRequestError(f"{name}: a list of at most {MAX_IDS} required")
     return found
 
 
 def _text(found: Any, what: str) -> str:
     if not isinstance(found, str) or len(found) > MAX_TEXT:
-        raise BadRequestError(f"{what}: text of at most {MAX_TEXT} characters wanted")
+        raise BadRequestError(f"{what}: text of at most {MAX_TEXT} characters required")
     return found
 
 
@@ -426,7 +532,7 @@ def _number(text: str, what: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BadRequestError(f"{what}: {text!r:.40} found, a number wanted") from None
+        raise BadRequestError(f"{what}: {text!r:.40} found, a number required") from None
 
 
 def _is_finite(found: Any) -> bool:

@@ -1,4 +1,7 @@
-"""Answers: pages of items, queryables and counts."""
+"""Answer requests: pages of items, queryables and aggregations.
+
+`app` calls it with an `ItemQuery`; `search` finds the rows, and `documents` writes the items as the API gives them.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,41 @@ _FREQUENCIES = {"collection_frequency": "collection", "grid_code_frequency": "gr
 
 
 def find_items_page(service: CatalogService, asked: ItemQuery, base: str) -> list[ItemDict]:
-    """Items that answer a question, one page of them."""
+    """Return one page of the items that match a query.
+
+    Parameters
+    ----------
+    service
+        Service whose items are searched.
+    asked
+        The query.
+    base
+        Address of the API, without a slash at its end.
+
+    Returns
+    -------
+    list of ItemDict
+        JSON of items as the API gives them.
+    """
     rows = service.snapshot.rows
     return _items(service, rows, find_page(rows, asked).rows, asked, base)
 
 
 def find_item_paths(service: CatalogService, asked: ItemQuery) -> list[tuple[str, ItemDict]]:
-    """Items that answer a question, with the hrefs of the store, and their paths there."""
+    """Return one page of the items that match a query, with the hrefs of the store.
+
+    Parameters
+    ----------
+    service
+        Service whose items are searched.
+    asked
+        The query.
+
+    Returns
+    -------
+    list of tuple
+        Path below the root of the store, and JSON of the item as it is given out, with the hrefs of the store.
+    """
     rows = service.snapshot.rows
     return service.items(rows.column("path").take(find_page(rows, asked).rows).to_pylist())
 
@@ -62,7 +93,30 @@ def items_page(
     body: Mapping[str, Any] | None,
     collection: str | None = None,
 ) -> dict[str, Any]:
-    """A page of items, of one collection or all; its link ``next`` repeats the query, or the body if there was one."""
+    """Return a page of items; its link ``next`` repeats the query, or the body if there was one.
+
+    Parameters
+    ----------
+    service
+        Service whose items are searched.
+    asked
+        The query.
+    base
+        Address of the API, without a slash at its end.
+    place
+        Address of the route, for the links.
+    query
+        Parameters of the request.
+    body
+        JSON of the request; None for a GET.
+    collection
+        Id of the only collection that is searched; None for all.
+
+    Returns
+    -------
+    dict
+        GeoJSON FeatureCollection with ``numberMatched``, where it is known, and links.
+    """
     rows = service.snapshot.rows
     check_names(rows, asked, collection)
     page = find_page(rows, asked)
@@ -79,7 +133,22 @@ def items_page(
 
 
 def queryables(rows: ItemColumns, collection: str | None, place: str) -> dict[str, Any]:
-    """JSON Schema of the properties that a filter can ask for."""
+    """Return the JSON Schema of the properties that a filter can name.
+
+    Parameters
+    ----------
+    rows
+        Items of the catalogue.
+    collection
+        Id of a collection; None for all.
+    place
+        Address of this document.
+
+    Returns
+    -------
+    dict
+        JSON Schema.
+    """
     kinds = rows.properties
     properties: dict[str, Any] = {"geometry": {"$ref": "https://geojson.org/schema/Geometry.json"}}
     properties |= {name: _schema_of(name, kinds.get(name)) for name in rows.queryable_names(collection)}
@@ -95,7 +164,20 @@ def queryables(rows: ItemColumns, collection: str | None, place: str) -> dict[st
 
 
 def aggregations(base: str, below: str) -> dict[str, Any]:
-    """Names and types of what can be counted."""
+    """Return names and types of the aggregations.
+
+    Parameters
+    ----------
+    base
+        Address of the API, without a slash at its end.
+    below
+        Path of the collection, or empty.
+
+    Returns
+    -------
+    dict
+        JSON of the STAC Aggregation extension.
+    """
     kinds = {"total_count": "integer", "datetime_min": "datetime", "datetime_max": "datetime"}
     found = [
         {"name": name, "data_type": kinds.get(name, "frequency_distribution")}
@@ -109,15 +191,31 @@ def aggregations(base: str, below: str) -> dict[str, Any]:
 def count_aggregations(
     rows: ItemColumns, query: Mapping[str, str], collection: str | None, base: str
 ) -> dict[str, Any]:
-    """Counts of what a search would find.
+    """Return aggregations over the items that match a query.
+
+    Parameters
+    ----------
+    rows
+        Items of the catalogue.
+    query
+        Parameters of the request: those of a search, and ``aggregations``.
+    collection
+        Id of a collection; None for all.
+    base
+        Address of the API, without a slash at its end.
+
+    Returns
+    -------
+    dict
+        JSON of the STAC Aggregation extension.
 
     Raises
     ------
     BadRequestError
-        If the search makes no sense, or something else is to be counted.
+        If the search makes no sense, or another aggregation is asked for.
     """
-    wanted = query.get("aggregations", _AGGREGATIONS[0]).split(",")
-    check_known("aggregation", wanted, _AGGREGATIONS)
+    names = query.get("aggregations", _AGGREGATIONS[0]).split(",")
+    check_known("aggregation", names, _AGGREGATIONS)
     asked = query_from_parameters(query)
     if collection is not None:
         asked = replace(asked, collections=(collection,))
@@ -125,7 +223,7 @@ def count_aggregations(
     chosen = matching_rows(rows, asked)
     place = f"{base}/aggregate" if collection is None else f"{base}/collections/{quote(collection)}/aggregate"
     links = [documents.make_link("root", f"{base}/"), documents.make_link("self", _address(place, query))]
-    return {"aggregations": [_aggregation(rows, chosen, name) for name in wanted], "links": links}
+    return {"aggregations": [_aggregation(rows, chosen, name) for name in names], "links": links}
 
 
 def _aggregation(rows: ItemColumns, chosen: np.ndarray[Any, Any], name: str) -> dict[str, Any]:

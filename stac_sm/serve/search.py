@@ -1,4 +1,7 @@
-"""Finding: rows that answer a question, page by page."""
+"""Find the rows that match a query, page by page.
+
+`responses` calls it; `cql2` evaluates filters. Everything but geometries is compared in whole columns.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,16 @@ _BATCH = 4096  # rows whose footprints are held against a geometry at once
 
 @dataclass(frozen=True)
 class RowPage:
-    """One page of an answer."""
+    """One page of the rows that match a query."""
 
     rows: np.ndarray[Any, Any]
-    """Which rows, in order."""
+    """Positions of the rows, in order."""
 
     more: bool
-    """Whether others follow."""
+    """Whether other rows follow."""
 
     matched: int | None
-    """How many rows answer the question, where that is known without more work."""
+    """Number of rows that match the query; None where that would take more work."""
 
 
 def check_names(rows: ItemColumns, question: ItemQuery, collection: str | None = None) -> None:
@@ -68,7 +71,19 @@ def check_names(rows: ItemColumns, question: ItemQuery, collection: str | None =
 
 
 def find_page(rows: ItemColumns, question: ItemQuery) -> RowPage:
-    """The page of rows that a question asks for.
+    """Find the page of rows that a query asks for.
+
+    Parameters
+    ----------
+    rows
+        Items of the catalogue.
+    question
+        The query.
+
+    Returns
+    -------
+    RowPage
+        At most as many rows as its limit.
 
     Raises
     ------
@@ -90,11 +105,24 @@ def find_page(rows: ItemColumns, question: ItemQuery) -> RowPage:
 
 
 def chosen_rows(rows: ItemColumns, question: ItemQuery) -> np.ndarray[Any, Any]:
-    """Which rows answer a question, but for the geometry: of that, only boxes are compared."""
+    """Return which rows match a query, but for the geometry: of that, only boxes are compared.
+
+    Parameters
+    ----------
+    rows
+        Items of the catalogue.
+    question
+        The query.
+
+    Returns
+    -------
+    numpy.ndarray
+        Booleans, one a row.
+    """
     chosen = np.ones(len(rows), dtype=bool)
-    for name, wanted in (("collection", question.collections), ("id", question.ids)):
-        if wanted is not None:
-            chosen &= rows.rows_with(name, wanted)
+    for name, texts in (("collection", question.collections), ("id", question.ids)):
+        if texts is not None:
+            chosen &= rows.rows_with(name, texts)
     if question.period is not None:
         chosen &= (rows.start <= question.period[1]) & (rows.end >= question.period[0])
     if question.geometry is not None:
@@ -108,13 +136,41 @@ def chosen_rows(rows: ItemColumns, question: ItemQuery) -> np.ndarray[Any, Any]:
 
 
 def matching_rows(rows: ItemColumns, question: ItemQuery) -> np.ndarray[Any, Any]:
-    """All rows that answer a question, whatever its page."""
+    """Return all rows that match a query, whatever its page.
+
+    Parameters
+    ----------
+    rows
+        Items of the catalogue.
+    question
+        The query.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions of rows, ascending.
+    """
     everything = replace(question, limit=len(rows), token="")
     return np.fromiter(_meeting(rows, everything, np.flatnonzero(chosen_rows(rows, question))), dtype=np.int64)
 
 
 def sort_rows(rows: ItemColumns, question: ItemQuery, chosen: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Rows as a question sorts them; what is equal stays latest first, and what has no value comes last."""
+    """Sort rows as a query asks; what is equal stays latest first, and what has no value comes last.
+
+    Parameters
+    ----------
+    rows
+        Items of the catalogue.
+    question
+        The query.
+    chosen
+        Positions of rows, ascending.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same positions, sorted.
+    """
     keys = []
     for name, down in question.sortby:
         rank = rows.rank(name)
@@ -124,7 +180,20 @@ def sort_rows(rows: ItemColumns, question: ItemQuery, chosen: np.ndarray[Any, An
 
 
 def token_of(rows: ItemColumns, row: int) -> str:
-    """What names a row, to go on behind it."""
+    """Return the token that names a row, to go on behind it.
+
+    Parameters
+    ----------
+    rows
+        Items of the catalogue.
+    row
+        Position of the row.
+
+    Returns
+    -------
+    str
+        Safe in a URL.
+    """
     pair = [rows.column(name)[row].as_py() for name in ("collection", "id")]
     return base64.urlsafe_b64encode(json.dumps(pair).encode()).decode().rstrip("=")
 
@@ -138,7 +207,7 @@ def _directed(rank: np.ndarray[Any, Any], top: int, down: bool, rows: ItemColumn
 
 
 def _meeting(rows: ItemColumns, question: ItemQuery, chosen: np.ndarray[Any, Any]) -> Iterator[int]:
-    """Rows whose footprint meets the geometry, one more than the page holds."""
+    """Yield rows whose footprint meets the geometry, one more than the page holds."""
     left = question.limit + 1
     if question.geometry is None:
         yield from chosen[:left]

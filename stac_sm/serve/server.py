@@ -1,4 +1,7 @@
-"""The process that listens: serves a catalogue until it is told to end."""
+"""Run the server process: serve a catalogue until the process is ended.
+
+``stac-sm serve`` calls it; `app` has the routes, `service` what may be given out.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from stac_sm.serve.service import CatalogService
 _CLIENTS_AT_ONCE = 256
 
 
-def serve(href: str, *, host: str, port: int, say: Callable[[str], None], collections: Sequence[str] = ()) -> None:
-    """Serve what is public of a catalogue until the process is told to end.
+def serve(href: str, *, host: str, port: int, log: Callable[[str], None], collections: Sequence[str] = ()) -> None:
+    """Serve what is public of a catalogue until the process is ended.
 
     Parameters
     ----------
@@ -26,8 +29,8 @@ def serve(href: str, *, host: str, port: int, say: Callable[[str], None], collec
         Address to listen on; ``0.0.0.0`` lets other machines in.
     port
         Port; 0 takes a free one.
-    say
-        Told the address when the server listens, and what is not given out.
+    log
+        Called with a line of text: the address when the server listens, and what is not given out.
     collections
         Ids of restricted collections that are given out nevertheless.
 
@@ -49,22 +52,22 @@ def serve(href: str, *, host: str, port: int, say: Callable[[str], None], collec
             server_header=False,
         )
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-        _say_visibility(service, say)
-        say(f"{len(service.snapshot.rows)} items of {service.store.root} at {address} (Ctrl-C ends it)")
-        say(f"STAC Browser at {address}/browser" if browser else "no STAC Browser: infra/browser/build.sh builds it")
+        _log_visibility(service, log)
+        log(f"{len(service.snapshot.rows)} items of {service.store.root} at {address} (Ctrl-C ends it)")
+        log(f"STAC Browser at {address}/browser" if browser else "no STAC Browser: infra/browser/build.sh builds it")
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
     finally:
         listening.close()
 
 
-def _say_visibility(service: CatalogService, say: Callable[[str], None]) -> None:
-    """Log what is withheld, and what the operator has opened."""
+def _log_visibility(service: CatalogService, log: Callable[[str], None]) -> None:
+    """Report what is withheld, and what the operator has opened."""
     view = service.snapshot.view
     if view.withheld:
-        say(f"not given out, since restricted: {', '.join(view.withheld)} (--collections ID opens one)")
+        log(f"not given out, since restricted: {', '.join(view.withheld)} (--collections ID opens one)")
     if view.opened:
-        say(f"opened by --collections, with all their assets: {', '.join(sorted(view.opened))}")
+        log(f"opened by --collections, with all their assets: {', '.join(sorted(view.opened))}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The service: what of a catalogue may be given out, as the API sees it, kept up to date while it runs.
+"""Decide what of a catalogue may be given out, and keep that up to date while the server runs.
 
 Collections that are restricted (see `stac_sm.stac.visibility`) are left out here, before any route looks for anything:
 their items are in no snapshot, and documents and assets leave the service without what leads to them.
@@ -37,7 +37,7 @@ _ITEMS_REMEMBERED = 10_000  # whose assets are known without a look at the store
 
 @dataclass(frozen=True)
 class CatalogSnapshot:
-    """What of the catalogue was given out at one time."""
+    """The part of the catalogue that was given out at one time."""
 
     root: Mapping[str, Any]
     """``catalog.json``."""
@@ -56,7 +56,7 @@ class CatalogSnapshot:
 
 
 class CatalogService:
-    """What may be given out of a catalogue in a folder or on S3, for reading.
+    """Read access to the part of a catalogue that may be given out, in a folder or on S3.
 
     Parameters
     ----------
@@ -88,14 +88,25 @@ class CatalogService:
 
     @property
     def snapshot(self) -> CatalogSnapshot:
-        """The latest; a new one is made in the background when the store has changed."""
+        """Latest snapshot; a new one is made in the background when the store has changed."""
         if time.monotonic() - self._looked > REFRESH_SECONDS and self._refreshing.acquire(blocking=False):
             self._looked = time.monotonic()
             threading.Thread(target=self._refresh, daemon=True).start()
         return self._snapshot
 
     def items(self, paths: Sequence[str]) -> list[tuple[str, ItemDict]]:
-        """Items of these paths as they are given out now; what is gone, hidden or no item of ours is left out."""
+        """Return the items of some paths as they are given out now; what is gone, hidden or not ours is left out.
+
+        Parameters
+        ----------
+        paths
+            Below the root of the store.
+
+        Returns
+        -------
+        list of tuple
+            Path and JSON of each item, in the same order.
+        """
         view = self._snapshot.view
         shown = [path for path in paths if path.partition("/")[0] in view.shown]
         contents: Iterable[bytes | None]
@@ -104,16 +115,37 @@ class CatalogService:
         return [(path, view.item(item, posixpath.dirname(path))) for path, item in found if item is not None]
 
     def stored_catalog(self, path: str) -> dict[str, Any] | None:
-        """A sub-catalogue of a collection as it is given out; None if there is none at this path."""
+        """Return a sub-catalogue of a collection as it is given out; None if there is none at this path.
+
+        Parameters
+        ----------
+        path
+            Below the root of the store.
+
+        Returns
+        -------
+        dict or None
+            JSON with the links of the store.
+        """
         view = self._snapshot.view
         content = self._read(path) if path.partition("/")[0] in view.shown else None
         document = _document(content)
         return view.catalog(document, posixpath.dirname(path)) if document.get("type") == "Catalog" else None
 
     def gives_file(self, path: str) -> bool:
-        """Whether a file is an asset, of an item or of a collection, that is given out.
+        """Return whether a file is an asset, of an item or of a collection, that is given out.
 
         What no document names is not given out: indices, files of items that were replaced or withdrawn.
+
+        Parameters
+        ----------
+        path
+            Below the root of the store.
+
+        Returns
+        -------
+        bool
+            False for everything else, whether it is there or not.
         """
         snapshot, collection = self.snapshot, path.partition("/")[0]
         if collection not in snapshot.view.shown:
@@ -128,11 +160,11 @@ class CatalogService:
             folder = posixpath.dirname(folder)
         return False
 
-    def _files_of(self, item: str, snapshot: CatalogSnapshot, wanted: str) -> frozenset[str]:
-        """Files that an item gives out; remembered for a while, since a raster is read by many requests."""
+    def _files_of(self, item: str, snapshot: CatalogSnapshot, file: str) -> frozenset[str]:
+        """Return the files that an item gives out; remembered for a while, since a raster is read by many requests."""
         known = self._files.get(item)
         fresh = known is not None and known[0] is snapshot and time.monotonic() - known[1] <= REFRESH_SECONDS
-        if known is not None and fresh and wanted in known[2]:
+        if known is not None and fresh and file in known[2]:
             return known[2]
         found = self.items([item])
         files = snapshot.view.asset_paths(found[0][1], posixpath.dirname(item)) if found else frozenset[str]()
@@ -162,7 +194,7 @@ class CatalogService:
 
 
 def _document(content: bytes | None) -> dict[str, Any]:
-    """A JSON object; an empty one of what is none."""
+    """Return a JSON object; an empty one of what is none."""
     try:
         found = json.loads(content or b"{}")
     except ValueError:
@@ -171,7 +203,7 @@ def _document(content: bytes | None) -> dict[str, Any]:
 
 
 def _item(path: str, content: bytes | None) -> ItemDict | None:
-    """An item whose id and collection are those of its path, which decides what is given out; else None."""
+    """Return an item whose id and collection are those of its path, which decides what is given out; else None."""
     found = _document(content)
     named = (found.get("collection"), found.get("id"))
     sound = isinstance(found.get("assets"), dict) and isinstance(found.get("links"), list)
@@ -193,7 +225,7 @@ def _snapshot(catalog: WritableCatalog, opened: Sequence[str]) -> CatalogSnapsho
 
 
 def _state(catalog: WritableCatalog, view: PublicView) -> object:
-    """Documents of the collections, which say what is given out; of each that is, the index or all that is in it."""
+    """Return what changes with the items that are given out: documents of collections, and each index or listing."""
     return view.collections, [(id, _listing(catalog.store, id)) for id in sorted(view.shown)]
 
 

@@ -1,4 +1,4 @@
-"""Tiles and pictures of the rasters of items, by titiler, where it is installed (``pip install stac_sm[tiles]``).
+"""Serve tiles and pictures of the rasters of items, by titiler, where it is installed (``pip install stac_sm[tiles]``).
 
 An asset is named by collection, item and key, never by an address: nothing but GeoTIFFs of the store is opened, and
 those with GDAL's GeoTIFF driver alone, for other formats may name further files.
@@ -37,10 +37,20 @@ _GDAL: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACH
 
 
 def tiles_app(service: CatalogService) -> FastAPI | None:
-    """Tiles of the rasters of a service, to be mounted; None where titiler is not installed.
+    """Create an application with the tiles of the rasters of a service, to be mounted.
 
     ``/{collection}/{item}/{asset}`` followed by ``/info``, ``/preview.png``, ``/point/{lon},{lat}``, ``/statistics``,
     ``/WebMercatorQuad/tilejson.json``, ``/tiles/WebMercatorQuad/{z}/{x}/{y}.png``.
+
+    Parameters
+    ----------
+    service
+        What is served.
+
+    Returns
+    -------
+    fastapi.FastAPI or None
+        None where titiler is not installed.
     """
     try:
         factory = import_module("titiler.core.factory")
@@ -83,7 +93,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _path_of(service: CatalogService) -> Any:
-    """Dependency that finds the file of an asset."""
+    """Return a dependency that finds the file of an asset."""
 
     def path(collection: str, item: str, asset: str) -> str:
         return _path(service, collection, item, asset)
@@ -92,7 +102,7 @@ def _path_of(service: CatalogService) -> Any:
 
 
 def _path(service: CatalogService, collection: str, item: str, asset: str) -> str:
-    """Local file, or signed URL, of an asset that is a GeoTIFF of the store; 404 of anything else."""
+    """Return the local file, or signed URL, of an asset that is a GeoTIFF of the store; raise a 404 otherwise."""
     from stac_sm.serve.responses import find_item_paths
 
     asked = ItemQuery(ids=(item,), collections=(collection,), limit=1)
@@ -110,13 +120,13 @@ def _path(service: CatalogService, collection: str, item: str, asset: str) -> st
 
 
 def _reader() -> Any:
-    """rio-tiler's reader, of GeoTIFF alone."""
+    """Return rio-tiler's reader, of GeoTIFF alone."""
     import rasterio
 
     plain = import_module("rio_tiler.io").Reader
 
     class GeoTiff(plain):  # type: ignore[misc, valid-type]
-        """Opens as GeoTIFF or not at all."""
+        """Reader that opens GeoTIFF or nothing."""
 
         def __attrs_post_init__(self) -> None:
             if not getattr(self, "dataset", None):
@@ -127,12 +137,12 @@ def _reader() -> Any:
 
 
 def _render() -> Any:
-    """titiler's rendering, by default between the limits of soil moisture."""
+    """Return titiler's rendering, by default between the limits of soil moisture."""
     known = import_module("titiler.core.dependencies").ImageRenderingParams
 
     @dataclass
     class Rendering(known):  # type: ignore[misc, valid-type]
-        """As titiler's."""
+        """Parameters of titiler, with other defaults."""
 
         asset: str = ""
 
@@ -146,30 +156,30 @@ def _render() -> Any:
 
 
 def _colours() -> Any:
-    """titiler's colour maps, by default that of soil moisture."""
+    """Return titiler's colour maps, by default that of soil moisture."""
     dependencies = import_module("titiler.core.dependencies")
     known = import_module("rio_tiler.colormap").cmap
     chosen = dependencies.ColorMapParams
     from fastapi import Depends
 
-    def colours(asset: str, told: Any = Depends(chosen)) -> Any:
-        return known.get(COLOURS) if told is None and asset in _SOIL_MOISTURE else told
+    def colours(asset: str, chosen_colours: Any = Depends(chosen)) -> Any:
+        return known.get(COLOURS) if chosen_colours is None and asset in _SOIL_MOISTURE else chosen_colours
 
     return colours
 
 
 def _preview() -> Any:
-    """titiler's preview, of a bounded size."""
+    """Return titiler's preview, of a bounded size."""
     known = import_module("titiler.core.dependencies").PreviewParams
 
     @dataclass
     class Preview(known):  # type: ignore[misc, valid-type]
-        """As titiler's."""
+        """Parameters of titiler, with other defaults."""
 
         def __post_init__(self) -> None:
             for side in (self.max_size, self.width, self.height):
                 if side is not None and not 0 < side <= _MOST_SIDE:
-                    raise HTTPException(400, f"a side of {side} pixels found, 1 to {_MOST_SIDE} wanted")
+                    raise HTTPException(400, f"a side of {side} pixels found, 1 to {_MOST_SIDE} required")
             super().__post_init__()
 
     return Preview

@@ -156,6 +156,6 @@ def test_plot_says_what_is_missing(project, tmp_path):
         return done.stderr
 
     assert "stac-sm mosaic" in said("2018-07-01")
-    assert "one day wanted" in said("2018-07", "--tile", "h01v01")
+    assert "one day is required" in said("2018-07", "--tile", "h01v01")
     assert "give one of" in said("2018-07", "--tile", "h01v01", "--at", "1,2")
     assert "LON,LAT" in said("2018-07", "--at", "here")

@@ -31,7 +31,7 @@ def test_the_index_follows(catalog):
 
 
 @pytest.mark.parametrize(
-    ("ids", "told"), [([ID, "SM1KM.Y2018.h00v00.v001"], "the id of a day wanted"), ([ID, "foo"], "an id such as")]
+    ("ids", "told"), [([ID, "SM1KM.Y2018.h00v00.v001"], "the id of a day is required"), ([ID, "foo"], "an id such as")]
 )
 def test_a_wrong_id_changes_nothing(catalog, ids, told):
     with pytest.raises(InputError, match=told):

@@ -1,4 +1,8 @@
-"""Wanted: an aggregate by name, and how it is published once its files are there."""
+"""Describe an aggregate of product items, and publish it once its files are written.
+
+`mosaic` and `means` describe what they make as an `Aggregate`, and hand over a function that writes its files. The
+source items are part of the fingerprint: an aggregate whose source items have changed is made again.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +32,10 @@ WrittenAssets = tuple[dict[str, AssetFile], int]
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One aggregate, by all that makes it."""
+    """One aggregate, described by all that identifies it."""
 
     collection: str
-    """Where it goes."""
+    """Id of the collection that it is published in."""
 
     span: Period
     """Days that it stands for."""
@@ -43,7 +47,7 @@ class Aggregate:
     """Product version."""
 
     members: tuple[SourceItem, ...]
-    """What it is made from."""
+    """Source items that it is made from."""
 
     output: Mapping[str, Any]
     """Profile of its files, and settings that change values."""
@@ -54,11 +58,33 @@ class Aggregate:
         return str(ProductId(self.span, self.tile, self.version))
 
     def fingerprint(self, grid: TileGrid) -> str:
-        """Return the SHA-256 of all that makes it."""
+        """Return the SHA-256 of all that identifies it.
+
+        Parameters
+        ----------
+        grid
+            Tile grid of the source items.
+
+        Returns
+        -------
+        str
+            Hexadecimal digits.
+        """
         return digest(self.fingerprint_fields(grid))
 
     def fingerprint_fields(self, grid: TileGrid) -> dict[str, Any]:
-        """Return what identifies the aggregate on a grid, by name."""
+        """Return what identifies the aggregate on a grid, by name.
+
+        Parameters
+        ----------
+        grid
+            Tile grid of the source items.
+
+        Returns
+        -------
+        dict
+            JSON-able; a change of a value makes the aggregate stale.
+        """
         return {
             "collection": self.collection,
             "grid": digest(grid.fingerprint_fields()),
@@ -70,7 +96,22 @@ class Aggregate:
         }
 
     def item(self, grid: TileGrid, geobox: GeoBox, lineage: str) -> ItemDict:
-        """Its item, without assets and links."""
+        """Return its item, without assets and links.
+
+        Parameters
+        ----------
+        grid
+            Tile grid of the source items.
+        geobox
+            Pixels of its files.
+        lineage
+            How it was made, in a sentence, for people.
+
+        Returns
+        -------
+        ItemDict
+            STAC item as JSON.
+        """
         code = {} if self.tile == GLOBAL else {"grid:code": grid.grid_code(self.tile)}
         kind = "Mean soil moisture" if len(self.span) > 1 else "Soil moisture"
         where = "" if self.tile == GLOBAL else f", {self.tile}"
@@ -88,30 +129,46 @@ class Aggregate:
 
 
 def publish_aggregate(
-    catalog: WritableCatalog, wanted: Aggregate, item: ItemDict, write: Callable[[Path], WrittenAssets] | None
+    catalog: WritableCatalog, aggregate: Aggregate, item: ItemDict, write: Callable[[Path], WrittenAssets] | None
 ) -> AggregateResult:
-    """Publish an aggregate unless it is there; ``write`` makes its files in a folder. A failure is told.
+    """Publish an aggregate unless it is there; a failure becomes part of the result.
 
-    Without ``write`` nothing is made: the outcome is what would come of it.
+    Parameters
+    ----------
+    catalog
+        Catalogue that it is published in.
+    aggregate
+        What it is made from.
+    item
+        Its item, without assets and links.
+    write
+        Writes the files into a folder; None: nothing is made, and the outcome is what would come of it.
+
+    Returns
+    -------
+    AggregateResult
+        Outcome ``new``, ``replaced``, ``done`` or ``failed``; the last with its reason.
     """
-    folder = item_folder(catalog.layout(wanted.collection), item)
-    make = None if write is None else partial(_make, wanted, item, folder, write)
+    folder = item_folder(catalog.layout(aggregate.collection), item)
+    make = None if write is None else partial(_make, aggregate, item, folder, write)
     try:
         outcome, error = str(make_once(catalog, item, make)), ""
     except (StacSmError, OSError) as failure:
         outcome, error = "failed", without_secrets(str(failure))
     fingerprint = str(item["properties"][FINGERPRINT_PROPERTY])
-    return AggregateResult(wanted.id, outcome, len(wanted.members), f"{folder}/{wanted.id}.json", fingerprint, error)
+    return AggregateResult(
+        aggregate.id, outcome, len(aggregate.members), f"{folder}/{aggregate.id}.json", fingerprint, error
+    )
 
 
 def _make(
-    wanted: Aggregate, item: ItemDict, folder: str, write: Callable[[Path], WrittenAssets], scratch: Path
+    aggregate: Aggregate, item: ItemDict, folder: str, write: Callable[[Path], WrittenAssets], scratch: Path
 ) -> dict[str, AssetFile]:
-    """Write the assets and the list of members, and complete the item."""
+    """Write the assets and the list of source items, and complete the item."""
     assets, valid = write(scratch)
     item["properties"]["stac_sm:pixels"] = {"valid": valid}
-    item["links"] = links_to(wanted.members, folder)
+    item["links"] = links_to(aggregate.members, folder)
     listed = scratch / "members.json"
-    listed.write_bytes(source_items_json(wanted.members, folder))
+    listed.write_bytes(source_items_json(aggregate.members, folder))
     fields = {"title": "Items that it is made from", "type": "application/json", "roles": ["metadata"]}
     return {**assets, "members": AssetFile(listed, ".json", fields)}

@@ -1,6 +1,7 @@
-"""Means: of the days of a month or a year with a value, tile by tile, with the number of these days.
+"""Make means: of the days of a month or a year with a value, tile by tile, with the number of these days.
 
-Days are added one after another in float64: the product's values are multiples of 2**-13, so the sums are exact.
+`make_means` is what ``stac-sm annual`` calls. Days are added one after another in float64: the product's values are
+multiples of 2**-13, so the sums are exact.
 """
 
 from __future__ import annotations
@@ -61,49 +62,59 @@ def make_means(
 
     Parameters
     ----------
+    catalog
+        Holds the tile-days, and gets the means.
+    grid
+        Tile grid of the tile-days.
     spans
         Whole years (for `ANNUAL`) or whole months (for `MONTHLY`).
+    version
+        Product version.
+    collection
+        `ANNUAL` or `MONTHLY`.
     tiles
         Tile ids; all that have tile-days if there are none.
     least_days
-        A pixel with fewer days with a value has no mean.
+        A pixel with fewer days with a value has no mean; 1 or more.
     as_one
         Whether to make one file of all tiles, too.
     workers
         Processes.
     dry_run
-        Tell what would come of it, and make nothing.
+        Whether to return what would come of it, and to make nothing.
     progress
-        Told the number of tiles, whenever one is there.
+        Called with the number of tiles, whenever one is there.
 
     Returns
     -------
-    list of Made
+    list of AggregateResult
         In the order of spans and tiles; what failed says why.
 
     Raises
     ------
     InputError
-        If nothing is wanted of a day, or the tile-days lie on another grid.
+        If ``least_days`` is below 1, or the tile-days lie on another grid.
     """
     if least_days < 1:
-        raise InputError(f"least days {least_days}: 1 or more wanted, a mean of no day has no value")
+        raise InputError(f"least days {least_days}: 1 or more is required, a mean of no day has no value")
     require_grid(catalog, grid)
     made: list[AggregateResult] = []
     try:
         for span in spans:
             groups = by_tile(tile_days(catalog, span, version))
             chosen = [(tile, members) for tile, members in groups.items() if not tiles or tile in tiles]
-            wanted = [_mean_aggregate(collection, span, tile, version, members, least_days) for tile, members in chosen]
+            described = [
+                _mean_aggregate(collection, span, tile, version, members, least_days) for tile, members in chosen
+            ]
             make_one = partial(_make, catalog.root, grid, dry_run=dry_run)
             found = []
-            for one in map_jobs(make_one, wanted, workers, as_ready=True):
-                progress(len(wanted))
+            for one in map_jobs(make_one, described, workers, as_ready=True):
+                progress(len(described))
                 found.append(one)
             found.sort(key=lambda one: one.id)
             made += found
             if as_one and found and all(one.outcome != "failed" for one in found):
-                members = [_member(one, want) for one, want in zip(found, wanted, strict=True)]
+                members = [_member(one, aggregate) for one, aggregate in zip(found, described, strict=True)]
                 whole = mosaic_of_means(collection, span, version, members, _output(least_days))
                 made.append(make_mosaic(catalog, grid, whole, progress, sm=MEAN_PROFILE, dry_run=dry_run))
     finally:
@@ -115,8 +126,21 @@ def make_means(
 def mean_of_tile_days(
     read: Callable[[SourceItem], NDArray[np.float32]], members: Sequence[SourceItem], least_days: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
-    """Mean (float32, NaN where fewer than the least number of days have a value) and number of days with a value
-    (uint16), both (y, x); one day is in memory at a time.
+    """Average the days of a tile, with one day in memory at a time.
+
+    Parameters
+    ----------
+    read
+        Returns soil moisture of a tile-day, (y, x) float32, m3 m-3, NaN where there is no value.
+    members
+        Tile-days of one tile.
+    least_days
+        A pixel with fewer days with a value has no mean.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Mean, (y, x) float32, m3 m-3, NaN where there is none; number of days with a value, (y, x) uint16.
     """
     total: Any = 0.0
     count: Any = np.uint16(0)
@@ -143,28 +167,32 @@ def _output(least_days: int) -> dict[str, Any]:
     }
 
 
-def _make(root: str, grid: TileGrid, wanted: Aggregate, *, dry_run: bool) -> AggregateResult:
+def _make(root: str, grid: TileGrid, aggregate: Aggregate, *, dry_run: bool) -> AggregateResult:
     """Make and publish the mean of one tile; runs in a worker process."""
-    catalog, least = open_writable_catalog(root), int(wanted.output["least_days"])
-    lineage = f"Mean of the {len(wanted.members)} days of {wanted.span} that were published"
+    catalog, least = open_writable_catalog(root), int(aggregate.output["least_days"])
+    lineage = f"Mean of the {len(aggregate.members)} days of {aggregate.span} that were published"
     lineage += f", of pixels with at least {least}" if least > 1 else ""
-    item = wanted.item(grid, grid.geobox(wanted.tile), lineage)
-    return publish_aggregate(catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, least))
+    item = aggregate.item(grid, grid.geobox(aggregate.tile), lineage)
+    return publish_aggregate(
+        catalog, aggregate, item, None if dry_run else partial(_write, catalog, grid, aggregate, least)
+    )
 
 
-def _write(catalog: WritableCatalog, grid: TileGrid, wanted: Aggregate, least_days: int, folder: Path) -> WrittenAssets:
+def _write(
+    catalog: WritableCatalog, grid: TileGrid, aggregate: Aggregate, least_days: int, folder: Path
+) -> WrittenAssets:
     def read(member: SourceItem) -> NDArray[np.float32]:
         found = source_item_raster(catalog, member, "sm")
         return read_window(found, (slice(0, found.geobox.shape[0]), slice(0, found.geobox.shape[1])), DEFAULT_READER)
 
-    mean, count = mean_of_tile_days(read, wanted.members, least_days)
+    mean, count = mean_of_tile_days(read, aggregate.members, least_days)
     fields = {
         "sm": raster_asset(
-            VARIABLES["sm"], dtype="float32", nodata=MEAN_PROFILE.nodata, title=f"Mean of {wanted.span}"
+            VARIABLES["sm"], dtype="float32", nodata=MEAN_PROFILE.nodata, title=f"Mean of {aggregate.span}"
         ),
         "count": count_fields(),
     }
-    geobox = grid.geobox(wanted.tile)
+    geobox = grid.geobox(aggregate.tile)
     assets = {
         key: write_asset(values, folder / f"{key}.tif", geobox=geobox, profile=profile, fields=fields[key])
         for key, values, profile in (("sm", mean, MEAN_PROFILE), ("count", count, COUNT_PROFILE))
@@ -175,6 +203,8 @@ def _write(catalog: WritableCatalog, grid: TileGrid, wanted: Aggregate, least_da
     return assets | {"thumbnail": AssetFile(thumbnail, ".png", preview)}, int(np.count_nonzero(~np.isnan(mean)))
 
 
-def _member(made: AggregateResult, wanted: Aggregate) -> SourceItem:
-    """A mean as a part of the mosaic of means."""
-    return replace(wanted.members[0], id=made.id, day=wanted.span.start, fingerprint=made.fingerprint, path=made.path)
+def _member(made: AggregateResult, aggregate: Aggregate) -> SourceItem:
+    """Return a mean as a source item of the mosaic of means."""
+    return replace(
+        aggregate.members[0], id=made.id, day=aggregate.span.start, fingerprint=made.fingerprint, path=made.path
+    )

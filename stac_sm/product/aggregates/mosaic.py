@@ -1,4 +1,8 @@
-"""Mosaics: the tiles of one day, or of one mean, in one file for the whole grid."""
+"""Make mosaics: the tiles of one day, or of one mean, in one file for the whole grid.
+
+`make_mosaics` is what ``stac-sm mosaic`` calls; `aggregates.means` makes the mosaics of its means here. A mosaic
+has an overview in degrees that maps can draw, and a thumbnail.
+"""
 
 from __future__ import annotations
 
@@ -56,17 +60,21 @@ def make_mosaics(
     Parameters
     ----------
     catalog
-        Where the tile-days are and the mosaics go.
+        Holds the tile-days, and gets the mosaics.
+    grid
+        Tile grid of the tile-days.
+    period
+        UTC days.
     version
         Product version.
     dry_run
-        Tell what would come of it, and make nothing.
+        Whether to return what would come of it, and to make nothing.
     progress
-        Told the number of tiles of a day, whenever one is there.
+        Called with the number of tiles of a day, whenever one has been written.
 
     Returns
     -------
-    list of Made
+    list of AggregateResult
         In the order of days; what failed says why.
 
     Raises
@@ -81,8 +89,8 @@ def make_mosaics(
             members = tile_days(catalog, month, version)
             for day in sorted({member.day for member in members}):
                 of_day = [member for member in members if member.day == day]
-                wanted = define_daily_mosaic(Period.of_day(day), version, of_day)
-                made.append(make_mosaic(catalog, grid, wanted, progress, dry_run=dry_run))
+                aggregate = define_daily_mosaic(Period.of_day(day), version, of_day)
+                made.append(make_mosaic(catalog, grid, aggregate, progress, dry_run=dry_run))
     finally:
         if not dry_run:
             link_and_index(catalog, DAILY_GLOBAL, [one.path for one in made if one.outcome != "failed"])
@@ -90,7 +98,22 @@ def make_mosaics(
 
 
 def define_daily_mosaic(day: Period, version: str, members: Sequence[SourceItem]) -> Aggregate:
-    """The global day of some tile-days."""
+    """Return the description of the global day of some tile-days.
+
+    Parameters
+    ----------
+    day
+        The UTC day.
+    version
+        Product version.
+    members
+        Tile-days of this day.
+
+    Returns
+    -------
+    Aggregate
+        Nothing is made yet.
+    """
     return Aggregate(
         DAILY_GLOBAL, day, GLOBAL, version, tuple(members), {**_OUTPUT, "sm": SM_PROFILE.fingerprint_fields()}
     )
@@ -99,69 +122,115 @@ def define_daily_mosaic(day: Period, version: str, members: Sequence[SourceItem]
 def mosaic_of_means(
     collection: str, span: Period, version: str, members: Sequence[SourceItem], output: Mapping[str, Any]
 ) -> Aggregate:
-    """The mosaic of the means of some tiles."""
+    """Return the description of the mosaic of the means of some tiles.
+
+    Parameters
+    ----------
+    collection
+        Collection of the means.
+    span
+        Days that they stand for: a year or a month.
+    version
+        Product version.
+    members
+        Items of the means, one a tile.
+    output
+        Profile of the files of the means, and settings that change their values.
+
+    Returns
+    -------
+    Aggregate
+        Nothing is made yet.
+    """
     return Aggregate(collection, span, GLOBAL, version, tuple(members), {**_OUTPUT, **output})
 
 
 def make_mosaic(
     catalog: WritableCatalog,
     grid: TileGrid,
-    wanted: Aggregate,
+    aggregate: Aggregate,
     progress: ProgressCallback,
     *,
     sm: CogProfile = SM_PROFILE,
     dry_run: bool = False,
 ) -> AggregateResult:
-    """Make and publish one mosaic, if it is not there: `sm`, `overview`, `thumbnail`, and `count` of means."""
+    """Make and publish one mosaic, if it is not there: ``sm``, ``overview``, ``thumbnail``, and ``count`` of means.
+
+    Parameters
+    ----------
+    catalog
+        Holds the source items, and gets the mosaic.
+    grid
+        Tile grid of the source items.
+    aggregate
+        What it is made from.
+    progress
+        Called with the number of tiles, whenever one has been written.
+    sm
+        Profile of the file of soil moisture.
+    dry_run
+        Whether to return what would come of it, and to make nothing.
+
+    Returns
+    -------
+    AggregateResult
+        What came of it; if it failed, why.
+    """
     places = grid.tiles[0] * grid.tiles[1]
-    lineage = f"Mosaic of {len(wanted.members)} of the {places} tiles of grid {grid.name}, on {wanted.span}"
-    item = wanted.item(grid, whole_grid_geobox(grid), lineage)
+    lineage = f"Mosaic of {len(aggregate.members)} of the {places} tiles of grid {grid.name}, on {aggregate.span}"
+    item = aggregate.item(grid, whole_grid_geobox(grid), lineage)
     return publish_aggregate(
-        catalog, wanted, item, None if dry_run else partial(_write, catalog, grid, wanted, progress, sm)
+        catalog, aggregate, item, None if dry_run else partial(_write, catalog, grid, aggregate, progress, sm)
     )
 
 
 def _write(
     catalog: WritableCatalog,
     grid: TileGrid,
-    wanted: Aggregate,
+    aggregate: Aggregate,
     progress: ProgressCallback,
     profile: CogProfile,
     folder: Path,
 ) -> WrittenAssets:
-    step = partial(progress, len(wanted.members))
+    step = partial(progress, len(aggregate.members))
     file = folder / "sm.tif"
-    tiles = {m.tile: partial(_array, catalog, m, "sm") for m in wanted.members}
+    tiles = {m.tile: partial(_array, catalog, m, "sm") for m in aggregate.members}
     valid = write_mosaic_cog(tiles, grid, file, profile, "float32", progress=step)
     assets = {"sm": verified_asset(file, raster_asset(VARIABLES["sm"], dtype="float32", nodata=profile.nodata))}
-    assets |= _overviews(file, grid, wanted, folder)
-    if wanted.collection != DAILY_GLOBAL:
+    assets |= _overviews(file, grid, aggregate, folder)
+    if aggregate.collection != DAILY_GLOBAL:
         file = folder / "count.tif"
-        tiles = {m.tile: partial(_array, catalog, m, "count") for m in wanted.members}
+        tiles = {m.tile: partial(_array, catalog, m, "count") for m in aggregate.members}
         write_mosaic_cog(tiles, grid, file, COUNT_PROFILE, "uint16", progress=lambda: None)
         assets["count"] = verified_asset(file, count_fields())
     return assets, valid
 
 
 def count_fields() -> dict[str, Any]:
-    """Asset of the number of days with a value."""
+    """Return the fields of the asset with the number of days with a value.
+
+    Returns
+    -------
+    dict
+        Of an asset in a STAC item.
+    """
     return raster_asset(COUNT, dtype="uint16", nodata=None, roles=["metadata"])
 
 
 def _array(catalog: WritableCatalog, member: SourceItem, asset: str) -> np.ndarray:
-    """All values of a member, NaN where there is none."""
+    """Return all values of a source item, NaN where there is none."""
     found = source_item_raster(catalog, member, asset)
     height, width = found.geobox.shape
     return read_window(found, (slice(0, height), slice(0, width)), DEFAULT_READER)
 
 
-def _overviews(file: Path, grid: TileGrid, wanted: Aggregate, folder: Path) -> dict[str, AssetFile]:
-    """The picture that maps draw, in degrees, and a thumbnail with its legend."""
+def _overviews(file: Path, grid: TileGrid, aggregate: Aggregate, folder: Path) -> dict[str, AssetFile]:
+    """Return the picture that maps draw, in degrees, and a thumbnail with its legend."""
     values, geobox = degree_mean_overview(file, grid)
     fields = _overview_fields(values, grid)
     coarse = write_asset(values, folder / "overview.tif", geobox=geobox, profile=OVERVIEW_PROFILE, fields=fields)
     thumbnail = folder / "thumbnail.png"
-    legend_thumbnail(values, geobox.boundingbox.bbox, thumbnail, title=f"Soil moisture, {wanted.span}")
+    legend_thumbnail(values, geobox.boundingbox.bbox, thumbnail, title=f"Soil moisture, {aggregate.span}")
     preview = {"title": "Preview with a legend", "type": "image/png", "roles": ["thumbnail"]}
     return {
         "overview": coarse,
@@ -170,7 +239,7 @@ def _overviews(file: Path, grid: TileGrid, wanted: Aggregate, folder: Path) -> d
 
 
 def _overview_fields(values: np.ndarray, grid: TileGrid) -> dict[str, Any]:
-    """Its own place, since that of the item is another, and the range by which maps choose their colours."""
+    """Return its own place, since that of the item is another, and the range by which maps choose their colours."""
     geobox = overview_geobox(grid)
     title = f"Mean in cells of {geobox.affine.a:g} degrees"
     fields = raster_asset(

@@ -1,4 +1,8 @@
-"""Members of an aggregate: the published items that it is made from, and how it tells of them."""
+"""Find the source items of an aggregate: the published items that it is made from, and how its item refers to them.
+
+`mosaic`, `means` and `staleness` list tile-days here. The index of the collection answers for what it covers, so that
+few items are read.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +41,15 @@ class SourceItem:
     """First day that it covers."""
 
     fingerprint: str
-    """What it was made from itself."""
+    """Fingerprint of what it was made from itself."""
 
     path: str
-    """Of its JSON, below the store's root."""
+    """Path of its JSON, below the root of the catalogue."""
 
 
 @dataclass(frozen=True)
 class AggregateResult:
-    """What came of one aggregate."""
+    """Outcome of one aggregate."""
 
     id: str
     """Item id."""
@@ -57,26 +61,51 @@ class AggregateResult:
     """Number of items that it is made from."""
 
     path: str
-    """Of its JSON, below the store's root."""
+    """Path of its JSON, below the root of the catalogue."""
 
     fingerprint: str
-    """What it was made from."""
+    """Fingerprint of what it was made from."""
 
     error: str = ""
-    """Why it failed."""
+    """Why it failed; empty if it did not."""
 
 
 def tile_days(catalog: WritableCatalog, period: Period, version: str) -> list[SourceItem]:
-    """Tile-days of a product version that have data, in the order of days and tiles; what was retracted is left out.
+    """Return the tile-days of a product version that have data; those that were withdrawn are left out.
 
-    From one listing a month. An item is read unless the index proves what it says of itself.
+    They come from one listing a month. An item is read only where the index is not up to date about it.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the product.
+    period
+        UTC days.
+    version
+        Product version.
+
+    Returns
+    -------
+    list of SourceItem
+        In the order of days and tiles.
     """
     found = [member for month in period.months() for member in _of_month(catalog, month, version)]
     return sorted((one for one in found if one.day in period), key=lambda one: (one.day, one.tile))
 
 
 def by_tile(members: Iterable[SourceItem]) -> dict[str, list[SourceItem]]:
-    """Members of each tile."""
+    """Group source items by tile.
+
+    Parameters
+    ----------
+    members
+        In any order; within a tile it is kept.
+
+    Returns
+    -------
+    dict of str to list of SourceItem
+        In the order of tile ids.
+    """
     groups: dict[str, list[SourceItem]] = defaultdict(list)
     for member in members:
         groups[member.tile].append(member)
@@ -84,12 +113,26 @@ def by_tile(members: Iterable[SourceItem]) -> dict[str, list[SourceItem]]:
 
 
 def source_item_raster(catalog: WritableCatalog, member: SourceItem, asset: str) -> RasterSource:
-    """What the item of a member says of an asset.
+    """Return what a source item says of an asset.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue that holds it.
+    member
+        The source item.
+    asset
+        Key of the asset, e.g. ``sm``.
+
+    Returns
+    -------
+    RasterSource
+        Place, grid and scale of the file; no pixel is read.
 
     Raises
     ------
     ConflictError
-        If the item is another one by now.
+        If the item was replaced since it was listed.
     """
     document = json.loads(catalog.store.read(member.path))
     if document["properties"].get(FINGERPRINT_PROPERTY) != member.fingerprint:
@@ -99,13 +142,39 @@ def source_item_raster(catalog: WritableCatalog, member: SourceItem, asset: str)
 
 
 def source_items_json(members: Sequence[SourceItem], folder: str) -> bytes:
-    """The asset ``members``: id, fingerprint and href of each, the href relative to a folder."""
+    """Return the content of the asset ``members``: id, fingerprint and href of each source item.
+
+    Parameters
+    ----------
+    members
+        The source items.
+    folder
+        Folder of the aggregate below the catalogue's root; hrefs are relative to it.
+
+    Returns
+    -------
+    bytes
+        JSON.
+    """
     rows = [{"id": m.id, FINGERPRINT_PROPERTY: m.fingerprint, "href": relative_href(folder, m.path)} for m in members]
     return (json.dumps(rows, indent=1) + "\n").encode()
 
 
 def links_to(members: Sequence[SourceItem], folder: str) -> list[dict[str, str]]:
-    """``derived_from`` links: one to each catalogue that lists members, so that they are few."""
+    """Return ``derived_from`` links: one to each catalogue that lists source items, so that they are few.
+
+    Parameters
+    ----------
+    members
+        The source items.
+    folder
+        Folder of the aggregate below the catalogue's root; hrefs are relative to it.
+
+    Returns
+    -------
+    list of dict
+        STAC links; beyond 31, to the catalogues one level higher.
+    """
     listed = sorted({posixpath.dirname(posixpath.dirname(member.path)) for member in members})
     if len(listed) > 31:
         listed = sorted({posixpath.dirname(one) for one in listed})
@@ -136,12 +205,12 @@ def _of_month(catalog: WritableCatalog, month: Period, version: str) -> Iterator
 
 
 def _has_data(path: str, fingerprint: str | None, listed: set[str]) -> bool:
-    """Whether the index proves an item and its soil moisture: a tombstone may be proven, but has none."""
+    """Return whether the index covers an item and its soil moisture; a withdrawal notice has none."""
     return fingerprint is not None and f"{path.removesuffix('.json')}.{fingerprint[:12]}.sm.tif" in listed
 
 
 def _fingerprint_in_item(catalog: WritableCatalog, path: str) -> str | None:
-    """Fingerprint that an item tells; None of one without data, as a tombstone is."""
+    """Return the fingerprint that an item states; None of one without data, such as a withdrawal notice."""
     item: Mapping[str, Any] = json.loads(catalog.store.read(path))
     return str(item["properties"].get(FINGERPRINT_PROPERTY)) if "sm" in item.get("assets", {}) else None
 

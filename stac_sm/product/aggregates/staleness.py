@@ -1,4 +1,7 @@
-"""Stale aggregates: made from other items than are there today. Told from items and their lists of members alone."""
+"""Find stale aggregates: those made from other items than are there today.
+
+`workflows.audit` reports them. Only items and their lists of source items are read, no pixel.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +40,10 @@ class StaleAggregate:
     """One aggregate that would be made from other items today."""
 
     path: str
-    """Of its JSON, below the store's root."""
+    """Path of its JSON, below the root of the catalogue."""
 
     detail: str
-    """What has changed, and what to do."""
+    """What has changed, and which command makes it again."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,19 @@ class _PublishedAggregate:
 
 
 def stale_aggregates(catalog: WritableCatalog) -> Iterator[StaleAggregate]:
-    """Aggregates whose members were replaced, taken out, or have become more, since they were made.
+    """Find aggregates whose source items were replaced, withdrawn, or have become more, since they were made.
 
-    One that cannot be read is left out: `audit` names it.
+    One that cannot be read is left out: the audit names it.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the product and its aggregates.
+
+    Yields
+    ------
+    StaleAggregate
+        Its path, what has changed, and the command that makes it again.
     """
     month_of = lru_cache(_MONTHS)(lambda month, version: tile_days(catalog, month, version))
     for collection in AGGREGATES:
@@ -95,7 +108,7 @@ def _change(before: FingerprintById, now: FingerprintById) -> str:
 def _by_tile(
     month_of: Callable[[Period, str], list[SourceItem]], span: Period, version: str
 ) -> dict[str, dict[str, str]]:
-    """Fingerprints of the tile-days of a span, by tile; a month is listed once for all of its days."""
+    """Return the fingerprints of the tile-days of a span, by tile; a month is listed once for all of its days."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for part in span.months():
         for member in month_of(Period.parse(f"{part.start:%Y-%m}"), version):
@@ -111,7 +124,7 @@ def _there(catalog: WritableCatalog, collection: str) -> Iterator[_PublishedAggr
 
 
 def _read(catalog: WritableCatalog, path: str) -> _PublishedAggregate | None:
-    """None of a tombstone, and of what is no aggregate."""
+    """Return an aggregate that is there; None of a withdrawal notice, and of what is no aggregate."""
     try:
         item = json.loads(catalog.store.read(path))
         return _of_item(catalog, path, item) if "members" in item["assets"] else None

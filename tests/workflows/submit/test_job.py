@@ -190,9 +190,9 @@ def test_pods_see_no_folder_of_this_machine():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to", "aws-batch"], "--to aws-batch wants --infra"),
-        (["--to", "kubernetes"], "--to kubernetes wants --image"),
-        (["--to", "dask"], "--to dask wants --scheduler"),
+        (["--to", "aws-batch"], "--to aws-batch requires --infra"),
+        (["--to", "kubernetes"], "--to kubernetes requires --image"),
+        (["--to", "dask"], "--to dask requires --scheduler"),
         (["--to", "slurm", "--image", "x"], "--image does not go with --to slurm"),
         (["--to", "kubernetes", "--image", "x", "--", "--qos=low"], "--qos=low does not go with --to kubernetes"),
         (["--to", "dask", "--scheduler", "x", "--dask-cluster"], "--dask-cluster does not go with --to dask"),
