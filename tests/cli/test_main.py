@@ -131,7 +131,7 @@ def test_a_mistake_is_one_message_and_exit_code_1(project, arguments, words):
     ("arguments", "words"),
     [
         (["plan", "--land", "--tiles", "h18v04"], "give one of --tiles, --bbox and --land"),
-        (["plan", "--period", "2019", "--bbox", "1,2,3"], "four numbers wanted"),
+        (["plan", "--period", "2019", "--bbox", "1,2,3"], "four numbers are required"),
         (["ingest"], "Missing argument 'SOURCE'"),
         (["trian"], "No such command"),
     ],
