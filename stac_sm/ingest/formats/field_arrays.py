@@ -186,7 +186,7 @@ def hourly_fields(file: Any, open_arrays: OpenArrays, wanted: Sequence[str]) -> 
 
 
 def _left_out(file: Any, arrays: Arrays, axes: FieldAxes, wanted: Sequence[str]) -> dict[str, str]:
-    """Fields that cannot be used, and why; the first one has been checked for statistics already."""
+    """Return fields that cannot be used, and why; the first one has been checked for statistics already."""
     found = {name: arrays[name].problem for name in wanted if name in arrays and arrays[name].problem}
     for variable in [arrays[name] for name in wanted[1:] if name in arrays]:
         try:
