@@ -116,6 +116,8 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
         return
     click.echo(f"model: {made.id}{'' if made.new else ' (there already)'}\n{properties['stac_sm:tc_status']}\n")
     print_result(score_rows(made.scores), as_json)
+    for note in properties.get("stac_sm:notes", []):
+        click.echo(f"\nnote: {note}")
     for name, why in properties["stac_sm:scores"]["notes"].items():
         print_message(f"{name}: {why}")
     click.echo(f"\nreport: {made.report_hrefs['report']}")

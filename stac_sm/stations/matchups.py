@@ -42,7 +42,11 @@ class Matchups:
     """One row a site and day: ``site, network, lon, lat, tile, row, col, date, sm, n``, then the features."""
 
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Number of measured site-days left out, by reason."""
+    """Number of measured site-days left out, by reason; each is counted once, by the first reason that applies."""
+
+    missing: Mapping[str, int] = field(default_factory=dict)
+    """Number of measured site-days without a value, by required feature, whatever else is missing; only those that are
+    missing on any."""
 
 
 def resolve_sites(
@@ -249,9 +253,10 @@ def _joined(sites: pd.DataFrame, series: pd.DataFrame, features: pd.DataFrame, r
     """Join measurements with the features of their site and day, in the order of both."""
     joined = series.merge(features, on=["site", "date"], how="left", indicator="_found", validate="one_to_one")
     table, dropped = _drop(joined, recipe)
+    missing = {name: n for name in recipe.required if (n := int(joined[name].isna().sum()))}
     described = sites.merge(table, on="site", how="inner")
     columns = ["site", "network", "lon", "lat", "tile", "row", "col", "date", "sm", "n", *recipe.names]
-    return Matchups(described[columns].sort_values(["site", "date"], ignore_index=True), dropped)
+    return Matchups(described[columns].sort_values(["site", "date"], ignore_index=True), dropped, missing)
 
 
 def _drop(joined: pd.DataFrame, recipe: Recipe) -> tuple[pd.DataFrame, dict[str, int]]:

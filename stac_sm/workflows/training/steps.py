@@ -18,6 +18,7 @@ from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.progress import LogFunction
+from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.model import item as model_item
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
@@ -43,6 +44,14 @@ from stac_sm.workflows.training.training_run import TrainingRun, training_hyperp
 
 if TYPE_CHECKING:
     import pandas as pd
+
+OUTSIDE_PERIOD_PROPERTY = "stac_sm:stations_outside_period"
+"""Property of match-up and model items: id of a station to the days that its series spans, ``START/END``."""
+
+NOTES_PROPERTY = "stac_sm:notes"
+"""Property of model items: sentences that a reader of the scores must know; also in the report."""
+
+_SHOWN = 10  # stations that a message names
 
 TRIPLET_RECIPE = Recipe(
     (
@@ -124,16 +133,15 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
     """
     catalog, period = project.catalog, Period.parse(project.matchups.period)
     stations, where, _ = _stations_and_sites(project, catalog)
-    resolutions = {
-        name: resolve_sites(catalog, recipe, where, period, project.grid)
-        for name, recipe in (("table", project.recipe), ("triplets", TRIPLET_RECIPE))
-    }
+    resolutions = _resolved_inputs(project, where, period)
+    _require_features(resolutions["table"], period)
+    outside = _stations_outside_period(stations, where, period)
     item = matchup_item(_bbox(where), period, fingerprint=digest(_matchup_provenance(project, stations, resolutions)))
 
     def make(scratch: Path) -> dict[str, AssetFile]:
         series, unused = site_daily_means(where, stations, project.stations, workers=workers)
         series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
-        _require_series(series, project, period)
+        _require_series(series, project, period, outside)
         made = match_up_recipes(where, series, resolutions, project.grid, workers=workers)
         pairs, triplets = made["table"], made["triplets"].table.rename(columns={"sm": "insitu"})
         _require_rows(pairs, len(series), period)
@@ -142,6 +150,8 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
             "stac_sm:rows": len(pairs.table),
             "stac_sm:sites": int(pairs.table["site"].nunique()),
             "stac_sm:dropped": {"site-days": dict(pairs.dropped), "readings": dict(unused)},
+            **({"stac_sm:missing_features": dict(pairs.missing)} if pairs.missing else {}),
+            **({OUTSIDE_PERIOD_PROPERTY: outside} if outside else {}),
         }
         item["links"] = [_link_to_collection(STATIONS)]
         return write_tables(pairs.table, triplets, project.recipe, scratch)
@@ -197,20 +207,81 @@ def _left_out(networks: Sequence[str], stations: Sequence[Station]) -> set[str]:
     return {station.id for station in stations if station.network in networks}
 
 
-def _require_series(series: pd.DataFrame, project: Project, period: Period) -> None:
+def _resolved_inputs(project: Project, where: pd.DataFrame, period: Period) -> dict[str, dict[str, ResolvedInputs]]:
+    """Resolve the inputs of the table and of the triplets; an error names every feature that cannot be resolved."""
+    catalog, grid = project.catalog, project.grid
+    recipes = {"table": project.recipe, "triplets": TRIPLET_RECIPE}
+    try:
+        return {name: resolve_sites(catalog, recipe, where, period, grid) for name, recipe in recipes.items()}
+    except CatalogError as first:
+        errors = []
+        for source in dict.fromkeys(source for recipe in recipes.values() for source in recipe.sources):
+            try:
+                resolve_sites(catalog, Recipe((source,)), where, period, grid)
+            except CatalogError as error:
+                errors.append(str(error))
+        if len(set(errors)) < 2:
+            raise
+        raise CatalogError("; ".join(dict.fromkeys(errors))) from first
+
+
+def _require_features(resolved: Mapping[str, ResolvedInputs], period: Period) -> None:
+    """Refuse match-ups for which some required features have no file at any site; names all of them."""
+    absent = [
+        f"{source.name} (collection {source.collection}, asset {source.asset})"
+        for source in next(iter(resolved.values())).recipe.sources
+        if not any(inputs.by_feature[source.name] for inputs in resolved.values())
+        and all(source.name in inputs.blocked_by(inputs.days[0]) for inputs in resolved.values())
+    ]
+    if absent:
+        raise CatalogError(
+            f"match-ups of {period}: no item found at any station for {len(absent)} features: {', '.join(absent)}; "
+            "ingest them, or check [matchups] period"
+        )
+
+
+def _stations_outside_period(stations: Sequence[Station], where: pd.DataFrame, period: Period) -> dict[str, str]:
+    """Return the stations of the sites whose series has no day in a period: id to the days that it spans."""
+    members = {member for some in where["stations"] for member in some}
+    return {one.id: str(one.period) for one in stations if one.id in members and not one.period.overlaps(period)}
+
+
+def _notes(outside: Mapping[str, str], where: pd.DataFrame, found: Mapping[str, Any], period: str) -> list[str]:
+    """Return what a reader of the scores must know of the match-ups, a sentence each."""
+    notes = []
+    if outside:
+        notes.append(
+            f"{len(outside)} of {sum(map(len, where['stations']))} stations have no reading in the period of the "
+            f"match-ups, {period}: {_some_stations(outside)}"
+        )
+    if missing := found.get("stac_sm:missing_features"):
+        listed = ", ".join(f"{name} on {n}" for name, n in missing.items())
+        notes.append(f"measured site-days without a value of a feature are left out of the match-ups: {listed}")
+    return notes
+
+
+def _some_stations(outside: Mapping[str, str]) -> str:
+    """Return the first stations outside the period and the days that they span, for a message."""
+    shown = ", ".join(f"{id} ({days})" for id, days in list(outside.items())[:_SHOWN])
+    return shown + (f" and {len(outside) - _SHOWN} more" if len(outside) > _SHOWN else "")
+
+
+def _require_series(series: pd.DataFrame, project: Project, period: Period, outside: Mapping[str, str]) -> None:
     if series.empty:
+        why = f"; {len(outside)} stations lie outside the period: {_some_stations(outside)}" if outside else ""
         raise CatalogError(
             f"match-ups of {period}: no day found at which a station has {project.stations.min_hours} hourly values of "
-            "good quality: lower min_hours of [stations] if there are fewer a day, or check [matchups] period"
+            "good quality: lower min_hours of [stations] if there are fewer a day, or check [matchups] period" + why
         )
 
 
 def _require_rows(pairs: Matchups, measured: int, period: Period) -> None:
     if pairs.table.empty:
         dropped = ", ".join(f"{reason}: {n}" for reason, n in pairs.dropped.items())
+        missing = ", ".join(f"{name} on {n}" for name, n in pairs.missing.items())
         raise CatalogError(
             f"match-ups of {period}: {measured} measured site-days found, none with all features ({dropped}): check "
-            "[matchups] period, and ingest what is missing"
+            "[matchups] period, and ingest what is missing" + (f"; without a value: {missing}" if missing else "")
         )
 
 
@@ -295,6 +366,11 @@ def train_step(
     item = model_item.item_stub(fingerprint)
 
     def make(scratch: Path) -> dict[str, AssetFile]:
+        stations, where, left_out = _stations_and_sites(project, catalog)
+        outside = _stations_outside_period(stations, where, Period.parse(project.matchups.period))
+        notes = _notes(outside, where, matchups.item["properties"], project.matchups.period)
+        told: dict[str, Any] = {OUTSIDE_PERIOD_PROPERTY: outside} if outside else {}
+        told |= {NOTES_PROPERTY: notes} if notes else {}
         screening = screen_step(project, matchups).screening
         run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget, tell=tell)
         made = model_item.model_item(
@@ -303,15 +379,15 @@ def train_step(
             bbox=_bbox(run.rows),
             period=_period(run.rows),
             hyperparameters=training_hyperparameters(project),
-            properties=_model_properties(run, matchups),
+            properties=_model_properties(run, matchups) | told,
             previous=model_item.latest_model(catalog),
         )
         made["links"] += [_link(catalog, made, matchups.item), _link_to_collection(STATIONS)]
         item.update(made)
         assets = model_item.write_model_assets(run.model, scratch)
-        climate = {station.id: station.climate for station in read_stations(catalog) if station.climate}
+        climate = {station.id: station.climate for station in [*stations, *left_out] if station.climate}
         facts = {"features": ", ".join(run.model.features), **item["properties"]["mlm:hyperparameters"]}
-        files = run.write_report(scratch, f"Model {item['id']}", facts, climate)
+        files = run.write_report(scratch, f"Model {item['id']}", facts, climate, notes)
         fields = report_asset_fields()
         return assets | {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
 

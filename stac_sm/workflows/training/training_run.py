@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,8 +69,34 @@ class TrainingRun:
         """``screened`` or ``unscreened``."""
         return SCREENED if self.status.startswith(SCREENED) else UNSCREENED
 
-    def write_report(self, folder: Path, title: str, facts: Mapping[str, object], climate: Mapping[str, str]) -> Files:
-        """Write the files of `write_model_report`; where they lie, by their names."""
+    def write_report(
+        self,
+        folder: Path,
+        title: str,
+        facts: Mapping[str, object],
+        climate: Mapping[str, str],
+        notes: Sequence[str] = (),
+    ) -> Files:
+        """Write the files of `write_model_report`.
+
+        Parameters
+        ----------
+        folder
+            An existing folder.
+        title
+            Heading of the page.
+        facts
+            What was trained, beside the stations and the model: a name and a value each.
+        climate
+            Koeppen-Geiger class by site, where it is known.
+        notes
+            Sentences that a reader must know, beside those of the training itself.
+
+        Returns
+        -------
+        dict
+            Name of each file to its path.
+        """
         unscreened = [] if self.trained == SCREENED else [self.status]  # how many sites are kept is said elsewhere
         tuning = {f"RMSE at unseen sites, {name}": f"{error:.4f}" for name, error in self.tuned.errors.items()}
         report = ReportInputs(
@@ -83,7 +109,7 @@ class TrainingRun:
             climate=climate,
             intervals=self.held_out_intervals,
             facts={"stations": self.status, "model": self.tuned.chosen, **tuning, **facts},
-            notes=(*unscreened, *([self.refused] if self.refused else [])),
+            notes=(*notes, *unscreened, *([self.refused] if self.refused else [])),
             coverage=self.model.intervals.coverage if self.model.intervals else NOMINAL_COVERAGE,
         )
         return write_model_report(folder, report)

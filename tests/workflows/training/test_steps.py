@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.features.recipe import Feature
 from stac_sm.model.fit import TrainSettings
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.tuning import tune
@@ -50,8 +52,6 @@ def model(project, matchups):
 
 @pytest.fixture
 def copied(project, matchups, model, tmp_path):
-    import shutil
-
     shutil.copytree(project.folder, tmp_path / "p")
     return replace(project, folder=tmp_path / "p")
 
@@ -169,8 +169,6 @@ def test_a_screened_model(project, matchups, model):
 
 def test_workers_of_the_command_line_change_no_byte(project, matchups, model, tmp_path):
     """In a process of its own: workers import its main module."""
-    import shutil
-
     shutil.copytree(project.folder, tmp_path / "p")
     other = replace(project, folder=tmp_path / "p")
     for item in Path(other.folder, MATCHUPS_COLLECTION).glob("matchups-*"):
@@ -194,8 +192,6 @@ def test_workers_of_the_command_line_change_no_byte(project, matchups, model, tm
 
 
 def test_the_command_line_tells_what_training_begins(copied):
-    import shutil
-
     for item in Path(copied.folder, MODELS).glob("xgb-*"):
         shutil.rmtree(item)
     refresh(copied.catalog.store, MODELS)
@@ -388,14 +384,66 @@ def test_no_station_in_the_grid(copied):
 
 
 def test_no_day_measured(copied):
+    """The inputs are there, and each station is named with the days that it has."""
+    for name in PIXELS:
+        edit(copied.catalog, "ismn-stations", f"NET.{name}", series_ends_early)
+    strict = replace(copied, stations=replace(copied.stations, min_hours=25))
+    found = (
+        r"no day found at which .* 25 hourly values.* min_hours of \[stations\].*; 6 stations lie outside the period"
+    )
+    with pytest.raises(CatalogError, match=rf"{found}: NET.S1 \(2017-01-01/2017-02-28\), NET.S2"):
+        match_up_step(strict)
+
+
+def series_ends_early(item):
+    item["properties"] |= {"start_datetime": "2017-01-01T00:00:00Z", "end_datetime": "2017-02-28T23:59:59Z"}
+
+
+def test_stations_outside_the_period_are_named_in_every_result(copied, monkeypatch):
+    """Their series is not read for that: the item says which days it spans."""
+    edit(copied.catalog, "ismn-stations", "NET.S5", series_ends_early)
+    made = match_up_step(replace(copied, stations=replace(copied.stations, min_hours=13)))
+    outside = {"NET.S5": "2017-01-01/2017-02-28"}
+    assert made.item["properties"]["stac_sm:stations_outside_period"] == outside
+    monkeypatch.chdir(copied.folder)
+    settings = Path("stac-sm.toml").read_text()
+    Path("stac-sm.toml").write_text(settings.replace("n_estimators = 5", "n_estimators = 6"))
+    trained = json.loads(CliRunner().invoke(main, ["train", "--json"]).stdout)
+    assert trained["stac_sm:stations_outside_period"] == outside
+    note = f"1 of 6 stations have no reading in the period of the match-ups, {PERIOD}: NET.S5 (2017-01-01/2017-02-28)"
+    assert trained["stac_sm:notes"] == [note]
+    assert note in json.loads(Path(trained["metrics"]).read_text())["report_notes"]
+    assert note in Path(trained["report"]).read_text()
+    assert f"note: {note}" in CliRunner().invoke(main, ["train"]).stdout
+
+
+def test_all_missing_features_are_named_at_once(copied):
+    """Not the first: of features without an item, of collections that do not exist, and of days without a value."""
     early = replace(
         copied, matchups=replace(copied.matchups, period=str(Period(PERIOD.start - 9 * ONE_DAY, PERIOD.start)))
     )
-    with pytest.raises(CatalogError, match=r"no day found at which .* 12 hourly values.* min_hours of \[stations\]"):
+    both = r"2 features: swvl1 \(collection era5-land, asset swvl1\), cci \(collection esa-cci-sm, asset cci_sm\)"
+    with pytest.raises(CatalogError, match=f"no item found at any station for {both}; ingest them"):
         match_up_step(early)
+    unknown = (Feature("a", "era5-land", "swvl9"), Feature("b", "esa-cci-sm", "sm_cci"))
+    with pytest.raises(CatalogError, match=r"'swvl9' is unknown.*'sm_cci' is unknown"):
+        match_up_step(replace(copied, recipe=replace(RECIPE, features=(*RECIPE.features, *unknown))))
+
+
+def test_days_without_a_value_are_counted_for_each_feature(copied):
+    """A day on which two features are missing counts for both; it is dropped once."""
+    for collection, key in (("era5-land", "swvl1"), ("esa-cci-sm", "cci_sm")):
+        shutil.rmtree(next(Path(copied.folder, collection).rglob(f"{key}.{date(2018, 6, 7):%Y%j}")))
+        refresh(copied.catalog.store, collection)
+    properties = match_up_step(copied).item["properties"]
+    assert properties["stac_sm:missing_features"] == {"swvl1": 6, "cci": 6}
+    assert sum(properties["stac_sm:dropped"]["site-days"].values()) == 6
 
 
 def test_no_day_with_all_features():
-    lost = Matchups(pd.DataFrame({"site": []}), {"no lai": 3, "frozen": 2})
-    with pytest.raises(CatalogError, match=r"5 measured .* none with all features \(no lai: 3, frozen: 2\): check"):
+    lost = Matchups(pd.DataFrame({"site": []}), {"no lai": 3, "frozen": 2}, {"lai": 5, "lst": 4})
+    told = (
+        r"5 measured .* none with all features \(no lai: 3, frozen: 2\): check.*; without a value: lai on 5, lst on 4"
+    )
+    with pytest.raises(CatalogError, match=told):
         _require_rows(lost, 5, PERIOD)
