@@ -8,15 +8,25 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 
 from stac_sm.core.errors import CatalogError, StacSmError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.doctor.check import FAILED, NOTE, OK, Check, run_check
 from stac_sm.features.recipe import Feature
 from stac_sm.ingest.registry import provider_classes
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.product.item import PRODUCT_COLLECTION
+from stac_sm.raster.cog import write_cog
+from stac_sm.raster.read import read_window
+from stac_sm.raster.readers import READERS
+from stac_sm.raster.source import RasterSource
 from stac_sm.stac.catalogs.catalog import open_recipe_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import index_months
@@ -24,7 +34,7 @@ from stac_sm.stations.records import STATIONS_COLLECTION
 from stac_sm.storage.address import S3, address_kind, is_remote
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.signing import SIGNERS, sign_href
-from stac_sm.storage.store import Store, open_store
+from stac_sm.storage.store import Store, multihash, open_store, sha256
 from stac_sm.workflows.project import Project
 
 _LITTLE = 10 << 30  # a global day takes 1 GB
@@ -66,6 +76,7 @@ def _credentials() -> Check:
 def _store(store: Store) -> Iterator[Check]:
     yield run_check("store", "read", lambda: _read(store))
     yield run_check("store", "write", lambda: _write(store))
+    yield run_check("store", "pixels", lambda: _read_back(store))
     yield run_check("store", "many writers", lambda: _writers(store))
     if not is_remote(store.root):
         yield run_check("store", "room", lambda: _room(store))
@@ -89,6 +100,53 @@ def _write(store: Store) -> Check:
     return Check(
         "store", "write", OK, "conditional writes work: a file is created once, and replaced only if unchanged"
     )
+
+
+def _read_back(store: Store) -> Check:
+    """Check that pixels come back as they were written, by each reader and by GDAL itself.
+
+    A store can keep every byte and still send headers with it that readers refuse.
+    """
+    path = f"{TEMPORARY}doctor-{secrets.token_hex(8)}.tif"
+    geobox = MODIS_SINUSOIDAL_1KM.geobox("h18v04")[:64, :64]
+    values = np.arange(64 * 64, dtype=np.float32).reshape(64, 64)
+    try:
+        with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
+            file = Path(folder, "pixels.tif")
+            write_cog(values, file, geobox=geobox)
+            store.create(path, file)
+            in_parts = RasterSource(
+                "doctor", "pixels", store.href(path), geobox, "float32", -9999.0, None, None, "", root=store.root
+            )
+            whole = replace(in_parts, checksum=multihash(sha256(file)))  # of a small file with a checksum
+        for reader in READERS:
+            for source in (whole, in_parts):
+                found = read_window(source, (slice(0, 64), slice(0, 64)), reader)
+                _same_pixels(found, values, store, reader)
+        _same_pixels(_by_gdal(store.href(path)), values, store, "GDAL")
+    finally:
+        _removed(store, path)
+    readers = f"{', '.join(READERS)} and GDAL"
+    return Check("store", "pixels", OK, f"pixels that are written there are read by {readers}")
+
+
+def _by_gdal(href: str) -> np.ndarray:
+    import rasterio
+
+    from stac_sm.storage.s3 import session
+
+    environment = session.gdal_env(href) if address_kind(href) == S3 else rasterio.Env()
+    try:
+        with environment, rasterio.open(href) as file:
+            values: np.ndarray = file.read(1)
+    except rasterio.errors.RasterioError as error:
+        raise StacSmError(f"{href} was written and GDAL cannot read it ({error}): use another store") from error
+    return values
+
+
+def _same_pixels(found: np.ndarray, values: np.ndarray, store: Store, reader: str) -> None:
+    if not np.array_equal(found, values):
+        raise StacSmError(f"{store.root}: {reader} reads other pixels than were written: use another store")
 
 
 def _removed(store: Store, path: str) -> None:

@@ -11,18 +11,9 @@ from typing import Any
 
 from stac_sm.core.errors import InputError
 from stac_sm.serve.service import CatalogService
+from stac_sm.storage.object_meta import media_type
 from stac_sm.storage.signing import sign_href
 from stac_sm.storage.store import LocalStore
-
-_TYPES = {
-    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
-    ".json": "application/json",
-    ".parquet": "application/vnd.apache.parquet",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".html": "text/html; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-}
 
 _LONGEST_PATH, _LONGEST_NAME = 1024, 255  # characters: of S3, and of a file system; longer ones name nothing
 
@@ -92,8 +83,7 @@ def _file(service: CatalogService, path: str, known: str) -> Any:
     file = served_file(service, path)
     if file is None:
         return None
-    kind = _TYPES.get(file.suffix, "application/octet-stream")
-    found = FileResponse(file, media_type=kind, stat_result=file.stat())
+    found = FileResponse(file, media_type=media_type(file.name), stat_result=file.stat())
     tags = {tag.strip().removeprefix("W/") for tag in known.split(",")}
     if tags & {found.headers["etag"], "*"}:
         return Response(status_code=304, headers={name: found.headers[name] for name in ("etag", "last-modified")})

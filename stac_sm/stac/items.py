@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import footprint_geometry, projection_properties
 from stac_sm.core.variables import Variable
+from stac_sm.storage.object_meta import MEDIA_TYPES
 from stac_sm.storage.store import multihash, sha256
 
 ItemDict = dict[str, Any]
@@ -36,8 +37,8 @@ EXTENSIONS = {
     "table": _SCHEMAS + "table/v1.2.0/schema.json",
     "version": _SCHEMAS + "version/v1.2.0/schema.json",
 }
-COG_MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
-PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
+COG_MEDIA_TYPE = MEDIA_TYPES[".tif"]
+PARQUET_MEDIA_TYPE = MEDIA_TYPES[".parquet"]
 _RESERVED = ("catalog", "collection", "index")  # in a folder of this name, our own JSON would look like an item
 _PART = re.compile(r"(?:^|, )part ([0-9a-f]+)$")
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")

@@ -17,9 +17,12 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.doctor.check import FAILED, NOTE, OK
 from stac_sm.doctor.examine import examine
+from stac_sm.doctor.project_checks import _store
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.storage.s3 import objects
+from stac_sm.storage.store import open_store
 from tests.support.fields import copied_project, put_model
-from tests.support.object_stores import environment_of, moto_server, new_bucket
+from tests.support.object_stores import FaultyProxy, environment_of, moto_server, new_bucket
 
 machine = importlib.import_module("stac_sm.doctor.machine_checks")  # beside a function of that name
 
@@ -60,7 +63,7 @@ def test_a_project_with_all_inputs_has_no_failure_and_is_left_as_it_was(project)
     before = state_of(project)
     found = found_in(project)
     assert not [check for check in found.values() if check.state == FAILED]
-    assert found["write"].state == found["read"].state == OK
+    assert found["write"].state == found["read"].state == found["pixels"].state == OK
     assert state_of(project) == before
     assert found["index"].state == NOTE
     assert "stac-sm index" in found["index"].advice
@@ -193,9 +196,22 @@ def test_on_s3_credentials_are_named_by_where_they_come_from(bucket_project, mon
     done = CliRunner().invoke(main, ["doctor", "--project", bucket_project])
     assert "ok      store: credentials: credentials by env for http://127.0.0.1" in done.output
     assert "ok      store: write" in done.output
+    assert "ok      store: pixels" in done.output
     assert SECRET not in done.output
     assert done.exit_code == 1
     assert "failed  catalogue: era5-land" in done.output
+
+
+@pytest.mark.parametrize("encoding", ["aws-chunked", "gzip"])
+def test_what_is_written_to_s3_is_read_back_by_the_readers(bucket_project, encoding):
+    """All is written and nothing can be read where a store sends headers that readers refuse."""
+    with FaultyProxy(moto_server(), encoding=encoding) as proxy, environment_of(proxy):
+        found = {check.name: check for check in _store(open_store(bucket_project))}
+        assert list(objects.pages("doctor", "project/.tmp-")) == [[]]
+    assert found["write"].state == found["read"].state == OK
+    check = found["pixels"]
+    assert check.state == (FAILED if encoding == "gzip" else OK)
+    assert ("content encoding gzip" if encoding == "gzip" else "read by stackstac, odc and GDAL") in check.found
 
 
 def test_on_s3_without_credentials_what_to_set_is_told(bucket_project, monkeypatch, tmp_path):

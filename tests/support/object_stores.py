@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,17 @@ def _moto_server() -> Iterator[ObjectStore]:
         finally:
             server.stdin.close()
             server.wait(10)
+
+
+def local_certificate(folder: Path) -> Path:
+    """A file with a key, and a certificate for 127.0.0.1 and localhost that nobody has signed."""
+    file, names = folder / "certificate.pem", "subjectAltName=DNS:localhost,IP:127.0.0.1"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run(
+        [*command, "-addext", names, "-keyout", file, "-out", f"{file}.public"], check=True, capture_output=True
+    )
+    file.write_text(file.read_text() + Path(f"{file}.public").read_text())
+    return file
 
 
 def new_bucket(store: ObjectStore, name: str) -> str:
@@ -250,22 +262,36 @@ class FaultyProxy:
     """Passes requests on to a store, and breaks those that a rule names."""
 
     def __init__(
-        self, store: ObjectStore, rule: Callable[[str, str], Fault] = lambda *_: "ok", without: tuple[str, ...] = ()
+        self,
+        store: ObjectStore,
+        rule: Callable[[str, str], Fault] = lambda *_: "ok",
+        without: tuple[str, ...] = (),
+        encoding: str | None = None,
+        certificate: Path | None = None,
     ) -> None:
         """The rule is asked for a fault with the method and the path and query of each request.
 
-        Headers named in ``without`` are not passed on: so does a server that ignores conditions.
+        Headers named in ``without`` are not passed on: so does a server that ignores conditions. Objects are given out
+        with ``encoding`` as their Content-Encoding, as stores do that keep what they were sent with. With a file that
+        holds key and certificate of 127.0.0.1, the proxy speaks https.
         """
         self.rule = rule
         self._without = {"expect", "connection", *without}
         self.seen: list[tuple[str, str, Fault]] = []
+        self.headers: list[dict[str, str]] = []
+        self._encoding, self._scheme = encoding, "http"
         self._upstream = urlsplit(store.endpoint).netloc
         self._store = store
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self._scheme = "https"
 
     def __enter__(self) -> ObjectStore:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        endpoint = f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
         return ObjectStore(endpoint, self._store.access_key, self._store.secret_key)
 
     def __exit__(self, *_: object) -> None:
@@ -292,11 +318,14 @@ class FaultyProxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 fault = proxy.rule(self.command, self.path)
                 proxy.seen.append((self.command, self.path, fault))
+                proxy.headers.append({name.lower(): value for name, value in self.headers.items()})
                 if fault in _ANSWERS:
                     where = (("x-amz-bucket-region", "eu-central-1"),) if fault == "301" else ()
                     self.answer(_ANSWERS[fault][0], _error(fault, str(self.headers)), where)
                     return
                 status, headers, content = proxy.forward(self.command, self.path, dict(self.headers), body)
+                if proxy._encoding is not None and self.command in {"GET", "HEAD"} and "ETag" in dict(headers):
+                    headers = (*headers, ("Content-Encoding", proxy._encoding))
                 if fault == "lost":
                     self.close_connection = True
                     return

@@ -63,6 +63,7 @@ CONNECTIONS_KEPT = 32
 """Connections that are kept for a host."""
 
 _MOVED = {301, 302, 303, 307, 308}
+_IDENTITY = {"", "identity", "aws-chunked"}
 _CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _CODE = re.compile(rb"<Code>(\w+)</Code>")
@@ -151,6 +152,7 @@ def exchange(
         try:
             target = response.headers.get("Location")
             if response.status not in _MOVED or target is None:
+                _drop_identity(response)
                 yield response
                 return
             url = _next_hop(url, target, root)
@@ -170,6 +172,21 @@ def _sent(
             method, url, headers=dict(headers), body=body, preload_content=False, decode_content=False, redirect=False,
             retries=False, timeout=urllib3.Timeout(connect=policy.timeout, read=policy.timeout),
         )  # fmt: skip
+
+
+def _drop_identity(response: BaseHTTPResponse) -> None:
+    """Leave in ``Content-Encoding`` only what changes the content.
+
+    ``aws-chunked`` says how an object was sent when it was written. NooBaa, versitygw, S3Mock and some versions of Ceph
+    keep it with the object and repeat it to each reader, alone or before other encodings; others send it empty.
+    """
+    found = response.headers.get("Content-Encoding")
+    if found is None:
+        return
+    encodings = [one for one in (part.strip() for part in found.split(",")) if one.lower() not in _IDENTITY]
+    del response.headers["Content-Encoding"]
+    if encodings:
+        response.headers["Content-Encoding"] = ", ".join(encodings)
 
 
 def account_header(host: str) -> dict[str, str]:
@@ -298,8 +315,8 @@ def download_bytes(
             raise AttemptError(FaultKind.BYTES, "HTTP 416: the file is shorter than its header says")
         if response.status not in {200, 206}:
             raise refused(response)
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding != "identity":
+        encoding = response.headers.get("Content-Encoding")
+        if encoding is not None:
             raise AttemptError(FaultKind.BYTES, f"content encoding {encoding}, none asked for")
         start, stop, total = _announced(response, span)
         if stop - start > at_most:

@@ -1,7 +1,8 @@
 """S3 objects: reading one, and writing one under a condition.
 
 `stac_sm.storage.s3.store` and the probe call these functions. A write whose answer was lost is recognised by a mark in
-the object's metadata, so that trying again does not count as another writer's.
+the object's metadata, so that trying again does not count as another writer's. Readers are sent the media type of what
+is written, and how long it stays as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.errors import CatalogError, ConflictError, InputError, StacSmError
+from stac_sm.storage.object_meta import cache_control, media_type
 from stac_sm.storage.s3.session import ATTEMPTS, RefusedError, send_request, wait_before_retry
 
 PART_BYTES = 16 << 20
@@ -171,7 +173,12 @@ def _upload(bucket: str, key: str, content: bytes | Path, marks: dict[str, str],
         return
     body = content.read_bytes() if isinstance(content, Path) else content
     refusals = _REFUSALS if condition else ()
-    send_request("put_object", bucket, key, refusals=refusals, Body=body, Metadata=marks, **condition)
+    headers = _headers(key, asset=isinstance(content, Path))
+    send_request("put_object", bucket, key, refusals=refusals, Body=body, Metadata=marks, **headers, **condition)
+
+
+def _headers(key: str, *, asset: bool) -> dict[str, Any]:
+    return {"ContentType": media_type(key), "CacheControl": cache_control(key, asset=asset)}
 
 
 def upload_parts(bucket: str, key: str, bodies: Iterable[bytes], marks: dict[str, str], condition: Condition) -> None:
@@ -182,7 +189,8 @@ def upload_parts(bucket: str, key: str, bodies: Iterable[bytes], marks: dict[str
     RefusedError
         If the condition is not met (412), or others are at work (409).
     """
-    upload = send_request("create_multipart_upload", bucket, key, Metadata=marks)["UploadId"]
+    headers = _headers(key, asset=True)
+    upload = send_request("create_multipart_upload", bucket, key, Metadata=marks, **headers)["UploadId"]
     try:
         parts = [_part(bucket, key, upload, number, body) for number, body in enumerate(bodies, start=1)]
         join = {"UploadId": upload, "MultipartUpload": {"Parts": parts}, **condition}

@@ -300,7 +300,14 @@ def _connect() -> _Access:
     )
     try:
         session = boto3.session.Session()
-        return _Access(session, session.client("s3", config=config), signs)
+        client = session.client("s3", config=config)
+        if "AWS_REQUEST_CHECKSUM_CALCULATION" not in os.environ and not _is_amazon(
+            urlsplit(client.meta.endpoint_url).hostname or ""
+        ):
+            # boto3 adds a checksum behind each body that it sends by https, and says so by `Content-Encoding:
+            # aws-chunked`, which some stores keep. Without it, the signature holds the SHA-256 of the body.
+            client = session.client("s3", config=config.merge(Config(request_checksum_calculation="when_required")))
+        return _Access(session, client, signs)
     except BotoCoreError as error:
         raise _explained(error, "S3") from None
     except ValueError:  # botocore of an endpoint that is no URL

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import gzip
 import io
+import ssl
 import threading
 from dataclasses import replace
 from email.utils import formatdate
@@ -20,6 +21,7 @@ from stac_sm.storage.http.client import download_bytes, exchange
 from stac_sm.storage.http.documents import FileUrl, Web, fetch_file, validators
 from stac_sm.storage.retry import AttemptError, FaultKind, RetryPolicy, seconds_of_retry_after
 from stac_sm.storage.trust import AddressScope
+from tests.support.object_stores import local_certificate
 
 PACKAGE = Path(__file__).parents[3] / "stac_sm"
 POLICY = RetryPolicy(attempts=3, first_wait=0.01, timeout=2.0)
@@ -127,6 +129,28 @@ def test_an_answer_that_is_not_what_was_asked_for(status, headers, fault):
         assert error.__cause__ is None
 
 
+@pytest.mark.parametrize("encoding", ["aws-chunked", "", "AWS-Chunked, identity", "aws-chunked,aws-chunked", ", "])
+def test_an_encoding_that_changes_nothing_is_no_encoding(encoding):
+    """Of NooBaa, versitygw, S3Mock and Ceph: how an object was sent when it was written, given to each reader."""
+
+    def answer(_, path, headers):
+        if "Range" in headers:
+            return 206, {"Content-Range": f"bytes 10-19/{len(CONTENT)}", "Content-Encoding": encoding}, CONTENT[10:20]
+        return 200, {"Content-Encoding": encoding}, CONTENT
+
+    with serving(answer) as (address, _):
+        assert download(f"{address}/a")[1] == CONTENT
+        assert download(f"{address}/a", span=(10, 20))[1][10:] == CONTENT[10:20]
+        assert Web(address).document(f"{address}/a") == CONTENT
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "aws-chunked,gzip", "gzip, aws-chunked", ",gzip", "GZIP"])
+def test_an_encoding_beside_one_that_changes_nothing_is_undone(encoding):
+    with serving(lambda *_: (200, {"Content-Encoding": encoding}, gzip.compress(CONTENT))) as (address, _):
+        assert Web(address).document(f"{address}/a") == CONTENT
+        assert str(failed(f"{address}/a")).lower().endswith("content encoding gzip, none asked for")
+
+
 def test_a_file_larger_than_allowed():
     with serving(lambda *_: (200, {}, CONTENT)) as (address, _):
         assert failed(address, at_most=100).fault is FaultKind.TOO_LARGE
@@ -156,17 +180,9 @@ def test_no_server():
 
 
 def test_a_certificate_of_nobody(tmp_path):
-    import ssl
-    import subprocess
-
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    certificate = local_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(certificate)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

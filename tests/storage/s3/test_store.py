@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import threading
@@ -22,13 +23,24 @@ import rasterio
 from pystac.stac_io import DefaultStacIO
 
 from stac_sm.core.errors import CatalogError, ConflictError, InputError
+from stac_sm.raster.read import read_window
+from stac_sm.raster.readers import READERS
+from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.s3 import lease, objects, session
 from stac_sm.storage.s3.session import gdal_env, gdal_options, presign_href, requests_made
 from stac_sm.storage.store import open_store
-from tests.support.object_stores import FaultyProxy, ObjectStore, environment_of, moto_server, new_bucket, sometimes
+from tests.support.object_stores import (
+    FaultyProxy,
+    ObjectStore,
+    environment_of,
+    local_certificate,
+    moto_server,
+    new_bucket,
+    sometimes,
+)  # fmt: skip
 from tests.support.racing import killed_at, race
 from tests.support.rasters import known_raster
 
@@ -509,6 +521,91 @@ def test_a_writer_too_slow_to_be_sure_gives_up(careless_store, monkeypatch):
     with pytest.raises(ConflictError, match="could not be written fast enough to be sure of it"):
         careless_store.create("a", b"")
     assert paths(careless_store) == []
+
+
+@pytest.mark.parametrize("encoding", ["aws-chunked", "", "aws-chunked,aws-chunked", "aws-chunked, identity"])
+@pytest.mark.parametrize("reader", READERS)
+def test_pixels_from_a_store_that_keeps_how_they_were_sent(server, both, encoding, reader):
+    """NooBaa, versitygw, S3Mock and some versions of Ceph keep ``Content-Encoding: aws-chunked`` with an object."""
+    raster, bucket, _ = both
+    with FaultyProxy(server, encoding=encoding) as proxy, environment_of(proxy):
+        [item] = open_catalog(bucket.root).items("sm-1km-daily")
+        values = read_window(raster_source(item, "sm"), WHOLE, reader)
+        gdal = saved_by_gdal(item.assets["sm"].get_absolute_href())
+    np.testing.assert_array_equal(values, raster.values)
+    np.testing.assert_array_equal(gdal, raster.values)
+
+
+WHOLE = (slice(0, 40), slice(0, 60))
+
+
+def saved_by_gdal(href):
+    """What GDAL reads from S3 by itself: as users of gdal_env do."""
+    with gdal_env(href), rasterio.open(href) as file:
+        return file.read(1, masked=True).filled(np.nan)
+
+
+def test_by_https_nothing_is_sent_in_an_encoding_that_the_store_could_keep(server, root, tmp_path, small_parts):
+    (tmp_path / "big").write_bytes(BIG)
+    proxy = FaultyProxy(server, certificate=local_certificate(tmp_path))
+    with proxy as store, environment_of(store), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+        store = open_store(root)
+        assert store.create("a.json", b"{}")
+        assert store.create("big.tif", tmp_path / "big")
+        assert store.compare_and_swap("a.json", b"[]", b"{}")
+        store.replace("b.json", b"1")
+        assert (store.read("a.json"), store.read("big.tif"), store.read("b.json")) == (b"[]", BIG, b"1")
+    sent = [one for one in proxy.headers if int(one.get("content-length") or 0) > 0]
+    assert len(sent) > 6
+    assert not [one for one in proxy.headers if "content-encoding" in one or "x-amz-trailer" in one]
+    for one in sent:  # the signature holds the bytes, so that the store sees damage on the way
+        assert re.fullmatch("[0-9a-f]{64}", one["x-amz-content-sha256"])
+
+
+def test_amazon_is_sent_checksums_behind_the_content(monkeypatch):
+    """It needs one where objects are locked, and does not keep the encoding."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    assert session.s3_client().meta.config.request_checksum_calculation == "when_supported"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://store.example.org")
+    assert session.s3_client().meta.config.request_checksum_calculation == "when_required"
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")  # the user's own word holds
+    assert session.s3_client().meta.config.request_checksum_calculation == "when_supported"
+
+
+GEOTIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+
+def test_readers_are_sent_the_media_type_and_how_long_it_stays(store, tmp_path, small_parts):
+    (tmp_path / "big").write_bytes(BIG)
+    (tmp_path / "small").write_bytes(b"1")
+    for path, content in (
+        ("c/i/i.123.sm.tif", "big"), ("c/i/i.123.thumbnail.png", "small"), ("c/i/i.123.data.parquet", "small"),
+        ("c/i/i.123.model.ubj", "small"), ("c/i/i.123.metrics.json", "small"), ("c/i/i.123.report.html", "small"),
+    ):  # fmt: skip
+        assert store.create(path, tmp_path / content)
+    assert store.create("c/i/i.json", b"{}")
+    assert store.compare_and_swap("c/i/i.json", b"[]", b"{}")
+    assert store.create("c/collection.json", b"{}")
+    store.replace("index/c/2020-01.parquet", b"1")
+    year, short = "max-age=31536000, immutable", "max-age=60"
+    assert {path: headers_of(store, path) for path in paths(store)} == {
+        "c/collection.json": ("application/json", short),
+        "c/i/i.123.data.parquet": ("application/vnd.apache.parquet", year),
+        "c/i/i.123.metrics.json": ("application/json", short),
+        "c/i/i.123.model.ubj": ("application/octet-stream", year),
+        "c/i/i.123.report.html": ("text/html; charset=utf-8", year),
+        "c/i/i.123.sm.tif": (GEOTIFF, year),
+        "c/i/i.123.thumbnail.png": ("image/png", year),
+        "c/i/i.json": ("application/geo+json", short),
+        "index/c/2020-01.parquet": ("application/vnd.apache.parquet", short),
+    }
+
+
+def headers_of(store, path):
+    """What anybody is sent with an object, by http."""
+    with urlopen(presign_href(store.href(path))) as answer:
+        return answer.headers["Content-Type"], answer.headers["Cache-Control"]
 
 
 class BotoIO(DefaultStacIO):
