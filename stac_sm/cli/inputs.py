@@ -154,8 +154,9 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
 
     project, box = open_project(folder), parsed_box(bbox) if bbox else None
     selected = [project.recipe.feature(name) for name in features] or features_needing_climatology(project.recipe)
-    made = {}
+    made, left_out = {}, dict[str, dict[str, str]]()
     for feature in selected:
+        left_out[feature.name] = {}
         with ProgressBar(f"climatology {feature.name}", print_message) as progress:
             made[feature.name] = make_climatology(
                 project.catalog,
@@ -163,10 +164,19 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
                 bbox=box,
                 workers=workers,
                 progress=lambda outcome, total: progress.step(total),
+                left_out=left_out[feature.name],
             )
     if not made:
         print_message("no feature of the recipe has a climatology: nothing to do")
-    print_result([{"feature": name, **counts} for name, counts in made.items()], as_json)
+    bad = {
+        name: {"left out": items if as_json else len(items)} if any(left_out.values()) else {}
+        for name, items in left_out.items()
+    }
+    print_result([{"feature": name, **counts, **bad[name]} for name, counts in made.items()], as_json)
+    reasons = [why for items in left_out.values() for why in items.values()]
+    for why in reasons:
+        print_message(f"left out: {why}")
+    exit_if_failed(reasons, f"{len(reasons)} items left out; correct them and run the same command again")
 
 
 @click.command()
@@ -199,6 +209,8 @@ def features(
         check_suffix(plot)  # before the cube is built
     made = build_tile_cube(project, tile, Period.parse(day), reader=reader)
     print_result(cube_rows(made.cube), as_json)
+    for why in made.left_out.values():
+        print_message(f"left out: {why}")
     for date, names in made.blocked.items():
         print_message(f"{date}: no input for {', '.join(names)}: the model would leave this day out")
     if save is not None:

@@ -153,15 +153,22 @@ def index(collections: tuple[str, ...], folder: Path, database: str | None, work
     from stac_sm.stac.index.update import refresh_and_index
 
     catalog = open_project(folder).catalog
-    rows: list[dict[str, str | int]] = []
+    rows: list[dict[str, object]] = []
     failures: dict[str, str] = {}
+    left_out: dict[str, Mapping[str, str]] = {}
     for id in collections or catalog.collections:
         with ProgressBar(f"index {id}", print_message) as progress:
             made = refresh_and_index(catalog, id, workers=workers, progress=progress.step)
         failures.update(made.failures)
+        left_out.update(made.left_out)
         counts = {outcome: sum(month.outcome == outcome for month in made.months) for outcome in _OUTCOMES}
-        rows.append({"collection": id, "items": sum(month.items for month in made.months), **counts})
+        row = {"collection": id, "items": sum(month.items for month in made.months), **counts}
+        bad = {path: dict(reasons) for path, reasons in made.left_out.items()}
+        named: dict[str, Mapping[str, object]] = {"failed": dict(made.failures), "left out": bad}
+        rows.append(row | (named if as_json else {key: len(value) for key, value in named.items()}))
     print_result(rows, as_json)
+    for path, reasons in left_out.items():
+        print_message(f"{path}: left out: {'; '.join(reasons.values())}")
     for message in failures.values():
         print_message(f"left out: {message}")
     exit_if_failed(list(failures), f"{len(failures)} files are no items")

@@ -24,9 +24,7 @@ from stac_sm.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from stac_sm.workflows.plan.plan import Plan
+    from stac_sm.workflows.plan.project_plan import ProjectPlan
     from stac_sm.workflows.project import Project
     from stac_sm.workflows.run.cost import Estimate
     from stac_sm.workflows.run.workers import Workers
@@ -83,10 +81,14 @@ def plan(
             progress=progress.step,
         )
     made, cost = found.plan, found.cost
-    print_result(
-        {"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": found.href}, as_json
-    )
-    _print_reasons({one.name: one.collection for one in found.model.cube_recipe().sources}, made, cost)
+    facts = {"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": found.href}
+    missing = found.missing_inputs
+    if as_json or missing:
+        facts["missing inputs"] = missing
+    if as_json or made.left_out:
+        facts["left out"] = dict(made.left_out)
+    print_result(facts, as_json)
+    _print_reasons(found)
     left = f"; {made.counts['blocked']} tile-days are blocked: ingest what is named" if made.counts["blocked"] else ""
     nothing = f"nothing to do: all that can be made is there{left}"
     print_message(f"next: stac-sm run {found.href}{_where(folder)}" if made.to_do else nothing)
@@ -107,10 +109,15 @@ def _costs(cost: Estimate) -> dict[str, object]:
     }
 
 
-def _print_reasons(collections: Mapping[str, str], made: Plan, cost: Estimate) -> None:
+def _print_reasons(found: ProjectPlan) -> None:
     """Print what days are blocked or stale for, and what the cost is based on."""
-    for name, days in made.blocked_by.items():
-        print_message(f"blocked: {days} tile-days lack {name} (collection {collections[name]}), and maybe more")
+    made, cost = found.plan, found.cost
+    for one in found.missing_inputs:
+        made_by = f", climatology {one['climatology']}: `stac-sm climatology` makes it" if one["climatology"] else ""
+        place = f"collection {one['collection']}, asset {one['asset']}{made_by}"
+        print_message(f"blocked: {one['tile_days']} tile-days lack {one['input']} ({place})")
+    for why in made.left_out.values():
+        print_message(f"left out: {why}")
     for name, days in list(made.changed.items())[:_MOST_PRINTED]:
         print_message(f"stale: {days} tile-days, changed: {name}")
     if cost.reads.unknown:
@@ -140,6 +147,8 @@ def run(
 ) -> None:
     """Make the days of a PLAN file: predict, write COGs, publish items. Run it again to make what is missing.
 
+    Exit code 1 if a tile-day failed, or is blocked in the plan (of slices, the first one says so).
+
     --scheduler slurm starts --workers jobs with the settings of the table [slurm] of the project file.
     """
     from stac_sm.core.progress import ProgressBar
@@ -158,9 +167,8 @@ def run(
             progress=lambda record, total: progress.step(total),
             warn=print_message,
         )
-    print_result({"tasks": len(report.records), **report.outcomes, "failed": len(report.failures)}, as_json)
-    if blocked := loaded.counts["blocked"]:
-        print_message(f"{blocked} tile-days of the plan are blocked: ingest what `stac-sm plan` names, then plan again")
+    facts = {"tasks": len(report.records), **report.outcomes, "failed": len(report.failures), "blocked": report.blocked}
+    print_result(facts, as_json)
     if report.href:
         print_message(f"report: {report.href}")
     if report.failures:
@@ -168,9 +176,16 @@ def run(
 
         print_message(format_table(report.by_class()))
     again = " ".join(["stac-sm run", plan, *([f"--slice {chosen}"] if chosen else [])]) + _where(folder)
+    if report.blocked:
+        names = ", ".join(f"{name} ({days} tile-days)" for name, days in loaded.blocked_by.items())
+        print_message(
+            f"{report.blocked} tile-days of the plan are blocked, since there is no input for {names}: ingest it, then "
+            "plan again"
+        )
     exit_if_failed(
         report.failures, f"{len(report.failures)} tile-days failed; fix the cause, then make what is missing:\n{again}"
     )
+    exit_if_failed([report] if report.blocked else [], "what was not blocked is made")
 
 
 @click.command()

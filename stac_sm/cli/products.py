@@ -191,8 +191,7 @@ def _print_aggregates(made: Sequence[AggregateResult], as_json: bool) -> None:
         print_message(f"and {len(fine) - _MOST_PRINTED} more: --json names all")
     for one in failed:
         print_message(f"failed: {one.id}: {one.error}")
-    if not made:
-        print_message("nothing to make: no tile-day is there; `stac-sm status` says what is")
+    exit_if_failed([] if made else [made], "nothing to make: no tile-day is there; `stac-sm status` says what is")
     exit_if_failed(failed, f"{len(failed)} of {len(made)} failed; fix the cause and run the same command again")
 
 

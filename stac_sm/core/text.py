@@ -88,9 +88,13 @@ def cube_rows(cube: xr.Dataset) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        A row a variable: name, units, range, share of missing values, number of items and their collection.
+        A row a variable: name, units, range, share of missing values, number of items and their collection, and the
+        number of items left out where there are any in the cube. Days without an item have no value in it, not even
+        in a mask; of a variable without any, ``missing`` is ``no input``.
     """
-    return [_variable_row(str(name), values) for name, values in cube.data_vars.items()]
+    rows = [_variable_row(str(name), values) for name, values in cube.data_vars.items()]
+    bad = {str(name): list(values.attrs.get("left_out", ())) for name, values in cube.data_vars.items()}
+    return [{**row, "left out": len(bad[row["feature"]])} for row in rows] if any(bad.values()) else rows
 
 
 def score_rows(scores: Sequence[TableRow]) -> list[dict[str, Any]]:
@@ -124,14 +128,20 @@ def score_rows(scores: Sequence[TableRow]) -> list[dict[str, Any]]:
 
 
 def _variable_row(name: str, values: xr.DataArray) -> dict[str, Any]:
+    absent = values.attrs.get("days_without_input", ())
     numbers = values.astype(float)
+    if absent:
+        days = numbers["time"].dt.strftime("%Y-%m-%d")
+        numbers = numbers.sel(time=~days.isin(list(absent)))
+    of_days = f" (no input on {len(absent)} of {values.sizes['time']} days)" if absent else ""
+    figures: dict[str, Any] = {"min": None, "mean": None, "max": None, "missing": "no input"}
+    if numbers.size:
+        figures = {key: float(getattr(numbers, key)()) for key in ("min", "mean", "max")}
+        figures["missing"] = f"{float(numbers.isnull().mean()):.1%}{of_days}"
     return {
         "feature": name,
         "units": values.attrs.get("units", ""),
-        "min": float(numbers.min()),
-        "mean": float(numbers.mean()),
-        "max": float(numbers.max()),
-        "missing": f"{float(numbers.isnull().mean()):.1%}",
+        **figures,
         "items": len(values.attrs.get("items", [])),
         "collection": values.attrs.get("collection", "derived"),
     }

@@ -7,6 +7,7 @@ feature takes their values through its own resampling: as climatology, as anomal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -27,7 +28,7 @@ from stac_sm.features.recipe import Climatology, Feature, Recipe
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
-from stac_sm.raster.source import RasterSource, asset_key, raster_source
+from stac_sm.raster.source import BadItemError, RasterSource, asset_key, raster_source
 from stac_sm.stac.catalogs.catalog import open_recipe_catalog, open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
@@ -103,6 +104,7 @@ def make_climatology(
     bbox: BBox | None = None,
     workers: int = 1,
     progress: Callable[[PublishOutcome, int], None] = lambda outcome, total: None,
+    left_out: dict[str, str] | None = None,
 ) -> dict[str, int]:
     """Make the climatology of a feature from its items in the catalogue, and publish it.
 
@@ -118,6 +120,9 @@ def make_climatology(
         Processes.
     progress
         Called after each item with its outcome and the number of items.
+    left_out
+        Gets the items of the feature with a value that cannot be right: id and asset key, as ``ID/KEY``, and why. The
+        mean is made without them.
 
     Returns
     -------
@@ -136,7 +141,7 @@ def make_climatology(
     """
     planned_items = list(
         find_climatology_items(
-            open_recipe_catalog(feature.catalog, catalog) if feature.catalog else catalog, feature, bbox
+            open_recipe_catalog(feature.catalog, catalog) if feature.catalog else catalog, feature, bbox, left_out
         )
     )
     if not planned_items:
@@ -152,7 +157,9 @@ def make_climatology(
     return outcomes
 
 
-def find_climatology_items(where: ItemSearch, feature: Feature, bbox: BBox | None = None) -> Iterator[ClimatologyItem]:
+def find_climatology_items(
+    where: ItemSearch, feature: Feature, bbox: BBox | None = None, left_out: dict[str, str] | None = None
+) -> Iterator[ClimatologyItem]:
     """Find the items to make, one a grid and month (or year), from metadata alone.
 
     Parameters
@@ -163,6 +170,8 @@ def find_climatology_items(where: ItemSearch, feature: Feature, bbox: BBox | Non
         With a `Climatology`.
     bbox
         West, south, east, north in degrees: only granules that meet it. None for all.
+    left_out
+        Gets the items with a value that cannot be right, and why.
 
     Yields
     ------
@@ -176,12 +185,20 @@ def find_climatology_items(where: ItemSearch, feature: Feature, bbox: BBox | Non
     """
     period = Period.parse(ClimatologyItem(feature, _YEAR, ()).settings.period)
     grids: dict[Any, list[tuple[Period, RasterSource, str]]] = {}
-    for item in where.items(feature.collection, period=period, bbox=bbox):
+    for item in where.items(feature.collection, period=period, bbox=bbox, left_out=left_out):
         key = asset_key(item, feature.asset)
-        if key is not None:
+        if key is None:
+            continue
+        try:
             source = raster_source(item, key, feature.band).with_feature(feature.valid, feature.sign, where.root)
-            code = str(item.properties.get("grid:code") or "")
-            grids.setdefault(source.geobox, []).append((item_period(item), source, code))
+        except BadItemError as error:
+            if left_out is None:
+                raise
+            left_out[f"{item.id}/{key}"] = str(error)
+            continue
+        code = item.properties.get("grid:code")
+        code = code if isinstance(code, str) and re.fullmatch(r"[\w-]+", code, re.ASCII) else ""  # it is part of an id
+        grids.setdefault(source.geobox, []).append((item_period(item), source, code))
     for parts in grids.values():
         whole = tuple(sorted(((p, s) for p, s, _ in parts), key=lambda part: (part[0], part[1].item_id)))
         for month in _months(feature):

@@ -61,7 +61,8 @@ def feature_cube(
     xarray.Dataset
         Dims (time, y, x), coordinates of pixel centres in the CRS of the GeoBox (``spatial_ref``); one float32
         variable a feature, chunked by day (a large GeoBox in blocks, too), NaN where there is no value; attrs
-        ``units``, ``long_name``, ``items``.
+        ``units``, ``long_name``, ``items``; ``days_without_input`` (ISO dates) where a day has no item, and
+        ``left_out`` (text) where an item has a value that cannot be right.
         One boolean variable a mask, True where there is no soil moisture.
         No pixel is read before compute.
 
@@ -114,7 +115,7 @@ def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAU
         made_of = resolved.by_feature[feature.name]
         slices = [fields.day(feature, made_of.get(day, DayFields())) for day in days]
         variables[feature.name] = xr.Variable(
-            target.dims, da.stack([value for value, _ in slices]), _attributes(feature, made_of)
+            target.dims, da.stack([value for value, _ in slices]), _attributes(resolved, feature)
         )
         if feature.missing == "climatology":
             filled.append(da.stack([gap for _, gap in slices]))
@@ -129,14 +130,22 @@ def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAU
     return apply_masks(add_derived(cube, recipe.derived), recipe.masks)
 
 
-def _attributes(feature: Feature, days: Mapping[date, DayFields]) -> dict[str, Any]:
+def _attributes(resolved: ResolvedInputs, feature: Feature) -> dict[str, Any]:
+    days = resolved.by_feature[feature.name]
     sources = [source for made_of in days.values() for layer in made_of.fields for source in layer.sources]
     known = VARIABLES.get(feature.asset)
-    described = {"units": known.unit, "long_name": known.description} if known else {"long_name": feature.asset}
+    described: dict[str, Any] = {"long_name": feature.asset}
+    if known:
+        described = {"units": known.unit, "long_name": known.description}
     if sources and sources[0].unit:  # a file may come in another unit than the table of variables names
         described["units"] = sources[0].unit
     items = sorted({source.item_id for source in sources})
-    return {**described, "collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
+    described |= {"collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
+    if absent := [day.isoformat() for day in resolved.days if day not in days]:
+        described["days_without_input"] = absent
+    if bad := resolved.left_out.get(feature.name):
+        described["left_out"] = sorted(bad.values())
+    return described
 
 
 def _coordinates(target: TargetPixels, days: Sequence[date]) -> dict[str, Any]:

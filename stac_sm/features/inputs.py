@@ -6,8 +6,8 @@ and match-ups take the files. No pixel is read here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import pystac
@@ -21,7 +21,7 @@ from stac_sm.core.text import unknown_name_message
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.features.time_rules import DayFields, RasterSources, Timeline, WeightedField, choose_day_fields
 from stac_sm.raster.resample import TargetPixels, overlapping_grids
-from stac_sm.raster.source import RasterSource, asset_key, raster_source
+from stac_sm.raster.source import BadItemError, RasterSource, asset_key, raster_source
 from stac_sm.stac.catalogs.catalog import open_recipe_catalog
 from stac_sm.stac.catalogs.catalog_interface import is_writable
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
@@ -48,6 +48,15 @@ class ResolvedInputs:
 
     by_feature: Mapping[str, Mapping[date, DayFields]]
     """Feature or mask -> day -> files and weights of its value; a day without input is left out."""
+
+    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Feature or mask -> items that would count, but for a value that cannot be right: id and asset key, as
+    ``ID/KEY``, and why. Only those of which there are any."""
+
+    @property
+    def left_out_items(self) -> dict[str, str]:
+        """Items that were left out of any feature, and why, in the order of their ids."""
+        return dict(sorted((name, why) for items in self.left_out.values() for name, why in items.items()))
 
     def inputs(self, day: date) -> list[tuple[str, str]]:
         """Return every file that a day needs, for its fingerprint.
@@ -156,25 +165,28 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
     InputError
         If the GeoBox lies off the Earth.
     CatalogError
-        If a collection or an asset of a feature does not exist, or an item lacks what is needed to place its pixels.
+        If a collection or an asset of a feature does not exist.
     """
     outline = footprint(geobox)
     if outline is None:
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
     target, bbox = TargetPixels(geobox), outline.bounds
-    made_of = {}
+    made_of, left_out = {}, dict[str, Mapping[str, str]]()
     opened = {
         href: open_recipe_catalog(href, catalog) for href in {feature.catalog for feature in recipe.sources} if href
     }
     for feature in recipe.sources:
         where = opened.get(feature.catalog, catalog)
-        timeline = feature_timeline(where, feature, period, target, bbox)
-        climatology = climatology_files(catalog, feature, bbox, target)
+        bad: dict[str, str] = {}
+        timeline = feature_timeline(where, feature, period, target, bbox, bad)
+        climatology = climatology_files(catalog, feature, bbox, target, bad)
+        if bad:
+            left_out[feature.name] = bad
         chosen = ((day, choose_day_fields(feature, timeline, climatology, day)) for day in period.days)
         made_of[feature.name] = {day: found for day, found in chosen if found.fields}
         if not made_of[feature.name]:
             _check_asset(where, feature)
-    return ResolvedInputs(recipe, tuple(period.days), made_of)
+    return ResolvedInputs(recipe, tuple(period.days), made_of, left_out)
 
 
 def _check_asset(where: ItemSearch, feature: Feature) -> None:
@@ -204,18 +216,23 @@ def require_inputs(resolved: ResolvedInputs, where: str) -> None:
     absent = [feature for feature in resolved.recipe.sources if not resolved.by_feature[feature.name]]
     if absent:
         first, last = resolved.days[0], resolved.days[-1]
+        bad = list(resolved.left_out_items.values())
+        why = f"; {len(bad)} item(s) left out, e.g. {bad[0]}" if bad else ""
         raise CatalogError(
-            f"{where}, {first} to {last}: no item found for {', '.join(map(_described, absent))}: "
-            "ingest them, or choose other days"
+            f"{where}, {first} to {last}: no item found for {', '.join(map(describe_input, absent))}: "
+            f"ingest them, or choose other days{why}"
         )
 
 
-def _described(feature: Feature) -> str:
+def describe_input(feature: Feature) -> str:
+    """Return what a feature needs, for people: name, collection, asset, and the climatology with the command for it."""
     made = f", climatology {feature.climatology.period}: `stac-sm climatology` makes it" if feature.climatology else ""
     return f"{feature.name} (collection {feature.collection}, asset {feature.asset}{made})"
 
 
-def feature_timeline(where: ItemSearch, feature: Feature, period: Period, target: TargetPixels, bbox: BBox) -> Timeline:
+def feature_timeline(
+    where: ItemSearch, feature: Feature, period: Period, target: TargetPixels, bbox: BBox, left_out: dict[str, str]
+) -> Timeline:
     """Find the fields of a feature that meet a target and may count for the days of a period.
 
     Parameters
@@ -230,6 +247,8 @@ def feature_timeline(where: ItemSearch, feature: Feature, period: Period, target
         The pixels.
     bbox
         West, south, east, north of the target in degrees, for the search.
+    left_out
+        Gets the items with a value that cannot be right, and why.
 
     Returns
     -------
@@ -239,10 +258,11 @@ def feature_timeline(where: ItemSearch, feature: Feature, period: Period, target
     Raises
     ------
     CatalogError
-        If the collection does not exist, or an item lacks what is needed to place its pixels.
+        If the collection does not exist, or has no such band.
     """
-    items = where.items(feature.collection, period=search_period(feature, period), bbox=bbox)
-    return Timeline(_fields(items, where.root, feature, target))
+    span = search_period(feature, period)
+    items = where.items(feature.collection, period=span, bbox=bbox, left_out=left_out)
+    return Timeline(_fields(items, where.root, feature, target, left_out))
 
 
 def search_period(feature: Feature, period: Period) -> Period | None:
@@ -267,17 +287,20 @@ def search_period(feature: Feature, period: Period) -> Period | None:
 
 
 def _fields(
-    items: Iterable[pystac.Item], root: str, feature: Feature, target: TargetPixels
+    items: Iterable[pystac.Item], root: str, feature: Feature, target: TargetPixels, left_out: dict[str, str]
 ) -> list[tuple[Period, RasterSources]]:
     """Return files that meet the target, by the days they cover; files of the same days make one field."""
     fields: dict[Period, list[RasterSource]] = {}
-    for item, source in _sources(items, root, feature, target):
-        fields.setdefault(item_period(item), []).append(source)
+    for item, source in _sources(items, root, feature, target, left_out):
+        try:
+            fields.setdefault(item_period(item), []).append(source)
+        except CatalogError as error:
+            left_out[f"{item.id}/{source.asset}"] = str(error)
     return sorted((period, tuple(sources)) for period, sources in fields.items())
 
 
 def climatology_files(
-    catalog: ItemSearch, feature: Feature, bbox: BBox, target: TargetPixels
+    catalog: ItemSearch, feature: Feature, bbox: BBox, target: TargetPixels, left_out: dict[str, str]
 ) -> dict[int, RasterSources]:
     """Find the files of a feature's climatology that meet the target.
 
@@ -291,40 +314,50 @@ def climatology_files(
         West, south, east, north of the target in degrees, for the search.
     target
         The pixels.
+    left_out
+        Gets the items with a value that cannot be right, and why.
 
     Returns
     -------
     dict
         Month (1 to 12, or 0 for the whole year) to files; empty for a feature without a climatology.
-
-    Raises
-    ------
-    CatalogError
-        If an item lacks what is needed to place its pixels.
     """
     if feature.climatology_key is None:
         return {}
     items = [
         item
-        for item in catalog.items(CLIMATOLOGY_COLLECTION, bbox=bbox)
+        for item in catalog.items(CLIMATOLOGY_COLLECTION, bbox=bbox, left_out=left_out)
         if item.properties.get(CLIMATOLOGY_PROPERTY) == feature.climatology_key
     ]
     files: dict[int, list[RasterSource]] = {}
     mean = replace(feature, asset="mean", valid=None, sign="", band="")
-    for item, source in _sources(items, catalog.root, mean, target):
-        files.setdefault(int(item.properties.get("stac_sm:month", 0)), []).append(source)
+    for item, source in _sources(items, catalog.root, mean, target, left_out):
+        month = item.properties.get("stac_sm:month", 0)
+        if isinstance(month, int) and month in range(13):
+            files.setdefault(int(month), []).append(source)
+        else:
+            left_out[f"{item.id}/{source.asset}"] = (
+                f"item {item.id!r}: stac_sm:month {month!r:.40} found, 1 to 12 is required: correct the item"
+            )
     return {month: tuple(sources) for month, sources in files.items()}
 
 
 def _sources(
-    items: Iterable[pystac.Item], root: str, feature: Feature, target: TargetPixels
-) -> Iterator[tuple[pystac.Item, RasterSource]]:
-    """Yield items that have the feature's asset and meet the target, with what they say about it."""
-    keys = ((item, asset_key(item, feature.asset)) for item in items)  # a collection may keep variables in own items
-    found = [(item, raster_source(item, key, feature.band)) for item, key in keys if key is not None]
+    items: Iterable[pystac.Item], root: str, feature: Feature, target: TargetPixels, left_out: dict[str, str]
+) -> list[tuple[pystac.Item, RasterSource]]:
+    """Return items that have the feature's asset and meet the target, with what they say about it."""
+    found: list[tuple[pystac.Item, RasterSource]] = []
+    for item in items:
+        key = asset_key(item, feature.asset)  # a collection may keep variables in own items
+        if key is None:
+            continue
+        try:
+            found.append((item, raster_source(item, key, feature.band)))
+        except BadItemError as error:
+            left_out[f"{item.id}/{key}"] = str(error)
     for _, source in found:
         check_href(source.href, root)  # a catalogue must not make us read any place it names
     met = overlapping_grids(list({source.geobox for _, source in found}), target)
-    yield from (
+    return [
         (item, source.with_feature(feature.valid, feature.sign, root)) for item, source in found if source.geobox in met
-    )
+    ]

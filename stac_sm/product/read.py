@@ -200,7 +200,14 @@ class _Found:
     root: str
     found: tuple[pystac.Item, ...]
 
-    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+    def items(
+        self,
+        collection: str,
+        *,
+        period: Period | None = None,
+        bbox: BBox | None = None,
+        left_out: dict[str, str] | None = None,
+    ) -> list[pystac.Item]:
         return list(self.found)
 
 

@@ -182,6 +182,10 @@ def asset_key(item: pystac.Item, requested: str) -> str | None:
     return web[0] if web else None
 
 
+class BadItemError(CatalogError):
+    """Metadata of one item cannot be right, or are missing: the other items of its collection may be sound."""
+
+
 def raster_source(item: pystac.Item, key: str, requested_band: str = "") -> RasterSource:
     """Describe one band of one of an item's assets.
 
@@ -202,16 +206,34 @@ def raster_source(item: pystac.Item, key: str, requested_band: str = "") -> Rast
     Raises
     ------
     CatalogError
-        If the asset or a required field is missing, or has an impossible value: names it.
+        If the asset is missing, or has no such band.
+    BadItemError
+        If a required field is missing, or has an impossible value: names it.
     """
     if key not in item.assets:
         raise CatalogError(f"item {item.id!r} has no asset {key!r}: it has {', '.join(item.assets) or 'none'}")
+    try:
+        return _described(item, key, requested_band)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, pyproj.exceptions.CRSError) as error:
+        raise BadItemError(
+            f"item {item.id!r}, asset {key!r}: its metadata cannot be right ({type(error).__name__}: {error!s:.200}): "
+            "correct the item"
+        ) from error
+
+
+def _described(item: pystac.Item, key: str, requested_band: str) -> RasterSource:
     asset = item.assets[key]
     fields = {**item.properties, **asset.extra_fields}
     bands = _bands(asset)
     number = _number_of(item, key, bands, requested_band)
     band = asset.extra_fields | bands[number - 1]
     dtype = _data_type(item, key, band)
+    scale, offset = (
+        _finite_number(item, key, name, band.get(f"raster:{name}", band.get(name))) for name in ("scale", "offset")
+    )
+    if scale == 0:
+        raise BadItemError(f"item {item.id!r}, asset {key!r}: scale 0 found, another one is required: correct the item")
+    size = fields.get("file:size")
     return RasterSource(
         item_id=item.id,
         asset=key,
@@ -219,14 +241,14 @@ def raster_source(item: pystac.Item, key: str, requested_band: str = "") -> Rast
         geobox=_geobox(item, key, asset),
         dtype=dtype,
         nodata=_nodata(item, key, band, dtype),
-        scale=_number(band.get("raster:scale", band.get("scale"))),
-        offset=_number(band.get("raster:offset", band.get("offset"))),
+        scale=scale,
+        offset=offset,
         checksum=str(fields.get("file:checksum") or item.properties.get("updated") or ""),
         item_href=item.get_self_href() or "",
         unit=str(band.get("unit") or ""),
         band=number,
         bands=len(bands),
-        size=fields.get("file:size"),
+        size=size if isinstance(size, int) and size >= 0 else None,
     )
 
 
@@ -258,13 +280,19 @@ def _geobox(item: pystac.Item, key: str, asset: pystac.Asset) -> GeoBox:
     shape, transform = fields.get("proj:shape"), fields.get("proj:transform")
     if crs is None or shape is None or transform is None:
         raise _missing(item, key, "proj:code or proj:wkt2, proj:shape and proj:transform")
-    affine = Affine(*transform[:6])
+    affine = Affine(*(float(number) for number in transform[:6]))
+    rows, columns = (int(number) for number in shape)
+    if min(rows, columns) < 1 or not all(map(math.isfinite, affine[:6])):
+        raise BadItemError(
+            f"item {item.id!r}, asset {key!r}: proj:shape {list(shape)} and proj:transform {list(transform)} found, "
+            "rows and columns above 0 and finite numbers are required: correct the item"
+        )
     if affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
-        raise CatalogError(
+        raise BadItemError(
             f"item {item.id!r}, asset {key!r}: proj:transform {list(transform)} found, rows from north to south and "
             "columns from west to east are required: warp the file to such a grid"
         )
-    return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
+    return GeoBox((rows, columns), affine, crs)
 
 
 def _crs(fields: dict[str, Any]) -> str | None:
@@ -279,18 +307,35 @@ def _crs(fields: dict[str, Any]) -> str | None:
     return crs_wkt(str(pyproj.CRS.from_json_dict(projjson).to_wkt())) if projjson else None
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _number(item: pystac.Item, key: str, name: str, value: Any) -> float | None:
+    """Return a number; ``"nan"`` and ``"-inf"`` are numbers in STAC, true and false are none."""
+    try:
+        if isinstance(value, bool):
+            raise ValueError(value)
+        return None if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise BadItemError(
+            f"item {item.id!r}, asset {key!r}: {name} {value!r:.40} found, a number is required: correct the item"
+        ) from error
+
+
+def _finite_number(item: pystac.Item, key: str, name: str, value: Any) -> float | None:
+    number = _number(item, key, name, value)
+    if number is not None and not math.isfinite(number):
+        raise BadItemError(
+            f"item {item.id!r}, asset {key!r}: {name} {number} found, a finite number is required: correct the item"
+        )
+    return number
 
 
 def _nodata(item: pystac.Item, key: str, band: dict[str, Any], dtype: str | None) -> float | None:
     """Return the stored value of pixels without data; refuse one that the data type cannot hold."""
-    nodata = _number(band.get("nodata"))
+    nodata = _number(item, key, "nodata", band.get("nodata"))
     if nodata is None or dtype is None or np.dtype(dtype).kind == "f":
         return nodata
     kind = np.dtype(dtype)
     if not (nodata.is_integer() and np.iinfo(kind).min <= nodata <= np.iinfo(kind).max):
-        raise CatalogError(
+        raise BadItemError(
             f"item {item.id!r}, asset {key!r}: nodata {nodata:g} found, a value of its data_type {dtype} is required: "
             "correct the item"
         )
@@ -303,7 +348,7 @@ def _data_type(item: pystac.Item, key: str, band: dict[str, Any]) -> str | None:
     if not name:
         return None
     if name not in _DATA_TYPES:
-        raise CatalogError(
+        raise BadItemError(
             f"item {item.id!r}, asset {key!r}: data_type {name!r} found, one of {', '.join(_DATA_TYPES)} is "
             "required: correct the item"
         )
@@ -313,8 +358,8 @@ def _data_type(item: pystac.Item, key: str, band: dict[str, Any]) -> str | None:
 _DATA_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 
 
-def _missing(item: pystac.Item, key: str, what: str) -> CatalogError:
-    return CatalogError(
+def _missing(item: pystac.Item, key: str, what: str) -> BadItemError:
+    return BadItemError(
         f"item {item.id!r}, asset {key!r}: {what} missing: add it to the item, or ingest the file again"
     )
 

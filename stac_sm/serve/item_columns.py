@@ -16,7 +16,7 @@ import numpy as np
 from stac_sm.core.errors import CatalogError
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import check_manifest, index_months, is_item, read_shard
-from stac_sm.stac.index.shard import parse_indexed_item, shard_table, sort_shard_items
+from stac_sm.stac.index.shard import parse_indexed_item, shard_table, sort_shard_items, without_bad_values
 from stac_sm.storage.store import Store
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _made_good(store: Store, collection: str, found: Sequence[tuple[pa.Table, by
     documents = []
     for entry in left:
         try:
-            documents.append(parse_indexed_item(entry.path, store.read(entry.path)))
+            documents.append(without_bad_values(parse_indexed_item(entry.path, store.read(entry.path)))[0])
         except CatalogError:
             continue  # no item, or gone: `audit` reports it
     documents = sort_shard_items(documents)

@@ -7,6 +7,7 @@ workflow read the stations here, group them into sites (all stations in one pixe
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -121,13 +122,16 @@ class StationRules:
         return depth_from >= 0 and round(100 * depth_to) <= round(100 * self.max_depth)
 
 
-def read_stations(catalog: ItemSearch) -> list[Station]:
+def read_stations(catalog: ItemSearch, left_out: dict[str, str] | None = None) -> list[Station]:
     """Read all stations of a catalogue; no series is read.
 
     Parameters
     ----------
     catalog
         Catalogue with the collection of stations.
+    left_out
+        Gets the stations and sensors that cannot be right, and why, by id of the station, or ``ID/NUMBER`` of a sensor
+        in its list. None: they are passed over.
 
     Returns
     -------
@@ -137,9 +141,19 @@ def read_stations(catalog: ItemSearch) -> list[Station]:
     Raises
     ------
     CatalogError
-        If an item has no point or no series.
+        If there is no such collection, or no station has a point and a series.
     """
-    return [_station(item) for item in catalog.items(STATIONS_COLLECTION)]
+    found: list[Station] = []
+    errors = {} if left_out is None else left_out
+    items = catalog.items(STATIONS_COLLECTION, left_out=errors)
+    for item in items:
+        try:
+            found.append(_station(item, errors))
+        except CatalogError as error:
+            errors[item.id] = str(error)
+    if items and not found:
+        raise CatalogError(errors[items[0].id])
+    return found
 
 
 def station_daily_means(station: Station, *, rules: StationRules) -> pd.DataFrame:
@@ -309,26 +323,58 @@ def _read_series(station: Station) -> pd.DataFrame:
         ) from error
 
 
-def _station(item: pystac.Item) -> Station:
+def _station(item: pystac.Item, left_out: dict[str, str]) -> Station:
     geometry, asset = item.geometry or {}, item.assets.get("series")
     if geometry.get("type") != "Point" or asset is None:
         found = f"{geometry.get('type')} and the assets {', '.join(item.assets) or 'none'}"
         raise CatalogError(f"item {item.id!r} has {found}; a Point and the asset series are required: ingest it again")
-    lon, lat = geometry["coordinates"][:2]
-    sensors = item.properties.get("stac_sm:sensors", [])
+    try:
+        lon, lat = (float(degrees) for degrees in geometry["coordinates"][:2])
+        if not (abs(lon) <= 180 and abs(lat) <= 90):
+            raise ValueError(f"{lon}, {lat}")
+    except (LookupError, TypeError, ValueError) as error:
+        raise CatalogError(
+            f"item {item.id!r} lies at {str(geometry.get('coordinates'))[:60]}, degrees east and north are required: "
+            "ingest it again"
+        ) from error
     return Station(
         id=item.id,
         network=str(item.properties.get("stac_sm:network", "")),
         name=str(item.properties.get("stac_sm:station", item.id)),
-        lon=float(lon),
-        lat=float(lat),
-        depths=tuple(sorted({(s["depth_from"], s["depth_to"]) for s in sensors if s["n"]})),
+        lon=lon,
+        lat=lat,
+        depths=_depths(item, left_out),
         period=item_period(item),
         href=item.self_href,
         series=str(asset.get_absolute_href()),
         checksum=str(asset.extra_fields.get("file:checksum", "")),
         climate=str(item.properties.get("stac_sm:climate", "")),
     )
+
+
+def _depths(item: pystac.Item, left_out: dict[str, str]) -> tuple[tuple[float, float], ...]:
+    """Return upper and lower ends of the sensors that have values, m; a sensor that cannot be right is left out."""
+    sensors = item.properties.get("stac_sm:sensors", [])
+    if not isinstance(sensors, list):
+        left_out[f"{item.id}/sensors"] = f"item {item.id!r}: stac_sm:sensors {sensors!r:.60} found, a list is required"
+        return ()
+    found = set()
+    for number, sensor in enumerate(sensors):
+        try:
+            depths, count = (sensor["depth_from"], sensor["depth_to"]), sensor["n"]
+            if any(isinstance(one, bool) or not isinstance(one, int | float) for one in (*depths, count)):
+                raise TypeError
+            if not all(map(math.isfinite, depths)):
+                raise ValueError
+        except (LookupError, TypeError, ValueError):
+            left_out[f"{item.id}/{number}"] = (
+                f"item {item.id!r}: sensor {str(sensor)[:80]} found, numbers depth_from, depth_to and n are required: "
+                "ingest it again"
+            )
+            continue
+        if count:
+            found.add(depths)
+    return tuple(sorted(found))
 
 
 def _pixel(grid: TileGrid, station: Station) -> tuple[str, int, int] | None:

@@ -31,15 +31,25 @@ class TileCube:
     blocked: Mapping[date, Sequence[str]]
     """Day -> features and masks that have no input and must have one; only days on which some lack it."""
 
+    left_out: Mapping[str, str]
+    """Items that would count, but for a value that cannot be right: id and asset key, as ``ID/KEY``, and why."""
+
     def save(self, file: Path) -> None:
         """Write the cube to a NetCDF file, without the lists of its items.
+
+        A variable says in ``days_without_input`` and ``left_out`` what it lacks.
 
         Parameters
         ----------
         file
             Its name ends with ``.nc``; an older file of this name is replaced.
         """
-        self.cube.drop_attrs().to_netcdf(file)
+        kept = self.cube.drop_attrs()
+        for name, values in self.cube.data_vars.items():
+            for key in ("days_without_input", "left_out"):
+                if key in values.attrs:
+                    kept[name].attrs[key] = "; ".join(values.attrs[key])
+        kept.to_netcdf(file)
 
 
 def build_tile_cube(project: Project, tile: str, period: Period, *, reader: str = DEFAULT_READER) -> TileCube:
@@ -76,4 +86,4 @@ def build_tile_cube(project: Project, tile: str, period: Period, *, reader: str 
         require_inputs(resolved, f"features of {tile}")
     cube = build(resolved, TargetPixels(geobox), reader=reader).compute(scheduler="threads")
     blocked = {day: resolved.blocked_by(day) for day in resolved.days}
-    return TileCube(cube, {day: names for day, names in blocked.items() if names})
+    return TileCube(cube, {day: names for day, names in blocked.items() if names}, resolved.left_out_items)

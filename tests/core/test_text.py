@@ -36,6 +36,18 @@ def test_a_cube_tells_range_gaps_and_sources():
     assert json.loads(to_json(empty))["mean"] is None
 
 
+def test_a_variable_without_an_item_says_no_input_and_counts_no_pixels():
+    days = np.array(["2019-06-01", "2019-06-02"], "datetime64[ns]")
+    mask = xr.DataArray(np.array([[[True]], [[False]]]), dims=("time", "y", "x"), coords={"time": days})
+    none = mask.assign_attrs({"days_without_input": ["2019-06-01", "2019-06-02"], "items": []})
+    some = mask.assign_attrs({"days_without_input": ["2019-06-02"], "items": ["i"], "left_out": ["item 'j' is bad"]})
+    empty, part = cube_rows(xr.Dataset({"snow": none, "frozen": some}))
+    assert (empty["min"], empty["mean"], empty["max"], empty["missing"]) == (None, None, None, "no input")
+    assert (part["min"], part["mean"], part["missing"]) == (1.0, 1.0, "0.0% (no input on 1 of 2 days)")
+    assert (empty["left out"], part["left out"]) == (0, 1)
+    assert "no input" in format_table([empty, part])
+
+
 def test_scores_keep_their_figures():
     one = {"r": 0.5, "rmse": 0.1, "ubrmse": 0.09, "bias": -0.01, "n": 3}
     (row,) = score_rows([{"strategy": "site", "method": "screened", "scored_on": "all", "pooled": one, "median": one}])

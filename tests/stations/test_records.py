@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,6 @@ def test_nothing_is_something(tmp_path):
 
 def test_a_lost_series_and_a_wrong_item_are_named(tmp_path):
     import json
-    from pathlib import Path
 
     write_stm(tmp_path)
     (station,) = stations_of(tmp_path)
@@ -151,6 +151,43 @@ def test_a_lost_series_and_a_wrong_item_are_named(tmp_path):
     Path(station.href).write_text(json.dumps(item | {"assets": {}}))
     with pytest.raises(CatalogError, match="a Point and the asset series are required"):
         read_stations(new_catalog(tmp_path / "catalog"))
+
+
+BAD_STATIONS = {
+    "sensors": (lambda p: p.update({"stac_sm:sensors": "two"}), "NET.Bad/sensors", "a list is required", ()),
+    "a sensor": (lambda p: p["stac_sm:sensors"].insert(0, None), "NET.Bad/0", "sensor None found", ((0.05, 0.05),)),
+    "a depth": (
+        lambda p: p["stac_sm:sensors"].append({"depth_from": "deep", "depth_to": 1.0, "n": 3}), "NET.Bad/1",
+        "numbers depth_from, depth_to and n are required", ((0.05, 0.05),),
+    ),
+    "a count": (
+        lambda p: p["stac_sm:sensors"].append({"depth_from": 0.0, "depth_to": 0.1}), "NET.Bad/1", "are required",
+        ((0.05, 0.05),),
+    ),
+    "a time": (lambda p: p.update({"start_datetime": "long ago"}), "NET.Bad", "its times cannot be read", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_STATIONS)
+def test_a_bad_property_costs_one_sensor_or_one_station(tmp_path, kind):
+    import json
+
+    change, name, message, depths = BAD_STATIONS[kind]
+    for station in ("Bad", "Good"):
+        write_stm(tmp_path, station)
+    before = {one.id: one for one in stations_of(tmp_path)}
+    file = Path(before["NET.Bad"].href)
+    item = json.loads(file.read_text())
+    change(item["properties"])
+    file.write_text(json.dumps(item))
+    left_out: dict[str, str] = {}
+    found = {one.id: one for one in read_stations(new_catalog(tmp_path / "catalog"), left_out)}
+    assert found["NET.Good"] == before["NET.Good"]
+    assert list(left_out) == [name]
+    assert message in left_out[name]
+    assert ("NET.Bad" in found) is (depths is not None)
+    if depths is not None:
+        assert found["NET.Bad"].depths == depths
 
 
 @real_data

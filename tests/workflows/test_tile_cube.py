@@ -10,6 +10,7 @@ import xarray as xr
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.period import Period
+from stac_sm.core.text import cube_rows
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Recipe
 from stac_sm.workflows.tile_cube import build_tile_cube
@@ -46,3 +47,16 @@ def test_a_saved_cube_is_the_cube(project, tmp_path):
     made.save(tmp_path / "cube.nc")
     with xr.open_dataset(tmp_path / "cube.nc") as saved:
         xr.testing.assert_equal(saved.drop_vars("spatial_ref"), made.cube.drop_vars("spatial_ref"))
+
+
+def test_a_mask_without_an_item_says_so_in_the_rows_and_in_the_saved_cube(project, tmp_path):
+    after = DAYS.end + timedelta(days=1)
+    made = build_tile_cube(project, TILE, Period(DAYS.start, after + timedelta(days=1)))
+    absent = [day for day in made.cube.time.dt.strftime("%Y-%m-%d").values if day >= str(DAYS.end)]
+    assert made.cube["frozen"].attrs["days_without_input"] == absent
+    made.save(tmp_path / "cube.nc")
+    with xr.open_dataset(tmp_path / "cube.nc") as saved:
+        assert saved["frozen"].attrs["days_without_input"] == "; ".join(absent)
+    late = build_tile_cube(project, TILE, Period.parse("2018-07-04"))
+    row = next(row for row in cube_rows(late.cube) if row["feature"] == "frozen")
+    assert (row["mean"], row["missing"], row["items"]) == (None, "no input", 0)

@@ -23,6 +23,7 @@ from stac_sm.stac.catalogs.search import (  # fmt: skip
     FoundItems,
     is_matching_item,
     item_from_document,
+    leave_out,
     parse_document,
     sort_by_id,
     too_many_items_error,
@@ -58,7 +59,7 @@ class ApiCatalog:
         self._href = root.rstrip("/")
         self._web = web or Web(root)
         self._client: Client | None = None
-        self._answers: OrderedDict[Any, list[pystac.Item]] = OrderedDict()
+        self._answers: OrderedDict[Any, tuple[list[pystac.Item], dict[str, CatalogError]]] = OrderedDict()
 
     @property
     def root(self) -> str:
@@ -94,7 +95,14 @@ class ApiCatalog:
         except NotThereError:
             raise CatalogError(f"collection {id!r} is not in the STAC API {self.root}: check its name") from None
 
-    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+    def items(
+        self,
+        collection: str,
+        *,
+        period: Period | None = None,
+        bbox: BBox | None = None,
+        left_out: dict[str, str] | None = None,
+    ) -> list[pystac.Item]:
         """Find the items of a collection that meet a period and a box.
 
         Parameters
@@ -105,6 +113,8 @@ class ApiCatalog:
             Whole UTC days, half-open; None: at any time.
         bbox
             West, south, east, north in degrees; west is greater than east across the antimeridian. None: anywhere.
+        left_out
+            Gets the documents that are no item, and why, by their id; the others are found. None: they are an error.
 
         Returns
         -------
@@ -119,11 +129,14 @@ class ApiCatalog:
         question = (collection, period, bbox)
         if question not in self._answers:
             self._answers[question] = self._search(collection, period, bbox)
-            while sum(map(len, self._answers.values())) > MAX_ITEMS:
+            while sum(len(items) for items, _ in self._answers.values()) > MAX_ITEMS:
                 self._answers.popitem(last=False)
         else:
             self._answers.move_to_end(question)
-        return self._answers[question]
+        found, bad = self._answers[question]
+        for id, error in bad.items():
+            leave_out(left_out, id, error, self.root)
+        return found
 
     def item(self, collection: str, id: str) -> pystac.Item:
         """Return the item of an id.
@@ -150,17 +163,26 @@ class ApiCatalog:
                 return self._item(document)
         raise CatalogError(f"item {id!r} is not in collection {collection!r} of {self.root}: check the id")
 
-    def _search(self, collection: str, period: Period | None, bbox: BBox | None) -> list[pystac.Item]:
+    def _search(
+        self, collection: str, period: Period | None, bbox: BBox | None
+    ) -> tuple[list[pystac.Item], dict[str, CatalogError]]:
+        """Return the items, and the errors of documents that are none."""
         when = None if period is None else f"{period.start}T00:00:00Z/{period.end - ONE_DAY}T23:59:59.999999Z"
-        answer, seen = FoundItems(self.root), set()
+        answer, seen, bad = FoundItems(self.root), set(), dict[str, CatalogError]()
         for box in [None] if bbox is None else _boxes(bbox):
             for document in self._found(collections=[collection], datetime=when, bbox=box):
-                if is_matching_item(document, collection, period, bbox, self.root) and document["id"] not in seen:
-                    seen.add(document["id"])
-                    answer.add(self._item(document), _size(document))
+                try:
+                    if not is_matching_item(document, collection, period, bbox, self.root) or document["id"] in seen:
+                        continue
+                    item = self._item(document)
+                except CatalogError as error:
+                    bad[str(document.get("id"))] = error
+                    continue
+                seen.add(document["id"])
+                answer.add(item, _size(document))
         if not answer.items:
             self.collection(collection)
-        return sort_by_id(answer.items, collection)
+        return sort_by_id(answer.items, collection), bad
 
     def _found(self, **question: Any) -> Iterator[dict[str, Any]]:
         """Yield the documents of a search, page by page."""

@@ -19,7 +19,7 @@ from stac_sm.core.errors import CatalogError
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.text import unknown_name_message
 from stac_sm.stac.catalogs.catalog_interface import ReadableCatalog
-from stac_sm.stac.catalogs.search import BBox, FoundItems, is_matching_item, item_from_document, sort_by_id
+from stac_sm.stac.catalogs.search import BBox, FoundItems, is_matching_item, item_from_document, leave_out, sort_by_id
 from stac_sm.storage.address import (
     LOCAL,
     WEB,
@@ -68,7 +68,14 @@ class GeoParquetCatalog:
             found |= {str(id) for id in batch.column("collection").unique().to_pylist() if id is not None}
         return sorted(found)
 
-    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+    def items(
+        self,
+        collection: str,
+        *,
+        period: Period | None = None,
+        bbox: BBox | None = None,
+        left_out: dict[str, str] | None = None,
+    ) -> list[pystac.Item]:
         """Find the items of a collection that meet a period and a box.
 
         Parameters
@@ -79,6 +86,8 @@ class GeoParquetCatalog:
             Whole UTC days, half-open; None: at any time.
         bbox
             West, south, east, north in degrees; west is greater than east across the antimeridian. None: anywhere.
+        left_out
+            Gets the documents that are no item, and why, by their id; the others are found. None: they are an error.
 
         Returns
         -------
@@ -91,10 +100,21 @@ class GeoParquetCatalog:
             If the file cannot be read, holds no such collection, or the answer is too long.
         """
         answer = FoundItems(self.root)
-        for document, size in self._chosen(
-            lambda head: is_matching_item(head, collection, period, bbox, self.root), collection
-        ):
-            answer.add(self._item(document), size)
+
+        def matches(head: Mapping[str, Any]) -> bool:
+            try:
+                return is_matching_item(head, collection, period, bbox, self.root)
+            except CatalogError as error:
+                leave_out(left_out, head.get("id"), error, self.root)
+                return False
+
+        for document, size in self._chosen(matches, collection):
+            try:
+                item = self._item(document)
+            except CatalogError as error:
+                leave_out(left_out, document.get("id"), error, self.root)
+                continue
+            answer.add(item, size)
         if not answer.items:
             self._require(collection)
         return sort_by_id(answer.items, collection)

@@ -39,7 +39,14 @@ class ItemSearch(Protocol):
     def root(self) -> str:
         """Where the catalogue is, without secrets: for messages."""
 
-    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+    def items(
+        self,
+        collection: str,
+        *,
+        period: Period | None = None,
+        bbox: BBox | None = None,
+        left_out: dict[str, str] | None = None,
+    ) -> list[pystac.Item]:
         """Find the items of a collection that meet a period and a box.
 
         Parameters
@@ -50,6 +57,8 @@ class ItemSearch(Protocol):
             Whole UTC days, half-open; None: at any time.
         bbox
             West, south, east, north in degrees; west is greater than east across the antimeridian. None: anywhere.
+        left_out
+            Gets the documents that are no item, and why, by their id; the others are found. None: they are an error.
 
         Returns
         -------
@@ -79,11 +88,17 @@ def item_period(item: pystac.Item) -> Period:
     Raises
     ------
     CatalogError
-        If the item has no time at all.
+        If the item has no time at all, or one that is none.
     """
-    start = item.common_metadata.start_datetime or item.datetime
-    end = item.common_metadata.end_datetime or item.datetime
-    return _days(item.id, start, end)
+    try:
+        start = item.common_metadata.start_datetime or item.datetime
+        end = item.common_metadata.end_datetime or item.datetime
+        return _days(item.id, start, end)
+    except (TypeError, ValueError) as error:
+        raise CatalogError(
+            f"item {item.id!r}: its times cannot be read ({error!s:.200}), such as 2019-06-01T12:00:00Z are required: "
+            "correct the item"
+        ) from error
 
 
 def matches_search(
@@ -227,6 +242,30 @@ def parse_document(content: bytes, where: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise CatalogError(f"{where}: JSON {type(document).__name__} found, a STAC object required: check the address")
     return document
+
+
+def leave_out(left_out: dict[str, str] | None, id: object, error: CatalogError, root: str) -> None:
+    """Note a document that is no item; raise the error where nobody asks for those.
+
+    Parameters
+    ----------
+    left_out
+        Gets it, and why, without the folder of the catalogue; None raises.
+    id
+        Of the document.
+    error
+        What is wrong.
+    root
+        Root of the catalogue.
+
+    Raises
+    ------
+    CatalogError
+        The error, if ``left_out`` is None.
+    """
+    if left_out is None:
+        raise error
+    left_out[str(id)] = str(error).replace(root.removesuffix("catalog.json").rstrip("/") + "/", "")
 
 
 class FoundItems:

@@ -24,6 +24,7 @@ from stac_sm.stac.catalogs.search import (
     FoundItems,
     is_matching_item,
     item_from_document,
+    leave_out,
     parse_document,
     sort_by_id,
     too_many_items_error,
@@ -112,7 +113,14 @@ class StaticCatalog:
         """
         return self._find(id)[1]
 
-    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+    def items(
+        self,
+        collection: str,
+        *,
+        period: Period | None = None,
+        bbox: BBox | None = None,
+        left_out: dict[str, str] | None = None,
+    ) -> list[pystac.Item]:
         """Find the items of a collection that meet a period and a box.
 
         Parameters
@@ -123,6 +131,8 @@ class StaticCatalog:
             Whole UTC days, half-open; None: at any time.
         bbox
             West, south, east, north in degrees; west is greater than east across the antimeridian. None: anywhere.
+        left_out
+            Gets the documents that are no item, and why, by their id; the others are found. None: they are an error.
 
         Returns
         -------
@@ -137,20 +147,33 @@ class StaticCatalog:
         key, document = self._find(collection)
         answer = FoundItems(self.root)
 
+        def matches(found: str, head: Mapping[str, Any]) -> bool:
+            try:
+                return is_matching_item(head, collection, period, bbox, self._documents.href(found))
+            except CatalogError as error:
+                leave_out(left_out, head.get("id"), error, self.root)
+                return False
+
         def to_be_read() -> Iterator[str]:
             for found, _ in self._walk(key, document, _keeps(document, period)):
                 if found not in self._heads:
                     yield found
-                elif is_matching_item(self._heads[found], collection, period, bbox, self.root):
+                elif matches(found, self._heads[found]):
                     if found in self._items:
                         answer.add(self._items[found])
                     else:
                         yield found
 
-        for found, content, size in self._read(to_be_read()):
-            self._remember(found, content)
-            if is_matching_item(content, collection, period, bbox, self._documents.href(found)):
-                answer.add(self._keep(found, content, size), size)
+        for found, content in _read_ahead(self._documents.read, to_be_read(), self._documents.workers):
+            try:
+                read = parse_document(content, without_secrets(self._documents.href(found)))
+                self._remember(found, read)
+                item = self._keep(found, read, len(content)) if matches(found, read) else None
+            except CatalogError as error:
+                leave_out(left_out, _stem(found), error, self.root)
+                continue
+            if item is not None:
+                answer.add(item, len(content))
         return sort_by_id(answer.items, collection)
 
     def item(self, collection: str, id: str) -> pystac.Item:

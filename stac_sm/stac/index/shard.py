@@ -11,7 +11,7 @@ import io
 import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,9 @@ def parse_indexed_item(path: str, content: bytes) -> IndexedItem:
         if found != expected:
             raise ValueError(f"{found} found, {expected} required")
         month_of(item, "year")
+        for name in _PLACING:
+            if item["properties"].get(name) is not None:
+                instant(item["properties"][name])
         return IndexedItem(path, item, footprint)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CatalogError(f"{path} is no item ({error!r}): remove it, and make or ingest it again") from error
@@ -129,7 +132,9 @@ def _wkb(geometry: bytes) -> bytes:
 _ROWS_A_GROUP = 20_000
 _DICTIONARY_BYTES = 16 << 20  # footprints repeat from day to day: 300 of them take 2 MB
 _STRUCTURAL = {"self", "root", "parent", "collection"}
-_TIMES = ("datetime", "start_datetime", "end_datetime", "created", "updated", "expires", "published", "unpublished")
+_PLACING = ("datetime", "start_datetime", "end_datetime")  # times that say where an item belongs
+_TIMES = (*_PLACING, "created", "updated", "expires", "published", "unpublished")
+_TEXTS = ("stac_sm:fingerprint", "grid:code")  # text in every item, or nothing
 _HEAD = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
 
 
@@ -152,6 +157,37 @@ def sort_shard_items(documents: Iterable[IndexedItem]) -> list[IndexedItem]:
         return str(properties.get("datetime") or properties.get("start_datetime") or ""), one.item["id"], one.path
 
     return sorted(documents, key=key)
+
+
+def without_bad_values(one: IndexedItem) -> tuple[IndexedItem, dict[str, str]]:
+    """Return an item without optional values that the index cannot hold.
+
+    Parameters
+    ----------
+    one
+        The item.
+
+    Returns
+    -------
+    IndexedItem
+        The item as it was, or a copy without these properties.
+    dict
+        Property to what is wrong with it; empty where nothing is.
+    """
+    properties, reasons = one.item["properties"], {}
+    for name in _TIMES[len(_PLACING) :]:
+        try:
+            if properties.get(name) is not None:
+                instant(properties[name])
+        except (TypeError, ValueError, OverflowError):
+            reasons[name] = f"{name} {properties[name]!r:.40} found, a time as 2019-06-01T12:00:00Z required: fix it"
+    for name in _TEXTS:
+        if not isinstance(properties.get(name), str | None):
+            reasons[name] = f"{name} {properties[name]!r:.40} found, text required: fix it"
+    if not reasons:
+        return one, {}
+    kept = {name: value for name, value in properties.items() if name not in reasons}
+    return replace(one, item={**one.item, "properties": kept}), reasons
 
 
 def shard_bytes(documents: Sequence[IndexedItem]) -> bytes:

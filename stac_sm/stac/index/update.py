@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stac_sm.core.errors import CatalogError
@@ -24,7 +24,15 @@ from stac_sm.stac.index.manifest import (  # fmt: skip
     read_shard,
     shard_path,
 )
-from stac_sm.stac.index.shard import ALL, IndexedItem, month_of, parse_indexed_item, shard_bytes, sort_shard_items
+from stac_sm.stac.index.shard import (
+    ALL,
+    IndexedItem,
+    month_of,
+    parse_indexed_item,
+    shard_bytes,
+    sort_shard_items,
+    without_bad_values,
+)
 from stac_sm.stac.links import link_items, refresh
 from stac_sm.storage.address import is_remote
 from stac_sm.storage.store import Store, open_store
@@ -61,6 +69,9 @@ class IndexResult:
     failures: Mapping[str, str]
     """Path of each item JSON that is no item and was left out, and why."""
 
+    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Path of each item that was indexed now without some properties: their names, and what is wrong with them."""
+
 
 @dataclass(frozen=True)
 class _Built:
@@ -68,6 +79,7 @@ class _Built:
     proof: bytes
     items: int
     failures: Mapping[str, str]
+    left_out: Mapping[str, Mapping[str, str]]
 
 
 def update_index(
@@ -111,6 +123,7 @@ def update_index(
         If the collection keeps changing.
     """
     made: dict[str, MonthResult] = {}
+    left_out: dict[str, Mapping[str, str]] = {}
     chosen = None if months is None or not layout.startswith("year/month") else sorted(set(months))
     for _ in tries(store.href(collection)):
         listed = _list_collection(store, collection, chosen)
@@ -122,13 +135,14 @@ def update_index(
         written = True
         for month, built in _built(store.root, plan, listed, workers):
             plan.failures.update(built.failures)
+            left_out.update(built.left_out)
             outcome = _write(store, collection, month, built, prune=prune)
             written = written and outcome is not None
             made[month] = MonthResult(month, built.items, outcome or "done")
             progress(parts)
         if written and _list_collection(store, collection, chosen) == listed:
             all_made = {month: MonthResult(month, rows, "done") for month, rows in plan.months.items()} | made
-            return IndexResult(collection, [all_made[name] for name in sorted(all_made)], plan.failures)
+            return IndexResult(collection, [all_made[name] for name in sorted(all_made)], plan.failures, left_out)
     raise AssertionError("tries() ends with a ConflictError")
 
 
@@ -287,22 +301,29 @@ def _build(job: tuple[str, Mapping[str, ListedVersion], Mapping[str, bytes]]) ->
     """Build shard and manifest of some paths; runs in a worker process."""
     root, listed, contents = job
     failures: dict[str, str] = {}
+    left_out: dict[str, Mapping[str, str]] = {}
     documents: list[IndexedItem] = []
     missing = [path for path in listed if not contents[path]]
     known = ((path, content) for path, content in contents.items() if content)
     for source in (known, _read(open_store(root), missing)):
         for path, content in source:
+            if content is None:
+                continue
             try:
-                documents += [] if content is None else [parse_indexed_item(path, content)]
+                document, reasons = without_bad_values(parse_indexed_item(path, content))
             except CatalogError as error:
                 failures[path] = str(error)
+                continue
+            documents.append(document)
+            if reasons:
+                left_out[path] = reasons
     documents = sort_shard_items(documents)
     try:
         shard = shard_bytes(documents)
     except CatalogError:
         documents = [one for one in documents if _fits(one, failures)]
         shard = shard_bytes(documents)
-    return _Built(shard, manifest_bytes(documents, listed, shard), len(documents), failures)
+    return _Built(shard, manifest_bytes(documents, listed, shard), len(documents), failures, left_out)
 
 
 def _fits(one: IndexedItem, failures: dict[str, str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -24,7 +24,7 @@ from stac_sm.stac.catalogs.search import BBox, matches_search, parse_document
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.index.row_codes import row_codes
 from stac_sm.stac.index.shard import ALL
-from stac_sm.workflows.plan.item_rows import NEVER, AssetRequest, InputRows, ScanJob
+from stac_sm.workflows.plan.item_rows import NEVER, AssetRequest, InputRows, Place, Refusal, ScanJob
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -137,11 +137,14 @@ class InputTable:
     offsets: tuple[int, ...]
     """First row of each place, and the number of rows."""
 
-    places: tuple[GeoBox | str, ...]
+    places: tuple[Place, ...]
     """Grids of files, or what is wrong with an item."""
 
     read: int
     """Item JSON that had to be read."""
+
+    left_out: Mapping[str, str]
+    """Ids of documents that are no item, and why."""
 
     @classmethod
     def of(
@@ -156,23 +159,44 @@ class InputTable:
         """
         import pyarrow as pa
 
-        places: dict[GeoBox | str, int] = {}
+        places: dict[Place, int] = {}
         parts = list(found)
         read = sum(part.read for part in parts)
+        left_out = {path: why for part in parts for path, why in part.left_out.items()}
         table = pa.concat_tables([_renumbered(part, places) for part in parts])
         del parts  # there may be some hundred MB in them
         table, boxes, offsets = _by_box(table)
         _check_once(collection, table)
         rows = _kept(table, Path(folder, f"{collection}.arrow")) if folder else table
-        return cls(collection, requests, rows, boxes, offsets, tuple(places), read)
+        return cls(collection, requests, rows, boxes, offsets, tuple(places), read, left_out)
 
-    def positions(self, feature: Feature, period: Period, meeting: GridOverlap, bbox: BBox) -> np.ndarray:
-        """Rows of the items that a feature's search finds, and whose file meets a target; in the order of their ids.
+    def positions(
+        self, feature: Feature, period: Period, meeting: GridOverlap, bbox: BBox, left_out: dict[str, str]
+    ) -> np.ndarray:
+        """Find the items that a feature's search finds, and whose file meets a target.
+
+        Parameters
+        ----------
+        feature
+            One of those that the table was made for.
+        period
+            Days whose values are asked for.
+        meeting
+            Which grids meet the target.
+        bbox
+            West, south, east, north of the target in degrees.
+        left_out
+            Gets the items with a value that cannot be right: id and asset key, as ``ID/KEY``, and why.
+
+        Returns
+        -------
+        numpy.ndarray
+            Rows of the table, integers, in the order of the ids.
 
         Raises
         ------
         CatalogError
-            If something is wrong with such an item.
+            If the file of such an item may not be read, or has no such band.
         """
         import pyarrow.compute as pc
 
@@ -183,9 +207,12 @@ class InputTable:
         place = _numbers(self.table, f"place_{self.requests.index(asset_request(feature))}", chosen)
         chosen, place = chosen[place >= 0], place[place >= 0]
         grids = {int(i): self.places[i] for i in np.unique(place)}
-        for grid in grids.values():
+        for number, grid in grids.items():
+            if isinstance(grid, Refusal):
+                raise CatalogError(grid.why)
             if isinstance(grid, str):
-                raise CatalogError(grid)
+                ids = self.table["id"].take(chosen[place == number]).to_pylist()
+                left_out |= {f"{id}/{feature.asset}": grid for id in ids}
         chosen = chosen[np.isin(place, [i for i, grid in grids.items() if isinstance(grid, GeoBox) and meeting(grid)])]
         return np.asarray(chosen[pc.sort_indices(self.table["id"].take(chosen))])  # the text order of Python, too
 
@@ -218,7 +245,7 @@ def _numbers(table: pa.Table, name: str, at: np.ndarray) -> np.ndarray:
     return np.asarray(table[name].chunk(0).to_numpy()[at]) if len(table) else np.empty(0, np.int64)
 
 
-def _renumbered(part: InputRows, places: dict[GeoBox | str, int]) -> pa.Table:
+def _renumbered(part: InputRows, places: dict[Place, int]) -> pa.Table:
     """Rows with the numbers of places that all parts share."""
     import pyarrow as pa
 

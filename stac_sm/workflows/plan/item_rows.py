@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,9 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import digest_of_list
 from stac_sm.core.period import Period
-from stac_sm.raster.source import RasterSource, asset_key, raster_source
+from stac_sm.raster.source import BadItemError, RasterSource, asset_key, raster_source
 from stac_sm.stac.catalogs.catalog import StoreDocuments
-from stac_sm.stac.catalogs.search import box_2d, item_from_document, item_period, parse_document
+from stac_sm.stac.catalogs.search import box_2d, item_from_document, item_period, leave_out, parse_document
 from stac_sm.stac.index.manifest import check_manifest, empty_manifest, read_shard
 from stac_sm.stac.index.row_codes import leaves, row_codes
 from stac_sm.storage.address import is_absolute
@@ -100,6 +100,18 @@ class ScanJob:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why a plan must stop at an item: its file may not be read, or the recipe asks for a band that it has not."""
+
+    why: str
+    """What is wrong, and what to do."""
+
+
+Place = GeoBox | Refusal | str
+"""Grid of a file; or why a plan must stop at an item, or (as text) why the item is left out."""
+
+
+@dataclass(frozen=True)
 class InputRows:
     """What the items say."""
 
@@ -108,11 +120,14 @@ class InputRows:
     folder stands for, half-open), ``west`` to ``north`` (null without a bbox), as days since 1970 and degrees; and for
     request number r ``place_r`` (number of its `places`; -1 without the asset), ``proof_r``, ``size_r``."""
 
-    places: Sequence[GeoBox | str]
+    places: Sequence[Place]
     """Grids of files, or what is wrong with an item."""
 
     read: int = 0
     """Item JSON that had to be read."""
+
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Ids of documents that are no item, and why."""
 
 
 def read_input_rows(store: Store, job: ScanJob) -> InputRows:
@@ -121,12 +136,12 @@ def read_input_rows(store: Store, job: ScanJob) -> InputRows:
     Raises
     ------
     CatalogError
-        If an item that is linked to is missing, or cannot be placed in time.
+        If an item that is linked to is missing.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    places: dict[GeoBox | str, int] = {}
+    places: dict[Place, int] = {}
     by_folder = {folder: set(_linked(StoreDocuments(store), folder)) for folder in job.folders}
     linked = set().union(*by_folder.values())
     entries = (entry for folder, paths in by_folder.items() for entry in store.list_objects_at(folder, paths))
@@ -140,8 +155,15 @@ def read_input_rows(store: Store, job: ScanJob) -> InputRows:
     ]
     known = {path for table in tables for path in table["path"].to_pylist()}
     unread = sorted(linked - known)
-    tables.append(_table([_from_item(store, path, job, places) for path in unread], job))
-    return InputRows(pa.concat_tables(tables).drop_columns(["path"]), list(places), len(unread))
+    rows, left_out = [], dict[str, str]()
+    for path in unread:
+        content = StoreDocuments(store).read(path)
+        try:
+            rows.append(_from_item(store, path, content, job, places))
+        except CatalogError as error:
+            leave_out(left_out, posixpath.basename(path).removesuffix(".json"), error, store.root)
+    tables.append(_table(rows, job))
+    return InputRows(pa.concat_tables(tables).drop_columns(["path"]), list(places), len(unread), left_out)
 
 
 def _no_index() -> pa.Table:
@@ -167,7 +189,7 @@ def _linked(documents: StoreDocuments, folder: str) -> Iterator[str]:
             yield from _linked(documents, posixpath.dirname(documents.key(key, href)))
 
 
-def _from_shard(rows: pa.Table, content: bytes, root: str, job: ScanJob, places: dict[GeoBox | str, int]) -> pa.Table:
+def _from_shard(rows: pa.Table, content: bytes, root: str, job: ScanJob, places: dict[Place, int]) -> pa.Table:
     """Rows of the proven items of a shard; those that it does not tell all about are left out."""
     import pyarrow as pa
 
@@ -218,7 +240,7 @@ def _head(rows: pa.Table, shard: pa.Table, sound: np.ndarray, collection: str) -
 
 
 def _request_columns(
-    number: int, request: AssetRequest, shard: pa.Table, sound: np.ndarray, root: str, places: dict[GeoBox | str, int]
+    number: int, request: AssetRequest, shard: pa.Table, sound: np.ndarray, root: str, places: dict[Place, int]
 ) -> dict[str, Any]:
     """What one request finds in the rows of a shard."""
     import pyarrow as pa
@@ -267,7 +289,7 @@ def _is_trusted(href: str, root: str) -> bool:
 
 
 def _meaning(
-    asset: dict[str, Any], told: dict[str, Any], request: AssetRequest, places: dict[GeoBox | str, int]
+    asset: dict[str, Any], told: dict[str, Any], request: AssetRequest, places: dict[Place, int]
 ) -> tuple[int, str] | None:
     """Number of the grid, and the meaning of the values; None if the shard does not say."""
     fields = json.dumps([without_nulls(asset), without_nulls(told)], sort_keys=True)
@@ -275,21 +297,21 @@ def _meaning(
     return None if found is None else (places.setdefault(found[0], len(places)), found[1])
 
 
-def _from_item(store: Store, path: str, job: ScanJob, places: dict[GeoBox | str, int]) -> dict[str, Any]:
-    """Row of an item that is read."""
+def _from_item(store: Store, path: str, content: bytes, job: ScanJob, places: dict[Place, int]) -> dict[str, Any]:
+    """Return the row of an item that is read."""
     documents = StoreDocuments(store)
     href = documents.href(path)
-    document = parse_document(documents.read(path), href)
+    document = parse_document(content, href)
     item = item_from_document(document, href, without=documents.omitted_link_relations)
     period, span = item_period(item), _span_of(path)
     own = document.get("collection") in (None, job.collection)
-    box = box_2d(document["bbox"]) if document.get("bbox") else (None,) * 4
+    box = _box(item.id, document.get("bbox"))
     row: dict[str, Any] = {"path": path, "id": item.id, "first": span[0], "last": span[1] if own else NEVER}
     row |= {"start": _number(period.start), "end": _number(period.end)}
     row |= dict(zip(("west", "south", "east", "north"), box, strict=True))
     for number, request in enumerate(job.requests):
         source = _source_of(item, request, store.root)
-        place: GeoBox | str = source.geobox if isinstance(source, RasterSource) else source
+        place: Place = source.geobox if isinstance(source, RasterSource) else source
         row[f"place_{number}"] = places.setdefault(place, len(places)) if place else -1
         row[f"proof_{number}"] = (
             bytes.fromhex(source.provenance_digest) if isinstance(source, RasterSource) else _NO_DIGEST
@@ -298,16 +320,28 @@ def _from_item(store: Store, path: str, job: ScanJob, places: dict[GeoBox | str,
     return row
 
 
-def _source_of(item: pystac.Item, request: AssetRequest, root: str) -> RasterSource | str:
-    """What an item says of an asset; empty without it, or what is wrong with it."""
+def _box(id: str, bbox: Any) -> Sequence[float | None]:
+    """Return west, south, east, north of an item's bbox; None of each where it has none."""
+    if not bbox:
+        return (None,) * 4
+    try:
+        return tuple(map(float, box_2d(bbox)))
+    except (TypeError, ValueError, LookupError) as error:
+        raise CatalogError(f"item {id!r}: bbox {bbox!r:.60} found, 4 or 6 numbers are required: correct it") from error
+
+
+def _source_of(item: pystac.Item, request: AssetRequest, root: str) -> RasterSource | Refusal | str:
+    """Return what an item says of an asset; empty without it, or what is wrong with it."""
     try:
         if asset_key(item, request.asset) is None:
             return ""
         source = raster_source(item, request.asset, request.band)
         check_href(source.href, root)
         return replace(source, valid=request.valid)
-    except CatalogError as error:
+    except BadItemError as error:
         return str(error)
+    except CatalogError as error:
+        return Refusal(str(error))
 
 
 def _table(rows: Iterable[dict[str, Any]], job: ScanJob) -> pa.Table:

@@ -25,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stac_sm.core.errors import InputError
+from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import Fingerprints, input_texts
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import process_pool
@@ -61,6 +61,9 @@ class PlannedTile:
     reads: ReadVolume
     """What its tasks read."""
 
+    left_out: Mapping[str, str]
+    """See `Plan.left_out`."""
+
 
 def plan_tiles(
     catalog: WritableCatalog, wanted: PlanSettings, tiles: Sequence[str], *, workers: int, progress: ProgressCallback
@@ -77,7 +80,14 @@ def plan_tiles(
     CatalogError
         If a collection is missing, or an item that is needed makes no sense.
     """
-    own = [feature for feature in wanted.recipe.sources if has_own_layout(catalog, feature)]
+    own, missing = [], []
+    for feature in wanted.recipe.sources:
+        try:
+            own += [feature] if has_own_layout(catalog, feature) else []
+        except CatalogError as error:
+            missing.append(str(error))
+    if missing:  # all of them, since each may take an ingest
+        raise CatalogError("; ".join(dict.fromkeys(missing)))
     one_by_one = _here(catalog, wanted, own, tiles)
     for one in one_by_one if workers < 2 else _in_processes(catalog, wanted, own, tiles, workers):
         progress(len(tiles))
@@ -94,7 +104,8 @@ def _here(
     standing = ExistingItems.of(catalog, wanted.period)
     for tile in tiles:
         found = planner.tile(tile, standing)
-        yield PlannedTile(found.days, InputsChunk(len(found.days), _constant_loader(found.inputs)), found.reads)
+        part = InputsChunk(len(found.days), _constant_loader(found.inputs))
+        yield PlannedTile(found.days, part, found.reads, found.left_out)
 
 
 def _constant_loader(inputs: pa.Array) -> Callable[[], pa.Array]:
@@ -145,8 +156,9 @@ def _in_processes(
         tables = _tables(jobs, found, scratch.folder)  # type: ignore[arg-type]
         rows = _by_tile(list(months), scratch.folder)
         Path(scratch.folder, "shared").write_bytes(pickle.dumps(_Shared(root, wanted, tables, rows)))
-        for tile, (days, reads) in zip(tiles, pool.map(_tile, [(scratch.folder, tile) for tile in tiles]), strict=True):
-            yield PlannedTile(days, InputsChunk(len(days), _saved(scratch, tile)), reads)
+        made = pool.map(_tile, [(scratch.folder, tile) for tile in tiles])
+        for tile, (days, reads, left_out) in zip(tiles, made, strict=True):
+            yield PlannedTile(days, InputsChunk(len(days), _saved(scratch, tile)), reads, left_out)
 
 
 def _month(job: tuple[str, Period]) -> pa.Table:
@@ -159,14 +171,14 @@ def _rows(job: tuple[str, ScanJob]) -> InputRows:
     return read_input_rows(open_store(job[0]), job[1])
 
 
-def _tile(job: tuple[str, str]) -> tuple[pa.Table, ReadVolume]:
+def _tile(job: tuple[str, str]) -> tuple[pa.Table, ReadVolume, Mapping[str, str]]:
     """Days of a tile, whose inputs are left in a file; runs in a process."""
     folder, tile = job
     planner, rows, store = _planner(folder)
     first, last = rows.get(tile, (0, 0))
     found = planner.tile(tile, ExistingItems.of_rows(store, _listed_items(folder).slice(first, last - first)))
     _save(found, Path(folder, f"{tile}.inputs"))
-    return found.days, found.reads
+    return found.days, found.reads, found.left_out
 
 
 @lru_cache(maxsize=1)
@@ -230,6 +242,10 @@ class Plan:
 
     reads: ReadVolume | None = field(default=None, compare=False)
     """What its tasks read; None of a plan that was read from a file."""
+
+    left_out: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Input items that would count, but for a value that cannot be right: id and asset key, as ``ID/KEY``, or the id
+    of a document that is no item; and why. The days are planned without them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "days", PlannedDays.of(self.days))
@@ -327,7 +343,10 @@ def make_plan(
     for tile in plan_tiles(catalog, wanted, names, workers=workers, progress=progress):
         each(tile)
         found.append(tile)
-    return Plan(model.id, _joined(found), sum((one.reads for one in found), ReadVolume()))
+    left_out = {name: why for one in found for name, why in one.left_out.items()}
+    return Plan(
+        model.id, _joined(found), sum((one.reads for one in found), ReadVolume()), dict(sorted(left_out.items()))
+    )
 
 
 def planned_day(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 PLANS_FOLDER = "plans"
 """Folder of a project's plan files, below the root of its store."""
 
+_LEFT_OUT = "stac_sm:left_out"  # metadata: items that the plan was made without, and why
 _REPEATED = [
     "tile", "version", "state", "predecessor", "geometry", "blocked_by.list.element", "changed.list.element",
     "inputs.list.element.id",
@@ -44,6 +46,7 @@ class PlanWriter:
 
     def __init__(self, model: str, grid: TileGrid) -> None:
         self._grid, self._about = grid, _about(model)
+        self._left_out: dict[str, str] = {}
 
     def __enter__(self) -> PlanWriter:
         import pyarrow.parquet as pq
@@ -65,6 +68,11 @@ class PlanWriter:
     def add(self, tile: PlannedTile) -> None:
         """Write the days of the next tile."""
         self.add_rows(tile.days, tile.part)
+        self.leave_out(tile.left_out)
+
+    def leave_out(self, items: Mapping[str, str]) -> None:
+        """Name items that the plan was made without, and why, as `Plan.left_out`; the file keeps them."""
+        self._left_out |= items
 
     def add_rows(self, rows: pa.Table, part: InputsChunk) -> None:
         """Write some days, and their inputs."""
@@ -78,6 +86,8 @@ class PlanWriter:
         str
             Where it lies.
         """
+        if self._left_out:
+            self._writer.add_key_value_metadata({_LEFT_OUT: json.dumps(dict(sorted(self._left_out.items())))})
         self._writer.close()
         store, path = _placed(href)
         store.replace(path, self._file.read_bytes())
@@ -97,6 +107,7 @@ def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
         for part in days.parts:
             file.add_rows(days.table.slice(first, part.rows), part)
             first += part.rows
+        file.leave_out(plan.left_out)
         return file.place(href)
 
 
@@ -148,7 +159,8 @@ def read_plan(href: Path | str) -> Plan:
         table = _filled(file.read(columns=known))
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         parts = [InputsChunk(rows, _from_file(store, path, group)) for group, rows in enumerate(sizes)]
-        return Plan(about["model"], PlannedDays(table, parts))
+        left_out = json.loads((file.metadata.metadata or {}).get(_LEFT_OUT.encode(), b"{}"))
+        return Plan(about["model"], PlannedDays(table, parts), left_out=left_out)
     except (OSError, KeyError, ValueError, CatalogError, pa.ArrowException) as error:
         raise InputError(f"{href} is no plan ({error}): `stac-sm plan` writes one") from error
 

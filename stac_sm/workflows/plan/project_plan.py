@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.land import land_tiles
@@ -40,6 +41,22 @@ class ProjectPlan:
 
     href: str
     """Where the plan file lies."""
+
+    @property
+    def missing_inputs(self) -> list[dict[str, Any]]:
+        """Every input without which tile-days are blocked, most tile-days first: ``input`` (name), ``collection``,
+        ``asset``, ``climatology`` (its period; None without one) and ``tile_days``."""
+        sources = {one.name: one for one in self.model.cube_recipe().sources}
+        return [
+            {
+                "input": name,
+                "collection": sources[name].collection,
+                "asset": sources[name].asset,
+                "climatology": found.period if (found := sources[name].climatology) else None,
+                "tile_days": days,
+            }
+            for name, days in self.plan.blocked_by.items()
+        ]
 
 
 def plan_project(

@@ -107,6 +107,10 @@ class PlannedTileDays:
     reads: ReadVolume
     """What its tasks read."""
 
+    left_out: Mapping[str, str]
+    """Items with a value that cannot be right: id and asset key, as ``ID/KEY``, or the id of a document that is no
+    item; and why."""
+
 
 @dataclass
 class TilePlanner:
@@ -141,31 +145,34 @@ class TilePlanner:
             raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
         target, bbox = TargetPixels(geobox), outline.bounds
         meeting = GridOverlap(target)
-        found = {feature.name: self._pairs(feature, target, bbox, meeting) for feature in self.wanted.recipe.sources}
-        return self._planned(tile, found, standing)
+        left_out = {path: why for table in self.tables.values() for path, why in table.left_out.items()}
+        found = {
+            feature.name: self._pairs(feature, target, bbox, meeting, left_out)
+            for feature in self.wanted.recipe.sources
+        }
+        return self._planned(tile, found, standing, left_out)
 
     def _pairs(
-        self, feature: Feature, target: TargetPixels, bbox: BBox, meeting: GridOverlap
+        self, feature: Feature, target: TargetPixels, bbox: BBox, meeting: GridOverlap, left_out: dict[str, str]
     ) -> list[tuple[DayInput, ...]]:
         """Inputs of a feature by day; none for a day without."""
         period = self.wanted.period
         table = None if feature.catalog else self.tables.get(feature.collection)
         if table is None or feature.asset.startswith("*"):
-            return self._by_day(
-                feature, feature_timeline(self._where(feature), feature, period, target, bbox), target, bbox
-            )
-        positions = table.positions(feature, period, meeting, bbox)
+            timeline = feature_timeline(self._where(feature), feature, period, target, bbox, left_out)
+            return self._by_day(feature, timeline, target, bbox, left_out)
+        positions = table.positions(feature, period, meeting, bbox, left_out)
         known = self._same.get(feature)
         if known and feature.climatology is None and known[0] == positions.tobytes():  # a global file: of all tiles
             return known[1]
-        found = self._by_day(feature, _timeline(table, feature, positions), target, bbox)
+        found = self._by_day(feature, _timeline(table, feature, positions), target, bbox, left_out)
         self._same[feature] = positions.tobytes(), found
         return found
 
     def _by_day(
-        self, feature: Feature, timeline: Timeline, target: TargetPixels, bbox: BBox
+        self, feature: Feature, timeline: Timeline, target: TargetPixels, bbox: BBox, left_out: dict[str, str]
     ) -> list[tuple[DayInput, ...]]:
-        normals = climatology_files(self.catalog, feature, bbox, target)
+        normals = climatology_files(self.catalog, feature, bbox, target, left_out)
         days = self._days
         if feature.time == "static":
             return [self._made_of(choose_day_fields(feature, timeline, normals, days[0]))] * len(days)
@@ -191,7 +198,11 @@ class TilePlanner:
         return self._elsewhere[feature.catalog]
 
     def _planned(
-        self, tile: str, found: Mapping[str, list[tuple[DayInput, ...]]], standing: ExistingItems
+        self,
+        tile: str,
+        found: Mapping[str, list[tuple[DayInput, ...]]],
+        standing: ExistingItems,
+        left_out: Mapping[str, str],
     ) -> PlannedTileDays:
         wanted = self.wanted
         numbers = tile_fingerprints(wanted.grid, tile, recipe=wanted.recipe, model=wanted.model)
@@ -216,7 +227,7 @@ class TilePlanner:
             for name, value in zip(columns, (state, redo, older, changed), strict=True):
                 columns[name].append(value)
         reads = _reads(made, columns["state"], inputs, self._sizes)
-        return PlannedTileDays(_table(made, blocked, columns), _inputs_array(inputs), reads)
+        return PlannedTileDays(_table(made, blocked, columns), _inputs_array(inputs), reads, left_out)
 
     def _blocked(self, found: Mapping[str, list[tuple[DayInput, ...]]]) -> list[tuple[str, ...]]:
         """Features that each day cannot do without and has no input for."""

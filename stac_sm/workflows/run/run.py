@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
@@ -111,6 +111,9 @@ class RunReport:
     href: str = ""
     """Where its report file lies; empty if there was nothing to do."""
 
+    blocked: int = 0
+    """Tile-days of the plan that could not be made, since an input is missing; of slices, the first one has them."""
+
     @property
     def outcomes(self) -> dict[str, int]:
         """Number of items by outcome: new, replaced, done."""
@@ -188,7 +191,8 @@ def run_plan(
             progress(record, len(tasks))
     finally:  # also without tasks: a run that was killed has left items that nothing links to
         _derive(project, plan, tasks, part)
-    report = RunReport(run, round(time.monotonic() - started, 3), _in_order(tasks, made))
+    blocked = plan.counts["blocked"] if part is None or part.index == 0 else 0
+    report = RunReport(run, round(time.monotonic() - started, 3), _in_order(tasks, made), blocked=blocked)
     return _reported(project, plan, report, part) if tasks else report
 
 
@@ -229,11 +233,13 @@ def _reported(project: Project, plan: Plan, report: RunReport, part: PlanSlice |
         "seconds": report.seconds,
         "tasks": len(report.records),
         "outcomes": report.outcomes,
+        "blocked": report.blocked,
+        "blocked_by": plan.blocked_by if report.blocked else {},
         "errors": report.by_class(),
         "failures": [failure._asdict() for failure in report.failures],
     }
     path = write_run_report(store, plan.id, report.run, content)
-    return RunReport(report.run, report.seconds, report.records, store.href(path))
+    return replace(report, href=store.href(path))
 
 
 def _warn_of_memory(folder: str, tasks: Sequence[Task], budget: int | None, warn: Callable[[str], None]) -> None:

@@ -132,7 +132,8 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
         If there are no stations, or no site and day is left: says what was dropped, and why.
     """
     catalog, period = project.catalog, Period.parse(project.matchups.period)
-    stations, where, _ = _stations_and_sites(project, catalog)
+    left_out: dict[str, str] = {}
+    stations, where, _ = _stations_and_sites(project, catalog, left_out)
     resolutions = _resolved_inputs(project, where, period)
     _require_features(resolutions["table"], period)
     outside = _stations_outside_period(stations, where, period)
@@ -153,6 +154,11 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
             **({"stac_sm:missing_features": dict(pairs.missing)} if pairs.missing else {}),
             **({OUTSIDE_PERIOD_PROPERTY: outside} if outside else {}),
         }
+        for tiles in resolutions.values():
+            for resolved in tiles.values():
+                left_out.update(resolved.left_out_items)
+        if left_out:
+            item["properties"]["stac_sm:left_out"] = dict(sorted(left_out.items()))
         item["links"] = [_link_to_collection(STATIONS)]
         return write_tables(pairs.table, triplets, project.recipe, scratch)
 
@@ -165,10 +171,10 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
 
 
 def _stations_and_sites(
-    project: Project, catalog: WritableCatalog
+    project: Project, catalog: WritableCatalog, left_out: dict[str, str] | None = None
 ) -> tuple[list[Station], pd.DataFrame, list[Station]]:
     """Stations that may be seen, and the pixels that they share; refused where there are none. And those left out."""
-    stations = read_stations(catalog)
+    stations = read_stations(catalog, left_out)
     if not stations:
         raise CatalogError(f"{catalog.root}: no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`")
     unseen = _left_out(project.matchups.leave_out, stations)

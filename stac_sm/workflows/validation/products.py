@@ -22,7 +22,7 @@ from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.product.read import items_of_version
 from stac_sm.raster.resample import TargetPixels
-from stac_sm.raster.source import raster_source
+from stac_sm.raster.source import BadItemError, raster_source
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
 
@@ -244,9 +244,16 @@ class VersionedCatalog:
         """Of the catalogue."""
         return str(self.catalog.root)
 
-    def items(self, collection: str, *, period: Period | None = None, bbox: BBox | None = None) -> list[pystac.Item]:
+    def items(
+        self,
+        collection: str,
+        *,
+        period: Period | None = None,
+        bbox: BBox | None = None,
+        left_out: dict[str, str] | None = None,
+    ) -> list[pystac.Item]:
         """As the catalogue's own."""
-        found = self.catalog.items(collection, period=period, bbox=bbox)
+        found = self.catalog.items(collection, period=period, bbox=bbox, left_out=left_out)
         return items_of_version(found, self.version) if collection == PRODUCT_COLLECTION else list(found)
 
 
@@ -290,18 +297,26 @@ def _block(
     outline = footprint(geobox)
     if outline is None:
         return None
-    try:
-        items = list(catalog.items(other.collection, period=period, bbox=outline.bounds))
+    try:  # what is left out is named by `resolve_inputs`
+        items = list(catalog.items(other.collection, period=period, bbox=outline.bounds, left_out={}))
     except CatalogError:  # no such collection
         return None
-    first = next((item for item in items if other.asset in item.assets), None)
-    if first is None:
+    native = next((found for item in items if (found := _native_grid(item, other.asset)) is not None), None)
+    if native is None:
         return None
-    cells = raster_source(first, other.asset).geobox.enclosing(geobox.geographic_extent)
+    cells = native.enclosing(geobox.geographic_extent)
     inside = _inside(cells, geobox)
     if not inside.any():
         return None
     return TileCells(tile, cells, inside, resolve_inputs(catalog, _recipe(other, third), cells, period))
+
+
+def _native_grid(item: pystac.Item, asset: str) -> GeoBox | None:
+    """Return the grid of an asset; None of an item without it, or with metadata that cannot be right."""
+    try:
+        return raster_source(item, asset).geobox if asset in item.assets else None
+    except BadItemError:
+        return None
 
 
 def _inside(cells: GeoBox, tile: GeoBox) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from stac_sm.model.evaluate import station_scores
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.product.aggregates.source_items import SourceItem, by_tile
 from stac_sm.raster.pixels import read_pixels
-from stac_sm.raster.source import raster_source
+from stac_sm.raster.source import BadItemError, raster_source
 from stac_sm.stac.catalogs.catalog import StoreDocuments
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import item_from_document
@@ -91,6 +91,7 @@ def rows_at_stations(
     stations: Sequence[Station],
     rules: StationRules,
     period: Period,
+    left_out: dict[str, str],
 ) -> tuple[pd.DataFrame, frozenset[str]]:
     """Observed and published soil moisture of every site and day that has both; and the models of these tile-days.
 
@@ -113,13 +114,15 @@ def rows_at_stations(
     tiles = {str(tile): part for tile, part in measured.groupby("tile")}
     wanted = [(one, tiles[tile]) for tile, days in by_tile(members).items() if tile in tiles for one in days]
     with ThreadPoolExecutor(max(2, StoreDocuments(catalog.store).workers)) as pool:
-        read = list(pool.map(lambda pair: _of_day(catalog, *pair), wanted))
+        read = list(pool.map(lambda pair: _of_day(catalog, pair[0], pair[1], left_out), wanted))
     columns = ["site", "network", "date", "product"]
     found = pd.DataFrame([row for rows, _ in read for row in rows], columns=columns)
     found["date"] = pd.to_datetime(found["date"]).astype("datetime64[ns]")
     table = found.merge(observed.rename(columns={"sm": "observed"}), on=["site", "date"])
     table = table.dropna(subset=["observed", _METHOD]).sort_values(["site", "date"], ignore_index=True)
-    return table[["site", "network", "date", "observed", _METHOD]], frozenset(model for _, model in read)
+    return table[["site", "network", "date", "observed", _METHOD]], frozenset(
+        model for _, model in read if model is not None
+    )
 
 
 def training_stations(catalog: WritableCatalog, models: Iterable[str]) -> TrainingStations:
@@ -170,10 +173,16 @@ def _median(found: Mapping[str, Scores]) -> Scores:
     return Scores(days, r=middle("r"), rmse=middle("rmse"), ubrmse=middle("ubrmse"), bias=middle("bias"))
 
 
-def _of_day(catalog: WritableCatalog, member: SourceItem, sites: pd.DataFrame) -> tuple[list[tuple[Any, ...]], str]:
-    """Values of a tile-day at the pixels of sites, and the model that it was made by."""
+def _of_day(
+    catalog: WritableCatalog, member: SourceItem, sites: pd.DataFrame, left_out: dict[str, str]
+) -> tuple[list[tuple[Any, ...]], str | None]:
+    """Return values of a tile-day at the pixels of sites, and the model that it was made by; None if it is left out."""
     item = item_from_document(json.loads(catalog.store.read(member.path)), catalog.store.href(member.path))
-    source = raster_source(item, "sm").with_feature(None, "", catalog.root)
+    try:
+        source = raster_source(item, "sm").with_feature(None, "", catalog.root)
+    except BadItemError as error:
+        left_out[f"{item.id}/sm"] = str(error)
+        return [], None
     pixels = [(int(row), int(column)) for row, column in zip(sites["row"], sites["col"], strict=True)]
     values = read_pixels(source, pixels)
     rows = zip(sites["site"], sites["network"], [member.day] * len(pixels), values, strict=True)

@@ -5,7 +5,7 @@ Files of a validation: the page, its numbers, the scores of every cell, a pictur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,7 +207,8 @@ def validate_product(
     members = [one for one in tile_days(catalog, period, version) if not tiles or one.tile in tiles]
     if not members:
         raise CatalogError(f"{catalog.root}: no product found on {period}: `stac-sm status` says what is there")
-    stations = _stations(catalog)
+    left_out: dict[str, str] = {}
+    stations = _stations(catalog, left_out)
     where = sites_of_stations(stations, project.grid, rules=project.stations)
     where = where[where["tile"].isin({one.tile for one in members})]
     compared = _compared(catalog, project.grid, version, by_tile(members), period, others)
@@ -215,7 +216,7 @@ def validate_product(
     folder = item_folder(catalog.layout(VALIDATION_COLLECTION), item)
 
     def make(scratch: Path) -> dict[str, AssetFile]:
-        findings = _findings(project, period, members, where, stations, compared, progress)
+        findings = _findings(project, period, members, where, stations, compared, progress, left_out)
         own = {"title": findings.title, "stac_sm:scores": findings.summary(), "stac_sm:notes": list(findings.notes)}
         item["properties"] |= _jsonable(own)
         collections = _links_to_collections(folder, catalog, compared, bool(len(where)))
@@ -272,9 +273,10 @@ def _findings(
     stations: Sequence[Station],
     compared: _Compared,
     progress: ProgressCallback,
+    left_out: dict[str, str],
 ) -> ValidationFindings:
     catalog, total = project.catalog, sum(len(parts) for _, _, parts in compared)
-    rows, models = rows_at_stations(catalog, members, where, stations, project.stations, period)
+    rows, models = rows_at_stations(catalog, members, where, stations, project.stations, period, left_out)
     learned = (
         training_stations(catalog, models) if len(rows) else TrainingStations(frozenset(), frozenset(), known=False)
     )
@@ -293,20 +295,25 @@ def _findings(
             compare_products(other, parts, period, third, step=lambda: progress(total))
             for other, third, parts in compared
         ),
-        notes=tuple(_notes(where, compared)),
+        notes=tuple(_notes(where, compared, left_out)),
         least_days=project.screening.min_days,
     )
 
 
-def _notes(where: pd.DataFrame, compared: _Compared) -> list[str]:
+def _notes(where: pd.DataFrame, compared: _Compared, left_out: Mapping[str, str]) -> list[str]:
     there = {other for other, _, _ in compared}
     notes = [f"{other.name}: no file on these tiles and days." for other in OTHER_PRODUCTS if other not in there]
+    bad = dict(left_out)
+    for _, _, parts in compared:
+        for one in parts:
+            bad |= one.resolution.left_out_items
+    notes += [f"Left out: {why}" for _, why in sorted(bad.items())]
     return ([] if len(where) else ["No station lies in these tiles."]) + notes
 
 
-def _stations(catalog: WritableCatalog) -> list[Station]:
+def _stations(catalog: WritableCatalog, left_out: dict[str, str]) -> list[Station]:
     try:
-        return read_stations(catalog)
+        return read_stations(catalog, left_out)
     except CatalogError:
         if STATIONS in catalog.collections:
             raise

@@ -22,7 +22,7 @@ from stac_geoparquet.arrow import stac_table_to_items
 from stac_sm.core.errors import ConflictError
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.stac.catalogs.catalog import open_catalog
-from stac_sm.stac.index.manifest import check_manifest, index_months, read_manifest, read_shard
+from stac_sm.stac.index.manifest import check_manifest, index_months, read_manifest, read_shard, shard_path
 from stac_sm.stac.index.shard import parse_indexed_item
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_folder, item_json, with_structural_links
@@ -286,6 +286,44 @@ def test_what_is_no_item_is_named_and_left_out(project_root, kind):
     assert sum(month.items for month in result.months) == 4
     assert list(result.failures) == [f"{COLLECTION}/2018/06/09/x/x.json"]
     assert "x.json is no item" in str(result.failures)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("updated", "yesterday"), ("created", 5), ("expires", "2019-13-01"), ("grid:code", 7), ("published", ["x"])],
+)
+def test_an_optional_property_that_cannot_be_right_costs_that_property(project_root, name, value):
+    published(project_root)
+    path = next(p for p in sorted(Path(project_root, COLLECTION).rglob("*.json")) if p.stem == p.parent.name)
+    item = json.loads(path.read_text())
+    item["properties"] |= {name: value}
+    path.write_text(json.dumps(item))
+    result = update_index(open_store(project_root), COLLECTION, layout=LAYOUT)
+    assert (sum(month.items for month in result.months), result.failures) == (4, {})
+    ((key, reasons),) = result.left_out.items()
+    assert key == str(path.relative_to(project_root))
+    assert list(reasons) == [name]
+    assert str(value) in reasons[name]
+    rows = [row for month in result.months for row in rows_of(project_root, month.month)]
+    assert len(rows) == 4
+    assert next(row for row in rows if row["id"] == item["id"]).get(name) is None
+
+
+@pytest.mark.parametrize("name", ["datetime", "start_datetime", "end_datetime"])
+def test_a_time_that_places_an_item_costs_the_item(project_root, name):
+    published(project_root)
+    path = next(p for p in sorted(Path(project_root, COLLECTION).rglob("*.json")) if p.stem == p.parent.name)
+    item = json.loads(path.read_text())
+    item["properties"] |= {name: "yesterday"}
+    path.write_text(json.dumps(item))
+    result = update_index(open_store(project_root), COLLECTION, layout=LAYOUT)
+    assert sum(month.items for month in result.months) == 3
+    assert list(result.failures) == [str(path.relative_to(project_root))]
+    assert "yesterday" in str(result.failures)
+
+
+def rows_of(root, month):
+    return pq.read_table(Path(root, shard_path(COLLECTION, month))).to_pylist()
 
 
 def test_values_of_many_types_and_empty_objects_are_kept(project_root):

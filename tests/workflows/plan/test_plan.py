@@ -163,6 +163,9 @@ def test_errors(made):
     modis = Recipe((Feature("lst", "modis-lst", "lst"),))
     with pytest.raises(CatalogError, match="collection 'modis-lst' is unknown"):
         plan_of(made[0], replace(made[1], recipe=modis))
+    both = Recipe((*modis.features, Feature("lai", "modis-lai", "lai")))
+    with pytest.raises(CatalogError, match="'modis-lst' is unknown: .*; .*'modis-lai' is unknown"):
+        plan_of(made[0], replace(made[1], recipe=both))
 
 
 def test_a_plan_file_comes_back_the_same(made, tmp_path):

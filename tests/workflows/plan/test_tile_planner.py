@@ -243,6 +243,79 @@ def test_the_plan_is_that_of_every_day_for_itself(empty, seed, how):
         assert planned(folder, redo_retracted=redo) == found
 
 
+def asset_of(item: dict) -> dict:
+    return next(iter(item["assets"].values()))
+
+
+BAD_VALUES = {
+    "scale": lambda item: asset_of(item)["bands"][0].update({"raster:scale": "ten"}),
+    "scale of nought": lambda item: asset_of(item)["bands"][0].update({"raster:scale": 0}),
+    "endless offset": lambda item: asset_of(item)["bands"][0].update({"raster:offset": "inf"}),
+    "nodata": lambda item: asset_of(item)["bands"][0].update({"nodata": [0]}),
+    "data type": lambda item: asset_of(item)["bands"][0].update({"data_type": "int7"}),
+    "bands": lambda item: asset_of(item).update({"bands": "one"}),
+    "code": lambda item: item["properties"].update({"proj:code": "EPSG:none"}),
+    "epsg": lambda item: (
+        [item["properties"].pop(key, None) for key in ("proj:code", "proj:wkt2")]
+        and item["properties"].update({"proj:epsg": "WGS84"})
+    ),
+    "shape": lambda item: item["properties"].update({"proj:shape": "40x50"}),
+    "no shape": lambda item: item["properties"].update({"proj:shape": [0, 50]}),
+    "transform": lambda item: item["properties"].update({"proj:transform": [1.0, None, "x"]}),
+    "start": lambda item: item["properties"].update({"start_datetime": "yesterday"}),
+    "end": lambda item: item["properties"].update({"end_datetime": 20180701}),
+    "bbox": lambda item: item.update({"bbox": ["west", 1, 2, 3]}),
+    "no properties": lambda item: item.pop("properties"),
+    "month": lambda item: item["properties"].update({"stac_sm:month": "June"}),
+}
+"""What is changed in the JSON of an item."""
+
+
+@settings(max_examples=examples(16), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000), kind=st.sampled_from(sorted(BAD_VALUES)), indexed=st.booleans())
+@example(seed=1, kind="month", indexed=True)
+@example(seed=2, kind="start", indexed=True)
+@example(seed=3, kind="scale", indexed=False)
+@example(seed=4, kind="epsg", indexed=True)
+def test_one_bad_value_in_an_item_costs_that_item_and_it_is_named(empty, seed, kind, indexed):
+    """The slow way: a catalogue without the item gives the same plan and the same inputs."""
+    import json
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "p")
+        chance = made(empty, folder, seed)
+        names = ("glass-lst", "glass-lai", "era5-land", "cop-dem") if kind != "month" else (CLIMATOLOGY_COLLECTION,)
+        paths = sorted(p for name in names for p in Path(folder, name).rglob("*.json") if p.stem == p.parent.name)
+        path = chance.choice(paths)
+        collection = path.relative_to(folder).parts[0]
+        item = json.loads(path.read_text())
+        sound = planned(folder)
+        BAD_VALUES[kind](item)
+        path.write_text(json.dumps(item))
+        if indexed:
+            catalog = open_catalog(folder)
+            update_index(catalog.store, collection, layout=catalog.layout(collection))
+        spoiled, resolved = planned(folder), resolved_of(folder)
+        path.unlink()
+        refresh(open_catalog(folder).store, collection)
+        assert spoiled.left_out.keys() <= {item["id"], *(f"{item['id']}/{key}" for key in item["assets"])}
+        assert list(spoiled.days) == list(planned(folder).days)
+        without = resolved_of(folder)
+        assert [one.by_feature for one in resolved] == [one.by_feature for one in without]
+        named = {name for one in resolved for name in one.left_out_items}
+        if any(id.startswith(f"{item['id']}/") for day in sound.days for id, _ in day.inputs):
+            assert spoiled.left_out
+            assert named == spoiled.left_out.keys()
+        file = Path(scratch, "plan.parquet")
+        write_plan(spoiled, file, SMALL)
+        assert read_plan(file).left_out == spoiled.left_out
+
+
+def resolved_of(folder):
+    catalog = open_catalog(folder)
+    return [resolve_inputs(catalog, RECIPE, SMALL.geobox(tile), PERIOD) for tile in TILES]
+
+
 @pytest.fixture(scope="module")
 def catalogue(empty, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one") / "p"

@@ -99,7 +99,14 @@ def test_the_command_tells_what_it_costs_and_refuses(tmp_path):
     assert (told["new"], told["blocked"]) == (6, 6)
     assert told["files to read"] > 0
     assert {"GB to read", "GB to write", "GET", "PUT", "LIST", "core-hours", "cost in USD"} < set(told)
-    assert "blocked: 6 tile-days lack lst (collection glass-lst), and maybe more" in done.stderr
+    assert "blocked: 6 tile-days lack lst (collection glass-lst, asset lst)" in done.stderr
+    missing = {row["input"]: row for row in told["missing inputs"]}
+    lst = {"input": "lst", "collection": "glass-lst", "asset": "lst", "climatology": None, "tile_days": 6}
+    assert missing["lst"] == lst
+    assert set(missing) == {"lst", "lai"}  # all of them, not the first
+    assert told["left out"] == {}
+    text = run(*given)
+    assert all(f'"input": "{name}"' in text.stdout for name in missing)
     assert "a default: no run has measured it" in done.stderr
     for plan in (Path(project.folder) / "plans").iterdir():
         plan.unlink()

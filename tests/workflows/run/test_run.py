@@ -14,7 +14,9 @@ from threading import Thread
 import numpy as np
 import pytest
 import rasterio
+from click.testing import CliRunner
 
+from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
 from stac_sm.core.period import Period
 from stac_sm.core.variables import QualityFlag
@@ -391,3 +393,24 @@ def test_what_answers_but_is_no_scheduler_is_said():
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(InputError, match="no Dask scheduler answers"), SchedulerWorkers(address).client(1):
             pass
+
+
+def test_a_run_of_a_plan_with_blocked_days_makes_the_others_and_exits_with_1(tmp_path):
+    project, _, _ = copied_project(tmp_path / "p")
+    where = ["--project", str(project.folder)]
+    days = ["--tiles", f"{TILE},h00v02", "--period", "2018-07-02", "--out", str(tmp_path / "plan.parquet")]
+    assert CliRunner().invoke(main, ["plan", *days, *where]).exit_code == 0
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "plan.parquet"), "--workers", "1", "--json", *where])
+    assert done.exit_code == 1, done.output
+    found = json.loads(done.stdout)
+    assert (found["blocked"], found["new"], found["failed"]) == (1, 1, 0)
+    assert "1 tile-days of the plan are blocked, since there is no input for " in done.stderr
+    assert "lst (1 tile-days)" in done.stderr
+    (report,) = (path for path in Path(project.folder).rglob("*.json") if '"blocked_by"' in path.read_text())
+    content = json.loads(report.read_text())
+    assert content["blocked"] == 1
+    assert set(content["blocked_by"]) == {"lst", "lai"}
+    again = CliRunner().invoke(
+        main, ["run", str(tmp_path / "plan.parquet"), "--workers", "1", "--slice", "1/2", *where]
+    )
+    assert again.exit_code == 0, again.output  # the first slice says it
