@@ -245,7 +245,7 @@ def parse_document(content: bytes, where: str) -> dict[str, Any]:
 
 
 def leave_out(left_out: dict[str, str] | None, id: object, error: CatalogError, root: str) -> None:
-    """Note a document that is no item; raise the error where nobody asks for those.
+    """Add a document that is no item to those that are left out, or raise the error where nobody asks for those.
 
     Parameters
     ----------
