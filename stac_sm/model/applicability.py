@@ -1,16 +1,15 @@
 """Area of applicability: where the features of a pixel are unlike all that a model has been trained on.
 
-The dissimilarity index of Meyer and Pebesma (2021, doi:10.1111/2041-210X.13650): the distance to the nearest training
-row, in features that are standardised and weighted by their importance, over the mean distance between training rows.
-A pixel is outside where its index is larger than the upper whisker of the index that the training rows have among the
-rows of other sites.
+Training fits it on the training rows; prediction sets a quality flag where a pixel is outside. It is the dissimilarity
+index of Meyer and Pebesma (2021, doi:10.1111/2041-210X.13650): the distance to the nearest training row, in features
+that are standardised and weighted by their importance, over the mean distance between training rows. A pixel is outside
+where its index is larger than the upper whisker of the index that the training rows have among the rows of other sites.
 
 Millions of pixels are compared with up to some thousands of centres of training rows (k-means from rows that are far
 apart), within a radius that is chosen so that inside and outside are those of the exact index. Coordinates are whole
 numbers small enough for float32 to add up their products without rounding: chunks, threads and machines do not matter.
-
-Distances between many rows and few, on one thread: who asks works on several blocks at once. They are our own, since
-those of scipy (`cKDTree`, `pdist`) differ in their last digits and would change the checksum of every area.
+The distances are computed here on one thread, since a caller works on several blocks at once; those of scipy
+(`cKDTree`, `pdist`) differ in their last digits and would change the checksum of every area.
 """
 
 from __future__ import annotations
@@ -44,17 +43,17 @@ _ONE_THREAD = 1 << 18  # multiplications that OpenBLAS (0.3) does not share out:
 
 
 def point_groups(points: NDArray[Any]) -> list[NDArray[Any]]:
-    """Points in groups for `scalar_products`, in their order."""
+    """Return points in groups for `scalar_products`, in their order."""
     return [points[start : start + _POINTS] for start in range(0, len(points), _POINTS)]
 
 
 def batches(rows: int) -> Iterator[slice]:
-    """Slices of rows, a batch each."""
+    """Yield slices of rows, a batch each."""
     return (slice(start, start + _BATCH) for start in range(0, rows, _BATCH))
 
 
 def scalar_products(rows: Float32Array, points: Float32Array) -> Float32Array:
-    """Scalar products of each row and each of a group of points, dims (row, point)."""
+    """Return the scalar products of each row and each of a group of points, dims (row, point)."""
     turned = np.ascontiguousarray(points.T)
     size = max(1, _ONE_THREAD // max(1, points.size))
     whole = len(rows) // size * size
@@ -65,7 +64,7 @@ def scalar_products(rows: Float32Array, points: Float32Array) -> Float32Array:
 
 
 def nearest_points(rows: Float32Array, points: Float32Array) -> tuple[Float64Array, NDArray[np.intp]]:
-    """Distance from each row to the nearest point, and which one that is."""
+    """Return the distance from each row to the nearest point, and which one that is."""
     lengths = np.square(rows).sum(axis=1)
     least, which = np.full(len(rows), np.inf, dtype=np.float32), np.zeros(len(rows), dtype=np.intp)
     for start in range(0, len(points), _POINTS):
@@ -82,7 +81,7 @@ def nearest_points(rows: Float32Array, points: Float32Array) -> tuple[Float64Arr
 
 
 def mean_distance(rows: Float32Array) -> float:
-    """Mean distance between two rows."""
+    """Return the mean distance between two rows."""
     lengths, total = np.square(rows).sum(axis=1), 0.0
     for start in range(0, len(rows), _POINTS):
         part = slice(start, start + _POINTS)
@@ -92,13 +91,14 @@ def mean_distance(rows: Float32Array) -> float:
 
 
 def upper_whisker(distances: Float64Array) -> float:
-    """Upper whisker of a box plot: the largest that is no further from the box than 1.5 times its length."""
+    """Return the upper whisker of a box plot: the largest value that is no further from the box than 1.5 times its
+    length."""
     low, high = np.quantile(distances, [0.25, 0.75])
     return float(distances[distances <= high + 1.5 * (high - low)].max())
 
 
 def farthest_points(rows: Float32Array) -> Iterator[int]:
-    """Positions of rows each of which is the farthest from those before (Gonzalez 1985), from the middle outwards."""
+    """Return positions of rows, each the farthest from those before (Gonzalez 1985), from the middle outwards."""
     lengths = np.square(rows).sum(axis=1)
     at, least = int(lengths.argmin()), np.full(len(rows), np.inf, np.float32)
     for _ in range(len(rows)):
@@ -108,7 +108,8 @@ def farthest_points(rows: Float32Array) -> Iterator[int]:
 
 
 def k_means_centres(rows: Float32Array, points: Float32Array, steps: int) -> tuple[Float32Array, NDArray[np.intp]]:
-    """Some steps of k-means from given points; those with most rows come first, with their numbers of rows."""
+    """Run some steps of k-means from given points; return the centres, those with most rows first, and their numbers of
+    rows."""
     for _ in range(steps):
         which = nearest_points(rows, points)[1]
         count = np.maximum(np.bincount(which, minlength=len(points)), 1)
@@ -171,7 +172,7 @@ class Applicability:
     """Training rows that the points stand for."""
 
     def outside(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> NDArray[np.bool_]:
-        """Whether rows are unlike all training rows.
+        """Return whether rows are unlike all training rows.
 
         Parameters
         ----------
@@ -193,7 +194,8 @@ class Applicability:
         return radius_search.outside(feature_columns(columns, self.features), *self._near, float(self.radius))
 
     def dissimilarity(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> Float32Array:
-        """Dissimilarity index of rows, against the chosen points: close to the exact one where that is large.
+        """Compute the dissimilarity index of rows, against the chosen points: close to the exact one where that is
+        large.
 
         Returns
         -------
@@ -225,7 +227,7 @@ class Applicability:
         return point_groups(np.column_stack([2 * points, -np.square(points).sum(axis=1)]))
 
     def _placed(self, values: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Rows in steps, with a last column of ones, and the square of their length."""
+        """Return rows in steps, with a last column of ones, and the square of their length."""
         centre, steps, missing = (np.array(part, np.float32) for part in (self.centre, self.steps, self.missing))
         absent = np.isnan(values)
         with np.errstate(over="ignore"):  # an infinite value is far away, too
@@ -237,7 +239,7 @@ class Applicability:
         return np.column_stack([wanted, marks[:, list(self.gaps)], np.ones(len(wanted), np.float32)]), square
 
     def summary(self) -> dict[str, Any]:
-        """What a reader of the model item should know."""
+        """Return what a reader of the model item should know."""
         shown = {name: round(getattr(self, name), 4) for name in ("threshold", "agreement", "rows")}
         return {"features": list(self.features), "points": len(self.points)} | shown
 
@@ -263,7 +265,7 @@ class Applicability:
 
     @classmethod
     def from_json(cls, content: bytes) -> Applicability:
-        """What `to_json` gave.
+        """Read what `to_json` gave.
 
         Raises
         ------
@@ -298,7 +300,7 @@ def fit_applicability(
     *,
     seed: int = 0,
 ) -> Applicability:
-    """Area of applicability of a model.
+    """Compute the area of applicability of a model.
 
     Parameters
     ----------
@@ -369,7 +371,7 @@ class _Space:
         if not kept.size:
             raise InputError(
                 f"area of applicability: found {len(raw)} rows in which no feature varies ({', '.join(features)}); "
-                "at least one wanted: match up more sites and days"
+                "at least one is required: match up more sites and days"
             )
         names = tuple(features[int(i)] for i in kept)
         gaps = np.flatnonzero(~known[:, kept].all(axis=0))
@@ -379,7 +381,7 @@ class _Space:
         return replace(empty, rows=empty.located(raw))
 
     def located(self, raw: Float32Array) -> Float32Array:
-        """Rows in this space; every feature may have gaps."""
+        """Return rows in this space; every feature may have gaps."""
         values = raw[:, self.kept]
         absent = np.isnan(values)
         places = np.where(absent, np.float32(0), (values - self.centre) * self.scale)
@@ -387,7 +389,7 @@ class _Space:
 
 
 def _held_out(rows: Float32Array, sites: NDArray[Any], sample: NDArray[np.intp], seed: int) -> Float64Array:
-    """Distance from sampled rows to the nearest row of another fold of sites."""
+    """Return the distance from sampled rows to the nearest row of another fold of sites."""
     chosen = np.zeros(len(rows), bool)
     chosen[sample] = True
     cut = hold_out(pd.DataFrame({"site": sites}), "site", folds=_FOLDS, seed=seed)
@@ -396,7 +398,7 @@ def _held_out(rows: Float32Array, sites: NDArray[Any], sample: NDArray[np.intp],
 
 
 def _made_up(raw: Float32Array, count: int, rng: np.random.Generator) -> Float32Array:
-    """Rows at all distances from the training rows: on the way from one to a mixture of many, and beyond."""
+    """Make rows at all distances from the training rows: on the way from one to a mixture of many, and beyond."""
     start = raw[rng.integers(len(raw), size=count)]
     mixture = np.column_stack([column[rng.integers(len(raw), size=count)] for column in raw.T])
     return np.asarray(start + rng.uniform(0, 1.5, (count, 1)).astype(np.float32) * (mixture - start))
@@ -405,7 +407,7 @@ def _made_up(raw: Float32Array, count: int, rng: np.random.Generator) -> Float32
 def _compressed(
     space: _Space, pool: Float32Array, made_up: Float32Array, inside: NDArray[np.bool_], mean: float, threshold: float
 ) -> Applicability:
-    """The fewest points whose inside agrees with the exact one, on rows that the radius was not chosen with."""
+    """Return the fewest points whose inside agrees with the exact one, on rows that the radius was not chosen with."""
     reach = float(np.sqrt(np.square(space.rows).sum(axis=1).max())) + 1.5 * threshold * mean
     step = np.float32(reach / _LARGEST)
     steps, missing = space.scale / step, np.rint(space.missing / step)
@@ -435,7 +437,8 @@ def _compressed(
 
 
 def _with_radius(area: Applicability, made_up: Float32Array, inside: NDArray[np.bool_]) -> Applicability:
-    """The radius by which most of the first half of some rows are on their right side; the others are the judge."""
+    """Return the area with the radius by which most of the first half of some rows are on their right side; the others
+    judge it."""
     columns = dict(zip(area.features, made_up.T, strict=True))
     steps = np.rint(np.square(area.dissimilarity(columns).astype(float) * np.float32(area.mean_distance)))
     half = len(inside) // 2

@@ -1,6 +1,7 @@
-"""Parts of a sum of boosters, trained by site: on the level of sites, on departures from it, or on the values.
+"""Train the parts of a sum of boosters by site: on site means, on anomalies from them, or on the values.
 
-Same rows, settings and seed, same bytes.
+`tuning` and `tabular` describe the parts (`BoosterSpec`) and add up what is trained here. The same rows, settings and
+seed give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from stac_sm.model.learner_registry import DEFAULT_LEARNER, find_learner
 SiteIndices = NDArray[np.intp]
 
 NEIGHBOURHOOD_KM = 50.0
-"""Sites much nearer than this share one vote."""
+"""Sites much nearer than this share one weight."""
 
 _EARTH_KM = 6371.0
 _FEWEST_SITES = 2  # for folds
@@ -77,7 +78,7 @@ class BoosterSpec:
     """Name of an earlier part of weight 1: this one is trained on what that leaves over."""
 
     prior_weight: float = 0.0
-    """Of a line, votes for slopes of nil: they weigh the more, the fewer the votes of the sites are."""
+    """Of a line, the weight of a prior of zero slopes (ridge): it counts the more, the less the sites weigh."""
 
     learner: str = DEFAULT_LEARNER
     """Name of the learner that trains it; see `stac_sm.model.learner`."""
@@ -115,7 +116,7 @@ class TrainingRows:
     def of(
         cls, table: pd.DataFrame, features: pd.DataFrame, target: Float64Array, columns: Columns, keys: Sequence[str]
     ) -> TrainingRows:
-        """Rows of a table that have a target.
+        """Take the rows of a table that have a target.
 
         Parameters
         ----------
@@ -134,14 +135,14 @@ class TrainingRows:
         return cls(inside, target[at], sites[at], None if places is None else places[at])
 
     def at(self, rows: NDArray[np.intp]) -> TrainingRows:
-        """Some of the rows, in the same order."""
+        """Return some of the rows, in the same order."""
         places = None if self.places is None else self.places[rows]
         return TrainingRows(
             self.features.iloc[rows].reset_index(drop=True), self.target[rows], self.sites[rows], places
         )
 
     def folds(self, count: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Rows to learn from and rows held out, sites never parted; none where there are too few sites."""
+        """Return rows to train on and rows held out, sites never split; none where there are too few sites."""
         if len(set(self.sites)) < _FEWEST_SITES:
             return []
         cut = hold_out(pd.DataFrame({"site": self.sites}), "site", folds=count, seed=seed)
@@ -175,13 +176,13 @@ class _Lesson:
 
 
 def _lessons(rows: TrainingRows) -> dict[TrainingTarget, _Lesson]:
-    """Rows as each kind of part learns from them."""
+    """Return the rows as each kind of part is trained on them."""
     _, site, counts = np.unique(rows.sites, return_inverse=True, return_counts=True)
     level = np.array([math.fsum(one) / len(one) for one in _by_site(rows.target, site)])
     votes, firsts = site_sample_weights(rows, site), np.searchsorted(site, np.arange(len(counts)))
     return {
         TrainingTarget.LEVEL: _Lesson(rows.features.iloc[firsts], np.arange(len(counts)), level, votes),
-        # sites side by side share a level, but not what a day does to them: there each has a vote of its own
+        # sites side by side share a level, but not what a day does to them: there each has a weight of its own
         TrainingTarget.DEPARTURE: _Lesson(rows.features, site, rows.target - level[site], (1 / counts)[site]),
         TrainingTarget.WHOLE: _Lesson(rows.features, site, rows.target, (votes / counts)[site]),
         TrainingTarget.ROWS: _Lesson(rows.features, site, rows.target, np.ones(len(site))),
@@ -189,7 +190,7 @@ def _lessons(rows: TrainingRows) -> dict[TrainingTarget, _Lesson]:
 
 
 def site_sample_weights(rows: TrainingRows, site: SiteIndices) -> Float64Array:
-    """Vote of each site: 1, shared with the sites around it where the table says where they are.
+    """Return the weight of each site: 1, shared with the sites around it where the table says where they are.
 
     Parameters
     ----------
@@ -208,7 +209,7 @@ def site_sample_weights(rows: TrainingRows, site: SiteIndices) -> Float64Array:
 
 
 def _by_site(values: Float64Array, site: SiteIndices) -> list[Float64Array]:
-    """Values of each site, of rows in the order of their sites."""
+    """Yield the values of each site, of rows in the order of their sites."""
     return np.split(values, np.flatnonzero(np.diff(site)) + 1)
 
 
@@ -230,5 +231,5 @@ def _grown(part: BoosterSpec, lesson: _Lesson, target: Float64Array, seed: int, 
 
 
 def threads_of(rows: int) -> int:
-    """Threads that pay for so many rows."""
+    """Return the number of threads that pay for so many rows."""
     return min(os.cpu_count() or 1, 1 + rows // _ROWS_PER_THREAD)

@@ -1,4 +1,7 @@
-"""Boosters: the terms of a model's sum, as bytes that name the learner which wrote them."""
+"""The members of a model: boosters with their weights, as bytes that name the learner which wrote them.
+
+`model.Model` is the ordered sum of them; a model item holds their bytes.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,20 @@ class WeightedBooster:
 
     @classmethod
     def of(cls, trained: Learner, weight: float = 1.0) -> WeightedBooster:
-        """Return a trained regression as a term of a sum."""
+        """Return a trained regression as a term of a sum.
+
+        Parameters
+        ----------
+        trained
+            What `Learner.fit` returned.
+        weight
+            What its prediction is multiplied by.
+
+        Returns
+        -------
+        WeightedBooster
+            With the bytes and the name of its learner.
+        """
         return cls(float(weight), trained.features, trained.to_bytes(), trained.name)
 
     @cached_property
@@ -48,7 +64,7 @@ class WeightedBooster:
         return find_learner(self.learner).from_bytes(self.content, self.features)
 
     def predict(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> Float32Array:
-        """Predict by this booster alone, without its weight.
+        """Return the prediction of this booster alone, without its weight.
 
         Parameters
         ----------
@@ -68,9 +84,21 @@ class WeightedBooster:
         return self.trained.predict(columns)
 
     def importance(self) -> dict[str, float]:
-        """Return what each feature has added to the fit, without the weight; see `Learner.importance`."""
+        """Return what each feature has added to the fit, without the weight.
+
+        Returns
+        -------
+        dict
+            As `Learner.importance` returns it.
+        """
         return self.trained.importance()
 
     def learner_fields(self) -> dict[str, str]:
-        """Return the learner's name for items and fingerprints; empty for XGBoost, which items before had alone."""
+        """Return the name of the learner for items and fingerprints.
+
+        Returns
+        -------
+        dict
+            ``learner`` and its name; empty for XGBoost, which was the only one at first and is named in no item.
+        """
         return {} if self.learner == DEFAULT_LEARNER else {"learner": self.learner}

@@ -1,4 +1,7 @@
-"""Conformal quantiles where rows come from sites: each site has one vote, however many rows it has."""
+"""Conformal quantiles for rows that come from sites: each site has the same weight, however many rows it has.
+
+`intervals` calibrates the prediction intervals with them.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from stac_sm.core.arrays import Float32Array, Float64Array
 
 
 def equal_site_weights(sites: NDArray[Any]) -> Float32Array:
-    """Weight of each row, so that all sites weigh the same and the mean weight is 1."""
+    """Return the weight of each row, so that all sites weigh the same and the mean weight is 1."""
     _, where, counts = np.unique(sites, return_inverse=True, return_counts=True)
     weight: Float32Array = (len(sites) / len(counts) / counts[where]).astype(np.float32)
     return weight
 
 
 def site_weighted_quantile(scores: Float64Array, sites: NDArray[Any], coverage: float) -> float:
-    """Quantile of scores by which a new site is covered as wanted, each site with one vote.
+    """Return the quantile of scores that covers a new site as often as required, each site with the same weight.
 
     The level is the least at which the sites, one by one, are covered by the quantile of the other sites, in the mean;
     what comes out is the mean of those quantiles.
@@ -44,7 +47,7 @@ def site_weighted_quantile(scores: Float64Array, sites: NDArray[Any], coverage: 
 
 
 def _of_own_site(site: NDArray[np.intp], rows: NDArray[np.intp]) -> Float64Array:
-    """Share of the rows of its own site that come no later than a row."""
+    """Return the share of the rows of its own site that come no later than a row."""
     by_site = np.argsort(site, kind="stable")
     rank = np.empty(len(site))
     rank[by_site] = np.arange(len(site)) - np.repeat(np.cumsum(rows) - rows, rows) + 1
@@ -52,7 +55,7 @@ def _of_own_site(site: NDArray[np.intp], rows: NDArray[np.intp]) -> Float64Array
 
 
 def _mean_quantile(ranked: Float64Array, site: NDArray[np.intp], vote: Float64Array, votes: float) -> float:
-    """Mean, over the sites that may be left out, of the first score at which the others have more votes."""
+    """Return the mean, over the sites that may be left out, of the first score at which the others have more weight."""
     found = []
     for left_out in range(int(site.max()) + 1):
         at = int(np.searchsorted(np.cumsum(np.where(site == left_out, 0, vote)), votes + 1e-9))

@@ -1,4 +1,8 @@
-"""Evaluation: how a model would do where, and when, it has seen nothing; screened or not, beside plain baselines."""
+"""Evaluate a way of training by what it predicts for rows held out, beside baselines, screened and not.
+
+Training calls it with the folds of `holdout`; the report shows the scores, and intervals are calibrated on the
+predictions. No row is predicted by a model that was trained on it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class Predictor(Protocol):
         """Columns of the table that it reads."""
 
     def predict(self, columns: pd.DataFrame, /) -> NDArray[np.float32]:
-        """One value a row."""
+        """Return one value a row."""
 
 
 Fitter = Callable[[pd.DataFrame], Predictor]
@@ -89,12 +93,26 @@ class Evaluation:
         return pd.DataFrame([_line(result) for result in self.results], columns=_SCORE_COLUMNS)
 
     def result(self, strategy: str, method: str, scored_on: str = "all") -> StrategyResult:
-        """One of the results.
+        """Return one of the results.
+
+        Parameters
+        ----------
+        strategy
+            How rows were held out, e.g. ``"site"``.
+        method
+            ``"unscreened"``, ``"screened"``, or a baseline.
+        scored_on
+            Stations that were scored: ``"all"`` or ``"kept"``.
+
+        Returns
+        -------
+        StrategyResult
+            The scores.
 
         Raises
         ------
         InputError
-            If there is none such; says why, where it is known.
+            If there is no such result; says why, where it is known.
         """
         for result in self.results:
             if (result.strategy, result.method, result.scored_on) == (strategy, method, scored_on):
@@ -104,7 +122,13 @@ class Evaluation:
         raise InputError(f"evaluation: no result for {strategy} {method} {scored_on}: {why}")
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the predictions, ready for JSON; NaN as None."""
+        """Return all but the predictions.
+
+        Returns
+        -------
+        dict
+            Ready for JSON; None where there is no value.
+        """
         return {
             "results": [_without_nan(asdict(result)) for result in self.results],
             "notes": dict(self.notes),
@@ -181,7 +205,7 @@ _SCORE_COLUMNS = ["strategy", "method", "scored_on", "n", "r", "rmse", "ubrmse",
 
 
 def _screened(screener: Screener | None, rows: pd.DataFrame, notes: dict[str, str], name: str) -> frozenset[str] | None:
-    """Sites kept among rows; None, and a note, if screening was refused."""
+    """Return the sites kept among rows; None, and a note, if screening was refused."""
     if screener is None:
         return None
     try:
@@ -194,7 +218,7 @@ def _screened(screener: Screener | None, rows: pd.DataFrame, notes: dict[str, st
 def _usable(
     screener: Screener | None, table: pd.DataFrame, cut: Sequence[Fold], notes: dict[str, str], name: str
 ) -> list[frozenset[str]] | None:
-    """Sites kept in the training rows of each fold; None if screening was refused in any."""
+    """Return the sites kept in the training rows of each fold; None if screening was refused in any."""
     if screener is None:
         return None
     kept = []
@@ -216,7 +240,7 @@ def _held_out(
     baselines: Sequence[str],
     columns: Columns,
 ) -> pd.DataFrame:
-    """Out-of-fold predictions of every method, for the rows that all of them can be scored on."""
+    """Return out-of-fold predictions of every method, for the rows that all of them can be scored on."""
     parts = []
     for i, fold in enumerate(cut):
         train, test = table.iloc[fold.train], table.iloc[fold.test]
@@ -240,7 +264,8 @@ def _held_out(
 def _fitted(
     train: pd.DataFrame, test: pd.DataFrame, fitter: Fitter, kept: frozenset[str] | None, columns: Columns
 ) -> _Predictions:
-    """Predictions of the test rows by a model of all training rows and, if there are any, by one of the kept sites."""
+    """Return predictions of the test rows by a model of all training rows and, if there are any, by one of the kept
+    sites."""
     found = {UNSCREENED: fitter(train).predict(test).astype(float)}
     if kept is not None:
         chosen = label_column(train, columns.site).isin(kept)
@@ -249,7 +274,7 @@ def _fitted(
 
 
 def _corrected(train: pd.DataFrame, test: pd.DataFrame, baselines: Sequence[str], target: str) -> _Predictions:
-    """Baselines in the test rows, as they are and less their bias in the training rows."""
+    """Return baselines in the test rows, as they are and less their bias in the training rows."""
     found: _Predictions = {}
     for name in baselines:
         found[name] = test[name].to_numpy(dtype=float)
@@ -258,7 +283,7 @@ def _corrected(train: pd.DataFrame, test: pd.DataFrame, baselines: Sequence[str]
 
 
 def _results(predictions: pd.DataFrame, kept: frozenset[str] | None) -> Iterator[StrategyResult]:
-    """Scores of every method under every strategy."""
+    """Yield the scores of every method under every strategy."""
     methods = [name for name in predictions.columns if name not in _KEYS]
     for strategy, rows in predictions.groupby("strategy", sort=False):
         sets = {"all": rows} if kept is None else {"all": rows, "kept": rows[rows["site"].isin(kept)]}
@@ -269,21 +294,26 @@ def _results(predictions: pd.DataFrame, kept: frozenset[str] | None) -> Iterator
 
 
 def _result(strategy: str, method: str, scored_on: str, rows: pd.DataFrame) -> StrategyResult:
-    """Pooled scores, and medians over stations."""
+    """Return pooled scores, and medians over stations."""
     stations = list(station_scores(rows, method).values())
     pooled = agreement_scores(rows[method], rows["observed"])
     return StrategyResult(strategy, method, scored_on, pooled, len(stations), _median(stations))
 
 
 def station_scores(rows: pd.DataFrame, method: str) -> dict[str, Scores]:
-    """Scores of each station with at least 10 rows, in the order of their names.
+    """Compute the scores of each station with at least 10 rows.
 
     Parameters
     ----------
     rows
-        Of `Evaluation.predictions`, of one strategy.
+        Rows of `Evaluation.predictions`, of one strategy.
     method
-        One of its columns.
+        One of its columns, m3 m-3.
+
+    Returns
+    -------
+    dict
+        Site to its scores, in the order of the names of the sites.
     """
     by_site = rows.groupby("site", sort=True)
     return {
@@ -292,7 +322,8 @@ def station_scores(rows: pd.DataFrame, method: str) -> dict[str, Scores]:
 
 
 def _median(stations: Sequence[Scores]) -> Scores:
-    """Median of each score; NaN without stations, and stations without the score (a constant has no R) left out."""
+    """Return the median of each score; NaN without stations. Stations without the score (a constant has no R) are left
+    out."""
     names = ("r", "rmse", "ubrmse", "bias")
     medians = {name: _nanmedian([getattr(one, name) for one in stations]) for name in names}
     return Scores(n=int(np.median([one.n for one in stations])) if stations else 0, **medians)
@@ -304,14 +335,14 @@ def _nanmedian(values: Sequence[float]) -> float:
 
 
 def _line(result: StrategyResult) -> dict[str, Any]:
-    """Line of the table of scores."""
+    """Return a line of the table of scores."""
     medians = {f"median_{name}": value for name, value in asdict(result.median).items() if name != "n"}
     names = {"strategy": result.strategy, "method": result.method, "scored_on": result.scored_on}
     return names | asdict(result.pooled) | {"stations": result.stations} | medians
 
 
 def _without_nan(value: Any) -> Any:
-    """NaN as None, at any depth of dicts."""
+    """Return a value with None for NaN, at any depth of dicts."""
     if isinstance(value, dict):
         return {key: _without_nan(one) for key, one in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value

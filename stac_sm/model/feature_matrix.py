@@ -1,4 +1,4 @@
-"""Columns of a table, matched to the features of a model by name: what learners train on and predict from."""
+"""Match columns of a table to the features of a model by name: what learners train on and predict from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from stac_sm.core.errors import ModelError
 def feature_columns(
     columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequence[str]
 ) -> list[NDArray[np.float32]]:
-    """Columns of the features, float32, each of shape (row,); a column that is float32 already is not copied.
+    """Return the columns of the features, float32, each of shape (row,); a column that is float32 already is not
+    copied.
 
     Raises
     ------
@@ -27,15 +28,15 @@ def feature_columns(
     if missing:
         there = [str(name) for name in columns]
         found = "; ".join(f"{name!r} ({suggest_names(name, there)})" for name in missing)
-        raise ModelError(f"model: no feature {found}; wanted: {', '.join(features)}; add it under this name")
+        raise ModelError(f"model: no feature {found}; required: {', '.join(features)}; add it under this name")
     parts = [np.asarray(columns[name], dtype=np.float32) for name in features]
     shapes = {part.shape for part in parts}
     if len(shapes) != 1 or parts[0].ndim != 1:
         found = ", ".join(f"{name} {part.shape}" for name, part in zip(features, parts, strict=True))
-        raise ModelError(f"model: found columns of shapes {found}; wanted 1-D columns of one length")
+        raise ModelError(f"model: found columns of shapes {found}; 1-D columns of one length are required")
     return parts
 
 
 def feature_matrix(columns: Mapping[str, NDArray[Any]] | pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
-    """Columns side by side, float32, dims (row, feature); errors are those of `feature_columns`."""
+    """Return columns side by side, float32, dims (row, feature); errors are those of `feature_columns`."""
     return np.stack(feature_columns(columns, features), axis=1)

@@ -1,5 +1,7 @@
-"""Training: a match-up table to a model of one booster. The same rows in any order, settings and seed give the same
-bytes."""
+"""Train a model of one booster on a match-up table: the public `fit`.
+
+The same rows in any order, settings and seed give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ class TrainSettings:
 
     tune: bool = True
     """Whether a line, and shallower trees, take the place of these trees where they do as well at sites that they have
-    not seen; if not, the model is one booster of these trees, in which each row has one vote."""
+    not seen; if not, the model is one booster of these trees, in which each row has the same weight."""
 
     seed: int = 0
     """Of the draws of rows and features, and of the folds of tuning."""
@@ -61,13 +63,19 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in ("n_estimators", "max_depth"):
             if getattr(self, name) < 1:
-                raise InputError(f"[training] {name}: found {getattr(self, name)}, 1 or more wanted")
+                raise InputError(f"[training] {name}: found {getattr(self, name)}, 1 or more is required")
         for name in ("eta", "subsample", "colsample"):
             if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"[training] {name}: found {getattr(self, name)}, a number above 0 and up to 1 wanted")
+                raise InputError(f"[training] {name}: found {getattr(self, name)}, above 0 and up to 1 is required")
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return the settings that change a model: explicit names, so that renaming a field makes no result stale."""
+        """Return the settings that change what is trained.
+
+        Returns
+        -------
+        dict
+            Name to value. The keys are spelled out, so that renaming a field makes no result stale.
+        """
         return {
             "n_estimators": self.n_estimators,
             "max_depth": self.max_depth,
@@ -130,7 +138,7 @@ def fit(
 
 
 def training_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns) -> TrainingRows:
-    """Rows of a table whose features are its columns.
+    """Take the rows of a table whose features are its columns.
 
     Raises
     ------
@@ -147,45 +155,46 @@ def training_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns
 
 
 def _no_row(target: str, rows: int) -> str:
-    return f"training: found no row with a target {target!r} among {rows}; at least one wanted"
+    return f"training: found no row with a target {target!r} among {rows}; at least one is required"
 
 
 def _check_names(table: pd.DataFrame, features: Sequence[str], target: str) -> None:
     """Refuse a list of features that no model can learn from."""
     require_columns(table, [*features, target], "training")
     if not features:
-        raise InputError("training: found no feature; at least one wanted")
+        raise InputError("training: found no feature; at least one is required")
     bad = [name for name in features if features.count(name) > 1 or name == target or set(name) & set("[]<")]
     if bad:
         raise InputError(
             f"training: found {', '.join(sorted(set(bad)))} among the features; "
-            f"each one once, none of them the target {target!r} or with any of [ ] < in its name wanted"
+            f"each one once, none of them the target {target!r} or with any of [ ] < in its name, are required"
         )
 
 
 def _floats(table: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float32]:
-    """Columns side by side, float32, dims (row, column); no infinities."""
+    """Return columns side by side, float32, dims (row, column); no infinities."""
     parts = []
     for name in names:
         try:
             part = table[name].to_numpy(dtype=np.float32, na_value=np.nan)
         except (TypeError, ValueError) as error:
-            raise InputError(f"training: column {name!r} holds no numbers ({error}); wanted floats") from error
+            raise InputError(f"training: column {name!r} holds no numbers ({error}); floats are required") from error
         if np.isinf(part).any():
             raise InputError(
-                f"training: column {name!r} is infinite in {int(np.isinf(part).sum())} rows; NaN wanted where missing"
+                f"training: column {name!r} is infinite in {int(np.isinf(part).sum())} rows; "
+                "NaN is required where it is missing"
             )
         parts.append(part)
     return np.stack(parts, axis=1)
 
 
 def _canonical(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows with a target (the last column), in an order that only their values decide."""
+    """Return rows with a target (the last column), in an order that only their values decide."""
     values = values[~np.isnan(values[:, -1])] + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
     return values[np.lexsort(values.T)]
 
 
 def tree_parameters(settings: TrainSettings) -> dict[str, Any]:
-    """How trees grow, as XGBoost names it."""
+    """Return how trees grow, as XGBoost names it."""
     names = ("max_depth", "eta", "subsample", "min_child_weight", "reg_lambda")
     return {**{name: getattr(settings, name) for name in names}, "colsample_bytree": settings.colsample}

@@ -1,4 +1,7 @@
-"""Hold-outs: cuts of a match-up table into folds whose groups never meet. No randomness but the seed."""
+"""Split a match-up table into folds whose groups (sites, years, networks, blocks) are never on both sides.
+
+Evaluation, tuning and the calibration of intervals take their folds from here. Nothing is random but the seed.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,21 @@ def hold_outs(
     columns: Columns | None = None,
     block_degrees: float = 5.0,
 ) -> dict[str, list[Fold] | InputError]:
-    """Folds of each strategy, or the error that says why the table does not allow it; parameters as in `hold_out`.
+    """Split a table by several strategies.
+
+    Parameters
+    ----------
+    table
+        Match-ups, one row a site and day.
+    strategies
+        Names of strategies, see `hold_out`.
+    folds, seed, columns, block_degrees
+        As in `hold_out`.
+
+    Returns
+    -------
+    dict
+        Strategy to its folds, or to the error that says why the table does not allow it.
 
     Raises
     ------
@@ -97,12 +114,22 @@ def hold_outs(
 
 
 def check_strategy(strategy: str) -> str:
-    """The strategy itself, if there is such a one.
+    """Check the name of a strategy.
+
+    Parameters
+    ----------
+    strategy
+        What the user wrote.
+
+    Returns
+    -------
+    str
+        The name, unchanged.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there is no such strategy; names the nearest ones.
     """
     if strategy not in _STRATEGIES:
         raise InputError(
@@ -113,7 +140,7 @@ def check_strategy(strategy: str) -> str:
 
 
 def _by_row(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[str]:
-    """Site and day, so that two rows of one site and day are never parted."""
+    """Return site and day, so that two rows of one site and day are never split."""
     return label_column(table, columns.site) + "\0" + day_column(table, columns.time).dt.strftime("%Y-%m-%d")
 
 
@@ -126,7 +153,7 @@ def _by_year(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[str]:
 
 
 def _by_network(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[str]:
-    """Networks; those that share a site are one group, or that site would be on both sides."""
+    """Return networks; those that share a site are one group, or that site would be on both sides."""
     networks, sites = label_column(table, columns.network), label_column(table, columns.site)
     joined: dict[str, set[str]] = {}
     for _site, members in networks.groupby(sites).unique().items():
@@ -136,7 +163,7 @@ def _by_network(table: pd.DataFrame, columns: Columns, _: float) -> pd.Series[st
 
 
 def _by_block(table: pd.DataFrame, columns: Columns, degrees: float) -> pd.Series[str]:
-    """Cell of the median place of a site, so that one whose coordinates were corrected is not parted."""
+    """Return the cell of the median place of a site, so that one whose coordinates were corrected is not split."""
     require_columns(table, [columns.lon, columns.lat], "the block strategy")
     sites = label_column(table, columns.site)
     places = table[[columns.lon, columns.lat]].astype(float).groupby(sites).transform("median")
@@ -174,7 +201,7 @@ def _dealt_order(groups: pd.Series[str], seed: int) -> list[str]:
 
 
 def _fold(strategy: str, held_out: Sequence[str], groups: pd.Series[str], i: int, count: int) -> Fold:
-    """Fold that holds out some of the groups."""
+    """Return the fold that holds out some of the groups."""
     single = len(held_out) == 1 and strategy != "random"
     test: NDArray[np.bool_] = groups.isin(held_out).to_numpy()
     return Fold(
@@ -185,7 +212,7 @@ def _fold(strategy: str, held_out: Sequence[str], groups: pd.Series[str], i: int
 
 
 def _too_few(strategy: str, names: Sequence[str]) -> str:
-    """What to say of a table with fewer than two groups."""
+    """Return the error about a table with fewer than two groups."""
     thing, advice = _ADVICE[strategy]
     found = f"1 {thing} ({names[0].replace(chr(0), ' ')})" if names else f"no {thing}"
     return f"hold-out by {strategy}: found {found} in the table, at least 2 required; {advice}"

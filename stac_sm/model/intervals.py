@@ -1,15 +1,15 @@
-"""Prediction intervals: how far the truth may lie from a prediction, calibrated so that each site has one vote.
+"""Prediction intervals: how far the truth may lie from a prediction, calibrated so that each site has the same weight.
 
-The half width is ``factor x spread(features) x level(prediction)``. The level is a parabola: how much larger or smaller
-errors are where a model predicts so much than they are on the mean, since the truth has bounds and dry soil varies
-less. The spread is a small booster of what is left of the errors, on the few features that the predictions follow most.
+Training fits them on predictions for sites that the model has not seen; prediction writes their half width beside soil
+moisture. The half width is ``factor x spread(features) x level(prediction)``. The level is a parabola: how much larger
+or smaller errors are at a predicted value than on the mean, since the truth has bounds and dry soil varies less. The
+spread is a small booster of what is left of the errors, on the few features that the predictions follow most.
 
 The factor is conformal, by site: it is taken at sites that neither the model nor spread and level have seen, so that
-each site is covered as wanted by the quantile of the others, one vote each (leave one site out, after the jackknife+ of
-Barber and others 2021, doi:10.1214/20-AOS1965). Unlike a site at infinity (hierarchical conformal prediction, Lee and
-others 2023, arXiv:2306.06342) it is not too wide with few sites whose rows differ, nor too narrow where they do not.
-
-How large the errors of a model are where it predicts so much: a parabola, learned from few sites.
+each site is covered as required by the quantile of the others, all with the same weight (leave one site out, after the
+jackknife+ of Barber and others 2021, doi:10.1214/20-AOS1965). Unlike a site at infinity (hierarchical conformal
+prediction, Lee and others 2023, arXiv:2306.06342) it is not too wide with few sites whose rows differ, nor too narrow
+where they do not.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class ErrorLevel:
     def of(
         cls, predicted: Float64Array, error: Float32Array, weight: Float32Array, settings: SpreadSettings
     ) -> ErrorLevel:
-        """Parabola through the errors, by ridge regression."""
+        """Compute the parabola through the errors, by ridge regression."""
         share = weight.astype(float) / math.fsum(weight)
         centre = math.fsum(predicted * share)
         scale = math.sqrt(math.fsum((predicted - centre) ** 2 * share))
@@ -129,19 +129,20 @@ class ErrorLevel:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any] | None) -> ErrorLevel:
-        """Level of its `fingerprint_fields`; intervals from before there was one (None) have it at 1."""
+        """Return the level of its `fingerprint_fields`; intervals from before there was one (None) have it at 1."""
         if content is None:
             return cls(0.0, 1.0, (1.0, 0.0, 0.0), 1.0)
         constant, slope, bend = map(float, content["terms"])
         return cls(float(content["centre"]), float(content["scale"]), (constant, slope, bend), float(content["floor"]))
 
     def basis(self, predicted: Float64Array) -> Float64Array:
-        """Prediction in standard deviations, and its square, dims (2, n); what is far away counts as less far."""
+        """Return the prediction in standard deviations, and its square, dims (2, n); what is far away counts as less
+        far."""
         places = np.clip((predicted - self.centre) / self.scale, -_FARTHEST, _FARTHEST)
         return np.stack([places, places**2])
 
     def at(self, predicted: NDArray[Any]) -> Float32Array:
-        """Level of each prediction, about 1; float32."""
+        """Return the level of each prediction, about 1; float32."""
         constant, *terms = self.terms
         curve = constant + np.tensordot(terms, self.basis(np.asarray(predicted, dtype=float)), axes=1)
         level: Float32Array = np.maximum(curve, self.floor).astype(np.float32)
@@ -190,7 +191,7 @@ class Intervals:
     def half_width(
         self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame, predicted: NDArray[Any] | None = None
     ) -> Float32Array:
-        """Half width of the interval of each row.
+        """Return the half width of the interval of each row.
 
         Parameters
         ----------
@@ -213,12 +214,31 @@ class Intervals:
         return self.of_spread(self.spread.predict(columns), predicted)
 
     def of_spread(self, spread: Float32Array, predicted: NDArray[Any] | None = None) -> Float32Array:
-        """Half width from what the booster of the spread says of a row, and from the prediction; see `half_width`."""
+        """Return the half width of the interval of each row, from the spread that was predicted for it.
+
+        Parameters
+        ----------
+        spread
+            What the booster of the spread predicts, m3 m-3, float32, shape (row,).
+        predicted
+            What the model predicts for each row, m3 m-3, no NaN; None: as in `half_width`.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (row,), m3 m-3; > 0, never NaN.
+        """
         width = np.maximum(spread, np.float32(self.floor)) * np.float32(self.factor)
         return width if predicted is None else width * self.level.at(predicted)
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the intervals beside the bytes of the booster, under explicit names."""
+        """Return what identifies the intervals beside the bytes of the booster.
+
+        Returns
+        -------
+        dict
+            Name to value. The keys are spelled out, so that renaming a field makes no result stale.
+        """
         return {
             "spread": {"features": list(self.features), **self.spread.learner_fields()},
             "level": self.level.fingerprint_fields(),
@@ -229,12 +249,30 @@ class Intervals:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the booster, JSON-able."""
+        """Return all but the booster.
+
+        Returns
+        -------
+        dict
+            JSON-able, as `from_dict` reads it.
+        """
         return self.fingerprint_fields()
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], booster: bytes) -> Intervals:
-        """What `to_dict` gave, with the bytes of the booster.
+        """Read what `to_dict` gave.
+
+        Parameters
+        ----------
+        content
+            The figures.
+        booster
+            Bytes of the booster of the spread, as its learner wrote them.
+
+        Returns
+        -------
+        Intervals
+            The same intervals.
 
         Raises
         ------
@@ -252,7 +290,7 @@ class Intervals:
             raise ModelError(f"intervals: {error!r} in {json.dumps(content)[:200]}: publish the model again") from error
         sound = [made.factor, made.floor, level.scale, level.floor]
         if not (all(0 < value < math.inf for value in sound) and 0 < made.coverage < 1):
-            raise ModelError(f"intervals: found {figures}, {level}; positive figures wanted: publish the model again")
+            raise ModelError(f"intervals: found {figures}, {level}; they must be positive: publish the model again")
         return made
 
     @cached_property
@@ -272,7 +310,7 @@ def fit_intervals(
     min_sites: int = 10,
     seed: int = 0,
 ) -> Intervals:
-    """Learn and calibrate intervals from predictions for sites that the model had not seen.
+    """Train and calibrate intervals from predictions for sites that the model had not seen.
 
     Parameters
     ----------
@@ -329,7 +367,7 @@ class _Rows:
     features: tuple[str, ...]
 
     def of(self, used: NDArray[np.intp]) -> _Rows:
-        """With some of the features."""
+        """Return the rows with some of the features."""
         return replace(self, values=self.values[:, used], features=tuple(self.features[int(i)] for i in used))
 
 
@@ -346,7 +384,7 @@ class _Learning:
         return equal_site_weights(self.rows.sites)
 
     def unseen(self) -> Iterator[Float64Array]:
-        """Spread times level of each row by what has not seen its site, for each way of cutting the folds."""
+        """Yield spread times level of each row by what has not seen its site, for each way of cutting the folds."""
         table, folds = pd.DataFrame({"site": self.rows.sites}), self.settings.folds
         for repeat in range(self.settings.repeats):
             width = np.empty(len(self.rows.error))
@@ -359,7 +397,7 @@ class _Learning:
             yield width
 
     def learned(self, rows: NDArray[np.bool_]) -> tuple[ErrorLevel, WeightedBooster, float]:
-        """Level, booster of the spread and least spread from some rows."""
+        """Return level, booster of the spread and least spread from some rows."""
         predicted, error, weight = self.rows.predicted[rows], self.rows.error[rows], self.weight[rows]
         level = ErrorLevel.of(predicted, error, weight, self.settings)
         left = error / level.at(predicted)
@@ -376,7 +414,7 @@ class _Learning:
 
 
 def _used(rows: _Rows, most: int) -> NDArray[np.intp]:
-    """Positions of the features that vary within sites, and that the predictions follow most (rank correlation)."""
+    """Return positions of the features that vary within sites and that predictions follow most (rank correlation)."""
     groups = pd.DataFrame(rows.values).groupby(rows.sites)
     deviation = pd.DataFrame(rows.values).std().to_numpy()
     varies = ((groups.max() - groups.min()) > 1e-6 * deviation).any().to_numpy()
@@ -388,7 +426,7 @@ def _used(rows: _Rows, most: int) -> NDArray[np.intp]:
 
 
 def _rows(table: pd.DataFrame, features: Sequence[str], out_of_fold: pd.DataFrame) -> _Rows:
-    """Scored rows."""
+    """Return the scored rows."""
     require_columns(out_of_fold, ["site", "observed", "predicted", "row"], "the calibration of intervals")
     require_columns(table, features, "the calibration of intervals")
     predicted = out_of_fold["predicted"].to_numpy(float)
@@ -396,7 +434,7 @@ def _rows(table: pd.DataFrame, features: Sequence[str], out_of_fold: pd.DataFram
     known = np.isfinite(difference)
     at = out_of_fold["row"].to_numpy()[known].astype(int)
     if at.size and not 0 <= at.min() <= at.max() < len(table):
-        raise InputError(f"intervals: rows {at.min()} to {at.max()} found; positions in a table of {len(table)} wanted")
+        raise InputError(f"intervals: rows {at.min()} to {at.max()} found; a table of {len(table)} rows has no such")
     sites = label_column(out_of_fold[known], "site").to_numpy()
     error, predicted = np.abs(difference[known]).astype(np.float32), predicted[known]
     values = feature_matrix(table.iloc[at], features) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
@@ -407,10 +445,10 @@ def _rows(table: pd.DataFrame, features: Sequence[str], out_of_fold: pd.DataFram
 
 def _require_sites(found: int, least: int, coverage: float) -> None:
     if not 0 < coverage < 1:
-        raise InputError(f"intervals: coverage {coverage} found; a share between 0 and 1 wanted, e.g. 0.9")
+        raise InputError(f"intervals: coverage {coverage} found; a share between 0 and 1 is required, e.g. 0.9")
     wanted = max(least, math.ceil(coverage / (1 - coverage) - 1e-9), 2)
     if found < wanted:
         raise ScreeningError(
-            f"intervals not issued: {found} {'site' if found == 1 else 'sites'} found, {wanted} wanted for intervals "
+            f"intervals not issued: {found} {'site' if found == 1 else 'sites'} found, {wanted} required for intervals "
             f"of {coverage:.0%}: match up more stations, or lower [screening] min_sites_for_intervals"
         )

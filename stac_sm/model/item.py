@@ -1,4 +1,8 @@
-"""Models in the catalogue: a STAC item (MLM extension) that is enough to predict with."""
+"""Write models as STAC items (MLM extension) that hold all that prediction needs.
+
+Training publishes the item with the assets that are written here, and links it with the model before it.
+`model.Model.from_item` reads it back.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +40,18 @@ def model_item(
     properties: Mapping[str, Any],
     previous: ItemDict | None = None,
 ) -> ItemDict:
-    """Item of a model, without assets; its only link is the one to its predecessor.
+    """Build the item of a model, without assets; its only link is the one to its predecessor.
 
     Parameters
     ----------
     model
         One without a recipe was trained on a bare table: the item then has no recipe, and ``mlm:input`` describes
         the table's columns.
+    fingerprint
+        SHA-256, hex, of all that the model is made from; its first 12 digits are in the id.
     bbox, period
-        Where and when the training rows lie. No bbox: the table does not say, so the item covers the Earth.
+        Where (west, south, east, north, degrees) and when the training rows lie. None for the bbox: the table does not
+        say, so the item covers the Earth.
     hyperparameters
         Settings of the training.
     properties
@@ -52,6 +59,11 @@ def model_item(
     previous
         Item of the model that this one follows, as `latest_model` finds it: the item gets the next ``version`` and a
         link ``predecessor-version``. After publishing, `link_successor` adds the way back.
+
+    Returns
+    -------
+    dict
+        A STAC item of the collection ``sm-models`` (MLM and version extensions).
     """
     place = list(bbox or _EARTH)
     stub = item_stub(fingerprint)
@@ -86,7 +98,8 @@ def item_stub(fingerprint: str) -> ItemDict:
 
 
 def latest_model(catalog: WritableCatalog) -> ItemDict | None:
-    """Item of the newest model: of those that no other follows, the one of the highest version; None without models."""
+    """Return the item of the newest model: of those that no other follows, the one of the highest version; None without
+    models."""
     items = [json.loads(catalog.store.read(path)) for path in item_paths(catalog.store, MODELS_COLLECTION)]
     free = [item for item in items if not _linked(item, "successor-version")]
     return max(free or items, key=lambda item: (_version(item), item["id"]), default=None)
@@ -112,7 +125,20 @@ def link_successor(catalog: WritableCatalog, item: ItemDict) -> None:
 
 
 def write_model_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
-    """Write the assets of a model: one file a booster, and what it has of recipe, intervals, applicability."""
+    """Write the assets of a model: one file a booster, and what it has of recipe, intervals, applicability.
+
+    Parameters
+    ----------
+    model
+        The model; the same model gives the same bytes.
+    folder
+        An existing local folder for the files.
+
+    Returns
+    -------
+    dict
+        Asset key to an `AssetFile` for publishing.
+    """
     contents = {}
     for number, (key, member) in enumerate(zip(_member_keys(model), model.members, strict=True)):
         learner = find_learner(member.learner)
@@ -137,7 +163,7 @@ def write_model_assets(model: Model, folder: Path) -> dict[str, AssetFile]:
 
 
 def _title(model: Model, number: int) -> str:
-    """What tells one booster of a model from the others."""
+    """Return what tells one booster of a model from the others."""
     member = model.members[number]
     form = find_learner(member.learner).format_name
     if len(model.members) == 1:
@@ -171,7 +197,7 @@ def _mlm(model: Model, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parts(model: Model) -> dict[str, Any]:
-    """What `Model.from_item` needs beside the assets."""
+    """Return what `Model.from_item` needs beside the assets."""
     parts: dict[str, Any] = {
         "stac_sm:format": MODEL_FORMAT,
         "stac_sm:members": [
@@ -225,7 +251,7 @@ def _linked(item: ItemDict, rel: str) -> list[dict[str, str]]:
 
 
 def _version_link(rel: str, source: ItemDict, target: ItemDict) -> dict[str, str]:
-    """Link between two model items, which lie in flat folders side by side."""
+    """Return the link between two model items, which lie in flat folders side by side."""
     href = relative_href(item_folder("flat", source), f"{item_folder('flat', target)}/{target['id']}.json")
     return {"rel": rel, "href": href, "type": "application/geo+json", "title": target["id"]}
 

@@ -112,7 +112,7 @@ class Learner(Protocol):
         """
 
     def predict(self, columns: LearnerColumns) -> Float32Array:
-        """Predict one value a row: float32, shape (row,), in the unit of the target.
+        """Return one value a row: float32, shape (row,), in the unit of the target.
 
         Raises
         ------

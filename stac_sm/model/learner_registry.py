@@ -19,7 +19,17 @@ DEFAULT_LEARNER = XGBoostLearner.name
 
 
 def find_learner(name: str) -> type[Learner]:
-    """Return the learner of a name.
+    """Find the learner of a name.
+
+    Parameters
+    ----------
+    name
+        As model items keep it, e.g. ``xgboost``.
+
+    Returns
+    -------
+    type
+        The class that trains such regressions and reads their bytes.
 
     Raises
     ------

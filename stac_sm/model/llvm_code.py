@@ -14,13 +14,13 @@ I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(
 
 
 def address(context: Any, builder: Any, signature: Any, args: Sequence[Any], i: int) -> Any:
-    """Address of the data of argument number i, an array."""
+    """Return the address of the data of argument number i, an array."""
     array = context.make_array(signature.args[i])(context, builder, args[i])
     return builder.ptrtoint(array.data, I64)
 
 
 def load(builder: Any, place: Any, kind: Any) -> Any:
-    """What lies at an address."""
+    """Return code that reads what lies at an address."""
     return builder.load(builder.inttoptr(place, kind.as_pointer()), align=1)
 
 
@@ -30,7 +30,7 @@ def store(builder: Any, value: Any, place: Any) -> None:
 
 
 def splat(builder: Any, value: Any, width: int) -> Any:
-    """A vector of so many times the same value."""
+    """Return a vector of so many times the same value."""
     vector = ir.VectorType(value.type, width)
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, I32(0))
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(I32, width), None))

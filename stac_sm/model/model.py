@@ -1,4 +1,7 @@
-"""Models: an ordered sum of boosters, matched to their features by name, and read from STAC items."""
+"""A model: an ordered sum of boosters, matched to their features by name, and read from a STAC item.
+
+Training makes one, `item` writes it, `predict` applies it to a feature cube.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,17 @@ class Model:
 
     @classmethod
     def from_item(cls, href: str) -> Model:
-        """Model of a STAC item that stac_sm has published; every file is checked against the item.
+        """Read a model from a STAC item that stac_sm has published; every file is checked against the item.
+
+        Parameters
+        ----------
+        href
+            Address of the item: a path, ``https://`` or ``s3://``.
+
+        Returns
+        -------
+        Model
+            With recipe, intervals and area of applicability, as far as the item has them.
 
         Raises
         ------
@@ -84,14 +97,37 @@ class Model:
 
     @classmethod
     def plain(cls, booster: Any, features: Iterable[str]) -> Model:
-        """Return the model of one ``xgboost.Booster`` of weight 1, trained on ``features`` in this order."""
+        """Return the model of one ``xgboost.Booster`` of weight 1.
+
+        Parameters
+        ----------
+        booster
+            A trained ``xgboost.Booster``.
+        features
+            Its features, in the order of its columns.
+
+        Returns
+        -------
+        Model
+            Without recipe, intervals and area of applicability.
+        """
         return cls.of_boosters([(1.0, features, booster)])
 
     @classmethod
     def of_boosters(cls, boosters: Iterable[tuple[float, Iterable[str], Any]]) -> Model:
-        """Return the model of (weight, features, ``xgboost.Booster``) triples, in order.
+        """Return the model that is the weighted sum of some ``xgboost.Booster``.
 
         Boosters of any learner become a model by ``Model(tuple(WeightedBooster.of(trained, weight) …))``.
+
+        Parameters
+        ----------
+        boosters
+            Triples of weight, features in the order of the columns, and ``xgboost.Booster``, in the order of the sum.
+
+        Returns
+        -------
+        Model
+            Without recipe, intervals and area of applicability.
         """
         return cls(
             tuple(
@@ -106,7 +142,12 @@ class Model:
         return tuple(dict.fromkeys(name for member in self.members for name in member.features))
 
     def cube_recipe(self) -> Recipe:
-        """The recipe.
+        """Return the recipe, by which a feature cube is made for the model.
+
+        Returns
+        -------
+        Recipe
+            The recipe that it was trained with.
 
         Raises
         ------
@@ -135,7 +176,7 @@ class Model:
         return digest.hexdigest()
 
     def importance(self) -> dict[str, float]:
-        """Share of each feature in what the model has learned, over all members by weight; of trees, by gain of splits.
+        """Return the share of each feature in the fit, over all members by weight; of trees, by gain of splits.
 
         Returns
         -------
@@ -150,7 +191,7 @@ class Model:
         return {name: gain / whole if whole else 0.0 for name, gain in total.items()}
 
     def predict(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> NDArray[np.float32]:
-        """Predict one value per row.
+        """Return one predicted value a row.
 
         Parameters
         ----------
@@ -175,12 +216,17 @@ class Model:
     def predict_with_half_width(
         self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Predict as `predict` does, and the half width of the interval of each row, in one pass.
+        """Return the prediction and the half width of the interval of each row, in one pass.
+
+        Parameters
+        ----------
+        columns
+            As in `predict`.
 
         Returns
         -------
         tuple of numpy.ndarray
-            Predictions and half widths, float32, shape (n,), in the unit of the target; None for the half widths of a
+            Predictions and half widths, float32, shape (row,), in the unit of the target; None for the half widths of a
             model without intervals.
 
         Raises
@@ -201,7 +247,7 @@ class Model:
         return Ensemble((*self.members, *spread))
 
     def _sum(self, parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Weighted sum of the members' predictions, in order."""
+        """Return the weighted sum of the members' predictions, in order."""
         weighted = [np.float32(member.weight) * part for member, part in zip(self.members, parts, strict=True)]
         total = np.zeros(len(weighted[0]), dtype=np.float32)
         for part in weighted:
@@ -233,7 +279,7 @@ def _members(item: pystac.Item) -> tuple[WeightedBooster, ...]:
 
 
 def _recipe(item: pystac.Item) -> Recipe | None:
-    """The recipe, which must be the one that the properties name; None if they name none."""
+    """Return the recipe, which must be the one that the properties name; None if they name none."""
     wanted = item.properties.get("stac_sm:recipe")
     if wanted is None and "recipe" not in item.assets and item.properties["stac_sm:format"] > 1:
         return None
@@ -254,7 +300,8 @@ def _applicability(item: pystac.Item) -> Applicability | None:
 
 
 def _part(item: pystac.Item, name: str) -> Mapping[str, Any] | None:
-    """Properties of an optional part; an asset without them, or they without it, is a model that was changed."""
+    """Return the properties of an optional part; an asset without them, or they without it, is a model that was
+    changed."""
     figures: Mapping[str, Any] | None = item.properties.get(f"stac_sm:{name}")
     if (figures is None) != (name not in item.assets):
         there, absent = ("asset", "property") if figures is None else ("property", "asset")
@@ -263,7 +310,7 @@ def _part(item: pystac.Item, name: str) -> Mapping[str, Any] | None:
 
 
 def _check_order(item: pystac.Item, model: Model) -> None:
-    """The item's list of inputs, the boosters and the recipe must name the same features."""
+    """Check that the item's list of inputs, the boosters and the recipe name the same features."""
     listed = [one["name"] for one in item.properties["mlm:input"]]
     made = listed if model.recipe is None else model.recipe.names
     parts = [part.features for part in (model.intervals, model.applicability) if part is not None]
@@ -271,19 +318,19 @@ def _check_order(item: pystac.Item, model: Model) -> None:
     if listed != list(model.features) or not set(listed) <= set(made) or beside:
         raise ModelError(
             f"model {item.id!r}: mlm:input lists {', '.join(listed)}, the boosters take {', '.join(model.features)}, "
-            f"the recipe makes {', '.join(made)}{', intervals or applicability want ' * bool(beside)}"
+            f"the recipe makes {', '.join(made)}{', intervals or applicability require ' * bool(beside)}"
             f"{', '.join(sorted(beside))}: the item was changed; publish the model again"
         )
 
 
 def _read(href: str) -> bytes:
-    """Content of a file, in a folder or on S3."""
+    """Read a file, in a folder or on S3."""
     folder, name = split_address(absolute_address(href))
     return open_store(folder).read(name or ".")
 
 
 def _asset(item: pystac.Item, key: str) -> bytes:
-    """Content of an asset whose checksum is the item's."""
+    """Read an asset whose checksum is the item's."""
     asset = item.assets.get(key)
     file = (asset and asset.get_absolute_href()) or ""
     try:

@@ -1,8 +1,8 @@
 """Normal scores: each feature by its rank among the training rows, so that a linear booster can take any of them.
 
 Soil, albedo and backscatter are skewed, and their outliers would tilt a straight line. Here the median becomes 0, the
-share of rows below a value decides the rest, and what lies beyond the training rows stays at their ends: a line that
-is followed no further than it was drawn.
+share of rows below a value decides the rest, and what lies beyond the training rows stays at their ends: a line does
+not extrapolate.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class NormalScores:
 
     @classmethod
     def of(cls, values: Float32Array, weight: Float64Array) -> NormalScores:
-        """Scores of training rows.
+        """Compute the scores of training rows.
 
         Parameters
         ----------
@@ -42,7 +42,8 @@ class NormalScores:
         return cls(tuple(_knots(column.astype(float), weight) for column in values.T))
 
     def of_rows(self, values: Float32Array) -> Float32Array:
-        """Scores of rows: dims (row, feature) to the same; NaN stays NaN, which is 0 (the median) to a line."""
+        """Return the scores of rows: dims (row, feature) to the same; NaN stays NaN, which a line takes as 0, the
+        median."""
         scores = np.full(values.shape, np.nan, dtype=np.float32)
         for i, knots in enumerate(self.knots):
             if knots:
@@ -52,17 +53,17 @@ class NormalScores:
         return scores
 
     def scaled(self, factors: Sequence[float]) -> NormalScores:
-        """Scores times a factor of each feature: a penalised line pays less for a feature that is stretched."""
+        """Return scores times a factor of each feature: a penalised line pays less for a feature that is stretched."""
         pairs = zip(self.knots, factors, strict=True)
         return NormalScores(tuple(tuple((at, score * factor) for at, score in knots) for knots, factor in pairs))
 
     def to_list(self) -> list[Any]:
-        """All of it, JSON-able."""
+        """Return all of it, JSON-able."""
         return [[list(knot) for knot in knots] for knots in self.knots]
 
     @classmethod
     def from_list(cls, content: Sequence[Any]) -> NormalScores:
-        """What `to_list` gave.
+        """Read what `to_list` gave.
 
         Raises
         ------
@@ -75,7 +76,7 @@ class NormalScores:
 def penalty_scales(
     scores: Float32Array, sites: NDArray[np.intp], weight: Float64Array, least: float
 ) -> tuple[float, ...]:
-    """Factors by which the penalty of a line falls on what few sites have to say, and not on what many days say.
+    """Return factors by which the penalty of a line falls on what few sites have to say, and not on what many days say.
 
     A feature that stands still at a site is known from as many places as there are sites; one that changes from day to
     day, from as many as there are rows. So the penalty of the slope is the share of the variance that lies between
@@ -109,7 +110,8 @@ def penalty_scales(
 
 
 def _knots(values: Float64Array, weight: Float64Array) -> tuple[tuple[float, float], ...]:
-    """Knots of one feature: values at even steps of the share of rows below them, half of the equal ones counted."""
+    """Return the knots of one feature: values at even steps of the share of rows below them, half of the equal ones
+    counted."""
     known = ~np.isnan(values) & (weight > 0)
     different, place = np.unique(values[known], return_inverse=True)
     if not len(different):

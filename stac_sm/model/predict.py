@@ -1,4 +1,7 @@
-"""Prediction: a model and a cube of features to soil moisture and quality flags."""
+"""Predict soil moisture and quality flags from a model and a cube of features.
+
+A run calls it for each tile and day; the product writes what it returns.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _BLOCKS = (128, 32)
 
 
 def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
-    """Soil moisture of every pixel and day of a cube, lazily.
+    """Compute the soil moisture of every pixel and day of a cube, lazily.
 
     Parameters
     ----------
@@ -70,7 +73,8 @@ def predict(model: Model, cube: xr.Dataset) -> xr.Dataset:
 def predict_block(
     model: Model, names: Sequence[str], required: Sequence[str], masks: Sequence[str], *arrays: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Soil moisture (float32, NaN where there is none), flags (uint8) and, where the model has intervals, half widths.
+    """Compute soil moisture (float32, NaN where there is none), flags (uint8) and, where the model has intervals, half
+    widths.
 
     All arrays are of one shape.
     """
@@ -99,9 +103,9 @@ def predict_block(
 
 
 def pixels_by_block(wanted: np.ndarray) -> np.ndarray:
-    """Flat positions of the wanted pixels of fields, dims (..., y, x): field by field, block by block.
+    """Return flat positions of the required pixels of fields, dims (..., y, x): field by field, block by block.
 
-    A pixel that is not wanted costs nothing, and a block takes its place from the next one.
+    A pixel that is not required costs nothing, and a block takes its place from the next one.
     """
     if wanted.ndim < 2:
         return np.flatnonzero(wanted)
@@ -112,7 +116,7 @@ def pixels_by_block(wanted: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _walk(height: int, width: int) -> np.ndarray:
-    """Flat positions of all pixels of a field, block by block."""
+    """Return flat positions of all pixels of a field, block by block."""
     keys: list[np.ndarray] = []
     for side in _BLOCKS[::-1]:  # np.lexsort sorts by the last key first
         keys += [np.tile(np.arange(width) // side, height), np.repeat(np.arange(height) // side, width)]
@@ -120,7 +124,7 @@ def _walk(height: int, width: int) -> np.ndarray:
 
 
 def _fields(model: Model) -> dict[str, tuple[type[np.generic], dict[str, str]]]:
-    """Type and attributes of each variable of a prediction."""
+    """Return type and attributes of each variable of a prediction."""
     known = VARIABLES["sm"]
     fields: dict[str, tuple[type[np.generic], dict[str, str]]] = {
         "sm": (np.float32, {"units": known.unit, "long_name": known.description}),
@@ -132,7 +136,7 @@ def _fields(model: Model) -> dict[str, tuple[type[np.generic], dict[str, str]]]:
 
 
 def _spread_out(values: np.ndarray, pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Values at their pixels, NaN elsewhere; float32."""
+    """Return values at their pixels, NaN elsewhere; float32."""
     field = np.full(shape, np.nan, dtype=np.float32)
     field.reshape(-1)[pixels] = values
     return field

@@ -1,11 +1,10 @@
-"""Which of many rows have one of some points within a distance: exact, and quick where neighbours are alike.
+"""Find which of many rows have one of some points within a distance: exact, and fast where neighbours are alike.
 
-The point that held the row before holds most rows, one of those that held rows of late many others; only what is left
-is compared with the groups of points whose box is near enough.
-Coordinates are whole numbers whose squares float32 adds up without rounding, so neither the order of rows nor that of
-sums matters. Compiled by numba when first imported, and cached: whoever needs it imports it inside a function.
-
-Squares of distances from a row to many points or boxes at once, as vectors in functions that Numba compiles.
+`applicability` calls it for every pixel. The point that held the row before holds most rows, one of those that held the
+last rows holds many others; only the rest is compared with the groups of points whose box is near enough. Coordinates
+are whole numbers whose squares float32 adds up without rounding, so neither the order of rows nor that of sums matters.
+Squares of distances to many points or boxes are computed at once, as vectors in functions that Numba compiles when
+this module is first imported: import it inside a function.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ _ZERO = ir.Constant(_VECTOR, None)
 
 @intrinsic
 def least_square(typing: Any, place: Any, points: Any, squares: Any) -> Any:
-    """Square of the distance to the nearest of `GROUP` points, dims (coordinate, point), and those to all of them."""
+    """Return the square of the distance to the nearest of `GROUP` points, dims (coordinate, point), and those to all of
+    them."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
         place_at, points_at, squares_at = (address(context, builder, signature, args, i) for i in range(3))
@@ -52,7 +52,8 @@ def least_square(typing: Any, place: Any, points: Any, squares: Any) -> Any:
 
 @intrinsic
 def squares_to_boxes(typing: Any, place: Any, low: Any, high: Any, bound: Any) -> Any:
-    """Square of the distance to each box, dims (coordinate, box), a multiple of `GROUP` of them; and the least."""
+    """Return the square of the distance to each box, dims (coordinate, box), a multiple of `GROUP` of them; and the
+    least."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
         place_at, low_at, high_at, bound_at = (address(context, builder, signature, args, i) for i in range(4))
@@ -78,7 +79,7 @@ def squares_to_boxes(typing: Any, place: Any, low: Any, high: Any, bound: Any) -
 
 
 def _summed(builder: Any, size: Any, place_at: Any, stride: Any, apart: Callable[[Any, Any], Any]) -> Any:
-    """Sum of the squares, over coordinates, of how far a row is apart."""
+    """Return the sum of the squares, over coordinates, of how far a row is apart."""
     total = cgutils.alloca_once_value(builder, _ZERO)
     with cgutils.for_range(builder, size) as loop:
         here = load(builder, builder.add(place_at, builder.mul(loop.index, I64(_BYTES))), F32)
@@ -97,7 +98,7 @@ def _larger(builder: Any, one: Any, other: Any) -> Any:
 
 
 def _reduced(builder: Any, values: Any) -> Any:
-    """Least of the values of a vector: halves are compared until one is left."""
+    """Return the least of the values of a vector: halves are compared until one is left."""
     width = GROUP
     while width > 1:
         width //= 2
@@ -149,7 +150,7 @@ class Groups(NamedTuple):
 
 
 def grouped(points: Float32Array) -> Groups:
-    """Points in groups of neighbours: halved across their longest side until few are left."""
+    """Return points in groups of neighbours: halved across their longest side until few are left."""
     parts, done = [np.arange(len(points))], []
     while parts:
         part = parts.pop()
@@ -165,7 +166,7 @@ def grouped(points: Float32Array) -> Groups:
 
 
 def _by_coordinate(ends: Float32Array) -> Float32Array:
-    """Ends of boxes, dims (coordinate, group); as many boxes beyond all rows as make whole vectors."""
+    """Return the ends of boxes, dims (coordinate, group); as many boxes beyond all rows as make whole vectors."""
     return np.ascontiguousarray(np.pad(ends.T, ((0, 0), (0, -len(ends) % GROUP)), constant_values=_NOWHERE))
 
 
@@ -174,7 +175,7 @@ def _compiled(fast: bool | set[str]) -> Callable[[F], F]:
 
 
 def outside(columns: Sequence[Float32Array], frame: FeatureScaling, groups: Groups, radius: float) -> NDArray[np.bool_]:
-    """Whether no point lies within a distance of a row.
+    """Return whether no point lies within a distance of a row.
 
     Parameters
     ----------
@@ -194,7 +195,7 @@ def outside(columns: Sequence[Float32Array], frame: FeatureScaling, groups: Grou
 
 @_compiled(_ROUNDED)
 def _outside(values: Float32Array, frame: FeatureScaling, groups: Groups, radius: float) -> NDArray[np.bool_]:
-    """As `outside`, of features side by side, dims (feature, row)."""
+    """Return the same as `outside`, of features side by side, dims (feature, row)."""
     axes, rows = groups.points.shape[1], values.shape[1]
     found = np.zeros(rows, np.bool_)
     places, place = np.zeros((axes, ROWS_AT_ONCE), np.float32), np.empty(axes, np.float32)
@@ -233,9 +234,8 @@ def _place(
     limits: Float32Array,
     square: Float32Array,
 ) -> None:
-    """Where some rows lie, dims (coordinate, row), and the square of the distance that is within: negative where no
-    point can be. NaN and infinities are what they are, here.
-    """
+    """Return where some rows lie, dims (coordinate, row), and the square of the distance that is within: negative where
+    no point can be. NaN and infinities are what they are, here."""
     count, n, gaps = len(frame.centre), values.shape[1], 0
     limits[:], square[:] = radius, 0
     places[count:] = 0
@@ -257,7 +257,7 @@ def _place(
 def _mark(
     values: Float32Array, frame: FeatureScaling, places: Float32Array, limits: Float32Array, square: Float32Array
 ) -> None:
-    """Place rows with gaps: each gap has a coordinate of its own, or is as far from all points."""
+    """Mark the place of rows with gaps: each gap has a coordinate of its own, or is as far from all points."""
     for f in range(len(frame.centre)):
         mark, axis = frame.missing[f], frame.axis[f]
         for i in range(values.shape[1]):
@@ -272,7 +272,7 @@ def _mark(
 
 @_compiled(_ROUNDED)
 def _squares_to_point(places: Float32Array, points: Float32Array, point: int, squares: Float32Array) -> None:
-    """Squares of the distances from places to one point of a group."""
+    """Return the squares of the distances from places to one point of a group."""
     squares[:] = 0
     for d in range(len(places)):
         for i in range(ROWS_AT_ONCE):
@@ -283,9 +283,8 @@ def _squares_to_point(places: Float32Array, points: Float32Array, point: int, sq
 def _holder(
     place: Float32Array, limit: np.float32, groups: Groups, bound: Float32Array, squares: Float32Array
 ) -> tuple[int, np.float32]:
-    """A group with a point within the limit of a row, and the least square of a distance to its points: that of the
-    nearest box first; -1 if there is none. ``squares`` are then those of its points.
-    """
+    """Find a group with a point within the limit of a row, and the least square of a distance to its points: that of
+    the nearest box first; -1 if there is none. ``squares`` are then those of its points."""
     nearest = squares_to_boxes(place, groups.low, groups.high, bound)
     if nearest > limit:
         return -1, nearest
@@ -303,7 +302,7 @@ def _holder(
 
 @_compiled(_ROUNDED)
 def _first_of(values: Float32Array, wanted: np.float32) -> int:
-    """Place of the first of some values that is this one."""
+    """Return the place of the first of some values that is this one."""
     place = 0
     while values[place] != wanted:
         place += 1
@@ -312,7 +311,7 @@ def _first_of(values: Float32Array, wanted: np.float32) -> int:
 
 @_compiled(True)
 def _square(place: Float32Array, points: Float32Array, point: int) -> np.float32:
-    """Square of the distance to one point of a group."""
+    """Return the square of the distance to one point of a group."""
     square = np.float32(0)
     for d in range(len(place)):
         square += (place[d] - points[d, point]) ** 2

@@ -1,7 +1,7 @@
-"""Tuning: a search of fixed size among sums of boosters, inside the training rows only, by folds of sites.
+"""Choose among sums of boosters by a search of fixed size, inside the training rows only, on folds of sites.
 
-With tens of sites, a search that takes whatever erred least takes what was lucky. So the sums stand in an order of
-trust, and one further down is taken only where it errs less by more than two standard errors over sites.
+With tens of sites, a search that takes the smallest error takes what was lucky. So the sums stand in an order of
+preference, and one further down is taken only where its error is less by more than two standard errors over sites.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class SearchResult:
     """Name of the sum that is taken."""
 
     errors: Mapping[str, float]
-    """RMSE of each sum at sites that it had not seen, each site with one vote, m3 m-3; empty with too few sites, or
-    where there was nothing to choose."""
+    """RMSE of each sum at sites that it had not seen, each site with the same weight, m3 m-3; empty with too few sites,
+    or where there was nothing to choose."""
 
     predicted: Float64Array | None
     """What the chosen sum says of each row, by parts that had not seen its site; None with too few sites, or where
@@ -111,7 +111,7 @@ def tune(
 
 
 def recipe_booster_specs(features: Sequence[str], settings: TrainSettings) -> tuple[BoosterSpec, ...]:
-    """Boosters of the values of a recipe's features: a line, shallow trees, and trees as they are set."""
+    """Return boosters of the values of a recipe's features: a line, shallow trees, and trees as they are set."""
     names = tuple(features)
     return (
         BoosterSpec("line", TrainingTarget.WHOLE, names, 100, _LINE, _LEAST),
@@ -132,7 +132,7 @@ RECIPE_SUMS: CandidateSums = {
 def search_sums(
     rows: TrainingRows, parts: Sequence[BoosterSpec], sums: CandidateSums, seed: int, *, most_rows: int | None = None
 ) -> SearchResult:
-    """Choose among sums by how well they do at sites that they have not seen.
+    """Find the best of some sums by their errors at sites that they have not seen.
 
     Parameters
     ----------
@@ -162,25 +162,44 @@ def search_sums(
 def fit_sum(
     rows: TrainingRows, parts: Sequence[BoosterSpec], weights: Mapping[str, float], seed: int, *, nthread: int = 0
 ) -> Model:
-    """Model of the parts that have a weight, trained on all rows."""
+    """Train the parts that have a weight on all rows, and return their sum.
+
+    Parameters
+    ----------
+    rows
+        Rows to train on.
+    parts
+        Boosters of the sum.
+    weights
+        Weight of each part by its name; one without a weight is not trained.
+    seed
+        Seed of the draws of the boosters.
+    nthread
+        Threads; 0: as many as pay for so many rows. Does not change the bytes.
+
+    Returns
+    -------
+    Model
+        The weighted sum, without recipe and intervals.
+    """
     used = [part for part in parts if part.name in weights]
     return Model(_weighted(fit_boosters(rows, used, seed, nthread=nthread), [weights[part.name] for part in used]))
 
 
 def weighted_sum(predicted: Mapping[str, Float64Array], weights: Mapping[str, float]) -> Float64Array:
-    """Weighted sum of the predictions of parts, by name."""
+    """Return the weighted sum of the predictions of parts, by name."""
     return np.asarray(np.sum([weight * predicted[name] for name, weight in weights.items()], axis=0))
 
 
 def site_mean_squared_errors(difference: Float64Array, sites: NDArray[np.object_]) -> Float64Array:
-    """Mean squared difference at each site, in the order of their names."""
+    """Return the mean squared difference at each site, in the order of their names."""
     names, site = np.unique(sites, return_inverse=True)
     squares = np.square(difference)
     return np.array([math.fsum(squares[site == i]) / np.count_nonzero(site == i) for i in range(len(names))])
 
 
 def choose_sum(errors: Mapping[str, Float64Array]) -> str:
-    """The first, or the one that errs least where that is less by more than two standard errors over sites."""
+    """Return the first, or the one that errs least where that is less by more than two standard errors over sites."""
     first, *_ = errors
     best = min(errors, key=lambda name: math.fsum(errors[name]))
     less = errors[first] - errors[best]
@@ -188,7 +207,7 @@ def choose_sum(errors: Mapping[str, Float64Array]) -> str:
 
 
 def _held_out(rows: TrainingRows, parts: Sequence[BoosterSpec], seed: int) -> dict[str, Float64Array] | None:
-    """Prediction of each part for sites that it has not seen; None with too few sites."""
+    """Return the prediction of each part for sites that it has not seen; None with too few sites."""
     cut = rows.folds(_FOLDS, seed)
     if not cut:
         return None

@@ -43,7 +43,7 @@ _TEXT_SHARE = 0.1  # of the cells of a column of numbers, that may be any text
 _MARKER_SHARE, _MARKERS = 0.5, 3  # of the cells, if so few different texts stand for a missing value
 _ROWS_A_DAY = 12  # of one site: an hourly table, or a column that is not the site's
 _SHOWN = 3  # examples in a message
-_FEWEST = 10  # different values of a column, before one that looks as they do is told from them
+_FEWEST = 10  # different values of a column, before one that looks as they do is taken for a fill value
 _FAR = 10.0  # widths of the rest, that a value which is not written as fill values are must lie away from it
 
 
@@ -210,7 +210,7 @@ def clean_table(
         One of `TARGET_UNITS`.
     known_fill_values
         Column to values that are known to be fill values, e.g. those of the training table: in a table of few sites
-        they cannot be told from the rest. In the unit of the file.
+        they cannot be distinguished from the rest. In the unit of the file.
     required_by
         What needs the columns, for the message about one that is missing.
 
@@ -318,7 +318,7 @@ def require_one_row_a_site_and_time(table: pd.DataFrame, columns: Columns) -> No
 
 
 def choose_features(table: pd.DataFrame, columns: Columns, required: Sequence[str] | None = None) -> FeatureChoice:
-    """Choose the feature columns of a table: those asked for, or all numbers that can be one.
+    """Find the feature columns of a table: those asked for, or all numbers that can be one.
 
     By default left out: target, site, time and end, coordinates, counts (``n_…``), columns of row numbers that were
     saved without a name, text, and columns without any value.
@@ -597,7 +597,7 @@ def _check_required(table: pd.DataFrame, columns: Columns, required: Sequence[st
 
 
 def _reason(table: pd.DataFrame, name: str, columns: Columns) -> str:
-    """Why a column is no feature by default; empty if it is one."""
+    """Return why a column is no feature by default; empty if it is one."""
     numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_complex_dtype(table[name])
     reasons = {
         "the target": name == columns.target,

@@ -1,4 +1,4 @@
-"""XGBoost as a learner: trees, or lines on normal scores. The one module that knows the library.
+"""XGBoost as a learner: trees, or lines on normal scores. No other module uses the library.
 
 The library is imported inside functions, since that takes half a second and most commands need no model.
 """
@@ -137,7 +137,7 @@ class XGBoostLearner:
         inside = booster.feature_names or [f"f{i}" for i in range(booster.num_features())]
         if len(inside) != len(features) or (booster.feature_names and tuple(inside) != tuple(features)):
             raise ModelError(
-                f"booster: found {', '.join(inside)} inside; {', '.join(features)} wanted, in this order; "
+                f"booster: found {', '.join(inside)} inside; {', '.join(features)} required, in this order; "
                 "the model was put together wrongly: publish it again"
             )
         booster.set_param({"nthread": 1})  # who predicts in blocks has the cores busy already
@@ -148,7 +148,7 @@ class XGBoostLearner:
         return bytes(self.booster.save_raw("ubj"))
 
     def predict(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> Float32Array:
-        """Predict one value a row: float32, shape (row,).
+        """Return one value a row: float32, shape (row,).
 
         A line takes the normal scores of the features; where one is missing, it counts as its median in training. One
         that was trained elsewhere takes the features as they are.
@@ -226,7 +226,7 @@ class XGBoostLearner:
             ) from error
         if len(scores.knots) != len(self.features):
             raise ModelError(
-                f"booster: normal scores of {len(scores.knots)} features found, {len(self.features)} wanted: "
+                f"booster: normal scores of {len(scores.knots)} features found, {len(self.features)} required: "
                 "publish the model again"
             )
         return scores, weight, stretch

@@ -182,7 +182,7 @@ def test_what_is_typed_wrong_is_told(base, line, code, words, monkeypatch):
 def test_a_column_too_few_names_what_the_model_wants(base):
     model = open_catalog(base / "p").items("sm-models")[0].id
     refused(
-        typed(f"evaluate {model} P/t.csv", base, base / "p"), "model: no feature 'lst' … wanted: lst, lai, swvl1", 1
+        typed(f"evaluate {model} P/t.csv", base, base / "p"), "model: no feature 'lst' … required: lst, lai, swvl1", 1
     )
 
 
@@ -277,8 +277,8 @@ DAMAGED = [
     ("matchup", also('[matchups]\nperiod = "2018-13"'), "'2018-13' is no day, month or year"),
     ("matchup", also('[matchups]\nperiod = "2019/2018"'), "the last day lies before the first"),
     ("matchup", also("[screening]\nmin_corelation = 0.5"), "did you mean 'min_correlation'?"),
-    ("matchup", also("[training]\nn_estimators = -5"), "[training] n_estimators: found -5, 1 or more wanted"),
-    ("matchup", also("[training]\neta = 5"), "[training] eta: found 5.0, a number above 0 and up to 1 wanted"),
+    ("matchup", also("[training]\nn_estimators = -5"), "[training] n_estimators: found -5, 1 or more is required"),
+    ("matchup", also("[training]\neta = 5"), "[training] eta: found 5.0, above 0 and up to 1 is required"),
     ("matchup", also('[validation]\nstrategies = ["sites"]'), "no strategy 'sites' (nearest: site)"),
     ("matchup", also("[validation]\nfolds = 1"), "[validation] folds: found 1, 2 or more wanted"),
     ("matchup", also("[costs]\ncorehour = 1"), "[costs] field 'corehour' is unknown … did you mean 'core_hour'?"),

@@ -126,9 +126,9 @@ def test_missing_values_get_a_prediction_and_no_rows_none():
 
 
 def test_bad_columns_are_named():
-    with pytest.raises(ModelError, match=r"no feature 'swvl1' \(nearest: swvl2\); wanted: lst, lai, swvl1"):
+    with pytest.raises(ModelError, match=r"no feature 'swvl1' \(nearest: swvl2\); required: lst, lai, swvl1"):
         MODEL.predict(TABLE.rename(columns={"swvl1": "swvl2"}))
-    with pytest.raises(ModelError, match=r"lst \(2,\), lai \(3,\), swvl1 \(2,\); wanted 1-D columns"):
+    with pytest.raises(ModelError, match=r"lst \(2,\), lai \(3,\), swvl1 \(2,\); 1-D columns of one length"):
         MODEL.predict({"lst": np.zeros(2), "lai": np.zeros(3), "swvl1": np.zeros(2)})
 
 
@@ -151,7 +151,7 @@ def test_boosters_become_members():
 def test_bytes_that_do_not_fit_are_refused():
     with pytest.raises(ModelError, match="4 bytes that are no XGBoost model"):
         _ = WeightedBooster(1.0, ("lst",), b"junk").trained
-    with pytest.raises(ModelError, match="found lst, lai, swvl1 inside; lst wanted"):
+    with pytest.raises(ModelError, match="found lst, lai, swvl1 inside; lst required"):
         _ = replace(MODEL.members[0], features=("lst",)).trained
     with pytest.raises(ModelError, match="found lst, lai, swvl1 inside"):
         _ = replace(MODEL.members[0], features=("lai", "lst", "swvl1")).trained

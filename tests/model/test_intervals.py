@@ -166,14 +166,14 @@ def judged(table, features, seed):
 @pytest.mark.parametrize("sites", [1, 2, 9])
 def test_too_few_sites_give_a_reason_and_no_intervals(sites):
     table, out = known(sites=sites)
-    with pytest.raises(ScreeningError, match=f"intervals not issued: {sites} sites? found, 10 wanted .*match up more"):
+    with pytest.raises(ScreeningError, match=f"intervals not issued: {sites} sites? found, 10 required .*up more"):
         fit_intervals(table, FEATURES, out)
     assert fit_intervals(*known(sites=10)[:1], FEATURES, known(sites=10)[1]).sites == 10
 
 
 def test_coverage_asks_for_sites_too():
     table, out = known(sites=12)
-    with pytest.raises(ScreeningError, match="12 sites found, 19 wanted for intervals of 95%"):
+    with pytest.raises(ScreeningError, match="12 sites found, 19 required for intervals of 95%"):
         fit_intervals(table, FEATURES, out, coverage=0.95)
     with pytest.raises(InputError, match="coverage 90 found"):
         fit_intervals(table, FEATURES, out, coverage=90)
@@ -247,7 +247,7 @@ def test_what_cannot_be_calibrated():
     table, out = known()
     with pytest.raises(InputError, match="no column 'row'"):
         fit_intervals(table, FEATURES, out.drop(columns="row"))
-    with pytest.raises(InputError, match="rows 0 to 2399 found; positions in a table of 100"):
+    with pytest.raises(InputError, match="rows 0 to 2399 found; a table of 100 rows has no such"):
         fit_intervals(table[:100], FEATURES, out)
     with pytest.raises(InputError, match="the model has seen these rows"):
         fit_intervals(table, FEATURES, out.assign(predicted=out.observed))

@@ -12,6 +12,7 @@ from tests.support.checkout import ROOT
 from tests.tools import docstrings
 
 CLEAN_FOLDERS = (
+    "model",
     "core",
     "stations",
     "features",

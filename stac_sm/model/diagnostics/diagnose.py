@@ -1,6 +1,7 @@
-"""Diagnostics of a way of training: what more stations would bring, what each feature is worth, and which ones leak.
+"""Run the diagnostics of a way of training: learning curve, permutation importance, leakage check.
 
-All is judged by held-out rows. A `DiagnosticsBudget` bounds the number of trainings; nothing is random but the seed.
+Training calls it after the model is scored, and the report shows what it finds. All is judged by held-out rows. A
+`DiagnosticsBudget` bounds the number of trainings; nothing is random but the seed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def diagnose(
     columns: Columns | None = None,
     budget: DiagnosticsBudget | None = None,
 ) -> Diagnostics:
-    """Learning curve over sites, permutation importance, and a check for features that name the site.
+    """Compute the learning curve over sites, the permutation importance, and a check for features that identify the
+    site.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
-"""Models of folds beside the rows that they have not seen: what all diagnostics work on.
+"""Models of folds beside the rows that they have not seen, and the diagnostics that work on them.
 
-Permutation importance: what each feature is worth for rows that were held out.
-
-Learning curve: what more stations would bring.
+Permutation importance is the increase of RMSE when a feature is shuffled among the rows held out. The learning curve
+scores models of more and more sites at sites that none of them has seen.
 """
 
 from __future__ import annotations
@@ -43,20 +42,20 @@ class FoldModels:
     """Column of the observations."""
 
     def predicted(self) -> list[Float64Array]:
-        """Predictions of the rows held out, by fold; unit of the target."""
+        """Return predictions of the rows held out, by fold; unit of the target."""
         return [model.predict(test).astype(float) for model, test in zip(self.models, self.tests, strict=True)]
 
     def observed(self) -> list[Float64Array]:
-        """Observations of the same rows."""
+        """Return observations of the same rows."""
         return [test[self.target].to_numpy(dtype=float) for test in self.tests]
 
     def error(self) -> float:
-        """RMSE over all folds."""
+        """Return the RMSE over all folds."""
         return rmse(np.concatenate(self.predicted()), np.concatenate(self.observed()))
 
 
 def thin_rows(table: pd.DataFrame, columns: Columns, most: int, notes: list[str]) -> pd.DataFrame:
-    """Rows with a target, in order of site and day; every k-th of each site if there are too many."""
+    """Return the rows with a target, in order of site and day; every k-th of each site if there are too many."""
     rows = table[table[columns.target].notna()]
     order = pd.DataFrame({"site": label_column(rows, columns.site), "date": day_column(rows, columns.time)})
     order = order.reset_index(drop=True).sort_values(["site", "date"], kind="stable")
@@ -76,7 +75,7 @@ def train_folds(
     budget: DiagnosticsBudget,
     notes: list[str],
 ) -> FoldModels | None:
-    """A model per fold; None and a note where the table does not allow it."""
+    """Train a model for each fold; None and a note where the table does not allow it."""
     try:
         cut = hold_out(rows, strategy, folds=budget.folds, seed=seed, columns=columns)
         trains, tests = ([rows.iloc[getattr(fold, part)] for fold in cut] for part in ("train", "test"))
@@ -87,18 +86,18 @@ def train_folds(
 
 
 def strategy_gap(cuts: dict[str, FoldModels]) -> StrategyGap | None:
-    """The gap between the strategies; None where one of them was not possible."""
+    """Return the gap between the strategies; None where one of them was not possible."""
     return StrategyGap(cuts["random"].error(), cuts["site"].error()) if len(cuts) > 1 else None
 
 
 def diagnostics_rng(seed: int, *purpose: object) -> np.random.Generator:
-    """Random numbers that belong to one purpose."""
+    """Return random numbers that belong to one purpose."""
     text = "\0".join(map(str, (seed, *purpose)))
     return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
 
 def importance_features(features: Sequence[str] | None, cut: FoldModels, rows: pd.DataFrame) -> list[str]:
-    """Features to judge: those named, or those of the models that are columns."""
+    """Return the features to judge: those named, or those of the models that are columns."""
     if features is not None:
         return list(dict.fromkeys(features))
     return [name for name in dict.fromkeys(n for model in cut.models for n in model.features) if name in rows]
@@ -107,7 +106,7 @@ def importance_features(features: Sequence[str] | None, cut: FoldModels, rows: p
 def permutation_importance(
     cut: FoldModels, names: Sequence[str], seed: int, repeats: int
 ) -> Iterator[PermutationImportance]:
-    """What each feature is worth under one strategy."""
+    """Compute the permutation importance of each feature under one strategy."""
     observed, base = cut.observed(), cut.predicted()
     whole = rmse(np.concatenate(base), np.concatenate(observed))
     alone = [rmse(p, o) for p, o in zip(base, observed, strict=True)]
@@ -121,7 +120,7 @@ def permutation_importance(
 
 
 def _shuffled(cut: FoldModels, name: str, seed: int, repeat: int) -> list[Float64Array]:
-    """Predictions of every fold with one column shuffled among its rows."""
+    """Return predictions of every fold with one column shuffled among its rows."""
     found = []
     for i, (model, test) in enumerate(zip(cut.models, cut.tests, strict=True)):
         order = diagnostics_rng(seed, "permutation", cut.strategy, name, i, repeat).permutation(len(test))
@@ -130,7 +129,7 @@ def _shuffled(cut: FoldModels, name: str, seed: int, repeat: int) -> list[Float6
 
 
 def rank_importance(importance: Sequence[PermutationImportance]) -> tuple[PermutationImportance, ...]:
-    """The most important at unseen sites first."""
+    """Sort features, the most important at unseen sites first."""
     rank = {one.feature: one.increase for one in importance if one.strategy == "site"}
     return tuple(sorted(importance, key=lambda one: (-rank[one.feature], one.feature, one.strategy != "site")))
 
@@ -141,7 +140,7 @@ _FEWEST_SITES = 3
 def learning_curve(
     cut: FoldModels, fitter: Fitter, seed: int, columns: Columns, budget: DiagnosticsBudget, notes: list[str]
 ) -> Iterator[CurvePoint]:
-    """Site-independent scores of ever more sites."""
+    """Compute site-independent scores of models of more and more sites."""
     observed = np.concatenate(cut.observed())
     sites = [sorted(label_column(train, columns.site).unique()) for train in cut.trains]
     largest = min(map(len, sites))
@@ -165,7 +164,7 @@ def _drawn(
     seed: int,
     columns: Columns,
 ) -> Float64Array:
-    """Predictions of all folds by models of so many sites; a larger draw holds the smaller one."""
+    """Return predictions of all folds by models of so many sites; a larger draw holds the smaller one."""
     parts = []
     for i, (train, test) in enumerate(zip(cut.trains, cut.tests, strict=True)):
         chosen = diagnostics_rng(seed, "sites", draw, i).permutation(np.array(sites[i]))[:size]

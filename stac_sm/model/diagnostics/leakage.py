@@ -1,4 +1,7 @@
-"""Leak check: which features are a name of the site, so that random folds reward a model that knows sites by heart."""
+"""Check for leakage: predictors that identify the site, so that random folds reward a model that knows sites by heart.
+
+`diagnose` runs it; the report lists the flagged features.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ _TRANSFERS = 1 / 3  # of the help under random folds must be left at unseen site
 def check_leakage(
     rows: pd.DataFrame, importance: Sequence[PermutationImportance], cuts: dict[str, FoldModels], columns: Columns
 ) -> list[LeakageCheck]:
-    """The check of every feature; the flagged ones first, then those that name the site best."""
+    """Check every feature; the flagged ones come first, then those that identify the site best."""
     if "random" not in cuts:
         return []
     least = _MATTERS * cuts["random"].error()
@@ -58,7 +61,7 @@ def check_leakage(
 
 
 def site_identification_skill(values: Float64Array, sites: NDArray[np.str_], dates: NDArray[np.datetime64]) -> float:
-    """How well a feature alone tells which site a row belongs to.
+    """Return how well a feature alone tells which site a row belongs to.
 
     Parameters
     ----------
@@ -83,19 +86,19 @@ def site_identification_skill(values: Float64Array, sites: NDArray[np.str_], dat
 
 
 def _within(values: pd.Series[float], sites: NDArray[np.str_]) -> float:
-    """`LeakageCheck.within`."""
+    """Compute `LeakageCheck.within`."""
     whole = float(((values - values.mean()) ** 2).mean())
     inside = float(((values - values.groupby(sites).transform("mean")) ** 2).mean())
     return inside / whole if whole > 0 else math.nan
 
 
 def _best_first(named: float) -> float:
-    """Sorting key: what names sites best first, NaN last."""
+    """Return the sorting key: what identifies sites best first, NaN last."""
     return math.inf if math.isnan(named) else -named
 
 
 def _place(rows: pd.DataFrame, name: str, columns: Columns) -> str:
-    """The coordinate that orders the sites as the feature does, if there is such a one."""
+    """Return the coordinate that orders the sites as the feature does, if there is one."""
     sites = label_column(rows, columns.site)
     means = rows[name].astype(float).groupby(sites).mean().rank()
     for role, column in (("lon", columns.lon), ("lat", columns.lat)):
@@ -109,7 +112,7 @@ def _place(rows: pd.DataFrame, name: str, columns: Columns) -> str:
 def strategy_gap_without(
     rows: pd.DataFrame, names: Sequence[str], fitter: Fitter, seed: int, columns: Columns, budget: DiagnosticsBudget
 ) -> StrategyGap | None:
-    """The gap where nothing can be learned from some features."""
+    """Return the gap where nothing can be learned from some features."""
     silenced = rows.assign(**dict.fromkeys(names, 0.0))
     cuts = {}
     for strategy in ("site", "random"):

@@ -1,4 +1,4 @@
-"""What diagnostics find, and how much work they may be."""
+"""What the diagnostics find, and the budget that bounds their work."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DiagnosticsBudget:
 
     @classmethod
     def small(cls) -> DiagnosticsBudget:
-        """For demonstrations and tests."""
+        """Return a budget for demonstrations and tests."""
         return cls(points=3, draws=2, folds=2, repeats=2, rows=4_000)
 
 
@@ -136,5 +136,11 @@ class Diagnostics:
         return tuple(leak.feature for leak in self.leaks if leak.status == FLAGGED)
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON but for NaN."""
+        """Return all that was found.
+
+        Returns
+        -------
+        dict
+            Ready for JSON but for NaN, which stands where there is no value.
+        """
         return asdict(self) | {"flagged": list(self.flagged)}

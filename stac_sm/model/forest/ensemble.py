@@ -1,4 +1,8 @@
-"""Ensembles: boosters over the same columns, each by the fastest way that gives the bits of its learner."""
+"""Evaluate several boosters over the same columns, each by the fastest way that gives the bits of its learner.
+
+`model.Model` predicts through it. Trees are packed into one forest, which is compared with the learners on a sample
+before it is used; a booster that cannot be in it is left to its learner.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ _SAMPLE = 512
 
 
 class Ensemble:
-    """Boosters whose predictions of the same rows are wanted.
+    """Boosters whose predictions of the same rows are asked for.
 
     Trees of plain regressions go through a `Forest` once there is work enough to pay for its start-up; all other
     boosters, and all before that, through their learners. The values are the same, bit by bit.
@@ -53,13 +57,15 @@ class Ensemble:
         return tuple(dict.fromkeys(name for member in self.members for name in member.features))
 
     def predict(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame, count: int) -> list[NDArray[np.float32]]:
-        """Predictions of the first ``count`` boosters, without their weights.
+        """Return the predictions of the first boosters, without their weights.
 
         Parameters
         ----------
         columns
             1-D columns of one length, matched by name; NaN = missing. Rows that are alike should be neighbours: the
             order decides how fast it is, never what comes out.
+        count
+            Number of boosters, in the order of ``members``.
 
         Returns
         -------
@@ -84,10 +90,16 @@ class Ensemble:
         ]
 
     def build(self) -> Forest | None:
-        """The forest of all boosters that can be in one, proven on a sample; None if there is none."""
+        """Build the forest of all boosters that can be in one, and compare it with their learners on a sample.
+
+        Returns
+        -------
+        Forest or None
+            The forest, built once; None if no booster can be in one (`reasons` says why).
+        """
         with _LOCK:
             if not self._built:
-                self._forest = self._proven()
+                self._forest = self._verified()
                 self._built = True
         return self._forest
 
@@ -99,7 +111,7 @@ class Ensemble:
                 return None
         return self.build()
 
-    def _proven(self) -> Forest | None:
+    def _verified(self) -> Forest | None:
         grown = {}
         for i, member in enumerate(self.members):
             try:
@@ -142,7 +154,7 @@ def _flat_trees(member: WeightedBooster) -> FlatTrees:
 
 
 def _agrees(forest: Forest, members: Sequence[WeightedBooster]) -> bool:
-    """Whether a forest gives the bits of the learners on rows at, beside and far from its thresholds."""
+    """Return whether a forest gives the bits of the learners on rows at, beside and far from its thresholds."""
     rng = np.random.default_rng(0)
     rows = {name: _trying(table.known, rng) for name, table in zip(forest.features, forest.tables, strict=True)}
     found = forest.predict(rows)
@@ -153,7 +165,7 @@ def _agrees(forest: Forest, members: Sequence[WeightedBooster]) -> bool:
 
 
 def _trying(thresholds: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Values that try a feature: its thresholds, their neighbours, extremes and missing ones."""
+    """Return values that try a feature: its thresholds, their neighbours, extremes and missing ones."""
     extremes = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, np.nan, np.nan], np.float32)
     if not len(thresholds):
         return rng.choice(extremes, _SAMPLE)

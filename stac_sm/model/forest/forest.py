@@ -1,4 +1,4 @@
-"""A forest: the trees of one or more boosters over shared ranks."""
+"""A forest: the trees of one or more boosters over shared ranks, packed for the kernel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLANE = 254  # codes in a plane of the kernel
 
 @dataclass(frozen=True)
 class Forest:
-    """Boosters whose predictions of the same rows are wanted."""
+    """Boosters whose predictions of the same rows are asked for."""
 
     features: tuple[str, ...]
     """Names of all features, each once."""
@@ -50,7 +50,7 @@ class Forest:
 
     @classmethod
     def of(cls, members: Sequence[WeightedBooster], trees: Sequence[FlatTrees]) -> Forest:
-        """Forest of boosters and their trees.
+        """Build the forest of boosters and their trees.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Forest:
         )
 
     def predict(self, columns: Mapping[str, NDArray[Any]], boosters: int | None = None) -> NDArray[np.float32]:
-        """Prediction of the first boosters (default: of all) for each row: float32, dims (booster, row)."""
+        """Return the prediction of the first boosters (default: of all) for each row: float32, dims (booster, row)."""
         count = len(self.ends) if boosters is None else boosters
         names, ends, kernel = self.features[: self.reach[count - 1]], self.ends[:count], load_kernel()
         parts = [np.ascontiguousarray(columns[name], np.float32) for name in names]
@@ -113,7 +113,7 @@ class Forest:
 
 
 def _named(trees: FlatTrees, member: WeightedBooster, features: tuple[str, ...]) -> FlatTrees:
-    """Trees that ask for features by their place among all features."""
+    """Return trees that ask for features by their place among all features."""
     place = np.array([*map(features.index, member.features), -1], np.int32)  # -1, a leaf, stays -1
     return FlatTrees(place[trees.feature], trees.threshold, trees.default_right, trees.right, trees.roots, trees.base)
 
@@ -135,7 +135,7 @@ def _splits_below(parts: Sequence[FlatTrees], thresholds: Sequence[NDArray[np.fl
 
 
 def _coded(trees: FlatTrees, thresholds: Sequence[NDArray[np.float32]]) -> NDArray[np.uint64]:
-    """Nodes as the kernel takes them."""
+    """Return nodes as the kernel takes them."""
     inner = trees.feature >= 0
     asks = np.where(inner, np.where(trees.default_right, trees.feature + len(thresholds), trees.feature), LEAF)
     code = np.zeros(len(inner), np.uint64)

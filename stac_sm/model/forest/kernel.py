@@ -60,7 +60,7 @@ def rank(values, thresholds, first, low, scale, steps, codes):
 
 @numba.njit(cache=True, nogil=True)
 def _ranges(codes, start, stop, low, high):
-    """Least and greatest code of each feature in some rows, in both readings; whether one is missing."""
+    """Return the least and greatest code of each feature in some rows, in both readings; whether one is missing."""
     features = len(codes)
     for f in range(features):
         least, most, valid = np.uint16(65535), np.uint16(0), np.uint16(65535)
@@ -113,7 +113,8 @@ def _prune_large(nodes, roots, low, high, to_nodes, to_roots, stack):
 
 @numba.njit(cache=True, nogil=True)
 def _prune_small(nodes, root, low, high, plane, shift, extent, split, value, stack):
-    """What the ranges of a small block leave of a tree: its splits, and the values of its leaves from left to right.
+    """Return what the ranges of a small block leave of a tree: its splits, and the values of its leaves from left to
+    right.
 
     A split is (offset of its plane, its threshold there, its leftmost leaf, the leftmost leaf of its right subtree).
     """
@@ -150,7 +151,8 @@ def _prune_small(nodes, root, low, high, plane, shift, extent, split, value, sta
 
 @numba.njit(cache=True, nogil=True)
 def _planes(codes, start, low, high, n, plane, shift, extent, planes):
-    """Codes of a small block in bytes, from 1 at the least one; as many planes as their range needs, for each reading.
+    """Return codes of a small block in bytes, from 1 at the least one; as many planes as their range needs, for each
+    reading.
 
     Missing values are 0 in the first reading, 255 in the second; without any, both are one.
     """
@@ -205,7 +207,7 @@ def _add_by_number(planes, split, splits, value, number, total, n):
 
 @numba.njit(cache=True, nogil=True)
 def _add_by_walk(planes, split, splits, value, look, child, first, at, total, n):
-    """Walk each row down, all rows one level at a time; a leaf is its own child."""
+    """Move each row down, all rows one level at a time; a leaf is its own child."""
     leaves = splits + 1
     for leaf in range(leaves):
         first[leaf] = -1
@@ -230,7 +232,7 @@ def _add_by_walk(planes, split, splits, value, look, child, first, at, total, n)
 
 @numba.njit(cache=True, nogil=True)
 def _levels(child, splits, level):
-    """Levels of splits; children come after their parents."""
+    """Return the number of levels of splits; children come after their parents."""
     most = 0
     level[0] = 1
     for j in range(splits):

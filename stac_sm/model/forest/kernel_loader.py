@@ -1,4 +1,4 @@
-"""Which kernel evaluates forests on this machine: imported at its first use, compiled once for all workers."""
+"""Load the kernel that evaluates forests on this machine: imported at its first use, compiled once for all workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class KernelError(Exception):
 
 @cache
 def load_kernel() -> ModuleType:
-    """The module with ``rank`` and ``evaluate``.
+    """Return the module with ``rank`` and ``evaluate``.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def load_kernel() -> ModuleType:
 
 
 def _numba() -> ModuleType:
-    """Compiled by the first process on this machine, read from Numba's cache by all others."""
+    """Return the kernel that the first process on this machine compiles and all others read from Numba's cache."""
     import numba
 
     try:
@@ -48,7 +48,7 @@ def _numba() -> ModuleType:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Only one process of this user is inside; on Windows, workers that start at once may each compile."""
+    """Keep other processes of this user out; on Windows, workers that start at once may each compile."""
     if sys.platform == "win32":
         yield
     else:
@@ -60,7 +60,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _scratch(name: str) -> Path:
-    """Folder of this user for what may be lost."""
+    """Return the folder of this user for files that may be lost."""
     folder = Path(tempfile.gettempdir(), f"stac-sm-{_user()}", name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

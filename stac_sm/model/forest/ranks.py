@@ -54,7 +54,7 @@ class RankTable:
 
     @classmethod
     def of(cls, thresholds: NDArray[np.float32]) -> RankTable:
-        """Table of distinct thresholds in ascending order."""
+        """Build the table of distinct thresholds in ascending order."""
         low = thresholds[0] if len(thresholds) else np.float32(0)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             span = np.float32(thresholds[-1] - low) if len(thresholds) else np.float32(0)
@@ -67,7 +67,7 @@ class RankTable:
 
 
 def bucket_of(values: NDArray[np.float32], low: np.float32, scale: np.float32) -> NDArray[np.int64]:
-    """Bucket of each value, in float32 throughout: the kernel takes the same steps."""
+    """Return the bucket of each value, in float32 throughout: the kernel takes the same steps."""
     with np.errstate(over="ignore", invalid="ignore"):
         place = (values - low) * scale
     place = np.where(place > 0, place, np.float32(0))

@@ -20,7 +20,8 @@ _u2, _i4, _i8, _b1 = numba.uint16, numba.int32, numba.int64, numba.boolean
 
 @numba.njit(cache=True, nogil=True)
 def _widest(codes, asked, order, start, stop):
-    """The feature that leaves most splits open in some rows, and the number of splits that all features leave open."""
+    """Return the feature that leaves most splits open in some rows, and the number of splits that all features leave
+    open."""
     widest, most, total = 0, -1, 0
     for feature in range(len(codes)):
         part = codes[feature]
@@ -57,7 +58,7 @@ def _halve(code, order, start, middle, stop, count, other):
 
 @numba.njit(cache=True, nogil=True)
 def _open_share(codes, asked, order):
-    """Share of the splits that the ranges of a small block leave open, on the mean over blocks."""
+    """Return the share of the splits that the ranges of a small block leave open, on the mean over blocks."""
     rows, total, blocks = codes.shape[1], 0, 0
     for start in range(0, rows, LANES):
         total += _widest(codes, asked, order, start, min(start + LANES, rows))[1]

@@ -20,7 +20,7 @@ _REGISTERS = 8  # vectors that are numbered at once: half of what a machine has
 
 
 def _features() -> frozenset[str]:
-    """Features of the machine that Numba compiles for."""
+    """Return the features of the machine that Numba compiles for."""
     if numba.config.CPU_FEATURES is not None:
         return frozenset(name[1:] for name in numba.config.CPU_FEATURES.split(",") if name.startswith("+"))
     if numba.config.CPU_NAME is not None:
@@ -95,7 +95,8 @@ add_of_one, add_of_two, add_of_four = _adder(1), _adder(2), _adder(4)
 
 
 def _looked_up(builder: Any, parts: Sequence[Any], numbers: Any) -> Any:
-    """Value of each number, in the table that its high bits choose; the instruction looks at the low bits only."""
+    """Return the value of each number, in the table that its high bits choose; the instruction looks at the low bits
+    only."""
     floats, wide = parts[0].type, numbers.type
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(floats, [floats, wide]), _LOOK_UP[TABLE])
     found = [builder.call(function, [part, numbers]) for part in parts]

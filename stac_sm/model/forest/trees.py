@@ -20,7 +20,7 @@ _CONSTANTS = {b"Z": None, b"T": True, b"F": False}
 
 
 def parse_ubjson(content: bytes) -> Any:
-    """Value of a UBJSON document: dicts, lists, strings and numbers; arrays of one type are NumPy arrays.
+    """Return the value of a UBJSON document: dicts, lists, strings and numbers; arrays of one type are NumPy arrays.
 
     Raises
     ------
@@ -45,7 +45,7 @@ class _Reader:
 
     def _take(self, size: int) -> bytes:
         if not 0 <= size <= len(self._content) - self._at:
-            raise IndexError(f"{size} bytes wanted at {self._at}")
+            raise IndexError(f"{size} bytes required at {self._at}")
         self._at += size
         return self._content[self._at - size : self._at]
 
@@ -90,7 +90,7 @@ class _Reader:
         return found
 
     def _ends(self, mark: bytes) -> bool:
-        """Whether a mark is next; if so it is passed."""
+        """Return whether a mark is next; if so it is passed."""
         here = self._content[self._at : self._at + 1]
         if not here:
             raise IndexError(f"nothing at {self._at}")
@@ -170,7 +170,7 @@ def flatten_trees(content: bytes) -> FlatTrees:
 
 
 def _suitable(learner: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The gbtree of a learner, once everything about it is known to be plain."""
+    """Return the gbtree of a learner, once everything about it is known to be plain."""
     booster = learner["gradient_booster"]
     if booster["name"] != "gbtree":
         raise UnsuitableError(f"booster {booster['name']}")
@@ -191,7 +191,7 @@ def _suitable(learner: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _base(learner: Mapping[str, Any]) -> np.float32:
-    """Base score, which newer versions write as a list of one."""
+    """Return the base score, which newer versions write as a list of one."""
     text = str(learner["learner_model_param"]["base_score"]).strip("[]")
     if "," in text:
         raise UnsuitableError("several targets")
@@ -199,7 +199,7 @@ def _base(learner: Mapping[str, Any]) -> np.float32:
 
 
 def _joined(trees: list[Any], name: str) -> NDArray[Any]:
-    """One property of the nodes of all trees."""
+    """Return one property of the nodes of all trees."""
     parts = [np.asarray(tree[name]) for tree in trees]
     return np.concatenate(parts).astype(parts[0].dtype.newbyteorder("=")) if parts else np.zeros(0, np.int32)
 
@@ -207,7 +207,8 @@ def _joined(trees: list[Any], name: str) -> NDArray[Any]:
 def _walk(
     left: NDArray[np.int64], right: NDArray[np.int64], roots: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Place of each node in a walk (node, left subtree, right subtree), that of its right child, and nodes met."""
+    """Return the place of each node in a walk (node, left subtree, right subtree), that of its right child, and nodes
+    met."""
     levels, front = [], roots
     while front.size:
         levels.append(front)

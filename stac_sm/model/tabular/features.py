@@ -1,7 +1,7 @@
-"""Features of a bare match-up table: what a site is like, how a day differs from it, and what came before.
+"""Compute the features of a bare match-up table: statistics of a site, anomalies of a day, and trailing means.
 
-They are worked out from the feature columns of the table at hand, site by site, and never from the target: for a table
-of unseen sites by the same code, from that table's own rows. Neither the order of rows nor other columns matter.
+They come from the feature columns of the table at hand, site by site, and never from the target: for a table of unseen
+sites by the same code, from that table's own rows. Neither the order of rows nor other columns matter.
 """
 
 from __future__ import annotations
@@ -61,7 +61,24 @@ class TableFeatures:
 
     @classmethod
     def of(cls, table: pd.DataFrame, columns: Columns, given: Sequence[str], *, plain: bool = False) -> TableFeatures:
-        """Features of a training table; see `choose_features` for ``given``."""
+        """Find how features are computed, from a training table.
+
+        Parameters
+        ----------
+        table
+            Training table.
+        columns
+            Names of the columns that are no features.
+        given
+            Feature columns, as `stac_sm.model.user_table.choose_features` takes them.
+        plain
+            Whether to take only the columns as they are, and the day of the year.
+
+        Returns
+        -------
+        TableFeatures
+            For `build`, on this table and on any other.
+        """
         values, sites = (
             {name: numeric_column(table, name) for name in given},
             label_column(table, columns.site).to_numpy(),
@@ -136,7 +153,7 @@ class TableFeatures:
         return (*(f"{name}:{kind}" for kind in kinds for name in self.varying_columns), *self.still)
 
     def build(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Features of each row.
+        """Compute the features of each row.
 
         Parameters
         ----------
@@ -163,7 +180,7 @@ class TableFeatures:
         return pd.DataFrame({name: value[back].astype(np.float32) for name, value in found.items()}, index=table.index)
 
     def _made(self, values: dict[str, Float64Array], rows: SiteStatistics) -> dict[str, Float64Array]:
-        """Features of rows in canonical order."""
+        """Return the features of rows in canonical order."""
         made = {**values, **rows.day_of_year()}
         if self.plain:
             return made
@@ -175,7 +192,13 @@ class TableFeatures:
         return made
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the features: explicit names, so that renaming a field makes no result stale."""
+        """Return what identifies the features.
+
+        Returns
+        -------
+        dict
+            Name to value. The keys are spelled out, so that renaming a field makes no result stale.
+        """
         return {
             "format": TABLE_FEATURES_FORMAT,
             "columns": self.columns.fingerprint_fields(),
@@ -188,12 +211,28 @@ class TableFeatures:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it, JSON-able."""
+        """Return all of it.
+
+        Returns
+        -------
+        dict
+            JSON-able, as `from_dict` reads it.
+        """
         return self.fingerprint_fields()
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableFeatures:
-        """What `to_dict` gave.
+        """Read what `to_dict` gave.
+
+        Parameters
+        ----------
+        content
+            Content of the asset ``features`` of a model of a table.
+
+        Returns
+        -------
+        TableFeatures
+            The same features.
 
         Raises
         ------
@@ -217,7 +256,7 @@ class TableFeatures:
 
 
 def _combination(name: str, values: Mapping[str, Float64Array]) -> Float64Array:
-    """Normalised difference or difference of two columns; NaN where a sum is 0."""
+    """Compute the normalised difference or difference of two columns; NaN where a sum is 0."""
     if name in _DIFFERENCES:
         first, second = (values[one] for one in _DIFFERENCES[name])
         return first - second
@@ -228,5 +267,5 @@ def _combination(name: str, values: Mapping[str, Float64Array]) -> Float64Array:
 
 
 def names_of(features: Iterable[Iterable[str]]) -> tuple[str, ...]:
-    """Names of several lists, each once, in order."""
+    """Return the names of several lists, each once, in order."""
     return tuple(dict.fromkeys(name for some in features for name in some))

@@ -1,4 +1,4 @@
-"""Statistics of columns at sites: mean, spread, waves of the year, trailing means; each site by its own rows alone."""
+"""Compute statistics of columns at sites: mean, spread, seasonal cycle, trailing means; each site from its own rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Windows(BaseIndexer):
         closed: str | None = None,
         step: int | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First and last row of each window, as pandas asks for them."""
+        """Return the first and last row of each window, as pandas asks for them."""
         return self._ends
 
 
@@ -50,23 +50,23 @@ class SiteStatistics:
         self._day = when.astype("datetime64[D]").astype(np.int64)
 
     def day_of_year(self) -> dict[str, Float64Array]:
-        """Sine and cosine of the day of the year."""
+        """Return sine and cosine of the day of the year."""
         return dict(zip(DAY_OF_YEAR, self._wave(1), strict=True))
 
     def constant_at_site(self, column: Float64Array) -> NDArray[np.bool_]:
-        """Rows of sites at which a column has one value and no other, in ten rows or more."""
+        """Return whether each row is of a site at which a column has one value and no other, in ten rows or more."""
         by_site = pd.Series(column).groupby(self._site)
         stuck = (by_site.max() == by_site.min()) & (by_site.count() >= _FEWEST_ROWS)
         return np.asarray(stuck.to_numpy(bool)[self._site])
 
     def share_moving(self, column: Float64Array) -> float:
-        """Share of the sites with ten values or more at which they differ; 0 if there is no such site."""
+        """Return the share of the sites with ten values or more at which they differ; 0 if there is no such site."""
         by_site = pd.Series(column).groupby(self._site)
         known = by_site.count() >= _FEWEST_ROWS
         return float((by_site.max() > by_site.min())[known].mean()) if known.any() else 0.0
 
     def of(self, column: Float64Array) -> dict[str, Float64Array]:
-        """Statistics of each row's site, and differences from them."""
+        """Compute statistics of each row's site, and differences from them."""
         by_site = pd.Series(column).groupby(self._site)
         found = {
             "mean": by_site.mean(),
@@ -84,12 +84,12 @@ class SiteStatistics:
         return made
 
     def _wave(self, times: int) -> tuple[Float64Array, Float64Array]:
-        """Sine and cosine that come so many times a year."""
+        """Return sine and cosine that come so many times a year."""
         angle = pd.DatetimeIndex(self._when).dayofyear.to_numpy() * (times * 2 * np.pi / _YEAR)
         return np.sin(angle), np.cos(angle)
 
     def _swing(self, column: Float64Array, times: int) -> dict[str, Float64Array]:
-        """Amplitudes of the sine and cosine of each site, by least squares beside a mean; dims (site,)."""
+        """Return the amplitudes of the sine and cosine of each site, by least squares beside a mean; dims (site,)."""
         waves = np.stack([np.ones(len(column)), *self._wave(times)], axis=1)
         waves[np.isnan(column)] = 0
         products, sums = (np.zeros((len(self._names), 3, n)) for n in (3, 1))
@@ -101,7 +101,7 @@ class SiteStatistics:
         return {"sin": found[:, 1], "cos": found[:, 2]}
 
     def _trailing(self, column: Float64Array, length: int) -> Float64Array:
-        """Mean of the ``length`` days that end with a row's day, at its site; NaN where there is no value."""
+        """Return the mean of the ``length`` days that end with a row's day, at its site; NaN without a value."""
         span = int(np.ptp(self._day)) + length + 1 if len(self._day) else 1
         key = self._site * span + self._day - self._day.min(initial=0)  # sites lie further apart than a window
         first, last = (np.searchsorted(key, ends, side="right") for ends in (key - length, key))
