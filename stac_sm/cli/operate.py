@@ -216,16 +216,43 @@ _OUTCOMES = ("new", "replaced", "done", "removed")
     multiple=True,
     help="Give out this collection with all its assets, though restricted; repeatable. Only if its licence allows.",
 )
-def serve(folder: Path, catalog: str | None, host: str, port: int, opened: tuple[str, ...]) -> None:
+@click.option("--root-path", default="", metavar="PATH", help="Path at which a proxy shows the API, such as /soil.")
+@click.option(
+    "--proxy",
+    "proxies",
+    metavar="ADDRESS",
+    multiple=True,
+    help="IP address or network of a proxy whose headers (Forwarded, X-Forwarded-Proto, -Host, -Prefix) links follow; "
+    "repeatable. Those of others are ignored.",
+)
+@click.option(
+    "--trusted-host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="Host that requests may be for, *.DOMAIN for all below it; repeatable.  [default: all]",
+)
+def serve(
+    folder: Path,
+    catalog: str | None,
+    host: str,
+    port: int,
+    opened: tuple[str, ...],
+    root_path: str,
+    proxies: tuple[str, ...],
+    hosts: tuple[str, ...],
+) -> None:
     """Serve the catalogue as a read-only STAC API, with STAC Browser at /browser if it is built.
 
     Collections that are restricted, such as ISMN stations and match-ups, are not given out, nor are assets that hold
     station series. `stac_sm:visibility` of a collection says what it is.
     """
+    from stac_sm.serve.proxy import PublicAddress
     from stac_sm.serve.server import serve as listen
 
+    address = PublicAddress(root_path, proxies, hosts)
     root = catalog or str(open_project(folder).catalog.root)
-    listen(root, host=host, port=port, log=print_message, collections=opened)
+    listen(root, host=host, port=port, log=print_message, collections=opened, address=address)
 
 
 @click.command()

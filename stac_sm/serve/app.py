@@ -8,7 +8,8 @@ for people.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -34,6 +35,7 @@ from stac_sm.serve.openapi import (
     POST_SEARCH,
     openapi_document,
 )
+from stac_sm.serve.proxy import ProxyHeaders, PublicAddress
 from stac_sm.serve.query import ItemQuery, check_known, parse_json, query_from_body, query_from_parameters
 from stac_sm.serve.service import CatalogService
 from stac_sm.serve.tiles import MOUNTED, tiles_app
@@ -73,13 +75,20 @@ MAX_BODY_BYTES = 1 << 20
 """Of a POST."""
 
 _JSON, _GEOJSON, _SCHEMA = documents.JSON_MEDIA_TYPE, documents.GEOJSON_MEDIA_TYPE, documents.SCHEMA_MEDIA_TYPE
+_BUILT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#fde737"/>'
     '<path d="M8 2c3 4 4 5.5 4 8a4 4 0 0 1-8 0c0-2.500 1-4 4-8z" fill="#00306f"/></svg>'
 )
 
 
-def create_app(service: CatalogService, *, browser: Path | None = None) -> FastAPI:
+def create_app(
+    service: CatalogService,
+    *,
+    browser: Path | None = None,
+    address: PublicAddress | None = None,
+    log: Callable[[str], None] | None = None,
+) -> FastAPI:
     """Create the API of a service.
 
     Parameters
@@ -88,6 +97,10 @@ def create_app(service: CatalogService, *, browser: Path | None = None) -> FastA
         What is served.
     browser
         Folder of a built STAC Browser, to be served at ``/browser``; None: without it.
+    address
+        How clients reach the API; None for as it listens.
+    log
+        Called with a line of text for the operator, where headers of a proxy are ignored.
 
     Returns
     -------
@@ -116,6 +129,9 @@ def create_app(service: CatalogService, *, browser: Path | None = None) -> FastA
     _add_search(stac, service)
     app.include_router(stac)
     _add_files(app, service, browser)
+    own = [*app.openapi()["paths"], MOUNTED, "/browser", "/favicon.ico"]
+    routes = frozenset(path.split("/")[1] for path in own)
+    app.add_middleware(ProxyHeaders, address=address or PublicAddress(), routes=routes, log=log)  # the outermost
     return app
 
 
@@ -123,7 +139,8 @@ class _Gzip(GZipMiddleware):
     """Compression of JSON and pages, but not of files: ranges are of the bytes that lie in the store."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        compresses = scope["type"] == "http" and not scope["path"].startswith(("/assets/", "/browser/"))
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
+        compresses = scope["type"] == "http" and not path.startswith(("/assets/", "/browser/"))
         await (super().__call__ if compresses else self.app)(scope, receive, send)
 
 
@@ -182,8 +199,9 @@ def _add_core(stac: APIRouter, app: FastAPI, service: CatalogService, browser: P
         return _json({"conformsTo": list(documents.CONFORMANCE)})
 
     @stac.get("/api", summary="OpenAPI description")
-    def api() -> Response:
-        return _json(openapi_document(app), documents.OPENAPI_MEDIA_TYPE)
+    def api(request: Request) -> Response:
+        described = openapi_document(app) | {"servers": [{"url": base_of(request)}]}
+        return _json(described, documents.OPENAPI_MEDIA_TYPE)
 
     @stac.get("/api.html", summary="The same as a page")
     def api_page() -> Response:
@@ -303,10 +321,17 @@ def _add_files(app: FastAPI, service: CatalogService, browser: Path | None) -> N
 
     @app.get("/browser", include_in_schema=False)
     @app.get("/browser/{path:path}", include_in_schema=False)
-    def pages(path: str = "") -> Any:
+    def pages(request: Request, path: str = "") -> Any:
         file = (browser / path).resolve() if "\0" not in path else browser
         inside = file.is_file() and file.is_relative_to(browser.resolve())
-        return FileResponse(file if inside else browser / "index.html")  # what is no file is a page of the Browser
+        shown = file if inside else browser / "index.html"  # what is no file is a page of the Browser
+        prefix = request.scope.get("root_path", "")
+        if not prefix or shown.suffix not in _BUILT_TYPES:
+            return FileResponse(shown)
+        moved = re.sub(
+            r"""(["'(])/browser/""", rf"\1{prefix}/browser/", shown.read_text("utf-8")
+        )  # its path when built
+        return Response(moved, media_type=_BUILT_TYPES[shown.suffix])
 
 
 def _collection(service: CatalogService, id: str) -> Mapping[str, Any]:

@@ -13,12 +13,21 @@ import uvicorn
 
 from stac_sm.core.errors import InputError
 from stac_sm.serve.app import browser_folder, create_app
+from stac_sm.serve.proxy import PublicAddress
 from stac_sm.serve.service import CatalogService
 
 _CLIENTS_AT_ONCE = 256
 
 
-def serve(href: str, *, host: str, port: int, log: Callable[[str], None], collections: Sequence[str] = ()) -> None:
+def serve(
+    href: str,
+    *,
+    host: str,
+    port: int,
+    log: Callable[[str], None],
+    collections: Sequence[str] = (),
+    address: PublicAddress | None = None,
+) -> None:
     """Serve what is public of a catalogue until the process is ended.
 
     Parameters
@@ -33,6 +42,8 @@ def serve(href: str, *, host: str, port: int, log: Callable[[str], None], collec
         Called with a line of text: the address when the server listens, and what is not given out.
     collections
         Ids of restricted collections that are given out nevertheless.
+    address
+        How clients reach the server, if not directly; None for as it listens.
 
     Raises
     ------
@@ -45,16 +56,18 @@ def serve(href: str, *, host: str, port: int, log: Callable[[str], None], collec
     try:
         service, browser = CatalogService(href, collections), browser_folder()
         config = uvicorn.Config(
-            create_app(service, browser=browser),
+            create_app(service, browser=browser, address=address, log=log),
+            proxy_headers=False,  # ours does it
             log_level="warning",
             limit_concurrency=_CLIENTS_AT_ONCE,
             timeout_graceful_shutdown=5,
             server_header=False,
         )
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        here = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        here += address.root_path if address else ""
         _log_visibility(service, log)
-        log(f"{len(service.snapshot.rows)} items of {service.store.root} at {address} (Ctrl-C ends it)")
-        log(f"STAC Browser at {address}/browser" if browser else "no STAC Browser: infra/browser/build.sh builds it")
+        log(f"{len(service.snapshot.rows)} items of {service.store.root} at {here} (Ctrl-C ends it)")
+        log(f"STAC Browser at {here}/browser" if browser else "no STAC Browser: infra/browser/build.sh builds it")
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
     finally:

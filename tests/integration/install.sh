@@ -21,6 +21,7 @@ needs slurmctld slurm-wlm munge
 needs docker-compose docker-compose
 needs mmdebstrap mmdebstrap
 needs npm nodejs npm
+needs nginx nginx-light
 if [ -n "$packages" ]; then
   export DEBIAN_FRONTEND=noninteractive
   $sudo mkdir -p /etc/postgresql-common # no database of Debian's own: the tests start theirs in a temporary folder
