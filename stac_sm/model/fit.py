@@ -21,6 +21,7 @@ from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.learner import FitSettings
 from stac_sm.model.learner_registry import DEFAULT_LEARNER, find_learner
 from stac_sm.model.model import Model
+from stac_sm.model.user_table import find_fill_values
 
 SiteIndices = NDArray[np.intp]
 
@@ -101,8 +102,8 @@ def fit(
     Parameters
     ----------
     table
-        One row per site and day. Rows without a target teach nothing and are left out; NaN in a feature = missing,
-        for which XGBoost learns a branch. Neither the order of rows nor other columns matter.
+        One row per site and day. Rows without a target (NaN) are left out; NaN in a feature = missing, for which
+        XGBoost learns a branch. Neither the order of rows nor other columns matter.
     features
         Columns to learn from, in the order in which the model will list them.
     settings
@@ -118,13 +119,14 @@ def fit(
     Raises
     ------
     InputError
-        If a column is missing, holds no numbers or infinities, or no row has a target.
+        If a column is missing, holds no numbers or infinities, no row has a target, or targets are a fill value.
     """
     settings, target = settings or TrainSettings(), (columns or Columns()).target
     _check_names(table, features, target)
     values = _canonical(_floats(table, [*features, target]))
     if not len(values):
         raise InputError(_no_row(target, len(table)))
+    _refuse_fill_values(values[:, -1], target)
     fit_settings = FitSettings(
         tree_parameters(settings),
         settings.n_estimators,
@@ -156,6 +158,16 @@ def training_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns
 
 def _no_row(target: str, rows: int) -> str:
     return f"training: found no row with a target {target!r} among {rows}; at least one is required"
+
+
+def _refuse_fill_values(target: NDArray[np.float32], name: str) -> None:
+    """Refuse targets such as -9999, which would be learned as values."""
+    fills = find_fill_values(target.astype(float), np.arange(len(target)))
+    if fills:
+        found = ", ".join(f"{value:.7g} in {n} rows" for value, n in fills.items())
+        raise InputError(
+            f"training: target {name!r} has {found}, far outside the rest; NaN is required where it is missing"
+        )
 
 
 def _check_names(table: pd.DataFrame, features: Sequence[str], target: str) -> None:

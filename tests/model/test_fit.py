@@ -148,6 +148,13 @@ def test_boosters_become_members():
     assert Model.of_boosters([(0.5, FEATURES, booster)]).members[0].weight == 0.5
 
 
+@pytest.mark.parametrize("fill", [-9999.0, 9.97e36])
+def test_a_fill_value_is_no_target(fill):
+    table = TABLE.assign(sm=TABLE["sm"].mask(TABLE.index % 9 == 0, fill))
+    with pytest.raises(InputError, match=r"target 'sm' has .* rows, far outside the rest; NaN is required"):
+        fit(table, ["lst", "lai"])
+
+
 def test_bytes_that_do_not_fit_are_refused():
     with pytest.raises(ModelError, match="4 bytes that are no XGBoost model"):
         _ = WeightedBooster(1.0, ("lst",), b"junk").trained

@@ -142,7 +142,7 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
     def make(scratch: Path) -> dict[str, AssetFile]:
         series, unused = site_daily_means(where, stations, project.stations, workers=workers)
         series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
-        _require_series(series, project, period, outside)
+        _require_series(series, project, period, outside, unused)
         made = match_up_recipes(where, series, resolutions, project.grid, workers=workers)
         pairs, triplets = made["table"], made["triplets"].table.rename(columns={"sm": "insitu"})
         _require_rows(pairs, len(series), period)
@@ -272,12 +272,19 @@ def _some_stations(outside: Mapping[str, str]) -> str:
     return shown + (f" and {len(outside) - _SHOWN} more" if len(outside) > _SHOWN else "")
 
 
-def _require_series(series: pd.DataFrame, project: Project, period: Period, outside: Mapping[str, str]) -> None:
+def _require_series(
+    series: pd.DataFrame, project: Project, period: Period, outside: Mapping[str, str], unused: Mapping[str, int]
+) -> None:
     if series.empty:
+        least, most = project.stations.valid
+        reasons = {"depth": "too deep", "flag": "not of the flag", "range": f"outside {least:g} to {most:g} m3 m-3"}
+        readings = ", ".join(f"{unused[reason]} {what}" for reason, what in reasons.items() if unused.get(reason))
         why = f"; {len(outside)} stations lie outside the period: {_some_stations(outside)}" if outside else ""
         raise CatalogError(
             f"match-ups of {period}: no day found at which a station has {project.stations.min_hours} hourly values of "
-            "good quality: lower min_hours of [stations] if there are fewer a day, or check [matchups] period" + why
+            "good quality: lower min_hours of [stations] if there are fewer a day, or check [matchups] period"
+            + (f"; readings not used: {readings}" if readings else "")
+            + why
         )
 
 

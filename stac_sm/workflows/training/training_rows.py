@@ -153,13 +153,15 @@ def read_training_rows(item: pystac.Item) -> pd.DataFrame | None:
     pandas.DataFrame or None
         ``site, time``; None where the item does not say it, or its match-ups cannot be read.
     """
+    import pystac
+
     try:
         if TRAINING_ROWS in item.assets:
             return pd.read_parquet(str(item.assets[TRAINING_ROWS].get_absolute_href()))
         for link in item.get_links("derived_from"):
             if f"/{MATCHUPS_COLLECTION}/" in (link.get_absolute_href() or "") and "collection.json" not in link.href:
                 return _rows_of_matchups(item, str(link.get_absolute_href()))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, pystac.STACError, pystac.STACTypeError):
         return None
     return None
 

@@ -395,6 +395,13 @@ def test_no_day_measured(copied):
         match_up_step(strict)
 
 
+def test_stations_in_another_unit_are_not_lost_in_silence(copied):
+    """Readings in percent are outside the range: the message counts them."""
+    percent = replace(copied, stations=replace(copied.stations, valid=(0.0, 0.001)))
+    with pytest.raises(CatalogError, match=r"readings not used: 2016 outside 0 to 0\.001 m3 m-3"):
+        match_up_step(percent)
+
+
 def series_ends_early(item):
     item["properties"] |= {"start_datetime": "2017-01-01T00:00:00Z", "end_datetime": "2017-02-28T23:59:59Z"}
 
