@@ -108,7 +108,7 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
     from stac_sm.core.text import score_rows
     from stac_sm.workflows.training.steps import train_step
 
-    made = train_step(open_project(folder), workers=workers, tell=print_message)
+    made = train_step(open_project(folder), workers=workers, log=print_message)
     properties = made.item["properties"]
     if as_json:
         facts = {"model": made.id, "new": made.new, **made.report_hrefs, "flagged": list(made.flagged)}

@@ -1,7 +1,8 @@
-"""Audit: prove every item again, from the store alone.
+"""Audit the catalogue: verify every item again, from the store alone.
 
-An item says what its assets are: they are there, have its size and checksum, and decode. Everything in a collection's
-folder belongs to an item or is derived from the items; what is derived is what `links.refresh` would write.
+``stac-sm audit`` calls `audit_project`, and `repair` for what can be derived. An item says what its assets are: they
+are there, have its size and checksum, and decode. Everything in a collection's folder belongs to an item or is
+derived from the items; what is derived is what `links.refresh` would write.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Finding:
     """Path below the catalogue's root."""
 
     detail: str
-    """What was found, what was wanted, and what to do."""
+    """What was found, what is required, and what to do."""
 
 
 def audit(
@@ -70,7 +71,7 @@ def audit(
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
 ) -> list[Finding]:
-    """Prove items, assets, links and extents.
+    """Verify items, assets, links and extents.
 
     Parameters
     ----------
@@ -120,7 +121,7 @@ def audit_project(
     Parameters
     ----------
     project
-        The project.
+        With its catalogue, and the grid that its products lie on.
     collections
         Ids; all of the catalogue if there are none.
     sample
@@ -172,12 +173,12 @@ def stale_products(
     for path in item_paths(catalog.store, PRODUCTS):  # not by links, which may be broken
         if not _item_findings(catalog.store, path):
             item = json.loads(catalog.store.read(path))
-            told = item["properties"]
-            if "proj:transform" in told and not lies_on(item, grid):
+            properties = item["properties"]
+            if "proj:transform" in properties and not lies_on(item, grid):
                 elsewhere.append(path)
                 continue
-            key = (told["stac_sm:model"], told["version"], tile_of(item["id"]))
-            made.setdefault(key, {})[date.fromisoformat(told["start_datetime"][:10])] = path
+            key = (properties["stac_sm:model"], properties["version"], tile_of(item["id"]))
+            made.setdefault(key, {})[date.fromisoformat(properties["start_datetime"][:10])] = path
     mixed = [Finding("item", path, _ELSEWHERE.format(grid=grid.name)) for path in elsewhere] if made else []
     if elsewhere and not made:
         note(
@@ -208,7 +209,16 @@ def _stale(
 
 
 def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> list[Finding]:
-    """Mend what can be derived: links and extents; remove orphans that are old enough.
+    """Repair what can be derived: links and extents; remove unreferenced files that are old enough.
+
+    Parameters
+    ----------
+    catalog
+        In a folder or on S3.
+    findings
+        As `audit` returned them.
+    grace_hours
+        Hours before an unreferenced file is removed: it may belong to an item that is being published.
 
     Returns
     -------
@@ -222,8 +232,8 @@ def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours
     for one in found:
         if one.kind == "orphan" and ages.get(one.path, 0) >= grace_hours * 3600:
             catalog.store.remove(one.path)
-    mended = {"link", "extent"}
-    return [one for one in found if one.kind not in mended and not _gone(catalog.store, one)]
+    repaired = {"link", "extent"}
+    return [one for one in found if one.kind not in repaired and not _gone(catalog.store, one)]
 
 
 def _gone(store: Store, finding: Finding) -> bool:
@@ -231,7 +241,7 @@ def _gone(store: Store, finding: Finding) -> bool:
 
 
 def _item_findings(store: Store, path: str) -> list[Finding]:
-    """What is wrong with the JSON of an item."""
+    """Return what is wrong with the JSON of an item."""
     try:
         item = json.loads(store.read(path))
         place = PurePosixPath(path)
@@ -246,7 +256,7 @@ def _item_findings(store: Store, path: str) -> list[Finding]:
 
 
 def _collections(store: Store) -> tuple[set[str], set[str]]:
-    """Ids of the collections that are there, and of those that the root links to."""
+    """Return the ids of the collections that are there, and of those that the root links to."""
     there = {PurePosixPath(entry.path).parts[0] for entry in store.list_objects() if _is_collection(entry.path)}
     hrefs = (link["href"] for link in json.loads(store.read("catalog.json"))["links"] if link["rel"] == "child")
     return there, {PurePosixPath(posixpath.normpath(href)).parts[0] for href in hrefs}
@@ -265,7 +275,7 @@ def _is_collection(path: str) -> bool:
 
 
 def _listed(store: Store, collection: str) -> tuple[list[Finding], list[str]]:
-    """What a listing tells, and the paths of the items whose JSON is sound."""
+    """Return what is wrong by a listing, and the paths of the items whose JSON is sound."""
     entries, paths = list(store.list_objects(collection)), item_paths(store, collection)
     findings = [finding for path in paths for finding in _item_findings(store, path)]
     bad = {finding.path for finding in findings}
@@ -298,7 +308,7 @@ def _compared(store: Store, path: str, document: dict[str, Any]) -> Iterator[Fin
 def _orphans(
     store: Store, entries: Sequence[ObjectMeta], items: Sequence[str], derived: set[str], spared: set[str]
 ) -> Iterator[Finding]:
-    """Files that no item names and nothing derives; the folders of broken items are left alone."""
+    """Yield files that no item names and nothing derives; the folders of broken items are left alone."""
     named = {*items, *derived}
     for path in items:
         assets = json.loads(store.read(path)).get("assets", {}).values()
@@ -343,7 +353,7 @@ def _file_findings(store: Store, path: str, what: str, asset: dict[str, Any]) ->
 
 
 def _undecodable(file: Path, media_type: str) -> str:
-    """Why a file cannot be decoded; empty if it can."""
+    """Return why a file cannot be decoded; empty if it can."""
     try:
         if media_type == COG_MEDIA_TYPE:
             _decode_raster(file)
@@ -373,7 +383,7 @@ def _decode_table(file: Path) -> None:
 
 
 def _local(folder: str, href: str) -> str:
-    """Path below the root of a relative href; others as they are."""
+    """Return the path below the root of a relative href; others as they are."""
     return href if is_absolute(href) else posixpath.normpath(posixpath.join(folder, href))
 
 

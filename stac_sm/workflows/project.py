@@ -1,10 +1,7 @@
-"""The project file ``stac-sm.toml``: read, checked, with messages that name the field.
+"""Read and check the project file ``stac-sm.toml``; messages name the field that is wrong.
 
-Every default stands beside the code that it tunes; this module only brings them together.
-
-What a Slurm job of a run asks for.
-
-Rates: what a core, a byte and a request cost.
+Every workflow starts from the `Project` that it describes. Each default stands beside the code that it tunes; this
+module brings them together. The tables ``[slurm]`` and ``[costs]`` are defined here.
 """
 
 from __future__ import annotations
@@ -68,7 +65,15 @@ class SlurmSettings:
     """Folder for what jobs print, where the command is given."""
 
     def to_jobqueue(self) -> dict[str, Any]:
-        """Arguments of ``dask_jobqueue.SLURMCluster``: a job is one worker of one thread: tasks have their own."""
+        """Return the arguments of ``dask_jobqueue.SLURMCluster``: one worker of one thread a job.
+
+        Tasks have threads of their own.
+
+        Returns
+        -------
+        dict
+            Keyword arguments.
+        """
         return {
             "queue": self.queue,
             "account": self.account,
@@ -88,7 +93,7 @@ class SlurmSettings:
 
 @dataclass(frozen=True)
 class Rates:
-    """Table ``[costs]`` of the project file, in US dollars; what a cloud asked for in 2026 unless told."""
+    """Table ``[costs]`` of the project file, in US dollars; by default what a cloud asked for in 2026."""
 
     core_hour: float = 0.02
     """One core for an hour, on Spot."""
@@ -112,7 +117,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class ProjectInfo:
-    """What the project is called."""
+    """Title and version of a project."""
 
     title: str = "Soil moisture at 1 km"
     """Title of the catalogue."""
@@ -123,7 +128,7 @@ class ProjectInfo:
 
 @dataclass(frozen=True)
 class MatchupRules:
-    """Which days are matched up."""
+    """Choice of the days that are matched up."""
 
     period: str = "2000/2020"
     """Days on which stations and features are brought together."""
@@ -134,7 +139,7 @@ class MatchupRules:
 
 @dataclass(frozen=True)
 class ProductRules:
-    """What `stac-sm plan` plans when it is not told otherwise."""
+    """Default tiles and days of `stac-sm plan`."""
 
     tiles: tuple[str, ...] = ()
     """Tile ids; none are all with land."""
@@ -145,7 +150,7 @@ class ProductRules:
 
 @dataclass(frozen=True)
 class ValidationSettings:
-    """How models are scored on what they have not seen."""
+    """Settings of hold-outs, by which models are scored on what they have not seen."""
 
     strategies: tuple[str, ...] = ("random", "site", "year", "network")
     """Ways to hold out: ``random``, ``site``, ``year``, ``network`` (left out where there is one only), ``block``."""
@@ -158,7 +163,7 @@ class ValidationSettings:
 
     def __post_init__(self) -> None:
         if self.folds < 2:
-            raise InputError(f"[validation] folds: found {self.folds}, 2 or more wanted")
+            raise InputError(f"[validation] folds: found {self.folds}, 2 or more are required")
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """Return what identifies the rules: explicit names, so that renaming a field makes no result stale."""
@@ -201,7 +206,7 @@ class Project:
     """How models are scored."""
 
     product: ProductRules = field(default_factory=ProductRules)
-    """What `plan` and `status` are about unless told."""
+    """Tiles and days that `plan` plans by default."""
 
     costs: Rates = field(default_factory=Rates)
     """Prices."""
@@ -230,12 +235,22 @@ class Project:
 
     @property
     def catalog(self) -> WritableCatalog:
-        """The project's catalogue, opened anew."""
+        """Catalogue of the project; opened each time."""
         return open_writable_catalog(self.folder)
 
 
 def find_project(start: Path | str) -> Project:
-    """Project of the nearest ``stac-sm.toml`` in a folder or above it; on S3, of the prefix itself.
+    """Find the project of the nearest ``stac-sm.toml`` in a folder or above it; on S3, of the prefix itself.
+
+    Parameters
+    ----------
+    start
+        A folder, or ``s3://BUCKET/PREFIX``.
+
+    Returns
+    -------
+    Project
+        With the settings of its file.
 
     Raises
     ------
@@ -254,7 +269,17 @@ def find_project(start: Path | str) -> Project:
 
 
 def read_project(folder: Path | str) -> Project:
-    """Project of a folder, or of an ``s3://BUCKET/PREFIX``, with a ``stac-sm.toml``.
+    """Read the project of a folder, or of an ``s3://BUCKET/PREFIX``, with a ``stac-sm.toml``.
+
+    Parameters
+    ----------
+    folder
+        Where the file lies.
+
+    Returns
+    -------
+    Project
+        With the settings of its file.
 
     Raises
     ------
@@ -277,6 +302,18 @@ def read_project(folder: Path | str) -> Project:
 
 def create_project(folder: Path | str, text: str) -> Project:
     """Write a project file and the catalogue's skeleton; a project that exists is left as it is.
+
+    Parameters
+    ----------
+    folder
+        New or existing folder, or ``s3://BUCKET/PREFIX``.
+    text
+        Content of the project file.
+
+    Returns
+    -------
+    Project
+        Of this folder.
 
     Raises
     ------
@@ -329,12 +366,12 @@ def _grid(table: Mapping[str, Any]) -> TileGrid:
     except CRSError as error:
         raise InputError(f"[grid] crs: found {grid.crs!r}, which is no CRS; write e.g. 'EPSG:6933'") from error
     if min(*grid.pixel, *grid.tile_shape, *grid.tiles) <= 0:
-        raise InputError("[grid]: found a pixel, tile_shape or tiles of 0 or less; numbers above 0 wanted")
+        raise InputError("[grid]: found a pixel, tile_shape or tiles of 0 or less; numbers above 0 are required")
     return grid
 
 
 def _sources(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Settings of the sources; each is a record, whose fields are known."""
+    """Return the settings of the sources; each is a record, whose fields are known."""
     _refuse_no_table({f"sources.{name}": table for name, table in content.items()})
     known = provider_classes()
     _refuse_unknown("table [sources], source", content, list(known))
@@ -346,11 +383,11 @@ def _sources(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
 def _refuse_no_table(content: Mapping[str, Any]) -> None:
     for key, table in content.items():
         if not isinstance(table, Mapping):
-            raise InputError(f"[{key}]: found {table!r}, a table wanted: write [{key}] on a line of its own")
+            raise InputError(f"[{key}]: found {table!r}, a table is required: write [{key}] on a line of its own")
 
 
 def _read(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
-    """A settings record from a table of the project file."""
+    """Return a settings record from a table of the project file."""
     _refuse_unknown(f"[{name}] field", table, [item.name for item in fields(kind)])  # type: ignore[arg-type]
     try:
         return TypeAdapter(kind).validate_python(dict(table))

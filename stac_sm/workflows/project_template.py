@@ -1,4 +1,4 @@
-"""The project files that ``stac-sm init`` writes: they explain themselves."""
+"""Hold the project files that ``stac-sm init`` writes: they explain themselves."""
 
 _HEAD = """\
 # A stac_sm project. Everything below may be changed; what is left out has the value shown behind '#'.

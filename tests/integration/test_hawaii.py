@@ -499,7 +499,8 @@ def test_an_empty_project_says_what_to_do_first(flow: Flow, tmp_path: Path) -> N
     empty = tmp_path / "project"
     flow.do("init", empty)
     assert (
-        "no station found, at least one wanted: `stac-sm ingest ismn" in flow.do("train", project=empty, code=1).stderr
+        "no station found, at least one is required: `stac-sm ingest ismn"
+        in flow.do("train", project=empty, code=1).stderr
     )
     assert "`stac-sm train` makes one" in flow.do(*PLAN, project=empty, code=1).stderr
     nowhere = flow.do("train", project=tmp_path, code=1).stderr

@@ -24,6 +24,7 @@ CLEAN_FOLDERS = (
     "product",
     "demo",
     "serve",
+    "workflows",
 )
 """Folders of the package in which the checker finds nothing; a folder is added when its last finding is corrected."""
 
@@ -31,13 +32,13 @@ CLEAN_PATHS = (*CLEAN_FOLDERS, "cli", "ingest/formats")
 """Places where first sentences begin with a verb: these may be a part of a folder."""
 
 VERBS = {
-    "Add", "Arrange", "Average", "Bring", "Build", "Call", "Change", "Check", "Compare", "Complete", "Compose",
-    "Compute", "Convert", "Copy", "Count", "Create", "Cut", "Decode", "Describe", "Draw", "Encode", "Estimate",
-    "Exit", "Fill", "Find", "Forget", "Group", "Hold", "Ingest", "Interpolate", "Join", "Keep", "Leave", "List",
-    "Load", "Make", "Mark", "Move", "Number", "Open", "Parse", "Print", "Provide", "Publish", "Put", "Read",
-    "Rebuild", "Refuse", "Relate", "Release", "Remove", "Replace", "Report", "Return", "Round", "Run", "Score",
-    "Screen", "Send", "Serve", "Simulate", "Sort", "Split", "Take", "Train", "Transform", "Turn", "Validate",
-    "Verify", "Wait", "Withdraw", "Write", "Yield",
+    "Add", "Apply", "Arrange", "Average", "Bring", "Build", "Call", "Change", "Check", "Compare", "Complete",
+    "Compose", "Compute", "Convert", "Copy", "Count", "Create", "Cut", "Decode", "Derive", "Describe", "Draw",
+    "Encode", "Estimate", "Exit", "Fill", "Find", "Forget", "Group", "Hold", "Ingest", "Interpolate", "Join", "Keep",
+    "Leave", "List", "Load", "Make", "Mark", "Move", "Name", "Number", "Open", "Parse", "Plan", "Predict", "Print",
+    "Provide", "Publish", "Put", "Read", "Rebuild", "Refuse", "Relate", "Release", "Remove", "Repair", "Replace",
+    "Report", "Resolve", "Return", "Round", "Run", "Score", "Screen", "Send", "Serve", "Simulate", "Sort", "Split",
+    "Start", "Take", "Train", "Transform", "Turn", "Validate", "Verify", "Wait", "Withdraw", "Write", "Yield",
 }  # fmt: skip
 """Verbs that a first sentence may begin with; a new one is added here by hand."""
 

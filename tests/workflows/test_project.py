@@ -128,14 +128,14 @@ def test_a_wrong_type_in_every_field_is_named(tmp_path, name):
 
 WRONG = {
     "misspelt table": ("[station]\n", "table 'station' is unknown: .*did you mean 'stations'"),
-    "no table at all": ("stations = 5\n", r"\[stations\]: found 5, a table wanted"),
+    "no table at all": ("stations = 5\n", r"\[stations\]: found 5, a table is required"),
     "misspelt source": ("[sources.era5land]\n", "source 'era5land' is unknown: .*did you mean 'era5-land'"),
     "misspelt setting": (
         "[sources.era5-land]\nmin_hour = 24\n",
         r"\[sources.era5-land\] field 'min_hour'.*'min_hours'",
     ),
     "setting of a type": ("[sources.era5-land]\nmin_hours = 'all'\n", r"\[sources.era5-land\] min_hours: found 'all'"),
-    "source of a number": ("[sources]\nera5-land = 24\n", r"\[sources.era5-land\]: found 24, a table wanted"),
+    "source of a number": ("[sources]\nera5-land = 24\n", r"\[sources.era5-land\]: found 24, a table is required"),
     "number as text": ("[stations]\nmax_depth = 'deep'\n", r"\[stations\] max_depth: found 'deep', .*valid number"),
     "half a pair": ("[stations]\nvalid = [0]\n", r"\[stations\] valid"),
     "period": ("[matchups]\nperiod = '2000/20x'\n", "period '2000/20x': '20x' is no day, month or year"),
@@ -172,7 +172,7 @@ def test_a_file_that_is_no_text(tmp_path):
 
 @pytest.mark.parametrize(("old", "new", "told"), [
     ('crs = "EPSG:6933"', 'crs = "EPSG:999999"', r"\[grid\] crs: found 'EPSG:999999', which is no CRS"),
-    ("pixel = [1000.0, 1000.0]", "pixel = [1000.0, 0.0]", r"numbers above 0 wanted"),
+    ("pixel = [1000.0, 1000.0]", "pixel = [1000.0, 0.0]", r"numbers above 0 are required"),
     ("tile_shape = [40, 50]", "tile_shape = [40.5, 50]", r"\[grid\] tile_shape.0: found 40.5, .*valid integer"),
 ])  # fmt: skip
 def test_a_grid_that_will_not_do(tmp_path, old, new, told):

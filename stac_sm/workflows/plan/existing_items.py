@@ -1,7 +1,8 @@
-"""Standing: which tile-days there are, from a listing of the store, and what each item says of itself.
+"""Find which tile-days exist, from a listing of the store, and what each item states about itself.
 
-The index only saves time. A row of it counts as proof where the listing shows the same item JSON (etag, or time and
-inode) and an asset that bears the row's fingerprint; whatever else is listed is read.
+Planning compares them with what is to be made. The index only saves time: a row of it counts where the listing shows
+the same item JSON (etag, or time and inode) and an asset that bears the row's fingerprint; whatever else is listed is
+read.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ FINGERPRINT_PARTS_PROPERTY = "stac_sm:parts"
 
 @dataclass(frozen=True)
 class ExistingItem:
-    """What an item says of itself."""
+    """What an item states about itself."""
 
     path: str
-    """Of its JSON, below the store's root."""
+    """Path of its JSON, below the store's root."""
 
     fingerprint: str
-    """What it was made from."""
+    """Fingerprint of what it was made from."""
 
     retracted: bool = False
-    """Whether it is a tombstone."""
+    """Whether it is a withdrawal notice."""
 
     parts: Mapping[str, str] = field(default_factory=dict)
-    """8 hex digits of each part of the fingerprint; empty where it does not tell."""
+    """8 hex digits of each part of the fingerprint; empty where it does not state them."""
 
     made_from: frozenset[str] = frozenset()
     """Ids of the input items, by its ``derived_from`` links."""
@@ -58,48 +59,97 @@ class ExistingItems:
     """Where they lie."""
 
     listed: Mapping[str, ObjectMeta]
-    """Item id -> entry of its JSON."""
+    """Item id -> metadata of its JSON."""
 
-    proven: Mapping[str, str]
-    """Item id -> fingerprint, where the index is proof of it."""
+    confirmed: Mapping[str, str]
+    """Item id -> fingerprint, where the index is up to date about it."""
 
     _read: dict[str, ExistingItem] = field(default_factory=dict)
 
     @classmethod
     def of(cls, catalog: WritableCatalog, period: Period) -> ExistingItems:
-        """What is there in the months of a period: one listing each, and no item is read yet."""
-        listed, proven = dict[str, ObjectMeta](), dict[str, str]()
+        """List the tile-days in the months of a period: one listing each, and no item is read yet.
+
+        Parameters
+        ----------
+        catalog
+            Catalogue with the product.
+        period
+            UTC days; whole months are listed.
+
+        Returns
+        -------
+        ExistingItems
+            Those with an item.
+        """
+        listed, confirmed = dict[str, ObjectMeta](), dict[str, str]()
         for month in period.months():
             found, known = _of_month(catalog.store, month)
             listed.update(found)
-            proven.update(known)
-        return cls(catalog.store, listed, proven)
+            confirmed.update(known)
+        return cls(catalog.store, listed, confirmed)
 
     @classmethod
     def of_rows(cls, store: Store, rows: pa.Table) -> ExistingItems:
-        """What some rows of `existing_item_rows` say."""
+        """Return the tile-days of some rows of `existing_item_rows`.
+
+        Parameters
+        ----------
+        store
+            Store that the rows are of.
+        rows
+            Columns ``id``, ``tile``, ``path``, ``fingerprint``.
+
+        Returns
+        -------
+        ExistingItems
+            Those of the rows.
+        """
         ids, paths, fingerprints = (rows[name].to_pylist() for name in ("id", "path", "fingerprint"))
         listed = {id: ObjectMeta(path, 0) for id, path in zip(ids, paths, strict=True)}
         return cls(store, listed, {id: one for id, one in zip(ids, fingerprints, strict=True) if one is not None})
 
-    def look_up(self, wanted: Sequence[ProductDay], ids: Sequence[str] = ()) -> list[ExistingItem | None]:
-        """What there is of each of some tile-days; items that the index does not prove to be as wanted are read.
+    def look_up(self, expected: Sequence[ProductDay], ids: Sequence[str] = ()) -> list[ExistingItem | None]:
+        """Return what exists of each of some tile-days.
 
-        ``ids`` are those of the tile-days, where they are known already.
+        Items for which the index does not confirm the expected fingerprint are read.
+
+        Parameters
+        ----------
+        expected
+            Tile-days with the fingerprints that they should have.
+        ids
+            Ids of these tile-days, where they are known already; they are computed if there are none.
+
+        Returns
+        -------
+        list of ExistingItem or None
+            One a tile-day, in their order; None where there is no item.
         """
-        ids = ids or [made.id for made in wanted]
+        ids = ids or [made.id for made in expected]
         unread = [
             id
-            for id, made in zip(ids, wanted, strict=True)
-            if id in self.listed and self.proven.get(id) != made.fingerprint and id not in self._read
+            for id, made in zip(ids, expected, strict=True)
+            if id in self.listed and self.confirmed.get(id) != made.fingerprint and id not in self._read
         ]
         if unread:
             with ThreadPoolExecutor(StoreDocuments(self.store).workers) as pool:
                 self._read.update(zip(unread, pool.map(self._item, unread), strict=True))
-        return [self._found(id, made) for id, made in zip(ids, wanted, strict=True)]
+        return [self._found(id, made) for id, made in zip(ids, expected, strict=True)]
 
     def predecessor(self, id: str) -> str:
-        """Id of the same tile-day in the version before that of an id; empty if there is none."""
+        """Return the id of the same tile-day in the version before that of an id; empty if there is none.
+
+        Parameters
+        ----------
+        id
+            Id of a tile-day.
+
+        Returns
+        -------
+        str
+            Of the next older version that has an item.
+        """
         if self._every_version <= {split_version(id)[1]}:  # mostly; and shorter, for millions
             return ""
         return max((one for one in self._versions.get(split_version(id)[0], ()) if one < id), default="")
@@ -124,36 +174,47 @@ class ExistingItems:
     def _item(self, id: str) -> ExistingItem:
         path = self.listed[id].path
         item = json.loads(self.store.read(path))
-        told, links = item["properties"], item.get("links", ())
+        properties, links = item["properties"], item.get("links", ())
         titles = frozenset(str(link.get("title", "")) for link in links if link.get("rel") == "derived_from")
-        made_from = titles - {told.get("stac_sm:model")}
+        made_from = titles - {properties.get("stac_sm:model")}
         return ExistingItem(
             path,
-            str(told.get(FINGERPRINT_PROPERTY)),
-            RETRACTED_PROPERTY in told,
-            told.get(FINGERPRINT_PARTS_PROPERTY) or {},
+            str(properties.get(FINGERPRINT_PROPERTY)),
+            RETRACTED_PROPERTY in properties,
+            properties.get(FINGERPRINT_PARTS_PROPERTY) or {},
             made_from,
         )
 
 
 def existing_item_rows(store: Store, month: Period) -> pa.Table:
-    """Items of the product that are listed in a month: ``id``, ``tile``, ``path``, and ``fingerprint`` where the index
-    proves it; else null.
+    """List the items of the product in a month.
+
+    Parameters
+    ----------
+    store
+        Store of the catalogue.
+    month
+        A whole month.
+
+    Returns
+    -------
+    pyarrow.Table
+        ``id``, ``tile``, ``path``, and ``fingerprint`` where the index is up to date about the item; else null.
     """
     import pyarrow as pa
 
-    listed, proven = _of_month(store, month)
+    listed, confirmed = _of_month(store, month)
     columns = {
         "id": list(listed),
         "tile": [tile_of(id) for id in listed],
         "path": [entry.path for entry in listed.values()],
-        "fingerprint": [proven.get(id) for id in listed],
+        "fingerprint": [confirmed.get(id) for id in listed],
     }
     return pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
 
 
 def _of_month(store: Store, month: Period) -> tuple[dict[str, ObjectMeta], dict[str, str]]:
-    """Item id -> entry of its JSON, and -> fingerprint where the index is proof of it."""
+    """Return item id -> metadata of its JSON, and -> fingerprint where the index is up to date about it."""
     entries = list(store.list_objects(f"{PRODUCT_COLLECTION}/{month.start:%Y/%m}"))
     listed = {_id(entry.path): entry for entry in entries if is_item(entry.path)}
     rows = check_manifest(read_manifest(store, PRODUCT_COLLECTION, f"{month.start:%Y-%m}"), entries).unchanged

@@ -1,4 +1,7 @@
-"""Item tables: the input rows of a collection, in the order of their places, so that a tile takes only its own."""
+"""Keep the input rows of a collection in the order of their places, so that a tile reads only its own.
+
+`item_rows` makes the rows, and `tile_planner` takes those that a feature of a tile needs.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,19 @@ _EPOCH = date(1970, 1, 1)
 
 
 def has_own_layout(catalog: WritableCatalog, feature: Feature) -> bool:
-    """Whether the items of a feature lie as ours do, so that a listing of the store and the index tell of them.
+    """Return whether the items of a feature lie as ours do, so that a listing of the store and the index cover them.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue of the project.
+    feature
+        Feature of the recipe.
+
+    Returns
+    -------
+    bool
+        False for another catalogue, whose items are searched for.
 
     Raises
     ------
@@ -50,12 +65,40 @@ def has_own_layout(catalog: WritableCatalog, feature: Feature) -> bool:
 
 
 def asset_request(feature: Feature) -> AssetRequest:
-    """What a feature wants of each item."""
+    """Return what a feature needs of each item.
+
+    Parameters
+    ----------
+    feature
+        Feature of the recipe.
+
+    Returns
+    -------
+    AssetRequest
+        Asset, band and valid range.
+    """
     return AssetRequest(feature.asset, feature.band, feature.valid)
 
 
 def scan_jobs(catalog: WritableCatalog, collection: str, features: Sequence[Feature], period: Period) -> list[ScanJob]:
-    """Jobs that together find all items of a collection that may count for the days of a period."""
+    """Return the jobs that together find all items of a collection that may count for the days of a period.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue of the project.
+    collection
+        Id of the collection.
+    features
+        Features that read it.
+    period
+        Days to plan.
+
+    Returns
+    -------
+    list of ScanJob
+        Each can run in a process of its own.
+    """
     wide = _wide(features, period)
     requests = tuple(dict.fromkeys(map(asset_request, features)))
     if not catalog.layout(collection).startswith("year/month"):
@@ -74,7 +117,7 @@ def scan_jobs(catalog: WritableCatalog, collection: str, features: Sequence[Feat
 
 
 def _wide(features: Sequence[Feature], period: Period) -> Period | None:
-    """Days that the folders of the wanted items stand for; None if all may be."""
+    """Return the days whose folders may hold items that count; None if all may."""
     spans = [search_period(feature, period) for feature in features]
     known = [span for span in spans if span is not None]
     if len(known) < len(spans):
@@ -100,19 +143,30 @@ def _may_hold(folder: str, wide: Period | None) -> bool:
 
 
 def _shards(folders: Sequence[str]) -> tuple[str, ...]:
-    """Months of these folders, and the ones after: an item lies under its start, and counts by its middle."""
+    """Return the months of these folders, and the next ones: an item lies under its start, and counts by its middle."""
     months = {"-".join(folder.split("/")[1:]) for folder in folders}
     return tuple(sorted(months | {f"{Period.parse(month).end:%Y-%m}" for month in months}))
 
 
 class GridOverlap:
-    """Which grids of files meet a target; each is asked once, though many features have it."""
+    """Test of grids of files against a target; the result is kept, since many features have the same grid."""
 
     def __init__(self, target: TargetPixels) -> None:
         self._target, self._known = target, dict[GeoBox, bool]()
 
     def __call__(self, grid: GeoBox) -> bool:
-        """Whether this one does."""
+        """Return whether a grid overlaps the target.
+
+        Parameters
+        ----------
+        grid
+            Grid of a file.
+
+        Returns
+        -------
+        bool
+            Computed once a grid.
+        """
         if grid not in self._known:
             self._known[grid] = grid in meeting_grids([grid], self._target)
         return self._known[grid]
@@ -150,7 +204,23 @@ class InputTable:
     def of(
         cls, collection: str, requests: tuple[AssetRequest, ...], found: Iterable[InputRows], folder: str
     ) -> InputTable:
-        """Rows of several jobs; kept in a file if there is a folder for it.
+        """Join the rows of several jobs; they are kept in a file if there is a folder for it.
+
+        Parameters
+        ----------
+        collection
+            Id of the collection.
+        requests
+            What was asked of each item.
+        found
+            Rows of the jobs.
+        folder
+            Existing folder for the file; empty: rows stay in memory.
+
+        Returns
+        -------
+        InputTable
+            Sorted by the place of the items.
 
         Raises
         ------
@@ -217,21 +287,47 @@ class InputTable:
         return np.asarray(chosen[pc.sort_indices(self.table["id"].take(chosen))])  # the text order of Python, too
 
     def values(self, name: str, positions: np.ndarray) -> list[Any]:
-        """Values of a column in some rows."""
+        """Return the values of a column in some rows.
+
+        Parameters
+        ----------
+        name
+            Name of the column.
+        positions
+            Integers.
+
+        Returns
+        -------
+        list
+            One value a position; None for null.
+        """
         return list(self.table[name].take(positions).to_pylist())
 
     def column(self, kind: str, feature: Feature) -> str:
-        """Name of a column of what a feature wants."""
+        """Return the name of a column that belongs to the request of a feature.
+
+        Parameters
+        ----------
+        kind
+            ``place``, ``proof`` or ``size``.
+        feature
+            Feature of the recipe.
+
+        Returns
+        -------
+        str
+            Such as ``place_0``.
+        """
         return f"{kind}_{self.requests.index(asset_request(feature))}"
 
     @property
     def table(self) -> pa.Table:
-        """The rows."""
+        """Rows, read from their file if they are kept in one."""
         return _opened(self.rows) if isinstance(self.rows, str) else self.rows
 
 
 def _in_time(table: pa.Table, at: np.ndarray, period: Period | None) -> np.ndarray:
-    """Whether rows are found by a search in a period, which does not look into folders of other days."""
+    """Return whether rows are found by a search in a period, which does not look into folders of other days."""
     last = _numbers(table, "last", at)
     if period is None:
         return np.asarray(last > NEVER)
@@ -246,7 +342,7 @@ def _numbers(table: pa.Table, name: str, at: np.ndarray) -> np.ndarray:
 
 
 def _renumbered(part: InputRows, places: dict[Place, int]) -> pa.Table:
-    """Rows with the numbers of places that all parts share."""
+    """Return rows with the numbers of places that all parts share."""
     import pyarrow as pa
 
     numbers = np.array([*(places.setdefault(place, len(places)) for place in part.places), -1], np.int32)

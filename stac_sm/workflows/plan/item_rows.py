@@ -1,10 +1,10 @@
-"""Input rows: what the items of a collection say of their files, as columns, from the index where it is proof of it.
+"""Read what the items of a collection state about their files, as columns.
 
-The index only saves time. A row of it counts where the shard is the one that its proof goes with, and the listing
-shows the same item JSON; all others that the catalogue links to are read. Who can write a false shard together with a
-proof that fits it and the listing can write false items, too; and before a day is made, a worker reads its items again.
+It comes from the index where that is up to date, else from the items: a row of the index counts where the shard is the
+one of its manifest, and the listing shows the same item JSON. Who can write a false shard together with a manifest that
+fits it and the listing can write false items, too; and before a day is made, a worker reads its items again.
 
-Proofs of sources: `RasterSource.meaning`, which many items have in common, worked out once.
+What many items state in common about their files (`RasterSource.meaning`) is worked out once.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=20_000)
 def source_meaning(fields: str, key: str, band: str, valid: tuple[float, float] | None) -> tuple[GeoBox, str] | None:
     """Return the grid and the `RasterSource.meaning` of any file with these fields; None if they are wrong."""
-    asset, told = json.loads(fields)
+    asset, item_fields = json.loads(fields)
     document: dict[str, Any] = {"type": "Feature", "stac_version": "1.1.0", "id": "any", "geometry": None, "links": []}
-    document |= {"properties": {"datetime": "2000-01-01T00:00:00Z", **told}}
+    document |= {"properties": {"datetime": "2000-01-01T00:00:00Z", **item_fields}}
     document |= {"assets": {key: {"href": "./any", "file:checksum": "any", **asset}}}
     try:
         source = raster_source(item_from_document(document, "/any.json"), key, band)
@@ -54,7 +54,18 @@ def source_meaning(fields: str, key: str, band: str, valid: tuple[float, float] 
 
 
 def without_nulls(value: Any) -> Any:
-    """A value of an Arrow column as its JSON was: null stands for what is not there."""
+    """Return a value of an Arrow column as its JSON was: null stands for what is not there.
+
+    Parameters
+    ----------
+    value
+        Mappings, lists and scalars.
+
+    Returns
+    -------
+    Any
+        Without keys whose value is null.
+    """
     if isinstance(value, dict):
         return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
@@ -96,7 +107,7 @@ class ScanJob:
     """Months of the index that may hold them."""
 
     requests: tuple[AssetRequest, ...]
-    """What is wanted of each."""
+    """What is asked of each item."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,19 @@ class InputRows:
 
 
 def read_input_rows(store: Store, job: ScanJob) -> InputRows:
-    """What the items below some folders say.
+    """Read what the items below some folders state.
+
+    Parameters
+    ----------
+    store
+        Store of the catalogue.
+    job
+        Folders, and what is asked of each item.
+
+    Returns
+    -------
+    InputRows
+        One row an item.
 
     Raises
     ------
@@ -148,9 +171,9 @@ def read_input_rows(store: Store, job: ScanJob) -> InputRows:
     shards = {month: shard for month in job.shards if (shard := read_shard(store, job.collection, month))}
     index = [shard[0].append_column("shard", pa.array([month] * len(shard[0]))).append_column(
         "row", pa.array(np.arange(len(shard[0])))) for month, shard in shards.items()]  # fmt: skip
-    proven = check_manifest(pa.concat_tables(index) if index else _no_index(), entries).unchanged
+    unchanged = check_manifest(pa.concat_tables(index) if index else _no_index(), entries).unchanged
     tables = [
-        _from_shard(proven.filter(pc.equal(proven["shard"], month)), content, store.root, job, places)
+        _from_shard(unchanged.filter(pc.equal(unchanged["shard"], month)), content, store.root, job, places)
         for month, (_, content) in shards.items()
     ]
     known = {path for table in tables for path in table["path"].to_pylist()}
@@ -177,7 +200,7 @@ def _no_index() -> pa.Table:
 
 
 def _linked(documents: StoreDocuments, folder: str) -> Iterator[str]:
-    """Paths of the items that a folder's catalogue, and those below it, link to."""
+    """Yield the paths of the items that a folder's catalogue, and those below it, link to."""
     name = "catalog.json" if "/" in folder else "collection.json"
     key = f"{folder}/{name}"
     for link in parse_document(documents.read(key), documents.href(key)).get("links", ()):
@@ -190,7 +213,7 @@ def _linked(documents: StoreDocuments, folder: str) -> Iterator[str]:
 
 
 def _from_shard(rows: pa.Table, content: bytes, root: str, job: ScanJob, places: dict[Place, int]) -> pa.Table:
-    """Rows of the proven items of a shard; those that it does not tell all about are left out."""
+    """Return rows of those items of a shard that are up to date; items of which it lacks something are left out."""
     import pyarrow as pa
 
     table = _table([], job)
@@ -214,13 +237,13 @@ def _columns(content: bytes, requests: Sequence[AssetRequest]) -> pa.Table:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(pa.BufferReader(content))
-    wanted = [name for name in ("collection", "bbox", *_PROJECTION) if name in file.schema_arrow.names]
+    names = [name for name in ("collection", "bbox", *_PROJECTION) if name in file.schema_arrow.names]
     keys = {field.name for field in file.schema_arrow.field("assets").type}
-    return file.read(columns=[*wanted, *(f"assets.{one.asset}" for one in requests if one.asset in keys)])
+    return file.read(columns=[*names, *(f"assets.{one.asset}" for one in requests if one.asset in keys)])
 
 
 def _head(rows: pa.Table, shard: pa.Table, sound: np.ndarray, collection: str) -> dict[str, Any]:
-    """Columns of place and time."""
+    """Return the columns of place and time."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -242,7 +265,7 @@ def _head(rows: pa.Table, shard: pa.Table, sound: np.ndarray, collection: str) -
 def _request_columns(
     number: int, request: AssetRequest, shard: pa.Table, sound: np.ndarray, root: str, places: dict[Place, int]
 ) -> dict[str, Any]:
-    """What one request finds in the rows of a shard."""
+    """Return what one request finds in the rows of a shard."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -260,9 +283,9 @@ def _request_columns(
     tails: dict[int, tuple[int, str] | None] = {}
     for code, at in zip(*np.unique(np.where(there, codes, -1), return_index=True), strict=True):
         if code >= 0:
-            told = {name: column[at].as_py() for name, column in meaning.items()}
+            item_fields = {name: column[at].as_py() for name, column in meaning.items()}
             tails[int(code)] = _meaning(
-                {name: column[at].as_py() for name, column in own.items()}, told, request, places
+                {name: column[at].as_py() for name, column in own.items()}, item_fields, request, places
             )
     checksums = known["file:checksum"].to_pylist()
     hrefs = known["href"]
@@ -289,10 +312,10 @@ def _is_trusted(href: str, root: str) -> bool:
 
 
 def _meaning(
-    asset: dict[str, Any], told: dict[str, Any], request: AssetRequest, places: dict[Place, int]
+    asset: dict[str, Any], item_fields: dict[str, Any], request: AssetRequest, places: dict[Place, int]
 ) -> tuple[int, str] | None:
-    """Number of the grid, and the meaning of the values; None if the shard does not say."""
-    fields = json.dumps([without_nulls(asset), without_nulls(told)], sort_keys=True)
+    """Return the number of the grid, and the meaning of the values; None if the shard does not state it."""
+    fields = json.dumps([without_nulls(asset), without_nulls(item_fields)], sort_keys=True)
     found = source_meaning(fields, request.asset, request.band, request.valid)
     return None if found is None else (places.setdefault(found[0], len(places)), found[1])
 
@@ -371,7 +394,7 @@ def _span_of(path: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=50_000)
 def _folder_span(folder: str) -> tuple[int, int]:
-    """Days that a folder stands for, by its name: ``2019-06-01`` of ``COLLECTION/2019/06/01``; all, if by none."""
+    """Return the days that a folder's name stands for: ``2019-06-01`` of ``COLLECTION/2019/06/01``; all, if none."""
     title = "-".join(folder.split("/")[1:])
     try:
         if re.fullmatch(r"[0-9]{4}(-[0-9]{2}){0,2}", title):

@@ -1,11 +1,8 @@
-"""Planning: the days of many tiles, worked out in several processes; the same in one.
+"""Plan: compare the tile-days that are to be made with the items that are up to date. Only metadata are read.
 
-First the items of each collection are listed, by parts of a year; then each tile takes what meets it.
-
-Plan: the items that are wanted, less those that are proven. Reads metadata only.
-
-It is worked out tile by tile and kept in columns, since a whole product has millions of tile-days: first what the items
-of each collection say (`item_rows`), then the days of each tile (`tile_planner`).
+First the items of each input collection are listed, by parts of a year (`item_rows`); then the days of each tile are
+planned (`tile_planner`), in this process or in several, with the same result. Tiles come one after another and days
+are kept in columns, since a whole product has millions of tile-days. `plan_file` writes the plan.
 """
 
 from __future__ import annotations
@@ -66,14 +63,27 @@ class PlannedTile:
 
 
 def plan_tiles(
-    catalog: WritableCatalog, wanted: PlanSettings, tiles: Sequence[str], *, workers: int, progress: ProgressCallback
+    catalog: WritableCatalog, settings: PlanSettings, tiles: Sequence[str], *, workers: int, progress: ProgressCallback
 ) -> Iterator[PlannedTile]:
-    """Planned days of each tile, in their order.
+    """Plan the days of tiles, one tile after another.
 
     Parameters
     ----------
+    catalog
+        Catalogue with inputs and product.
+    settings
+        What is planned, for all tiles alike.
+    tiles
+        Tile ids.
     workers
         Processes; with one, all is done in this one, by the catalogue's own store.
+    progress
+        Called with the number of parts, whenever one is done.
+
+    Yields
+    ------
+    PlannedTile
+        Of each tile, in their order.
 
     Raises
     ------
@@ -81,29 +91,29 @@ def plan_tiles(
         If a collection is missing, or an item that is needed makes no sense.
     """
     own, missing = [], []
-    for feature in wanted.recipe.sources:
+    for feature in settings.recipe.sources:
         try:
             own += [feature] if has_own_layout(catalog, feature) else []
         except CatalogError as error:
             missing.append(str(error))
     if missing:  # all of them, since each may take an ingest
         raise CatalogError("; ".join(dict.fromkeys(missing)))
-    one_by_one = _here(catalog, wanted, own, tiles)
-    for one in one_by_one if workers < 2 else _in_processes(catalog, wanted, own, tiles, workers):
+    one_by_one = _here(catalog, settings, own, tiles)
+    for one in one_by_one if workers < 2 else _in_processes(catalog, settings, own, tiles, workers):
         progress(len(tiles))
         yield one
 
 
 def _here(
-    catalog: WritableCatalog, wanted: PlanSettings, own: Sequence[Feature], tiles: Sequence[str]
+    catalog: WritableCatalog, settings: PlanSettings, own: Sequence[Feature], tiles: Sequence[str]
 ) -> Iterator[PlannedTile]:
     store = catalog.store
-    jobs = _jobs(catalog, wanted, own)
+    jobs = _jobs(catalog, settings, own)
     tables = _tables(jobs, {name: [read_input_rows(store, job) for job in jobs[name]] for name in jobs}, "")
-    planner = TilePlanner(wanted, catalog, tables)
-    standing = ExistingItems.of(catalog, wanted.period)
+    planner = TilePlanner(settings, catalog, tables)
+    existing = ExistingItems.of(catalog, settings.period)
     for tile in tiles:
-        found = planner.tile(tile, standing)
+        found = planner.tile(tile, existing)
         part = InputsChunk(len(found.days), _constant_loader(found.inputs))
         yield PlannedTile(found.days, part, found.reads, found.left_out)
 
@@ -112,12 +122,12 @@ def _constant_loader(inputs: pa.Array) -> Callable[[], pa.Array]:
     return lambda: inputs
 
 
-def _jobs(catalog: WritableCatalog, wanted: PlanSettings, own: Sequence[Feature]) -> dict[str, list[ScanJob]]:
-    """Jobs by collection."""
+def _jobs(catalog: WritableCatalog, settings: PlanSettings, own: Sequence[Feature]) -> dict[str, list[ScanJob]]:
+    """Return the jobs by collection."""
     features: dict[str, list[Feature]] = {}
     for feature in own:
         features.setdefault(feature.collection, []).append(feature)
-    return {name: scan_jobs(catalog, name, of, wanted.period) for name, of in features.items()}
+    return {name: scan_jobs(catalog, name, of, settings.period) for name, of in features.items()}
 
 
 def _tables(
@@ -131,13 +141,13 @@ class _Shared:
     """What the processes that plan tiles share: a file in a folder of its own."""
 
     root: str
-    wanted: PlanSettings
+    settings: PlanSettings
     tables: Mapping[str, InputTable]
     rows: Mapping[str, tuple[int, int]]  # of a tile in the table of what there is
 
 
 class _Scratch:
-    """A folder that goes when nobody needs it any more."""
+    """Folder that is removed when nothing refers to it any more."""
 
     def __init__(self) -> None:
         self.folder = tempfile.mkdtemp(prefix="stac-sm-plan-")
@@ -145,34 +155,34 @@ class _Scratch:
 
 
 def _in_processes(
-    catalog: WritableCatalog, wanted: PlanSettings, own: Sequence[Feature], tiles: Sequence[str], workers: int
+    catalog: WritableCatalog, settings: PlanSettings, own: Sequence[Feature], tiles: Sequence[str], workers: int
 ) -> Iterator[PlannedTile]:
     scratch, root = _Scratch(), catalog.store.root
     # Not `map_jobs`: three kinds of jobs overlap in one pool, and the planning of tiles needs what the others found.
     with process_pool(workers, short=True) as pool:
-        jobs = _jobs(catalog, wanted, own)
+        jobs = _jobs(catalog, settings, own)
         found = {name: pool.map(_rows, [(root, job) for job in jobs[name]]) for name in jobs}
-        months = pool.map(_month, [(root, month) for month in wanted.period.months()])  # while tables are joined here
+        months = pool.map(_month, [(root, month) for month in settings.period.months()])  # while tables are joined here
         tables = _tables(jobs, found, scratch.folder)  # type: ignore[arg-type]
         rows = _by_tile(list(months), scratch.folder)
-        Path(scratch.folder, "shared").write_bytes(pickle.dumps(_Shared(root, wanted, tables, rows)))
+        Path(scratch.folder, "shared").write_bytes(pickle.dumps(_Shared(root, settings, tables, rows)))
         made = pool.map(_tile, [(scratch.folder, tile) for tile in tiles])
         for tile, (days, reads, left_out) in zip(tiles, made, strict=True):
             yield PlannedTile(days, InputsChunk(len(days), _saved(scratch, tile)), reads, left_out)
 
 
 def _month(job: tuple[str, Period]) -> pa.Table:
-    """Items of the product in a month; runs in a process."""
+    """List the items of the product in a month; runs in a process."""
     return existing_item_rows(open_store(job[0]), job[1])
 
 
 def _rows(job: tuple[str, ScanJob]) -> InputRows:
-    """Items of a collection; runs in a process."""
+    """Read the items of a collection; runs in a process."""
     return read_input_rows(open_store(job[0]), job[1])
 
 
 def _tile(job: tuple[str, str]) -> tuple[pa.Table, ReadVolume, Mapping[str, str]]:
-    """Days of a tile, whose inputs are left in a file; runs in a process."""
+    """Plan the days of a tile, and leave their inputs in a file; runs in a process."""
     folder, tile = job
     planner, rows, store = _planner(folder)
     first, last = rows.get(tile, (0, 0))
@@ -185,7 +195,7 @@ def _tile(job: tuple[str, str]) -> tuple[pa.Table, ReadVolume, Mapping[str, str]
 def _planner(folder: str) -> tuple[TilePlanner, Mapping[str, tuple[int, int]], Store]:
     shared: _Shared = pickle.loads(Path(folder, "shared").read_bytes())
     catalog = open_writable_catalog(shared.root)
-    return TilePlanner(shared.wanted, catalog, shared.tables), shared.rows, catalog.store
+    return TilePlanner(shared.settings, catalog, shared.tables), shared.rows, catalog.store
 
 
 @lru_cache(maxsize=1)
@@ -196,7 +206,7 @@ def _listed_items(folder: str) -> pa.Table:
 
 
 def _by_tile(months: Sequence[pa.Table], folder: str) -> dict[str, tuple[int, int]]:
-    """Keep what there is of the product in the order of tiles; the rows of each."""
+    """Keep the existing items of the product in the order of tiles; return the rows of each."""
     import pyarrow as pa
 
     table = pa.concat_tables(months).sort_by([("tile", "ascending"), ("id", "ascending")]).combine_chunks()
@@ -219,7 +229,7 @@ def _save(found: PlannedTileDays, file: Path) -> None:
 
 
 def _saved(scratch: _Scratch, tile: str) -> Callable[[], Any]:
-    """Reads the inputs of a tile again; as long as somebody may, the folder stays."""
+    """Return a function that reads the inputs of a tile again; the folder stays as long as the function does."""
 
     def load() -> Any:
         import pyarrow as pa
@@ -232,7 +242,7 @@ def _saved(scratch: _Scratch, tile: str) -> Callable[[], Any]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is wanted from one model, and what there is of it."""
+    """The tile-days that are to be made with one model, and the state of each."""
 
     model: str
     """Id of the model item."""
@@ -263,8 +273,10 @@ class Plan:
 
     @cached_property
     def changed(self) -> dict[str, int]:
-        """Number of stale tile-days by part of the fingerprint that has changed, and by input that came (``+ID``) or
-        went (``-ID``), most first; ``unknown`` where the item does not tell.
+        """Number of stale tile-days by what has changed, most first.
+
+        That is a part of the fingerprint, an input that came (``+ID``) or went (``-ID``), or ``unknown`` where the item
+        does not state what it was made from.
         """
         found = self.columns.only(["stale"]).table["changed"]
         unknown = sum(not one for one in found.to_pylist())
@@ -272,7 +284,7 @@ class Plan:
 
     @cached_property
     def id(self) -> str:
-        """What names the plan: it follows from what is wanted, and not from what is done."""
+        """Name of the plan: it follows from what is to be there, and not from what is done."""
         text = hashlib.sha256(f"[{json.dumps(self.model)}".encode())
         numbers = iter(self.columns.table["fingerprint"].to_pylist())
         for ids in self.columns.ids():
@@ -282,21 +294,27 @@ class Plan:
 
     @property
     def done(self) -> list[ProductDay]:
-        """The tile-days that were done when it was planned."""
+        """Tile-days that were done when it was planned."""
         return list(self.columns.only(["done"]).made())
 
     @property
     def to_do(self) -> Sequence[PlannedDay]:
-        """The tile-days to make, without their inputs."""
+        """Tile-days to make, without their inputs."""
         return self.columns.only(["new", "stale"])
 
     @property
     def columns(self) -> PlannedDays:
-        """The days as they are kept."""
+        """Days as they are kept."""
         return PlannedDays.of(self.days)
 
     def tasks(self) -> Iterator[Task]:
-        """What is to do, in units of one tile and one month."""
+        """Return what is to do, in units of one tile and one month.
+
+        Returns
+        -------
+        iterator of Task
+            In the order of tiles and months.
+        """
         return self.columns.only(["new", "stale"]).tasks(self.model)
 
 
@@ -313,34 +331,51 @@ def make_plan(
     progress: ProgressCallback = lambda total: None,
     each: Callable[[PlannedTile], None] = lambda tile: None,
 ) -> Plan:
-    """Compare what is wanted with what is in the catalogue.
+    """Compare the tile-days that are to be there with what is in the catalogue.
 
     Parameters
     ----------
+    catalog
+        Catalogue with inputs and product.
+    model
+        Model that makes the days.
+    tiles
+        Tile ids.
+    period
+        UTC days.
+    grid
+        Tile grid.
+    version
+        Product version, e.g. ``001``.
     redo_retracted
-        Whether what was retracted is to be made again.
+        Whether withdrawn tile-days are to be made again.
     workers
         Processes.
     progress
-        Told the number of tiles, whenever one is planned.
+        Called with the number of tiles, whenever one is planned.
     each
-        Given each tile while others are still being planned, in their order: `PlanWriter.add` writes them.
+        Called with each tile while others are still being planned, in their order: `PlanWriter.add` writes them.
+
+    Returns
+    -------
+    Plan
+        The days in the order of tiles and days.
 
     Raises
     ------
     InputError
-        If no tile is wanted, or a tile is not in the grid.
+        If there are no tiles, or a tile is not in the grid.
     CatalogError
         If a collection of the recipe is missing.
     """
     names = sorted(set(tiles))
     if not names:
-        raise InputError("plan: no tile wanted: name tiles (h18v04) or a box in degrees that meets some")
+        raise InputError("plan: no tile found: name tiles (h18v04) or a box in degrees that meets some")
     for name in names:
         grid.column_row(name)
-    wanted = PlanSettings(model.cube_recipe(), model.checksum, grid, period, version, redo_retracted)
+    settings = PlanSettings(model.cube_recipe(), model.checksum, grid, period, version, redo_retracted)
     found = []
-    for tile in plan_tiles(catalog, wanted, names, workers=workers, progress=progress):
+    for tile in plan_tiles(catalog, settings, names, workers=workers, progress=progress):
         each(tile)
         found.append(tile)
     left_out = {name: why for one in found for name, why in one.left_out.items()}
@@ -350,21 +385,56 @@ def make_plan(
 
 
 def planned_day(
-    resolution: ResolvedInputs, model: Model, tile: str, day: date, *, grid: TileGrid, version: str
+    resolved: ResolvedInputs, model: Model, tile: str, day: date, *, grid: TileGrid, version: str
 ) -> PlannedDay:
-    """The tile-day that the catalogue's inputs and a model make, with its fingerprint; state ``new`` or ``blocked``.
+    """Return the tile-day that resolved inputs and a model make, with its fingerprint; state ``new`` or ``blocked``.
 
-    For a few days; `make_plan` gives the same for many.
+    This is for a few days; `make_plan` gives the same for many.
+
+    Parameters
+    ----------
+    resolved
+        Items of each feature and day of the tile.
+    model
+        Model that makes the day.
+    tile
+        Tile id.
+    day
+        UTC day.
+    grid
+        Tile grid.
+    version
+        Product version.
+
+    Returns
+    -------
+    PlannedDay
+        With its inputs.
     """
-    inputs = resolution.inputs(day)
+    inputs = resolved.inputs(day)
     number = _fingerprints(model, grid, tile).of(day.isoformat(), input_texts(inputs))
-    missing = tuple(resolution.blocked_by(day))
+    missing = tuple(resolved.blocked_by(day))
     made = ProductDay(tile, day, version, number)
     return PlannedDay(made, "blocked" if missing else "new", missing, tuple(inputs))
 
 
 def day_fingerprint_parts(model: Model, grid: TileGrid, planned: PlannedDay) -> dict[str, str]:
-    """8 hex digits of each part of the fingerprint of a day from `planned_day`: what ``stac_sm:parts`` holds."""
+    """Return each part of the fingerprint of a day from `planned_day`: what ``stac_sm:parts`` holds.
+
+    Parameters
+    ----------
+    model
+        Model that makes the day.
+    grid
+        Tile grid.
+    planned
+        The day, with its inputs.
+
+    Returns
+    -------
+    dict of str to str
+        Name of the part -> 8 hexadecimal digits.
+    """
     return _fingerprints(model, grid, planned.made.tile).parts(input_texts(planned.inputs))
 
 

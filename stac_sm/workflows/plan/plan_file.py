@@ -1,4 +1,7 @@
-"""Plan files: a plan as GeoParquet, one row a tile-day with the tile's outline, so that a map can show it."""
+"""Write and read plan files: a plan as GeoParquet, one row a tile-day, with the tile's outline for maps.
+
+`project_plan` writes a plan while it is made; ``stac-sm run`` and ``submit`` read it.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,14 @@ _REPEATED = [
 
 
 class PlanWriter:
-    """A plan that is written while it is made, tile by tile, and then put in its place; as a context.
+    """Writer of a plan that is being made, tile by tile; a context, at whose end the file is put in its place.
 
     Parameters
     ----------
     model
         Id of the model item.
     grid
-        Of the tiles.
+        Tile grid of the plan.
     """
 
     def __init__(self, model: str, grid: TileGrid) -> None:
@@ -66,7 +69,13 @@ class PlanWriter:
         self._scratch.cleanup()
 
     def add(self, tile: PlannedTile) -> None:
-        """Write the days of the next tile."""
+        """Write the days of the next tile.
+
+        Parameters
+        ----------
+        tile
+            Days of the tile, and their inputs.
+        """
         self.add_rows(tile.days, tile.part)
         self.leave_out(tile.left_out)
 
@@ -75,11 +84,24 @@ class PlanWriter:
         self._left_out |= items
 
     def add_rows(self, rows: pa.Table, part: InputsChunk) -> None:
-        """Write some days, and their inputs."""
+        """Write some days, and their inputs.
+
+        Parameters
+        ----------
+        rows
+            Columns of `planned_days.days_schema`.
+        part
+            Inputs of these rows.
+        """
         self._writer.write_table(_row_group(rows, part, self._grid).replace_schema_metadata(self._about))
 
     def place(self, href: Path | str) -> str:
         """Put the file in its place, where a file of this name is replaced; nothing can be added then.
+
+        Parameters
+        ----------
+        href
+            Path, or ``s3://`` address.
 
         Returns
         -------
@@ -95,12 +117,21 @@ class PlanWriter:
 
 
 def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
-    """Write a plan that is there already; see `PlanWriter`.
+    """Write a plan that is complete; see `PlanWriter` for one that is being made.
+
+    Parameters
+    ----------
+    plan
+        The days and their states.
+    href
+        Path, or ``s3://`` address; a file of this name is replaced.
+    grid
+        Tile grid of the plan.
 
     Returns
     -------
     str
-        Where it lies; a file of this name is replaced.
+        Where it lies.
     """
     days, first = plan.columns, 0
     with PlanWriter(plan.model, grid) as file:
@@ -140,6 +171,16 @@ def newest_plan(store: Store) -> str:
 def read_plan(href: Path | str) -> Plan:
     """Read a plan from a folder or from S3; its inputs are read when they are asked for.
 
+    Parameters
+    ----------
+    href
+        Path, or ``s3://`` address.
+
+    Returns
+    -------
+    Plan
+        As it was written.
+
     Raises
     ------
     InputError
@@ -175,7 +216,7 @@ def _about(model: str) -> dict[str, str]:
 
 
 def _placed(href: Path | str) -> tuple[Store, str]:
-    """Store and name of a file."""
+    """Return store and name of a file."""
     text = os.fspath(href)
     folder, name = split_address(text)
     if not name:
@@ -208,7 +249,7 @@ def _file_schema() -> pa.Schema:
 
 
 def _filled(table: pa.Table) -> pa.Table:
-    """A table as `planned_days.days_schema` wants it; plans of older versions do not say what has changed."""
+    """Complete a table to `planned_days.days_schema`; plans of older versions do not state what has changed."""
     import pyarrow as pa
 
     if "changed" not in table.column_names:
@@ -217,7 +258,7 @@ def _filled(table: pa.Table) -> pa.Table:
 
 
 def _from_file(store: Store, path: str, group: int) -> Any:
-    """Reads the inputs of one row group."""
+    """Read the inputs of one row group."""
 
     def load() -> Any:
         import pyarrow as pa

@@ -1,4 +1,7 @@
-"""Planned tile-days: records to work with, kept in columns, since there may be millions of them."""
+"""Represent planned tile-days: records to work with, kept in columns, since there may be millions of them.
+
+`tile_planner` makes the columns, `plan` and `plan_file` keep them, and `workflows.run` takes tasks from them.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ InputsLoader = Callable[[], "pa.Array"]
 
 @dataclass(frozen=True)
 class PlannedDay:
-    """One tile-day: what is wanted, and what there is."""
+    """One tile-day that is to be there, and its state."""
 
     made: ProductDay
-    """Tile, day, version and the fingerprint wanted."""
+    """Tile, day, version and the fingerprint that it should have."""
 
     state: str
     """``new``, ``done``, ``stale`` (there, but made from something else), ``blocked`` (an input is missing) or
-    ``retracted`` (taken out by hand: counts as proven)."""
+    ``retracted`` (withdrawn by hand: counts as up to date)."""
 
     blocked_by: tuple[str, ...] = ()
     """Features without input."""
@@ -39,14 +42,14 @@ class PlannedDay:
     """Id and checksum of every input file, frozen."""
 
     redo: bool = False
-    """Whether it takes the place of a tombstone."""
+    """Whether it takes the place of a withdrawal notice."""
 
     predecessor: str = ""
     """Id of the same tile-day in an older version of the product; empty if there is none."""
 
     changed: tuple[str, ...] = ()
     """Of a stale day: parts of the fingerprint that differ (``inputs``, ``model``, …), and inputs that came
-    (``+ID``) or went (``-ID``); empty where its item does not tell."""
+    (``+ID``) or went (``-ID``); empty where its item does not state them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Task:
 
     @property
     def days(self) -> tuple[ProductDay, ...]:
-        """The days to make, in order."""
+        """Days to make, in order."""
         return tuple(one.made for one in self.planned)
 
     @property
@@ -74,7 +77,13 @@ class Task:
 
 
 def days_schema() -> pa.Schema:
-    """Columns of planned days without their inputs; few values occur often in most of them."""
+    """Return the columns of planned days without their inputs; few values occur often in most of them.
+
+    Returns
+    -------
+    pyarrow.Schema
+        One row a tile-day.
+    """
     import pyarrow as pa
 
     text, few = pa.string(), pa.dictionary(pa.int32(), pa.string())
@@ -84,7 +93,13 @@ def days_schema() -> pa.Schema:
 
 
 def inputs_type() -> pa.DataType:
-    """Type of the column of inputs."""
+    """Return the type of the column of inputs.
+
+    Returns
+    -------
+    pyarrow.DataType
+        A list of (id, checksum).
+    """
     import pyarrow as pa
 
     return pa.list_(pa.struct([("id", pa.string()), ("checksum", pa.string())]))
@@ -107,9 +122,9 @@ class PlannedDays(Sequence[PlannedDay]):
     Parameters
     ----------
     table
-        Of `days_schema`.
+        Columns of `days_schema`.
     parts
-        Where the inputs are, for all rows in their order; none where they are not wanted.
+        Where the inputs are, for all rows in their order; none where they are not needed.
     """
 
     def __init__(self, table: pa.Table, parts: Sequence[InputsChunk] = ()) -> None:
@@ -117,7 +132,18 @@ class PlannedDays(Sequence[PlannedDay]):
 
     @classmethod
     def of(cls, days: Iterable[PlannedDay]) -> PlannedDays:
-        """Columns of records."""
+        """Return the columns of records.
+
+        Parameters
+        ----------
+        days
+            Planned days, with their inputs.
+
+        Returns
+        -------
+        PlannedDays
+            In the same order.
+        """
         import pyarrow as pa
 
         if isinstance(days, PlannedDays):
@@ -129,7 +155,18 @@ class PlannedDays(Sequence[PlannedDay]):
         return cls(table, [InputsChunk(len(rows), lambda: inputs)])
 
     def only(self, states: Sequence[str]) -> PlannedDays:
-        """Those in some states, without their inputs."""
+        """Return the days in some states, without their inputs.
+
+        Parameters
+        ----------
+        states
+            Such as ``new`` and ``stale``.
+
+        Returns
+        -------
+        PlannedDays
+            In the same order.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -137,12 +174,24 @@ class PlannedDays(Sequence[PlannedDay]):
         return PlannedDays(self.table.filter(pc.is_in(state, value_set=pa.array(list(states), pa.string()))))
 
     def made(self) -> Iterator[ProductDay]:
-        """Tile, day, version and fingerprint of each."""
+        """Yield tile, day, version and fingerprint of each.
+
+        Yields
+        ------
+        ProductDay
+            In their order.
+        """
         for batch in self.table.select(["tile", "day", "version", "fingerprint"]).to_batches(4096):
             yield from map(ProductDay, *(column.to_pylist() for column in batch.columns))
 
     def ids(self) -> Iterator[list[str]]:
-        """Item ids, of some thousand days at a time."""
+        """Yield item ids, of some thousand days at a time.
+
+        Yields
+        ------
+        list of str
+            In their order.
+        """
         for batch in self.table.select(["tile", "day", "version"]).to_batches(8192):
             tiles, days, versions = (column.to_pylist() for column in batch.columns)
             rows = zip(tiles, days, versions, strict=True)
@@ -150,7 +199,18 @@ class PlannedDays(Sequence[PlannedDay]):
             yield [id for (tile, version), run in runs for id in product_ids(tile, [row[1] for row in run], version)]
 
     def tasks(self, model: str) -> Iterator[Task]:
-        """In units of one tile and one month, without inputs."""
+        """Yield the days in units of one tile and one month, without inputs.
+
+        Parameters
+        ----------
+        model
+            Id of the model item.
+
+        Yields
+        ------
+        Task
+            In their order.
+        """
         bare = (_planned(row, ()) for row in _rows(self.table))
         for (tile, _, _), days in groupby(bare, key=lambda d: (d.made.tile, d.made.day.year, d.made.day.month)):
             yield Task(model, tile, tuple(days))

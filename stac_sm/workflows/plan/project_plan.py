@@ -76,7 +76,7 @@ def plan_project(
     Parameters
     ----------
     project
-        The project.
+        Its project file says which tiles and days are planned by default.
     tiles
         Tile ids; by default those of the project file, or all with land.
     period
@@ -128,8 +128,8 @@ def plan_project(
         cost = estimate_run(made, rates=project.costs, speed=speed, grid=project.grid)
         if max_cost is not None and cost.cost > max_cost:
             raise InputError(
-                f"plan: making {cost.items} tile-days costs about {cost.cost:.2f} USD, at most {max_cost:g} wanted: "
-                "plan fewer tiles or days, or raise --max-cost; nothing was written"
+                f"plan: making {cost.items} tile-days costs about {cost.cost:.2f} USD, at most {max_cost:g} are "
+                "allowed: plan fewer tiles or days, or raise --max-cost; nothing was written"
             )
         href = file.place(out or f"{project.folder}/{PLANS_FOLDER}/{made.id}.parquet")
     return ProjectPlan(made, made_by, cost, href)
@@ -172,7 +172,7 @@ def only_model(project: Project) -> str:
     models = [item.id for item in project.catalog.items(MODELS_COLLECTION)]
     if len(models) != 1:
         raise InputError(
-            f"{len(models)} models found ({', '.join(models) or 'none'}), one wanted: "
+            f"{len(models)} models found ({', '.join(models) or 'none'}), one is required: "
             + ("name one with --model" if models else "`stac-sm train` makes one")
         )
     return models[0]

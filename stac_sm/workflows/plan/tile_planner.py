@@ -1,7 +1,7 @@
-"""Tile-days in columns: the planned days of one tile, from rows of items instead of the items themselves.
+"""Plan the days of one tile in columns, from rows of items instead of the items themselves.
 
 The rules are those of `features.inputs` and `features.time_rules`; what several features, days or tiles
-share is worked out once.
+share is worked out once. `plan` calls it tile by tile.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class InputFile(NamedTuple):
     """Asset key."""
 
     provenance_digest: str
-    """Its proof."""
+    """Provenance digest: covers the bytes and what the item states about them."""
 
     size: int | None
     """Bytes."""
@@ -88,7 +88,7 @@ class ReadVolume:
     """Of those whose size is known."""
 
     unknown: int = 0
-    """Files whose items do not tell their size."""
+    """Files whose items do not state their size."""
 
     def __add__(self, other: ReadVolume) -> ReadVolume:
         return ReadVolume(self.files + other.files, self.bytes + other.bytes, self.unknown + other.unknown)
@@ -114,7 +114,7 @@ class PlannedTileDays:
 
 @dataclass
 class TilePlanner:
-    """Plans tiles, one after another."""
+    """Planner of tiles, one after another."""
 
     wanted: PlanSettings
     """What for."""
@@ -129,8 +129,20 @@ class TilePlanner:
     _sizes: dict[str, int | None] = field(default_factory=dict)
     _elsewhere: dict[str, ItemSearch] = field(default_factory=dict)
 
-    def tile(self, tile: str, standing: ExistingItems) -> PlannedTileDays:
-        """Planned days of a tile.
+    def tile(self, tile: str, existing: ExistingItems) -> PlannedTileDays:
+        """Plan the days of a tile.
+
+        Parameters
+        ----------
+        tile
+            Tile id.
+        existing
+            Items of the product that are there.
+
+        Returns
+        -------
+        PlannedTileDays
+            Every day of the period, with its state, inputs and fingerprint.
 
         Raises
         ------
@@ -150,12 +162,12 @@ class TilePlanner:
             feature.name: self._pairs(feature, target, bbox, meeting, left_out)
             for feature in self.wanted.recipe.sources
         }
-        return self._planned(tile, found, standing, left_out)
+        return self._planned(tile, found, existing, left_out)
 
     def _pairs(
         self, feature: Feature, target: TargetPixels, bbox: BBox, meeting: GridOverlap, left_out: dict[str, str]
     ) -> list[tuple[DayInput, ...]]:
-        """Inputs of a feature by day; none for a day without."""
+        """Return the inputs of a feature by day; none for a day without."""
         period = self.wanted.period
         table = None if feature.catalog else self.tables.get(feature.collection)
         if table is None or feature.asset.startswith("*"):
@@ -201,7 +213,7 @@ class TilePlanner:
         self,
         tile: str,
         found: Mapping[str, list[tuple[DayInput, ...]]],
-        standing: ExistingItems,
+        existing: ExistingItems,
         left_out: Mapping[str, str],
     ) -> PlannedTileDays:
         wanted = self.wanted
@@ -216,21 +228,21 @@ class TilePlanner:
         blocked = self._blocked(found)
         free = [i for i, by in enumerate(blocked) if not by]
         ids = product_ids(tile, days, wanted.version)
-        there = dict(zip(free, standing.look_up([made[i] for i in free], [ids[i] for i in free]), strict=True))
+        there = dict(zip(free, existing.look_up([made[i] for i in free], [ids[i] for i in free]), strict=True))
         columns: dict[str, list[Any]] = {name: [] for name in ("state", "redo", "predecessor", "changed")}
         for i, one in enumerate(made):
             state, redo = _state(one, blocked[i], there.get(i), wanted.redo_retracted)
             changed = (
                 _changed(cast(ExistingItem, there[i]), inputs[i], numbers.parts(texts[i])) if state == "stale" else ()
             )
-            older = standing.predecessor(ids[i]) if standing.listed else ""
+            older = existing.predecessor(ids[i]) if existing.listed else ""
             for name, value in zip(columns, (state, redo, older, changed), strict=True):
                 columns[name].append(value)
         reads = _reads(made, columns["state"], inputs, self._sizes)
         return PlannedTileDays(_table(made, blocked, columns), _inputs_array(inputs), reads, left_out)
 
     def _blocked(self, found: Mapping[str, list[tuple[DayInput, ...]]]) -> list[tuple[str, ...]]:
-        """Features that each day cannot do without and has no input for."""
+        """Return the features that each day requires and has no input for."""
         recipe = self.wanted.recipe
         optional = {feature.name for feature in recipe.features} - set(recipe.required)
         needed = [(name, days) for name, days in found.items() if name not in optional]
@@ -241,7 +253,7 @@ class TilePlanner:
 
 
 def _timeline(table: InputTable, feature: Feature, positions: np.ndarray) -> Timeline:
-    """Fields of a feature from rows: files of the same days make one field."""
+    """Return the fields of a feature from rows: files of the same days make one field."""
     names = ("id", table.column("proof", feature), table.column("size", feature), "start", "end")
     columns = [table.values(name, positions) for name in names]
     fields: dict[tuple[int, int], list[InputFile]] = {}
@@ -257,7 +269,7 @@ def _period(start: int, end: int) -> Period:
 
 
 def _state(made: ProductDay, blocked: tuple[str, ...], found: ExistingItem | None, redo: bool) -> tuple[str, bool]:
-    """State of a day, and whether it takes the place of a tombstone."""
+    """Return the state of a day, and whether it takes the place of a withdrawal notice."""
     if blocked:
         return "blocked", False
     if found is None:
@@ -268,7 +280,7 @@ def _state(made: ProductDay, blocked: tuple[str, ...], found: ExistingItem | Non
 
 
 def _changed(found: ExistingItem, inputs: Sequence[DayInput], parts: Mapping[str, str]) -> tuple[str, ...]:
-    """What an item was made from that is no longer so, as far as it tells."""
+    """Return what an item was made from that is no longer so, as far as it states it."""
     changed = [name for name, value in parts.items() if found.parts and found.parts.get(name) != value]
     if not found.made_from or (changed and "inputs" not in changed):
         return tuple(changed)
@@ -283,7 +295,7 @@ def _reads(
     inputs: Sequence[Sequence[DayInput]],
     sizes: Mapping[str, int | None],
 ) -> ReadVolume:
-    """What the days to make read: each file once a month."""
+    """Return what the days to make read: each file once a month."""
     total = ReadVolume()
     rows = zip(made, states, inputs, strict=True)
     for _, month in groupby(rows, key=lambda row: (row[0].day.year, row[0].day.month)):

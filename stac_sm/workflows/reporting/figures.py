@@ -1,5 +1,7 @@
-"""Figures of scores: side by side, scatter, learning curve, importance, residuals. Legible in grey, and to the
-colour-blind: what colours tell, shapes tell too."""
+"""Draw figures of scores: comparison, scatter, learning curve, importance, residuals.
+
+`page` puts them into the report. They are legible in grey and to the colour-blind: what colours show, shapes show too.
+"""
 
 from __future__ import annotations
 
@@ -31,21 +33,21 @@ _STYLES: Mapping[str, tuple[str, str, bool]] = {  # colour, marker, whether it i
 
 
 def new_figure(height: float, width: float = FIGURE_WIDTH) -> Any:
-    """An empty figure, without a screen."""
+    """Return an empty figure, without a screen."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="compressed")
 
 
 def figure_png(figure: Any) -> bytes:
-    """The figure as PNG: the same figure gives the same bytes."""
+    """Return a figure as PNG: the same figure gives the same bytes."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": "stac_sm"})
     return buffer.getvalue()
 
 
 def tidy(axes: Any, x: str = "", y: str = "") -> None:
-    """Labels of axes, a faint grid, no box."""
+    """Write labels of axes, and draw a faint grid and no box."""
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=8)
@@ -55,7 +57,7 @@ def tidy(axes: Any, x: str = "", y: str = "") -> None:
 
 
 def score_comparison_figure(findings: ReportFindings) -> bytes:
-    """RMSE and R of every method under every strategy, on all stations."""
+    """Draw RMSE and R of every method under every strategy, on all stations."""
     results = [one for one in findings.report.evaluation.results if one.scored_on == "all"]
     strategies = findings.report.strategies
     figure = new_figure(1.3 + 0.62 * len(strategies))
@@ -73,7 +75,7 @@ def score_comparison_figure(findings: ReportFindings) -> bytes:
 def _dots(
     axes: Any, results: Sequence[StrategyResult], strategies: Sequence[str], name: str, names: Mapping[str, str]
 ) -> None:
-    """A mark per method and strategy; methods are a little apart, so that none hides another."""
+    """Draw a mark per method and strategy; methods are a little apart, so that none hides another."""
     methods = list(dict.fromkeys(one.method for one in results))
     for i, method in enumerate(methods):
         colour, marker, filled = style_of(method)
@@ -89,13 +91,13 @@ def _dots(
 
 
 def style_of(method: str) -> tuple[str, str, bool]:
-    """Colour, marker, and whether it is filled, of a method or a baseline."""
+    """Return colour, marker, and whether it is filled, of a method or a baseline."""
     key = method if method in _STYLES else CORRECTED if method.endswith(CORRECTED) else ""
     return _STYLES[key]
 
 
 def scatter_figure(findings: ReportFindings) -> bytes:
-    """Density of prediction against observation, a panel a strategy."""
+    """Draw the density of prediction against observation, a panel a strategy."""
     strategies = findings.report.strategies
     columns = min(3, len(strategies))
     lines = math.ceil(len(strategies) / columns)
@@ -120,7 +122,7 @@ def scatter_figure(findings: ReportFindings) -> bytes:
 
 
 def _density(axes: Any, cells: np.ndarray, edges: np.ndarray, most: float) -> Any:
-    """Rows in each cell, on a logarithmic scale, and the line of agreement."""
+    """Draw the number of rows in each cell, on a logarithmic scale, and the line of agreement."""
     from matplotlib.colors import LogNorm
 
     shown = np.ma.masked_equal(cells, 0)
@@ -133,7 +135,7 @@ def _density(axes: Any, cells: np.ndarray, edges: np.ndarray, most: float) -> An
 
 
 def _outer_labels(panels: np.ndarray, used: int) -> None:
-    """Labels at the left, and at the lowest panel of each column."""
+    """Write labels at the left, and at the lowest panel of each column."""
     for line in panels:
         line[0].set_ylabel(f"predicted, {UNIT}", fontsize=9)
     for i in range(min(used, panels.shape[1])):
@@ -143,13 +145,13 @@ def _outer_labels(panels: np.ndarray, used: int) -> None:
 
 
 def _with_scores(findings: ReportFindings, strategy: str) -> str:
-    """Title of a panel."""
+    """Return the title of a panel."""
     found = findings.report.evaluation.result(strategy, findings.report.method(strategy)).pooled
     return f"{strategy_label(strategy)}\nR {found.r:.3f}, RMSE {found.rmse:.4f}"
 
 
 def learning_curve_figure(diagnostics: Diagnostics) -> bytes:
-    """RMSE and R at unseen sites by the number of sites trained on."""
+    """Draw RMSE and R at unseen sites by the number of sites trained on."""
     figure = new_figure(2.9)
     panels = figure.subplots(1, 2)
     sizes = [point.sites for point in diagnostics.curve]
@@ -167,7 +169,7 @@ def learning_curve_figure(diagnostics: Diagnostics) -> bytes:
 
 
 def importance_figure(diagnostics: Diagnostics) -> bytes:
-    """What each feature is worth at unseen sites, and under random folds; bars span the folds."""
+    """Draw the permutation importance of each feature at unseen sites, and under random folds; bars span the folds."""
     found = {(one.feature, one.strategy): one for one in diagnostics.importance}
     names = list(dict.fromkeys(one.feature for one in diagnostics.importance))[:_MOST_FEATURES]
     figure = new_figure(1.0 + 0.27 * len(names))
@@ -204,7 +206,7 @@ def _spans(
 
 
 def residuals_figure(groups: Sequence[tuple[str, Sequence[ClassResiduals]]]) -> bytes:
-    """Boxes of errors by class, a panel for each way to class them."""
+    """Draw boxes of errors by class, a panel for each way to class them."""
     most = max(len(classes) for _, classes in groups)
     figure = new_figure(1.1 + 0.36 * most)
     panels = figure.subplots(1, len(groups), squeeze=False, sharex=True)
@@ -215,7 +217,7 @@ def residuals_figure(groups: Sequence[tuple[str, Sequence[ClassResiduals]]]) -> 
 
 
 def _boxes(axes: Any, classes: Sequence[ClassResiduals]) -> None:
-    """Box: the middle half; whiskers: 5 to 95 %; diamond: the mean."""
+    """Draw boxes: the middle half; whiskers: 5 to 95 %; diamond: the mean."""
     boxes = []
     for one in classes:
         low, lower, middle, upper, high = one.quantiles

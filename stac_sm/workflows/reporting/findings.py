@@ -1,10 +1,8 @@
-"""Findings: every number of a report, worked out once, for the page, the figures and `metrics.json`.
+"""Work out every number of a report once, for the page, the figures and ``metrics.json``.
 
-What a report is made from.
-
-How sure a score is: sites are resampled, since the rows of one site are no independent witnesses.
-
-Coverage of prediction intervals at unseen sites, beside intervals of one width.
+`ReportInputs` is what a report is made from, `ReportFindings` what follows from it: scores with intervals, coverage of
+prediction intervals, errors by class. Intervals of scores resample sites, since the rows of one site are not
+independent.
 """
 
 from __future__ import annotations
@@ -34,8 +32,10 @@ NOMINAL_COVERAGE = 0.9
 
 @dataclass(frozen=True, eq=False)
 class ReportInputs:
-    """A trained model, and all that is known of how good it is. What is left out is missing from the page, which says
-    so. The same content gives the same bytes."""
+    """A trained model, its scores and diagnostics.
+
+    What is left out is missing from the page, which says so. The same content gives the same bytes.
+    """
 
     title: str
     """Heading of the page, e.g. ``Model xgb-0123``."""
@@ -77,10 +77,10 @@ class ReportInputs:
     """Names of the columns of the table that are no features."""
 
     def method(self, strategy: str) -> str:
-        """The way of training that stands for the model under a strategy: the model's own, where that was scored."""
+        """Return the way of training that stands for the model under a strategy: its own, where that was scored."""
         scored = {one.method for one in self.evaluation.results if one.strategy == strategy}
-        wanted = self.trained or SCREENED
-        return wanted if wanted in scored else UNSCREENED
+        own = self.trained or SCREENED
+        return own if own in scored else UNSCREENED
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class ReportInputs:
         return tuple(dict.fromkeys(one.strategy for one in self.evaluation.results))
 
     def rows(self, strategy: str) -> pd.DataFrame:
-        """Out-of-fold predictions under one strategy; ``predicted`` is that of `method`."""
+        """Return the out-of-fold predictions under one strategy; ``predicted`` is that of `method`."""
         predictions = self.evaluation.predictions
         chosen = predictions[predictions["strategy"] == strategy]
         return chosen.assign(predicted=chosen[self.method(strategy)])
@@ -101,7 +101,7 @@ _LEVELS = (0.05, 0.95)
 
 
 def site_intervals(rows: pd.DataFrame, *, seed: int = 0) -> dict[str, ScoreInterval]:
-    """90 % bootstrap intervals of pooled scores over sites.
+    """Return 90 % bootstrap intervals of pooled scores over sites.
 
     Parameters
     ----------
@@ -126,14 +126,29 @@ def site_intervals(rows: pd.DataFrame, *, seed: int = 0) -> dict[str, ScoreInter
 
 
 def mean_interval(values: NDArray[Any], sites: NDArray[Any], *, seed: int = 0) -> ScoreInterval:
-    """90 % bootstrap interval over sites of a mean over rows; NaN with fewer than two sites."""
+    """Return the 90 % bootstrap interval over sites of a mean over rows.
+
+    Parameters
+    ----------
+    values
+        One value a row.
+    sites
+        Site of each row.
+    seed
+        Of the resamples.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end; NaN with fewer than two sites.
+    """
     by_site = pd.DataFrame({"n": 1.0, "sum": values.astype(float)}).groupby(sites).sum().to_numpy()
     n, total = _resampled(by_site, seed).T
     return _ends(total / n)
 
 
 def _resampled(by_site: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Sums over as many sites as there are, drawn with replacement; dims (resample, moment), none of a single site."""
+    """Return sums over sites drawn with replacement; dims (resample, moment), none of a single site."""
     count = len(by_site)
     if count < 2:
         return np.empty((0, by_site.shape[1]))
@@ -142,14 +157,14 @@ def _resampled(by_site: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
 
 def _ends(drawn: NDArray[np.float64]) -> ScoreInterval:
-    """5 and 95 % of the resamples that have the score."""
+    """Return 5 and 95 % of the resamples that have the score."""
     sound = drawn[np.isfinite(drawn)]
     low, high = np.quantile(sound, _LEVELS) if sound.size else (math.nan, math.nan)
     return float(low), float(high)
 
 
 def _scores(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """R, RMSE, ubRMSE and bias, dims (score, resample), of sums with dims (resample, moment)."""
+    """Return R, RMSE, ubRMSE and bias, dims (score, resample), of sums with dims (resample, moment)."""
     n, p, o, pp, oo, po = sums.T
     bias = (p - o) / n
     squared = np.maximum((pp - 2 * po + oo) / n, 0)
@@ -159,7 +174,7 @@ def _scores(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class IntervalCoverage:
-    """How often observations lie inside their intervals."""
+    """Share of the observations that lie inside their intervals, and what intervals of one width would do."""
 
     rows: int
     """Rows with an interval."""
@@ -193,16 +208,21 @@ class IntervalCoverage:
 def interval_coverage(
     rows: pd.DataFrame, intervals: pd.DataFrame, nominal: float = NOMINAL_COVERAGE
 ) -> IntervalCoverage:
-    """Coverage of intervals.
+    """Compute the coverage of intervals.
 
     Parameters
     ----------
     rows
-        ``row, site, observed, predicted``.
+        ``row, site, observed, predicted``, m3 m-3.
     intervals
-        ``row, low, high``; rows without an interval, or with NaN in it, are left out.
+        ``row, low, high``, m3 m-3; rows without an interval, or with NaN in it, are left out.
     nominal
         Share of the observations that they are meant to hold.
+
+    Returns
+    -------
+    IntervalCoverage
+        Over all rows, by thirds of the prediction, and over sites.
 
     Raises
     ------
@@ -234,7 +254,7 @@ def interval_coverage(
 def _interval_score(
     observed: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], nominal: float
 ) -> float:
-    """Gneiting and Raftery (2007), doi:10.1198/016214506000001437."""
+    """Compute the mean interval score of Gneiting and Raftery (2007), doi:10.1198/016214506000001437."""
     outside = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
     return float((high - low + 2 / (1 - nominal) * outside).mean())
 
@@ -277,7 +297,7 @@ class ReportFindings:
 
     @cached_property
     def headline(self) -> StrategyResult | None:
-        """The site-independent scores of the model on all stations; None where no site could be held out."""
+        """Site-independent scores of the model on all stations; None where no site could be held out."""
         return self._result(SITE_STRATEGY)
 
     @cached_property
@@ -294,8 +314,10 @@ class ReportFindings:
 
     @cached_property
     def stations(self) -> pd.DataFrame:
-        """A row a station with at least 10 rows: ``site, lon, lat, kept, n, r, rmse, ubrmse, bias`` at unseen sites;
-        NaN where there is no place."""
+        """Scores at unseen sites of each station with at least 10 rows.
+
+        Columns ``site, lon, lat, kept, n, r, rmse, ubrmse, bias``; NaN where there is no place.
+        """
         found = station_scores(self.unseen_site_rows, "predicted") if self.report.strategies else {}
         names = ["site", "n", "r", "rmse", "ubrmse", "bias"]
         frame = pd.DataFrame([{"site": site, **asdict(one)} for site, one in found.items()], columns=names)
@@ -324,18 +346,18 @@ class ReportFindings:
 
     @property
     def by_climate_is(self) -> str:
-        """What the classes of `by_climate` are."""
+        """Name of what the classes of `by_climate` are."""
         return "climate" if self.report.climate else "latitude"
 
     @cached_property
     def coverage(self) -> IntervalCoverage | None:
-        """How often observations lie inside their intervals; None without intervals."""
+        """Coverage of the prediction intervals; None without intervals."""
         if self.report.intervals is None or SITE_STRATEGY not in self.report.strategies:
             return None
         return interval_coverage(self.report.rows(SITE_STRATEGY), self.report.intervals, self.report.coverage)
 
     def to_dict(self) -> dict[str, Any]:
-        """Content of ``metrics.json``; may hold NaN."""
+        """Return the content of ``metrics.json``; it may hold NaN."""
         report, headline = self.report, self.headline
         return {
             "format": METRICS_FORMAT,
@@ -357,10 +379,10 @@ class ReportFindings:
         }
 
     def _result(self, strategy: str) -> StrategyResult | None:
-        """Scores of the model under a strategy, on all stations."""
-        wanted = (strategy, self.report.method(strategy), "all")
+        """Return the scores of the model under a strategy, on all stations."""
+        key = (strategy, self.report.method(strategy), "all")
         results = self.report.evaluation.results
-        return next((one for one in results if (one.strategy, one.method, one.scored_on) == wanted), None)
+        return next((one for one in results if (one.strategy, one.method, one.scored_on) == key), None)
 
     @cached_property
     def _places(self) -> pd.DataFrame:
@@ -387,7 +409,7 @@ def _range_name(low: float, high: float) -> str:
 
 
 def _residuals(rows: pd.DataFrame, classes: pd.Series[str], names: list[str]) -> Iterator[ClassResiduals]:
-    """Errors of every class that has rows."""
+    """Yield the errors of every class that has rows."""
     errors = rows["predicted"] - rows["observed"]
     for name in names:
         chosen = (classes == name).to_numpy()

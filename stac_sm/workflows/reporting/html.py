@@ -1,4 +1,7 @@
-"""HTML as a tree: every text is escaped and every element closed, by construction; names in it come from strangers."""
+"""Build HTML as a tree: every text is escaped and every element closed; names in it may come from strangers.
+
+The pages of reports and validations are made with it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # no HTML
 
 
 def html_element(tag: str, *content: HtmlContent, **attributes: str) -> HtmlNode:
-    """An element; ``class_`` stands for ``class``, ``_`` in other names for ``-``."""
+    """Return an element; ``class_`` stands for ``class``, ``_`` in other names for ``-``."""
     names = {name.rstrip("_").replace("_", "-"): _text(value) for name, value in attributes.items()}
     node = ElementTree.Element(tag, names)
     last: HtmlNode | None = None
@@ -32,7 +35,7 @@ def html_element(tag: str, *content: HtmlContent, **attributes: str) -> HtmlNode
 def html_table(
     caption: str, names: Sequence[str], rows: Sequence[Sequence[HtmlContent]], **attributes: str
 ) -> HtmlNode:
-    """A table that scrolls sideways on a narrow screen; the first cell of a row is its heading, numbers stand right."""
+    """Return a table that scrolls sideways on a narrow screen; a row's first cell is its heading."""
     head = html_element("tr", *(_heading(name, [row[i] for row in rows]) for i, name in enumerate(names)))
     body = [
         html_element(
@@ -51,7 +54,7 @@ def html_table(
 
 
 def html_figure(image: bytes, alt: str, caption: str) -> HtmlNode:
-    """A picture inside the page, with the words for who does not see it."""
+    """Return a picture inside the page, with a text for readers who do not see it."""
     source = "data:image/png;base64," + base64.b64encode(image).decode()
     width, height = (int.from_bytes(image[place : place + 4], "big") for place in (16, 20))  # of the PNG header
     picture = html_element("img", src=source, alt=alt, width=str(width), height=str(height))
@@ -59,7 +62,7 @@ def html_figure(image: bytes, alt: str, caption: str) -> HtmlNode:
 
 
 def html_document(title: str, style: str, *body: HtmlContent) -> str:
-    """A whole page that loads nothing and runs nothing, and forbids its content to."""
+    """Return a whole page that loads nothing and runs nothing, and forbids its content to."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     head = html_element(
         "head",
@@ -75,7 +78,7 @@ def html_document(title: str, style: str, *body: HtmlContent) -> str:
 
 
 def _heading(name: str, below: Sequence[HtmlContent]) -> HtmlNode:
-    """Heading of a column; over numbers it stands right."""
+    """Return the heading of a column; over numbers it stands right."""
     numbers = bool(below) and all(map(_is_number, below))
     return html_element("th", name, scope="col", **({"class_": "number"} if numbers else {}))
 
@@ -89,7 +92,7 @@ def _is_number(value: HtmlContent) -> bool:
 
 
 def _row_class(row: Sequence[HtmlContent]) -> dict[str, str]:
-    """A row may carry a class: that of its first element."""
+    """Return the class of a row: that of its first element, if it has one."""
     first = row[0]
     return {"class_": first.get("class", "")} if not isinstance(first, str) and first.get("class") else {}
 

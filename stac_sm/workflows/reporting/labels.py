@@ -1,4 +1,4 @@
-"""Words of the report: what strategies, methods and classes are called, and the published figures beside ours."""
+"""Name strategies, methods and classes for readers of the report, and hold the published figures beside ours."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ PUBLISHED_SCORES = (
 
 
 def strategy_label(strategy: str) -> str:
-    """Name of a strategy for a reader."""
+    """Return the name of a strategy for a reader."""
     return STRATEGY_LABELS[strategy][0] if strategy in STRATEGY_LABELS else strategy
 
 
 def method_label(method: str, names: Mapping[str, str]) -> str:
-    """Name of a way of training, or of a baseline, for a reader."""
+    """Return the name of a way of training, or of a baseline, for a reader."""
     if method in (UNSCREENED, SCREENED):
         return "Model, all sites" if method == UNSCREENED else "Model, screened sites"
     column = method.removesuffix(CORRECTED)
@@ -69,11 +69,11 @@ def method_label(method: str, names: Mapping[str, str]) -> str:
 
 
 def climate_label(code: str) -> str:
-    """Main class of a Koeppen-Geiger code."""
+    """Return the main class of a Koeppen-Geiger code."""
     return CLIMATE_LABELS.get(code[:1].upper(), "unknown")
 
 
 def latitude_band_label(lat: float) -> str:
-    """Band of a latitude in degrees north, either side of the equator."""
+    """Return the band of a latitude in degrees north, either side of the equator."""
     bands = ((23.5, "0 to 23.5°"), (35.0, "23.5 to 35°"), (45.0, "35 to 45°"), (60.0, "45 to 60°"))
     return next((name for limit, name in bands if abs(lat) < limit), "60 to 90°")

@@ -1,8 +1,8 @@
-"""The report of a model: a page that needs nothing else, its numbers as JSON, and a page of station time series.
+"""Write the report of a model: a page that needs nothing else, its numbers as JSON, and a page of station time series.
 
 The report and the numbers hold scores and positions of stations, and distributions over all of them, so they may be
 given to anybody. What a station measured on a day is drawn in the page of time series alone, since the licence of the
-station data may forbid to pass it on. Same input, same bytes.
+station data may forbid to pass it on. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _sections(findings: ReportFindings) -> Iterator[PageSection]:
 
 
 def _headline(findings: ReportFindings) -> HtmlNode:
-    """The site-independent score, how sure it is, and what stands beside it."""
+    """Return the site-independent score, how sure it is, and what stands beside it."""
     result = findings.headline
     if result is None:
         why = findings.report.evaluation.notes.get(SITE_STRATEGY, "this strategy was not asked for")
@@ -140,7 +140,7 @@ def _trained_on(findings: ReportFindings) -> str:
 
 
 def _beside(findings: ReportFindings) -> Iterator[str]:
-    """The same rows by other means, and the same model by an easier test."""
+    """Yield the scores of the same rows by other means, and of the same model by an easier test."""
     report, evaluation = findings.report, findings.report.evaluation
     for one in evaluation.results:
         if one.strategy == SITE_STRATEGY and one.scored_on == "all" and one.method.endswith(" bias-corrected"):
@@ -155,7 +155,7 @@ def _beside(findings: ReportFindings) -> Iterator[str]:
 
 
 def _warnings(findings: ReportFindings) -> Iterator[HtmlNode]:
-    """What a reader must know before any figure."""
+    """Yield what a reader must know before any figure."""
     report, notes = findings.report, []
     if report.diagnostics is not None and report.diagnostics.flagged:
         flagged = ", ".join(report.diagnostics.flagged)
@@ -299,9 +299,9 @@ def _class_name(findings: ReportFindings) -> str:
 
 def _coverage(findings: ReportFindings) -> Iterator[HtmlContent]:
     if (found := findings.coverage) is not None:
-        wanted = f"{findings.report.coverage * 100:g} %"
+        nominal = f"{findings.report.coverage * 100:g} %"
         yield html_element(
-            "p", f"Intervals that are meant to hold {wanted} of the observations, at sites that were unseen:"
+            "p", f"Intervals that are meant to hold {nominal} of the observations, at sites that were unseen:"
         )
         yield coverage_table(found)
 
@@ -347,7 +347,7 @@ def write_model_report(folder: Path, report: ReportInputs) -> dict[str, Path]:
     folder
         An existing folder; files of these names are replaced.
     report
-        What to tell.
+        The model, its scores and diagnostics.
 
     Returns
     -------
@@ -390,5 +390,5 @@ def report_asset_fields() -> dict[str, dict[str, Any]]:
 
 
 def page_fields(title: str, media_type: str, visibility: Visibility) -> dict[str, Any]:
-    """Return the fields of an asset that tells of results, and whether it may be given to anybody."""
+    """Return the fields of an asset with results, and whether it may be given to anybody."""
     return {"title": title, "type": media_type, "roles": ["metadata"], VISIBILITY_FIELD: str(visibility)}

@@ -1,4 +1,7 @@
-"""Figures of stations: where they lie and how well they are predicted, and the series of a few."""
+"""Draw figures of stations: where they lie and how well they are predicted, and the time series of a few.
+
+The map goes into the report of a model, the time series into a page of their own.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _KEYS = {"strategy", "fold", "row", "site", "date", "observed", "predicted", "un
 
 
 def station_map(findings: ReportFindings) -> bytes | None:
-    """Two maps: R and bias of every station at unseen sites; None without places."""
+    """Draw two maps: R and bias of every station at unseen sites; None without places."""
     stations = findings.stations.dropna(subset=["lon", "lat"])
     if stations.empty:
         return None
@@ -36,7 +39,7 @@ def station_map(findings: ReportFindings) -> bytes | None:
 
 
 def _map_height(stations: pd.DataFrame) -> float:
-    """Inches: as the stations lie, within reason."""
+    """Return the height in inches: as the stations lie, within reason."""
     tall = np.ptp(stations["lat"]) + 1
     wide = (np.ptp(stations["lon"]) + 1) * _narrowing(stations)
     return float(np.clip(4.0 * tall / wide + 1.0, 2.4, 5.5))
@@ -49,7 +52,7 @@ def _narrowing(stations: pd.DataFrame) -> float:
 def _stations(
     figure: Any, axes: Any, stations: pd.DataFrame, name: str, colours: str, ends: tuple[float, float], label: str
 ) -> None:
-    """Stations coloured by one score: rings are those that screening kept, squares the others."""
+    """Draw stations coloured by one score: rings are those that screening kept, squares the others."""
     shapes = ((True, "o"), (False, "s"))
     for kept, marker in shapes:
         part = stations[stations["kept"] == kept]
@@ -75,7 +78,7 @@ def _stations(
 
 
 def shown_stations(findings: ReportFindings) -> list[tuple[str, str]]:
-    """The stations whose series are shown, and why: chosen by rank of RMSE, so not by hand."""
+    """Return the stations whose time series are shown, and why: chosen by rank of RMSE, so not by hand."""
     ranked = findings.stations.sort_values(["rmse", "site"], ignore_index=True)
     chosen: dict[str, str] = {}
     for why, place in _PLACES:
@@ -86,7 +89,7 @@ def shown_stations(findings: ReportFindings) -> list[tuple[str, str]]:
 
 
 def station_series_figure(findings: ReportFindings) -> bytes | None:
-    """Observed and predicted series of a few stations, with a baseline and the interval if there are such."""
+    """Draw observed and predicted time series of a few stations, with baseline and interval; None without any."""
     shown = shown_stations(findings)
     if not shown:
         return None
@@ -104,13 +107,13 @@ def station_series_figure(findings: ReportFindings) -> bytes | None:
 
 
 def _baseline(rows: pd.DataFrame) -> str | None:
-    """The baseline to draw: bias-corrected, since its shape is what the model must beat."""
+    """Return the baseline to draw: bias-corrected, since its shape is what the model must beat."""
     names = [str(name) for name in rows.columns if name not in _KEYS]
     return next((name for name in names if name.endswith(CORRECTED)), None)
 
 
 def _window(rows: pd.DataFrame) -> pd.DataFrame:
-    """The three years with most rows; all, if there are no more."""
+    """Return the three years with most rows; all, if there are no more."""
     rows = rows.sort_values("date")
     days = rows["date"].to_numpy().astype("datetime64[D]").astype(int)
     ends = np.searchsorted(days, days + _DAYS_SHOWN)
@@ -124,7 +127,7 @@ def _with_interval(findings: ReportFindings, rows: pd.DataFrame) -> pd.DataFrame
 
 
 def _with_gaps(rows: pd.DataFrame) -> pd.DataFrame:
-    """An empty row in every gap, so that no line bridges it."""
+    """Return rows with an empty one in every gap, so that no line bridges it."""
     step = rows["date"].diff()
     wide = step > max(3 * step.median(), pd.Timedelta(days=7)) if len(rows) > 1 else step.notna()
     breaks = pd.DataFrame({"date": rows.loc[wide, "date"] - pd.Timedelta(hours=1)})
@@ -156,6 +159,6 @@ def _few_dates(axes: Any) -> None:
 
 
 def stations_without_place(findings: ReportFindings) -> Sequence[str]:
-    """Stations that are on no map."""
+    """Return the stations that are on no map."""
     lost = findings.stations[findings.stations[["lon", "lat"]].isna().any(axis=1)]
     return [str(site) for site in lost["site"]]

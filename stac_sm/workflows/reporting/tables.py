@@ -1,4 +1,4 @@
-"""Tables of the page. Numbers are those of the evaluation, in one way of writing."""
+"""Make the tables of a report's page; the numbers are those of the evaluation, written in one way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DIGITS = {"r": ".3f", "rmse": ".4f", "ubrmse": ".4f", "bias": "+.4f"}
 
 
 def format_score(value: float, name: str) -> str:
-    """A score as it is written everywhere: ``-`` where there is none."""
+    """Return a score as it is written everywhere: ``-`` where there is none."""
     if not math.isfinite(value):
         return "-"
     text = format(value, _DIGITS[name])
@@ -27,7 +27,7 @@ def format_score(value: float, name: str) -> str:
 
 
 def score_table(findings: ReportFindings) -> HtmlNode:
-    """All results: pooled scores, then medians over stations."""
+    """Return a table of all results: pooled scores, then medians over stations."""
     report = findings.report
     rows: list[list[HtmlContent]] = []
     before = ""
@@ -62,7 +62,7 @@ def _four(found: Scores) -> list[str]:
 
 
 def published_scores_table() -> HtmlNode:
-    """Published figures, set apart."""
+    """Return a table of published figures, set apart."""
     return html_table(
         f"Other data: published figures in {UNIT}, of other stations, years and features. Not worked out here, and not "
         "to be compared digit by digit",
@@ -74,7 +74,7 @@ def published_scores_table() -> HtmlNode:
 
 
 def leak_table(found: Diagnostics) -> HtmlNode:
-    """The check of the features that are flagged or watched, and of a few others."""
+    """Return a table of the features that are flagged or watched as leaks, and of a few others."""
     clear = [leak for leak in found.leaks if leak.status == CLEAR]
     shown = [leak for leak in found.leaks if leak.status != CLEAR] + clear[:_MOST_CLEAR]
     more = len(found.leaks) - len(shown)
@@ -110,7 +110,7 @@ def _why(leak: LeakageCheck) -> str:
 
 
 def residual_table(groups: Sequence[tuple[str, Sequence[ClassResiduals]]]) -> HtmlNode:
-    """Scores of every class."""
+    """Return a table of the scores of every class."""
     return html_table(
         f"Errors at unseen sites, {UNIT}",
         ["class", "kind", "rows", "sites", "RMSE", "ubRMSE", "bias"],
@@ -124,7 +124,7 @@ def residual_table(groups: Sequence[tuple[str, Sequence[ClassResiduals]]]) -> Ht
 
 
 def coverage_table(found: IntervalCoverage) -> HtmlNode:
-    """Coverage, width and score of intervals."""
+    """Return a table of coverage, width and score of intervals."""
     low, middle, high = (percent(share) for share in found.sites)
     rows = [
         ["all rows", percent(found.coverage)],
@@ -146,7 +146,7 @@ _THIRDS = ("driest", "middle", "wettest")
 
 
 def screening_table(screening: ScreeningResult) -> HtmlNode:
-    """What triple collocation says of every site."""
+    """Return a table of the screening result of every site."""
     rows = [_screened(one) for one in screening.sites.to_dict(orient="records")]
     wide = f"{screening.thresholds.confidence:.0%}".replace("%", " %")
     return html_table(
@@ -166,10 +166,10 @@ def _screened(one: Mapping[Any, Any]) -> list[HtmlContent]:
 
 
 def fact_table(facts: Mapping[str, object]) -> HtmlNode:
-    """What was trained."""
+    """Return a table of what was trained."""
     return html_table("What was trained", ["what", "value"], [[str(name), str(value)] for name, value in facts.items()])
 
 
 def percent(share: float) -> str:
-    """A share in per cent."""
+    """Return a share in per cent."""
     return "-" if not math.isfinite(share) else f"{100 * share:.1f} %"

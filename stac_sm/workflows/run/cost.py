@@ -1,4 +1,8 @@
-"""Cost: what making a plan reads, writes, asks for and costs, from metadata and from what earlier runs measured."""
+"""Estimate the cost of making a plan: what it reads, writes, requests and costs in US dollars.
+
+Reads and writes follow from metadata, computing time from what earlier runs measured. `workflows.plan.project_plan`
+states the estimate with each plan.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ _FILES_AN_ITEM = len(PROFILES) + 2  # the rasters, the thumbnail and the item
 
 @dataclass(frozen=True)
 class Speed:
-    """How long one core takes for a tile-day."""
+    """Time that one core takes for a tile-day."""
 
     seconds: float
     """Core-seconds."""
@@ -37,7 +41,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What making a plan takes."""
+    """Reads, writes, requests, time and money that making a plan takes."""
 
     items: int
     """Tile-days to make."""
@@ -71,7 +75,7 @@ class Estimate:
 
 
 def estimate_run(plan: Plan, *, rates: Rates, speed: Speed, grid: TileGrid) -> Estimate:
-    """What making the new and stale days of a plan takes.
+    """Estimate what making the new and stale days of a plan takes.
 
     Parameters
     ----------
@@ -82,7 +86,12 @@ def estimate_run(plan: Plan, *, rates: Rates, speed: Speed, grid: TileGrid) -> E
     speed
         From `measured_speed` or `default_speed`.
     grid
-        Of the tiles.
+        Tile grid of the plan.
+
+    Returns
+    -------
+    Estimate
+        For all its days together.
     """
     items, tasks = len(plan.to_do), sum(1 for _ in plan.tasks())
     reads = plan.reads or ReadVolume()
@@ -97,14 +106,39 @@ def estimate_run(plan: Plan, *, rates: Rates, speed: Speed, grid: TileGrid) -> E
 
 
 def speed_of(catalog: WritableCatalog, grid: TileGrid, features: int) -> Speed:
-    """What earlier runs measured; a default where there is none."""
+    """Return what earlier runs measured; a default where there is none.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the records of tasks.
+    grid
+        Tile grid.
+    features
+        Number of features of the model.
+
+    Returns
+    -------
+    Speed
+        Core-seconds a tile-day.
+    """
     return measured_speed(catalog.store) or default_speed(grid, features)
 
 
 def measured_speed(store: Store) -> Speed | None:
-    """Core-seconds of a tile-day by the newest records of tasks in a store; None if no task has made any.
+    """Return the core-seconds of a tile-day by the newest records of tasks in a store; None if no task has made any.
 
     A task runs on one core at a time, but for reads and writes: its time counts as that of one core.
+
+    Parameters
+    ----------
+    store
+        Store of the catalogue.
+
+    Returns
+    -------
+    Speed or None
+        With the number of tile-days that it was measured on.
     """
     entries = [entry for entry in store.list_objects(RUN_LOG_FOLDER) if entry.path.count("/") == 2]
     newest = sorted(entries, key=lambda entry: entry.modified)[-_RECORDS:]
@@ -115,7 +149,20 @@ def measured_speed(store: Store) -> Speed | None:
 
 
 def default_speed(grid: TileGrid, features: int) -> Speed:
-    """What the machine that this was written on would take, by pixels and features."""
+    """Return what the machine on which this was written would take, by pixels and features.
+
+    Parameters
+    ----------
+    grid
+        Tile grid.
+    features
+        Number of features of the model.
+
+    Returns
+    -------
+    Speed
+        Measured on no tile-day.
+    """
     pixels = grid.tile_shape[0] * grid.tile_shape[1]
     return Speed(pixels * (_SECONDS_A_PIXEL + features * _SECONDS_A_VALUE))
 

@@ -1,6 +1,7 @@
-"""Memory: what making some days of a tile takes, and how many days and threads fit into a budget.
+"""Estimate the memory that making some days of a tile takes, and how many days and threads fit into a budget.
 
-The estimate is on the safe side: `tests/benchmarks/cube.py` measures it (0.4 to 0.8 of it was used).
+`task` sizes its graphs by it, and `workflows.submit.job` the memory of a slice. The estimate is on the safe side:
+`tests/benchmarks/cube.py` measures it (0.4 to 0.8 of it was used).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MEMINFO = "/proc/meminfo"
 
 @dataclass(frozen=True)
 class WorkShare:
-    """How much is worked on at a time."""
+    """Amount of work at a time."""
 
     threads: int
     """Threads of a worker."""
@@ -41,7 +42,17 @@ class WorkShare:
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes of ``4G``, ``4GiB``, ``500M`` or a number; units are powers of 1024.
+    """Parse an amount of memory.
+
+    Parameters
+    ----------
+    text
+        ``4G``, ``4GiB``, ``500M`` or a number; units are powers of 1024.
+
+    Returns
+    -------
+    int
+        Bytes.
 
     Raises
     ------
@@ -55,61 +66,99 @@ def parse_bytes(text: str) -> int:
 
 
 def machine_memory() -> int:
-    """Bytes that this machine or its container grants: the least of what cgroup v2, cgroup v1 and the kernel say."""
+    """Return the memory that this machine or its container grants.
+
+    Returns
+    -------
+    int
+        Bytes: the least of what cgroup v2, cgroup v1 and the kernel say.
+    """
     limits = [int(text) for file in _CGROUPS if (text := _content(file)).isdecimal()]
     total = re.search(r"MemTotal:\s+(\d+) kB", _content(_MEMINFO))
     return min([*limits, int(total[1]) << 10] if total else limits or [4 << 30])
 
 
-def largest_share(resolution: ResolvedInputs, target: TargetPixels, budget: int, *, threads: int) -> WorkShare:
-    """The largest share that fits into a budget: first fewer days at a time, then one thread; the least if none does.
+def largest_share(resolved: ResolvedInputs, target: TargetPixels, budget: int, *, threads: int) -> WorkShare:
+    """Return the largest share that fits into a budget; the least if none does.
 
-    Fewer days at a time cost reads: static files are read once for each graph.
+    First fewer days are made at a time, then in one thread. Fewer days at a time
+    cost reads: static files are read once for each graph.
+
+    Parameters
+    ----------
+    resolved
+        Inputs of the days.
+    target
+        Pixels of the tile.
+    budget
+        Bytes.
+    threads
+        Most threads of a worker.
+
+    Returns
+    -------
+    WorkShare
+        Threads, days in a graph, and bytes that they take at most.
     """
-    number = len(resolution.days)
+    number = len(resolved.days)
     choices = [(n, days) for n in dict.fromkeys((threads, 1)) for days in dict.fromkeys((number, min(8, number), 1))]
-    shares = [WorkShare(n, days, estimate_peak_memory(resolution, target, threads=n, days=days)) for n, days in choices]
+    shares = [WorkShare(n, days, estimate_peak_memory(resolved, target, threads=n, days=days)) for n, days in choices]
     return next((share for share in shares if share.peak <= budget), shares[-1])
 
 
-def estimate_peak_memory(resolution: ResolvedInputs, target: TargetPixels, *, threads: int, days: int) -> int:
-    """Bytes that a process takes at most for so many days of a resolution, by estimate."""
+def estimate_peak_memory(resolved: ResolvedInputs, target: TargetPixels, *, threads: int, days: int) -> int:
+    """Estimate what a process takes at most for so many days.
+
+    Parameters
+    ----------
+    resolved
+        Inputs of the days.
+    target
+        Pixels of the tile.
+    threads
+        Threads of the process.
+    days
+        Days in a graph.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     pixels = target.shape[0] * (target.shape[1] if len(target.shape) > 1 else 1)
-    chosen = resolution.days[:days]
-    windows = {source.geobox: source_window(source.geobox, target) for source in _sources(resolution, chosen)}
+    chosen = resolved.days[:days]
+    windows = {source.geobox: source_window(source.geobox, target) for source in _sources(resolved, chosen)}
     largest = max((_pixels(window) for window in windows.values()), default=0)
-    variables = len(resolution.recipe.sources) + len(resolution.recipe.derived)
-    kept = 4 * pixels * sum(1 for _ in _shared_fields(resolution, chosen)) + _lookups(
-        resolution, chosen, pixels, largest
-    )
+    variables = len(resolved.recipe.sources) + len(resolved.recipe.derived)
+    kept = 4 * pixels * sum(1 for _ in _shared_fields(resolved, chosen)) + _lookups(resolved, chosen, pixels, largest)
     return _PROCESS + threads * (_WORK + _WINDOW_PIXEL * largest + _DAY_PIXEL * variables * pixels) + kept
 
 
-def _lookups(resolution: ResolvedInputs, days: tuple[date, ...], pixels: int, largest: int) -> int:
+def _lookups(resolved: ResolvedInputs, days: tuple[date, ...], pixels: int, largest: int) -> int:
     grids = {
         (source.geobox, feature.resampling)
-        for feature in resolution.recipe.sources
+        for feature in resolved.recipe.sources
         for day in days
-        if day in resolution.by_feature[feature.name]
-        for layer in resolution.by_feature[feature.name][day].fields
+        if day in resolved.by_feature[feature.name]
+        for layer in resolved.by_feature[feature.name][day].fields
         for source in layer.sources
     }
     averaged = 4 * largest if any(resampling == "average" for _, resampling in grids) else 0
     return averaged + sum(_LOOKUP_PIXEL[resampling] * pixels for _, resampling in grids)
 
 
-def _shared_fields(resolution: ResolvedInputs, days: tuple[date, ...]) -> Iterator[tuple[RasterSource, ...]]:
-    """Fields that more than one day needs: they stay until the last of them is done."""
+def _shared_fields(resolved: ResolvedInputs, days: tuple[date, ...]) -> Iterator[tuple[RasterSource, ...]]:
+    """Yield the fields that more than one day needs: they stay until the last of them is done."""
     seen: dict[tuple[RasterSource, ...], set[date]] = {}
-    for made_of in resolution.by_feature.values():
+    for made_of in resolved.by_feature.values():
         for day in days:
             for layer in made_of[day].fields if day in made_of else ():
                 seen.setdefault(layer.sources, set()).add(day)
     return (sources for sources, needed in seen.items() if len(needed) > 1)
 
 
-def _sources(resolution: ResolvedInputs, days: tuple[date, ...]) -> Iterable[RasterSource]:
-    made = (made_of[day] for made_of in resolution.by_feature.values() for day in days if day in made_of)
+def _sources(resolved: ResolvedInputs, days: tuple[date, ...]) -> Iterable[RasterSource]:
+    made = (made_of[day] for made_of in resolved.by_feature.values() for day in days if day in made_of)
     return {source for one in made for layer in one.fields for source in layer.sources}
 
 

@@ -1,7 +1,7 @@
-"""Run: make what a plan wants, here, on a Dask cluster, on Slurm, or as one slice of an array of jobs.
+"""Run a plan: make its days here, on a Dask cluster, on Slurm, or as one slice of an array of jobs.
 
-Workers write assets, items and the records of their tasks; links and extents are derived at the end, by whoever drives
-the run. There is no other state: the same plan run again makes what is missing.
+Workers (`workers`, `task`) write assets, items and the records of their tasks; links and extents are derived at the
+end, by whoever drives the run. There is no other state: the same plan run again makes what is missing.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from stac_sm.workflows.run.workers import (
 )
 
 INDICES = ("AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
-"""Variables in which array jobs of AWS Batch, Slurm and Kubernetes tell a slice its number."""
+"""Variables in which array jobs of AWS Batch, Slurm and Kubernetes state the number of a slice."""
 
 _RANGE = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?:%\d+)?")
 
 
 @dataclass(frozen=True)
 class PlanSlice:
-    """One part of a plan, of so many."""
+    """One part of a plan that is divided into slices."""
 
     index: int
-    """From 0."""
+    """Index of the slice, from 0."""
 
     count: int
     """Number of slices."""
@@ -88,7 +88,18 @@ class PlanSlice:
         return cls(_index_in_whole_array(int(text), environment), int(text))
 
     def of(self, tasks: Sequence[Task]) -> list[Task]:
-        """Its tasks: every n-th, so that slices have tiles of all kinds."""
+        """Return the tasks of this slice: every n-th, so that slices have tiles of all kinds.
+
+        Parameters
+        ----------
+        tasks
+            All tasks of the plan, in order.
+
+        Returns
+        -------
+        list of Task
+            In the same order; each task is in one slice.
+        """
         return list(tasks[self.index :: self.count])
 
     def __str__(self) -> str:
@@ -97,16 +108,16 @@ class PlanSlice:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What came of a run."""
+    """Result of a run."""
 
     run: str
     """Id of the run."""
 
     seconds: float
-    """How long it took."""
+    """Wall time, s."""
 
     records: Sequence[TaskRecord] = field(default_factory=list)
-    """What came of each task, in their order."""
+    """Record of each task, in their order."""
 
     href: str = ""
     """Where its report file lies; empty if there was nothing to do."""
@@ -122,11 +133,17 @@ class RunReport:
 
     @property
     def failures(self) -> list[ItemFailure]:
-        """All items that were not made."""
+        """Items that were not made."""
         return [failure for record in self.records for failure in record.failures]
 
     def by_class(self) -> list[dict[str, object]]:
-        """Rows of a table: class of error, number of items, and one example."""
+        """Return the failures by class of error.
+
+        Returns
+        -------
+        list of dict
+            Rows of a table: class of error, number of items, and one example.
+        """
         examples: dict[str, ItemFailure] = {}
         for failure in self.failures:
             examples.setdefault(failure.kind, failure)
@@ -153,14 +170,18 @@ def run_plan(
 
     Parameters
     ----------
+    project
+        The project that the plan was made in.
+    plan
+        From `make_plan` or `read_plan`.
     workers
         Where: a number of processes here, or `LocalWorkers`, `SchedulerWorkers`, `SlurmWorkers`.
     part
-        One slice of the tasks; None are all.
+        One slice of the tasks; None: all.
     progress
-        Told of each task that has come back, and of the number of all.
+        Called with the record of each task that has come back, and the number of all.
     warn
-        Told before the run if not even one day fits into a worker's memory.
+        Called with a line of text before the run, if not even one day fits into a worker's memory.
 
     Returns
     -------
@@ -209,7 +230,7 @@ def _check_model(project: Project, plan: Plan, tasks: Sequence[Task]) -> None:
 
 
 def _derive(project: Project, plan: Plan, tasks: Sequence[Task], part: PlanSlice | None) -> None:
-    """Links, extents and index of what this run may have published, and of what an earlier one has left without."""
+    """Derive links, extents and index of what this run may have published, and of what an earlier one has left."""
     catalog = project.catalog
     days = [made for task in tasks for made in task.days]
     if part is None or part.index == 0:
@@ -243,7 +264,7 @@ def _reported(project: Project, plan: Plan, report: RunReport, part: PlanSlice |
 
 
 def _warn_of_memory(folder: str, tasks: Sequence[Task], budget: int | None, warn: Callable[[str], None]) -> None:
-    """Say before a run that a day of its first task may not fit; what is wrong with the task itself comes later."""
+    """Report before a run that a day of its first task may not fit; what is wrong with the task itself comes later."""
     try:
         share = estimate_work_share(folder, tasks[0], budget) if tasks and budget else None
     except StacSmError:
@@ -256,7 +277,7 @@ def _warn_of_memory(folder: str, tasks: Sequence[Task], budget: int | None, warn
 
 
 def _number(environment: Mapping[str, str]) -> tuple[str, int]:
-    """The variable that holds the number of this job in its array, and the number."""
+    """Return the variable that holds the number of this job in its array, and the number."""
     known = [name for name in INDICES if name in environment]
     if len(known) != 1:
         what = (
@@ -269,7 +290,10 @@ def _number(environment: Mapping[str, str]) -> tuple[str, int]:
 
 
 def _index_in_whole_array(count: int, environment: Mapping[str, str]) -> int:
-    """Index of this job in a whole array of so many; Slurm's may begin anywhere and have a step, others begin at 0."""
+    """Return the index of this job in a whole array of so many.
+
+    Slurm's arrays may begin anywhere and have a step; others begin at 0.
+    """
     name, own = _number(environment)
     numbers, jobs = range(count), count
     if name.startswith("SLURM"):

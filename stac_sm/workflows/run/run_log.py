@@ -1,5 +1,6 @@
-"""Journal: what came of the tasks of runs, written beside the catalogue. It is told, never believed: what is done is
-proven by the items alone.
+"""Keep the run log: what came of the tasks of runs, written beside the catalogue, for people.
+
+What is done follows from the items alone, never from these files.
 
 ``runs/{YYYY}-{MM}/{tile}.{plan}.{run}.json`` is the record of one task, written once, by its worker;
 ``runs/{plan}.{run}.json`` is the report of a run. So the log of an item's task is found from its tile and month.
@@ -30,7 +31,7 @@ _MOST_LINES = 1000  # in a record: a task that retries for hours must not fill t
 
 
 class ItemFailure(NamedTuple):
-    """Why an item was not made."""
+    """Reason for which an item was not made."""
 
     id: str
     """Item id."""
@@ -39,12 +40,12 @@ class ItemFailure(NamedTuple):
     """Class of the error, e.g. ``ReadError``."""
 
     message: str
-    """Which thing, what was found, what was wanted, what to do."""
+    """Which thing, what was found, what is required, what to do."""
 
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """What came of one tile and month."""
+    """Result of the task of one tile and month."""
 
     task: str
     """Name of the task, e.g. ``h18v04 2019-07``."""
@@ -62,7 +63,7 @@ class TaskRecord:
     """UTC, RFC 3339."""
 
     seconds: float = 0.0
-    """How long it took."""
+    """Wall time, s."""
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
     """Number of items by outcome: new, replaced, done."""
@@ -71,7 +72,7 @@ class TaskRecord:
     """Items that were not made."""
 
     log: tuple[str, ...] = ()
-    """Lines told meanwhile, the first ones if there were very many."""
+    """Lines that were logged meanwhile, the first ones if there were very many."""
 
     @property
     def succeeded(self) -> bool:
@@ -79,23 +80,59 @@ class TaskRecord:
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able, with the fields of failures by name."""
+        """Return a JSON-able form, with the fields of failures by name.
+
+        Returns
+        -------
+        dict
+            Fields by name.
+        """
         return asdict(self) | {"failures": [failure._asdict() for failure in self.failures]}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TaskRecord:
-        """What `to_dict` gave."""
+        """Return the record from what `to_dict` returned.
+
+        Parameters
+        ----------
+        content
+            Fields by name.
+
+        Returns
+        -------
+        TaskRecord
+            Equal to the one before.
+        """
         failures = tuple(ItemFailure(**one) for one in content["failures"])
         return cls(**{**content, "failures": failures, "log": tuple(content["log"])})
 
 
 def new_run_id() -> str:
-    """Id of a run: when it began, and a token, so that two that begin at once differ."""
+    """Return a new id of a run: when it began, and a token, so that two that begin at once differ.
+
+    Returns
+    -------
+    str
+        Ids sort by the time at which runs began.
+    """
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def write_task_record(store: Store, record: TaskRecord) -> str:
-    """Write the record of a task; its path."""
+    """Write the record of a task.
+
+    Parameters
+    ----------
+    store
+        Store of the catalogue.
+    record
+        What came of the task.
+
+    Returns
+    -------
+    str
+        Path below the root of the store.
+    """
     tile, month = record.task.split()
     path = f"{RUN_LOG_FOLDER}/{month}/{check_id(tile)}.{check_id(record.plan)}.{check_id(record.run)}.json"
     store.create(path, item_json(record.to_dict()))
@@ -103,7 +140,24 @@ def write_task_record(store: Store, record: TaskRecord) -> str:
 
 
 def read_task_records(store: Store, month: str, *, tile: str = "", plan: str = "") -> Iterator[TaskRecord]:
-    """Records of a month (``2019-07``), in the order of tiles, plans and runs."""
+    """Read the records of a month.
+
+    Parameters
+    ----------
+    store
+        Store of the catalogue.
+    month
+        Such as ``2019-07``.
+    tile
+        Tile id; empty for all.
+    plan
+        Id of a plan; empty for all.
+
+    Yields
+    ------
+    TaskRecord
+        In the order of tiles, plans and runs.
+    """
     for entry in store.list_objects(f"{RUN_LOG_FOLDER}/{month}"):
         parts = entry.path.rpartition("/")[2].split(".")
         if len(parts) == 4 and tile in {"", parts[0]} and plan in {"", parts[1]}:
@@ -111,7 +165,24 @@ def read_task_records(store: Store, month: str, *, tile: str = "", plan: str = "
 
 
 def write_run_report(store: Store, plan: str, run: str, report: Mapping[str, Any]) -> str:
-    """Write the report of a run; its path."""
+    """Write the report of a run.
+
+    Parameters
+    ----------
+    store
+        Store of the catalogue.
+    plan
+        Id of the plan.
+    run
+        Id of the run.
+    report
+        JSON-able.
+
+    Returns
+    -------
+    str
+        Path below the root of the store.
+    """
     path = f"{RUN_LOG_FOLDER}/{check_id(plan)}.{check_id(run)}.json"
     store.create(path, item_json(dict(report)))
     return path
@@ -119,7 +190,13 @@ def write_run_report(store: Store, plan: str, run: str, report: Mapping[str, Any
 
 @contextmanager
 def capture_log_lines() -> Iterator[list[str]]:
-    """Lines that are told in this process meanwhile, with their time; secrets are cut out."""
+    """Keep the lines that are logged in this process meanwhile, with their time; secrets are cut out.
+
+    Yields
+    ------
+    list of str
+        Grows while the context is open.
+    """
     heard = _Heard()
     LOGGER.addHandler(heard)
     level = LOGGER.level
@@ -132,7 +209,7 @@ def capture_log_lines() -> Iterator[list[str]]:
 
 
 class _Heard(logging.Handler):
-    """Keeps lines."""
+    """Handler of logging that keeps lines."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)

@@ -1,4 +1,7 @@
-"""Status: how far a plan is, from the store alone, for whoever asks and wherever they are."""
+"""Report the progress of a plan, from the store alone: anybody can ask, from anywhere.
+
+``stac-sm status`` calls it. Items say what is done; the run log says why something failed.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +26,22 @@ _QUIET = 900.0
 
 @dataclass(frozen=True)
 class Status:
-    """How far a plan is."""
+    """Progress of a plan."""
 
     plan: str
     """Id of the plan."""
 
     done: int
-    """Tile-days that are there as wanted."""
+    """Tile-days that are there and up to date."""
 
     missing: int
-    """Tile-days that are wanted and not there."""
+    """Tile-days that are to be there and are not."""
 
     blocked: int
     """Tile-days without input when it was planned."""
 
     retracted: int
-    """Tile-days that were taken out by hand."""
+    """Tile-days that were withdrawn by hand."""
 
     failed: Mapping[str, int] = field(default_factory=dict)
     """Missing tile-days whose last task failed, by class of error."""
@@ -65,22 +68,31 @@ def plan_status(catalog: WritableCatalog, plan: Plan, *, now: float | None = Non
 
     Parameters
     ----------
+    catalog
+        Catalogue with the product and the run log.
+    plan
+        The days that are to be there.
     now
-        Seconds since 1970 by the store's clock; the machine's own unless told.
+        Seconds since 1970 by the store's clock; None: by the clock of this machine.
+
+    Returns
+    -------
+    Status
+        Counts, failures by class of error, and rate.
     """
-    wanted = [day.made for day in plan.days if day.state not in {"blocked", "retracted"} or day.redo]
-    if not wanted:
+    expected = [day.made for day in plan.days if day.state not in {"blocked", "retracted"} or day.redo]
+    if not expected:
         counts = plan.counts
         return Status(plan.id, 0, 0, counts["blocked"], counts["retracted"])
-    period = Period(min(made.day for made in wanted), max(made.day for made in wanted) + ONE_DAY)
-    standing = ExistingItems.of(catalog, period)
-    found = dict(zip(wanted, standing.look_up(wanted), strict=True))
+    period = Period(min(made.day for made in expected), max(made.day for made in expected) + ONE_DAY)
+    existing = ExistingItems.of(catalog, period)
+    found = dict(zip(expected, existing.look_up(expected), strict=True))
     gone = [made for made, one in found.items() if one and one.retracted]
     done = [made for made, one in found.items() if one and one.fingerprint == made.fingerprint]
     settled = {*done, *gone}
-    missing = [made for made in wanted if made not in settled]
+    missing = [made for made in expected if made not in settled]
     failures = list(_last_failures(catalog, plan, missing))
-    written = sorted(standing.listed[made.id].modified for made in done)
+    written = sorted(existing.listed[made.id].modified for made in done)
     return Status(
         plan.id,
         len(done),
@@ -95,7 +107,20 @@ def plan_status(catalog: WritableCatalog, plan: Plan, *, now: float | None = Non
 
 
 def item_records(catalog: WritableCatalog, id: str) -> list[TaskRecord]:
-    """Records of the tasks that have tried to make a tile-day, oldest first: its log."""
+    """Return the records of the tasks that have tried to make a tile-day: its log.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the run log.
+    id
+        Id of the tile-day.
+
+    Returns
+    -------
+    list of TaskRecord
+        Oldest first.
+    """
     made = ProductDay.of_id(id)
     return sorted(
         read_task_records(catalog.store, f"{made.day:%Y-%m}", tile=made.tile), key=lambda record: record.started
@@ -103,7 +128,7 @@ def item_records(catalog: WritableCatalog, id: str) -> list[TaskRecord]:
 
 
 def _last_failures(catalog: WritableCatalog, plan: Plan, missing: list[ProductDay]) -> Iterator[ItemFailure]:
-    """What the last task said about each missing tile-day."""
+    """Yield what the last task reported about each missing tile-day."""
     ids = {made.id for made in missing}
     last: dict[str, tuple[str, ItemFailure | None]] = {}
     for month in sorted({f"{made.day:%Y-%m}" for made in missing}):
@@ -115,7 +140,7 @@ def _last_failures(catalog: WritableCatalog, plan: Plan, missing: list[ProductDa
 
 
 def _rate(written: list[float]) -> float | None:
-    """Items an hour in the last hour before the newest one."""
+    """Return the items an hour in the last hour before the newest one."""
     recent = [when for when in written if when >= written[-1] - _RECENT]
     if len(recent) < 2 or recent[-1] <= recent[0]:
         return None

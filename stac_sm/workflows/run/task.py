@@ -1,4 +1,8 @@
-"""The work on one tile and month: predict and publish its days. Pure of what else is planned, and repeatable."""
+"""Make the days of one tile and month: predict and publish them.
+
+`workers` runs a task in a worker process. A task does not depend on what else is planned, and can be repeated: what is
+there already is left alone.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +50,24 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
     """Predict and publish the days of one tile and month within some bytes of memory; runs on a worker.
 
     Whatever happens is in the record that it returns; it is written to the store, too, if the run has an id.
+
+    Parameters
+    ----------
+    folder
+        Root of the project, a folder or ``s3://`` address.
+    task
+        Tile and days, with their fingerprints.
+    memory
+        Bytes; None: what the machine grants.
+    plan
+        Id of the plan.
+    run
+        Id of the run; empty: no record is written.
+
+    Returns
+    -------
+    TaskRecord
+        Outcomes and failures.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     outcomes, failures = Counter[str](), list[ItemFailure]()
@@ -74,23 +96,62 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
     if run:
         try:
             write_task_record(read_project(folder).catalog.store, record)
-        except (StacSmError, OSError):  # what it tells is no reason for a task to fail
+        except (StacSmError, OSError):  # a log is no reason for a task to fail
             LOGGER.exception("%s: its record could not be written", record.task)
     return record
 
 
 def estimate_work_share(folder: str, task: Task, budget: int) -> WorkShare:
-    """How a worker with so many bytes would share a task out."""
+    """Return how a worker with so many bytes would share a task out.
+
+    Parameters
+    ----------
+    folder
+        Root of the project, a folder or ``s3://`` address.
+    task
+        Tile and days.
+    budget
+        Bytes.
+
+    Returns
+    -------
+    WorkShare
+        Threads, days in a graph, and bytes that they take at most.
+    """
     return _Job.open(folder, task).share(task.days, budget)
 
 
 def failed_task_record(task: Task, error: BaseException) -> tuple[ItemFailure, ...]:
-    """All days of a task, failed for one reason."""
+    """Return all days of a task as failed for one reason.
+
+    Parameters
+    ----------
+    task
+        Tile and days.
+    error
+        The reason.
+
+    Returns
+    -------
+    tuple of ItemFailure
+        One a day.
+    """
     return tuple(ItemFailure(made.id, *describe_error(error)) for made in task.days)
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:
-    """Class and message of an error, in plain words where the machine is to blame."""
+    """Return class and message of an error, in plain words where the machine is to blame.
+
+    Parameters
+    ----------
+    error
+        Any error.
+
+    Returns
+    -------
+    tuple of str
+        Class and message, without secrets.
+    """
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, MemoryError):
         return "OutOfMemory", f"a worker had too little memory ({error or 'no more was granted'}): {LESS_MEMORY}"
@@ -103,12 +164,12 @@ def describe_error(error: BaseException) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Job:
-    """What the days of a task share."""
+    """Project, catalogue, model and inputs that the days of a task share."""
 
     project: Project
     catalog: WritableCatalog
     model: Model
-    resolution: ResolvedInputs
+    resolved: ResolvedInputs
 
     @classmethod
     def open(cls, folder: str, task: Task) -> _Job:
@@ -128,21 +189,21 @@ class _Job:
         )
 
     def share(self, days: Sequence[ProductDay], memory: int) -> WorkShare:
-        """How many of the days, and on how many threads, are made at a time within some bytes."""
-        wanted = self.resolution.only([made.day for made in days])
-        return largest_share(wanted, TargetPixels(self.project.grid.geobox(days[0].tile)), memory, threads=_THREADS)
+        """Return how many of the days, and on how many threads, are made at a time within some bytes."""
+        some = self.resolved.only([made.day for made in days])
+        return largest_share(some, TargetPixels(self.project.grid.geobox(days[0].tile)), memory, threads=_THREADS)
 
     def check(self, made: ProductDay) -> PlannedDay:
-        """What makes a day now; refused if its inputs are no longer those of the plan."""
-        wanted = planned_day(
-            self.resolution, self.model, made.tile, made.day, grid=self.project.grid, version=made.version
+        """Return what makes a day now; refuse it if its inputs are no longer those of the plan."""
+        planned = planned_day(
+            self.resolved, self.model, made.tile, made.day, grid=self.project.grid, version=made.version
         )
-        if wanted.made != made or wanted.state == "blocked":
+        if planned.made != made or planned.state == "blocked":
             raise StacSmError(
-                f"{made.id}: the inputs are no longer those of the plan (fingerprint {wanted.made.fingerprint[:12]} "
-                f"found, {made.fingerprint[:12]} wanted): plan again"
+                f"{made.id}: the inputs are no longer those of the plan (fingerprint {planned.made.fingerprint[:12]} "
+                f"found, {made.fingerprint[:12]} is required): plan again"
             )
-        return wanted
+        return planned
 
 
 def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Counter[str], list[ItemFailure]]:
@@ -173,9 +234,9 @@ def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
 
     parts = [day_fingerprint_parts(job.model, job.project.grid, job.check(day.made)) for day in days]
     target = TargetPixels(job.project.grid.geobox(days[0].made.tile))
-    resolution = job.resolution.only([day.made.day for day in days])
-    predicted = predict(job.model, build(resolution, target))
-    place = {day: i for i, day in enumerate(resolution.days)}
+    resolved = job.resolved.only([day.made.day for day in days])
+    predicted = predict(job.model, build(resolved, target))
+    place = {day: i for i, day in enumerate(resolved.days)}
     # Blocks of one graph, not slices: each slice would be optimised alone, and read every static layer again.
     whole_days = (field.data.rechunk({1: -1, 2: -1}) for field in predicted.data_vars.values())
     by_day = list(zip(*(blocks.to_delayed(optimize_graph=False).ravel() for blocks in whole_days), strict=True))
@@ -216,7 +277,7 @@ def _publish_day(
 
 
 def _version_links(planned: PlannedDay) -> list[dict[str, str]]:
-    """Link to the same tile-day in the version before, which lies beside it."""
+    """Return a link to the same tile-day in the version before, which lies beside it."""
     old = planned.predecessor
     href = {"href": f"../{old}/{old}.json", "type": "application/geo+json", "title": old}
     return [{"rel": "predecessor-version", **href}] if old else []
@@ -230,14 +291,14 @@ def _count(sm: np.ndarray, qa: np.ndarray) -> dict[str, int]:
 
 
 def _made_from(job: _Job, made: ProductDay, folder: str) -> Iterator[tuple[str, str, str]]:
-    """Href, title and media type of the model and of every input item."""
+    """Yield href, title and media type of the model and of every input item."""
     model = job.catalog.item(MODELS, job.model.id)
-    for id, href in [(model.id, model.self_href), *job.resolution.items(made.day)]:
+    for id, href in [(model.id, model.self_href), *job.resolved.items(made.day)]:
         below = href.removeprefix(job.catalog.root + "/")
         yield (relative_href(folder, below) if below != href else href), id, "application/geo+json"
 
 
 @lru_cache(maxsize=4)
 def _model(folder: str, id: str) -> Model:
-    """A model, once a worker: its id holds its fingerprint, so it cannot change."""
+    """Return a model, read once a worker: its id holds its fingerprint, so it cannot change."""
     return Model.from_item(read_project(folder).catalog.item(MODELS, id).self_href)

@@ -1,4 +1,4 @@
-"""Workers: who makes the tasks of a run. The only place that knows dask.distributed.
+"""Provide the workers that make the tasks of a run; only this module and `workflows.submit` know dask.distributed.
 
 Dask is given plain tasks, by name: a folder and a few texts go to a worker, and a record comes back. No graph is as
 long as the run, and no object as large as a model travels.
@@ -36,7 +36,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class Assignment:
-    """Tasks, and what each worker is told beside them."""
+    """Tasks, and what each worker needs beside them."""
 
     folder: str
     """Project: a folder that all workers see, or an ``s3://…``."""
@@ -51,17 +51,39 @@ class Assignment:
     """Id of the run."""
 
     log: Callable[[str], None] = lambda message: None
-    """Told where the dashboard of the cluster is, if it has one."""
+    """Called with a line of text about where the dashboard of the cluster is, if it has one."""
 
 
 class Workers(Protocol):
-    """Where tasks are made."""
+    """Place where tasks are made."""
 
     def share(self, tasks: int) -> int | None:
-        """Bytes of memory for each worker; None if only the worker knows."""
+        """Return the memory of each worker.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+
+        Returns
+        -------
+        int or None
+            Bytes; None if only the worker knows.
+        """
 
     def client(self, tasks: int) -> contextlib.AbstractContextManager[Any]:
-        """A connection to a Dask scheduler that has, or gets, workers; closed at the end."""
+        """Open a connection to a Dask scheduler that has, or gets, workers; it is closed at the end.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks: no more workers are needed.
+
+        Returns
+        -------
+        context manager
+            Yields a `distributed.Client`.
+        """
 
 
 @dataclass(frozen=True)
@@ -75,12 +97,34 @@ class LocalWorkers:
     """Bytes for all of them together."""
 
     def share(self, tasks: int) -> int:
-        """An equal part for each."""
+        """Return an equal part for each.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+
+        Returns
+        -------
+        int
+            Bytes.
+        """
         return self.memory // max(1, min(self.workers, tasks))
 
     @contextmanager
     def client(self, tasks: int) -> Iterator[Any]:
-        """A cluster of spawned processes; one that takes more than its part is ended by its nanny."""
+        """Open a cluster of spawned processes; one that takes more than its part is ended by its nanny.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks: no more processes are started.
+
+        Yields
+        ------
+        distributed.Client
+            Closed at the end, and the cluster with it.
+        """
         import dask
         from distributed import Client
 
@@ -119,10 +163,10 @@ def _local_cluster(**options: Any) -> Any:
 
 @contextmanager
 def _signals_afterwards() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until a block has ended: a cluster that is half-way started cannot be closed."""
+    """Hold back Ctrl-C and SIGTERM until a block has ended: a cluster that is half-way started cannot be closed."""
     waiting: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is told of signals
+        yield  # only the main thread gets signals
         return
     before = {one: signal.signal(one, lambda number, _: waiting.append(number)) for one in _ENDING}
     try:
@@ -142,7 +186,18 @@ class SingleProcessWorkers:
     """Bytes."""
 
     def share(self, tasks: int) -> int:
-        """All of it."""
+        """Return all of it.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+
+        Returns
+        -------
+        int
+            Bytes.
+        """
         return self.memory
 
 
@@ -154,11 +209,28 @@ class SchedulerWorkers:
     """Such as ``tcp://10.0.0.1:8786``."""
 
     def share(self, tasks: int) -> None:
-        """What the machine of each worker grants."""
+        """Return None: what the machine of each worker grants.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+        """
 
     @contextmanager
     def client(self, tasks: int) -> Iterator[Any]:
-        """A connection; refused if a worker would make other values than this version of stac_sm."""
+        """Open a connection; refuse workers that would make other values than this version of stac_sm.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+
+        Yields
+        ------
+        distributed.Client
+            Closed at the end; the scheduler stays.
+        """
         from distributed import Client
 
         if not _ADDRESS.fullmatch(self.address):  # distributed would never end its process
@@ -186,12 +258,34 @@ class SlurmWorkers:
     """What each job asks for."""
 
     def share(self, tasks: int) -> int:
-        """What each job asks for."""
+        """Return what each job asks for.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+
+        Returns
+        -------
+        int
+            Bytes.
+        """
         return parse_bytes(self.settings.memory)
 
     @contextmanager
     def client(self, tasks: int) -> Iterator[Any]:
-        """A scheduler here, and jobs in the queue."""
+        """Start a scheduler here, and jobs in the queue.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks: no more jobs are sent.
+
+        Yields
+        ------
+        distributed.Client
+            Closed at the end, and the jobs with it.
+        """
         try:
             from dask_jobqueue.slurm import SLURMCluster
         except ImportError as error:
@@ -203,24 +297,52 @@ class SlurmWorkers:
             yield client
 
 
-def single_writer_workers(workers: Workers, lacks: str, say: Callable[[str], None]) -> SingleProcessWorkers:
-    """What takes the place of workers where a store lacks what several writers need.
+def single_writer_workers(
+    workers: Workers, single_writer_reason: str, log: Callable[[str], None]
+) -> SingleProcessWorkers:
+    """Return what takes the place of workers where a store lacks what several writers need.
+
+    Parameters
+    ----------
+    workers
+        The workers that were asked for.
+    single_writer_reason
+        What the store lacks.
+    log
+        Called with a line of text about it.
+
+    Returns
+    -------
+    SingleProcessWorkers
+        With the memory of the workers.
 
     Raises
     ------
     InputError
         If they are not of this machine: they cannot be this process.
     """
-    told = f"the store lacks {lacks} (found by probing), so only one process may write at a time"
+    reason = f"the store lacks {single_writer_reason} (found by probing), so only one process may write at a time"
     if not isinstance(workers, LocalWorkers):
-        raise InputError(f"run: {told}: leave out --scheduler, or take another store")
+        raise InputError(f"run: {reason}: leave out --scheduler, or take another store")
     if workers.workers > 1:
-        say(f"{told}: tasks are made one after another, in this process")
+        log(f"{reason}: tasks are made one after another, in this process")
     return SingleProcessWorkers(workers.memory)
 
 
 def task_records(workers: Workers | SingleProcessWorkers, work: Assignment) -> Iterator[TaskRecord]:
-    """What came of each task, as soon as it is there.
+    """Yield what came of each task, as soon as it is there.
+
+    Parameters
+    ----------
+    workers
+        Where the tasks are made.
+    work
+        The tasks.
+
+    Yields
+    ------
+    TaskRecord
+        In the order in which they end.
 
     Raises
     ------
@@ -245,14 +367,14 @@ def _of_cluster(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
             yield from _gathered(dasks, work, workers.share(len(work.tasks)))
     except (CommClosedError, TimeoutError) as error:
         raise RunError(
-            f"the Dask scheduler, or all its workers, were lost ({error}): what was published is done; start them anew "
-            "and run the same command again"
+            f"the Dask scheduler, or all its workers, were lost ({error}): what was published is done; start them "
+            "again and run the same command again"
         ) from error
 
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Without tracebacks of a library that we put into words."""
+    """Hold back tracebacks of a library that we put into words."""
     names = [one for one in logging.root.manager.loggerDict if one == name or one.startswith(f"{name}.")]
     levels = {log: log.level for log in map(logging.getLogger, names)}  # each has a handler of its own
     for log in levels:
@@ -265,7 +387,18 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 def dashboard_address(client: Any) -> str:
-    """Address of a cluster's dashboard; empty where Bokeh is not installed, without which there is none to see."""
+    """Return the address of a cluster's dashboard; empty where Bokeh is not installed, which draws it.
+
+    Parameters
+    ----------
+    client
+        A `distributed.Client`.
+
+    Returns
+    -------
+    str
+        ``http://`` address, or empty.
+    """
     return str(client.dashboard_link) if find_spec("bokeh") else ""
 
 
@@ -282,7 +415,7 @@ def _gathered(client: Any, work: Assignment, memory: int | None) -> Iterator[Tas
         if future.status in {"lost", "cancelled"}:
             raise RunError(
                 f"the Dask scheduler at {client.scheduler.address} was lost with {left} of {len(named)} tasks open: "
-                "what they have published is done; start it anew and run the same command again"
+                "what they have published is done; start it again and run the same command again"
             )
         yield _result(future, named[future.key])
         left -= 1
@@ -313,5 +446,11 @@ def _check_workers(client: Any) -> None:
 
 
 def software_versions() -> str:
-    """What decides the values that are made: the same here and on workers."""
+    """Return what decides the values that are made: the same here and on workers.
+
+    Returns
+    -------
+    str
+        Versions of stac_sm and of the stage ``product``.
+    """
     return f"{software_version()}, algorithm {ALGORITHM_VERSIONS['product']}"

@@ -1,4 +1,7 @@
-"""A plan as an array job of AWS Batch, on what ``infra/aws`` has set up."""
+"""Send a plan as an array job to AWS Batch, on what ``infra/aws`` has set up.
+
+`submit` calls it with the array job of `job`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _ENDED = {"SUCCEEDED", "FAILED"}
 
 @dataclass(frozen=True)
 class Infrastructure:
-    """What Terraform has made: its outputs of these names."""
+    """Resources that Terraform has created: its outputs of these names."""
 
     region: str
     """AWS region."""
@@ -41,6 +44,16 @@ class Infrastructure:
     @classmethod
     def read(cls, file: Path) -> Infrastructure:
         """Read what ``terraform output -json`` has printed.
+
+        Parameters
+        ----------
+        file
+            The JSON.
+
+        Returns
+        -------
+        Infrastructure
+            Names and addresses, each as text.
 
         Raises
         ------
@@ -63,6 +76,22 @@ def submit_to_aws_batch(
     project: Project, job: ArrayJob, infrastructure: Infrastructure, *, dry_run: bool = False
 ) -> SubmittedJob:
     """Put the plan beside the products and send the job, unless one of this plan is waiting or at work.
+
+    Parameters
+    ----------
+    project
+        Its catalogue lies where the workers may write.
+    job
+        What to send.
+    infrastructure
+        Queue and job definition.
+    dry_run
+        Whether only to return what would be sent.
+
+    Returns
+    -------
+    SubmittedJob
+        With AWS's id of the job.
 
     Raises
     ------
@@ -108,7 +137,7 @@ def _request(job: ArrayJob, infrastructure: Infrastructure) -> dict[str, Any]:
 
 
 def _running(batch: Any, name: str, queue: str) -> str:
-    """Id of a job of this name that is waiting or at work; empty if there is none."""
+    """Return the id of a job of this name that is waiting or at work; empty if there is none."""
     pages = batch.get_paginator("list_jobs").paginate(jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}])
     found = [job for page in pages for job in page["jobSummaryList"] if job["status"] not in _ENDED]
     return str(found[0]["jobId"]).partition(":")[0] if found else ""
@@ -124,7 +153,7 @@ def _watch(id: str, job: ArrayJob, infrastructure: Infrastructure) -> tuple[str,
 
 
 def _explained(error: Exception, infrastructure: Infrastructure) -> Exception:
-    """What botocore has raised, as something that a user can act on; a fault of ours stays as it is."""
+    """Return what botocore has raised, as something that a user can act on; a fault of ours stays as it is."""
     if not type(error).__module__.startswith("botocore"):
         return error
     answer = getattr(error, "response", {}).get("Error", {})

@@ -1,4 +1,7 @@
-"""A plan on a Dask cluster that is running: its tasks are left there, and nobody needs to wait for them."""
+"""Leave the tasks of a plan on a Dask cluster that is running, so that nobody needs to wait for them.
+
+`submit` calls it. The last task derives links, extents and index.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,24 @@ def submit_to_dask(
     Workers are given names, and open the project themselves: it lies where all of them see it. The last task derives
     links and extents.
 
+    Parameters
+    ----------
+    project
+        The project that the plan is of.
+    plan
+        Its new and stale days are made.
+    job
+        Name and memory of a worker.
+    scheduler
+        ``tcp://HOST:8786``.
+    dry_run
+        Whether only to return what would be sent.
+
+    Returns
+    -------
+    SubmittedJob
+        With the name of the job as its id.
+
     Raises
     ------
     InputError
@@ -44,7 +65,20 @@ def submit_to_dask(
 
 
 def finish(root: str, records: Sequence[TaskRecord]) -> dict[str, int]:
-    """Derive links, extents and index when all tasks have ended; runs on a worker."""
+    """Derive links, extents and index when all tasks have ended; runs on a worker.
+
+    Parameters
+    ----------
+    root
+        Root of the project.
+    records
+        Results of the tasks.
+
+    Returns
+    -------
+    dict of str to int
+        Number of ``tasks``, and of items that ``failed``.
+    """
     catalog = read_project(root).catalog
     refresh(catalog.store, PRODUCT_COLLECTION)
     update_index(catalog.store, PRODUCT_COLLECTION, layout=catalog.layout(PRODUCT_COLLECTION))
@@ -52,12 +86,12 @@ def finish(root: str, records: Sequence[TaskRecord]) -> dict[str, int]:
 
 
 def _leave(last: Any) -> None:
-    """Let the scheduler go on without us, and forget it all when the last task has ended."""
+    """Leave the tasks to the scheduler, which forgets them when the last one has ended."""
     from distributed import fire_and_forget
 
     fire_and_forget(last)
 
 
 def _knows(name: str, dask_scheduler: Any) -> bool:
-    """Whether the scheduler holds tasks of a job."""
+    """Return whether the scheduler holds tasks of a job."""
     return any(str(key).startswith(name) for key in dask_scheduler.tasks)

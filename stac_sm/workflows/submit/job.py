@@ -1,6 +1,7 @@
-"""An array job: what is sent to a batch system, whichever it is.
+"""Make an array job of a plan: what is sent to a batch system, whichever it is.
 
-The files of ``infra/`` that are sent as they are, or filled in.
+`submit` calls it before the batch system's own module. The files of ``infra/`` are found here, too: they are sent as
+they are, or filled in.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class ArrayJob:
     """A plan as an array of slices that do not know one another."""
 
     name: str
-    """Follows from what the plan wants: the same plan has the same name."""
+    """Follows from what the plan is to make: the same plan has the same name."""
 
     plan: str
     """File or href of the plan, as its workers find it."""
@@ -56,14 +57,14 @@ class ArrayJob:
     """Size of the array."""
 
     cpus: int
-    """Of a slice."""
+    """CPUs of a slice."""
 
     memory: int
     """Bytes of a slice."""
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What a slice runs; its place in the array is read from the batch system's variable, if there is an array."""
+        """Command that a slice runs; in an array it reads its place from the batch system's variable."""
         place = f"0-{self.slices - 1}" if self.slices > 1 else "0/1"  # right for jobs sent again by hand, too
         given = ("--slice", place, "--project", self.project, "--workers", "1")
         return ("stac-sm", "run", self.plan, *given, "--memory", f"{self.worker_memory >> 20}M")
@@ -75,7 +76,7 @@ class ArrayJob:
 
     @property
     def status(self) -> str:
-        """The command that tells how far it is, from the store alone."""
+        """Command that reports the progress, from the store alone."""
         return f"stac-sm status {self.plan} --project {self.project}"
 
     @property
@@ -86,7 +87,7 @@ class ArrayJob:
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """What came of sending a job."""
+    """Result of sending a job."""
 
     job: ArrayJob
     """What was sent."""
@@ -114,20 +115,29 @@ def array_job(
     cpus: int = DEFAULT_CPUS,
     memory: int | None = None,
 ) -> ArrayJob:
-    """The array job of a plan: as many slices as tasks, up to a limit, each with the memory that a task takes.
+    """Make the array job of a plan: as many slices as tasks, up to a limit, each with the memory that a task takes.
 
     Parameters
     ----------
-    project, plan, file
-        The plan, where it lies, and the project that it is of.
+    project
+        The project that the plan is of.
+    plan
+        Its new and stale days are made.
+    file
+        Where the plan lies.
     limit
         Largest array that the batch system takes.
     slices
-        Size of the array, if not that.
+        Size of the array; None: as many as tasks, up to the limit.
     cpus
-        Of a slice: two read and predict beside each other.
+        CPUs of a slice: two read and predict beside each other.
     memory
-        Bytes of a slice (default: what the largest of some tasks takes at most, by estimate).
+        Bytes of a slice; None: what the largest of some tasks takes at most, by estimate.
+
+    Returns
+    -------
+    ArrayJob
+        Nothing is sent yet.
 
     Raises
     ------
@@ -146,12 +156,38 @@ def array_job(
 
 
 def job_name(root: str, plan: Plan) -> str:
-    """Name of the job of a plan: of what it wants, and where."""
+    """Return the name of the job of a plan: it follows from what is to be there, and where.
+
+    Parameters
+    ----------
+    root
+        Root of the project.
+    plan
+        The plan.
+
+    Returns
+    -------
+    str
+        Such as ``stac-sm-0123456789ab``.
+    """
     return f"stac-sm-{digest([root, plan.id])[:12]}"
 
 
 def slice_memory(project: Project, tasks: Sequence[Task]) -> int:
-    """Bytes that a slice takes at most, by estimate: with two threads and a month in one graph."""
+    """Estimate what a slice takes at most: with two threads and a month in one graph.
+
+    Parameters
+    ----------
+    project
+        The project that the tasks are of.
+    tasks
+        Some of them are looked at: the longest, and those at both ends.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     catalog = project.catalog
     recipe = Model.from_item(catalog.item(MODELS, tasks[0].model).self_href).cube_recipe()
     peaks = []
@@ -163,7 +199,22 @@ def slice_memory(project: Project, tasks: Sequence[Task]) -> int:
 
 
 def with_shared_plan(project: Project, job: ArrayJob, *, write: bool) -> ArrayJob:
-    """The job with its plan beside the products of a project on S3, where workers find it; a plan on S3 stays there."""
+    """Return the job with its plan where workers find it: beside products on S3; a plan on S3 stays there.
+
+    Parameters
+    ----------
+    project
+        The project that the plan is of.
+    job
+        With a plan on this machine, or on S3.
+    write
+        Whether to put the file there; otherwise only its address is filled in.
+
+    Returns
+    -------
+    ArrayJob
+        With the address of the plan.
+    """
     store = project.catalog.store
     if is_remote(job.plan) or not is_remote(store.root):
         return job
@@ -174,7 +225,18 @@ def with_shared_plan(project: Project, job: ArrayJob, *, write: bool) -> ArrayJo
 
 
 def facts_of(sent: SubmittedJob) -> dict[str, Any]:
-    """What a user wants to know of it."""
+    """Return what a user needs to know of a job that was sent.
+
+    Parameters
+    ----------
+    sent
+        The job, and its id.
+
+    Returns
+    -------
+    dict
+        JSON-able.
+    """
     job = asdict(sent.job)
     shown = {key: job[key] for key in ("name", "tasks", "slices", "cpus")}
     return {"job": sent.id, "new": sent.new, **shown, "memory": f"{sent.job.mebibytes} MiB", "plan": sent.job.plan}

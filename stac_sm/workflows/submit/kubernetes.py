@@ -1,4 +1,7 @@
-"""A plan as an Indexed Job of Kubernetes, or as a Dask cluster: the manifests of ``infra/kubernetes``, filled in."""
+"""Send a plan to Kubernetes, as an Indexed Job or as a Dask cluster: the manifests of ``infra/kubernetes``, filled in.
+
+`submit` fills in a manifest and applies it by kubectl.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where and from what the pods are made."""
+    """Place of the pods, and their image."""
 
     image: str
     """Image of ``infra/container``, best with its digest."""
@@ -39,7 +42,19 @@ class Cluster:
 
 
 def job_manifest(job: ArrayJob, cluster: Cluster) -> Manifest:
-    """The Indexed Job of a plan.
+    """Return the manifest of the Indexed Job of a plan.
+
+    Parameters
+    ----------
+    job
+        Plan and project lie on S3.
+    cluster
+        Image, namespace and number of pods.
+
+    Returns
+    -------
+    dict
+        Resource of Kubernetes.
 
     Raises
     ------
@@ -56,7 +71,20 @@ def job_manifest(job: ArrayJob, cluster: Cluster) -> Manifest:
 
 
 def dask_cluster_manifest(job: ArrayJob, cluster: Cluster) -> Manifest:
-    """The Dask cluster for a plan, for Dask's operator: a worker for each slice, with what a slice takes."""
+    """Return the manifest of a Dask cluster for a plan, for Dask's operator: a worker for each slice.
+
+    Parameters
+    ----------
+    job
+        CPUs and memory of a worker are those of a slice.
+    cluster
+        Image, namespace and number of pods.
+
+    Returns
+    -------
+    dict
+        Resource of Kubernetes.
+    """
     manifest = _template("daskcluster.yaml")
     manifest["metadata"] |= {"name": job.name, "namespace": cluster.namespace}
     spec = manifest["spec"]
@@ -71,7 +99,18 @@ def dask_cluster_manifest(job: ArrayJob, cluster: Cluster) -> Manifest:
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """A manifest as YAML."""
+    """Return a manifest as YAML.
+
+    Parameters
+    ----------
+    manifest
+        Resource of Kubernetes.
+
+    Returns
+    -------
+    str
+        Its keys in the order in which they are given.
+    """
     import yaml  # type: ignore[import-untyped, unused-ignore]
 
     return str(yaml.safe_dump(manifest, sort_keys=False))
@@ -79,6 +118,20 @@ def manifest_text(manifest: Manifest) -> str:
 
 def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = False) -> SubmittedJob:
     """Apply a manifest by kubectl; the same one again changes nothing.
+
+    Parameters
+    ----------
+    job
+        The array job that the manifest is of.
+    manifest
+        Of `job_manifest` or `dask_cluster_manifest`.
+    dry_run
+        Whether only to return what would be sent.
+
+    Returns
+    -------
+    SubmittedJob
+        With kind and name of the resource as its id.
 
     Raises
     ------
@@ -107,7 +160,7 @@ def _check_reach(job: ArrayJob) -> None:
 
 
 def _resources(job: ArrayJob) -> dict[str, dict[str, str]]:
-    """Memory is never lent beyond the request, so that a pod is killed for its own memory only."""
+    """Return requests and limits; they are equal, so that a pod is killed for its own memory only."""
     memory = f"{job.mebibytes}Mi"
     return {"requests": {"cpu": str(job.cpus), "memory": memory}, "limits": {"cpu": str(job.cpus), "memory": memory}}
 

@@ -1,4 +1,7 @@
-"""A plan as an array job of Slurm, by the batch script of ``infra/slurm``."""
+"""Send a plan as an array job to Slurm, by the batch script of ``infra/slurm``.
+
+`submit` calls it on a login node of the cluster.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,12 @@ _SECONDS = 60
 
 
 def array_limit() -> int:
-    """Largest array that this cluster takes.
+    """Return the largest array that this cluster takes.
+
+    Returns
+    -------
+    int
+        ``MaxArraySize``.
 
     Raises
     ------
@@ -49,11 +57,16 @@ def submit_to_slurm(
     settings
         Partition, account, time and what comes first, from the project file; memory and CPUs are the job's.
     parallel
-        Slices that may run at the same time (default: as many as the cluster has room for).
+        Slices that may run at the same time; None: as many as the cluster has room for.
     options
         More of sbatch's options, such as ``--partition=short``.
     dry_run
-        Whether only to show what would be sent.
+        Whether only to return what would be sent.
+
+    Returns
+    -------
+    SubmittedJob
+        With Slurm's id of the job.
 
     Raises
     ------
@@ -77,7 +90,24 @@ def submit_to_slurm(
 def sbatch_command(
     job: ArrayJob, settings: SlurmSettings, parallel: int | None = None, options: Sequence[str] = ()
 ) -> list[str]:
-    """The call of sbatch that sends a job."""
+    """Return the call of sbatch that sends a job.
+
+    Parameters
+    ----------
+    job
+        What to send.
+    settings
+        Partition, account and time, from the project file.
+    parallel
+        Slices that may run at the same time; None: as many as the cluster has room for.
+    options
+        More of sbatch's options, put after ours.
+
+    Returns
+    -------
+    list of str
+        Arguments, beginning with ``sbatch``.
+    """
     array = f"0-{job.slices - 1}" + (f"%{parallel}" if parallel else "")
     ours = [f"--job-name={job.name}", f"--array={array}", f"--cpus-per-task={job.cpus}", f"--mem={job.mebibytes}M"]
     theirs = {"--time": settings.walltime, "--partition": settings.queue, "--account": settings.account}
@@ -88,14 +118,16 @@ def sbatch_command(
 
 
 def _asked(command: Sequence[str], prologue: Sequence[str] = ()) -> str:
-    """What one of Slurm's programs prints; the prologue goes along in a variable, which the batch script evaluates."""
+    """Return what one of Slurm's programs prints; the prologue is passed in a variable that the batch script reads."""
     environment = os.environ | ({"STAC_SM_PROLOGUE": "\n".join(prologue)} if prologue else {})
     if shutil.which(command[0]) is None:
         raise InputError(f"{command[0]} is not here: submit from a login node of the Slurm cluster")
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{command[0]} does not answer within {_SECONDS} s: is slurmctld up? `sinfo` tells") from error
+        raise InputError(
+            f"{command[0]} does not answer within {_SECONDS} s: is slurmctld up? `sinfo` shows it"
+        ) from error
     if done.returncode:
         raise InputError(f"{command[0]} refuses: {done.stderr.strip()}")
     return done.stdout

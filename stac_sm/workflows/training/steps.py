@@ -1,6 +1,7 @@
-"""The steps of a project between ingest and plan: each composes stages, publishes an item, and is done once.
+"""Make the steps of a project between ingest and plan: match-ups, screening, training.
 
-The item's fingerprint says what made it; where an item with the wanted fingerprint is there already, nothing is done.
+Each composes stages and publishes an item. The item's fingerprint says what made it; where an item with the expected
+fingerprint is there already, nothing is done.
 """
 
 from __future__ import annotations
@@ -81,13 +82,13 @@ class MatchupResult:
 
 @dataclass(frozen=True)
 class ScreeningStepResult:
-    """What triple collocation says about the sites, and what became of the items of their stations."""
+    """Screening results of the sites, and what became of the items of their stations."""
 
     screening: ScreeningResult
-    """Every site and its verdict."""
+    """Every site and its screening result."""
 
     stations: Mapping[str, int]
-    """Number of station items by outcome: ``replaced`` (the verdict is new), ``done``, ``changed`` (ingested anew)."""
+    """Number of station items by outcome: ``replaced`` (the result is new), ``done``, ``changed`` (ingested again)."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,15 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
 
     Parameters
     ----------
+    project
+        Its catalogue has the stations and the inputs; its tables ``[stations]`` and ``[matchups]`` have the settings.
     workers
         Processes that read series and features; more than one need a main module that may be imported.
+
+    Returns
+    -------
+    MatchupResult
+        Match-ups and triplets, as they were published.
 
     Raises
     ------
@@ -173,10 +181,12 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
 def _stations_and_sites(
     project: Project, catalog: WritableCatalog, left_out: dict[str, str] | None = None
 ) -> tuple[list[Station], pd.DataFrame, list[Station]]:
-    """Stations that may be seen, and the pixels that they share; refused where there are none. And those left out."""
+    """Return the stations that models may see, the pixels that they share, and the stations that are left out."""
     stations = read_stations(catalog, left_out)
     if not stations:
-        raise CatalogError(f"{catalog.root}: no station found, at least one wanted: `stac-sm ingest ismn ARCHIVE.zip`")
+        raise CatalogError(
+            f"{catalog.root}: no station found, at least one is required: `stac-sm ingest ismn ARCHIVE.zip`"
+        )
     unseen = _left_out(project.matchups.leave_out, stations)
     where = sites_of_stations(stations, project.grid, rules=project.stations)
     for members in where["stations"]:
@@ -193,7 +203,7 @@ def _stations_and_sites(
 
 
 def _left_out(networks: Sequence[str], stations: Sequence[Station]) -> set[str]:
-    """Ids of the stations of some networks.
+    """Return the ids of the stations of some networks.
 
     Raises
     ------
@@ -341,7 +351,7 @@ def train_step(
     *,
     workers: int = 1,
     budget: DiagnosticsBudget | None = None,
-    tell: LogFunction | None = None,
+    log: LogFunction | None = None,
 ) -> TrainingResult:
     """Screen the sites, score the way of training on hold-outs, train on all rows, and publish the model.
 
@@ -358,7 +368,7 @@ def train_step(
         Processes of `match_up_step`, where it is called.
     budget
         Amount of work for the diagnostics of the report; None: that of a full report.
-    tell
+    log
         Called with a line of text before each part of the work, which takes minutes.
 
     Returns
@@ -382,17 +392,17 @@ def train_step(
         stations, where, left_out = _stations_and_sites(project, catalog)
         outside = _stations_outside_period(stations, where, Period.parse(project.matchups.period))
         notes = _notes(outside, where, matchups.item["properties"], project.matchups.period)
-        told: dict[str, Any] = {OUTSIDE_PERIOD_PROPERTY: outside} if outside else {}
-        told |= {NOTES_PROPERTY: notes} if notes else {}
+        found: dict[str, Any] = {OUTSIDE_PERIOD_PROPERTY: outside} if outside else {}
+        found |= {NOTES_PROPERTY: notes} if notes else {}
         screening = screen_step(project, matchups).screening
-        run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget, tell=tell)
+        run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget, log=log)
         made = model_item.model_item(
             run.model,
             fingerprint=fingerprint,
             bbox=_bbox(run.rows),
             period=_period(run.rows),
             hyperparameters=training_hyperparameters(project),
-            properties=_model_properties(run, matchups) | told,
+            properties=_model_properties(run, matchups) | found,
             previous=model_item.latest_model(catalog),
         )
         made["links"] += [_link(catalog, made, matchups.item), _link_to_collection(STATIONS)]
@@ -466,7 +476,7 @@ def _model_provenance(project: Project, matchups: MatchupResult) -> dict[str, An
 
 
 def _existing_item(catalog: WritableCatalog, collection: str, id: str) -> ItemDict:
-    """Item of a collection without sub-catalogues, as it is in the store."""
+    """Return an item of a collection without sub-catalogues, as it is in the store."""
     content = read_published_item(catalog.store, f"{collection}/{id}/{id}.json")
     if content is None:
         raise CatalogError(f"{collection}/{id} was published and is gone: run the same command again")
@@ -480,7 +490,7 @@ def _link(catalog: WritableCatalog, item: ItemDict, source: ItemDict) -> dict[st
 
 
 def _link_to_collection(id: str) -> dict[str, str]:
-    """Link to a whole collection, for its items may be thousands."""
+    """Return a link to a whole collection, for its items may be thousands."""
     href = f"../../{id}/collection.json"
     return {"rel": "derived_from", "href": href, "type": "application/json", "title": id}
 

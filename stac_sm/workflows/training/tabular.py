@@ -1,6 +1,8 @@
-"""Models of bare tables in a folder: a STAC item, its boosters, and how features come from columns; read and scored.
+"""Train on a table of the user's own, write the model into a folder, and score models on other tables.
 
-The report of a model of a bare table: scored on hold-outs and searched for leaks, as a model of a project is.
+`train_table_folder` is what ``stac-sm train TABLE`` calls, and `evaluate_model` what ``evaluate`` calls. The folder
+holds a STAC item, the model, and how its features come from columns; its report has scores on hold-outs and a search
+for leaks, as that of a project's model.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ _NOTHING_FOUND = TableCleaning()
 
 @dataclass(frozen=True, eq=False)
 class TableFit:
-    """A model and how its features come from a table."""
+    """Model, and how its features come from a table."""
 
     model: Model
     """The sum of boosters."""
@@ -77,13 +79,24 @@ class TableFit:
         return self.made.given
 
     def predict(self, table: pd.DataFrame) -> NDArray[np.float32]:
-        """One value a row of a table; what a site is like is worked out from the rows at hand."""
+        """Return one value a row of a table; what a site is like is worked out from the rows at hand.
+
+        Parameters
+        ----------
+        table
+            Rows with the columns of `features`.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, m3 m-3.
+        """
         return self.model.predict(self.made.build(table))
 
 
 @dataclass(frozen=True, eq=False)
 class TableEvaluation:
-    """What is known of a way of training on a table."""
+    """Scores of a way of training on hold-outs of its table."""
 
     evaluation: Evaluation
     """Scores of all strategies that the table allows."""
@@ -212,7 +225,18 @@ def evaluate_model(href: str, file: Path, *, target_unit: str | None = None) -> 
 
 
 def table_fitter(made: TableModel) -> Fitter:
-    """How a model was trained, without another search: from rows of the table to a model."""
+    """Return how a model was trained, without another search: a function from rows of the table to a model.
+
+    Parameters
+    ----------
+    made
+        The model and how it was chosen.
+
+    Returns
+    -------
+    callable
+        Trains on the rows that it is given.
+    """
     features = made.features
 
     def fitted(rows: pd.DataFrame) -> TableFit:
@@ -230,10 +254,17 @@ def evaluate_training(made: TableModel, table: pd.DataFrame, *, budget: Diagnost
 
     Parameters
     ----------
+    made
+        The model and how it was chosen.
     table
         What it was trained on.
     budget
-        How much work the diagnostics may be.
+        Amount of work for the diagnostics.
+
+    Returns
+    -------
+    TableEvaluation
+        Scores, learning curve, importance and leaks.
     """
     columns, train = made.features.columns, table_fitter(made)
     named = [one for one in _STRATEGIES if one != "network" or columns.network in table]
@@ -280,7 +311,7 @@ _LEAST_ROWS = 10  # of a station, for scores of its own
 
 @dataclass(frozen=True)
 class TableScores:
-    """How well a model does on a table."""
+    """Scores of a model on a table."""
 
     pooled: Scores
     """Over all rows at once."""
@@ -391,17 +422,27 @@ def check_model_folder(folder: Path) -> None:
     """
     found = [file.name for file in folder.iterdir()] if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder}: a file found; a folder wanted, new or with an older model")
+        raise InputError(f"--out {folder}: a file found; a folder is required, new or with an older model")
     known = {f"{_FEATURES}.json", ITEM}
     if found and not (known <= set(found) and all(name.endswith(_SUFFIXES) for name in found)):
         raise InputError(
-            f"--out {folder}: {', '.join(sorted(found)[:5])} found; a new or empty folder wanted, or one with an "
+            f"--out {folder}: {', '.join(sorted(found)[:5])} found; a new or empty folder is required, or one with an "
             "older model, which is replaced"
         )
 
 
 def read_features(href: str) -> TableFeatures | None:
-    """How the features of a model come from the columns of a table; None for a model of a recipe.
+    """Read how the features of a model come from the columns of a table.
+
+    Parameters
+    ----------
+    href
+        Item of the model.
+
+    Returns
+    -------
+    TableFeatures or None
+        None for a model of a recipe.
 
     Raises
     ------
@@ -417,7 +458,18 @@ def read_features(href: str) -> TableFeatures | None:
 
 
 def model_item_href(model: str) -> str:
-    """Href of the item of a model: of a folder that `write_folder` has written, else as it is."""
+    """Return the href of the item of a model.
+
+    Parameters
+    ----------
+    model
+        Folder that `write_folder` has written, or anything else that names a model.
+
+    Returns
+    -------
+    str
+        Of the item in the folder; other names as they are.
+    """
     folder = Path(model)
     return str(folder / ITEM) if folder.is_dir() else model
 
@@ -433,7 +485,7 @@ def evaluate_table(
         How features come from the table's columns, with the names of target, site and time. None: the features are
         columns of the table, which has the columns of a match-up table of a project.
     table
-        Rows without a target are not scored, but their features tell what a site is like.
+        Rows without a target are not scored, but their features show what a site is like.
     training_rows
         ``site, time`` of the rows that the model was trained on; None where that is not known.
 
@@ -449,7 +501,9 @@ def evaluate_table(
     observed = numeric_column(table, columns.target)
     known = ~np.isnan(observed)
     if not known.any():
-        raise InputError(f"evaluation: found no row with a target {columns.target!r} among {len(table)}; one wanted")
+        raise InputError(
+            f"evaluation: found no row with a target {columns.target!r} among {len(table)}; one is required"
+        )
     values = (features.build(table) if features else table)[known]
     rows = pd.DataFrame({"site": label_column(table, columns.site)[known], "observed": observed[known]})
     rows["time"] = instant_column(table, columns.time).to_numpy()[known]
@@ -468,7 +522,18 @@ def evaluate_table(
 
 
 def training_summary(made: TableModel) -> dict[str, Any]:
-    """What a user should know of a training, JSON-able."""
+    """Return what a user should know of a training.
+
+    Parameters
+    ----------
+    made
+        The model and how it was chosen.
+
+    Returns
+    -------
+    dict
+        JSON-able: features, rows, sites, boosters, tuning, scores at unseen sites, intervals.
+    """
     unseen = None if made.unseen is None else asdict(made.unseen)
     intervals = made.model.intervals
     return {
@@ -529,7 +594,7 @@ def _properties(made: TableModel, cleaning: TableCleaning) -> dict[str, Any]:
 
 
 def _known_fill_values(cleaned: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Fill values that the training table had, by column."""
+    """Return the fill values that the training table had, by column."""
     return {name: [float(value) for value in found] for name, found in cleaned.get("fill_values", {}).items()}
 
 
@@ -540,7 +605,7 @@ def _description(name: str, features: TableFeatures) -> str:
 
 
 def _bbox(table: pd.DataFrame, columns: Columns) -> list[float] | None:
-    """Box around the rows; None where the table does not say."""
+    """Return the box around the rows; None where the table does not state places."""
     if not {columns.lat, columns.lon} <= set(table.columns):
         return None
     lon, lat = numeric_column(table, columns.lon), numeric_column(table, columns.lat)
@@ -564,7 +629,7 @@ def _located(asset: AssetFile) -> dict[str, Any]:
 
 
 def _checked(item: pystac.Item, asset: pystac.Asset) -> bytes:
-    """Content of an asset whose checksum is the item's."""
+    """Return the content of an asset whose checksum is the item's."""
     file = Path(asset.get_absolute_href() or "")
     content = file.read_bytes() if file.is_file() else None
     if content is None or multihash(sha256(content)) != asset.extra_fields.get("file:checksum"):
@@ -574,12 +639,12 @@ def _checked(item: pystac.Item, asset: pystac.Asset) -> bytes:
 
 
 def _stations(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """Rows of each station that has enough."""
+    """Return the rows of each station that has enough."""
     return [part for _, part in rows.groupby("site") if len(part) >= _LEAST_ROWS]
 
 
 def _coverage(rows: pd.DataFrame, model: Model, values: pd.DataFrame) -> tuple[float, ScoreInterval]:
-    """Share of the rows inside their interval, and how sure that is with so few sites; NaN without intervals."""
+    """Return the share of the rows inside their interval and its 90 % interval; NaN without intervals."""
     if model.intervals is None:
         return math.nan, (math.nan, math.nan)
     error = (rows["predicted"] - rows["observed"]).abs().to_numpy()

@@ -55,7 +55,7 @@ class TrainedOn:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the scores over all rows must know."""
+        """Sentences that a reader of the scores over all rows must know."""
         if not self.known:
             return (
                 "the model does not say which rows it was trained on, so its scores may be those of its training rows: "
@@ -167,7 +167,7 @@ def read_training_rows(item: pystac.Item) -> pd.DataFrame | None:
 
 
 def _rows_of_matchups(item: pystac.Item, href: str) -> pd.DataFrame:
-    """Rows of the match-ups of a project's model: of the sites that screening kept, where it was trained on those."""
+    """Return rows of the match-ups of a project's model: of the sites kept, where it was trained on those."""
     import pystac
 
     table = pystac.Item.from_file(href).assets["table"]

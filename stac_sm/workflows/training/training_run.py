@@ -1,4 +1,7 @@
-"""A training run: from match-ups and triplets to a model and all that is known of it; no catalogue is touched."""
+"""Train and score a model from match-ups and triplets; no catalogue is read or written.
+
+`steps.train_step` calls it, and publishes the model with its report.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ _FEWEST = 2  # sites in a part of the table, to judge the intervals
 
 @dataclass(frozen=True, eq=False)
 class TrainingRun:
-    """A model, what it was trained on, and how good it is."""
+    """Model, what it was trained on, and its scores."""
 
     model: Model
     """With recipe, intervals (if there are enough sites) and area of applicability."""
@@ -119,12 +122,20 @@ Files = dict[str, Path]
 
 
 def project_fitter(project: Project, chosen: str = "") -> Callable[[pd.DataFrame], Model]:
-    """How a project trains: from rows of a table to a model.
+    """Return how a project trains: a function from rows of a table to a model.
 
     Parameters
     ----------
+    project
+        Recipe and training settings.
     chosen
-        Name of the sum of boosters, so that none is searched: for diagnostics, which train often.
+        Name of the sum of boosters, so that none is searched: for diagnostics, which train often; empty: the best is
+        searched.
+
+    Returns
+    -------
+    callable
+        Trains on the rows that it is given.
     """
 
     def trained(rows: pd.DataFrame) -> Model:
@@ -144,41 +155,72 @@ def training_run(
     screening: ScreeningResult,
     *,
     budget: DiagnosticsBudget | None = None,
-    tell: LogFunction | None = None,
+    log: LogFunction | None = None,
 ) -> TrainingRun:
-    """Score the way of training on hold-outs, train on the rows of the sites kept, and say where the model is unsure.
+    """Score the way of training on hold-outs, train on the rows of the sites kept, and find where the model is unsure.
 
     Where screening leaves too few sites, the screened model is refused, the unscreened one is trained, and its status
-    says so. What is begun is told: it takes minutes.
+    says so.
+
+    Parameters
+    ----------
+    project
+        Recipe and settings.
+    table
+        Match-ups, one row a site and day.
+    triplets
+        ``site, date, insitu, era5land, third``, m3 m-3.
+    screening
+        Triple collocation of the sites.
+    budget
+        Amount of work for the diagnostics; None: that of a full report.
+    log
+        Called with a line of text before each part of the work, which takes minutes.
+
+    Returns
+    -------
+    TrainingRun
+        The model with intervals and area of applicability, scores, and diagnostics.
     """
-    say = tell or (lambda _: None)
+    log = log or (lambda _: None)
     rules, train = project.validation, project_fitter(project)
     rows, status = _training_rows(table, screening, project)
     folds = hold_outs(table, rules.strategies, folds=rules.folds, seed=rules.seed)
     screener = training_screener(triplets, project.screening, table)
     baselines = [BASELINE] if BASELINE in table else []
-    say(f"scoring on rows held out: {', '.join(folds)}")
+    log(f"scoring on rows held out: {', '.join(folds)}")
     evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines)
     held_out = _held_out(evaluation, screening, rows is not table)
-    say(f"training on {len(rows)} rows of {rows['site'].nunique()} sites, {status.partition(':')[0]}")
+    log(f"training on {len(rows)} rows of {rows['site'].nunique()} sites, {status.partition(':')[0]}")
     tuned = _tune(rows, project)
     model = tuned.model
     intervals, judged, refused = _intervals(project, table, model, held_out)
     area = fit_applicability(rows, model.features, model.importance(), rows["site"])
     model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
     frozen = project_fitter(project, tuned.chosen)
-    say("for the report: learning curve, importance of features, leaks")
+    log("for the report: learning curve, importance of features, leaks")
     diagnostics = diagnose(table, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
     return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, tuned)
 
 
 def training_hyperparameters(project: Project) -> dict[str, object]:
-    """Return the settings that change the model."""
+    """Return the settings that change the model.
+
+    Parameters
+    ----------
+    project
+        With its table ``[training]``.
+
+    Returns
+    -------
+    dict
+        Name -> value.
+    """
     return project.training.fingerprint_fields()
 
 
 def _training_rows(table: pd.DataFrame, screening: ScreeningResult, project: Project) -> tuple[pd.DataFrame, str]:
-    """Rows of the kept sites; all rows, and the reason, where screening was refused."""
+    """Return the rows of the kept sites; all rows, and the reason, where screening was refused."""
     try:
         require_sites(screening, project.screening)
     except ScreeningError as error:
@@ -188,7 +230,7 @@ def _training_rows(table: pd.DataFrame, screening: ScreeningResult, project: Pro
 
 
 def _held_out(evaluation: Evaluation, screening: ScreeningResult, screened: bool) -> pd.DataFrame:
-    """Errors at sites that a model of this kind has not seen.
+    """Return errors at sites that a model of this kind has not seen.
 
     Of a screened model those at sites that represent their pixel: the others would widen the intervals of the pixel
     by what they miss of it.
@@ -206,7 +248,7 @@ def _held_out(evaluation: Evaluation, screening: ScreeningResult, screened: bool
 def _intervals(
     project: Project, table: pd.DataFrame, model: Model, held_out: pd.DataFrame
 ) -> tuple[Intervals | None, pd.DataFrame | None, str]:
-    """Intervals of a model, those of each fold calibrated on the others, and why there are none."""
+    """Return the intervals of a model, those of each fold calibrated on the others, and why there are none."""
     if _SITE_STRATEGY not in project.validation.strategies:
         return (
             None,
@@ -225,7 +267,7 @@ def _intervals(
 
 
 def _held_out_intervals(table: pd.DataFrame, model: Model, held_out: pd.DataFrame) -> pd.DataFrame:
-    """Ends of the interval of every held-out row, by intervals that have not seen its site."""
+    """Return the ends of the interval of every held-out row, by intervals that have not seen its site."""
     import pandas as pd
 
     parts = []

@@ -1,4 +1,7 @@
-"""Figures of a validation: maps on the cells of another product, series of sites."""
+"""Draw the figures of a validation: maps on the cells of another product, time series of sites.
+
+`page` puts the maps into the report of the validation, and the time series into a page of their own.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _NO_VALUE = "#d9d9d9"
 
 
 def score_maps(found: ProductComparison) -> bytes:
-    """Maps of R, ubRMSE, bias and coverage."""
+    """Draw maps of R, ubRMSE, bias and coverage."""
     least = least_shown(found)
     pairs = [
         {name: np.where(one.pair.n >= least, values, np.nan) for name, values in one.pair.scores.items()}
@@ -40,12 +43,12 @@ def score_maps(found: ProductComparison) -> bytes:
 
 
 def least_shown(found: ProductComparison) -> int:
-    """Fewest days of a cell whose scores are drawn: 10, or fewer where no cell has as many."""
+    """Return the fewest days of a cell whose scores are drawn: 10, or fewer where no cell has as many."""
     return max(1, min(LEAST_ROWS, int(found.pair.n.max(initial=0))))
 
 
 def error_maps(found: ProductComparison, least_days: int) -> bytes | None:
-    """Maps of the random error of three products; None if triple collocation is refused in every cell."""
+    """Draw maps of the random error of three products; None if triple collocation is refused in every cell."""
     parts = [one for one in found.parts if one.triple is not None]
     errors = [one.triple.errors(least_days) for one in parts if one.triple is not None]
     if found.third is None or not any(np.isfinite(one).any() for one in errors):
@@ -57,7 +60,7 @@ def error_maps(found: ProductComparison, least_days: int) -> bytes | None:
 
 
 def _maps(parts: Sequence[TileMoments], panels: Sequence[tuple[str, str, list[NDArray[np.float64]], Any]]) -> bytes:
-    """Panels of (label, colours, values of each part, ends)."""
+    """Draw panels of (label, colours, values of each part, ends)."""
     columns = 2
     lines = -(-len(panels) // columns)
     figure = new_figure(0.3 + _height(parts) * lines)
@@ -76,14 +79,14 @@ def _maps(parts: Sequence[TileMoments], panels: Sequence[tuple[str, str, list[ND
 
 
 def _height(parts: Sequence[TileMoments]) -> float:
-    """Inches of a panel: as the tiles lie, within reason."""
+    """Return the height of a panel in inches: as the tiles lie, within reason."""
     (west, east), (south, north) = _seen(parts)
     narrow = max(0.2, float(np.cos(np.radians((south + north) / 2))))
     return float(np.clip(FIGURE_WIDTH / 2.6 * (north - south) / ((east - west) * narrow), 1.9, 4.2)) + 0.3
 
 
 def _seen(parts: Sequence[TileMoments]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Degrees from west to east and from south to north of the cells with a day, and a little more."""
+    """Return the ends in degrees, west to east and south to north, of the cells with a day, and a little more."""
     found = [[of[one.block.inside][one.pair.n > 0] for of in one.block.centres] for one in parts]
     ends = []
     for axis in (0, 1):
@@ -141,7 +144,7 @@ def _map(
 
 
 def _edges(part: TileMoments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Degrees of the edges of columns and rows; the grids of other products are cylindrical."""
+    """Return the edges of columns and rows in degrees; the grids of other products are cylindrical."""
     lon, lat = cell_centres(part.block.cells)
     return _between(lon[lon.shape[0] // 2]), _between(lat[:, lat.shape[1] // 2])
 
@@ -154,7 +157,7 @@ def _between(middles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def station_series_figures(rows: pd.DataFrame, shown: Mapping[str, str]) -> bytes:
-    """Observed and published soil moisture at some sites: id -> what stands above its panel."""
+    """Draw observed and published soil moisture at some sites: id -> what stands above its panel."""
     figure = new_figure(0.5 + 1.75 * len(shown))
     panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
     for axes, (site, title) in zip(panels, shown.items(), strict=True):

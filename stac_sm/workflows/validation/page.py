@@ -1,6 +1,7 @@
-"""The page of a validation, its numbers as JSON, and a page of station time series. Same input, same bytes.
+"""Write the page of a validation, its numbers as JSON, and a page of station time series.
 
-As in the report of a model, what stations measured is drawn in the page of time series alone.
+As in the report of a model, what stations measured is drawn in the page of time series alone. The same input gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _ABOUT_ERRORS = (
 
 @dataclass(frozen=True, eq=False)
 class ValidationFindings:
-    """All that a validation has found."""
+    """All numbers of a validation."""
 
     title: str
     """Of the page."""
@@ -66,18 +67,18 @@ class ValidationFindings:
 
     @property
     def headline(self) -> NetworkScores | None:
-        """All networks that were held out."""
+        """Scores over all networks that were held out; None without such."""
         return next((one for one in self.networks if one.role == HELD_OUT and not one.network), None)
 
     def summary(self) -> dict[str, Any]:
-        """Scores, for the properties of the item."""
+        """Return the scores, for the properties of the item."""
         return {
             "stations": [one.row for one in self.networks],
             "others": [_other(one, self.least_days) for one in self.others],
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``metrics.json``: the summary, and the scores of every site."""
+        """Return the content of ``metrics.json``: the summary, and the scores of every site."""
         networks = dict(zip(self.rows["site"], self.rows["network"], strict=True))
         sites = [
             {"site": site, "network": networks[site], **vars(found)} for site, found in score_sites(self.rows).items()
@@ -212,7 +213,7 @@ def _series(findings: ValidationFindings) -> Iterator[HtmlContent]:
 
 
 def _shown(findings: ValidationFindings) -> dict[str, str]:
-    """Sites whose series are drawn, and what stands above them."""
+    """Return the sites whose time series are drawn, and what stands above them."""
     held = {one.network for one in findings.networks if one.role == HELD_OUT and one.network}
     rows = findings.rows[findings.rows["network"].isin(held)] if held else findings.rows
     found = score_sites(rows)

@@ -1,6 +1,7 @@
-"""Product against other products, on their own cells: tile by tile and day by day, so that memory is bounded.
+"""Compare the product with other products on their own cells, tile by tile and day by day, so that memory is bounded.
 
-Moments: what scores of many cells need to know, gathered one day at a time. No input or output.
+`validate` calls it. `Moments` gathers what the scores of many cells need to know, one day at a time; it reads and
+writes nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +52,20 @@ class Moments:
 
     @classmethod
     def nothing(cls, series: int, cells: int) -> Moments:
-        """No day yet."""
+        """Return moments without a day.
+
+        Parameters
+        ----------
+        series
+            Number of series.
+        cells
+            Number of cells.
+
+        Returns
+        -------
+        Moments
+            All sums are 0.
+        """
         return cls(np.zeros(cells, np.int64), np.zeros((series, cells)), np.zeros((series, series, cells)))
 
     def add(self, values: NDArray[np.float32]) -> None:
@@ -78,8 +92,9 @@ class Moments:
 
     @property
     def scores(self) -> dict[str, NDArray[np.float64]]:
-        """``r``, ``rmse``, ``ubrmse``, ``bias`` of the first series against the second in every cell, as
-        `stac_sm.core.metrics.agreement_scores` has them; NaN where there are too few days.
+        """Scores of the first series against the second in every cell: ``r``, ``rmse``, ``ubrmse``, ``bias``.
+
+        As `stac_sm.core.metrics.agreement_scores` has them; NaN where there are too few days.
         """
         q, (prediction, observation) = self.covariance, self.means[:2]
         bias = prediction - observation
@@ -99,8 +114,18 @@ class Moments:
         return Scores(n=int(whole.n[0]), **{name: float(found[name][0]) for name in ("r", "rmse", "ubrmse", "bias")})
 
     def errors(self, least_days: int) -> NDArray[np.float64]:
-        """Standard deviation of the random error of each of three series by triple collocation, (series, cell), in the
-        units of the first: of `stac_sm.core.metrics.triple_collocation`, ``error_std``. NaN where it is refused.
+        """Compute the random error of each of three series by triple collocation.
+
+        Parameters
+        ----------
+        least_days
+            A cell with fewer days has no value.
+
+        Returns
+        -------
+        numpy.ndarray
+            (series, cell): ``error_std`` of `stac_sm.core.metrics.triple_collocation`, in the units of the first
+            series; NaN where it is refused.
         """
         q = self.covariance
         found = np.full((3, len(self.n)), np.nan)
@@ -114,12 +139,12 @@ class Moments:
 
     @property
     def _sample(self) -> NDArray[np.float64]:
-        """From the variance of these days to that of all (ddof 1)."""
+        """Factor from the variance of these days to that of all (ddof 1)."""
         return self.n / np.maximum(self.n - 1, 1)
 
 
 def join_moments(parts: Iterable[Moments]) -> Moments:
-    """Cells of several moments, one after another."""
+    """Join the cells of several moments, one after another."""
     found = list(parts)
     return Moments(
         np.concatenate([one.n for one in found]),
@@ -133,7 +158,7 @@ _EMPTY = Moments.nothing(2, 0)
 
 @dataclass(frozen=True)
 class OtherProduct:
-    """Another product, which is held beside ours."""
+    """Another product, with which ours is compared."""
 
     collection: str
     """Its collection."""
@@ -146,7 +171,7 @@ class OtherProduct:
 
     @property
     def name(self) -> str:
-        """What tells it from the others."""
+        """Name that differs from those of the other products."""
         return f"{self.collection} {self.cells}"
 
 
@@ -189,7 +214,7 @@ class TileCells:
 
 @dataclass(frozen=True, eq=False)
 class TileMoments:
-    """What came of one tile: moments of its cells in the order of `TileCells.inside`."""
+    """Moments of one tile, of its cells in the order of `TileCells.inside`."""
 
     block: TileCells
     """The cells."""
@@ -203,7 +228,7 @@ class TileMoments:
 
 @dataclass(frozen=True, eq=False)
 class ProductComparison:
-    """The product beside another one."""
+    """Comparison of the product with another one."""
 
     other: OtherProduct
     """Which."""
@@ -231,7 +256,7 @@ class ProductComparison:
 
 @dataclass(frozen=True)
 class VersionedCatalog:
-    """A catalogue in which of each tile-day there is one item: of one version of the product, and not retracted."""
+    """Catalogue in which each tile-day has one item: of one version of the product, and not withdrawn."""
 
     catalog: WritableCatalog
     """Where the items are."""
@@ -252,7 +277,7 @@ class VersionedCatalog:
         bbox: BBox | None = None,
         left_out: dict[str, str] | None = None,
     ) -> list[pystac.Item]:
-        """As the catalogue's own."""
+        """Return items as the catalogue's own method does."""
         found = self.catalog.items(collection, period=period, bbox=bbox, left_out=left_out)
         return items_of_version(found, self.version) if collection == PRODUCT_COLLECTION else list(found)
 
@@ -265,7 +290,28 @@ def cells_to_compare(
     period: Period,
     third: OtherProduct | None = None,
 ) -> list[TileCells]:
-    """What there is to compare, from metadata alone; tiles that the other product has not seen are left out."""
+    """Return the cells that can be compared, from metadata alone; tiles that the other product lacks are left out.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with both products.
+    grid
+        Tile grid.
+    other
+        The other product.
+    tiles
+        Tile ids.
+    period
+        UTC days.
+    third
+        A third product for triple collocation; None: without.
+
+    Returns
+    -------
+    list of TileCells
+        In the order of tiles.
+    """
     found = (_block(catalog, grid, other, tile, period, third) for tile in tiles)
     return [one for one in found if one is not None]
 
@@ -278,12 +324,31 @@ def compare_products(
     *,
     step: Callable[[], None] = lambda: None,
 ) -> ProductComparison:
-    """Gather the moments of all blocks; ``step`` is called after each."""
+    """Compute the moments of all blocks.
+
+    Parameters
+    ----------
+    other
+        The other product.
+    found
+        Cells of each tile.
+    period
+        UTC days.
+    third
+        A third product for triple collocation; None: without.
+    step
+        Called after each block.
+
+    Returns
+    -------
+    ProductComparison
+        Tile by tile.
+    """
     return ProductComparison(other, len(period), tuple(_measured(found, step)), third)
 
 
 def cell_centres(cells: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Degrees east and north of the centres of cells, (y, x)."""
+    """Return degrees east and north of the centres of cells, (y, x)."""
     rows, columns = np.mgrid[: cells.shape[0], : cells.shape[1]] + 0.5
     affine = cells.affine
     lon, lat = transform_points(str(cells.crs), "OGC:CRS84", affine.a * columns + affine.c, affine.e * rows + affine.f)
@@ -355,7 +420,7 @@ def _both(resolution: ResolvedInputs, day: Any) -> bool:
 
 
 def _day(block: TileCells, day: Any) -> NDArray[np.float32]:
-    """Values of a day, (series, cell)."""
+    """Return the values of a day, (series, cell)."""
     cube = build(replace(block.resolution, days=(day,)), TargetPixels(block.cells)).compute(scheduler="threads")
     names = [feature.name for feature in block.resolution.recipe.features]
     return np.stack([cube[name].values[0][block.inside] for name in names])

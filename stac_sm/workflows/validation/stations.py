@@ -1,4 +1,7 @@
-"""Product against stations, network by network: those that the model was trained on are told from those it was not."""
+"""Compare the product with stations, network by network.
+
+`validate` calls it. Networks that the model was trained on are scored apart from those that it has not seen.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ _METHOD = "product"
 
 @dataclass(frozen=True)
 class TrainingStations:
-    """Stations that the models of a product have seen."""
+    """Stations that the models of a product were trained on."""
 
     sites: frozenset[str]
     """Ids of the sites of their match-ups, whether or not screening kept them: they took part in the choice."""
@@ -48,13 +51,24 @@ class TrainingStations:
     """Whether every model says what it was trained on."""
 
     def of(self, network: str) -> str:
-        """What a network was to the models."""
+        """Return what a network was to the models: trained on, or held out.
+
+        Parameters
+        ----------
+        network
+            Name of the network.
+
+        Returns
+        -------
+        str
+            The role, as it is printed.
+        """
         return SEEN if network in self.networks else HELD_OUT if self.known else UNKNOWN
 
 
 @dataclass(frozen=True)
 class NetworkScores:
-    """The product against one network."""
+    """Scores of the product against one network."""
 
     network: str
     """Its name; empty for all of one ``role``."""
@@ -73,7 +87,7 @@ class NetworkScores:
 
     @property
     def row(self) -> dict[str, Any]:
-        """For a table and for JSON."""
+        """Scores for a table and for JSON."""
         pooled, median = vars(self.pooled), vars(self.median)
         return {
             "network": self.network or "all",
@@ -93,11 +107,28 @@ def rows_at_stations(
     period: Period,
     left_out: dict[str, str],
 ) -> tuple[pd.DataFrame, frozenset[str]]:
-    """Observed and published soil moisture of every site and day that has both; and the models of these tile-days.
+    """Return observed and published soil moisture of every site and day that has both, and the models used.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with product and stations.
+    members
+        Tile-days of the product.
+    sites
+        Pixel of each site.
+    stations
+        Their station items.
+    rules
+        Which measurements count.
+    period
+        UTC days.
+    left_out
+        Gets the items with a value that cannot be right: id and asset key, as ``ID/KEY``, and why.
 
     Returns
     -------
-    pd.DataFrame
+    pandas.DataFrame
         ``site``, ``network``, ``date`` (UTC day), ``observed``, ``product`` (m3 m-3), in order of site and date.
     frozenset
         Ids of models.
@@ -112,9 +143,9 @@ def rows_at_stations(
     observed = observed[(observed["date"] >= str(period.start)) & (observed["date"] < str(period.end))]
     measured = sites[sites["site"].isin(set(observed["site"]))]
     tiles = {str(tile): part for tile, part in measured.groupby("tile")}
-    wanted = [(one, tiles[tile]) for tile, days in by_tile(members).items() if tile in tiles for one in days]
+    pairs = [(one, tiles[tile]) for tile, days in by_tile(members).items() if tile in tiles for one in days]
     with ThreadPoolExecutor(max(2, StoreDocuments(catalog.store).workers)) as pool:
-        read = list(pool.map(lambda pair: _of_day(catalog, pair[0], pair[1], left_out), wanted))
+        read = list(pool.map(lambda pair: _of_day(catalog, pair[0], pair[1], left_out), pairs))
     columns = ["site", "network", "date", "product"]
     found = pd.DataFrame([row for rows, _ in read for row in rows], columns=columns)
     found["date"] = pd.to_datetime(found["date"]).astype("datetime64[ns]")
@@ -126,7 +157,20 @@ def rows_at_stations(
 
 
 def training_stations(catalog: WritableCatalog, models: Iterable[str]) -> TrainingStations:
-    """Stations in the match-ups of some models."""
+    """Return the stations in the match-ups of some models.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the models.
+    models
+        Their ids.
+
+    Returns
+    -------
+    TrainingStations
+        Of all these models together.
+    """
     tables = [_matchups_of(catalog, model) for model in sorted(models)]
     known = [table for table in tables if table is not None]
     return TrainingStations(
@@ -137,7 +181,20 @@ def training_stations(catalog: WritableCatalog, models: Iterable[str]) -> Traini
 
 
 def score_networks(rows: pd.DataFrame, learned: TrainingStations) -> list[NetworkScores]:
-    """Scores of every network, those held out first; before them of all that have the same role."""
+    """Score every network, those held out first; before them all that have the same role.
+
+    Parameters
+    ----------
+    rows
+        As `rows_at_stations` returns them.
+    learned
+        Stations that the models were trained on.
+
+    Returns
+    -------
+    list of NetworkScores
+        In the order in which they are printed.
+    """
     roles = rows["network"].map(learned.of)
     found = []
     for role in (HELD_OUT, UNKNOWN, SEEN):
@@ -149,7 +206,18 @@ def score_networks(rows: pd.DataFrame, learned: TrainingStations) -> list[Networ
 
 
 def score_sites(rows: pd.DataFrame) -> dict[str, Scores]:
-    """Scores of each site with at least 10 days."""
+    """Score each site with at least 10 days.
+
+    Parameters
+    ----------
+    rows
+        As `rows_at_stations` returns them.
+
+    Returns
+    -------
+    dict of str to Scores
+        By site, m3 m-3 but for R.
+    """
     return station_scores(rows, _METHOD)
 
 
@@ -190,7 +258,7 @@ def _of_day(
 
 
 def _matchups_of(catalog: WritableCatalog, model: str) -> pd.DataFrame | None:
-    """Sites and networks of a model's match-ups; None where the catalogue does not know them."""
+    """Return sites and networks of a model's match-ups; None where the catalogue does not have them."""
     try:
         item = catalog.item(MODELS, model)
         table = catalog.item(MATCHUPS, str(item.properties["stac_sm:matchups"])).assets["table"]

@@ -1,6 +1,7 @@
-"""The step: from a project and a period to a published validation.
+"""Validate a product: from a project and a period to a published validation.
 
-Files of a validation: the page, its numbers, the scores of every cell, a picture.
+`validate_product` is what ``stac-sm validate`` calls. It compares with `stations` and `products`, and publishes an item
+with the page, its numbers, the scores of every cell, and a picture.
 """
 
 from __future__ import annotations
@@ -65,7 +66,22 @@ _COLUMNS = {
 
 
 def write_files(findings: ValidationFindings, members: bytes, folder: Path) -> dict[str, AssetFile]:
-    """Write the assets of a validation: the same findings give the same bytes."""
+    """Write the assets of a validation: the same findings give the same bytes.
+
+    Parameters
+    ----------
+    findings
+        All numbers of the validation.
+    members
+        Content of the asset ``members``.
+    folder
+        An existing folder.
+
+    Returns
+    -------
+    dict of str to AssetFile
+        By asset key.
+    """
     from matplotlib.style import context
 
     with context("default"):  # a matplotlibrc of the user must not change the page
@@ -102,7 +118,7 @@ def _fields(title: str, media_type: str, role: str) -> dict[str, Any]:
 
 
 def _cells(findings: ValidationFindings, found: ProductComparison, folder: Path) -> AssetFile:
-    """Parquet with a row a cell that has a day in common."""
+    """Write a Parquet file with a row a cell that has a day in common."""
     import pyarrow.parquet as pq
 
     table = cell_table(found, findings.least_days)
@@ -117,8 +133,20 @@ def _cells(findings: ValidationFindings, found: ProductComparison, folder: Path)
 
 
 def cell_table(found: ProductComparison, least_days: int) -> pa.Table:
-    """Scores of every cell that has a day in common: the columns ``lon, lat, days, r, rmse, ubrmse, bias``, and where
-    there is a third product ``error_product, error_other, error_third``.
+    """Return the scores of every cell that has a day in common.
+
+    Parameters
+    ----------
+    found
+        The comparison with another product.
+    least_days
+        Fewest days of a triple collocation.
+
+    Returns
+    -------
+    pyarrow.Table
+        ``lon, lat, days, r, rmse, ubrmse, bias``, and where there is a third product ``error_product, error_other,
+        error_third``; degrees and m3 m-3, NaN where there is no value.
     """
     import pyarrow as pa
 
@@ -161,12 +189,12 @@ class PublishedValidation:
 
     @property
     def scores(self) -> dict[str, Any]:
-        """``stations`` and ``others``: a row each."""
+        """Scores of ``stations`` and ``others``: a row each."""
         return dict(self.item["properties"]["stac_sm:scores"])
 
     @property
     def notes(self) -> list[str]:
-        """What could not be compared, and why."""
+        """Sentences on what could not be compared, and why."""
         return list(self.item["properties"]["stac_sm:notes"])
 
     @property
@@ -183,23 +211,32 @@ def validate_product(
     others: Sequence[OtherProduct] = OTHER_PRODUCTS,
     progress: ProgressCallback = lambda total: None,
 ) -> PublishedValidation:
-    """Hold the published tile-days of a period against stations and other products, and publish what was found.
+    """Compare the published tile-days of a period with stations and other products, and publish the result.
 
     What is there and made from the same tile-days, stations and files is left alone.
 
     Parameters
     ----------
+    project
+        The catalogue has the product, stations and other products; ``[validation]`` and ``[stations]`` the settings.
+    period
+        UTC days.
     tiles
         Tile ids; all that have tile-days if there are none.
     others
         Other products.
     progress
-        Told the number of tiles times products, whenever one is done.
+        Called with the number of tiles times products, whenever one is done.
+
+    Returns
+    -------
+    PublishedValidation
+        Item, page and scores.
 
     Raises
     ------
     CatalogError
-        If nothing was published then.
+        If nothing was published in the period.
     """
     catalog, version = project.catalog, project.about.version
     add_collection(catalog.store, VALIDATION_COLLECTION)
@@ -232,7 +269,24 @@ def validate_product(
 def compare_with_other_products(
     project: Project, period: Period, tiles: Sequence[str], others: Sequence[OtherProduct] = OTHER_PRODUCTS
 ) -> list[ProductComparison]:
-    """The comparisons alone, without a page and an item."""
+    """Compare the product with others, without a page and an item.
+
+    Parameters
+    ----------
+    project
+        The catalogue has the product and the others.
+    period
+        UTC days.
+    tiles
+        Tile ids.
+    others
+        Other products; those without a file on these tiles are left out.
+
+    Returns
+    -------
+    list of ProductComparison
+        One each, and one more for each with a third product.
+    """
     newest = VersionedCatalog(project.catalog, project.about.version)
     found = [(other, cells_to_compare(newest, project.grid, other, tiles, period)) for other in others]
     return [compare_products(other, parts, period) for other, parts in found if parts]
@@ -241,7 +295,7 @@ def compare_with_other_products(
 def _compared(
     catalog: WritableCatalog, grid: TileGrid, version: str, tiles: Any, period: Period, others: Sequence[OtherProduct]
 ) -> _Compared:
-    """Every other product, and again with each third; those without a file on these tiles are left out."""
+    """Return the cells of every other product, and again with each third; those without a file are left out."""
     newest = VersionedCatalog(catalog, version)
     found: _Compared = []
     for other in others:
@@ -256,7 +310,7 @@ def _with_third(
     others: Sequence[OtherProduct],
     parts: list[TileCells],
 ) -> tuple[OtherProduct | None, list[TileCells]]:  # fmt: skip
-    """ESA CCI with the first product that makes three, if there is one."""
+    """Return ESA CCI with the first product that makes three, if there is one."""
     for third in THIRD_PRODUCTS if other == OTHER_PRODUCTS[0] else ():
         if third in others:
             three = cells_to_compare(catalog, grid, other, tiles, period, third)
@@ -388,7 +442,7 @@ def _published_validation(catalog: WritableCatalog, folder: str, item: ItemDict,
 
 
 def _jsonable(value: Any) -> Any:
-    """NaN as None, which JSON has."""
+    """Return a value with None for NaN, which JSON does not have."""
     import json
 
     from stac_sm.core.text import to_json

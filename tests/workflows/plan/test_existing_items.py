@@ -36,7 +36,7 @@ def test_rows_say_the_same_as_the_catalogue(made):
     assert set(rows["tile"].to_pylist()) == {TILE}
     ours, theirs = ExistingItems.of_rows(catalog.store, rows), ExistingItems.of(catalog, DAYS)
     assert ours.look_up(wanted) == theirs.look_up(wanted)
-    assert ours.proven == theirs.proven
+    assert ours.confirmed == theirs.confirmed
     assert [found is not None for found in ours.look_up(wanted)] == [True] * 3 + [False] * 3
 
 

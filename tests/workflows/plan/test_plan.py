@@ -156,7 +156,7 @@ def test_tiles_are_taken_once_and_in_order(made):
 
 
 def test_errors(made):
-    with pytest.raises(InputError, match="no tile wanted"):
+    with pytest.raises(InputError, match="no tile found"):
         plan_of(*made, tiles=[])
     with pytest.raises(InputError, match="tile 'h99v99' is not in grid small"):
         plan_of(*made, tiles=["h99v99"])

@@ -40,12 +40,12 @@ def test_what_is_named_counts(project, tmp_path):
     found = plan_project(project, ["h00v02"], day, model=only_model(project), out=str(tmp_path / "a.parquet"))
     assert [(planned.made.tile, planned.made.day) for planned in found.plan.days] == [("h00v02", day.start)]
     assert found.href == str(tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="no tile wanted"):
+    with pytest.raises(InputError, match="no tile found"):
         plan_project(project, [])  # none, and not the default
 
 
 def test_a_plan_that_costs_too_much_is_not_written(project):
-    with pytest.raises(InputError, match="costs about .* USD, at most 0 wanted"):
+    with pytest.raises(InputError, match="costs about .* USD, at most 0 are allowed"):
         plan_project(project, max_cost=0.0)
     with pytest.raises(InputError, match="has no plan in plans/"):
         newest_plan(project.catalog.store)

@@ -111,6 +111,6 @@ def test_the_command_tells_what_it_costs_and_refuses(tmp_path):
     for plan in (Path(project.folder) / "plans").iterdir():
         plan.unlink()
     refused = run(*given, "--max-cost", "0", code=1)
-    assert "at most 0 wanted: plan fewer tiles or days, or raise --max-cost; nothing was written" in refused.stderr
+    assert "at most 0 are allowed: plan fewer tiles or days, or raise --max-cost; nothing was written" in refused.stderr
     assert not list((Path(project.folder) / "plans").iterdir())
     assert RECIPE.names

@@ -219,7 +219,7 @@ def test_other_settings_make_another_model_but_threads_do_not(copied, matchups, 
 def test_with_too_few_sites_a_model_is_unscreened_and_says_so(copied, matchups):
     strict = replace(copied, screening=replace(copied.screening, min_sites=6))
     told: list[str] = []
-    step = train_step(strict, matchups, tell=told.append)
+    step = train_step(strict, matchups, log=told.append)
     assert [line.split(":")[0].split(" ")[0] for line in told] == ["scoring", "training", "for"]
     assert told[1].endswith("rows of 6 sites, unscreened")
     status = step.item["properties"]["stac_sm:tc_status"]
@@ -373,7 +373,7 @@ def test_retraining_is_a_new_version(copied, matchups, model, validate):
 
 def test_no_station(tmp_path):
     project = create_project(tmp_path / "p", project_text(SMALL, RECIPE))
-    with pytest.raises(CatalogError, match=r"no station found, at least one wanted: `stac-sm ingest ismn"):
+    with pytest.raises(CatalogError, match=r"no station found, at least one is required: `stac-sm ingest ismn"):
         match_up_step(project)
 
 

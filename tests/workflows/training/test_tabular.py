@@ -317,7 +317,7 @@ def test_an_older_model_is_replaced_and_nothing_else(made, folder, tmp_path):
     ]
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/thesis.txt").write_text("years")
-    with pytest.raises(InputError, match=r"thesis.txt found; a new or empty folder wanted"):
+    with pytest.raises(InputError, match=r"thesis.txt found; a new or empty folder is required"):
         write_folder(plain, TABLE, tmp_path / "docs")
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
