@@ -32,7 +32,7 @@ from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.raster.pixels import read_pixels
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.resample import TargetPixels
-from stac_sm.raster.source import raster_source
+from stac_sm.raster.source import BadItemError, raster_source
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.catalogs.catalog_interface import is_writable
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_from_document, item_period
@@ -75,6 +75,7 @@ def open_product(
         Dims (time, y, x) in the product's CRS: ``sm`` float32, m3 m-3, NaN where there is no value; ``uncertainty``
         float32, half width of the prediction interval in m3 m-3, only if it was published; ``qa`` uint8, bits of
         `QualityFlag` (``INPUT_MISSING`` where nothing was published). Nothing is read before compute.
+        ``attrs["left_out"]`` lists items that cannot be right, where there are any.
 
     Raises
     ------
@@ -166,7 +167,8 @@ def point_series(
     pandas.DataFrame
         Index ``time`` (UTC days of the period); ``sm`` m3 m-3, NaN where there is no value; ``uncertainty`` m3 m-3,
         half width of the prediction interval, only if it was published; ``qa`` uint8, bits of `QualityFlag`
-        (``INPUT_MISSING`` where nothing was published).
+        (``INPUT_MISSING`` where nothing was published). ``attrs["left_out"]`` names items that cannot be right, where
+        there are any.
 
     Raises
     ------
@@ -178,19 +180,28 @@ def point_series(
         If a file cannot be read.
     """
     days, bits = Period.of(period), _bits(mask)
-    holding = _holding(catalog, lon, lat, days)
+    left_out: dict[str, str] = {}
+    holding = _holding(catalog, lon, lat, days, left_out)
+    if not holding and left_out:
+        raise CatalogError(next(iter(left_out.values())))
     if not holding:
         raise _nothing(catalog, (lon, lat, lon, lat), days)
-    reads = [
-        (day, raster_source(one.item, name).with_feature(None, "", catalog.root), one.pixel)
-        for day, one in holding.items()
-        for name in _ASSETS
-        if name in one.item.assets
-    ]
+    reads = []
+    for day, one in holding.items():
+        for name in (name for name in _ASSETS if name in one.item.assets):
+            try:
+                source = raster_source(one.item, name).with_feature(None, "", catalog.root)
+            except BadItemError as error:
+                left_out[f"{one.item.id}/{name}"] = str(error)
+                continue
+            reads.append((day, source, one.pixel))
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         values = pool.map(lambda read: float(read_pixels(read[1], [read[2]], reader=reader)[0]), reads)
         known = {(day, source.asset): value for (day, source, _), value in zip(reads, values, strict=True)}
-    return _series(days, known, bits)
+    series = _series(days, known, bits)
+    if left_out:
+        series.attrs["left_out"] = dict(sorted(left_out.items()))
+    return series
 
 
 @dataclass(frozen=True)
@@ -199,6 +210,7 @@ class _Found:
 
     root: str
     found: tuple[pystac.Item, ...]
+    left_out: Mapping[str, str]
 
     def items(
         self,
@@ -220,10 +232,11 @@ class _Pixel:
 
 
 def _product(catalog: ItemSearch, bbox: BBox, days: Period) -> _Found:
-    found = _newest(catalog.items(PRODUCT_COLLECTION, period=days, bbox=bbox))
+    bad: dict[str, str] = {}
+    found = _newest(catalog.items(PRODUCT_COLLECTION, period=days, bbox=bbox, left_out=bad))
     if not found:
-        raise _nothing(catalog, bbox, days)
-    return _Found(catalog.root, tuple(found))
+        raise CatalogError(next(iter(bad.values()))) if bad else _nothing(catalog, bbox, days)
+    return _Found(catalog.root, tuple(found), bad)
 
 
 def _cube(found: _Found, geobox: GeoBox, days: Period, bits: int, reader: str) -> xr.Dataset:
@@ -231,6 +244,8 @@ def _cube(found: _Found, geobox: GeoBox, days: Period, bits: int, reader: str) -
     cube = build(resolution, TargetPixels(geobox), reader=reader).rename(soil_moisture="sm")
     unknown = np.float32(QualityFlag.INPUT_MISSING)
     cube = cube.assign(qa=cube.qa.fillna(unknown).astype(np.uint8).assign_attrs(cube.qa.attrs))
+    if bad := {**found.left_out, **resolution.left_out_items}:
+        cube = cube.assign_attrs(left_out=sorted(bad.values()))
     kept = (cube.qa & np.uint8(bits)) == 0
     return cube.assign({name: cube[name].where(kept) for name in ("sm", "uncertainty") if bits and name in cube})
 
@@ -247,9 +262,17 @@ def _newest(items: Iterable[pystac.Item]) -> list[pystac.Item]:
     """Return of each place and day the item of the highest version, unless it was withdrawn."""
     newest: dict[tuple[Any, ...], pystac.Item] = {}
     for item in sorted(items, key=lambda item: (str(item.properties.get("version", "")), item.id)):
-        place = item.properties.get("grid:code"), tuple(item.properties.get("proj:transform") or ())
+        place = str(item.properties.get("grid:code")), _numbers(item.properties.get("proj:transform"))
         newest[place, item_period(item)] = item
     return sorted((item for item in newest.values() if "sm" in item.assets), key=lambda item: item.id)
+
+
+def _numbers(values: Any) -> tuple[Any, ...]:
+    """Return numbers as floats; something else as text, which tells it from others."""
+    try:
+        return tuple(float(value) for value in values or ())
+    except (TypeError, ValueError):
+        return (str(values),)
 
 
 def items_of_version(items: Iterable[pystac.Item], version: str) -> list[pystac.Item]:
@@ -288,20 +311,25 @@ def _bits(mask: Sequence[str]) -> int:
     return int(sum(known[name] for name in set(names)))
 
 
-def _holding(catalog: ItemSearch, lon: float, lat: float, days: Period) -> dict[date, _Pixel]:
+def _holding(catalog: ItemSearch, lon: float, lat: float, days: Period, left_out: dict[str, str]) -> dict[date, _Pixel]:
     """Return the items that hold a point, by day."""
     bbox = _checked((lon, lat, lon, lat))
-    found = _by_day(_indexed(catalog, bbox, days), bbox, days)
+    found = _by_day(_indexed(catalog, bbox, days), bbox, days, left_out)
     for gap in _gaps(found, days):
-        found |= _by_day(catalog.items(PRODUCT_COLLECTION, period=gap, bbox=bbox), bbox, days)
+        items = catalog.items(PRODUCT_COLLECTION, period=gap, bbox=bbox, left_out=left_out)
+        found |= _by_day(items, bbox, days, left_out)
     return dict(sorted(found.items()))
 
 
-def _by_day(items: Iterable[pystac.Item], bbox: BBox, days: Period) -> dict[date, _Pixel]:
+def _by_day(items: Iterable[pystac.Item], bbox: BBox, days: Period, left_out: dict[str, str]) -> dict[date, _Pixel]:
     pixels: dict[GeoBox, tuple[int, int] | None] = {}
     found = dict[date, _Pixel]()
     for item in _newest(items):
-        geobox = raster_source(item, "sm").geobox
+        try:
+            geobox = raster_source(item, "sm").geobox
+        except BadItemError as error:
+            left_out[f"{item.id}/sm"] = str(error)
+            continue
         if geobox not in pixels:
             pixels[geobox] = _pixel(geobox, bbox)
         pixel = pixels[geobox]
@@ -384,10 +412,21 @@ def _inside(inner: Sequence[float], outer: BBox) -> bool:
 
 def _geobox(found: _Found, bbox: BBox) -> GeoBox:
     """Return the product's pixels that overlap a box in degrees."""
-    native = raster_source(found.found[0], "sm").geobox
+    native = _first_grid(found)
     columns, rows = _pixels(native, bbox)
     affine = native.affine @ Affine.translation(columns[0], rows[0])
     return GeoBox((rows[1] - rows[0], columns[1] - columns[0]), affine, native.crs)
+
+
+def _first_grid(found: _Found) -> GeoBox:
+    """Return the grid of the first item whose metadata can be right."""
+    for item in found.found:
+        try:
+            return raster_source(item, "sm").geobox
+        except BadItemError as error:
+            if item is found.found[-1]:
+                raise CatalogError(str(error)) from error
+    raise AssertionError("nothing found is an error before")
 
 
 def _pixels(native: GeoBox, bbox: BBox) -> tuple[tuple[int, int], tuple[int, int]]:

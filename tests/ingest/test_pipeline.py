@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
+import warnings
 from pathlib import Path
 
+import h5py
 import netCDF4
 import numpy as np
 import pandas as pd
 import pystac
 import pytest
 import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
+from stac_sm.ingest.formats.ease_grid import EASE2_36KM
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.provider_interface import Provider, content_hash
 from stac_sm.ingest.registry import create_provider, provider_classes
 from stac_sm.stac.catalogs.catalog import open_catalog
+from tests.support.examples import examples
+from tests.support.smap_files import retrievals, times, write_group
 from tests.support.source_files import (
     ERA5_LAND,
     asset_href,
@@ -269,3 +278,90 @@ def test_rioxarray_reads_what_netcdf4_reads(tmp_path):
             j = np.abs(raw["longitude"][:] - float(cog.x[column])).argmin()
             wanted = np.ma.filled(raw["swvl1"][:24, i, j].astype(np.float64), np.nan).mean()
             np.testing.assert_allclose(float(cog[0, row, column]), wanted, rtol=1e-6)
+
+
+SMAP_GROUP = "Soil_Moisture_Retrieval_Data"
+JUNK = ["junk", "", [1.0, 2.0], float("nan"), float("inf"), b"\xff\xfe"]
+ATTRIBUTES = ("units", "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_min", "valid_range",
+              "standard_name", "long_name", "date_created", "grid_mapping")  # fmt: skip
+OPTIONAL = {
+    "esa-cci-sm": {"sm_uncertainty": "cci_sm_uncertainty"},
+    "era5-land": {"stl1": "stl1", "sd": "sd"},
+    "smap": {},
+}
+"""Variables by source that an item is complete without, and the assets that they become."""
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A small granule of each source, the variables in it, and the pixels that it gives by item and asset."""
+    folder = tmp_path_factory.mktemp("sound")
+    cci, *_ = write_cci(folder, **CUT)
+    with netCDF4.Dataset(cci, "a") as file:
+        file.createVariable("sm_uncertainty", "f4", ("time", "lat", "lon"), fill_value=-9999.0)[:] = 0.05
+        file["sm_uncertainty"].units = file["sm"].units = "m3 m-3"
+    era5 = write_era5_day(folder / "era5.nc")
+    smap = write_smap_orbit(folder)
+    files = {"esa-cci-sm": (cci, ("sm", "sm_uncertainty", "flag")), "era5-land": (era5, ("swvl1", "stl1", "sd")),
+             "smap": (smap, (f"{SMAP_GROUP}/soil_moisture", f"{SMAP_GROUP}/retrieval_qual_flag"))}  # fmt: skip
+    return {source: (*of, pixels_of(folder / source, source, of[0])[1]) for source, of in files.items()}
+
+
+def write_era5_day(path):
+    with netCDF4.Dataset(path, "w") as file:
+        axes = {"valid_time": np.arange(24.0), "latitude": np.array([46.1, 46.0]), "longitude": np.array([11.0, 11.1])}
+        for name, axis in axes.items():
+            file.createDimension(name, len(axis))
+            file.createVariable(name, "f8", (name,))[:] = axis
+        file["valid_time"].units = "hours since 2018-01-01"
+        for name, unit, value in (("swvl1", "m**3 m**-3", 0.25), ("stl1", "K", 280.0), ("sd", "m", 0.125)):
+            file.createVariable(name, "f4", tuple(axes), fill_value=-1e30)[:] = value
+            file[name].units = unit
+    return path
+
+
+def write_smap_orbit(folder):
+    path = folder / "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5"
+    rows, columns = np.divmod(np.arange(300) + 150_000, EASE2_36KM.columns)
+    with h5py.File(path, "w") as file:
+        times(file, "2015-08-11T01:30:02.239Z", "2015-08-11T02:23:23.652Z")
+        write_group(file, SMAP_GROUP, "", *retrievals(300), EASE2_36KM, rows, columns)
+    return path
+
+
+def pixels_of(folder, source, path):
+    """Result of an ingest into a new catalogue, and the pixels by item and asset."""
+    catalog = new_catalog(folder)
+    (result,) = ingest(catalog, source, [path])
+    found = {}
+    for item in ingested(catalog, {"smap": "smap"}.get(source, source)):
+        for key in item.assets:
+            with rasterio.open(asset_href(item, key)) as cog:
+                found[item.id, key] = cog.read(1)
+        assert result.left_out.get(item.id, {}) == item.properties.get("stac_sm:left_out", {})
+    return result, found
+
+
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), source=st.sampled_from(sorted(OPTIONAL)))
+def test_one_bad_attribute_of_a_granule_costs_one_value_and_is_named(sound, data, source):
+    path, variables, expected = sound[source]
+    variable = data.draw(st.sampled_from(variables))
+    attribute, value = data.draw(st.sampled_from(ATTRIBUTES)), data.draw(st.sampled_from(JUNK))
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the library, on attributes that it ignores
+        copy = Path(shutil.copy(path, scratch))
+        with h5py.File(copy, "a") as file:
+            file[variable].attrs[attribute] = value
+        result, found = pixels_of(Path(scratch, "catalog"), source, copy)
+    own = OPTIONAL[source].get(variable)
+    for place, pixels in expected.items():
+        if place in found:
+            assert np.array_equal(found[place], pixels)
+        elif own is not None:  # of an optional variable: it alone is lost
+            assert place[1] == own
+            assert own in result.left_out[place[0]]
+            assert f"without its asset {own}" in result.error
+        else:  # of the variable itself: the file is refused, and says why
+            assert variable.rpartition("/")[2] in result.error
+            assert not found

@@ -17,7 +17,7 @@ from stac_sm.stac.index.update import update_index
 from stac_sm.stac.retract import retract
 from stac_sm.storage.store import open_store
 from tests.support.faulty_server import FaultyServer
-from tests.support.fields import SMALL, image, new_catalog, put
+from tests.support.fields import SMALL, edit, image, new_catalog, put
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.product_days import known, new_project, put_day, put_days
 from tests.support.served import running
@@ -91,6 +91,27 @@ def test_a_box_across_two_tiles_is_seamless_and_on_the_products_pixels(catalog):
     assert np.array_equal(values.sm.values[0], expected, equal_nan=True)
     assert values.qa.dtype == np.uint8
     assert np.isnan(values.sm.values[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("proj:shape", "40x50"), ("proj:transform", [[1], 2]), ("proj:code", "EPSG:none"), ("end_datetime", "x")],
+)
+def test_one_bad_item_costs_one_day_and_is_named(catalog, tmp_path, key, value):
+    folder = shutil.copytree(catalog.root, tmp_path / "p")
+    edit(open_catalog(folder), "sm-1km-daily", "SM.0.h01v01", lambda item: item["properties"].update({key: value}))
+    place = lonlat("h01v01", 7, 9)
+    sound, series = (point_series(one, *place, PERIOD) for one in (catalog, open_catalog(folder)))
+    assert np.isnan(series.sm.iloc[0])
+    assert series.sm.iloc[1:].equals(sound.sm.iloc[1:])
+    (name,) = series.attrs["left_out"]
+    assert name.startswith("SM.0.h01v01")
+    box = (*place, *place)
+    cubes = [open_product(one, box, PERIOD) for one in (catalog, open_catalog(folder))]
+    np.testing.assert_array_equal(cubes[0].sm.values[1:], cubes[1].sm.values[1:])
+    assert np.isnan(cubes[1].sm.values[0]).all()
+    assert "SM.0.h01v01" in cubes[1].attrs["left_out"][0]
+    assert "left_out" not in cubes[0].attrs
 
 
 def test_nothing_published_there_or_then_is_an_error_that_says_so(catalog):
