@@ -282,8 +282,17 @@ def test_rioxarray_reads_what_netcdf4_reads(tmp_path):
 
 SMAP_GROUP = "Soil_Moisture_Retrieval_Data"
 JUNK = ["junk", "", [1.0, 2.0], float("nan"), float("inf"), b"\xff\xfe"]
-ATTRIBUTES = ("units", "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_min", "valid_range",
-              "standard_name", "long_name", "date_created", "grid_mapping")  # fmt: skip
+ATTRIBUTES = (
+    "units",
+    "scale_factor",
+    "add_offset",
+    "_FillValue",
+    "missing_value",
+    "standard_name",
+    "long_name",
+    "date_created",
+    "grid_mapping",
+)  # fmt: skip
 OPTIONAL = {
     "esa-cci-sm": {"sm_uncertainty": "cci_sm_uncertainty"},
     "era5-land": {"stl1": "stl1", "sd": "sd"},

@@ -130,7 +130,7 @@ def open_netcdf(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
         _check_whole(file)
         with netCDF4.Dataset(file) as data:
             yield data
-    except (OSError, RuntimeError, struct.error) as error:
+    except (OSError, RuntimeError, TypeError, ValueError, struct.error) as error:  # of attributes that it trusts, too
         size = file.stat().st_size if file.exists() else 0
         raise GranuleError(
             f"{file}: {size} bytes found that are no readable {kind} ({error}): fetch it again"
@@ -259,16 +259,17 @@ def unpack_values(variable: Any, index: Any = ...) -> np.ndarray:
 
 
 def packing_problem(variable: Any) -> str:
-    """Return what is wrong with the scale or offset of a ``netCDF4.Variable``; empty where both are numbers or absent.
+    """Return what is wrong with scale, offset or fill of a ``netCDF4.Variable``; empty where nothing is.
 
-    A scale of 0 is wrong, too: all values would be the same.
+    A scale of 0 is wrong, too: all values would be the same. A fill may be NaN.
     """
-    for name in ("scale_factor", "add_offset"):
-        if name not in variable.ncattrs():
+    for name in ("scale_factor", "add_offset", "_FillValue"):
+        if name not in variable.ncattrs() or getattr(variable.dtype, "kind", "") not in "fiu":
             continue
         number = np.asarray(variable.getncattr(name))
-        sound = number.size == 1 and number.dtype.kind in "fiu" and bool(np.isfinite(number).all())
-        if not sound or (name == "scale_factor" and not number.any()):
+        sound = number.size == 1 and number.dtype.kind in "fiu"
+        finite = sound and bool(np.isfinite(number).all())
+        if not (sound if name == "_FillValue" else finite) or (name == "scale_factor" and not number.any()):
             return f"{variable.name} has {name} {number.tolist()!s:.40}, a number expected: fetch it again"
     return ""
 

@@ -17,7 +17,7 @@ from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.formats.field_arrays import field_time_axis
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
-from stac_sm.ingest.formats.netcdf import describe_variables, open_netcdf, unpack_values
+from stac_sm.ingest.formats.netcdf import describe_variables, open_netcdf, packing_problem, unpack_values
 from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
 from stac_sm.ingest.rank import Rank, time_digits
 from stac_sm.raster.cog import CogProfile
@@ -123,6 +123,8 @@ def _created(data: Any) -> str:
 
 def _unflagged(data: Any, name: str, order: Sequence[str], grid: RegularGrid) -> np.ndarray:
     """Values (time, y, x), m3 m-3, float32; NaN where not seen or where any flag is raised."""
+    if problem := packing_problem(data["flag"]):
+        raise GranuleError(f"{data.filepath()}: {problem}")
     flag = np.ma.filled(np.ma.asarray(data["flag"][...]).astype(np.int64), -1)
     clear = np.where(flag == 0, unpack_values(data[name]), np.nan)
     images = clear.transpose([data[name].dimensions.index(dimension) for dimension in order])
