@@ -160,8 +160,9 @@ def _writers(store: Store) -> Check:
     lacks = store.lacks
     if not lacks:
         return Check("store", "many writers", OK, "may publish at the same time")
-    advice = "run one process at a time there (--workers 1); stac-sm refuses a second one"
-    return Check("store", "many writers", NOTE, f"the store lacks {lacks}", advice)
+    found = f"the store lacks {lacks}: only one process may write, and one that was started elsewhere cannot be seen"
+    advice = "give --workers 1, wait until a command has ended before the next one, and never write from two machines"
+    return Check("store", "many writers", NOTE, found, advice)
 
 
 def _room(store: Store) -> Check:

@@ -35,6 +35,7 @@ from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.stac.items import ItemDict, raster_asset, raster_item
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once
+from stac_sm.storage.store import require_one_process
 
 _YEAR = 0
 _MEAN = CogProfile(level=6)
@@ -135,10 +136,11 @@ def make_climatology(
     CatalogError
         If there is no item of the feature in the period.
     InputError
-        If the feature has no climatology.
+        If the feature has no climatology, or only one process may write to the store and there are several workers.
     ReadError
         If a file cannot be read.
     """
+    require_one_process(catalog.store, workers)
     planned_items = list(
         find_climatology_items(
             open_recipe_catalog(feature.catalog, catalog) if feature.catalog else catalog, feature, bbox, left_out

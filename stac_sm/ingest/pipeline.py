@@ -21,6 +21,7 @@ from stac_sm.ingest.results import FileResult
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.links import refresh
 from stac_sm.storage.http.documents import FileUrl
+from stac_sm.storage.store import require_one_process
 
 _CHUNK = 100
 """Files that a worker looks through at a time for the items that they make, most of them by their names alone."""
@@ -67,8 +68,10 @@ def ingest(
     Raises
     ------
     InputError
-        If the source is unknown, or a path does not exist or holds nothing that fits.
+        If the source is unknown, a path does not exist or holds nothing that fits, or only one process may write to
+        the store and there are several workers.
     """
+    require_one_process(catalog.store, workers)
     files = list(dict.fromkeys(find_files(create_provider(source_name, settings), paths)))
     results = []
     for result in _results(IngestJob(catalog.root, source_name, settings or {}, replace), files, workers):

@@ -16,13 +16,12 @@ from stac_sm.raster.readers import READERS
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import PublishOutcome
-from stac_sm.storage.s3 import lease, objects
+from stac_sm.storage.s3 import objects
 from stac_sm.storage.s3.session import gdal_env, presign_href
 from stac_sm.storage.store import open_store
 from tests.support.fields import DAYS, RECIPE, SMALL, TILE, shared_project
 from tests.support.missing import need
 from tests.support.object_stores import ObjectStore, environment_of, new_bucket, swift_server, why_no_swift
-from tests.support.racing import race
 from tests.support.rasters import known_raster
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("swift")]
@@ -40,16 +39,10 @@ def server():
 def store(server):
     with environment_of(server):
         yield open_store(f"s3://{BUCKET}/{secrets.token_hex(4)}")
-        for held in lease._leases.values():
-            held.release()
 
 
 def paths(store):
     return [entry.path for entry in store.list_objects()]
-
-
-def create(root, path, content):
-    return open_store(root).create(path, content)
 
 
 def test_probing_finds_what_swift_lacks(store):
@@ -80,22 +73,6 @@ def test_the_contract_holds_for_one_writer(store, tmp_path, monkeypatch):
     assert paths(open_store(f"{store.root}/b")) == ["c.json"]
     with pytest.raises(CatalogError, match="none is no file"):
         store.read("none")
-
-
-def test_a_second_writer_is_refused_and_may_read(store):
-    store.create("a", b"1")
-    [refusal] = race(create, [(store.root, "b", b"2")])
-    assert refusal.startswith("ConflictError")
-    assert "is held by another process" in refusal
-    assert "so only one process may write at a time" in refusal
-    assert race(lambda root: open_store(root).read("a").decode(), [(store.root,)]) == ["1"]
-
-
-def test_of_four_writers_at_once_one_at_most_writes(store):
-    store.capabilities()
-    won = race(create, [(store.root, "same", b"%d" % n) for n in range(4)])
-    assert won.count(True) <= 1
-    assert len(paths(store)) == won.count(True)
 
 
 def test_a_wrong_secret_is_refused_and_not_repeated(store, server):

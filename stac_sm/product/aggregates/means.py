@@ -33,6 +33,7 @@ from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import raster_asset
+from stac_sm.storage.store import require_one_process
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,10 +94,12 @@ def make_means(
     Raises
     ------
     InputError
-        If ``least_days`` is below 1, or the tile-days lie on another grid.
+        If ``least_days`` is below 1, the tile-days lie on another grid, or only one process may write to the store and
+        there are several workers.
     """
     if least_days < 1:
         raise InputError(f"least days {least_days}: 1 or more is required, a mean of no day has no value")
+    require_one_process(catalog.store, workers)
     require_grid(catalog, grid)
     made: list[AggregateResult] = []
     try:

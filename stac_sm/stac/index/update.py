@@ -35,7 +35,7 @@ from stac_sm.stac.index.shard import (
 )
 from stac_sm.stac.links import link_items, refresh
 from stac_sm.storage.address import is_remote
-from stac_sm.storage.store import Store, open_store
+from stac_sm.storage.store import Store, open_store, require_one_process
 from stac_sm.storage.update import tries, write_if_unchanged
 
 _CONNECTIONS = 16  # to a store that is not on this machine
@@ -198,7 +198,10 @@ def refresh_and_index(
         If there is no such collection.
     ConflictError
         If the collection keeps changing.
+    InputError
+        If only one process may write to the store, and there are several workers.
     """
+    require_one_process(catalog.store, workers)
     layout = catalog.layout(collection)  # says which collections there are
     refresh(catalog.store, collection)
     return update_index(catalog.store, collection, layout=layout, workers=workers, prune=True, progress=progress)

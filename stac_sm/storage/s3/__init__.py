@@ -1,3 +1,3 @@
 """Object storage by boto3: `session` connects, `objects` reads and lists, `store` is a catalogue's store, `probe`
-finds out what the service can do, `lease` is a lock for services without conditional writes.
+finds out what the service can do.
 """

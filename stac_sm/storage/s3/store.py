@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +19,12 @@ from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.storage.address import bucket_and_key
 from stac_sm.storage.object_meta import TEMPORARY, ObjectMeta, checked_path
 from stac_sm.storage.s3 import objects
-from stac_sm.storage.s3.lease import exclusive_writer
 from stac_sm.storage.s3.probe import StoreCapabilities, known_capabilities
+from stac_sm.storage.store import one_process_message
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+_turns: dict[tuple[int, str, str], threading.Lock] = {}  # by process: after a fork, a lock may be held for ever
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class S3Store:
     """Objects below a prefix of a bucket.
 
     A name is taken by ``If-None-Match: *`` and content is swapped by ``If-Match``. A server that does not keep these
-    conditions (``probe``) is written by one process at a time. Nothing is asked of it before the first use.
+    conditions (``probe``) may be written by one process only, whose threads take turns; another process that was
+    started elsewhere cannot be seen there. Nothing is asked of a server before the first use.
     """
 
     bucket: str
@@ -117,7 +123,7 @@ class S3Store:
         key = self._key(path)
         if self.capabilities().exclusive:
             return objects.create(self.bucket, key, content)
-        with exclusive_writer(self.bucket, self._base, self.capabilities().lacks):
+        with self._turn():
             if objects.exists(self.bucket, key):
                 return False
             objects.write(self.bucket, key, content)
@@ -131,7 +137,7 @@ class S3Store:
             if found is None or found[0] != expected:
                 return False
             return objects.swap(self.bucket, key, content, found[1])
-        with exclusive_writer(self.bucket, self._base, self.capabilities().lacks):
+        with self._turn():
             found = objects.get(self.bucket, key)
             if found is None or found[0] != expected:
                 return False
@@ -141,13 +147,20 @@ class S3Store:
     def replace(self, path: str, content: bytes) -> None:
         """Write a derived object, whether it exists or not."""
         key = self._key(path)
-        alone = exclusive_writer(self.bucket, self._base, self.capabilities().lacks)
-        with contextlib.nullcontext() if self.capabilities().exclusive else alone:
+        with contextlib.nullcontext() if self.capabilities().exclusive else self._turn():
             objects.write(self.bucket, key, content)
 
     def remove(self, path: str) -> None:
         """Remove an object, if it exists."""
         objects.delete(self.bucket, self._key(path))
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let one thread look and write; refuse a worker process, since its siblings would do the same."""
+        if multiprocessing.parent_process() is not None:
+            raise InputError(one_process_message(self, "this is a worker of several: give --workers 1"))
+        with _turns.setdefault((os.getpid(), self.bucket, self._base), threading.Lock()):
+            yield
 
     @property
     def lacks(self) -> str:

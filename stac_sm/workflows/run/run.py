@@ -194,12 +194,12 @@ def run_plan(
         If the scheduler is lost.
     InputError
         If there is no scheduler, the plan was made in another project, the collection of products holds tiles of
-        another grid, or the store takes one writer at a time and the workers are elsewhere.
+        another grid, or only one process may write to the store and there are several workers, a slice or a scheduler.
     """
     started, run = time.monotonic(), new_run_id()
     at = LocalWorkers(workers) if isinstance(workers, int) else workers
-    lacks = project.catalog.store.lacks
-    here = single_writer_workers(at, lacks, warn) if lacks else at
+    store = project.catalog.store
+    here = single_writer_workers(at, store, part) if store.lacks else at
     tasks = list(plan.tasks()) if part is None else part.of(list(plan.tasks()))
     folder = str(project.folder)
     require_grid(project.catalog, project.grid)

@@ -21,6 +21,7 @@ from stac_sm.core.errors import InputError, RunError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS
 from stac_sm.core.parallel import START_METHOD
 from stac_sm.stac.items import software_version
+from stac_sm.storage.store import Store, one_process_message, require_one_process
 from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import SlurmSettings
 from stac_sm.workflows.run.memory import machine_memory, parse_bytes
@@ -180,7 +181,7 @@ def _signals_afterwards() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class SingleProcessWorkers:
-    """One task after another in this process: for stores to which one process writes at a time."""
+    """One task after another in this process: for stores to which only one process may write."""
 
     memory: int = field(default_factory=machine_memory)
     """Bytes."""
@@ -297,19 +298,17 @@ class SlurmWorkers:
             yield client
 
 
-def single_writer_workers(
-    workers: Workers, single_writer_reason: str, log: Callable[[str], None]
-) -> SingleProcessWorkers:
-    """Return what takes the place of workers where a store lacks what several writers need.
+def single_writer_workers(workers: Workers, store: Store, part: object | None) -> SingleProcessWorkers:
+    """Return what takes the place of workers where only one process may write to a store.
 
     Parameters
     ----------
     workers
         The workers that were asked for.
-    single_writer_reason
-        What the store lacks.
-    log
-        Called with a line of text about it.
+    store
+        The store, which lacks something.
+    part
+        The slice that is to be made; None: all.
 
     Returns
     -------
@@ -319,13 +318,13 @@ def single_writer_workers(
     Raises
     ------
     InputError
-        If they are not of this machine: they cannot be this process.
+        If they are several, or not of this machine, or a slice is to be made, beside which others are.
     """
-    reason = f"the store lacks {single_writer_reason} (found by probing), so only one process may write at a time"
+    if part is not None:
+        raise InputError(one_process_message(store, "a slice is made beside others: leave out --slice"))
     if not isinstance(workers, LocalWorkers):
-        raise InputError(f"run: {reason}: leave out --scheduler, or take another store")
-    if workers.workers > 1:
-        log(f"{reason}: tasks are made one after another, in this process")
+        raise InputError(one_process_message(store, "workers elsewhere found: leave out --scheduler"))
+    require_one_process(store, workers.workers)
     return SingleProcessWorkers(workers.memory)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stac_sm.core.errors import InputError
 from stac_sm.storage.address import absolute_address
+from stac_sm.storage.store import one_process_message
 from stac_sm.workflows.plan.plan_file import read_plan
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.submit.aws_batch import AWS_ARRAY_LIMIT, Infrastructure, submit_to_aws_batch
@@ -111,9 +113,12 @@ def submit_plan(
     Raises
     ------
     InputError
-        If there is nothing left to do in the plan, so many slices are not possible, or the batch system is not there,
-        cannot reach the project, or refuses the job.
+        If only one process may write to the store, there is nothing left to do in the plan, so many slices are not
+        possible, or the batch system is not there, cannot reach the project, or refuses the job.
     """
+    store = project.catalog.store
+    if store.lacks:
+        raise InputError(one_process_message(store, "slices run beside one another: give `stac-sm run --workers 1`"))
     file = absolute_address(plan)
     loaded = read_plan(file)
     limit = _array_limit(target, dry_run)

@@ -39,6 +39,7 @@ from stac_sm.stations.screening_item import (
     screening_properties,
     write_screening_results,
 )
+from stac_sm.storage.store import require_one_process
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.reporting.page import report_asset_fields
 from stac_sm.workflows.training.training_run import TrainingRun, training_hyperparameters, training_run
@@ -138,8 +139,11 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
     ------
     CatalogError
         If there are no stations, or no site and day is left: says what was dropped, and why.
+    InputError
+        If only one process may write to the store, and there are several workers.
     """
     catalog, period = project.catalog, Period.parse(project.matchups.period)
+    require_one_process(catalog.store, workers)
     left_out: dict[str, str] = {}
     stations, where, _ = _stations_and_sites(project, catalog, left_out)
     resolutions = _resolved_inputs(project, where, period)
