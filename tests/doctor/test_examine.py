@@ -214,6 +214,16 @@ def test_what_is_written_to_s3_is_read_back_by_the_readers(bucket_project, encod
     assert ("content encoding gzip" if encoding == "gzip" else "read by stackstac, odc and GDAL") in check.found
 
 
+def test_a_store_without_conditional_writes_is_for_one_process(bucket_project):
+    with FaultyProxy(moto_server(), without=("if-none-match", "if-match")) as proxy, environment_of(proxy):
+        found = {check.name: check for check in _store(open_store(bucket_project))}
+    assert found["write"].state == found["pixels"].state == OK
+    assert "by this process, not by the store" in found["write"].found
+    assert found["many writers"].state == NOTE
+    assert "one that was started elsewhere cannot be seen" in found["many writers"].found
+    assert "--workers 1" in found["many writers"].advice
+
+
 def test_on_s3_without_credentials_what_to_set_is_told(bucket_project, monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
