@@ -156,7 +156,7 @@ class S3Store:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Let one thread look and write; refuse a worker process, since its siblings would do the same."""
+        """Hold the turn of a thread to look and write; refuse a worker process, since its siblings do the same."""
         if multiprocessing.parent_process() is not None:
             raise InputError(one_process_message(self, "this is a worker of several: give --workers 1"))
         with _turns.setdefault((os.getpid(), self.bucket, self._base), threading.Lock()):
