@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 
 import click
 
 from stac_sm.cli.options import (
+    LocalPath,
     exit_if_failed,
     json_option,
     open_project,
@@ -23,7 +25,7 @@ from stac_sm.cli.options import (
 
 
 @click.command()
-@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path("sm-demo"))
+@click.argument("folder", metavar="[DIR]", type=LocalPath(file_okay=False), default=Path("sm-demo"))
 @workers_option
 @json_option
 def demo(folder: Path, workers: int, as_json: bool) -> None:
@@ -35,7 +37,7 @@ def demo(folder: Path, workers: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="DIR", type=LocalPath(file_okay=False))
 @click.option("--full", is_flag=True, help="granules of every day, not of some 40, and MERIT of the whole island.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another Earth.")
 @workers_option
@@ -66,7 +68,8 @@ def init(folder: str, recipe: str) -> None:
 
     create_project(folder, TEMPLATES[recipe])
     print_message(
-        f"project ready: edit {folder}/{FILE_NAME}, then ingest, e.g. stac-sm ingest era5-land FILES --project {folder}"
+        f"project ready: edit {folder}/{FILE_NAME}, then ingest, e.g. "
+        f"stac-sm ingest era5-land FILES --project {quote(str(folder))}"
     )
     click.echo(f"{folder.rstrip('/')}/catalog.json")
 
@@ -190,8 +193,8 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
     show_default=True,
     help="Who reads; the values are the same.",
 )
-@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the cube to this NetCDF file.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it to this .png, .pdf or .svg.")
+@click.option("--save", type=LocalPath(dir_okay=False), help="Write the cube to this NetCDF file.")
+@click.option("--plot", type=LocalPath(dir_okay=False), help="Draw it to this .png, .pdf or .svg.")
 @json_option
 def features(
     tile: str, day: str, folder: Path, reader: str, save: Path | None, plot: Path | None, as_json: bool

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stac_sm.cli.options import (
+    LocalPath,
     exit_if_failed,
     json_option,
     open_project,
@@ -41,7 +42,7 @@ TARGETS = ("aws-batch", "slurm", "kubernetes", "dask")
 @click.option("--parallel", type=click.IntRange(1), help="Slices at a time (slurm, kubernetes).")
 @click.option(
     "--infra",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     help="aws-batch: what `terraform -chdir=infra/aws output -json` has printed.",
 )
 @click.option("--image", help="kubernetes: image of infra/container, best with its digest.")

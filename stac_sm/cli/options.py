@@ -11,8 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stac_sm.storage.address import local_path
+
 if TYPE_CHECKING:
     from stac_sm.workflows.project import Project
+
+
+class LocalPath(click.Path):
+    """Path of this machine, or a ``file:`` URL of one; an address of another kind is refused, not made a folder."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return super().convert(local_path(value), param, ctx)
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 project_option = click.option(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from shlex import quote
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ def plan(
     _print_reasons(found)
     left = f"; {made.counts['blocked']} tile-days are blocked: ingest what is named" if made.counts["blocked"] else ""
     nothing = f"nothing to do: all that can be made is there{left}"
-    print_message(f"next: stac-sm run {found.href}{_where(folder)}" if made.to_do else nothing)
+    print_message(f"next: stac-sm run {quote(found.href)}{_where(folder)}" if made.to_do else nothing)
 
 
 def _costs(cost: Estimate) -> dict[str, object]:
@@ -175,7 +176,7 @@ def run(
         from stac_sm.core.text import format_table
 
         print_message(format_table(report.by_class()))
-    again = " ".join(["stac-sm run", plan, *([f"--slice {chosen}"] if chosen else [])]) + _where(folder)
+    again = " ".join(["stac-sm run", quote(plan), *([f"--slice {chosen}"] if chosen else [])]) + _where(folder)
     if report.blocked:
         names = ", ".join(f"{name} ({days} tile-days)" for name, days in loaded.blocked_by.items())
         print_message(
@@ -246,7 +247,7 @@ def _workers(project: Project, number: int, memory: str | None, scheduler: str |
 
 
 def _where(folder: str) -> str:
-    return "" if folder == "." else f" --project {folder}"
+    return "" if folder == "." else f" --project {quote(folder)}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stac_sm.cli.options import (
+    LocalPath,
     exit_if_failed,
     json_option,
     open_project,
@@ -119,7 +120,7 @@ def annual(
 @click.option("--at", "point", metavar="LON,LAT", help="Draw the series of this point over PERIOD.")
 @click.option("--minus", metavar="DAY", help="Draw the difference to this day.")
 @click.option("--mask", default="", help="Flags whose pixels are left out, with commas between, e.g. clipped,snow.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".png, .pdf or .svg.  [default: NAME.png]")
+@click.option("--out", type=LocalPath(dir_okay=False), help=".png, .pdf or .svg.  [default: NAME.png]")
 def plot(
     period: str,
     folder: str,

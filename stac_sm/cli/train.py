@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
 
-from stac_sm.cli.options import json_option, open_project, print_message, print_result, project_option, workers_option
+from stac_sm.cli.options import (
+    LocalPath,
+    json_option,
+    open_project,
+    print_message,
+    print_result,
+    project_option,
+    workers_option,
+)
 
 
 @click.command()
@@ -51,7 +60,7 @@ target_unit_option = click.option(
 
 
 @click.command()
-@click.argument("table", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("table", required=False, type=LocalPath(dir_okay=False))
 @click.option("--target", help="Column of the soil moisture to learn, m3 m-3 or as --target-unit says.")
 @target_unit_option
 @click.option("--site", help="Column of the id of the site.")
@@ -59,7 +68,7 @@ target_unit_option = click.option(
 @click.option("--features", help="Feature columns with commas between.  [default: all numbers that can be one]")
 @click.option("--plain", is_flag=True, help="The paper's XGBoost: one booster on the columns as they are.")
 @click.option("--seed", type=int, help="Of folds and draws.  [default: 0]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the model of TABLE.")
+@click.option("--out", type=LocalPath(), help="Folder for the model of TABLE.")
 @workers_option
 @project_option
 @json_option
@@ -133,12 +142,12 @@ def _train_table(file: Path, roles: tuple[str, str, str], out: Path, more: dict[
     files = {key: str(out / name) for key, name in names.items() if (out / name).is_file()}
     facts = {"model": str(out), "item": str(trained.item), **files, "flagged": list(trained.found.diagnostics.flagged)}
     print_result({**facts, **trained.summary()}, as_json)
-    print_message(f"next: stac-sm evaluate {out} TABLE_OF_OTHER_SITES")
+    print_message(f"next: stac-sm evaluate {quote(str(out))} TABLE_OF_OTHER_SITES")
 
 
 @click.command()
 @click.argument("model")
-@click.argument("table", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("table", type=LocalPath(dir_okay=False))
 @target_unit_option
 @project_option
 @json_option

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.simulate.dataset import write_simulated_earth
 from stac_sm.simulate.earth import Earth
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
+from stac_sm.storage.address import asset_address
 from stac_sm.workflows.plan.plan import Plan, make_plan
 from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, write_plan
 from stac_sm.workflows.project import FILE_NAME, Project, create_project
@@ -126,7 +128,7 @@ class DemoReport:
             f"{'nothing was left to do' if self.new == 0 else f'{self.new} things made'}, {self.seconds:.0f} s",
             "",
             "next:",
-            *(f"  stac-sm {command} --project {folder}" for command in self.next),
+            *(f"  stac-sm {command} --project {quote(str(folder))}" for command in self.next),
         ]
         return "\n".join(lines)
 
@@ -245,7 +247,7 @@ def compare_with_truth(catalog: WritableCatalog, truth: Path, plan: Plan) -> Sco
     predicted, true = [], []
     for planned in plan.days:
         item = catalog.item(PRODUCT_COLLECTION, planned.made.id)
-        with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
+        with rasterio.open(asset_address(item, "sm")) as file:
             predicted.append(file.read(1, masked=True).filled(np.nan).ravel())
         with rasterio.open(truth / f"sm_{planned.made.day}.tif") as file:
             true.append(file.read(1, masked=True).filled(np.nan).ravel())

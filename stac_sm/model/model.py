@@ -24,8 +24,8 @@ from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.intervals import Intervals
 from stac_sm.model.learner_registry import DEFAULT_LEARNER
 from stac_sm.model.xgboost_learner import XGBoostLearner
-from stac_sm.storage.address import absolute_address, split_address
-from stac_sm.storage.store import multihash, open_store, sha256
+from stac_sm.storage.address import absolute_address, asset_address
+from stac_sm.storage.store import multihash, read_address, sha256
 
 if TYPE_CHECKING:
     import pystac
@@ -79,7 +79,7 @@ class Model:
         ModelError
             If a file is missing or changed, features are in another order, or the layout is from the future.
         """
-        item = _read_item(href)
+        item = read_item(href)
         found = item.properties.get("stac_sm:format")
         if found not in READABLE:
             raise ModelError(
@@ -255,11 +255,28 @@ class Model:
         return total
 
 
-def _read_item(href: str) -> pystac.Item:
+def read_item(href: str) -> pystac.Item:
+    """Read the STAC item of a model.
+
+    Parameters
+    ----------
+    href
+        Of its JSON, in a folder or on S3.
+
+    Returns
+    -------
+    pystac.Item
+        Its self href is absolute.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such item.
+    """
     import pystac
 
     try:
-        return pystac.Item.from_dict(json.loads(_read(href)), href=href)
+        return pystac.Item.from_dict(json.loads(read_address(href)), href=absolute_address(href))
     except (OSError, ValueError, KeyError, TypeError, CatalogError, pystac.STACError, pystac.STACTypeError) as error:
         raise CatalogError(
             f"{href} is no STAC item of a model ({error}): give the href of an item in sm-models"
@@ -271,7 +288,7 @@ def _members(item: pystac.Item) -> tuple[WeightedBooster, ...]:
         WeightedBooster(
             float(one["weight"]),
             tuple(one["features"]),
-            _asset(item, one["asset"]),
+            read_asset(item, one["asset"]),
             str(one.get("learner", DEFAULT_LEARNER)),
         )
         for one in item.properties["stac_sm:members"]
@@ -283,7 +300,7 @@ def _recipe(item: pystac.Item) -> Recipe | None:
     wanted = item.properties.get("stac_sm:recipe")
     if wanted is None and "recipe" not in item.assets and item.properties["stac_sm:format"] > 1:
         return None
-    recipe = Recipe.from_dict(json.loads(_asset(item, "recipe")))
+    recipe = Recipe.from_dict(json.loads(read_asset(item, "recipe")))
     if recipe.checksum != item.properties["stac_sm:recipe"]:
         raise ModelError(f"model {item.id!r}: its recipe is not the one that it was trained with: publish it again")
     return recipe
@@ -291,12 +308,12 @@ def _recipe(item: pystac.Item) -> Recipe | None:
 
 def _intervals(item: pystac.Item) -> Intervals | None:
     figures = _part(item, "intervals")
-    return Intervals.from_dict(figures, _asset(item, "intervals")) if figures else None
+    return Intervals.from_dict(figures, read_asset(item, "intervals")) if figures else None
 
 
 def _applicability(item: pystac.Item) -> Applicability | None:
     figures = _part(item, "applicability")
-    return Applicability.from_json(_asset(item, "applicability")) if figures else None
+    return Applicability.from_json(read_asset(item, "applicability")) if figures else None
 
 
 def _part(item: pystac.Item, name: str) -> Mapping[str, Any] | None:
@@ -323,18 +340,30 @@ def _check_order(item: pystac.Item, model: Model) -> None:
         )
 
 
-def _read(href: str) -> bytes:
-    """Read a file, in a folder or on S3."""
-    folder, name = split_address(absolute_address(href))
-    return open_store(folder).read(name or ".")
+def read_asset(item: pystac.Item, key: str) -> bytes:
+    """Read an asset of a model's item, and check it.
 
+    Parameters
+    ----------
+    item
+        As of `read_item`.
+    key
+        Of the asset.
 
-def _asset(item: pystac.Item, key: str) -> bytes:
-    """Read an asset whose checksum is the item's."""
+    Returns
+    -------
+    bytes
+        Content whose checksum is the one in the item.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or changed.
+    """
     asset = item.assets.get(key)
-    file = (asset and asset.get_absolute_href()) or ""
+    file = "" if asset is None else asset_address(item, key)
     try:
-        content = _read(file)
+        content = read_address(file)
     except (CatalogError, OSError) as error:
         raise ModelError(f"model {item.id!r}: asset {key!r} ({file}) is missing: publish the model again") from error
     if asset is None or multihash(sha256(content)) != asset.extra_fields.get("file:checksum"):

@@ -12,11 +12,13 @@ the only one that imports it. Given the file's own grid, stackstac reads the fil
 from __future__ import annotations
 
 from typing import Any, Protocol
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pyproj
 
 from stac_sm.core.errors import InputError
+from stac_sm.core.grid import crs_wkt
 from stac_sm.core.text import unknown_name_message
 from stac_sm.raster.source import RasterSource, Window
 
@@ -56,8 +58,22 @@ def read_by_stackstac(source: RasterSource, window: Window) -> Any:
 
 
 def _url(source: RasterSource) -> str:
-    """Return the address for stackstac, which reads files of one band only: of more, GDAL shows it one by a VRT."""
-    return source.href if source.bands == 1 else f"vrt://{source.href}?bands={source.band}"
+    """Return the address for stackstac, which reads files of one band only: of more, GDAL shows it one by a VRT.
+
+    It is written out, since ``vrt://FILE?bands=2`` takes a ``?`` in the name of the file for the end of the name.
+    """
+    if source.bands == 1:
+        return source.href
+    (height, width), affine = source.geobox.shape, source.geobox.affine
+    kind = "Byte" if source.dtype == "uint8" else str(source.dtype).capitalize().replace("Ui", "UI")
+    nodata = "" if source.nodata is None else f"<NoDataValue>{source.nodata!r}</NoDataValue>"
+    return (
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>{escape(crs_wkt(str(source.geobox.crs)))}</SRS>'
+        f"<GeoTransform>{', '.join(map(repr, affine.to_gdal()))}</GeoTransform>"
+        f'<VRTRasterBand dataType="{kind}" band="1">{nodata}<SimpleSource>'
+        f'<SourceFilename relativeToVRT="0">{escape(source.href)}</SourceFilename>'
+        f"<SourceBand>{source.band}</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
 
 
 def _epsg(source: RasterSource) -> int | None:

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest_of_list, elements_json
 from stac_sm.core.grid import crs_wkt
-from stac_sm.storage.address import LOCAL, WEB, address_kind, without_query
+from stac_sm.storage.address import LOCAL, WEB, address_kind, asset_address, without_query
 
 Window = tuple[slice, slice]
 _ROWS = 256  # of a window that are scaled at a time
@@ -237,7 +237,7 @@ def _described(item: pystac.Item, key: str, requested_band: str) -> RasterSource
     return RasterSource(
         item_id=item.id,
         asset=key,
-        href=asset.get_absolute_href() or asset.href,
+        href=asset_address(item, key),
         geobox=_geobox(item, key, asset),
         dtype=dtype,
         nodata=_nodata(item, key, band, dtype),

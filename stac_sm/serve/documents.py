@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
-from stac_sm.storage.address import is_absolute
+from stac_sm.storage.address import is_absolute, resolve_href
 
 GEOJSON_MEDIA_TYPE = "application/geo+json"
 JSON_MEDIA_TYPE = "application/json"
@@ -199,7 +199,7 @@ def api_href(href: str, folder: str, base: str) -> str:
         Absolute address.
     """
     if is_absolute(href):
-        return href
+        return resolve_href(href, "")
     path = posixpath.normpath(posixpath.join(folder, href))
     parts = path.split("/")
     if is_item(path):

@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 from stac_sm.stac.index.manifest import is_item
 from stac_sm.stac.items import ItemDict
 from stac_sm.stac.links import skeleton_folder
-from stac_sm.storage.address import file_url_parts, is_absolute, scheme_of
+from stac_sm.storage.address import LOCAL, WEB, address_kind, file_url_parts, is_absolute, scheme_of
 
 VISIBILITY_FIELD = "stac_sm:visibility"
 """Of a collection, of an asset, and of an entry of ``item_assets``."""
@@ -315,11 +314,10 @@ class PublicView:
         place = self._place(href, folder)
         if place is not None:
             return place.partition("/")[0] in self.shown
-        scheme = urlsplit(href).scheme
-        if scheme in {"http", "https"}:
-            return True
-        local = scheme in {"", "file"}  # a path of this machine, or one that climbs out of the root
-        return not local and not self._names_restricted(href)
+        kind = address_kind(href)
+        if kind is LOCAL:  # a path of this machine, or one that climbs out of the root
+            return False
+        return kind is WEB or not self._names_restricted(href)
 
     def _names_restricted(self, href: str) -> bool:
         """Return whether a path in another store leads through a folder that is named as a restricted collection."""

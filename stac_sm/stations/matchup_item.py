@@ -21,6 +21,8 @@ from stac_sm.core.variables import VARIABLES
 from stac_sm.features.recipe import Recipe
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+from stac_sm.storage.address import asset_address
+from stac_sm.storage.store import table_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +156,7 @@ def read_tables(item: pystac.Item) -> dict[str, pd.DataFrame]:
     """
     import pandas as pd
 
-    tables = {key: pd.read_parquet(str(item.assets[key].get_absolute_href())) for key in TITLES}
+    tables = {key: pd.read_parquet(table_file(asset_address(item, key))) for key in TITLES}
     return {key: table.drop(columns=GEOMETRY, errors="ignore") for key, table in tables.items()}
 
 

@@ -20,6 +20,8 @@ from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period
 from stac_sm.stac.catalogs.search import ItemSearch, item_period
+from stac_sm.storage.address import asset_address
+from stac_sm.storage.store import table_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -316,7 +318,7 @@ def _read_series(station: Station) -> pd.DataFrame:
 
     columns = ["time", "sensor", "depth_from", "depth_to", "sm", "flag"]
     try:
-        return pd.read_parquet(station.series, columns=columns, read_dictionary=["sensor", "flag"])
+        return pd.read_parquet(table_file(station.series), columns=columns, read_dictionary=["sensor", "flag"])
     except (OSError, ValueError) as error:
         raise ReadError(
             f"station {station.id}: its series {station.series} cannot be read ({error}): ingest it again"
@@ -346,7 +348,7 @@ def _station(item: pystac.Item, left_out: dict[str, str]) -> Station:
         depths=_depths(item, left_out),
         period=item_period(item),
         href=item.self_href,
-        series=str(asset.get_absolute_href()),
+        series=asset_address(item, "series"),
         checksum=str(asset.extra_fields.get("file:checksum", "")),
         climate=str(item.properties.get("stac_sm:climate", "")),
     )

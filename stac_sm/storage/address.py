@@ -3,7 +3,7 @@
 Everything that opens a catalogue, a store or a file asks here first, so that a local path is never taken for a URL:
 `#`, `?`, `%`, blanks and letters beyond ASCII are ordinary characters of a file name. Only web addresses have a query
 and a fragment, and only web addresses and ``file:`` URLs are percent-encoded; keys of an object store are taken as
-they are.
+they are. `resolve_href` turns the href of a link or an asset into such an address; nothing else joins or parses hrefs.
 
 A new kind of store is one more `AddressKind` in `ADDRESS_KINDS`, and a line in ``stac_sm.storage.store.STORE_KINDS``.
 """
@@ -15,11 +15,16 @@ import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from stac_sm.core.errors import InputError
 
+if TYPE_CHECKING:
+    import pystac
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file):/", re.IGNORECASE)
+_NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _FILE_URL = re.compile(r"file:(?://([^/]*))?(/.*)?", re.IGNORECASE | re.DOTALL)
 
 
@@ -119,6 +124,89 @@ def is_absolute(href: str) -> bool:
         True for a URL and for an absolute path; False for a path that is relative to the document that holds it.
     """
     return href.startswith("/") or bool(scheme_of(href))
+
+
+def resolve_href(href: str, base: str) -> str:
+    """Return the place that an href in a document leads to.
+
+    In a folder or a bucket, an href is a path: every character of it is part of a name. On the web it is an IRI
+    reference: ``#`` begins a fragment, which is left out, ``?`` a query, and what no URI may hold (RFC 3987: blanks,
+    letters beyond ASCII) is percent-encoded; what is percent-encoded already stays so.
+
+    Parameters
+    ----------
+    href
+        Of a link or an asset: relative to its document, or absolute.
+    base
+        Address of the document; empty where it is not known.
+
+    Returns
+    -------
+    str
+        An absolute path or a URL, if the base is one. A ``file:`` URL comes back as it is: `local_path` decodes it,
+        and `check_href` of ``stac_sm.storage.trust`` says whether it may be followed.
+    """
+    if scheme_of(href):
+        return web_uri(href) if address_kind(href) is WEB else href
+    kind = address_kind(base)
+    if kind is WEB:
+        try:
+            return web_uri(urljoin(base, href))
+        except ValueError:
+            return href  # no URL: reading it says so
+    if not href or (kind is LOCAL and href.startswith("/")):
+        return href or base
+    if kind is LOCAL:
+        folder = posixpath.dirname(str(local_path(base))) if base else ""
+        return posixpath.normpath(posixpath.join(folder, href))
+    scheme, mark, place = base.partition("://")
+    bucket, _, key = place.partition("/")
+    path = posixpath.normpath(posixpath.join("/", posixpath.dirname(key), href))  # as in URLs, none leads above it
+    return f"{scheme}{mark}{bucket}/{path.lstrip('/')}"
+
+
+def asset_address(item: pystac.Item, key: str) -> str:
+    """Return the address of an item's asset. pystac's own method takes paths for URLs, and cuts them at ``#``.
+
+    Parameters
+    ----------
+    item
+        With a self href, unless the href of its asset is absolute.
+    key
+        Key of an asset that the item has.
+
+    Returns
+    -------
+    str
+        As `resolve_href`.
+
+    Raises
+    ------
+    KeyError
+        If the item has no such asset.
+    """
+    return resolve_href(item.assets[key].href, item.get_self_href() or "")
+
+
+def web_uri(address: str) -> str:
+    """Return a web address as a URI, without its fragment.
+
+    Parameters
+    ----------
+    address
+        Of http or https; may hold blanks and letters beyond ASCII.
+
+    Returns
+    -------
+    str
+        With these characters percent-encoded as UTF-8, and every ``%`` that begins no escape as ``%25``. A host is
+        left as it is: the client encodes it. What cannot be encoded, such as a control character, stays, so that
+        `check_href` of ``stac_sm.storage.trust`` refuses it.
+    """
+    scheme, mark, rest = address.partition("#")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    path = _NO_ESCAPE.sub("%25", re.sub(r"[^\x00-\x1f\x21-\x7f\ud800-\udfff]+", lambda found: quote(found[0]), path))
+    return f"{scheme}{mark}{host}{slash}{path}"
 
 
 def local_path(address: str | os.PathLike[str]) -> Path:

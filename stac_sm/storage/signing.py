@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from stac_sm.core.errors import InputError
-from stac_sm.storage.address import address_kind
+from stac_sm.storage.address import LOCAL, S3, address_kind
 from stac_sm.storage.retry import AttemptError, FaultKind, fault_of, fault_of_status
 from stac_sm.storage.store import STORE_KINDS
 
@@ -65,6 +65,22 @@ def without_secrets(text: str) -> str:
         With ``…`` in the place of what was taken out.
     """
     return _FIELD.sub(r"\1\2…", _PASSWORD.sub("//…@", _QUERY.sub("?…", text)))
+
+
+def public_address(address: str) -> str:
+    """Return an address without the secrets that it may hold.
+
+    Parameters
+    ----------
+    address
+        A path or a URL, and nothing else: in a text that holds one, `without_secrets` takes them out.
+
+    Returns
+    -------
+    str
+        A path, or the address of an object, as it is: a ``?`` is part of a name there, and begins no query.
+    """
+    return address if address_kind(address) in {LOCAL, S3} else without_secrets(address)
 
 
 def _by_scheme(href: str, renewed: bool) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import secrets
 import shutil
@@ -22,7 +23,16 @@ from pathlib import Path
 from typing import Protocol
 
 from stac_sm.core.errors import CatalogError, ConflictError, InputError
-from stac_sm.storage.address import LOCAL, S3, AddressKind, address_kind, bucket_and_key, local_path
+from stac_sm.storage.address import (
+    LOCAL,
+    S3,
+    AddressKind,
+    absolute_address,
+    address_kind,
+    bucket_and_key,
+    local_path,
+    split_address,
+)
 from stac_sm.storage.object_meta import TEMPORARY, ObjectMeta, checked_path
 
 LOCK_SECONDS = 30.0
@@ -301,6 +311,57 @@ def one_process_message(store: Store, found: str) -> str:
         f"{store.root}: the store lacks {store.lacks} (found by probing), so only one process may write there; "
         f"{found}, or use a store with conditional writes; nothing was written"
     )
+
+
+def read_address(address: str | os.PathLike[str]) -> bytes:
+    """Read a file by its address, in a folder or on S3.
+
+    Parameters
+    ----------
+    address
+        A path, a ``file:`` URL, or ``s3://BUCKET/KEY``.
+
+    Returns
+    -------
+    bytes
+        All of its content.
+
+    Raises
+    ------
+    InputError
+        If it is an address of another kind.
+    CatalogError
+        If there is no such file.
+    """
+    folder, name = split_address(absolute_address(address))
+    return open_store(folder).read(name or ".")
+
+
+def table_file(address: str) -> str | io.BytesIO:
+    """Return what pandas and pyarrow read the table at an address from.
+
+    They take an address for a URL and parse it, and find credentials for S3 in a way of their own. So they get the path
+    of a file of this machine, and the content of an object.
+
+    Parameters
+    ----------
+    address
+        A path, a ``file:`` URL, ``s3://BUCKET/KEY``, or a web address, which is returned as it is.
+
+    Returns
+    -------
+    str or io.BytesIO
+        To be read once.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such object.
+    """
+    kind = address_kind(address)
+    if kind is LOCAL:
+        return str(local_path(address))
+    return io.BytesIO(read_address(address)) if kind in STORE_KINDS else address
 
 
 def sha256(content: bytes | Path) -> str:

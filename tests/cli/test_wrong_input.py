@@ -118,6 +118,12 @@ TYPED = [
     ("serve --catalog /no/such --port 0", 1, "/no/such/catalog.json is no file: check the path"),
     ("evaluate P/catalog.json P/t.csv", 1, "is no STAC item of a model … give the href of an item in sm-models"),
     ("evaluate P/plans P/t.csv", 1, "item.json is no STAC item of a model"),
+    # addresses where a path of this machine is required
+    ("simulate s3://bucket/x", 1, "'s3://bucket/x' is an S3 address: a path of this machine is required"),
+    (TRAIN + " --out gs://bucket/x", 1, "a path of this machine is required"),
+    (f"{FEATURES} --save https://host/x.nc?sig=1", 1, "'https://host/x.nc' is a web address"),
+    ("ingest cop-dem file:///nowhere.tif", 1, "/nowhere.tif does not exist"),
+    ("ingest cop-dem file://host/x.tif", 1, "names a file on the host 'host'"),
     # names
     ("ingest glass-ls .", 1, "source 'glass-ls' is unknown … did you mean 'glass-lst'?"),
     ("ingest GLASS-LST .", 1, "did you mean 'glass-lst'?"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,8 +25,10 @@ from stac_sm.storage.address import (
     is_remote,
     join_address,
     local_path,
+    resolve_href,
     scheme_of,
     split_address,
+    web_uri,
     without_query,
 )
 
@@ -156,3 +159,53 @@ def test_no_other_module_parses_addresses():
         if file.name != "address.py" and found.search(file.read_text())
     ]
     assert guilty == []
+
+
+RESOLVED = [
+    ("./a.tif", "/p/#02 D/i/i.json", "/p/#02 D/i/a.tif"),
+    ("../a#1?b%20c é.tif", "/p/why?/i/i.json", "/p/why?/a#1?b%20c é.tif"),
+    ("a:b.tif", "/p/i.json", "/p/a:b.tif"),
+    ("a.tif", "file:///p/a%23b/i.json", "/p/a#b/a.tif"),
+    ("/q/a?.tif", "/p/i.json", "/q/a?.tif"),
+    ("file:///q/a%3F.tif", "/p/i.json", "file:///q/a%3F.tif"),
+    ("a.tif", "", "a.tif"),
+    ("a#1.tif", "p/i.json", "p/a#1.tif"),
+    ("./a#1?b%20c é.tif", "s3://b/#p/why?/i.json", "s3://b/#p/why?/a#1?b%20c é.tif"),
+    ("../../../../a.tif", "s3://b/p/i.json", "s3://b/a.tif"),
+    ("/q/a.tif", "s3://b/p/i.json", "s3://b/q/a.tif"),
+    ("s3://c/a#1", "s3://b/p/i.json", "s3://c/a#1"),
+    ("./höhe 1.tif", "http://h/mal%C3%A9/i.json", "http://h/mal%C3%A9/h%C3%B6he%201.tif"),
+    ("./a.tif?sig=a%2Bb&c=ü#top", "http://h/p/i.json", "http://h/p/a.tif?sig=a%2Bb&c=%C3%BC"),
+    ("100%.tif", "http://h/p/i.json", "http://h/p/100%25.tif"),
+    ("/q/a.tif", "http://h/p/i.json?token=1", "http://h/q/a.tif"),
+    ("../a.tif", "http://h/p/q/i.json", "http://h/p/a.tif"),
+    ("//k/a.tif", "https://h/p/i.json", "https://k/a.tif"),
+    ("http://h/malé/a b.tif#x", "/p/i.json", "http://h/mal%C3%A9/a%20b.tif"),
+    ("http://[h/a.tif", "http://h/i.json", "http://[h/a.tif"),
+    ("file:///etc/passwd", "http://h/i.json", "file:///etc/passwd"),
+    ("", "/p/i.json", "/p/i.json"),
+]
+"""Href, address of the document that holds it, place."""
+
+
+@pytest.mark.parametrize(("href", "base", "place"), RESOLVED)
+def test_the_table_of_hrefs(href, base, place):
+    assert resolve_href(href, base) == place
+
+
+@given(st.lists(NAMES, min_size=1, max_size=3), NAMES)
+def test_law_a_relative_href_names_the_file_of_its_name(names, name):
+    folder = "/" + "/".join(names)
+    assert resolve_href(f"./{name}", f"{folder}/item.json") == f"{folder}/{name}"
+    assert resolve_href(f"../{name}", f"s3://bucket{folder}/x/item.json") == f"s3://bucket{folder}/{name}"
+    uri = resolve_href(f"./{quote(name)}", f"http://host{quote(folder)}/item.json")
+    assert uri == f"http://host{quote(folder)}/{quote(name)}"
+    assert web_uri(uri) == uri
+
+
+@given(st.text(st.characters(exclude_characters="#?%/\\", exclude_categories=["C"]), min_size=1))
+def test_law_an_iri_becomes_the_uri_that_requests_makes_of_it(name):
+    """Requests is the client that pystac-client reads with; it encodes some characters more, which URIs may hold."""
+    by_requests = requests.Request("GET", f"http://host/{name}x").prepare().url
+    assert unquote(by_requests) == unquote(web_uri(f"http://host/{name}x"))
+    assert web_uri(f"http://host/{name}x").isascii()

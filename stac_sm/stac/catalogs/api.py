@@ -28,6 +28,7 @@ from stac_sm.stac.catalogs.search import (  # fmt: skip
     sort_by_id,
     too_many_items_error,
 )
+from stac_sm.storage.address import resolve_href
 from stac_sm.storage.http.documents import STRUCTURE, NotThereError, Web
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.trust import check_href
@@ -199,7 +200,7 @@ class ApiCatalog:
         own = next((link.get("href") for link in document.get("links", []) if link.get("rel") == "self"), "")
         below = f"{self._href}/collections/{quote(str(document.get('collection')))}/items/{quote(str(document['id']))}"
         try:
-            href = check_href(urljoin(below, str(own or below)), self.root)
+            href = check_href(resolve_href(str(own or below), below), self.root)
         except CatalogError:
             href = below  # it leads where the API may not: what is relative is so to where the item was found
         return item_from_document(document, href, without=STRUCTURE)

@@ -20,17 +20,20 @@ from stac_sm.stac.catalogs.static import StaticCatalog
 from stac_sm.stac.items import item_json
 from stac_sm.stac.links import skeleton_folder, skeleton_root
 from stac_sm.storage.address import (
+    LOCAL,
     WEB,
     address_kind,
     address_path,
     is_absolute,
     is_remote,
     join_address,
+    local_path,
     scheme_of,
     split_address,
+    web_uri,
 )
 from stac_sm.storage.http.documents import CONNECTIONS, MAX_DOCUMENT_BYTES, NotThereError, Web, WebDocuments
-from stac_sm.storage.signing import without_secrets
+from stac_sm.storage.signing import public_address, without_secrets
 from stac_sm.storage.store import Store, open_store
 
 _TABLES = (".parquet", ".geoparquet")  # how the names of stac-geoparquet files end
@@ -59,7 +62,7 @@ def open_catalog(href: str | os.PathLike[str]) -> ReadableCatalog:
     InputError
         If nothing opens addresses of this kind.
     """
-    text = os.fspath(href)
+    text = web_uri(os.fspath(href)) if address_kind(href) is WEB else os.fspath(href)
     if address_path(text).suffix in _TABLES:
         return GeoParquetCatalog(text)
     return _on_the_web(text) if address_kind(text) is WEB else open_writable_catalog(text)
@@ -88,7 +91,7 @@ def open_writable_catalog(href: str | os.PathLike[str]) -> WritableCatalog:
     text = os.fspath(href)
     if address_kind(text) is WEB or address_path(text).suffix in _TABLES:
         raise CatalogError(
-            f"{without_secrets(text)} is no catalogue that can be written to: give a folder, or s3://BUCKET/PREFIX, "
+            f"{public_address(text)} is no catalogue that can be written to: give a folder, or s3://BUCKET/PREFIX, "
             "with a catalog.json"
         )
     folder, name = split_address(text) if address_path(text).suffix == ".json" else (text, "catalog.json")
@@ -212,6 +215,7 @@ class StoreDocuments:
         CatalogError
             If it leads to another store.
         """
+        href = str(local_path(href)) if scheme_of(href) and address_kind(href) is LOCAL else href
         below = href.removeprefix(f"{self.store.root}/")
         if below == href and scheme_of(href):
             raise CatalogError(

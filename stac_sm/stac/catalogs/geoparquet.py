@@ -31,7 +31,7 @@ from stac_sm.storage.address import (
     without_query,
 )
 from stac_sm.storage.http.documents import STRUCTURE, Web
-from stac_sm.storage.signing import without_secrets
+from stac_sm.storage.signing import public_address, without_secrets
 from stac_sm.storage.store import STORE_KINDS
 from stac_sm.storage.trust import check_href
 
@@ -58,7 +58,7 @@ class GeoParquetCatalog:
     @property
     def root(self) -> str:
         """Where the file is, without secrets."""
-        return without_secrets(self._href)
+        return public_address(self._href)
 
     @property
     def collections(self) -> list[str]:

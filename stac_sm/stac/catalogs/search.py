@@ -16,7 +16,7 @@ import pystac
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.period import Period
-from stac_sm.storage.signing import without_secrets
+from stac_sm.storage.signing import public_address
 
 BBox = tuple[float, float, float, float]
 
@@ -307,7 +307,7 @@ def sort_by_id(items: Iterable[pystac.Item], collection: str) -> list[pystac.Ite
     found = sorted(items, key=lambda item: item.id)
     for one, other in itertools.pairwise(found):
         if one.id == other.id:
-            hrefs = " and ".join(without_secrets(str(item.get_self_href())) for item in (one, other))
+            hrefs = " and ".join(public_address(str(item.get_self_href())) for item in (one, other))
             raise CatalogError(f"item {one.id!r} is twice in collection {collection!r}: {hrefs}; take one of them out")
     return found
 
@@ -320,7 +320,7 @@ def too_many_items_error(where: str, what: str) -> CatalogError:
 def no_item_error(where: str, error: Exception) -> CatalogError:
     """Return the error of a document that is no item."""
     text = f"{type(error).__name__}: {error}"[:300]
-    return CatalogError(f"{without_secrets(where)} holds no STAC item: {text}; fix it, or take its link out")
+    return CatalogError(f"{public_address(where)} holds no STAC item: {text}; fix it, or take its link out")
 
 
 def _period_of(id: str, properties: Mapping[str, Any]) -> Period:

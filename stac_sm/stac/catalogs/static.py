@@ -31,7 +31,7 @@ from stac_sm.stac.catalogs.search import (
 )
 from stac_sm.stac.items import may_hold
 from stac_sm.storage.address import address_path
-from stac_sm.storage.signing import without_secrets
+from stac_sm.storage.signing import public_address
 
 MAX_DEPTH = 32
 """Catalogues between the root and an item."""
@@ -79,7 +79,7 @@ class StaticCatalog:
     """
 
     def __init__(self, root: str, documents: Documents, start: str) -> None:
-        self._root, self._documents, self._start = without_secrets(root), documents, start
+        self._root, self._documents, self._start = public_address(root), documents, start
         self._items: OrderedDict[str, pystac.Item] = OrderedDict()
         self._heads: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
@@ -166,7 +166,7 @@ class StaticCatalog:
 
         for found, content in _read_ahead(self._documents.read, to_be_read(), self._documents.workers):
             try:
-                read = parse_document(content, without_secrets(self._documents.href(found)))
+                read = parse_document(content, public_address(self._documents.href(found)))
                 self._remember(found, read)
                 item = self._keep(found, read, len(content)) if matches(found, read) else None
             except CatalogError as error:
@@ -307,13 +307,13 @@ class StaticCatalog:
                 href = str(link.get("href", ""))
                 if not 0 < len(href) <= _LONGEST_HREF:
                     raise CatalogError(
-                        f"{without_secrets(self._documents.href(key))}: link {rel!r} has an href of {len(href)} "
+                        f"{public_address(self._documents.href(key))}: link {rel!r} has an href of {len(href)} "
                         f"characters, 1 to {_LONGEST_HREF} required: fix it"
                     )
                 yield self._documents.key(key, href), str(link.get("title", ""))
 
     def _document(self, key: str) -> dict[str, Any]:
-        return parse_document(self._documents.read(key), without_secrets(self._documents.href(key)))
+        return parse_document(self._documents.read(key), public_address(self._documents.href(key)))
 
     def _read(self, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any], int]]:
         """Yield documents and their sizes, in the order of their keys.
@@ -321,12 +321,12 @@ class StaticCatalog:
         Several are read at once, but they are parsed one by one, so that few are in memory.
         """
         for key, content in _read_ahead(self._documents.read, keys, self._documents.workers):
-            yield key, parse_document(content, without_secrets(self._documents.href(key))), len(content)
+            yield key, parse_document(content, public_address(self._documents.href(key))), len(content)
 
     def _item(self, key: str) -> pystac.Item:
         if key not in self._items:
             content = self._documents.read(key)
-            return self._keep(key, parse_document(content, without_secrets(self._documents.href(key))), len(content))
+            return self._keep(key, parse_document(content, public_address(self._documents.href(key))), len(content))
         return self._items[key]
 
     def _keep(self, key: str, document: Mapping[str, Any], size: int) -> pystac.Item:

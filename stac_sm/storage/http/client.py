@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from netrc import NetrcParseError, netrc
 from typing import IO, Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import certifi
 import urllib3
@@ -43,6 +43,7 @@ from urllib3.exceptions import (
 from urllib3.response import BaseHTTPResponse
 
 from stac_sm.core.errors import CatalogError
+from stac_sm.storage.address import resolve_href
 from stac_sm.storage.http.proxy import proxy_of
 from stac_sm.storage.retry import (
     REQUEST_COUNTS,
@@ -216,7 +217,7 @@ def _next_hop(url: str, target: str, root: str | None) -> str:
     """Return where a redirect leads, checked as an href of the catalogue; never from https to http."""
     detail = "a redirect to a place where this catalogue may not send us"
     try:
-        target = check_href(urljoin(url, target), root or "")
+        target = check_href(resolve_href(_as_text(target), url), root or "")
         if urlsplit(target).scheme == "https" or urlsplit(url).scheme == urlsplit(target).scheme == "http":
             return target
     except CatalogError as error:
@@ -224,6 +225,14 @@ def _next_hop(url: str, target: str, root: str | None) -> str:
     except ValueError:
         detail = "a redirect to what is no URL"
     raise AttemptError(FaultKind.UNTRUSTED, detail)
+
+
+def _as_text(header: str) -> str:
+    """Return a header whose UTF-8 was read as Latin-1, as http.client reads all headers."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def chunks(response: BaseHTTPResponse, policy: RetryPolicy, *, unpack: bool) -> Iterator[bytes]:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from json import dumps
 from typing import Any, TypeVar
-from urllib.parse import urldefrag, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from stac_sm.core.errors import CatalogError, GranuleError, InputError
+from stac_sm.storage.address import resolve_href
 from stac_sm.storage.http.client import Answer, chunks, exchange, refused
 from stac_sm.storage.retry import AttemptError, FaultKind, GaveUpError, RetryPolicy, retry
 from stac_sm.storage.signing import without_secrets
@@ -194,12 +195,9 @@ class WebDocuments:
         Returns
         -------
         str
-            Absolute and without fragment; what is no URL comes back as it is, and reading it says so.
+            A URI without fragment; what is no URL comes back as it is, and reading it says so.
         """
-        try:
-            return urldefrag(urljoin(base, href)).url
-        except ValueError:
-            return href  # no URL: reading says so
+        return resolve_href(href, base)
 
     def href(self, key: str) -> str:
         """Return where others find a document.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from stac_sm.core.errors import InputError
@@ -77,7 +78,7 @@ class ArrayJob:
     @property
     def status(self) -> str:
         """Command that reports the progress, from the store alone."""
-        return f"stac-sm status {self.plan} --project {self.project}"
+        return f"stac-sm status {quote(self.plan)} --project {quote(str(self.project))}"
 
     @property
     def mebibytes(self) -> int:

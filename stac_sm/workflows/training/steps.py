@@ -39,7 +39,8 @@ from stac_sm.stations.screening_item import (
     screening_properties,
     write_screening_results,
 )
-from stac_sm.storage.store import require_one_process
+from stac_sm.storage.address import asset_address
+from stac_sm.storage.store import read_address, require_one_process
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.reporting.page import report_asset_fields
 from stac_sm.workflows.training.training_run import TrainingRun, training_hyperparameters, training_run
@@ -430,8 +431,8 @@ def train_step(
 def _report(item: pystac.Item) -> dict[str, Any]:
     """Return the fields of `TrainingResult` about the report of a model item."""
     names = [name for name in ("report", "metrics", "series") if name in item.assets]
-    hrefs = {name: item.assets[name].get_absolute_href() or "" for name in names}
-    numbers = json.loads(pystac.StacIO.default().read_text(hrefs["metrics"])) if "metrics" in hrefs else {}
+    hrefs = {name: asset_address(item, name) for name in names}
+    numbers = json.loads(read_address(hrefs["metrics"])) if "metrics" in hrefs else {}
     flagged = (numbers.get("diagnostics") or {}).get("flagged", [])
     return {"report_hrefs": hrefs, "flagged": tuple(flagged)}
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.columns import Columns, day_column, instant_column, label_column, numeric_column, require_columns
-from stac_sm.core.errors import InputError, ModelError
+from stac_sm.core.errors import InputError
 from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.core.period import Period
 from stac_sm.model.diagnostics.diagnose import diagnose
@@ -31,7 +31,7 @@ from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import UNSCREENED, Evaluation, Fitter, evaluate
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.item import model_item, write_model_assets
-from stac_sm.model.model import Model
+from stac_sm.model.model import Model, read_asset, read_item
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import (
     TableModel,
@@ -43,7 +43,7 @@ from stac_sm.model.tabular.fit import (
 from stac_sm.model.tuning import fit_sum
 from stac_sm.model.user_table import FRACTION, OTHER, TableCleaning, clean_table, read_table
 from stac_sm.stac.items import ItemDict, item_json, with_location
-from stac_sm.storage.store import multihash, sha256
+from stac_sm.storage.store import sha256
 from stac_sm.workflows.reporting.findings import ReportInputs, ScoreInterval, mean_interval
 from stac_sm.workflows.reporting.page import report_asset_fields, write_model_report
 from stac_sm.workflows.training.training_rows import (
@@ -53,9 +53,6 @@ from stac_sm.workflows.training.training_rows import (
     rows_by_training,
     training_rows_asset,
 )
-
-if TYPE_CHECKING:
-    import pystac
 
 _STRATEGIES = ("random", "site", "year", "network")
 _BUDGET = DiagnosticsBudget(points=2, draws=1, folds=2, repeats=1, rows=4_000)
@@ -207,9 +204,7 @@ def evaluate_model(href: str, file: Path, *, target_unit: str | None = None) -> 
     CatalogError, ModelError, InputError
         If there is no such model, it is not complete, or the table lacks a column.
     """
-    import pystac
-
-    model, features, item = Model.from_item(href), read_features(href), pystac.Item.from_file(href)
+    model, features, item = Model.from_item(href), read_features(href), read_item(href)
     columns = features.columns if features else Columns()
     before = item.properties.get(_CLEANED, {})
     clean = clean_table(
@@ -446,15 +441,15 @@ def read_features(href: str) -> TableFeatures | None:
 
     Raises
     ------
+    CatalogError
+        If there is no such item.
     ModelError
         If the file is missing or changed, or from the future.
     """
-    import pystac
-
-    item = pystac.Item.from_file(href)
+    item = read_item(href)
     if _FEATURES not in item.assets:
         return None
-    return TableFeatures.from_dict(json.loads(_checked(item, item.assets[_FEATURES])))
+    return TableFeatures.from_dict(json.loads(read_asset(item, _FEATURES)))
 
 
 def model_item_href(model: str) -> str:
@@ -626,16 +621,6 @@ def _located(asset: AssetFile) -> dict[str, Any]:
     return with_location(
         asset.fields, f"./{asset.file.name}", size=asset.file.stat().st_size, sha256=sha256(asset.file)
     )
-
-
-def _checked(item: pystac.Item, asset: pystac.Asset) -> bytes:
-    """Return the content of an asset whose checksum is the item's."""
-    file = Path(asset.get_absolute_href() or "")
-    content = file.read_bytes() if file.is_file() else None
-    if content is None or multihash(sha256(content)) != asset.extra_fields.get("file:checksum"):
-        what = "is missing" if content is None else "was changed after it was written"
-        raise ModelError(f"model {item.id!r}: {file} {what}: train the model again")
-    return content
 
 
 def _stations(rows: pd.DataFrame) -> list[pd.DataFrame]:

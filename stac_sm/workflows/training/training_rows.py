@@ -7,6 +7,7 @@ about other places. Sites are compared by their ids.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,11 +18,15 @@ import pandas as pd
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.columns import Columns, instant_column, label_column, numeric_column
+from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.model.evaluate import SCREENED
+from stac_sm.stac.catalogs.search import item_from_document
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE
 from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION
 from stac_sm.stations.screening import KEPT
+from stac_sm.storage.address import asset_address, resolve_href
+from stac_sm.storage.store import read_address, table_file
 
 if TYPE_CHECKING:
     import pystac
@@ -153,25 +158,22 @@ def read_training_rows(item: pystac.Item) -> pd.DataFrame | None:
     pandas.DataFrame or None
         ``site, time``; None where the item does not say it, or its match-ups cannot be read.
     """
-    import pystac
-
     try:
         if TRAINING_ROWS in item.assets:
-            return pd.read_parquet(str(item.assets[TRAINING_ROWS].get_absolute_href()))
+            return pd.read_parquet(table_file(asset_address(item, TRAINING_ROWS)))
         for link in item.get_links("derived_from"):
-            if f"/{MATCHUPS_COLLECTION}/" in (link.get_absolute_href() or "") and "collection.json" not in link.href:
-                return _rows_of_matchups(item, str(link.get_absolute_href()))
-    except (OSError, ValueError, KeyError, pystac.STACError, pystac.STACTypeError):
+            address = resolve_href(str(link.href), item.get_self_href() or "")
+            if f"/{MATCHUPS_COLLECTION}/" in address and "collection.json" not in link.href:
+                return _rows_of_matchups(item, address)
+    except (OSError, ValueError, KeyError, CatalogError, InputError):
         return None
     return None
 
 
 def _rows_of_matchups(item: pystac.Item, href: str) -> pd.DataFrame:
     """Return rows of the match-ups of a project's model: of the sites kept, where it was trained on those."""
-    import pystac
-
-    table = pystac.Item.from_file(href).assets["table"]
-    rows = pd.read_parquet(str(table.get_absolute_href()), columns=["site", "date"]).rename(columns={"date": "time"})
+    table = asset_address(item_from_document(json.loads(read_address(href)), href), "table")
+    rows = pd.read_parquet(table_file(table), columns=["site", "date"]).rename(columns={"date": "time"})
     if str(item.properties.get("stac_sm:tc_status", "")).startswith(f"{SCREENED}:"):
         kept = {one["site"] for one in item.properties["stac_sm:screening"] if one["status"] == KEPT}
         rows = rows[rows["site"].isin(kept)]

@@ -27,6 +27,8 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import item_from_document
 from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
 from stac_sm.stations.records import site_daily_means
+from stac_sm.storage.address import asset_address
+from stac_sm.storage.store import table_file
 
 if TYPE_CHECKING:
     from stac_sm.stations.records import Station, StationRules
@@ -261,7 +263,7 @@ def _matchups_of(catalog: WritableCatalog, model: str) -> pd.DataFrame | None:
     """Return sites and networks of a model's match-ups; None where the catalogue does not have them."""
     try:
         item = catalog.item(MODELS, model)
-        table = catalog.item(MATCHUPS, str(item.properties["stac_sm:matchups"])).assets["table"]
-        return pd.read_parquet(str(table.get_absolute_href()), columns=["site", "network"]).drop_duplicates()
+        table = asset_address(catalog.item(MATCHUPS, str(item.properties["stac_sm:matchups"])), "table")
+        return pd.read_parquet(table_file(table), columns=["site", "network"]).drop_duplicates()
     except (CatalogError, KeyError, OSError, ValueError):
         return None

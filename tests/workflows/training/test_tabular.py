@@ -31,7 +31,7 @@ from stac_sm.model.tabular.fit import (
 from stac_sm.model.tuning import fit_sum
 from stac_sm.model.user_table import choose_features, clean_table, place_columns, read_table
 from stac_sm.model.xgboost_learner import XGBoostLearner
-from stac_sm.workflows.training.tabular import evaluate_table, read_features, write_folder
+from stac_sm.workflows.training.tabular import evaluate_table, model_item_href, read_features, write_folder
 
 COLUMNS = Columns(target="theta", site="station", time="start")
 ROLES = ["--target", "theta", "--site", "station", "--time", "start"]
@@ -291,6 +291,14 @@ def test_a_folder_comes_back(made, folder):
     assert read_features(str(folder / "item.json")) == made.features
     with pytest.raises(ModelError, match="trained on a bare table"):
         model.cube_recipe()
+
+
+@pytest.mark.parametrize("name", ["#02 m", "why?", "100%25 höhe"])
+def test_a_relative_folder_of_any_name_comes_back(name, made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(made, TABLE, Path(name))
+    assert Model.from_item(model_item_href(name)).checksum == made.model.checksum
+    assert read_features(model_item_href(name)) == made.features
 
 
 @pytest.mark.parametrize("name", ["features.json", "model-0.ubj", "model-2.ubj", "intervals.ubj"])
