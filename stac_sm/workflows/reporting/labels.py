@@ -11,7 +11,7 @@ UNIT = "m³ m⁻³"
 
 STRATEGY_LABELS: Mapping[str, tuple[str, str]] = {
     "random": ("Random rows", "Rows are dealt at random: the model has seen other days of the same site."),
-    "site": ("Unseen sites", "Whole sites are held out: the model has never seen the place. This is the honest score."),
+    "site": ("Unseen sites", "Whole sites are held out: the model has never seen the place."),
     "year": ("Unseen years", "Whole years are held out: the model has seen the site in other years."),
     "network": ("Unseen networks", "Whole networks are held out, each in turn, with all their sites."),
     "block": ("Unseen regions", "All sites in a block of longitude and latitude are held out together."),

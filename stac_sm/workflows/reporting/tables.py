@@ -32,8 +32,8 @@ def score_table(findings: ReportFindings) -> HtmlNode:
     rows: list[list[HtmlContent]] = []
     before = ""
     for one in report.evaluation.results:
-        honest = one is findings.headline
-        classes = " ".join(name for name, yes in (("first", one.strategy != before), ("honest", honest)) if yes)
+        headline = one is findings.headline
+        classes = " ".join(name for name, yes in (("first", one.strategy != before), ("honest", headline)) if yes)
         before = one.strategy
         name = (
             html_element("span", strategy_label(one.strategy), class_=classes)
@@ -42,7 +42,7 @@ def score_table(findings: ReportFindings) -> HtmlNode:
         )
         rows.append([name, method_label(one.method, report.names), one.scored_on, *_scores(one)])
     return html_table(
-        f"Scores in {UNIT}, but for R, on all stations or on those that screening kept. Marked: the honest score",
+        f"Scores in {UNIT}, but for R, on all stations or on those that screening kept. Marked: at unseen sites",
         ["held out", "method", "scored on", "rows", "R", "RMSE", "ubRMSE", "bias", "stations", "median R",
          "median RMSE", "median ubRMSE", "median bias"],
         rows,
@@ -80,7 +80,7 @@ def leak_table(found: Diagnostics) -> HtmlNode:
     more = len(found.leaks) - len(shown)
     return html_table(
         f"Growth of RMSE in {UNIT}" + (f"; {more} more features are clear" if more else ""),
-        ["feature", "verdict", "tells the site of later rows", "variance within sites", "growth, random rows",
+        ["feature", "result", "identifies the site of later rows", "variance within sites", "growth, random rows",
          "growth, unseen sites", "why"],
         [_leak(leak) for leak in shown],
         id="leak-table",
@@ -88,11 +88,11 @@ def leak_table(found: Diagnostics) -> HtmlNode:
 
 
 def _leak(leak: LeakageCheck) -> list[HtmlContent]:
-    verdict: HtmlContent = html_element("strong", leak.status) if leak.status == FLAGGED else leak.status
+    result: HtmlContent = html_element("strong", leak.status) if leak.status == FLAGGED else leak.status
     shares = (percent(leak.names_site), percent(leak.within))
     return [
         leak.feature,
-        verdict,
+        result,
         *shares,
         format_score(leak.random, "bias"),
         format_score(leak.site, "bias"),

@@ -36,7 +36,7 @@ _ABOUT_OTHERS = (
 _ABOUT_ERRORS = (
     "Random error of each of three products by triple collocation, in the scale of this product. It asks for errors "
     "that are independent, and they are so only in part: the product is made with ERA5-Land, and ESA CCI (combined) "
-    "takes in SMAP from 2015 on, so the errors of the two are told too small."
+    "takes in SMAP from 2015 on, so the errors of the two are estimated too small."
 )
 
 
@@ -170,7 +170,7 @@ def _no_headline(findings: ValidationFindings) -> str:
     if SEEN in roles:
         return (
             "No network was held out: the models were trained on all of them, so the scores below are better than "
-            "those of other places. For honest ones see the model's own report (unseen sites), or ingest a network "
+            "those of other places. For scores at unseen sites see the model's own report, or ingest a network "
             "that no model was trained on, and validate again."
         )
     return "No station has a day in common with the product."
@@ -258,7 +258,7 @@ def _errors(findings: ValidationFindings, found: ProductComparison, told: dict[s
         yield html_element(
             "p",
             f"No map of random errors: in no cell does triple collocation hold (at least {findings.least_days} common "
-            f"days are wanted, the most is {most}; and the three must vary together).",
+            f"days are required, the most is {most}; and the three must vary together).",
         )
         return
     yield html_figure(image, f"Maps of the random error of three products in {told['cells']} cells.", _ABOUT_ERRORS)
