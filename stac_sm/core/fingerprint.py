@@ -44,13 +44,14 @@ class DayInput(NamedTuple):
     """Id of the item with the asset's key."""
 
     checksum: str
-    """Checksum over the bytes of the file, what its item says about them, and their weight in the day's value."""
+    """Checksum over the bytes of the file, what its item says about them, their weight in the day's value, and whether
+    they only fill gaps of others."""
 
     text: str
     """Id and checksum as canonical JSON, as `Fingerprints` takes them."""
 
 
-def day_input(item_id: str, asset: str, provenance: str, weight: float) -> DayInput:
+def day_input(item_id: str, asset: str, provenance: str, weight: float, level: int = 0) -> DayInput:
     """Return a file that contributes to a day, with its digest and its canonical JSON.
 
     Parameters
@@ -63,6 +64,8 @@ def day_input(item_id: str, asset: str, provenance: str, weight: float) -> DayIn
         Provenance digest of the file and of what its item says about it: `RasterSource.provenance_digest`, hex.
     weight
         Share of the file's field in the day's value, e.g. 1 for a daily file.
+    level
+        0 of a file that counts first; more of one that only fills the gaps of finer or newer ones.
 
     Returns
     -------
@@ -70,7 +73,8 @@ def day_input(item_id: str, asset: str, provenance: str, weight: float) -> DayIn
         ``item_id/asset``, a SHA-256 in hex, and both as JSON.
     """
     id = f"{item_id}/{asset}"
-    checksum = sha256(f"[{_quoted(provenance)},{_number_json(weight)}]".encode()).hexdigest()
+    parts = [_quoted(provenance), _number_json(weight), *([str(level)] if level else [])]
+    checksum = sha256(f"[{','.join(parts)}]".encode()).hexdigest()
     return DayInput(id, checksum, _pair_json(id, checksum))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, CLIMATOLOGY_PROPERTY
 from stac_sm.features.recipe import Climatology, Feature, Recipe
 from stac_sm.raster.cog import CogProfile, write_asset
+from stac_sm.raster.precedence import precedence_levels
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.source import BadItemError, RasterSource, asset_key, raster_source
@@ -53,7 +55,8 @@ class ClimatologyItem:
     """1 to 12, or 0 for the whole year."""
 
     files: tuple[tuple[Period, RasterSource], ...]
-    """Files on one grid that have days in the period and month, in order of time."""
+    """Files on one grid that have days in the period and month, in order of time; of the same days in the order in
+    which they count."""
 
     code: str = ""
     """``grid:code`` of the granules, where they have one."""
@@ -68,7 +71,11 @@ class ClimatologyItem:
     @property
     def provenance_digest(self) -> str:
         """SHA-256, hex, of everything that determines its values."""
-        parts = [(source.item_id, source.provenance_digest, _days(self, period)) for period, source in self.files]
+        parts = [
+            (source.item_id, source.provenance_digest, _days(self, period), *([level] if level else []))
+            for period, same in groupby(self.files, key=lambda file: file[0])
+            for (_, source), level in _with_levels(list(same))
+        ]
         return digest(
             {
                 "normal": self.feature.climatology_key,
@@ -202,7 +209,8 @@ def find_climatology_items(
         code = code if isinstance(code, str) and re.fullmatch(r"[\w-]+", code, re.ASCII) else ""  # it is part of an id
         grids.setdefault(source.geobox, []).append((item_period(item), source, code))
     for parts in grids.values():
-        whole = tuple(sorted(((p, s) for p, s, _ in parts), key=lambda part: (part[0], part[1].item_id)))
+        files = ((period, source) for period, source, _ in parts)
+        whole = tuple(sorted(files, key=lambda file: (file[0], file[1].precedence, file[1].item_id)))
         for month in _months(feature):
             planned = ClimatologyItem(feature, month, whole, parts[0][2])
             used = tuple((p, s) for p, s in whole if _days(planned, p))
@@ -213,7 +221,8 @@ def find_climatology_items(
 def climatology_mean(planned: ClimatologyItem, *, reader: str = DEFAULT_READER) -> tuple[np.ndarray, np.ndarray]:
     """Compute the mean of many years and the number of days in it.
 
-    Every day counts once: a composite counts for each of its days that lie in the period and month.
+    Every day counts once: a composite counts for each of its days that lie in the period and month, and an older
+    version of a file only where the newer one has no value.
 
     Parameters
     ----------
@@ -235,14 +244,29 @@ def climatology_mean(planned: ClimatologyItem, *, reader: str = DEFAULT_READER) 
     """
     shape = tuple(planned.files[0][1].geobox.shape)
     total, count = np.zeros(shape), np.zeros(shape, dtype=np.uint16)
-    for period, source in planned.files:
-        days = _days(planned, period)
-        values = read_window(source, (slice(0, shape[0]), slice(0, shape[1])), reader)
+    for days, values in _values(planned, shape, reader):
         valid = ~np.isnan(values)
         total += np.where(valid, values, 0) * days
         count += np.where(valid, days, 0).astype(np.uint16)
     mean = np.where(count >= planned.settings.least_days, total / np.maximum(count, 1), np.nan)
     return mean.astype(np.float32), count
+
+
+def _values(planned: ClimatologyItem, shape: tuple[int, ...], reader: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the number of days and the values of each file, NaN where a newer one of the same days has a value."""
+    for period, same in groupby(planned.files, key=lambda file: file[0]):
+        found, newer, before = np.zeros(shape, bool), np.zeros(shape, bool), 0
+        for (_, source), level in _with_levels(list(same)):
+            if level > before:
+                newer, before = found.copy(), level
+            values = read_window(source, (slice(0, shape[0]), slice(0, shape[1])), reader)
+            values = np.where(newer, np.float32(np.nan), values) if level else values
+            found |= ~np.isnan(values)
+            yield _days(planned, period), values
+
+
+def _with_levels(files: Sequence[tuple[Period, RasterSource]]) -> Iterator[tuple[tuple[Period, RasterSource], int]]:
+    return zip(files, precedence_levels([source for _, source in files]), strict=True)
 
 
 def _make(root: str, planned: ClimatologyItem) -> PublishOutcome:

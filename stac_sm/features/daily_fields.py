@@ -29,6 +29,7 @@ from stac_sm.features.derived import add_derived, apply_masks, trailing_mean
 from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.recipe import Feature
 from stac_sm.features.time_rules import DayFields, WeightedField
+from stac_sm.raster.precedence import precedence_levels
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import get_reader
 from stac_sm.raster.resample import TargetPixels, overlapping_grids_by_block, pixel_lookup, regrid, source_window
@@ -190,7 +191,8 @@ class DailyFields:
         near = [(s, window) for s in sources if (window := self._window(s.geobox)) is not None]
         windows = [self._read(source, window) for source, window in near]
         lookups = [self._lookup(source.geobox, window, resampling) for source, window in near]
-        field = self._backend.call(regrid, self._target.shape, windows, lookups, resampling)
+        levels = precedence_levels([source for source, _ in near])
+        field = self._backend.call(regrid, self._target.shape, windows, lookups, resampling, levels)
         return self._backend.as_field(field, self._target)
 
     def _in_blocks(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
@@ -237,7 +239,8 @@ def read_and_regrid(
     target
         The pixels to fill.
     sources
-        The files. With ``average`` all their pixels count; else a later file fills only what others left missing.
+        The files, in the order in which they count. A later file fills only what others left missing; with ``average``
+        all pixels of files of one precedence count.
     resampling
         ``nearest``, ``bilinear`` or ``average``.
     reader_name
@@ -256,7 +259,7 @@ def read_and_regrid(
     near = [(s, window) for s in sources if (window := source_window(s.geobox, target)) is not None]
     windows = [read_window(source, window, reader_name) for source, window in near]
     lookups = [pixel_lookup(source.geobox, window, target, resampling) for source, window in near]
-    return regrid(target.shape, windows, lookups, resampling)
+    return regrid(target.shape, windows, lookups, resampling, precedence_levels([source for source, _ in near]))
 
 
 def point_cubes(

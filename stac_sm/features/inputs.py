@@ -20,6 +20,7 @@ from stac_sm.core.period import Period
 from stac_sm.core.text import unknown_name_message
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.features.time_rules import DayFields, RasterSources, Timeline, WeightedField, choose_day_fields
+from stac_sm.raster.precedence import in_precedence
 from stac_sm.raster.resample import TargetPixels, overlapping_grids
 from stac_sm.raster.source import BadItemError, RasterSource, asset_key, raster_source
 from stac_sm.stac.catalogs.catalog import open_recipe_catalog
@@ -70,10 +71,10 @@ class ResolvedInputs:
         -------
         list of tuple
             Id (item id and asset key) and checksum, ascending, none twice. The checksum covers the bytes of the file,
-            what the item says about them, and their weight in the day's value.
+            what the item says about them, their weight in the day's value, and whether they only fill gaps of others.
         """
-        files = ((s, layer.weight) for layer in self._layers(day) for s in layer.sources)
-        found = {day_input(s.item_id, s.asset, s.provenance_digest, weight) for s, weight in files}
+        files = ((source, layer.weight, level) for layer in self._layers(day) for source, level in layer.levelled)
+        found = {day_input(s.item_id, s.asset, s.provenance_digest, weight, level) for s, weight, level in files}
         return sorted((one.id, one.checksum) for one in found)
 
     def items(self, day: date) -> list[tuple[str, str]]:
@@ -262,7 +263,7 @@ def feature_timeline(
     """
     span = search_period(feature, period)
     items = where.items(feature.collection, period=span, bbox=bbox, left_out=left_out)
-    return Timeline(_fields(items, where.root, feature, target, left_out))
+    return Timeline.of(_fields(items, where.root, feature, target, left_out))
 
 
 def search_period(feature: Feature, period: Period) -> Period | None:
@@ -288,15 +289,15 @@ def search_period(feature: Feature, period: Period) -> Period | None:
 
 def _fields(
     items: Iterable[pystac.Item], root: str, feature: Feature, target: TargetPixels, left_out: dict[str, str]
-) -> list[tuple[Period, RasterSources]]:
-    """Return files that meet the target, by the days they cover; files of the same days make one field."""
+) -> dict[Period, list[RasterSource]]:
+    """Return files that meet the target, by the days they cover."""
     fields: dict[Period, list[RasterSource]] = {}
     for item, source in _sources(items, root, feature, target, left_out):
         try:
             fields.setdefault(item_period(item), []).append(source)
         except CatalogError as error:
             left_out[f"{item.id}/{source.asset}"] = str(error)
-    return sorted((period, tuple(sources)) for period, sources in fields.items())
+    return fields
 
 
 def climatology_files(
@@ -339,7 +340,7 @@ def climatology_files(
             left_out[f"{item.id}/{source.asset}"] = (
                 f"item {item.id!r}: stac_sm:month {month!r:.40} found, 1 to 12 is required: correct the item"
             )
-    return {month: tuple(sources) for month, sources in files.items()}
+    return {month: in_precedence(sources) for month, sources in files.items()}
 
 
 def _sources(

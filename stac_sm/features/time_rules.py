@@ -7,13 +7,15 @@ bookkeeping on periods; nothing is read.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
+from itertools import repeat
 
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.recipe import Feature
+from stac_sm.raster.precedence import in_precedence, precedence_levels
 from stac_sm.raster.source import RasterSource
 
 RasterSources = tuple[RasterSource, ...]
@@ -27,7 +29,35 @@ class WeightedField:
     """Share of this field in the day's value; the weights of a day sum to 1."""
 
     sources: RasterSources
-    """Files, in the order of their ids."""
+    """Files, in the order in which they count (`raster.precedence`)."""
+
+    levels: tuple[int, ...] = ()
+    """Of each file 0 if it counts first, and more if it only fills the gaps of finer or newer ones; empty if all count
+    first."""
+
+    @classmethod
+    def of(cls, weight: float, sources: RasterSources) -> WeightedField:
+        """Return a field with the levels of its files.
+
+        Parameters
+        ----------
+        weight
+            Share of the field in the day's value.
+        sources
+            Files, in the order in which they count; at least one.
+
+        Returns
+        -------
+        WeightedField
+            The field.
+        """
+        levels = precedence_levels(sources) if len(sources) > 1 else [0]
+        return cls(weight, sources, tuple(levels) if levels[-1] else ())
+
+    @property
+    def levelled(self) -> Iterator[tuple[RasterSource, int]]:
+        """Each file with its level."""
+        return zip(self.sources, self.levels or repeat(0), strict=False)
 
 
 @dataclass(frozen=True)
@@ -52,6 +82,22 @@ class Timeline:
 
     fields: Sequence[tuple[Period, RasterSources]]
     """Period and files of each, sorted."""
+
+    @classmethod
+    def of(cls, files: Mapping[Period, Iterable[RasterSource]]) -> Timeline:
+        """Return the timeline of files: those of the same days make one field.
+
+        Parameters
+        ----------
+        files
+            Files by the days that they cover.
+
+        Returns
+        -------
+        Timeline
+            Fields in order of time, files in the order in which they count.
+        """
+        return cls([(period, in_precedence(files[period])) for period in sorted(files)])
 
     def covering(self, day: date) -> RasterSources:
         """Return the files of the first field that covers a day.
@@ -117,7 +163,7 @@ class Timeline:
         if exact or gap > max_gap:
             return _whole(first if exact else self.covering(day))
         late = (day - self._middles[before]).days / gap
-        return WeightedField(1.0 - late, first), WeightedField(late, second)
+        return WeightedField.of(1.0 - late, first), WeightedField.of(late, second)
 
     @cached_property
     def _starts(self) -> list[date]:
@@ -199,8 +245,7 @@ def choose_fields(feature: Feature, timeline: Timeline, day: date) -> tuple[Weig
         Weights sum to 1; empty if there is no field.
     """
     if feature.time == "static":
-        sources = (source for _, sources in timeline.fields for source in sources)
-        return _whole(tuple(sorted(sources, key=lambda source: source.item_id)))
+        return _whole(in_precedence(source for _, sources in timeline.fields for source in sources))
     if feature.time == "daily":
         return _whole(timeline.covering(day))
     if feature.time == "previous":
@@ -232,8 +277,9 @@ def climatology_fields(climatology_files: Mapping[int, RasterSources], day: date
     if first.month not in climatology_files or second.month not in climatology_files:
         return _whole(climatology_files.get(day.month, ()))
     late = (day - first).days / (second - first).days
-    return WeightedField(1.0 - late, climatology_files[first.month]), WeightedField(
-        late, climatology_files[second.month]
+    return (
+        WeightedField.of(1.0 - late, climatology_files[first.month]),
+        WeightedField.of(late, climatology_files[second.month]),
     )
 
 
@@ -242,4 +288,4 @@ def _middle(day: date) -> date:
 
 
 def _whole(sources: RasterSources) -> tuple[WeightedField, ...]:
-    return (WeightedField(1.0, sources),) if sources else ()
+    return (WeightedField.of(1.0, sources),) if sources else ()

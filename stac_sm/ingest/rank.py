@@ -4,6 +4,7 @@ A provider states what it knows of a file as a `Rank`: version, final or prelimi
 with the item, so that a later run compares with it, too. A provider whose files may hold more or less of one item
 (readings of a station, hours of a day) also says which of two holds all of the other. Whatever the order, the number of
 runs and workers and the folders, the same file stays. Where nothing decides, the pipeline refuses; it never guesses.
+Of items of different ids that cover one pixel `stac_sm.raster.precedence` chooses.
 """
 
 from __future__ import annotations

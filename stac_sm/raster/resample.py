@@ -10,7 +10,8 @@ rules, all on pixel centres:
   would lose half a source pixel of land). Beyond the outer centres the edge pixel is repeated, up to the file's edge.
 * ``average``: the mean of all source pixels whose centre lies in the target pixel.
 
-Where several files cover a target, ``average`` takes the pixels of all of them, and the others the first value found.
+Where several files cover a target, the first value found counts, in the order of `raster.precedence`; ``average`` takes
+the pixels of all files of one precedence.
 """
 
 from __future__ import annotations
@@ -261,7 +262,11 @@ def pixel_lookup(source: GeoBox, window: Window, target: TargetPixels, resamplin
 
 
 def regrid(
-    target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Sequence[np.ndarray], resampling: str
+    target: tuple[int, ...],
+    windows: Sequence[np.ndarray],
+    lookups: Sequence[np.ndarray],
+    resampling: str,
+    levels: Sequence[int] = (),
 ) -> np.ndarray:
     """Fill a target from windows of one or more files.
 
@@ -275,6 +280,9 @@ def regrid(
         What `pixel_lookup` gives for each of them.
     resampling
         ``nearest``, ``bilinear`` or ``average``.
+    levels
+        Precedence of each window, ascending: ``average`` takes the pixels of one level, and those of the next one only
+        where there is none. None: all have the same.
 
     Returns
     -------
@@ -282,7 +290,14 @@ def regrid(
         float32 of the target's shape, NaN where no file has a value.
     """
     if resampling == "average":
-        return _average(target, windows, lookups)
+        if len(set(levels)) < 2:
+            return _average(target, windows, lookups)
+        result = np.full(target, np.nan, dtype=np.float32)
+        for level in dict.fromkeys(levels):
+            of_level = [at for at, one in enumerate(levels) if one == level]
+            mean = _average(target, [windows[at] for at in of_level], [lookups[at] for at in of_level])
+            result = np.where(np.isnan(result), mean, result)
+        return result
     fill = _nearest if resampling == "nearest" else _bilinear
     if len(windows) == 1:
         return fill(windows[0], lookups[0])

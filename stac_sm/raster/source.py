@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest_of_list, elements_json
 from stac_sm.core.grid import crs_wkt
+from stac_sm.raster.precedence import Precedence, precedence_of, stated_version
 from stac_sm.storage.address import LOCAL, WEB, address_kind, asset_address, without_query
 
 Window = tuple[slice, slice]
@@ -80,6 +82,14 @@ class RasterSource:
 
     size: int | None = None
     """``file:size``, bytes."""
+
+    version: str = ""
+    """``version`` of the item; empty if it has none."""
+
+    @cached_property
+    def precedence(self) -> Precedence:
+        """Place among other files that cover the same pixels."""
+        return precedence_of(self.geobox, self.version)
 
     @property
     def provenance_digest(self) -> str:
@@ -249,6 +259,7 @@ def _described(item: pystac.Item, key: str, requested_band: str) -> RasterSource
         band=number,
         bands=len(bands),
         size=size if isinstance(size, int) and size >= 0 else None,
+        version=stated_version(item.properties),
     )
 
 

@@ -24,6 +24,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import digest_of_list
 from stac_sm.core.period import Period
+from stac_sm.raster.precedence import stated_version
 from stac_sm.raster.source import BadItemError, RasterSource, asset_key, raster_source
 from stac_sm.stac.catalogs.catalog import StoreDocuments
 from stac_sm.stac.catalogs.search import box_2d, item_from_document, item_period, leave_out, parse_document
@@ -127,9 +128,10 @@ class InputRows:
     """What the items say."""
 
     table: pa.Table
-    """``id``, ``start`` and ``end`` (first day, and the day after the last), ``first`` and ``last`` (days that its
-    folder stands for, half-open), ``west`` to ``north`` (null without a bbox), as days since 1970 and degrees; and for
-    request number r ``place_r`` (number of its `places`; -1 without the asset), ``proof_r``, ``size_r``."""
+    """``id``, ``version`` (of the item; empty or null without one), ``start`` and ``end`` (first day, and the day after
+    the last), ``first`` and ``last`` (days that its folder stands for, half-open), ``west`` to ``north`` (null without
+    a bbox), as days since 1970 and degrees; and for request number r ``place_r`` (number of its `places`; -1 without
+    the asset), ``proof_r``, ``size_r``."""
 
     places: Sequence[Place]
     """Grids of files, or what is wrong with an item."""
@@ -237,7 +239,7 @@ def _columns(content: bytes, requests: Sequence[AssetRequest]) -> pa.Table:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(pa.BufferReader(content))
-    names = [name for name in ("collection", "bbox", *_PROJECTION) if name in file.schema_arrow.names]
+    names = [name for name in ("collection", "bbox", "version", *_PROJECTION) if name in file.schema_arrow.names]
     keys = {field.name for field in file.schema_arrow.field("assets").type}
     return file.read(columns=[*names, *(f"assets.{one.asset}" for one in requests if one.asset in keys)])
 
@@ -254,6 +256,7 @@ def _head(rows: pa.Table, shard: pa.Table, sound: np.ndarray, collection: str) -
     last = np.where(last > first, last - 1, last)  # one that ends at midnight does not reach into the next day
     spans = [_span_of(path) for path in rows["path"].to_pylist()]
     columns: dict[str, Any] = {"path": rows["path"], "id": rows["id"]}
+    columns |= {"version": shard["version"] if "version" in shard.column_names else [""] * len(shard)}
     columns |= {"start": first // _DAY_US, "end": last // _DAY_US + 1}
     columns |= {"first": [span[0] for span in spans], "last": [span[1] for span in spans]}
     box = shard["bbox"].combine_chunks()
@@ -329,7 +332,8 @@ def _from_item(store: Store, path: str, content: bytes, job: ScanJob, places: di
     period, span = item_period(item), _span_of(path)
     own = document.get("collection") in (None, job.collection)
     box = _box(item.id, document.get("bbox"))
-    row: dict[str, Any] = {"path": path, "id": item.id, "first": span[0], "last": span[1] if own else NEVER}
+    row: dict[str, Any] = {"path": path, "id": item.id, "version": stated_version(item.properties)}
+    row |= {"first": span[0], "last": span[1] if own else NEVER}
     row |= {"start": _number(period.start), "end": _number(period.end)}
     row |= dict(zip(("west", "south", "east", "north"), box, strict=True))
     for number, request in enumerate(job.requests):
@@ -377,7 +381,15 @@ def _schema(job: ScanJob) -> list[tuple[str, pa.DataType]]:
     import pyarrow as pa
 
     text, day = pa.string(), pa.int32()
-    fields = [("path", text), ("id", text), ("start", day), ("end", day), ("first", day), ("last", day)]
+    fields = [
+        ("path", text),
+        ("id", text),
+        ("version", text),
+        ("start", day),
+        ("end", day),
+        ("first", day),
+        ("last", day),
+    ]
     fields += [(name, pa.float64()) for name in ("west", "south", "east", "north")]
     for number in range(len(job.requests)):
         fields += [

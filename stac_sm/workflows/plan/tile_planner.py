@@ -14,6 +14,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import DayInput, day_input
@@ -24,6 +25,7 @@ from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.features.time_rules import DayFields, Timeline, WeightedField, choose_day_fields
 from stac_sm.product.item import ProductDay, tile_fingerprints
 from stac_sm.product.product_id import product_ids
+from stac_sm.raster.precedence import Precedence, precedence_of
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import open_recipe_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
@@ -75,6 +77,9 @@ class InputFile(NamedTuple):
 
     size: int | None
     """Bytes."""
+
+    precedence: Precedence
+    """Place among other files that cover the same pixels."""
 
 
 @dataclass(frozen=True)
@@ -191,10 +196,10 @@ class TilePlanner:
         return [self._made_of(choose_day_fields(feature, timeline, normals, day)) for day in days]
 
     def _made_of(self, found: DayFields) -> tuple[DayInput, ...]:
-        return tuple(self._pair(source, layer) for layer in found.fields for source in layer.sources)
+        return tuple(self._pair(source, layer, level) for layer in found.fields for source, level in layer.levelled)
 
-    def _pair(self, source: Any, layer: WeightedField) -> DayInput:
-        found = day_input(source.item_id, source.asset, source.provenance_digest, layer.weight)
+    def _pair(self, source: Any, layer: WeightedField, level: int) -> DayInput:
+        found = day_input(source.item_id, source.asset, source.provenance_digest, layer.weight, level)
         self._sizes[found.id] = source.size
         return found
 
@@ -254,13 +259,14 @@ class TilePlanner:
 
 def _timeline(table: InputTable, feature: Feature, positions: np.ndarray) -> Timeline:
     """Return the fields of a feature from rows: files of the same days make one field."""
-    names = ("id", table.column("proof", feature), table.column("size", feature), "start", "end")
-    columns = [table.values(name, positions) for name in names]
-    fields: dict[tuple[int, int], list[InputFile]] = {}
-    for id, proof, size, start, end in zip(*columns, strict=True):
-        fields.setdefault((start, end), []).append(InputFile(id, feature.asset, proof.hex(), size))
-    periods = ((_period(*span), tuple(files)) for span, files in sorted(fields.items()))
-    return Timeline(cast(Any, list(periods)))
+    own = [table.column(kind, feature) for kind in ("proof", "size", "place")]
+    columns = [table.values(name, positions) for name in ("id", *own, "version", "start", "end")]
+    fields: dict[Period, list[InputFile]] = {}
+    for id, proof, size, place, version, start, end in zip(*columns, strict=True):
+        precedence = precedence_of(cast(GeoBox, table.places[place]), version or "")
+        file = InputFile(id, feature.asset, proof.hex(), size, precedence)
+        fields.setdefault(_period(start, end), []).append(file)
+    return Timeline.of(cast(Any, fields))
 
 
 @lru_cache(maxsize=100_000)

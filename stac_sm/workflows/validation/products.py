@@ -22,8 +22,9 @@ from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.product.read import items_of_version
+from stac_sm.raster.precedence import in_precedence
 from stac_sm.raster.resample import TargetPixels
-from stac_sm.raster.source import BadItemError, raster_source
+from stac_sm.raster.source import BadItemError, RasterSource, raster_source
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
 
@@ -366,20 +367,20 @@ def _block(
         items = list(catalog.items(other.collection, period=period, bbox=outline.bounds, left_out={}))
     except CatalogError:  # no such collection
         return None
-    native = next((found for item in items if (found := _native_grid(item, other.asset)) is not None), None)
-    if native is None:
+    sources = in_precedence(one for item in items if (one := _source(item, other.asset)) is not None)
+    if not sources:
         return None
-    cells = native.enclosing(geobox.geographic_extent)
+    cells = sources[0].geobox.enclosing(geobox.geographic_extent)
     inside = _inside(cells, geobox)
     if not inside.any():
         return None
     return TileCells(tile, cells, inside, resolve_inputs(catalog, _recipe(other, third), cells, period))
 
 
-def _native_grid(item: pystac.Item, asset: str) -> GeoBox | None:
-    """Return the grid of an asset; None of an item without it, or with metadata that cannot be right."""
+def _source(item: pystac.Item, asset: str) -> RasterSource | None:
+    """Return an asset; None of an item without it, or with metadata that cannot be right."""
     try:
-        return raster_source(item, asset).geobox if asset in item.assets else None
+        return raster_source(item, asset) if asset in item.assets else None
     except BadItemError:
         return None
 

@@ -124,6 +124,9 @@ def fill(folder, chance: random.Random) -> None:
                 put_item(
                     folder, "glass-lst", f"LST.{day:%Y%j}.{tile}", geobox, {"lst": (chance.randrange(3), 0.01)}, day
                 )
+            if chance.random() < 0.2:  # another version of the day, before or after the first by its id
+                id = f"{chance.choice(('AAA', 'ZZZ'))}.{day:%Y%j}.{tile}"
+                put_item(folder, "glass-lst", id, geobox, {"lst": (3, 0.01)}, day, version=chance.choice(("50", "060")))
         for i in range(4):
             if chance.random() < 0.8:
                 scale = chance.choice((0.1, 0.2))
@@ -135,6 +138,8 @@ def fill(folder, chance: random.Random) -> None:
         put_item(folder, "era5-land", f"ERA5.{day:%Y%j}", COARSE, assets, day)
         if chance.random() < 0.2:  # a second file of the day
             put_item(folder, "era5-land", f"MORE.{day:%Y%j}", COARSE, {"stl1": (2, 1.0)}, day)
+        if chance.random() < 0.2:  # and one of coarser pixels
+            put_item(folder, "era5-land", f"AERA5.{day:%Y%j}", COARSE.zoom_out(2.5), assets, day)
     normal = {"stac_sm:climatology": RECIPE.feature("usual").climatology_key, "stac_sm:month": 6}
     put_item(folder, CLIMATOLOGY_COLLECTION, "MEAN.06", COARSE, {"mean": (0, 1.0)}, date(2018, 1, 1), 365, **normal)
 
