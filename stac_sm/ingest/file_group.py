@@ -1,4 +1,4 @@
-"""Ingest of files that make the same items: what each makes, which of them stays, and how it gets into the catalogue.
+"""Ingest files that make the same items: find what each makes, choose the one that stays, and publish it.
 
 A file that shares no item with others is a group of one. Items that no other file makes are published as they are
 scanned. Of items that several make the candidates are kept until all are known; then the rule of `stac_sm.ingest.rank`
@@ -225,7 +225,7 @@ class _GroupRun:
         return len(self.tallies) > 1 and isinstance(self.provider, JoiningProvider)
 
     def candidates(self) -> Iterator[_Candidate]:
-        """Every item that the files make; errors of a file end that file only, and go into its tally."""
+        """Yield every item that the files make; an error of a file ends that file only, and goes into its tally."""
         if self.joined:
             assert isinstance(self.provider, JoiningProvider)
             together = self.provider.scan_together(sorted(self.tallies, key=lambda file: (file.name, self._hash(file))))
@@ -247,7 +247,7 @@ class _GroupRun:
                 tally.errors.append(str(error))
 
     def attempt(self, candidate: _Candidate, action: Callable[[_Candidate], None]) -> bool:
-        """Do something with a candidate; what goes wrong is told of its files. Return whether it went well."""
+        """Run an action on a candidate, and return whether it succeeded; errors go into the tallies of its files."""
         try:
             action(candidate)
         except UndecidedError as error:
@@ -341,7 +341,7 @@ class _GroupRun:
         return not any(failed <= files for failed in self._failed)
 
     def _best(self, candidates: Sequence[_Candidate]) -> tuple[list[_Candidate], list[tuple[_Candidate, str]]]:
-        """Candidates that no other one beats, and the others with the reason; of those that are the same the first."""
+        """Return candidates that no other one beats, of equal ones the first; and the others with the reason."""
         best, losers = [], []
         for number, one in enumerate(candidates):
             for other_number, other in enumerate(candidates):
@@ -357,7 +357,7 @@ class _GroupRun:
     def _compare_with_catalogue(
         self, candidate: _Candidate, held: ItemDict, folder: str
     ) -> tuple[Decision, ItemVersion]:
-        """Whether a candidate (``OURS``) or the item of the catalogue (``THEIRS``) stays, and that item."""
+        """Return whether a candidate (``OURS``) or the item of the catalogue (``THEIRS``) stays, and that item."""
         ours, theirs = candidate.version, self._held_version(held, folder)
         screened = INGEST_FINGERPRINT_PROPERTY in held["properties"]
         if not theirs.content and theirs.order[0] == ours.order[0]:
@@ -421,7 +421,7 @@ class _GroupRun:
             self._refuse(one.files, f"{one.item['id']}: {files}: {reason}; leave one of them out")
 
     def _note_of_catalogue(self, candidate: _Candidate) -> str | None:
-        """Why an item of the catalogue stays, whatever other files there are; None if there is none, or it may not."""
+        """Return why an item of the catalogue stays, whatever other files there are; None if none does."""
         folder = item_folder(self.catalog.layout(candidate.item["collection"]), candidate.item)
         content = read_published_item(self.catalog.store, f"{folder}/{candidate.item['id']}.json")
         if content is None:
@@ -435,7 +435,7 @@ class _GroupRun:
 
 
 def _ranked(one: _Candidate, two: _Candidate) -> bool:
-    """Whether it takes no content to choose between two candidates."""
+    """Return whether it takes no content to choose between two candidates."""
     decided = compare_ranks(one.version.rank, two.version.rank).preference in (Preference.OURS, Preference.THEIRS)
     return decided or one.version.content == two.version.content
 
@@ -451,12 +451,12 @@ def _refusal(ours: ItemVersion, theirs: ItemVersion, reason: str) -> str:
 
 
 def _fingerprints(held: ItemDict) -> set[Any]:
-    """Fingerprints of an item: its own, and the one that it had before screening results were written into it."""
+    """Return the fingerprints of an item: its own, and the one from before screening results were written into it."""
     return {held["properties"].get(key) for key in (FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY)}
 
 
 def _is_made_as(item: ItemDict, held: ItemDict) -> bool:
-    """Whether an item is there as this file makes it, whatever was written into it since."""
+    """Return whether an item is there as this file makes it, whatever was written into it since."""
     return item["properties"][FINGERPRINT_PROPERTY] in _fingerprints(held)
 
 

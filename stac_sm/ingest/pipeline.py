@@ -1,4 +1,4 @@
-"""Ingest: provider files to COGs and items in the catalogue, file by file, each with its own result.
+"""Turn provider files into COGs and items of the catalogue, file by file, each with its own result.
 
 Files that make the same item are found first and ingested together, in one process (`stac_sm.ingest.file_group`); all
 others go through the same path alone. So the order of the files, their folders and the number of workers change
@@ -91,7 +91,7 @@ def _results(job: IngestJob, files: Sequence[Path | FileUrl], workers: int) -> I
 
 
 def _groups(files: Sequence[Path | FileUrl], claims: Sequence[frozenset[str]]) -> list[FileGroup]:
-    """Files in groups, so that no two groups make one item.
+    """Group files so that no two groups make one item.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Sources: one module a provider, from a provider's file to STAC items and their layers.
+"""Interface of a provider: from a provider's file to STAC items and their layers.
 
 A source is a frozen dataclass whose fields are its settings in the project file. It reads what it needs for
 the items while it scans; pixels it reads when a layer is written, unless the item depends on them.
@@ -157,7 +157,7 @@ class Provider(Protocol):
         Raises
         ------
         GranuleError
-            If the file is not what it should be: says what was found and what was wanted.
+            If the file is not what it should be: says what was found and what is expected.
         """
 
 
@@ -180,7 +180,7 @@ class JoiningProvider(Provider, Protocol):
     """A source whose items may be computed from several files together: the hours of a day."""
 
     def scan_together(self, files: Sequence[Path | FileUrl]) -> JointScan:
-        """Items of several files; each is computed from all of them that hold a part of it."""
+        """Return the items of several files; each is computed from all of them that hold a part of it."""
 
 
 @runtime_checkable
@@ -188,7 +188,7 @@ class RankedNameProvider(Provider, Protocol):
     """A source whose file names state their rank."""
 
     def rank_of(self, name: str) -> Rank:
-        """Rank by the name of a file; the empty one if it says nothing."""
+        """Return the rank by the name of a file; the empty one if it says nothing."""
 
 
 @runtime_checkable
@@ -196,7 +196,7 @@ class ContentProvider(Provider, Protocol):
     """A source of which one file may hold all that another holds of an item, and more."""
 
     def compare_content(self, ours: ItemVersion, theirs: ItemVersion) -> Decision | None:
-        """Which of two versions of an item stays, by what they hold; None if that decides nothing."""
+        """Return which of two versions of an item stays, by what they hold; None if that decides nothing."""
 
 
 @runtime_checkable
@@ -204,7 +204,7 @@ class ClaimingProvider(Provider, Protocol):
     """A source that can tell the items of a file without a scan, which takes long."""
 
     def claims(self, file: Any) -> Iterable[str]:
-        """Ids of all items that a file, or a file at an address, may make."""
+        """Return the ids of all items that a file, or a file at an address, may make."""
 
 
 @runtime_checkable
@@ -212,7 +212,7 @@ class MultiFileProvider(Provider, Protocol):
     """A source with items that take more than one file, or one of several."""
 
     def parts(self, file: Path) -> Sequence[Path]:
-        """All files that are scanned when this one is, in order; the first stands for them all."""
+        """Return all files that are scanned when this one is, in order; the first stands for them all."""
 
 
 @runtime_checkable
@@ -220,14 +220,14 @@ class WebProvider(Provider, Protocol):
     """A source that reads files on the web, too."""
 
     def scan_url(self, url: FileUrl) -> ScannedFile:
-        """As `Provider.scan`, of a file at an address."""
+        """Return what a file at an address holds, as `Provider.scan`."""
 
     def url_checksum(self, url: FileUrl) -> str:
-        """Something that changes with everything that is scanned with an address."""
+        """Return a text that changes with everything that is scanned with an address."""
 
 
-def find_files(wanted: Provider, paths: Iterable[Path | str]) -> Iterator[Path | FileUrl]:
-    """Files to ingest: those that are named, and in folders all that the source's patterns fit.
+def find_files(provider: Provider, paths: Iterable[Path | str]) -> Iterator[Path | FileUrl]:
+    """Find the files to ingest: those that are named, and in folders all that the source's patterns fit.
 
     Of files that are scanned together the first is given, once (see ``MultiFileProvider``). A URL is an address on
     the web, for a source that reads there.
@@ -239,56 +239,58 @@ def find_files(wanted: Provider, paths: Iterable[Path | str]) -> Iterator[Path |
     """
     for given in paths:
         if is_remote(given):
-            yield _address(wanted, str(given))
+            yield _address(provider, str(given))
             continue
         path = local_path(given)
-        if path.is_file() or any(path.is_dir() and path.match(pattern) for pattern in wanted.patterns):  # a Zarr store
-            yield scanned_together(wanted, path)[0]
+        if path.is_file() or any(
+            path.is_dir() and path.match(pattern) for pattern in provider.patterns
+        ):  # a Zarr store
+            yield scanned_together(provider, path)[0]
             continue
         if not path.is_dir():
-            raise InputError(f"{path} does not exist: name files or folders that hold {' or '.join(wanted.patterns)}")
-        found = sorted({file for pattern in wanted.patterns for file in path.rglob(pattern)})
+            raise InputError(f"{path} does not exist: name files or folders that hold {' or '.join(provider.patterns)}")
+        found = sorted({file for pattern in provider.patterns for file in path.rglob(pattern)})
         if not found:
-            raise InputError(f"{path} holds no file like {' or '.join(wanted.patterns)}: check the source's name")
-        yield from dict.fromkeys(scanned_together(wanted, file)[0] for file in found)
+            raise InputError(f"{path} holds no file like {' or '.join(provider.patterns)}: check the source's name")
+        yield from dict.fromkeys(scanned_together(provider, file)[0] for file in found)
 
 
-def claimed_items(wanted: Provider, file: Path | FileUrl) -> frozenset[str]:
-    """Ids of all items that a file may make; none of a file that cannot be read, which is said when it is ingested."""
+def claimed_items(provider: Provider, file: Path | FileUrl) -> frozenset[str]:
+    """Return the ids of all items that a file may make; none of one that cannot be read, which its ingest reports."""
     try:
-        if isinstance(wanted, ClaimingProvider):
-            return frozenset(wanted.claims(file))
-        return frozenset(granule.item["id"] for granule in scan_file(wanted, file).granules)
+        if isinstance(provider, ClaimingProvider):
+            return frozenset(provider.claims(file))
+        return frozenset(granule.item["id"] for granule in scan_file(provider, file).granules)
     except (StacSmError, OSError):
         return frozenset()
 
 
-def scan_file(wanted: Provider, file: Path | FileUrl) -> ScannedFile:
-    """What a file holds, here or on the web."""
-    return _remote(wanted).scan_url(file) if isinstance(file, FileUrl) else wanted.scan(file)
+def scan_file(provider: Provider, file: Path | FileUrl) -> ScannedFile:
+    """Return what a file holds, on this machine or on the web."""
+    return _remote(provider).scan_url(file) if isinstance(file, FileUrl) else provider.scan(file)
 
 
-def _address(wanted: Provider, text: str) -> FileUrl:
-    _remote(wanted)
+def _address(provider: Provider, text: str) -> FileUrl:
+    _remote(provider)
     return FileUrl(text)
 
 
-def _remote(wanted: Provider) -> WebProvider:
-    if not isinstance(wanted, WebProvider):
-        raise InputError(f"an address found, files like {' or '.join(wanted.patterns)} wanted: download them first")
-    return wanted
+def _remote(provider: Provider) -> WebProvider:
+    if not isinstance(provider, WebProvider):
+        raise InputError(f"an address found, files like {' or '.join(provider.patterns)} expected: download them first")
+    return provider
 
 
-def scanned_together(wanted: Provider, file: Path) -> Sequence[Path]:
-    """Files that are scanned together with one; the first stands for them all."""
-    return wanted.parts(file) if isinstance(wanted, MultiFileProvider) else [file]
+def scanned_together(provider: Provider, file: Path) -> Sequence[Path]:
+    """Return the files that are scanned together with one; the first stands for them all."""
+    return provider.parts(file) if isinstance(provider, MultiFileProvider) else [file]
 
 
-def content_hash(wanted: Provider, file: Path | FileUrl) -> str:
-    """SHA-256 in hex of everything that is scanned with a file, or of what its server says about its state."""
+def content_hash(provider: Provider, file: Path | FileUrl) -> str:
+    """Return the SHA-256 in hex of all that is scanned with a file, or of what its server says about its state."""
     if isinstance(file, FileUrl):
-        return _remote(wanted).url_checksum(file)
-    files = [part for part in scanned_together(wanted, file) if part.is_file()]
+        return _remote(provider).url_checksum(file)
+    files = [part for part in scanned_together(provider, file) if part.is_file()]
     if len(files) == 1:
         return sha256(files[0])
     return sha256("".join(f"{sha256(part)}  {part.name}\n" for part in files).encode())

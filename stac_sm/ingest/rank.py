@@ -248,7 +248,7 @@ def differing_names(ours: ItemVersion, theirs: ItemVersion) -> list[str]:
 
 
 def _same_values(key: str, ours: ItemVersion, theirs: ItemVersion) -> bool:
-    """Whether an asset holds the same values in both: another version of a library may compress them otherwise."""
+    """Return whether an asset holds the same values in both: versions of a library may compress them differently."""
     if key not in ours.keys or key not in theirs.keys:
         return False
     return ours.same_values(key, theirs.href(key)) or theirs.same_values(key, ours.href(key))

@@ -1,4 +1,7 @@
-"""The sources there are, by the names that users type."""
+"""Registry of the providers, by the names that users type.
+
+The pipeline of ingest and ``stac-sm ingest --help`` look providers up here; a new provider is one line.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from stac_sm.ingest.provider_interface import Provider
 
 
 def create_provider(name: str, settings: dict[str, Any] | None = None) -> Provider:
-    """Source of a name, with the settings of the project file.
+    """Create the source of a name, with the settings of the project file.
 
     Raises
     ------
@@ -28,7 +31,13 @@ def create_provider(name: str, settings: dict[str, Any] | None = None) -> Provid
 
 
 def provider_classes() -> dict[str, Callable[..., Provider]]:
-    """Every source, by the name that users type."""
+    """Return every source, by the name that users type.
+
+    Returns
+    -------
+    dict
+        Name to the class of the source.
+    """
     from stac_sm.ingest.providers.cop_dem import CopDem
     from stac_sm.ingest.providers.era5_land import Era5Land
     from stac_sm.ingest.providers.esa_cci import EsaCci

@@ -1,4 +1,7 @@
-"""What comes of files that are ingested: a result for each of them, and the tally from which it is made."""
+"""Results of ingest: one for each file, and the tally from which it is made.
+
+`file_group` fills the tallies while it publishes; `pipeline` returns the results to the command and to Python callers.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,7 @@ class Tally:
     _lost: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, item: str, values: Mapping[str, str], assets: Mapping[str, str]) -> None:
-        """Note what was left out of an item because it cannot be right.
+        """Add what was left out of an item because it cannot be right.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Terrain: slope and aspect from heights on a grid of degrees, band by band.
+"""Compute slope and aspect from heights on a grid of degrees, band by band, for the providers of elevation models.
 
 The gradient is that of Zevenbergen and Thorne (central differences), in float64 over the metric distance of pixel
 centres on the WGS84 ellipsoid. At the edge of a tile and beside pixels without data the difference is one-sided: the
@@ -29,7 +29,7 @@ _BAND_ROWS = 512  # rows that are computed at a time, to bound memory
 
 
 def terrain_layers(heights: Heights, geobox: GeoBox) -> dict[str, AssetLayer]:
-    """Assets ``elevation``, ``slope``, ``aspect_sin`` and ``aspect_cos`` of a tile, read when they are written."""
+    """Return the assets ``elevation``, ``slope``, ``aspect_sin`` and ``aspect_cos`` of a tile, read when written."""
     read: dict[str, Callable[[], np.ndarray]] = {
         "elevation": lambda: heights(0, geobox.shape[0]),
         "slope": partial(slope, heights, geobox),
@@ -41,7 +41,7 @@ def terrain_layers(heights: Heights, geobox: GeoBox) -> dict[str, AssetLayer]:
 
 
 def slope(heights: Heights, geobox: GeoBox) -> np.ndarray:
-    """Steepness of the terrain (y, x), degrees, float32.
+    """Compute the steepness of the terrain (y, x), degrees, float32.
 
     NaN where elevation is NaN or has no neighbour along an axis.
 
@@ -56,7 +56,7 @@ def slope(heights: Heights, geobox: GeoBox) -> np.ndarray:
 
 
 def aspect_sin(heights: Heights, geobox: GeoBox) -> np.ndarray:
-    """Sine of the direction that the terrain faces (downhill), clockwise from north, (y, x), float32.
+    """Compute the sine of the direction that the terrain faces (downhill), clockwise from north, (y, x), float32.
 
     1 faces east, -1 west; 0 where it is flat; NaN as in `slope`.
     """
@@ -64,7 +64,7 @@ def aspect_sin(heights: Heights, geobox: GeoBox) -> np.ndarray:
 
 
 def aspect_cos(heights: Heights, geobox: GeoBox) -> np.ndarray:
-    """Cosine of the direction that the terrain faces (downhill), clockwise from north, (y, x), float32.
+    """Compute the cosine of the direction that the terrain faces (downhill), clockwise from north, (y, x), float32.
 
     1 faces north, -1 south; 0 where it is flat; NaN as in `slope`.
     """
@@ -72,18 +72,18 @@ def aspect_cos(heights: Heights, geobox: GeoBox) -> np.ndarray:
 
 
 def heights_in_memory(elevation: np.ndarray) -> Heights:
-    """Heights that are in memory."""
+    """Return a reader of heights that are in memory."""
     return lambda first, end: elevation[first:end]
 
 
 def _component(east: np.ndarray, north: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """One component of the unit vector downhill; 0 where there is no hill."""
+    """Return one component of the unit vector downhill; 0 where there is no hill."""
     steep = np.hypot(east, north)
     return np.where(steep == 0, 0.0, -part / np.where(steep == 0, 1.0, steep))
 
 
 def _by_bands(heights: Heights, geobox: GeoBox, of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """A function of the rise to the east and to the north (both m per m), for bands of rows that overlap by one."""
+    """Apply a function of the rise to the east and to the north (both m per m) to bands of rows that overlap by one."""
     rows = geobox.shape[0]
     result = np.empty(tuple(geobox.shape), np.float32)
     meridian, parallel = _radii(geobox.affine.f + geobox.affine.e * (np.arange(rows) + 0.5))
@@ -113,7 +113,7 @@ def _difference(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _radii(lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Radii of curvature at latitudes in degrees, m: along the meridian, and of the parallel."""
+    """Return radii of curvature at latitudes in degrees, m: along the meridian, and of the parallel."""
     sine, cosine = np.sin(np.radians(lat)), np.cos(np.radians(lat))
     root = np.sqrt(1 - _ECCENTRICITY_2 * sine**2)
     return _EQUATOR_RADIUS * (1 - _ECCENTRICITY_2) / root**3, _EQUATOR_RADIUS * cosine / root

@@ -25,10 +25,11 @@ CLEAN_FOLDERS = (
     "demo",
     "serve",
     "workflows",
+    "ingest",
 )
 """Folders of the package in which the checker finds nothing; a folder is added when its last finding is corrected."""
 
-CLEAN_PATHS = (*CLEAN_FOLDERS, "cli", "ingest/formats")
+CLEAN_PATHS = (*CLEAN_FOLDERS, "cli")
 """Places where first sentences begin with a verb: these may be a part of a folder."""
 
 VERBS = {

@@ -81,7 +81,7 @@ class FieldAxes:
     """Dimension along longitude."""
 
 
-def find_axes(file: Any, arrays: Arrays, wanted: Sequence[str]) -> FieldAxes:
+def find_axes(file: Any, arrays: Arrays, required: Sequence[str]) -> FieldAxes:
     """Find the axes of the fields that are asked for, and check that all fields have the same.
 
     Parameters
@@ -90,7 +90,7 @@ def find_axes(file: Any, arrays: Arrays, wanted: Sequence[str]) -> FieldAxes:
         The file, for messages.
     arrays
         Its variables.
-    wanted
+    required
         Names of the fields: the first one is required, the others need not be there.
 
     Returns
@@ -104,15 +104,15 @@ def find_axes(file: Any, arrays: Arrays, wanted: Sequence[str]) -> FieldAxes:
         If it is not there, has no time, or lies along other dimensions; if the fields are means over a month, or
         another statistic.
     """
-    time = field_time_axis(file, arrays, wanted[0])
+    time = field_time_axis(file, arrays, required[0])
     if time is None:
         raise GranuleError(
-            f"{file}: found {sorted(arrays)}, wanted the variable {wanted[0]} on a time axis (valid_time, or CF's "
+            f"{file}: found {sorted(arrays)}, expected the variable {required[0]} on a time axis (valid_time, or CF's "
             "standard name `time`): is it ERA5-Land?"
         )
-    first = arrays[wanted[0]]
+    first = arrays[required[0]]
     latitude, longitude = (coordinate(first.dims, start, file) for start in ("lat", "lon"))
-    for variable in [arrays[name] for name in wanted if name in arrays]:
+    for variable in [arrays[name] for name in required if name in arrays]:
         _check_dimensions(file, variable, (*time.dims, latitude, longitude), first)
     check_time_steps(first.name, first.attributes, time.times, file)
     return FieldAxes(time, latitude, longitude)
@@ -148,7 +148,7 @@ def field_time_axis(file: Any, arrays: Arrays, name: str) -> TimeAxis | None:
     return None if time is None else _by_bounds(file, arrays, time)
 
 
-def hourly_fields(file: Any, open_arrays: OpenArrays, wanted: Sequence[str]) -> HourlyFields:
+def hourly_fields(file: Any, open_arrays: OpenArrays, required: Sequence[str]) -> HourlyFields:
     """Return the fields of a file; reads coordinates only.
 
     Parameters
@@ -157,7 +157,7 @@ def hourly_fields(file: Any, open_arrays: OpenArrays, wanted: Sequence[str]) -> 
         Path or address, for messages.
     open_arrays
         Opens its variables.
-    wanted
+    required
         Names of the fields: the first one is required, the others need not be there.
 
     Returns
@@ -171,24 +171,24 @@ def hourly_fields(file: Any, open_arrays: OpenArrays, wanted: Sequence[str]) -> 
         If it holds something else.
     """
     with open_arrays() as arrays:
-        axes = find_axes(file, arrays, wanted)
-        first = arrays[wanted[0]]
+        axes = find_axes(file, arrays, required)
+        first = arrays[required[0]]
         return HourlyFields(
             file=file,
             grid=RegularGrid.of(arrays[axes.latitude].read(...), arrays[axes.longitude].read(...), file),
             times=axes.time.times,
-            units={name: str(arrays[name].attributes.get("units", "")) for name in wanted if name in arrays},
+            units={name: str(arrays[name].attributes.get("units", "")) for name in required if name in arrays},
             read=partial(_read, open_arrays, axes),
             chunk=_chunk(first, axes.time.dims),
             final=_final(arrays, first, axes.time),
-            left_out=_left_out(file, arrays, axes, wanted),
+            left_out=_left_out(file, arrays, axes, required),
         )
 
 
-def _left_out(file: Any, arrays: Arrays, axes: FieldAxes, wanted: Sequence[str]) -> dict[str, str]:
+def _left_out(file: Any, arrays: Arrays, axes: FieldAxes, required: Sequence[str]) -> dict[str, str]:
     """Return fields that cannot be used, and why; the first one has been checked for statistics already."""
-    found = {name: arrays[name].problem for name in wanted if name in arrays and arrays[name].problem}
-    for variable in [arrays[name] for name in wanted[1:] if name in arrays]:
+    found = {name: arrays[name].problem for name in required if name in arrays and arrays[name].problem}
+    for variable in [arrays[name] for name in required[1:] if name in arrays]:
         try:
             check_time_steps(variable.name, variable.attributes, axes.time.times, file)
         except GranuleError as error:
@@ -202,7 +202,7 @@ def _check_dimensions(file: Any, variable: ArrayVariable, known: Sequence[str], 
     if any(size != 1 for size in others.values()) or variable.dims != first.dims:
         raise GranuleError(
             f"{file}: {variable.name} has the dimensions {', '.join(f'{k} {n}' for k, n in sizes.items())}, "
-            f"wanted {', '.join(known[:-1])} and {known[-1]}, for all variables alike: ask for one member and one "
+            f"expected {', '.join(known[:-1])} and {known[-1]}, for all variables alike: ask for one member and one "
             "stream"
         )
 

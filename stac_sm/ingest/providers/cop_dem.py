@@ -1,4 +1,7 @@
-"""Copernicus DEM GLO-30 and GLO-90: 1 degree tiles of elevation, and the slope and aspect derived from them."""
+"""Copernicus DEM GLO-30 and GLO-90: 1 degree tiles of elevation, and the slope and aspect derived from them.
+
+The pipeline of ingest scans each GeoTIFF here. `terrain` derives slope and aspect when the assets are written.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class CopDem:
     """Names of its files."""
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item: a tile with elevation, slope and aspect."""
+        """Return one item: a tile with elevation, slope and aspect."""
         south, west = _corner(file)
         geobox = _geobox(file)
         _check_place(file, geobox, south, west)
@@ -47,7 +50,7 @@ class CopDem:
         return ScannedFile([Granule(item, layers, geotiff_rank(str(file)))])
 
     def claims(self, file: Path) -> list[str]:
-        """Id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its name."""
         return [_item_id(file)]
 
 
@@ -56,11 +59,11 @@ def _item_id(file: Path) -> str:
 
 
 def _corner(file: Path) -> tuple[int, int]:
-    """Degrees north and east of the south-west corner in a file name."""
+    """Return degrees north and east of the south-west corner in a file name."""
     match = re.fullmatch(r"Copernicus_DSM_COG_(?:10|30)_([NS])(\d\d)_00_([EW])(\d{3})_00_DEM\.tif", file.name)
     if match is None:
-        wanted = "Copernicus_DSM_COG_30_N46_00_E011_00_DEM.tif"
-        raise GranuleError(f"{file}: found the name {file.name}, wanted one like {wanted}: is it another product?")
+        example = "Copernicus_DSM_COG_30_N46_00_E011_00_DEM.tif"
+        raise GranuleError(f"{file}: found the name {file.name}, expected one like {example}: is it another product?")
     south, west = int(match[2]), int(match[4])
     return (south if match[1] == "N" else -south), (west if match[3] == "E" else -west)
 
@@ -71,7 +74,7 @@ def _geobox(file: Path) -> GeoBox:
     if crs is None or crs.to_epsg() != 4326 or count != 1 or affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
         raise GranuleError(
             f"{file}: found {count} band(s) in {crs} with transform {tuple(affine)[:6]}, "
-            "wanted one band in EPSG:4326, north up: fetch the tile again"
+            "expected one band in EPSG:4326, north up: fetch the tile again"
         )
     return GeoBox(shape, affine, "EPSG:4326")
 

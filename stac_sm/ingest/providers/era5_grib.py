@@ -32,8 +32,8 @@ Bands = Mapping[tuple[str, int], Sequence[int]]
 """Numbers of the bands by variable and second, final data first."""
 
 
-def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
-    """Fields of a file; reads no pixels.
+def open_era5_grib(file: Path, required: Sequence[str]) -> HourlyFields:
+    """Open the fields of a file; reads no pixels.
 
     Raises
     ------
@@ -49,8 +49,8 @@ def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
             _name(tag): what for one, tag in zip(messages, tags, strict=True) if (what := _statistic(one, tag))
         }
         refused = {name: refusal(file, name, what, "by the heads of its messages") for name, what in statistics.items()}
-        if wanted[0] in refused:
-            raise refused[wanted[0]]
+        if required[0] in refused:
+            raise refused[required[0]]
         bands: dict[tuple[str, int], list[int]] = {}
         for band, tag in zip(data.indexes, tags, strict=True):
             bands.setdefault((_name(tag), _second(tag)), []).append(band)
@@ -64,31 +64,34 @@ def open_era5_grib(file: Path, wanted: Sequence[str]) -> HourlyFields:
         grid = RegularGrid.of(*_centres(file, data), file)
     # where an hour is there twice, as in files that were joined, it is so on the time axis
     instants = [
-        (second, nth) for name, second in sorted(bands) if name == wanted[0] for nth in range(len(bands[name, second]))
+        (second, nth)
+        for name, second in sorted(bands)
+        if name == required[0]
+        for nth in range(len(bands[name, second]))
     ]
     seconds = [second for second, _ in instants]
-    found = [name for name in wanted if name in units]
+    found = [name for name in required if name in units]
     if not seconds or any((name, second) not in bands for name in found for second in seconds):
         held = ", ".join(sorted({tag.get("GRIB_ELEMENT", "?") for tag in tags}))
         raise GranuleError(
-            f"{file}: {len(tags)} fields of {held} found, {wanted[0]} wanted, and {', '.join(wanted[1:])} for the same "
-            "hours or not at all: is it ERA5-Land?"
+            f"{file}: {len(tags)} fields of {held} found, {required[0]} expected, and {', '.join(required[1:])} for "
+            "the same hours or not at all: is it ERA5-Land?"
         )
     times = np.array(seconds, dtype="datetime64[s]")
-    check_spacing(wanted[0], times, file)
+    check_spacing(required[0], times, file)
     return HourlyFields(
         file=file,
         grid=grid,
         times=times,
         units={name: units[name] for name in found},
         read=partial(_read, file, bands, instants),
-        final=[final[bands[wanted[0], second][nth] - 1] for second, nth in instants],
+        final=[final[bands[required[0], second][nth] - 1] for second, nth in instants],
         left_out={name: str(why).removeprefix(f"{file}: ") for name, why in refused.items() if name in found},
     )
 
 
 def _statistic(message: MessageFacts, tags: Mapping[str, str]) -> str:
-    """What a message holds if it is a mean, an accumulation or another statistic over a time; empty if it is none."""
+    """Return what a message holds if it is a mean, an accumulation or another statistic over a time; else empty."""
     values = tags.get("GRIB_PDS_TEMPLATE_ASSEMBLED_VALUES", "").split()
     place = _PROCESS.get(tags.get("GRIB_PDS_PDTN", ""))
     process = int(values[place]) if place is not None and len(values) > place else None
@@ -106,7 +109,7 @@ def _opened(file: Path) -> Any:
 
 
 def _read(file: Path, bands: Bands, instants: Sequence[tuple[int, int]], name: str, start: int, end: int) -> np.ndarray:
-    """Values (time, latitude, longitude) of a variable, float32; NaN where the bitmap of the file has no value."""
+    """Read values (time, latitude, longitude) of a variable, float32; NaN where the file's bitmap has no value."""
     import rasterio
 
     with _opened(file) as data:
@@ -124,16 +127,16 @@ def _read(file: Path, bands: Bands, instants: Sequence[tuple[int, int]], name: s
 
 
 def _centres(file: Path, data: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Latitudes and longitudes of the pixel centres."""
+    """Return latitudes and longitudes of the pixel centres."""
     affine = data.transform
     if data.crs is None or not data.crs.is_geographic or affine.b or affine.d:
-        raise GranuleError(f"{file}: a grid that is not in degrees found, regular latitudes and longitudes wanted")
+        raise GranuleError(f"{file}: a grid that is not in degrees found, regular latitudes and longitudes expected")
     rows, columns = np.arange(data.height) + 0.5, np.arange(data.width) + 0.5
     return np.round(affine.f + rows * affine.e, 6), np.round(affine.c + columns * affine.a, 6)
 
 
 def _name(tags: Mapping[str, str]) -> str:
-    """Our name of a field, or GDAL's where it is none of ours."""
+    """Return our name of a field, or GDAL's where it is none of ours."""
     element = tags.get("GRIB_ELEMENT", "")
     if "GRIB_DISCIPLINE" not in tags:
         return _ELEMENTS.get(element, element)

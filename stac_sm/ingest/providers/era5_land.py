@@ -1,4 +1,8 @@
-"""ERA5-Land: soil water, soil temperature and snow of NetCDF, GRIB and Zarr to daily UTC means."""
+"""ERA5-Land: soil water, soil temperature and snow of NetCDF, GRIB and Zarr to daily UTC means.
+
+`era5_netcdf`, `era5_grib` and `era5_zarr` open the files, `formats.joined_hours` joins their hours. An item is a day on
+one grid; it lists the hours and the checksums of its files, so that more hours later make the day anew.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +47,10 @@ class Era5Land:
     """Least number of hours in a daily mean; days with fewer are left out and counted. 1 for daily means."""
 
     period: str | None = None
-    """Days that are taken, e.g. ``2018-06-01/2018-08-31``; all unless told."""
+    """Days that are taken, e.g. ``2018-06-01/2018-08-31``; all by default."""
 
     bbox: Sequence[float] | None = None
-    """West, south, east, north in degrees: part that is taken of a Zarr store; all unless told."""
+    """West, south, east, north in degrees: part that is taken of a Zarr store; all by default."""
 
     collection: str = "era5-land"
     """Id of the STAC collection."""
@@ -58,15 +62,15 @@ class Era5Land:
     """Settings that say which items are made, and change none of them."""
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item a day that has enough hours."""
+        """Return one item a day that has enough hours."""
         return self._scan_one(file)
 
     def scan_url(self, url: FileUrl) -> ScannedFile:
-        """As ``scan``, of a Zarr store at an address."""
+        """Return one item a day of a Zarr store at an address."""
         return self._scan_one(url)
 
     def scan_together(self, files: Sequence[Path | FileUrl]) -> JointScan:
-        """One item a day that has enough hours in all files together."""
+        """Return one item a day that has enough hours in all files together."""
         opened, errors = {}, {}
         for file in files:
             try:
@@ -77,12 +81,12 @@ class Era5Land:
         return replace(joined, errors={**errors, **joined.errors})
 
     def claims(self, file: Path | FileUrl) -> list[str]:
-        """Ids of the days of which a file has an hour."""
+        """Return the ids of the days of which a file has an hour."""
         hourly = self._open(file)
         return [_item_id(day, hourly.grid) for day in hourly.days() if self._takes(day)]
 
     def compare_content(self, ours: ItemVersion, theirs: ItemVersion) -> Decision | None:
-        """Which of two versions of a day stays: the one that has all hours and variables of the other, and more.
+        """Return which of two versions of a day stays: the one that has all hours and variables of the other, and more.
 
         An hour that is final counts more than one that is preliminary.
         """
@@ -101,11 +105,11 @@ class Era5Land:
         return Decision(Preference.OURS if more[0] else Preference.THEIRS, "more hours or variables, or final ones")
 
     def parts(self, file: Path) -> Sequence[Path]:
-        """The file; of a Zarr store the folder, then everything in it."""
+        """Return the file; of a Zarr store the folder, then everything in it."""
         return [file, *sorted(file.rglob("*"))] if file.is_dir() else [file]
 
     def url_checksum(self, url: FileUrl) -> str:
-        """SHA-256 of what a store says about itself, but for its size: days that are added leave others as they are.
+        """Return the SHA-256 of what a store says about itself, but for its size: added days leave others as they are.
 
         Values that the provider revises are not noticed.
         """
@@ -116,7 +120,9 @@ class Era5Land:
                 missing = error
             except ValueError as error:
                 raise GranuleError(f"{url}/{name}: no JSON found ({error}): is it a Zarr store?") from error
-        raise GranuleError(f"{url}: no .zmetadata and no zarr.json found, a Zarr store wanted ({missing})") from missing
+        raise GranuleError(
+            f"{url}: no .zmetadata and no zarr.json found, a Zarr store expected ({missing})"
+        ) from missing
 
     @property
     def _period(self) -> Period | None:
@@ -137,7 +143,7 @@ class Era5Land:
         return ScannedFile(joined.granules, joined.notes[file])
 
     def _join(self, opened: Mapping[Path | FileUrl, HourlyFields]) -> JointScan:
-        """Days of files, those of each grid together."""
+        """Join the days of files, those of each grid together."""
         granules, notes = [], {}
         errors: dict[Path | FileUrl, str] = {}
         grids: dict[str, list[HourlyFields]] = {}
@@ -220,7 +226,7 @@ def _grid_name(grid: RegularGrid) -> str:
 
 
 def _dataset(grid: RegularGrid) -> str:
-    """What fields of a grid are from, by its pixel size; empty for ERA5-Land."""
+    """Return what fields of a grid are from, by its pixel size; empty for ERA5-Land."""
     step = round(abs(grid.geobox.affine.e), 4)
     if step == _STEP:
         return ""
@@ -242,7 +248,7 @@ def _dataset_notes(grid: RegularGrid) -> tuple[str, ...]:
 
 
 def _coverage(version: ItemVersion) -> dict[tuple[str, float], bool | None] | None:
-    """Whether hours are final, by variable and hour of the day; None of an item that does not list its hours."""
+    """Return whether hours are final, by variable and hour; None of an item that does not list its hours."""
     if any("hours" not in source for source in version.sources):
         return None
     hours: dict[float, bool | None] = {}
@@ -253,7 +259,7 @@ def _coverage(version: ItemVersion) -> dict[tuple[str, float], bool | None] | No
 
 
 def _has_more(one: Mapping[Any, bool | None], two: Mapping[Any, bool | None]) -> bool:
-    """Whether one has something that two lacks, or has only preliminary."""
+    """Return whether one has something that two lacks, or has only preliminary."""
     return any(key not in two or (final is True and two[key] is False) for key, final in one.items())
 
 

@@ -16,12 +16,12 @@ from stac_sm.ingest.formats.hourly import HourlyFields
 from stac_sm.ingest.formats.netcdf import open_arrays
 
 
-def open_era5_netcdf(file: Path, wanted: Sequence[str]) -> HourlyFields:
-    """Fields of a file; reads coordinates only.
+def open_era5_netcdf(file: Path, required: Sequence[str]) -> HourlyFields:
+    """Open the fields of a file; reads coordinates only.
 
     Raises
     ------
     GranuleError
         If it is no NetCDF, or holds something else.
     """
-    return hourly_fields(file, partial(open_arrays, file), wanted)
+    return hourly_fields(file, partial(open_arrays, file), required)

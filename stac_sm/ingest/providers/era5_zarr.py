@@ -1,6 +1,6 @@
 """ERA5-Land in a Zarr store (version 2 or 3), local or by http(s): hourly fields or daily means.
 
-A store is huge, so the period and the box that are wanted are settings. What the user may read is left to ``.netrc``.
+A store is huge, so the period and the box to read are settings. What the user may read is left to ``.netrc``.
 A chunk that a store does not have is sea; any other answer than that is an error.
 """
 
@@ -35,9 +35,9 @@ _WHOLE_EARTH = (-180.0, -90.0, 180.0, 90.0)
 
 
 def open_era5_zarr(
-    place: Path | FileUrl, wanted: Sequence[str], period: Period | None, bbox: BBox | None
+    place: Path | FileUrl, required: Sequence[str], period: Period | None, bbox: BBox | None
 ) -> HourlyFields:
-    """Fields of a store on the days of a period and the cells that meet a box in degrees; reads coordinates only.
+    """Open the fields of a store in a period and the cells that meet a box in degrees; reads coordinates only.
 
     Raises
     ------
@@ -47,10 +47,12 @@ def open_era5_zarr(
     with _errors_named(place):
         data = _opened(place)
     whole = _describe(data)
-    axes = find_axes(place, whole, wanted)
-    needed = [name for name in whole if name in wanted or not {axes.latitude, axes.longitude} <= set(whole[name].dims)]
+    axes = find_axes(place, whole, required)
+    needed = [
+        name for name in whole if name in required or not {axes.latitude, axes.longitude} <= set(whole[name].dims)
+    ]
     cut = _cut(place, data[needed], axes, period, _box(bbox))
-    return hourly_fields(place, partial(_open_arrays, place, cut), wanted)
+    return hourly_fields(place, partial(_open_arrays, place, cut), required)
 
 
 @contextmanager
@@ -60,7 +62,7 @@ def _open_arrays(place: Path | FileUrl, data: xr.Dataset) -> Iterator[Mapping[st
 
 
 def _describe(data: xr.Dataset) -> dict[str, ArrayVariable]:
-    """Variables of a dataset, by their names."""
+    """Describe the variables of a dataset, by their names."""
     return {str(name): _array(str(name), variable) for name, variable in data.variables.items()}
 
 
@@ -110,7 +112,7 @@ def _opened(place: Path | FileUrl) -> xr.Dataset:
 
 
 def _web_store(url: FileUrl) -> Any:
-    """Store at an address; what fails for a while is asked for again."""
+    """Open a store at an address; what fails for a while is asked for again."""
     try:
         from obstore.store import HTTPStore
         from zarr.storage import ObjectStore
@@ -125,7 +127,7 @@ def _web_store(url: FileUrl) -> Any:
 
 
 def _cut(place: Path | FileUrl, data: xr.Dataset, axes: FieldAxes, period: Period | None, box: BBox) -> xr.Dataset:
-    """Part of a store in a period and a box."""
+    """Return the part of a store in a period and a box."""
     west, south, east, north = box
     lat, lon = (data[name].values.astype(np.float64) for name in (axes.latitude, axes.longitude))
     half = [abs(float(axis[-1] - axis[0])) / max(axis.size - 1, 1) / 2 for axis in (lat, lon)]
@@ -146,7 +148,7 @@ def _cut(place: Path | FileUrl, data: xr.Dataset, axes: FieldAxes, period: Perio
         span = f"{days.min()}/{days.max()}" if days.size else "no days"
         raise GranuleError(
             f"{place}: {counts[0]} times x {counts[1]} rows x {counts[2]} columns found in {span}, some and at most "
-            f"{_MOST_VALUES:.0e} wanted: set period and bbox under [sources.era5-land]"
+            f"{_MOST_VALUES:.0e} expected: set period and bbox under [sources.era5-land]"
         )
     return data.isel(parts)
 
@@ -155,7 +157,7 @@ def _box(bbox: BBox | None) -> BBox:
     if bbox is None:
         return _WHOLE_EARTH
     if len(bbox) != 4 or bbox[0] >= bbox[2] or bbox[1] >= bbox[3]:
-        raise InputError(f"[sources.era5-land] bbox: {list(bbox)} found, west, south, east, north in degrees wanted")
+        raise InputError(f"[sources.era5-land] bbox: {list(bbox)} found, west, south, east, north in degrees expected")
     return bbox
 
 

@@ -1,4 +1,7 @@
-"""ESA CCI soil moisture: the daily combined product on its 0.25 degree grid, global or cut out."""
+"""ESA CCI soil moisture: the daily combined product on its 0.25 degree grid, global or cut out.
+
+The pipeline of ingest scans each NetCDF file here. Triple collocation and the validation read its items.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ class EsaCci:
     """Names of its files."""
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item a day; a file of the provider has one. A day without any value is left out and said."""
+        """Return one item a day; a file of the provider has one. A day without any value is left out and named."""
         with open_netcdf(file) as data:
             _check_names(file, data)
             grid, days, order = _axes(file, data)
@@ -67,14 +70,14 @@ class EsaCci:
         return ScannedFile(granules, notes)
 
     def claims(self, file: Path) -> list[str]:
-        """Ids of the items of a file: its days on its grid."""
+        """Return the ids of the items of a file: its days on its grid."""
         with open_netcdf(file) as data:
             _check_names(file, data)
             grid, days, _ = _axes(file, data)
         return [_item_id(day, grid) for day in days]
 
     def rank_of(self, name: str) -> Rank:
-        """Rank by the version in the name of a file."""
+        """Return the rank by the version in the name of a file."""
         return Rank(version=_version(name))
 
     def _granule(self, rank: Rank, day: date, grid: RegularGrid, values: dict[str, np.ndarray]) -> Granule:
@@ -100,29 +103,31 @@ def _item_id(day: date, grid: RegularGrid) -> str:
 
 
 def _axes(file: Path, data: Any) -> tuple[RegularGrid, list[date], Sequence[str]]:
-    """Grid and days of a file, and the names of its dimensions in the order time, latitude, longitude."""
+    """Return grid and days of a file, and the names of its dimensions in the order time, latitude, longitude."""
     latitude, longitude = (coordinate(data["sm"].dimensions, start, file) for start in ("lat", "lon"))
     grid = RegularGrid.of(unpack_values(data[latitude]), unpack_values(data[longitude]), file)
     time = field_time_axis(file, describe_variables(data, file), "sm")
     if time is None or time.dims != ("time",):
-        raise GranuleError(f"{file}: found no instants along time, wanted one a day (standard name `time`): is it CCI?")
+        raise GranuleError(
+            f"{file}: found no instants along time, expected one a day (standard name `time`): is it CCI?"
+        )
     days = [date.fromisoformat(str(day)) for day in time.times.astype("datetime64[D]")]
     return grid, days, ("time", latitude, longitude)
 
 
 def _version(name: str) -> tuple[int, ...]:
-    """Version in the name of a file, e.g. (8, 1) of ``-fv08.1.nc``."""
+    """Return the version in the name of a file, e.g. (8, 1) of ``-fv08.1.nc``."""
     match = re.search(r"-fv(\d+)\.(\d+)\.nc$", name)
     return (int(match[1]), int(match[2])) if match else ()
 
 
 def _created(data: Any) -> str:
-    """Digits of the time at which a file says that it was produced; empty where it says none, or something else."""
+    """Return the digits of the time of production that a file states; empty where it states none, or something else."""
     return time_digits(str(getattr(data, "date_created", "")))
 
 
 def _unflagged(data: Any, name: str, order: Sequence[str], grid: RegularGrid) -> np.ndarray:
-    """Values (time, y, x), m3 m-3, float32; NaN where not seen or where any flag is raised."""
+    """Read values (time, y, x), m3 m-3, float32; NaN where not seen or where any flag is raised."""
     if problem := packing_problem(data["flag"]):
         raise GranuleError(f"{data.filepath()}: {problem}")
     flag = np.ma.filled(np.ma.asarray(data["flag"][...]).astype(np.int64), -1)

@@ -1,4 +1,7 @@
-"""GLASS: land surface temperature, leaf area index and albedo, HDF4-EOS in MODIS sinusoidal tiles."""
+"""GLASS: land surface temperature, leaf area index and albedo, HDF4-EOS in MODIS sinusoidal tiles.
+
+The bands of each product are described here; `formats.sinusoidal_tile` builds items and layers from them.
+"""
 
 from __future__ import annotations
 
@@ -79,16 +82,16 @@ class GlassLst:
     """Names of its files."""
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item: a tile of a day."""
+        """Return one item: a tile of a day."""
         name = TileName.of(file, _LST_NAME, "GLASS06A01.V01.A2018001.h18v04.2022021.hdf")
         return ScannedFile([tile_granule(file, name, end=name.end(1), collection=self.collection, bands=[_LST])])
 
     def claims(self, file: Path) -> list[str]:
-        """Id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its name."""
         return claimed_stems(file, _LST_NAME)
 
     def rank_of(self, name: str) -> Rank:
-        """Rank of a file: of two productions the later one stays."""
+        """Return the rank of a file: of two productions the later one stays."""
         return production_rank(name, _LST_NAME)
 
 
@@ -103,16 +106,16 @@ class GlassLai:
     """Names of its files."""
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item: a tile of 8 days; the last composite of a year ends with the year."""
+        """Return one item: a tile of 8 days; the last composite of a year ends with the year."""
         name = TileName.of(file, _LAI_NAME, "GLASS01E01.V60.A2018001.h18v04.2022012.hdf")
         return ScannedFile([tile_granule(file, name, end=name.end(8), collection=self.collection, bands=[_LAI])])
 
     def claims(self, file: Path) -> list[str]:
-        """Id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its name."""
         return claimed_stems(file, _LAI_NAME)
 
     def rank_of(self, name: str) -> Rank:
-        """Rank of a file: of two productions the later one stays."""
+        """Return the rank of a file: of two productions the later one stays."""
         return production_rank(name, _LAI_NAME)
 
 
@@ -137,10 +140,10 @@ class GlassAlbedo:
 
     def __post_init__(self) -> None:
         if self.worst_quality not in range(_WORST + 1):
-            raise InputError(f"glass-albedo: worst_quality {self.worst_quality} found, wanted 0, 1, 2 or 3")
+            raise InputError(f"glass-albedo: worst_quality {self.worst_quality} found, expected 0, 1, 2 or 3")
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item: a tile of 8 days with all bands; the last composite of a year ends with the year."""
+        """Return one item: a tile of 8 days with all bands; the last composite of a year ends with the year."""
         name = TileName.of(file, _ALBEDO_NAME, "GLASS02A06.V40.A2018001.h18v04.2019021.hdf")
         bands, mask = _ALBEDO, None
         if name.product == "GLASS02E01":
@@ -151,14 +154,14 @@ class GlassAlbedo:
         )
 
     def claims(self, file: Path) -> list[str]:
-        """Id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its name."""
         return claimed_stems(file, _ALBEDO_NAME)
 
     def rank_of(self, name: str) -> Rank:
-        """Rank of a file: of two productions the later one stays."""
+        """Return the rank of a file: of two productions the later one stays."""
         return production_rank(name, _ALBEDO_NAME)
 
 
 def _worse(worst: int, file: Path) -> np.ndarray:
-    """Pixels (y, x) whose overall quality is worse than wanted."""
+    """Return the pixels (y, x) whose overall quality is worse than a limit."""
     return np.asarray((read_field(file, _QA.name) & 0b11) > worst)

@@ -74,7 +74,7 @@ class Ismn:
     """Names of its files."""
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item a station of an archive, or the one station that an unpacked file belongs to.
+        """Return one item a station of an archive, or the one station that an unpacked file belongs to.
 
         Stations that cannot be read do not keep the others from being ingested: one error at the end names them.
         """
@@ -90,7 +90,7 @@ class Ismn:
         return ScannedFile(self._granules(file, sensors, static, _read_file))
 
     def parts(self, file: Path) -> list[Path]:
-        """All files in the folder that belong to the same station: an item holds all its sensors."""
+        """Return all files in the folder that belong to the same station: an item holds all its sensors."""
         own = SensorFile.of(file.name)
         if own is None:
             return [file]
@@ -101,12 +101,12 @@ class Ismn:
         return [*series, static] if static.is_file() else series
 
     def claims(self, file: Path) -> list[str]:
-        """Ids of the stations of a file, by the names in it."""
+        """Return the ids of the stations of a file, by the names in it."""
         names = _members(file) if file.suffix == ".zip" else [file.name]
         return [station_id(*_key(sensor)) for name in names if (sensor := SensorFile.of(name))]
 
     def compare_content(self, ours: ItemVersion, theirs: ItemVersion) -> Decision:
-        """Which of two versions of a station stays: the one that has all readings of the other, and more.
+        """Return which of two versions of a station stays: the one that has all readings of the other, and more.
 
         With the same readings in both, it is the one that has all static variables of the other, and more. Names of
         instruments do not count, since they change between downloads.
@@ -165,7 +165,9 @@ class Ismn:
 
 
 def station_id(network: str, station: str) -> str:
-    """Id of a station's item: ``{network}.{station}``, other characters than letters, digits, ``_.-`` as one ``-``."""
+    """Return the id of a station's item: ``{network}.{station}``; other characters than letters, digits, ``_.-`` are
+    one ``-``.
+    """
     return f"{_safe(network)}.{_safe(station)}"
 
 
@@ -178,7 +180,7 @@ def _key(sensor: SensorFile) -> tuple[str, str]:
 
 
 def _item(collection: str, pairs: Pairs, table: pd.DataFrame, static: Mapping[str, Any]) -> ItemDict:
-    """Item of a station; its period spans the days with values, or the download if there are none."""
+    """Build the item of a station; its period spans the days with values, or the download if there are none."""
     (sensor, place), *_ = pairs
     period = _period([sensor for sensor, _ in pairs], table)
     flags: Counter[str] = Counter()
@@ -205,7 +207,7 @@ def _item(collection: str, pairs: Pairs, table: pd.DataFrame, static: Mapping[st
 
 
 def _summary(sensor: SensorFile, frame: pd.DataFrame) -> dict[str, Any]:
-    """A sensor and its counts: readings with a value, good ones, and missing ones, which the table leaves out."""
+    """Describe a sensor and its counts: readings with a value, good ones, and missing ones, which the table omits."""
     seen = frame["sm"].notna()
     return {
         "sensor": sensor.sensor,
@@ -218,7 +220,7 @@ def _summary(sensor: SensorFile, frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _table(pairs: Pairs) -> pd.DataFrame:
-    """Readings with a value: time (UTC), sensor, depth_from, depth_to (m), sm (m3 m-3), flag."""
+    """Return readings with a value: time (UTC), sensor, depth_from, depth_to (m), sm (m3 m-3), flag."""
     import pandas as pd
 
     columns = ["time", "sensor", "depth_from", "depth_to", "sm", "flag"]
@@ -250,7 +252,7 @@ def _series(version: ItemVersion) -> pd.DataFrame:
 
 
 def _of_neither(ours: ItemVersion, theirs: ItemVersion, lost: pd.DataFrame, gained: pd.DataFrame) -> str:
-    """Text on two versions of which neither holds the other."""
+    """Describe two versions of which neither holds the other."""
     times = lost["time"]
     return (
         f"{theirs.names} has {len(lost)} readings that {ours.names} lacks ({times.min():%Y-%m-%d} to "
@@ -269,7 +271,7 @@ def _check_place(file: Path, sensors: Sequence[SensorFile], readings: Sequence[R
 
 
 def _members(file: Path) -> list[str]:
-    """Names in an archive, checked; nothing is ever unpacked to disk."""
+    """List the names in an archive, checked; nothing is ever unpacked to disk."""
     with _opened(file) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
     for info in infos:
@@ -279,13 +281,13 @@ def _members(file: Path) -> list[str]:
         if info.file_size > MAX_MEMBER or info.file_size > MAX_RATIO * max(info.compress_size, 1 << 10):
             raise GranuleError(
                 f"{file}: member {info.filename!r} unpacks from {info.compress_size} to {info.file_size} bytes, "
-                f"wanted at most {MAX_MEMBER} and a ratio of {MAX_RATIO}: it is not from the ISMN"
+                f"expected at most {MAX_MEMBER} and a ratio of {MAX_RATIO}: it is not from the ISMN"
             )
     return [info.filename for info in infos if not PurePosixPath(info.filename).name.startswith(".")]
 
 
 def _sensors(file: Path, names: Sequence[str]) -> tuple[list[SensorFile], int]:
-    """Files of soil moisture, in order, each station at one id; and how many files of other variables there are."""
+    """Return files of soil moisture, in order, each station at one id; and the number of files of other variables."""
     sensors = sorted(sensor for name in names if (sensor := SensorFile.of(name)))
     if not sensors:
         raise GranuleError(
@@ -325,7 +327,7 @@ def _first_of(texts: Sequence[str]) -> list[str]:
 def _read_file(path: str) -> bytes:
     size = Path(path).stat().st_size
     if size > MAX_MEMBER:
-        raise GranuleError(f"{path}: found {size} bytes, wanted at most {MAX_MEMBER}: it is not from the ISMN")
+        raise GranuleError(f"{path}: found {size} bytes, expected at most {MAX_MEMBER}: it is not from the ISMN")
     return Path(path).read_bytes()
 
 
@@ -338,7 +340,7 @@ def _opened(file: Path) -> zipfile.ZipFile:
 
 
 def _content(read: Callable[[str], bytes], path: str) -> bytes:
-    """Bytes of a file or member."""
+    """Read the bytes of a file or member."""
     try:
         return read(path)
     except _UNREADABLE as error:

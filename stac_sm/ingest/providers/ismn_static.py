@@ -163,7 +163,7 @@ def _land_cover(text: str) -> int:
 
 
 def _soil(rows: Iterable[CsvRow], notes: _Notes) -> list[dict[str, Any]]:
-    """One record a provider and depth, in the order of the file; of a quantity given twice the first counts."""
+    """Return one record a provider and depth, in the order of the file; of a quantity given twice the first counts."""
     layers: dict[tuple[float | None, float | None, str], dict[str, Any]] = {}
     for row in rows:
         if row["quantity_name"] not in _SOIL:
@@ -183,7 +183,7 @@ def _soil(rows: Iterable[CsvRow], notes: _Notes) -> list[dict[str, Any]]:
 
 
 def _soil_value(row: CsvRow) -> tuple[float | None, float | None, float] | None:
-    """Upper and lower end in metres and the value; None where the value stands for none."""
+    """Return upper and lower end in metres and the value; None where the value stands for none."""
     quantity = row["quantity_name"]
     _, unit, largest = _SOIL[quantity]
     value = _number(row["value"], quantity)
@@ -196,7 +196,7 @@ def _soil_value(row: CsvRow) -> tuple[float | None, float | None, float] | None:
 
 
 def _depth(text: str) -> float | None:
-    """Metres; None where it is not known."""
+    """Return metres; None where it is not known."""
     if text.lower() in _NO_VALUE:
         return None
     value = _number(text, "depth")

@@ -42,16 +42,16 @@ class MeritDem:
     """Names of its files."""
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item a tile, with elevation, slope and aspect; a package is read without unpacking."""
+        """Return one item a tile, with elevation, slope and aspect; a package is read without unpacking."""
         if file.suffix != ".tar":
             return ScannedFile([self._granule(file.name, str(file))])
         names, others = _members(file)
         if not names:
-            raise GranuleError(f"{file}: no tile like n30w120_dem.tif found among {len(others)} members, one wanted")
+            raise GranuleError(f"{file}: no tile like n30w120_dem.tif found among {len(others)} members, one expected")
         return ScannedFile(self._packed(file, names), tuple(f"member {name!r} is no tile: left out" for name in others))
 
     def claims(self, file: Path) -> list[str]:
-        """Ids of the items of a file, by its name or the names in a package."""
+        """Return the ids of the items of a file, by its name or the names in a package."""
         names = [file.name] if file.suffix != ".tar" else _members(file)[0]
         return [_item_id(PurePosixPath(name).name) for name in names]
 
@@ -77,17 +77,17 @@ def _item_id(name: str) -> str:
 
 
 def _read(href: str, first: int, end: int) -> np.ndarray:
-    """Heights of rows (y, x), m, float32, NaN = no data; a tile without any height is an error."""
+    """Read heights of rows (y, x), m, float32, NaN = no data; a tile without any height is an error."""
     heights = read_heights(href, first, end)
     if (first, end) == (0, _SIDE) and np.isnan(heights).all():
         raise GranuleError(
-            f"{displayed_href(href)}: not one height found, land wanted (sea has no tiles): fetch it again"
+            f"{displayed_href(href)}: not one height found, land expected (sea has no tiles): fetch it again"
         )
     return heights
 
 
 def _members(file: Path) -> tuple[list[str], list[str]]:
-    """Names of the tiles in a package, and of its other files; names are not trusted, nothing is unpacked."""
+    """List the tiles in a package, and its other files; names are not trusted, nothing is unpacked."""
     import tarfile
 
     try:
@@ -101,12 +101,12 @@ def _members(file: Path) -> tuple[list[str], list[str]]:
 
 
 def _corner(name: str, href: str) -> tuple[int, int]:
-    """Degrees north and east of the centre of the lower left pixel, which is what a tile's name says."""
+    """Return degrees north and east of the centre of the lower left pixel, which a tile's name states."""
     match = re.fullmatch(_TILE + r"_dem\.tif", name)
     south, west = (0, 0) if match is None else (int(match[2]), int(match[4]))
     if match is None or south % _DEGREES or west % _DEGREES:
         raise GranuleError(
-            f"{displayed_href(href)}: found the name {name}, wanted one like n30w120_dem.tif: is it another one?"
+            f"{displayed_href(href)}: found the name {name}, expected one like n30w120_dem.tif: is it another one?"
         )
     south, west = (south if match[1] == "n" else -south), (west if match[3] == "e" else -west)
     if not (-60 <= south <= 90 - _DEGREES and -180 <= west <= 180 - _DEGREES):
@@ -117,25 +117,23 @@ def _corner(name: str, href: str) -> tuple[int, int]:
 
 
 def _geobox(href: str, south: int, west: int) -> GeoBox:
-    """Grid of a tile, compared with its name and the provider's."""
+    """Return the grid of a tile, compared with its name and the provider's."""
     with open_geotiff(href) as data:
         crs, affine, shape, dtypes = data.crs, data.transform, data.shape, data.dtypes
     if crs is None or crs.to_epsg() != 4326:
-        raise GranuleError(f"{displayed_href(href)}: found the CRS {crs}, wanted EPSG:4326: fetch the tile again")
+        raise GranuleError(f"{displayed_href(href)}: found the CRS {crs}, expected EPSG:4326: fetch the tile again")
     if (shape, dtypes) != ((_SIDE, _SIDE), ("float32",)):
         found = f"{shape[0]} x {shape[1]} pixels of {', '.join(dtypes)}"
         raise GranuleError(
-            f"{displayed_href(href)}: found {found}, wanted {_SIDE} x {_SIDE} of float32: is it another product?"
+            f"{displayed_href(href)}: found {found}, expected {_SIDE} x {_SIDE} of float32: is it another product?"
         )
     pixel = _DEGREES / _SIDE
-    wanted = (pixel, 0, west - pixel / 2, 0, -pixel, south + _DEGREES - pixel / 2)
+    named = (pixel, 0, west - pixel / 2, 0, -pixel, south + _DEGREES - pixel / 2)
     # a step that is a little off adds up along a side
-    off = [
-        abs(a - b) / pixel * factor for a, b, factor in zip(affine, wanted, (_SIDE, 1, 1, 1, _SIDE, 1), strict=False)
-    ]
+    off = [abs(a - b) / pixel * factor for a, b, factor in zip(affine, named, (_SIDE, 1, 1, 1, _SIDE, 1), strict=False)]
     if max(off) > _OFF:
         raise GranuleError(
-            f"{displayed_href(href)}: its transform is {tuple(affine)[:6]}, its name says {wanted}: "
+            f"{displayed_href(href)}: its transform is {tuple(affine)[:6]}, its name says {named}: "
             "one of the two is wrong; fetch it again"
         )
     return GeoBox(shape, affine, "EPSG:4326")

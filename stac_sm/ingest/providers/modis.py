@@ -141,7 +141,7 @@ class Modis:
         return [f"{id}-{version}" for id in ids for version in VERSIONS]
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item: a tile of a day or of a composite; the last composite of a year ends with the year.
+        """Return one item: a tile of a day or of a composite; the last composite of a year ends with the year.
 
         A tile without a single value is an item too: under clouds, or in the polar night, MODIS saw nothing.
         """
@@ -150,7 +150,7 @@ class Modis:
         if product is None or name.version not in VERSIONS:
             raise GranuleError(
                 f"{file}: found {name.product} of version {name.version}, "
-                f"wanted one of {', '.join(_PRODUCTS)} of version {' or '.join(VERSIONS)}"
+                f"expected one of {', '.join(_PRODUCTS)} of version {' or '.join(VERSIONS)}"
             )
         granule = tile_granule(
             file,
@@ -163,9 +163,9 @@ class Modis:
         return ScannedFile([granule])
 
     def claims(self, file: Path) -> list[str]:
-        """Id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its name."""
         return claimed_stems(file, _NAME)
 
     def rank_of(self, name: str) -> Rank:
-        """Rank of a file: of two productions the later one stays."""
+        """Return the rank of a file: of two productions the later one stays."""
         return production_rank(name, _NAME)

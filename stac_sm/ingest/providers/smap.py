@@ -1,8 +1,8 @@
-"""SMAP radiometer soil moisture: half-orbits (L2) and days (L3) on EASE-Grid 2.0 of 36 km and, enhanced, 9 km.
+"""SMAP soil moisture: half-orbits and days of the radiometer, and scenes of SMAP with Sentinel-1, from HDF5 files.
 
-What HDF5 files of SMAP have in common: fields, quality flags, times, releases.
-
-SMAP/Sentinel-1 soil moisture (SPL2SMAP_S): scenes on EASE-Grid 2.0 of 1 km and 3 km.
+`Smap` takes the products of level 2 and 3 on EASE-Grid 2.0 of 36 km and, enhanced, 9 km. `SmapS1` takes SPL2SMAP_S,
+with 1 km and 3 km. Both read fields, quality flags, times and releases by the same functions; `formats.ease_grid`
+places the cells.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SECOND = timedelta(seconds=1)
 
 
 def read_smap_field(file: Path, data: Any, path: str) -> np.ndarray:
-    """Stored values of a variable by its path, without masks and scales.
+    """Read the stored values of a variable by its path, without masks and scales.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def _fill_value(variable: Any) -> tuple[float, dict[str, str]]:
 
 
 def sensing_interval(file: Path, data: Any) -> tuple[datetime, datetime]:
-    """Half-open interval, in whole seconds, in which a file was measured.
+    """Return the half-open interval, in whole seconds, in which a file was measured.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _variable(file: Path, data: Any, path: str) -> Any:
 
 
 def _instant(file: Path, data: Any, name: str) -> datetime:
-    """A time of the file: an attribute of ``Metadata/Extent``, in files with Sentinel-1 a text in group ``a``."""
+    """Return a time of the file: an attribute of ``Metadata/Extent``, or with Sentinel-1 a text in group ``a``."""
     extent = data["Metadata"].groups.get("Extent") if "Metadata" in data.groups else None
     text = getattr(extent, name, None)
     if text is None and "a" in data.groups and name in data["a"].variables:
@@ -181,7 +181,7 @@ class Smap:
             raise InputError(f"[sources.smap] passes: {list(self.passes)} found, AM, PM or both expected")
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item a half-orbit, or one an overpass of a day; one without any value is left out and said."""
+        """Return one item a half-orbit, or one an overpass of a day; one without any value is left out and named."""
         match = _NAME.fullmatch(file.name)
         if match is None:
             example = "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5"
@@ -199,18 +199,18 @@ class Smap:
         return ScannedFile(granules, tuple(note for note in made if isinstance(note, str)), tuple(errors))
 
     def claims(self, file: Path) -> list[str]:
-        """Ids of the items of a file, by its name: a half-orbit, or the overpasses of a day."""
+        """Return the ids of the items of a file, by its name: a half-orbit, or the overpasses of a day."""
         match = _NAME.fullmatch(file.name)
         if match is None:
             return []
         return [f"{match[1]}.{overpass}" for overpass in self.passes] if match[2] == "3" else [match[1]]
 
     def rank_of(self, name: str) -> Rank:
-        """Rank of a file: the latest release stays."""
+        """Return the rank of a file: the latest release stays."""
         return release_rank(name)
 
     def _orbit(self, file: Path, data: Any, grid: EaseGrid) -> Iterator[Granule | str]:
-        """A half-orbit: cells in a list, cropped to those with a value."""
+        """Yield a half-orbit: cells in a list, cropped to those with a value."""
         indices = [read_smap_field(file, data, f"{_L2}/EASE_{axis}_index") for axis in ("row", "column")]
         cells = Cells.of(grid, file, *indices)
         cells.check_place(file, *(read_smap_field(file, data, f"{_L2}/{axis}") for axis in ("longitude", "latitude")))
@@ -279,7 +279,7 @@ class SmapS1:
     """Names of its files."""
 
     def scan(self, file: Path) -> ScannedFile:
-        """One item: a scene with 1 km and 3 km; one without any value is left out and said."""
+        """Return one item: a scene with 1 km and 3 km; one without any value is left out and named."""
         match = _S1_NAME.fullmatch(file.name)
         if match is None:
             example = "SMAP_L2_SM_SP_1AIWDV_20150331T170640_20150401T054620_003E34N_R18290_001.h5"
@@ -310,12 +310,12 @@ class SmapS1:
         return ScannedFile([Granule(item, layers, release_rank(file.name), left_out=left_out, lost=lost)])
 
     def claims(self, file: Path) -> list[str]:
-        """Id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its name."""
         match = _S1_NAME.fullmatch(file.name)
         return [match[1]] if match else []
 
     def rank_of(self, name: str) -> Rank:
-        """Rank of a file: the latest release stays."""
+        """Return the rank of a file: the latest release stays."""
         return release_rank(name)
 
     def _image(self, file: Path, data: Any, suffix: str, grid: EaseGrid) -> tuple[GeoBox, np.ndarray, dict[str, str]]:

@@ -1,7 +1,8 @@
 """SoilGrids 2.0: soil properties at 0-5 cm, 250 m, on the Interrupted Goode Homolosine.
 
 Files hold one property each, in integers that are kept as they are; the scale makes % of g/kg, kg dm-3 of cg/cm3 and
-g/kg of dg/kg. So do items: one a property and window, the asset's key is the property.
+g/kg of dg/kg. An item is one property on one window, and the asset's key is the property. `formats.vrt` reads
+mosaics of tiles, here or on the web.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _BBOX_STEP = 0.02  # degrees between the points of a bbox that are looked up in 
 _SEAMS_NORTH, _SEAMS_SOUTH = (-40.0,), (-100.0, -20.0, 80.0)  # degrees east at which the lobes are cut
 _BESIDE = 1e-6  # degrees: a seam belongs to the lobe west of it
 _NAME = re.compile(r"([a-z0-9]+)_([0-9]+-[0-9]+cm)_(mean|uncertainty|Q0\.\d+)([_.-]\w[\w.-]*)?\.(tif|vrt)")
-_WANTED = "sand_0-5cm_mean.tif or .vrt, or sand_0-5cm_mean/tileSG-…/tileSG-….tif"
+_NAMES = "sand_0-5cm_mean.tif or .vrt, or sand_0-5cm_mean/tileSG-…/tileSG-….tif"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class SoilGrids:
     """Id of the STAC collection."""
 
     bbox: BBox | None = None
-    """West, south, east, north in degrees of the part that is wanted; None for all, where that is not too much."""
+    """West, south, east, north in degrees of the part that is read; None for all, where that is not too much."""
 
     patterns: tuple[str, ...] = ("*_0-5cm_mean*.tif", "*_0-5cm_mean.vrt", "tileSG-*.tif")
     """Names of its files."""
@@ -73,39 +74,39 @@ class SoilGrids:
         west, south, east, north = self.bbox if len(self.bbox) == 4 else (0, 0, 0, 0)
         if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
             found = list(self.bbox)
-            raise InputError(f"[sources.soilgrids] bbox: found {found}, west, south, east, north in degrees wanted")
+            raise InputError(f"[sources.soilgrids] bbox: found {found}, west, south, east, north in degrees expected")
 
     def scan(self, file: Path) -> ScannedFile:
-        """A property on the part of the file that is wanted: one item, or one a lobe where ``bbox`` meets several."""
+        """Return a property on the part of the file in ``bbox``: one item, or one a lobe where it meets several."""
         name = _property(file, str(file))
         return self._scan(name, _local_mosaic(file))
 
     def scan_url(self, url: FileUrl) -> ScannedFile:
-        """As ``scan``, of a mosaic or GeoTIFF on the web."""
+        """Return the items of a mosaic or GeoTIFF on the web."""
         name = _property(Path(url.text), str(url))
         return self._scan(name, _remote_mosaic(url))
 
     def parts(self, file: Path) -> Sequence[Path]:
-        """A VRT with those of its tiles that are wanted; the VRT for a tile that has one."""
+        """Return a VRT with those of its tiles that are read; the VRT for a tile that has one."""
         vrt = _vrt_above(file)
         if vrt is not None or file.suffix != ".vrt":
             return [vrt or file]
         try:
             mosaic = _local_mosaic(file)
-            tiles = sorted({Path(tile.href) for tile in self._wanted(mosaic)})
-        except GranuleError:  # it is told when the file is scanned
+            tiles = sorted({Path(tile.href) for tile in self._tiles(mosaic)})
+        except GranuleError:  # it is reported when the file is scanned
             return [file]
         return [file, *(tile for tile in tiles if tile.is_file())]
 
     def url_checksum(self, url: FileUrl) -> str:
-        """Of a VRT and what the server says about those of its tiles that are wanted, or about a GeoTIFF."""
+        """Return a digest of a VRT and the state of the tiles that are read, by the server; or of a GeoTIFF's state."""
         from concurrent.futures import ThreadPoolExecutor
 
         if not url.name.endswith(".vrt"):
             return digest(validators(url))
         content = fetch_file(url)
         mosaic = vrt_mosaic(str(url), content, _folder(url))
-        tiles = [FileUrl(tile.href.removeprefix("/vsicurl/")) for tile in self._wanted(mosaic)]
+        tiles = [FileUrl(tile.href.removeprefix("/vsicurl/")) for tile in self._tiles(mosaic)]
         with ThreadPoolExecutor(8) as pool:
             states = dict(zip(map(str, tiles), pool.map(validators, tiles), strict=True))
         return digest([content.decode(errors="replace"), states])
@@ -132,12 +133,12 @@ class SoilGrids:
         layer = RasterLayer(variable, partial(_values, mosaic, box, name), geobox, profile)
         return Granule(item, {name: layer}, mosaic.rank)
 
-    def _wanted(self, mosaic: TileMosaic) -> list[MosaicTile]:
-        """Tiles that are read."""
+    def _tiles(self, mosaic: TileMosaic) -> list[MosaicTile]:
+        """Return the tiles that are read."""
         return list(dict.fromkeys(tile for box in self._boxes(mosaic) for tile in mosaic.tiles_in(box)))
 
     def _boxes(self, mosaic: TileMosaic) -> list[Box]:
-        """The parts of a mosaic that are wanted: one for each lobe of the projection."""
+        """Return the parts of a mosaic that are read: one for each lobe of the projection."""
         geobox = _geobox(mosaic)
         whole = (slice(0, mosaic.shape[0]), slice(0, mosaic.shape[1]))
         pieces = [] if self.bbox is None else _pieces(*self.bbox)
@@ -146,37 +147,39 @@ class SoilGrids:
         for top, left, bottom, right in boxes:
             if (bottom - top) * (right - left) > _LARGEST:
                 raise GranuleError(
-                    f"{mosaic.name}: {bottom - top} x {right - left} pixels found, at most {_LARGEST} wanted at once: "
+                    f"{mosaic.name}: {bottom - top} x {right - left} pixels found, at most {_LARGEST} expected: "
                     "set a smaller bbox = [west, south, east, north] under [sources.soilgrids]"
                 )
         return [box for box in boxes if mosaic.tiles_in(box)] or boxes  # a lobe without tiles is sea
 
 
 def _values(mosaic: TileMosaic, box: Box, name: str) -> np.ndarray:
-    """Stored values (y, x), int16; they must be possible, and not all missing."""
+    """Read stored values (y, x), int16; they must be possible, and not all missing."""
     stored = mosaic.read(box, NODATA)
     known = stored[stored != NODATA]
     if not known.size:
-        raise GranuleError(f"{mosaic.name}: not one pixel with a value found, land wanted: choose another part")
+        raise GranuleError(f"{mosaic.name}: not one pixel with a value found, land expected: choose another part")
     low, high = (round(value / SCALES[name]) for value in VARIABLES[name].valid)
     if known.min() < low or known.max() > high:
         raise GranuleError(
-            f"{mosaic.name}: {name} from {known.min()} to {known.max()} found, {low} to {high} wanted, "
+            f"{mosaic.name}: {name} from {known.min()} to {known.max()} found, {low} to {high} expected, "
             f"nodata {NODATA}: is it another property, or in other units?"
         )
     return stored
 
 
 def _property(file: Path, named: str) -> str:
-    """Property that a file holds, by its own name or that of the mosaic's folder around it."""
+    """Return the property that a file holds, by its own name or that of the mosaic's folder around it."""
     names = [file.name, *(f"{folder}.tif" for folder in file.parent.parts[:-3:-1])]
     match = next((found for name in names if (found := _NAME.fullmatch(name))), None)
     if match is None or (file.name != match[0] and not re.fullmatch(r"tileSG-[\d-]+(_\d-\d)?\.tif", file.name)):
-        raise GranuleError(f"{named}: found the name {file.name}, wanted {_WANTED}: is it another product?")
+        raise GranuleError(f"{named}: found the name {file.name}, expected {_NAMES}: is it another product?")
     if match[1] not in SCALES:
-        raise GranuleError(f"{named}: found the property {match[1]!r}, wanted one of {', '.join(SCALES)}: leave it out")
+        raise GranuleError(
+            f"{named}: found the property {match[1]!r}, expected one of {', '.join(SCALES)}: leave it out"
+        )
     if (match[2], match[3]) != ("0-5cm", "mean"):
-        raise GranuleError(f"{named}: found {match[3]} of {match[2]}, wanted the mean of 0-5cm: leave it out")
+        raise GranuleError(f"{named}: found {match[3]} of {match[2]}, expected the mean of 0-5cm: leave it out")
     return match[1]
 
 
@@ -200,7 +203,7 @@ def _folder(url: FileUrl) -> str:
 
 
 def _vrt_above(file: Path) -> Path | None:
-    """The VRT beside the mosaic's folder that a tile lies in."""
+    """Return the VRT beside the mosaic's folder that a tile lies in."""
     if not file.name.startswith("tileSG-"):
         return None
     beside = (folder.with_name(f"{folder.name}.vrt") for folder in list(file.parents)[:2] if folder.name)
@@ -208,20 +211,20 @@ def _vrt_above(file: Path) -> Path | None:
 
 
 def _geobox(mosaic: TileMosaic) -> GeoBox:
-    """Grid of a mosaic: pixels of the global one, so that windows of several files fit together."""
+    """Return the grid of a mosaic: pixels of the global one, so that windows of several files fit together."""
     if not _is_homolosine(mosaic.crs):
         raise GranuleError(
-            f"{mosaic.name}: found the CRS {mosaic.crs[:60] or None!r}, wanted {HOMOLOSINE}: ask the server for that"
+            f"{mosaic.name}: found the CRS {mosaic.crs[:60] or None!r}, expected {HOMOLOSINE}: ask the server for that"
         )
     if (mosaic.dtype, mosaic.nodata) not in ((DTYPE, NODATA), (DTYPE, None)):
         found = f"{mosaic.dtype} with nodata {mosaic.nodata}"
-        raise GranuleError(f"{mosaic.name}: found {found}, wanted {DTYPE} with nodata {NODATA}: fetch it again")
+        raise GranuleError(f"{mosaic.name}: found {found}, expected {DTYPE} with nodata {NODATA}: fetch it again")
     affine = mosaic.affine
     column, row = (affine.c - WEST) / PIXEL, (NORTH - affine.f) / PIXEL
     off = [abs(affine.a / PIXEL - 1) * mosaic.shape[1], abs(affine.e / PIXEL + 1) * mosaic.shape[0], affine.b, affine.d]
     if max(*off, abs(column - round(column)), abs(row - round(row))) > _OFF:
         raise GranuleError(
-            f"{mosaic.name}: found the transform {tuple(affine)[:6]}, wanted pixels of {PIXEL:g} m whose edges are "
+            f"{mosaic.name}: found the transform {tuple(affine)[:6]}, expected pixels of {PIXEL:g} m whose edges are "
             "multiples of that, north up: ask the server for such a window"
         )
     column, row = round(column), round(row)
@@ -235,7 +238,7 @@ def _geobox(mosaic: TileMosaic) -> GeoBox:
 
 
 def _is_homolosine(crs: str) -> bool:
-    """Whether a CRS puts places where the Homolosine does: its name and code differ from file to file."""
+    """Return whether a CRS puts places where the Homolosine does: its name and code differ from file to file."""
     import pyproj
 
     lon, lat = np.array([-150.0, -70.0, 20.0, 150.0, -60.0, 10.0]), np.array([-30.0, -50.0, -10.0, -45.0, 55.0, 30.0])
@@ -247,13 +250,13 @@ def _is_homolosine(crs: str) -> bool:
 
 
 def _window_name(geobox: GeoBox) -> str:
-    """Where a window lies in the global mosaic: ``r{row}c{column}-{rows}x{columns}``."""
+    """Name the place of a window in the global mosaic: ``r{row}c{column}-{rows}x{columns}``."""
     row, column = round((NORTH - geobox.affine.f) / PIXEL), round((geobox.affine.c - WEST) / PIXEL)
     return f"r{row}c{column}-{geobox.shape[0]}x{geobox.shape[1]}"
 
 
 def _pieces(west: float, south: float, east: float, north: float) -> list[BBox]:
-    """A box in degrees, cut where the projection is: a window across a gap would be mostly gap."""
+    """Cut a box in degrees where the projection is cut: a window across a gap would be mostly gap."""
     halves = [(max(south, 0.0), north, _SEAMS_NORTH), (south, min(north, 0.0), _SEAMS_SOUTH)]
     cut = [(low, high, [seam for seam in seams if west < seam < east]) for low, high, seams in halves if low < high]
     if not any(seams for _, _, seams in cut):
@@ -263,7 +266,7 @@ def _pieces(west: float, south: float, east: float, north: float) -> list[BBox]:
 
 
 def _degrees(bbox: BBox) -> GeoBox:
-    """A grid of degrees on a box, fine enough to find the box's outermost places in another projection."""
+    """Build a grid of degrees on a box, fine enough to find its outermost places in another projection."""
     west, south, east, north = bbox
     rows, columns = (math.ceil(size / _BBOX_STEP) for size in (north - south, east - west))
     affine = Affine((east - west) / columns, 0, west, 0, (south - north) / rows, north)

@@ -191,9 +191,9 @@ def test_all_quarters_of_the_earth(tmp_path, name, corner):
         ({"corner": (47, 11)}, "one of the two is wrong"),
         ({"corner": (46, -11)}, "one of the two is wrong"),
         ({"corner": (46, 11.03)}, "one of the two is wrong"),
-        ({"crs": "EPSG:3035"}, "wanted one band in EPSG:4326"),
-        ({"crs": None}, "wanted one band in EPSG:4326"),
-        ({"name": "Copernicus_DSM_COG_30_N46_00_E011_00_EDM.tif"}, "wanted one like"),
+        ({"crs": "EPSG:3035"}, "expected one band in EPSG:4326"),
+        ({"crs": None}, "expected one band in EPSG:4326"),
+        ({"name": "Copernicus_DSM_COG_30_N46_00_E011_00_EDM.tif"}, "expected one like"),
         ({"transform": Affine(1 / 80, 0, 11, 0, 1 / 120, 46)}, "north up"),
     ],
 )

@@ -152,7 +152,7 @@ def test_other_files_are_named(tmp_path):
     with netCDF4.Dataset(path, "w") as file:
         file.createDimension("x", 1)
         file.createVariable("t2m", "f4", ("x",))
-    with pytest.raises(GranuleError, match=r"found \['t2m'\], wanted the variable swvl1"):
+    with pytest.raises(GranuleError, match=r"found \['t2m'\], expected the variable swvl1"):
         means(path)
 
 
@@ -448,7 +448,7 @@ def test_messages_of_more_than_8_and_16_mb_are_measured(tmp_path):
 
 def test_grib_of_other_fields_or_uneven_hours_is_named(tmp_path):
     path, _ = write_grib(tmp_path / "a.grib", names=("swvl2",), hours=range(1))
-    with pytest.raises(GranuleError, match="1 fields of SWVL2 found, swvl1 wanted"):
+    with pytest.raises(GranuleError, match="1 fields of SWVL2 found, swvl1 expected"):
         means(path)
     full, short = (
         write_grib(tmp_path / f"{n}.grib", names=(n,), hours=h)[0] for n, h in (("swvl1", range(3)), ("sd", range(2)))
@@ -602,7 +602,7 @@ def test_what_is_no_store_or_too_much_is_named(tmp_path, server):
     store, _ = write_zarr(tmp_path / "a.zarr")
     with pytest.raises(GranuleError, match="0 times x 181 rows x 360 columns found in 2018-01-01/2018-01-04"):
         Era5Land(period="2019").scan(store)
-    with pytest.raises(InputError, match="west, south, east, north in degrees wanted"):
+    with pytest.raises(InputError, match="west, south, east, north in degrees expected"):
         Era5Land(bbox=(10, 0, 5, 3)).scan(store)
     blosc = next(file for file in (store / "swvl1").iterdir() if file.name.startswith("0"))
     blosc.write_bytes(blosc.read_bytes()[:200])
@@ -670,7 +670,7 @@ def spoiled(path, kind):
         ("longitude of metres", "longitude from 500000 to 501000 found"),
         ("coordinates with gaps", "latitude from nan to nan found"),
         ("members", "stl1 has the dimensions number 2, valid_time 24"),
-        ("no time axis", "wanted the variable swvl1 on a time axis"),
+        ("no time axis", "expected the variable swvl1 on a time axis"),
         ("no latitude", "expected one like 'lat'"),
         ("absurd size", "1048576 x 1048576 cells found"),
     ],

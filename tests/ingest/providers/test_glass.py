@@ -274,7 +274,7 @@ def test_a_project_may_leave_out_bad_quality(tmp_path):
     assert [ingest(catalog, "glass-albedo", [path], settings=s)[0].status for s in settings] == [
         "new", "replaced", "done",
     ]  # fmt: skip
-    with pytest.raises(InputError, match="worst_quality 4 found, wanted 0, 1, 2 or 3"):
+    with pytest.raises(InputError, match="worst_quality 4 found, expected 0, 1, 2 or 3"):
         GlassAlbedo(worst_quality=4)
 
 

@@ -280,10 +280,10 @@ def test_coarse_tiles_fill_only_what_no_other_tile_covers(tmp_path):
         ({"crs": "EPSG:4326"}, "found the CRS"),
         ({"crs": None}, "found the CRS None"),
         ({"crs": "+proj=igh +lon_0=0 +x_0=500 +datum=WGS84"}, "found the CRS"),
-        ({"transform": Affine(1000, 0, WEST, 0, -1000, NORTH)}, "wanted pixels of 250 m"),
+        ({"transform": Affine(1000, 0, WEST, 0, -1000, NORTH)}, "expected pixels of 250 m"),
         ({"transform": Affine(250, 0, WEST + 125, 0, -250, NORTH)}, "whose edges are multiples"),
         ({"transform": Affine(250, 0, WEST, 0, 250, NORTH)}, "north up"),
-        ({"transform": Affine(250.1, 0, WEST, 0, -250, NORTH)}, "wanted pixels of 250 m"),
+        ({"transform": Affine(250.1, 0, WEST, 0, -250, NORTH)}, "expected pixels of 250 m"),
         ({"row": -10}, "lie off the 58034 x 159246 of the mosaic"),
         ({"column": SHAPE[1] - 10}, "lie off the 58034 x 159246 of the mosaic"),
         ({"row": 3000, "column": 60000}, "lies off the Earth"),  # between the lobes of the north
@@ -302,10 +302,10 @@ def test_a_wrong_file_is_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("phh2o_0-5cm_mean.tif", "found the property 'phh2o', wanted one of sand, silt, clay, bdod, soc"),
-        ("sand_5-15cm_mean.tif", "found mean of 5-15cm, wanted the mean of 0-5cm"),
-        ("sand_0-5cm_Q0.95.tif", "found Q0.95 of 0-5cm, wanted the mean"),
-        ("sand.tif", "found the name sand.tif, wanted sand_0-5cm_mean.tif"),
+        ("phh2o_0-5cm_mean.tif", "found the property 'phh2o', expected one of sand, silt, clay, bdod, soc"),
+        ("sand_5-15cm_mean.tif", "found mean of 5-15cm, expected the mean of 0-5cm"),
+        ("sand_0-5cm_Q0.95.tif", "found Q0.95 of 0-5cm, expected the mean"),
+        ("sand.tif", "found the name sand.tif, expected sand_0-5cm_mean.tif"),
         ("tileSG-007-039_4-1.tif", "found the name tileSG-007-039_4-1.tif"),
         ("clay_0-5cm_Q0.5/tileSG-007-039_4-1.tif", "found Q0.5 of 0-5cm"),
         ("clay_0-5cm_mean/other.tif", "found the name other.tif"),
@@ -320,7 +320,7 @@ def test_a_wrong_name_is_named(tmp_path, name, message):
     ("values", "message"),
     [
         (np.full((SIDE, SIDE), NODATA, np.int16), "not one pixel with a value"),
-        (np.full((SIDE, SIDE), 1001, np.int16), "sand from 1001 to 1001 found, 0 to 1000 wanted"),
+        (np.full((SIDE, SIDE), 1001, np.int16), "sand from 1001 to 1001 found, 0 to 1000 expected"),
         (np.full((SIDE, SIDE), -1, np.int16), "sand from -1 to -1 found"),
     ],
 )
@@ -499,7 +499,7 @@ def test_a_file_url_is_the_path_that_a_user_names(tmp_path):
 
 
 def test_other_sources_take_no_address(tmp_path):
-    with pytest.raises(InputError, match="an address found, files like Copernicus_DSM_.* wanted"):
+    with pytest.raises(InputError, match="an address found, files like Copernicus_DSM_.* expected"):
         ingest(new_catalog(tmp_path), "cop-dem", ["https://host/x.tif"])
 
 
