@@ -151,6 +151,18 @@ def test_an_encoding_beside_one_that_changes_nothing_is_undone(encoding):
         assert str(failed(f"{address}/a")).lower().endswith("content encoding gzip, none asked for")
 
 
+@pytest.mark.parametrize("location", ["höhe 1%.tif", "höhe 1%.tif".encode().decode("latin-1"), "h%C3%B6he%201%25.tif"])
+def test_a_redirect_to_an_iri(location):
+    """By the standard it is a URI; servers send UTF-8 as it is, which http.client reads as Latin-1."""
+
+    def answer(method, path, *_):
+        found = path == "/h%C3%B6he%201%25.tif"
+        return (200, {}, CONTENT) if found else (302, {"Location": location}, b"")
+
+    with serving(answer) as (address, _):
+        assert download(f"{address}/a")[1] == CONTENT
+
+
 def test_a_file_larger_than_allowed():
     with serving(lambda *_: (200, {}, CONTENT)) as (address, _):
         assert failed(address, at_most=100).fault is FaultKind.TOO_LARGE
