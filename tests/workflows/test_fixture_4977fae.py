@@ -37,7 +37,7 @@ STALE: list[str] = []
 FINDINGS: list[dict[str, str]] = []
 """What `audit` finds."""
 
-NOTHING = {"tasks": 0, "new": 0, "replaced": 0, "done": 0, "failed": 0}
+NOTHING = {"tasks": 0, "new": 0, "replaced": 0, "done": 0, "failed": 0, "blocked": 0}
 """What a run says that has nothing to do."""
 
 INGESTED = "done"
