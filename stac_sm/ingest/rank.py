@@ -71,9 +71,17 @@ class Rank:
 
     @classmethod
     def of_item(cls, item: Mapping[str, Any]) -> Rank:
-        """Return the facts that an item keeps; none of an item that was made before facts were kept."""
-        facts = item["properties"].get(RANK_PROPERTY, {})
-        return cls(tuple(facts.get("version", ())), facts.get("final"), facts.get("produced", ""))
+        """Return the facts that an item keeps; none of an item from before facts were kept, or that cannot be right."""
+        facts = item["properties"].get(RANK_PROPERTY)
+        if not isinstance(facts, Mapping):
+            return cls()
+        version, final, produced = (facts.get(name) for name in ("version", "final", "produced"))
+        numbers = isinstance(version, list | tuple) and all(isinstance(number, int) for number in version)
+        return cls(
+            tuple(version) if numbers and version else (),
+            final if isinstance(final, bool) else None,
+            produced if isinstance(produced, str) else "",
+        )
 
 
 NO_RANK = Rank()

@@ -61,6 +61,17 @@ def test_an_item_keeps_its_rank(rank):
 
 
 @pytest.mark.parametrize(
+    ("facts", "rank"),
+    [
+        ("8.1", NO_RANK), (None, NO_RANK), ({"version": "8.1", "produced": "2021"}, Rank(produced="2021")),
+        ({"version": [8, "x"], "final": True}, Rank(final=True)), ({"version": [8, 1], "final": "yes"}, Rank((8, 1))),
+    ],
+)  # fmt: skip
+def test_a_fact_of_an_item_that_cannot_be_right_counts_as_not_stated(facts, rank):
+    assert Rank.of_item({"properties": {"stac_sm:rank": facts}}) == rank
+
+
+@pytest.mark.parametrize(
     ("text", "digits"),
     [
         ("20171221T170736Z", "20171221170736"),
