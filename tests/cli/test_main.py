@@ -209,6 +209,7 @@ CALLED_BELOW_WORKFLOWS = {
     ("stac_sm.stac.catalogs.catalog", "open_catalog"),  # --catalog of plot
     ("stac_sm.stac.index.update", "refresh_and_index"),  # the command index
     ("stac_sm.stac.pgstac", "load_pgstac"),  # the command index --to
+    ("stac_sm.storage.address", "local_path"),  # a file or folder that an option names, as a path or file: address
 }
 """What commands call below the workflows: one stage each, and names that arguments and help texts need."""
 
