@@ -16,6 +16,9 @@ from stac_sm.core.errors import InputError
 
 ONE_DAY = timedelta(days=1)
 
+_LEAP_SECOND = re.compile(r"(:\d\d:)60(?:[.,]\d+)?(?=$|[Z+-])", re.IGNORECASE)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
 
 @dataclass(frozen=True, order=True)
 class Period:
@@ -174,6 +177,66 @@ def utc_instant(day: date, at: time = time(0)) -> datetime:
         With the zone UTC.
     """
     return datetime.combine(day, at, tzinfo=UTC)
+
+
+def parse_instant(text: object, *, end: bool = False) -> datetime:
+    """Return the UTC instant that an item's time names.
+
+    Besides RFC 3339, what others write is read: a time without a zone is UTC, a day alone begins at midnight, a leap
+    second is the last microsecond before it ends, and of a fraction microseconds count.
+
+    Parameters
+    ----------
+    text
+        Value of ``datetime``, ``start_datetime``, ``end_datetime`` or another time of an item.
+    end
+        Whether it ends an interval: then a day alone is the whole day.
+
+    Returns
+    -------
+    datetime
+        With the zone UTC.
+
+    Raises
+    ------
+    ValueError
+        If it is no time.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r:.40} is no time")
+    try:
+        found = datetime.fromisoformat(_LEAP_SECOND.sub(r"\g<1>59.999999", text.strip().upper()))
+        if end and ":" not in text and "T" not in text.upper():
+            found += ONE_DAY - timedelta(microseconds=1)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r:.40} is no time ({error})") from None
+
+
+def readable_time(text: str, *, end: bool = False) -> str:
+    """Return an item's time as every reader of RFC 3339 takes it.
+
+    Parameters
+    ----------
+    text
+        As in `parse_instant`.
+    end
+        Whether it ends an interval.
+
+    Returns
+    -------
+    str
+        The same text, unless it is a day alone, has no zone, or is a leap second: then in UTC.
+
+    Raises
+    ------
+    ValueError
+        If it is no time.
+    """
+    found = parse_instant(text, end=end)
+    if _RFC_3339.fullmatch(text) and not _LEAP_SECOND.search(text):
+        return text
+    return found.isoformat().replace("+00:00", "Z")
 
 
 def _month_end(day: date) -> date:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from stac_sm.core.period import parse_instant
 from stac_sm.core.text import unknown_name_message
 from stac_sm.serve.cql2_text import parse_text
 from stac_sm.serve.errors import BadRequestError
@@ -293,7 +294,7 @@ def parse_instants(part: Any, what: str, *, days: bool = True) -> tuple[int, int
             first = micros(datetime.fromisoformat(text).replace(tzinfo=UTC))
             return first, first + 86_400_000_000 - 1
         if _INSTANT.fullmatch(text):
-            at = micros(datetime.fromisoformat(text.upper()))
+            at = micros(parse_instant(text.upper()))
             return at, at
     except (ValueError, OverflowError):
         pass

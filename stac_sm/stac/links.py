@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.packaged import packaged_folder
+from stac_sm.core.period import parse_instant, readable_time
 from stac_sm.stac.items import ItemDict, item_json, part_digits
 from stac_sm.stac.sub_catalogs import (
     child_link,
@@ -212,13 +214,20 @@ def _document(store: Store, path: str) -> dict[str, Any]:
         ) from error
 
 
+_ENDS = ("start_datetime", "end_datetime")
+
+
 def _item(store: Store, path: str) -> ItemDict | None:
     """Return an item, or None where it is none: `index` and `audit` name it, and the extent follows from the others."""
     try:
         item = _document(store, path)
     except CatalogError:
         return None
-    return item if {"bbox", "properties"} <= item.keys() else None
+    try:
+        times = [item["properties"].get(name) or item["properties"]["datetime"] for name in _ENDS]
+        return item if "bbox" in item and all(map(parse_instant, times)) else None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _with_links(document: dict[str, Any], links: list[dict[str, str]]) -> dict[str, Any]:
@@ -230,10 +239,13 @@ def _with_links(document: dict[str, Any], links: list[dict[str, str]]) -> dict[s
 def _extent(items: Sequence[ItemDict]) -> dict[str, Any]:
     west, south, east, north = zip(*(item["bbox"] for item in items), strict=True)
     times = [item["properties"] for item in items]
-    start = min(time.get("start_datetime") or time["datetime"] for time in times)
-    end = max(time.get("end_datetime") or time["datetime"] for time in times)
+    start = min((time.get("start_datetime") or time["datetime"] for time in times), key=parse_instant)
+    end = max((time.get("end_datetime") or time["datetime"] for time in times), key=partial(parse_instant, end=True))
     bbox = [min(west), min(south), max(east), max(north)]
-    return {"spatial": {"bbox": [bbox]}, "temporal": {"interval": [[start, end]]}}
+    return {
+        "spatial": {"bbox": [bbox]},
+        "temporal": {"interval": [[readable_time(start), readable_time(end, end=True)]]},
+    }
 
 
 def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
+import pystac.utils
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.period import ONE_DAY, Period, utc_instant
+from stac_sm.core.period import ONE_DAY, Period, parse_instant, readable_time, utc_instant
 
 days = st.dates(date(1900, 1, 1), date(2100, 1, 1))
 periods = st.builds(lambda start, n: Period(start, start + n * ONE_DAY), days, st.integers(1, 1500))
@@ -101,3 +102,50 @@ def test_utc(day):
 def _last_of_month(day):
     after = day.replace(day=28) + 4 * ONE_DAY
     return after - after.day * ONE_DAY
+
+
+READ = {
+    "2019-06-08T12:00:00Z": "2019-06-08T12:00:00+00:00",
+    "2019-06-08T12:00:00.1234567Z": "2019-06-08T12:00:00.123456+00:00",
+    "2019-06-08T12:00:00.999999999+02:00": "2019-06-08T10:00:00.999999+00:00",
+    "2019-06-08T12:00:00": "2019-06-08T12:00:00+00:00",
+    "2019-06-08 12:00:00z": "2019-06-08T12:00:00+00:00",
+    "2019-06-08": "2019-06-08T00:00:00+00:00",
+    "2016-12-31T23:59:60Z": "2016-12-31T23:59:59.999999+00:00",
+    "2016-12-31T23:59:60.5Z": "2016-12-31T23:59:59.999999+00:00",
+    "2017-01-01T00:59:60+01:00": "2016-12-31T23:59:59.999999+00:00",
+    "20161231T235959Z": "2016-12-31T23:59:59+00:00",
+}
+
+
+@pytest.mark.parametrize("text", READ)
+def test_times_of_others_are_read(text):
+    found = parse_instant(text)
+    assert found.isoformat() == READ[text]
+    whole_day = "T" not in text and ":" not in text
+    assert parse_instant(text, end=True) - found == (ONE_DAY - timedelta(microseconds=1) if whole_day else timedelta())
+    for end in (False, True):
+        plain = readable_time(text, end=end)
+        assert pystac.utils.str_to_datetime(plain) == parse_instant(text, end=end)  # as pystac reads it
+        rfc = text in {"2019-06-08T12:00:00Z", "2019-06-08T12:00:00.1234567Z", "2019-06-08T12:00:00.999999999+02:00"}
+        assert (plain == text) == rfc
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "2019-13-01T00:00:00Z", "2019-06-08T12:00:61Z", "2019-06-08T12:60:00Z",
+     "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:60-14:00", "2019", 5, None, ["2019-06-08"], "\0"],
+)  # fmt: skip
+def test_what_is_no_time_is_a_value_error_that_shows_it(text):
+    with pytest.raises(ValueError, match="is no time"):
+        parse_instant(text)
+
+
+@given(st.text(max_size=30) | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?"))
+def test_any_text_is_a_time_or_a_value_error(text):
+    try:
+        found = parse_instant(text)
+    except ValueError:
+        return
+    assert found.utcoffset() == timedelta()
+    assert parse_instant(readable_time(text)) == found

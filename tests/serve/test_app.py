@@ -21,6 +21,7 @@ from stac_sm.cli.main import main
 from stac_sm.core.period import Period
 from stac_sm.serve.query import BODY_MEMBERS
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.catalogs.search import item_period
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_folder
 from stac_sm.storage.store import open_store
@@ -450,8 +451,9 @@ def test_index_command(root, tmp_path):
     done = CliRunner().invoke(main, ["index", "sm-1km-daily", "--project", str(copy), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == [
-        {"collection": "sm-1km-daily", "items": 0, "new": 0, "replaced": 0, "done": 0, "removed": 0}
-    ]
+        {"collection": "sm-1km-daily", "items": 0, "new": 0, "replaced": 0, "done": 0, "removed": 0, "failed": {},
+         "left out": {}}
+    ]  # fmt: skip
     broken = copy / "sm-1km-daily" / "2019" / "01" / "01" / "x" / "x.json"
     broken.parent.mkdir(parents=True)
     broken.write_text(
@@ -460,3 +462,46 @@ def test_index_command(root, tmp_path):
     done = CliRunner().invoke(main, ["index", "sm-1km-daily", "--project", str(copy)])
     assert done.exit_code == 1
     assert "left out: sm-1km-daily/2019/01/01/x/x.json is no item" in done.stderr
+
+
+TIMES = {
+    "2019-06-08T23:59:60Z": True, "2019-06-08T12:00:00.1234567Z": True, "2019-06-08T12:00:00": True,
+    "2019-06-08": True, "2019-06-09T01:00:00+02:00": True, "yesterday": False, "2019-06-08T12:00:61Z": False,
+    "0001-01-01T00:00:00+14:00": False,
+}  # fmt: skip
+"""Times that others write, of the day 2019-06-08, and whether they can be read."""
+
+
+@pytest.mark.parametrize("name", ["datetime", "end_datetime"])
+def test_times_of_others_are_read_alike_or_refused_by_name(tmp_path, name):
+    """By the reader of files, by the index, by the server with it and without."""
+    from stac_sm.core.errors import CatalogError
+    from stac_sm.serve.query import ItemQuery, parse_datetime
+    from stac_sm.serve.responses import find_items_page
+    from stac_sm.serve.service import CatalogService
+
+    root, items = tmp_path / "c", []
+    for number, text in enumerate(TIMES):
+        times = {"datetime": text} if name == "datetime" else {
+            "datetime": None, "start_datetime": "2019-06-07T00:00:00Z", "end_datetime": text}  # fmt: skip
+        items.append(ITEMS[1] | {"collection": "stations", "id": f"i{number}", "properties": times})
+    made_catalog(root, items)
+    document = json.loads((root / "stations" / "collection.json").read_text())
+    document["links"] += [{"rel": "item", "href": f"./{item['id']}/{item['id']}.json"} for item in items]
+    (root / "stations" / "collection.json").write_text(json.dumps(document))
+    read = sorted(item["id"] for item, is_time in zip(items, TIMES.values(), strict=True) if is_time)
+    left_out: dict[str, str] = {}
+    found = open_catalog(root).items("stations", period=Period.parse("2019-06-08"), left_out=left_out)
+    assert [item.id for item in found] == read
+    assert sorted(left_out) == sorted({item["id"] for item in items} - set(read))
+    assert all("is no time" in why for why in left_out.values())
+    for item in found:
+        assert item_period(item).overlaps(Period.parse("2019-06-08"))
+    with pytest.raises(CatalogError, match="is no time"):
+        open_catalog(root).items("stations")
+    day = ItemQuery(period=parse_datetime("2019-06-08T00:00:00Z/2019-06-08T23:59:60Z"), limit=100)
+    for _ in range(2):
+        page = find_items_page(CatalogService(str(root)), day, "http://x")
+        assert sorted(one["id"] for one in page) == read
+        made = update_index(open_store(root), "stations", layout="flat")
+    assert {path.split("/")[1] for path in made.failures} == set(left_out)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pystac
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.core.period import Period
+from stac_sm.core.period import Period, parse_instant, readable_time
 from stac_sm.storage.signing import public_address
 
 BBox = tuple[float, float, float, float]
@@ -29,7 +29,10 @@ MAX_ITEM_NESTING = 64
 
 _INSTANT = timedelta(microseconds=1)
 _DEPRECATED = "deprecated"  # property of what was retracted or superseded
-_MALFORMED = (AttributeError, KeyError, IndexError, RecursionError, TypeError, ValueError, pystac.STACError)
+_MALFORMED = (
+    AttributeError, KeyError, IndexError, OverflowError, RecursionError, TypeError, ValueError, pystac.STACError,
+)  # fmt: skip
+_TIMES = ("datetime", "start_datetime", "end_datetime")
 
 
 class ItemSearch(Protocol):
@@ -94,7 +97,7 @@ def item_period(item: pystac.Item) -> Period:
         start = item.common_metadata.start_datetime or item.datetime
         end = item.common_metadata.end_datetime or item.datetime
         return _days(item.id, start, end)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise CatalogError(
             f"item {item.id!r}: its times cannot be read ({error!s:.200}), such as 2019-06-01T12:00:00Z are required: "
             "correct the item"
@@ -201,6 +204,8 @@ def item_from_document(document: Mapping[str, Any], href: str, *, without: Colle
         links = [link for link in document.get("links") or [] if link["rel"] not in without]
         properties = document["properties"]
         quiet = {name: value for name, value in properties.items() if name != _DEPRECATED}
+        times = {name: quiet[name] for name in _TIMES if quiet.get(name) is not None}
+        quiet |= {name: readable_time(value, end=name == "end_datetime") for name, value in times.items()}
         item = pystac.Item.from_dict({**document, "properties": quiet, "links": links}, preserve_dict=False)
     except _MALFORMED as error:
         raise no_item_error(href, error) from error
@@ -326,11 +331,8 @@ def no_item_error(where: str, error: Exception) -> CatalogError:
 def _period_of(id: str, properties: Mapping[str, Any]) -> Period:
     start = properties.get("start_datetime") or properties.get("datetime")
     end = properties.get("end_datetime") or properties.get("datetime")
-    return _days(id, _instant(start), _instant(end))
-
-
-def _instant(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    first, last = None if start is None else parse_instant(start), None if end is None else parse_instant(end, end=True)
+    return _days(id, first, last)
 
 
 def _days(id: str, start: datetime | None, end: datetime | None) -> Period:
@@ -338,6 +340,8 @@ def _days(id: str, start: datetime | None, end: datetime | None) -> Period:
     if start is None or end is None:
         raise CatalogError(f"item {id!r} has neither datetime nor an interval: it cannot be placed in time")
     first, last = _utc(start), _utc(end)
+    if last < first:
+        raise CatalogError(f"item {id!r} ends at {end}, before it begins at {start}: correct its times")
     if last > first:
         last = max(first, last - _INSTANT)
     return Period(first.date(), Period.of_day(last.date()).end)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.stac.index.shard import IndexedItem, instant
+from stac_sm.core.period import parse_instant
+from stac_sm.stac.index.shard import IndexedItem
 from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store, sha256
 
@@ -230,7 +231,10 @@ def manifest_bytes(documents: Sequence[IndexedItem], listed: Mapping[str, Listed
 
 def _row(one: IndexedItem, listed: ListedVersion) -> dict[str, Any]:
     properties = one.item["properties"]
-    times = {name: None if properties.get(name) is None else instant(properties[name]) for name in _TIMES}
+    times = {
+        name: None if properties.get(name) is None else parse_instant(properties[name], end=name == "end_datetime")
+        for name in _TIMES
+    }
     own = {name: properties.get(name) for name in (FINGERPRINT_PROPERTY, "grid:code")}
     return {"path": one.path, "version": listed[0], "size": listed[1], "id": one.item["id"], **own, **times}
 

@@ -12,11 +12,11 @@ import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.errors import CatalogError
+from stac_sm.core.period import parse_instant
 from stac_sm.stac.items import ItemDict
 from stac_sm.storage.address import is_absolute
 
@@ -74,7 +74,7 @@ def parse_indexed_item(path: str, content: bytes) -> IndexedItem:
         month_of(item, "year")
         for name in _PLACING:
             if item["properties"].get(name) is not None:
-                instant(item["properties"][name])
+                parse_instant(item["properties"][name])
         return IndexedItem(path, item, footprint)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CatalogError(f"{path} is no item ({error!r}): remove it, and make or ingest it again") from error
@@ -89,13 +89,7 @@ def month_of(item: Mapping[str, Any], layout: str) -> str:
     if not layout.startswith("year"):
         return ALL
     properties = item["properties"]
-    return f"{instant(properties.get('datetime') or properties['start_datetime']):%Y-%m}"
-
-
-def instant(text: str) -> datetime:
-    """Return the UTC instant of RFC 3339 text."""
-    found = datetime.fromisoformat(text)
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    return f"{parse_instant(properties.get('datetime') or properties['start_datetime']):%Y-%m}"
 
 
 def _parsed(content: bytes) -> tuple[ItemDict, bytes | None]:
@@ -178,7 +172,7 @@ def without_bad_values(one: IndexedItem) -> tuple[IndexedItem, dict[str, str]]:
     for name in _TIMES[len(_PLACING) :]:
         try:
             if properties.get(name) is not None:
-                instant(properties[name])
+                parse_instant(properties[name])
         except (TypeError, ValueError, OverflowError):
             reasons[name] = f"{name} {properties[name]!r:.40} found, a time as 2019-06-01T12:00:00Z required: fix it"
     for name in _TEXTS:
@@ -308,7 +302,7 @@ def _times(name: str, values: Sequence[Any], documents: Sequence[IndexedItem]) -
     times = []
     for value, one in zip(values, documents, strict=True):
         try:
-            times.append(None if value is None else instant(value))
+            times.append(None if value is None else parse_instant(value, end=name == "end_datetime"))
         except (TypeError, ValueError) as error:
             raise CatalogError(
                 f"{one.path}: {name} {value!r} found, a time as 2019-06-01T12:00:00Z required: fix it"
