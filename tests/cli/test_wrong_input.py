@@ -4,6 +4,7 @@ called), without a traceback, and a misspelt name is answered with the right one
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -313,7 +314,6 @@ DAMAGED = [
     (FEATURES, holding("catalog.json", b'{"half": '), "catalog.json is no JSON … take it away: `stac-sm init` writes"),
     (FEATURES, gone("glass-lst/collection.json"), "glass-lst/collection.json"),
     (FEATURES, half("glass-lst/collection.json"), "collection.json is no JSON … `stac-sm index` its links"),
-    (FEATURES, half("LST.2018182.json"), "LST.2018182.json is no JSON … an item the command that made it"),
     (FEATURES, gone("LST.2018182.*.tif"), "item 'LST.2018182', asset 'lst': … check that the file is there"),
     (FEATURES, half("LST.2018182.*.tif"), "item 'LST.2018182', asset 'lst': … damaged: its checksum is not that of"),
     ("index glass-lst", half("LST.2018182.json"), "left out: … LST.2018182 … 1 files are no items"),
@@ -324,6 +324,15 @@ DAMAGED = [
     (PLAN, gone("*.recipe.json"), "asset 'recipe' … is missing: publish the model again"),
     (PLAN, half("sm-models/*/xgb-*[0-9a-f].json"), "is no JSON"),
 ]
+
+
+def test_a_damaged_item_is_left_out_of_a_cube_and_named(base, tmp_path):
+    shutil.copytree(base / "p", tmp_path / "p", copy_function=os.link)
+    half("LST.2018182.json")(tmp_path / "p")
+    done = typed(FEATURES, base, tmp_path / "p")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^lst +K .* no input +0 +glass-lst +1$", done.stdout, re.MULTILINE)
+    assert re.search(r"left out: .*LST.2018182.json is no JSON .* an item the command that made it", done.output)
 
 
 @pytest.mark.parametrize(("line", "damage", "words"), DAMAGED, ids=[f"{line}: {words}" for line, _, words in DAMAGED])

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import stac_sm
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.stac import links as derived_module
@@ -235,6 +236,14 @@ def test_the_schema_refuses_what_it_does_not_name():
     (pattern,) = fields["patternProperties"]
     assert [name for name in fields["properties"] if re.search(pattern, name)] == []
     assert all(re.search(pattern, name) for name in ("stac_sm:new", "stac_sm:rows2", "stac_sm:"))
+
+
+def test_every_own_field_that_code_writes_is_described():
+    """But for metadata of Parquet files and of a booster."""
+    elsewhere = {"stac_sm:plan", "stac_sm:shard", "stac_sm:line"}
+    package = Path(stac_sm.__file__).parent
+    written = {name for file in package.rglob("*.py") for name in re.findall(r'"(stac_sm:[a-z_]+)"', file.read_text())}
+    assert written - elsewhere - set(OWN.schema["definitions"]["fields"]["properties"]) == set()
 
 
 def publish_and_refresh(root, raster):
