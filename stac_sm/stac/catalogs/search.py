@@ -159,7 +159,8 @@ def box_2d(bbox: Sequence[float]) -> BBox:
         West, south, east, north in degrees.
     """
     half = len(bbox) // 2
-    return (bbox[0], bbox[1], bbox[half], bbox[half + 1])
+    west, south, east, north = (float(bbox[at]) for at in (0, 1, half, half + 1))  # text is refused, wherever it stands
+    return (west, south, east, north)
 
 
 def is_matching_item(
