@@ -23,7 +23,7 @@ from stac_sm.features.recipe import Feature
 from stac_sm.ingest.registry import provider_classes
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.raster.cog import write_cog
+from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import READERS
 from stac_sm.raster.source import RasterSource
@@ -112,7 +112,7 @@ def _read_back(store: Store) -> Check:
     try:
         with tempfile.TemporaryDirectory(prefix="stac-sm-") as folder:
             file = Path(folder, "pixels.tif")
-            write_cog(values, file, geobox=geobox)
+            write_asset(values, file, geobox=geobox, profile=CogProfile(), fields={})
             store.create(path, file)
             in_parts = RasterSource(
                 "doctor", "pixels", store.href(path), geobox, "float32", -9999.0, None, None, "", root=store.root

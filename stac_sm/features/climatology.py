@@ -37,7 +37,7 @@ from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.stac.items import ItemDict, raster_asset, raster_item
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once
-from stac_sm.storage.store import require_one_process
+from stac_sm.storage.single_writer import require_one_process
 
 _YEAR = 0
 _MEAN = CogProfile(level=6)

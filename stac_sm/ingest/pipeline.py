@@ -21,7 +21,7 @@ from stac_sm.ingest.results import FileResult
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.links import refresh
 from stac_sm.storage.http.documents import FileUrl
-from stac_sm.storage.store import require_one_process
+from stac_sm.storage.single_writer import require_one_process
 
 _CHUNK = 100
 """Files that a worker looks through at a time for the items that they make, most of them by their names alone."""

@@ -273,46 +273,6 @@ def open_store(root: str | os.PathLike[str]) -> Store:
     return kind.open(text)
 
 
-def require_one_process(store: Store, workers: int) -> None:
-    """Refuse several worker processes where only one process may write, before anything is written.
-
-    Parameters
-    ----------
-    store
-        Where the workers would write.
-    workers
-        Number of processes.
-
-    Raises
-    ------
-    InputError
-        If there are more than one, and the store has no conditional writes.
-    """
-    if workers > 1 and store.lacks:
-        raise InputError(one_process_message(store, f"{workers} workers found: give --workers 1"))
-
-
-def one_process_message(store: Store, found: str) -> str:
-    """Return the message that only one process may write to a store.
-
-    Parameters
-    ----------
-    store
-        One that lacks something.
-    found
-        What would write with several processes, and what to do, in words.
-
-    Returns
-    -------
-    str
-        In one line.
-    """
-    return (
-        f"{store.root}: the store lacks {store.lacks} (found by probing), so only one process may write there; "
-        f"{found}, or use a store with conditional writes; nothing was written"
-    )
-
-
 def read_address(address: str | os.PathLike[str]) -> bytes:
     """Read a file by its address, in a folder or on S3.
 

@@ -48,7 +48,7 @@ def test_the_dockerfile_passes_hadolint():
 def test_its_steps_make_a_system_in_which_the_command_runs(image):
     done = image.run(image.command)
     assert done.returncode == 0, done.stderr
-    assert "Global 1 km daily soil moisture" in done.stdout
+    assert "Make global 1 km daily soil moisture" in done.stdout
     assert image.user == "10001:10001"
 
 

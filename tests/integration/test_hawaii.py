@@ -341,7 +341,7 @@ def check_pixels(item: pystac.Item, key: str, points: Points, values: np.ndarray
 def test_the_plan_is_made_and_every_item_is_valid(flow: Flow, validate: Any) -> None:
     counts = {"tile-days": 14, "new": 14, "done": 0, "stale": 0, "blocked": 0, "retracted": 0}
     assert {key: flow.json("plan")[key] for key in counts} == counts
-    assert flow.json("run") == {"tasks": 2, "new": 14, "replaced": 0, "done": 0, "failed": 0}
+    assert flow.json("run") == {"tasks": 2, "new": 14, "replaced": 0, "done": 0, "failed": 0, "blocked": 0}
     root = pystac.Catalog.from_file(str(flow.folder / "catalog.json"))
     products = list(root.get_child("sm-1km-daily").get_items(recursive=True))
     assert sorted(item.id for item in products) == sorted(f"SM1KM.A{d:%Y%j}.{t}.v001" for t in TILES for d in DAYS)

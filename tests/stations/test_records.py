@@ -164,7 +164,7 @@ BAD_STATIONS = {
         lambda p: p["stac_sm:sensors"].append({"depth_from": 0.0, "depth_to": 0.1}), "NET.Bad/1", "are required",
         ((0.05, 0.05),),
     ),
-    "a time": (lambda p: p.update({"start_datetime": "long ago"}), "NET.Bad", "its times cannot be read", None),
+    "a time": (lambda p: p.update({"start_datetime": "long ago"}), "NET.Bad", "'long ago' is no time", None),
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import raster_asset
-from stac_sm.storage.store import require_one_process
+from stac_sm.storage.single_writer import require_one_process
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -35,7 +35,8 @@ from stac_sm.stac.index.shard import (
 )
 from stac_sm.stac.links import link_items, refresh
 from stac_sm.storage.address import is_remote
-from stac_sm.storage.store import Store, open_store, require_one_process
+from stac_sm.storage.single_writer import require_one_process
+from stac_sm.storage.store import Store, open_store
 from stac_sm.storage.update import tries, write_if_unchanged
 
 _CONNECTIONS = 16  # to a store that is not on this machine

@@ -20,7 +20,7 @@ from stac_sm.storage.address import bucket_and_key
 from stac_sm.storage.object_meta import TEMPORARY, ObjectMeta, checked_path
 from stac_sm.storage.s3 import objects
 from stac_sm.storage.s3.probe import StoreCapabilities, known_capabilities
-from stac_sm.storage.store import one_process_message
+from stac_sm.storage.single_writer import one_process_message
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 

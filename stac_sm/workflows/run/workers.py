@@ -21,7 +21,8 @@ from stac_sm.core.errors import InputError, RunError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS
 from stac_sm.core.parallel import START_METHOD
 from stac_sm.stac.items import software_version
-from stac_sm.storage.store import Store, one_process_message, require_one_process
+from stac_sm.storage.single_writer import one_process_message, require_one_process
+from stac_sm.storage.store import Store
 from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import SlurmSettings
 from stac_sm.workflows.run.memory import machine_memory, parse_bytes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stac_sm.core.errors import InputError
 from stac_sm.storage.address import absolute_address
-from stac_sm.storage.store import one_process_message
+from stac_sm.storage.single_writer import one_process_message
 from stac_sm.workflows.plan.plan_file import read_plan
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.submit.aws_batch import AWS_ARRAY_LIMIT, Infrastructure, submit_to_aws_batch

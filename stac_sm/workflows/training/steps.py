@@ -40,7 +40,8 @@ from stac_sm.stations.screening_item import (
     write_screening_results,
 )
 from stac_sm.storage.address import asset_address
-from stac_sm.storage.store import read_address, require_one_process
+from stac_sm.storage.single_writer import require_one_process
+from stac_sm.storage.store import read_address
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.reporting.page import report_asset_fields
 from stac_sm.workflows.training.training_run import TrainingRun, training_hyperparameters, training_run

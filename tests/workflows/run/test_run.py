@@ -307,9 +307,9 @@ def test_static_layers_are_regridded_once_a_task(tmp_path, monkeypatch):
     made, plain, static = [], daily_fields.regrid, {}
     plain_read = daily_fields.read_window
 
-    def counted(target, windows, lookups, resampling):
+    def counted(target, windows, *others):
         made.append([static.get(id(window), "") for window in windows])
-        return plain(target, windows, lookups, resampling)
+        return plain(target, windows, *others)
 
     def told(source, window, reader_name):
         found = plain_read(source, window, reader_name)
