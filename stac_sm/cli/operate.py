@@ -144,6 +144,8 @@ def _print_submission(sent: SubmittedJob, dry_run: bool, as_json: bool) -> None:
 def index(collections: tuple[str, ...], folder: Path, database: str | None, workers: int, as_json: bool) -> None:
     """Bring the stac-geoparquet index, links and extents in line with the items; what is right is left alone.
 
+    Run it after the project was moved or copied, too: the self links of the index are absolute.
+
     Without COLLECTION, all of them. Exit code 1 if something is no item: it is named and left out. A database gets
     what is public: restricted collections, assets and links are left out, and removed where they are there.
     """

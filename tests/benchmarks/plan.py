@@ -339,7 +339,7 @@ def own_assets(column: pa.StructArray, rows: list, names: list[str]) -> pa.Struc
     for asset in names:
         known = column.field(asset)
         values = {field.name: known.field(i) for i, field in enumerate(known.type)}
-        values["href"] = pa.array([f"../{row[1].split('/', 1)[1][:-5]}.{asset}.tif" for row in rows])
+        values["href"] = pa.array([f"./{row[0]}.{asset}.tif" for row in rows])
         values["file:checksum"] = pa.array([f"1220{hash((row[0], asset)) & (2**63 - 1):064x}" for row in rows])
         fields.append(pa.StructArray.from_arrays(list(values.values()), names=list(values)))
     return pa.StructArray.from_arrays(fields, names=names)

@@ -20,14 +20,17 @@ from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.text import unknown_name_message
 from stac_sm.stac.catalogs.catalog_interface import ReadableCatalog
 from stac_sm.stac.catalogs.search import BBox, FoundItems, is_matching_item, item_from_document, leave_out, sort_by_id
+from stac_sm.stac.index.shard import shard_root
 from stac_sm.storage.address import (
     LOCAL,
     WEB,
     absolute_address,
     address_kind,
     is_absolute,
+    join_address,
     local_path,
     scheme_of,
+    split_address,
     without_query,
 )
 from stac_sm.storage.http.documents import STRUCTURE, Web
@@ -216,11 +219,22 @@ class GeoParquetCatalog:
 
     def _item(self, document: dict[str, Any]) -> pystac.Item:
         own = next((link["href"] for link in document["links"] if link.get("rel") == "self"), "")
+        own = self._moved_with_the_project(own, document.get("collection"))
         try:  # its own place, where the file may lead there; else what is relative is so to the file
             href = check_href(own, without_query(self._href)) if is_absolute(own) else self._place
         except CatalogError:
             href = self._place
         return item_from_document(document, href, without=STRUCTURE)
+
+    def _moved_with_the_project(self, own: str, collection: str | None) -> str:
+        """Return where an item's JSON is now: an index is read in place, too, after its project was moved or served."""
+        then = shard_root(self._file.schema_arrow.metadata)
+        folder, _ = split_address(without_query(self._place))
+        now = folder.removesuffix(f"/{collection}/index")
+        if then is None or now == folder or not own.startswith(f"{then.rstrip('/')}/"):
+            return own
+        path = own[len(then.rstrip("/")) + 1 :]
+        return own if ".." in path.split("/") else join_address(now, path)
 
     @property
     def _place(self) -> str:

@@ -1,7 +1,9 @@
 """Items as stac-geoparquet: a pure function from the JSON of items to the bytes of a file.
 
 `stac_sm.stac.index.update` reads the items and writes the file. Of item JSON, the footprint, most of the text, is cut
-out and made into WKB once for all items that have it.
+out and made into WKB once for all items that have it. A row is the item as other readers rebuild it: hrefs as in its
+JSON, relative to its ``self`` link, which is absolute. The metadata of the file hold the collection, and the root that
+the ``self`` links lead to.
 """
 
 from __future__ import annotations
@@ -17,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.period import parse_instant
-from stac_sm.stac.items import ItemDict
-from stac_sm.storage.address import is_absolute
+from stac_sm.stac.items import ItemDict, relative_href
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,6 +127,9 @@ def _wkb(geometry: bytes) -> bytes:
 _ROWS_A_GROUP = 20_000
 _DICTIONARY_BYTES = 16 << 20  # footprints repeat from day to day: 300 of them take 2 MB
 _STRUCTURAL = {"self", "root", "parent", "collection"}
+_DERIVED_LINKS = {"self", "item", "child", "items"}  # of a collection: they change with its items, or its place
+_VERSION = "1.1.0"  # of stac-geoparquet: the first with `collections` in the metadata
+_STAC_GEOPARQUET, _ROOT = b"stac-geoparquet", b"stac_sm:root"
 _PLACING = ("datetime", "start_datetime", "end_datetime")  # times that say where an item belongs
 _TIMES = (*_PLACING, "created", "updated", "expires", "published", "unpublished")
 _TEXTS = ("stac_sm:fingerprint", "grid:code")  # text in every item, or nothing
@@ -184,19 +188,90 @@ def without_bad_values(one: IndexedItem) -> tuple[IndexedItem, dict[str, str]]:
     return replace(one, item={**one.item, "properties": kept}), reasons
 
 
-def shard_bytes(documents: Sequence[IndexedItem]) -> bytes:
+def indexed_collection(root: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a collection as the shards hold it in their metadata.
+
+    Parameters
+    ----------
+    root
+        Address of the store.
+    document
+        The collection's JSON.
+
+    Returns
+    -------
+    dict
+        The document without its links to items and sub-catalogues, which change with every item, and with an absolute
+        ``self`` link, to which its other hrefs are relative.
+    """
+    href = _below(root, f"{document['id']}/collection.json")
+    own = [link for link in document["links"] if link["rel"] not in _DERIVED_LINKS]
+    return {**document, "links": [{"rel": "self", "href": href, "type": "application/json"}, *own]}
+
+
+def shard_is_here(content: bytes, root: str, collection: Mapping[str, Any] | None) -> bool:
+    """Return whether a shard's ``self`` links lead into a store, and its metadata hold the collection as it is now.
+
+    Parameters
+    ----------
+    content
+        Bytes of a shard that can be read.
+    root
+        Address of the store.
+    collection
+        From `indexed_collection`; its extent may have grown since. None where there is none.
+
+    Returns
+    -------
+    bool
+        False after the store was moved or copied, and for a shard of an earlier version, which has no root.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = pq.read_schema(pa.BufferReader(content)).metadata or {}
+    held = json.loads(found.get(_STAC_GEOPARQUET, b"{}")).get("collections", {})
+    expected = {} if collection is None else {collection["id"]: collection}
+    bare = [{id: {**one, "extent": None} for id, one in some.items()} for some in (held, expected)]
+    return found.get(_ROOT) == root.encode() and bare[0] == bare[1]
+
+
+def shard_root(metadata: Mapping[bytes, bytes] | None) -> str | None:
+    """Return the root that the ``self`` links of a shard lead to.
+
+    Parameters
+    ----------
+    metadata
+        Of the schema of a Parquet file.
+
+    Returns
+    -------
+    str or None
+        Address of the store when the shard was written; None of a file that is no shard, or of an earlier version.
+    """
+    root = (metadata or {}).get(_ROOT)
+    return None if root is None else root.decode(errors="replace")
+
+
+def shard_bytes(
+    documents: Sequence[IndexedItem], *, root: str = "", collection: Mapping[str, Any] | None = None
+) -> bytes:
     """Build the stac-geoparquet file of some items.
 
     Parameters
     ----------
     documents
         Items in the order of the rows.
+    root
+        Address of the store: a link ``self`` leads to each item's own JSON below it.
+    collection
+        For the metadata of the file, from `indexed_collection`; None: without.
 
     Returns
     -------
     bytes
-        Hrefs in it are relative to the folder of the shard, so that it may move with the store; a link ``self`` leads
-        to the item's own JSON. What has another type in each item is text in JSON.
+        Hrefs in it are as in the items, relative to their ``self`` links. What has another type in each item is text
+        in JSON.
 
     Raises
     ------
@@ -205,7 +280,7 @@ def shard_bytes(documents: Sequence[IndexedItem]) -> bytes:
     """
     import pyarrow.parquet as pq
 
-    table = shard_table(documents)
+    table = shard_table(documents, root=root, collection=collection)
     output = io.BytesIO()
     pq.write_table(
         table,
@@ -218,18 +293,24 @@ def shard_bytes(documents: Sequence[IndexedItem]) -> bytes:
     return output.getvalue()
 
 
-def shard_table(documents: Sequence[IndexedItem]) -> pa.Table:
+def shard_table(
+    documents: Sequence[IndexedItem], *, root: str = "", collection: Mapping[str, Any] | None = None
+) -> pa.Table:
     """Build the rows of `shard_bytes`.
 
     Parameters
     ----------
     documents
         Items in the order of the rows.
+    root
+        As of `shard_bytes`.
+    collection
+        As of `shard_bytes`.
 
     Returns
     -------
     pyarrow.Table
-        A row an item, with the metadata of GeoParquet.
+        A row an item, with the metadata of GeoParquet and stac-geoparquet.
 
     Raises
     ------
@@ -238,43 +319,60 @@ def shard_table(documents: Sequence[IndexedItem]) -> pa.Table:
     """
     import pyarrow as pa
 
-    rows = [_row(one) for one in documents]
+    rows = [_row(one, root) for one in documents]
     names = sorted({name for row in rows for name in row} - set(_HEAD))
     columns: dict[str, Any] = {}
     for name in (*_HEAD, *names):
         values = [row.get(name) for row in rows]
         columns[name] = _times(name, values, documents) if name in _TIMES else _column(name, values)
     kept = {name: column for name, column in columns.items() if not _is_empty_struct(column.type)}
-    metadata = {"geo": _geo_metadata(columns["bbox"].type), "stac-geoparquet": json.dumps({"version": "1.0.0"})}
+    about: dict[str, Any] = {"version": _VERSION}
+    if collection is not None:
+        about["collections"] = {collection["id"]: collection}
+    metadata = {"geo": _geo_metadata(columns["bbox"].type), _STAC_GEOPARQUET: json.dumps(about), _ROOT: root}
     return pa.table(kept).replace_schema_metadata(metadata)
 
 
-def _row(one: IndexedItem) -> dict[str, Any]:
-    """Build one row: properties beside the rest, hrefs as seen from the shard."""
+def _row(one: IndexedItem, root: str) -> dict[str, Any]:
+    """Build one row: properties beside the rest, hrefs as in the item."""
     path, item = one.path, one.item
-    folder, collection = posixpath.dirname(path), PurePosixPath(path).parts[0]
     try:
-        own = [{**link, "href": _from_shard(link["href"], folder, collection)} for link in item["links"]
-               if link["rel"] not in _STRUCTURAL]  # fmt: skip
-        link_self = {"rel": "self", "href": _from_shard(path, "", collection), "type": "application/geo+json"}
-        assets = {
-            key: {**asset, "href": _from_shard(asset["href"], folder, collection)}
-            for key, asset in sorted(item["assets"].items())
-        }
+        own = [{**link, "href": _text(link["href"])} for link in item["links"] if link["rel"] not in _STRUCTURAL]
+        structural = [_self_link(one, root), _collection_link(path)]  # with titles: a null would be no valid title
+        assets = {key: {**asset, "href": _text(asset["href"])} for key, asset in sorted(item["assets"].items())}
         known = {name: value for name, value in item["properties"].items() if name not in _HEAD}
         head = {name: item.get(name) for name in _HEAD}
-        made = {"geometry": one.footprint, "links": [link_self, *own], "assets": assets, "bbox": _box(item.get("bbox"))}
+        made = {
+            "geometry": one.footprint,
+            "links": [*structural, *own],
+            "assets": assets,
+            "bbox": _box(item.get("bbox")),
+        }
         return known | head | made
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CatalogError(f"{path} is no item ({error!r}): remove it, and make or ingest it again") from error
 
 
-def _from_shard(href: str, folder: str, collection: str) -> str:
-    """Return a relative href of a document in a folder, as seen from ``{collection}/index``; others as they are."""
-    if is_absolute(href):
-        return href
-    path = posixpath.normpath(posixpath.join(folder, href))
-    return f"../{path.removeprefix(f'{collection}/')}" if path.startswith(f"{collection}/") else f"../../{path}"
+def _text(href: Any) -> str:
+    if not isinstance(href, str):
+        raise ValueError(f"href {href!r:.40} found, text required")
+    return href
+
+
+def _self_link(one: IndexedItem, root: str) -> dict[str, str]:
+    href, id = _below(root, one.path), one.item["id"]
+    return {"rel": "self", "href": href, "type": "application/geo+json", "title": id}
+
+
+def _collection_link(path: str) -> dict[str, str]:
+    folder, collection = posixpath.dirname(path), PurePosixPath(path).parts[0]
+    href = relative_href(folder, f"{collection}/collection.json")
+    return {"rel": "collection", "href": href, "type": "application/json", "title": collection}
+
+
+def _below(root: str, path: str) -> str:
+    """Return the address of a path of the store, as ``Store.href`` does: not percent-encoded."""
+    return f"{root.rstrip('/')}/{path}" if root else path
 
 
 def _box(bbox: Sequence[float] | None) -> dict[str, float] | None:

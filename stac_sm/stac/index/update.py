@@ -1,11 +1,14 @@
 """Building the index: only months whose items are not as their manifest says are built again.
 
+`refresh_and_index` also builds those whose ``self`` links lead elsewhere, as they do after a project was moved.
+
 Commands and `stac_sm.stac.publish`'s callers bring links and index up to date here after publishing. Safe beside other
 writers: shards are compared and swapped, and the items are listed again afterwards.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,9 +30,11 @@ from stac_sm.stac.index.manifest import (  # fmt: skip
 from stac_sm.stac.index.shard import (
     ALL,
     IndexedItem,
+    indexed_collection,
     month_of,
     parse_indexed_item,
     shard_bytes,
+    shard_is_here,
     sort_shard_items,
     without_bad_values,
 )
@@ -91,6 +96,7 @@ def update_index(
     months: Iterable[str] | None = None,
     workers: int = 1,
     prune: bool = False,
+    moved: bool = False,
     progress: ProgressCallback = lambda total: None,
 ) -> IndexResult:
     """Bring the shards of a collection in line with its items.
@@ -110,6 +116,10 @@ def update_index(
         Processes that build shards.
     prune
         Whether to remove the shard of a month without items, which takes the right to delete; else it is left empty.
+    moved
+        Whether to build shards again that were written in another place, or with another document of the collection;
+        else their ``self`` links and metadata stay as they are until their items change. No reader of this package
+        depends on them.
     progress
         Called with the number of months, whenever one is done.
 
@@ -128,13 +138,14 @@ def update_index(
     chosen = None if months is None or not layout.startswith("year/month") else sorted(set(months))
     for _ in tries(store.href(collection)):
         listed = _list_collection(store, collection, chosen)
-        plan = _compare(store, collection, listed, layout, chosen)
+        about = _collection_document(store, collection)
+        plan = _compare(store, collection, listed, layout, chosen, (about,) if moved else ())
         if chosen is not None and not {*plan.months, *plan.jobs} <= {*chosen}:
             chosen = None
             continue
         parts = len(plan.months) + len(plan.jobs)
         written = True
-        for month, built in _built(store.root, plan, listed, workers):
+        for month, built in _built(store.root, plan, listed, about, workers):
             plan.failures.update(built.failures)
             left_out.update(built.left_out)
             outcome = _write(store, collection, month, built, prune=prune)
@@ -205,7 +216,9 @@ def refresh_and_index(
     require_one_process(catalog.store, workers)
     layout = catalog.layout(collection)  # says which collections there are
     refresh(catalog.store, collection)
-    return update_index(catalog.store, collection, layout=layout, workers=workers, prune=True, progress=progress)
+    return update_index(
+        catalog.store, collection, layout=layout, workers=workers, prune=True, moved=True, progress=progress
+    )
 
 
 @dataclass(frozen=True)
@@ -222,10 +235,23 @@ def _list_collection(store: Store, collection: str, months: Sequence[str] | None
     return {entry.path: (entry.version, entry.size) for entry in entries}
 
 
+def _collection_document(store: Store, collection: str) -> dict[str, Any] | None:
+    """Return the collection for the metadata of its shards; None where there is none that can be read."""
+    try:
+        return indexed_collection(store.root, json.loads(store.read(f"{collection}/collection.json")))
+    except (CatalogError, ValueError, KeyError, TypeError):
+        return None  # other commands name it
+
+
 def _compare(
-    store: Store, collection: str, listed: Mapping[str, ListedVersion], layout: str, months: Sequence[str] | None
+    store: Store,
+    collection: str,
+    listed: Mapping[str, ListedVersion],
+    layout: str,
+    months: Sequence[str] | None,
+    about: Sequence[Mapping[str, Any] | None],
 ) -> _Plan:
-    """Return which months are right, and which paths belong to the others."""
+    """Return which months are right, and which paths belong to the others; `about` is what their metadata must hold."""
     known: dict[str, list[str]] = {}
     changed, seen = set[str](), set[str]()
     for month in index_months(store, collection):
@@ -236,7 +262,8 @@ def _compare(
         confirmed = [path for path, version in rows if listed.get(path) == version and path not in seen]
         known[month] = confirmed
         seen.update(confirmed)
-        if found is None or len(confirmed) < len(rows) or not rows:
+        sound = found is not None and len(confirmed) == len(rows) > 0
+        if not sound or not all(shard_is_here(found[1], store.root, one) for one in about if found):
             changed.add(month)
     new, contents, failures = _months_of(store, [path for path in listed if path not in seen], layout)
     for path, month in new.items():
@@ -293,17 +320,27 @@ def _read(store: Store, paths: Iterable[str]) -> Iterator[tuple[str, bytes | Non
             yield from zip(part, pool.map(one, part), strict=True)
 
 
-def _built(root: str, plan: _Plan, listed: Mapping[str, ListedVersion], workers: int) -> Iterator[tuple[str, _Built]]:
+def _built(
+    root: str, plan: _Plan, listed: Mapping[str, ListedVersion], about: Mapping[str, Any] | None, workers: int
+) -> Iterator[tuple[str, _Built]]:
     jobs = [
-        (root, {path: listed[path] for path in paths}, {path: plan.contents.pop(path, b"") for path in paths})
+        _Job(root, about, {one: listed[one] for one in paths}, {one: plan.contents.pop(one, b"") for one in paths})
         for paths in plan.jobs.values()
     ]
     yield from zip(plan.jobs, map_jobs(_build, jobs, workers), strict=True)
 
 
-def _build(job: tuple[str, Mapping[str, ListedVersion], Mapping[str, bytes]]) -> _Built:
+@dataclass(frozen=True)
+class _Job:
+    root: str
+    about: Mapping[str, Any] | None  # the collection
+    listed: Mapping[str, ListedVersion]  # by path
+    contents: Mapping[str, bytes]  # JSON by path; empty where it was not read
+
+
+def _build(job: _Job) -> _Built:
     """Build shard and manifest of some paths; runs in a worker process."""
-    root, listed, contents = job
+    root, listed, contents = job.root, job.listed, job.contents
     failures: dict[str, str] = {}
     left_out: dict[str, Mapping[str, str]] = {}
     documents: list[IndexedItem] = []
@@ -323,10 +360,10 @@ def _build(job: tuple[str, Mapping[str, ListedVersion], Mapping[str, bytes]]) ->
                 left_out[path] = reasons
     documents = sort_shard_items(documents)
     try:
-        shard = shard_bytes(documents)
+        shard = shard_bytes(documents, root=root, collection=job.about)
     except CatalogError:
         documents = [one for one in documents if _fits(one, failures)]
-        shard = shard_bytes(documents)
+        shard = shard_bytes(documents, root=root, collection=job.about)
     return _Built(shard, manifest_bytes(documents, listed, shard), len(documents), failures, left_out)
 
 

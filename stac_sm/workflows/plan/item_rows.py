@@ -77,7 +77,7 @@ NEVER, AFTER_ALL_DAYS = -(1 << 30), 1 << 30  # days: of folders that stand for n
 _DAY_US = 86_400_000_000
 _PROJECTION = ("proj:code", "proj:epsg", "proj:wkt2", "proj:shape", "proj:transform")
 _BESIDE = ("href", "title", "description", "type", "roles", "file:checksum", "file:size")  # no part of a meaning
-_SAFE = r"^(\.\./){1,2}([A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
+_SAFE = r"^(\./|(\.\./){1,2})?([A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
 
 
 @dataclass(frozen=True)

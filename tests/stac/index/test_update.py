@@ -1,4 +1,4 @@
-"""The index: stac-geoparquet that others read, a pure function of the items; what its proof can and cannot prove."""
+"""The index: stac-geoparquet that others read, from the items and their place; what its proof can and cannot prove."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pystac
 import pytest
 import rustac
+import shapely
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stac_geoparquet.arrow import stac_table_to_items
 
+from stac_sm.cli.main import main
 from stac_sm.core.errors import ConflictError
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.manifest import check_manifest, index_months, read_manifest, read_shard, shard_path
-from stac_sm.stac.index.shard import parse_indexed_item
+from stac_sm.stac.index.shard import parse_indexed_item, shard_is_here
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_folder, item_json, with_structural_links
 from stac_sm.storage.store import open_store
@@ -107,9 +111,9 @@ def test_other_readers_find_the_items(project_root):
     found = [item for file in files for item in stac_table_to_items(pq.read_table(file))]
     assert [plain(item) for item in found] == wanted
     for item in found:
-        (own,) = [link for link in item["links"] if link["rel"] == "self"]
-        assert json.loads((folder / own["href"]).read_bytes())["id"] == item["id"]
-        assert (folder / item["assets"]["sm"]["href"]).read_bytes() == b"pixels"
+        own = self_href(item)
+        assert json.loads(Path(own).read_bytes())["id"] == item["id"]
+        assert (Path(own).parent / item["assets"]["sm"]["href"]).read_bytes() == b"pixels"
     query = f"select id, datetime::varchar, bbox.xmin from read_parquet('{folder}/*.parquet') order by id"
     rows = duckdb.sql(query).fetchall()
     assert [(row[0], row[2]) for row in rows] == [(item["id"], item["bbox"][0]) for item in wanted]
@@ -121,15 +125,196 @@ def test_other_readers_find_the_items(project_root):
     assert Path(ours[0].assets["sm"].get_absolute_href()).resolve().read_bytes() == b"pixels"
 
 
-def test_the_same_items_give_the_same_bytes_wherever_they_lie(project_root, tmp_path):
+def self_href(item: dict[str, Any]) -> str:
+    (own,) = [link["href"] for link in item["links"] if link["rel"] == "self"]
+    return own
+
+
+FIXTURE = Path(__file__).parents[2] / "support/project_4977fae/project"
+"""A project of an earlier version; its index has hrefs that are relative to the file, and no link to the collection."""
+INDEXED = ["ismn-stations", "sm-1km-daily", "sm-models"]
+OUTCOMES = ("new", "replaced", "done", "removed")
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """Copy of a project with products, a model and stations, so that a test may change it."""
+    names = ["catalog.json", "stac-sm.toml", *INDEXED]
+    unused = shutil.ignore_patterns("*.tif", "*.png", "*.html")
+    for name in names[:2]:
+        (tmp_path / "p").mkdir(exist_ok=True)
+        shutil.copy2(FIXTURE / name, tmp_path / "p" / name)
+    for name in INDEXED:
+        shutil.copytree(FIXTURE / name, tmp_path / "p" / name, ignore=unused)
+    return tmp_path / "p"
+
+
+def indexed(project: Path) -> dict[str, set[str]]:
+    """Outcomes of the command ``index`` by collection."""
+    done = CliRunner().invoke(main, ["index", *INDEXED, "--workers", "1", "--json", "--project", str(project)])
+    assert done.exit_code == 0, done.output
+    return {row["collection"]: {name for name in OUTCOMES if row[name]} for row in json.loads(done.stdout)}
+
+
+def by_stac_geoparquet(file: Path) -> list[dict[str, Any]]:
+    return list(stac_table_to_items(pq.read_table(file)))
+
+
+def by_rustac(file: Path) -> list[dict[str, Any]]:
+    return json.loads(json.dumps(rustac.read_sync(str(file))["features"]))  # lists, where rustac gives tuples
+
+
+def by_duckdb(file: Path) -> list[dict[str, Any]]:
+    """Items as SQL gives them: DuckDB's own JSON, without any extension that is installed or loaded."""
+    with duckdb.connect() as database:
+        for name in ("autoinstall_known_extensions", "autoload_known_extensions", "enable_geoparquet_conversion"):
+            database.execute(f"SET {name} = false")
+        types = database.sql(f"DESCRIBE SELECT * FROM '{file}'").fetchall()
+        times = [name for name, kind, *_ in types if kind == "TIMESTAMP WITH TIME ZONE"]
+        texts = [f"""strftime(make_timestamp(epoch_us("{one}")), '%Y-%m-%dT%H:%M:%SZ') AS "{one}" """ for one in times]
+        plain = f"SELECT * EXCLUDE (geometry) REPLACE ({', '.join(texts)}) FROM '{file}'"
+        rows = database.sql(
+            f"SELECT to_json(x)::VARCHAR, g FROM ({plain}) x POSITIONAL JOIN (SELECT geometry AS g FROM '{file}')"
+        )
+        return [item_of(without_nulls(json.loads(text)), footprint) for text, footprint in rows.fetchall()]
+
+
+def item_of(row: dict[str, Any], footprint: bytes) -> dict[str, Any]:
+    head = ("type", "stac_version", "stac_extensions", "id", "links", "assets", "collection")
+    box = [row["bbox"][name] for name in ("xmin", "ymin", "xmax", "ymax")]
+    rest = {name: value for name, value in row.items() if name not in (*head, "bbox")}
+    geometry = json.loads(shapely.to_geojson(shapely.from_wkb(footprint)))
+    return {name: row[name] for name in head} | {"bbox": box, "geometry": geometry, "properties": rest}
+
+
+READERS = {"stac-geoparquet": by_stac_geoparquet, "rustac": by_rustac, "DuckDB": by_duckdb}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_items_that_other_readers_rebuild_are_valid_and_lead_to_what_they_name(project, validate, reader):
+    indexed(project)
+    for collection in INDEXED:
+        files = sorted((project / collection / "index").glob("*.parquet"))
+        found = [item for file in files for item in READERS[reader](file)]
+        assert len(found) == sum(1 for file in (project / collection).rglob("*.json") if file.stem == file.parent.name)
+        for item in found:
+            validate(item)
+            path = project / Path(self_href(item)).relative_to(project)
+            source = json.loads(path.read_bytes())
+            structural = {"self", "root", "parent"}
+            links, expected = (
+                {(link["rel"], link["href"]) for link in one["links"] if link["rel"] not in structural}
+                for one in (item, source)
+            )
+            assert links == expected
+            assert {link["rel"] for link in item["links"]} >= {"self", "collection"}
+            hrefs = {key: asset["href"] for key, asset in source["assets"].items()}
+            assert {key: asset["href"] for key, asset in item["assets"].items() if asset} == hrefs
+            known = pystac.Item.from_dict(item)  # takes the self link of the row
+            for key, href in hrefs.items():
+                place = known.assets[key].get_absolute_href()
+                assert Path(place) == path.parent / href, place
+            (up,) = known.get_links("collection")
+            assert json.loads(Path(up.get_absolute_href()).read_bytes())["id"] == collection
+
+
+def test_the_collection_is_in_the_metadata_of_the_file(project, validate):
+    indexed(project)
+    for collection in INDEXED:
+        for file in (project / collection / "index").glob("*.parquet"):
+            about = json.loads(pq.read_schema(file).metadata[b"stac-geoparquet"])
+            assert about["version"] == "1.1.0"  # the first version of the specification with `collections`
+            ((id, held),) = about["collections"].items()
+            source = json.loads((project / collection / "collection.json").read_bytes())
+            assert (id, held["id"]) == (collection, collection)
+            assert {**held, "links": []} == {**source, "links": []}
+            validate(held)
+            assert self_href(held) == str(project / collection / "collection.json")
+            assert not {link["rel"] for link in held["links"]} & {"item", "child"}
+
+
+def test_after_a_move_index_makes_the_self_links_right(project, tmp_path):
+    assert indexed(project) == {"ismn-stations": {"new"}, "sm-1km-daily": {"replaced"}, "sm-models": {"new"}}
+    assert set().union(*indexed(project).values()) == {"done"}
+    moved = tmp_path / "else where" / "p#2"
+    moved.parent.mkdir()
+    project.rename(moved)
+    (file,) = (moved / "sm-1km-daily/index").glob("*.parquet")
+    before = open_catalog(file).items("sm-1km-daily")  # our own reader follows the project
+    assert all(Path(item.get_self_href()).is_file() for item in before)
+    store = open_store(moved)
+    found = check_manifest(read_manifest(store, "sm-1km-daily", "2019-03"), store.list_objects("sm-1km-daily"))
+    assert (found.unchanged.num_rows, found.out_of_date) == (3, [])  # plans go on reading the index
+    assert set().union(*indexed(moved).values()) == {"replaced"}
+    for one in INDEXED:
+        (file,) = (moved / one / "index").glob("*.parquet")
+        for item in by_stac_geoparquet(file):
+            assert json.loads(Path(self_href(item)).read_bytes())["id"] == item["id"]
+    assert set().union(*indexed(moved).values()) == {"done"}
+
+
+def test_index_takes_another_document_of_the_collection_and_no_longer_extent(project):
+    indexed(project)
+    path = project / "sm-1km-daily/collection.json"
+    document = json.loads(path.read_bytes())
+    path.write_text(json.dumps(document | {"keywords": ["other"]}))
+    assert indexed(project) == {"ismn-stations": {"done"}, "sm-1km-daily": {"replaced"}, "sm-models": {"done"}}
+    (file,) = (project / "sm-1km-daily/index").glob("*.parquet")
+    about = json.loads(pq.read_schema(file).metadata[b"stac-geoparquet"])
+    assert about["collections"]["sm-1km-daily"]["keywords"] == ["other"]
+    content, root = file.read_bytes(), str(project)
+    held = about["collections"]["sm-1km-daily"]
+    assert shard_is_here(content, root, held | {"extent": {"grown": True}})
+    assert not shard_is_here(content, root + "x", held)
+    assert not shard_is_here(content, root, held | {"title": "x"})
+    assert not shard_is_here(content, root, None)
+    assert not shard_is_here((FIXTURE / "sm-1km-daily/index/2019-03.parquet").read_bytes(), root, held)
+
+
+def test_an_index_of_an_earlier_version_is_read(project):
+    """Its hrefs are relative to the file."""
+    (file,) = (project / "sm-1km-daily/index").glob("*.parquet")
+    items = open_catalog(file).items("sm-1km-daily")
+    assert len(items) == 3
+    for item in items:
+        for asset in item.assets.values():
+            assert (FIXTURE / Path(asset.get_absolute_href()).resolve().relative_to(project)).is_file()
+
+
+def test_a_copy_of_one_index_file_leads_to_the_project(project, tmp_path):
+    indexed(project)
+    (file,) = (project / "sm-1km-daily/index").glob("*.parquet")
+    shutil.copy(file, tmp_path / "copy.parquet")
+    items = open_catalog(tmp_path / "copy.parquet").items("sm-1km-daily")
+    assert len(items) == 3
+    assert all(Path(item.get_self_href()).is_relative_to(project) for item in items)
+
+
+def rows_anywhere(root: Path | str) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each shard, with self links below the root."""
+    store = open_store(root)
+    found = {}
+    for month in index_months(store, COLLECTION):
+        found[month] = pq.read_table(pa.BufferReader(store.read(shard_path(COLLECTION, month)))).to_pylist()
+        for row in found[month]:
+            row["links"][0]["href"] = row["links"][0]["href"].removeprefix(store.root)
+    return found
+
+
+def test_the_same_items_give_the_same_rows_wherever_they_lie_and_the_same_bytes_in_one_place(project_root, tmp_path):
     published(project_root)
     updated(project_root)
     copy = tmp_path / "elsewhere" / "copy"
     shutil.copytree(project_root, copy, ignore=shutil.ignore_patterns("index"))
     published(copy, reversed(DAYS))  # written anew in another order
     updated(copy, workers=2)
-    assert shards(copy) == shards(project_root)
+    assert rows_anywhere(copy) == rows_anywhere(project_root)
     assert len(shards(copy)) == 3
+    before = shards(project_root)
+    shutil.rmtree(project_root / COLLECTION)
+    shutil.copytree(copy / COLLECTION, project_root / COLLECTION, ignore=shutil.ignore_patterns("index"))
+    updated(project_root)
+    assert shards(project_root) == before
 
 
 def test_only_what_changed_is_built(project_root):
@@ -421,7 +606,9 @@ def test_on_s3_the_etag_proves(project_root, tmp_path):
             client.upload_file(str(file), "index", f"p/{file.relative_to(project_root)}")
         store = open_store("s3://index/p")
         update_index(store, COLLECTION, layout=LAYOUT)
-        assert store.read(f"{COLLECTION}/index/2018-06.parquet") == shards(project_root)["2018-06.parquet"]
+        assert rows_anywhere("s3://index/p") == rows_anywhere(project_root)
+        (item, _) = stac_table_to_items(pq.read_table(pa.BufferReader(store.read(shard_path(COLLECTION, "2018-06")))))
+        assert self_href(item) == f"s3://index/p/{paths[1]}"
         table = read_manifest(store, COLLECTION, "2018-06")
         assert check_manifest(table, store.list_objects(COLLECTION)).unchanged.num_rows == 2
         client.put_object(Bucket="index", Key=f"p/{paths[1]}", Body=store.read(paths[1]) + b"\n")

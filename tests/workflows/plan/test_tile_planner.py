@@ -27,7 +27,7 @@ from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import COG_MEDIA_TYPE, item_folder, item_json, raster_item, with_structural_links
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY
-from stac_sm.storage.store import LocalStore
+from stac_sm.storage.store import LocalStore, sha256
 from stac_sm.workflows.plan.existing_items import FINGERPRINT_PARTS_PROPERTY
 from stac_sm.workflows.plan.plan import day_fingerprint_parts, make_plan, planned_day
 from stac_sm.workflows.plan.plan_file import read_plan, write_plan
@@ -356,6 +356,29 @@ def test_no_item_is_read_that_the_index_proves(catalogue, tmp_path):
     for index in (tmp_path / "p").glob("*/index"):
         shutil.rmtree(index)
     assert len(items_read(tmp_path / "p")) > 10 * len(read)
+
+
+def test_no_more_items_are_read_by_an_index_of_an_earlier_version(catalogue, tmp_path):
+    """Its hrefs are relative to the shard."""
+    folder = Path(shutil.copytree(catalogue, tmp_path / "p"))
+    copy = open_catalog(folder)
+    for index in folder.glob("*/index"):
+        update_index(copy.store, index.parent.name, layout=copy.layout(index.parent.name))
+    before = sorted(items_read(folder))
+    for shard in folder.glob("*/index/*.parquet"):
+        table, proof = pq.read_table(shard), shard.parent / "proof" / shard.name
+        rows = table.to_pylist()
+        for row, path in zip(rows, pq.read_table(proof)["path"].to_pylist(), strict=True):
+            for asset in (row.get("assets") or {}).values():
+                if asset is not None:
+                    assert asset["href"].startswith("./")
+                    below = path.partition("/")[2].rpartition("/")[0]
+                    asset["href"] = f"../{below}/{asset['href'][2:]}"
+        pq.write_table(pa.Table.from_pylist(rows, table.schema), shard)
+        mark = {b"stac_sm:shard": sha256(shard.read_bytes())}
+        pq.write_table(pq.read_table(proof).replace_schema_metadata(mark), proof)
+    assert sorted(items_read(folder)) == before
+    assert list(planned(folder).days) == list(planned(catalogue).days)
 
 
 def test_a_plan_made_by_processes_is_the_same(catalogue, tmp_path):
