@@ -29,6 +29,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
@@ -164,9 +166,19 @@ def words_of(*words: str) -> list[str]:
 
 
 def contents(store: Store) -> dict[str, bytes]:
-    """Files of a catalogue that a run must leave the same; proofs of the index hold times and inodes."""
+    """Files of a catalogue that a run must leave the same, in any place; proofs of the index hold times and inodes."""
     aside = ("runs/", "plans/", ".scratch/", "plan.parquet", f"{PRODUCT_COLLECTION}/index/proof/")
-    return {entry.path: store.read(entry.path) for entry in store.list_objects() if not entry.path.startswith(aside)}
+    paths = [entry.path for entry in store.list_objects() if not entry.path.startswith(aside)]
+    return {path: rows_of(store, path) if "/index/" in path else store.read(path) for path in paths}
+
+
+def rows_of(store: Store, shard: str) -> bytes:
+    """Rows of a shard with self links below the root; its metadata hold the root and the extent of that time."""
+    rows = pq.read_table(pa.BufferReader(store.read(shard))).to_pylist()
+    for row in rows:
+        for link in row["links"]:
+            link["href"] = link["href"].removeprefix(store.root)
+    return repr(rows).encode()
 
 
 def different(found: dict[str, bytes], wanted: dict[str, bytes]) -> list[str]:
