@@ -11,11 +11,13 @@ import pytest
 from stac_sm.core.errors import InputError
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.storage.store import open_store
 from stac_sm.workflows.audit import audit
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.run.run import PlanSlice, run_plan
 from stac_sm.workflows.submit.job import infra_file
+from tests.support.faults import contents
 from tests.support.fields import DAYS, TILE, copied_project, read_model
 from tests.support.missing import need
 from tests.support.slurm import slurm_cluster, wait_for_end, why_no_slurm
@@ -50,9 +52,9 @@ def submit(file, project, *arguments):
 
 
 def files(project):
-    folder = Path(project.folder, PRODUCT_COLLECTION)
-    found = (file for file in folder.rglob("*") if file.is_file() and file.parent.name != "proof")  # times and inodes
-    return {str(file.relative_to(folder)): file.read_bytes() for file in found}
+    """Files of the product that are the same in any place."""
+    found = contents(open_store(str(project.folder)))
+    return {path: content for path, content in found.items() if path.startswith(f"{PRODUCT_COLLECTION}/")}
 
 
 def test_slices_make_what_a_plain_run_makes(cluster, planned, tmp_path):
