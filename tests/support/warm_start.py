@@ -143,8 +143,27 @@ def _run(arguments: list[str], folder: str, environment: dict[str, str]) -> None
         exec(compile(program, "<string>", "exec"), sys.modules["__main__"].__dict__)
 
 
+def _end_with(what: tuple[list[str], str, dict[str, str]]) -> None:
+    """Run it and end as Python does, but for the destructors of native libraries.
+
+    One of them aborts now and then where a thread of the process that was forked is not there in this one.
+    """
+    code = 0
+    try:
+        _run(*what)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        code = end.code or 0
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     _import_everything()
     gc.freeze()
     warnings.filterwarnings("ignore", "This process .* is multi-threaded")  # by those of OpenBLAS, which knows forks
-    _run(*_serve(sys.argv[1]))
+    _end_with(_serve(sys.argv[1]))
