@@ -107,9 +107,9 @@ def train(
         raise click.UsageError(
             f"{', '.join(missing)} required beside a TABLE, e.g. --target sm --site station --time date"
         )
-    wanted = None if features is None else [name.strip() for name in features.split(",")]
+    names = None if features is None else [name.strip() for name in features.split(",")]
     roles = (str(target), str(site), str(time))
-    more = {"features": wanted, "plain": plain, "seed": seed or 0, "target_unit": target_unit or "m3 m-3"}
+    more = {"features": names, "plain": plain, "seed": seed or 0, "target_unit": target_unit or "m3 m-3"}
     return _train_table(table, roles, Path(str(out)), more, as_json)
 
 

@@ -249,7 +249,7 @@ def _item_findings(store: Store, path: str) -> list[Finding]:
         wrong = {key: item.get(key) for key, value in wanted.items() if item.get(key) != value}
         if not wrong and isinstance(item["properties"][FINGERPRINT_PROPERTY], str) and len(item["bbox"]) in {4, 6}:
             return []
-        told = ", ".join(f"{key} {value!r} found, {wanted[key]!r} wanted" for key, value in wrong.items())
+        told = ", ".join(f"{key} {value!r} found, {wanted[key]!r} expected" for key, value in wrong.items())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         told = f"no item: {error!r}"
     return [Finding("item", path, f"{told or 'fingerprint or bbox missing'}: remove it, and make or ingest it again")]
@@ -345,7 +345,7 @@ def _file_findings(store: Store, path: str, what: str, asset: dict[str, Any]) ->
     with store.local_file(path) as file:
         found = {"file:size": file.stat().st_size, "file:checksum": multihash(sha256(file))}
         wrong = [
-            f"{key} {value} found, {asset.get(key)} wanted" for key, value in found.items() if value != asset.get(key)
+            f"{key} {value} found, {asset.get(key)} expected" for key, value in found.items() if value != asset.get(key)
         ]
         told = "; ".join(wrong) or _undecodable(file, str(asset.get("type", "")))
     if told:

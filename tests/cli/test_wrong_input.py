@@ -169,7 +169,7 @@ TYPED = [
     ("validate --period 2001", 1, "no product found on 2001-01-01/2001-12-31"),
     ("run P/plans/wanted.parquet --memory lots", 1, "memory 'lots': write e.g. 4G or 500M"),
     ("run P/plans/wanted.parquet --slice 8/8", 1, "slice 8/8: there are 0/8 to 7/8"),
-    ("run P/plans/wanted.parquet --slice a/b", 1, "slice 'a/b': I/N wanted"),
+    ("run P/plans/wanted.parquet --slice a/b", 1, "slice 'a/b': I/N required"),
     ("run P/plans/wanted.parquet --scheduler slrm", 1, "scheduler 'slrm': write its address"),
     # too early
     ("matchup", 1, "no station found, at least one is required: `stac-sm ingest ismn ARCHIVE.zip`"),

@@ -84,7 +84,7 @@ class PlanSlice:
                 raise InputError(f"--slice {text}: {name} is {own}, which is none of these numbers")
             return cls(numbers.index(own), len(numbers))
         if not text.isdecimal():
-            raise InputError(f"slice {text!r}: I/N wanted, from 0/N to N-1/N, or in an array job 0-LAST, or N")
+            raise InputError(f"slice {text!r}: I/N required, from 0/N to N-1/N; in an array job 0-LAST, or N")
         return cls(_index_in_whole_array(int(text), environment), int(text))
 
     def of(self, tasks: Sequence[Task]) -> list[Task]:
