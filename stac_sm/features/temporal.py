@@ -52,8 +52,8 @@ class ExponentialMean:
         if not 0 < self.scale < math.inf or self.window < 0 or not 0 <= self.least_share <= 1:
             raise InputError(
                 f"exponential mean: found a time scale of {self.scale} days, a window of {self.window} days and a "
-                f"least share of {self.least_share}; a positive scale, a window of 1 day or more (0: three scales) and a "
-                "share from 0 to 1 are required"
+                f"least share of {self.least_share}; a positive scale, a window of 1 day or more (0: three scales) "
+                "and a share from 0 to 1 are required"
             )
         window = self.window or max(1, math.ceil(WINDOW_SCALES * self.scale))
         object.__setattr__(self, "window", window)
