@@ -96,24 +96,33 @@ def test_stand_ins_are_catalogued(demo):
     assert 50_000 < np.count_nonzero(np.isfinite(cube.elevation.values)) < 200_000  # of 216 000: one tile of six
 
 
-def test_a_second_run_makes_nothing_and_says_so(demo):
+@pytest.fixture(scope="module")
+def second_run(demo):
+    """Files before and after the demo ran again, and what it said."""
     folder, _ = demo
-    before = {file: (file.stat().st_mtime_ns, file.stat().st_ino) for file in folder.rglob("*") if file.is_file()}
-    done = run("demo", folder=folder.parent)
-    after = {file: (file.stat().st_mtime_ns, file.stat().st_ino) for file in folder.rglob("*") if file.is_file()}
+
+    def files():
+        return {file: (file.stat().st_mtime_ns, file.stat().st_ino) for file in folder.rglob("*") if file.is_file()}
+
+    before = files()
+    text = run("demo", folder=folder.parent).stdout
+    return before, files(), text
+
+
+def test_a_second_run_makes_nothing_and_says_so(second_run):
+    before, after, said = second_run
     changed = {file.name for file in after if before.get(file) != after[file]}
     assert changed <= {"earth.txt"}
     assert set(before) == set(after)
-    assert "nothing was left to do" in done.stdout
-    assert "catalogue: " in done.stdout
-    assert "against the truth" in done.stdout
-    assert len(re.findall(r"^  stac-sm .*--project", done.stdout, re.MULTILINE)) == 2
+    assert "nothing was left to do" in said
+    assert "catalogue: " in said
+    assert "against the truth" in said
+    assert len(re.findall(r"^  stac-sm .*--project", said, re.MULTILINE)) == 2
 
 
-def test_the_next_commands_run(demo):
+def test_the_next_commands_run(demo, second_run):
     folder, _ = demo
-    text = run("demo", folder=folder.parent).stdout
-    for line in re.findall(r"^  stac-sm (.*)$", text, re.MULTILINE):
+    for line in re.findall(r"^  stac-sm (.*)$", second_run[2], re.MULTILINE):
         assert run(*line.split(), folder=folder.parent).stdout
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import secrets
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -27,7 +25,7 @@ from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import read_plan, write_plan
 from stac_sm.workflows.project import create_project, read_project
 from stac_sm.workflows.run.run import PlanSlice
-from tests.support.faults import KINDS, contents, dask_cluster, different, one_round, prepare
+from tests.support.faults import contents, dask_cluster, different
 from tests.support.fields import RECIPE, SMALL, around, image, project_text, put, put_model, read_model
 from tests.support.missing import need
 from tests.support.object_stores import environment_of, moto_server, new_bucket
@@ -39,7 +37,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slurm")]
 DAYS = Period.parse("2018-06-29/2018-07-01")
 TILES = [f"h0{h}v0{v}" for h in range(3) for v in range(3)]
 COARSE = Recipe(tuple(one for one in RECIPE.features if one.name in {"lai", "swvl1"}), derived=("latitude",))
-ROUNDS = int(os.environ.get("STAC_SM_FAULT_ROUNDS", len(KINDS)))
 
 
 def nine_tiles(folder: Path):
@@ -180,19 +177,6 @@ def test_slurm_starts_workers(project, wanted, tmp_path):
     logs = {path for path in found if path.startswith("slurm-logs/")}
     assert len(logs) == 4
     assert different({path: found[path] for path in found.keys() - logs}, wanted) == []
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    return prepare(tmp_path_factory.mktemp("bench"))
-
-
-@pytest.mark.parametrize("number", range(ROUNDS))
-def test_after_any_fault_the_same_command_makes_the_rest(bench, tmp_path, number):
-    kind = list(KINDS)[number % len(KINDS)]
-    seed = int(os.environ.get("STAC_SM_FAULT_SEED", random.randrange(1 << 20)))
-    found = one_round(bench, kind, seed, tmp_path / "round")
-    assert not found.wrong, replace(found)
 
 
 def stac_sm(*words, cwd, environment=None):

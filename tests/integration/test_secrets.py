@@ -67,6 +67,8 @@ def commands(folder, root, store, proxy):
             "AWS_SESSION_TOKEN": TOKEN,
             "https_proxy": f"http://user:{PASSWORD}@127.0.0.1:9",
             "PC_SDK_SUBSCRIPTION_KEY": SUBSCRIPTION,
+            "STAC_SM_RETRY_FIRST_WAIT": "0.02",
+            "STAC_SM_RETRY_LONGEST_WAIT": "0.1",
         }
     )
 

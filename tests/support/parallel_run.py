@@ -1,7 +1,7 @@
 """Spread a whole run over all processors, with one of each server and one demo project in a session.
 
-``uv run pytest`` uses one process more than there are processors, up to four, since tests wait for servers, too. A run
-that names files or folders below ``tests`` uses one process, since starting more takes longer than most files.
+``uv run pytest`` uses two processes more than there are processors, up to four, since tests wait for servers, too. A
+run that names files or folders below ``tests`` uses one process, since starting more takes longer than most files.
 ``pytest -n 0`` uses one process for everything.
 
 A file of tests stays together in one process, so that the fixtures of its module are made once. Files that share a
@@ -30,11 +30,13 @@ from typing import Any
 
 import pytest
 
-DURATIONS = Path(__file__).with_name("durations.json")
-"""Seconds of each file of tests in a whole run."""
+from tests.support.long_files import DURATIONS, is_whole_run
+
+MORE_THAN_PROCESSORS = 2
+"""Processes beside one a processor: Terraform, servers and clusters are waited for much of the time."""
 
 MOST_PROCESSES = 4
-"""Each takes up to 1.5 GB, and beside two there is little left to be gained."""
+"""Each takes up to 1.5 GB, and beyond there is little left to be gained."""
 
 _UNKNOWN = 10.0
 """Seconds of a file that is not in DURATIONS."""
@@ -49,11 +51,9 @@ load_kernel()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the processes of this run: one more than processors for whole runs, none beside this one for others."""
-    root = config.rootpath
-    named = {Path(config.invocation_params.dir, argument).resolve() for argument in config.args}
-    whole = bool(named & {root, root / "tests"}) and not config.option.collectonly
-    return min((os.cpu_count() or 1) + 1, MOST_PROCESSES) if whole else 0
+    """Return the processes of this run: two more than processors for whole runs, none beside this one for others."""
+    whole = is_whole_run(config) and not config.option.collectonly
+    return min((os.cpu_count() or 1) + MORE_THAN_PROCESSORS, MOST_PROCESSES) if whole else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:

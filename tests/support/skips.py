@@ -1,4 +1,4 @@
-"""Hooks of pytest: a skip is a failure in CI; elsewhere one line at the end tells how to install what is missing.
+"""Hooks of pytest: a skip is a failure in CI; elsewhere one line at the end says what was left out and how to run it.
 
 Only a processor without some instructions is no fault of CI's: the reason of such a skip begins with ``hardware:``.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.long_files import left_out
 from tests.support.missing import IN_CI, MISSING
 
 INSTALL = "bash tests/integration/install.sh"
@@ -38,12 +39,17 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell in one line what was left out and how to install it."""
+    """Say in one line what was left out, and how to install or run it."""
     reasons = [_reason(report) for report in terminalreporter.stats.get("skipped", [])]
     missing = [reason.removeprefix(MISSING) for reason in reasons if reason.startswith(MISSING)]
+    said = []
     if missing:
         names = ", ".join(sorted({reason.partition(":")[0] for reason in missing}))
-        terminalreporter.write_line(f"left out {len(missing)} tests that need {names}: `{INSTALL}` installs them")
+        said.append(f"{len(missing)} tests that need {names} (`{INSTALL}` installs them)")
+    if files := left_out():
+        said.append(f"the {len(files)} files of tests that take longest (`uv run pytest --all` runs them)")
+    if said:
+        terminalreporter.write_line(f"left out: {'; '.join(said)}")
 
 
 def _reason(report: Any) -> str:
