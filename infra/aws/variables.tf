@@ -40,6 +40,8 @@ variable "public_collections" {
   description = "Ids of collections that anybody may read if public_read is true: prefixes below those of the two buckets."
   type        = list(string)
   default = [
+    "c3s-sm",
+    "c3s-sm-passive",
     "climatology",
     "cop-dem",
     "era5-land",

@@ -212,8 +212,10 @@ def _input(opened: Project, catalog: WritableCatalog, id: str, features: list[Fe
 
 
 def _source_of(id: str) -> str:
-    """Return the word after ``ingest``: MODIS products share one, others have the name of their collection."""
-    return id if id in provider_classes() else "modis" if re.match("modis|m[coy]d", id) else "SOURCE"
+    """Return the word after ``ingest``: MODIS products share one, so do ESA CCI and C3S; else the collection."""
+    shared = {"modis|m[coy]d": "modis", "esa-cci-sm|c3s-sm": "esa-cci-sm"}
+    found = (source for start, source in shared.items() if re.match(start, id))
+    return id if id in provider_classes() else next(found, "SOURCE")
 
 
 def _has_items(catalog: WritableCatalog, id: str) -> bool:

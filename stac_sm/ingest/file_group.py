@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.asset_file import AssetFile
-from stac_sm.core.errors import ConflictError, StacSmError
+from stac_sm.core.errors import CatalogError, ConflictError, StacSmError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.ingest.provider_interface import (
     ContentProvider,
@@ -51,6 +51,7 @@ from stac_sm.ingest.results import FileResult, Tally
 from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder
+from stac_sm.stac.links import add_collection, skeleton_folder
 from stac_sm.stac.publish import (
     FINGERPRINT_PROPERTY,
     INGEST_FINGERPRINT_PROPERTY,
@@ -290,7 +291,7 @@ class _GroupRun:
         ConflictError
             If the item was retracted, or an asset's name is taken by other content.
         """
-        folder = item_folder(self.catalog.layout(candidate.item["collection"]), candidate.item)
+        folder = item_folder(self._layout(candidate.item["collection"]), candidate.item)
         path = f"{folder}/{candidate.item['id']}.json"
         if candidate.check is not None:
             candidate.check()
@@ -320,6 +321,17 @@ class _GroupRun:
                 continue  # another writer was there in the meantime: compare with its item
             self._count(candidate, outcome, note)
             return
+
+    def _layout(self, collection: str) -> str:
+        """Return how the items of a collection are placed; a catalogue older than the collection gets it first."""
+        try:
+            return self.catalog.layout(collection)
+        except CatalogError:
+            if not (skeleton_folder() / collection).is_dir():
+                raise
+            add_collection(self.catalog.store, collection)
+            self.catalog = open_writable_catalog(self.job.root)
+            return self.catalog.layout(collection)
 
     def _candidate(self, granule: Granule, scanned: tuple[SourceFile, ...]) -> _Candidate:
         sources = granule.sources or scanned
@@ -422,7 +434,7 @@ class _GroupRun:
 
     def _note_of_catalogue(self, candidate: _Candidate) -> str | None:
         """Return why an item of the catalogue stays, whatever other files there are; None if none does."""
-        folder = item_folder(self.catalog.layout(candidate.item["collection"]), candidate.item)
+        folder = item_folder(self._layout(candidate.item["collection"]), candidate.item)
         content = read_published_item(self.catalog.store, f"{folder}/{candidate.item['id']}.json")
         if content is None:
             return None

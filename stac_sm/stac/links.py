@@ -34,7 +34,13 @@ from stac_sm.storage.update import tries, update, write_if_unchanged
 
 
 def skeleton_folder() -> Path:
-    """Return the folder of the static STAC skeleton, which new catalogues are copies of."""
+    """Return the folder of the static STAC skeleton, which new catalogues are copies of.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder, read-only.
+    """
     return packaged_folder("catalog")
 
 

@@ -138,6 +138,34 @@ class MatchupRules:
 
 
 @dataclass(frozen=True)
+class ScreeningSettings(ScreeningThresholds):
+    """Thresholds of screening, and the third data set of the triple collocation.
+
+    The third data set is part of the identity of the match-ups, which hold its values, not of these rules.
+    """
+
+    third: str = "esa-cci-sm"
+    """Collection of the third data set, beside the stations and ERA5-Land."""
+
+    third_asset: str = ""
+    """Its asset, m3 m-3; empty where the collection has one of soil moisture only."""
+
+    def __post_init__(self) -> None:
+        if self.third in _DEPENDENT:
+            raise InputError(
+                f"[screening] third: found {self.third!r}, {_DEPENDENT[self.third]}; a data set with errors of its own "
+                "is required, such as esa-cci-sm or smap"
+            )
+
+
+_DEPENDENT = {
+    "era5-land": "which is the second data set already",
+    "sm-1km-daily": "which is made with ERA5-Land by a model that learned from the stations",
+}
+"""Collections that cannot be the third data set of a triple collocation with stations and ERA5-Land."""
+
+
+@dataclass(frozen=True)
 class ProductRules:
     """Default tiles and days of `stac-sm plan`."""
 
@@ -196,8 +224,8 @@ class Project:
     matchups: MatchupRules = field(default_factory=MatchupRules)
     """Which days are matched up."""
 
-    screening: ScreeningThresholds = field(default_factory=ScreeningThresholds)
-    """What a station must reach to be kept."""
+    screening: ScreeningSettings = field(default_factory=ScreeningSettings)
+    """What a station must reach to be kept, and the third data set of the triple collocation."""
 
     training: TrainSettings = field(default_factory=TrainSettings)
     """How the trees grow."""
@@ -349,7 +377,7 @@ def _project(folder: Path | str, content: Mapping[str, Any]) -> Project:
         grid=_grid(content["grid"]) if "grid" in content else MODIS_SINUSOIDAL_1KM,
         stations=_read(StationRules, "stations", content.get("stations", {})),
         matchups=_read(MatchupRules, "matchups", content.get("matchups", {})),
-        screening=_read(ScreeningThresholds, "screening", content.get("screening", {})),
+        screening=_read(ScreeningSettings, "screening", content.get("screening", {})),
         training=_read(TrainSettings, "training", content.get("training", {})),
         product=_read(ProductRules, "product", content.get("product", {})),
         costs=_read(Rates, "costs", content.get("costs", {})),

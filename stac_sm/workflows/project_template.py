@@ -20,6 +20,9 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 # min_correlation = 0.6             # with the unknown truth
 # max_error_std = 0.06              # m3 m-3
 # min_days = 100                    # days with all three data sets
+# third = "esa-cci-sm"              # third data set beside stations and ERA5-Land: also esa-cci-sm-passive, c3s-sm,
+                                    # c3s-sm-passive, smap, or any other collection of soil moisture in m3 m-3
+# third_asset = ""                  # its asset, where the collection has several of soil moisture
 # min_sites = 5                     # with fewer, training goes on unscreened and says so
 
 [training]                          # XGBoost

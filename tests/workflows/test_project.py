@@ -12,7 +12,6 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.model.fit import TrainSettings
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stations.records import StationRules
-from stac_sm.stations.screening import ScreeningThresholds
 from stac_sm.workflows.project import (
     FILE_NAME,
     MatchupRules,
@@ -20,6 +19,7 @@ from stac_sm.workflows.project import (
     Project,
     ProjectInfo,
     Rates,
+    ScreeningSettings,
     SlurmSettings,
     ValidationSettings,
     create_project,
@@ -32,7 +32,7 @@ from tests.support.fields import EASE, RECIPE, project_text
 TEMPLATE = TEMPLATES["glass"]
 
 TABLES = {
-    "project": ProjectInfo, "stations": StationRules, "matchups": MatchupRules, "screening": ScreeningThresholds,
+    "project": ProjectInfo, "stations": StationRules, "matchups": MatchupRules, "screening": ScreeningSettings,
     "training": TrainSettings, "validation": ValidationSettings, "product": ProductRules, "costs": Rates,
     "slurm": SlurmSettings,
 }  # fmt: skip

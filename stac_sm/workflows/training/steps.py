@@ -19,6 +19,7 @@ from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.progress import LogFunction
+from stac_sm.core.text import unknown_name_message
 from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.model import item as model_item
@@ -57,13 +58,67 @@ NOTES_PROPERTY = "stac_sm:notes"
 
 _SHOWN = 10  # stations that a message names
 
-TRIPLET_RECIPE = Recipe(
-    (
-        Feature("era5land", "era5-land", "swvl1", "nearest", missing="nan"),
-        Feature("third", "esa-cci-sm", "cci_sm", "nearest", missing="nan"),
+_UNIT = "m3 m-3"
+
+
+def triplet_recipe(project: Project) -> Recipe:
+    """Return the features of the triple collocation beside the station's own series: ERA5-Land and the third data set.
+
+    Parameters
+    ----------
+    project
+        Its ``[screening]`` table names the third data set.
+
+    Returns
+    -------
+    Recipe
+        Two features, ``era5land`` and ``third``, m3 m-3.
+
+    Raises
+    ------
+    InputError
+        If the catalogue lacks the collection of the third data set, or nothing says which of its assets is meant.
+    """
+    rules, catalog = project.screening, project.catalog
+    try:
+        document = catalog.collection(rules.third)
+    except CatalogError as error:
+        raise InputError(
+            f"[screening] third: found {rules.third!r}, which is no collection of {catalog.root}; it has "
+            f"{', '.join(catalog.collections)}: name one of soil moisture in {_UNIT}, or ingest it first"
+        ) from error
+    known = document.get("item_assets") or {}
+    asset = rules.third_asset
+    if not asset:
+        found = [
+            key
+            for key, fields in known.items()
+            if "data" in fields.get("roles", ["data"])
+            and not key.endswith("_uncertainty")
+            and any(band.get("unit") == _UNIT for band in fields.get("bands", []))
+        ]
+        if len(found) != 1:
+            raise InputError(
+                f"[screening] third: found {rules.third!r} with {', '.join(found) or 'no assets'} in {_UNIT}, one is "
+                f"required: write third_asset = … into the table; its assets are {', '.join(known) or 'not listed'}"
+            )
+        (asset,) = found
+    elif known and asset not in known:
+        raise InputError(unknown_name_message(f"[screening] third_asset of {rules.third}", asset, list(known)))
+    return _triplet_recipe(rules.third, asset)
+
+
+def _triplet_recipe(collection: str, asset: str) -> Recipe:
+    return Recipe(
+        (
+            Feature("era5land", "era5-land", "swvl1", "nearest", missing="nan"),
+            Feature("third", collection, asset, "nearest", missing="nan"),
+        )
     )
-)
-"""Beside the station's own series: the other two data sets of the triple collocation."""
+
+
+TRIPLET_RECIPE = _triplet_recipe("esa-cci-sm", "cci_sm")
+"""What `triplet_recipe` returns unless the project says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +203,13 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
     require_one_process(catalog.store, workers)
     left_out: dict[str, str] = {}
     stations, where, _ = _stations_and_sites(project, catalog, left_out)
-    resolutions = _resolved_inputs(project, where, period)
+    triplet = triplet_recipe(project)
+    resolutions = _resolved_inputs(project, triplet, where, period)
     _require_features(resolutions["table"], period)
     outside = _stations_outside_period(stations, where, period)
-    item = matchup_item(_bbox(where), period, fingerprint=digest(_matchup_provenance(project, stations, resolutions)))
+    item = matchup_item(
+        _bbox(where), period, fingerprint=digest(_matchup_provenance(project, stations, resolutions, triplet))
+    )
 
     def make(scratch: Path) -> dict[str, AssetFile]:
         series, unused = site_daily_means(where, stations, project.stations, workers=workers)
@@ -229,10 +287,12 @@ def _left_out(networks: Sequence[str], stations: Sequence[Station]) -> set[str]:
     return {station.id for station in stations if station.network in networks}
 
 
-def _resolved_inputs(project: Project, where: pd.DataFrame, period: Period) -> dict[str, dict[str, ResolvedInputs]]:
+def _resolved_inputs(
+    project: Project, triplet: Recipe, where: pd.DataFrame, period: Period
+) -> dict[str, dict[str, ResolvedInputs]]:
     """Resolve the inputs of the table and of the triplets; an error names every feature that cannot be resolved."""
     catalog, grid = project.catalog, project.grid
-    recipes = {"table": project.recipe, "triplets": TRIPLET_RECIPE}
+    recipes = {"table": project.recipe, "triplets": triplet}
     try:
         return {name: resolve_sites(catalog, recipe, where, period, grid) for name, recipe in recipes.items()}
     except CatalogError as first:
@@ -340,7 +400,7 @@ def screen_step(project: Project, matchups: MatchupResult | None = None) -> Scre
     catalog, rules = project.catalog, project.screening
     stations, where, unseen = _stations_and_sites(project, catalog)
     screening = screen_sites(matchups.triplets, rules)
-    second, third = (feature.collection for feature in TRIPLET_RECIPE.features)
+    second, third = (feature.collection for feature in triplet_recipe(project).features)
     about = {"second": second, "third": third, "period": project.matchups.period, "confidence": rules.confidence}
     said = screening_properties(where, screening.sites, about) | {
         one.id: {SCREENING_STATUS_PROPERTY: LEFT_OUT_STATUS} for one in unseen
@@ -452,7 +512,9 @@ def _model_properties(run: TrainingRun, matchups: MatchupResult) -> dict[str, An
     }
 
 
-def _matchup_provenance(project: Project, stations: list[Station], resolutions: Mapping[str, Any]) -> dict[str, Any]:
+def _matchup_provenance(
+    project: Project, stations: list[Station], resolutions: Mapping[str, Any], triplet: Recipe = TRIPLET_RECIPE
+) -> dict[str, Any]:
     inputs = {
         name: sorted(
             {pair for resolution in tiles.values() for day in resolution.days for pair in resolution.inputs(day)}
@@ -462,7 +524,7 @@ def _matchup_provenance(project: Project, stations: list[Station], resolutions: 
     return {
         "stations": [station.provenance for station in stations],
         "rules": project.stations.fingerprint_fields(),
-        "recipes": [project.recipe.fingerprint_fields(), TRIPLET_RECIPE.fingerprint_fields()],
+        "recipes": [project.recipe.fingerprint_fields(), triplet.fingerprint_fields()],
         "grid": project.grid.fingerprint_fields(),
         "period": project.matchups.period,
         "inputs": inputs,

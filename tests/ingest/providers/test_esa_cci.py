@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import netCDF4
 import numpy as np
 import pytest
@@ -10,7 +13,13 @@ import rasterio
 from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.esa_cci import EsaCci
+from stac_sm.stac.catalogs.catalog import open_writable_catalog
+from stac_sm.stac.items import item_json
 from tests.support.source_files import asset_href, content, ingested, new_catalog, positions, write_cci
+
+CUT = {"lat": np.arange(46.875, 44, -0.25), "lon": np.arange(3.125, 9, 0.25)}
+REAL = Path(__file__).parents[4] / "shared" / "data" / "esa_cci_passive"
+PASSIVE = "ESACCI-SOILMOISTURE-L3S-SSMV-PASSIVE-20161227000000-fv04.2.nc"
 
 
 def wanted(sm, flag):
@@ -191,3 +200,101 @@ def test_the_file_fetched_again_brings_what_was_left_out(tmp_path):
     assert sorted(item.assets) == ["cci_sm", "cci_sm_uncertainty"]
     assert "stac_sm:left_out" not in item.properties
     assert ingest(catalog, "esa-cci-sm", [path])[0].items == {"done": 1}
+
+
+# --- series and products ------------------------------------------------------------------------------------------
+
+
+def attributed(path, **attributes):
+    with netCDF4.Dataset(path, "a") as file:
+        file.setncatts(attributes)
+    return path
+
+
+def a_c3s_day(folder, product="COMBINED", record="TCDR", version="v202012.0.0", every="DAILY", **attributes):
+    """A day as C3S lays it out: variables as those of ESA CCI, other names and attributes."""
+    unit = "S" if product == "ACTIVE" else "V"
+    name = f"C3S-SOILMOISTURE-L3S-SSM{unit}-{product}-{every}-20180601000000-{record}-{version}.nc"
+    path, sm, flag = write_cci(folder, name=name, **CUT)
+    given = {
+        "title": f"C3S Surface Soil Moisture merged {product} Product", "id": name, "product_version": version,
+        "project": "Copernicus Climate Change Service (C3S).",
+    }  # fmt: skip
+    return attributed(path, **(given | attributes)), sm, flag
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="real files are not there")
+@pytest.mark.parametrize("name", [PASSIVE, PASSIVE.replace("PASSIVE", "COMBINED"), "20161227.nc"])
+def test_a_real_passive_day_is_passive_under_any_name(tmp_path, validate, name):
+    path = shutil.copy(REAL / PASSIVE, tmp_path / name)
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "esa-cci-sm", [path])
+    assert (result.status, result.collections, bool(result.notes)) == ("new", ("esa-cci-sm-passive",), "COMB" in name)
+    assert ingested(catalog, "esa-cci-sm") == []
+    (item,) = ingested(catalog, "esa-cci-sm-passive")
+    validate(item)
+    validate(catalog.document("esa-cci-sm-passive/collection.json"))
+    assert (item.id, item.properties["version"]) == ("CCIPASSIVE.A2016362.global", "4.2")
+    assert sorted(item.assets) == ["cci_sm", "cci_sm_uncertainty"]
+    with netCDF4.Dataset(path) as raw, rasterio.open(asset_href(item, "cci_sm")) as cog:
+        assert np.array_equal(cog.read(1), np.ma.where(raw["flag"][0] == 0, raw["sm"][0], -9999).filled(-9999))
+
+
+@pytest.mark.parametrize(("product", "home"), [("COMBINED", "c3s-sm"), ("PASSIVE", "c3s-sm-passive")])
+def test_c3s_has_collections_of_its_own(tmp_path, validate, product, home):
+    path, sm, flag = a_c3s_day(tmp_path, product)
+    path = path.rename(tmp_path / "download.nc")
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "esa-cci-sm", [path])
+    assert (result.error, result.notes, result.collections) == (None, (), (home,))
+    (item,) = ingested(catalog, home)
+    validate(item)
+    validate(catalog.document(f"{home}/collection.json"))
+    assert (item.properties["version"], item.properties["stac_sm:rank"]["final"]) == ("202012.0.0", True)
+    with rasterio.open(asset_href(item, "c3s_sm")) as cog:
+        assert np.array_equal(cog.read(1), wanted(sm, flag))
+
+
+def test_final_data_of_c3s_take_the_place_of_preliminary_ones(tmp_path):
+    early, *_ = a_c3s_day(tmp_path, record="ICDR")
+    late, sm, flag = a_c3s_day(tmp_path)
+    with netCDF4.Dataset(late, "a") as file:
+        file["sm"][0] = sm = np.where(sm > -1, sm / 2, sm)
+    catalog = new_catalog(tmp_path / "catalog")
+    assert [ingest(catalog, "esa-cci-sm", [path])[0].status for path in (early, late, early)] == [
+        "new", "replaced", "done"
+    ]  # fmt: skip
+    with rasterio.open(asset_href(ingested(catalog, "c3s-sm")[0], "c3s_sm")) as cog:
+        assert np.array_equal(cog.read(1), wanted(sm, flag))
+
+
+def test_what_is_no_daily_soil_moisture_in_m3_is_refused_with_the_reason(tmp_path):
+    active = "ESACCI-SOILMOISTURE-L3S-SSMS-ACTIVE-20180601000000-fv08.1.nc"
+    adjusted = "ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED_ADJUSTED-20180601000000-fv08.1.nc"
+    files = {
+        write_cci(tmp_path, name=active, **CUT)[0]: "found ACTIVE, which is in percent of saturation",
+        a_c3s_day(tmp_path, "ACTIVE")[0]: "found ACTIVE, which is in percent of saturation",
+        a_c3s_day(tmp_path, every="MONTHLY")[0]: "found monthly means, expected daily images",
+        write_cci(tmp_path, name=adjusted, **CUT)[0]: "found the product COMBINED_ADJUSTED, expected daily images",
+    }
+    catalog = new_catalog(tmp_path / "catalog")
+    results = ingest(catalog, "esa-cci-sm", [tmp_path])
+    assert {result.file: result.items for result in results} == {str(path): {} for path in files}
+    for result in results:
+        assert files[Path(result.file)] in result.error
+    with pytest.raises(GranuleError, match="found neither series and product in its title, id and name"):
+        EsaCci().scan(write_cci(tmp_path, name="day.nc", **CUT)[0])
+
+
+def test_a_catalogue_older_than_a_collection_gets_it(tmp_path, validate):
+    path, *_ = a_c3s_day(tmp_path)
+    catalog = new_catalog(tmp_path / "catalog")
+    shutil.rmtree(tmp_path / "catalog" / "c3s-sm")
+    root = tmp_path / "catalog" / "catalog.json"
+    document = catalog.document("catalog.json")
+    document["links"] = [link for link in document["links"] if "c3s-sm/" not in link["href"]]
+    root.write_bytes(item_json(document))
+    (result,) = ingest(open_writable_catalog(catalog.root), "esa-cci-sm", [path])
+    assert (result.error, result.status) == (None, "new")
+    (item,) = ingested(open_writable_catalog(catalog.root), "c3s-sm")
+    validate(item)

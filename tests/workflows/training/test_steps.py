@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from click.testing import CliRunner
 
 from stac_sm.cli.main import main
@@ -30,8 +31,15 @@ from stac_sm.stations.matchups import Matchups
 from stac_sm.stations.records import read_stations
 from stac_sm.stations.screening_item import LEFT_OUT_STATUS, SCREENING_STATUS_PROPERTY, write_screening_results
 from stac_sm.workflows.project import create_project
-from stac_sm.workflows.training.steps import _require_rows, match_up_step, screen_step, train_step
-from tests.support.fields import SMALL, edit, project_text, read_model
+from stac_sm.workflows.training.steps import (
+    TRIPLET_RECIPE,
+    _require_rows,
+    match_up_step,
+    screen_step,
+    train_step,
+    triplet_recipe,
+)
+from tests.support.fields import SMALL, TILE, around, edit, project_text, put, read_model
 from tests.support.station_project import BAD, PERIOD, PIXELS, RECIPE, a_project, put_station
 
 
@@ -316,6 +324,46 @@ def test_a_verdict_makes_nothing_stale_and_is_written_once(copied, matchups, mod
     assert (again.new, train_step(copied, again).new) == (False, False)
     assert dict(screen_step(copied, matchups).stations) == {"replaced": 6}
     assert files(copied, "ismn-stations") == before
+
+
+def test_the_third_data_set_is_a_setting_of_the_project(copied, matchups):
+    catalog = copied.catalog
+    for item in catalog.items("esa-cci-sm"):
+        coarse = around(SMALL.geobox(TILE), "EPSG:4326", 0.25)
+        field = rasterio.open(item.assets["cci_sm"].get_absolute_href()).read(1) / 2
+        put(catalog, "smap", f"smap.{item.id}", coarse, {"smap_sm": field}, item.datetime.date(), linked=False)
+    refresh(catalog.store, "smap")
+    other = replace(copied, screening=replace(copied.screening, third="smap"))
+    made = match_up_step(other)
+    assert made.new
+    assert made.item["id"] != matchups.item["id"]
+    np.testing.assert_allclose(made.triplets["third"], matchups.triplets["third"] / 2, atol=1e-6)
+    pd.testing.assert_frame_equal(made.table, matchups.table)
+    screen_step(other, made)
+    assert verdicts(other)["NET.S1"]["stac_sm:tc"]["third"] == "smap"
+    assert screen_step(copied, matchups).stations["replaced"] == 6
+    assert not match_up_step(copied).new
+    assert triplet_recipe(copied) == TRIPLET_RECIPE
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"third": "gleam"}, r"\[screening\] third: found 'gleam', which is no collection of .*; it has .*smap"),
+        ({"third": "smap-s1"}, r"found 'smap-s1' with smap_s1_sm, smap_s1_sm_3km in m3 m-3, one is required"),
+        ({"third": "cop-dem"}, r"found 'cop-dem' with no assets in m3 m-3.*its assets are elevation"),
+        ({"third": "smap", "third_asset": "sm"}, r"third_asset of smap 'sm' is unknown.*smap_sm"),
+    ],
+)
+def test_a_third_data_set_that_is_not_there_is_named(copied, settings, message):
+    with pytest.raises(InputError, match=message):
+        match_up_step(replace(copied, screening=replace(copied.screening, **settings)))
+
+
+@pytest.mark.parametrize("third", ["era5-land", "sm-1km-daily"])
+def test_a_dependent_third_data_set_is_refused(copied, third):
+    with pytest.raises(InputError, match="a data set with errors of its own is required"):
+        replace(copied.screening, third=third)
 
 
 def test_other_thresholds_are_another_verdict(copied, matchups):
