@@ -20,6 +20,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from dask import delayed
+from dask.local import get_sync
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
@@ -317,4 +318,4 @@ def _cube(resolved: ResolvedInputs, target: TargetPixels, columns: Mapping[str, 
     variables = {name: (target.dims, da.from_array(values, chunks=-1, name=False)) for name, values in columns.items()}
     recipe = resolved.recipe
     cube = apply_masks(add_derived(xr.Dataset(variables, coords=coords), recipe.derived), recipe.masks)
-    return cube.compute(scheduler="synchronous")
+    return cube.compute(scheduler=get_sync)  # by its name, dask would import all of distributed first

@@ -94,7 +94,7 @@ def _stored(source: RasterSource, window: Window, reader_name: str) -> np.ndarra
     import rasterio
 
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-        stored = np.asarray(get_reader(reader_name)(source, window).compute(scheduler="synchronous"))
+        stored = get_reader(reader_name)(source, window)
     required = tuple(side.stop - side.start for side in window)
     if stored.shape != required or stored.dtype != np.dtype(source.dtype):
         raise ReadError(

@@ -4,13 +4,17 @@
 scaling, no masking. The meaning of a value (scale, offset, nodata) is applied in `source`, and resampling is done in
 `resample`, each in one place, so that both readers give the same cube, bit for bit.
 
-stackstac's public function takes a CRS by EPSG code only, and the sinusoidal grid has none. The layer below it,
-``items_to_dask``, takes a table of assets and a grid. It is no public API: stackstac is pinned, and this module is
-the only one that imports it. Given the file's own grid, stackstac reads the file as it is, without a warped VRT.
+stackstac's public function takes a CRS by EPSG code only, and the sinusoidal grid has none. The layer below it, its
+reader of one file, takes any grid. It is no public API: stackstac is pinned, and this module is the only one that
+imports it. Given the file's own grid, stackstac reads the file as it is, without a warped VRT.
+
+A window is read at once. Where laziness is needed, `daily_fields` has a task for the whole of a read. A graph of dask
+for each window would take longer than the read of a few pixels, and match-ups make thousands of such reads.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any, Protocol
 from xml.sax.saxutils import escape
 
@@ -23,8 +27,8 @@ from stac_sm.core.text import unknown_name_message
 from stac_sm.raster.source import RasterSource, Window
 
 
-def read_by_stackstac(source: RasterSource, window: Window) -> Any:
-    """Return the stored values of a window by stackstac, lazily.
+def read_by_stackstac(source: RasterSource, window: Window) -> np.ndarray:
+    """Return the stored values of a window by stackstac.
 
     Parameters
     ----------
@@ -35,26 +39,26 @@ def read_by_stackstac(source: RasterSource, window: Window) -> Any:
 
     Returns
     -------
-    dask.array.Array
-        (y, x), data type of the file; a failed read raises at compute.
+    numpy.ndarray
+        (y, x), data type of the file.
     """
-    from stackstac.prepare import ASSET_TABLE_DT
+    from rasterio.enums import Resampling
+    from rasterio.windows import Window as RasterioWindow
     from stackstac.raster_spec import RasterSpec
-    from stackstac.to_dask import items_to_dask
+    from stackstac.rio_reader import AutoParallelRioReader
 
     box, dtype = source.geobox.boundingbox, np.dtype(source.dtype)
     bounds = (box.left, box.bottom, box.right, box.top)
-    table = np.full((1, 1), None, dtype=ASSET_TABLE_DT)
-    table["url"], table["bounds"], table["scale_offset"] = _url(source), bounds, (1, 0)
-    stack = items_to_dask(
-        table,
-        RasterSpec(_epsg(source), bounds, (source.geobox.affine.a, -source.geobox.affine.e)),
-        chunksize=(1, 1, *(_around(part, size) for part, size in zip(window, source.geobox.shape, strict=True))),
+    reader = AutoParallelRioReader(
+        url=_url(source),
+        spec=RasterSpec(_epsg(source), bounds, (source.geobox.affine.a, -source.geobox.affine.e)),
+        resampling=Resampling.nearest,
         dtype=dtype,
         fill_value=dtype.type(0 if source.nodata is None else source.nodata),
-        rescale=False,
+        scale_offset=(1, 0),
     )
-    return stack[0, 0, window[0], window[1]]
+    with closing(reader):
+        return np.asarray(reader.read(RasterioWindow.from_slices(*window)))
 
 
 def _url(source: RasterSource) -> str:
@@ -81,13 +85,8 @@ def _epsg(source: RasterSource) -> int | None:
     return pyproj.CRS.from_user_input(str(source.geobox.crs)).to_epsg()
 
 
-def _around(part: slice, size: int) -> tuple[int, ...]:
-    """Return chunks that make a window one chunk: the pixels before and after it are never computed."""
-    return tuple(n for n in (part.start, part.stop - part.start, size - part.stop) if n)
-
-
-def read_by_odc(source: RasterSource, window: Window) -> Any:
-    """Return the stored values of a window by odc-stac, lazily.
+def read_by_odc(source: RasterSource, window: Window) -> np.ndarray:
+    """Return the stored values of a window by odc-stac.
 
     odc-stac is given one asset on its own grid: a GeoBox of another CRS, or an item that mixes grids, was seen to
     come back as nodata without an error (odc-stac 0.5.3).
@@ -101,9 +100,10 @@ def read_by_odc(source: RasterSource, window: Window) -> Any:
 
     Returns
     -------
-    dask.array.Array
-        (y, x), data type of the file; a failed read raises at compute.
+    numpy.ndarray
+        (y, x), data type of the file.
     """
+    from dask.local import get_sync
     from odc.stac import load
 
     band = source.asset if source.bands == 1 else f"{source.asset}.{source.band}"
@@ -115,7 +115,7 @@ def read_by_odc(source: RasterSource, window: Window) -> Any:
         chunks={"x": -1, "y": -1},
         resampling="nearest",
     )
-    return data[band].data[0]
+    return np.asarray(data[band].data[0].compute(scheduler=get_sync))
 
 
 def _item(source: RasterSource) -> Any:
@@ -147,8 +147,8 @@ class Reader(Protocol):
     A read that fails raises; it never gives nodata.
     """
 
-    def __call__(self, source: RasterSource, window: Window) -> Any:
-        """Return a lazy dask array (y, x) of the stored values in a window that lies inside the file."""
+    def __call__(self, source: RasterSource, window: Window) -> np.ndarray:
+        """Return the stored values (y, x), data type of the file, in a window that lies inside the file."""
 
 
 def get_reader(name: str) -> Reader:
