@@ -192,7 +192,9 @@ def agreement_scores(p: ArrayLike, o: ArrayLike) -> Scores:
     return Scores(n=p.size, r=pearson_r(p, o), rmse=rmse(p, o), ubrmse=ubrmse(p, o), bias=bias(p, o))
 
 
-def triple_collocation(x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int = 100) -> TripleCollocation:
+def triple_collocation(
+    x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int = 100, names: tuple[str, str, str] = _NAMES
+) -> TripleCollocation:
     """Estimate error, scale and correlation with the truth of three collocated series, ``x`` being the reference.
 
     The errors of the three must be independent of each other and of the truth. With the sample covariances Q (ddof 1):
@@ -206,6 +208,8 @@ def triple_collocation(x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int =
         are left out.
     min_n
         Least number of rows left.
+    names
+        Names of the three in the reason of a refusal.
 
     Returns
     -------
@@ -228,10 +232,11 @@ def triple_collocation(x: ArrayLike, y: ArrayLike, z: ArrayLike, *, min_n: int =
     rows = common_rows(x, y, z)
     n = rows.shape[1]
     if n < max(min_n, 2):
-        return _refused(n, f"{_count(n, 'common row')} of x, y and z, at least {max(min_n, 2)} wanted")
+        listed = f"{names[0]}, {names[1]} and {names[2]}"
+        return _refused(n, f"{_count(n, 'common row')} of {listed}, at least {max(min_n, 2)} required")
     with np.errstate(all="ignore"):
         q = covariance(rows)
-        fault = _fault(q)
+        fault = _fault(q, names)
         return _refused(n, fault) if fault else _figures(n, q)
 
 
@@ -283,6 +288,35 @@ def covariance(rows: Float64Array) -> Float64Array:
     return np.asarray(centred @ centred.T / (rows.shape[1] - 1), dtype=float)
 
 
+def collocation_figures(q: Float64Array) -> dict[str, Float64Array]:
+    """Compute the figures of triple collocation of many covariances at once.
+
+    Parameters
+    ----------
+    q
+        Covariances of x, y, z: float64, dims (..., series, series).
+
+    Returns
+    -------
+    dict
+        ``snr_db``, ``error_std`` (in the units of x), ``beta`` and ``correlation``: float64, dims (..., series), as
+        `triple_collocation` has them; NaN where it would refuse the covariances.
+    """
+    with np.errstate(all="ignore"):
+        sound = _sound(q)[..., None]
+        beta = np.stack([np.ones(q.shape[:-2]), q[..., 0, 2] / q[..., 1, 2], q[..., 0, 1] / q[..., 1, 2]], axis=-1)
+        errors = np.stack([_error_variance(q, i) for i in range(3)], axis=-1)
+        whole = np.diagonal(q, axis1=-2, axis2=-1)
+        signal = whole - errors
+        found = {
+            "snr_db": 10 * np.log10(signal / errors),
+            "error_std": np.sqrt(errors) * beta,
+            "beta": beta,
+            "correlation": np.sqrt(signal / whole),
+        }
+        return {name: np.where(sound, values, np.nan) for name, values in found.items()}
+
+
 def truth_correlation(q: Float64Array) -> Float64Array:
     """Return the correlation of x with the unknown truth for many covariances at once.
 
@@ -297,13 +331,18 @@ def truth_correlation(q: Float64Array) -> Float64Array:
         float64, dims (...); NaN where `triple_collocation` would refuse the covariances.
     """
     with np.errstate(all="ignore"):
-        sound = np.ones(q.shape[:-2], dtype=bool)
-        for i, j in _PAIRS:
-            sound &= ~_nil(q[..., i, j], np.sqrt(q[..., i, i] * q[..., j, j]))
-        for i in range(3):
-            sound &= ~_nil(_error_variance(q, i), q[..., i, i])
         squared = q[..., 0, 1] * q[..., 0, 2] / (q[..., 0, 0] * q[..., 1, 2])
-        return np.where(sound, np.sqrt(squared), np.nan)
+        return np.where(_sound(q), np.sqrt(squared), np.nan)
+
+
+def _sound(q: Float64Array) -> NDArray[np.bool_]:
+    """Return which covariances allow triple collocation, dims (...); ``q`` has dims (..., series, series)."""
+    sound = np.ones(q.shape[:-2], dtype=bool)
+    for i, j in _PAIRS:
+        sound &= ~_nil(q[..., i, j], np.sqrt(q[..., i, i] * q[..., j, j]))
+    for i in range(3):
+        sound &= ~_nil(_error_variance(q, i), q[..., i, i])
+    return sound
 
 
 def _nil(value: Float64Array, whole: Float64Array) -> NDArray[np.bool_]:
@@ -317,15 +356,16 @@ def _error_variance(q: Float64Array, i: int) -> Float64Array:
     return np.asarray(q[..., i, i] - q[..., i, j] * q[..., i, k] / q[..., j, k])
 
 
-def _fault(q: Float64Array) -> str:
-    """Return why covariances allow no triple collocation; empty if they do."""
+def _fault(q: Float64Array, names: tuple[str, str, str]) -> str:
+    """Return why covariances allow no triple collocation of three data sets; empty if they do."""
     pairs = [(i, j) for i, j in _PAIRS if _nil(q[i, j], np.sqrt(q[i, i] * q[j, j]))]
     if pairs:
-        found = " and ".join(f"{_NAMES[i]}-{_NAMES[j]} is {q[i, j]:.3g}" for i, j in pairs)
-        return f"covariance {found}, positive wanted: the series do not vary together"
+        mark = "-" if names == _NAMES else " with "
+        found = " and ".join(f"{names[i]}{mark}{names[j]} is {q[i, j]:.3g}" for i, j in pairs)
+        return f"covariance {found}, positive required: the series do not vary together"
     alone = [i for i in range(3) if _nil(_error_variance(q, i), q[i, i])]
-    found = " and ".join(f"of {_NAMES[i]} is {_error_variance(q, i):.3g}" for i in alone)
-    return found and f"error variance {found}, positive wanted: the errors are not independent, or too few"
+    found = " and ".join(f"of {names[i]} is {_error_variance(q, i):.3g}" for i in alone)
+    return found and f"error variance {found}, positive required: the errors are not independent, or too few"
 
 
 def _figures(n: int, q: Float64Array) -> TripleCollocation:

@@ -228,7 +228,7 @@ def test_real_triplets_agree_with_pytesmo_or_are_refused(row):
     found = triple_collocation(*(rows[name] for name in rows))
     assert found.n == row["n"]
     if row["degenerate"]:
-        assert "positive wanted" in found.status
+        assert "positive required" in found.status
         assert all(math.isnan(value) for value in (*found.snr_db, *found.error_std, *found.beta, *found.correlation))
         return
     direct = pytesmo_tcol(*rows.dropna().to_numpy().T)
@@ -255,7 +255,7 @@ def test_too_few_rows_are_refused_with_the_count():
     rows = triplet(0, n=99)
     found = triple_collocation(*rows)
     assert found.n == 99
-    assert found.status == "99 common rows of x, y and z, at least 100 wanted"
+    assert found.status == "99 common rows of x, y and z, at least 100 required"
     assert triple_collocation(*rows, min_n=99).ok
     assert triple_collocation([], [], [], min_n=0).status.startswith("0 common rows")
     assert triple_collocation([1], [2], [3], min_n=0).status.startswith("1 common row of")

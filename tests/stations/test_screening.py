@@ -35,7 +35,7 @@ def test_good_stations_are_kept_and_bad_ones_have_a_reason():
     status = screening.sites.set_index("site")["status"]
     assert screening.kept == ["good"]
     assert status["good"] == "kept"
-    assert status["short"] == "rejected: 60 common rows of x, y and z, at least 100 wanted"
+    assert status["short"] == "rejected: 60 common rows of x, y and z, at least 100 required"
     assert status["noisy"].startswith("rejected: TC R 0.57")
     assert status["noisy"].endswith("< 0.60 and error 0.072 > 0.060")
     assert status["wild"].startswith("rejected: error 0.0")
@@ -148,7 +148,7 @@ def test_a_training_screener_sees_days_that_are_in_no_row_but_no_other_year():
     train = table[table["date"].dt.year == 2018]
     found = training_screener(triplets, ScreeningThresholds(min_sites=1, min_days=365), table)
     assert found(train) == ["a"]
-    with pytest.raises(ScreeningError, match="364 common rows of x, y and z, at least 365 wanted"):
+    with pytest.raises(ScreeningError, match="364 common rows of x, y and z, at least 365 required"):
         found(train[1:])
     spoiled = spoilt(triplets, triplets["date"].dt.year == 2019)
     assert training_screener(spoiled, ScreeningThresholds(min_sites=1), table)(train) == ["a"]
