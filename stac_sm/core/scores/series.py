@@ -139,7 +139,7 @@ def short_term_anomalies(values: ArrayLike, dates: ArrayLike) -> Float64Array:
 
 
 def scale_series(values: ArrayLike, reference: ArrayLike, scaling: Scaling) -> Float64Array:
-    """Scale a series to a reference, by the rows that both have.
+    """Return a series scaled to a reference, by the rows that both have.
 
     Parameters
     ----------

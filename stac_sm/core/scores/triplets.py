@@ -231,7 +231,7 @@ def collocate_triplets(
 
 
 def summarize_triplets(places: Iterable[Sequence[TripletResult]]) -> list[TripletSummary]:
-    """Summarize each data set in each triplet over places.
+    """Compute medians and quartiles of each data set in each triplet over places.
 
     Parameters
     ----------
