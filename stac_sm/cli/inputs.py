@@ -6,8 +6,10 @@ They come before training and planning. Each parses its arguments, calls one fun
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +24,9 @@ from stac_sm.cli.options import (
     project_option,
     workers_option,
 )
+
+if TYPE_CHECKING:
+    from stac_sm.ingest.sorting import SortedFile
 
 
 @click.command()
@@ -85,8 +90,7 @@ class _Ingest(click.Command):
 
 
 @click.command(cls=_Ingest)
-@click.argument("source")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", metavar="[SOURCE] PATHS...", nargs=-1, required=True)
 @project_option
 @workers_option
 @click.option(
@@ -95,11 +99,16 @@ class _Ingest(click.Command):
     help="Let a file take the place of what the catalogue has from another file, where nothing says which is newer.",
 )
 @json_option
-def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as_json: bool) -> None:
+def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as_json: bool) -> None:
     """Turn provider files into COGs and STAC items; files that are in the catalogue already are left alone.
 
-    SOURCE is one of {SOURCES}; PATHS are files or folders; for soilgrids and
-    era5-land (Zarr), https addresses, too.
+    PATHS are files or folders; for soilgrids and era5-land (Zarr), https addresses, too. Without SOURCE, or with
+    `auto`, the source of each file is found by what the file holds, and by its name where the content does not say
+    enough: files of all sources, archives and anything else may lie together. What each file was taken for is
+    printed; one that is no input does not make the command fail, one that cannot be used does (exit code 1).
+
+    SOURCE is one of {SOURCES}. It takes the files in a folder that have its names, and those that it knows by what
+    they hold.
 
     Of two files that make one item the newer version, final data and the newer production stay, in whatever order
     they come. Where a file does not say so, or says the same, and their content differs, neither is ingested, and an
@@ -107,38 +116,77 @@ def ingest(source: str, paths: tuple[str, ...], folder: Path, workers: int, repl
     """
     from stac_sm.core.progress import ProgressBar
     from stac_sm.ingest.pipeline import ingest as run
+    from stac_sm.ingest.pipeline import ingest_sorted
 
+    source, paths = _source_and_paths(paths)
     project = open_project(folder)
-    with ProgressBar(f"ingest {source}", print_message) as progress:
-        results = run(
-            project.catalog,
-            source,
-            paths,
-            settings=dict(project.sources.get(source, {})),
-            workers=workers,
-            replace=replace,
-            progress=lambda result, total: progress.step(total),
-        )
+    with ProgressBar(f"ingest {source or 'files'}", print_message) as progress:
+        if source is None:
+            results = ingest_sorted(
+                project.catalog,
+                paths,
+                settings=project.sources,
+                workers=workers,
+                replace=replace,
+                sorted_out=lambda rows: None if as_json else click.echo(_sorted_text(rows)),
+                progress=lambda result, total: progress.step(total),
+            )
+        else:
+            results = run(
+                project.catalog,
+                source,
+                paths,
+                settings=dict(project.sources.get(source, {})),
+                workers=workers,
+                replace=replace,
+                progress=lambda result, total: progress.step(total),
+            )
     failed = [result for result in results if result.error]
     if as_json:
         click.echo(json.dumps([{**vars(result), "status": result.status} for result in results], indent=2))
     else:
-        for status in ("new", "replaced", "done"):
+        for status in ("new", "replaced", "done", "unused"):
             files = [result for result in results if result.status == status]
             if files:
                 items = sum(sum(result.items.values()) for result in files)
-                click.echo(f"{status}: {len(files)} files, {items} items")
+                click.echo(f"{status}: {len(files)} files" + (f", {items} items" if status != "unused" else ""))
         left_out = [reasons for result in results for reasons in result.left_out.values()]
         if left_out:
             click.echo(f"left out: {sum(map(len, left_out))} values of {len(left_out)} items")
         for result in results:
-            for note in result.notes:
+            for note in result.notes if not result.unused else ():
                 print_message(f"{result.file}: {note}")
         for result in failed:
             print_message(f"failed: {result.error}")
     exit_if_failed(
         failed, f"{len(failed)} of {len(results)} files failed; fix or remove them and run the same command again"
     )
+
+
+def _sorted_text(rows: Sequence[SortedFile]) -> str:
+    """Return a line a file: what it was taken for."""
+    return "\n".join(f"{row.file}: {row.words}" for row in rows)
+
+
+def _source_and_paths(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the source that the first word names, None for `auto` or none; and the paths.
+
+    A word that is no source is a path if there is one. A single word is always a path, unless there is none.
+    """
+    from stac_sm.core.errors import InputError
+    from stac_sm.core.text import unknown_name_message
+    from stac_sm.ingest.registry import provider_classes
+    from stac_sm.storage.address import is_remote, local_path
+
+    first, *others = words
+    known = [*sorted(provider_classes()), "auto"]
+    if first in known and others:
+        return (None if first == "auto" else first), tuple(others)
+    if not is_remote(first) and not local_path(first).exists():
+        if first in known:
+            raise click.UsageError(f"ingest {first}: name files or folders after it")
+        raise InputError(f"{unknown_name_message('source', first, known)}; no file or folder has this name, either")
+    return None, words
 
 
 @click.command()

@@ -7,8 +7,9 @@ nothing.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from stac_sm.ingest.file_group import FileGroup, IngestJob, claims_of, ingest_gr
 from stac_sm.ingest.provider_interface import find_files
 from stac_sm.ingest.registry import create_provider
 from stac_sm.ingest.results import FileResult
+from stac_sm.ingest.sorting import SortedFile, sort_files
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.links import refresh
 from stac_sm.storage.http.documents import FileUrl
@@ -79,6 +81,82 @@ def ingest(
         progress(result, len(files))
     for collection in sorted({name for result in results if result.changed for name in result.collections}):
         refresh(catalog.store, collection)
+    return sorted(results, key=lambda result: result.file)
+
+
+def ingest_sorted(
+    catalog: WritableCatalog,
+    paths: Sequence[Path | str],
+    *,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    workers: int = 1,
+    replace: bool = False,
+    sorted_out: Callable[[Sequence[SortedFile]], None] = lambda rows: None,
+    progress: Callable[[FileResult, int], None] = lambda result, total: None,
+) -> list[FileResult]:
+    """Find the source of each file by what the file holds, and ingest it; nothing is passed over.
+
+    Parameters
+    ----------
+    catalog
+        The catalogue of inputs.
+    paths
+        Files, folders and addresses of any sources, among others.
+    settings
+        Settings of each source, as in the project file.
+    workers
+        Number of processes.
+    replace
+        As in `ingest`.
+    sorted_out
+        Called with what each file was taken for, before anything is ingested.
+    progress
+        Called with each result of a file that a source takes, and the number of these files.
+
+    Returns
+    -------
+    list of FileResult
+        One a file, in the order of their names: also of those that are no input, or cannot be used.
+
+    Raises
+    ------
+    InputError
+        If a path does not exist, a source has no such setting, or only one process may write to the store and there
+        are several workers.
+    """
+    require_one_process(catalog.store, workers)
+    rows = sort_files(paths, settings=settings, workers=workers)
+    sorted_out(rows)
+    results = [
+        FileResult(
+            str(row.file),
+            {},
+            notes=() if row.problem and row.is_input else (row.words,),
+            error=f"{row.file}: {row.words}" if row.problem and row.is_input else None,
+            source=row.source,
+            taken_for=row.words,
+            unused=not row.is_input or row.first is not None,
+        )
+        for row in rows
+        if not row.usable
+    ]
+    by_source: dict[str, list[SortedFile]] = {}
+    for row in rows:
+        if row.usable:
+            by_source.setdefault(row.source, []).append(row)
+    total = sum(map(len, by_source.values()))
+    for source, taken in by_source.items():
+        words = {str(row.file): row.words for row in taken}
+        made = ingest(
+            catalog,
+            source,
+            [row.file if isinstance(row.file, Path) else str(row.file) for row in taken],
+            settings=dict((settings or {}).get(source, {})),
+            workers=workers,
+            replace=replace,
+            progress=lambda result, _: progress(result, total),
+        )
+        results += [dataclasses.replace(one, source=source, taken_for=words.get(one.file, "")) for one in made]
     return sorted(results, key=lambda result: result.file)
 
 

@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError, StacSmError
 from stac_sm.core.variables import Variable
+from stac_sm.ingest.file_content import FileContent, describe_file, files_below
 from stac_sm.ingest.rank import NO_RANK, Decision, ItemVersion, Rank
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, raster_asset
@@ -175,6 +176,37 @@ class JointScan:
     """Files that give nothing, and why."""
 
 
+@dataclass(frozen=True)
+class Recognition:
+    """What a provider takes a file for."""
+
+    product: str
+    """The product, as a sentence names it: ``ERA5-Land (swvl1, stl1)``."""
+
+    by_name: bool = False
+    """Whether only the name of the file says so; what the content says counts more."""
+
+    refusal: str = ""
+    """Why the file cannot be used, though it is the provider's; empty where it can. It says what was found and what
+    is required, without the name of the file."""
+
+    left_out: bool = False
+    """Whether it is refused since the source leaves such files out on purpose: another variable, depth or product of
+    the same download. Then it is named, and no error."""
+
+
+@runtime_checkable
+class RecognisingProvider(Provider, Protocol):
+    """A source that knows its files by what they hold, so that `stac-sm ingest PATHS` finds them under any name."""
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return what the source takes a file for; None if it is no file of the source.
+
+        The content decides: variables, attributes, grid, tags, members of an archive. The name counts where the
+        content does not say enough, or cannot be read; then ``by_name`` is set.
+        """
+
+
 @runtime_checkable
 class JoiningProvider(Provider, Protocol):
     """A source whose items may be computed from several files together: the hours of a day."""
@@ -227,7 +259,7 @@ class WebProvider(Provider, Protocol):
 
 
 def find_files(provider: Provider, paths: Iterable[Path | str]) -> Iterator[Path | FileUrl]:
-    """Find the files to ingest: those that are named, and in folders all that the source's patterns fit.
+    """Find the files to ingest: those that are given, and in folders all that the source knows by name or by content.
 
     Of files that are scanned together the first is given, once (see ``MultiFileProvider``). A URL is an address on
     the web, for a source that reads there.
@@ -249,10 +281,22 @@ def find_files(provider: Provider, paths: Iterable[Path | str]) -> Iterator[Path
             continue
         if not path.is_dir():
             raise InputError(f"{path} does not exist: name files or folders that hold {' or '.join(provider.patterns)}")
-        found = sorted({file for pattern in provider.patterns for file in path.rglob(pattern)})
+        named = {file for pattern in provider.patterns for file in path.rglob(pattern)}
+        found = sorted(named | {file for file in files_below(path) if file not in named and takes(provider, file)})
         if not found:
             raise InputError(f"{path} holds no file like {' or '.join(provider.patterns)}: check the source's name")
         yield from dict.fromkeys(scanned_together(provider, file)[0] for file in found)
+
+
+def has_name_of(provider: Provider, file: Path) -> bool:
+    """Return whether the name of a file is one of a provider's."""
+    return any(file.match(pattern) for pattern in provider.patterns)
+
+
+def takes(provider: Provider, file: Path) -> bool:
+    """Return whether a source takes a file for one of its own by what the file holds, and can use it."""
+    answer = provider.recognises(describe_file(file)) if isinstance(provider, RecognisingProvider) else None
+    return answer is not None and not answer.refusal and not answer.by_name
 
 
 def claimed_items(provider: Provider, file: Path | FileUrl) -> frozenset[str]:

@@ -39,9 +39,20 @@ class FileResult:
     left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Id of each item of which something was left out: what, and why. The item has it as ``stac_sm:left_out``."""
 
+    source: str = ""
+    """Name of the source that took it; empty where none did, and where the source was given."""
+
+    taken_for: str = ""
+    """What it was taken for, or why it is not used, where its source was found; empty where the source was given."""
+
+    unused: bool = False
+    """Whether it is no input, or is read together with another file."""
+
     @property
     def status(self) -> str:
-        """``failed``, ``replaced``, ``new`` or ``done``."""
+        """``failed``, ``replaced``, ``new``, ``done`` or ``unused``."""
+        if self.unused:
+            return "unused"
         if self.error is not None:
             return "failed"
         return next(

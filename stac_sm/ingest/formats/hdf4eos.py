@@ -145,6 +145,13 @@ def read_field(file: Path, name: str) -> np.ndarray:
         return np.asarray(data.select(name).get())
 
 
+def read_attributes(file: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the names of the fields of a file, and its attributes that are texts; GranuleError if it is no HDF4."""
+    with _opened(file) as data:
+        texts = {key: value.rstrip("\0 ") for key, value in data.attributes().items() if isinstance(value, str)}
+        return sorted(data.datasets()), texts
+
+
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[Any]:
     """Open a file; any error of the library inside the context becomes a GranuleError."""

@@ -22,8 +22,15 @@ from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import utc_instant
 from stac_sm.core.variables import VARIABLES
-from stac_sm.ingest.formats.hdf4eos import AttributeValueError, GridField, describe_field, read_field
-from stac_sm.ingest.provider_interface import Granule, RasterLayer
+from stac_sm.ingest.file_content import HDF4, FileContent, metadata_value
+from stac_sm.ingest.formats.hdf4eos import (
+    AttributeValueError,
+    GridField,
+    describe_field,
+    read_attributes,
+    read_field,
+)
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, Recognition
 from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
@@ -34,6 +41,7 @@ SIDES = (1200, 2400, 4800)
 MaskReader = Callable[[Path], np.ndarray]
 """Takes a granule and returns which pixels (y, x) are masked, boolean."""
 
+_TILES_AROUND = 36  # along the equator
 _TOLERANCE = 1.0  # metres: corners are written with six decimals, and some versions of the grid differ by millimetres
 
 
@@ -118,12 +126,14 @@ class TileName:
         Raises
         ------
         GranuleError
-            If the name does not match, or has no day or tile that exists.
+            If the name does not match and the metadata of the file state no other, or it has no day or tile that
+            exists.
         """
-        match = re.fullmatch(pattern, file.name)
+        match = re.fullmatch(pattern, published_name(file, pattern))
         if match is None:
             raise GranuleError(
-                f"{file}: found the name {file.name}, expected one like {example}: is it another product?"
+                f"{file}: found the name {file.name}, expected one like {example}: is it another product? If it was "
+                f"renamed: its metadata (CoreMetadata.0) do not say what it was called"
             )
         try:
             MODIS_SINUSOIDAL_1KM.column_row(match["tile"])
@@ -146,9 +156,116 @@ def production_rank(name: str, pattern: str) -> Rank:
 
 
 def claimed_stems(file: Path, pattern: str) -> list[str]:
-    """Return the ids of the items of a granule, by its name: one, or none of another name."""
-    match = re.fullmatch(pattern, file.name)
+    """Return the ids of the items of a granule, by its published name: one, or none of another name."""
+    match = re.fullmatch(pattern, published_name(file, pattern))
     return [match["stem"]] if match else []
+
+
+def published_name(file: Path, pattern: str) -> str:
+    """Return the name under which the provider published a granule.
+
+    Parameters
+    ----------
+    file
+        The granule.
+    pattern
+        Regular expression of the names of its product.
+
+    Returns
+    -------
+    str
+        Its own name where that fits, else the one that its metadata state; its own name where they state none, and
+        where the file is no readable HDF4.
+    """
+    if re.fullmatch(pattern, file.name):
+        return file.name
+    try:
+        return stated_name(read_attributes(file)[1], pattern) or file.name
+    except GranuleError:
+        return file.name
+
+
+def stated_name(attributes: Mapping[str, str], pattern: str) -> str:
+    """Return the published name that the EOS core metadata of a granule state.
+
+    Parameters
+    ----------
+    attributes
+        Texts among the attributes of the file.
+    pattern
+        Regular expression of the names of its product.
+
+    Returns
+    -------
+    str
+        ``LOCALGRANULEID``, or a name made of product, first day, tile and version; empty where they are not stated,
+        or name another product.
+    """
+    core = "".join(text for key, text in sorted(attributes.items()) if key.startswith("CoreMetadata."))
+    name = metadata_value(core, "LOCALGRANULEID")
+    if re.fullmatch(pattern, name):
+        return name
+    product, version = metadata_value(core, "SHORTNAME"), metadata_value(core, "VERSIONID").lstrip("V")
+    start, made = (re.sub(r"\D", "", metadata_value(core, key)) for key in ("RANGEBEGINNINGDATE", "PRODUCTIONDATETIME"))
+    tile = _tile_of_corner(attributes)
+    try:
+        day, stamp = datetime.strptime(start[:8], "%Y%m%d"), datetime.strptime(made[:14], "%Y%m%d%H%M%S")
+        names = (
+            f"{product}.V{int(version):02d}.A{day:%Y%j}.{tile}.{stamp:%Y%j}.hdf",
+            f"{product}.A{day:%Y%j}.{tile}.{int(version):03d}.{stamp:%Y%j%H%M%S}.hdf",
+        )
+    except ValueError:
+        return ""
+    return next((name for name in names if re.fullmatch(pattern, name)), "")
+
+
+def _tile_of_corner(attributes: Mapping[str, str]) -> str:
+    """Return the tile whose upper left corner the structural metadata state; empty where they state none."""
+    corner = re.search(r"\bUpperLeftPointMtrs=\((-?[\d.]+),(-?[\d.]+)\)", attributes.get("StructMetadata.0", ""))
+    if corner is None:
+        return ""
+    (west, north), side = MODIS_SINUSOIDAL_1KM.origin, -2 * MODIS_SINUSOIDAL_1KM.origin[0] / _TILES_AROUND
+    column, row = (float(corner[1]) - west) / side, (north - float(corner[2])) / side
+    return f"h{round(column):02d}v{round(row):02d}"
+
+
+def recognise_tile(
+    content: FileContent, fields: Sequence[str], pattern: str, product: str, example: str
+) -> Recognition | None:
+    """Return whether a file is a granule of a product.
+
+    Parameters
+    ----------
+    content
+        What the file holds.
+    fields
+        Fields of which the product's granules have at least one.
+    pattern
+        Regular expression of their names.
+    product
+        The product, in words.
+    example
+        A correct name, for the message.
+
+    Returns
+    -------
+    Recognition or None
+        None if it has neither the fields nor the name.
+    """
+    if content.kind == HDF4 and not content.problem:
+        if set(fields).isdisjoint(content.variables):
+            return None
+        if re.fullmatch(pattern, content.name):
+            return Recognition(f"{product} ({content.name})")
+        name = stated_name(content.attributes, pattern)
+        if name:
+            return Recognition(f"{product} ({name}, as its metadata state)")
+        why = (
+            "it has the fields of this product, but neither its name nor its metadata (CoreMetadata.0) state product, "
+            f"day and tile: give it back its published name, like {example}"
+        )
+        return Recognition(product, refusal=why)
+    return Recognition(product, by_name=True) if re.fullmatch(pattern, content.name) else None
 
 
 def tile_granule(

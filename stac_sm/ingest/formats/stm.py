@@ -196,6 +196,15 @@ def parse_stm(content: bytes, name: str) -> Readings:
     return Readings(lon, lat, elevation, _frame(body, value_column, name), wrong)
 
 
+def is_stm(content: bytes) -> bool:
+    """Return whether a file begins as one in either layout does: with a place, then date, time and value."""
+    first, _, rest = _LINE_END.sub(b"\n", content).partition(b"\n")
+    times = _TWO_TIMES.match(first)
+    if _PLACE.match(first, times.end() if times else 0) is None or len(first) > _LONGEST_LINE:
+        return False
+    return times is not None or not rest or re.match(rb"\s*\d{4}/\d\d/\d\d \d\d:\d\d\s", rest) is not None
+
+
 def _check_text(content: bytes, name: str) -> None:
     """Refuse content that pandas would accept silently, or with much memory."""
     import numpy as np

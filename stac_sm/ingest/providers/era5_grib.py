@@ -46,20 +46,22 @@ def open_era5_grib(file: Path, required: Sequence[str]) -> HourlyFields:
         if len(messages) != len(tags):  # messages of several fields
             messages = [MessageFacts("", 0, None)] * len(tags)
         statistics = {
-            _name(tag): what for one, tag in zip(messages, tags, strict=True) if (what := _statistic(one, tag))
+            grib_variable(tag): what for one, tag in zip(messages, tags, strict=True) if (what := _statistic(one, tag))
         }
         refused = {name: refusal(file, name, what, "by the heads of its messages") for name, what in statistics.items()}
         if required[0] in refused:
             raise refused[required[0]]
         bands: dict[tuple[str, int], list[int]] = {}
         for band, tag in zip(data.indexes, tags, strict=True):
-            bands.setdefault((_name(tag), _second(tag)), []).append(band)
+            bands.setdefault((grib_variable(tag), _second(tag)), []).append(band)
         final = [finality(message.version) for message in messages]
         for same in bands.values():
             same.sort(key=lambda band: (True, None, False).index(final[band - 1]))
         stated: dict[str, set[str]] = {}
         for tag in tags:
-            stated.setdefault(_name(tag), set()).add(_UNITS.get(tag.get("GRIB_UNIT", ""), tag.get("GRIB_UNIT", "")))
+            stated.setdefault(grib_variable(tag), set()).add(
+                _UNITS.get(tag.get("GRIB_UNIT", ""), tag.get("GRIB_UNIT", ""))
+            )
         units = {name: " and ".join(sorted(found)) for name, found in stated.items()}
         grid = RegularGrid.of(*_centres(file, data), file)
     # where an hour is there twice, as in files that were joined, it is so on the time axis
@@ -135,8 +137,8 @@ def _centres(file: Path, data: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.round(affine.f + rows * affine.e, 6), np.round(affine.c + columns * affine.a, 6)
 
 
-def _name(tags: Mapping[str, str]) -> str:
-    """Return our name of a field, or GDAL's where it is none of ours."""
+def grib_variable(tags: Mapping[str, str]) -> str:
+    """Return our name of a field by its tags in GDAL, or GDAL's where it is none of ours."""
     element = tags.get("GRIB_ELEMENT", "")
     if "GRIB_DISCIPLINE" not in tags:
         return _ELEMENTS.get(element, element)

@@ -18,11 +18,19 @@ from stac_sm.core.errors import GranuleError, StacSmError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
+from stac_sm.ingest.file_content import GRIB, ZARR, FileContent
 from stac_sm.ingest.formats.hourly import HourlyFields
 from stac_sm.ingest.formats.joined_hours import JoinedDay, joined_days
 from stac_sm.ingest.formats.latlon_grid import RegularGrid
-from stac_sm.ingest.provider_interface import Granule, JointScan, RasterLayer, ScannedFile, SourceFile
-from stac_sm.ingest.providers.era5_grib import open_era5_grib
+from stac_sm.ingest.provider_interface import (
+    Granule,
+    JointScan,
+    RasterLayer,
+    Recognition,
+    ScannedFile,
+    SourceFile,
+)
+from stac_sm.ingest.providers.era5_grib import grib_variable, open_era5_grib
 from stac_sm.ingest.providers.era5_netcdf import open_era5_netcdf
 from stac_sm.ingest.providers.era5_zarr import open_era5_zarr
 from stac_sm.ingest.rank import Decision, ItemVersion, Preference
@@ -84,6 +92,15 @@ class Era5Land:
         """Return the ids of the days of which a file has an hour."""
         hourly = self._open(file)
         return [_item_id(day, hourly.grid) for day in hourly.days() if self._takes(day)]
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file has hourly fields of the reanalysis on latitudes and longitudes."""
+        if content.kind == GRIB:
+            names = {grib_variable(tags) for tags in content.variables.values()}
+        else:
+            names = {name for name in content.variables if content.kind == ZARR or content.is_field(name)}
+        found = [name for name in REQUIRED_VARIABLES if name in names]
+        return Recognition(f"ERA5-Land ({', '.join(found)})") if found else None
 
     def compare_content(self, ours: ItemVersion, theirs: ItemVersion) -> Decision | None:
         """Return which of two versions of a day stays: the one that has all hours and variables of the other, and more.

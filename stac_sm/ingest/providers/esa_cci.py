@@ -20,15 +20,19 @@ import numpy as np
 from stac_sm.core.errors import GranuleError
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES, Variable
+from stac_sm.ingest.file_content import FileContent
 from stac_sm.ingest.formats.field_arrays import field_time_axis
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
 from stac_sm.ingest.formats.netcdf import describe_variables, open_netcdf, packing_problem, unpack_values
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, Recognition, ScannedFile, has_name_of
 from stac_sm.ingest.rank import Rank, time_digits
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
 
 _SM, _UNCERTAINTY = "sm", "sm_uncertainty"
+_SAYING = ("title", "id", "project")
+"""Attributes that say which series and product a file holds."""
+
 _UNITS = ("m3 m-3", "m3/m3", "m3.m-3", "m^3 m^-3", "m**3 m**-3", "1")
 
 
@@ -82,7 +86,7 @@ class EsaCci:
     def scan(self, file: Path) -> ScannedFile:
         """Return one item a day; a file of the provider has one. A day without any value is left out and named."""
         with open_netcdf(file) as data:
-            product, told = self._product(file, data)
+            product, told = self._product(file, _said(data))
             _check_names(file, data)
             grid, days, order = _axes(file, data)
             _check_day(file, days)
@@ -109,16 +113,27 @@ class EsaCci:
     def claims(self, file: Path) -> list[str]:
         """Return the ids of the items of a file: its days on its grid."""
         with open_netcdf(file) as data:
-            product, _ = self._product(file, data)
+            product, _ = self._product(file, _said(data))
             _check_names(file, data)
             grid, days, _ = _axes(file, data)
         return [_item_id(product, day, grid) for day in days]
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file has soil moisture and its flags as the products have them, or only the name of one."""
+        title = "ESA CCI or C3S soil moisture"
+        if not ({_SM, "flag", "time"} <= set(content.variables) and content.is_field(_SM)):
+            return Recognition(title, by_name=True) if has_name_of(self, content.file) else None
+        try:
+            product, _ = self._product(content.file, " ".join(str(content.attributes.get(key, "")) for key in _SAYING))
+        except GranuleError as error:
+            return Recognition(title, refusal=str(error).removeprefix(f"{content.file}: "))
+        return Recognition(f"soil moisture of {product.title}")
 
     def rank_of(self, name: str) -> Rank:
         """Return the rank by the name of a file."""
         return _rank(name, name)
 
-    def _product(self, file: Path, data: Any) -> tuple[_Product, tuple[str, ...]]:
+    def _product(self, file: Path, inside: str) -> tuple[_Product, tuple[str, ...]]:
         """Return the product of a file, and a note where its name says another one.
 
         The attributes ``title``, ``id`` and ``project`` count first, then the name.
@@ -128,7 +143,7 @@ class EsaCci:
         GranuleError
             If it is ACTIVE, a mean of more days than one, or neither attributes nor name say what it is.
         """
-        inside, name = _said(data), file.name
+        name = file.name
         kind, named = _kind(inside) or _kind(name), _kind(name)
         series = _series(inside) or _series(name)
         if kind is None or series is None:
@@ -155,7 +170,7 @@ class EsaCci:
 
 def _said(data: Any) -> str:
     """Return what a file says about its series and product."""
-    return " ".join(str(getattr(data, name, "")) for name in ("title", "id", "project"))
+    return " ".join(str(getattr(data, name, "")) for name in _SAYING)
 
 
 def _kind(text: str) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from stac_sm.core.errors import InputError
+from stac_sm.ingest.file_content import FileContent
 from stac_sm.ingest.formats.hdf4eos import read_field
 from stac_sm.ingest.formats.sinusoidal_tile import (
     Band,
@@ -19,14 +20,21 @@ from stac_sm.ingest.formats.sinusoidal_tile import (
     bit_field,
     claimed_stems,
     production_rank,
+    recognise_tile,
     tile_granule,
 )
-from stac_sm.ingest.provider_interface import ScannedFile
+from stac_sm.ingest.provider_interface import Recognition, ScannedFile
 from stac_sm.ingest.rank import Rank
 
 _NAME = r"(?P<stem>(?P<product>{})\.V(?P<version>\d+)\.A(?P<day>\d{{7}})\.(?P<tile>h\d\dv\d\d))\.(?P<made>\d{{7}})\.hdf"
 _LST_NAME, _LAI_NAME = _NAME.format("GLASS06A01"), _NAME.format("GLASS01E01|GLASS01D01")
 _ALBEDO_NAME = _NAME.format("GLASS02A06|GLASS02E01")
+
+_LST_EXAMPLE, _LAI_EXAMPLE, _ALBEDO_EXAMPLE = (
+    "GLASS06A01.V01.A2018001.h18v04.2022021.hdf",
+    "GLASS01E01.V60.A2018001.h18v04.2022012.hdf",
+    "GLASS02A06.V40.A2018001.h18v04.2019021.hdf",
+)
 
 _LST = Band("lst", "LST", "lst", ("uint16", "int16"), gap_free=True)
 _LAI = Band("lai", "LAI", "lai", ("uint8", "uint16", "int16"), gap_free=True)
@@ -83,12 +91,16 @@ class GlassLst:
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item: a tile of a day."""
-        name = TileName.of(file, _LST_NAME, "GLASS06A01.V01.A2018001.h18v04.2022021.hdf")
+        name = TileName.of(file, _LST_NAME, _LST_EXAMPLE)
         return ScannedFile([tile_granule(file, name, end=name.end(1), collection=self.collection, bands=[_LST])])
 
     def claims(self, file: Path) -> list[str]:
-        """Return the id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its published name."""
         return claimed_stems(file, _LST_NAME)
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file has the fields of the product, or its name where it cannot be read."""
+        return recognise_tile(content, [_LST.name], _LST_NAME, "GLASS land surface temperature", _LST_EXAMPLE)
 
     def rank_of(self, name: str) -> Rank:
         """Return the rank of a file: of two productions the later one stays."""
@@ -107,12 +119,16 @@ class GlassLai:
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item: a tile of 8 days; the last composite of a year ends with the year."""
-        name = TileName.of(file, _LAI_NAME, "GLASS01E01.V60.A2018001.h18v04.2022012.hdf")
+        name = TileName.of(file, _LAI_NAME, _LAI_EXAMPLE)
         return ScannedFile([tile_granule(file, name, end=name.end(8), collection=self.collection, bands=[_LAI])])
 
     def claims(self, file: Path) -> list[str]:
-        """Return the id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its published name."""
         return claimed_stems(file, _LAI_NAME)
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file has the fields of the product, or its name where it cannot be read."""
+        return recognise_tile(content, [_LAI.name], _LAI_NAME, "GLASS leaf area index", _LAI_EXAMPLE)
 
     def rank_of(self, name: str) -> Rank:
         """Return the rank of a file: of two productions the later one stays."""
@@ -144,7 +160,7 @@ class GlassAlbedo:
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item: a tile of 8 days with all bands; the last composite of a year ends with the year."""
-        name = TileName.of(file, _ALBEDO_NAME, "GLASS02A06.V40.A2018001.h18v04.2019021.hdf")
+        name = TileName.of(file, _ALBEDO_NAME, _ALBEDO_EXAMPLE)
         bands, mask = _ALBEDO, None
         if name.product == "GLASS02E01":
             bands = (*_ALBEDO, _QA)
@@ -154,8 +170,12 @@ class GlassAlbedo:
         )
 
     def claims(self, file: Path) -> list[str]:
-        """Return the id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its published name."""
         return claimed_stems(file, _ALBEDO_NAME)
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file has the fields of the product, or its name where it cannot be read."""
+        return recognise_tile(content, [band.name for band in _ALBEDO], _ALBEDO_NAME, "GLASS albedo", _ALBEDO_EXAMPLE)
 
     def rank_of(self, name: str) -> Rank:
         """Return the rank of a file: of two productions the later one stays."""

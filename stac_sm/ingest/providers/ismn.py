@@ -23,16 +23,18 @@ from typing import TYPE_CHECKING, Any
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import canonical_json
 from stac_sm.core.period import Period, utc_instant
+from stac_sm.ingest.file_content import TEXT, ZIP, FileContent
 from stac_sm.ingest.formats.stm import (
     Pairs,
     Readings,
     SensorFile,
     check_files,
     instruments,
+    is_stm,
     missing_readings,
     same_readings,
 )
-from stac_sm.ingest.provider_interface import Granule, ScannedFile, TableLayer
+from stac_sm.ingest.provider_interface import Granule, Recognition, ScannedFile, TableLayer
 from stac_sm.ingest.providers.ismn_static import STATIC_PROPERTIES, STATIC_VARIABLES, SUFFIX, static_properties
 from stac_sm.ingest.rank import Decision, ItemVersion, Preference
 from stac_sm.stac.items import ItemDict, build_item, check_id
@@ -51,6 +53,7 @@ MAX_RATIO = 200
 
 _FAR = 0.001  # degrees, some 100 m: how far apart files may place one station
 _NAMED_ERRORS = 5
+_OTHER_VARIABLE = re.compile(r".+_.+_.+_([a-z][a-z_]*)_-?\d+\.\d+_-?\d+\.\d+_.+_\d{8}_\d{8}\.stm")
 _UNREADABLE = (  # all that zipfile and its decompressors raise on damaged archives
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OSError, ValueError,
     OverflowError,
@@ -78,7 +81,7 @@ class Ismn:
 
         Stations that cannot be read do not keep the others from being ingested: one error at the end names them.
         """
-        if file.suffix == ".zip":
+        if _is_archive(file):
             names = _members(file)
             sensors, others = _sensors(file, names)
             with _opened(file) as archive:
@@ -102,8 +105,37 @@ class Ismn:
 
     def claims(self, file: Path) -> list[str]:
         """Return the ids of the stations of a file, by the names in it."""
-        names = _members(file) if file.suffix == ".zip" else [file.name]
+        names = _members(file) if _is_archive(file) else [file.name]
         return [station_id(*_key(sensor)) for name in names if (sensor := SensorFile.of(name))]
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file is an archive with stations, or a series of one.
+
+        The names say which quantity a series holds, at which depth and by which instrument; the lines do not.
+        """
+        product = "ISMN soil moisture"
+        if content.kind == ZIP:
+            series = [name for name in content.members if name.endswith(".stm")]
+            found = sum(SensorFile.of(name) is not None for name in series)
+            if found:
+                return Recognition(f"{product} ({found} series in an archive)")
+            why = f"{len(series)} series found, none of soil moisture (NETWORK_NETWORK_STATION_sm_….stm)"
+            return Recognition("ISMN", refusal=why) if series else None
+        named = SensorFile.of(content.name) is not None
+        if content.kind != TEXT or not is_stm(content.head.encode("latin-1")):
+            return Recognition(product, by_name=True) if named else None
+        if named:
+            return Recognition(product)
+        other = _OTHER_VARIABLE.fullmatch(content.name)
+        if other is not None:
+            why = f"the variable {other[1]} found by its name, sm is required"
+            return Recognition("ISMN", refusal=why, left_out=True)
+        why = (
+            "its lines are those of the ISMN, but only its name could say which variable it holds, at which depth and "
+            "by which instrument: give it back its published name, like NET_NET_STATION_sm_0.050000_0.050000_SENSOR_"
+            "20180101_20190101.stm"
+        )
+        return Recognition("ISMN", refusal=why)
 
     def compare_content(self, ours: ItemVersion, theirs: ItemVersion) -> Decision:
         """Return which of two versions of a station stays: the one that has all readings of the other, and more.
@@ -268,6 +300,14 @@ def _check_place(file: Path, sensors: Sequence[SensorFile], readings: Sequence[R
                 f"{file}: {sensors[0].path} places its station at {first.lon}, {first.lat}, "
                 f"{sensor.path} at {other.lon}, {other.lat}: take both from one download"
             )
+
+
+def _is_archive(file: Path) -> bool:
+    """Return whether a file is an archive: by its name, or by its first bytes."""
+    if file.suffix == ".zip":
+        return True
+    with file.open("rb") as content:
+        return content.read(4) == b"PK\x03\x04"
 
 
 def _members(file: Path) -> list[str]:

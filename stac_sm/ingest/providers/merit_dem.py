@@ -17,8 +17,9 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
 from stac_sm.core.period import Period, utc_instant
+from stac_sm.ingest.file_content import TAR, FileContent, RasterContent, describe_file
 from stac_sm.ingest.formats.geotiff import displayed_href, geotiff_rank, open_geotiff, read_heights
-from stac_sm.ingest.provider_interface import Granule, ScannedFile
+from stac_sm.ingest.provider_interface import Granule, Recognition, ScannedFile, has_name_of
 from stac_sm.ingest.terrain import terrain_layers
 from stac_sm.stac.items import raster_item
 
@@ -43,21 +44,36 @@ class MeritDem:
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item a tile, with elevation, slope and aspect; a package is read without unpacking."""
-        if file.suffix != ".tar":
-            return ScannedFile([self._granule(file.name, str(file))])
+        if not _is_package(file):
+            return ScannedFile([self._granule(_published_name(file), str(file))])
         names, others = _members(file)
         if not names:
             raise GranuleError(f"{file}: no tile like n30w120_dem.tif found among {len(others)} members, one expected")
         return ScannedFile(self._packed(file, names), tuple(f"member {name!r} is no tile: left out" for name in others))
 
     def claims(self, file: Path) -> list[str]:
-        """Return the ids of the items of a file, by its name or the names in a package."""
-        names = [file.name] if file.suffix != ".tar" else _members(file)[0]
+        """Return the ids of the items of a file, by its published name or the names in a package."""
+        names = _members(file)[0] if _is_package(file) else [_published_name(file)]
         return [_item_id(PurePosixPath(name).name) for name in names]
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file is a tile, by its grid, or a package, by its members.
+
+        MERIT Hydro has the same grid; only the names tell its maps from heights.
+        """
+        product = "MERIT DEM"
+        if content.kind == TAR and any(_MEMBER.fullmatch(name) for name in content.members):
+            return Recognition(f"{product}, a package")
+        found = "" if content.raster is None else _name_of_grid(content.raster)
+        if not found:
+            return Recognition(product, by_name=True) if has_name_of(self, content.file) else None
+        if _HYDRO.fullmatch(content.name):
+            return Recognition("MERIT Hydro", refusal="a map of MERIT Hydro found by its name, MERIT DEM is required")
+        return Recognition(f"{product} ({found}, by its grid)")
 
     def _packed(self, file: Path, names: list[str]) -> Iterator[Granule]:
         for name in names:
-            yield self._granule(PurePosixPath(name).name, f"/vsitar/{file.absolute()}/{name}")
+            yield self._granule(PurePosixPath(name).name, f"/vsitar/{_package_path(file)}/{name}")
 
     def _granule(self, name: str, href: str) -> Granule:
         south, west = _corner(name, href)
@@ -70,6 +86,41 @@ class MeritDem:
             end=utc_instant(ACQUIRED.end),
         )
         return Granule(item, terrain_layers(partial(_read, href), geobox), geotiff_rank(href))
+
+
+_MEMBER = re.compile(rf"(\./)?(dem_tif_{_TILE}/)?{_TILE}_dem\.tif")
+_HYDRO = re.compile(rf"{_TILE}_(?!dem\.)\w+\.tiff?")
+
+
+def _is_package(file: Path) -> bool:
+    """Return whether a file is a package: by its name, or by its content."""
+    return file.suffix == ".tar" or (file.suffix != ".tif" and describe_file(file).kind == TAR)
+
+
+def _package_path(file: Path) -> str:
+    """Return the path of a package as GDAL takes it: in braces where its name does not say that it is one."""
+    return str(file.absolute()) if file.suffix == ".tar" else f"{{{file.absolute()}}}"
+
+
+def _published_name(file: Path) -> str:
+    """Return the name of a tile as published: its own, or the one that its grid stands for; else its own."""
+    if re.fullmatch(_TILE + r"_dem\.tif", file.name) or _HYDRO.fullmatch(file.name):
+        return file.name
+    raster = describe_file(file).raster
+    return (_name_of_grid(raster) if raster is not None else "") or file.name
+
+
+def _name_of_grid(raster: RasterContent) -> str:
+    """Return the name of the tile that has a grid; empty if none has. Corners lie half a pixel off whole degrees."""
+    affine, pixel = raster.affine, _DEGREES / _SIDE
+    if (raster.shape, raster.dtypes, raster.epsg) != ((_SIDE, _SIDE), ("float32",), 4326):
+        return ""
+    south, west = affine.f + affine.e * _SIDE + pixel / 2, affine.c + pixel / 2
+    corner = round(south / _DEGREES) * _DEGREES, round(west / _DEGREES) * _DEGREES
+    if max(abs(south - corner[0]), abs(west - corner[1])) > _OFF * pixel:
+        return ""
+    ns, ew = "n" if corner[0] >= 0 else "s", "e" if corner[1] >= 0 else "w"
+    return f"{ns}{abs(corner[0]):02d}{ew}{abs(corner[1]):03d}_dem.tif"
 
 
 def _item_id(name: str) -> str:
@@ -96,8 +147,7 @@ def _members(file: Path) -> tuple[list[str], list[str]]:
     except (tarfile.TarError, OSError, EOFError) as error:
         size = file.stat().st_size if file.exists() else 0
         raise GranuleError(f"{file}: {size} bytes found, no whole tar archive ({error}): fetch it again") from error
-    safe = re.compile(rf"(\./)?(dem_tif_{_TILE}/)?{_TILE}_dem\.tif")
-    return [name for name in names if safe.fullmatch(name)], [name for name in names if not safe.fullmatch(name)]
+    return [name for name in names if _MEMBER.fullmatch(name)], [name for name in names if not _MEMBER.fullmatch(name)]
 
 
 def _corner(name: str, href: str) -> tuple[int, int]:

@@ -7,19 +7,24 @@ Versions differ in calibration: each has its own collections, and a recipe never
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.file_content import GEOTIFF, HDF4, FileContent, metadata_value
+from stac_sm.ingest.formats.hdf4eos import read_attributes
 from stac_sm.ingest.formats.sinusoidal_tile import (
     Band,
     TileName,
     bit_field,
     claimed_stems,
     production_rank,
+    recognise_tile,
+    stated_name,
     tile_granule,
 )
-from stac_sm.ingest.provider_interface import ScannedFile
+from stac_sm.ingest.provider_interface import Recognition, ScannedFile
 from stac_sm.ingest.rank import Rank
 
 VERSIONS = ("006", "061")
@@ -27,7 +32,7 @@ _NAME = (
     r"(?P<stem>(?P<product>M[OYC]D[0-9A-Z]+)\.A(?P<day>\d{7})\.(?P<tile>h\d\dv\d\d)\.(?P<version>\d{3}))"
     r"\.(?P<made>\d{13})\.hdf"
 )
-_WANTED = "MOD11A1.A2019305.h14v09.061.2019306084028.hdf"
+_EXAMPLE = "MOD11A1.A2019305.h14v09.061.2019306084028.hdf"
 _PLATFORM = {"MOD": "terra", "MYD": "aqua", "MCD": "terra,aqua"}
 
 _ERRORS_K = {0: ("up-to-1", "1 K or less"), 1: ("up-to-2", "2 K or less"), 2: ("up-to-3", "3 K or less"),
@@ -145,7 +150,7 @@ class Modis:
 
         A tile without a single value is an item too: under clouds, or in the polar night, MODIS saw nothing.
         """
-        name = TileName.of(file, _NAME, _WANTED)
+        name = TileName.of(file, _NAME, _EXAMPLE)
         product = _PRODUCTS.get(name.product)
         if product is None or name.version not in VERSIONS:
             raise GranuleError(
@@ -160,12 +165,55 @@ class Modis:
             bands=product.bands,
             properties={"platform": _PLATFORM[name.product[:3]], "instruments": ["modis"]},
         )
+        stated = stated_name(read_attributes(file)[1], _NAME)
+        if stated and not stated.startswith(f"{name.stem}."):
+            raise GranuleError(f"{file}: {_two_names(stated)}")
         return ScannedFile([granule])
 
     def claims(self, file: Path) -> list[str]:
-        """Return the id of the item of a file, by its name."""
+        """Return the id of the item of a file, by its published name."""
         return claimed_stems(file, _NAME)
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file has the fields of one of the products; another product of MODIS is refused."""
+        named = re.match(r"M[OYC]D\d\w+\.A\d{7}\.", content.name)
+        if named and content.kind == GEOTIFF:
+            product = named[0].partition(".")[0]
+            why = f"a GeoTIFF of {product} found, the granule of one of {', '.join(_PRODUCTS)} in HDF is required"
+            return Recognition("MODIS", by_name=True, refusal=why, left_out=product not in _PRODUCTS)
+        fields = [band.name for product in _PRODUCTS.values() for band in product.bands]
+        found = recognise_tile(content, fields, _NAME, "MODIS", _EXAMPLE)
+        core = content.attributes.get("CoreMetadata.0", "")
+        stated = metadata_value(core, "SHORTNAME") if content.kind == HDF4 else ""
+        product = stated or content.name.partition(".")[0]
+        if found is not None and product in _PRODUCTS:
+            return _checked(found, content)
+        if found is not None or re.match(r"M[OYC]D\d", stated):
+            known = ", ".join(_PRODUCTS)
+            return (
+                found
+                if found is not None and found.refusal
+                else Recognition(
+                    "MODIS",
+                    by_name=not stated,
+                    refusal=f"the product {product} found, one of {known} is required",
+                    left_out=True,
+                )
+            )
+        return None
 
     def rank_of(self, name: str) -> Rank:
         """Return the rank of a file: of two productions the later one stays."""
         return production_rank(name, _NAME)
+
+
+def _checked(found: Recognition, content: FileContent) -> Recognition:
+    """Refuse a granule whose name and metadata state two granules."""
+    stated, match = stated_name(content.attributes, _NAME), re.fullmatch(_NAME, content.name)
+    if found.refusal or not stated or match is None or stated.startswith(f"{match['stem']}."):
+        return found
+    return replace(found, refusal=_two_names(stated))
+
+
+def _two_names(stated: str) -> str:
+    return f"its metadata say that it is {stated}, its name says another granule: one of the two is wrong, rename it"

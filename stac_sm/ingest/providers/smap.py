@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,9 +22,10 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.grid import projection_properties
 from stac_sm.core.variables import VARIABLES
+from stac_sm.ingest.file_content import HDF5, NETCDF, FileContent
 from stac_sm.ingest.formats.ease_grid import EASE2_1KM, EASE2_3KM, EASE2_9KM, EASE2_36KM, Cells, EaseGrid
 from stac_sm.ingest.formats.netcdf import open_netcdf
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, Recognition, ScannedFile
 from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
@@ -156,6 +158,44 @@ def _instant(file: Path, data: Any, name: str) -> datetime:
         raise GranuleError(f"{file}: {name} {text!r} found, a time like 2015-08-11T01:30:02Z expected") from error
 
 
+def _published(file: Path, pattern: re.Pattern[str]) -> re.Match[str] | None:
+    """Return the match of the published name of a file: its own, or else the one that its metadata state."""
+    match = pattern.fullmatch(file.name)
+    if match is not None:
+        return match
+    with suppress(GranuleError), open_netcdf(file, "HDF5") as data:
+        group = data["Metadata"].groups.get("DatasetIdentification") if "Metadata" in data.groups else None
+        return pattern.fullmatch(str(getattr(group, "fileName", "")))
+    return None
+
+
+def _misnamed(file: Path, example: str) -> GranuleError:
+    return GranuleError(
+        f"{file}: found the name {file.name}, expected one like {example}: is it another product? If it was renamed: "
+        f"its metadata ({_FILE_NAME}) do not say what it was called"
+    )
+
+
+def _recognised(
+    content: FileContent, groups: Sequence[str], pattern: re.Pattern[str], product: str
+) -> Recognition | None:
+    """Return whether a file has one of some groups and a published name, or only the name where it cannot be read."""
+    held = {name.partition("/")[0] for name in content.variables}
+    if content.kind not in (HDF5, NETCDF) or content.problem:
+        return Recognition(product, by_name=True) if pattern.fullmatch(content.name) else None
+    if held.isdisjoint(groups):
+        return None
+    stated = str(content.attributes.get(_FILE_NAME, ""))
+    if pattern.fullmatch(content.name) or pattern.fullmatch(stated):
+        return Recognition(product)
+    why = (
+        "it has the groups of this product, but neither its name nor its metadata "
+        f"({_FILE_NAME}) state day and release: give it back its published name"
+    )
+    return Recognition(product, refusal=why)
+
+
+_FILE_NAME = "Metadata/DatasetIdentification/fileName"
 _L2 = "Soil_Moisture_Retrieval_Data"
 _NAME = re.compile(r"(SMAP_L([23])_SM_P(_E)?_(?:\d{5}_[AD]_)?\d{8}(?:T\d{6})?)_R\d{5}_\d{3}\.h5")
 
@@ -182,16 +222,14 @@ class Smap:
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item a half-orbit, or one an overpass of a day; one without any value is left out and named."""
-        match = _NAME.fullmatch(file.name)
+        match = _published(file, _NAME)
         if match is None:
-            example = "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5"
-            raise GranuleError(
-                f"{file}: found the name {file.name}, expected one like {example}: is it another product?"
-            )
+            raise _misnamed(file, "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5")
         grid = EASE2_9KM if match[3] else EASE2_36KM
         with open_netcdf(file, "HDF5") as data:
-            made = list(self._day(file, data, match[1], grid) if match[2] == "3" else self._orbit(file, data, grid))
-        rank = release_rank(file.name)
+            read = self._day if match[2] == "3" else self._orbit
+            made = list(read(file, data, match[1], grid))
+        rank = release_rank(match[0])
         granules = [replace(granule, rank=rank) for granule in made if isinstance(granule, Granule)]
         errors = [str(error) for error in made if isinstance(error, GranuleError)]
         if errors and len(errors) == len(made):
@@ -199,17 +237,22 @@ class Smap:
         return ScannedFile(granules, tuple(note for note in made if isinstance(note, str)), tuple(errors))
 
     def claims(self, file: Path) -> list[str]:
-        """Return the ids of the items of a file, by its name: a half-orbit, or the overpasses of a day."""
-        match = _NAME.fullmatch(file.name)
+        """Return the ids of the items of a file, by its published name: a half-orbit, or the overpasses of a day."""
+        match = _published(file, _NAME)
         if match is None:
             return []
         return [f"{match[1]}.{overpass}" for overpass in self.passes] if match[2] == "3" else [match[1]]
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file has the groups of a half-orbit or of a day."""
+        groups = (_L2, f"{_L2}_AM", f"{_L2}_PM")
+        return _recognised(content, groups, _NAME, "SMAP soil moisture of the radiometer")
 
     def rank_of(self, name: str) -> Rank:
         """Return the rank of a file: the latest release stays."""
         return release_rank(name)
 
-    def _orbit(self, file: Path, data: Any, grid: EaseGrid) -> Iterator[Granule | str]:
+    def _orbit(self, file: Path, data: Any, stem: str, grid: EaseGrid) -> Iterator[Granule | str]:
         """Yield a half-orbit: cells in a list, cropped to those with a value."""
         indices = [read_smap_field(file, data, f"{_L2}/EASE_{axis}_index") for axis in ("row", "column")]
         cells = Cells.of(grid, file, *indices)
@@ -218,13 +261,11 @@ class Smap:
         if values.size != cells.rows.size:
             raise GranuleError(f"{file}: {values.size} values for {cells.rows.size} cells found: fetch it again")
         has = ~np.isnan(values) & (cells.rows >= 0)
-        name = _NAME.fullmatch(file.name)
-        assert name is not None
         if not has.any():
-            yield self._empty(name[1])
+            yield self._empty(stem)
             return
         window = cells.window(has)
-        made = self._granule(name[1], sensing_interval(file, data), grid, window, cells.image(values, window))
+        made = self._granule(stem, sensing_interval(file, data), grid, window, cells.image(values, window))
         yield replace(made, left_out=left_out)
 
     def _day(self, file: Path, data: Any, stem: str, grid: EaseGrid) -> Iterator[Granule | str | GranuleError]:
@@ -280,12 +321,9 @@ class SmapS1:
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item: a scene with 1 km and 3 km; one without any value is left out and named."""
-        match = _S1_NAME.fullmatch(file.name)
+        match = _published(file, _S1_NAME)
         if match is None:
-            example = "SMAP_L2_SM_SP_1AIWDV_20150331T170640_20150401T054620_003E34N_R18290_001.h5"
-            raise GranuleError(
-                f"{file}: found the name {file.name}, expected one like {example}: is it another product?"
-            )
+            raise _misnamed(file, "SMAP_L2_SM_SP_1AIWDV_20150331T170640_20150401T054620_003E34N_R18290_001.h5")
         images: dict[str, tuple[GeoBox, np.ndarray]] = {}
         left_out, lost = {}, dict[str, str]()
         with open_netcdf(file, "HDF5") as data:
@@ -307,12 +345,17 @@ class SmapS1:
         finest = next(iter(images.values()))[0]
         item = raster_item(id=match[1], collection=self.collection, geobox=finest, start=start, end=end)
         layers = {key: _layer(key, *image) for key, image in images.items()}
-        return ScannedFile([Granule(item, layers, release_rank(file.name), left_out=left_out, lost=lost)])
+        return ScannedFile([Granule(item, layers, release_rank(match[0]), left_out=left_out, lost=lost)])
 
     def claims(self, file: Path) -> list[str]:
-        """Return the id of the item of a file, by its name."""
-        match = _S1_NAME.fullmatch(file.name)
+        """Return the id of the item of a file, by its published name."""
+        match = _published(file, _S1_NAME)
         return [match[1]] if match else []
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file has the groups of a scene."""
+        groups = [f"{_L2}_{suffix}" for suffix, _ in _GRIDS.values()]
+        return _recognised(content, groups, _S1_NAME, "SMAP soil moisture with Sentinel-1")
 
     def rank_of(self, name: str) -> Rank:
         """Return the rank of a file: the latest release stays."""

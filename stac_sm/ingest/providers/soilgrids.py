@@ -25,8 +25,9 @@ from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import crs_wkt, transformer_from_lonlat
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
+from stac_sm.ingest.file_content import FileContent
 from stac_sm.ingest.formats.vrt import Box, MosaicTile, TileMosaic, geotiff_mosaic, vrt_mosaic
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, ScannedFile
+from stac_sm.ingest.provider_interface import Granule, RasterLayer, Recognition, ScannedFile
 from stac_sm.raster.cog import CogProfile
 from stac_sm.raster.resample import TargetPixels, source_window
 from stac_sm.stac.items import raster_item
@@ -85,6 +86,17 @@ class SoilGrids:
         """Return the items of a mosaic or GeoTIFF on the web."""
         name = _property(Path(url.text), str(url))
         return self._scan(name, _remote_mosaic(url))
+
+    def recognises(self, content: FileContent) -> Recognition | None:
+        """Return whether a file is a map of a property: the names say which one, the file says none."""
+        product = "SoilGrids"
+        named = _NAME.fullmatch(content.name) is not None or content.name.startswith("tileSG-")
+        if content.raster is not None and content.raster.crs and _is_homolosine(content.raster.crs):
+            if named:
+                return Recognition(product)
+            why = f"its name does not say which property it holds: give it back its published name, {_NAMES}"
+            return Recognition(product, refusal=why)
+        return Recognition(product, by_name=True) if named else None
 
     def parts(self, file: Path) -> Sequence[Path]:
         """Return a VRT with those of its tiles that are read; the VRT for a tile that has one."""
