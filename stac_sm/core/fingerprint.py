@@ -25,7 +25,7 @@ ALGORITHM_VERSIONS: dict[Stage, str] = {
     "ingest": "2",
     "climatology": "2",
     "matchups": "2",  # the resolved inputs and the daily means of stations
-    "model": "2",  # screening, training and scoring: the thresholds of screening are hashed with the model
+    "model": "3",  # screening, training and scoring: since 3, screening decides by the bounds of bootstrap intervals
     "product": "2",
     "aggregates": "1",
     "validation": "2",  # of the product: since 2, station time series are an asset of their own, and restricted

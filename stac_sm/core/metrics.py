@@ -18,7 +18,7 @@ from stac_sm.core.errors import InputError
 
 Triple = tuple[float, float, float]
 
-_NAMES = ("x", "y", "z")
+_NAMES = ("x", "y", "z")  # of series whose caller gives no names
 _PAIRS = ((0, 1), (0, 2), (1, 2))
 _ROUNDING = 64 * np.finfo(float).eps  # a variance below this share of the whole is rounding, not error
 _NOTHING: Triple = (math.nan, math.nan, math.nan)
@@ -336,7 +336,7 @@ def truth_correlation(q: Float64Array) -> Float64Array:
 
 
 def _sound(q: Float64Array) -> NDArray[np.bool_]:
-    """Return which covariances allow triple collocation, dims (...); ``q`` has dims (..., series, series)."""
+    """Return whether covariances allow triple collocation, dims (...); ``q`` has dims (..., series, series)."""
     sound = np.ones(q.shape[:-2], dtype=bool)
     for i, j in _PAIRS:
         sound &= ~_nil(q[..., i, j], np.sqrt(q[..., i, i] * q[..., j, j]))

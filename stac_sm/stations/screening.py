@@ -2,15 +2,16 @@
 
 The three data sets are station, ERA5-Land and a third one (ESA CCI by default). The training workflow screens all sites
 once for the report and the items, and again inside each hold-out with the rows that may be used there
-(`training_screener`). Every rejection keeps its reason.
+(`training_screener`). A station is kept if the bounds of its bootstrap intervals pass the thresholds, undetermined if
+the bootstrap shows that its estimate cannot be trusted, and rejected otherwise. The last two keep their reason.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ import pandas as pd
 from stac_sm.core.arrays import Float64Array
 from stac_sm.core.columns import Columns, day_column, label_column, require_columns
 from stac_sm.core.errors import InputError, ScreeningError
-from stac_sm.core.metrics import TripleCollocation, common_rows, triple_collocation, truth_correlation
+from stac_sm.core.metrics import TripleCollocation, collocation_figures, common_rows, triple_collocation
 
 SERIES = ("insitu", "era5land", "third")
 """Columns of a table of triplets beside ``site`` and ``date``; m3 m-3, NaN = no value. The first is screened."""
@@ -28,7 +29,8 @@ _BLOCK_DAYS = 30  # longer than surface soil moisture remembers, so that blocks 
 _LEAST_FINITE = 0.5  # share of the resamples that must allow triple collocation, for an interval
 _REASONS_SHOWN = 5  # in a message; the report lists all
 _SITE_COLUMNS = [
-    "site", "n", "status", "correlation", "error_std", "snr_db", "correlation_low", "correlation_high", "resamples"
+    "site", "n", "status", "correlation", "error_std", "snr_db", "correlation_low", "correlation_high",
+    "error_std_low", "error_std_high", "resamples", "failed_resamples",
 ]  # fmt: skip
 
 
@@ -52,7 +54,24 @@ class ScreeningThresholds:
     """Fewest sites from which prediction intervals are issued."""
 
     confidence: float = 0.9
-    """Share covered by the bootstrap interval of a correlation."""
+    """Share covered by the bootstrap intervals of correlation and error."""
+
+    decide_by: Literal["bounds", "estimate"] = "bounds"
+    """Figures that the thresholds apply to: the lower bound of the correlation's interval and the upper bound of the
+    error's, or the estimates themselves."""
+
+    max_failed_resamples: float = 0.2
+    """Largest share of the resamples that may allow no triple collocation; with more, a site is undetermined."""
+
+    @property
+    def series_names(self) -> tuple[str, str, str]:
+        """What reasons call the station and the other two data sets."""
+        return "station", "ERA5-Land", "ESA CCI"
+
+    def __post_init__(self) -> None:
+        for name in ("confidence", "max_failed_resamples"):
+            if not 0 <= (found := getattr(self, name)) < 1:
+                raise InputError(f"[screening] {name}: found {found:g}, a share from 0 to below 1 is required")
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """Return the thresholds as they enter fingerprints.
@@ -69,17 +88,32 @@ class ScreeningThresholds:
             "min_sites": self.min_sites,
             "min_sites_for_intervals": self.min_sites_for_intervals,
             "confidence": self.confidence,
+            "decide_by": self.decide_by,
+            "max_failed_resamples": self.max_failed_resamples,
         }
+
+    def rules(self) -> dict[str, Any]:
+        """Return the thresholds that decide about a single site, as its screening result states them.
+
+        Returns
+        -------
+        dict
+            Name to value, without the numbers of sites that a training requires, and without ``confidence``, which
+            the result states beside its intervals.
+        """
+        others = {"min_sites", "min_sites_for_intervals", "confidence"}
+        return {name: value for name, value in self.fingerprint_fields().items() if name not in others}
 
 
 @dataclass(frozen=True, eq=False)
 class ScreeningResult:
-    """Result of triple collocation for each site: kept, or rejected with the reason."""
+    """Result of triple collocation for each site: kept, or rejected or undetermined with the reason."""
 
     sites: pd.DataFrame
     """One row per site: ``site, n, status, correlation, error_std, snr_db, correlation_low, correlation_high,
-    resamples``. ``status`` is ``kept`` or ``rejected: `` and the reason. The figures belong to the station's series;
-    those that triple collocation refuses are NaN."""
+    error_std_low, error_std_high, resamples, failed_resamples``. ``status`` is ``kept``, or ``rejected: `` or
+    ``undetermined: `` and the reason. The figures belong to the station's series, errors in m3 m-3; those that triple
+    collocation refuses are NaN. ``resamples`` allowed triple collocation, ``failed_resamples`` did not."""
 
     thresholds: ScreeningThresholds
     """Requirements that the sites were screened with."""
@@ -91,7 +125,7 @@ class ScreeningResult:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why each of the other sites was rejected."""
+        """Why each of the other sites is not kept: the reason of a rejection, or ``undetermined: `` and the reason."""
         out = self.sites[self.sites["status"] != KEPT]
         return {
             site: status.removeprefix("rejected: ") for site, status in zip(out["site"], out["status"], strict=True)
@@ -114,7 +148,7 @@ def screen_sites(
         Seed of the bootstrap. The resamples of a site depend on the seed and its id only, not on other sites.
     bootstrap
         Resamples per site, each of circular blocks of 30 days (Politis and Romano 1992), since days are not
-        independent; 0 for no intervals.
+        independent; 0 for no intervals, where ``thresholds.decide_by`` is ``"estimate"``.
 
     Returns
     -------
@@ -124,8 +158,17 @@ def screen_sites(
     Raises
     ------
     InputError
-        If a column is missing, a site or day is empty, or a site has one day twice.
+        If a column is missing, a site or day is empty, a site has one day twice, or there are no resamples for the
+        bounds that decide.
+
+    Notes
+    -----
+    The bounds of an interval decide, because with a year or two of days an estimate alone keeps stations by luck. An
+    estimate outside its own interval, or one that many resamples cannot repeat, rests on a few days: the site is
+    undetermined, which QA4SM calls undeducible.
     """
+    if bootstrap < 1 and thresholds.decide_by == "bounds":
+        raise InputError("screening by bounds: found 0 resamples, at least 1 is required: decide_by = 'estimate'")
     ordered = _ordered(triplets)
     rows = [
         _screened_site(str(site), part, thresholds, seed, bootstrap)
@@ -200,7 +243,7 @@ def training_screener(
             ordered[allowed].merge(whole, how="left", indicator="matched_up").merge(seen, how="left", indicator="seen")
         )
         held_out = (marked["matched_up"] == "both") & (marked["seen"] != "both")
-        screening = screen_sites(marked[~held_out], thresholds, bootstrap=0)
+        screening = screen_sites(marked[~held_out], thresholds)
         require_sites(screening, thresholds)
         return screening.kept
 
@@ -232,36 +275,64 @@ def _screened_site(
 ) -> dict[str, Any]:
     """Return the row of a site in the table of results."""
     series = [part[name].to_numpy(dtype=float) for name in SERIES]
-    figures = triple_collocation(*series, min_n=thresholds.min_days)
-    draws = _resampled(common_rows(*series), site, seed, bootstrap) if figures.ok else np.empty(0)
-    low, high = _interval(draws, thresholds.confidence)
+    figures = triple_collocation(*series, min_n=thresholds.min_days, names=thresholds.series_names)
+    resampled = _resampled(common_rows(*series), site, seed, bootstrap) if figures.ok else np.empty((2, 0))
+    intervals = [_interval(draws, thresholds.confidence) for draws in resampled]
+    finite = int(np.isfinite(resampled[0]).sum())
     return {
         "site": site,
         "n": figures.n,
-        "status": _status(figures, thresholds),
+        "status": _status(figures, intervals, resampled.shape[1] - finite, resampled.shape[1], thresholds),
         "correlation": figures.correlation[0],
         "error_std": figures.error_std[0],
         "snr_db": figures.snr_db[0],
-        "correlation_low": low,
-        "correlation_high": high,
-        "resamples": int(np.isfinite(draws).sum()),
+        "correlation_low": intervals[0][0],
+        "correlation_high": intervals[0][1],
+        "error_std_low": intervals[1][0],
+        "error_std_high": intervals[1][1],
+        "resamples": finite,
+        "failed_resamples": resampled.shape[1] - finite,
     }
 
 
-def _status(figures: TripleCollocation, thresholds: ScreeningThresholds) -> str:
-    """Return ``kept``, or why not."""
+def _status(
+    figures: TripleCollocation,
+    intervals: Sequence[tuple[float, float]],
+    failed: int,
+    resamples: int,
+    thresholds: ScreeningThresholds,
+) -> str:
+    """Return ``kept``, or why not; ``intervals`` are those of correlation and error."""
     if not figures.ok:
         return f"rejected: {figures.status}"
-    faults = []
-    if figures.correlation[0] < thresholds.min_correlation:
-        faults.append(f"TC R {figures.correlation[0]:.2f} < {thresholds.min_correlation:.2f}")
-    if figures.error_std[0] > thresholds.max_error_std:
-        faults.append(f"error {figures.error_std[0]:.3f} > {thresholds.max_error_std:.3f}")
+    correlation, error = figures.correlation[0], figures.error_std[0]
+    if failed > thresholds.max_failed_resamples * resamples:
+        return (
+            f"undetermined: triple collocation fails in {failed} of {resamples} resamples, at most "
+            f"{thresholds.max_failed_resamples:.0%} allowed (TC R {correlation:.2f})"
+        )
+    if resamples:
+        named = (("TC R", correlation, ".2f"), ("error", error, ".3f"))
+        outside = [
+            f"{name} {value:{digits}} lies outside its own interval, {low:{digits}} to {high:{digits}}"
+            for (name, value, digits), (low, high) in zip(named, intervals, strict=True)
+            if not low <= value <= high
+        ]
+        if outside:
+            return f"undetermined: {' and '.join(outside)}"
+    what, faults = "", []
+    if thresholds.decide_by == "bounds":
+        what, correlation, error = "bound of ", intervals[0][0], intervals[1][1]
+    if correlation < thresholds.min_correlation:
+        faults.append(f"{what and 'lower '}{what}TC R {correlation:.2f} < {thresholds.min_correlation:.2f}")
+    if error > thresholds.max_error_std:
+        faults.append(f"{what and 'upper '}{what}error {error:.3f} > {thresholds.max_error_std:.3f}")
     return f"rejected: {' and '.join(faults)}" if faults else KEPT
 
 
 def _resampled(rows: Float64Array, site: str, seed: int, resamples: int) -> Float64Array:
-    """Return correlations with the truth in resamples of blocks of days; NaN where a resample allows none.
+    """Return correlation with the truth and error std in resamples of blocks of days, dims (figure, resample); NaN
+    where a resample allows none.
 
     Each block enters by its sums, so a resample costs a few additions whatever the number of days.
     """
@@ -272,7 +343,8 @@ def _resampled(rows: Float64Array, site: str, seed: int, resamples: int) -> Floa
     count = length * draws.shape[1]
     means = sums[:, :3] / count
     q = (sums[:, 3:].reshape(-1, 3, 3) - count * means[:, :, None] * means[:, None, :]) / (count - 1)
-    return truth_correlation(q)
+    figures = collocation_figures(q)
+    return np.stack((figures["correlation"][:, 0], figures["error_std"][:, 0]))
 
 
 def _block_sums(rows: Float64Array, length: int) -> Float64Array:

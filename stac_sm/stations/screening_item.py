@@ -25,8 +25,18 @@ SCREENING_STATUS_PROPERTY, SCREENING_SCORES_PROPERTY = "stac_sm:tc_status", "sta
 NO_SITE_STATUS = "not screened: outside the grid, or no sensor in the layer"
 LEFT_OUT_STATUS = "not screened: left out of training"
 NO_DATA_STATUS = "not screened: no measured day in the period"
-_FIGURES = ("correlation", "correlation_low", "correlation_high", "error_std", "snr_db")
+_FIGURES = (
+    "correlation",
+    "correlation_low",
+    "correlation_high",
+    "error_std",
+    "error_std_low",
+    "error_std_high",
+    "snr_db",
+)
+_COUNTS = ("n", "resamples", "failed_resamples")
 _PLACES = 6  # decimals
+_NOT_SCREENED = {NO_SITE_STATUS: "no site", LEFT_OUT_STATUS: "left out", NO_DATA_STATUS: "no data"}  # in identities
 
 
 def screening_properties(
@@ -41,7 +51,7 @@ def screening_properties(
     screening_sites
         Rows of the screened sites: `ScreeningResult.sites`.
     about
-        Further facts for the item beside the figures: the other data sets, the period.
+        Further facts for the item beside the figures: the other data sets, the period, the rules that decided.
 
     Returns
     -------
@@ -108,7 +118,7 @@ def _properties(site: str, row: Mapping[str, Any] | None, about: Mapping[str, An
     figures = {name: round(float(row[name]), _PLACES) for name in _FIGURES if math.isfinite(row[name])}
     return {
         SCREENING_STATUS_PROPERTY: str(row["status"]),
-        SCREENING_SCORES_PROPERTY: {"n": int(row["n"]), **figures, "site": site, **about},
+        SCREENING_SCORES_PROPERTY: {**{name: int(row[name]) for name in _COUNTS}, **figures, "site": site, **about},
     }
 
 
@@ -120,7 +130,15 @@ def _with_screening_result(properties: Mapping[str, Any], result: Mapping[str, A
         if key not in {SCREENING_STATUS_PROPERTY, SCREENING_SCORES_PROPERTY, INGEST_FINGERPRINT_PROPERTY}
     }
     together = {**result, **plain}  # the result first, where a reader sees it first
-    return together | {FINGERPRINT_PROPERTY: digest([ingested, result]), INGEST_FINGERPRINT_PROPERTY: ingested}
+    fingerprint = digest([ingested, _identity(result)])
+    return together | {FINGERPRINT_PROPERTY: fingerprint, INGEST_FINGERPRINT_PROPERTY: ingested}
+
+
+def _identity(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what identifies a screening result: the decision and its figures, not the sentence that explains it."""
+    status = str(result[SCREENING_STATUS_PROPERTY])
+    decision = _NOT_SCREENED.get(status) or status.partition(":")[0]
+    return {"decision": decision, "figures": result.get(SCREENING_SCORES_PROPERTY)}
 
 
 def _path(catalog: WritableCatalog, href: str) -> str:

@@ -33,6 +33,9 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import COG_MEDIA_TYPE, PARQUET_MEDIA_TYPE, item_json
 from stac_sm.stac.links import derived_documents, item_paths, refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
+from stac_sm.stations.screening import ScreeningThresholds
+from stac_sm.stations.screening_item import SCREENING_SCORES_PROPERTY
 from stac_sm.storage.address import is_absolute
 from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store, multihash, sha256
@@ -116,7 +119,7 @@ def audit_project(
     progress: Callable[[int], None] = lambda total: None,
     note: Callable[[str], None] = lambda text: None,
 ) -> list[Finding]:
-    """Verify the items of a project, and find products, global days and means that are stale.
+    """Verify the items of a project, and find products, global days, means and screening results that are stale.
 
     Parameters
     ----------
@@ -136,7 +139,8 @@ def audit_project(
     Returns
     -------
     list of Finding
-        What `audit` finds, in the order of paths, then stale products, then stale aggregates; empty if all is well.
+        What `audit` finds, in the order of paths, then stale products, aggregates and screening results; empty if all
+        is well.
 
     Raises
     ------
@@ -150,6 +154,43 @@ def audit_project(
     if not chosen or chosen & AGGREGATES.keys():
         stale = (one for one in stale_aggregates(catalog) if not chosen or one.path.partition("/")[0] in chosen)
         findings += [Finding("stale", one.path, one.detail) for one in stale]
+    if not chosen or STATIONS in chosen:
+        findings += stale_screening_results(catalog, project.screening)
+    return findings
+
+
+def stale_screening_results(catalog: WritableCatalog, thresholds: ScreeningThresholds) -> list[Finding]:
+    """Return the stations whose screening result was decided by other rules than those of the project.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the items of stations.
+    thresholds
+        ``[screening]`` of the project.
+
+    Returns
+    -------
+    list of Finding
+        One a station, of the kind ``stale``, in the order of paths; its detail names the rules that differ. Stations
+        without figures of a screening are never stale.
+    """
+    rules = thresholds.rules() | {"confidence": thresholds.confidence}
+    findings = []
+    for path in item_paths(catalog.store, STATIONS):
+        if _item_findings(catalog.store, path):
+            continue
+        figures = json.loads(catalog.store.read(path))["properties"].get(SCREENING_SCORES_PROPERTY)
+        if figures is None:
+            continue
+        found = {"confidence": figures.get("confidence"), **figures.get("rules", {})}
+        other = [f"{name} {found.get(name)!r} found, {value!r} required" for name, value in rules.items()
+                 if found.get(name) != value]  # fmt: skip
+        if other and "rules" not in figures:
+            other = ["by a version that decided by the estimate alone and did not state its rules"]
+        if other:
+            detail = f"screened {'' if 'rules' not in figures else 'by other rules: '}{', '.join(other)}"
+            findings.append(Finding("stale", path, f"{detail}: `stac-sm screen` replaces it"))
     return findings
 
 

@@ -150,7 +150,14 @@ class ScreeningSettings(ScreeningThresholds):
     third_asset: str = ""
     """Its asset, m3 m-3; empty where the collection has one of soil moisture only."""
 
+    @property
+    def series_names(self) -> tuple[str, str, str]:
+        """What reasons call the station and the other two data sets."""
+        station, second, third = super().series_names
+        return station, second, third if self.third == ScreeningSettings.third else self.third
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.third in _DEPENDENT:
             raise InputError(
                 f"[screening] third: found {self.third!r}, {_DEPENDENT[self.third]}; a data set with errors of its own "

@@ -17,8 +17,12 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 # leave_out = []                    # networks that no model sees, for `stac-sm validate`; e.g. ["USCRN"]
 
 [screening]                         # triple collocation: which stations represent their pixel
-# min_correlation = 0.6             # with the unknown truth
-# max_error_std = 0.06              # m3 m-3
+# min_correlation = 0.6             # least correlation with the unknown truth
+# max_error_std = 0.06              # largest standard deviation of the error, m3 m-3
+# decide_by = "bounds"              # lower bound of that correlation and upper bound of that error: an estimate alone
+                                    # keeps stations by luck, as a year or two of days are few; or "estimate"
+# confidence = 0.9                  # share covered by the bootstrap intervals that give these bounds
+# max_failed_resamples = 0.2        # share of resamples that may allow no triple collocation; more: undetermined
 # min_days = 100                    # days with all three data sets
 # third = "esa-cci-sm"              # third data set beside stations and ERA5-Land: also esa-cci-sm-passive, c3s-sm,
                                     # c3s-sm-passive, smap, or any other collection of soil moisture in m3 m-3

@@ -247,8 +247,10 @@ def test_there_are_real_triplets_of_both_kinds():
 @needs_hawaii
 def test_a_real_refusal_names_the_series():
     table = pd.read_csv(HAWAII / "derived_collocated_daily_2017_2018/SCAN_ManaHouse_ns.csv")
-    status = triple_collocation(table["insitu"], table["era5land"], table["cci"]).status
-    assert status.startswith("error variance of y is -0.0")
+    rows = (table["insitu"], table["era5land"], table["cci"])
+    assert triple_collocation(*rows).status.startswith("error variance of y is -0.0")
+    named = triple_collocation(*rows, names=("station", "ERA5-Land", "ESA CCI"))
+    assert named.status.startswith("error variance of ERA5-Land is -0.0")
 
 
 def test_too_few_rows_are_refused_with_the_count():

@@ -47,7 +47,9 @@ def fitter(rows):
 
 def screener(table, **thresholds):
     triplets = table.rename(columns={"sm": "insitu", "swvl1": "era5land"})
-    return training_screener(triplets, ScreeningThresholds(min_days=40, **thresholds), table)
+    return training_screener(
+        triplets, ScreeningThresholds(min_days=40, max_failed_resamples=0.5, decide_by="estimate", **thresholds), table
+    )
 
 
 TABLE = table_of()

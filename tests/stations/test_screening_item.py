@@ -11,6 +11,7 @@ from stac_sm.ingest.pipeline import ingest
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY
 from stac_sm.stations.records import read_stations
 from stac_sm.stations.screening_item import (
+    LEFT_OUT_STATUS,
     NO_DATA_STATUS,
     NO_SITE_STATUS,
     SCREENING_SCORES_PROPERTY,
@@ -20,12 +21,13 @@ from stac_sm.stations.screening_item import (
 )
 from tests.support.source_files import content, ingested, new_catalog, write_stm
 
-ABOUT = {"second": "era5-land", "third": "esa-cci-sm", "period": "2018"}
+ABOUT = {"second": "era5-land", "third": "esa-cci-sm", "period": "2018", "confidence": 0.9, "rules": {"min_days": 100}}
 
 
 def judged(correlation=0.8, status="kept"):
     row = {"site": "NET.Hill-1", "n": 200, "status": status, "correlation": correlation, "error_std": 0.03,
-           "snr_db": np.nan, "correlation_low": 0.7, "correlation_high": 0.9, "resamples": 200}  # fmt: skip
+           "snr_db": np.nan, "correlation_low": 0.7, "correlation_high": 0.9, "error_std_low": 0.02,
+           "error_std_high": 0.04, "resamples": 190, "failed_resamples": 10}  # fmt: skip
     return pd.DataFrame([row])
 
 
@@ -57,7 +59,8 @@ def test_a_verdict_is_what_screening_says(catalog, validate):
     item = only(catalog)
     assert item.properties[SCREENING_STATUS_PROPERTY] == "kept"
     assert item.properties[SCREENING_SCORES_PROPERTY] == {
-        "n": 200, "correlation": 0.8, "correlation_low": 0.7, "correlation_high": 0.9, "error_std": 0.03,
+        "n": 200, "resamples": 190, "failed_resamples": 10, "correlation": 0.8, "correlation_low": 0.7,
+        "correlation_high": 0.9, "error_std": 0.03, "error_std_low": 0.02, "error_std_high": 0.04,
         "site": "NET.Hill-1", **ABOUT,
     }  # fmt: skip
     validate(item)
@@ -88,6 +91,21 @@ def test_the_fingerprint_covers_it_and_knows_the_way_back(catalog):
     assert second.properties[INGEST_FINGERPRINT_PROPERTY] == first.properties[INGEST_FINGERPRINT_PROPERTY]
     assert write(catalog, screening_properties(sites("NET.Hill-1"), judged(), ABOUT)) == {"replaced": 1}
     assert only(catalog).to_dict() == first.to_dict()
+
+
+def test_the_sentence_of_a_result_is_no_part_of_its_identity_but_the_decision_is(catalog):
+    first = only(catalog)
+    rejected = screening_properties(sites("NET.Hill-1"), judged(status="rejected: one reason"), ABOUT)
+    assert write(catalog, rejected) == {"replaced": 1}
+    assert only(catalog).properties[FINGERPRINT_PROPERTY] != first.properties[FINGERPRINT_PROPERTY]
+    reworded = screening_properties(sites("NET.Hill-1"), judged(status="rejected: the same in other words"), ABOUT)
+    assert write(catalog, reworded) == {"done": 1}
+    undetermined = screening_properties(sites("NET.Hill-1"), judged(status="undetermined: one reason"), ABOUT)
+    assert write(catalog, undetermined) == {"replaced": 1}
+    statuses = [NO_DATA_STATUS, NO_SITE_STATUS, LEFT_OUT_STATUS]
+    assert [write(catalog, {"NET.Hill-1": {SCREENING_STATUS_PROPERTY: one}}) for one in statuses] == [
+        {"replaced": 1}
+    ] * 3
 
 
 def test_every_station_of_a_site_gets_the_verdict_and_others_are_told_why_not():

@@ -27,6 +27,8 @@ period = "{PERIOD}"
 min_days = 5
 min_sites = 2
 min_correlation = 0.3
+decide_by = "estimate"
+max_failed_resamples = 0.9
 [training]
 n_estimators = 5
 [validation]

@@ -34,8 +34,16 @@ PLAN = {"new": 0, "done": 3, "stale": 0, "blocked": 0, "retracted": 0}
 STALE: list[str] = []
 """What `plan` says of stale tile-days: which parts of their fingerprints have changed."""
 
-FINDINGS: list[dict[str, str]] = []
-"""What `audit` finds."""
+SCREENED = "screened by a version that decided by the estimate alone and did not state its rules"
+FINDINGS = [
+    {"kind": "stale", "path": f"ismn-stations/{path}", "detail": f"{SCREENED}: `stac-sm screen` replaces it"}
+    for path in sorted(
+        file.relative_to(FIXTURE / "project/ismn-stations").as_posix()
+        for file in (FIXTURE / "project/ismn-stations").rglob("*.Site-*.json")
+        if "stac_sm:tc" in json.loads(file.read_text())["properties"]
+    )
+]
+"""What `audit` finds: every screened station, since screening decides by the bounds of bootstrap intervals."""
 
 NOTHING = {"tasks": 0, "new": 0, "replaced": 0, "done": 0, "failed": 0, "blocked": 0}
 """What a run says that has nothing to do."""
@@ -191,13 +199,19 @@ def test_the_same_granules_replace_nothing(project, source):
         assert files(project) == before
 
 
-def test_climatology_matchups_and_model_are_not_made_again(project):
+def test_climatology_and_matchups_are_not_made_again_and_the_model_is_once(project):
+    """Version 3 of the stage that trains and screens: see `SCREENED`."""
     before = files(project)
     for mean in json.loads(run(project, "climatology", "--json", "--workers", 1).stdout):
         assert (mean["new"], mean["replaced"]) == (0, 0), mean
     assert not json.loads(run(project, "matchup", "--json", "--workers", 1).stdout)["new"]
+    assert files(project) == before
     train = json.loads(run(project, "train", "--json", "--workers", 1).stdout)
-    assert (train["model"], train["new"]) == (MODEL["id"], False)
+    assert (train["model"] != MODEL["id"], train["new"]) == (True, True)
+    audited = json.loads(run(project, "audit", "ismn-stations", "sm-models", "--json", "--workers", 1).stdout)
+    assert audited == []
+    before = files(project)
+    assert not json.loads(run(project, "train", "--json", "--workers", 1).stdout)["new"]
     assert files(project) == before
 
 

@@ -214,7 +214,7 @@ GOLDEN = {
     "recipe as it is stored": "3278d9cd247271a16a71227d27c3f1dfbe7b4104df77b244197a2f13d61ad9f1",
     "climatology of a feature": "a70220708daa4e311233bf2fd0363b39c73701828c5b39cba910e50fbe243ff8",
     "station rules": "c8d0fbe63e7f82e90df744891ef5d8d4fa0c39ce70caf8b38fa84e3b736d202f",
-    "screening rules": "452ab35feab9b430e1d590b89f7ed816629423d5a2de5f5df679c6955b6cd773",
+    "screening rules": "ba93ec91145a0be8753f9f1b6a88d08715598359f7efa2f7298495041217380b",
     "validation rules": "8d21cb966244eed1aa4de3ab9cc10e8d374116b3af72062eba0e3f2eca1fe490",
     "training settings": "c8aefc9f17f050c03ec31bc937817224dbf70313420b0951be663e8080115e63",
     "plain model": "091d5403c3e87f10c56f4dfaefb3db68aa115d7f444dab0cfe529e81b3bd5ec7",
@@ -229,8 +229,8 @@ GOLDEN = {
     "ingested item": "8168b2429027241dba06775b9b2b7e610362d6c3c9dd44f41e2a214d8f3f8fe3",
     "climatology item": "dc46f390b045b8b56d8d061f5ff2f76b897be7eefffc357b8e0a3e708b5a842c",
     "match-ups": "2ded4d3b2910f6f45629f20933e9ffa5b54e8ec69a9af7114493e6a2dc1133f5",
-    "model item": "6f639b054f4aeda29d1698e107df2c5c3bfde331dc261c8bd6d7e457884844e0",
-    "model of a table": "c8ef156922d4364cfa12d7574b2fbee863879aebfd2d71d94c1cc24c53516a83",
+    "model item": "16812e9209a7ac19353094079de75c41f8240a15fc3a845003ec50b54ee2b9b2",
+    "model of a table": "957b7fb3137b06976e82c06ef328470f20fe87945b8b9dfd723a47c0eaf2ff6e",
     "tile-day": "c19e8c4c3a6180733cd2a6200bacb326cb809fc7eb7ffb5eb903eaaa92dc62b9",
     "aggregate": "f30ed56f8ae8f11e27932d8201547ab76c4c4b5cfe9742d209ab1f30b0cb9535",
     "validation": "d0d67b008c407d8845a433b17879dddd20de940f41b1c28da000ce15f1ba832a",
@@ -280,7 +280,10 @@ KEYS = [
     (StationRules(), {"max_depth", "flag", "valid", "min_hours"}),
     (
         ScreeningThresholds(),
-        {"min_correlation", "max_error_std", "min_days", "min_sites", "min_sites_for_intervals", "confidence"},
+        {
+            "min_correlation", "max_error_std", "min_days", "min_sites", "min_sites_for_intervals", "confidence",
+            "decide_by", "max_failed_resamples",
+        },
     ),
     (ValidationSettings(), {"strategies", "folds", "seed"}),
     (

@@ -121,7 +121,7 @@ def test_a_misspelt_key_of_every_table_is_refused_with_the_right_one(tmp_path, n
 def test_a_wrong_type_in_every_field_is_named(tmp_path, name):
     for field in fields(TABLES[name]):
         with pytest.raises(
-            ProjectError, match=rf"\[{name}\] {field.name}.*: found .*{{.*}}, .*(valid|dictionary|list|tuple)"
+            ProjectError, match=rf"\[{name}\] {field.name}.*: found .*{{.*}}, .*(valid|dictionary|list|tuple|should be)"
         ):
             create_project(tmp_path / "p", text(**{name: f"{field.name} = {{ a = 1 }}"}))
 

@@ -216,7 +216,7 @@ def _series(findings: ReportFindings) -> Iterator[HtmlContent]:
             f"Observed and predicted soil moisture over time at {shown}.",
             "Stations are chosen by the rank of their RMSE, not by hand; each was unseen by the model that predicts "
             "it. Of a long record the three fullest years are shown. Intervals are those of sites that represent their "
-            "pixel: where screening rejected a site, none is drawn.",
+            "pixel: where screening did not keep a site, none is drawn.",
         )
 
 
@@ -227,7 +227,7 @@ def _map(findings: ReportFindings) -> Iterator[HtmlContent]:
             image,
             "Two maps of the stations, coloured by correlation and by bias; the numbers are in metrics.json.",
             "Scores of each station with at least 10 rows, unseen by the model. Discs: kept by screening, or not "
-            "screened; squares: rejected." + (f" {len(lost)} stations have no place." if lost else ""),
+            "screened; squares: not kept." + (f" {len(lost)} stations have no place." if lost else ""),
         )
     elif findings.report.strategies:
         yield html_element("p", "No map: the table has no longitude and latitude of its sites.")
@@ -311,12 +311,20 @@ def _screening(findings: ReportFindings) -> Iterator[HtmlContent]:
     if screening is None:
         return
     rules = screening.thresholds
+    wide = f"{rules.confidence:.0%} interval"
+    bound = (
+        (f" (lower bound of its {wide})", f" (upper bound of its {wide})") if rules.decide_by == "bounds" else ("", "")
+    )
+    unsure = sum(why.startswith("undetermined") for why in screening.reasons.values())
+    undetermined = f"{unsure} site is" if unsure == 1 else f"{unsure} sites are"
     yield html_element(
         "p",
         f"By triple collocation with two other data sets, {len(screening.kept)} of {len(screening.sites)} sites are "
-        f"kept: those with a correlation with the unknown truth of at least {rules.min_correlation:g} and an error of "
-        f"at most {rules.max_error_std:g} {UNIT}, from at least {rules.min_days} days. Within hold-outs, sites are "
-        "screened by training rows only.",
+        f"kept: those with a correlation with the unknown truth{bound[0]} of at least {rules.min_correlation:g} and an "
+        f"error{bound[1]} of at most {rules.max_error_std:g} {UNIT}, from at least {rules.min_days} days. "
+        f"{undetermined} undetermined: the estimate lies outside its own interval, or triple collocation "
+        f"fails in more than {rules.max_failed_resamples:.0%} of the resamples. Within hold-outs, sites are screened "
+        "by training rows only.",
     )
     yield screening_table(screening)
 

@@ -84,7 +84,7 @@ def shown_stations(findings: ReportFindings) -> list[tuple[str, str]]:
     for why, place in _PLACES:
         if len(ranked):
             one = ranked.iloc[round(place * (len(ranked) - 1))]
-            chosen.setdefault(str(one["site"]), why if one["kept"] else f"{why}; rejected by screening")
+            chosen.setdefault(str(one["site"]), why if one["kept"] else f"{why}; not kept by screening")
     return list(chosen.items())
 
 

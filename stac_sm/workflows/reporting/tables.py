@@ -149,20 +149,25 @@ def screening_table(screening: ScreeningResult) -> HtmlNode:
     """Return a table of the screening result of every site."""
     rows = [_screened(one) for one in screening.sites.to_dict(orient="records")]
     wide = f"{screening.thresholds.confidence:.0%}".replace("%", " %")
+    names = ["site", "status", "days", "R with the truth", f"{wide} interval", f"error, {UNIT}", f"{wide} interval"]
+    names += ["failed resamples", "why not"]
     return html_table(
         "Triple collocation of every site",
-        ["site", "status", "days", "R with the truth", f"{wide} interval", f"error, {UNIT}", "why not"],
+        names,
         rows,
         id="screening-table",
     )
 
 
 def _screened(one: Mapping[Any, Any]) -> list[HtmlContent]:
-    low, high = (float(one[f"correlation_{end}"]) for end in ("low", "high"))
-    sure = f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "-"
-    figures = (str(one["n"]), format_score(one["correlation"], "r"), sure, format_score(one["error_std"], "rmse"))
+    figures: list[HtmlContent] = [str(one["n"])]
+    for name, score in (("correlation", "r"), ("error_std", "rmse")):
+        low, high = (float(one[f"{name}_{end}"]) for end in ("low", "high"))
+        bounds = f"{format_score(low, score)} to {format_score(high, score)}" if math.isfinite(low) else "-"
+        figures += [format_score(one[name], score), bounds]
+    failed, resamples = int(one["failed_resamples"]), int(one["resamples"]) + int(one["failed_resamples"])
     status, _, why = str(one["status"]).partition(": ")
-    return [str(one["site"]), status, *figures, why]
+    return [str(one["site"]), status, *figures, f"{failed} of {resamples}" if resamples else "-", why]
 
 
 def fact_table(facts: Mapping[str, object]) -> HtmlNode:

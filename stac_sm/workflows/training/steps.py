@@ -402,6 +402,7 @@ def screen_step(project: Project, matchups: MatchupResult | None = None) -> Scre
     screening = screen_sites(matchups.triplets, rules)
     second, third = (feature.collection for feature in triplet_recipe(project).features)
     about = {"second": second, "third": third, "period": project.matchups.period, "confidence": rules.confidence}
+    about["rules"] = rules.rules()
     said = screening_properties(where, screening.sites, about) | {
         one.id: {SCREENING_STATUS_PROPERTY: LEFT_OUT_STATUS} for one in unseen
     }

@@ -283,8 +283,11 @@ def test_every_site_of_the_screening_is_told(written, given_report):
     rows = read(written).tables["screening-table"][1:]
     judged = given_report.screening.sites
     assert [row[0] for row in rows] == list(judged["site"])
-    assert [row[1] for row in rows].count("rejected") == len(given_report.screening.reasons) == 4
-    assert {row[0]: row[6] for row in rows if row[6]} == given_report.screening.reasons
+    told = {row[0]: row[8] if row[1] == "rejected" else f"{row[1]}: {row[8]}" for row in rows if row[1] != "kept"}
+    assert told == given_report.screening.reasons
+    assert {row[1] for row in rows} == {"kept", "rejected", "undetermined"}
+    counts = zip(judged["resamples"], judged["failed_resamples"], strict=True)
+    assert [row[7] for row in rows] == [f"{failed} of {ok + failed}" if ok + failed else "-" for ok, failed in counts]
 
 
 def test_residuals_are_those_of_unseen_sites(given_report):

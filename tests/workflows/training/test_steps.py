@@ -294,17 +294,18 @@ def test_the_verdict_is_on_the_station(copied, matchups, validate, by):
         assert found["NET.DEEP"]["stac_sm:tc_status"].startswith("not screened: outside the grid, or no sensor")
         assert found["NET.S7"]["stac_sm:tc_status"].startswith("rejected: covariance")
         assert found["NET.S7"]["stac_sm:tc"] == {
-            "n": 14, "site": "NET.S7", "second": "era5-land", "third": "esa-cci-sm", "period": str(PERIOD),
-            "confidence": 0.9,
+            "n": 14, "resamples": 0, "failed_resamples": 0, "site": "NET.S7", "second": "era5-land",
+            "third": "esa-cci-sm", "period": str(PERIOD), "confidence": 0.9, "rules": copied.screening.rules(),
         }  # fmt: skip
     found, judged = verdicts(copied), screen_step(copied, matchups).screening.sites.set_index("site")
     for name in PIXELS:
         properties, row = found[f"NET.{name}"], judged.loc[f"NET.{name}"]
         assert properties["stac_sm:tc_status"] == row["status"]
-        for figure in ("correlation", "correlation_low", "correlation_high", "error_std", "snr_db"):
+        for figure in ("correlation", "correlation_low", "error_std", "error_std_high", "snr_db"):
             told = properties["stac_sm:tc"].get(figure, np.nan)  # a figure that is refused is left out
             assert told == pytest.approx(row[figure], abs=1e-6, nan_ok=True)
-        assert properties["stac_sm:tc"]["n"] == row["n"]
+        for count in ("n", "resamples", "failed_resamples"):
+            assert properties["stac_sm:tc"][count] == row[count]
     for item in copied.catalog.items("ismn-stations"):
         validate(item)
         assert Path(item.assets["series"].get_absolute_href()).exists()
@@ -369,7 +370,7 @@ def test_a_dependent_third_data_set_is_refused(copied, third):
 def test_other_thresholds_are_another_verdict(copied, matchups):
     ids = {id: properties[FINGERPRINT_PROPERTY] for id, properties in verdicts(copied).items()}
     strict = replace(copied, screening=replace(copied.screening, min_correlation=0.9999))
-    assert dict(screen_step(strict, matchups).stations) == {"replaced": 5, "done": 1}
+    assert dict(screen_step(strict, matchups).stations) == {"replaced": 6}
     found = verdicts(copied)
     assert found["NET.S1"]["stac_sm:tc_status"].startswith("rejected: TC R")
     assert found["NET.S1"][FINGERPRINT_PROPERTY] != ids["NET.S1"]
