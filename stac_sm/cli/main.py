@@ -14,7 +14,7 @@ import click
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate
 from stac_sm.cli.operate import doctor, index, serve, submit
 from stac_sm.cli.produce import audit, plan, retract, run, status
-from stac_sm.cli.products import annual, mosaic, plot, validate
+from stac_sm.cli.products import annual, export, mosaic, plot, validate
 from stac_sm.cli.train import evaluate, matchup, screen, train
 from stac_sm.core.errors import StacSmError
 
@@ -82,6 +82,7 @@ _COMMANDS = (
     annual,
     validate,
     plot,
+    export,
     index,
     serve,
     doctor,

@@ -156,6 +156,64 @@ def plot(
     click.echo(draw(open_catalog(catalog) if catalog else project.catalog, picture, out))  # type: ignore[union-attr]
 
 
+@click.command()
+@click.option("--bbox", help="West,south,east,north in degrees.")
+@click.option("--at", "point", metavar="LON,LAT", help="Or a point: its time series.")
+@click.option("--period", required=True, help="2019, 2019-06, 2019-06-01 or FIRST/LAST.")
+@click.option("--to", required=True, type=LocalPath(), help="File or folder to write: NAME.nc or NAME.zarr.")
+@click.option("--format", "kind", type=click.Choice(["netcdf", "zarr", "icechunk"]), help="[default: by the suffix]")
+@click.option("--grid", type=float, help="Cells of so many degrees.  [default: the pixels of the product]")
+@click.option("--mask", default="", help="Flags whose pixels are left out, with commas between, e.g. clipped,snow.")
+@click.option("--append", is_flag=True, help="Add days to a file that is there.")
+@click.option("--catalog", help="Another catalogue: a folder, s3://…, http(s)://….  [default: the project's]")
+@project_option
+@json_option
+def export(
+    bbox: str | None,
+    point: str | None,
+    period: str,
+    to: Path,
+    kind: str | None,
+    grid: float | None,
+    mask: str,
+    append: bool,
+    catalog: str | None,
+    folder: str,
+    as_json: bool,
+) -> None:
+    """Export soil moisture of a box or a point to one file: CF NetCDF, Zarr or Icechunk.
+
+    A STAC item that describes the file is written beside it. With --append, later days are added.
+    """
+    from stac_sm.core.period import Period
+    from stac_sm.core.progress import ProgressBar
+    from stac_sm.product.export.export import ExportRequest, export_product
+    from stac_sm.stac.catalogs.catalog import open_catalog
+
+    if (bbox is None) == (point is None):
+        raise click.UsageError("give one of --bbox and --at")
+    if point and grid:
+        raise click.UsageError("--grid does not go with --at: a point has the values of its pixel")
+    request = ExportRequest(
+        Period.parse(period),
+        to,
+        bbox=parsed_box(bbox) if bbox else None,
+        at=_point(point) if point else None,
+        step=grid,
+        format=kind or "",
+        mask=tuple(name.strip() for name in mask.split(",") if name.strip()),
+        append=append,
+    )
+    source = open_catalog(catalog) if catalog else open_project(folder).catalog
+    with ProgressBar("export", print_message) as progress:
+        made = export_product(source, request, progress=progress.step)
+    for one in made.left_out:
+        print_message(f"left out: {one}")
+    result = {"path": str(made.path), "item": str(made.item), "days": made.days, "days_with_product": made.with_product,
+              "period": str(made.period), "left_out": list(made.left_out)}  # fmt: skip
+    print_result(result, as_json)
+
+
 def _point(text: str) -> tuple[float, float]:
     try:
         lon, lat = (float(part) for part in text.split(","))

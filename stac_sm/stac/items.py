@@ -27,6 +27,7 @@ ItemDict = dict[str, Any]
 _SCHEMAS = "https://stac-extensions.github.io/"
 EXTENSIONS = {
     "classification": _SCHEMAS + "classification/v2.0.0/schema.json",
+    "datacube": _SCHEMAS + "datacube/v2.3.0/schema.json",
     "file": _SCHEMAS + "file/v2.1.0/schema.json",
     "grid": _SCHEMAS + "grid/v1.1.0/schema.json",
     "mlm": _SCHEMAS + "mlm/v1.5.0/schema.json",

@@ -35,8 +35,8 @@ CLEAN_PATHS = (*CLEAN_FOLDERS, "cli")
 VERBS = {
     "Add", "Apply", "Arrange", "Average", "Bring", "Build", "Call", "Change", "Check", "Compare", "Complete",
     "Compose", "Compute", "Convert", "Copy", "Count", "Create", "Cut", "Decode", "Derive", "Describe", "Draw",
-    "Encode", "Estimate", "Exit", "Fill", "Find", "Forget", "Group", "Hold", "Ingest", "Interpolate", "Join", "Keep",
-    "Leave", "List", "Load", "Make", "Mark", "Move", "Name", "Number", "Open", "Parse", "Plan", "Predict", "Print",
+    "Encode", "Estimate", "Exit", "Export", "Fill", "Find", "Forget", "Group", "Hold", "Ingest", "Interpolate",
+    "Join", "Keep", "Leave", "List", "Load", "Make", "Mark", "Move", "Name", "Number", "Open", "Parse", "Plan", "Predict", "Print",
     "Provide", "Publish", "Put", "Read", "Rebuild", "Refuse", "Relate", "Release", "Remove", "Repair", "Replace",
     "Report", "Resolve", "Return", "Round", "Run", "Score", "Screen", "Send", "Serve", "Simulate", "Sort", "Split",
     "Start", "Take", "Train", "Transform", "Turn", "Validate", "Verify", "Wait", "Withdraw", "Write", "Yield",

@@ -1,0 +1,237 @@
+"""Exports: the very pixels that were published, as climate and GIS tools read them; days are added without a loss."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import cf_xarray  # noqa: F401
+import numpy as np
+import pystac
+import pytest
+import rasterio
+import xarray as xr
+from click.testing import CliRunner
+
+from stac_sm.cli.main import main
+from stac_sm.core.errors import InputError
+from stac_sm.core.grid import transformer_to_lonlat
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.product.export.export import ExportRequest, export_product
+from stac_sm.product.export.files import FORMATS
+from stac_sm.product.read import open_product, open_product_on, point_series
+from stac_sm.stac.catalogs.catalog import open_catalog
+from tests.support.fields import SMALL
+from tests.support.product_days import FIRST, new_project, put_days
+
+SUFFIX = {"netcdf": ".nc", "zarr": ".zarr", "icechunk": ".ice"}
+NAMES = ("sm", "uncertainty", "qa")
+
+
+def days(count, first=0):
+    return Period(FIRST + first * ONE_DAY, FIRST + (first + count) * ONE_DAY)
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory):
+    """Two neighbouring tiles on three days; of the fourth there is nothing."""
+    project = new_project(tmp_path_factory.mktemp("product"))
+    put_days(project.catalog, tiles=("h00v01", "h01v01"), uncertainty=True)
+    return open_catalog(project.catalog.root)
+
+
+@pytest.fixture(scope="module")
+def bbox():
+    """Across the border of the two tiles."""
+    left, top = SMALL.origin
+    height, width = SMALL.tile_shape
+    at = [
+        (left + (width + dx) * SMALL.pixel[0], top - (height + dy) * SMALL.pixel[1]) for dx, dy in ((-20, 30), (20, 4))
+    ]
+    (west, south), (east, north) = (transformer_to_lonlat(SMALL.crs).transform(*one) for one in at)
+    return west, south, east, north
+
+
+def opened(path, kind):
+    if kind == "netcdf":
+        return xr.open_dataset(path)
+    if kind == "zarr":
+        return xr.open_zarr(path, consolidated=False)
+    import icechunk
+
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
+    return xr.open_zarr(repository.readonly_session("main").store, consolidated=False)
+
+
+def same_values(made, wanted):
+    for name in NAMES:
+        np.testing.assert_array_equal(made[name].values, wanted[name].values, err_msg=name)
+        assert made[name].dtype == wanted[name].dtype
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_days_added_one_after_another_are_the_pixels_that_were_published(catalog, bbox, tmp_path, kind):
+    to = tmp_path / f"piece{SUFFIX[kind]}"
+    first = export_product(catalog, ExportRequest(days(2), to, bbox=bbox, format=kind))
+    assert (first.days, first.with_product) == (2, 2)
+    more = export_product(catalog, ExportRequest(days(4), to, bbox=bbox, format=kind, append=True))
+    assert (more.days, more.with_product, more.period) == (2, 1, days(4))
+    wanted = open_product(catalog, bbox, days(4)).compute()
+    with opened(to, kind) as made:
+        same_values(made, wanted)
+        assert [str(one)[:10] for one in made.time.values] == [str(day) for day in days(4).days]
+        np.testing.assert_allclose(made.x, wanted.x)
+        np.testing.assert_allclose(made.y, wanted.y)
+        assert len(made.attrs["history"].splitlines()) == 2
+        assert made.attrs["time_coverage_end"] == str(FIRST + timedelta(3))
+    assert np.isnan(wanted.sm.values[3]).all()
+    assert list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_point_is_a_time_series(catalog, tmp_path, kind):
+    x, y = SMALL.geobox("h01v01").affine @ (7.5, 12.5)
+    lon, lat = transformer_to_lonlat(SMALL.crs).transform(x, y)
+    to = tmp_path / f"point{SUFFIX[kind]}"
+    export_product(catalog, ExportRequest(days(1), to, at=(lon, lat), format=kind))
+    export_product(catalog, ExportRequest(days(2, 1), to, at=(lon, lat), format=kind, append=True))
+    with opened(to, kind) as made:
+        same_values(made, point_series(catalog, lon, lat, days(3)).to_xarray())
+        assert made.attrs["featureType"] == "timeSeries"
+        assert float(made.lon) == pytest.approx(lon)
+
+
+def test_a_grid_in_degrees_takes_the_pixel_at_each_centre(catalog, bbox, tmp_path):
+    to = tmp_path / "degrees.nc"
+    export_product(catalog, ExportRequest(days(2), to, bbox=bbox, step=0.01))
+    with rasterio.open(f"netcdf:{to}:sm") as by_gdal:
+        assert by_gdal.crs.to_epsg() == 4326
+        left, top = by_gdal.transform @ (0, 0)
+        assert (round(left / 0.01, 6) % 1, round(top / 0.01, 6) % 1) in {(0.0, 0.0)}
+        values = by_gdal.read(1)
+    with xr.open_dataset(to) as made:
+        wanted = open_product_on(catalog, made.rio.write_crs(4326).odc.geobox, days(2)).compute()
+        same_values(made, wanted)
+    np.testing.assert_array_equal(values, wanted.sm.values[0])
+
+
+def judged(file):
+    """What the checker of CF 1.11 has against a file."""
+    program = Path(sys.executable).with_name("compliance-checker")
+    words = [program, "--test=cf:1.11", "--criteria=strict", "--format=json", f"--output={file}.json", file]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    report = json.loads(Path(f"{file}.json").read_text())["cf:1.11"]
+    assert report["possible_points"] > 100, done.stderr
+    failed = [group for group in report["all_priorities"] if group["value"][0] < group["value"][1]]
+    return [message for group in failed for message in group["msgs"]]
+
+
+KNOWN = re.compile("[a-z_] is a required attribute for grid mapping sinusoidal")
+"""As of 6.1, the checker takes the attributes of a sinusoidal mapping for one of each letter."""
+
+
+@pytest.mark.parametrize("step", [0.01, None])
+def test_the_checker_of_the_conventions_finds_nothing(catalog, bbox, tmp_path, step):
+    to = tmp_path / "judged.nc"
+    export_product(catalog, ExportRequest(days(2), to, bbox=bbox, step=step))
+    assert [message for message in judged(to) if step or not KNOWN.fullmatch(message)] == []
+
+
+def test_the_checker_finds_nothing_in_a_time_series(catalog, tmp_path):
+    to = tmp_path / "judged.nc"
+    x, y = SMALL.geobox("h01v01").affine @ (7.5, 12.5)
+    export_product(catalog, ExportRequest(days(2), to, at=transformer_to_lonlat(SMALL.crs).transform(x, y)))
+    assert judged(to) == []
+
+
+def test_other_tools_find_place_time_flags_and_what_belongs_together(catalog, bbox, tmp_path):
+    to = tmp_path / "piece.nc"
+    export_product(catalog, ExportRequest(days(2), to, bbox=bbox))
+    with xr.open_dataset(to, decode_coords="all") as made:
+        assert made.cf["volume_fraction_of_condensed_water_in_soil"].name == "sm"
+        assert made.cf.axes == {"X": ["x"], "Y": ["y"], "T": ["time"], "Z": ["depth"]}
+        assert set(made.cf[["volume_fraction_of_condensed_water_in_soil"]].coords) >= {
+            "lat",
+            "lon",
+            "uncertainty",
+            "qa",
+        }
+        assert "clipped" in made.qa.attrs["flag_meanings"].split()
+        assert bool((made.cf["quality_flag"].cf == "clipped").any())
+        assert made.rio.crs == rasterio.crs.CRS.from_user_input(SMALL.crs)
+        cube = open_product(catalog, bbox, days(2))
+        np.testing.assert_allclose(made.rio.transform(), cube.odc.geobox.affine)
+        lon, lat = transformer_to_lonlat(SMALL.crs).transform(*np.meshgrid(made.x, made.y))
+        np.testing.assert_allclose(made.lon, lon)
+        np.testing.assert_allclose(made.lat, lat)
+    with rasterio.open(f"netcdf:{to}:qa") as by_gdal:
+        assert np.array_equal(by_gdal.read(1), cube.qa.values[0])
+        np.testing.assert_allclose(by_gdal.transform, cube.odc.geobox.affine)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_stac_item_describes_the_file(catalog, bbox, tmp_path, validate, kind):
+    to = tmp_path / f"piece of land{SUFFIX[kind]}"
+    export_product(catalog, ExportRequest(days(1), to, bbox=bbox, format=kind))
+    made = export_product(catalog, ExportRequest(days(3), to, bbox=bbox, format=kind, append=True))
+    item = pystac.Item.from_file(str(made.item))
+    validate(item)
+    assert set(item.properties["cube:dimensions"]) == {"time", "x", "y"}
+    assert set(item.properties["cube:variables"]) == set(NAMES)
+    assert len(item.get_links("derived_from")) == 6
+    assert Path(item.assets["data"].get_absolute_href()) == to
+
+
+def test_days_that_leave_a_hole_other_pixels_and_other_files_are_refused(catalog, bbox, tmp_path):
+    to = tmp_path / "piece.nc"
+    first = ExportRequest(days(1), to, bbox=bbox)
+    export_product(catalog, first)
+    before = to.read_bytes()
+    for request, words in (
+        (first, "give --append"),
+        (replace(first, append=True), "a period that ends later is required"),
+        (replace(first, append=True, period=days(1, 2)), "a period from 2018-07-02 on is required"),
+        (replace(first, append=True, period=days(2), step=0.01), "other pixels or variables"),
+        (replace(first, append=True, period=days(2), bbox=(10.8, 47.1, 11.0, 47.2)), "other pixels or variables"),
+        (replace(first, to=tmp_path / "piece.tif"), ".nc or .zarr is required"),
+        (replace(first, to=tmp_path / "other.nc", step=-1.0), "a size above 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            export_product(catalog, request)
+    assert to.read_bytes() == before
+    assert {one.name for one in tmp_path.iterdir()} == {"piece.nc", "piece.json"}
+    (tmp_path / "text.nc").write_text("no export")
+    with pytest.raises(InputError, match="no export of stac-sm found there"):
+        export_product(catalog, replace(first, to=tmp_path / "text.nc", append=True))
+
+
+def test_an_export_that_is_cut_short_loses_nothing(catalog, bbox, tmp_path):
+    """A Zarr store that got values but not their times is made whole by the same command."""
+    to = tmp_path / "piece.zarr"
+    export_product(catalog, ExportRequest(days(1), to, bbox=bbox))
+    import zarr
+
+    group = zarr.open_group(to, mode="r+")
+    group["sm"].resize((3, *group["sm"].shape[1:]))  # as left behind by a kill between values and times
+    export_product(catalog, ExportRequest(days(2), to, bbox=bbox, append=True))
+    with opened(to, "zarr") as made:
+        same_values(made, open_product(catalog, bbox, days(2)).compute())
+
+
+def test_the_command_prints_what_it_wrote(catalog, bbox, tmp_path):
+    to = tmp_path / "piece.nc"
+    words = ["export", "--bbox", ",".join(map(str, bbox)), "--period", "2018-07", "--to", str(to), "--json"]
+    done = CliRunner().invoke(main, [*words, "--catalog", catalog.root])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["days"], told["days_with_product"]) == (31, 3)
+    assert Path(told["path"]).is_file()
+    assert Path(told["item"]).is_file()
+    again = CliRunner().invoke(main, [*words, "--catalog", catalog.root])
+    assert (again.exit_code, "give --append" in again.output) == (1, True)
+    assert CliRunner().invoke(main, [*words, "--at", "11,47", "--catalog", catalog.root]).exit_code == 2
