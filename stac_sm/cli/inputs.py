@@ -6,10 +6,10 @@ They come before training and planning. Each parses its arguments, calls one fun
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -89,6 +89,30 @@ class _Ingest(click.Command):
         super().format_help_text(ctx, formatter)
 
 
+_SERIES = (
+    click.option("--collection", metavar="ID", help="raster: id of the collection, and of [sources.ID]."),
+    click.option("--variable", metavar="NAME", help="raster: the variable in NetCDF; name of the asset, e.g. sm."),
+    click.option("--unit", help="raster: of the values, once scaled, e.g. 'm3 m-3'."),
+    click.option("--datetime", metavar="PATTERN", help="raster: where names state the date, e.g. '%Y%j', 'A%Y_%m'."),
+    click.option("--period", help="raster: static, or the days of all files: 2018, FIRST/LAST."),
+    click.option("--days", type=click.IntRange(1), help="raster: days that a file counts from its date on."),
+    click.option("--scale", type=float, help="raster: value = value of the file x scale + offset."),
+    click.option("--offset", type=float, help="raster: see --scale."),
+    click.option("--nodata", type=float, multiple=True, help="raster: stored value without data; may be repeated."),
+    click.option("--crs", help="raster: of files that state none, e.g. EPSG:6933."),
+    click.option("--band", type=click.IntRange(1), help="raster: band of GeoTIFFs with several."),
+    click.option("--title", help="raster: of the collection."),
+    click.option("--license", metavar="SPDX", help="raster: of the collection; with an open one it may be served."),
+)
+
+
+def _series_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a raster series of the user's own."""
+    for option in reversed(_SERIES):
+        command = option(command)
+    return command
+
+
 @click.command(cls=_Ingest)
 @click.argument("paths", metavar="[SOURCE] PATHS...", nargs=-1, required=True)
 @project_option
@@ -99,7 +123,8 @@ class _Ingest(click.Command):
     help="Let a file take the place of what the catalogue has from another file, where nothing says which is newer.",
 )
 @json_option
-def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as_json: bool) -> None:
+@_series_options
+def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as_json: bool, **series: Any) -> None:
     """Turn provider files into COGs and STAC items; files that are in the catalogue already are left alone.
 
     PATHS are files or folders; for soilgrids and era5-land (Zarr), https addresses, too. Without SOURCE, or with
@@ -113,15 +138,20 @@ def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as
     Of two files that make one item the newer version, final data and the newer production stay, in whatever order
     they come. Where a file does not say so, or says the same, and their content differs, neither is ingested, and an
     item of the catalogue stays.
+
+    A raster series of your own, GeoTIFF or CF NetCDF: SOURCE is raster, and the options marked so say what it is. They
+    are kept in the project file as [sources.ID]: SOURCE is then ID, without them. See catalog/README.md.
     """
     from stac_sm.core.progress import ProgressBar
     from stac_sm.ingest.pipeline import ingest as run
     from stac_sm.ingest.pipeline import ingest_sorted
+    from stac_sm.workflows.own_series import ingest_source
 
-    source, paths = _source_and_paths(paths)
     project = open_project(folder)
-    with ProgressBar(f"ingest {source or 'files'}", print_message) as progress:
-        if source is None:
+    source, paths = _source_and_paths(paths, project.sources)
+    read = ingest_source(project, source, {name: value for name, value in series.items() if value not in (None, ())})
+    with ProgressBar(f"ingest {read.name or 'files'}", print_message) as progress:
+        if read.name is None:
             results = ingest_sorted(
                 project.catalog,
                 paths,
@@ -134,13 +164,17 @@ def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as
         else:
             results = run(
                 project.catalog,
-                source,
+                read.name,
                 paths,
-                settings=dict(project.sources.get(source, {})),
+                settings=dict(read.settings),
                 workers=workers,
                 replace=replace,
                 progress=lambda result, total: progress.step(total),
             )
+    if read.keep(project, results):
+        print_message(
+            f"[sources.{read.name}] is in the project file now: `stac-sm ingest {read.name} PATHS` reads more"
+        )
     failed = [result for result in results if result.error]
     if as_json:
         click.echo(json.dumps([{**vars(result), "status": result.status} for result in results], indent=2))
@@ -168,18 +202,19 @@ def _sorted_text(rows: Sequence[SortedFile]) -> str:
     return "\n".join(f"{row.file}: {row.words}" for row in rows)
 
 
-def _source_and_paths(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+def _source_and_paths(words: tuple[str, ...], kept: Iterable[str]) -> tuple[str | None, tuple[str, ...]]:
     """Return the source that the first word names, None for `auto` or none; and the paths.
 
-    A word that is no source is a path if there is one. A single word is always a path, unless there is none.
+    Sources are those of the table, ``raster``, and those that the project file keeps. A word that is no source is a
+    path if there is one. A single word is always a path, unless there is none.
     """
     from stac_sm.core.errors import InputError
     from stac_sm.core.text import unknown_name_message
-    from stac_sm.ingest.registry import provider_classes
+    from stac_sm.ingest.registry import RASTER, provider_classes
     from stac_sm.storage.address import is_remote, local_path
 
     first, *others = words
-    known = [*sorted(provider_classes()), "auto"]
+    known = sorted({*provider_classes(), *kept, RASTER, "auto"})
     if first in known and others:
         return (None if first == "auto" else first), tuple(others)
     if not is_remote(first) and not local_path(first).exists():

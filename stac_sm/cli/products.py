@@ -258,8 +258,11 @@ def _print_aggregates(made: Sequence[AggregateResult], as_json: bool) -> None:
 @project_option
 @click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
 @click.option("--tiles", help="Tile ids with commas between.  [default: all that have tile-days]")
+@click.option(
+    "--against", metavar="ID", multiple=True, help="Also against this collection of soil moisture; may be repeated."
+)
 @json_option
-def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) -> None:
+def validate(folder: str, period: str | None, tiles: str | None, against: tuple[str, ...], as_json: bool) -> None:
     """Validate the product: against stations, and against ESA CCI, SMAP and SMAP/Sentinel-1 on their own cells.
 
     Networks that no model was trained on are scored apart from the others. Publishes a page, its numbers and the scores
@@ -274,6 +277,7 @@ def validate(folder: str, period: str | None, tiles: str | None, as_json: bool) 
             project,
             _period(project, period),
             tiles=parsed_tiles(project, tiles),
+            against=against,
             progress=progress.step,
         )
     _print_validation(made, str(project.catalog.store.href(made.report)), as_json)

@@ -7,6 +7,7 @@ readers of the product decode.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntFlag
 
@@ -94,6 +95,32 @@ def get_variable(name: str) -> Variable:
     if name not in VARIABLES:
         raise InputError(f"variable {name!r} is unknown: known are {', '.join(sorted(VARIABLES))}")
     return VARIABLES[name]
+
+
+VOLUMETRIC = "m3 m-3"
+"""Unit of soil moisture: volume of water by volume of soil."""
+
+_VOLUMETRIC_SPELLINGS = re.compile(r"(c?m)(\^|\*\*)?3(\s*/\s*|\s+|\.|\*)(c?m)(\^|\*\*)?-?3", re.IGNORECASE)
+_PERCENT = {"%", "percent", "pct", "vol%", "vol.%", "vol. %", "% vol", "vol %"}
+
+
+def canonical_unit(text: str) -> str:
+    """Return a unit in the one spelling that this package compares.
+
+    Parameters
+    ----------
+    text
+        As a provider or a user writes it: ``m3/m3``, ``cm^3 cm^-3``, ``percent``.
+
+    Returns
+    -------
+    str
+        `VOLUMETRIC` or ``%`` for their spellings; others as they are, without blanks around them.
+    """
+    found, unit = _VOLUMETRIC_SPELLINGS.fullmatch(text.strip()), text.strip()
+    if found and found[1].lower() == found[4].lower():
+        return VOLUMETRIC
+    return "%" if unit.lower() in _PERCENT else unit
 
 
 class QualityFlag(IntFlag):

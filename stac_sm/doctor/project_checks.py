@@ -200,7 +200,7 @@ _MADE = {
 def _input(opened: Project, catalog: WritableCatalog, id: str, features: list[Feature]) -> Check:
     names = ", ".join(feature.name for feature in features if feature.collection == id)
     if not _has_items(catalog, id):
-        advice = f"stac-sm ingest {_source_of(id)} FILES, or another collection in the recipe"
+        advice = f"stac-sm ingest {_source_of(opened, id)} FILES, or another collection in the recipe"
         return Check("catalogue", id, FAILED, f"no items, required by {names}", advice)
     first, last = _extent(catalog, id)
     static = all(feature.time == "static" for feature in features if feature.collection == id)
@@ -211,11 +211,11 @@ def _input(opened: Project, catalog: WritableCatalog, id: str, features: list[Fe
     return Check("catalogue", id, NOTE, f"items of {first} to {last}, {period} required", advice)
 
 
-def _source_of(id: str) -> str:
+def _source_of(opened: Project, id: str) -> str:
     """Return the word after ``ingest``: MODIS products share one, so do ESA CCI and C3S; else the collection."""
     shared = {"modis|m[coy]d": "modis", "esa-cci-sm|c3s-sm": "esa-cci-sm"}
     found = (source for start, source in shared.items() if re.match(start, id))
-    return id if id in provider_classes() else next(found, "SOURCE")
+    return id if id in provider_classes() or id in opened.sources else next(found, "SOURCE")
 
 
 def _has_items(catalog: WritableCatalog, id: str) -> bool:

@@ -14,14 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stac_sm.core.errors import InputError
 from stac_sm.core.parallel import map_jobs
 from stac_sm.ingest.file_group import FileGroup, IngestJob, claims_of, ingest_group
-from stac_sm.ingest.provider_interface import find_files
+from stac_sm.ingest.provider_interface import OwnCollectionProvider, find_files
 from stac_sm.ingest.registry import create_provider
 from stac_sm.ingest.results import FileResult
 from stac_sm.ingest.sorting import SortedFile, sort_files
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
-from stac_sm.stac.links import refresh
+from stac_sm.stac.links import add_own_collection, refresh
 from stac_sm.storage.http.documents import FileUrl
 from stac_sm.storage.single_writer import require_one_process
 
@@ -70,11 +71,15 @@ def ingest(
     Raises
     ------
     InputError
-        If the source is unknown, a path does not exist or holds nothing that fits, or only one process may write to
-        the store and there are several workers.
+        If the source is unknown, a path does not exist or holds nothing that fits, only one process may write to
+        the store and there are several workers, or a series of the user's own has the collection of another one.
     """
     require_one_process(catalog.store, workers)
-    files = list(dict.fromkeys(find_files(create_provider(source_name, settings), paths)))
+    provider = create_provider(source_name, settings)
+    files = list(dict.fromkeys(find_files(provider, paths)))
+    if isinstance(provider, OwnCollectionProvider):
+        files = [file for file in files if not _is_asset(file)]
+        _add_collection(catalog, provider.collection_document())
     results = []
     for result in _results(IngestJob(catalog.root, source_name, settings or {}, replace), files, workers):
         results.append(result)
@@ -158,6 +163,31 @@ def ingest_sorted(
         )
         results += [dataclasses.replace(one, source=source, taken_for=words.get(one.file, "")) for one in made]
     return sorted(results, key=lambda result: result.file)
+
+
+def _is_asset(file: Path | FileUrl) -> bool:
+    """Return whether a file lies in the folder of a collection: patterns as wide as ``*.tif`` fit our own assets."""
+    return isinstance(file, Path) and any((folder / "collection.json").is_file() for folder in file.absolute().parents)
+
+
+def _add_collection(catalog: WritableCatalog, document: Mapping[str, Any]) -> None:
+    """Add a collection of the user's own; one that has items must have the same asset in the same unit."""
+    held, id = add_own_collection(catalog.store, document), document["id"]
+    for key, asset in document["item_assets"].items():
+        found, unit = held.get("item_assets", {}).get(key), asset["bands"][0]["unit"]
+        if found is None:
+            known = ", ".join(held.get("item_assets", {})) or "none"
+            raise InputError(
+                f"collection {id} has items with other assets ({known}), {key} required: give the series an id of its "
+                "own"
+            )
+        units = [band.get("unit") for band in found.get("bands", [])]
+        if units != [unit] or held.get("stac_sm:layout") != document["stac_sm:layout"]:
+            raise InputError(
+                f"collection {id} has items: {key} in {', '.join(map(str, units))}, in folders by "
+                f"{held.get('stac_sm:layout')}, found; {unit} by {document['stac_sm:layout']} required: give the "
+                "series an id of its own"
+            )
 
 
 def _results(job: IngestJob, files: Sequence[Path | FileUrl], workers: int) -> Iterator[FileResult]:

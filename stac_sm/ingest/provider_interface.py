@@ -248,6 +248,14 @@ class MultiFileProvider(Provider, Protocol):
 
 
 @runtime_checkable
+class OwnCollectionProvider(Provider, Protocol):
+    """A source whose collection is not of the skeleton."""
+
+    def collection_document(self) -> Mapping[str, Any]:
+        """Return the JSON of the collection, as it is before it has an item."""
+
+
+@runtime_checkable
 class WebProvider(Provider, Protocol):
     """A source that reads files on the web, too."""
 

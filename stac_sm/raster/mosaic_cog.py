@@ -1,6 +1,7 @@
 """Write mosaics: a whole grid in one file, filled tile by tile and turned into a COG block by block.
 
-`product.aggregates` calls this for daily mosaics and means over all tiles. Memory is bounded by one tile and GDAL's
+`product.aggregates` calls this for daily mosaics and means over all tiles, and ingest for rasters of any size
+(`write_cog_by_rows`). Memory is bounded by one tile and GDAL's
 cache (`cog.CACHE_BYTES`), whatever the size of the grid: 43,200 x 21,600 pixels would take 3.7 GB as an array. Where
 there is no tile, the files hold no blocks.
 """
@@ -8,7 +9,7 @@ there is no tile, the files hold no blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,45 @@ def write_mosaic_cog(
             raise ReadError(f"{file} was written but cannot be decoded to the same values: check the disk, run again")
     plain.unlink()
     return valid
+
+
+def write_cog_by_rows(strips: Iterable[np.ndarray], file: Path, *, geobox: GeoBox, profile: CogProfile) -> None:
+    """Write the COG of a raster that is too large for memory, some rows at a time, and verify that it reads back.
+
+    Parameters
+    ----------
+    strips
+        float32 (y, x), NaN where there is no value: all rows from north to south, some of them at a time.
+    file
+        The COG. Beside it lies an intermediate file while it is written.
+    geobox
+        Shape, affine and CRS of all rows.
+    profile
+        Nodata, overviews, compression; without a step and a scale.
+
+    Raises
+    ------
+    ReadError
+        If it reads back differently than it was written.
+    """
+    import rasterio
+    from rasterio.crs import CRS
+    from rasterio.windows import Window
+
+    plain, (height, width), row = file.with_suffix(".plain.tif"), geobox.shape, 0
+    form = {"driver": "GTiff", "tiled": True, "bigtiff": "if_safer", "compress": "deflate", "zlevel": 1, "count": 1}
+    form |= {"height": height, "width": width, "transform": geobox.affine, "dtype": "float32"}
+    with bounded_gdal():
+        with rasterio.open(
+            plain, "w", crs=CRS.from_wkt(crs_wkt(str(geobox.crs))), nodata=profile.nodata, **form
+        ) as out:
+            for strip in strips:
+                out.write(_stored(strip, profile, "float32"), 1, window=Window(0, row, width, len(strip)))
+                row += len(strip)
+        _to_cog(plain, file, profile)
+        if row != height or not same_raster_values(plain, file):
+            raise ReadError(f"{file} was written but cannot be decoded to the same values: check the disk, run again")
+    plain.unlink()
 
 
 def degree_mean_overview(file: Path, grid: TileGrid) -> tuple[NDArray[np.float32], GeoBox]:

@@ -47,13 +47,26 @@ def skeleton_folder() -> Path:
 def skeleton_root() -> dict[str, Any]:
     """Return the root document of a new catalogue: it links every collection of the skeleton, in order of their ids."""
     document = json.loads((skeleton_folder() / "catalog.json").read_text())
-    collections = sorted(file.parent.name for file in skeleton_folder().glob("*/collection.json"))
-    return {**document, "links": [*document["links"], *map(_skeleton_link, collections)]}
+    return {**document, "links": [*document["links"], *map(_skeleton_link, skeleton_collections())]}
+
+
+def skeleton_collections() -> list[str]:
+    """Return the ids of the collections of the skeleton.
+
+    Returns
+    -------
+    list of str
+        In order.
+    """
+    return sorted(file.parent.name for file in skeleton_folder().glob("*/collection.json"))
 
 
 def _skeleton_link(collection: str) -> dict[str, Any]:
-    document = json.loads((skeleton_folder() / collection / "collection.json").read_text())
-    href = f"./{collection}/collection.json"
+    return _child_link(json.loads((skeleton_folder() / collection / "collection.json").read_text()))
+
+
+def _child_link(document: Mapping[str, Any]) -> dict[str, Any]:
+    href = f"./{document['id']}/collection.json"
     return {"rel": "child", "href": href, "type": "application/json", "title": document["title"]}
 
 
@@ -73,7 +86,43 @@ def add_collection(store: Store, collection: str) -> None:
         If another writer keeps changing the root.
     """
     store.create(f"{collection}/collection.json", skeleton_folder() / collection / "collection.json")
-    added = _skeleton_link(collection)
+    _link_collection(store, _skeleton_link(collection))
+
+
+def add_own_collection(store: Store, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a collection that is not of the skeleton to a catalogue; one that has items is left alone.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    document
+        JSON of the collection.
+
+    Returns
+    -------
+    dict
+        The collection as it is in the catalogue.
+
+    Raises
+    ------
+    ConflictError
+        If another writer keeps changing the root.
+    """
+    path = f"{document['id']}/collection.json"
+
+    def empty_replaced(current: bytes | None) -> bytes | None:
+        links = json.loads(current)["links"] if current else []
+        return None if any(link["rel"] in {"child", "item"} for link in links) else item_json(document)
+
+    update(store, path, empty_replaced)
+    _link_collection(store, _child_link(document))
+    held: dict[str, Any] = json.loads(store.read(path))
+    return held
+
+
+def _link_collection(store: Store, added: dict[str, Any]) -> None:
+    """Add the link of a collection to the root of its catalogue, once."""
 
     def linked(current: bytes | None) -> bytes | None:
         root = json.loads(current or b"{}")

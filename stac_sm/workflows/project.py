@@ -6,6 +6,7 @@ module brings them together. The tables ``[slurm]`` and ``[costs]`` are defined 
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -21,16 +22,18 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid, crs_wkt
 from stac_sm.core.period import Period
 from stac_sm.core.text import unknown_name_message
 from stac_sm.features.recipe import Recipe
-from stac_sm.ingest.registry import provider_classes
+from stac_sm.ingest.registry import RASTER, provider_classes, source_class
 from stac_sm.model.fit import TrainSettings
 from stac_sm.model.holdout import check_strategy
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import check_id
+from stac_sm.stac.links import skeleton_collections
 from stac_sm.stations.records import StationRules
 from stac_sm.stations.screening import ScreeningThresholds
 from stac_sm.storage.address import is_remote, local_path
 from stac_sm.storage.store import open_store
+from stac_sm.storage.update import update
 
 
 @dataclass(frozen=True)
@@ -409,10 +412,110 @@ def _sources(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     """Return the settings of the sources; each is a record, whose fields are known."""
     _refuse_no_table({f"sources.{name}": table for name, table in content.items()})
     known = provider_classes()
-    _refuse_unknown("table [sources], source", content, list(known))
+    own = [name for name, table in content.items() if name not in known and source_class(name, table) is not None]
+    _refuse_unknown("table [sources], source", content, [*known, *own])
     for name, table in content.items():
-        _read(known[name], f"sources.{name}", table)  # type: ignore[arg-type]
+        if name in own:
+            check_series(name, table)
+        else:
+            _read(known[name], f"sources.{name}", table)  # type: ignore[arg-type]
     return content
+
+
+def check_series(name: str, table: Mapping[str, Any]) -> None:
+    """Refuse a raster series of the user's own whose id or settings cannot be.
+
+    Parameters
+    ----------
+    name
+        Its id, which must not be that of a provider or of a collection of the skeleton.
+    table
+        Its settings, as in the project file.
+
+    Raises
+    ------
+    InputError
+        Names the field.
+    """
+    if name == RASTER or name in provider_classes() or name in skeleton_collections():
+        raise InputError(
+            f"[sources.{name}]: the id {name} is taken, another one is required for a series of your own: rename it"
+        )
+    if "id" in table:
+        raise InputError(f"[sources.{name}] id: found {table['id']!r}, the table's name is the id: leave it out")
+    _read(source_class(name, table), f"sources.{name}", {"id": name, **table})  # type: ignore[arg-type]
+
+
+def keep_source(folder: Path | str, name: str, settings: Mapping[str, Any]) -> bool:
+    """Keep the settings of a source in the project file, behind all that stands there, so that no comment is lost.
+
+    Parameters
+    ----------
+    folder
+        Of the project: a folder, or ``s3://BUCKET/PREFIX``.
+    name
+        Of the source.
+    settings
+        Name to text, number, or a list of numbers.
+
+    Returns
+    -------
+    bool
+        False if the file has the same settings already.
+
+    Raises
+    ------
+    InputError
+        If the file has other settings of this source: they are edited there.
+    ProjectError
+        If the file with them would be no project file: then nothing is written.
+    """
+    lines = [f"{key} = {_toml(value)}" for key, value in settings.items()]
+    table = "\n".join([f"[sources.{name}]", *lines, ""])
+
+    def with_table(current: bytes | None) -> bytes | None:
+        text = (current or b"").decode()
+        held = tomllib.loads(text).get("sources", {}).get(name)
+        if held is not None:
+            check_kept(name, held, settings)
+            return None
+        longer = text + ("" if text.endswith("\n") or not text else "\n") + "\n" + table
+        _checked(folder, longer)
+        return longer.encode()
+
+    return update(open_store(folder), FILE_NAME, with_table, must_exist=True)
+
+
+def check_kept(name: str, held: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a source that are not those of the project file.
+
+    Parameters
+    ----------
+    name
+        Of the source.
+    held
+        Its table in the project file.
+    settings
+        What was given beside it.
+
+    Raises
+    ------
+    InputError
+        Names each setting that differs.
+    """
+    different = [key for key in (*settings, *held) if settings.get(key) != held.get(key)]
+    if different:
+        found = ", ".join(f"{key} {held.get(key, 'not set')!r}" for key in dict.fromkeys(different))
+        given = ", ".join(f"{key} {settings.get(key, 'not set')!r}" for key in dict.fromkeys(different))
+        raise InputError(
+            f"[sources.{name}] in {FILE_NAME} has {found}; given were {given}: edit the file, then `stac-sm ingest "
+            f"{name} PATHS` takes what it says"
+        )
+
+
+def _toml(value: Any) -> str:
+    """Return a text, a number or a list of numbers as TOML; JSON writes these three alike."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _refuse_no_table(content: Mapping[str, Any]) -> None:

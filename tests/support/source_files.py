@@ -166,3 +166,69 @@ def write_stm(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([head, *lines]) + "\n")
     return path
+
+
+def write_cf(
+    path, *, crs="EPSG:6933", times=("2018-07-01",), bounds=None, south_up=False, unit="m", mapped=True, west=5.0,
+    from_zero=False, layers=0, stretched=False, turned=False, name="sm", values=None, scale=None, units="m3 m-3",
+):  # fmt: skip
+    """A CF NetCDF series of 20 x 30 pixels as xarray writes it: projected, or in degrees where there is no CRS.
+
+    `values` are (time, y, x) from north to south; `scale` packs them into int16.
+    """
+    import pyproj
+    import xarray as xr
+
+    shape = (len(times), 20, 30)
+    if values is None:
+        values = np.random.default_rng(4).uniform(0.05, 0.45, shape).astype(np.float32)
+    if crs:
+        factor = {"m": 1.0, "km": 1e-3}[unit]
+        left, top, step = (600_000.0, 5_200_000.0, 1000.0)
+        x, y = (left + step * (np.arange(30) + 0.5)) * factor, (top - step * (np.arange(20) + 0.5)) * factor
+        if stretched:
+            y = y - np.arange(20) ** 2 * 10.0
+        about = {"x": ("projection_x_coordinate", unit), "y": ("projection_y_coordinate", unit)}
+    else:
+        x, y = west + 0.25 * (np.arange(30) + 0.5), 50 - 0.25 * (np.arange(20) + 0.5)
+        about = {"x": ("longitude", "degrees_east"), "y": ("latitude", "degrees_north")}
+        x = x % 360 if from_zero else x
+    stamps = np.array(times, dtype="datetime64[ns]")
+    data = xr.Dataset(
+        {name: (("time", "y", "x"), values)},
+        {"time": ("time", stamps), "x": ("x", x), "y": ("y", y)},
+    )
+    for key, (standard, of) in about.items():
+        data[key].attrs = {"standard_name": standard, "units": of}
+    data["time"].attrs["standard_name"] = "time"
+    data[name].attrs["units"] = units
+    if bounds is not None:
+        data["time"].attrs["bounds"] = "time_bnds"
+        data["time_bnds"] = (("time", "nv"), np.array(bounds, dtype="datetime64[ns]"))
+    if crs and mapped:
+        data["crs"] = ((), 0, pyproj.CRS(crs).to_cf())
+        del data["crs"].attrs["crs_wkt"]  # so that the parameters count
+        data[name].attrs["grid_mapping"] = "crs"
+    if layers:
+        data[name] = data[name].expand_dims(layer=layers, axis=1)
+    data = data.isel(y=slice(None, None, -1)) if south_up else data
+    data = data.transpose(..., "x", "y") if turned else data
+    packed = {} if scale is None else {"dtype": "int16", "scale_factor": scale, "_FillValue": -9999}
+    units_of_time = {"units": "hours since 1970-01-01", "dtype": "f8"}
+    data.to_netcdf(path, encoding={"time": units_of_time, name: packed})
+    return path
+
+
+def write_geotiff(path, values, geobox, *, nodata=-9999.0, crs=True, scale=1.0, bands=1):
+    """A plain GeoTIFF of values (y, x) on a GeoBox; several bands hold the same."""
+    import rasterio
+    from rasterio.crs import CRS
+
+    height, width = values.shape
+    form = {"driver": "GTiff", "height": height, "width": width, "count": bands, "dtype": values.dtype}
+    form |= {"transform": geobox.affine, "nodata": nodata, "crs": CRS.from_wkt(geobox.crs.to_wkt()) if crs else None}
+    with rasterio.open(path, "w", **form) as file:
+        for band in range(1, bands + 1):
+            file.write(values, band)
+        file.scales = (scale,) * bands
+    return path

@@ -17,6 +17,7 @@ PAGES = [
     ".github/CONTRIBUTING.md",
     ".github/SECURITY.md",
     ".github/CHANGELOG.md",
+    "catalog/README.md",
     "stac_sm/README.md",
     "stac_sm/DECISIONS.md",
 ]

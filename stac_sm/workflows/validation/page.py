@@ -239,7 +239,7 @@ def _against(findings: ValidationFindings, found: ProductComparison) -> Iterator
         *(format_score(told[name], name) for name in _SCORES),
     ]
     yield html_element("p", _ABOUT_OTHERS)
-    yield html_table(f"All cells and days at once, {UNIT} but for R", names, [values], id=f"table-{found.other.asset}")
+    yield html_table(f"All cells and days at once, {UNIT} but for R", names, [values], id=f"table-{found.other.key}")
     if found.parts:
         yield html_figure(
             figures.score_maps(found),

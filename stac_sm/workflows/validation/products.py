@@ -6,17 +6,18 @@ writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from stac_sm.core.errors import CatalogError
+from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import TileGrid, footprint, transform_points
 from stac_sm.core.metrics import Scores, truth_correlation
 from stac_sm.core.period import Period
+from stac_sm.core.variables import VOLUMETRIC, canonical_unit
 from stac_sm.features.cube import build
 from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
@@ -26,7 +27,7 @@ from stac_sm.raster.precedence import in_precedence
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.raster.source import BadItemError, RasterSource, raster_source
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
-from stac_sm.stac.catalogs.search import BBox, ItemSearch
+from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 
 if TYPE_CHECKING:
     import pystac
@@ -175,6 +176,11 @@ class OtherProduct:
         """Name that differs from those of the other products."""
         return f"{self.collection} {self.cells}"
 
+    @property
+    def key(self) -> str:
+        """What the names of its files and tables end with: for products that are always compared, their asset."""
+        return self.asset if self in OTHER_PRODUCTS else f"{self.collection}-{self.asset}"
+
 
 OTHER_PRODUCTS = (
     OtherProduct("esa-cci-sm", "cci_sm", "0.25 degrees"),
@@ -189,6 +195,75 @@ VALIDATED_PRODUCTS = OTHER_PRODUCTS[:3]
 
 THIRD_PRODUCTS = (OTHER_PRODUCTS[1], OTHER_PRODUCTS[2])
 """What makes three with the product and ESA CCI, averaged over the cells of ESA CCI."""
+
+
+def other_product(catalog: ItemSearch, name: str, period: Period) -> OtherProduct:
+    """Find the soil moisture of a collection, to compare the product with it.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the collection.
+    name
+        Its id, or ``ID/ASSET`` where several assets are in m3 m-3.
+    period
+        UTC days that are compared: its items are described by those of these days.
+
+    Returns
+    -------
+    OtherProduct
+        Collection, asset and size of its cells; one of `OTHER_PRODUCTS` where it is that.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such collection, or no item in the period.
+    InputError
+        If it is the product itself, has no asset in m3 m-3 or several ones, or its items stand for more than a day.
+    """
+    collection, _, asset = name.partition("/")
+    known = [one for one in OTHER_PRODUCTS if one.collection == collection and asset in ("", one.asset)]
+    if known:
+        return known[0]
+    if collection == PRODUCT_COLLECTION:
+        raise InputError(f"--against {name}: another collection than that of the product is required")
+    units, cells = dict[str, str](), ""
+    for item in catalog.items(collection, period=period, left_out={}):
+        if len(item_period(item)) > 1:
+            raise InputError(
+                f"--against {name}: item {item.id} stands for {item_period(item)}, items of single days are required: "
+                "the product is compared day by day"
+            )
+        for key in item.assets:
+            if (source := _source(item, key)) is not None:
+                units.setdefault(key, canonical_unit(source.unit))
+                cells = cells or (_cell_size(source.geobox) if asset in ("", key) else "")
+    return OtherProduct(collection, _volumetric_asset(name, asset, units, period), cells)
+
+
+def _volumetric_asset(name: str, asset: str, units: Mapping[str, str], period: Period) -> str:
+    """Return the asset of soil moisture among those of a collection, by their units."""
+    fitting = [key for key, unit in units.items() if unit == VOLUMETRIC and asset in ("", key)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not units:
+        raise CatalogError(f"--against {name}: no item found on {period}: choose other days, or ingest them")
+    if fitting:
+        raise InputError(
+            f"--against {name}: assets {', '.join(fitting)} in {VOLUMETRIC} found, one is required: --against "
+            f"{name}/{fitting[0]}"
+        )
+    found = ", ".join(f"{key} in {unit or 'no unit'}" for key, unit in units.items())
+    raise InputError(
+        f"--against {name}: {found} found, an asset in {VOLUMETRIC} is required: convert percent by volume when it is "
+        f"ingested, by --scale 0.01 --unit {VOLUMETRIC!r}"
+    )
+
+
+def _cell_size(cells: GeoBox) -> str:
+    width = abs(cells.affine.a)
+    geographic = cells.crs is not None and cells.crs.geographic
+    return f"{width:.3g} degrees" if geographic else f"{width / 1000:.3g} km"
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,6 +44,7 @@ from stac_sm.workflows.validation.products import (
     VersionedCatalog,
     cells_to_compare,
     compare_products,
+    other_product,
 )
 from stac_sm.workflows.validation.stations import TrainingStations, rows_at_stations, score_networks, training_stations
 
@@ -110,7 +111,7 @@ def write_files(findings: ValidationFindings, members: bytes, folder: Path) -> d
         file = folder / f"{key}{suffix}"
         file.write_bytes(content)
         assets[key] = AssetFile(file, suffix, fields)
-    return assets | {f"cells-{one.other.asset}": _cells(findings, one, folder) for one in findings.others if one.parts}
+    return assets | {f"cells-{one.other.key}": _cells(findings, one, folder) for one in findings.others if one.parts}
 
 
 def _fields(title: str, media_type: str, role: str) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _cells(findings: ValidationFindings, found: ProductComparison, folder: Path)
     import pyarrow.parquet as pq
 
     table = cell_table(found, findings.least_days)
-    file = folder / f"cells-{found.other.asset}.parquet"
+    file = folder / f"cells-{found.other.key}.parquet"
     pq.write_table(table, file)
     columns = [
         {"name": name, "type": str(table.schema.field(name).type), "description": _COLUMNS[name]}
@@ -209,6 +210,7 @@ def validate_product(
     *,
     tiles: Sequence[str] = (),
     others: Sequence[OtherProduct] = OTHER_PRODUCTS,
+    against: Sequence[str] = (),
     progress: ProgressCallback = lambda total: None,
 ) -> PublishedValidation:
     """Compare the published tile-days of a period with stations and other products, and publish the result.
@@ -225,6 +227,8 @@ def validate_product(
         Tile ids; all that have tile-days if there are none.
     others
         Other products.
+    against
+        Further collections of soil moisture: ``ID`` or ``ID/ASSET``, as `other_product` takes them.
     progress
         Called with the number of tiles times products, whenever one is done.
 
@@ -236,7 +240,9 @@ def validate_product(
     Raises
     ------
     CatalogError
-        If nothing was published in the period.
+        If nothing was published in the period, or a further collection has no item in it.
+    InputError
+        If a further collection has no daily soil moisture in m3 m-3.
     """
     catalog, version = project.catalog, project.about.version
     add_collection(catalog.store, VALIDATION_COLLECTION)
@@ -244,6 +250,7 @@ def validate_product(
     members = [one for one in tile_days(catalog, period, version) if not tiles or one.tile in tiles]
     if not members:
         raise CatalogError(f"{catalog.root}: no product found on {period}: `stac-sm status` says what is there")
+    others = tuple(dict.fromkeys([*others, *(other_product(catalog, name, period) for name in against)]))
     left_out: dict[str, str] = {}
     stations = _stations(catalog, left_out)
     where = sites_of_stations(stations, project.grid, rules=project.stations)
@@ -253,7 +260,7 @@ def validate_product(
     folder = item_folder(catalog.layout(VALIDATION_COLLECTION), item)
 
     def make(scratch: Path) -> dict[str, AssetFile]:
-        findings = _findings(project, period, members, where, stations, compared, progress, left_out)
+        findings = _findings(project, period, members, where, stations, others, compared, progress, left_out)
         own = {"title": findings.title, "stac_sm:scores": findings.summary(), "stac_sm:notes": list(findings.notes)}
         item["properties"] |= _jsonable(own)
         collections = _links_to_collections(folder, catalog, compared, bool(len(where)))
@@ -325,6 +332,7 @@ def _findings(
     members: Sequence[SourceItem],
     where: pd.DataFrame,
     stations: Sequence[Station],
+    others: Sequence[OtherProduct],
     compared: _Compared,
     progress: ProgressCallback,
     left_out: dict[str, str],
@@ -349,14 +357,17 @@ def _findings(
             compare_products(other, parts, period, third, step=lambda: progress(total))
             for other, third, parts in compared
         ),
-        notes=tuple(_notes(where, compared, left_out)),
+        notes=tuple(_notes(where, others, compared, left_out)),
         least_days=project.screening.min_days,
     )
 
 
-def _notes(where: pd.DataFrame, compared: _Compared, left_out: Mapping[str, str]) -> list[str]:
+def _notes(
+    where: pd.DataFrame, others: Sequence[OtherProduct], compared: _Compared, left_out: Mapping[str, str]
+) -> list[str]:
     there = {other for other, _, _ in compared}
-    notes = [f"{other.name}: no file on these tiles and days." for other in OTHER_PRODUCTS if other not in there]
+    expected = dict.fromkeys([*OTHER_PRODUCTS, *others])
+    notes = [f"{other.name}: no file on these tiles and days." for other in expected if other not in there]
     bad = dict(left_out)
     for _, _, parts in compared:
         for one in parts:
