@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -174,6 +174,54 @@ class JointScan:
 
     errors: Mapping[Path | FileUrl, str] = field(default_factory=dict)
     """Files that give nothing, and why."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """What a user fetches of a provider's product, for the tables of inputs in the documentation.
+
+    Licence and page stand in the collection and are read from there.
+    """
+
+    product: str
+    """Name of the product at the provider."""
+
+    collection: str
+    """Id of the collection that its items go into."""
+
+    request: tuple[str, ...]
+    """Variables to request, or layers that are read, under the provider's names."""
+
+    login: str
+    """What the provider asks for before it gives files; ``none`` if nothing."""
+
+    version: str = "any"
+    """Versions that are read."""
+
+    pixels: int = 0
+    """Number of pixels of one layer on a tile of 1,112 km; 0: what there is differs from place to place."""
+
+    bytes_a_pixel: int = 0
+    """Of all layers together, uncompressed."""
+
+    times: int = 30
+    """Number of fields in a month of 30 days; 1 of what does not change with time."""
+
+    whole_earth: bool = False
+    """Whether files hold the whole Earth, so that ``pixels`` are those of the Earth."""
+
+    @property
+    def megabytes(self) -> float:
+        """Size of a tile and month before compression, 10^6 bytes; 0 where it is not known."""
+        return self.pixels * self.bytes_a_pixel * self.times / 1e6
+
+
+@runtime_checkable
+class DownloadedProvider(Provider, Protocol):
+    """A source that says what to download for it; all of the registry do."""
+
+    downloads: ClassVar[tuple[Download, ...]]
+    """Products, each with variables, size and login."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Hold the project files that ``stac-sm init`` writes: they explain themselves."""
 
+from stac_sm.ingest.download_table import toml_comments
+
 _HEAD = """\
 # A stac_sm project. Everything below may be changed; what is left out has the value shown behind '#'.
 
@@ -57,6 +59,9 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 # memory = "8G"
 # logs = "slurm-logs"               # folder for what jobs print
 
+# Inputs, as `stac-sm ingest SOURCE FILES` reads them: products, variables to request, size of a tile of 1,112 km and a
+# month before compression, login. Licences and pages: catalog/README.md, where `ingest raster` (any series) is, too.
+{INPUTS}
 [sources.era5-land]
 min_hours = 24                      # least number of hours in a daily mean
                                     # a Zarr store is huge: set also period and bbox (west, south, east, north)
@@ -245,5 +250,7 @@ time = "daily"
 above = 0.01                        # m of water
 """
 
-TEMPLATES = {"glass": _HEAD + _GLASS + _LAND + _MASKS, "public": _HEAD + _PUBLIC + _LAND_PUBLIC + _MASKS}
+_WHOLE_HEAD = _HEAD.replace("{INPUTS}\n", toml_comments())
+
+TEMPLATES = {"glass": _WHOLE_HEAD + _GLASS + _LAND + _MASKS, "public": _WHOLE_HEAD + _PUBLIC + _LAND_PUBLIC + _MASKS}
 """Project files by recipe: ``glass`` is GLASS SM's, from ingested files; ``public`` takes what public APIs have."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from odc.geo.geobox import GeoBox
 
@@ -17,7 +18,7 @@ from stac_sm.core.errors import GranuleError
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.ingest.file_content import FileContent, RasterContent, describe_file
 from stac_sm.ingest.formats.geotiff import geotiff_rank, open_geotiff, read_heights
-from stac_sm.ingest.provider_interface import Granule, Recognition, ScannedFile
+from stac_sm.ingest.provider_interface import Download, Granule, Recognition, ScannedFile
 from stac_sm.ingest.terrain import terrain_layers
 from stac_sm.stac.items import raster_item
 
@@ -34,6 +35,11 @@ class CopDem:
 
     patterns: tuple[str, ...] = ("Copernicus_DSM_COG_*_DEM.tif",)
     """Names of its files."""
+
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download("Copernicus DEM GLO-90", "cop-dem", ("DEM",), "none", pixels=12000**2, bytes_a_pixel=4, times=1),
+    )
+    """What to download."""
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item: a tile with elevation, slope and aspect."""

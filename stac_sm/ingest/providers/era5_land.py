@@ -23,6 +23,7 @@ from stac_sm.ingest.formats.hourly import HourlyFields
 from stac_sm.ingest.formats.joined_hours import JoinedDay, joined_days
 from stac_sm.ingest.formats.latlon_grid import RegularGrid
 from stac_sm.ingest.provider_interface import (
+    Download,
     Granule,
     JointScan,
     RasterLayer,
@@ -65,6 +66,19 @@ class Era5Land:
 
     patterns: tuple[str, ...] = ("*.nc", "*.zarr", *(f"*{suffix}" for suffix in _GRIB))
     """Names of its files; a folder that ends with ``.zarr`` is one of them."""
+
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download(
+            "ERA5-Land hourly data from 1950 to present",
+            "era5-land",
+            ("volumetric_soil_water_layer_1", "soil_temperature_level_1", "snow_depth_water_equivalent"),
+            "account of the Climate Data Store",
+            pixels=100**2,
+            bytes_a_pixel=12,
+            times=720,
+        ),
+    )
+    """What to download."""
 
     selecting: ClassVar[tuple[str, ...]] = ("period", "bbox")
     """Settings that say which items are made, and change none of them."""

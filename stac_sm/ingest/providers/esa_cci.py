@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from stac_sm.ingest.file_content import FileContent
 from stac_sm.ingest.formats.field_arrays import field_time_axis
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
 from stac_sm.ingest.formats.netcdf import describe_variables, open_netcdf, packing_problem, unpack_values
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, Recognition, ScannedFile, has_name_of
+from stac_sm.ingest.provider_interface import Download, Granule, RasterLayer, Recognition, ScannedFile, has_name_of
 from stac_sm.ingest.rank import Rank, time_digits
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
@@ -82,6 +82,20 @@ class EsaCci:
 
     patterns: tuple[str, ...] = ("ESACCI-SOILMOISTURE-L3S-SSM*.nc", "C3S-SOILMOISTURE-L3S-SSM*.nc")
     """Names of its files."""
+
+    downloads: ClassVar[tuple[Download, ...]] = tuple(
+        Download(
+            product, collection, (_SM, _UNCERTAINTY, "flag"), login, pixels=720 * 1440, bytes_a_pixel=9,
+            whole_earth=True,
+        )
+        for product, collection, login in (
+            ("ESA CCI soil moisture, COMBINED, daily", "esa-cci-sm", "registration"),
+            ("ESA CCI soil moisture, PASSIVE, daily", "esa-cci-sm-passive", "registration"),
+            ("C3S soil moisture, COMBINED, daily", "c3s-sm", "account of the Climate Data Store"),
+            ("C3S soil moisture, PASSIVE, daily", "c3s-sm-passive", "account of the Climate Data Store"),
+        )
+    )  # fmt: skip
+    """What to download."""
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item a day; a file of the provider has one. A day without any value is left out and named."""

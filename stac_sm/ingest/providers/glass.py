@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from stac_sm.ingest.formats.sinusoidal_tile import (
     recognise_tile,
     tile_granule,
 )
-from stac_sm.ingest.provider_interface import Recognition, ScannedFile
+from stac_sm.ingest.provider_interface import Download, Recognition, ScannedFile
 from stac_sm.ingest.rank import Rank
 
 _NAME = r"(?P<stem>(?P<product>{})\.V(?P<version>\d+)\.A(?P<day>\d{{7}})\.(?P<tile>h\d\dv\d\d))\.(?P<made>\d{{7}})\.hdf"
@@ -89,6 +90,11 @@ class GlassLst:
     patterns: tuple[str, ...] = ("GLASS06A01.*.hdf",)
     """Names of its files."""
 
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download("GLASS06A01, daily, 1 km", "glass-lst", (_LST.name,), "none", "V01", pixels=1200**2, bytes_a_pixel=2),
+    )
+    """What to download."""
+
     def scan(self, file: Path) -> ScannedFile:
         """Return one item: a tile of a day."""
         name = TileName.of(file, _LST_NAME, _LST_EXAMPLE)
@@ -116,6 +122,14 @@ class GlassLai:
 
     patterns: tuple[str, ...] = ("GLASS01E01.*.hdf", "GLASS01D01.*.hdf")
     """Names of its files."""
+
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download(
+            "GLASS01E01, 8 days, 500 m", "glass-lai", (_LAI.name,), "none", "V60", pixels=2400**2, bytes_a_pixel=1,
+            times=4,
+        ),
+    )  # fmt: skip
+    """What to download."""
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item: a tile of 8 days; the last composite of a year ends with the year."""
@@ -153,6 +167,14 @@ class GlassAlbedo:
 
     patterns: tuple[str, ...] = ("GLASS02A06.*.hdf", "GLASS02E01.*.hdf")
     """Names of its files."""
+
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download(
+            "GLASS02A06, 8 days, 1 km", "glass-albedo", tuple(band.name for band in _ALBEDO), "none", "V40",
+            pixels=1200**2, bytes_a_pixel=12, times=4,
+        ),
+    )  # fmt: skip
+    """What to download."""
 
     def __post_init__(self) -> None:
         if self.worst_quality not in range(_WORST + 1):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import canonical_json
@@ -34,7 +34,7 @@ from stac_sm.ingest.formats.stm import (
     missing_readings,
     same_readings,
 )
-from stac_sm.ingest.provider_interface import Granule, Recognition, ScannedFile, TableLayer
+from stac_sm.ingest.provider_interface import Download, Granule, Recognition, ScannedFile, TableLayer
 from stac_sm.ingest.providers.ismn_static import STATIC_PROPERTIES, STATIC_VARIABLES, SUFFIX, static_properties
 from stac_sm.ingest.rank import Decision, ItemVersion, Preference
 from stac_sm.stac.items import ItemDict, build_item, check_id
@@ -75,6 +75,11 @@ class Ismn:
 
     patterns: tuple[str, ...] = ("*.zip", "*_sm_*.stm")
     """Names of its files."""
+
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download("ISMN archive, as header_values or ceop_sep", "ismn-stations", ("sm",), "free account"),
+    )
+    """What to download."""
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item a station of an archive, or the one station that an unpacked file belongs to.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -19,7 +20,7 @@ from stac_sm.core.errors import GranuleError
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.ingest.file_content import TAR, FileContent, RasterContent, describe_file
 from stac_sm.ingest.formats.geotiff import displayed_href, geotiff_rank, open_geotiff, read_heights
-from stac_sm.ingest.provider_interface import Granule, Recognition, ScannedFile, has_name_of
+from stac_sm.ingest.provider_interface import Download, Granule, Recognition, ScannedFile, has_name_of
 from stac_sm.ingest.terrain import terrain_layers
 from stac_sm.stac.items import raster_item
 
@@ -41,6 +42,13 @@ class MeritDem:
 
     patterns: tuple[str, ...] = ("[ns]??[ew]???_dem.tif", "dem_tif_[ns]??[ew]???.tar")
     """Names of its files."""
+
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download(
+            "MERIT DEM", "merit-dem", ("dem",), "registration", "1.0.3", pixels=12000**2, bytes_a_pixel=4, times=1
+        ),
+    )
+    """What to download."""
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item a tile, with elevation, slope and aspect; a package is read without unpacking."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.file_content import GEOTIFF, HDF4, FileContent, metadata_value
@@ -24,10 +25,11 @@ from stac_sm.ingest.formats.sinusoidal_tile import (
     stated_name,
     tile_granule,
 )
-from stac_sm.ingest.provider_interface import Recognition, ScannedFile
+from stac_sm.ingest.provider_interface import Download, Recognition, ScannedFile
 from stac_sm.ingest.rank import Rank
 
 VERSIONS = ("006", "061")
+_LOGIN = "Earthdata Login"
 _NAME = (
     r"(?P<stem>(?P<product>M[OYC]D[0-9A-Z]+)\.A(?P<day>\d{7})\.(?P<tile>h\d\dv\d\d)\.(?P<version>\d{3}))"
     r"\.(?P<made>\d{13})\.hdf"
@@ -138,6 +140,17 @@ class Modis:
 
     patterns: tuple[str, ...] = tuple(f"{product}.A*.hdf" for product in _PRODUCTS)
     """Names of its files."""
+
+    downloads: ClassVar[tuple[Download, ...]] = tuple(
+        Download(product, f"{id}-061", tuple(band.name for band in bands), _LOGIN, "006, 061", pixels, size, times)
+        for product, id, bands, pixels, size, times in (
+            ("MOD11A1, MYD11A1, daily, 1 km", "modis-11A1", _LST, 1200**2, 6, 30),
+            ("MOD15A2H, MYD15A2H, MCD15A2H, 8 days, 500 m", "modis-15A2H", _LAI, 2400**2, 2, 4),
+            ("MCD15A3H, 4 days, 500 m", "modis-15A3H", _LAI, 2400**2, 2, 8),
+            ("MCD43A3, daily, 500 m", "mcd43a3", _ALBEDO, 2400**2, 13, 30),
+        )
+    )
+    """What to download."""
 
     @property
     def collections(self) -> list[str]:

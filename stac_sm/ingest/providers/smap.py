@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -25,7 +25,7 @@ from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.file_content import HDF5, NETCDF, FileContent
 from stac_sm.ingest.formats.ease_grid import EASE2_1KM, EASE2_3KM, EASE2_9KM, EASE2_36KM, Cells, EaseGrid
 from stac_sm.ingest.formats.netcdf import open_netcdf
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, Recognition, ScannedFile
+from stac_sm.ingest.provider_interface import Download, Granule, RasterLayer, Recognition, ScannedFile
 from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
@@ -35,6 +35,7 @@ _NOT_RECOMMENDED, _FLAG_FILL = 1, 65534  # bit 0; the fill value has bit 0 unset
 _UNITS = ("cm**3/cm**3", "cm^3/cm^3", "m**3/m**3", "cm3/cm3")
 _RELEASE = re.compile(r".+_R(\d{5})_(\d{3})\.h5")
 _SECOND = timedelta(seconds=1)
+_LOGIN = "Earthdata Login"
 
 
 def read_smap_field(file: Path, data: Any, path: str) -> np.ndarray:
@@ -216,6 +217,14 @@ class Smap:
     patterns: tuple[str, ...] = ("SMAP_L2_SM_P_*.h5", "SMAP_L3_SM_P_*.h5")
     """Names of its files."""
 
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download(
+            "SPL3SMP, daily, 36 km (SPL3SMP_E, SPL2SMP and SPL2SMP_E are read, too)", "smap",
+            ("soil_moisture", "retrieval_qual_flag"), _LOGIN, pixels=406 * 964, bytes_a_pixel=12, whole_earth=True,
+        ),
+    )  # fmt: skip
+    """What to download."""
+
     def __post_init__(self) -> None:
         if not set(self.passes) <= {"AM", "PM"} or not self.passes:
             raise InputError(f"[sources.smap] passes: {list(self.passes)} found, AM, PM or both expected")
@@ -318,6 +327,14 @@ class SmapS1:
 
     patterns: tuple[str, ...] = ("SMAP_L2_SM_SP_*.h5",)
     """Names of its files."""
+
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download(
+            "SPL2SMAP_S, granules, 3 km and 1 km", "smap-s1",
+            ("soil_moisture_3km", "retrieval_qual_flag_3km", "soil_moisture_1km", "retrieval_qual_flag_1km"), _LOGIN,
+        ),
+    )  # fmt: skip
+    """What to download."""
 
     def scan(self, file: Path) -> ScannedFile:
         """Return one item: a scene with 1 km and 3 km; one without any value is left out and named."""

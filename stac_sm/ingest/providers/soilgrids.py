@@ -15,6 +15,7 @@ from datetime import date
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from affine import Affine
@@ -27,7 +28,7 @@ from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.file_content import FileContent
 from stac_sm.ingest.formats.vrt import Box, MosaicTile, TileMosaic, geotiff_mosaic, vrt_mosaic
-from stac_sm.ingest.provider_interface import Granule, RasterLayer, Recognition, ScannedFile
+from stac_sm.ingest.provider_interface import Download, Granule, RasterLayer, Recognition, ScannedFile
 from stac_sm.raster.cog import CogProfile
 from stac_sm.raster.resample import TargetPixels, source_window
 from stac_sm.stac.items import raster_item
@@ -68,6 +69,14 @@ class SoilGrids:
 
     patterns: tuple[str, ...] = ("*_0-5cm_mean*.tif", "*_0-5cm_mean.vrt", "tileSG-*.tif")
     """Names of its files."""
+
+    downloads: ClassVar[tuple[Download, ...]] = (
+        Download(
+            "SoilGrids, 0-5 cm, mean, 250 m", "soilgrids", ("sand", "silt", "clay"), "none", "2.0", pixels=4448**2,
+            bytes_a_pixel=6, times=1,
+        ),
+    )  # fmt: skip
+    """What to download."""
 
     def __post_init__(self) -> None:
         if self.bbox is None:
