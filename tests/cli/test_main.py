@@ -132,7 +132,7 @@ def test_a_mistake_is_one_message_and_exit_code_1(project, arguments, words):
     [
         (["plan", "--land", "--tiles", "h18v04"], "give one of --tiles, --bbox and --land"),
         (["plan", "--period", "2019", "--bbox", "1,2,3"], "four numbers are required"),
-        (["ingest"], "Missing argument 'SOURCE'"),
+        (["ingest"], "Missing argument '[SOURCE] PATHS...'"),
         (["trian"], "No such command"),
     ],
 )
@@ -196,12 +196,17 @@ CALLED_BELOW_WORKFLOWS = {
     ("stac_sm.features.climatology", "features_needing_climatology"),
     ("stac_sm.features.climatology", "make_climatology"),
     ("stac_sm.ingest.pipeline", "ingest"),
+    ("stac_sm.ingest.pipeline", "ingest_sorted"),
+    ("stac_sm.ingest.registry", "RASTER"),  # a word that ingest takes for a source
     ("stac_sm.ingest.registry", "provider_classes"),  # named by the help of ingest
     ("stac_sm.model.item", "MODELS_COLLECTION"),  # evaluate MODEL may be an id of the project's
+    ("stac_sm.ingest.sorting", "SortedFile"),  # a type: what each file was taken for
     ("stac_sm.product.aggregates.means", "ANNUAL"),
     ("stac_sm.product.aggregates.means", "MONTHLY"),
     ("stac_sm.product.aggregates.means", "make_means"),
     ("stac_sm.product.aggregates.mosaic", "make_mosaics"),
+    ("stac_sm.product.export.export", "ExportRequest"),
+    ("stac_sm.product.export.export", "export_product"),
     ("stac_sm.product.pictures", "draw"),
     ("stac_sm.product.product_id", "is_product_id"),  # status takes a plan or an item
     ("stac_sm.raster.plots", "check_suffix"),  # --plot of features
@@ -209,6 +214,7 @@ CALLED_BELOW_WORKFLOWS = {
     ("stac_sm.stac.catalogs.catalog", "open_catalog"),  # --catalog of plot
     ("stac_sm.stac.index.update", "refresh_and_index"),  # the command index
     ("stac_sm.stac.pgstac", "load_pgstac"),  # the command index --to
+    ("stac_sm.storage.address", "is_remote"),  # whether a word of ingest is an address
     ("stac_sm.storage.address", "local_path"),  # a file or folder that an option names, as a path or file: address
 }
 """What commands call below the workflows: one stage each, and names that arguments and help texts need."""
