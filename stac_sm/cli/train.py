@@ -69,6 +69,11 @@ target_unit_option = click.option(
 @click.option("--plain", is_flag=True, help="The paper's XGBoost: one booster on the columns as they are.")
 @click.option("--seed", type=int, help="Of folds and draws.  [default: 0]")
 @click.option("--out", type=LocalPath(), help="Folder for the model of TABLE.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where XGBoost trains on TABLE; cuda requires its package.  [default: cpu]",
+)
 @workers_option
 @project_option
 @json_option
@@ -82,6 +87,7 @@ def train(
     plain: bool,
     seed: int | None,
     out: Path | None,
+    device: str | None,
     workers: int,
     folder: Path | str,
     as_json: bool,
@@ -95,7 +101,7 @@ def train(
     """
     given = {"target": target, "site": site, "time": time, "out": out}
     if table is None:
-        others = {"features": features, "seed": seed, "target-unit": target_unit}
+        others = {"features": features, "seed": seed, "target-unit": target_unit, "device": device}
         needless = [name for name, value in {**given, **others}.items() if value is not None]
         if needless or plain:
             raise click.UsageError(
@@ -109,7 +115,13 @@ def train(
         )
     names = None if features is None else [name.strip() for name in features.split(",")]
     roles = (str(target), str(site), str(time))
-    more = {"features": names, "plain": plain, "seed": seed or 0, "target_unit": target_unit or "m3 m-3"}
+    more: dict[str, Any] = {
+        "features": names,
+        "plain": plain,
+        "seed": seed or 0,
+        "target_unit": target_unit or "m3 m-3",
+    }
+    more |= {"device": device or "cpu", "log": print_message}
     return _train_table(table, roles, Path(str(out)), more, as_json)
 
 

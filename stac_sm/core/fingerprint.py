@@ -25,7 +25,8 @@ ALGORITHM_VERSIONS: dict[Stage, str] = {
     "ingest": "2",
     "climatology": "2",
     "matchups": "2",  # the resolved inputs and the daily means of stations
-    "model": "3",  # screening, training and scoring: since 3, screening decides by the bounds of bootstrap intervals
+    "model": "4",  # screening, training and scoring: since 3, screening decides by the bounds of bootstrap intervals;
+    # since 4, one learner for projects and tables
     "product": "2",
     "aggregates": "1",
     "validation": "2",  # of the product: since 2, station time series are an asset of their own, and restricted

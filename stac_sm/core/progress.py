@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,7 @@ ProgressCallback = Callable[[int], None]
 """Takes the number of steps done since it was called last."""
 
 _LINES_EVERY = 10.0  # seconds between two plain lines
+_SURE = 0.05  # share of a computation after which its own pace says what is left
 _STEPS_FOR_RATE = 3  # the first step waits for workers that start, so its rate predicts nothing
 
 
@@ -69,6 +70,58 @@ class ProgressBar:
             rate_text = f", {rate:.1f}/s, {(total - self._done) / rate:.0f} s left"
             known = self._done >= min(_STEPS_FOR_RATE, total)
             self._log(f"{self._title}: {self._done} of {total}{rate_text if known else ''}")
+
+
+class StageProgress:
+    """Say which stage a long computation is in, what share of it is done, and the time left.
+
+    Parameters
+    ----------
+    title
+        What is done, e.g. ``"train"``; it begins each line.
+    seconds
+        Stage to the seconds that it is expected to take, in the order of the stages: only their ratios matter once the
+        first of them is done.
+    log
+        Takes a line: at the start of each stage, and every few seconds.
+    """
+
+    def __init__(self, title: str, seconds: Mapping[str, float], log: LogFunction) -> None:
+        self._title, self._log = title, log
+        self._seconds = dict(seconds)
+        self._stage, self._share = "", 0.0
+        self._started, self._last = time.monotonic(), -_LINES_EVERY
+
+    def stage(self, name: str) -> None:
+        """Begin a stage.
+
+        Parameters
+        ----------
+        name
+            One of those that were announced.
+        """
+        self._stage, self._share = name, 0.0
+        self._say()
+
+    def step(self, done: int, total: int) -> None:
+        """Say how much of the stage is done.
+
+        Parameters
+        ----------
+        done, total
+            Steps that are done, and all of them.
+        """
+        self._share = done / max(total, 1)
+        if time.monotonic() - self._last > _LINES_EVERY:
+            self._say()
+
+    def _say(self) -> None:
+        self._last = time.monotonic()
+        names = list(self._seconds)
+        whole, at = sum(self._seconds.values()), names.index(self._stage)
+        done = sum(self._seconds[name] for name in names[:at]) + self._share * self._seconds[self._stage]
+        pace = (self._last - self._started) / done if done > _SURE * whole else 1.0
+        self._log(f"{self._title}: {self._stage}, {done / whole:.0%} done, about {(whole - done) * pace:.0f} s left")
 
 
 def _bar() -> Any:

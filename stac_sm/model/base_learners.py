@@ -1,14 +1,15 @@
-"""Train the parts of a sum of boosters by site: on site means, on anomalies from them, or on the values.
+"""Train the boosters of a weighted sum: on the values, on site means, or on anomalies from them.
 
-`tuning` and `tabular` describe the parts (`BoosterSpec`) and add up what is trained here. The same rows, settings and
-seed give the same bytes.
+`fit` describes the parts (`BoosterSpec`) and adds up what is trained here. The same rows, settings and seed give the
+same bytes, in whatever order the rows come and on any number of threads.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,9 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float64Array
-from stac_sm.core.columns import Columns, day_column, label_column
+from stac_sm.core.columns import Columns, instant_column, label_column
 from stac_sm.model.booster import WeightedBooster
-from stac_sm.model.holdout import hold_out
 from stac_sm.model.learner import FitSettings
 from stac_sm.model.learner_registry import DEFAULT_LEARNER, find_learner
 
@@ -30,8 +30,6 @@ NEIGHBOURHOOD_KM = 50.0
 """Sites much nearer than this share one weight."""
 
 _EARTH_KM = 6371.0
-_FEWEST_SITES = 2  # for folds
-_ROWS_PER_THREAD = 50_000  # below, a second thread gains little, and on a busy machine it costs tenfold (spinning)
 
 
 class TrainingTarget(StrEnum):
@@ -66,103 +64,176 @@ class BoosterSpec:
     """Its features, in order."""
 
     rounds: int
-    """Number of trees, or of forests; of a line, passes over the features."""
+    """Number of trees, or of forests."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """As the learner names them; to XGBoost, ``booster="gblinear"`` is a line on normal scores."""
-
-    least_penalty: float = 1.0
-    """Of a line, the least penalty of a slope; see `normal_scores.penalty_scales`."""
-
-    residual_of: str = ""
-    """Name of an earlier part of weight 1: this one is trained on what that leaves over."""
-
-    prior_weight: float = 0.0
-    """Of a line, the weight of a prior of zero slopes (ridge): it counts the more, the less the sites weigh."""
+    """As the learner names them."""
 
     learner: str = DEFAULT_LEARNER
     """Name of the learner that trains it; see `stac_sm.model.learner`."""
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the settings of the part, by name."""
-        settings = {"name": self.name, "learns": _LEARNS[self.trained_on], "rounds": self.rounds, **self.parameters}
-        settings |= {} if self.least_penalty == 1 else {"least": self.least_penalty}
-        settings |= {} if self.prior_weight == 0 else {"prior": self.prior_weight}
-        settings |= {} if self.learner == DEFAULT_LEARNER else {"learner": self.learner}
-        return settings | ({"beyond": self.residual_of} if self.residual_of else {})
+        """Return what identifies the settings of the part.
 
-    def describe(self) -> dict[str, Any]:
-        """Return the settings, JSON-able."""
-        return self.fingerprint_fields()
+        Returns
+        -------
+        dict
+            Name to value, JSON-able.
+        """
+        settings = {"name": self.name, "learns": _LEARNS[self.trained_on], "rounds": self.rounds, **self.parameters}
+        return settings | ({} if self.learner == DEFAULT_LEARNER else {"learner": self.learner})
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """Rows to learn from, in an order that only their values decide: by site, then by day."""
+    """Rows to learn from, in an order that only their values decide: by site, then by time."""
 
     features: pd.DataFrame
     """float32; NaN = missing."""
 
     target: Float64Array
-    """m3 m-3, no gaps."""
+    """Shape (row,), in the unit of the model, no gaps."""
 
-    sites: NDArray[Any]
-    """Site of each row."""
+    site: SiteIndices
+    """Number of the site of each row, in the order of the names of the sites."""
 
-    places: NDArray[np.float64] | None
-    """Latitude and longitude of each row, degrees; None where the table does not say."""
+    names: NDArray[Any]
+    """Names of the sites, shape (site,)."""
+
+    weight: Float64Array
+    """Weight of each site, shape (site,): 1, shared among sites that lie side by side."""
+
+    level: Float64Array
+    """Mean of the target at each site, shape (site,)."""
+
+    position: NDArray[np.intp]
+    """Position of each row in the table that it is from."""
 
     @classmethod
-    def of(
-        cls, table: pd.DataFrame, features: pd.DataFrame, target: Float64Array, columns: Columns, keys: Sequence[str]
-    ) -> TrainingRows:
+    def of(cls, table: pd.DataFrame, features: pd.DataFrame, target: Float64Array, columns: Columns) -> TrainingRows:
         """Take the rows of a table that have a target.
 
         Parameters
         ----------
+        table
+            With the site, and the time and place where it has them.
         features
-            Of each row of the table.
-        keys
-            Those of the features that tell rows of one site and day apart.
+            float32, one row per row of the table; NaN = missing.
+        target
+            Of each row; NaN = missing.
+        columns
+            Names of the columns of site, time and place.
+
+        Returns
+        -------
+        TrainingRows
+            In canonical order.
         """
-        sites, when = label_column(table, columns.site).to_numpy(), day_column(table, columns.time).to_numpy()
-        at_place = [columns.lat, columns.lon]
-        places = table[at_place].to_numpy(float) if set(at_place) <= set(table.columns) else None
         known = np.flatnonzero(~np.isnan(target))
-        order = [*features[list(keys)].to_numpy()[known].T, target[known], when[known], sites[known]]
-        at = known[np.lexsort(order)]
+        part = table.iloc[known]
+        site, names = pd.factorize(label_column(part, columns.site), sort=True)
+        when = instant_column(part, columns.time).to_numpy() if columns.time in part else np.zeros(len(part))
+        order = np.lexsort([target[known], when, site])
+        same = (np.diff(site[order]) == 0) & (when[order][1:] == when[order][:-1])
+        if same.any():  # rows of one site and time: their values decide
+            order = np.lexsort([*features.iloc[known].to_numpy().T + np.float32(0), target[known], when, site])
+        at, site = known[order], site[order].astype(np.intp)
         inside = features.iloc[at].reset_index(drop=True) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
-        return cls(inside, target[at], sites[at], None if places is None else places[at])
+        level = np.bincount(site, target[at]) / np.maximum(np.bincount(site), 1)
+        weight = _site_weights(part, site, order, columns, len(names))
+        return cls(inside, target[at], site, np.asarray(names), weight, level, at)
 
     def at(self, rows: NDArray[np.intp]) -> TrainingRows:
-        """Return some of the rows, in the same order."""
-        places = None if self.places is None else self.places[rows]
+        """Return some of the rows, in the same order; sites keep their numbers, means and weights."""
         return TrainingRows(
-            self.features.iloc[rows].reset_index(drop=True), self.target[rows], self.sites[rows], places
-        )
+            self.features.iloc[rows].reset_index(drop=True), self.target[rows], self.site[rows], self.names,
+            self.weight, self.level, self.position[rows],
+        )  # fmt: skip
 
-    def folds(self, count: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Return rows to train on and rows held out, sites never split; none where there are too few sites."""
-        if len(set(self.sites)) < _FEWEST_SITES:
-            return []
-        cut = hold_out(pd.DataFrame({"site": self.sites}), "site", folds=count, seed=seed)
-        return [(fold.train, fold.test) for fold in cut]
+    def thinned(self, most: int) -> TrainingRows:
+        """Return at most so many rows, shared alike among the sites and spread evenly over the rows of each."""
+        counts = np.bincount(self.site, minlength=len(self.names))
+        first = np.cumsum(counts) - counts
+        limit = np.maximum(1, most // max(1, int(np.count_nonzero(counts))))
+        share = np.minimum(limit / np.maximum(counts, 1), 1)[self.site]
+        rank = np.arange(len(self.site)) - first[self.site]
+        kept = np.floor((rank + 1) * share + 1e-9) > np.floor(rank * share + 1e-9)
+        return self if kept.all() else self.at(np.flatnonzero(kept))
+
+
+def _site_weights(
+    part: pd.DataFrame, site: SiteIndices, order: NDArray[np.intp], columns: Columns, sites: int
+) -> Float64Array:
+    """Return the weight of each site; 1 where the table does not say where all of them are."""
+    at_place = [columns.lat, columns.lon]
+    if not set(at_place) <= set(part.columns) or not sites:
+        return np.ones(sites)
+    places = part[at_place].astype(float).iloc[order].groupby(site).median().to_numpy()
+    return np.ones(sites) if np.isnan(places).any() else site_sample_weights(places)
+
+
+def site_sample_weights(places: Float64Array) -> Float64Array:
+    """Return the weight of each site: 1, shared with the sites around it.
+
+    The weight is 1 over the sum of ``exp(-(distance / 50 km)²)`` over all sites, itself included: a dense network does
+    not count for more than the few pixels that it lies in.
+
+    Parameters
+    ----------
+    places
+        Latitude and longitude of each site, degrees, dims (site, 2).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (site,), above 0 and up to 1.
+    """
+    lat, lon = np.radians(places).T
+    points = _EARTH_KM * np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    around = [np.exp(-np.square(points - point).sum(axis=1) / NEIGHBOURHOOD_KM**2).sum() for point in points]
+    return 1 / np.array(around)
 
 
 def fit_boosters(
-    rows: TrainingRows, parts: Sequence[BoosterSpec], seed: int, *, nthread: int = 0
+    rows: TrainingRows,
+    parts: Sequence[BoosterSpec],
+    seed: int,
+    *,
+    nthread: int = 0,
+    device: str = "cpu",
+    progress: Callable[[], None] = lambda: None,
 ) -> list[WeightedBooster]:
-    """Train each part on its own, or on what an earlier one leaves over, with the weight 1; same rows and seed, same
-    bytes on any number of threads."""
-    taught, members = _lessons(rows), dict[str, WeightedBooster]()
-    for part in parts:
-        lesson = taught[part.trained_on]
-        target, threads = lesson.target, nthread or threads_of(len(lesson.target))
-        if part.residual_of:
-            before = members[part.residual_of]
-            target = target - before.predict(lesson.features)
-        members[part.name] = _grown(part, lesson, target, seed, threads)
-    return list(members.values())
+    """Train each part, with the weight 1.
+
+    Parameters
+    ----------
+    rows
+        Rows to train on.
+    parts
+        What is trained.
+    seed
+        Seed of the draws.
+    nthread
+        Boosters that are trained at once, each on one thread; 0: as many as there are cores. Does not change the bytes.
+    device
+        ``cpu`` or ``cuda``.
+    progress
+        Called after each booster, from several threads.
+
+    Returns
+    -------
+    list of WeightedBooster
+        In the order of the parts.
+    """
+    lessons = {target: _lesson(rows, target) for target in dict.fromkeys(part.trained_on for part in parts)}
+
+    def trained(part: BoosterSpec) -> WeightedBooster:
+        found = WeightedBooster.of(_trained(part, lessons[part.trained_on], seed, device))
+        progress()
+        return found
+
+    with ThreadPoolExecutor(1 if device == "cuda" else nthread or os.cpu_count() or 1) as pool:
+        return list(pool.map(trained, parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,61 +246,25 @@ class _Lesson:
     weight: Float64Array
 
 
-def _lessons(rows: TrainingRows) -> dict[TrainingTarget, _Lesson]:
-    """Return the rows as each kind of part is trained on them."""
-    _, site, counts = np.unique(rows.sites, return_inverse=True, return_counts=True)
-    level = np.array([math.fsum(one) / len(one) for one in _by_site(rows.target, site)])
-    votes, firsts = site_sample_weights(rows, site), np.searchsorted(site, np.arange(len(counts)))
-    return {
-        TrainingTarget.LEVEL: _Lesson(rows.features.iloc[firsts], np.arange(len(counts)), level, votes),
-        # sites side by side share a level, but not what a day does to them: there each has a weight of its own
-        TrainingTarget.DEPARTURE: _Lesson(rows.features, site, rows.target - level[site], (1 / counts)[site]),
-        TrainingTarget.WHOLE: _Lesson(rows.features, site, rows.target, (votes / counts)[site]),
-        TrainingTarget.ROWS: _Lesson(rows.features, site, rows.target, np.ones(len(site))),
-    }
+def _lesson(rows: TrainingRows, trained_on: TrainingTarget) -> _Lesson:
+    """Return the rows as one kind of part is trained on them."""
+    here, firsts, site, counts = np.unique(rows.site, return_index=True, return_inverse=True, return_counts=True)
+    if trained_on is TrainingTarget.LEVEL:
+        return _Lesson(rows.features.iloc[firsts], here, rows.level[here], rows.weight[here])
+    by_site = (rows.weight[here] / counts)[site]
+    if trained_on is TrainingTarget.DEPARTURE:
+        return _Lesson(rows.features, rows.site, rows.target - rows.level[rows.site], by_site)
+    alike = trained_on is TrainingTarget.ROWS
+    return _Lesson(rows.features, rows.site, rows.target, np.ones(len(site)) if alike else by_site)
 
 
-def site_sample_weights(rows: TrainingRows, site: SiteIndices) -> Float64Array:
-    """Return the weight of each site: 1, shared with the sites around it where the table says where they are.
-
-    Parameters
-    ----------
-    site
-        Number of the site of each row, from 0.
-    """
-    count = int(site.max()) + 1
-    if rows.places is None or np.isnan(rows.places).any():
-        return np.ones(count)
-    lat, lon = np.radians([np.median(one, axis=0) for one in _by_site(rows.places, site)]).T
-    points = _EARTH_KM * np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
-    around = np.zeros(count)
-    for i, point in enumerate(points):
-        around[i] = np.exp(-np.square(points - point).sum(axis=1) / NEIGHBOURHOOD_KM**2).sum()
-    return 1 / around
-
-
-def _by_site(values: Float64Array, site: SiteIndices) -> list[Float64Array]:
-    """Yield the values of each site, of rows in the order of their sites."""
-    return np.split(values, np.flatnonzero(np.diff(site)) + 1)
-
-
-def _grown(part: BoosterSpec, lesson: _Lesson, target: Float64Array, seed: int, nthread: int) -> WeightedBooster:
-    votes = math.fsum(lesson.weight)
-    weight = lesson.weight * (len(lesson.weight) / votes)  # a mean of 1, as the least weight of a leaf supposes
-    start = math.fsum(target * weight) / len(weight)
-    parameters = dict(part.parameters)
-    parameters |= {"reg_lambda": part.prior_weight / votes} if part.prior_weight else {}
-    parameters |= {"least_penalty": part.least_penalty} if part.least_penalty != 1 else {}
-    trained = find_learner(part.learner).fit(
+def _trained(part: BoosterSpec, lesson: _Lesson, seed: int, device: str) -> Any:
+    weight = lesson.weight * (len(lesson.weight) / math.fsum(lesson.weight))  # a mean of 1, for min_child_weight
+    start = math.fsum(lesson.target * weight) / len(weight)  # exact, whatever the machine adds up at once
+    return find_learner(part.learner).fit(
         lesson.features[list(part.features)],
-        target.astype(np.float32),
-        weight.astype(np.float32),
-        FitSettings(parameters, part.rounds, start=start, seed=seed, nthread=nthread),
+        lesson.target.astype(np.float32),
+        None if part.trained_on is TrainingTarget.ROWS else weight.astype(np.float32),
+        FitSettings(dict(part.parameters), part.rounds, start=start, seed=seed, nthread=1, device=device),
         groups=lesson.sites,
     )
-    return WeightedBooster.of(trained)
-
-
-def threads_of(rows: int) -> int:
-    """Return the number of threads that pay for so many rows."""
-    return min(os.cpu_count() or 1, 1 + rows // _ROWS_PER_THREAD)

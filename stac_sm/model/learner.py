@@ -31,7 +31,7 @@ class FitSettings:
     """As the learner names them."""
 
     rounds: int = 100
-    """Number of trees; of a linear learner, passes over the features."""
+    """Number of trees, or of passes over the rows."""
 
     start: float | None = None
     """What is predicted before anything is learned, in the unit of the target, such as its mean; None leaves it to the
@@ -42,6 +42,9 @@ class FitSettings:
 
     nthread: int = 1
     """Threads. Must not change what is learned."""
+
+    device: str = "cpu"
+    """Where it is trained, ``cpu`` or ``cuda``; a learner that knows one only ignores it."""
 
 
 class Learner(Protocol):
@@ -98,7 +101,7 @@ class Learner(Protocol):
         settings
             How it is trained.
         groups
-            Number of the site of each row, from 0, for learners that penalise what few sites say; others ignore it.
+            Number of the site of each row, from 0; a learner may ignore it.
         """
 
     @classmethod
@@ -145,4 +148,25 @@ class TreeLearner(Protocol):
         ------
         UnsuitableError
             If the forest cannot evaluate them: then `Learner.predict` is used.
+        """
+
+
+@runtime_checkable
+class StagedLearner(Protocol):
+    """A learner that can predict with the first of its rounds only, so that their number can be chosen."""
+
+    def predict_stages(self, columns: LearnerColumns, rounds: Sequence[int]) -> Float32Array:
+        """Return the prediction after each number of rounds.
+
+        Parameters
+        ----------
+        columns
+            As of `Learner.predict`.
+        rounds
+            Ascending numbers of rounds.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, dims (stage, row), in the unit of the target.
         """

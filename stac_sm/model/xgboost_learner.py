@@ -1,4 +1,4 @@
-"""XGBoost as a learner: trees, or lines on normal scores. No other module uses the library.
+"""XGBoost as a learner of trees. No other module uses the library.
 
 The library is imported inside functions, since that takes half a second and most commands need no model.
 """
@@ -15,17 +15,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float32Array
-from stac_sm.core.errors import ModelError
+from stac_sm.core.errors import InputError, ModelError
 from stac_sm.model.feature_matrix import feature_matrix
 from stac_sm.model.forest.trees import FlatTrees, flatten_trees
 from stac_sm.model.learner import FitSettings
-from stac_sm.model.normal_scores import NormalScores, penalty_scales
 
 if TYPE_CHECKING:
     import xgboost as xgb
 
-_LINE = "stac_sm:line"  # attribute of a linear booster: its normal scores, and the weight of its training rows
-_LINEAR = {"booster": "gblinear", "updater": "coord_descent", "feature_selector": "cyclic", "eta": 1.0}
+_LINE = "stac_sm:line"  # attribute of a linear booster: its normal scores
 _OBJECTIVE = {"objective": "reg:squarederror"}
 
 
@@ -67,56 +65,24 @@ class XGBoostLearner:
         Parameters
         ----------
         columns, target, sample_weight
-            As of `Learner.fit`; NaN in a feature = missing. Trees learn a branch for it; to a line it is the median.
+            As of `Learner.fit`; NaN in a feature = missing, for which trees learn a branch.
         settings
-            Parameters as XGBoost names them. With ``booster="gblinear"`` it is a line on normal scores, which has one
-            more parameter: ``least_penalty`` (1 by default), see `penalty_scales`; it draws nothing and needs no seed.
+            Parameters as XGBoost names them.
         groups
-            Site of each row, for ``least_penalty``; without it all slopes are penalised alike.
+            Ignored.
         """
+        import xgboost as xgb
+
         features = tuple(map(str, columns))
         values = feature_matrix(columns, features)
-        parameters = dict(settings.parameters)
-        least = float(parameters.pop("least_penalty", 1.0))
         start = {} if settings.start is None else {"base_score": settings.start}
-        if parameters.get("booster") == "gblinear":
-            weight = np.ones(len(values), np.float32) if sample_weight is None else sample_weight
-            sites = groups if least < 1 else None
-            return cls._fit_line(values, target, weight, features, parameters | start, settings.rounds, sites, least)
-        import xgboost as xgb
-
-        drawn = {"seed": settings.seed, "nthread": settings.nthread, "verbosity": 0}
+        drawn = {"seed": settings.seed, "nthread": settings.nthread, "verbosity": 0, "device": settings.device}
+        parameters = {"tree_method": "hist", **_OBJECTIVE, **settings.parameters, **start, **drawn}
+        bins = {"max_bin": parameters["max_bin"]} if "max_bin" in parameters else {}
         data = xgb.QuantileDMatrix(
-            values, target, weight=sample_weight, feature_names=list(features), nthread=settings.nthread
+            values, target, weight=sample_weight, feature_names=list(features), nthread=settings.nthread, **bins
         )
-        booster = xgb.train(
-            {"tree_method": "hist", **_OBJECTIVE, **parameters, **start, **drawn}, data, num_boost_round=settings.rounds
-        )
-        return cls(booster, features)
-
-    @classmethod
-    def _fit_line(
-        cls,
-        values: Float32Array,
-        target: Float32Array,
-        weight: Float32Array,
-        features: tuple[str, ...],
-        parameters: Mapping[str, Any],
-        rounds: int,
-        sites: NDArray[np.intp] | None,
-        least: float,
-    ) -> XGBoostLearner:
-        import xgboost as xgb
-
-        scores, stretch = NormalScores.of(values, weight.astype(float)), (1.0,) * len(features)
-        if sites is not None:
-            stretch = penalty_scales(scores.of_rows(values), sites, weight.astype(float), least)
-            scores = scores.scaled(stretch)
-        settings = {**_LINEAR, **_OBJECTIVE, **parameters, "nthread": 1, "verbosity": 0}
-        data = xgb.DMatrix(scores.of_rows(values), target, weight=weight, feature_names=list(features), nthread=1)
-        booster = xgb.train(settings, data, num_boost_round=rounds)
-        known = {"scores": scores.to_list(), "weight": float(weight.sum(dtype=float)), "stretch": stretch}
-        booster.set_attr(**{_LINE: json.dumps(known)})
+        booster = xgb.train(parameters, data, num_boost_round=settings.rounds)
         return cls(booster, features)
 
     @classmethod
@@ -150,9 +116,6 @@ class XGBoostLearner:
     def predict(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> Float32Array:
         """Return one value a row: float32, shape (row,).
 
-        A line takes the normal scores of the features; where one is missing, it counts as its median in training. One
-        that was trained elsewhere takes the features as they are.
-
         Raises
         ------
         ModelError
@@ -161,31 +124,36 @@ class XGBoostLearner:
         values = feature_matrix(columns, self.features)
         if not len(values):
             return np.zeros(0, dtype=np.float32)
-        if self._line is not None:
-            return self._on_the_line(self._line[0].of_rows(values))
-        if self._is_foreign_line:
+        if self._is_linear:
             return self._on_the_line(values)
         predicted: Float32Array = self.booster.inplace_predict(values)
         return predicted
 
-    def importance(self) -> dict[str, float]:
-        """Return the total gain of the splits on each feature that has any.
+    def predict_stages(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame, rounds: Sequence[int]) -> Float32Array:
+        """Return the prediction after each number of rounds; see `StagedLearner`."""
+        values = feature_matrix(columns, self.features)
+        found, total, before = [], np.zeros(len(values), dtype=np.float64), 0
+        start = float(
+            json.loads(self.booster.save_config())["learner"]["learner_model_param"]["base_score"].strip("[]")
+        )
+        for number in rounds:
+            total += self.booster.inplace_predict(values, iteration_range=(before, number)).astype(float) - start
+            found.append((total + start).astype(np.float32))
+            before = number
+        return np.stack(found)
 
-        Of a line: what each feature explains of the sum of squares, as if no other did (normal scores have a variance
-        of about 1; the features of another line are taken to).
-        """
-        is_line = self._line is not None or self._is_foreign_line
-        found = self.booster.get_score(importance_type="weight" if is_line else "total_gain")
-        if is_line:
-            _, rows, stretch = self._line or (None, 1.0, {})
-            found = {key: rows * (float(np.sum(slope)) * stretch.get(key, 1.0)) ** 2 for key, slope in found.items()}
+    def importance(self) -> dict[str, float]:
+        """Return the total gain of the splits on each feature that has any; nothing of a linear booster."""
+        if self._is_linear:
+            return {}
+        found = self.booster.get_score(importance_type="total_gain")
         names = self.booster.feature_names or [f"f{i}" for i in range(len(self.features))]
         own = dict(zip(names, self.features, strict=True))
         return {own[key]: float(np.sum(value)) for key, value in found.items()}
 
     @property
     def tree_count(self) -> int:
-        """Number of trees; of a line, passes."""
+        """Number of rounds."""
         return int(self.booster.num_boosted_rounds())
 
     def flat_trees(self) -> FlatTrees:
@@ -198,42 +166,57 @@ class XGBoostLearner:
         """
         return flatten_trees(self.to_bytes())
 
-    @property
-    def is_linear(self) -> bool:
-        """Whether it is a line on normal scores, and no sum of trees."""
-        return self._line is not None
-
     @cached_property
-    def _is_foreign_line(self) -> bool:
-        """Whether it is a line that was trained elsewhere, on features as they are."""
-        booster = json.loads(self.booster.save_config())["learner"]["gradient_booster"]["name"]
-        return self._line is None and bool(booster == "gblinear")
+    def _is_linear(self) -> bool:
+        """Whether it is a line, as stac_sm trained them until November 2026: it is still read, and trained no more."""
+        return bool(json.loads(self.booster.save_config())["learner"]["gradient_booster"]["name"] == "gblinear")
 
-    @cached_property
-    def _line(self) -> tuple[NormalScores, float, dict[str, float]] | None:
-        """Normal scores of a linear booster, the weight of its training rows, and the penalty scale of each feature
-        (none in models from before there was any); None for trees."""
-        attribute = self.booster.attr(_LINE)
-        if attribute is None:
-            return None
-        try:
-            content = json.loads(attribute)
-            scores, weight = NormalScores.from_list(content["scores"]), float(content["weight"])
-            stretch = dict(zip(self.features, map(float, content.get("stretch", ())), strict=False))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"booster: its normal scores cannot be read ({error!r}): publish the model again"
-            ) from error
-        if len(scores.knots) != len(self.features):
-            raise ModelError(
-                f"booster: normal scores of {len(scores.knots)} features found, {len(self.features)} required: "
-                "publish the model again"
-            )
-        return scores, weight, stretch
-
-    def _on_the_line(self, scores: Float32Array) -> Float32Array:
+    def _on_the_line(self, values: Float32Array) -> Float32Array:
+        """Return the prediction of a line, which takes each feature by a piecewise linear function that it holds; one
+        that was trained elsewhere takes the features as they are."""
         import xgboost as xgb
 
-        data = xgb.DMatrix(scores, feature_names=self.booster.feature_names, nthread=1)  # no other way is supported
+        attribute = self.booster.attr(_LINE)
+        if attribute is not None:
+            try:
+                knots = [np.array(one, dtype=float).reshape(-1, 2).T for one in json.loads(attribute)["scores"]]
+                pairs = zip(values.T, knots, strict=True)
+                values = np.stack([_scores(column, *way) for column, way in pairs], axis=1)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ModelError(f"booster: its normal scores cannot be read ({error!r}): train again") from error
+        data = xgb.DMatrix(values, feature_names=self.booster.feature_names, nthread=1)  # no other way is supported
         predicted: Float32Array = self.booster.predict(data)
         return predicted
+
+
+def _scores(column: Float32Array, at: NDArray[np.float64], score: NDArray[np.float64]) -> Float32Array:
+    """Return the normal scores of a feature; NaN where it is missing."""
+    found = np.full(len(column), np.nan, dtype=np.float32)
+    if len(at):
+        known = ~np.isnan(column)
+        found[known] = np.interp(column[known], at, score)
+    return found
+
+
+def require_device(device: str) -> None:
+    """Check that the installed XGBoost can train on a device.
+
+    Parameters
+    ----------
+    device
+        ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    InputError
+        If it cannot: names the package.
+    """
+    if device == "cpu":
+        return
+    import xgboost as xgb
+
+    if not xgb.build_info().get("USE_CUDA"):
+        raise InputError(
+            f"device cuda: the package {XGBoostLearner.distribution} {xgb.__version__} is installed, which has no "
+            f"CUDA; xgboost is required: pip uninstall {XGBoostLearner.distribution} && pip install xgboost"
+        )

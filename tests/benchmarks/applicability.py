@@ -120,7 +120,7 @@ def measure(
 ) -> dict[str, Any]:
     """Seconds of both on the same pixels, and their ratio."""
     table = training(rows)
-    settings = TrainSettings(n_estimators=trees, max_depth=depth)
+    settings = TrainSettings(tune=False, n_estimators=trees, max_depth=depth)
     model = fit(table, FEATURES, settings=settings)
     start = time.perf_counter()
     area = fit_applicability(table, FEATURES, model.importance(), table["site"])

@@ -151,7 +151,7 @@ def put_model(folder: Path, given: argparse.Namespace) -> str:
     rng = np.random.default_rng(1)
     table = pd.DataFrame({name: rng.uniform(*RANGES[name], 20_000).astype(np.float32) for name in RECIPE.names})
     table["sm"] = 0.05 + 0.5 * table["swvl1"] + 0.01 * table["lai"] + 0.02 * np.sin(table["elevation"] / 200)
-    settings = TrainSettings(n_estimators=given.trees, max_depth=given.depth)
+    settings = TrainSettings(tune=False, n_estimators=given.trees, max_depth=given.depth)
     model = replace(fit(table, RECIPE.names, settings=settings), recipe=RECIPE)
     item = model_item(
         model, fingerprint=digest(["bench", given.trees, given.depth]), bbox=[8, 45, 12, 48],

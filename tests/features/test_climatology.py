@@ -212,7 +212,7 @@ def a_model(recipe):
     rng = np.random.default_rng(1)
     lst = rng.uniform(280, 320, 300).astype(np.float32)
     table = pd.DataFrame({"sm": lst / 1000, "lst_filled": lst})
-    return replace(fit(table, ("lst_filled",), settings=TrainSettings(n_estimators=5)), recipe=recipe)
+    return replace(fit(table, ("lst_filled",), settings=TrainSettings(tune=False, n_estimators=5)), recipe=recipe)
 
 
 def test_a_day_is_blocked_only_without_value_and_climatology(known, made):

@@ -17,7 +17,7 @@ from stac_sm.model.holdout import hold_outs
 from stac_sm.stations.screening import ScreeningThresholds, training_screener
 
 CONUS = Path(__file__).parents[3] / "shared/data/matchup_conus/matchup_conus_10day.csv"
-SMALL = TrainSettings(n_estimators=15, max_depth=3, eta=0.3)
+SMALL = TrainSettings(tune=False, n_estimators=15, max_depth=3, eta=0.3)
 FEATURES = ["lst", "swvl1"]
 STRATEGIES = ("random", "site", "year")
 
@@ -241,7 +241,7 @@ def test_a_real_table_gives_the_known_scores():
     table = table.assign(ndvi=(table.B8 - table.B4) / (table.B8 + table.B4))
     none = {"network", "station", "site", "lat", "lon", "date", "end", "sm", "n_days"}
     features = [name for name in table.columns if name not in none]
-    settings = TrainSettings(n_estimators=60, eta=0.2, max_depth=6)
+    settings = TrainSettings(tune=False, n_estimators=60, eta=0.2, max_depth=6)
     found = evaluate(table, hold_outs(table, ["random", "site"]), lambda rows: fit(rows, features, settings=settings))
     random, site = (found.result(strategy, "unscreened").pooled for strategy in ("random", "site"))
     assert random.n == site.n == 9019

@@ -57,7 +57,9 @@ def test_errors_are_larger_outside_the_area_of_applicability():
     warmth = known.groupby("pixel")["lst"].mean()
     taught = known[known["pixel"].isin(warmth[warmth < warmth.median()].index)]
     names = [name for name in taught if name not in ("truth", "pixel", "date")]
-    model = fit(taught, names, settings=TrainSettings(n_estimators=60, max_depth=3), columns=Columns(target="truth"))
+    model = fit(
+        taught, names, settings=TrainSettings(tune=False, n_estimators=60, max_depth=3), columns=Columns(target="truth")
+    )
     area = fit_applicability(taught, names, model.importance(), taught["pixel"])
     asked = Place(earth, *some[40:].T).features(days_between(earth, 8))
     outside, error = area.outside(asked), np.square(model.predict(asked) - asked["truth"])

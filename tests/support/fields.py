@@ -186,7 +186,7 @@ def table(recipe: Recipe = RECIPE, rows: int = 400, seed: int = 3) -> pd.DataFra
 
 
 def small_model(recipe: Recipe = RECIPE, seed: int = 3):
-    settings = TrainSettings(n_estimators=12, max_depth=4, eta=0.3)
+    settings = TrainSettings(tune=False, n_estimators=12, max_depth=4, eta=0.3)
     return replace(fit(table(recipe, seed=seed), recipe.names, settings=settings), recipe=recipe)
 
 

@@ -30,6 +30,7 @@ min_correlation = 0.3
 decide_by = "estimate"
 max_failed_resamples = 0.9
 [training]
+tune = false
 n_estimators = 5
 [validation]
 strategies = ["random", "site"]

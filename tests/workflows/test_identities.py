@@ -35,13 +35,11 @@ from stac_sm.ingest.file_group import ingest_fingerprint
 from stac_sm.model.applicability import Applicability
 from stac_sm.model.base_learners import BoosterSpec, TrainingTarget
 from stac_sm.model.booster import WeightedBooster
-from stac_sm.model.fit import TrainSettings
+from stac_sm.model.fit import Learned, Rounds, TrainSettings
 from stac_sm.model.intervals import ErrorLevel, Intervals
 from stac_sm.model.model import Model
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import _fingerprint as table_fingerprint
-from stac_sm.model.tabular.fit import candidate_sums
-from stac_sm.model.tabular.fit import table_booster_specs as table_parts
 from stac_sm.product.aggregates import means, mosaic
 from stac_sm.product.aggregates.aggregate import Aggregate as Aggregate
 from stac_sm.product.aggregates.source_items import SourceItem as AggregateMember
@@ -110,7 +108,7 @@ TABLE = pd.DataFrame(
         "date": pd.to_datetime(["2018-01-01", "2018-01-02"] * 2), "lst": [280.0, 281.0, np.nan, 290.0],
     }
 )  # fmt: skip
-FEATURES = TableFeatures(Columns(), ("lst", "soil"), ("soil",), False, ("lst",), ("soil",))
+FEATURES = TableFeatures(Columns(), ("lst", "soil"), ("soil",), False, ("lst",), 2, ("2018-01-01", "2018-01-02"))
 PROJECT = Project(Path("/p"), DEFAULT, matchups=MatchupRules("2016/2018"))
 
 
@@ -139,8 +137,9 @@ def trained() -> str:
 
 
 def trained_on_a_table() -> str:
-    parts = table_parts(FEATURES)
-    return table_fingerprint(TABLE, FEATURES, parts, candidate_sums(parts), 3)
+    part = BoosterSpec("values", TrainingTarget.WHOLE, FEATURES.names, 50, {"max_depth": 4})
+    learned = Learned(PLAIN, (part,), Rounds(50, 50), np.zeros(4), 3, 3, 2)
+    return table_fingerprint(TABLE, FEATURES, learned, TrainSettings(seed=3))
 
 
 def planned() -> PlannedDay:
@@ -222,15 +221,15 @@ GOLDEN = {
     "model with everything": "1b3a73a822f5f379032bfbd3570a24c3a1f4574e993213b2dcc0f4cc3b94ee69",
     "intervals": "2894e84a873d0a38bd3db969a1371edcc81076933b5a71b6285ae73634b5f83c",
     "area of applicability": "7a4cb48cfcf7e44f90721550341750ccbbb71abf62e5194d72a213b090a7add5",
-    "features of a table": "c6e3d152c27839c459ce789db5c7189a39e298e685a2527ea7d88f466e15d0d3",
+    "features of a table": "b36583ebcb4e0bba6f9576abdf716c5081564d3b0ee9cb37d0a6514ed04cbfde",
     "source": "bf6c04755f8c3e4f9fb5ad24299fdbc3d8051cc5d03863607ab2065c774d71aa",
     "source of a band": "84be49dab96e69c519219be2ad3414b7233ab8f4f52c65db83d6524044672f7f",
     "inputs of a day": "263e886ae51a58f6a5c8e5f6e0daafdc2e981724dcf8041d7864ed42ff820a43",
     "ingested item": "8168b2429027241dba06775b9b2b7e610362d6c3c9dd44f41e2a214d8f3f8fe3",
     "climatology item": "dc46f390b045b8b56d8d061f5ff2f76b897be7eefffc357b8e0a3e708b5a842c",
     "match-ups": "2ded4d3b2910f6f45629f20933e9ffa5b54e8ec69a9af7114493e6a2dc1133f5",
-    "model item": "16812e9209a7ac19353094079de75c41f8240a15fc3a845003ec50b54ee2b9b2",
-    "model of a table": "957b7fb3137b06976e82c06ef328470f20fe87945b8b9dfd723a47c0eaf2ff6e",
+    "model item": "a2bda21de585e1d708649d082e08fc3f84077958db88a1a2cbaf18ac7b302345",
+    "model of a table": "262223b5c34bc60cad59ae461258cd8c851a2e99c5fa30f02de15cbe17dc6b0b",
     "tile-day": "c19e8c4c3a6180733cd2a6200bacb326cb809fc7eb7ffb5eb903eaaa92dc62b9",
     "aggregate": "f30ed56f8ae8f11e27932d8201547ab76c4c4b5cfe9742d209ab1f30b0cb9535",
     "validation": "d0d67b008c407d8845a433b17879dddd20de940f41b1c28da000ce15f1ba832a",
@@ -312,13 +311,13 @@ KEYS = [
         },
     ),
     (Columns(), {"target", "site", "time", "network", "lon", "lat"}),
-    (FEATURES, {"format", "columns", "given", "still", "plain", "restless", "complete", "trailing_days"}),
+    (FEATURES, {"format", "columns", "given", "still", "plain", "restless", "sampling", "period", "scales"}),
 ]  # fmt: skip
 
-NOT_IDENTITY = {TrainSettings: {"nthread"}}
-"""Fields that change no value."""
+NOT_IDENTITY = {TrainSettings: {"nthread", "device"}}
+"""Fields that change no value, or (the device) are part of the identity unless they have their default."""
 
-NO_FIELDS = {TableFeatures: {"format", "trailing_days"}}
+NO_FIELDS = {TableFeatures: {"format", "scales"}}
 """Keys that stand for constants of the code."""
 
 
@@ -344,7 +343,7 @@ def test_every_field_is_part_of_the_identity_or_left_out_on_purpose(thing, keys)
         ),
         (
             BoosterSpec,
-            {"name", "trained_on", "rounds", "parameters", "least_penalty", "residual_of", "prior_weight", "learner"},
+            {"name", "trained_on", "rounds", "parameters", "learner"},
             {"features"},
         ),  # of TableFeatures
         (Aggregate, {"collection", "span", "tile", "members", "output"}, {"version"}),  # part of the id

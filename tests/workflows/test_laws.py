@@ -198,7 +198,7 @@ def test_where_there_is_no_noise_the_published_files_hold_the_truth(tmp_path_fac
     lai, wet = (cube[name] / cube[name].max() for name in ("lai", "swvl1"))
     truth = (0.3 + 0.1 * slopes[0] * lai + 0.1 * slopes[1] * wet).where(~cube["frozen"])
     table = xr.merge([cube[list(RECIPE.names)], truth.rename("sm")], compat="override").to_dataframe().dropna()
-    model = fit(table, RECIPE.names, settings=TrainSettings(n_estimators=300, max_depth=6, eta=0.1))
+    model = fit(table, RECIPE.names, settings=TrainSettings(tune=False, n_estimators=300, max_depth=6, eta=0.1))
     made = made_with(project, replace(model, recipe=RECIPE))
     assert len(made) == len(DAYS)
     for day, sm in zip(DAYS.days, made, strict=True):

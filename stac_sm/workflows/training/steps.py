@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -502,7 +502,7 @@ def _report(item: pystac.Item) -> dict[str, Any]:
 def _model_properties(run: TrainingRun, matchups: MatchupResult) -> dict[str, Any]:
     judged = json.loads(run.screening.sites.to_json(orient="records", double_precision=6))
     return {
-        "stac_sm:tuning": {"chosen": run.tuned.chosen, "rmse": dict(run.tuned.errors)},
+        "stac_sm:tuning": {"rounds": asdict(run.learned.rounds), "rmse": dict(run.learned.errors)},
         "title": f"XGBoost on {', '.join(run.model.features)}",
         "stac_sm:tc_status": run.status,
         "stac_sm:matchups": matchups.item["id"],

@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,22 +26,18 @@ from stac_sm.core.columns import Columns, day_column, instant_column, label_colu
 from stac_sm.core.errors import InputError
 from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.core.period import Period
+from stac_sm.core.progress import LogFunction, StageProgress
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import UNSCREENED, Evaluation, Fitter, evaluate
+from stac_sm.model.fit import DIAGNOSTIC_ROUNDS, learn
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model, read_asset, read_item
 from stac_sm.model.tabular.features import TableFeatures
-from stac_sm.model.tabular.fit import (
-    TableModel,
-    candidate_sums,
-    table_booster_specs,
-    table_training_rows,
-    train_table,
-)
-from stac_sm.model.tuning import fit_sum
+from stac_sm.model.tabular.fit import TableModel, train_table, with_features
 from stac_sm.model.user_table import FRACTION, OTHER, TableCleaning, clean_table, read_table
+from stac_sm.model.xgboost_learner import require_device
 from stac_sm.stac.items import ItemDict, item_json, with_location
 from stac_sm.storage.store import sha256
 from stac_sm.workflows.reporting.findings import ReportInputs, ScoreInterval, mean_interval
@@ -54,9 +50,11 @@ from stac_sm.workflows.training.training_rows import (
     training_rows_asset,
 )
 
-_STRATEGIES = ("random", "site", "year", "network")
+_TOGETHER = ("random", "network")  # strategies in which features of all rows may be used
 _BUDGET = DiagnosticsBudget(points=2, draws=1, folds=2, repeats=1, rows=4_000)
 _FOLDS = 5
+_READ, _TRAIN, _SCORE, _WRITE = "reading", "training", "scoring on hold-outs", "writing the report"
+_SECONDS = {_READ: 2.0, _TRAIN: 35.0, _SCORE: 25.0, _WRITE: 3.0}  # of a table of 90,000 rows and 20 columns
 _NOTHING_FOUND = TableCleaning()
 
 
@@ -129,7 +127,7 @@ class TrainedFolder:
         return {
             **training_summary(self.made),
             "cleaned": self.cleaning.to_dict(),
-            "notes": list(self.cleaning.notes),
+            "notes": [*self.cleaning.notes, *self.made.learned.notes],
         }
 
 
@@ -142,6 +140,8 @@ def train_table_folder(
     plain: bool,
     seed: int = 0,
     target_unit: str = FRACTION,
+    device: str = "cpu",
+    log: LogFunction = lambda line: None,
 ) -> TrainedFolder:
     """Train a model on a match-up table, score it on hold-outs, and write both to a folder.
 
@@ -161,6 +161,10 @@ def train_table_folder(
         Of folds and draws.
     target_unit
         Unit of the target in the file, one of `stac_sm.model.user_table.TARGET_UNITS`; the model is in m3 m-3.
+    device
+        ``cpu`` or ``cuda``, where the installed XGBoost can use it.
+    log
+        Takes a line with the stage, the share that is done and the time left.
 
     Returns
     -------
@@ -173,10 +177,16 @@ def train_table_folder(
         If the folder is not empty, or the table is not what it should be.
     """
     check_model_folder(folder)
+    require_device(device)
+    progress = StageProgress(f"train {file.name}", _SECONDS, log)
+    progress.stage(_READ)
     clean = clean_table(read_table(file, columns.site), columns, features=features, target_unit=target_unit)
     table = clean.table
-    made = train_table(table, columns, features=features, plain=plain, seed=seed)
-    found = evaluate_training(made, table)
+    progress.stage(_TRAIN)
+    made = train_table(table, columns, features=features, plain=plain, seed=seed, device=device, progress=progress.step)
+    progress.stage(_SCORE)
+    found = evaluate_training(made, table, progress=progress.step)
+    progress.stage(_WRITE)
     item = write_folder(made, table, folder, found, clean.found)
     return TrainedFolder(made, found, item, clean.found)
 
@@ -220,7 +230,7 @@ def evaluate_model(href: str, file: Path, *, target_unit: str | None = None) -> 
 
 
 def table_fitter(made: TableModel) -> Fitter:
-    """Return how a model was trained, without another search: a function from rows of the table to a model.
+    """Return how a model was trained, with its rounds but few of them: a function from rows of the table to a model.
 
     Parameters
     ----------
@@ -230,22 +240,79 @@ def table_fitter(made: TableModel) -> Fitter:
     Returns
     -------
     callable
-        Trains on the rows that it is given.
+        Trains on the rows that it is given, for diagnostics: features are derived from those rows alone.
     """
-    features = made.features
+    features, rounds = made.features, made.learned.rounds.at_most(DIAGNOSTIC_ROUNDS)
+    settings = replace(made.settings, n_estimators=min(made.settings.n_estimators, DIAGNOSTIC_ROUNDS))
 
     def fitted(rows: pd.DataFrame) -> TableFit:
         again = TableFeatures.of(rows, features.columns, features.given, plain=features.plain)
-        parts = table_booster_specs(again)
+        finished = with_features(rows, again.build(rows), features.columns)
         return TableFit(
-            fit_sum(table_training_rows(rows, again), parts, candidate_sums(parts)[made.chosen], made.seed), again
+            learn(finished, again.names, settings=settings, columns=features.columns, rounds=rounds).model, again
         )
 
     return fitted
 
 
-def evaluate_training(made: TableModel, table: pd.DataFrame, *, budget: DiagnosticsBudget = _BUDGET) -> TableEvaluation:
+@dataclass(frozen=True, eq=False)
+class _HoldOuts:
+    """Ways to predict rows that are held out, by models of the others; rows are known by their labels, which are
+    positions in the table."""
+
+    made: TableModel
+    table: pd.DataFrame
+
+    def unseen_sites(self, train: pd.DataFrame) -> _Predictor:
+        """Return the predictions of the training itself, whose folds are those of the strategy ``site``."""
+        predicted = self.made.learned.out_of_fold
+        return _Predictor(self.made.features.given, lambda test: predicted[test.index])
+
+    def other_rows(self, train: pd.DataFrame) -> _Predictor:
+        """Train on rows whose features are derived from all rows: no target has a part in them."""
+        return self._trained(self.made.built, self.made.built, train)
+
+    def other_years(self, train: pd.DataFrame) -> _Predictor:
+        """Train on rows of some years: their features are derived from those years alone, and the site means and
+        spreads of the held-out rows, too."""
+        year = day_column(self.table, self.made.features.columns.time).dt.year
+        known = year.isin(set(year[train.index])).to_numpy()
+        features = self.made.features
+        learned_from = features.build(self.table[known], normal_rows=np.ones(int(known.sum()), dtype=bool))
+        return self._trained(learned_from, features.build(self.table, normal_rows=known), train)
+
+    def _trained(self, learned_from: pd.DataFrame, features: pd.DataFrame, train: pd.DataFrame) -> _Predictor:
+        made, columns = self.made, self.made.features.columns
+        rows = with_features(train, learned_from.loc[train.index], columns)
+        model = learn(
+            rows, made.features.names, settings=made.settings, columns=columns, rounds=made.learned.rounds
+        ).model
+        return _Predictor(made.features.given, lambda test: model.predict(features.loc[test.index]))
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """Predicts rows of the table by their labels."""
+
+    features: tuple[str, ...]
+    of: Callable[[pd.DataFrame], NDArray[Any]]
+
+    def predict(self, columns: pd.DataFrame, /) -> NDArray[np.float32]:
+        """Return one value a row."""
+        return self.of(columns).astype(np.float32)
+
+
+def evaluate_training(
+    made: TableModel,
+    table: pd.DataFrame,
+    *,
+    budget: DiagnosticsBudget = _BUDGET,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TableEvaluation:
     """Score the way of training of a model on hold-outs of its table, and search its columns for leaks.
+
+    Unseen sites are scored by the predictions of the training itself. The other strategies train on the same rows,
+    which are some of each site where there are very many, with the rounds that were chosen for unseen sites.
 
     Parameters
     ----------
@@ -255,18 +322,44 @@ def evaluate_training(made: TableModel, table: pd.DataFrame, *, budget: Diagnost
         What it was trained on.
     budget
         Amount of work for the diagnostics.
+    progress
+        Called after each part with the number of parts that are done, and of all.
 
     Returns
     -------
     TableEvaluation
         Scores, learning curve, importance and leaks.
     """
-    columns, train = made.features.columns, table_fitter(made)
-    named = [one for one in _STRATEGIES if one != "network" or columns.network in table]
-    folds = hold_outs(table, named, folds=_FOLDS, seed=made.seed, columns=columns)
-    evaluation = evaluate(table, folds, train, columns=columns)
-    found = diagnose(table, train, features=made.features.given, seed=made.seed, columns=columns, budget=budget)
+    columns, table = made.features.columns, table.reset_index(drop=True)
+    known = np.flatnonzero(np.isfinite(made.learned.out_of_fold))
+    if not len(known):  # of a single site
+        known = np.flatnonzero(~np.isnan(numeric_column(table, columns.target)))
+    named = [name for name in (columns.target, columns.site, columns.time, columns.network) if name in table]
+    rows, by = table.loc[known, [*named, *_places(table, columns)]], _HoldOuts(made, table)
+    together = [name for name in _TOGETHER if name != "network" or columns.network in table]
+    ways: list[tuple[Sequence[str], Fitter]] = [
+        (["random"], by.other_rows), (["site"], by.unseen_sites), (["year"], by.other_years),
+        ([name for name in together if name != "random"], by.other_rows),
+    ]  # fmt: skip
+    parts = []
+    for number, (strategies, way) in enumerate(ways):
+        folds = hold_outs(rows, strategies, folds=_FOLDS, seed=made.settings.seed, columns=columns)
+        parts.append(evaluate(rows, folds, way, columns=columns))
+        progress(number + 1, len(ways) + 1)
+    evaluation = _joined(parts, known)
+    found = diagnose(
+        table, table_fitter(made), features=made.features.given, seed=made.settings.seed, columns=columns, budget=budget
+    )
+    progress(len(ways) + 1, len(ways) + 1)
     return TableEvaluation(evaluation, found)
+
+
+def _joined(parts: Sequence[Evaluation], known: NDArray[np.intp]) -> Evaluation:
+    """Return evaluations of several strategies as one, whose rows are positions in the table."""
+    predictions = pd.concat([part.predictions for part in parts if len(part.predictions)], ignore_index=True)
+    predictions["row"] = known[predictions["row"].to_numpy(int)]
+    notes = {name: note for part in parts for name, note in part.notes.items()}
+    return Evaluation(tuple(one for part in parts for one in part.results), notes, None, predictions)
 
 
 def write_table_report(
@@ -279,10 +372,11 @@ def write_table_report(
     """Write the files of `write_model_report` into a folder that exists; where they lie, by their names."""
     facts: dict[str, Any] = {
         "columns": ", ".join(made.choice.taken),
-        "rows": made.rows,
+        "rows": made.learned.rows,
         "rows without target": made.without_target,
-        "sites": made.sites,
-        "boosters": ", ".join(part.name for part in made.parts),
+        "sites": made.learned.sites,
+        "boosters": ", ".join(part.name for part in made.learned.parts),
+        "rounds": f"{made.learned.rounds.values} of values, {made.learned.rounds.anomalies} of anomalies",
     }
     report = ReportInputs(
         title="Model of a table",
@@ -291,7 +385,7 @@ def write_table_report(
         diagnostics=found.diagnostics,
         trained=UNSCREENED,
         facts=facts,
-        notes=(*cleaning.notes, *([made.intervals_refused] if made.intervals_refused else [])),
+        notes=(*cleaning.notes, *made.learned.notes, *_refusals(made)),
         columns=made.features.columns,
     )
     return write_model_report(folder, report)
@@ -529,19 +623,35 @@ def training_summary(made: TableModel) -> dict[str, Any]:
     dict
         JSON-able: features, rows, sites, boosters, tuning, scores at unseen sites, intervals.
     """
-    unseen = None if made.unseen is None else asdict(made.unseen)
-    intervals = made.model.intervals
+    learned, intervals = made.learned, made.model.intervals
     return {
         "features": {"taken": list(made.choice.taken), "left": dict(made.choice.left)},
-        "derived_features": len(made.model.features),
-        "rows": made.rows,
+        "derived_features": len(made.features.names),
+        "rows": learned.rows,
         "rows_without_target": made.without_target,
-        "sites": made.sites,
-        "boosters": {part.name: member.weight for part, member in zip(made.parts, made.model.members, strict=True)},
-        "tuning": dict(made.tried),
-        "at_unseen_sites": unseen,
-        "intervals": intervals.description if intervals else made.intervals_refused,
+        "rows_trained_on": learned.fitted_rows,
+        "rows_selected_on": learned.selection_rows,
+        "sites": learned.sites,
+        "boosters": {part.name: member.weight for part, member in zip(learned.parts, made.model.members, strict=True)},
+        "rounds": asdict(learned.rounds),
+        "tuning": dict(learned.errors),
+        "at_unseen_sites": _unseen(made),
+        "intervals": intervals.description if intervals else learned.intervals_refused,
     }
+
+
+def _unseen(made: TableModel) -> dict[str, Any] | None:
+    """Return the scores at unseen sites, with the 90 % interval of the RMSE; None where there are none."""
+    learned = made.learned
+    return None if learned.scores is None else {**asdict(learned.scores), "rmse_interval90": learned.rmse_interval}
+
+
+def _refusals(made: TableModel) -> list[str]:
+    return [made.learned.intervals_refused] if made.learned.intervals_refused else []
+
+
+def _places(table: pd.DataFrame, columns: Columns) -> list[str]:
+    return [name for name in (columns.lat, columns.lon) if name in table]
 
 
 def _swap(scratch: Path, folder: Path) -> None:
@@ -561,7 +671,7 @@ def _item(made: TableModel, table: pd.DataFrame, cleaning: TableCleaning) -> Ite
         fingerprint=made.fingerprint,
         bbox=_bbox(table, columns),
         period=Period(when.min().date(), when.max().date() + timedelta(days=1)),
-        hyperparameters={"boosters": [part.describe() for part in made.parts]},
+        hyperparameters={"boosters": [part.fingerprint_fields() for part in made.learned.parts]},
         properties=_properties(made, cleaning),
     )
     if cleaning.target_unit == OTHER:
@@ -574,17 +684,19 @@ def _item(made: TableModel, table: pd.DataFrame, cleaning: TableCleaning) -> Ite
 
 def _properties(made: TableModel, cleaning: TableCleaning) -> dict[str, Any]:
     properties: dict[str, Any] = {
-        "title": "XGBoost on a table" if made.features.plain else "Sum of boosters on a table",
-        "stac_sm:rows": made.rows,
-        "stac_sm:sites": made.sites,
+        "title": "XGBoost on a table" if made.features.plain else "Sum of XGBoost boosters on a table",
+        "stac_sm:rows": made.learned.rows,
+        "stac_sm:sites": made.learned.sites,
         "stac_sm:dropped": {"rows": {"without target": made.without_target}},
     }
-    if made.unseen is not None:
-        properties["stac_sm:scores"] = {"at_unseen_sites": asdict(made.unseen)}
-    if made.intervals_refused:
-        properties["stac_sm:intervals_refused"] = made.intervals_refused
+    if unseen := _unseen(made):
+        properties["stac_sm:scores"] = {"at_unseen_sites": unseen}
+    if made.learned.intervals_refused:
+        properties["stac_sm:intervals_refused"] = made.learned.intervals_refused
+    if notes := [*cleaning.notes, *made.learned.notes]:
+        properties["stac_sm:notes"] = notes
     if cleaning:
-        properties |= {_CLEANED: cleaning.to_dict(), "stac_sm:notes": list(cleaning.notes)}
+        properties[_CLEANED] = cleaning.to_dict()
     return properties
 
 

@@ -16,10 +16,10 @@ from stac_sm.model.applicability import fit_applicability
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, evaluate
+from stac_sm.model.fit import DIAGNOSTIC_ROUNDS, Learned, Rounds, learn
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.intervals import Intervals, fit_intervals
 from stac_sm.model.model import Model
-from stac_sm.model.tuning import TunedModel, tune
 from stac_sm.stations.screening import ScreeningResult, require_sites, training_screener
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.reporting.findings import NOMINAL_COVERAGE, ReportInputs
@@ -64,8 +64,8 @@ class TrainingRun:
     refused: str
     """Why there are no intervals; empty if there are."""
 
-    tuned: TunedModel
-    """How the model was chosen, without recipe and intervals."""
+    learned: Learned
+    """How the model was trained: rounds, rows that were used."""
 
     @property
     def trained(self) -> str:
@@ -101,7 +101,8 @@ class TrainingRun:
             Name of each file to its path.
         """
         unscreened = [] if self.trained == SCREENED else [self.status]  # how many sites are kept is said elsewhere
-        tuning = {f"RMSE at unseen sites, {name}": f"{error:.4f}" for name, error in self.tuned.errors.items()}
+        learned, boosters = self.learned, ", ".join(part.name for part in self.learned.parts)
+        tuning = {f"RMSE at unseen sites, {rounds} rounds": f"{error:.4f}" for rounds, error in learned.errors.items()}
         report = ReportInputs(
             title=title,
             evaluation=self.evaluation,
@@ -111,8 +112,13 @@ class TrainingRun:
             trained=self.trained,
             climate=climate,
             intervals=self.held_out_intervals,
-            facts={"stations": self.status, "model": self.tuned.chosen, **tuning, **facts},
-            notes=(*notes, *unscreened, *([self.refused] if self.refused else [])),
+            facts={
+                "stations": self.status,
+                "boosters": boosters,
+                **tuning,
+                **facts,
+            },
+            notes=(*notes, *learned.notes, *unscreened, *([self.refused] if self.refused else [])),
             coverage=self.model.intervals.coverage if self.model.intervals else NOMINAL_COVERAGE,
         )
         return write_model_report(folder, report)
@@ -121,16 +127,15 @@ class TrainingRun:
 Files = dict[str, Path]
 
 
-def project_fitter(project: Project, chosen: str = "") -> Callable[[pd.DataFrame], Model]:
+def project_fitter(project: Project, rounds: Rounds | None = None) -> Callable[[pd.DataFrame], Model]:
     """Return how a project trains: a function from rows of a table to a model.
 
     Parameters
     ----------
     project
         Recipe and training settings.
-    chosen
-        Name of the sum of boosters, so that none is searched: for diagnostics, which train often; empty: the best is
-        searched.
+    rounds
+        Numbers of rounds that were chosen before, so that none is chosen; None: the best are chosen.
 
     Returns
     -------
@@ -139,13 +144,13 @@ def project_fitter(project: Project, chosen: str = "") -> Callable[[pd.DataFrame
     """
 
     def trained(rows: pd.DataFrame) -> Model:
-        return _tune(rows, project, chosen).model
+        return _learn(rows, project, rounds).model
 
     return trained
 
 
-def _tune(rows: pd.DataFrame, project: Project, chosen: str = "") -> TunedModel:
-    return tune(rows, project.recipe.names, settings=project.training, chosen=chosen)
+def _learn(rows: pd.DataFrame, project: Project, rounds: Rounds | None = None) -> Learned:
+    return learn(rows, project.recipe.names, settings=project.training, rounds=rounds)
 
 
 def training_run(
@@ -183,24 +188,25 @@ def training_run(
         The model with intervals and area of applicability, scores, and diagnostics.
     """
     log = log or (lambda _: None)
-    rules, train = project.validation, project_fitter(project)
+    rules = project.validation
     rows, status = _training_rows(table, screening, project)
+    log(f"training on {len(rows)} rows of {rows['site'].nunique()} sites, {status.partition(':')[0]}")
+    learned = _learn(rows, project)
+    model = learned.model
     folds = hold_outs(table, rules.strategies, folds=rules.folds, seed=rules.seed)
     screener = training_screener(triplets, project.screening, table)
     baselines = [BASELINE] if BASELINE in table else []
     log(f"scoring on rows held out: {', '.join(folds)}")
+    train = project_fitter(project, learned.rounds)
     evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines)
     held_out = _held_out(evaluation, screening, rows is not table)
-    log(f"training on {len(rows)} rows of {rows['site'].nunique()} sites, {status.partition(':')[0]}")
-    tuned = _tune(rows, project)
-    model = tuned.model
     intervals, judged, refused = _intervals(project, table, model, held_out)
     area = fit_applicability(rows, model.features, model.importance(), rows["site"])
     model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
-    frozen = project_fitter(project, tuned.chosen)
+    frozen = project_fitter(project, learned.rounds.at_most(DIAGNOSTIC_ROUNDS))
     log("for the report: learning curve, importance of features, leaks")
     diagnostics = diagnose(table, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
-    return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, tuned)
+    return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, learned)
 
 
 def training_hyperparameters(project: Project) -> dict[str, object]:

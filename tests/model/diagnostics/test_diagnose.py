@@ -18,7 +18,7 @@ from stac_sm.model.diagnostics.leakage import site_identification_skill
 from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, WATCHED, DiagnosticsBudget
 from stac_sm.model.fit import TrainSettings, fit
 
-SETTINGS = TrainSettings(n_estimators=40, max_depth=4, eta=0.2)
+SETTINGS = TrainSettings(tune=False, n_estimators=40, max_depth=4, eta=0.2)
 FEATURES = ["wet", "soil", "station_no", "noise"]
 
 

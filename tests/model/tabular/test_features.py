@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,30 +61,45 @@ def test_neither_have_the_other_sites(site):
 
 def test_what_a_site_is_like():
     by_site = TABLE.groupby("station")["smap"]
-    quartiles = (by_site.transform("quantile", share) for share in (0.75, 0.25))
-    np.testing.assert_allclose(BUILT["smap:iqr"], next(quartiles) - next(quartiles), rtol=1e-5)
-    for kind in ("mean", "median", "std", "skew"):
-        np.testing.assert_allclose(BUILT[f"smap:{kind}"], by_site.transform(kind), rtol=1e-6)
+    np.testing.assert_allclose(BUILT["smap:mean"], by_site.transform("mean"), rtol=1e-6)
+    np.testing.assert_allclose(BUILT["smap:spread"], by_site.transform("std", ddof=0), rtol=1e-5)
     np.testing.assert_allclose(BUILT["smap:anomaly"], TABLE["smap"] - by_site.transform("mean"), rtol=1e-4, atol=1e-3)
     assert BUILT["smap:mean"].nunique() == 4
 
 
-def test_trailing_means_look_back_only():
+def test_exponential_means_look_back_only_and_none_is_shorter_than_the_sampling():
+    assert (FEATURES.sampling, FEATURES.scales) == (10, (10, 30, 120))
     rows = TABLE[TABLE["station"] == "s1"]
-    by_day = rows.assign(start=pd.to_datetime(rows["start"])).rolling("90D", on="start", min_periods=1)
-    wanted = by_day["smap"].mean() - rows["smap"].mean()
-    np.testing.assert_allclose(BUILT.loc[rows.index, "smap:trailing90_anomaly"], wanted, rtol=1e-4, atol=1e-2)
+    weights = np.exp(-np.arange(0, 90, 10) / 30)
+    for last in (0, 5, 39):
+        back = rows["smap"].to_numpy()[last::-1][:9]
+        known = ~np.isnan(back)
+        expected = (weights[: len(back)] * np.nan_to_num(back)).sum() / weights[: len(back)][known].sum()
+        found = BUILT.loc[rows.index[last], ["smap:exponential30", "smap:exponential30_anomaly"]]
+        np.testing.assert_allclose(found, [expected, expected - BUILT.loc[rows.index[0], "smap:mean"]], rtol=1e-4)
 
 
-def test_waves_are_those_of_the_site():
-    when = pd.date_range("2019-01-01", "2020-12-31", freq="7D")
-    angle = when.dayofyear * (2 * np.pi / 365.25)
-    for wave, times in {"yearly": 1, "half_yearly": 2}.items():
-        values = 3 + 2 * np.sin(times * angle) - 0.5 * np.cos(times * angle)
-        table = pd.DataFrame({"smap": values, "station": "s", "start": when})
-        table.loc[::5, "smap"] = np.nan
-        built = TableFeatures.of(table, COLUMNS, ["smap"]).build(table)
-        np.testing.assert_allclose(built[[f"smap:{wave}_sin", f"smap:{wave}_cos"]].iloc[0], [2, -0.5], atol=1e-5)
+def test_site_means_are_over_a_period_that_is_fixed():
+    """A site with rows in the period of the training table has the mean of those, whatever comes later."""
+    later = TABLE.assign(start=(pd.to_datetime(TABLE["start"]) + pd.Timedelta("3650D")).dt.strftime("%Y-%m-%d"))
+    both = FEATURES.build(pd.concat([TABLE, later.assign(smap=later["smap"] * 9)], ignore_index=True))
+    np.testing.assert_array_equal(both["smap:mean"], np.tile(BUILT["smap:mean"], 2))
+    alone = FEATURES.build(later)  # without a row in the period
+    np.testing.assert_allclose(alone["smap:mean"], BUILT["smap:mean"], rtol=1e-6)
+
+
+def test_rows_that_are_no_part_of_the_normal_change_no_mean():
+    normal = (TABLE["start"] < "2019-08-01").to_numpy()
+    changed = TABLE.assign(smap=TABLE["smap"].where(normal, 1e6))
+    built, other = (FEATURES.build(table, normal_rows=normal) for table in (TABLE, changed))
+    same(built[["smap:mean", "smap:spread"]], other[["smap:mean", "smap:spread"]])
+    same(built[normal], other[normal])
+
+
+def test_unlabelled_rows_tell_what_a_site_is_like():
+    """Every second target is missing: the features of the others are those of the whole table."""
+    half = TABLE.assign(theta=TABLE["theta"].mask(TABLE.index % 2 == 0))
+    same(TableFeatures.of(half, COLUMNS, GIVEN).build(half), BUILT)
 
 
 def test_a_value_that_never_changes_where_all_others_do_is_missing():
@@ -115,28 +128,15 @@ def test_what_stands_still_at_many_sites_may_stand_still():
     assert features.build(table).loc[table["station"] == "s3", "smap:mean"].notna().all()
 
 
-def test_complete_columns_are_there_in_nearly_all_rows():
-    table = table_of(sites=12, gaps=0.0)
-    table["B8"] = table["B8"].mask(table.index % 10 == 0)
-    features = TableFeatures.of(table, COLUMNS, GIVEN)
-    assert features.complete == ("B4", "smap", "sand")
-    assert {name.split(":")[0] for name in features.complete_site_features} == {"B4", "smap", "sand"}  # no ndvi
-    assert {"smap:iqr", "smap:half_yearly_cos", "sand"} <= set(features.complete_site_features)
-    none = TableFeatures.of(table_of(gaps=0.5), COLUMNS, GIVEN[:3])
-    assert none.complete == ()
-    assert set(none.robust_site_features) <= set(none.complete_site_features)
-
-
-def test_few_rows_have_no_waves_and_no_skewness_and_no_warning():
+def test_few_rows_give_no_warning():
     built = FEATURES.build(TABLE[:1])
-    assert built[["smap:yearly_sin", "smap:skew", "smap:std"]].isna().all(axis=None)
+    assert built["smap:spread"].iloc[0] == 0
     assert len(FEATURES.build(TABLE[:0])) == 0
 
 
 def test_what_stands_still_has_no_climatology():
     assert FEATURES.still == ("sand",)
     assert "sand:mean" not in BUILT
-    assert "sand" in FEATURES.site_features
     gaps_everywhere = TABLE.assign(smap=TABLE["smap"].mask(TABLE.index % 7 == 0))
     assert "smap" in TableFeatures.of(gaps_everywhere, COLUMNS, GIVEN).varying_columns
 
@@ -148,12 +148,8 @@ def test_indices_of_known_bands():
     assert nothing["ndvi"].isna().all()
 
 
-def test_every_name_that_a_part_may_ask_for_is_made():
-    lists = (
-        "varying_columns", "site_features", "robust_site_features", "complete_site_features",
-        "seasonal_cycle_features", "anomaly_features", "trailing_anomaly_features",
-    )  # fmt: skip
-    assert {name for one in lists for name in getattr(FEATURES, one)} <= set(BUILT.columns)
+def test_all_names_are_made_in_their_order():
+    assert list(BUILT.columns) == list(FEATURES.names)
     assert set(BUILT.dtypes) == {np.dtype("float32")}
 
 
@@ -165,8 +161,10 @@ def test_plain_features_are_the_columns_and_the_day_of_the_year():
 def test_they_survive_json():
     assert TableFeatures.from_dict(FEATURES.to_dict()) == FEATURES
     assert FEATURES.restless
-    first = {name: value for name, value in FEATURES.to_dict().items() if name not in ("restless", "complete")}
-    assert TableFeatures.from_dict(first | {"format": 1}) == replace(FEATURES, restless=(), complete=())
+    with pytest.raises(ModelError, match="found format 2; format 3 is required: train the model again"):
+        TableFeatures.from_dict(FEATURES.to_dict() | {"format": 2})
+    with pytest.raises(ModelError, match=r"exponential means of \[5\] days, .* required: train the model again"):
+        TableFeatures.from_dict(FEATURES.to_dict() | {"scales": [5]})
     with pytest.raises(ModelError, match="format 9"):
         TableFeatures.from_dict(FEATURES.to_dict() | {"format": 9})
     with pytest.raises(ModelError, match="not complete"):

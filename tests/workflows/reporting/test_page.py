@@ -34,7 +34,7 @@ from stac_sm.workflows.reporting.labels import latitude_band_label, method_label
 from stac_sm.workflows.reporting.page import report_asset_fields, write_model_report
 from tests.support.missing import need
 
-SETTINGS = TrainSettings(n_estimators=15, max_depth=3, eta=0.3)
+SETTINGS = TrainSettings(tune=False, n_estimators=15, max_depth=3, eta=0.3)
 FEATURES = ["lst", "swvl1", "station_no"]
 STRATEGIES = ("random", "site", "year", "network", "block")
 VOID = {"meta", "link", "img", "br", "hr", "input"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +17,18 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
-from stac_sm.model.base_learners import TrainingRows, fit_boosters, site_sample_weights
+from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.model import Model
-from stac_sm.model.tabular import fit as table_model
-from stac_sm.model.tabular.features import TableFeatures
-from stac_sm.model.tabular.fit import (
-    booster_weights,
-    candidate_sums,
-    site_and_anomaly_specs,
-    table_booster_specs,
-    table_training_rows,
-    train_table,
+from stac_sm.model.tabular.fit import train_table
+from stac_sm.model.user_table import clean_table
+from stac_sm.workflows.training.tabular import (
+    _HoldOuts,
+    evaluate_table,
+    evaluate_training,
+    model_item_href,
+    read_features,
+    write_folder,
 )
-from stac_sm.model.tuning import fit_sum
-from stac_sm.model.user_table import choose_features, clean_table, place_columns, read_table
-from stac_sm.model.xgboost_learner import XGBoostLearner
-from stac_sm.workflows.training.tabular import evaluate_table, model_item_href, read_features, write_folder
 
 COLUMNS = Columns(target="theta", site="station", time="start")
 ROLES = ["--target", "theta", "--site", "station", "--time", "start"]
@@ -58,8 +55,18 @@ def table_of(sites=14, rows=24, seed=0):
 TABLE, OTHERS = table_of(), table_of(sites=6, seed=5)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_rounds():
+    """Enough for these tables, which are easy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stac_sm.model.fit.ROUNDS", (15, 30))
+        patch.setattr("stac_sm.model.fit._SITE_ROUNDS", 30)
+        patch.setattr("stac_sm.workflows.training.tabular.DIAGNOSTIC_ROUNDS", 15)
+        yield
+
+
 @pytest.fixture(scope="module")
-def made():
+def made(few_rounds):
     return train_table(TABLE, COLUMNS)
 
 
@@ -97,107 +104,15 @@ def test_changing_held_out_targets_changes_no_training_row_and_no_prediction(mad
     assert np.array_equal(predictions(made, OTHERS.drop(columns="theta")), predictions(made, OTHERS))
 
 
-def test_tuning_never_sees_the_sites_that_it_is_judged_on(monkeypatch):
-    """In each inner fold, no part is trained on a site of the rows held out, and the model of all sees no more."""
-    seen, cuts = [], []
-    fit, folds = fit_boosters, TrainingRows.folds
-
-    def spy_fit(rows, *rest, **more):
-        seen.append(set(rows.sites))
-        return fit(rows, *rest, **more)
-
-    def spy_folds(self, count, seed):
-        found = folds(self, count, seed)
-        cuts.extend(set(self.sites[test]) for _, test in found)
-        return found
-
-    monkeypatch.setattr("stac_sm.model.tuning.fit_boosters", spy_fit)
-    monkeypatch.setattr(TrainingRows, "folds", spy_folds)
-    train_table(TABLE, COLUMNS)
-    assert len(cuts) == 5
-    assert len(seen) == 6
-    assert set.union(*cuts) == set(TABLE["station"])
-    assert all(
-        not learned & test and learned | test == set(TABLE["station"])
-        for learned, test in zip(seen[:5], cuts, strict=True)
-    )
-
-
 def test_it_says_what_it_took_and_how_it_did(made):
+    learned = made.learned
     assert made.choice.taken == ("wet", "green", "sand")
-    assert (made.rows, made.without_target, made.sites) == (TABLE["theta"].notna().sum(), 31, 14)
-    assert list(made.tried) == [f"{share:g}" for share in table_model.SHARES]
-    assert made.chosen in made.tried
-    assert made.unseen.rmse < 0.08
-    weights = [member.weight for member in made.model.members]
-    assert weights == pytest.approx(list(booster_weights(made.parts, float(made.chosen)).values()))
-    assert [member.trained.is_linear for member in made.model.members] == [True, True, False, False]
-
-
-def test_shares_add_up():
-    parts = site_and_anomaly_specs(TableFeatures.of(TABLE, COLUMNS, ["wet", "green", "sand"]))
-    assert [part.residual_of for part in parts] == ["", parts[0].name, "", parts[0].name]
-    for name, weights in candidate_sums(parts).items():
-        line, rest, departure, value = weights.values()
-        assert line == 1
-        assert rest == departure == float(name) == 1 - value
-
-
-def test_a_site_without_columns_that_may_be_missing_keeps_the_answer_of_the_first_line():
-    """One line on all columns would take the gaps for typical values, and pull the site to the middle."""
-    rng = np.random.default_rng(0)
-    wet = np.repeat(rng.standard_normal(60), 12) + 0.1 * rng.standard_normal(720)
-    table = pd.DataFrame({"theta": 0.2 + 0.05 * wet, "wet": wet, "station": np.repeat(np.arange(60), 12).astype(str)})
-    table = table.assign(start=np.tile(pd.date_range("2019-01-01", periods=12, freq="30D"), 60))
-    table = table.assign(**{f"green{i}": wet + 0.1 * rng.standard_normal(720) for i in range(9)})
-    gone = table["station"].astype(int) % 5 == 0
-    table = table.assign(**{f"green{i}": table[f"green{i}"].mask(gone) for i in range(9)})
-    features = TableFeatures.of(table, COLUMNS, choose_features(table, COLUMNS).taken)
-    assert features.complete == ("wet",)
-    parts = site_and_anomaly_specs(features)
-    rows = table_training_rows(table, features)
-    one = replace(parts[0], features=features.robust_site_features)
-    error = {}
-    for name, tried in {"stand": parts[:2], "one": [one]}.items():
-        model = fit_sum(rows, tried, {part.name: 1.0 for part in tried}, 0)
-        wrong = (model.predict(rows.features) - rows.target)[np.isin(rows.sites, table["station"][gone])]
-        error[name] = np.sqrt(np.mean(wrong**2))
-    assert error["stand"] < 0.6 * error["one"]
-
-
-def test_what_stands_on_another_part_learns_what_that_leaves_over():
-    features = TableFeatures.of(TABLE, COLUMNS, ["wet", "green", "sand"])
-    rows, (line, rest, *_) = table_training_rows(TABLE, features), site_and_anomaly_specs(features)
-    first, second = fit_boosters(rows, [line, rest], 0)
-    left = rows.target - first.predict(rows.features)
-    (alone,) = fit_boosters(replace(rows, target=left), [replace(rest, residual_of="")], 0)
-    np.testing.assert_allclose(second.predict(rows.features), alone.predict(rows.features), atol=1e-6)
-
-
-def test_sites_in_one_place_share_a_vote():
-    places = np.array([[40, 9], [40, 9], [40.001, 9], [60, 9]], dtype=float)
-    rows = TrainingRows(pd.DataFrame({"x": np.zeros(4)}), np.zeros(4), np.array(list("abcd")), places)
-    np.testing.assert_allclose(site_sample_weights(rows, np.arange(4)), [1 / 3, 1 / 3, 1 / 3, 1], rtol=1e-3)
-    assert site_sample_weights(replace(rows, places=None), np.arange(4)).tolist() == [1, 1, 1, 1]
-
-
-def test_a_site_has_one_vote_however_many_rows(monkeypatch):
-    weights, plain = [], XGBoostLearner.fit
-
-    def fit(columns, target, sample_weight, settings, **more):
-        weights.append(sample_weight)
-        return plain(columns, target, sample_weight, settings, **more)
-
-    monkeypatch.setattr(XGBoostLearner, "fit", fit)
-    features = TableFeatures.of(TABLE, COLUMNS, ["wet", "sand"])
-    more = pd.concat([TABLE, *[TABLE[TABLE["station"] == "003"]] * 9])
-    rows = table_training_rows(more.drop(columns="lat"), features)  # without places, no site shares its vote
-    fit_boosters(rows, [replace(part, residual_of="") for part in site_and_anomaly_specs(features)], 0)
-    assert len(weights) == 3
-    for weight in weights:
-        by_site = weight if len(weight) == 14 else pd.Series(weight).groupby(rows.sites).sum().to_numpy()
-        np.testing.assert_allclose(by_site, by_site[0], rtol=1e-5)
-    assert [len(weight) for weight in weights] == [14] + [len(rows.sites)] * 2
+    assert (learned.rows, made.without_target, learned.sites) == (TABLE["theta"].notna().sum(), 31, 14)
+    assert (learned.fitted_rows, learned.selection_rows, learned.notes) == (learned.rows, learned.rows, ())
+    assert learned.scores.rmse < 0.08
+    low, high = learned.rmse_interval
+    assert low < learned.scores.rmse < high
+    assert [member.weight for member in made.model.members] == [0.25] * 6
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -257,11 +172,11 @@ def test_stations_with_few_rows_have_no_scores_of_their_own(made):
 def test_too_few_sites_for_intervals_or_folds():
     few = train_table(table_of(sites=5), COLUMNS)
     assert few.model.intervals is None
-    assert "5 sites found" in few.intervals_refused
+    assert "5 sites found" in few.learned.intervals_refused
     scored = evaluate_table(few.model, few.features, OTHERS)
     assert np.isnan([scored.coverage, *scored.coverage_interval]).all()
     lone = train_table(table_of(sites=1), COLUMNS)
-    assert (lone.unseen, lone.tried) == (None, {})
+    assert (lone.learned.scores, lone.learned.errors) == (None, {})
     assert np.isfinite(predictions(lone, OTHERS)).all()
 
 
@@ -356,25 +271,46 @@ def test_tables_without_targets(made):
         evaluate_table(made.model, made.features, OTHERS.drop(columns="wet"))
 
 
-def test_the_real_table_at_stations_that_the_model_has_not_seen(shared):
-    """A floor, not a score: `tests/benchmarks/accuracy.py` measures, tuned. Here the most trusted share is taken."""
-    columns = Columns("sm_insitu", "station", "start")
-    table = read_table(shared / "data/matchup_conus/matchup_conus_10day.csv", columns.site)
-    columns = replace(columns, **place_columns(table, columns))
-    found = {plain: [_scores_unseen(table, columns, plain, first) for first in range(3)] for plain in (False, True)}
-    rmse = {plain: np.sqrt(np.mean([one.rmse**2 for one in some])) for plain, some in found.items()}
-    r = {plain: np.mean([one.r for one in some]) for plain, some in found.items()}
-    assert rmse[False] < 0.9 * rmse[True]
-    assert r[False] > r[True] + 0.08
+def test_year_folds_learn_nothing_from_the_year_that_they_are_judged_on():
+    """Neither its targets nor its columns: features of the training rows and of the site are the same without it."""
+    table = table_of(sites=12, rows=60)
+    year = pd.to_datetime(table["start"]).dt.year
+    changed = table.assign(wet=table["wet"].where(year != 2020, 9.0), theta=table["theta"].where(year != 2020, 0.5))
+    made = train_table(table, COLUMNS, plain=False)
+    seen = []
+    for one in (table, changed):
+        by = _HoldOuts(replace(made, built=made.features.build(one)), one)
+        train = one[(year != 2020) & one["theta"].notna()]
+        predictor = by.other_years(train)
+        seen.append(predictor.predict(one[(year == 2019) & one["theta"].notna()]))
+    np.testing.assert_array_equal(*seen)
 
 
-def _scores_unseen(table, columns, plain, first):
-    """Of every third station, by a model of the others."""
-    unseen = table["station"].isin(sorted(set(table["station"]))[first::3])
-    made = TableFeatures.of(table[~unseen], columns, choose_features(table, columns).taken, plain=plain)
-    parts = table_booster_specs(made)
-    model = fit_sum(table_training_rows(table[~unseen], made), parts, next(iter(candidate_sums(parts).values())), 0)
-    return evaluate_table(model, made, table[unseen]).pooled
+def test_the_strategy_of_sites_is_that_of_the_training(made):
+    found = evaluate_training(made, TABLE, budget=DiagnosticsBudget(points=1, draws=1, folds=2, repeats=1, rows=100))
+    rows = found.evaluation.predictions
+    by_site = rows[rows["strategy"] == "site"]
+    np.testing.assert_allclose(by_site["unscreened"], made.learned.out_of_fold[by_site["row"]], rtol=1e-6)
+    assert set(by_site["row"]) == set(np.flatnonzero(TABLE["theta"].notna()))
+    scores = found.evaluation.result("site", "unscreened").pooled
+    assert scores.rmse == pytest.approx(made.learned.scores.rmse, rel=1e-5)
+
+
+def test_progress_says_stage_share_and_time_left_from_the_start(tmp_path):
+    TABLE.to_csv(tmp_path / "t.csv", index=False)
+    done = run("train", tmp_path / "t.csv", *ROLES, "--plain", "--out", tmp_path / "m")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("train t.csv: ")]
+    assert re.fullmatch(r"train t.csv: reading, 0% done, about \d+ s left", lines[0])
+    assert [line.split(": ")[1].split(",")[0] for line in lines] == [
+        "reading", "training", "scoring on hold-outs", "writing the report"
+    ]  # fmt: skip
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path):
+    TABLE.to_csv(tmp_path / "t.csv", index=False)
+    done = run("train", tmp_path / "t.csv", *ROLES, "--device", "cuda", "--out", tmp_path / "m", code=1)
+    assert "xgboost-cpu" in done.stderr
+    assert not (tmp_path / "m").exists()
 
 
 def test_training_leaves_a_report_and_says_which_columns_leak(tmp_path):
