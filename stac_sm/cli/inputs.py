@@ -15,13 +15,18 @@ import click
 
 from stac_sm.cli.options import (
     LocalPath,
+    at_option,
+    bbox_option,
     exit_if_failed,
     json_option,
     open_project,
     parsed_box,
+    parsed_point,
     print_message,
     print_result,
     project_option,
+    select_tiles,
+    tiles_of_places,
     workers_option,
 )
 
@@ -266,8 +271,38 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
 
 
 @click.command()
-@click.argument("tile")
-@click.argument("day")
+@at_option
+@bbox_option
+@project_option
+@json_option
+def tiles(at: str | None, bbox: str | None, folder: str, as_json: bool) -> None:
+    """Name the tile that holds a point, or the tiles that meet a box, each with its own box in degrees.
+
+    Of a point also the row and the column of its pixel in the tile, from 0 in the upper left.
+    """
+    from stac_sm.core.land import has_land
+
+    if (at is None) == (bbox is None):
+        raise click.UsageError("give one of --at and --bbox")
+    project = open_project(folder)
+    grid, rows = project.grid, list[dict[str, Any]]()
+    for tile in tiles_of_places(project, at, bbox):
+        sides = [round(degrees, 4) + 0.0 for degrees in grid.bbox(tile) or ()]
+        rows.append({"tile": tile, "bbox": sides, "land": has_land(grid, tile)})
+    if at is not None:
+        _, rows[0]["row"], rows[0]["column"] = grid.tile_at(*parsed_point(at))
+    if not as_json:
+        words = {True: "yes", False: "no", None: "not known"}
+        for row in rows:
+            row |= {"bbox": ",".join(f"{side:g}" for side in row["bbox"]), "land": words[row["land"]]}
+    print_result(rows, as_json)
+    if all(has_land(grid, row["tile"]) is False for row in rows):
+        print_message("no land there: nothing is made of it; the longitude comes first, in degrees east")
+
+
+@click.command()
+@click.argument("where", metavar="[TILE] DAY", nargs=-1, required=True)
+@at_option
 @project_option
 @click.option(
     "--reader",
@@ -280,15 +315,28 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
 @click.option("--plot", type=LocalPath(dir_okay=False), help="Draw it to this .png, .pdf or .svg.")
 @json_option
 def features(
-    tile: str, day: str, folder: Path, reader: str, save: Path | None, plot: Path | None, as_json: bool
+    where: tuple[str, ...],
+    at: str | None,
+    folder: Path,
+    reader: str,
+    save: Path | None,
+    plot: Path | None,
+    as_json: bool,
 ) -> None:
-    """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01, or 2019-06): what the model would see."""
+    """Build and show the feature cube of a TILE (h18v04) and DAY (2019-06-01, or 2019-06): what the model would see.
+
+    Instead of TILE, --at takes a point in it.
+    """
     from stac_sm.core.period import Period
     from stac_sm.core.text import cube_rows
     from stac_sm.raster.plots import check_suffix, plot_cube
     from stac_sm.workflows.tile_cube import build_tile_cube
 
-    project = open_project(folder)
+    if len(where) != (2 if at is None else 1):
+        required = "TILE and DAY are required, or DAY and --at LON,LAT" if at is None else "DAY is required beside --at"
+        raise click.UsageError(f"{' '.join(where)}: {required}")
+    day, project = where[-1], open_project(folder)
+    tile = where[0] if at is None else (select_tiles(project, at=at) or [""])[0]
     if save is not None and save.suffix != ".nc":
         raise click.UsageError(f"--save {save}: a name that ends with .nc is required")
     if plot is not None:
@@ -303,5 +351,5 @@ def features(
         made.save(save)
         print_message(f"saved: {save}")
     if plot is not None:
-        plot_cube(made.cube, plot, title=tile)
+        plot_cube(made.cube, plot, title=project.grid.describe(tile))
         print_message(f"drawn: {plot}")

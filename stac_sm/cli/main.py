@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate
+from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate, tiles
 from stac_sm.cli.operate import doctor, index, serve, submit
 from stac_sm.cli.produce import audit, plan, retract, run, status
 from stac_sm.cli.products import annual, export, mosaic, plot, validate
@@ -65,6 +65,7 @@ _COMMANDS = (
     demo,
     simulate,
     init,
+    tiles,
     ingest,
     climatology,
     features,

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stac_sm.core.errors import InputError
 from stac_sm.storage.address import local_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stac_sm.workflows.project import Project
 
 
@@ -63,8 +66,18 @@ def open_project(folder: Path | str) -> Project:
     return find_project(folder)
 
 
-def select_tiles(project: Project, tiles: str | None, bbox: str | None, land: bool) -> list[str] | None:
-    """Return the tiles that options select: by id, by a box in degrees, or all with land.
+at_option = click.option("--at", metavar="LON,LAT", help="Tile that holds this point, degrees east, then north.")
+bbox_option = click.option(
+    "--bbox", metavar="W,S,E,N", help="Tiles that meet this box in degrees; W is above E across the antimeridian."
+)
+
+
+def select_tiles(
+    project: Project, *, tiles: str | None = None, at: str | None = None, bbox: str | None = None, land: bool = False
+) -> list[str] | None:
+    """Return the tiles that options select: by id, by a point or a box in degrees, or all with land.
+
+    Prints which tiles a point or a box selects.
 
     Parameters
     ----------
@@ -72,6 +85,8 @@ def select_tiles(project: Project, tiles: str | None, bbox: str | None, land: bo
         Its grid has the tiles.
     tiles
         Ids with commas between, or None.
+    at
+        Degrees east and north with a comma between, or None.
     bbox
         West, south, east, north in degrees with commas between, or None.
     land
@@ -85,19 +100,111 @@ def select_tiles(project: Project, tiles: str | None, bbox: str | None, land: bo
     Raises
     ------
     click.UsageError
-        If more than one is given, or the box is none.
+        If more than one is given, or the point or the box is none.
     InputError
-        If the grid has no such tile.
+        If the grid has no such tile, or none with land where the point or the box is.
     """
     from stac_sm.core.land import land_tiles
 
-    if [tiles is None, bbox is None, not land].count(False) > 1:
-        raise click.UsageError("give one of --tiles, --bbox and --land")
+    if [tiles is None, at is None, bbox is None, not land].count(False) > 1:
+        raise click.UsageError("give one of --tiles, --at, --bbox and --land")
     if land:
         return land_tiles(project.grid)
     if tiles is not None:
         return parsed_tiles(project, tiles)
-    return None if bbox is None else list(project.grid.tiles_in(parsed_box(bbox)))
+    if at is None and bbox is None:
+        return None
+    found = tiles_of_places(project, at, bbox)
+    _require_land(project, found, at, bbox)
+    shown = [project.grid.describe(tile) for tile in found[:_MOST_TILES]]
+    more = [f"{len(found) - _MOST_TILES} more"] if len(found) > _MOST_TILES else []
+    print_message(f"{'tile' if len(found) == 1 else 'tiles'}: {', '.join(shown + more)}")
+    return found
+
+
+_MOST_TILES = 10  # that a message names
+
+
+def tiles_of_places(project: Project, at: str | None, bbox: str | None) -> list[str]:
+    """Return the tiles that hold a point, or meet a box, with or without land.
+
+    Parameters
+    ----------
+    project
+        Its grid has the tiles.
+    at
+        Degrees east and north with a comma between; None: by the box.
+    bbox
+        West, south, east, north in degrees with commas between.
+
+    Returns
+    -------
+    list of str
+        Tile ids, row by row from the north; at least one.
+
+    Raises
+    ------
+    click.UsageError
+        If the point or the box is none.
+    InputError
+        If the grid has no tile there.
+    """
+    if at is not None:
+        return [project.grid.tile_at(*parsed_point(at))[0]]
+    found = list(project.grid.tiles_in(parsed_box(str(bbox))))
+    if not found:
+        raise InputError(f"--bbox {bbox}: no tile found: a box that meets grid {project.grid.name} is required")
+    return found
+
+
+def _require_land(project: Project, found: Sequence[str], at: str | None, bbox: str | None) -> None:
+    """Refuse places in the sea, where nothing is made: most often, lon and lat were swapped."""
+    from stac_sm.core.land import has_land
+
+    grid = project.grid
+    if not all(has_land(grid, tile) is False for tile in found):
+        return
+    hint = ""
+    if at is not None:
+        lon, lat = parsed_point(at)
+        if abs(lon) <= 90 and has_land(grid, other := grid.tile_at(lat, lon)[0]):
+            hint = f"; {lat:g},{lon:g} would be in {grid.describe(other)}"
+    named = ", ".join(grid.describe(tile) for tile in found[:_MOST_TILES])
+    raise InputError(
+        f"{f'--at {at}' if at is not None else f'--bbox {bbox}'}: no land found in {named}: the longitude comes first, "
+        f"in degrees east{hint}; a tile of small islands can be named by --tiles"
+    )
+
+
+def parsed_point(text: str) -> tuple[float, float]:
+    """Parse a point such as ``115.86,-31.95``.
+
+    Parameters
+    ----------
+    text
+        Degrees east and north.
+
+    Returns
+    -------
+    tuple of float
+        Longitude and latitude.
+
+    Raises
+    ------
+    click.UsageError
+        If it is no point on the Earth.
+    """
+    from stac_sm.core.grid import check_point
+
+    try:
+        lon, lat = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.UsageError(f"--at {text!r}: two numbers are required, LON,LAT in degrees") from error
+    try:
+        check_point(lon, lat)
+    except InputError as error:
+        raise click.UsageError(f"--at {text}: {error}") from error
+    return lon, lat
 
 
 def parsed_box(text: str) -> tuple[float, float, float, float]:
@@ -116,17 +223,20 @@ def parsed_box(text: str) -> tuple[float, float, float, float]:
     Raises
     ------
     click.UsageError
-        If it is no box.
+        If it is no box on the Earth.
     """
+    from stac_sm.core.grid import check_box
+
     try:
         west, south, east, north = (float(part) for part in text.split(","))
-        if not (-90 <= south <= 90 and -90 <= north <= 90 and -360 <= west <= 360 and -360 <= east <= 360):
-            raise ValueError(text)
     except ValueError as error:
         raise click.UsageError(
             f"--bbox {text!r}: four numbers are required, WEST,SOUTH,EAST,NORTH in degrees"
         ) from error
-    return west, south, east, north
+    try:
+        return check_box((west, south, east, north))
+    except InputError as error:
+        raise click.UsageError(f"--bbox {text}: {error}") from error
 
 
 def parsed_tiles(project: Project, text: str | None) -> list[str]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from stac_sm.cli.options import (
+    at_option,
+    bbox_option,
     exit_if_failed,
     json_option,
     open_project,
@@ -37,7 +39,8 @@ _MOST_PRINTED = 10
 @project_option
 @click.option("--model", help="Id of the model item.  [default: the only one]")
 @click.option("--tiles", help="Tile ids with commas between, e.g. h18v04,h18v05.  [default: the project file's]")
-@click.option("--bbox", help="West,south,east,north in degrees: all tiles that meet it.")
+@at_option
+@bbox_option
 @click.option("--land", is_flag=True, help="All tiles with land (MODIS sinusoidal grid).")
 @click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
 @click.option("--redo-retracted", is_flag=True, help="Make again what was retracted.")
@@ -49,6 +52,7 @@ def plan(
     folder: str,
     model: str | None,
     tiles: str | None,
+    at: str | None,
     bbox: str | None,
     land: bool,
     period: str | None,
@@ -68,7 +72,7 @@ def plan(
     from stac_sm.workflows.plan.project_plan import plan_project
 
     project = open_project(folder)
-    selected = select_tiles(project, tiles, bbox, land)
+    selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox, land=land)
     with ProgressBar("plan", print_message) as progress:
         found = plan_project(
             project,
@@ -142,13 +146,26 @@ def _print_reasons(found: ProjectPlan) -> None:
     help="One slice of the tasks, from 0/N to N-1/N. In an array job, which knows I: the numbers of the whole array, "
     "as 0-7 or 1-8, also where some jobs are sent again; or N, if the whole array of N is sent.",
 )
+@click.option("--tiles", help="Of the plan, these tiles only: ids with commas between.")
+@at_option
+@bbox_option
 @json_option
 def run(
-    plan: str, folder: str, workers: int, memory: str | None, scheduler: str | None, part: str | None, as_json: bool
+    plan: str,
+    folder: str,
+    workers: int,
+    memory: str | None,
+    scheduler: str | None,
+    part: str | None,
+    tiles: str | None,
+    at: str | None,
+    bbox: str | None,
+    as_json: bool,
 ) -> None:
     """Make the days of a PLAN file: predict, write COGs, publish items. Run it again to make what is missing.
 
-    Exit code 1 if a tile-day failed, or is blocked in the plan (of slices, the first one says so).
+    Exit code 1 if a tile-day failed, or is blocked in the plan (of slices, the first one says so). With --tiles, --at
+    or --bbox only the tile-days of these tiles count; slices are slices of them.
 
     --scheduler slurm starts --workers jobs with the settings of the table [slurm] of the project file.
     """
@@ -157,6 +174,7 @@ def run(
     from stac_sm.workflows.run.run import PlanSlice, run_plan
 
     project, loaded, chosen = open_project(folder), read_plan(plan), PlanSlice.parse(part) if part else None
+    selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox)
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _interrupt)
     with ProgressBar("run", print_message) as progress:
@@ -165,6 +183,7 @@ def run(
             loaded,
             workers=_workers(project, workers, memory, scheduler),
             part=chosen,
+            tiles=selected,
             progress=lambda record, total: progress.step(total),
             warn=print_message,
         )
@@ -175,10 +194,13 @@ def run(
     if report.failures:
         from stac_sm.core.text import format_table
 
-        print_message(format_table(report.by_class()))
-    again = " ".join(["stac-sm run", quote(plan), *([f"--slice {chosen}"] if chosen else [])]) + _where(folder)
+        print_message(format_table(report.by_class(project.grid)))
+    parts = {"--slice": chosen, "--tiles": ",".join(selected) if selected else None}
+    options = [f"{name} {value}" for name, value in parts.items() if value is not None]
+    again = " ".join(["stac-sm run", quote(plan), *options]) + _where(folder)
     if report.blocked:
-        names = ", ".join(f"{name} ({days} tile-days)" for name, days in loaded.blocked_by.items())
+        counts = loaded.of_tiles(selected).blocked_by if selected else loaded.blocked_by
+        names = ", ".join(f"{name} ({days} tile-days)" for name, days in counts.items())
         print_message(
             f"{report.blocked} tile-days of the plan are blocked, since there is no input for {names}: ingest it, then "
             "plan again"
@@ -215,7 +237,8 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
     facts |= {rate: found.rate, "hours left": found.hours_left, quiet: found.quiet}
     print_result({key: round(value, 2) if isinstance(value, float) else value for key, value in facts.items()}, as_json)
     for failure in found.examples:
-        print_message(f"{found.failed[failure.kind]} x {failure.kind}, e.g. {failure.id}: {failure.message}")
+        example = f"{failure.id} in {failure.place(project.grid)}: {failure.message}"
+        print_message(f"{found.failed[failure.kind]} x {failure.kind}, e.g. {example}")
 
 
 @click.command()

@@ -12,14 +12,18 @@ import click
 
 from stac_sm.cli.options import (
     LocalPath,
+    at_option,
+    bbox_option,
     exit_if_failed,
     json_option,
     open_project,
     parsed_box,
+    parsed_point,
     parsed_tiles,
     print_message,
     print_result,
     project_option,
+    select_tiles,
     workers_option,
 )
 
@@ -149,7 +153,7 @@ def plot(
         minus=minus,
         geobox=project.grid.geobox(tile) if project and tile else None,
         bbox=parsed_box(bbox) if bbox else None,
-        point=_point(point) if point else None,
+        point=parsed_point(point) if point else None,
         mask=tuple(name.strip() for name in mask.split(",") if name.strip()),
         place=tile or "",
     )
@@ -198,7 +202,7 @@ def export(
         Period.parse(period),
         to,
         bbox=parsed_box(bbox) if bbox else None,
-        at=_point(point) if point else None,
+        at=parsed_point(point) if point else None,
         step=grid,
         format=kind or "",
         mask=tuple(name.strip() for name in mask.split(",") if name.strip()),
@@ -212,14 +216,6 @@ def export(
     result = {"path": str(made.path), "item": str(made.item), "days": made.days, "days_with_product": made.with_product,
               "period": str(made.period), "left_out": list(made.left_out)}  # fmt: skip
     print_result(result, as_json)
-
-
-def _point(text: str) -> tuple[float, float]:
-    try:
-        lon, lat = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise click.UsageError(f"--at {text!r}: two numbers are required, LON,LAT in degrees") from error
-    return lon, lat
 
 
 def _period(project: Project, text: str | None) -> Period:
@@ -261,8 +257,18 @@ def _print_aggregates(made: Sequence[AggregateResult], as_json: bool) -> None:
 @click.option(
     "--against", metavar="ID", multiple=True, help="Also against this collection of soil moisture; may be repeated."
 )
+@at_option
+@bbox_option
 @json_option
-def validate(folder: str, period: str | None, tiles: str | None, against: tuple[str, ...], as_json: bool) -> None:
+def validate(
+    folder: str,
+    period: str | None,
+    tiles: str | None,
+    against: tuple[str, ...],
+    at: str | None,
+    bbox: str | None,
+    as_json: bool,
+) -> None:
     """Validate the product: against stations, and against ESA CCI, SMAP and SMAP/Sentinel-1 on their own cells.
 
     Networks that no model was trained on are scored apart from the others. Publishes a page, its numbers and the scores
@@ -272,11 +278,12 @@ def validate(folder: str, period: str | None, tiles: str | None, against: tuple[
     from stac_sm.workflows.validation.validate import validate_product
 
     project = open_project(folder)
+    selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox)
     with ProgressBar("validate", print_message) as progress:
         made = validate_product(
             project,
             _period(project, period),
-            tiles=parsed_tiles(project, tiles),
+            tiles=selected or (),
             against=against,
             progress=progress.step,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +22,9 @@ from shapely.geometry import Polygon, box, mapping
 from shapely.geometry.base import BaseGeometry
 
 from stac_sm.core.errors import InputError
+
+BBox = tuple[float, float, float, float]
+"""West, south, east, north in degrees."""
 
 _SNAP = 1e-6  # pixels: rounding must not move a point of a grid that nests exactly into the next pixel
 SPHERE_RADIUS = 6371007.181
@@ -176,35 +179,43 @@ class TileGrid:
         -------
         tuple
             Tile id, pixel row and pixel column in the tile, from 0 at its upper left corner. A point on an edge (to a
-            millionth of a pixel) belongs to the pixel east or south of it.
+            millionth of a pixel) belongs to the pixel east or south of it; on the last edge of the grid, to the last
+            pixel.
 
         Raises
         ------
         InputError
-            If the point lies outside the grid.
+            If the degrees are none, or the point lies outside the grid.
         """
+        check_point(lon, lat)
         x, y = transformer_from_lonlat(self.crs).transform(lon, lat)
-        column, row = (x - self.origin[0]) / self.pixel[0], (self.origin[1] - y) / self.pixel[1]
-        if not (math.isfinite(column) and math.isfinite(row)):
-            raise InputError(
-                f"point ({lon}, {lat}) lies outside grid {self.name}: required are degrees east, then degrees north"
-            )
-        (height, width), (py, px) = (
-            self.tile_shape,
-            np.floor(snap_to_pixel_edges(np.array([row, column]))).astype(int).tolist(),
+        at = np.array([(self.origin[1] - y) / self.pixel[1], (x - self.origin[0]) / self.pixel[0]])
+        if np.isfinite(at).all():
+            size = np.multiply(self.tile_shape, self.tiles[::-1])
+            snapped = snap_to_pixel_edges(at)
+            pixel = np.where(snapped == size, size - 1, np.floor(snapped)).astype(
+                int
+            )  # the last edge has no other side
+            if ((pixel >= 0) & (pixel < size)).all():
+                (row, py), (column, px) = (
+                    divmod(int(number), side) for number, side in zip(pixel, self.tile_shape, strict=True)
+                )
+                return self.tile_id(column, row), py, px
+        raise InputError(
+            f"point ({lon:g}, {lat:g}) lies outside grid {self.name}: required are degrees east, then degrees north"
         )
-        tile = self.tile_id(px // width, py // height)
-        self.column_row(tile)
-        return tile, py % height, px % width
 
-    def tiles_in(self, bbox: tuple[float, float, float, float]) -> Iterator[str]:
+    def tiles_in(self, bbox: BBox) -> Iterator[str]:
         """Find the tiles that meet a box.
+
+        In grids in degrees, of cylindrical projections and in the sinusoidal one of a sphere this is exact. In others
+        tiles are included whose curved edge comes near the box, at most a twentieth of a degree.
 
         Parameters
         ----------
         bbox
-            West, south, east, north in degrees; a point or a line is allowed. A tile that only touches the box is
-            included.
+            West, south, east, north in degrees; west is greater than east across the antimeridian. A point or a line is
+            allowed. A tile that only touches the box (to a millionth of a pixel) is included.
 
         Yields
         ------
@@ -214,20 +225,86 @@ class TileGrid:
         Raises
         ------
         InputError
-            If the box is upside down or crosses the antimeridian.
+            If the box is upside down, or its degrees are none.
         """
-        west, south, east, north = bbox
-        if west > east or south > north:
-            raise InputError(
-                f"box {bbox} is not in the order west, south, east, north; split a box across the antimeridian into two"
-            )
-        area = box(*bbox).envelope  # a point or a line where the box has no width or height
+        west, south, east, north = check_box(bbox)
+        parts = [(west, south, east, north)]
+        if west > east:
+            parts = [(west, south, 180.0, north), (-180.0, south, east, north)]
         for row in range(self.tiles[1]):
             for column in range(self.tiles[0]):
-                tile = self.tile_id(column, row)
-                footprint = self.footprint(tile)
-                if footprint is not None and (footprint.intersects(area) or self._reaches(tile, footprint, area)):
-                    yield tile
+                if any(self._meets(column, row, part) for part in parts):
+                    tile = self.tile_id(column, row)
+                    if self.footprint(tile) is not None:  # else a corner of it touches the outline of the Earth
+                        yield tile
+
+    def _meets(self, column: int, row: int, bbox: BBox) -> bool:
+        """Return whether a tile meets a box that does not cross the antimeridian."""
+        edges = self._edges(column, row)
+        kind = _kind_of_projection(self.crs)
+        if kind == "sinusoidal":
+            return _meets_in_sinusoidal(edges, bbox)
+        if kind:
+            west, south, east, north = bbox
+            left, right = transformer_from_lonlat(self.crs).transform([west, east], [0.0, 0.0])[0]
+            bottom, top = transformer_from_lonlat(self.crs).transform([0.0, 0.0], [south, north])[1]
+            return bool(left <= edges[2] and right >= edges[0] and bottom <= edges[3] and top >= edges[1])
+        tile, area = self.tile_id(column, row), box(*bbox).envelope  # a point or a line has no width or height
+        outline = self.footprint(tile)
+        return outline is not None and (outline.intersects(area) or self._reaches(tile, outline, area))
+
+    def _edges(self, column: int, row: int) -> BBox:
+        """Return left, bottom, right and top of a tile in units of the CRS, a millionth of a pixel outside of it."""
+        (height, width), (dx, dy) = self.tile_shape, self.pixel
+        left, top = self.origin[0] + column * width * dx, self.origin[1] - row * height * dy
+        return left - _SNAP * dx, top - height * dy - _SNAP * dy, left + width * dx + _SNAP * dx, top + _SNAP * dy
+
+    def bbox(self, tile: str) -> BBox | None:
+        """Return the box of a tile in degrees.
+
+        Parameters
+        ----------
+        tile
+            Tile id, e.g. ``"h10v05"``.
+
+        Returns
+        -------
+        tuple of float or None
+            West, south, east, north of its outline, degrees; None where the tile lies off the Earth.
+
+        Raises
+        ------
+        InputError
+            If the grid has no such tile.
+        """
+        outline = self.footprint(tile)
+        if outline is None:
+            return None
+        west, south, east, north = (float(degrees) + 0.0 for degrees in outline.bounds)  # -0 is 0
+        return west, south, east, north
+
+    def describe(self, tile: str) -> str:
+        """Return the words by which every message names a tile: its id, and where on the Earth it is.
+
+        Parameters
+        ----------
+        tile
+            Tile id, e.g. ``"h18v04"``.
+
+        Returns
+        -------
+        str
+            ``h18v04 (west 0.00, south 40.00, east 15.56, north 50.00)``, degrees; the id alone of a tile that the grid
+            does not have.
+        """
+        try:
+            found = self.bbox(tile)
+        except InputError:
+            return tile
+        if found is None:
+            return f"{tile} (off the Earth)"
+        sides = zip(("west", "south", "east", "north"), found, strict=True)
+        return f"{tile} ({', '.join(f'{side} {round(degrees, 2) + 0.0:.2f}' for side, degrees in sides)})"
 
     def footprint(self, tile: str) -> Polygon | None:
         """Return the outline of a tile in degrees.
@@ -269,6 +346,122 @@ MODIS_SINUSOIDAL_1KM = TileGrid(
     tiles=(36, 18),
     code="MSIN",
 )
+
+
+def check_point(lon: float, lat: float) -> None:
+    """Refuse a longitude or latitude that no place has; a swap of the two is named as such.
+
+    Parameters
+    ----------
+    lon
+        Degrees east.
+    lat
+        Degrees north.
+
+    Raises
+    ------
+    InputError
+        If the longitude is not within -180 and 180, or the latitude not within -90 and 90.
+    """
+    if not _on_globe(lon, lat):
+        swapped = f"; if latitude came first, give {lat:g},{lon:g}" if _on_globe(lat, lon) else ""
+        raise InputError(
+            f"longitude {lon:g}, latitude {lat:g} found; the longitude comes first, -180 to 180 degrees east, then the "
+            f"latitude, -90 to 90 degrees north{swapped or _within_half_turn(lon, lat)}"
+        )
+
+
+def check_box(bbox: Sequence[float]) -> BBox:
+    """Refuse a box whose degrees no place has, or that is upside down; a swap of lon and lat is named as such.
+
+    Parameters
+    ----------
+    bbox
+        West, south, east, north in degrees; west is greater than east across the antimeridian.
+
+    Returns
+    -------
+    tuple of float
+        The four numbers.
+
+    Raises
+    ------
+    InputError
+        If a longitude is not within -180 and 180, a latitude not within -90 and 90, or south is greater than north.
+    """
+    west, south, east, north = (float(degrees) for degrees in bbox)
+    found = f"box west {west:g}, south {south:g}, east {east:g}, north {north:g} found"
+    if not (_on_globe(west, south) and _on_globe(east, north)):
+        swapped = _on_globe(south, west) and _on_globe(north, east)
+        hint = f"; if latitude came first, give {south:g},{west:g},{north:g},{east:g}" if swapped else ""
+        raise InputError(
+            f"{found}; WEST,SOUTH,EAST,NORTH are required in degrees, -180 to 180 east and -90 to 90 north"
+            f"{hint or _within_half_turn(west, south) or _within_half_turn(east, north)}"
+        )
+    if south > north:
+        raise InputError(f"{found}, with south above north; the order is WEST,SOUTH,EAST,NORTH")
+    return west, south, east, north
+
+
+def _on_globe(lon: float, lat: float) -> bool:
+    return abs(lon) <= 180 and abs(lat) <= 90  # false for NaN
+
+
+def _within_half_turn(lon: float, lat: float) -> str:
+    """Return which longitude is meant by one of 0 to 360 degrees."""
+    return f"; {lon:g} degrees east is {lon - 360:g}" if 180 < lon <= 360 and abs(lat) <= 90 else ""
+
+
+@lru_cache(maxsize=64)
+def _kind_of_projection(crs: str) -> str:
+    """Return ``sinusoidal`` (of a sphere), ``cylindrical`` or ``degrees``, all about Greenwich; empty for others."""
+    known = pyproj.CRS.from_user_input(crs)
+    if known.is_geographic:
+        return "degrees"
+    operation = known.coordinate_operation
+    if operation is None or known.ellipsoid is None:
+        return ""
+    shifts = [p.value for p in operation.params if p.name == "Longitude of natural origin" or "False" in p.name]
+    if any(shifts):
+        return ""
+    if operation.method_name == "Sinusoidal" and known.ellipsoid.semi_major_metre == SPHERE_RADIUS:
+        return "sinusoidal" if known.ellipsoid.semi_minor_metre == SPHERE_RADIUS else ""
+    return "cylindrical" if operation.method_name in _CYLINDRICAL else ""
+
+
+_CYLINDRICAL = {
+    "Equidistant Cylindrical",
+    "Equidistant Cylindrical (Spherical)",
+    "Lambert Cylindrical Equal Area",
+    "Lambert Cylindrical Equal Area (Spherical)",
+    "Mercator (variant A)",
+    "Mercator (variant B)",
+    "Popular Visualisation Pseudo Mercator",
+}
+
+
+def _meets_in_sinusoidal(edges: BBox, bbox: BBox) -> bool:
+    """Return whether a rectangle of the sinusoidal projection, metres, meets a box in degrees.
+
+    On the parallel of latitude y the box spans x = R west cos(y) to R east cos(y). They meet if there is a cosine
+    between those of the parallels in common at which west lies left of the right edge, and east right of the left edge:
+    both are linear in the cosine.
+    """
+    left, bottom, right, top = (metres / SPHERE_RADIUS for metres in edges)
+    west, south, east, north = (math.radians(degrees) for degrees in bbox)
+    first, last = max(bottom, south), min(top, north)
+    if first > last:
+        return False
+    least = max(0.0, min(math.cos(first), math.cos(last)))
+    most = 1.0 if first <= 0 <= last else max(math.cos(first), math.cos(last))
+    for factor, bound in ((west, right), (-east, -left)):  # factor * cosine <= bound
+        if factor > 0:
+            most = min(most, bound / factor)
+        elif factor < 0:
+            least = max(least, bound / factor)
+        elif bound < 0:
+            return False
+    return least <= most
 
 
 @lru_cache(maxsize=64)

@@ -115,3 +115,21 @@ def land_tiles(grid: TileGrid) -> list[str]:
         )
     runs = ((row, first, last) for row, parts in sorted(_RUNS.items()) for first, last in parts)
     return [grid.tile_id(column, row) for row, first, last in runs for column in range(first, last + 1)]
+
+
+def has_land(grid: TileGrid, tile: str) -> bool | None:
+    """Return whether a tile has land.
+
+    Parameters
+    ----------
+    grid
+        Its land is known if it is `MODIS_SINUSOIDAL_1KM`.
+    tile
+        Tile id.
+
+    Returns
+    -------
+    bool or None
+        None where it is not known.
+    """
+    return tile in land_tiles(grid) if grid == MODIS_SINUSOIDAL_1KM else None

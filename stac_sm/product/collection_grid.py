@@ -97,7 +97,7 @@ def _place(grid: TileGrid, id: str) -> str:
         expected = _expected(grid, tile_of(id))
     except InputError:
         return f"which has no tile {tile_of(id)}"
-    return f"which has this tile on {expected['grid:code']}, transform {expected['proj:transform']}"
+    return f"which has {grid.describe(tile_of(id))} on {expected['grid:code']}, transform {expected['proj:transform']}"
 
 
 @lru_cache(maxsize=100)

@@ -130,7 +130,7 @@ def test_a_mistake_is_one_message_and_exit_code_1(project, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["plan", "--land", "--tiles", "h18v04"], "give one of --tiles, --bbox and --land"),
+        (["plan", "--land", "--tiles", "h18v04"], "give one of --tiles, --at, --bbox and --land"),
         (["plan", "--period", "2019", "--bbox", "1,2,3"], "four numbers are required"),
         (["ingest"], "Missing argument '[SOURCE] PATHS...'"),
         (["trian"], "No such command"),
@@ -190,6 +190,39 @@ def test_features_shows_what_the_model_would_see(project, shared):
     with xr.open_dataset(saved) as cube:
         assert cube["swvl1"].shape == (1, 1200, 1200)
         assert float(cube["swvl1"].max()) == pytest.approx(swvl1["max"])
+
+
+def test_tiles_names_where_a_point_or_a_box_is(project):
+    """West longitudes and south latitudes begin with a minus, which is no option."""
+    (perth,) = json.loads(run("tiles", "--at", "115.86,-31.95", "--json", "--project", project).stdout)
+    assert perth == {
+        "tile": "h27v12",
+        "bbox": [103.923, -40.0, 130.5407, -30.0],
+        "land": True,
+        "row": 234,
+        "column": 997,
+    }
+    west, south, east, north = perth["bbox"]
+    assert west < 115.86 < east
+    assert south < -31.95 < north
+    (hawaii,) = json.loads(run("tiles", "--at", "-156.3,20.8", "--json", "--project", project).stdout)
+    assert hawaii["tile"] == "h03v06"
+    fiji = json.loads(run("tiles", "--bbox", "179,-18,-179,-17", "--json", "--project", project).stdout)
+    assert [row["tile"] for row in fiji] == ["h00v10", "h35v10"]
+    assert "h27v12" in run("tiles", "--bbox", "115,-32,116,-31", "--project", project).stdout
+    sea = run("tiles", "--at", "-140,-40", "--project", project)
+    assert "no land there: nothing is made of it" in sea.stderr
+
+
+def test_a_place_in_the_sea_is_refused_with_the_tile_that_a_swap_would_have(project):
+    """Both numbers of many places are within 90, so that only the land can tell."""
+    for command in (["features", "2019-06-01"], ["plan"], ["validate"]):
+        done = run(*command, "--at", "-31.95,25", "--project", project, code=1)
+        assert "no land found in h15v06 (west" in done.stderr
+        assert "; 25,-31.95 would be in h20v12 (west 23.09" in done.stderr
+        assert "can be named by --tiles" in done.stderr
+    done = run("plan", "--bbox", "-140,-41,-139,-40", "--project", project, code=1)
+    assert "no land found in" in done.stderr
 
 
 CALLED_BELOW_WORKFLOWS = {

@@ -147,10 +147,103 @@ def test_tiles_of_a_point_are_few():
     assert len(list(MODIS.tiles_in((-180, -90, 180, 90)))) == 460  # of 648, as the MODIS land team counts them
 
 
-@pytest.mark.parametrize("box", [(170, -10, -170, 10), (0, 10, 10, 0)])
-def test_a_box_across_the_antimeridian_is_refused(box):
-    with pytest.raises(InputError, match="antimeridian"):
+def slow_tiles(grid, parts, slack):
+    """Tiles that meet boxes which are wider by some degrees, found on many parallels by PROJ: each spans a line."""
+    to_grid = pyproj.Transformer.from_crs("OGC:CRS84", grid.crs, always_xy=True)
+    found = set()
+    for west, south, east, north in parts:
+        lat = np.unique(np.clip(np.concatenate([np.linspace(south - slack, north + slack, 4001), [0.0]]), -90, 90))
+        lat = lat[(lat >= south - slack) & (lat <= north + slack)]
+        left, y = to_grid.transform(np.full_like(lat, max(west - slack, -180)), lat)
+        right, _ = to_grid.transform(np.full_like(lat, min(east + slack, 180)), lat)
+        for row in range(grid.tiles[1]):
+            for column in range(grid.tiles[0]):
+                x0, y0, x1, y1 = grid.geobox(grid.tile_id(column, row)).boundingbox
+                if ((y0 <= y) & (y <= y1) & (left <= x1) & (right >= x0)).any():
+                    found.add(grid.tile_id(column, row))
+    return found
+
+
+@settings(max_examples=examples(25), deadline=None)
+@given(
+    grids,
+    st.floats(-180, 180),
+    st.floats(-84, 83),
+    st.sampled_from([0.3, 4.0, 25.0]),
+    st.sampled_from([0.3, 4.0]),
+    st.booleans(),
+)
+def test_tiles_in_a_box_are_those_of_a_slow_search_on_parallels(grid, west, south, wide, high, on_edge):
+    west, south = (10 * round(west / 10), 10 * round(south / 10)) if on_edge else (west, south)
+    east, north = west + wide, min(south + high, 83.4)
+    box = (west, south, east, north) if east <= 180 else (west, south, east - 360, north)
+    parts = [box] if east <= 180 else [(west, south, 180, north), (-180, south, east - 360, north)]
+    found = set(grid.tiles_in(box))
+    slack = 2e-3  # the parallels are that far apart at most, and an edge that is only touched is no matter of this law
+    assert found <= slow_tiles(grid, parts, slack)
+    inner = [(w + slack, s + slack, e - slack, n - slack) for w, s, e, n in parts if e - w > 3 * slack]
+    assert slow_tiles(grid, inner, 0) <= found
+
+
+def test_a_box_across_the_antimeridian_has_the_tiles_of_both_sides():
+    found = list(MODIS.tiles_in((170, -20, -170, -10)))
+    assert found == sorted(found, key=lambda tile: MODIS.column_row(tile)[::-1])
+    assert set(found) == {*MODIS.tiles_in((170, -20, 180, -10)), *MODIS.tiles_in((-180, -20, -170, -10))}
+    assert len(found) == 14  # of 460
+
+
+POINTS = [
+    ((115.86, -31.95), "h27v12"),  # Perth
+    ((12.5, 41.9), "h18v04"),  # Rome
+    ((180, 0), "h35v09"),  # the last edge of the grid, which belongs to the last pixel
+    ((-180, 0), "h00v09"),
+    ((0, -90), "h18v17"),
+    ((0, 90), "h18v00"),
+    ((180, -17), "h35v10"),  # Fiji
+]
+
+
+@pytest.mark.parametrize(("point", "tile"), POINTS)
+def test_tiles_of_points_at_home_and_at_the_ends_of_the_earth(point, tile):
+    assert MODIS.tile_at(*point)[0] == tile
+    assert tile in MODIS.tiles_in((*point, *point))
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        ((-31.95, 115.86), "longitude comes first.*if latitude came first, give 115.86,-31.95"),
+        ((200, 10), "200 degrees east is -160"),
+        ((10, 91), "longitude 10, latitude 91 found"),
+        ((float("nan"), 10), "longitude nan"),
+        ((float("inf"), 10), "longitude inf"),
+    ],
+)
+def test_a_point_that_is_none_is_refused_with_what_is_meant(point, words):
+    with pytest.raises(InputError, match=words):
+        MODIS.tile_at(*point)
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ((-32, 115, -31, 116), "if latitude came first, give 115,-32,116,-31"),
+        ((0, 10, 10, 0), "with south above north; the order is WEST,SOUTH,EAST,NORTH"),
+        ((190, 10, 200, 20), "190 degrees east is -170"),
+        ((0, float("nan"), 1, 1), "south nan"),
+    ],
+)
+def test_a_box_that_is_none_is_refused_with_what_is_meant(box, words):
+    with pytest.raises(InputError, match=words):
         list(MODIS.tiles_in(box))
+
+
+def test_a_message_names_the_box_of_a_tile():
+    assert MODIS.describe("h18v04") == "h18v04 (west 0.00, south 40.00, east 15.56, north 50.00)"
+    assert MODIS.describe("h28v12") == "h28v12 (west 115.47, south -40.00, east 143.59, north -30.00)"
+    assert MODIS.describe("h00v00") == "h00v00 (off the Earth)"
+    assert MODIS.describe("h99v99") == "h99v99"  # of another grid
+    assert MODIS.bbox("h00v00") is None
 
 
 def test_a_tile_has_a_footprint_if_a_part_of_it_is_on_the_earth():

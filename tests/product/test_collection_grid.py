@@ -103,7 +103,7 @@ def test_planning_a_run_and_aggregates_of_another_grid_are_refused_and_write_not
         message = str(error.value)
         assert "collection sm-1km-daily holds tiles of another grid: its item SM1KM.A2018179.h01v01.v001" in message
         assert "lies on SMAL-0101" in message
-        assert "[grid] of the project is 'other', which has this tile on OTHR-0101" in message
+        assert f"[grid] of the project is 'other', which has {OTHER.describe('h01v01')} on OTHR-0101" in message
         assert "restore [grid], or make the products of this grid in a project of their own" in message
         assert content(folder) == before
 

@@ -38,7 +38,9 @@ def test_days_without_an_input_are_named_with_what_they_lack(project):
     assert DAYS.end - timedelta(days=1) not in made.blocked
     assert all(names and set(names) <= required for names in made.blocked.values())
     daily = replace(project, recipe=Recipe((project.recipe.feature("lst"),)))
-    with pytest.raises(CatalogError, match=f"features of {TILE}, 1999-01-01 to 1999-01-01: no item found for lst"):
+    with pytest.raises(
+        CatalogError, match=rf"features of tile {TILE} \(west .*\), 1999-01-01 to 1999-01-01: no item found for lst"
+    ):
         build_tile_cube(daily, TILE, Period.of_day(date(1999, 1, 1)))
 
 

@@ -406,7 +406,8 @@ def _geobox(file: Path, tile: str, found: GridField, sides: Sequence[int]) -> Ge
     if any(abs(a - b) > _TOLERANCE for a, b in zip(found.bounds, edges, strict=True)):
         raise GranuleError(
             f"{file}: its StructMetadata.0 says left, top, right, bottom {_metres(found.bounds)}, "
-            f"tile {tile} of its name is {_metres(edges)}: one of the two is wrong; fetch it again"
+            f"tile {MODIS_SINUSOIDAL_1KM.describe(tile)} of its name is {_metres(edges)}: one of the two is wrong; "
+            "fetch it again"
         )
     return GeoBox(found.shape, whole.affine * Affine.scale(whole.shape[0] / found.shape[0]), whole.crs)
 

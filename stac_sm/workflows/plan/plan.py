@@ -14,8 +14,8 @@ import shutil
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -306,6 +306,26 @@ class Plan:
     def columns(self) -> PlannedDays:
         """Days as they are kept."""
         return PlannedDays.of(self.days)
+
+    @cached_property
+    def tiles(self) -> list[str]:
+        """Ids of its tiles, in their order."""
+        return sorted(set(self.columns.table["tile"].unique().to_pylist()))
+
+    def of_tiles(self, tiles: Collection[str]) -> Plan:
+        """Return the part of the plan that lies on some tiles.
+
+        Parameters
+        ----------
+        tiles
+            Tile ids; those that the plan does not have are passed over.
+
+        Returns
+        -------
+        Plan
+            Without days if it has none of them. Its id is another one.
+        """
+        return replace(self, days=self.columns.of_tiles(tiles), reads=None)
 
     def tasks(self) -> Iterator[Task]:
         """Return what is to do, in units of one tile and one month.

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, overload
 
+from stac_sm.core.grid import TileGrid
 from stac_sm.product.item import ProductDay
 from stac_sm.product.product_id import product_ids
 
@@ -74,6 +75,21 @@ class Task:
     def name(self) -> str:
         """Short name, e.g. ``h18v04 2019-07``."""
         return f"{self.tile} {self.planned[0].made.day:%Y-%m}"
+
+    def words(self, grid: TileGrid) -> str:
+        """Return the words by which a message names the task: its tile with its box in degrees, and its month.
+
+        Parameters
+        ----------
+        grid
+            The grid of the tile.
+
+        Returns
+        -------
+        str
+            One line.
+        """
+        return f"{grid.describe(self.tile)} {self.planned[0].made.day:%Y-%m}"
 
 
 def days_schema() -> pa.Schema:
@@ -167,11 +183,29 @@ class PlannedDays(Sequence[PlannedDay]):
         PlannedDays
             In the same order.
         """
+        return self._only("state", states)
+
+    def of_tiles(self, tiles: Collection[str]) -> PlannedDays:
+        """Return the days on some tiles, without their inputs.
+
+        Parameters
+        ----------
+        tiles
+            Tile ids.
+
+        Returns
+        -------
+        PlannedDays
+            In the same order.
+        """
+        return self._only("tile", tiles)
+
+    def _only(self, column: str, values: Collection[str]) -> PlannedDays:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        state = self.table["state"].cast(pa.string())
-        return PlannedDays(self.table.filter(pc.is_in(state, value_set=pa.array(list(states), pa.string()))))
+        found = self.table[column].cast(pa.string())
+        return PlannedDays(self.table.filter(pc.is_in(found, value_set=pa.array(list(values), pa.string()))))
 
     def made(self) -> Iterator[ProductDay]:
         """Yield tile, day, version and fingerprint of each.

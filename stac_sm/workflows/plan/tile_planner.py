@@ -159,7 +159,7 @@ class TilePlanner:
         geobox = self.wanted.grid.geobox(tile)
         outline = footprint(geobox)
         if outline is None:
-            raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
+            raise InputError(f"tile {self.wanted.grid.describe(tile)}: choose another one")
         target, bbox = TargetPixels(geobox), outline.bounds
         meeting = GridOverlap(target)
         left_out = {path: why for table in self.tables.values() for path, why in table.left_out.items()}

@@ -10,10 +10,11 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
+from stac_sm.core.grid import TileGrid
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.product.collection_grid import require_grid
 from stac_sm.product.item import PRODUCT_COLLECTION
@@ -34,6 +35,7 @@ from stac_sm.workflows.run.workers import (
 INDICES = ("AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
 """Variables in which array jobs of AWS Batch, Slurm and Kubernetes state the number of a slice."""
 
+_TILES_SHOWN = 10  # in a message
 _RANGE = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?:%\d+)?")
 
 
@@ -136,20 +138,30 @@ class RunReport:
         """Items that were not made."""
         return [failure for record in self.records for failure in record.failures]
 
-    def by_class(self) -> list[dict[str, object]]:
+    def by_class(self, grid: TileGrid) -> list[dict[str, object]]:
         """Return the failures by class of error.
+
+        Parameters
+        ----------
+        grid
+            The grid of the tiles.
 
         Returns
         -------
         list of dict
-            Rows of a table: class of error, number of items, and one example.
+            Rows of a table: class of error, number of items, one example, and its tile with its box in degrees.
         """
         examples: dict[str, ItemFailure] = {}
         for failure in self.failures:
             examples.setdefault(failure.kind, failure)
         counts = Counter(failure.kind for failure in self.failures)
         return [
-            {"error": kind, "items": n, "example": f"{examples[kind].id}: {examples[kind].message}"}
+            {
+                "error": kind,
+                "items": n,
+                "example": f"{examples[kind].id}: {examples[kind].message}",
+                "tile": examples[kind].place(grid),
+            }
             for kind, n in counts.most_common()
         ]
 
@@ -160,6 +172,7 @@ def run_plan(
     *,
     workers: Workers | int = 2,
     part: PlanSlice | None = None,
+    tiles: Collection[str] | None = None,
     progress: Callable[[TaskRecord, int], None] = lambda record, total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> RunReport:
@@ -178,6 +191,8 @@ def run_plan(
         Where: a number of processes here, or `LocalWorkers`, `SchedulerWorkers`, `SlurmWorkers`.
     part
         One slice of the tasks; None: all.
+    tiles
+        Ids of the tiles whose tasks are to be run; None: all of the plan.
     progress
         Called with the record of each task that has come back, and the number of all.
     warn
@@ -194,17 +209,19 @@ def run_plan(
         If the scheduler is lost.
     InputError
         If there is no scheduler, the plan was made in another project, the collection of products holds tiles of
-        another grid, or only one process may write to the store and there are several workers, a slice or a scheduler.
+        another grid, the plan has none of the tiles, or only one process may write to the store and there are several
+        workers, a slice or a scheduler.
     """
     started, run = time.monotonic(), new_run_id()
     at = LocalWorkers(workers) if isinstance(workers, int) else workers
     store = project.catalog.store
     here = single_writer_workers(at, store, part) if store.lacks else at
-    tasks = list(plan.tasks()) if part is None else part.of(list(plan.tasks()))
+    chosen = plan if tiles is None else _only_tiles(project, plan, tiles)
+    tasks = list(chosen.tasks()) if part is None else part.of(list(chosen.tasks()))
     folder = str(project.folder)
     require_grid(project.catalog, project.grid)
     _check_model(project, plan, tasks)
-    _warn_of_memory(folder, tasks, here.share(len(tasks)), warn)
+    _warn_of_memory(project, tasks, here.share(len(tasks)), warn)
     made: list[TaskRecord] = []
     try:
         for record in task_records(here, Assignment(folder, tasks, plan.id, run, warn)):
@@ -212,9 +229,22 @@ def run_plan(
             progress(record, len(tasks))
     finally:  # also without tasks: a run that was killed has left items that nothing links to
         _derive(project, plan, tasks, part)
-    blocked = plan.counts["blocked"] if part is None or part.index == 0 else 0
+    blocked = chosen.counts["blocked"] if part is None or part.index == 0 else 0
     report = RunReport(run, round(time.monotonic() - started, 3), _in_order(tasks, made), blocked=blocked)
-    return _reported(project, plan, report, part) if tasks else report
+    return _reported(project, plan, chosen, report, part) if tasks else report
+
+
+def _only_tiles(project: Project, plan: Plan, tiles: Collection[str]) -> Plan:
+    """Return the part of a plan that lies on some tiles; refuse tiles of which it has none."""
+    chosen = plan.of_tiles(tiles)
+    if not chosen.days:
+        planned = [project.grid.describe(tile) for tile in plan.tiles]
+        more = f" and {len(planned) - _TILES_SHOWN} more" if len(planned) > _TILES_SHOWN else ""
+        raise InputError(
+            f"plan {plan.id} has no tile-day on {', '.join(project.grid.describe(tile) for tile in tiles)}; its tiles "
+            f"are {', '.join(planned[:_TILES_SHOWN])}{more}"
+        )
+    return chosen
 
 
 def _check_model(project: Project, plan: Plan, tasks: Sequence[Task]) -> None:
@@ -245,33 +275,35 @@ def _in_order(tasks: Sequence[Task], made: Sequence[TaskRecord]) -> list[TaskRec
     return sorted(made, key=lambda record: order[record.task])
 
 
-def _reported(project: Project, plan: Plan, report: RunReport, part: PlanSlice | None) -> RunReport:
+def _reported(project: Project, plan: Plan, chosen: Plan, report: RunReport, part: PlanSlice | None) -> RunReport:
+    """Write the report of a run of the chosen part of a plan."""
     store = project.catalog.store
     content = {
         "plan": plan.id,
         "run": report.run,
         "slice": str(part) if part else None,
+        "tiles": None if chosen is plan else chosen.tiles,
         "seconds": report.seconds,
         "tasks": len(report.records),
         "outcomes": report.outcomes,
         "blocked": report.blocked,
-        "blocked_by": plan.blocked_by if report.blocked else {},
-        "errors": report.by_class(),
+        "blocked_by": chosen.blocked_by if report.blocked else {},
+        "errors": report.by_class(project.grid),
         "failures": [failure._asdict() for failure in report.failures],
     }
     path = write_run_report(store, plan.id, report.run, content)
     return replace(report, href=store.href(path))
 
 
-def _warn_of_memory(folder: str, tasks: Sequence[Task], budget: int | None, warn: Callable[[str], None]) -> None:
+def _warn_of_memory(project: Project, tasks: Sequence[Task], budget: int | None, warn: Callable[[str], None]) -> None:
     """Report before a run that a day of its first task may not fit; what is wrong with the task itself comes later."""
     try:
-        share = estimate_work_share(folder, tasks[0], budget) if tasks and budget else None
+        share = estimate_work_share(str(project.folder), tasks[0], budget) if tasks and budget else None
     except StacSmError:
         return
     if share and budget and share.peak > budget:
         warn(
-            f"{tasks[0].name}: one day at a time may take {share.peak / 2**30:.1f} GiB, a worker has "
+            f"{tasks[0].words(project.grid)}: one day at a time may take {share.peak / 2**30:.1f} GiB, a worker has "
             f"{budget / 2**30:.1f} GiB: it may be killed; take fewer --workers, or give more --memory"
         )
 

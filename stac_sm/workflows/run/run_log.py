@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from stac_sm.core.grid import TileGrid
+from stac_sm.product.product_id import tile_of
 from stac_sm.stac.items import check_id, item_json
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.store import Store
@@ -41,6 +43,21 @@ class ItemFailure(NamedTuple):
 
     message: str
     """Which thing, what was found, what is required, what to do."""
+
+    def place(self, grid: TileGrid) -> str:
+        """Return where the item is: its tile, with its box in degrees.
+
+        Parameters
+        ----------
+        grid
+            The grid of the tile.
+
+        Returns
+        -------
+        str
+            As `TileGrid.describe` gives.
+        """
+        return grid.describe(tile_of(self.id))
 
 
 @dataclass(frozen=True)

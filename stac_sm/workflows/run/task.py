@@ -75,7 +75,7 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
         try:
             job = _Job.open(folder, task)
             left = [day for day in task.planned if not is_published(job.catalog, job.item(day.made, {}), redo=day.redo)]
-            LOGGER.info("%s: %d of %d days to make", task.name, len(left), len(task.days))
+            LOGGER.info("%s: %d of %d days to make", task.words(job.project.grid), len(left), len(task.days))
             if left:
                 outcomes, failures = _make_days(job, left, memory or machine_memory())
             outcomes["done"] += len(task.days) - len(left)

@@ -249,7 +249,8 @@ def validate_product(
     catalog = project.catalog
     members = [one for one in tile_days(catalog, period, version) if not tiles or one.tile in tiles]
     if not members:
-        raise CatalogError(f"{catalog.root}: no product found on {period}: `stac-sm status` says what is there")
+        there = f" in {', '.join(map(project.grid.describe, tiles))}" if tiles else ""
+        raise CatalogError(f"{catalog.root}: no product found on {period}{there}: `stac-sm status` says what is there")
     others = tuple(dict.fromkeys([*others, *(other_product(catalog, name, period) for name in against)]))
     left_out: dict[str, str] = {}
     stations = _stations(catalog, left_out)

@@ -133,7 +133,10 @@ def test_what_a_field_leaves_open_is_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (structure("h19v04", "LST", (1200, 1200)), "tile h18v04 of its name is"),
+        (
+            structure("h19v04", "LST", (1200, 1200)),
+            r"tile h18v04 \(west 0.00, south 40.00, east 15.56, north 50.00\) of its name is",
+        ),
         (structure("h18v04", "LST", (1200, 1200), shift=2.0), "one of the two is wrong"),
         (structure("h18v04", "LST", (1200, 2400)), "StructMetadata.0 says"),
         (structure("h18v04", "LAI", (1200, 1200)), "found 0 grids with field LST"),
@@ -305,7 +308,7 @@ BAD = {
     "quality missing": (E01, lambda path: write_fields(path, albedo_fields()), "expected ABD_QA_shortwave"),
     "coarse quality": (E01, with_quality(UNSIGNED[:600, :600]), r"ABD_QA_shortwave has shape \[600, 600\]"),
     "quality in bytes": (E01, with_quality(np.ones((1200, 1200), np.uint8)), "is uint8, expected uint16"),
-    "another tile": (A06.replace(TILE, "h08v05"), changed_albedo(), "tile h08v05 of its name is"),
+    "another tile": (A06.replace(TILE, "h08v05"), changed_albedo(), r"tile h08v05 \(west -130.54.*\) of its name is"),
     "0.05 degrees": ("GLASS02B06.V40.A2018361.2019021.hdf", changed_albedo(), "expected one like GLASS02A06"),
     "day 366": (A06.replace("2018361", "2018366"), changed_albedo(), "day 2018366, which does not exist"),
 }  # fmt: skip

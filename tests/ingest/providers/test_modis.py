@@ -315,7 +315,7 @@ BAD = {
     "classic NetCDF": (NAME, netcdf("NETCDF3_CLASSIC"), "found the fields LST, expected LST_Day_1km|no readable HDF4"),
     "GeoTIFF": (NAME, tiff, "no readable HDF4"),
     "no such field": (NAME, without("LST_Night_1km"), "expected LST_Night_1km"),
-    "another tile in the name": (NAME.replace(TILE, "h18v04"), truncated(1), "tile h18v04 of its name is"),
+    "another tile in the name": (NAME.replace(TILE, "h18v04"), truncated(1), r"tile h18v04 \(west 0.00, south 40.00"),
     "no such tile": (NAME.replace(TILE, "h36v04"), truncated(1), "no day or tile that exists"),
     "no such day": (NAME.replace("2019305", "2019366"), truncated(1), "day 2019366, which does not exist"),
     "day zero": (NAME.replace("2019305", "2019000"), truncated(1), "no day or tile that exists"),

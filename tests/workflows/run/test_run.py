@@ -26,8 +26,10 @@ from stac_sm.model.predict import predict
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import make_plan
+from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.run import run as runs
-from stac_sm.workflows.run.run import run_plan
+from stac_sm.workflows.run.run import RunReport, run_plan
+from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord
 from stac_sm.workflows.run.task import run_task
 from stac_sm.workflows.run.workers import SchedulerWorkers, _signals_afterwards
 from tests.support.fields import (
@@ -66,6 +68,50 @@ def made(tmp_path_factory):
     project, model_id, _ = copied_project(tmp_path_factory.mktemp("run") / "p")
     plan = plan_of(project, model_id)
     return project, model_id, run_plan(project, plan, workers=1).records
+
+
+def test_a_run_of_some_tiles_makes_those_only(tmp_path, monkeypatch):
+    """By their ids, or by a point or a box in degrees; what it says names the tiles and where they are."""
+    project, model_id, _ = copied_project(tmp_path / "p")
+    plan = plan_of(project, model_id, tiles=["h00v00", TILE])
+    monkeypatch.setattr(runs, "task_records", lambda _, work: (run_task(work.folder, task) for task in work.tasks))
+    both, one = plan.counts, plan.of_tiles([TILE])
+    assert plan.tiles == ["h00v00", TILE]
+    assert (one.tiles, len(one.days)) == ([TILE], len(DAYS))
+    assert sum(one.counts.values()) + sum(plan.of_tiles(["h00v00"]).counts.values()) == sum(both.values())
+    with pytest.raises(InputError, match=r"has no tile-day on h01v00 \(west .* its tiles are h00v00 \(west"):
+        run_plan(project, plan, tiles=["h01v00"])
+    assert not products(project)
+    report = run_plan(project, plan, tiles=[TILE])
+    assert {record.task.split()[0] for record in report.records} == {TILE}
+    assert {item.id.split(".")[2] for item in products(project)} == {TILE}
+    assert report.blocked == one.counts["blocked"]
+    written = json.loads(open_catalog(project.folder).store.read(posixpath.relpath(report.href, project.folder)))
+    assert written["tiles"] == [TILE]
+    rest = run_plan(project, plan)
+    assert rest.blocked == both["blocked"] > one.counts["blocked"]
+
+
+def test_the_command_runs_the_tile_of_a_point_and_says_how_to_go_on(tmp_path, monkeypatch):
+    project, model_id, _ = copied_project(tmp_path / "p")
+    plan = plan_of(project, model_id, Period.of_day(DAYS.start), tiles=["h00v00", TILE])
+    write_plan(plan, tmp_path / "plan.parquet", project.grid)
+    asked = []
+
+    def recorded(*args, tiles, **options):
+        asked.append(tiles)
+        failure = ItemFailure("SM1KM.A2018179.h01v01.v001", "ReadError", "no file")
+        return RunReport("r", 1.0, [TaskRecord(f"{TILE} 2018-06", failures=(failure,))])
+
+    monkeypatch.setattr(runs, "run_plan", recorded)
+    west, south, east, north = project.grid.bbox(TILE)
+    point = f"{(west + east) / 2},{(south + north) / 2}"
+    for options in (("--at", point), ("--tiles", TILE), ("--bbox", f"{point},{point}")):
+        done = CliRunner().invoke(main, ["run", str(tmp_path / "plan.parquet"), "--project", project.folder, *options])
+        assert done.exit_code == 1
+        assert project.grid.describe(TILE) in done.stderr, done.stderr
+        assert f"stac-sm run {tmp_path / 'plan.parquet'} --tiles {TILE} --project" in done.stderr
+    assert asked == [[TILE]] * 3
 
 
 def test_a_cluster_makes_all_that_was_planned(made):

@@ -112,6 +112,7 @@ def test_the_report_of_a_run_tells_errors_by_class(made):
     told = json.loads(Path(report.href).read_text())
     assert sum(told["outcomes"].values()) == 5  # some may be done before the whole month fails, and is tried by day
     assert [(row["error"], row["items"]) for row in told["errors"]] == [("ReadError", 1)]
+    assert told["errors"][0]["tile"] == SMALL.describe("h01v01")
     assert told["failures"][0]["id"] == "SM1KM.A2018182.h01v01.v001"
     assert [record.succeeded for record in report.records] == [True, False]
 
