@@ -67,6 +67,7 @@ _TABLE = (
     Variable("clay", "%", "Clay in the fine earth, by mass, 0-5 cm", (0.0, 100.0), static=True),
     Variable("bdod", "kg dm-3", "Bulk density of the fine earth, 0-5 cm", (0.0, 2.65), static=True),
     Variable("soc", "g kg-1", "Organic carbon in the fine earth, 0-5 cm", (0.0, 1000.0), static=True),
+    Variable("phh2o", "1", "pH of the soil in water, 0-5 cm", (0.0, 14.0), static=True),
     Variable("doy_sin", "1", "Sine of the day of the year", (-1.0, 1.0)),
     Variable("doy_cos", "1", "Cosine of the day of the year", (-1.0, 1.0)),
     Variable("latitude", "degree", "Latitude of the pixel centre", (-90.0, 90.0), static=True),

@@ -64,6 +64,9 @@ class RasterContent:
     epsg: int | None
     """EPSG code of the CRS; None where it has none."""
 
+    descriptions: tuple[str, ...] = ()
+    """Description of each band; empty where it has none."""
+
 
 @dataclass(frozen=True)
 class FileContent:
@@ -260,6 +263,7 @@ def _geotiff(file: Path) -> FileContent:
             tuple(data.dtypes),
             data.nodata,
             crs.to_epsg() if crs else None,
+            tuple(text or "" for text in data.descriptions),
         )
         return FileContent(file, GEOTIFF, attributes=data.tags(), raster=raster)
 

@@ -23,11 +23,13 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError, ConflictError, StacSmError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.ingest.provider_interface import (
+    CompanionProvider,
     ContentProvider,
     Granule,
     JoiningProvider,
     Provider,
     RankedNameProvider,
+    ScannedFile,
     SourceFile,
     claimed_items,
     content_hash,
@@ -237,13 +239,15 @@ class _GroupRun:
             return
         for file, tally in self.tallies.items():
             try:
-                found = scan_file(self.provider, file)
-                tally.notes += found.notes
+                found = self._scan(file)
                 tally.errors += found.errors
-                for granule in found.granules:
-                    yield self._candidate(granule, (SourceFile(file),))
-                    if self._failed and file in self._failed[-1]:
-                        break
+                try:
+                    for granule in found.granules:
+                        yield self._candidate(granule, (SourceFile(file),))
+                        if self._failed and file in self._failed[-1]:
+                            break
+                finally:
+                    tally.notes += found.notes
             except (StacSmError, OSError) as error:
                 tally.errors.append(str(error))
 
@@ -322,6 +326,20 @@ class _GroupRun:
             self._count(candidate, outcome, note)
             return
 
+    def _scan(self, file: Source) -> ScannedFile:
+        if not isinstance(self.provider, CompanionProvider):
+            return scan_file(self.provider, file)
+        others = sorted((one for one in self.tallies if one is not file), key=lambda one: (one.name, str(one)))
+        return self.provider.scan_beside(file, others, self._held_asset)
+
+    def _held_asset(self, collection: str, id: str, key: str) -> bytes | None:
+        """Return the bytes of an asset of the catalogue, of a collection whose items lie in one folder."""
+        content = read_published_item(self.catalog.store, f"{collection}/{id}/{id}.json")
+        asset = None if content is None else json.loads(content).get("assets", {}).get(key)
+        if asset is None:
+            return None
+        return self.catalog.store.read(posixpath.normpath(f"{collection}/{id}/{asset['href']}"))
+
     def _layout(self, collection: str) -> str:
         """Return how the items of a collection are placed; a catalogue older than the collection gets it first."""
         try:
@@ -338,6 +356,7 @@ class _GroupRun:
         made_from = [{"name": one.file.name, "sha256": self._hash(one.file), **one.facts} for one in sources]
         selecting = getattr(self.provider, "selecting", ())  # settings that say which items are made, and change none
         settings = {key: value for key, value in self.job.settings.items() if key not in selecting}
+        settings |= granule.choices
         for one in sources:
             if one.at_fault:
                 self.tallies[one.file].leave_out(granule.item["id"], granule.left_out, granule.lost)

@@ -127,6 +127,9 @@ class Granule:
     lost: Mapping[str, str] = field(default_factory=dict)
     """Assets that the item should have, but for a value that cannot be right and cannot be guessed, and why."""
 
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    """What was decided about its values that neither files nor settings state; part of its fingerprint."""
+
     check: Callable[[], None] | None = None
     """Raises `UndecidedError` if files that hold the same part of it do not agree; None where there are none."""
 
@@ -138,8 +141,8 @@ class ScannedFile:
     granules: Iterable[Granule]
     """One for each item; may be lazy, then errors come while it is walked through."""
 
-    notes: tuple[str, ...] = ()
-    """What was left out, and why."""
+    notes: Sequence[str] = ()
+    """What was left out, and why; complete once the granules are walked through."""
 
     errors: tuple[str, ...] = ()
     """Items that could not be made, and why; the others are."""
@@ -261,6 +264,21 @@ class JoiningProvider(Provider, Protocol):
 
     def scan_together(self, files: Sequence[Path | FileUrl]) -> JointScan:
         """Return the items of several files; each is computed from all of them that hold a part of it."""
+
+
+HeldAsset = Callable[[str, str, str], "bytes | None"]
+"""Return the bytes of an asset of the catalogue by collection, id of its item and key; None if it is not there."""
+
+
+@runtime_checkable
+class CompanionProvider(Provider, Protocol):
+    """A source some of whose files can only be read with others beside them: sand with silt and clay.
+
+    Its ``claims`` name something that the files have in common, so that they are ingested together.
+    """
+
+    def scan_beside(self, file: Path | FileUrl, others: Sequence[Path | FileUrl], held: HeldAsset) -> ScannedFile:
+        """Return the items of one file as `Provider.scan`; other files of the call, and the catalogue, may be read."""
 
 
 @runtime_checkable

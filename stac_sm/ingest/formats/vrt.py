@@ -78,11 +78,20 @@ class TileMosaic:
     rank: Rank = NO_RANK
     """What its header states about its production."""
 
+    band: int = 1
+    """Band of the files that is read."""
+
+    bands: int = 1
+    """Bands that the files have."""
+
+    description: str = ""
+    """Description of the band; empty if it has none."""
+
     def tiles_in(self, box: Box) -> list[MosaicTile]:
         """Return the tiles that have pixels in a part of the mosaic."""
         return [tile for tile in self.tiles if _common(tile.target, box) is not None]
 
-    def read(self, box: Box, nodata: int) -> np.ndarray:
+    def read(self, box: Box, nodata: float) -> np.ndarray:
         """Read the stored values of a part of the mosaic.
 
         Coarse tiles fill only pixels that no other tile covers, whatever the order of the tiles.
@@ -113,10 +122,10 @@ class TileMosaic:
             for where, _ in layer:
                 result[where] = nodata
             for where, part in layer:
-                result[where] = np.where(part == nodata, result[where], part)
+                result[where] = np.where(_same(part, nodata), result[where], part)
         return result
 
-    def _read(self, tile: MosaicTile, box: Box, nodata: int) -> np.ndarray:
+    def _read(self, tile: MosaicTile, box: Box, nodata: float) -> np.ndarray:
         """Read the pixels of a tile that lie in a box, on the mosaic's grid."""
         part_of_box = _common(tile.target, box) or tile.target
         rows = _nearest(part_of_box[0], part_of_box[2], tile.target[0::2], tile.source[0::2])
@@ -124,16 +133,17 @@ class TileMosaic:
         with open_geotiff(tile.href) as data:
             self._check(tile, data, nodata)
             window = ((int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1))
-            part = data.read(1, window=window)
+            part = data.read(self.band, window=window)
         return np.asarray(part[np.ix_(rows - rows[0], columns - columns[0])])
 
-    def _check(self, tile: MosaicTile, data: Any, nodata: int) -> None:
+    def _check(self, tile: MosaicTile, data: Any, nodata: float) -> None:
         """Compare a tile's header with the mosaic."""
         found = (data.count, data.dtypes[0], data.nodata)
-        if found[:2] != (1, self.dtype) or found[2] not in (None, nodata):
+        if found[:2] != (self.bands, self.dtype) or not (found[2] is None or _same(found[2], nodata)):
             raise GranuleError(
                 f"{displayed_href(tile.href)}: found {found[0]} band(s) of {found[1]} with nodata {found[2]}, "
-                f"expected one of {self.dtype} with nodata {nodata}: fetch it again"
+                f"expected {'one' if self.bands == 1 else self.bands} of {self.dtype} with nodata {nodata}: fetch it "
+                "again"
             )
         x, y = self.affine @ (tile.target[1], tile.target[0])
         column, row = ~data.transform @ (x, y)
@@ -147,14 +157,33 @@ class TileMosaic:
             )
 
 
-def geotiff_mosaic(href: str) -> TileMosaic:
-    """Return the mosaic of a single GeoTIFF; GranuleError if it cannot be opened."""
+def geotiff_mosaics(href: str) -> list[TileMosaic]:
+    """Return the mosaic of a single GeoTIFF for each of its bands.
+
+    Parameters
+    ----------
+    href
+        Path or GDAL address.
+
+    Returns
+    -------
+    list of TileMosaic
+        In the order of the bands.
+
+    Raises
+    ------
+    GranuleError
+        If it cannot be opened.
+    """
     with open_geotiff(href) as data:
         box = (0, 0, data.height, data.width)
-        crs = data.crs.to_wkt() if data.crs else ""
-        rank = rank_of_tags(data.tags())
-        head = (crs, data.transform, data.shape, str(data.dtypes[0]) if data.count == 1 else f"{data.count} bands")
-        return TileMosaic(displayed_href(href), *head, data.nodata, (MosaicTile(href, box, box),), rank)
+        head = (displayed_href(href), data.crs.to_wkt() if data.crs else "", data.transform, data.shape)
+        tile, rank = (MosaicTile(href, box, box),), rank_of_tags(data.tags())
+        bands = zip(data.indexes, data.dtypes, data.nodatavals, data.descriptions, strict=True)
+        return [
+            TileMosaic(*head, str(dtype), nodata, tile, rank, band, data.count, description or "")
+            for band, dtype, nodata, description in bands
+        ]
 
 
 def vrt_mosaic(name: str, content: bytes, folder: str) -> TileMosaic:
@@ -189,7 +218,10 @@ def vrt_mosaic(name: str, content: bytes, folder: str) -> TileMosaic:
         raise GranuleError(f"{name}: {len(content)} bytes found, no readable VRT ({error}): fetch it again") from error
     bands = root.findall("VRTRasterBand")
     if root.tag != "VRTDataset" or len(bands) != 1 or root.get("subClass") or bands[0].get("subClass"):
-        raise GranuleError(f"{name}: found <{root.tag}> of {len(bands)} band(s), a VRT mosaic of one band expected")
+        raise GranuleError(
+            f"{name}: found <{root.tag}> of {len(bands)} band(s), a VRT mosaic of one band expected: write it as a "
+            "GeoTIFF (gdal_translate)"
+        )
     try:
         return TileMosaic(
             name,
@@ -225,7 +257,8 @@ def _relative(name: str, element: Element) -> str:
     if not relative or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*\.tiff?", path, re.ASCII) or ".." in path.split("/"):
         raise GranuleError(
             f"{name}: found a tile at {path!r}, a GeoTIFF at a path relative to the VRT expected: give the address of "
-            "the provider's VRT with bbox = [west, south, east, north], or build one beside the tiles"
+            "the provider's VRT with bbox = [west, south, east, north], build one beside the tiles, or write it as a "
+            "GeoTIFF (gdal_translate)"
         )
     return path
 
@@ -252,6 +285,11 @@ def _inside(target: Box, box: Box) -> tuple[slice, slice]:
     """Return the place of the common part of a tile and a box, in the box."""
     top, left, bottom, right = _common(target, box) or (box[0], box[1], box[0], box[1])
     return slice(top - box[0], bottom - box[0]), slice(left - box[1], right - box[1])
+
+
+def _same(values: Any, nodata: float) -> Any:
+    """Return whether values are those without data, which may be marked by NaN."""
+    return np.isnan(values) if np.isnan(nodata) else values == nodata
 
 
 def _size(box: Box) -> tuple[int, int]:

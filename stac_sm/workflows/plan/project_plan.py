@@ -7,8 +7,9 @@ metadata and earlier runs (`workflows.run.cost`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from stac_sm.core.errors import InputError
@@ -42,10 +43,15 @@ class ProjectPlan:
     href: str
     """Where the plan file lies."""
 
+    other_depths: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Static input without which tile-days are blocked -> assets that its collection has of the same quantity at other
+    depths. Only those of which there are any."""
+
     @property
     def missing_inputs(self) -> list[dict[str, Any]]:
         """Every input without which tile-days are blocked, most tile-days first: ``input`` (name), ``collection``,
-        ``asset``, ``climatology`` (its period; None without one) and ``tile_days``."""
+        ``asset``, ``climatology`` (its period; None without one) and ``tile_days``; ``other_depths`` where the
+        collection has the quantity at other depths."""
         sources = {one.name: one for one in self.model.cube_recipe().sources}
         return [
             {
@@ -54,6 +60,7 @@ class ProjectPlan:
                 "asset": sources[name].asset,
                 "climatology": found.period if (found := sources[name].climatology) else None,
                 "tile_days": days,
+                **({"other_depths": list(self.other_depths[name])} if name in self.other_depths else {}),
             }
             for name, days in self.plan.blocked_by.items()
         ]
@@ -132,7 +139,19 @@ def plan_project(
                 "allowed: plan fewer tiles or days, or raise --max-cost; nothing was written"
             )
         href = file.place(out or f"{project.folder}/{PLANS_FOLDER}/{made.id}.parquet")
-    return ProjectPlan(made, made_by, cost, href)
+    return ProjectPlan(made, made_by, cost, href, _other_depths(project, made_by, made.blocked_by))
+
+
+def _other_depths(project: Project, model: Model, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return assets such as ``sand_5-15cm`` of a static input that days are blocked by, by its name."""
+    found: dict[str, list[str]] = {}
+    for feature in model.cube_recipe().sources:
+        if feature.name in names and feature.time == "static" and not feature.catalog:
+            depth = re.compile(rf"{re.escape(feature.asset)}_\d+-\d+cm")
+            items = project.catalog.items(feature.collection, left_out={})
+            keys = {key for item in items for key in item.assets if depth.fullmatch(key)}
+            found |= {feature.name: sorted(keys)} if keys else {}
+    return found
 
 
 def default_tiles(project: Project) -> list[str]:

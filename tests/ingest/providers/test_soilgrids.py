@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import threading
 from datetime import date
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pyproj
@@ -15,6 +18,7 @@ import rasterio
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, reproject
 
 from stac_sm.core.errors import CatalogError, GranuleError, InputError
@@ -23,6 +27,7 @@ from stac_sm.core.period import Period
 from stac_sm.features.cube import build, feature_cube
 from stac_sm.features.inputs import require_inputs, resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.ingest.file_content import describe_file
 from stac_sm.ingest.formats.vrt import vrt_mosaic
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.soilgrids import HOMOLOSINE, NORTH, SHAPE, WEST, SoilGrids
@@ -277,19 +282,16 @@ def test_coarse_tiles_fill_only_what_no_other_tile_covers(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"crs": "EPSG:4326"}, "found the CRS"),
+        ({"crs": "EPSG:4326"}, "in degrees, which lies off the Earth: is its CRS right"),
+        ({"crs": "EPSG:3857"}, "found the CRS"),
         ({"crs": None}, "found the CRS None"),
         ({"crs": "+proj=igh +lon_0=0 +x_0=500 +datum=WGS84"}, "found the CRS"),
-        ({"transform": Affine(1000, 0, WEST, 0, -1000, NORTH)}, "expected pixels of 250 m"),
-        ({"transform": Affine(250, 0, WEST + 125, 0, -250, NORTH)}, "whose edges are multiples"),
+        ({"transform": Affine(250, 0, WEST + 125, 0, -250, NORTH)}, "lies off the Earth"),
         ({"transform": Affine(250, 0, WEST, 0, 250, NORTH)}, "north up"),
-        ({"transform": Affine(250.1, 0, WEST, 0, -250, NORTH)}, "expected pixels of 250 m"),
         ({"row": -10}, "lie off the 58034 x 159246 of the mosaic"),
         ({"column": SHAPE[1] - 10}, "lie off the 58034 x 159246 of the mosaic"),
         ({"row": 3000, "column": 60000}, "lies off the Earth"),  # between the lobes of the north
-        ({"values": np.ones((SIDE, SIDE), np.float32)}, "found float32 with nodata -32768"),
         ({"values": np.ones((SIDE, SIDE), np.uint8), "nodata": 255}, "found uint8 with nodata 255"),
-        ({"nodata": 0}, "found int16 with nodata 0"),
         ({"count": 2}, "found 2 bands"),
     ],
 )
@@ -302,10 +304,11 @@ def test_a_wrong_file_is_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("phh2o_0-5cm_mean.tif", "found the property 'phh2o', expected one of sand, silt, clay, bdod, soc"),
-        ("sand_5-15cm_mean.tif", "found mean of 5-15cm, expected the mean of 0-5cm"),
+        ("cec_0-5cm_mean.tif", "found the property 'cec', expected one of sand, silt, clay, bdod, soc, phh2o"),
+        ("sand_0-30cm_mean.tif", "found the depth 0-30cm, expected one of 0-5cm, 5-15cm"),
+        ("clay_silt_0-5cm.tif", "found the name clay_silt_0-5cm.tif, expected a property and a depth"),
         ("sand_0-5cm_Q0.95.tif", "found Q0.95 of 0-5cm, expected the mean"),
-        ("sand.tif", "found the name sand.tif, expected sand_0-5cm_mean.tif"),
+        ("sand.tif", "found the name sand.tif, expected a property and a depth as in sand_0-5cm_mean.tif"),
         ("tileSG-007-039_4-1.tif", "found the name tileSG-007-039_4-1.tif"),
         ("clay_0-5cm_Q0.5/tileSG-007-039_4-1.tif", "found Q0.5 of 0-5cm"),
         ("clay_0-5cm_mean/other.tif", "found the name other.tif"),
@@ -404,6 +407,261 @@ def test_a_vrt_reaches_nothing_but_tiles_beside_it(name, relative):
 def test_a_vrt_that_does_more_than_a_mosaic_is_refused(text, message):
     with pytest.raises(GranuleError, match=re.escape(message)):
         vrt_mosaic("m.vrt", text.encode(), "folder")
+
+
+# --- as services and clients deliver them -------------------------------------------------------------------------
+
+REAL = Path(__file__).parents[4] / "shared" / "data" / "soilgrids_wcs"
+TEXTURE = ("sand", "silt", "clay")
+GAPS = (slice(10, 30), slice(40, 70))
+"""Where the textures of `as_by_wcs` have no value."""
+
+
+def warped(path, source, **kw):
+    """A file in degrees, as the provider's web service cuts it: no nodata tag, gaps as 0."""
+    with rasterio.open(source) as raw, WarpedVRT(raw, crs="EPSG:4326", resampling=Resampling.nearest) as view:
+        values = view.read(1)
+        values[values == NODATA] = 0
+        profile = {
+            "driver": "GTiff", "dtype": "int16", "count": 1, "height": view.height, "width": view.width,
+            "crs": "EPSG:4326", "transform": view.transform, "compress": "deflate",
+        } | kw  # fmt: skip
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(values, 1)
+    return path, values
+
+
+def textures(zero=()):
+    """Stored values of sand, silt and clay that sum to 1000 g/kg, but for rounding; 0 in the gaps.
+
+    ``zero`` names what is truly 0 in the first five rows.
+    """
+    sand, clay = field(ROW, COLUMN, (SIDE, SIDE), 300, 600), field(ROW + 7, COLUMN, (SIDE, SIDE), 100, 300)
+    sand, clay = (np.where(values == NODATA, 200, values) for values in (sand, clay))
+    found = {"sand": sand, "silt": 1001 - sand - clay, "clay": clay}
+    for name in zero:
+        other = next(one for one in TEXTURE if one not in zero)
+        found[other][:5] += found[name][:5]
+        found[name][:5] = 0
+    for values in found.values():
+        values[GAPS] = 0
+    return {name: values.astype(np.int16) for name, values in found.items()}
+
+
+def as_by_wcs(folder, values, name="{}_0-5cm_mean.tif", **kw):
+    tag = {"nodata": None} | kw
+    return {key: write_tif(folder / name.format(key), values=found, **tag) for key, found in values.items()}
+
+
+def stored_values(catalog, key):
+    (item,) = (item for item in ingested(catalog, "soilgrids") if key in item.assets)
+    with rasterio.open(asset_href(item, key)) as cog:
+        return cog.read(1)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="real files are not there")
+@pytest.mark.parametrize("depth", ["5-15cm", "0-5cm"])
+def test_real_downloads_of_the_web_service(tmp_path, validate, depth):
+    names = {name: f"{name.title()}_{depth.removesuffix('cm').replace('-', '_')}.tif" for name in TEXTURE}
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, file in names.items():
+        shutil.copy(REAL / f"{name.title()}_5_15.tif", folder / file)
+    catalog = new_catalog(tmp_path / "catalog")
+    results = ingest(catalog, "soilgrids", [folder])
+    assert [(result.status, result.error) for result in results] == [("new", None)] * 3
+    assert "37673 of 740745 pixels of 0 are gaps, since the three do not sum to 1000 g/kg" in results[0].notes[0]
+    raw = {name: rasterio.open(folder / file).read(1) for name, file in names.items()}
+    for item in ingested(catalog, "soilgrids"):
+        validate(item)
+        (key,) = item.assets
+        name = key.split("_")[0]
+        assert key == (name if depth == "0-5cm" else f"{name}_5-15cm")
+        assert item.id.startswith(f"soilgrids-{key}-w48.8386s21.7648-837x885-")
+        np.testing.assert_allclose(item.bbox, [-48.8386, -23.7648, -46.8386, -21.7648], atol=1e-6)
+        with rasterio.open(asset_href(item, key)) as cog:
+            assert (cog.nodata, cog.scales, cog.crs.to_epsg()) == (NODATA, (0.1,), 4326)
+            assert np.array_equal(cog.read(1), np.where(raw[name] == 0, NODATA, raw[name]))
+    validate(catalog.document("soilgrids/collection.json"))
+    assert [result.status for result in ingest(catalog, "soilgrids", [folder])] == ["done"] * 3
+
+
+@pytest.mark.parametrize("tag", [None, 0, NODATA])
+def test_a_zero_of_texture_is_a_gap_unless_the_three_sum_to_a_kilogram(tmp_path, tag):
+    values = textures(zero=("clay",))
+    as_by_wcs(tmp_path / "in", values, nodata=tag)
+    catalog = new_catalog(tmp_path / "catalog")
+    assert [result.error for result in ingest(catalog, "soilgrids", [tmp_path / "in"], workers=1)] == [None] * 3
+    for name, stored in values.items():
+        expected = stored.copy()
+        expected[GAPS] = NODATA
+        assert np.array_equal(stored_values(catalog, name), expected)
+    assert (stored_values(catalog, "clay")[:5] == 0).all()
+
+
+def test_the_others_are_found_in_the_catalogue_or_named(tmp_path):
+    files = as_by_wcs(tmp_path, textures())
+    catalog = new_catalog(tmp_path / "catalog")
+    (refused,) = ingest(catalog, "soilgrids", [files["sand"]])
+    assert "600 of 8100 pixels of sand are 0 found" in refused.error
+    assert "silt and clay of 0-5cm on the same window are required to tell" in refused.error
+    assert ingested(catalog, "soilgrids") == []
+    (_, refused) = ingest(catalog, "soilgrids", [files["silt"], write_tif(tmp_path / "sand_5-15cm_mean.tif")])
+    assert "sand and clay of 0-5cm" in refused.error  # those of another depth do not count
+    ingest(catalog, "soilgrids", list(files.values()))
+    before = {item.id: item.to_dict() for item in ingested(catalog, "soilgrids")}
+    for path in tmp_path.glob("catalog/soilgrids/soilgrids-sand-r*"):
+        shutil.rmtree(path)
+    (result,) = ingest(catalog, "soilgrids", [files["sand"]])
+    assert (result.status, result.error) == ("new", None)
+    after = {item.id: item.to_dict() for item in ingested(open_catalog(catalog.root), "soilgrids")}
+    assert {id: one["properties"] for id, one in after.items()} == {id: one["properties"] for id, one in before.items()}
+    assert (stored_values(catalog, "sand")[GAPS] == NODATA).all()
+
+
+@pytest.mark.parametrize("name", ["bdod", "soc", "phh2o"])
+def test_a_zero_of_other_properties_is_a_gap(tmp_path, name):
+    values = field(ROW, COLUMN, (SIDE, SIDE), 50, 90)
+    values[GAPS] = 0
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "soilgrids", [write_tif(tmp_path / f"{name}_30-60cm.tif", values=values, nodata=None)])
+    assert result.error is None
+    assert "pixels of 0 are gaps, since it is never 0" in result.notes[0]
+    assert np.array_equal(stored_values(catalog, f"{name}_30-60cm"), np.where(values == 0, NODATA, values))
+
+
+def test_what_is_taken_for_a_gap_is_part_of_the_identity_and_nothing_else(tmp_path):
+    """Files without zeros keep the fingerprint of before."""
+    found = {}
+    for gap in (0, 333):
+        values = np.where(textures()["sand"] == 0, gap, textures()["sand"])
+        path = write_tif(tmp_path / f"{gap}" / "bdod_0-5cm_mean.tif", values=(values / 8).astype(np.int16), nodata=None)
+        (granule,) = SoilGrids().scan(path).granules
+        found[gap] = granule.choices
+    assert found[333] == {}
+    assert list(found[0]) == ["gaps"]
+
+
+NAMES = {
+    "sand_0-5cm_mean.tif": "sand",
+    "Sand_0_5.tif": "sand",
+    "sand_15-30cm_mean_clip.tif": "sand_15-30cm",
+    "CLAY_30_60.tif": "clay_30-60cm",
+    "silt.60.100cm.tif": "silt_60-100cm",
+    "phh2o_100-200cm_mean.tif": "phh2o_100-200cm",
+    "pH_5_15.tif": "phh2o_5-15cm",
+    "bulk_density_0-5cm.tif": "bdod",
+    "BD_5_15.tif": "bdod_5-15cm",
+    "soil_organic_carbon_0to5cm.tif": "soc",
+    "2020-10-21_soc_5-15cm_mean_epsg4326_250m.tif": "soc_5-15cm",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_services_and_clients(tmp_path, name):
+    path = write_tif(tmp_path / name, values=field(ROW, COLUMN, (SIDE, SIDE), 50, 90))
+    (granule,) = SoilGrids().scan(path).granules
+    assert list(granule.layers) == [NAMES[name]]
+    assert granule.item["id"] == f"soilgrids-{NAMES[name]}-r{ROW}c{COLUMN}-{SIDE}x{SIDE}"
+
+
+def recognised(path):
+    answer = SoilGrids().recognises(describe_file(path))
+    return answer and (answer.product, answer.by_name, answer.left_out, answer.refusal[:29])
+
+
+def test_files_are_recognised_by_grid_and_name(tmp_path):
+    raw = write_tif(tmp_path / "raw.tif")
+    assert recognised(raw) == ("SoilGrids", False, False, "found the name raw.tif, expec")
+    other = write_tif(tmp_path / "sand_0-5cm_Q0.5.tif")
+    assert recognised(other) == ("SoilGrids", False, True, "found Q0.5 of 0-5cm, expected")
+    path, _ = warped(tmp_path / "Clay_5_15_clip.tif", raw)
+    assert recognised(path) == ("SoilGrids (clay_5-15cm)", False, False, "")
+    assert recognised(path.rename(tmp_path / "elevation.tif")) is None
+    with rasterio.open(tmp_path / "elevation.tif", "r+") as file:
+        file.set_band_description(1, "silt_0-5cm_mean")
+    assert recognised(tmp_path / "elevation.tif") == ("SoilGrids (silt)", False, False, "")
+    utm = write_tif(tmp_path / "sand_0-5cm.tif", crs="EPSG:32632")
+    assert recognised(utm) == ("SoilGrids (sand)", True, False, "")
+
+
+def test_a_file_in_degrees_gives_the_values_of_the_original(tmp_path):
+    source = write_tif(tmp_path / "raw.tif", values=field(ROW, COLUMN, (SIDE, SIDE), 80, 160))
+    path, values = warped(tmp_path / "soc_0-5cm_mean.tif", source)
+    catalog = new_catalog(tmp_path / "catalog")
+    assert ingest(catalog, "soilgrids", [path])[0].error is None
+    assert np.array_equal(stored_values(catalog, "soc"), np.where(values == 0, NODATA, values))
+    (item,) = ingested(catalog, "soilgrids")
+    target = MODIS_SINUSOIDAL_1KM.geobox("h18v04")
+    inside = footprint(grid(ROW, COLUMN, (SIDE, SIDE))).centroid
+    x, y = pyproj.Transformer.from_crs("OGC:CRS84", str(target.crs), always_xy=True).transform(inside.x, inside.y)
+    column, row = map(int, ~target.affine * (x, y))
+    target = target[row - 5 : row + 5, column - 5 : column + 5]
+    recipe = Recipe((Feature("soc", "soilgrids", "soc", "nearest", "static"),))
+    ours = feature_cube(open_catalog(catalog.root), recipe, target, DAYS).soc.values[0]
+    assert np.nanmin(ours) >= 8
+    assert np.nanmax(ours) <= 16
+    assert item.id.startswith("soilgrids-soc-e")
+
+
+@pytest.mark.parametrize(
+    ("transform", "id"),
+    [
+        (grid(ROW, COLUMN, (1, 1)).affine * Affine.translation(0.5, 0), "x1050375y5361000"),  # bbox of a client
+        (grid(ROW, COLUMN, (1, 1)).affine * Affine.scale(4), "x1050250y5361000"),  # 1 km
+    ],
+)
+def test_a_window_off_the_grid_of_the_mosaic_keeps_its_own(tmp_path, transform, id):
+    path = write_tif(tmp_path / "sand_0-5cm_mean.tif", transform=transform)
+    (granule,) = SoilGrids().scan(path).granules
+    assert granule.item["id"].startswith(f"soilgrids-sand-{id}-90x90-")
+    assert granule.layers["sand"].geobox.affine == transform
+    other = write_tif(tmp_path / "b" / path.name, transform=transform * Affine.scale(1.1))
+    assert SoilGrids().scan(other).granules[0].item["id"] != granule.item["id"]
+
+
+@pytest.mark.parametrize("nodata", [-9999.0, np.nan, 255.0])
+def test_numbers_with_decimals_are_in_the_units_that_people_use(tmp_path, nodata):
+    """A stack as R writes it: bands with names, float32, scaled; of other nodata values, too."""
+    values = textures()
+    path = tmp_path / "fetch.tif"
+    profile = {
+        "driver": "GTiff", "dtype": "float32", "count": 4, "height": SIDE, "width": SIDE, "nodata": nodata,
+        "crs": HOMOLOSINE, "transform": grid(ROW, COLUMN, (SIDE, SIDE)).affine,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as file:
+        for band, name in enumerate((*TEXTURE, "cec"), 1):
+            stored = values.get(name, values["sand"])
+            file.write(np.where(stored == 0, nodata, stored * 0.1).astype(np.float32), band)
+            file.set_band_description(band, f"{name}_5-15cm_mean")
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "soilgrids", [path])
+    assert (result.error, result.items) == (None, {"new": 3})
+    assert "band 4 'cec_5-15cm_mean': found the property 'cec'" in result.notes[0]
+    for name, stored in values.items():
+        assert np.array_equal(stored_values(catalog, f"{name}_5-15cm"), np.where(stored == 0, NODATA, stored))
+
+
+def test_numbers_whose_unit_nothing_tells_are_refused(tmp_path):
+    values = np.full((SIDE, SIDE), 35, np.float32)
+    with pytest.raises(GranuleError, match="found numbers up to 35 as float32, which may be % or integers"):
+        SoilGrids().scan(write_tif(tmp_path / "sand_0-5cm_mean.tif", values=values, nodata=None))
+    (granule,) = SoilGrids().scan(write_tif(tmp_path / "sand_0-5cm_mean.tif", values=10 * values, nodata=None)).granules
+    assert (granule.layers["sand"].values() == 350).all()
+
+
+@pytest.mark.skipif(shutil.which("gdal_translate") is None, reason="GDAL's commands are not there")
+def test_clips_by_gdal_translate(tmp_path):
+    whole = write_tif(tmp_path / "sand_5-15cm_mean.tif", shape=(400, 500))
+    for suffix in ("vrt", "tif"):
+        clip = tmp_path / f"sand_5-15cm_mean_clip.{suffix}"
+        kind = {"vrt": "VRT", "tif": "GTiff"}[suffix]
+        command = ["gdal_translate", "-q", "-of", kind, "-srcwin", "50", "60", "200", "150", str(whole), str(clip)]
+        subprocess.run(command, check=True)
+        (granule,) = SoilGrids().scan(clip).granules
+        assert granule.item["id"] == f"soilgrids-sand_5-15cm-r{ROW + 60}c{COLUMN + 50}-150x200"
+        with rasterio.open(clip) as raw:
+            assert np.array_equal(granule.layers["sand_5-15cm"].values(), raw.read(1))
 
 
 # --- the web ------------------------------------------------------------------------------------------------------

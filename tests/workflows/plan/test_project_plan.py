@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
 from stac_sm.core.period import Period
+from stac_sm.features.recipe import Feature, Mask
 from stac_sm.stac.links import refresh
 from stac_sm.workflows.plan.plan_file import newest_plan, read_plan
 from stac_sm.workflows.plan.project_plan import default_tiles, only_model, plan_project
 from stac_sm.workflows.project import ProductRules
-from tests.support.fields import DAYS, TILE, copied_project
+from tests.support.fields import DAYS, RECIPE, SMALL, TILE, around, copied_project, image, put, put_model
 from tests.support.product_days import new_project
 
 
@@ -50,6 +53,21 @@ def test_a_plan_that_costs_too_much_is_not_written(project):
     with pytest.raises(InputError, match="has no plan in plans/"):
         newest_plan(project.catalog.store)
     assert plan_project(project, max_cost=1e6).plan.to_do
+
+
+def test_a_static_input_at_another_depth_blocks_and_says_so(project):
+    """The recipe asks for clay of 0-5 cm, and there is clay of 5-15 cm."""
+    catalog, coarse = project.catalog, around(SMALL.geobox(TILE), "EPSG:4326", 0.05)
+    water = Mask("water", Feature("water", "soilgrids", "clay", "average", "static"), unknown=True)
+    model = put_model(catalog, Path(project.folder, ".scratch", "m"), replace(RECIPE, masks=(*RECIPE.masks, water)))
+    put(catalog, "soilgrids", "soilgrids-clay_5-15cm-x", coarse, {"clay_5-15cm": image(coarse)}, DAYS.start)
+    found = plan_project(project, model=model)
+    assert found.plan.counts["blocked"] == len(DAYS)
+    (missing,) = found.missing_inputs
+    assert (missing["input"], missing["asset"], missing["other_depths"]) == ("water", "clay", ["clay_5-15cm"])
+    given = ["--model", model, "--tiles", TILE, "--period", str(DAYS), "--project", str(project.folder)]
+    done = CliRunner().invoke(main, ["plan", *given])
+    assert "lack water (collection soilgrids, asset clay; there is clay_5-15cm, of another depth)" in done.stderr
 
 
 def test_no_model_and_two_models_are_told_apart(project, tmp_path):
