@@ -157,23 +157,59 @@ def _train_table(file: Path, roles: tuple[str, str, str], out: Path, more: dict[
     print_message(f"next: stac-sm evaluate {quote(str(out))} TABLE_OF_OTHER_SITES")
 
 
+rows_option = click.option(
+    "--out",
+    type=LocalPath(dir_okay=False),
+    metavar="FILE",
+    help="CSV or Parquet: prediction, interval and applicability of each row.",
+)
+
+
 @click.command()
 @click.argument("model")
 @click.argument("table", type=LocalPath(dir_okay=False))
 @target_unit_option
+@rows_option
 @project_option
 @json_option
-def evaluate(model: str, table: Path, target_unit: str | None, folder: Path | str, as_json: bool) -> None:
+def evaluate(
+    model: str, table: Path, target_unit: str | None, out: Path | None, folder: Path | str, as_json: bool
+) -> None:
     """Score MODEL on TABLE: on all rows, and apart on those that it was trained on.
 
     MODEL is the folder that `train TABLE --out` has left, the href of a model item, or the id of one of the project's.
     TABLE is CSV or Parquet with the columns that the model was trained on.
     """
+    from stac_sm.workflows.training.tabular import evaluate_model
+
+    found = evaluate_model(_item_href(model, folder), table, target_unit=target_unit, out=out)
+    print_result(found.to_dict(), as_json)
+
+
+@click.command("predict-table")
+@click.argument("model")
+@click.argument("table", type=LocalPath(dir_okay=False))
+@rows_option
+@project_option
+@json_option
+def predict_table(model: str, table: Path, out: Path | None, folder: Path | str, as_json: bool) -> None:
+    """Predict the rows of TABLE with MODEL; TABLE needs no target.
+
+    MODEL and TABLE are those of `evaluate`. The result has the rows of TABLE in their order.
+    """
+    if out is None:
+        raise click.UsageError("--out FILE is required, e.g. --out predictions.parquet")
+    from stac_sm.workflows.training.tabular import predict_table_file
+
+    print_result(predict_table_file(_item_href(model, folder), table, out), as_json)
+
+
+def _item_href(model: str, folder: Path | str) -> str:
+    """Return the href of the item that an argument MODEL names: a folder, an href, or an id of the project."""
     from stac_sm.model.item import MODELS_COLLECTION
-    from stac_sm.workflows.training.tabular import evaluate_model, model_item_href
+    from stac_sm.workflows.training.tabular import model_item_href
 
     href = model_item_href(model)
     if href == model and not model.endswith(".json"):
         href = open_project(folder).catalog.item(MODELS_COLLECTION, model).self_href
-    found = evaluate_model(href, table, target_unit=target_unit)
-    print_result(found.to_dict(), as_json)
+    return href

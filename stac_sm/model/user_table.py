@@ -9,6 +9,7 @@ another unit, is refused. What comes back is trained on (`tabular`) or predicted
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -182,6 +183,56 @@ def read_table(file: Path, site: str) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"table {file}: no rows found; at least one is required")
     return table
+
+
+def check_table_file(file: Path, table: Path | None = None) -> None:
+    """Check that a table may be written to a file, before the work that makes it.
+
+    Parameters
+    ----------
+    file
+        New, or an older table, which is replaced.
+    table
+        File that is read, and must not be overwritten.
+
+    Raises
+    ------
+    InputError
+        If the suffix is none of CSV or Parquet, the folder does not exist, or both are the same file.
+    """
+    if not file.name.lower().endswith((*_CSV, *_PARQUET)):
+        raise InputError(f"--out {file}: {file.suffix or 'no'} suffix found; .csv or .parquet is required")
+    if not file.parent.is_dir():
+        raise InputError(f"--out {file}: there is no folder {file.parent}; make it first")
+    if table is not None and file.exists() and file.samefile(table):
+        raise InputError(f"--out {file}: the table that is read; name another file")
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write a table into a file, complete or not at all.
+
+    Parameters
+    ----------
+    table
+        One row a row of the file; its index is not written.
+    file
+        As of `check_table_file`; floats of a CSV are written so that they read back exactly.
+
+    Raises
+    ------
+    InputError
+        As of `check_table_file`.
+    """
+    check_table_file(file)
+    scratch = file.with_name(f".{os.getpid()}.{file.name}")
+    try:
+        if file.name.lower().endswith(_PARQUET):
+            table.to_parquet(scratch, index=False)
+        else:
+            table.to_csv(scratch, index=False)  # .gz is compressed, by the end of the name
+        scratch.replace(file)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def clean_table(

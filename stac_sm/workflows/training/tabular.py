@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,21 @@ from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model, read_asset, read_item
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import TableModel, train_table, with_features
-from stac_sm.model.user_table import FRACTION, OTHER, TableCleaning, clean_table, read_table
+from stac_sm.model.user_table import (
+    FRACTION,
+    OTHER,
+    CleanTable,
+    TableCleaning,
+    check_table_file,
+    clean_table,
+    read_table,
+)
 from stac_sm.model.xgboost_learner import require_device
 from stac_sm.stac.items import ItemDict, item_json, with_location
 from stac_sm.storage.store import sha256
 from stac_sm.workflows.reporting.findings import ReportInputs, ScoreInterval, mean_interval
 from stac_sm.workflows.reporting.page import report_asset_fields, write_model_report
+from stac_sm.workflows.training.row_predictions import predict_rows, write_row_predictions
 from stac_sm.workflows.training.training_rows import (
     TRAINING_ROWS,
     TrainedOn,
@@ -191,7 +200,7 @@ def train_table_folder(
     return TrainedFolder(made, found, item, clean.found)
 
 
-def evaluate_model(href: str, file: Path, *, target_unit: str | None = None) -> TableScores:
+def evaluate_model(href: str, file: Path, *, target_unit: str | None = None, out: Path | None = None) -> TableScores:
     """Score a model on a table of other rows.
 
     Parameters
@@ -203,6 +212,8 @@ def evaluate_model(href: str, file: Path, *, target_unit: str | None = None) -> 
     target_unit
         Unit of the target in the file, one of `stac_sm.model.user_table.TARGET_UNITS`; scores are in m3 m-3. None:
         m3 m-3, or ``other`` for a model that was trained on a target that is no soil moisture.
+    out
+        ``.csv`` or ``.parquet`` for a line a row of the table: target, prediction, interval, applicability.
 
     Returns
     -------
@@ -214,19 +225,72 @@ def evaluate_model(href: str, file: Path, *, target_unit: str | None = None) -> 
     CatalogError, ModelError, InputError
         If there is no such model, it is not complete, or the table lacks a column.
     """
+    if out is not None:
+        check_table_file(out, file)
     model, features, item = Model.from_item(href), read_features(href), read_item(href)
+    clean = _cleaned(model, features, item, file, target_unit)
+    trained_on = read_training_rows(item)
+    scores = replace(evaluate_table(model, features, clean.table, trained_on), cleaning=clean.found)
+    if out is None:
+        return scores
+    rows = predict_rows(model, features, clean.table, with_target=True)
+    return replace(scores, written=write_row_predictions(rows, out), written_notes=rows.notes)
+
+
+def predict_table_file(href: str, file: Path, out: Path) -> dict[str, Any]:
+    """Predict every row of a table, which needs no target, and write a line a row.
+
+    Parameters
+    ----------
+    href
+        Item of the model, of a project or of a folder.
+    file
+        CSV or Parquet with site, time and the feature columns that the model was trained on. A column of the target is
+        left alone.
+    out
+        ``.csv`` or ``.parquet``: site, time, ``predicted``, ``low`` and ``high``, ``dissimilarity`` and ``applicable``.
+
+    Returns
+    -------
+    dict
+        JSON-able: the file, its rows and columns, what was found in the table, and notes.
+
+    Raises
+    ------
+    CatalogError, ModelError, InputError
+        If there is no such model, it is not complete, the table lacks a column, or ``out`` cannot be written.
+    """
+    check_table_file(out, file)
+    model, features, item = Model.from_item(href), read_features(href), read_item(href)
+    clean = _cleaned(model, features, item, file, None, with_target=False)
+    rows = predict_rows(model, features, clean.table, with_target=False)
+    notes = [*rows.notes, *clean.found.notes]
+    return {**write_row_predictions(rows, out), "cleaned": clean.found.to_dict(), "notes": notes}
+
+
+def _cleaned(
+    model: Model,
+    features: TableFeatures | None,
+    item: Any,
+    file: Path,
+    target_unit: str | None,
+    *,
+    with_target: bool = True,
+) -> CleanTable:
+    """Return a table of other rows as the model needs it; without a target, a column without values stands for it."""
     columns = features.columns if features else Columns()
     before = item.properties.get(_CLEANED, {})
-    clean = clean_table(
-        read_table(file, columns.site),
+    table = read_table(file, columns.site)
+    if not with_target:
+        table = table.assign(**{columns.target: np.nan})
+    return clean_table(
+        table,
         columns,
         features=features.given if features else model.features,
         target_unit=target_unit or (OTHER if before.get("target_unit") == OTHER else FRACTION),
         known_fill_values=_known_fill_values(before),
-        required_by="the evaluation",
+        required_by="the evaluation" if with_target else "the prediction",
     )
-    trained_on = read_training_rows(item)
-    return replace(evaluate_table(model, features, clean.table, trained_on), cleaning=clean.found)
 
 
 def table_fitter(made: TableModel) -> Fitter:
@@ -426,11 +490,17 @@ class TableScores:
     cleaning: TableCleaning = _NOTHING_FOUND
     """What was found in the table and taken as missing."""
 
+    written: Mapping[str, Any] = field(default_factory=dict)
+    """File of the lines a row, and what is in it; empty if none was asked for."""
+
+    written_notes: tuple[str, ...] = ()
+    """What the lines a row do not have, a sentence each."""
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader of the scores must know."""
         unscored = (f"{self.without_target} rows without a target are not scored",) if self.without_target else ()
-        return (*self.trained_on.notes, *self.cleaning.notes, *unscored)
+        return (*self.trained_on.notes, *self.cleaning.notes, *unscored, *self.written_notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `stac-sm evaluate --json` prints.
@@ -449,6 +519,7 @@ class TableScores:
             "rows_without_target": self.without_target,
             "cleaned": self.cleaning.to_dict(),
             "notes": list(self.notes),
+            **({"predictions": dict(self.written)} if self.written else {}),
         }
 
 
