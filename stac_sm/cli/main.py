@@ -15,7 +15,7 @@ from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simula
 from stac_sm.cli.operate import doctor, index, serve, submit
 from stac_sm.cli.produce import audit, plan, retract, run, status
 from stac_sm.cli.products import annual, export, mosaic, plot, validate
-from stac_sm.cli.train import evaluate, matchup, predict_table, screen, train
+from stac_sm.cli.train import evaluate, matchup, model_commands, predict_table, screen, train
 from stac_sm.core.errors import StacSmError
 
 _MACHINE = {
@@ -74,6 +74,7 @@ _COMMANDS = (
     train,
     evaluate,
     predict_table,
+    model_commands,
     plan,
     run,
     submit,

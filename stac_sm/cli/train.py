@@ -213,3 +213,39 @@ def _item_href(model: str, folder: Path | str) -> str:
     if href == model and not model.endswith(".json"):
         href = open_project(folder).catalog.item(MODELS_COLLECTION, model).self_href
     return href
+
+
+@click.group("model")
+def model_commands() -> None:
+    """Move models between projects: `export` writes one file, `import` takes it over."""
+
+
+@model_commands.command("export")
+@click.argument("model")
+@click.option("--out", type=LocalPath(dir_okay=False), required=True, metavar="FILE", help="New .zip file.")
+@project_option
+@json_option
+def model_export(model: str, out: Path, folder: Path | str, as_json: bool) -> None:
+    """Write MODEL, its item and all that prediction needs, into one file.
+
+    MODEL is the id of a model of the project, or the href of its item. Station time series stay behind: their licences
+    may forbid to pass them on.
+    """
+    from stac_sm.workflows.model_archive import export_model
+
+    made = export_model(_item_href(model, folder), out)
+    facts = {"model": made.id, "out": str(made.file), "assets": list(made.assets)}
+    print_result({**facts, "left_behind": list(made.left_behind)}, as_json)
+
+
+@model_commands.command("import")
+@click.argument("file", type=LocalPath(dir_okay=False, exists=True))
+@project_option
+@json_option
+def model_import(file: Path, folder: Path | str, as_json: bool) -> None:
+    """Publish the model of FILE, which `model export` has written, in the project."""
+    from stac_sm.workflows.model_archive import import_model
+
+    made = import_model(open_project(folder), file)
+    print_result({"model": made.item["id"], "new": made.new, "notes": list(made.notes)}, as_json)
+    print_message(f"next: stac-sm plan --model {made.item['id']}")

@@ -17,7 +17,9 @@ BEGIN, END = "<!-- reference: made by python tests/support/reference.py -->", "<
 
 def reference() -> str:
     """Help of the program and of every command, as Markdown."""
-    parts = [_help(), *(_help(command) for command in main.commands)]
+    parts = [_help()]
+    for name, command in main.commands.items():
+        parts += [_help(name), *(_help(name, one) for one in getattr(command, "commands", ()))]
     return "\n".join(f"```text\n{part}```\n" for part in parts)
 
 
