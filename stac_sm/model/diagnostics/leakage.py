@@ -1,6 +1,8 @@
-"""Check for leakage: predictors that identify the site, so that random folds reward a model that knows sites by heart.
+"""Check for leakage: predictors that identify the site, and predictors that are the target measured once more.
 
-`diagnose` runs it; the report lists the flagged features.
+The first let random folds reward a model that knows sites by heart. The second, such as soil moisture at another depth
+of the same station or a copy of the target with noise, make every score look like skill, and do not exist where no
+station is. `diagnose` runs the check; the report lists the flagged features.
 """
 
 from __future__ import annotations
@@ -34,6 +36,17 @@ _FEWEST_SITES = 4  # for such a correlation
 _MATTERS = 0.1  # of the error under random folds: the least increase that counts as help
 _TRANSFERS = 1 / 3  # of the help under random folds must be left at unseen sites
 
+# Of near predictors. At the stations of SCAN, soil moisture at 4, 8, 20 and 40 inches follows that at 2 inches with R
+# of the site means of 0.92, 0.86, 0.78 and 0.76, and one factor without offset explains 77, 62, 40 and 24 % of its
+# variance. Rainfall of any number of days has R of the site means up to 0.81, and such a factor explains nothing; SMAP
+# at the stations of `matchup_conus` has 0.47. A copy with noise has R of the site means near 1, as noise averages out.
+_NEAR_SITES = 10  # least number of sites: the means of a few follow each other by chance
+_NEAR_ROWS = 10  # least number of rows of such a site
+_COPY_BETWEEN, _COPY_WITHIN = 0.9, 0.15  # least R of site means, and within sites, of a copy with noise
+_DEPTH_BETWEEN, _DEPTH_WITHIN = 0.7, 0.2  # the same of a sensor at another depth, which also has …
+_DEPTH_EXPLAINED = 0.2  # least share of the target's variance that one factor without offset explains
+_SAME = 0.95  # R over all rows, from which on a feature is the target whatever the number of sites
+
 
 def check_leakage(
     rows: pd.DataFrame, importance: Sequence[PermutationImportance], cuts: dict[str, FoldModels], columns: Columns
@@ -44,8 +57,10 @@ def check_leakage(
     least = _MATTERS * cuts["random"].error()
     worth = {(one.feature, one.strategy): one.increase for one in importance}
     sites, dates = label_column(rows, columns.site).to_numpy(dtype=str), day_column(rows, columns.time).to_numpy()
+    target = rows[columns.target].to_numpy(dtype=float)
     found = []
     for name in dict.fromkeys(one.feature for one in importance):
+        near = near_predictor(rows[name].to_numpy(dtype=float), target, sites)
         named, place = (
             site_identification_skill(rows[name].to_numpy(dtype=float), sites, dates),
             _place(rows, name, columns),
@@ -54,8 +69,8 @@ def check_leakage(
         within = _within(rows[name].astype(float), sites)
         names_it = named >= _NAMES_SITE or within < _CONSTANT or bool(place)
         harm = known >= least and unseen <= _TRANSFERS * known
-        status = (FLAGGED if harm else WATCHED) if names_it else CLEAR
-        found.append(LeakageCheck(name, named, within, place, known, unseen, status))
+        status = FLAGGED if near or (names_it and harm) else WATCHED if names_it else CLEAR
+        found.append(LeakageCheck(name, named, within, place, known, unseen, status, near))
     order = (FLAGGED, WATCHED, CLEAR)
     return sorted(found, key=lambda leak: (order.index(leak.status), _best_first(leak.names_site), leak.feature))
 
@@ -83,6 +98,38 @@ def site_identification_skill(values: Float64Array, sites: NDArray[np.str_], dat
     left, right = right - 1, np.minimum(right, len(known) - 1)
     nearest = np.where(np.abs(asked - known[left]) <= np.abs(known[right] - asked), left, right)
     return float((early["site"].to_numpy()[nearest] == late["site"].to_numpy()).mean())
+
+
+def near_predictor(values: Float64Array, target: Float64Array, sites: NDArray[np.str_]) -> str:
+    """Return how closely a feature follows the target, if it does so as only a measurement at the same station does.
+
+    Parameters
+    ----------
+    values, target, sites
+        1-D, of one length: the feature and the target, NaN where missing, in any units; the site of each row.
+
+    Returns
+    -------
+    str
+        The correlations that show it: of the site means and within sites, over sites with at least 10 rows. Empty for
+        any other feature, and with fewer than 10 such sites, unless R over all rows is 0.95 or more.
+    """
+    frame = pd.DataFrame({"x": values, "y": target, "site": sites}).dropna()
+    if len(frame) >= _NEAR_ROWS and (r := pearson_r(frame["x"], frame["y"])) >= _SAME:
+        return f"R {r:.2f} with the target over all rows"
+    frame = frame[frame.groupby("site")["x"].transform("size") >= _NEAR_ROWS]
+    means = frame.groupby("site")[["x", "y"]].mean()
+    if len(means) < _NEAR_SITES:
+        return ""
+    inside = frame[["x", "y"]] - means.loc[frame["site"]].to_numpy()
+    between, within = pearson_r(means["x"], means["y"]), pearson_r(inside["x"], inside["y"])
+    factor = float((means["x"] * means["y"]).sum() / max((means["x"] ** 2).sum(), np.finfo(float).tiny))
+    left = float(((frame["y"] - factor * frame["x"]) ** 2).sum())
+    whole = float(((frame["y"] - frame["y"].mean()) ** 2).sum())
+    explained = 1 - left / whole if whole > 0 else math.nan
+    copied = between >= _COPY_BETWEEN and within >= _COPY_WITHIN
+    deeper = between >= _DEPTH_BETWEEN and within >= _DEPTH_WITHIN and explained >= _DEPTH_EXPLAINED
+    return f"R {between:.2f} with the target between sites and {within:.2f} within them" if copied or deeper else ""
 
 
 def _within(values: pd.Series[float], sites: NDArray[np.str_]) -> float:

@@ -66,7 +66,7 @@ class PermutationImportance:
 
 @dataclass(frozen=True)
 class LeakageCheck:
-    """Whether a feature is a name of the site, and lets the random score shine."""
+    """Whether a feature is a name of the site and lets the random score shine, or is the target measured once more."""
 
     feature: str
     """Column of the table."""
@@ -89,7 +89,12 @@ class LeakageCheck:
 
     status: str
     """``flagged``: names the site, alone or with others that hardly change at a site, and helps only where the site is
-    known; ``watched``: names it, without that harm; ``clear``."""
+    known, or follows the target as only a measurement at the same station does; ``watched``: names the site, without
+    that harm; ``clear``."""
+
+    near: str = ""
+    """How closely the feature follows the target, where it does so as only a copy of it, an earlier value of it or a
+    sensor at another depth of the station does; else empty."""
 
 
 @dataclass(frozen=True)

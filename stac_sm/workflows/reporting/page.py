@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.metrics import Scores
+from stac_sm.model.diagnostics.results import FLAGGED
 from stac_sm.stac.visibility import VISIBILITY_FIELD, Visibility
 from stac_sm.workflows.reporting import figures, stations
 from stac_sm.workflows.reporting.findings import SITE_STRATEGY, ReportFindings, ReportInputs
@@ -38,7 +39,8 @@ _LEAKS = (
     "sites by heart: that helps on other days of a site it knows, and nowhere else. Maps of soil or terrain do this as "
     "station numbers do, as long as there are few sites. A feature is flagged if it names the site, alone or with "
     "others that hardly change at a site, and if shuffling it raises the error by at least a tenth under random rows, "
-    "but by less than a third of that at unseen sites."
+    "but by less than a third of that at unseen sites. A feature that follows the target as only a measurement at the "
+    "same station does is flagged, too: soil moisture at another depth, an earlier value, a copy with noise."
 )
 
 
@@ -157,8 +159,14 @@ def _beside(findings: ReportFindings) -> Iterator[str]:
 def _warnings(findings: ReportFindings) -> Iterator[HtmlNode]:
     """Yield what a reader must know before any figure."""
     report, notes = findings.report, []
-    if report.diagnostics is not None and report.diagnostics.flagged:
-        flagged = ", ".join(report.diagnostics.flagged)
+    leaks = report.diagnostics.leaks if report.diagnostics is not None else ()
+    if near := ", ".join(leak.feature for leak in leaks if leak.near):
+        notes.append(
+            f"Leak check: {near}: follows the target as only a measurement at the same station does (another depth, an "
+            "earlier value, a copy). No score below holds where there is no station: train without it. See “Features "
+            "that name the site”."
+        )
+    if flagged := ", ".join(leak.feature for leak in leaks if leak.status == FLAGGED and not leak.near):
         notes.append(
             f"Leak check: {flagged}: the model knows sites by such features, so its score under random rows is not to "
             "be believed for other places. See “Features that name the site”."

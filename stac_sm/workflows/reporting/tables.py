@@ -103,6 +103,8 @@ def _leak(leak: LeakageCheck) -> list[HtmlContent]:
 def _why(leak: LeakageCheck) -> str:
     if leak.status == CLEAR:
         return ""
+    if leak.near:
+        return f"{leak.near}: the target once more, or measured at the same station"
     named = (
         f"as good as {leak.place}" if leak.place else "hardly changes at a site" if leak.within < 0.05 else "names it"
     )

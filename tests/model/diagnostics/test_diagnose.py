@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ScreeningError
 from stac_sm.core.text import to_json
 from stac_sm.model.diagnostics.diagnose import diagnose
-from stac_sm.model.diagnostics.leakage import site_identification_skill
+from stac_sm.model.diagnostics.leakage import near_predictor, site_identification_skill
 from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, WATCHED, DiagnosticsBudget
 from stac_sm.model.fit import TrainSettings, fit
 
@@ -205,3 +206,56 @@ def test_law_an_id_names_every_site_and_a_constant_names_one(sites, each, seed):
     assert site_identification_skill(ids * 7.5 - 3, site, dates) == 1.0
     assert site_identification_skill(np.zeros(len(ids)), site, dates) == pytest.approx(1 / sites)
     assert np.isnan(site_identification_skill(np.full(len(ids), np.nan), site, dates))
+
+
+def test_a_planted_near_predictor_is_flagged_with_the_reason_and_nothing_else_for_it():
+    noise = np.random.default_rng(3).standard_normal(len(TABLE))
+    planted = TABLE.assign(deeper=100 * (0.1 + 0.8 * TABLE["sm"] + 0.03 * noise)).drop(columns="station_no")
+    found = diagnose(planted, way(["wet", "soil", "noise", "deeper"]), budget=DiagnosticsBudget.small())
+    assert found.flagged == ("deeper",)
+    assert "with the target between sites and" in found.leaks[0].near
+    assert [leak.near for leak in found.leaks[1:]] == ["", "", ""]
+
+
+def near(table, target, site, names):
+    values, sites = table[target].to_numpy(dtype=float), table[site].to_numpy(dtype=str)
+    return {name for name in names if near_predictor(table[name].to_numpy(dtype=float), values, sites)}
+
+
+def test_copies_with_noise_are_near_predictors_and_no_column_of_the_real_table_is(shared):
+    table = pd.read_csv(shared / "data/matchup_conus/matchup_conus_10day.csv")
+    given = [name for name in table.select_dtypes("number") if name not in {"sm_insitu", "lat", "lon"}]
+    assert "smap_ssm_mm" in given
+    assert near(table, "sm_insitu", "station", given) == set()
+    rng, spread = np.random.default_rng(0), table["sm_insitu"].std()
+    noise = {f"noise {share:g}": share * spread * rng.standard_normal(len(table)) for share in (0, 0.25, 0.5, 1, 2, 3)}
+    copies = {name: 100 * (table["sm_insitu"] + one) for name, one in noise.items()}
+    earlier = table.groupby("station")["sm_insitu"].shift(1)
+    planted = table.assign(**copies, earlier=earlier, shuffled=rng.permutation(table["sm_insitu"]))
+    assert near(planted, "sm_insitu", "station", [*given, *copies, "earlier", "shuffled"]) == {*copies, "earlier"}
+
+
+def test_soil_moisture_at_other_depths_of_the_station_is_near_and_its_weather_is_not(shared):
+    depths = {f"sm{inch}": f"Soil Moisture Percent -{inch}in (pct) Mean of Hourly Values" for inch in (2, 4, 8, 20, 40)}
+    rain = "Precipitation Increment (mm)"
+    with zipfile.ZipFile(shared / "data/scan_daily/scan_daily.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith(".csv")]
+        parts = [pd.read_csv(archive.open(one), usecols=["Date", rain, *depths.values()]) for one in names]
+    table = pd.concat(parts, keys=names, names=["site"]).reset_index("site")
+    table = table[table["Date"] >= "2010"]
+    for name, column in depths.items():
+        table[name] = table[column].where(table[column].between(0, 60, inclusive="neither"))
+    fallen = table[rain].where(table[rain].between(0, 400)).groupby(table["site"])
+    for days in (1, 10, 30, 90):
+        table[f"rain{days}"] = fallen.transform(lambda one, days=days: one.rolling(days, min_periods=1).mean())
+    weather = [name for name in table if name.startswith("rain")]
+    assert near(table, "sm2", "site", [*list(depths)[1:], *weather]) == {"sm4", "sm8", "sm20", "sm40"}
+
+
+def test_few_sites_show_no_near_predictor_but_a_copy():
+    few = TABLE[TABLE["site"] < "s08"].assign(
+        close=lambda t: t["sm"] + 0.03 * t["noise"], same=lambda t: 5 * t["sm"] - 1
+    )
+    assert near(few, "sm", "site", ["close", "same", "wet"]) == {"same"}
+    assert near_predictor(np.full(9, np.nan), np.ones(9), np.array(["a"] * 9)) == ""
+    assert near_predictor(np.ones(400), few["sm"].to_numpy()[:200].repeat(2), np.repeat("a", 400)) == ""
