@@ -91,26 +91,27 @@ def find_axes(file: Any, arrays: Arrays, required: Sequence[str]) -> FieldAxes:
     arrays
         Its variables.
     required
-        Names of the fields: the first one is required, the others need not be there.
+        Names of the fields, at least one of which is required; the first one that is there stands for the others.
 
     Returns
     -------
     FieldAxes
-        Axes of the first one.
+        Axes of the first one that is there.
 
     Raises
     ------
     GranuleError
-        If it is not there, has no time, or lies along other dimensions; if the fields are means over a month, or
+        If none is there, or it has no time, or lies along other dimensions; if the fields are means over a month, or
         another statistic.
     """
-    time = field_time_axis(file, arrays, required[0])
+    held = [name for name in required if name in arrays]
+    time = field_time_axis(file, arrays, held[0]) if held else None
     if time is None:
         raise GranuleError(
             f"{file}: found {sorted(arrays)}, expected the variable {required[0]} on a time axis (valid_time, or CF's "
-            "standard name `time`): is it ERA5-Land?"
+            f"standard name `time`), or {' or '.join(required[1:])} beside a file of it: is it ERA5-Land?"
         )
-    first = arrays[required[0]]
+    first = arrays[held[0]]
     latitude, longitude = (coordinate(first.dims, start, file) for start in ("lat", "lon"))
     for variable in [arrays[name] for name in required if name in arrays]:
         _check_dimensions(file, variable, (*time.dims, latitude, longitude), first)
@@ -158,7 +159,7 @@ def hourly_fields(file: Any, open_arrays: OpenArrays, required: Sequence[str]) -
     open_arrays
         Opens its variables.
     required
-        Names of the fields: the first one is required, the others need not be there.
+        Names of the fields, at least one of which is required.
 
     Returns
     -------
@@ -172,7 +173,7 @@ def hourly_fields(file: Any, open_arrays: OpenArrays, required: Sequence[str]) -
     """
     with open_arrays() as arrays:
         axes = find_axes(file, arrays, required)
-        first = arrays[required[0]]
+        first = next(arrays[name] for name in required if name in arrays)
         return HourlyFields(
             file=file,
             grid=RegularGrid.of(arrays[axes.latitude].read(...), arrays[axes.longitude].read(...), file),
@@ -186,9 +187,9 @@ def hourly_fields(file: Any, open_arrays: OpenArrays, required: Sequence[str]) -
 
 
 def _left_out(file: Any, arrays: Arrays, axes: FieldAxes, required: Sequence[str]) -> dict[str, str]:
-    """Return fields that cannot be used, and why; the first one has been checked for statistics already."""
+    """Return fields that cannot be used, and why; the first one there has been checked for statistics already."""
     found = {name: arrays[name].problem for name in required if name in arrays and arrays[name].problem}
-    for variable in [arrays[name] for name in required[1:] if name in arrays]:
+    for variable in [arrays[name] for name in required if name in arrays][1:]:
         try:
             check_time_steps(variable.name, variable.attributes, axes.time.times, file)
         except GranuleError as error:

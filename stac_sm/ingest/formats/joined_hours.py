@@ -66,14 +66,23 @@ class JoinedDay:
         needed = set(self.found.get(self.main, {}))
         return [name for name, by_time in self.found.items() if needed <= set(by_time)]
 
-    def files(self) -> dict[Any, dict[str, list[float]]]:
-        """Return the files that contribute to the day, with all hours, and the final and preliminary ones if known."""
-        finality_by_file: dict[Any, dict[float, bool | None]] = {}
+    def files(self) -> dict[Any, dict[str, Any]]:
+        """Return the files that contribute to the day, with all hours, and the final and preliminary ones if known.
+
+        Where a file gives only some of the variables at an hour, its facts say that of each variable, too.
+        """
+        by_file: dict[Any, dict[str, dict[float, bool | None]]] = {}
         for name in self.complete:
             for instant in self.found[self.main]:
                 first = self.found[name][instant][0]
-                finality_by_file.setdefault(first.fields.file, {})[_hour_of_day(instant)] = first.final
-        return {file: _facts(hours) for file, hours in finality_by_file.items()}
+                by_file.setdefault(first.fields.file, {}).setdefault(name, {})[_hour_of_day(instant)] = first.final
+        made: dict[Any, dict[str, Any]] = {}
+        for file, by_name in by_file.items():
+            hours = {hour: final for one in by_name.values() for hour, final in one.items()}
+            made[file] = _facts(hours)
+            if any(by_name.get(name) != hours for name in self.complete):
+                made[file]["variables"] = {name: _facts(by_name[name]) for name in sorted(by_name)}
+        return made
 
     def mean(self, name: str) -> np.ndarray:
         """Compute the mean over all hours.
@@ -171,7 +180,7 @@ def _check_same(name: str, instant: np.datetime64, places: Sequence[FieldAt]) ->
             )
 
 
-def _facts(hours: Mapping[float, bool | None]) -> dict[str, list[float]]:
+def _facts(hours: Mapping[float, bool | None]) -> dict[str, Any]:
     chosen = {
         "hours": sorted(hours),
         "final": sorted(hour for hour, final in hours.items() if final),

@@ -49,8 +49,9 @@ def open_era5_grib(file: Path, required: Sequence[str]) -> HourlyFields:
             grib_variable(tag): what for one, tag in zip(messages, tags, strict=True) if (what := _statistic(one, tag))
         }
         refused = {name: refusal(file, name, what, "by the heads of its messages") for name, what in statistics.items()}
-        if required[0] in refused:
-            raise refused[required[0]]
+        main = next((name for name in required if name in {grib_variable(tag) for tag in tags}), required[0])
+        if main in refused:
+            raise refused[main]
         bands: dict[tuple[str, int], list[int]] = {}
         for band, tag in zip(data.indexes, tags, strict=True):
             bands.setdefault((grib_variable(tag), _second(tag)), []).append(band)
@@ -66,10 +67,7 @@ def open_era5_grib(file: Path, required: Sequence[str]) -> HourlyFields:
         grid = RegularGrid.of(*_centres(file, data), file)
     # where an hour is there twice, as in files that were joined, it is so on the time axis
     instants = [
-        (second, nth)
-        for name, second in sorted(bands)
-        if name == required[0]
-        for nth in range(len(bands[name, second]))
+        (second, nth) for name, second in sorted(bands) if name == main for nth in range(len(bands[name, second]))
     ]
     seconds = [second for second, _ in instants]
     found = [name for name in required if name in units]
@@ -77,17 +75,17 @@ def open_era5_grib(file: Path, required: Sequence[str]) -> HourlyFields:
         held = ", ".join(sorted({tag.get("GRIB_ELEMENT", "?") for tag in tags}))
         raise GranuleError(
             f"{file}: {len(tags)} fields of {held} found, {required[0]} expected, and {', '.join(required[1:])} for "
-            "the same hours or not at all: is it ERA5-Land?"
+            "the same hours or not at all: is it ERA5-Land? Variables of other hours belong into files of their own"
         )
     times = np.array(seconds, dtype="datetime64[s]")
-    check_spacing(required[0], times, file)
+    check_spacing(main, times, file)
     return HourlyFields(
         file=file,
         grid=grid,
         times=times,
         units={name: units[name] for name in found},
         read=partial(_read, file, bands, instants),
-        final=[final[bands[required[0], second][nth] - 1] for second, nth in instants],
+        final=[final[bands[main, second][nth] - 1] for second, nth in instants],
         left_out={name: str(why).removeprefix(f"{file}: ") for name, why in refused.items() if name in found},
     )
 

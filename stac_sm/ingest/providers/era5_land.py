@@ -7,18 +7,22 @@ one grid; it lists the hours and the checksums of its files, so that more hours 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from stac_sm.core.errors import GranuleError, StacSmError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
-from stac_sm.ingest.file_content import GRIB, ZARR, FileContent
+from stac_sm.ingest.file_content import GRIB, TAR, ZARR, ZIP, FileContent, describe_file
+from stac_sm.ingest.formats.archive import Member, is_archive, unpack_members
 from stac_sm.ingest.formats.hourly import HourlyFields
 from stac_sm.ingest.formats.joined_hours import JoinedDay, joined_days
 from stac_sm.ingest.formats.latlon_grid import RegularGrid
@@ -42,6 +46,9 @@ from stac_sm.storage.http.documents import FileMissingError, FileUrl, fetch_file
 REQUIRED_VARIABLES = ("swvl1", "stl1", "sd")
 DATASET_PROPERTY = "stac_sm:dataset"
 """Property of items that are not of ERA5-Land itself: what they are from."""
+
+_PEEK = 12
+"""Data files of an archive that are looked into to know whose it is."""
 
 _STEP, _ERA5_STEP = 0.1, 0.25  # degrees
 _PLACE = ("proj:shape", "proj:transform")
@@ -93,7 +100,7 @@ class Era5Land:
 
     def scan_together(self, files: Sequence[Path | FileUrl]) -> JointScan:
         """Return one item a day that has enough hours in all files together."""
-        opened, errors = {}, {}
+        opened, errors = dict[Path | FileUrl, list[HourlyFields]](), {}
         for file in files:
             try:
                 opened[file] = self._open(file)
@@ -104,11 +111,13 @@ class Era5Land:
 
     def claims(self, file: Path | FileUrl) -> list[str]:
         """Return the ids of the days of which a file has an hour."""
-        hourly = self._open(file)
-        return [_item_id(day, hourly.grid) for day in hourly.days() if self._takes(day)]
+        fields = self._open(file)
+        return [_item_id(day, hourly.grid) for hourly in fields for day in hourly.days() if self._takes(day)]
 
     def recognises(self, content: FileContent) -> Recognition | None:
         """Return whether a file has hourly fields of the reanalysis on latitudes and longitudes."""
+        if content.kind in (ZIP, TAR):
+            return _recognised_archive(self, content)
         if content.kind == GRIB:
             names = {grib_variable(tags) for tags in content.variables.values()}
         else:
@@ -162,10 +171,11 @@ class Era5Land:
     def _takes(self, day: date) -> bool:
         return self._period is None or day in self._period
 
-    def _open(self, file: Path | FileUrl) -> HourlyFields:
+    def _open(self, file: Path | FileUrl) -> list[HourlyFields]:
+        """Open the fields of a file or store, or of each file in an archive that has any."""
         if isinstance(file, FileUrl) or file.is_dir():
-            return open_era5_zarr(file, REQUIRED_VARIABLES, self._period, self.bbox)
-        return (open_era5_grib if file.suffix in _GRIB else open_era5_netcdf)(file, REQUIRED_VARIABLES)
+            return [open_era5_zarr(file, REQUIRED_VARIABLES, self._period, self.bbox)]
+        return _open_archive(file) if is_archive(file) else [_open_file(file)]
 
     def _scan_one(self, file: Path | FileUrl) -> ScannedFile:
         joined = self._join({file: self._open(file)})
@@ -173,12 +183,14 @@ class Era5Land:
             raise GranuleError(joined.errors[file])
         return ScannedFile(joined.granules, joined.notes[file])
 
-    def _join(self, opened: Mapping[Path | FileUrl, HourlyFields]) -> JointScan:
+    def _join(self, opened: Mapping[Path | FileUrl, Sequence[HourlyFields]]) -> JointScan:
         """Join the days of files, those of each grid together."""
-        granules, notes = [], {}
+        granules = []
+        notes: dict[Path | FileUrl, tuple[str, ...]] = {}
         errors: dict[Path | FileUrl, str] = {}
+        useful = set[Path | FileUrl]()
         grids: dict[str, list[HourlyFields]] = {}
-        for hourly in opened.values():
+        for hourly in chain.from_iterable(opened.values()):
             grids.setdefault(_grid_name(hourly.grid), []).append(hourly)
         for name, fields in grids.items():
             if len({hourly.grid.geobox for hourly in fields}) > 1:
@@ -195,13 +207,23 @@ class Era5Land:
                 )
             for hourly in fields:
                 own = [day for day in days if day.day in dates[id(hourly)]]
-                if not any(day.hours >= self.min_hours for day in own):
+                if any(day.hours >= self.min_hours for day in own):
+                    useful.add(hourly.file)
+                else:
                     errors[hourly.file] = self._too_few(hourly, own)
-                notes[hourly.file] = (*self._notes(own), *_dataset_notes(fields[0].grid))
-        return JointScan((make() for make in granules), notes, errors)
+                own_notes = (*self._notes(own), *_dataset_notes(fields[0].grid))
+                notes[hourly.file] = tuple(dict.fromkeys((*notes.get(hourly.file, ()), *own_notes)))
+        bad = {file: why for file, why in errors.items() if file not in useful}  # of an archive one file may be of use
+        return JointScan((make() for make in granules), notes, bad)
 
     def _too_few(self, hourly: HourlyFields, days: Sequence[JoinedDay]) -> str:
         most = max((day.hours for day in days), default=0)
+        if days and not most:
+            return (
+                f"{hourly.file}: {' and '.join(hourly.units)} found without {REQUIRED_VARIABLES[0]} of the same days "
+                "on the same grid: pass the files of all variables together, in one command, those of "
+                f"{REQUIRED_VARIABLES[0]} among them"
+            )
         found = f"{hourly.file}: at most {most} hours a day found, {self.min_hours} required: pass all files of a day "
         if most > 1:
             return f"{found}together; if that is all there is, set min_hours = {most} under [sources.era5-land]"
@@ -211,8 +233,10 @@ class Era5Land:
         )
 
     def _notes(self, days: Sequence[JoinedDay]) -> tuple[str, ...]:
-        short = sum(day.hours < self.min_hours for day in days)
+        short = sum(0 < day.hours < self.min_hours for day in days)
         notes = [f"{short} days left out: fewer than {self.min_hours} hours"] if short else []
+        alone = sum(not day.hours for day in days)
+        notes += [f"{alone} days left out: {REQUIRED_VARIABLES[0]} of them is missing"] if alone else []
         for name in REQUIRED_VARIABLES[1:]:
             lacking = [day for day in days if name in day.found and name not in day.complete]
             if lacking:
@@ -242,6 +266,59 @@ class Era5Land:
         faulty = {hourly.file for hourly in at_fault}
         sources = tuple(SourceFile(file, facts, file in faulty) for file, facts in day.files().items())
         return Granule(item, dict(layers), sources=sources, lost=lost, check=day.check if day.twice else None)
+
+
+def _open_file(file: Path) -> HourlyFields:
+    """Open a GRIB or NetCDF file, by its first bytes; its name counts where they say neither."""
+    with file.open("rb") as content:
+        is_grib = content.read(4) == b"GRIB" or file.suffix in _GRIB
+    return (open_era5_grib if is_grib else open_era5_netcdf)(file, REQUIRED_VARIABLES)
+
+
+def _recognised_archive(provider: Era5Land, content: FileContent) -> Recognition | None:
+    """Return whether one of the first data files in an archive is of the source."""
+    try:
+        for member in islice(unpack_members(content.file, _is_data), _PEEK):
+            found = provider.recognises(describe_file(member.file))
+            member.remove()
+            if found is not None:
+                return replace(found, product=f"{found.product} in an archive")
+    except GranuleError:  # it is reported by whoever takes the archive
+        return None
+    return None
+
+
+def _open_archive(file: Path) -> list[HourlyFields]:
+    """Open the files in an archive, as the Climate Data Store sends them; they are unpacked to temporary files."""
+    opened, refused = list[HourlyFields](), list[str]()
+    for member in unpack_members(file, _is_data):
+        try:
+            with member.named():
+                hourly = _open_file(member.file)
+        except GranuleError as error:
+            member.remove()
+            refused.append(str(error).removeprefix(f"{file}, "))
+            continue
+        hourly = replace(hourly, file=file, read=partial(_read_member, member, hourly.read))
+        member.keep_for(hourly)
+        opened.append(hourly)
+    if not opened:
+        raise GranuleError(
+            f"{file}: an archive found, with no file of ERA5-Land in it: "
+            + ("; ".join(refused) or "no member is NetCDF or GRIB")
+        )
+    return opened
+
+
+def _read_member(
+    member: Member, read: Callable[[str, int, int], np.ndarray], name: str, start: int, end: int
+) -> np.ndarray:
+    with member.named():
+        return read(name, start, end)
+
+
+def _is_data(first: bytes) -> bool:
+    return first.startswith((b"CDF", b"\x89HDF", b"GRIB"))
 
 
 def _item_id(day: date, grid: RegularGrid) -> str:
@@ -282,11 +359,13 @@ def _coverage(version: ItemVersion) -> dict[tuple[str, float], bool | None] | No
     """Return whether hours are final, by variable and hour; None of an item that does not list its hours."""
     if any("hours" not in source for source in version.sources):
         return None
-    hours: dict[float, bool | None] = {}
+    covered: dict[tuple[str, float], bool | None] = {}
     for source in version.sources:
-        known = dict.fromkeys(source.get("final", ()), True) | dict.fromkeys(source.get("preliminary", ()), False)
-        hours |= {hour: known.get(hour) for hour in source["hours"]}
-    return {(name, hour): final for name in version.keys for hour, final in hours.items()}
+        # a file that gives all variables at the same hours says so once
+        for name, facts in (source.get("variables") or dict.fromkeys(version.keys, source)).items():
+            known = dict.fromkeys(facts.get("final", ()), True) | dict.fromkeys(facts.get("preliminary", ()), False)
+            covered |= {(name, hour): known.get(hour) for hour in facts["hours"]}
+    return covered
 
 
 def _has_more(one: Mapping[Any, bool | None], two: Mapping[Any, bool | None]) -> bool:

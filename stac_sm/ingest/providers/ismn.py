@@ -8,11 +8,8 @@ one that holds all readings of the other stays (`Ismn.compare_content`); else th
 from __future__ import annotations
 
 import io
-import lzma
 import re
-import struct
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +21,7 @@ from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import canonical_json
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.ingest.file_content import TEXT, ZIP, FileContent
+from stac_sm.ingest.formats.archive import UNREADABLE, is_archive
 from stac_sm.ingest.formats.stm import (
     Pairs,
     Readings,
@@ -54,10 +52,6 @@ MAX_RATIO = 200
 _FAR = 0.001  # degrees, some 100 m: how far apart files may place one station
 _NAMED_ERRORS = 5
 _OTHER_VARIABLE = re.compile(r".+_.+_.+_([a-z][a-z_]*)_-?\d+\.\d+_-?\d+\.\d+_.+_\d{8}_\d{8}\.stm")
-_UNREADABLE = (  # all that zipfile and its decompressors raise on damaged archives
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OSError, ValueError,
-    OverflowError,
-)  # fmt: skip
 
 _Static = Mapping[tuple[str, str], tuple[Mapping[str, Any], Mapping[str, str]]]
 """Properties of each station, and what was left out of them, and why."""
@@ -309,10 +303,7 @@ def _check_place(file: Path, sensors: Sequence[SensorFile], readings: Sequence[R
 
 def _is_archive(file: Path) -> bool:
     """Return whether a file is an archive: by its name, or by its first bytes."""
-    if file.suffix == ".zip":
-        return True
-    with file.open("rb") as content:
-        return content.read(4) == b"PK\x03\x04"
+    return file.suffix == ".zip" or is_archive(file)
 
 
 def _members(file: Path) -> list[str]:
@@ -379,7 +370,7 @@ def _read_file(path: str) -> bytes:
 def _opened(file: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         size = file.stat().st_size if file.exists() else 0
         raise GranuleError(f"{file}: {size} bytes found, no readable zip ({error!s:.200}): fetch it again") from error
 
@@ -388,5 +379,5 @@ def _content(read: Callable[[str], bytes], path: str) -> bytes:
     """Read the bytes of a file or member."""
     try:
         return read(path)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise GranuleError(f"{path}: cannot be unpacked ({error!s:.200}): fetch the archive again") from error
