@@ -100,7 +100,7 @@ class Era5Land:
 
     def scan_together(self, files: Sequence[Path | FileUrl]) -> JointScan:
         """Return one item a day that has enough hours in all files together."""
-        opened, errors = dict[Path | FileUrl, list[HourlyFields]](), {}
+        opened, errors = dict[Path | FileUrl, _Opened](), {}
         for file in files:
             try:
                 opened[file] = self._open(file)
@@ -111,7 +111,7 @@ class Era5Land:
 
     def claims(self, file: Path | FileUrl) -> list[str]:
         """Return the ids of the days of which a file has an hour."""
-        fields = self._open(file)
+        fields = self._open(file).fields
         return [_item_id(day, hourly.grid) for hourly in fields for day in hourly.days() if self._takes(day)]
 
     def recognises(self, content: FileContent) -> Recognition | None:
@@ -171,26 +171,27 @@ class Era5Land:
     def _takes(self, day: date) -> bool:
         return self._period is None or day in self._period
 
-    def _open(self, file: Path | FileUrl) -> list[HourlyFields]:
+    def _open(self, file: Path | FileUrl) -> _Opened:
         """Open the fields of a file or store, or of each file in an archive that has any."""
         if isinstance(file, FileUrl) or file.is_dir():
-            return [open_era5_zarr(file, REQUIRED_VARIABLES, self._period, self.bbox)]
-        return _open_archive(file) if is_archive(file) else [_open_file(file)]
+            return _Opened([open_era5_zarr(file, REQUIRED_VARIABLES, self._period, self.bbox)])
+        return _open_archive(file) if is_archive(file) else _Opened([_open_file(file)])
 
     def _scan_one(self, file: Path | FileUrl) -> ScannedFile:
         joined = self._join({file: self._open(file)})
-        if file in joined.errors:
-            raise GranuleError(joined.errors[file])
-        return ScannedFile(joined.granules, joined.notes[file])
+        error = joined.errors.get(file)
+        if error is not None and not joined.useful:
+            raise GranuleError(error)
+        return ScannedFile(joined.granules, joined.notes[file], () if error is None else (error,))
 
-    def _join(self, opened: Mapping[Path | FileUrl, Sequence[HourlyFields]]) -> JointScan:
+    def _join(self, opened: Mapping[Path | FileUrl, _Opened]) -> _Joined:
         """Join the days of files, those of each grid together."""
         granules = []
-        notes: dict[Path | FileUrl, tuple[str, ...]] = {}
+        notes = {file: one.notes for file, one in opened.items()}
         errors: dict[Path | FileUrl, str] = {}
         useful = set[Path | FileUrl]()
         grids: dict[str, list[HourlyFields]] = {}
-        for hourly in chain.from_iterable(opened.values()):
+        for hourly in chain.from_iterable(one.fields for one in opened.values()):
             grids.setdefault(_grid_name(hourly.grid), []).append(hourly)
         for name, fields in grids.items():
             if len({hourly.grid.geobox for hourly in fields}) > 1:
@@ -214,7 +215,10 @@ class Era5Land:
                 own_notes = (*self._notes(own), *_dataset_notes(fields[0].grid))
                 notes[hourly.file] = tuple(dict.fromkeys((*notes.get(hourly.file, ()), *own_notes)))
         bad = {file: why for file, why in errors.items() if file not in useful}  # of an archive one file may be of use
-        return JointScan((make() for make in granules), notes, bad)
+        for file, one in opened.items():
+            reasons = [*one.errors, *([bad[file]] if file in bad else [])]
+            bad |= {file: "; ".join(reasons)} if reasons else {}
+        return _Joined((make() for make in granules), notes, bad, bool(useful))
 
     def _too_few(self, hourly: HourlyFields, days: Sequence[JoinedDay]) -> str:
         most = max((day.hours for day in days), default=0)
@@ -288,26 +292,50 @@ def _recognised_archive(provider: Era5Land, content: FileContent) -> Recognition
     return None
 
 
-def _open_archive(file: Path) -> list[HourlyFields]:
+@dataclass(frozen=True)
+class _Opened:
+    """What a file gives; an archive may hold several files."""
+
+    fields: Sequence[HourlyFields]
+    """Fields of each file in it that has any."""
+
+    notes: tuple[str, ...] = ()
+    """Files in it that have none, and what they have."""
+
+    errors: tuple[str, ...] = ()
+    """Files in it that cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class _Joined(JointScan):
+    """The days of several files."""
+
+    useful: bool = False
+    """Whether there are any."""
+
+
+def _open_archive(file: Path) -> _Opened:
     """Open the files in an archive, as the Climate Data Store sends them; they are unpacked to temporary files."""
-    opened, refused = list[HourlyFields](), list[str]()
+    fields, others, errors = list[HourlyFields](), list[str](), list[str]()
     for member in unpack_members(file, _is_data):
         try:
             with member.named():
                 hourly = _open_file(member.file)
         except GranuleError as error:
+            content = describe_file(member.file)
+            if content.problem or Era5Land().recognises(content) is not None:
+                errors.append(str(error))
+            else:
+                others.append(f"member {member.name} left out: {', '.join(REQUIRED_VARIABLES)} not found in it")
             member.remove()
-            refused.append(str(error).removeprefix(f"{file}, "))
             continue
         hourly = replace(hourly, file=file, read=partial(_read_member, member, hourly.read))
         member.keep_for(hourly)
-        opened.append(hourly)
-    if not opened:
-        raise GranuleError(
-            f"{file}: an archive found, with no file of ERA5-Land in it: "
-            + ("; ".join(refused) or "no member is NetCDF or GRIB")
-        )
-    return opened
+        fields.append(hourly)
+    if not fields:
+        reasons = "; ".join([*errors, *others]) or "no member is NetCDF or GRIB"
+        raise GranuleError(f"{file}: an archive without a file of ERA5-Land that can be used found: {reasons}")
+    return _Opened(fields, tuple(others), tuple(errors))
 
 
 def _read_member(

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import functools
+import gc
 import http.server
+import itertools
+import tarfile
+import tempfile
 import threading
 import warnings
+import zipfile
 
 import netCDF4
 import numpy as np
@@ -20,6 +25,7 @@ from stac_sm.ingest.formats.grib import check_messages
 from stac_sm.ingest.formats.netcdf import ClassicHeader
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.era5_land import Era5Land
+from stac_sm.ingest.sorting import sort_files
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.http.documents import FileUrl
 from tests.support import rival_files as rivals
@@ -1030,3 +1036,197 @@ def test_only_the_file_with_the_bad_unit_is_named(tmp_path):
     assert "without its asset sd: 12.nc: sd in 'inch' found" in bad.error
     (item,) = ingested(catalog, "era5-land")
     assert (item.properties["stac_sm:hours"], sorted(item.assets)) == (24, ["stl1", "swvl1"])
+
+
+# --- archives, and one variable a file ----------------------------------------------------------------------------
+
+UNIT = {"swvl1": ("m**3 m**-3", 0.0), "stl1": ("K", 280.0), "sd": ("m of water equivalent", 0.0)}
+
+
+def write_variables(path, names, hours=range(24), *, version=None, late=0.0):
+    """Fields of some variables at some hours: those of `FIELD`, and a little more for preliminary data."""
+    values = FIELD[list(hours)] + (0.1 if version == "0005" else 0.0) + late
+    rivals.write_hours(path, hours, values, **({"expver": version} if version else {}))
+    with netCDF4.Dataset(path, "a") as file:
+        stored = file["swvl1"][:]
+        file.renameVariable("swvl1", "spare")
+        for name in names:
+            variable = file.createVariable(name, "f4", file["spare"].dimensions)
+            variable[:] = stored + UNIT[name][1]
+            variable.units = UNIT[name][0]
+    return path
+
+
+def zipped(path, *files, names=()):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file, name in itertools.zip_longest(files, names[: len(files)]):
+            archive.write(file, name or file.name)
+    return path
+
+
+def assets(item):
+    found = {}
+    for key in item.assets:
+        with rasterio.open(asset_href(item, key)) as cog:
+            found[key] = cog.read(1, masked=True).filled(np.nan)
+    return found
+
+
+@pytest.mark.parametrize("name", ["era5.nc", "era5.zip", "download", "adaptor.mars.internal-1699", "3f9c2ab0d1"])
+@pytest.mark.parametrize("given_as", ["file", "folder"])
+def test_an_archive_of_any_name_is_read(tmp_path, name, given_as):
+    plain = write_variables(tmp_path / "plain.nc", UNIT)
+    (tmp_path / "d").mkdir()
+    members = ("data_stream-oper_stepType-instant.nc", "data_stream-oper_stepType-accum.nc")
+    other = rivals.write_hours(tmp_path / "tp.nc", range(24), FIELD)
+    with netCDF4.Dataset(other, "a") as file:
+        file.renameVariable("swvl1", "tp")
+    path = zipped(tmp_path / "d" / name, plain, other, names=members)
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "era5-land", [path if given_as == "file" else tmp_path / "d"])
+    assert (result.error, result.items) == (None, {"new": 1})
+    assert result.notes == (f"member {members[1]} left out: swvl1, stl1, sd not found in it",)
+    item, _ = the_item(catalog)
+    found = assets(item)
+    assert set(found) == set(UNIT)
+    for key, values in found.items():
+        np.testing.assert_allclose(values, expected_mean() + UNIT[key][1], rtol=1e-6)
+    (row,) = sort_files([path])
+    assert (row.source, row.product, row.by_name) == ("era5-land", "ERA5-Land (swvl1, stl1, sd) in an archive", False)
+
+
+def test_a_tar_is_read_and_unpacked_files_go_with_what_was_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    plain = write_variables(tmp_path / "plain.nc", UNIT)
+    with tarfile.open(tmp_path / "download.tar.gz", "w:gz") as archive:
+        archive.add(plain, "../data_0.nc")
+    (granule,) = Era5Land().scan(tmp_path / "download.tar.gz").granules
+    np.testing.assert_allclose(granule.layers["stl1"].values(), expected_mean() + 280, rtol=1e-6)
+    assert len(list((tmp_path / "tmp").iterdir())) == 1
+    del granule
+    gc.collect()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_damaged_member_is_an_error_and_the_others_are_ingested(tmp_path):
+    days = [write_variables(tmp_path / f"{n}.nc", ["swvl1"], range(n, n + 12)) for n in (0, 12)]
+    whole = write_variables(tmp_path / "whole.nc", UNIT)
+    cut = tmp_path / "cut.nc"
+    cut.write_bytes(whole.read_bytes()[:2000])
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "era5-land", [zipped(tmp_path / "a.zip", whole, cut)])
+    assert (result.status, result.items) == ("failed", {"new": 1})
+    assert f"{tmp_path / 'a.zip'}, member cut.nc: 2000 bytes found that are no readable NetCDF" in result.error
+    (result,) = ingest(new_catalog(tmp_path / "b"), "era5-land", [zipped(tmp_path / "b.zip", *days)])
+    assert (result.status, result.items) == ("new", {"new": 1})  # hours in two members
+    (result,) = ingest(catalog, "era5-land", [zipped(tmp_path / "c.zip", cut)])
+    assert "an archive without a file of ERA5-Land that can be used found" in result.error
+    archive = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "d.zip").write_bytes(archive[: len(archive) // 2])
+    (result,) = ingest(catalog, "era5-land", [tmp_path / "d.zip"])
+    assert "fetch it again" in result.error
+    other = zipped(tmp_path / "e.zip", write_table(tmp_path / "t.csv"))
+    (result,) = ingest(catalog, "era5-land", [other])
+    assert "no member is NetCDF or GRIB" in result.error
+
+
+def write_table(path):
+    path.write_text("a,b\n1,2\n")
+    return path
+
+
+@given(data=st.data())
+@settings(max_examples=examples(25), deadline=None)
+def test_a_day_of_files_of_any_variables_hours_and_finality_is_one_item(tmp_path_factory, data):
+    """Every field once, from the final file where there is one: compared with a mean over a table of hours."""
+    folder = tmp_path_factory.mktemp("mixed")
+    groups = data.draw(st.sampled_from([[["swvl1"], ["stl1"], ["sd"]], [["swvl1", "sd"], ["stl1"]], [list(UNIT)]]))
+    files, table = [], {}
+    for at, names in enumerate(groups):
+        holders = data.draw(st.lists(st.sets(st.sampled_from(["0001", "0005"]), min_size=1), min_size=24, max_size=24))
+        for version in ("0001", "0005"):
+            hours = [hour for hour in range(24) if version in holders[hour]]
+            if hours:
+                files.append(write_variables(folder / f"{at}{version}.nc", names, hours, version=version))
+        for name in names:
+            table[name] = np.array([FIELD[h] + (0.0 if "0001" in holders[h] else 0.1) for h in range(24)])
+    packed = data.draw(st.sets(st.sampled_from(files)))
+    paths = [file for file in files if file not in packed]
+    paths += [zipped(folder / "download", *sorted(packed))] if packed else []
+    found = []
+    for number in range(2):
+        catalog = new_catalog(folder / f"catalog{number}")
+        results = ingest(catalog, "era5-land", data.draw(st.permutations(paths)))
+        assert [result.error for result in results if result.error] == []
+        item, _ = the_item(catalog)
+        means_found = assets(item)
+        assert set(means_found) == set(UNIT)
+        for name, values in table.items():
+            np.testing.assert_allclose(means_found[name], expected_mean(values=values) + UNIT[name][1], rtol=1e-6)
+        found.append(content(folder / f"catalog{number}"))
+        assert {result.status for result in ingest(catalog, "era5-land", paths)} == {"done"}
+    assert found[0] == found[1]
+
+
+def test_files_of_one_variable_each_are_one_item_which_says_what_each_gave(tmp_path, validate):
+    files = [write_variables(tmp_path / f"{name}_201801.nc", [name]) for name in UNIT]
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "era5-land", files[1:2])
+    assert "stl1 found without swvl1 of the same days on the same grid" in result.error
+    assert "in one command" in result.error
+    (result,) = ingest(catalog, "era5-land", files[:1])
+    assert result.items == {"new": 1}
+    results = ingest(catalog, "era5-land", files, workers=2)
+    assert sorted(result.status for result in results) == ["done", "done", "replaced"]
+    item, _ = the_item(catalog)
+    validate(item)
+    assert set(item.assets) == set(UNIT)
+    given_by = {source["name"]: source.get("variables") for source in item.properties["stac_sm:sources"]}
+    assert given_by == {f"{name}_201801.nc": {name: {"hours": [*range(24)]}} for name in UNIT}
+    for file in files[::2]:
+        (result,) = ingest(catalog, "era5-land", [file])
+        assert set(the_item(catalog)[0].assets) == set(UNIT)  # a part never replaces the whole
+
+
+def test_finality_counts_variable_by_variable(tmp_path):
+    water = write_variables(tmp_path / "swvl1.nc", ["swvl1"], version="0001")
+    early = write_variables(tmp_path / "stl1_t.nc", ["stl1"], version="0005")
+    late = write_variables(tmp_path / "stl1.nc", ["stl1"], version="0001")
+    catalog = new_catalog(tmp_path / "catalog")
+    ingest(catalog, "era5-land", [water, early])
+    item, _ = the_item(catalog)
+    np.testing.assert_allclose(assets(item)["stl1"], expected_mean() + 280.1, rtol=1e-6)
+    results = ingest(catalog, "era5-land", [water, late])
+    assert {result.status for result in results} == {"replaced", "done"}
+    for paths in ([water, early], [water, early, late]):
+        assert [result.error for result in ingest(catalog, "era5-land", paths) if result.error] == []
+        np.testing.assert_allclose(assets(the_item(catalog)[0])["stl1"], expected_mean() + 280, rtol=1e-6)
+
+
+def test_grib_of_one_variable_a_file_is_joined_with_netcdf(tmp_path):
+    files, made = [], {}
+    for name in ("stl1", "sd"):
+        path, values = write_grib(tmp_path / f"{name}.download", names=(name,))
+        files.append(path)
+        made |= values
+    water, values = write_grib(tmp_path / "w.grib", names=("swvl1",))
+    with netCDF4.Dataset(tmp_path / "w.nc", "w") as file:
+        axes = {
+            "valid_time": np.arange(24),
+            "latitude": 46 - np.arange(20) / 10,
+            "longitude": (358 + np.arange(30) / 10) % 360,
+        }
+        for key, axis in axes.items():
+            file.createDimension(key, len(axis))
+            file.createVariable(key, "f8", (key,))[:] = axis
+        file["valid_time"].units = "hours since 2018-01-01"
+        variable = file.createVariable("swvl1", "f4", tuple(axes), fill_value=np.nan)
+        variable[:] = np.stack([values["swvl1", hour] for hour in range(24)])
+    for number, main in enumerate((water, tmp_path / "w.nc")):
+        catalog = new_catalog(tmp_path / str(number))
+        assert [result.error for result in ingest(catalog, "era5-land", [*files, main])] == [None] * 3
+        found = assets(the_item(catalog)[0])
+        for name in ("stl1", "sd"):
+            plain = np.mean([made[name, hour] for hour in range(24)], axis=0)
+            np.testing.assert_allclose(found[name], plain, rtol=1e-5)
