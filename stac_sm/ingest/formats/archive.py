@@ -74,7 +74,7 @@ def is_archive(file: Path) -> bool:
 
 
 def unpack_members(file: Path, takes: Callable[[bytes], bool]) -> Iterator[Member]:
-    """Unpack the members of an archive that begin as asked for, one after another.
+    """Yield the members of an archive that begin as asked for, unpacked one after another.
 
     Parameters
     ----------
