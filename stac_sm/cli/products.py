@@ -124,6 +124,13 @@ def annual(
 @click.option("--at", "point", metavar="LON,LAT", help="Draw the series of this point over PERIOD.")
 @click.option("--minus", metavar="DAY", help="Draw the difference to this day.")
 @click.option("--mask", default="", help="Flags whose pixels are left out, with commas between, e.g. clipped,snow.")
+@click.option(
+    "--projection",
+    type=click.Choice(["degrees", "product"]),
+    default="degrees",
+    show_default=True,
+    help="Of a map: degrees with coast lines, or the pixels of the product.",
+)
 @click.option("--out", type=LocalPath(dir_okay=False), help=".png, .pdf or .svg.  [default: NAME.png]")
 def plot(
     period: str,
@@ -134,6 +141,7 @@ def plot(
     point: str | None,
     minus: str | None,
     mask: str,
+    projection: str,
     out: Path | None,
 ) -> None:
     """Draw a day, the difference of two, or with --at the series of a point over PERIOD.
@@ -156,6 +164,7 @@ def plot(
         point=parsed_point(point) if point else None,
         mask=tuple(name.strip() for name in mask.split(",") if name.strip()),
         place=tile or "",
+        degrees=projection == "degrees",
     )
     click.echo(draw(open_catalog(catalog) if catalog else project.catalog, picture, out))  # type: ignore[union-attr]
 

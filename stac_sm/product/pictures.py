@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.grid import footprint
 from stac_sm.core.period import Period
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
 from stac_sm.product.read import open_product, open_product_on, point_series
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     import pystac
     import xarray as xr
 
+_LEAST_STEP = 0.01  # degrees
 _MOST_PIXELS = 2000  # along a side of a map: of more, every second or third is read
 
 
@@ -53,6 +57,9 @@ class Picture:
 
     place: str = ""
     """Name of the place, for title and file name."""
+
+    degrees: bool = True
+    """Whether a map is drawn in degrees, cut to the part with values; else on the pixels of the product."""
 
     @property
     def where(self) -> str:
@@ -107,7 +114,9 @@ def draw(catalog: ItemSearch, picture: Picture, out: Path | None = None) -> Path
         return file
     field = _field(catalog, picture, picture.period)
     if picture.minus:
-        field = (field - _field(catalog, picture, picture.minus)).assign_attrs(field.attrs)
+        field = (field - _field(catalog, picture, picture.minus)).assign_attrs(field.attrs).rename("difference")
+    if picture.degrees:
+        field = _cropped(field)
     plot_map(field, file, title=picture.title, difference=picture.minus is not None)
     return file
 
@@ -117,14 +126,44 @@ def _field(catalog: ItemSearch, picture: Picture, text: str) -> xr.DataArray:
     day = Period.parse(text)
     if len(day) != 1:
         raise InputError(f"period {text!r}: {len(day)} days found, one day is required for a map; --at draws a series")
-    if picture.geobox is not None:
+    if picture.geobox is None and picture.bbox is None:
+        return _globe(catalog, day)
+    if picture.degrees:
+        cube = open_product_on(catalog, _cells_in_degrees(picture), day, mask=picture.mask)
+        cube = cube.rename({"latitude": "y", "longitude": "x"}) if "latitude" in cube.dims else cube
+    elif picture.geobox is not None:
         cube = open_product_on(catalog, _thinned(picture.geobox), day, mask=picture.mask)
     elif picture.bbox is not None:
         cube = _of_box(catalog, picture.bbox, day, picture.mask)
-    else:
-        return _globe(catalog, day)
     field: xr.DataArray = cube.sm.isel(time=0).compute(scheduler="threads")
     return field
+
+
+def _cells_in_degrees(picture: Picture) -> GeoBox:
+    """Return cells of 0.01 degrees, or larger where they would be too many, that hold a tile or a box."""
+    if picture.bbox is not None:
+        west, south, east, north = picture.bbox
+    else:
+        outline = None if picture.geobox is None else footprint(picture.geobox)
+        if outline is None:
+            raise InputError(f"tile {picture.place}: it lies off the Earth: choose another tile")
+        west, south, east, north = outline.bounds
+    east += 360.0 * (east < west)
+    step = max(_LEAST_STEP, (east - west) / _MOST_PIXELS, (north - south) / _MOST_PIXELS)
+    shape = (max(1, math.ceil((north - south) / step)), max(1, math.ceil((east - west) / step)))
+    return GeoBox(shape, Affine(step, 0, west, 0, -step, north), "EPSG:4326")
+
+
+def _cropped(field: xr.DataArray) -> xr.DataArray:
+    """Return the part of a map that has values, with a margin; all of it where none has."""
+    known = np.isfinite(field.values)
+    if not known.any():
+        return field
+    rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
+    margin = 2 + max(np.ptp(rows), np.ptp(columns)) // 30
+    return field[
+        max(0, rows[0] - margin) : rows[-1] + margin + 1, max(0, columns[0] - margin) : columns[-1] + margin + 1
+    ]
 
 
 def _of_box(catalog: ItemSearch, bbox: BBox, day: Period, mask: tuple[str, ...]) -> xr.Dataset:
@@ -152,7 +191,7 @@ def _globe(catalog: ItemSearch, day: Period) -> xr.DataArray:
     (height, width), affine = source.geobox.shape, source.geobox.affine
     values = read_window(source, (slice(0, height), slice(0, width)), DEFAULT_READER)
     x, y = affine.c + affine.a * (np.arange(width) + 0.5), affine.f + affine.e * (np.arange(height) + 0.5)
-    return xr.DataArray(values, {"y": y, "x": x}, ("y", "x"), attrs={"units": source.unit})
+    return xr.DataArray(values, {"y": y, "x": x}, ("y", "x"), attrs={"units": source.unit}, name="sm")
 
 
 def _version(item: pystac.Item) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stac_sm.core.errors import InputError
+from stac_sm.raster.coast import draw_coast
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,9 @@ _PIXELS = 800  # along a side of a panel; more are thinned out
 _COLOURS = {"m3 m-3": "cividis_r", "K": "magma", "m2 m-2": "viridis", "%": "cividis", "m": "cividis", "1": "viridis"}
 _UNITS = {"m3 m-3": "m³ m⁻³", "m2 m-2": "m² m⁻²", "1": ""}
 _NO_VALUE = "#d9d9d9"
-_LEGEND = (0.05, 0.45)  # m3 m-3, of thumbnails: the same on every day
+SOIL_MOISTURE_RANGE = (0.05, 0.45)
+"""Ends of the colours of soil moisture, m3 m-3: the same on every map and thumbnail."""
+
 _SPREAD = (2, 98)  # percentiles at the ends of the colours, so that outliers do not flatten the rest
 
 
@@ -63,12 +66,13 @@ def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
 
 
 def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = False) -> None:
-    """Draw one map with its unit; grey is no value.
+    """Draw one map with its unit; grey is no value. Soil moisture has the same colours on every map.
 
     Parameters
     ----------
     field
-        Dims (y, x), in memory, with the attribute ``units``; coordinates in km of its projection, or degrees.
+        Dims (y, x), in memory, with the attribute ``units``; coordinates in metres of its projection, or degrees:
+        then coast lines are drawn.
     file
         A ``.png``, ``.pdf`` or ``.svg``, replaced if it exists.
     title
@@ -84,11 +88,18 @@ def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = 
     from matplotlib.figure import Figure
 
     check_suffix(file)
-    height, width = field.shape
+    height, width = map(float, field.shape)
+    if _in_degrees(field):  # a degree of longitude is shorter than one of latitude
+        width *= max(0.2, math.cos(math.radians(float(field.y.mean()))))
     figure = Figure(figsize=(7.5, min(max(6.3 * height / width, 2.5), 9.0) + 0.6), layout="constrained")
     axes = figure.subplots()
     _panel(figure, axes, field, "", difference=difference)
     axes.set_title(title, fontsize=10)
+    if _in_degrees(field):
+        axes.set_ylabel("degrees north", fontsize=7)
+        axes.set_xlabel("degrees east", fontsize=7)
+        axes.set_aspect(1 / max(0.2, math.cos(math.radians(float(field.y.mean())))))
+        draw_coast(axes)
     _save(figure, file)
 
 
@@ -156,7 +167,7 @@ def legend_thumbnail(values: np.ndarray, bounds: tuple[float, float, float, floa
         figsize=(5.12, min(max(4.2 * (top - bottom) / (right - left), 1.6), 5.0) + 0.5), layout="constrained"
     )
     axes = figure.subplots()
-    low, high = _LEGEND
+    low, high = SOIL_MOISTURE_RANGE
     colours = _colours("m3 m-3", mask=False).with_extremes(bad="#00000000")
     step = max(1, max(values.shape) // _PIXELS)
     shown = values[::step, ::step]
@@ -194,11 +205,12 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
     """Draw one variable with its unit, in the coordinates of the grid: km, or degrees."""
     step = max(1, -(-max(field.shape) // _PIXELS))
     field = field[::step, ::step]
-    metres = abs(float(field.x[-1]) - float(field.x[0])) > 1000
-    divisor, unit = (1000.0, "km") if metres else (1.0, "degrees")
+    divisor, unit = (1.0, "degrees") if _in_degrees(field) else (1000.0, "km")
     x, y = field.x.values / divisor, field.y.values / divisor
     values = field.values.astype(float)
     low, high = _limits(values, mask=field.dtype == bool)
+    if field.name == "sm" and not difference:
+        low, high = SOIL_MOISTURE_RANGE
     if difference:
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
     image = axes.imshow(
@@ -215,18 +227,24 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
     axes.tick_params(labelsize=6)
     axes.set_xlabel(_mask_labels(values) if field.dtype == bool else unit, fontsize=7)
     if field.dtype != bool:
-        _scale(figure, axes, image, str(field.attrs.get("units", "1")))
+        label = "soil moisture" if field.name == "sm" else ""
+        _scale(figure, axes, image, str(field.attrs.get("units", "1")), label)
     if np.isnan(values).all():
         axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center")
+
+
+def _in_degrees(field: xr.DataArray) -> bool:
+    """Return whether a map is in degrees: the whole Earth has 360 of them, and a pixel has hundreds of metres."""
+    return max(float(np.abs(field.x).max()), float(np.abs(field.y).max())) <= 361
 
 
 def _mask_labels(values: np.ndarray) -> str:
     return "black: yes, white: no" if values.any() else "nowhere"
 
 
-def _scale(figure: Any, axes: Any, image: Any, unit: str) -> None:
+def _scale(figure: Any, axes: Any, image: Any, unit: str, label: str = "") -> None:
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, extend="both")
-    bar.set_label(_UNITS.get(unit, unit), fontsize=7)
+    bar.set_label(", ".join(part for part in (label, _UNITS.get(unit, unit)) if part), fontsize=7)
     bar.ax.tick_params(labelsize=6)
 
 

@@ -133,11 +133,16 @@ def test_plot_draws_what_was_published(project, tmp_path, monkeypatch):
         assert done.exit_code == 0, done.output
         return drawn[-1][0], done.stdout.strip(), drawn[-1][2]
 
-    field, name, told = plot("2018-07-02", "--tile", "h01v01")
+    field, _, _ = plot("2018-07-02", "--tile", "h01v01")
+    assert field.odc.crs.epsg == 4326
+    expected = known(SMALL, "h01v01", 1)[0][30, 30]
+    assert float(field.sel(x=lon, y=lat, method="nearest")) == pytest.approx(expected, abs=0.02)
+    field, name, told = plot("2018-07-02", "--tile", "h01v01", "--projection", "product")
     sm = known(SMALL, "h01v01", 1)[0]
     np.testing.assert_array_equal(field.values, sm)
     assert (name, field.attrs["units"], told["difference"]) == ("sm-h01v01-2018-07-02.png", "m3 m-3", False)
-    field, _, told = plot("2018-07-02", "--tile", "h01v01", "--minus", "2018-07-01", "--mask", "clipped")
+    minus = ("--minus", "2018-07-01", "--mask", "clipped", "--projection", "product")
+    field, _, told = plot("2018-07-02", "--tile", "h01v01", *minus)
     wanted = sm - known(SMALL, "h01v01", 0)[0]
     wanted[20, 20:25] = np.nan
     np.testing.assert_array_equal(field.values, wanted)

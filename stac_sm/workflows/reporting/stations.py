@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
 from stac_sm.model.evaluate import CORRECTED
+from stac_sm.raster.coast import draw_coast
 from stac_sm.workflows.reporting.figures import BLUE, GREY, ORANGE, figure_png, new_figure, tidy
 from stac_sm.workflows.reporting.findings import ReportFindings
 from stac_sm.workflows.reporting.labels import UNIT, method_label
@@ -45,6 +47,20 @@ def _map_height(stations: pd.DataFrame) -> float:
     return float(np.clip(4.0 * tall / wide + 1.0, 2.4, 5.5))
 
 
+def _symbol_size(stations: pd.DataFrame) -> float:
+    """Return the area of a symbol in square points: smaller where neighbours would melt into one another.
+
+    A panel is some 280 points wide. Of the distances to the nearest station, a tenth may be less than the symbol.
+    """
+    places = stations[["lon", "lat"]].to_numpy(float) * [_narrowing(stations), 1.0]
+    places = np.unique(places.round(4), axis=0)
+    if len(places) < 3:
+        return 34.0
+    distance, _ = cKDTree(places).query(places, k=2)
+    points = 280.0 / max(float(np.ptp(places[:, 0])), float(np.ptp(places[:, 1])), 1e-6)
+    return float(np.clip((np.quantile(distance[:, 1], 0.3) * points) ** 2, 6.0, 34.0))
+
+
 def _narrowing(stations: pd.DataFrame) -> float:
     return max(0.2, math.cos(math.radians(float(stations["lat"].mean()))))
 
@@ -53,7 +69,7 @@ def _stations(
     figure: Any, axes: Any, stations: pd.DataFrame, name: str, colours: str, ends: tuple[float, float], label: str
 ) -> None:
     """Draw stations coloured by one score: rings are those that screening kept, squares the others."""
-    shapes = ((True, "o"), (False, "s"))
+    shapes, size = ((True, "o"), (False, "s")), _symbol_size(stations)
     for kept, marker in shapes:
         part = stations[stations["kept"] == kept]
         image = axes.scatter(
@@ -63,10 +79,11 @@ def _stations(
             cmap=colours,
             vmin=ends[0],
             vmax=ends[1],
-            s=34,
+            s=size,
             marker=marker,
             edgecolors="black",
-            linewidths=0.5,
+            linewidths=0.4 if size > 12 else 0.2,
+            zorder=2,
             plotnonfinite=False,
         )
     bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.06, pad=0.03, extend="both")
@@ -74,6 +91,7 @@ def _stations(
     bar.ax.tick_params(labelsize=8)
     axes.set_aspect(1 / _narrowing(stations), adjustable="box")
     axes.margins(0.08)
+    draw_coast(axes)
     tidy(axes, "longitude, degrees east")
 
 

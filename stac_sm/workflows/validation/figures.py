@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stac_sm.model.evaluate import LEAST_ROWS
+from stac_sm.raster.coast import draw_coast
 from stac_sm.workflows.reporting.figures import BLUE, FIGURE_WIDTH, figure_png, new_figure, tidy
 from stac_sm.workflows.reporting.labels import UNIT
 from stac_sm.workflows.validation.products import ProductComparison, TileMoments, cell_centres
@@ -71,6 +72,8 @@ def _maps(parts: Sequence[TileMoments], panels: Sequence[tuple[str, str, list[ND
         one.set_visible(False)
     (west, east), (south, north) = _seen(parts)
     axes.flat[0].set(xlim=(west, east), ylim=(south, north))
+    for one in axes.flat[: len(panels)]:
+        draw_coast(one)
     for one in axes[-1]:
         one.set_xlabel("degrees east", fontsize=9)
     for one in axes[:, 0]:
