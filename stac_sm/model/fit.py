@@ -43,7 +43,7 @@ ROUNDS = (50, 100, 150, 200, 300, 400)
 SELECTION_ROWS = 15_000
 """Most rows on which the number of rounds is chosen, shared alike among the sites."""
 
-FIT_ROWS = 60_000
+FIT_ROWS = 40_000
 """Most rows on which the model is trained, shared alike among the sites: days of a site say nearly the same."""
 
 DIAGNOSTIC_ROUNDS = 100

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
+from stac_sm.model.base_learners import site_sample_weights
 from stac_sm.model.booster import WeightedBooster
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import Rounds, TrainSettings, fit, learn, training_rows
 from stac_sm.model.model import Model
 from tests.support.examples import examples
 
@@ -168,3 +169,114 @@ def test_importing_is_light():
     modules = ", ".join(f"stac_sm.model.{name}" for name in ("model", "fit", "evaluate", "holdout"))
     code = f"import sys, {modules}; print('xgboost' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+# --- the sum of boosters for unseen sites ----------------------------------------------------------------------------
+
+NAMES = ["wet", "green", "soil", "normal"]
+
+
+def sites_table(sites=12, rows=30, seed=0):
+    """Sites whose mean follows two features that are constant there, and days that follow the day's."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for i in range(sites):
+        normal, soil = rng.random(2)
+        wet = normal + 0.2 * rng.standard_normal(rows)
+        sm = 0.1 + 0.2 * normal + 0.1 * (wet - normal) + 0.02 * soil + 0.01 * rng.standard_normal(rows)
+        days = pd.date_range("2018-01-01", periods=rows)
+        part = pd.DataFrame({"sm": sm, "wet": wet, "green": rng.random(rows), "soil": soil, "normal": normal})
+        parts.append(part.assign(site=f"s{i:02d}", date=days, lat=40.0 + i, lon=9.0))
+    return pd.concat(parts, ignore_index=True)
+
+
+SITES = sites_table()
+
+
+@pytest.fixture
+def few_rounds(monkeypatch):
+    monkeypatch.setattr("stac_sm.model.fit.ROUNDS", (5, 10))
+    monkeypatch.setattr("stac_sm.model.fit._SITE_ROUNDS", 10)
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_order_of_rows_and_threads_do_not_change_a_byte_of_the_sum():
+    one = learn(SITES, NAMES, settings=TrainSettings(nthread=1))
+    shuffled = SITES.sample(frac=1, random_state=1)
+    other = learn(shuffled[SITES.columns[::-1]], NAMES, settings=TrainSettings(nthread=3))
+    assert one.model.checksum == other.model.checksum
+    assert (one.rounds, one.errors, one.scores) == (other.rounds, other.errors, other.scores)
+    np.testing.assert_array_equal(pd.Series(other.out_of_fold, shuffled.index).sort_index(), one.out_of_fold)
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_a_site_is_predicted_by_models_that_have_not_seen_it(monkeypatch):
+    """Whatever its targets are, its out-of-fold predictions are the same; without a choice, other folds' too."""
+    monkeypatch.setattr("stac_sm.model.fit.ROUNDS", (10,))
+    changed = SITES.assign(sm=SITES["sm"].where(SITES["site"] != "s03", 0.5))
+    one, other = learn(SITES, NAMES), learn(changed, NAMES)
+    here = (SITES["site"] == "s03").to_numpy()
+    np.testing.assert_array_equal(one.out_of_fold[here], other.out_of_fold[here])
+    assert (one.out_of_fold != other.out_of_fold)[~here].any()
+    assert one.model.checksum != other.model.checksum
+    assert np.isfinite(one.out_of_fold).all()
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_the_sum_is_the_mean_of_two_ways_and_site_features_are_found():
+    learned = learn(SITES, NAMES)
+    by_name = {part.name: part for part in learned.parts}
+    assert [member.weight for member in learned.model.members] == [0.25] * 6
+    assert by_name["site means, forest"].features == ("soil", "normal")
+    assert by_name["anomalies, deep"].features == tuple(NAMES)
+    values = [member.predict(SITES) for member in learned.model.members]
+    ways = [(values[0] + values[1]) / 2, (values[2] + values[3] + values[4] + values[5]) / 2]
+    np.testing.assert_allclose(learned.model.predict(SITES), np.mean(ways, axis=0), atol=1e-6)
+    moving = learn(SITES, NAMES[:2])
+    assert [member.weight for member in moving.model.members] == [0.5, 0.5]
+    chosen = learn(SITES, NAMES, rounds=Rounds(5, 10), anomaly_features=["wet"])
+    assert [part.rounds for part in chosen.parts] == [5, 5, 1, 10, 10, 10]
+    assert chosen.parts[-1].features == ("wet",)
+    assert np.isnan(chosen.out_of_fold).all()
+    assert chosen.model.intervals is None
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_of_very_many_rows_some_of_each_site_are_used_and_it_says_so(monkeypatch):
+    monkeypatch.setattr("stac_sm.model.fit.SELECTION_ROWS", 60)
+    monkeypatch.setattr("stac_sm.model.fit.FIT_ROWS", 120)
+    learned = learn(SITES, NAMES)
+    assert (learned.rows, learned.selection_rows, learned.fitted_rows, learned.sites) == (360, 60, 120, 12)
+    assert "trained on 120 of 360 rows (33%)" in learned.notes[0]
+    assert "60 of 360 rows (17%)" in learned.notes[1]
+    used = SITES[np.isfinite(learned.out_of_fold)]
+    assert (used.groupby("site").size() == 5).all()
+    assert (used.groupby("site")["date"].diff().dropna() == pd.Timedelta("6D")).all()
+
+
+def test_sites_in_one_place_share_a_vote_and_rows_of_a_site_weigh_the_same():
+    places = np.array([[40, 9], [40, 9], [40.001, 9], [60, 9]], dtype=float)
+    np.testing.assert_allclose(site_sample_weights(places), [1 / 3, 1 / 3, 1 / 3, 1], rtol=1e-3)
+    rows = training_rows(SITES.assign(lat=np.nan), NAMES, Columns())
+    assert rows.weight.tolist() == [1] * 12
+    near = training_rows(SITES.assign(lat=np.where(SITES["site"] < "s02", 40.0, SITES["lat"])), NAMES, Columns())
+    np.testing.assert_allclose(near.weight[:3], [0.5, 0.5, 1], rtol=0.01)
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_errors_at_unseen_sites_have_an_interval():
+    learned = learn(SITES, NAMES)
+    low, high = learned.rmse_interval
+    error = learned.out_of_fold - SITES["sm"]
+    assert learned.scores.rmse == pytest.approx(np.sqrt(np.mean(error**2)))
+    assert low < learned.scores.rmse < high
+    assert list(learned.errors) == ["5", "10"]
+    assert learn(SITES[SITES["site"] < "s01"], NAMES).scores is None
+
+
+def test_a_site_mean_model_finds_what_sites_are_like():
+    """Trees that hold no site in their training rows: better than the mean of the others by far."""
+    table, others = sites_table(sites=40), sites_table(sites=20, seed=9)
+    model = learn(table, NAMES, rounds=Rounds(60, 60)).model
+    error = np.sqrt(np.mean((model.predict(others) - others["sm"]) ** 2))
+    assert error < 0.5 * others["sm"].std()

@@ -127,8 +127,7 @@ def test_each_site_has_one_vote():
 
 
 def test_stations_of_conus(shared):
-    """Real stations, few splits and a small model: tests/benchmarks/intervals.py has the figures of the best one."""
-    from tests.benchmarks.intervals import interval_score
+    """Real stations, few splits and a small model: tests/benchmarks/accuracy.py has the figures of the best one."""
 
     file = shared / "data" / "matchup_conus" / "matchup_conus_10day.csv"
     table = pd.read_csv(file).rename(columns={"sm_insitu": "sm"}).dropna(subset="sm", ignore_index=True)
@@ -142,6 +141,11 @@ def test_stations_of_conus(shared):
     constant = np.quantile(found.error, held.mean())
     assert found.half.mean() < constant
     assert interval_score(found.error, found.half) < interval_score(found.error, np.full(len(found), constant))
+
+
+def interval_score(error, half):
+    """Mean interval score of Gneiting and Raftery (2007)."""
+    return float(np.mean(2 * half + 20 * np.maximum(error - half, 0)))
 
 
 def judged(table, features, seed):

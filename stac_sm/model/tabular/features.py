@@ -133,6 +133,12 @@ class TableFeatures:
         derived = (f"{name}:{kind}" for name in self.varying_columns for kind in kinds)
         return (*self.given, *(name for name in self.varying_columns if name not in self.given), *DAY_OF_YEAR, *derived)
 
+    @property
+    def anomaly_names(self) -> tuple[str, ...]:
+        """Features from which anomalies of the target are learned: anomalies, what a site is like, and the season."""
+        derived = [name for name in self.names if name.endswith(("anomaly", ":mean", ":spread"))]
+        return (*self.still, *DAY_OF_YEAR, *derived)
+
     def build(self, table: pd.DataFrame, *, normal_rows: NDArray[np.bool_] | None = None) -> pd.DataFrame:
         """Compute the features of each row.
 

@@ -17,7 +17,7 @@ import pandas as pd
 from stac_sm.core.columns import Columns, instant_column, label_column, numeric_column
 from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
-from stac_sm.model.fit import Learned, ProgressOfFits, TrainSettings, learn
+from stac_sm.model.fit import Learned, ProgressOfFits, Rounds, TrainSettings, learn
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.user_table import FeatureChoice, choose_features, place_columns
 
@@ -127,9 +127,7 @@ def train_table(
         raise InputError(f"training: found no row with a target {columns.target!r} among {len(table)}; one is required")
     made = TableFeatures.of(table, columns, choice.taken, plain=plain)
     settings, built = table_settings(plain=plain, seed=seed, device=device), made.build(table)
-    learned = learn(
-        with_features(table, built, columns), made.names, settings=settings, columns=columns, progress=progress
-    )
+    learned = learn_table(with_features(table, built, columns), made, settings, progress=progress)
     return TableModel(
         learned=learned,
         features=made,
@@ -139,6 +137,41 @@ def train_table(
         without_target=len(table) - learned.rows,
         fingerprint=_fingerprint(table, made, learned, settings),
     )
+
+
+def learn_table(
+    finished: pd.DataFrame,
+    made: TableFeatures,
+    settings: TrainSettings,
+    *,
+    rounds: Rounds | None = None,
+    progress: ProgressOfFits = lambda done, total: None,
+) -> Learned:
+    """Learn from a table whose features are finished.
+
+    Parameters
+    ----------
+    finished
+        As `with_features` gives it.
+    made
+        How its features were derived.
+    settings
+        As `table_settings` gives them.
+    rounds
+        Numbers of rounds that were chosen before; None: the best are chosen.
+    progress
+        Called after each booster.
+
+    Returns
+    -------
+    Learned
+        As `stac_sm.model.fit.learn` gives it.
+    """
+    anomalies = None if made.plain else made.anomaly_names
+    return learn(
+        finished, made.names, settings=settings, columns=made.columns, anomaly_features=anomalies, rounds=rounds,
+        progress=progress,
+    )  # fmt: skip
 
 
 def with_features(table: pd.DataFrame, built: pd.DataFrame, columns: Columns) -> pd.DataFrame:

@@ -30,12 +30,12 @@ from stac_sm.core.progress import LogFunction, StageProgress
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import UNSCREENED, Evaluation, Fitter, evaluate
-from stac_sm.model.fit import DIAGNOSTIC_ROUNDS, learn
+from stac_sm.model.fit import DIAGNOSTIC_ROUNDS
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model, read_asset, read_item
 from stac_sm.model.tabular.features import TableFeatures
-from stac_sm.model.tabular.fit import TableModel, train_table, with_features
+from stac_sm.model.tabular.fit import TableModel, learn_table, train_table, with_features
 from stac_sm.model.user_table import (
     FRACTION,
     OTHER,
@@ -62,6 +62,7 @@ from stac_sm.workflows.training.training_rows import (
 _TOGETHER = ("random", "network")  # strategies in which features of all rows may be used
 _BUDGET = DiagnosticsBudget(points=2, draws=1, folds=2, repeats=1, rows=4_000)
 _FOLDS = 5
+_STRATEGY_ROWS = 7_500  # most rows for the strategies that train models of their own
 _READ, _TRAIN, _SCORE, _WRITE = "reading", "training", "scoring on hold-outs", "writing the report"
 _SECONDS = {_READ: 2.0, _TRAIN: 35.0, _SCORE: 25.0, _WRITE: 3.0}  # of a table of 90,000 rows and 20 columns
 _NOTHING_FOUND = TableCleaning()
@@ -312,9 +313,7 @@ def table_fitter(made: TableModel) -> Fitter:
     def fitted(rows: pd.DataFrame) -> TableFit:
         again = TableFeatures.of(rows, features.columns, features.given, plain=features.plain)
         finished = with_features(rows, again.build(rows), features.columns)
-        return TableFit(
-            learn(finished, again.names, settings=settings, columns=features.columns, rounds=rounds).model, again
-        )
+        return TableFit(learn_table(finished, again, settings, rounds=rounds).model, again)
 
     return fitted
 
@@ -348,9 +347,7 @@ class _HoldOuts:
     def _trained(self, learned_from: pd.DataFrame, features: pd.DataFrame, train: pd.DataFrame) -> _Predictor:
         made, columns = self.made, self.made.features.columns
         rows = with_features(train, learned_from.loc[train.index], columns)
-        model = learn(
-            rows, made.features.names, settings=made.settings, columns=columns, rounds=made.learned.rounds
-        ).model
+        model = learn_table(rows, made.features, made.settings, rounds=made.learned.rounds).model
         return _Predictor(made.features.given, lambda test: model.predict(features.loc[test.index]))
 
 
@@ -406,11 +403,16 @@ def evaluate_training(
         ([name for name in together if name != "random"], by.other_rows),
     ]  # fmt: skip
     parts = []
+    few = rows[rows.groupby(columns.site).cumcount() % max(1, -(-len(rows) // _STRATEGY_ROWS)) == 0]
     for number, (strategies, way) in enumerate(ways):
-        folds = hold_outs(rows, strategies, folds=_FOLDS, seed=made.settings.seed, columns=columns)
-        parts.append(evaluate(rows, folds, way, columns=columns))
+        judged = rows if "site" in strategies else few
+        folds = hold_outs(judged, strategies, folds=_FOLDS, seed=made.settings.seed, columns=columns)
+        parts.append((judged, evaluate(judged, folds, way, columns=columns)))
         progress(number + 1, len(ways) + 1)
-    evaluation = _joined(parts, known)
+    evaluation = _joined(parts)
+    if len(few) < made.learned.rows:
+        note = f"scores of random rows, years and networks are from {len(few)} of {made.learned.rows} rows"
+        evaluation = replace(evaluation, notes={**evaluation.notes, "rows": note})
     found = diagnose(
         table, table_fitter(made), features=made.features.given, seed=made.settings.seed, columns=columns, budget=budget
     )
@@ -418,12 +420,16 @@ def evaluate_training(
     return TableEvaluation(evaluation, found)
 
 
-def _joined(parts: Sequence[Evaluation], known: NDArray[np.intp]) -> Evaluation:
+def _joined(parts: Sequence[tuple[pd.DataFrame, Evaluation]]) -> Evaluation:
     """Return evaluations of several strategies as one, whose rows are positions in the table."""
-    predictions = pd.concat([part.predictions for part in parts if len(part.predictions)], ignore_index=True)
-    predictions["row"] = known[predictions["row"].to_numpy(int)]
-    notes = {name: note for part in parts for name, note in part.notes.items()}
-    return Evaluation(tuple(one for part in parts for one in part.results), notes, None, predictions)
+    found = [
+        part.predictions.assign(row=judged.index.to_numpy()[part.predictions["row"].to_numpy(int)])
+        for judged, part in parts
+        if len(part.predictions)
+    ]
+    predictions = pd.concat(found, ignore_index=True) if found else parts[0][1].predictions
+    notes = {name: note for _, part in parts for name, note in part.notes.items()}
+    return Evaluation(tuple(one for _, part in parts for one in part.results), notes, None, predictions)
 
 
 def write_table_report(
