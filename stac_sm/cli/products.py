@@ -268,6 +268,13 @@ def _print_aggregates(made: Sequence[AggregateResult], as_json: bool) -> None:
 )
 @at_option
 @bbox_option
+@click.option(
+    "--scaling",
+    type=click.Choice(["none", "mean-std", "cdf"]),  # stac_sm.core.scores.series.SCALINGS, which is slow to import
+    default="none",
+    show_default=True,
+    help="Scale the product to each station first: to its mean and standard deviation, or its distribution.",
+)
 @json_option
 def validate(
     folder: str,
@@ -276,12 +283,14 @@ def validate(
     against: tuple[str, ...],
     at: str | None,
     bbox: str | None,
+    scaling: str,
     as_json: bool,
 ) -> None:
     """Validate the product: against stations, and against ESA CCI, SMAP and SMAP/Sentinel-1 on their own cells.
 
-    Networks that no model was trained on are scored apart from the others. Publishes a page, its numbers and the scores
-    of every cell as an item of the collection validation; what is there and up to date is left alone.
+    Networks that no model was trained on are scored apart from the others. Publishes a page, its numbers, the scores
+    of stations (CSV, and NetCDF in the layout of QA4SM) and of every cell as an item of the collection validation; what
+    is there and up to date is left alone.
     """
     from stac_sm.core.progress import ProgressBar
     from stac_sm.workflows.validation.validate import validate_product
@@ -294,6 +303,7 @@ def validate(
             _period(project, period),
             tiles=selected or (),
             against=against,
+            scaling=scaling,  # type: ignore[arg-type]
             progress=progress.step,
         )
     _print_validation(made, str(project.catalog.store.href(made.report)), as_json)

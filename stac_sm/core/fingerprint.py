@@ -29,7 +29,7 @@ ALGORITHM_VERSIONS: dict[Stage, str] = {
     # since 4, one learner for projects and tables
     "product": "2",
     "aggregates": "1",
-    "validation": "2",  # of the product: since 2, station time series are an asset of their own, and restricted
+    "validation": "3",  # of the product: since 2, station series are a restricted asset; since 3, QA4SM's figures
 }
 """Version of the algorithm of each stage.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 STATIONS_COLLECTION = "ismn-stations"
 DROPPED = ("depth", "flag", "range", "hours")
 """Why readings are not used, in the order of the checks: too deep, not good, impossible, too few in a day."""
+SOIL_PROPERTIES = ("clay_fraction", "sand_fraction", "silt_fraction", "organic_carbon", "saturation")
+"""Numbers of a layer of soil in the item of a station."""
 _FEW = 50  # so many stations are read before worker processes have started
 
 
@@ -70,6 +72,18 @@ class Station:
 
     climate: str = ""
     """Koeppen-Geiger code, where the archive has one."""
+
+    elevation: float = math.nan
+    """Metres above sea level; NaN where the archive has none."""
+
+    land_cover: int = 0
+    """Code of the newest ESA CCI land cover map; 0 where the archive has none."""
+
+    instruments: tuple[str, ...] = ()
+    """Names of its sensors, each once."""
+
+    soil: Mapping[str, float] = field(default_factory=dict)
+    """Clay, sand and silt fraction and organic carbon (% weight) and saturation (m3 m-3) of the uppermost layer."""
 
     @property
     def provenance(self) -> list[object]:
@@ -351,7 +365,36 @@ def _station(item: pystac.Item, left_out: dict[str, str]) -> Station:
         series=asset_address(item, "series"),
         checksum=str(asset.extra_fields.get("file:checksum", "")),
         climate=str(item.properties.get("stac_sm:climate", "")),
+        elevation=_number(item.properties.get("stac_sm:elevation")),
+        land_cover=int(_number(item.properties.get("stac_sm:land_cover"), 0)),
+        instruments=_instruments(item),
+        soil=_soil(item),
     )
+
+
+def _number(value: object, otherwise: float = math.nan) -> float:
+    """Return a number of an item; another where it has none."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known else otherwise  # type: ignore[arg-type]
+
+
+def _instruments(item: pystac.Item) -> tuple[str, ...]:
+    sensors = item.properties.get("stac_sm:sensors", [])
+    names = [one.get("sensor") for one in sensors if isinstance(one, dict)] if isinstance(sensors, list) else []
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+def _soil(item: pystac.Item) -> dict[str, float]:
+    """Return numbers of the uppermost layer of soil; the first of several providers counts."""
+    layers = item.properties.get("stac_sm:soil", [])
+    known = [one for one in layers if isinstance(one, dict)] if isinstance(layers, list) else []
+    upper = sorted(known, key=lambda one: _number(one.get("depth_from"), math.inf))
+    found: dict[str, float] = {}
+    for layer in upper:
+        for name in SOIL_PROPERTIES:
+            if math.isfinite(value := _number(layer.get(name))):
+                found.setdefault(name, value)
+    return found
 
 
 def _depths(item: pystac.Item, left_out: dict[str, str]) -> tuple[tuple[float, float], ...]:

@@ -30,7 +30,7 @@ from stac_sm.core.scores.resampling import (
 LEAST_DAYS = 100
 """Fewest common days of a triplet."""
 
-TRIPLET_FIGURES = ("snr_db", "error_std", "correlation")
+TRIPLET_FIGURES = ("snr_db", "error_std", "correlation", "beta")
 """Figures of a data set in a triplet that have intervals."""
 
 Dependence = Mapping[frozenset[str], str]
@@ -57,7 +57,7 @@ class DataSetErrors:
     """Correlation with the unknown truth."""
 
     intervals: Mapping[str, Interval]
-    """``snr_db``, ``error_std`` and ``correlation`` to their intervals, by blocks of days."""
+    """Each of `TRIPLET_FIGURES` to its interval, by blocks of days; empty without resamples."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class TripletSummary:
     """Places where it says something: the rest is over these."""
 
     spread: Mapping[str, Spread]
-    """``snr_db``, ``error_std`` and ``correlation`` to median and quartiles."""
+    """Each of `TRIPLET_FIGURES` to median and quartiles."""
 
     @property
     def row(self) -> dict[str, Any]:
@@ -282,7 +282,7 @@ def _three(values: Iterable[Any]) -> Any:
 
 
 def _record(one: DataSetErrors) -> dict[str, Any]:
-    flat: dict[str, Any] = {"data_set": one.name, "beta": one.beta}
+    flat: dict[str, Any] = {"data_set": one.name}
     for figure in TRIPLET_FIGURES:
         interval = one.intervals.get(figure, NO_INTERVAL)
         flat |= {figure: getattr(one, figure), f"{figure}_low": interval.low, f"{figure}_high": interval.high}

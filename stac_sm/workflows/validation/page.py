@@ -6,23 +6,33 @@ the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stac_sm.core.metrics import Scores
+from stac_sm.core.scores.groups import ScoreTable
 from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure, html_table
 from stac_sm.workflows.reporting.labels import UNIT
 from stac_sm.workflows.reporting.page import SERIES_NOTE, page_style, series_body
 from stac_sm.workflows.reporting.tables import format_score
 from stac_sm.workflows.validation import figures
 from stac_sm.workflows.validation.products import ProductComparison
+from stac_sm.workflows.validation.protocol import ValidationProtocol
+from stac_sm.workflows.validation.qa4sm_file import ComparedDataSet
+from stac_sm.workflows.validation.score_sections import protocol_content, score_content, triplet_content
 from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, UNKNOWN, NetworkScores, score_sites
+from stac_sm.workflows.validation.triplets import StationTriplets
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from stac_sm.stations.records import Station
+
+SitesOfStations = Mapping[str, "tuple[Station, tuple[tuple[float, float], ...]]"]
+"""Site -> its first station, and upper and lower end of each of its sensors that counts, m."""
 
 PageSection = tuple[str, str, list[HtmlContent]]
 """Anchor, heading, content."""
@@ -65,6 +75,27 @@ class ValidationFindings:
     least_days: int
     """Fewest common days of a triple collocation."""
 
+    scores: Mapping[str, ScoreTable] = field(default_factory=dict)
+    """Role of stations to the models -> all scores of the product at them."""
+
+    reference_scores: Mapping[str, ScoreTable] = field(default_factory=dict)
+    """Other data set -> its scores at the stations, on the days of the product."""
+
+    triplets: StationTriplets | None = None
+    """Triple collocation at stations; None without stations."""
+
+    protocol: ValidationProtocol | None = None
+    """How product and stations are compared."""
+
+    stations: SitesOfStations = field(default_factory=dict)
+    """Sites in the tiles."""
+
+    data_sets: tuple[ComparedDataSet, ...] = ()
+    """Data sets of the NetCDF file, the stations first."""
+
+    qa4sm: Mapping[str, Any] = field(default_factory=dict)
+    """Attributes of the NetCDF file."""
+
     @property
     def headline(self) -> NetworkScores | None:
         """Scores over all networks that were held out; None without such."""
@@ -83,7 +114,19 @@ class ValidationFindings:
         sites = [
             {"site": site, "network": networks[site], **vars(found)} for site, found in score_sites(self.rows).items()
         ]
-        return {"layout": 1, "facts": self.facts, "notes": list(self.notes), **self.summary(), "sites": sites}
+        found: dict[str, Any] = {
+            "layout": 1, "facts": self.facts, "notes": list(self.notes), **self.summary(), "sites": sites
+        }  # fmt: skip
+        if self.protocol is not None:
+            found["protocol"] = self.protocol.to_dict()
+        if self.scores:
+            found["scores"] = [{"role": role, **table.to_dict()} for role, table in self.scores.items()]
+            found["reference_scores"] = [
+                {"data_set": name, **table.to_dict()} for name, table in self.reference_scores.items()
+            ]
+        if self.triplets is not None:
+            found["triplets"] = self.triplets.to_dict()
+        return found
 
 
 def validation_page(findings: ValidationFindings) -> str:
@@ -95,6 +138,14 @@ def validation_page(findings: ValidationFindings) -> str:
     first: list[PageSection] = [
         ("stations", "Against stations", list(_stations(findings))),
     ]
+    if findings.scores:
+        first.append(("scores", "Scores by network, class and station", list(score_content(findings.scores))))
+    if findings.triplets is not None:
+        first.append(
+            ("triplets-at-stations", "Triple collocation at stations", list(triplet_content(findings.triplets)))
+        )
+    if findings.protocol is not None and findings.scores:
+        first.append(("protocol-section", "Protocol", list(protocol_content(findings.protocol))))
     last: list[PageSection] = [("how", "What was validated", [_facts(findings), html_element("p", SERIES_NOTE)])]
     sections = [one for one in [*first, *against, *last] if one[2]]
     links = [html_element("li", html_element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]

@@ -26,7 +26,7 @@ from stac_sm.stac.catalogs.catalog import StoreDocuments
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import item_from_document
 from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
-from stac_sm.stations.records import site_daily_means
+from stac_sm.stations.records import DROPPED, site_daily_means
 from stac_sm.storage.address import asset_address
 from stac_sm.storage.store import table_file
 
@@ -37,6 +37,16 @@ HELD_OUT, SEEN, UNKNOWN = "held out", "trained on", "not known"
 """What a network was to the models of the product."""
 
 _METHOD = "product"
+
+DROPPED_REASONS = (
+    "readings of sensors that reach too deep",
+    "readings without the required flag",
+    "readings outside the valid range",
+    "readings of days with too few of them",
+    "site-days without a tile-day of the product",
+    "site-days on which the product has no value",
+)
+"""Why something measured is not compared, in the order of the checks; readings are of all days of the stations."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ def rows_at_stations(
     rules: StationRules,
     period: Period,
     left_out: dict[str, str],
+    dropped: dict[str, int] | None = None,
 ) -> tuple[pd.DataFrame, frozenset[str]]:
     """Return observed and published soil moisture of every site and day that has both, and the models used.
 
@@ -127,6 +138,8 @@ def rows_at_stations(
         UTC days.
     left_out
         Gets the items with a value that cannot be right: id and asset key, as ``ID/KEY``, and why.
+    dropped
+        Gets the number of readings and of site-days that are not compared, by reason (see `DROPPED_REASONS`).
 
     Returns
     -------
@@ -140,7 +153,7 @@ def rows_at_stations(
     ReadError
         If a series or a file cannot be read.
     """
-    observed, _ = site_daily_means(sites, stations, rules)
+    observed, readings = site_daily_means(sites, stations, rules)
     observed = observed.astype({"site": object})  # of no station, it would be a column of numbers
     observed = observed[(observed["date"] >= str(period.start)) & (observed["date"] < str(period.end))]
     measured = sites[sites["site"].isin(set(observed["site"]))]
@@ -152,7 +165,10 @@ def rows_at_stations(
     found = pd.DataFrame([row for rows, _ in read for row in rows], columns=columns)
     found["date"] = pd.to_datetime(found["date"]).astype("datetime64[ns]")
     table = found.merge(observed.rename(columns={"sm": "observed"}), on=["site", "date"])
+    on_tile_days = len(table)
     table = table.dropna(subset=["observed", _METHOD]).sort_values(["site", "date"], ignore_index=True)
+    counts = (*(readings[reason] for reason in DROPPED), len(observed) - on_tile_days, on_tile_days - len(table))
+    (dropped if dropped is not None else {}).update(zip(DROPPED_REASONS, counts, strict=True))
     return table[["site", "network", "date", "observed", _METHOD]], frozenset(
         model for _, model in read if model is not None
     )

@@ -20,7 +20,21 @@ from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.grid import TileGrid, footprint
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.progress import ProgressCallback
+from stac_sm.core.scores.groups import (
+    CLIMATE,
+    DEPTH,
+    ELEVATION,
+    LAND_COVER,
+    ScoreTable,
+    climate_class,
+    depth_class,
+    elevation_class,
+    land_cover_class,
+    score_groups,
+)
+from stac_sm.core.scores.series import Scaling, scale_series
 from stac_sm.core.text import to_json
+from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.product.aggregates.source_items import SourceItem, by_tile, links_to, source_items_json, tile_days
 from stac_sm.product.product_id import format_id
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
@@ -30,11 +44,16 @@ from stac_sm.stac.links import add_collection
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once, read_published_item
 from stac_sm.stac.visibility import PUBLIC, RESTRICTED
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
-from stac_sm.stations.records import Station, read_stations, sites_of_stations
+from stac_sm.stations.records import Station, StationRules, read_stations, sites_of_stations
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.reporting.page import page_fields
 from stac_sm.workflows.validation import figures
-from stac_sm.workflows.validation.page import ValidationFindings, validation_page, validation_series_page
+from stac_sm.workflows.validation.page import (
+    SitesOfStations,
+    ValidationFindings,
+    validation_page,
+    validation_series_page,
+)
 from stac_sm.workflows.validation.products import (
     OTHER_PRODUCTS,
     THIRD_PRODUCTS,
@@ -46,7 +65,39 @@ from stac_sm.workflows.validation.products import (
     compare_products,
     other_product,
 )
-from stac_sm.workflows.validation.stations import TrainingStations, rows_at_stations, score_networks, training_stations
+from stac_sm.workflows.validation.protocol import (
+    CONFIDENCE,
+    RESAMPLES,
+    Reference,
+    product_reference,
+    station_reference,
+    validation_protocol,
+)
+from stac_sm.workflows.validation.qa4sm_file import (
+    ComparedDataSet,
+    Location,
+    qa4sm_attributes,
+    scores_csv,
+    write_qa4sm_file,
+)
+from stac_sm.workflows.validation.stations import (
+    HELD_OUT,
+    SEEN,
+    UNKNOWN,
+    TrainingStations,
+    rows_at_stations,
+    score_networks,
+    training_stations,
+)
+from stac_sm.workflows.validation.triplets import (
+    DATA_SETS,
+    PRODUCT,
+    STATION,
+    ResolvedDataSets,
+    StationTriplets,
+    resolve_data_sets,
+    triplets_at_stations,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +136,7 @@ def write_files(findings: ValidationFindings, members: bytes, folder: Path) -> d
     """
     from matplotlib.style import context
 
+    assets = _score_files(findings, folder)
     with context("default"):  # a matplotlibrc of the user must not change the page
         contents: dict[str, tuple[bytes, str, dict[str, Any]]] = {
             "report": (validation_page(findings).encode(), ".html", page_fields("Report", "text/html", PUBLIC)),
@@ -106,12 +158,47 @@ def write_files(findings: ValidationFindings, members: bytes, folder: Path) -> d
                 ".png",
                 _fields(title, "image/png", "metadata"),
             )  # no thumbnail: maps would stretch it
-    assets = {}
     for key, (content, suffix, fields) in contents.items():
         file = folder / f"{key}{suffix}"
         file.write_bytes(content)
         assets[key] = AssetFile(file, suffix, fields)
     return assets | {f"cells-{one.other.key}": _cells(findings, one, folder) for one in findings.others if one.parts}
+
+
+def _score_files(findings: ValidationFindings, folder: Path) -> dict[str, AssetFile]:
+    """Write the scores at stations as CSV and NetCDF; nothing where there are none."""
+    if not findings.scores:
+        return {}
+    tables = [(PRODUCT, role, table) for role, table in findings.scores.items()]
+    tables += [(name, "", table) for name, table in findings.reference_scores.items()]
+    (folder / "scores.csv").write_bytes(scores_csv(tables))
+    write_qa4sm_file(folder / "scores-qa4sm.nc", findings.data_sets, _locations(findings), findings.qa4sm)
+    return {
+        "scores": AssetFile(folder / "scores.csv", ".csv", _fields("Scores at stations", "text/csv", "data")),
+        "scores-qa4sm": AssetFile(
+            folder / "scores-qa4sm.nc",
+            ".nc",
+            _fields("Scores at stations, in the layout of QA4SM", "application/netcdf", "data"),
+        ),
+    }
+
+
+def _locations(findings: ValidationFindings) -> list[Location]:
+    """Return what is known of each site for the NetCDF file, in the order of their ids."""
+    of_product = {one.name: one for table in findings.scores.values() for one in table.stations}
+    others = {name: {one.name: one for one in table.stations} for name, table in findings.reference_scores.items()}
+    names = {STATION: findings.data_sets[0].name, PRODUCT: findings.data_sets[1].name}
+    names |= {one.pretty_name: one.name for one in findings.data_sets[2:]}
+    found = []
+    for site in sorted(of_product):
+        station, depths = findings.stations[site]
+        triplets = findings.triplets.sites.get(site, ()) if findings.triplets is not None else ()
+        pairs = {names[PRODUCT]: of_product[site]}
+        pairs |= {names[name]: sites[site] for name, sites in others.items() if site in sites}
+        keyed = {tuple(names[name] for name in one.names): one for one in triplets}
+        ends = (min(top for top, _ in depths), max(end for _, end in depths)) if depths else (np.nan, np.nan)
+        found.append(Location(station, pairs, keyed, ends))  # type: ignore[arg-type]
+    return found
 
 
 def _fields(title: str, media_type: str, role: str) -> dict[str, Any]:
@@ -211,6 +298,7 @@ def validate_product(
     tiles: Sequence[str] = (),
     others: Sequence[OtherProduct] = OTHER_PRODUCTS,
     against: Sequence[str] = (),
+    scaling: Scaling = "none",
     progress: ProgressCallback = lambda total: None,
 ) -> PublishedValidation:
     """Compare the published tile-days of a period with stations and other products, and publish the result.
@@ -229,6 +317,9 @@ def validate_product(
         Other products.
     against
         Further collections of soil moisture: ``ID`` or ``ID/ASSET``, as `other_product` takes them.
+    scaling
+        How the product is scaled to each station before they are compared, one of
+        `stac_sm.core.scores.series.SCALINGS`; a validation of each is an item of its own.
     progress
         Called with the number of tiles times products, whenever one is done.
 
@@ -257,12 +348,19 @@ def validate_product(
     where = sites_of_stations(stations, project.grid, rules=project.stations)
     where = where[where["tile"].isin({one.tile for one in members})]
     compared = _compared(catalog, project.grid, version, by_tile(members), period, others)
-    item = _item(project, period, members, _validation_provenance(project, period, members, where, stations, compared))
+    data_sets = resolve_data_sets(catalog, where, period, project.grid)
+    provenance = _validation_provenance(
+        project, period, members, where, stations, compared, scaling=scaling, data_sets=data_sets
+    )
+    item = _item(project, period, members, provenance, scaling)
     folder = item_folder(catalog.layout(VALIDATION_COLLECTION), item)
 
     def make(scratch: Path) -> dict[str, AssetFile]:
-        findings = _findings(project, period, members, where, stations, others, compared, progress, left_out)
+        findings = _findings(
+            project, period, members, where, stations, others, compared, progress, left_out, scaling, data_sets
+        )
         own = {"title": findings.title, "stac_sm:scores": findings.summary(), "stac_sm:notes": list(findings.notes)}
+        own |= {"stac_sm:protocol": findings.protocol.to_dict()} if findings.protocol else {}
         item["properties"] |= _jsonable(own)
         collections = _links_to_collections(folder, catalog, compared, bool(len(where)))
         item["links"] = [*links_to(members, folder), *collections]
@@ -337,12 +435,26 @@ def _findings(
     compared: _Compared,
     progress: ProgressCallback,
     left_out: dict[str, str],
+    scaling: Scaling,
+    data_sets: ResolvedDataSets,
 ) -> ValidationFindings:
     catalog, total = project.catalog, sum(len(parts) for _, _, parts in compared)
-    rows, models = rows_at_stations(catalog, members, where, stations, project.stations, period, left_out)
+    dropped: dict[str, int] = {}
+    unscaled, models = rows_at_stations(catalog, members, where, stations, project.stations, period, left_out, dropped)
     learned = (
-        training_stations(catalog, models) if len(rows) else TrainingStations(frozenset(), frozenset(), known=False)
+        training_stations(catalog, models) if len(unscaled) else TrainingStations(frozenset(), frozenset(), known=False)
     )
+    rows = _scaled(unscaled, scaling, dropped)
+    by_id = {one.id: one for one in stations}
+    sites = {site: _at_site(by_id[site], project.stations) for site in where["site"]}
+    triplets = None
+    if len(unscaled):
+        inputs = [feature.collection for feature in project.recipe.sources]
+        triplets = triplets_at_stations(
+            unscaled, where, data_sets, project.grid, learned, inputs, least_days=project.screening.min_days
+        )
+    references = _references(catalog, period, where, by_id, triplets)
+    protocol = validation_protocol(period, project.stations, scaling, rows, dropped, references)
     return ValidationFindings(
         title=f"Validation of soil moisture at 1 km, {period}",
         facts={
@@ -360,6 +472,109 @@ def _findings(
         ),
         notes=tuple(_notes(where, others, compared, left_out)),
         least_days=project.screening.min_days,
+        scores=_score_tables(rows, learned, sites),
+        reference_scores=_reference_scores(triplets, sites),
+        triplets=triplets,
+        protocol=protocol,
+        stations=sites,
+        data_sets=_compared_data_sets(references, triplets, project.about.version),
+        qa4sm=dict(
+            qa4sm_attributes(
+                f"Validation of soil moisture at 1 km, {period}",
+                str(period.start),
+                str(period.days[-1]),
+                scaling,
+                project.stations.max_depth,
+            )
+        ),
+    )
+
+
+def _scaled(rows: pd.DataFrame, scaling: Scaling, dropped: dict[str, int]) -> pd.DataFrame:
+    """Return rows with the product scaled to each site; rows that cannot be scaled are dropped and counted."""
+    if scaling == "none" or not len(rows):
+        return rows
+    scaled = rows.astype({"product": float})
+    for _, part in rows.groupby("site", sort=True):
+        scaled.loc[part.index, "product"] = scale_series(part["product"], part["observed"], scaling)
+    known = scaled["product"].notna()
+    dropped["site-days of sites whose product cannot be scaled"] = int((~known).sum())
+    return scaled[known].reset_index(drop=True)
+
+
+def _at_site(station: Station, rules: StationRules) -> tuple[Station, tuple[tuple[float, float], ...]]:
+    """Return a station and the depths of its sensors that count, m."""
+    return station, tuple(depths for depths in station.depths if rules.includes_depth(*depths))
+
+
+def _score_tables(rows: pd.DataFrame, learned: TrainingStations, sites: SitesOfStations) -> dict[str, ScoreTable]:
+    """Return the scores of the product of each role of stations, held-out ones first."""
+    roles = rows["network"].map(learned.of)
+    table = rows.rename(columns={"product": "predicted"})
+    return {
+        role: score_groups(table[roles == role], _site_classes(sites), resamples=RESAMPLES, confidence=CONFIDENCE)
+        for role in (HELD_OUT, UNKNOWN, SEEN)
+        if (roles == role).any()
+    }
+
+
+def _reference_scores(triplets: StationTriplets | None, sites: SitesOfStations) -> dict[str, ScoreTable]:
+    """Return the scores of the other data sets at the stations, on the days of the product."""
+    if triplets is None:
+        return {}
+    found = {}
+    for name in triplets.data_sets:
+        if name not in (STATION, PRODUCT):
+            table = triplets.series[["site", "network", "date", STATION, name]].dropna()
+            table = table.rename(columns={STATION: "observed", name: "predicted"})
+            found[name] = score_groups(table, _site_classes(sites), resamples=RESAMPLES, confidence=CONFIDENCE)
+    return found
+
+
+def _site_classes(sites: SitesOfStations) -> pd.DataFrame:
+    """Return the classes of sites: climate, land cover, elevation and sensing depth."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            CLIMATE: {site: climate_class(station.climate) for site, (station, _) in sites.items()},
+            LAND_COVER: {site: land_cover_class(station.land_cover) for site, (station, _) in sites.items()},
+            ELEVATION: {site: elevation_class(station.elevation) for site, (station, _) in sites.items()},
+            DEPTH: {site: depth_class(depths) for site, (_, depths) in sites.items()},
+        }
+    )
+
+
+def _references(
+    catalog: WritableCatalog,
+    period: Period,
+    where: pd.DataFrame,
+    stations: Mapping[str, Station],
+    triplets: StationTriplets | None,
+) -> list[Reference]:
+    """Return the versions of the stations and of the other data sets that have a value at them."""
+    if not len(where):
+        return []
+    used = [stations[id] for ids in where["stations"] for id in ids]
+    names = triplets.data_sets if triplets is not None else []
+    others = [product_reference(catalog, one.collection, period) for one in DATA_SETS if one.name in names]
+    return [station_reference(used, STATIONS), *others]
+
+
+def _compared_data_sets(
+    references: Sequence[Reference], triplets: StationTriplets | None, version: str
+) -> tuple[ComparedDataSet, ...]:
+    """Return the data sets of the NetCDF file: the stations, the product, and the others that have a value."""
+    versions = {one.collection: one.version for one in references}
+    names = triplets.data_sets if triplets is not None else []
+    return (
+        ComparedDataSet("ISMN", "ISMN", versions.get(STATIONS, ""), "sm"),
+        ComparedDataSet("SM1KM", PRODUCT, version, "sm"),
+        *(
+            ComparedDataSet(one.collection.upper().replace("-", "_"), one.name, versions[one.collection], one.asset)
+            for one in DATA_SETS
+            if one.name in names
+        ),
     )
 
 
@@ -393,6 +608,9 @@ def _validation_provenance(
     where: pd.DataFrame,
     stations: Sequence[Station],
     compared: _Compared,
+    *,
+    scaling: Scaling = "none",
+    data_sets: ResolvedDataSets | None = None,
 ) -> dict[str, Any]:
     used = {id for ids in where["stations"] for id in ids}
     return {
@@ -406,21 +624,34 @@ def _validation_provenance(
             [other.name, third.name if third else None, [[one.tile, _inputs(one)] for one in parts]]
             for other, third, parts in compared
         ],
+        "ground": [[one.climate, one.land_cover, str(one.elevation)] for one in stations if one.id in used],
+        "scaling": scaling,
+        "data_sets": [
+            [column, [[tile, _inputs_of(one)] for tile, one in sorted(tiles.items())]]
+            for column, tiles in sorted((data_sets or {}).items())
+        ],
         "algorithm": ALGORITHM_VERSIONS["validation"],
     }
 
 
 def _inputs(block: TileCells) -> str:
-    return digest([block.resolution.inputs(day) for day in block.resolution.days])
+    return _inputs_of(block.resolution)
 
 
-def _item(project: Project, period: Period, members: Sequence[SourceItem], proof: dict[str, Any]) -> ItemDict:
+def _inputs_of(resolved: ResolvedInputs) -> str:
+    return digest([resolved.inputs(day) for day in resolved.days])
+
+
+def _item(
+    project: Project, period: Period, members: Sequence[SourceItem], proof: dict[str, Any], scaling: Scaling
+) -> ItemDict:
+    what = "validation" if scaling == "none" else f"validation-{scaling}"
     shapes = [shape for tile in by_tile(members) if (shape := footprint(project.grid.geobox(tile))) is not None]
     bounds = [shape.bounds for shape in shapes]
     west, south, east, north = (pick(bound[i] for bound in bounds) for i, pick in enumerate((min, min, max, max)))
     version = project.about.version
     return build_item(
-        id=format_id(f"{period.start:%Y%m%d}-{period.days[-1]:%Y%m%d}", "validation", version),
+        id=format_id(f"{period.start:%Y%m%d}-{period.days[-1]:%Y%m%d}", what, version),
         collection=VALIDATION_COLLECTION,
         geometry=mapping(box(west, south, east, north)),
         bbox=[west, south, east, north],

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import xarray
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -405,3 +406,99 @@ def test_moments_give_the_errors_of_triple_collocation():
         if wanted.ok:
             assert found[:, cell] == pytest.approx(wanted.error_std, rel=1e-6)
     assert np.isnan(found[:, [2, 4]]).all()
+
+
+def metrics_of(project, made):
+    item = open_catalog(project.folder).item("validation", made.id)
+    return item, json.loads(Path(item.assets["metrics"].get_absolute_href()).read_text())
+
+
+def test_all_scores_of_qa4sm_stand_in_the_numbers_and_equal_those_of_the_tables(project, made):
+    item, metrics = metrics_of(project, made)
+    rows = {(one["network"], one["role"]): one for one in made.scores["stations"]}
+    assert [one["role"] for one in metrics["scores"]] == ["held out", "trained on"]
+    for table in metrics["scores"]:
+        for one in (table["all"], *table["networks"]):
+            told = rows[one["name"] or "all", table["role"]]
+            assert (one["n"], one["sites"]) == (told["n"], told["sites"])
+            for name in (*NAMES, "median_r", "median_ubrmse"):
+                assert one[name] == pytest.approx(told[name], abs=1e-12)
+        assert {one["kind"] for one in table["classes"]} == {"season", "sensing depth"}
+        for one in table["stations"]:
+            assert one["mse"] == pytest.approx(one["mse_corr"] + one["mse_bias"] + one["mse_var"])
+            assert one["rho_low"] <= one["rho"] <= one["rho_high"]
+            assert 0 <= one["p_r"] <= 1
+            assert one["r_long"] is None  # twelve days have no seasonal cycle
+    assert {one["data_set"] for one in metrics["reference_scores"]} == {"ESA CCI", "SMAP"}
+    page = Path(project.folder, made.report).read_text()
+    assert "GCOS target: ubRMSE 0.04" in page
+
+
+def test_the_protocol_is_stated_in_item_numbers_and_page(project, made):
+    item, metrics = metrics_of(project, made)
+    protocol = item.properties["stac_sm:protocol"]
+    assert metrics["protocol"] == protocol
+    assert protocol["scaling"] == "none"
+    assert (protocol["compared"], protocol["gcos_ubrmse"]) == (sum(one["all"]["n"] for one in metrics["scores"]), 0.04)
+    assert protocol["compared"] + sum(protocol["dropped"].values()) == len(PLACES) * NUMBER
+    assert protocol["references"][0]["collection"] == "ismn-stations"
+    assert protocol["references"][0]["version"].startswith("3 series, readings up to 2018-07-12, digest ")
+    assert [one["collection"] for one in protocol["references"][1:]] == ["esa-cci-sm", "smap"]
+    assert set(protocol["citations"]) == {"ISMN", "DRY", "WET"}
+    assert "doi:10.5194/hess-25-5749-2021" in protocol["citations"]["ISMN"]
+    assert sum(protocol["dropped"].values()) == protocol["dropped"]["site-days on which the product has no value"]
+    page = Path(project.folder, made.report).read_text()
+    for text in ("temporal window", "sensors that end at 0.05 m or above", "readings flagged G", "to cite for ISMN"):
+        assert text in page
+
+
+def test_triplets_of_few_days_are_refused_and_dependent_ones_stand_apart(project, made):
+    _, metrics = metrics_of(project, made)
+    triplets = metrics["triplets"]
+    assert triplets["least_days"] == 100
+    assert {one["determined"] for one in triplets["sites"]} == {False}
+    assert all("at least 100 required" in one["status"] for one in triplets["sites"])
+    for one in triplets["sites"]:
+        names = set(one["data_sets"])
+        trained = {"station", "product"} <= names and one["site"].startswith("WET")
+        assert bool(one["dependent"]) == (trained or {"ESA CCI", "SMAP"} <= names)
+    page = Path(project.folder, made.report).read_text()
+    assert page.index('id="triplets"') < page.index('id="dependent-triplets"')
+
+
+def test_files_of_scores_are_public_and_hold_no_series(project, made):
+    item, metrics = metrics_of(project, made)
+    scores = pd.read_csv(item.assets["scores"].get_absolute_href())
+    sites = scores[(scores["kind"] == "station") & (scores["data_set"] == "product")].set_index("name")
+    assert set(sites.index) == set(PLACES)
+    for table in metrics["scores"]:
+        for one in table["stations"]:
+            assert sites.loc[one["name"], "ubrmse"] == pytest.approx(one["ubrmse"])
+    with xarray.open_dataset(item.assets["scores-qa4sm"].get_absolute_href()) as file:
+        assert dict(file.sizes) == {"loc": len(PLACES)}  # a value a station, none a day
+        assert list(file["station"].values) == ["A", "A", "B"]
+        assert file.attrs["val_dc_dataset1"] == "SM1KM"
+        ours = -file["BIAS_between_00-ISMN_and_01-SM1KM"].values
+    assert ours == pytest.approx(sites.loc[sorted(PLACES), "bias"].to_numpy(), abs=1e-6)
+    with_series = {
+        key for key, one in item.assets.items() if one.extra_fields.get("stac_sm:visibility") == "restricted"
+    }
+    assert with_series == {"series"}
+
+
+def test_a_scaled_validation_is_an_item_of_its_own_and_says_so(project, made):
+    arguments = ["validate", "--project", str(project.folder), "--period", str(DAYS), "--json"]
+    first = CliRunner().invoke(main, [*arguments, "--scaling", "mean-std"])
+    assert first.exit_code == 0, first.output
+    told = json.loads(first.stdout)
+    assert (told["outcome"], told["id"]) == ("new", made.id.replace("validation", "validation-mean-std"))
+    assert [abs(one["bias"]) < 1e-9 for one in told["stations"]] == [True] * 4
+    scaled = open_catalog(project.folder).item("validation", told["id"])
+    assert scaled.properties["stac_sm:protocol"]["scaling"] == "mean-std"
+    with xarray.open_dataset(scaled.assets["scores-qa4sm"].get_absolute_href()) as file:
+        assert file.attrs["val_scaling_method"] == "mean_std"
+    assert "product to the mean and standard deviation of each station" in Path(told["report"]).read_text()
+    assert json.loads(CliRunner().invoke(main, arguments).stdout)["outcome"] == "done"
+    wrong = CliRunner().invoke(main, [*arguments, "--scaling", "linear"])
+    assert wrong.exit_code == 2
+    assert "'none', 'mean-std', 'cdf'" in wrong.stderr

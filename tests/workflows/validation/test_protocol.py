@@ -1,0 +1,76 @@
+"""The protocol of a validation: what it states, and in which words."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from stac_sm.core.period import Period
+from stac_sm.core.scores.series import SCALINGS
+from stac_sm.stations.records import Station, StationRules
+from stac_sm.workflows.validation.protocol import (
+    ISMN_CITATION,
+    Reference,
+    product_reference,
+    station_reference,
+    validation_protocol,
+)
+from tests.support.fields import SMALL
+from tests.support.product_days import new_project
+
+ROWS = pd.DataFrame({"site": ["SCAN.a", "SCAN.a", "NEW.b"], "network": ["SCAN", "SCAN", "NEW"]})
+RULES = StationRules(max_depth=0.1, flag="G", valid=(0.01, 0.55), min_hours=6)
+REFERENCES = [Reference("ismn-stations", "2 series"), Reference("smap", "9")]
+
+
+def protocol(scaling="none", rows=ROWS):
+    return validation_protocol(Period.parse("2018"), RULES, scaling, rows, {"too deep": 7}, REFERENCES)
+
+
+def test_it_states_the_rules_that_were_applied():
+    found = protocol()
+    assert "a sensor needs 6 of them" in found.temporal_window
+    assert "end at 0.1 m or above" in found.depth
+    assert found.flags == "readings flagged G, above 0.01 and below 0.55 m3 m-3"
+    assert (found.period, found.compared, found.dropped) == ("2018-01-01/2018-12-31", 3, {"too deep": 7})
+    assert "95 %" in found.intervals
+
+
+def test_networks_are_cited_and_an_unknown_one_is_named_too():
+    found = protocol().citations
+    assert list(found) == ["ISMN", "NEW", "SCAN"]
+    assert found["ISMN"] == ISMN_CITATION
+    assert "Schaefer et al. (2007)" in found["SCAN"]
+    assert "ismn.earth" in found["NEW"]
+    assert protocol(rows=ROWS.iloc[:0]).citations == {}
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_page_and_json_have_every_part(scaling):
+    found = protocol(scaling)
+    lines = dict(found.lines)
+    assert lines["scaling"] == "none" or "of each station" in lines["scaling"]
+    assert (lines["reference smap"], lines["not compared: too deep"]) == ("9", "7")
+    record = json.loads(json.dumps(found.to_dict()))
+    assert record["scaling"] == scaling
+    assert record["references"] == [{"collection": one.collection, "version": one.version} for one in REFERENCES]
+
+
+def station(id, checksum):
+    return Station(id, "N", id, 0.0, 0.0, (), Period.parse("2018"), "", "", checksum)
+
+
+def test_readings_are_identified_by_their_content_whatever_the_order():
+    first, second = station("N.a", "1"), station("N.b", "2")
+    found = station_reference([first, second], "ismn-stations")
+    assert found == station_reference([second, first], "ismn-stations")
+    assert found.version.startswith("2 series, readings up to 2018-12-31, digest ")
+    assert found != station_reference([first, station("N.b", "3")], "ismn-stations")
+
+
+def test_a_product_without_a_version_says_so(tmp_path):
+    catalog = new_project(tmp_path / "p", SMALL).catalog
+    assert product_reference(catalog, "esa-cci-sm", Period.parse("2018")).version == "not stated"
+    assert product_reference(catalog, "no-such", Period.parse("2018")).version == "not stated"
