@@ -138,7 +138,7 @@ def test_a_collection_that_cannot_be_compared_is_refused_with_the_reason(home):
     assert other_product(catalog, "smap", DAYS) == OTHER_PRODUCTS[1]
     for name, says in (
         ("p", r"wet in % found, an asset in m3 m-3 is required: .*--scale 0.01"),
-        ("y", r"stands for 2018-01-01/2018-12-31, items of single days"),
+        ("y", r"means over 2018-01-01/2018-12-31 found, none lies wholly in .*--period"),
         ("sm-1km-daily", "another collection"),
         ("g/uncertainty", "sm in m3 m-3 found, an asset"),
     ):
@@ -148,6 +148,34 @@ def test_a_collection_that_cannot_be_compared_is_refused_with_the_reason(home):
         other_product(catalog, "g", Period.parse("2001"))
     with pytest.raises(CatalogError, match="nothing"):
         validate_product(project, DAYS, against=["nothing"])
+
+
+def test_means_are_compared_with_means_of_the_product_over_the_same_days(home):
+    """Composites of four days, and of eight, of which the product has fewer than half."""
+    project = new_project(home / "p")
+    put_days(project.catalog, (TILE,), range(3))
+    for number, days in ((0, 4), (1, 8)):
+        folder = home / f"composites-{days}"
+        folder.mkdir()
+        write_geotiff(folder / "c_2018182.tif", glass_day(number), WHOLE)
+        words = ["--datetime", "%Y%j", "--days", str(days), "--variable", "sm", "--unit", "m3 m-3"]
+        good("ingest", "raster", str(folder), "--collection", f"c{days}", *words, folder=project.folder)
+    period = Period(FIRST, FIRST + 8 * ONE_DAY)
+    made = validate_product(project, period, others=(), against=["c4", "c8"])
+    scores = {one["collection"]: one for one in made.scores["others"]}
+    column, row = SMALL.column_row(TILE)
+    height, width = SMALL.tile_shape
+    theirs = glass_day(0)[row * height : (row + 1) * height, column * width : (column + 1) * width]
+    ours = np.stack([known(SMALL, TILE, day)[0] for day in range(3)])
+    days = np.isfinite(ours).sum(0)
+    mean = np.where(days >= 2, np.nansum(ours, axis=0) / np.maximum(days, 1), np.nan)
+    both = np.isfinite(mean) & (theirs >= 0)
+    expected = agreement_scores(mean[both], theirs[both])
+    found = scores["c4"]
+    assert (found["grid"], found["n"], found["days"]) == ("0.927 km, means over 4 days", int(both.sum()), 1)
+    assert [found["r"], found["bias"]] == pytest.approx([expected.r, expected.bias], abs=1e-6)
+    assert scores["c8"]["n"] == 0
+    assert any("compared with means of the product" in note for note in made.notes)
 
 
 def series(folder):

@@ -155,6 +155,9 @@ def join_moments(parts: Iterable[Moments]) -> Moments:
     )
 
 
+_LONGEST_ORBIT = 3
+"""Days: an item that covers more is a mean."""
+
 _EMPTY = Moments.nothing(2, 0)
 
 
@@ -170,6 +173,9 @@ class OtherProduct:
 
     cells: str
     """Size of its cells, in words."""
+
+    means: bool = False
+    """Whether its items are means over several days: then means of the product over the same days are compared."""
 
     @property
     def name(self) -> str:
@@ -219,7 +225,8 @@ def other_product(catalog: ItemSearch, name: str, period: Period) -> OtherProduc
     CatalogError
         If there is no such collection, or no item in the period.
     InputError
-        If it is the product itself, has no asset in m3 m-3 or several ones, or its items stand for more than a day.
+        If it is the product itself, has no asset in m3 m-3 or several ones, or its items are means of which none lies
+        wholly in the period.
     """
     collection, _, asset = name.partition("/")
     known = [one for one in OTHER_PRODUCTS if one.collection == collection and asset in ("", one.asset)]
@@ -227,18 +234,46 @@ def other_product(catalog: ItemSearch, name: str, period: Period) -> OtherProduc
         return known[0]
     if collection == PRODUCT_COLLECTION:
         raise InputError(f"--against {name}: another collection than that of the product is required")
-    units, cells = dict[str, str](), ""
+    units, cells, spans = dict[str, str](), "", set[Period]()
     for item in catalog.items(collection, period=period, left_out={}):
-        if len(item_period(item)) > 1:
-            raise InputError(
-                f"--against {name}: item {item.id} stands for {item_period(item)}, items of single days are required: "
-                "the product is compared day by day"
-            )
+        spans.add(item_period(item))
         for key in item.assets:
             if (source := _source(item, key)) is not None:
                 units.setdefault(key, canonical_unit(source.unit))
                 cells = cells or (_cell_size(source.geobox) if asset in ("", key) else "")
-    return OtherProduct(collection, _volumetric_asset(name, asset, units, period), cells)
+    found = _volumetric_asset(name, asset, units, period)
+    kind = _kind_of_means(name, spans, period)
+    return (
+        OtherProduct(collection, found, f"{cells}, {kind}", means=True)
+        if kind
+        else OtherProduct(collection, found, cells)
+    )
+
+
+def _kind_of_means(name: str, spans: Iterable[Period], period: Period) -> str:
+    """Return over what the items of a collection are means, in words; empty for items of days.
+
+    An orbit may cross midnight, so an item of a few days is no mean.
+    """
+    long = {one for one in spans if len(one) > _LONGEST_ORBIT}
+    if not long:
+        return ""
+    if len(long) < len(set(spans)):
+        raise InputError(
+            f"--against {name}: items of days and means found, one of the two is required: keep them apart"
+        )
+    whole = [one for one in long if _holds(period, one)]
+    if not whole:
+        raise InputError(
+            f"--against {name}: means over {min(long)} found, none lies wholly in {period}: give --period a whole one"
+        )
+    lengths = {len(one) for one in whole}
+    names = (({365, 366}, "annual means"), ({28, 29, 30, 31}, "monthly means"))
+    return next((text for known, text in names if lengths <= known), f"means over {max(lengths)} days")
+
+
+def _holds(period: Period, one: Period) -> bool:
+    return period.start <= one.start and one.end <= period.end
 
 
 def _volumetric_asset(name: str, asset: str, units: Mapping[str, str], period: Period) -> str:
@@ -282,6 +317,9 @@ class TileCells:
     resolution: ResolvedInputs
     """Which files make their values: ``product``, ``other`` and perhaps ``third``."""
 
+    periods: tuple[Period, ...] = ()
+    """Days of each mean of the other product; none where days are compared."""
+
     @property
     def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Degrees east and north of the centres of the cells, (y, x)."""
@@ -310,7 +348,7 @@ class ProductComparison:
     """Which."""
 
     days: int
-    """Days of the period."""
+    """Days of the period; means in it where means are compared."""
 
     parts: tuple[TileMoments, ...]
     """Tile by tile."""
@@ -420,7 +458,8 @@ def compare_products(
     ProductComparison
         Tile by tile.
     """
-    return ProductComparison(other, len(period), tuple(_measured(found, step)), third)
+    fields = max((len(one.periods) for one in found), default=0) or len(period)
+    return ProductComparison(other, fields, tuple(_measured(found, step)), third)
 
 
 def cell_centres(cells: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -449,7 +488,11 @@ def _block(
     inside = _inside(cells, geobox)
     if not inside.any():
         return None
-    return TileCells(tile, cells, inside, resolve_inputs(catalog, _recipe(other, third), cells, period))
+    spans = sorted({item_period(item) for item in items if other.asset in item.assets}) if other.means else []
+    periods = tuple(one for one in spans if _holds(period, one))
+    if other.means and not periods:
+        return None
+    return TileCells(tile, cells, inside, resolve_inputs(catalog, _recipe(other, third), cells, period), periods)
 
 
 def _source(item: pystac.Item, asset: str) -> RasterSource | None:
@@ -481,7 +524,9 @@ def _measured(found: Sequence[TileCells], step: Callable[[], None]) -> Iterator[
         number, has_third = int(block.inside.sum()), len(block.resolution.recipe.features) > 2
         pair = Moments.nothing(2, number)
         triple = Moments.nothing(3, number) if has_third else None
-        for day in block.resolution.days:
+        for days in block.periods:
+            pair.add(_means(block, days))
+        for day in () if block.periods else block.resolution.days:
             if not block.resolution.missing(day) or _both(block.resolution, day):
                 values = _day(block, day)
                 pair.add(values[:2])
@@ -489,6 +534,32 @@ def _measured(found: Sequence[TileCells], step: Callable[[], None]) -> Iterator[
                     triple.add(values)
         yield TileMoments(block, pair, triple)
         step()
+
+
+def _means(block: TileCells, days: Period) -> NDArray[np.float32]:
+    """Return the mean of the product over the days of a mean of the other, and that one: (series, cell).
+
+    A cell of which the product has less than half of the days has no mean.
+    """
+    ours, theirs = (_only(block, name) for name in ("product", "other"))
+    total, count = np.zeros(int(block.inside.sum())), np.zeros(int(block.inside.sum()), np.int64)
+    for day in days.days:
+        if not ours.resolution.missing(day):
+            values = _day(ours, day)[0]
+            count += np.isfinite(values)
+            total += np.where(np.isfinite(values), values, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(2 * count >= len(days), total / count, np.nan)
+    if theirs.resolution.missing(days.start):
+        return np.full((2, mean.size), np.nan, np.float32)
+    return np.stack([mean.astype(np.float32), _day(theirs, days.start)[0]])
+
+
+def _only(block: TileCells, name: str) -> TileCells:
+    """Return the cells with one of their series alone."""
+    whole = block.resolution
+    one = replace(whole, recipe=whole.recipe.only([name]), by_feature={name: whole.by_feature[name]})
+    return replace(block, resolution=one)
 
 
 def _both(resolution: ResolvedInputs, day: Any) -> bool:

@@ -584,6 +584,12 @@ def _notes(
     there = {other for other, _, _ in compared}
     expected = dict.fromkeys([*OTHER_PRODUCTS, *others])
     notes = [f"{other.name}: no file on these tiles and days." for other in expected if other not in there]
+    notes += [
+        f"{other.name}: compared with means of the product over the same days, where it has half of them or more; what "
+        "is counted as days are means."
+        for other in there
+        if other.means
+    ]
     bad = dict(left_out)
     for _, _, parts in compared:
         for one in parts:
