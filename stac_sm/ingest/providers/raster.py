@@ -381,7 +381,9 @@ class Raster:
                 yield np.ascontiguousarray(found[np.ix_(own - own.min(), columns)])
 
     def _converted(self, values: np.ndarray, missing: Any) -> np.ndarray:
-        found = (values.astype(np.float64) * self.scale + self.offset).astype(np.float32)
+        if self._converts:
+            values = values.astype(np.float64) * self.scale + self.offset
+        found = values.astype(np.float32)
         found[missing] = np.nan
         return found
 
