@@ -6,6 +6,7 @@ and match-ups take the files. No pixel is read here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -229,6 +230,28 @@ def describe_input(feature: Feature) -> str:
     """Return what a feature needs, for people: name, collection, asset, and the climatology with the command for it."""
     made = f", climatology {feature.climatology.period}: `stac-sm climatology` makes it" if feature.climatology else ""
     return f"{feature.name} (collection {feature.collection}, asset {feature.asset}{made})"
+
+
+def other_depths(catalog: ItemSearch, feature: Feature) -> list[str]:
+    """Find assets of the same quantity at other depths, for a static feature that no item has.
+
+    Parameters
+    ----------
+    catalog
+        The project's catalogue.
+    feature
+        A feature, e.g. of the asset ``sand``.
+
+    Returns
+    -------
+    list of str
+        Keys such as ``sand_5-15cm``; none of a feature that changes with time, or is in another catalogue.
+    """
+    if feature.time != "static" or feature.catalog:
+        return []
+    depth = re.compile(rf"{re.escape(feature.asset)}_\d+-\d+cm")
+    items = catalog.items(feature.collection, left_out={})
+    return sorted({key for item in items for key in item.assets if depth.fullmatch(key)})
 
 
 def feature_timeline(

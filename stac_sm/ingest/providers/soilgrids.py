@@ -63,7 +63,7 @@ _ALIASES = {
     "soc": "soc", "(?:soil[-_. ])?organic[-_. ]?carbon": "soc", "oc": "soc", "ph[-_. ]?(?:h2o)?": "phh2o",
 }  # fmt: skip
 _OTHERS = ("cec", "cfvo", "nitrogen", "ocd", "ocs", "wrb", "wv0010", "wv0033", "wv1500")
-_TYPES = ("int16", "int32", "float32", "float64")
+_TYPES = ("int16", "uint16", "int32", "float32", "float64")
 _LARGEST = 1 << 28  # pixels of one item: half a gigabyte, a box of about 37 degrees
 _OFF = 0.01  # of a pixel: how far a grid may be from that of the global mosaic
 _BBOX_STEP = 0.02  # degrees between the points of a bbox that are looked up in the mosaic
@@ -351,7 +351,8 @@ def _stored(layer: _Layer, box: Box) -> Stored:
     Numbers with decimals may be in the units that people use (%, kg dm-3, g/kg, pH), as soilDB has them.
     """
     mosaic = layer.mosaic
-    nodata = NODATA if mosaic.nodata is None else mosaic.nodata
+    unmarked = 0 if mosaic.dtype.startswith("u") else NODATA  # of what no tile covers
+    nodata = unmarked if mosaic.nodata is None else mosaic.nodata
     read = mosaic.read(box, nodata)
     gap = np.isnan(read) | (read == nodata) | (read == NODATA) if nodata else read == NODATA
     values = np.where(gap, 0, read)

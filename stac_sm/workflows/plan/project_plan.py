@@ -7,7 +7,6 @@ metadata and earlier runs (`workflows.run.cost`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.land import land_tiles
 from stac_sm.core.period import Period
 from stac_sm.core.progress import ProgressCallback
+from stac_sm.features.inputs import other_depths
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model
 from stac_sm.product.collection_grid import require_grid
@@ -144,14 +144,9 @@ def plan_project(
 
 def _other_depths(project: Project, model: Model, names: Iterable[str]) -> dict[str, list[str]]:
     """Return assets such as ``sand_5-15cm`` of a static input that days are blocked by, by its name."""
-    found: dict[str, list[str]] = {}
-    for feature in model.cube_recipe().sources:
-        if feature.name in names and feature.time == "static" and not feature.catalog:
-            depth = re.compile(rf"{re.escape(feature.asset)}_\d+-\d+cm")
-            items = project.catalog.items(feature.collection, left_out={})
-            keys = {key for item in items for key in item.assets if depth.fullmatch(key)}
-            found |= {feature.name: sorted(keys)} if keys else {}
-    return found
+    catalog = project.catalog
+    found = {one.name: other_depths(catalog, one) for one in model.cube_recipe().sources if one.name in names}
+    return {name: keys for name, keys in found.items() if keys}
 
 
 def default_tiles(project: Project) -> list[str]:

@@ -20,7 +20,7 @@ from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.progress import LogFunction
 from stac_sm.core.text import unknown_name_message
-from stac_sm.features.inputs import ResolvedInputs
+from stac_sm.features.inputs import ResolvedInputs, other_depths
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.model import item as model_item
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
@@ -205,7 +205,7 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
     stations, where, _ = _stations_and_sites(project, catalog, left_out)
     triplet = triplet_recipe(project)
     resolutions = _resolved_inputs(project, triplet, where, period)
-    _require_features(resolutions["table"], period)
+    _require_features(catalog, resolutions["table"], period)
     outside = _stations_outside_period(stations, where, period)
     item = matchup_item(
         _bbox(where), period, fingerprint=digest(_matchup_provenance(project, stations, resolutions, triplet))
@@ -307,18 +307,21 @@ def _resolved_inputs(
         raise CatalogError("; ".join(dict.fromkeys(errors))) from first
 
 
-def _require_features(resolved: Mapping[str, ResolvedInputs], period: Period) -> None:
+def _require_features(catalog: WritableCatalog, resolved: Mapping[str, ResolvedInputs], period: Period) -> None:
     """Refuse match-ups for which some required features have no file at any site; names all of them."""
     absent = [
-        f"{source.name} (collection {source.collection}, asset {source.asset})"
+        source
         for source in next(iter(resolved.values())).recipe.sources
         if not any(inputs.by_feature[source.name] for inputs in resolved.values())
         and all(source.name in inputs.blocked_by(inputs.days[0]) for inputs in resolved.values())
     ]
     if absent:
+        named = ", ".join(f"{one.name} (collection {one.collection}, asset {one.asset})" for one in absent)
+        there = sorted({key for one in absent for key in other_depths(catalog, one)})
         raise CatalogError(
-            f"match-ups of {period}: no item found at any station for {len(absent)} features: {', '.join(absent)}; "
+            f"match-ups of {period}: no item found at any station for {len(absent)} features: {named}; "
             "ingest them, or check [matchups] period"
+            + (f"; there is {', '.join(there)}, of another depth" * bool(there))
         )
 
 

@@ -519,6 +519,15 @@ def test_the_others_are_found_in_the_catalogue_or_named(tmp_path):
     assert (stored_values(catalog, "sand")[GAPS] == NODATA).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_other_integers_are_taken(tmp_path, dtype):
+    values = field(ROW, COLUMN, (SIDE, SIDE), 50, 90)
+    values[values == NODATA] = 0
+    path = write_tif(tmp_path / "soc_0-5cm.tif", values=values.astype(dtype), nodata=None)
+    (granule,) = SoilGrids().scan(path).granules
+    assert np.array_equal(granule.layers["soc"].values(), np.where(values == 0, NODATA, values))
+
+
 @pytest.mark.parametrize("name", ["bdod", "soc", "phh2o"])
 def test_a_zero_of_other_properties_is_a_gap(tmp_path, name):
     values = field(ROW, COLUMN, (SIDE, SIDE), 50, 90)
@@ -567,14 +576,14 @@ def test_names_of_services_and_clients(tmp_path, name):
 
 def recognised(path):
     answer = SoilGrids().recognises(describe_file(path))
-    return answer and (answer.product, answer.by_name, answer.left_out, answer.refusal[:29])
+    return answer and (answer.product, answer.by_name, answer.left_out, answer.refusal.partition(",")[0])
 
 
 def test_files_are_recognised_by_grid_and_name(tmp_path):
     raw = write_tif(tmp_path / "raw.tif")
-    assert recognised(raw) == ("SoilGrids", False, False, "found the name raw.tif, expec")
+    assert recognised(raw) == ("SoilGrids", False, False, "found the name raw.tif")
     other = write_tif(tmp_path / "sand_0-5cm_Q0.5.tif")
-    assert recognised(other) == ("SoilGrids", False, True, "found Q0.5 of 0-5cm, expected")
+    assert recognised(other) == ("SoilGrids", False, True, "found Q0.5 of 0-5cm")
     path, _ = warped(tmp_path / "Clay_5_15_clip.tif", raw)
     assert recognised(path) == ("SoilGrids (clay_5-15cm)", False, False, "")
     assert recognised(path.rename(tmp_path / "elevation.tif")) is None

@@ -38,7 +38,7 @@ from stac_sm.workflows.training.steps import (
     train_step,
     triplet_recipe,
 )
-from tests.support.fields import SMALL, TILE, around, edit, project_text, put, read_model
+from tests.support.fields import SMALL, TILE, around, edit, image, project_text, put, read_model
 from tests.support.station_project import BAD, PERIOD, PIXELS, RECIPE, a_project, put_station
 
 
@@ -483,6 +483,16 @@ def test_all_missing_features_are_named_at_once(copied):
     unknown = (Feature("a", "era5-land", "swvl9"), Feature("b", "esa-cci-sm", "sm_cci"))
     with pytest.raises(CatalogError, match=r"'swvl9' is unknown.*'sm_cci' is unknown"):
         match_up_step(replace(copied, recipe=replace(RECIPE, features=(*RECIPE.features, *unknown))))
+
+
+def test_a_static_feature_at_another_depth_is_named(copied):
+    coarse = around(SMALL.geobox(TILE), "EPSG:4326", 0.05)
+    put(copied.catalog, "soilgrids", "SAND", coarse, {"sand_5-15cm": image(coarse)}, PERIOD.start)
+    sand = Feature("sand", "soilgrids", "sand", "average", "static")
+    with pytest.raises(
+        CatalogError, match=r"sand \(collection soilgrids, asset sand\).*there is sand_5-15cm, of another"
+    ):
+        match_up_step(replace(copied, recipe=replace(RECIPE, features=(*RECIPE.features, sand))))
 
 
 def test_days_without_a_value_are_counted_for_each_feature(copied):
