@@ -109,10 +109,10 @@ def _axes(earth: Earth, spacing: float, shift: float) -> tuple[AnyFloatArray, An
     return (steps[0][::-1] * spacing + shift).round(6), (steps[1] * spacing + shift).round(6)
 
 
-def write_era5_land(earth: Earth, path: Path, month: Period) -> None:
-    """Write a month of ERA5-Land (0.1 degrees, 6-hourly) as the CDS delivers NetCDF since 2024."""
+def write_era5_land(earth: Earth, path: Path, month: Period, *, hours_apart: int = 6) -> None:
+    """Write a month of ERA5-Land (0.1 degrees, every so many hours) as the CDS delivers NetCDF since 2024."""
     cells = coarse_cells(earth, 0.1, 0.0)
-    first, hours = (month.start - earth.period.start).days, np.arange(0, 24 * len(month), 6)
+    first, hours = (month.start - earth.period.start).days, np.arange(0, 24 * len(month), hours_apart)
     values = {
         "swvl1": (swvl1_daily(earth, cells), _SM_STEP, "Volumetric soil water layer 1", "m**3 m**-3"),
         "stl1": (_stl1(earth, cells), _K_STEP, "Soil temperature level 1", "K"),

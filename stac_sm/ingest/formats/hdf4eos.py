@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ _NUMBER = r"(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
 _TYPES = {5: "float32", 6: "float64", 20: "int8", 21: "uint8", 22: "int16", 23: "uint16", 24: "int32", 25: "uint32"}
 """Names of HDF4's number types; 3 and 4 are characters."""
 
+_UNUSED = "ArchiveMetadata."  # attributes of a granule that nothing here reads
 Bounds = tuple[float, float, float, float]
 
 
@@ -87,7 +89,7 @@ def describe_field(
         field = data.select(name)
         _, _, shape, kind, _ = field.info()
         attributes = {key: _attribute(*value) for key, value in field.attributes(full=1).items()}
-        text = _structure(data.attributes())
+    text = _structure(read_attributes(file)[1])
     rows_columns, bounds = parse_grid_structure(file, text, name)
     if shape != list(rows_columns):
         raise GranuleError(f"{file}: field {name} has shape {shape}, its StructMetadata.0 says {list(rows_columns)}")
@@ -147,8 +149,22 @@ def read_field(file: Path, name: str) -> np.ndarray:
 
 def read_attributes(file: Path) -> tuple[list[str], dict[str, str]]:
     """Return the names of the fields of a file, and its attributes that are texts; GranuleError if it is no HDF4."""
+    try:
+        state = file.stat()
+    except OSError:
+        return _read_attributes(file, (0, 0))
+    names, texts = _read_attributes(file, (state.st_size, state.st_mtime_ns))
+    return list(names), dict(texts)
+
+
+@lru_cache(maxsize=4)
+def _read_attributes(file: Path, state: tuple[int, int]) -> tuple[list[str], dict[str, str]]:
+    """Return names and texts of a file in one state: pyhdf takes them letter by letter, and each field needs them."""
     with _opened(file) as data:
-        texts = {key: value.rstrip("\0 ") for key, value in data.attributes().items() if isinstance(value, str)}
+        _, number, *_ = data.info()
+        found = [data.attr(index) for index in range(number)]
+        needed = {name: one for one in found if not (name := one.info()[0]).startswith(_UNUSED)}
+        texts = {name: value.rstrip("\0 ") for name, one in needed.items() if isinstance(value := one.get(), str)}
         return sorted(data.datasets()), texts
 
 

@@ -7,6 +7,7 @@ of MOD15A2H are real ones of 2004.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import netCDF4
@@ -19,7 +20,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.ingest.formats.hdf4eos import parse_grid_structure
+from stac_sm.ingest.formats import hdf4eos
+from stac_sm.ingest.formats.hdf4eos import parse_grid_structure, read_attributes
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.modis import Modis
 from tests.support.hdf_files import (
@@ -110,6 +112,27 @@ def test_real_flags_mean_what_the_classes_say(real_item):
     mandatory = raw >> flags["mandatory"]["offset"] & (2 ** flags["mandatory"]["length"] - 1)
     there = [one["value"] for one in flags["mandatory"]["classes"] if one["name"] in ("good", "other")]
     assert np.array_equal(np.isin(mandatory, there), lst != 0)
+
+
+def test_texts_of_a_granule_are_read_once_for_all_its_fields(tmp_path, monkeypatch):
+    """Letter by letter, pyhdf takes longer for them than for the pixels; a file that changes is read again."""
+    file = tmp_path / MOD11A1.name
+    shutil.copy(MOD11A1, file)
+    opened, real = [], hdf4eos._opened
+    monkeypatch.setattr(hdf4eos, "_opened", lambda file: opened.append(file) or real(file))
+    first = [hdf4eos.describe_field(file, name) for name in ("LST_Day_1km", "LST_Night_1km")]
+    assert len(opened) == 3
+    names, texts = read_attributes(file)
+    assert len(opened) == 3
+    assert first[0].bounds == parse_grid_structure(file, texts["StructMetadata.0"], "LST_Day_1km")[1]
+    assert "LST_Day_1km" in names
+    assert "ArchiveMetadata.0" not in texts
+    texts.clear()  # a copy
+    assert read_attributes(file)[1]
+    file.chmod(0o644)
+    file.write_bytes(b"another")
+    with pytest.raises(GranuleError, match="no readable HDF4"):
+        read_attributes(file)
 
 
 # --- products ------------------------------------------------------------------------------------------------------
