@@ -37,8 +37,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop(_LEFT_OUT, None)
     picked = config.option.markexpr or config.option.keyword
     if is_whole_run(config) and not (IN_CI or config.option.all or picked):
-        files = longest_files(json.loads(DURATIONS.read_text()), max(1, len(config.option.tx or [])))
+        there = {file: time for file, time in seconds().items() if (config.rootpath / file).is_file()}
+        files = longest_files(there, max(1, len(config.option.tx or [])))
         os.environ[_LEFT_OUT] = json.dumps(files)
+
+
+def seconds() -> dict[str, float]:
+    """Return the seconds that each file of tests has taken in a whole run."""
+    return dict(json.loads(DURATIONS.read_text()))
 
 
 def is_whole_run(config: pytest.Config) -> bool:

@@ -31,10 +31,6 @@ def test_the_rest_fits_and_one_file_more_would_not(seconds, processes):
     assert not out or sum(rest) + seconds[out[-1]] > room - 1e-6
 
 
-def test_every_file_with_a_time_is_there():
-    assert [file for file in SECONDS if not (ROOT / file).is_file()] == []
-
-
 @pytest.mark.parametrize(
     ("arguments", "environment", "left_out"), [([], {}, True), (["--all"], {}, False), ([], {"CI": "1"}, False)]
 )
