@@ -16,7 +16,7 @@ from PIL import Image
 
 from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.raster.plots import _COLOURS, _LEGEND
+from stac_sm.raster.plots import _COLOURS, SOIL_MOISTURE_RANGE
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from tests.support.fields import SMALL
@@ -84,7 +84,7 @@ def test_statistics_are_those_of_the_values(sm):
 
 def test_a_preview_has_the_colours_of_all_our_pictures(sm):
     picture = np.asarray(Image.open(io.BytesIO(get(f"{sm}/preview.png").content)).convert("RGBA")).astype(int)
-    values, (low, high) = known(SMALL, TILE, 0)[0], _LEGEND
+    values, (low, high) = known(SMALL, TILE, 0)[0], SOIL_MOISTURE_RANGE
     assert picture.shape[:2] == values.shape
     ramp = matplotlib.colormaps[_COLOURS["m3 m-3"]]
     wanted = 255 * ramp((values - low) / (high - low))[..., :3]
