@@ -1,8 +1,8 @@
 """Convert the land of Natural Earth 1:50m into the coast lines that maps draw.
 
 Run: ``npm pack world-atlas`` in a folder, unpack it there, then ``python tests/tools/coast_lines.py FOLDER/package``.
-It writes ``coast_lines.npz`` beside `stac_sm/raster/coast.py`: pieces of the coast, as differences of whole steps of longitude and
-latitude. Edges that are no coast, along the antimeridian and at the South Pole, are left out.
+It writes ``coast_lines.npz`` beside `stac_sm/raster/coast.py`: pieces of the coast, as differences of whole steps of
+longitude and latitude. Edges that are no coast, along the antimeridian and at the South Pole, are left out.
 """
 
 from __future__ import annotations
