@@ -111,7 +111,7 @@ class StageProgress:
         done, total
             Steps that are done, and all of them.
         """
-        self._share = done / max(total, 1)
+        self._share = max(self._share, done / max(total, 1))  # there may be more to do than was thought
         if time.monotonic() - self._last > _LINES_EVERY:
             self._say()
 

@@ -37,8 +37,11 @@ from stac_sm.model.model import Model
 from stac_sm.model.user_table import find_fill_values
 from stac_sm.model.xgboost_learner import require_device
 
-ROUNDS = (50, 100, 150, 200, 300, 400)
+ROUNDS = (25, 50, 100, 200, 400)
 """Numbers of rounds among which the site-grouped cross-validation chooses."""
+
+FIRST_ROUNDS = 100
+"""Rounds of the first cross-validation; there is a second, with all, only where their last is better than fewer."""
 
 SELECTION_ROWS = 15_000
 """Most rows on which the number of rounds is chosen, shared alike among the sites."""
@@ -61,6 +64,7 @@ _SITE_TREES = {"eta": 0.05, "max_depth": 3, "min_child_weight": 3.0, "reg_lambda
                "colsample_bynode": 0.2, "max_bin": 64}  # fmt: skip
 _SITE_ROUNDS = 200
 _FEWEST_SITES = 5  # for a site-mean model
+_AS_GOOD = 1.003  # ratio of RMSE up to which fewer rounds are taken: the seed of the folds moves it more than that
 
 ProgressOfFits = Callable[[int, int], None]
 """Takes the number of boosters that are trained, and of all."""
@@ -435,6 +439,10 @@ class _Steps:
     def __init__(self, progress: ProgressOfFits, total: int) -> None:
         self._progress, self._total, self._done, self._lock = progress, total, 0, Lock()
 
+    def repeat(self) -> None:
+        """Expect all folds once more."""
+        self._total += self._done
+
     def step(self) -> None:
         """Count one more."""
         with self._lock:
@@ -461,7 +469,20 @@ def _select(rows: TrainingRows, sum_of: _Sum, settings: TrainSettings, steps: _S
     The prediction of a fold has the rounds that the other folds chose, so that no score is of rows that had a part in
     the choice.
     """
-    stages, most = sum_of.stages, Rounds(sum_of.stages[-1], sum_of.stages[-1])
+    first = tuple(number for number in sum_of.stages if number <= FIRST_ROUNDS)
+    if first and len(first) < len(sum_of.stages):
+        found = _select_among(first, rows, sum_of, settings, steps)
+        if max(found.rounds.values, found.rounds.anomalies) < first[-1]:
+            return found
+        steps.repeat()
+    return _select_among(sum_of.stages, rows, sum_of, settings, steps)
+
+
+def _select_among(
+    stages: tuple[int, ...], rows: TrainingRows, sum_of: _Sum, settings: TrainSettings, steps: _Steps
+) -> _Selection:
+    """Choose among some numbers of rounds."""
+    most = Rounds(stages[-1], stages[-1])
     values, departures = (np.zeros((len(stages), len(rows.target))) for _ in range(2))
     fold_of = np.zeros(len(rows.target), dtype=int)
     names = pd.DataFrame({"site": rows.names[rows.site]})
@@ -481,13 +502,19 @@ def _select(rows: TrainingRows, sum_of: _Sum, settings: TrainSettings, steps: _S
     both = np.stack([values, departures])[: len(squares)]
     predicted = np.zeros(len(rows.target))
     for number in range(len(folds)):
-        others = np.delete(by_fold, number, axis=2).sum(axis=2).argmin(axis=1)
+        others = _fewest(np.delete(by_fold, number, axis=2).sum(axis=2))
         test = fold_of == number
         predicted[test] = np.mean([way[stage, test] for way, stage in zip(both, others, strict=True)], axis=0)
-    best = [stages[int(stage)] for stage in by_fold.sum(axis=2).argmin(axis=1)]
+    best = [stages[int(stage)] for stage in _fewest(by_fold.sum(axis=2))]
     together = np.sqrt(np.mean(np.square(both.mean(axis=0) - rows.target), axis=1))
     errors = {str(number): float(error) for number, error in zip(stages, together, strict=True)}
     return _Selection(Rounds(best[0], best[-1]), errors if len(stages) > 1 else {}, predicted)
+
+
+def _fewest(squares: Float64Array) -> NDArray[np.intp]:
+    """Return the first stage of each way whose RMSE is as good as the best, from sums of squares, dims (way, stage)."""
+    good = squares <= squares.min(axis=1, keepdims=True) * _AS_GOOD**2
+    return np.asarray(good.argmax(axis=1))
 
 
 def _by_stage(

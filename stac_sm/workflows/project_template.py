@@ -32,10 +32,10 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 # min_sites = 5                     # with fewer, training goes on unscreened and says so
 
 [training]                          # XGBoost
+# tune = true                       # the sum of boosters for unseen sites; false: one booster, as set below
 # n_estimators = 300
 # max_depth = 6
 # eta = 0.05
-# tune = true                       # a line, or shallower trees, where they do as well at sites not seen
 
 [validation]
 # strategies = ["random", "site", "year", "network"]   # also "block"; network: where there are 2 or more
