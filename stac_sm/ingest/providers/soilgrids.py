@@ -279,7 +279,7 @@ class SoilGrids:
 
     def _companion(self, files: Sequence[Source], held: HeldAsset, layer: _Layer, box: Box, name: str) -> Stored | None:
         """Return stored values (y, x) of another property on the same window; None where there are none."""
-        place = layer.window(box)
+        place = layer.item_id(box, name)
         for file in files:
             try:
                 layers = _layers(file)[0]
@@ -287,10 +287,10 @@ class SoilGrids:
                 continue
             for one in layers:
                 if (one.quantity, one.depth) == (name, layer.depth):
-                    part = next((found for found in self._boxes(one) if one.window(found) == place), None)
+                    part = next((found for found in self._boxes(one) if one.item_id(found) == place), None)
                     if part is not None:
                         return _stored(one, part)
-        content = held(self.collection, layer.item_id(box, name), _key(name, layer.depth))
+        content = held(self.collection, place, _key(name, layer.depth))
         return None if content is None else _decoded(content)
 
     def _tiles(self, layers: Sequence[_Layer]) -> list[MosaicTile]:
