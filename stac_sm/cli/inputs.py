@@ -244,7 +244,9 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
     from stac_sm.features.climatology import features_needing_climatology, make_climatology
 
     project, box = open_project(folder), parsed_box(bbox) if bbox else None
-    selected = [project.recipe.feature(name) for name in features] or features_needing_climatology(project.recipe)
+    needed, chosen = features_needing_climatology(project.recipe), [project.recipe.feature(name) for name in features]
+    selected = [one for one in needed if one.climatology_key in [of.climatology_key for of in chosen]]
+    selected = [*selected, *(one for one in chosen if one.climatology is None)] if features else needed
     made, left_out = {}, dict[str, dict[str, str]]()
     for feature in selected:
         left_out[feature.name] = {}

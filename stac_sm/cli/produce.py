@@ -121,7 +121,8 @@ def _print_reasons(found: ProjectPlan) -> None:
         made_by = f", climatology {one['climatology']}: `stac-sm climatology` makes it" if one["climatology"] else ""
         place = f"collection {one['collection']}, asset {one['asset']}{made_by}"
         there = f"; there is {', '.join(one['other_depths'])}, of another depth" if "other_depths" in one else ""
-        print_message(f"blocked: {one['tile_days']} tile-days lack {one['input']} ({place}{there})")
+        history = f": {one['history']}" if "history" in one else ""
+        print_message(f"blocked: {one['tile_days']} tile-days lack {one['input']} ({place}{there}){history}")
     for why in made.left_out.values():
         print_message(f"left out: {why}")
     for name, days in list(made.changed.items())[:_MOST_PRINTED]:

@@ -52,7 +52,7 @@ class DayInput(NamedTuple):
     """Id and checksum as canonical JSON, as `Fingerprints` takes them."""
 
 
-def day_input(item_id: str, asset: str, provenance: str, weight: float, level: int = 0) -> DayInput:
+def day_input(item_id: str, asset: str, provenance: str, weight: float, level: int = 0, age: int = 0) -> DayInput:
     """Return a file that contributes to a day, with its digest and its canonical JSON.
 
     Parameters
@@ -67,6 +67,8 @@ def day_input(item_id: str, asset: str, provenance: str, weight: float, level: i
         Share of the file's field in the day's value, e.g. 1 for a daily file.
     level
         0 of a file that counts first; more of one that only fills the gaps of finer or newer ones.
+    age
+        Days from the file's day to the day, where an exponential mean weighs the file by it; else 0.
 
     Returns
     -------
@@ -74,7 +76,8 @@ def day_input(item_id: str, asset: str, provenance: str, weight: float, level: i
         ``item_id/asset``, a SHA-256 in hex, and both as JSON.
     """
     id = f"{item_id}/{asset}"
-    parts = [_quoted(provenance), _number_json(weight), *([str(level)] if level else [])]
+    parts = [_quoted(provenance), _number_json(weight), *([str(level)] if level or age else [])]
+    parts += [str(age)] if age else []
     checksum = sha256(f"[{','.join(parts)}]".encode()).hexdigest()
     return DayInput(id, checksum, _pair_json(id, checksum))
 

@@ -1,4 +1,4 @@
-"""Make climatologies: the mean of many years of a feature at each pixel of its own grid, as items of a collection.
+"""Make climatologies: mean and spread of many years of a feature at each pixel of its grid, as items of a collection.
 
 ``stac-sm climatology`` makes them once, after ingest and before training. A mean covers a period that the recipe fixes
 and lies on the grid of the granules, so that a coarse input stays coarse. `inputs` finds the items later, and the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from itertools import groupby
@@ -24,8 +24,9 @@ from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES, Variable
-from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, CLIMATOLOGY_PROPERTY
+from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, CLIMATOLOGY_PROPERTY, SPREAD
 from stac_sm.features.recipe import Climatology, Feature, Recipe
+from stac_sm.features.temporal import Moments
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.precedence import precedence_levels
 from stac_sm.raster.read import read_window
@@ -36,7 +37,7 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.stac.items import ItemDict, raster_asset, raster_item
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_published, make_once
 from stac_sm.storage.single_writer import require_one_process
 
 _YEAR = 0
@@ -82,12 +83,18 @@ class ClimatologyItem:
                 "month": self.month,
                 "parts": parts,
                 "by": ALGORITHM_VERSIONS["climatology"],
+                **({"spread": True} if self.has_spread else {}),
             }
         )
 
+    @property
+    def has_spread(self) -> bool:
+        """Whether the standard deviation is asked for, too."""
+        return self.feature.statistic == "spread"
+
 
 def features_needing_climatology(recipe: Recipe) -> list[Feature]:
-    """Return the features of a recipe that need a climatology.
+    """Return the features of a recipe that need a climatology, each with all that the recipe takes from its items.
 
     Parameters
     ----------
@@ -97,12 +104,33 @@ def features_needing_climatology(recipe: Recipe) -> list[Feature]:
     Returns
     -------
     list of Feature
-        One feature for each different mean, in the order of the recipe.
+        One feature for each different mean, in the order of the recipe: with ``statistic = "spread"`` where any feature
+        of this mean asks for the spread.
     """
-    by_key = {
-        digest(feature.climatology_key): feature for feature in recipe.sources if feature.climatology_key is not None
-    }
-    return list(by_key.values())
+    by_key: dict[str, list[Feature]] = {}
+    for feature in recipe.sources:
+        if feature.climatology_key is not None:
+            by_key.setdefault(digest(feature.climatology_key), []).append(feature)
+    return [
+        _with_spread(same[-1]) if any(one.statistic == "spread" for one in same) else same[-1]
+        for same in by_key.values()
+    ]
+
+
+def _with_spread(feature: Feature) -> Feature:
+    """Return the spread of the source of a feature, under its name: the id of an item has it."""
+    return Feature(
+        feature.name,
+        feature.collection,
+        feature.asset,
+        time=feature.time,
+        valid=feature.valid,
+        catalog=feature.catalog,
+        sign=feature.sign,
+        band=feature.band,
+        statistic="spread",
+        climatology=feature.climatology,
+    )
 
 
 def make_climatology(
@@ -136,7 +164,9 @@ def make_climatology(
     -------
     dict
         Number of items by outcome: new, replaced, done. An item has the assets ``mean`` (float32, the feature's unit,
-        NaN where fewer than the least number of days have a value) and ``count`` (uint16, days with a value).
+        NaN where fewer than the least number of days have a value), ``count`` (uint16, days with a value) and, of a
+        feature with ``statistic = "spread"``, ``std`` (float32, the same unit). An item that has it already is up to
+        date for features that do not ask for it.
 
     Raises
     ------
@@ -148,6 +178,7 @@ def make_climatology(
         If a file cannot be read.
     """
     require_one_process(catalog.store, workers)
+    feature = _named_as_before(catalog, feature)
     planned_items = list(
         find_climatology_items(
             open_recipe_catalog(feature.catalog, catalog) if feature.catalog else catalog, feature, bbox, left_out
@@ -164,6 +195,14 @@ def make_climatology(
         progress(outcome, len(planned_items))
     refresh(catalog.store, CLIMATOLOGY_COLLECTION)
     return outcomes
+
+
+def _named_as_before(catalog: WritableCatalog, feature: Feature) -> Feature:
+    """Return the feature under the name that the ids of its items have already: other features share the mean."""
+    key = feature.climatology_key
+    there = (item for item in catalog.items(CLIMATOLOGY_COLLECTION) if item.properties.get(CLIMATOLOGY_PROPERTY) == key)
+    names = {item.id.rsplit(".", 4)[0].removeprefix(f"{feature.collection}.") for item in there} if key else set()
+    return replace(feature, name=min(names)) if names and feature.name not in names else feature
 
 
 def find_climatology_items(
@@ -218,8 +257,10 @@ def find_climatology_items(
                 yield ClimatologyItem(feature, month, used, planned.code)
 
 
-def climatology_mean(planned: ClimatologyItem, *, reader: str = DEFAULT_READER) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the mean of many years and the number of days in it.
+def climatology_mean(
+    planned: ClimatologyItem, *, reader: str = DEFAULT_READER
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute the mean of many years, the number of days in it, and their standard deviation.
 
     Every day counts once: a composite counts for each of its days that lie in the period and month, and an older
     version of a file only where the newer one has no value.
@@ -234,8 +275,8 @@ def climatology_mean(planned: ClimatologyItem, *, reader: str = DEFAULT_READER) 
     Returns
     -------
     tuple of numpy.ndarray
-        Mean (float32, the feature's unit, NaN where fewer than the least number of days have a value) and number of
-        days with a value (uint16), both (y, x).
+        Mean (float32, the feature's unit, NaN where fewer than the least number of days have a value), number of days
+        with a value (uint16), and standard deviation of the days themselves (as the mean), all (y, x).
 
     Raises
     ------
@@ -243,13 +284,15 @@ def climatology_mean(planned: ClimatologyItem, *, reader: str = DEFAULT_READER) 
         If a file cannot be read.
     """
     shape = tuple(planned.files[0][1].geobox.shape)
-    total, count = np.zeros(shape), np.zeros(shape, dtype=np.uint16)
+    total, squares, count = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.uint16)
     for days, values in _values(planned, shape, reader):
         valid = ~np.isnan(values)
         total += np.where(valid, values, 0) * days
+        if planned.has_spread:
+            squares += np.where(valid, np.square(values, dtype=float), 0) * days
         count += np.where(valid, days, 0).astype(np.uint16)
-    mean = np.where(count >= planned.settings.least_days, total / np.maximum(count, 1), np.nan)
-    return mean.astype(np.float32), count
+    found = Moments(count.astype(float), total, squares)
+    return found.mean(planned.settings.least_days), count, found.spread(planned.settings.least_days)
 
 
 def _values(planned: ClimatologyItem, shape: tuple[int, ...], reader: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -271,7 +314,11 @@ def _with_levels(files: Sequence[tuple[Period, RasterSource]]) -> Iterator[tuple
 
 def _make(root: str, planned: ClimatologyItem) -> PublishOutcome:
     """Make and publish one item, unless it is published already; runs in a worker process."""
-    return make_once(open_writable_catalog(root), _item(planned), partial(_assets, planned))
+    catalog = open_writable_catalog(root)
+    with_spread = replace(planned, feature=_with_spread(planned.feature))
+    if not planned.has_spread and is_published(catalog, _item(with_spread)):
+        return PublishOutcome.DONE  # its mean is the same
+    return make_once(catalog, _item(planned), partial(_assets, planned))
 
 
 def _item(planned: ClimatologyItem) -> ItemDict:
@@ -298,7 +345,7 @@ def _item(planned: ClimatologyItem) -> ItemDict:
 
 
 def _assets(planned: ClimatologyItem, folder: Path) -> dict[str, AssetFile]:
-    mean, count = climatology_mean(planned)
+    mean, count, spread = climatology_mean(planned)
     geobox, source = planned.files[0][1].geobox, planned.files[0][1]
     known = VARIABLES.get(planned.feature.asset, Variable(planned.feature.name, source.unit or "1", "", (0, 0)))
     title = f"Mean of {planned.settings.period}: {known.description or planned.feature.asset}"
@@ -307,9 +354,14 @@ def _assets(planned: ClimatologyItem, folder: Path) -> dict[str, AssetFile]:
         "mean": raster_asset(known, dtype="float32", nodata=_MEAN.nodata, title=title),
         "count": raster_asset(days, dtype="uint16", nodata=None, roles=["metadata"]),
     }
+    made = [("mean", mean, _MEAN), ("count", count, _COUNT)]
+    if planned.has_spread:
+        title = f"Standard deviation of the days of {planned.settings.period}: {known.description or known.name}"
+        fields[SPREAD] = raster_asset(known, dtype="float32", nodata=_MEAN.nodata, title=title)
+        made.append((SPREAD, spread, _MEAN))
     return {
         key: write_asset(values, folder / f"{key}.tif", geobox=geobox, profile=profile, fields=fields[key])
-        for key, values, profile in (("mean", mean, _MEAN), ("count", count, _COUNT))
+        for key, values, profile in made
     }
 
 

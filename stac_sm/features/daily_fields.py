@@ -1,9 +1,10 @@
 """Daily fields: the values of a feature on a day, on the pixels of one target, composed by one code for all callers.
 
 `DailyFields` composes the value of a day: from files to fields, from fields to the weighted sum of a day, trailing
-mean, climatology or anomaly. A backend decides what an array is. `DaskBackend` makes nodes of a graph, and nothing is
-read before compute: `cube.build` predicts with it. `NumpyBackend` reads and resamples at once: `point_cubes` makes
-match-ups with it, since a graph would cost more than the work at so few pixels. Both give the same bits.
+or exponential mean, climatology or anomaly. A backend decides what an array is. `DaskBackend` makes nodes of a graph,
+and nothing is read before compute: `cube.build` predicts with it. `NumpyBackend` reads and resamples at once:
+`point_cubes` makes match-ups with it, since a graph would cost more than the work at so few pixels. Both give the same
+bits.
 
 Every file, lookup and field is made once, whatever day and feature needs it. A target that is too large for one array
 is cut into blocks, each filled by one task from the files that it meets: a graph of the whole globe takes a second,
@@ -12,7 +13,9 @@ since geometry is worked out in the tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -28,7 +31,8 @@ from odc.geo.xr import xr_coords
 from stac_sm.core.fingerprint import digest
 from stac_sm.features.derived import add_derived, apply_masks, trailing_mean
 from stac_sm.features.inputs import ResolvedInputs
-from stac_sm.features.recipe import Feature
+from stac_sm.features.recipe import OF_MANY_YEARS, Feature
+from stac_sm.features.temporal import ExponentialMean, exponential_mean_of_fields
 from stac_sm.features.time_rules import DayFields, WeightedField
 from stac_sm.raster.precedence import precedence_levels
 from stac_sm.raster.read import read_window
@@ -154,21 +158,31 @@ class DailyFields:
         """
         arrays = self._backend.arrays
         normal = self._sum(made_of.climatology, feature.resampling)
-        if feature.statistic == "climatology":
+        if feature.statistic in OF_MANY_YEARS:
             return normal, None
-        days = [self._sum(layers, feature.resampling) for layers in made_of.fields_by_day if layers]
-        value = days[0] if days else self._empty
-        if feature.trailing > 1:
-            value = self._backend.by_block(trailing_mean, days or [value], total=feature.trailing)
+        if feature.exponential_mean is not None:
+            value = self._exponential_mean(made_of.fields_by_day, feature.resampling, feature.exponential_mean)
+        else:
+            days = [self._sum(layers, feature.resampling) for layers in made_of.fields_by_day if layers]
+            value = days[0] if days else self._empty
+            if feature.trailing > 1:
+                value = self._backend.by_block(trailing_mean, days or [value], total=feature.trailing)
         gap = None
         if feature.missing == "climatology":
             gap = arrays.isnan(value) & ~arrays.isnan(normal)
             value = arrays.where(gap, normal, value)
         return (value - normal if feature.statistic == "anomaly" else value), gap
 
-    def forget_pixels(self) -> None:
-        """Release the pixels that were read: in memory they are many, and a file rarely serves more than a day."""
-        self._pixels.clear()
+    def forget_pixels(self, keep: Collection[RasterSource] = ()) -> None:
+        """Release the pixels that were read, which are many in memory.
+
+        Parameters
+        ----------
+        keep
+            Files that are needed again: those in the windows of exponential means. Other files rarely serve more than
+            a day.
+        """
+        self._pixels = {source: pixels for source, pixels in self._pixels.items() if source in keep}
 
     @cached_property
     def _empty(self) -> Any:
@@ -180,6 +194,55 @@ class DailyFields:
         if len(fields) == 1:
             return fields[0][1]
         return sum(np.float32(weight) * field for weight, field in fields) if fields else self._empty
+
+    def _exponential_mean(
+        self, days: Sequence[tuple[WeightedField, ...]], resampling: str, mean: ExponentialMean
+    ) -> Any:
+        """Return the exponentially weighted mean of days, the newest first; NaN where too few days have a value.
+
+        Where each field is one file, and all lie on one grid, the mean is made on that grid and regridded once: a
+        coarse input costs as little as its own pixels. Else each field is regridded.
+        """
+        layers = [layer for day in days for layer in day]
+        if not layers:
+            return self._empty
+        if on_one_grid(layers):
+            files = tuple(dict.fromkeys(layer.sources[0] for layer in layers))
+            place = {source: at for at, source in enumerate(files)}
+            window = DaysOfWindow(
+                mean, tuple(tuple((layer.weight, place[layer.sources[0]]) for layer in day) for day in days)
+            )
+            return (self._mean_in_blocks if len(self._blocks) > 1 else self._mean_in_one)(files, window, resampling)
+        there = [day for day in days if day]
+        fields = [self._sum(day, resampling) for day in there]
+        number = iter(range(len(there)))
+        window = DaysOfWindow(mean, tuple(((1.0, next(number)),) if day else () for day in days))
+        return self._backend.by_block(mean_of_window, fields, window=window)
+
+    def _mean_in_one(self, files: tuple[RasterSource, ...], window: DaysOfWindow, resampling: str) -> Any:
+        grid = files[0].geobox
+        place = self._window(grid)
+        if place is None:
+            return self._empty
+        values = self._backend.call(window.mean_of, [self._read(source, place) for source in files])
+        lookup = self._lookup(grid, place, resampling)
+        field = self._backend.call(regrid, self._target.shape, [values], [lookup], resampling)
+        return self._backend.as_field(field, self._target)
+
+    def _mean_in_blocks(self, files: tuple[RasterSource, ...], window: DaysOfWindow, resampling: str) -> Any:
+        grid = files[0].geobox
+        digests = [digest([source.provenance_digest, source.href]) for source in files]
+        name = f"exponential-{digest([digests, repr(window)])}-{resampling}-{id(self)}"
+        graph: dict[Any, Any] = {}
+        met = self._overlapping((grid,))
+        for (place, block), near in zip(self._blocks.items(), met, strict=True):
+            if not near:
+                graph[name, *place] = (np.full, block.shape, np.float32(np.nan))
+                continue
+            reads = [(f"window-{one}-{id(self)}", *place) for one in digests]
+            graph |= {key: (read_source, source, block, self._reader) for key, source in zip(reads, files, strict=True)}
+            graph[name, *place] = (regrid_mean, block, reads, grid, window, resampling)
+        return da.Array(graph, name, self._target.chunks, dtype=np.float32)
 
     def _field(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
         """Return the pixels of some files, regridded to the target."""
@@ -228,6 +291,116 @@ class DailyFields:
         if key not in self._memo:
             self._memo[key] = self._backend.call(pixel_lookup, geobox, window, self._target, resampling)
         return self._memo[key]
+
+
+def on_one_grid(layers: Sequence[WeightedField]) -> bool:
+    """Return whether fields are a file each, on one grid: then an exponential mean is made on that grid.
+
+    Parameters
+    ----------
+    layers
+        Fields of the days of the mean.
+
+    Returns
+    -------
+    bool
+        False if a field has several files, or none is there.
+    """
+    grids = {source.geobox for layer in layers for source in layer.sources}
+    return len(grids) == 1 and all(len(layer.sources) == 1 for layer in layers)
+
+
+@dataclass(frozen=True)
+class DaysOfWindow:
+    """How the days of an exponential mean are made of some arrays."""
+
+    mean: ExponentialMean
+    """Weights of the days."""
+
+    days: tuple[tuple[tuple[float, int], ...], ...]
+    """Of each day, the newest first: weight and number of the arrays whose sum it is; empty for a day without input."""
+
+    def mean_of(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the exponentially weighted mean of the days.
+
+        Parameters
+        ----------
+        arrays
+            float32, of one shape, NaN = missing.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 of that shape, NaN where days with a value have too little weight.
+        """
+        return exponential_mean_of_fields([self._day(parts, arrays) for parts in self.days], self.mean)
+
+    @staticmethod
+    def _day(parts: Sequence[tuple[float, int]], arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+        if len(parts) < 2:
+            return arrays[parts[0][1]] if parts else None
+        total: np.ndarray = sum(np.float32(weight) * arrays[at] for weight, at in parts)  # type: ignore[assignment]
+        return total
+
+
+def mean_of_window(*fields: np.ndarray, window: DaysOfWindow) -> np.ndarray:
+    """Return the exponentially weighted mean of fields; see `DaysOfWindow.mean_of`."""
+    return window.mean_of(fields)
+
+
+def read_source(source: RasterSource, target: TargetPixels, reader_name: str) -> np.ndarray | None:
+    """Read what a target needs of a file.
+
+    Parameters
+    ----------
+    source
+        The file.
+    target
+        The pixels to fill.
+    reader_name
+        ``stackstac`` or ``odc``.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        float32 (y, x), NaN where there is no data; None where the two do not meet.
+
+    Raises
+    ------
+    ReadError
+        If pixels cannot be read.
+    """
+    window = source_window(source.geobox, target)
+    return None if window is None else read_window(source, window, reader_name)
+
+
+def regrid_mean(
+    target: TargetPixels, windows: Sequence[np.ndarray | None], grid: GeoBox, days: DaysOfWindow, resampling: str
+) -> np.ndarray:
+    """Make an exponentially weighted mean on the grid of its files, and regrid it to a target.
+
+    Parameters
+    ----------
+    target
+        The pixels to fill.
+    windows
+        What `read_source` gives of each file.
+    grid
+        Grid of the files.
+    days
+        Which of them make which day.
+    resampling
+        ``nearest``, ``bilinear`` or ``average``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of the target's shape, NaN where there is no mean.
+    """
+    there, window = [one for one in windows if one is not None], source_window(grid, target)
+    if window is None or len(there) < len(windows):
+        return np.full(target.shape, np.nan, dtype=np.float32)
+    return regrid(target.shape, [days.mean_of(there)], [pixel_lookup(grid, window, target, resampling)], resampling)
 
 
 def read_and_regrid(
@@ -292,13 +465,22 @@ def point_cubes(
     columns = {key: _empty_columns(resolved, target) for key, resolved in resolved_inputs.items()}
     places = {key: {day: i for i, day in enumerate(resolved.days)} for key, resolved in resolved_inputs.items()}
     for day in sorted({day for resolved in resolved_inputs.values() for day in resolved.days}):
-        fields.forget_pixels()
+        fields.forget_pixels(keep=set(_in_windows(resolved_inputs, day)))
         for key, resolved in resolved_inputs.items():
             if day in places[key]:
                 for feature in resolved.recipe.sources:
                     made_of = resolved.by_feature[feature.name].get(day, DayFields())
                     columns[key][feature.name][places[key][day]] = fields.day(feature, made_of)[0]
     return {key: _cube(resolved, target, columns[key]) for key, resolved in resolved_inputs.items()}
+
+
+def _in_windows(resolved_inputs: Mapping[str, ResolvedInputs], day: date) -> Iterator[RasterSource]:
+    """Yield the files of the exponential means of a day."""
+    for resolved in resolved_inputs.values():
+        for feature in resolved.recipe.sources:
+            if feature.exponential and day in resolved.by_feature[feature.name]:
+                layers = resolved.by_feature[feature.name][day].fields
+                yield from (source for layer in layers for source in layer.sources)
 
 
 def _empty_columns(resolved: ResolvedInputs, target: TargetPixels) -> dict[str, NDArray[np.float32]]:

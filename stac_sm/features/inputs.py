@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 
+import numpy as np
 import pystac
 from odc.geo.geobox import GeoBox
 
@@ -31,6 +32,9 @@ from stac_sm.storage.trust import check_href
 
 CLIMATOLOGY_COLLECTION = "climatology"
 """Collection of climatologies: the means of many years."""
+
+SPREAD = "std"
+"""Key of their asset with the standard deviation, which they have where a recipe asks for it."""
 
 CLIMATOLOGY_PROPERTY = "stac_sm:climatology"
 """Property of its items: which feature's mean, over which days."""
@@ -55,6 +59,9 @@ class ResolvedInputs:
     """Feature or mask -> items that would count, but for a value that cannot be right: id and asset key, as
     ``ID/KEY``, and why. Only those of which there are any."""
 
+    days_found: Mapping[str, Mapping[date, int]] = field(default_factory=dict)
+    """Feature or mask -> day with too little history -> days of its average that have input."""
+
     @property
     def left_out_items(self) -> dict[str, str]:
         """Items that were left out of any feature, and why, in the order of their ids."""
@@ -74,8 +81,11 @@ class ResolvedInputs:
             Id (item id and asset key) and checksum, ascending, none twice. The checksum covers the bytes of the file,
             what the item says about them, their weight in the day's value, and whether they only fill gaps of others.
         """
-        files = ((source, layer.weight, level) for layer in self._layers(day) for source, level in layer.levelled)
-        found = {day_input(s.item_id, s.asset, s.provenance_digest, weight, level) for s, weight, level in files}
+        files = ((layer, source, level) for layer in self._layers(day) for source, level in layer.levelled)
+        found = {
+            day_input(s.item_id, s.asset, s.provenance_digest, layer.weight, level, layer.age)
+            for layer, s, level in files
+        }
         return sorted((one.id, one.checksum) for one in found)
 
     def items(self, day: date) -> list[tuple[str, str]]:
@@ -123,6 +133,26 @@ class ResolvedInputs:
         """
         optional = {feature.name for feature in self.recipe.features} - set(self.recipe.required)
         return [name for name in self.missing(day) if name not in optional]
+
+    def why_blocked(self, day: date) -> list[str]:
+        """Say of each feature and mask without which a day cannot be predicted what is missing.
+
+        Parameters
+        ----------
+        day
+            A day of the period.
+
+        Returns
+        -------
+        list of str
+            Names as `blocked_by` gives them, with the days found and required where history is missing.
+        """
+        short = {name: days[day] for name, days in self.days_found.items() if day in days}
+        sources = {source.name: source for source in self.recipe.sources}
+        return [
+            f"{name} ({describe_history(sources[name], short[name], short[name])})" if name in short else name
+            for name in self.blocked_by(day)
+        ]
 
     def only(self, days: Iterable[date]) -> ResolvedInputs:
         """Return the resolved inputs of some of the days.
@@ -173,7 +203,7 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
     if outline is None:
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
     target, bbox = TargetPixels(geobox), outline.bounds
-    made_of, left_out = {}, dict[str, Mapping[str, str]]()
+    made_of, left_out, days_found = {}, dict[str, Mapping[str, str]](), dict[str, Mapping[date, int]]()
     opened = {
         href: open_recipe_catalog(href, catalog) for href in {feature.catalog for feature in recipe.sources} if href
     }
@@ -184,11 +214,13 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
         climatology = climatology_files(catalog, feature, bbox, target, bad)
         if bad:
             left_out[feature.name] = bad
-        chosen = ((day, choose_day_fields(feature, timeline, climatology, day)) for day in period.days)
+        chosen = [(day, choose_day_fields(feature, timeline, climatology, day)) for day in period.days]
         made_of[feature.name] = {day: found for day, found in chosen if found.fields}
+        if few := {day: found.days_found for day, found in chosen if found.days_found is not None}:
+            days_found[feature.name] = few
         if not made_of[feature.name]:
             _check_asset(where, feature)
-    return ResolvedInputs(recipe, tuple(period.days), made_of, left_out)
+    return ResolvedInputs(recipe, tuple(period.days), made_of, left_out, days_found)
 
 
 def _check_asset(where: ItemSearch, feature: Feature) -> None:
@@ -224,6 +256,33 @@ def require_inputs(resolved: ResolvedInputs, where: str) -> None:
             f"{where}, {first} to {last}: no item found for {', '.join(map(describe_input, absent))}: "
             f"ingest them, or choose other days{why}"
         )
+
+
+def describe_history(feature: Feature, fewest: int, most: int) -> str:
+    """Say how many days of a feature's average have input, and how many are required.
+
+    Parameters
+    ----------
+    feature
+        A feature with a trailing or exponential mean.
+    fewest, most
+        Number of days with input, on the days that have the fewest and the most.
+
+    Returns
+    -------
+    str
+        For messages, e.g. ``5 to 9 of 30 days of history found, 15 are required``.
+    """
+    found = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    mean, total = feature.exponential_mean, len(feature.ages)
+    if mean is None:
+        return f"{found} of {total} days of history found, {-(-total // 2)} are required"
+    newest = np.cumsum(mean.weights)
+    least = int(np.searchsorted(newest, mean.least_weight())) + 1
+    return (
+        f"{found} of {total} days of history found; days with {mean.least_share:.0%} of the weight are required, e.g. "
+        f"the newest {least}"
+    )
 
 
 def describe_input(feature: Feature) -> str:
@@ -295,7 +354,7 @@ def search_period(feature: Feature, period: Period) -> Period | None:
     Parameters
     ----------
     feature
-        Its time rule, lag and trailing mean say how far items may lie from a day.
+        Its time rule, lag and average say how far items may lie from a day.
     period
         Days whose values are asked for.
 
@@ -354,7 +413,8 @@ def climatology_files(
         if item.properties.get(CLIMATOLOGY_PROPERTY) == feature.climatology_key
     ]
     files: dict[int, list[RasterSource]] = {}
-    mean = replace(feature, asset="mean", valid=None, sign="", band="")
+    asset = SPREAD if feature.statistic == "spread" else "mean"
+    mean = replace(feature, asset=asset, valid=None, sign="", band="")
     for item, source in _sources(items, catalog.root, mean, target, left_out):
         month = item.properties.get("stac_sm:month", 0)
         if isinstance(month, int) and month in range(13):

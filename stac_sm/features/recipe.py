@@ -18,15 +18,20 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.period import Period
 from stac_sm.core.text import unknown_name_message
+from stac_sm.features.temporal import ExponentialMean
 from stac_sm.storage.signing import SIGNERS
 
 RESAMPLINGS = ("nearest", "bilinear", "average")
 TIME_RULES = ("static", "daily", "composite", "previous")
 MISSING_RULES = ("nodata", "nan", "climatology")
-STATISTICS = ("value", "climatology", "anomaly")
+STATISTICS = ("value", "climatology", "anomaly", "spread")
+OF_MANY_YEARS = ("climatology", "spread")
+"""Statistics that the items of a climatology hold, so that no day is read for them."""
 SEASONS = ("month", "year")
 MASKS = ("frozen", "snow", "water")
 DERIVED = ("doy_sin", "doy_cos", "latitude")
+_SUFFIXES = {"value": "", "climatology": "_mean", "spread": "_spread", "anomaly": "_anomaly"}
+"""Ends of the names of the features that a table with ``statistics`` stands for."""
 _TAKEN = (
     "site",
     "network",
@@ -125,10 +130,18 @@ class Feature:
     """Mean over so many days that end on the day; half of them must have a value."""
 
     statistic: str = "value"
-    """``value``; ``climatology``: the mean of many years; ``anomaly``: the value less that mean."""
+    """``value``; ``climatology``: the mean of many years; ``anomaly``: the value less that mean; ``spread``: the
+    standard deviation of the days of those years."""
 
     climatology: Climatology | None = None
     """Period and season of the mean of many years; required by some values of ``statistic`` and ``missing``."""
+
+    exponential: float = 0.0
+    """Time scale in days of an exponentially weighted mean over the days that end on the day; 0: none. Days with a
+    quarter of the weight of the window must have a value (`temporal.LEAST_SHARE`)."""
+
+    window: int = 0
+    """Days that an exponentially weighted mean looks at, the day itself included; 0 stands for three time scales."""
 
     def __post_init__(self) -> None:
         thing = f"feature {self.name!r}"
@@ -145,6 +158,9 @@ class Feature:
             )
         if self.lag < 0 or self.trailing < 1:
             raise InputError(f"{thing}: lag {self.lag}, trailing {self.trailing} found; at least 0 and 1 are required")
+        _check_window(thing, self)
+        if self.exponential:  # the default is written out, so that it may change
+            object.__setattr__(self, "window", ExponentialMean(self.exponential, self.window).window)
         _check_statistic(thing, self)
 
     def fingerprint_fields(self) -> dict[str, Any]:
@@ -175,13 +191,25 @@ class Feature:
                 trailing=(self.trailing, 1),
                 statistic=(self.statistic, "value"),
                 climatology=(None if self.climatology is None else self.climatology.fingerprint_fields(), None),
+                exponential=(self.exponential, 0.0),
+                window=(self.window, 0),
             ),
         }
 
     @property
     def days_back(self) -> int:
-        """Number of days before a day whose items may count for it, by lag and trailing mean."""
-        return self.lag + self.trailing - 1
+        """Number of days before a day whose items may count for it, by lag and the days that are averaged."""
+        return self.lag + len(self.ages) - 1
+
+    @property
+    def ages(self) -> range:
+        """Ages in days, after the lag, of the days that are averaged: 0 alone without an average."""
+        return range(self.window if self.exponential else self.trailing)
+
+    @cached_property
+    def exponential_mean(self) -> ExponentialMean | None:
+        """Weights of the days that are averaged; None without ``exponential``."""
+        return ExponentialMean(self.exponential, self.window) if self.exponential else None
 
     @property
     def climatology_key(self) -> dict[str, Any] | None:
@@ -193,6 +221,19 @@ class Feature:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in source.items() if value}
 
 
+def _check_window(thing: str, feature: Feature) -> None:
+    """Refuse an average that cannot be."""
+    if not 0 <= feature.exponential < float("inf") or feature.window < 0:
+        raise InputError(
+            f"{thing}: exponential {feature.exponential:g}, window {feature.window} found; a time scale of more than 0 "
+            "days and a window of 1 day or more are required, e.g. exponential = 10, window = 30"
+        )
+    if feature.window and not feature.exponential:
+        raise InputError(f"{thing}: window {feature.window} found without exponential: add e.g. exponential = 10")
+    if feature.exponential and feature.trailing > 1:
+        raise InputError(f"{thing}: exponential and trailing found: give one of them")
+
+
 def _check_statistic(thing: str, feature: Feature) -> None:
     """Refuse settings that contradict each other or have no effect."""
     needed = feature.statistic != "value" or feature.missing == "climatology"
@@ -202,12 +243,17 @@ def _check_statistic(thing: str, feature: Feature) -> None:
         raise InputError(
             f'{thing}: climatology found without use: add statistic = "anomaly" or missing = "climatology"'
         )
-    if feature.statistic == "climatology" and (feature.missing == "climatology" or feature.days_back):
+    averaged = feature.days_back or feature.exponential
+    if feature.statistic in OF_MANY_YEARS and (feature.missing == "climatology" or averaged):
         raise InputError(
-            f'{thing}: statistic = "climatology" has no lag, no trailing mean, and fills no gaps with itself'
+            f'{thing}: statistic = "{feature.statistic}" has no lag, no trailing or exponential mean, and fills no '
+            "gaps with itself"
         )
-    if feature.time == "static" and (needed or feature.days_back):
-        raise InputError(f'{thing}: time = "static" has no lag, trailing mean or climatology: it is the same every day')
+    if feature.time == "static" and (needed or averaged):
+        raise InputError(
+            f'{thing}: time = "static" has no lag, no trailing or exponential mean and no climatology: it is the same '
+            "every day"
+        )
 
 
 @dataclass(frozen=True)
@@ -370,7 +416,8 @@ class Recipe:
         Parameters
         ----------
         content
-            ``features`` and ``masks`` (lists of tables) and ``derived`` (list of names).
+            ``features`` and ``masks`` (lists of tables) and ``derived`` (list of names). A table of ``features`` with
+            ``statistics`` or ``exponentials`` (lists) stands for several features of one source.
 
         Returns
         -------
@@ -385,7 +432,11 @@ class Recipe:
         content = _typed("recipe", dict[str, Any], content)
         _known("recipe", content, {item.name for item in fields(cls)})
         return cls(
-            tuple(_feature(table) for table in _typed("recipe.features", _Tables, content.get("features", []))),
+            tuple(
+                feature
+                for table in _typed("recipe.features", _Tables, content.get("features", []))
+                for feature in _features(table)
+            ),
             _typed("recipe.derived", tuple[str, ...], content.get("derived", ())),
             tuple(_mask(table) for table in _typed("recipe.masks", _Tables, content.get("masks", []))),
         )
@@ -402,6 +453,50 @@ def _typed(thing: str, kind: Any, found: Any) -> Any:
         first = error.errors()[0]
         where = "".join(f".{part}" for part in first["loc"])
         raise InputError(f"{thing}{where}: found {first['input']!r}, {first['msg'].lower()}") from error
+
+
+def _features(table: Mapping[str, Any]) -> list[Feature]:
+    """Build the features of a table: one, or those that its lists ``statistics`` and ``exponentials`` ask for.
+
+    ``name = "sm"`` with ``statistics = ["value", "climatology", "spread", "anomaly"]`` and ``exponentials = [5, 20]``
+    stands for ``sm``, ``sm_mean``, ``sm_spread``, ``sm_anomaly``, ``sm_exp5`` and ``sm_exp20``. The lag counts for what
+    is read on days, the climatology for what needs it, and the window for the exponential means.
+    """
+    if "statistics" not in table and "exponentials" not in table:
+        return [_feature(table)]
+    thing = f"feature {str(table.get('name', '?'))!r}"
+    twice = sorted({"statistic", "exponential", "trailing"} & set(table))
+    if twice:
+        raise InputError(f"{thing}: {', '.join(twice)} found beside a list of features: give one of them")
+    statistics = _typed(f"{thing}.statistics", list[str], table.get("statistics", []))
+    scales = _typed(f"{thing}.exponentials", list[float], table.get("exponentials", []))
+    for statistic in statistics:
+        _choice(thing, "statistics", statistic, STATISTICS)
+    if not statistics and not scales:
+        raise InputError(f'{thing}: statistics and exponentials are empty: write e.g. statistics = ["value"]')
+    plain = _without(table, "statistics", "exponentials", "window", "climatology", "lag", "missing")
+    own = {key: table[key] for key in ("lag", "missing") if key in table}
+    mean = {"climatology": table["climatology"]} if "climatology" in table else {}
+    filled = mean if own.get("missing") == "climatology" else {}
+    kept = {} if own.get("missing") == "climatology" else _without(own, "lag")
+    made: list[dict[str, Any]] = []
+    for statistic in statistics:
+        name = f"{plain.get('name', '?')}{_SUFFIXES[statistic]}"
+        more = {"value": own | filled, "anomaly": own | mean}.get(statistic, kept | mean)
+        made.append({**plain, **more, "name": name, "statistic": statistic})
+    for scale in scales:
+        window = {"window": table["window"]} if "window" in table else {}
+        made.append({**plain, **own, **filled, **window, "name": f"{plain.get('name', '?')}_exp{scale:g}"})
+        made[-1]["exponential"] = scale
+    _require_use(thing, table, made)
+    return [_feature(one) for one in made]
+
+
+def _require_use(thing: str, table: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a setting of a table that none of its features has."""
+    for key in ("climatology", "window", "lag"):
+        if key in table and not any(key in one for one in made):
+            raise InputError(f"{thing}: {key} found, and none of its features uses it: take it out")
 
 
 def _feature(table: Mapping[str, Any], *others: str) -> Feature:

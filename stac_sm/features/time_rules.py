@@ -6,6 +6,7 @@ bookkeeping on periods; nothing is read.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from functools import cached_property
 from itertools import repeat
 
 from stac_sm.core.period import ONE_DAY, Period
-from stac_sm.features.recipe import Feature
+from stac_sm.features.recipe import OF_MANY_YEARS, Feature
 from stac_sm.raster.precedence import in_precedence, precedence_levels
 from stac_sm.raster.source import RasterSource
 
@@ -34,6 +35,10 @@ class WeightedField:
     levels: tuple[int, ...] = ()
     """Of each file 0 if it counts first, and more if it only fills the gaps of finer or newer ones; empty if all count
     first."""
+
+    age: int = 0
+    """Days from the field's day to the day that it counts for, after the lag; of exponential means only, whose weights
+    follow from it."""
 
     @classmethod
     def of(cls, weight: float, sources: RasterSources) -> WeightedField:
@@ -65,10 +70,14 @@ class DayFields:
     """The files and weights of the value of a feature on a day."""
 
     fields_by_day: tuple[tuple[WeightedField, ...], ...] = ()
-    """Fields of each day of the trailing mean (without one, of the day alone); empty for a day without input."""
+    """Fields of each day that is averaged, the newest first (without an average, of the day alone); empty for a day
+    without input."""
 
     climatology: tuple[WeightedField, ...] = ()
     """Fields of the climatology, where the feature needs one."""
+
+    days_found: int | None = None
+    """Of an average with too little history: the days of it that have input. Else None."""
 
     @property
     def fields(self) -> tuple[WeightedField, ...]:
@@ -165,6 +174,30 @@ class Timeline:
         late = (day - self._middles[before]).days / gap
         return WeightedField.of(1.0 - late, first), WeightedField.of(late, second)
 
+    def chosen(self, feature: Feature, day: date) -> tuple[WeightedField, ...]:
+        """Return what `choose_fields` gives, worked out once a day: averages of many days share them.
+
+        Parameters
+        ----------
+        feature
+            The feature of this timeline.
+        day
+            UTC day, after the lag.
+
+        Returns
+        -------
+        tuple of WeightedField
+            Weights sum to 1; empty if there is no field.
+        """
+        key = (feature.time, feature.max_gap, day)
+        if key not in self._chosen:
+            self._chosen[key] = choose_fields(feature, self, day)
+        return self._chosen[key]
+
+    @cached_property
+    def _chosen(self) -> dict[tuple[str, int, date], tuple[WeightedField, ...]]:
+        return {}
+
     @cached_property
     def _starts(self) -> list[date]:
         return [period.start for period, _ in self.fields]
@@ -210,21 +243,32 @@ def choose_day_fields(
         Fields and weights; without any if the day has no input.
     """
     if (
-        not climatology_files and feature.trailing == 1 and feature.statistic == "value"
+        not climatology_files and len(feature.ages) == 1 and feature.statistic == "value"
     ):  # most features: shorter, for millions
         layers = choose_fields(feature, timeline, day - feature.lag * ONE_DAY)
         return DayFields((layers,)) if layers else DayFields()
     climatology = climatology_fields(climatology_files, day - feature.lag * ONE_DAY)
-    if feature.statistic == "climatology":
+    if feature.statistic in OF_MANY_YEARS:
         return DayFields(climatology=climatology)
-    days_of_mean = (day - (feature.lag + back) * ONE_DAY for back in range(feature.trailing))
-    days = tuple(choose_fields(feature, timeline, one) for one in days_of_mean)
-    enough = 2 * sum(map(bool, days)) >= feature.trailing
+    days = tuple(timeline.chosen(feature, day - (feature.lag + age) * ONE_DAY) for age in feature.ages)
+    mean = feature.exponential_mean
+    if mean is None:
+        enough = 2 * sum(map(bool, days)) >= feature.trailing
+    else:
+        weight = math.fsum(weight for weight, layers in zip(mean.weights.tolist(), days, strict=True) if layers)
+        enough = weight >= mean.least_weight()
+        days = tuple(_of_age(layers, age) for age, layers in enumerate(days))
     if feature.missing == "climatology" and climatology:
         return DayFields(days if enough else (), climatology)
-    if not enough or (feature.statistic == "anomaly" and not climatology):
+    if not enough:
+        return DayFields(days_found=sum(map(bool, days)))
+    if feature.statistic == "anomaly" and not climatology:
         return DayFields()
     return DayFields(days, climatology)
+
+
+def _of_age(layers: tuple[WeightedField, ...], age: int) -> tuple[WeightedField, ...]:
+    return tuple(WeightedField(one.weight, one.sources, one.levels, age) for one in layers) if age else layers
 
 
 def choose_fields(feature: Feature, timeline: Timeline, day: date) -> tuple[WeightedField, ...]:

@@ -85,5 +85,5 @@ def build_tile_cube(project: Project, tile: str, period: Period, *, reader: str 
     if not any(resolved.by_feature.values()):
         require_inputs(resolved, f"features of tile {project.grid.describe(tile)}")
     cube = build(resolved, TargetPixels(geobox), reader=reader).compute(scheduler="threads")
-    blocked = {day: resolved.blocked_by(day) for day in resolved.days}
+    blocked = {day: resolved.why_blocked(day) for day in resolved.days}
     return TileCube(cube, {day: names for day, names in blocked.items() if names}, resolved.left_out_items)

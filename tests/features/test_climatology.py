@@ -335,3 +335,31 @@ def test_a_recipe_names_each_mean_once():
     content = Recipe((ERA5, LST)).to_dict()
     assert content["features"][1]["climatology"] == {"period": str(YEARS), "least_days": 5}
     assert Recipe.from_dict(content) == Recipe((ERA5, LST))
+
+
+def test_the_spread_comes_with_the_mean_where_a_recipe_asks_for_it(known, tmp_path):
+    """An item without it is made again, under its id and with the same mean; one that has it serves both."""
+    catalog = new_catalog(tmp_path)
+    fields = {date(2001, 7, d): month_field(GEOBOX, 7, 2001) + np.float32(d * d) for d in range(1, 5)}
+    for day, field in fields.items():
+        put(catalog, "glass-lst", f"LST.{day:%Y%j}", GEOBOX, {"lst": field}, day)
+    years = Climatology("2001", "year", 1)
+    mean = Feature("lst_mean", "glass-lst", "lst", statistic="climatology", climatology=years)
+    anomaly = replace(mean, name="lst_anomaly", statistic="anomaly", missing="nan", lag=1)
+    spread = Feature("lst_spread", "glass-lst", "lst", statistic="spread", climatology=years)
+    (plain,) = features_needing_climatology(Recipe((mean, anomaly)))
+    assert make_climatology(catalog, plain)["new"] == 1
+    (before,) = open_catalog(catalog.root).items(CLIMATOLOGY_COLLECTION)
+    assert set(before.assets) == {"mean", "count"}
+    assert resolve_inputs(open_catalog(catalog.root), Recipe((spread,)), GEOBOX, LATE).blocked_by(LATE.start)
+    (both,) = features_needing_climatology(Recipe((spread, mean, anomaly)))
+    assert make_climatology(open_catalog(catalog.root), both) == {"new": 0, "replaced": 1, "done": 0}
+    (item,) = open_catalog(catalog.root).items(CLIMATOLOGY_COLLECTION)
+    assert (item.id, set(item.assets)) == (before.id, {"mean", "std", "count"})
+    assert item.assets["mean"].extra_fields["file:checksum"] == before.assets["mean"].extra_fields["file:checksum"]
+    for feature in (both, plain, spread):
+        assert make_climatology(open_catalog(catalog.root), feature) == {"new": 0, "replaced": 0, "done": 1}
+    cube = cube_of(catalog, spread, mean, period=Period.of_day(date(2003, 1, 1)))
+    stack = np.array(list(fields.values()), dtype=np.float64)
+    np.testing.assert_allclose(cube.lst_spread[0], stack.std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(cube.lst_mean[0], stack.mean(axis=0), rtol=1e-6)

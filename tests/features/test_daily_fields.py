@@ -8,15 +8,18 @@ from datetime import date
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features import daily_fields
-from stac_sm.features.climatology import make_climatology
+from stac_sm.features.climatology import features_needing_climatology, make_climatology
 from stac_sm.features.cube import build
 from stac_sm.features.daily_fields import DailyFields, DaskBackend, NumpyBackend, point_cubes
 from stac_sm.features.inputs import resolve_inputs
 from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
+from stac_sm.features.temporal import Moments, anomaly, exponential_mean_of_rows
 from stac_sm.features.time_rules import DayFields
+from stac_sm.raster import resample
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
@@ -35,6 +38,11 @@ DAILY = (
     Feature("lagged", "glass-lst", "lst", lag=2, missing="nan"),
     Feature("smooth", "era5-land", "swvl1", "bilinear"),
     Feature("lai", "glass-lai", "lai", "average", "composite"),
+    Feature("lst_exp", "glass-lst", "lst", exponential=2, window=5, missing="nan"),
+    Feature("lst_exp_anomaly", "glass-lst", "lst", exponential=2, window=5, statistic="anomaly", climatology=NORMAL),
+    Feature("lst_spread", "glass-lst", "lst", statistic="spread", climatology=NORMAL),
+    Feature("smooth_exp", "era5-land", "swvl1", "bilinear", exponential=2.5, window=6),
+    Feature("lai_exp", "glass-lai", "lai", "average", "composite", exponential=1.5),
 )
 RECIPE = Recipe(
     DAILY,
@@ -63,7 +71,8 @@ def catalog(tmp_path_factory):
         put(made, "glass-lai", f"LAI.{i}", half, {"lai": lai}, date(2018, 6, 18) + 8 * i * ONE_DAY, 8, linked=False)
     for collection in ("glass-lst", "era5-land", "glass-lai"):
         refresh(made.store, collection)
-    make_climatology(open_catalog(made.root), LST, workers=1)
+    (both,) = features_needing_climatology(RECIPE)
+    make_climatology(open_catalog(made.root), both, workers=1)
     return open_catalog(made.root)
 
 
@@ -116,8 +125,9 @@ def test_a_file_is_read_once_for_all_points_features_and_recipes(resolved, monke
     monkeypatch.setattr(daily_fields, "read_window", counted)
     point_cubes(resolved, PIXELS, reader="stackstac")
     assert set(reads.values()) == {1}
-    lst = len(DAYS) + 3 - 1  # three days before, for the trailing mean, and a day without a file
-    assert len(reads) == 2 * len(DAYS) + lst + 4 + 1  # swvl1 and stl1, LST, LAI, the climatology
+    lst = len(DAYS) + 4 - 1  # four days before, for the exponential mean, and a day without a file
+    swvl1 = len(DAYS) + 5
+    assert len(reads) == swvl1 + len(DAYS) + lst + 4 + 2  # swvl1, stl1, LST, LAI, mean and spread
 
 
 def test_recipes_may_have_other_days(resolved):
@@ -132,3 +142,80 @@ def test_a_day_without_any_input_is_nan(resolved):
     nothing = replace(resolved["b"], by_feature={"cell": {}})
     found = point_cubes({"b": nothing}, PIXELS, reader="stackstac")["b"]
     assert found.cell.isnull().all()
+
+
+def rows_of(catalog, feature, period):
+    """Daily values of a feature at the pixels as rows of a table: values, site and day."""
+    daily = {"": resolve_inputs(catalog, Recipe((feature,)), PIXELS.geobox, period)}
+    values = point_cubes(daily, PIXELS, reader="odc")[""][feature.name].values  # (day, pixel)
+    site, day = np.tile(np.arange(values.shape[1]), len(period)), np.repeat(np.arange(len(period)), values.shape[1])
+    return values.ravel(), site, day
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("lst_exp", Feature("v", "glass-lst", "lst", missing="nan")), ("smooth_exp", RECIPE.feature("smooth")),
+     ("lai_exp", Feature("v", "glass-lai", "lai", "average", "composite", missing="nan"))],
+)  # fmt: skip
+def test_an_exponential_mean_of_a_pixel_is_that_of_its_rows_in_a_table(catalog, resolved, name, source):
+    longer = Period(DAYS.start - 5 * ONE_DAY, DAYS.end)
+    values, site, day = rows_of(catalog, source, longer)
+    mean = RECIPE.feature(name).exponential_mean
+    wanted = exponential_mean_of_rows(values[:, None], site, day, mean)[:, 0].reshape(len(longer), -1)[5:]
+    found = point_cubes(resolved, PIXELS, reader="odc")["a"][name].values
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    np.testing.assert_allclose(found, wanted, rtol=2e-6)
+    assert np.isfinite(found).all(axis=1).any()
+
+
+def test_mean_spread_and_anomaly_of_a_pixel_are_those_of_its_rows_in_a_table(catalog, resolved):
+    values, site, day = rows_of(catalog, Feature("v", "glass-lst", "lst", missing="nan"), DAYS)
+    moments = Moments.of_rows(values, site, day, len(PIXELS.rows))
+    found = point_cubes(resolved, PIXELS, reader="odc")["a"]
+    daily = values.reshape(len(DAYS), -1)
+    for name, wanted in (
+        ("lst_mean", moments.mean(NORMAL.least_days)), ("lst_spread", moments.spread(NORMAL.least_days)),
+        ("lst_anomaly", anomaly(daily, moments.mean(NORMAL.least_days))),
+    ):  # fmt: skip
+        wanted = np.broadcast_to(wanted, daily.shape)
+        np.testing.assert_allclose(found[name].values, wanted, rtol=1e-5, atol=1e-4, err_msg=name)
+    assert (found.lst_spread > 0.1).any()
+
+
+def test_a_large_target_in_blocks_has_the_same_exponential_means(catalog, monkeypatch):
+    """Of files on one grid, and where two files make a day."""
+    some = Recipe(tuple(RECIPE.feature(name) for name in ("lst_exp", "smooth_exp", "lai_exp")))
+    resolved = resolve_inputs(catalog, some, PIXELS.geobox, Period.parse("2018-07-02/2018-07-04"))
+    made_of = resolved.by_feature["smooth_exp"]
+    two = {
+        day: replace(
+            one, fields_by_day=tuple(tuple(replace(of, sources=of.sources * 2) for of in d) for d in one.fields_by_day)
+        )
+        for day, one in made_of.items()
+    }
+    for inputs in (resolved, replace(resolved, by_feature={**resolved.by_feature, "smooth_exp": two})):
+        target = TargetPixels(PIXELS.geobox)
+        whole = build(inputs, target, reader="odc").compute(scheduler="synchronous")
+        with monkeypatch.context() as patched:
+            patched.setattr(resample, "BLOCK", 12)
+            lazy = build(inputs, target, reader="odc")
+            assert lazy.lst_exp.chunks[1] == (12, 12, 12, 4)
+            xr.testing.assert_identical(lazy.compute(scheduler="synchronous"), whole)
+
+
+def test_too_little_history_blocks_a_day_and_is_named(catalog):
+    recipe = Recipe(
+        (Feature("f", "glass-lst", "lst", exponential=2, window=6), Feature("t", "glass-lst", "lst", trailing=6))
+    )
+    first = DAYS.start - 5 * ONE_DAY
+    days = Period(first - ONE_DAY, first + 4 * ONE_DAY)
+    resolved = resolve_inputs(catalog, recipe, PIXELS.geobox, days)
+    assert [resolved.blocked_by(day) for day in days.days] == [["f", "t"], ["t"], ["t"], [], []]
+    assert resolved.why_blocked(days.start) == [
+        "f (0 of 6 days of history found; days with 25% of the weight are required, e.g. the newest 1)",
+        "t (0 of 6 days of history found, 3 are required)",
+    ]
+    assert resolved.why_blocked(first + ONE_DAY) == ["t (2 of 6 days of history found, 3 are required)"]
+    ids = [id for id, _ in resolved.inputs(first + 3 * ONE_DAY)]
+    assert len(set(ids)) == 4  # every day of the window is an input
+    assert len(ids) == 4 + 3  # under its age for the one mean, and with the same weight for the other

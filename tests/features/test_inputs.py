@@ -105,7 +105,7 @@ def test_a_mean_of_years_takes_the_newer_version_and_counts_a_day_once(tmp_path)
             put(catalog, "glass-lst", f"{id}{number}", GEOBOX, {"lst": values}, day, items=of_version(version))
     feature = Feature("lst", "glass-lst", "lst", climatology=Climatology("2018", "year", 3), missing="climatology")
     (planned,) = find_climatology_items(open_catalog(catalog.root), feature)
-    mean, count = climatology_mean(planned)
+    mean, count, _ = climatology_mean(planned)
     np.testing.assert_array_equal(mean, np.where(np.isnan(new), 290, 300))
     assert (count == 3).all()
 

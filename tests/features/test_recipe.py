@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,12 @@ against_years = st.builds(
     trailing=st.integers(1, 3), statistic=st.sampled_from(["value", "anomaly"]), missing=st.just("climatology"),
     climatology=climatologies,
 )  # fmt: skip
-features = plain | against_years
+of_windows = st.builds(
+    Feature, names, names, names, exponential=st.sampled_from([0.5, 10.0]), window=st.sampled_from([0, 1, 45]),
+    lag=st.integers(0, 2), missing=st.sampled_from(["nodata", "nan"]),
+)  # fmt: skip
+spreads = st.builds(Feature, names, names, names, statistic=st.just("spread"), climatology=climatologies)
+features = plain | against_years | of_windows | spreads
 masks = st.builds(
     lambda name, limit, side, unknown: Mask(name, Feature(name, "c", "a"), **{side: limit}, unknown=unknown),
     st.sampled_from(MASKS), st.floats(-9, 400), st.sampled_from(["below", "above"]), st.booleans(),
@@ -55,6 +61,29 @@ def test_columns_are_in_order_and_masks_are_none():
     assert [feature.name for feature in RECIPE.sources] == ["lst", "lai", "swvl1", "elevation", "frozen"]
     assert RECIPE.feature("lai").time == "composite"
     assert RECIPE.only(["swvl1"]).names == ("swvl1",)
+
+
+def test_one_table_stands_for_the_features_of_a_source():
+    years = Climatology("2001/2010", "year")
+    table = FEATURE | {"resampling": "bilinear", "climatology": {"period": "2001/2010", "season": "year"}, "lag": 1}
+    table |= {"statistics": ["value", "climatology", "spread", "anomaly"], "exponentials": [5, 20], "missing": "nan"}
+    source = Feature("lst", "glass-lst", "lst", "bilinear", missing="nan")
+    lagged = replace(source, lag=1)
+    wanted = (
+        lagged,
+        replace(source, name="lst_mean", statistic="climatology", climatology=years),
+        replace(source, name="lst_spread", statistic="spread", climatology=years),
+        replace(lagged, name="lst_anomaly", statistic="anomaly", climatology=years),
+        replace(lagged, name="lst_exp5", exponential=5, window=15),
+        replace(lagged, name="lst_exp20", exponential=20, window=60),
+    )
+    made = Recipe.from_dict({"features": [table]})
+    assert made.features == wanted
+    assert Recipe.from_dict(made.to_dict()) == made
+    assert [one.days_back for one in wanted] == [1, 0, 0, 1, 15, 60]
+    filled = Recipe.from_dict({"features": [table | {"missing": "climatology", "window": 30}]})
+    assert [one.missing for one in filled.features] == ["climatology", "nodata", "nodata", *["climatology"] * 3]
+    assert [one.window for one in filled.features] == [0, 0, 0, 0, 30, 30]
 
 
 def test_the_order_of_features_counts():
@@ -93,6 +122,20 @@ WRONG = {
     "misspelt limit": ({"features": [FEATURE], "masks": [{**MASK, "belo": 1}]}, "'belo' is unknown.*'below'"),
     "limit as text": (one() | {"masks": [MASK | {"below": "cold"}]}, "mask 'frozen'.below: found 'cold'"),
     "text": ("features", "recipe: found 'features'"),
+    "time scale": (one(exponential=-1), "exponential -1, window 0 found"),
+    "endless time scale": (one(exponential=float("inf")), "exponential inf"),
+    "window alone": (one(window=5), "window 5 found without exponential"),
+    "two averages": (one(exponential=5, trailing=3), "exponential and trailing found"),
+    "spread without years": (one(statistic="spread"), "climatology missing"),
+    "spread that is averaged": (
+        one(statistic="spread", climatology={"period": "2001"}, exponential=3), "no trailing or exponential mean"),
+    "static that is averaged": (one(time="static", exponential=3), "no trailing or exponential mean"),
+    "list of statistics": (one(statistics=["mean"]), "statistics 'mean' is unknown: known are value"),
+    "empty lists": (one(statistics=[]), "statistics and exponentials are empty"),
+    "a list and one": (one(statistics=["value"], statistic="value"), "statistic found beside a list"),
+    "list without years": (one(statistics=["anomaly"]), "feature 'lst_anomaly': climatology missing"),
+    "years without use": (one(statistics=["value"], climatology={"period": "2001"}), "climatology found, and none"),
+    "scales as text": (one(exponentials="5"), "feature 'lst'.exponentials"),
 }  # fmt: skip
 
 

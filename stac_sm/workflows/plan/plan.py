@@ -39,7 +39,7 @@ from stac_sm.workflows.plan.existing_items import ExistingItems, existing_item_r
 from stac_sm.workflows.plan.input_table import InputTable, has_own_layout, scan_jobs
 from stac_sm.workflows.plan.item_rows import InputRows, ScanJob, read_input_rows
 from stac_sm.workflows.plan.planned_days import STATES, InputsChunk, PlannedDay, PlannedDays, Task
-from stac_sm.workflows.plan.tile_planner import PlannedTileDays, PlanSettings, ReadVolume, TilePlanner
+from stac_sm.workflows.plan.tile_planner import PlannedTileDays, PlanSettings, ReadVolume, TilePlanner, widest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +60,9 @@ class PlannedTile:
 
     left_out: Mapping[str, str]
     """See `Plan.left_out`."""
+
+    days_found: Mapping[str, tuple[int, int]]
+    """See `Plan.days_found`."""
 
 
 def plan_tiles(
@@ -115,7 +118,7 @@ def _here(
     for tile in tiles:
         found = planner.tile(tile, existing)
         part = InputsChunk(len(found.days), _constant_loader(found.inputs))
-        yield PlannedTile(found.days, part, found.reads, found.left_out)
+        yield PlannedTile(found.days, part, found.reads, found.left_out, found.days_found)
 
 
 def _constant_loader(inputs: pa.Array) -> Callable[[], pa.Array]:
@@ -167,8 +170,8 @@ def _in_processes(
         rows = _by_tile(list(months), scratch.folder)
         Path(scratch.folder, "shared").write_bytes(pickle.dumps(_Shared(root, settings, tables, rows)))
         made = pool.map(_tile, [(scratch.folder, tile) for tile in tiles])
-        for tile, (days, reads, left_out) in zip(tiles, made, strict=True):
-            yield PlannedTile(days, InputsChunk(len(days), _saved(scratch, tile)), reads, left_out)
+        for tile, (days, reads, left_out, short) in zip(tiles, made, strict=True):
+            yield PlannedTile(days, InputsChunk(len(days), _saved(scratch, tile)), reads, left_out, short)
 
 
 def _month(job: tuple[str, Period]) -> pa.Table:
@@ -181,14 +184,14 @@ def _rows(job: tuple[str, ScanJob]) -> InputRows:
     return read_input_rows(open_store(job[0]), job[1])
 
 
-def _tile(job: tuple[str, str]) -> tuple[pa.Table, ReadVolume, Mapping[str, str]]:
+def _tile(job: tuple[str, str]) -> tuple[pa.Table, ReadVolume, Mapping[str, str], Mapping[str, tuple[int, int]]]:
     """Plan the days of a tile, and leave their inputs in a file; runs in a process."""
     folder, tile = job
     planner, rows, store = _planner(folder)
     first, last = rows.get(tile, (0, 0))
     found = planner.tile(tile, ExistingItems.of_rows(store, _listed_items(folder).slice(first, last - first)))
     _save(found, Path(folder, f"{tile}.inputs"))
-    return found.days, found.reads, found.left_out
+    return found.days, found.reads, found.left_out, found.days_found
 
 
 @lru_cache(maxsize=1)
@@ -256,6 +259,10 @@ class Plan:
     left_out: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Input items that would count, but for a value that cannot be right: id and asset key, as ``ID/KEY``, or the id
     of a document that is no item; and why. The days are planned without them."""
+
+    days_found: Mapping[str, tuple[int, int]] = field(default_factory=dict, compare=False)
+    """Features with too little history on some days: fewest and most days of their average that have input, on these
+    days."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "days", PlannedDays.of(self.days))
@@ -400,7 +407,11 @@ def make_plan(
         found.append(tile)
     left_out = {name: why for one in found for name, why in one.left_out.items()}
     return Plan(
-        model.id, _joined(found), sum((one.reads for one in found), ReadVolume()), dict(sorted(left_out.items()))
+        model.id,
+        _joined(found),
+        sum((one.reads for one in found), ReadVolume()),
+        dict(sorted(left_out.items())),
+        widest(*(one.days_found for one in found)),
     )
 
 

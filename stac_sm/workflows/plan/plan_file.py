@@ -22,6 +22,7 @@ from stac_sm.storage.address import split_address
 from stac_sm.storage.store import Store, open_store
 from stac_sm.workflows.plan.plan import Plan, PlannedTile
 from stac_sm.workflows.plan.planned_days import InputsChunk, PlannedDays, days_schema, inputs_type
+from stac_sm.workflows.plan.tile_planner import widest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 PLANS_FOLDER = "plans"
 """Folder of a project's plan files, below the root of its store."""
 
+_DAYS_FOUND = "stac_sm:days_found"  # metadata: features with too little history, fewest and most days found
 _LEFT_OUT = "stac_sm:left_out"  # metadata: items that the plan was made without, and why
 _REPEATED = [
     "tile", "version", "state", "predecessor", "geometry", "blocked_by.list.element", "changed.list.element",
@@ -50,6 +52,7 @@ class PlanWriter:
     def __init__(self, model: str, grid: TileGrid) -> None:
         self._grid, self._about = grid, _about(model)
         self._left_out: dict[str, str] = {}
+        self._days_found: dict[str, tuple[int, int]] = {}
 
     def __enter__(self) -> PlanWriter:
         import pyarrow.parquet as pq
@@ -78,10 +81,15 @@ class PlanWriter:
         """
         self.add_rows(tile.days, tile.part)
         self.leave_out(tile.left_out)
+        self.find_days(tile.days_found)
 
     def leave_out(self, items: Mapping[str, str]) -> None:
         """Name items that the plan was made without, and why, as `Plan.left_out`; the file keeps them."""
         self._left_out |= items
+
+    def find_days(self, days_found: Mapping[str, tuple[int, int]]) -> None:
+        """Name features with too little history on some days, as `Plan.days_found`; the file keeps them."""
+        self._days_found = widest(self._days_found, days_found)
 
     def add_rows(self, rows: pa.Table, part: InputsChunk) -> None:
         """Write some days, and their inputs.
@@ -110,6 +118,8 @@ class PlanWriter:
         """
         if self._left_out:
             self._writer.add_key_value_metadata({_LEFT_OUT: json.dumps(dict(sorted(self._left_out.items())))})
+        if self._days_found:
+            self._writer.add_key_value_metadata({_DAYS_FOUND: json.dumps(self._days_found)})
         self._writer.close()
         store, path = _placed(href)
         store.replace(path, self._file.read_bytes())
@@ -139,6 +149,7 @@ def write_plan(plan: Plan, href: Path | str, grid: TileGrid) -> str:
             file.add_rows(days.table.slice(first, part.rows), part)
             first += part.rows
         file.leave_out(plan.left_out)
+        file.find_days(plan.days_found)
         return file.place(href)
 
 
@@ -200,8 +211,11 @@ def read_plan(href: Path | str) -> Plan:
         table = _filled(file.read(columns=known))
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         parts = [InputsChunk(rows, _from_file(store, path, group)) for group, rows in enumerate(sizes)]
-        left_out = json.loads((file.metadata.metadata or {}).get(_LEFT_OUT.encode(), b"{}"))
-        return Plan(about["model"], PlannedDays(table, parts), left_out=left_out)
+        left_out, short = (
+            json.loads((file.metadata.metadata or {}).get(name.encode(), b"{}")) for name in (_LEFT_OUT, _DAYS_FOUND)
+        )
+        days_found = {name: (int(fewest), int(most)) for name, (fewest, most) in short.items()}
+        return Plan(about["model"], PlannedDays(table, parts), left_out=left_out, days_found=days_found)
     except (OSError, KeyError, ValueError, CatalogError, pa.ArrowException) as error:
         raise InputError(f"{href} is no plan ({error}): `stac-sm plan` writes one") from error
 

@@ -15,7 +15,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.land import land_tiles
 from stac_sm.core.period import Period
 from stac_sm.core.progress import ProgressCallback
-from stac_sm.features.inputs import other_depths
+from stac_sm.features.inputs import describe_history, other_depths
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model
 from stac_sm.product.collection_grid import require_grid
@@ -51,8 +51,9 @@ class ProjectPlan:
     def missing_inputs(self) -> list[dict[str, Any]]:
         """Every input without which tile-days are blocked, most tile-days first: ``input`` (name), ``collection``,
         ``asset``, ``climatology`` (its period; None without one) and ``tile_days``; ``other_depths`` where the
-        collection has the quantity at other depths."""
-        sources = {one.name: one for one in self.model.cube_recipe().sources}
+        collection has the quantity at other depths; ``history`` where an average has too few days, with the days found
+        and required."""
+        sources, short = {one.name: one for one in self.model.cube_recipe().sources}, self.plan.days_found
         return [
             {
                 "input": name,
@@ -61,6 +62,7 @@ class ProjectPlan:
                 "climatology": found.period if (found := sources[name].climatology) else None,
                 "tile_days": days,
                 **({"other_depths": list(self.other_depths[name])} if name in self.other_depths else {}),
+                **({"history": describe_history(sources[name], *short[name])} if name in short else {}),
             }
             for name, days in self.plan.blocked_by.items()
         ]

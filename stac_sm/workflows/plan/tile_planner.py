@@ -116,6 +116,9 @@ class PlannedTileDays:
     """Items with a value that cannot be right: id and asset key, as ``ID/KEY``, or the id of a document that is no
     item; and why."""
 
+    days_found: Mapping[str, tuple[int, int]]
+    """See `Plan.days_found`."""
+
 
 @dataclass
 class TilePlanner:
@@ -133,6 +136,7 @@ class TilePlanner:
     _same: dict[Feature, tuple[bytes, list[tuple[DayInput, ...]]]] = field(default_factory=dict)
     _sizes: dict[str, int | None] = field(default_factory=dict)
     _elsewhere: dict[str, ItemSearch] = field(default_factory=dict)
+    _days_found: dict[str, tuple[int, int]] = field(default_factory=dict)  # of the newest tile, see `Plan.days_found`
 
     def tile(self, tile: str, existing: ExistingItems) -> PlannedTileDays:
         """Plan the days of a tile.
@@ -193,13 +197,18 @@ class TilePlanner:
         days = self._days
         if feature.time == "static":
             return [self._made_of(choose_day_fields(feature, timeline, normals, days[0]))] * len(days)
-        return [self._made_of(choose_day_fields(feature, timeline, normals, day)) for day in days]
+        chosen = [choose_day_fields(feature, timeline, normals, day) for day in days]
+        few = [found.days_found for found in chosen if found.days_found is not None]
+        self._days_found.pop(feature.name, None)
+        if few:
+            self._days_found[feature.name] = (min(few), max(few))
+        return [self._made_of(found) for found in chosen]
 
     def _made_of(self, found: DayFields) -> tuple[DayInput, ...]:
         return tuple(self._pair(source, layer, level) for layer in found.fields for source, level in layer.levelled)
 
     def _pair(self, source: Any, layer: WeightedField, level: int) -> DayInput:
-        found = day_input(source.item_id, source.asset, source.provenance_digest, layer.weight, level)
+        found = day_input(source.item_id, source.asset, source.provenance_digest, layer.weight, level, layer.age)
         self._sizes[found.id] = source.size
         return found
 
@@ -244,7 +253,8 @@ class TilePlanner:
             for name, value in zip(columns, (state, redo, older, changed), strict=True):
                 columns[name].append(value)
         reads = _reads(made, columns["state"], inputs, self._sizes)
-        return PlannedTileDays(_table(made, blocked, columns), _inputs_array(inputs), reads, left_out)
+        table, short = _table(made, blocked, columns), dict(self._days_found)
+        return PlannedTileDays(table, _inputs_array(inputs), reads, left_out, short)
 
     def _blocked(self, found: Mapping[str, list[tuple[DayInput, ...]]]) -> list[tuple[str, ...]]:
         """Return the features that each day requires and has no input for."""
@@ -255,6 +265,15 @@ class TilePlanner:
         if all(all(days) for _, days in needed):
             return [()] * number
         return [tuple(name for name, days in needed if not days[i]) for i in range(number)]
+
+
+def widest(*found: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Return the fewest and the most days of history of each feature over several tiles, as `Plan.days_found`."""
+    joined: dict[str, tuple[int, int]] = {}
+    for name, (fewest, most) in chain.from_iterable(one.items() for one in found):
+        known = joined.get(name, (fewest, most))
+        joined[name] = (min(fewest, known[0]), max(most, known[1]))
+    return dict(sorted(joined.items()))
 
 
 def _timeline(table: InputTable, feature: Feature, positions: np.ndarray) -> Timeline:

@@ -13,7 +13,10 @@ from datetime import date
 from pathlib import Path
 
 from stac_sm.core.errors import InputError
+from stac_sm.features.daily_fields import on_one_grid
 from stac_sm.features.inputs import ResolvedInputs
+from stac_sm.features.recipe import Feature
+from stac_sm.features.time_rules import DayFields
 from stac_sm.raster.resample import TargetPixels, source_window
 from stac_sm.raster.source import RasterSource, Window
 
@@ -131,6 +134,7 @@ def estimate_peak_memory(resolved: ResolvedInputs, target: TargetPixels, *, thre
     largest = max((_pixels(window) for window in windows.values()), default=0)
     variables = len(resolved.recipe.sources) + len(resolved.recipe.derived)
     kept = 4 * pixels * sum(1 for _ in _shared_fields(resolved, chosen)) + _lookups(resolved, chosen, pixels, largest)
+    kept += sum(4 * _pixels(windows[source.geobox]) for source in _averaged_files(resolved, chosen))
     return _PROCESS + threads * (_WORK + _WINDOW_PIXEL * largest + _DAY_PIXEL * variables * pixels) + kept
 
 
@@ -150,11 +154,34 @@ def _lookups(resolved: ResolvedInputs, days: tuple[date, ...], pixels: int, larg
 def _shared_fields(resolved: ResolvedInputs, days: tuple[date, ...]) -> Iterator[tuple[RasterSource, ...]]:
     """Yield the fields that more than one day needs: they stay until the last of them is done."""
     seen: dict[tuple[RasterSource, ...], set[date]] = {}
-    for made_of in resolved.by_feature.values():
-        for day in days:
-            for layer in made_of[day].fields if day in made_of else ():
+    for feature in resolved.recipe.sources:
+        for day, made_of in _of_days(resolved, feature, days):
+            layers = made_of.climatology if _on_own_grid(feature, made_of) else made_of.fields
+            for layer in layers:
                 seen.setdefault(layer.sources, set()).add(day)
     return (sources for sources, needed in seen.items() if len(needed) > 1)
+
+
+def _averaged_files(resolved: ResolvedInputs, days: tuple[date, ...]) -> set[RasterSource]:
+    """Return the files of exponential means that are made on the grid of the files: their pixels stay in memory."""
+    return {
+        source
+        for feature in resolved.recipe.sources
+        for _, made_of in _of_days(resolved, feature, days)
+        if _on_own_grid(feature, made_of)
+        for layers in made_of.fields_by_day
+        for layer in layers
+        for source in layer.sources
+    }
+
+
+def _on_own_grid(feature: Feature, made_of: DayFields) -> bool:
+    return bool(feature.exponential) and on_one_grid([layer for day in made_of.fields_by_day for layer in day])
+
+
+def _of_days(resolved: ResolvedInputs, feature: Feature, days: tuple[date, ...]) -> Iterator[tuple[date, DayFields]]:
+    made_of = resolved.by_feature[feature.name]
+    return ((day, made_of[day]) for day in days if day in made_of)
 
 
 def _sources(resolved: ResolvedInputs, days: tuple[date, ...]) -> Iterable[RasterSource]:

@@ -17,8 +17,21 @@ from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import Plan, make_plan
 from stac_sm.workflows.plan.plan_file import PlanWriter, read_plan, write_plan
+from stac_sm.workflows.plan.project_plan import plan_project
 from stac_sm.workflows.run.task import run_task
-from tests.support.fields import DAYS, RECIPE, SMALL, TILE, copied_project, edit, image, put, put_model, read_model
+from tests.support.fields import (
+    DAYS,
+    RECIPE,
+    SMALL,
+    TILE,
+    copied_project,
+    edit,
+    image,
+    publish_model,
+    put,
+    put_model,
+    read_model,
+)
 
 ONE = Period.parse("2018-07-01")
 
@@ -132,10 +145,27 @@ def test_another_model_recipe_grid_or_version(made, tmp_path):
 def test_a_missing_input_blocks_and_is_named(made):
     project, model = made
     later = plan_of(project, model, Period.parse("2018-07-03/2018-07-05"))
+    assert later.days_found == {}
     assert [(day.state, day.blocked_by) for day in later.days] == [
         ("new", ()), ("blocked", ("lst", "swvl1", "frozen")), ("blocked", ("lst", "swvl1", "frozen"))
     ]  # fmt: skip
     assert not [day for day in later.to_do if day.state == "blocked"]
+
+
+def test_too_little_history_blocks_and_the_days_found_and_required_are_named(made, tmp_path):
+    project, model = changed(made, tmp_path)
+    memory = Feature("memory", "era5-land", "swvl1", "bilinear", exponential=4, window=12)
+    recipe = replace(RECIPE, features=(*RECIPE.features, memory))
+    publish_model(project.catalog, replace(model, recipe=recipe), tmp_path / "m", ["memory"])
+    period = Period.parse("2018-07-08/2018-07-11")  # inputs end on the 3rd
+    project = replace(project, folder=project.folder)  # which reads its catalogue again
+    model_id = next(one.id for one in project.catalog.items("sm-models") if one.id != model.id)
+    found = plan_project(project, [TILE], period, model=model_id)
+    (memory,) = (one for one in found.missing_inputs if one["input"] == "memory")
+    required = "days with 25% of the weight are required, e.g. the newest 2"
+    assert memory["history"] == f"4 to 6 of 12 days of history found; {required}"
+    assert [one.get("history") for one in found.missing_inputs if one["input"] == "lst"] == [None]
+    assert read_plan(found.href).days_found == found.plan.days_found == {"memory": (4, 6)}
 
 
 def test_a_missing_input_that_is_left_to_the_model_does_not_block(made, tmp_path):

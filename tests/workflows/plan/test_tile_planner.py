@@ -47,6 +47,10 @@ RECIPE = Recipe(
         Feature("mean", "era5-land", "swvl1", lag=1, trailing=3, missing="nan"),
         Feature("usual", "glass-lst", "lst", missing="climatology", climatology=NORMAL),
         Feature("elevation", "cop-dem", "elevation", "average", "static"),
+        Feature("memory", "era5-land", "swvl1", "bilinear", exponential=2, window=5),
+        Feature("short_memory", "glass-lst", "lst", exponential=0.9, window=3),
+        Feature("usual_memory", "glass-lst", "lst", exponential=2, missing="climatology", climatology=NORMAL),
+        Feature("spread", "glass-lst", "lst", statistic="spread", missing="nan", climatology=NORMAL),
     ),
     masks=(Mask("frozen", Feature("frozen", "era5-land", "stl1"), below=273.15),),
 )
@@ -141,7 +145,16 @@ def fill(folder, chance: random.Random) -> None:
         if chance.random() < 0.2:  # and one of coarser pixels
             put_item(folder, "era5-land", f"AERA5.{day:%Y%j}", COARSE.zoom_out(2.5), assets, day)
     normal = {"stac_sm:climatology": RECIPE.feature("usual").climatology_key, "stac_sm:month": 6}
-    put_item(folder, CLIMATOLOGY_COLLECTION, "MEAN.06", COARSE, {"mean": (0, 1.0)}, date(2018, 1, 1), 365, **normal)
+    put_item(
+        folder,
+        CLIMATOLOGY_COLLECTION,
+        "MEAN.06",
+        COARSE,
+        {"mean": (0, 1.0), "std": (1, 1.0)},
+        date(2018, 1, 1),
+        365,
+        **normal,
+    )
 
 
 def put_products(folder, chance: random.Random) -> None:
@@ -244,6 +257,10 @@ def test_the_plan_is_that_of_every_day_for_itself(empty, seed, how):
         assert [replace(day, changed=()) for day in found.days] == [replace(day, changed=()) for day in wanted]
         for day, other in zip(found.days, wanted, strict=True):
             assert day.changed == other.changed or not other.changed
+        short = [one.days_found for one in resolved_of(folder)]
+        names = {name for one in short for name in one}
+        few = {name: [days for one in short for days in one.get(name, {}).values()] for name in names}
+        assert found.days_found == {name: (min(days), max(days)) for name, days in few.items()}
         shutil.rmtree(folder / PRODUCT_COLLECTION / "index")
         assert planned(folder, redo_retracted=redo) == found
 
@@ -314,6 +331,7 @@ def test_one_bad_value_in_an_item_costs_that_item_and_it_is_named(empty, seed, k
         file = Path(scratch, "plan.parquet")
         write_plan(spoiled, file, SMALL)
         assert read_plan(file).left_out == spoiled.left_out
+        assert read_plan(file).days_found == spoiled.days_found
 
 
 def resolved_of(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
-from stac_sm.features.inputs import resolve_inputs
-from stac_sm.raster.resample import TargetPixels
+from stac_sm.core.period import Period
+from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
+from stac_sm.features.recipe import Feature, Recipe
+from stac_sm.features.time_rules import DayFields, WeightedField
+from stac_sm.raster.resample import TargetPixels, source_window
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.run import memory, run, task
@@ -73,6 +77,28 @@ def test_more_pixels_days_and_threads_take_more(resolution):
     assert least < estimate_peak_memory(resolution, small, threads=2, days=1)
     assert least < estimate_peak_memory(resolution, small, threads=1, days=6)
     assert least < estimate_peak_memory(resolution, large, threads=1, days=1)
+
+
+def test_the_days_of_a_window_take_the_pixels_of_their_own_grid(resolution):
+    """A month with a window of 90 days of a coarse input keeps 120 small arrays, not 120 fields of a tile."""
+    source = next(iter(resolution.by_feature["swvl1"].values())).fields[0].sources[0]
+    files = [replace(source, item_id=f"{at}", href=f"/{at}.tif") for at in range(120)]
+    days = Period.parse("2019-01").days
+
+    def estimate(feature, ages):
+        made_of = {
+            day: DayFields(tuple((WeightedField(1.0, (files[at + 89 - age],), age=age),) for age in ages))
+            for at, day in enumerate(days)
+        }
+        resolved = ResolvedInputs(Recipe((feature,)), tuple(days), {"f": made_of})
+        return estimate_peak_memory(resolved, TargetPixels(SMALL.geobox(TILE)), threads=1, days=31)
+
+    plain = Feature("f", "era5-land", "swvl1", "bilinear")
+    least = estimate(plain, range(1))
+    more = estimate(replace(plain, exponential=30), range(90)) - least
+    rows, columns = source_window(source.geobox, TargetPixels(SMALL.geobox(TILE)))
+    assert more == 120 * 4 * (rows.stop - rows.start) * (columns.stop - columns.start)
+    assert more < estimate(replace(plain, trailing=90), range(90)) - least
 
 
 def test_a_run_with_little_memory_makes_the_same_day_by_day(tmp_path, monkeypatch):
