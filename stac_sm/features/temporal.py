@@ -252,17 +252,52 @@ class Moments:
         return cls(*(np.bincount(where, of, minlength=sites).astype(float) for of in parts))
 
     def mean(self, least_days: float = 1) -> Float32Array:
-        """Return the means: float32, NaN with fewer days with a value than ``least_days``."""
+        """Return the means.
+
+        Parameters
+        ----------
+        least_days
+            Fewest days with a value.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, of the shape of the sums; NaN with fewer days with a value.
+        """
         mean = self.total / np.maximum(self.count, 1)
         return np.where(self.count >= max(least_days, 1), mean, np.nan).astype(np.float32)
 
     def spread(self, least_days: float = 1) -> Float32Array:
-        """Return the standard deviations (of the days themselves): float32, NaN with fewer days than ``least_days``."""
+        """Return the standard deviations of the days themselves.
+
+        Parameters
+        ----------
+        least_days
+            Fewest days with a value.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, of the shape of the sums; NaN with fewer days with a value.
+        """
         mean = self.total / np.maximum(self.count, 1)
         variance = np.maximum(self.squares / np.maximum(self.count, 1) - mean * mean, 0)
         return np.where(self.count >= max(least_days, 1), np.sqrt(variance), np.nan).astype(np.float32)
 
 
 def anomaly(values: NDArray[np.floating], mean: NDArray[np.floating]) -> Float32Array:
-    """Return the difference of values from the mean of their place: float32, NaN where either is missing."""
+    """Return the difference of values from the mean of their place.
+
+    Parameters
+    ----------
+    values
+        Values of days; NaN = missing.
+    mean
+        Mean of each place, of a shape that goes with it and in the same unit; NaN = missing.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, NaN where either is missing.
+    """
     return np.asarray(values, np.float32) - np.asarray(mean, np.float32)

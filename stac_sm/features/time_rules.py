@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -312,19 +312,33 @@ def climatology_fields(climatology_files: Mapping[int, RasterSources], day: date
     tuple of WeightedField
         Weights sum to 1; where one of the two months is missing, the day's own month alone; empty if there is none.
     """
-    if not climatology_files:
-        return ()
-    if 0 in climatology_files:
-        return _whole(climatology_files[0])
+    weights = climatology_weights(climatology_files, day)
+    return tuple(WeightedField.of(weight, climatology_files[month]) for month, weight in weights)
+
+
+def climatology_weights(months: Collection[int], day: date) -> tuple[tuple[int, float], ...]:
+    """Return the months that make the climatology of a day, as `climatology_fields` describes.
+
+    Parameters
+    ----------
+    months
+        Months that there are (1 to 12), or 0 for the whole year.
+    day
+        UTC day.
+
+    Returns
+    -------
+    tuple of tuple
+        Month and weight; weights sum to 1; empty if there is none.
+    """
+    if 0 in months:
+        return ((0, 1.0),)
     here, before = _middle(day), _middle(day.replace(day=1) - ONE_DAY)
     first, second = (here, _middle(day.replace(day=28) + 4 * ONE_DAY)) if day >= here else (before, here)
-    if first.month not in climatology_files or second.month not in climatology_files:
-        return _whole(climatology_files.get(day.month, ()))
+    if first.month not in months or second.month not in months:
+        return ((day.month, 1.0),) if day.month in months else ()
     late = (day - first).days / (second - first).days
-    return (
-        WeightedField.of(1.0 - late, climatology_files[first.month]),
-        WeightedField.of(late, climatology_files[second.month]),
-    )
+    return (first.month, 1.0 - late), (second.month, late)
 
 
 def _middle(day: date) -> date:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,9 @@ class Predictor(Protocol):
 
 Fitter = Callable[[pd.DataFrame], Predictor]
 """Trains a model on rows of the table."""
+
+TableOfFold = Callable[[str, Fold], pd.DataFrame]
+"""From a strategy and one of its folds to the same rows, with features that know nothing of the rows held out."""
 
 Screener = Callable[[pd.DataFrame], Collection[str]]
 """From rows of the table to the sites that represent their pixel; raises `ScreeningError` if too few do."""
@@ -144,6 +148,7 @@ def evaluate(
     screener: Screener | None = None,
     baselines: Sequence[str] = (),
     columns: Columns | None = None,
+    tables: TableOfFold | None = None,
 ) -> Evaluation:
     """Score a way of training by what it predicts for rows held out.
 
@@ -168,6 +173,9 @@ def evaluate(
         difference from the target on the training rows of the fold.
     columns
         Names of the columns that are no features.
+    tables
+        Gives the features of a fold, where they depend on what is held out: a climatology must not know the years that
+        are. Rows, their order, sites, days and targets are those of ``table``. None: the table itself.
 
     Returns
     -------
@@ -189,7 +197,8 @@ def evaluate(
             notes[strategy] = str(cut)
             continue
         used = _usable(screener, table, cut, notes, f"{strategy} {SCREENED}")
-        parts.append(_held_out(table, strategy, cut, fitter, used, baselines, columns))
+        of_fold = partial(tables, strategy) if tables else lambda _: table
+        parts.append(_held_out(of_fold, strategy, cut, fitter, used, baselines, columns))
     predictions = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_KEYS))
     return Evaluation(
         results=tuple(_results(predictions, kept)),
@@ -232,7 +241,7 @@ def _usable(
 
 
 def _held_out(
-    table: pd.DataFrame,
+    table_of: Callable[[Fold], pd.DataFrame],
     strategy: str,
     cut: Sequence[Fold],
     fitter: Fitter,
@@ -243,6 +252,7 @@ def _held_out(
     """Return out-of-fold predictions of every method, for the rows that all of them can be scored on."""
     parts = []
     for i, fold in enumerate(cut):
+        table = table_of(fold)
         train, test = table.iloc[fold.train], table.iloc[fold.test]
         found = _fitted(train, test, fitter, kept[i] if kept else None, columns)
         found |= _corrected(train, test, baselines, columns.target)

@@ -36,6 +36,12 @@ GEOMETRY = "geometry"
 TITLES = {"table": "Match-ups: one row a site and day", "triplets": "Triplets for triple collocation"}
 """Key and title of each asset of the item."""
 
+YEAR_TITLES = {
+    "plain": "Values of the match-ups without their climatology",
+    "sums": "Sums of the days of the climatologies at each site, by year and month",
+}
+"""Key and title of assets that an item has where its recipe has climatologies: folds of years need them."""
+
 _DESCRIPTIONS = {
     "site": "Id of the first station of the site: all stations in one pixel are one site",
     "network": "Network of that station",
@@ -49,6 +55,12 @@ _DESCRIPTIONS = {
     "n": "Readings in that mean",
     "insitu": "Measured soil moisture, mean of the day, m3 m-3",
     "era5land": "Soil moisture of ERA5-Land in the site's pixel, m3 m-3",
+    "source": "Feature of the recipe, of whose source the days are summed up",
+    "year": "Year",
+    "month": "Month",
+    "count": "Days with a value",
+    "total": "Sum of the values of these days",
+    "squares": "Sum of the squares of the values of these days",
     "third": "Soil moisture of the third data set in the site's pixel, m3 m-3",
     GEOMETRY: "Place of the station: WKB point in degrees (OGC:CRS84)",
 }
@@ -105,8 +117,14 @@ def table_properties(table: pd.DataFrame, recipe: Recipe) -> dict[str, Any]:
     return {**_fields([*_columns(table, recipe), _geometry_column()], len(table)), "table:primary_geometry": GEOMETRY}
 
 
-def write_tables(table: pd.DataFrame, triplets: pd.DataFrame, recipe: Recipe, folder: Path) -> dict[str, AssetFile]:
-    """Write the two assets of a match-up item; the same tables give the same bytes.
+def write_tables(
+    table: pd.DataFrame,
+    triplets: pd.DataFrame,
+    recipe: Recipe,
+    folder: Path,
+    years: Mapping[str, pd.DataFrame] | None = None,
+) -> dict[str, AssetFile]:
+    """Write the assets of a match-up item; the same tables give the same bytes.
 
     Parameters
     ----------
@@ -117,12 +135,14 @@ def write_tables(table: pd.DataFrame, triplets: pd.DataFrame, recipe: Recipe, fo
     recipe
         The recipe of the features in ``table``.
     folder
-        Existing local folder for the two Parquet files.
+        Existing local folder for the Parquet files.
+    years
+        ``plain`` and ``sums`` of `fold_climatology`; None for a recipe without climatologies.
 
     Returns
     -------
     dict
-        ``table`` and ``triplets``, each an `AssetFile` for publishing.
+        ``table``, ``triplets`` and the keys of ``years``, each an `AssetFile` for publishing.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -132,11 +152,14 @@ def write_tables(table: pd.DataFrame, triplets: pd.DataFrame, recipe: Recipe, fo
         "table": table_properties(table, recipe),
         "triplets": _fields(_columns(triplets, recipe), len(triplets)),
     }
-    assets = {}
+    for key, values in (years or {}).items():
+        frames[key] = pa.Table.from_pandas(values, preserve_index=False)
+        described[key] = _fields(_columns(values, recipe), len(values))
+    assets, titles = {}, TITLES | YEAR_TITLES
     for key, frame in frames.items():
         file = folder / f"{key}.parquet"
         pq.write_table(frame, file)
-        fields = {"title": TITLES[key], "type": PARQUET_MEDIA_TYPE, "roles": ["data"], **described[key]}
+        fields = {"title": titles[key], "type": PARQUET_MEDIA_TYPE, "roles": ["data"], **described[key]}
         assets[key] = AssetFile(file, ".parquet", fields)
     return assets
 
@@ -152,11 +175,13 @@ def read_tables(item: pystac.Item) -> dict[str, pd.DataFrame]:
     Returns
     -------
     dict
-        ``table`` (match-ups, without the column of points) and ``triplets``.
+        ``table`` (match-ups, without the column of points) and ``triplets``; and ``plain`` and ``sums``, where the
+        item has them.
     """
     import pandas as pd
 
-    tables = {key: pd.read_parquet(table_file(asset_address(item, key))) for key in TITLES}
+    keys = [*TITLES, *(key for key in YEAR_TITLES if key in item.assets)]
+    tables = {key: pd.read_parquet(table_file(asset_address(item, key))) for key in keys}
     return {key: table.drop(columns=GEOMETRY, errors="ignore") for key, table in tables.items()}
 
 

@@ -129,6 +129,7 @@ def match_up_recipes(
     *,
     reader: str = DEFAULT_READER,
     workers: int = 1,
+    daily: Collection[str] = (),
 ) -> dict[str, Matchups]:
     """Join measurements with features as `match_up` does, for several recipes at once.
 
@@ -144,11 +145,13 @@ def match_up_recipes(
         The grid that tiles, rows and columns refer to.
     reader, workers
         As in `match_up`.
+    daily
+        Names of recipes of which every day is kept, whether a site measured on it or not.
 
     Returns
     -------
     dict
-        Name of the recipe to its match-ups.
+        Name of the recipe to its match-ups; of those in ``daily`` the table is ``site, date`` and the features.
 
     Raises
     ------
@@ -166,6 +169,9 @@ def match_up_recipes(
     found = {}
     for key, tiles in resolved_inputs.items():
         features = pd.concat([part[key] for part in parts if key in part], ignore_index=True)
+        if key in daily:
+            found[key] = Matchups(features)
+            continue
         found[key] = _joined(sites, series, features, next(iter(tiles.values())).recipe)
     return found
 

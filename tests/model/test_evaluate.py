@@ -84,6 +84,21 @@ def test_each_row_is_predicted_once_by_a_model_that_has_not_seen_it():
         assert np.array_equal(rows.loc[rows["fold"] == fold.name, "unscreened"], wanted.astype(float))
 
 
+def test_a_fold_is_trained_and_predicted_on_its_own_features():
+    """Those of other folds and strategies are the table's."""
+
+    def tables(strategy, fold):
+        return TABLE.assign(lst=TABLE["lst"] + fold.test[0] + 1) if strategy == "year" else TABLE
+
+    found = evaluate(TABLE, FOLDS, fitter, tables=tables).predictions
+    for strategy, cut in FOLDS.items():
+        for fold in cut:
+            own = tables(strategy, fold)
+            wanted = fitter(own.iloc[fold.train]).predict(own.iloc[fold.test]).astype(float)
+            of_fold = (found["strategy"] == strategy) & (found["fold"] == fold.name)
+            assert np.array_equal(found.loc[of_fold, "unscreened"], wanted)
+
+
 def test_screened_training_uses_rows_of_kept_sites_only():
     fold = FOLDS["random"][0]
     train = TABLE.iloc[fold.train]

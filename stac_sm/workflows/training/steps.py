@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,9 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once, read_published_item
+from stac_sm.stations.fold_climatology import plain_features, source_features, sums_of_days
 from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
-from stac_sm.stations.matchup_item import matchup_item, read_tables, table_properties, write_tables
+from stac_sm.stations.matchup_item import YEAR_TITLES, matchup_item, read_tables, table_properties, write_tables
 from stac_sm.stations.matchups import Matchups, match_up_recipes, resolve_sites
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
 from stac_sm.stations.records import Station, read_stations, site_daily_means, sites_of_stations
@@ -137,6 +138,9 @@ class MatchupResult:
     new: bool
     """Whether it was made now."""
 
+    years: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """``plain`` and ``sums`` of `fold_climatology`, where the recipe has climatologies."""
+
 
 @dataclass(frozen=True)
 class ScreeningStepResult:
@@ -206,6 +210,7 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
     triplet = triplet_recipe(project)
     resolutions = _resolved_inputs(project, triplet, where, period)
     _require_features(catalog, resolutions["table"], period)
+    resolutions |= _inputs_of_years(project, where, period)
     outside = _stations_outside_period(stations, where, period)
     item = matchup_item(
         _bbox(where), period, fingerprint=digest(_matchup_provenance(project, stations, resolutions, triplet))
@@ -215,7 +220,7 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
         series, unused = site_daily_means(where, stations, project.stations, workers=workers)
         series = series[(series["date"] >= str(period.start)) & (series["date"] < str(period.end))]
         _require_series(series, project, period, outside, unused)
-        made = match_up_recipes(where, series, resolutions, project.grid, workers=workers)
+        made = match_up_recipes(where, series, resolutions, project.grid, workers=workers, daily=[_DAYS])
         pairs, triplets = made["table"], made["triplets"].table.rename(columns={"sm": "insitu"})
         _require_rows(pairs, len(series), period)
         triplets = triplets[["site", "date", "insitu", "era5land", "third"]]
@@ -232,14 +237,44 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
         if left_out:
             item["properties"]["stac_sm:left_out"] = dict(sorted(left_out.items()))
         item["links"] = [_link_to_collection(STATIONS)]
-        return write_tables(pairs.table, triplets, project.recipe, scratch)
+        return write_tables(pairs.table, triplets, project.recipe, scratch, _tables_of_years(project, pairs, made))
 
     new = make_once(catalog, item, make) is not PublishOutcome.DONE
     if new:
         refresh(catalog.store, MATCHUPS)
     # Read from the catalogue in either case, so that a model learns from the bytes that were published.
     tables = read_tables(catalog.item(MATCHUPS, item["id"]))
-    return MatchupResult(_existing_item(catalog, MATCHUPS, item["id"]), **tables, new=new)
+    years = {key: tables.pop(key) for key in YEAR_TITLES if key in tables}
+    return MatchupResult(_existing_item(catalog, MATCHUPS, item["id"]), **tables, new=new, years=years)
+
+
+_PLAIN, _DAYS = "plain", "days"  # names of recipes beside those of table and triplets
+
+
+def _inputs_of_years(project: Project, where: pd.DataFrame, period: Period) -> dict[str, dict[str, ResolvedInputs]]:
+    """Resolve what climatologies of some of the years are made from: see `fold_climatology`."""
+    sources, plain = source_features(project.recipe), plain_features(project.recipe)
+    if not sources:
+        return {}
+    periods = [Period.parse(climatology.period) for _, climatology in sources.values()]
+    span = Period(min(one.start for one in periods), max(one.end for one in periods))
+    daily = tuple(replace(feature, name=name) for name, (feature, _) in sources.items())
+    wanted = {_DAYS: (Recipe(daily), span)} | ({_PLAIN: (Recipe(plain), period)} if plain else {})
+    return {
+        name: resolve_sites(project.catalog, recipe, where, days, project.grid)
+        for name, (recipe, days) in wanted.items()
+    }
+
+
+def _tables_of_years(project: Project, pairs: Matchups, made: Mapping[str, Matchups]) -> dict[str, pd.DataFrame] | None:
+    """Return the tables from which climatologies of some of the years are made; None for a recipe without any."""
+    if _DAYS not in made:
+        return None
+    names = [feature.name for feature in plain_features(project.recipe)]
+    keys = pairs.table[["site", "date"]]
+    values = made[_PLAIN].table[["site", "date", *names]] if names else keys
+    sums = sums_of_days(made[_DAYS].table, source_features(project.recipe))
+    return {"plain": keys.merge(values, on=["site", "date"], how="left"), "sums": sums}
 
 
 def _stations_and_sites(
@@ -465,7 +500,9 @@ def train_step(
         found: dict[str, Any] = {OUTSIDE_PERIOD_PROPERTY: outside} if outside else {}
         found |= {NOTES_PROPERTY: notes} if notes else {}
         screening = screen_step(project, matchups).screening
-        run = training_run(project, matchups.table, matchups.triplets, screening, budget=budget, log=log)
+        run = training_run(
+            project, matchups.table, matchups.triplets, screening, years=matchups.years, budget=budget, log=log
+        )
         made = model_item.model_item(
             run.model,
             fingerprint=fingerprint,

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stac_sm.core.columns import Fold
 from stac_sm.core.errors import ScreeningError
 from stac_sm.core.progress import LogFunction
 from stac_sm.model.applicability import fit_applicability
@@ -20,6 +22,7 @@ from stac_sm.model.fit import DIAGNOSTIC_ROUNDS, Learned, Rounds, learn
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.intervals import Intervals, fit_intervals
 from stac_sm.model.model import Model
+from stac_sm.stations.fold_climatology import without_years
 from stac_sm.stations.screening import ScreeningResult, require_sites, training_screener
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.reporting.findings import NOMINAL_COVERAGE, ReportInputs
@@ -159,6 +162,7 @@ def training_run(
     triplets: pd.DataFrame,
     screening: ScreeningResult,
     *,
+    years: Mapping[str, pd.DataFrame] | None = None,
     budget: DiagnosticsBudget | None = None,
     log: LogFunction | None = None,
 ) -> TrainingRun:
@@ -177,6 +181,9 @@ def training_run(
         ``site, date, insitu, era5land, third``, m3 m-3.
     screening
         Triple collocation of the sites.
+    years
+        ``plain`` and ``sums`` of `stations.fold_climatology`: the folds of years take the climatologies of the recipe
+        from their training years. Empty for a recipe without climatologies.
     budget
         Amount of work for the diagnostics; None: that of a full report.
     log
@@ -198,7 +205,8 @@ def training_run(
     baselines = [BASELINE] if BASELINE in table else []
     log(f"scoring on rows held out: {', '.join(folds)}")
     train = project_fitter(project, learned.rounds)
-    evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines)
+    tables = partial(_table_of_fold, table, project, years or {})
+    evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines, tables=tables)
     held_out = _held_out(evaluation, screening, rows is not table)
     intervals, judged, refused = _intervals(project, table, model, held_out)
     area = fit_applicability(rows, model.features, model.importance(), rows["site"])
@@ -207,6 +215,16 @@ def training_run(
     log("for the report: learning curve, importance of features, leaks")
     diagnostics = diagnose(table, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
     return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, learned)
+
+
+def _table_of_fold(
+    table: pd.DataFrame, project: Project, years: Mapping[str, pd.DataFrame], strategy: str, fold: Fold
+) -> pd.DataFrame:
+    """Return the table of a fold: where years are held out, no climatology knows them."""
+    if strategy != "year" or not years:
+        return table
+    held_out = set(table["date"].iloc[fold.test].dt.year)
+    return without_years(table, project.recipe, years["plain"], years["sums"], held_out)
 
 
 def training_hyperparameters(project: Project) -> dict[str, object]:
