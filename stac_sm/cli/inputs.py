@@ -63,10 +63,10 @@ def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
 @click.argument("folder", metavar="DIR")
 @click.option(
     "--recipe",
-    type=click.Choice(["glass", "public"]),
-    default="glass",
+    type=click.Choice(["memory", "glass-sm", "public", "glass"]),
+    default="memory",
     show_default=True,
-    help="GLASS SM's features from ingested files, or what public STAC APIs have.",
+    help="Ingested files with the memory of ERA5-Land; GLASS SM's own (glass, too); or what public STAC APIs have.",
 )
 def init(folder: str, recipe: str) -> None:
     """Make a project in DIR: a project file that explains itself, and an empty catalogue.

@@ -112,8 +112,7 @@ def features_needing_climatology(recipe: Recipe) -> list[Feature]:
         if feature.climatology_key is not None:
             by_key.setdefault(digest(feature.climatology_key), []).append(feature)
     return [
-        _with_spread(same[-1]) if any(one.statistic == "spread" for one in same) else same[-1]
-        for same in by_key.values()
+        _with_spread(same[0]) if any(one.statistic == "spread" for one in same) else same[0] for same in by_key.values()
     ]
 
 

@@ -212,7 +212,12 @@ class DailyFields:
             window = DaysOfWindow(
                 mean, tuple(tuple((layer.weight, place[layer.sources[0]]) for layer in day) for day in days)
             )
-            return (self._mean_in_blocks if len(self._blocks) > 1 else self._mean_in_one)(files, window, resampling)
+            key = ("exponential", files, window, resampling)  # the mean and its anomaly share it
+            if key not in self._memo:
+                in_blocks = len(self._blocks) > 1
+                make = self._mean_in_blocks if in_blocks else self._mean_in_one
+                self._memo[key] = make(files, window, resampling)
+            return self._memo[key]
         there = [day for day in days if day]
         fields = [self._sum(day, resampling) for day in there]
         number = iter(range(len(there)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -459,8 +460,9 @@ def _features(table: Mapping[str, Any]) -> list[Feature]:
     """Build the features of a table: one, or those that its lists ``statistics`` and ``exponentials`` ask for.
 
     ``name = "sm"`` with ``statistics = ["value", "climatology", "spread", "anomaly"]`` and ``exponentials = [5, 20]``
-    stands for ``sm``, ``sm_mean``, ``sm_spread``, ``sm_anomaly``, ``sm_exp5`` and ``sm_exp20``. The lag counts for what
-    is read on days, the climatology for what needs it, and the window for the exponential means.
+    stands for ``sm``, ``sm_mean``, ``sm_spread``, ``sm_anomaly``, ``sm_exp5``, ``sm_exp5_anomaly``, ``sm_exp20`` and
+    ``sm_exp20_anomaly``. The lag counts for what is read on days, the climatology for what needs it, and the window for
+    the exponential means.
     """
     if "statistics" not in table and "exponentials" not in table:
         return [_feature(table)]
@@ -484,10 +486,11 @@ def _features(table: Mapping[str, Any]) -> list[Feature]:
         name = f"{plain.get('name', '?')}{_SUFFIXES[statistic]}"
         more = {"value": own | filled, "anomaly": own | mean}.get(statistic, kept | mean)
         made.append({**plain, **more, "name": name, "statistic": statistic})
-    for scale in scales:
+    for scale, statistic in product(scales, ["value", *(one for one in statistics if one == "anomaly")]):
         window = {"window": table["window"]} if "window" in table else {}
-        made.append({**plain, **own, **filled, **window, "name": f"{plain.get('name', '?')}_exp{scale:g}"})
-        made[-1]["exponential"] = scale
+        more = mean if statistic == "anomaly" else filled
+        name = f"{plain.get('name', '?')}_exp{scale:g}{_SUFFIXES[statistic]}"
+        made.append({**plain, **own, **more, **window, "name": name, "statistic": statistic, "exponential": scale})
     _require_use(thing, table, made)
     return [_feature(one) for one in made]
 

@@ -165,6 +165,32 @@ time = "static"
 
 """
 
+_MEMORY = """\
+# What the soil remembers: ERA5-Land soil moisture and temperature of a day, and their site mean, spread, anomaly and
+# exponentially weighted means. The longest looks at 90 days: ingest ERA5-Land from 89 days before the first day of the
+# product. The means of many years are made by `stac-sm climatology`; change their period to years that you ingest.
+[[recipe.features]]
+name = "swvl1"
+collection = "era5-land"
+asset = "swvl1"
+resampling = "bilinear"
+time = "daily"
+statistics = ["value", "climatology", "spread", "anomaly"]
+exponentials = [3, 10, 30]
+climatology = { period = "2001/2020", season = "year" }
+
+[[recipe.features]]
+name = "stl1"
+collection = "era5-land"
+asset = "stl1"
+resampling = "bilinear"
+time = "daily"
+statistics = ["value", "climatology", "spread", "anomaly"]
+exponentials = [3, 10, 30]
+climatology = { period = "2001/2020", season = "year" }
+
+"""
+
 _PUBLIC = """\
 # From public STAC APIs, read in place. ERA5-Land is in none of them: ingest it.
 [[recipe.features]]
@@ -254,6 +280,19 @@ above = 0.01                        # m of water
 """
 
 _WHOLE_HEAD = _HEAD.replace("{INPUTS}\n", toml_comments())
+_HEADS = _GLASS.split("[[recipe.features]]\n")
+_OTHERS = "[[recipe.features]]\n".join(one for one in _HEADS if not one.startswith('name = "swvl1"'))
+_SEASONAL = _WHOLE_HEAD.replace(
+    'derived = []                        # or some of "doy_sin", "doy_cos", "latitude"',
+    'derived = ["doy_sin", "doy_cos"]    # or some of "doy_sin", "doy_cos", "latitude"',
+)
+_GLASS_SM = _WHOLE_HEAD + _GLASS + _LAND + _MASKS
 
-TEMPLATES = {"glass": _WHOLE_HEAD + _GLASS + _LAND + _MASKS, "public": _WHOLE_HEAD + _PUBLIC + _LAND_PUBLIC + _MASKS}
-"""Project files by recipe: ``glass`` is GLASS SM's, from ingested files; ``public`` takes what public APIs have."""
+TEMPLATES = {
+    "memory": _SEASONAL + _OTHERS + _MEMORY + _LAND + _MASKS,
+    "glass-sm": _GLASS_SM,
+    "public": _WHOLE_HEAD + _PUBLIC + _LAND_PUBLIC + _MASKS,
+    "glass": _GLASS_SM,
+}
+"""Project files by recipe: ``glass-sm`` (its old name is ``glass``) is GLASS SM's, from ingested files; ``memory``, the
+default, adds mean, spread, anomaly and exponential means of ERA5-Land to it; ``public`` takes what public APIs have."""

@@ -26,7 +26,7 @@ def run(*arguments: str, code: int = 0):
 
 @pytest.fixture
 def project(tmp_path):
-    run("init", tmp_path / "project")
+    run("init", tmp_path / "project", "--recipe", "glass-sm")
     return tmp_path / "project"
 
 

@@ -75,15 +75,19 @@ def test_one_table_stands_for_the_features_of_a_source():
         replace(source, name="lst_spread", statistic="spread", climatology=years),
         replace(lagged, name="lst_anomaly", statistic="anomaly", climatology=years),
         replace(lagged, name="lst_exp5", exponential=5, window=15),
+        replace(lagged, name="lst_exp5_anomaly", exponential=5, window=15, statistic="anomaly", climatology=years),
         replace(lagged, name="lst_exp20", exponential=20, window=60),
+        replace(lagged, name="lst_exp20_anomaly", exponential=20, window=60, statistic="anomaly", climatology=years),
     )
     made = Recipe.from_dict({"features": [table]})
     assert made.features == wanted
     assert Recipe.from_dict(made.to_dict()) == made
-    assert [one.days_back for one in wanted] == [1, 0, 0, 1, 15, 60]
+    assert [one.days_back for one in wanted] == [1, 0, 0, 1, 15, 15, 60, 60]
     filled = Recipe.from_dict({"features": [table | {"missing": "climatology", "window": 30}]})
-    assert [one.missing for one in filled.features] == ["climatology", "nodata", "nodata", *["climatology"] * 3]
-    assert [one.window for one in filled.features] == [0, 0, 0, 0, 30, 30]
+    assert [one.missing for one in filled.features] == ["climatology", "nodata", "nodata", *["climatology"] * 5]
+    assert [one.window for one in filled.features] == [0, 0, 0, 0, 30, 30, 30, 30]
+    plain = Recipe.from_dict({"features": [FEATURE | {"exponentials": [5]}]})
+    assert plain.names == ("lst_exp5",)
 
 
 def test_the_order_of_features_counts():

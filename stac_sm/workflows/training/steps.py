@@ -252,9 +252,10 @@ _PLAIN, _DAYS = "plain", "days"  # names of recipes beside those of table and tr
 
 
 def _inputs_of_years(project: Project, where: pd.DataFrame, period: Period) -> dict[str, dict[str, ResolvedInputs]]:
-    """Resolve what climatologies of some of the years are made from: see `fold_climatology`."""
+    """Resolve what climatologies of some of the years are made from, where years can be held out."""
     sources, plain = source_features(project.recipe), plain_features(project.recipe)
-    if not sources:
+    several_years = period.start.year < (period.end - ONE_DAY).year
+    if not sources or not several_years or "year" not in project.validation.strategies:
         return {}
     periods = [Period.parse(climatology.period) for _, climatology in sources.values()]
     span = Period(min(one.start for one in periods), max(one.end for one in periods))
