@@ -177,7 +177,6 @@ def make_climatology(
         If a file cannot be read.
     """
     require_one_process(catalog.store, workers)
-    feature = _named_as_before(catalog, feature)
     planned_items = list(
         find_climatology_items(
             open_recipe_catalog(feature.catalog, catalog) if feature.catalog else catalog, feature, bbox, left_out
@@ -188,6 +187,7 @@ def make_climatology(
             f"climatology of {feature.name!r}: no item of collection {feature.collection} with asset {feature.asset} "
             f"in {feature.climatology.period if feature.climatology else 'any period'}: ingest them first"
         )
+    planned_items = _named_as_before(catalog, planned_items)
     outcomes = dict.fromkeys((str(outcome) for outcome in PublishOutcome), 0)
     for outcome in map_jobs(partial(_make, catalog.root), planned_items, workers, as_ready=True):
         outcomes[str(outcome)] += 1
@@ -196,12 +196,19 @@ def make_climatology(
     return outcomes
 
 
-def _named_as_before(catalog: WritableCatalog, feature: Feature) -> Feature:
-    """Return the feature under the name that the ids of its items have already: other features share the mean."""
-    key = feature.climatology_key
-    there = (item for item in catalog.items(CLIMATOLOGY_COLLECTION) if item.properties.get(CLIMATOLOGY_PROPERTY) == key)
-    names = {item.id.rsplit(".", 4)[0].removeprefix(f"{feature.collection}.") for item in there} if key else set()
-    return replace(feature, name=min(names)) if names and feature.name not in names else feature
+def _named_as_before(catalog: WritableCatalog, planned_items: Sequence[ClimatologyItem]) -> list[ClimatologyItem]:
+    """Return items under the name that their ids have in the store already: other features share the mean."""
+    there = {
+        entry.path.split("/")[1] for entry in catalog.store.list_objects(CLIMATOLOGY_COLLECTION) if "/" in entry.path
+    }
+    named = []
+    for planned in planned_items:
+        feature, id = planned.feature, str(_item(planned)["id"])
+        start, end = f"{feature.collection}.", id.removeprefix(f"{feature.collection}.{feature.name}")
+        names = [one[len(start) : -len(end)] for one in there if one.startswith(start) and one.endswith(end)]
+        other = names and feature.name not in names
+        named.append(replace(planned, feature=replace(feature, name=min(names))) if other else planned)
+    return named
 
 
 def find_climatology_items(
