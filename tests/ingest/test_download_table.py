@@ -49,7 +49,7 @@ def test_a_row_says_all_that_a_user_needs(row):
     assert licence.startswith(("CC-BY", "[terms](https://"))
     program, *words = shlex.split(command)
     assert (program, words[:2]) == ("stac-sm", ["ingest", source])
-    main.commands["ingest"].make_context("ingest", words[1:])
+    main.commands["ingest"].make_context("ingest", words[1:], **main.context_settings)  # click keeps the option of help
 
 
 @pytest.mark.parametrize(("name", "one"), [*downloads()], ids=lambda value: str(getattr(value, "product", value)))

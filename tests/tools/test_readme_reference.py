@@ -31,7 +31,7 @@ TOML = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 def test_every_command_in_the_readme_parses(line):
     words = shlex.split(line.rpartition("stac-sm ")[2], comments=True)
     command = main.commands[words[0]]
-    with command.make_context(words[0], words[1:], resilient_parsing=False) as context:
+    with command.make_context(words[0], words[1:], resilient_parsing=False, **main.context_settings) as context:
         assert isinstance(context, click.Context)
 
 
