@@ -15,7 +15,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.storage.address import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from stac_sm.workflows.project import Project
 
@@ -268,6 +268,8 @@ def parsed_tiles(project: Project, text: str | None) -> list[str]:
 def print_result(value: Any, as_json: bool) -> None:
     """Print rows as a table, a mapping as facts, or either as JSON.
 
+    A heading of a table with blanks, such as ``GB to read``, is a key with underscores in JSON: ``gb_to_read``.
+
     Parameters
     ----------
     value
@@ -277,7 +279,27 @@ def print_result(value: Any, as_json: bool) -> None:
     """
     from stac_sm.core.text import format_facts, format_table, to_json
 
-    click.echo(to_json(value) if as_json else format_facts(value) if isinstance(value, dict) else format_table(value))
+    if as_json:
+        named = json_keys(value) if isinstance(value, dict) else [json_keys(row) for row in value]
+        click.echo(to_json(named))
+        return
+    click.echo(format_facts(value) if isinstance(value, dict) else format_table(value))
+
+
+def json_keys(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with keys for JSON in place of headings; those without blanks stay as they are.
+
+    Parameters
+    ----------
+    row
+        By heading.
+
+    Returns
+    -------
+    dict
+        The same values; keys of a value that is a mapping itself are data, and stay.
+    """
+    return {key.replace(" ", "_").lower() if " " in key else key: value for key, value in row.items()}
 
 
 def print_message(message: str) -> None:

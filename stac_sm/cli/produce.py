@@ -109,7 +109,7 @@ def _costs(cost: Estimate) -> dict[str, object]:
         "PUT": cost.puts,
         "LIST": cost.lists,
         "core-hours": round(cost.core_hours, 3),
-        "cost in USD": round(cost.cost, 2),
+        "cost USD": round(cost.cost, 2),
         "USD a month to keep": round(cost.cost_a_month, 2),
     }
 

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from stac_sm.cli.main import main
+from stac_sm.cli.options import print_result
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.raster.readers import READERS
 from stac_sm.stac.catalogs.catalog import open_catalog
@@ -190,6 +191,18 @@ def test_features_shows_what_the_model_would_see(project, shared):
     with xr.open_dataset(saved) as cube:
         assert cube["swvl1"].shape == (1, 1200, 1200)
         assert float(cube["swvl1"].max()) == pytest.approx(swvl1["max"])
+
+
+def test_keys_of_json_have_no_blanks(capsys):
+    """Whatever a table calls them; keys inside a value are data, such as reasons."""
+    row = {"GB to read": 1, "left out": {"a reason": 2}, "tile-days": 3, "GET": 4}
+    keys = {"gb_to_read": 1, "left_out": {"a reason": 2}, "tile-days": 3, "GET": 4}
+    print_result(row, True)
+    assert json.loads(capsys.readouterr().out) == keys
+    print_result([row], True)
+    assert json.loads(capsys.readouterr().out) == [keys]
+    print_result(row, False)
+    assert "GB to read" in capsys.readouterr().out
 
 
 def test_tiles_names_where_a_point_or_a_box_is(project):

@@ -39,7 +39,7 @@ def loaded(project, server, code=0, *collections):
     )
     assert done.exit_code == code, done.output
     rows = json.loads(done.stdout)
-    names = ("new", "replaced", "done", "failed", "only in the database")
+    names = ("new", "replaced", "done", "failed", "only_in_the_database")
     return [sum(row[name] for row in rows) for name in names], done.stderr
 
 

@@ -452,7 +452,7 @@ def test_index_command(root, tmp_path):
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == [
         {"collection": "sm-1km-daily", "items": 0, "new": 0, "replaced": 0, "done": 0, "removed": 0, "failed": {},
-         "left out": {}}
+         "left_out": {}}
     ]  # fmt: skip
     broken = copy / "sm-1km-daily" / "2019" / "01" / "01" / "x" / "x.json"
     broken.parent.mkdir(parents=True)

@@ -97,14 +97,14 @@ def test_the_command_tells_what_it_costs_and_refuses(tmp_path):
     done = run(*given, "--json", "--max-cost", "5")
     told = json.loads(done.stdout)
     assert (told["new"], told["blocked"]) == (6, 6)
-    assert told["files to read"] > 0
-    assert {"GB to read", "GB to write", "GET", "PUT", "LIST", "core-hours", "cost in USD"} < set(told)
+    assert told["files_to_read"] > 0
+    assert {"gb_to_read", "gb_to_write", "GET", "PUT", "LIST", "core-hours", "cost_usd"} < set(told)
     assert "blocked: 6 tile-days lack lst (collection glass-lst, asset lst)" in done.stderr
-    missing = {row["input"]: row for row in told["missing inputs"]}
+    missing = {row["input"]: row for row in told["missing_inputs"]}
     lst = {"input": "lst", "collection": "glass-lst", "asset": "lst", "climatology": None, "tile_days": 6}
     assert missing["lst"] == lst
     assert set(missing) == {"lst", "lai"}  # all of them, not the first
-    assert told["left out"] == {}
+    assert told["left_out"] == {}
     text = run(*given)
     assert all(f'"input": "{name}"' in text.stdout for name in missing)
     assert "a default: no run has measured it" in done.stderr
