@@ -28,8 +28,10 @@ from stac_sm.core.scores.pair import (
     weighted_rho,
 )
 from stac_sm.core.scores.resampling import (
+    CONFIDENCE,
     LEAST_SITES,
     NO_INTERVAL,
+    RESAMPLES,
     Interval,
     block_weights,
     generator_of,
@@ -173,8 +175,8 @@ def score_groups(
     site_classes: pd.DataFrame | None = None,
     *,
     scaling: Scaling = "none",
-    resamples: int = 200,
-    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> ScoreTable:
     """Score a prediction against observations per station, per network, over all, and by class.

@@ -17,6 +17,12 @@ from stac_sm.core.arrays import Float64Array
 BLOCK_DAYS = 30
 """Longest block, in days with a value: longer than surface soil moisture remembers."""
 
+CONFIDENCE = 0.95
+"""Share that the intervals cover, as those of QA4SM."""
+
+RESAMPLES = 200
+"""Resamples of an interval."""
+
 LEAST_SITES = 3
 """Fewest sites of an interval by resampling sites."""
 

@@ -19,8 +19,10 @@ from stac_sm.core.arrays import Float64Array
 from stac_sm.core.metrics import Triple, collocation_figures, common_rows, pearson_r, triple_collocation
 from stac_sm.core.scores.groups import Spread, spread_of
 from stac_sm.core.scores.resampling import (
+    CONFIDENCE,
     MOST_DEGENERATE,
     NO_INTERVAL,
+    RESAMPLES,
     Interval,
     block_weights,
     generator_of,
@@ -159,8 +161,8 @@ def collocate_triplets(
     *,
     place: str = "",
     least_days: int = LEAST_DAYS,
-    resamples: int = 200,
-    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> list[TripletResult]:
     """Compute triple collocation for every triplet of some data sets at one place.

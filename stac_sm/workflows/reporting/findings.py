@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from stac_sm.core.columns import Columns, label_column, require_columns
 from stac_sm.core.errors import InputError
 from stac_sm.core.metrics import Scores, agreement_scores
+from stac_sm.core.scores.groups import CLIMATE, ScoreTable, climate_class, score_groups
 from stac_sm.model.diagnostics.results import Diagnostics
 from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, StrategyResult, station_scores
 from stac_sm.stations.screening import ScreeningResult
@@ -326,6 +327,22 @@ class ReportFindings:
         return frame.merge(self._places, on="site", how="left")
 
     @cached_property
+    def unseen_site_scores(self) -> ScoreTable | None:
+        """All scores at unseen sites as `validate` has them; None where nothing could be scored."""
+        if not self.report.strategies:
+            return None
+        rows, table, columns = self.unseen_site_rows, self.report.table, self.report.columns
+        named = label_column(table, columns.site)
+        networks = dict(zip(named, table[columns.network].astype(str), strict=True)) if columns.network in table else {}
+        climate = {site: climate_class(code) for site, code in self.report.climate.items()}
+        return score_groups(
+            rows[["site", "date", "observed", "predicted"]].assign(
+                network=rows["site"].map(networks).fillna("unknown")
+            ),
+            pd.DataFrame({CLIMATE: climate}) if climate else None,
+        )
+
+    @cached_property
     def by_range(self) -> tuple[ClassResiduals, ...]:
         """Errors by range of the observed soil moisture."""
         rows = self.unseen_site_rows
@@ -367,6 +384,7 @@ class ReportFindings:
             **report.evaluation.to_dict(),
             "anchors_of_other_data": [asdict(anchor) for anchor in PUBLISHED_SCORES],
             "stations": self.stations.to_dict(orient="records"),
+            "unseen_sites": None if self.unseen_site_scores is None else self.unseen_site_scores.to_dict(),
             "residuals": {
                 "by_range": [asdict(one) for one in self.by_range],
                 f"by_{self.by_climate_is}": [asdict(one) for one in self.by_climate],

@@ -19,6 +19,7 @@ from stac_sm.workflows.reporting import figures, stations
 from stac_sm.workflows.reporting.findings import SITE_STRATEGY, ReportFindings, ReportInputs
 from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure
 from stac_sm.workflows.reporting.labels import STRATEGY_LABELS, UNIT, method_label, strategy_label
+from stac_sm.workflows.reporting.score_tables import score_content
 from stac_sm.workflows.reporting.tables import (
     coverage_table,
     fact_table,
@@ -96,6 +97,7 @@ SERIES_NOTE = (
 
 def _sections(findings: ReportFindings) -> Iterator[PageSection]:
     yield "scores", "All scores side by side", list(_scores(findings))
+    yield "unseen-scores", "Scores by network, class and station", list(_unseen_scores(findings))
     yield "scatter", "Prediction against observation", list(_scatter(findings))
     yield "map", "Map of stations", list(_map(findings))
     yield "curve", "What more stations would bring", list(_curve(findings))
@@ -204,6 +206,11 @@ def _scores(findings: ReportFindings) -> Iterator[HtmlContent]:
     )
     yield score_table(findings)
     yield published_scores_table()
+
+
+def _unseen_scores(findings: ReportFindings) -> Iterator[HtmlContent]:
+    if findings.unseen_site_scores is not None:
+        yield from score_content({"at unseen sites": findings.unseen_site_scores})
 
 
 def _scatter(findings: ReportFindings) -> Iterator[HtmlContent]:

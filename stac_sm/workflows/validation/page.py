@@ -17,12 +17,13 @@ from stac_sm.core.scores.groups import ScoreTable
 from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure, html_table
 from stac_sm.workflows.reporting.labels import UNIT
 from stac_sm.workflows.reporting.page import SERIES_NOTE, page_style, series_body
+from stac_sm.workflows.reporting.score_tables import score_content
 from stac_sm.workflows.reporting.tables import format_score
 from stac_sm.workflows.validation import figures
 from stac_sm.workflows.validation.products import ProductComparison
 from stac_sm.workflows.validation.protocol import ValidationProtocol
 from stac_sm.workflows.validation.qa4sm_file import ComparedDataSet
-from stac_sm.workflows.validation.score_sections import protocol_content, score_content, triplet_content
+from stac_sm.workflows.validation.score_sections import protocol_content, triplet_content
 from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, UNKNOWN, NetworkScores, score_sites
 from stac_sm.workflows.validation.triplets import StationTriplets
 

@@ -14,7 +14,7 @@ from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.period import Period
 from stac_sm.core.scores.pair import GCOS_UBRMSE, LEAST_YEARS
-from stac_sm.core.scores.resampling import BLOCK_DAYS, LEAST_SITES
+from stac_sm.core.scores.resampling import BLOCK_DAYS, CONFIDENCE, LEAST_SITES, RESAMPLES
 from stac_sm.core.scores.series import SEASONAL_WINDOW, SHORT_WINDOW, Scaling
 from stac_sm.stac.catalogs.search import ItemSearch
 
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from stac_sm.stations.records import Station, StationRules
-
-CONFIDENCE = 0.95
-"""Share that the intervals of a validation cover, as those of QA4SM."""
-
-RESAMPLES = 200
-"""Resamples of an interval."""
 
 ISMN_CITATION = "Dorigo et al. (2021), Hydrology and Earth System Sciences 25, 5749-5804, doi:10.5194/hess-25-5749-2021"
 """What the terms of the ISMN ask to cite, whatever the network."""

@@ -22,7 +22,6 @@ from stac_sm.core.scores.triplets import (
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.search import ItemSearch
 from stac_sm.stations.matchups import match_up_recipes, resolve_sites
-from stac_sm.workflows.validation.protocol import CONFIDENCE, RESAMPLES
 from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, TrainingStations
 
 if TYPE_CHECKING:
@@ -196,9 +195,7 @@ def triplets_at_stations(
         ordered = part.sort_values("date")
         values = {name: ordered[name].to_numpy(float) for name in series.columns[3:] if ordered[name].notna().any()}
         dependence = dependent_errors(learned.of(str(part["network"].iloc[0])), inputs)
-        found[str(site)] = collocate_triplets(
-            values, dependence, place=str(site), least_days=least_days, resamples=RESAMPLES, confidence=CONFIDENCE
-        )
+        found[str(site)] = collocate_triplets(values, dependence, place=str(site), least_days=least_days)
     return StationTriplets(series, {site: one for site, one in found.items() if one}, least_days)
 
 

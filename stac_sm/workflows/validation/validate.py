@@ -66,8 +66,6 @@ from stac_sm.workflows.validation.products import (
     other_product,
 )
 from stac_sm.workflows.validation.protocol import (
-    CONFIDENCE,
-    RESAMPLES,
     Reference,
     product_reference,
     station_reference,
@@ -512,7 +510,7 @@ def _score_tables(rows: pd.DataFrame, learned: TrainingStations, sites: SitesOfS
     roles = rows["network"].map(learned.of)
     table = rows.rename(columns={"product": "predicted"})
     return {
-        role: score_groups(table[roles == role], _site_classes(sites), resamples=RESAMPLES, confidence=CONFIDENCE)
+        role: score_groups(table[roles == role], _site_classes(sites))
         for role in (HELD_OUT, UNKNOWN, SEEN)
         if (roles == role).any()
     }
@@ -527,7 +525,7 @@ def _reference_scores(triplets: StationTriplets | None, sites: SitesOfStations) 
         if name not in (STATION, PRODUCT):
             table = triplets.series[["site", "network", "date", STATION, name]].dropna()
             table = table.rename(columns={STATION: "observed", name: "predicted"})
-            found[name] = score_groups(table, _site_classes(sites), resamples=RESAMPLES, confidence=CONFIDENCE)
+            found[name] = score_groups(table, _site_classes(sites))
     return found
 
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.metrics import agreement_scores
+from stac_sm.core.scores.pair import pair_scores
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.evaluate import evaluate
@@ -353,6 +354,23 @@ def test_metrics_hold_what_the_page_tells(written, given_report):
     assert found["stations"][3]["lon"] == TABLE.groupby("site")["lon"].first()[found["stations"][3]["site"]]
     assert set(found["residuals"]) == {"by_range", "by_climate"}
     assert found["unit"] == "m3 m-3"
+
+
+def test_scores_at_unseen_sites_are_those_of_a_validation_of_the_same_rows(written, given_report):
+    """One module of figures: the report has what `validate` has, and its pooled scores are the headline."""
+    findings = ReportFindings(given_report)
+    found = json.loads(written["metrics"].read_text(encoding="utf-8"))["unseen_sites"]
+    headline = findings.headline
+    for name in ("n", "r", "rmse", "ubrmse", "bias"):
+        assert found["all"][name] == pytest.approx(getattr(headline.pooled, name), abs=1e-12)
+    assert found["all"]["scored_sites"] == headline.stations
+    assert found["all"]["median_rmse"] == pytest.approx(headline.median.rmse, abs=1e-12)
+    rows = findings.unseen_site_rows
+    for one in found["stations"]:
+        part = rows[rows["site"] == one["name"]]
+        scores = pair_scores(part["predicted"], part["observed"], part["date"].to_numpy())
+        assert (one["rho"], one["mse_corr"]) == pytest.approx((scores.rho, scores.mse_corr))
+    assert "GCOS target" in written["report"].read_text(encoding="utf-8")
 
 
 def test_the_same_report_is_the_same_bytes_here_and_in_another_process(written, given_report, tmp_path):

@@ -1,0 +1,138 @@
+"""Build the tables of scores of networks, classes and stations, which a report and a validation have alike.
+
+Every number comes from `stac_sm.core.scores.groups`; the same rows give the same table in both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from stac_sm.core.scores.groups import LEAST_ROWS, GroupScores, ScoreTable, Spread
+from stac_sm.core.scores.pair import GCOS_UBRMSE
+from stac_sm.core.scores.resampling import CONFIDENCE, NO_INTERVAL, Interval
+from stac_sm.workflows.reporting.html import HtmlContent, html_element, html_table
+from stac_sm.workflows.reporting.labels import UNIT
+
+_FIGURES = (  # name, heading, digits
+    ("r", "R", 3), ("rho", "rho", 3), ("bias", "bias", 4), ("rmse", "RMSE", 4), ("ubrmse", "ubRMSE", 4),
+    ("r_long", "R of long-term anomalies", 3), ("r_short", "R of short-term anomalies", 3),
+)  # fmt: skip
+_TARGET = f"GCOS target: ubRMSE {GCOS_UBRMSE:g}"
+_MOST_STATIONS = 300
+
+
+def score_content(scores: Mapping[str, ScoreTable]) -> Iterator[HtmlContent]:
+    """Yield tables of the scores of networks, classes and stations, one of each a role.
+
+    Parameters
+    ----------
+    scores
+        Role of the stations to the models of the product -> their scores.
+
+    Yields
+    ------
+    HtmlContent
+        Tables with 95 % intervals, and medians with quartiles over sites; the GCOS target is the last line.
+    """
+    for role, table in scores.items():
+        kinds = [("Network", [table.pooled, *table.networks])]
+        kinds += [(kind.capitalize(), list(groups)) for kind, groups in table.classes.items()]
+        for kind, groups in kinds:
+            anchor = f"{'-'.join(kind.lower().split())}-{'-'.join(role.split())}"
+            yield _pooled(kind, groups, role, f"scores-{anchor}")
+            yield _medians(kind, groups, role, f"medians-{anchor}")
+        yield _stations(table, role)
+
+
+def _pooled(kind: str, groups: Sequence[GroupScores], role: str, anchor: str) -> HtmlContent:
+    rows: list[list[HtmlContent]] = [
+        [
+            _name(one),
+            str(one.sites),
+            str(one.scores.n),
+            *(_with_interval(one, name, digits) for name, _, digits in _FIGURES),
+        ]
+        for one in groups
+    ]
+    rows.append([_TARGET, "", "", "", "", "", "", f"{GCOS_UBRMSE:.4f}", "", ""])
+    names = [kind.lower(), "sites", "days", *(heading for _, heading, _ in _FIGURES)]
+    return html_table(
+        f"{kind}, {role}: all sites and days at once, {UNIT} but for correlations, with {CONFIDENCE:.0%} intervals",
+        names,
+        rows,
+        id=anchor,
+    )
+
+
+def _medians(kind: str, groups: Sequence[GroupScores], role: str, anchor: str) -> HtmlContent:
+    rows: list[list[HtmlContent]] = [
+        [
+            _name(one),
+            str(one.scored_sites),
+            *(spread_text(one.spread[name], digits) for name, _, digits in _FIGURES),
+            "-" if math.isnan(one.within_target) else f"{100 * one.within_target:.0f} %",
+        ]
+        for one in groups
+    ]
+    names = [kind.lower(), "sites", *(heading for _, heading, _ in _FIGURES), f"sites with ubRMSE < {GCOS_UBRMSE:g}"]
+    return html_table(
+        f"{kind}, {role}: median over sites with at least {LEAST_ROWS} rows, and quartiles", names, rows, id=anchor
+    )
+
+
+def _stations(table: ScoreTable, role: str) -> HtmlContent:
+    rows: list[list[HtmlContent]] = [
+        [
+            one.name,
+            one.network,
+            str(one.scores.n),
+            *(_with_interval(one, name, digits) for name, _, digits in _FIGURES),
+            _p_value(one.scores.p_r),
+            _p_value(one.scores.p_rho),
+            *(number_text(1e4 * part, 2) for part in (one.scores.mse_corr, one.scores.mse_bias, one.scores.mse_var)),
+        ]
+        for one in table.stations[:_MOST_STATIONS]
+    ]
+    more = len(table.stations) - len(rows)
+    names = ["site", "network", "days", *(heading for _, heading, _ in _FIGURES), "p of R", "p of rho"]
+    names += ["MSE by correlation, 1e-4", "MSE by bias, 1e-4", "MSE by variance, 1e-4"]
+    return html_table(
+        f"Stations, {role}" + (f"; the first {len(rows)}, {more} more are in the files" if more else ""),
+        names,
+        rows,
+        id=f"stations-{'-'.join(role.split())}",
+    )
+
+
+def _name(one: GroupScores) -> HtmlContent:
+    return one.name or html_element("span", "all", class_="first")
+
+
+def _with_interval(one: GroupScores, name: str, digits: int) -> str:
+    value, interval = getattr(one.scores, name), one.intervals.get(name, NO_INTERVAL)
+    return number_text(value, digits) + _ends(interval, digits)
+
+
+def _ends(interval: Interval, digits: int) -> str:
+    return f" ({number_text(interval.low, digits)} to {number_text(interval.high, digits)})" if interval.known else ""
+
+
+def _p_value(value: float) -> str:
+    return "-" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def number_text(value: float, digits: int) -> str:
+    """Return a number with some digits after the point; ``-`` for NaN, and no minus before a zero."""
+    if not math.isfinite(value):
+        return "-"
+    text = f"{value:.{digits}f}"
+    return text if float(text) else f"{0:.{digits}f}"
+
+
+def spread_text(spread: Spread, digits: int) -> str:
+    """Return a median and in brackets the quartiles; ``-`` where there is none."""
+    if math.isnan(spread.median):
+        return "-"
+    q1, median, q3 = (number_text(value, digits) for value in (spread.q1, spread.median, spread.q3))
+    return f"{median} ({q1} to {q3})"
