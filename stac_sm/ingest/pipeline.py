@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stac_sm.core.errors import InputError
+from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.parallel import map_jobs
 from stac_sm.ingest.file_group import FileGroup, IngestJob, claims_of, ingest_group
+from stac_sm.ingest.formats.archive import begins_as_data, unpack_members
 from stac_sm.ingest.provider_interface import OwnCollectionProvider, find_files
 from stac_sm.ingest.registry import create_provider
 from stac_sm.ingest.results import FileResult
@@ -131,7 +133,65 @@ def ingest_sorted(
     """
     require_one_process(catalog.store, workers)
     rows = sort_files(paths, settings=settings, workers=workers)
-    sorted_out(rows)
+    with ExitStack() as stack:
+        opened = [_unpacked(row, stack) for row in rows]
+        shown = {file: name for _, files in opened for file, name in files.items()}
+        rows = [row for row, _ in opened] + sort_files(
+            [file for file in shown if isinstance(file, Path)], settings=settings, workers=workers
+        )
+        sorted_out([dataclasses.replace(row, file=shown.get(row.file, row.file)) for row in rows])
+        results = _ingest_rows(catalog, rows, settings or {}, workers, replace, progress)
+    return sorted((_with_members(result, shown) for result in results), key=lambda result: result.file)
+
+
+def _unpacked(row: SortedFile, stack: ExitStack) -> tuple[SortedFile, dict[Path | FileUrl, Path]]:
+    """Unpack an archive that no source reads as a whole until a stack is closed.
+
+    Returns
+    -------
+    tuple
+        What the archive was taken for, with the problem if not all of it could be unpacked; and the path that is shown
+        for each of the unpacked files.
+    """
+    shown: dict[Path | FileUrl, Path] = {}
+    if not row.unpacked or not isinstance(row.file, Path):
+        return row, shown
+    try:
+        for member in unpack_members(row.file, begins_as_data):
+            stack.callback(member.remove)
+            shown[member.file] = row.file / member.name
+    except GranuleError as error:
+        why = str(error).removeprefix(f"{row.file}: ")
+        return dataclasses.replace(row, problem=why, unpacked=False), shown
+    return row, shown
+
+
+def _with_members(result: FileResult, shown: Mapping[Path | FileUrl, Path]) -> FileResult:
+    """Return a result with the names of members instead of those of temporary files."""
+
+    def named(text: str) -> str:
+        for file, name in shown.items() if "stac-sm-" in text else ():
+            text = text.replace(str(file), str(name))
+        return text
+
+    return dataclasses.replace(
+        result,
+        file=named(result.file),
+        notes=tuple(map(named, result.notes)),
+        error=None if result.error is None else named(result.error),
+        taken_for=named(result.taken_for),
+    )
+
+
+def _ingest_rows(
+    catalog: WritableCatalog,
+    rows: Sequence[SortedFile],
+    settings: Mapping[str, Mapping[str, Any]],
+    workers: int,
+    replace: bool,
+    progress: Callable[[FileResult, int], None],
+) -> list[FileResult]:
+    """Ingest what each source takes, and return a result for every file."""
     results = [
         FileResult(
             str(row.file),
@@ -140,7 +200,7 @@ def ingest_sorted(
             error=f"{row.file}: {row.words}" if row.problem and row.is_input else None,
             source=row.source,
             taken_for=row.words,
-            unused=not row.is_input or row.first is not None,
+            unused=not row.is_input or row.first is not None or row.unpacked,
         )
         for row in rows
         if not row.usable
@@ -156,13 +216,13 @@ def ingest_sorted(
             catalog,
             source,
             [row.file if isinstance(row.file, Path) else str(row.file) for row in taken],
-            settings=dict((settings or {}).get(source, {})),
+            settings=dict(settings.get(source, {})),
             workers=workers,
             replace=replace,
             progress=lambda result, _: progress(result, total),
         )
         results += [dataclasses.replace(one, source=source, taken_for=words.get(one.file, "")) for one in made]
-    return sorted(results, key=lambda result: result.file)
+    return results
 
 
 def _is_asset(file: Path | FileUrl) -> bool:

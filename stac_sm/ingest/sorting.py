@@ -9,12 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from stac_sm.core.errors import InputError
+from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.parallel import map_jobs
-from stac_sm.ingest.file_content import EMPTY, WEB_PAGE, FileContent, describe_file, files_below, is_zarr_store
+from stac_sm.ingest.file_content import (
+    EMPTY,
+    GEOTIFF,
+    NETCDF,
+    TAR,
+    WEB_PAGE,
+    ZIP,
+    FileContent,
+    describe_file,
+    files_below,
+    is_zarr_store,
+)
+from stac_sm.ingest.formats.archive import begins_as_data, unpack_members
 from stac_sm.ingest.provider_interface import (
     Provider,
     RecognisingProvider,
@@ -26,6 +39,9 @@ from stac_sm.ingest.provider_interface import (
 from stac_sm.ingest.registry import create_provider, provider_classes
 from stac_sm.storage.address import is_remote, local_path
 from stac_sm.storage.http.documents import FileUrl
+
+_PEEK = 12
+"""Data files of an archive that are looked into to know whether it is to be unpacked."""
 
 _CHUNK = 50
 """Files that a worker looks into at a time."""
@@ -54,17 +70,22 @@ class SortedFile:
     """Whether something is missing if it cannot be used: it is a file of a source, or its name says that it holds data.
     Other texts and data, and what a source leaves out on purpose, are no inputs."""
 
+    unpacked: bool = False
+    """Whether it is an archive whose files are sorted one by one: no source reads it as a whole."""
+
     first: Path | FileUrl | None = None
     """The file that it is read together with; None where it is read by itself."""
 
     @property
     def usable(self) -> bool:
         """Whether its source is to ingest it, by itself or with others that it stands for."""
-        return not self.problem and self.first is None
+        return not self.problem and self.first is None and not self.unpacked
 
     @property
     def words(self) -> str:
         """What it was taken for, or why it is not used, in words."""
+        if self.unpacked:
+            return f"{self.product}, unpacked: its files are sorted one by one"
         if not self.source:
             return f"not used: {self.problem}"
         known = f"{self.source}: {self.product}, {'by its name only' if self.by_name else 'by its content'}"
@@ -152,6 +173,21 @@ def sort_content(content: FileContent, providers: Mapping[str, Provider]) -> Sor
             return SortedFile(
                 content.file, problem=f"it may be {either}: name its source, `stac-sm ingest SOURCE {content.file}`"
             )
+    if content.kind in (ZIP, TAR) and not content.problem:
+        return _sort_archive(content, providers)
+    return _unknown(content)
+
+
+def _sort_archive(content: FileContent, providers: Mapping[str, Provider]) -> SortedFile:
+    """Return whether the first data files in an archive are of a source: then it is to be unpacked."""
+    try:
+        for member in islice(unpack_members(content.file, begins_as_data), _PEEK):
+            row = sort_content(describe_file(member.file), providers)
+            member.remove()
+            if row.source:
+                return SortedFile(content.file, product=content.summary, unpacked=True)
+    except GranuleError as error:
+        return SortedFile(content.file, problem=str(error).removeprefix(f"{content.file}: "))
     return _unknown(content)
 
 
@@ -163,6 +199,8 @@ def _unknown(content: FileContent) -> SortedFile:
     if content.problem:
         return SortedFile(content.file, problem=f"{content.kind}: {content.problem}")
     why = f"{content.summary}: no source takes it"
+    if content.kind in (GEOTIFF, NETCDF):
+        why += "; a series of your own is read by `stac-sm ingest raster`"
     return SortedFile(content.file, problem=why, is_input=False)
 
 
@@ -187,7 +225,7 @@ def _with_parts(providers: Mapping[str, Provider], rows: Sequence[SortedFile]) -
     """Name the file that stands for others that are read together with it; they may be known by nothing else."""
     first: dict[Path, SortedFile] = {}
     for row in rows:
-        if row.problem or not isinstance(row.file, Path) or row.file in first:
+        if not row.usable or not isinstance(row.file, Path) or row.file in first:
             continue
         head, *others = scanned_together(providers[row.source], row.file)
         if head == row.file:

@@ -269,3 +269,46 @@ def test_no_bytes_stop_the_sorting(tmp_path_factory, body, start):
     path.write_bytes(start + body)
     row = one(path)
     assert row.words
+
+
+def test_archives_that_no_source_reads_are_unpacked_and_their_files_sorted(tmp_path):
+    """The Climate Data Store sends daily images of C3S in a zip."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    names = [f"C3S-SOILMOISTURE-L3S-SSMV-COMBINED-DAILY-2018060{n}000000-TCDR-v202212.0.0.nc" for n in (1, 2)]
+    with zipfile.ZipFile(folder / "dataset-satellite-soil-moisture", "w") as archive:
+        for number, name in enumerate(names, 1):
+            path, *_ = write_cci(tmp_path, f"2018060{number}", name=name, **CUT)
+            archive.write(path, f"x/{name}")
+        archive.writestr("readme.txt", "words")
+    catalog = new_catalog(tmp_path / "catalog")
+    seen = []
+    whole, *members = ingest_sorted(catalog, [folder], sorted_out=seen.extend)
+    assert (whole.status, whole.error) == ("unused", None)
+    assert "unpacked: its files are sorted one by one" in whole.taken_for
+    assert [(one.file, one.status) for one in members] == [
+        (f"{folder}/dataset-satellite-soil-moisture/x/{name}", "new") for name in names
+    ]
+    assert [str(row.file) for row in seen[1:]] == [one.file for one in members]
+    assert [item.properties["stac_sm:source"] for item in ingested(catalog, "c3s-sm")] == names
+    assert {one.status for one in ingest_sorted(catalog, [folder])} == {"unused", "done"}
+
+
+def test_an_archive_that_cannot_be_unpacked_is_an_error(tmp_path):
+    path = tmp_path / "download"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data_0.nc", b"CDF\x01" + bytes(range(256)) * 20)
+    content = bytearray(path.read_bytes())
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(content)
+    (result,) = ingest_sorted(new_catalog(tmp_path / "c"), [path])
+    assert result.status == "failed"
+    assert "cannot be unpacked" in result.error
+
+
+@real_data
+def test_a_name_of_smap_that_contradicts_the_metadata_is_refused(tmp_path):
+    wrong = tmp_path / SMAP.name.replace("20150811", "20150812")
+    shutil.copy(SMAP, wrong)
+    (result,) = ingest_sorted(new_catalog(tmp_path / "c"), [wrong])
+    assert "its metadata say that it is SMAP_L2_SM_P_02801_A_20150811" in result.error

@@ -1,7 +1,7 @@
 """Unpack members of zip and tar archives to temporary files that live as long as what was opened from them.
 
-Services deliver archives under any name: the Climate Data Store sends a zip as ``era5.nc`` or ``download``. Names in an
-archive are not trusted: members are written under names of our own.
+Services deliver archives under any name: the Climate Data Store sends a zip as ``era5.nc`` or ``download``. Paths in an
+archive are not trusted: each member is written into a folder of its own, under the last part of its name.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ UNREADABLE = (
 """All that zipfile, tarfile and their decompressors raise on damaged archives."""
 
 _FIRST_BYTES = 8
+_LONGEST = 200  # characters of a name
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,12 @@ def is_archive(file: Path) -> bool:
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or head[257:262] == b"ustar" or _is_packed_tar(file, head)
 
 
+def begins_as_data(first: bytes) -> bool:
+    """Return whether the first bytes of a file are those of NetCDF, HDF, GRIB or GeoTIFF."""
+    starts = (b"CDF", b"\x89HDF", b"GRIB", b"\x0e\x03\x13\x01", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    return first.startswith(starts)
+
+
 def unpack_members(file: Path, takes: Callable[[bytes], bool]) -> Iterator[Member]:
     """Yield the members of an archive that begin as asked for, unpacked one after another.
 
@@ -101,7 +108,7 @@ def unpack_members(file: Path, takes: Callable[[bytes], bool]) -> Iterator[Membe
                 continue
             _check_room(file, name, size)
             folder = Path(tempfile.mkdtemp(prefix="stac-sm-"))
-            member = Member(file, name, folder / "member")
+            member = Member(file, name, folder / PurePosixPath(name.replace("\\", "/")).name[-_LONGEST:])
             try:
                 with stream() as content, member.file.open("wb") as unpacked:
                     shutil.copyfileobj(content, unpacked, 1 << 20)

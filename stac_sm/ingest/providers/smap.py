@@ -165,9 +165,24 @@ def _published(file: Path, pattern: re.Pattern[str]) -> re.Match[str] | None:
     if match is not None:
         return match
     with suppress(GranuleError), open_netcdf(file, "HDF5") as data:
-        group = data["Metadata"].groups.get("DatasetIdentification") if "Metadata" in data.groups else None
-        return pattern.fullmatch(str(getattr(group, "fileName", "")))
+        return pattern.fullmatch(_stated_name(data))
     return None
+
+
+def _stated_name(data: Any) -> str:
+    """Return the name that the metadata of a file state; empty where they state none."""
+    group = data["Metadata"].groups.get("DatasetIdentification") if "Metadata" in data.groups else None
+    return str(getattr(group, "fileName", ""))
+
+
+def _check_stated_name(file: Path, data: Any, stem: str, pattern: re.Pattern[str]) -> None:
+    """Compare the granule that a file is taken for with the one that its metadata state, if they state one."""
+    stated = pattern.fullmatch(_stated_name(data))
+    if stated is not None and stated[1] != stem:
+        raise GranuleError(
+            f"{file}: its metadata say that it is {stated[0]}, its name says another granule: one of the two is wrong, "
+            "rename it"
+        )
 
 
 def _misnamed(file: Path, example: str) -> GranuleError:
@@ -236,6 +251,7 @@ class Smap:
             raise _misnamed(file, "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5")
         grid = EASE2_9KM if match[3] else EASE2_36KM
         with open_netcdf(file, "HDF5") as data:
+            _check_stated_name(file, data, match[1], _NAME)
             read = self._day if match[2] == "3" else self._orbit
             made = list(read(file, data, match[1], grid))
         rank = release_rank(match[0])
@@ -344,6 +360,7 @@ class SmapS1:
         images: dict[str, tuple[GeoBox, np.ndarray]] = {}
         left_out, lost = {}, dict[str, str]()
         with open_netcdf(file, "HDF5") as data:
+            _check_stated_name(file, data, match[1], _S1_NAME)
             start, end = sensing_interval(file, data)
             for key, grid in _GRIDS.items():
                 try:

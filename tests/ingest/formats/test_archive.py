@@ -1,4 +1,4 @@
-"""Members of archives are unpacked under names of our own, as long as they are used."""
+"""Members of archives are unpacked in folders of their own, as long as they are used."""
 
 from __future__ import annotations
 
