@@ -145,7 +145,7 @@ def ingest_sorted(
 
 
 def _unpacked(row: SortedFile, stack: ExitStack) -> tuple[SortedFile, dict[Path | FileUrl, Path]]:
-    """Unpack an archive that no source reads as a whole until a stack is closed.
+    """Return an archive that no source reads as a whole with its files, unpacked until a stack is closed.
 
     Returns
     -------
