@@ -10,12 +10,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stac_sm.model.booster import WeightedBooster
+from stac_sm.model.fit import Rounds, learn
 from stac_sm.model.forest import ensemble, kernel_loader
 from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.forest.forest import Forest
@@ -95,6 +97,27 @@ def test_boosters_share_ranks_but_not_sums():
     inside = two.trained.booster.inplace_predict(np.stack([rows[name] for name in other.features], axis=1))
     assert bits(found[0]) == bits(alone[0]) == bits(oracle(one, rows))
     assert bits(found[1]) == bits(inside)
+    assert together.reasons == {}
+
+
+def test_the_sum_that_is_learned_has_the_bits_of_xgboost(monkeypatch):
+    """Boosters of values, site means (a random forest among them) and anomalies: all go through the kernel."""
+    monkeypatch.setattr("stac_sm.model.fit._SITE_ROUNDS", 10)
+    monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
+    rng = np.random.default_rng(3)
+    site = np.repeat(np.arange(12), 40)
+    level = rng.random(12)[site]
+    table = pd.DataFrame({"site": site.astype(str), "date": np.tile(pd.date_range("2018-01-01", periods=40), 12)})
+    table = table.assign(wet=level + 0.2 * rng.standard_normal(480), level=level, season=np.tile(np.arange(40.0), 12))
+    table["sm"] = 0.1 + 0.2 * table["wet"] + 0.01 * rng.standard_normal(480)
+    table.loc[::7, "wet"] = np.nan
+    features = ["wet", "level", "season"]
+    members = learn(table, features, rounds=Rounds(20, 10)).model.members
+    assert len(members) == 6
+    columns = {name: table[name].to_numpy(np.float32) for name in features}
+    together = Ensemble(members)
+    for member, found in zip(members, together.predict(columns, 6), strict=True):
+        assert bits(found) == bits(member.predict(columns))
     assert together.reasons == {}
 
 
