@@ -131,8 +131,10 @@ class DailyFields:
         self._target, self._reader, self._backend = target, reader_name, backend
         self._blocks = target.blocks() if backend.in_blocks else {}
         self._windows: dict[GeoBox, Window | None] = {}
-        self._pixels: dict[RasterSource, Any] = {}
+        self._pixels: dict[int, Any] = {}  # by id of the known source
         self._memo: dict[Any, Any] = {}
+        self._same: dict[int, tuple[RasterSource, RasterSource]] = {}  # both are kept, so that no id is given again
+        self._unique: dict[RasterSource, RasterSource] = {}
         get_reader(reader_name)  # an unknown name fails now, not in a worker
 
     def day(self, feature: Feature, made_of: DayFields) -> tuple[Any, Any]:
@@ -182,7 +184,8 @@ class DailyFields:
             Files that are needed again: those in the windows of exponential means. Other files rarely serve more than
             a day.
         """
-        self._pixels = {source: pixels for source, pixels in self._pixels.items() if source in keep}
+        kept = {id(self._known(source)) for source in keep}
+        self._pixels = {source: pixels for source, pixels in self._pixels.items() if source in kept}
 
     @cached_property
     def _empty(self) -> Any:
@@ -207,12 +210,13 @@ class DailyFields:
         if not layers:
             return self._empty
         if on_one_grid(layers):
-            files = tuple(dict.fromkeys(layer.sources[0] for layer in layers))
-            place = {source: at for at, source in enumerate(files)}
+            known = {id(one): one for one in (self._known(layer.sources[0]) for layer in layers)}
+            files, place = tuple(known.values()), {one: at for at, one in enumerate(known)}
             window = DaysOfWindow(
-                mean, tuple(tuple((layer.weight, place[layer.sources[0]]) for layer in day) for day in days)
+                mean,
+                tuple(tuple((layer.weight, place[id(self._known(layer.sources[0]))]) for layer in day) for day in days),
             )
-            key = ("exponential", files, window, resampling)  # the mean and its anomaly share it
+            key = ("exponential", tuple(known), window, resampling)  # the mean and its anomaly share it
             if key not in self._memo:
                 in_blocks = len(self._blocks) > 1
                 make = self._mean_in_blocks if in_blocks else self._mean_in_one
@@ -223,6 +227,12 @@ class DailyFields:
         number = iter(range(len(there)))
         window = DaysOfWindow(mean, tuple(((1.0, next(number)),) if day else () for day in days))
         return self._backend.by_block(mean_of_window, fields, window=window)
+
+    def _known(self, source: RasterSource) -> RasterSource:
+        """Return the one object for a file: to hash it each time it is in a window would take longer than the mean."""
+        if id(source) not in self._same:
+            self._same[id(source)] = source, self._unique.setdefault(source, source)
+        return self._same[id(source)][1]
 
     def _mean_in_one(self, files: tuple[RasterSource, ...], window: DaysOfWindow, resampling: str) -> Any:
         grid = files[0].geobox
@@ -287,9 +297,10 @@ class DailyFields:
         return self._windows[geobox]
 
     def _read(self, source: RasterSource, window: Window) -> Any:
-        if source not in self._pixels:
-            self._pixels[source] = self._backend.call(read_window, source, window, self._reader)
-        return self._pixels[source]
+        key = id(self._known(source))
+        if key not in self._pixels:
+            self._pixels[key] = self._backend.call(read_window, source, window, self._reader)
+        return self._pixels[key]
 
     def _lookup(self, geobox: GeoBox, window: Window, resampling: str) -> Any:
         key = ("lookup", geobox, resampling)
@@ -311,8 +322,10 @@ def on_one_grid(layers: Sequence[WeightedField]) -> bool:
     bool
         False if a field has several files, or none is there.
     """
-    grids = {source.geobox for layer in layers for source in layer.sources}
-    return len(grids) == 1 and all(len(layer.sources) == 1 for layer in layers)
+    if not layers or any(len(layer.sources) != 1 for layer in layers):
+        return False
+    grid = layers[0].sources[0].geobox
+    return all(layer.sources[0].geobox is grid or layer.sources[0].geobox == grid for layer in layers)
 
 
 @dataclass(frozen=True)
@@ -470,7 +483,7 @@ def point_cubes(
     columns = {key: _empty_columns(resolved, target) for key, resolved in resolved_inputs.items()}
     places = {key: {day: i for i, day in enumerate(resolved.days)} for key, resolved in resolved_inputs.items()}
     for day in sorted({day for resolved in resolved_inputs.values() for day in resolved.days}):
-        fields.forget_pixels(keep=set(_in_windows(resolved_inputs, day)))
+        fields.forget_pixels(keep=list(_in_windows(resolved_inputs, day)))
         for key, resolved in resolved_inputs.items():
             if day in places[key]:
                 for feature in resolved.recipe.sources:
