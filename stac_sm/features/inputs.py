@@ -135,7 +135,7 @@ class ResolvedInputs:
         return [name for name in self.missing(day) if name not in optional]
 
     def why_blocked(self, day: date) -> list[str]:
-        """Say of each feature and mask without which a day cannot be predicted what is missing.
+        """Describe what is missing of each feature and mask without which a day cannot be predicted.
 
         Parameters
         ----------
@@ -259,7 +259,7 @@ def require_inputs(resolved: ResolvedInputs, where: str) -> None:
 
 
 def describe_history(feature: Feature, fewest: int, most: int) -> str:
-    """Say how many days of a feature's average have input, and how many are required.
+    """Describe how many days of a feature's average have input, and how many are required.
 
     Parameters
     ----------

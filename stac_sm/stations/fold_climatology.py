@@ -82,7 +82,7 @@ def _plain(feature: Feature) -> Feature:
 
 
 def sums_of_days(table: pd.DataFrame, sources: Mapping[str, tuple[Feature, Climatology]]) -> pd.DataFrame:
-    """Sum up daily values by site, year and month.
+    """Compute the sums of daily values by site, year and month.
 
     Parameters
     ----------

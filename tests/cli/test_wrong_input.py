@@ -73,7 +73,7 @@ TYPED = [
     ("trian", 2, "No such command 'trian'. Did you mean 'train'"),
     ("plan --tile h01v01", 2, "No such option '--tile'. … '--tiles'"),
     ("ingest glass-lst . --workers 0", 2, "0 is not in the range x>=1"),
-    ("init P/x --recipe glas", 2, "'glas' is not one of 'glass', 'public'"),
+    ("init P/x --recipe glas", 2, "'glas' is not one of 'memory', 'glass-sm', 'public', 'glass'"),
     ("demo P/stac-sm.toml", 2, "is a file"),
     ("features h01v01", 2, "h01v01: TILE and DAY are required, or DAY and --at LON,LAT"),
     (f"features h01v01 {DAY} --at 9,46", 2, "DAY is required beside --at"),
