@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stac_sm.workflows.run.workers import Workers
 
 _MOST_PRINTED = 10
+_NO_SKILL = "its item does not say what it is worth beside its input: `stac-sm train` makes one that does"
 
 
 @click.command()
@@ -44,6 +45,9 @@ _MOST_PRINTED = 10
 @click.option("--land", is_flag=True, help="All tiles with land (MODIS sinusoidal grid).")
 @click.option("--period", help="2019, 2019-06, 2019-06-01 or FIRST/LAST.  [default: the project file's]")
 @click.option("--redo-retracted", is_flag=True, help="Make again what was retracted.")
+@click.option(
+    "--accept-unskilled", is_flag=True, help="Plan with a model that is worse than its own input at unseen sites."
+)
 @click.option("--max-cost", type=click.FloatRange(0), metavar="USD", help="Refuse a plan that costs more to make.")
 @workers_option
 @click.option("--out", help="Write the plan to this Parquet file, here or s3://….  [default: plans/ID.parquet]")
@@ -57,6 +61,7 @@ def plan(
     land: bool,
     period: str | None,
     redo_retracted: bool,
+    accept_unskilled: bool,
     max_cost: float | None,
     workers: int,
     out: str | None,
@@ -69,6 +74,7 @@ def plan(
     """
     from stac_sm.core.period import Period
     from stac_sm.core.progress import ProgressBar
+    from stac_sm.model.skill import skill_sentences
     from stac_sm.workflows.plan.project_plan import plan_project
 
     project = open_project(folder)
@@ -80,14 +86,20 @@ def plan(
             Period.parse(period) if period else None,
             model=model,
             redo_retracted=redo_retracted,
+            accept_unskilled=accept_unskilled,
             max_cost=max_cost,
             workers=workers,
             out=out,
             progress=progress.step,
         )
     made, cost = found.plan, found.cost
+    known = found.model.skill
+    for sentence in skill_sentences(known) if known is not None else [_NO_SKILL]:
+        print_message(f"model {made.model}: {sentence}")
     facts = {"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": found.href}
     missing = found.missing_inputs
+    if as_json:
+        facts["skill"] = None if known is None else [one.to_dict() for one in known]
     if as_json or missing:
         facts["missing inputs"] = missing
     if as_json or made.left_out:

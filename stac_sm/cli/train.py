@@ -74,6 +74,12 @@ target_unit_option = click.option(
     type=click.Choice(["cpu", "cuda"]),
     help="Where XGBoost trains on TABLE; cuda requires its package.  [default: cpu]",
 )
+@click.option(
+    "--baseline",
+    multiple=True,
+    metavar="COLUMN",
+    help="Column of TABLE, in the unit of the target, that the model is compared with; may be given several times.",
+)
 @workers_option
 @project_option
 @json_option
@@ -88,6 +94,7 @@ def train(
     seed: int | None,
     out: Path | None,
     device: str | None,
+    baseline: tuple[str, ...],
     workers: int,
     folder: Path | str,
     as_json: bool,
@@ -101,7 +108,13 @@ def train(
     """
     given = {"target": target, "site": site, "time": time, "out": out}
     if table is None:
-        others = {"features": features, "seed": seed, "target-unit": target_unit, "device": device}
+        others = {
+            "features": features,
+            "seed": seed,
+            "target-unit": target_unit,
+            "device": device,
+            "baseline": baseline or None,
+        }
         needless = [name for name, value in {**given, **others}.items() if value is not None]
         if needless or plain:
             raise click.UsageError(
@@ -121,12 +134,13 @@ def train(
         "seed": seed or 0,
         "target_unit": target_unit or "m3 m-3",
     }
-    more |= {"device": device or "cpu", "log": print_message}
+    more |= {"device": device or "cpu", "baselines": baseline, "log": print_message}
     return _train_table(table, roles, Path(str(out)), more, as_json)
 
 
 def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
     from stac_sm.core.text import score_rows
+    from stac_sm.model.skill import read_skill, skill_sentences
     from stac_sm.workflows.training.steps import train_step
 
     made = train_step(open_project(folder), workers=workers, log=print_message)
@@ -135,6 +149,8 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
         facts = {"model": made.id, "new": made.new, **made.report_hrefs, "flagged": list(made.flagged)}
         click.echo(json.dumps({**facts, **properties}, indent=2))
         return
+    for sentence in skill_sentences(read_skill(properties) or ()):
+        click.echo(sentence)
     click.echo(f"model: {made.id}{'' if made.new else ' (there already)'}\n{properties['stac_sm:tc_status']}\n")
     print_result(score_rows(made.scores), as_json)
     for note in properties.get("stac_sm:notes", []):
@@ -146,14 +162,21 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
 
 def _train_table(file: Path, roles: tuple[str, str, str], out: Path, more: dict[str, Any], as_json: bool) -> None:
     from stac_sm.core.columns import Columns
+    from stac_sm.model.skill import skill_sentences
     from stac_sm.workflows.training.tabular import train_table_folder
 
     columns = Columns(target=roles[0], site=roles[1], time=roles[2])
     trained = train_table_folder(file, columns, out, **more)
+    unit = "" if more["target_unit"] == "other" else "m3 m-3"
+    for sentence in skill_sentences(trained.found.skill, unit):
+        print_message(sentence) if as_json else click.echo(sentence)
     names = {"report": "report.html", "metrics": "metrics.json", "series": "series.html"}
     files = {key: str(out / name) for key, name in names.items() if (out / name).is_file()}
     facts = {"model": str(out), "item": str(trained.item), **files, "flagged": list(trained.found.diagnostics.flagged)}
-    print_result({**facts, **trained.summary()}, as_json)
+    summary = trained.summary()
+    if not as_json:
+        del summary["skill"]  # said above
+    print_result({**facts, **summary}, as_json)
     print_message(f"next: stac-sm evaluate {quote(str(out))} TABLE_OF_OTHER_SITES")
 
 

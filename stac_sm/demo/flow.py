@@ -24,6 +24,7 @@ from stac_sm.ingest.pipeline import ingest
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model
+from stac_sm.model.skill import read_skill, skill_sentences
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.simulate.dataset import write_simulated_earth
 from stac_sm.simulate.earth import Earth
@@ -173,6 +174,8 @@ def run_demo(
     matchups = match_up_step(project, workers=workers)
     log("4 screen, validate, train")
     model = train_step(project, matchups, budget=DiagnosticsBudget.small())
+    for sentence in skill_sentences(read_skill(model.item["properties"]) or ()):
+        log(f"  {sentence}")
     plan = _plan(project, model, earth)
     log(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
     made += matchups.new + model.new + _run(project, plan, workers, log)

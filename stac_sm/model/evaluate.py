@@ -44,6 +44,11 @@ Screener = Callable[[pd.DataFrame], Collection[str]]
 
 UNSCREENED, SCREENED = "unscreened", "screened"
 CORRECTED = " bias-corrected"
+CLIMATOLOGY = "seasonal climatology"
+"""Column of the predictions: the mean seasonal cycle of the training sites, each counting once. Needs no input; the
+skill of a model is stated against it, and it has no scores of its own."""
+
+_SEASON_DAYS = 15  # either side of a day, that its climatology is taken over
 LEAST_ROWS = 10
 """Of a station, for scores of its own."""
 
@@ -89,7 +94,7 @@ class Evaluation:
 
     predictions: pd.DataFrame
     """One row per strategy and scored row of the table: ``strategy, fold, row, site, date, observed`` and a column per
-    method, m3 m-3. ``row`` is a position in the table. Each model predicted only what it had not seen."""
+    method and `CLIMATOLOGY`, m3 m-3. ``row`` is a position in the table. Each model predicted what it had not seen."""
 
     @property
     def score_table(self) -> pd.DataFrame:
@@ -256,6 +261,7 @@ def _held_out(
         train, test = table.iloc[fold.train], table.iloc[fold.test]
         found = _fitted(train, test, fitter, kept[i] if kept else None, columns)
         found |= _corrected(train, test, baselines, columns.target)
+        found[CLIMATOLOGY] = seasonal_climatology(train, test, columns)
         keys = {
             "strategy": strategy,
             "fold": fold.name,
@@ -292,9 +298,47 @@ def _corrected(train: pd.DataFrame, test: pd.DataFrame, baselines: Sequence[str]
     return found
 
 
+def seasonal_climatology(train: pd.DataFrame, test: pd.DataFrame, columns: Columns) -> Float64Array:
+    """Predict rows by the seasonal cycle of other sites alone.
+
+    Parameters
+    ----------
+    train
+        Rows with the target; those without it are left out.
+    test
+        Rows to predict; only their days are read.
+    columns
+        Names of target, site and time.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, shape (row,), in the unit of the target: the mean over the training sites of their means within 15
+        days of the day of the year, whatever the year; the mean of all sites where none has such a day. NaN without
+        training rows.
+    """
+    known = train[train[columns.target].notna()]
+    sites, count = pd.factorize(label_column(known, columns.site))[0], known[columns.site].nunique()
+    days = day_column(known, columns.time).dt.dayofyear.to_numpy() - 1
+    sums = np.zeros((2, count, 366))
+    np.add.at(sums[0], (sites, days), known[columns.target].to_numpy(dtype=float))
+    np.add.at(sums[1], (sites, days), 1.0)
+    around = np.concatenate((sums[..., -_SEASON_DAYS:], sums, sums[..., :_SEASON_DAYS]), axis=-1).cumsum(axis=-1)
+    around = np.concatenate((np.zeros((2, count, 1)), around), axis=-1)
+    total, number = around[..., 2 * _SEASON_DAYS + 1 :] - around[..., : -2 * _SEASON_DAYS - 1]
+    number = np.rint(number)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_site = np.where(number > 0, total / number, np.nan)
+        there = np.isfinite(by_site)
+        cycle = np.where(there, by_site, 0.0).sum(axis=0) / there.sum(axis=0)
+        level = np.mean(sums[0].sum(axis=1) / sums[1].sum(axis=1)) if count else np.nan
+    cycle = np.where(np.isfinite(cycle), cycle, level)
+    return np.asarray(cycle[day_column(test, columns.time).dt.dayofyear.to_numpy() - 1], dtype=float)
+
+
 def _results(predictions: pd.DataFrame, kept: frozenset[str] | None) -> Iterator[StrategyResult]:
     """Yield the scores of every method under every strategy."""
-    methods = [name for name in predictions.columns if name not in _KEYS]
+    methods = [name for name in predictions.columns if name not in _KEYS and name != CLIMATOLOGY]
     for strategy, rows in predictions.groupby("strategy", sort=False):
         sets = {"all": rows} if kept is None else {"all": rows, "kept": rows[rows["site"].isin(kept)]}
         for method in methods:

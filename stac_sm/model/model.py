@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.forest.ensemble import Ensemble
 from stac_sm.model.intervals import Intervals
 from stac_sm.model.learner_registry import DEFAULT_LEARNER
+from stac_sm.model.skill import Skill, read_skill
 from stac_sm.model.xgboost_learner import XGBoostLearner
 from stac_sm.storage.address import absolute_address, asset_address
 from stac_sm.storage.store import multihash, read_address, sha256
@@ -58,6 +59,9 @@ class Model:
     applicability: Applicability | None = None
     """Where it may be used: what its training rows are like; None where nobody knows."""
 
+    skill: tuple[Skill, ...] | None = field(default=None, compare=False)
+    """What it is worth at other places; no part of its checksum. None for a model whose item does not say."""
+
     @classmethod
     def from_item(cls, href: str) -> Model:
         """Read a model from a STAC item that stac_sm has published; every file is checked against the item.
@@ -87,7 +91,8 @@ class Model:
                 "use the stac_sm that wrote it"
             )
         try:
-            model = cls(_members(item), _recipe(item), item.id, _intervals(item), _applicability(item))
+            skill = read_skill(item.properties)
+            model = cls(_members(item), _recipe(item), item.id, _intervals(item), _applicability(item), skill)
             _check_order(item, model)
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise ModelError(

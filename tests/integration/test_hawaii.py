@@ -32,7 +32,7 @@ from tests.support.hawaii import PROJECT_FILE, Points, era5_land, esa_cci, write
 pytestmark = pytest.mark.integration
 
 TILES, DAYS = ("h03v06", "h03v07"), pd.date_range("2018-07-01", "2018-07-07")
-PLAN = ("plan", "--tiles", ",".join(TILES), "--period", "2018-07-01/2018-07-07")
+PLAN = ("plan", "--tiles", ",".join(TILES), "--period", "2018-07-01/2018-07-07", "--accept-unskilled")
 STEP = 2.0**-13  # of the product's values
 FILES = {  # of one sensor each
     "SCAN.IslandDairy": "SCAN_IslandDairy_HydraprobeAnalog25Volt",
@@ -339,6 +339,23 @@ def check_pixels(item: pystac.Item, key: str, points: Points, values: np.ndarray
 # products
 
 
+def test_the_skill_beside_era5_land_is_the_same_number_everywhere(flow: Flow) -> None:
+    stated = flow.model_item.properties["stac_sm:skill"]
+    assert flow.product(TILES[0], DAYS[0]).properties["stac_sm:skill"] == stated == flow.json("plan")["skill"]
+    corrected = next(one for one in stated if one["reference"] == "bias-corrected input")
+    scores = {
+        (one["strategy"], one["method"]): one["pooled"]
+        for one in flow.model_item.properties["stac_sm:scores"]["results"]
+    }
+    assert corrected["rmse"] == pytest.approx(scores["site", "unscreened"]["rmse"], abs=1e-6)
+    assert corrected["reference_rmse"] == pytest.approx(scores["site", "swvl1 bias-corrected"]["rmse"], abs=1e-6)
+    said = flow.said["train"].stdout
+    assert f"at unseen sites ({corrected['rows']} rows of 4 sites): RMSE in m3 m-3, {corrected['rmse']:.4f}, " in said
+    assert f"beside {corrected['reference_rmse']:.4f} of its own input swvl1, bias-corrected" in said
+    worse = any(one["change"] > 0 for one in stated if "name" in one)
+    assert said.startswith("WORSE THAN ITS OWN INPUT") == worse
+
+
 def test_the_plan_is_made_and_every_item_is_valid(flow: Flow, validate: Any) -> None:
     counts = {"tile-days": 14, "new": 14, "done": 0, "stale": 0, "blocked": 0, "retracted": 0}
     assert {key: flow.json("plan")[key] for key in counts} == counts
@@ -482,7 +499,7 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 @pytest.mark.parametrize(("tile", "period"), [("h18v04", "2018-07-01"), ("h03v07", "2019-01-01")])
 def test_a_tile_or_day_without_inputs_is_blocked_by_name(flow: Flow, tile: str, period: str) -> None:
-    result = flow.do("plan", "--tiles", tile, "--period", period, "--json")
+    result = flow.do("plan", "--tiles", tile, "--period", period, "--accept-unskilled", "--json")
     assert json.loads(result.stdout)["blocked"] == 1
     for feature in ("swvl1", "frozen"):
         assert f"blocked: 1 tile-days lack {feature} (collection era5-land, " in result.stderr

@@ -357,7 +357,11 @@ def test_every_field_is_part_of_the_identity_or_left_out_on_purpose(thing, keys)
 @pytest.mark.parametrize(
     ("kind", "identity", "beside"),
     [
-        (Model, {"members", "intervals", "applicability"}, {"recipe", "id"}),  # the recipe is hashed beside the model
+        (
+            Model,
+            {"members", "intervals", "applicability"},
+            {"recipe", "id", "skill"},
+        ),  # the recipe is hashed beside the model
         (WeightedBooster, {"weight", "features", "content", "learner"}, set()),
         (Mask, {"feature", "below", "above", "unknown"}, {"name"}),  # the feature bears its name
         (

@@ -18,6 +18,7 @@ from stac_sm.core.progress import ProgressCallback
 from stac_sm.features.inputs import describe_history, other_depths
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model
+from stac_sm.model.skill import skill_sentences, unskilled
 from stac_sm.product.collection_grid import require_grid
 from stac_sm.workflows.plan.plan import Plan, make_plan
 from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, PlanWriter
@@ -76,6 +77,7 @@ def plan_project(
     model: str | None = None,
     redo_retracted: bool = False,
     max_cost: float | None = None,
+    accept_unskilled: bool = False,
     workers: int = 1,
     out: str | None = None,
     progress: ProgressCallback = lambda total: None,
@@ -96,6 +98,8 @@ def plan_project(
         Whether withdrawn tile-days are to be made again.
     max_cost
         US dollars: a plan that costs more is refused, and not written. None refuses none.
+    accept_unskilled
+        Whether a model is planned with that is worse than its own input at unseen sites.
     workers
         Processes; few tile-days are planned in this one.
     out
@@ -111,8 +115,8 @@ def plan_project(
     Raises
     ------
     InputError
-        If there are no models or several and none is named, the plan costs too much, or the collection of products
-        holds tiles of another grid.
+        If there are no models or several and none is named, the model is worse than its own input, the plan costs too
+        much, or the collection of products holds tiles of another grid.
     CatalogError
         If the model is not there.
     """
@@ -120,6 +124,11 @@ def plan_project(
     days = period or project.product_period
     require_grid(project.catalog, project.grid)
     made_by = Model.from_item(project.catalog.item(MODELS_COLLECTION, model or only_model(project)).self_href)
+    if unskilled(made_by.skill or ()) and not accept_unskilled:
+        raise InputError(
+            f"model {made_by.id}: {skill_sentences(made_by.skill or ())[0]}: use the input itself, train on more "
+            "stations or with other features, or plan with --accept-unskilled; nothing was written"
+        )
     with PlanWriter(made_by.id, project.grid) as file:
         made = make_plan(
             project.catalog,

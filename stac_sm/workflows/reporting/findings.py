@@ -24,6 +24,7 @@ from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.core.scores.groups import CLIMATE, ScoreTable, climate_class, score_groups
 from stac_sm.model.diagnostics.results import Diagnostics
 from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, StrategyResult, station_scores
+from stac_sm.model.skill import Skill
 from stac_sm.stations.screening import ScreeningResult
 from stac_sm.workflows.reporting.labels import PUBLISHED_SCORES, climate_label, latitude_band_label
 
@@ -70,6 +71,9 @@ class ReportInputs:
 
     notes: tuple[str, ...] = ()
     """Sentences that a reader must know, e.g. that screening was refused."""
+
+    skill: tuple[Skill, ...] = ()
+    """What the model is worth at unseen sites and networks, beside what is known without it."""
 
     names: Mapping[str, str] = field(default_factory=lambda: {"swvl1": "ERA5-Land"})
     """Words for baseline columns."""
@@ -391,6 +395,7 @@ class ReportFindings:
             },
             "diagnostics": None if report.diagnostics is None else report.diagnostics.to_dict(),
             "coverage": None if self.coverage is None else asdict(self.coverage),
+            "skill": [one.to_dict() for one in report.skill],
             "screening": None if report.screening is None else report.screening.sites.to_dict(orient="records"),
             "facts": {name: _plain(value) for name, value in report.facts.items()},
             "report_notes": list(report.notes),

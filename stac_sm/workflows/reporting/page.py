@@ -14,6 +14,7 @@ from typing import Any
 
 from stac_sm.core.metrics import Scores
 from stac_sm.model.diagnostics.results import FLAGGED
+from stac_sm.model.skill import random_rows_sentence, skill_sentences, unskilled
 from stac_sm.stac.visibility import VISIBILITY_FIELD, Visibility
 from stac_sm.workflows.reporting import figures, stations
 from stac_sm.workflows.reporting.findings import SITE_STRATEGY, ReportFindings, ReportInputs
@@ -122,13 +123,17 @@ def _headline(findings: ReportFindings) -> HtmlNode:
             "dd", format_score(getattr(result.pooled, name), name), html_element("small", f"{low} to {high}")
         )
         shown.append(html_element("div", html_element("dt", label), value))
+    sentences = skill_sentences(findings.report.skill)
+    worse = sentences[:1] if unskilled(findings.report.skill) else []
     return html_element(
         "div",
+        *(html_element("p", html_element("strong", f"{one}.")) for one in worse),
         html_element(
             "p", html_element("strong", "At sites that the model has never seen"), f" ({_trained_on(findings)}):"
         ),
         html_element("dl", *shown),
         html_element("p", html_element("small", "Below each score: from 5 to 95 % of the scores of resampled sites.")),
+        *(html_element("p", f"{one[:1].upper()}{one[1:]}.") for one in sentences[len(worse) :]),
         html_element("p", *_beside(findings)),
         class_="headline",
     )
@@ -150,12 +155,7 @@ def _beside(findings: ReportFindings) -> Iterator[str]:
         if one.strategy == SITE_STRATEGY and one.scored_on == "all" and one.method.endswith(" bias-corrected"):
             name = method_label(one.method, report.names)
             yield f"{name}, on the same rows: R {one.pooled.r:.3f}, RMSE {one.pooled.rmse:.4f}. "
-    if "random" in report.strategies:
-        easy = evaluation.result("random", report.method("random")).pooled
-        yield (
-            f"With random rows held out the same model gets R {easy.r:.3f} and RMSE {easy.rmse:.4f}: that is what it "
-            "does where it has been trained at the very site, and no measure of other places."
-        )
+    yield random_rows_sentence(evaluation.predictions, report.method(SITE_STRATEGY))
 
 
 def _warnings(findings: ReportFindings) -> Iterator[HtmlNode]:

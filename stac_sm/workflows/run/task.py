@@ -27,6 +27,7 @@ from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
 from stac_sm.model.predict import predict
+from stac_sm.model.skill import SKILL_PROPERTY
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, links_to_inputs, product_item, write_product_assets
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
@@ -180,6 +181,8 @@ class _Job:
         return cls(project, catalog, model, resolve_inputs(catalog, model.cube_recipe(), geobox, period))
 
     def item(self, made: ProductDay, properties: Mapping[str, Any]) -> ItemDict:
+        skill = [one.to_dict() for one in self.model.skill or () if one.strategy == "site"]
+        properties = {**properties, **({SKILL_PROPERTY: skill} if skill else {})}
         return product_item(
             made,
             self.project.grid,

@@ -24,6 +24,7 @@ from stac_sm.features.inputs import ResolvedInputs, other_depths
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.model import item as model_item
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
+from stac_sm.model.skill import SKILL_PROPERTY
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder
 from stac_sm.stac.links import refresh
@@ -549,6 +550,7 @@ def _model_properties(run: TrainingRun, matchups: MatchupResult) -> dict[str, An
         "stac_sm:matchups": matchups.item["id"],
         "stac_sm:rows": len(run.table),
         "stac_sm:scores": run.evaluation.to_dict(),
+        SKILL_PROPERTY: [one.to_dict() for one in run.skill],
         "stac_sm:screening": judged,
         **({"stac_sm:intervals_refused": run.refused} if run.refused else {}),
     }

@@ -34,6 +34,7 @@ from stac_sm.model.fit import DIAGNOSTIC_ROUNDS
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model, read_asset, read_item
+from stac_sm.model.skill import SKILL_PROPERTY, Skill, skill_of, with_baselines
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import TableModel, learn_table, train_table, with_features
 from stac_sm.model.user_table import (
@@ -60,7 +61,7 @@ from stac_sm.workflows.training.training_rows import (
 )
 
 _TOGETHER = ("random", "network")  # strategies in which features of all rows may be used
-_BUDGET = DiagnosticsBudget(points=2, draws=1, folds=2, repeats=1, rows=4_000)
+_BUDGET = DiagnosticsBudget(points=2, draws=3, folds=2, repeats=1, rows=4_000)
 _FOLDS = 5
 _STRATEGY_ROWS = 7_500  # most rows for the strategies that train models of their own
 _READ, _TRAIN, _SCORE, _WRITE = "reading", "training", "scoring on hold-outs", "writing the report"
@@ -109,6 +110,9 @@ class TableEvaluation:
     diagnostics: Diagnostics
     """Learning curve, importance of the columns, leaks."""
 
+    skill: tuple[Skill, ...] = ()
+    """What the model is worth at unseen sites and networks, beside the baselines and the seasonal climatology."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainedFolder:
@@ -136,6 +140,7 @@ class TrainedFolder:
         """
         return {
             **training_summary(self.made),
+            "skill": [one.to_dict() for one in self.found.skill],
             "cleaned": self.cleaning.to_dict(),
             "notes": [*self.cleaning.notes, *self.made.learned.notes],
         }
@@ -151,6 +156,7 @@ def train_table_folder(
     seed: int = 0,
     target_unit: str = FRACTION,
     device: str = "cpu",
+    baselines: Sequence[str] = (),
     log: LogFunction = lambda line: None,
 ) -> TrainedFolder:
     """Train a model on a match-up table, score it on hold-outs, and write both to a folder.
@@ -173,6 +179,8 @@ def train_table_folder(
         Unit of the target in the file, one of `stac_sm.model.user_table.TARGET_UNITS`; the model is in m3 m-3.
     device
         ``cpu`` or ``cuda``, where the installed XGBoost can use it.
+    baselines
+        Columns in the unit of the target that the model is compared with, e.g. the satellite product that it improves.
     log
         Takes a line with the stage, the share that is done and the time left.
 
@@ -192,10 +200,11 @@ def train_table_folder(
     progress.stage(_READ)
     clean = clean_table(read_table(file, columns.site), columns, features=features, target_unit=target_unit)
     table = clean.table
+    require_columns(table, baselines, "--baseline")
     progress.stage(_TRAIN)
     made = train_table(table, columns, features=features, plain=plain, seed=seed, device=device, progress=progress.step)
     progress.stage(_SCORE)
-    found = evaluate_training(made, table, progress=progress.step)
+    found = evaluate_training(made, table, baselines=baselines, progress=progress.step)
     progress.stage(_WRITE)
     item = write_folder(made, table, folder, found, clean.found)
     return TrainedFolder(made, found, item, clean.found)
@@ -368,6 +377,7 @@ def evaluate_training(
     table: pd.DataFrame,
     *,
     budget: DiagnosticsBudget = _BUDGET,
+    baselines: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TableEvaluation:
     """Score the way of training of a model on hold-outs of its table, and search its columns for leaks.
@@ -383,6 +393,8 @@ def evaluate_training(
         What it was trained on.
     budget
         Amount of work for the diagnostics.
+    baselines
+        Columns in the unit of the target, for the skill of the model.
     progress
         Called after each part with the number of parts that are done, and of all.
 
@@ -417,7 +429,8 @@ def evaluate_training(
         table, table_fitter(made), features=made.features.given, seed=made.settings.seed, columns=columns, budget=budget
     )
     progress(len(ways) + 1, len(ways) + 1)
-    return TableEvaluation(evaluation, found)
+    compared = with_baselines(evaluation.predictions, table, baselines)
+    return TableEvaluation(evaluation, found, skill_of(compared, UNSCREENED))
 
 
 def _joined(parts: Sequence[tuple[pd.DataFrame, Evaluation]]) -> Evaluation:
@@ -453,6 +466,7 @@ def write_table_report(
         evaluation=found.evaluation,
         table=table,
         diagnostics=found.diagnostics,
+        skill=found.skill,
         trained=UNSCREENED,
         facts=facts,
         notes=(*cleaning.notes, *made.learned.notes, *_refusals(made)),
@@ -568,7 +582,7 @@ def write_folder(
         if found is not None:
             files, fields = write_table_report(made, table, found, scratch, cleaning), report_asset_fields()
             assets |= {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
-        item = _item(made, table, cleaning)
+        item = _item(made, table, cleaning, found.skill if found is not None else ())
         item["assets"] = {key: _located(asset) for key, asset in assets.items()}
         (scratch / ITEM).write_bytes(item_json(item))
         scratch.chmod(0o755)  # mkdtemp's is for its owner only
@@ -740,7 +754,7 @@ def _swap(scratch: Path, folder: Path) -> None:
     shutil.rmtree(older, ignore_errors=True)
 
 
-def _item(made: TableModel, table: pd.DataFrame, cleaning: TableCleaning) -> ItemDict:
+def _item(made: TableModel, table: pd.DataFrame, cleaning: TableCleaning, skill: Sequence[Skill]) -> ItemDict:
     columns = made.features.columns
     when = day_column(table, columns.time)
     item = model_item(
@@ -749,7 +763,7 @@ def _item(made: TableModel, table: pd.DataFrame, cleaning: TableCleaning) -> Ite
         bbox=_bbox(table, columns),
         period=Period(when.min().date(), when.max().date() + timedelta(days=1)),
         hyperparameters={"boosters": [part.fingerprint_fields() for part in made.learned.parts]},
-        properties=_properties(made, cleaning),
+        properties=_properties(made, cleaning) | ({SKILL_PROPERTY: [one.to_dict() for one in skill]} if skill else {}),
     )
     if cleaning.target_unit == OTHER:
         item["properties"]["mlm:output"][0]["description"] = f"Column {columns.target} of the table, in its unit"

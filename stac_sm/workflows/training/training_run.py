@@ -22,6 +22,7 @@ from stac_sm.model.fit import DIAGNOSTIC_ROUNDS, Learned, Rounds, learn
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.intervals import Intervals, fit_intervals
 from stac_sm.model.model import Model
+from stac_sm.model.skill import Skill, skill_of
 from stac_sm.stations.fold_climatology import without_years
 from stac_sm.stations.screening import ScreeningResult, require_sites, training_screener
 from stac_sm.workflows.project import Project
@@ -71,6 +72,11 @@ class TrainingRun:
     """How the model was trained: rounds, rows that were used."""
 
     @property
+    def skill(self) -> tuple[Skill, ...]:
+        """What the model is worth at unseen sites and networks."""
+        return skill_of(self.evaluation.predictions, self.trained)
+
+    @property
     def trained(self) -> str:
         """``screened`` or ``unscreened``."""
         return SCREENED if self.status.startswith(SCREENED) else UNSCREENED
@@ -112,6 +118,7 @@ class TrainingRun:
             table=self.table,
             diagnostics=self.diagnostics,
             screening=self.screening,
+            skill=self.skill,
             trained=self.trained,
             climate=climate,
             intervals=self.held_out_intervals,

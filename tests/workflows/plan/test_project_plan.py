@@ -13,6 +13,7 @@ from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
 from stac_sm.core.period import Period
 from stac_sm.features.recipe import Feature, Mask
+from stac_sm.model.skill import Skill
 from stac_sm.stac.links import refresh
 from stac_sm.workflows.plan.plan_file import newest_plan, read_plan
 from stac_sm.workflows.plan.project_plan import default_tiles, only_model, plan_project
@@ -53,6 +54,31 @@ def test_a_plan_that_costs_too_much_is_not_written(project):
     with pytest.raises(InputError, match="has no plan in plans/"):
         newest_plan(project.catalog.store)
     assert plan_project(project, max_cost=1e6).plan.to_do
+
+
+def test_a_model_that_is_worse_than_its_own_input_is_planned_with_on_request_only(project):
+    where = ["--tiles", TILE, "--period", str(DAYS), "--project", str(project.folder)]
+    assert "does not say what it is worth" in CliRunner().invoke(main, ["plan", *where]).stderr
+    path = f"sm-models/{only_model(project)}/{only_model(project)}.json"
+    item = json.loads(project.catalog.store.read(path))
+    skill = [Skill("site", name, "swvl1", 100, 9, 0.06, other, 0.06 / other - 1, -0.1, 0.4).to_dict()
+             for name, other in (("input", 0.07), ("bias-corrected input", 0.05))]  # fmt: skip
+    item["properties"]["stac_sm:skill"] = skill
+    Path(project.folder, path).write_text(json.dumps(item))
+    plans = sorted(Path(project.folder, "plans").iterdir())
+    with pytest.raises(
+        InputError, match="WORSE THAN ITS OWN INPUT: at unseen sites RMSE 0.0600, .20 % .* 0.0500 of .*swvl1"
+    ):
+        plan_project(project)
+    assert "--accept-unskilled" in CliRunner().invoke(main, ["plan", *where]).stderr
+    assert sorted(Path(project.folder, "plans").iterdir()) == plans
+    assert plan_project(project, accept_unskilled=True).plan.to_do
+    done = CliRunner().invoke(main, ["plan", *where, "--accept-unskilled", "--json"])
+    assert json.loads(done.stdout)["skill"] == skill
+    assert "WORSE THAN ITS OWN INPUT" in done.stderr
+    item["properties"]["stac_sm:skill"] = skill[:1]
+    Path(project.folder, path).write_text(json.dumps(item))
+    assert plan_project(project).model.skill == (Skill.from_dict(skill[0]),)
 
 
 def test_a_static_input_at_another_depth_blocks_and_says_so(project):
