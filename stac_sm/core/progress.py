@@ -93,7 +93,7 @@ class StageProgress:
         self._started, self._last = time.monotonic(), -_LINES_EVERY
 
     def stage(self, name: str) -> None:
-        """Begin a stage.
+        """Start a stage.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class StageProgress:
         self._say()
 
     def step(self, done: int, total: int) -> None:
-        """Say how much of the stage is done.
+        """Report how much of the stage is done.
 
         Parameters
         ----------

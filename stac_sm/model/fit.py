@@ -151,7 +151,18 @@ class Rounds:
     """Of the boosters of the anomalies."""
 
     def at_most(self, rounds: int) -> Rounds:
-        """Return fewer rounds, for diagnostics, which train often."""
+        """Return fewer rounds, for diagnostics, which train often.
+
+        Parameters
+        ----------
+        rounds
+            Most rounds.
+
+        Returns
+        -------
+        Rounds
+            Neither number is above ``rounds``.
+        """
         return Rounds(min(self.values, rounds), min(self.anomalies, rounds))
 
 
@@ -440,7 +451,7 @@ class _Steps:
         self._progress, self._total, self._done, self._lock = progress, total, 0, Lock()
 
     def repeat(self) -> None:
-        """Expect all folds once more."""
+        """Count all folds once more."""
         self._total += self._done
 
     def step(self) -> None:
@@ -464,7 +475,7 @@ def _fold_count(rows: TrainingRows) -> int:
 
 
 def _select(rows: TrainingRows, sum_of: _Sum, settings: TrainSettings, steps: _Steps) -> _Selection:
-    """Choose the numbers of rounds by the errors at sites that the boosters have not seen.
+    """Find the numbers of rounds by the errors at sites that the boosters have not seen.
 
     The prediction of a fold has the rounds that the other folds chose, so that no score is of rows that had a part in
     the choice.
@@ -481,7 +492,7 @@ def _select(rows: TrainingRows, sum_of: _Sum, settings: TrainSettings, steps: _S
 def _select_among(
     stages: tuple[int, ...], rows: TrainingRows, sum_of: _Sum, settings: TrainSettings, steps: _Steps
 ) -> _Selection:
-    """Choose among some numbers of rounds."""
+    """Find the best of some numbers of rounds."""
     most = Rounds(stages[-1], stages[-1])
     values, departures = (np.zeros((len(stages), len(rows.target))) for _ in range(2))
     fold_of = np.zeros(len(rows.target), dtype=int)

@@ -188,9 +188,9 @@ try:
     from stac_sm.model.holdout import hold_out
     from stac_sm.model.tabular.fit import train_table
 except ImportError:  # 4977fae
-    from stac_sm.holdout import hold_out
-    from stac_sm.table import Columns
-    from stac_sm.table_training import train_table
+    import importlib
+    old = [importlib.import_module("stac_sm." + name) for name in ("holdout", "table", "table_training")]
+    hold_out, Columns, train_table = old[0].hold_out, old[1].Columns, old[2].train_table
 target, site, time, folds, seed, file = sys.argv[1:]
 columns, rows, sums = Columns(target=target, site=site, time=time), pd.read_parquet(file), {}
 for fold in hold_out(rows, "site", folds=int(folds), seed=int(seed), columns=columns):

@@ -147,7 +147,7 @@ def learn_table(
     rounds: Rounds | None = None,
     progress: ProgressOfFits = lambda done, total: None,
 ) -> Learned:
-    """Learn from a table whose features are finished.
+    """Train on a table whose features are finished.
 
     Parameters
     ----------
