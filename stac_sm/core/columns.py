@@ -166,7 +166,8 @@ def instant_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
     try:
         parsed = pd.to_datetime(_written_out(table[column]), utc=True, format="ISO8601")  # 01.07.2018 is not guessed
     except (TypeError, ValueError) as error:
-        raise InputError(f"table: column {column!r} holds no dates ({error}); write them as 2018-07-01") from error
+        why = str(error).partition(" You might")[0]  # the rest is advice to programmers
+        raise InputError(f"table: column {column!r} holds no dates ({why}); write them as 2018-07-01") from error
     _no_gaps(parsed, column)
     return parsed.dt.tz_convert(None)
 

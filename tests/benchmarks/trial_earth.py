@@ -172,7 +172,7 @@ def outcome(
 ) -> Outcome:
     """Learn with and without screening, and score both."""
     table = features.drop(columns=["truth", "pixel"]).merge(series, on=["site", "date"])
-    screening = screen_sites(triplets, project.screening, bootstrap=0)
+    screening = screen_sites(triplets, project.screening)
     kept = table[table["site"].isin(screening.kept)]
     predicted = {name: project_fitter(project)(rows).predict(test) for name, rows in (("all", table), ("kept", kept))}
     corrected = [test["swvl1"] - bias(rows["swvl1"], rows["sm"]) for rows in (table, kept)]

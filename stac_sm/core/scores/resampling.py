@@ -130,7 +130,7 @@ def generator_of(seed: int, *names: str) -> np.random.Generator:
     ----------
     seed
         Any whole number.
-    names
+    *names
         Of what is resampled, so that its resamples do not depend on what else is.
 
     Returns
