@@ -37,7 +37,7 @@ from stac_sm.model.model import Model
 from stac_sm.model.user_table import find_fill_values
 from stac_sm.model.xgboost_learner import require_device
 
-ROUNDS = (25, 50, 100, 200, 400)
+ROUNDS = (25, 50, 100, 200, 300, 450, 600)
 """Numbers of rounds among which the site-grouped cross-validation chooses."""
 
 FIRST_ROUNDS = 100
@@ -46,7 +46,7 @@ FIRST_ROUNDS = 100
 SELECTION_ROWS = 15_000
 """Most rows on which the number of rounds is chosen, shared alike among the sites."""
 
-FIT_ROWS = 40_000
+FIT_ROWS = 100_000
 """Most rows on which the model is trained, shared alike among the sites: days of a site say nearly the same."""
 
 DIAGNOSTIC_ROUNDS = 100
@@ -64,7 +64,7 @@ _SITE_TREES = {"eta": 0.05, "max_depth": 3, "min_child_weight": 3.0, "reg_lambda
                "colsample_bynode": 0.2, "max_bin": 64}  # fmt: skip
 _SITE_ROUNDS = 200
 _FEWEST_SITES = 5  # for a site-mean model
-_AS_GOOD = 1.003  # ratio of RMSE up to which fewer rounds are taken: the seed of the folds moves it more than that
+_AS_GOOD = 1.0  # ratio of RMSE up to which fewer rounds are taken: the seed of the folds moves it more than that
 
 ProgressOfFits = Callable[[int, int], None]
 """Takes the number of boosters that are trained, and of all."""

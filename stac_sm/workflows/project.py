@@ -25,6 +25,7 @@ from stac_sm.features.recipe import Recipe
 from stac_sm.ingest.registry import RASTER, provider_classes, source_class
 from stac_sm.model.fit import TrainSettings
 from stac_sm.model.holdout import check_strategy
+from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import check_id
@@ -170,7 +171,7 @@ class ScreeningSettings(ScreeningThresholds):
 
 _DEPENDENT = {
     "era5-land": "which is the second data set already",
-    "sm-1km-daily": "which is made with ERA5-Land by a model that learned from the stations",
+    PRODUCT_COLLECTION: "which is made with ERA5-Land by a model that learned from the stations",
 }
 """Collections that cannot be the third data set of a triple collocation with stations and ERA5-Land."""
 

@@ -72,10 +72,10 @@ min_hours = 24                      # least number of hours in a daily mean
 # lag: days back (3: the value of 3 days before); trailing: mean of so many days (7); band: of an asset with several.
 # exponential: exponentially weighted mean of a time scale in days (10); window: days that it looks at (30).
 # statistic: value, climatology (a mean of many years), spread (standard deviation of their days) or anomaly (the value
-# less that mean). A feature that uses one says of which years: climatology = { period = "2001/2010" }, by month unless
-# season = "year"; `stac-sm climatology` makes it.
-# statistics = ["value", "climatology", "spread", "anomaly"], exponentials = [5, 20]: these features of one source
-# (NAME, NAME_mean, NAME_spread, NAME_anomaly, NAME_exp5, NAME_exp20).
+# less that mean). A feature that uses one says of which years: climatology = { period = "2001/2010" }, by month, or
+# with season = "year" in it of all days; `stac-sm climatology` makes it.
+# Several features of one source: statistics = ["value", "climatology", "spread", "anomaly"], exponentials = [5, 20]
+# make NAME, NAME_mean, NAME_spread, NAME_anomaly, NAME_exp5, NAME_exp20.
 [recipe]
 derived = []                        # or some of "doy_sin", "doy_cos", "latitude"
 

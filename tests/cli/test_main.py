@@ -246,6 +246,8 @@ CALLED_BELOW_WORKFLOWS = {
     ("stac_sm.ingest.registry", "RASTER"),  # a word that ingest takes for a source
     ("stac_sm.ingest.registry", "provider_classes"),  # named by the help of ingest
     ("stac_sm.model.item", "MODELS_COLLECTION"),  # evaluate MODEL may be an id of the project's
+    ("stac_sm.model.skill", "read_skill"),  # plan and train say the skill of a model
+    ("stac_sm.model.skill", "skill_sentences"),
     ("stac_sm.ingest.sorting", "SortedFile"),  # a type: what each file was taken for
     ("stac_sm.product.aggregates.means", "ANNUAL"),
     ("stac_sm.product.aggregates.means", "MONTHLY"),

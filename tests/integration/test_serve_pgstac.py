@@ -142,7 +142,7 @@ def test_the_database_gets_what_is_public_and_loses_what_is_public_no_more(stati
             assert not any(f"/{id}" in link for id in hidden), (path, link)
             assert ".series." not in link
     (model,) = (one for one in features if one["collection"] == "sm-models")
-    assert {"report", "metrics", "model-0"} <= set(model["assets"])
+    assert {"report", "metrics", "model"} <= set(model["assets"])
     assert "series" not in model["assets"]
     assert all(one["assets"] == {} for one in features if one["collection"] == "esa-cci-sm")
 

@@ -142,7 +142,7 @@ def test_files_that_are_served_are_those_of_public_documents(project, seen, file
     assert not [path for path in served if "/index/" in path or ".series." in path]
     assert not [path for path in served if path.startswith(DOCUMENTS_ONLY) and not path.endswith(".json")]
     public = {
-        "sm-models": ("report", "metrics", "model-0", "recipe"),
+        "sm-models": ("report", "metrics", "model", "recipe"),
         "validation": ("report", "metrics"),
         "sm-1km-daily": ("sm", "qa"),
         "era5-land": ("swvl1",),

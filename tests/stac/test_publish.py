@@ -397,6 +397,7 @@ def test_stages_make_items_by_the_same_function():
     assert callers == {
         ("features/climatology.py", "make_once"),
         ("product/aggregates/aggregate.py", "make_once"),
+        ("workflows/model_archive.py", "make_once"),
         ("workflows/training/steps.py", "make_once"),
         ("workflows/validation/validate.py", "make_once"),
         ("stac/publish.py", "make_and_publish"),

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from stac_sm.core.scores.groups import LEAST_ROWS, GroupScores
+from stac_sm.core.scores.pair import GCOS_UBRMSE
 from stac_sm.model.diagnostics.results import Diagnostics, PermutationImportance
 from stac_sm.model.evaluate import CORRECTED, SCREENED, UNSCREENED, StrategyResult
 from stac_sm.workflows.reporting.findings import SITE_STRATEGY, ClassResiduals, ReportFindings
@@ -24,6 +26,7 @@ FIGURE_WIDTH = 8.6
 """Inches: at 100 dots an inch, the column of the page."""
 
 _MOST_FEATURES = 25
+_MOST_GROUPS = 30
 _STYLES: Mapping[str, tuple[str, str, bool]] = {  # colour, marker, whether it is filled
     UNSCREENED: (BLUE, "o", True),
     SCREENED: (GREEN, "D", True),
@@ -214,6 +217,61 @@ def residuals_figure(groups: Sequence[tuple[str, Sequence[ClassResiduals]]]) -> 
         _boxes(axes, classes)
         axes.set_title(title, fontsize=9)
     return figure_png(figure)
+
+
+def score_boxes_figure(groups: Sequence[GroupScores], stations: Sequence[GroupScores]) -> bytes | None:
+    """Draw R, ubRMSE and bias of the sites of each group: box, middle half and median; dots, the sites of a network.
+
+    Parameters
+    ----------
+    groups
+        Networks, or classes of one kind.
+    stations
+        Scores of the sites.
+
+    Returns
+    -------
+    bytes or None
+        PNG, a panel a figure, with the GCOS target in that of ubRMSE; None where no group has a scored site.
+    """
+    shown = [one for one in groups if one.scored_sites][:_MOST_GROUPS]
+    if not shown:
+        return None
+    figure = new_figure(1.2 + 0.3 * len(shown))
+    panels = figure.subplots(1, 3, sharey=True)
+    names = (("r", "R: more is better"), ("ubrmse", f"ubRMSE, {UNIT}: less is better"), ("bias", f"bias, {UNIT}"))
+    for axes, (name, label) in zip(panels, names, strict=True):
+        quartiles = [one.spread[name] for one in shown]
+        boxes = [
+            {"whislo": one.q1, "q1": one.q1, "med": one.median, "q3": one.q3, "whishi": one.q3, "fliers": []}
+            for one in quartiles
+        ]
+        axes.bxp(
+            boxes,
+            orientation="horizontal",
+            showcaps=False,
+            showfliers=False,
+            widths=0.6,
+            patch_artist=True,
+            boxprops={"facecolor": "#cfe3f1", "edgecolor": BLUE},
+            medianprops={"color": "black", "linewidth": 1.6},
+        )
+        for place, group in enumerate(shown, 1):
+            sites = [getattr(one.scores, name) for one in stations if _is_of(one, group)]
+            axes.plot(sites, [place] * len(sites), "o", color=ORANGE, markersize=2.5, alpha=0.7)
+        tidy(axes, label)
+        axes.set_yticks(range(1, len(shown) + 1), [f"{one.name} ({_count(one.scored_sites)})" for one in shown])
+        axes.tick_params(axis="y", labelsize=7)
+    panels[0].set_ylim(len(shown) + 0.6, 0.4)
+    panels[1].axvline(GCOS_UBRMSE, color=GREEN, linestyle="--", linewidth=1.2)
+    panels[1].set_title(f"dashed: GCOS target, {GCOS_UBRMSE:g}", fontsize=8)
+    panels[2].axvline(0, color="black", linewidth=0.8)
+    return figure_png(figure)
+
+
+def _is_of(station: GroupScores, group: GroupScores) -> bool:
+    """Return whether a station with rows enough is of a network."""
+    return group.kind == "network" and station.network == group.name and station.scores.n >= LEAST_ROWS
 
 
 def _boxes(axes: Any, classes: Sequence[ClassResiduals]) -> None:

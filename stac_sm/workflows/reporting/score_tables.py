@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from stac_sm.core.scores.groups import LEAST_ROWS, GroupScores, ScoreTable, Spread
 from stac_sm.core.scores.pair import GCOS_UBRMSE
 from stac_sm.core.scores.resampling import CONFIDENCE, NO_INTERVAL, Interval
-from stac_sm.workflows.reporting.html import HtmlContent, html_element, html_table
+from stac_sm.workflows.reporting.figures import score_boxes_figure
+from stac_sm.workflows.reporting.html import HtmlContent, html_element, html_figure, html_table
 from stac_sm.workflows.reporting.labels import UNIT
 
 _FIGURES = (  # name, heading, digits
@@ -23,7 +24,7 @@ _MOST_STATIONS = 300
 
 
 def score_content(scores: Mapping[str, ScoreTable]) -> Iterator[HtmlContent]:
-    """Yield tables of the scores of networks, classes and stations, one of each a role.
+    """Yield box plots and tables of the scores of networks, classes and stations, one of each a role.
 
     Parameters
     ----------
@@ -33,13 +34,20 @@ def score_content(scores: Mapping[str, ScoreTable]) -> Iterator[HtmlContent]:
     Yields
     ------
     HtmlContent
-        Tables with 95 % intervals, and medians with quartiles over sites; the GCOS target is the last line.
+        Box plots; tables with 95 % intervals, and medians with quartiles over sites; the GCOS target is the last line.
     """
     for role, table in scores.items():
         kinds = [("Network", [table.pooled, *table.networks])]
         kinds += [(kind.capitalize(), list(groups)) for kind, groups in table.classes.items()]
         for kind, groups in kinds:
             anchor = f"{'-'.join(kind.lower().split())}-{'-'.join(role.split())}"
+            if (image := score_boxes_figure(groups[1:] if kind == "Network" else groups, table.stations)) is not None:
+                yield html_figure(
+                    image,
+                    f"Boxes of R, ubRMSE and bias of sites by {kind.lower()}, {role}; the numbers stand in the tables.",
+                    f"{kind}, {role}: boxes hold the middle half of the sites with at least {LEAST_ROWS} rows, the "
+                    "line is their median" + ("; each dot is a site." if kind == "Network" else "."),
+                )
             yield _pooled(kind, groups, role, f"scores-{anchor}")
             yield _medians(kind, groups, role, f"medians-{anchor}")
         yield _stations(table, role)

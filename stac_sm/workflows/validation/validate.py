@@ -36,7 +36,7 @@ from stac_sm.core.scores.series import Scaling, scale_series
 from stac_sm.core.text import to_json
 from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.product.aggregates.source_items import SourceItem, by_tile, links_to, source_items_json, tile_days
-from stac_sm.product.product_id import format_id
+from stac_sm.product.product_id import PREFIX, format_id
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item, item_folder
@@ -567,7 +567,7 @@ def _compared_data_sets(
     names = triplets.data_sets if triplets is not None else []
     return (
         ComparedDataSet("ISMN", "ISMN", versions.get(STATIONS, ""), "sm"),
-        ComparedDataSet("SM1KM", PRODUCT, version, "sm"),
+        ComparedDataSet(PREFIX, PRODUCT, version, "sm"),
         *(
             ComparedDataSet(one.collection.upper().replace("-", "_"), one.name, versions[one.collection], one.asset)
             for one in DATA_SETS

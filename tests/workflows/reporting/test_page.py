@@ -170,7 +170,9 @@ def test_every_picture_is_a_png_with_words_for_who_does_not_see_it(written):
 
     pages = [read(written, name) for name in ("report", "series")]
     pictures = [attributes for page in pages for tag, attributes in page.elements if tag == "img"]
-    assert len(pictures) == 7
+    boxes = [one for one in pictures if one["alt"].startswith("Boxes of R, ubRMSE and bias of sites by ")]
+    assert [one["alt"].split(" by ")[1].split(",")[0] for one in boxes] == ["network", "season", "climate"]
+    assert len(pictures) == 7 + len(boxes)
     for attributes in pictures:
         kind, _, content = attributes["src"].partition(",")
         assert kind == "data:image/png;base64"
