@@ -245,7 +245,9 @@ def test_against_real_stations(island):
 def test_the_page_of_real_files_has_maps_and_series(island):
     found, item, *_ = island
     page = Path(found["report"]).read_text()
-    assert page.count("data:image/png;base64,") == 1
+    boxes = page.count('alt="Boxes of R, ubRMSE and bias of sites by ')
+    assert boxes >= 2
+    assert page.count("data:image/png;base64,") == 1 + boxes
     series = Path(item.assets["series"].get_absolute_href()).read_text()
     assert series.count("data:image/png;base64,") == 1
     assert {link.title for link in item.links if link.rel == "derived_from"} >= {"esa-cci-sm", "ismn-stations"}
