@@ -233,7 +233,7 @@ class _Pixel:
 
 def _product(catalog: ItemSearch, bbox: BBox, days: Period) -> _Found:
     bad: dict[str, str] = {}
-    found = _newest(catalog.items(PRODUCT_COLLECTION, period=days, bbox=bbox, left_out=bad))
+    found = newest_items(catalog.items(PRODUCT_COLLECTION, period=days, bbox=bbox, left_out=bad))
     if not found:
         raise CatalogError(next(iter(bad.values()))) if bad else _nothing(catalog, bbox, days)
     return _Found(catalog.root, tuple(found), bad)
@@ -258,8 +258,19 @@ def _nothing(catalog: ItemSearch, bbox: BBox, days: Period) -> CatalogError:
     )
 
 
-def _newest(items: Iterable[pystac.Item]) -> list[pystac.Item]:
-    """Return of each place and day the item of the highest version, unless it was withdrawn."""
+def newest_items(items: Iterable[pystac.Item]) -> list[pystac.Item]:
+    """Return of each place and day the item of the highest version, unless it was withdrawn.
+
+    Parameters
+    ----------
+    items
+        Items of the product.
+
+    Returns
+    -------
+    list of pystac.Item
+        Those with soil moisture, in the order of their ids.
+    """
     newest: dict[tuple[Any, ...], pystac.Item] = {}
     for item in sorted(items, key=lambda item: (str(item.properties.get("version", "")), item.id)):
         place = str(item.properties.get("grid:code")), _numbers(item.properties.get("proj:transform"))
@@ -290,7 +301,7 @@ def items_of_version(items: Iterable[pystac.Item], version: str) -> list[pystac.
     list of pystac.Item
         Those with soil moisture, in the order of their ids.
     """
-    return _newest(item for item in items if str(item.properties.get("version", "")) == version)
+    return newest_items(item for item in items if str(item.properties.get("version", "")) == version)
 
 
 def _recipe(items: Sequence[pystac.Item]) -> Recipe:
@@ -324,7 +335,7 @@ def _holding(catalog: ItemSearch, lon: float, lat: float, days: Period, left_out
 def _by_day(items: Iterable[pystac.Item], bbox: BBox, days: Period, left_out: dict[str, str]) -> dict[date, _Pixel]:
     pixels: dict[GeoBox, tuple[int, int] | None] = {}
     found = dict[date, _Pixel]()
-    for item in _newest(items):
+    for item in newest_items(items):
         try:
             geobox = raster_source(item, "sm").geobox
         except BadItemError as error:

@@ -216,12 +216,12 @@ def _percentiles_with_ties(ordered: Float64Array, share: Float64Array) -> Float6
 def _edge_slope(series: Float64Array, target: Float64Array, x: float, y: float, *, low: bool) -> float:
     """Return the slope of the line through a knot and the values beyond it."""
     beyond = (series[series <= x] if low else series[series >= x]) - x
-    wanted = (target[target <= y] if low else target[target >= y]) - y
-    if beyond.size != wanted.size:
-        share = np.arange(wanted.size, dtype=float) / max(wanted.size - 1, 1) * 100.0
+    matched = (target[target <= y] if low else target[target >= y]) - y
+    if beyond.size != matched.size:
+        share = np.arange(matched.size, dtype=float) / max(matched.size - 1, 1) * 100.0
         beyond = _percentiles(beyond, share)
     norm = float(beyond @ beyond)
-    return float(beyond @ wanted) / norm if norm > 0 else 0.0
+    return float(beyond @ matched) / norm if norm > 0 else 0.0
 
 
 def _line(values: Float64Array, x: Float64Array, y: Float64Array) -> Float64Array:

@@ -35,11 +35,14 @@ from stac_sm.product.export.cf import (
 )
 from stac_sm.product.export.files import DAYS_A_CHUNK, Days, ExportFile, export_file
 from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.product.read import open_product, open_product_on, point_series
+from stac_sm.product.read import newest_items, open_product, open_product_on, point_series
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
 from stac_sm.stac.items import build_item, item_json, software_version
 from stac_sm.storage.signing import public_address
+
+COLLECTION_ATTRIBUTE = "stac_collection"
+"""Global attribute by which an export is known."""
 
 _MOST_BYTES = 1 << 28  # of the days that are in memory at once
 _BYTES_A_PIXEL = 9  # two float32 and a byte
@@ -145,12 +148,14 @@ def export_product(
     CatalogError
         If nothing was published there and then.
     InputError
-        If the file is there and days are not to be added, or they do not follow those that it has on the same pixels.
+        If the file is there and days are not to be added, or they do not follow those that it has on the same pixels;
+        or another file has the name of the item.
     ReadError
         If pixels cannot be read; the file stays as it was.
     """
     file = export_file(request.to, request.format)
     before = _days_there(file, request)
+    _require_own_item(request)
     days = [day for day in request.period.days if not before or day > before[-1]]
     if not days:
         raise InputError(
@@ -183,6 +188,8 @@ def _days_there(file: ExportFile, request: ExportRequest) -> list[date]:
     if not request.append:
         raise InputError(f"{request.to}: it is there already; give --append to add days, or another name in --to")
     try:
+        if file.attributes().get(COLLECTION_ATTRIBUTE) != PRODUCT_COLLECTION:
+            raise ValueError(f"no attribute {COLLECTION_ATTRIBUTE} of {PRODUCT_COLLECTION}")
         file.drop_unfinished()
         with file.open() as there:
             numbers = [int(number) for number in there["time"].values]
@@ -191,6 +198,25 @@ def _days_there(file: ExportFile, request: ExportRequest) -> list[date]:
             f"{request.to}: no export of stac-sm found there ({error}); give another name in --to"
         ) from error
     return [EPOCH + timedelta(days=number) for number in numbers]
+
+
+def _item_path(request: ExportRequest) -> Path:
+    return request.to.with_name(f"{request.to.stem}.json")
+
+
+def _require_own_item(request: ExportRequest) -> None:
+    """Refuse to write the item over a file that is not the item of this export, such as ``catalog.json``."""
+    path = _item_path(request)
+    if not path.exists():
+        return
+    try:
+        own = json.loads(path.read_text())["assets"]["data"]["href"] == f"./{request.to.name}"
+    except (ValueError, KeyError, TypeError):
+        own = False
+    if not own:
+        raise InputError(
+            f"{path}: found another file where the STAC item of {request.to.name} is to be; give another name in --to"
+        )
 
 
 def _require_no_hole(request: ExportRequest, before: Sequence[date], days: Sequence[date]) -> None:
@@ -219,10 +245,9 @@ def _require_same_pixels(file: ExportFile, empty: xr.Dataset) -> None:
 
 
 def _items(catalog: ItemSearch, request: ExportRequest, days: Period) -> list[pystac.Item]:
-    """Return the items of the product of the place and days."""
+    """Return the items that the values come from."""
     bbox = request.bbox if request.at is None else (*request.at, *request.at)
-    found = catalog.items(PRODUCT_COLLECTION, period=days, bbox=bbox, left_out={})
-    return [item for item in found if "sm" in item.assets]
+    return newest_items(catalog.items(PRODUCT_COLLECTION, period=days, bbox=bbox, left_out={}))
 
 
 def _map_source(
@@ -311,7 +336,7 @@ def _facts(catalog: ItemSearch, request: ExportRequest, items: Sequence[pystac.I
         "title": f"Surface soil moisture, {place}",
         "source": "models of boosted trees, applied to satellite and reanalysis data: see model and the STAC items",
         "stac_catalog": public_address(catalog.root),
-        "stac_collection": PRODUCT_COLLECTION,
+        COLLECTION_ATTRIBUTE: PRODUCT_COLLECTION,
         "product_version": named("version"),
         "model": named("stac_sm:model"),
         **({"masked_flags": " ".join(request.mask)} if request.mask else {}),
@@ -344,7 +369,7 @@ def _write_item(
     items: Sequence[pystac.Item],
 ) -> Path:
     """Write the STAC item that describes the file, with the datacube extension, beside it."""
-    path = request.to.with_name(f"{request.to.stem}.json")
+    path = _item_path(request)
     id = re.sub(r"[^A-Za-z0-9_.-]", "-", request.to.stem).lstrip(".-") or "export"
     item = build_item(
         id=id,

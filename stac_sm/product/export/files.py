@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ class ExportFile(ABC):
         return self.path.exists()
 
     @abstractmethod
+    def attributes(self) -> Mapping[str, Any]:
+        """Return the global attributes of what is there; reads only."""
+
+    @abstractmethod
     def drop_unfinished(self) -> None:
         """Take away what an export that was cut short has left in it."""
 
@@ -69,6 +74,11 @@ class NetCDFFile(ExportFile):
     """One NetCDF-4 file, deflated, with unlimited time."""
 
     media_type = "application/x-netcdf"
+
+    def attributes(self) -> Mapping[str, Any]:
+        """Return the global attributes."""
+        with self.open() as there:
+            return dict(there.attrs)
 
     def drop_unfinished(self) -> None:
         """Leave it: the file is replaced when it is complete."""
@@ -128,6 +138,13 @@ class ZarrFile(ExportFile):
                     array[count:] = values
                 count = group["time"].shape[0]
             group.attrs.update(dict(attributes))
+
+    def attributes(self) -> Mapping[str, Any]:
+        """Return the attributes of the group."""
+        import zarr
+
+        with self._reading() as store:
+            return dict(zarr.open_group(store, mode="r").attrs)
 
     def drop_unfinished(self) -> None:
         """Cut off days that have values but no time."""
@@ -208,7 +225,7 @@ def export_file(path: Path, format: str = "") -> ExportFile:
     Raises
     ------
     InputError
-        If there is no such format, or the suffix says none.
+        If there is no such format, the suffix says none, or the format needs a package that is not installed.
     """
     kind = format or {".nc": "netcdf", ".zarr": "zarr"}.get(path.suffix, "")
     if kind not in FORMATS:
@@ -216,6 +233,8 @@ def export_file(path: Path, format: str = "") -> ExportFile:
             f"export to {path}: found suffix {path.suffix!r}; .nc or .zarr is required, or --format with one of "
             f"{', '.join(FORMATS)}"
         )
+    if kind != "netcdf" and find_spec("zarr") is None:
+        raise InputError(f"export to {path}: it needs zarr: pip install 'stac_sm[zarr]'")
     return FORMATS[kind](path)
 
 

@@ -261,10 +261,10 @@ def _inputs_of_years(project: Project, where: pd.DataFrame, period: Period) -> d
     periods = [Period.parse(climatology.period) for _, climatology in sources.values()]
     span = Period(min(one.start for one in periods), max(one.end for one in periods))
     daily = tuple(replace(feature, name=name) for name, (feature, _) in sources.items())
-    wanted = {_DAYS: (Recipe(daily), span)} | ({_PLAIN: (Recipe(plain), period)} if plain else {})
+    recipes = {_DAYS: (Recipe(daily), span)} | ({_PLAIN: (Recipe(plain), period)} if plain else {})
     return {
         name: resolve_sites(project.catalog, recipe, where, days, project.grid)
-        for name, (recipe, days) in wanted.items()
+        for name, (recipe, days) in recipes.items()
     }
 
 

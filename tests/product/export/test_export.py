@@ -22,6 +22,7 @@ from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.product.export import files
 from stac_sm.product.export.export import ExportRequest, export_product
 from stac_sm.product.export.files import FORMATS
 from stac_sm.product.read import open_product, open_product_on, point_series
@@ -208,6 +209,44 @@ def test_days_that_leave_a_hole_other_pixels_and_other_files_are_refused(catalog
     (tmp_path / "text.nc").write_text("no export")
     with pytest.raises(InputError, match="no export of stac-sm found there"):
         export_product(catalog, replace(first, to=tmp_path / "text.nc", append=True))
+
+
+def test_nothing_of_others_is_written_over(catalog, bbox, tmp_path):
+    """The item beside an export must not take the place of a catalogue, nor are days cut off another store."""
+    (tmp_path / "catalog.json").write_text("{}")
+    with pytest.raises(InputError, match=r"catalog\.json: found another file"):
+        export_product(catalog, ExportRequest(days(1), tmp_path / "catalog.nc", bbox=bbox))
+    assert (tmp_path / "catalog.json").read_text() == "{}"
+    assert not (tmp_path / "catalog.nc").exists()
+    (tmp_path / "empty.zarr").mkdir()
+    days_of_two_lengths = {"sm": (("time", "y"), np.ones((3, 2)))}
+    xr.Dataset(days_of_two_lengths).to_zarr(tmp_path / "other.zarr", zarr_format=3, consolidated=False)
+    xr.Dataset({"time": ("when", np.arange(1))}).to_zarr(tmp_path / "other.zarr", mode="a", consolidated=False)
+    before = {file: file.read_bytes() for file in (tmp_path / "other.zarr").rglob("*") if file.is_file()}
+    for name in ("empty.zarr", "other.zarr"):
+        with pytest.raises(InputError, match="no export of stac-sm found there"):
+            export_product(catalog, ExportRequest(days(2), tmp_path / name, bbox=bbox, append=True))
+    assert {file: file.read_bytes() for file in (tmp_path / "other.zarr").rglob("*") if file.is_file()} == before
+
+
+def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"it needs zarr: pip install 'stac_sm\[zarr\]'"):
+        files.export_file(tmp_path / "a.zarr")
+    assert files.export_file(tmp_path / "a.nc")
+
+
+def test_the_item_names_the_versions_that_were_read(tmp_path):
+    """Of a tile-day in two versions the highest counts, in the values and in what they are derived from."""
+    project = new_project(tmp_path / "p")
+    put_days(project.catalog, tiles=("h00v01",), days=range(1))
+    put_days(project.catalog, tiles=("h00v01",), days=range(1), version="002", change=0.1)
+    catalog = open_catalog(project.catalog.root)
+    west, south, east, north = SMALL.geobox("h00v01").footprint("EPSG:4326").boundingbox.bbox
+    made = export_product(catalog, ExportRequest(days(1), tmp_path / "a.nc", bbox=(west, south, east, north)))
+    item = pystac.Item.from_file(str(made.item))
+    assert [link.href.rpartition(".")[0][-4:] for link in item.get_links("derived_from")] == ["v002"]
+    assert item.properties["version"] == "002"
 
 
 def test_an_export_that_is_cut_short_loses_nothing(catalog, bbox, tmp_path):

@@ -21,14 +21,15 @@ from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.metrics import agreement_scores
-from stac_sm.core.scores.pair import pair_scores
+from stac_sm.core.scores.groups import LEAST_ROWS
+from stac_sm.core.scores.pair import GCOS_UBRMSE, pair_scores
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.evaluate import evaluate
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.holdout import hold_outs
 from stac_sm.stations.screening import ScreeningThresholds, screen_sites, training_screener
-from stac_sm.workflows.reporting import stations
+from stac_sm.workflows.reporting import figures, stations
 from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, interval_coverage, site_intervals
 from stac_sm.workflows.reporting.html import html_document, html_element
 from stac_sm.workflows.reporting.labels import latitude_band_label, method_label, strategy_label
@@ -503,3 +504,17 @@ def test_the_coverage_of_the_intervals_is_said():
     ends = pd.DataFrame({"row": [0, 1], "low": [0.1, 0.1], "high": [0.3, 0.3]})
     assert interval_coverage(rows, ends, 0.8).score == pytest.approx(0.2 + 2 / 0.2 * 0.1 / 2)
     assert interval_coverage(rows, ends).score == pytest.approx(0.2 + 2 / 0.1 * 0.1 / 2)
+
+
+def test_boxes_hold_the_quartiles_of_sites_and_dots_their_figures(given_report, monkeypatch):
+    table = ReportFindings(given_report).unseen_site_scores
+    monkeypatch.setattr(figures, "figure_png", lambda figure: figure)
+    drawn = figures.score_boxes_figure(table.networks, table.stations)
+    left = drawn.axes[0]
+    boxes = [patch.get_path().get_extents() for patch in left.patches]
+    known = [one.spread["r"] for one in table.networks if one.scored_sites]
+    assert [(box.x0, box.x1) for box in boxes] == [pytest.approx((one.q1, one.q3)) for one in known]
+    dots = np.concatenate([line.get_xdata() for line in left.lines if line.get_marker() == "o"])
+    assert sorted(dots) == pytest.approx(sorted(one.scores.r for one in table.stations if one.scores.n >= LEAST_ROWS))
+    assert any(set(line.get_xdata()) == {GCOS_UBRMSE} for line in drawn.axes[1].lines)
+    assert figures.score_boxes_figure([], table.stations) is None
