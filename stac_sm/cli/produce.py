@@ -301,7 +301,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     "--sample", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the items to read."
 )
 @click.option(
-    "--repair", "repairs", is_flag=True, help="Rebuild links and extents; remove unreferenced files older than --grace."
+    "--repair",
+    "repairs",
+    is_flag=True,
+    help="Rebuild links, extents and outlines; remove unreferenced files older than --grace.",
 )
 @click.option(
     "--grace",
@@ -334,4 +337,4 @@ def audit(
         print_result([vars(finding) for finding in left], as_json)
     else:
         print_message("no finding: every item is verified" if sample == 1 else f"no finding in a sample of {sample:g}")
-    exit_if_failed(left, f"{len(left)} findings; --repair repairs links, extents and old unreferenced files")
+    exit_if_failed(left, f"{len(left)} findings; --repair repairs links, extents, outlines and old unreferenced files")

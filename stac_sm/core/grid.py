@@ -7,9 +7,10 @@ grid at 1 km: a sphere of 6371007.181 m, 36 x 18 tiles of 1200 x 1200 pixels of 
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,9 +18,10 @@ from typing import Any
 import numpy as np
 import pyproj
 from odc.geo.geobox import GeoBox
-from shapely import get_coordinates, segmentize
-from shapely.geometry import Polygon, box, mapping
+from shapely import get_coordinates, get_parts, segmentize
+from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 from shapely.geometry.base import BaseGeometry
+from shapely.geometry.polygon import orient
 
 from stac_sm.core.errors import InputError
 
@@ -31,6 +33,9 @@ SPHERE_RADIUS = 6371007.181
 SINUSOIDAL = f"+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R={SPHERE_RADIUS} +units=m +no_defs"
 _FOOTPRINT_STEPS = 60  # points along one side
 _CHORD = 0.05  # degrees: largest distance between the curved edge of a tile and its outline
+OUTLINE_ERROR = 1e-4
+"""Largest distance between the outline in an item and that of its pixels: part of the shorter side of its bounds."""
+
 _OFF_EDGE = 1e-7  # of the height of a box: a decimetre from the edge of a tile, where points still come back
 
 
@@ -638,6 +643,45 @@ def footprint_geometry(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     if polygon is None:
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth in its own CRS: check origin and pixel size")
     return dict(mapping(polygon)), [float(v) for v in polygon.bounds]
+
+
+def item_geometry(geometry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a geometry as items hold it: exterior rings counter-clockwise (RFC 7946), without needless vertices.
+
+    A vertex is left out where the outline without it is less than `OUTLINE_ERROR` away. What was returned once is
+    returned as it is.
+
+    Parameters
+    ----------
+    geometry
+        GeoJSON in degrees.
+
+    Returns
+    -------
+    dict
+        GeoJSON. Polygons and MultiPolygons may differ from what was given, others do not.
+    """
+    if geometry.get("type") not in {"Polygon", "MultiPolygon"}:
+        return dict(geometry)
+    return dict(json.loads(_item_geometry(json.dumps(geometry))))
+
+
+@lru_cache(maxsize=4096)
+def _item_geometry(geometry: str) -> str:
+    """Return the text of a geometry: the same footprint repeats from day to day."""
+    found = shape(json.loads(geometry))
+    if found.is_empty or not found.is_valid:
+        return geometry
+    parts = [orient(part) for part in get_parts(found)]
+    found = parts[0] if isinstance(found, Polygon) else MultiPolygon(parts)
+    west, south, east, north = found.bounds
+    tolerance = OUTLINE_ERROR * min(east - west, north - south)
+    while True:  # until nothing more is left out: the result of a second call is that of the first
+        fewer = found.simplify(tolerance)
+        if len(get_coordinates(fewer)) == len(get_coordinates(found)) or fewer.bounds != found.bounds:
+            break
+        found = fewer
+    return json.dumps(mapping(found))
 
 
 @lru_cache(maxsize=4096)

@@ -17,6 +17,7 @@ from typing import Any
 
 from stac_sm.core.errors import GranuleError
 from stac_sm.core.fingerprint import canonical_json
+from stac_sm.core.grid import item_geometry
 from stac_sm.stac.items import ItemDict
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY
 
@@ -246,8 +247,9 @@ def differing_names(ours: ItemVersion, theirs: ItemVersion) -> list[str]:
         if INGEST_FINGERPRINT_PROPERTY in item:  # something else has written into it: screening results of a station
             compared &= set(other)
     names = sorted(key for key in compared if canonical_json(one.get(key)) != canonical_json(two.get(key)))
-    places = ("geometry", "bbox")
-    names += [key for key in places if canonical_json(ours.item[key]) != canonical_json(theirs.item[key])]
+    outlines = (item_geometry(version.item["geometry"]) for version in (ours, theirs))  # of before, or of today
+    names += ["geometry"] if len({canonical_json(outline) for outline in outlines}) > 1 else []
+    names += ["bbox"] if canonical_json(ours.item["bbox"]) != canonical_json(theirs.item["bbox"]) else []
     if not names:  # checksums may have to be computed
         sums = (ours.checksums(), theirs.checksums())
         changed = sorted(key for key in {*sums[0], *sums[1]} if sums[0].get(key) != sums[1].get(key))

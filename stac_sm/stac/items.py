@@ -17,7 +17,7 @@ from typing import Any
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import footprint_geometry, projection_properties
+from stac_sm.core.grid import footprint_geometry, item_geometry, projection_properties
 from stac_sm.core.variables import Variable
 from stac_sm.storage.object_meta import MEDIA_TYPES
 from stac_sm.storage.store import multihash, sha256
@@ -117,7 +117,7 @@ def build_item(
     collection
         Id of its collection.
     geometry
-        GeoJSON in degrees (WGS 84).
+        GeoJSON in degrees (WGS 84); the item holds it as `item_geometry` returns it.
     bbox
         West, south, east, north in degrees.
     start, end
@@ -142,7 +142,7 @@ def build_item(
         "stac_version": "1.1.0",
         "stac_extensions": sorted(EXTENSIONS[name] for name in {*extensions, "processing", "file"}),
         "id": check_id(id),
-        "geometry": dict(geometry),
+        "geometry": item_geometry(geometry),
         "bbox": list(bbox),
         "properties": {
             **interval_properties(start, end),

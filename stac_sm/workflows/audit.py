@@ -1,8 +1,9 @@
 """Audit the catalogue: verify every item again, from the store alone.
 
 ``stac-sm audit`` calls `audit_project`, and `repair` for what can be derived. An item says what its assets are: they
-are there, have its size and checksum, and decode. Everything in a collection's folder belongs to an item or is
-derived from the items; what is derived is what `links.refresh` would write.
+are there, have its size and checksum, and decode. Its outline is as items of today hold it. Everything in a
+collection's folder belongs to an item or is derived from the items; what is derived is what `links.refresh` would
+write.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from stac_sm.core.errors import StacSmError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import TileGrid
+from stac_sm.core.grid import TileGrid, item_geometry
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
@@ -30,6 +31,8 @@ from stac_sm.product.item import PRODUCT_COLLECTION as PRODUCTS
 from stac_sm.product.product_id import tile_of
 from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
+from stac_sm.stac.index.manifest import index_months
+from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import COG_MEDIA_TYPE, PARQUET_MEDIA_TYPE, item_json
 from stac_sm.stac.links import derived_documents, item_paths, refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
@@ -39,6 +42,7 @@ from stac_sm.stations.screening_item import SCREENING_SCORES_PROPERTY
 from stac_sm.storage.address import is_absolute
 from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store, multihash, sha256
+from stac_sm.storage.update import update
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.project import Project
 
@@ -57,7 +61,7 @@ class Finding:
     """One thing that is not as it should be."""
 
     kind: str
-    """``missing``, ``corrupt``, ``orphan``, ``item``, ``link``, ``extent`` or ``stale``."""
+    """``missing``, ``corrupt``, ``orphan``, ``item``, ``geometry``, ``link``, ``extent`` or ``stale``."""
 
     path: str
     """Path below the catalogue's root."""
@@ -250,7 +254,9 @@ def _stale(
 
 
 def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> list[Finding]:
-    """Repair what can be derived: links and extents; remove unreferenced files that are old enough.
+    """Repair what can be derived: links, extents and outlines; remove unreferenced files that are old enough.
+
+    An item whose outline is written again keeps its fingerprint and its assets; the index of its collection follows.
 
     Parameters
     ----------
@@ -267,18 +273,36 @@ def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours
         What is left: it needs the command that made it.
     """
     found = list(findings)
+    outlines = [one.path for one in found if one.kind == "geometry"]
+    for path in outlines:
+        update(catalog.store, path, lambda content: None if content is None else _with_todays_geometry(content))
+    for collection in sorted({PurePosixPath(path).parts[0] for path in outlines}):
+        if index_months(catalog.store, collection):
+            update_index(catalog.store, collection, layout=catalog.layout(collection))
     for collection in sorted({PurePosixPath(one.path).parts[0] for one in found if one.kind in {"link", "extent"}}):
         refresh(catalog.store, collection)
     ages = {entry.path: time.time() - entry.modified for entry in catalog.store.list_objects()}
     for one in found:
         if one.kind == "orphan" and ages.get(one.path, 0) >= grace_hours * 3600:
             catalog.store.remove(one.path)
-    repaired = {"link", "extent"}
+    repaired = {"link", "extent", "geometry"}
     return [one for one in found if one.kind not in repaired and not _gone(catalog.store, one)]
 
 
 def _gone(store: Store, finding: Finding) -> bool:
     return finding.kind == "orphan" and not store.exists(finding.path)
+
+
+def _with_todays_geometry(content: bytes) -> bytes:
+    item = json.loads(content)
+    return item_json({**item, "geometry": item_geometry(item["geometry"])})
+
+
+def _geometry_findings(store: Store, path: str) -> Iterator[Finding]:
+    geometry = json.loads(store.read(path)).get("geometry")
+    if isinstance(geometry, dict) and item_geometry(geometry) != geometry:
+        found = "its exterior ring is clockwise, or has vertices that it does not need"
+        yield Finding("geometry", path, f"{found}: `stac-sm audit --repair` writes it again, its fingerprint stays")
 
 
 def _item_findings(store: Store, path: str) -> list[Finding]:
@@ -321,6 +345,7 @@ def _listed(store: Store, collection: str) -> tuple[list[Finding], list[str]]:
     findings = [finding for path in paths for finding in _item_findings(store, path)]
     bad = {finding.path for finding in findings}
     sound = [path for path in paths if path not in bad]
+    findings += [finding for path in sound for finding in _geometry_findings(store, path)]
     derived = set[str]()
     if not bad:
         wanted = derived_documents(store, collection, paths)

@@ -16,11 +16,13 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as MODIS
 from stac_sm.core.grid import (
+    OUTLINE_ERROR,
     SPHERE_RADIUS,
     TileGrid,
     crs_wkt,
     footprint,
     footprint_geometry,
+    item_geometry,
     projection_properties,
     transform_points,
     transformer_from_lonlat,
@@ -304,6 +306,44 @@ def test_footprint_geometry_is_valid(where):
     assert bbox == list(shapely.geometry.shape(geometry).bounds)
     assert -180 <= bbox[0] < bbox[2] <= 180
     assert -90 <= bbox[1] < bbox[3] <= 90
+
+
+@given(tiles(), st.integers(0, 3))
+@settings(max_examples=examples(40))
+def test_item_geometry_runs_counter_clockwise_within_its_error(where, times):
+    """Whatever is repeated, or was written by an earlier version, ends as the same ring."""
+    grid, column, row = where
+    outline = grid.footprint(grid.tile_id(column, row))
+    if outline is None:
+        return
+    ring = item_geometry(shapely.geometry.mapping(outline))
+    found = shapely.geometry.shape(ring)
+    assert found.is_valid
+    assert found.exterior.is_ccw
+    assert found.bounds == outline.bounds
+    west, south, east, north = outline.bounds
+    assert found.hausdorff_distance(outline) <= 3 * OUTLINE_ERROR * min(east - west, north - south)
+    for _ in range(times):
+        assert item_geometry(ring) == ring
+    assert item_geometry(shapely.geometry.mapping(shapely.reverse(outline)))["coordinates"][0][0]
+    assert len(ring["coordinates"][0]) <= len(outline.exterior.coords)
+
+
+def test_item_geometry_keeps_holes_parts_and_what_is_no_area():
+    square = shapely.box(0, 0, 10, 10, ccw=False)
+    holed = square.difference(shapely.box(4, 4, 6, 6))
+    found = shapely.geometry.shape(item_geometry(shapely.geometry.mapping(holed)))
+    assert found.equals(holed)
+    assert (found.exterior.is_ccw, found.interiors[0].is_ccw) == (True, False)
+    two = shapely.MultiPolygon([square, shapely.box(20, 0, 30, 10, ccw=False)])
+    assert all(
+        part.exterior.is_ccw for part in shapely.geometry.shape(item_geometry(shapely.geometry.mapping(two))).geoms
+    )
+    point = {"type": "Point", "coordinates": [1.0, 2.0]}
+    assert item_geometry(point) == point
+    dense = shapely.segmentize(square, 0.1)
+    assert len(item_geometry(shapely.geometry.mapping(dense))["coordinates"][0]) == 5
+    assert len(item_geometry(footprint_geometry(MODIS.geobox("h18v04"))[0])["coordinates"][0]) < 80  # of 241
 
 
 def test_degrees_beyond_the_pole_are_cut_and_outside_is_nothing():

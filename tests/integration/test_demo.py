@@ -14,6 +14,8 @@ import rasterio
 import rioxarray
 import stackstac
 from rio_cogeo import cog_validate
+from shapely import get_exterior_ring, get_parts
+from shapely.geometry import shape
 
 from stac_sm import open_product, point_series
 from stac_sm.core.period import Period
@@ -146,6 +148,8 @@ def test_every_item_and_collection_is_valid(demo, validate):
     for name in catalog.collections:
         validate(catalog.collection(name))
         items = catalog.items(name)
+        areas = [shape(item.geometry) for item in items if item.geometry["type"].endswith("Polygon")]
+        assert all(ring.is_ccw for ring in get_exterior_ring(get_parts(areas))), name
         for item in items[:: 40 if len(items) > 400 else 1]:
             validate(item)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from shapely import segmentize
+from shapely.geometry import mapping, shape
 
 from stac_sm.cli.main import main
 from stac_sm.stac.catalogs.catalog import open_catalog
@@ -126,6 +128,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         lambda f: edit(f / "catalog.json", lambda c: _unlink(c, "/smap/")),
         {"link"},
     ),
+    "outline clockwise": (
+        lambda f: edit(product(f), lambda i: i["geometry"]["coordinates"][0].reverse()),
+        {"geometry"},
+    ),
+    "outline with vertices to spare": (
+        lambda f: edit(product(f), lambda i: i.update(geometry=mapping(segmentize(shape(i["geometry"]), 0.001)))),
+        {"geometry"},
+    ),
     "input of another version": (
         lambda f: edit(f / "cop-dem/DEM/DEM.json", lambda i: i["assets"]["elevation"]["bands"][0].update(nodata=-1)),
         {"stale"},
@@ -167,7 +177,7 @@ def test_a_stale_item_names_what_has_changed(copy):
 
 
 @pytest.mark.parametrize(
-    "fault", [name for name, (_, kinds) in FAULTS.items() if kinds <= {"link", "extent", "orphan"}]
+    "fault", [name for name, (_, kinds) in FAULTS.items() if kinds <= {"link", "extent", "orphan", "geometry"}]
 )
 def test_what_is_derived_is_repaired(copy, fault):
     plant, _ = FAULTS[fault]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 from click.testing import CliRunner
+from shapely.geometry import shape
 
 from stac_sm.cli.main import main
 from stac_sm.model.model import Model
@@ -35,15 +36,26 @@ STALE: list[str] = []
 """What `plan` says of stale tile-days: which parts of their fingerprints have changed."""
 
 SCREENED = "screened by a version that decided by the estimate alone and did not state its rules"
+OUTLINE = (
+    "its exterior ring is clockwise, or has vertices that it does not need: `stac-sm audit --repair` writes it again, "
+    "its fingerprint stays"
+)
+ITEMS = {
+    file.relative_to(FIXTURE / "project").as_posix(): json.loads(file.read_text())
+    for file in sorted((FIXTURE / "project").rglob("*.json"))
+    if file.stem == file.parent.name
+}
 FINDINGS = [
-    {"kind": "stale", "path": f"ismn-stations/{path}", "detail": f"{SCREENED}: `stac-sm screen` replaces it"}
-    for path in sorted(
-        file.relative_to(FIXTURE / "project/ismn-stations").as_posix()
-        for file in (FIXTURE / "project/ismn-stations").rglob("*.Site-*.json")
-        if "stac_sm:tc" in json.loads(file.read_text())["properties"]
-    )
+    {"kind": "geometry", "path": path, "detail": OUTLINE}
+    for path, item in sorted(ITEMS.items())
+    if item["geometry"]["type"] == "Polygon" and not shape(item["geometry"]).exterior.is_ccw
+] + [
+    {"kind": "stale", "path": path, "detail": f"{SCREENED}: `stac-sm screen` replaces it"}
+    for path, item in sorted(ITEMS.items())
+    if ".Site-" in path and "stac_sm:tc" in item["properties"]
 ]
-"""What `audit` finds: every screened station, since screening decides by the bounds of bootstrap intervals."""
+"""What `audit` finds: outlines that run clockwise, as items had them until 2026-11; and every screened station, since
+screening decides by the bounds of bootstrap intervals."""
 
 NOTHING = {"tasks": 0, "new": 0, "replaced": 0, "done": 0, "failed": 0, "blocked": 0}
 """What a run says that has nothing to do."""
@@ -166,6 +178,29 @@ def test_plan_finds_everything_up_to_date(project):
 
 def test_audit_is_clean(project):
     assert json.loads(run(project, "audit", "--json", "--workers", 1, code=1 if FINDINGS else 0).stdout) == FINDINGS
+
+
+def test_repair_writes_outlines_again_and_nothing_else(project):
+    """Fingerprints stay, the index follows, and nothing becomes stale."""
+    before, indexed = files(project), sorted((project / "sm-1km-daily/index").rglob("*.parquet"))
+    run(project, "index", "--workers", 1)
+    run(project, "audit", "--repair", "--workers", 1, code=1)
+    left = json.loads(run(project, "audit", "--json", "--workers", 1, code=1).stdout)
+    assert {one["kind"] for one in left} == {"stale"}
+    after = files(project)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {one["path"] for one in FINDINGS if one["kind"] == "geometry"}
+    for name in changed:
+        old, new = json.loads(before[name]), json.loads(after[name])
+        assert {**old, "geometry": None} == {**new, "geometry": None}
+        outline, was = shape(new["geometry"]), shape(old["geometry"])
+        assert outline.exterior.is_ccw
+        assert outline.hausdorff_distance(was) < 1e-3
+        assert list(outline.bounds) == new["bbox"] == list(was.bounds)
+    assert planned(project) == (PLAN, STALE)
+    assert indexed
+    for row in open_catalog(project).items("sm-1km-daily"):
+        assert shape(row.geometry).exterior.is_ccw
 
 
 def test_status_reads_the_plan_and_the_log_of_its_run(project):
