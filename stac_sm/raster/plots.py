@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stac_sm.core.colours import SOIL_MOISTURE_COLOURS, SOIL_MOISTURE_RANGE
 from stac_sm.core.errors import InputError
 from stac_sm.raster.coast import draw_coast
 
@@ -23,12 +24,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".pdf", ".svg")
 _PANEL = 3.4  # inches
 _PIXELS = 800  # along a side of a panel; more are thinned out
-_COLOURS = {"m3 m-3": "cividis_r", "K": "magma", "m2 m-2": "viridis", "%": "cividis", "m": "cividis", "1": "viridis"}
+_COLOURS = {"K": "magma", "m2 m-2": "viridis", "%": "cividis", "m": "cividis", "1": "viridis"}
 _UNITS = {"m3 m-3": "m³ m⁻³", "m2 m-2": "m² m⁻²", "1": ""}
 _NO_VALUE = "#d9d9d9"
-SOIL_MOISTURE_RANGE = (0.05, 0.45)
-"""Ends of the colours of soil moisture, m3 m-3: the same on every map and thumbnail."""
-
 _SPREAD = (2, 98)  # percentiles at the ends of the colours, so that outliers do not flatten the rest
 
 
@@ -263,6 +261,9 @@ def _limits(values: np.ndarray, *, mask: bool) -> tuple[float, float]:
 
 def _colours(unit: str, *, mask: bool, difference: bool = False) -> Any:
     from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
 
+    if unit == "m3 m-3" and not (mask or difference):
+        return ListedColormap(SOIL_MOISTURE_COLOURS / 255, "soil_moisture").with_extremes(bad=_NO_VALUE)
     name = "RdBu" if difference else "Greys" if mask else _COLOURS.get(unit, "viridis")
     return colormaps[name].with_extremes(bad=_NO_VALUE)

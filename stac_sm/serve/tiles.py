@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from stac_sm.core.colours import SOIL_MOISTURE_COLOURS, SOIL_MOISTURE_RANGE
 from stac_sm.serve.assets import presigned_asset_url, served_file
 from stac_sm.serve.query import ItemQuery
 from stac_sm.serve.service import CatalogService
@@ -25,11 +26,8 @@ MOUNTED = "/tiles"
 """Where it lies on the server."""
 
 PREFIX = "/{collection}/{item}/{asset}"
-COLOURS = "cividis_r"
-"""Of soil moisture: perceptually uniform, legible to the colour-blind, wet is dark; as in `stac_sm.raster.plots`."""
-
-LIMITS = "0.05,0.45"
-"""m3 m-3 at the ends of the colours, unless the request says otherwise; as in thumbnails."""
+LIMITS = ",".join(f"{end:g}" for end in SOIL_MOISTURE_RANGE)
+"""m3 m-3 at the ends of the colours, unless the request says otherwise."""
 
 _SOIL_MOISTURE = ("sm", "overview")
 _MOST_SIDE = 2048  # pixels of a picture
@@ -158,12 +156,12 @@ def _render() -> Any:
 def _colours() -> Any:
     """Return titiler's colour maps, by default that of soil moisture."""
     dependencies = import_module("titiler.core.dependencies")
-    known = import_module("rio_tiler.colormap").cmap
+    known = {i: (*map(int, colour), 255) for i, colour in enumerate(SOIL_MOISTURE_COLOURS)}
     chosen = dependencies.ColorMapParams
     from fastapi import Depends
 
     def colours(asset: str, chosen_colours: Any = Depends(chosen)) -> Any:
-        return known.get(COLOURS) if chosen_colours is None and asset in _SOIL_MOISTURE else chosen_colours
+        return known if chosen_colours is None and asset in _SOIL_MOISTURE else chosen_colours
 
     return colours
 

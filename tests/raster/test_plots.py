@@ -97,18 +97,6 @@ def test_a_difference_is_white_at_zero_and_blue_where_it_is_wetter(tmp_path):
     assert wetter[2] > wetter[0] + 20
 
 
-def test_the_colours_of_soil_moisture_are_even_in_lightness():
-    """Even steps, one way, also to eyes that see no red: what colour-blind-safe and perceptually uniform mean."""
-    from matplotlib import colormaps
-
-    rgb = colormaps["cividis_r"](np.linspace(0, 1, 33))[:, :3]
-    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    lightness = 116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722])
-    steps = np.diff(lightness)
-    assert (steps < 0).all()
-    assert steps.std() < 0.25 * abs(steps.mean())
-
-
 def series_of(values):
     index = pd.date_range("2018-07-01", periods=len(values))
     return pd.DataFrame({"sm": values, "uncertainty": 0.05, "qa": 0}, index=index)
