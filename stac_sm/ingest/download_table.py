@@ -1,7 +1,7 @@
 """Tables of inputs for people: what to download for each source, how much it is, and the command that reads it.
 
 Each provider states its downloads; licence and page are those of its collection. The project file that ``stac-sm init``
-writes holds the short form, ``catalog/README.md`` the long one (written by ``python tests/support/reference.py``).
+writes holds the short form, ``catalog/README.md`` the long one (written by ``python tests/support/inputs_table.py``).
 """
 
 from __future__ import annotations

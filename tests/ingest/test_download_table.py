@@ -14,7 +14,7 @@ from stac_sm.ingest.download_table import downloads, markdown_table, toml_commen
 from stac_sm.ingest.registry import create_provider, provider_classes
 from stac_sm.stac.links import skeleton_folder
 from stac_sm.workflows.project_template import TEMPLATES
-from tests.support.reference import CATALOG_README, with_inputs
+from tests.support.inputs_table import CATALOG_README, with_inputs
 
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown_table().splitlines()[2:]]
 OURS = ("climatology", "matchups", "validation")
@@ -22,7 +22,7 @@ OURS = ("climatology", "matchups", "validation")
 
 def test_the_readme_of_the_catalogue_has_the_table_of_the_providers():
     text = CATALOG_README.read_text()
-    assert with_inputs(text) == text, "run python tests/support/reference.py"
+    assert with_inputs(text) == text, "run python tests/support/inputs_table.py"
     assert markdown_table() in text
 
 

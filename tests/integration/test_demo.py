@@ -33,7 +33,7 @@ from tests.support.served import running
 pytestmark = pytest.mark.xdist_group("demo")
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+BENCHMARKS = (ROOT / "tests/benchmarks/README.md").read_text()
 PRODUCT = "sm-1km-daily"
 
 
@@ -261,7 +261,7 @@ def test_the_ways_of_the_readme_give_what_our_own_readers_give(demo, api):
             assert next(file.sample(zip(x, y, strict=True)))[0] == np.float32(value)
 
 
-def test_the_scores_in_the_readme_are_those_of_the_demo(demo):
+def test_the_scores_in_the_documentation_are_those_of_the_demo(demo):
     """To a hundredth or two: another release of XGBoost grows other trees."""
     _, report = demo
     methods = {
@@ -272,12 +272,12 @@ def test_the_scores_in_the_readme_are_those_of_the_demo(demo):
     }
     strategies = {"random rows": "random", "sites": "site", "networks": "network", "years": "year"}
     found = {(one["strategy"], one["method"]): one for one in report["scores"] if one["scored_on"] == "all"}
-    rows = re.findall(r"^\| (random rows|sites|networks|years) \| ([^|]+) \| ([\d. |]+) \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| (random rows|sites|networks|years) \| ([^|]+) \| ([\d. |]+) \|$", BENCHMARKS, re.MULTILINE)
     assert len(rows) == len(found) == 16
     for strategy, method, numbers in rows:
         one = found[strategies[strategy], methods[method]]
         wanted = [one["pooled"]["r"], one["pooled"]["rmse"], one["pooled"]["ubrmse"], one["median"]["r"]]
         told = [float(number) for number in numbers.split("|")]
         assert told == pytest.approx(wanted, abs=0.03)
-    told = re.search(r"pixels and days: R ([\d.]+), RMSE ([\d.]+)", README)
+    told = re.search(r"pixels and days: R ([\d.]+), RMSE ([\d.]+)", BENCHMARKS)
     assert [float(told[1]), float(told[2])] == pytest.approx([report["truth"]["r"], report["truth"]["rmse"]], abs=0.03)

@@ -17,8 +17,12 @@ PAGES = [
     ".github/CONTRIBUTING.md",
     ".github/SECURITY.md",
     ".github/CHANGELOG.md",
+    "README.md",
     "catalog/README.md",
+    "infra/README.md",
     "stac_sm/README.md",
+    "tests/README.md",
+    "tests/benchmarks/README.md",
     "stac_sm/DECISIONS.md",
 ]
 

@@ -5,11 +5,9 @@ The blocks of catalog/README.md are typed here as they stand, on files that are 
 
 from __future__ import annotations
 
-import re
 import shlex
 import tomllib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,9 +30,9 @@ from stac_sm.workflows.validation.validate import validate_product
 from tests.support.fields import SMALL, TILE, image, project_text, put_model, read_model
 from tests.support.plan_runs import run_here
 from tests.support.product_days import FIRST, known, new_project, put_days
+from tests.support.readme_blocks import blocks_of
 from tests.support.source_files import write_geotiff
 
-README = (Path(__file__).parents[2] / "catalog" / "README.md").read_text()
 DAYS = Period(FIRST, FIRST + 3 * ONE_DAY)
 WHOLE = whole_grid_geobox(SMALL)
 CLICK = ["--collection", "my-sm", "--variable", "sm", "--unit", "m3 m-3", "--datetime", "%Y%j"]
@@ -51,8 +49,8 @@ def good(*words, folder):
 
 
 def blocks(heading, language):
-    section = README.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    found = blocks_of("catalog/README.md")
+    return [one.text for one in found if (one.heading, one.language) == (heading, language)]
 
 
 def glass_day(number):
