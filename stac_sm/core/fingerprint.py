@@ -25,8 +25,8 @@ ALGORITHM_VERSIONS: dict[Stage, str] = {
     "ingest": "2",
     "climatology": "2",
     "matchups": "2",  # the resolved inputs and the daily means of stations
-    "model": "4",  # screening, training and scoring: since 3, screening decides by the bounds of bootstrap intervals;
-    # since 4, one learner for projects and tables
+    "model": "5",  # screening, training and scoring: since 3, screening decides by the bounds of bootstrap intervals;
+    # since 4, one learner for projects and tables; since 5, widths of intervals are constant unless others are better
     "product": "2",
     "aggregates": "1",
     "validation": "3",  # of the product: since 2, station series are a restricted asset; since 3, QA4SM's figures

@@ -266,7 +266,6 @@ def learn(
     *,
     settings: TrainSettings | None = None,
     columns: Columns | None = None,
-    anomaly_features: Sequence[str] | None = None,
     rounds: Rounds | None = None,
     min_sites: int = 10,
     progress: ProgressOfFits = lambda done, total: None,
@@ -284,8 +283,6 @@ def learn(
         How it is trained; with ``tune=False``, as one booster.
     columns
         Names of the columns that are no features.
-    anomaly_features
-        Those of the features from which the anomalies are learned; None for all.
     rounds
         Numbers of rounds that were chosen before: then nothing is chosen, and there are neither out-of-fold predictions
         nor intervals.
@@ -310,7 +307,7 @@ def learn(
     rows = training_rows(table, features, columns)
     chooses = rounds is None and len(rows.names) > 1
     tried, fitted = (rows.thinned(SELECTION_ROWS), rows.thinned(FIT_ROWS)) if settings.tune else (rows, rows)
-    sum_of = _Sum.of(rows, features, anomaly_features or features, settings)
+    sum_of = _Sum.of(rows, features, settings)
     steps = _Steps(progress, len(sum_of.parts(Rounds(), 1)) * (_fold_count(rows) * chooses + 1))
     selection = _select(tried, sum_of, settings, steps) if chooses else None
     chosen = rounds or (selection.rounds if selection else Rounds())
@@ -378,21 +375,20 @@ class _Sum:
     """The boosters of the sum, but for their numbers of rounds and rows."""
 
     features: tuple[str, ...]
-    anomaly_features: tuple[str, ...]
     site_features: tuple[str, ...]
     """Features with one value at each site."""
 
     settings: TrainSettings
 
     @classmethod
-    def of(cls, rows: TrainingRows, features: Sequence[str], anomalies: Sequence[str], settings: TrainSettings) -> _Sum:
+    def of(cls, rows: TrainingRows, features: Sequence[str], settings: TrainSettings) -> _Sum:
         """Find the site-constant features of the rows: without any, or with few sites, there is no site-mean model."""
         constant: tuple[str, ...] = ()
         if settings.tune and len(rows.names) >= _FEWEST_SITES:
             by_site = rows.features.groupby(rows.site)
             moves = ((by_site.max() - by_site.min()).max() > 0) | rows.features.isna().all()
             constant = tuple(name for name in features if not moves[name])
-        return cls(tuple(features), tuple(anomalies), constant, settings)
+        return cls(tuple(features), constant, settings)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -420,7 +416,7 @@ class _Sum:
             *values,
             BoosterSpec("site means, forest", TrainingTarget.LEVEL, self.site_features, 1, _SITE_FOREST),
             BoosterSpec("site means, boosted", TrainingTarget.LEVEL, self.site_features, _SITE_ROUNDS, _SITE_TREES),
-            *_pair("anomalies", TrainingTarget.DEPARTURE, self.anomaly_features, rounds.anomalies, leaf),
+            *_pair("anomalies", TrainingTarget.DEPARTURE, self.features, rounds.anomalies, leaf),
         )
 
 

@@ -76,7 +76,7 @@ def trained_on_all(table: pd.DataFrame, others: pd.DataFrame, rounds: Rounds) ->
     made = TableFeatures.of(table, COLUMNS, [name for name in table if name not in ("sm", "site", "date")])
     fitting.FIT_ROWS = len(table)
     finished = with_features(table, made.build(table), COLUMNS)
-    model = learn(finished, made.names, columns=COLUMNS, anomaly_features=made.anomaly_names, rounds=rounds).model
+    model = learn(finished, made.names, columns=COLUMNS, rounds=rounds).model
     error = model.predict(made.build(others)).astype(float) - others["sm"]
     return round(float(np.sqrt(np.mean(error**2))), 5)
 

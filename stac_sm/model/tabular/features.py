@@ -21,8 +21,8 @@ from stac_sm.core.errors import ModelError
 from stac_sm.features.temporal import ExponentialMean, Moments, anomaly, exponential_mean_of_rows
 from stac_sm.model.user_table import DAY_OF_YEAR
 
-TABLE_FEATURES_FORMAT = 3
-"""Version of what `TableFeatures.to_dict` writes; others are refused: their models had linear boosters."""
+TABLE_FEATURES_FORMAT = 4
+"""Version of what `TableFeatures.to_dict` writes; others are refused: their models had other features."""
 
 TIME_SCALES = (3, 10, 30, 120)
 """Time scales of the exponential means in days, of which those shorter than the sampling are left out."""
@@ -129,15 +129,9 @@ class TableFeatures:
         if self.plain:
             return (*self.given, *DAY_OF_YEAR)
         means = [f"exponential{scale}" for scale in self.scales]
-        kinds = ("mean", "spread", "anomaly", *means, *(f"{name}_anomaly" for name in means))
+        kinds = ("mean", "spread", "anomaly", *means)
         derived = (f"{name}:{kind}" for name in self.varying_columns for kind in kinds)
         return (*self.given, *(name for name in self.varying_columns if name not in self.given), *DAY_OF_YEAR, *derived)
-
-    @property
-    def anomaly_names(self) -> tuple[str, ...]:
-        """Features from which anomalies of the target are learned: anomalies, what a site is like, and the season."""
-        derived = [name for name in self.names if name.endswith(("anomaly", ":mean", ":spread"))]
-        return (*self.still, *DAY_OF_YEAR, *derived)
 
     def build(self, table: pd.DataFrame, *, normal_rows: NDArray[np.bool_] | None = None) -> pd.DataFrame:
         """Compute the features of each row.
@@ -199,7 +193,6 @@ class TableFeatures:
                 found = exponential_mean_of_rows(columns, site, day, mean, sampling=self.sampling)
                 for name, column in zip(names, found.T, strict=True):
                     made[f"{name}:exponential{scale}"] = column
-                    made[f"{name}:exponential{scale}_anomaly"] = anomaly(column, made[f"{name}:mean"])
         return made
 
     def fingerprint_fields(self) -> dict[str, Any]:

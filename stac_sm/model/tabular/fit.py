@@ -167,11 +167,7 @@ def learn_table(
     Learned
         As `stac_sm.model.fit.learn` gives it.
     """
-    anomalies = None if made.plain else made.anomaly_names
-    return learn(
-        finished, made.names, settings=settings, columns=made.columns, anomaly_features=anomalies, rounds=rounds,
-        progress=progress,
-    )  # fmt: skip
+    return learn(finished, made.names, settings=settings, columns=made.columns, rounds=rounds, progress=progress)
 
 
 def with_features(table: pd.DataFrame, built: pd.DataFrame, columns: Columns) -> pd.DataFrame:
