@@ -1,9 +1,11 @@
 """Prediction intervals: how far the truth may lie from a prediction, calibrated so that each site has the same weight.
 
 Training fits them on predictions for sites that the model has not seen; prediction writes their half width beside soil
-moisture. The half width is ``factor x spread(features) x level(prediction)``. The level is a parabola: how much larger
-or smaller errors are at a predicted value than on the mean, since the truth has bounds and dry soil varies less. The
-spread is a small booster of what is left of the errors, on the few features that the predictions follow most.
+moisture. The half width is ``factor x spread(features) x level(prediction)``. Spread and level are constant, unless
+the interval score at held-out sites is certainly better with ones that are learned: then the level is a parabola, how
+much larger or smaller errors are at a predicted value than on the mean, since the truth has bounds and dry soil varies
+less, and the spread is a small booster of what is left of the errors, on the few features that the predictions follow
+most.
 
 The factor is conformal, by site: it is taken at sites that neither the model nor spread and level have seen, so that
 each site is covered as required by the quantile of the others, all with the same weight (leave one site out, after the
@@ -17,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -27,7 +29,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float32Array, Float64Array
-from stac_sm.core.columns import label_column, require_columns
+from stac_sm.core.columns import Fold, label_column, require_columns
 from stac_sm.core.errors import InputError, ModelError, ScreeningError
 from stac_sm.core.variables import VARIABLES
 from stac_sm.model.booster import WeightedBooster
@@ -80,6 +82,12 @@ class SpreadSettings:
 
     floor: float = 0.4
     """Least spread and least level, as a share of the mean."""
+
+
+CONSTANT = SpreadSettings(n_estimators=0, ridge=math.inf)
+"""The same width everywhere."""
+
+_CERTAIN = 1.645  # standard errors of the mean difference of interval scores over sites: one side of 5 %
 
 
 @dataclass(frozen=True)
@@ -324,7 +332,7 @@ def fit_intervals(
     coverage
         Share of the truth that the intervals are to hold.
     settings
-        How the booster of the spread grows.
+        How the booster of the spread grows; None: a constant width, unless `SpreadSettings` are certainly better.
     min_sites
         Fewest sites from which intervals are issued.
     seed
@@ -342,14 +350,19 @@ def fit_intervals(
     InputError
         If a column is missing, or ``row`` is no position in the table.
     """
-    settings = settings or SpreadSettings()
     rows = _rows(table, features, out_of_fold)
     count = len(set(rows.sites))
     _require_sites(count, min_sites, coverage)
     if not rows.error.any():
         raise InputError("intervals: found no error in any out-of-fold prediction: the model has seen these rows")
-    learning = _Learning(rows.of(_used(rows, settings.features)), settings, seed)
-    factors = [site_weighted_quantile(rows.error / width, rows.sites, coverage) for width in learning.unseen()]
+    used = rows.of(_used(rows, (settings or SpreadSettings()).features))
+    learning = _Learning(used, settings or CONSTANT, seed)
+    if settings is None:
+        adaptive = _Learning(used, SpreadSettings(), seed)
+        gain = adaptive.scores(coverage) - learning.scores(coverage)
+        if gain.mean() + _CERTAIN * gain.std(ddof=1) / math.sqrt(len(gain)) < 0:
+            learning = adaptive
+    factors = [site_weighted_quantile(rows.error / width, rows.sites, coverage) for width, _ in learning.unseen]
     level, spread, floor = learning.learned(np.ones(len(rows.error), dtype=bool))
     return Intervals(spread, level, math.fsum(factors) / len(factors), floor, coverage, count)
 
@@ -383,18 +396,35 @@ class _Learning:
     def weight(self) -> Float32Array:
         return equal_site_weights(self.rows.sites)
 
-    def unseen(self) -> Iterator[Float64Array]:
-        """Yield spread times level of each row by what has not seen its site, for each way of cutting the folds."""
-        table, folds = pd.DataFrame({"site": self.rows.sites}), self.settings.folds
+    @cached_property
+    def unseen(self) -> list[tuple[Float64Array, list[Fold]]]:
+        """Spread times level of each row by what has not seen its site, and the folds, for each way of cutting them."""
+        table, found = pd.DataFrame({"site": self.rows.sites}), []
         for repeat in range(self.settings.repeats):
             width = np.empty(len(self.rows.error))
-            for fold in hold_out(table, "site", folds=folds, seed=self.seed + repeat):
+            folds = hold_out(table, "site", folds=self.settings.folds, seed=self.seed + repeat)
+            for fold in folds:
                 taught = np.zeros(len(width), dtype=bool)
                 taught[fold.train] = True
                 level, spread, floor = self.learned(taught)
                 there = np.maximum(spread.predict(self._columns(fold.test)), np.float32(floor))
                 width[fold.test] = there * level.at(self.rows.predicted[fold.test])
-            yield width
+            found.append((width, folds))
+        return found
+
+    def scores(self, coverage: float) -> Float64Array:
+        """Return the mean interval score (Gneiting and Raftery 2007) of each site; the factor is from other folds."""
+        total = np.zeros(len(self.rows.error))
+        for width, folds in self.unseen:
+            for fold in folds:
+                relative = self.rows.error[fold.train] / width[fold.train]
+                order = np.argsort(relative)
+                share = np.cumsum(self.weight[fold.train][order].astype(float))
+                half = width[fold.test] * relative[order][np.searchsorted(share, coverage * share[-1])]
+                beyond = np.maximum(self.rows.error[fold.test] - half, 0)
+                total[fold.test] += 2 * half + 2 / (1 - coverage) * beyond
+        _, site = np.unique(self.rows.sites, return_inverse=True)
+        return np.asarray(np.bincount(site, total) / np.bincount(site))
 
     def learned(self, rows: NDArray[np.bool_]) -> tuple[ErrorLevel, WeightedBooster, float]:
         """Return level, booster of the spread and least spread from some rows."""

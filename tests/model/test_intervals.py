@@ -16,11 +16,10 @@ from stac_sm.core.errors import InputError, ModelError, ScreeningError
 from stac_sm.model.conformal import site_weighted_quantile
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.holdout import hold_out
-from stac_sm.model.intervals import ErrorLevel, Intervals, SpreadSettings, fit_intervals
+from stac_sm.model.intervals import CONSTANT, ErrorLevel, Intervals, SpreadSettings, fit_intervals
 from tests.support.examples import examples
 
 FEATURES = ["rough", "other", "place"]
-CONSTANT = SpreadSettings(n_estimators=0, ridge=float("inf"))
 
 
 def known(sites=40, rows=60, seed=0):
@@ -57,6 +56,15 @@ def test_they_hold_at_new_sites_and_are_wide_where_errors_are_large(fitted):
     constant = fit_intervals(*known()[:1], FEATURES, known()[1], settings=CONSTANT).half_width(table, out.predicted)
     assert np.ptp(constant) < 1e-6
     assert half.mean() < 0.95 * constant.mean()
+
+
+def test_the_width_is_constant_unless_another_is_certainly_better(fitted):
+    table, out = known()
+    assert np.ptp(fit_intervals(table, FEATURES, out).half_width(table, out.predicted)) > 0.05
+    noise = np.random.default_rng(1).normal(0, 0.04, len(out))
+    alike = out.assign(observed=out.predicted + noise)  # errors that nothing foretells
+    found, constant = (fit_intervals(table, FEATURES, alike, settings=one) for one in (None, CONSTANT))
+    assert found == constant
 
 
 def test_without_the_prediction_each_is_average(fitted):
