@@ -34,15 +34,17 @@ _MACHINE = {
 
 
 class _Group(click.Group):
-    """Group with its commands in the order of the flow; a StacSmError becomes a message, not a traceback."""
+    """Group that lists its commands by what they are for; a StacSmError becomes a message, not a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with whole sentences, where click ends them in dots."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, one.get_short_help_str(limit=200)) for name, one in self.commands.items()])
+        """List the commands group by group, one plain sentence each, in one column."""
+        width = max(map(len, self.commands))
+        for title, rows in _GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(command.name).ljust(width), sentence) for command, sentence, _ in rows])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -55,40 +57,81 @@ class _Group(click.Group):
             raise click.ClickException(f"{error}: {_MACHINE[error.errno]}, then run the same command again") from error
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_FIRST_HOUR = """\b
+A first hour:
+  stac-sm demo                                              a project of a simulated Earth
+  stac-sm plot 2019-06-09 --tile h18v04 --project sm-demo   a map of it
+  stac-sm init my-project                                   a project of your own
+"""
+
+
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=_FIRST_HOUR
+)
 @click.version_option(package_name="stac_sm", prog_name="stac-sm")
 def main() -> None:
     """Make global 1 km daily soil moisture: from provider files to STAC items, models and published COGs."""
 
 
-_COMMANDS = (
-    demo,
-    simulate,
-    init,
-    tiles,
-    ingest,
-    climatology,
-    features,
-    matchup,
-    screen,
-    train,
-    evaluate,
-    predict_table,
-    model_commands,
-    plan,
-    run,
-    submit,
-    status,
-    audit,
-    retract,
-    mosaic,
-    annual,
-    validate,
-    plot,
-    export,
-    index,
-    serve,
-    doctor,
-)
-for _command in _COMMANDS:
-    main.add_command(_command)
+_Row = tuple[click.Command, str, str]
+_GROUPS: dict[str, tuple[_Row, ...]] = {
+    "Set up and inputs": (
+        (demo, "Run the whole flow on a small simulated Earth.", "demo"),
+        (simulate, "Write files of a simulated Earth, as the providers have them.", "simulate ~/earth"),
+        (init, "Make a project: a project file and an empty catalogue.", "init my-project"),
+        (tiles, "Name the tiles of a point or a box.", "tiles --at 7.12,44.12"),
+        (ingest, "Turn provider files into COGs and STAC items.", "ingest ~/era5-land/ ~/cci/ ~/dem/ ~/soilgrids/"),
+        (climatology, "Average features over many years.", "climatology"),
+        (features, "Show what a model would see on a tile and day.", "features h18v04 2019-06-08 --plot cube.png"),
+    ),
+    "Learn": (
+        (matchup, "Bring station measurements and features together.", "matchup"),
+        (screen, "Find the stations that represent their pixel.", "screen"),
+        (train, "Train a model and score it at unseen stations.", "train"),
+        (evaluate, "Score a model on a table.", "evaluate model others.csv --json"),
+        (
+            predict_table,
+            "Predict the rows of a table.",
+            "predict-table model others.csv --out predictions.csv",
+        ),
+        (model_commands, "Move a model to another project.", "model export ID --out model.zip"),
+    ),
+    "Make and publish": (
+        (
+            plan,
+            "List what is missing or out of date, and its cost.",
+            "plan --tiles h18v04 --period 2019-06-08/2019-06-10",
+        ),
+        (run, "Make the days of a plan, and publish them.", "run plan.parquet --workers 2"),
+        (submit, "Send a plan to a batch system.", "submit plans/ID.parquet --to slurm --parallel 20 -- --qos=low"),
+        (mosaic, "Make global days.", "mosaic --period 2019-06 --dry-run"),
+        (annual, "Make annual or monthly means.", "annual 2018 2019 --global"),
+        (plot, "Draw a map or a time series.", "plot 2019-06-09 --tile h18v04 --out map.png"),
+        (
+            export,
+            "Export a box or a point to NetCDF or Zarr.",
+            "export --at 7.12,44.12 --period 2019-06-08/2019-06-10 --to point.nc",
+        ),
+    ),
+    "Look after and serve": (
+        (status, "Report how far a plan is, and what failed.", "status"),
+        (validate, "Validate the product against stations and others.", "validate --period 2019-06-08/2019-06-10"),
+        (audit, "Verify all items and files of the catalogue.", "audit --sample 0.01"),
+        (
+            retract,
+            "Withdraw items, with a reason.",
+            'retract SM1KM.A2019159.h18v04.v001 --reason "LST granule was wrong"',
+        ),
+        (index, "Bring the search index up to date.", "index"),
+        (serve, "Serve the catalogue as a STAC API.", "serve --port 8000"),
+        (doctor, "Check that machine, project and store are ready.", "doctor"),
+    ),
+}
+"""The commands by what they are for: sentence of the list, and the example that ends the command's help."""
+
+for _rows in _GROUPS.values():
+    for _command, _, _example in _rows:
+        _command.epilog = f"\b\nExample:\n  stac-sm {_example}"
+        main.add_command(_command)
+for _name, _example in (("export", "ID --out model.zip"), ("import", "model.zip")):
+    model_commands.commands[_name].epilog = f"\b\nExample:\n  stac-sm model {_name} {_example}"

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import re
+import shlex
 import subprocess
 import sys
 from datetime import date
@@ -17,6 +19,7 @@ from stac_sm.raster.readers import READERS
 from stac_sm.stac.catalogs.catalog import open_catalog
 from tests.support.checkout import ROOT
 from tests.support.fields import image, put
+from tests.support.readme_blocks import PAGES, page_text
 
 
 def run(*arguments: str, code: int = 0):
@@ -31,29 +34,42 @@ def project(tmp_path):
     return tmp_path / "project"
 
 
-def test_help_lists_the_commands_in_the_order_of_the_flow():
-    lines = run("--help").output.split("Commands:")[1].split("\n")
-    names = [line.split()[0] for line in lines if line.strip()]
-    flow = [
-        "demo",
-        "simulate",
-        "init",
-        "ingest",
-        "climatology",
-        "features",
-        "matchup",
-        "screen",
-        "train",
-        "plan",
-        "run",
-        "submit",
-        "status",
-        "audit",
-        "retract",
-        "index",
-        "serve",
-    ]
-    assert [name for name in names if name in flow] == flow
+GROUPS = ("Set up and inputs", "Learn", "Make and publish", "Look after and serve")
+COMMANDS = [
+    (*path, name) for path, group in (((), main), (("model",), main.commands["model"])) for name in group.commands
+]
+
+
+def test_help_lists_every_command_in_one_of_four_groups_in_a_line_each():
+    """One sentence that fits a terminal of 80 columns, and the three commands of a first hour at the end."""
+    done = CliRunner().invoke(main, ["--help"], terminal_width=80)
+    parts = re.split(r"^([A-Z][a-z ]+):\n", done.output, flags=re.MULTILINE)
+    listed = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert tuple(name for name in listed if name != "Options") == GROUPS
+    text, _, last = listed.pop(GROUPS[-1]).partition("A first hour:")
+    lines = [line for name in GROUPS[:-1] for line in listed[name].splitlines() if line]
+    lines += [line for line in text.splitlines() if line.strip()]
+    assert [line.split()[0] for line in lines] == list(main.commands)
+    assert all(re.fullmatch(r"  [a-z-]+ +[A-Z][^.]+\.", line) and len(line) <= 80 for line in lines)
+    first = [line.split("  ")[2] for line in last.splitlines() if line]
+    assert [line.split()[:2] for line in first] == [["stac-sm", name] for name in ("demo", "plot", "init")]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_of_a_command_ends_with_an_example_that_the_readmes_run(path, tmp_path, monkeypatch):
+    """It parses here; tests/integration/test_readme.py types it, or names the test that does."""
+    if path == ("model",):
+        return  # its commands have examples
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.zip").touch()
+    *_, example = run(*path, "--help").output.strip().splitlines()
+    program, *words = shlex.split(example)
+    assert (program, *words[: len(path)]) == ("stac-sm", *path)
+    command = main
+    for name in path:
+        command = command.commands[name]
+    assert command.make_context(path[-1], words[len(path) :], **main.context_settings)
+    assert example.strip() in re.sub(r"`\n`|\n", " ", "".join(page_text(page) for page in PAGES))
 
 
 @pytest.mark.parametrize("command", list(main.commands))
