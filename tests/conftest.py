@@ -19,7 +19,12 @@ from tests.support.missing import IN_CI
 from tests.support.rasters import Published, known_raster
 from tests.support.schemas import OfflineValidator
 
-pytest_plugins = ["tests.support.long_files", "tests.support.skips", "tests.support.parallel_run"]
+pytest_plugins = [
+    "tests.support.long_files",
+    "tests.support.skips",
+    "tests.support.parallel_run",
+    "tests.support.processor_seconds",
+]
 
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=EXAMPLES, derandomize=True)

@@ -335,7 +335,8 @@ def mounted(*words: str) -> None:
 def memory(bench: Bench, chance: random.Random, scratch: Path) -> Harmed:
     """Workers that are given too little memory."""
     root = bench.copy(scratch / "p")
-    code, told = command(root, "run", "plan.parquet", "--memory", f"{chance.randrange(150, 260)}M")
+    little = f"{chance.randrange(150, 260)}M"
+    code, told = command(root, "run", "plan.parquet", "--memory", little, STAC_SM_COLD_WORKERS="1")
     assert code == 0 or "too little memory" in told, told
     yield root, code, partial(command, root, "run", "plan.parquet", "--workers", "1")
 

@@ -9,6 +9,8 @@ server or the demo project carry the same mark ``pytest.mark.xdist_group("demo")
 take longest begin first, by the seconds in ``durations.json``: so none is left over when the others have ended.
 ``STAC_SM_DURATIONS=1 uv run pytest`` writes that file anew.
 
+All processes fork commands of stac-sm from one that has imported everything: see warm_start.py.
+
 A test marked ``alone`` measures time or processors. It runs at the end, while no other test does.
 """
 
@@ -20,7 +22,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from typing import Any
 import pytest
 
 from tests.support.long_files import DURATIONS, is_whole_run
+from tests.support.warm_start import RUN_FOLDER, start_forking, wait_for
 
 MORE_THAN_PROCESSORS = 2
 """Processes beside one a processor: Terraform, servers and clusters are waited for much of the time."""
@@ -42,12 +44,6 @@ _UNKNOWN = 10.0
 """Seconds of a file that is not in DURATIONS."""
 
 _ALONE = "alone"
-_FOLDER = "STAC_SM_TEST_RUN"
-_COMPILE = """
-from stac_sm.model.forest.kernel_loader import load_kernel
-import stac_sm.model.radius_search
-load_kernel()
-"""
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -57,19 +53,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile Numba's kernels into their cache once, while the worker processes start."""
+    """Start the process that forks commands, which compiles Numba's kernels, while the worker processes start."""
     if not hasattr(config, "workerinput") and config.option.numprocesses:
-        os.environ[_FOLDER] = tempfile.mkdtemp(prefix="stac-sm-run-")
-        config.stash[_compiling] = subprocess.Popen([sys.executable, "-c", _COMPILE], stdout=subprocess.DEVNULL)
+        os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="stac-sm-run-")
+        config.stash[_forking] = start_forking(Path(os.environ[RUN_FOLDER]))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what the processes of this run have shared."""
-    if _compiling in config.stash:
-        shutil.rmtree(os.environ.pop(_FOLDER), ignore_errors=True)
+    if _forking in config.stash:
+        config.stash[_forking].communicate()
+        shutil.rmtree(os.environ.pop(RUN_FOLDER), ignore_errors=True)
 
 
-_compiling = pytest.StashKey[subprocess.Popen[bytes]]()
+_forking = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -84,15 +81,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return _groups()[nodeid]
 
-    if _compiling in config.stash:
-        config.stash[_compiling].wait()
+    if _forking in config.stash:
+        wait_for(config.stash[_forking])
     return ByGroup(config, log)
 
 
 @cache
 def _groups() -> dict[str, str]:
     """Group of each test, as the worker processes have told."""
-    return dict(json.loads(Path(os.environ[_FOLDER], "groups.json").read_text()))
+    return dict(json.loads(Path(os.environ[RUN_FOLDER], "groups.json").read_text()))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -104,7 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for group, file in sorted({(_group(item), _file(item)) for item in items}):
         cost[group] += known.get(file, _UNKNOWN)
     items.sort(key=lambda item: (_group(item) == _ALONE, -cost[_group(item)], _group(item)))
-    told = Path(os.environ[_FOLDER], f"{config.workerinput['workerid']}.json")
+    told = Path(os.environ[RUN_FOLDER], f"{config.workerinput['workerid']}.json")
     told.write_text(json.dumps({item.nodeid: _group(item) for item in items}))
     told.replace(told.with_name("groups.json"))
 
@@ -123,7 +120,7 @@ def _file(item: pytest.Item) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """Let a test that must run alone wait for the others, and the others for it."""
-    folder = os.environ.get(_FOLDER)
+    folder = os.environ.get(RUN_FOLDER)
     with _locked(folder, alone=_group(item) == _ALONE) if folder else contextlib.nullcontext():
         return (yield)
 
