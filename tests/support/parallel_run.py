@@ -11,6 +11,9 @@ take longest begin first, by the seconds in ``durations.json``: so none is left 
 
 All processes fork commands of stac-sm from one that has imported everything: see warm_start.py.
 
+Python may write its bytecode, even where PYTHONDONTWRITEBYTECODE is set: tests start it hundreds of times, and half of
+the time of a command is compiling its libraries.
+
 A test marked ``alone`` measures time or processors. It runs at the end, while no other test does.
 """
 
@@ -22,6 +25,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -54,6 +58,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the process that forks commands, which compiles Numba's kernels, while the worker processes start."""
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if not hasattr(config, "workerinput") and config.option.numprocesses:
         os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="stac-sm-run-")
         config.stash[_forking] = start_forking(Path(os.environ[RUN_FOLDER]))
