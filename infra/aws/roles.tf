@@ -20,7 +20,7 @@ data "aws_iam_policy_document" "worker" {
     resources = [local.products_objects]
   }
 
-  # A name is taken once (If-None-Match), and JSON is swapped (If-Match): a request with neither would write over what
+  # Objects are created by If-None-Match, and JSON is replaced by If-Match: a request with neither would write over what
   # another worker has published. Parts of an upload carry no condition; joining them does.
   statement {
     sid       = "NeverOverwrite"

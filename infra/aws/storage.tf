@@ -46,7 +46,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   }
 }
 
-# An operator's mistake can be taken back for a while. Workers only create: they make no old versions.
+# An operator's mistake can be undone for a while. Workers only create: they make no old versions.
 resource "aws_s3_bucket_versioning" "this" {
   for_each = aws_s3_bucket.this
   bucket   = each.value.id

@@ -123,7 +123,7 @@ variable "monthly_budget" {
 }
 
 variable "budget_mail" {
-  description = "Who is told when the budget runs out; nobody if empty."
+  description = "Who gets mail when the budget runs out; nobody if empty."
   type        = list(string)
   default     = []
 }

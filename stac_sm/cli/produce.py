@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stac_sm.workflows.run.workers import Workers
 
 _MOST_PRINTED = 10
-_NO_SKILL = "its item does not say what it is worth beside its input: `stac-sm train` makes one that does"
+_NO_SKILL = "its item has no skill beside its input: `stac-sm train` makes one that has it"
 
 
 @click.command()

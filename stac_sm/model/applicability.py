@@ -1,4 +1,4 @@
-"""Area of applicability: where the features of a pixel are unlike all that a model has been trained on.
+"""Area of applicability: where the features of a pixel are near those of the training data.
 
 Training fits it on the training rows; prediction sets a quality flag where a pixel is outside. It is the dissimilarity
 index of Meyer and Pebesma (2021, doi:10.1111/2041-210X.13650): the distance to the nearest training row, in features
@@ -172,7 +172,7 @@ class Applicability:
     """Training rows that the points stand for."""
 
     def outside(self, columns: Mapping[str, NDArray[Any]] | pd.DataFrame) -> NDArray[np.bool_]:
-        """Return whether rows are unlike all training rows.
+        """Return whether rows lie outside the area of applicability.
 
         Parameters
         ----------

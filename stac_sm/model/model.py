@@ -60,7 +60,7 @@ class Model:
     """Where it may be used: what its training rows are like; None where nobody knows."""
 
     skill: tuple[Skill, ...] | None = field(default=None, compare=False)
-    """What it is worth at other places; no part of its checksum. None for a model whose item does not say."""
+    """Its skill at other places; no part of its checksum. None for a model whose item does not say."""
 
     @classmethod
     def from_item(cls, href: str) -> Model:

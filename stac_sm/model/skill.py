@@ -1,4 +1,4 @@
-"""Say what a model is worth: its error at unseen sites and networks beside that of what is known without it.
+"""Skill of a model: its error at unseen sites and networks beside that of what is known without it.
 
 The references are the input as it is, the input less its bias, and the seasonal climatology of the training sites. All
 are scored on the rows that the model is scored on, by `stac_sm.model.evaluate`. Training writes `skill_of` into the
@@ -23,7 +23,7 @@ SKILL_PROPERTY = "stac_sm:skill"
 """Property of model and product items: what `Skill.to_dict` returns, a list."""
 
 STRATEGIES = ("site", "network")
-"""Ways of holding out rows that say what a model is worth at other places."""
+"""Hold-outs that show the skill of a model at other places."""
 
 _PLACES = {"site": "at unseen sites", "network": "at unseen networks"}
 _CONFIDENCE = 0.9
@@ -177,7 +177,7 @@ def random_rows_sentence(predictions: pd.DataFrame, trained: str = SCREENED) -> 
             "the two do not differ beyond what resampled sites do, so other days of a site teach no more than others"
         )
     elif found.change < 0:
-        meaning = "that is what knowing the site is worth, and no measure of other places"
+        meaning = "that is the gain from knowing the site, and no measure of other places"
     else:
         worst = (rows["random"] - rows["observed"]).pow(2).groupby(rows["site"]).sum()
         share = float(worst.max() / worst.sum())

@@ -100,7 +100,7 @@ def landing_page(
         make_link("search", f"{base}/search", GEOJSON_MEDIA_TYPE, method="GET"),
         make_link("search", f"{base}/search", GEOJSON_MEDIA_TYPE, method="POST"),
         make_link(QUERYABLES_RELATION, f"{base}/queryables", SCHEMA_MEDIA_TYPE),
-        make_link("aggregate", f"{base}/aggregate", title="Items of a search, counted by what is asked"),
+        make_link("aggregate", f"{base}/aggregate", title="Aggregations of the items of a search"),
         make_link("aggregations", f"{base}/aggregations", title="What items can be counted by"),
         make_link("service-desc", f"{base}/api", OPENAPI_MEDIA_TYPE, title="This API, as OpenAPI"),
         make_link("service-doc", f"{base}/api.html", "text/html", title="This API, to read and try"),
@@ -137,7 +137,7 @@ def collection_document(collection: Mapping[str, Any], base: str) -> dict[str, A
         make_link("parent", f"{base}/"),
         make_link("items", f"{place}/items", GEOJSON_MEDIA_TYPE),
         make_link(QUERYABLES_RELATION, f"{place}/queryables", SCHEMA_MEDIA_TYPE),
-        make_link("aggregate", f"{place}/aggregate", title="Items of this collection, counted by what is asked"),
+        make_link("aggregate", f"{place}/aggregate", title="Aggregations of the items of this collection"),
         make_link("aggregations", f"{place}/aggregations", title="What items can be counted by"),
     ]
     return {**collection, "links": own + _other_links(collection, str(collection["id"]), base)} | _assets(

@@ -291,7 +291,7 @@ def _place(store: Store, folder: str, item: ItemDict, key: str, asset: AssetFile
     if not same:
         raise ConflictError(
             f"{store.href(path)} exists with other content than was made now, and no item refers to it: "
-            "`stac-sm audit --repair` removes such orphans, then run again"
+            "`stac-sm audit --repair` removes such unreferenced files, then run again"
         )
     return with_location(asset.fields, f"./{name}", size=size, sha256=found)
 

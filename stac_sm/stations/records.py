@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 STATIONS_COLLECTION = "ismn-stations"
 DROPPED = ("depth", "flag", "range", "hours")
-"""Why readings are not used, in the order of the checks: too deep, not good, impossible, too few in a day."""
+"""Why readings are not used, in the order of the checks: depth, quality flag, range, too few in a day."""
 SOIL_PROPERTIES = ("clay_fraction", "sand_fraction", "silt_fraction", "organic_carbon", "saturation")
 """Numbers of a layer of soil in the item of a station."""
 _FEW = 50  # so many stations are read before worker processes have started

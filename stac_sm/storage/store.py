@@ -1,4 +1,4 @@
-"""Stores: where a catalogue and its assets are kept, and how a name is taken exactly once.
+"""Stores: where a catalogue and its assets are kept, and how a name is created exactly once.
 
 Paths are relative to the root of a store, with forward slashes. There are three ways to write, for three kinds of
 things: ``create`` for what is written once (assets, items), ``compare_and_swap`` for what may be replaced by one writer
@@ -363,7 +363,7 @@ def multihash(hexdigest: str) -> str:
 class LocalStore:
     """Folder that holds a catalogue, possibly shared by several machines.
 
-    A name is taken by link(2) of a complete, fsynced temporary file: it fails if the name exists, on network
+    A name is created by link(2) of a complete, fsynced temporary file: it fails if the name exists, on network
     file systems too.
     """
 

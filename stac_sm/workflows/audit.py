@@ -47,7 +47,7 @@ from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.project import Project
 
 GRACE_HOURS = 24.0
-"""Age from which an orphan is removed: a younger one may belong to an item that is about to be written."""
+"""Age from which an unreferenced file is removed: a younger one may belong to an item that is about to be written."""
 
 _ITEMS_A_JOB = 16
 _ELSEWHERE = (
@@ -138,7 +138,7 @@ def audit_project(
     progress
         Called with the number of parts, whenever one is done.
     note
-        Told what was not judged, and why.
+        Called with what was not judged, and why.
 
     Returns
     -------
@@ -211,7 +211,7 @@ def stale_products(
         Grid of the project. Where all products lie on another one, nothing can be made in their place, and none is
         judged; where some do, they are findings.
     note
-        Told that the products lie on another grid.
+        Called with a message where the products lie on another grid.
     """
     made: dict[tuple[str, str, str], dict[date, str]] = {}
     elsewhere = []
@@ -381,7 +381,7 @@ def _orphans(
         named |= {_local(posixpath.dirname(path), asset["href"]) for asset in assets}
     for entry in entries:
         folder, name = posixpath.split(entry.path)
-        unknown = spared and name in {"catalog.json", "collection.json"}  # what derives cannot be told
+        unknown = spared and name in {"catalog.json", "collection.json"}  # what derives is not known
         if entry.path not in named and folder not in spared and not unknown and "/index/" not in entry.path:
             yield Finding("orphan", entry.path, "no item names it: `stac-sm audit --repair` removes it when it is old")
 

@@ -41,7 +41,7 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 # strategies = ["random", "site", "year", "network"]   # also "block"; network: where there are 2 or more
 # folds = 5
 
-[product]                           # what `stac-sm plan` plans unless told otherwise
+[product]                           # what `stac-sm plan` plans by default
 # tiles = []                        # e.g. ["h18v04", "h19v04"]; none are all tiles with land
 # period = ""                       # FIRST/LAST; empty is the period of [matchups]
 

@@ -143,7 +143,7 @@ def test_one_site_has_no_interval():
 @pytest.mark.parametrize(
     ("random", "meaning"),
     [
-        (0.5, "that is what knowing the site is worth"),
+        (0.5, "that is the gain from knowing the site"),
         (1.0, "the two do not differ"),
         (1.5, "worse than at unseen sites, which more training rows"),
     ],

@@ -305,7 +305,7 @@ def figures_of_sums(sums: Float64Array) -> dict[str, Float64Array]:
 
 
 def weighted_rho(p: Float64Array, o: Float64Array, weights: Float64Array) -> Float64Array:
-    """Return Spearman's rank correlation of resamples, each ranked anew.
+    """Return Spearman's rank correlation of resamples, each ranked by itself.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """ERA5-Land: soil water, soil temperature and snow of NetCDF, GRIB and Zarr to daily UTC means.
 
 `era5_netcdf`, `era5_grib` and `era5_zarr` open the files, `formats.joined_hours` joins their hours. An item is a day on
-one grid; it lists the hours and the checksums of its files, so that more hours later make the day anew.
+one grid; it lists the hours and the checksums of its files, so that hours that come later replace the day.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class PermutationImportance:
-    """What a feature is worth: how much the error grows where its values are shuffled among the rows held out."""
+    """Permutation importance: RMSE increase where a feature's values are shuffled among the rows held out."""
 
     feature: str
     """Column of the table."""

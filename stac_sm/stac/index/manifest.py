@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 FINGERPRINT_PROPERTY = "stac_sm:fingerprint"
-_SHARD = b"stac_sm:shard"  # metadata: SHA-256 of the shard that the proof goes with
+_SHARD = b"stac_sm:shard"  # metadata: SHA-256 of the shard that the shard's checksums go with
 _TEXTS = ("path", "version", "id", FINGERPRINT_PROPERTY, "grid:code")
 _TIMES = ("datetime", "start_datetime", "end_datetime")
 
@@ -144,7 +144,7 @@ def _read_manifest_file(store: Store, collection: str, month: str) -> tuple[pa.T
         table = pq.read_table(content, page_checksum_verification=True)
         expected = (table.schema.metadata or {})[_SHARD].decode()
         return table.select(_schema().names).cast(_schema()), expected
-    except (CatalogError, OSError, KeyError, ValueError):  # pyarrow's errors are among them: no proof
+    except (CatalogError, OSError, KeyError, ValueError):  # pyarrow's errors are among them: no checksums
         return empty_manifest(), ""
 
 

@@ -31,9 +31,9 @@ _turns: dict[tuple[int, str, str], threading.Lock] = {}  # by process: after a f
 class S3Store:
     """Objects below a prefix of a bucket.
 
-    A name is taken by ``If-None-Match: *`` and content is swapped by ``If-Match``. A server that does not keep these
-    conditions (``probe``) may be written by one process only, whose threads take turns; another process that was
-    started elsewhere cannot be seen there. Nothing is asked of a server before the first use.
+    An object is created by ``If-None-Match: *`` and replaced by ``If-Match``: conditional writes. A server that
+    does not keep these conditions (``probe``) may be written by one process only, whose threads take turns;
+    another process that was started elsewhere cannot be seen there. Nothing is asked of a server before the first use.
     """
 
     bucket: str

@@ -73,7 +73,7 @@ class ReportInputs:
     """Sentences that a reader must know, e.g. that screening was refused."""
 
     skill: tuple[Skill, ...] = ()
-    """What the model is worth at unseen sites and networks, beside what is known without it."""
+    """Skill of the model at unseen sites and networks, beside what is known without it."""
 
     names: Mapping[str, str] = field(default_factory=lambda: {"swvl1": "ERA5-Land"})
     """Words for baseline columns."""

@@ -101,9 +101,9 @@ def _sections(findings: ReportFindings) -> Iterator[PageSection]:
     yield "unseen-scores", "Scores by network, class and station", list(_unseen_scores(findings))
     yield "scatter", "Prediction against observation", list(_scatter(findings))
     yield "map", "Map of stations", list(_map(findings))
-    yield "curve", "What more stations would bring", list(_curve(findings))
-    yield "importance", "What each feature is worth", list(_importance(findings))
-    yield "leaks", "Features that name the site", list(_leaks(findings))
+    yield "curve", "Learning curve", list(_curve(findings))
+    yield "importance", "Permutation importance", list(_importance(findings))
+    yield "leaks", "Predictors that identify a station", list(_leaks(findings))
     yield "residuals", "Where the errors are", list(_residuals(findings))
     yield "coverage", "Prediction intervals", list(_coverage(findings))
     yield "screening", "Screening of stations", list(_screening(findings))
@@ -166,12 +166,12 @@ def _warnings(findings: ReportFindings) -> Iterator[HtmlNode]:
         notes.append(
             f"Leak check: {near}: follows the target as only a measurement at the same station does (another depth, an "
             "earlier value, a copy). No score below holds where there is no station: train without it. See “Features "
-            "that name the site”."
+            "that identify a station”."
         )
     if flagged := ", ".join(leak.feature for leak in leaks if leak.status == FLAGGED and not leak.near):
         notes.append(
             f"Leak check: {flagged}: the model knows sites by such features, so its score under random rows is not to "
-            "be believed for other places. See “Features that name the site”."
+            "be believed for other places. See “Predictors that identify a station”."
         )
     notes += [f"{_strategies_in(name)}: {why}" for name, why in report.evaluation.notes.items()]
     notes += report.notes
@@ -180,7 +180,7 @@ def _warnings(findings: ReportFindings) -> Iterator[HtmlNode]:
     if notes:
         items = [html_element("li", note if note.endswith(".") else f"{note}.") for note in dict.fromkeys(notes)]
         yield html_element(
-            "div", html_element("strong", "To know first"), html_element("ul", *items), class_="warning", role="note"
+            "div", html_element("strong", "Caveats"), html_element("ul", *items), class_="warning", role="note"
         )
 
 
@@ -201,8 +201,8 @@ def _scores(findings: ReportFindings) -> Iterator[HtmlContent]:
         figures.score_comparison_figure(findings),
         f"RMSE and R of every method under {len(findings.report.strategies)} ways of holding out rows; "
         "the numbers stand in the table below.",
-        "All stations, all rows at once. A model is worth its cost where its marks lie left of the baselines in RMSE, "
-        "and right of them in R.",
+        "All stations, all rows at once. A model is better than the baselines where its marks lie left of "
+        "theirs in RMSE, and right of them in R.",
     )
     yield score_table(findings)
     yield published_scores_table()

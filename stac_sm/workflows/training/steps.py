@@ -393,7 +393,11 @@ def _require_series(
 ) -> None:
     if series.empty:
         least, most = project.stations.valid
-        reasons = {"depth": "too deep", "flag": "not of the flag", "range": f"outside {least:g} to {most:g} m3 m-3"}
+        reasons = {
+            "depth": "below the depth limit",
+            "flag": "not of the flag",
+            "range": f"outside {least:g} to {most:g} m3 m-3",
+        }
         readings = ", ".join(f"{unused[reason]} {what}" for reason, what in reasons.items() if unused.get(reason))
         why = f"; {len(outside)} stations lie outside the period: {_some_stations(outside)}" if outside else ""
         raise CatalogError(

@@ -111,7 +111,7 @@ class TableEvaluation:
     """Learning curve, importance of the columns, leaks."""
 
     skill: tuple[Skill, ...] = ()
-    """What the model is worth at unseen sites and networks, beside the baselines and the seasonal climatology."""
+    """Skill of the model at unseen sites and networks, beside the baselines and the seasonal climatology."""
 
 
 @dataclass(frozen=True, eq=False)

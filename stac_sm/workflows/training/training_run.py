@@ -73,7 +73,7 @@ class TrainingRun:
 
     @property
     def skill(self) -> tuple[Skill, ...]:
-        """What the model is worth at unseen sites and networks."""
+        """Skill of the model at unseen sites and networks."""
         return skill_of(self.evaluation.predictions, self.trained)
 
     @property

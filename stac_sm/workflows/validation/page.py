@@ -232,7 +232,7 @@ def _notes(findings: ValidationFindings) -> Iterator[HtmlNode]:
     if findings.notes:
         items = [html_element("li", note) for note in findings.notes]
         yield html_element(
-            "div", html_element("strong", "To know first"), html_element("ul", *items), class_="warning", role="note"
+            "div", html_element("strong", "Caveats"), html_element("ul", *items), class_="warning", role="note"
         )
 
 

@@ -39,7 +39,7 @@ HELD_OUT, SEEN, UNKNOWN = "held out", "trained on", "not known"
 _METHOD = "product"
 
 DROPPED_REASONS = (
-    "readings of sensors that reach too deep",
+    "readings of sensors whose sensing depth exceeds the limit",
     "readings without the required flag",
     "readings outside the valid range",
     "readings of days with too few of them",

@@ -58,7 +58,7 @@ def test_a_plan_that_costs_too_much_is_not_written(project):
 
 def test_a_model_that_is_worse_than_its_own_input_is_planned_with_on_request_only(project):
     where = ["--tiles", TILE, "--period", str(DAYS), "--project", str(project.folder)]
-    assert "does not say what it is worth" in CliRunner().invoke(main, ["plan", *where]).stderr
+    assert "has no skill beside its input" in CliRunner().invoke(main, ["plan", *where]).stderr
     path = f"sm-models/{only_model(project)}/{only_model(project)}.json"
     item = json.loads(project.catalog.store.read(path))
     skill = [Skill("site", name, "swvl1", 100, 9, 0.06, other, 0.06 / other - 1, -0.1, 0.4).to_dict()
