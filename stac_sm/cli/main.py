@@ -15,6 +15,7 @@ from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simula
 from stac_sm.cli.operate import doctor, index, serve, submit
 from stac_sm.cli.produce import audit, plan, retract, run, status
 from stac_sm.cli.products import annual, export, mosaic, plot, validate
+from stac_sm.cli.supply import fetch
 from stac_sm.cli.train import evaluate, matchup, model_commands, predict_table, screen, train
 from stac_sm.core.errors import StacSmError
 
@@ -80,6 +81,11 @@ _GROUPS: dict[str, tuple[_Row, ...]] = {
         (simulate, "Write files of a simulated Earth, as the providers have them.", "simulate ~/earth"),
         (init, "Make a project: a project file and an empty catalogue.", "init my-project"),
         (tiles, "Name the tiles of a point or a box.", "tiles --at 7.12,44.12"),
+        (
+            fetch,
+            "Fetch provider files from their services.",
+            "fetch era5-land --bbox 6,43,9,46 --period 2018-06 --dry-run",
+        ),
         (ingest, "Turn provider files into COGs and STAC items.", "ingest ~/era5-land/ ~/cci/ ~/dem/ ~/soilgrids/"),
         (climatology, "Average features over many years.", "climatology"),
         (features, "Show what a model would see on a tile and day.", "features h18v04 2019-06-08 --plot cube.png"),

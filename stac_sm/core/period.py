@@ -17,6 +17,7 @@ from stac_sm.core.errors import InputError
 ONE_DAY = timedelta(days=1)
 
 _LEAP_SECOND = re.compile(r"(:\d\d:)60(?:[.,]\d+)?(?=$|[Z+-])", re.IGNORECASE)
+_RECENT = re.compile(r"last-(\d{1,4})-days?")
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -58,6 +59,35 @@ class Period:
         """
         first, slash, last = text.strip().partition("/")
         return cls(_span(first, text)[0], _span(last if slash else first, text)[1])
+
+    @classmethod
+    def parse_recent(cls, text: str, today: date) -> Period:
+        """Return the period that a text names, which may end today.
+
+        Parameters
+        ----------
+        text
+            ``last-30-days``, which end with today, or as in `parse`.
+        today
+            Current day, UTC.
+
+        Returns
+        -------
+        Period
+            At least one day long.
+
+        Raises
+        ------
+        InputError
+            If the text is not such a period, or the period is empty.
+        """
+        recent = _RECENT.fullmatch(text.strip())
+        if recent is None:
+            return cls.parse(text)
+        days = int(recent[1])
+        if days < 1:
+            raise InputError(f"period {text!r}: 0 days found, 1 or more are required, e.g. last-30-days")
+        return cls(today - (days - 1) * ONE_DAY, today + ONE_DAY)
 
     @classmethod
     def of(cls, period: Period | str) -> Period:

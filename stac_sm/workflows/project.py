@@ -96,6 +96,24 @@ class SlurmSettings:
 
 
 @dataclass(frozen=True)
+class FetchSettings:
+    """Table ``[fetch]`` of the project file: what `stac-sm fetch` and `stac-sm update` do."""
+
+    folder: str = "granules"
+    """Where fetched files are kept, on this machine: below the folder of the project; of a project on S3, below the
+    current folder."""
+
+    queue_hours: float = 24.0
+    """Hours that one request may wait at the Climate Data Store; the next fetch goes on with it."""
+
+    def __post_init__(self) -> None:
+        if not self.folder or is_remote(self.folder):
+            raise InputError(f"[fetch] folder: found {self.folder!r}, a folder of this machine is required")
+        if self.queue_hours <= 0:
+            raise InputError(f"[fetch] queue_hours: found {self.queue_hours:g}, more than 0 is required")
+
+
+@dataclass(frozen=True)
 class Rates:
     """Table ``[costs]`` of the project file, in US dollars; by default what a cloud asked for in 2026."""
 
@@ -253,6 +271,9 @@ class Project:
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     """What a Slurm job of a run asks for."""
 
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    """Where fetched files are kept, and how long their requests may wait."""
+
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Settings of each source, by its name."""
 
@@ -393,6 +414,7 @@ def _project(folder: Path | str, content: Mapping[str, Any]) -> Project:
         product=_read(ProductRules, "product", content.get("product", {})),
         costs=_read(Rates, "costs", content.get("costs", {})),
         slurm=_read(SlurmSettings, "slurm", content.get("slurm", {})),
+        fetch=_read(FetchSettings, "fetch", content.get("fetch", {})),
         validation=_read(ValidationSettings, "validation", content.get("validation", {})),
         sources=_sources(content.get("sources", {})),
     )

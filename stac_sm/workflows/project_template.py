@@ -59,6 +59,10 @@ period = "2000/2020"                # days to match up: 2018, 2018-07, 2018-07-0
 # memory = "8G"
 # logs = "slurm-logs"               # folder for what jobs print
 
+[fetch]                             # what `stac-sm fetch` and `stac-sm update` do
+# folder = "granules"               # where fetched files are kept, below the project
+# queue_hours = 24                  # longest wait for one request of the Climate Data Store
+
 # Inputs, as `stac-sm ingest SOURCE FILES` reads them: products, variables to request, size of a tile of 1,112 km and a
 # month before compression, login. Licences and pages: catalog/README.md, where `ingest raster` (any series) is, too.
 {INPUTS}

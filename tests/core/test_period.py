@@ -149,3 +149,13 @@ def test_any_text_is_a_time_or_a_value_error(text):
         return
     assert found.utcoffset() == timedelta()
     assert parse_instant(readable_time(text)) == found
+
+
+def test_recent_days_end_today():
+    today = date(2026, 3, 1)
+    assert str(Period.parse_recent("last-2-days", today)) == "2026-02-28/2026-03-01"
+    assert str(Period.parse_recent("last-1-day", today)) == "2026-03-01"
+    assert Period.parse_recent("2018-06", today) == Period.parse("2018-06")
+    for text in ("last-0-days", "last-days", "last-x-days"):
+        with pytest.raises(InputError):
+            Period.parse_recent(text, today)

@@ -26,6 +26,7 @@ CLEAN_FOLDERS = (
     "serve",
     "workflows",
     "ingest",
+    "fetch",
 )
 """Folders of the package in which the checker finds nothing; a folder is added when its last finding is corrected."""
 
@@ -33,14 +34,14 @@ CLEAN_PATHS = (*CLEAN_FOLDERS, "cli")
 """Places where first sentences begin with a verb: these may be a part of a folder."""
 
 VERBS = {
-    "Add", "Apply", "Arrange", "Average", "Bring", "Build", "Call", "Change", "Check", "Compare", "Complete",
+    "Add", "Apply", "Arrange", "Average", "Bring", "Build", "Call", "Carry", "Change", "Check", "Compare", "Complete",
     "Compose", "Compute", "Convert", "Copy", "Count", "Create", "Cut", "Decode", "Derive", "Describe", "Draw",
-    "Encode", "Estimate", "Exit", "Export", "Fill", "Find", "Forget", "Group", "Hold", "Ingest", "Interpolate",
+    "Encode", "Estimate", "Exit", "Export", "Fetch", "Fill", "Find", "Forget", "Group", "Hold", "Ingest", "Interpolate",
     "Join", "Keep", "Leave", "List", "Load", "Make", "Mark", "Move", "Name", "Number", "Open", "Parse", "Plan",
     "Predict", "Print",
     "Provide", "Publish", "Put", "Read", "Rebuild", "Refuse", "Relate", "Release", "Remove", "Repair", "Replace",
     "Report", "Resolve", "Return", "Round", "Run", "Score", "Screen", "Send", "Serve", "Simulate", "Sort", "Split",
-    "Start", "Take", "Train", "Transform", "Turn", "Validate", "Verify", "Wait", "Withdraw", "Write", "Yield",
+    "Start", "Take", "Train", "Transform", "Turn", "Update", "Validate", "Verify", "Wait", "Withdraw", "Write", "Yield",
 }  # fmt: skip
 """Verbs that a first sentence may begin with; a new one is added here by hand."""
 

@@ -11,13 +11,11 @@ clay may be: a 0 is a value where the three sum to 1000 g/kg, and a gap elsewher
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,6 +26,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import crs_wkt, transformer_from_lonlat
+from stac_sm.core.homolosine import HOMOLOSINE, NORTH, PIXEL, SHAPE, WEST, degrees_grid, split_at_lobes
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.ingest.file_content import FileContent
@@ -42,10 +41,6 @@ from stac_sm.storage.store import sha256
 Source = Path | FileUrl
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
-
-HOMOLOSINE = "+proj=igh +lat_0=0 +lon_0=0 +datum=WGS84 +units=m +no_defs"
-PIXEL, WEST, NORTH, SHAPE = 250.0, -19949750.0, 8361000.0, (58034, 159246)
-"""The global mosaic: pixel, upper left corner (m), rows and columns."""
 
 SCALES = {"sand": 0.1, "silt": 0.1, "clay": 0.1, "bdod": 0.01, "soc": 0.1, "phh2o": 0.1}
 """Physical value = stored value x scale, by property."""
@@ -66,9 +61,6 @@ _OTHERS = ("cec", "cfvo", "nitrogen", "ocd", "ocs", "wrb", "wv0010", "wv0033", "
 _TYPES = ("int16", "uint16", "int32", "float32", "float64")
 _LARGEST = 1 << 28  # pixels of one item: half a gigabyte, a box of about 37 degrees
 _OFF = 0.01  # of a pixel: how far a grid may be from that of the global mosaic
-_BBOX_STEP = 0.02  # degrees between the points of a bbox that are looked up in the mosaic
-_SEAMS_NORTH, _SEAMS_SOUTH = (-40.0,), (-100.0, -20.0, 80.0)  # degrees east at which the lobes are cut
-_BESIDE = 1e-6  # degrees: a seam belongs to the lobe west of it
 _EXPECTED = (
     "a property and a depth as in sand_0-5cm_mean.tif or Clay_5_15.tif, or sand_0-5cm_mean/tileSG-…/tileSG-….tif"
 )
@@ -303,9 +295,9 @@ class SoilGrids:
         """Return the parts of a layer that are read: one for each lobe of the projection."""
         geobox, mosaic = layer.geobox, layer.mosaic
         whole = (slice(0, mosaic.shape[0]), slice(0, mosaic.shape[1]))
-        cut = _pieces if _is_projected(geobox) else _whole
+        cut = split_at_lobes if _is_projected(geobox) else _whole
         pieces = [] if self.bbox is None else cut(*self.bbox)
-        windows = [source_window(geobox, TargetPixels(_degrees(piece))) for piece in pieces] if pieces else [whole]
+        windows = [source_window(geobox, TargetPixels(degrees_grid(piece))) for piece in pieces] if pieces else [whole]
         boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in filter(None, windows)]
         for top, left, bottom, right in boxes:
             if (bottom - top) * (right - left) > _LARGEST:
@@ -608,21 +600,3 @@ def _digits(affine: Affine) -> str:
 
 def _whole(west: float, south: float, east: float, north: float) -> list[BBox]:
     return [(west, south, east, north)]
-
-
-def _pieces(west: float, south: float, east: float, north: float) -> list[BBox]:
-    """Cut a box in degrees where the projection is cut: a window across a gap would be mostly gap."""
-    halves = [(max(south, 0.0), north, _SEAMS_NORTH), (south, min(north, 0.0), _SEAMS_SOUTH)]
-    cut = [(low, high, [seam for seam in seams if west < seam < east]) for low, high, seams in halves if low < high]
-    if not any(seams for _, _, seams in cut):
-        cut = [(south, north, [])]
-    edges = [(low, high, pairwise([west, *seams, east])) for low, high, seams in cut]
-    return [(left + _BESIDE, low, right, high) for low, high, pairs in edges for left, right in pairs]
-
-
-def _degrees(bbox: BBox) -> GeoBox:
-    """Build a grid of degrees on a box, fine enough to find its outermost places in another projection."""
-    west, south, east, north = bbox
-    rows, columns = (math.ceil(size / _BBOX_STEP) for size in (north - south, east - west))
-    affine = Affine((east - west) / columns, 0, west, 0, (south - north) / rows, north)
-    return GeoBox((rows, columns), affine, "EPSG:4326")

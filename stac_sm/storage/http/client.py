@@ -20,11 +20,11 @@ import ssl
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from netrc import NetrcParseError, netrc
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import certifi
@@ -90,6 +90,35 @@ class ReceivedBytes:
     """Its ETag, if it is a strong one, else its time of change; empty if the server says neither."""
 
 
+class Visitor(Protocol):
+    """Who asks: the account and the cookies of a login that sends a request from host to host."""
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """Return the headers for one address, asked for before each hop: none may go to a host that it is not for.
+
+        Parameters
+        ----------
+        url
+            Of the next hop.
+
+        Returns
+        -------
+        dict of str to str
+            Name to value.
+        """
+
+    def remember(self, url: str, cookies: Sequence[str]) -> None:
+        """Keep what an address has set by ``Set-Cookie``.
+
+        Parameters
+        ----------
+        url
+            Of the hop that answered.
+        cookies
+            Values of the headers.
+        """
+
+
 def scope_of(root: str | None) -> AddressScope:
     """Return how near to this machine an address may be that a catalogue leads to.
 
@@ -116,6 +145,7 @@ def exchange(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
     with_account: bool = False,
+    visitor: Visitor | None = None,
 ) -> Iterator[BaseHTTPResponse]:
     """Send a request, follow redirects, and yield the answer, whose body is not read yet.
 
@@ -135,6 +165,8 @@ def exchange(
         Content to send; it is not sent again after a redirect that turns a request into GET.
     with_account
         Whether to send the account that ``.netrc`` has for a host; looked up for each hop, so none goes elsewhere.
+    visitor
+        Whose headers go with each hop; None: nobody's.
 
     Yields
     ------
@@ -149,8 +181,12 @@ def exchange(
     scope = scope_of(root)
     for _ in range(MAX_REDIRECTS + 1):
         account = account_header(urlsplit(url).hostname or "") if with_account else {}
+        if visitor is not None:
+            account |= visitor.headers(url)
         response = _sent(method, url, {"User-Agent": "stac_sm", **(headers or {}), **account}, body, scope, policy)
         try:
+            if visitor is not None:
+                visitor.remember(url, response.headers.getlist("Set-Cookie"))
             target = response.headers.get("Location")
             if response.status not in _MOVED or target is None:
                 _drop_identity(response)
@@ -271,7 +307,18 @@ def chunks(response: BaseHTTPResponse, policy: RetryPolicy, *, unpack: bool) -> 
 
 
 def refused(response: BaseHTTPResponse) -> AttemptError:
-    """Return the error of an answer whose status is no success, with the code of an object store if it gives one."""
+    """Return the error of an answer whose status is no success, with the code of an object store if it gives one.
+
+    Parameters
+    ----------
+    response
+        As `exchange` yields it, unread.
+
+    Returns
+    -------
+    AttemptError
+        To be raised; without any part of the URL.
+    """
     text = b""
     with contextlib.suppress(AttemptError), network_errors():
         text = response.read(4096, decode_content=False)

@@ -72,6 +72,37 @@ def s3_client() -> Any:
     return _accessed().client
 
 
+def public_client(endpoint: str, region: str) -> Any:
+    """Return a boto3 client of a public bucket: it signs nothing, so it needs no credentials and takes none along.
+
+    Parameters
+    ----------
+    endpoint
+        URL of the service; empty for Amazon's.
+    region
+        AWS region of the bucket, such as ``eu-central-1``.
+
+    Returns
+    -------
+    botocore.client.BaseClient
+        A new one.
+    """
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=32,
+        signature_version=UNSIGNED,
+        ignore_configured_endpoint_urls=True,  # those of the user's own store
+        s3={"addressing_style": "path"} if endpoint else None,
+    )
+    return boto3.session.Session().client("s3", endpoint_url=endpoint or None, region_name=region, config=config)
+
+
 def aws_client(name: str, region: str) -> Any:
     """Return a boto3 client of another AWS service, by the same chain of credentials.
 

@@ -1,0 +1,156 @@
+"""Commands that keep a project supplied: fetch.
+
+It parses its arguments, calls one function and prints what it returned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from shlex import quote
+from typing import TYPE_CHECKING
+
+import click
+
+from stac_sm.cli.options import (
+    exit_if_failed,
+    json_option,
+    open_project,
+    parsed_box,
+    parsed_tiles,
+    print_message,
+    print_result,
+    project_option,
+)
+
+if TYPE_CHECKING:
+    from stac_sm.workflows.fetch import FetchPlan, FetchResult
+
+
+class _Fetch(click.Command):
+    """Command whose help names every source; their table is imported only for that, since it imports much."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from stac_sm.workflows.fetch import source_names
+
+        fetched, by_hand = source_names()
+        self.help = (self.help or "").replace("{FETCHED}", ", ".join(fetched)).replace("{BY_HAND}", ", ".join(by_hand))
+        super().format_help_text(ctx, formatter)
+
+
+@click.command(cls=_Fetch)
+@click.argument("source", metavar="SOURCE")
+@project_option
+@click.option("--tiles", help="Tile ids with commas between, e.g. h18v04.  [default: the project file's]")
+@click.option("--bbox", metavar="W,S,E,N", help="Box in degrees; W is above E across the antimeridian.")
+@click.option("--period", help="2019, 2019-06, FIRST/LAST or last-30-days.  [default: the project file's]")
+@click.option("--dry-run", is_flag=True, help="Print each request and its size, and fetch nothing.")
+@json_option
+def fetch(
+    source: str, folder: str, tiles: str | None, bbox: str | None, period: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Fetch the files of a SOURCE that the project lacks, from the service that provides them.
+
+    SOURCE is one of {FETCHED}. Of {BY_HAND}, which have no interface for programs, it prints the page, and what to
+    select there for this project.
+
+    The recipe says which variables, and which days before the period; what the catalogue has is not fetched again.
+    Files go to the folder of [fetch] in the project file. What was interrupted goes on where it stopped: run the same
+    command again. Accounts are those of the services' own files (~/.cdsapirc, ~/.netrc) or the environment.
+    """
+    from stac_sm.core.period import Period
+    from stac_sm.core.progress import ProgressBar
+    from stac_sm.workflows.fetch import carry_out, plan_fetch, today_utc
+
+    if tiles is not None and bbox is not None:
+        raise click.UsageError("give one of --tiles and --bbox")
+    project, box = open_project(folder), parsed_box(bbox) if bbox else None
+    days = Period.parse_recent(period, today_utc()) if period else None
+    made = plan_fetch(project, source, period=days, tiles=parsed_tiles(project, tiles), bbox=box)
+    if made.page:
+        _print_by_hand(made, folder, as_json)
+        return
+    for note in made.listing.notes:
+        print_message(f"{source}: {note}")
+    if dry_run:
+        _print_plan(made, as_json)
+        return
+    with ProgressBar(f"fetch {source}", print_message) as progress:
+        results = carry_out(made, say=print_message, progress=progress.step)
+    _print_results(made, results, folder, as_json)
+
+
+def _print_by_hand(made: FetchPlan, folder: str, as_json: bool) -> None:
+    """Print the page of a source without an interface, what to select there, and how it is ingested."""
+    command = f"stac-sm ingest {quote(str(made.folder))}{_where(folder)}"
+    if as_json:
+        click.echo(json.dumps({**made.to_dict(), "ingest": command}, indent=2))
+        return
+    click.echo(f"{made.source} cannot be fetched by a program: {made.why}\npage: {made.page}")
+    for number, step in enumerate(made.steps, 1):
+        click.echo(f"{number}. {step}")
+    click.echo(f"{len(made.steps) + 1}. put the files into {made.folder}, then:")
+    click.echo(command)
+
+
+def _print_plan(made: FetchPlan, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(made.to_dict(), indent=2))
+        return
+    rows = [
+        {
+            "request": one.what,
+            "size": size_words(one.size, one.estimate),
+            "file": one.file.name + (" (there)" if one.is_there(made.today) else ""),
+        }
+        for one in made.listing.requests
+    ]
+    if rows:
+        print_result(rows, False)
+    left = [one for one in made.listing.requests if not one.is_there(made.today)]
+    total = sum(one.size if one.size is not None else one.estimate or 0 for one in left)
+    print_message(
+        f"{len(left)} requests, {total / 1e6:,.1f} MB, into {made.folder}; {made.listing.held} tiles or days are in "
+        "the catalogue already"
+    )
+
+
+def size_words(size: int | None, estimate: int | None) -> str:
+    """Return a size for people.
+
+    Parameters
+    ----------
+    size
+        Bytes, as a service states them; None if it does not.
+    estimate
+        Bytes before compression.
+
+    Returns
+    -------
+    str
+        ``1.2 MB``, ``at most 1.2 MB``, or ``not known``.
+    """
+    if size is not None:
+        return f"{size / 1e6:,.1f} MB"
+    return f"at most {estimate / 1e6:,.1f} MB" if estimate is not None else "not known"
+
+
+def _print_results(made: FetchPlan, results: Sequence[FetchResult], folder: str, as_json: bool) -> None:
+    counts = Counter(one.status for one in results)
+    if as_json:
+        click.echo(json.dumps({**made.to_dict(), "requests": [one.to_dict() for one in results]}, indent=2))
+    else:
+        facts = {status: counts[status] for status in ("fetched", "there", "empty", "queued", "failed")}
+        print_result({**facts, "in the catalogue": made.listing.held}, False)
+    for one in results:
+        if one.reason:
+            print_message(f"{one.status}: {one.request.what}: {one.reason}")
+    if any(one.has_file for one in results):
+        print_message(f"next: stac-sm ingest {quote(str(made.folder))}{_where(folder)}")
+    bad = [one for one in results if one.status in {"queued", "failed"}]
+    exit_if_failed(bad, f"{len(bad)} of {len(results)} requests have no file yet; run the same command again")
+
+
+def _where(folder: str) -> str:
+    return "" if folder == "." else f" --project {quote(folder)}"

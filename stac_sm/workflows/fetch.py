@@ -1,0 +1,323 @@
+"""Fetch the inputs that a project lacks: its recipe says which variables and days, its catalogue what is there.
+
+`stac-sm fetch` lists and carries out the requests of one source, `workflows.update` those of all sources of a recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from stac_sm.core.errors import InputError, StacSmError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, BBox
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.features.inputs import search_period
+from stac_sm.features.recipe import Feature
+from stac_sm.fetch.registry import fetch_source, fetch_sources
+from stac_sm.fetch.request import ByHand, EmptyAnswerError, Listing, Request, Selection, StillQueuedError
+from stac_sm.storage.address import is_remote, local_path
+from stac_sm.workflows.project import Project
+
+_THREADS = 4
+"""Requests at once: services ask not to be asked by more."""
+
+_SCREENED_BY = ("era5-land", "swvl1")
+"""Second data set of the triple collocation."""
+
+
+@dataclass(frozen=True)
+class FetchResult:
+    """What came of one request."""
+
+    request: Request
+    """The request."""
+
+    status: str
+    """``fetched``, ``there`` (it was), ``empty`` (the service has nothing), ``queued`` or ``failed``."""
+
+    reason: str = ""
+    """Why there is no file."""
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the file is there."""
+        return self.status in {"fetched", "there"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result, ready for JSON.
+
+        Returns
+        -------
+        dict
+            ``what``, ``file``, ``status``, ``bytes`` (None without a file) and ``reason`` (None with one).
+        """
+        size = self.request.file.stat().st_size if self.has_file else None
+        return {
+            "what": self.request.what,
+            "file": str(self.request.file),
+            "status": self.status,
+            "bytes": size,
+            "reason": self.reason or None,
+        }
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """What a source is asked for, or what a person does."""
+
+    source: str
+    """Name of the source."""
+
+    folder: Path
+    """Where its files go."""
+
+    today: date
+    """Day on which it was listed."""
+
+    listing: Listing = field(default_factory=lambda: Listing(()))
+    """Requests; none where a person does it."""
+
+    page: str = ""
+    """Page that a person opens; empty where the source is fetched from."""
+
+    steps: tuple[str, ...] = ()
+    """What to select there."""
+
+    why: str = ""
+    """Why it cannot be fetched."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan, ready for JSON.
+
+        Returns
+        -------
+        dict
+            ``source``, ``folder``, ``held``, ``notes`` and ``requests`` with their sizes in bytes; or of what a person
+            does ``source``, ``page``, ``why`` and ``steps``.
+        """
+        if self.page:
+            return {"source": self.source, "page": self.page, "why": self.why, "steps": list(self.steps)}
+        return {
+            "source": self.source,
+            "folder": str(self.folder),
+            "held": self.listing.held,
+            "notes": list(self.listing.notes),
+            "requests": [
+                {
+                    "what": one.what,
+                    "file": str(one.file),
+                    "bytes": one.size,
+                    "estimated_bytes": one.estimate,
+                    "there": one.is_there(self.today),
+                }
+                for one in self.listing.requests
+            ],
+        }
+
+
+def source_names() -> tuple[list[str], list[str]]:
+    """Return the names of all sources.
+
+    Returns
+    -------
+    tuple of list of str
+        Those that are fetched from, and those that a person fetches from.
+    """
+    table = fetch_sources()
+    by_hand = {name for name, one in table.items() if isinstance(one, ByHand)}
+    return sorted(set(table) - by_hand), sorted(by_hand)
+
+
+def today_utc() -> date:
+    """Return the current day, UTC.
+
+    Returns
+    -------
+    datetime.date
+        By the clock of this machine.
+    """
+    return datetime.now(UTC).date()
+
+
+def fetch_folder(project: Project) -> Path:
+    """Return the folder of this machine where the files of a project are kept.
+
+    Parameters
+    ----------
+    project
+        Its table ``[fetch]`` names it.
+
+    Returns
+    -------
+    pathlib.Path
+        Absolute; need not exist.
+    """
+    below = Path.cwd() if is_remote(project.folder) else local_path(project.folder)
+    return (below / Path(project.fetch.folder).expanduser()).absolute()
+
+
+def plan_fetch(
+    project: Project,
+    source: str,
+    *,
+    period: Period | None = None,
+    tiles: Sequence[str] = (),
+    bbox: BBox | None = None,
+    today: date | None = None,
+) -> FetchPlan:
+    """List what a source is asked for, without what the catalogue has; ask the service for sizes.
+
+    Parameters
+    ----------
+    project
+        Its recipe says which variables, and which days before and after the period.
+    source
+        Name of the source.
+    period
+        Days of the product or of the match-ups; None: those of the project file.
+    tiles
+        Tile ids of the project's grid; none: ``bbox`` counts, or else those of the project file.
+    bbox
+        West, south, east, north in degrees.
+    today
+        Current day, UTC; None: the machine's.
+
+    Returns
+    -------
+    FetchPlan
+        Requests with their sizes, or what a person does.
+
+    Raises
+    ------
+    InputError
+        If there is no such source, no place is given, the project needs nothing of the source, or the service refuses.
+    CatalogError
+        If the catalogue or the service cannot be read.
+    """
+    found = fetch_source(source, longest_queue_s=project.fetch.queue_hours * 3600)
+    day = today or today_utc()
+    folder = fetch_folder(project) / source
+    chosen = tiles or (project.product.tiles if bbox is None else ())
+    selection = _selection(project, period or project.product_period, chosen, bbox, folder, day)
+    if isinstance(found, ByHand):
+        steps = tuple(found.steps(selection))
+        return FetchPlan(source, folder, day, page=found.page, steps=steps, why=found.why)
+    return FetchPlan(source, folder, day, found.listing(selection))
+
+
+def carry_out(
+    plan: FetchPlan,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int], None] = lambda total: None,
+) -> list[FetchResult]:
+    """Carry out the requests of a plan, some at once; one that fails stops no other.
+
+    Parameters
+    ----------
+    plan
+        From `plan_fetch`.
+    say
+        Called with a line about a request, such as its state in a queue.
+    progress
+        Called with the number of requests, whenever one has ended.
+
+    Returns
+    -------
+    list of FetchResult
+        One a request, in their order.
+    """
+
+    def one(request: Request) -> FetchResult:
+        try:
+            if request.is_there(plan.today):
+                return FetchResult(request, "there")
+            request.carry_out(request.file, lambda line: say(f"{request.what}: {line}"))
+            return FetchResult(request, "fetched")
+        except EmptyAnswerError as error:
+            return FetchResult(request, "empty", str(error))
+        except StillQueuedError as error:
+            return FetchResult(request, "queued", str(error))
+        except StacSmError as error:
+            return FetchResult(request, "failed", str(error))
+        except OSError as error:
+            return FetchResult(request, "failed", f"{request.file.name}: cannot be written ({error.strerror})")
+        finally:
+            progress(len(plan.listing.requests))
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(one, plan.listing.requests))
+
+
+def own_features(project: Project) -> list[Feature]:
+    """Return what the recipe reads from the project's own catalogue: features and masks.
+
+    Parameters
+    ----------
+    project
+        Its recipe.
+
+    Returns
+    -------
+    list of Feature
+        Without those that are read in place from another catalogue.
+    """
+    return [one for one in project.recipe.sources if not one.catalog]
+
+
+def _selection(
+    project: Project, period: Period, tiles: Sequence[str], bbox: BBox | None, folder: Path, today: date
+) -> Selection:
+    if not tiles and bbox is None:
+        raise InputError("no place found: --bbox W,S,E,N or --tiles is required, or tiles under [product]")
+    grid = project.grid
+    boxes = [bbox] if bbox is not None else [box for tile in tiles if (box := grid.bbox(tile)) is not None]
+    if tiles and grid == MODIS_SINUSOIDAL_1KM:
+        modis = list(tiles)
+    else:
+        modis = list(dict.fromkeys(tile for box in boxes for tile in MODIS_SINUSOIDAL_1KM.tiles_in(box)))
+    assets: dict[str, list[str]] = {_SCREENED_BY[0]: [_SCREENED_BY[1]], project.screening.third: []}
+    periods = {_SCREENED_BY[0]: period}
+    for one in own_features(project):
+        assets.setdefault(one.collection, []).append(one.asset)
+        needed = needed_period(one, period)
+        if needed is not None:
+            known = periods.get(one.collection, needed)
+            periods[one.collection] = Period(min(known.start, needed.start), max(known.end, needed.end))
+    return Selection(
+        tuple(boxes),
+        tuple(modis),
+        period,
+        periods,
+        {id: tuple(dict.fromkeys(keys)) for id, keys in assets.items()},
+        project.stations.max_depth,
+        project.catalog,
+        folder,
+        today,
+    )
+
+
+def needed_period(feature: Feature, period: Period) -> Period | None:
+    """Return the days whose items a feature needs for the days of a period.
+
+    Parameters
+    ----------
+    feature
+        Its time rule, lag and average say how far it looks.
+    period
+        Days of the product.
+
+    Returns
+    -------
+    Period or None
+        With days before, and for composites some after; None where time does not count.
+    """
+    searched = search_period(feature, period)
+    if searched is None:
+        return None
+    after = searched.end - feature.days_back * ONE_DAY if feature.time == "composite" else period.end
+    return Period(searched.start, max(after, period.end))

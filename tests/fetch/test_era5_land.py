@@ -1,0 +1,146 @@
+"""ERA5-Land: which requests a project takes, and what comes of them, to the items."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stac_sm.core.errors import InputError
+from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.fetch.era5_land import areas, by_month, days_name
+from tests.support.fetched_files import era5_land_result
+from tests.support.fetching import fetched, listed, project_with, taken_in
+from tests.support.services import TOKEN, ClimateDataStore
+
+SWVL1 = ("era5-land", "swvl1", "daily")
+
+
+@pytest.fixture
+def store(monkeypatch):
+    monkeypatch.setenv("STAC_SM_RETRY_FIRST_WAIT", "0.01")
+    monkeypatch.setenv("STAC_SM_RETRY_LONGEST_WAIT", "0.02")
+    with ClimateDataStore(make=era5_land_result, looks=0) as service:
+        monkeypatch.setenv("CDSAPI_URL", f"{service.address}/api")
+        monkeypatch.setenv("CDSAPI_KEY", TOKEN)
+        yield service
+
+
+def test_from_a_request_to_items_and_not_again(store, tmp_path):
+    project = project_with(tmp_path / "p", SWVL1, ("era5-land", "stl1", "daily"))
+    results = fetched(project, "era5-land", "2018-05-30/2018-06-02")
+    assert [one.status for one in results] == ["fetched", "fetched"]
+    first, second = (job["inputs"] for job in sorted(store.jobs.values(), key=lambda job: job["inputs"]["month"]))
+    assert first == {
+        "variable": ["volumetric_soil_water_layer_1", "soil_temperature_level_1"],
+        "year": "2018",
+        "month": "05",
+        "day": ["30", "31"],
+        "time": [f"{hour:02d}:00" for hour in range(24)],
+        "area": [46.4, 10.8, 45.8, 11.4],
+        "data_format": "netcdf",
+        "download_format": "zip",
+    }
+    assert second["day"] == ["01", "02"]
+    assert [one.status for one in fetched(project, "era5-land", "2018-05-30/2018-06-02")] == ["there", "there"]
+    assert taken_in(project, results) == ["new", "new"]
+    assert len(project.catalog.items("era5-land")) == 4
+    again = listed(project, "era5-land", "2018-05-30/2018-06-04")
+    assert again.listing.held == 4
+    assert [one.what for one in again.listing.requests] == ["swvl1, stl1 of 2 days, 2018-06-03/2018-06-04"]
+    wider = listed(project, "era5-land", "2018-06-01", bbox=(11.0, 46.0, 13.0, 46.2))
+    assert wider.listing.held == 0, "an item of a part of the box is not enough"
+
+
+def test_days_before_are_those_of_lags_and_means(tmp_path):
+    more = """
+[[recipe.features]]
+name = "slow"
+collection = "era5-land"
+asset = "swvl1"
+resampling = "bilinear"
+exponential = 10
+lag = 2
+
+[[recipe.masks]]
+name = "frozen"
+collection = "era5-land"
+asset = "stl1"
+below = 273.15
+"""
+    made = listed(project_with(tmp_path / "p", SWVL1, more=more), "era5-land", "2018-06-10")
+    words = [one.what for one in made.listing.requests]
+    assert words == [
+        "swvl1, stl1 of 22 days, 2018-05-10/2018-05-31",
+        "swvl1, stl1 of 10 days, 2018-06-01/2018-06-10",
+    ]
+    assert all(one.size is None and one.estimate > 0 for one in made.listing.requests)
+
+
+def test_days_that_are_not_published_are_left_for_later(tmp_path):
+    project = project_with(tmp_path / "p", SWVL1)
+    made = listed(project, "era5-land", "2018-07-10/2018-07-20")
+    assert [one.what for one in made.listing.requests] == ["swvl1 of 5 days, 2018-07-10/2018-07-14"]
+    assert "days after 2018-07-14 are not published yet: fetch them later" in made.listing.notes
+    assert listed(project, "era5-land", "2018-07-19/2018-07-20").listing.requests == ()
+
+
+def test_a_file_that_came_too_early_is_fetched_again_on_another_day(store, tmp_path):
+    project, today = project_with(tmp_path / "p", SWVL1), date.today()
+    day = str(today - 6 * ONE_DAY)
+    fetched(project, "era5-land", day, today)
+    assert [one.is_there(today) for one in listed(project, "era5-land", day, today).listing.requests] == [True]
+    later = listed(project, "era5-land", day, today + ONE_DAY).listing.requests
+    assert [one.is_there(today + ONE_DAY) for one in later] == [False]
+
+
+def test_stores_without_a_queue_are_named(tmp_path):
+    (note,) = listed(project_with(tmp_path / "p", SWVL1), "era5-land").listing.notes
+    assert "era5-land-v0.zarr" in note
+    assert "stac_sm[zarr]" in note
+
+
+def test_a_request_that_fails_stops_no_other(store, tmp_path):
+    store.outcomes = ["failed"]
+    results = fetched(project_with(tmp_path / "p", SWVL1), "era5-land", "2018-05-31/2018-06-01")
+    assert sorted(one.status for one in results) == ["failed", "fetched"]
+
+
+LON, LAT = st.integers(-180, 180), st.integers(-90, 90)
+
+
+@given(
+    st.lists(st.tuples(LON, LAT, LON, LAT).map(lambda b: (b[0], min(b[1], b[3]), b[2], max(b[1], b[3]))), min_size=1)
+)
+def test_areas_hold_all_boxes(boxes):
+    found = areas(boxes)
+    assert len(found) <= 2
+    for west, south, east, north in boxes:
+        parts = [(west, east)] if west <= east else [(west, 180), (-180, east)]
+        for left, right in parts:
+            assert any(a[0] <= left and right <= a[2] and a[1] <= south and north <= a[3] for a in found) or (
+                left < 0 <= right and len(found) == 2
+            )
+
+
+@given(st.sets(st.dates(date(2017, 11, 1), date(2018, 3, 1)), min_size=1))
+def test_requests_of_months_hold_each_day_once_under_other_names(days):
+    months = by_month(sorted(days))
+    assert sorted(day for month in months for day in month) == sorted(days)
+    names = [days_name(month) for month in months]
+    assert len(set(names)) == len(names)
+    for month in months:
+        if len(month) > 1:
+            assert days_name(month[:-1]) != days_name(month)
+
+
+def test_a_period_of_the_future_is_no_request(tmp_path):
+    project = project_with(tmp_path / "p", SWVL1)
+    assert listed(project, "era5-land", str(Period.of_day(date(2030, 1, 1)))).listing.requests == ()
+
+
+def test_a_place_is_required(tmp_path):
+    with pytest.raises(InputError, match="no place found"):
+        listed(project_with(tmp_path / "p", SWVL1), "era5-land", tiles=())

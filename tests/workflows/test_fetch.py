@@ -1,0 +1,120 @@
+"""The command fetch: what it prints before and after, and what a second one does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from stac_sm.cli.main import main
+from stac_sm.core.period import Period
+from stac_sm.features.recipe import Feature
+from stac_sm.workflows.fetch import needed_period, source_names
+from tests.support.fetched_files import era5_land_result
+from tests.support.fetching import project_with
+from tests.support.services import TOKEN, ClimateDataStore
+
+
+@pytest.fixture
+def project(tmp_path):
+    return project_with(tmp_path / "p", ("era5-land", "swvl1", "daily"))
+
+
+@pytest.fixture
+def store(monkeypatch):
+    monkeypatch.setenv("STAC_SM_RETRY_FIRST_WAIT", "0.01")
+    monkeypatch.setenv("STAC_SM_RETRY_LONGEST_WAIT", "0.02")
+    with ClimateDataStore(make=era5_land_result, looks=1) as service:
+        monkeypatch.setenv("CDSAPI_URL", f"{service.address}/api")
+        monkeypatch.setenv("CDSAPI_KEY", TOKEN)
+        yield service
+
+
+def called(*arguments, code=0):
+    done = CliRunner().invoke(main, list(map(str, arguments)))
+    assert done.exit_code == code, done.output
+    return done
+
+
+PLACE = ("--bbox", "11,46,11.2,46.2", "--period", "2018-06-01/2018-06-02")
+
+
+def as_json(source, project, *more):
+    return json.loads(called("fetch", source, "--project", project.folder, *PLACE, *more, "--json").stdout)
+
+
+def test_a_dry_run_prints_requests_and_sizes_and_asks_for_no_account(project):
+    done = called("fetch", "era5-land", "--project", project.folder, *PLACE, "--dry-run")
+    assert "swvl1 of 2 days, 2018-06-01/2018-06-02" in done.stdout
+    assert "at most" in done.stdout
+    assert "1 requests" in done.stderr
+    assert not (project.folder / "granules").exists()
+    document = json.loads(
+        called("fetch", "era5-land", "--project", project.folder, *PLACE, "--dry-run", "--json").stdout
+    )
+    (request,) = document["requests"]
+    assert request["estimated_bytes"] > 1000
+    assert request["there"] is False
+
+
+def test_it_fetches_says_the_state_of_the_queue_and_what_is_next(project, store):
+    done = called("fetch", "era5-land", "--project", project.folder, *PLACE)
+    assert "waits in the queue" in done.stderr
+    assert f"next: stac-sm ingest {project.folder}/granules/era5-land --project {project.folder}" in done.stderr
+    (request,) = json.loads(called("fetch", "era5-land", "--project", project.folder, *PLACE, "--json").stdout)[
+        "requests"
+    ]
+    assert request["status"] == "there"
+    assert TOKEN not in done.output
+    called("ingest", f"{project.folder}/granules/era5-land", "--project", project.folder)
+    assert len(project.catalog.items("era5-land")) == 2
+
+
+def test_what_fails_is_named_and_the_exit_code_is_1(project, store):
+    store.outcomes = ["failed"]
+    done = called("fetch", "era5-land", "--project", project.folder, *PLACE, code=1)
+    assert "failed: swvl1 of 2 days" in done.stderr
+    assert "1 of 1 requests have no file yet; run the same command again" in done.stderr
+
+
+@pytest.mark.parametrize("source", source_names()[1])
+def test_by_hand_prints_page_selection_and_the_line_that_ingests(project, source):
+    done = called("fetch", source, "--project", project.folder, *PLACE)
+    assert "page: https://" in done.stdout
+    assert f"stac-sm ingest {project.folder}/granules/{source} --project {project.folder}" in done.stdout
+    assert as_json(source, project)["steps"]
+
+
+def test_the_folder_of_the_project_file_is_taken(tmp_path):
+    project = project_with(tmp_path / "p", ("era5-land", "swvl1", "daily"), more='\n[fetch]\nfolder = "/data/in"\n')
+    done = called("fetch", "ismn", "--project", project.folder, *PLACE)
+    assert "put the files into /data/in/ismn" in done.stdout
+
+
+def test_wrong_words_are_explained(project):
+    assert "did you mean 'era5-land'" in called("fetch", "era5land", "--project", project.folder, *PLACE, code=1).output
+    assert "no place found" in called("fetch", "era5-land", "--project", project.folder, code=1).output
+    both = called("fetch", "era5-land", "--project", project.folder, *PLACE, "--tiles", "h18v04", code=2)
+    assert "give one of --tiles and --bbox" in both.output
+
+
+@pytest.mark.parametrize(
+    ("feature", "first", "last"),
+    [
+        (Feature("a", "c", "x"), "2018-06-10", "2018-06-12"),
+        (Feature("a", "c", "x", lag=3, trailing=5), "2018-06-03", "2018-06-12"),
+        (Feature("a", "c", "x", time="composite", max_gap=0, trailing=2), "2018-05-09", "2018-07-13"),
+        (Feature("a", "c", "x", time="previous", max_gap=0), "2018-05-10", "2018-06-12"),
+    ],
+)
+def test_days_that_a_feature_looks_at(feature, first, last):
+    found = needed_period(feature, Period.parse("2018-06-10/2018-06-12"))
+    assert found is not None
+    assert found.start <= Period.parse(first).start
+    assert found.end >= Period.parse(last).end
+    if feature.time == "daily":
+        assert str(found) == f"{first}/{last}"
+    if feature.time == "previous":
+        assert found.end == Period.parse(last).end
+    assert needed_period(Feature("a", "c", "x", time="static"), Period.parse("2018")) is None
