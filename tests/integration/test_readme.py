@@ -41,6 +41,7 @@ ELSEWHERE = {
         "pip install uv && uv run stac-sm demo": "tests/support/demo_project.py",
         "uv run pytest": ".ci/run",
     },
+    ("catalog/README.md", "Fetch the inputs"): {"": "tests/workflows/test_fetch.py"},
     ("catalog/README.md", "A raster series of your own"): {"": "tests/workflows/test_own_series.py"},
     ("catalog/README.md", "The published GLASS SM"): {"": "tests/workflows/test_own_series.py"},
     ("catalog/README.md", "Real data: Hawaii"): {"": "tests/integration/test_hawaii.py"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from click.testing import CliRunner
@@ -10,9 +11,11 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.core.period import Period
 from stac_sm.features.recipe import Feature
+from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.fetch import needed_period, source_names
 from tests.support.fetched_files import era5_land_result
 from tests.support.fetching import project_with
+from tests.support.readme_blocks import blocks_of
 from tests.support.services import TOKEN, ClimateDataStore
 
 
@@ -69,6 +72,18 @@ def test_it_fetches_says_the_state_of_the_queue_and_what_is_next(project, store)
     assert TOKEN not in done.output
     called("ingest", f"{project.folder}/granules/era5-land", "--project", project.folder)
     assert len(project.catalog.items("era5-land")) == 2
+
+
+def test_the_block_of_the_readme_runs(tmp_path, store, monkeypatch):
+    """It stands beside the table of inputs in catalog/README.md; `~` and accounts are those of this test."""
+    (block,) = (one for one in blocks_of("catalog/README.md") if one.heading == "Fetch the inputs")
+    project_with(tmp_path / "p", ("era5-land", "swvl1", "daily"), ("soilgrids", "clay", "static"))
+    monkeypatch.chdir(tmp_path / "p")
+    for line in block.text.splitlines():
+        program, *words = shlex.split(line)
+        assert program == "stac-sm"
+        called(*words)
+    assert len(open_catalog(tmp_path / "p").items("era5-land")) == 30
 
 
 def test_what_fails_is_named_and_the_exit_code_is_1(project, store):
