@@ -45,8 +45,13 @@ TARGETS = ("aws-batch", "slurm", "kubernetes", "dask")
     type=LocalPath(dir_okay=False),
     help="aws-batch: what `terraform -chdir=infra/aws output -json` has printed.",
 )
-@click.option("--image", help="kubernetes: image of infra/container, best with its digest.")
+@click.option("--image", help="kubernetes: image of infra/container, with its digest or the tag of a version.")
 @click.option("--namespace", default="default", show_default=True, help="kubernetes: where the pods run.")
+@click.option("--endpoint", default="", help="kubernetes: URL of the S3 endpoint as pods reach it.  [default: yours]")
+@click.option("--pull-secret", "pull_secrets", multiple=True, help="kubernetes: secret for a private registry.")
+@click.option("--node-selector", "selectors", multiple=True, help="kubernetes: KEY=VALUE, a label of the nodes to use.")
+@click.option("--toleration", "tolerations", multiple=True, help="kubernetes: KEY=VALUE:EFFECT, a taint of them.")
+@click.option("--deadline", type=click.IntRange(1), help="kubernetes: hours, then the job is ended.  [default: 168]")
 @click.option("--dask-cluster", is_flag=True, help="kubernetes: a Dask cluster for the plan instead of an Indexed Job.")
 @click.option("--scheduler", help="dask: its address, tcp://HOST:8786.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent (kubernetes: the manifest), and send nothing.")
@@ -63,6 +68,11 @@ def submit(
     infra: Path | None,
     image: str | None,
     namespace: str,
+    endpoint: str,
+    pull_secrets: tuple[str, ...],
+    selectors: tuple[str, ...],
+    tolerations: tuple[str, ...],
+    deadline: int | None,
     dask_cluster: bool,
     scheduler: str | None,
     dry_run: bool,
@@ -75,6 +85,7 @@ def submit(
     more options of sbatch go after `--`, such as `-- --qos=low`.
     """
     from stac_sm.workflows.run.memory import parse_bytes
+    from stac_sm.workflows.submit.kubernetes import DEADLINE_HOURS, PARALLEL, Cluster
     from stac_sm.workflows.submit.submit import (
         AwsBatchTarget,
         BatchTarget,
@@ -84,17 +95,35 @@ def submit(
         submit_plan,
     )
 
-    _check_options(target, {"infra": infra, "image": image, "scheduler": scheduler}, options, dask_cluster)
-    targets: dict[str, BatchTarget] = {
-        "aws-batch": AwsBatchTarget(infra or Path()),
-        "slurm": SlurmTarget(parallel, options),
-        "kubernetes": KubernetesTarget(str(image), namespace, parallel, dask_cluster),
-        "dask": DaskTarget(str(scheduler)),
-    }
+    of_pods = {
+        "endpoint": endpoint, "pull-secret": pull_secrets, "node-selector": selectors, "toleration": tolerations,
+        "deadline": deadline, "dask-cluster": dask_cluster,
+    }  # fmt: skip
+    _check_options(target, {"infra": infra, "image": image, "scheduler": scheduler}, options, of_pods)
+    chosen: BatchTarget
+    match target:
+        case "aws-batch":
+            chosen = AwsBatchTarget(infra or Path())
+        case "slurm":
+            chosen = SlurmTarget(parallel, options)
+        case "kubernetes":
+            cluster = Cluster(
+                image=str(image),
+                namespace=namespace,
+                parallel=parallel or PARALLEL,
+                endpoint=endpoint,
+                pull_secrets=pull_secrets,
+                node_selectors=selectors,
+                tolerations=tolerations,
+                deadline_hours=deadline or DEADLINE_HOURS,
+            )
+            chosen = KubernetesTarget(cluster, dask_cluster)
+        case _:
+            chosen = DaskTarget(str(scheduler))
     sent = submit_plan(
         open_project(folder),
         plan,
-        targets[target],
+        chosen,
         slices=slices,
         cpus=cpus,
         memory=parse_bytes(memory) if memory else None,
@@ -106,12 +135,14 @@ def submit(
 _REQUIRED_OPTIONS = {"aws-batch": "infra", "kubernetes": "image", "dask": "scheduler"}
 
 
-def _check_options(target: str, given: Mapping[str, object], options: tuple[str, ...], dask_cluster: bool) -> None:
+def _check_options(
+    target: str, given: Mapping[str, object], options: tuple[str, ...], of_pods: Mapping[str, object]
+) -> None:
     required = _REQUIRED_OPTIONS.get(target)
     if required and given[required] is None:
         raise click.UsageError(f"--to {target} requires --{required}")
     needless = [f"--{name}" for name, value in given.items() if value is not None and name != required]
-    needless += ["--dask-cluster"] if dask_cluster and target != "kubernetes" else []
+    needless += [f"--{name}" for name, value in of_pods.items() if value and target != "kubernetes"]
     needless += list(options) if target != "slurm" else []
     if needless:
         raise click.UsageError(f"{needless[0]} does not go with --to {target}")

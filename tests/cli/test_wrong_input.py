@@ -124,7 +124,7 @@ TYPED = [
     ("run P/plans", 1, "plans is no plan"),
     ("status no.parquet", 1, "no.parquet is no plan"),
     ("submit P/plans/wanted.parquet --to aws-batch --infra P/stac-sm.toml", 1, "holds no outputs of infra/aws"),
-    ("submit P/plans/wanted.parquet --to kubernetes --image x", 1, "which pods do not see: put it on S3"),
+    ("submit P/plans/wanted.parquet --to kubernetes --image x:1", 1, "which pods do not see: put it on S3"),
     ("serve --catalog /no/such --port 0", 1, "/no/such/catalog.json is no file: check the path"),
     ("evaluate P/catalog.json P/t.csv", 1, "is no STAC item of a model … give the href of an item in sm-models"),
     ("evaluate P/plans P/t.csv", 1, "item.json is no STAC item of a model"),

@@ -88,7 +88,8 @@ def commands(folder, root, store, proxy):
     found["index"] = run("index", "sm-1km-daily")
     found["doctor"] = run("doctor")
     found["submit"] = run("submit", plan, "--to", "slurm", "--dry-run")
-    found["kubernetes"] = run("submit", plan, "--to", "kubernetes", "--image", "i", "--dry-run")
+    pods = ("--image", "stac-sm:0.1.0", "--endpoint", "http://objects:9000")
+    found["kubernetes"] = run("submit", plan, "--to", "kubernetes", *pods, "--dry-run")
     outputs = {"region": "r", "job_queue": "q", "job_definition": "d", "products": root, "log_group": "l"}
     (folder / "aws.json").write_text(json.dumps({name: {"value": value} for name, value in outputs.items()}))
     found["aws-batch"] = run("submit", plan, "--to", "aws-batch", "--infra", str(folder / "aws.json"), "--dry-run")

@@ -66,11 +66,44 @@ def manifests():
     read = {
         name: yaml.safe_load((INFRA / "kubernetes" / f"{name}.yaml").read_text()) for name in ("job", "daskcluster")
     }
-    cluster = Cluster("image")
+    cluster = Cluster(
+        "stac-sm:0.1.0",
+        endpoint="https://s3.example.org",
+        region="eu-1",
+        pull_secrets=("registry",),
+        node_selectors=("pool=spot",),
+        tolerations=("spot=true:NoSchedule", "gone:NoExecute"),
+    )
     return {
         "job.yaml": read["job"], "submitted job": job_manifest(job, cluster),
         "daskcluster.yaml": read["daskcluster"], "submitted cluster": dask_cluster_manifest(job, cluster),
     }  # fmt: skip
+
+
+def test_the_resources_of_the_api_are_valid_for_kubernetes(judges):
+    for version in ("1.33", "1.37"):
+        code, said = run(judges / "bin/kubernetes-validate", "--strict", "-k", version, INFRA / "kubernetes/serve.yaml")
+        assert code == 0, said
+    kinds = [one["kind"] for one in yaml.safe_load_all((INFRA / "kubernetes/serve.yaml").read_text())]
+    assert kinds == ["Deployment", "Service", "Ingress", "HorizontalPodAutoscaler", "PodDisruptionBudget"]
+
+
+def test_the_resources_of_the_api_find_one_another():
+    deployment, service, ingress, scaler, budget = yaml.safe_load_all((INFRA / "kubernetes/serve.yaml").read_text())
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    for selector in (
+        deployment["spec"]["selector"]["matchLabels"], service["spec"]["selector"],
+        budget["spec"]["selector"]["matchLabels"],
+    ):  # fmt: skip
+        assert selector == labels
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert service["spec"]["ports"][0]["targetPort"] == container["ports"][0]["name"]
+    [path] = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert path["backend"]["service"]["name"] == service["metadata"]["name"]
+    assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    command = container["command"]
+    assert command[command.index("--port") + 1] == str(container["ports"][0]["containerPort"])
+    assert command[command.index("--trusted-host") + 1] == ingress["spec"]["rules"][0]["host"]
 
 
 @pytest.mark.parametrize("name", ["job.yaml", "submitted job"])

@@ -127,6 +127,19 @@ def endpoint_url() -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
 
 
+def settings_to_pass_on() -> dict[str, str]:
+    """Return endpoint and region that another machine needs to reach the same store; never a secret.
+
+    Returns
+    -------
+    dict of str to str
+        ``AWS_ENDPOINT_URL_S3`` if requests do not go to Amazon, ``AWS_REGION`` if one is set.
+    """
+    endpoint, region = endpoint_url(), _accessed().session.region_name
+    found = {} if _is_amazon(urlsplit(endpoint).hostname or "") else {"AWS_ENDPOINT_URL_S3": endpoint}
+    return found | ({"AWS_REGION": region} if region else {})
+
+
 def requests_made() -> Counter[str]:
     """Return how many requests this process has made so far, by operation (``list_objects_v2``, …), without retries."""
     return Counter(_made)

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from stac_sm.core.errors import InputError
 from stac_sm.storage.address import is_remote
@@ -21,7 +24,14 @@ KUBERNETES_ARRAY_LIMIT = 100_000
 PARALLEL = 50
 """Pods at the same time, if nobody says how many."""
 
+DEADLINE_HOURS = 168
+"""Hours after which Kubernetes ends a job that is still at work, if nobody says how many: a week."""
+
 _SECONDS = 60
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LABEL = re.compile(r"([A-Za-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_THIS_MACHINE = ("localhost", "127.", "::1", "0.0.0.0")
 
 Manifest = dict[str, Any]
 """One resource of Kubernetes."""
@@ -29,16 +39,95 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cluster:
-    """Place of the pods, and their image."""
+    """Place of the pods, their image, and the store that they work on.
+
+    Raises
+    ------
+    InputError
+        If the image has neither a version nor a digest, pods would not reach the store, or a node selector or a
+        toleration is not written as Kubernetes reads it.
+    """
 
     image: str
-    """Image of ``infra/container``, best with its digest."""
+    """Image of ``infra/container`` with its digest, or with a tag other than ``latest``."""
 
     namespace: str = "default"
     """Namespace of the cluster."""
 
     parallel: int = PARALLEL
     """Pods that may run at the same time."""
+
+    endpoint: str = ""
+    """URL of the S3 endpoint as pods reach it; empty for that of AWS or of the config map."""
+
+    region: str = ""
+    """Region of the store; empty for that of the config map."""
+
+    pull_secrets: tuple[str, ...] = ()
+    """Names of the secrets with which a private registry is read."""
+
+    node_selectors: tuple[str, ...] = ()
+    """Labels that a node must have, as ``KEY=VALUE``."""
+
+    tolerations: tuple[str, ...] = ()
+    """Taints that a node may have, as ``KEY=VALUE:EFFECT`` or ``KEY:EFFECT``."""
+
+    deadline_hours: int = DEADLINE_HOURS
+    """Hours after which the job is ended."""
+
+    def __post_init__(self) -> None:
+        _check_image(self.image)
+        if (urlsplit(self.endpoint).hostname or "").startswith(_THIS_MACHINE):
+            raise InputError(
+                f"the S3 endpoint {self.endpoint} is this machine, which pods do not see: "
+                "give --endpoint with the URL that pods reach it at"
+            )
+
+    @property
+    def environment(self) -> list[dict[str, str]]:
+        """Environment variables of a container: where the store is; never a secret."""
+        given = {"AWS_ENDPOINT_URL_S3": self.endpoint, "AWS_REGION": self.region}
+        return [{"name": name, "value": value} for name, value in given.items() if value]
+
+    def for_store(self, settings: Mapping[str, str]) -> Cluster:
+        """Return the cluster with the endpoint and region of the store, where it does not say its own.
+
+        Parameters
+        ----------
+        settings
+            ``AWS_ENDPOINT_URL_S3`` and ``AWS_REGION``, of this machine; either may be missing.
+
+        Returns
+        -------
+        Cluster
+            Its pods ask the same store.
+
+        Raises
+        ------
+        InputError
+            If the endpoint is this machine.
+        """
+        endpoint = self.endpoint or settings.get("AWS_ENDPOINT_URL_S3", "")
+        return replace(self, endpoint=endpoint, region=self.region or settings.get("AWS_REGION", ""))
+
+    def place(self, pod: Manifest) -> None:
+        """Fill image, environment, pull secrets, node selectors and tolerations into the specification of a pod.
+
+        Parameters
+        ----------
+        pod
+            Changed in place.
+        """
+        for container in pod["containers"]:
+            container["image"] = self.image
+            if self.environment:
+                container["env"] = [*container.get("env", ()), *self.environment]
+        if self.pull_secrets:
+            pod["imagePullSecrets"] = [{"name": name} for name in self.pull_secrets]
+        if self.node_selectors:
+            pod["nodeSelector"] = dict(_node_selector(text) for text in self.node_selectors)
+        if self.tolerations:
+            pod["tolerations"] = [_toleration(text) for text in self.tolerations]
 
 
 def job_manifest(job: ArrayJob, cluster: Cluster) -> Manifest:
@@ -65,8 +154,10 @@ def job_manifest(job: ArrayJob, cluster: Cluster) -> Manifest:
     manifest = _template("job.yaml")
     manifest["metadata"] |= {"name": job.name, "namespace": cluster.namespace}
     manifest["spec"] |= {"completions": job.slices, "parallelism": min(job.slices, cluster.parallel)}
+    manifest["spec"]["activeDeadlineSeconds"] = cluster.deadline_hours * 3600
     pod = manifest["spec"]["template"]["spec"]
-    pod["containers"][0] |= {"command": list(job.command), "image": cluster.image, "resources": _resources(job)}
+    pod["containers"][0] |= {"command": list(job.command), "resources": _resources(job)}
+    cluster.place(pod)
     return manifest
 
 
@@ -90,9 +181,10 @@ def dask_cluster_manifest(job: ArrayJob, cluster: Cluster) -> Manifest:
     spec = manifest["spec"]
     spec["worker"]["replicas"] = min(job.slices, cluster.parallel)
     worker = spec["worker"]["spec"]["containers"][0]
-    worker |= {"image": cluster.image, "resources": _resources(job)}
+    worker["resources"] = _resources(job)
     worker["args"][worker["args"].index("--memory-limit") + 1] = f"{job.mebibytes}MiB"
-    spec["scheduler"]["spec"]["containers"][0]["image"] = cluster.image
+    cluster.place(spec["worker"]["spec"])
+    cluster.place(spec["scheduler"]["spec"])
     service = spec["scheduler"]["service"]
     service["selector"]["dask.org/cluster-name"] = job.name
     return manifest
@@ -149,6 +241,39 @@ def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = F
         f"kubectl --namespace {namespace} logs --selector job-name={job.name} --prefix --follow",
     )
     return SubmittedJob(job, f"{kind}/{job.name}", "created" in said, watch[: 3 if kind == "job" else 2], manifest)
+
+
+def _check_image(image: str) -> None:
+    """Refuse an image that may be another one tomorrow: bytes of the product depend on the versions in it."""
+    name, at, digest = image.partition("@")
+    _, colon, tag = name.rpartition("/")[2].partition(":")
+    if at and not _DIGEST.fullmatch(digest):
+        raise InputError(f"--image {image}: a digest is sha256: and 64 hexadecimal digits; copy it from the registry")
+    if not at and (not colon or not tag or tag == "latest"):
+        found = "found the tag latest" if tag == "latest" else "found no tag"
+        raise InputError(
+            f"--image {image}: {found}, which may be another image tomorrow; a digest (NAME@sha256:…) or the tag of a "
+            "version (NAME:0.1.0) is required"
+        )
+
+
+def _node_selector(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not _LABEL.fullmatch(key) or (value and not _LABEL.fullmatch(value)):
+        raise InputError(f"--node-selector {text}: KEY=VALUE is required, such as kubernetes.io/arch=amd64")
+    return key, value
+
+
+def _toleration(text: str) -> dict[str, str]:
+    taint, colon, effect = text.rpartition(":")
+    key, equals, value = taint.partition("=")
+    if not colon or effect not in _EFFECTS or not _LABEL.fullmatch(key) or (value and not _LABEL.fullmatch(value)):
+        raise InputError(
+            f"--toleration {text}: KEY=VALUE:EFFECT or KEY:EFFECT is required, such as spot=true:NoSchedule; "
+            f"EFFECT is one of {', '.join(_EFFECTS)}"
+        )
+    operator = {"operator": "Equal", "value": value} if equals else {"operator": "Exists"}
+    return {"key": key, **operator, "effect": effect}
 
 
 def _check_reach(job: ArrayJob) -> None:

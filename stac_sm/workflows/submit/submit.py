@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stac_sm.core.errors import InputError
-from stac_sm.storage.address import absolute_address
+from stac_sm.storage.address import absolute_address, is_remote
+from stac_sm.storage.s3.session import settings_to_pass_on
 from stac_sm.storage.single_writer import one_process_message
 from stac_sm.workflows.plan.plan_file import read_plan
 from stac_sm.workflows.project import Project
@@ -19,7 +20,6 @@ from stac_sm.workflows.submit.dask_cluster import submit_to_dask
 from stac_sm.workflows.submit.job import DEFAULT_CPUS, SubmittedJob, array_job, with_shared_plan
 from stac_sm.workflows.submit.kubernetes import (
     KUBERNETES_ARRAY_LIMIT,
-    PARALLEL,
     Cluster,
     dask_cluster_manifest,
     job_manifest,
@@ -51,14 +51,8 @@ class SlurmTarget:
 class KubernetesTarget:
     """A Kubernetes cluster, the one that kubectl is set up for."""
 
-    image: str
-    """Image of ``infra/container``, best with its digest."""
-
-    namespace: str = "default"
-    """Namespace of the pods."""
-
-    parallel: int | None = None
-    """Pods that may run at the same time; None: `kubernetes.PARALLEL`."""
+    cluster: Cluster
+    """Place of the pods, and their image."""
 
     dask_cluster: bool = False
     """Whether to start a Dask cluster for the plan instead of an Indexed Job."""
@@ -133,8 +127,8 @@ def submit_plan(
         case DaskTarget():
             return submit_to_dask(project, loaded, job, target.scheduler, dry_run=dry_run)
         case KubernetesTarget():
+            cluster = target.cluster.for_store(settings_to_pass_on() if is_remote(project.catalog.root) else {})
             shared = with_shared_plan(project, job, write=not dry_run)
-            cluster = Cluster(target.image, target.namespace, target.parallel or PARALLEL)
             manifest = (dask_cluster_manifest if target.dask_cluster else job_manifest)(shared, cluster)
             return submit_to_kubernetes(shared, manifest, dry_run=dry_run)
 

@@ -18,6 +18,7 @@ from stac_sm.storage.s3 import objects
 from stac_sm.workflows.project import read_project
 from stac_sm.workflows.run.run import PlanSlice, run_plan
 from stac_sm.workflows.run.workers import LocalWorkers, SchedulerWorkers, SlurmWorkers
+from stac_sm.workflows.submit.kubernetes import Cluster
 from stac_sm.workflows.submit.submit import DaskTarget, KubernetesTarget, SlurmTarget, submit_plan
 from stac_sm.workflows.training.steps import match_up_step, train_step
 from tests.support.object_stores import FaultyProxy, environment_of, moto_server, new_bucket
@@ -56,7 +57,9 @@ SEVERAL = {
         project.catalog, project.grid, [Period.parse("2019")], project.about.version, workers=2
     ),
     "submit slurm": lambda project: submit_plan(project, "none.parquet", SlurmTarget()),
-    "submit kubernetes": lambda project: submit_plan(project, "none.parquet", KubernetesTarget("image")),
+    "submit kubernetes": lambda project: submit_plan(
+        project, "none.parquet", KubernetesTarget(Cluster("stac-sm:0.1.0"))
+    ),
     "submit dask": lambda project: submit_plan(project, "none.parquet", DaskTarget("tcp://127.0.0.1:1"), dry_run=True),
 }
 ADVICE = {

@@ -25,6 +25,7 @@ from stac_sm.workflows.submit.kubernetes import Cluster, dask_cluster_manifest, 
 from stac_sm.workflows.submit.slurm import sbatch_command
 from tests.support.fields import DAYS, TILE, read_model, shared_project
 
+IMAGE = "registry.example:5000/hydro/stac-sm@sha256:" + "0" * 64
 ON_S3 = ArrayJob("stac-sm-0123456789ab", "s3://products/sm/plans/p.parquet", "p", "s3://products/sm", 7, 5, 3, 3 << 30)
 OUTPUTS = {
     "region": "eu-central-1", "job_queue": "q", "job_definition": "d:3", "products": "s3://products/sm",
@@ -148,11 +149,11 @@ def containers(manifest):
 
 @pytest.mark.parametrize("make", [job_manifest, dask_cluster_manifest])
 def test_pods_are_small_locked_and_told_secrets_by_name(make):
-    manifest = make(ON_S3, Cluster("registry.example/stac-sm@sha256:1", "hydro", parallel=4))
+    manifest = make(ON_S3, Cluster(IMAGE, "hydro", parallel=4))
     assert (manifest["metadata"]["name"], manifest["metadata"]["namespace"]) == (ON_S3.name, "hydro")
     text = yaml.safe_dump(manifest)
     for one in containers(manifest):
-        assert one["image"] == "registry.example/stac-sm@sha256:1"
+        assert one["image"] == IMAGE
         locked = one["securityContext"]
         assert locked["readOnlyRootFilesystem"]
         assert not locked["allowPrivilegeEscalation"]
@@ -165,7 +166,7 @@ def test_pods_are_small_locked_and_told_secrets_by_name(make):
 
 
 def test_an_indexed_job_has_the_size_of_the_plan():
-    manifest = job_manifest(ON_S3, Cluster("image", parallel=4))
+    manifest = job_manifest(ON_S3, Cluster(IMAGE, parallel=4))
     spec = manifest["spec"]
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 5, 4)
     [container] = spec["template"]["spec"]["containers"]
@@ -174,7 +175,7 @@ def test_an_indexed_job_has_the_size_of_the_plan():
 
 
 def test_a_dask_cluster_has_workers_of_the_size_of_a_task():
-    manifest = dask_cluster_manifest(ON_S3, Cluster("image", parallel=4))
+    manifest = dask_cluster_manifest(ON_S3, Cluster(IMAGE, parallel=4))
     worker = manifest["spec"]["worker"]
     assert worker["replicas"] == 4
     assert worker["spec"]["containers"][0]["resources"]["limits"]["memory"] == "3072Mi"
@@ -184,12 +185,82 @@ def test_a_dask_cluster_has_workers_of_the_size_of_a_task():
 
 def test_pods_see_no_folder_of_this_machine():
     with pytest.raises(InputError, match="the project lies in /home/p, which pods do not see"):
-        job_manifest(replace(ON_S3, project="/home/p"), Cluster("image"))
+        job_manifest(replace(ON_S3, project="/home/p"), Cluster(IMAGE))
+
+
+@pytest.mark.parametrize(
+    "image", ["stac-sm:0.1.0", "r.example:5000/a/stac-sm:v1", IMAGE, IMAGE.replace("@", ":latest@")]
+)
+def test_an_image_with_a_version_or_a_digest_is_taken(image):
+    assert Cluster(image).image == image
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("stac-sm", "found no tag"),
+        ("registry.example:5000/stac-sm", "found no tag"),
+        ("stac-sm:", "found no tag"),
+        ("stac-sm:latest", "found the tag latest"),
+        ("stac-sm@sha256:12", "a digest is sha256: and 64 hexadecimal digits"),
+    ],
+)
+def test_an_image_that_may_be_another_one_tomorrow_is_refused(image, message):
+    with pytest.raises(InputError, match=message):
+        Cluster(image)
+
+
+@pytest.mark.parametrize("make", [job_manifest, dask_cluster_manifest])
+def test_pods_get_nodes_secrets_of_the_registry_and_the_store_of_this_machine(make):
+    asked = Cluster(
+        IMAGE,
+        pull_secrets=("registry",),
+        node_selectors=("kubernetes.io/arch=amd64", "pool=spot"),
+        tolerations=("spot=true:NoSchedule", "gone:NoExecute"),
+    ).for_store({"AWS_ENDPOINT_URL_S3": "https://s3.example.org", "AWS_REGION": "eu-1"})
+    text = yaml.safe_dump(make(ON_S3, asked))
+    pods = 1 if make is job_manifest else 2
+    assert text.count("imagePullSecrets:") == text.count("nodeSelector:") == text.count("tolerations:") == pods
+    assert text.count("kubernetes.io/arch: amd64") == text.count("operator: Exists") == pods
+    for one in containers(make(ON_S3, asked)):
+        assert {"name": "AWS_ENDPOINT_URL_S3", "value": "https://s3.example.org"} in one["env"]
+        assert {"name": "AWS_REGION", "value": "eu-1"} in one["env"]
+
+
+def test_what_the_user_says_of_the_store_goes_before_what_this_machine_has():
+    said = Cluster(IMAGE, endpoint="http://objects:9000")
+    assert said.for_store({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000"}).endpoint == "http://objects:9000"
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9000", "http://localhost", "http://[::1]:1"])
+def test_a_store_on_this_machine_is_refused_since_pods_do_not_see_it(endpoint):
+    with pytest.raises(InputError, match="is this machine, which pods do not see: give --endpoint"):
+        Cluster(IMAGE).for_store({"AWS_ENDPOINT_URL_S3": endpoint})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"node_selectors": ("spot",)}, "--node-selector spot: KEY=VALUE is required"),
+        ({"tolerations": ("spot=true",)}, "--toleration spot=true: KEY=VALUE:EFFECT or KEY:EFFECT"),
+        ({"tolerations": ("spot=true:Never",)}, "EFFECT is one of NoSchedule, PreferNoSchedule, NoExecute"),
+    ],
+)
+def test_nodes_are_named_as_kubernetes_reads_them(given, message):
+    with pytest.raises(InputError, match=message):
+        job_manifest(ON_S3, Cluster(IMAGE, **given))
+
+
+def test_a_job_that_hangs_is_ended():
+    assert job_manifest(ON_S3, Cluster(IMAGE))["spec"]["activeDeadlineSeconds"] == 7 * 86400
+    assert job_manifest(ON_S3, Cluster(IMAGE, deadline_hours=2))["spec"]["activeDeadlineSeconds"] == 7200
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--to", "slurm", "--node-selector", "a=b"], "--node-selector does not go with --to slurm"),
+        (["--to", "dask", "--scheduler", "x", "--deadline", "2"], "--deadline does not go with --to dask"),
         (["--to", "aws-batch"], "--to aws-batch requires --infra"),
         (["--to", "kubernetes"], "--to kubernetes requires --image"),
         (["--to", "dask"], "--to dask requires --scheduler"),

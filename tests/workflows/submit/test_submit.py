@@ -10,6 +10,7 @@ import pytest
 from stac_sm.core.errors import InputError
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
+from stac_sm.workflows.submit.kubernetes import Cluster
 from stac_sm.workflows.submit.submit import AwsBatchTarget, DaskTarget, KubernetesTarget, SlurmTarget, submit_plan
 from tests.support.fields import DAYS, TILE, read_model, shared_project
 
@@ -47,7 +48,7 @@ def test_pods_and_aws_do_not_see_a_folder_of_this_machine(planned, tmp_path):
     names = ("region", "job_queue", "job_definition", "products", "log_group")
     outputs.write_text(json.dumps({name: {"value": "s3://bucket/p"} for name in names}))
     for target, message in (
-        (KubernetesTarget("image"), "which pods do not see"),
+        (KubernetesTarget(Cluster("stac-sm:0.1.0")), "which pods do not see"),
         (AwsBatchTarget(outputs), "no worker of AWS Batch may write"),
     ):
         with pytest.raises(InputError, match=message):
@@ -56,6 +57,6 @@ def test_pods_and_aws_do_not_see_a_folder_of_this_machine(planned, tmp_path):
 
 def test_a_dask_cluster_for_pods_has_a_manifest(planned):
     project, _, file = planned
-    target = KubernetesTarget("registry/image", "hydro", 4, dask_cluster=True)
+    target = KubernetesTarget(Cluster("registry/image:1", "hydro", 4), dask_cluster=True)
     sent = submit_plan(project, file, target, memory=1 << 30, dry_run=True)
     assert (sent.request["kind"], sent.request["metadata"]["namespace"]) == ("DaskCluster", "hydro")
