@@ -266,6 +266,7 @@ _OUTCOMES = ("new", "replaced", "done", "removed")
     multiple=True,
     help="Host that requests may be for, *.DOMAIN for all below it; repeatable.  [default: all]",
 )
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that answer.")
 def serve(
     folder: Path,
     catalog: str | None,
@@ -275,18 +276,22 @@ def serve(
     root_path: str,
     proxies: tuple[str, ...],
     hosts: tuple[str, ...],
+    workers: int,
 ) -> None:
     """Serve the catalogue as a read-only STAC API, with STAC Browser at /browser if it is built.
 
     Collections that are restricted, such as ISMN stations and match-ups, are not given out, nor are assets that hold
     station series. `stac_sm:visibility` of a collection says what it is.
+
+    What is published is found after at most 10 seconds, what is retracted is gone at once. /health, /ready and /metrics
+    are for operators: see infra/README.md.
     """
     from stac_sm.serve.proxy import PublicAddress
     from stac_sm.serve.server import serve as listen
 
     address = PublicAddress(root_path, proxies, hosts)
     root = catalog or str(open_project(folder).catalog.root)
-    listen(root, host=host, port=port, log=print_message, collections=opened, address=address)
+    listen(root, host=host, port=port, log=print_message, collections=opened, address=address, workers=workers)
 
 
 @click.command()

@@ -35,6 +35,7 @@ from stac_sm.serve.openapi import (
     POST_SEARCH,
     openapi_document,
 )
+from stac_sm.serve.operations import ServerWatch
 from stac_sm.serve.proxy import ProxyHeaders, PublicAddress
 from stac_sm.serve.query import ItemQuery, check_known, parse_json, query_from_body, query_from_parameters
 from stac_sm.serve.service import CatalogService
@@ -131,7 +132,8 @@ def create_app(
     _add_files(app, service, browser)
     own = [*app.openapi()["paths"], MOUNTED, "/browser", "/favicon.ico"]
     routes = frozenset(path.split("/")[1] for path in own)
-    app.add_middleware(ProxyHeaders, address=address or PublicAddress(), routes=routes, log=log)  # the outermost
+    app.add_middleware(ProxyHeaders, address=address or PublicAddress(), routes=routes, log=log)
+    app.add_middleware(ServerWatch, service=service, root_path=address.root_path if address else "")  # the outermost
     return app
 
 

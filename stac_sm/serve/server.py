@@ -6,10 +6,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import socket
+import tempfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from stac_sm.core.errors import InputError
 from stac_sm.serve.app import browser_folder, create_app
@@ -17,6 +23,7 @@ from stac_sm.serve.proxy import PublicAddress
 from stac_sm.serve.service import CatalogService
 
 _CLIENTS_AT_ONCE = 256
+_WORKER_SETTINGS = "STAC_SM_SERVE_WORKER"
 
 
 def serve(
@@ -27,6 +34,7 @@ def serve(
     log: Callable[[str], None],
     collections: Sequence[str] = (),
     address: PublicAddress | None = None,
+    workers: int = 1,
 ) -> None:
     """Serve what is public of a catalogue until the process is ended.
 
@@ -44,6 +52,8 @@ def serve(
         Ids of restricted collections that are given out nevertheless.
     address
         How clients reach the server, if not directly; None for as it listens.
+    workers
+        Processes that answer, each with its own copy of the index; one that ends is started again.
 
     Raises
     ------
@@ -55,23 +65,64 @@ def serve(
     listening = _listen(host, port)
     try:
         service, browser = CatalogService(href, collections), browser_folder()
-        config = uvicorn.Config(
-            create_app(service, browser=browser, address=address, log=log),
-            proxy_headers=False,  # ours does it
-            log_level="warning",
-            limit_concurrency=_CLIENTS_AT_ONCE,
-            timeout_graceful_shutdown=5,
-            server_header=False,
-        )
         here = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         here += address.root_path if address else ""
         _log_visibility(service, log)
         log(f"{len(service.snapshot.rows)} items of {service.store.root} at {here} (Ctrl-C ends it)")
         log(f"STAC Browser at {here}/browser" if browser else "no STAC Browser: infra/browser/build.sh builds it")
+        if workers > 1:
+            _serve_by_processes(listening, workers, service.store.root, collections, address)
+            return
+        app = create_app(service, browser=browser, address=address, log=log)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            uvicorn.Server(_config(app)).run(sockets=[listening])
     finally:
         listening.close()
+
+
+def _config(app: FastAPI | str, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        proxy_headers=False,  # ours does it
+        log_level="warning",
+        limit_concurrency=_CLIENTS_AT_ONCE,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+        **options,
+    )
+
+
+def _serve_by_processes(
+    listening: socket.socket, workers: int, href: str, collections: Sequence[str], address: PublicAddress | None
+) -> None:
+    """Let processes answer beside one another; each is started anew, and told by the environment what it serves."""
+    asked = address or PublicAddress()
+    told = {
+        "href": href, "collections": list(collections),
+        "root_path": asked.root_path, "proxies": list(asked.proxies), "hosts": list(asked.hosts),
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="stac-sm-metrics-") as counts:
+        os.environ[_WORKER_SETTINGS] = json.dumps(told)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # where prometheus-client adds up those of all processes
+        try:
+            config = _config("stac_sm.serve.server:worker_app", factory=True, workers=workers)
+            Multiprocess(config, target=uvicorn.Server(config).run, sockets=[listening]).run()
+        finally:
+            del os.environ[_WORKER_SETTINGS], os.environ["PROMETHEUS_MULTIPROC_DIR"]
+
+
+def worker_app() -> FastAPI:
+    """Create the application of one of several processes, from what `serve` has put into the environment.
+
+    Returns
+    -------
+    fastapi.FastAPI
+        ASGI application over its own copy of the index.
+    """
+    told = json.loads(os.environ[_WORKER_SETTINGS])
+    address = PublicAddress(told["root_path"], tuple(told["proxies"]), tuple(told["hosts"]))
+    service = CatalogService(told["href"], told["collections"])
+    return create_app(service, browser=browser_folder(), address=address)
 
 
 def _log_visibility(service: CatalogService, log: Callable[[str], None]) -> None:

@@ -26,10 +26,12 @@ from stac_sm.stac.visibility import PublicView, public_view
 from stac_sm.storage.address import is_remote
 from stac_sm.storage.store import Store
 
-REFRESH_SECONDS = 60.0
-"""How often it is looked whether something was published."""
+REFRESH_SECONDS = 10.0
+"""After so long, the next answer waits until it was looked whether something was published."""
 
+_LONGEST_WAIT = 10.0  # s that an answer waits for that look: a store that does not answer must not stop the server
 _CONNECTIONS = 16
+_READY_SECONDS = 5.0  # for which one answer of the store is taken as a sign that it answers
 
 
 _ITEMS_REMEMBERED = 10_000  # whose assets are known without a look at the store
@@ -81,18 +83,47 @@ class CatalogService:
                 raise InputError(f"--collections: {unknown_name_message('collection', id, catalog.collections)}")
         self.store: Store = catalog.store
         self._snapshot = _snapshot(catalog, self._opened)
-        self._looked = time.monotonic()
+        self._looked = self._answered = time.monotonic()
         self._refreshing = threading.Lock()
         self._pool = ThreadPoolExecutor(_CONNECTIONS)
         self._files: dict[str, tuple[CatalogSnapshot, float, frozenset[str]]] = {}
 
     @property
     def snapshot(self) -> CatalogSnapshot:
-        """Latest snapshot; a new one is made in the background when the store has changed."""
-        if time.monotonic() - self._looked > REFRESH_SECONDS and self._refreshing.acquire(blocking=False):
-            self._looked = time.monotonic()
-            threading.Thread(target=self._refresh, daemon=True).start()
+        """Latest snapshot, at most `REFRESH_SECONDS` old; an old one only while the store does not answer."""
+        if time.monotonic() - self._looked > REFRESH_SECONDS and self._refreshing.acquire(timeout=_LONGEST_WAIT):
+            try:
+                if time.monotonic() - self._looked > REFRESH_SECONDS:  # nobody else has looked meanwhile
+                    self._refresh()
+            finally:
+                self._refreshing.release()
         return self._snapshot
+
+    @property
+    def item_count(self) -> int:
+        """Number of items that can be found, as last seen."""
+        return len(self._snapshot.rows)
+
+    @property
+    def seconds_since_look(self) -> float:
+        """Seconds since it was looked whether something was published."""
+        return time.monotonic() - self._looked
+
+    def why_not_ready(self) -> str:
+        """Return why the service cannot answer now; empty if it can.
+
+        Returns
+        -------
+        str
+            What the store says instead of giving ``catalog.json``; asked again after some seconds.
+        """
+        if time.monotonic() - self._answered > _READY_SECONDS:
+            try:
+                self.store.read("catalog.json")
+            except (StacSmError, OSError) as error:
+                return str(error)
+            self._answered = time.monotonic()
+        return ""
 
     def items(self, paths: Sequence[str]) -> list[tuple[str, ItemDict]]:
         """Return the items of some paths as they are given out now; what is gone, hidden or not ours is left out.
@@ -190,7 +221,7 @@ class CatalogService:
         except StacSmError:
             pass  # the store does not answer, or is being written: what is known stays until the next look
         finally:
-            self._refreshing.release()
+            self._looked = time.monotonic()
 
 
 def _document(content: bytes | None) -> dict[str, Any]:
