@@ -15,8 +15,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -163,7 +164,7 @@ def base_of(request: Request) -> str:
 
 
 def _json(content: Any, media_type: str = _JSON, status: int = 200) -> Response:
-    return JSONResponse(content, status_code=status, media_type=media_type)
+    return Response(orjson.dumps(content), status_code=status, media_type=media_type)
 
 
 def _error(status: int, text: str) -> Response:

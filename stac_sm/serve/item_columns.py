@@ -26,6 +26,7 @@ CHECKED_ITEMS = 20_000
 """Items up to which a collection is listed, and its index made good in memory."""
 
 _DECODED_BYTES = 64 << 20  # footprints that are kept as geometries
+_MASKS_REMEMBERED = 16
 _OWN = ("path", "collection", "id", "datetime", "start_datetime", "end_datetime")
 COMMON_FIELDS = ("id", "collection", "datetime", "start_datetime", "end_datetime", "created", "updated", "title")
 """Fields that clients may ask for whether or not an item has them."""
@@ -58,6 +59,7 @@ class ItemColumns:
 
     _ranks: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict, compare=False)
     _names: dict[str | None, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    _masks: dict[tuple[str, tuple[str, ...]], np.ndarray[Any, Any]] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.footprint)
@@ -106,7 +108,14 @@ class ItemColumns:
         return self._names[collection]
 
     def rows_with(self, name: str, texts: Sequence[str]) -> np.ndarray[Any, Any]:
-        """Return which rows have one of some texts as the value of a property, as booleans."""
+        """Return which rows have one of some texts as the value of a property, as booleans; not to be written to.
+
+        Those of a few collections are remembered, since every page of a collection asks for them.
+        """
+        known = self._masks.get((name, tuple(texts)))
+        return self._rows_with(name, tuple(texts)) if known is None else known
+
+    def _rows_with(self, name: str, texts: tuple[str, ...]) -> np.ndarray[Any, Any]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -114,7 +123,11 @@ class ItemColumns:
         if values is None:
             return np.zeros(len(self), dtype=bool)
         known = pc.is_in(values.dictionary, value_set=pa.array(texts, pa.string())).to_numpy(zero_copy_only=False)
-        return np.asarray(np.append(known, False)[values.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
+        found = np.asarray(np.append(known, False)[values.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
+        if name == "collection" and len(self._masks) < _MASKS_REMEMBERED:
+            found.flags.writeable = False
+            self._masks[name, texts] = found
+        return found
 
     def rank(self, name: str) -> np.ndarray[Any, Any] | None:
         """Return the place of each row in the order of a property, nulls last; None if no item has it.

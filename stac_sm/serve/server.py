@@ -106,7 +106,7 @@ def _serve_by_processes(
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts  # where prometheus-client adds up those of all processes
         try:
             config = _config("stac_sm.serve.server:worker_app", factory=True, workers=workers)
-            Multiprocess(config, target=uvicorn.Server(config).run, sockets=[listening]).run()
+            Multiprocess(config, sockets=[listening]).run()
         finally:
             del os.environ[_WORKER_SETTINGS], os.environ["PROMETHEUS_MULTIPROC_DIR"]
 

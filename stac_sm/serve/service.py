@@ -15,8 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
 from stac_sm.core.text import unknown_name_message
+from stac_sm.serve.documents import item_document
 from stac_sm.serve.item_columns import ItemColumns, load_item_columns
 from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
@@ -24,7 +27,7 @@ from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.items import ItemDict
 from stac_sm.stac.visibility import PublicView, public_view
 from stac_sm.storage.address import is_remote
-from stac_sm.storage.store import Store
+from stac_sm.storage.store import LocalStore, Store
 
 REFRESH_SECONDS = 10.0
 """After so long, the next answer waits until it was looked whether something was published."""
@@ -34,6 +37,7 @@ _CONNECTIONS = 16
 _READY_SECONDS = 5.0  # for which one answer of the store is taken as a sign that it answers
 
 
+_DOCUMENTS_REMEMBERED = 4096  # JSON of items, some kB each
 _ITEMS_REMEMBERED = 10_000  # whose assets are known without a look at the store
 
 
@@ -86,6 +90,7 @@ class CatalogService:
         self._looked = self._answered = time.monotonic()
         self._refreshing = threading.Lock()
         self._pool = ThreadPoolExecutor(_CONNECTIONS)
+        self._documents: dict[tuple[str, str], tuple[PublicView, str, bytes]] = {}
         self._files: dict[str, tuple[CatalogSnapshot, float, frozenset[str]]] = {}
 
     @property
@@ -144,6 +149,39 @@ class CatalogService:
         contents = self._pool.map(self._read, shown) if is_remote(self.store.root) else map(self._read, shown)
         found = ((path, _item(path, content)) for path, content in zip(shown, contents, strict=True))
         return [(path, view.item(item, posixpath.dirname(path))) for path, item in found if item is not None]
+
+    def item_documents(self, paths: Sequence[str], base: str) -> list[bytes]:
+        """Return JSON of items as the API gives them, ready to be sent.
+
+        In a folder it is remembered as long as the file is the same, so that an item that is retracted or replaced is
+        so in the next answer. An item on S3 is read each time.
+
+        Parameters
+        ----------
+        paths
+            Below the root of the store.
+        base
+            Address of the API, without a slash at its end.
+
+        Returns
+        -------
+        list of bytes
+            In the same order; what is gone, hidden or not ours is left out.
+        """
+        view, store = self._snapshot.view, self.store
+        versions = {path: store.version(path) for path in paths} if isinstance(store, LocalStore) else {}
+        found: dict[str, bytes] = {}
+        for path in paths:
+            known = self._documents.get((path, base))
+            if known is not None and known[0] is view and known[1] == versions.get(path):
+                found[path] = known[2]
+        for path, item in self.items([path for path in paths if path not in found]):
+            found[path] = orjson.dumps(item_document(item, path, base))
+            if (version := versions.get(path)) is not None:
+                if len(self._documents) >= _DOCUMENTS_REMEMBERED:
+                    self._documents.clear()
+                self._documents[path, base] = (view, version, found[path])
+        return [found[path] for path in paths if path in found]
 
     def stored_catalog(self, path: str) -> dict[str, Any] | None:
         """Return a sub-catalogue of a collection as it is given out; None if there is none at this path.

@@ -1,0 +1,150 @@
+"""What operators ask a server: health, readiness, metrics, its access log, and the probes of the manifest."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from stac_sm.cli.operate import serve as serve_command
+from stac_sm.serve import service as service_module
+from stac_sm.serve.app import create_app
+from stac_sm.serve.operations import OPERATOR_PATHS, route_name
+from stac_sm.serve.proxy import PublicAddress
+from stac_sm.serve.service import CatalogService
+from tests.support.served import made_catalog, made_items, place_item, running
+
+MANIFEST = Path(__file__).parents[2] / "infra" / "kubernetes" / "serve.yaml"
+ITEMS = made_items(40)
+
+
+@pytest.fixture
+def root(tmp_path):
+    made_catalog(tmp_path / "catalog", ITEMS)
+    return tmp_path / "catalog"
+
+
+def client_of(root, **options):
+    return TestClient(create_app(CatalogService(str(root)), **options))
+
+
+def samples(text):
+    return {
+        (one.name, *sorted(one.labels.items())): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+
+
+def test_operators_are_answered_whatever_host_a_request_is_for(root):
+    client = client_of(root, address=PublicAddress(hosts=("soil.example.org",)))
+    assert client.get("/collections", headers={"Host": "10.0.0.7:8000"}).status_code == 400
+    for path in OPERATOR_PATHS:
+        assert client.get(path, headers={"Host": "10.0.0.7:8000"}).status_code == 200
+
+
+def test_a_server_whose_store_is_gone_lives_but_is_not_ready(root, monkeypatch):
+    monkeypatch.setattr(service_module, "_READY_SECONDS", 0.0)
+    client = client_of(root)
+    assert client.get("/ready").status_code == 200
+    (root / "catalog.json").rename(root / "elsewhere.json")
+    answer = client.get("/ready")
+    assert answer.status_code == 503
+    assert "catalog.json" in answer.json()["description"]
+    assert client.get("/health").status_code == 200
+
+
+def test_requests_are_counted_by_kind_and_status_as_prometheus_reads_them(root):
+    client = client_of(root)
+    for path in ("/collections/daily", "/collections/daily", "/collections/none", "/search?limit=1"):
+        client.get(path)
+    found = samples(client.get("/metrics").text)
+    labels = (("method", "GET"), ("route", "collection"))
+    assert found["stac_sm_requests_total", *labels, ("status", "200")] == 2
+    assert found["stac_sm_requests_total", *labels, ("status", "404")] == 1
+    assert found["stac_sm_request_seconds_count", ("route", "search")] == 1
+    assert found["stac_sm_items",] == len(ITEMS)
+
+
+def test_metrics_are_not_for_those_who_come_through_a_proxy(root):
+    assert client_of(root).get("/metrics", headers={"X-Forwarded-For": "8.8.8.8"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "landing page"), ("/collections", "collections"), ("/collections/a", "collection"),
+        ("/collections/a/items", "collection items"), ("/collections/a/items/b", "item"), ("/search", "search"),
+        ("/collections/a/aggregate", "aggregate"), ("/assets/a/b.tif", "asset"), ("/wp-login.php", "other"),
+        ("/soil/search", "search"),
+    ],
+)  # fmt: skip
+def test_paths_are_of_few_kinds(path, kind):
+    assert route_name(path, "/soil") == kind
+
+
+def test_the_access_log_has_an_id_that_the_answer_has_and_no_query(root, caplog):
+    caplog.set_level(logging.INFO, "stac_sm.access")
+    client = client_of(root)
+    given = client.get("/search?limit=1&token=s3cr3t", headers={"X-Request-ID": "abc-1"})
+    assert given.headers["x-request-id"] == "abc-1"
+    made = client.get("/", headers={"X-Request-ID": "two words\n"}).headers["x-request-id"]
+    client.get("/health")
+    first, second = (record.facts for record in caplog.records)  # no probe
+    assert (first["request"], first["path"], first["method"]) == ("abc-1", "/search", "GET")
+    assert second["request"] == made != "two words\n"
+    assert "s3cr3t" not in caplog.text
+
+
+def test_what_is_published_is_in_the_next_answer_after_the_stated_time(root, monkeypatch):
+    client = client_of(root)
+    new = made_items(60)[-1]
+    ids = lambda: {one["id"] for one in client.get("/search?limit=1000").json()["features"]}  # noqa: E731
+    assert new["id"] not in ids()
+    place_item(root, new)
+    monkeypatch.setattr(service_module, "REFRESH_SECONDS", 0.05)
+    time.sleep(0.1)
+    assert new["id"] in ids()
+
+
+def test_what_is_retracted_or_replaced_is_so_at_once(root):
+    client = client_of(root)
+    path = f"/collections/{ITEMS[0]['collection']}/items?limit=1000"
+    pages = [client.get(path).json()["features"] for _ in range(2)]  # the second from what is remembered
+    assert pages[0] == pages[1]
+    file = place_item(root, ITEMS[0] | {"properties": ITEMS[0]["properties"] | {"platform": "new"}})
+    assert "new" in {one["properties"].get("platform") for one in client.get(path).json()["features"]}
+    file.unlink()
+    assert ITEMS[0]["id"] not in {one["id"] for one in client.get(path).json()["features"]}
+
+
+def test_several_processes_answer_and_count_together(root):
+    with running(root, "--workers", "2") as address:
+        session = requests.Session()
+        for _ in range(20):
+            assert requests.get(f"{address}/collections", timeout=60).status_code == 200
+        found = samples(session.get(f"{address}/metrics", timeout=60).text)
+    labels = (("method", "GET"), ("route", "collections"), ("status", "200"))
+    assert found["stac_sm_requests_total", *labels] == 20
+
+
+def test_the_manifest_starts_a_server_that_answers_its_probes(root, tmp_path):
+    deployment = next(yaml.safe_load_all(MANIFEST.read_text()))
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    command = container["command"]
+    assert command[:2] == ["stac-sm", "serve"]
+    shutil.copytree(root, tmp_path / "s3" / "sm")
+    asked = [str(tmp_path / "s3" / "sm") if one.startswith("s3://") else one for one in command[2:]]
+    parsed = serve_command.make_context("serve", asked).params
+    assert (parsed["port"], parsed["host"]) == (container["ports"][0]["containerPort"], "0.0.0.0")
+    client = client_of(parsed["catalog"], address=PublicAddress("", parsed["proxies"], parsed["hosts"]))
+    probes = [container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")]
+    for path in [*probes, deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"]]:
+        assert client.get(path, headers={"Host": "10.1.2.3:8000"}).status_code == 200
