@@ -1,4 +1,4 @@
-"""Let an operator watch the server: access log, health, readiness, and counts for Prometheus.
+"""Report to an operator how the server fares: access log, health, readiness, and counts for Prometheus.
 
 `ServerWatch` stands before the application. It answers ``/health``, ``/ready`` and ``/metrics`` itself, whatever host a
 request is for, since probes ask by the address of a machine.
@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from stac_sm.serve.proxy import FORWARDED_HEADERS
 from stac_sm.serve.service import CatalogService
 
-ACCESS_LOGGER = logging.getLogger("stac_sm.access")
+ACCESS_LOGGER = logging.getLogger("stac_sm").getChild("access")
 """One line a request: method, path without its query (which may hold a token), status, seconds, bytes."""
 
 OPERATOR_PATHS = ("/health", "/ready", "/metrics")
@@ -61,9 +61,15 @@ class RequestMetrics:
             "stac_sm_request_seconds", "Time to the last byte", ("route",), buckets=_SECONDS, registry=self._registry
         )
         self._bytes = Counter("stac_sm_response_bytes", "Bytes of bodies sent", ("route",), registry=self._registry)
-        of_all = {"registry": self._registry, "multiprocess_mode": "mostrecent"}
-        self._items = Gauge("stac_sm_items", "Items that can be found", **of_all)
-        self._age = Gauge("stac_sm_snapshot_age_seconds", "Time since the store was looked at", **of_all)
+        self._items = Gauge(
+            "stac_sm_items", "Items that can be found", registry=self._registry, multiprocess_mode="mostrecent"
+        )
+        self._age = Gauge(
+            "stac_sm_snapshot_age_seconds",
+            "Time since the store was looked at",
+            registry=self._registry,
+            multiprocess_mode="mostrecent",
+        )
 
     def count(self, method: str, route: str, status: int, seconds: float, size: int) -> None:
         """Count one request.

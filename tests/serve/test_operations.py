@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from stac_sm.cli.operate import serve as serve_command
 from stac_sm.serve import service as service_module
 from stac_sm.serve.app import create_app
-from stac_sm.serve.operations import OPERATOR_PATHS, route_name
+from stac_sm.serve.operations import ACCESS_LOGGER, OPERATOR_PATHS, route_name
 from stac_sm.serve.proxy import PublicAddress
 from stac_sm.serve.service import CatalogService
 from tests.support.served import made_catalog, made_items, place_item, running
@@ -91,7 +91,7 @@ def test_paths_are_of_few_kinds(path, kind):
 
 
 def test_the_access_log_has_an_id_that_the_answer_has_and_no_query(root, caplog):
-    caplog.set_level(logging.INFO, "stac_sm.access")
+    caplog.set_level(logging.INFO, ACCESS_LOGGER.name)
     client = client_of(root)
     given = client.get("/search?limit=1&token=s3cr3t", headers={"X-Request-ID": "abc-1"})
     assert given.headers["x-request-id"] == "abc-1"
