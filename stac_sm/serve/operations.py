@@ -123,7 +123,7 @@ class ServerWatch:
         self._metrics = RequestMetrics(service)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request, then log and count it."""
+        """Send a request on, or report to an operator; then log and count it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

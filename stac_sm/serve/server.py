@@ -95,7 +95,7 @@ def _config(app: FastAPI | str, **options: Any) -> uvicorn.Config:
 def _serve_by_processes(
     listening: socket.socket, workers: int, href: str, collections: Sequence[str], address: PublicAddress | None
 ) -> None:
-    """Run processes that answer beside one another; each is started anew, and told by the environment what it serves."""
+    """Run processes that answer beside one another; the environment tells each what it serves."""
     asked = address or PublicAddress()
     told = {
         "href": href, "collections": list(collections),
