@@ -55,7 +55,8 @@ class _Group(click.Group):
         except OSError as error:
             if error.errno not in _MACHINE:
                 raise
-            raise click.ClickException(f"{error}: {_MACHINE[error.errno]}, then run the same command again") from error
+            what = f"{error.filename2 or error.filename}: {(error.strerror or '').lower()}" if error.filename else error
+            raise click.ClickException(f"{what}: {_MACHINE[error.errno]}, then run the same command again") from error
 
 
 _FIRST_HOUR = """\b

@@ -234,6 +234,10 @@ def _item_href(model: str, folder: Path | str) -> str:
 
     href = model_item_href(model)
     if href == model and not model.endswith(".json"):
+        if "/" in model and "://" not in model:
+            raise click.UsageError(
+                f"{model}: there is no such folder; give the folder of `train TABLE --out`, or an id"
+            )
         href = open_project(folder).catalog.item(MODELS_COLLECTION, model).self_href
     return href
 

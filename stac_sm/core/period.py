@@ -286,5 +286,6 @@ def _span(text: str, whole: str) -> tuple[date, date]:
         return start, _month_end(start if month else start.replace(month=12))
     except (ValueError, OverflowError) as error:
         raise InputError(
-            f"period {whole!r}: {text!r} is no day, month or year; write e.g. 2018-07-01/2018-07-07, 2018-07 or 2018"
+            f"period {whole!r}: {text!r} is no day, month or year; write the year first, with hyphens: "
+            "2018-07-01/2018-07-07, 2018-07-01, 2018-07 or 2018"
         ) from error

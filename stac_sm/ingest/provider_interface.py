@@ -389,13 +389,13 @@ def scan_file(provider: Provider, file: Path | FileUrl) -> ScannedFile:
 
 
 def _address(provider: Provider, text: str) -> FileUrl:
-    _remote(provider)
+    _remote(provider, f"{text!r} is a web address")
     return FileUrl(text)
 
 
-def _remote(provider: Provider) -> WebProvider:
+def _remote(provider: Provider, found: str = "a web address found") -> WebProvider:
     if not isinstance(provider, WebProvider):
-        raise InputError(f"an address found, files like {' or '.join(provider.patterns)} expected: download them first")
+        raise InputError(f"{found}: files like {' or '.join(provider.patterns)} are required, download them first")
     return provider
 
 

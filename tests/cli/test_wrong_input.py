@@ -1,5 +1,10 @@
 """The wrong thing typed on purpose: each ends in a clear message and exit code 1 (2 where it is how the command is
-called), without a traceback, and a misspelt name is answered with the right one."""
+called), without a traceback, and a misspelt name is answered with the right one.
+
+The whole answers to what is typed are in wrong_input_answers.txt, as they were approved: each says what is wrong with
+which thing, what was found, what is required and what to do. Where one is changed on purpose, read it, and
+`STAC_SM_APPROVE=1 uv run pytest -n 0 tests/cli/test_wrong_input.py` writes the file again.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +29,8 @@ from tests.support.plan_runs import run_here
 
 DAY = "2018-07-01"
 MADE = "SM1KM.A2018182.h01v01.v001"
+ANSWERS = Path(__file__).with_name("wrong_input_answers.txt")
+APPROVE = bool(os.environ.get("STAC_SM_APPROVE"))
 FEATURES = f"features {TILE} {DAY}"
 PLAN = f"plan --tiles {TILE} --period {DAY}"
 TRAIN = "train P/t.csv --target sm --site site --time date --out P/m"
@@ -44,8 +51,29 @@ def base(tmp_path_factory):
         write_plan(plan, folder / "p" / "plans" / f"{name}.parquet", project.grid)
     rows = [f"s{i % 3},2018-07-{i % 28 + 1:02d},0.{i % 5 + 1},{i},{2 * i}\n" for i in range(60)]
     (folder / "p" / "t.csv").write_text("site,date,sm,a,b\n" + "".join(rows))
+    percent = [f"s{i % 3},2018-07-{i % 28 + 1:02d},{i % 5 + 10},{i},{2 * i}\n" for i in range(60)]
+    (folder / "p" / "percent.csv").write_text("site,date,sm,a,b\n" + "".join(percent))
     create_project(folder / "other", TEMPLATES["glass"])
     return folder
+
+
+@pytest.fixture(scope="module")
+def approved():
+    """Answers by what is typed; written again at the end where they are to be approved."""
+    parts = ANSWERS.read_text().split("\n$ stac-sm ") if ANSWERS.exists() else []
+    answers = {line: text.strip("\n") for line, _, text in (part.partition("\n") for part in parts[1:])}
+    yield answers
+    if APPROVE:
+        head = "What stac-sm answers to wrong input. P is a project of two days of the product, OTHER an empty one.\n"
+        known = [line for line, _, _ in TYPED if line in answers]
+        ANSWERS.write_text(head + "".join(f"\n$ stac-sm {line}\n{answers[line]}\n" for line in known))
+
+
+def answer(done, base: Path) -> str:
+    """What is printed on standard error, without places and ids that are others in each run."""
+    text = done.stderr.replace(str(base / "p"), "P").replace(str(base / "other"), "OTHER").replace(str(base), "HERE")
+    lines = [line for line in text.splitlines() if not re.search(r" s left$", line)]  # progress
+    return re.sub(r"xgb-[0-9a-f]{12}", "xgb-ID", re.sub(r"plan [0-9a-f]{12}", "plan ID", "\n".join(lines))).strip("\n")
 
 
 def typed(line: str, base: Path, project: Path):
@@ -56,7 +84,7 @@ def typed(line: str, base: Path, project: Path):
              for word in words]  # fmt: skip
     if "--project" not in words and words[0] in main.commands and words[0] not in {"init", "demo", "simulate"}:
         words += ["--project", str(project)]
-    return CliRunner().invoke(main, words)
+    return CliRunner().invoke(main, words, prog_name="stac-sm")
 
 
 def refused(done, words: str, code: int) -> None:
@@ -163,7 +191,7 @@ TYPED = [
     ("retract foo --reason x", 1, "item 'foo': an id such as SM1KM.A2018182.h03v06.v001 is required"),
     ("retract SM1KM.A2011179.h01v01.v001 --reason x", 1, "1 of 1 items are not in sm-1km-daily … nothing was changed"),
     # days, boxes, numbers
-    ("features h01v01 01.07.2018", 1, "'01.07.2018' is no day, month or year; write e.g. 2018-07-01/2018-07-07"),
+    ("features h01v01 01.07.2018", 1, "'01.07.2018' is no day, month or year; write the year first, with hyphens"),
     ("features h01v01 2018-02-30", 1, "'2018-02-30' is no day, month or year"),
     ("plan --tiles h01v01 --period 2018-07-07/2018-07-01", 1, "is empty: the last day lies before the first"),
     ("plan --tiles h01v01 --period 2018/07", 1, "'07' is no day, month or year"),
@@ -183,6 +211,14 @@ TYPED = [
     ("run P/plans/wanted.parquet --slice 8/8", 1, "slice 8/8: there are 0/8 to 7/8"),
     ("run P/plans/wanted.parquet --slice a/b", 1, "slice 'a/b': I/N required"),
     ("run P/plans/wanted.parquet --scheduler slrm", 1, "scheduler 'slrm': write its address"),
+    ("plot 2018-07-20 --tile h01v01", 1, "no product found"),
+    (TRAIN.replace("t.csv", "percent.csv"), 1, "--target-unit percent"),
+    ("evaluate P/no-model P/t.csv", 2, "no-model: there is no such folder"),
+    ("tiles --at 7,44 --bbox 6,43,9,46", 2, "give one of --at and --bbox"),
+    ("export --at 9,46 --period 01/07/2018 --to P/x.nc", 1, "is no day, month or year"),
+    ("export --at 46,190 --period 2018-07 --to P/x.nc", 2, "latitude 190"),
+    ("validate --period 2018-07 --against sm", 1, "collection 'sm'"),
+    ("mosaic --period 2018-07-01/", 1, "is no day, month or year"),
     # too early
     ("matchup", 1, "no station found, at least one is required: `stac-sm ingest ismn ARCHIVE.zip`"),
     ("screen", 1, "no station found"),
@@ -193,9 +229,30 @@ TYPED = [
 
 
 @pytest.mark.parametrize(("line", "code", "words"), TYPED, ids=[line for line, _, _ in TYPED])
-def test_what_is_typed_wrong_is_told(base, line, code, words, monkeypatch):
+def test_what_is_typed_wrong_is_told(base, approved, line, code, words, monkeypatch):
     monkeypatch.chdir(base)
-    refused(typed(line, base, base / "p"), words, code)
+    done = typed(line, base, base / "p")
+    refused(done, words, code)
+    if APPROVE:
+        approved[line] = answer(done, base)
+    assert approved.get(line, answer(done, base)) == answer(done, base)
+
+
+def test_at_least_sixty_answers_are_approved(approved):
+    """Each of something that is typed here; the likely mistakes of newcomers are among them."""
+    lines = {line for line, _, _ in TYPED}
+    assert len(approved) >= 60
+    assert set(approved) <= lines
+    for part in (
+        "--at -31.95,115.86",
+        "--at 200,10",
+        "01.07.2018",
+        "run P/plans",
+        "--model xgb-1",
+        "h00v00",
+        "percent",
+    ):
+        assert any(part in line for line in approved), part
 
 
 def test_a_column_too_few_names_what_the_model_wants(base):

@@ -217,7 +217,15 @@ def read_plan(href: Path | str) -> Plan:
         days_found = {name: (int(fewest), int(most)) for name, (fewest, most) in short.items()}
         return Plan(about["model"], PlannedDays(table, parts), left_out=left_out, days_found=days_found)
     except (OSError, KeyError, ValueError, CatalogError, pa.ArrowException) as error:
-        raise InputError(f"{href} is no plan ({error}): `stac-sm plan` writes one") from error
+        raise InputError(f"{href} is no plan ({_why_unread(href, error)}): `stac-sm plan` writes one") from error
+
+
+def _why_unread(href: Path | str, error: Exception) -> str:
+    """Return why a plan cannot be read: the likely cause first, else what the reader says."""
+    place = None if str(href).startswith("s3://") else Path(href)
+    if place is not None and not place.exists():
+        return "there is no such file"
+    return "it is a folder, a file is required" if place is not None and place.is_dir() else str(error)
 
 
 def _about(model: str) -> dict[str, str]:

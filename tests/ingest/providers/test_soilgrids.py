@@ -766,7 +766,7 @@ def test_a_file_url_is_the_path_that_a_user_names(tmp_path):
 
 
 def test_other_sources_take_no_address(tmp_path):
-    with pytest.raises(InputError, match="an address found, files like Copernicus_DSM_.* expected"):
+    with pytest.raises(InputError, match="is a web address: files like Copernicus_DSM_.* are required"):
         ingest(new_catalog(tmp_path), "cop-dem", ["https://host/x.tif"])
 
 
