@@ -31,6 +31,7 @@ from stac_sm.serve.errors import BadRequestError
 from stac_sm.serve.openapi import (
     GET_AGGREGATE,
     GET_COLLECTION_AGGREGATE,
+    GET_COLLECTIONS,
     GET_ITEMS,
     GET_SEARCH,
     POST_SEARCH,
@@ -41,6 +42,7 @@ from stac_sm.serve.proxy import ProxyHeaders, PublicAddress
 from stac_sm.serve.query import ItemQuery, check_known, parse_json, query_from_body, query_from_parameters
 from stac_sm.serve.service import CatalogService
 from stac_sm.serve.tiles import MOUNTED, tiles_app
+from stac_sm.serve.validation import ValidatedResponses
 
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}li{margin:.2rem 0}"
 
@@ -116,13 +118,22 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(ValidatedResponses)
     app.add_middleware(_Gzip, minimum_size=2000)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
         allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
         allow_headers=["*"],
-        expose_headers=["Accept-Ranges", "Content-Length", "Content-Range", "ETag", "Last-Modified", "Link"],
+        expose_headers=[
+            "Accept-Ranges",
+            "Cache-Control",
+            "Content-Length",
+            "Content-Range",
+            "ETag",
+            "Last-Modified",
+            "Link",
+        ],
     )
     _add_errors(app)
     stac = APIRouter(dependencies=[Depends(_check_parameters)])
@@ -219,12 +230,10 @@ def _add_core(stac: APIRouter, app: FastAPI, service: CatalogService, browser: P
 
 
 def _add_collections(stac: APIRouter, service: CatalogService) -> None:
-    @stac.get("/collections", summary="All collections")
+    @stac.get("/collections", openapi_extra=GET_COLLECTIONS, summary="Collections, all or those that are asked for")
     def collections(request: Request) -> Response:
-        base = base_of(request)
-        found = [documents.collection_document(one, base) for one in service.snapshot.collections.values()]
-        links = [documents.make_link("self", f"{base}/collections"), documents.make_link("root", f"{base}/")]
-        return _json({"collections": found, "links": links})
+        found = list(service.snapshot.collections.values())
+        return _json(answers.collections_page(found, dict(request.query_params), base_of(request)))
 
     @stac.get("/collections/{collection}", summary="One collection", responses={404: {}})
     def one_collection(request: Request, collection: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stac_sm.serve.query import MAX_LIMIT, QUERY_OPERATORS
+from stac_sm.serve.query import DEFAULT_LIMIT, MAX_LIMIT, QUERY_OPERATORS
 
 
 def _text(name: str, description: str, example: str | None = None) -> dict[str, Any]:
@@ -25,13 +25,14 @@ _CHOICE = [
     _text("filter-crs", "http://www.opengis.net/def/crs/OGC/1.3/CRS84"),
     _text("query", f"JSON of the Query extension: {', '.join(QUERY_OPERATORS)}", '{"version": {"eq": "1"}}'),
 ]
+_COUNT = {"type": "integer", "minimum": 1}
 _PAGE = [
     {
         "name": "limit",
         "in": "query",
         "required": False,
         "description": f"Items on a page, at most {MAX_LIMIT} are given",
-        "schema": {"type": "integer", "minimum": 1, "default": 10},
+        "schema": {**_COUNT, "default": DEFAULT_LIMIT},
     },
     _text("token", "Where to go on: from a link `next`"),
     _text("sortby", "Properties with commas between, '-' for downwards", "-properties.datetime,id"),
@@ -42,6 +43,17 @@ _WHICH = [
     _text("ids", "Ids with commas between"),
     _text("intersects", "GeoJSON geometry"),
 ]
+GET_COLLECTIONS: dict[str, Any] = {
+    "parameters": [
+        *_CHOICE[:2],
+        _text("q", "Text in id, title, description or keywords; several with commas between, one of which fits"),
+        {**_PAGE[0], "description": "Collections on a page; all of them without it", "schema": _COUNT},
+        _PAGE[1],
+    ],
+    "responses": {"400": {"description": "What was asked makes no sense; the description says why"}},
+}
+"""Parameters of the list of collections."""
+
 _AGGREGATIONS = _text("aggregations", "What to count, with commas between", "grid_code_frequency")
 _BAD = {"400": {"description": "What was asked makes no sense; the description says why"}}
 _OK = {"200": {"description": "GeoJSON", "content": {"application/geo+json": {"schema": {"type": "object"}}}}}

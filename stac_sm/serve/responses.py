@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,8 +16,16 @@ import orjson
 
 from stac_sm.serve import documents
 from stac_sm.serve.assets import is_plain_path
+from stac_sm.serve.errors import BadRequestError
 from stac_sm.serve.item_columns import ItemColumns
-from stac_sm.serve.query import ItemQuery, check_known, query_from_parameters
+from stac_sm.serve.query import (
+    ALL_TIME,
+    ItemQuery,
+    check_known,
+    parse_bbox_geometry,
+    parse_instants,
+    query_from_parameters,
+)
 from stac_sm.serve.search import check_names, find_page, matching_rows, token_of
 from stac_sm.serve.service import CatalogService
 from stac_sm.stac.index.manifest import is_item
@@ -137,6 +145,68 @@ def items_page(
         links.append(_next(place, {**query, "token": token}, None if body is None else {**body, "token": token}))
     found = {"type": "FeatureCollection", "features": items, "links": links, "numberReturned": len(items)}
     return found if page.matched is None else found | {"numberMatched": page.matched}
+
+
+def collections_page(collections: Sequence[Mapping[str, Any]], query: Mapping[str, str], base: str) -> dict[str, Any]:
+    """Return the collections that a search of collections finds, in the order of their ids.
+
+    A collection is found where its extent, as it states it, meets the box and the time, and one of the texts of ``q``
+    is in its id, title, description or keywords, whatever the case of its letters.
+
+    Parameters
+    ----------
+    collections
+        JSON of those that are given out, in the order of their ids.
+    query
+        Parameters of the request: ``bbox``, ``datetime``, ``q``, ``limit``, ``token``.
+    base
+        Address of the API, without a slash at its end.
+
+    Returns
+    -------
+    dict
+        JSON with ``numberMatched``, ``numberReturned`` and links; without ``limit`` there is one page.
+
+    Raises
+    ------
+    BadRequestError
+        If a parameter makes no sense.
+    """
+    asked = query_from_parameters({name: value for name, value in query.items() if name != "q"})
+    texts = [text.strip().lower() for text in query.get("q", "").split(",") if text.strip()]
+    if "q" in query and not texts:
+        raise BadRequestError("q: it is empty: give it a text, or leave it out")
+    found = [one for one in collections if _extent_meets(one, asked) and _has_text(one, texts)]
+    rest = [one for one in found if not asked.token or str(one["id"]) > asked.token]
+    page = rest[: asked.limit] if "limit" in query else rest
+    place = f"{base}/collections"
+    links = [documents.make_link("self", _address(place, query)), documents.make_link("root", f"{base}/")]
+    if len(page) < len(rest):
+        links.append(
+            documents.make_link("next", _address(place, {**query, "token": str(page[-1]["id"])}), method="GET")
+        )
+    shown = [documents.collection_document(one, base) for one in page]
+    return {"collections": shown, "links": links, "numberMatched": len(found), "numberReturned": len(page)}
+
+
+def _extent_meets(collection: Mapping[str, Any], asked: ItemQuery) -> bool:
+    extent = collection["extent"]
+    if asked.geometry is not None:
+        boxes = [[float(number) for number in box] for box in extent["spatial"]["bbox"][:1]]  # the first is that of all
+        if not any(asked.geometry.intersects(parse_bbox_geometry(box, "extent")) for box in boxes):
+            return False
+    if asked.period is None:
+        return True
+    first, last = extent["temporal"]["interval"][0]
+    begins = ALL_TIME[0] if first is None else parse_instants(first, "extent")[0]
+    ends = ALL_TIME[1] if last is None else parse_instants(last, "extent")[1]
+    return begins <= asked.period[1] and ends >= asked.period[0]
+
+
+def _has_text(collection: Mapping[str, Any], texts: Sequence[str]) -> bool:
+    parts = [collection["id"], collection.get("title"), collection.get("description"), *collection.get("keywords", [])]
+    whole = "\n".join(str(part) for part in parts if part).lower()
+    return not texts or any(text in whole for text in texts)
 
 
 def queryables(rows: ItemColumns, collection: str | None, place: str) -> dict[str, Any]:

@@ -23,8 +23,22 @@ QUERY = {
     "ends-with-value": "a", "contains-value": "qu", "in-field": "mission", "in-values": "a,b",
 }  # fmt: skip
 """What the validator asks by the Query extension. It takes the value that `in` asks for as a set of letters."""
-UNKNOWN = {"https://api.stacspec.org/v0.3.0/aggregation"}
-"""To the validator; tests/serve/test_app.py holds it against plain counts."""
+UNKNOWN = {
+    "https://api.stacspec.org/v0.3.0/aggregation", "https://api.stacspec.org/v1.0.0-rc.1/collection-search",
+    "https://api.stacspec.org/v1.0.0-rc.1/collection-search#free-text",
+}  # fmt: skip
+"""To the validator; tests/serve/test_app.py holds them against plain counts, and pystac-client."""
+
+
+def test_filter_classes_have_the_names_of_the_standard():
+    """OGC 21-065r2; each is held by tests/serve/test_search.py."""
+    present = {
+        "cql2-text", "cql2-json", "basic-cql2", "advanced-comparison-operators", "case-insensitive-comparison",
+        "basic-spatial-functions", "basic-spatial-functions-plus", "spatial-functions", "temporal-functions",
+    }  # fmt: skip
+    names = {one.rpartition("/")[2] for one in CONFORMANCE if "/cql2/1.0/conf/" in one}
+    assert names - {"basic-spatial-operators", "temporal-operators"} == present
+    assert len(CONFORMANCE) == len(set(CONFORMANCE))
 
 
 def test_no_class_of_stac_api_is_claimed_without_being_validated():

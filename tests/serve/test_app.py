@@ -180,7 +180,7 @@ UNKNOWN = {
     "/api?f=json": "'f'",
     "/api.html?f=json": "'f'",
     "/queryables?limits=1": "'limits'",
-    "/collections?limit=1": "'limit' is unknown: known are none",
+    "/collections?limits=1": "did you mean 'limit'?",
     "/collections/daily?bbox=0,0,1,1": "'bbox'",
     "/collections/daily/queryables?x": "'x'",
     "/collections/daily/items?bboxx=0,0,1,1": "did you mean 'bbox'?",
@@ -215,6 +215,18 @@ def test_every_route_of_the_api_refuses_what_it_does_not_know(api):
             assert answer.status_code == (404 if path.startswith("/assets/") else 400), (method, path)
     known = {one["name"] for one in got(f"{api}/api")["paths"]["/search"]["get"]["parameters"]}
     assert known == set(BODY_MEMBERS)
+
+
+def test_collections_come_in_pages(api):
+    place, seen = f"{api}/collections?limit=1&q=a,e,i", []
+    while place:
+        page = got(place)
+        assert page["numberReturned"] == len(page["collections"]) == 1
+        seen += [one["id"] for one in page["collections"]]
+        place = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+    assert seen == sorted(COLLECTIONS)
+    for bad in ("q=", "q=,", "limit=0", "bbox=1,2", "datetime=x", "ids=a"):
+        assert requests.get(f"{api}/collections?{bad}", timeout=30).status_code == 400, bad
 
 
 def test_bad_bodies(api):
@@ -269,6 +281,76 @@ def test_assets_have_ranges_an_etag_and_cors(api):
     preflight = {"Origin": "https://elsewhere.org", "Access-Control-Request-Method": "POST",
                  "Access-Control-Request-Headers": "content-type"}  # fmt: skip
     assert requests.options(f"{api}/search", headers=preflight, timeout=30).status_code == 200
+
+
+def test_every_route_answers_head_as_get_without_content(api):
+    places = [
+        api + path.format(collection="daily", item=ITEMS[0]["id"], path="none")
+        for path, operations in got(f"{api}/api")["paths"].items()
+        if "get" in operations
+    ]
+    for place in [*places, f"{api}/favicon.ico", f"{api}/collections/none"]:
+        plain = {"Accept-Encoding": "identity"}
+        get, head = (requests.request(method, place, headers=plain, timeout=30) for method in ("GET", "HEAD"))
+        assert (head.status_code, head.content) == (get.status_code, b""), place
+        own = {"date", "server", "vary"}  # content of some length varies by its compression
+        assert {**head.headers} | dict.fromkeys(own, "") == {**get.headers} | dict.fromkeys(own, ""), place
+        if get.status_code == 200:
+            assert int(head.headers["content-length"]) == len(get.content), place
+
+
+@pytest.mark.parametrize("path", ["/", "/collections", "/collections/daily", "/search?limit=3", "/queryables", "/api"])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_documents_have_an_etag_and_are_not_sent_again(api, path, encoding):
+    first = requests.get(api + path, headers={"Accept-Encoding": encoding}, timeout=30)
+    assert first.headers["cache-control"] == "public, max-age=60"
+    assert "Accept" in first.headers["vary"].split(", ")
+    for known in (
+        first.headers["etag"],
+        first.headers["etag"].removeprefix("W/"),
+        f'"x", {first.headers["etag"]}',
+        "*",
+    ):
+        asked = {"Accept-Encoding": encoding, "If-None-Match": known}
+        for method in ("GET", "HEAD"):
+            again = requests.request(method, api + path, headers=asked, timeout=30)
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == first.headers["etag"]
+    other = requests.get(api + path, headers={"If-None-Match": '"x"'}, timeout=30)
+    assert (other.status_code, other.json()) == (200, first.json())
+    assert requests.get(f"{api}/collections/none", timeout=30).headers["cache-control"] == "no-store"
+    assert "etag" not in requests.post(f"{api}/search", json={}, timeout=30).headers
+
+
+def test_html_and_json_of_the_landing_page_have_etags_of_their_own(api):
+    page = requests.get(api, headers={"Accept": "text/html"}, timeout=30)
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["etag"] != requests.get(api, timeout=30).headers["etag"]
+
+
+SEARCHES = {
+    "everything": ({}, lambda one: True),
+    "a box": ({"bbox": [0, 40, 1, 41]}, lambda one: one["extent"]["spatial"]["bbox"][0][0] <= 1),
+    "far away": ({"bbox": [-179, -89, -178, -88]}, lambda one: one["extent"]["spatial"]["bbox"][0][0] <= -178),
+    "long ago": ({"datetime": "1900-01-01T00:00:00Z/1901-01-01T00:00:00Z"},
+                 lambda one: (one["extent"]["temporal"]["interval"][0][0] or "") < "1901"),
+    "one text": ({"q": "STATIONS"}, lambda one: "stations" in json.dumps(one).lower()),
+    "one of two texts": ({"q": "stations,daily"}, lambda one: one["id"] in {"stations", "daily"}),
+    "no text": ({"q": "neither nor"}, lambda one: False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_pystac_client_searches_collections(api, name):
+    """Its server is asked: were an extension not declared, pystac-client would warn and filter by itself."""
+    asked, expected = SEARCHES[name]
+    every = got(f"{api}/collections")
+    assert every["numberMatched"] == every["numberReturned"] == len(every["collections"]) == len(COLLECTIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = pystac_client.Client.open(api).collection_search(**asked, limit=1)
+        ids = [one.id for one in found.collections()]
+    assert ids == [one["id"] for one in every["collections"] if expected(one)]
 
 
 def test_pystac_client(api):
