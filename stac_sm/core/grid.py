@@ -31,6 +31,7 @@ BBox = tuple[float, float, float, float]
 _SNAP = 1e-6  # pixels: rounding must not move a point of a grid that nests exactly into the next pixel
 SPHERE_RADIUS = 6371007.181
 SINUSOIDAL = f"+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R={SPHERE_RADIUS} +units=m +no_defs"
+_EQUATOR_RADIUS = 6378137.0  # metres, WGS 84
 _FOOTPRINT_STEPS = 60  # points along one side
 _CHORD = 0.05  # degrees: largest distance between the curved edge of a tile and its outline
 OUTLINE_ERROR = 1e-4
@@ -589,6 +590,25 @@ def projection_properties(geobox: GeoBox) -> dict[str, Any]:
         "proj:shape": [int(n) for n in geobox.shape],
         "proj:transform": [float(v) for v in (affine.a, affine.b, affine.c, affine.d, affine.e, affine.f)],
     }
+
+
+def ground_sample_distance(geobox: GeoBox) -> float:
+    """Return the nominal size of a pixel, ``gsd`` of an item.
+
+    Parameters
+    ----------
+    geobox
+        Affine and CRS of a raster.
+
+    Returns
+    -------
+    float
+        Metres, to the millimetre: the longer side; of a grid in degrees at the equator.
+    """
+    longer = max(abs(geobox.affine.a), abs(geobox.affine.e))
+    crs = pyproj.CRS.from_user_input(str(geobox.crs))
+    metres = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+    return round(longer * (metres * _EQUATOR_RADIUS if crs.is_geographic else metres), 3)
 
 
 def footprint(geobox: GeoBox) -> Polygon | None:

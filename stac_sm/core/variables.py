@@ -155,5 +155,27 @@ class QualityFlag(IntFlag):
     """Sea or lake: no value."""
 
 
+FLAG_CLASSES: dict[QualityFlag, tuple[tuple[str, str], tuple[str, str]]] = {
+    QualityFlag.GAP_FILLED: (
+        ("complete", "all inputs are of the day itself"), ("gap_filled", "an input was filled from other days"),
+    ),
+    QualityFlag.FROZEN: (("thawed", "the soil is free of frost"), ("frozen", "the soil is frozen: no value")),
+    QualityFlag.SNOW: (("snow_free", "the soil is free of snow"), ("snow", "the soil is under snow: no value")),
+    QualityFlag.NOT_APPLICABLE: (
+        ("applicable", "inside the area of applicability of the model"),
+        ("not_applicable", "outside the area of applicability of the model: the error may be larger"),
+    ),
+    QualityFlag.CLIPPED: (
+        ("in_range", "the prediction lies within the physical range"),
+        ("clipped", "the prediction lay outside the physical range and was set to its end"),
+    ),
+    QualityFlag.INPUT_MISSING: (
+        ("inputs_complete", "every feature that the model needs has a value"),
+        ("input_missing", "a feature that the model needs has no value: no value"),
+    ),
+    QualityFlag.WATER: (("land", "land"), ("water", "sea or lake: no value")),
+}  # fmt: skip
+"""Name and description of a bit that is 0, and of one that is 1."""
+
 PUBLISHED_FLAGS = tuple(flag for flag in QualityFlag if flag is not QualityFlag.RESERVED_64)
 """Flags that a pixel can have, as items and the collection describe them."""

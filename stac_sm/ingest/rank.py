@@ -27,9 +27,12 @@ LEFT_OUT_PROPERTY = "stac_sm:left_out"
 
 _OF_THE_FILE = {
     FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY, LEFT_OUT_PROPERTY, RANK_PROPERTY, SOURCE_PROPERTY,
-    SOURCES_PROPERTY, "processing:software",
+    SOURCES_PROPERTY, "processing:software", "gsd",
 }  # fmt: skip
-"""Properties that say which file, run or release made an item, and nothing about its content."""
+"""Properties that say which file, run or release made an item, and nothing about its content.
+
+``gsd`` follows from the grid; items of before do not state it.
+"""
 
 
 class UndecidedError(GranuleError):

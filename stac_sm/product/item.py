@@ -22,7 +22,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, Fingerprints, digest
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period, utc_instant
-from stac_sm.core.variables import PUBLISHED_FLAGS, VARIABLES, QualityFlag, Variable
+from stac_sm.core.variables import FLAG_CLASSES, PUBLISHED_FLAGS, VARIABLES, QualityFlag, Variable
 from stac_sm.features.recipe import Recipe
 from stac_sm.product.product_id import ProductId
 from stac_sm.raster.cog import CogProfile, write_asset
@@ -315,16 +315,15 @@ def _qa_fields() -> dict[str, Any]:
 
 
 def _bitfield(flag: QualityFlag) -> dict[str, Any]:
-    name = flag.name or ""
-    words = name.lower().replace("_", " ")
+    name = (flag.name or "").lower()
     return {
-        "name": name.lower(),
-        "description": words,
+        "name": name,
+        "description": FLAG_CLASSES[flag][1][1],
         "offset": flag.value.bit_length() - 1,
         "length": 1,
         "classes": [
-            {"value": 0, "name": "no", "description": f"not {words}"},
-            {"value": 1, "name": "yes", "description": words},
+            {"value": value, "name": named, "description": text}
+            for value, (named, text) in enumerate(FLAG_CLASSES[flag])
         ],
     }
 

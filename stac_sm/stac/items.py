@@ -17,7 +17,12 @@ from typing import Any
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import footprint_geometry, item_geometry, projection_properties
+from stac_sm.core.grid import (
+    footprint_geometry,
+    ground_sample_distance,
+    item_geometry,
+    projection_properties,
+)
 from stac_sm.core.variables import Variable
 from stac_sm.storage.object_meta import MEDIA_TYPES
 from stac_sm.storage.store import multihash, sha256
@@ -165,7 +170,7 @@ def raster_item(
     properties: Mapping[str, Any] | None = None,
     extensions: Sequence[str] = (),
 ) -> ItemDict:
-    """Build an item of a raster on a GeoBox: geometry, bbox and ``proj:*`` follow from it.
+    """Build an item of a raster on a GeoBox: geometry, bbox, ``gsd`` and ``proj:*`` follow from it.
 
     Where shape and transform differ between assets, each asset states its own.
 
@@ -176,7 +181,7 @@ def raster_item(
     geobox
         Shape (y, x), affine transform and CRS of the raster.
     properties
-        Further properties; they stand over ``proj:*``.
+        Further properties; they stand over ``gsd`` and ``proj:*``.
     extensions
         Keys of `EXTENSIONS`; ``proj`` and ``raster`` are added.
 
@@ -198,7 +203,7 @@ def raster_item(
         bbox=bbox,
         start=start,
         end=end,
-        properties=projection_properties(geobox) | dict(properties or {}),
+        properties={"gsd": ground_sample_distance(geobox), **projection_properties(geobox), **(properties or {})},
         extensions=[*extensions, "proj", "raster"],
     )
 
@@ -241,6 +246,44 @@ def raster_asset(
     if (scale, offset) != (1.0, 0.0):
         band |= {"raster:scale": scale, "raster:offset": offset}
     return {"title": title or variable.description, "type": COG_MEDIA_TYPE, "roles": list(roles), "bands": [band]}
+
+
+def link_to_item(href: str, id: str) -> dict[str, str]:
+    """Return the ``derived_from`` link to an item that another one was made from.
+
+    Parameters
+    ----------
+    href
+        Of the JSON of the item, relative to that of the other one.
+    id
+        Of the item.
+
+    Returns
+    -------
+    dict
+        JSON of the link.
+    """
+    return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": id}
+
+
+def link_to_sources(href: str, title: str) -> dict[str, str]:
+    """Return the link to a catalogue or collection of items that another one was made from.
+
+    ``derived_from`` leads to items only; where they are many, ``related`` leads to what lists them.
+
+    Parameters
+    ----------
+    href
+        Of the JSON of the catalogue, relative to that of the item.
+    title
+        Of the catalogue.
+
+    Returns
+    -------
+    dict
+        JSON of the link.
+    """
+    return {"rel": "related", "href": href, "type": "application/json", "title": title}
 
 
 def with_location(asset: Mapping[str, Any], href: str, *, size: int, sha256: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from stac_sm.core.grid import (
     crs_wkt,
     footprint,
     footprint_geometry,
+    ground_sample_distance,
     item_geometry,
     projection_properties,
     transform_points,
@@ -350,6 +351,13 @@ def test_degrees_beyond_the_pole_are_cut_and_outside_is_nothing():
     half_over = GeoBox((181, 360), Affine(1, 0, -180.5, 0, -1, 90.5), "EPSG:4326")
     assert footprint(half_over).bounds == (-180, -90, 179.5, 90)
     assert footprint(GeoBox((10, 10), Affine(1, 0, 200, 0, -1, 10), "EPSG:4326")) is None
+
+
+def test_ground_sample_distance_is_in_metres():
+    assert ground_sample_distance(MODIS.geobox("h18v04")) == 926.625
+    assert ground_sample_distance(GeoBox((10, 10), Affine(0.1, 0, 0, 0, -0.05, 10), "EPSG:4326")) == 11131.949
+    feet = GeoBox((10, 10), Affine(1000, 0, 0, 0, -1000, 0), "EPSG:2263")  # US survey feet
+    assert ground_sample_distance(feet) == pytest.approx(304.8, abs=0.01)
 
 
 def test_projection_properties():

@@ -158,9 +158,10 @@ def test_documents_are_never_given_as_they_are_stored(project, seen, files):
         path for path in files if path.startswith("sm-models/xgb") and path.endswith("/" + path.split("/")[1] + ".json")
     )
     stored = json.loads(Path(project.folder, path).read_text())
-    assert {link["title"] for link in stored["links"] if link["rel"] == "derived_from"} > {"ismn-stations"}
+    assert {link["title"] for link in stored["links"] if link["rel"] == "related"} == {"ismn-stations"}
+    assert [link for link in stored["links"] if link["rel"] == "derived_from"]
     given = json.loads(seen[f"/assets/{path}"].body)
-    assert [link for link in given["links"] if link["rel"] == "derived_from"] == []
+    assert [link for link in given["links"] if link["rel"] in {"derived_from", "related"}] == []
     assert given == json.loads(seen[f"/collections/sm-models/items/{stored['id']}"].body)
     assert set(stored["assets"]) - set(given["assets"]) == {"series"}
     day = json.loads(seen["/assets/sm-1km-daily/2018/06/01/catalog.json"].body)
@@ -318,7 +319,7 @@ def test_an_operator_opens_a_collection_by_name(project):
         assert ask(address, f"/assets/{asset_path(project, 'sm-models', 'series')}").status == 404
         assert ask(address, "/collections/matchups").status == 404
         model = json.loads(ask(address, "/collections/sm-models/items").body)["features"][0]
-        assert [one["title"] for one in model["links"] if one["rel"] == "derived_from"] == ["ismn-stations"]
+        assert [one["title"] for one in model["links"] if one["rel"] == "related"] == ["ismn-stations"]
 
 
 def test_what_is_opened_and_what_is_not_is_logged(project, monkeypatch):

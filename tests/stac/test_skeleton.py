@@ -3,10 +3,15 @@
 import json
 import posixpath
 
+import matplotlib
+import numpy as np
 import pytest
+import yaml
 
+from stac_sm.core.colours import SOIL_MOISTURE_COLOURS, SOIL_MOISTURE_RANGE
 from stac_sm.ingest.registry import provider_classes
 from stac_sm.stac.links import skeleton_folder, skeleton_root
+from tests.support.checkout import ROOT
 
 FOLDER = skeleton_folder()
 COLLECTIONS = sorted(FOLDER.glob("*/collection.json"))
@@ -55,7 +60,41 @@ def test_a_collection_says_what_a_user_wants_to_know(file):
     rels = {link["rel"] for link in document["links"]}
     assert {"root", "parent"} <= rels
     assert document["license"] != "other" or "license" in rels
-    assert "sci:doi" not in document or "cite-as" in rels
+    assert "sci:doi" not in document or ("cite-as" in rels and document["sci:doi"] in document["sci:citation"])
+    assert all(one["url"].startswith("https://") for one in document["providers"])
+    made_here = any(one["name"] == "stac_sm" for one in document["providers"])
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    if made_here:
+        assert document["sci:citation"].endswith(f"{cited['title']}, version {cited['version']}, 2026")
+        assert [one["doi"] for one in document["sci:publications"]] == [cited["references"][0]["doi"]]
+
+
+@pytest.mark.parametrize("id", ["sm-1km-daily", "sm-1km-daily-global", "sm-1km-monthly", "sm-1km-annual"])
+def test_products_say_how_they_are_drawn(id):
+    """By titiler and others, as this package draws them itself."""
+    document = read(FOLDER / id / "collection.json")
+    for name, drawn in document["renders"].items():
+        (asset,) = drawn["assets"]
+        assert drawn["nodata"] == document["item_assets"][asset]["bands"][0]["nodata"], name
+    drawn = document["renders"]["soil-moisture"]
+    assert drawn["rescale"] == [list(SOIL_MOISTURE_RANGE)]
+    judged = matplotlib.colormaps[drawn["colormap_name"]](range(256), bytes=True)[:, :3]
+    np.testing.assert_allclose(SOIL_MOISTURE_COLOURS.astype(int), judged.astype(int), atol=12)  # of 255: it is sampled
+
+
+def test_no_bit_field_negates_twice():
+    """Of all collections: a class of value 0 says what is, not what is not not."""
+    seen = 0
+    for file in COLLECTIONS:
+        for asset in read(file)["item_assets"].values():
+            for field in asset.get("classification:bitfields", []):
+                names = [one["name"] for one in field["classes"]]
+                texts = [one["description"].lower().split() for one in field["classes"]]
+                assert len(set(names)) == len(names)
+                assert not any(text.count("not") > 1 or text[:2] == ["not", "no"] for text in texts), (file, field)
+                assert not ({"yes", "no"} & set(names)), (file, field["name"])
+                seen += 1
+    assert seen > 10
 
 
 @pytest.mark.parametrize("file", RASTERS, ids=lambda file: file.parent.name)

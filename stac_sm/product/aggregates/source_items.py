@@ -23,8 +23,10 @@ from stac_sm.stac.catalogs.catalog import StoreDocuments
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import item_from_document
 from stac_sm.stac.index.manifest import check_manifest, is_item, read_manifest
-from stac_sm.stac.items import relative_href
+from stac_sm.stac.items import link_to_item, link_to_sources, relative_href
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+
+_MOST_LINKS = 31  # of an item: the days of a month
 
 
 @dataclass(frozen=True)
@@ -161,28 +163,27 @@ def source_items_json(members: Sequence[SourceItem], folder: str) -> bytes:
 
 
 def links_to(members: Sequence[SourceItem], folder: str) -> list[dict[str, str]]:
-    """Return ``derived_from`` links: one to each catalogue that lists source items, so that they are few.
+    """Return the links to the source items, or to the catalogues that list them where they are many.
 
     Parameters
     ----------
     members
-        The source items.
+        The source items; all of them are listed in the asset ``members``.
     folder
         Folder of the aggregate below the catalogue's root; hrefs are relative to it.
 
     Returns
     -------
     list of dict
-        STAC links; beyond 31, to the catalogues one level higher.
+        STAC links: ``derived_from`` to up to 31 items; else ``related`` to up to 31 catalogues that list them, or to
+        the catalogues one level higher.
     """
+    if len(members) <= _MOST_LINKS:
+        return [link_to_item(relative_href(folder, one.path), one.id) for one in members]
     listed = sorted({posixpath.dirname(posixpath.dirname(member.path)) for member in members})
-    if len(listed) > 31:
+    if len(listed) > _MOST_LINKS:
         listed = sorted({posixpath.dirname(one) for one in listed})
-    return [
-        {"rel": "derived_from", "href": relative_href(folder, f"{one}/{_document(one)}"), "type": "application/json"}
-        | {"title": one}
-        for one in listed
-    ]
+    return [link_to_sources(relative_href(folder, f"{one}/{_document(one)}"), one) for one in listed]
 
 
 def _document(folder: str) -> str:

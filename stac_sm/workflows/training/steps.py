@@ -26,7 +26,7 @@ from stac_sm.model import item as model_item
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.skill import SKILL_PROPERTY
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
-from stac_sm.stac.items import ItemDict, item_folder
+from stac_sm.stac.items import ItemDict, item_folder, link_to_item, link_to_sources
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once, read_published_item
 from stac_sm.stations.fold_climatology import plain_features, source_features, sums_of_days
@@ -602,13 +602,12 @@ def _existing_item(catalog: WritableCatalog, collection: str, id: str) -> ItemDi
 def _link(catalog: WritableCatalog, item: ItemDict, source: ItemDict) -> dict[str, str]:
     folder = item_folder(catalog.layout(source["collection"]), source)
     href = f"../../{folder}/{source['id']}.json"
-    return {"rel": "derived_from", "href": href, "type": "application/geo+json", "title": source["id"]}
+    return link_to_item(href, source["id"])
 
 
 def _link_to_collection(id: str) -> dict[str, str]:
     """Return a link to a whole collection, for its items may be thousands."""
-    href = f"../../{id}/collection.json"
-    return {"rel": "derived_from", "href": href, "type": "application/json", "title": id}
+    return link_to_sources(f"../../{id}/collection.json", id)
 
 
 def _bbox(table: pd.DataFrame) -> list[float]:

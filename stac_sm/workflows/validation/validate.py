@@ -39,7 +39,7 @@ from stac_sm.product.aggregates.source_items import SourceItem, by_tile, links_t
 from stac_sm.product.product_id import PREFIX, format_id
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
-from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item, item_folder
+from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item, item_folder, link_to_sources
 from stac_sm.stac.links import add_collection
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once, read_published_item
 from stac_sm.stac.visibility import PUBLIC, RESTRICTED
@@ -672,7 +672,7 @@ def _links_to_collections(
     ids = sorted({one.collection for other, third, _ in compared for one in (other, third) if one is not None})
     up = "../" * len(Path(folder).parts)
     return [
-        {"rel": "derived_from", "href": f"{up}{id}/collection.json", "type": "application/json", "title": id}
+        link_to_sources(f"{up}{id}/collection.json", id)
         for id in [*ids, *([STATIONS] if stations else [])]
         if id in catalog.collections
     ]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 from click.testing import CliRunner
@@ -125,7 +126,12 @@ def test_items_are_valid_and_clean_to_audit(project, validate):
             members = json.loads(Path(item.assets["members"].get_absolute_href()).read_text())
             folder = Path(item.self_href).parent
             assert all(json.loads((folder / one["href"]).read_text())["id"] == one["id"] for one in members)
-            assert len(item.get_links("derived_from")) <= 31
+            sources = item.get_links("derived_from")
+            assert {one.title for one in sources} <= {one["id"] for one in members}
+            assert all(pystac.Item.from_file(one.get_absolute_href()).id == one.title for one in sources)
+            listing = [one.get_absolute_href() for one in item.get_links("related")]
+            assert len(members) == len(sources) or (not sources and 0 < len(listing) <= 31)
+            assert all(json.loads(Path(one).read_text())["type"] in {"Catalog", "Collection"} for one in listing)
         update_index(catalog.store, collection, layout=catalog.layout(collection))
     assert audit(catalog) == []
 

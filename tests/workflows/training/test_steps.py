@@ -243,10 +243,10 @@ def test_items_are_valid_and_linked(project, matchups, model, validate):
         validate(item)
         document = json.loads(Path(item.self_href).read_text())
         for link in document["links"]:
-            if link["rel"] == "derived_from":
+            if link["rel"] in {"derived_from", "related"}:
                 assert json.loads((Path(item.self_href).parent / link["href"]).read_text())["id"] == link["title"]
-    sources = [link["title"] for link in document["links"] if link["rel"] == "derived_from"]
-    assert sources == [matchups.item["id"], "ismn-stations"]
+    sources = {link["rel"]: link["title"] for link in document["links"] if link["rel"] in {"derived_from", "related"}}
+    assert sources == {"derived_from": matchups.item["id"], "related": "ismn-stations"}
 
 
 def test_the_table_is_geoparquet_and_says_so(project, matchups):

@@ -250,4 +250,4 @@ def test_the_page_of_real_files_has_maps_and_series(island):
     assert page.count("data:image/png;base64,") == 1 + boxes
     series = Path(item.assets["series"].get_absolute_href()).read_text()
     assert series.count("data:image/png;base64,") == 1
-    assert {link.title for link in item.links if link.rel == "derived_from"} >= {"esa-cci-sm", "ismn-stations"}
+    assert {link.title for link in item.links if link.rel == "related"} >= {"esa-cci-sm", "ismn-stations"}

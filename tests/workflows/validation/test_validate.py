@@ -223,7 +223,7 @@ def test_the_page_stands_alone_and_the_item_is_sound(project, made, validate):
     validate(item)
     validate(catalog.collection("validation"))
     assert audit(catalog) == []
-    assert {link.title for link in item.links if link.rel == "derived_from"} >= {"esa-cci-sm", "smap", "ismn-stations"}
+    assert {link.title for link in item.links if link.rel == "related"} >= {"esa-cci-sm", "smap", "ismn-stations"}
     for link in item.links:
         assert Path(link.get_absolute_href()).exists(), link
     page = Path(project.folder, made.report).read_text()
