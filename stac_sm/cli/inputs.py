@@ -51,12 +51,18 @@ def demo(folder: Path, workers: int, as_json: bool) -> None:
 @click.option("--full", is_flag=True, help="granules of every day, not of some 40, and MERIT of the whole island.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another Earth.")
 @workers_option
-def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
+@json_option
+def simulate(folder: Path, full: bool, seed: int, workers: int, as_json: bool) -> None:
     """Write a simulated Earth to DIR: granules in the providers' formats, stations, and the truth."""
     from stac_sm.simulate.dataset import write_simulated_earth as write
     from stac_sm.simulate.earth import Earth
 
-    click.echo(write(folder, Earth(seed=seed), full=full, workers=workers, progress=print_message))
+    written = write(folder, Earth(seed=seed), full=full, workers=workers, progress=print_message)
+    if not as_json:
+        click.echo(written)
+        return
+    files = sorted(path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file())
+    print_result({"folder": str(written), "seed": seed, "files": files}, as_json)
 
 
 @click.command()
@@ -68,20 +74,31 @@ def simulate(folder: Path, full: bool, seed: int, workers: int) -> None:
     show_default=True,
     help="Ingested files with the memory of ERA5-Land; GLASS SM's own (glass, too); or what public STAC APIs have.",
 )
-def init(folder: str, recipe: str) -> None:
+@json_option
+def init(folder: str, recipe: str, as_json: bool) -> None:
     """Make a project in DIR: a project file that explains itself, and an empty catalogue.
 
-    DIR is a folder, or s3://BUCKET/PREFIX.
+    DIR is a folder, or s3://BUCKET/PREFIX. What is there already is left alone, and named.
     """
-    from stac_sm.workflows.project import FILE_NAME, create_project
+    from stac_sm.workflows.project import FILE_NAME, PROJECT_FILES, create_project, existing_files
     from stac_sm.workflows.project_template import TEMPLATES
 
+    kept = existing_files(folder)
     create_project(folder, TEMPLATES[recipe])
+    if kept:
+        print_message(
+            f"left alone, since there already: {', '.join(kept)}; --recipe counts for a new project file only"
+        )
     print_message(
         f"project ready: edit {folder}/{FILE_NAME}, then ingest, e.g. "
         f"stac-sm ingest era5-land FILES --project {quote(str(folder))}"
     )
-    click.echo(f"{folder.rstrip('/')}/catalog.json")
+    catalog = f"{folder.rstrip('/')}/catalog.json"
+    if not as_json:
+        click.echo(catalog)
+        return
+    made = [name for name in PROJECT_FILES if name not in kept]
+    print_result({"catalog": catalog, "new": made, "left_alone": kept}, as_json)
 
 
 class _Ingest(click.Command):
@@ -155,7 +172,7 @@ def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as
     project = open_project(folder)
     source, paths = _source_and_paths(paths, project.sources)
     read = ingest_source(project, source, {name: value for name, value in series.items() if value not in (None, ())})
-    with ProgressBar(f"ingest {read.name or 'files'}", print_message) as progress:
+    with ProgressBar(f"ingest {read.name}" if read.name else "ingest", "files", print_message) as progress:
         if read.name is None:
             results = ingest_sorted(
                 project.catalog,
@@ -250,7 +267,7 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
     made, left_out = {}, dict[str, dict[str, str]]()
     for feature in selected:
         left_out[feature.name] = {}
-        with ProgressBar(f"climatology {feature.name}", print_message) as progress:
+        with ProgressBar(f"climatology {feature.name}", "items", print_message) as progress:
             made[feature.name] = make_climatology(
                 project.catalog,
                 feature,

@@ -191,7 +191,7 @@ def index(collections: tuple[str, ...], folder: Path, database: str | None, work
     failures: dict[str, str] = {}
     left_out: dict[str, Mapping[str, str]] = {}
     for id in collections or catalog.collections:
-        with ProgressBar(f"index {id}", print_message) as progress:
+        with ProgressBar(f"index {id}", "months", print_message) as progress:
             made = refresh_and_index(catalog, id, workers=workers, progress=progress.step)
         failures.update(made.failures)
         left_out.update(made.left_out)
@@ -212,7 +212,7 @@ def _load(collections: tuple[str, ...], folder: Path, database: str, as_json: bo
     from stac_sm.core.progress import ProgressBar
     from stac_sm.stac.pgstac import load_pgstac
 
-    with ProgressBar("load", print_message) as progress:
+    with ProgressBar("load", "batches of items", print_message) as progress:
         loaded = load_pgstac(open_project(folder).catalog, database, collections=collections, progress=progress.step)
     outcomes = ("new", "replaced", "done", "failed", "removed")
     print_result(
@@ -267,6 +267,7 @@ _OUTCOMES = ("new", "replaced", "done", "removed")
     help="Host that requests may be for, *.DOMAIN for all below it; repeatable.  [default: all]",
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that answer.")
+@json_option
 def serve(
     folder: Path,
     catalog: str | None,
@@ -277,6 +278,7 @@ def serve(
     proxies: tuple[str, ...],
     hosts: tuple[str, ...],
     workers: int,
+    as_json: bool,
 ) -> None:
     """Serve the catalogue as a read-only STAC API, with STAC Browser at /browser if it is built.
 
@@ -285,13 +287,24 @@ def serve(
 
     What is published is found after at most 10 seconds, what is retracted is gone at once. /health, /ready and /metrics
     are for operators: see infra/README.md.
+
+    With --json, the address is printed as soon as the server listens.
     """
     from stac_sm.serve.proxy import PublicAddress
     from stac_sm.serve.server import serve as listen
 
     address = PublicAddress(root_path, proxies, hosts)
     root = catalog or str(open_project(folder).catalog.root)
-    listen(root, host=host, port=port, log=print_message, collections=opened, address=address, workers=workers)
+    listen(
+        root,
+        host=host,
+        port=port,
+        log=print_message,
+        collections=opened,
+        address=address,
+        workers=workers,
+        listening=lambda facts: print_result(facts, True) if as_json else None,
+    )
 
 
 @click.command()

@@ -79,7 +79,7 @@ def plan(
 
     project = open_project(folder)
     selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox, land=land)
-    with ProgressBar("plan", print_message) as progress:
+    with ProgressBar("plan", "tiles", print_message) as progress:
         found = plan_project(
             project,
             selected,
@@ -97,14 +97,14 @@ def plan(
     for sentence in skill_sentences(known) if known is not None else [_NO_SKILL]:
         print_message(f"model {made.model}: {sentence}")
     facts = {"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": found.href}
-    missing = found.missing_inputs
-    if as_json:
-        facts["skill"] = None if known is None else [one.to_dict() for one in known]
-    if as_json or missing:
-        facts["missing inputs"] = missing
-    if as_json or made.left_out:
-        facts["left out"] = dict(made.left_out)
-    print_result(facts, as_json)
+    facts["skill"] = None if known is None else [one.to_dict() for one in known]
+    facts |= {"missing inputs": found.missing_inputs, "left out": dict(made.left_out)}
+    states = ", ".join(f"{days} {state}" for state, days in made.counts.items() if days)
+    lines: dict[str, object] = {"model": made.model, "tile-days": f"{len(made.days)} ({states or 'none'})"}
+    if made.to_do:
+        lines["to make them"] = _cost_words(cost)
+    lines |= {name: facts[name] for name in ("missing inputs", "left out") if facts[name]} | {"plan": found.href}
+    print_result(facts if as_json else lines, as_json)
     _print_reasons(found)
     left = f"; {made.counts['blocked']} tile-days are blocked: ingest what is named" if made.counts["blocked"] else ""
     nothing = f"nothing to do: all that can be made is there{left}"
@@ -124,6 +124,18 @@ def _costs(cost: Estimate) -> dict[str, object]:
         "cost USD": round(cost.cost, 2),
         "USD a month to keep": round(cost.cost_a_month, 2),
     }
+
+
+def _cost_words(cost: Estimate) -> str:
+    """Return what making a plan takes, in one line; money only where it costs any."""
+    volumes = f"{cost.reads.files} files ({_size(cost.reads.bytes)}) to read, {_size(cost.bytes_written)} to write"
+    money = f", {cost.cost:.2f} USD" if round(cost.cost, 2) else ""
+    keep = f", {cost.cost_a_month:.2f} USD a month to keep" if round(cost.cost_a_month, 2) else ""
+    return f"{volumes}, {cost.core_hours:.3g} core-hours{money}{keep}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _print_reasons(found: ProjectPlan) -> None:
@@ -191,7 +203,7 @@ def run(
     selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox)
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _interrupt)
-    with ProgressBar("run", print_message) as progress:
+    with ProgressBar("run", "tile-months", print_message) as progress:
         report = run_plan(
             project,
             loaded,
@@ -326,7 +338,7 @@ def audit(
     from stac_sm.workflows.audit import audit_project, repair
 
     project = open_project(folder)
-    with ProgressBar("audit", print_message) as progress:
+    with ProgressBar("audit", "batches of items", print_message) as progress:
         findings = audit_project(
             project, collections, sample=sample, workers=workers, progress=progress.step, note=print_message
         )

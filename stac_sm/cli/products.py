@@ -54,7 +54,7 @@ def mosaic(folder: str, period: str | None, dry_run: bool, as_json: bool) -> Non
     from stac_sm.product.aggregates.mosaic import make_mosaics
 
     project = open_project(folder)
-    with ProgressBar("mosaic", print_message) as progress:
+    with ProgressBar("mosaic", "tiles", print_message) as progress:
         made = make_mosaics(
             project.catalog,
             project.grid,
@@ -98,7 +98,7 @@ def annual(
     project = open_project(folder)
     if as_one and tiles:
         raise click.UsageError("give one of --tiles and --global")
-    with ProgressBar("monthly means" if monthly else "annual means", print_message) as progress:
+    with ProgressBar("monthly means" if monthly else "annual means", "tiles", print_message) as progress:
         made = make_means(
             project.catalog,
             project.grid,
@@ -132,6 +132,7 @@ def annual(
     help="Of a map: degrees with coast lines, or the pixels of the product.",
 )
 @click.option("--out", type=LocalPath(dir_okay=False), help=".png, .pdf or .svg.  [default: NAME.png]")
+@json_option
 def plot(
     period: str,
     folder: str,
@@ -143,6 +144,7 @@ def plot(
     mask: str,
     projection: str,
     out: Path | None,
+    as_json: bool,
 ) -> None:
     """Draw a day, the difference of two, or with --at the series of a point over PERIOD.
 
@@ -166,7 +168,11 @@ def plot(
         place=tile or "",
         degrees=projection == "degrees",
     )
-    click.echo(draw(open_catalog(catalog) if catalog else project.catalog, picture, out))  # type: ignore[union-attr]
+    drawn = draw(open_catalog(catalog) if catalog else project.catalog, picture, out)  # type: ignore[union-attr]
+    if not as_json:
+        click.echo(drawn)
+        return
+    print_result({"path": str(drawn), "period": period, "minus": minus, "mask": list(picture.mask)}, as_json)
 
 
 @click.command()
@@ -218,7 +224,7 @@ def export(
         append=append,
     )
     source = open_catalog(catalog) if catalog else open_project(folder).catalog
-    with ProgressBar("export", print_message) as progress:
+    with ProgressBar("export", "blocks of days", print_message) as progress:
         made = export_product(source, request, progress=progress.step)
     for one in made.left_out:
         print_message(f"left out: {one}")
@@ -297,7 +303,7 @@ def validate(
 
     project = open_project(folder)
     selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox)
-    with ProgressBar("validate", print_message) as progress:
+    with ProgressBar("validate", "blocks of cells", print_message) as progress:
         made = validate_product(
             project,
             _period(project, period),

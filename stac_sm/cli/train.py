@@ -69,6 +69,7 @@ target_unit_option = click.option(
 @click.option("--plain", is_flag=True, help="The paper's XGBoost: one booster on the columns as they are.")
 @click.option("--seed", type=int, help="Of folds and draws.  [default: 0]")
 @click.option("--out", type=LocalPath(), help="Folder for the model of TABLE.")
+@click.option("--overwrite", is_flag=True, help="Replace the model that is in that folder.")
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
@@ -93,6 +94,7 @@ def train(
     plain: bool,
     seed: int | None,
     out: Path | None,
+    overwrite: bool,
     device: str | None,
     baseline: tuple[str, ...],
     workers: int,
@@ -114,6 +116,7 @@ def train(
             "target-unit": target_unit,
             "device": device,
             "baseline": baseline or None,
+            "overwrite": overwrite or None,
         }
         needless = [name for name, value in {**given, **others}.items() if value is not None]
         if needless or plain:
@@ -134,7 +137,7 @@ def train(
         "seed": seed or 0,
         "target_unit": target_unit or "m3 m-3",
     }
-    more |= {"device": device or "cpu", "baselines": baseline, "log": print_message}
+    more |= {"device": device or "cpu", "baselines": baseline, "overwrite": overwrite, "log": print_message}
     return _train_table(table, roles, Path(str(out)), more, as_json)
 
 

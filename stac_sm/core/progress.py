@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -30,12 +31,14 @@ class ProgressBar:
     ----------
     title
         What is done, e.g. ``"ingest glass-lst"``; it begins each line.
+    unit
+        What is counted, in the plural, e.g. ``"files"``.
     log
         Takes a line where stderr is not a terminal.
     """
 
-    def __init__(self, title: str, log: LogFunction) -> None:
-        self._title, self._log = title, log
+    def __init__(self, title: str, unit: str, log: LogFunction) -> None:
+        self._title, self._unit, self._log = title, unit, log
         self._done, self._started, self._last = 0, time.monotonic(), time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -44,7 +47,7 @@ class ProgressBar:
         if sys.stderr.isatty():
             self._bar = _bar()
             self._bar.start()
-            self._task = self._bar.add_task(self._title, total=None)
+            self._task = self._bar.add_task(f"{self._title}, {self._unit}", total=None)
         return self
 
     def __exit__(
@@ -59,17 +62,50 @@ class ProgressBar:
         Parameters
         ----------
         total
-            Number of steps of the whole work, which may grow from call to call.
+            Number of steps of the whole work, which may grow from call to call; steps beyond it make it grow.
         """
         self._done += 1
+        total = max(total, self._done)
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, total=total)
         elif time.monotonic() - self._last > _LINES_EVERY or self._done == total:
             self._last = time.monotonic()
             rate = self._done / max(self._last - self._started, 1e-9)
-            rate_text = f", {rate:.1f}/s, {(total - self._done) / rate:.0f} s left"
+            pace = f"{rate:.1f} a second" if rate >= 1 else f"{1 / rate:.1f} s each"
+            rate_text = f", {pace}, {(total - self._done) / rate:.0f} s left"
             known = self._done >= min(_STEPS_FOR_RATE, total)
-            self._log(f"{self._title}: {self._done} of {total}{rate_text if known else ''}")
+            self._log(f"{self._title}: {self._done} of {total} {self._unit}{rate_text if known else ''}")
+
+
+@contextmanager
+def steps_of_part(progress: ProgressCallback, total: int, size: int) -> Iterator[ProgressCallback]:
+    """Count the steps of one part of a work, so that its counts add up to those of the whole.
+
+    Parameters
+    ----------
+    progress
+        Called with ``total``, whenever a step is done.
+    total
+        Steps of the whole work.
+    size
+        Steps of the part: those that it does not report are counted at its end.
+
+    Yields
+    ------
+    ProgressCallback
+        For the part: what it is called with is the number of steps of the part, and not used.
+    """
+    done = 0
+
+    def step(of_part: int) -> None:
+        nonlocal done
+        if done < size:
+            done += 1
+            progress(total)
+
+    yield step
+    for _ in range(size - done):
+        progress(total)
 
 
 class StageProgress:

@@ -282,7 +282,7 @@ def compare_with_others(project: Project, plan: Plan) -> tuple[DemoComparison, .
 
 def _ingest(project: Project, name: str, earth: Path, workers: int, log: LogFunction) -> int:
     """Ingest one source, and return the number of files that were new or changed."""
-    with ProgressBar(f"2 ingest {name}", log) as progress:
+    with ProgressBar(f"2 ingest {name}", "files", log) as progress:
         results = ingest(
             project.catalog,
             name,
@@ -313,7 +313,7 @@ def _plan(project: Project, model: TrainingResult, earth: Earth) -> Plan:
 
 
 def _run(project: Project, plan: Plan, workers: int, log: LogFunction) -> int:
-    with ProgressBar("5 predict", log) as progress:
+    with ProgressBar("5 predict", "tile-months", log) as progress:
         report = run_plan(project, plan, workers=workers, progress=lambda record, total: progress.step(total))
     if report.failures:
         first = report.failures[0]

@@ -97,8 +97,11 @@ def _write(store: Store) -> Check:
             raise StacSmError(f"{store.root} does not keep what is written: use another store")
     finally:
         _removed(store, path)
-    by = "by this process, not by the store" if store.lacks else "conditional writes work"
-    return Check("store", "write", OK, f"{by}: a file is created once, and replaced only if unchanged")
+    rule = "a file is created once, and replaced only if unchanged"
+    if store.lacks:
+        found = f"the store takes files; that {rule} is this process's doing, since the store lacks {store.lacks}"
+        return Check("store", "write", NOTE, found, "see `many writers`")
+    return Check("store", "write", OK, f"conditional writes work: {rule}")
 
 
 def _read_back(store: Store) -> Check:
@@ -159,7 +162,7 @@ def _writers(store: Store) -> Check:
     lacks = store.lacks
     if not lacks:
         return Check("store", "many writers", OK, "may publish at the same time")
-    found = f"the store lacks {lacks}: only one process may write, and one that was started elsewhere cannot be seen"
+    found = f"without {lacks}, only one process may write, and one that was started elsewhere cannot be seen"
     advice = "give --workers 1, wait until a command has ended before the next one, and never write from two machines"
     return Check("store", "many writers", NOTE, found, advice)
 

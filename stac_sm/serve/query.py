@@ -478,7 +478,8 @@ def _limit(found: Any) -> int:
     if found is None:
         return DEFAULT_LIMIT
     if not _is_finite(found) or int(found) != found or not found >= 1:
-        raise BadRequestError(f"limit {found!r:.40}: a whole number of at least 1 required")
+        told = f"{found:g}" if _is_finite(found) else f"{found!r:.40}"
+        raise BadRequestError(f"limit {told}: a whole number of at least 1 required")
     return int(min(found, MAX_LIMIT))
 
 

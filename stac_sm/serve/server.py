@@ -35,6 +35,7 @@ def serve(
     collections: Sequence[str] = (),
     address: PublicAddress | None = None,
     workers: int = 1,
+    listening: Callable[[dict[str, object]], None] = lambda facts: None,
 ) -> None:
     """Serve what is public of a catalogue until the process is ended.
 
@@ -54,6 +55,8 @@ def serve(
         How clients reach the server, if not directly; None for as it listens.
     workers
         Processes that answer, each with its own copy of the index; one that ends is started again.
+    listening
+        Called once, with ``address`` (of the API), ``root``, ``items`` and ``browser``, as soon as clients can connect.
 
     Raises
     ------
@@ -62,22 +65,24 @@ def serve(
     InputError
         If the port is taken, or one of ``collections`` is not in the catalogue.
     """
-    listening = _listen(host, port)
+    socket_there = _listen(host, port)
     try:
         service, browser = CatalogService(href, collections), browser_folder()
-        here = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        here = f"http://{f'[{host}]' if ':' in host else host}:{socket_there.getsockname()[1]}"
         here += address.root_path if address else ""
         _log_visibility(service, log)
         log(f"{len(service.snapshot.rows)} items of {service.store.root} at {here} (Ctrl-C ends it)")
         log(f"STAC Browser at {here}/browser" if browser else "no STAC Browser: infra/browser/build.sh builds it")
+        items, root = len(service.snapshot.rows), service.store.root
+        listening({"address": here, "root": root, "items": items, "browser": browser is not None})
         if workers > 1:
-            _serve_by_processes(listening, workers, service.store.root, collections, address)
+            _serve_by_processes(socket_there, workers, service.store.root, collections, address)
             return
         app = create_app(service, browser=browser, address=address, log=log)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(_config(app)).run(sockets=[listening])
+            uvicorn.Server(_config(app)).run(sockets=[socket_there])
     finally:
-        listening.close()
+        socket_there.close()
 
 
 def _config(app: FastAPI | str, **options: Any) -> uvicorn.Config:

@@ -134,6 +134,9 @@ class Rates:
 
 
 FILE_NAME = "stac-sm.toml"
+PROJECT_FILES = (FILE_NAME, "catalog.json")
+"""Files that make a folder a project; `create_project` writes those that are not there."""
+
 _T = TypeVar("_T")
 
 
@@ -358,6 +361,23 @@ def read_project(folder: Path | str) -> Project:
         raise ProjectError(f"{file} is no TOML: {error}") from error
     except InputError as error:
         raise ProjectError(f"{file}: {error}") from error
+
+
+def existing_files(folder: Path | str) -> list[str]:
+    """Return which files of a project are there already, so that `create_project` leaves them alone.
+
+    Parameters
+    ----------
+    folder
+        Folder, which need not exist, or ``s3://BUCKET/PREFIX``.
+
+    Returns
+    -------
+    list of str
+        Of `PROJECT_FILES`.
+    """
+    store = open_store(folder)
+    return [name for name in PROJECT_FILES if store.exists(name)]
 
 
 def create_project(folder: Path | str, text: str) -> Project:

@@ -132,7 +132,7 @@ def test_init_makes_a_project_and_keeps_an_existing_one(project):
         (["train"], ["no station found", "stac-sm ingest ismn"]),
         (["plan", "--tiles", "h18v04", "--period", "2019"], ["0 models found", "stac-sm train"]),
         (["plan", "--tiles", "h18v04", "--period", "2019", "--model", "x"], ["'x' is not in collection 'sm-models'"]),
-        (["run", "plan.parquet"], ["plan.parquet is no plan", "`stac-sm plan` writes one"]),
+        (["run", "plan.parquet"], ["plan.parquet: there is no such file", "`stac-sm plan` writes"]),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_1(project, arguments, words):
@@ -207,6 +207,28 @@ def test_features_shows_what_the_model_would_see(project, shared):
     with xr.open_dataset(saved) as cube:
         assert cube["swvl1"].shape == (1, 1200, 1200)
         assert float(cube["swvl1"].max()) == pytest.approx(swvl1["max"])
+
+
+def test_init_says_what_it_left_alone(tmp_path):
+    first = run("init", tmp_path / "p", "--json")
+    assert json.loads(first.stdout) == {
+        "catalog": f"{tmp_path}/p/catalog.json", "new": ["stac-sm.toml", "catalog.json"], "left_alone": [],
+    }  # fmt: skip
+    assert "left alone" not in first.stderr
+    before = (tmp_path / "p/stac-sm.toml").read_bytes()
+    again = run("init", tmp_path / "p", "--recipe", "glass-sm")
+    assert "left alone, since there already: stac-sm.toml, catalog.json" in again.stderr
+    assert (tmp_path / "p/stac-sm.toml").read_bytes() == before
+    (tmp_path / "p/catalog.json").unlink()
+    found = json.loads(run("init", tmp_path / "p", "--json").stdout)
+    assert (found["new"], found["left_alone"]) == (["catalog.json"], ["stac-sm.toml"])
+
+
+def test_every_command_prints_json():
+    bare = {name: one for name, one in main.commands.items() if not isinstance(one, click.Group)}
+    bare |= {f"model {name}": one for name, one in main.commands["model"].commands.items()}
+    for name, one in bare.items():
+        assert any("--json" in option.opts for option in one.params), name
 
 
 def test_keys_of_json_have_no_blanks(capsys):

@@ -147,10 +147,10 @@ TYPED = [
     ("train P/stac-sm.toml --target sm --site site --time date --out P/m", 1, ".csv or .parquet is required"),
     ("train P/t.csv --target sm --site site --time date --out P/plans", 1, "a new or empty folder is required"),
     (f"{PLAN} --out P/plans", 1, "plans … a file is required there"),
-    ("run no.parquet", 1, "no.parquet is no plan … `stac-sm plan` writes one"),
+    ("run no.parquet", 1, "no.parquet: there is no such file: `stac-sm plan` writes"),
     ("run P/stac-sm.toml", 1, "stac-sm.toml is no plan"),
-    ("run P/plans", 1, "plans is no plan"),
-    ("status no.parquet", 1, "no.parquet is no plan"),
+    ("run P/plans", 1, "plans: there is no such file"),
+    ("status no.parquet", 1, "no.parquet: there is no such file"),
     ("submit P/plans/wanted.parquet --to aws-batch --infra P/stac-sm.toml", 1, "holds no outputs of infra/aws"),
     ("submit P/plans/wanted.parquet --to kubernetes --image x:1", 1, "which pods do not see: put it on S3"),
     ("serve --catalog /no/such --port 0", 1, "/no/such/catalog.json is no file: check the path"),
@@ -224,7 +224,7 @@ TYPED = [
     ("screen", 1, "no station found"),
     ("train", 1, "no station found"),
     ("plan --tiles h18v04 --period 2019 --project OTHER", 1, "0 models found (none), one is required: `stac-sm train`"),
-    ("status --project OTHER", 1, "has no plan in plans/: `stac-sm plan` writes one; name the file of `plan --out`"),
+    ("status --project OTHER", 1, "has no plan: `stac-sm plan` writes one"),
 ]  # fmt: skip
 
 

@@ -6,6 +6,8 @@ import http.client
 import json
 import random
 import shutil
+import subprocess
+import sys
 import time
 import warnings
 from urllib.parse import urlsplit
@@ -227,6 +229,11 @@ def test_collections_come_in_pages(api):
     assert seen == sorted(COLLECTIONS)
     for bad in ("q=", "q=,", "limit=0", "bbox=1,2", "datetime=x", "ids=a"):
         assert requests.get(f"{api}/collections?{bad}", timeout=30).status_code == 400, bad
+
+
+def test_a_number_is_told_as_it_was_given(api):
+    for given in ("0", "-3", "1.5"):
+        assert f"limit {given}: " in requests.get(f"{api}/search?limit={given}", timeout=30).json()["description"]
 
 
 def test_bad_bodies(api):
@@ -495,6 +502,17 @@ def test_on_s3_assets_are_presigned(tmp_path, root):
             assert (part.status_code, part.content) == (206, PIXELS[:4])
             for path in ("/assets/stac-sm.toml", "/assets/daily/none", "/assets/../x"):
                 assert requests.get(address + path, timeout=30).status_code == 404
+
+
+def test_the_command_prints_where_it_listens_as_json(root):
+    command = [sys.executable, "-m", "stac_sm", "serve", "--catalog", root, "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        text = ""
+        while not text.endswith("}\n"):
+            text += process.stdout.readline()
+        told = json.loads(text)
+        assert got(f"{told['address']}/search?limit=1")["numberMatched"] == told["items"] == len(ITEMS)
+        process.terminate()
 
 
 def test_mistakes_of_the_command_are_one_message(tmp_path, api):

@@ -19,7 +19,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period
-from stac_sm.core.progress import ProgressCallback
+from stac_sm.core.progress import ProgressCallback, steps_of_part
 from stac_sm.core.variables import VARIABLES
 from stac_sm.product.aggregates.aggregate import Aggregate, WrittenAssets, publish_aggregate
 from stac_sm.product.aggregates.mosaic import COUNT_PROFILE, count_fields, make_mosaic, mosaic_of_means
@@ -103,23 +103,28 @@ def make_means(
     require_grid(catalog, grid)
     made: list[AggregateResult] = []
     try:
-        for span in spans:
-            groups = by_tile(tile_days(catalog, span, version))
-            chosen = [(tile, members) for tile, members in groups.items() if not tiles or tile in tiles]
-            described = [
-                _mean_aggregate(collection, span, tile, version, members, least_days) for tile, members in chosen
+        described_by_span = {
+            span: [
+                _mean_aggregate(collection, span, tile, version, members, least_days)
+                for tile, members in by_tile(tile_days(catalog, span, version)).items()
+                if not tiles or tile in tiles
             ]
+            for span in spans
+        }
+        total = sum(map(len, described_by_span.values())) * (2 if as_one else 1)
+        for span, described in described_by_span.items():
             make_one = partial(_make, catalog.root, grid, dry_run=dry_run)
             found = []
             for one in map_jobs(make_one, described, workers, as_ready=True):
-                progress(len(described))
+                progress(total)
                 found.append(one)
             found.sort(key=lambda one: one.id)
             made += found
             if as_one and found and all(one.outcome != "failed" for one in found):
                 members = [_member(one, aggregate) for one, aggregate in zip(found, described, strict=True)]
                 whole = mosaic_of_means(collection, span, version, members, _output(least_days))
-                made.append(make_mosaic(catalog, grid, whole, progress, sm=MEAN_PROFILE, dry_run=dry_run))
+                with steps_of_part(progress, total, len(members)) as step:
+                    made.append(make_mosaic(catalog, grid, whole, step, sm=MEAN_PROFILE, dry_run=dry_run))
     finally:
         if not dry_run:
             link_and_index(catalog, collection, [one.path for one in made if one.outcome != "failed"])

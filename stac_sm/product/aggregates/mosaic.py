@@ -16,7 +16,7 @@ import numpy as np
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period
-from stac_sm.core.progress import ProgressCallback
+from stac_sm.core.progress import ProgressCallback, steps_of_part
 from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.product.aggregates.aggregate import Aggregate, WrittenAssets, publish_aggregate
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, source_item_raster, tile_days
@@ -85,12 +85,14 @@ def make_mosaics(
     require_grid(catalog, grid)
     made: list[AggregateResult] = []
     try:
-        for month in period.months():
-            members = tile_days(catalog, month, version)
+        found = [tile_days(catalog, month, version) for month in period.months()]
+        total = sum(map(len, found))
+        for members in found:
             for day in sorted({member.day for member in members}):
                 of_day = [member for member in members if member.day == day]
                 aggregate = define_daily_mosaic(Period.of_day(day), version, of_day)
-                made.append(make_mosaic(catalog, grid, aggregate, progress, dry_run=dry_run))
+                with steps_of_part(progress, total, len(of_day)) as step:
+                    made.append(make_mosaic(catalog, grid, aggregate, step, dry_run=dry_run))
     finally:
         if not dry_run:
             link_and_index(catalog, DAILY_GLOBAL, [one.path for one in made if one.outcome != "failed"])

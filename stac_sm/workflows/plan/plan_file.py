@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from shapely import to_wkb
 
-from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.errors import CatalogError, InputError, StacSmError
 from stac_sm.core.grid import TileGrid
-from stac_sm.storage.address import split_address
+from stac_sm.storage.address import is_remote, local_path, split_address
 from stac_sm.storage.store import Store, open_store
 from stac_sm.workflows.plan.plan import Plan, PlannedTile
 from stac_sm.workflows.plan.planned_days import InputsChunk, PlannedDays, days_schema, inputs_type
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 PLANS_FOLDER = "plans"
 """Folder of a project's plan files, below the root of its store."""
 
+_ELSEWHERE = ".href"  # ends the name of a file that holds the address of a plan that was written elsewhere
 _DAYS_FOUND = "stac_sm:days_found"  # metadata: features with too little history, fewest and most days found
 _LEFT_OUT = "stac_sm:left_out"  # metadata: items that the plan was made without, and why
 _REPEATED = [
@@ -173,10 +175,28 @@ def newest_plan(store: Store) -> str:
     """
     plans = sorted(store.list_objects(PLANS_FOLDER), key=lambda entry: entry.modified)
     if not plans:
-        raise InputError(
-            f"{store.root} has no plan in {PLANS_FOLDER}/: `stac-sm plan` writes one; name the file of `plan --out`"
-        )
-    return store.href(plans[-1].path)
+        raise InputError(f"{store.root} has no plan: `stac-sm plan` writes one")
+    newest = plans[-1].path
+    return store.read(newest).decode().strip() if newest.endswith(_ELSEWHERE) else store.href(newest)
+
+
+def note_place(store: Store, id: str, href: str) -> None:
+    """Note in a project where a plan lies that was written elsewhere, so that `newest_plan` finds it.
+
+    Parameters
+    ----------
+    store
+        Of the project; nothing is noted where it cannot be written.
+    id
+        Of the plan.
+    href
+        Path or address of the plan file.
+    """
+    place = href if is_remote(href) else str(local_path(href).absolute())
+    with contextlib.suppress(StacSmError, OSError):
+        path = f"{PLANS_FOLDER}/{id}{_ELSEWHERE}"
+        store.remove(path)  # so that it is the newest
+        store.create(path, place.encode())
 
 
 def read_plan(href: Path | str) -> Plan:
@@ -201,6 +221,8 @@ def read_plan(href: Path | str) -> Plan:
     import pyarrow.parquet as pq
 
     store, path = _placed(href)
+    if not store.exists(path):
+        raise InputError(f"{href}: there is no such file: `stac-sm plan` writes plans, and says where")
     try:
         content = pa.BufferReader(store.read(path))
         about = json.loads((pq.read_schema(content).metadata or {}).get(b"stac_sm:plan", b"null"))

@@ -21,7 +21,7 @@ from stac_sm.model.model import Model
 from stac_sm.model.skill import skill_sentences, unskilled
 from stac_sm.product.collection_grid import require_grid
 from stac_sm.workflows.plan.plan import Plan, make_plan
-from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, PlanWriter
+from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, PlanWriter, note_place
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.run.cost import Estimate, estimate_run, speed_of
 
@@ -103,7 +103,8 @@ def plan_project(
     workers
         Processes; few tile-days are planned in this one.
     out
-        Where the plan file goes; by default ``plans/ID.parquet`` of the project.
+        Where the plan file goes; by default ``plans/ID.parquet`` of the project. Of another place, the project notes
+        the address.
     progress
         Called with the number of parts, whenever one is done.
 
@@ -150,6 +151,8 @@ def plan_project(
                 "allowed: plan fewer tiles or days, or raise --max-cost; nothing was written"
             )
         href = file.place(out or f"{project.folder}/{PLANS_FOLDER}/{made.id}.parquet")
+    if out:
+        note_place(project.catalog.store, made.id, href)
     return ProjectPlan(made, made_by, cost, href, _other_depths(project, made_by, made.blocked_by))
 
 

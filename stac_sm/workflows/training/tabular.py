@@ -157,6 +157,7 @@ def train_table_folder(
     target_unit: str = FRACTION,
     device: str = "cpu",
     baselines: Sequence[str] = (),
+    overwrite: bool = False,
     log: LogFunction = lambda line: None,
 ) -> TrainedFolder:
     """Train a model on a match-up table, score it on hold-outs, and write both to a folder.
@@ -181,6 +182,8 @@ def train_table_folder(
         ``cpu`` or ``cuda``, where the installed XGBoost can use it.
     baselines
         Columns in the unit of the target that the model is compared with, e.g. the satellite product that it improves.
+    overwrite
+        Whether a model that is in the folder is replaced.
     log
         Takes a line with the stage, the share that is done and the time left.
 
@@ -194,7 +197,7 @@ def train_table_folder(
     InputError
         If the folder is not empty, or the table is not what it should be.
     """
-    check_model_folder(folder)
+    check_model_folder(folder, overwrite=overwrite)
     require_device(device)
     progress = StageProgress(f"train {file.name}", _SECONDS, log)
     progress.stage(_READ)
@@ -573,7 +576,7 @@ def write_folder(
     InputError
         If the folder holds anything else.
     """
-    check_model_folder(folder)
+    check_model_folder(folder, overwrite=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -592,13 +595,20 @@ def write_folder(
     return folder / ITEM
 
 
-def check_model_folder(folder: Path) -> None:
+def check_model_folder(folder: Path, *, overwrite: bool) -> None:
     """Check that a model may be written into a folder.
+
+    Parameters
+    ----------
+    folder
+        May exist.
+    overwrite
+        Whether a model that is there may be replaced.
 
     Raises
     ------
     InputError
-        If it holds anything but a model that `write_folder` has written.
+        If it holds a model that may not be replaced, or anything but a model that `write_folder` has written.
     """
     found = [file.name for file in folder.iterdir()] if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
@@ -607,8 +617,10 @@ def check_model_folder(folder: Path) -> None:
     if found and not (known <= set(found) and all(name.endswith(_SUFFIXES) for name in found)):
         raise InputError(
             f"--out {folder}: {', '.join(sorted(found)[:5])} found; a new or empty folder is required, or one with an "
-            "older model, which is replaced"
+            "older model and --overwrite"
         )
+    if found and not overwrite:
+        raise InputError(f"--out {folder}: a model is there: give --overwrite to replace it, or another folder")
 
 
 def read_features(href: str) -> TableFeatures | None:

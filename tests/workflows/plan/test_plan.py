@@ -250,9 +250,11 @@ def test_what_is_no_plan(tmp_path):
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"a": [1]}), other)
     (tmp_path / "text").write_text("plan")
-    for file in (other, tmp_path / "text", tmp_path / "none"):
+    for file in (other, tmp_path / "text"):
         with pytest.raises(InputError, match=rf"{file.name} is no plan .*`stac-sm plan` writes one"):
             read_plan(file)
+    with pytest.raises(InputError, match=r"none: there is no such file: `stac-sm plan` writes plans, and says where"):
+        read_plan(tmp_path / "none")
 
 
 def test_an_empty_plan_has_no_tasks():

@@ -39,6 +39,27 @@ def test_what_is_not_named_is_that_of_the_project(project):
     assert newest_plan(project.catalog.store) == found.href
 
 
+def test_status_finds_the_newest_plan_wherever_it_was_written(project, tmp_path, monkeypatch):
+    first, away = plan_project(project), tmp_path / "away.parquet"
+    monkeypatch.chdir(tmp_path)
+    second = plan_project(project, period=Period.of_day(DAYS.start), out="away.parquet")
+    assert newest_plan(project.catalog.store) == str(away)
+    status = CliRunner().invoke(main, ["status", "--json", "--project", str(project.folder)])
+    assert json.loads(status.stdout)["plan"] == second.plan.id != first.plan.id
+    plan_project(project, period=Period.of_day(DAYS.start), out="away.parquet")  # noted once more
+    assert newest_plan(project.catalog.store) == str(away)
+
+
+def test_a_plan_is_printed_in_few_lines(project):
+    """Of three days, 18 were too many; what JSON states is not less."""
+    given = ["plan", "--project", str(project.folder), "--tiles", TILE, "--period", "2018-06-28/2018-06-30"]
+    text = CliRunner().invoke(main, given).stdout.splitlines()
+    assert len(text) <= 4
+    assert "tile-days: 3 (3 new)" in text
+    assert any(line.startswith("to make them: ") and "core-hours" in line for line in text)
+    assert not any(line.startswith("cost") or "0.0 USD" in line for line in text)
+
+
 def test_what_is_named_counts(project, tmp_path):
     day = Period.of_day(DAYS.start)
     found = plan_project(project, ["h00v02"], day, model=only_model(project), out=str(tmp_path / "a.parquet"))
@@ -51,7 +72,7 @@ def test_what_is_named_counts(project, tmp_path):
 def test_a_plan_that_costs_too_much_is_not_written(project):
     with pytest.raises(InputError, match="costs about .* USD, at most 0 are allowed"):
         plan_project(project, max_cost=0.0)
-    with pytest.raises(InputError, match="has no plan in plans/"):
+    with pytest.raises(InputError, match="has no plan: `stac-sm plan` writes one"):
         newest_plan(project.catalog.store)
     assert plan_project(project, max_cost=1e6).plan.to_do
 

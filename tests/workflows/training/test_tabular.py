@@ -336,7 +336,9 @@ def test_training_leaves_a_report_and_says_which_columns_leak(tmp_path):
         "series": "restricted",
     }
     assert Path(found["series"]).is_file()
-    again = run("train", tmp_path / "t.csv", *ROLES, "--plain", "--out", tmp_path / "m")
+    refused = run("train", tmp_path / "t.csv", *ROLES, "--plain", "--out", tmp_path / "m", code=1)
+    assert "a model is there: give --overwrite to replace it, or another folder" in refused.stderr
+    again = run("train", tmp_path / "t.csv", *ROLES, "--plain", "--out", tmp_path / "m", "--overwrite")
     assert "report" in again.stdout
     assert Path(found["report"]).read_text() == page
 
