@@ -38,6 +38,20 @@ with them what is made from them, but no result of an earlier stage. A golden-va
 """
 
 
+VERSION_REASONS: dict[Stage, dict[str, str]] = {
+    "model": {
+        "3": "screening decides by the bounds of bootstrap intervals",
+        "4": "one learner for projects and tables, of trees; linear boosters are trained no more",
+    },
+    "validation": {
+        "2": "station series are a restricted asset",
+        "3": "the figures of QA4SM, triple collocation at stations and a protocol",
+    },
+}
+"""Why a version was raised, by stage and version: ``stac-sm doctor`` says it of results that other versions have made.
+Versions that no release has had are left out."""
+
+
 class DayInput(NamedTuple):
     """One file that contributes to a day."""
 

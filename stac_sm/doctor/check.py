@@ -18,7 +18,7 @@ class Check:
     """Result of one check: its subject, what was found, and what to do about it."""
 
     part: str
-    """``machine``, ``project``, ``store`` or ``catalogue``."""
+    """``machine``, ``project``, ``store``, ``catalogue`` or ``upgrade``."""
 
     name: str
     """Subject within the part, e.g. ``versions``."""
@@ -39,7 +39,7 @@ def run_check(part: str, name: str, question: Callable[[], Check]) -> Check:
     Parameters
     ----------
     part
-        ``machine``, ``project``, ``store`` or ``catalogue``.
+        ``machine``, ``project``, ``store``, ``catalogue`` or ``upgrade``.
     name
         Subject of the check.
     question

@@ -12,11 +12,12 @@ from stac_sm.core.errors import ProjectError, StacSmError
 from stac_sm.doctor.check import FAILED, NOTE, Check
 from stac_sm.doctor.machine_checks import check_machine
 from stac_sm.doctor.project_checks import check_project
-from stac_sm.workflows.project import find_project
+from stac_sm.doctor.upgrade_checks import check_upgrade
+from stac_sm.workflows.project import Project, find_project
 
 
 def examine(folder: str | None = None) -> Iterator[Check]:
-    """Check this machine, then a project; yield each result as soon as it is known.
+    """Check this machine, a project, and what this version would make again of it; yield each result once it is known.
 
     Parameters
     ----------
@@ -36,6 +37,14 @@ def examine(folder: str | None = None) -> Iterator[Check]:
         yield _unopened(error, folder)
         return
     yield from check_project(opened)
+    yield from _upgrade(opened)
+
+
+def _upgrade(opened: Project) -> Iterator[Check]:
+    try:
+        yield from check_upgrade(opened)
+    except StacSmError as error:  # what is wrong with the catalogue was said before
+        yield Check("upgrade", "catalogue", NOTE, f"cannot be looked at: {error}", "correct the catalogue first")
 
 
 def _unopened(error: StacSmError, folder: str | None) -> Check:

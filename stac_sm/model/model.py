@@ -180,6 +180,12 @@ class Model:
                 digest.update(f"\0{part.fingerprint_name}\0{part.checksum}".encode())
         return digest.hexdigest()
 
+    @property
+    def outdated(self) -> str:
+        """What of its boosters later versions of a library will not read; empty if nothing is known."""
+        found = (getattr(member.trained, "outdated", "") for member in self.members)
+        return ", ".join(dict.fromkeys(filter(None, found)))
+
     def importance(self) -> dict[str, float]:
         """Return the share of each feature in the fit, over all members by weight; of trees, by gain of splits.
 

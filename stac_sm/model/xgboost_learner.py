@@ -99,7 +99,10 @@ class XGBoostLearner:
         try:
             booster = xgb.Booster(model_file=bytearray(content))
         except (xgb.core.XGBoostError, ValueError) as error:
-            raise ModelError(f"booster: found {len(content)} bytes that are no XGBoost model in UBJSON") from error
+            found = f"booster: found {len(content)} bytes that XGBoost {xgb.__version__} does not read as UBJSON"
+            linear = b"gblinear" in content
+            hint = ": it is a linear one, as stac_sm trained them until November 2026: train again" if linear else ""
+            raise ModelError(f"{found}{hint}") from error
         inside = booster.feature_names or [f"f{i}" for i in range(booster.num_features())]
         if len(inside) != len(features) or (booster.feature_names and tuple(inside) != tuple(features)):
             raise ModelError(
@@ -165,6 +168,11 @@ class XGBoostLearner:
             If it is no sum of trees with numeric splits and one value in each leaf.
         """
         return flatten_trees(self.to_bytes())
+
+    @property
+    def outdated(self) -> str:
+        """What later versions of XGBoost will not read: linear boosters; empty of trees."""
+        return "linear boosters (gblinear), which XGBoost has deprecated" if self._is_linear else ""
 
     @cached_property
     def _is_linear(self) -> bool:

@@ -163,7 +163,9 @@ def audit_project(
     return findings
 
 
-def stale_screening_results(catalog: WritableCatalog, thresholds: ScreeningThresholds) -> list[Finding]:
+def stale_screening_results(
+    catalog: WritableCatalog, thresholds: ScreeningThresholds, *, paths: Sequence[str] | None = None
+) -> list[Finding]:
     """Return the stations whose screening result was decided by other rules than those of the project.
 
     Parameters
@@ -172,6 +174,8 @@ def stale_screening_results(catalog: WritableCatalog, thresholds: ScreeningThres
         Catalogue with the items of stations.
     thresholds
         ``[screening]`` of the project.
+    paths
+        Of the items that are judged; None: all stations.
 
     Returns
     -------
@@ -181,7 +185,7 @@ def stale_screening_results(catalog: WritableCatalog, thresholds: ScreeningThres
     """
     rules = thresholds.rules() | {"confidence": thresholds.confidence}
     findings = []
-    for path in item_paths(catalog.store, STATIONS):
+    for path in item_paths(catalog.store, STATIONS) if paths is None else paths:
         if _item_findings(catalog.store, path):
             continue
         figures = json.loads(catalog.store.read(path))["properties"].get(SCREENING_SCORES_PROPERTY)
@@ -199,7 +203,11 @@ def stale_screening_results(catalog: WritableCatalog, thresholds: ScreeningThres
 
 
 def stale_products(
-    catalog: WritableCatalog, grid: TileGrid, *, note: Callable[[str], None] = lambda text: None
+    catalog: WritableCatalog,
+    grid: TileGrid,
+    *,
+    paths: Sequence[str] | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[Finding]:
     """Return products that are there, but would be made from something else today: from metadata alone.
 
@@ -210,12 +218,14 @@ def stale_products(
     grid
         Grid of the project. Where all products lie on another one, nothing can be made in their place, and none is
         judged; where some do, they are findings.
+    paths
+        Of the items that are judged; None: all of the product.
     note
         Called with a message where the products lie on another grid.
     """
     made: dict[tuple[str, str, str], dict[date, str]] = {}
     elsewhere = []
-    for path in item_paths(catalog.store, PRODUCTS):  # not by links, which may be broken
+    for path in item_paths(catalog.store, PRODUCTS) if paths is None else paths:  # not by links, which may be broken
         if not _item_findings(catalog.store, path):
             item = json.loads(catalog.store.read(path))
             properties = item["properties"]

@@ -134,6 +134,9 @@ class Rates:
 
 
 FILE_NAME = "stac-sm.toml"
+PROJECT_FORMAT = 1
+"""Number of the format of project files; those that state none have it. Raise it when a key changes its meaning."""
+
 PROJECT_FILES = (FILE_NAME, "catalog.json")
 """Files that make a folder a project; `create_project` writes those that are not there."""
 
@@ -149,6 +152,16 @@ class ProjectInfo:
 
     version: str = "001"
     """Product version, part of every product id: raise it to keep old and new side by side."""
+
+    format: int = 1
+    """Number of the format of the project file, `PROJECT_FORMAT` at most."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.format <= PROJECT_FORMAT:
+            raise InputError(
+                f"[project] format: found {self.format}, {PROJECT_FORMAT} or less is required: a later stac_sm "
+                "wrote it, install that one"
+            )
 
 
 @dataclass(frozen=True)

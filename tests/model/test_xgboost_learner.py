@@ -78,3 +78,14 @@ def test_normal_scores_that_were_lost_are_refused(scores):
     broken = WeightedBooster(1.0, tuple("abc"), bytes(line(scores).save_raw("ubj")))
     with pytest.raises(ModelError, match="normal scores cannot be read .* train again"):
         broken.predict(COLUMNS)
+
+
+def test_a_linear_booster_that_cannot_be_read_says_train_again():
+    """As a later XGBoost will not read any; what is cut off is read by none today."""
+    content = bytes(line().save_raw("ubj"))
+    assert "gblinear" in XGBoostLearner.from_bytes(content, list("abc")).outdated
+    assert XGBoostLearner.fit(COLUMNS, TARGET, None, FitSettings(rounds=1)).outdated == ""
+    with pytest.raises(ModelError, match=r"XGBoost 3.* does not read .*: it is a linear one, .*: train again"):
+        XGBoostLearner.from_bytes(content[:-40], list("abc"))
+    with pytest.raises(ModelError, match="does not read as UBJSON$"):
+        XGBoostLearner.from_bytes(b"none", list("abc"))

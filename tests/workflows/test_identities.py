@@ -46,14 +46,13 @@ from stac_sm.product.aggregates.source_items import SourceItem as AggregateMembe
 from stac_sm.product.item import OUTPUT_PROFILE
 from stac_sm.raster.cog import CogProfile
 from stac_sm.raster.source import RasterSource
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 from stac_sm.stations.records import Station, StationRules
 from stac_sm.stations.screening import ScreeningThresholds
 from stac_sm.workflows.plan.plan import day_fingerprint_parts, planned_day
 from stac_sm.workflows.plan.planned_days import PlannedDay
 from stac_sm.workflows.project import MatchupRules, Project, ValidationSettings
 from stac_sm.workflows.project_template import TEMPLATES
-from stac_sm.workflows.training.steps import TRIPLET_RECIPE, _matchup_provenance, _model_provenance
+from stac_sm.workflows.training.steps import TRIPLET_RECIPE, _matchup_provenance, model_provenance
 from stac_sm.workflows.validation.validate import _validation_provenance as validation_proof
 
 DAY = date(2018, 7, 1)
@@ -145,7 +144,7 @@ def matched_up() -> str:
 
 
 def trained() -> str:
-    return digest(_model_provenance(PROJECT, SimpleNamespace(item={"properties": {FINGERPRINT_PROPERTY: "aa"}})))
+    return digest(model_provenance(PROJECT, "aa"))
 
 
 def trained_on_a_table() -> str:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 PLANS_FOLDER = "plans"
 """Folder of a project's plan files, below the root of its store."""
 
+PLAN_FORMAT = 1
+"""Number of the format of plan files; those that state none have it. Raise it when older readers would misread them."""
+
 _ELSEWHERE = ".href"  # ends the name of a file that holds the address of a plan that was written elsewhere
 _DAYS_FOUND = "stac_sm:days_found"  # metadata: features with too little history, fewest and most days found
 _LEFT_OUT = "stac_sm:left_out"  # metadata: items that the plan was made without, and why
@@ -228,6 +231,10 @@ def read_plan(href: Path | str) -> Plan:
         about = json.loads((pq.read_schema(content).metadata or {}).get(b"stac_sm:plan", b"null"))
         if about is None:
             raise InputError(f"{href} is no plan (a Parquet file of something else): `stac-sm plan` writes one")
+        if about.get("format", 1) != PLAN_FORMAT:
+            raise InputError(
+                f"{href}: a plan of format {about['format']!r} found, format {PLAN_FORMAT} is required: plan again"
+            )
         file = pq.ParquetFile(content, read_dictionary=["tile", "version", "state"])
         known = [name for name in days_schema().names if name in file.schema_arrow.names]
         table = _filled(file.read(columns=known))
@@ -256,7 +263,7 @@ def _about(model: str) -> dict[str, str]:
         "primary_column": "geometry",
         "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
     }
-    return {"geo": json.dumps(geo), "stac_sm:plan": json.dumps({"model": model})}
+    return {"geo": json.dumps(geo), "stac_sm:plan": json.dumps({"model": model, "format": PLAN_FORMAT})}
 
 
 def _placed(href: Path | str) -> tuple[Store, str]:

@@ -496,7 +496,7 @@ def train_step(
     """
     matchups = matchups or match_up_step(project, workers=workers)
     catalog = project.catalog
-    fingerprint = digest(_model_provenance(project, matchups))
+    fingerprint = digest(model_provenance(project, matchups.item["properties"][FINGERPRINT_PROPERTY]))
     item = model_item.item_stub(fingerprint)
 
     def make(scratch: Path) -> dict[str, AssetFile]:
@@ -580,9 +580,23 @@ def _matchup_provenance(
     }
 
 
-def _model_provenance(project: Project, matchups: MatchupResult) -> dict[str, Any]:
+def model_provenance(project: Project, matchups: str) -> dict[str, Any]:
+    """Return what a model of a project is made from: the fields of its fingerprint.
+
+    Parameters
+    ----------
+    project
+        With its settings of today.
+    matchups
+        Fingerprint of the match-ups.
+
+    Returns
+    -------
+    dict
+        JSON-able.
+    """
     return {
-        "matchups": matchups.item["properties"][FINGERPRINT_PROPERTY],
+        "matchups": matchups,
         "training": training_hyperparameters(project),
         "screening": project.screening.fingerprint_fields(),
         "validation": project.validation.fingerprint_fields(),

@@ -257,6 +257,24 @@ def test_what_is_no_plan(tmp_path):
         read_plan(tmp_path / "none")
 
 
+def test_plans_have_a_format_and_one_of_another_is_refused(tmp_path):
+    file = tmp_path / "plan.parquet"
+    write_plan(Plan("m", ()), file, SMALL)
+    table = pq.read_table(file)
+    about = json.loads(table.schema.metadata[b"stac_sm:plan"])
+    assert about["format"] == 1
+    for stated, refused in ((None, False), (2, True)):
+        changed = {key: value for key, value in (about | {"format": stated}).items() if value is not None}
+        pq.write_table(
+            table.replace_schema_metadata({**table.schema.metadata, b"stac_sm:plan": json.dumps(changed)}), file
+        )
+        if refused:
+            with pytest.raises(InputError, match="a plan of format 2 found, format 1 is required: plan again"):
+                read_plan(file)
+        else:
+            assert read_plan(file).model == "m"
+
+
 def test_an_empty_plan_has_no_tasks():
     assert list(Plan("m", ()).tasks()) == []
     assert Plan("m", ()).counts == {"new": 0, "done": 0, "stale": 0, "blocked": 0, "retracted": 0}
