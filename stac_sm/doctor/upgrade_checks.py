@@ -32,7 +32,7 @@ _SAMPLE = 50  # items of a stage that are read
 
 
 def check_upgrade(opened: Project) -> Iterator[Check]:
-    """Say what is out of date by this version, stage by stage, and why.
+    """Check what is out of date by this version, stage by stage, and why.
 
     Parameters
     ----------

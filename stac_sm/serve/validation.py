@@ -1,7 +1,7 @@
 """Answer HEAD on every route, and tell clients whether the JSON that they have is still right.
 
-`app` puts it around all routes. Documents get a weak ETag of their content (they leave compressed or not), and are
-fresh for as long as the server itself looks for nothing newer; a request that names the ETag is answered with 304.
+`app` puts it around all routes. Documents get a weak ETag of their content (they leave compressed or not). Caches may
+keep them, and ask each time whether they are still right: a request that names the ETag is answered with 304.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-
-from stac_sm.serve.service import REFRESH_SECONDS
 
 Message = MutableMapping[str, Any]
 _FILES = "/assets/"  # files answer HEAD and conditions themselves, without being read
@@ -32,7 +30,7 @@ class ValidatedResponses:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request."""
+        """Send the response to one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -70,7 +68,7 @@ class _Answer:
         headers = MutableHeaders(scope=start)
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers["ETag"] = f"W/{tag}"
-        headers.setdefault("Cache-Control", f"public, max-age={REFRESH_SECONDS:.0f}")
+        headers.setdefault("Cache-Control", "public, no-cache")  # what is retracted is gone at once, from caches, too
         headers.add_vary_header("Accept")
         if {one.strip().removeprefix("W/") for one in self._known.split(",")} & {tag, "*"}:
             start = {**start, "status": 304}

@@ -222,6 +222,11 @@ def stale_products(
         Of the items that are judged; None: all of the product.
     note
         Called with a message where the products lie on another grid.
+
+    Returns
+    -------
+    list of Finding
+        One a product, of the kind ``stale``, or ``item`` where it lies on another grid than others.
     """
     made: dict[tuple[str, str, str], dict[date, str]] = {}
     elsewhere = []

@@ -184,7 +184,7 @@ def newest_plan(store: Store) -> str:
 
 
 def note_place(store: Store, id: str, href: str) -> None:
-    """Note in a project where a plan lies that was written elsewhere, so that `newest_plan` finds it.
+    """Write into a project where a plan lies that was written elsewhere, so that `newest_plan` finds it.
 
     Parameters
     ----------
