@@ -76,7 +76,7 @@ def fetch(
     if dry_run:
         _print_plan(made, as_json)
         return
-    with ProgressBar(f"fetch {source}", print_message) as progress:
+    with ProgressBar(f"fetch {source}", "files", print_message) as progress:
         results = carry_out(made, say=print_message, progress=progress.step)
     _print_results(made, results, folder, as_json)
 
