@@ -77,7 +77,7 @@ class CdsRequest:
             size=size,
             check=_check_zip,
             advice={
-                FaultKind.MISSING: "the result is no longer kept there: run the same command again, it asks anew",
+                FaultKind.MISSING: "the result is no longer kept there: run the same command again, it asks again",
                 FaultKind.CREDENTIALS: "the address of the result has expired: run the same command again",
             },
         )

@@ -604,7 +604,7 @@ class LocalStore:
                 folder.rmdir()
 
     def version(self, path: str) -> str | None:
-        """Return what changes whenever a file is written anew; None if there is no file.
+        """Return what changes whenever a file is written again; None if there is no file.
 
         Parameters
         ----------
