@@ -13,6 +13,10 @@ from xml.etree import ElementTree
 HtmlNode = ElementTree.Element
 HtmlContent = HtmlNode | str
 
+_MOST_ROWS_ON_A_PAGE = 14
+_NUMBER = r"(< |about )?[-+]?[\d., ]+( %)?( \([-+.\d]+ to [-+.\d]+\)| to [\d.]+)?|-"
+"""A number, perhaps with its interval in brackets; ``-`` stands for none."""
+
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # no HTML document may hold them
 
 
@@ -35,11 +39,21 @@ def html_element(tag: str, *content: HtmlContent, **attributes: str) -> HtmlNode
 def html_table(
     caption: str, names: Sequence[str], rows: Sequence[Sequence[HtmlContent]], **attributes: str
 ) -> HtmlNode:
-    """Return a table that scrolls sideways on a narrow screen; a row's first cell is its heading."""
-    head = html_element("tr", *(_heading(name, [row[i] for row in rows]) for i, name in enumerate(names)))
+    """Return a table that scrolls sideways on a narrow screen; a row's first cell is its heading.
+
+    Columns of numbers stand right. A table of few rows stays on one page of paper.
+    """
+    right = [_is_number_column([row[i] for row in rows]) for i in range(len(names))]
+    aligned = [{"class_": "number"} if numbers else {} for numbers in right]
+    head = html_element(
+        "tr", *(html_element("th", name, scope="col", **how) for name, how in zip(names, aligned, strict=True))
+    )
     body = [
         html_element(
-            "tr", html_element("th", row[0], scope="row"), *(_cell(value) for value in row[1:]), **_row_class(row)
+            "tr",
+            html_element("th", row[0], scope="row"),
+            *(html_element("td", value, **how) for value, how in zip(row[1:], aligned[1:], strict=True)),
+            **_row_class(row),
         )
         for row in rows
     ]
@@ -50,7 +64,13 @@ def html_table(
         html_element("tbody", *body),
         **attributes,
     )
-    return html_element("div", whole, class_="wide", tabindex="0", role="region", aria_label=caption)
+    kind = "wide short" if len(rows) <= _MOST_ROWS_ON_A_PAGE else "wide"
+    return html_element("div", whole, class_=kind, tabindex="0", role="region", aria_label=caption)
+
+
+def html_panels(*content: HtmlContent) -> HtmlNode:
+    """Return panels that stand side by side on a wide screen, and below one another on others."""
+    return html_element("div", *content, class_="panels")
 
 
 def html_figure(image: bytes, alt: str, caption: str) -> HtmlNode:
@@ -77,18 +97,15 @@ def html_document(title: str, style: str, *body: HtmlContent) -> str:
     return "<!DOCTYPE html>\n" + ElementTree.tostring(page, encoding="unicode", method="html") + "\n"
 
 
-def _heading(name: str, below: Sequence[HtmlContent]) -> HtmlNode:
-    """Return the heading of a column; over numbers it stands right."""
-    numbers = bool(below) and all(map(_is_number, below))
-    return html_element("th", name, scope="col", **({"class_": "number"} if numbers else {}))
-
-
-def _cell(value: HtmlContent) -> HtmlNode:
-    return html_element("td", value, class_="number") if _is_number(value) else html_element("td", value)
+def _is_number_column(cells: Sequence[HtmlContent]) -> bool:
+    """Return whether a column holds numbers and nothing else; empty cells do not count."""
+    filled = [one for one in cells if one != ""]
+    return bool(filled) and all(map(_is_number, filled))
 
 
 def _is_number(value: HtmlContent) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[-+]?[\d., ]+( %)?|-", value) is not None
+    text = value if isinstance(value, str) else "".join(value.itertext())
+    return re.fullmatch(_NUMBER, text) is not None
 
 
 def _row_class(row: Sequence[HtmlContent]) -> dict[str, str]:

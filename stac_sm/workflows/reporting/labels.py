@@ -10,7 +10,7 @@ from stac_sm.model.evaluate import CORRECTED, SCREENED, UNSCREENED
 UNIT = "m³ m⁻³"
 
 STRATEGY_LABELS: Mapping[str, tuple[str, str]] = {
-    "random": ("Random rows", "Random k-fold split: the model has seen other days of the same site."),
+    "random": ("Random rows", "A random k-fold split of rows: the model has seen other days of the same site."),
     "site": ("Unseen sites", "Whole sites are held out: the model has never seen the place."),
     "year": ("Unseen years", "Whole years are held out: the model has seen the site in other years."),
     "network": ("Unseen networks", "Whole networks are held out, each in turn, with all their sites."),

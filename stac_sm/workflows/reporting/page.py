@@ -18,7 +18,14 @@ from stac_sm.model.skill import random_rows_sentence, skill_sentences, unskilled
 from stac_sm.stac.visibility import VISIBILITY_FIELD, Visibility
 from stac_sm.workflows.reporting import figures, stations
 from stac_sm.workflows.reporting.findings import SITE_STRATEGY, ReportFindings, ReportInputs
-from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure
+from stac_sm.workflows.reporting.html import (
+    HtmlContent,
+    HtmlNode,
+    html_document,
+    html_element,
+    html_figure,
+    html_panels,
+)
 from stac_sm.workflows.reporting.labels import STRATEGY_LABELS, UNIT, method_label, strategy_label
 from stac_sm.workflows.reporting.score_tables import score_content
 from stac_sm.workflows.reporting.tables import (
@@ -32,34 +39,52 @@ from stac_sm.workflows.reporting.tables import (
     screening_table,
 )
 
-PageSection = tuple[str, str, list[HtmlContent]]  # anchor, heading, content
+PageSection = tuple[str, str, str, list[HtmlContent]]  # anchor, class of its width, heading, content
+
+FULL, PANEL, DOUBLE = "full", "panel", "double"
+"""Width of a section on a wide screen: all of it, a column, or two."""
 
 _SHOWN = (("r", "R"), ("rmse", f"RMSE, {UNIT}"), ("ubrmse", f"ubRMSE, {UNIT}"), ("bias", f"bias, {UNIT}"))
 
 _LEAKS = (
-    "A feature that is different at every site and never changes there is a name of the site. From it a model learns "
-    "sites by heart: that helps on other days of a site it knows, and nowhere else. Maps of soil or terrain do this as "
-    "station numbers do, as long as there are few sites. A feature is flagged if it names the site, alone or with "
-    "others that hardly change at a site, and if shuffling it raises the error by at least a tenth under random rows, "
-    "but by less than a third of that at unseen sites. A feature that follows the target as only a measurement at the "
-    "same station does is flagged, too: soil moisture at another depth, an earlier value, a copy with noise."
+    "A predictor that differs between sites and never changes at one identifies the site: the model learns the mean of "
+    "each site from it, which helps on other days of that site, and nowhere else. Maps of soil or terrain can do this "
+    "as station numbers do, as long as there are few sites. A predictor is flagged if it identifies the site, alone or "
+    "with others that hardly change at a site, and if shuffling it raises the RMSE by at least a tenth in the random "
+    "k-fold split, but by less than a third of that at unseen sites. A predictor that follows the target as only a "
+    "measurement at the same station does is flagged, too: soil moisture at another depth, an earlier value, a copy "
+    "with noise."
 )
 
 
 def report_page(findings: ReportFindings) -> str:
     """Return the report: scores and positions, no values of stations."""
     report = findings.report
-    sections = [section for section in _sections(findings) if section[2]]
-    links = [html_element("li", html_element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]
-    body: list[HtmlContent] = [
-        html_element("h1", report.title),
-        _headline(findings),
-        *_warnings(findings),
+    top: list[HtmlContent] = [html_element("h1", report.title), _headline(findings), *_warnings(findings)]
+    return html_document(f"{report.title}: report", page_style(), page_body(top, list(_sections(findings))))
+
+
+def page_body(top: Sequence[HtmlContent], sections: Sequence[PageSection]) -> HtmlNode:
+    """Return the body of a page: what stands at its top, links to its sections, and the sections with content."""
+    shown = [section for section in sections if section[-1]]
+    links = [html_element("li", html_element("a", heading, href=f"#{anchor}")) for anchor, _, heading, _ in shown]
+    return html_element(
+        "main",
+        *top,
         html_element("nav", html_element("ul", *links), aria_label="Sections"),
-    ]
-    for anchor, heading, content in sections:
-        body.append(html_element("section", html_element("h2", heading), *content, id=anchor))
-    return html_document(f"{report.title}: how good it is", page_style(), html_element("main", *body))
+        *(
+            html_element("section", html_element("h2", heading), *content, id=anchor, class_=width)
+            for anchor, width, heading, content in shown
+        ),
+    )
+
+
+def caveats_note(notes: Sequence[str]) -> HtmlNode:
+    """Return the box of caveats, each of which is said once on a page."""
+    items = [html_element("li", note if note.endswith(".") else f"{note}.") for note in dict.fromkeys(notes)]
+    return html_element(
+        "div", html_element("strong", "Caveats"), html_element("ul", *items), class_="warning", role="note"
+    )
 
 
 def series_page(findings: ReportFindings) -> str | None:
@@ -67,7 +92,7 @@ def series_page(findings: ReportFindings) -> str | None:
     figures_of_stations = list(_series(findings))
     if not figures_of_stations:
         return None
-    title = f"{findings.report.title}: series of stations"
+    title = f"{findings.report.title}: station time series"
     return html_document(title, page_style(), series_body(title, figures_of_stations))
 
 
@@ -86,6 +111,7 @@ def page_style() -> str:
     return files("stac_sm.workflows.reporting").joinpath("page.css").read_text(encoding="utf-8")
 
 
+LEAKS_HEADING = "Predictors that identify a station (leakage)"
 RESTRICTED_NOTE = (
     "This page shows what stations measured, day by day. Keep it to those who may have the station data: the ISMN "
     "forbids redistribution."
@@ -97,17 +123,17 @@ SERIES_NOTE = (
 
 
 def _sections(findings: ReportFindings) -> Iterator[PageSection]:
-    yield "scores", "All scores side by side", list(_scores(findings))
-    yield "unseen-scores", "Scores by network, class and station", list(_unseen_scores(findings))
-    yield "scatter", "Prediction against observation", list(_scatter(findings))
-    yield "map", "Map of stations", list(_map(findings))
-    yield "curve", "Learning curve", list(_curve(findings))
-    yield "importance", "Permutation importance", list(_importance(findings))
-    yield "leaks", "Predictors that identify a station", list(_leaks(findings))
-    yield "residuals", "Where the errors are", list(_residuals(findings))
-    yield "coverage", "Prediction intervals", list(_coverage(findings))
-    yield "screening", "Screening of stations", list(_screening(findings))
-    yield "how", "How this was worked out", list(_how(findings))
+    yield "scores", FULL, "Scores by hold-out and method", list(_scores(findings))
+    yield "unseen-scores", FULL, "Scores by network, class and station", list(_unseen_scores(findings))
+    yield "scatter", PANEL, "Predicted against observed soil moisture", list(_scatter(findings))
+    yield "curve", PANEL, "Learning curve", list(_curve(findings))
+    yield "map", DOUBLE, "R and bias by station", list(_map(findings))
+    yield "importance", PANEL, "Permutation importance", list(_importance(findings))
+    yield "residuals", PANEL, "Residuals by class", list(_residuals(findings))
+    yield "leaks", DOUBLE, LEAKS_HEADING, list(_leaks(findings))
+    yield "screening", DOUBLE, "Screening by triple collocation", list(_screening(findings))
+    yield "coverage", PANEL, "Prediction intervals", list(_coverage(findings))
+    yield "how", PANEL, "Training and evaluation", list(_how(findings))
 
 
 def _headline(findings: ReportFindings) -> HtmlNode:
@@ -165,23 +191,20 @@ def _warnings(findings: ReportFindings) -> Iterator[HtmlNode]:
     if near := ", ".join(leak.feature for leak in leaks if leak.near):
         notes.append(
             f"Leak check: {near}: follows the target as only a measurement at the same station does (another depth, an "
-            "earlier value, a copy). No score below holds where there is no station: train without it. See “Features "
-            "that identify a station”."
+            "earlier value, a copy). No score below holds where there is no station: train without it. See "
+            f"“{LEAKS_HEADING}”."
         )
     if flagged := ", ".join(leak.feature for leak in leaks if leak.status == FLAGGED and not leak.near):
         notes.append(
-            f"Leak check: {flagged}: the model knows sites by such features, so its score under random rows is not to "
-            "be believed for other places. See “Predictors that identify a station”."
+            f"Leak check: {flagged}: such predictors identify the site, so the score of random rows does not hold for "
+            f"other places. See “{LEAKS_HEADING}”."
         )
     notes += [f"{_strategies_in(name)}: {why}" for name, why in report.evaluation.notes.items()]
     notes += report.notes
     if report.diagnostics is not None:
         notes += [note[:1].upper() + note[1:] for note in report.diagnostics.notes]
     if notes:
-        items = [html_element("li", note if note.endswith(".") else f"{note}.") for note in dict.fromkeys(notes)]
-        yield html_element(
-            "div", html_element("strong", "Caveats"), html_element("ul", *items), class_="warning", role="note"
-        )
+        yield caveats_note(notes)
 
 
 def _strategies_in(name: str) -> str:
@@ -194,18 +217,23 @@ def _scores(findings: ReportFindings) -> Iterator[HtmlContent]:
         yield html_element("p", "Nothing could be scored; the reasons stand above.")
         return
     meanings = [STRATEGY_LABELS.get(strategy, (strategy, "")) for strategy in findings.report.strategies]
-    yield html_element(
-        "ul", *(html_element("li", html_element("strong", name), f": {meaning}") for name, meaning in meanings)
-    )
-    yield html_figure(
-        figures.score_comparison_figure(findings),
-        f"RMSE and R of every method under {len(findings.report.strategies)} ways of holding out rows; "
-        "the numbers stand in the table below.",
-        "All stations, all rows at once. A model is better than the baselines where its marks lie left of "
-        "theirs in RMSE, and right of them in R.",
+    yield html_panels(
+        html_figure(
+            figures.score_comparison_figure(findings),
+            f"RMSE and R of every method under {len(findings.report.strategies)} ways of holding out rows; "
+            "the numbers stand in the table below.",
+            "All stations, all rows at once. A model is better than the baselines where its marks lie left of theirs "
+            "in RMSE, and right of them in R.",
+        ),
+        html_element(
+            "div",
+            html_element(
+                "ul", *(html_element("li", html_element("strong", name), f": {meaning}") for name, meaning in meanings)
+            ),
+            published_scores_table(),
+        ),
     )
     yield score_table(findings)
-    yield published_scores_table()
 
 
 def _unseen_scores(findings: ReportFindings) -> Iterator[HtmlContent]:
@@ -271,9 +299,9 @@ def _importance(findings: ReportFindings) -> Iterator[HtmlContent]:
         best = [one.feature for one in found.importance if one.strategy == SITE_STRATEGY][:3]
         yield html_figure(
             figures.importance_figure(found),
-            f"Growth of RMSE when a feature is shuffled among rows held out; at unseen sites most: {', '.join(best)}.",
-            "Marks: over all folds; lines: from the least to the greatest of the folds. Features that say the same "
-            "share their worth, so a small mark does not mean that a feature is useless.",
+            f"RMSE increase when a feature is shuffled among rows held out; at unseen sites most: {', '.join(best)}.",
+            "Marks: over all folds; lines: from the smallest to the largest of the folds. Correlated features share "
+            "their importance, so a small increase does not mean that a feature is useless.",
         )
 
 
@@ -303,7 +331,7 @@ def _residuals(findings: ReportFindings) -> Iterator[HtmlContent]:
             "Boxes of prediction minus observation at unseen sites, by range of soil moisture and by "
             f"{_class_name(findings)}; the numbers stand in the table.",
             "Box: the middle half; lines: 5 to 95 %; diamond: the mean. Any model that is not perfect is too wet where "
-            "it was observed dry and too dry where it was wet.",
+            "dry soil was observed and too dry where wet soil was.",
         )
         yield residual_table(groups)
 

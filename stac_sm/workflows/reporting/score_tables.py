@@ -10,15 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from stac_sm.core.scores.groups import LEAST_ROWS, GroupScores, ScoreTable, Spread
 from stac_sm.core.scores.pair import GCOS_UBRMSE
-from stac_sm.core.scores.resampling import CONFIDENCE, NO_INTERVAL, Interval
+from stac_sm.core.scores.resampling import CONFIDENCE, NO_INTERVAL
 from stac_sm.workflows.reporting.figures import score_boxes_figure
-from stac_sm.workflows.reporting.html import HtmlContent, html_element, html_figure, html_table
+from stac_sm.workflows.reporting.html import HtmlContent, html_element, html_figure, html_panels, html_table
 from stac_sm.workflows.reporting.labels import UNIT
 
 _FIGURES = (  # name, heading, digits
     ("r", "R", 3), ("rho", "rho", 3), ("bias", "bias", 4), ("rmse", "RMSE", 4), ("ubrmse", "ubRMSE", 4),
     ("r_long", "R of long-term anomalies", 3), ("r_short", "R of short-term anomalies", 3),
 )  # fmt: skip
+_EXPLAINED = (
+    f"Scores are in {UNIT}, but for correlations. Pooled scores are of all sites and days at once, with "
+    f"{CONFIDENCE:.0%} intervals in brackets; medians are over sites with at least {LEAST_ROWS} rows, with quartiles "
+    "in brackets. Boxes hold the middle half of these sites, the line is their median; a dot is a site of the network."
+)
 _TARGET = f"GCOS target: ubRMSE {GCOS_UBRMSE:g}"
 _MOST_STATIONS = 300
 
@@ -36,20 +41,27 @@ def score_content(scores: Mapping[str, ScoreTable]) -> Iterator[HtmlContent]:
     HtmlContent
         Box plots; tables with 95 % intervals, and medians with quartiles over sites; the GCOS target is the last line.
     """
+    if not scores:
+        return
+    yield html_element("p", _EXPLAINED)
     for role, table in scores.items():
         kinds = [("Network", [table.pooled, *table.networks])]
         kinds += [(kind.capitalize(), list(groups)) for kind, groups in table.classes.items()]
+        boxes: list[HtmlContent] = []
+        tables: list[HtmlContent] = []
         for kind, groups in kinds:
             anchor = f"{'-'.join(kind.lower().split())}-{'-'.join(role.split())}"
             if (image := score_boxes_figure(groups[1:] if kind == "Network" else groups, table.stations)) is not None:
-                yield html_figure(
-                    image,
-                    f"Boxes of R, ubRMSE and bias of sites by {kind.lower()}, {role}; the numbers stand in the tables.",
-                    f"{kind}, {role}: boxes hold the middle half of the sites with at least {LEAST_ROWS} rows, the "
-                    "line is their median" + ("; each dot is a site." if kind == "Network" else "."),
+                alt = (
+                    f"Boxes of R, ubRMSE and bias of sites by {kind.lower()}, {role}; the numbers stand in the tables."
                 )
-            yield _pooled(kind, groups, role, f"scores-{anchor}")
-            yield _medians(kind, groups, role, f"medians-{anchor}")
+                boxes.append(html_figure(image, alt, f"{kind}, {role}"))
+            tables += [
+                _pooled(kind, groups, role, f"scores-{anchor}"),
+                _medians(kind, groups, role, f"medians-{anchor}"),
+            ]
+        yield html_panels(*boxes)
+        yield from tables
         yield _stations(table, role)
 
 
@@ -66,7 +78,7 @@ def _pooled(kind: str, groups: Sequence[GroupScores], role: str, anchor: str) ->
     rows.append([_TARGET, "", "", "", "", "", "", f"{GCOS_UBRMSE:.4f}", "", ""])
     names = [kind.lower(), "sites", "days", *(heading for _, heading, _ in _FIGURES)]
     return html_table(
-        f"{kind}, {role}: all sites and days at once, {UNIT} but for correlations, with {CONFIDENCE:.0%} intervals",
+        f"{kind}, {role}, pooled",
         names,
         rows,
         id=anchor,
@@ -84,9 +96,7 @@ def _medians(kind: str, groups: Sequence[GroupScores], role: str, anchor: str) -
         for one in groups
     ]
     names = [kind.lower(), "sites", *(heading for _, heading, _ in _FIGURES), f"sites with ubRMSE < {GCOS_UBRMSE:g}"]
-    return html_table(
-        f"{kind}, {role}: median over sites with at least {LEAST_ROWS} rows, and quartiles", names, rows, id=anchor
-    )
+    return html_table(f"{kind}, {role}, medians over sites", names, rows, id=anchor)
 
 
 def _stations(table: ScoreTable, role: str) -> HtmlContent:
@@ -117,17 +127,21 @@ def _name(one: GroupScores) -> HtmlContent:
     return one.name or html_element("span", "all", class_="first")
 
 
-def _with_interval(one: GroupScores, name: str, digits: int) -> str:
+def _with_interval(one: GroupScores, name: str, digits: int) -> HtmlContent:
     value, interval = getattr(one.scores, name), one.intervals.get(name, NO_INTERVAL)
-    return number_text(value, digits) + _ends(interval, digits)
+    text = number_text(value, digits)
+    return _with_ends(text, interval.low, interval.high, digits) if interval.known else text
 
 
-def _ends(interval: Interval, digits: int) -> str:
-    return f" ({number_text(interval.low, digits)} to {number_text(interval.high, digits)})" if interval.known else ""
+def _with_ends(text: str, low: float, high: float, digits: int) -> HtmlContent:
+    """Return a number and, in brackets that stay on one line, the ends of its interval."""
+    ends = f"({number_text(low, digits)} to {number_text(high, digits)})"
+    return html_element("span", f"{text} ", html_element("span", ends, class_="ends"))
 
 
-def _p_value(value: float) -> str:
-    return "-" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _p_value(value: float) -> HtmlContent:
+    small = html_element("span", "< 0.001", class_="ends")
+    return "-" if math.isnan(value) else small if value < 0.001 else f"{value:.3f}"
 
 
 def number_text(value: float, digits: int) -> str:
@@ -138,9 +152,8 @@ def number_text(value: float, digits: int) -> str:
     return text if float(text) else f"{0:.{digits}f}"
 
 
-def spread_text(spread: Spread, digits: int) -> str:
+def spread_text(spread: Spread, digits: int) -> HtmlContent:
     """Return a median and in brackets the quartiles; ``-`` where there is none."""
     if math.isnan(spread.median):
         return "-"
-    q1, median, q3 = (number_text(value, digits) for value in (spread.q1, spread.median, spread.q3))
-    return f"{median} ({q1} to {q3})"
+    return _with_ends(number_text(spread.median, digits), spread.q1, spread.q3, digits)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,26 @@ from scipy.spatial import cKDTree
 
 from stac_sm.model.evaluate import CORRECTED
 from stac_sm.raster.coast import draw_coast
-from stac_sm.workflows.reporting.figures import BLUE, GREY, ORANGE, figure_png, new_figure, tidy
+from stac_sm.workflows.reporting.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    WIDE_FIGURE_WIDTH,
+    few_dates,
+    few_ticks,
+    figure_png,
+    legend_above,
+    new_figure,
+    tidy,
+)
 from stac_sm.workflows.reporting.findings import ReportFindings
 from stac_sm.workflows.reporting.labels import UNIT, method_label
 
 _PLACES = (("best", 0.0), ("better than three in four", 0.25), ("middle", 0.5), ("worse than three in four", 0.75),
            ("worst", 1.0))  # fmt: skip
+_LEAST_SPAN = 2.0
+"""Degrees that a map shows at least, so that a single station has a place."""
+
 _DAYS_SHOWN = 3 * 366
 _KEYS = {"strategy", "fold", "row", "site", "date", "observed", "predicted", "unscreened", "screened"}
 
@@ -30,12 +45,12 @@ def station_map(findings: ReportFindings) -> bytes | None:
     stations = findings.stations.dropna(subset=["lon", "lat"])
     if stations.empty:
         return None
-    figure = new_figure(_map_height(stations))
+    figure = new_figure(_map_height(stations), WIDE_FIGURE_WIDTH)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     widest = max(0.02, float(stations["bias"].abs().quantile(0.95)))
     lowest = min(0.5, float(stations["r"].quantile(0.05)))
-    _stations(figure, panels[0], stations, "r", "cividis", (lowest if math.isfinite(lowest) else 0.0, 1.0), "R")
-    _stations(figure, panels[1], stations, "bias", "PuOr_r", (-widest, widest), f"bias, {UNIT}")
+    _stations(figure, panels[0], stations, "r", "cividis", (lowest if math.isfinite(lowest) else 0.0, 1.0), "R", "")
+    _stations(figure, panels[1], stations, "bias", "PuOr_r", (-widest, widest), "bias", UNIT)
     panels[0].set_ylabel("latitude, degrees north", fontsize=9)
     return figure_png(figure)
 
@@ -66,7 +81,14 @@ def _narrowing(stations: pd.DataFrame) -> float:
 
 
 def _stations(
-    figure: Any, axes: Any, stations: pd.DataFrame, name: str, colours: str, ends: tuple[float, float], label: str
+    figure: Any,
+    axes: Any,
+    stations: pd.DataFrame,
+    name: str,
+    colours: str,
+    ends: tuple[float, float],
+    title: str,
+    unit: str,
 ) -> None:
     """Draw stations coloured by one score: rings are those that screening kept, squares the others."""
     shapes, size = ((True, "o"), (False, "s")), _symbol_size(stations)
@@ -87,12 +109,19 @@ def _stations(
             plotnonfinite=False,
         )
     bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.06, pad=0.03, extend="both")
-    bar.set_label(label, fontsize=9)
+    bar.set_label(", ".join(part for part in (title, unit) if part), fontsize=9)
     bar.ax.tick_params(labelsize=8)
+    few_ticks(bar.ax.xaxis, 5)
+    axes.set_title(f"{title} of each station", fontsize=9)
     axes.set_aspect(1 / _narrowing(stations), adjustable="box")
-    axes.margins(0.08)
+    for bounds, limit in ((stations["lon"], axes.set_xlim), (stations["lat"], axes.set_ylim)):
+        low, high = float(bounds.min()), float(bounds.max())
+        margin = max(0.08 * (high - low), _LEAST_SPAN / 2 - (high - low) / 2)
+        limit(low - margin, high + margin)
     draw_coast(axes)
     tidy(axes, "longitude, degrees east")
+    few_ticks(axes.xaxis)
+    few_ticks(axes.yaxis, 6)
 
 
 def shown_stations(findings: ReportFindings) -> list[tuple[str, str]]:
@@ -111,16 +140,16 @@ def station_series_figure(findings: ReportFindings) -> bytes | None:
     shown = shown_stations(findings)
     if not shown:
         return None
-    figure = new_figure(0.5 + 1.75 * len(shown))
+    figure = new_figure(0.5 + 1.75 * len(shown), WIDE_FIGURE_WIDTH)
     panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
     baseline = _baseline(findings.unseen_site_rows)
     for axes, (site, why) in zip(panels, shown, strict=True):
         rows = _window(findings.unseen_site_rows[findings.unseen_site_rows["site"] == site])
         _one_series(axes, _with_gaps(_with_interval(findings, rows)), baseline, findings)
         found = findings.stations.set_index("site").loc[site]
-        axes.set_title(f"{site} ({why}): R {found['r']:.2f}, RMSE {found['rmse']:.3f}", fontsize=9, loc="left")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+        title = f"{site} ({why}): R {found['r']:.2f}, RMSE {found['rmse']:.3f}"
+        axes.set_title(fill(title, 96, max_lines=2), fontsize=9, loc="left")
+    legend_above(figure, panels[0])
     return figure_png(figure)
 
 
@@ -164,16 +193,8 @@ def _one_series(axes: Any, rows: pd.DataFrame, baseline: str | None, findings: R
     axes.plot(days, rows["observed"], ".", color="black", markersize=3, label="observed")
     tidy(axes, "", UNIT)
     axes.xaxis.label.set_color(GREY)
-    _few_dates(axes)
-
-
-def _few_dates(axes: Any) -> None:
-    from matplotlib import dates
-
-    module: Any = dates  # partly typed
-    locator = module.AutoDateLocator(minticks=3, maxticks=9)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(module.ConciseDateFormatter(locator))
+    few_ticks(axes.yaxis)
+    few_dates(axes)
 
 
 def stations_without_place(findings: ReportFindings) -> Sequence[str]:

@@ -64,8 +64,8 @@ def _four(found: Scores) -> list[str]:
 def published_scores_table() -> HtmlNode:
     """Return a table of published figures, set apart."""
     return html_table(
-        f"Other data: published figures in {UNIT}, of other stations, years and features. Not worked out here, and not "
-        "to be compared digit by digit",
+        f"Other data: published figures in {UNIT}, of other stations, years and features: not comparable "
+        "digit by digit",
         ["published", "R", "RMSE", "ubRMSE"],
         [[one.source, one.r, one.rmse, one.ubrmse] for one in PUBLISHED_SCORES],
         class_="other",
@@ -79,9 +79,9 @@ def leak_table(found: Diagnostics) -> HtmlNode:
     shown = [leak for leak in found.leaks if leak.status != CLEAR] + clear[:_MOST_CLEAR]
     more = len(found.leaks) - len(shown)
     return html_table(
-        f"Growth of RMSE in {UNIT}" + (f"; {more} more features are clear" if more else ""),
-        ["feature", "result", "identifies the site of later rows", "variance within sites", "growth, random rows",
-         "growth, unseen sites", "why"],
+        f"RMSE increase when shuffled, {UNIT}" + (f"; {more} more features are clear" if more else ""),
+        ["feature", "result", "identifies the site of later rows", "variance within sites", "increase, random rows",
+         "increase, unseen sites", "why"],
         [_leak(leak) for leak in shown],
         id="leak-table",
     )  # fmt: skip
@@ -106,7 +106,11 @@ def _why(leak: LeakageCheck) -> str:
     if leak.near:
         return f"{leak.near}: the target once more, or measured at the same station"
     named = (
-        f"as good as {leak.place}" if leak.place else "hardly changes at a site" if leak.within < 0.05 else "names it"
+        f"as good as {leak.place}"
+        if leak.place
+        else "hardly changes at a site"
+        if leak.within < 0.05
+        else "identifies it"
     )
     return f"{named}; {'helps only where the site is known' if leak.status == FLAGGED else 'does no such harm'}"
 
@@ -154,7 +158,7 @@ def screening_table(screening: ScreeningResult) -> HtmlNode:
     names = ["site", "status", "days", "R with the truth", f"{wide} interval", f"error, {UNIT}", f"{wide} interval"]
     names += ["failed resamples", "why not"]
     return html_table(
-        "Triple collocation of every site",
+        "Triple collocation at every site",
         names,
         rows,
         id="screening-table",
@@ -174,7 +178,12 @@ def _screened(one: Mapping[Any, Any]) -> list[HtmlContent]:
 
 def fact_table(facts: Mapping[str, object]) -> HtmlNode:
     """Return a table of what was trained."""
-    return html_table("What was trained", ["what", "value"], [[str(name), str(value)] for name, value in facts.items()])
+    return html_table(
+        "What was trained",
+        ["what", "value"],
+        [[str(name), str(value)] for name, value in facts.items()],
+        class_="facts",
+    )
 
 
 def percent(share: float) -> str:

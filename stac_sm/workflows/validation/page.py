@@ -11,12 +11,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from stac_sm.core.metrics import Scores
 from stac_sm.core.scores.groups import ScoreTable
 from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure, html_table
 from stac_sm.workflows.reporting.labels import UNIT
-from stac_sm.workflows.reporting.page import SERIES_NOTE, page_style, series_body
+from stac_sm.workflows.reporting.page import (
+    DOUBLE,
+    FULL,
+    PANEL,
+    SERIES_NOTE,
+    PageSection,
+    caveats_note,
+    page_body,
+    page_style,
+    series_body,
+)
 from stac_sm.workflows.reporting.score_tables import score_content
 from stac_sm.workflows.reporting.tables import format_score
 from stac_sm.workflows.validation import figures
@@ -24,31 +35,36 @@ from stac_sm.workflows.validation.products import ProductComparison
 from stac_sm.workflows.validation.protocol import ValidationProtocol
 from stac_sm.workflows.validation.qa4sm_file import ComparedDataSet
 from stac_sm.workflows.validation.score_sections import protocol_content, triplet_content
-from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, UNKNOWN, NetworkScores, score_sites
+from stac_sm.workflows.validation.stations import (
+    HELD_OUT,
+    SEEN,
+    UNKNOWN,
+    NetworkScores,
+    score_sites,
+    sites_to_show,
+)
 from stac_sm.workflows.validation.triplets import StationTriplets
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from stac_sm.stations.records import Station
 
 SitesOfStations = Mapping[str, "tuple[Station, tuple[tuple[float, float], ...]]"]
 """Site -> its first station, and upper and lower end of each of its sensors that counts, m."""
 
-PageSection = tuple[str, str, list[HtmlContent]]
-"""Anchor, heading, content."""
-
 _SCORES = ("r", "rmse", "ubrmse", "bias")
-_SHOWN = (("best", 0.0), ("middle", 0.5), ("worst", 1.0))
 _ABOUT_OTHERS = (
     "The product is averaged over each cell of the other. Both have errors: what stands here says how well they agree, "
-    "not which is right. A cell counts for the tile that holds its centre."
+    "not which is right. A cell counts for the tile that holds its centre. Maps are grey where there is no value."
 )
 _ABOUT_ERRORS = (
     "Random error of each of three products by triple collocation, in the scale of this product. It asks for errors "
     "that are independent, and they are so only in part: the product is made with ERA5-Land, and ESA CCI (combined) "
     "takes in SMAP from 2015 on, so the errors of the two are estimated too small."
 )
+
+
+def _no_intervals() -> pd.DataFrame:
+    return pd.DataFrame({"site": pd.Series(dtype=object), "date": pd.Series(dtype="datetime64[ns]"), "half_width": []})
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +100,9 @@ class ValidationFindings:
 
     triplets: StationTriplets | None = None
     """Triple collocation at stations; None without stations."""
+
+    intervals: pd.DataFrame = field(default_factory=_no_intervals)
+    """Half widths of the prediction intervals at the sites whose time series are drawn: ``site, date, half_width``."""
 
     protocol: ValidationProtocol | None = None
     """How product and stations are compared."""
@@ -133,29 +152,26 @@ class ValidationFindings:
 def validation_page(findings: ValidationFindings) -> str:
     """Return the page: scores and positions, no values of stations."""
     against = [
-        (f"other-{i}", f"Against {one.other.name}", list(_against(findings, one)))
+        (f"other-{i}", PANEL, f"Against {one.other.name}", list(_against(findings, one)))
         for i, one in enumerate(findings.others)
     ]
     first: list[PageSection] = [
-        ("stations", "Against stations", list(_stations(findings))),
+        ("stations", DOUBLE, "Against stations", list(_stations(findings))),
+        ("scatter", PANEL, "Product against stations", list(_scatter(findings))),
+        ("scores", FULL, "Scores by network, class and station", list(score_content(findings.scores))),
     ]
-    if findings.scores:
-        first.append(("scores", "Scores by network, class and station", list(score_content(findings.scores))))
     if findings.triplets is not None:
-        first.append(
-            ("triplets-at-stations", "Triple collocation at stations", list(triplet_content(findings.triplets)))
-        )
+        content = list(triplet_content(findings.triplets))
+        first.append(("triplets-at-stations", DOUBLE, "Triple collocation at stations", content))
     if findings.protocol is not None and findings.scores:
-        first.append(("protocol-section", "Protocol", list(protocol_content(findings.protocol))))
-    last: list[PageSection] = [("how", "What was validated", [_facts(findings), html_element("p", SERIES_NOTE)])]
-    sections = [one for one in [*first, *against, *last] if one[2]]
-    links = [html_element("li", html_element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections]
-    body: list[HtmlContent] = [html_element("h1", findings.title), _headline(findings), *_notes(findings)]
-    body.append(html_element("nav", html_element("ul", *links), aria_label="Sections"))
-    body += [
-        html_element("section", html_element("h2", name), *content, id=anchor) for anchor, name, content in sections
+        first.append(("protocol-section", DOUBLE, "Protocol", list(protocol_content(findings.protocol))))
+    if against:
+        against.insert(0, ("others", FULL, "Against other products", [html_element("p", _ABOUT_OTHERS)]))
+    last: list[PageSection] = [
+        ("how", PANEL, "Product and stations", [_facts(findings), html_element("p", SERIES_NOTE)])
     ]
-    return html_document(findings.title, page_style(), html_element("main", *body))
+    top: list[HtmlContent] = [html_element("h1", findings.title), _headline(findings), *_notes(findings)]
+    return html_document(findings.title, page_style(), page_body(top, [*first, *against, *last]))
 
 
 def validation_series_page(findings: ValidationFindings) -> str | None:
@@ -207,7 +223,8 @@ def _headline(findings: ValidationFindings) -> HtmlNode:
         for name, label in (("r", "R"), ("rmse", f"RMSE, {UNIT}"), ("ubrmse", f"ubRMSE, {UNIT}"),
                             ("bias", f"bias, {UNIT}"))
     ]  # fmt: skip
-    told = f" ({one.sites} sites, {one.pooled.n:,} days with both):"
+    sites = "1 site" if one.sites == 1 else f"{one.sites} sites"
+    told = f" ({sites}, {one.pooled.n:,} days with both):"
     lead = html_element("strong", "At networks that no model of the product was trained on")
     return html_element("div", html_element("p", lead, told), html_element("dl", *shown), class_="headline")
 
@@ -230,10 +247,7 @@ def _no_headline(findings: ValidationFindings) -> str:
 
 def _notes(findings: ValidationFindings) -> Iterator[HtmlNode]:
     if findings.notes:
-        items = [html_element("li", note) for note in findings.notes]
-        yield html_element(
-            "div", html_element("strong", "Caveats"), html_element("ul", *items), class_="warning", role="note"
-        )
+        yield caveats_note(findings.notes)
 
 
 def _stations(findings: ValidationFindings) -> Iterator[HtmlContent]:
@@ -254,31 +268,34 @@ def _four(found: Scores) -> list[str]:
     return [format_score(getattr(found, name), name) for name in _SCORES]
 
 
+def _scatter(findings: ValidationFindings) -> Iterator[HtmlContent]:
+    if findings.scores:
+        yield html_figure(
+            figures.station_scatter(findings.rows, findings.networks),
+            "Density of the soil moisture of the product against that of the stations, one panel per role of the "
+            "stations to the models.",
+            "Every site and day with both. The line is perfect agreement; the darker a cell, the more site-days.",
+        )
+
+
 def _series(findings: ValidationFindings) -> Iterator[HtmlContent]:
     shown = _shown(findings)
     if shown:
         yield html_figure(
-            figures.station_series_figures(findings.rows, shown),
+            figures.station_series_figures(findings.rows, shown, findings.intervals),
             f"Soil moisture of the product and of the stations over time at {', '.join(shown)}.",
-            "Sites are chosen by the rank of their RMSE, not by hand; of held-out networks, if there are any.",
+            "Sites are chosen by the rank of their RMSE, not by hand; of held-out networks, if there are any. "
+            "Intervals are those of the product; a product that is scaled to the stations is drawn without.",
         )
 
 
 def _shown(findings: ValidationFindings) -> dict[str, str]:
     """Return the sites whose time series are drawn, and what stands above them."""
-    held = {one.network for one in findings.networks if one.role == HELD_OUT and one.network}
-    rows = findings.rows[findings.rows["network"].isin(held)] if held else findings.rows
-    found = score_sites(rows)
-    ranked = sorted(found, key=lambda site: (found[site].rmse, site))
-    titles: dict[str, str] = {}
-    for why, place in _SHOWN:
-        if ranked:
-            site = ranked[round(place * (len(ranked) - 1))]
-            told = (
-                f"{site} ({why}): R {format_score(found[site].r, 'r')}, RMSE {format_score(found[site].rmse, 'rmse')}"
-            )
-            titles.setdefault(site, told)
-    return titles
+    found = score_sites(findings.rows)
+    return {
+        site: f"{site} ({why}): R {format_score(found[site].r, 'r')}, RMSE {format_score(found[site].rmse, 'rmse')}"
+        for site, why in sites_to_show(findings.rows, findings.networks).items()
+    }
 
 
 def _against(findings: ValidationFindings, found: ProductComparison) -> Iterator[HtmlContent]:
@@ -290,20 +307,19 @@ def _against(findings: ValidationFindings, found: ProductComparison) -> Iterator
         str(told["n"]),
         *(format_score(told[name], name) for name in _SCORES),
     ]
-    yield html_element("p", _ABOUT_OTHERS)
     yield html_table(f"All cells and days at once, {UNIT} but for R", names, [values], id=f"table-{found.other.key}")
     if found.parts:
         yield html_figure(
             figures.score_maps(found),
             f"Maps of correlation, ubRMSE, bias and coverage against {found.other.name}.",
-            f"Cells with at least {figures.least_shown(found)} days in common; the last map has all. Grey: no value.",
+            f"Product and {found.other.name}: cells with at least {figures.least_shown(found)} days in common.",
         )
     if found.triple is not None and found.third is not None:
         yield from _errors(findings, found, told["triple_collocation"])
 
 
 def _errors(findings: ValidationFindings, found: ProductComparison, told: dict[str, Any]) -> Iterator[HtmlContent]:
-    yield html_element("h3", f"With {told['third']} as the third")
+    yield html_element("h3", f"Triple collocation with {told['third']}")
     image = figures.error_maps(found, findings.least_days)
     if image is None:
         most = int(found.triple.n.max(initial=0)) if found.triple is not None else 0
@@ -317,4 +333,6 @@ def _errors(findings: ValidationFindings, found: ProductComparison, told: dict[s
 
 
 def _facts(findings: ValidationFindings) -> HtmlNode:
-    return html_table("What was validated", ["what", "value"], [[name, text] for name, text in findings.facts.items()])
+    return html_table(
+        "What was compared", ["what", "value"], [[name, text] for name, text in findings.facts.items()], class_="facts"
+    )

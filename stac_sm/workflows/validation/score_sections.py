@@ -71,6 +71,7 @@ def protocol_content(protocol: ValidationProtocol) -> Iterator[HtmlContent]:
         ["what", "value"],
         [list(line) for line in protocol.lines],
         id="protocol",
+        class_="facts",
     )
 
 

@@ -174,6 +174,38 @@ def rows_at_stations(
     )
 
 
+def half_widths_at_sites(catalog: WritableCatalog, members: Sequence[SourceItem], sites: pd.DataFrame) -> pd.DataFrame:
+    """Return half widths of the prediction intervals of the product at a few sites.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the product.
+    members
+        Tile-days of the product; those without intervals are left out.
+    sites
+        Pixels of the sites: ``site, network, tile, row, col``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``site``, ``date`` (UTC day), ``half_width`` (m3 m-3).
+
+    Raises
+    ------
+    ReadError
+        If a file cannot be read.
+    """
+    tiles = {str(tile): part for tile, part in sites.groupby("tile")}
+    pairs = [(one, tiles[tile]) for tile, days in by_tile(members).items() if tile in tiles for one in days]
+    with ThreadPoolExecutor(max(2, StoreDocuments(catalog.store).workers)) as pool:
+        read = list(pool.map(lambda pair: _of_day(catalog, pair[0], pair[1], {}, "uncertainty"), pairs))
+    rows = [row for rows, _ in read for row in rows]
+    found = pd.DataFrame(rows, columns=["site", "network", "date", "half_width"]).drop(columns="network")
+    found["date"] = pd.to_datetime(found["date"]).astype("datetime64[ns]")
+    return found.astype({"site": object})
+
+
 def training_stations(catalog: WritableCatalog, models: Iterable[str]) -> TrainingStations:
     """Return the stations in the match-ups of some models.
 
@@ -223,6 +255,31 @@ def score_networks(rows: pd.DataFrame, learned: TrainingStations) -> list[Networ
     return found
 
 
+def sites_to_show(rows: pd.DataFrame, networks: Sequence[NetworkScores]) -> dict[str, str]:
+    """Return the sites whose series are drawn, and why: best, middle and worst by RMSE, of held-out networks first.
+
+    Parameters
+    ----------
+    rows
+        As `rows_at_stations` returns them.
+    networks
+        Scores of the networks.
+
+    Returns
+    -------
+    dict of str to str
+        Site -> why it is shown.
+    """
+    held = {one.network for one in networks if one.role == HELD_OUT and one.network}
+    found = score_sites(rows[rows["network"].isin(held)] if held else rows)
+    ranked = sorted(found, key=lambda site: (found[site].rmse, site))
+    chosen: dict[str, str] = {}
+    for why, place in (("best", 0.0), ("middle", 0.5), ("worst", 1.0)):
+        if ranked:
+            chosen.setdefault(ranked[round(place * (len(ranked) - 1))], why)
+    return chosen
+
+
 def score_sites(rows: pd.DataFrame) -> dict[str, Scores]:
     """Score each site with at least 10 days.
 
@@ -260,14 +317,16 @@ def _median(found: Mapping[str, Scores]) -> Scores:
 
 
 def _of_day(
-    catalog: WritableCatalog, member: SourceItem, sites: pd.DataFrame, left_out: dict[str, str]
+    catalog: WritableCatalog, member: SourceItem, sites: pd.DataFrame, left_out: dict[str, str], asset: str = "sm"
 ) -> tuple[list[tuple[Any, ...]], str | None]:
     """Return values of a tile-day at the pixels of sites, and the model that it was made by; None if it is left out."""
     item = item_from_document(json.loads(catalog.store.read(member.path)), catalog.store.href(member.path))
+    if asset not in item.assets and asset != "sm":
+        return [], None
     try:
-        source = raster_source(item, "sm").with_feature(None, "", catalog.root)
+        source = raster_source(item, asset).with_feature(None, "", catalog.root)
     except BadItemError as error:
-        left_out[f"{item.id}/sm"] = str(error)
+        left_out[f"{item.id}/{asset}"] = str(error)
         return [], None
     pixels = [(int(row), int(column)) for row, column in zip(sites["row"], sites["col"], strict=True)]
     values = read_pixels(source, pixels)

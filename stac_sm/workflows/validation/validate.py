@@ -83,8 +83,10 @@ from stac_sm.workflows.validation.stations import (
     SEEN,
     UNKNOWN,
     TrainingStations,
+    half_widths_at_sites,
     rows_at_stations,
     score_networks,
+    sites_to_show,
     training_stations,
 )
 from stac_sm.workflows.validation.triplets import (
@@ -451,6 +453,8 @@ def _findings(
         triplets = triplets_at_stations(
             unscaled, where, data_sets, project.grid, learned, inputs, least_days=project.screening.min_days
         )
+    networks = tuple(score_networks(rows, learned))
+    shown = where[where["site"].isin(list(sites_to_show(rows, networks)))] if scaling == "none" else where.iloc[:0]
     references = _references(catalog, period, where, by_id, triplets)
     protocol = validation_protocol(period, project.stations, scaling, rows, dropped, references)
     return ValidationFindings(
@@ -463,7 +467,8 @@ def _findings(
             "stations": f"{len(where)} sites in these tiles, {rows['site'].nunique()} with a day in common",
         },
         rows=rows,
-        networks=tuple(score_networks(rows, learned)),
+        networks=networks,
+        intervals=half_widths_at_sites(catalog, members, shown),
         others=tuple(
             compare_products(other, parts, period, third, step=lambda: progress(total))
             for other, third, parts in compared

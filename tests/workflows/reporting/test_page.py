@@ -31,10 +31,12 @@ from stac_sm.model.holdout import hold_outs
 from stac_sm.stations.screening import ScreeningThresholds, screen_sites, training_screener
 from stac_sm.workflows.reporting import figures, stations
 from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, interval_coverage, site_intervals
-from stac_sm.workflows.reporting.html import html_document, html_element
+from stac_sm.workflows.reporting.html import html_document, html_element, html_table
 from stac_sm.workflows.reporting.labels import latitude_band_label, method_label, strategy_label
 from stac_sm.workflows.reporting.page import report_asset_fields, write_model_report
+from tests.support.chromium import chromium
 from tests.support.missing import need
+from tests.support.page_layout import layout_faults, said_twice
 
 SETTINGS = TrainSettings(tune=False, n_estimators=15, max_depth=3, eta=0.3)
 FEATURES = ["lst", "swvl1", "station_no"]
@@ -189,7 +191,7 @@ PICTURES = ("scores", "scatter", "series", "map", "curve", "importance", "residu
 @pytest.mark.parametrize("part", PICTURES)
 def test_each_part_that_was_promised_has_its_picture(written, part):
     page = written["series" if part == "series" else "report"].read_text("utf-8")
-    sections = re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.DOTALL)
+    sections = re.findall(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, re.DOTALL)
     pictures = {name: content.count("<img") for name, content in sections}
     assert pictures[part] == 1
 
@@ -255,7 +257,7 @@ def of(one):
 def test_the_headline_is_the_site_independent_score(written, given_report):
     result = given_report.evaluation.result("site", "screened", "all")
     assert ReportFindings(given_report).headline == result
-    top = read(written).text.partition("All scores side by side")[0]
+    top = read(written).text.partition("Scores by hold-out and method")[0]
     assert f"{result.pooled.r:.3f}" in top
     assert f"{result.pooled.rmse:.4f}" in top
     assert "At sites that the model has never seen (trained on screened sites" in top
@@ -267,7 +269,7 @@ def test_the_headline_is_the_site_independent_score(written, given_report):
 
 def test_the_leak_is_told_before_any_figure(written):
     text = read(written).text
-    assert text.index("Leak check: station_no:") < text.index("All scores side by side")
+    assert text.index("Leak check: station_no:") < text.index("Scores by hold-out and method")
     rows = {row[0]: row for row in read(written).tables["leak-table"][1:]}
     assert rows["station_no"][1] == "flagged"
     assert {row[1] for name, row in rows.items() if name != "station_no"} == {"clear"}
@@ -474,6 +476,35 @@ def test_law_any_text_comes_back_from_the_markup(text, attribute):
     clean = [re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", one) for one in (attribute, text)]
     assert parsed[0] == clean[0]
     assert "".join(parsed[1:]).strip() == clean[1].strip()
+
+
+def test_no_sentence_is_said_twice(written):
+    """A caveat stands once on a page, and so does any other sentence."""
+    for name in ("report", "series"):
+        assert said_twice(written[name].read_text(encoding="utf-8")) == []
+
+
+def test_headings_are_terms_of_the_field(written):
+    page = written["report"].read_text("utf-8")
+    assert re.findall(r"<h2>(.*?)</h2>", page) == [
+        "Scores by hold-out and method", "Scores by network, class and station", "Predicted against observed soil moisture",
+        "Learning curve", "R and bias by station", "Permutation importance", "Residuals by class",
+        "Predictors that identify a station (leakage)", "Screening by triple collocation", "Prediction intervals",
+        "Training and evaluation",
+    ]  # fmt: skip
+    assert "<strong>Caveats</strong>" in page
+
+
+def test_columns_of_numbers_stand_right_and_others_left():
+    table = html_table("t", ["a", "b", "c"], [["x", "1.5 (0.2 to 3)", "text"], ["y", "-", "2"], ["z", "", ""]])
+    classes = [one.get("class") for one in table.iter("td")]
+    assert classes == ["number", None] * 3
+    assert [one.get("class") for one in table.find(".//thead").iter("th")] == [None, "number", None]
+
+
+def test_pages_fit_screens_and_paper(written):
+    need("Chromium", None if chromium() else "it is not installed")
+    assert layout_faults([written["report"], written["series"]]) == []
 
 
 def test_a_browser_shows_it_without_a_complaint(written, tmp_path):

@@ -230,7 +230,7 @@ def test_the_page_stands_alone_and_the_item_is_sound(project, made, validate):
     assert "http" not in page.replace("http-equiv", "")
     boxes = page.count('alt="Boxes of R, ubRMSE and bias of sites by ')
     assert boxes >= 2  # by network, and by each kind of class
-    assert page.count("data:image/png;base64,") == 2 + boxes  # maps of two other products
+    assert page.count("data:image/png;base64,") == 3 + boxes  # a scatter, and maps of two other products
     assert "over time at" not in page
     visibility = {key: one.extra_fields.get("stac_sm:visibility") for key, one in item.assets.items()}
     assert (visibility["report"], visibility["metrics"], visibility["series"]) == ("public", "public", "restricted")
