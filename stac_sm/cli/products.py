@@ -148,10 +148,13 @@ def plot(
 ) -> None:
     """Draw a day, the difference of two, or with --at the series of a point over PERIOD.
 
-    Prints the name of the picture.
+    A series has the prediction interval, the flags, and what stations of the project in the same pixel measured: keep
+    such a picture to yourself, since the ISMN forbids redistribution. Prints the name of the picture.
     """
+    from stac_sm.core.period import Period
     from stac_sm.product.pictures import Picture, draw
     from stac_sm.stac.catalogs.catalog import open_catalog
+    from stac_sm.workflows.station_series import station_series
 
     if [tile, bbox, point].count(None) < 2 or (point and minus):
         raise click.UsageError("give one of --tile, --bbox and --at; --minus does not go with --at")
@@ -168,7 +171,10 @@ def plot(
         place=tile or "",
         degrees=projection == "degrees",
     )
-    drawn = draw(open_catalog(catalog) if catalog else project.catalog, picture, out)  # type: ignore[union-attr]
+    stations = None
+    if project is not None and picture.point is not None:
+        stations = station_series(project, *picture.point, Period.parse(period))
+    drawn = draw(open_catalog(catalog) if catalog else project.catalog, picture, out, stations)  # type: ignore[union-attr]
     if not as_json:
         click.echo(drawn)
         return

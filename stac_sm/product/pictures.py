@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +19,23 @@ from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import footprint
 from stac_sm.core.period import Period
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
-from stac_sm.product.read import open_product, open_product_on, point_series
+from stac_sm.product.item import PRODUCT_COLLECTION
+from stac_sm.product.read import newest_items, open_product, open_product_on, point_series
 from stac_sm.raster.plots import check_suffix, plot_map, plot_series
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.source import raster_source
-from stac_sm.stac.catalogs.search import BBox, ItemSearch
+from stac_sm.stac.catalogs.catalog_interface import ReadableCatalog
+from stac_sm.stac.catalogs.search import BBox
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pystac
     import xarray as xr
 
 _LEAST_STEP = 0.01  # degrees
+_COARSE_KILOMETRES = 4.0  # side of a cell of an input that can show among pixels of 1 km
+_KILOMETRES_OF_A_DEGREE = 111.2
 _MOST_PIXELS = 2000  # along a side of a map: of more, every second or third is read
 
 
@@ -81,7 +87,9 @@ class Picture:
         return words.replace(", ", "_").replace("/", "_").replace(" ", "-") + ".png"
 
 
-def draw(catalog: ItemSearch, picture: Picture, out: Path | None = None) -> Path:
+def draw(
+    catalog: ReadableCatalog, picture: Picture, out: Path | None = None, stations: pd.DataFrame | None = None
+) -> Path:
     """Draw a picture into a file.
 
     Parameters
@@ -93,6 +101,8 @@ def draw(catalog: ItemSearch, picture: Picture, out: Path | None = None) -> Path
     out
         File whose name ends with ``.png``, ``.pdf`` or ``.svg``; None: a PNG in the current folder, named after place
         and period.
+    stations
+        Of a time series, what stations measured: ``site``, ``date``, ``sm`` (m3 m-3).
 
     Returns
     -------
@@ -110,18 +120,72 @@ def draw(catalog: ItemSearch, picture: Picture, out: Path | None = None) -> Path
     check_suffix(file)  # before anything is read
     if picture.point is not None:
         series = point_series(catalog, *picture.point, picture.period, mask=picture.mask)
-        plot_series(series, file, title=picture.title)
+        plot_series(series, file, title=picture.title, stations=stations)
         return file
     field = _field(catalog, picture, picture.period)
     if picture.minus:
         field = (field - _field(catalog, picture, picture.minus)).assign_attrs(field.attrs).rename("difference")
     if picture.degrees:
         field = _cropped(field)
-    plot_map(field, file, title=picture.title, difference=picture.minus is not None)
+    note = coarse_inputs_note(coarse_inputs(catalog, picture))
+    plot_map(field, file, title=picture.title, difference=picture.minus is not None, note=note)
     return file
 
 
-def _field(catalog: ItemSearch, picture: Picture, text: str) -> xr.DataArray:
+def coarse_inputs(catalog: ReadableCatalog, picture: Picture) -> dict[str, str]:
+    """Return the inputs of a map whose cells are so large that they can show in it.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the product and its inputs.
+    picture
+        A map of a tile or a box.
+
+    Returns
+    -------
+    dict of str to str
+        Collection -> size of its cells, with its unit; of inputs that the items name and the catalogue holds.
+    """
+    bbox = picture.bbox or (None if picture.geobox is None else _bounds(picture))
+    if bbox is None:
+        return {}
+    found = newest_items(catalog.items(PRODUCT_COLLECTION, period=Period.parse(picture.period), bbox=bbox, left_out={}))
+    collections = catalog.collections
+    sizes: dict[str, str] = {}
+    for item in found[:1]:
+        for link in item.get_links("derived_from"):
+            parts = str(link.get_absolute_href() or link.target).split("/")
+            collection = next((one for one in collections if one in parts), "")
+            if collection and collection not in sizes:
+                sizes[collection] = _coarse_cells(catalog, collection, str(link.title))
+    return {collection: size for collection, size in sizes.items() if size}
+
+
+def coarse_inputs_note(sizes: Mapping[str, str]) -> str:
+    """Return the line below a map that names inputs with large cells; empty where there are none."""
+    named = ", ".join(f"{collection} ({size})" for collection, size in sizes.items())
+    return f"cells that show are those of coarse inputs: {named}" if named else ""
+
+
+def _coarse_cells(catalog: ReadableCatalog, collection: str, id: str) -> str:
+    """Return the size of the cells of an input; empty if they are small, or not stated."""
+    try:
+        properties = catalog.item(collection, id).properties
+    except CatalogError:
+        return ""
+    transform = properties.get("proj:transform")
+    if not transform:
+        return ""
+    size = abs(float(transform[0]))
+    degrees = str(properties.get("proj:code")) == "EPSG:4326"
+    kilometres = size * _KILOMETRES_OF_A_DEGREE if degrees else size / 1000
+    if kilometres < _COARSE_KILOMETRES:
+        return ""
+    return f"{size:.3g} degrees" if degrees else f"{size / 1000:.3g} km"
+
+
+def _field(catalog: ReadableCatalog, picture: Picture, text: str) -> xr.DataArray:
     """Return soil moisture of a day, (y, x), m3 m-3, in memory."""
     day = Period.parse(text)
     if len(day) != 1:
@@ -139,15 +203,20 @@ def _field(catalog: ItemSearch, picture: Picture, text: str) -> xr.DataArray:
     return field
 
 
+def _bounds(picture: Picture) -> BBox:
+    """Return the box of a map of a box or of a tile, degrees."""
+    if picture.bbox is not None:
+        return picture.bbox
+    outline = None if picture.geobox is None else footprint(picture.geobox)
+    if outline is None:
+        raise InputError(f"tile {picture.place}: it lies off the Earth: choose another tile")
+    west, south, east, north = outline.bounds
+    return west, south, east, north
+
+
 def _cells_in_degrees(picture: Picture) -> GeoBox:
     """Return cells of 0.01 degrees, or larger where they would be too many, that hold a tile or a box."""
-    if picture.bbox is not None:
-        west, south, east, north = picture.bbox
-    else:
-        outline = None if picture.geobox is None else footprint(picture.geobox)
-        if outline is None:
-            raise InputError(f"tile {picture.place}: it lies off the Earth: choose another tile")
-        west, south, east, north = outline.bounds
+    west, south, east, north = _bounds(picture)
     east += 360.0 * (east < west)
     step = max(_LEAST_STEP, (east - west) / _MOST_PIXELS, (north - south) / _MOST_PIXELS)
     shape = (max(1, math.ceil((north - south) / step)), max(1, math.ceil((east - west) / step)))
@@ -166,7 +235,7 @@ def _cropped(field: xr.DataArray) -> xr.DataArray:
     ]
 
 
-def _of_box(catalog: ItemSearch, bbox: BBox, day: Period, mask: tuple[str, ...]) -> xr.Dataset:
+def _of_box(catalog: ReadableCatalog, bbox: BBox, day: Period, mask: tuple[str, ...]) -> xr.Dataset:
     cube = open_product(catalog, bbox, day, mask=mask)
     geobox = cube.odc.geobox
     thinned = _thinned(geobox)
@@ -178,7 +247,7 @@ def _thinned(geobox: GeoBox) -> GeoBox:
     return geobox.zoom_out(factor) if factor > 1 else geobox
 
 
-def _globe(catalog: ItemSearch, day: Period) -> xr.DataArray:
+def _globe(catalog: ReadableCatalog, day: Period) -> xr.DataArray:
     """Return the overview of a global day; of several versions, that of the highest."""
     import xarray as xr
 

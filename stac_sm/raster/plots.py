@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stac_sm.core.colours import SOIL_MOISTURE_COLOURS, SOIL_MOISTURE_RANGE
 from stac_sm.core.errors import InputError
+from stac_sm.core.variables import PUBLISHED_FLAGS
 from stac_sm.raster.coast import draw_coast
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ _SPREAD = (2, 98)  # percentiles at the ends of the colours, so that outliers do
 
 
 def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
-    """Draw the first day of a cube, one panel a variable, with units; grey is no value.
+    """Draw the first day of a cube, one panel a variable that has a value, with units; grey is no value.
+
+    Variables without a value on that day are named in a line below the panels.
 
     Parameters
     ----------
@@ -50,20 +53,24 @@ def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
     from matplotlib.figure import Figure
 
     check_suffix(file)
-    names = [str(name) for name in cube.data_vars]
-    columns = min(4, math.ceil(math.sqrt(len(names))))
+    empty = [str(name) for name in cube.data_vars if not cube[name].isel(time=0).notnull().any()]
+    names = [str(name) for name in cube.data_vars if str(name) not in empty]
+    columns = min(4, math.ceil(math.sqrt(max(len(names), 1))))
     rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(_PANEL * columns, 0.9 * _PANEL * rows + 0.4), layout="constrained")
-    figure.suptitle(f"{title} {np.datetime_as_string(cube.time.values[0], 'D')}".strip())
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, name in zip(grid.flat, names, strict=False):
-        _panel(figure, axes, cube[name].isel(time=0), name)
-    for axes in grid.flat[len(names) :]:
-        axes.set_axis_off()
+    tall = min(max(cube.sizes["y"] / cube.sizes["x"], 0.3), 1.5)
+    day = fill(f"{title}, {np.datetime_as_string(cube.time.values[0], 'D')}".strip(", "), 38 * columns)
+    lines = max((_panel_title(cube[name], name).count("\n") for name in names), default=0)
+    height = (0.72 * _PANEL * tall + 0.75 + 0.13 * lines) * rows + 0.7 + 0.2 * day.count("\n")
+    figure = Figure(figsize=(_PANEL * columns, height), layout="compressed")
+    figure.suptitle(day, fontsize=10)
+    for place, name in enumerate(names, 1):
+        _panel(figure, figure.add_subplot(rows, columns, place), cube[name].isel(time=0), name)
+    if empty:
+        figure.supxlabel(fill(f"no value on this day: {', '.join(empty)}", 48 * columns), fontsize=7)
     _save(figure, file)
 
 
-def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = False) -> None:
+def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = False, note: str = "") -> None:
     """Draw one map with its unit; grey is no value. Soil moisture has the same colours on every map.
 
     Parameters
@@ -77,6 +84,8 @@ def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = 
         Text above the map.
     difference
         Whether the colours diverge from white at 0: red is drier, blue is wetter.
+    note
+        A line below the map.
 
     Raises
     ------
@@ -92,7 +101,10 @@ def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = 
     figure = Figure(figsize=(7.5, min(max(6.3 * height / width, 2.5), 9.0) + 0.6), layout="constrained")
     axes = figure.subplots()
     _panel(figure, axes, field, "", difference=difference)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(fill(title, 80), fontsize=10)
+    lines = ["grey: no value"] if np.isnan(field.values.astype(float)).any() else []
+    if lines := [*lines, *([note] if note else [])]:
+        figure.supxlabel(fill("; ".join(lines), 110), fontsize=7)
     if _in_degrees(field):
         axes.set_ylabel("degrees north", fontsize=7)
         axes.set_xlabel("degrees east", fontsize=7)
@@ -101,17 +113,23 @@ def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = 
     _save(figure, file)
 
 
-def plot_series(series: pd.DataFrame, file: Path, *, title: str) -> None:
-    """Draw soil moisture day by day, with its prediction interval as a band where it has one; gaps stay gaps.
+def plot_series(series: pd.DataFrame, file: Path, *, title: str, stations: pd.DataFrame | None = None) -> None:
+    """Draw soil moisture day by day, with its prediction interval as a band, its flags, and what stations measured.
+
+    Gaps stay gaps. A strip below the axes has a row for each flag that occurs, with a mark on its days.
 
     Parameters
     ----------
     series
-        As `point_series` gives it: index of days; ``sm`` and perhaps ``uncertainty`` in m3 m-3.
+        As `point_series` gives it: index of days; ``sm`` and perhaps ``uncertainty`` in m3 m-3, and ``qa``, bits of
+        `QualityFlag`.
     file
         A ``.png``, ``.pdf`` or ``.svg``, replaced if it exists.
     title
         Text above the axes.
+    stations
+        Daily means at the pixel: ``site``, ``date``, ``sm`` (m3 m-3). The picture says that they are not to be passed
+        on: the ISMN forbids redistribution. None or empty: none are drawn.
 
     Raises
     ------
@@ -122,26 +140,58 @@ def plot_series(series: pd.DataFrame, file: Path, *, title: str) -> None:
     from matplotlib.figure import Figure
 
     check_suffix(file)
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    axes = figure.subplots()
+    flags = _flags_of(series)
+    figure = Figure(figsize=(9, 3.6 + 0.16 * len(flags)), layout="constrained")
+    axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=[18, max(len(flags), 1)])
     days, sm = series.index.to_numpy(), series["sm"].to_numpy(float)
     if "uncertainty" in series and series["uncertainty"].notna().any():
         half = series["uncertainty"].to_numpy(float)
         axes.fill_between(days, sm - half, sm + half, color="#9ecae1", linewidth=0, label="90 % prediction interval")
         axes.vlines(days, sm - half, sm + half, color="#9ecae1", linewidth=2)  # of a day alone, too
     axes.plot(days, sm, color="#08519c", linewidth=1, marker=".", markersize=3, label="soil moisture")
+    if stations is not None and len(stations):
+        for site, part in stations.groupby("site", sort=True):
+            axes.plot(part["date"].to_numpy(), part["sm"], "x", color="black", markersize=4, label=f"station {site}")
+        figure.supxlabel("Station data: not to be passed on (the ISMN forbids redistribution).", fontsize=7)
     ticks: Any = dates  # untyped
-    locator = ticks.AutoDateLocator()
+    locator = ticks.AutoDateLocator(minticks=3, maxticks=9)
+    _draw_flags(strip, days, flags)
+    lowest = strip if flags else axes
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ticks.ConciseDateFormatter(locator))
+    axes.tick_params(labelbottom=not flags)
+    lowest.xaxis.get_offset_text().set_fontsize(8)
     axes.set_xlim(days[0] - np.timedelta64(12, "h"), days[-1] + np.timedelta64(12, "h"))
     axes.set_ylabel(f"soil moisture, {_UNITS['m3 m-3']}")
     axes.set_title(title, fontsize=10)
     axes.grid(linewidth=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     if np.isnan(sm).all():
         axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center")
     _save(figure, file)
+
+
+def _flags_of(series: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return whether each day has a flag, by the name of each flag that occurs."""
+    if "qa" not in series:
+        return {}
+    bits = series["qa"].to_numpy(np.uint8)
+    found = {str(flag.name).lower().replace("_", " "): (bits & np.uint8(flag)) != 0 for flag in PUBLISHED_FLAGS}
+    return {name: days for name, days in found.items() if days.any()}
+
+
+def _draw_flags(axes: Any, days: np.ndarray, flags: dict[str, np.ndarray]) -> None:
+    """Draw a row of marks for each flag; without flags, no axes are left."""
+    if not flags:
+        axes.remove()
+        return
+    for row, flagged in enumerate(flags.values()):
+        axes.plot(days[flagged], np.full(int(flagged.sum()), row), "|", color="#d55e00", markersize=6)
+    axes.set_yticks(range(len(flags)), list(flags), fontsize=7)
+    axes.set_ylim(len(flags) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def legend_thumbnail(values: np.ndarray, bounds: tuple[float, float, float, float], file: Path, *, title: str) -> None:
@@ -220,8 +270,7 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
         interpolation="nearest",
     )
     axes.set_facecolor(_NO_VALUE)
-    described = str(field.attrs.get("long_name", ""))
-    axes.set_title("\n".join([name, *(wrap(described, 44) if described != name else [])]), fontsize=8)
+    axes.set_title(_panel_title(field, name), fontsize=8)
     axes.tick_params(labelsize=6)
     axes.set_xlabel(_mask_labels(values) if field.dtype == bool else unit, fontsize=7)
     if field.dtype != bool:
@@ -229,6 +278,12 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
         _scale(figure, axes, image, str(field.attrs.get("units", "1")), label)
     if np.isnan(values).all():
         axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center")
+
+
+def _panel_title(field: xr.DataArray, name: str) -> str:
+    """Return what a variable is, and its name in brackets."""
+    described = str(field.attrs.get("long_name", ""))
+    return fill(f"{described[:1].upper()}{described[1:]} ({name})" if described not in ("", name) else name, 46)
 
 
 def _in_degrees(field: xr.DataArray) -> bool:

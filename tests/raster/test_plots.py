@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.period import Period
+from stac_sm.core.variables import QualityFlag
 from stac_sm.product import pictures
 from stac_sm.product.aggregates.mosaic import make_mosaics
+from stac_sm.raster import plots
 from stac_sm.raster.plots import SUFFIXES, plot_cube, plot_map, plot_series
+from stac_sm.stac.catalogs.catalog import open_catalog
 from tests.support.fields import SMALL
+from tests.support.figure_text import unreadable
 from tests.support.product_days import known, new_project, put_days
+from tests.support.station_items import put_station
 
 
 def cube_of(**fields):
@@ -70,6 +78,74 @@ def test_a_variable_without_a_value_says_so(tmp_path):
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"cube\.gif: a name that ends with \.png, \.pdf, \.svg is required"):
         plot_cube(CUBE, tmp_path / "cube.gif")
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """The figures that were drawn; nothing is written."""
+    figures = []
+
+    def keep(figure, file):
+        FigureCanvasAgg(figure)
+        assert unreadable(figure) == []
+        figures.append(figure)
+
+    monkeypatch.setattr(plots, "_save", keep)
+    return figures
+
+
+LONG = (
+    "Volumetric soil water of layer 1 from 0 to 7 cm, the mean of the hours of a day in UTC, filled by its climatology"
+)
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 13])
+def test_a_cube_has_no_empty_panels_and_titles_of_the_field(kept, number):
+    cube = cube_of(**{f"feature_{i}_anomaly_of_the_year": (RAMP, "m3 m-3") for i in range(number)}, snow=(np.nan, "m"))
+    cube["feature_0_anomaly_of_the_year"].attrs["long_name"] = LONG
+    plot_cube(cube, Path("cube.png"), title="h18v04, " + LONG)
+    (figure,) = kept
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    assert len(panels) == number
+    assert "_anomaly_of_the_year)" in panels[0].get_title().replace("\n", "")
+    assert panels[0].get_title().replace("\n", " ").startswith("Volumetric soil water of layer 1")
+    assert figure._supxlabel.get_text() == "no value on this day: snow"
+
+
+def test_a_cube_without_any_value_says_so(kept):
+    plot_cube(cube_of(snow=(np.nan, "m"), sm=(np.nan, "m3 m-3")), Path("cube.png"), title="h18v04")
+    assert kept[0].axes == []
+    assert kept[0]._supxlabel.get_text() == "no value on this day: snow, sm"
+
+
+def test_a_map_has_a_title_a_legend_and_its_note(kept):
+    values = RAMP + np.zeros((1, 30, 40))
+    for note in ("", "cells that show are those of coarse inputs: era5-land (0.1 degrees)"):
+        plot_map(field_of(values), Path("map.png"), title="Soil moisture, h18v04, 2018-07-01", note=note)
+        axes, bar = kept[-1].axes
+        assert axes.get_title() == "Soil moisture, h18v04, 2018-07-01"
+        assert bar.get_ylabel() == "soil moisture, m³ m⁻³"
+        assert (kept[-1]._supxlabel.get_text() if note else "") == note
+    values[0, :3] = np.nan
+    plot_map(field_of(values), Path("map.png"), title="Soil moisture")
+    assert kept[-1]._supxlabel.get_text() == "grey: no value"
+
+
+@pytest.mark.parametrize("days", [1, 2, 45, 7300])
+def test_a_series_has_its_flags_and_what_stations_measured(kept, days):
+    series = series_of(np.linspace(0.1, 0.4, days))
+    series["qa"] = np.where(np.arange(days) == 0, int(QualityFlag.CLIPPED | QualityFlag.GAP_FILLED), 0)
+    stations = pd.DataFrame({"site": "NET.with-a-rather-long-name-of-a-station", "date": series.index, "sm": 0.2})
+    plot_series(series, Path("s.png"), title="Soil moisture, -120.123, 45.1, 2018-07-01", stations=stations)
+    axes, strip = kept[-1].axes
+    assert [one.get_text() for one in strip.get_yticklabels()] == ["gap filled", "clipped"]
+    assert [list(line.get_xdata()) for line in strip.lines] == [[series.index.to_numpy()[0]]] * 2
+    (crosses,) = (line for line in axes.lines if line.get_marker() == "x")
+    assert len(crosses.get_xdata()) == days
+    assert "not to be passed on" in kept[-1]._supxlabel.get_text()
+    plot_series(series.assign(qa=0), Path("s.png"), title="Soil moisture")
+    assert len(kept[-1].axes) == 1
+    assert kept[-1]._supxlabel is None
 
 
 def field_of(values, unit="m3 m-3"):
@@ -140,6 +216,41 @@ def test_plot_draws_what_was_published(project, tmp_path, monkeypatch):
     make_mosaics(project.catalog, SMALL, Period.parse("2018-07-02"), "001")
     field, _, _ = plot("2018-07-02")
     assert float(field.sel(x=lon, y=lat, method="nearest")) == pytest.approx(sm[30, 30], abs=0.02)
+
+
+def test_a_series_shows_the_stations_of_the_project_in_its_pixel_and_not_those_of_others(
+    project, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(pictures, "plot_series", lambda series, file, **told: drawn.append(told["stations"]))
+    lon, lat = transformer_to_lonlat(SMALL.crs).transform(*(SMALL.geobox("h01v01").affine @ (30.5, 30.5)))
+    put_station(project.catalog, tmp_path, "NET.A", [0.1, 0.2, 0.3], lon, lat)
+
+    def plot(at, *more):
+        arguments = ["plot", "2018-07-02/2018-07-03", f"--at={at[0]},{at[1]}", "--out", str(tmp_path / "s.png"), *more]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        return drawn[-1]
+
+    of = ("--project", str(project.folder))
+    found = plot((lon, lat), *of)
+    assert found["site"].to_list() == ["NET.A"] * 2
+    assert found["sm"].to_list() == pytest.approx([0.2, 0.3])
+    assert plot((lon + 0.05, lat), *of) is None
+    assert plot((lon, lat), "--catalog", str(project.folder)) is None
+
+
+def test_a_map_names_the_coarse_inputs_that_its_items_are_made_from():
+    folder = Path(__file__).parents[1] / "support/project_4977fae/project"
+    catalog = open_catalog(folder)
+    item = catalog.items("sm-1km-daily", period=Period.parse("2019-03-03"))[0]
+    found = pictures.coarse_inputs(catalog, pictures.Picture("2019-03-03", bbox=tuple(item.bbox)))
+    assert found["era5-land"] == "0.1 degrees"
+    assert found["esa-cci-sm"] == "0.25 degrees"
+    assert not {"glass-lst", "cop-dem", "soilgrids"} & set(found)
+    note = pictures.coarse_inputs_note({"era5-land": "0.1 degrees"})
+    assert note == "cells that show are those of coarse inputs: era5-land (0.1 degrees)"
+    assert pictures.coarse_inputs_note({}) == ""
 
 
 def test_plot_says_what_is_missing(project, tmp_path):

@@ -27,7 +27,7 @@ Math.max(0, ...[...document.querySelectorAll("main p")].map(one => one.getBoundi
 
 
 def layout_faults(files: Sequence[Path]) -> list[str]:
-    """What is wrong with the layout of pages: too wide at 800 pixels or on A4, one column on a wide screen, long lines."""
+    """What is wrong: too wide at 800 pixels or on A4, one column on a wide screen, lines that are too long."""
     faults = []
     with page("http://127.0.0.1") as tab:
 
@@ -42,7 +42,8 @@ def layout_faults(files: Sequence[Path]) -> list[str]:
                 if tab.value("document.documentElement.scrollWidth") > width:
                     faults.append(f"{file.name}: scrolls sideways at {width} pixels, {media}")
                 scrolls = "true" if media == "screen" else "false"  # on paper, nothing scrolls
-                faults += [f"{file.name}: too wide at {width}, {media}: {one}" for one in tab.value(_TOO_WIDE % scrolls)]
+                wide = tab.value(_TOO_WIDE % scrolls)
+                faults += [f"{file.name}: too wide at {width}, {media}: {one}" for one in wide]
             look(file, 1300)
             tops = tab.value(_PANEL_TOPS)
             if len(tops) > 1 and len(set(tops)) == len(tops):

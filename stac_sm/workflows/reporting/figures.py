@@ -80,6 +80,7 @@ def few_dates(axes: Any) -> None:
     locator = module.AutoDateLocator(minticks=3, maxticks=7)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(module.ConciseDateFormatter(locator))
+    axes.xaxis.get_offset_text().set_fontsize(8)
 
 
 def legend_above(figure: Any, axes: Any, columns: int = 4) -> None:
@@ -184,6 +185,10 @@ def density_figure(panels: Mapping[str, tuple[Float64Array, Float64Array]], y_la
         axes.set_visible(False)
     _outer_labels(grid, len(panels), y_label)
     bar = figure.colorbar(image, ax=grid, fraction=0.03, pad=0.02)
+    powers = [10**i for i in range(round(math.log10(most)) + 1) if 10**i <= most]
+    bar.set_ticks(powers if len(powers) > 1 else [1, int(most)])
+    bar.ax.minorticks_off()
+    bar.ax.yaxis.set_major_formatter("{x:,.0f}")
     bar.ax.tick_params(labelsize=8)
     bar.set_label("rows in a cell", fontsize=8)
     return figure_png(figure)

@@ -80,8 +80,13 @@ def page_body(top: Sequence[HtmlContent], sections: Sequence[PageSection]) -> Ht
 
 
 def caveats_note(notes: Sequence[str]) -> HtmlNode:
-    """Return the box of caveats, each of which is said once on a page."""
-    items = [html_element("li", note if note.endswith(".") else f"{note}.") for note in dict.fromkeys(notes)]
+    """Return the box of caveats: ``WHICH: WHY``; one that holds for several things is said once."""
+    which: dict[str, list[str]] = {}
+    for note in dict.fromkeys(notes):
+        thing, colon, why = note.partition(": ")
+        which.setdefault(why if colon else note, []).extend([thing] if colon else [])
+    texts = [f"{', '.join(things)}: {why}" if things else why for why, things in which.items()]
+    items = [html_element("li", text if text.endswith(".") else f"{text}.") for text in texts]
     return html_element(
         "div", html_element("strong", "Caveats"), html_element("ul", *items), class_="warning", role="note"
     )

@@ -54,7 +54,8 @@ SitesOfStations = Mapping[str, "tuple[Station, tuple[tuple[float, float], ...]]"
 _SCORES = ("r", "rmse", "ubrmse", "bias")
 _ABOUT_OTHERS = (
     "The product is averaged over each cell of the other. Both have errors: what stands here says how well they agree, "
-    "not which is right. A cell counts for the tile that holds its centre. Maps are grey where there is no value."
+    "not which is right. Scores in tables are of all cells and days at once, maps show each cell, and grey where there "
+    "is no value. A cell counts for the tile that holds its centre."
 )
 _ABOUT_ERRORS = (
     "Random error of each of three products by triple collocation, in the scale of this product. It asks for errors "
@@ -179,7 +180,7 @@ def validation_series_page(findings: ValidationFindings) -> str | None:
     content = list(_series(findings))
     if not content:
         return None
-    title = f"{findings.title}: series of stations"
+    title = f"{findings.title}: station time series"
     return html_document(title, page_style(), series_body(title, content))
 
 
@@ -307,12 +308,14 @@ def _against(findings: ValidationFindings, found: ProductComparison) -> Iterator
         str(told["n"]),
         *(format_score(told[name], name) for name in _SCORES),
     ]
-    yield html_table(f"All cells and days at once, {UNIT} but for R", names, [values], id=f"table-{found.other.key}")
+    yield html_table(
+        f"Product and {found.other.name}, {UNIT} but for R", names, [values], id=f"table-{found.other.key}"
+    )
     if found.parts:
         yield html_figure(
             figures.score_maps(found),
             f"Maps of correlation, ubRMSE, bias and coverage against {found.other.name}.",
-            f"Product and {found.other.name}: cells with at least {figures.least_shown(found)} days in common.",
+            f"Product and {found.other.name}, cells with at least {figures.least_shown(found)} days in common.",
         )
     if found.triple is not None and found.third is not None:
         yield from _errors(findings, found, told["triple_collocation"])

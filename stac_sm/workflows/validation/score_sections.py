@@ -41,7 +41,7 @@ def triplet_content(found: StationTriplets) -> Iterator[HtmlContent]:
     )
     independent = [one for one in summaries if not one.dependent]
     if independent:
-        yield _triplets("Triplets with independent errors: median and quartiles over sites", independent, "triplets")
+        yield _triplets("Triplets with independent errors, median and quartiles over sites", independent, "triplets")
     dependent = [one for one in summaries if one.dependent]
     if dependent:
         yield html_element("h3", "Triplets with dependent errors")
@@ -50,7 +50,9 @@ def triplet_content(found: StationTriplets) -> Iterator[HtmlContent]:
             "Triple collocation requires independent errors. These triplets do not have them: errors of the data sets "
             "that depend on each other are estimated too small. They are shown for comparison and enter no headline.",
         )
-        yield _triplets("Dependent errors: median and quartiles over sites", dependent, "dependent-triplets")
+        yield _triplets(
+            "Triplets with dependent errors, median and quartiles over sites", dependent, "dependent-triplets"
+        )
 
 
 def protocol_content(protocol: ValidationProtocol) -> Iterator[HtmlContent]:

@@ -487,11 +487,18 @@ def test_no_sentence_is_said_twice(written):
 def test_headings_are_terms_of_the_field(written):
     page = written["report"].read_text("utf-8")
     assert re.findall(r"<h2>(.*?)</h2>", page) == [
-        "Scores by hold-out and method", "Scores by network, class and station", "Predicted against observed soil moisture",
-        "Learning curve", "R and bias by station", "Permutation importance", "Residuals by class",
-        "Predictors that identify a station (leakage)", "Screening by triple collocation", "Prediction intervals",
+        "Scores by hold-out and method",
+        "Scores by network, class and station",
+        "Predicted against observed soil moisture",
+        "Learning curve",
+        "R and bias by station",
+        "Permutation importance",
+        "Residuals by class",
+        "Predictors that identify a station (leakage)",
+        "Screening by triple collocation",
+        "Prediction intervals",
         "Training and evaluation",
-    ]  # fmt: skip
+    ]
     assert "<strong>Caveats</strong>" in page
 
 

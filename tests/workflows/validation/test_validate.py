@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stac_sm.cli.main import main
-from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import transformer_to_lonlat
@@ -27,7 +26,7 @@ from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.raster.mosaic_cog import whole_grid_geobox
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.manifest import check_manifest, index_months, read_manifest
-from stac_sm.stac.items import PARQUET_MEDIA_TYPE, build_item
+from stac_sm.stac.items import build_item
 from stac_sm.stac.links import add_collection, refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
 from stac_sm.stac.retract import retract
@@ -36,8 +35,12 @@ from stac_sm.workflows.audit import audit
 from stac_sm.workflows.project import create_project
 from stac_sm.workflows.validation.products import OTHER_PRODUCTS, Moments
 from stac_sm.workflows.validation.validate import compare_with_other_products, validate_product
+from tests.support.chromium import chromium
 from tests.support.fields import RECIPE, SMALL, edit, project_text, put
+from tests.support.missing import need
+from tests.support.page_layout import layout_faults, said_twice
 from tests.support.product_days import FIRST, known, new_project, put_day, put_days
+from tests.support.station_items import put_station
 
 NUMBER, FACTOR = 12, 5
 DAYS = Period(FIRST, FIRST + NUMBER * ONE_DAY)
@@ -80,26 +83,11 @@ def put_others(catalog):
         refresh(catalog.store, collection)
 
 
-def put_station(catalog, folder, id, sm, tile="h01v01"):
+def put_station_in_pixel(catalog, folder, id, sm, tile="h01v01"):
     """A station at the centre of a pixel, 24 readings a day."""
-    network, name = id.split(".")
     row, column = PLACES[id]
     lon, lat = transformer_to_lonlat(SMALL.crs).transform(*(SMALL.geobox(tile).affine @ (column + 0.5, row + 0.5)))
-    times = pd.date_range(str(FIRST), periods=24 * len(sm), freq="h")
-    readings = pd.DataFrame(
-        {"time": times, "sensor": "A", "depth_from": 0.0, "depth_to": 0.05, "sm": np.repeat(sm, 24), "flag": "G"}
-    )
-    sensors = [{"name": "A", "depth_from": 0.0, "depth_to": 0.05, "n": len(readings)}]
-    own = {"stac_sm:network": network, "stac_sm:station": name, "stac_sm:sensors": sensors}
-    item = build_item(
-        id=id, collection="ismn-stations", geometry={"type": "Point", "coordinates": [lon, lat]},
-        bbox=[lon, lat, lon, lat], start=utc_instant(DAYS.start), end=utc_instant(DAYS.end), extensions=[],
-        properties={**own, FINGERPRINT_PROPERTY: digest([id, *map(float, sm)])},
-    )  # fmt: skip
-    file = folder / f"{id}.parquet"
-    readings.to_parquet(file)
-    publish(catalog, item, {"series": AssetFile(file, ".parquet", {"type": PARQUET_MEDIA_TYPE, "roles": ["data"]})})
-    refresh(catalog.store, "ismn-stations")
+    put_station(catalog, folder, id, sm, lon, lat)
 
 
 def put_model(catalog, folder, networks):
@@ -131,7 +119,7 @@ def whole_project(folder: Path):
     put_days(catalog, TILES, range(NUMBER))
     put_others(catalog)
     for id in PLACES:
-        put_station(catalog, scratch, id, station_values(id))
+        put_station_in_pixel(catalog, scratch, id, station_values(id))
     put_model(catalog, scratch, {"WET"})
     return project
 
@@ -228,6 +216,7 @@ def test_the_page_stands_alone_and_the_item_is_sound(project, made, validate):
         assert Path(link.get_absolute_href()).exists(), link
     page = Path(project.folder, made.report).read_text()
     assert "http" not in page.replace("http-equiv", "")
+    assert said_twice(page) == []
     boxes = page.count('alt="Boxes of R, ubRMSE and bias of sites by ')
     assert boxes >= 2  # by network, and by each kind of class
     assert page.count("data:image/png;base64,") == 3 + boxes  # a scatter, and maps of two other products
@@ -241,6 +230,11 @@ def test_the_page_stands_alone_and_the_item_is_sound(project, made, validate):
     metrics = json.loads(Path(item.assets["metrics"].get_absolute_href()).read_text())
     assert {one["site"] for one in metrics["sites"]} == set(PLACES)
     assert made.notes == [f"smap-s1 {cells} km: no file on these tiles and days." for cells in (3, 1)]
+
+
+def test_its_page_fits_screens_and_paper(project, made):
+    need("Chromium", None if chromium() else "it is not installed")
+    assert layout_faults([Path(project.folder, made.report)]) == []
 
 
 def test_it_is_made_once_and_again_when_something_changes(tmp_path):
