@@ -66,14 +66,14 @@ def wrapped(name: str) -> str:
 
 
 def few_ticks(axis: Any, most: int = 4) -> None:
-    """Let an axis have few ticks at round numbers, so that their labels do not touch."""
+    """Place few ticks at round numbers on an axis, so that their labels do not touch."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
 
 
 def few_dates(axes: Any) -> None:
-    """Let the dates of an axis be few and short."""
+    """Write few and short dates on an axis."""
     from matplotlib import dates
 
     module: Any = dates  # partly typed
