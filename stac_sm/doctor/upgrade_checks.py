@@ -146,7 +146,7 @@ def _ids(catalog: WritableCatalog, collection: str) -> list[str]:
 
 
 def _reasons(stage: Stage, since: int | None = None) -> str:
-    """Return why versions of a stage were raised, after one of them or of late."""
+    """Return why versions of a stage were raised, after one of them or recently."""
     known = VERSION_REASONS.get(stage, {})
     chosen = [f"{number}: {why}" for number, why in known.items() if since is None or int(number) > since]
     return f"versions of {stage}: {'; '.join(chosen)}" if chosen else f"version {ALGORITHM_VERSIONS[stage]} of {stage}"

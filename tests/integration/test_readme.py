@@ -53,6 +53,10 @@ ELSEWHERE = {
     ("infra/README.md", "Is this machine ready, and this project?"): {
         "stac-sm doctor --project s3://": "tests/doctor/test_examine.py"
     },
+    ("infra/README.md", "Upgrade"): {
+        "stac-sm doctor": "tests/doctor/test_examine.py",
+        "stac-sm audit": "tests/workflows/test_audit.py",
+    },
     ("infra/README.md", "Run it on more machines"): {
         "--scheduler tcp://": "tests/integration/test_run_workers.py",
         "--scheduler slurm": "tests/integration/test_slurm.py",
@@ -71,7 +75,8 @@ ELSEWHERE = {
     },
     ("infra/aws/README.md", "AWS"): {"": "tests/integration/test_aws.py"},
     ("infra/container/README.md", "Container"): {"": "tests/integration/test_container.py"},
-    ("infra/kubernetes/README.md", "Kubernetes"): {"": "tests/workflows/submit/test_job.py"},
+    ("infra/kubernetes/README.md", "Make a product"): {"": "tests/workflows/submit/test_job.py"},
+    ("infra/kubernetes/README.md", "Serve the catalogue"): {"": "tests/serve/test_operations.py"},
     ("infra/slurm/README.md", "Slurm"): {"": "tests/integration/test_slurm.py"},
 }
 """Lines of blocks that require a server, another machine, files of their own or minutes, by page, heading and part of
@@ -213,9 +218,9 @@ def test_every_block_of_every_readme_runs(block, place, request):
 
 def test_the_pages_are_all_readmes_of_the_repository():
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*README.md"]
-    assert set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()) == set(
-        PAGES
-    )
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(listed.split()) == set(PAGES)
+    assert {block.language for block in BLOCKS} <= set(RUNNERS), "name the language behind the fence, or text"
 
 
 def test_what_runs_elsewhere_is_in_the_readme_and_the_test_that_is_named_is_there():

@@ -80,7 +80,7 @@ def is_there(name: str) -> bool:
 
 IMPORT = re.compile(r"\bfrom ((?:stac_sm|tests)(?:\.\w+)*) import (?:\(([^)]*)\)|([^\n;\"'#]+))")
 DOTTED = re.compile(r"(?<![\w./\\-])stac_sm(?:\.[A-Za-z_]\w*)+")
-FILE = re.compile(r"(?<![\w./-])((?:stac_sm|tests)/[\w/-]*[\w-](?:\.(?:py|sh|toml|json|mjs|md))?)(?![\w*])")
+FILE = re.compile(r"(?<![\w./-])((?:stac_sm|tests)/[\w/-]*[\w-](?:\.(?:py|sh|toml|json|mjs|md|ipynb))?)(?![\w*])")
 HISTORY = {"CHANGELOG.md", "DECISIONS.md", "CONTRIBUTING.md", "fixture_project.py", "house.py", "test_house_measure.py"}
 """They name what was there at their time, or in another checkout; tests/tools/test_habits.py checks CONTRIBUTING."""
 
@@ -173,7 +173,7 @@ def test_what_the_readme_says_about_tests_is_true():
 def test_each_folder_of_tests_is_in_the_readme():
     folders = {file.relative_to(TESTS).parts[0] for file in tracked("tests") if file.parent != TESTS}
     assert {name for name in folders if f"`{name}/`" not in README.read_text()} == set()
-    assert folders - FOLDERS == {"benchmarks", "integration", "support", "tools"}
+    assert folders - FOLDERS == {"benchmarks", "integration", "notebook", "support", "tools"}
 
 
 ALONE = """
