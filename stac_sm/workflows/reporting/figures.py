@@ -66,7 +66,7 @@ def wrapped(name: str) -> str:
 
 
 def few_ticks(axis: Any, most: int = 4) -> None:
-    """Choose few ticks at round numbers of an axis, so that their labels do not touch."""
+    """Draw few ticks of an axis, at round numbers, so that their labels do not touch."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
