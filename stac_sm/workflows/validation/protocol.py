@@ -27,7 +27,7 @@ ISMN_CITATION = "Dorigo et al. (2021), Hydrology and Earth System Sciences 25, 5
 """What the terms of the ISMN ask to cite, whatever the network."""
 
 _NETWORKS: Mapping[str, str] = {
-    "AMMA-CATCH": "Galle et al. (2018), Vadose Zone Journal 17, doi:10.2136/vzj2018.03.0062",
+    "AMMA-CATCH": "Lebel et al. (2009), Journal of Hydrology 375, doi:10.1016/j.jhydrol.2009.03.020",
     "COSMOS": "Zreda et al. (2012), Hydrology and Earth System Sciences 16, doi:10.5194/hess-16-4079-2012",
     "DAHRA": "Tagesson et al. (2015), Global Change Biology 21, doi:10.1111/gcb.12734",
     "HOBE": "Bircher et al. (2012), Hydrology and Earth System Sciences 16, doi:10.5194/hess-16-1445-2012",
@@ -38,10 +38,12 @@ _NETWORKS: Mapping[str, str] = {
     "PBO_H2O": "Larson et al. (2008), Geophysical Research Letters 35, doi:10.1029/2008GL036013",
     "SCAN": "Schaefer et al. (2007), Journal of Atmospheric and Oceanic Technology 24, doi:10.1175/2007JTECHA930.1",
     "SMOSMANIA": "Albergel et al. (2008), Hydrology and Earth System Sciences 12, doi:10.5194/hess-12-1323-2008",
-    "TAHMO": "van de Giesen et al. (2014), WIREs Water 1, doi:10.1002/wat2.1034",
+    "TAHMO": "van de Giesen et al. (2014), WIREs Water 1, 341-348",
     "TERENO": "Zacharias et al. (2011), Vadose Zone Journal 10, doi:10.2136/vzj2010.0139",
     "USCRN": "Bell et al. (2013), Journal of Hydrometeorology 14, doi:10.1175/JHM-D-12-0146.1",
 }
+"""As the readme of an archive of the ISMN lists them; a DOI stands only where it was found there."""
+
 _ASK_ISMN = "as the ISMN lists it under the name of the network (ismn.earth)"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -45,6 +46,18 @@ def test_networks_are_cited_and_an_unknown_one_is_named_too():
     assert "Schaefer et al. (2007)" in found["SCAN"]
     assert "ismn.earth" in found["NEW"]
     assert protocol(rows=ROWS.iloc[:0]).citations == {}
+
+
+def test_citations_are_those_of_the_readme_of_the_ismn(shared):
+    readme = (shared / "data/ismn_conus/folder/Readme.txt").read_text(encoding="utf-8", errors="replace")
+    about = re.split(r"\n\t(?=\S+\n\t\tAbstract:)", readme)[1:]
+    listed = {part.split("\n")[0].strip(): part for part in about}
+    rows = pd.DataFrame({"site": sorted(listed), "network": sorted(listed)})
+    cited = protocol(rows=rows).citations
+    known = [name for name in listed if "doi:" in cited[name]]
+    assert {"PBO_H2O", "USCRN"} <= set(known)
+    for name in known:
+        assert cited[name].partition("doi:")[2].lower() in listed[name].lower()
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
