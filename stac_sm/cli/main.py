@@ -13,11 +13,13 @@ import click
 
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate, tiles
 from stac_sm.cli.operate import doctor, index, serve, submit
+from stac_sm.cli.options import add_log_options
 from stac_sm.cli.produce import audit, plan, retract, run, status
 from stac_sm.cli.products import annual, export, mosaic, plot, validate
 from stac_sm.cli.supply import fetch
 from stac_sm.cli.train import evaluate, matchup, model_commands, predict_table, screen, train
 from stac_sm.core.errors import StacSmError
+from stac_sm.storage.log_lines import json_line, logs_as_json
 
 _MACHINE = {
     errno.ENOSPC: "make room",
@@ -32,6 +34,21 @@ _MACHINE = {
     errno.ENAMETOOLONG: "take a shorter name",
 }
 """What a user can do about a machine that does not take what is written, or a place where nothing can be."""
+
+
+class _Failure(click.ClickException):
+    """Mistake that a user can fix; a JSON object where the log is JSON."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self._as_json = logs_as_json()  # options of the log are forgotten when the command ends, before this is shown
+
+    def show(self, file: Any = None) -> None:
+        """Print the message on stderr."""
+        if self._as_json:
+            click.echo(json_line("error", self.format_message()), err=True)
+        else:
+            super().show(file)
 
 
 class _Group(click.Group):
@@ -51,12 +68,12 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except StacSmError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Failure(str(error)) from error
         except OSError as error:
             if error.errno not in _MACHINE:
                 raise
             what = f"{error.filename2 or error.filename}: {(error.strerror or '').lower()}" if error.filename else error
-            raise click.ClickException(f"{what}: {_MACHINE[error.errno]}, then run the same command again") from error
+            raise _Failure(f"{what}: {_MACHINE[error.errno]}, then run the same command again") from error
 
 
 _FIRST_HOUR = """\b
@@ -139,6 +156,7 @@ _GROUPS: dict[str, tuple[_Row, ...]] = {
 for _rows in _GROUPS.values():
     for _command, _, _example in _rows:
         _command.epilog = f"\b\nExample:\n  stac-sm {_example}"
+        add_log_options(_command, "info" if _command is serve else None)
         main.add_command(_command)
 for _name, _example in (("export", "ID --out model.zip"), ("import", "model.zip")):
     model_commands.commands[_name].epilog = f"\b\nExample:\n  stac-sm model {_name} {_example}"

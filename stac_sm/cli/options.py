@@ -5,6 +5,7 @@ Results go to stdout, as text or JSON; messages go to stderr.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stac_sm.core.errors import InputError
+from stac_sm.core.progress import LOG_FORMAT_VARIABLE
 from stac_sm.storage.address import local_path
+from stac_sm.storage.log_lines import (
+    LEVEL_VARIABLE,
+    LOG_FORMATS,
+    LOG_LEVELS,
+    json_line,
+    logs_as_json,
+    start_logging,
+    stop_logging,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -310,7 +321,7 @@ def print_message(message: str) -> None:
     message
         One line, or more.
     """
-    click.echo(message, err=True)
+    click.echo(json_line("info", message) if logs_as_json() else message, err=True)
 
 
 def exit_if_failed(failed: list[Any], message: str) -> None:
@@ -326,3 +337,49 @@ def exit_if_failed(failed: list[Any], message: str) -> None:
     if failed:
         print_message(message)
         sys.exit(1)
+
+
+def add_log_options(command: click.Command, level: str | None = None) -> None:
+    """Give a command, or each of a group, the options of its log lines.
+
+    Parameters
+    ----------
+    command
+        Gets ``--log-level`` and ``--log-format``.
+    level
+        Level of its lines where none is asked for; None for no lines.
+    """
+    if isinstance(command, click.Group):
+        for one in command.commands.values():
+            add_log_options(one, level)
+        return
+    command.params += [
+        click.Option(
+            ["--log-format"], type=click.Choice(LOG_FORMATS), default="text", expose_value=False, is_eager=True,
+            envvar=LOG_FORMAT_VARIABLE, show_default=True, callback=_follow_log_options,
+            help="Form of log lines and messages.",
+        ),
+        click.Option(
+            ["--log-level"], type=click.Choice(LOG_LEVELS), envvar=LEVEL_VARIABLE, callback=_follow_log_options,
+            help="Log lines of this level and above go to stderr.", default=level, show_default=level or False,
+            expose_value=False, is_eager=True,
+        ),
+    ]  # fmt: skip
+
+
+def _follow_log_options(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Start logging once both options are known; it ends with the command."""
+    given = ctx.meta.setdefault("stac_sm.log", {})
+    given[parameter.name] = value
+    if len(given) < 2 or (given["log_level"] is None and given["log_format"] == "text"):
+        return
+    before = {name: os.environ.get(name) for name in (LEVEL_VARIABLE, LOG_FORMAT_VARIABLE)}
+
+    def end() -> None:
+        stop_logging()
+        for name, text in before.items():
+            os.environ.pop(name, None)
+            os.environ |= {} if text is None else {name: text}
+
+    ctx.find_root().call_on_close(end)
+    start_logging(given["log_level"] or "warning", given["log_format"])

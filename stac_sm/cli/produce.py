@@ -176,9 +176,13 @@ def _print_reasons(found: ProjectPlan) -> None:
 @at_option
 @bbox_option
 @json_option
+@click.option(
+    "--metrics", metavar="TARGET", help="Write counts for Prometheus: a file NAME.prom, or http://GATEWAY:9091."
+)
 def run(
     plan: str,
     folder: str,
+    metrics: str | None,
     workers: int,
     memory: str | None,
     scheduler: str | None,
@@ -217,6 +221,10 @@ def run(
     print_result(facts, as_json)
     if report.href:
         print_message(f"report: {report.href}")
+    if metrics:
+        from stac_sm.workflows.run.run_metrics import write_run_metrics
+
+        write_run_metrics(report, metrics)
     if report.failures:
         from stac_sm.core.text import format_table
 

@@ -6,6 +6,7 @@ make a `ProgressBar` and pass its method `step`.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,10 @@ ProgressCallback = Callable[[int], None]
 _LINES_EVERY = 10.0  # seconds between two plain lines
 _SURE = 0.05  # share of a computation after which its own pace says what is left
 _STEPS_FOR_RATE = 3  # the first step waits for workers that start, so its rate predicts nothing
+
+
+LOG_FORMAT_VARIABLE = "STAC_SM_LOG_FORMAT"
+"""Environment variable that says ``json`` where programs read what goes to stderr: then there are lines, and no bar."""
 
 
 class ProgressBar:
@@ -44,7 +49,7 @@ class ProgressBar:
         self._task: Any = None
 
     def __enter__(self) -> ProgressBar:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and os.environ.get(LOG_FORMAT_VARIABLE) != "json":
             self._bar = _bar()
             self._bar.start()
             self._task = self._bar.add_task(f"{self._title}, {self._unit}", total=None)

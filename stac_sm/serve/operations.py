@@ -18,8 +18,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from stac_sm.serve.proxy import FORWARDED_HEADERS
 from stac_sm.serve.service import CatalogService
+from stac_sm.storage.log_lines import LOGGER
 
-ACCESS_LOGGER = logging.getLogger("stac_sm").getChild("access")
+ACCESS_LOGGER = LOGGER.getChild("access")
 """One line a request: method, path without its query (which may hold a token), status, seconds, bytes."""
 
 OPERATOR_PATHS = ("/health", "/ready", "/metrics")
@@ -156,7 +157,7 @@ class ServerWatch:
             if ACCESS_LOGGER.isEnabledFor(level):
                 peer = (scope.get("client") or ("",))[0]
                 facts = {
-                    "request": id, "method": scope["method"], "path": path, "status": status,
+                    "stage": "serve", "request": id, "method": scope["method"], "path": path, "status": status,
                     "seconds": round(seconds, 4), "bytes": size, "client": peer,
                 }  # fmt: skip
                 text = "%s %s %s %.3f s %d B %s %s"

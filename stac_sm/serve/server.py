@@ -21,6 +21,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.serve.app import browser_folder, create_app
 from stac_sm.serve.proxy import PublicAddress
 from stac_sm.serve.service import CatalogService
+from stac_sm.storage.log_lines import follow_logging
 
 _CLIENTS_AT_ONCE = 256
 _WORKER_SETTINGS = "STAC_SM_SERVE_WORKER"
@@ -124,6 +125,7 @@ def worker_app() -> FastAPI:
     fastapi.FastAPI
         ASGI application over its own copy of the index.
     """
+    follow_logging()
     told = json.loads(os.environ[_WORKER_SETTINGS])
     address = PublicAddress(told["root_path"], tuple(told["proxies"]), tuple(told["hosts"]))
     service = CatalogService(told["href"], told["collections"])

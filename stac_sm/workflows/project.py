@@ -7,12 +7,13 @@ module brings them together. The tables ``[slurm]`` and ``[costs]`` are defined 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pyproj.exceptions import CRSError
@@ -445,9 +446,9 @@ def _project(folder: Path | str, content: Mapping[str, Any]) -> Project:
         screening=_read(ScreeningSettings, "screening", content.get("screening", {})),
         training=_read(TrainSettings, "training", content.get("training", {})),
         product=_read(ProductRules, "product", content.get("product", {})),
-        costs=_read(Rates, "costs", content.get("costs", {})),
-        slurm=_read(SlurmSettings, "slurm", content.get("slurm", {})),
-        fetch=_read(FetchSettings, "fetch", content.get("fetch", {})),
+        costs=_read(Rates, "costs", {**content.get("costs", {}), **_from_environment(Rates, "costs")}),
+        slurm=_read(SlurmSettings, "slurm", {**content.get("slurm", {}), **_from_environment(SlurmSettings, "slurm")}),
+        fetch=_read(FetchSettings, "fetch", {**content.get("fetch", {}), **_from_environment(FetchSettings, "fetch")}),
         validation=_read(ValidationSettings, "validation", content.get("validation", {})),
         sources=_sources(content.get("sources", {})),
     )
@@ -591,6 +592,26 @@ def _read(kind: type[_T], name: str, table: Mapping[str, Any]) -> _T:
         if first["type"] == "missing":
             raise InputError(f"[{name}] {where} is missing: write {where} = … into the table") from error
         raise InputError(f"[{name}] {where}: found {first['input']!r}, {first['msg'].lower()}") from error
+
+
+def _from_environment(kind: type, name: str) -> dict[str, Any]:
+    """Return the settings of a table that an operator gives as ``STAC_SM_SECTION_FIELD``, over those of the file."""
+    prefix, found = f"STAC_SM_{name.upper()}_", dict[str, Any]()
+    types = get_type_hints(kind)
+    for variable, text in os.environ.items():
+        if variable.startswith(prefix):
+            key = variable.removeprefix(prefix).lower()
+            _refuse_unknown(f"environment variable {variable}: [{name}] field", {key: text}, list(types))
+            found[key] = text if "str" in str(types[key]) and "tuple" not in str(types[key]) else _toml_value(text)
+    return found
+
+
+def _toml_value(text: str) -> Any:
+    """Return what a text stands for in the project file; the text itself where that is no TOML."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _refuse_unknown(what: str, table: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stations.records import StationRules
 from stac_sm.workflows.project import (
     FILE_NAME,
+    FetchSettings,
     MatchupRules,
     ProductRules,
     Project,
@@ -34,7 +35,7 @@ TEMPLATE = TEMPLATES["glass"]
 TABLES = {
     "project": ProjectInfo, "stations": StationRules, "matchups": MatchupRules, "screening": ScreeningSettings,
     "training": TrainSettings, "validation": ValidationSettings, "product": ProductRules, "costs": Rates,
-    "slurm": SlurmSettings,
+    "slurm": SlurmSettings, "fetch": FetchSettings,
 }  # fmt: skip
 
 
@@ -191,3 +192,30 @@ def test_every_part_of_a_project_is_a_record_or_a_table():
     kinds = {field.name for field in fields(Project)}
     assert kinds == {"folder", "recipe", "about", "grid", "sources", *TABLES} - {"project"}
     assert all(is_dataclass(kind) for kind in TABLES.values())
+
+
+def test_an_operator_sets_fields_by_the_environment(tmp_path, monkeypatch):
+    create_project(tmp_path, text(slurm='queue = "long"\ncores = 4'))
+    for name, value in {
+        "SLURM_QUEUE": "short", "SLURM_ACCOUNT": "1234", "SLURM_DIRECTIVES": '["--qos=low"]', "COSTS_CORE_HOUR": "0.5",
+        "FETCH_FOLDER": "/scratch/granules",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"STAC_SM_{name}", value)
+    found = read_project(tmp_path)
+    assert (found.slurm.queue, found.slurm.account, found.slurm.cores) == ("short", "1234", 4)
+    assert found.slurm.directives == ("--qos=low",)
+    assert (found.costs.core_hour, found.fetch.folder) == (0.5, "/scratch/granules")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("STAC_SM_SLURM_QUEU", "x", "environment variable STAC_SM_SLURM_QUEU: .* did you mean 'queue'"),
+        ("STAC_SM_COSTS_CORE_HOUR", "much", r"\[costs\] core_hour: found 'much'"),
+    ],
+)
+def test_a_wrong_setting_of_the_environment_is_named(tmp_path, monkeypatch, name, value, told):
+    create_project(tmp_path, text())
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ProjectError, match=told):
+        read_project(tmp_path)

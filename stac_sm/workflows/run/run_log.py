@@ -21,14 +21,11 @@ from typing import Any, NamedTuple
 from stac_sm.core.grid import TileGrid
 from stac_sm.product.product_id import tile_of
 from stac_sm.stac.items import check_id, item_json
+from stac_sm.storage.log_lines import LOGGER
 from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.store import Store
 
 RUN_LOG_FOLDER = "runs"
-LOGGER = logging.getLogger("stac_sm")
-"""What is worth telling about a task: retries, days made, failures."""
-
-LOGGER.addHandler(logging.NullHandler())  # the library never prints
 _MOST_LINES = 1000  # in a record: a task that retries for hours must not fill the store
 
 
@@ -217,7 +214,7 @@ def capture_log_lines() -> Iterator[list[str]]:
     heard = _Heard()
     LOGGER.addHandler(heard)
     level = LOGGER.level
-    LOGGER.setLevel(logging.INFO)
+    LOGGER.setLevel(min(level or logging.INFO, logging.INFO))
     try:
         yield heard.lines
     finally:

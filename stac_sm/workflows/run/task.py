@@ -33,12 +33,13 @@ from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, isoformat, item_folder, relative_href
 from stac_sm.stac.publish import is_published, make_and_publish, mark_superseded
+from stac_sm.storage.log_lines import LOGGER, follow_logging
 from stac_sm.storage.signing import without_secrets
 from stac_sm.workflows.plan.plan import day_fingerprint_parts, planned_day
 from stac_sm.workflows.plan.planned_days import PlannedDay, Task
 from stac_sm.workflows.project import Project, read_project
 from stac_sm.workflows.run.memory import WorkShare, largest_share, machine_memory
-from stac_sm.workflows.run.run_log import LOGGER, ItemFailure, TaskRecord, capture_log_lines, write_task_record
+from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord, capture_log_lines, write_task_record
 
 _THREADS = 2  # in a worker: one day is read while another is predicted and written
 LESS_MEMORY = (
@@ -70,18 +71,20 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
     TaskRecord
         Outcomes and failures.
     """
+    follow_logging()
     started, clock = datetime.now(UTC), time.monotonic()
     outcomes, failures = Counter[str](), list[ItemFailure]()
     with capture_log_lines() as lines:
         try:
             job = _Job.open(folder, task)
             left = [day for day in task.planned if not is_published(job.catalog, job.item(day.made, {}), redo=day.redo)]
-            LOGGER.info("%s: %d of %d days to make", task.words(job.project.grid), len(left), len(task.days))
+            what = "%s: %d of %d days to make"
+            LOGGER.info(what, task.words(job.project.grid), len(left), len(task.days), extra=_facts(task=task.name))
             if left:
                 outcomes, failures = _make_days(job, left, memory or machine_memory())
             outcomes["done"] += len(task.days) - len(left)
         except Exception as error:  # a worker must report whatever happened, by item
-            LOGGER.exception("%s failed", task.name)
+            LOGGER.exception("%s failed", task.name, extra=_facts(task=task.name))
             outcomes, failures = Counter(), list(failed_task_record(task, error))
     record = TaskRecord(
         task.name,
@@ -98,7 +101,7 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
         try:
             write_task_record(read_project(folder).catalog.store, record)
         except (StacSmError, OSError):  # a log is no reason for a task to fail
-            LOGGER.exception("%s: its record could not be written", record.task)
+            LOGGER.exception("%s: its record could not be written", record.task, extra=_facts(task=record.task))
     return record
 
 
@@ -226,7 +229,7 @@ def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Coun
             try:
                 outcomes.update(_compute(job, [day], 1))
             except Exception as error:
-                LOGGER.warning("%s failed: %s", day.made.id, error)
+                LOGGER.warning("%s failed: %s", day.made.id, error, extra=_facts(item=day.made.id))
                 failures.append(ItemFailure(day.made.id, *describe_error(error)))
     return outcomes, failures
 
@@ -275,8 +278,13 @@ def _publish_day(
     outcome = str(make_and_publish(job.catalog, item, write, redo=planned.redo))
     if planned.predecessor:
         mark_superseded(job.catalog, item, planned.predecessor)
-    LOGGER.info("%s: %s", made.id, outcome)
+    LOGGER.info("%s: %s", made.id, outcome, extra=_facts(item=made.id))
     return outcome
+
+
+def _facts(**ids: str) -> dict[str, dict[str, str]]:
+    """Return what a log line says for programs: of which task or item, and that it is of a run."""
+    return {"facts": {"stage": "run", **ids}}
 
 
 def _version_links(planned: PlannedDay) -> list[dict[str, str]]:

@@ -1,0 +1,106 @@
+"""Write log lines to stderr, as text or as JSON, without secrets.
+
+The library logs to `LOGGER` and never prints. A program that wants its lines calls `start_logging`; the processes that
+it starts call `follow_logging`, which finds the same settings in the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from stac_sm.core.progress import LOG_FORMAT_VARIABLE
+from stac_sm.storage.signing import without_secrets
+
+LOGGER = logging.getLogger("stac_sm")
+"""What is worth telling while work is done: retries, days made, failures, requests answered."""
+
+LOGGER.addHandler(logging.NullHandler())  # the library never prints
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+"""Names of levels, from most lines to least."""
+
+LOG_FORMATS = ("text", "json")
+"""Forms of a line."""
+
+LEVEL_VARIABLE = "STAC_SM_LOG_LEVEL"
+
+
+def start_logging(level: str, form: str) -> None:
+    """Write the lines of this process, and of those that it starts from now on, to stderr.
+
+    Parameters
+    ----------
+    level
+        One of `LOG_LEVELS`: lines of this level and above are written.
+    form
+        One of `LOG_FORMATS`.
+    """
+    os.environ |= {LEVEL_VARIABLE: level, LOG_FORMAT_VARIABLE: form}
+    follow_logging()
+
+
+def follow_logging() -> None:
+    """Write lines as the environment says, which a process that started this one has set; else leave all as it is."""
+    level = os.environ.get(LEVEL_VARIABLE, "")
+    if level in LOG_LEVELS:
+        stop_logging()
+        handler = _StderrLines(level.upper())
+        LOGGER.addHandler(handler)
+        LOGGER.setLevel(handler.level)
+
+
+def stop_logging() -> None:
+    """Remove what `start_logging` or `follow_logging` has added in this process; the environment stays."""
+    for handler in [one for one in LOGGER.handlers if isinstance(one, _StderrLines)]:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(logging.NOTSET)
+
+
+def logs_as_json() -> bool:
+    """Return whether all that goes to stderr is to be JSON, one object a line."""
+    return os.environ.get(LOG_FORMAT_VARIABLE) == "json"
+
+
+def json_line(level: str, message: str, facts: Mapping[str, Any] | None = None, **more: Any) -> str:
+    """Return one line of a log as JSON.
+
+    Parameters
+    ----------
+    level
+        One of `LOG_LEVELS`.
+    message
+        Text for people.
+    facts
+        Values for programs, such as ``request``, ``task``, ``item`` and ``stage``.
+    more
+        Further members.
+
+    Returns
+    -------
+    str
+        An object with ``time``, ``level``, ``message``, then facts; secrets are cut out.
+    """
+    made = {"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", "level": level, "message": without_secrets(message)}
+    return json.dumps(made | more | dict(facts or {}), default=str, ensure_ascii=False)
+
+
+class _StderrLines(logging.Handler):
+    """Handler of logging that writes to the stderr of the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        level, facts = record.levelname.lower(), getattr(record, "facts", {})
+        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        if logs_as_json():
+            more = {"error": without_secrets(trace)} if trace else {}
+            line = json_line(level, record.getMessage(), facts, logger=record.name, **more)
+        else:
+            when = datetime.fromtimestamp(record.created, UTC)
+            line = without_secrets(f"{when:%Y-%m-%dT%H:%M:%SZ} {level} {record.getMessage()}\n{trace}".strip())
+        sys.stderr.write(line + "\n")

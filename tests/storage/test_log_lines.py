@@ -1,0 +1,99 @@
+"""Log lines: one JSON object each for programs, text for people, and never a secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stac_sm.cli.main import main
+from stac_sm.storage.log_lines import LOGGER, follow_logging, json_line, start_logging, stop_logging
+
+
+@pytest.fixture
+def quiet_after(monkeypatch):
+    for name in ("STAC_SM_LOG_LEVEL", "STAC_SM_LOG_FORMAT"):
+        monkeypatch.setenv(name, "")
+    yield
+    stop_logging()
+
+
+def test_the_library_writes_nothing_by_itself(capsys):
+    LOGGER.error("nobody has asked")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_lines_are_objects_with_facts_and_errors(quiet_after, capsys):
+    start_logging("info", "json")
+    LOGGER.debug("not this")
+    LOGGER.info("%s: made", "a", extra={"facts": {"item": "a", "stage": "run"}})
+    try:
+        raise ValueError("at https://h/x?sig=s3cr3t")
+    except ValueError:
+        LOGGER.exception("failed")
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["message"], first["item"], first["stage"], first["level"]) == ("a: made", "a", "run", "info")
+    assert "ValueError" in second["error"]
+    assert "s3cr3t" not in second["error"]
+
+
+def test_text_lines_have_time_and_level(quiet_after, capsys):
+    start_logging("warning", "text")
+    LOGGER.info("not this")
+    LOGGER.warning("slow: %s", "https://h/x?sig=s3cr3t")
+    [line] = capsys.readouterr().err.splitlines()
+    assert " warning slow: https://h/x" in line
+    assert "s3cr3t" not in line
+
+
+@given(st.text(), st.dictionaries(st.text(), st.text() | st.integers() | st.none()))
+def test_any_message_is_one_line_of_json(message, facts):
+    line = json_line("info", message, facts)
+    assert "\n" not in line
+    assert set(facts) <= set(json.loads(line))
+
+
+def test_a_process_that_is_started_follows(quiet_after):
+    start_logging("info", "json")
+    program = "from stac_sm.storage.log_lines import *; follow_logging(); LOGGER.info('here')"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    assert json.loads(said)["message"] == "here"
+
+
+def test_without_a_wish_nothing_is_changed(quiet_after):
+    before = (LOGGER.level, list(LOGGER.handlers))
+    follow_logging()
+    assert (LOGGER.level, list(LOGGER.handlers)) == before
+
+
+@pytest.mark.parametrize("given_as", ["option", "environment"])
+def test_commands_write_messages_and_errors_as_json(tmp_path, given_as, monkeypatch):
+    options = ["--log-format", "json"] if given_as == "option" else []
+    environment = {} if options else {"STAC_SM_LOG_FORMAT": "json"}
+    runner = CliRunner(env=environment)
+    made = runner.invoke(main, ["init", str(tmp_path / "p"), *options])
+    assert all(json.loads(line)["level"] == "info" for line in made.stderr.splitlines())
+    failed = runner.invoke(main, ["status", "--project", str(tmp_path / "p"), *options])
+    assert failed.exit_code == 1
+    said = json.loads(failed.stderr)
+    assert said["level"] == "error"
+    assert "has no plan" in said["message"]
+    assert not any(type(handler).__name__ == "_StderrLines" for handler in LOGGER.handlers)
+    assert LOGGER.level == logging.NOTSET
+
+
+def test_every_command_has_the_options_of_its_log():
+    def commands(group):
+        for one in group.commands.values():
+            yield from commands(one) if hasattr(one, "commands") else [one]
+
+    found = list(commands(main))
+    assert len(found) > 25
+    for command in found:
+        assert {"log_level", "log_format"} <= {one.name for one in command.params}, command.name
