@@ -340,7 +340,7 @@ def exit_if_failed(failed: list[Any], message: str) -> None:
 
 
 def add_log_options(command: click.Command, level: str | None = None) -> None:
-    """Give a command, or each of a group, the options of its log lines.
+    """Add to a command, or to each of a group, the options of its log lines.
 
     Parameters
     ----------
@@ -369,7 +369,7 @@ def add_log_options(command: click.Command, level: str | None = None) -> None:
 
 def _follow_log_options(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
     """Start logging once both options are known; it ends with the command."""
-    given = ctx.meta.setdefault("stac_sm.log", {})
+    given = ctx.meta.setdefault("log options", {})
     given[parameter.name] = value
     if len(given) < 2 or (given["log_level"] is None and given["log_format"] == "text"):
         return

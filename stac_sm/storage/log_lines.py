@@ -63,7 +63,13 @@ def stop_logging() -> None:
 
 
 def logs_as_json() -> bool:
-    """Return whether all that goes to stderr is to be JSON, one object a line."""
+    """Return whether all that goes to stderr is to be JSON, one object a line.
+
+    Returns
+    -------
+    bool
+        What ``STAC_SM_LOG_FORMAT`` says.
+    """
     return os.environ.get(LOG_FORMAT_VARIABLE) == "json"
 
 
@@ -78,7 +84,7 @@ def json_line(level: str, message: str, facts: Mapping[str, Any] | None = None, 
         Text for people.
     facts
         Values for programs, such as ``request``, ``task``, ``item`` and ``stage``.
-    more
+    **more
         Further members.
 
     Returns
