@@ -18,6 +18,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import footprint
 from stac_sm.core.period import Period
+from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.product.read import newest_items, open_product, open_product_on, point_series
@@ -151,7 +152,7 @@ def coarse_inputs(catalog: ReadableCatalog, picture: Picture) -> dict[str, str]:
     if bbox is None:
         return {}
     found = newest_items(catalog.items(PRODUCT_COLLECTION, period=Period.parse(picture.period), bbox=bbox, left_out={}))
-    collections = catalog.collections
+    collections = [one for one in catalog.collections if one != CLIMATOLOGY_COLLECTION]  # has the cells of its input
     sizes: dict[str, str] = {}
     for item in found[:1]:
         for link in item.get_links("derived_from"):

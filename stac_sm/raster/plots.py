@@ -34,7 +34,7 @@ _SPREAD = (2, 98)  # percentiles at the ends of the colours, so that outliers do
 def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
     """Draw the first day of a cube, one panel a variable that has a value, with units; grey is no value.
 
-    Variables without a value on that day are named in a line below the panels.
+    Variables without a value on that day, and masks that hold nowhere, are named in a line below the panels.
 
     Parameters
     ----------
@@ -53,20 +53,23 @@ def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
     from matplotlib.figure import Figure
 
     check_suffix(file)
-    empty = [str(name) for name in cube.data_vars if not cube[name].isel(time=0).notnull().any()]
-    names = [str(name) for name in cube.data_vars if str(name) not in empty]
+    day_of = {str(name): cube[name].isel(time=0) for name in cube.data_vars}
+    empty = [name for name, field in day_of.items() if not field.notnull().any()]
+    nowhere = [name for name, field in day_of.items() if field.dtype == bool and not field.any()]
+    names = [name for name in day_of if name not in (*empty, *nowhere)]
     columns = min(4, math.ceil(math.sqrt(max(len(names), 1))))
     rows = math.ceil(len(names) / columns)
     tall = min(max(cube.sizes["y"] / cube.sizes["x"], 0.3), 1.5)
     day = fill(f"{title}, {np.datetime_as_string(cube.time.values[0], 'D')}".strip(", "), 38 * columns)
-    lines = max((_panel_title(cube[name], name).count("\n") for name in names), default=0)
-    height = (0.72 * _PANEL * tall + 0.75 + 0.13 * lines) * rows + 0.7 + 0.2 * day.count("\n")
+    most_lines = max((_panel_title(cube[name], name).count("\n") for name in names), default=0)
+    height = (0.72 * _PANEL * tall + 0.75 + 0.13 * most_lines) * rows + 0.7 + 0.2 * day.count("\n")
     figure = Figure(figsize=(_PANEL * columns, height), layout="compressed")
     figure.suptitle(day, fontsize=10)
     for place, name in enumerate(names, 1):
-        _panel(figure, figure.add_subplot(rows, columns, place), cube[name].isel(time=0), name)
-    if empty:
-        figure.supxlabel(fill(f"no value on this day: {', '.join(empty)}", 48 * columns), fontsize=7)
+        _panel(figure, figure.add_subplot(rows, columns, place), day_of[name], name)
+    left_out = {"no value on this day": empty, "nowhere on this day": nowhere}
+    if lines := "; ".join(f"{why}: {', '.join(which)}" for why, which in left_out.items() if which):
+        figure.supxlabel(fill(lines, 48 * columns), fontsize=7)
     _save(figure, file)
 
 
@@ -272,7 +275,7 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
     axes.set_facecolor(_NO_VALUE)
     axes.set_title(_panel_title(field, name), fontsize=8)
     axes.tick_params(labelsize=6)
-    axes.set_xlabel(_mask_labels(values) if field.dtype == bool else unit, fontsize=7)
+    axes.set_xlabel("black: yes, white: no" if field.dtype == bool else unit, fontsize=7)
     if field.dtype != bool:
         label = "soil moisture" if field.name == "sm" else ""
         _scale(figure, axes, image, str(field.attrs.get("units", "1")), label)
@@ -283,16 +286,14 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
 def _panel_title(field: xr.DataArray, name: str) -> str:
     """Return what a variable is, and its name in brackets."""
     described = str(field.attrs.get("long_name", ""))
+    if field.dtype == bool and described in ("", name):
+        described = "mask"
     return fill(f"{described[:1].upper()}{described[1:]} ({name})" if described not in ("", name) else name, 46)
 
 
 def _in_degrees(field: xr.DataArray) -> bool:
     """Return whether a map is in degrees: the whole Earth has 360 of them, and a pixel has hundreds of metres."""
     return max(float(np.abs(field.x).max()), float(np.abs(field.y).max())) <= 361
-
-
-def _mask_labels(values: np.ndarray) -> str:
-    return "black: yes, white: no" if values.any() else "nowhere"
 
 
 def _scale(figure: Any, axes: Any, image: Any, unit: str, label: str = "") -> None:

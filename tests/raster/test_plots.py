@@ -102,6 +102,7 @@ LONG = (
 @pytest.mark.parametrize("number", [1, 2, 5, 13])
 def test_a_cube_has_no_empty_panels_and_titles_of_the_field(kept, number):
     cube = cube_of(**{f"feature_{i}_anomaly_of_the_year": (RAMP, "m3 m-3") for i in range(number)}, snow=(np.nan, "m"))
+    cube["frozen"] = cube.snow > 0
     cube["feature_0_anomaly_of_the_year"].attrs["long_name"] = LONG
     plot_cube(cube, Path("cube.png"), title="h18v04, " + LONG)
     (figure,) = kept
@@ -109,7 +110,7 @@ def test_a_cube_has_no_empty_panels_and_titles_of_the_field(kept, number):
     assert len(panels) == number
     assert "_anomaly_of_the_year)" in panels[0].get_title().replace("\n", "")
     assert panels[0].get_title().replace("\n", " ").startswith("Volumetric soil water of layer 1")
-    assert figure._supxlabel.get_text() == "no value on this day: snow"
+    assert figure._supxlabel.get_text().replace("\n", " ") == "no value on this day: snow; nowhere on this day: frozen"
 
 
 def test_a_cube_without_any_value_says_so(kept):
@@ -247,7 +248,7 @@ def test_a_map_names_the_coarse_inputs_that_its_items_are_made_from():
     found = pictures.coarse_inputs(catalog, pictures.Picture("2019-03-03", bbox=tuple(item.bbox)))
     assert found["era5-land"] == "0.1 degrees"
     assert found["esa-cci-sm"] == "0.25 degrees"
-    assert not {"glass-lst", "cop-dem", "soilgrids"} & set(found)
+    assert not {"glass-lst", "cop-dem", "soilgrids", "climatology"} & set(found)
     note = pictures.coarse_inputs_note({"era5-land": "0.1 degrees"})
     assert note == "cells that show are those of coarse inputs: era5-land (0.1 degrees)"
     assert pictures.coarse_inputs_note({}) == ""
