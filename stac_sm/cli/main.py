@@ -16,7 +16,7 @@ from stac_sm.cli.operate import doctor, index, serve, submit
 from stac_sm.cli.options import add_log_options
 from stac_sm.cli.produce import audit, plan, retract, run, status
 from stac_sm.cli.products import annual, export, mosaic, plot, validate
-from stac_sm.cli.supply import fetch
+from stac_sm.cli.supply import fetch, update
 from stac_sm.cli.train import evaluate, matchup, model_commands, predict_table, screen, train
 from stac_sm.core.errors import StacSmError
 from stac_sm.storage.log_lines import json_line, logs_as_json
@@ -125,6 +125,11 @@ _GROUPS: dict[str, tuple[_Row, ...]] = {
             plan,
             "List what is missing or out of date, and its cost.",
             "plan --tiles h18v04 --period 2019-06-08/2019-06-10",
+        ),
+        (
+            update,
+            "Fetch, ingest, plan, run and index what is new.",
+            "update --period last-30-days",
         ),
         (run, "Make the days of a plan, and publish them.", "run plan.parquet --workers 2"),
         (submit, "Send a plan to a batch system.", "submit plans/ID.parquet --to slurm --parallel 20 -- --qos=low"),

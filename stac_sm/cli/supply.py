@@ -1,13 +1,13 @@
-"""Commands that keep a project supplied: fetch.
+"""Commands that keep a project supplied: fetch, update.
 
-It parses its arguments, calls one function and prints what it returned.
+Each parses its arguments, calls one function and prints what it returned.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,12 @@ from stac_sm.cli.options import (
     print_message,
     print_result,
     project_option,
+    workers_option,
 )
 
 if TYPE_CHECKING:
     from stac_sm.workflows.fetch import FetchPlan, FetchResult
+    from stac_sm.workflows.update import UpdateReport
 
 
 class _Fetch(click.Command):
@@ -154,3 +156,65 @@ def _print_results(made: FetchPlan, results: Sequence[FetchResult], folder: str,
 
 def _where(folder: str) -> str:
     return "" if folder == "." else f" --project {quote(folder)}"
+
+
+@click.command()
+@project_option
+@click.option("--period", default="last-30-days", show_default=True, help="last-30-days, 2019, 2019-06 or FIRST/LAST.")
+@click.option("--tiles", help="Tile ids with commas between, e.g. h18v04.  [default: the project file's]")
+@click.option("--model", help="Id of the model item.  [default: the only one]")
+@workers_option
+@json_option
+def update(folder: str, period: str, tiles: str | None, model: str | None, workers: int, as_json: bool) -> None:
+    """Bring the product up to date: fetch what is new, ingest it, plan, run, index. For a scheduler.
+
+    Prints one report. Inputs that cannot be fetched are named, and the rest is done: then, and if anything failed, the
+    exit code is 1. What the services have not published yet is no failure. An update of this project that is at work on
+    the same disk is left alone; elsewhere two at once publish nothing twice. A model that is worse than its own input
+    is said, and used.
+    """
+    from stac_sm.core.period import Period
+    from stac_sm.workflows.fetch import today_utc
+    from stac_sm.workflows.update import update_project
+
+    project = open_project(folder)
+    report = update_project(
+        project,
+        Period.parse_recent(period, today_utc()),
+        tiles=parsed_tiles(project, tiles),
+        model=model,
+        workers=workers,
+        say=print_message,
+    )
+    if report.busy:
+        print_message("another update of this project is at work: nothing was done")
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        print_result(_update_facts(report), False)
+    for what, why in report.not_yet.items():
+        print_message(f"not yet: {what}: {why}")
+    for what, why in report.cannot_fetch.items():
+        print_message(f"cannot be fetched: {what}: {why}")
+    for why in report.failures:
+        print_message(f"failed: {why}")
+    bad = [*report.cannot_fetch, *report.failures]
+    exit_if_failed(bad, f"{len(bad)} inputs or steps failed, the rest is done; run the same command again")
+
+
+def _update_facts(report: UpdateReport) -> dict[str, object]:
+    """Return the report as facts for people."""
+
+    def words(counts: Mapping[str, int]) -> str:
+        return ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "nothing"
+
+    return {
+        "period": report.period,
+        "tiles": ", ".join(report.tiles),
+        **{f"fetched {name}": words(counts) for name, counts in report.fetched.items()},
+        "ingested": words(report.ingested),
+        "planned": words(report.planned),
+        "made": words(report.made),
+        "indexed": words(report.indexed),
+        "seconds": round(report.seconds, 1),
+    }

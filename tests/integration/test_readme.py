@@ -57,6 +57,7 @@ ELSEWHERE = {
         "stac-sm doctor": "tests/doctor/test_examine.py",
         "stac-sm audit": "tests/workflows/test_audit.py",
     },
+    ("infra/README.md", "Keep it up to date"): {"": "tests/workflows/test_update.py"},
     ("infra/README.md", "Run it on more machines"): {
         "--scheduler tcp://": "tests/integration/test_run_workers.py",
         "--scheduler slurm": "tests/integration/test_slurm.py",

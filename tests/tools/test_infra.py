@@ -64,7 +64,8 @@ def manifests():
 
     job = ArrayJob("stac-sm-0123456789ab", "s3://p/sm/plans/p.parquet", "p", "s3://p/sm", 7, 5, 2, 3 << 30)
     read = {
-        name: yaml.safe_load((INFRA / "kubernetes" / f"{name}.yaml").read_text()) for name in ("job", "daskcluster")
+        name: yaml.safe_load((INFRA / "kubernetes" / f"{name}.yaml").read_text())
+        for name in ("job", "cronjob", "daskcluster")
     }
     cluster = Cluster(
         "stac-sm:0.1.0",
@@ -75,7 +76,7 @@ def manifests():
         tolerations=("spot=true:NoSchedule", "gone:NoExecute"),
     )
     return {
-        "job.yaml": read["job"], "submitted job": job_manifest(job, cluster),
+        "cronjob.yaml": read["cronjob"], "job.yaml": read["job"], "submitted job": job_manifest(job, cluster),
         "daskcluster.yaml": read["daskcluster"], "submitted cluster": dask_cluster_manifest(job, cluster),
     }  # fmt: skip
 
@@ -106,7 +107,7 @@ def test_the_resources_of_the_api_find_one_another():
     assert command[command.index("--trusted-host") + 1] == ingress["spec"]["rules"][0]["host"]
 
 
-@pytest.mark.parametrize("name", ["job.yaml", "submitted job"])
+@pytest.mark.parametrize("name", ["job.yaml", "cronjob.yaml", "submitted job"])
 def test_a_job_is_valid_for_kubernetes(judges, tmp_path, name):
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump(manifests()[name]))
