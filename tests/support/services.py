@@ -184,10 +184,12 @@ class ClimateDataStore(Service):
             detail = f"Not all the required licences have been accepted; please visit {self.address}/licences"
             to.send_json(403, {"title": "required licences not accepted", "detail": detail})
             return
-        id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{len(self.jobs)}"))
-        self.jobs[id] = {"dataset": dataset, "inputs": inputs, "looks": 0, "outcome": outcome, "content": b""}
-        if not outcome:
-            self.jobs[id]["content"] = self.make(dataset, inputs)
+        with self.lock:  # netCDF4 writes one file at a time
+            id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{len(self.jobs)}"))
+            content = b"" if outcome else self.make(dataset, inputs)
+            self.jobs[id] = {
+                "dataset": dataset, "inputs": inputs, "looks": 0, "outcome": outcome, "content": content,
+            }  # fmt: skip
         to.send_json(201, self._state(id, "accepted"))
 
     def _state(self, id, status):

@@ -6,8 +6,7 @@ import fcntl
 import json
 import os
 import shlex
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+import subprocess
 from datetime import date
 
 import pytest
@@ -20,13 +19,14 @@ from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.links import refresh
 from stac_sm.workflows.audit import audit_project
 from stac_sm.workflows.fetch import fetch_folder
-from stac_sm.workflows.project import FetchSettings, read_project
+from stac_sm.workflows.project import read_project
 from stac_sm.workflows.run.task import run_task
 from stac_sm.workflows.update import LOCK, update_project
 from tests.support.fetched_files import era5_land_result
 from tests.support.fields import DAYS, TILE, copied_project
 from tests.support.readme_blocks import ROOT, blocks_of
 from tests.support.services import TOKEN, ClimateDataStore
+from tests.support.warm_start import warm_python
 
 LACKING = (date(2018, 7, 1), date(2018, 7, 2))
 """Days whose ERA5-Land is new: it is not in the catalogue, and the service has it."""
@@ -148,21 +148,36 @@ def test_a_second_update_on_the_same_disk_ends_at_once(project, monkeypatch):
     assert (done.exit_code, done_words in done.stderr) == (0, True), done.output
 
 
-def test_two_updates_at_once_publish_nothing_twice(project, tmp_path, store, monkeypatch):
+AT_ONCE = """
+import json, sys
+from dataclasses import replace
+from datetime import date
+from stac_sm.fetch import cop_dem
+from stac_sm.workflows.project import FetchSettings, read_project
+from stac_sm.workflows.run import run
+from stac_sm.workflows.run.task import run_task
+from stac_sm.workflows.update import update_project
+from stac_sm.core.period import Period
+cop_dem._state = lambda client, name: (0, "")
+run.task_records = lambda _, work: (run_task(work.folder, task, plan=work.plan, run=work.run) for task in work.tasks)
+project = replace(read_project(sys.argv[1]), fetch=FetchSettings(folder=sys.argv[2]))
+report = update_project(project, Period.parse(sys.argv[3]), tiles=[sys.argv[4]], workers=1, today=date(2018, 7, 20))
+print(json.dumps(report.to_dict()))
+"""
+
+
+def test_two_updates_at_once_publish_nothing_twice(project, tmp_path, store):
     """As on two machines: each has a folder of fetched files of its own, so no lock is between them."""
-    monkeypatch.setattr("stac_sm.workflows.run.run.task_records", in_this_process)
-
-    def one(number):
-        own = replace(read_project(project.folder), fetch=FetchSettings(folder=str(tmp_path / f"granules{number}")))
-        return updated(own)
-
-    with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(one, range(2)))
-    assert [report.failures for report in found] == [[], []]
-    assert [report.busy for report in found] == [False, False]
+    commands = [
+        [*warm_python(), "-c", AT_ONCE, project.folder, tmp_path / f"granules{i}", str(DAYS), TILE] for i in range(2)
+    ]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    found = [json.loads(one.communicate(timeout=200)[0]) for one in both]
+    assert [report["failures"] for report in found] == [[], []]
+    assert [report["busy"] for report in found] == [False, False]
     project = read_project(project.folder)
     assert len(project.catalog.items(PRODUCT_COLLECTION)) == len(DAYS)
-    assert sum(report.made.get("new", 0) for report in found) == len(DAYS)
+    assert sum(report["made"].get("new", 0) for report in found) == len(DAYS)
     assert audit_project(project, [PRODUCT_COLLECTION, "era5-land"]) == []
 
 
