@@ -92,7 +92,12 @@ def texts() -> Iterator[tuple[str, int, str]]:
     """Yield file, line and text of all that people read."""
     for file in sorted((ROOT / "stac_sm").rglob("*.py")):
         yield from ((str(file.relative_to(ROOT)), *one) for one in texts_of_code(file))
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("infra/[!_]*/*.*"), *ROOT.glob("tests/*/README.md")]
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("*/README.md"),
+        *ROOT.glob("infra/[!_]*/*.*"),
+        *ROOT.glob("tests/*/README.md"),
+    ]
     pages += [ROOT / ".github" / "CONTRIBUTING.md", ROOT / ".github" / "SECURITY.md"]
     pages += [*ROOT.glob("catalog/*.json"), *ROOT.glob("catalog/*/collection.json")]
     for page in sorted(page for page in pages if page.is_file() and page.suffix != ".sh"):
