@@ -103,12 +103,15 @@ def place(tmp_path_factory):
     for name in ("sm-demo", "my-project"):  # a file is replaced in one, never written to: links are enough
         shutil.copytree(demo, place / name, copy_function=os.link)
     granules = place / "sm-demo" / "earth" / "granules"
-    homes = {"era5-land": "era5-land", "cci": "esa-cci-sm", "dem": "cop-dem", "soilgrids": "soilgrids"}
+    homes = {"era5-land": "era5-land", "dem": "cop-dem", "soilgrids": "soilgrids"}
     homes |= {f"glass/{name}": f"glass-{name}" for name in ("lst", "lai", "albedo")}
     for home, name in homes.items():
         (place / "home" / home).parent.mkdir(parents=True, exist_ok=True)
         (place / "home" / home).symlink_to(granules / name)
     (place / "home" / "Downloads").symlink_to(granules / "ismn")
+    (place / "home" / "cci").mkdir()
+    for day in granules.glob("esa-cci-sm/*/*-201906*.nc"):  # a month of two years: all are in the catalogue already
+        (place / "home" / "cci" / day.name).symlink_to(day)
     for name, seed in (("matchups", 1), ("others", 2)):
         _table(seed).to_csv(place / "my-project" / f"{name}.csv", index=False)
     (place / "my-project" / "plans").mkdir(exist_ok=True)
