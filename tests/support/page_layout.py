@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -17,6 +18,9 @@ _TOO_WIDE = """
 [...document.querySelectorAll("img, table, p, h1, h2, h3, li, figcaption")]
   .filter(one => !(%s && one.closest(".wide")) && one.getBoundingClientRect().right > innerWidth + 1)
   .map(one => one.tagName + " " + one.id + " " + (one.alt || one.innerText).slice(0, 60))
+"""
+_READY = """
+document.readyState === "complete" && location.protocol === "file:" && [...document.images].every(one => one.complete)
 """
 _PANEL_TOPS = """
 [...document.querySelectorAll("main > section.panel")].map(one => Math.round(one.getBoundingClientRect().top))
@@ -34,7 +38,12 @@ def layout_faults(files: Sequence[Path]) -> list[str]:
         def look(file: Path, width: int, media: str = "screen") -> None:
             tab.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
             tab.send("Emulation.setEmulatedMedia", media=media)
-            tab.open(file.as_uri())
+            tab.send("Page.navigate", url="about:blank")  # so that what is seen below is never the page of before
+            tab.send("Page.navigate", url=file.as_uri())
+            end = time.monotonic() + 60
+            while not tab.value(_READY):
+                assert time.monotonic() < end, f"{file}: not shown after a minute"
+                time.sleep(0.05)
 
         for file in files:
             for width, media in ((800, "screen"), (1300, "screen"), (_A4, "print")):

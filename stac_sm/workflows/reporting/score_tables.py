@@ -26,6 +26,8 @@ _EXPLAINED = (
 )
 _TARGET = f"GCOS target: ubRMSE {GCOS_UBRMSE:g}"
 _MOST_STATIONS = 300
+_MOST_OPEN = 25
+"""Stations of a table that is shown at once; a longer one opens when it is asked for."""
 
 
 def score_content(scores: Mapping[str, ScoreTable]) -> Iterator[HtmlContent]:
@@ -115,12 +117,11 @@ def _stations(table: ScoreTable, role: str) -> HtmlContent:
     more = len(table.stations) - len(rows)
     names = ["site", "network", "days", *(heading for _, heading, _ in _FIGURES), "p of R", "p of rho"]
     names += ["MSE by correlation, 1e-4", "MSE by bias, 1e-4", "MSE by variance, 1e-4"]
-    return html_table(
-        f"Stations, {role}" + (f"; the first {len(rows)}, {more} more are in the files" if more else ""),
-        names,
-        rows,
-        id=f"stations-{'-'.join(role.split())}",
-    )
+    caption = f"Stations, {role}" + (f"; the first {len(rows)}, {more} more are in the files" if more else "")
+    made = html_table(caption, names, rows, id=f"stations-{'-'.join(role.split())}")
+    if len(rows) <= _MOST_OPEN:
+        return made
+    return html_element("details", html_element("summary", f"Scores of {len(table.stations)} stations, {role}"), made)
 
 
 def _name(one: GroupScores) -> HtmlContent:
@@ -140,7 +141,7 @@ def _with_ends(text: str, low: float, high: float, digits: int) -> HtmlContent:
 
 
 def _p_value(value: float) -> HtmlContent:
-    small = html_element("span", "< 0.001", class_="ends")
+    small = html_element("span", "< 0.001", class_="unbroken")
     return "-" if math.isnan(value) else small if value < 0.001 else f"{value:.3f}"
 
 

@@ -29,7 +29,7 @@ from stac_sm.model.evaluate import evaluate
 from stac_sm.model.fit import TrainSettings, fit
 from stac_sm.model.holdout import hold_outs
 from stac_sm.stations.screening import ScreeningThresholds, screen_sites, training_screener
-from stac_sm.workflows.reporting import figures, stations
+from stac_sm.workflows.reporting import figures, score_tables, stations
 from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, interval_coverage, site_intervals
 from stac_sm.workflows.reporting.html import html_document, html_element, html_table
 from stac_sm.workflows.reporting.labels import latitude_band_label, method_label, strategy_label
@@ -507,6 +507,15 @@ def test_columns_of_numbers_stand_right_and_others_left():
     classes = [one.get("class") for one in table.iter("td")]
     assert classes == ["number", None] * 3
     assert [one.get("class") for one in table.find(".//thead").iter("th")] == [None, "number", None]
+
+
+def test_a_long_table_of_stations_opens_when_it_is_asked_for(given_report, monkeypatch):
+    scores = {"at unseen sites": ReportFindings(given_report).unseen_site_scores}
+    assert not [one for one in score_tables.score_content(scores) if one.tag == "details"]
+    monkeypatch.setattr(score_tables, "_MOST_OPEN", 11)
+    (folded,) = (one for one in score_tables.score_content(scores) if one.tag == "details")
+    assert folded.find("summary").text == "Scores of 12 stations, at unseen sites"
+    assert len(folded.find(".//tbody")) == 12
 
 
 def test_pages_fit_screens_and_paper(written):
