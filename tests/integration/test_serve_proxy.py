@@ -21,7 +21,7 @@ from stac_sm.workflows.submit.job import infra_file
 from tests.support.missing import need
 from tests.support.object_stores import _free_ports, _running
 from tests.support.product_days import new_project, put_days
-from tests.support.served import running
+from tests.support.served import made_catalog, made_items, running
 
 _SITE = """daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{}}
@@ -167,3 +167,76 @@ def test_a_client_cannot_make_the_proxy_lie(address):
             assert {link["href"] for link in answer.json()["links"]} == {f"{address}/collections", f"{address}/"}, name
         else:
             assert (answer.status_code, "links" in answer.json()) == (400, False), name
+
+
+_MEMBERS_SITE = """daemon off; pid {folder}/members.pid; error_log {folder}/members-error.log;
+events {{}}
+http {{
+  access_log off; client_body_temp_path {folder}/body2; proxy_temp_path {folder}/proxy2;
+  fastcgi_temp_path {folder}/fastcgi2; uwsgi_temp_path {folder}/uwsgi2; scgi_temp_path {folder}/scgi2;
+  {http}
+  server {{
+    listen 127.0.0.1:{port} ssl; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
+    {location}
+  }}
+}}
+"""
+
+
+@pytest.fixture
+def for_members(tmp_path, certificate, monkeypatch):
+    """Address of a proxy that knows one token, as infra/README.md describes it."""
+    need("nginx", None if shutil.which("nginx") else "no nginx here: tests/integration/install.sh installs it")
+    made_catalog(tmp_path / "c", made_items(30))
+    for id, visibility in (("daily", "public"), ("instants", "public"), ("stations", "restricted")):
+        file = tmp_path / "c" / id / "collection.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"stac_sm:visibility": visibility}))
+    (certificate / "members.tokens").write_text('"Bearer s3cr3t" stac_sm_members;')
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate / "cert.pem"))
+    options = ["--proxy", "127.0.0.1", "--trusted-host", "localhost"]
+    [port] = _free_ports(1)
+    with (
+        running(tmp_path / "c", *options) as public,
+        running(tmp_path / "c", *options, "--collections", "stations") as members,
+    ):
+        http = infra_file("proxy/members.conf").read_text()
+        http = http.replace("127.0.0.1:8000", urlsplit(public).netloc).replace(
+            "127.0.0.1:8001", urlsplit(members).netloc
+        )
+        location = infra_file("proxy/members-location.conf").read_text()
+        site = _MEMBERS_SITE.format(folder=certificate, port=port, http=http, location=location)
+        (certificate / "members-site.conf").write_text(site)
+        with _running(
+            ["nginx", "-p", str(certificate), "-c", str(certificate / "members-site.conf")], certificate / "members.log"
+        ):
+            deadline = time.monotonic() + 20
+            while True:
+                with contextlib.suppress(requests.ConnectionError):
+                    requests.get(f"https://localhost:{port}/", timeout=5)
+                    break
+                assert time.monotonic() < deadline, (certificate / "members.log").read_text()
+                time.sleep(0.1)
+            yield f"https://localhost:{port}/soil"
+
+
+def test_restricted_collections_are_for_members(for_members):
+    member = {"Authorization": "Bearer s3cr3t"}
+    seen = {
+        name: {one.id for one in pystac_client.Client.open(f"{for_members}/", headers=headers).get_collections()}
+        for name, headers in (("anybody", {}), ("member", member))
+    }
+    assert seen == {"anybody": {"daily", "instants"}, "member": {"daily", "instants", "stations"}}
+    place = f"{for_members}/collections/stations/items?limit=1"
+    assert requests.get(place, timeout=30).status_code == 404
+    answer = requests.get(place, headers=member, timeout=30)
+    [item] = answer.json()["features"]
+    assert answer.headers["vary"].lower().count("authorization") == 1
+    assert item["links"][0]["href"].startswith(f"{for_members}/collections/stations/items/")
+    assert requests.get(item["links"][0]["href"], timeout=30).status_code == 404
+    assert requests.get(item["links"][0]["href"], headers=member, timeout=30).json()["id"] == item["id"]
+
+
+def test_a_token_that_is_not_known_is_refused(for_members):
+    answer = requests.get(f"{for_members}/collections", headers={"Authorization": "Bearer other"}, timeout=30)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
