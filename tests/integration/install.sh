@@ -17,6 +17,7 @@ needs chromium chromium
 needs gdalwarp gdal-bin
 needs Rscript r-base-core r-cran-terra
 needs memcached memcached
+needs radosgw radosgw ceph-mon ceph-osd ceph-common
 needs slurmctld slurm-wlm munge
 needs docker-compose docker-compose
 needs mmdebstrap mmdebstrap

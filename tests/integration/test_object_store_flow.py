@@ -1,6 +1,6 @@
 """The whole flow on an object store: inputs there, planned, made in slices, audited, served, and read by others.
 
-On moto, whose slices run at the same time, and on OpenStack Swift, where only one process may write.
+On moto, whose slices run at the same time, and on OpenStack Swift and Ceph's radosgw, where only one process may write.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.store import open_store
+from tests.support.ceph import ceph_server, why_no_ceph
 from tests.support.fields import DAYS, TILE, shared_project
 from tests.support.missing import need
 from tests.support.object_stores import environment_of, moto_server, new_bucket, swift_server, why_no_swift
@@ -30,13 +31,15 @@ from tests.support.served import running
 from tests.support.warm_start import warm_python
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("swift")]
-STORES = {"moto": moto_server, "swift": swift_server}
+STORES = {"ceph": ceph_server, "moto": moto_server, "swift": swift_server}
+MISSING = {"Ceph": ("ceph", why_no_ceph), "OpenStack Swift": ("swift", why_no_swift)}
 
 
 @pytest.fixture(scope="module", params=sorted(STORES))
 def there(request):
     """Root of a project in a new bucket, the folder that it was copied from, and whether slices may run at once."""
-    need("OpenStack Swift", why_no_swift() if request.param == "swift" else None)
+    for name, (param, why) in MISSING.items():
+        need(name, why() if request.param == param else None)
     server = STORES[request.param]()
     with environment_of(server):
         root = f"s3://{new_bucket(server, 'flow')}/{secrets.token_hex(4)}"

@@ -19,7 +19,7 @@ from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.index.update import update_index
 from stac_sm.workflows.submit.job import infra_file
 from tests.support.missing import need
-from tests.support.object_stores import _free_ports, _running
+from tests.support.object_stores import free_ports, running_command
 from tests.support.product_days import new_project, put_days
 from tests.support.served import made_catalog, made_items, running
 
@@ -74,11 +74,11 @@ def inner(tmp_path_factory):
 @pytest.fixture(scope="module")
 def outside(inner, certificate):
     """Address of the proxy, without a path."""
-    [port], folder = _free_ports(1), certificate
+    [port], folder = free_ports(1), certificate
     site = infra_file("proxy/nginx.conf").read_text().replace("http://127.0.0.1:8000", inner[0])
     kept = urlsplit(inner[1]).netloc
     (folder / "nginx.conf").write_text(_SITE.format(folder=folder, port=port, stripped=site, kept=kept))
-    with _running(["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], folder / "nginx.log"):
+    with running_command(["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], folder / "nginx.log"):
         deadline = time.monotonic() + 20
         while True:
             with contextlib.suppress(requests.ConnectionError):

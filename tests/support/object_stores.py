@@ -111,6 +111,11 @@ def _moto_server() -> Iterator[ObjectStore]:
             server.wait(10)
 
 
+def keep_for_session(server: contextlib.AbstractContextManager[ObjectStore]) -> ObjectStore:
+    """Start a server that ends with this process."""
+    return _session.enter_context(server)
+
+
 def local_certificate(folder: Path) -> Path:
     """A file with a key, and a certificate for 127.0.0.1 and localhost that nobody has signed."""
     file, names = folder / "certificate.pem", "subjectAltName=DNS:localhost,IP:127.0.0.1"
@@ -153,7 +158,7 @@ def _swift_server() -> Iterator[ObjectStore]:
 
 @contextlib.contextmanager
 def _swift_in(folder: Path) -> Iterator[ObjectStore]:
-    ports = dict(zip(("proxy", "account", "container", "object", "cache"), _free_ports(5), strict=True))
+    ports = dict(zip(("proxy", "account", "container", "object", "cache"), free_ports(5), strict=True))
     _write_rings(folder, ports)
     for name, text in _swift_files(folder, ports).items():
         (folder / name).write_text(text)
@@ -162,9 +167,9 @@ def _swift_in(folder: Path) -> Iterator[ObjectStore]:
     commands += [[f"{SWIFT}/bin/swift-{name}-server", f"{folder}/{name}.conf"] for name in _SERVERS]
     with contextlib.ExitStack() as stack:
         for command in commands:
-            stack.enter_context(_running(command, folder / f"{Path(command[0]).name}.log"))
+            stack.enter_context(running_command(command, folder / f"{Path(command[0]).name}.log"))
         for port in ports.values():
-            _wait_for(port, folder)
+            wait_for(port, folder)
         yield ObjectStore(f"http://127.0.0.1:{ports['proxy']}", "test:tester", "testing")
 
 
@@ -221,7 +226,8 @@ def _user() -> str:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+def running_command(command: list[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """A server in a process of its own, which ends with the block; it writes into a log."""
     known = os.environ | dict(environment or {})
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, env=known) as process:
         try:
@@ -234,7 +240,8 @@ def _running(command: list[str], log: Path, environment: Mapping[str, str] | Non
                 process.kill()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens now."""
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in found:
@@ -242,14 +249,15 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in found]
 
 
-def _wait_for(port: int, folder: Path) -> None:
+def wait_for(port: int, folder: Path) -> None:
+    """Wait until a server listens on a port; its logs lie in the folder."""
     deadline = time.monotonic() + 120
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         if time.monotonic() > deadline:
             logs = "\n".join(log.read_text()[-2000:] for log in folder.glob("*.log"))
-            raise AssertionError(f"Swift does not listen on {port}:\n{logs}")
+            raise AssertionError(f"nobody listens on {port}:\n{logs}")
         time.sleep(0.1)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.support.object_stores import _free_ports, _running
+from tests.support.object_stores import free_ports, running_command
 
 _NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
 _SECONDS = 60
@@ -58,10 +58,10 @@ def _cluster_in(folder: Path) -> Iterator[dict[str, str]]:
     munge = ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={key}"]
     munge += [f"--pid-file={folder}/munge.pid", f"--log-file={folder}/log/munged", f"--seed-file={folder}/munge.seed"]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_running([*munge, "--num-threads=2"], folder / "munged.log", environment))
+        stack.enter_context(running_command([*munge, "--num-threads=2"], folder / "munged.log", environment))
         _wait(lambda: (folder / "munge.socket").exists(), folder)
-        stack.enter_context(_running(["slurmctld", "-D", "-i"], folder / "slurmctld.log", environment))
-        stack.enter_context(_running(["slurmd", "-D", "-N", host], folder / "slurmd.log", environment))
+        stack.enter_context(running_command(["slurmctld", "-D", "-i"], folder / "slurmctld.log", environment))
+        stack.enter_context(running_command(["slurmd", "-D", "-N", host], folder / "slurmd.log", environment))
         _wait(lambda: "idle" in _said(["sinfo", "--noheader", "--format=%T"], environment), folder)
         yield environment
 
@@ -95,7 +95,7 @@ def _wait(there: Callable[[], bool], folder: Path) -> None:
 
 
 def _configuration(folder: Path, host: str) -> str:
-    control, node = _free_ports(2)
+    control, node = free_ports(2)
     user = pwd.getpwuid(os.getuid()).pw_name
     return f"""
 ClusterName=test
