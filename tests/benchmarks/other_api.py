@@ -17,15 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import attr
 import orjson
-from fastapi.testclient import TestClient
-from stac_fastapi.api.app import StacApi
-from stac_fastapi.api.errors import DEFAULT_STATUS_CODES
-from stac_fastapi.api.models import create_get_request_model, create_post_request_model
-from stac_fastapi.extensions import FieldsExtension, FilterExtension, SortExtension, TokenPaginationExtension
-from stac_fastapi.types.config import ApiSettings
-from stac_fastapi.types.core import BaseCoreClient
 
 from stac_sm.serve import documents, responses
 from stac_sm.serve.app import create_app
@@ -51,46 +43,6 @@ WRONG = (
 """Requests that make no sense: a server that answers 200 has ignored something."""
 
 
-@attr.s
-class IndexClient(BaseCoreClient):
-    """Client of stac-fastapi that searches our index."""
-
-    service: CatalogService = attr.ib(default=None)
-
-    def _page(self, body: dict[str, Any], request: Any, collection: str | None = None) -> dict[str, Any]:
-        asked, base = query_from_body(body), str(request.base_url).rstrip("/")
-        found = responses.items_page(self.service, asked, base, f"{base}/search", {}, body, collection)
-        return orjson.loads(orjson.dumps(found))
-
-    def post_search(self, search_request: Any, **kwargs: Any) -> Any:
-        """Search by a body."""
-        return self._page(search_request.model_dump(mode="json", exclude_none=True, by_alias=True), kwargs["request"])
-
-    def get_search(self, **kwargs: Any) -> Any:
-        """Search by a query string."""
-        return self._page(_body(kwargs), kwargs["request"])
-
-    def item_collection(self, collection_id: str, **kwargs: Any) -> Any:
-        """Return items of a collection."""
-        return self._page(_body(kwargs) | {"collections": [collection_id]}, kwargs["request"], collection_id)
-
-    def get_item(self, item_id: str, collection_id: str, **kwargs: Any) -> Any:
-        """Return one item."""
-        asked = ItemQuery(ids=(item_id,), collections=(collection_id,), limit=1)
-        return responses.find_items_page(self.service, asked, str(kwargs["request"].base_url).rstrip("/"))[0]
-
-    def all_collections(self, **kwargs: Any) -> Any:
-        """Return all collections."""
-        base = str(kwargs["request"].base_url).rstrip("/")
-        found = [documents.collection_document(one, base) for one in self.service.snapshot.collections.values()]
-        return {"collections": found, "links": []}
-
-    def get_collection(self, collection_id: str, **kwargs: Any) -> Any:
-        """Return one collection."""
-        found = self.service.snapshot.collections[collection_id]
-        return documents.collection_document(found, str(kwargs["request"].base_url).rstrip("/"))
-
-
 def _body(given: dict[str, Any]) -> dict[str, Any]:
     names = {"datetime", "collections", "ids", "bbox", "intersects", "limit", "token"}
     found = {name: value for name, value in given.items() if name in names and value is not None}
@@ -111,7 +63,56 @@ def _body(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def theirs(service: CatalogService) -> Any:
-    """Return the application of stac-fastapi over our index."""
+    """Return the application of stac-fastapi over our index: its packages are no dependency."""
+    import attr
+    from stac_fastapi.api.app import StacApi
+    from stac_fastapi.api.errors import DEFAULT_STATUS_CODES
+    from stac_fastapi.api.models import create_get_request_model, create_post_request_model
+    from stac_fastapi.extensions import FieldsExtension, FilterExtension, SortExtension, TokenPaginationExtension
+    from stac_fastapi.types.config import ApiSettings
+    from stac_fastapi.types.core import BaseCoreClient
+
+    @attr.s
+    class IndexClient(BaseCoreClient):
+        """Client of stac-fastapi that searches our index."""
+
+        service: CatalogService = attr.ib(default=None)
+
+        def _page(self, body: dict[str, Any], request: Any, collection: str | None = None) -> dict[str, Any]:
+            asked, base = query_from_body(body), str(request.base_url).rstrip("/")
+            found = responses.items_page(self.service, asked, base, f"{base}/search", {}, body, collection)
+            return orjson.loads(orjson.dumps(found))
+
+        def post_search(self, search_request: Any, **kwargs: Any) -> Any:
+            """Search by a body."""
+            return self._page(
+                search_request.model_dump(mode="json", exclude_none=True, by_alias=True), kwargs["request"]
+            )
+
+        def get_search(self, **kwargs: Any) -> Any:
+            """Search by a query string."""
+            return self._page(_body(kwargs), kwargs["request"])
+
+        def item_collection(self, collection_id: str, **kwargs: Any) -> Any:
+            """Return items of a collection."""
+            return self._page(_body(kwargs) | {"collections": [collection_id]}, kwargs["request"], collection_id)
+
+        def get_item(self, item_id: str, collection_id: str, **kwargs: Any) -> Any:
+            """Return one item."""
+            asked = ItemQuery(ids=(item_id,), collections=(collection_id,), limit=1)
+            return responses.find_items_page(self.service, asked, str(kwargs["request"].base_url).rstrip("/"))[0]
+
+        def all_collections(self, **kwargs: Any) -> Any:
+            """Return all collections."""
+            base = str(kwargs["request"].base_url).rstrip("/")
+            found = [documents.collection_document(one, base) for one in self.service.snapshot.collections.values()]
+            return {"collections": found, "links": []}
+
+        def get_collection(self, collection_id: str, **kwargs: Any) -> Any:
+            """Return one collection."""
+            found = self.service.snapshot.collections[collection_id]
+            return documents.collection_document(found, str(kwargs["request"].base_url).rstrip("/"))
+
     extensions = [FieldsExtension(), FilterExtension(), SortExtension(), TokenPaginationExtension()]
     return StacApi(
         settings=ApiSettings(enable_response_models=False),
@@ -123,7 +124,7 @@ def theirs(service: CatalogService) -> Any:
     ).app
 
 
-def median_ms(client: TestClient, path: str, times: int = 30) -> float:
+def median_ms(client: Any, path: str, times: int = 30) -> float:
     """Return the median of the times of a request, ms."""
     found = []
     for _ in range(times):
@@ -146,6 +147,7 @@ def main() -> None:
     import stac_fastapi.api
     import stac_fastapi.extensions
     import stac_fastapi.types
+    from fastapi.testclient import TestClient
 
     with tempfile.TemporaryDirectory() as folder:
         made_catalog(Path(folder, "c"), made_items(2000))
@@ -166,7 +168,7 @@ def main() -> None:
     packages = (stac_fastapi.api, stac_fastapi.extensions, stac_fastapi.types)
     result["stac_sm"]["lines"] = lines_of(Path(documents.__file__).parent)
     library = sum(lines_of(Path(one.__file__).parent) for one in packages)
-    client = Path(__file__).read_text().partition("@attr.s")[2].partition("def median_ms")[0].count("\n")
+    client = Path(__file__).read_text().partition("@attr.s\n")[2].partition("def median_ms")[0].count("\n")
     result["stac-fastapi"]["lines"] = {"client": client, "library": library}
     for name in apps:
         statuses = list(result[name]["wrong_requests_answered_by"].values())

@@ -132,7 +132,7 @@ def test_init_makes_a_project_and_keeps_an_existing_one(project):
         (["train"], ["no station found", "stac-sm ingest ismn"]),
         (["plan", "--tiles", "h18v04", "--period", "2019"], ["0 models found", "stac-sm train"]),
         (["plan", "--tiles", "h18v04", "--period", "2019", "--model", "x"], ["'x' is not in collection 'sm-models'"]),
-        (["run", "plan.parquet"], ["plan.parquet: there is no such file", "`stac-sm plan` writes"]),
+        (["run", "plan.parquet"], ["plan.parquet is no plan (there is no such file)", "`stac-sm plan` writes one"]),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_1(project, arguments, words):

@@ -224,8 +224,6 @@ def read_plan(href: Path | str) -> Plan:
     import pyarrow.parquet as pq
 
     store, path = _placed(href)
-    if not store.exists(path):
-        raise InputError(f"{href}: there is no such file: `stac-sm plan` writes plans, and says where")
     try:
         content = pa.BufferReader(store.read(path))
         about = json.loads((pq.read_schema(content).metadata or {}).get(b"stac_sm:plan", b"null"))

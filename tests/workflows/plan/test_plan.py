@@ -253,7 +253,7 @@ def test_what_is_no_plan(tmp_path):
     for file in (other, tmp_path / "text"):
         with pytest.raises(InputError, match=rf"{file.name} is no plan .*`stac-sm plan` writes one"):
             read_plan(file)
-    with pytest.raises(InputError, match=r"none: there is no such file: `stac-sm plan` writes plans, and says where"):
+    with pytest.raises(InputError, match=r"none is no plan \(there is no such file\): `stac-sm plan` writes one"):
         read_plan(tmp_path / "none")
 
 
