@@ -204,7 +204,7 @@ TYPED = [
     ("run P/plans/wanted.parquet --tiles h01v01 --at 9,46", 2, "give one of --tiles, --at, --bbox"),
     ("plot 2018-07 --tile h01v01", 1, "31 days found, one day is required for a map; --at draws a series"),
     (f"plot {DAY} --tile h01v01 --minus yesterday", 1, "'yesterday' is no day, month or year"),
-    ("plot 2018-07 --at 170,-40", 1, "no product found in"),
+    ("plot 2018-07 --at 170,-40", 1, "point (170, -40) lies outside grid small"),
     ("plot 2001-07-01", 1, "no global day 2001-07-01: `stac-sm mosaic --period 2001-07-01` makes it"),
     ("validate --period 2001", 1, "no product found on 2001-01-01/2001-12-31"),
     ("run P/plans/wanted.parquet --memory lots", 1, "memory 'lots': write e.g. 4G or 500M"),

@@ -194,7 +194,7 @@ def for_members(tmp_path, certificate, monkeypatch):
     (certificate / "members.tokens").write_text('"Bearer s3cr3t" stac_sm_members;')
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate / "cert.pem"))
     options = ["--proxy", "127.0.0.1", "--trusted-host", "localhost"]
-    [port] = _free_ports(1)
+    [port] = free_ports(1)
     with (
         running(tmp_path / "c", *options) as public,
         running(tmp_path / "c", *options, "--collections", "stations") as members,
@@ -206,7 +206,7 @@ def for_members(tmp_path, certificate, monkeypatch):
         location = infra_file("proxy/members-location.conf").read_text()
         site = _MEMBERS_SITE.format(folder=certificate, port=port, http=http, location=location)
         (certificate / "members-site.conf").write_text(site)
-        with _running(
+        with running_command(
             ["nginx", "-p", str(certificate), "-c", str(certificate / "members-site.conf")], certificate / "members.log"
         ):
             deadline = time.monotonic() + 20
