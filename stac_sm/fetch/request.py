@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -102,7 +102,7 @@ class Request:
         if not self.file.is_file():
             return False
         state = self.file.stat()
-        fetched = date.fromtimestamp(state.st_mtime)
+        fetched = datetime.fromtimestamp(state.st_mtime, UTC).date()
         late = self.settled is None or fetched >= min(self.settled, today)
         return late and self.size in (None, state.st_size)
 

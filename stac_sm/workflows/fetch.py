@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,8 @@ def plan_fetch(
     if isinstance(found, ByHand):
         steps = tuple(found.steps(selection))
         return FetchPlan(source, folder, day, page=found.page, steps=steps, why=found.why)
-    return FetchPlan(source, folder, day, found.listing(selection))
+    listing = found.listing(selection)
+    return FetchPlan(source, folder, day, replace(listing, notes=(*listing.notes, *_years(project, found.collections))))
 
 
 def carry_out(
@@ -267,6 +268,16 @@ def own_features(project: Project) -> list[Feature]:
         Without those that are read in place from another catalogue.
     """
     return [one for one in project.recipe.sources if not one.catalog]
+
+
+def _years(project: Project, collections: Sequence[str]) -> list[str]:
+    """Return a note on each average over many years that the recipe takes of some collections."""
+    found = [(one.climatology.period, one.collection) for one in own_features(project) if one.climatology is not None]
+    return [
+        f"the recipe averages {collection} over {period}: fetch and ingest these days, too, then `stac-sm climatology`"
+        for period, collection in dict.fromkeys(found)
+        if collection in collections
+    ]
 
 
 def _selection(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stac_sm.core.errors import InputError
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.fetch.era5_land import areas, by_month, days_name
+from stac_sm.workflows.fetch import today_utc
 from tests.support.fetched_files import era5_land_result
 from tests.support.fetching import fetched, listed, project_with, taken_in
 from tests.support.services import TOKEN, ClimateDataStore
@@ -88,7 +89,7 @@ def test_days_that_are_not_published_are_left_for_later(tmp_path):
 
 
 def test_a_file_that_came_too_early_is_fetched_again_on_another_day(store, tmp_path):
-    project, today = project_with(tmp_path / "p", SWVL1), date.today()
+    project, today = project_with(tmp_path / "p", SWVL1), today_utc()
     day = str(today - 6 * ONE_DAY)
     fetched(project, "era5-land", day, today)
     assert [one.is_there(today) for one in listed(project, "era5-land", day, today).listing.requests] == [True]

@@ -101,6 +101,20 @@ def test_by_hand_prints_page_selection_and_the_line_that_ingests(project, source
     assert as_json(source, project)["steps"]
 
 
+def test_years_of_a_climatology_are_named(tmp_path):
+    more = """
+[[recipe.features]]
+name = "mean"
+collection = "era5-land"
+asset = "swvl1"
+statistic = "climatology"
+climatology = { period = "2001/2010" }
+"""
+    project = project_with(tmp_path / "p", ("era5-land", "swvl1", "daily"), more=more)
+    done = called("fetch", "era5-land", "--project", project.folder, *PLACE, "--dry-run")
+    assert "the recipe averages era5-land over 2001-01-01/2010-12-31: fetch and ingest these" in done.stderr
+
+
 def test_the_folder_of_the_project_file_is_taken(tmp_path):
     project = project_with(tmp_path / "p", ("era5-land", "swvl1", "daily"), more='\n[fetch]\nfolder = "/data/in"\n')
     done = called("fetch", "ismn", "--project", project.folder, *PLACE)

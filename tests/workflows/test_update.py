@@ -7,7 +7,9 @@ import json
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,11 +21,12 @@ from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.links import refresh
 from stac_sm.workflows.audit import audit_project
 from stac_sm.workflows.fetch import fetch_folder
-from stac_sm.workflows.project import read_project
+from stac_sm.workflows.project import create_project, read_project
 from stac_sm.workflows.run.task import run_task
 from stac_sm.workflows.update import LOCK, update_project
+from tests.support.faulty_server import FaultyServer
 from tests.support.fetched_files import era5_land_result
-from tests.support.fields import DAYS, TILE, copied_project
+from tests.support.fields import DAYS, RECIPE, TILE, copied_project, project_text, put_model, shared_project
 from tests.support.readme_blocks import ROOT, blocks_of
 from tests.support.services import TOKEN, ClimateDataStore
 from tests.support.warm_start import warm_python
@@ -200,6 +203,27 @@ def test_the_lines_of_the_readme_and_of_the_cron_job_run(project, monkeypatch):
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     _, name, *arguments = container["command"]
     assert main.commands[name].make_context(name, arguments).params["folder"].startswith("s3://")
+
+
+def test_what_public_catalogues_have_is_read_in_place_and_era5_land_alone_is_fetched(tmp_path, store, monkeypatch):
+    """As with the recipe `public`: from an empty catalogue and a model to the product, by one command."""
+    monkeypatch.setattr("stac_sm.workflows.run.run.task_records", in_this_process)
+    public, _, _ = shared_project()
+    with FaultyServer(Path(public.folder)) as server:
+        there = f"{server.address}/catalog.json"
+        features = [one if one.collection == "era5-land" else replace(one, catalog=there) for one in RECIPE.features]
+        recipe = replace(RECIPE, features=tuple(features))
+        project = create_project(tmp_path / "p", project_text(recipe=recipe))
+        put_model(project.catalog, tmp_path / "model", recipe)
+        report = updated(project)
+    assert report.succeeded, report
+    assert report.fetched == {"era5-land": {"fetched": 2}}
+    assert {name for job in store.jobs.values() for name in job["inputs"]["variable"]} == {
+        "volumetric_soil_water_layer_1", "soil_temperature_level_1",
+    }  # fmt: skip
+    assert report.made["new"] == len(DAYS)
+    assert report.indexed == {"era5-land": len(DAYS), PRODUCT_COLLECTION: len(DAYS)}
+    assert audit_project(read_project(project.folder), [PRODUCT_COLLECTION]) == []
 
 
 def test_tiles_are_required(project):
