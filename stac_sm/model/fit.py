@@ -49,6 +49,9 @@ SELECTION_ROWS = 15_000
 FIT_ROWS = 100_000
 """Most rows on which the model is trained, shared alike among the sites: days of a site say nearly the same."""
 
+DEFAULT_ROUNDS = "have the default numbers of rounds, so that no held-out target has a part in a choice"
+"""End of the note on hold-outs whose models have `Rounds()`: a choice in each of their folds would take long."""
+
 DIAGNOSTIC_ROUNDS = 100
 """Most rounds of a model that is trained for diagnostics, which train often."""
 
@@ -142,7 +145,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Rounds:
-    """Numbers of rounds of the boosters of values and of anomalies."""
+    """Numbers of rounds of the boosters of values and of anomalies; by default, those of models of other hold-outs."""
 
     values: int = 200
     """Of the boosters of the values."""

@@ -30,7 +30,7 @@ from stac_sm.core.progress import LogFunction, StageProgress
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import UNSCREENED, Evaluation, Fitter, evaluate
-from stac_sm.model.fit import DIAGNOSTIC_ROUNDS
+from stac_sm.model.fit import DEFAULT_ROUNDS, DIAGNOSTIC_ROUNDS, Rounds
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model, read_asset, read_item
@@ -307,7 +307,7 @@ def _cleaned(
 
 
 def table_fitter(made: TableModel) -> Fitter:
-    """Return how a model was trained, with its rounds but few of them: a function from rows of the table to a model.
+    """Return how a model was trained, but with few rounds: a function from rows of the table to a model.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def table_fitter(made: TableModel) -> Fitter:
     callable
         Trains on the rows that it is given, for diagnostics: features are derived from those rows alone.
     """
-    features, rounds = made.features, made.learned.rounds.at_most(DIAGNOSTIC_ROUNDS)
+    features, rounds = made.features, Rounds().at_most(DIAGNOSTIC_ROUNDS)
     settings = replace(made.settings, n_estimators=min(made.settings.n_estimators, DIAGNOSTIC_ROUNDS))
 
     def fitted(rows: pd.DataFrame) -> TableFit:
@@ -359,7 +359,7 @@ class _HoldOuts:
     def _trained(self, learned_from: pd.DataFrame, features: pd.DataFrame, train: pd.DataFrame) -> _Predictor:
         made, columns = self.made, self.made.features.columns
         rows = with_features(train, learned_from.loc[train.index], columns)
-        model = learn_table(rows, made.features, made.settings, rounds=made.learned.rounds).model
+        model = learn_table(rows, made.features, made.settings, rounds=Rounds()).model
         return _Predictor(made.features.given, lambda test: model.predict(features.loc[test.index]))
 
 
@@ -386,7 +386,8 @@ def evaluate_training(
     """Score the way of training of a model on hold-outs of its table, and search its columns for leaks.
 
     Unseen sites are scored by the predictions of the training itself. The other strategies train on the same rows,
-    which are some of each site where there are very many, with the rounds that were chosen for unseen sites.
+    which are some of each site where there are very many, with the default number of rounds: what is chosen for unseen
+    sites is chosen on rows that these strategies hold out.
 
     Parameters
     ----------
@@ -425,6 +426,9 @@ def evaluate_training(
         parts.append((judged, evaluate(judged, folds, way, columns=columns)))
         progress(number + 1, len(ways) + 1)
     evaluation = _joined(parts)
+    if made.settings.tune:
+        note = f"models of random rows, years and networks {DEFAULT_ROUNDS}"
+        evaluation = replace(evaluation, notes={**evaluation.notes, "rounds": note})
     if len(few) < made.learned.rows:
         note = f"scores of random rows, years and networks are from {len(few)} of {made.learned.rows} rows"
         evaluation = replace(evaluation, notes={**evaluation.notes, "rows": note})

@@ -18,7 +18,7 @@ from stac_sm.model.applicability import fit_applicability
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, evaluate
-from stac_sm.model.fit import DIAGNOSTIC_ROUNDS, Learned, Rounds, learn
+from stac_sm.model.fit import DEFAULT_ROUNDS, DIAGNOSTIC_ROUNDS, Learned, Rounds, learn
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.intervals import Intervals, fit_intervals
 from stac_sm.model.model import Model
@@ -211,14 +211,17 @@ def training_run(
     screener = training_screener(triplets, project.screening, table)
     baselines = [BASELINE] if BASELINE in table else []
     log(f"scoring on rows held out: {', '.join(folds)}")
-    train = project_fitter(project, learned.rounds)
+    train = project_fitter(project, Rounds())
     tables = partial(_table_of_fold, table, project, years or {})
     evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines, tables=tables)
+    if project.training.tune:
+        notes = {**evaluation.notes, "rounds": f"models of all hold-outs {DEFAULT_ROUNDS}"}
+        evaluation = replace(evaluation, notes=notes)
     held_out = _held_out(evaluation, screening, rows is not table)
     intervals, judged, refused = _intervals(project, table, model, held_out)
     area = fit_applicability(rows, model.features, model.importance(), rows["site"])
     model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
-    frozen = project_fitter(project, learned.rounds.at_most(DIAGNOSTIC_ROUNDS))
+    frozen = project_fitter(project, Rounds().at_most(DIAGNOSTIC_ROUNDS))
     log("for the report: learning curve, importance of features, leaks")
     diagnostics = diagnose(table, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
     return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, learned)

@@ -18,6 +18,8 @@ from stac_sm.cli.main import main
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
+from stac_sm.model.fit import Rounds
+from stac_sm.model.holdout import hold_out
 from stac_sm.model.model import Model
 from stac_sm.model.tabular.fit import train_table
 from stac_sm.model.user_table import clean_table
@@ -284,6 +286,23 @@ def test_year_folds_learn_nothing_from_the_year_that_they_are_judged_on():
         predictor = by.other_years(train)
         seen.append(predictor.predict(one[(year == 2019) & one["theta"].notna()]))
     np.testing.assert_array_equal(*seen)
+
+
+def test_held_out_targets_have_no_part_in_a_choice(monkeypatch):
+    """The predictions of a fold are the same with other targets there, and with other rounds chosen on all rows."""
+    monkeypatch.setattr("stac_sm.workflows.training.tabular.diagnose", lambda *_, **__: None)
+    table = table_of(rows=40)
+    table["network"] = [f"n{int(one) % 2}" for one in table["station"]]
+    known, made = table[table["theta"].notna()], train_table(table, COLUMNS)
+    other = replace(made, learned=replace(made.learned, rounds=Rounds(1, 1)))
+    once = evaluate_training(made, table).evaluation.predictions
+    for strategy in ("random", "year", "network"):
+        held = known.index[hold_out(known, strategy, columns=COLUMNS)[0].test]
+        changed = table.assign(theta=table["theta"].where(~table.index.isin(held), 0.9))
+        found = [once, evaluate_training(other, changed).evaluation.predictions]
+        rows = [one[(one["strategy"] == strategy) & one["row"].isin(held)].sort_values("row") for one in found]
+        assert len(rows[0]) == len(held)
+        np.testing.assert_array_equal(rows[0]["unscreened"], rows[1]["unscreened"])
 
 
 def test_the_strategy_of_sites_is_that_of_the_training(made):
