@@ -110,19 +110,29 @@ class TrainingRows:
     """Position of each row in the table that it is from."""
 
     @classmethod
-    def of(cls, table: pd.DataFrame, features: pd.DataFrame, target: Float64Array, columns: Columns) -> TrainingRows:
-        """Take the rows of a table that have a target.
+    def of(
+        cls,
+        table: pd.DataFrame,
+        features: Callable[[NDArray[np.intp]], pd.DataFrame],
+        target: Float64Array,
+        columns: Columns,
+        most: int | None = None,
+    ) -> TrainingRows:
+        """Take the rows of a table that have a target: all of them, or so many, as `thinned` does.
 
         Parameters
         ----------
         table
             With the site, and the time and place where it has them.
         features
-            float32, one row per row of the table; NaN = missing.
+            Returns those of some positions in the table: float32; NaN = missing. Of most rows of a very long table
+            they are never asked for.
         target
             Of each row; NaN = missing.
         columns
             Names of the columns of site, time and place.
+        most
+            Most rows; None: all. Means and weights of sites are those of all rows.
 
         Returns
         -------
@@ -136,11 +146,13 @@ class TrainingRows:
         order = np.lexsort([target[known], when, site])
         same = (np.diff(site[order]) == 0) & (when[order][1:] == when[order][:-1])
         if same.any():  # rows of one site and time: their values decide
-            order = np.lexsort([*features.iloc[known].to_numpy().T + np.float32(0), target[known], when, site])
+            order = np.lexsort([*features(known).to_numpy().T + np.float32(0), target[known], when, site])
         at, site = known[order], site[order].astype(np.intp)
-        inside = features.iloc[at].reset_index(drop=True) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
         level = np.bincount(site, target[at]) / np.maximum(np.bincount(site), 1)
         weight = _site_weights(part, site, order, columns, len(names))
+        kept = slice(None) if most is None else _spread_evenly(site, most)
+        at, site = at[kept], site[kept]
+        inside = features(at) + np.float32(0)  # adding 0 makes one of 0.0 and -0.0
         return cls(inside, target[at], site, np.asarray(names), weight, level, at)
 
     def at(self, rows: NDArray[np.intp]) -> TrainingRows:
@@ -152,13 +164,17 @@ class TrainingRows:
 
     def thinned(self, most: int) -> TrainingRows:
         """Return at most so many rows, shared alike among the sites and spread evenly over the rows of each."""
-        counts = np.bincount(self.site, minlength=len(self.names))
-        first = np.cumsum(counts) - counts
-        limit = np.maximum(1, most // max(1, int(np.count_nonzero(counts))))
-        share = np.minimum(limit / np.maximum(counts, 1), 1)[self.site]
-        rank = np.arange(len(self.site)) - first[self.site]
-        kept = np.floor((rank + 1) * share + 1e-9) > np.floor(rank * share + 1e-9)
-        return self if kept.all() else self.at(np.flatnonzero(kept))
+        return self.at(_spread_evenly(self.site, most))
+
+
+def _spread_evenly(site: SiteIndices, most: int) -> NDArray[np.intp]:
+    """Return positions of at most so many rows, which come by site, shared alike among the sites."""
+    counts = np.bincount(site)
+    first = np.cumsum(counts) - counts
+    limit = np.maximum(1, most // max(1, int(np.count_nonzero(counts))))
+    share = np.minimum(limit / np.maximum(counts, 1), 1)[site]
+    rank = np.arange(len(site)) - first[site]
+    return np.flatnonzero(np.floor((rank + 1) * share + 1e-9) > np.floor(rank * share + 1e-9))
 
 
 def _site_weights(

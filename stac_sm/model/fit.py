@@ -307,20 +307,21 @@ def learn(
     """
     settings, columns = settings or TrainSettings(), columns or Columns()
     require_device(settings.device)
-    rows = training_rows(table, features, columns)
-    chooses = rounds is None and len(rows.names) > 1
-    tried, fitted = (rows.thinned(SELECTION_ROWS), rows.thinned(FIT_ROWS)) if settings.tune else (rows, rows)
-    sum_of = _Sum.of(rows, features, settings)
-    steps = _Steps(progress, len(sum_of.parts(Rounds(), 1)) * (_fold_count(rows) * chooses + 1))
+    fitted = training_rows(table, features, columns, FIT_ROWS if settings.tune else None)
+    chooses = rounds is None and len(fitted.names) > 1
+    tried = fitted.thinned(SELECTION_ROWS if settings.tune else FIT_ROWS)
+    sum_of = _Sum.of(fitted, features, settings)
+    steps = _Steps(progress, len(sum_of.parts(Rounds(), 1)) * (_fold_count(fitted) * chooses + 1))
     selection = _select(tried, sum_of, settings, steps) if chooses else None
     chosen = rounds or (selection.rounds if selection else Rounds())
-    parts = sum_of.parts(chosen, len(fitted.target) / len(rows.names))
+    parts = sum_of.parts(chosen, len(fitted.target) / len(fitted.names))
     boosters = fit_boosters(
         fitted, parts, settings.seed, nthread=settings.nthread, device=settings.device, progress=steps.step
     )
     model = Model(tuple(replace(one, weight=weight) for one, weight in zip(boosters, sum_of.weights, strict=True)))
+    with_target = int(table[columns.target].notna().sum())
     learned = Learned(
-        model, parts, chosen, np.full(len(table), np.nan), len(rows.target), len(fitted.target), len(rows.names)
+        model, parts, chosen, np.full(len(table), np.nan), with_target, len(fitted.target), len(fitted.names)
     )
     if selection is None:
         why = "" if rounds else "intervals not issued: 1 site found, more required: match up more stations"
@@ -338,7 +339,9 @@ def learn(
     )
 
 
-def training_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns) -> TrainingRows:
+def training_rows(
+    table: pd.DataFrame, features: Sequence[str], columns: Columns, most: int | None = None
+) -> TrainingRows:
     """Take the rows of a table whose features are its columns.
 
     Parameters
@@ -349,6 +352,8 @@ def training_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns
         Columns to learn from.
     columns
         Names of the columns that are no features. Without a column of the site, all rows are of one.
+    most
+        Most rows, shared alike among the sites and spread evenly over the rows of each; None: all.
 
     Returns
     -------
@@ -361,16 +366,19 @@ def training_rows(table: pd.DataFrame, features: Sequence[str], columns: Columns
         As `learn`; or if a row has no site or no day.
     """
     _check_names(table, features, columns.target)
-    target = _floats(table, [columns.target])[:, 0]
+    target = _floats(table, [columns.target], slice(None))[:, 0]
     if np.isnan(target).all():
         raise InputError(
             f"training: found no row with a target {columns.target!r} among {len(table)}; at least one is required"
         )
     _refuse_fill_values(target, columns.target)
-    made = pd.DataFrame(_floats(table, features), columns=list(features))
     if columns.site not in table:
         table = table.assign(**{columns.site: "all"})
-    return TrainingRows.of(table, made, target.astype(float), columns)
+
+    def at(positions: NDArray[np.intp]) -> pd.DataFrame:
+        return pd.DataFrame(_floats(table, features, positions), columns=list(features))
+
+    return TrainingRows.of(table, at, target.astype(float), columns, most)
 
 
 @dataclass(frozen=True)
@@ -591,8 +599,8 @@ def _check_names(table: pd.DataFrame, features: Sequence[str], target: str) -> N
         )
 
 
-def _floats(table: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float32]:
-    """Return columns side by side, float32, dims (row, column); no infinities."""
+def _floats(table: pd.DataFrame, names: Sequence[str], at: NDArray[np.intp] | slice) -> NDArray[np.float32]:
+    """Return columns side by side at some rows, float32, dims (row, column); no infinities in any row."""
     parts = []
     for name in names:
         try:
@@ -604,5 +612,5 @@ def _floats(table: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float32]:
                 f"training: column {name!r} is infinite in {int(np.isinf(part).sum())} rows; "
                 "NaN is required where it is missing"
             )
-        parts.append(part)
+        parts.append(part[at])
     return np.stack(parts, axis=1)

@@ -172,10 +172,10 @@ def measure(name: str, folds: int, seeds: Sequence[int], stored: dict[str, Any])
             scores = agreement_scores(rows[model], rows["observed"])
             cut[model] = {one: round(getattr(scores, one), 4) for one in ("rmse", "ubrmse", "r")}
         cut["to_plain"] = paired(sums["best"], sums["plain"])
-        if key := stored.get(f"{name} {folds} {seed}"):
-            n, total = np.sum(list(key.values()), axis=0)
+        if old := stored.get(f"{name} {folds} {seed}"):
+            n, total = np.sum(old, axis=0)
             cut["old"] = {"rmse": round(float(np.sqrt(total / n)), 4)}
-            cut["to_old"] = paired(sums["best"], key)
+            cut["to_old"] = paired(sums["best"], dict(zip(sorted(sums["best"]), old, strict=True)))
         cuts.append(cut | {"intervals": coverage(rows)})
     return {"table": name, "folds": folds, "cuts": cuts}
 
@@ -197,8 +197,8 @@ for fold in hold_out(rows, "site", folds=int(folds), seed=int(seed), columns=col
     made, test = train_table(rows.iloc[fold.train], columns), rows.iloc[fold.test]
     error = made.model.predict(made.features.build(test)).astype(float) - test[target]
     for name, one in error.dropna().groupby(test[site]):
-        sums[str(name)] = [len(one), float(np.square(one).sum())]
-print(json.dumps(sums))
+        sums[str(name)] = [len(one), round(float(np.square(one).sum()), 6)]
+print(json.dumps([sums[name] for name in sorted(sums)]))  # without the names of the sites
 """
 
 

@@ -288,6 +288,7 @@ def test_every_strategy_is_scored_beside_the_baselines(flow: Flow) -> None:
         (strategy, method) for strategy in ("random", "site", "year") for method in methods
     }  # one network
     assert {one["n"] for one in found.values()} == {2299}
+    assert "default numbers of rounds" in scores["notes"].pop("rounds")
     assert set(scores["notes"]) == {"screening", "network", "random screened", "site screened", "year screened"}
     assert all("required" in note for note in scores["notes"].values())
     assert scores["kept"] is None

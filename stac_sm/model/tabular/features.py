@@ -160,7 +160,7 @@ class TableFeatures:
         made = {name: value.astype(np.float32) for name, value in values.items()} | _day_of_year(when)
         if not self.plain:
             made |= self._derived(values, site, sites, when, normal_rows)
-        return pd.DataFrame({name: made[name] for name in self.names}, index=table.index)
+        return pd.DataFrame({name: made[name] for name in self.names}, index=table.index, copy=False)
 
     def _derived(
         self,

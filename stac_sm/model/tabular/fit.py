@@ -188,7 +188,9 @@ def with_features(table: pd.DataFrame, built: pd.DataFrame, columns: Columns) ->
         One row a row of the table.
     """
     names = (columns.target, columns.site, columns.time, columns.lat, columns.lon)
-    return built.assign(**{name: table[name] for name in names if name in table and name not in built})
+    parts: dict[Any, Any] = dict(built.items())
+    parts |= {name: table[name] for name in names if name in table and name not in built}
+    return pd.DataFrame(parts, copy=False)  # the features of a long table are gigabytes
 
 
 def _fingerprint(table: pd.DataFrame, made: TableFeatures, learned: Learned, settings: TrainSettings) -> str:

@@ -354,6 +354,7 @@ class _HoldOuts:
         known = year.isin(set(year[train.index])).to_numpy()
         features = self.made.features
         learned_from = features.build(self.table[known], normal_rows=np.ones(int(known.sum()), dtype=bool))
+        learned_from = learned_from.loc[train.index]  # the features of all rows may be gigabytes: they are not kept
         return self._trained(learned_from, features.build(self.table, normal_rows=known), train)
 
     def _trained(self, learned_from: pd.DataFrame, features: pd.DataFrame, train: pd.DataFrame) -> _Predictor:
