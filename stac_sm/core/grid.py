@@ -30,6 +30,7 @@ BBox = tuple[float, float, float, float]
 
 _SNAP = 1e-6  # pixels: rounding must not move a point of a grid that nests exactly into the next pixel
 SPHERE_RADIUS = 6371007.181
+SINUSOIDAL_NAME = "MODIS Sinusoidal"
 SINUSOIDAL = f"+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R={SPHERE_RADIUS} +units=m +no_defs"
 _EQUATOR_RADIUS = 6378137.0  # metres, WGS 84
 _FOOTPRINT_STEPS = 60  # points along one side
@@ -482,9 +483,31 @@ def crs_wkt(crs: str) -> str:
     Returns
     -------
     str
-        One spelling for each CRS, so that two spellings of a user can be compared.
+        One spelling for each CRS, so that two spellings of a user can be compared. That of `named_wkt` is spelled as
+        without its name: provenance does not depend on names.
     """
-    return str(pyproj.CRS.from_user_input(crs).to_wkt("WKT2_2019"))
+    known = pyproj.CRS.from_user_input(crs)
+    if known.name == SINUSOIDAL_NAME and known == pyproj.CRS.from_user_input(SINUSOIDAL):
+        known = pyproj.CRS.from_user_input(SINUSOIDAL)
+    return str(known.to_wkt("WKT2_2019"))
+
+
+@lru_cache(maxsize=64)
+def named_wkt(crs: str) -> str:
+    """Return a CRS as WKT2:2019 as files and items state it: the sinusoidal grid of MODIS, which has no code, by name.
+
+    Parameters
+    ----------
+    crs
+        Anything that pyproj understands.
+
+    Returns
+    -------
+    str
+        As `crs_wkt`; the CRS `SINUSOIDAL` is called `SINUSOIDAL_NAME`.
+    """
+    spelled = crs_wkt(crs)
+    return spelled.replace('"unknown"', f'"{SINUSOIDAL_NAME}"', 1) if spelled == crs_wkt(SINUSOIDAL) else spelled
 
 
 @lru_cache(maxsize=64)
@@ -580,7 +603,7 @@ def projection_properties(geobox: GeoBox) -> dict[str, Any]:
         ``proj:code`` (null for a CRS without one), ``proj:wkt2``, ``proj:projjson``, ``proj:shape`` (rows, columns) and
         ``proj:transform`` (six numbers, row-major).
     """
-    crs = pyproj.CRS.from_user_input(str(geobox.crs))
+    crs = pyproj.CRS.from_user_input(named_wkt(str(geobox.crs)))
     authority = crs.to_authority(min_confidence=100)
     affine = geobox.affine
     return {

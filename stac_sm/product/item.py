@@ -6,8 +6,6 @@ catalogue. The profiles of the files are here, too: they are part of every produ
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -24,7 +22,9 @@ from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import FLAG_CLASSES, PUBLISHED_FLAGS, VARIABLES, QualityFlag, Variable
 from stac_sm.features.recipe import Recipe
+from stac_sm.product.file_text import file_text
 from stac_sm.product.product_id import ProductId
+from stac_sm.product.quicklook import quicklook_assets
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.stac.items import COG_MEDIA_TYPE, ItemDict, item_folder, raster_asset, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
@@ -41,13 +41,20 @@ of ``catalog/sm-1km-daily/collection.json``; if it is a field that the model has
 ``workflows.run.task`` hands it over, too. Every product made before is out of date then.
 """
 
-OUTPUT_PROFILE: Mapping[str, Any] = {asset: profile.fingerprint_fields() for asset, profile in PROFILES.items()}
+OUTPUT_PROFILE_NUMBER = 2
+"""Raised whenever the files of the product change for the same values, so that all of them become stale together.
+
+1: until November 2026. 2: files name their band, unit, time and CRS, and have the encoder of `raster.cog_encoder`; the
+asset ``visual``; one colour map; versions of the libraries in the item.
+"""
+
+OUTPUT_PROFILE: Mapping[str, Any] = {
+    "profile": OUTPUT_PROFILE_NUMBER,
+    **{asset: profile.fingerprint_fields() for asset, profile in PROFILES.items()},
+}
 """Part of every fingerprint."""
 
-_THUMBNAIL = 256  # pixels, longest side
-_RAMP_RANGE = (0.05, 0.45)  # m3 m-3, dry to wet
-# Dry to wet, light brown over yellow to dark blue: even steps of lightness, safe for colour-blind eyes.
-_RAMP = np.array([[140, 100, 60], [205, 165, 105], [240, 228, 175], [130, 195, 185], [45, 120, 160], [20, 45, 95]])
+_FORMER_PROFILES = {"c61d82fc": 1}  # digest among the parts of a fingerprint -> number
 
 
 def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) -> Fingerprints:
@@ -77,6 +84,23 @@ def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) 
         model=model,
         output=OUTPUT_PROFILE,
     )
+
+
+def describe_output_change(before: str) -> str:
+    """Return which output profile a stale item has, and which one it would have now.
+
+    Parameters
+    ----------
+    before
+        Digest of the part ``output`` of the fingerprint of the item.
+
+    Returns
+    -------
+    str
+        Such as ``output profile 1, now 2``; ``output`` where the number is not known.
+    """
+    number = _FORMER_PROFILES.get(before)
+    return "output" if number is None else f"output profile {number}, now {OUTPUT_PROFILE_NUMBER}"
 
 
 @dataclass(frozen=True)
@@ -190,10 +214,12 @@ def write_product_assets(
     geobox: GeoBox,
     folder: Path,
     *,
+    made: ProductDay | None = None,
     uncertainty: np.ndarray | None = None,
     coverage: float = 0.9,
 ) -> dict[str, AssetFile]:
-    """Write and verify the assets of a tile-day: ``sm``, ``qa``, ``thumbnail``, and ``uncertainty`` if it is known.
+    """Write and verify the assets of a tile-day: ``sm``, ``qa``, ``visual``, ``thumbnail``, and ``uncertainty`` if it
+    is known.
 
     Parameters
     ----------
@@ -205,6 +231,8 @@ def write_product_assets(
         Pixels of the tile, shape (y, x).
     folder
         Existing folder for the files.
+    made
+        Tile, day and version, which the files state; None: they do not.
     uncertainty
         (y, x) float32, half width of the prediction interval in m3 m-3, NaN where ``sm`` is; None where the model has
         no intervals.
@@ -227,55 +255,19 @@ def write_product_assets(
         "uncertainty": _uncertainty_fields(coverage),
     }
     rasters = {"sm": sm, "qa": qa} | ({} if uncertainty is None else {"uncertainty": uncertainty})
+    id = ProductId.of_day(made.tile, made.day, made.version) if made else None
     assets = {
-        key: write_asset(values, folder / f"{key}.tif", geobox=geobox, profile=PROFILES[key], fields=fields[key])
+        key: write_asset(
+            values,
+            folder / f"{key}.tif",
+            geobox=geobox,
+            profile=PROFILES[key],
+            fields=fields[key],
+            text=file_text(key, id),
+        )
         for key, values in rasters.items()
     }
-    thumbnail = folder / "thumbnail.png"
-    thumbnail.write_bytes(encode_png(colours(sm)))
-    preview = {"title": "Preview, 0.05 to 0.45 m3 m-3", "type": "image/png", "roles": ["thumbnail"]}
-    return assets | {"thumbnail": AssetFile(thumbnail, ".png", preview)}
-
-
-def colours(sm: np.ndarray) -> np.ndarray:
-    """Return a picture of a soil moisture field.
-
-    Parameters
-    ----------
-    sm
-        (y, x) float32, m3 m-3, NaN where there is no value.
-
-    Returns
-    -------
-    numpy.ndarray
-        (y, x, 4) uint8, red, green, blue, alpha; at most 256 pixels a side, transparent where NaN.
-    """
-    step = max(1, -(-max(sm.shape) // _THUMBNAIL))
-    field = sm[step // 2 :: step, step // 2 :: step]
-    low, high = _RAMP_RANGE
-    at = np.clip((np.nan_to_num(field) - low) / (high - low), 0, 1) * (len(_RAMP) - 1)
-    bands = [np.interp(at, np.arange(len(_RAMP)), _RAMP[:, band]) for band in range(3)]
-    return np.dstack([*bands, np.where(np.isnan(field), 0, 255)]).astype(np.uint8)
-
-
-def encode_png(picture: np.ndarray) -> bytes:
-    """Encode a picture as PNG; the same picture gives the same bytes.
-
-    Parameters
-    ----------
-    picture
-        (y, x, 4) uint8, red, green, blue, alpha.
-
-    Returns
-    -------
-    bytes
-        Content of the file.
-    """
-    height, width = picture.shape[:2]
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
-    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in parts)
+    return assets | quicklook_assets(sm, geobox, folder, id)
 
 
 def links_to_inputs(hrefs: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
@@ -326,7 +318,3 @@ def _bitfield(flag: QualityFlag) -> dict[str, Any]:
             for value, (named, text) in enumerate(FLAG_CLASSES[flag])
         ],
     }
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -7,7 +7,8 @@ written by `raster.mosaic_cog` and become assets by `verified_asset`. Publishing
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError, ReadError
-from stac_sm.core.grid import crs_wkt
+from stac_sm.core.grid import named_wkt
+from stac_sm.raster.cog_encoder import can_encode, encode_cog, own_fields
 
 if TYPE_CHECKING:
     from rasterio import Env
@@ -71,8 +73,47 @@ class CogProfile:
         }
 
 
+@dataclass(frozen=True)
+class CogText:
+    """What a COG says of itself, so that GDAL, QGIS and titiler show names instead of ``Band 1``."""
+
+    band: str = ""
+    """Description of the band, e.g. ``Soil moisture``."""
+
+    unit: str = ""
+    """Unit of the physical values, e.g. ``m3 m-3``."""
+
+    of_band: Mapping[str, str] = field(default_factory=dict)
+    """Metadata of the band: ``long_name``, ``valid_min``, ``valid_max``."""
+
+    of_file: Mapping[str, str] = field(default_factory=dict)
+    """Metadata of the file, e.g. ``PRODUCT``, ``VERSION``, ``TIME_START``."""
+
+    def put_into(self, file: Any) -> None:
+        """Write it into a file that GDAL holds open.
+
+        Parameters
+        ----------
+        file
+            A rasterio dataset in mode ``w`` or ``r+``.
+        """
+        file.update_tags(AREA_OR_POINT="Area", **self.of_file)
+        if self.band:
+            file.set_band_description(1, self.band)
+        if self.unit:
+            file.set_band_unit(1, self.unit)
+        if self.of_band:
+            file.update_tags(1, **self.of_band)
+
+
 def write_asset(
-    values: np.ndarray, file: Path, *, geobox: GeoBox, profile: CogProfile, fields: Mapping[str, Any]
+    values: np.ndarray,
+    file: Path,
+    *,
+    geobox: GeoBox,
+    profile: CogProfile,
+    fields: Mapping[str, Any],
+    text: CogText = CogText(),
 ) -> AssetFile:
     """Write an array as COG, decode the file again, and return it as an asset to publish.
 
@@ -89,6 +130,8 @@ def write_asset(
         Nodata, rounding, overviews, compression.
     fields
         STAC fields of the asset without href, size and checksum, such as ``stac.items.raster_asset`` gives.
+    text
+        Names, unit and metadata in the file.
 
     Returns
     -------
@@ -102,7 +145,7 @@ def write_asset(
     ReadError
         If the file cannot be decoded, or holds other values than the array.
     """
-    write_cog(values, file, geobox=geobox, profile=profile)
+    write_cog(values, file, geobox=geobox, profile=profile, text=text)
     verify_cog(values, file, profile=profile)
     return verified_asset(file, fields)
 
@@ -128,7 +171,14 @@ def verified_asset(file: Path, fields: Mapping[str, Any]) -> AssetFile:
     return AssetFile(file, file.suffix, fields, lambda href: same_raster_values(file, href))
 
 
-def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: CogProfile = CogProfile()) -> None:
+def write_cog(
+    values: np.ndarray,
+    path: str | Path,
+    *,
+    geobox: GeoBox,
+    profile: CogProfile = CogProfile(),
+    text: CogText = CogText(),
+) -> None:
     """Write a two-dimensional array as COG with overviews.
 
     Parameters
@@ -141,6 +191,8 @@ def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: 
         Shape, affine and CRS of the array.
     profile
         Nodata, rounding, overviews, compression.
+    text
+        Names, unit and metadata in the file.
 
     Raises
     ------
@@ -149,7 +201,7 @@ def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: 
 
     Notes
     -----
-    The same values give the same bytes, for any number of threads.
+    The same values give the same bytes, for any number of threads, with the same versions of GDAL and ``deflate``.
     """
     import rasterio.shutil
     from rasterio.io import MemoryFile
@@ -158,18 +210,50 @@ def write_cog(values: np.ndarray, path: str | Path, *, geobox: GeoBox, profile: 
     required = tuple(geobox.shape)
     if stored.shape != required:
         raise InputError(f"array of shape {stored.shape} does not fit the grid of shape {required} of {path}")
+    block = min(profile.block, _least_block(stored.shape))
+    if can_encode(stored, nodata=profile.nodata, overviews=profile.overviews, block=block):
+        with MemoryFile() as memory:
+            _fill(memory, np.zeros((1, 1), stored.dtype), geobox, profile, text)
+            fields = own_fields(bytes(memory.getbuffer()))
+        content = encode_cog(
+            stored, fields, nodata=profile.nodata, overviews=profile.overviews, block=block, level=profile.level
+        )
+        Path(path).write_bytes(content)
+        return
     # GDAL copies whole rasters to COGs. When rasterio does so at the end of writing it keeps Python's lock, and threads
     # wait for each other; in a copy that we ask for it lets go of it.
     with MemoryFile() as memory:
-        _fill(memory, stored, geobox, profile)
+        _fill(memory, stored, geobox, profile, text)
         with memory.open() as file:
-            rasterio.shutil.copy(file, path, driver="COG", **_creation(stored, profile))
+            rasterio.shutil.copy(file, path, driver="COG", **_creation(stored, profile, block))
 
 
-def _fill(memory: MemoryFile, stored: np.ndarray, geobox: GeoBox, profile: CogProfile) -> None:
+def write_picture_cog(picture: np.ndarray, path: Path, *, geobox: GeoBox, text: CogText = CogText()) -> None:
+    """Write a picture as COG, without overviews.
+
+    Parameters
+    ----------
+    picture
+        (y, x, 4) uint8: red, green, blue, alpha; at most 512 pixels a side.
+    path
+        A local file, replaced if it exists.
+    geobox
+        Shape, affine and CRS of the picture.
+    text
+        Metadata in the file.
+    """
+    from rasterio.io import MemoryFile
+
+    profile = CogProfile(nodata=None)
+    with MemoryFile() as memory:
+        _fill(memory, np.zeros((1, 1), np.uint8), geobox, profile, text)
+        fields = own_fields(bytes(memory.getbuffer()))
+    block = _least_block(picture.shape[:2])
+    path.write_bytes(encode_cog(picture, fields, nodata=None, overviews="nearest", block=block, level=profile.level))
+
+
+def _fill(memory: MemoryFile, stored: np.ndarray, geobox: GeoBox, profile: CogProfile, text: CogText) -> None:
     """Put an array into memory as a plain GeoTIFF."""
-    from rasterio.crs import CRS
-
     height, width = stored.shape
     with memory.open(
         driver="GTiff",
@@ -177,21 +261,30 @@ def _fill(memory: MemoryFile, stored: np.ndarray, geobox: GeoBox, profile: CogPr
         height=height,
         count=1,
         dtype=stored.dtype,
-        crs=CRS.from_wkt(crs_wkt(str(geobox.crs))),
+        crs=_crs_in_file(str(geobox.crs)),
         transform=geobox.affine,
         nodata=profile.nodata,
+        endianness="little",
     ) as file:
         file.write(stored, 1)
         file.scales, file.offsets = (profile.scale,), (profile.offset,)
+        text.put_into(file)
 
 
-def _creation(stored: np.ndarray, profile: CogProfile) -> dict[str, Any]:
+@lru_cache(maxsize=16)
+def _crs_in_file(crs: str) -> Any:
+    from rasterio.crs import CRS
+
+    return CRS.from_wkt(named_wkt(crs))
+
+
+def _creation(stored: np.ndarray, profile: CogProfile, block: int) -> dict[str, Any]:
     """Return the options of GDAL's COG driver."""
     return {
         "compress": "DEFLATE",
         "predictor": 3 if stored.dtype.kind == "f" else 2,
         "level": profile.level,
-        "blocksize": min(profile.block, _least_block(stored.shape)),
+        "blocksize": block,
         "overview_resampling": profile.overviews,
     }
 

@@ -18,8 +18,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import ReadError
-from stac_sm.core.grid import TileGrid, crs_wkt, footprint_geometry
-from stac_sm.raster.cog import CogProfile, bounded_gdal, same_raster_values
+from stac_sm.core.grid import TileGrid, crs_wkt, footprint_geometry, named_wkt
+from stac_sm.raster.cog import CogProfile, CogText, bounded_gdal, same_raster_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,14 @@ def whole_grid_geobox(grid: TileGrid) -> GeoBox:
 
 
 def write_mosaic_cog(
-    tiles: Tiles, grid: TileGrid, file: Path, profile: CogProfile, dtype: str, *, progress: Callable[[], None]
+    tiles: Tiles,
+    grid: TileGrid,
+    file: Path,
+    profile: CogProfile,
+    dtype: str,
+    *,
+    progress: Callable[[], None],
+    text: CogText = CogText(),
 ) -> int:
     """Write the COG of a whole grid, and verify that it reads back.
 
@@ -70,6 +77,8 @@ def write_mosaic_cog(
         Data type of the stored values.
     progress
         Called after each tile.
+    text
+        Names, unit and metadata in the file.
 
     Returns
     -------
@@ -83,7 +92,7 @@ def write_mosaic_cog(
     """
     plain = file.with_suffix(".plain.tif")
     with bounded_gdal():
-        valid = _fill(tiles, grid, plain, profile, dtype, progress)
+        valid = _fill(tiles, grid, plain, profile, dtype, progress, text)
         _to_cog(plain, file, profile)
         if not same_raster_values(plain, file):
             raise ReadError(f"{file} was written but cannot be decoded to the same values: check the disk, run again")
@@ -119,7 +128,7 @@ def write_cog_by_rows(strips: Iterable[np.ndarray], file: Path, *, geobox: GeoBo
     form |= {"height": height, "width": width, "transform": geobox.affine, "dtype": "float32"}
     with bounded_gdal():
         with rasterio.open(
-            plain, "w", crs=CRS.from_wkt(crs_wkt(str(geobox.crs))), nodata=profile.nodata, **form
+            plain, "w", crs=CRS.from_wkt(named_wkt(str(geobox.crs))), nodata=profile.nodata, **form
         ) as out:
             for strip in strips:
                 out.write(_stored(strip, profile, "float32"), 1, window=Window(0, row, width, len(strip)))
@@ -200,7 +209,13 @@ def _coarse(file: Path, grid: TileGrid, geobox: GeoBox) -> dict[str, int]:
 
 
 def _fill(
-    tiles: Tiles, grid: TileGrid, file: Path, profile: CogProfile, dtype: str, progress: Callable[[], None]
+    tiles: Tiles,
+    grid: TileGrid,
+    file: Path,
+    profile: CogProfile,
+    dtype: str,
+    progress: Callable[[], None],
+    text: CogText,
 ) -> int:
     """Write the intermediate file and return the number of values; blocks do not cross tile edges where possible."""
     import rasterio
@@ -211,12 +226,13 @@ def _fill(
     form = {"driver": "GTiff", "tiled": True, "sparse_ok": True, "bigtiff": "if_safer", "compress": "deflate"}
     form |= {"zlevel": 1, "blockysize": _block(height), "blockxsize": _block(width), "count": 1, "dtype": dtype}
     form |= {"height": geobox.shape[0], "width": geobox.shape[1], "transform": geobox.affine}
-    with rasterio.open(file, "w", crs=CRS.from_wkt(crs_wkt(grid.crs)), nodata=profile.nodata, **form) as canvas:
+    with rasterio.open(file, "w", crs=CRS.from_wkt(named_wkt(grid.crs)), nodata=profile.nodata, **form) as canvas:
         for tile, array in sorted(tiles.items(), key=lambda one: grid.column_row(one[0])[::-1]):
             values, (column, row) = array(), grid.column_row(tile)
             valid += int(np.count_nonzero(~np.isnan(values))) if values.dtype.kind == "f" else int((values > 0).sum())
             canvas.write(_stored(values, profile, dtype), 1, window=Window(column * width, row * height, width, height))
             progress()
+        text.put_into(canvas)
     return valid
 
 

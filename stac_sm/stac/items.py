@@ -11,9 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
 from typing import Any
 
+import pyproj
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import InputError
@@ -151,7 +153,7 @@ def build_item(
         "bbox": list(bbox),
         "properties": {
             **interval_properties(start, end),
-            "processing:software": {"stac_sm": software_version()},
+            "processing:software": dict(software_of_items()),
             **properties,
         },
         "links": [],
@@ -414,8 +416,40 @@ def item_json(item: Mapping[str, Any]) -> bytes:
 
 
 @lru_cache(maxsize=1)
+def software_of_items() -> Mapping[str, str]:
+    """Return the versions that decide the bytes of files, for ``processing:software``.
+
+    With the same versions the same inputs give the same bytes; with others, the same decoded values.
+
+    Returns
+    -------
+    dict of str to str
+        ``stac_sm``; ``GDAL`` of rasterio and ``PROJ`` of pyproj (CRS and metadata in files); ``deflate``
+        (compression); ``XGBoost`` and ``Numba`` (models and predictions).
+    """
+    import rasterio
+
+    return {
+        "stac_sm": software_version(),
+        "GDAL": str(rasterio.__gdal_version__),
+        "PROJ": str(pyproj.proj_version_str),
+        "deflate": version("deflate"),
+        "XGBoost": _version_of("xgboost-cpu", "xgboost"),
+        "Numba": version("numba"),
+    }
+
+
+def _version_of(*names: str) -> str:
+    """Return the version of the first package that is installed."""
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+@lru_cache(maxsize=1)
 def software_version() -> str:
     """Return the version of this package."""
-    from importlib.metadata import version
-
     return version("stac_sm")

@@ -261,11 +261,9 @@ def _stale(
         return
     for day in plan.days:
         if day.made.day in paths and day.state != "done":
-            changed = f"{', '.join(day.changed) or 'inputs or model'} changed"
-            gone = f"no input for {', '.join(day.blocked_by)}" if day.blocked_by else changed
-            yield Finding(
-                "stale", paths[day.made.day], f"{gone} since it was made: `stac-sm plan` and `run` replace it"
-            )
+            changed = f"changed since it was made: {', '.join(day.changed) or 'inputs or model'}"
+            gone = f"no input since it was made: {', '.join(day.blocked_by)}" if day.blocked_by else changed
+            yield Finding("stale", paths[day.made.day], f"{gone}; `stac-sm plan` and `run` replace it")
 
 
 def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> list[Finding]:

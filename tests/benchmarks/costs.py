@@ -28,7 +28,7 @@ MONTH = 30.4
 SPANS = {"one tile-month": None, "one global day": 1, "one year": 365.25, "2000-2020": 7671}
 NAMES = {"ours": "stac_sm", "xgboost": "stac_sm with XGBoost's own prediction", "plain": "plain script"}
 GETS_A_DAY = {"ours": 67 / 30, "xgboost": 67 / 30, "plain": 10.0}  # files of a tile-day: LST, ERA5-Land, LAI, 7 static
-PUTS_A_DAY = len(PROFILES) + 2  # the rasters, the thumbnail and the item
+PUTS_A_DAY = len(PROFILES) + 3  # the rasters, two pictures and the item
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from stac_sm.core.grid import crs_wkt
 from stac_sm.core.variables import QualityFlag
 from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.model.model import Model
-from stac_sm.product.item import QA_PROFILE, SM_PROFILE, UNCERTAINTY_PROFILE, colours, encode_png
+from stac_sm.product.item import QA_PROFILE, SM_PROFILE, UNCERTAINTY_PROFILE
+from stac_sm.product.quicklook import encode_png, thinned_picture
 
 Fields = dict[str, np.ndarray]
 Load = Callable[[Any, str, GeoBox], np.ndarray]
@@ -84,7 +85,7 @@ class Script:
         qa[wanted] |= np.where(model.applicability.outside(columns), np.uint8(QualityFlag.NOT_APPLICABLE), np.uint8(0))
         self.write(_rounded(width, UNCERTAINTY_PROFILE.step), folder / "uncertainty.tif", geobox, UNCERTAINTY_PROFILE)
         self.write(qa, folder / "qa.tif", geobox, QA_PROFILE)
-        (folder / "thumbnail.png").write_bytes(encode_png(colours(sm)))
+        (folder / "thumbnail.png").write_bytes(encode_png(thinned_picture(sm)))
         _item(folder, geobox)
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pyproj
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from hypothesis import assume, given, settings
@@ -17,6 +18,8 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as MODIS
 from stac_sm.core.grid import (
     OUTLINE_ERROR,
+    SINUSOIDAL,
+    SINUSOIDAL_NAME,
     SPHERE_RADIUS,
     TileGrid,
     crs_wkt,
@@ -24,6 +27,7 @@ from stac_sm.core.grid import (
     footprint_geometry,
     ground_sample_distance,
     item_geometry,
+    named_wkt,
     projection_properties,
     transform_points,
     transformer_from_lonlat,
@@ -358,6 +362,21 @@ def test_ground_sample_distance_is_in_metres():
     assert ground_sample_distance(GeoBox((10, 10), Affine(0.1, 0, 0, 0, -0.05, 10), "EPSG:4326")) == 11131.949
     feet = GeoBox((10, 10), Affine(1000, 0, 0, 0, -1000, 0), "EPSG:2263")  # US survey feet
     assert ground_sample_distance(feet) == pytest.approx(304.8, abs=0.01)
+
+
+def test_the_sinusoidal_grid_has_a_name_outside_and_one_spelling_inside():
+    """What files and items call it changes no provenance: by WKT, by PROJJSON, and as GDAL reads it from a file."""
+    fields = projection_properties(MODIS.geobox("h18v04"))
+    assert fields["proj:wkt2"].startswith(f'PROJCRS["{SINUSOIDAL_NAME}"')
+    assert fields["proj:projjson"]["name"] == SINUSOIDAL_NAME
+    read_by_gdal = rasterio.CRS.from_wkt(named_wkt(SINUSOIDAL)).to_wkt()
+    of_json = pyproj.CRS.from_json_dict(fields["proj:projjson"]).to_wkt()
+    for spelling in (SINUSOIDAL, named_wkt(SINUSOIDAL), read_by_gdal, of_json):
+        assert crs_wkt(spelling) == crs_wkt(MODIS.crs)
+    other = SINUSOIDAL.replace("lon_0=0", "lon_0=10")
+    impostor = named_wkt(other).replace('"unknown"', f'"{SINUSOIDAL_NAME}"', 1)
+    assert crs_wkt(impostor) != crs_wkt(MODIS.crs)
+    assert named_wkt("EPSG:6933") == crs_wkt("EPSG:6933")
 
 
 def test_projection_properties():

@@ -6,6 +6,7 @@ Pictures of all pages are left in the folder that STAC_SM_SCREENSHOTS names, to 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -149,14 +150,22 @@ def test_a_model_has_its_metrics(tab, address, project):
     assert "ubrmse" in text.lower()
 
 
-def test_the_overview_of_a_global_day_is_drawn_on_the_map(tab, address, project, tmp_path):
-    opened(tab, address, item_of(project, "sm-1km-daily-global"), "global-day")
+DRAWN = {"sm-1km-daily": "h", "sm-1km-daily-global": "global", "sm-1km-annual": ".h"}
+
+
+@pytest.mark.parametrize("collection", DRAWN)
+def test_the_colours_of_the_product_are_drawn_on_the_map(tab, address, project, tmp_path, collection):
+    """Of a tile-day, a global day and a mean; nothing else is marked as shown, above all no sinusoidal file."""
+    text = opened(tab, address, item_of(project, collection, DRAWN[collection]), f"drawn-{collection}")
     check_drawn(tab, tmp_path)
+    before, *after = re.split("shown", text, flags=re.IGNORECASE)
+    assert len(after) == 1
+    assert "Soil moisture in colours" in before.strip().splitlines()[-1]
 
 
 def check_drawn(tab, folder):
-    """The map shows the values of an overview, not only its outline."""
-    assert any("overview.tif" in url and status in (200, 206) for url, status in tab.answers.items())
+    """The map shows the colours of the product, not only its outline."""
+    assert any("visual.tif" in url and status in (200, 206) for url, status in tab.answers.items())
     colours = tab.value(
         """(() => {
             const seen = new Set();

@@ -8,15 +8,17 @@ from datetime import date
 import numpy as np
 import pytest
 import rasterio
+from rio_cogeo.cogeo import cog_validate
+from rio_tiler.io import Reader
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.variables import QualityFlag
 from stac_sm.product.item import (
     OUTPUT_PROFILE,
+    OUTPUT_PROFILE_NUMBER,
     PRODUCT_COLLECTION,
     ProductDay,
-    colours,
-    encode_png,
+    describe_output_change,
     links_to_inputs,
     product_item,
     write_product_assets,
@@ -53,7 +55,7 @@ def test_an_item_of_one_utc_day():
 def test_files_hold_rounded_values_and_flags(tmp_path):
     sm, qa = fields()
     assets = write_product_assets(sm, qa, SMALL.geobox(TILE), tmp_path)
-    assert sorted(assets) == ["qa", "sm", "thumbnail"]
+    assert sorted(assets) == ["qa", "sm", "thumbnail", "visual"]
     with rasterio.open(assets["sm"].file) as file:
         assert (file.dtypes[0], file.nodata, file.compression.name) == ("float32", -9999, "deflate")
         np.testing.assert_array_equal(file.read(1, masked=True).filled(np.nan), np.round(sm * 2**13) / 2**13)
@@ -79,29 +81,41 @@ def test_an_interrupted_writer_left_the_same_values_or_others(tmp_path):
     assert not assets["sm"].same(str(tmp_path / "none.tif"))
 
 
-@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")  # a picture has no place
-def test_the_picture_is_a_png_with_clear_gaps(tmp_path):
-    sm, qa = fields()
-    file = write_product_assets(sm, qa, SMALL.geobox(TILE), tmp_path)["thumbnail"].file
-    with rasterio.open(file) as picture:
-        assert picture.driver == "PNG"
-        bands = picture.read()
-    assert bands.shape == (4, 40, 50)
-    np.testing.assert_array_equal(bands[3] == 0, np.isnan(sm))
-    np.testing.assert_array_equal(np.moveaxis(bands, 0, 2), colours(sm))
-    dry, wet = bands[:3, 0, 0].astype(int), bands[:3, 39, 49].astype(int)
-    assert dry[0] > dry[2]  # brown
-    assert wet[2] > wet[0]  # blue
-    assert encode_png(colours(sm)) == file.read_bytes()
-
-
-def test_a_large_picture_is_thinned_to_256_pixels():
-    picture = colours(np.full((1200, 700), 0.3, np.float32))
-    assert picture.shape[:2] == (240, 140)
-    assert colours(np.full((3, 2), np.nan, np.float32)).max(initial=0) <= 255
-
-
 def test_links_and_profile():
     links = links_to_inputs([("../x.json", "x", "application/geo+json")])
     assert links == [{"rel": "derived_from", "href": "../x.json", "type": "application/geo+json", "title": "x"}]
     assert OUTPUT_PROFILE["sm"]["step"] == 2.0**-13
+
+
+def test_a_former_output_profile_is_named():
+    """`c61d82fc` stands in the items of every version before the second profile."""
+    assert describe_output_change("c61d82fc") == f"output profile 1, now {OUTPUT_PROFILE_NUMBER}"
+    assert describe_output_change("00000000") == "output"
+
+
+@pytest.mark.parametrize("asset", ["sm", "qa", "uncertainty", "visual"])
+def test_files_name_themselves(tmp_path, asset):
+    """Without its item, GDAL and titiler show what a file holds: no "b1", no unknown CRS."""
+    sm, qa = fields()
+    half = np.float32(0.1) + 0 * sm
+    made = ProductDay(TILE, date(2018, 7, 1), "001", "")
+    file = write_product_assets(sm, qa, SMALL.geobox(TILE), tmp_path, made=made, uncertainty=half)[asset].file
+    assert cog_validate(file, strict=True) == (True, [], [])
+    with rasterio.open(file) as opened:
+        tags, band = opened.tags(), opened.tags(1)
+        names, units, name = opened.descriptions, opened.units, opened.crs.to_wkt().split('"')[1]
+        assert opened.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        colours = [one.name for one in opened.colorinterp]
+    assert (tags["PRODUCT"], tags["VERSION"], tags["TILE"], tags["AREA_OR_POINT"]) == ("SM1KM", "001", TILE, "Area")
+    assert (tags["TIME_START"], tags["TIME_END"]) == ("2018-07-01T00:00:00Z", "2018-07-01T23:59:59Z")
+    assert tags["ITEM"] == made.id
+    assert f"{TILE}, 2018-07-01" in tags["TIFFTAG_IMAGEDESCRIPTION"]
+    assert name == ("WGS 84" if asset == "visual" else "MODIS Sinusoidal")
+    if asset == "visual":
+        assert colours == ["red", "green", "blue", "alpha"]
+        return
+    assert names[0] in ("Soil moisture", "Quality flags", "Uncertainty of soil moisture")
+    assert units == ((None,) if asset == "qa" else ("m3 m-3",))
+    assert {"long_name", "valid_min", "valid_max"} <= band.keys()
+    with Reader(str(file)) as reader:
+        assert reader.info().band_descriptions == [("b1", names[0])]

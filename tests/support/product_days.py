@@ -44,7 +44,7 @@ def put_day(catalog, tile: str, day: int, *, grid=SMALL, change=0.0, version="00
     item = product_item(made, grid, model_id="m", recipe_checksum="r", properties={})
     half = np.where(np.isnan(sm), np.nan, np.float32(0.0625) + 0 * sm).astype(np.float32) if uncertainty else None
     with tempfile.TemporaryDirectory() as scratch:
-        assets = write_product_assets(sm, qa, grid.geobox(tile), Path(scratch), uncertainty=half)
+        assets = write_product_assets(sm, qa, grid.geobox(tile), Path(scratch), made=made, uncertainty=half)
         publish(catalog, item, assets)
     if linked:
         refresh(catalog.store, PRODUCT_COLLECTION)

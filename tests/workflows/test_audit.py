@@ -172,7 +172,7 @@ def test_a_planted_fault_is_found(copy, fault):
 def test_a_stale_item_names_what_has_changed(copy):
     plant, _ = FAULTS["input of another version"]
     plant(copy)
-    expected = "inputs changed since it was made: `stac-sm plan` and `run` replace it"
+    expected = "changed since it was made: inputs; `stac-sm plan` and `run` replace it"
     assert {finding.detail for finding in found(copy)} == {expected}
 
 

@@ -29,10 +29,10 @@ EXPECTED = json.loads((FIXTURE / "expected.json").read_text())
 MODEL = EXPECTED["model"]
 PRODUCTS = EXPECTED["fingerprints"]["sm-1km-daily"]
 
-PLAN = {"new": 0, "done": 3, "stale": 0, "blocked": 0, "retracted": 0}
+PLAN = {"new": 0, "done": 0, "stale": 3, "blocked": 0, "retracted": 0}
 """Tile-days of the product by state. A change that makes products stale names them here: ``"done": 0, "stale": 3``."""
 
-STALE: list[str] = []
+STALE = ["stale: 3 tile-days, changed: output profile 1, now 2"]
 """What `plan` says of stale tile-days: which parts of their fingerprints have changed."""
 
 SCREENED = "screened by a version that decided by the estimate alone and did not state its rules"
@@ -45,23 +45,38 @@ ITEMS = {
     for file in sorted((FIXTURE / "project").rglob("*.json"))
     if file.stem == file.parent.name
 }
-FINDINGS = [
-    {"kind": "geometry", "path": path, "detail": OUTLINE}
-    for path, item in sorted(ITEMS.items())
-    if item["geometry"]["type"] == "Polygon" and not shape(item["geometry"]).exterior.is_ccw
-] + [
-    {"kind": "stale", "path": path, "detail": f"{SCREENED}: `stac-sm screen` replaces it"}
-    for path, item in sorted(ITEMS.items())
-    if ".Site-" in path and "stac_sm:tc" in item["properties"]
-]
-"""What `audit` finds: outlines that run clockwise, as items had them until 2026-11; and every screened station, since
-screening decides by the bounds of bootstrap intervals."""
+FINDINGS = (
+    [
+        {"kind": "geometry", "path": path, "detail": OUTLINE}
+        for path, item in sorted(ITEMS.items())
+        if item["geometry"]["type"] == "Polygon" and not shape(item["geometry"]).exterior.is_ccw
+    ]
+    + [
+        {
+            "kind": "stale",
+            "path": path,
+            "detail": "changed since it was made: output profile 1, now 2; `stac-sm plan` and `run` replace it",
+        }
+        for path in sorted(ITEMS)
+        if path.startswith("sm-1km-daily/")
+    ]
+    + [
+        {"kind": "stale", "path": path, "detail": f"{SCREENED}: `stac-sm screen` replaces it"}
+        for path, item in sorted(ITEMS.items())
+        if ".Site-" in path and "stac_sm:tc" in item["properties"]
+    ]
+)
+"""What `audit` finds: outlines that run clockwise, as items had them until 2026-11; every screened station, since
+screening decides by the bounds of bootstrap intervals; and the tile-days, whose files have another profile since."""
 
 NOTHING = {"tasks": 0, "new": 0, "replaced": 0, "done": 0, "failed": 0, "blocked": 0}
 """What a run says that has nothing to do."""
 
 INGESTED = "done"
 """What comes of every item when its granule is ingested again."""
+
+AGGREGATED = "replaced"
+"""What comes of every aggregate when it is made again: its files have another profile, 2."""
 
 VALIDATED = "replaced"
 """What comes of the validation: its version is 2 since station series have a restricted page of their own, and 3 since
@@ -210,12 +225,8 @@ def test_status_reads_the_plan_and_the_log_of_its_run(project):
     assert record["outcomes"] == {"new": 1}
 
 
-def test_a_run_with_everything_done_does_nothing(project):
-    """By a plan of today, and by the one that the products were made by."""
+def test_a_run_of_the_plan_that_the_products_were_made_by_does_nothing(project):
     before = files(project)
-    run(project, "plan", "--out", project.parent / "plan.parquet")
-    assert made(project, project.parent / "plan.parquet") == NOTHING
-    assert files(project) == before
     assert made(project, old_plan(project)) == NOTHING | {"tasks": 3, "done": 3}
     after = files(project)
     assert {name: after[name] for name in before} == before
@@ -260,11 +271,14 @@ AGGREGATES = {
 
 
 @pytest.mark.parametrize("command", AGGREGATES.values(), ids=AGGREGATES)
-def test_aggregates_are_not_made_again(project, command):
+def test_aggregates_are_made_again_at_most_once(project, command):
     before = files(project)
     found = json.loads(run(project, *command, "--json").stdout)
-    assert {one["outcome"] for one in found} == {"done"}
-    assert files(project) == before
+    assert {one["outcome"] for one in found} == {AGGREGATED}
+    after = json.loads(run(project, *command, "--json").stdout)
+    assert {one["outcome"] for one in after} == {"done"}
+    if AGGREGATED == "done":
+        assert files(project) == before
 
 
 def test_the_validation_is_made_again_once(project):
@@ -305,15 +319,18 @@ def test_a_product_that_is_lost_is_made_again_with_the_same_pixels(project):
     lost, plan = "SM1KM.A2019062.h01v01.v001", project.parent / "plan.parquet"
     before = item_file(project, lost).read_bytes()
     shutil.rmtree(item_file(project, lost).parent)
-    assert planned(project) == (PLAN | {"new": 1, "done": PLAN["done"] - 1}, STALE)
+    assert planned(project)[0] == PLAN | {"new": 1, "stale": PLAN["stale"] - 1}
     run(project, "plan", "--out", plan)
-    assert made(project, plan) == NOTHING | {"tasks": 1, "new": 1}
+    assert made(project, plan) == NOTHING | {"tasks": 3, "new": 1, "replaced": 2}  # profile 2
     item, old = json.loads(item_file(project, lost).read_text()), json.loads(before)
-    assert item["properties"]["stac_sm:fingerprint"] == PRODUCTS[lost]
-    assert item["properties"]["stac_sm:parts"] == EXPECTED["parts"][lost]
-    assert pixels(item_file(project, lost)) == EXPECTED["pixels"][lost]
+    parts = item["properties"]["stac_sm:parts"]
+    assert parts | {"output": None} == EXPECTED["parts"][lost] | {"output": None}
+    assert parts["output"] != EXPECTED["parts"][lost]["output"]
+    for id in PRODUCTS:
+        found = pixels(item_file(project, id))
+        assert {key: found[key] for key in EXPECTED["pixels"][id]} == EXPECTED["pixels"][id]
     assert (item["links"], item["properties"]["stac_sm:pixels"]) == (old["links"], old["properties"]["stac_sm:pixels"])
-    assert planned(project) == (PLAN, STALE)
+    assert planned(project) == (PLAN | {"done": 3, "stale": 0}, [])
 
 
 GRANULES = FIXTURE / "granules"
@@ -345,6 +362,9 @@ def test_what_is_lost_is_made_again_with_the_same_values(project, collection):
             kept = {key: after[id][1][key] for key in before[id][1]}
             kept["metrics"] = {key: kept["metrics"][key] for key in before[id][1]["metrics"]}  # others are new
             assert kept == before[id][1]
+        elif AGGREGATED != "done" and collection in ("sm-1km-monthly", "sm-1km-annual", "sm-1km-daily-global"):
+            assert after[id][0] != before[id][0]
+            assert {key: after[id][1][key] for key in before[id][1]} == before[id][1]
         else:
             assert after[id] == before[id], id
 

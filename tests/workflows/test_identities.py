@@ -220,9 +220,9 @@ IDENTITIES = {
 GOLDEN = {
     "grid": "8eee7d5ac7e343fd849a24fe2440bdd3c75819394de096481f5341b6cae00b4b",
     "default profile": "2174d67f9290de4f6ecfc956e55ab3763981bfe541b33c5b599d712197cec74f",
-    "output profile": "c61d82fcb1a6c53e7085ab63dd0330d78191de479019042d5a88a5fae813de59",
-    "output of a mean": "7307c2d6b4c44370309a3609835d843cebfe52bac1572f783e9d4f5631ed3974",
-    "output of a mosaic": "7ab9165a24ed943612581f1a9bd0d534a61aa55f7ee8f022058e1a1868a65f6a",
+    "output profile": "d3775c1320eb2f368cd7b6b878f6c2b707c567c61156d91b5751cd97ccda9a8a",
+    "output of a mean": "935ede6741a32a7a02aa2d059c475589b38db5dc173c4ffe9eb6d575d87ba1f3",
+    "output of a mosaic": "a78d3b36d29a7611a5932cad17b18a3046fd775deebb8e939644bd9f0867bdff",
     "default recipe": "e007dd96b98dd1f42e1111d72ea03eb881f9cdfd7fb2d88efc6db738702e306d",
     "triplet recipe": "3cd12752766042ba5713d8f4606866a0f116941818a2d1a36d5f5d8ceeb5abfc",
     "recipe of exponential mean and spread": "1924d70c10bd449114db09085e6b70e530d7d145d17607b91e4061bfe90692fd",
@@ -249,8 +249,8 @@ GOLDEN = {
     "match-ups": "2ded4d3b2910f6f45629f20933e9ffa5b54e8ec69a9af7114493e6a2dc1133f5",
     "model item": "8e98aaec2c211944f56a4dd268eb1234114ff1db32d86bfc0681c69d3e21a408",
     "model of a table": "801edd167387a9519b986c56517403933a52786de2a5d27a196176dd9faf7b7e",
-    "tile-day": "c19e8c4c3a6180733cd2a6200bacb326cb809fc7eb7ffb5eb903eaaa92dc62b9",
-    "aggregate": "f30ed56f8ae8f11e27932d8201547ab76c4c4b5cfe9742d209ab1f30b0cb9535",
+    "tile-day": "c68f63e6dfc887c5ea8eed5626e2f09f9c5bdb9e84224249f7c2eda490f28581",
+    "aggregate": "cdb6b88022d471c343e46b56e9164961826f7beabe22f217b8c37d52a9391976",
     "validation": "4cd7d5c5eb32a0e822960a32df2a072767e66688392d4a1fcc6b895109832774",
     "parts of a tile-day": json.dumps(
         {
@@ -258,7 +258,7 @@ GOLDEN = {
             "grid": "13043563",
             "inputs": "263e886a",
             "model": "6d4a06d8",
-            "output": "c61d82fc",
+            "output": "d3775c13",
             "recipe": "e007dd96",
         }
     ),

@@ -444,7 +444,7 @@ def _days_id(period: Period) -> str:
 def _grid_id(geobox: GeoBox) -> str:
     stated = projection_properties(geobox)
     place = [round(value, 9) for value in stated["proj:transform"]]
-    digits = digest([stated["proj:code"] or stated["proj:wkt2"], stated["proj:shape"], place])[:8]
+    digits = digest([stated["proj:code"] or crs_wkt(stated["proj:wkt2"]), stated["proj:shape"], place])[:8]
     return "".join(chr(ord("a") + int(digit, 16)) for digit in digits)  # no digits: they could be taken for a day
 
 

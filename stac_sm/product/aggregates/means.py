@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import map_jobs
@@ -25,7 +24,10 @@ from stac_sm.product.aggregates.aggregate import Aggregate, WrittenAssets, publi
 from stac_sm.product.aggregates.mosaic import COUNT_PROFILE, count_fields, make_mosaic, mosaic_of_means
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, by_tile, source_item_raster, tile_days
 from stac_sm.product.collection_grid import require_grid
-from stac_sm.product.item import colours, encode_png
+from stac_sm.product.file_text import file_text
+from stac_sm.product.item import OUTPUT_PROFILE_NUMBER
+from stac_sm.product.product_id import ProductId
+from stac_sm.product.quicklook import quicklook_assets
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
@@ -169,6 +171,7 @@ def _mean_aggregate(
 
 def _output(least_days: int) -> dict[str, Any]:
     return {
+        "profile": OUTPUT_PROFILE_NUMBER,
         "sm": MEAN_PROFILE.fingerprint_fields(),
         "count": COUNT_PROFILE.fingerprint_fields(),
         "least_days": least_days,
@@ -200,15 +203,19 @@ def _write(
         ),
         "count": count_fields(),
     }
-    geobox = grid.geobox(aggregate.tile)
+    geobox, id = grid.geobox(aggregate.tile), ProductId(aggregate.span, aggregate.tile, aggregate.version)
     assets = {
-        key: write_asset(values, folder / f"{key}.tif", geobox=geobox, profile=profile, fields=fields[key])
+        key: write_asset(
+            values,
+            folder / f"{key}.tif",
+            geobox=geobox,
+            profile=profile,
+            fields=fields[key],
+            text=file_text(key, id),
+        )
         for key, values, profile in (("sm", mean, MEAN_PROFILE), ("count", count, COUNT_PROFILE))
     }
-    thumbnail = folder / "thumbnail.png"
-    thumbnail.write_bytes(encode_png(colours(mean)))
-    preview = {"title": "Preview, 0.05 to 0.45 m3 m-3", "type": "image/png", "roles": ["thumbnail"]}
-    return assets | {"thumbnail": AssetFile(thumbnail, ".png", preview)}, int(np.count_nonzero(~np.isnan(mean)))
+    return assets | quicklook_assets(mean, geobox, folder, id), int(np.count_nonzero(~np.isnan(mean)))
 
 
 def _member(made: AggregateResult, aggregate: Aggregate) -> SourceItem:

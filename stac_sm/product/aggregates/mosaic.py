@@ -21,8 +21,10 @@ from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.product.aggregates.aggregate import Aggregate, WrittenAssets, publish_aggregate
 from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem, source_item_raster, tile_days
 from stac_sm.product.collection_grid import require_grid
-from stac_sm.product.item import SM_PROFILE
-from stac_sm.product.product_id import GLOBAL
+from stac_sm.product.file_text import file_text
+from stac_sm.product.item import OUTPUT_PROFILE_NUMBER, SM_PROFILE
+from stac_sm.product.product_id import GLOBAL, ProductId
+from stac_sm.product.quicklook import visual_asset
 from stac_sm.raster.cog import CogProfile, verified_asset, write_asset
 from stac_sm.raster.mosaic_cog import (
     degree_mean_overview,
@@ -195,15 +197,17 @@ def _write(
     folder: Path,
 ) -> WrittenAssets:
     step = partial(progress, len(aggregate.members))
+    id = ProductId(aggregate.span, aggregate.tile, aggregate.version)
     file = folder / "sm.tif"
     tiles = {m.tile: partial(_array, catalog, m, "sm") for m in aggregate.members}
-    valid = write_mosaic_cog(tiles, grid, file, profile, "float32", progress=step)
+    valid = write_mosaic_cog(tiles, grid, file, profile, "float32", progress=step, text=file_text("sm", id))
     assets = {"sm": verified_asset(file, raster_asset(VARIABLES["sm"], dtype="float32", nodata=profile.nodata))}
-    assets |= _overviews(file, grid, aggregate, folder)
+    assets |= _overviews(file, grid, id, folder)
     if aggregate.collection != DAILY_GLOBAL:
         file = folder / "count.tif"
         tiles = {m.tile: partial(_array, catalog, m, "count") for m in aggregate.members}
-        write_mosaic_cog(tiles, grid, file, COUNT_PROFILE, "uint16", progress=lambda: None)
+        text = file_text("count", id)
+        write_mosaic_cog(tiles, grid, file, COUNT_PROFILE, "uint16", progress=lambda: None, text=text)
         assets["count"] = verified_asset(file, count_fields())
     return assets, valid
 
@@ -226,15 +230,22 @@ def _array(catalog: WritableCatalog, member: SourceItem, asset: str) -> np.ndarr
     return read_window(found, (slice(0, height), slice(0, width)), DEFAULT_READER)
 
 
-def _overviews(file: Path, grid: TileGrid, aggregate: Aggregate, folder: Path) -> dict[str, AssetFile]:
-    """Return the picture that maps draw, in degrees, and a thumbnail with its legend."""
+def _overviews(file: Path, grid: TileGrid, id: ProductId, folder: Path) -> dict[str, AssetFile]:
+    """Return the picture that maps draw, the values it is drawn from, in degrees, and a thumbnail with its legend."""
     values, geobox = degree_mean_overview(file, grid)
-    fields = _overview_fields(values, grid)
-    coarse = write_asset(values, folder / "overview.tif", geobox=geobox, profile=OVERVIEW_PROFILE, fields=fields)
+    coarse = write_asset(
+        values,
+        folder / "overview.tif",
+        geobox=geobox,
+        profile=OVERVIEW_PROFILE,
+        fields=_overview_fields(values, grid),
+        text=file_text("overview", id),
+    )
     thumbnail = folder / "thumbnail.png"
-    legend_thumbnail(values, geobox.boundingbox.bbox, thumbnail, title=f"Soil moisture, {aggregate.span}")
+    legend_thumbnail(values, geobox.boundingbox.bbox, thumbnail, title=f"Soil moisture, {id.span}")
     preview = {"title": "Preview with a legend", "type": "image/png", "roles": ["thumbnail"]}
     return {
+        "visual": visual_asset(values, geobox, folder, id),  # first: of equal roles, maps draw the first
         "overview": coarse,
         "thumbnail": AssetFile(thumbnail, ".png", preview, lambda href: True),
     }
@@ -254,4 +265,4 @@ def _overview_fields(values: np.ndarray, grid: TileGrid) -> dict[str, Any]:
     return {**fields, **place, "proj:transform": list(geobox.affine)[:6], "proj:bbox": list(geobox.boundingbox.bbox)}
 
 
-_OUTPUT = {"overview": OVERVIEW_PROFILE.fingerprint_fields()}
+_OUTPUT = {"profile": OUTPUT_PROFILE_NUMBER, "overview": OVERVIEW_PROFILE.fingerprint_fields()}

@@ -23,7 +23,7 @@ from stac_sm.core.period import Period
 from stac_sm.features.inputs import climatology_files, feature_timeline
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.features.time_rules import DayFields, Timeline, WeightedField, choose_day_fields
-from stac_sm.product.item import ProductDay, tile_fingerprints
+from stac_sm.product.item import ProductDay, describe_output_change, tile_fingerprints
 from stac_sm.product.product_id import product_ids
 from stac_sm.raster.precedence import Precedence, precedence_of
 from stac_sm.raster.resample import TargetPixels
@@ -307,6 +307,8 @@ def _state(made: ProductDay, blocked: tuple[str, ...], found: ExistingItem | Non
 def _changed(found: ExistingItem, inputs: Sequence[DayInput], parts: Mapping[str, str]) -> tuple[str, ...]:
     """Return what an item was made from that is no longer so, as far as it states it."""
     changed = [name for name, value in parts.items() if found.parts and found.parts.get(name) != value]
+    if "output" in changed:
+        changed[changed.index("output")] = describe_output_change(str(found.parts.get("output", "")))
     if not found.made_from or (changed and "inputs" not in changed):
         return tuple(changed)
     now = {pair.id.rpartition("/")[0] for pair in inputs}

@@ -25,7 +25,7 @@ _BLOCK = 8 << 20  # bytes in a GET of pixels
 _SECONDS_A_PIXEL = 2e-7
 _SECONDS_A_VALUE = 1.1e-7
 _BYTES_A_PIXEL = 1.5  # all assets of a tile-day, half of it land
-_FILES_AN_ITEM = len(PROFILES) + 2  # the rasters, the thumbnail and the item
+_FILES_AN_ITEM = len(PROFILES) + 3  # the rasters, two pictures and the item
 
 
 @dataclass(frozen=True)

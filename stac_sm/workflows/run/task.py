@@ -273,7 +273,7 @@ def _publish_day(
     folder = item_folder(job.catalog.layout(PRODUCT_COLLECTION), item)
     item["links"] = links_to_inputs(list(_made_from(job, made, folder))) + _version_links(planned)
     geobox = job.project.grid.geobox(made.tile)
-    write = partial(write_product_assets, sm, qa, geobox, uncertainty=half_width, coverage=coverage or 0.0)
+    write = partial(write_product_assets, sm, qa, geobox, made=made, uncertainty=half_width, coverage=coverage or 0.0)
     # Not `make_once`: whether days are there is asked before several of them are computed in one graph.
     outcome = str(make_and_publish(job.catalog, item, write, redo=planned.redo))
     if planned.predecessor:

@@ -1,0 +1,64 @@
+"""Say what the files of the product state of themselves: names, units and ranges of their bands, product and time.
+
+GDAL, QGIS and titiler show these texts where a file is opened alone, without its item.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from stac_sm.core.period import utc_instant
+from stac_sm.core.variables import VARIABLES, VOLUMETRIC
+from stac_sm.product.product_id import PREFIX, ProductId
+from stac_sm.raster.cog import CogText
+from stac_sm.stac.items import isoformat
+
+
+def _band(name: str, unit: str, long_name: str, low: float, high: float) -> CogText:
+    return CogText(name, unit, {"long_name": long_name, "valid_min": f"{low:g}", "valid_max": f"{high:g}"})
+
+
+_SM = _band("Soil moisture", VOLUMETRIC, VARIABLES["sm"].description, *VARIABLES["sm"].valid)
+_BANDS = {
+    "sm": _SM,
+    "overview": _SM,
+    "uncertainty": _band(
+        "Uncertainty of soil moisture", VOLUMETRIC, "Half width of the prediction interval of soil moisture", 0, 1
+    ),
+    "qa": _band("Quality flags", "", "Quality flags, one a bit: see classification:bitfields of the item", 0, 255),
+    "count": _band("Days with a value", "d", "Number of days with soil moisture", 0, 65535),
+    "visual": CogText(),
+}
+
+
+def file_text(asset: str, id: ProductId | None) -> CogText:
+    """Return what the file of an asset states.
+
+    Parameters
+    ----------
+    asset
+        Asset key: ``sm``, ``uncertainty``, ``qa``, ``count``, ``overview`` or ``visual``.
+    id
+        Span, tile and version; None: the file states its band alone.
+
+    Returns
+    -------
+    CogText
+        Band description, unit, ``long_name``, ``valid_min`` and ``valid_max``; of the file
+        ``TIFFTAG_IMAGEDESCRIPTION``, ``PRODUCT``, ``ITEM``, ``TILE``, ``VERSION``, ``TIME_START`` and ``TIME_END``
+        (UTC, the last second inside).
+    """
+    band = _BANDS[asset]
+    if id is None:
+        return band
+    last = utc_instant(id.span.end) - timedelta(seconds=1)
+    of_file = {
+        "TIFFTAG_IMAGEDESCRIPTION": f"{band.band or 'Soil moisture in colours'}, {id.tile}, {id.span}",
+        "PRODUCT": PREFIX,
+        "ITEM": str(id),
+        "TILE": id.tile,
+        "VERSION": id.version,
+        "TIME_START": isoformat(utc_instant(id.span.start)),
+        "TIME_END": isoformat(last),
+    }
+    return CogText(band.band, band.unit, band.of_band, of_file)
