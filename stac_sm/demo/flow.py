@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
@@ -18,10 +19,14 @@ import numpy as np
 
 from stac_sm.core.errors import InputError, StacSmError
 from stac_sm.core.metrics import Scores, agreement_scores
+from stac_sm.core.parallel import process_pool
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.progress import LogFunction, ProgressBar
+from stac_sm.features.climatology import features_needing_climatology, make_climatology
+from stac_sm.features.recipe import Feature
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
+from stac_sm.model.forest.kernel_loader import KernelError, load_kernel
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model
 from stac_sm.model.skill import read_skill, skill_sentences
@@ -29,10 +34,11 @@ from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.simulate.dataset import write_simulated_earth
 from stac_sm.simulate.earth import Earth
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
+from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.address import asset_address
 from stac_sm.workflows.plan.plan import Plan, make_plan
 from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, write_plan
-from stac_sm.workflows.project import FILE_NAME, Project, create_project
+from stac_sm.workflows.project import FILE_NAME, Project, create_project, read_project
 from stac_sm.workflows.project_template import TEMPLATES
 from stac_sm.workflows.run.run import run_plan
 from stac_sm.workflows.training.steps import TrainingResult, match_up_step, train_step
@@ -40,11 +46,16 @@ from stac_sm.workflows.validation.products import VALIDATED_PRODUCTS
 from stac_sm.workflows.validation.validate import compare_with_other_products
 
 _TITLE = 'title = "A simulated Earth"'
-SOURCES = (
-    "ismn", "cop-dem", "soilgrids", "era5-land", "esa-cci-sm", "glass-albedo", "glass-lai", "glass-lst",
-    "merit-dem", "modis", "smap", "smap-s1",
+_LEARNED_FROM = (
+    "esa-cci-sm", "cop-dem", "glass-albedo", "glass-lai", "era5-land", "glass-lst", "ismn", "soilgrids",
 )  # fmt: skip
-"""The features of the recipe and the triplet; then what may take their place, and what the product is compared with."""
+"""The features of the recipe and the triplet, those that take longest first."""
+
+_OTHERS = ("merit-dem", "modis", "smap-s1", "smap")
+"""What may take their place, and what the product is compared with: ingested while the model is trained."""
+
+SOURCES = (*_LEARNED_FROM, *_OTHERS)
+"""Names of all sources that the demo ingests."""
 
 
 @dataclass(frozen=True)
@@ -169,11 +180,22 @@ def run_demo(
     log(f"1 simulate an Earth in {folder / 'earth'}")
     write_simulated_earth(folder / "earth", earth, workers=workers)
     project = create_project(folder, demo_project_file(earth))
-    made = sum(_ingest(project, name, folder / "earth", workers, log) for name in SOURCES)
-    log("3 match up stations and features")
-    matchups = match_up_step(project, workers=workers)
-    log("4 screen, validate, train")
-    model = train_step(project, matchups, budget=DiagnosticsBudget.small())
+    with process_pool(workers) as pool:
+        log(f"2 ingest {len(SOURCES)} sources, {workers} at a time")
+        ingested = {name: pool.submit(_ingest, folder, name) for name in SOURCES}
+        compiled = pool.submit(_compile_kernel)
+        with ProgressBar("2 ingest", "sources", log) as progress:
+            for task in as_completed([ingested[name] for name in _LEARNED_FROM]):
+                task.result()
+                progress.step(len(_LEARNED_FROM))
+        averaged = [pool.submit(_average, folder, one) for one in features_needing_climatology(project.recipe)]
+        made = sum(task.result() for task in averaged)
+        log("3 match up stations and features")
+        matchups = match_up_step(project)
+        log("4 screen, validate, train")
+        model = train_step(project, matchups, budget=DiagnosticsBudget.small())
+        made += sum(task.result() for task in ingested.values())
+        compiled.result()
     for sentence in skill_sentences(read_skill(model.item["properties"]) or ()):
         log(f"  {sentence}")
     plan = _plan(project, model, earth)
@@ -221,8 +243,9 @@ def demo_project_file(earth: Earth) -> str:
         "# min_hours = 12 ": f"min_hours = {hours} ",
         "# tiles = []       ": f'tiles = ["{earth.tile}"] ',
         '# period = ""                    ': f'period = "{days[0]}/{days[-1]}" ',
+        'climatology = { period = "2001/2020"': f'climatology = {{ period = "{earth.period}"',
     }
-    text = TEMPLATES["glass"]
+    text = TEMPLATES["memory"]
     for old, new in changes.items():
         text = text.replace(old, new)
     return text
@@ -280,21 +303,29 @@ def compare_with_others(project: Project, plan: Plan) -> tuple[DemoComparison, .
     )
 
 
-def _ingest(project: Project, name: str, earth: Path, workers: int, log: LogFunction) -> int:
-    """Ingest one source, and return the number of files that were new or changed."""
-    with ProgressBar(f"2 ingest {name}", "files", log) as progress:
-        results = ingest(
-            project.catalog,
-            name,
-            [earth / "granules" / name],
-            settings=dict(project.sources.get(name, {})),
-            workers=workers,
-            progress=lambda result, total: progress.step(total),
-        )
+def _ingest(folder: Path, name: str) -> int:
+    """Ingest one source in this process, and return the number of files that were new or changed."""
+    project = read_project(folder)
+    files = [folder / "earth" / "granules" / name]
+    results = ingest(project.catalog, name, files, settings=dict(project.sources.get(name, {})))
     failed = [result.error for result in results if result.error]
     if failed:
         raise StacSmError(f"{len(failed)} simulated files could not be ingested, the first: {failed[0]}")
     return sum(result.status != "done" for result in results)
+
+
+def _average(folder: Path, feature: Feature) -> int:
+    """Make the climatology of a feature in this process, and return the number of items that are new."""
+    outcomes = make_climatology(read_project(folder).catalog, feature)
+    return outcomes[PublishOutcome.NEW] + outcomes[PublishOutcome.REPLACED]
+
+
+def _compile_kernel() -> None:
+    """Load the kernels of prediction, so that the workers of the run find them compiled in Numba's cache."""
+    try:
+        load_kernel()
+    except KernelError:  # XGBoost predicts instead; the run says so
+        return
 
 
 def _plan(project: Project, model: TrainingResult, earth: Earth) -> Plan:

@@ -7,7 +7,7 @@ Layout below a folder::
     granules/glass-lai/          GLASS01E01, HDF4-EOS, 500 m, 8-day
     granules/glass-albedo/       GLASS02A06, HDF4-EOS, 1 km, 8-day
     granules/era5-land/          one NetCDF a month, 0.1 degrees
-    granules/esa-cci-sm/YYYY/    one NetCDF a day, 0.25 degrees
+    granules/esa-cci-sm/YYYY/    one NetCDF a day of the last three quarters of the period, 0.25 degrees
     granules/modis/              MOD11A1, MCD15A2H and MCD43A3, HDF4-EOS, of the product days (MCD43A3: the first)
     granules/smap/               SPL3SMP, HDF5, 36 km, of the product days
     granules/smap-s1/            SPL2SMAP_S, HDF5, 1 km and 3 km, a scene a product day
@@ -41,7 +41,7 @@ from stac_sm.simulate.smap import smap_name, smap_s1_name, write_smap, write_sma
 from stac_sm.simulate.soilgrids import PROPERTIES, write_soil
 
 _CONSTANTS = "earth.txt"
-_VERSION = 1  # raise when the same constants give another Earth
+_VERSION = 2  # raise when the same constants give another Earth
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def write_simulated_earth(
     earth
         Constants of the simulated Earth.
     full
-        Write the granules of every day of the period, not only of its granule days and product days, and MERIT DEM
-        of the whole island.
+        Write the granules of every day of the period, not only of its granule days and product days, ESA CCI of all
+        days, and MERIT DEM of the whole island.
     workers
         Processes; with 1, everything is written in this one. More need a main module that may be imported.
     progress
@@ -132,7 +132,7 @@ def _files(earth: Earth, full: bool) -> Iterator[_File]:
         name = f"era5_land_{month.start:%Y_%m}.nc"
         yield _File(f"granules/era5-land/{name}", partial(write_era5_land, month=month))
     yield _File(f"granules/ismn/{_ismn(earth.period)}", write_ismn)
-    for day in earth.period.days:
+    for day in earth.period.days if full else earth.cci_days:
         name = f"ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED-{day:%Y%m%d}000000-fv08.1.nc"
         yield _File(f"granules/esa-cci-sm/{day:%Y}/{name}", partial(write_cci, day=day))
     for day in earth.product_days:

@@ -25,6 +25,10 @@ Indices = npt.NDArray[np.intp]
 
 SPLINE_SPREAD = 0.479  # standard deviation of a bicubic B-spline through knots of standard deviation 1, 151 / 315
 COMPOSITE_DAYS = 8
+HISTORY = 1 / 8
+"""Share of the period before the first granules of 1 km: 91 days of two years, which is as far back as the exponential
+means of the recipe that `init` writes look."""
+
 COMPOSITE_CENTRE = timedelta(days=4)  # from the first day of an 8-day composite to its centre
 
 
@@ -43,21 +47,23 @@ class Earth:
     tile: str = "h18v04"
     """Tile of the MODIS sinusoidal 1 km grid that holds the island."""
 
-    radius: float = 2.2
-    """Mean radius of the island in degrees of latitude; at 2.2 it covers a seventh of the tile, 33 tiles of the DEM."""
+    radius: float = 1.7
+    """Mean radius of the island in degrees of latitude; at 1.7 it covers a twelfth of the tile."""
 
     period: Period = Period(date(2018, 1, 1), date(2020, 1, 1))  # noqa: RUF009 -- frozen
-    """Days with ERA5-Land, ESA CCI and station values; two years give triple collocation some 600 common days."""
+    """Days with ERA5-Land and station values; ESA CCI begins later, see `cci_days`."""
 
-    stations: int = 36
-    """Stations; the first two stand in one pixel."""
+    stations: int = 80
+    """Stations; the first two stand in one pixel. Real networks have hundreds (of CONUS alone the ISMN has more than a
+    thousand); a series costs little beside the granules, and some 40 that screening keeps can be learned from."""
 
     bad_share: float = 0.35
     """Share of stations that represent their pixel badly (0: the control Earth). Real: 0.33 of the 2672 sensors
     that QA4SM could class are "not representative"."""
 
     clusters: int = 13
-    """Groups of days with 1 km granules: 39 days and 26 LAI composites to train on."""
+    """Groups of days with 1 km granules. One is that of the product days, so that 36 days and 24 LAI composites are
+    left to train on."""
 
     cluster_days: int = 3
     """Days in a group, at most 4: a group then lies between two neighbouring composite centres."""
@@ -119,11 +125,17 @@ class Earth:
         return self._group(0.71, 3)
 
     @property
+    def cci_days(self) -> list[date]:
+        """Days with ESA CCI: the last three quarters of the period, some 500 common days for triple collocation."""
+        days = self.period.days
+        return list(days[len(days) // 4 :])
+
+    @property
     def granule_days(self) -> list[date]:
         """Days with 1 km granules to train on: groups spread over the period, without the product days."""
         n = self.clusters  # the second half is shifted by half a step: a second year meets other seasons
         fractions = ((i + 0.25 + 0.5 * (2 * i >= n)) / n for i in range(n))
-        groups = (self._group(fraction, self.cluster_days) for fraction in fractions)
+        groups = (self._group(HISTORY + (1 - HISTORY) * fraction, self.cluster_days) for fraction in fractions)
         return sorted({day for group in groups for day in group} - set(self.product_days))
 
     def _group(self, fraction: float, size: int) -> list[date]:

@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -35,6 +36,7 @@ from stac_sm.core.grid import crs_wkt, transform_points
 from stac_sm.core.metrics import agreement_scores, bias
 from stac_sm.core.period import ONE_DAY
 from stac_sm.demo.flow import demo_project_file
+from stac_sm.features.temporal import ExponentialMean, exponential_mean_of_fields
 from stac_sm.ingest.providers.ismn import Ismn
 from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid
 from stac_sm.simulate.coarse_products import _between_days, _snow, _stl1, cci_day, coarse_cells, swvl1_daily
@@ -261,8 +263,10 @@ class Place:
             columns |= {"truth": window_soil_moisture(self.earth, day)[self.inside], "pixel": np.arange(len(self.rows))}
             parts.append(pd.DataFrame(columns).assign(date=pd.Timestamp(day)))
         table = pd.concat(parts, ignore_index=True).astype({"date": "datetime64[ns]"})
+        angle = 2 * np.pi * (table["date"].dt.dayofyear - 1) / 365.25
+        table = table.assign(doy_sin=np.sin(angle), doy_cos=np.cos(angle))
         masked = (table["stl1"] < 273.15) | (table["sd"] > 0.01)
-        return table[~masked].drop(columns=["stl1", "sd"]).dropna(ignore_index=True)
+        return table[~masked].drop(columns=["sd"]).dropna(ignore_index=True)
 
     def daily(self, day: date) -> dict[str, np.ndarray]:
         noise = named_rng(self.earth, "lst", day.toordinal()).normal(0, 0.7, self.static.land.shape)
@@ -290,27 +294,53 @@ class Place:
         return {name: (1 - late) * one + late * composites[second][name] for name, one in composites[first].items()}
 
     def era5_land(self, day: date) -> dict[str, np.ndarray]:
-        """Daily means of 6-hourly values, bilinear."""
-        cells = coarse_cells(self.earth, 0.1, 0.0)
-        at = (day - self.earth.period.start).days + np.arange(0, 24, 6) / 24 - 0.5
+        """Daily means of 6-hourly values, with the memory of soil moisture and temperature, bilinear."""
+        cells, at = coarse_cells(self.earth, 0.1, 0.0), (day - self.earth.period.start).days
         found = {}
-        for name, (whole, step) in self._era5(cells).items():
-            hours = _between_days(whole, at.clip(0, len(whole) - 1))
-            grid = cells.grid(stored(hours, step).mean(axis=0), np.nan)
-            found[name] = self.regridded(grid, degrees(cells, 0.1), "bilinear")
+        for name, days in self.era5_days.items():
+            fields = {name: days[at]}
+            if name != "sd":
+                fields |= {f"{name}_{kind}": one for kind, one in self.of_all_days[name].items()}
+                fields |= {
+                    f"{name}_exp{scale}": exponential_mean_of_fields(days[at::-1], ExponentialMean(scale))
+                    for scale in (3, 10, 30)
+                }
+            known = {key: self.regridded(cells.grid(one, np.nan), degrees(cells, 0.1), "bilinear")
+                     for key, one in fields.items()}  # fmt: skip
+            if name != "sd":
+                moving = (name, *(key for key in known if "_exp" in key))
+                known |= {f"{key}_anomaly": known[key] - known[f"{name}_mean"] for key in moving}
+            found |= known
         return found
 
-    def _era5(self, cells):
-        swvl1, stl1, snow = swvl1_daily(self.earth, cells), _stl1(self.earth, cells), _snow(self.earth, cells)
-        return {"swvl1": (swvl1, 2.0**-13), "stl1": (stl1, 2.0**-5), "sd": (snow, 2.0**-13)}
+    @cached_property
+    def era5_days(self) -> dict[str, np.ndarray]:
+        """Daily means of the land cells, (day, cell)."""
+        cells = coarse_cells(self.earth, 0.1, 0.0)
+        series = {
+            "swvl1": (swvl1_daily(self.earth, cells), 2.0**-13),
+            "stl1": (_stl1(self.earth, cells), 2.0**-5),
+            "sd": (_snow(self.earth, cells), 2.0**-13),
+        }
+        hours = np.arange(0, 24 * len(self.earth.period), 6) / 24 - 0.5
+        found = {}
+        for name, (whole, step) in series.items():
+            values = stored(_between_days(whole, hours.clip(0, len(whole) - 1)), step)
+            found[name] = values.reshape(-1, 4, whole.shape[1]).mean(axis=1)
+        return found
+
+    @cached_property
+    def of_all_days(self) -> dict[str, dict[str, np.ndarray]]:
+        """Mean and spread of the days of the period in each land cell, (cell,)."""
+        return {name: {"mean": days.mean(axis=0), "spread": days.std(axis=0)} for name, days in self.era5_days.items()}
 
     def triplets(self, series: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         """Series of the sites, ERA5-Land and ESA CCI in the cell that holds the pixel, on every measured day."""
         fine, wide = coarse_cells(self.earth, 0.1, 0.0), coarse_cells(self.earth, 0.25, 0.125)
         daily = swvl1_daily(self.earth, fine)
         parts = []
-        for i, day in enumerate(self.earth.period.days):
-            at = i + np.arange(0, 24, 6) / 24 - 0.5
+        for day in self.earth.cci_days:
+            at = (day - self.earth.period.start).days + np.arange(0, 24, 6) / 24 - 0.5
             hours = stored(_between_days(daily, at.clip(0, len(daily) - 1)), 2.0**-13).mean(axis=0)
             era5 = self.regridded(fine.grid(hours, np.nan), degrees(fine, 0.1), "nearest")
             cci = self.regridded(wide.grid(cci_day(self.earth, wide, day)[0], np.nan), degrees(wide, 0.25), "nearest")

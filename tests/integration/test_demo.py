@@ -52,8 +52,8 @@ def test_the_report_has_what_was_promised(demo):
     assert Path(report["catalog"]) == folder / "catalog.json"
     assert {one["strategy"] for one in report["scores"]} == {"random", "site", "network", "year"}
     assert report["products"] == 3
-    assert report["seconds"] < 540  # 180 s is the promise on a machine of its own; two other processes test beside it
-    assert report["truth"]["n"] > 3 * 200_000
+    assert report["seconds"] < 540  # 75 s is the promise on a machine of its own; two other processes test beside it
+    assert report["truth"]["n"] > 3 * 100_000
 
 
 def test_every_source_that_is_simulated_is_used(demo):
@@ -75,8 +75,8 @@ def test_the_product_is_compared_with_other_products(demo):
     _, report = demo
     found = {one["collection"]: one["scores"] for one in report["others"]}
     assert set(found) == {"esa-cci-sm", "smap", "smap-s1"}
-    assert all(one["n"] > 100 and 0.2 < one["r"] < 0.95 for one in found.values())
-    assert found["smap"]["bias"] > 0.02  # SMAP is dry
+    assert all(one["n"] > 80 and 0.2 < one["r"] < 0.95 for one in found.values())
+    assert found["smap"]["bias"] > 0  # SMAP is dry
     assert found["smap"]["ubrmse"] < found["smap-s1"]["ubrmse"]
 
 
@@ -95,7 +95,7 @@ def test_stand_ins_are_catalogued(demo):
         assert np.array_equal(list(raw.sample(points)), list(cog.sample(points)))
     recipe = {"features": [{"name": "elevation", "collection": "merit-dem", "asset": "elevation", "time": "static"}]}
     cube = feature_cube(catalog, recipe, "h18v04", Period.parse(days_of(catalog)[0]))
-    assert 50_000 < np.count_nonzero(np.isfinite(cube.elevation.values)) < 200_000  # of 216 000: one tile of six
+    assert 30_000 < np.count_nonzero(np.isfinite(cube.elevation.values)) < 110_000  # of 129,000: one tile of four
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_strangers_read_the_values_that_were_predicted(demo):
     model = Model.from_item(catalog.item("sm-models", report["model"]).self_href)
     cube = feature_cube(catalog, model.recipe, "h18v04", Period.parse(day), reader="odc").compute(scheduler="threads")
     wanted = rounded(predict(model, cube).sm.values[0], SM_PROFILE.step)
-    assert 200_000 < np.count_nonzero(~np.isnan(wanted)) < 1_000_000
+    assert 100_000 < np.count_nonzero(~np.isnan(wanted)) < 1_000_000
     item, geobox = catalog.items(PRODUCT)[0], project.grid.geobox("h18v04")
     by_odc = odc.stac.load([item], bands=["sm"])
     assert by_odc.odc.geobox.affine == geobox.affine
@@ -229,7 +229,8 @@ def test_items_name_their_inputs_and_their_model(demo):
     assert report["model"] in links
     assert all(path.exists() for path in links.values())
     collections = {path.relative_to(folder).parts[0] for path in links.values()}
-    assert collections == {"sm-models", "glass-albedo", "glass-lst", "glass-lai", "era5-land", "cop-dem", "soilgrids"}
+    granules = {"glass-albedo", "glass-lst", "glass-lai", "era5-land", "cop-dem", "soilgrids"}
+    assert collections == {"sm-models", "climatology"} | granules
     assert "time" not in json.dumps(item.properties["processing:software"])
 
 

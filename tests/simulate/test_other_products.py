@@ -27,7 +27,7 @@ from stac_sm.stac.catalogs.catalog import Catalog
 from tests.support.hdf_files import stored
 from tests.support.source_files import asset_href, ingested, new_catalog
 
-EARTH = Earth(period=Period.parse("2019-05/2019-07"))
+EARTH = Earth(radius=2.2, period=Period.parse("2019-05/2019-07"))
 TILE = MODIS_SINUSOIDAL_1KM.geobox("h18v04")
 LEFT, TOP, WIDTH = -17367530.44516138, 7314540.83063855, 2 * 17367530.44516138
 COLUMNS = {36: 964, 3: 11568, 1: 34704}
@@ -205,8 +205,8 @@ def test_merit_has_the_heights_of_copernicus_at_the_same_pixels(tmp_path: Path) 
 
 
 def test_merit_of_the_whole_island_takes_all_its_tiles() -> None:
-    assert merit_tiles(Earth(), full=False) == [(45, 5)]
-    assert merit_tiles(Earth(), full=True) == [(40, 0), (40, 5), (40, 10), (45, 0), (45, 5), (45, 10)]
+    assert merit_tiles(Earth(radius=2.2), full=False) == [(45, 5)]
+    assert merit_tiles(Earth(radius=2.2), full=True) == [(40, 0), (40, 5), (40, 10), (45, 0), (45, 5), (45, 10)]
 
 
 # --- SMAP ----------------------------------------------------------------------------------------------------------
