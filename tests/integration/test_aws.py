@@ -28,6 +28,8 @@ from tests.support.warm_start import warm_python
 
 pytestmark = pytest.mark.integration
 MAIL = '-var=budget_mail=["a@example.org"]'
+APPLY_AGAIN = ("apply", "-auto-approve", "-input=false", "-refresh=false", MAIL)
+"""Nobody else has changed anything: no resource is looked up again."""
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +37,7 @@ def applied(tmp_path_factory):
     need("Terraform", why_no_terraform())
     folder = tmp_path_factory.mktemp("terraform")
     with aws_of_moto(folder / "hold") as server, terraform(folder, server) as made:
-        made.run("validate")
-        made.run("apply", "-auto-approve", "-input=false", MAIL)
+        made.run("apply", "-auto-approve", "-input=false", MAIL)  # which validates first
         yield made
 
 
@@ -61,7 +62,7 @@ def sent(applied, aws, tmp_path):
     project, catalog = read_project(store.root), open_catalog(store.root)
     plan = make_plan(catalog, read_model(catalog, model_id), [TILE], DAYS, grid=project.grid, version="001")
     write_plan(plan, tmp_path / "plan.parquet", project.grid)
-    (tmp_path / "aws.json").write_text(applied.run("output", "-json")[1])
+    (tmp_path / "aws.json").write_text(json.dumps(applied.outputs_file()))
 
     def submit(*arguments):
         given = ["submit", str(tmp_path / "plan.parquet"), "--to", "aws-batch", "--infra", str(tmp_path / "aws.json")]
@@ -380,17 +381,16 @@ def test_anybody_reads_what_is_public_where_that_is_asked_for_and_nothing_else(a
     private = s3_policy(aws, bucket)
     assert "Allowed" not in outcomes(nothing, [*public, *hidden], private)
     try:
-        applied.run("apply", "-auto-approve", "-input=false", MAIL, "-var=public_read=true")
+        applied.run(*APPLY_AGAIN, "-var=public_read=true")
         policy = s3_policy(aws, bucket)
         assert set(outcomes(nothing, public, policy)) == {"Allowed"}
         assert not set(outcomes(nothing, [*hidden, *plain], policy)) & {"Allowed"}
         block = aws("s3").get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
         assert (block["BlockPublicAcls"], block["IgnorePublicAcls"]) == (True, True)
-        code, said = applied.run("apply", "-auto-approve", "-input=false", MAIL, "-var=public_collections=[\"*\"]",
-                                 codes=(0, 1))  # fmt: skip
+        code, said = applied.run(*APPLY_AGAIN, '-var=public_collections=["*"]', codes=(0, 1))
         assert (code, "ids of collections, without slashes and wildcards" in said) == (1, True)
     finally:
-        applied.run("apply", "-auto-approve", "-input=false", MAIL)
+        applied.run(*APPLY_AGAIN)
     assert s3_policy(aws, bucket) == private
 
 

@@ -9,7 +9,7 @@ server or the demo project carry the same mark ``pytest.mark.xdist_group("demo")
 take longest begin first, by the seconds in ``durations.json``: so none is left over when the others have ended.
 ``STAC_SM_DURATIONS=1 uv run pytest`` writes that file anew.
 
-All processes fork commands of stac-sm from one that has imported everything: see warm_start.py.
+All processes fork commands and workers of stac-sm from one that has imported everything: see warm_start.py.
 
 Python may write its bytecode, even where PYTHONDONTWRITEBYTECODE is set: tests start it hundreds of times, and half of
 the time of a command is compiling its libraries.
@@ -36,7 +36,7 @@ from typing import Any
 import pytest
 
 from tests.support.long_files import DURATIONS, is_whole_run
-from tests.support.warm_start import RUN_FOLDER, start_forking, wait_for
+from tests.support.warm_start import RUN_FOLDER, address, end_forking, start_forking, start_workers_warm, wait_for
 
 MORE_THAN_PROCESSORS = 2
 """Processes beside one a processor: Terraform, servers and clusters are waited for much of the time."""
@@ -60,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the process that forks commands, which compiles Numba's kernels, while the worker processes start."""
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    start_workers_warm(address)
     if not hasattr(config, "workerinput") and config.option.numprocesses:
         os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="stac-sm-run-")
         config.stash[_forking] = start_forking(Path(os.environ[RUN_FOLDER]))
@@ -68,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what the processes of this run have shared."""
     if _forking in config.stash:
-        config.stash[_forking].communicate()
+        end_forking(config.stash[_forking])
         shutil.rmtree(os.environ.pop(RUN_FOLDER), ignore_errors=True)
 
 

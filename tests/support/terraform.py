@@ -137,9 +137,13 @@ class Terraform:
         return running.returncode, said
 
     @cache  # noqa: B019
+    def outputs_file(self) -> dict[str, Any]:
+        """What ``terraform output -json`` prints when it is first asked for."""
+        return dict(json.loads(self.run("output", "-json")[1]))
+
     def outputs(self) -> dict[str, Any]:
-        """Outputs by name, as they are when first asked for."""
-        return {name: one["value"] for name, one in json.loads(self.run("output", "-json")[1]).items()}
+        """Values of the outputs by name."""
+        return {name: one["value"] for name, one in self.outputs_file().items()}
 
     def resources(self) -> list[dict[str, Any]]:
         """Everything that was made or looked up."""

@@ -30,7 +30,8 @@ import tempfile
 import threading
 import types
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ atexit.register(_session.close)
 
 def warm_python() -> list[str]:
     """Return what stands in a command for ``sys.executable``: ``-m MODULE`` or ``-c CODE`` follow."""
-    return _client(_address(), (0, 1, 2))
+    return _client(address(), (0, 1, 2))
 
 
 def _client(address: str, files: tuple[int, ...]) -> list[str]:
@@ -67,13 +68,13 @@ def warm_programs(folder: Path) -> Path:
 
 
 @cache
-def _address() -> str:
+def address() -> str:
     """Socket of the process that forks: that of a whole run, or one that is started when it is first asked for."""
     if folder := os.environ.get(RUN_FOLDER):
         return f"{folder}/{_SOCKET}"
     folder = _session.enter_context(tempfile.TemporaryDirectory(prefix="stac-sm-warm-"))
     server = start_forking(Path(folder))
-    _session.callback(server.communicate)  # it ends with its standard input
+    _session.callback(end_forking, server)
     wait_for(server)
     return f"{folder}/{_SOCKET}"
 
@@ -82,6 +83,13 @@ def start_forking(folder: Path) -> subprocess.Popen[bytes]:
     """Start the process that forks; it compiles Numba's kernels into their cache, and ends with its standard input."""
     command = [sys.executable, "-m", "tests.support.warm_start", str(folder / _SOCKET)]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def end_forking(server: subprocess.Popen[bytes]) -> None:
+    """End the process that forks; what it has forked ends by itself, such as the workers of this process."""
+    assert server.stdin is not None
+    server.stdin.close()
+    server.wait()
 
 
 def wait_for(server: subprocess.Popen[bytes]) -> None:
@@ -164,14 +172,20 @@ def _kill_with(client: socket.socket, pid: int, ended: threading.Event) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _start_workers_warm(address: str) -> None:
-    """Let multiprocessing start its server of forks by a client, too."""
+def start_workers_warm(address: Callable[[], str]) -> None:
+    """Let multiprocessing fork its worker processes from one that has imported everything.
+
+    Parameters
+    ----------
+    address
+        Returns the socket of the process that forks; called when workers are first started.
+    """
     cold = multiprocessing.util.spawnv_passfds
 
     def start(path: bytes, arguments: list[Any], files: list[int]) -> int:
-        if "multiprocessing.forkserver" not in arguments[-1]:
+        if "multiprocessing.forkserver" not in arguments[-1] or os.environ.get("STAC_SM_COLD_WORKERS"):
             return cold(path, arguments, files)
-        command = [*_client(address, (0, 1, 2, *files)), "-c", arguments[-1]]
+        command = [*_client(address(), (0, 1, 2, *files)), "-c", arguments[-1]]
         return cold(os.fsencode(sys.executable), command, files)
 
     multiprocessing.util.spawnv_passfds = start
@@ -183,8 +197,7 @@ def _run(arguments: list[str], folder: str, environment: dict[str, str]) -> None
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    if not environment.get("STAC_SM_COLD_WORKERS"):
-        _start_workers_warm(sys.argv[1])
+    start_workers_warm(partial(str, sys.argv[1]))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if environment.get("PYTHONFAULTHANDLER"):
         faulthandler.enable()
