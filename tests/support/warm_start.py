@@ -42,6 +42,9 @@ RUN_FOLDER = "STAC_SM_TEST_RUN"
 """Variable that names the folder which all processes of a whole run share."""
 
 _SOCKET = "warm"
+_IMPORTED_LATE = ("boto3", "distributed", "matplotlib.backends.backend_agg", "stackstac.rio_reader", "xgboost", "zarr")
+"""What commands import when they need it."""
+
 _FREE_FILES = 256
 """No file that is handed over has this number or a higher one."""
 
@@ -107,6 +110,8 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(stac_sm.__path__, "stac_sm."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    for name in _IMPORTED_LATE:
+        importlib.import_module(name)
 
 
 _Request = tuple[list[str], str, dict[str, str]]
