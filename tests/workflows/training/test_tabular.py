@@ -385,7 +385,8 @@ def test_what_was_found_in_a_table_stands_in_every_result(tmp_path):
     for note in said["notes"]:
         assert note in item["properties"]["stac_sm:notes"]
         assert note in json.loads(numbers)["report_notes"]
-        assert html.escape(note, quote=False) in page
+        for part in note.split(": ", 1):  # the page says once why, after all that it holds for
+            assert html.escape(part, quote=False) in page
     missing = TABLE.assign(theta=TABLE["theta"].mul(100) / 100, wet=TABLE["wet"].mask(TABLE.index % 100 == 3))
     plain = train_table(missing, COLUMNS, plain=True)
     assert Model.from_item(said["item"]).checksum == plain.model.checksum
