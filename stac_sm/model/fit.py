@@ -484,7 +484,8 @@ def _fold_count(rows: TrainingRows) -> int:
 def _select(rows: TrainingRows, sum_of: _Sum, settings: TrainSettings, steps: _Steps) -> _Selection:
     """Find the numbers of rounds by the errors at sites that the boosters have not seen.
 
-    The prediction of a fold has the rounds that the other folds chose, so that no score is of rows that had a part in
+    What counts is the error of the mean of both ways, since that is what is predicted. The prediction of a fold has the
+    rounds that the other folds chose, so that no score is of rows that had a part in
     the choice.
     """
     first = tuple(number for number in sum_of.stages if number <= FIRST_ROUNDS)
@@ -515,24 +516,21 @@ def _select_among(
         values[:, fold.test], departures[:, fold.test] = _by_stage(
             rows.features.iloc[fold.test], parts, boosters, stages
         )
-    squares = [np.square(one - rows.target) for one in ((values, departures) if sum_of.site_features else (values,))]
-    by_fold = np.array([[np.bincount(fold_of, stage) for stage in way] for way in squares])  # dims (way, stage, fold)
-    both = np.stack([values, departures])[: len(squares)]
+    both = np.stack([values, departures])[: 2 if sum_of.site_features else 1].mean(axis=0)
+    by_fold = np.array([np.bincount(fold_of, np.square(stage - rows.target)) for stage in both])  # dims (stage, fold)
     predicted = np.zeros(len(rows.target))
     for number in range(len(folds)):
-        others = _fewest(np.delete(by_fold, number, axis=2).sum(axis=2))
         test = fold_of == number
-        predicted[test] = np.mean([way[stage, test] for way, stage in zip(both, others, strict=True)], axis=0)
-    best = [stages[int(stage)] for stage in _fewest(by_fold.sum(axis=2))]
-    together = np.sqrt(np.mean(np.square(both.mean(axis=0) - rows.target), axis=1))
+        predicted[test] = both[_best_stage(np.delete(by_fold, number, axis=1).sum(axis=1)), test]
+    best = stages[_best_stage(by_fold.sum(axis=1))]
+    together = np.sqrt(by_fold.sum(axis=1) / len(rows.target))
     errors = {str(number): float(error) for number, error in zip(stages, together, strict=True)}
-    return _Selection(Rounds(best[0], best[-1]), errors if len(stages) > 1 else {}, predicted)
+    return _Selection(Rounds(best, best), errors if len(stages) > 1 else {}, predicted)
 
 
-def _fewest(squares: Float64Array) -> NDArray[np.intp]:
-    """Return the first stage of each way whose RMSE is as good as the best, from sums of squares, dims (way, stage)."""
-    good = squares <= squares.min(axis=1, keepdims=True) * _AS_GOOD**2
-    return np.asarray(good.argmax(axis=1))
+def _best_stage(squares: Float64Array) -> int:
+    """Return the first number of rounds whose RMSE is as good as the best, from the sum of squares of each."""
+    return int(np.argmax(squares <= squares.min() * _AS_GOOD**2))
 
 
 def _by_stage(
