@@ -103,7 +103,13 @@ def plan(
     lines: dict[str, object] = {"model": made.model, "tile-days": f"{len(made.days)} ({states or 'none'})"}
     if made.to_do:
         lines["to make them"] = _cost_words(cost)
-    lines |= {name: facts[name] for name in ("missing inputs", "left out") if facts[name]} | {"plan": found.href}
+    if found.missing_inputs:
+        lines["missing inputs"] = ", ".join(
+            f"{one['input']} ({one['tile_days']} tile-days)" for one in found.missing_inputs
+        )
+    if made.left_out:
+        lines["left out"] = f"{len(made.left_out)} items"
+    lines["plan"] = found.href
     print_result(facts if as_json else lines, as_json)
     _print_reasons(found)
     left = f"; {made.counts['blocked']} tile-days are blocked: ingest what is named" if made.counts["blocked"] else ""
@@ -269,6 +275,8 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
     facts |= {"retracted": found.retracted, "failed": dict(found.failed) if as_json else sum(found.failed.values())}
     rate, quiet = ("rate", "quiet") if as_json else ("tile-days an hour", "seconds since the last")
     facts |= {rate: found.rate, "hours left": found.hours_left, quiet: found.quiet}
+    if not as_json:  # what is not known yet has no line
+        facts = {name: value for name, value in facts.items() if value is not None}
     print_result({key: round(value, 2) if isinstance(value, float) else value for key, value in facts.items()}, as_json)
     for failure in found.examples:
         example = f"{failure.id} in {failure.place(project.grid)}: {failure.message}"

@@ -187,7 +187,7 @@ rows_option = click.option(
     "--out",
     type=LocalPath(dir_okay=False),
     metavar="FILE",
-    help="CSV or Parquet: prediction, interval and applicability of each row.",
+    help="CSV or Parquet: prediction and interval of each row; of models of a project their applicability, too.",
 )
 
 

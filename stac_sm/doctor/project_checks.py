@@ -19,6 +19,7 @@ import numpy as np
 from stac_sm.core.errors import CatalogError, StacSmError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.doctor.check import FAILED, NOTE, OK, Check, run_check
+from stac_sm.doctor.upgrade_checks import newest_item_paths
 from stac_sm.features.recipe import Feature
 from stac_sm.ingest.registry import provider_classes
 from stac_sm.model.item import MODELS_COLLECTION
@@ -205,6 +206,11 @@ def _input(opened: Project, catalog: WritableCatalog, id: str, features: list[Fe
     if not _has_items(catalog, id):
         advice = f"stac-sm ingest {_source_of(opened, id)} FILES, or another collection in the recipe"
         return Check("catalogue", id, FAILED, f"no items, required by {names}", advice)
+    lacking = _assets_lacking(catalog, id, features)
+    if lacking:
+        found = "; ".join(f"{asset} for {', '.join(names)}" for asset, names in lacking.items())
+        advice = f"stac-sm ingest {_source_of(opened, id)} FILES that hold it, or another asset in the recipe"
+        return Check("catalogue", id, FAILED, f"none of its newest items has the asset {found}", advice)
     first, last = _extent(catalog, id)
     static = all(feature.time == "static" for feature in features if feature.collection == id)
     period = opened.product_period
@@ -212,6 +218,18 @@ def _input(opened: Project, catalog: WritableCatalog, id: str, features: list[Fe
         return Check("catalogue", id, OK, f"items of {first} to {last}, for {names}")
     advice = "ingest days of that period, or change period in stac-sm.toml"
     return Check("catalogue", id, NOTE, f"items of {first} to {last}, {period} required", advice)
+
+
+def _assets_lacking(catalog: WritableCatalog, id: str, features: list[Feature]) -> dict[str, list[str]]:
+    """Return assets that features read and that none of the newest items has, with the names of those features."""
+    held = set[str]()
+    for path in newest_item_paths(catalog, id):
+        held |= set(catalog.document(path).get("assets", {}))
+    lacking: dict[str, list[str]] = {}
+    for feature in features:
+        if feature.collection == id and feature.asset not in held:
+            lacking.setdefault(feature.asset, []).append(feature.name)
+    return lacking
 
 
 def _source_of(opened: Project, id: str) -> str:

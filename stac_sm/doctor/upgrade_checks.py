@@ -55,12 +55,12 @@ def check_upgrade(opened: Project) -> Iterator[Check]:
     }
     for name, question in stages.items():
         folders = {"aggregates": tuple(AGGREGATES), "outlines": (PRODUCT_COLLECTION,)}.get(name, (name,))
-        if any(id in catalog.collections and _newest_paths(catalog, id) for id in folders):
+        if any(id in catalog.collections and newest_item_paths(catalog, id) for id in folders):
             yield run_check("upgrade", name, lambda question=question: question(opened))  # type: ignore[misc]
 
 
 def _screening(opened: Project) -> Check:
-    paths = _newest_paths(opened.catalog, STATIONS_COLLECTION)
+    paths = newest_item_paths(opened.catalog, STATIONS_COLLECTION)
     found = stale_screening_results(opened.catalog, opened.screening, paths=paths)
     if not found:
         return _fine(STATIONS_COLLECTION, f"screening results of {len(paths)} stations that were looked at")
@@ -104,7 +104,7 @@ def _other_model(opened: Project, properties: Mapping[str, Any]) -> str:
 
 
 def _products(opened: Project) -> Check:
-    paths = _newest_paths(opened.catalog, PRODUCT_COLLECTION)
+    paths = newest_item_paths(opened.catalog, PRODUCT_COLLECTION)
     found = [one for one in stale_products(opened.catalog, opened.grid, paths=paths) if one.kind == "stale"]
     if not found:
         return _fine(PRODUCT_COLLECTION, f"{len(paths)} of the newest tile-days, which were looked at")
@@ -123,7 +123,7 @@ def _aggregates(opened: Project) -> Check:
 
 
 def _outlines(opened: Project) -> Check:
-    paths = _newest_paths(opened.catalog, PRODUCT_COLLECTION)
+    paths = newest_item_paths(opened.catalog, PRODUCT_COLLECTION)
     geometries = [json.loads(opened.catalog.store.read(path))["geometry"] for path in paths]
     old = sum(item_geometry(one) != one for one in geometries)
     if not old:
@@ -132,7 +132,7 @@ def _outlines(opened: Project) -> Check:
     return _note("outlines", found, "stac-sm audit --repair writes them again; nothing becomes stale by it")
 
 
-def _newest_paths(catalog: WritableCatalog, collection: str) -> list[str]:
+def newest_item_paths(catalog: WritableCatalog, collection: str) -> list[str]:
     """Return paths of the newest items of a collection, a few; of one that is laid out by time, of its last month."""
     folder = collection
     if catalog.layout(collection).startswith("year/month"):
@@ -142,7 +142,7 @@ def _newest_paths(catalog: WritableCatalog, collection: str) -> list[str]:
 
 
 def _ids(catalog: WritableCatalog, collection: str) -> list[str]:
-    return [path.rpartition("/")[2].removesuffix(".json") for path in _newest_paths(catalog, collection)]
+    return [path.rpartition("/")[2].removesuffix(".json") for path in newest_item_paths(catalog, collection)]
 
 
 def _reasons(stage: Stage, since: int | None = None) -> str:

@@ -62,7 +62,9 @@ def thin_rows(table: pd.DataFrame, columns: Columns, most: int, notes: list[str]
     step = max(1, -(-len(rows) // most))
     if step > 1:
         order = order[order.groupby("site").cumcount() % step == 0]
-        notes.append(f"diagnostics use {len(order)} of {len(rows)} rows: one in {step} of each site")
+        share = f"on {len(order)} of {len(rows)} rows (one in {step} of each site), with fewer rounds"
+        what = "learning curve, permutation importance and check of predictors train models of their own"
+        notes.append(f"{what} {share}: their errors are larger than the model's")
     return rows.iloc[order.index.to_numpy()].reset_index(drop=True)
 
 

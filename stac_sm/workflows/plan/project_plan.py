@@ -201,6 +201,10 @@ def only_model(project: Project) -> str:
     if len(models) != 1:
         raise InputError(
             f"{len(models)} models found ({', '.join(models) or 'none'}), one is required: "
-            + ("name one with --model" if models else "`stac-sm train` makes one")
+            + (
+                "name one with --model"
+                if models
+                else "`stac-sm train` makes one; `stac-sm doctor` lists missing inputs"
+            )
         )
     return models[0]

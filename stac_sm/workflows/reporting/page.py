@@ -317,7 +317,8 @@ def _leaks(findings: ReportFindings) -> Iterator[HtmlContent]:
     yield html_element("p", _LEAKS)
     yield leak_table(found)
     if found.gap is not None:
-        gap = f"The error at unseen sites is {found.gap.width:+.4f} {UNIT} above that under random rows"
+        above = f"{found.gap.width:+.4f} {UNIT} above that under random rows"
+        gap = f"For the models of these checks the error at unseen sites is {above}"
         without = found.gap_without
         rest = f"; without the flagged features it is {without.width:+.4f}" if without is not None else ""
         yield html_element("p", f"{gap} (RMSE {found.gap.site:.4f} and {found.gap.random:.4f}){rest}.")
