@@ -144,6 +144,8 @@ def _check_options(
     needless = [f"--{name}" for name, value in given.items() if value is not None and name != required]
     needless += [f"--{name}" for name, value in of_pods.items() if value and target != "kubernetes"]
     needless += list(options) if target != "slurm" else []
+    if options and not options[0].startswith("-"):
+        raise click.UsageError(f"options of sbatch begin with -, as --qos=low: found {options[0]!r}")
     if needless:
         raise click.UsageError(f"{needless[0]} does not go with --to {target}")
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -74,8 +76,11 @@ def tiles_app(service: CatalogService) -> FastAPI | None:
 def _add_errors(app: FastAPI) -> None:
     handlers = import_module("titiler.core.errors")
     rasterio = import_module("rasterio.errors")
-    mended = {Exception: 400, rasterio.RasterioIOError: 503}  # as PROJ's, of a point that its CRS cannot show
-    handlers.add_exception_handlers(app, handlers.DEFAULT_STATUS_CODES | mended)
+    tiler = import_module("rio_tiler.errors")
+    statuses = {tiler.RioTilerError: 400, tiler.PointOutsideBounds: 404, RequestValidationError: 400}
+    statuses |= handlers.DEFAULT_STATUS_CODES | {rasterio.RasterioIOError: 503}
+    for kind, status in statuses.items():
+        app.add_exception_handler(kind, partial(_failed, status))
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> JSONResponse:
@@ -85,9 +90,17 @@ def _add_errors(app: FastAPI) -> None:
     async def unforeseen(request: Request, following: Any) -> Any:
         try:
             return await following(request)
-        except (AssertionError, ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # as PROJ's, of a point that its CRS cannot show
             text = f"{type(error).__name__}: {error}"  # titiler leaves some parameters to numpy and GDAL
             return JSONResponse({"code": "400", "description": text}, 400)
+
+
+def _failed(status: int, request: Request, error: Exception) -> JSONResponse:
+    """Return an error in the shape that all routes of the server have."""
+    text = str(error)
+    if isinstance(error, RequestValidationError):
+        text = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    return JSONResponse({"code": str(status), "description": text}, status)
 
 
 def _path_of(service: CatalogService) -> Any:

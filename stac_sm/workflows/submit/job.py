@@ -147,7 +147,11 @@ def array_job(
     """
     tasks = list(plan.tasks())
     if not tasks:
-        raise InputError(f"{file}: nothing to do: {len(plan.days)} tile-days are done or blocked; plan again")
+        counts = ", ".join(f"{number} {state}" for state, number in plan.counts.items() if number)
+        advice = (
+            "ingest the inputs that `stac-sm plan` names, then plan again" if plan.counts["blocked"] else "all is there"
+        )
+        raise InputError(f"{file}: nothing to do ({counts}): {advice}")
     most = min(len(tasks), limit)
     if slices is not None and not 1 <= slices <= most:
         raise InputError(f"--slices {slices}: 1 to {most} are possible ({len(tasks)} tasks, arrays of {limit} at most)")

@@ -30,6 +30,7 @@ DEADLINE_HOURS = 168
 _SECONDS = 60
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LABEL = re.compile(r"([A-Za-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _THIS_MACHINE = ("localhost", "127.", "::1", "0.0.0.0")
 
@@ -77,6 +78,12 @@ class Cluster:
 
     def __post_init__(self) -> None:
         _check_image(self.image)
+        if not _DNS_LABEL.fullmatch(self.namespace):
+            raise InputError(
+                f"--namespace {self.namespace}: small letters, digits and - are required, as soil-moisture"
+            )
+        if self.endpoint and urlsplit(self.endpoint).scheme not in {"http", "https"}:
+            raise InputError(f"--endpoint {self.endpoint}: a URL is required, as http://minio:9000")
         if (urlsplit(self.endpoint).hostname or "").startswith(_THIS_MACHINE):
             raise InputError(
                 f"the S3 endpoint {self.endpoint} is this machine, which pods do not see: "

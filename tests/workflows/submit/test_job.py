@@ -80,7 +80,7 @@ def test_one_slice_is_no_array_and_says_so_itself(planned):
 def test_a_plan_with_nothing_to_do_is_refused(planned):
     project, plan = planned
     done = replace(plan, days=tuple(replace(day, state="done") for day in plan.days))
-    with pytest.raises(InputError, match="nothing to do: 6 tile-days are done or blocked"):
+    with pytest.raises(InputError, match=r"nothing to do \(.* (done|blocked)"):
         array_job(project, done, "/p", limit=10)
 
 
@@ -241,6 +241,8 @@ def test_a_store_on_this_machine_is_refused_since_pods_do_not_see_it(endpoint):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"endpoint": "minio:9000"}, "--endpoint minio:9000: a URL is required"),
+        ({"namespace": "Bad_NS"}, "--namespace Bad_NS: small letters"),
         ({"node_selectors": ("spot",)}, "--node-selector spot: KEY=VALUE is required"),
         ({"tolerations": ("spot=true",)}, "--toleration spot=true: KEY=VALUE:EFFECT or KEY:EFFECT"),
         ({"tolerations": ("spot=true:Never",)}, "EFFECT is one of NoSchedule, PreferNoSchedule, NoExecute"),
@@ -259,6 +261,7 @@ def test_a_job_that_hangs_is_ended():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--to", "slurm", "--", "nonsense"], "options of sbatch begin with -"),
         (["--to", "slurm", "--node-selector", "a=b"], "--node-selector does not go with --to slurm"),
         (["--to", "dask", "--scheduler", "x", "--deadline", "2"], "--deadline does not go with --to dask"),
         (["--to", "aws-batch"], "--to aws-batch requires --infra"),
