@@ -233,11 +233,12 @@ def predict_table(model: str, table: Path, out: Path | None, folder: Path | str,
 def _item_href(model: str, folder: Path | str) -> str:
     """Return the href of the item that an argument MODEL names: a folder, an href, or an id of the project."""
     from stac_sm.model.item import MODELS_COLLECTION
+    from stac_sm.storage.address import is_remote
     from stac_sm.workflows.training.tabular import model_item_href
 
     href = model_item_href(model)
     if href == model and not model.endswith(".json"):
-        if "/" in model and "://" not in model:
+        if "/" in model and not is_remote(model):
             raise click.UsageError(
                 f"{model}: there is no such folder; give the folder of `train TABLE --out`, or an id"
             )

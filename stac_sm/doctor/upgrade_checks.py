@@ -108,7 +108,7 @@ def _products(opened: Project) -> Check:
     found = [one for one in stale_products(opened.catalog, opened.grid, paths=paths) if one.kind == "stale"]
     if not found:
         return _fine(PRODUCT_COLLECTION, f"{len(paths)} of the newest tile-days, which were looked at")
-    whys = Counter(one.detail.partition(" since it was made")[0].partition(": `")[0] for one in found)
+    whys = Counter(one.detail.removeprefix("changed since it was made: ").partition("; `")[0] for one in found)
     told = "; ".join(f"{count}: {why}" for why, count in whys.items())
     said = f"{len(found)} of {len(paths)} of the newest tile-days would be made again ({told}); {_reasons('product')}"
     return _note(PRODUCT_COLLECTION, said, "stac-sm plan counts all, and run makes them; another version keeps both")

@@ -130,4 +130,4 @@ def test_nobody_else_chooses_between_this_process_and_a_pool():
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"process_pool", "ProcessPoolExecutor"}
     }
-    assert users == {"core/parallel.py", "doctor/machine_checks.py", "workflows/plan/plan.py"}
+    assert users == {"core/parallel.py", "demo/flow.py", "doctor/machine_checks.py", "workflows/plan/plan.py"}

@@ -39,14 +39,15 @@ def test_what_this_version_makes_again_is_said_with_its_reason(project):
     found = found_in(project)
     assert state_of(project) == before
     assert {name: check.state for name, check in found.items()} == {
-        "ismn-stations": NOTE, "sm-models": NOTE, "sm-1km-daily": OK, "aggregates": OK, "outlines": NOTE,
+        "ismn-stations": NOTE, "sm-models": NOTE, "sm-1km-daily": NOTE, "aggregates": OK, "outlines": NOTE,
     }  # fmt: skip
     assert all(check.advice for check in found.values() if check.state == NOTE)
     assert "did not state its rules" in found["ismn-stations"].found
     models = found["sm-models"].found
-    assert "version 4 of training" in models
+    assert f"version {ALGORITHM_VERSIONS['model']} of training" in models
     assert VERSION_REASONS["model"]["4"] in models
     assert "clockwise" in found["outlines"].found
+    assert "(3: output profile 1, now 2)" in found["sm-1km-daily"].found
 
 
 def test_a_raised_version_shows_in_the_newest_tile_days(project, monkeypatch):
@@ -54,7 +55,9 @@ def test_a_raised_version_shows_in_the_newest_tile_days(project, monkeypatch):
     monkeypatch.setitem(VERSION_REASONS, "product", {"9": "water is nodata"})
     check = found_in(project)["sm-1km-daily"]
     assert check.state == NOTE
-    assert check.found.startswith("3 of 3 of the newest tile-days would be made again (3: algorithm changed)")
+    assert check.found.startswith(
+        "3 of 3 of the newest tile-days would be made again (3: algorithm, output profile 1, now 2)"
+    )
     assert "9: water is nodata" in check.found
     assert "stac-sm plan" in check.advice
 

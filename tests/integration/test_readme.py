@@ -244,7 +244,7 @@ def test_gdal_and_r_read_what_python_reads(place):
     wanted = point_series(open_catalog(place / "sm-demo"), *POINT, "2019-06-08/2019-06-10").sm.to_numpy()
     by_name = {block.language: block for block in BLOCKS if block.heading == "Read the data with other tools"}
     assert float(in_shell(by_name["sh"], place).split()[0]) == pytest.approx(wanted[0], abs=1e-6)
-    by_r = re.findall(r"(0\.\d+)\s*$", RUNNERS["r"](by_name["r"], place), re.MULTILINE)
+    by_r = re.findall(r"\b0\.\d{3,}", RUNNERS["r"](by_name["r"], place))
     assert [float(value) for value in by_r] == pytest.approx(wanted, abs=1e-6)
 
 

@@ -107,7 +107,7 @@ def test_every_band_has_name_type_and_unit(file):
                 "mean",
                 "std",
             }  # the unit of what was averaged, in the items
-            assert "unit" in band or "quality" in asset["roles"] or varies, key
+            assert "unit" in band or {"quality", "visual"} & set(asset["roles"]) or varies, key
 
 
 def test_the_root_of_a_new_catalogue_links_every_collection_and_nothing_else(validate):

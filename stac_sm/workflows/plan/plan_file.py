@@ -249,7 +249,7 @@ def read_plan(href: Path | str) -> Plan:
 
 def _why_unread(href: Path | str, error: Exception) -> str:
     """Return why a plan cannot be read: the likely cause first, else what the reader says."""
-    place = None if str(href).startswith("s3://") else Path(href)
+    place = None if is_remote(str(href)) else Path(href)
     if place is not None and not place.exists():
         return "there is no such file"
     return "it is a folder, a file is required" if place is not None and place.is_dir() else str(error)
