@@ -42,6 +42,7 @@ VERSION_REASONS: dict[Stage, dict[str, str]] = {
     "model": {
         "3": "screening decides by the bounds of bootstrap intervals",
         "4": "one learner for projects and tables, of trees; linear boosters are trained no more",
+        "5": "anomalies are learned from all features; widths of intervals are constant unless others are better",
     },
     "validation": {
         "2": "station series are a restricted asset",
