@@ -9,9 +9,12 @@ import signal
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from multiprocessing import get_context
 from operator import methodcaller
+from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 import boto3
@@ -643,3 +646,58 @@ def test_gdal_options_of_an_endpoint_of_ones_own(monkeypatch):
     found = gdal_options("s3://bucket/x")
     assert found["AWS_S3_ENDPOINT"] == "store.example.org/s3"
     assert (found["AWS_HTTPS"], found["AWS_VIRTUAL_HOSTING"]) == ("YES", "FALSE")
+
+
+@pytest.fixture(params=[403, 404])
+def public_bucket(request, tmp_path, monkeypatch):
+    """A bucket of which anybody may read objects; nobody may list it, and with 403 what is not there is denied, too."""
+    create_skeleton(open_store(tmp_path / "public" / "sm"), title="Public")
+    asked = []
+
+    class Bucket(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            place = urlsplit(self.path)
+            asked.append(self.path)
+            file = tmp_path / unquote(place.path).lstrip("/")
+            code = 403 if "list-type" in place.query else 200 if file.is_file() else request.param
+            name = "AccessDenied" if code == 403 else "NoSuchKey"
+            error = f"<?xml version='1.0'?><Error><Code>{name}</Code><Message>m</Message></Error>".encode()
+            content = file.read_bytes() if code == 200 else error
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", '"e"')
+            self.send_header("Last-Modified", formatdate(0, usegmt=True))
+            self.end_headers()
+            self.wfile.write(content if self.command == "GET" else b"")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    yield request.param, asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_public_bucket_is_read_without_the_right_to_list_it(public_bucket):
+    code, asked = public_bucket
+    catalog = open_catalog("s3://public/sm")
+    assert "sm-1km-daily" in catalog.collections
+    assert not any("list-type" in one for one in asked)
+    kind, message = (
+        (CatalogError, "is no file: check the path of the catalogue")
+        if code == 404
+        else (InputError, "s3:ListBucket, without which what is not there is denied")
+    )
+    with pytest.raises(kind, match=message):
+        open_store("s3://public/sm").read("sm-1km-daily/none.json")
