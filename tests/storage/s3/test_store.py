@@ -672,7 +672,8 @@ def public_bucket(request, tmp_path, monkeypatch):
             self.end_headers()
             self.wfile.write(content if self.command == "GET" else b"")
 
-        do_HEAD = do_GET
+        def do_HEAD(self):
+            self.do_GET()
 
         def log_message(self, *arguments):
             pass
