@@ -138,7 +138,8 @@ def newest_item_paths(catalog: WritableCatalog, collection: str) -> list[str]:
     if catalog.layout(collection).startswith("year/month"):
         last = catalog.collection(collection)["extent"]["temporal"]["interval"][0][1]
         folder = f"{collection}/{last[:4]}/{last[5:7]}" if last else collection
-    return item_paths(catalog.store, folder)[-_SAMPLE:]
+    # the last composite of a collection ends in a month in which none begins
+    return (item_paths(catalog.store, folder) or item_paths(catalog.store, collection))[-_SAMPLE:]
 
 
 def _ids(catalog: WritableCatalog, collection: str) -> list[str]:

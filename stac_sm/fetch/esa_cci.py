@@ -41,9 +41,9 @@ class C3sSoilMoistureSource:
 
     def listing(self, selection: Selection) -> Listing:
         """Return one request for each month in which the catalogue lacks days; PASSIVE only where it is required."""
-        wanted = [id for id in _SENSORS if id in selection.assets] or ["c3s-sm"]
+        sources = [id for id in _SENSORS if id in selection.assets] or ["c3s-sm"]
         requests, held, notes = list[Request](), 0, [_ESA] if "c3s-sm" not in selection.assets else []
-        for id in wanted:
+        for id in sources:
             asked = selection.periods.get(id, selection.period)
             end = min(asked.end, selection.today - _LATENCY + ONE_DAY)
             if end < asked.end:

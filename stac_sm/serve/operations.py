@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -160,9 +161,9 @@ class ServerWatch:
                     "stage": "serve", "request": id, "method": scope["method"], "path": path, "status": status,
                     "seconds": round(seconds, 4), "bytes": size, "client": peer,
                 }  # fmt: skip
-                text = "%s %s %s %.3f s %d B %s %s"
+                text, shown = "%s %s %s %.3f s %d B %s %s", quote(path)  # no path may look like a line of its own
                 ACCESS_LOGGER.log(
-                    level, text, scope["method"], path, status, seconds, size, peer, id, extra={"facts": facts}
+                    level, text, scope["method"], shown, status, seconds, size, peer, id, extra={"facts": facts}
                 )
 
     def _operator_response(self, path: str, headers: Headers) -> Response:

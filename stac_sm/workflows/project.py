@@ -602,7 +602,7 @@ def _from_environment(kind: type, name: str) -> dict[str, Any]:
         if variable.startswith(prefix):
             key = variable.removeprefix(prefix).lower()
             _refuse_unknown(f"environment variable {variable}: [{name}] field", {key: text}, list(types))
-            found[key] = text if "str" in str(types[key]) and "tuple" not in str(types[key]) else _toml_value(text)
+            found[key] = text if types[key] in {str, str | None} else _toml_value(text)
     return found
 
 

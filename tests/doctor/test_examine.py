@@ -88,6 +88,31 @@ def test_an_input_without_items_fails_and_names_the_features_and_the_command(pro
     assert all(name in check.found for name in names)
 
 
+def test_an_asset_that_no_item_has_fails_and_names_its_features(project):
+    """A collection may have items of one variable, and none of the others that the recipe reads."""
+    feature = next(one for one in _recipe(project).sources if one.collection in open_catalog(project).collections)
+    for file in (project / feature.collection).rglob("*.json"):
+        document = json.loads(file.read_text())
+        if document.get("type") == "Feature":
+            document["assets"]["other"] = document["assets"].pop(feature.asset)
+            file.write_text(json.dumps(document))
+    check = found_in(project)[feature.collection]
+    assert check.state == FAILED
+    assert f"the asset {feature.asset} for" in check.found
+    assert feature.name in check.found
+    assert "stac-sm ingest" in check.advice
+
+
+def test_a_composite_that_ends_in_a_month_in_which_none_begins_is_found(project):
+    """By its extent the newest items of a collection would lie in a folder that is not there."""
+    for id in {one.collection for one in _recipe(project).sources}:
+        file = project / id / "collection.json"
+        document = json.loads(file.read_text())
+        document["extent"]["temporal"]["interval"][0][1] = "2031-02-03T00:00:00Z"
+        file.write_text(json.dumps(document))
+    assert [check.found for check in found_in(project).values() if check.state == FAILED] == []
+
+
 def test_inputs_of_another_time_are_a_note(project):
     text = (project / "stac-sm.toml").read_text()
     assert "[product]" not in text

@@ -103,6 +103,14 @@ def test_the_access_log_has_an_id_that_the_answer_has_and_no_query(root, caplog)
     assert "s3cr3t" not in caplog.text
 
 
+def test_no_path_looks_like_a_line_of_the_log(root, caplog):
+    caplog.set_level(logging.INFO, ACCESS_LOGGER.name)
+    client_of(root).get("/a%0aGET /b 200")
+    [record] = caplog.records
+    assert "\n" not in record.getMessage()
+    assert record.facts["path"] == "/a\nGET /b 200"  # JSON quotes it
+
+
 def test_what_is_published_is_in_the_next_answer_after_the_stated_time(root, monkeypatch):
     client = client_of(root)
     new = made_items(60)[-1]

@@ -116,6 +116,21 @@ def test_what_makes_no_sense_is_the_askers_fault(sm, path):
     assert requests.get(sm + path, timeout=60).status_code < 500
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/point/-100,10", 404), ("/WebMercatorQuad/0/9/9.png", 404), ("/preview.png?colormap_name=none", 400),
+        ("/preview.png?max_size=big", 400), ("/nothing/none/sm/info", 404),
+    ],
+)  # fmt: skip
+def test_errors_have_the_shape_of_those_of_all_routes(address, sm, path, status):
+    base = f"{address}/" if path.startswith("/nothing") else sm
+    answer = get(base.rstrip("/") + path.replace("/nothing", ""), status).json()
+    assert set(answer) == {"code", "description"}
+    assert answer["code"] == str(status)
+    assert answer["description"]
+
+
 VRT = """<VRTDataset rasterXSize="50" rasterYSize="40"><VRTRasterBand dataType="Float32" band="1"><SimpleSource>
 <SourceFilename relativeToVRT="0">{file}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>
 </VRTDataset>"""

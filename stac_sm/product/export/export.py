@@ -44,6 +44,9 @@ from stac_sm.storage.signing import public_address
 COLLECTION_ATTRIBUTE = "stac_collection"
 """Global attribute by which an export is known."""
 
+MASK_ATTRIBUTE = "masked_flags"
+"""Global attribute with the flags whose pixels are left out, with blanks between."""
+
 _MOST_BYTES = 1 << 28  # of the days that are in memory at once
 _BYTES_A_PIXEL = 9  # two float32 and a byte
 _MOST_CELLS = 200_000  # along a side of a grid: more is a mistyped step
@@ -168,6 +171,7 @@ def export_product(
         catalog, request, added, items, reader
     )  # fmt: skip
     if before:
+        _require_same_mask(file, request)
         _require_same_pixels(file, source.empty)
     whole = Period(before[0] if before else days[0], days[-1] + ONE_DAY)
     facts = _facts(catalog, request, items)
@@ -224,6 +228,17 @@ def _require_no_hole(request: ExportRequest, before: Sequence[date], days: Seque
         raise InputError(
             f"{request.to}: found {before[0]} to {before[-1]} in it, and {days[0]} to be added; "
             f"a period from {before[-1] + ONE_DAY} on is required, so that no day is missing"
+        )
+
+
+def _require_same_mask(file: ExportFile, request: ExportRequest) -> None:
+    """Refuse days of which other pixels are left out than of those that the file has."""
+    found, asked = set(str(file.attributes().get(MASK_ATTRIBUTE, "")).split()), set(request.mask)
+    if found != asked:
+        there, new = (", ".join(sorted(flags)) or "no flag" for flags in (found, asked))
+        raise InputError(
+            f"{file.path}: found days without pixels of {there} in it, and days without those of {new} to be added; "
+            "the --mask of the first export is required"
         )
 
 
@@ -339,7 +354,7 @@ def _facts(catalog: ItemSearch, request: ExportRequest, items: Sequence[pystac.I
         COLLECTION_ATTRIBUTE: PRODUCT_COLLECTION,
         "product_version": named("version"),
         "model": named("stac_sm:model"),
-        **({"masked_flags": " ".join(request.mask)} if request.mask else {}),
+        **({MASK_ATTRIBUTE: " ".join(request.mask)} if request.mask else {}),
     }
 
 

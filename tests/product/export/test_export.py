@@ -197,6 +197,10 @@ def test_days_that_leave_a_hole_other_pixels_and_other_files_are_refused(catalog
         (first, "give --append"),
         (replace(first, append=True), "a period that ends later is required"),
         (replace(first, append=True, period=days(1, 2)), "a period from 2018-07-02 on is required"),
+        (
+            replace(first, append=True, period=days(2), mask=("snow",)),
+            "the --mask of the first export",
+        ),
         (replace(first, append=True, period=days(2), step=0.01), "other pixels or variables"),
         (replace(first, append=True, period=days(2), bbox=(10.8, 47.1, 11.0, 47.2)), "other pixels or variables"),
         (replace(first, to=tmp_path / "piece.tif"), ".nc or .zarr is required"),
@@ -209,6 +213,15 @@ def test_days_that_leave_a_hole_other_pixels_and_other_files_are_refused(catalog
     (tmp_path / "text.nc").write_text("no export")
     with pytest.raises(InputError, match="no export of stac-sm found there"):
         export_product(catalog, replace(first, to=tmp_path / "text.nc", append=True))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_days_are_added_with_the_mask_of_the_first_ones_only(catalog, bbox, tmp_path, kind):
+    first = ExportRequest(days(1), tmp_path / f"piece{SUFFIX[kind]}", bbox=bbox, format=kind, mask=("clipped", "snow"))
+    export_product(catalog, first)
+    with pytest.raises(InputError, match="clipped, snow in it, and days without those of no flag to be added"):
+        export_product(catalog, replace(first, append=True, period=days(2), mask=()))
+    export_product(catalog, replace(first, append=True, period=days(2), mask=("snow", "clipped")))
 
 
 def test_nothing_of_others_is_written_over(catalog, bbox, tmp_path):
