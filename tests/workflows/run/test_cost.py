@@ -106,7 +106,10 @@ def test_the_command_tells_what_it_costs_and_refuses(tmp_path):
     assert set(missing) == {"lst", "lai"}  # all of them, not the first
     assert told["left_out"] == {}
     text = run(*given)
-    assert all(f'"input": "{name}"' in text.stdout for name in missing)
+    lines = dict(line.split(": ", 1) for line in text.stdout.splitlines())
+    assert lines["tile-days"] == "12 (6 new, 6 blocked)"
+    assert lines["missing inputs"] == "lst (6 tile-days), lai (6 tile-days)"
+    assert lines["to make them"].startswith("24 files (")
     assert "a default: no run has measured it" in done.stderr
     for plan in (Path(project.folder) / "plans").iterdir():
         plan.unlink()
