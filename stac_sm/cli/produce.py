@@ -274,13 +274,21 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
     facts = {"plan": found.plan, "done": found.done, "missing": found.missing, "blocked": found.blocked}
     facts |= {"retracted": found.retracted, "failed": dict(found.failed) if as_json else sum(found.failed.values())}
     rate, quiet = ("rate", "quiet") if as_json else ("tile-days an hour", "seconds since the last")
-    facts |= {rate: found.rate, "hours left": found.hours_left, quiet: found.quiet}
+    facts |= {"workers": found.workers or None, rate: _rounded(found.rate), "hours left": _rounded(found.hours_left)}
+    facts[quiet] = None if found.quiet is None else round(found.quiet, 1)
     if not as_json:  # what is not known yet has no line
         facts = {name: value for name, value in facts.items() if value is not None}
-    print_result({key: round(value, 2) if isinstance(value, float) else value for key, value in facts.items()}, as_json)
+    print_result(facts, as_json)
+    if found.missing and found.rate is None and found.runs:
+        print_message("rate and hours left are known once a task (a tile and month) of the plan has ended")
     for failure in found.examples:
         example = f"{failure.id} in {failure.place(project.grid)}: {failure.message}"
         print_message(f"{found.failed[failure.kind]} x {failure.kind}, e.g. {example}")
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return three digits that count, so that a short time is not printed as none."""
+    return None if value is None else float(f"{value:.3g}")
 
 
 @click.command()

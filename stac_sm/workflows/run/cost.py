@@ -6,7 +6,6 @@ states the estimate with each plan.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from stac_sm.core.grid import TileGrid
@@ -16,9 +15,8 @@ from stac_sm.storage.store import Store
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.plan.tile_planner import ReadVolume
 from stac_sm.workflows.project import Rates
-from stac_sm.workflows.run.run_log import RUN_LOG_FOLDER, TaskRecord
+from stac_sm.workflows.run.run_log import newest_task_records
 
-_RECORDS = 200  # newest ones that count
 _BLOCK = 8 << 20  # bytes in a GET of pixels
 # From tests/benchmarks/tile_month.py, 2026-11-24: 31 days of 1.44 million pixels, 14 features and masks, 38 s on two
 # cores (EPYC, AVX-512), most of it in reading and predicting, which grow with the features.
@@ -140,12 +138,9 @@ def measured_speed(store: Store) -> Speed | None:
     Speed or None
         With the number of tile-days that it was measured on.
     """
-    entries = [entry for entry in store.list_objects(RUN_LOG_FOLDER) if entry.path.count("/") == 2]
-    newest = sorted(entries, key=lambda entry: entry.modified)[-_RECORDS:]
-    records = [TaskRecord.from_dict(json.loads(store.read(entry.path))) for entry in newest]
-    sound = [record for record in records if record.succeeded]
-    items = sum(record.outcomes.get("new", 0) + record.outcomes.get("replaced", 0) for record in sound)
-    return Speed(sum(record.seconds for record in sound if _made(record)) / items, items) if items else None
+    sound = [record for record in newest_task_records(store) if record.succeeded and record.made]
+    items = sum(record.made for record in sound)
+    return Speed(sum(record.seconds for record in sound) / items, items) if items else None
 
 
 def default_speed(grid: TileGrid, features: int) -> Speed:
@@ -165,7 +160,3 @@ def default_speed(grid: TileGrid, features: int) -> Speed:
     """
     pixels = grid.tile_shape[0] * grid.tile_shape[1]
     return Speed(pixels * (_SECONDS_A_PIXEL + features * _SECONDS_A_VALUE))
-
-
-def _made(record: TaskRecord) -> bool:
-    return bool(record.outcomes.get("new", 0) + record.outcomes.get("replaced", 0))

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from stac_sm.core.grid import TileGrid
@@ -103,6 +103,16 @@ class TaskRecord:
         """
         return asdict(self) | {"failures": [failure._asdict() for failure in self.failures]}
 
+    @property
+    def made(self) -> int:
+        """Number of items that it made; those that were there already do not count."""
+        return self.outcomes.get("new", 0) + self.outcomes.get("replaced", 0)
+
+    @property
+    def ended(self) -> datetime:
+        """When it ended, UTC, by the clock of its worker."""
+        return datetime.fromisoformat(self.started) + timedelta(seconds=self.seconds)
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TaskRecord:
         """Return the record from what `to_dict` returned.
@@ -176,6 +186,29 @@ def read_task_records(store: Store, month: str, *, tile: str = "", plan: str = "
         parts = entry.path.rpartition("/")[2].split(".")
         if len(parts) == 4 and tile in {"", parts[0]} and plan in {"", parts[1]}:
             yield TaskRecord.from_dict(json.loads(store.read(entry.path)))
+
+
+def newest_task_records(store: Store, *, plan: str = "", most: int = 200) -> list[TaskRecord]:
+    """Read the newest records, of all months.
+
+    Parameters
+    ----------
+    store
+        Store of the catalogue.
+    plan
+        Id of a plan; empty for all.
+    most
+        Number of records at most.
+
+    Returns
+    -------
+    list of TaskRecord
+        In the order in which they were written.
+    """
+    entries = [entry for entry in store.list_objects(RUN_LOG_FOLDER) if entry.path.count("/") == 2]
+    chosen = [entry for entry in entries if not plan or f".{plan}." in entry.path]
+    newest = sorted(chosen, key=lambda entry: entry.modified)[-most:]
+    return [TaskRecord.from_dict(json.loads(store.read(entry.path))) for entry in newest]
 
 
 def write_run_report(store: Store, plan: str, run: str, report: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stac_sm.core.period import ONE_DAY, Period
@@ -15,13 +15,10 @@ from stac_sm.product.item import ProductDay
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.workflows.plan.existing_items import ExistingItems
 from stac_sm.workflows.plan.plan import Plan
-from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord, read_task_records
-
-_RECENT = 3600.0
-"""Seconds before the newest item in which the rate is counted."""
+from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord, newest_task_records, read_task_records
 
 _QUIET = 900.0
-"""Seconds without a new item after which nothing seems to run."""
+"""Seconds without a new item after which nothing seems to run, where tasks are short."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +47,25 @@ class Status:
     """One failure of each class."""
 
     rate: float | None = None
-    """Tile-days an hour, in the last hour of work; None if nothing has been made."""
+    """Tile-days an hour: what the workers of now make, by the times of the newest tasks; None if none has ended."""
+
+    workers: int = 0
+    """Processes that were at work when the newest task ended."""
 
     quiet: float | None = None
     """Seconds since the newest item was written; None if there is none."""
+
+    runs: bool = False
+    """Whether something seems to run: the newest item is not older than two of the longest tasks take, or a quarter of
+    an hour.
+    """
 
     @property
     def hours_left(self) -> float | None:
         """Hours until all is there at this rate; None if nothing seems to run."""
         if not self.missing:
             return 0.0
-        return None if not self.rate or self.quiet is None or self.quiet > _QUIET else self.missing / self.rate
+        return self.missing / self.rate if self.rate and self.runs else None
 
 
 def plan_status(catalog: WritableCatalog, plan: Plan, *, now: float | None = None) -> Status:
@@ -92,7 +97,9 @@ def plan_status(catalog: WritableCatalog, plan: Plan, *, now: float | None = Non
     settled = {*done, *gone}
     missing = [made for made in expected if made not in settled]
     failures = list(_last_failures(catalog, plan, missing))
-    written = sorted(existing.listed[made.id].modified for made in done)
+    written = max((existing.listed[made.id].modified for made in done), default=None)
+    pace = Pace.of(newest_task_records(catalog.store, plan=plan.id))
+    quiet = None if written is None else (time.time() if now is None else now) - written
     return Status(
         plan.id,
         len(done),
@@ -101,9 +108,49 @@ def plan_status(catalog: WritableCatalog, plan: Plan, *, now: float | None = Non
         plan.counts["retracted"] + len(gone),
         dict(Counter(failure.kind for failure in failures).most_common()),
         tuple({failure.kind: failure for failure in reversed(failures)}.values()),
-        _rate(written),
-        (time.time() if now is None else now) - written[-1] if written else None,
+        pace.rate,
+        pace.workers,
+        quiet,
+        quiet is not None and quiet <= max(_QUIET, 2 * pace.longest),
     )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Speed at which the workers of now make tile-days."""
+
+    workers: int
+    """Processes at work when the newest task ended."""
+
+    rate: float | None
+    """Tile-days an hour of all of them; None if no task has made any."""
+
+    longest: float
+    """Wall time of the longest task, s."""
+
+    @classmethod
+    def of(cls, records: Sequence[TaskRecord]) -> Pace:
+        """Count workers and rate by the records of tasks.
+
+        The times at which items appear say nothing: a task publishes its days in bursts. A worker counts as at work
+        if it has ended a task not longer before the newest one than two of the longest tasks take.
+
+        Parameters
+        ----------
+        records
+            The newest ones of a plan.
+
+        Returns
+        -------
+        Pace
+            Of no worker where there is no record.
+        """
+        made = [record for record in records if record.made]
+        longest = max((record.seconds for record in made), default=0.0)
+        last = max((record.ended for record in made), default=None)
+        workers = {one.worker for one in made if last and (last - one.ended).total_seconds() <= 2 * longest}
+        seconds, items = sum(record.seconds for record in made), sum(record.made for record in made)
+        return cls(len(workers), len(workers) * items * 3600 / max(seconds, 1e-3) if items else None, longest)
 
 
 def item_records(catalog: WritableCatalog, id: str) -> list[TaskRecord]:
@@ -137,11 +184,3 @@ def _last_failures(catalog: WritableCatalog, plan: Plan, missing: list[ProductDa
                 if failure.id in ids and record.started >= last.get(failure.id, ("", None))[0]:
                     last[failure.id] = (record.started, failure)
     return (failure for _, failure in last.values() if failure)
-
-
-def _rate(written: list[float]) -> float | None:
-    """Return the items an hour in the last hour before the newest one."""
-    recent = [when for when in written if when >= written[-1] - _RECENT]
-    if len(recent) < 2 or recent[-1] <= recent[0]:
-        return None
-    return (len(recent) - 1) * 3600 / (recent[-1] - recent[0])

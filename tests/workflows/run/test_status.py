@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pystac
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pystac.errors import DeprecatedWarning
 
 from stac_sm.core.errors import ConflictError, InputError
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.stac.catalogs.catalog import open_catalog
-from stac_sm.stac.items import item_json
+from stac_sm.stac.items import isoformat, item_json
 from stac_sm.stac.retract import retract
 from stac_sm.workflows.audit import audit, repair
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.run import run_log
-from stac_sm.workflows.run.status import item_records, plan_status
+from stac_sm.workflows.run.run_log import TaskRecord
+from stac_sm.workflows.run.status import Pace, item_records, plan_status
 from tests.support.bare_items import contents
 from tests.support.fields import DAYS, SMALL, TILE, copied_project, read_model
 from tests.support.plan_runs import run_here
@@ -67,10 +71,45 @@ def test_status_counts_what_the_store_holds(made):
     assert found.failed == {"ReadError": 1}
     assert [failure.id for failure in found.examples] == ["SM1KM.A2018182.h01v01.v001"]
     assert found.examples == tuple(report.failures)
-    assert found.rate is not None
-    assert found.rate > 0
+    assert found.workers == 1
+    seconds, items = (sum(getattr(one, name) for one in report.records) for name in ("seconds", "made"))
+    assert found.rate == pytest.approx(items * 3600 / seconds)
     assert found.quiet is not None
     assert found.hours_left == pytest.approx(1 / found.rate)
+
+
+def ended(worker, minutes, seconds, made=30):
+    """The record of a task that ended so many minutes after noon."""
+    started = datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(minutes=minutes, seconds=-seconds)
+    return TaskRecord("h18v04 2019-07", "p", "r", worker, isoformat(started), seconds, {"new": made})
+
+
+def test_bursts_of_publication_say_nothing_about_the_rate():
+    """Two workers take 30 min for 30 days each, and publish them within a second at the end."""
+    records = [ended(worker, 30 * n, 1800) for n in (1, 2) for worker in ("a:1", "a:2")]
+    pace = Pace.of(records)
+    assert (pace.workers, pace.rate) == (2, pytest.approx(120))
+    assert Pace.of([]) == Pace(0, None, 0.0)
+
+
+def test_workers_of_a_run_before_are_not_counted():
+    records = [ended(worker, 30, 1800) for worker in ("a:1", "a:2", "a:3")] + [
+        ended("b:1", 30 * n, 1800) for n in (5, 6)
+    ]
+    assert (Pace.of(records).workers, Pace.of(records).rate) == (1, pytest.approx(60))
+    nothing_made = replace(ended("c:1", 190, 5), outcomes={"done": 30})
+    assert Pace.of([*records, nothing_made]) == Pace.of(records)
+
+
+@given(workers=st.integers(1, 5), each=st.integers(60, 7200), days=st.integers(1, 31), months=st.integers(1, 8))
+def test_law_equal_workers_finish_what_is_left_in_the_time_that_is_said(workers, each, days, months):
+    """The oracle lets the workers go on, month by month, and looks at its clock."""
+    records = [ended(f"host:{w}", n * each / 60, each, days) for n in range(1, months + 1) for w in range(workers)]
+    rate = Pace.of(records).rate
+    assert rate is not None
+    rounds = 7
+    clock = rounds * each
+    assert rounds * workers * days / rate * 3600 == pytest.approx(clock)
 
 
 def test_nothing_is_expected_of_a_run_that_is_quiet(made):
