@@ -29,6 +29,7 @@ from stac_sm.cli.options import (
     tiles_of_places,
     workers_option,
 )
+from stac_sm.core.errors import InputError
 
 if TYPE_CHECKING:
     from stac_sm.ingest.sorting import SortedFile
@@ -230,7 +231,6 @@ def _source_and_paths(words: tuple[str, ...], kept: Iterable[str]) -> tuple[str 
     Sources are those of the table, ``raster``, and those that the project file keeps. A word that is no source is a
     path if there is one. A single word is always a path, unless there is none.
     """
-    from stac_sm.core.errors import InputError
     from stac_sm.core.text import unknown_name_message
     from stac_sm.ingest.registry import RASTER, provider_classes
     from stac_sm.storage.address import is_remote, local_path
@@ -241,7 +241,7 @@ def _source_and_paths(words: tuple[str, ...], kept: Iterable[str]) -> tuple[str 
         return (None if first == "auto" else first), tuple(others)
     if not is_remote(first) and not local_path(first).exists():
         if first in known:
-            raise click.UsageError(f"ingest {first}: name files or folders after it")
+            raise InputError(f"ingest {first}: name files or folders after it")
         raise InputError(f"{unknown_name_message('source', first, known)}; no file or folder has this name, either")
     return None, words
 
@@ -302,7 +302,7 @@ def tiles(at: str | None, bbox: str | None, folder: str, as_json: bool) -> None:
     from stac_sm.core.land import has_land
 
     if (at is None) == (bbox is None):
-        raise click.UsageError("give one of --at and --bbox")
+        raise InputError("give one of --at and --bbox")
     project = open_project(folder)
     grid, rows = project.grid, list[dict[str, Any]]()
     for tile in tiles_of_places(project, at, bbox):
@@ -353,11 +353,11 @@ def features(
 
     if len(where) != (2 if at is None else 1):
         required = "TILE and DAY are required, or DAY and --at LON,LAT" if at is None else "DAY is required beside --at"
-        raise click.UsageError(f"{' '.join(where)}: {required}")
+        raise InputError(f"{' '.join(where)}: {required}")
     day, project = where[-1], open_project(folder)
     tile = where[0] if at is None else (select_tiles(project, at=at) or [""])[0]
     if save is not None and save.suffix != ".nc":
-        raise click.UsageError(f"--save {save}: a name that ends with .nc is required")
+        raise InputError(f"--save {save}: a name that ends with .nc is required")
     if plot is not None:
         check_suffix(plot)  # before the cube is built
     made = build_tile_cube(project, tile, Period.parse(day), reader=reader)

@@ -1,12 +1,14 @@
 """The program ``stac-sm``: its commands in the order of the flow, and what becomes of errors.
 
-Data goes to stdout, everything else to stderr. A mistake that a user can fix is one message and exit code 1. The
-commands themselves are in the other modules of this folder.
+Data goes to stdout, everything else to stderr. The exit code is 0 if all is done; 1 if something is wrong with what was
+given, or could not be made; 2 if the command line cannot be read, which only click's parser says. The commands
+themselves are in the other modules of this folder.
 """
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -51,8 +53,31 @@ class _Failure(click.ClickException):
             super().show(file)
 
 
+class _UsageFailure(_Failure):
+    """Command line that cannot be read, where the log is JSON; click's own message is text of several lines."""
+
+    exit_code = click.UsageError.exit_code
+
+    def __init__(self, error: click.UsageError) -> None:
+        more = f" (`{error.ctx.command_path} --help` says what is possible)" if error.ctx else ""
+        super().__init__(f"{error.format_message()}{more}")
+        self._as_json = True
+
+
 class _Group(click.Group):
     """Group that lists its commands by what they are for; a StacSmError becomes a message, not a traceback."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the words before the command, and note whether all of them ask for a log of JSON."""
+        asked = _asks_for_json(args)
+        try:
+            ctx = super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            raise (_UsageFailure(error) if asked else error) from None
+        ctx.meta[_JSON_ASKED] = asked
+        return ctx
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -67,6 +92,8 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise (_UsageFailure(error) if ctx.meta[_JSON_ASKED] else error) from None
         except StacSmError as error:
             raise _Failure(str(error)) from error
         except OSError as error:
@@ -74,6 +101,22 @@ class _Group(click.Group):
                 raise
             what = f"{error.filename2 or error.filename}: {(error.strerror or '').lower()}" if error.filename else error
             raise _Failure(f"{what}: {_MACHINE[error.errno]}, then run the same command again") from error
+
+
+_JSON_ASKED = "log is JSON"
+
+
+def _asks_for_json(words: Sequence[str]) -> bool:
+    """Return whether a command line asks for a log of JSON, though it may have errors for which it is not parsed."""
+    asked = "json" if logs_as_json() else "text"
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word == "--":
+            break
+        if word == "--log-format":
+            asked = after
+        elif word.startswith("--log-format="):
+            asked = word.partition("=")[2]
+    return asked == "json"
 
 
 _FIRST_HOUR = """\b

@@ -23,6 +23,7 @@ from stac_sm.cli.options import (
     project_option,
     workers_option,
 )
+from stac_sm.core.errors import InputError
 
 if TYPE_CHECKING:
     from stac_sm.doctor.check import Check
@@ -140,14 +141,14 @@ def _check_options(
 ) -> None:
     required = _REQUIRED_OPTIONS.get(target)
     if required and given[required] is None:
-        raise click.UsageError(f"--to {target} requires --{required}")
+        raise InputError(f"--to {target} requires --{required}")
     needless = [f"--{name}" for name, value in given.items() if value is not None and name != required]
     needless += [f"--{name}" for name, value in of_pods.items() if value and target != "kubernetes"]
     needless += list(options) if target != "slurm" else []
     if options and not options[0].startswith("-"):
-        raise click.UsageError(f"options of sbatch begin with -, as --qos=low: found {options[0]!r}")
+        raise InputError(f"options of sbatch begin with -, as --qos=low: found {options[0]!r}")
     if needless:
-        raise click.UsageError(f"{needless[0]} does not go with --to {target}")
+        raise InputError(f"{needless[0]} does not go with --to {target}")
 
 
 def _print_submission(sent: SubmittedJob, dry_run: bool, as_json: bool) -> None:

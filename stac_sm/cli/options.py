@@ -32,14 +32,28 @@ if TYPE_CHECKING:
 
 
 class LocalPath(click.Path):
-    """Path of this machine, or a ``file:`` URL of one; an address of another kind is refused, not made a folder."""
+    """Path of this machine, or a ``file:`` URL of one; an address of another kind is refused, not made a folder.
+
+    A path that is refused is wrong input, not a wrong command line: `InputError`, exit code 1.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, **options)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
-        return super().convert(local_path(value), param, ctx)
+        path = local_path(value)
+        try:
+            return super().convert(path, param, ctx)
+        except click.BadParameter as error:
+            before = f"{param.opts[0]} " if isinstance(param, click.Option) else ""
+            required = "a folder" if self.dir_okay and not self.file_okay else "a file"
+            if not path.exists():
+                raise InputError(f"{before}{path}: there is no such {required[2:]}: check the path") from error
+            if path.is_dir() != self.dir_okay or path.is_file() != self.file_okay:
+                found = "a folder" if path.is_dir() else "a file"
+                raise InputError(f"{before}{path}: {found} found, {required} is required") from error
+            raise InputError(f"{before}{path}: {error.message}") from error
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -110,15 +124,14 @@ def select_tiles(
 
     Raises
     ------
-    click.UsageError
-        If more than one is given, or the point or the box is none.
     InputError
-        If the grid has no such tile, or none with land where the point or the box is.
+        If more than one is given, the point or the box is none, or the grid has no such tile, or none with land where
+        the point or the box is.
     """
     from stac_sm.core.land import land_tiles
 
     if [tiles is None, at is None, bbox is None, not land].count(False) > 1:
-        raise click.UsageError("give one of --tiles, --at, --bbox and --land")
+        raise InputError("give one of --tiles, --at, --bbox and --land")
     if land:
         return land_tiles(project.grid)
     if tiles is not None:
@@ -155,10 +168,8 @@ def tiles_of_places(project: Project, at: str | None, bbox: str | None) -> list[
 
     Raises
     ------
-    click.UsageError
-        If the point or the box is none.
     InputError
-        If the grid has no tile there.
+        If the point or the box is none, or the grid has no tile there.
     """
     if at is not None:
         return [project.grid.tile_at(*parsed_point(at))[0]]
@@ -202,7 +213,7 @@ def parsed_point(text: str) -> tuple[float, float]:
 
     Raises
     ------
-    click.UsageError
+    InputError
         If it is no point on the Earth.
     """
     from stac_sm.core.grid import check_point
@@ -210,11 +221,11 @@ def parsed_point(text: str) -> tuple[float, float]:
     try:
         lon, lat = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise click.UsageError(f"--at {text!r}: two numbers are required, LON,LAT in degrees") from error
+        raise InputError(f"--at {text!r}: two numbers are required, LON,LAT in degrees") from error
     try:
         check_point(lon, lat)
     except InputError as error:
-        raise click.UsageError(f"--at {text}: {error}") from error
+        raise InputError(f"--at {text}: {error}") from error
     return lon, lat
 
 
@@ -233,7 +244,7 @@ def parsed_box(text: str) -> tuple[float, float, float, float]:
 
     Raises
     ------
-    click.UsageError
+    InputError
         If it is no box on the Earth.
     """
     from stac_sm.core.grid import check_box
@@ -241,13 +252,11 @@ def parsed_box(text: str) -> tuple[float, float, float, float]:
     try:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise click.UsageError(
-            f"--bbox {text!r}: four numbers are required, WEST,SOUTH,EAST,NORTH in degrees"
-        ) from error
+        raise InputError(f"--bbox {text!r}: four numbers are required, WEST,SOUTH,EAST,NORTH in degrees") from error
     try:
         return check_box((west, south, east, north))
     except InputError as error:
-        raise click.UsageError(f"--bbox {text}: {error}") from error
+        raise InputError(f"--bbox {text}: {error}") from error
 
 
 def parsed_tiles(project: Project, text: str | None) -> list[str]:

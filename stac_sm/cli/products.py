@@ -26,6 +26,7 @@ from stac_sm.cli.options import (
     select_tiles,
     workers_option,
 )
+from stac_sm.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,7 @@ def annual(
 
     project = open_project(folder)
     if as_one and tiles:
-        raise click.UsageError("give one of --tiles and --global")
+        raise InputError("give one of --tiles and --global")
     with ProgressBar("monthly means" if monthly else "annual means", "tiles", print_message) as progress:
         made = make_means(
             project.catalog,
@@ -157,10 +158,10 @@ def plot(
     from stac_sm.workflows.station_series import station_series
 
     if [tile, bbox, point].count(None) < 2 or (point and minus):
-        raise click.UsageError("give one of --tile, --bbox and --at; --minus does not go with --at")
+        raise InputError("give one of --tile, --bbox and --at; --minus does not go with --at")
     project = None if catalog else open_project(folder)
     if tile and project is None:
-        raise click.UsageError("--tile does not go with --catalog: its grid is not known; give --bbox")
+        raise InputError("--tile does not go with --catalog: its grid is not known; give --bbox")
     picture = Picture(
         period,
         minus=minus,
@@ -216,9 +217,9 @@ def export(
     from stac_sm.stac.catalogs.catalog import open_catalog
 
     if (bbox is None) == (point is None):
-        raise click.UsageError("give one of --bbox and --at")
+        raise InputError("give one of --bbox and --at")
     if point and grid:
-        raise click.UsageError("--grid does not go with --at: a point has the values of its pixel")
+        raise InputError("--grid does not go with --at: a point has the values of its pixel")
     request = ExportRequest(
         Period.parse(period),
         to,

@@ -24,6 +24,7 @@ from stac_sm.cli.options import (
     project_option,
     workers_option,
 )
+from stac_sm.core.errors import InputError
 
 if TYPE_CHECKING:
     from stac_sm.workflows.fetch import FetchPlan, FetchResult
@@ -66,7 +67,7 @@ def fetch(
     from stac_sm.workflows.fetch import carry_out, plan_fetch, today_utc
 
     if tiles is not None and bbox is not None:
-        raise click.UsageError("give one of --tiles and --bbox")
+        raise InputError("give one of --tiles and --bbox")
     project, box = open_project(folder), parsed_box(bbox) if bbox else None
     days = Period.parse_recent(period, today_utc()) if period else None
     made = plan_fetch(project, source, period=days, tiles=parsed_tiles(project, tiles), bbox=box)

@@ -21,6 +21,7 @@ from stac_sm.cli.options import (
     project_option,
     workers_option,
 )
+from stac_sm.core.errors import InputError
 
 
 @click.command()
@@ -120,15 +121,13 @@ def train(
         }
         needless = [name for name, value in {**given, **others}.items() if value is not None]
         if needless or plain:
-            raise click.UsageError(
+            raise InputError(
                 f"--{(needless or ['plain'])[0]} goes with a TABLE; without one, --workers and --json only"
             )
         return _train_project(folder, workers, as_json)
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if missing:
-        raise click.UsageError(
-            f"{', '.join(missing)} required beside a TABLE, e.g. --target sm --site station --time date"
-        )
+        raise InputError(f"{', '.join(missing)} required beside a TABLE, e.g. --target sm --site station --time date")
     names = None if features is None else [name.strip() for name in features.split(",")]
     roles = (str(target), str(site), str(time))
     more: dict[str, Any] = {
@@ -183,19 +182,18 @@ def _train_table(file: Path, roles: tuple[str, str, str], out: Path, more: dict[
     print_message(f"next: stac-sm evaluate {quote(str(out))} TABLE_OF_OTHER_SITES")
 
 
-rows_option = click.option(
-    "--out",
-    type=LocalPath(dir_okay=False),
-    metavar="FILE",
-    help="CSV or Parquet: prediction and interval of each row; of models of a project their applicability, too.",
-)
+_ROWS: dict[str, Any] = {
+    "type": LocalPath(dir_okay=False),
+    "metavar": "FILE",
+    "help": "CSV or Parquet: prediction and interval of each row; of models of a project their applicability, too.",
+}
 
 
 @click.command()
 @click.argument("model")
 @click.argument("table", type=LocalPath(dir_okay=False))
 @target_unit_option
-@rows_option
+@click.option("--out", **_ROWS)
 @project_option
 @json_option
 def evaluate(
@@ -215,16 +213,14 @@ def evaluate(
 @click.command("predict-table")
 @click.argument("model")
 @click.argument("table", type=LocalPath(dir_okay=False))
-@rows_option
+@click.option("--out", required=True, **_ROWS)
 @project_option
 @json_option
-def predict_table(model: str, table: Path, out: Path | None, folder: Path | str, as_json: bool) -> None:
+def predict_table(model: str, table: Path, out: Path, folder: Path | str, as_json: bool) -> None:
     """Predict the rows of TABLE with MODEL; TABLE needs no target.
 
     MODEL and TABLE are those of `evaluate`. The result has the rows of TABLE in their order.
     """
-    if out is None:
-        raise click.UsageError("--out FILE is required, e.g. --out predictions.parquet")
     from stac_sm.workflows.training.tabular import predict_table_file
 
     print_result(predict_table_file(_item_href(model, folder), table, out), as_json)
@@ -239,9 +235,7 @@ def _item_href(model: str, folder: Path | str) -> str:
     href = model_item_href(model)
     if href == model and not model.endswith(".json"):
         if "/" in model and not is_remote(model):
-            raise click.UsageError(
-                f"{model}: there is no such folder; give the folder of `train TABLE --out`, or an id"
-            )
+            raise InputError(f"{model}: there is no such folder; give the folder of `train TABLE --out`, or an id")
         href = open_project(folder).catalog.item(MODELS_COLLECTION, model).self_href
     return href
 

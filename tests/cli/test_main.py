@@ -145,17 +145,17 @@ def test_a_mistake_is_one_message_and_exit_code_1(project, arguments, words):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "words"),
     [
-        (["plan", "--land", "--tiles", "h18v04"], "give one of --tiles, --at, --bbox and --land"),
-        (["plan", "--period", "2019", "--bbox", "1,2,3"], "four numbers are required"),
-        (["ingest"], "Missing argument '[SOURCE] PATHS...'"),
-        (["trian"], "No such command"),
+        (["plan", "--land", "--tiles", "h18v04"], 1, "give one of --tiles, --at, --bbox and --land"),
+        (["plan", "--period", "2019", "--bbox", "1,2,3"], 1, "four numbers are required"),
+        (["ingest"], 2, "Missing argument '[SOURCE] PATHS...'"),
+        (["trian"], 2, "No such command"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(project, arguments, words):
+def test_only_a_command_line_that_cannot_be_read_is_exit_code_2(project, arguments, code, words):
     options = ["--project", str(project)] if arguments[0] in main.commands else []
-    assert words in run(*arguments, *options, code=2).stderr
+    assert words in run(*arguments, *options, code=code).stderr
 
 
 def test_without_a_project_it_says_how_to_make_one(tmp_path):

@@ -1,5 +1,5 @@
-"""The wrong thing typed on purpose: each ends in a clear message and exit code 1 (2 where it is how the command is
-called), without a traceback, and a misspelt name is answered with the right one.
+"""The wrong thing typed on purpose: each ends in a clear message and exit code 1 (2 where click's parser cannot
+read the command line), without a traceback, and a misspelt name is answered with the right one.
 
 The whole answers to what is typed are in wrong_input_answers.txt, as they were approved: each says what is wrong with
 which thing, what was found, what is required and what to do. Where one is changed on purpose, read it, and
@@ -8,6 +8,7 @@ which thing, what was found, what is required and what to do. Where one is chang
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from stac_sm.cli import main as main_module
 from stac_sm.cli.main import main
 from stac_sm.core.period import Period
 from stac_sm.stac.catalogs.catalog import open_catalog
@@ -102,34 +104,34 @@ TYPED = [
     ("plan --tile h01v01", 2, "No such option '--tile'. … '--tiles'"),
     ("ingest glass-lst . --workers 0", 2, "0 is not in the range x>=1"),
     ("init P/x --recipe glas", 2, "'glas' is not one of 'memory', 'glass-sm', 'public', 'glass'"),
-    ("demo P/stac-sm.toml", 2, "is a file"),
-    ("features h01v01", 2, "h01v01: TILE and DAY are required, or DAY and --at LON,LAT"),
-    (f"features h01v01 {DAY} --at 9,46", 2, "DAY is required beside --at"),
+    ("demo P/stac-sm.toml", 1, "a file found, a folder is required"),
+    ("features h01v01", 1, "h01v01: TILE and DAY are required, or DAY and --at LON,LAT"),
+    (f"features h01v01 {DAY} --at 9,46", 1, "DAY is required beside --at"),
     ("features --at 9,46", 2, "Missing argument '[TILE] DAY'"),
-    ("tiles", 2, "give one of --at and --bbox"),
-    ("tiles --at -31.95,115.86", 2, "latitude 115.86 found … if latitude came first, give 115.86,-31.95"),
-    ("tiles --at 200,10", 2, "200 degrees east is -160"),
-    ("tiles --at 9", 2, "two numbers are required, LON,LAT"),
-    (f"plan --at 91,-91 --period {DAY}", 2, "-90 to 90 degrees north"),
-    ("validate --bbox -32,115,-31,116", 2, "if latitude came first, give 115,-32,116,-31"),
-    ("run P/plans/wanted.parquet --at nan,1", 2, "longitude nan"),
-    (f"{FEATURES} --save P/x.tif", 2, "a name that ends with .nc is required"),
-    ("climatology --bbox 1,2,3", 2, "four numbers are required, WEST,SOUTH,EAST,NORTH"),
-    ("plan --bbox 6,43,9,x", 2, "four numbers are required"),
-    ("plan --bbox nan,nan,nan,nan", 2, "WEST,SOUTH,EAST,NORTH are required in degrees"),
-    ("plan --bbox 6,143,9,146", 2, "in degrees"),
-    ("plan --land --tiles h01v01", 2, "give one of --tiles, --at, --bbox and --land"),
+    ("tiles", 1, "give one of --at and --bbox"),
+    ("tiles --at -31.95,115.86", 1, "latitude 115.86 found … if latitude came first, give 115.86,-31.95"),
+    ("tiles --at 200,10", 1, "200 degrees east is -160"),
+    ("tiles --at 9", 1, "two numbers are required, LON,LAT"),
+    (f"plan --at 91,-91 --period {DAY}", 1, "-90 to 90 degrees north"),
+    ("validate --bbox -32,115,-31,116", 1, "if latitude came first, give 115,-32,116,-31"),
+    ("run P/plans/wanted.parquet --at nan,1", 1, "longitude nan"),
+    (f"{FEATURES} --save P/x.tif", 1, "a name that ends with .nc is required"),
+    ("climatology --bbox 1,2,3", 1, "four numbers are required, WEST,SOUTH,EAST,NORTH"),
+    ("plan --bbox 6,43,9,x", 1, "four numbers are required"),
+    ("plan --bbox nan,nan,nan,nan", 1, "WEST,SOUTH,EAST,NORTH are required in degrees"),
+    ("plan --bbox 6,143,9,146", 1, "in degrees"),
+    ("plan --land --tiles h01v01", 1, "give one of --tiles, --at, --bbox and --land"),
     (f"{PLAN} --max-cost -1", 2, "-1.0 is not in the range x>=0"),
-    ("train P/t.csv --site site", 2, "--target, --time, --out required beside a TABLE"),
-    ("train --plain", 2, "--plain goes with a TABLE"),
-    ("train P/plans --target sm --site site --time date --out P/m", 2, "is a directory"),
+    ("train P/t.csv --site site", 1, "--target, --time, --out required beside a TABLE"),
+    ("train --plain", 1, "--plain goes with a TABLE"),
+    ("train P/plans --target sm --site site --time date --out P/m", 1, "a folder found, a file is required"),
     ("submit P/plans/wanted.parquet --to pbs", 2, "'pbs' is not one of 'aws-batch', 'slurm'"),
-    ("submit P/plans/wanted.parquet --to aws-batch", 2, "--to aws-batch requires --infra"),
+    ("submit P/plans/wanted.parquet --to aws-batch", 1, "--to aws-batch requires --infra"),
     (f"retract {MADE}", 2, "Missing option '--reason'"),
     ("audit --sample 2", 2, "2.0 is not in the range 0<=x<=1"),
     ("audit --repair --grace -1", 2, "-1.0 is not in the range x>=0"),
-    ("annual 2018 --tiles h01v01 --global", 2, "give one of --tiles and --global"),
-    ("plot 2018-07 --at x,y", 2, "two numbers are required, LON,LAT"),
+    ("annual 2018 --tiles h01v01 --global", 1, "give one of --tiles and --global"),
+    ("plot 2018-07 --at x,y", 1, "two numbers are required, LON,LAT"),
     ("serve --port 99999", 2, "99999 is not in the range"),
     # places and files
     ("plan --project /no/such/folder", 1, "no stac-sm.toml in /no/such/folder or above: `stac-sm init DIR`"),
@@ -197,11 +199,11 @@ TYPED = [
     ("plan --tiles h01v01 --period 2018/07", 1, "'07' is no day, month or year"),
     ("mosaic --period June", 1, "'June' is no day, month or year"),
     ("annual 20018", 1, "'20018' is no day, month or year"),
-    (f"plan --bbox 9,46,6,43 --period {DAY}", 2, "south above north; the order is WEST,SOUTH,EAST,NORTH"),
+    (f"plan --bbox 9,46,6,43 --period {DAY}", 1, "south above north; the order is WEST,SOUTH,EAST,NORTH"),
     (f"plan --bbox 100,-46,101,-43 --period {DAY}", 1, "no tile found: a box that meets grid small is required"),
     (f"plan --at 100,-46 --period {DAY}", 1, "point (100, -46) lies outside grid small"),
     ("run P/plans/wanted.parquet --tiles h00v00", 1, "has no tile-day on h00v00 (west … its tiles are h01v01 (west"),
-    ("run P/plans/wanted.parquet --tiles h01v01 --at 9,46", 2, "give one of --tiles, --at, --bbox"),
+    ("run P/plans/wanted.parquet --tiles h01v01 --at 9,46", 1, "give one of --tiles, --at, --bbox"),
     ("plot 2018-07 --tile h01v01", 1, "31 days found, one day is required for a map; --at draws a series"),
     (f"plot {DAY} --tile h01v01 --minus yesterday", 1, "'yesterday' is no day, month or year"),
     ("plot 2018-07 --at 170,-40", 1, "point (170, -40) lies outside grid small"),
@@ -213,10 +215,10 @@ TYPED = [
     ("run P/plans/wanted.parquet --scheduler slrm", 1, "scheduler 'slrm': write its address"),
     ("plot 2018-07-20 --tile h01v01", 1, "no product found"),
     (TRAIN.replace("t.csv", "percent.csv"), 1, "--target-unit percent"),
-    ("evaluate P/no-model P/t.csv", 2, "no-model: there is no such folder"),
-    ("tiles --at 7,44 --bbox 6,43,9,46", 2, "give one of --at and --bbox"),
+    ("evaluate P/no-model P/t.csv", 1, "no-model: there is no such folder"),
+    ("tiles --at 7,44 --bbox 6,43,9,46", 1, "give one of --at and --bbox"),
     ("export --at 9,46 --period 01/07/2018 --to P/x.nc", 1, "is no day, month or year"),
-    ("export --at 46,190 --period 2018-07 --to P/x.nc", 2, "latitude 190"),
+    ("export --at 46,190 --period 2018-07 --to P/x.nc", 1, "latitude 190"),
     ("validate --period 2018-07 --against sm", 1, "collection 'sm'"),
     ("mosaic --period 2018-07-01/", 1, "is no day, month or year"),
     # too early
@@ -236,6 +238,32 @@ def test_what_is_typed_wrong_is_told(base, approved, line, code, words, monkeypa
     if APPROVE:
         approved[line] = answer(done, base)
     assert approved.get(line, answer(done, base)) == answer(done, base)
+
+
+def test_exit_code_2_is_the_parsers_alone(approved):
+    """What commands refuse themselves is 1, and nothing in the package but click's parser can end with 2."""
+    for line, code, _ in TYPED:
+        assert approved[line].startswith("Usage: ") == (code == 2), line
+    raised = re.compile(
+        r"raise click\.|(sys\.|ctx\.|\b)exit\((?!1\)|128 \+ number\))\S*\)|exit_code = (?!click\.UsageError)"
+    )
+    for file in sorted(Path(main_module.__file__).parents[1].rglob("*.py")):
+        assert not raised.findall(file.read_text()), file
+
+
+@pytest.mark.parametrize("asked", ["option", "option=", "variable"])
+@pytest.mark.parametrize(("line", "code", "words"), [one for one in TYPED if one[1] == 2], ids=lambda one: str(one))
+def test_the_parsers_answers_are_json_where_the_log_is(base, line, code, words, asked):
+    options = {"option": " --log-format json", "option=": " --log-format=json", "variable": ""}[asked]
+    words_ = (line + options).replace("P/", f"{base}/p/").split(" ")
+    env = {"STAC_SM_LOG_FORMAT": "json"} if asked == "variable" else {}
+    done = CliRunner().invoke(main, words_, prog_name="stac-sm", env=env)
+    assert done.exit_code == code
+    (answer,) = map(json.loads, done.stderr.splitlines())
+    assert answer["level"] == "error"
+    for word in words.split(" … "):
+        assert word in answer["message"]
+    assert " --help` says what is possible)" in answer["message"]
 
 
 def test_at_least_sixty_answers_are_approved(approved):

@@ -124,7 +124,7 @@ def test_the_folder_of_the_project_file_is_taken(tmp_path):
 def test_wrong_words_are_explained(project):
     assert "did you mean 'era5-land'" in called("fetch", "era5land", "--project", project.folder, *PLACE, code=1).output
     assert "no place found" in called("fetch", "era5-land", "--project", project.folder, code=1).output
-    both = called("fetch", "era5-land", "--project", project.folder, *PLACE, "--tiles", "h18v04", code=2)
+    both = called("fetch", "era5-land", "--project", project.folder, *PLACE, "--tiles", "h18v04", code=1)
     assert "give one of --tiles and --bbox" in both.output
 
 

@@ -274,7 +274,7 @@ def test_a_job_that_hangs_is_ended():
 )
 def test_options_go_with_their_target(arguments, message):
     done = invoke("p.parquet", *arguments)
-    assert done.exit_code == 2
+    assert done.exit_code == 1
     assert message in done.output
 
 

@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(table, tmp_pat
     for out, message in refused:
         for command in ("predict-table", "evaluate"):
             assert message in run(command, "no-model.json", tmp_path / "t.parquet", "--out", out, code=1).stderr
-    assert "--out FILE is required" in run("predict-table", ITEM.stem, tmp_path / "t.parquet", code=2).stderr
+    assert "Missing option '--out'" in run("predict-table", ITEM.stem, tmp_path / "t.parquet", code=2).stderr
     assert [file.name for file in tmp_path.iterdir()] == ["t.parquet"]
 
 
