@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from stac_sm.cli.options import (
 from stac_sm.core.errors import InputError
 
 if TYPE_CHECKING:
-    from stac_sm.workflows.fetch import FetchPlan, FetchResult
+    from stac_sm.workflows.fetch import FetchPlan, FetchResult, LeftOutYears
     from stac_sm.workflows.update import UpdateReport
 
 
@@ -48,36 +49,53 @@ class _Fetch(click.Command):
 @click.option("--tiles", help="Tile ids with commas between, e.g. h18v04.  [default: the project file's]")
 @click.option("--bbox", metavar="W,S,E,N", help="Box in degrees; W is above E across the antimeridian.")
 @click.option("--period", help="2019, 2019-06, FIRST/LAST or last-30-days.  [default: the project file's]")
+@click.option("--climatology", is_flag=True, help="With the years that the recipe averages: much.")
 @click.option("--dry-run", is_flag=True, help="Print each request and its size, and fetch nothing.")
 @json_option
 def fetch(
-    source: str, folder: str, tiles: str | None, bbox: str | None, period: str | None, dry_run: bool, as_json: bool
+    source: str,
+    folder: str,
+    tiles: str | None,
+    bbox: str | None,
+    period: str | None,
+    climatology: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Fetch the files of a SOURCE that the project lacks, from the service that provides them.
 
     SOURCE is one of {FETCHED}. Of {BY_HAND}, which have no interface for programs, it prints the page, and what to
     select there for this project.
 
-    The recipe says which variables, and which days before the period; what the catalogue has is not fetched again.
+    The recipe says which variables, and which days before the period; what the catalogue has is not fetched again, but
+    for preliminary data of which there are final ones by now. The years that `stac-sm climatology` averages are left
+    out, and named with their size: --climatology takes them, too.
     Files go to the folder of [fetch] in the project file. What was interrupted goes on where it stopped: run the same
     command again. Accounts are those of the services' own files (~/.cdsapirc, ~/.netrc) or the environment.
     """
     from stac_sm.core.period import Period
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.workflows.fetch import carry_out, plan_fetch, today_utc
+    from stac_sm.workflows.fetch import carry_out, left_out_years, plan_fetch, today_utc
 
     if tiles is not None and bbox is not None:
         raise InputError("give one of --tiles and --bbox")
     project, box = open_project(folder), parsed_box(bbox) if bbox else None
     days = Period.parse_recent(period, today_utc()) if period else None
-    made = plan_fetch(project, source, period=days, tiles=parsed_tiles(project, tiles), bbox=box)
+    chosen = parsed_tiles(project, tiles)
+    made = plan_fetch(project, source, period=days, tiles=chosen, bbox=box, climatology=climatology)
     if made.page:
         _print_by_hand(made, folder, as_json)
         return
-    for note in made.listing.notes:
+    left_out = None if climatology else left_out_years(project, made, period=days, tiles=chosen, bbox=box)
+    for note in (*made.listing.notes, *([left_out.text] if left_out else [])):
         print_message(f"{source}: {note}")
+    if made.listing.outdated is not None:
+        print_message(
+            f"{source}: other days of the catalogue are preliminary, and may be final by now: "
+            f"--period {made.listing.outdated} asks for them again"
+        )
     if dry_run:
-        _print_plan(made, as_json)
+        _print_plan(made, left_out, as_json)
         return
     with ProgressBar(f"fetch {source}", "files", print_message) as progress:
         results = carry_out(made, say=print_message, progress=progress.step)
@@ -97,9 +115,10 @@ def _print_by_hand(made: FetchPlan, folder: str, as_json: bool) -> None:
     click.echo(command)
 
 
-def _print_plan(made: FetchPlan, as_json: bool) -> None:
+def _print_plan(made: FetchPlan, left_out: LeftOutYears | None, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(made.to_dict(), indent=2))
+        years = asdict(left_out) if left_out else None
+        click.echo(json.dumps({**made.to_dict(), "left_out_years": years}, indent=2))
         return
     rows = [
         {
@@ -140,15 +159,16 @@ def size_words(size: int | None, estimate: int | None) -> str:
 
 
 def _print_results(made: FetchPlan, results: Sequence[FetchResult], folder: str, as_json: bool) -> None:
+    from stac_sm.workflows.fetch import reasons
+
     counts = Counter(one.status for one in results)
     if as_json:
         click.echo(json.dumps({**made.to_dict(), "requests": [one.to_dict() for one in results]}, indent=2))
     else:
         facts = {status: counts[status] for status in ("fetched", "there", "empty", "queued", "failed")}
         print_result({**facts, "in the catalogue": made.listing.held}, False)
-    for one in results:
-        if one.reason:
-            print_message(f"{one.status}: {one.request.what}: {one.reason}")
+    for status, what, why in reasons(results):
+        print_message(f"{status}: {what}: {why}")
     if any(one.has_file for one in results):
         print_message(f"next: stac-sm ingest {quote(str(made.folder))}{_where(folder)}")
     bad = [one for one in results if one.status in {"queued", "failed"}]
@@ -164,15 +184,26 @@ def _where(folder: str) -> str:
 @click.option("--period", default="last-30-days", show_default=True, help="last-30-days, 2019, 2019-06 or FIRST/LAST.")
 @click.option("--tiles", help="Tile ids with commas between, e.g. h18v04.  [default: the project file's]")
 @click.option("--model", help="Id of the model item.  [default: the only one]")
+@click.option(
+    "--accept-unskilled", is_flag=True, help="Make products with a model that is worse than its own input, too."
+)
 @workers_option
 @json_option
-def update(folder: str, period: str, tiles: str | None, model: str | None, workers: int, as_json: bool) -> None:
+def update(
+    folder: str,
+    period: str,
+    tiles: str | None,
+    model: str | None,
+    accept_unskilled: bool,
+    workers: int,
+    as_json: bool,
+) -> None:
     """Bring the product up to date: fetch what is new, ingest it, plan, run, index. For a scheduler.
 
     Prints one report. Inputs that cannot be fetched are named, and the rest is done: then, and if anything failed, the
     exit code is 1. What the services have not published yet is no failure. An update of this project that is at work on
-    the same disk is left alone; elsewhere two at once publish nothing twice. A model that is worse than its own input
-    is said, and used.
+    the same disk is left alone; elsewhere two at once publish nothing twice. With a model that is worse than its own
+    input at unseen stations nothing is made, unless --accept-unskilled is given.
     """
     from stac_sm.core.period import Period
     from stac_sm.workflows.fetch import today_utc
@@ -184,6 +215,7 @@ def update(folder: str, period: str, tiles: str | None, model: str | None, worke
         Period.parse_recent(period, today_utc()),
         tiles=parsed_tiles(project, tiles),
         model=model,
+        accept_unskilled=accept_unskilled,
         workers=workers,
         say=print_message,
     )
@@ -193,6 +225,8 @@ def update(folder: str, period: str, tiles: str | None, model: str | None, worke
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
         print_result(_update_facts(report), False)
+    for source, days in report.outdated.items():
+        print_message(f"preliminary: {source} of {days} may be final by now: stac-sm update --period {days}")
     for what, why in report.not_yet.items():
         print_message(f"not yet: {what}: {why}")
     for what, why in report.cannot_fetch.items():
@@ -215,7 +249,21 @@ def _update_facts(report: UpdateReport) -> dict[str, object]:
         **{f"fetched {name}": words(counts) for name, counts in report.fetched.items()},
         "ingested": words(report.ingested),
         "planned": words(report.planned),
+        **(
+            {"blocked": ", ".join(f"{days} by {name}" for name, days in report.blocked_by.items())}
+            if report.blocked_by
+            else {}
+        ),
+        **({"skill": report.skill[0]} if report.skill else {}),
         "made": words(report.made),
         "indexed": words(report.indexed),
+        "left out": words(
+            {
+                "cannot be fetched": len(report.cannot_fetch),
+                "not published yet": len(report.not_yet),
+                "preliminary that may be final": len(report.outdated),
+                "failed": len(report.failures),
+            }
+        ),
         "seconds": round(report.seconds, 1),
     }

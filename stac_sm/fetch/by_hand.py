@@ -28,11 +28,10 @@ def _glass(selection: Selection) -> list[str]:
     steps = [f"tiles: {_some(selection.modis_tiles)}"]
     for id in needed:
         product, folder, days, fields = _GLASS_PRODUCTS[id]
-        period = selection.periods.get(id, selection.period)
-        first, last = period.start, period.end - ONE_DAY
+        days_of = " and ".join(f"{one.start:%Y/%j} to {one.end - ONE_DAY:%Y/%j}" for one in selection.spans(id))
         every = "each day" if days == 1 else f"every {days} days from day 1 of a year"
         steps.append(
-            f"{product}: https://glass.hku.hk/archive/{folder}/YYYY/DDD/, YYYY/DDD from {first:%Y/%j} to {last:%Y/%j}, "
+            f"{product}: https://glass.hku.hk/archive/{folder}/YYYY/DDD/, YYYY/DDD from {days_of}, "
             f"{every}; of each folder the files {product}.AYYYYDDD.TILE.*.hdf ({fields}); not the .xml and .jpg beside "
             "them; the last number of a name is the day of production, so list the folder"
         )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.errors import InputError, StacSmError
-from stac_sm.fetch.request import EmptyAnswerError, Say, StillQueuedError
+from stac_sm.fetch.request import AccountError, EmptyAnswerError, Say, StillQueuedError
 from stac_sm.fetch.transfer import http_opener, save
 from stac_sm.storage.retry import FaultKind, RetryPolicy
 
@@ -56,8 +56,10 @@ class CdsRequest:
 
         Raises
         ------
+        AccountError
+            If there is no account, or the service refuses it.
         InputError
-            If the service refuses the account or the request, or the request fails there.
+            If the service refuses the request, or the request fails there.
         EmptyAnswerError
             If there are no such data.
         StillQueuedError
@@ -135,7 +137,7 @@ def _client() -> tuple[Any, str]:
     try:
         import cdsapi
     except ImportError as error:
-        raise InputError(
+        raise AccountError(
             "the Climate Data Store is asked by cdsapi, which is not installed: pip install 'stac_sm[fetch]'"
         ) from error
     policy = RetryPolicy.from_environment()
@@ -148,12 +150,12 @@ def _client() -> tuple[Any, str]:
     except Exception as error:
         if "onfiguration" not in str(error):
             raise InputError(f"the Climate Data Store cannot be reached ({type(error).__name__}): try later") from None
-        raise InputError(
+        raise AccountError(
             "no account of the Climate Data Store found: put url and key of your profile into ~/.cdsapirc, as "
             f"{PAGE}/how-to-api shows, or set CDSAPI_URL and CDSAPI_KEY"
         ) from None
     if not hasattr(made, "client"):
-        raise InputError(
+        raise AccountError(
             "the key of the Climate Data Store is one of the service of before September 2024 (UID:KEY): take the new "
             f"one from {PAGE}/profile"
         )
@@ -183,12 +185,12 @@ def _explained(dataset: str, error: Exception, key: str) -> StacSmError:
     if _NOTHING.search(said):
         return EmptyAnswerError(f"{dataset}: nothing there: {said}")
     if status == 401:
-        return InputError(
+        return AccountError(
             f"{dataset}: the Climate Data Store refuses the key (401): it may have expired; take the one that "
             f"{PAGE}/profile shows into ~/.cdsapirc, or CDSAPI_KEY"
         )
     if status == 403:
-        return InputError(
+        return AccountError(
             f"{dataset}: the Climate Data Store says: {said}: accept the licence at {PAGE}/datasets/{dataset}"
             "?tab=download#manage-licences, then run the same command again"
         )

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.period import ONE_DAY, Period
-from stac_sm.fetch.request import Say
+from stac_sm.fetch.request import AccountError, Say
 from stac_sm.fetch.transfer import http_opener, save
 from stac_sm.storage.http.client import account_header
 from stac_sm.storage.http.documents import Web
@@ -66,13 +66,15 @@ class Granule:
 
         Raises
         ------
+        AccountError
+            If there is no account, or the archive refuses it.
         InputError
-            If there is no account, or the archive refuses it or breaks off.
+            If the archive breaks off.
         """
         visitor = EarthdataVisitor()
         visitor.require_account()
         opener = http_opener(self.url, root=_address(CMR_VARIABLE, CMR), visitor=visitor)
-        save(file, opener, size=self.size, checksum=self.checksum, advice=_ADVICE)
+        save(file, opener, size=self.size, checksum=self.checksum, advice=_ADVICE, account=(*_ADVICE,))
 
 
 @dataclass
@@ -87,11 +89,11 @@ class EarthdataVisitor:
 
         Raises
         ------
-        InputError
+        AccountError
             If the environment has no token, and ``.netrc`` no line for the login.
         """
         if not os.environ.get(TOKEN_VARIABLE) and not account_header(_login_host()):
-            raise InputError(
+            raise AccountError(
                 f"no account of Earthdata Login found: set {TOKEN_VARIABLE} to a token of {LOGIN}/profile, or put "
                 f"`machine {_login_host()} login NAME password PASSWORD` into ~/.netrc"
             )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+
+import pystac
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import BBox
@@ -13,6 +15,7 @@ from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.fetch.cds import LONGEST_QUEUE_S, CdsRequest
 from stac_sm.fetch.request import Listing, Request, Selection
 from stac_sm.stac.catalogs.search import item_period
+from stac_sm.stac.items import SOURCES_PROPERTY
 
 DATASET = "reanalysis-era5-land"
 VARIABLES = {
@@ -27,6 +30,9 @@ _LATENCY = timedelta(days=6)
 """After which the service has a day; preliminary at first."""
 
 _SETTLED = timedelta(days=8)  # after which all hours of a day are there
+_FINAL_MONTHS = 2  # after the end of a month its final data begin to take the place of preliminary ones (ERA5-Land-T)
+_AGAIN = timedelta(days=14)  # between two requests for final data of a day: they may come a month later
+_LOOKED_BACK = 366  # days before the current one in which preliminary items are looked for
 _MARGIN = 0.2  # degrees around a box: bilinear interpolation looks at the next cell
 _STEP = 10  # cells a degree
 _STORES = (
@@ -51,21 +57,44 @@ class Era5LandSource:
         assets = [name for name in VARIABLES if name in selection.assets.get(_COLLECTION, ())]
         if not assets:
             raise InputError("era5-land: the recipe takes nothing of the collection era5-land: nothing to fetch")
-        asked = selection.periods[_COLLECTION]
-        end = min(asked.end, selection.today - _LATENCY + ONE_DAY)
+        end = selection.today - _LATENCY + ONE_DAY
+        parts = [(selection.periods[_COLLECTION], assets)]
+        parts += [(one, list(selection.year_assets[_COLLECTION])) for one in selection.years.get(_COLLECTION, ())]
         notes = [_STORES]
-        if end < asked.end:
+        if end < selection.periods[_COLLECTION].end:
             notes.append(f"days after {end - ONE_DAY} are not published yet: fetch them later")
-        if end <= asked.start:
-            return Listing((), notes=tuple(notes))
-        requests, held = list[Request](), 0
-        for box in areas(selection.boxes):
-            days, there = lacking_days(selection, _COLLECTION, Period(asked.start, end), assets, box)
-            held += there
-            requests += [self._request(selection, month, assets, box) for month in by_month(days)]
-        return Listing(requests, held, tuple(notes))
+        requests, held, again, asked = list[Request](), 0, set[date](), set[date]()
+        for period, keys in parts:
+            new = {day for day in period.days if day < end} - asked
+            for box in areas(selection.boxes):
+                found = lacking_days(selection, _COLLECTION, sorted(new), keys, box, _outdated(selection.today))
+                held += found.held
+                again |= found.outdated
+                requests += [
+                    self._request(selection, days, keys, box, {*days} & found.outdated)
+                    for days in by_month(found.lacking)
+                ]
+            asked |= new
+        if again:
+            notes.append(
+                f"{len(again)} days of the catalogue are preliminary (ERA5-Land-T), and may be final by now: they are "
+                "asked for again"
+            )
+        return Listing(requests, held, tuple(notes), self._elsewhere(selection, asked))
 
-    def _request(self, selection: Selection, days: list[date], assets: list[str], box: BBox) -> Request:
+    def _elsewhere(self, selection: Selection, asked: set[date]) -> Period | None:
+        """Return the days in the catalogue that were not asked for, are preliminary, and may be final by now."""
+        recent = Period(selection.today - _LOOKED_BACK * ONE_DAY, selection.today)
+        is_outdated, days = _outdated(selection.today), set[date]()
+        for box in areas(selection.boxes):
+            for item in selection.catalog.items(_COLLECTION, period=recent, bbox=box):
+                days |= {day for day in item_period(item).days if day in recent} if is_outdated(item) else set()
+        days -= asked
+        return Period(min(days), max(days) + ONE_DAY) if days else None
+
+    def _request(
+        self, selection: Selection, days: list[date], assets: list[str], box: BBox, again: set[date]
+    ) -> Request:
         west, south, east, north = _outward(box)
         inputs = {
             "variable": [VARIABLES[name] for name in assets],
@@ -82,11 +111,11 @@ class Era5LandSource:
         cells = round((east - west) * _STEP + 1) * round((north - south) * _STEP + 1)
         return Request(
             "era5-land",
-            f"{', '.join(assets)} of {len(days)} days, {days_words(days)}",
+            f"{', '.join(assets)} of {len(days)} days, {days_words(days)}" + (", final" if again else ""),
             selection.folder / name,
             CdsRequest(DATASET, inputs, self.longest_queue_s).carry_out,
             estimate=cells * 24 * len(days) * len(assets) * 4,
-            settled=days[-1] + _SETTLED,
+            settled=selection.today - _AGAIN if again else days[-1] + _SETTLED,
         )
 
 
@@ -117,9 +146,28 @@ def areas(boxes: Iterable[BBox]) -> list[BBox]:
     ]
 
 
+@dataclass(frozen=True)
+class LackingDays:
+    """Which days of a selection the catalogue lacks."""
+
+    lacking: list[date]
+    """In order; those of ``outdated`` among them."""
+
+    held: int
+    """Number of the others."""
+
+    outdated: set[date] = field(default_factory=set)
+    """Days that it has, but of which the service has better values."""
+
+
 def lacking_days(
-    selection: Selection, collection: str, period: Period, assets: Iterable[str], box: BBox
-) -> tuple[list[date], int]:
+    selection: Selection,
+    collection: str,
+    days: Sequence[date],
+    assets: Iterable[str],
+    box: BBox,
+    is_outdated: Callable[[pystac.Item], bool] = lambda item: False,
+) -> LackingDays:
     """Return the days without an item that has all assets in a box, and the number of the others.
 
     Parameters
@@ -128,25 +176,46 @@ def lacking_days(
         Its catalogue is asked.
     collection
         Id.
-    period
-        Days that are required.
+    days
+        Days that are required, in order.
     assets
         Keys.
     box
         West, south, east, north in degrees.
+    is_outdated
+        Whether the service has better values than an item.
 
     Returns
     -------
-    tuple
-        Days in order, and how many of the period the catalogue has.
+    LackingDays
+        Days to ask for.
     """
-    held = set[date]()
-    for item in selection.catalog.items(collection, period=period, bbox=box):
+    if not days:
+        return LackingDays([], 0)
+    held, outdated, required = set[date](), set[date](), {*days}
+    for item in selection.catalog.items(collection, period=Period(days[0], days[-1] + ONE_DAY), bbox=box):
         west, south, east, north = item.bbox or (0, 0, 0, 0)
         whole = west <= max(box[0], -179.9) and south <= box[1] and east >= min(box[2], 179.8) and north >= box[3]
         if whole and set(assets) <= set(item.assets):
-            held |= {day for day in item_period(item).days if day in period}
-    return [day for day in period.days if day not in held], len(held)
+            (outdated if is_outdated(item) else held).update(required.intersection(item_period(item).days))
+    return LackingDays([day for day in days if day not in held], len(held), outdated - held)
+
+
+def _outdated(today: date) -> Callable[[pystac.Item], bool]:
+    """Return a function that says whether an item has preliminary hours of a month that is final by now.
+
+    The Climate Data Store replaces ERA5-Land-T by final data two to three months after the month.
+    """
+
+    def is_outdated(item: pystac.Item) -> bool:
+        day = item_period(item).start
+        if (today.year - day.year) * 12 + today.month - day.month <= _FINAL_MONTHS:
+            return False
+        sources = item.properties.get(SOURCES_PROPERTY) or ()
+        facts = [one for source in sources for one in (source, *(source.get("variables") or {}).values())]
+        return any(one.get("preliminary") for one in facts)
+
+    return is_outdated
 
 
 def by_month(days: Iterable[date]) -> list[list[date]]:

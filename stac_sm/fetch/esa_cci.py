@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.period import ONE_DAY
 from stac_sm.fetch.cds import LONGEST_QUEUE_S, CdsRequest
 from stac_sm.fetch.era5_land import by_month, days_name, days_words, lacking_days
 from stac_sm.fetch.request import Listing, Request, Selection
@@ -44,15 +44,13 @@ class C3sSoilMoistureSource:
         sources = [id for id in _SENSORS if id in selection.assets] or ["c3s-sm"]
         requests, held, notes = list[Request](), 0, [_ESA] if "c3s-sm" not in selection.assets else []
         for id in sources:
-            asked = selection.periods.get(id, selection.period)
-            end = min(asked.end, selection.today - _LATENCY + ONE_DAY)
-            if end < asked.end:
+            end = selection.today - _LATENCY + ONE_DAY
+            if end < selection.periods.get(id, selection.period).end:
                 notes.append(f"days after {end - ONE_DAY} are not published yet: fetch them later")
-            if end <= asked.start:
-                continue
-            days, there = lacking_days(selection, id, Period(asked.start, end), (), _GLOBE)
-            held += there
-            requests += [self._request(selection, id, month) for month in by_month(days)]
+            asked = [day for one in selection.spans(id) for day in one.days if day < end]
+            found = lacking_days(selection, id, asked, (), _GLOBE)
+            held += found.held
+            requests += [self._request(selection, id, month) for month in by_month(found.lacking)]
         return Listing(requests, held, tuple(dict.fromkeys(notes)))
 
     def _request(self, selection: Selection, id: str, days: list[date]) -> Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stac_sm.core.errors import InputError
@@ -42,14 +42,14 @@ class ModisSource:
             collection, version = id.rsplit("-", 1)
             there = _held(selection, id)
             for product in PRODUCTS[collection]:
-                period = selection.periods[id]
                 patterns = [f"*.{tile}.*" for tile in selection.modis_tiles]
-                found = list(search_granules(product, version, period, patterns))
+                spans = selection.spans(id)
+                found = [one for span in spans for one in search_granules(product, version, span, patterns)]
                 ours = [one for one in newest(found) if _stem(one.name) not in there]
                 held += len(newest(found)) - len(ours)
                 requests += [_request(selection, one) for one in ours]
                 if not found:
-                    notes.append(_nothing(product, version, period))
+                    notes.append(_nothing(product, version, spans))
         return Listing(requests, held, tuple(notes))
 
 
@@ -80,7 +80,8 @@ def _stem(name: str) -> str:
 def _held(selection: Selection, id: str) -> set[str]:
     found = set[str]()
     for box in selection.boxes:
-        found |= {item.id for item in selection.catalog.items(id, period=selection.periods[id], bbox=box)}
+        for span in selection.spans(id):
+            found |= {item.id for item in selection.catalog.items(id, period=span, bbox=box)}
     return found
 
 
@@ -88,5 +89,5 @@ def _request(selection: Selection, one: Granule) -> Request:
     return Request("modis", _stem(one.name), selection.folder / one.name, one.carry_out, size=one.size)
 
 
-def _nothing(product: str, version: str, period: Period) -> str:
-    return f"{product} {version}: the archive has no granule of these tiles in {period}"
+def _nothing(product: str, version: str, spans: Sequence[Period]) -> str:
+    return f"{product} {version}: the archive has no granule of these tiles in {' and '.join(map(str, spans))}"

@@ -12,13 +12,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
-from stac_sm.core.errors import StacSmError
+from stac_sm.core.errors import InputError, StacSmError
 from stac_sm.core.grid import BBox
 from stac_sm.core.period import Period
 from stac_sm.stac.catalogs.search import ItemSearch
 
 Say = Callable[[str], None]
 """Takes one line about a request that goes on: the state of a queue."""
+
+
+class AccountError(InputError):
+    """A service has no account to ask with, or refuses it: every other request to it would end in the same way."""
 
 
 class EmptyAnswerError(StacSmError):
@@ -59,6 +63,37 @@ class Selection:
 
     today: date
     """Current day, UTC."""
+
+    years: Mapping[str, tuple[Period, ...]] = field(default_factory=dict)
+    """Years that climatologies of the recipe average, by collection; none where they are left out."""
+
+    year_assets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Assets of which they are averages, by collection."""
+
+    def spans(self, collection: str) -> tuple[Period, ...]:
+        """Return the days that a collection is asked for, in disjoint periods.
+
+        Parameters
+        ----------
+        collection
+            Id.
+
+        Returns
+        -------
+        tuple of Period
+            In order; those of climatologies among them.
+        """
+        joined = list[Period]()
+        for one in sorted((self.periods.get(collection, self.period), *self.years.get(collection, ())), key=_start):
+            if joined and one.start <= joined[-1].end:
+                joined[-1] = Period(joined[-1].start, max(joined[-1].end, one.end))
+            else:
+                joined.append(one)
+        return tuple(joined)
+
+
+def _start(period: Period) -> date:
+    return period.start
 
 
 @dataclass(frozen=True)
@@ -119,6 +154,9 @@ class Listing:
 
     notes: tuple[str, ...] = ()
     """What a user should know before: what is missing at the service, what else gives the same."""
+
+    outdated: Period | None = None
+    """Other days of which the catalogue has preliminary values although the service has final ones by now."""
 
 
 class Source(Protocol):

@@ -12,13 +12,14 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from stac_sm.core.errors import InputError, StacSmError
+from stac_sm.fetch.request import AccountError
 from stac_sm.storage.http.client import Answer, Visitor, chunks, exchange, refused
 from stac_sm.storage.retry import REQUEST_COUNTS, AttemptError, FaultKind, GaveUpError, RetryPolicy, retry
 
@@ -54,6 +55,7 @@ def save(
     checksum: str = "",
     check: Callable[[Path], None] | None = None,
     advice: Mapping[FaultKind, str] | None = None,
+    account: Collection[FaultKind] = (),
 ) -> None:
     """Write a file as a server gives it, whole or not at all.
 
@@ -71,24 +73,30 @@ def save(
         Raises `StacSmError` if the content is none; called once, before the file gets its name.
     advice
         What to do, by fault.
+    account
+        Faults that mean that the server refuses the account.
 
     Raises
     ------
+    AccountError
+        If the server refuses the account.
     InputError
         If the file cannot be had: what has come stays in its part, and the next call goes on with it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
-    policy = RetryPolicy.from_environment()
+    policy, before = RetryPolicy.from_environment(), _state(file)
     with _alone(part) as content:
-        if file.is_file() and size is not None and file.stat().st_size == size:  # by whoever held the part before
+        now = _state(file)
+        if now not in (None, before) and size == file.stat().st_size:  # by whoever held the part before
             part.unlink(missing_ok=True)
             return
         try:
             retry(lambda _: _attempt(content, part, opener, size, checksum), policy, restarts=True)
         except GaveUpError as error:
             what = (advice or {}).get(error.fault, "run the same command again, it goes on where it stopped")
-            raise InputError(f"{file.name}: cannot be fetched ({error}): {what}") from None
+            kind = AccountError if error.fault in account else InputError
+            raise kind(f"{file.name}: cannot be fetched ({error}): {what}") from None
         os.fsync(content.fileno())
         if check is not None:
             try:
@@ -99,6 +107,15 @@ def save(
                 raise
         part.replace(file)
         _note(part).unlink(missing_ok=True)
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced; None if it is not there."""
+    try:
+        state = file.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns
 
 
 @contextlib.contextmanager

@@ -39,7 +39,6 @@ from stac_sm.ingest.rank import (
     LEFT_OUT_PROPERTY,
     NO_RANK,
     SOURCE_PROPERTY,
-    SOURCES_PROPERTY,
     Decision,
     ItemVersion,
     Preference,
@@ -52,7 +51,7 @@ from stac_sm.ingest.registry import create_provider
 from stac_sm.ingest.results import FileResult, Tally
 from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
-from stac_sm.stac.items import ItemDict, item_folder
+from stac_sm.stac.items import SOURCES_PROPERTY, ItemDict, item_folder
 from stac_sm.stac.links import add_collection, skeleton_folder
 from stac_sm.stac.publish import (
     FINGERPRINT_PROPERTY,

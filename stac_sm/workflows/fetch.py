@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -18,7 +18,15 @@ from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.inputs import search_period
 from stac_sm.features.recipe import Feature
 from stac_sm.fetch.registry import fetch_source, fetch_sources
-from stac_sm.fetch.request import ByHand, EmptyAnswerError, Listing, Request, Selection, StillQueuedError
+from stac_sm.fetch.request import (
+    AccountError,
+    ByHand,
+    EmptyAnswerError,
+    Listing,
+    Request,
+    Selection,
+    StillQueuedError,
+)
 from stac_sm.storage.address import is_remote, local_path
 from stac_sm.workflows.project import Project
 
@@ -167,6 +175,7 @@ def plan_fetch(
     period: Period | None = None,
     tiles: Sequence[str] = (),
     bbox: BBox | None = None,
+    climatology: bool = False,
     today: date | None = None,
 ) -> FetchPlan:
     """List what a source is asked for, without what the catalogue has; ask the service for sizes.
@@ -183,6 +192,8 @@ def plan_fetch(
         Tile ids of the project's grid; none: ``bbox`` counts, or else those of the project file.
     bbox
         West, south, east, north in degrees.
+    climatology
+        Whether the years that climatologies of the recipe average are asked for, too.
     today
         Current day, UTC; None: the machine's.
 
@@ -204,10 +215,68 @@ def plan_fetch(
     chosen = tiles or (project.product.tiles if bbox is None else ())
     selection = _selection(project, period or project.product_period, chosen, bbox, folder, day)
     if isinstance(found, ByHand):
-        steps = tuple(found.steps(selection))
+        steps = tuple(found.steps(_with_years(project, selection)))
         return FetchPlan(source, folder, day, page=found.page, steps=steps, why=found.why)
-    listing = found.listing(selection)
-    return FetchPlan(source, folder, day, replace(listing, notes=(*listing.notes, *_years(project, found.collections))))
+    return FetchPlan(source, folder, day, found.listing(_with_years(project, selection) if climatology else selection))
+
+
+@dataclass(frozen=True)
+class LeftOutYears:
+    """What a climatology of the recipe takes beyond a plan."""
+
+    years: tuple[str, ...]
+    """Periods that are averaged."""
+
+    requests: int
+    """Number of requests that the plan leaves out."""
+
+    estimated_bytes: int
+    """Their size, where services do not state it before compression."""
+
+    @property
+    def text(self) -> str:
+        """What is left out, and the option by which it comes."""
+        return (
+            f"left out: the years {' and '.join(self.years)} that the recipe averages, {self.requests} more requests, "
+            f"at most {self.estimated_bytes / 1e9:,.1f} GB: --climatology lists and fetches them, too; ingest them, "
+            "then `stac-sm climatology`; a shorter `climatology` period in the recipe takes less"
+        )
+
+
+def left_out_years(
+    project: Project,
+    plan: FetchPlan,
+    *,
+    period: Period | None = None,
+    tiles: Sequence[str] = (),
+    bbox: BBox | None = None,
+) -> LeftOutYears | None:
+    """Return what a plan leaves out that climatologies of the recipe need; services are asked for sizes.
+
+    Parameters
+    ----------
+    project
+        Its recipe says which years.
+    plan
+        Made without them by `plan_fetch`.
+    period, tiles, bbox
+        As for that plan.
+
+    Returns
+    -------
+    LeftOutYears or None
+        None where nothing is left out.
+    """
+    years = _years(project, fetch_source(plan.source).collections)
+    if plan.page or not years:
+        return None
+    whole = plan_fetch(project, plan.source, period=period, tiles=tiles, bbox=bbox, climatology=True, today=plan.today)
+    known = {one.file for one in plan.listing.requests}
+    more = [one for one in whole.listing.requests if one.file not in known and not one.is_there(plan.today)]
+    if not more:
+        return None
+    periods = dict.fromkeys(str(one) for some in years.values() for one in some)
+    return LeftOutYears(tuple(periods), len(more), sum(one.size or one.estimate or 0 for one in more))
 
 
 def carry_out(
@@ -216,7 +285,7 @@ def carry_out(
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda total: None,
 ) -> list[FetchResult]:
-    """Carry out the requests of a plan, some at once; one that fails stops no other.
+    """Carry out the requests of a plan, some at once; one that fails stops no other, unless it fails by the account.
 
     Parameters
     ----------
@@ -233,16 +302,23 @@ def carry_out(
         One a request, in their order.
     """
 
+    refused = list[str]()
+
     def one(request: Request) -> FetchResult:
         try:
             if request.is_there(plan.today):
                 return FetchResult(request, "there")
+            if refused:
+                return FetchResult(request, "failed", refused[0])
             request.carry_out(request.file, lambda line: say(f"{request.what}: {line}"))
             return FetchResult(request, "fetched")
         except EmptyAnswerError as error:
             return FetchResult(request, "empty", str(error))
         except StillQueuedError as error:
             return FetchResult(request, "queued", str(error))
+        except AccountError as error:
+            refused.append(str(error))
+            return FetchResult(request, "failed", refused[0])
         except StacSmError as error:
             return FetchResult(request, "failed", str(error))
         except OSError as error:
@@ -270,14 +346,43 @@ def own_features(project: Project) -> list[Feature]:
     return [one for one in project.recipe.sources if not one.catalog]
 
 
-def _years(project: Project, collections: Sequence[str]) -> list[str]:
-    """Return a note on each average over many years that the recipe takes of some collections."""
-    found = [(one.climatology.period, one.collection) for one in own_features(project) if one.climatology is not None]
+def reasons(results: Iterable[FetchResult]) -> list[tuple[str, str, str]]:
+    """Return why requests have no file, each reason once.
+
+    Parameters
+    ----------
+    results
+        From `carry_out`.
+
+    Returns
+    -------
+    list of tuple of str
+        Status, what has none (the request, or how many), and the reason.
+    """
+    alike: dict[tuple[str, str], list[FetchResult]] = {}
+    for one in results:
+        if one.reason:
+            alike.setdefault((one.status, one.reason), []).append(one)
     return [
-        f"the recipe averages {collection} over {period}: fetch and ingest these days, too, then `stac-sm climatology`"
-        for period, collection in dict.fromkeys(found)
-        if collection in collections
+        (status, same[0].request.what if len(same) == 1 else f"{len(same)} requests", reason)
+        for (status, reason), same in alike.items()
     ]
+
+
+def _years(project: Project, collections: Sequence[str]) -> dict[str, tuple[Period, ...]]:
+    """Return the years that climatologies of the recipe average, by collection."""
+    found: dict[str, dict[Period, None]] = {}
+    for one in own_features(project):
+        if one.climatology is not None and one.collection in collections:
+            found.setdefault(one.collection, {})[Period.parse(one.climatology.period)] = None
+    return {id: tuple(periods) for id, periods in found.items()}
+
+
+def _with_years(project: Project, selection: Selection) -> Selection:
+    years = _years(project, list(selection.assets))
+    averaged = [one for one in own_features(project) if one.climatology is not None]
+    assets = {id: tuple(dict.fromkeys(one.asset for one in averaged if one.collection == id)) for id in years}
+    return replace(selection, years=years, year_assets=assets)
 
 
 def _selection(

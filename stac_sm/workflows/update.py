@@ -28,7 +28,7 @@ from stac_sm.ingest.results import FileResult
 from stac_sm.model.skill import skill_sentences, unskilled
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.index.update import refresh_and_index
-from stac_sm.workflows.fetch import FetchResult, carry_out, fetch_folder, own_features, plan_fetch
+from stac_sm.workflows.fetch import carry_out, fetch_folder, own_features, plan_fetch, reasons
 from stac_sm.workflows.plan.plan_file import read_plan
 from stac_sm.workflows.plan.project_plan import plan_project
 from stac_sm.workflows.project import Project
@@ -56,6 +56,10 @@ class UpdateReport:
 
     not_yet: dict[str, str] = field(default_factory=dict)
     """What services have not published yet, or have not: no failure."""
+
+    outdated: dict[str, str] = field(default_factory=dict)
+    """Days before the period whose values in the catalogue are preliminary and may be final by now, by source: no
+    failure, an update of these days asks for them again."""
 
     ingested: dict[str, int] = field(default_factory=dict)
     """Number of files by outcome of ingest."""
@@ -106,6 +110,7 @@ def update_project(
     *,
     tiles: Sequence[str] = (),
     model: str | None = None,
+    accept_unskilled: bool = False,
     workers: int = 2,
     say: Callable[[str], None] = lambda line: None,
     today: date | None = None,
@@ -122,6 +127,9 @@ def update_project(
         Tile ids; none: those of the project file.
     model
         Id of the model item; None: the only one.
+    accept_unskilled
+        Whether products are made with a model that is worse than its own input at unseen sites; else that is a failure,
+        as `plan` has it.
     workers
         Processes of ingest and of the run.
     say
@@ -145,7 +153,7 @@ def update_project(
     report, began = UpdateReport(str(period), chosen), time.monotonic()
     with _alone(fetch_folder(project)) as is_alone:
         if is_alone:
-            _update(project, period, model, workers, say, today, report)
+            _update(project, period, model, accept_unskilled, workers, say, today, report)
         else:
             report.busy = True
     report.seconds = time.monotonic() - began
@@ -156,6 +164,7 @@ def _update(
     project: Project,
     period: Period,
     model: str | None,
+    accept_unskilled: bool,
     workers: int,
     say: Callable[[str], None],
     today: date | None,
@@ -164,7 +173,7 @@ def _update(
     files = _fetch(project, period, say, today, report)
     changed = _ingest(project, files, workers, say, report)
     try:
-        _make(project, period, model, workers, say, report)
+        _make(project, period, model, accept_unskilled, workers, say, report)
     except StacSmError as error:
         report.failures.append(str(error))
     for collection in sorted({*changed, PRODUCT_COLLECTION}):
@@ -195,16 +204,11 @@ def _fetch(
         results = carry_out(plan, say=say)
         report.fetched[name] = dict(Counter(one.status for one in results))
         files += [one.request.file for one in results if one.has_file]
-        _keep_reasons(name, results, report)
+        if plan.listing.outdated is not None:
+            report.outdated[name] = str(plan.listing.outdated)
+        for status, what, why in reasons(results):
+            (report.not_yet if status == "empty" else report.cannot_fetch)[f"{name}: {what}"] = why
     return files
-
-
-def _keep_reasons(name: str, results: Sequence[FetchResult], report: UpdateReport) -> None:
-    for one in results:
-        if one.status in {"failed", "queued"}:
-            report.cannot_fetch[f"{name}: {one.request.what}"] = one.reason
-        elif one.status == "empty":
-            report.not_yet[f"{name}: {one.request.what}"] = one.reason
 
 
 def _ingest(
@@ -230,12 +234,13 @@ def _make(
     project: Project,
     period: Period,
     model: str | None,
+    accept_unskilled: bool,
     workers: int,
     say: Callable[[str], None],
     report: UpdateReport,
 ) -> None:
-    """Plan and run; a model that is worse than its own input is said and used."""
-    found = plan_project(project, report.tiles, period, model=model, accept_unskilled=True, workers=workers)
+    """Plan and run."""
+    found = plan_project(project, report.tiles, period, model=model, accept_unskilled=accept_unskilled, workers=workers)
     if unskilled(found.model.skill or ()):
         report.skill = skill_sentences(found.model.skill or ())
         say(f"model {found.model.id}: {report.skill[0]}")
@@ -251,21 +256,24 @@ def _make(
 
 def _name_sources(missing: Sequence[Mapping[str, Any]], report: UpdateReport) -> None:
     """Name the inputs without which days are blocked, and who gives them: a person, or nobody that is known."""
-    by_collection = {id: one for one in fetch_sources().values() for id in one.collections}
+    by_collection = {id: (name, one) for name, one in fetch_sources().items() for id in one.collections}
     for one in missing:
         collection, days = one["collection"], one["tile_days"]
-        source = by_collection.get(collection)
+        name, source = by_collection.get(collection, ("", None))
         what = f"{one['input']} (collection {collection}, {days} tile-days)"
         if one["climatology"]:
-            report.cannot_fetch[what] = "`stac-sm climatology` makes it"
-        elif isinstance(source, ByHand):
+            by_hand = f"`stac-sm fetch {name}` says what to select"
+            fetched = by_hand if isinstance(source, ByHand) else f"`stac-sm fetch {name} --climatology` fetches them"
             report.cannot_fetch[what] = (
-                f"{source.why}: `stac-sm fetch {source.name}` says what to select at {source.page}"
+                f"the mean of {one['climatology']} is not there: `stac-sm climatology` makes it of the ingested days"
+                + (f"; {fetched}" if source is not None else "")
             )
+        elif isinstance(source, ByHand):
+            report.cannot_fetch[what] = f"{source.why}: `stac-sm fetch {name}` says what to select at {source.page}"
         elif source is None:
             report.cannot_fetch[what] = "no service is known for it: ingest its files"
-        else:
-            report.not_yet[what] = "not published yet for these days, or not fetched (see above)"
+        elif not any(key == name or key.startswith(f"{name}: ") for key in report.cannot_fetch):
+            report.not_yet[what] = f"{name} has nothing of these days yet"
 
 
 @contextlib.contextmanager

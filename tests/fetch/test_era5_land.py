@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.fetch.era5_land import areas, by_month, days_name
 from stac_sm.workflows.fetch import today_utc
 from tests.support.fetched_files import era5_land_result
@@ -85,7 +87,7 @@ def test_days_that_are_not_published_are_left_for_later(tmp_path):
     made = listed(project, "era5-land", "2018-07-10/2018-07-20")
     assert [one.what for one in made.listing.requests] == ["swvl1 of 5 days, 2018-07-10/2018-07-14"]
     assert "days after 2018-07-14 are not published yet: fetch them later" in made.listing.notes
-    assert listed(project, "era5-land", "2018-07-19/2018-07-20").listing.requests == ()
+    assert listed(project, "era5-land", "2018-07-19/2018-07-20").listing.requests == []
 
 
 def test_a_file_that_came_too_early_is_fetched_again_on_another_day(store, tmp_path):
@@ -95,6 +97,48 @@ def test_a_file_that_came_too_early_is_fetched_again_on_another_day(store, tmp_p
     assert [one.is_there(today) for one in listed(project, "era5-land", day, today).listing.requests] == [True]
     later = listed(project, "era5-land", day, today + ONE_DAY).listing.requests
     assert [one.is_there(today + ONE_DAY) for one in later] == [False]
+
+
+def test_preliminary_days_are_asked_for_again_once_they_may_be_final(store, tmp_path):
+    """Two months after the end of June, and each fortnight until the final ones are there; the file is replaced."""
+    store.make = partial(era5_land_result, final=False)
+    project, june = project_with(tmp_path / "p", SWVL1), "2018-06-29/2018-06-30"
+    results = fetched(project, "era5-land", june)
+    assert taken_in(project, results) == ["new"]
+    before = results[0].request.file.read_bytes()
+    aged(results, date(2018, 7, 8))
+    early = listed(project, "era5-land", june, date(2018, 8, 31)).listing
+    assert (early.held, list(early.requests)) == (2, [])
+    listing = listed(project, "era5-land", june, date(2018, 9, 1)).listing
+    (request,) = listing.requests
+    assert request.what == "swvl1 of 2 days, 2018-06-29/2018-06-30, final"
+    assert "2 days of the catalogue are preliminary" in listing.notes[-1]
+    assert request.file == results[0].request.file
+    assert not request.is_there(date(2018, 9, 1))
+    other = listed(project, "era5-land", "2018-07-01", date(2018, 9, 1)).listing
+    assert str(other.outdated) == june, "days of another period are named"
+    assert listing.outdated is None
+
+    again = fetched(project, "era5-land", june, date(2018, 9, 1))
+    assert [one.status for one in again] == ["fetched"]
+    aged(again, date(2018, 9, 1))
+    for day, there in ((14, True), (16, False)):
+        today = date(2018, 9, day)
+        (request,) = listed(project, "era5-land", june, today).listing.requests
+        assert request.is_there(today) is there, "the service was late"
+    store.make = partial(era5_land_result, shift=0.01)
+    final = fetched(project, "era5-land", june, date(2018, 9, 16))
+    assert final[0].request.file.read_bytes() != before
+    assert taken_in(project, final) == ["replaced"]
+    done = listed(project, "era5-land", june, date(2019, 9, 16)).listing
+    assert (done.held, list(done.requests), done.outdated) == (2, [], None)
+
+
+def aged(results, day):
+    """Files that were fetched on a day."""
+    seconds = utc_instant(day).timestamp()
+    for one in results:
+        os.utime(one.request.file, (seconds, seconds))
 
 
 def test_stores_without_a_queue_are_named(tmp_path):
@@ -139,7 +183,7 @@ def test_requests_of_months_hold_each_day_once_under_other_names(days):
 
 def test_a_period_of_the_future_is_no_request(tmp_path):
     project = project_with(tmp_path / "p", SWVL1)
-    assert listed(project, "era5-land", str(Period.of_day(date(2030, 1, 1)))).listing.requests == ()
+    assert listed(project, "era5-land", str(Period.of_day(date(2030, 1, 1)))).listing.requests == []
 
 
 def test_a_place_is_required(tmp_path):

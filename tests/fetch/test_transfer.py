@@ -128,6 +128,13 @@ def test_content_that_is_refused_gets_no_name(fresh, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_file_of_the_same_size_is_replaced_on_request(fresh, tmp_path):
+    """Preliminary values that became final have the size of those of before."""
+    (tmp_path / "f").write_bytes(bytes(len(CONTENT)))
+    fetched(fresh, tmp_path / "f", size=len(CONTENT))
+    assert (tmp_path / "f").read_bytes() == CONTENT
+
+
 def test_two_at_once_fetch_it_once(fresh, tmp_path):
     failures = []
 

@@ -17,8 +17,10 @@ _SHORT = {
 }
 
 
-def era5_land_result(dataset: str, inputs: dict[str, Any], hours: int = 24) -> bytes:
-    """The zip of a request for ERA5-Land: hourly fields of its area and days in one NetCDF."""
+def era5_land_result(
+    dataset: str, inputs: dict[str, Any], hours: int = 24, final: bool = True, shift: float = 0.0
+) -> bytes:
+    """The zip of a request for ERA5-Land: hourly fields of its area and days in one NetCDF, final or preliminary."""
     import netCDF4
 
     assert dataset == "reanalysis-era5-land"
@@ -39,12 +41,15 @@ def era5_land_result(dataset: str, inputs: dict[str, Any], hours: int = 24) -> b
                 axis = file.createVariable(name, "f8", (name,))
                 axis.units, axis.standard_name = units, "time" if name == "valid_time" else name
                 axis[:] = values
+            file.createVariable("expver", str, ("valid_time",))[:] = np.array(
+                ["0001" if final else "0005"] * len(stamps), object
+            )
             for long in inputs["variable"]:
                 name, units, level = _SHORT[long]
                 field = file.createVariable(name, "f4", ("valid_time", "latitude", "longitude"), zlib=True)
                 field.units = units
                 wave = 0.1 * np.sin(np.array(stamps) / 24)[:, None, None] * (0 if name == "sd" else 1)
-                field[:] = level + wave + np.zeros((len(stamps), len(lat), len(lon)))
+                field[:] = level + shift + wave + np.zeros((len(stamps), len(lat), len(lon)))
         return zipped(path.read_bytes(), names=("data_stream-oper_stepType-instant.nc",))
 
 

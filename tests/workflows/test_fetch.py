@@ -16,7 +16,7 @@ from stac_sm.workflows.fetch import needed_period, source_names
 from tests.support.fetched_files import era5_land_result
 from tests.support.fetching import project_with
 from tests.support.readme_blocks import blocks_of
-from tests.support.services import TOKEN, ClimateDataStore
+from tests.support.services import TOKEN, ClimateDataStore, nasa
 
 
 @pytest.fixture
@@ -101,18 +101,91 @@ def test_by_hand_prints_page_selection_and_the_line_that_ingests(project, source
     assert as_json(source, project)["steps"]
 
 
-def test_years_of_a_climatology_are_named(tmp_path):
-    more = """
+CLIMATOLOGY = """
 [[recipe.features]]
 name = "mean"
-collection = "era5-land"
-asset = "swvl1"
+collection = "{collection}"
+asset = "{asset}"
 statistic = "climatology"
-climatology = { period = "2001/2010" }
+climatology = {{ period = "2017/2018" }}
 """
+
+
+def test_years_of_a_climatology_are_left_out_with_their_size_and_come_with_an_option(tmp_path):
+    """Days that the period has anyway are asked for once, with all variables; the years with those of the mean."""
+    more = CLIMATOLOGY.format(collection="era5-land", asset="swvl1")
+    features = ("era5-land", "swvl1", "daily"), ("era5-land", "stl1", "daily")
+    project = project_with(tmp_path / "p", *features, more=more)
+    call = ("fetch", "era5-land", "--project", project.folder, *PLACE, "--dry-run")
+    done = called(*call)
+    assert "left out: the years 2017-01-01/2018-12-31 that the recipe averages, 24 more requests" in done.stderr
+    assert "--climatology lists and fetches them" in done.stderr
+    assert done.stdout.count("swvl1, stl1 of") == 1
+    short, whole = (json.loads(called(*call, *more, "--json").stdout) for more in ([], ["--climatology"]))
+    assert whole["left_out_years"] is None
+    sizes = [sum(one["estimated_bytes"] for one in made["requests"]) for made in (short, whole)]
+    left = short["left_out_years"]
+    assert (left["years"], left["requests"]) == (["2017-01-01/2018-12-31"], 24)
+    assert left["estimated_bytes"] == sizes[1] - sizes[0]
+    names = [one["what"] for one in whole["requests"]]
+    assert names[0] == "swvl1, stl1 of 2 days, 2018-06-01/2018-06-02"
+    assert "swvl1 of 28 days, 2018-06-03/2018-06-30" in names
+    assert len(names) == 25
+    assert "left out" not in called(*call, "--climatology").stderr
+
+
+def test_the_years_come_and_the_mean_is_made_of_them(tmp_path, store):
+    more = CLIMATOLOGY.format(collection="era5-land", asset="swvl1").replace("2017/2018", "2018-05-29/2018-06-02")
     project = project_with(tmp_path / "p", ("era5-land", "swvl1", "daily"), more=more)
-    done = called("fetch", "era5-land", "--project", project.folder, *PLACE, "--dry-run")
-    assert "the recipe averages era5-land over 2001-01-01/2010-12-31: fetch and ingest these" in done.stderr
+    place = ("--project", project.folder)
+    called("fetch", "era5-land", *place, *PLACE, "--climatology")
+    called("ingest", project.folder / "granules", *place, "--workers", 1)
+    assert len(project.catalog.items("era5-land")) == 5
+    called("climatology", *place, "--workers", 1)
+    assert len(project.catalog.items("climatology")) == 2, "May and June"
+    done = called("fetch", "era5-land", *place, *PLACE, "--dry-run")
+    assert "left out" not in done.stderr, "what is there is not left out"
+
+
+def test_a_person_sees_the_years_of_a_climatology_among_the_days_to_select(tmp_path):
+    more = CLIMATOLOGY.format(collection="glass-lst", asset="lst")
+    project = project_with(tmp_path / "p", ("glass-lst", "lst", "daily"), more=more)
+    done = called("fetch", "glass", "--project", project.folder, *PLACE)
+    assert "YYYY/DDD from 2017/001 to 2018/365, each day" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "feature", "words"),
+    [
+        ("era5-land", ("era5-land", "swvl1", "daily"), "put url and key of your profile into ~/.cdsapirc"),
+        ("modis", ("modis-11A1-061", "LST_Day_1km", "daily"), "set EARTHDATA_TOKEN to a token of"),
+    ],
+)
+def test_without_an_account_the_error_is_said_once_and_no_service_is_asked(
+    tmp_path, monkeypatch, source, feature, words
+):
+    for name in ("CDSAPI_URL", "CDSAPI_KEY", "EARTHDATA_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CDSAPI_RC", str(tmp_path / "none"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    granules = {f"MOD11A1.A201815{day}.h18v04.061.2021001143512.hdf": b"HDF" for day in range(2, 6)}
+    with nasa(granules) as (archive, _):
+        monkeypatch.setenv("STAC_SM_CMR_URL", archive.address)
+        place = ("--tiles", "h18v04", "--period", "2018-03/2018-06")
+        project = project_with(tmp_path / "p", feature)
+        done = called("fetch", source, "--project", project.folder, *place, code=1)
+        assert not [path for _, path in archive.asked if path.startswith("/data/")]
+    assert done.stderr.count(words) == 1
+    assert "failed: 4 requests: no account of" in done.stderr
+
+
+def test_a_key_that_is_refused_is_sent_to_no_further_request(project, store):
+    store.token = "renewed"
+    done = called("fetch", "era5-land", "--project", project.folder, *PLACE[:2], "--period", "2016/2017", code=1)
+    assert done.stderr.count("refuses the key (401)") == 1
+    assert "failed: 24 requests: reanalysis-era5-land: the Climate Data Store refuses" in done.stderr
+    assert sum(number for (_, path), number in store.asked.items() if path.endswith("/execution")) <= 4
 
 
 def test_the_folder_of_the_project_file_is_taken(tmp_path):

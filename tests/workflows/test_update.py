@@ -9,6 +9,7 @@ import shlex
 import subprocess
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,19 @@ import yaml
 from click.testing import CliRunner
 
 from stac_sm.cli.main import main
-from stac_sm.core.period import Period
+from stac_sm.core.period import Period, utc_instant
+from stac_sm.model.skill import SKILL_PROPERTY, Skill
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.links import refresh
 from stac_sm.workflows.audit import audit_project
 from stac_sm.workflows.fetch import fetch_folder
+from stac_sm.workflows.plan.project_plan import only_model
 from stac_sm.workflows.project import create_project, read_project
 from stac_sm.workflows.run.task import run_task
 from stac_sm.workflows.update import LOCK, update_project
 from tests.support.faulty_server import FaultyServer
 from tests.support.fetched_files import era5_land_result
-from tests.support.fields import DAYS, RECIPE, TILE, copied_project, project_text, put_model, shared_project
+from tests.support.fields import DAYS, RECIPE, TILE, copied_project, edit, project_text, put_model, shared_project
 from tests.support.readme_blocks import ROOT, blocks_of
 from tests.support.services import TOKEN, ClimateDataStore
 from tests.support.warm_start import warm_python
@@ -104,13 +107,22 @@ def test_the_report_of_the_command_and_its_exit_code(project, store, monkeypatch
     assert document["succeeded"] is False
     assert document["made"]["new"] == len(DAYS) - len(LACKING)
     assert document["blocked_by"]["swvl1"] == len(LACKING)
+    assert set(document) >= {"fetched", "ingested", "planned", "made", "indexed", "not_yet", "outdated", "failures"}
     assert [what for what in document["cannot_fetch"] if what.startswith("era5-land: ")]
     assert "cannot be fetched: era5-land" in done.stderr
+    assert "inputs or steps failed, the rest is done; run the same command again" in done.stderr
+    text = CliRunner().invoke(main, call)
+    assert text.exit_code == 1
+    assert f"blocked: {len(LACKING)} by swvl1" in text.stdout
+    assert "left out: 1 cannot be fetched" in text.stdout, text.output
     assert TOKEN not in done.output
     store.outcomes = []
     done = CliRunner().invoke(main, call)
     assert done.exit_code == 0, done.output
-    assert f"made: {len(LACKING)} new" in " ".join(done.stdout.split()).replace("made ", "made: ")
+    facts = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert facts["made"] == f"{len(LACKING)} new"
+    assert facts["left out"] == "nothing"
+    assert list(facts)[:2] == ["period", "tiles"]
 
 
 def in_this_process(_, work):
@@ -133,6 +145,48 @@ def test_days_that_are_not_published_are_no_failure(project, monkeypatch):
     assert report.succeeded
     assert [what for what in report.not_yet if what.startswith("swvl1 ")]
     assert report.made["new"] == len(DAYS) - len(LACKING)
+
+
+def test_products_of_preliminary_values_are_made_again_of_final_ones(project, store, monkeypatch):
+    """By the usual rule: other inputs, another fingerprint. An update of later days names the days."""
+    monkeypatch.setattr("stac_sm.workflows.run.run.task_records", in_this_process)
+    store.make = partial(era5_land_result, final=False)
+    first = updated(project)
+    assert first.made["new"] == len(DAYS)
+    for file in (fetch_folder(project) / "era5-land").glob("*.zip"):
+        os.utime(file, (utc_instant(TODAY).timestamp(),) * 2)
+    store.make = partial(era5_land_result, shift=0.02)
+    later = update_project(project, Period.parse("2018-09"), tiles=[TILE], workers=1, today=date(2018, 10, 10))
+    assert later.outdated == {"era5-land": "2018-07-01/2018-07-02"}
+    again = update_project(project, DAYS, tiles=[TILE], workers=1, today=date(2018, 10, 10))
+    assert again.fetched["era5-land"] == {"fetched": 1}
+    assert again.ingested == {"replaced": 1}
+    assert (again.planned["stale"], again.planned["done"]) == (len(LACKING), len(DAYS) - len(LACKING))
+    assert again.made == {"new": 0, "replaced": len(LACKING), "done": 0}
+    assert again.outdated == {}
+    found = audit_project(read_project(project.folder), [PRODUCT_COLLECTION])
+    assert {one.kind for one in found} == {"orphan"}, "files of before, which audit --repair removes"
+
+
+def test_a_model_that_is_worse_than_its_own_input_makes_products_on_request_only(project, monkeypatch):
+    """As `plan`: inputs are fetched and ingested, nothing is made, and the exit code is 1."""
+    monkeypatch.setattr("stac_sm.workflows.run.run.task_records", in_this_process)
+    id = only_model(project)
+    worse = Skill("site", "input", "swvl1", 100, 9, 0.06, 0.05, 0.2, -0.1, 0.4)
+    edit(project.catalog, "sm-models", id, lambda item: item["properties"].update({SKILL_PROPERTY: [worse.to_dict()]}))
+    call = ["update", "--project", str(project.folder), "--tiles", TILE, "--period", str(DAYS), "--workers", "1"]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 1, done.output
+    assert f"failed: model {id}: WORSE THAN ITS OWN INPUT" in done.stderr
+    assert "--accept-unskilled" in done.stderr
+    assert "era5-land" in done.stdout
+    assert project.catalog.items(PRODUCT_COLLECTION) == []
+    done = CliRunner().invoke(main, [*call, "--accept-unskilled", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["made"]["new"] == len(DAYS)
+    assert "WORSE THAN ITS OWN INPUT" in json.loads(done.stdout)["skill"][0]
+    product = read_project(project.folder).catalog.items(PRODUCT_COLLECTION)[0]
+    assert product.properties[SKILL_PROPERTY] == [worse.to_dict()]
 
 
 def test_a_second_update_on_the_same_disk_ends_at_once(project, monkeypatch):

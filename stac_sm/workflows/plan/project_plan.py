@@ -128,7 +128,7 @@ def plan_project(
     if unskilled(made_by.skill or ()) and not accept_unskilled:
         raise InputError(
             f"model {made_by.id}: {skill_sentences(made_by.skill or ())[0]}: use the input itself, train on more "
-            "stations or with other features, or plan with --accept-unskilled; nothing was written"
+            "stations or with other features, or give --accept-unskilled; nothing was written"
         )
     with PlanWriter(made_by.id, project.grid) as file:
         made = make_plan(
