@@ -603,16 +603,26 @@ def projection_properties(geobox: GeoBox) -> dict[str, Any]:
         ``proj:code`` (null for a CRS without one), ``proj:wkt2``, ``proj:projjson``, ``proj:shape`` (rows, columns) and
         ``proj:transform`` (six numbers, row-major).
     """
-    crs = pyproj.CRS.from_user_input(named_wkt(str(geobox.crs)))
-    authority = crs.to_authority(min_confidence=100)
     affine = geobox.affine
+    code, wkt, projjson = _crs_fields(str(geobox.crs))
     return {
-        "proj:code": ":".join(authority) if authority else None,
-        "proj:wkt2": crs.to_wkt("WKT2_2019"),
-        "proj:projjson": crs.to_json_dict(),
+        "proj:code": code,
+        "proj:wkt2": wkt,
+        "proj:projjson": json.loads(projjson),
         "proj:shape": [int(n) for n in geobox.shape],
         "proj:transform": [float(v) for v in (affine.a, affine.b, affine.c, affine.d, affine.e, affine.f)],
     }
+
+
+@lru_cache(maxsize=64)
+def _crs_fields(crs: str) -> tuple[str | None, str, str]:
+    """Return code, WKT2:2019 and PROJJSON of a CRS.
+
+    Kept, since the search for a code takes 70 ms where a CRS has a name and no code.
+    """
+    named = pyproj.CRS.from_user_input(named_wkt(crs))
+    authority = named.to_authority(min_confidence=100)
+    return ":".join(authority) if authority else None, named.to_wkt("WKT2_2019"), named.to_json()
 
 
 def ground_sample_distance(geobox: GeoBox) -> float:

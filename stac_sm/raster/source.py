@@ -411,13 +411,14 @@ def complete_from_header(source: RasterSource, file_name: str = "") -> RasterSou
 
     name = file_name or source.href
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(name, driver="GTiff") as file:
+        crs = file.crs.to_wkt() if file.crs else ""
         found = {
             "number of bands": (source.bands, file.count),
             "shape": (tuple(source.geobox.shape), file.shape),
             "data type": (source.dtype, file.dtypes[0]),
             "nodata": (source.nodata, file.nodata),
-            "EPSG code": (_epsg(str(source.geobox.crs)), file.crs.to_epsg() if file.crs else None),
-            "projection": (_meaning(str(source.geobox.crs)), _meaning(file.crs.to_wkt()) if file.crs else None),
+            "EPSG code": (_epsg(str(source.geobox.crs)), _epsg_by_gdal(crs) if crs else None),
+            "projection": (_meaning(str(source.geobox.crs)), _meaning(crs) if crs else None),
             "mask band": (False, MaskFlags.per_dataset in file.mask_flag_enums[0]),
         }
         transform, nodata = file.transform, file.nodata
@@ -453,6 +454,15 @@ def _contradiction(source: RasterSource, what: str, stated: Any, stored: Any) ->
 @lru_cache(maxsize=256)
 def _epsg(crs: str) -> int | None:
     code = pyproj.CRS.from_user_input(crs).to_epsg()
+    return None if code is None else int(code)
+
+
+@lru_cache(maxsize=256)
+def _epsg_by_gdal(wkt: str) -> int | None:
+    """Return the EPSG code that GDAL finds for a CRS; the search takes 40 ms where there is a name and no code."""
+    from rasterio.crs import CRS
+
+    code = CRS.from_wkt(wkt).to_epsg()
     return None if code is None else int(code)
 
 
