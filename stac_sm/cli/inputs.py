@@ -20,6 +20,7 @@ from stac_sm.cli.options import (
     exit_if_failed,
     json_option,
     open_project,
+    optional_project_option,
     parsed_box,
     parsed_point,
     print_message,
@@ -292,20 +293,23 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
 @click.command()
 @at_option
 @bbox_option
-@project_option
+@optional_project_option
 @json_option
-def tiles(at: str | None, bbox: str | None, folder: str, as_json: bool) -> None:
-    """Name the tile that holds a point, or the tiles that meet a box, each with its own box in degrees.
+def tiles(at: str | None, bbox: str | None, folder: str | None, as_json: bool) -> None:
+    """Name the tile that holds a point, or the tiles that overlap a box, each with its own box in degrees.
 
-    Of a point also the row and the column of its pixel in the tile, from 0 in the upper left.
+    Of a point also the row and the column of its pixel in the tile, from 0 in the upper left. Outside of a project,
+    tiles are those of the MODIS sinusoidal grid, which projects have unless their file says another.
     """
+    from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
     from stac_sm.core.land import has_land
+    from stac_sm.workflows.project import nearest_project_folder
 
     if (at is None) == (bbox is None):
         raise InputError("give one of --at and --bbox")
-    project = open_project(folder)
-    grid, rows = project.grid, list[dict[str, Any]]()
-    for tile in tiles_of_places(project, at, bbox):
+    outside = folder is None and nearest_project_folder(".") is None
+    grid, rows = MODIS_SINUSOIDAL_1KM if outside else open_project(folder or ".").grid, list[dict[str, Any]]()
+    for tile in tiles_of_places(grid, at, bbox):
         sides = [round(degrees, 4) + 0.0 for degrees in grid.bbox(tile) or ()]
         rows.append({"tile": tile, "bbox": sides, "land": has_land(grid, tile)})
     if at is not None:
@@ -315,6 +319,8 @@ def tiles(at: str | None, bbox: str | None, folder: str, as_json: bool) -> None:
         for row in rows:
             row |= {"bbox": ",".join(f"{side:g}" for side in row["bbox"]), "land": words[row["land"]]}
     print_result(rows, as_json)
+    if outside:
+        print_message(f"no project here or above: the tiles are those of grid {grid.name}, which a new project has")
     if all(has_land(grid, row["tile"]) is False for row in rows):
         print_message("no land there: nothing is made of it; the longitude comes first, in degrees east")
 

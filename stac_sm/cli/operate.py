@@ -18,6 +18,7 @@ from stac_sm.cli.options import (
     exit_if_failed,
     json_option,
     open_project,
+    optional_project_option,
     print_message,
     print_result,
     project_option,
@@ -311,13 +312,7 @@ def serve(
 
 
 @click.command()
-@click.option(
-    "--project",
-    "folder",
-    show_default="here or above, if there is one",
-    metavar="DIR",
-    help="Folder with stac-sm.toml, or s3://BUCKET/PREFIX.",
-)
+@optional_project_option
 @json_option
 def doctor(folder: str | None, as_json: bool) -> None:
     """Check whether this machine, the project, its store and its catalogue are ready for work.

@@ -28,6 +28,7 @@ from stac_sm.storage.log_lines import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from stac_sm.core.grid import TileGrid
     from stac_sm.workflows.project import Project
 
 
@@ -65,6 +66,13 @@ project_option = click.option(
     metavar="DIR",
     help="Folder with stac-sm.toml, or s3://BUCKET/PREFIX.",
 )
+optional_project_option = click.option(
+    "--project",
+    "folder",
+    show_default="here or above, if there is one",
+    metavar="DIR",
+    help="Folder with stac-sm.toml, or s3://BUCKET/PREFIX.",
+)
 workers_option = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 
 
@@ -93,7 +101,7 @@ def open_project(folder: Path | str) -> Project:
 
 at_option = click.option("--at", metavar="LON,LAT", help="Tile that holds this point, degrees east, then north.")
 bbox_option = click.option(
-    "--bbox", metavar="W,S,E,N", help="Tiles that meet this box in degrees; W is above E across the antimeridian."
+    "--bbox", metavar="W,S,E,N", help="Tiles that overlap this box in degrees; W is above E across the antimeridian."
 )
 
 
@@ -138,7 +146,7 @@ def select_tiles(
         return parsed_tiles(project, tiles)
     if at is None and bbox is None:
         return None
-    found = tiles_of_places(project, at, bbox)
+    found = tiles_of_places(project.grid, at, bbox)
     _require_land(project, found, at, bbox)
     shown = [project.grid.describe(tile) for tile in found[:_MOST_TILES]]
     more = [f"{len(found) - _MOST_TILES} more"] if len(found) > _MOST_TILES else []
@@ -149,13 +157,13 @@ def select_tiles(
 _MOST_TILES = 10  # that a message names
 
 
-def tiles_of_places(project: Project, at: str | None, bbox: str | None) -> list[str]:
-    """Return the tiles that hold a point, or meet a box, with or without land.
+def tiles_of_places(grid: TileGrid, at: str | None, bbox: str | None) -> list[str]:
+    """Return the tiles that hold a point, or share an area with a box, with or without land.
 
     Parameters
     ----------
-    project
-        Its grid has the tiles.
+    grid
+        Has the tiles.
     at
         Degrees east and north with a comma between; None: by the box.
     bbox
@@ -172,10 +180,10 @@ def tiles_of_places(project: Project, at: str | None, bbox: str | None) -> list[
         If the point or the box is none, or the grid has no tile there.
     """
     if at is not None:
-        return [project.grid.tile_at(*parsed_point(at))[0]]
-    found = list(project.grid.tiles_in(parsed_box(str(bbox))))
+        return [grid.tile_at(*parsed_point(at))[0]]
+    found = list(grid.tiles_in(parsed_box(str(bbox))))
     if not found:
-        raise InputError(f"--bbox {bbox}: no tile found: a box that meets grid {project.grid.name} is required")
+        raise InputError(f"--bbox {bbox}: no tile found: a box that meets grid {grid.name} is required")
     return found
 
 

@@ -34,6 +34,7 @@ SINUSOIDAL_NAME = "MODIS Sinusoidal"
 SINUSOIDAL = f"+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R={SPHERE_RADIUS} +units=m +no_defs"
 _EQUATOR_RADIUS = 6378137.0  # metres, WGS 84
 _FOOTPRINT_STEPS = 60  # points along one side
+_THIN = 1e-5  # degrees, a metre: a box that is thinner counts as a point or a line, which has no area to share
 _CHORD = 0.05  # degrees: largest distance between the curved edge of a tile and its outline
 OUTLINE_ERROR = 1e-4
 """Largest distance between the outline in an item and that of its pixels: part of the shorter side of its bounds."""
@@ -213,7 +214,7 @@ class TileGrid:
         )
 
     def tiles_in(self, bbox: BBox) -> Iterator[str]:
-        """Find the tiles that meet a box.
+        """Find the tiles that share an area with a box, or hold a point or a part of a line.
 
         In grids in degrees, of cylindrical projections and in the sinusoidal one of a sphere this is exact. In others
         tiles are included whose curved edge comes near the box, at most a twentieth of a degree.
@@ -221,8 +222,9 @@ class TileGrid:
         Parameters
         ----------
         bbox
-            West, south, east, north in degrees; west is greater than east across the antimeridian. A point or a line is
-            allowed. A tile that only touches the box (to a millionth of a pixel) is included.
+            West, south, east, north in degrees; west is greater than east across the antimeridian. A tile that only
+            touches the box (to a millionth of a pixel) is not included. A point or a line, and any box that is thinner
+            than a metre, may be touched.
 
         Yields
         ------
@@ -235,19 +237,21 @@ class TileGrid:
             If the box is upside down, or its degrees are none.
         """
         west, south, east, north = check_box(bbox)
-        parts = [(west, south, east, north)]
+        parts, margin = [(west, south, east, north)], -_SNAP
+        if min((east - west) % 360 or 360 * (west < east), north - south) < _THIN:
+            margin = _SNAP
         if west > east:
             parts = [(west, south, 180.0, north), (-180.0, south, east, north)]
         for row in range(self.tiles[1]):
             for column in range(self.tiles[0]):
-                if any(self._meets(column, row, part) for part in parts):
+                if any(self._meets(column, row, part, margin) for part in parts):
                     tile = self.tile_id(column, row)
                     if self.footprint(tile) is not None:  # else a corner of it touches the outline of the Earth
                         yield tile
 
-    def _meets(self, column: int, row: int, bbox: BBox) -> bool:
-        """Return whether a tile meets a box that does not cross the antimeridian."""
-        edges = self._edges(column, row)
+    def _meets(self, column: int, row: int, bbox: BBox, margin: float) -> bool:
+        """Return whether a tile that is wider by a part of a pixel meets a box that does not cross the antimeridian."""
+        edges = self._edges(column, row, margin)
         kind = _kind_of_projection(self.crs)
         if kind == "sinusoidal":
             return _meets_in_sinusoidal(edges, bbox)
@@ -258,13 +262,17 @@ class TileGrid:
             return bool(left <= edges[2] and right >= edges[0] and bottom <= edges[3] and top >= edges[1])
         tile, area = self.tile_id(column, row), box(*bbox).envelope  # a point or a line has no width or height
         outline = self.footprint(tile)
-        return outline is not None and (outline.intersects(area) or self._reaches(tile, outline, area))
+        if outline is None:
+            return False
+        common = outline.intersection(area)
+        return (not common.is_empty if margin > 0 else common.area > 0) or self._reaches(edges, outline, area)
 
-    def _edges(self, column: int, row: int) -> BBox:
-        """Return left, bottom, right and top of a tile in units of the CRS, a millionth of a pixel outside of it."""
+    def _edges(self, column: int, row: int, margin: float) -> BBox:
+        """Return left, bottom, right and top of a tile in units of the CRS, a part of a pixel outside of it."""
         (height, width), (dx, dy) = self.tile_shape, self.pixel
         left, top = self.origin[0] + column * width * dx, self.origin[1] - row * height * dy
-        return left - _SNAP * dx, top - height * dy - _SNAP * dy, left + width * dx + _SNAP * dx, top + _SNAP * dy
+        across, up = margin * dx, margin * dy
+        return left - across, top - height * dy - up, left + width * dx + across, top + up
 
     def bbox(self, tile: str) -> BBox | None:
         """Return the box of a tile in degrees.
@@ -334,13 +342,13 @@ class TileGrid:
         """
         return _tile_footprint(self, tile)
 
-    def _reaches(self, tile: str, footprint: Polygon, area: BaseGeometry) -> bool:
+    def _reaches(self, edges: BBox, footprint: Polygon, area: BaseGeometry) -> bool:
         """Return whether the strip between a tile's curved edge and its straight outline meets an area."""
         if footprint.distance(area) > _CHORD:
             return False
         strip = area.intersection(footprint.buffer(_CHORD))
         x, y = transformer_from_lonlat(self.crs).transform(*get_coordinates(segmentize(strip, _CHORD / 10)).T)
-        left, bottom, right, top = self.geobox(tile).boundingbox.buffered(1e-6 * self.pixel[0])
+        left, bottom, right, top = edges
         return bool(((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).any())
 
 

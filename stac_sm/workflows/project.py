@@ -336,13 +336,30 @@ def find_project(start: Path | str) -> Project:
     """
     if is_remote(start):
         return read_project(start)
+    folder = nearest_project_folder(start)
+    if folder is None:
+        raise ProjectError(
+            f"no {FILE_NAME} in {local_path(start).absolute()} or above: `stac-sm init DIR` makes a project, "
+            "--project DIR names one"
+        )
+    return read_project(folder)
+
+
+def nearest_project_folder(start: Path | str) -> Path | None:
+    """Return the folder of the nearest ``stac-sm.toml`` in a folder or above it.
+
+    Parameters
+    ----------
+    start
+        A folder of this machine.
+
+    Returns
+    -------
+    Path or None
+        None if there is no project.
+    """
     start = local_path(start).absolute()
-    for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
-            return read_project(folder)
-    raise ProjectError(
-        f"no {FILE_NAME} in {start} or above: `stac-sm init DIR` makes a project, --project DIR names one"
-    )
+    return next((folder for folder in (start, *start.parents) if (folder / FILE_NAME).is_file()), None)
 
 
 def read_project(folder: Path | str) -> Project:

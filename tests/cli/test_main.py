@@ -265,6 +265,20 @@ def test_tiles_names_where_a_point_or_a_box_is(project):
     assert "no land there: nothing is made of it" in sea.stderr
 
 
+def test_tiles_outside_of_a_project_are_those_of_the_grid_of_a_new_one(project, tmp_path, monkeypatch):
+    place = ["tiles", "--at", "115.86,-31.95", "--json"]
+    monkeypatch.chdir(tmp_path)
+    done = run(*place)
+    assert done.stdout == run(*place, "--project", project).stdout
+    assert "no project here or above: the tiles are those of grid modis-sinusoidal-1km" in done.stderr
+    assert (
+        "no stac-sm.toml" in run(*place, "--project", tmp_path, code=1).stderr
+    )  # a project that is named must be there
+    (project / "stac-sm.toml").write_text("[grids]")
+    monkeypatch.chdir(project)
+    assert "'grids'" in run(*place, code=1).stderr  # one that is there and wrong is not passed over
+
+
 def test_a_place_in_the_sea_is_refused_with_the_tile_that_a_swap_would_have(project):
     """Both numbers of many places are within 90, so that only the land can tell."""
     for command in (["features", "2019-06-01"], ["plan"], ["validate"]):

@@ -136,7 +136,8 @@ def test_tiles_in_a_box_cover_it(west, south, wide, high, along, up):
     for grid in (MODIS, DEGREES):
         found = list(grid.tiles_in((west, south, east, north)))
         assert found == sorted(set(found), key=lambda tile: grid.column_row(tile)[::-1])
-        tile, _, _ = grid.tile_at(west + along * (east - west), south + up * (north - south))
+        inside = [min(max(share, 1e-3), 1 - 1e-3) for share in (along, up)]  # the tile beyond an edge is only touched
+        tile, _, _ = grid.tile_at(west + inside[0] * (east - west), south + inside[1] * (north - south))
         assert tile in found
 
 
@@ -192,11 +193,69 @@ def test_tiles_in_a_box_are_those_of_a_slow_search_on_parallels(grid, west, sout
     assert slow_tiles(grid, inner, 0) <= found
 
 
+def overlap(grid, tile, box):
+    """Largest overlap of a tile with a box on any parallel of both, pixels, found with PROJ's coordinates alone.
+
+    Height, and the width on the best of many parallels: those of a corner's meridian among them, since the width is
+    piecewise linear in the cosine of the latitude.
+    """
+    west, south, east, north = box
+    to_grid = pyproj.Transformer.from_crs("OGC:CRS84", grid.crs, always_xy=True)
+    x0, y0, x1, y1 = grid.geobox(tile).boundingbox
+    _, (below, above) = to_grid.transform([0, 0], [south, north])
+    low, high = max(y0, below), min(y1, above)
+    if high <= low:
+        return (high - low) / grid.pixel[1], 0.0
+    _, lat = to_grid.transform(np.zeros(500), np.linspace(low, high, 500), direction="INVERSE")
+    cosines = [x / np.radians(lon) / SPHERE_RADIUS for x in (x0, x1) for lon in (west, east) if lon]
+    kinks = [np.degrees(np.arccos(cosine)) for cosine in cosines if 0 <= cosine <= 1]
+    own = [k for kink in kinks for k in (kink, -kink, 0.0) if lat[0] <= k <= lat[-1]]
+    lat = np.concatenate([lat, own])
+    left, right = (to_grid.transform(np.full_like(lat, lon), lat)[0] for lon in (west, east))
+    return (high - low) / grid.pixel[1], float((np.minimum(right, x1) - np.maximum(left, x0)).max() / grid.pixel[0])
+
+
+@settings(max_examples=examples(15), deadline=None)
+@given(grids, st.floats(-179, 140), st.floats(-83, 70), st.floats(0.01, 30), st.floats(0.01, 12), st.booleans())
+def test_law_tiles_in_a_box_share_an_area_with_it(grid, west, south, wide, high, on_edge):
+    """Boxes end on edges of tiles, or anywhere; a slow oracle looks at every tile that is near."""
+    if on_edge:
+        west, south, wide, high = (10 * round(value / 10) for value in (west, south, wide + 10, high + 10))
+    west, south, wide, high = (round(value, 6) for value in (west, south, wide, high))
+    box = (west, south, min(west + wide, 180.0), min(south + high, 83.0))
+    found = set(grid.tiles_in(box))
+    near = set(
+        grid.tiles_in((box[0] - 0.5 if box[0] > -179 else -180, box[1] - 0.5, min(box[2] + 0.5, 180), box[3] + 0.5))
+    )
+    assert found <= near
+    for tile in near:
+        common = min(overlap(grid, tile, box))
+        if common > 1e-5 or tile in found:  # a millionth of a pixel is no overlap, and rounding is less
+            assert tile in found, (tile, common)
+            assert common > 0, (tile, common)
+
+
+@pytest.mark.parametrize("grid", [DEGREES, EASE])
+def test_the_box_of_a_tile_has_no_neighbour_in_it(grid):
+    """They touch at every edge."""
+    tile = grid.tile_id(3, 5)
+    assert list(grid.tiles_in(grid.bbox(tile))) == [tile]
+    west, south, east, north = grid.bbox(tile)
+    assert len(list(grid.tiles_in((west, south, west, south)))) == 4  # a point has no area: it may be touched
+    assert len(list(grid.tiles_in((west, south, west, north)))) == 6
+
+
+def test_the_rows_of_tiles_that_a_box_touches_are_not_in_it():
+    assert list(MODIS.tiles_in((0, 40, 1, 50))) == ["h18v04"]
+    assert list(MODIS.tiles_in((0, 40 - 1e-4, 1, 50))) == ["h18v04", "h18v05"]
+    assert list(MODIS.tiles_in((-1, 41, 0, 42))) == ["h17v04"]
+
+
 def test_a_box_across_the_antimeridian_has_the_tiles_of_both_sides():
     found = list(MODIS.tiles_in((170, -20, -170, -10)))
     assert found == sorted(found, key=lambda tile: MODIS.column_row(tile)[::-1])
     assert set(found) == {*MODIS.tiles_in((170, -20, 180, -10)), *MODIS.tiles_in((-180, -20, -170, -10))}
-    assert len(found) == 14  # of 460
+    assert len(found) == 6  # of 460
 
 
 POINTS = [
