@@ -6,6 +6,7 @@ its items are read; the index of a large one is taken as it is: what it finds is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,12 @@ _OWN = ("path", "collection", "id", "datetime", "start_datetime", "end_datetime"
 COMMON_FIELDS = ("id", "collection", "datetime", "start_datetime", "end_datetime", "created", "updated", "title")
 """Fields that clients may ask for whether or not an item has them."""
 
+ITEM_MEMBERS = (
+    "type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "properties", "links", "assets", "collection",
+)  # fmt: skip
+"""Members of a STAC item."""
+
+_FIELDS = b"stac_sm fields"  # in the metadata of a table: names of all fields of the items, also of those left behind
 _NO_PROPERTY = {"type", "stac_version", "geometry", "bbox", "footprint", "path", "start", "end"}
 _NEVER = np.iinfo(np.int64).min
 
@@ -56,6 +63,9 @@ class ItemColumns:
 
     end: np.ndarray[Any, Any]
     """Last instant, microseconds since 1970."""
+
+    fields: frozenset[str] = frozenset()
+    """Names of properties that any item has, also of those that are lists or objects; of assets as ``assets.KEY``."""
 
     _ranks: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict, compare=False)
     _names: dict[str | None, tuple[str, ...]] = field(default_factory=dict, compare=False)
@@ -250,7 +260,8 @@ def _read(content: bytes) -> pa.Table:
     schema = pq.read_schema(pa.BufferReader(content))
     names = [one.name for one in schema if _is_value(one.type) or one.name in {"geometry", "bbox"}]
     texts = [one.name for one in schema if pa.types.is_string(one.type) or one.name == "geometry"]
-    return pq.read_table(pa.BufferReader(content), columns=names, read_dictionary=texts)
+    table = pq.read_table(pa.BufferReader(content), columns=names, read_dictionary=texts)
+    return table.replace_schema_metadata({_FIELDS: json.dumps(_field_names(schema))})
 
 
 def _is_value(kind: Any) -> bool:
@@ -301,7 +312,19 @@ def join_item_tables(parts: Sequence[pa.Table]) -> ItemColumns:
     end = np.where(interval, instants["end_datetime"], when)
     order = np.lexsort((_rank(table.column("id").chunk(0)), _rank(table.column("collection").chunk(0)), -when))
     sorted_table = table.take(pa.array(order)).combine_chunks()
-    return ItemColumns(sorted_table, footprints, codes[order], box[order], start[order], end[order])
+    fields = frozenset(name for part in parts for name in _field_names(part.schema)) - {"path"}
+    return ItemColumns(sorted_table, footprints, codes[order], box[order], start[order], end[order], fields)
+
+
+def _field_names(schema: pa.Schema) -> list[str]:
+    """Return the names of properties and assets in the schema of a shard, or of what was read of it."""
+    import pyarrow.types as pt
+
+    if _FIELDS in (schema.metadata or {}):
+        known: list[str] = json.loads(schema.metadata[_FIELDS])
+        return known
+    keys = [one.name for field in schema if field.name == "assets" and pt.is_struct(field.type) for one in field.type]
+    return [*schema.names, *(f"assets.{key}" for key in keys)]
 
 
 def _is_plain(kind: Any) -> bool:

@@ -48,6 +48,15 @@ _QUERY_PATTERNS = {"startsWith": "{}%", "endsWith": "%{}", "contains": "%{}%"}
 QUERY_OPERATORS = (*_QUERY_COMPARISONS, *_QUERY_PATTERNS, "in")
 """Operators of the Query extension of STAC API."""
 
+_CRS84 = (
+    "http://www.opengis.net/def/crs/OGC/1.3/CRS84", "https://www.opengis.net/def/crs/OGC/1.3/CRS84",
+    "urn:ogc:def:crs:OGC:1.3:CRS84", "OGC:CRS84",
+)  # fmt: skip
+_KINDS = {
+    str: "a text", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object",
+    type(None): "null",
+}  # fmt: skip
+
 ALL_TIME = (-(2**62), 2**62)
 
 
@@ -154,11 +163,13 @@ def query_from_body(body: Any) -> ItemQuery:
     if body.get("bbox") is not None and body.get("intersects") is not None:
         raise BadRequestError("bbox and intersects cannot both be given: leave one of them out")
     crs = body.get("filter-crs")
-    if crs is not None and "CRS84" not in str(crs):
-        raise BadRequestError("filter-crs: http://www.opengis.net/def/crs/OGC/1.3/CRS84 is the only one")
+    if crs is not None and crs not in _CRS84:
+        raise BadRequestError(f"filter-crs: {crs!r:.60} found, {_CRS84[0]} is the only one")
     fields = body.get("fields", {})
     if not isinstance(fields, Mapping):
-        raise BadRequestError("fields: an object with include and exclude required")
+        raise BadRequestError(
+            f'fields: an object is required, as {{"include": ["id"], "exclude": ["geometry"]}}; {_kind(fields)} found'
+        )
     check_known("member of fields", fields, ("include", "exclude"))
     include, exclude = _names(fields, "include") or (), _names(fields, "exclude") or ()
     if "include" in fields and exclude and not include:
@@ -173,7 +184,7 @@ def query_from_body(body: Any) -> ItemQuery:
         include=include,
         exclude=exclude,
         limit=_limit(body.get("limit")),
-        token=_text(body.get("token") or "", "token"),
+        token=_token(body.get("token")),
     )
 
 
@@ -426,8 +437,10 @@ def _where(body: Mapping[str, Any]) -> Any:
 
 def _filter(body: Mapping[str, Any]) -> Any:
     found = body.get("filter")
-    language = body.get("filter-lang") or ("cql2-text" if isinstance(found, str) else "cql2-json")
-    if language not in {"cql2-text", "cql2-json"}:
+    language = body.get("filter-lang")
+    if language is None:
+        language = "cql2-text" if isinstance(found, str) else "cql2-json"
+    if language not in ("cql2-text", "cql2-json"):
         raise BadRequestError(f"filter-lang {language!r:.40}: cql2-text or cql2-json required")
     if found is None:
         return None
@@ -474,6 +487,14 @@ def _query_test(name: str, operator: str, value: Any) -> dict[str, Any]:
     return {"op": "like", "args": [subject, pattern]}
 
 
+def _token(found: Any) -> str:
+    if found is None:
+        return ""
+    if not _text(found, "token"):
+        raise BadRequestError("token: it is empty; one of a link `next` is required, or none")
+    return str(found)
+
+
 def _limit(found: Any) -> int:
     if found is None:
         return DEFAULT_LIMIT
@@ -489,10 +510,11 @@ def _sort_of(part: str) -> dict[str, str]:
 
 
 def _sort(found: Any) -> tuple[str, bool]:
-    if isinstance(found, str):
-        found = _sort_of(found)
     if not isinstance(found, Mapping) or not isinstance(found.get("field"), str) or not found["field"]:
-        raise BadRequestError("sortby: objects with field and direction required, or NAME, -NAME")
+        raise BadRequestError(
+            f'sortby: {_kind(found)} found; required are objects, as {{"field": "datetime", "direction": "desc"}}, or '
+            "in the address NAME, -NAME"
+        )
     check_known("member of sortby", found, ("field", "direction"))
     direction = found.get("direction", "asc")
     if direction not in {"asc", "desc"}:
@@ -509,9 +531,10 @@ def _fields_of(text: str) -> dict[str, list[str]]:
 def _names(body: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
     if body.get(name) is None:
         return None
-    found = [body[name]] if isinstance(body[name], str) else _list(body, name)
-    if not all(isinstance(one, str) for one in found):
-        raise BadRequestError(f"{name}: a list of texts required")
+    found = _list(body, name)
+    for one in found:
+        if not isinstance(one, str):
+            raise BadRequestError(f"{name}: {_kind(one)} found in the list; a list of texts is required")
     return tuple(found)
 
 
@@ -519,9 +542,17 @@ def _list(body: Mapping[str, Any], name: str) -> Sequence[Any]:
     found = body.get(name)
     if found is None:
         return []
-    if not isinstance(found, list) or len(found) > MAX_IDS:
-        raise BadRequestError(f"{name}: a list of at most {MAX_IDS} required")
+    if not isinstance(found, list):
+        example = f', as ["{found:.60}"]' if isinstance(found, str) and name != "sortby" else ""
+        raise BadRequestError(f"{name}: {_kind(found)} found; a list is required{example}")
+    if len(found) > MAX_IDS:
+        raise BadRequestError(f"{name}: {len(found)} found; a list of at most {MAX_IDS} is required")
     return found
+
+
+def _kind(found: Any) -> str:
+    """Return which kind of JSON was found, for people."""
+    return _KINDS.get(type(found), "something else")
 
 
 def _text(found: Any, what: str) -> str:

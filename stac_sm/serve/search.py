@@ -16,7 +16,7 @@ import numpy as np
 
 from stac_sm.serve.cql2 import filter_properties, matches
 from stac_sm.serve.errors import BadRequestError
-from stac_sm.serve.item_columns import ItemColumns
+from stac_sm.serve.item_columns import COMMON_FIELDS, ITEM_MEMBERS, ItemColumns
 from stac_sm.serve.query import ItemQuery
 
 _BATCH = 4096  # rows whose footprints are held against a geometry at once
@@ -37,7 +37,7 @@ class RowPage:
 
 
 def check_names(rows: ItemColumns, question: ItemQuery, collection: str | None = None) -> None:
-    """Refuse a question that filters or sorts by a property that no item has.
+    """Refuse a question that filters or sorts by a property that no item has, or asks for a field that none has.
 
     Where nothing can be found, in collections without items, any name is accepted.
 
@@ -58,8 +58,11 @@ def check_names(rows: ItemColumns, question: ItemQuery, collection: str | None =
     asked = [("sortby", name) for name, _ in question.sortby]
     if question.filter is not None:
         asked += [("filter", name) for name in filter_properties(question.filter)]
-    if not asked or (question.collections and not rows.rows_with("collection", question.collections).any()):
+    fields = (*question.include, *question.exclude)
+    if not (asked or fields) or (question.collections and not rows.rows_with("collection", question.collections).any()):
         return
+    for name in fields if len(rows) else ():
+        _check_field(rows, name)
     known = rows.queryable_names(collection) if len(rows) else ()
     for what, name in asked if known else ():
         if name not in known and (what, name) != ("filter", "geometry"):
@@ -68,6 +71,28 @@ def check_names(rows: ItemColumns, question: ItemQuery, collection: str | None =
             raise BadRequestError(
                 f"{what}: {name[:60]!r} is no property that can be asked for (the route queryables lists them){hint}"
             )
+
+
+def _check_field(rows: ItemColumns, name: str) -> None:
+    """Refuse a field that no item has; what lies deeper in a property or an asset is not known here."""
+    first, _, rest = name.partition(".")
+    if first == "assets" and rest:
+        kind, asked, known = (
+            "asset",
+            rest.partition(".")[0],
+            {one.removeprefix("assets.") for one in rows.fields if one[:7] == "assets."},
+        )
+    elif first == "properties" and rest:
+        kind, asked, known = "property", rest, {*rows.fields, *COMMON_FIELDS}
+    else:
+        kind, asked, known = "field", name, {*rows.fields, *COMMON_FIELDS, *ITEM_MEMBERS}
+    if asked not in known and asked.partition(".")[0] not in known:
+        near = difflib.get_close_matches(asked[:60], sorted(known), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise BadRequestError(
+            f"fields: no item has {kind} {asked[:60]!r}; members of an item ({', '.join(ITEM_MEMBERS)}) and names of "
+            f"its properties are required{hint}"
+        )
 
 
 def find_page(rows: ItemColumns, question: ItemQuery) -> RowPage:

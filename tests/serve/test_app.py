@@ -190,6 +190,9 @@ UNKNOWN = {
     f"/collections/daily/items/{ITEMS[0]['id']}?fields=id": "'fields'",
     "/search?collection=daily": "did you mean 'collections'?",
     "/search?aggregations=total_count": "'aggregations'",
+    "/search?fields=nosuch": "no item has field 'nosuch'",
+    "/search?fields=-platforms": "did you mean 'platform'?",
+    "/collections/daily/items?fields=id,properties.valu": "did you mean 'value'?",
     "/aggregations?x=1": "'x'",
     "/aggregate?sortby=id": "'sortby'",
     "/aggregate?aggregations=total": "did you mean 'total_count'?",
@@ -242,6 +245,8 @@ def test_bad_bodies(api):
     twice = b'{"collections": ["daily"], "collections": ["stations"]}'
     assert "'collections' is given twice" in requests.post(f"{api}/search", data=twice, timeout=30).text
     assert requests.post(f"{api}/search?limit=1", json={}, timeout=30).status_code == 400
+    answer = requests.post(f"{api}/search", json={"collections": "daily"}, timeout=30)
+    assert (answer.status_code, 'a list is required, as ["daily"]' in answer.json()["description"]) == (400, True)
     for body in (b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"limit": ' + b"9" * 5000 + b"}", b"null"):
         assert requests.post(f"{api}/search", data=body, timeout=30).status_code == 400, body[:20]
     assert requests.post(f"{api}/search", data=b" " * (2 << 20), timeout=30).status_code == 413
@@ -519,9 +524,12 @@ def test_mistakes_of_the_command_are_one_message(tmp_path, api):
     port = str(urlsplit(api).port)
     made_catalog(tmp_path / "c", [])
     for arguments, said in (
-        (["--catalog", str(tmp_path / "none")], "is no file: check the path of the catalogue"),
+        (["--catalog", str(tmp_path / "none"), "--port", "0"], "is no file: check the path of the catalogue"),
         (["--catalog", str(tmp_path / "c"), "--port", port], "give another --port or --host"),
-        (["--catalog", api], "is no catalogue that can be written to: give a folder, or s3://BUCKET/PREFIX"),
+        (
+            ["--catalog", api, "--port", "0"],
+            "is no catalogue that can be written to: give a folder, or s3://BUCKET/PREFIX",
+        ),
     ):
         done = CliRunner().invoke(main, ["serve", *arguments])
         assert done.exit_code == 1, done.output

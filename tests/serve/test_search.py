@@ -156,7 +156,7 @@ def walked(body: dict[str, Any]) -> Iterator[str]:
     """Ids over all pages, by tokens."""
     token = ""
     for _ in range(len(ITEMS) + 1):
-        page = find_page(rows(), query_from_body(body | {"token": token}))
+        page = find_page(rows(), query_from_body(body | ({"token": token} if token else {})))
         assert len(page.rows) <= body["limit"]
         yield from ids(page.rows)
         if not page.more:
@@ -303,6 +303,10 @@ BAD_BODIES = [
     {"query": {"platform": {"contains": 3}}}, {"query": {"platform": {"eq": None}}},
     {"query": {"platform": {"eq": ["Aqua"]}}}, {"query": {"platform": {"in": "Aqua"}}},
     {"query": {"platform": {"in": []}}}, {"query": {"platform": {"eq": {"property": "platform"}}}},
+    {"collections": "daily"}, {"ids": "a"}, {"fields": {"include": "id"}}, {"fields": "id"}, {"fields": {"exclude": 1}},
+    {"sortby": "id"}, {"sortby": ["id"]}, {"sortby": {"field": "id"}}, {"token": ""}, {"token": False}, {"token": []},
+    {"filter-crs": ["CRS84"]}, {"filter-crs": "not CRS84"}, {"filter-crs": 84}, {"limit": "10"}, {"limit": [10]},
+    {"bbox": {"west": 1}}, {"intersects": "POINT (0 0)"}, {"datetime": ["2019-01-01T00:00:00Z"]},
     {"query": {"platform": {"eq": 3}}}, {"query": {"geometry": {"eq": "x"}}},
 ]  # fmt: skip
 
@@ -322,6 +326,10 @@ NAMES = {
     "filter: 'grid:cod'": {"filter": "casei(\"grid:cod\") = casei('x') or value > 3"},
     "filter: 'datetme'": {"filter": "t_after(datetme, DATE('2020-01-01'))"},
     "filter: 'valued'": {"filter": {"op": "not", "args": [{"op": "isNull", "args": [{"property": "valued"}]}]}},
+    "field 'nosuch'": {"fields": {"include": ["nosuch"]}},
+    "field 'platforms'": {"fields": {"exclude": ["platforms"]}},
+    "property 'grid:cod'": {"fields": {"include": ["id", "properties.grid:cod"]}},
+    "asset 'dat'": {"fields": {"include": ["assets.dat.href"]}},
     "only args, op": {"filter": {"op": "like", "args": [{"property": "platform"}, "a"], "nocase": True}},
     "only property": {"filter": {"op": "isNull", "args": [{"property": "platform", "of": "daily"}]}},
 }
@@ -336,6 +344,36 @@ def test_a_name_that_no_item_has_is_refused_with_the_nearest(said):
         assert (f"did you mean '{right}'" in str(error.value)) == (f"'{wrong}'" in said)
 
 
+VALUES = ["text", "", 1, True, [], ["text"], [1], {}, {"text": 1}, [[1]], [None]]
+TYPES = {  # of JSON, by the STAC API and its extensions
+    "collections": list, "ids": list, "bbox": list, "intersects": dict, "datetime": str, "limit": int, "token": str,
+    "sortby": list, "fields": dict, "filter": str, "filter-lang": str, "filter-crs": str, "query": dict,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("member", question.BODY_MEMBERS)
+def test_a_member_of_another_type_is_refused_with_what_is_required(member):
+    for value in VALUES:
+        if type(value) is TYPES[member] or (member, type(value)) == ("filter", dict):  # CQL2 as JSON
+            continue
+        with pytest.raises(BadRequestError, match=rf"^{member}.*(required|only one|position)"):
+            query_from_body({member: value})
+
+
+FIELDS = (
+    "id", "geometry", "properties", "links", "assets", "platform", "properties.platform", "properties.datetime",
+    "created", "properties.updated", "stac_extensions",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields_that_items_have_are_known_deeper_ones_too(name):
+    for body in ({"include": [name]}, {"exclude": [name]}, {"include": [f"{name}.deeper"]}):
+        if "deeper" in str(body) and name in {"properties", "assets"}:
+            continue  # it names the property or the asset
+        check_names(rows(), query_from_body({"fields": body}))
+
+
 def test_names_are_those_of_the_collection_that_is_asked():
     body = {"filter": {"op": "isNull", "args": [{"property": "grid:code"}]}, "sortby": [{"field": "title"}]}
     check_names(rows(), query_from_body(body))
@@ -343,7 +381,8 @@ def test_names_are_those_of_the_collection_that_is_asked():
     with pytest.raises(BadRequestError, match="grid:code"):
         check_names(rows(), query_from_body(body), "stations")
     for empty in (join_item_tables([]), rows()):  # where nothing can be found, no name is wrong
-        check_names(empty, query_from_body({"sortby": ["platforms"], "collections": ["none"]}))
+        check_names(empty, query_from_body({"sortby": [{"field": "platforms"}], "collections": ["none"]}))
+        check_names(empty, query_from_body({"fields": {"include": ["nosuch"]}, "collections": ["none"]}))
 
 
 @settings(max_examples=examples(100))

@@ -59,7 +59,7 @@ def core_schemas() -> dict[str, Any]:
 def main() -> None:
     """Mount the schemas, then be stac-api-validator."""
     adapter = Schemas(core_schemas() | local_schemas(Path(sys.argv.pop(1))))
-    session = requests.Session.__init__
+    session, prepared = requests.Session.__init__, requests.Session.prepare_request
 
     def mounted(self: requests.Session) -> None:
         session(self)
@@ -71,7 +71,14 @@ def main() -> None:
         here = urlsplit(address).hostname == "127.0.0.1"
         return _urlopen(wanted, *arguments, **options) if here else io.BytesIO(adapter.content(address))
 
+    def as_a_list(self: requests.Session, request: requests.Request) -> requests.PreparedRequest:
+        """Its bodies for the Query extension have a text for `collections`, which is a list in the STAC API."""
+        if isinstance(request.json, dict) and isinstance(request.json.get("collections"), str):
+            request.json = {**request.json, "collections": [request.json["collections"]]}
+        return prepared(self, request)
+
     requests.Session.__init__ = mounted  # type: ignore[method-assign]
+    requests.Session.prepare_request = as_a_list  # type: ignore[method-assign]
     urllib.request.urlopen = opened
     pystac.validation.set_validator(OfflineValidator())
     import stac_check.lint  # noqa: F401
