@@ -25,16 +25,17 @@ Heights = Callable[[int, int], np.ndarray]
 _EQUATOR_RADIUS, _ECCENTRICITY_2 = 6378137.0, 0.00669437999014  # WGS84, metres and squared eccentricity
 # Rounded so, they compress to half the size: a twentieth of a degree.
 _STEPS = {"aspect_sin": 2**-10, "aspect_cos": 2**-10}
-_BAND_ROWS = 512  # rows that are computed at a time, to bound memory
+_DERIVED = ("slope", "aspect_sin", "aspect_cos")
+_BAND_ROWS = 512  # rows that are read at a time, to bound memory
+_BLOCK_COLUMNS = 512  # columns of them that are computed at a time: what lies between stays in the cache
 
 
 def terrain_layers(heights: Heights, geobox: GeoBox) -> dict[str, AssetLayer]:
     """Return the assets ``elevation``, ``slope``, ``aspect_sin`` and ``aspect_cos`` of a tile, read when written."""
+    terrain = _Terrain(heights, geobox)
     read: dict[str, Callable[[], np.ndarray]] = {
         "elevation": lambda: heights(0, geobox.shape[0]),
-        "slope": partial(slope, heights, geobox),
-        "aspect_sin": partial(aspect_sin, heights, geobox),
-        "aspect_cos": partial(aspect_cos, heights, geobox),
+        **{name: partial(terrain.take, name) for name in _DERIVED},
     }
     profiles = {name: CogProfile(step=_STEPS.get(name)) for name in read}
     return {name: RasterLayer(VARIABLES[name], values, geobox, profiles[name]) for name, values in read.items()}
@@ -52,7 +53,7 @@ def slope(heights: Heights, geobox: GeoBox) -> np.ndarray:
     geobox
         Its grid in degrees, north up.
     """
-    return _by_bands(heights, geobox, lambda east, north: np.degrees(np.arctan(np.hypot(east, north))))
+    return _Terrain(heights, geobox).take("slope")
 
 
 def aspect_sin(heights: Heights, geobox: GeoBox) -> np.ndarray:
@@ -60,7 +61,7 @@ def aspect_sin(heights: Heights, geobox: GeoBox) -> np.ndarray:
 
     1 faces east, -1 west; 0 where it is flat; NaN as in `slope`.
     """
-    return _by_bands(heights, geobox, lambda east, north: _component(east, north, east))
+    return _Terrain(heights, geobox).take("aspect_sin")
 
 
 def aspect_cos(heights: Heights, geobox: GeoBox) -> np.ndarray:
@@ -68,7 +69,7 @@ def aspect_cos(heights: Heights, geobox: GeoBox) -> np.ndarray:
 
     1 faces north, -1 south; 0 where it is flat; NaN as in `slope`.
     """
-    return _by_bands(heights, geobox, lambda east, north: _component(east, north, north))
+    return _Terrain(heights, geobox).take("aspect_cos")
 
 
 def heights_in_memory(elevation: np.ndarray) -> Heights:
@@ -76,26 +77,55 @@ def heights_in_memory(elevation: np.ndarray) -> Heights:
     return lambda first, end: elevation[first:end]
 
 
-def _component(east: np.ndarray, north: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Return one component of the unit vector downhill; 0 where there is no hill."""
-    steep = np.hypot(east, north)
-    return np.where(steep == 0, 0.0, -part / np.where(steep == 0, 1.0, steep))
+class _Terrain:
+    """Slope and aspect of a tile, computed together when the first of them is taken."""
+
+    def __init__(self, heights: Heights, geobox: GeoBox) -> None:
+        self._heights, self._geobox = heights, geobox
+        self._made: dict[str, np.ndarray] = {}
+
+    def take(self, name: str) -> np.ndarray:
+        """Return one of them (y, x), float32, and let go of it."""
+        if name not in self._made:
+            self._made = _derived(self._heights, self._geobox)
+        return self._made.pop(name)
 
 
-def _by_bands(heights: Heights, geobox: GeoBox, of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Apply a function of the rise to the east and to the north (both m per m) to bands of rows that overlap by one."""
-    rows = geobox.shape[0]
-    result = np.empty(tuple(geobox.shape), np.float32)
+def _derived(heights: Heights, geobox: GeoBox) -> dict[str, np.ndarray]:
+    """Compute slope and aspect block by block, with the pixels around each block."""
+    rows, columns = geobox.shape
+    made = {name: np.empty((rows, columns), np.float32) for name in _DERIVED}
     meridian, parallel = _radii(geobox.affine.f + geobox.affine.e * (np.arange(rows) + 0.5))
     dy, dx = meridian * np.radians(-geobox.affine.e), parallel * np.radians(geobox.affine.a)
     for start in range(0, rows, _BAND_ROWS):
         first, end = max(start - 1, 0), min(start + _BAND_ROWS, rows)
-        band = heights(first, min(end + 1, rows)).astype(np.float64)
-        own = slice(start - first, end - first)
-        north = -_difference(band, 0)[own] / dy[start:end, np.newaxis]
-        east = _difference(band[own], 1) / dx[start:end, np.newaxis]
-        result[start:end] = of(east, north)
-    return result
+        band = heights(first, min(end + 1, rows))
+        for left in range(0, columns, _BLOCK_COLUMNS):
+            west, right = max(left - 1, 0), min(left + _BLOCK_COLUMNS, columns)
+            block = band[:, west : min(right + 1, columns)]
+            inside = slice(start - first, end - first), slice(left - west, right - west)
+            found = _block(block, inside, dx[start:end, np.newaxis], dy[start:end, np.newaxis])
+            for name, values in zip(_DERIVED, found, strict=True):
+                made[name][start:end, left:right] = values
+    return made
+
+
+def _block(
+    heights: np.ndarray, inside: tuple[slice, slice], dx: np.ndarray, dy: np.ndarray
+) -> tuple[np.ndarray | float, np.ndarray | float, np.ndarray | float]:
+    """Compute slope and the two components of aspect of the inner part of a block of heights."""
+    one = heights.flat[0]
+    if np.isnan(one) and np.isnan(heights).all():
+        return np.nan, np.nan, np.nan
+    if min(heights.shape) > 1 and np.isfinite(one) and (heights == one).all():  # the sea
+        return 0.0, 0.0, 0.0
+    heights, (rows, columns) = heights.astype(np.float64), inside
+    north = -_difference(heights[:, columns], 0)[rows] / dy
+    east = _difference(heights[rows], 1)[:, columns] / dx
+    steep = np.hypot(east, north)
+    flat = steep == 0
+    length = np.where(flat, 1.0, steep)
+    return np.degrees(np.arctan(steep)), np.where(flat, 0.0, -east / length), np.where(flat, 0.0, -north / length)
 
 
 def _difference(values: np.ndarray, axis: int) -> np.ndarray:

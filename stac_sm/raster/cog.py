@@ -6,6 +6,7 @@ written by `raster.mosaic_cog` and become assets by `verified_asset`. Publishing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError, ReadError
 from stac_sm.core.grid import named_wkt
-from stac_sm.raster.cog_encoder import can_encode, encode_cog, own_fields
+from stac_sm.raster.cog_encoder import Fields, can_encode, encode_cog, own_fields
 
 if TYPE_CHECKING:
     from rasterio import Env
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 1 << 28
 """GDAL's cache of blocks while rasters of a whole grid are written, and while files are compared."""
+
+_CACHED = 1 << 17
+"""Pixels that are worked on at a time: what is computed of them fits into the cache of a core."""
 
 
 @dataclass(frozen=True)
@@ -212,9 +217,8 @@ def write_cog(
         raise InputError(f"array of shape {stored.shape} does not fit the grid of shape {required} of {path}")
     block = min(profile.block, _least_block(stored.shape))
     if can_encode(stored, nodata=profile.nodata, overviews=profile.overviews, block=block):
-        with MemoryFile() as memory:
-            _fill(memory, np.zeros((1, 1), stored.dtype), geobox, profile, text)
-            fields = own_fields(bytes(memory.getbuffer()))
+        named = (text.band, text.unit, tuple(text.of_band.items()), tuple(text.of_file.items()))
+        fields = _fields_of(stored.dtype.name, str(geobox.crs), geobox.affine, profile, named)
         content = encode_cog(
             stored, fields, nodata=profile.nodata, overviews=profile.overviews, block=block, level=profile.level
         )
@@ -223,7 +227,7 @@ def write_cog(
     # GDAL copies whole rasters to COGs. When rasterio does so at the end of writing it keeps Python's lock, and threads
     # wait for each other; in a copy that we ask for it lets go of it.
     with MemoryFile() as memory:
-        _fill(memory, stored, geobox, profile, text)
+        _fill(memory, stored, str(geobox.crs), geobox.affine, profile, text)
         with memory.open() as file:
             rasterio.shutil.copy(file, path, driver="COG", **_creation(stored, profile, block))
 
@@ -242,17 +246,29 @@ def write_picture_cog(picture: np.ndarray, path: Path, *, geobox: GeoBox, text: 
     text
         Metadata in the file.
     """
-    from rasterio.io import MemoryFile
-
     profile = CogProfile(nodata=None)
-    with MemoryFile() as memory:
-        _fill(memory, np.zeros((1, 1), np.uint8), geobox, profile, text)
-        fields = own_fields(bytes(memory.getbuffer()))
+    named = (text.band, text.unit, tuple(text.of_band.items()), tuple(text.of_file.items()))
+    fields = _fields_of("uint8", str(geobox.crs), geobox.affine, profile, named)
     block = _least_block(picture.shape[:2])
     path.write_bytes(encode_cog(picture, fields, nodata=None, overviews="nearest", block=block, level=profile.level))
 
 
-def _fill(memory: MemoryFile, stored: np.ndarray, geobox: GeoBox, profile: CogProfile, text: CogText) -> None:
+_Named = tuple[str, str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+"""Fields of a `CogText`, as a cache can keep them."""
+
+
+@lru_cache(maxsize=64)
+def _fields_of(dtype: str, crs: str, affine: Affine, profile: CogProfile, named: _Named) -> Fields:
+    """Return the fields of a GeoTIFF that are not about the layout of its pixels: days of a series share them."""
+    from rasterio.io import MemoryFile
+
+    band, unit, of_band, of_file = named
+    with MemoryFile() as memory:
+        _fill(memory, np.zeros((1, 1), dtype), crs, affine, profile, CogText(band, unit, dict(of_band), dict(of_file)))
+        return own_fields(bytes(memory.getbuffer()))
+
+
+def _fill(memory: MemoryFile, stored: np.ndarray, crs: str, affine: Affine, profile: CogProfile, text: CogText) -> None:
     """Put an array into memory as a plain GeoTIFF."""
     height, width = stored.shape
     with memory.open(
@@ -261,8 +277,8 @@ def _fill(memory: MemoryFile, stored: np.ndarray, geobox: GeoBox, profile: CogPr
         height=height,
         count=1,
         dtype=stored.dtype,
-        crs=_crs_in_file(str(geobox.crs)),
-        transform=geobox.affine,
+        crs=_crs_in_file(crs),
+        transform=affine,
         nodata=profile.nodata,
         endianness="little",
     ) as file:
@@ -308,14 +324,18 @@ def verify_cog(values: np.ndarray, path: str | Path, *, profile: CogProfile = Co
     """
     import rasterio
 
-    stored = _stored(values, profile)
-    with_nan = stored.dtype.kind == "f" and profile.nodata is None
+    with_nan = values.dtype.kind == "f" and profile.nodata is None
+    dtype = "float32" if values.dtype.kind == "f" else values.dtype.name
     try:
         with rasterio.open(path) as file:
             head = (file.shape, file.dtypes, file.nodata, file.scales, file.offsets)
-            expected = (stored.shape, (stored.dtype.name,), profile.nodata, (profile.scale,), (profile.offset,))
-            same = head == expected and np.array_equal(file.read(1), stored, equal_nan=with_nan)
-        decode_overviews(path)
+            expected = (values.shape, (dtype,), profile.nodata, (profile.scale,), (profile.offset,))
+            levels, found = len(file.overviews(1)), file.read(1)
+        same = head == expected and all(
+            np.array_equal(found[rows], _stored_rows(values[rows], profile), equal_nan=with_nan)
+            for rows in _some_rows(values)
+        )
+        _decode_levels(path, levels)
     except rasterio.errors.RasterioError as error:
         raise ReadError(f"{path} was written but cannot be decoded: {error}; check the disk and run again") from error
     if not same:
@@ -370,6 +390,13 @@ def decode_overviews(path: str | Path) -> None:
 
     with rasterio.open(path) as file:
         levels = len(file.overviews(1))
+    _decode_levels(path, levels)
+
+
+def _decode_levels(path: str | Path, levels: int) -> None:
+    """Decode every block of so many overviews."""
+    import rasterio
+
     for level in range(levels):
         with rasterio.open(path, overview_level=level) as overview:
             for window in _windows(overview.shape):
@@ -417,7 +444,7 @@ def rounded(values: np.ndarray, step: float) -> np.ndarray:
     numpy.ndarray
         float32 of the same shape; NaN stays NaN.
     """
-    return (np.round(values / np.float32(step)) * np.float32(step)).astype(np.float32)
+    return (np.round(values / np.float32(step)) * np.float32(step)).astype(np.float32, copy=False)
 
 
 def _least_block(shape: tuple[int, ...]) -> int:
@@ -430,6 +457,22 @@ def _least_block(shape: tuple[int, ...]) -> int:
 
 
 def _stored(values: np.ndarray, profile: CogProfile) -> np.ndarray:
+    """Return what stands in the file for values (y, x)."""
+    if values.dtype.kind != "f":
+        return values
+    stored = np.empty(values.shape, np.float32)
+    for rows in _some_rows(values):
+        stored[rows] = _stored_rows(values[rows], profile)
+    return stored
+
+
+def _some_rows(values: np.ndarray) -> Iterator[slice]:
+    """Yield parts of the rows that are small enough to stay in the cache of a core."""
+    step = max(1, _CACHED // max(math.prod(values.shape[1:]), 1))
+    return (slice(top, top + step) for top in range(0, len(values), step))
+
+
+def _stored_rows(values: np.ndarray, profile: CogProfile) -> np.ndarray:
     if values.dtype.kind != "f":
         return values
     stored = values.astype(np.float32) if profile.step is None else rounded(values, profile.step)

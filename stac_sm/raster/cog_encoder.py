@@ -30,6 +30,7 @@ _FIRST_OWN = 270  # tags from here on, without those below, are not about the la
 _OF_LAYOUT = {273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}
 _NODATA = 42113
 _MOST_BYTES = 1 << 30  # offsets have 32 bits
+_CACHED = 1 << 17  # pixels that are halved at a time: what is computed of them fits into the cache of a core
 
 
 def can_encode(values: np.ndarray, *, nodata: float | int | None, overviews: str, block: int) -> bool:
@@ -95,7 +96,7 @@ def encode_cog(
     levels = [values]
     while max(levels[-1].shape[:2]) > block:
         levels.append(halved(levels[-1], nodata, overviews))
-    blocks = [[deflate.zlib_compress(one, level) for one in _blocks(array, block)] for array in levels]
+    blocks = [_compressed_blocks(array, block, level) for array in levels]
     tables = [_tags(array, fields, block, first=array is values) for array in levels]
     head = b"GDAL_STRUCTURAL_METADATA_SIZE=%06d bytes\n" % len(_GHOST) + _GHOST
     at = 8 + len(head) + len(head) % 2
@@ -162,9 +163,20 @@ def halved(values: np.ndarray, nodata: float | int | None, overviews: str) -> np
     numpy.ndarray
         (y / 2, x / 2), the same type.
     """
-    four = [values[row::2, column::2] for row in (0, 1) for column in (0, 1)]
     if overviews == "nearest":
-        return np.ascontiguousarray(four[0])
+        return np.ascontiguousarray(values[::2, ::2])
+    found = np.empty((values.shape[0] // 2, values.shape[1] // 2), values.dtype)
+    step = max(2, _CACHED // max(values.shape[1], 1) // 2 * 2)
+    for top in range(0, len(values), step):
+        found[top // 2 : (top + step) // 2] = _halved_rows(values[top : top + step], nodata, overviews)
+    return found
+
+
+def _halved_rows(values: np.ndarray, nodata: float | int | None, overviews: str) -> np.ndarray:
+    """Return the next overview of some rows: few, so that what is computed between stays in the cache."""
+    if overviews == "average" and _same_bits(values) and values[0, 0] == values[0, 0]:
+        return values[::2, ::2] + 0  # sea, above all; of -0.0 the mean is 0.0
+    four = [values[row::2, column::2] for row in (0, 1) for column in (0, 1)]
     known = [np.True_ if nodata is None else one != nodata for one in four]
     if overviews == "mode":
         found = four[0]
@@ -176,7 +188,7 @@ def halved(values: np.ndarray, nodata: float | int | None, overviews: str) -> np
         return found
     total, count = np.zeros(four[0].shape), np.zeros(four[0].shape)
     for one, valid in zip(four, known, strict=True):
-        np.add(total, one, out=total, where=valid)
+        total += np.where(valid, one, 0)
         count += valid
     mean = total / np.maximum(count, 1)
     if values.dtype.kind != "f":
@@ -184,15 +196,35 @@ def halved(values: np.ndarray, nodata: float | int | None, overviews: str) -> np
     return np.where(count > 0, mean, 0 if nodata is None else nodata).astype(values.dtype)
 
 
+def _compressed_blocks(values: np.ndarray, side: int, level: int) -> list[bytes]:
+    """Return the blocks of an array, row by row, compressed; blocks of one value, such as sea, are compressed once."""
+    found, uniform = [], dict[bytes, bytes]()
+    for block in _blocks(values, side):
+        key = block[0, 0].tobytes() if _same_bits(block) else b""
+        if key in uniform:
+            found.append(uniform[key])
+            continue
+        differences = _float_differences(block) if values.dtype.kind == "f" else _differences(block)
+        found.append(bytes(deflate.zlib_compress(differences, level)))
+        if key:
+            uniform[key] = found[-1]
+    return found
+
+
+def _same_bits(values: np.ndarray) -> bool:
+    """Return whether all pixels of an array (y, x) or (y, x, band) hold the same bits: 0.0 is not -0.0 here."""
+    bits = values.view(f"u{values.dtype.itemsize}")
+    return bool((bits[0] == bits[0, 0]).all()) and bool((bits == bits[0, 0]).all())
+
+
 def _blocks(values: np.ndarray, side: int) -> Iterator[np.ndarray]:
-    """Yield the blocks of an array, row by row, with the predictor applied; beyond the edge, pixels are repeated."""
+    """Yield the blocks of an array, row by row; beyond the edge, pixels are repeated."""
     height, width = values.shape[:2]
     rest = [(0, -height % side), (0, -width % side), *[(0, 0)] * (values.ndim - 2)]
-    padded = np.pad(values, rest, mode="edge")
+    padded = np.pad(values, rest, mode="edge") if height % side or width % side else values
     for row in range(0, height, side):
         for column in range(0, width, side):
-            block = padded[row : row + side, column : column + side]
-            yield _float_differences(block) if values.dtype.kind == "f" else _differences(block)
+            yield padded[row : row + side, column : column + side]
 
 
 def _differences(block: np.ndarray) -> np.ndarray:

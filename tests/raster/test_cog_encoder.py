@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
-from stac_sm.raster import cog
+from stac_sm.raster import cog, cog_encoder
 from stac_sm.raster.cog import CogProfile, CogText, verify_cog, write_cog
 from stac_sm.raster.cog_encoder import can_encode, own_fields
 
@@ -88,6 +88,35 @@ def test_the_same_values_give_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         write_cog(values, tmp_path / name, geobox=geobox_of(values.shape), profile=CogProfile(block=256), text=TEXT)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["float32", "int16"])
+def test_blocks_of_one_value_are_compressed_once(tmp_path, monkeypatch, kind):
+    """Of 16 + 4 + 1 blocks, most are nodata; 0.0 is not -0.0, though the two are equal."""
+    values, compressed, compress = np.full((512, 512), -99, kind), [], cog_encoder.deflate.zlib_compress
+    values[3, 5], values[128:256, :128] = 7, 0
+    if kind == "float32":
+        values[128, :128] = -0.0
+    monkeypatch.setattr(cog_encoder.deflate, "zlib_compress", lambda *given: compressed.append(1) or compress(*given))
+    profile = CogProfile(nodata=-99, block=128)
+    write_cog(values, tmp_path / "once", geobox=geobox_of(values.shape), profile=profile)
+    assert len(compressed) == 3 + 2 + 1  # a hill, flat ground, nodata; both together, nodata; all of it
+    monkeypatch.setattr(cog_encoder, "_same_bits", lambda values: False)
+    write_cog(values, tmp_path / "each", geobox=geobox_of(values.shape), profile=profile)
+    assert len(compressed) == 6 + 21
+    assert (tmp_path / "once").read_bytes() == (tmp_path / "each").read_bytes()
+
+
+def test_days_of_a_series_ask_gdal_once_for_their_fields(tmp_path, monkeypatch):
+    made, fill = [], cog._fill
+    monkeypatch.setattr(cog, "_fill", lambda *given: made.append(1) or fill(*given))
+    cog._fields_of.cache_clear()
+    for day in range(3):
+        write_cog(np.full((30, 20), day, np.float32), tmp_path / f"{day}", geobox=geobox_of((30, 20)), text=TEXT)
+    other = CogText(TEXT.band, TEXT.unit, TEXT.of_band, {**TEXT.of_file, "TIME_START": "2018-01-02"})
+    write_cog(np.zeros((30, 20), np.float32), tmp_path / "other", geobox=geobox_of((30, 20)), text=other)
+    assert len(made) == 2
+    assert head(tmp_path / "0") == head(tmp_path / "2") != head(tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.errors import GranuleError
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.cop_dem import CopDem
-from stac_sm.ingest.terrain import aspect_cos, aspect_sin, heights_in_memory
+from stac_sm.ingest.terrain import aspect_cos, aspect_sin, heights_in_memory, terrain_layers
 from stac_sm.ingest.terrain import slope as slope_of
 from tests.support.source_files import DATA, asset_href, ingested, new_catalog, real_data, write_dem
 
@@ -68,8 +68,9 @@ def test_slope_follows_both_axes_and_does_not_depend_on_bands(monkeypatch):
         ),
         rel=1e-4,
     )
-    for band in (1, 7, 119, 120):
+    for band, columns in ((1, 512), (7, 1), (119, 33), (120, 79)):
         monkeypatch.setattr("stac_sm.ingest.terrain._BAND_ROWS", band)
+        monkeypatch.setattr("stac_sm.ingest.terrain._BLOCK_COLUMNS", columns)
         assert np.array_equal(slope(hills, geobox), whole)
 
 
@@ -128,6 +129,26 @@ def test_flat_land_faces_nowhere_and_gaps_stay(monkeypatch):
     whole = aspect_sin(heights_in_memory(hills), geobox)
     monkeypatch.setattr("stac_sm.ingest.terrain._BAND_ROWS", 7)
     assert np.array_equal(aspect_sin(heights_in_memory(hills), geobox), whole)
+
+
+def test_slope_and_aspect_are_made_in_one_reading_and_sea_is_left_out(monkeypatch):
+    """An island in the sea, and one in no data: as computed of the whole tile at once."""
+    geobox, read, hypot = tile(shape=(20, 30)), [], np.hypot
+    hills = np.random.default_rng(2).normal(500, 50, (20, 30)).astype(np.float32)
+    for sea in (0.0, np.nan):
+        island = np.full_like(hills, sea)
+        island[8:13, 11:17] = hills[8:13, 11:17]
+        whole = [of(heights_in_memory(island), geobox) for of in (slope_of, aspect_sin, aspect_cos)]
+        with monkeypatch.context() as patch:
+            patch.setattr("stac_sm.ingest.terrain._BAND_ROWS", 5)
+            patch.setattr("stac_sm.ingest.terrain._BLOCK_COLUMNS", 5)
+            computed = []
+            patch.setattr(np, "hypot", lambda east, north, computed=computed: computed.append(1) or hypot(east, north))
+            layers = terrain_layers(lambda *rows, island=island: read.append(rows) or island[slice(*rows)], geobox)
+            found = [layers[name].values() for name in ("slope", "aspect_sin", "aspect_cos")]
+        assert all(np.array_equal(*pair, equal_nan=True) for pair in zip(found, whole, strict=True))
+        assert len(computed) < 4 * 6  # blocks
+    assert read == 2 * [(0, 6), (4, 11), (9, 16), (14, 20)]
 
 
 def test_means_of_aspect_cross_north():
