@@ -38,9 +38,9 @@ TARGETS = ("aws-batch", "slurm", "kubernetes", "dask")
 @click.argument("options", nargs=-1, metavar="[-- SBATCH_OPTION...]")
 @click.option("--to", "target", type=click.Choice(TARGETS), required=True, help="Batch system.")
 @project_option
-@click.option("--slices", type=click.IntRange(1), help="Size of the array.  [default: one for each tile-month]")
+@click.option("--slices", type=click.IntRange(1), help="Size of the array.  [default: one for each task]")
 @click.option("--cpus", type=click.IntRange(1), default=2, show_default=True, help="Of a slice.")
-@click.option("--memory", help="Of a slice, e.g. 4G.  [default: what its largest tile-month takes]")
+@click.option("--memory", help="Of a slice, e.g. 4G.  [default: what its largest task takes]")
 @click.option("--parallel", type=click.IntRange(1), help="Slices at a time (slurm, kubernetes).")
 @click.option(
     "--infra",

@@ -213,7 +213,7 @@ def run(
     selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox)
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _interrupt)
-    with ProgressBar("run", "tile-months", print_message) as progress:
+    with ProgressBar("run", "tasks", print_message) as progress:
         report = run_plan(
             project,
             loaded,

@@ -344,7 +344,7 @@ def _plan(project: Project, model: TrainingResult, earth: Earth) -> Plan:
 
 
 def _run(project: Project, plan: Plan, workers: int, log: LogFunction) -> int:
-    with ProgressBar("5 predict", "tile-months", log) as progress:
+    with ProgressBar("5 predict", "tasks", log) as progress:
         report = run_plan(project, plan, workers=workers, progress=lambda record, total: progress.step(total))
     if report.failures:
         first = report.failures[0]

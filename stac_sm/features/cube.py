@@ -20,6 +20,7 @@ from stac_sm.core.variables import VARIABLES
 from stac_sm.features.daily_fields import DailyFields, DaskBackend
 from stac_sm.features.derived import add_derived, apply_masks
 from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
+from stac_sm.features.kept_arrays import KeptArrays
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.features.time_rules import DayFields
 from stac_sm.raster.readers import DEFAULT_READER
@@ -80,7 +81,13 @@ def feature_cube(
     return build(resolve_inputs(catalog, known, geobox, Period.of(period)), TargetPixels(geobox), reader=reader)
 
 
-def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAULT_READER) -> xr.Dataset:
+def build(
+    resolved: ResolvedInputs,
+    target: TargetPixels,
+    *,
+    reader: str = DEFAULT_READER,
+    kept: KeptArrays | None = None,
+) -> xr.Dataset:
     """Build a lazy Dataset of resolved features on all or some pixels of a GeoBox.
 
     Parameters
@@ -91,6 +98,8 @@ def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAU
         The pixels: a GeoBox, or rows and columns in it.
     reader
         ``stackstac`` or ``odc``: both give the same values, bit for bit.
+    kept
+        What earlier cubes on the same pixels have left, and this one leaves to later ones; None: nothing.
 
     Returns
     -------
@@ -108,7 +117,7 @@ def build(resolved: ResolvedInputs, target: TargetPixels, *, reader: str = DEFAU
     import dask.array as da
     import xarray as xr
 
-    fields = DailyFields(target, reader, DaskBackend())
+    fields = DailyFields(target, reader, DaskBackend(), kept)
     recipe, days = resolved.recipe, resolved.days
     variables, filled = {}, []
     for feature in recipe.sources:

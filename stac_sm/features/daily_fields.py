@@ -4,7 +4,7 @@
 or exponential mean, climatology or anomaly. A backend decides what an array is. `DaskBackend` makes nodes of a graph,
 and nothing is read before compute: `cube.build` predicts with it. `NumpyBackend` reads and resamples at once:
 `point_cubes` makes match-ups with it, since a graph would cost more than the work at so few pixels. Both give the same
-bits.
+bits. A worker that makes one task after another lets `KeptArrays` hold what they share.
 
 Every file, lookup and field is made once, whatever day and feature needs it. A target that is too large for one array
 is cut into blocks, each filled by one task from the files that it meets: a graph of the whole globe takes a second,
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import dask.array as da
@@ -31,9 +31,11 @@ from odc.geo.xr import xr_coords
 from stac_sm.core.fingerprint import digest
 from stac_sm.features.derived import add_derived, apply_masks, trailing_mean
 from stac_sm.features.inputs import ResolvedInputs
+from stac_sm.features.kept_arrays import KeptArrays
 from stac_sm.features.recipe import OF_MANY_YEARS, Feature
 from stac_sm.features.temporal import ExponentialMean, exponential_mean_of_fields
 from stac_sm.features.time_rules import DayFields, WeightedField
+from stac_sm.raster.fetch import content_state
 from stac_sm.raster.precedence import precedence_levels
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import get_reader
@@ -120,6 +122,9 @@ class DailyFields:
         ``stackstac`` or ``odc``.
     backend
         What the arrays are: `DaskBackend` for a graph, `NumpyBackend` for arrays in memory.
+    kept
+        Where lookups, fields that do not change, and pixels of exponential means are kept for the next task of the
+        same pixels; None, a list of pixels and a target of several blocks keep nothing.
 
     Raises
     ------
@@ -127,9 +132,12 @@ class DailyFields:
         If there is no reader of this name.
     """
 
-    def __init__(self, target: TargetPixels, reader_name: str, backend: FieldBackend) -> None:
+    def __init__(
+        self, target: TargetPixels, reader_name: str, backend: FieldBackend, kept: KeptArrays | None = None
+    ) -> None:
         self._target, self._reader, self._backend = target, reader_name, backend
         self._blocks = target.blocks() if backend.in_blocks else {}
+        self._kept = kept if target.rows is None and len(self._blocks) == 1 else None
         self._windows: dict[GeoBox, Window | None] = {}
         self._pixels: dict[int, Any] = {}  # by id of the known source
         self._memo: dict[Any, Any] = {}
@@ -159,13 +167,14 @@ class DailyFields:
             If pixels cannot be read; with `DaskBackend`, at compute.
         """
         arrays = self._backend.arrays
-        normal = self._sum(made_of.climatology, feature.resampling)
+        normal = self._sum(made_of.climatology, feature.resampling, lasting=True)
         if feature.statistic in OF_MANY_YEARS:
             return normal, None
         if feature.exponential_mean is not None:
             value = self._exponential_mean(made_of.fields_by_day, feature.resampling, feature.exponential_mean)
         else:
-            days = [self._sum(layers, feature.resampling) for layers in made_of.fields_by_day if layers]
+            lasting = feature.time == "static"
+            days = [self._sum(layers, feature.resampling, lasting) for layers in made_of.fields_by_day if layers]
             value = days[0] if days else self._empty
             if feature.trailing > 1:
                 value = self._backend.by_block(trailing_mean, days or [value], total=feature.trailing)
@@ -191,9 +200,9 @@ class DailyFields:
     def _empty(self) -> Any:
         return self._backend.empty(self._target)
 
-    def _sum(self, layers: Sequence[WeightedField], resampling: str) -> Any:
-        """Return the weighted sum of layers, NaN without any."""
-        fields = [(layer.weight, self._field(layer.sources, resampling)) for layer in layers]
+    def _sum(self, layers: Sequence[WeightedField], resampling: str, lasting: bool = False) -> Any:
+        """Return the weighted sum of layers, NaN without any; lasting ones serve other days and tasks, too."""
+        fields = [(layer.weight, self._field(layer.sources, resampling, lasting)) for layer in layers]
         if len(fields) == 1:
             return fields[0][1]
         return sum(np.float32(weight) * field for weight, field in fields) if fields else self._empty
@@ -239,7 +248,7 @@ class DailyFields:
         place = self._window(grid)
         if place is None:
             return self._empty
-        values = self._backend.call(window.mean_of, [self._read(source, place) for source in files])
+        values = self._backend.call(window.mean_of, [self._read(source, place, lasting=True) for source in files])
         lookup = self._lookup(grid, place, resampling)
         field = self._backend.call(regrid, self._target.shape, [values], [lookup], resampling)
         return self._backend.as_field(field, self._target)
@@ -259,20 +268,29 @@ class DailyFields:
             graph[name, *place] = (regrid_mean, block, reads, grid, window, resampling)
         return da.Array(graph, name, self._target.chunks, dtype=np.float32)
 
-    def _field(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
+    def _field(self, sources: tuple[RasterSource, ...], resampling: str, lasting: bool) -> Any:
         """Return the pixels of some files, regridded to the target."""
         key = ("field", sources, resampling)
         if key not in self._memo:
-            self._memo[key] = (self._in_blocks if len(self._blocks) > 1 else self._in_one)(sources, resampling)
+            if len(self._blocks) > 1:
+                self._memo[key] = self._in_blocks(sources, resampling)
+            else:
+                self._memo[key] = self._backend.as_field(self._in_one(sources, resampling, lasting), self._target)
         return self._memo[key]
 
-    def _in_one(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
+    def _in_one(self, sources: tuple[RasterSource, ...], resampling: str, lasting: bool) -> Any:
+        regridded: Callable[..., np.ndarray] = regrid
+        states = [content_state(source) for source in sources] if lasting and self._kept is not None else [""]
+        if self._kept is not None and all(states):
+            key = ("field", sources, tuple(states), resampling, self._reader, self._target.geobox)
+            if (found := self._kept.find(key)) is not None:
+                return self._backend.call(partial(_itself, found))  # nothing is read
+            regridded = partial(self._kept.get, key, regrid)
         near = [(s, window) for s in sources if (window := self._window(s.geobox)) is not None]
         windows = [self._read(source, window) for source, window in near]
         lookups = [self._lookup(source.geobox, window, resampling) for source, window in near]
         levels = precedence_levels([source for source, _ in near])
-        field = self._backend.call(regrid, self._target.shape, windows, lookups, resampling, levels)
-        return self._backend.as_field(field, self._target)
+        return self._backend.call(regridded, self._target.shape, windows, lookups, resampling, levels)
 
     def _in_blocks(self, sources: tuple[RasterSource, ...], resampling: str) -> Any:
         name = f"field-{digest([[s.provenance_digest, s.href] for s in sources])}-{resampling}-{id(self)}"
@@ -296,17 +314,32 @@ class DailyFields:
             self._windows[geobox] = source_window(geobox, self._target)
         return self._windows[geobox]
 
-    def _read(self, source: RasterSource, window: Window) -> Any:
+    def _read(self, source: RasterSource, window: Window, lasting: bool = False) -> Any:
         key = id(self._known(source))
         if key not in self._pixels:
-            self._pixels[key] = self._backend.call(read_window, source, window, self._reader)
+            read: Callable[..., np.ndarray] = read_window
+            if lasting and self._kept is not None and (state := content_state(source)):
+                read = partial(self._kept.get, ("pixels", source, state, _ends(window), self._reader), read_window)
+            self._pixels[key] = self._backend.call(read, source, window, self._reader)
         return self._pixels[key]
 
     def _lookup(self, geobox: GeoBox, window: Window, resampling: str) -> Any:
         key = ("lookup", geobox, resampling)
         if key not in self._memo:
-            self._memo[key] = self._backend.call(pixel_lookup, geobox, window, self._target, resampling)
+            make: Callable[..., np.ndarray] = pixel_lookup
+            if self._kept is not None:
+                make = partial(self._kept.get, (*key, _ends(window), self._target.geobox), pixel_lookup)
+            self._memo[key] = self._backend.call(make, geobox, window, self._target, resampling)
         return self._memo[key]
+
+
+def _ends(window: Window) -> tuple[int, ...]:
+    """Return a window as part of a key: slices have no hash."""
+    return tuple(end for side in window for end in (side.start, side.stop))
+
+
+def _itself(array: np.ndarray) -> np.ndarray:
+    return array
 
 
 def on_one_grid(layers: Sequence[WeightedField]) -> bool:

@@ -7,7 +7,7 @@ and match-ups take the files. No pixel is read here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -173,7 +173,9 @@ class ResolvedInputs:
         return [layer for days in self.by_feature.values() if day in days for layer in days[day].fields]
 
 
-def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period) -> ResolvedInputs:
+def resolve_inputs(
+    catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: Period, *, days: Sequence[date] | None = None
+) -> ResolvedInputs:
     """Find the files of every feature and mask for each day, from metadata alone.
 
     Parameters
@@ -186,6 +188,8 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
         The pixels: only files that meet it count.
     period
         Days.
+    days
+        Days of the period whose files are found, in order; None: all. Few days take less time.
 
     Returns
     -------
@@ -202,7 +206,7 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
     outline = footprint(geobox)
     if outline is None:
         raise InputError(f"the box {geobox.boundingbox} lies off the Earth: choose another tile")
-    target, bbox = TargetPixels(geobox), outline.bounds
+    target, bbox, asked = TargetPixels(geobox), outline.bounds, tuple(period.days if days is None else days)
     made_of, left_out, days_found = {}, dict[str, Mapping[str, str]](), dict[str, Mapping[date, int]]()
     opened = {
         href: open_recipe_catalog(href, catalog) for href in {feature.catalog for feature in recipe.sources} if href
@@ -214,13 +218,13 @@ def resolve_inputs(catalog: ItemSearch, recipe: Recipe, geobox: GeoBox, period: 
         climatology = climatology_files(catalog, feature, bbox, target, bad)
         if bad:
             left_out[feature.name] = bad
-        chosen = [(day, choose_day_fields(feature, timeline, climatology, day)) for day in period.days]
+        chosen = [(day, choose_day_fields(feature, timeline, climatology, day)) for day in asked]
         made_of[feature.name] = {day: found for day, found in chosen if found.fields}
         if few := {day: found.days_found for day, found in chosen if found.days_found is not None}:
             days_found[feature.name] = few
         if not made_of[feature.name]:
             _check_asset(where, feature)
-    return ResolvedInputs(recipe, tuple(period.days), made_of, left_out, days_found)
+    return ResolvedInputs(recipe, asked, made_of, left_out, days_found)
 
 
 def _check_asset(where: ItemSearch, feature: Feature) -> None:

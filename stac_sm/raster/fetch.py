@@ -129,6 +129,31 @@ def _own(source: RasterSource) -> LocalCopy:
     raise AttemptError(FaultKind.MISSING if fault is FaultKind.CONNECTION else fault, what)
 
 
+def content_state(source: RasterSource) -> str:
+    """Return what the content of a file follows from, without reading it.
+
+    Parameters
+    ----------
+    source
+        The band, as its item describes it.
+
+    Returns
+    -------
+    str
+        Checksum that the item states, and of a file of this machine its size and time of change; empty where the item
+        states none, or the file cannot be found: then it must be read.
+    """
+    if not hash_of(source.checksum):
+        return ""
+    if is_remote(source.href):
+        return source.checksum
+    try:
+        found = Path(source.href).stat()
+    except OSError:
+        return ""
+    return f"{source.checksum} {found.st_size} {found.st_mtime_ns}"
+
+
 def _brought(source: RasterSource, window: Window, root: str, policy: RetryPolicy, file: IO[bytes]) -> LocalCopy:
     if hash_of(source.checksum) and _comes_whole(source, window):
         try:

@@ -89,7 +89,7 @@ def cpu_seconds() -> float:
 
 def measure(command: Sequence[str]) -> tuple[list[Stage], dict[str, Any]]:
     """Run the demo, and return its stages and its report."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     taken: list[Stage] = []
     at, used, name = time.perf_counter(), cpu_seconds(), "0 start"
     with tempfile.TemporaryFile("w+") as printed:
@@ -97,7 +97,7 @@ def measure(command: Sequence[str]) -> tuple[list[Stage], dict[str, Any]]:
         for line in chain(demo.stderr, ["end"]):
             if line == "end":
                 demo.wait()
-                _reap()
+                reap()
             if line != "end" and (not line[0].isdigit() or _STEP.match(line)):
                 continue
             now, cpu = time.perf_counter(), cpu_seconds()
@@ -110,7 +110,12 @@ def measure(command: Sequence[str]) -> tuple[list[Stage], dict[str, Any]]:
     return taken, json.loads(text)
 
 
-def _reap() -> None:
+def adopt_orphans() -> None:
+    """Let processes whose parent has ended become children of this one, so that their seconds are counted."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap() -> None:
     """Wait for processes that outlived the demo, such as the server that its workers are forked from."""
     while True:
         try:

@@ -7,6 +7,7 @@ and SoilGrids; about three pixels of four are land.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -19,6 +20,7 @@ from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.features.cube import feature_cube
+from stac_sm.features.recipe import Recipe
 from stac_sm.model.applicability import fit_applicability
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.intervals import ErrorLevel, Intervals
@@ -57,16 +59,19 @@ def make_month(folder: Path, days: Period) -> Catalog:
     if not (folder / "made").exists():
         shutil.rmtree(folder, ignore_errors=True)
         catalog = new_catalog(folder)
-        _put_static(catalog)
-        _put_daily(catalog, days)
-        _put_composites(catalog, days)
+        put_static(catalog)
+        for i, day in enumerate(days.days):
+            put_temperature(catalog, i, day)
+            put_weather(catalog, i, day)
+        first = days.start - 12 * ONE_DAY
+        put_composites(catalog, [first + 8 * i * ONE_DAY for i in range(len(days) // 8 + 4)])
         for collection in INPUTS:
             refresh(catalog.store, collection)
         (folder / "made").touch()
     return open_catalog(folder)
 
 
-def _put_static(catalog: Catalog) -> None:
+def put_static(catalog: Catalog) -> None:
     """DEM and soil at some 280 m; soil is not known at sea."""
     fine = around(GRID.geobox(TILE), "EPSG:4326", 0.0025)
     shape, when = tuple(fine.shape), date(2010, 1, 1)
@@ -78,27 +83,31 @@ def _put_static(catalog: Catalog) -> None:
     _put(catalog, "soilgrids", "SOIL", fine, stored, when, 365)
 
 
-def _put_daily(catalog: Catalog, days: Period) -> None:
+def put_temperature(catalog: Catalog, i: int, day: date) -> None:
+    """Land surface temperature of a day, with gaps."""
     tile = GRID.geobox(TILE)
-    coarse = around(tile, "EPSG:4326", 0.1, margin=30)
-    for i, day in enumerate(days.days):
-        lst = np.round((295 + 6 * texture(100 + i, tuple(tile.shape), 2.6)) / 0.02)
-        gap = texture(200 + i, tuple(tile.shape), 2.8, 0) > 1.6
-        lst = np.where(gap, 0, lst).astype(np.uint16)
-        _put(catalog, "glass-lst", f"LST.{day:%Y%j}", tile, {"lst": (lst, _scaled(0.02, 0))}, day)
-        known = {"swvl1": (0.25, 0.06), "stl1": (288, 4), "sd": (0.0, 0.001)}
-        fields = {
-            name: (mean + spread * texture(300 + 10 * i + j, tuple(coarse.shape), 2.4), {"nodata": -9999.0})
-            for j, (name, (mean, spread)) in enumerate(known.items())
-        }
-        _put(catalog, "era5-land", f"ERA5.{day:%Y%j}", coarse, fields, day)
+    lst = np.round((295 + 6 * texture(100 + i, tuple(tile.shape), 2.6)) / 0.02)
+    gap = texture(200 + i, tuple(tile.shape), 2.8, 0) > 1.6
+    lst = np.where(gap, 0, lst).astype(np.uint16)
+    _put(catalog, "glass-lst", f"LST.{day:%Y%j}", tile, {"lst": (lst, _scaled(0.02, 0))}, day)
 
 
-def _put_composites(catalog: Catalog, days: Period) -> None:
-    tile, start = GRID.geobox(TILE), days.start - 12 * ONE_DAY
+def put_weather(catalog: Catalog, i: int, day: date) -> None:
+    """ERA5-Land of a day."""
+    coarse = around(GRID.geobox(TILE), "EPSG:4326", 0.1, margin=30)
+    known = {"swvl1": (0.25, 0.06), "stl1": (288, 4), "sd": (0.0, 0.001)}
+    fields = {
+        name: (mean + spread * texture(300 + 10 * i + j, tuple(coarse.shape), 2.4), {"nodata": -9999.0})
+        for j, (name, (mean, spread)) in enumerate(known.items())
+    }
+    _put(catalog, "era5-land", f"ERA5.{day:%Y%j}", coarse, fields, day)
+
+
+def put_composites(catalog: Catalog, firsts: Sequence[date]) -> None:
+    """Leaf area and albedo of eight days from each of some days on."""
+    tile = GRID.geobox(TILE)
     half = tile.zoom_out(0.5)
-    for i in range(len(days) // 8 + 4):
-        first = start + 8 * i * ONE_DAY
+    for i, first in enumerate(firsts):
         lai = np.round(25 + 9 * texture(1000 + i, tuple(half.shape), 2.4)).clip(0, 80).astype(np.uint8)
         _put(catalog, "glass-lai", f"LAI.{i}", half, {"lai": (lai, _scaled(0.1, 255))}, first, 8)
         bands = {
@@ -140,21 +149,22 @@ def make_project(folder: Path, days: Period, trees: int, depth: int) -> tuple[Pr
     for kind in ("whole", "sm"):
         mark = folder / f"model-{trees}-{depth}-{kind}"
         if not mark.exists():
-            mark.write_text(_put_model(catalog, _model(catalog, days, trees, depth, kind)))
+            mark.write_text(put_model(catalog, fit_model(catalog, RECIPE, days.start, trees, depth, kind)))
         ids[kind] = mark.read_text()
     from stac_sm.workflows.project import read_project
 
     return read_project(folder), ids
 
 
-def _model(catalog: Catalog, days: Period, trees: int, depth: int, kind: str) -> Model:
-    table = _rows(catalog, days)
+def fit_model(catalog: Catalog, recipe: Recipe, day: date, trees: int, depth: int, kind: str) -> Model:
+    """Model of pixels of one day: ``whole`` has intervals and an area of applicability, ``sm`` neither."""
+    table = _rows(catalog, recipe, day)
     parameters = {"max_depth": depth, "eta": 0.05, "subsample": 0.8, "max_bin": 256}
     ones, learner = np.ones(len(table), np.float32), find_learner(DEFAULT_LEARNER)
-    values, observed = table[list(RECIPE.names)], table["sm"].to_numpy(np.float32)
+    values, observed = table[list(recipe.names)], table["sm"].to_numpy(np.float32)
     trained = learner.fit(values, observed, ones, FitSettings(parameters, trees, nthread=2))
     member = WeightedBooster.of(trained)
-    model = Model((member,), RECIPE)
+    model = Model((member,), recipe)
     if kind == "sm":
         return model
     error = np.abs(member.predict(values) - observed)
@@ -162,25 +172,26 @@ def _model(catalog: Catalog, days: Period, trees: int, depth: int, kind: str) ->
     spread = WeightedBooster.of(learner.fit(values, error, ones, settings))
     level = ErrorLevel(float(table["sm"].mean()), float(table["sm"].std()), (1.0, 0.1, -0.05), 0.3)
     few = table.sample(12_000, random_state=1)
-    area = fit_applicability(few, RECIPE.names, model.importance(), few["site"])
+    area = fit_applicability(few, recipe.names, model.importance(), few["site"])
     return replace(model, intervals=Intervals(spread, level, 2.0, 0.005, 0.9, 200), applicability=area)
 
 
-def _rows(catalog: Catalog, days: Period) -> pd.DataFrame:
+def _rows(catalog: Catalog, recipe: Recipe, day: date) -> pd.DataFrame:
     """Pixels of one day, with a target that depends on all features, and noise."""
-    cube = feature_cube(catalog, RECIPE, TILE, Period.of_day(days.start)).compute()
+    cube = feature_cube(catalog, recipe, TILE, Period.of_day(day)).compute()
     rng = np.random.default_rng(3)
-    columns = {name: cube[name].values.ravel() for name in RECIPE.names}
+    columns = {name: cube[name].values.ravel() for name in recipe.names}
     whole = np.flatnonzero(np.all([np.isfinite(column) for column in columns.values()], axis=0))
     chosen = rng.choice(whole, 120_000, replace=False)
     table = pd.DataFrame({name: column[chosen] for name, column in columns.items()})
-    z = (table - table.mean()) / table.std()
+    z = ((table - table.mean()) / table.std()).replace([np.inf, -np.inf], np.nan).fillna(0)  # one day: one season
     wave = np.tanh(z["lst"] + z["lai"] * z["swvl1"]) + np.sin(z["elevation"]) + 0.3 * z["sand"] * z["clay"]
     table["sm"] = (0.25 + 0.04 * wave + 0.01 * z.sum(axis=1) + 0.02 * rng.normal(size=len(z))).clip(0.02, 0.6)
     return table.assign(site=rng.integers(200, size=len(table)))
 
 
-def _put_model(catalog: Catalog, model: Model) -> str:
+def put_model(catalog: Catalog, model: Model) -> str:
+    """Publish a model, and return its id."""
     item = model_item(
         model, fingerprint=model.checksum, bbox=[8, 45, 12, 48], period=Period.parse("2018"),
         hyperparameters={"eta": 0.05}, properties={"title": "benchmark"},

@@ -7,6 +7,6 @@
    day's fingerprint.
 4. `planned_days` compares both: new, up to date, stale (with the part that changed) or blocked (with what is
    missing).
-5. `plan` does this for all tiles and cuts what is to be made into tasks of one tile and month; `plan_file` freezes
-   the plan into a GeoParquet file, which `workflows.run` reads.
+5. `plan` does this for all tiles and cuts what is to be made into tasks of one tile and month (months with few days
+   are put together); `plan_file` freezes the plan into a GeoParquet file, which `workflows.run` reads.
 """

@@ -335,7 +335,7 @@ class Plan:
         return replace(self, days=self.columns.of_tiles(tiles), reads=None)
 
     def tasks(self) -> Iterator[Task]:
-        """Return what is to do, in units of one tile and one month.
+        """Return what is to do, in units of one tile and one month, or of months with few days.
 
         Returns
         -------

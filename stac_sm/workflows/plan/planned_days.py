@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 STATES = ("new", "done", "stale", "blocked", "retracted")
 
+_FEW_DAYS = 2  # of a month that is put together with others; months with more are tasks of their own
+_DAYS_TOGETHER = 8  # a graph of so many days shares nearly all that a month would (`workflows.run.memory`)
+
 InputChecksums = tuple[tuple[str, str], ...]
 InputsLoader = Callable[[], "pa.Array"]
 """Reads the inputs of some rows: a list of (id, checksum) a row."""
@@ -55,7 +58,7 @@ class PlannedDay:
 
 @dataclass(frozen=True)
 class Task:
-    """One tile and month: what a worker needs, by name."""
+    """One tile and month, or several months with few days: what a worker needs, by name."""
 
     model: str
     """Id of the model item."""
@@ -73,11 +76,11 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Short name, e.g. ``h18v04 2019-07``."""
-        return f"{self.tile} {self.planned[0].made.day:%Y-%m}"
+        """Short name, e.g. ``h18v04 2019-07``, or ``h18v04 2019-03_2019-09`` of several months."""
+        return f"{self.tile} {'_'.join(dict.fromkeys((self._month(0), self._month(-1))))}"
 
     def words(self, grid: TileGrid) -> str:
-        """Return the words by which a message names the task: its tile with its box in degrees, and its month.
+        """Return the words by which a message names the task: its tile with its box in degrees, and its months.
 
         Parameters
         ----------
@@ -89,7 +92,10 @@ class Task:
         str
             One line.
         """
-        return f"{grid.describe(self.tile)} {self.planned[0].made.day:%Y-%m}"
+        return f"{grid.describe(self.tile)} {' to '.join(dict.fromkeys((self._month(0), self._month(-1))))}"
+
+    def _month(self, at: int) -> str:
+        return f"{self.planned[at].made.day:%Y-%m}"
 
 
 def days_schema() -> pa.Schema:
@@ -235,6 +241,9 @@ class PlannedDays(Sequence[PlannedDay]):
     def tasks(self, model: str) -> Iterator[Task]:
         """Yield the days in units of one tile and one month, without inputs.
 
+        Months of a tile and year with one or two days each are put together while they have at most eight: they share
+        what is read and looked up once a task.
+
         Parameters
         ----------
         model
@@ -246,8 +255,19 @@ class PlannedDays(Sequence[PlannedDay]):
             In their order.
         """
         bare = (_planned(row, ()) for row in _rows(self.table))
-        for (tile, _, _), days in groupby(bare, key=lambda d: (d.made.tile, d.made.day.year, d.made.day.month)):
-            yield Task(model, tile, tuple(days))
+        few: tuple[PlannedDay, ...] = ()
+        for (tile, year, _), days in groupby(bare, key=lambda d: (d.made.tile, d.made.day.year, d.made.day.month)):
+            month = tuple(days)
+            joins = few and (tile, year) == (few[0].made.tile, few[0].made.day.year)
+            if few and not (joins and len(month) <= _FEW_DAYS and len(few) + len(month) <= _DAYS_TOGETHER):
+                yield Task(model, few[0].made.tile, few)
+                few = ()
+            if len(month) > _FEW_DAYS:
+                yield Task(model, tile, month)
+            else:
+                few += month
+        if few:
+            yield Task(model, few[0].made.tile, few)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

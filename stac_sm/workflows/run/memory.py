@@ -43,6 +43,25 @@ class WorkShare:
     peak: int
     """Bytes that this takes at most, by estimate."""
 
+    kept: int = 0
+    """Those of them that serve the next task of the tile, too: lookups, fields that do not change, pixels of
+    exponential means. What a worker keeps between tasks is these, and what its budget has beyond the peak."""
+
+    def keeps(self, budget: int) -> int:
+        """Return how many bytes of arrays may be kept between tasks.
+
+        Parameters
+        ----------
+        budget
+            Bytes of the worker.
+
+        Returns
+        -------
+        int
+            Bytes, those of this task among them; 0 where the peak is beyond the budget.
+        """
+        return max(0, budget - self.peak + self.kept) if self.peak <= budget else 0
+
 
 def parse_bytes(text: str) -> int:
     """Parse an amount of memory.
@@ -105,8 +124,31 @@ def largest_share(resolved: ResolvedInputs, target: TargetPixels, budget: int, *
     """
     number = len(resolved.days)
     choices = [(n, days) for n in dict.fromkeys((threads, 1)) for days in dict.fromkeys((number, min(8, number), 1))]
-    shares = [WorkShare(n, days, estimate_peak_memory(resolved, target, threads=n, days=days)) for n, days in choices]
+    shares = [
+        WorkShare(n, days, estimate_peak_memory(resolved, target, threads=n, days=days), _kept(resolved, target, days))
+        for n, days in choices
+    ]
     return next((share for share in shares if share.peak <= budget), shares[-1])
+
+
+def _kept(resolved: ResolvedInputs, target: TargetPixels, days: int) -> int:
+    """Return the bytes of the estimate that serve other tasks, too; less where they are hard to tell apart."""
+    chosen, pixels = resolved.days[:days], target.shape[0] * (target.shape[1] if len(target.shape) > 1 else 1)
+    windows = {source.geobox: source_window(source.geobox, target) for source in _sources(resolved, chosen)}
+    largest = max((_pixels(window) for window in windows.values()), default=0)
+    averaged = sum(4 * _pixels(windows[source.geobox]) for source in _averaged_files(resolved, chosen))
+    lasting = 4 * pixels * len(_lasting_fields(resolved, chosen) & set(_shared_fields(resolved, chosen)))
+    return averaged + lasting + _lookups(resolved, chosen, pixels, largest)
+
+
+def _lasting_fields(resolved: ResolvedInputs, days: tuple[date, ...]) -> set[tuple[RasterSource, ...]]:
+    """Return the fields that are the same on other days: static ones, and means of many years."""
+    return {
+        layer.sources
+        for feature in resolved.recipe.sources
+        for _, made_of in _of_days(resolved, feature, days)
+        for layer in (made_of.fields if feature.time == "static" else made_of.climatology)
+    }
 
 
 def estimate_peak_memory(resolved: ResolvedInputs, target: TargetPixels, *, threads: int, days: int) -> int:

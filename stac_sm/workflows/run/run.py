@@ -24,6 +24,7 @@ from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord, new_run_id, write_run_report
 from stac_sm.workflows.run.task import estimate_work_share
+from stac_sm.workflows.run.task_queue import in_slices
 from stac_sm.workflows.run.workers import (
     Assignment,
     LocalWorkers,
@@ -90,7 +91,7 @@ class PlanSlice:
         return cls(_index_in_whole_array(int(text), environment), int(text))
 
     def of(self, tasks: Sequence[Task]) -> list[Task]:
-        """Return the tasks of this slice: every n-th, so that slices have tiles of all kinds.
+        """Return the tasks of this slice: as many as any other has, those of a tile together, tiles of all kinds.
 
         Parameters
         ----------
@@ -100,9 +101,9 @@ class PlanSlice:
         Returns
         -------
         list of Task
-            In the same order; each task is in one slice.
+            Each task is in one slice.
         """
-        return list(tasks[self.index :: self.count])
+        return in_slices(tasks, self.count)[self.index]
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

@@ -3,7 +3,9 @@
 What is done follows from the items alone, never from these files.
 
 ``runs/{YYYY}-{MM}/{tile}.{plan}.{run}.json`` is the record of one task, written once, by its worker;
-``runs/{plan}.{run}.json`` is the report of a run. So the log of an item's task is found from its tile and month.
+``runs/{plan}.{run}.json`` is the report of a run. The record of a task of several months lies in the folder of the
+first one, and its name ends on the last one: ``{tile}.{plan}.{run}.to-{YYYY}-{MM}.json``; they are of one year. So the
+log of an item's task is found from its tile and month.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from stac_sm.storage.signing import without_secrets
 from stac_sm.storage.store import Store
 
 RUN_LOG_FOLDER = "runs"
+_TO = "to-"  # before the last month, in the name of a record of several
 _MOST_LINES = 1000  # in a record: a task that retries for hours must not fill the store
 
 
@@ -59,10 +62,10 @@ class ItemFailure(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """Result of the task of one tile and month."""
+    """Result of the task of one tile and month, or of months with few days."""
 
     task: str
-    """Name of the task, e.g. ``h18v04 2019-07``."""
+    """Name of the task, e.g. ``h18v04 2019-07``, or ``h18v04 2019-03_2019-09`` of several months."""
 
     plan: str = ""
     """Id of the plan."""
@@ -157,14 +160,16 @@ def write_task_record(store: Store, record: TaskRecord) -> str:
     str
         Path below the root of the store.
     """
-    tile, month = record.task.split()
-    path = f"{RUN_LOG_FOLDER}/{month}/{check_id(tile)}.{check_id(record.plan)}.{check_id(record.run)}.json"
+    tile, months = record.task.split()
+    month, _, last = months.partition("_")
+    name = f"{check_id(tile)}.{check_id(record.plan)}.{check_id(record.run)}{f'.{_TO}{last}' if last else ''}.json"
+    path = f"{RUN_LOG_FOLDER}/{month}/{name}"
     store.create(path, item_json(record.to_dict()))
     return path
 
 
 def read_task_records(store: Store, month: str, *, tile: str = "", plan: str = "") -> Iterator[TaskRecord]:
-    """Read the records of a month.
+    """Read the records of tasks that have days in a month.
 
     Parameters
     ----------
@@ -180,12 +185,15 @@ def read_task_records(store: Store, month: str, *, tile: str = "", plan: str = "
     Yields
     ------
     TaskRecord
-        In the order of tiles, plans and runs.
+        In the order of tiles, plans and runs; those of tasks that began in an earlier month come first.
     """
-    for entry in store.list_objects(f"{RUN_LOG_FOLDER}/{month}"):
-        parts = entry.path.rpartition("/")[2].split(".")
-        if len(parts) == 4 and tile in {"", parts[0]} and plan in {"", parts[1]}:
-            yield TaskRecord.from_dict(json.loads(store.read(entry.path)))
+    year, number = month.split("-")
+    for folder in [f"{year}-{one:02d}" for one in range(1, int(number) + 1)]:
+        for entry in store.list_objects(f"{RUN_LOG_FOLDER}/{folder}"):
+            parts = entry.path.rpartition("/")[2].split(".")
+            last = parts[3].removeprefix(_TO) if len(parts) == 5 else folder
+            if len(parts) in {4, 5} and last >= month and tile in {"", parts[0]} and plan in {"", parts[1]}:
+                yield TaskRecord.from_dict(json.loads(store.read(entry.path)))
 
 
 def newest_task_records(store: Store, *, plan: str = "", most: int = 200) -> list[TaskRecord]:

@@ -24,6 +24,7 @@ from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import build
 from stac_sm.features.inputs import ResolvedInputs, resolve_inputs
+from stac_sm.features.kept_arrays import KeptArrays
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
 from stac_sm.model.predict import predict
@@ -41,6 +42,7 @@ from stac_sm.workflows.project import Project, read_project
 from stac_sm.workflows.run.memory import WorkShare, largest_share, machine_memory
 from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord, capture_log_lines, write_task_record
 
+_KEPT = KeptArrays()  # of this process: the next task is one of the same tile as a rule
 _THREADS = 2  # in a worker: one day is read while another is predicted and written
 LESS_MEMORY = (
     "give it more by --memory (it is shared by all workers), or take fewer --workers; with less memory than an "
@@ -179,9 +181,9 @@ class _Job:
     def open(cls, folder: str, task: Task) -> _Job:
         project = read_project(folder)
         catalog, model = project.catalog, _model(folder, task.model)
-        period = Period(task.days[0].day, task.days[-1].day + ONE_DAY)
-        geobox = project.grid.geobox(task.tile)
-        return cls(project, catalog, model, resolve_inputs(catalog, model.cube_recipe(), geobox, period))
+        days = [made.day for made in task.days]
+        period, geobox = Period(days[0], days[-1] + ONE_DAY), project.grid.geobox(task.tile)
+        return cls(project, catalog, model, resolve_inputs(catalog, model.cube_recipe(), geobox, period, days=days))
 
     def item(self, made: ProductDay, properties: Mapping[str, Any]) -> ItemDict:
         skill = [one.to_dict() for one in self.model.skill or () if one.strategy == "site"]
@@ -218,6 +220,7 @@ def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Coun
     """
     outcomes, failures = Counter[str](), list[ItemFailure]()
     share = job.share([day.made for day in days], memory)
+    _KEPT.resize(share.keeps(memory))
     for start in range(0, len(days), share.days):
         together = days[start : start + share.days]
         try:
@@ -241,7 +244,7 @@ def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
     parts = [day_fingerprint_parts(job.model, job.project.grid, job.check(day.made)) for day in days]
     target = TargetPixels(job.project.grid.geobox(days[0].made.tile))
     resolved = job.resolved.only([day.made.day for day in days])
-    predicted = predict(job.model, build(resolved, target))
+    predicted = predict(job.model, build(resolved, target, kept=_KEPT))
     place = {day: i for i, day in enumerate(resolved.days)}
     # Blocks of one graph, not slices: each slice would be optimised alone, and read every static layer again.
     whole_days = (field.data.rechunk({1: -1, 2: -1}) for field in predicted.data_vars.values())

@@ -28,6 +28,7 @@ from stac_sm.workflows.project import SlurmSettings
 from stac_sm.workflows.run.memory import machine_memory, parse_bytes
 from stac_sm.workflows.run.run_log import TaskRecord
 from stac_sm.workflows.run.task import failed_task_record, run_task
+from stac_sm.workflows.run.task_queue import TaskQueue, places_by_tile
 
 _ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get
 _DEATHS = 2  # workers that a task may lose before it is given up: two may be bad luck, three are the task
@@ -73,6 +74,20 @@ class Workers(Protocol):
             Bytes; None if only the worker knows.
         """
 
+    def at_once(self, tasks: int) -> int | None:
+        """Return how many tasks are given away at a time.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+
+        Returns
+        -------
+        int | None
+            One for each worker; None, all of them, where workers may come and go.
+        """
+
     def client(self, tasks: int) -> contextlib.AbstractContextManager[Any]:
         """Open a connection to a Dask scheduler that has, or gets, workers; it is closed at the end.
 
@@ -112,6 +127,21 @@ class LocalWorkers:
             Bytes.
         """
         return self.memory // max(1, min(self.workers, tasks))
+
+    def at_once(self, tasks: int) -> int:
+        """Return how many tasks are given away at a time.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+
+        Returns
+        -------
+        int
+            One for each process.
+        """
+        return min(self.workers, tasks)
 
     @contextmanager
     def client(self, tasks: int) -> Iterator[Any]:
@@ -219,6 +249,15 @@ class SchedulerWorkers:
             Number of tasks.
         """
 
+    def at_once(self, tasks: int) -> None:
+        """Return None: all of them, since workers may come and go.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+        """
+
     @contextmanager
     def client(self, tasks: int) -> Iterator[Any]:
         """Open a connection; refuse workers that would make other values than this version of stac_sm.
@@ -273,6 +312,21 @@ class SlurmWorkers:
             Bytes.
         """
         return parse_bytes(self.settings.memory)
+
+    def at_once(self, tasks: int) -> int:
+        """Return how many tasks are given away at a time.
+
+        Parameters
+        ----------
+        tasks
+            Number of tasks.
+
+        Returns
+        -------
+        int
+            One for each job.
+        """
+        return min(self.jobs, tasks)
 
     @contextmanager
     def client(self, tasks: int) -> Iterator[Any]:
@@ -364,7 +418,8 @@ def _of_cluster(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
         with _quiet("distributed"), dask.config.set(settings), workers.client(len(work.tasks)) as dasks:
             if page := dashboard_address(dasks):
                 work.log(f"Dask dashboard: {page}")
-            yield from _gathered(dasks, work, workers.share(len(work.tasks)))
+            tasks = len(work.tasks)
+            yield from _gathered(dasks, work, workers.share(tasks), workers.at_once(tasks))
     except (CommClosedError, TimeoutError) as error:
         raise RunError(
             f"the Dask scheduler, or all its workers, were lost ({error}): what was published is done; start them "
@@ -402,36 +457,77 @@ def dashboard_address(client: Any) -> str:
     return str(client.dashboard_link) if find_spec("bokeh") else ""
 
 
-def _gathered(client: Any, work: Assignment, memory: int | None) -> Iterator[TaskRecord]:
+def _gathered(client: Any, work: Assignment, memory: int | None, at_once: int | None) -> Iterator[TaskRecord]:
+    """Give tasks away, so many at once, and yield their records; each worker gets the tiles that it has begun."""
     from distributed import as_completed
 
     named = {f"{task.name} {work.run}": task for task in work.tasks}
-    futures = [
-        client.submit(run_task, work.folder, task, memory, work.plan, work.run, pure=False, key=name)
-        for name, task in named.items()
-    ]
-    left = len(futures)
-    for future in as_completed(futures, loop=client.loop):
+    keys = {task.name: key for key, task in named.items()}
+    queue, at = TaskQueue(work.tasks), dict[str, str]()
+
+    def submitted(task: Task, address: str) -> Any:
+        key = keys[task.name]
+        at[key] = address
+        given = (work.folder, task, memory, work.plan, work.run)
+        return client.submit(_run_at, *given, key=key, pure=False, **preferred(address))
+
+    if at_once is None:  # who else may come is not known: the scheduler moves tasks to those that are idle
+        known = [address for address, threads in client.nthreads().items() for _ in range(threads)]
+        first = [submitted(*one) for one in zip(work.tasks, places_by_tile(work.tasks, known), strict=True)]
+        queue = TaskQueue(())
+    else:
+        first = [submitted(task, "") for _ in range(at_once) if (task := queue.next())]
+    waiting = as_completed(first, loop=client.loop)
+    left = len(named)
+    for future in waiting:
         if future.status in {"lost", "cancelled"}:
             raise RunError(
                 f"the Dask scheduler at {client.scheduler.address} was lost with {left} of {len(named)} tasks open: "
                 "what they have published is done; start it again and run the same command again"
             )
-        yield _result(future, named[future.key])
+        record, address = _result(future, named[future.key])
+        del at[future.key]
+        if following := queue.next(named[future.key]):
+            waiting.add(submitted(following, "" if address in at.values() else address))
+        yield record
         left -= 1
 
 
-def _result(future: Any, task: Task) -> TaskRecord:
+def preferred(address: str) -> dict[str, Any]:
+    """Return the arguments of ``Client.submit`` for a task that is best made by one worker, and may be by others.
+
+    Parameters
+    ----------
+    address
+        Of the worker; empty: any.
+
+    Returns
+    -------
+    dict
+        Arguments by name.
+    """
+    return {"workers": [address], "allow_other_workers": True} if address else {}
+
+
+def _run_at(folder: str, task: Task, memory: int | None, plan: str, run: str) -> tuple[TaskRecord, str]:
+    """Make a task, and return its record with the address of the worker."""
+    from distributed import get_worker
+
+    return run_task(folder, task, memory, plan, run), str(get_worker().address)
+
+
+def _result(future: Any, task: Task) -> tuple[TaskRecord, str]:
+    """Return the record of a task and the worker that made it; empty if all were lost."""
     lost = future.exception()
     if lost is None:
-        record: TaskRecord = future.result()
-        return record
+        made: tuple[TaskRecord, str] = future.result()
+        return made
     if type(lost).__name__ == "KilledWorker":  # run_task raises nothing: its worker was killed, several times
         lost = MemoryError(
             f"{_DEATHS + 1} workers died over this task, which is what the system or Dask does to those that take more "
             "than they were given"
         )
-    return TaskRecord(task.name, failures=failed_task_record(task, lost))
+    return TaskRecord(task.name, failures=failed_task_record(task, lost)), ""
 
 
 def _check_workers(client: Any) -> None:

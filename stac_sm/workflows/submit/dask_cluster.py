@@ -15,7 +15,8 @@ from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.project import Project, read_project
 from stac_sm.workflows.run.run_log import TaskRecord, new_run_id
 from stac_sm.workflows.run.task import run_task
-from stac_sm.workflows.run.workers import SchedulerWorkers, dashboard_address
+from stac_sm.workflows.run.task_queue import places_by_tile
+from stac_sm.workflows.run.workers import SchedulerWorkers, dashboard_address, preferred
 from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob
 
 
@@ -59,7 +60,11 @@ def submit_to_dask(
         if client.run_on_scheduler(_knows, job.name):
             return SubmittedJob(job, job.name, False, watch, request)
         given = (job.worker_memory, plan.id, new_run_id())
-        made = [client.submit(run_task, job.project, task, *given, key=key, pure=False) for key, task in named.items()]
+        threads = [address for address, number in client.nthreads().items() for _ in range(number)]
+        made = [
+            client.submit(run_task, job.project, task, *given, key=key, pure=False, **preferred(address))
+            for (key, task), address in zip(named.items(), places_by_tile(list(named.values()), threads), strict=True)
+        ]
         _leave(client.submit(finish, job.project, made, key=f"{job.name} links", pure=False))
     return SubmittedJob(job, job.name, True, watch, request)
 

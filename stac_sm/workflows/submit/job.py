@@ -198,7 +198,8 @@ def slice_memory(project: Project, tasks: Sequence[Task]) -> int:
     peaks = []
     for task in _sampled(tasks):
         geobox = project.grid.geobox(task.tile)
-        resolution = resolve_inputs(catalog, recipe, geobox, Period(task.days[0].day, task.days[-1].day + ONE_DAY))
+        days = [made.day for made in task.days]
+        resolution = resolve_inputs(catalog, recipe, geobox, Period(days[0], days[-1] + ONE_DAY), days=days)
         peaks.append(largest_share(resolution, TargetPixels(geobox), _UNBOUNDED, threads=DEFAULT_CPUS).peak)
     return -(-(max(peaks) + _BESIDE) // _STEP) * _STEP
 
