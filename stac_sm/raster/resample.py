@@ -18,9 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
+from types import ModuleType
 
 import numpy as np
+import pyproj
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.grid import crs_wkt, snap_to_pixel_edges, transform_points
@@ -33,6 +35,10 @@ _MARGIN = 2  # source pixels around the window that is needed: neighbours, and t
 _SAMPLE = 16  # target pixels between two samples of its extent in the source grid
 _BAND = 1 << 21  # pixels that are worked on at a time
 _RUN = 1 << 16  # pixels that are interpolated at a time: intermediate arrays stay in the processor's cache
+_COMPILED = 1 << 18  # pixels from which on compiled loops are worth the time to load them; the bits are the same
+_EACH = 64  # pixels of a line between two that are projected, to see whether it is straight
+_STRAIGHT = 1e-7  # of a target pixel: how far a straight line may be from what is projected
+_NEAR = 1e-5  # of a target pixel: what is nearer to an edge is projected itself; more than that and the snap of an edge
 _SIDE = 11  # sample points across and down a source; inside, too: it may lie on both sides of the antimeridian
 _CURVED = 0.1  # share of its extent by which a curved source may reach beyond these points
 _LEAST_WEIGHT = 1e-6  # of all valid neighbours together; with less, a bilinear value is missing
@@ -137,6 +143,15 @@ def source_window(source: GeoBox, target: TargetPixels) -> Window | None:
     tuple of slice or None
         Rows and columns of the source, with a margin of two pixels inside the file; None where the two do not meet.
     """
+    return _window_of(source, target.geobox) if target.rows is None else _window(source, target)
+
+
+@lru_cache(maxsize=1024)
+def _window_of(source: GeoBox, geobox: GeoBox) -> Window | None:
+    return _window(source, TargetPixels(geobox))
+
+
+def _window(source: GeoBox, target: TargetPixels) -> Window | None:
     rows, columns = _pixel_coordinates(source, str(target.geobox.crs), *target.corners(_SAMPLE))
     if np.isnan(rows).any():  # partly off the Earth: a coarse sample may miss what is on it
         rows, columns = _pixel_coordinates(source, str(target.geobox.crs), *target.corners(1))
@@ -324,8 +339,23 @@ def _neighbours(rows: np.ndarray, columns: np.ndarray, outside: np.ndarray, wind
     return np.stack([position, down.view(np.int32), right.view(np.int32)])
 
 
+@cache
+def _kernel() -> ModuleType | None:
+    """Return the compiled loops; None where Numba, or a folder for what it compiles, is missing."""
+    try:
+        from stac_sm.raster import resample_kernel
+    except (ImportError, RuntimeError):
+        return None
+    return resample_kernel
+
+
 def _bilinear(window: np.ndarray, where: np.ndarray) -> np.ndarray:
     padded = np.pad(window, ((0, 1), (0, 1)), mode="edge").ravel()  # so that all have four neighbours
+    if where[0].size >= _COMPILED and (kernel := _kernel()):
+        out = np.empty(where[0].size, np.float32)
+        least = np.float32(_LEAST_WEIGHT)
+        kernel.interpolate(padded, window.shape[1] + 1, np.ascontiguousarray(where.reshape(3, -1)), least, out)
+        return out.reshape(where.shape[1:])
     whole, step = not np.isnan(window).any(), window.shape[1] + 1
     pixels, filled = where.reshape(3, -1), np.empty(where[0].size, np.float32)
     for start in range(0, filled.size, _RUN):
@@ -354,8 +384,14 @@ def _interpolated(padded: np.ndarray, step: int, where: np.ndarray, whole: bool)
 def _average(target: tuple[int, ...], windows: Sequence[np.ndarray], lookups: Sequence[np.ndarray]) -> np.ndarray:
     size = int(np.prod(target))
     total, count = np.zeros(size), np.zeros(size)
+    kernel = _kernel() if sum(window.size for window in windows) >= _COMPILED else None
     for window, where in zip(windows, lookups, strict=True):
         for band in _bands(window.shape):
+            if kernel is not None:  # sums of a band are added to those before, as below: another order rounds otherwise
+                part = np.zeros(size)
+                kernel.add_up(window[band], where[band], part, count)
+                total += part
+                continue
             values, place = window[band].ravel(), where[band].ravel()
             used = (place >= 0) & ~np.isnan(values)
             total += np.bincount(place[used], weights=values[used], minlength=size)
@@ -379,13 +415,48 @@ def _positions_in_band(source: GeoBox, window: Window, target: TargetPixels) -> 
     affine, grid = source.affine, target.geobox
     x = affine.c + affine.a * (np.arange(window[1].start, window[1].stop) + 0.5)
     y = affine.f + affine.e * (np.arange(window[0].start, window[0].stop) + 0.5)
-    rows, columns = _pixel_coordinates(grid, str(source.crs), *np.meshgrid(x, y))
+    rows, columns = _linear_coordinates(grid, str(source.crs), x, y) or _pixel_coordinates(
+        grid, str(source.crs), *np.meshgrid(x, y)
+    )
     inside = (rows >= 0) & (rows < grid.shape[0]) & (columns >= 0) & (columns < grid.shape[1])
     position = np.floor(np.where(inside, rows, 0)) * grid.shape[1] + np.floor(np.where(inside, columns, 0))
     position = np.where(inside, position, -1).astype(np.int64)
     if target.rows is None or target.columns is None:
         return position.astype(np.int32)
     return _among(position, target.rows.astype(np.int64) * grid.shape[1] + target.columns)
+
+
+def _linear_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what `_pixel_coordinates` gives of all pairs of x and y, where the lines of y are straight in the grid.
+
+    So they are from degrees to a sinusoidal or cylindrical grid: a point in `_EACH` is projected, and those between lie
+    between them. The whole part of the coordinates, by which pixels are chosen, is that of projecting each: whatever
+    lies so near an edge that rounding may decide is projected itself. None where lines are not straight, or too short.
+    """
+    if len(x) < 4 * _EACH or not _in_degrees(crs) or _in_degrees(str(grid.crs)):
+        return None
+    knots = np.append(np.arange(0, len(x) - 1, _EACH), len(x) - 1)
+    knot_rows, knot_columns = _unsnapped(grid, crs, *np.meshgrid(x[knots], y))
+    ends = (knot_columns[:, :1], knot_columns[:, -1:])
+    straight = ends[0] + (ends[1] - ends[0]) * ((x[knots] - x[0]) / (x[-1] - x[0]))
+    bent = np.maximum(np.abs(straight - knot_columns), np.abs(knot_rows - knot_rows[:, :1]))
+    if not (bent < _STRAIGHT).all():  # also where a point has no place
+        return None
+    columns = ends[0] + (ends[1] - ends[0]) * ((x - x[0]) / (x[-1] - x[0]))
+    rows = np.broadcast_to(knot_rows[:, :1], columns.shape)
+    near_rows = np.abs(knot_rows[:, 0] - np.round(knot_rows[:, 0])) < _NEAR
+    near = (np.abs(columns - np.round(columns)) < _NEAR) | near_rows[:, None]
+    at = np.nonzero(near)
+    if len(at[0]) > columns.size // 4:
+        return None
+    rows, columns = snap_to_pixel_edges(rows), snap_to_pixel_edges(columns)
+    rows[at], columns[at] = _pixel_coordinates(grid, crs, x[at[1]], y[at[0]])
+    return rows, columns
+
+
+@lru_cache(maxsize=256)
+def _in_degrees(crs: str) -> bool:
+    return bool(pyproj.CRS.from_user_input(crs).is_geographic)
 
 
 def _bands(shape: tuple[int, ...]) -> list[slice]:
@@ -406,8 +477,13 @@ def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> 
 
     Whole numbers are pixel edges; NaN where the CRS of the grid has no such point.
     """
-    x, y = transform_points(crs, str(grid.crs), x, y)
-    affine = grid.affine
-    rows, columns = (y - affine.f) / affine.e, (x - affine.c) / affine.a
+    rows, columns = _unsnapped(grid, crs, x, y)
     defined = np.isfinite(rows) & np.isfinite(columns)  # pyproj gives inf where the grid's CRS has no such place
     return snap_to_pixel_edges(np.where(defined, rows, np.nan)), snap_to_pixel_edges(np.where(defined, columns, np.nan))
+
+
+def _unsnapped(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns as they are projected; infinite where the CRS of the grid has no such point."""
+    x, y = transform_points(crs, str(grid.crs), x, y)
+    affine = grid.affine
+    return (y - affine.f) / affine.e, (x - affine.c) / affine.a

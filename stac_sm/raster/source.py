@@ -146,13 +146,20 @@ class RasterSource:
             ``valid``.
         """
         physical = np.empty(stored.shape, dtype=np.float32)
+        table, codes = None, np.dtype(f"u{stored.dtype.itemsize}")
+        if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 and stored.size > 1 << 8 * stored.dtype.itemsize:
+            table = self._physical(np.arange(1 << 8 * stored.dtype.itemsize).astype(codes).view(stored.dtype))
         for start in range(0, len(stored), _ROWS):  # float64 of a whole window would take three times its memory
-            physical[start : start + _ROWS] = self._physical(stored[start : start + _ROWS])
+            part = stored[start : start + _ROWS]
+            physical[start : start + _ROWS] = self._physical(part) if table is None else table[part.view(codes)]
         return physical
 
     def _physical(self, stored: np.ndarray) -> np.ndarray:
         scale, offset = 1.0 if self.scale is None else self.scale, self.offset or 0.0
-        values = stored.astype(np.float64) * scale + offset
+        if stored.dtype == np.float32 and (scale, offset) == (1.0, 0.0):
+            values = stored + np.float32(0)  # -0 becomes 0, as by the sum below
+        else:
+            values = stored.astype(np.float64) * scale + offset
         if self.nodata is not None:
             values[stored == np.asarray(self.nodata).astype(stored.dtype)] = np.nan
         if self.valid is not None:
