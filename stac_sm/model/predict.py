@@ -89,7 +89,7 @@ def predict_block(
     if "gap_filled" in columns:
         qa[columns["gap_filled"]] |= np.uint8(QualityFlag.GAP_FILLED)
     pixels = pixels_by_block(wanted)
-    rows = {name: columns[name].ravel()[pixels] for name in model.features}
+    rows = {name: columns[name].ravel().take(pixels) for name in model.features}
     raw, half_width = (model.predict(rows), None) if model.intervals is None else model.predict_with_half_width(rows)
     least, most = VARIABLES["sm"].valid
     sm = np.clip(raw, np.float32(least), np.float32(most))

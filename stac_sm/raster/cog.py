@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,8 +150,9 @@ def write_asset(
     ReadError
         If the file cannot be decoded, or holds other values than the array.
     """
-    write_cog(values, file, geobox=geobox, profile=profile, text=text)
-    verify_cog(values, file, profile=profile)
+    stored, as_it_is = _stored(values, profile), replace(profile, step=None)  # rounded once for both
+    write_cog(stored, file, geobox=geobox, profile=as_it_is, text=text)
+    verify_cog(stored, file, profile=as_it_is)
     return verified_asset(file, fields)
 
 
@@ -475,5 +476,5 @@ def _some_rows(values: np.ndarray) -> Iterator[slice]:
 def _stored_rows(values: np.ndarray, profile: CogProfile) -> np.ndarray:
     if values.dtype.kind != "f":
         return values
-    stored = values.astype(np.float32) if profile.step is None else rounded(values, profile.step)
+    stored = values.astype(np.float32, copy=False) if profile.step is None else rounded(values, profile.step)
     return stored if profile.nodata is None else np.where(np.isnan(stored), np.float32(profile.nodata), stored)

@@ -157,7 +157,7 @@ class RasterSource:
     def _physical(self, stored: np.ndarray) -> np.ndarray:
         scale, offset = 1.0 if self.scale is None else self.scale, self.offset or 0.0
         if stored.dtype == np.float32 and (scale, offset) == (1.0, 0.0):
-            values = stored + np.float32(0)  # -0 becomes 0, as by the sum below
+            values: np.ndarray = stored + np.float32(0)  # -0 becomes 0, as by the sum below
         else:
             values = stored.astype(np.float64) * scale + offset
         if self.nodata is not None:

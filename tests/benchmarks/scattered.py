@@ -1,7 +1,7 @@
 """Days that lie scattered over many months: a run of this checkout beside one of another, in turns.
 
-Run: ``python tests/benchmarks/scattered.py --json [--rival CHECKOUT] [--days 39] [--months 24] [--workers 2]
-[--trials 2] [--inputs DIR]``.
+Run: ``python tests/benchmarks/scattered.py --json [--rival CHECKOUT] [--days 39] [--months 24] [--first 24]
+[--workers 2] [--trials 2] [--inputs DIR]``; ``--first 10`` runs the first ten months of them only.
 
 The project has one full tile of 1200 x 1200 pixels, the recipe ``memory`` (means of many years, exponential means of 90
 days) and inputs of real sizes, made once and kept. Temperature and composites are there for the scattered days only,
@@ -63,25 +63,27 @@ def main() -> None:
     make_project(folder, days, given.months, given.trees)
     sides = {"ours": Path(__file__).parents[2]} | ({"rival": given.rival.absolute()} if given.rival else {})
     trials: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+    period = whole_period(min(given.first, given.months))
+    number = sum(day in period for day in days)
     for checkout in sides.values():
         one_run(folder, checkout, Period.of_day(days[0]), given.workers)  # compiles the kernels
     for _ in range(given.trials):
         for name, checkout in sides.items():
-            done = one_run(folder, checkout, whole_period(given.months), given.workers)
-            assert done["items"] == given.days, (name, done)
+            done = one_run(folder, checkout, period, given.workers)
+            assert done["items"] == number, (name, done)
             trials[name].append(done)
             print(f"{name}: {done}", file=sys.stderr, flush=True)
     found: dict[str, Any] = {
         name: {key: round(median(one[key] for one in runs), 1) for key in ("wall_s", "cpu_s")}
         for name, runs in trials.items()
     }
-    found |= {"tile_days": given.days, "months": given.months, "load": round(os.getloadavg()[1], 1)}
+    found |= {"tile_days": number, "months": min(given.first, given.months), "load": round(os.getloadavg()[1], 1)}
     found["same_bytes"] = len({one["digest"] for runs in trials.values() for one in runs}) == 1
     ratios = {}
     if given.rival:
         ratios = {key: found["rival"][f"{key}_s"] / found["ours"][f"{key}_s"] for key in ("wall", "cpu")}
         ratios = {f"times the rival, {key}": round(value, 2) for key, value in ratios.items()}
-    settings = {key: getattr(given, key) for key in ("days", "months", "workers", "trials", "trees")}
+    settings = {key: getattr(given, key) for key in ("days", "months", "first", "workers", "trials", "trees")}
     found |= {"ratios": ratios, "beside_the_last": beside("scattered", ratios, settings, keep=given.save)}
     print(json.dumps(found, indent=1) if given.json else "\n".join(f"{key}: {value}" for key, value in found.items()))
     sys.exit(0 if found["same_bytes"] else 1)
@@ -156,6 +158,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rival", type=Path, help="checkout of another version, with its .venv")
     parser.add_argument("--days", type=int, default=39)
     parser.add_argument("--months", type=int, default=24)
+    parser.add_argument("--first", type=int, default=1200, help="months that are run")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--trials", type=int, default=1)
     parser.add_argument("--trees", type=int, default=300)
