@@ -36,7 +36,7 @@ class KeptArrays:
         return self._size
 
     def resize(self, limit: int) -> None:
-        """Allow more or fewer bytes; what is too much is released.
+        """Take a new limit of bytes, and release what is beyond it.
 
         Parameters
         ----------

@@ -458,7 +458,7 @@ def dashboard_address(client: Any) -> str:
 
 
 def _gathered(client: Any, work: Assignment, memory: int | None, at_once: int | None) -> Iterator[TaskRecord]:
-    """Give tasks away, so many at once, and yield their records; each worker gets the tiles that it has begun."""
+    """Send tasks, so many at once, and yield their records; each worker gets the tiles that it has begun."""
     from distributed import as_completed
 
     named = {f"{task.name} {work.run}": task for task in work.tasks}
