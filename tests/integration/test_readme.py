@@ -39,6 +39,7 @@ ELSEWHERE = {
     ("README.md", "Install"): {
         "git clone": ".ci/run",
         "pip install uv && uv run stac-sm demo": "tests/support/demo_project.py",
+        "source .venv/bin/activate": ".ci/run",
         "uv run pytest": ".ci/run",
     },
     ("catalog/README.md", "Fetch the inputs"): {"": "tests/workflows/test_fetch.py"},
