@@ -156,13 +156,16 @@ def _print_submission(sent: SubmittedJob, dry_run: bool, as_json: bool) -> None:
     """Print what was sent and how to watch it; of a dry run the request itself, as its batch system reads it."""
     from stac_sm.workflows.submit.job import facts_of
 
+    if sent.note:
+        print_message(f"before it can be sent: {sent.note}")
     if dry_run and "kind" in sent.request and not as_json:
         from stac_sm.workflows.submit.kubernetes import manifest_text
 
         click.echo(manifest_text(dict(sent.request)), nl=False)
         return
     if dry_run:
-        print_result(dict(sent.request), as_json or "command" not in sent.request)
+        noted = {"note": sent.note} if sent.note and "kind" not in sent.request else {}  # a manifest has an annotation
+        print_result({**sent.request, **noted}, as_json or "command" not in sent.request)
         return
     print_result({**facts_of(sent), "watch": list(sent.watch)} if as_json else facts_of(sent), as_json)
     print_message("sent" if sent.new else "a job of this plan is waiting or at work already: nothing was sent")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -189,6 +189,49 @@ class Period:
             end = min(_month_end(start), self.end)
             yield Period(start, end)
             start = end
+
+
+def day_ranges(days: Iterable[date]) -> list[Period]:
+    """Join days that follow one another.
+
+    Parameters
+    ----------
+    days
+        UTC days, in any order; those given twice count once.
+
+    Returns
+    -------
+    list of Period
+        In order; none touches another.
+    """
+    found: list[Period] = []
+    for day in sorted(set(days)):
+        if found and found[-1].end == day:
+            found[-1] = Period(found[-1].start, day + ONE_DAY)
+        else:
+            found.append(Period.of_day(day))
+    return found
+
+
+def days_in_words(days: Iterable[date], most: int = 6) -> str:
+    """Return days as text, for messages.
+
+    Parameters
+    ----------
+    days
+        UTC days, in any order.
+    most
+        Number of ranges that are named at most.
+
+    Returns
+    -------
+    str
+        Such as ``2018-07-01/2018-07-07, 2018-08-02 and 3 more ranges``; ``none`` for no day.
+    """
+    found = day_ranges(days)
+    words = ", ".join(str(one) for one in found[:most])
+    more = len(found) - most
+    return f"{words} and {more} more range{'s' if more > 1 else ''}" if more > 0 else words or "none"
 
 
 def utc_instant(day: date, at: time = time(0)) -> datetime:

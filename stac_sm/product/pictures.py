@@ -21,7 +21,7 @@ from stac_sm.core.period import Period
 from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
 from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.product.read import newest_items, open_product, open_product_on, point_series
+from stac_sm.product.read import days_there, newest_items, open_product, open_product_on, point_series
 from stac_sm.raster.plots import check_suffix, plot_map, plot_series
 from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
@@ -121,16 +121,33 @@ def draw(
     check_suffix(file)  # before anything is read
     if picture.point is not None:
         series = point_series(catalog, *picture.point, picture.period, mask=picture.mask)
+        if not np.isfinite(series["sm"]).any():
+            raise _no_values(catalog, picture, picture.period)
         plot_series(series, file, title=picture.title, stations=stations)
         return file
     field = _field(catalog, picture, picture.period)
     if picture.minus:
         field = (field - _field(catalog, picture, picture.minus)).assign_attrs(field.attrs).rename("difference")
+        if not np.isfinite(field.values).any():
+            raise CatalogError(f"{picture.title}: no pixel has a value on both days: choose other days, or fewer flags")
     if picture.degrees:
         field = _cropped(field)
     note = coarse_inputs_note(coarse_inputs(catalog, picture))
     plot_map(field, file, title=picture.title, difference=picture.minus is not None, note=note)
     return file
+
+
+def _no_values(catalog: ReadableCatalog, picture: Picture, days: str) -> CatalogError:
+    """Return the error for days without a value where a picture is to be drawn."""
+    collection, bbox = (DAILY_GLOBAL, None) if _is_globe(picture) else (PRODUCT_COLLECTION, _bounds(picture))
+    masked = f" without flags {', '.join(picture.mask)}: leave out --mask, or choose" if picture.mask else ": choose"
+    there = days_there(catalog, bbox, Period.parse(days), collection)
+    found = f"no value found in {picture.where} on {Period.parse(days)}"
+    return CatalogError(f"{catalog.root}: {found}{masked} another day or place; {there}")
+
+
+def _is_globe(picture: Picture) -> bool:
+    return picture.geobox is None and picture.bbox is None and picture.point is None
 
 
 def coarse_inputs(catalog: ReadableCatalog, picture: Picture) -> dict[str, str]:
@@ -191,7 +208,14 @@ def _field(catalog: ReadableCatalog, picture: Picture, text: str) -> xr.DataArra
     day = Period.parse(text)
     if len(day) != 1:
         raise InputError(f"period {text!r}: {len(day)} days found, one day is required for a map; --at draws a series")
-    if picture.geobox is None and picture.bbox is None:
+    field = _day(catalog, picture, day)
+    if not np.isfinite(field.values).any():
+        raise _no_values(catalog, picture, text)
+    return field
+
+
+def _day(catalog: ReadableCatalog, picture: Picture, day: Period) -> xr.DataArray:
+    if _is_globe(picture):
         return _globe(catalog, day)
     if picture.degrees:
         cube = open_product_on(catalog, _cells_in_degrees(picture), day, mask=picture.mask)
@@ -205,9 +229,11 @@ def _field(catalog: ReadableCatalog, picture: Picture, text: str) -> xr.DataArra
 
 
 def _bounds(picture: Picture) -> BBox:
-    """Return the box of a map of a box or of a tile, degrees."""
+    """Return the box of a map of a box or of a tile, or of a point, degrees."""
     if picture.bbox is not None:
         return picture.bbox
+    if picture.point is not None:
+        return (*picture.point, *picture.point)
     outline = None if picture.geobox is None else footprint(picture.geobox)
     if outline is None:
         raise InputError(f"tile {picture.place}: it lies off the Earth: choose another tile")
@@ -255,7 +281,8 @@ def _globe(catalog: ReadableCatalog, day: Period) -> xr.DataArray:
     found = [item for item in catalog.items(DAILY_GLOBAL, period=day) if "overview" in item.assets]
     if not found:
         raise CatalogError(
-            f"{catalog.root}: no global day {day}: `stac-sm mosaic --period {day}` makes it, or name --tile or --bbox"
+            f"{catalog.root}: no global day {day}: `stac-sm mosaic --period {day}` makes it, or name --tile or --bbox; "
+            f"{days_there(catalog, None, day, DAILY_GLOBAL)}"
         )
     source = raster_source(max(found, key=_version), "overview").with_feature(None, "", catalog.root)
     (height, width), affine = source.geobox.shape, source.geobox.affine

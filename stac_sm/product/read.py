@@ -22,7 +22,7 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import footprint, snap_to_pixel_edges, transform_points
-from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.period import ONE_DAY, Period, days_in_words
 from stac_sm.core.text import unknown_name_message
 from stac_sm.core.variables import PUBLISHED_FLAGS, QualityFlag
 from stac_sm.features.cube import build
@@ -204,6 +204,9 @@ def point_series(
     return series
 
 
+_DAYS_AROUND = (31, 366, None)  # of those that were asked for, in which days with values are looked for; None: all
+
+
 @dataclass(frozen=True)
 class _Found:
     """Items of the product that were found, as a catalogue that is read for each asset and was searched once."""
@@ -254,8 +257,42 @@ def _nothing(catalog: ItemSearch, bbox: BBox, days: Period) -> CatalogError:
     place = ", ".join(f"{end:g}" for end in bbox)
     return CatalogError(
         f"{catalog.root}: no product found in {place} (degrees west, south, east, north) on {days}: "
-        "`stac-sm plan` says what is there"
+        f"{days_there(catalog, bbox, days)}"
     )
+
+
+def days_there(catalog: ItemSearch, bbox: BBox | None, near: Period, collection: str = PRODUCT_COLLECTION) -> str:
+    """Say on which days there are items with values, for a message that there are none on others.
+
+    Parameters
+    ----------
+    catalog
+        Catalogue with the product.
+    bbox
+        West, south, east, north in degrees; None for anywhere.
+    near
+        The days that were asked for: those around them are looked for first.
+    collection
+        The product, or its global days.
+
+    Returns
+    -------
+    str
+        What to do, with ranges of days if there are any.
+    """
+    for margin in _DAYS_AROUND:
+        around = None if margin is None or not 2 < near.start.year < near.end.year + 1 < 9999 else near.widened(margin)
+        items = catalog.items(collection, period=around, bbox=bbox, left_out={})
+        found = {
+            day
+            for item in items
+            if item.properties.get("stac_sm:pixels", {}).get("valid", 1)
+            for day in item_period(item).days
+        }
+        if found:
+            where = "" if margin is None else f" within {margin} days of them"
+            return f"days with values there{where}: {days_in_words(found)}"
+    return "no day has values there; `stac-sm plan` says what can be made"
 
 
 def newest_items(items: Iterable[pystac.Item]) -> list[pystac.Item]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.period import ONE_DAY, Period, parse_instant, readable_time, utc_instant
+from stac_sm.core.period import ONE_DAY, Period, day_ranges, days_in_words, parse_instant, readable_time, utc_instant
 
 days = st.dates(date(1900, 1, 1), date(2100, 1, 1))
 periods = st.builds(lambda start, n: Period(start, start + n * ONE_DAY), days, st.integers(1, 1500))
@@ -159,3 +159,18 @@ def test_recent_days_end_today():
     for text in ("last-0-days", "last-days", "last-x-days"):
         with pytest.raises(InputError):
             Period.parse_recent(text, today)
+
+
+@given(st.lists(st.integers(0, 60)))
+def test_law_ranges_hold_the_days_and_no_others(numbers):
+    days = [date(2018, 7, 1) + timedelta(days=number) for number in numbers]
+    found = day_ranges(days)
+    assert [day for one in found for day in one.days] == sorted(set(days))
+    assert all(one.end < other.start for one, other in pairwise(found))
+
+
+def test_days_in_words():
+    days = [date(2018, 7, day) for day in (3, 1, 2, 9)]
+    assert days_in_words(days) == "2018-07-01/2018-07-03, 2018-07-09"
+    assert days_in_words(days, most=1) == "2018-07-01/2018-07-03 and 1 more range"
+    assert days_in_words([]) == "none"

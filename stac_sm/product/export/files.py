@@ -7,6 +7,7 @@ is replaced at once when it is complete, Icechunk commits, and a Zarr store gets
 from __future__ import annotations
 
 import shutil
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -129,7 +130,7 @@ class ZarrFile(ExportFile):
         with self._writing(new=empty is not None) as store:
             if empty is not None:
                 empty.to_zarr(store, mode="w", zarr_format=3, consolidated=False, encoding=_zarr_encoding(empty))
-            group: Any = zarr.open_group(store, mode="r+", zarr_format=3)
+            group: Any = zarr.open_group(store, mode="r+", zarr_format=3, use_consolidated=False)
             count = group["time"].shape[0]
             for block in blocks:
                 for name, values in sorted(block.items(), key=lambda pair: pair[0] == "time"):
@@ -138,19 +139,31 @@ class ZarrFile(ExportFile):
                     array[count:] = values
                 count = group["time"].shape[0]
             group.attrs.update(dict(attributes))
+            self._consolidate(store)
+
+    def _consolidate(self, store: Any) -> None:
+        """Keep the metadata of all arrays in one file: readers look there first, and warn where they find none.
+
+        Until then they see the days of before, none that is half written.
+        """
+        import zarr
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
+            zarr.consolidate_metadata(store, zarr_format=3)
 
     def attributes(self) -> Mapping[str, Any]:
         """Return the attributes of the group."""
         import zarr
 
         with self._reading() as store:
-            return dict(zarr.open_group(store, mode="r").attrs)
+            return dict(zarr.open_group(store, mode="r", use_consolidated=False).attrs)
 
     def drop_unfinished(self) -> None:
         """Cut off days that have values but no time."""
         import zarr
 
-        group: Any = zarr.open_group(self.path, mode="r+")
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         count = group["time"].shape[0]
         for _, array in group.arrays():
             if "time" in (array.metadata.dimension_names or ()) and array.shape[0] != count:
@@ -182,6 +195,9 @@ class IcechunkFile(ZarrFile):
 
     def drop_unfinished(self) -> None:
         """Leave it: what is not committed is not there."""
+
+    def _consolidate(self, store: Any) -> None:
+        """Leave it: a repository has one list of all arrays, and is opened with ``consolidated=False``."""
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.storage.s3.session import aws_client
 from stac_sm.storage.signing import without_secrets
 from stac_sm.workflows.project import Project
-from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob, with_shared_plan
+from stac_sm.workflows.submit.job import ArrayJob, SubmittedJob, as_on_s3, with_shared_plan
 
 AWS_ARRAY_LIMIT = 10_000
 """Largest array of AWS Batch."""
@@ -86,7 +86,7 @@ def submit_to_aws_batch(
     infrastructure
         Queue and job definition.
     dry_run
-        Whether only to return what would be sent.
+        Whether only to return what would be sent; for a project on this machine, what would be sent once it is on S3.
 
     Returns
     -------
@@ -98,11 +98,12 @@ def submit_to_aws_batch(
     InputError
         If the project does not lie where the workers may write, or AWS refuses the request.
     """
+    job, note = as_on_s3(job, infrastructure.products.rstrip("/")) if dry_run else (job, "")
     _check_place(job, infrastructure)
     job = with_shared_plan(project, job, write=not dry_run)
     request = _request(job, infrastructure)
     if dry_run:
-        return SubmittedJob(job, "", False, request=request)
+        return SubmittedJob(job, "", False, request=request, note=note)
     try:
         batch = aws_client("batch", infrastructure.region)
         running = _running(batch, job.name, infrastructure.job_queue)

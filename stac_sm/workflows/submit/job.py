@@ -105,6 +105,9 @@ class SubmittedJob:
     request: Mapping[str, Any] = field(default_factory=dict)
     """What was, or would be, sent."""
 
+    note: str = ""
+    """What is to be done before a job that was only shown can be sent; empty if nothing."""
+
 
 def array_job(
     project: Project,
@@ -228,6 +231,28 @@ def with_shared_plan(project: Project, job: ArrayJob, *, write: bool) -> ArrayJo
     if write:
         store.create(path, Path(job.plan))
     return replace(job, plan=store.href(path))
+
+
+def as_on_s3(job: ArrayJob, root: str) -> tuple[ArrayJob, str]:
+    """Return a job as it would be with its project on S3, to be shown where it still lies on this machine.
+
+    Parameters
+    ----------
+    job
+        With project and plan on this machine, or on S3: then it stays as it is.
+    root
+        Where the project would lie, ``s3://…``.
+
+    Returns
+    -------
+    tuple
+        The job, and what is to be done before it can be sent; empty if nothing.
+    """
+    if is_remote(job.project):
+        return job, ""
+    note = f"the project lies in {job.project}, which workers do not see: put it on S3, then give --project {root}"
+    plan = job.plan if is_remote(job.plan) else f"{root}/plans/{job.plan_id}.parquet"
+    return replace(job, project=root, plan=plan), note
 
 
 def facts_of(sent: SubmittedJob) -> dict[str, Any]:

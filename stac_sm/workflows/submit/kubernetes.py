@@ -215,7 +215,7 @@ def manifest_text(manifest: Manifest) -> str:
     return str(yaml.safe_dump(manifest, sort_keys=False))
 
 
-def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = False) -> SubmittedJob:
+def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = False, note: str = "") -> SubmittedJob:
     """Apply a manifest by kubectl; the same one again changes nothing.
 
     Parameters
@@ -226,6 +226,8 @@ def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = F
         Of `job_manifest` or `dask_cluster_manifest`.
     dry_run
         Whether only to return what would be sent.
+    note
+        What is to be done before it can be sent, for a dry run: the manifest has it as an annotation.
 
     Returns
     -------
@@ -240,7 +242,9 @@ def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = F
     namespace = manifest["metadata"]["namespace"]
     kind = str(manifest["kind"]).lower()
     if dry_run:
-        return SubmittedJob(job, "", False, request=manifest)
+        if note:
+            manifest["metadata"].setdefault("annotations", {})["stac-sm/note"] = note
+        return SubmittedJob(job, "", False, request=manifest, note=note)
     said = _kubectl(["apply", "-f", "-"], json.dumps(manifest))
     watch = (
         job.status,

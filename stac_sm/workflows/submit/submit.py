@@ -17,7 +17,7 @@ from stac_sm.workflows.plan.plan_file import read_plan
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.submit.aws_batch import AWS_ARRAY_LIMIT, Infrastructure, submit_to_aws_batch
 from stac_sm.workflows.submit.dask_cluster import submit_to_dask
-from stac_sm.workflows.submit.job import DEFAULT_CPUS, SubmittedJob, array_job, with_shared_plan
+from stac_sm.workflows.submit.job import DEFAULT_CPUS, SubmittedJob, array_job, as_on_s3, with_shared_plan
 from stac_sm.workflows.submit.kubernetes import (
     KUBERNETES_ARRAY_LIMIT,
     Cluster,
@@ -66,6 +66,8 @@ class DaskTarget:
     """Address of its scheduler, ``tcp://HOST:8786``."""
 
 
+_ANY_BUCKET = "s3://BUCKET/PREFIX"  # of a job that is shown before its project lies on S3
+
 BatchTarget = AwsBatchTarget | SlurmTarget | KubernetesTarget | DaskTarget
 """Where a plan is sent."""
 
@@ -97,7 +99,7 @@ def submit_plan(
     memory
         Memory of a slice in bytes; None: estimated from the largest tasks.
     dry_run
-        Whether only to return what would be sent.
+        Whether only to return what would be sent; for a project on this machine, what would be sent once it is on S3.
 
     Returns
     -------
@@ -129,8 +131,9 @@ def submit_plan(
         case KubernetesTarget():
             cluster = target.cluster.for_store(settings_to_pass_on() if is_remote(project.catalog.root) else {})
             shared = with_shared_plan(project, job, write=not dry_run)
+            shared, note = as_on_s3(shared, _ANY_BUCKET) if dry_run else (shared, "")
             manifest = (dask_cluster_manifest if target.dask_cluster else job_manifest)(shared, cluster)
-            return submit_to_kubernetes(shared, manifest, dry_run=dry_run)
+            return submit_to_kubernetes(shared, manifest, dry_run=dry_run, note=note)
 
 
 def _array_limit(target: BatchTarget, dry_run: bool) -> int:

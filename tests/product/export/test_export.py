@@ -15,6 +15,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import rioxarray  # noqa: F401
 import xarray as xr
 from click.testing import CliRunner
 
@@ -105,6 +106,22 @@ def test_a_point_is_a_time_series(catalog, tmp_path, kind):
         same_values(made, point_series(catalog, lon, lat, days(3)).to_xarray())
         assert made.attrs["featureType"] == "timeSeries"
         assert float(made.lon) == pytest.approx(lon)
+
+
+@pytest.mark.parametrize("step", [None, 0.01])
+def test_zarr_is_opened_without_a_word_and_has_its_crs(catalog, bbox, tmp_path, step):
+    """Warnings are errors in tests. The line in catalog/README.md is how xarray and rioxarray find the CRS."""
+    to = tmp_path / "made.zarr"
+    for first in (0, 2):
+        export_product(catalog, ExportRequest(days(2, first), to, bbox=bbox, step=step, append=first > 0))
+        with xr.open_zarr(to, decode_coords="all") as made:
+            assert len(made.time) == 2 + first
+            assert made.rio.crs == rasterio.crs.CRS.from_wkt(made.crs.attrs["crs_wkt"])
+            assert made.sm.rio.crs is not None
+            assert made.rio.reproject("EPSG:4326").sm.notnull().any()
+    line = re.search(r"`(xarray\.open_zarr\([^`]*)`", Path("catalog/README.md").read_text())
+    assert line is not None
+    assert line[1].endswith(', decode_coords="all")')
 
 
 def test_a_grid_in_degrees_takes_the_pixel_at_each_centre(catalog, bbox, tmp_path):

@@ -115,7 +115,7 @@ def test_aws_is_not_asked_for_a_project_where_no_worker_may_write(planned):
     project, _ = planned
     for root in ("/home/me/project", "s3://products/smaller", "s3://products", "s3://other/sm"):
         with pytest.raises(InputError, match="no worker of AWS Batch may write: only below s3://products/sm"):
-            submit_to_aws_batch(project, replace(ON_S3, project=root), Infrastructure(**OUTPUTS), dry_run=True)
+            submit_to_aws_batch(project, replace(ON_S3, project=root), Infrastructure(**OUTPUTS))
 
 
 def test_what_aws_batch_is_asked_for(planned):

@@ -42,17 +42,37 @@ def test_dask_gets_a_task_for_each_month_of_a_tile(planned):
     assert sent.request["tasks"] == [f"{sent.job.name} {task.name}" for task in plan.tasks()]
 
 
-def test_pods_and_aws_do_not_see_a_folder_of_this_machine(planned, tmp_path):
-    project, _, file = planned
-    outputs = tmp_path / "aws.json"
+@pytest.fixture
+def outputs(tmp_path):
     names = ("region", "job_queue", "job_definition", "products", "log_group")
-    outputs.write_text(json.dumps({name: {"value": "s3://bucket/p"} for name in names}))
+    (tmp_path / "aws.json").write_text(json.dumps({name: {"value": "s3://bucket/p"} for name in names}))
+    return tmp_path / "aws.json"
+
+
+def test_pods_and_aws_do_not_see_a_folder_of_this_machine(planned, outputs):
+    project, _, file = planned
     for target, message in (
         (KubernetesTarget(Cluster("stac-sm:0.1.0")), "which pods do not see"),
         (AwsBatchTarget(outputs), "no worker of AWS Batch may write"),
     ):
         with pytest.raises(InputError, match=message):
-            submit_plan(project, file, target, memory=1 << 30, dry_run=True)
+            submit_plan(project, file, target, memory=1 << 30)
+
+
+def test_a_dry_run_shows_the_job_as_it_would_be_on_s3_without_a_store(planned, outputs, monkeypatch):
+    """No address of S3 answers here; what is to be done first is in the result."""
+    project, plan, file = planned
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    pods = submit_plan(project, file, KubernetesTarget(Cluster("stac-sm:0.1.0")), dry_run=True)
+    command = pods.request["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[2:] == list(pods.job.command)[2:]
+    assert f"s3://BUCKET/PREFIX/plans/{plan.id}.parquet" in command
+    assert command[command.index("--project") + 1] == "s3://BUCKET/PREFIX"
+    assert pods.request["metadata"]["annotations"]["stac-sm/note"] == pods.note
+    aws = submit_plan(project, file, AwsBatchTarget(outputs), dry_run=True)
+    assert "s3://bucket/p" in aws.request["containerOverrides"]["command"]
+    for sent in (pods, aws):
+        assert f"the project lies in {project.catalog.root}, which workers do not see: put it on S3" in sent.note
 
 
 def test_a_dask_cluster_for_pods_has_a_manifest(planned):
