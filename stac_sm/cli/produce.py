@@ -209,7 +209,8 @@ def run(
     from stac_sm.workflows.plan.plan_file import read_plan
     from stac_sm.workflows.run.run import PlanSlice, run_plan
 
-    project, loaded, chosen = open_project(folder), read_plan(plan), PlanSlice.parse(part) if part else None
+    project, chosen = open_project(folder), PlanSlice.parse(part) if part else None
+    loaded = read_plan(plan, project.catalog.store)
     selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox)
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, _interrupt)
@@ -270,7 +271,8 @@ def status(what: str | None, folder: str, as_json: bool) -> None:
         print_result(tried, True)
         exit_if_failed([what] if not tried else [], f"{what}: no task has tried to make it; `stac-sm plan` says why")
         return
-    found = plan_status(project.catalog, read_plan(what or newest_plan(project.catalog.store)))
+    store = project.catalog.store
+    found = plan_status(project.catalog, read_plan(what or newest_plan(store), store))
     facts = {"plan": found.plan, "done": found.done, "missing": found.missing, "blocked": found.blocked}
     facts |= {"retracted": found.retracted, "failed": dict(found.failed) if as_json else sum(found.failed.values())}
     rate, quiet = ("rate", "quiet") if as_json else ("tile-days an hour", "seconds since the last")

@@ -34,6 +34,7 @@ PLANS_FOLDER = "plans"
 PLAN_FORMAT = 1
 """Number of the format of plan files; those that state none have it. Raise it when older readers would misread them."""
 
+_MOST_NAMED = 6  # plans in a message
 _ELSEWHERE = ".href"  # ends the name of a file that holds the address of a plan that was written elsewhere
 _DAYS_FOUND = "stac_sm:days_found"  # metadata: features with too little history, fewest and most days found
 _LEFT_OUT = "stac_sm:left_out"  # metadata: items that the plan was made without, and why
@@ -202,13 +203,15 @@ def note_place(store: Store, id: str, href: str) -> None:
         store.create(path, place.encode())
 
 
-def read_plan(href: Path | str) -> Plan:
+def read_plan(href: Path | str, beside: Store | None = None) -> Plan:
     """Read a plan from a folder or from S3; its inputs are read when they are asked for.
 
     Parameters
     ----------
     href
         Path, or ``s3://`` address.
+    beside
+        Store of the project, whose plans the message names if there is no such file; None: it names none.
 
     Returns
     -------
@@ -244,7 +247,16 @@ def read_plan(href: Path | str) -> Plan:
         days_found = {name: (int(fewest), int(most)) for name, (fewest, most) in short.items()}
         return Plan(about["model"], PlannedDays(table, parts), left_out=left_out, days_found=days_found)
     except (OSError, KeyError, ValueError, CatalogError, pa.ArrowException) as error:
-        raise InputError(f"{href} is no plan ({_why_unread(href, error)}): `stac-sm plan` writes one") from error
+        there = _plans_there(beside) if beside is not None else ""
+        raise InputError(f"{href} is no plan ({_why_unread(href, error)}): `stac-sm plan` writes one{there}") from error
+
+
+def _plans_there(store: Store) -> str:
+    """Return the plans of a project, the newest first, for a message; empty if it has none."""
+    plans = sorted(store.list_objects(PLANS_FOLDER), key=lambda entry: entry.modified, reverse=True)
+    found = [entry.path for entry in plans if not entry.path.endswith(_ELSEWHERE)]
+    more = f" and {len(found) - _MOST_NAMED} older ones" if len(found) > _MOST_NAMED else ""
+    return f"; {store.root} has {', '.join(found[:_MOST_NAMED])}{more}" if found else ""
 
 
 def _why_unread(href: Path | str, error: Exception) -> str:

@@ -116,7 +116,7 @@ def submit_plan(
     if store.lacks:
         raise InputError(one_process_message(store, "slices run beside one another: give `stac-sm run --workers 1`"))
     file = absolute_address(plan)
-    loaded = read_plan(file)
+    loaded = read_plan(file, store)
     limit = _array_limit(target, dry_run)
     job = array_job(project, loaded, file, limit=limit, slices=slices, cpus=cpus, memory=memory)
     match target:
