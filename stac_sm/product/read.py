@@ -262,7 +262,7 @@ def _nothing(catalog: ItemSearch, bbox: BBox, days: Period) -> CatalogError:
 
 
 def days_there(catalog: ItemSearch, bbox: BBox | None, near: Period, collection: str = PRODUCT_COLLECTION) -> str:
-    """Say on which days there are items with values, for a message that there are none on others.
+    """Return text that names the days with values, for a message that there are none on others.
 
     Parameters
     ----------
