@@ -626,10 +626,11 @@ def projection_properties(geobox: GeoBox) -> dict[str, Any]:
 def _crs_fields(crs: str) -> tuple[str | None, str, str]:
     """Return code, WKT2:2019 and PROJJSON of a CRS.
 
-    Kept, since the search for a code takes 70 ms where a CRS has a name and no code.
+    Kept, since the search for a code takes milliseconds, and 70 of them where a CRS has a name and no code: it is made
+    by the spelling without a name.
     """
+    authority = pyproj.CRS.from_user_input(crs_wkt(crs)).to_authority(min_confidence=100)
     named = pyproj.CRS.from_user_input(named_wkt(crs))
-    authority = named.to_authority(min_confidence=100)
     return ":".join(authority) if authority else None, named.to_wkt("WKT2_2019"), named.to_json()
 
 

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest_of_list, elements_json
-from stac_sm.core.grid import crs_wkt
+from stac_sm.core.grid import SINUSOIDAL, crs_wkt
 from stac_sm.raster.precedence import Precedence, precedence_of, stated_version
 from stac_sm.storage.address import LOCAL, WEB, address_kind, asset_address, without_query
 
@@ -466,17 +466,20 @@ def _epsg(crs: str) -> int | None:
 
 @lru_cache(maxsize=256)
 def _epsg_by_gdal(wkt: str) -> int | None:
-    """Return the EPSG code that GDAL finds for a CRS; the search takes 40 ms where there is a name and no code."""
+    """Return the EPSG code that GDAL finds for a CRS.
+
+    The grid of MODIS has none; the search takes 40 ms where a CRS has a name and no code.
+    """
     from rasterio.crs import CRS
 
-    code = CRS.from_wkt(wkt).to_epsg()
+    code = None if crs_wkt(wkt) == crs_wkt(SINUSOIDAL) else CRS.from_wkt(wkt).to_epsg()
     return None if code is None else int(code)
 
 
 @lru_cache(maxsize=256)
 def _meaning(crs: str) -> str | None:
     """Return the parameters of a CRS without EPSG code, but not its names: two codes are compared as codes."""
-    known = pyproj.CRS.from_user_input(crs)
+    known = pyproj.CRS.from_user_input(crs_wkt(crs))
     if known.to_epsg() is not None or known.ellipsoid is None:
         return None
     operation = known.coordinate_operation

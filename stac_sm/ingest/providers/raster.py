@@ -308,9 +308,9 @@ class Raster:
     def _crs_of(self, file: Path, stated: str | None) -> str:
         if stated is None and not self.crs:
             raise GranuleError(f"{file}: no CRS found, one required: name it by --crs, e.g. EPSG:4326 or a PROJ string")
-        found = pyproj.CRS.from_user_input(stated or self.crs)
-        authority = found.to_authority(min_confidence=100)
-        return ":".join(authority) if authority and authority[0] == "EPSG" else crs_wkt(found.to_wkt())
+        found = crs_wkt(stated or self.crs)
+        authority = pyproj.CRS.from_user_input(found).to_authority(min_confidence=100)
+        return ":".join(authority) if authority and authority[0] == "EPSG" else found
 
     def _geotiff_strips(self, file: Path, upside_down: bool) -> Iterator[np.ndarray]:
         with open_geotiff(str(file)) as data:
