@@ -1,12 +1,19 @@
-"""Where only one process may write to a store, what would write with several is refused before anything is written."""
+"""Where only one process may write to a store, what would write with several is refused before anything is written.
+
+And tasks of one tile follow one another on one worker.
+"""
 
 from __future__ import annotations
 
 import re
 import secrets
+import time
+from datetime import date
+from itertools import pairwise
 
 import pytest
 from click.testing import CliRunner
+from distributed import Client, LocalCluster, get_worker
 
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
@@ -14,9 +21,13 @@ from stac_sm.core.period import Period
 from stac_sm.features.climatology import make_climatology
 from stac_sm.features.recipe import Climatology, Feature
 from stac_sm.product.aggregates.means import make_means
+from stac_sm.product.item import ProductDay
 from stac_sm.storage.s3 import objects
+from stac_sm.workflows.plan.planned_days import PlannedDay, Task
 from stac_sm.workflows.project import read_project
+from stac_sm.workflows.run import workers
 from stac_sm.workflows.run.run import PlanSlice, run_plan
+from stac_sm.workflows.run.run_log import TaskRecord
 from stac_sm.workflows.run.workers import LocalWorkers, SchedulerWorkers, SlurmWorkers
 from stac_sm.workflows.submit.kubernetes import Cluster
 from stac_sm.workflows.submit.submit import DaskTarget, KubernetesTarget, SlurmTarget, submit_plan
@@ -93,3 +104,32 @@ def test_a_command_with_one_worker_writes_and_with_the_default_does_not(root, tm
         assert re.search("only one process may write there; 2 workers found: give --workers 1", done.output)
     assert written() == before
     assert CliRunner().invoke(main, [*words, "--workers", "1"]).exit_code == 0
+
+
+@pytest.mark.parametrize("at_once", [2, None])
+def test_tasks_of_a_tile_follow_one_another_on_one_worker(monkeypatch, at_once):
+    """With as many tasks at once as workers, and with all of them where workers may come and go."""
+    took: list[tuple[str, str]] = []
+
+    def made(folder, task, *_):
+        took.append((get_worker().address, task.tile))
+        time.sleep(0.05)
+        return TaskRecord(task.name)
+
+    monkeypatch.setattr(workers, "run_task", made)
+    days = [
+        [PlannedDay(ProductDay(tile, date(2018, month, 1), "1", ""), "new") for month in range(1, 7)] for tile in "ab"
+    ]
+    tasks = [Task("m", day.made.tile, (day,)) for tile in days for day in tile]
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        records = list(workers._gathered(client, workers.Assignment("p", tasks), None, at_once))
+    assert sorted(record.task for record in records) == [task.name for task in tasks]
+    switches = 0
+    for address in {address for address, _ in took}:
+        tiles = [tile for at, tile in took if at == address]
+        switches += sum(one != other for one, other in pairwise(tiles))
+    assert switches <= 2, took
+    assert len({address for address, _ in took}) == 2
