@@ -298,10 +298,11 @@ def serve(
     With --json, the address is printed as soon as the server listens.
     """
     from stac_sm.serve.proxy import PublicAddress
-    from stac_sm.serve.server import serve as listen
 
     address = PublicAddress(root_path, proxies, hosts)
     root = catalog or str(open_project(folder).catalog.root)
+    from stac_sm.serve.server import serve as listen
+
     listen(
         root,
         host=host,

@@ -305,10 +305,10 @@ def validate(
     of stations (CSV, and NetCDF in the layout of QA4SM) and of every cell as an item of the collection validation; what
     is there and up to date is left alone.
     """
+    project = open_project(folder)
     from stac_sm.core.progress import ProgressBar
     from stac_sm.workflows.validation.validate import validate_product
 
-    project = open_project(folder)
     selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox)
     with ProgressBar("validate", "blocks of cells", print_message) as progress:
         made = validate_product(

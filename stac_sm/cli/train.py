@@ -204,9 +204,10 @@ def evaluate(
     MODEL is the folder that `train TABLE --out` has left, the href of a model item, or the id of one of the project's.
     TABLE is CSV or Parquet with the columns that the model was trained on.
     """
+    href = _item_href(model, folder)
     from stac_sm.workflows.training.tabular import evaluate_model
 
-    found = evaluate_model(_item_href(model, folder), table, target_unit=target_unit, out=out)
+    found = evaluate_model(href, table, target_unit=target_unit, out=out)
     print_result(found.to_dict(), as_json)
 
 
@@ -221,16 +222,16 @@ def predict_table(model: str, table: Path, out: Path, folder: Path | str, as_jso
 
     MODEL and TABLE are those of `evaluate`. The result has the rows of TABLE in their order.
     """
+    href = _item_href(model, folder)
     from stac_sm.workflows.training.tabular import predict_table_file
 
-    print_result(predict_table_file(_item_href(model, folder), table, out), as_json)
+    print_result(predict_table_file(href, table, out), as_json)
 
 
 def _item_href(model: str, folder: Path | str) -> str:
     """Return the href of the item that an argument MODEL names: a folder, an href, or an id of the project."""
-    from stac_sm.model.item import MODELS_COLLECTION
+    from stac_sm.model.item import MODELS_COLLECTION, model_item_href
     from stac_sm.storage.address import is_remote
-    from stac_sm.workflows.training.tabular import model_item_href
 
     href = model_item_href(model)
     if href == model and not model.endswith(".json"):

@@ -10,14 +10,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float64Array
 from stac_sm.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ def instant_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
     InputError
         If the column is missing, a row has no time, or a value is not a date.
     """
+    import pandas as pd
+
     require_columns(table, [column], "the day of a row")
     try:
         parsed = pd.to_datetime(_written_out(table[column]), utc=True, format="ISO8601")  # 01.07.2018 is not guessed
@@ -174,6 +178,8 @@ def instant_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
 
 def _written_out(values: pd.Series) -> pd.Series:
     """Return dates that are numbers such as 20180701 as dates: pandas takes a number for nanoseconds since 1970."""
+    import pandas as pd
+
     if not pd.api.types.is_numeric_dtype(values) or values.isna().any():
         return values
     return pd.to_datetime(values.astype("int64").astype(str), format="%Y%m%d")

@@ -13,17 +13,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
-from odc.geo.geobox import GeoBox
+from affine import Affine
 from shapely import get_coordinates, get_parts, segmentize
 from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from stac_sm.core.errors import InputError
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
@@ -166,12 +169,30 @@ class TileGrid:
         InputError
             If the grid has no such tile.
         """
-        from affine import Affine
+        return make_geobox(self.tile_shape, self.affine(tile), crs_wkt(self.crs))
 
+    def affine(self, tile: str) -> Affine:
+        """Return the transform of a tile, from column and row to x and y in the unit of the CRS.
+
+        Parameters
+        ----------
+        tile
+            Tile id, e.g. ``"h10v05"``.
+
+        Returns
+        -------
+        Affine
+            North up.
+
+        Raises
+        ------
+        InputError
+            If the grid has no such tile.
+        """
         column, row = self.column_row(tile)
         (height, width), (dx, dy) = self.tile_shape, self.pixel
         x, y = self.origin[0] + column * width * dx, self.origin[1] - row * height * dy
-        return GeoBox(self.tile_shape, Affine(dx, 0, x, 0, -dy, y), crs_wkt(self.crs))
+        return Affine(dx, 0, x, 0, -dy, y)
 
     def tile_at(self, lon: float, lat: float) -> tuple[str, int, int]:
         """Return the tile and the pixel that hold a point.
@@ -361,6 +382,30 @@ MODIS_SINUSOIDAL_1KM = TileGrid(
     tiles=(36, 18),
     code="MSIN",
 )
+
+
+def make_geobox(shape: tuple[int, int], affine: Affine, crs: Any) -> GeoBox:
+    """Return the GeoBox of some pixels.
+
+    odc-geo is imported here, since it loads dask: a command that makes no GeoBox needs neither.
+
+    Parameters
+    ----------
+    shape
+        Rows, columns.
+    affine
+        From column and row to x and y, in the unit of the CRS.
+    crs
+        Anything that odc-geo understands: a WKT, an authority code, a CRS; None where it is not known.
+
+    Returns
+    -------
+    GeoBox
+        Of this shape, affine and CRS.
+    """
+    from odc.geo.geobox import GeoBox
+
+    return GeoBox(shape, affine, crs)
 
 
 def check_point(lon: float, lat: float) -> None:
@@ -672,15 +717,20 @@ def footprint(geobox: GeoBox) -> Polygon | None:
     if geobox.crs is not None and geobox.crs.geographic:
         return _outline(box(*geobox.boundingbox).intersection(box(-180, -90, 180, 90)))
     rows, columns = geobox.shape
-    x = geobox.affine.c + geobox.affine.a * np.linspace(0, columns, _FOOTPRINT_STEPS + 1)
-    y = geobox.affine.f + geobox.affine.e * np.linspace(0, rows, _FOOTPRINT_STEPS + 1)
-    wkt = str(geobox.crs)
+    return _projected_footprint((rows, columns), geobox.affine, str(geobox.crs))
+
+
+def _projected_footprint(shape: tuple[int, int], affine: Affine, crs: str) -> Polygon | None:
+    """Return the `footprint` of pixels of a projected CRS."""
+    rows, columns = shape
+    x = affine.c + affine.a * np.linspace(0, columns, _FOOTPRINT_STEPS + 1)
+    y = affine.f + affine.e * np.linspace(0, rows, _FOOTPRINT_STEPS + 1)
     ring_x = np.concatenate([x, np.full_like(y, x[-1]), x[::-1], np.full_like(y, x[0])])
     ring_y = np.concatenate([np.full_like(x, y[0]), y, np.full_like(x, y[-1]), y[::-1]])
-    lon, lat, valid = _on_earth(wkt, ring_x, ring_y)
+    lon, lat, valid = _on_earth(crs, ring_x, ring_y)
     if valid.all():
         return _polygon(lon, lat)
-    return _clipped_outline(geobox)
+    return _clipped_outline(shape, affine, crs)
 
 
 def footprint_geometry(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
@@ -748,7 +798,9 @@ def _item_geometry(geometry: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _tile_footprint(grid: TileGrid, tile: str) -> Polygon | None:
-    return footprint(grid.geobox(tile))
+    if pyproj.CRS.from_user_input(grid.crs).is_geographic:
+        return footprint(grid.geobox(tile))
+    return _projected_footprint(grid.tile_shape, grid.affine(tile), crs_wkt(grid.crs))  # odc-geo is not loaded for it
 
 
 @lru_cache(maxsize=64)
@@ -766,9 +818,9 @@ def _on_earth(crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
     return lon, lat, np.isfinite(lon) & np.isfinite(lat) & near
 
 
-def _clipped_outline(geobox: GeoBox) -> Polygon | None:
+def _clipped_outline(shape: tuple[int, int], affine: Affine, crs: str) -> Polygon | None:
     """Return the outline through the westernmost and easternmost point on the Earth along lines through a box."""
-    crs, affine, (height, width) = str(geobox.crs), geobox.affine, geobox.shape
+    height, width = shape
     x = affine.c + affine.a * np.linspace(0, width, _FOOTPRINT_STEPS + 1)
     lines = np.linspace(_OFF_EDGE, 1 - _OFF_EDGE, 2 * _FOOTPRINT_STEPS + 1)  # on the pole, all x but one are off
     rows = affine.f + affine.e * height * lines

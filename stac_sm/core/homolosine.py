@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
-from stac_sm.core.grid import BBox
+from stac_sm.core.grid import BBox, make_geobox
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 HOMOLOSINE = "+proj=igh +lat_0=0 +lon_0=0 +datum=WGS84 +units=m +no_defs"
 PIXEL, WEST, NORTH, SHAPE = 250.0, -19949750.0, 8361000.0, (58034, 159246)
@@ -59,4 +62,4 @@ def degrees_grid(bbox: BBox) -> GeoBox:
     west, south, east, north = bbox
     rows, columns = (max(1, math.ceil(size / _STEP)) for size in (north - south, east - west))
     affine = Affine((east - west) / columns, 0, west, 0, (south - north) / rows, north)
-    return GeoBox((rows, columns), affine, "EPSG:4326")
+    return make_geobox((rows, columns), affine, "EPSG:4326")

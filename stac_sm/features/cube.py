@@ -12,7 +12,6 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid
 from stac_sm.core.period import Period
@@ -29,6 +28,7 @@ from stac_sm.stac.catalogs.search import ItemSearch
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 
 def feature_cube(

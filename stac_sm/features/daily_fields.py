@@ -17,16 +17,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import dask.array as da
 import numpy as np
-import xarray as xr
-from dask import delayed
-from dask.local import get_sync
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 
 from stac_sm.core.fingerprint import digest
 from stac_sm.features.derived import add_derived, apply_masks, trailing_mean
@@ -41,6 +35,10 @@ from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import get_reader
 from stac_sm.raster.resample import TargetPixels, overlapping_grids_by_block, pixel_lookup, regrid, source_window
 from stac_sm.raster.source import RasterSource, Window
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 
 class FieldBackend(Protocol):
@@ -92,23 +90,29 @@ class DaskBackend:
     """Arrays of a graph; nothing is read before compute."""
 
     in_blocks = True
-    arrays: Any = da
+
+    def __init__(self) -> None:
+        import dask.array as da  # here, since most commands make no cube
+        from dask import delayed
+
+        self.arrays: Any = da
+        self._delayed = delayed
 
     def empty(self, target: TargetPixels) -> Any:
         """Return a lazy array of NaN, in the blocks of the target."""
-        return da.full(target.shape, np.nan, dtype=np.float32, chunks=target.chunks)
+        return self.arrays.full(target.shape, np.nan, dtype=np.float32, chunks=target.chunks)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return a task that calls the function."""
-        return delayed(function, pure=False)(*arguments)
+        return self._delayed(function, pure=False)(*arguments)
 
     def as_field(self, made: Any, target: TargetPixels) -> Any:
         """Return an array of one block."""
-        return da.from_delayed(made, target.shape, np.float32)
+        return self.arrays.from_delayed(made, target.shape, np.float32)
 
     def by_block(self, function: Callable[..., Any], fields: Sequence[Any], **settings: Any) -> Any:
         """Return an array of one task a block."""
-        return da.map_blocks(function, *fields, dtype=np.float32, **settings)
+        return self.arrays.map_blocks(function, *fields, dtype=np.float32, **settings)
 
 
 class DailyFields:
@@ -266,7 +270,7 @@ class DailyFields:
             reads = [(f"window-{one}-{id(self)}", *place) for one in digests]
             graph |= {key: (read_source, source, block, self._reader) for key, source in zip(reads, files, strict=True)}
             graph[name, *place] = (regrid_mean, block, reads, grid, window, resampling)
-        return da.Array(graph, name, self._target.chunks, dtype=np.float32)
+        return self._backend.arrays.Array(graph, name, self._target.chunks, dtype=np.float32)
 
     def _field(self, sources: tuple[RasterSource, ...], resampling: str, lasting: bool) -> Any:
         """Return the pixels of some files, regridded to the target."""
@@ -299,7 +303,7 @@ class DailyFields:
             (name, *place): (read_and_regrid, block, tuple(sources[i] for i in near), resampling, self._reader)
             for (place, block), near in zip(self._blocks.items(), met, strict=True)
         }
-        return da.Array(graph, name, self._target.chunks, dtype=np.float32)
+        return self._backend.arrays.Array(graph, name, self._target.chunks, dtype=np.float32)
 
     def _overlapping(self, geoboxes: tuple[GeoBox, ...]) -> list[list[int]]:
         """Return, for each block, the numbers of the grids that may overlap it."""
@@ -541,6 +545,11 @@ def _empty_columns(resolved: ResolvedInputs, target: TargetPixels) -> dict[str, 
 
 def _cube(resolved: ResolvedInputs, target: TargetPixels, columns: Mapping[str, NDArray[np.float32]]) -> xr.Dataset:
     """Return features with the derived ones and masks, as in a cube."""
+    import dask.array as da
+    import xarray as xr
+    from dask.local import get_sync
+    from odc.geo.xr import xr_coords
+
     x, y = target.centres
     coords = {
         "time": np.array(resolved.days, dtype="datetime64[ns]"),

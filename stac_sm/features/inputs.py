@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pystac
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import day_input
@@ -29,6 +29,9 @@ from stac_sm.stac.catalogs.catalog import open_recipe_catalog
 from stac_sm.stac.catalogs.catalog_interface import is_writable
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.storage.trust import check_href
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 CLIMATOLOGY_COLLECTION = "climatology"
 """Collection of climatologies: the means of many years."""

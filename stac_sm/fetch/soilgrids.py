@@ -14,13 +14,10 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-import rasterio
 from affine import Affine
-from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioError
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import BBox, crs_wkt
+from stac_sm.core.grid import BBox, crs_wkt, make_geobox
 from stac_sm.core.homolosine import HOMOLOSINE, NORTH, PIXEL, SHAPE, WEST, degrees_grid, split_at_lobes
 from stac_sm.fetch.era5_land import areas
 from stac_sm.fetch.request import EmptyAnswerError, Listing, Request, Say, Selection
@@ -103,7 +100,7 @@ def blocks(boxes: Iterable[BBox]) -> list[Block]:
     list of tuple
         First row and column of each, in order.
     """
-    mosaic = GeoBox(SHAPE, Affine(PIXEL, 0, WEST, 0, -PIXEL, NORTH), crs_wkt(HOMOLOSINE))
+    mosaic = make_geobox(SHAPE, Affine(PIXEL, 0, WEST, 0, -PIXEL, NORTH), crs_wkt(HOMOLOSINE))
     found = set[Block]()
     for box in boxes:
         for piece in split_at_lobes(*box):
@@ -155,6 +152,9 @@ def _carry_out(coverage: str, block: Block, shape: tuple[int, int], file: Path, 
 
 def _check(coverage: str, shape: tuple[int, int], file: Path) -> None:
     """Refuse what is no whole window of integers; one without a single value is the sea."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
     with file.open("rb") as content:
         start = content.read(4096)
     if start.lstrip()[:1] == b"<":

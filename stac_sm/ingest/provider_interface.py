@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError, StacSmError
@@ -27,6 +26,7 @@ from stac_sm.storage.store import sha256
 
 if TYPE_CHECKING:
     import pandas as pd
+    from odc.geo.geobox import GeoBox
 
 
 class AssetLayer(Protocol):

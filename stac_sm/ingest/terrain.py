@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.provider_interface import AssetLayer, RasterLayer
 from stac_sm.raster.cog import CogProfile
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 Heights = Callable[[int, int], np.ndarray]
 """Reads heights of rows from a first one up to an end: (y, x), m, float32, NaN = no data."""

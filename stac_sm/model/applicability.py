@@ -23,7 +23,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float32Array, Float64Array
@@ -33,6 +32,8 @@ from stac_sm.model.feature_matrix import feature_columns, feature_matrix
 from stac_sm.model.holdout import hold_out
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from stac_sm.model.radius_search import FeatureScaling, Groups
 
 
@@ -390,6 +391,8 @@ class _Space:
 
 def _held_out(rows: Float32Array, sites: NDArray[Any], sample: NDArray[np.intp], seed: int) -> Float64Array:
     """Return the distance from sampled rows to the nearest row of another fold of sites."""
+    import pandas as pd
+
     chosen = np.zeros(len(rows), bool)
     chosen[sample] = True
     cut = hold_out(pd.DataFrame({"site": sites}), "site", folds=_FOLDS, seed=seed)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.columns import suggest_names
 from stac_sm.core.errors import ModelError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def feature_columns(

@@ -31,9 +31,11 @@ from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.model.base_learners import BoosterSpec, TrainingRows, TrainingTarget, fit_boosters
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.holdout import hold_out
-from stac_sm.model.intervals import Intervals, fit_intervals
+from stac_sm.model.interval_calibration import fit_intervals
+from stac_sm.model.intervals import Intervals
 from stac_sm.model.learner import StagedLearner
 from stac_sm.model.model import Model
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.model.user_table import find_fill_values
 from stac_sm.model.xgboost_learner import require_device
 
@@ -71,76 +73,6 @@ _AS_GOOD = 1.0  # ratio of RMSE up to which fewer rounds are taken: the seed of 
 
 ProgressOfFits = Callable[[int, int], None]
 """Takes the number of boosters that are trained, and of all."""
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How a model is trained. With ``tune``, only seed, threads and device matter; names are XGBoost's unless said."""
-
-    n_estimators: int = 300
-    """Number of trees. This and the other settings of trees are those of the one booster without ``tune``."""
-
-    max_depth: int = 6
-    """Largest depth of a tree."""
-
-    eta: float = 0.05
-    """Learning rate."""
-
-    subsample: float = 0.8
-    """Share of the rows that each tree sees."""
-
-    colsample: float = 0.8
-    """Share of the features that each tree sees (``colsample_bytree``)."""
-
-    min_child_weight: float = 5.0
-    """Fewest rows in a leaf."""
-
-    reg_lambda: float = 1.0
-    """L2 penalty on the value of a leaf."""
-
-    tune: bool = True
-    """Whether to train the sum of boosters for unseen sites; if not, the model is one booster of the trees set above,
-    in which each row has the same weight."""
-
-    seed: int = 0
-    """Of the draws of rows and features, and of the folds."""
-
-    nthread: int = 0
-    """Boosters that are trained at once; 0 = as many as there are cores. Does not change the model."""
-
-    device: str = "cpu"
-    """``cpu`` or ``cuda``, where the installed XGBoost can use it."""
-
-    def __post_init__(self) -> None:
-        for name in ("n_estimators", "max_depth"):
-            if getattr(self, name) < 1:
-                raise InputError(f"[training] {name}: found {getattr(self, name)}, 1 or more is required")
-        for name in ("eta", "subsample", "colsample"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"[training] {name}: found {getattr(self, name)}, above 0 and up to 1 is required")
-        if self.device not in {"cpu", "cuda"}:
-            raise InputError(f"[training] device: found {self.device!r}; cpu or cuda is required")
-
-    def fingerprint_fields(self) -> dict[str, Any]:
-        """Return the settings that change what is trained.
-
-        Returns
-        -------
-        dict
-            Name to value. The keys are spelled out, so that renaming a field makes no result stale.
-        """
-        return {
-            "n_estimators": self.n_estimators,
-            "max_depth": self.max_depth,
-            "eta": self.eta,
-            "subsample": self.subsample,
-            "colsample": self.colsample,
-            "min_child_weight": self.min_child_weight,
-            "reg_lambda": self.reg_lambda,
-            "tune": self.tune,
-            "seed": self.seed,
-            **({} if self.device == "cpu" else {"device": self.device}),
-        }
 
 
 @dataclass(frozen=True)

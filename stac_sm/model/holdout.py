@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.columns import Columns, Fold, day_column, label_column, require_columns, suggest_names
 from stac_sm.core.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _MOST_NETWORKS = 12
 """Most folds of networks: the ISMN has 80, and each fold is two trainings."""
 
-_GroupsOf = Callable[[pd.DataFrame, Columns, float], "pd.Series[str]"]
+_GroupsOf = Callable[["pd.DataFrame", Columns, float], "pd.Series[str]"]
 
 
 def hold_out(

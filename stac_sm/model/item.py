@@ -27,7 +27,27 @@ from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 from stac_sm.storage.update import update
 
 MODELS_COLLECTION = "sm-models"
+ITEM_FILE = "item.json"
+"""File of the item in the folder of a model that belongs to no project."""
+
 _EARTH = (-180.0, -90.0, 180.0, 90.0)
+
+
+def model_item_href(model: str) -> str:
+    """Return the href of the item of a model.
+
+    Parameters
+    ----------
+    model
+        Folder that training on a table has written, or anything else that names a model.
+
+    Returns
+    -------
+    str
+        Of the item in the folder; other names as they are.
+    """
+    folder = Path(model)
+    return str(folder / ITEM_FILE) if folder.is_dir() else model
 
 
 def model_item(

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float32Array
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from stac_sm.model.forest.trees import FlatTrees
 
-LearnerColumns = Mapping[str, NDArray[Any]] | pd.DataFrame
+LearnerColumns: TypeAlias = "Mapping[str, NDArray[Any]] | pd.DataFrame"
 """1-D columns of one length by name; NaN = missing."""
 
 

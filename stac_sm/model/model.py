@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.errors import CatalogError, InputError, ModelError
@@ -29,6 +28,7 @@ from stac_sm.storage.address import absolute_address, asset_address
 from stac_sm.storage.store import multihash, read_address, sha256
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pystac
 
 

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float32Array
@@ -21,6 +20,7 @@ from stac_sm.model.forest.trees import FlatTrees, flatten_trees
 from stac_sm.model.learner import FitSettings
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xgboost as xgb
 
 _LINE = "stac_sm:line"  # attribute of a linear booster: its normal scores

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError
@@ -28,6 +27,9 @@ from stac_sm.product.quicklook import quicklook_assets
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.stac.items import COG_MEDIA_TYPE, ItemDict, item_folder, raster_asset, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 PRODUCT_COLLECTION = "sm-1km-daily"
 SM_PROFILE = CogProfile(step=2.0**-13, level=6)

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.grid import footprint
+from stac_sm.core.grid import footprint, make_geobox
 from stac_sm.core.period import Period
 from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pystac
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 _LEAST_STEP = 0.01  # degrees
 _COARSE_KILOMETRES = 4.0  # side of a cell of an input that can show among pixels of 1 km
@@ -247,7 +247,7 @@ def _cells_in_degrees(picture: Picture) -> GeoBox:
     east += 360.0 * (east < west)
     step = max(_LEAST_STEP, (east - west) / _MOST_PIXELS, (north - south) / _MOST_PIXELS)
     shape = (max(1, math.ceil((north - south) / step)), max(1, math.ceil((east - west) / step)))
-    return GeoBox(shape, Affine(step, 0, west, 0, -step, north), "EPSG:4326")
+    return make_geobox(shape, Affine(step, 0, west, 0, -step, north), "EPSG:4326")
 
 
 def _cropped(field: xr.DataArray) -> xr.DataArray:

@@ -13,21 +13,23 @@ import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import deflate
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.colours import SOIL_MOISTURE_COLOURS, SOIL_MOISTURE_RANGE, soil_moisture_picture
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import footprint, ground_sample_distance, projection_properties, transform_points
+from stac_sm.core.grid import footprint, ground_sample_distance, make_geobox, projection_properties, transform_points
 from stac_sm.product.file_text import file_text
 from stac_sm.product.product_id import ProductId
 from stac_sm.raster.cog import verified_asset, write_picture_cog
 from stac_sm.stac.items import COG_MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 SIDE = 512
 """Pixels of ``visual`` along its longer side, at most."""
@@ -134,7 +136,7 @@ def cells_in_degrees(geobox: GeoBox) -> GeoBox:
     west, south, east, north = outline.bounds
     cell = max((north - south) / geobox.shape[0], (north - south) / SIDE, (east - west) / SIDE)
     shape = (max(1, math.ceil((north - south) / cell - 1e-6)), max(1, math.ceil((east - west) / cell - 1e-6)))
-    return GeoBox(shape, Affine(cell, 0, west, 0, -cell, north), "EPSG:4326")
+    return make_geobox(shape, Affine(cell, 0, west, 0, -cell, north), "EPSG:4326")
 
 
 def thinned_picture(sm: np.ndarray) -> np.ndarray:

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.grid import footprint, snap_to_pixel_edges, transform_points
+from stac_sm.core.grid import footprint, make_geobox, snap_to_pixel_edges, transform_points
 from stac_sm.core.period import ONE_DAY, Period, days_in_words
 from stac_sm.core.text import unknown_name_message
 from stac_sm.core.variables import PUBLISHED_FLAGS, QualityFlag
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pystac
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 _ASSETS = ("sm", "uncertainty", "qa")
 _EDGE_POINTS = 33  # along each side of a box in degrees, whose sides are curved in the product's CRS
@@ -463,7 +463,7 @@ def _geobox(found: _Found, bbox: BBox) -> GeoBox:
     native = _first_grid(found)
     columns, rows = _pixels(native, bbox)
     affine = native.affine @ Affine.translation(columns[0], rows[0])
-    return GeoBox((rows[1] - rows[0], columns[1] - columns[0]), affine, native.crs)
+    return make_geobox((rows[1] - rows[0], columns[1] - columns[0]), affine, native.crs)
 
 
 def _first_grid(found: _Found) -> GeoBox:

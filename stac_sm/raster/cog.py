@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError, ReadError
@@ -23,6 +22,7 @@ from stac_sm.core.grid import named_wkt
 from stac_sm.raster.cog_encoder import Fields, can_encode, encode_cog, own_fields
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
     from rasterio import Env
     from rasterio.io import MemoryFile
     from rasterio.windows import Window

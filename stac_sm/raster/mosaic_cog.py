@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import ReadError
-from stac_sm.core.grid import TileGrid, crs_wkt, footprint_geometry, named_wkt
+from stac_sm.core.grid import TileGrid, crs_wkt, footprint_geometry, make_geobox, named_wkt
 from stac_sm.raster.cog import CogProfile, CogText, bounded_gdal, same_raster_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 _BLOCK = 256
 _CELLS = (0.1, 0.05, 0.02, 0.01)  # degrees: sides of the cells of an overview, the largest that gives enough of them
@@ -48,7 +48,7 @@ def whole_grid_geobox(grid: TileGrid) -> GeoBox:
     """
     (height, width), (dx, dy), (columns, rows) = grid.tile_shape, grid.pixel, grid.tiles
     affine = Affine(dx, 0, grid.origin[0], 0, -dy, grid.origin[1])
-    return GeoBox((rows * height, columns * width), affine, crs_wkt(grid.crs))
+    return make_geobox((rows * height, columns * width), affine, crs_wkt(grid.crs))
 
 
 def write_mosaic_cog(
@@ -193,7 +193,7 @@ def overview_geobox(grid: TileGrid) -> GeoBox:
     cell = next((cell for cell in _CELLS if side / cell >= _LEAST_CELLS), _CELLS[-1])
     left, top = math.floor(west / cell + 1e-3) * cell, math.ceil(north / cell - 1e-3) * cell
     shape = math.ceil((top - south) / cell - 1e-3), math.ceil((east - left) / cell - 1e-3)
-    return GeoBox(shape, Affine(cell, 0, round(left, 9), 0, -cell, round(top, 9)), "EPSG:4326")
+    return make_geobox(shape, Affine(cell, 0, round(left, 9), 0, -cell, round(top, 9)), "EPSG:4326")
 
 
 def _coarse(file: Path, grid: TileGrid, geobox: GeoBox) -> dict[str, int]:

@@ -13,10 +13,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import pyproj
-from odc.geo.geobox import GeoBox
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 _METRES_A_DEGREE = 111_195.0
 _FINER = 1.5  # ratio of pixel sizes that is a difference: of one product, the sizes of tiles differ by less

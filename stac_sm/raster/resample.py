@@ -20,13 +20,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.grid import crs_wkt, snap_to_pixel_edges, transform_points
 from stac_sm.raster.source import Window
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 BLOCK = 1200
 """Side of a block in pixels: a tile of the MODIS grid at 1 km."""

@@ -10,19 +10,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
 import pystac
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest_of_list, elements_json
-from stac_sm.core.grid import SINUSOIDAL, crs_wkt
+from stac_sm.core.grid import SINUSOIDAL, crs_wkt, make_geobox
 from stac_sm.raster.precedence import Precedence, precedence_of, stated_version
 from stac_sm.storage.address import LOCAL, WEB, address_kind, asset_address, without_query
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 Window = tuple[slice, slice]
 _ROWS = 256  # of a window that are scaled at a time
@@ -314,7 +316,7 @@ def _geobox(item: pystac.Item, key: str, asset: pystac.Asset) -> GeoBox:
             f"item {item.id!r}, asset {key!r}: proj:transform {list(transform)} found, rows from north to south and "
             "columns from west to east are required: warp the file to such a grid"
         )
-    return GeoBox((rows, columns), affine, crs)
+    return make_geobox((rows, columns), affine, crs)
 
 
 def _crs(fields: dict[str, Any]) -> str | None:

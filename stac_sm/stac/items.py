@@ -13,10 +13,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyproj
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import (
@@ -28,6 +27,9 @@ from stac_sm.core.grid import (
 from stac_sm.core.variables import Variable
 from stac_sm.storage.object_meta import MEDIA_TYPES
 from stac_sm.storage.store import multihash, sha256
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 ItemDict = dict[str, Any]
 

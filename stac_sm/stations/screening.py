@@ -11,15 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from stac_sm.core.arrays import Float64Array
 from stac_sm.core.columns import Columns, day_column, label_column, require_columns
 from stac_sm.core.errors import InputError, ScreeningError
 from stac_sm.core.metrics import TripleCollocation, collocation_figures, common_rows, triple_collocation
+from stac_sm.stations.screening_thresholds import ScreeningThresholds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SERIES = ("insitu", "era5land", "third")
 """Columns of a table of triplets beside ``site`` and ``date``; m3 m-3, NaN = no value. The first is screened."""
@@ -32,77 +35,6 @@ _SITE_COLUMNS = [
     "site", "n", "status", "correlation", "error_std", "snr_db", "correlation_low", "correlation_high",
     "error_std_low", "error_std_high", "resamples", "failed_resamples",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ScreeningThresholds:
-    """Requirements on a station to be kept, and on the number of stations that must be left."""
-
-    min_correlation: float = 0.6
-    """Least correlation of the station with the unknown truth."""
-
-    max_error_std: float = 0.06
-    """Largest standard deviation of the station's error, m3 m-3."""
-
-    min_days: int = 100
-    """Least number of days on which all three series have a value."""
-
-    min_sites: int = 5
-    """Fewest kept sites on which a screened model is trained."""
-
-    min_sites_for_intervals: int = 10
-    """Fewest sites from which prediction intervals are issued."""
-
-    confidence: float = 0.9
-    """Share covered by the bootstrap intervals of correlation and error."""
-
-    decide_by: Literal["bounds", "estimate"] = "bounds"
-    """Figures that the thresholds apply to: the lower bound of the correlation's interval and the upper bound of the
-    error's, or the estimates themselves."""
-
-    max_failed_resamples: float = 0.2
-    """Largest share of the resamples that may allow no triple collocation; with more, a site is undetermined."""
-
-    @property
-    def series_names(self) -> tuple[str, str, str]:
-        """What reasons call the station and the other two data sets."""
-        return "station", "ERA5-Land", "ESA CCI"
-
-    def __post_init__(self) -> None:
-        for name in ("confidence", "max_failed_resamples"):
-            if not 0 <= (found := getattr(self, name)) < 1:
-                raise InputError(f"[screening] {name}: found {found:g}, a share from 0 to below 1 is required")
-
-    def fingerprint_fields(self) -> dict[str, Any]:
-        """Return the thresholds as they enter fingerprints.
-
-        Returns
-        -------
-        dict
-            Name to value. The keys are spelled out, so that renaming a field makes no result stale.
-        """
-        return {
-            "min_correlation": self.min_correlation,
-            "max_error_std": self.max_error_std,
-            "min_days": self.min_days,
-            "min_sites": self.min_sites,
-            "min_sites_for_intervals": self.min_sites_for_intervals,
-            "confidence": self.confidence,
-            "decide_by": self.decide_by,
-            "max_failed_resamples": self.max_failed_resamples,
-        }
-
-    def rules(self) -> dict[str, Any]:
-        """Return the thresholds that decide about a single site, as its screening result states them.
-
-        Returns
-        -------
-        dict
-            Name to value, without the numbers of sites that a training requires, and without ``confidence``, which
-            the result states beside its intervals.
-        """
-        others = {"min_sites", "min_sites_for_intervals", "confidence"}
-        return {name: value for name, value in self.fingerprint_fields().items() if name not in others}
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +99,8 @@ def screen_sites(
     estimate outside its own interval, or one that many resamples cannot repeat, rests on a few days: the site is
     undetermined, which QA4SM calls undeducible.
     """
+    import pandas as pd
+
     if bootstrap < 1 and thresholds.decide_by == "bounds":
         raise InputError("screening by bounds: found 0 resamples, at least 1 is required: decide_by = 'estimate'")
     ordered = _ordered(triplets)
@@ -252,6 +186,8 @@ def training_screener(
 
 def _keys(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Return site and day of the rows of a table, each pair once."""
+    import pandas as pd
+
     keys = pd.DataFrame({"site": label_column(table, columns.site), "date": day_column(table, columns.time)})
     return keys.drop_duplicates()
 

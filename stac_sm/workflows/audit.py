@@ -37,8 +37,8 @@ from stac_sm.stac.items import COG_MEDIA_TYPE, PARQUET_MEDIA_TYPE, item_json
 from stac_sm.stac.links import derived_documents, item_paths, refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
-from stac_sm.stations.screening import ScreeningThresholds
 from stac_sm.stations.screening_item import SCREENING_SCORES_PROPERTY
+from stac_sm.stations.screening_thresholds import ScreeningThresholds
 from stac_sm.storage.address import is_absolute
 from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store, multihash, sha256

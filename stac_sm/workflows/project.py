@@ -24,15 +24,15 @@ from stac_sm.core.period import Period
 from stac_sm.core.text import unknown_name_message
 from stac_sm.features.recipe import Recipe
 from stac_sm.ingest.registry import RASTER, provider_classes, source_class
-from stac_sm.model.fit import TrainSettings
 from stac_sm.model.holdout import check_strategy
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import check_id
 from stac_sm.stac.links import skeleton_collections
 from stac_sm.stations.records import StationRules
-from stac_sm.stations.screening import ScreeningThresholds
+from stac_sm.stations.screening_thresholds import ScreeningThresholds
 from stac_sm.storage.address import is_remote, local_path
 from stac_sm.storage.store import open_store
 from stac_sm.storage.update import update
@@ -484,6 +484,8 @@ def _grid(table: Mapping[str, Any]) -> TileGrid:
 
 def _sources(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     """Return the settings of the sources; each is a record, whose fields are known."""
+    if not content:
+        return content  # the providers' modules are not imported for nothing
     _refuse_no_table({f"sources.{name}": table for name, table in content.items()})
     known = provider_classes()
     own = [name for name, table in content.items() if name not in known and source_class(name, table) is not None]

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from stac_sm.core.period import Period
 from stac_sm.features.cube import build
@@ -19,6 +18,9 @@ from stac_sm.features.inputs import require_inputs, resolve_inputs
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.workflows.project import Project
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True, eq=False)

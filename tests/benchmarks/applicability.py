@@ -29,7 +29,8 @@ import pandas as pd
 import xgboost as xgb
 
 from stac_sm.model.applicability import Applicability, fit_applicability, mean_distance, nearest_points
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
+from stac_sm.model.train_settings import TrainSettings
 from tests.benchmarks.guard import beside
 
 FEATURES = tuple(f"x{i:02d}" for i in range(13))  # as many as GLASS SM's recipe, with the day of the year

@@ -30,10 +30,11 @@ import psutil
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.period import Period
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh

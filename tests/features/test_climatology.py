@@ -21,8 +21,9 @@ from stac_sm.features.derived import trailing_mean
 from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, resolve_inputs
 from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
 from stac_sm.features.time_rules import Timeline, choose_day_fields, climatology_fields
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
 from stac_sm.model.predict import predict
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.raster.source import RasterSource
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh

@@ -12,9 +12,11 @@ import pytest
 from stac_sm.core.errors import InputError, ScreeningError
 from stac_sm.core.metrics import agreement_scores
 from stac_sm.model.evaluate import LEAST_ROWS, evaluate, station_scores
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
 from stac_sm.model.holdout import hold_outs
-from stac_sm.stations.screening import ScreeningThresholds, training_screener
+from stac_sm.model.train_settings import TrainSettings
+from stac_sm.stations.screening import training_screener
+from stac_sm.stations.screening_thresholds import ScreeningThresholds
 
 CONUS = Path(__file__).parents[3] / "shared/data/matchup_conus/matchup_conus_10day.csv"
 SMALL = TrainSettings(tune=False, n_estimators=15, max_depth=3, eta=0.3)

@@ -16,8 +16,9 @@ from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError
 from stac_sm.model.base_learners import site_sample_weights
 from stac_sm.model.booster import WeightedBooster
-from stac_sm.model.fit import Rounds, TrainSettings, fit, learn, training_rows
+from stac_sm.model.fit import Rounds, fit, learn, training_rows
 from stac_sm.model.model import Model
+from stac_sm.model.train_settings import TrainSettings
 from tests.support.examples import examples
 
 FEATURES = ["lst", "lai", "swvl1"]

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError, ModelError, ScreeningError
 from stac_sm.model.conformal import site_weighted_quantile
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
 from stac_sm.model.holdout import hold_out
-from stac_sm.model.intervals import CONSTANT, ErrorLevel, Intervals, SpreadSettings, fit_intervals
+from stac_sm.model.interval_calibration import fit_intervals
+from stac_sm.model.intervals import CONSTANT, ErrorLevel, Intervals, SpreadSettings
+from stac_sm.model.train_settings import TrainSettings
 from tests.support.examples import examples
 
 FEATURES = ["rough", "other", "place"]

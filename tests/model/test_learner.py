@@ -19,7 +19,7 @@ from stac_sm.model import learner as learners
 from stac_sm.model.base_learners import BoosterSpec, TrainingTarget, fit_boosters
 from stac_sm.model.booster import WeightedBooster
 from stac_sm.model.feature_matrix import feature_columns
-from stac_sm.model.fit import TrainSettings, fit, training_rows
+from stac_sm.model.fit import fit, training_rows
 from stac_sm.model.forest import ensemble
 from stac_sm.model.forest.trees import FlatTrees
 from stac_sm.model.intervals import ErrorLevel, Intervals
@@ -27,6 +27,7 @@ from stac_sm.model.item import MODELS_COLLECTION, model_item, write_model_assets
 from stac_sm.model.learner import FitSettings, TreeLearner
 from stac_sm.model.learner_registry import DEFAULT_LEARNER, LEARNERS, find_learner
 from stac_sm.model.model import Model
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.model.xgboost_learner import XGBoostLearner
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh

@@ -12,15 +12,8 @@ from stac_sm.core.columns import Columns
 from stac_sm.core.errors import InputError
 from stac_sm.model.evaluate import CLIMATOLOGY, evaluate, seasonal_climatology
 from stac_sm.model.holdout import hold_outs
-from stac_sm.model.skill import (
-    Skill,
-    random_rows_sentence,
-    read_skill,
-    skill_of,
-    skill_sentences,
-    unskilled,
-    with_baselines,
-)
+from stac_sm.model.skill import Skill, read_skill, skill_sentences, unskilled
+from stac_sm.model.skill_scores import random_rows_sentence, skill_of, with_baselines
 
 
 def table_of(sites=12, each=40, noise=0.03, seed=0):

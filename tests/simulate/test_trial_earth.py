@@ -14,7 +14,8 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.ingest.provider_interface import scan_file
 from stac_sm.ingest.registry import create_provider
 from stac_sm.model.applicability import fit_applicability
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid
 from stac_sm.simulate.earth import Earth
 from stac_sm.simulate.glass import write_lst

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from stac_sm.core.errors import InputError, ScreeningError
 from stac_sm.core.metrics import triple_collocation
 from stac_sm.stations import screening as screening_module
-from stac_sm.stations.screening import ScreeningThresholds, require_sites, screen_sites, training_screener
+from stac_sm.stations.screening import require_sites, screen_sites, training_screener
+from stac_sm.stations.screening_thresholds import ScreeningThresholds
 from tests.support.examples import examples
 from tests.support.hawaii import era5_land
 from tests.support.source_files import HAWAII, real_data

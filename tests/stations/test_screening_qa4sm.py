@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from stac_sm.core.metrics import triple_collocation
-from stac_sm.stations.screening import KEPT, ScreeningThresholds, screen_sites
+from stac_sm.stations.screening import KEPT, screen_sites
+from stac_sm.stations.screening_thresholds import ScreeningThresholds
 from tests.support.source_files import HAWAII, real_data
 
 pytestmark = real_data

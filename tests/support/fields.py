@@ -21,10 +21,11 @@ from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid, crs_wkt
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.features.recipe import Feature, Mask, Recipe
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.item import model_item, write_model_assets
 from stac_sm.model.model import Model
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.raster.cog import CogProfile, write_cog
 from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid, source_window
 from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog

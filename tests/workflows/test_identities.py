@@ -35,11 +35,12 @@ from stac_sm.ingest.file_group import ingest_fingerprint
 from stac_sm.model.applicability import Applicability
 from stac_sm.model.base_learners import BoosterSpec, TrainingTarget
 from stac_sm.model.booster import WeightedBooster
-from stac_sm.model.fit import Learned, Rounds, TrainSettings
+from stac_sm.model.fit import Learned, Rounds
 from stac_sm.model.intervals import ErrorLevel, Intervals
 from stac_sm.model.model import Model
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import _fingerprint as table_fingerprint
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.product.aggregates import means, mosaic
 from stac_sm.product.aggregates.aggregate import Aggregate as Aggregate
 from stac_sm.product.aggregates.source_items import SourceItem as AggregateMember
@@ -47,7 +48,7 @@ from stac_sm.product.item import OUTPUT_PROFILE
 from stac_sm.raster.cog import CogProfile
 from stac_sm.raster.source import RasterSource
 from stac_sm.stations.records import Station, StationRules
-from stac_sm.stations.screening import ScreeningThresholds
+from stac_sm.stations.screening_thresholds import ScreeningThresholds
 from stac_sm.workflows.plan.plan import day_fingerprint_parts, planned_day
 from stac_sm.workflows.plan.planned_days import PlannedDay
 from stac_sm.workflows.project import MatchupRules, Project, ValidationSettings

@@ -25,8 +25,9 @@ from stac_sm.core.columns import day_column
 from stac_sm.core.errors import ModelError
 from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import feature_cube
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
 from stac_sm.model.predict import predict
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.publish import PublishOutcome

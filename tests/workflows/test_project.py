@@ -9,7 +9,7 @@ import pytest
 
 from stac_sm.core.errors import ProjectError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
-from stac_sm.model.fit import TrainSettings
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stations.records import StationRules
 from stac_sm.workflows.project import (

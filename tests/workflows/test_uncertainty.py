@@ -13,7 +13,7 @@ from stac_sm.core.period import Period
 from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import feature_cube
 from stac_sm.model.applicability import fit_applicability
-from stac_sm.model.intervals import fit_intervals
+from stac_sm.model.interval_calibration import fit_intervals
 from stac_sm.model.item import MODELS_COLLECTION, model_item, write_model_assets
 from stac_sm.model.predict import predict
 from stac_sm.product.item import write_product_assets as write_product

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betainc
 
 from stac_sm.core.arrays import Float64Array
 from stac_sm.core.metrics import Scores, agreement_scores, pearson_r, ubrmse
@@ -216,6 +215,8 @@ def correlation_p_value(r: float, n: int) -> float:
         From Student's t with ``n - 2`` degrees of freedom, as ``scipy.stats.pearsonr`` and ``spearmanr`` have it; 1 for
         two rows, NaN if there is no correlation.
     """
+    from scipy.special import betainc
+
     if not math.isfinite(r) or n < 2:
         return math.nan
     return 1.0 if n == 2 else float(betainc((n - 2) / 2, 0.5, max(0.0, 1.0 - r * r)))

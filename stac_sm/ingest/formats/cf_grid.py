@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pyproj
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.core.grid import crs_wkt
+from stac_sm.core.grid import crs_wkt, make_geobox
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.ingest.formats.field_arrays import Arrays, ArrayVariable
 from stac_sm.ingest.formats.latlon_grid import RegularGrid
@@ -212,7 +211,7 @@ def _grid(arrays: Arrays, variable: ArrayVariable, degrees: bool, file: Any, crs
         _axis(one, _metres(one, file) / unit, file, descending) for one, descending in ((y, True), (x, False))
     )
     affine = Affine(width, 0, left, 0, -height, top)
-    return RegularGrid(GeoBox((rows.size, columns.size), affine, crs_wkt(found.to_wkt())), rows, columns)
+    return RegularGrid(make_geobox((rows.size, columns.size), affine, crs_wkt(found.to_wkt())), rows, columns)
 
 
 def _mapping(arrays: Arrays, variable: ArrayVariable) -> ArrayVariable | None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.core.grid import transformer_from_lonlat
+from stac_sm.core.grid import make_geobox, transformer_from_lonlat
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 CRS = "EPSG:6933"
 _LEFT, _TOP = -17367530.44516138, 7314540.83063855  # outer corner of all grids, metres
@@ -42,7 +45,7 @@ class EaseGrid:
         row, column = (0, 0) if window is None else (window[0].start, window[1].start)
         shape = (self.rows, self.columns) if window is None else tuple(part.stop - part.start for part in window)
         affine = Affine(self.cell, 0, _LEFT + column * self.cell, 0, -self.cell, _TOP - row * self.cell)
-        return GeoBox(shape, affine, CRS)
+        return make_geobox(shape, affine, CRS)
 
 
 EASE2_36KM = EaseGrid(406, 964)

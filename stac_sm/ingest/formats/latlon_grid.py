@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
+from stac_sm.core.grid import make_geobox
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 _TOLERANCE = 1e-3  # pixels: coordinates are often stored as float32
 _MOST_CELLS = 1 << 28  # 16 times the global grid of 0.1 degrees
@@ -67,7 +70,7 @@ class RegularGrid:
         if abs(lon.size * dx - 360) < _TOLERANCE * dx and west < -180 - _TOLERANCE * dx:
             columns = np.append(columns, columns[0])
         affine = Affine(dx, 0, round(west, 9), 0, -dy, round(north, 9))
-        return cls(GeoBox((rows.size, columns.size), affine, "EPSG:4326"), rows, columns)
+        return cls(make_geobox((rows.size, columns.size), affine, "EPSG:4326"), rows, columns)
 
     @property
     def name(self) -> str:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError, InputError
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, make_geobox
 from stac_sm.core.period import utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.file_content import HDF4, FileContent, metadata_value
@@ -34,6 +33,9 @@ from stac_sm.ingest.provider_interface import Granule, RasterLayer, Recognition
 from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 SIDES = (1200, 2400, 4800)
 """Pixels along a side of a tile: 1 km, 500 m, 250 m."""
@@ -409,7 +411,7 @@ def _geobox(file: Path, tile: str, found: GridField, sides: Sequence[int]) -> Ge
             f"tile {MODIS_SINUSOIDAL_1KM.describe(tile)} of its name is {_metres(edges)}: one of the two is wrong; "
             "fetch it again"
         )
-    return GeoBox(found.shape, whole.affine * Affine.scale(whole.shape[0] / found.shape[0]), whole.crs)
+    return make_geobox(found.shape, whole.affine * Affine.scale(whole.shape[0] / found.shape[0]), whole.crs)
 
 
 def _metres(bounds: tuple[float, ...]) -> str:

@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
-
-from odc.geo.geobox import GeoBox
+from typing import TYPE_CHECKING, ClassVar
 
 from stac_sm.core.errors import GranuleError
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.ingest.file_content import FileContent, RasterContent, describe_file
 from stac_sm.ingest.formats.geotiff import geotiff_rank, open_geotiff, read_heights
 from stac_sm.ingest.provider_interface import Download, Granule, Recognition, ScannedFile
 from stac_sm.ingest.terrain import terrain_layers
 from stac_sm.stac.items import raster_item
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 ACQUIRED = Period(date(2010, 12, 1), date(2016, 1, 1))
 """Days on which TanDEM-X took the images that the DEM is made of."""
@@ -124,7 +126,7 @@ def _geobox(file: Path) -> GeoBox:
             f"{file}: found {count} band(s) in {crs} with transform {tuple(affine)[:6]}, "
             "expected one band in EPSG:4326, north up: fetch the tile again"
         )
-    return GeoBox(shape, affine, "EPSG:4326")
+    return make_geobox(shape, affine, "EPSG:4326")
 
 
 def _check_place(file: Path, geobox: GeoBox, south: int, west: int) -> None:

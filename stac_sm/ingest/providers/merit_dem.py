@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.ingest.file_content import TAR, FileContent, RasterContent, describe_file
 from stac_sm.ingest.formats.geotiff import displayed_href, geotiff_rank, open_geotiff, read_heights
 from stac_sm.ingest.provider_interface import Download, Granule, Recognition, ScannedFile, has_name_of
 from stac_sm.ingest.terrain import terrain_layers
 from stac_sm.stac.items import raster_item
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 ACQUIRED = Period(date(2000, 2, 11), date(2011, 5, 13))
 """Days on which its sources were taken: from the Shuttle mission (SRTM) to the end of ALOS (AW3D-30m)."""
@@ -194,4 +197,4 @@ def _geobox(href: str, south: int, west: int) -> GeoBox:
             f"{displayed_href(href)}: its transform is {tuple(affine)[:6]}, its name says {named}: "
             "one of the two is wrong; fetch it again"
         )
-    return GeoBox(shape, affine, "EPSG:4326")
+    return make_geobox(shape, affine, "EPSG:4326")

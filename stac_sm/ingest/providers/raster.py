@@ -14,17 +14,16 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyproj
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import crs_wkt, projection_properties
+from stac_sm.core.grid import crs_wkt, make_geobox, projection_properties
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES, VOLUMETRIC, Variable, canonical_unit
 from stac_sm.ingest.formats.cf_grid import LONGEST, CfSeries, cf_series
@@ -36,6 +35,9 @@ from stac_sm.ingest.rank import Rank, time_digits
 from stac_sm.raster.cog import CogProfile, verified_asset
 from stac_sm.raster.mosaic_cog import write_cog_by_rows
 from stac_sm.stac.items import COG_MEDIA_TYPE, ItemDict, check_id, raster_asset, raster_item
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 STATIC = "static"
 STATIC_PERIOD = Period.parse("1900/2099")
@@ -300,7 +302,7 @@ class Raster:
         upside_down = affine.e > 0
         if upside_down:
             affine = Affine(affine.a, 0, affine.c, 0, -affine.e, affine.f + affine.e * shape[0])
-        geobox = GeoBox(shape, affine, self._crs_of(file, None if stated is None else stated.to_wkt()))
+        geobox = make_geobox(shape, affine, self._crs_of(file, None if stated is None else stated.to_wkt()))
         _check_longitudes(file, geobox)
         strips = partial(self._geotiff_strips, file, upside_down)
         yield geobox, [Field(period, strips)], geotiff_rank(str(file))

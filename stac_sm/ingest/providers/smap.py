@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.grid import projection_properties
@@ -29,6 +28,9 @@ from stac_sm.ingest.provider_interface import Download, Granule, RasterLayer, Re
 from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.items import raster_item
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 _FILL = -9999.0
 _NOT_RECOMMENDED, _FLAG_FILL = 1, 65534  # bit 0; the fill value has bit 0 unset

@@ -17,15 +17,14 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import crs_wkt, transformer_from_lonlat
+from stac_sm.core.grid import crs_wkt, make_geobox, transformer_from_lonlat
 from stac_sm.core.homolosine import HOMOLOSINE, NORTH, PIXEL, SHAPE, WEST, degrees_grid, split_at_lobes
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES, Variable
@@ -37,6 +36,9 @@ from stac_sm.raster.resample import TargetPixels, source_window
 from stac_sm.stac.items import raster_item
 from stac_sm.storage.http.documents import FileUrl, fetch_file, validators
 from stac_sm.storage.store import sha256
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 Source = Path | FileUrl
 BBox = tuple[float, float, float, float]
@@ -527,7 +529,7 @@ def _geobox(mosaic: TileMosaic) -> GeoBox:
     column, row = (affine.c - WEST) / PIXEL, (NORTH - affine.f) / PIXEL
     off = [abs(affine.a / PIXEL - 1) * mosaic.shape[1], abs(affine.e / PIXEL + 1) * mosaic.shape[0]]
     if max(*off, abs(column - round(column)), abs(row - round(row))) > _OFF:
-        return GeoBox(mosaic.shape, affine, crs_wkt(HOMOLOSINE))
+        return make_geobox(mosaic.shape, affine, crs_wkt(HOMOLOSINE))
     column, row = round(column), round(row)
     if min(row, column) < 0 or row + mosaic.shape[0] > SHAPE[0] or column + mosaic.shape[1] > SHAPE[1]:
         raise GranuleError(
@@ -535,11 +537,11 @@ def _geobox(mosaic: TileMosaic) -> GeoBox:
             f"{column + mosaic.shape[1]} lie off the {SHAPE[0]} x {SHAPE[1]} of the mosaic: fetch it again"
         )
     placed = Affine(PIXEL, 0, WEST + column * PIXEL, 0, -PIXEL, NORTH - row * PIXEL)
-    return GeoBox(mosaic.shape, placed, crs_wkt(HOMOLOSINE))
+    return make_geobox(mosaic.shape, placed, crs_wkt(HOMOLOSINE))
 
 
 def _in_degrees(mosaic: TileMosaic) -> GeoBox:
-    geobox = GeoBox(mosaic.shape, mosaic.affine, "EPSG:4326")
+    geobox = make_geobox(mosaic.shape, mosaic.affine, "EPSG:4326")
     west, south, east, north = geobox.boundingbox
     if west < -180 - mosaic.affine.a or east > 180 + mosaic.affine.a or south < -90 or north > 90:
         raise GranuleError(

@@ -17,8 +17,9 @@ import pandas as pd
 from stac_sm.core.columns import Columns, instant_column, label_column, numeric_column
 from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
-from stac_sm.model.fit import Learned, ProgressOfFits, Rounds, TrainSettings, learn
+from stac_sm.model.fit import Learned, ProgressOfFits, Rounds, learn
 from stac_sm.model.tabular.features import TableFeatures
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.model.user_table import FeatureChoice, choose_features, place_columns
 
 _PLAIN = TrainSettings(n_estimators=400, max_depth=6, eta=0.05, subsample=0.8, colsample=0.8, min_child_weight=1.0,

@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from odc.geo.geobox import GeoBox
+from typing import TYPE_CHECKING, Any
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import StacSmError
@@ -25,6 +23,9 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once
 from stac_sm.storage.signing import without_secrets
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 WrittenAssets = tuple[dict[str, AssetFile], int]
 """Assets in local files, and the number of pixels with a value."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
-import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.grid import transform_points
 from stac_sm.core.period import ONE_DAY
 from stac_sm.core.variables import PUBLISHED_FLAGS, VARIABLES
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 CONVENTIONS = "CF-1.11, ACDD-1.3"
 """Conventions that an export follows."""
@@ -176,6 +178,8 @@ def _empty(
     grid_mapping: Mapping[str, Any],
     located: str,
 ) -> xr.Dataset:
+    import xarray as xr
+
     described = {"grid_mapping": MAPPING, "coordinates": " ".join(part for part in ("depth", located) if part)}
     data = {
         name: (

@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
 import pystac
-import xarray as xr
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import footprint_geometry
+from stac_sm.core.grid import footprint_geometry, make_geobox
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.product.export.cf import (
     EPOCH,
@@ -40,6 +38,10 @@ from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
 from stac_sm.stac.items import build_item, item_json, software_version
 from stac_sm.storage.signing import public_address
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 COLLECTION_ATTRIBUTE = "stac_collection"
 """Global attribute by which an export is known."""
@@ -323,7 +325,7 @@ def _grid(bbox: BBox, step: float) -> GeoBox:
         raise InputError(
             f"--grid {step:g}: found {columns} x {rows} cells; up to {_MOST_CELLS} on a side can be written"
         )
-    return GeoBox((rows, columns), Affine(step, 0, first[0] * step, 0, -step, last[1] * step), "EPSG:4326")
+    return make_geobox((rows, columns), Affine(step, 0, first[0] * step, 0, -step, last[1] * step), "EPSG:4326")
 
 
 def _blocks(source: _Source, days: Sequence[date], progress: Callable[[int], None]) -> Iterator[Days]:

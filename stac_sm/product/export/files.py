@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from stac_sm.core.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 DAYS_A_CHUNK = 16
 """Days in a chunk of a file: few reads for a time series, and days can still be added cheaply."""
@@ -86,6 +88,8 @@ class NetCDFFile(ExportFile):
 
     def open(self) -> xr.Dataset:
         """Open the file."""
+        import xarray as xr
+
         return xr.open_dataset(self.path, engine="netcdf4", decode_times=False, mask_and_scale=False)
 
     def write(self, empty: xr.Dataset | None, blocks: Iterable[Days], attributes: Mapping[str, str]) -> None:
@@ -117,6 +121,8 @@ class ZarrFile(ExportFile):
 
     def open(self) -> xr.Dataset:
         """Open the store."""
+        import xarray as xr
+
         with self._reading() as store:
             there: xr.Dataset = xr.open_zarr(
                 store, decode_times=False, mask_and_scale=False, consolidated=False, chunks=None

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.period import ONE_DAY, Period
@@ -31,6 +30,7 @@ from stac_sm.workflows.plan.item_rows import NEVER, AssetRequest, InputRows, Pla
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from odc.geo.geobox import GeoBox
 
 _LONGEST = 31  # days: how far before a day the folder of an item may lie that still covers it
 _MONTHS_A_JOB = 6
@@ -152,7 +152,8 @@ class GridOverlap:
     """Test of grids of files against a target; the result is kept, since many features have the same grid."""
 
     def __init__(self, target: TargetPixels) -> None:
-        self._target, self._known = target, dict[GeoBox, bool]()
+        self._target = target
+        self._known: dict[GeoBox, bool] = {}
 
     def __call__(self, grid: GeoBox) -> bool:
         """Return whether a grid overlaps the target.
@@ -283,7 +284,8 @@ class InputTable:
             if isinstance(grid, str):
                 ids = self.table["id"].take(chosen[place == number]).to_pylist()
                 left_out |= {f"{id}/{feature.asset}": grid for id in ids}
-        chosen = chosen[np.isin(place, [i for i, grid in grids.items() if isinstance(grid, GeoBox) and meeting(grid)])]
+        met = [i for i, grid in grids.items() if not isinstance(grid, Refusal | str) and meeting(grid)]
+        chosen = chosen[np.isin(place, met)]
         return np.asarray(chosen[pc.sort_indices(self.table["id"].take(chosen))])  # the text order of Python, too
 
     def values(self, name: str, positions: np.ndarray) -> list[Any]:

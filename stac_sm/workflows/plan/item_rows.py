@@ -16,10 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import digest_of_list
@@ -37,6 +36,7 @@ from stac_sm.storage.trust import check_href
 if TYPE_CHECKING:
     import pyarrow as pa
     import pystac
+    from odc.geo.geobox import GeoBox
 
 
 @lru_cache(maxsize=20_000)
@@ -119,7 +119,7 @@ class Refusal:
     """What is wrong, and what to do."""
 
 
-Place = GeoBox | Refusal | str
+Place: TypeAlias = "GeoBox | Refusal | str"
 """Grid of a file; or why a plan must stop at an item, or (as text) why the item is left out."""
 
 

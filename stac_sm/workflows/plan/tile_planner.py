@@ -14,7 +14,6 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import DayInput, day_input
@@ -36,6 +35,7 @@ from stac_sm.workflows.plan.planned_days import days_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from odc.geo.geobox import GeoBox
 
 _EPOCH = date(1970, 1, 1)
 
@@ -282,7 +282,7 @@ def _timeline(table: InputTable, feature: Feature, positions: np.ndarray) -> Tim
     columns = [table.values(name, positions) for name in ("id", *own, "version", "start", "end")]
     fields: dict[Period, list[InputFile]] = {}
     for id, proof, size, place, version, start, end in zip(*columns, strict=True):
-        precedence = precedence_of(cast(GeoBox, table.places[place]), version or "")
+        precedence = precedence_of(cast("GeoBox", table.places[place]), version or "")
         file = InputFile(id, feature.asset, proof.hex(), size, precedence)
         fields.setdefault(_period(start, end), []).append(file)
     return Timeline.of(cast(Any, fields))

@@ -14,7 +14,8 @@ from typing import Any
 
 from stac_sm.core.metrics import Scores
 from stac_sm.model.diagnostics.results import FLAGGED
-from stac_sm.model.skill import random_rows_sentence, skill_sentences, unskilled
+from stac_sm.model.skill import skill_sentences, unskilled
+from stac_sm.model.skill_scores import random_rows_sentence
 from stac_sm.stac.visibility import VISIBILITY_FIELD, Visibility
 from stac_sm.workflows.reporting import figures, stations
 from stac_sm.workflows.reporting.findings import SITE_STRATEGY, ReportFindings, ReportInputs

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from stac_sm.model.evaluate import CORRECTED
 from stac_sm.raster.coast import draw_coast
@@ -67,6 +66,8 @@ def _symbol_size(stations: pd.DataFrame) -> float:
 
     A panel is some 280 points wide. Of the distances to the nearest station, a tenth may be less than the symbol.
     """
+    from scipy.spatial import cKDTree
+
     places = stations[["lon", "lat"]].to_numpy(float) * [_narrowing(stations), 1.0]
     places = np.unique(places.round(4), axis=0)
     if len(places) < 3:

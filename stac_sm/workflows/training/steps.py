@@ -46,11 +46,11 @@ from stac_sm.storage.address import asset_address
 from stac_sm.storage.single_writer import require_one_process
 from stac_sm.storage.store import read_address
 from stac_sm.workflows.project import Project
-from stac_sm.workflows.reporting.page import report_asset_fields
-from stac_sm.workflows.training.training_run import TrainingRun, training_hyperparameters, training_run
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from stac_sm.workflows.training.training_run import TrainingRun
 
 OUTSIDE_PERIOD_PROPERTY = "stac_sm:stations_outside_period"
 """Property of match-up and model items: id of a station to the days that its series spans, ``START/END``."""
@@ -500,6 +500,9 @@ def train_step(
     item = model_item.item_stub(fingerprint)
 
     def make(scratch: Path) -> dict[str, AssetFile]:
+        from stac_sm.workflows.reporting.page import report_asset_fields  # only training needs them
+        from stac_sm.workflows.training.training_run import training_run
+
         stations, where, left_out = _stations_and_sites(project, catalog)
         outside = _stations_outside_period(stations, where, Period.parse(project.matchups.period))
         notes = _notes(outside, where, matchups.item["properties"], project.matchups.period)
@@ -514,7 +517,7 @@ def train_step(
             fingerprint=fingerprint,
             bbox=_bbox(run.rows),
             period=_period(run.rows),
-            hyperparameters=training_hyperparameters(project),
+            hyperparameters=project.training.fingerprint_fields(),
             properties=_model_properties(run, matchups) | found,
             previous=model_item.latest_model(catalog),
         )
@@ -597,7 +600,7 @@ def model_provenance(project: Project, matchups: str) -> dict[str, Any]:
     """
     return {
         "matchups": matchups,
-        "training": training_hyperparameters(project),
+        "training": project.training.fingerprint_fields(),
         "screening": project.screening.fingerprint_fields(),
         "validation": project.validation.fingerprint_fields(),
         "recipe": project.recipe.fingerprint_fields(),

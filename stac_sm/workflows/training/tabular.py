@@ -32,9 +32,10 @@ from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import UNSCREENED, Evaluation, Fitter, evaluate
 from stac_sm.model.fit import DEFAULT_ROUNDS, DIAGNOSTIC_ROUNDS, Rounds
 from stac_sm.model.holdout import hold_outs
-from stac_sm.model.item import model_item, write_model_assets
+from stac_sm.model.item import ITEM_FILE, model_item, write_model_assets
 from stac_sm.model.model import Model, read_asset, read_item
-from stac_sm.model.skill import SKILL_PROPERTY, Skill, skill_of, with_baselines
+from stac_sm.model.skill import SKILL_PROPERTY, Skill
+from stac_sm.model.skill_scores import skill_of, with_baselines
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import TableModel, learn_table, train_table, with_features
 from stac_sm.model.user_table import (
@@ -483,7 +484,6 @@ def write_table_report(
     return write_model_report(folder, report)
 
 
-ITEM = "item.json"
 _FEATURES = "features"
 _SUFFIXES = (".ubj", ".json", ".html", ".parquet")  # of all files that a model has
 _CLEANED = "stac_sm:cleaned"
@@ -592,12 +592,12 @@ def write_folder(
             assets |= {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
         item = _item(made, table, cleaning, found.skill if found is not None else ())
         item["assets"] = {key: _located(asset) for key, asset in assets.items()}
-        (scratch / ITEM).write_bytes(item_json(item))
+        (scratch / ITEM_FILE).write_bytes(item_json(item))
         scratch.chmod(0o755)  # mkdtemp's is for its owner only
         _swap(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return folder / ITEM
+    return folder / ITEM_FILE
 
 
 def check_model_folder(folder: Path, *, overwrite: bool) -> None:
@@ -618,7 +618,7 @@ def check_model_folder(folder: Path, *, overwrite: bool) -> None:
     found = [file.name for file in folder.iterdir()] if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: a file found; a folder is required, new or with an older model")
-    known = {f"{_FEATURES}.json", ITEM}
+    known = {f"{_FEATURES}.json", ITEM_FILE}
     if found and not (known <= set(found) and all(name.endswith(_SUFFIXES) for name in found)):
         raise InputError(
             f"--out {folder}: {', '.join(sorted(found)[:5])} found; a new or empty folder is required, or one with an "
@@ -652,23 +652,6 @@ def read_features(href: str) -> TableFeatures | None:
     if _FEATURES not in item.assets:
         return None
     return TableFeatures.from_dict(json.loads(read_asset(item, _FEATURES)))
-
-
-def model_item_href(model: str) -> str:
-    """Return the href of the item of a model.
-
-    Parameters
-    ----------
-    model
-        Folder that `write_folder` has written, or anything else that names a model.
-
-    Returns
-    -------
-    str
-        Of the item in the folder; other names as they are.
-    """
-    folder = Path(model)
-    return str(folder / ITEM) if folder.is_dir() else model
 
 
 def evaluate_table(

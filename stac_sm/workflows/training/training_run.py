@@ -20,9 +20,11 @@ from stac_sm.model.diagnostics.results import Diagnostics, DiagnosticsBudget
 from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, evaluate
 from stac_sm.model.fit import DEFAULT_ROUNDS, DIAGNOSTIC_ROUNDS, Learned, Rounds, learn
 from stac_sm.model.holdout import hold_outs
-from stac_sm.model.intervals import Intervals, fit_intervals
+from stac_sm.model.interval_calibration import fit_intervals
+from stac_sm.model.intervals import Intervals
 from stac_sm.model.model import Model
-from stac_sm.model.skill import Skill, skill_of
+from stac_sm.model.skill import Skill
+from stac_sm.model.skill_scores import skill_of
 from stac_sm.stations.fold_climatology import without_years
 from stac_sm.stations.screening import ScreeningResult, require_sites, training_screener
 from stac_sm.workflows.project import Project
@@ -235,22 +237,6 @@ def _table_of_fold(
         return table
     held_out = set(table["date"].iloc[fold.test].dt.year)
     return without_years(table, project.recipe, years["plain"], years["sums"], held_out)
-
-
-def training_hyperparameters(project: Project) -> dict[str, object]:
-    """Return the settings that change the model.
-
-    Parameters
-    ----------
-    project
-        With its table ``[training]``.
-
-    Returns
-    -------
-    dict
-        Name -> value.
-    """
-    return project.training.fingerprint_fields()
 
 
 def _training_rows(table: pd.DataFrame, screening: ScreeningResult, project: Project) -> tuple[pd.DataFrame, str]:

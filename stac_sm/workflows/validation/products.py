@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import TileGrid, footprint, transform_points
@@ -32,6 +31,7 @@ from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 if TYPE_CHECKING:
     import pystac
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 Float64Array = "NDArray[np.float64]"
 

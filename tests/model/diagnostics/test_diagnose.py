@@ -17,7 +17,8 @@ from stac_sm.core.text import to_json
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.leakage import near_predictor, site_identification_skill
 from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, WATCHED, DiagnosticsBudget
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
+from stac_sm.model.train_settings import TrainSettings
 
 SETTINGS = TrainSettings(tune=False, n_estimators=40, max_depth=4, eta=0.2)
 FEATURES = ["wet", "soil", "station_no", "noise"]

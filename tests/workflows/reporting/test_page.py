@@ -26,9 +26,11 @@ from stac_sm.core.scores.pair import GCOS_UBRMSE, pair_scores
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.evaluate import evaluate
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
 from stac_sm.model.holdout import hold_outs
-from stac_sm.stations.screening import ScreeningThresholds, screen_sites, training_screener
+from stac_sm.model.train_settings import TrainSettings
+from stac_sm.stations.screening import screen_sites, training_screener
+from stac_sm.stations.screening_thresholds import ScreeningThresholds
 from stac_sm.workflows.reporting import figures, score_tables, stations
 from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, interval_coverage, site_intervals
 from stac_sm.workflows.reporting.html import html_document, html_element, html_table

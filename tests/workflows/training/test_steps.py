@@ -20,8 +20,9 @@ from stac_sm.cli.main import main
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.recipe import Feature
-from stac_sm.model.fit import TrainSettings, fit
+from stac_sm.model.fit import fit
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
+from stac_sm.model.train_settings import TrainSettings
 from stac_sm.stac.items import item_json
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY

@@ -20,6 +20,7 @@ from stac_sm.core.errors import InputError, ModelError
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.fit import Rounds
 from stac_sm.model.holdout import hold_out
+from stac_sm.model.item import model_item_href
 from stac_sm.model.model import Model
 from stac_sm.model.tabular.fit import train_table
 from stac_sm.model.user_table import clean_table
@@ -27,7 +28,6 @@ from stac_sm.workflows.training.tabular import (
     _HoldOuts,
     evaluate_table,
     evaluate_training,
-    model_item_href,
     read_features,
     write_folder,
 )
