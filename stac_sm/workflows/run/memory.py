@@ -45,7 +45,7 @@ class WorkShare:
 
     kept: int = 0
     """Those of them that serve the next task of the tile, too: lookups, fields that do not change, pixels of
-    exponential means. What a worker keeps between tasks is these, and what its budget has beyond the peak."""
+    exponential means."""
 
     def keeps(self, budget: int) -> int:
         """Return how many bytes of arrays may be kept between tasks.
@@ -58,9 +58,10 @@ class WorkShare:
         Returns
         -------
         int
-            Bytes, those of this task among them; 0 where the peak is beyond the budget.
+            Bytes, those of this task among them: what its tile and another one need, and no more than the budget has
+            beyond the peak; 0 where the peak is beyond the budget.
         """
-        return max(0, budget - self.peak + self.kept) if self.peak <= budget else 0
+        return min(2 * self.kept, budget - self.peak + self.kept) if self.peak <= budget else 0
 
 
 def parse_bytes(text: str) -> int:
