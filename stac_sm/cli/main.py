@@ -8,14 +8,19 @@ themselves are in the other modules of this folder.
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 import click
 
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate, tiles
 from stac_sm.cli.operate import doctor, index, serve, submit
-from stac_sm.cli.options import add_log_options
+from stac_sm.cli.options import add_log_options, print_message
 from stac_sm.cli.produce import audit, plan, retract, run, status
 from stac_sm.cli.products import annual, export, mosaic, plot, validate
 from stac_sm.cli.supply import fetch, update
@@ -91,7 +96,8 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _ends_by_signal(ctx):
+                return super().invoke(ctx)
         except click.UsageError as error:
             raise (_UsageFailure(error) if ctx.meta[_JSON_ASKED] else error) from None
         except StacSmError as error:
@@ -101,6 +107,38 @@ class _Group(click.Group):
                 raise
             what = f"{error.filename2 or error.filename}: {(error.strerror or '').lower()}" if error.filename else error
             raise _Failure(f"{what}: {_MACHINE[error.errno]}, then run the same command again") from error
+
+
+@contextmanager
+def _ends_by_signal(ctx: click.Context) -> Iterator[None]:
+    """End a command by SystemExit on Ctrl-C and SIGTERM: its workers stop, and nothing is left half done.
+
+    Left to themselves, SIGTERM would leave worker processes behind, and Ctrl-C would say nothing while the files in
+    hand are finished. A second signal ends at once. The server has its own way to end.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        if ctx.invoked_subcommand == serve.name:
+            signal.raise_signal(number)
+            return
+        by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        print_message(f"ended by {by}: what is made stays; run the same command again to make the rest")
+        sys.exit(128 + number)
+
+    handlers = {one: signal.getsignal(one) or signal.SIG_DFL for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {one: handler for one, handler in handlers.items() if handler != signal.SIG_IGN}  # as in a nohup
+    for one in before:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 _JSON_ASKED = "log is JSON"

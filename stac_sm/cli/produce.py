@@ -5,10 +5,7 @@ They come after training. The work is in `workflows`; what is printed of it is h
 
 from __future__ import annotations
 
-import signal
-import sys
 from shlex import quote
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -212,8 +209,6 @@ def run(
     project, chosen = open_project(folder), PlanSlice.parse(part) if part else None
     loaded = read_plan(plan, project.catalog.store)
     selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox)
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, _interrupt)
     with ProgressBar("run", "tasks", print_message) as progress:
         report = run_plan(
             project,
@@ -323,13 +318,6 @@ def _workers(project: Project, number: int, memory: str | None, scheduler: str |
 
 def _where(folder: str) -> str:
     return "" if folder == "." else f" --project {quote(folder)}"
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Exit on Ctrl-C or SIGTERM: workers stop, what is there is linked, and nothing is left half done."""
-    by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-    print_message(f"ended by {by}: what is published stays; run the same command again to make the rest")
-    sys.exit(128 + number)
 
 
 @click.command()

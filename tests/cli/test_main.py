@@ -4,11 +4,14 @@ import ast
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from datetime import date
 
 import click
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -156,6 +159,29 @@ def test_a_mistake_is_one_message_and_exit_code_1(project, arguments, words):
 def test_only_a_command_line_that_cannot_be_read_is_exit_code_2(project, arguments, code, words):
     options = ["--project", str(project)] if arguments[0] in main.commands else []
     assert words in run(*arguments, *options, code=code).stderr
+
+
+@pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_ends_a_command_with_its_workers(number, by, tmp_path):
+    """It says so at once; before, SIGTERM left the processes of a pool behind, each with its memory."""
+    command = [sys.executable, "-m", "stac_sm", "simulate", tmp_path / "earth", "--workers", "2"]
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        ends, workers = time.monotonic() + 120, []
+        while len(workers) < 4 and time.monotonic() < ends:  # their server and its tracker, too
+            time.sleep(0.1)
+            workers = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert f"ended by {by}: what is made stays; run the same command again to make the rest" in said
+    assert "Traceback" not in said
+    assert len(workers) >= 4
+    assert not psutil.wait_procs(workers, timeout=30)[1]
 
 
 def test_without_a_project_it_says_how_to_make_one(tmp_path):
