@@ -16,6 +16,26 @@
 Any other exception is a defect of the program, and the command line shows its traceback.
 """
 
+import traceback
+
+
+def raised_by(error: BaseException, *packages: str) -> bool:
+    """Return whether code of some packages, or what it called, raised an error.
+
+    A context manager that names the file in the errors of a library passes on those of the code inside: a file is
+    not damaged because a program divides by zero.
+
+    Parameters
+    ----------
+    error
+        As it was caught, with its traceback.
+    packages
+        Names as they are imported, such as ``netCDF4``.
+    """
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    names = (frame.f_globals.get("__name__") or frame.f_code.co_name for frame in frames)  # compiled: the name alone
+    return any(str(name).partition(".")[0] in packages for name in names)
+
 
 class StacSmError(Exception):
     """Base of every error that a user can act on.

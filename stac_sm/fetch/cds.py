@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stac_sm.core.errors import InputError, StacSmError
+from stac_sm.core.errors import InputError, StacSmError, raised_by
 from stac_sm.fetch.request import AccountError, EmptyAnswerError, Say, StillQueuedError
 from stac_sm.fetch.transfer import http_opener, save
 from stac_sm.storage.retry import FaultKind, RetryPolicy
@@ -167,9 +167,9 @@ def _readable_errors(dataset: str, key: str, ticket: Path) -> Iterator[None]:
     """Turn what cdsapi raises into errors that a user can act on, without the key."""
     try:
         yield
-    except StacSmError:
-        raise
     except Exception as error:
+        if isinstance(error, StacSmError) or not raised_by(error, "cdsapi", "ecmwf", "requests"):
+            raise
         failure = _explained(dataset, error, key)
         if type(error).__name__ == "ProcessingFailedError":  # a new request is needed
             ticket.unlink(missing_ok=True)

@@ -106,6 +106,14 @@ def test_an_expired_token_is_explained_and_in_no_message(store, file, caplog, ca
         assert TOKEN not in path.read_text(errors="replace")
 
 
+def test_an_error_of_the_caller_is_not_said_to_be_one_of_the_service(store, file):
+    def say(line: str) -> None:
+        raise ZeroDivisionError(line)
+
+    with pytest.raises(ZeroDivisionError):
+        CdsRequest("reanalysis-era5-land", INPUTS).carry_out(file, say)
+
+
 def test_a_good_token_is_in_no_log_and_no_file(store, file, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     lines = carried_out(file)

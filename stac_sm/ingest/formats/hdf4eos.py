@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from stac_sm.core.errors import GranuleError, StacSmError
+from stac_sm.core.errors import GranuleError, raised_by
 
 _NUMBER = r"(-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
 _TYPES = {5: "float32", 6: "float64", 20: "int8", 21: "uint8", 22: "int16", 23: "uint16", 24: "int32", 25: "uint32"}
@@ -170,7 +170,7 @@ def _read_attributes(file: Path, state: tuple[int, int]) -> tuple[list[str], dic
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[Any]:
-    """Open a file; any error of the library inside the context becomes a GranuleError."""
+    """Open a file; any error that the library raises inside the context becomes a GranuleError."""
     from pyhdf.error import HDF4Error
     from pyhdf.SD import SD
 
@@ -178,9 +178,9 @@ def _opened(file: Path) -> Iterator[Any]:
     try:
         data = SD(str(file))
         yield data
-    except StacSmError:
-        raise
     except Exception as error:  # on damaged files pyhdf also stumbles over its own types
+        if not raised_by(error, "pyhdf"):
+            raise
         size = file.stat().st_size if file.exists() else 0
         raise GranuleError(f"{file}: {size} bytes found that are no readable HDF4 ({error}): fetch it again") from error
     finally:

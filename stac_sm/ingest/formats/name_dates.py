@@ -1,15 +1,17 @@
-"""Find the date in the name of a file, by a pattern of the user such as ``A%Y%j``.
+"""Find the date in the name of a file: by a provider's rule, or by a pattern of the user such as ``A%Y%j``.
 
-A raster series of one's own has no naming rule that is known here. The pattern is written as for ``strftime``; how fine
-it is says how long a file counts: a year, a month or a day.
+A provider finds the digits itself, and `named_day` parses them. A raster series of one's own has no naming rule that is
+known here: its pattern is written as for ``strftime``; how fine it is says how long a file counts: a year, a month or a
+day.
 """
 
 from __future__ import annotations
 
 import calendar
+import contextlib
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +25,38 @@ _DIRECTIVES = {
 }  # fmt: skip
 _TIME_OF_DAY = "HMS"
 _CENTURY = 69  # two digits from here on are of the 20th century, as POSIX has it
+
+
+def named_day(file: Path | str, digits: str, form: str = "%Y%m%d") -> date:
+    """Return the day that the digits in a file's name state.
+
+    Parameters
+    ----------
+    file
+        The file, for messages.
+    digits
+        The part of its name, such as 20180601.
+    form
+        How they state a day: ``%Y%m%d``, or ``%Y%j`` for the day of the year.
+
+    Returns
+    -------
+    datetime.date
+        The day.
+
+    Raises
+    ------
+    GranuleError
+        If there is no such day.
+    """
+    with contextlib.suppress(ValueError):
+        found = datetime.strptime(digits, form).date()
+        if f"{found:{form}}" == digits:  # strptime takes day 366 of any year
+            return found
+    raise GranuleError(
+        f"{file}: its name has day {digits}, which does not exist, a day like {date(2018, 6, 1):{form}} expected: give "
+        "it back its published name"
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from stac_sm.core.errors import GranuleError
+from stac_sm.core.errors import GranuleError, raised_by
 from stac_sm.ingest.formats.field_arrays import ArrayVariable
 from stac_sm.ingest.formats.time_axis import durations
 
@@ -107,6 +107,8 @@ def _padded(count: int) -> int:
 def open_netcdf(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
     """Open a file as ``netCDF4.Dataset``; errors of the library, also while reading, become `GranuleError`.
 
+    Other errors of the code inside pass: they say nothing about the file.
+
     Parameters
     ----------
     file
@@ -128,13 +130,21 @@ def open_netcdf(file: Path, kind: str = "NetCDF") -> Iterator[Any]:
 
     try:
         _check_whole(file)
-        with netCDF4.Dataset(file) as data:
+        opened = netCDF4.Dataset(file)
+    except (OSError, RuntimeError, TypeError, ValueError, IndexError, struct.error) as error:
+        raise _unreadable(file, kind, error) from error
+    with opened as data:
+        try:
             yield data
-    except (OSError, RuntimeError, TypeError, ValueError, struct.error) as error:  # of attributes that it trusts, too
-        size = file.stat().st_size if file.exists() else 0
-        raise GranuleError(
-            f"{file}: {size} bytes found that are no readable {kind} ({error}): fetch it again"
-        ) from error
+        except (OSError, RuntimeError, TypeError, ValueError) as error:  # the last two: of attributes that it trusts
+            if raised_by(error, "netCDF4"):
+                raise _unreadable(file, kind, error) from error
+            raise
+
+
+def _unreadable(file: Path, kind: str, error: Exception) -> GranuleError:
+    size = file.stat().st_size if file.exists() else 0
+    return GranuleError(f"{file}: {size} bytes found that are no readable {kind} ({error}): fetch it again")
 
 
 def decode_times(variable: Any, file: Path, timed_as: Any = None) -> np.ndarray:

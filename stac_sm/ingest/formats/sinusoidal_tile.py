@@ -29,6 +29,7 @@ from stac_sm.ingest.formats.hdf4eos import (
     read_attributes,
     read_field,
 )
+from stac_sm.ingest.formats.name_dates import named_day
 from stac_sm.ingest.provider_interface import Granule, RasterLayer, Recognition
 from stac_sm.ingest.rank import Rank
 from stac_sm.raster.cog import CogProfile
@@ -139,11 +140,9 @@ class TileName:
             )
         try:
             MODIS_SINUSOIDAL_1KM.column_row(match["tile"])
-            start = datetime.strptime(match["day"], "%Y%j").date()
-        except (ValueError, InputError) as error:
-            raise GranuleError(f"{file}: its name has no day or tile that exists ({error}): check the name") from error
-        if f"{start:%Y%j}" != match["day"]:  # strptime takes day 366 of any year
-            raise GranuleError(f"{file}: its name has day {match['day']}, which does not exist: check the name")
+        except InputError as error:
+            raise GranuleError(f"{file}: its name has no tile that exists ({error}): check the name") from error
+        start = named_day(file, match["day"], "%Y%j")
         return cls(match["stem"], match["product"], match["version"], start, match["tile"], match["made"])
 
     def end(self, days: int) -> date:

@@ -11,12 +11,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from stac_sm.core.errors import GranuleError
+from stac_sm.ingest.formats.name_dates import named_day
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,14 +74,9 @@ class SensorFile:
     def of(cls, path: str) -> SensorFile | None:
         """Parse the path of a file; return None if it is no file of soil moisture."""
         match = _match(path)
-        if match is None:
+        if match is None or misdated(path):
             return None
-        try:
-            first, last = (datetime.strptime(match[key], "%Y%m%d").date() for key in ("first", "last"))
-        except ValueError:
-            return None
-        if first > last:
-            return None
+        first, last = (named_day(path, match[key]) for key in ("first", "last"))
         depths = float(match["depth_from"]), float(match["depth_to"])
         return cls(match["network"] or match["other"], match["station"], *depths, match["sensor"], first, last, path)
 
@@ -126,6 +122,20 @@ class SensorFile:
 def _name(path: str) -> str:
     """Return the last part of a path; Windows packs archives with backslashes."""
     return PurePosixPath(path.replace("\\", "/")).name
+
+
+def misdated(path: str) -> str:
+    """Return what is wrong with the days in the name of a file of soil moisture; empty where nothing is."""
+    match = _match(path)
+    if match is None:
+        return ""
+    try:
+        first, last = (named_day(path, match[key]) for key in ("first", "last"))
+    except GranuleError as error:
+        return str(error)
+    if first > last:
+        return f"{path}: its name has the days {first} to {last}, the first one first expected: give it back its name"
+    return ""
 
 
 def _match(path: str) -> re.Match[str] | None:

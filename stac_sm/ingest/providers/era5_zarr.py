@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from stac_sm.core.errors import GranuleError, InputError
+from stac_sm.core.errors import GranuleError, InputError, raised_by
 from stac_sm.core.period import Period
 from stac_sm.ingest.formats.field_arrays import ArrayVariable, FieldAxes, find_axes, hourly_fields
 from stac_sm.ingest.formats.hourly import HourlyFields
@@ -163,12 +163,12 @@ def _box(bbox: BBox | None) -> BBox:
 
 @contextmanager
 def _errors_named(place: Path | FileUrl) -> Iterator[None]:
-    """Name the store in whatever error comes: those of stores and codecs have no class in common."""
+    """Name the store in whatever error reading raises: those of stores and codecs have no class in common."""
     try:
         yield
-    except InputError:
-        raise
     except Exception as error:
+        if isinstance(error, InputError) or not raised_by(error, "xarray", "zarr"):
+            raise
         kind = type(error).__name__
         raise GranuleError(
             f"{place}: no readable Zarr store with consolidated metadata ({kind}: {error}): check the address"

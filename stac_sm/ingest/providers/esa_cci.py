@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.ingest.file_content import FileContent
 from stac_sm.ingest.formats.field_arrays import field_time_axis
 from stac_sm.ingest.formats.latlon_grid import RegularGrid, coordinate
+from stac_sm.ingest.formats.name_dates import named_day
 from stac_sm.ingest.formats.netcdf import describe_variables, open_netcdf, packing_problem, unpack_values
 from stac_sm.ingest.provider_interface import Download, Granule, RasterLayer, Recognition, ScannedFile, has_name_of
 from stac_sm.ingest.rank import Rank, time_digits
@@ -300,7 +301,7 @@ def _check_values(file: Path, values: np.ndarray, key: str) -> None:
 def _check_day(file: Path, days: list[date]) -> None:
     """Compare the days of a file with the one in its name."""
     match = re.search(r"-(\d{8})\d{6}-", file.name)
-    named = datetime.strptime(match[1], "%Y%m%d").date() if match else None
+    named = named_day(file, match[1]) if match else None
     if not days or len(set(days)) < len(days) or (named is not None and days != [named]):
         found = ", ".join(map(str, days)) or "none"
         raise GranuleError(f"{file}: found the days {found} inside, expected {named or 'at least one'}: fetch it again")

@@ -29,6 +29,7 @@ from stac_sm.ingest.formats.stm import (
     check_files,
     instruments,
     is_stm,
+    misdated,
     missing_readings,
     same_readings,
 )
@@ -82,12 +83,12 @@ class Ismn:
         """
         if _is_archive(file):
             names = _members(file)
-            sensors, others = _sensors(file, names)
+            sensors, others, errors = _sensors(file, names)
             with _opened(file) as archive:
                 static = _static(sensors, names, archive.read)
-            return ScannedFile(self._from_zip(file, sensors, static), _notes(others))
+            return ScannedFile(self._from_zip(file, sensors, static), _notes(others), errors)
         files = {str(part): part for part in self.parts(file)}
-        sensors, _ = _sensors(file, list(files))
+        sensors, _, _ = _sensors(file, list(files))
         static = _static(sensors, list(files), _read_file)
         return ScannedFile(self._granules(file, sensors, static, _read_file))
 
@@ -322,9 +323,15 @@ def _members(file: Path) -> list[str]:
     return [info.filename for info in infos if not PurePosixPath(info.filename).name.startswith(".")]
 
 
-def _sensors(file: Path, names: Sequence[str]) -> tuple[list[SensorFile], int]:
-    """Return files of soil moisture, in order, each station at one id; and the number of files of other variables."""
+def _sensors(file: Path, names: Sequence[str]) -> tuple[list[SensorFile], int, tuple[str, ...]]:
+    """Return files of soil moisture, in order, each station at one id; the number of files of other variables; errors.
+
+    An error names a file of soil moisture that is left out, since the days in its name do not exist.
+    """
     sensors = sorted(sensor for name in names if (sensor := SensorFile.of(name)))
+    errors = tuple(f"{file}: {why}" if name != str(file) else why for name in names if (why := misdated(name)))
+    if errors and not sensors:
+        raise GranuleError("; ".join(errors))
     if not sensors:
         raise GranuleError(
             f"{file}: found {len(names)} file(s), none of soil moisture (NETWORK_NETWORK_STATION_sm_FROM_TO_SENSOR_"
@@ -334,7 +341,7 @@ def _sensors(file: Path, names: Sequence[str]) -> tuple[list[SensorFile], int]:
     for sensor in sensors:
         if stations.setdefault(station_id(*_key(sensor)), _key(sensor)) != _key(sensor):
             raise GranuleError(f"{file}: stations {stations[station_id(*_key(sensor))]} and {_key(sensor)} have one id")
-    return sensors, sum(name.endswith(".stm") for name in names) - len(sensors)
+    return sensors, sum(name.endswith(".stm") for name in names) - len(sensors) - len(errors), errors
 
 
 def _notes(others: int) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from stac_sm.core.grid import projection_properties
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.file_content import HDF5, NETCDF, FileContent
 from stac_sm.ingest.formats.ease_grid import EASE2_1KM, EASE2_3KM, EASE2_9KM, EASE2_36KM, Cells, EaseGrid
+from stac_sm.ingest.formats.name_dates import named_day
 from stac_sm.ingest.formats.netcdf import open_netcdf
 from stac_sm.ingest.provider_interface import Download, Granule, RasterLayer, Recognition, ScannedFile
 from stac_sm.ingest.rank import Rank
@@ -187,6 +188,12 @@ def _check_stated_name(file: Path, data: Any, stem: str, pattern: re.Pattern[str
         )
 
 
+def _check_days(file: Path, stem: str) -> None:
+    """Refuse a granule whose name has a day that does not exist: its id would hold it."""
+    for digits in re.findall(r"_(\d{8})(?=T|_|$)", stem):
+        named_day(file, digits)
+
+
 def _misnamed(file: Path, example: str) -> GranuleError:
     return GranuleError(
         f"{file}: found the name {file.name}, expected one like {example}: is it another product? If it was renamed: "
@@ -251,6 +258,7 @@ class Smap:
         match = _published(file, _NAME)
         if match is None:
             raise _misnamed(file, "SMAP_L2_SM_P_02801_A_20150811T013002_R18290_001.h5")
+        _check_days(file, match[1])
         grid = EASE2_9KM if match[3] else EASE2_36KM
         with open_netcdf(file, "HDF5") as data:
             _check_stated_name(file, data, match[1], _NAME)
@@ -359,6 +367,7 @@ class SmapS1:
         match = _published(file, _S1_NAME)
         if match is None:
             raise _misnamed(file, "SMAP_L2_SM_SP_1AIWDV_20150331T170640_20150401T054620_003E34N_R18290_001.h5")
+        _check_days(file, match[1])
         images: dict[str, tuple[GeoBox, np.ndarray]] = {}
         left_out, lost = {}, dict[str, str]()
         with open_netcdf(file, "HDF5") as data:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.period import Period
-from stac_sm.ingest.formats.name_dates import NamePattern
+from stac_sm.ingest.formats.name_dates import NamePattern, named_day
+from stac_sm.ingest.pipeline import ingest
+from tests.support.smap_files import L3, S1
+from tests.support.source_files import new_catalog, write_cci, write_lst, write_stm
 
 DAYS = st.dates(date(1970, 1, 1), date(2060, 12, 31))
 BY_DAY = ["%Y%j", "%Y%m%d", "%Y-%m-%d", "%d.%m.%Y", "%y%j", "%Y_%b_%d", "%Y%m%dT%H%M%S", "d%Y.%j_"]
@@ -94,3 +99,41 @@ def test_every_day_of_a_leap_year():
     for number in range(366):
         day = date(2020, 1, 1) + timedelta(number)
         assert period("%Y%j", f"{day:%Y%j}.tif") == Period.of_day(day)
+
+
+@given(st.integers(0, 99_999_999).map(lambda number: f"{number:08d}") | DAYS.map("{:%Y%m%d}".format))
+def test_eight_digits_are_a_day_where_the_calendar_has_it(digits):
+    try:
+        known = date.fromisoformat(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}")
+    except ValueError:
+        known = None
+    if known is not None and known.year >= 1000:
+        assert named_day("a.nc", digits) == known
+    else:
+        with pytest.raises(GranuleError, match=f"a.nc: its name has day {digits}, which does not exist"):
+            named_day("a.nc", digits)
+
+
+def touched(path: Path) -> Path:
+    path.write_bytes(b"not read: the name is wrong already")
+    return path
+
+
+CUT = {"lat": np.arange(46.875, 44, -0.25), "lon": np.arange(3.125, 9, 0.25)}
+MISDATED = {
+    "esa-cci-sm": lambda folder: write_cci(
+        folder, name="ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED-20181399000000-fv08.1.nc", **CUT
+    )[0],
+    "glass-lst": lambda folder: write_lst(folder, day="2018399"),
+    "modis": lambda folder: touched(folder / "MOD11A1.A2018399.h18v04.061.2021299093744.hdf"),
+    "smap": lambda folder: touched(folder / re.sub(r"_20\d{6}", "_20181399", L3)),
+    "smap-s1": lambda folder: touched(folder / re.sub(r"_20\d{6}T", "_20181399T", S1, count=1)),
+    "ismn": lambda folder: write_stm(folder).rename(folder / "NET_NET_A_sm_0.05_0.05_P_20181399_20190101.stm"),
+}
+
+
+@pytest.mark.parametrize("source", MISDATED)
+def test_a_name_with_a_day_that_does_not_exist_is_no_damaged_file(tmp_path, source):
+    (result,) = ingest(new_catalog(tmp_path / "catalog"), source, [MISDATED[source](tmp_path)])
+    assert re.search(r"its name has day 2018(13|3)99, which does not exist, a day like 2018\d+ expected", result.error)
+    assert "fetch it again" not in result.error

@@ -267,8 +267,19 @@ def test_files_that_place_a_station_apart_are_named(tmp_path):
 def archive_of(path, members):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members.items():
-            file.writestr(name, content)
+            file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # of no time
     return path
+
+
+def test_a_series_with_a_day_that_does_not_exist_costs_no_other_and_is_no_other_variable(tmp_path):
+    stm = write_stm(tmp_path / "source")
+    members = {f"NET/{name}": stm.read_text() for name in (stm.name, stm.name.replace("20180101", "20181399"))}
+    members["NET/NET_NET_Hill-1_ts_0.05_0.05_P_20180101_20190101.stm"] = "x"
+    catalog = new_catalog(tmp_path / "catalog")
+    (result,) = ingest(catalog, "ismn", [archive_of(tmp_path / "Data.zip", members)])
+    assert [item.id for item in ingested(catalog, "ismn-stations")] == ["NET.Hill-1"]
+    assert "_20181399_20190101.stm: its name has day 20181399, which does not exist" in result.error
+    assert result.notes == ("1 files of other variables than soil moisture left out",)
 
 
 GOOD_NAME = "NET_NET_Hill_sm_0.050000_0.050000_P_20180101_20190101.stm"
