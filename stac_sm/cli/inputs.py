@@ -92,8 +92,8 @@ def init(folder: str, recipe: str, as_json: bool) -> None:
             f"left alone, since there already: {', '.join(kept)}; --recipe counts for a new project file only"
         )
     print_message(
-        f"project ready: edit {folder}/{FILE_NAME}, then ingest, e.g. "
-        f"stac-sm ingest era5-land FILES --project {quote(str(folder))}"
+        f"project ready: edit {folder}/{FILE_NAME}, then fetch inputs, or ingest files that are there, e.g. "
+        f"stac-sm fetch era5-land --dry-run --project {quote(str(folder))}"
     )
     catalog = f"{folder.rstrip('/')}/catalog.json"
     if not as_json:
@@ -169,6 +169,7 @@ def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as
     from stac_sm.core.progress import ProgressBar
     from stac_sm.ingest.pipeline import ingest as run
     from stac_sm.ingest.pipeline import ingest_sorted
+    from stac_sm.ingest.sorting import UNPACKED
     from stac_sm.workflows.own_series import ingest_source
 
     project = open_project(folder)
@@ -207,7 +208,9 @@ def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as
             files = [result for result in results if result.status == status]
             if files:
                 items = sum(sum(result.items.values()) for result in files)
-                click.echo(f"{status}: {len(files)} files" + (f", {items} items" if status != "unused" else ""))
+                opened = sum(UNPACKED in result.taken_for for result in files)
+                unused = f", {opened} of them archives whose files were read" if opened else ""
+                click.echo(f"{status}: {len(files)} files" + (unused if status == "unused" else f", {items} items"))
         left_out = [reasons for result in results for reasons in result.left_out.values()]
         if left_out:
             click.echo(f"left out: {sum(map(len, left_out))} values of {len(left_out)} items")

@@ -75,7 +75,7 @@ def fetch(
     """
     from stac_sm.core.period import Period
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.workflows.fetch import carry_out, left_out_years, plan_fetch, today_utc
+    from stac_sm.workflows.fetch import carry_out, default_period, left_out_years, plan_fetch, today_utc
 
     if tiles is not None and bbox is not None:
         raise InputError("give one of --tiles and --bbox")
@@ -86,6 +86,9 @@ def fetch(
     if made.page:
         _print_by_hand(made, folder, as_json)
         return
+    asked, other = default_period(project, source), Period.parse(project.matchups.period)
+    if days is None and not {*other.days} <= {*asked.days}:
+        print_message(f"{source}: days of [product], {asked}; those of the match-ups come with --period {other}")
     left_out = None if climatology else left_out_years(project, made, period=days, tiles=chosen, bbox=box)
     for note in (*made.listing.notes, *([left_out.text] if left_out else [])):
         print_message(f"{source}: {note}")

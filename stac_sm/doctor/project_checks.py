@@ -21,6 +21,7 @@ from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.doctor.check import FAILED, NOTE, OK, Check, run_check
 from stac_sm.doctor.upgrade_checks import newest_item_paths
 from stac_sm.features.recipe import Feature
+from stac_sm.fetch.registry import fetch_sources
 from stac_sm.ingest.registry import provider_classes
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.product.item import PRODUCT_COLLECTION
@@ -194,7 +195,7 @@ def _catalogue(opened: Project) -> Iterator[Check]:
 
 
 _MADE = {
-    STATIONS_COLLECTION: "stac-sm ingest ismn ARCHIVE.zip, if a model is to be trained here",
+    STATIONS_COLLECTION: "stac-sm fetch ismn says what to download, if a model is to be trained here",
     MODELS_COLLECTION: "stac-sm train, before plan",
     PRODUCT_COLLECTION: "stac-sm plan, then stac-sm run PLAN",
 }
@@ -204,7 +205,10 @@ _MADE = {
 def _input(opened: Project, catalog: WritableCatalog, id: str, features: list[Feature]) -> Check:
     names = ", ".join(feature.name for feature in features if feature.collection == id)
     if not _has_items(catalog, id):
-        advice = f"stac-sm ingest {_source_of(opened, id)} FILES, or another collection in the recipe"
+        fetched = [f"stac-sm fetch {name}, or" for name, one in fetch_sources().items() if id in one.collections]
+        advice = " ".join(
+            [*fetched, f"stac-sm ingest {_source_of(opened, id)} FILES, or another collection in the recipe"]
+        )
         return Check("catalogue", id, FAILED, f"no items, required by {names}", advice)
     lacking = _assets_lacking(catalog, id, features)
     if lacking:

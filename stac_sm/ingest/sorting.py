@@ -47,6 +47,10 @@ _CHUNK = 50
 """Files that a worker looks into at a time."""
 
 
+UNPACKED = "unpacked: its files are sorted one by one"
+"""What is said of an archive that no source reads as a whole."""
+
+
 @dataclass(frozen=True)
 class SortedFile:
     """A file, and the source that reads it."""
@@ -85,7 +89,7 @@ class SortedFile:
     def words(self) -> str:
         """What it was taken for, or why it is not used, in words."""
         if self.unpacked:
-            return f"{self.product}, unpacked: its files are sorted one by one"
+            return f"{self.product}, {UNPACKED}"
         if not self.source:
             return f"not used: {self.problem}"
         known = f"{self.source}: {self.product}, {'by its name only' if self.by_name else 'by its content'}"

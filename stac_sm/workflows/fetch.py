@@ -187,7 +187,7 @@ def plan_fetch(
     source
         Name of the source.
     period
-        Days of the product or of the match-ups; None: those of the project file.
+        Days of the product or of the match-ups; None: those of `default_period`.
     tiles
         Tile ids of the project's grid; none: ``bbox`` counts, or else those of the project file.
     bbox
@@ -213,11 +213,31 @@ def plan_fetch(
     day = today or today_utc()
     folder = fetch_folder(project) / source
     chosen = tiles or (project.product.tiles if bbox is None else ())
-    selection = _selection(project, period or project.product_period, chosen, bbox, folder, day)
+    selection = _selection(project, period or default_period(project, source), chosen, bbox, folder, day)
     if isinstance(found, ByHand):
         steps = tuple(found.steps(_with_years(project, selection)))
         return FetchPlan(source, folder, day, page=found.page, steps=steps, why=found.why)
     return FetchPlan(source, folder, day, found.listing(_with_years(project, selection) if climatology else selection))
+
+
+def default_period(project: Project, source: str) -> Period:
+    """Return the days for which a source is asked unless others are named.
+
+    Parameters
+    ----------
+    project
+        Its recipe and its project file.
+    source
+        Name of the source.
+
+    Returns
+    -------
+    Period
+        Days of the product; of what only the match-ups need (stations, the third data set of screening) theirs.
+    """
+    needed = {one.collection for one in own_features(project)}
+    is_feature = not needed.isdisjoint(fetch_source(source).collections)
+    return project.product_period if is_feature else Period.parse(project.matchups.period)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ ELSEWHERE = {
         "uv run pytest": ".ci/run",
     },
     ("catalog/README.md", "Fetch the inputs"): {"": "tests/workflows/test_fetch.py"},
+    ("catalog/README.md", "From an empty folder, with the public recipe"): {
+        "": "tests/integration/test_public_flow.py"
+    },
     ("catalog/README.md", "A raster series of your own"): {"": "tests/workflows/test_own_series.py"},
     ("catalog/README.md", "The published GLASS SM"): {"": "tests/workflows/test_own_series.py"},
     ("catalog/README.md", "Real data: Hawaii"): {"": "tests/integration/test_hawaii.py"},

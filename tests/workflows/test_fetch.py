@@ -194,6 +194,19 @@ def test_the_folder_of_the_project_file_is_taken(tmp_path):
     assert "put the files into /data/in/ismn" in done.stdout
 
 
+def test_days_of_the_match_ups_are_named_where_those_of_the_product_are_listed(tmp_path):
+    more = '\n[product]\nperiod = "2018-06-01/2018-06-02"\n[matchups]\nperiod = "2017"\n'
+    project = project_with(tmp_path / "p", ("era5-land", "swvl1", "daily"), more=more)
+    done = called("fetch", "era5-land", "--project", project.folder, *PLACE[:2], "--dry-run")
+    assert "of [product], 2018-06-01/2018-06-02; those of the match-ups come with --period 2017-01-01/2017-12-31" in (
+        done.stderr
+    )
+    assert "match-ups" not in called("fetch", "era5-land", "--project", project.folder, *PLACE, "--dry-run").stderr
+    stations = called("fetch", "ismn", "--project", project.folder, *PLACE[:2])
+    assert "period: 2017-01-01 to 2017-12-31" in stations.stdout, "only the match-ups need them"
+    assert "match-ups" not in stations.stderr
+
+
 def test_wrong_words_are_explained(project):
     assert "did you mean 'era5-land'" in called("fetch", "era5land", "--project", project.folder, *PLACE, code=1).output
     assert "no place found" in called("fetch", "era5-land", "--project", project.folder, code=1).output
