@@ -135,7 +135,7 @@ TYPED = [
     ("plot 2018-07 --at x,y", 1, "two numbers are required, LON,LAT"),
     ("serve --port 99999", 2, "99999 is not in the range"),
     # places and files
-    ("plan --project /no/such/folder", 1, "no stac-sm.toml in /no/such/folder or above: `stac-sm init DIR`"),
+    ("plan --project /no/such/folder", 1, "project: there is no folder /no/such/folder: check the path"),
     ("init P/stac-sm.toml", 1, "stac-sm.toml … take it away, or name another place"),
     ("init P/stac-sm.toml/x", 1, "stac-sm.toml … a folder is required there"),
     ("ingest glass-lst /no/such", 1, "/no/such does not exist: name files or folders that hold GLASS06A01.*.hdf"),

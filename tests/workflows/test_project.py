@@ -97,12 +97,17 @@ def test_the_nearest_project_above_is_found(tmp_path, start, monkeypatch):
     from pathlib import Path
 
     assert find_project(Path()).about.title == "Outer"
+    (tmp_path / "p" / "inner" / "deep").mkdir(exist_ok=True)
     assert find_project(tmp_path / "p" / "inner" / "deep").about.title == "Inner"
 
 
 def test_no_project(tmp_path):
     with pytest.raises(ProjectError, match=r"no stac-sm\.toml in .* or above: `stac-sm init DIR` makes a project"):
         find_project(tmp_path)
+    (tmp_path / "stac-sm.toml").write_text("")
+    with pytest.raises(ProjectError, match=r"there is no folder .*/misspelt: check the path"):
+        find_project(tmp_path / "misspelt")  # not the project above it
+    (tmp_path / "stac-sm.toml").unlink()
     with pytest.raises(ProjectError, match=r"stac-sm\.toml cannot be read .*`stac-sm init DIR`"):
         read_project(tmp_path)
 
