@@ -31,6 +31,11 @@ def raised_by(error: BaseException, *packages: str) -> bool:
         As it was caught, with its traceback.
     packages
         Names as they are imported, such as ``netCDF4``.
+
+    Returns
+    -------
+    bool
+        Whether a frame of the traceback is in one of them.
     """
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     names = (frame.f_globals.get("__name__") or frame.f_code.co_name for frame in frames)  # compiled: the name alone
