@@ -337,7 +337,9 @@ def find_project(start: Path | str) -> Project:
     if is_remote(start):
         return read_project(start)
     if not local_path(start).exists():  # a misspelt folder in a project would be answered by that project
-        raise ProjectError(f"project: there is no folder {local_path(start).absolute()}: check the path, or `stac-sm init` makes one")
+        raise ProjectError(
+            f"project: there is no folder {local_path(start).absolute()}: check the path, or `stac-sm init` makes one"
+        )
     folder = nearest_project_folder(start)
     if folder is None:
         raise ProjectError(
