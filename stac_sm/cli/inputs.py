@@ -169,7 +169,6 @@ def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as
     from stac_sm.core.progress import ProgressBar
     from stac_sm.ingest.pipeline import ingest as run
     from stac_sm.ingest.pipeline import ingest_sorted
-    from stac_sm.ingest.sorting import UNPACKED
     from stac_sm.workflows.own_series import ingest_source
 
     project = open_project(folder)
@@ -208,7 +207,7 @@ def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as
             files = [result for result in results if result.status == status]
             if files:
                 items = sum(sum(result.items.values()) for result in files)
-                opened = sum(UNPACKED in result.taken_for for result in files)
+                opened = sum(result.is_unpacked for result in files)
                 unused = f", {opened} of them archives whose files were read" if opened else ""
                 click.echo(f"{status}: {len(files)} files" + (unused if status == "unused" else f", {items} items"))
         left_out = [reasons for result in results for reasons in result.left_out.values()]

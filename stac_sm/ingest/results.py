@@ -17,6 +17,10 @@ _NAMED = 5
 """Items that a note or an error names; of more it gives the number."""
 
 
+UNPACKED = "unpacked: its files are sorted one by one"
+"""What is said of an archive that no source reads as a whole."""
+
+
 @dataclass(frozen=True)
 class FileResult:
     """What came of one file."""
@@ -47,6 +51,11 @@ class FileResult:
 
     unused: bool = False
     """Whether it is no input, or is read together with another file."""
+
+    @property
+    def is_unpacked(self) -> bool:
+        """Whether it is an archive whose files have results of their own."""
+        return UNPACKED in self.taken_for
 
     @property
     def status(self) -> str:

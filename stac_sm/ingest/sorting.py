@@ -37,6 +37,7 @@ from stac_sm.ingest.provider_interface import (
     scanned_together,
 )
 from stac_sm.ingest.registry import create_provider, provider_classes
+from stac_sm.ingest.results import UNPACKED
 from stac_sm.storage.address import is_remote, local_path
 from stac_sm.storage.http.documents import FileUrl
 
@@ -45,10 +46,6 @@ _PEEK = 12
 
 _CHUNK = 50
 """Files that a worker looks into at a time."""
-
-
-UNPACKED = "unpacked: its files are sorted one by one"
-"""What is said of an archive that no source reads as a whole."""
 
 
 @dataclass(frozen=True)

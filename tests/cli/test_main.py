@@ -332,6 +332,7 @@ CALLED_BELOW_WORKFLOWS = {
     ("stac_sm.product.aggregates.means", "make_means"),
     ("stac_sm.product.aggregates.mosaic", "make_mosaics"),
     ("stac_sm.product.export.export", "ExportRequest"),
+    ("stac_sm.model.item", "model_item_href"),  # --model of a command, by its id
     ("stac_sm.product.export.export", "export_product"),
     ("stac_sm.product.pictures", "draw"),
     ("stac_sm.product.product_id", "is_product_id"),  # status takes a plan or an item
