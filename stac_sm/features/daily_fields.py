@@ -13,7 +13,7 @@ since geometry is worked out in the tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, partial
@@ -147,6 +147,9 @@ class DailyFields:
         self._memo: dict[Any, Any] = {}
         self._same: dict[int, tuple[RasterSource, RasterSource]] = {}  # both are kept, so that no id is given again
         self._unique: dict[RasterSource, RasterSource] = {}
+        self._only: dict[int, tuple[tuple[RasterSource, ...], _OneFile | None]] = {}  # by id of the files of a field
+        self._grids: dict[GeoBox, int] = {}  # numbers: to hash and compare grids takes longer than a mean
+        self._grid_of: dict[int, tuple[GeoBox, int]] = {}  # by id
         get_reader(reader_name)  # an unknown name fails now, not in a worker
 
     def day(self, feature: Feature, made_of: DayFields) -> tuple[Any, Any]:
@@ -188,16 +191,17 @@ class DailyFields:
             value = arrays.where(gap, normal, value)
         return (value - normal if feature.statistic == "anomaly" else value), gap
 
-    def forget_pixels(self, keep: Collection[RasterSource] = ()) -> None:
+    def forget_pixels(self, keep: Iterable[tuple[RasterSource, ...]] = ()) -> None:
         """Release the pixels that were read, which are many in memory.
 
         Parameters
         ----------
         keep
-            Files that are needed again: those in the windows of exponential means. Other files rarely serve more than
-            a day.
+            Files of fields that are needed again: those in the windows of exponential means. Other files rarely serve
+            more than a day.
         """
-        kept = {id(self._known(source)) for source in keep}
+        fields = {id(sources): sources for sources in keep}
+        kept = {id(self._known(source)) for sources in fields.values() for source in sources}
         self._pixels = {source: pixels for source, pixels in self._pixels.items() if source in kept}
 
     @cached_property
@@ -219,17 +223,21 @@ class DailyFields:
         Where each field is one file, and all lie on one grid, the mean is made on that grid and regridded once: a
         coarse input costs as little as its own pixels. Else each field is regridded.
         """
-        layers = [layer for day in days for layer in day]
-        if not layers:
+        parts = [[(layer.weight, self._only_file(layer.sources)) for layer in day] for day in days]
+        found = [one for day in parts for _, one in day]
+        if not found:
             return self._empty
-        if on_one_grid(layers):
-            known = {id(one): one for one in (self._known(layer.sources[0]) for layer in layers)}
-            files, place = tuple(known.values()), {one: at for at, one in enumerate(known)}
+        if None not in found and len({one.grid for one in found if one}) == 1:
+            place: dict[int, int] = {}
             window = DaysOfWindow(
                 mean,
-                tuple(tuple((layer.weight, place[id(self._known(layer.sources[0]))]) for layer in day) for day in days),
+                tuple(
+                    tuple((weight, place.setdefault(one.key, len(place))) for weight, one in day if one)
+                    for day in parts
+                ),
             )
-            key = ("exponential", tuple(known), window, resampling)  # the mean and its anomaly share it
+            files = tuple({one.key: one.source for one in found if one}.values())
+            key = ("exponential", tuple(place), window, resampling)  # the mean and its anomaly share it
             if key not in self._memo:
                 in_blocks = len(self._blocks) > 1
                 make = self._mean_in_blocks if in_blocks else self._mean_in_one
@@ -240,6 +248,22 @@ class DailyFields:
         number = iter(range(len(there)))
         window = DaysOfWindow(mean, tuple(((1.0, next(number)),) if day else () for day in days))
         return self._backend.by_block(mean_of_window, fields, window=window)
+
+    def _only_file(self, sources: tuple[RasterSource, ...]) -> _OneFile | None:
+        """Return the file that makes a field alone; None where several do. Days share the tuples of their files."""
+        if id(sources) not in self._only:
+            one = None
+            if len(sources) == 1:
+                known = self._known(sources[0])
+                one = _OneFile(known, id(known), self._grid(known.geobox))
+            self._only[id(sources)] = sources, one
+        return self._only[id(sources)][1]
+
+    def _grid(self, geobox: GeoBox) -> int:
+        """Return the number of a grid: equal grids have one."""
+        if id(geobox) not in self._grid_of:
+            self._grid_of[id(geobox)] = geobox, self._grids.setdefault(geobox, len(self._grids))
+        return self._grid_of[id(geobox)][1]
 
     def _known(self, source: RasterSource) -> RasterSource:
         """Return the one object for a file: to hash it each time it is in a window would take longer than the mean."""
@@ -274,7 +298,7 @@ class DailyFields:
 
     def _field(self, sources: tuple[RasterSource, ...], resampling: str, lasting: bool) -> Any:
         """Return the pixels of some files, regridded to the target."""
-        key = ("field", sources, resampling)
+        key = ("field", tuple([id(self._known(source)) for source in sources]), resampling)
         if key not in self._memo:
             if len(self._blocks) > 1:
                 self._memo[key] = self._in_blocks(sources, resampling)
@@ -344,6 +368,20 @@ def _ends(window: Window) -> tuple[int, ...]:
 
 def _itself(array: np.ndarray) -> np.ndarray:
     return array
+
+
+@dataclass(frozen=True, eq=False)
+class _OneFile:
+    """The file that makes a field alone."""
+
+    source: RasterSource
+    """The file."""
+
+    key: int
+    """Its number among the files of one target."""
+
+    grid: int
+    """Number of its grid."""
 
 
 def on_one_grid(layers: Sequence[WeightedField]) -> bool:
@@ -520,7 +558,7 @@ def point_cubes(
     columns = {key: _empty_columns(resolved, target) for key, resolved in resolved_inputs.items()}
     places = {key: {day: i for i, day in enumerate(resolved.days)} for key, resolved in resolved_inputs.items()}
     for day in sorted({day for resolved in resolved_inputs.values() for day in resolved.days}):
-        fields.forget_pixels(keep=list(_in_windows(resolved_inputs, day)))
+        fields.forget_pixels(keep=_in_windows(resolved_inputs, day))
         for key, resolved in resolved_inputs.items():
             if day in places[key]:
                 for feature in resolved.recipe.sources:
@@ -529,13 +567,13 @@ def point_cubes(
     return {key: _cube(resolved, target, columns[key]) for key, resolved in resolved_inputs.items()}
 
 
-def _in_windows(resolved_inputs: Mapping[str, ResolvedInputs], day: date) -> Iterator[RasterSource]:
-    """Yield the files of the exponential means of a day."""
+def _in_windows(resolved_inputs: Mapping[str, ResolvedInputs], day: date) -> Iterator[tuple[RasterSource, ...]]:
+    """Yield the files of each field of the exponential means of a day."""
     for resolved in resolved_inputs.values():
         for feature in resolved.recipe.sources:
             if feature.exponential and day in resolved.by_feature[feature.name]:
                 layers = resolved.by_feature[feature.name][day].fields
-                yield from (source for layer in layers for source in layer.sources)
+                yield from (layer.sources for layer in layers)
 
 
 def _empty_columns(resolved: ResolvedInputs, target: TargetPixels) -> dict[str, NDArray[np.float32]]:

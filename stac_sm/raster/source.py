@@ -97,9 +97,12 @@ class RasterSource:
         """Place among other files that cover the same pixels."""
         return precedence_of(self.geobox, self.version)
 
-    @property
+    @cached_property
     def provenance_digest(self) -> str:
-        """SHA-256, hex, of the file's checksum and of all metadata about the meaning and place of its values."""
+        """SHA-256, hex, of the file's checksum and of all metadata about the meaning and place of its values.
+
+        Kept: a file is in the windows of 90 days and several features, and each fingerprint asks for it.
+        """
         return digest_of_list(self.checksum, self.meaning).hex()
 
     @property

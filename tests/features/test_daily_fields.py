@@ -19,7 +19,7 @@ from stac_sm.features.inputs import resolve_inputs
 from stac_sm.features.recipe import Climatology, Feature, Mask, Recipe
 from stac_sm.features.temporal import Moments, anomaly, exponential_mean_of_rows
 from stac_sm.features.time_rules import DayFields
-from stac_sm.raster import resample
+from stac_sm.raster import resample, source
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.links import refresh
@@ -128,6 +128,18 @@ def test_a_file_is_read_once_for_all_points_features_and_recipes(resolved, monke
     lst = len(DAYS) + 4 - 1  # four days before, for the exponential mean, and a day without a file
     swvl1 = len(DAYS) + 5
     assert len(reads) == swvl1 + len(DAYS) + lst + 4 + 2  # swvl1, stl1, LST, LAI, mean and spread
+
+
+def test_the_provenance_of_a_file_is_computed_once_for_all_days_and_features(resolved, monkeypatch):
+    """Windows of exponential means name each file again every day."""
+    computed, plain, one = [], source.digest_of_list, resolved["a"]
+    days = [made_of for by_day in one.by_feature.values() for made_of in by_day.values()]
+    files = {id(file): file for made_of in days for layer in made_of.fields for file in layer.sources}
+    for file in files.values():
+        vars(file).pop("provenance_digest", None)
+    monkeypatch.setattr(source, "digest_of_list", lambda *given: computed.append(given) or plain(*given))
+    named = sum(len(one.inputs(day)) for day in one.days)
+    assert len(computed) <= len(files) < named
 
 
 def test_recipes_may_have_other_days(resolved):
