@@ -251,6 +251,16 @@ class Model:
         total = self._sum(parts)
         return total, self.intervals.of_spread(spread, total)
 
+    def prepare(self, rows: int) -> None:
+        """Begin in a thread with what it takes to predict many rows, while their features are being read.
+
+        Parameters
+        ----------
+        rows
+            Rows that will be predicted at most; for few, nothing is done.
+        """
+        self._ensemble.build_meanwhile(rows)
+
     @cached_property
     def _ensemble(self) -> Ensemble:
         """The members, and last the spread of the intervals."""

@@ -6,6 +6,7 @@ before it is used; a booster that cannot be in it is left to its learner.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -102,6 +103,31 @@ class Ensemble:
                 self._forest = self._verified()
                 self._built = True
         return self._forest
+
+    def build_meanwhile(self, rows: int) -> threading.Thread | None:
+        """Begin to build the forest, if so many rows are worth it: in a thread, while their columns are being read.
+
+        On a machine that has not compiled the kernels yet, that takes half a minute.
+
+        Parameters
+        ----------
+        rows
+            Rows that will be predicted at most.
+
+        Returns
+        -------
+        threading.Thread or None
+            None if the forest is there, or too few rows will be predicted.
+        """
+        if self._built or rows * sum(_tree_count(member) for member in self.members) < _WORTH_IT:
+            return None
+        thread = threading.Thread(target=self._build_quietly, name="forest")
+        thread.start()
+        return thread
+
+    def _build_quietly(self) -> None:
+        with contextlib.suppress(Exception):  # `predict` builds it again and raises the same
+            self.build()
 
     def _ready(self, rows: int) -> Forest | None:
         if not self._built:

@@ -7,6 +7,7 @@ there already is left alone.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import time
@@ -253,6 +254,7 @@ def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
         delayed(partial(_publish_day, job, one, part), pure=False)(*by_day[place[one.made.day]])
         for one, part in zip(days, parts, strict=True)
     ]
+    job.model.prepare(len(days) * math.prod(target.shape))
     with dask.config.set(scheduler="threads", num_workers=threads):
         return [str(outcome) for outcome in dask.compute(*jobs)]
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -232,6 +233,33 @@ def test_few_rows_do_not_pay_for_a_forest():
         together.predict(rows, 1); assert "numba" in sys.modules"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_forest_is_built_while_its_rows_are_read(monkeypatch):
+    """The caller goes on while kernels are compiled; the first prediction waits for them, and they are compiled once.
+    For few rows nothing begins.
+    """
+    compiling, go_on, compiled = threading.Event(), threading.Event(), []
+
+    def compile_slowly():
+        compiling.set()
+        assert go_on.wait(60)
+        compiled.append(1)
+        return kernel_loader.load_kernel()
+
+    monkeypatch.setattr(ensemble, "load_kernel", compile_slowly)
+    member = trained()
+    together, rows = Ensemble([member]), rows_for(member, 1000, np.random.default_rng(12))
+    assert together.build_meanwhile(10) is None
+    thread = together.build_meanwhile(10**9)
+    assert compiling.wait(60)
+    assert (thread.is_alive(), compiled) == (True, [])  # rows can be read now
+    go_on.set()
+    monkeypatch.setattr(ensemble, "_WORTH_IT", 0)
+    assert bits(together.predict(rows, 1)[0]) == bits(oracle(member, rows))
+    thread.join(60)
+    assert compiled == [1]
+    assert together.build_meanwhile(10**9) is None
 
 
 def test_an_ensemble_travels_with_its_forest(monkeypatch):
