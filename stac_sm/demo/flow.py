@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
@@ -177,24 +177,36 @@ def run_demo(
     """
     started, earth = time.monotonic(), earth or Earth()
     _refuse_other_project(folder)
-    log(f"1 simulate an Earth in {folder / 'earth'}")
-    write_simulated_earth(folder / "earth", earth, workers=workers)
-    project = create_project(folder, demo_project_file(earth))
     with process_pool(workers) as pool:
-        log(f"2 ingest {len(SOURCES)} sources, {workers} at a time")
-        ingested = {name: pool.submit(_ingest, folder, name) for name in SOURCES}
-        compiled = pool.submit(_compile_kernel)
+        ingested: dict[str, Future[int]] = {}
+
+        def begin(source: str) -> None:
+            if source in _LEARNED_FROM and source not in ingested:
+                create_project(folder, demo_project_file(earth))
+                ingested[source] = pool.submit(_ingest, folder, source)
+
+        log(f"1 simulate an Earth in {folder / 'earth'}, and ingest what is written")
+        write_simulated_earth(
+            folder / "earth", earth, workers=workers, complete=lambda kind: begin(kind.rpartition("/")[2])
+        )
+        log(f"2 ingest {len(_LEARNED_FROM)} of {len(SOURCES)} sources, {workers} at a time")
+        for name in _LEARNED_FROM:
+            begin(name)
+        project = read_project(folder)
+        to_average, averaged = features_needing_climatology(project.recipe), list[Future[int]]()
+        names = {task: name for name, task in ingested.items()}
         with ProgressBar("2 ingest", "sources", log) as progress:
-            for task in as_completed([ingested[name] for name in _LEARNED_FROM]):
+            for task in as_completed(names):
                 task.result()
                 progress.step(len(_LEARNED_FROM))
-        averaged = [pool.submit(_average, folder, one) for one in features_needing_climatology(project.recipe)]
+                averaged += [pool.submit(_average, folder, one) for one in to_average if one.collection == names[task]]
         made = sum(task.result() for task in averaged)
         log("3 match up stations and features")
-        matchups = match_up_step(project)
-        log("4 screen, validate, train")
+        matchups = match_up_step(project, workers=workers)
+        log(f"4 screen, validate, train; ingest {', '.join(_OTHERS)}")
+        compiled, others = pool.submit(_compile_kernel), [pool.submit(_ingest, folder, name) for name in _OTHERS]
         model = train_step(project, matchups, budget=DiagnosticsBudget.small())
-        made += sum(task.result() for task in ingested.values())
+        made += sum(task.result() for task in [*ingested.values(), *others])
         compiled.result()
     for sentence in skill_sentences(read_skill(model.item["properties"]) or ()):
         log(f"  {sentence}")

@@ -62,6 +62,7 @@ def write_simulated_earth(
     full: bool = False,
     workers: int = 2,
     progress: Callable[[str], None] | None = None,
+    complete: Callable[[str], None] | None = None,
 ) -> Path:
     """Write the granules, stations and truth of a simulated Earth.
 
@@ -81,6 +82,9 @@ def write_simulated_earth(
         Processes; with 1, everything is written in this one. More need a main module that may be imported.
     progress
         Called with a line after each kind of file.
+    complete
+        Called with the folder of a kind, e.g. ``granules/glass-lst``, once its last file is written, while the others
+        are being written; not for kinds that were there.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def write_simulated_earth(
     missing = [file for file in _files(earth, full) if not (directory / file.path).exists()]
     for folder in {(directory / file.path).parent for file in missing}:
         folder.mkdir(parents=True, exist_ok=True)
-    _report(map_jobs(partial(_write, directory, earth), missing, workers, chunk=4), progress)
+    _report(map_jobs(partial(_write, directory, earth), missing, workers, chunk=4), progress, complete)
     return directory
 
 
@@ -185,10 +189,14 @@ def _write(directory: Path, earth: Earth, file: _File) -> str:
     return file.path
 
 
-def _report(written: Iterable[str], progress: Callable[[str], None] | None) -> None:
+def _report(
+    written: Iterable[str], progress: Callable[[str], None] | None, complete: Callable[[str], None] | None
+) -> None:
     """Report the number of files of each kind, as they are written."""
     for kind, files in groupby(written, _kind):
         count = sum(1 for _ in files)
+        if complete:
+            complete(kind)
         if progress:
             progress(f"{kind}: {count} {'file' if count == 1 else 'files'}")
 

@@ -78,6 +78,22 @@ def test_finished_files_are_kept_and_missing_ones_made(small: Path) -> None:
     assert lines == ["truth: 1 file"]
 
 
+def test_a_kind_is_complete_before_the_next_ones_are_written(small: Path, tmp_path: Path) -> None:
+    """So that it can be ingested meanwhile; in the demo it is."""
+    expected = {path.parent.relative_to(small): 0 for path in small.rglob("*.*") if path.parent != small}
+    count, seen = len(list(small.rglob("*.*"))), list[tuple[str, int, int]]()
+
+    def complete(kind: str) -> None:
+        own = [path for path in (tmp_path / "earth" / kind).rglob("*.*") if path.is_file()]
+        seen.append((kind, len(own), len([path for path in (tmp_path / "earth").rglob("*.*") if path.is_file()])))
+
+    write_simulated_earth(tmp_path / "earth", SMALL, workers=1, complete=complete)
+    assert {Path(kind) for kind, _, _ in seen} >= {folder for folder in expected if folder.parent.name != "esa-cci-sm"}
+    for kind, own, written in seen:
+        assert own == len([path for path in (small / kind).rglob("*.*") if path.is_file()])
+        assert (kind == "truth") == (written == count)
+
+
 def test_a_folder_holds_one_earth(small: Path) -> None:
     with pytest.raises(InputError, match=r"holds another simulated Earth.*another folder"):
         write_simulated_earth(small, replace(SMALL, seed=2), workers=1)
