@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,12 @@ def screener(table, **thresholds):
 
 TABLE = table_of()
 FOLDS = hold_outs(TABLE, STRATEGIES, folds=3)
-FOUND = evaluate(TABLE, FOLDS, fitter, screener=screener(TABLE), baselines=["swvl1"])
+
+
+@cache
+def evaluated():
+    """All strategies side by side."""
+    return evaluate(TABLE, FOLDS, fitter, screener=screener(TABLE), baselines=["swvl1"])
 
 
 def test_all_methods_stand_side_by_side():
@@ -66,18 +72,18 @@ def test_all_methods_stand_side_by_side():
         for method in ("unscreened", "screened", "swvl1", "swvl1 bias-corrected")
         for scored_on in ("all", "kept")
     }
-    assert {(one.strategy, one.method, one.scored_on) for one in FOUND.results} == wanted
-    assert FOUND.kept == tuple(f"s{i:02d}" for i in range(8))
-    assert {(one.scored_on, one.pooled.n, one.stations) for one in FOUND.results} == {
+    assert {(one.strategy, one.method, one.scored_on) for one in evaluated().results} == wanted
+    assert evaluated().kept == tuple(f"s{i:02d}" for i in range(8))
+    assert {(one.scored_on, one.pooled.n, one.stations) for one in evaluated().results} == {
         ("all", 1200, 12),
         ("kept", 800, 8),
     }
-    assert FOUND.notes == {}
+    assert evaluated().notes == {}
 
 
 def test_each_row_is_predicted_once_by_a_model_that_has_not_seen_it():
     for strategy, cut in FOLDS.items():
-        rows = FOUND.predictions[FOUND.predictions["strategy"] == strategy]
+        rows = evaluated().predictions[evaluated().predictions["strategy"] == strategy]
         assert list(rows["row"]) == list(range(len(TABLE)))
         assert np.array_equal(rows["observed"], TABLE["sm"])
         assert list(rows["site"]) == list(TABLE["site"])
@@ -105,19 +111,21 @@ def test_screened_training_uses_rows_of_kept_sites_only():
     fold = FOLDS["random"][0]
     train = TABLE.iloc[fold.train]
     wanted = fitter(train[train["site"] < "s08"]).predict(TABLE.iloc[fold.test])
-    rows = FOUND.predictions.query("strategy == 'random' and fold == @fold.name")
+    rows = evaluated().predictions.query("strategy == 'random' and fold == @fold.name")
     assert np.array_equal(rows["screened"], wanted.astype(float))
 
 
 def test_screening_helps_on_stations_that_represent_their_pixel():
     for strategy in STRATEGIES:
-        screened, unscreened = (FOUND.result(strategy, name, "kept").pooled for name in ("screened", "unscreened"))
+        screened, unscreened = (
+            evaluated().result(strategy, name, "kept").pooled for name in ("screened", "unscreened")
+        )
         assert screened.rmse < unscreened.rmse
 
 
 def test_scores_are_those_of_the_predictions():
-    rows = FOUND.predictions.query("strategy == 'site' and site in @FOUND.kept")
-    result = FOUND.result("site", "screened", "kept")
+    rows = evaluated().predictions.query("strategy == 'site' and site in @evaluated().kept")
+    result = evaluated().result("site", "screened", "kept")
     assert result.pooled == agreement_scores(rows["screened"], rows["observed"])
     single = [agreement_scores(part["screened"], part["observed"]) for _, part in rows.groupby("site")]
     assert result.median.r == np.median([one.r for one in single])
@@ -125,7 +133,7 @@ def test_scores_are_those_of_the_predictions():
 
 
 def test_a_baseline_is_corrected_by_training_rows_only():
-    rows = FOUND.predictions.query("strategy == 'year'")
+    rows = evaluated().predictions.query("strategy == 'year'")
     assert np.array_equal(rows["swvl1"], TABLE["swvl1"])
     for fold in FOLDS["year"]:
         train = TABLE.iloc[fold.train]
@@ -133,8 +141,8 @@ def test_a_baseline_is_corrected_by_training_rows_only():
             rows.loc[rows["fold"] == fold.name, "swvl1"] - rows.loc[rows["fold"] == fold.name, "swvl1 bias-corrected"]
         )
         assert shift.to_numpy() == pytest.approx((train["swvl1"] - train["sm"]).mean())
-    assert FOUND.result("year", "swvl1").pooled.bias == pytest.approx(0.05, abs=0.01)
-    assert FOUND.result("year", "swvl1 bias-corrected").pooled.bias == pytest.approx(0, abs=0.01)
+    assert evaluated().result("year", "swvl1").pooled.bias == pytest.approx(0.05, abs=0.01)
+    assert evaluated().result("year", "swvl1 bias-corrected").pooled.bias == pytest.approx(0, abs=0.01)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -143,7 +151,7 @@ def test_no_leak_held_out_targets_change_no_prediction(strategy):
         spoiled = TABLE.copy()
         spoiled.loc[spoiled.index[fold.test], "sm"] = np.random.default_rng(1).uniform(0, 0.6, len(fold.test))
         found = evaluate(spoiled, {strategy: [fold]}, fitter, screener=screener(spoiled), baselines=["swvl1"])
-        before = FOUND.predictions[FOUND.predictions["strategy"] == strategy]
+        before = evaluated().predictions[evaluated().predictions["strategy"] == strategy]
         before = before[before["fold"] == fold.name].reset_index(drop=True)
         assert not np.array_equal(before["observed"], found.predictions["observed"])
         pd.testing.assert_frame_equal(
@@ -235,7 +243,7 @@ def test_it_goes_into_json_and_a_table():
     assert again["results"][0]["median"]["r"] is None
     assert again["results"][0]["pooled"]["n"] == 27
     assert list(found.score_table.columns[:5]) == ["strategy", "method", "scored_on", "n", "r"]
-    assert len(FOUND.score_table) == len(FOUND.results) == 24
+    assert len(evaluated().score_table) == len(evaluated().results) == 24
 
 
 def test_a_screener_may_be_any_function():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,7 +32,12 @@ def table_of(sites=4, rows=40, seed=0, gaps=0.2):
 
 TABLE = table_of()
 FEATURES = TableFeatures.of(TABLE, COLUMNS, GIVEN)
-BUILT = FEATURES.build(TABLE)
+
+
+@cache
+def all_built():
+    """Features of the whole table."""
+    return FEATURES.build(TABLE)
 
 
 def same(one, other):
@@ -39,8 +46,8 @@ def same(one, other):
 
 def test_the_target_has_no_part_in_them():
     shuffled = TABLE.assign(theta=np.random.default_rng(1).permutation(TABLE["theta"]))
-    same(FEATURES.build(shuffled), BUILT)
-    same(FEATURES.build(TABLE.drop(columns="theta")), BUILT)
+    same(FEATURES.build(shuffled), all_built())
+    same(FEATURES.build(TABLE.drop(columns="theta")), all_built())
     assert TableFeatures.of(shuffled, COLUMNS, GIVEN) == FEATURES
 
 
@@ -56,15 +63,17 @@ def test_neither_has_the_order_of_rows(seed):
 @pytest.mark.parametrize("site", ["s0", "s3"])
 def test_neither_have_the_other_sites(site):
     alone = TABLE[TABLE["station"] == site]
-    same(FEATURES.build(alone), BUILT.loc[alone.index])
+    same(FEATURES.build(alone), all_built().loc[alone.index])
 
 
 def test_what_a_site_is_like():
     by_site = TABLE.groupby("station")["smap"]
-    np.testing.assert_allclose(BUILT["smap:mean"], by_site.transform("mean"), rtol=1e-6)
-    np.testing.assert_allclose(BUILT["smap:spread"], by_site.transform("std", ddof=0), rtol=1e-5)
-    np.testing.assert_allclose(BUILT["smap:anomaly"], TABLE["smap"] - by_site.transform("mean"), rtol=1e-4, atol=1e-3)
-    assert BUILT["smap:mean"].nunique() == 4
+    np.testing.assert_allclose(all_built()["smap:mean"], by_site.transform("mean"), rtol=1e-6)
+    np.testing.assert_allclose(all_built()["smap:spread"], by_site.transform("std", ddof=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        all_built()["smap:anomaly"], TABLE["smap"] - by_site.transform("mean"), rtol=1e-4, atol=1e-3
+    )
+    assert all_built()["smap:mean"].nunique() == 4
 
 
 def test_exponential_means_look_back_only_and_none_is_shorter_than_the_sampling():
@@ -75,16 +84,16 @@ def test_exponential_means_look_back_only_and_none_is_shorter_than_the_sampling(
         back = rows["smap"].to_numpy()[last::-1][:9]
         known = ~np.isnan(back)
         expected = (weights[: len(back)] * np.nan_to_num(back)).sum() / weights[: len(back)][known].sum()
-        np.testing.assert_allclose(BUILT.loc[rows.index[last], "smap:exponential30"], expected, rtol=1e-4)
+        np.testing.assert_allclose(all_built().loc[rows.index[last], "smap:exponential30"], expected, rtol=1e-4)
 
 
 def test_site_means_are_over_a_period_that_is_fixed():
     """A site with rows in the period of the training table has the mean of those, whatever comes later."""
     later = TABLE.assign(start=(pd.to_datetime(TABLE["start"]) + pd.Timedelta("3650D")).dt.strftime("%Y-%m-%d"))
     both = FEATURES.build(pd.concat([TABLE, later.assign(smap=later["smap"] * 9)], ignore_index=True))
-    np.testing.assert_array_equal(both["smap:mean"], np.tile(BUILT["smap:mean"], 2))
+    np.testing.assert_array_equal(both["smap:mean"], np.tile(all_built()["smap:mean"], 2))
     alone = FEATURES.build(later)  # without a row in the period
-    np.testing.assert_allclose(alone["smap:mean"], BUILT["smap:mean"], rtol=1e-6)
+    np.testing.assert_allclose(alone["smap:mean"], all_built()["smap:mean"], rtol=1e-6)
 
 
 def test_rows_that_are_no_part_of_the_normal_change_no_mean():
@@ -98,7 +107,7 @@ def test_rows_that_are_no_part_of_the_normal_change_no_mean():
 def test_unlabelled_rows_tell_what_a_site_is_like():
     """Every second target is missing: the features of the others are those of the whole table."""
     half = TABLE.assign(theta=TABLE["theta"].mask(TABLE.index % 2 == 0))
-    same(TableFeatures.of(half, COLUMNS, GIVEN).build(half), BUILT)
+    same(TableFeatures.of(half, COLUMNS, GIVEN).build(half), all_built())
 
 
 def test_a_value_that_never_changes_where_all_others_do_is_missing():
@@ -135,21 +144,23 @@ def test_few_rows_give_no_warning():
 
 def test_what_stands_still_has_no_climatology():
     assert FEATURES.still == ("sand",)
-    assert "sand:mean" not in BUILT
+    assert "sand:mean" not in all_built()
     gaps_everywhere = TABLE.assign(smap=TABLE["smap"].mask(TABLE.index % 7 == 0))
     assert "smap" in TableFeatures.of(gaps_everywhere, COLUMNS, GIVEN).varying_columns
 
 
 def test_indices_of_known_bands():
-    np.testing.assert_allclose(BUILT["ndvi"], (TABLE["B8"] - TABLE["B4"]) / (TABLE["B8"] + TABLE["B4"]), rtol=1e-5)
-    assert "ndvi:mean" in BUILT
+    np.testing.assert_allclose(
+        all_built()["ndvi"], (TABLE["B8"] - TABLE["B4"]) / (TABLE["B8"] + TABLE["B4"]), rtol=1e-5
+    )
+    assert "ndvi:mean" in all_built()
     nothing = FEATURES.build(TABLE.assign(B4=0.0, B8=0.0))
     assert nothing["ndvi"].isna().all()
 
 
 def test_all_names_are_made_in_their_order():
-    assert list(BUILT.columns) == list(FEATURES.names)
-    assert set(BUILT.dtypes) == {np.dtype("float32")}
+    assert list(all_built().columns) == list(FEATURES.names)
+    assert set(all_built().dtypes) == {np.dtype("float32")}
 
 
 def test_plain_features_are_the_columns_and_the_day_of_the_year():
@@ -179,6 +190,6 @@ def test_bad_tables_are_named():
 
 def test_dates_may_be_numbers():
     written = TABLE["start"].str.replace("-", "").astype(int)
-    same(FEATURES.build(TABLE.assign(start=written)), BUILT)
+    same(FEATURES.build(TABLE.assign(start=written)), all_built())
     with pytest.raises(InputError, match="'start' holds no dates"):
         FEATURES.build(TABLE.assign(start=12))

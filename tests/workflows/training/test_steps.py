@@ -41,6 +41,13 @@ from stac_sm.workflows.training.steps import (
 )
 from tests.support.fields import SMALL, TILE, around, edit, image, project_text, put, read_model
 from tests.support.station_project import BAD, PERIOD, PIXELS, RECIPE, a_project, put_station
+from tests.support.undrawn import leave_figures_undrawn
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """The model of this module is made before, with its figures."""
+    leave_figures_undrawn(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -41,6 +43,7 @@ from tests.support.missing import need
 from tests.support.page_layout import layout_faults, said_twice
 from tests.support.product_days import FIRST, known, new_project, put_day, put_days
 from tests.support.station_items import put_station
+from tests.support.undrawn import leave_figures_undrawn
 
 NUMBER, FACTOR = 12, 5
 DAYS = Period(FIRST, FIRST + NUMBER * ONE_DAY)
@@ -125,8 +128,24 @@ def whole_project(folder: Path):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def untouched(tmp_path_factory):
     return whole_project(tmp_path_factory.mktemp("validation"))
+
+
+def copy_of(project, folder: Path):
+    return replace(project, folder=shutil.copytree(project.folder, folder / "p"))
+
+
+@pytest.fixture(scope="module")
+def project(untouched, tmp_path_factory):
+    return copy_of(untouched, tmp_path_factory.mktemp("validated"))
+
+
+@pytest.fixture
+def copied(untouched, tmp_path, monkeypatch):
+    """A project without a validation, to be changed. Figures of its pages are those of `made`, and not drawn again."""
+    leave_figures_undrawn(monkeypatch)
+    return copy_of(untouched, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +216,8 @@ def test_networks_that_no_model_has_seen_are_told_from_the_others(project, made)
     assert found["DRY", "held out"]["sites"] == 1
 
 
-def test_a_product_whose_model_is_unknown_claims_nothing(tmp_path):
-    project = whole_project(tmp_path)
+def test_a_product_whose_model_is_unknown_claims_nothing(copied):
+    project = copied
     edit(project.catalog, "sm-models", "m", lambda item: item["properties"].pop("stac_sm:matchups"))
     made = validate_product(project, DAYS)
     assert {one["role"] for one in made.scores["stations"]} == {"not known"}
@@ -237,8 +256,8 @@ def test_its_page_fits_screens_and_paper(project, made):
     assert layout_faults([Path(project.folder, made.report)]) == []
 
 
-def test_it_is_made_once_and_again_when_something_changes(tmp_path):
-    project = whole_project(tmp_path)
+def test_it_is_made_once_and_again_when_something_changes(copied):
+    project = copied
     first = validate_product(project, DAYS)
     again = validate_product(project, DAYS)
     assert (first.outcome, again.outcome) == ("new", "done")
@@ -300,8 +319,8 @@ def indexed(project):
     return [id for one in tables for id in one.column("id").to_pylist()]
 
 
-def test_the_command_keeps_the_index_so_that_serve_finds_it_at_once(tmp_path):
-    project = whole_project(tmp_path)
+def test_the_command_keeps_the_index_so_that_serve_finds_it_at_once(copied):
+    project = copied
     period = Period(FIRST, FIRST + 3 * ONE_DAY)
     arguments = ["validate", "--project", str(project.folder), "--period", str(period), "--json"]
     outcomes, ids = [], set()
