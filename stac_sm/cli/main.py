@@ -111,7 +111,7 @@ class _Group(click.Group):
 
 @contextmanager
 def _ends_by_signal(ctx: click.Context) -> Iterator[None]:
-    """End a command by SystemExit on Ctrl-C and SIGTERM: its workers stop, and nothing is left half done.
+    """Turn Ctrl-C and SIGTERM into SystemExit: the workers of a command stop, and nothing is left half done.
 
     Left to themselves, SIGTERM would leave worker processes behind, and Ctrl-C would say nothing while the files in
     hand are finished. A second signal ends at once. The server has its own way to end.

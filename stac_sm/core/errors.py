@@ -29,7 +29,7 @@ def raised_by(error: BaseException, *packages: str) -> bool:
     ----------
     error
         As it was caught, with its traceback.
-    packages
+    *packages
         Names as they are imported, such as ``netCDF4``.
 
     Returns
