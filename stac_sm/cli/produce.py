@@ -143,13 +143,16 @@ def _size(size: int) -> str:
 
 def _print_reasons(found: ProjectPlan) -> None:
     """Print what days are blocked or stale for, and what the cost is based on."""
+    from stac_sm.core.period import days_in_words
+
     made, cost = found.plan, found.cost
     for one in found.missing_inputs:
         made_by = f", climatology {one['climatology']}: `stac-sm climatology` makes it" if one["climatology"] else ""
         place = f"collection {one['collection']}, asset {one['asset']}{made_by}"
         there = f"; there is {', '.join(one['other_depths'])}, of another depth" if "other_depths" in one else ""
         history = f": {one['history']}" if "history" in one else ""
-        print_message(f"blocked: {one['tile_days']} tile-days lack {one['input']} ({place}{there}){history}")
+        when = days_in_words(made.blocked_days[one["input"]])
+        print_message(f"blocked: {one['tile_days']} tile-days lack {one['input']} ({place}{there}) on {when}{history}")
     for why in made.left_out.values():
         print_message(f"left out: {why}")
     for name, days in list(made.changed.items())[:_MOST_PRINTED]:

@@ -149,6 +149,7 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
     properties = made.item["properties"]
     if as_json:
         facts = {"model": made.id, "new": made.new, **made.report_hrefs, "flagged": list(made.flagged)}
+        facts["missing_features"] = dict(made.missing_features)
         click.echo(json.dumps({**facts, **properties}, indent=2))
         return
     for sentence in skill_sentences(read_skill(properties) or ()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +47,32 @@ def format_facts(named: TableRow) -> str:
     Parameters
     ----------
     named
-        Name to value; lists and mappings are written as JSON.
+        Name to value; values may be lists and mappings, of plain values or again of such.
 
     Returns
     -------
     str
-        Lines of the form ``name: value``.
+        Lines of the form ``name: value``; a list or mapping of plain values stands in one line with commas, a list of
+        equal rows is a table, anything deeper is indented below its name.
     """
-    shown = {
-        name: to_json(value, indent=None) if isinstance(value, dict | list) else value for name, value in named.items()
-    }
-    return "\n".join(f"{name}: {value}" for name, value in shown.items())
+    return "\n".join(_fact(str(name), value) for name, value in named.items())
+
+
+def _fact(name: str, value: Any) -> str:
+    if isinstance(value, Mapping | list | tuple) and not value:
+        return f"{name}: none"
+    if isinstance(value, Mapping):
+        if not any(isinstance(one, Mapping | list | tuple) for one in value.values()):
+            return f"{name}: {', '.join(f'{key} {_cell(one)}' for key, one in value.items())}"
+        return f"{name}:\n{textwrap.indent(format_facts(value), '  ')}"
+    if isinstance(value, list | tuple):
+        if not any(isinstance(one, Mapping | list | tuple) for one in value):
+            return f"{name}: {', '.join(map(_cell, value))}"
+        rows = [one for one in value if isinstance(one, Mapping)]
+        if len(rows) == len(value) and len({tuple(row) for row in rows}) == 1:
+            return f"{name}:\n{textwrap.indent(format_table(rows), '  ')}"
+        return f"{name}:\n" + textwrap.indent("\n".join(_fact("-", one) for one in value), "  ")
+    return f"{name}: {value}"
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
@@ -150,6 +166,10 @@ def _variable_row(name: str, values: xr.DataArray) -> dict[str, Any]:
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(one)}" for key, one in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value)) or "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

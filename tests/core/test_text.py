@@ -16,9 +16,22 @@ def test_a_table_lines_up_and_shows_gaps():
 
 
 def test_facts_are_a_line_each():
-    assert (
-        format_facts({"model": "x", "counts": {"new": 1, "r": math.nan}}) == 'model: x\ncounts: {"new": 1, "r": null}'
-    )
+    assert format_facts({"model": "x", "counts": {"new": 1, "r": math.nan}}) == "model: x\ncounts: new 1, r -"
+    assert format_facts({"flagged": [], "names": ["a", "b"], "n": 3}) == "flagged: none\nnames: a, b\nn: 3"
+
+
+def test_what_lies_deeper_is_indented_and_no_brace_is_printed():
+    deep = {
+        "dropped": {"readings": {"depth": 2, "flag": 0}, "site-days": {}},
+        "skill": [{"against": "input", "rmse": 0.0512345}, {"against": "climatology", "rmse": 0.06}],
+        "mixed": [{"a": 1}, {"b": [1, 2]}, "c"],
+    }
+    text = format_facts(deep)
+    assert text.splitlines()[:5] == [
+        "dropped:", "  readings: depth 2, flag 0", "  site-days: none", "skill:", "  against      rmse",
+    ]  # fmt: skip
+    assert "  -: a 1\n" in text
+    assert not set("{}[]'\"") & set(text)
 
 
 def test_json_has_no_nan_at_any_depth():

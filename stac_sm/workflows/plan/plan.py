@@ -279,6 +279,16 @@ class Plan:
         return _counted(self.columns.only(["blocked"]).table["blocked_by"])
 
     @cached_property
+    def blocked_days(self) -> dict[str, list[date]]:
+        """Days on which any tile is blocked, in order, by the feature without input."""
+        table = self.columns.only(["blocked"]).table
+        found: dict[str, set[date]] = {}
+        for names, day in zip(table["blocked_by"].to_pylist(), table["day"].to_pylist(), strict=True):
+            for name in names:
+                found.setdefault(name, set()).add(day)
+        return {name: sorted(days) for name, days in found.items()}
+
+    @cached_property
     def changed(self) -> dict[str, int]:
         """Number of stale tile-days by what has changed, most first.
 

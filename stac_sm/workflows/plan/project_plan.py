@@ -13,7 +13,7 @@ from typing import Any
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.land import land_tiles
-from stac_sm.core.period import Period
+from stac_sm.core.period import Period, day_ranges
 from stac_sm.core.progress import ProgressCallback
 from stac_sm.features.inputs import describe_history, other_depths
 from stac_sm.model.item import MODELS_COLLECTION
@@ -51,9 +51,9 @@ class ProjectPlan:
     @property
     def missing_inputs(self) -> list[dict[str, Any]]:
         """Every input without which tile-days are blocked, most tile-days first: ``input`` (name), ``collection``,
-        ``asset``, ``climatology`` (its period; None without one) and ``tile_days``; ``other_depths`` where the
-        collection has the quantity at other depths; ``history`` where an average has too few days, with the days found
-        and required."""
+        ``asset``, ``climatology`` (its period; None without one), ``tile_days`` and their ``days``, as ranges on which
+        any tile is blocked; ``other_depths`` where the collection has the quantity at other depths; ``history`` where
+        an average has too few days, with the days found and required."""
         sources, short = {one.name: one for one in self.model.cube_recipe().sources}, self.plan.days_found
         return [
             {
@@ -62,6 +62,7 @@ class ProjectPlan:
                 "asset": sources[name].asset,
                 "climatology": found.period if (found := sources[name].climatology) else None,
                 "tile_days": days,
+                "days": list(map(str, day_ranges(self.plan.blocked_days[name]))),
                 **({"other_depths": list(self.other_depths[name])} if name in self.other_depths else {}),
                 **({"history": describe_history(sources[name], *short[name])} if name in short else {}),
             }

@@ -59,6 +59,7 @@ NOTES_PROPERTY = "stac_sm:notes"
 """Property of model items: sentences that a reader of the scores must know; also in the report."""
 
 _SHOWN = 10  # stations that a message names
+_FEW = 3  # features that a message names one by one
 
 _UNIT = "m3 m-3"
 
@@ -171,6 +172,9 @@ class TrainingResult:
     flagged: tuple[str, ...]
     """Features that the report flags as leaks: they may identify a station."""
 
+    missing_features: Mapping[str, int] = field(default_factory=dict)
+    """Number of measured site-days without a value, by feature; they are left out of the match-ups."""
+
     @property
     def id(self) -> str:
         """Id of the model item."""
@@ -223,7 +227,7 @@ def match_up_step(project: Project, *, workers: int = 1) -> MatchupResult:
         _require_series(series, project, period, outside, unused)
         made = match_up_recipes(where, series, resolutions, project.grid, workers=workers, daily=[_DAYS])
         pairs, triplets = made["table"], made["triplets"].table.rename(columns={"sm": "insitu"})
-        _require_rows(pairs, len(series), period)
+        _require_rows(pairs, len(series), period, project.recipe)
         triplets = triplets[["site", "date", "insitu", "era5land", "third"]]
         item["properties"] |= table_properties(pairs.table, project.recipe) | {
             "stac_sm:rows": len(pairs.table),
@@ -353,13 +357,37 @@ def _require_features(catalog: WritableCatalog, resolved: Mapping[str, ResolvedI
         and all(source.name in inputs.blocked_by(inputs.days[0]) for inputs in resolved.values())
     ]
     if absent:
-        named = ", ".join(f"{one.name} (collection {one.collection}, asset {one.asset})" for one in absent)
         there = sorted({key for one in absent for key in other_depths(catalog, one)})
         raise CatalogError(
-            f"match-ups of {period}: no item found at any station for {len(absent)} features: {named}; "
+            f"match-ups of {period}: no item found at any station for {len(absent)} features: {_absent(absent)}; "
             "ingest them, or check [matchups] period"
             + (f"; there is {', '.join(there)}, of another depth" * bool(there))
         )
+
+
+def _absent(features: Sequence[Feature]) -> str:
+    """Return features for a message: many of them by collection, each of which is ingested at once."""
+    if len(features) <= _FEW:
+        return ", ".join(f"{one.name} (collection {one.collection}, asset {one.asset})" for one in features)
+    names: dict[str, list[str]] = {}
+    for one in features:
+        names.setdefault(one.collection, []).append(one.name)
+    return "".join(f"\n  {collection}: {', '.join(some)}" for collection, some in names.items()) + "\n "
+
+
+def _missing_counts(missing: Mapping[str, int], recipe: Recipe) -> str:
+    """Return on how many site-days features have no value, for a message: many of a collection as one range."""
+    of = {one.name: one.collection for one in recipe.features}
+    counts: dict[str, dict[str, int]] = {}
+    for name, n in missing.items():
+        counts.setdefault(of.get(name, "other"), {})[name] = n
+    words = []
+    for collection, some in counts.items():
+        least, most = min(some.values()), max(some.values())
+        each = ", ".join(f"{name} on {n}" for name, n in some.items())
+        of_all = f"{len(some)} features on {least if least == most else f'{least} to {most}'}"
+        words.append(f"{collection}: {each if len(some) <= _FEW else of_all}")
+    return "; ".join(words)
 
 
 def _stations_outside_period(stations: Sequence[Station], where: pd.DataFrame, period: Period) -> dict[str, str]:
@@ -368,7 +396,9 @@ def _stations_outside_period(stations: Sequence[Station], where: pd.DataFrame, p
     return {one.id: str(one.period) for one in stations if one.id in members and not one.period.overlaps(period)}
 
 
-def _notes(outside: Mapping[str, str], where: pd.DataFrame, found: Mapping[str, Any], period: str) -> list[str]:
+def _notes(
+    outside: Mapping[str, str], where: pd.DataFrame, found: Mapping[str, Any], period: str, recipe: Recipe
+) -> list[str]:
     """Return what a reader of the scores must know of the match-ups, a sentence each."""
     notes = []
     if outside:
@@ -377,8 +407,10 @@ def _notes(outside: Mapping[str, str], where: pd.DataFrame, found: Mapping[str, 
             f"match-ups, {period}: {_some_stations(outside)}"
         )
     if missing := found.get("stac_sm:missing_features"):
-        listed = ", ".join(f"{name} on {n}" for name, n in missing.items())
-        notes.append(f"measured site-days without a value of a feature are left out of the match-ups: {listed}")
+        notes.append(
+            "measured site-days without a value of a feature are left out of the match-ups: "
+            f"{_missing_counts(missing, recipe)}"
+        )
     return notes
 
 
@@ -408,10 +440,10 @@ def _require_series(
         )
 
 
-def _require_rows(pairs: Matchups, measured: int, period: Period) -> None:
+def _require_rows(pairs: Matchups, measured: int, period: Period, recipe: Recipe) -> None:
     if pairs.table.empty:
         dropped = ", ".join(f"{reason}: {n}" for reason, n in pairs.dropped.items())
-        missing = ", ".join(f"{name} on {n}" for name, n in pairs.missing.items())
+        missing = _missing_counts(pairs.missing, recipe)
         raise CatalogError(
             f"match-ups of {period}: {measured} measured site-days found, none with all features ({dropped}): check "
             "[matchups] period, and ingest what is missing" + (f"; without a value: {missing}" if missing else "")
@@ -505,7 +537,7 @@ def train_step(
 
         stations, where, left_out = _stations_and_sites(project, catalog)
         outside = _stations_outside_period(stations, where, Period.parse(project.matchups.period))
-        notes = _notes(outside, where, matchups.item["properties"], project.matchups.period)
+        notes = _notes(outside, where, matchups.item["properties"], project.matchups.period, project.recipe)
         found: dict[str, Any] = {OUTSIDE_PERIOD_PROPERTY: outside} if outside else {}
         found |= {NOTES_PROPERTY: notes} if notes else {}
         screening = screen_step(project, matchups).screening
@@ -536,7 +568,8 @@ def train_step(
     published = _existing_item(catalog, model_item.MODELS_COLLECTION, item["id"])
     model_item.link_successor(catalog, published)
     item_in_catalog = catalog.item(model_item.MODELS_COLLECTION, item["id"])
-    return TrainingResult(published, new=new, **_report(item_in_catalog))
+    missing = matchups.item["properties"].get("stac_sm:missing_features", {})
+    return TrainingResult(published, new=new, missing_features=missing, **_report(item_in_catalog))
 
 
 def _report(item: pystac.Item) -> dict[str, Any]:

@@ -99,9 +99,10 @@ def test_the_command_tells_what_it_costs_and_refuses(tmp_path):
     assert (told["new"], told["blocked"]) == (6, 6)
     assert told["files_to_read"] > 0
     assert {"gb_to_read", "gb_to_write", "GET", "PUT", "LIST", "core-hours", "cost_usd"} < set(told)
-    assert "blocked: 6 tile-days lack lst (collection glass-lst, asset lst)" in done.stderr
+    assert "blocked: 6 tile-days lack lst (collection glass-lst, asset lst) on 2018-06-28/2018-07-03" in done.stderr
     missing = {row["input"]: row for row in told["missing_inputs"]}
     lst = {"input": "lst", "collection": "glass-lst", "asset": "lst", "climatology": None, "tile_days": 6}
+    lst["days"] = ["2018-06-28/2018-07-03"]
     assert missing["lst"] == lst
     assert set(missing) == {"lst", "lai"}  # all of them, not the first
     assert told["left_out"] == {}

@@ -33,6 +33,8 @@ from stac_sm.stations.screening_item import LEFT_OUT_STATUS, SCREENING_STATUS_PR
 from stac_sm.workflows.project import create_project
 from stac_sm.workflows.training.steps import (
     TRIPLET_RECIPE,
+    _absent,
+    _missing_counts,
     _require_rows,
     match_up_step,
     screen_step,
@@ -514,9 +516,21 @@ def test_days_without_a_value_are_counted_for_each_feature(copied):
 
 
 def test_no_day_with_all_features():
-    lost = Matchups(pd.DataFrame({"site": []}), {"no lai": 3, "frozen": 2}, {"lai": 5, "lst": 4})
+    lost = Matchups(pd.DataFrame({"site": []}), {"no lai": 3, "frozen": 2}, {"swvl1": 5, "cci": 4})
     told = (
-        r"5 measured .* none with all features \(no lai: 3, frozen: 2\): check.*; without a value: lai on 5, lst on 4"
+        r"5 measured .* none with all features \(no lai: 3, frozen: 2\): check.*; without a value: "
+        r"era5-land: swvl1 on 5; esa-cci-sm: cci on 4"
     )
     with pytest.raises(CatalogError, match=told):
-        _require_rows(lost, 5, PERIOD)
+        _require_rows(lost, 5, PERIOD, RECIPE)
+
+
+def test_many_missing_features_are_a_line_a_collection(copied):
+    """As with a recipe of 33 features of which none is ingested: what is to be ingested is seen at a glance."""
+    many = [Feature(f"memory_{n}", collection, f"v{n}") for n in range(12) for collection in ("era5-land", "smap")]
+    words = _absent(many)
+    assert [line.partition(":")[0] for line in words.strip().splitlines()] == ["era5-land", "  smap"]
+    assert all(words.count(f"memory_{n},") + words.count(f"memory_{n}\n") == 2 for n in range(12))
+    missing = {f"m{n}": n + 1 for n in range(12)} | {"cci": 5}
+    recipe = replace(RECIPE, features=(*(Feature(f"m{n}", "era5-land", "swvl1") for n in range(12)), *RECIPE.features))
+    assert _missing_counts(missing, recipe) == "era5-land: 12 features on 1 to 12; esa-cci-sm: cci on 5"
