@@ -203,6 +203,8 @@ def index(collections: tuple[str, ...], folder: Path, database: str | None, work
         failures.update(made.failures)
         left_out.update(made.left_out)
         counts = {outcome: sum(month.outcome == outcome for month in made.months) for outcome in _OUTCOMES}
+        if not as_json:  # the shards of the index hold a month each
+            counts = {f"months {outcome}": number for outcome, number in counts.items()}
         row = {"collection": id, "items": sum(month.items for month in made.months), **counts}
         bad = {path: dict(reasons) for path, reasons in made.left_out.items()}
         named: dict[str, Mapping[str, object]] = {"failed": dict(made.failures), "left out": bad}

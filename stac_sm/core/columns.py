@@ -170,10 +170,19 @@ def instant_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
     try:
         parsed = pd.to_datetime(_written_out(table[column]), utc=True, format="ISO8601")  # 01.07.2018 is not guessed
     except (TypeError, ValueError) as error:
-        why = str(error).partition(" You might")[0]  # the rest is advice to programmers
-        raise InputError(f"table: column {column!r} holds no dates ({why}); write them as 2018-07-01") from error
+        raise InputError(
+            f"table: column {column!r} holds no dates: found {_first_that_is_no_date(table[column])}; days as "
+            "2018-07-01 are required, the year first, or times as 2018-07-01T12:00:00Z"
+        ) from error
     _no_gaps(parsed, column)
     return parsed.dt.tz_convert(None)
+
+
+def _first_that_is_no_date(values: pd.Series) -> str:
+    """Return the first value that is no date and the row that it stands in, from 1 below the head."""
+    parsed = pd.to_datetime(values.astype(str), utc=True, format="ISO8601", errors="coerce")
+    bad = np.flatnonzero((parsed.isna() & values.notna()).to_numpy())
+    return f"{str(values.iloc[bad[0]])!r:.60} in row {bad[0] + 1}" if len(bad) else "numbers"
 
 
 def _written_out(values: pd.Series) -> pd.Series:

@@ -13,6 +13,9 @@ from enum import IntFlag
 
 from stac_sm.core.errors import InputError
 
+SURFACE_DEPTH = 0.05
+"""Lower end of the layer that the product is of, m: sensors that end deeper do not count unless a project says so."""
+
 
 @dataclass(frozen=True)
 class Variable:

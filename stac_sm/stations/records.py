@@ -19,6 +19,7 @@ from stac_sm.core.errors import CatalogError, InputError, ReadError
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import Period
+from stac_sm.core.variables import SURFACE_DEPTH
 from stac_sm.stac.catalogs.search import ItemSearch, item_period
 from stac_sm.storage.address import asset_address
 from stac_sm.storage.store import table_file
@@ -95,7 +96,7 @@ class Station:
 class StationRules:
     """Which readings count, and when a day has enough of them."""
 
-    max_depth: float = 0.05
+    max_depth: float = SURFACE_DEPTH
     """Deepest lower end of a sensor, m, compared after rounding to the centimetre: 0.0508 (2 inches) counts."""
 
     flag: str = "G"

@@ -178,7 +178,7 @@ TYPED = [
     (TRAIN.replace("--target sm", "--target soil"), 1, "no column 'soil' (nearest: site); required by training"),
     (TRAIN + " --features a,c", 1, "no column 'c' (found: a, b, date, site, sm); required by --features"),
     (TRAIN.replace("--target sm", "--target site"), 1, "column 'site' holds no numbers"),
-    (TRAIN.replace("--time date", "--time site"), 1, "column 'site' holds no dates … write them as 2018-07-01"),
+    (TRAIN.replace("--time date", "--time site"), 1, "holds no dates: found 's0' in row 1; days as 2018-07-01"),
     ("evaluate xgb-none P/t.csv", 1, "item 'xgb-none' is not in collection 'sm-models' … check the id"),
     (f"{PLAN} --model xgb-1", 1, "item 'xgb-1' is not in collection 'sm-models'"),
     (f"plan --tiles h18v04 --period {DAY}", 1, "tile 'h18v04' is not in grid small"),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import canonical_json
 from stac_sm.core.period import Period, utc_instant
+from stac_sm.core.variables import SURFACE_DEPTH
 from stac_sm.ingest.file_content import TEXT, ZIP, FileContent
 from stac_sm.ingest.formats.archive import UNREADABLE, is_archive
 from stac_sm.ingest.formats.stm import (
@@ -86,11 +87,12 @@ class Ismn:
             sensors, others, errors = _sensors(file, names)
             with _opened(file) as archive:
                 static = _static(sensors, names, archive.read)
-            return ScannedFile(self._from_zip(file, sensors, static), _notes(others), errors)
+            notes = (*_notes(others), *_depth_notes(sensors))
+            return ScannedFile(self._from_zip(file, sensors, static), notes, errors)
         files = {str(part): part for part in self.parts(file)}
         sensors, _, _ = _sensors(file, list(files))
         static = _static(sensors, list(files), _read_file)
-        return ScannedFile(self._granules(file, sensors, static, _read_file))
+        return ScannedFile(self._granules(file, sensors, static, _read_file), _depth_notes(sensors))
 
     def parts(self, file: Path) -> list[Path]:
         """Return all files in the folder that belong to the same station: an item holds all its sensors."""
@@ -346,6 +348,17 @@ def _sensors(file: Path, names: Sequence[str]) -> tuple[list[SensorFile], int, t
 
 def _notes(others: int) -> tuple[str, ...]:
     return (f"{others} files of other variables than soil moisture left out",) if others else ()
+
+
+def _depth_notes(sensors: Sequence[SensorFile]) -> tuple[str, ...]:
+    """Return how many sensors end below the layer of the product: kept, since a project may count them."""
+    deep = sum(round(100 * one.depth_to) > round(100 * SURFACE_DEPTH) for one in sensors)
+    if not deep:
+        return ()
+    return (
+        f"{deep} of {len(sensors)} sensors end deeper than {SURFACE_DEPTH:g} m: they are kept, and match-ups leave "
+        "them out unless max_depth of [stations] in the project file says so",
+    )
 
 
 def _static(sensors: Sequence[SensorFile], names: Sequence[str], read: Callable[[str], bytes]) -> _Static:

@@ -264,6 +264,21 @@ def test_files_that_place_a_station_apart_are_named(tmp_path):
         granules(path)
 
 
+def test_sensors_below_the_layer_of_the_product_are_counted_in_the_result(tmp_path):
+    """They are ingested, since a project may count them; 2 inches are 5 cm."""
+    files = [write_stm(tmp_path / "files", "Hill", depth=depth) for depth in (0.05, 0.0508, 0.2)]
+    shallow = write_stm(tmp_path / "shallow", "Dale", depth=0.05)
+    archive = archive_of(tmp_path / "Data.zip", {f"NET/{file.name}": file.read_text() for file in files})
+    for number, path in enumerate((archive, files[0])):
+        (result,) = ingest(new_catalog(tmp_path / str(number)), "ismn", [path])
+        assert result.notes == (
+            "1 of 3 sensors end deeper than 0.05 m: they are kept, and match-ups leave them out unless max_depth of "
+            "[stations] in the project file says so",
+        )
+    (result,) = ingest(new_catalog(tmp_path / "c"), "ismn", [shallow])
+    assert result.notes == ()
+
+
 def archive_of(path, members):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members.items():
