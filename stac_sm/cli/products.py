@@ -330,11 +330,12 @@ def _print_validation(made: PublishedValidation, report: str, as_json: bool) -> 
             to_json({"id": made.id, "outcome": made.outcome, "report": report, "notes": made.notes} | made.scores)
         )
         return
-    names = {"n": "days", "r": "R", "rmse": "RMSE", "ubrmse": "ubRMSE", "bias": "bias"}
-    for rows, first in ((made.scores["stations"], ("network", "role", "sites")),
-                        (made.scores["others"], ("collection", "grid", "cells"))):  # fmt: skip
+    names = {"r": "R", "rmse": "RMSE", "ubrmse": "ubRMSE", "bias": "bias"}
+    for rows, first, count in ((made.scores["stations"], ("network", "role", "sites"), "site-days"),
+                               (made.scores["others"], ("collection", "grid", "cells"), "cell-days")):  # fmt: skip
         if rows:
-            picked = [{**{k: row[k] for k in first}, **{to: row[k] for k, to in names.items()}} for row in rows]
+            counted = {"n": count, **names}
+            picked = [{**{k: row[k] for k in first}, **{to: row[k] for k, to in counted.items()}} for row in rows]
             click.echo(format_table(picked) + "\n")
     for note in made.notes:
         print_message(note)

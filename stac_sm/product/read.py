@@ -255,10 +255,15 @@ def _cube(found: _Found, geobox: GeoBox, days: Period, bits: int, reader: str) -
 
 def _nothing(catalog: ItemSearch, bbox: BBox, days: Period) -> CatalogError:
     place = ", ".join(f"{end:g}" for end in bbox)
-    return CatalogError(
-        f"{catalog.root}: no product found in {place} (degrees west, south, east, north) on {days}: "
-        f"{days_there(catalog, bbox, days)}"
-    )
+    found = f"{catalog.root}: no product found in {place} (degrees west, south, east, north) on {days}"
+    west, south, east, north = bbox
+    swapped = (south, west, north, east)
+    if max(abs(west), abs(east)) <= 90 and any(
+        True for _ in catalog.items(PRODUCT_COLLECTION, period=days, bbox=swapped, left_out={})
+    ):
+        numbers = ",".join(f"{end:g}" for end in (swapped[:2] if swapped[:2] == swapped[2:] else swapped))
+        return CatalogError(f"{found}: there is some at {numbers}: the longitude comes first, then the latitude")
+    return CatalogError(f"{found}: {days_there(catalog, bbox, days)}")
 
 
 def days_there(catalog: ItemSearch, bbox: BBox | None, near: Period, collection: str = PRODUCT_COLLECTION) -> str:

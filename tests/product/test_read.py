@@ -121,6 +121,14 @@ def test_nothing_published_there_or_then_is_an_error_that_says_so(catalog):
         point_series(catalog, *lonlat("h01v01", 7, 9), Period.parse("2001"))
 
 
+def test_latitude_before_longitude_is_named_where_the_product_is_there(catalog):
+    lon, lat = lonlat("h01v01", 7, 9)
+    with pytest.raises(CatalogError, match=f"there is some at {lon:g},{lat:g}: the longitude comes first"):
+        point_series(catalog, lat, lon, PERIOD)
+    with pytest.raises(CatalogError, match="the longitude comes first, then the latitude"):
+        open_product(catalog, (lat, lon, lat + 0.01, lon + 0.01), PERIOD)
+
+
 @pytest.mark.parametrize("box", [(5, 0, 4, 1), (0, 2, 1, 1), (0, 0, 190, 1), (0, -91, 1, 0)])
 def test_a_box_that_is_none_is_refused(catalog, box):
     with pytest.raises(InputError, match="west, south, east, north"):

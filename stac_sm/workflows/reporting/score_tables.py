@@ -78,7 +78,7 @@ def _pooled(kind: str, groups: Sequence[GroupScores], role: str, anchor: str) ->
         for one in groups
     ]
     rows.append([_TARGET, "", "", "", "", "", "", f"{GCOS_UBRMSE:.4f}", "", ""])
-    names = [kind.lower(), "sites", "days", *(heading for _, heading, _ in _FIGURES)]
+    names = [kind.lower(), "sites", "site-days", *(heading for _, heading, _ in _FIGURES)]
     return html_table(
         f"{kind}, {role}, pooled",
         names,

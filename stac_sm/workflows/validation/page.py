@@ -253,7 +253,7 @@ def _notes(findings: ValidationFindings) -> Iterator[HtmlNode]:
 
 def _stations(findings: ValidationFindings) -> Iterator[HtmlContent]:
     if findings.networks:
-        names = ["network", "to the models", "sites", "days", "R", "RMSE", "ubRMSE", "bias"]
+        names = ["network", "to the models", "sites", "site-days", "R", "RMSE", "ubRMSE", "bias"]
         names += ["median R", "median RMSE", "median ubRMSE", "median bias"]
         rows = [_network(one) for one in findings.networks]
         told = f"Scores in {UNIT}, but for R; medians are over sites with at least 10 days"
