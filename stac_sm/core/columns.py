@@ -180,6 +180,8 @@ def instant_column(table: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
 
 def _first_that_is_no_date(values: pd.Series) -> str:
     """Return the first value that is no date and the row that it stands in, from 1 below the head."""
+    import pandas as pd
+
     parsed = pd.to_datetime(values.astype(str), utc=True, format="ISO8601", errors="coerce")
     bad = np.flatnonzero((parsed.isna() & values.notna()).to_numpy())
     return f"{str(values.iloc[bad[0]])!r:.60} in row {bad[0] + 1}" if len(bad) else "numbers"
