@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata, util
 
 import numpy as np
@@ -36,21 +37,24 @@ _OPTIONAL = {
 
 
 def check_machine() -> Iterator[Check]:
-    """Run every check of the machine; those that take long are last.
+    """Run every check of the machine; those that take long are last, and run beside the others from the start.
 
     Yields
     ------
     Check
         One result a check.
     """
-    yield _versions()
-    yield _cores_and_memory()
-    yield _scratch()
-    yield _one_xgboost()
-    yield run_check("machine", "projections", _projections)
-    yield _optional()
-    yield run_check("machine", "processes", _processes)
-    yield run_check("machine", "forest", _forest)
+    with ThreadPoolExecutor(2) as threads:  # one compiles where nothing is compiled yet, the other waits for a process
+        forest = threads.submit(run_check, "machine", "forest", _forest)
+        processes = threads.submit(run_check, "machine", "processes", _processes)
+        yield _versions()
+        yield _cores_and_memory()
+        yield _scratch()
+        yield _one_xgboost()
+        yield run_check("machine", "projections", _projections)
+        yield _optional()
+        yield processes.result()
+        yield forest.result()
 
 
 def _versions() -> Check:

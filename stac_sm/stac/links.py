@@ -203,11 +203,29 @@ def item_paths(store: Store, collection: str) -> list[str]:
     list of str
         Below the root, in the order of the listing.
     """
-    paths = (PurePosixPath(entry.path) for entry in store.list_objects(collection))
-    return [str(path) for path in paths if path.suffix == ".json" and path.stem == path.parent.name]
+    return [entry.path for entry in store.list_objects(collection) if is_item_path(entry.path)]
 
 
-def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+def is_item_path(path: str) -> bool:
+    """Return whether a path is that of an item's JSON, which lies in a folder of its id.
+
+    Parameters
+    ----------
+    path
+        Below the root of a catalogue.
+
+    Returns
+    -------
+    bool
+        By its name alone.
+    """
+    folder, _, name = path.rpartition("/")
+    return name.endswith(".json") and folder.rpartition("/")[2] == name.removesuffix(".json") != ""
+
+
+def derived_documents(
+    store: Store, collection: str, paths: Sequence[str], items: Mapping[str, ItemDict] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
     """Build every derived document of a collection.
 
     Parameters
@@ -218,6 +236,8 @@ def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> li
         Its id.
     paths
         Of all item JSON of the collection, below the root.
+    items
+        By path: properties and bbox of all of them; None: they are read.
 
     Returns
     -------
@@ -246,14 +266,21 @@ def derived_documents(store: Store, collection: str, paths: Sequence[str]) -> li
             (document_path(folder, part), part_catalog(folder, part, tree)) for part in inner_first(tree) if part
         ]
         links = sort_links([*map(child_link, folders[folder]), *links_of("", tree, folder)])
-        document = sub_catalog(folder, links) if "/" in folder else _collection(store, folder, links, paths)
+        document = sub_catalog(folder, links) if "/" in folder else _collection(store, folder, links, paths, items)
         documents.append((document_path(folder), document))
     return documents
 
 
-def _collection(store: Store, collection: str, links: list[dict[str, str]], paths: Sequence[str]) -> dict[str, Any]:
+def _collection(
+    store: Store,
+    collection: str,
+    links: list[dict[str, str]],
+    paths: Sequence[str],
+    known: Mapping[str, ItemDict] | None,
+) -> dict[str, Any]:
     document = _with_links(_document(store, f"{collection}/collection.json"), links)
-    items = [item for path in paths if (item := _item(store, path))]
+    read = (_item(store, path) if known is None else known[path] for path in paths)
+    items = [item for item in read if item is not None and _has_span(item)]
     if items:
         document["extent"] = _extent(items)
     return document
@@ -275,14 +302,18 @@ _ENDS = ("start_datetime", "end_datetime")
 def _item(store: Store, path: str) -> ItemDict | None:
     """Return an item, or None where it is none: `index` and `audit` name it, and the extent follows from the others."""
     try:
-        item = _document(store, path)
+        return _document(store, path)
     except CatalogError:
         return None
+
+
+def _has_span(item: ItemDict) -> bool:
+    """Return whether an item says where and when it is."""
     try:
         times = [item["properties"].get(name) or item["properties"]["datetime"] for name in _ENDS]
-        return item if "bbox" in item and all(map(parse_instant, times)) else None
+        return "bbox" in item and all(map(parse_instant, times))
     except (AttributeError, KeyError, TypeError, ValueError):
-        return None
+        return False
 
 
 def _with_links(document: dict[str, Any], links: list[dict[str, str]]) -> dict[str, Any]:

@@ -33,8 +33,8 @@ from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.index.update import update_index
-from stac_sm.stac.items import COG_MEDIA_TYPE, PARQUET_MEDIA_TYPE, item_json
-from stac_sm.stac.links import derived_documents, item_paths, refresh
+from stac_sm.stac.items import COG_MEDIA_TYPE, PARQUET_MEDIA_TYPE, ItemDict, item_json
+from stac_sm.stac.links import derived_documents, is_item_path, item_paths, refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
 from stac_sm.stations.screening_item import SCREENING_SCORES_PROPERTY
@@ -186,9 +186,10 @@ def stale_screening_results(
     rules = thresholds.rules() | {"confidence": thresholds.confidence}
     findings = []
     for path in item_paths(catalog.store, STATIONS) if paths is None else paths:
-        if _item_findings(catalog.store, path):
+        item, _ = _checked_item(catalog.store, path)
+        if item is None:
             continue
-        figures = json.loads(catalog.store.read(path))["properties"].get(SCREENING_SCORES_PROPERTY)
+        figures = item["properties"].get(SCREENING_SCORES_PROPERTY)
         if figures is None:
             continue
         found = {"confidence": figures.get("confidence"), **figures.get("rules", {})}
@@ -231,8 +232,8 @@ def stale_products(
     made: dict[tuple[str, str, str], dict[date, str]] = {}
     elsewhere = []
     for path in item_paths(catalog.store, PRODUCTS) if paths is None else paths:  # not by links, which may be broken
-        if not _item_findings(catalog.store, path):
-            item = json.loads(catalog.store.read(path))
+        item, _ = _checked_item(catalog.store, path)
+        if item is not None:
             properties = item["properties"]
             if "proj:transform" in properties and not lies_on(item, grid):
                 elsewhere.append(path)
@@ -311,26 +312,27 @@ def _with_todays_geometry(content: bytes) -> bytes:
     return item_json({**item, "geometry": item_geometry(item["geometry"])})
 
 
-def _geometry_findings(store: Store, path: str) -> Iterator[Finding]:
-    geometry = json.loads(store.read(path)).get("geometry")
+def _geometry_findings(path: str, item: ItemDict) -> Iterator[Finding]:
+    geometry = item.get("geometry")
     if isinstance(geometry, dict) and item_geometry(geometry) != geometry:
         found = "its exterior ring is clockwise, or has vertices that it does not need"
         yield Finding("geometry", path, f"{found}: `stac-sm audit --repair` writes it again, its fingerprint stays")
 
 
-def _item_findings(store: Store, path: str) -> list[Finding]:
-    """Return what is wrong with the JSON of an item."""
+def _checked_item(store: Store, path: str) -> tuple[ItemDict | None, list[Finding]]:
+    """Return an item, or None and what is wrong with its JSON."""
     try:
         item = json.loads(store.read(path))
         place = PurePosixPath(path)
         wanted = {"type": "Feature", "id": place.stem, "collection": place.parts[0]}
         wrong = {key: item.get(key) for key, value in wanted.items() if item.get(key) != value}
         if not wrong and isinstance(item["properties"][FINGERPRINT_PROPERTY], str) and len(item["bbox"]) in {4, 6}:
-            return []
+            return item, []
         told = ", ".join(f"{key} {value!r} found, {wanted[key]!r} expected" for key, value in wrong.items())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         told = f"no item: {error!r}"
-    return [Finding("item", path, f"{told or 'fingerprint or bbox missing'}: remove it, and make or ingest it again")]
+    detail = f"{told or 'fingerprint or bbox missing'}: remove it, and make or ingest it again"
+    return None, [Finding("item", path, detail)]
 
 
 def _collections(store: Store) -> tuple[set[str], set[str]]:
@@ -353,18 +355,24 @@ def _is_collection(path: str) -> bool:
 
 
 def _listed(store: Store, collection: str) -> tuple[list[Finding], list[str]]:
-    """Return what is wrong by a listing, and the paths of the items whose JSON is sound."""
-    entries, paths = list(store.list_objects(collection)), item_paths(store, collection)
-    findings = [finding for path in paths for finding in _item_findings(store, path)]
-    bad = {finding.path for finding in findings}
-    sound = [path for path in paths if path not in bad]
-    findings += [finding for path in sound for finding in _geometry_findings(store, path)]
-    derived = set[str]()
+    """Return what is wrong by one listing and one look at each item, and the paths of the items whose JSON is sound."""
+    entries = list(store.list_objects(collection))
+    paths, findings, named = [entry.path for entry in entries if is_item_path(entry.path)], list[Finding](), set[str]()
+    spans: dict[str, ItemDict] = {}
+    for path in paths:
+        item, wrong = _checked_item(store, path)
+        findings += wrong
+        if item is not None:
+            findings += _geometry_findings(path, item)
+            folder = posixpath.dirname(path)
+            named |= {path, *(_local(folder, asset["href"]) for asset in item.get("assets", {}).values())}
+            spans[path] = {"bbox": item["bbox"], "properties": item["properties"]}
+    bad = {path for path in paths if path not in spans}
     if not bad:
-        wanted = derived_documents(store, collection, paths)
-        derived = {path for path, _ in wanted}
-        findings += [finding for path, document in wanted for finding in _compared(store, path, document)]
-    return [*findings, *_orphans(store, entries, sound, derived, {posixpath.dirname(path) for path in bad})], sound
+        required = derived_documents(store, collection, paths, spans)
+        named |= {path for path, _ in required}
+        findings += [finding for path, document in required for finding in _compared(store, path, document)]
+    return [*findings, *_orphans(entries, named, {posixpath.dirname(path) for path in bad})], list(spans)
 
 
 def _compared(store: Store, path: str, document: dict[str, Any]) -> Iterator[Finding]:
@@ -384,14 +392,8 @@ def _compared(store: Store, path: str, document: dict[str, Any]) -> Iterator[Fin
         yield Finding("link", path, "not what the items make of it: `stac-sm audit --repair` rebuilds it")
 
 
-def _orphans(
-    store: Store, entries: Sequence[ObjectMeta], items: Sequence[str], derived: set[str], spared: set[str]
-) -> Iterator[Finding]:
+def _orphans(entries: Sequence[ObjectMeta], named: set[str], spared: set[str]) -> Iterator[Finding]:
     """Yield files that no item names and nothing derives; the folders of broken items are left alone."""
-    named = {*items, *derived}
-    for path in items:
-        assets = json.loads(store.read(path)).get("assets", {}).values()
-        named |= {_local(posixpath.dirname(path), asset["href"]) for asset in assets}
     for entry in entries:
         folder, name = posixpath.split(entry.path)
         unknown = spared and name in {"catalog.json", "collection.json"}  # what derives is not known
@@ -401,8 +403,11 @@ def _orphans(
 
 def _verify_items(root: str, paths: Sequence[str]) -> list[Finding]:
     """Read every asset of some items; runs in a worker process."""
+    import rasterio
+
     store = open_writable_catalog(root).store
-    return [finding for path in paths for finding in _asset_findings(store, path)]
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):  # whatever lies beside a raster; set once for all
+        return [finding for path in paths for finding in _asset_findings(store, path)]
 
 
 def _asset_findings(store: Store, path: str) -> Iterator[Finding]:
@@ -448,8 +453,7 @@ def _undecodable(file: Path, media_type: str) -> str:
 def _decode_raster(path: Path) -> None:
     import rasterio
 
-    alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")  # whatever lies beside it
-    with alone, rasterio.open(path, driver="GTiff") as file:
+    with rasterio.open(path, driver="GTiff") as file:
         for _, window in file.block_windows(1):
             file.read(1, window=window)
 
