@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("ci" if IN_CI else "dev")
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of real data and schemas; without it a test is skipped at home and fails in CI."""
+    """Folder of real data; without it a test is skipped at home and fails in CI."""
     return need_shared()
 
 
@@ -44,7 +44,7 @@ def _offline_validation() -> None:
 
 
 @pytest.fixture(scope="session")
-def validate(shared: Path) -> Callable[[Any], list[Any]]:
+def validate() -> Callable[[Any], list[Any]]:
     """Validates an item, a collection or a catalogue, as an object or as JSON, with all its extensions."""
 
     def check(thing: Any) -> list[Any]:

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from stac_sm.cli import main as main_module
 from stac_sm.cli.main import main
 from stac_sm.core.period import Period
+from stac_sm.ingest.registry import provider_classes
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
@@ -33,6 +34,7 @@ DAY = "2018-07-01"
 MADE = "SM1KM.A2018182.h01v01.v001"
 ANSWERS = Path(__file__).with_name("wrong_input_answers.txt")
 APPROVE = bool(os.environ.get("STAC_SM_APPROVE"))
+APPROVAL = "STAC_SM_APPROVE=1 uv run pytest -n 0 tests/cli/test_wrong_input.py"
 FEATURES = f"features {TILE} {DAY}"
 PLAN = f"plan --tiles {TILE} --period {DAY}"
 TRAIN = "train P/t.csv --target sm --site site --time date --out P/m"
@@ -71,12 +73,17 @@ def approved():
         ANSWERS.write_text(head + "".join(f"\n$ stac-sm {line}\n{answers[line]}\n" for line in known))
 
 
+KNOWN = re.compile(r"(\b(?:source|collection) '[^']*' is unknown: known are) [^;\n]+")
+"""Lists of all sources and collections: a new one changes no approved answer."""
+
+
 def answer(done, base: Path) -> str:
-    """What is printed on standard error, without places and ids that are others in each run."""
+    """What is printed on standard error, without places and ids that are others in each run, and without long lists."""
     text = done.stderr.replace(str(base / "p"), "P").replace(str(base / "other"), "OTHER").replace(str(base), "HERE")
     lines = [line for line in text.splitlines() if not re.search(r" s left$", line)]  # progress
     lines = [re.sub(r" has plans/.*", " has plans/…", line) for line in lines]  # other tests may have written some
-    return re.sub(r"xgb-[0-9a-f]{12}", "xgb-ID", re.sub(r"plan [0-9a-f]{12}", "plan ID", "\n".join(lines))).strip("\n")
+    text = re.sub(r"xgb-[0-9a-f]{12}", "xgb-ID", re.sub(r"plan [0-9a-f]{12}", "plan ID", "\n".join(lines)))
+    return KNOWN.sub(r"\1 (ALL)", text).strip("\n")
 
 
 def typed(line: str, base: Path, project: Path):
@@ -240,7 +247,17 @@ def test_what_is_typed_wrong_is_told(base, approved, line, code, words, monkeypa
     refused(done, words, code)
     if APPROVE:
         approved[line] = answer(done, base)
-    assert approved.get(line, answer(done, base)) == answer(done, base)
+    assert approved.get(line, answer(done, base)) == answer(done, base), f"read it; if it is better so: {APPROVAL}"
+
+
+def test_what_is_known_is_listed_whole(base):
+    """The approved answers leave these lists out."""
+    found = typed("ingest glass-ls .", base, base / "p").stderr
+    listed = re.search(r"known are ([^;]+)", found)[1].split(", ")
+    assert listed == sorted({*provider_classes(), "auto", "raster"})
+    found = typed("audit glass-ls", base, base / "p").stderr
+    listed = re.search(r"known are ([^;]+)", found)[1].split(", ")
+    assert listed == sorted(file.parent.name for file in (base / "p").glob("*/collection.json"))
 
 
 def test_exit_code_2_is_the_parsers_alone(approved):

@@ -47,7 +47,7 @@ def test_no_class_of_stac_api_is_claimed_without_being_validated():
     assert named == set(CLASSES)
 
 
-def test_every_class_that_is_claimed(shared, tmp_path):
+def test_every_class_that_is_claimed(tmp_path):
     items, root = made_items(300), tmp_path / "catalog"
     for number, item in enumerate(items):  # what its filters ask for; a property that no item has would be refused
         item["properties"] |= {"eo:cloud_cover": number % 100, "mission": "abc"[number % 3]}
@@ -57,7 +57,7 @@ def test_every_class_that_is_claimed(shared, tmp_path):
         (folder / item["assets"]["sm"]["href"]).write_bytes(b"pixels")
     world = {"type": "Polygon", "coordinates": [[[-179, -89], [179, -89], [179, 89], [-179, 89], [-179, -89]]]}
     with running(root) as address:
-        command = [sys.executable, SCRIPT, shared / "schemas", "--root-url", address, "--collection", "daily"]
+        command = [sys.executable, SCRIPT, "--root-url", address, "--collection", "daily"]
         command += ["--geometry", json.dumps(world), "--fields-nested-property", "properties.platform"]
         command += [part for name, value in QUERY.items() for part in (f"--query-{name}", value)]
         command += [part for name in CLASSES for part in ("--conformance", name)]

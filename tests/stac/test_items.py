@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import posixpath
+import re
 from datetime import UTC, datetime, timedelta
 
 import pystac
@@ -28,6 +29,7 @@ from stac_sm.stac.items import (
     with_structural_links,
 )
 from tests.support.rasters import known_raster
+from tests.support.schemas import SCHEMAS, local_schemas
 
 names = st.text("abcXYZ019._-", min_size=1, max_size=6).filter(lambda name: name.strip("."))
 folders = st.lists(names, max_size=5).map("/".join)
@@ -152,6 +154,16 @@ def test_extension_schemas_are_local(validate):
     for uri in EXTENSIONS.values():
         with contextlib.suppress(pystac.errors.STACValidationError):  # fields are missing; the schema must be there
             validate({**every, "stac_extensions": [uri]})
+
+
+def test_the_schemas_are_in_every_clone_with_their_origin_and_licence():
+    known, origin = local_schemas(SCHEMAS), (SCHEMAS / "ORIGIN.md").read_text()
+    assert set(EXTENSIONS.values()) <= set(known)
+    assert "Apache License" in (SCHEMAS / "LICENSE").read_text()
+    for file in SCHEMAS.rglob("schema.json"):
+        name, version = file.parts[-3], file.parts[-2].removeprefix("v")
+        assert re.search(rf"^\| {name} \|.*\b{re.escape(version)}\b.*\| [0-9a-f]{{40}} \|$", origin, re.MULTILINE), file
+        assert file.stat().st_size < 200_000
 
 
 def test_the_validator_bites(validate, tmp_path):

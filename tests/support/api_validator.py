@@ -1,6 +1,6 @@
-"""Runs stac-api-validator with no network: what it fetches but from the server comes from ``../shared/schemas``.
+"""Runs stac-api-validator with no network: what it fetches but from the server comes from ``tests/support/stac_schemas``.
 
-Usage: api_validator.py SCHEMAS ARGUMENTS… ; other addresses than 127.0.0.1 and those schemas are refused.
+Usage: api_validator.py ARGUMENTS… ; other addresses than 127.0.0.1 and those schemas are refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pystac.validation
 import requests
 from requests.adapters import HTTPAdapter
 
-from tests.support.schemas import OfflineValidator, local_schemas
+from tests.support.schemas import SCHEMAS, OfflineValidator, local_schemas
 
 _urlopen = urllib.request.urlopen
 
@@ -35,7 +35,7 @@ class Schemas(HTTPAdapter):
         """JSON of a schema; an error if it is not here."""
         found = self.known.get(address.rstrip("#"))
         if found is None:
-            raise requests.ConnectionError(f"{address} is not in shared/schemas: nothing is validated by a guess")
+            raise requests.ConnectionError(f"{address} is not in {SCHEMAS}: nothing is validated by a guess")
         return json.dumps(found).encode()
 
     def send(self, request: Any, *arguments: Any, **options: Any) -> requests.Response:
@@ -58,7 +58,7 @@ def core_schemas() -> dict[str, Any]:
 
 def main() -> None:
     """Mount the schemas, then be stac-api-validator."""
-    adapter = Schemas(core_schemas() | local_schemas(Path(sys.argv.pop(1))))
+    adapter = Schemas(core_schemas() | local_schemas(SCHEMAS))
     session, prepared = requests.Session.__init__, requests.Session.prepare_request
 
     def mounted(self: requests.Session) -> None:

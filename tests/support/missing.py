@@ -11,6 +11,9 @@ IN_CI = bool(os.environ.get("CI"))
 MISSING = "missing: "
 """How the reason of a skip begins, if the machine lacks what a test needs."""
 
+REAL_DATA = "real data"
+"""What no script installs: the folder `shared` beside the checkout."""
+
 
 def need(what: str, why: str | None) -> None:
     """End the test unless the machine has what it needs.

@@ -10,11 +10,14 @@ from typing import Any
 import pyproj
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
-from tests.support.checkout import SHARED, need_shared
+from tests.support.checkout import ROOT
+
+SCHEMAS = ROOT / "tests" / "support" / "stac_schemas"
+"""Schemas of the extensions that items and collections name: in every clone. ORIGIN.md there says where from."""
 
 
 class OfflineValidator(JsonSchemaSTACValidator):
-    """Validates against the schemas in `shared/schemas`; one that is not there fails the test."""
+    """Validates against the schemas in `tests/support/stac_schemas`; one that is not there fails the test."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,10 +25,10 @@ class OfflineValidator(JsonSchemaSTACValidator):
 
     def _get_schema(self, schema_uri: str) -> dict[str, Any]:
         if not self._filled:
-            self.schema_cache |= local_schemas(need_shared() / "schemas")
+            self.schema_cache |= local_schemas(SCHEMAS)
             self._filled = True
         if schema_uri not in self.schema_cache:
-            raise AssertionError(f"schema {schema_uri} is not in {SHARED}/schemas: nothing is validated by a guess")
+            raise AssertionError(f"schema {schema_uri} is not in {SCHEMAS}: nothing is validated by a guess")
         return self.schema_cache[schema_uri]
 
 

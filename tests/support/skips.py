@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.long_files import left_out
-from tests.support.missing import IN_CI, MISSING
+from tests.support.missing import IN_CI, MISSING, REAL_DATA
 
 INSTALL = "bash tests/integration/install.sh"
 """Installs whatever tests need beside ``uv sync``, on Debian 12, as root or with sudo."""
@@ -43,6 +43,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = [_reason(report) for report in terminalreporter.stats.get("skipped", [])]
     missing = [reason.removeprefix(MISSING) for reason in reasons if reason.startswith(MISSING)]
     said = []
+    data = [reason for reason in missing if reason.startswith(REAL_DATA)]
+    if data:
+        said.append(f"{len(data)} tests on real data ({data[0].partition(': ')[2]})")
+    missing = [reason for reason in missing if reason not in data]
     if missing:
         names = ", ".join(sorted({reason.partition(":")[0] for reason in missing}))
         said.append(f"{len(missing)} tests that need {names} (`{INSTALL}` installs them)")
