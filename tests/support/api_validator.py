@@ -1,4 +1,4 @@
-"""Runs stac-api-validator with no network: what it fetches but from the server comes from ``tests/support/stac_schemas``.
+"""Runs stac-api-validator with no network: what it fetches but from the server comes from `stac_schemas` beside it.
 
 Usage: api_validator.py ARGUMENTS… ; other addresses than 127.0.0.1 and those schemas are refused.
 """
