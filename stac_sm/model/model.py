@@ -252,7 +252,7 @@ class Model:
         return total, self.intervals.of_spread(spread, total)
 
     def prepare(self, rows: int) -> None:
-        """Begin in a thread with what it takes to predict many rows, while their features are being read.
+        """Start in a thread what it takes to predict many rows, while their features are being read.
 
         Parameters
         ----------

@@ -105,7 +105,7 @@ class Ensemble:
         return self._forest
 
     def build_meanwhile(self, rows: int) -> threading.Thread | None:
-        """Begin to build the forest, if so many rows are worth it: in a thread, while their columns are being read.
+        """Start to build the forest, if so many rows are worth it: in a thread, while their columns are being read.
 
         On a machine that has not compiled the kernels yet, that takes half a minute.
 
