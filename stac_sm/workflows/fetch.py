@@ -25,8 +25,10 @@ from stac_sm.fetch.request import (
     Listing,
     Request,
     Selection,
+    Source,
     StillQueuedError,
 )
+from stac_sm.ingest.registry import provider_classes
 from stac_sm.storage.address import is_remote, local_path
 from stac_sm.workflows.project import Project
 
@@ -140,6 +142,19 @@ def source_names() -> tuple[list[str], list[str]]:
     return sorted(set(table) - by_hand), sorted(by_hand)
 
 
+def _source(name: str, **limits: float) -> Source | ByHand:
+    """Return the source of a name; of one that is only ingested the error says so."""
+    try:
+        return fetch_source(name, **limits)
+    except InputError:
+        if name not in provider_classes():
+            raise
+    raise InputError(
+        f"source {name!r} can be ingested, and stac_sm neither fetches it nor knows its page: download its files from "
+        f"its provider, then `stac-sm ingest {name} FILES`"
+    )
+
+
 def today_utc() -> date:
     """Return the current day, UTC.
 
@@ -209,7 +224,7 @@ def plan_fetch(
     CatalogError
         If the catalogue or the service cannot be read.
     """
-    found = fetch_source(source, longest_queue_s=project.fetch.queue_hours * 3600)
+    found = _source(source, longest_queue_s=project.fetch.queue_hours * 3600)
     day = today or today_utc()
     folder = fetch_folder(project) / source
     chosen = tiles or (project.product.tiles if bbox is None else ())
@@ -236,7 +251,7 @@ def default_period(project: Project, source: str) -> Period:
         Days of the product; of what only the match-ups need (stations, the third data set of screening) theirs.
     """
     needed = {one.collection for one in own_features(project)}
-    is_feature = not needed.isdisjoint(fetch_source(source).collections)
+    is_feature = not needed.isdisjoint(_source(source).collections)
     return project.product_period if is_feature else Period.parse(project.matchups.period)
 
 
@@ -287,7 +302,7 @@ def left_out_years(
     LeftOutYears or None
         None where nothing is left out.
     """
-    years = _years(project, fetch_source(plan.source).collections)
+    years = _years(project, _source(plan.source).collections)
     if plan.page or not years:
         return None
     whole = plan_fetch(project, plan.source, period=period, tiles=tiles, bbox=bbox, climatology=True, today=plan.today)

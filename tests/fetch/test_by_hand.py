@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stac_sm.core.errors import InputError
 from stac_sm.fetch.by_hand import BY_HAND, merit_packages
+from stac_sm.fetch.registry import fetch_sources
 from stac_sm.ingest.registry import provider_classes
 from tests.support.fetching import listed, project_with
 
@@ -50,6 +52,22 @@ def test_smap_names_product_and_period(project, source):
     text = steps(project, source, bbox=(6.0, 43.0, 9.0, 46.0))
     assert "SPL" in text
     assert "2018-06-01 to 2018-06-30" in text
+
+
+NEITHER: set[str] = set()
+"""Sources of ingest whose files nobody is told how to get; a new one is in `fetch/`, in `by_hand`, or here."""
+
+
+def test_each_source_of_ingest_is_fetched_or_by_hand_or_named_as_neither():
+    table = fetch_sources()
+    missing = {name for name in provider_classes() if name not in table and not name.startswith("glass-")}
+    assert missing == NEITHER
+
+
+def test_of_a_source_that_is_only_ingested_fetch_says_so(project, monkeypatch):
+    monkeypatch.setattr("stac_sm.fetch.registry.BY_HAND", [one for one in BY_HAND if one.name != "smap"])
+    with pytest.raises(InputError, match=r"source 'smap' can be ingested, .* then `stac-sm ingest smap FILES`"):
+        listed(project, "smap")
 
 
 def test_each_is_a_source_of_ingest(tmp_path):
