@@ -378,5 +378,6 @@ def features(
         made.save(save)
         print_message(f"saved: {save}")
     if plot is not None:
-        plot_cube(made.cube, plot, title=project.grid.describe(tile))
+        place = project.grid.describe(tile)
+        plot_cube(made.cube, plot, title=f"Simulated Earth, {place}" if made.simulated else place)
         print_message(f"drawn: {plot}")

@@ -72,6 +72,7 @@ def plan(
     from stac_sm.core.period import Period
     from stac_sm.core.progress import ProgressBar
     from stac_sm.model.skill import skill_sentences
+    from stac_sm.stac.simulated import SIMULATED_NOTE
     from stac_sm.workflows.plan.project_plan import plan_project
 
     project = open_project(folder)
@@ -91,9 +92,12 @@ def plan(
         )
     made, cost = found.plan, found.cost
     known = found.model.skill
+    if found.simulated:
+        print_message(f"project {project.about.title}: {SIMULATED_NOTE}")
     for sentence in skill_sentences(known) if known is not None else [_NO_SKILL]:
         print_message(f"model {made.model}: {sentence}")
     facts = {"model": made.model, "tile-days": len(made.days), **made.counts, **_costs(cost), "plan": found.href}
+    facts |= {"simulated": True} if found.simulated else {}
     facts["skill"] = None if known is None else [one.to_dict() for one in known]
     facts |= {"missing inputs": found.missing_inputs, "left out": dict(made.left_out)}
     states = ", ".join(f"{days} {state}" for state, days in made.counts.items() if days)
@@ -106,6 +110,8 @@ def plan(
         )
     if made.left_out:
         lines["left out"] = f"{len(made.left_out)} items"
+    if found.simulated:
+        lines["simulated"] = "yes: inputs and stations are those of a simulated Earth"
     lines["plan"] = found.href
     print_result(facts if as_json else lines, as_json)
     _print_reasons(found)

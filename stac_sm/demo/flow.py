@@ -254,6 +254,7 @@ def demo_project_file(earth: Earth) -> str:
         "min_hours = 24 ": f"min_hours = {hours} ",
         "# min_hours = 12 ": f"min_hours = {hours} ",
         "# tiles = []       ": f'tiles = ["{earth.tile}"] ',
+        "# simulated = false ": "simulated = true    ",
         '# period = ""                    ': f'period = "{days[0]}/{days[-1]}" ',
         'climatology = { period = "2001/2020"': f'climatology = {{ period = "{earth.period}"',
     }

@@ -12,6 +12,7 @@ from stac_sm.core.variables import VARIABLES, VOLUMETRIC
 from stac_sm.product.product_id import PREFIX, ProductId
 from stac_sm.raster.cog import CogText
 from stac_sm.stac.items import isoformat
+from stac_sm.stac.simulated import SIMULATED_NOTE, simulated_title
 
 
 def _band(name: str, unit: str, long_name: str, low: float, high: float) -> CogText:
@@ -31,7 +32,7 @@ _BANDS = {
 }
 
 
-def file_text(asset: str, id: ProductId | None) -> CogText:
+def file_text(asset: str, id: ProductId | None, *, simulated: bool = False) -> CogText:
     """Return what the file of an asset states.
 
     Parameters
@@ -40,25 +41,32 @@ def file_text(asset: str, id: ProductId | None) -> CogText:
         Asset key: ``sm``, ``uncertainty``, ``qa``, ``count``, ``overview`` or ``visual``.
     id
         Span, tile and version; None: the file states its band alone.
+    simulated
+        Whether band and file say that they are simulated.
 
     Returns
     -------
     CogText
         Band description, unit, ``long_name``, ``valid_min`` and ``valid_max``; of the file
         ``TIFFTAG_IMAGEDESCRIPTION``, ``PRODUCT``, ``ITEM``, ``TILE``, ``VERSION``, ``TIME_START`` and ``TIME_END``
-        (UTC, the last second inside).
+        (UTC, the last second inside); ``SIMULATED`` where it is.
     """
     band = _BANDS[asset]
+    if simulated and band.band:
+        long_name = f"Simulated: {band.of_band['long_name']}"
+        band = CogText(simulated_title(band.band, simulated), band.unit, {**band.of_band, "long_name": long_name})
     if id is None:
         return band
     last = utc_instant(id.span.end) - timedelta(seconds=1)
+    described = band.band or simulated_title("Soil moisture in colours", simulated)
     of_file = {
-        "TIFFTAG_IMAGEDESCRIPTION": f"{band.band or 'Soil moisture in colours'}, {id.tile}, {id.span}",
+        "TIFFTAG_IMAGEDESCRIPTION": f"{described}, {id.tile}, {id.span}",
         "PRODUCT": PREFIX,
         "ITEM": str(id),
         "TILE": id.tile,
         "VERSION": id.version,
         "TIME_START": isoformat(utc_instant(id.span.start)),
         "TIME_END": isoformat(last),
+        **({"SIMULATED": SIMULATED_NOTE} if simulated else {}),
     }
     return CogText(band.band, band.unit, band.of_band, of_file)

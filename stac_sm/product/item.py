@@ -27,6 +27,7 @@ from stac_sm.product.quicklook import quicklook_assets
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.stac.items import COG_MEDIA_TYPE, ItemDict, item_folder, raster_asset, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+from stac_sm.stac.simulated import SIMULATED_FIELD, simulated_title
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -59,7 +60,9 @@ OUTPUT_PROFILE: Mapping[str, Any] = {
 _FORMER_PROFILES = {"c61d82fc": 1}  # digest among the parts of a fingerprint -> number
 
 
-def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) -> Fingerprints:
+def tile_fingerprints(
+    grid: TileGrid, tile: str, *, recipe: Recipe, model: str, simulated: bool = False
+) -> Fingerprints:
     """Return the fingerprints of the days of a tile: the one place that says what a tile-day is made from.
 
     Parameters
@@ -72,6 +75,8 @@ def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) 
         Features and masks of the model.
     model
         Checksum of the model.
+    simulated
+        Whether the files say that they are simulated; it is part of the fingerprint only if so.
 
     Returns
     -------
@@ -84,23 +89,27 @@ def tile_fingerprints(grid: TileGrid, tile: str, *, recipe: Recipe, model: str) 
         tile=tile,
         recipe=recipe.fingerprint_fields(),
         model=model,
-        output=OUTPUT_PROFILE,
+        output={**OUTPUT_PROFILE, "simulated": True} if simulated else OUTPUT_PROFILE,
     )
 
 
-def describe_output_change(before: str) -> str:
+def describe_output_change(before: str, *, simulated: bool = False) -> str:
     """Return which output profile a stale item has, and which one it would have now.
 
     Parameters
     ----------
     before
         Digest of the part ``output`` of the fingerprint of the item.
+    simulated
+        Whether the item would say now that it is simulated.
 
     Returns
     -------
     str
         Such as ``output profile 1, now 2``; ``output`` where the number is not known.
     """
+    if simulated and before == digest(OUTPUT_PROFILE)[:8]:
+        return "output does not say that it is simulated"
     number = _FORMER_PROFILES.get(before)
     return "output" if number is None else f"output profile {number}, now {OUTPUT_PROFILE_NUMBER}"
 
@@ -169,7 +178,13 @@ class ProductDay:
 
 
 def product_item(
-    made: ProductDay, grid: TileGrid, *, model_id: str, recipe_checksum: str, properties: Mapping[str, Any]
+    made: ProductDay,
+    grid: TileGrid,
+    *,
+    model_id: str,
+    recipe_checksum: str,
+    properties: Mapping[str, Any],
+    simulated: bool = False,
 ) -> ItemDict:
     """Make the item of a tile-day, without assets and links.
 
@@ -185,6 +200,8 @@ def product_item(
         Checksum of the model's feature recipe.
     properties
         More properties; they replace those of the same name.
+    simulated
+        Whether it is of a simulated Earth: its title and ``stac_sm:simulated`` say so then.
 
     Returns
     -------
@@ -198,14 +215,16 @@ def product_item(
         "stac_sm:model": model_id,
         "stac_sm:recipe": recipe_checksum,
         FINGERPRINT_PROPERTY: made.fingerprint,
+        **({SIMULATED_FIELD: True} if simulated else {}),
     }
+    title = simulated_title(f"Soil moisture, {made.tile}, {made.day}", simulated)
     return raster_item(
         id=made.id,
         collection=PRODUCT_COLLECTION,
         geobox=grid.geobox(made.tile),
         start=start,
         end=end,
-        properties={"title": f"Soil moisture, {made.tile}, {made.day}", **own, **properties},
+        properties={"title": title, **own, **properties},
         extensions=["grid", "version", "classification"],
     )
 
@@ -219,6 +238,7 @@ def write_product_assets(
     made: ProductDay | None = None,
     uncertainty: np.ndarray | None = None,
     coverage: float = 0.9,
+    simulated: bool = False,
 ) -> dict[str, AssetFile]:
     """Write and verify the assets of a tile-day: ``sm``, ``qa``, ``visual``, ``thumbnail``, and ``uncertainty`` if it
     is known.
@@ -240,6 +260,8 @@ def write_product_assets(
         no intervals.
     coverage
         Share of the truth that the intervals are to hold, 0 to 1.
+    simulated
+        Whether the files say that they are simulated.
 
     Returns
     -------
@@ -265,11 +287,11 @@ def write_product_assets(
             geobox=geobox,
             profile=PROFILES[key],
             fields=fields[key],
-            text=file_text(key, id),
+            text=file_text(key, id, simulated=simulated),
         )
         for key, values in rasters.items()
     }
-    return assets | quicklook_assets(sm, geobox, folder, id)
+    return assets | quicklook_assets(sm, geobox, folder, id, simulated=simulated)
 
 
 def links_to_inputs(hrefs: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:

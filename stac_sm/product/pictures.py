@@ -27,6 +27,7 @@ from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.source import raster_source
 from stac_sm.stac.catalogs.catalog_interface import ReadableCatalog
 from stac_sm.stac.catalogs.search import BBox
+from stac_sm.stac.simulated import is_simulated, simulated_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,17 +124,20 @@ def draw(
         series = point_series(catalog, *picture.point, picture.period, mask=picture.mask)
         if not np.isfinite(series["sm"]).any():
             raise _no_values(catalog, picture, picture.period)
-        plot_series(series, file, title=picture.title, stations=stations)
+        title = simulated_title(picture.title, "simulated" in series.attrs)
+        plot_series(series, file, title=title, stations=stations)
         return file
-    field = _field(catalog, picture, picture.period)
+    field, simulated = _field(catalog, picture, picture.period)
     if picture.minus:
-        field = (field - _field(catalog, picture, picture.minus)).assign_attrs(field.attrs).rename("difference")
+        other, _ = _field(catalog, picture, picture.minus)
+        field = (field - other).assign_attrs(field.attrs).rename("difference")
         if not np.isfinite(field.values).any():
             raise CatalogError(f"{picture.title}: no pixel has a value on both days: choose other days, or fewer flags")
     if picture.degrees:
         field = _cropped(field)
     note = coarse_inputs_note(coarse_inputs(catalog, picture))
-    plot_map(field, file, title=picture.title, difference=picture.minus is not None, note=note)
+    title = simulated_title(picture.title, simulated)
+    plot_map(field, file, title=title, difference=picture.minus is not None, note=note)
     return file
 
 
@@ -203,8 +207,8 @@ def _coarse_cells(catalog: ReadableCatalog, collection: str, id: str) -> str:
     return f"{size:.3g} degrees" if degrees else f"{size / 1000:.3g} km"
 
 
-def _field(catalog: ReadableCatalog, picture: Picture, text: str) -> xr.DataArray:
-    """Return soil moisture of a day, (y, x), m3 m-3, in memory."""
+def _field(catalog: ReadableCatalog, picture: Picture, text: str) -> tuple[xr.DataArray, bool]:
+    """Return soil moisture of a day, (y, x), m3 m-3, in memory, and whether it is simulated."""
     day = Period.parse(text)
     if len(day) != 1:
         raise InputError(f"period {text!r}: {len(day)} days found, one day is required for a map; --at draws a series")
@@ -225,7 +229,7 @@ def _day(catalog: ReadableCatalog, picture: Picture, day: Period) -> xr.DataArra
     elif picture.bbox is not None:
         cube = _of_box(catalog, picture.bbox, day, picture.mask)
     field: xr.DataArray = cube.sm.isel(time=0).compute(scheduler="threads")
-    return field
+    return field, "simulated" in cube.attrs
 
 
 def _bounds(picture: Picture) -> BBox:
@@ -274,8 +278,8 @@ def _thinned(geobox: GeoBox) -> GeoBox:
     return geobox.zoom_out(factor) if factor > 1 else geobox
 
 
-def _globe(catalog: ReadableCatalog, day: Period) -> xr.DataArray:
-    """Return the overview of a global day; of several versions, that of the highest."""
+def _globe(catalog: ReadableCatalog, day: Period) -> tuple[xr.DataArray, bool]:
+    """Return the overview of a global day, of the highest version, and whether it is simulated."""
     import xarray as xr
 
     found = [item for item in catalog.items(DAILY_GLOBAL, period=day) if "overview" in item.assets]
@@ -284,11 +288,13 @@ def _globe(catalog: ReadableCatalog, day: Period) -> xr.DataArray:
             f"{catalog.root}: no global day {day}: `stac-sm mosaic --period {day}` makes it, or name --tile or --bbox; "
             f"{days_there(catalog, None, day, DAILY_GLOBAL)}"
         )
-    source = raster_source(max(found, key=_version), "overview").with_feature(None, "", catalog.root)
+    newest = max(found, key=_version)
+    source = raster_source(newest, "overview").with_feature(None, "", catalog.root)
     (height, width), affine = source.geobox.shape, source.geobox.affine
     values = read_window(source, (slice(0, height), slice(0, width)), DEFAULT_READER)
     x, y = affine.c + affine.a * (np.arange(width) + 0.5), affine.f + affine.e * (np.arange(height) + 0.5)
-    return xr.DataArray(values, {"y": y, "x": x}, ("y", "x"), attrs={"units": source.unit}, name="sm")
+    field = xr.DataArray(values, {"y": y, "x": x}, ("y", "x"), attrs={"units": source.unit}, name="sm")
+    return field, is_simulated(catalog, [newest])
 
 
 def _version(item: pystac.Item) -> str:

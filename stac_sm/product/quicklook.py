@@ -27,6 +27,7 @@ from stac_sm.product.file_text import file_text
 from stac_sm.product.product_id import ProductId
 from stac_sm.raster.cog import verified_asset, write_picture_cog
 from stac_sm.stac.items import COG_MEDIA_TYPE
+from stac_sm.stac.simulated import simulated_title
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -37,15 +38,20 @@ SIDE = 512
 _RANGE = "{:g} to {:g} m3 m-3".format(*SOIL_MOISTURE_RANGE)
 _THUMBNAIL = 256  # pixels, longest side of its map
 _LEAST_WIDTH = 220  # pixels: a narrower thumbnail has no room for the legend
+_SIMULATED = "SIMULATED"
 _STRIP = 24  # pixels: height of date and legend
 _GLYPHS = {
     "0": "0e11131519110e", "1": "040c040404040e", "2": "0e11010204081f", "3": "1f02040201110e", "4": "02060a121f0202",
     "5": "1f101e0101110e", "6": "0608101e11110e", "7": "1f010204080808", "8": "0e11110e11110e", "9": "0e11110f01020c",
     "-": "0000001f000000", ".": "00000000000c0c", "/": "00010204081000", "m": "00001a15151515", " ": "00000000000000",
+    "S": "0f10100e01011e", "I": "0e04040404040e", "M": "111b1515111111", "U": "1111111111110e", "L": "1010101010101f",
+    "A": "0e11111f111111", "T": "1f040404040404", "E": "1f10101e10101f", "D": "1e11111111111e",
 }  # fmt: skip
 
 
-def quicklook_assets(sm: np.ndarray, geobox: GeoBox, folder: Path, id: ProductId | None) -> dict[str, AssetFile]:
+def quicklook_assets(
+    sm: np.ndarray, geobox: GeoBox, folder: Path, id: ProductId | None, *, simulated: bool = False
+) -> dict[str, AssetFile]:
     """Write the assets ``visual`` and ``thumbnail`` of a soil moisture field.
 
     Parameters
@@ -58,6 +64,8 @@ def quicklook_assets(sm: np.ndarray, geobox: GeoBox, folder: Path, id: ProductId
         Existing folder for the files.
     id
         Span, tile and version, which the file of ``visual`` states; the thumbnail has the days. None: they have none.
+    simulated
+        Whether both say that they are simulated.
 
     Returns
     -------
@@ -65,15 +73,18 @@ def quicklook_assets(sm: np.ndarray, geobox: GeoBox, folder: Path, id: ProductId
         Asset key -> local file and the fields of the asset in the item.
     """
     thumbnail = folder / "thumbnail.png"
-    thumbnail.write_bytes(encode_png(_with_legend(thinned_picture(sm), str(id.span) if id else "")))
-    preview = {"title": f"Preview, {_RANGE}", "type": "image/png", "roles": ["thumbnail"]}
+    picture = _with_legend(thinned_picture(sm), str(id.span) if id else "", _SIMULATED if simulated else "")
+    thumbnail.write_bytes(encode_png(picture))
+    preview = {"title": simulated_title(f"Preview, {_RANGE}", simulated), "type": "image/png", "roles": ["thumbnail"]}
     return {
-        "visual": visual_asset(sm, geobox, folder, id),
+        "visual": visual_asset(sm, geobox, folder, id, simulated=simulated),
         "thumbnail": AssetFile(thumbnail, ".png", preview),
     }
 
 
-def visual_asset(sm: np.ndarray, geobox: GeoBox, folder: Path, id: ProductId | None) -> AssetFile:
+def visual_asset(
+    sm: np.ndarray, geobox: GeoBox, folder: Path, id: ProductId | None, *, simulated: bool = False
+) -> AssetFile:
     """Write the asset ``visual`` of a soil moisture field: its colours in degrees, for maps.
 
     Parameters
@@ -86,6 +97,8 @@ def visual_asset(sm: np.ndarray, geobox: GeoBox, folder: Path, id: ProductId | N
         Existing folder for the file.
     id
         Span, tile and version, which the file states; None: it does not.
+    simulated
+        Whether the file says that it is simulated.
 
     Returns
     -------
@@ -93,15 +106,15 @@ def visual_asset(sm: np.ndarray, geobox: GeoBox, folder: Path, id: ProductId | N
         A COG of red, green, blue and alpha, at most `SIDE` pixels a side, EPSG:4326.
     """
     cells, file = cells_in_degrees(geobox), folder / "visual.tif"
-    write_picture_cog(_in_degrees(sm, geobox), file, geobox=cells, text=file_text("visual", id))
-    return verified_asset(file, _visual_fields(cells))
+    write_picture_cog(_in_degrees(sm, geobox), file, geobox=cells, text=file_text("visual", id, simulated=simulated))
+    return verified_asset(file, _visual_fields(cells, simulated))
 
 
-def _visual_fields(cells: GeoBox) -> Mapping[str, Any]:
+def _visual_fields(cells: GeoBox, simulated: bool) -> Mapping[str, Any]:
     """Return the fields of the asset in its item; its place is its own."""
     place = projection_properties(cells) | {"proj:wkt2": None, "proj:projjson": None}
     return {
-        "title": f"Soil moisture in colours, {_RANGE}",
+        "title": simulated_title(f"Soil moisture in colours, {_RANGE}", simulated),
         "type": COG_MEDIA_TYPE,
         "roles": ["visual", "overview"],
         "bands": [{"name": name, "data_type": "uint8"} for name in ("red", "green", "blue", "alpha")],
@@ -198,20 +211,30 @@ def _pixels_of_cells(geobox: GeoBox) -> np.ndarray:
     return np.where(inside, row * geobox.shape[1] + column, -1).astype(np.int32)
 
 
-def _with_legend(picture: np.ndarray, days: str) -> np.ndarray:
-    """Return a thumbnail with a strip below: the days, and the colours with their range; as it is if it is narrow."""
+def _with_legend(picture: np.ndarray, days: str, mark: str) -> np.ndarray:
+    """Return a thumbnail with a strip below: days, mark, colours and their range; a narrow one has the mark alone."""
     width = picture.shape[1]
     if width < _LEAST_WIDTH:
-        return picture
+        return _marked(picture, mark) if mark else picture
     strip = np.full((_STRIP, width, 4), 255, np.uint8)
     low, high = (f"{end:.2f}" for end in SOIL_MOISTURE_RANGE)
     unit = " m3 m-3"
     left, right = 4 + 6 * len(low) + 2, width - 4 - 6 * len(high + unit) - 2
     _write(strip, 3, 4, days)
+    _write(strip, 3, width - 4 - 6 * len(mark), mark)
     _write(strip, 14, 4, low)
     _write(strip, 14, right + 2, high + unit)
     strip[13:22, left:right, :3] = SOIL_MOISTURE_COLOURS[np.linspace(0, 255, right - left).round().astype(int)]
     return np.concatenate([picture, strip])
+
+
+def _marked(picture: np.ndarray, mark: str) -> np.ndarray:
+    """Return a narrow picture with a strip below that holds a mark, and is as wide as it needs."""
+    missing = max(0, 6 * len(mark) + 7 - picture.shape[1])
+    wide = np.pad(picture, ((0, 0), (0, missing), (0, 0)))  # transparent
+    strip = np.full((13, wide.shape[1], 4), 255, np.uint8)
+    _write(strip, 3, 4, mark)
+    return np.concatenate([wide, strip])
 
 
 def _write(strip: np.ndarray, row: int, column: int, text: str) -> None:

@@ -36,6 +36,7 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.catalogs.catalog_interface import is_writable
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_from_document, item_period
 from stac_sm.stac.catalogs.static import StaticCatalog
+from stac_sm.stac.simulated import SIMULATED_NOTE, is_simulated, simulated_title
 from stac_sm.storage.http.documents import CONNECTIONS
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def open_product(
         Dims (time, y, x) in the product's CRS: ``sm`` float32, m3 m-3, NaN where there is no value; ``uncertainty``
         float32, half width of the prediction interval in m3 m-3, only if it was published; ``qa`` uint8, bits of
         `QualityFlag` (``INPUT_MISSING`` where nothing was published). Nothing is read before compute.
-        ``attrs["left_out"]`` lists items that cannot be right, where there are any.
+        ``attrs["left_out"]`` lists items that cannot be right, where there are any; ``attrs["simulated"]`` is there if
+        the product is of a simulated Earth, and the name of ``sm`` says so.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def point_series(
         Index ``time`` (UTC days of the period); ``sm`` m3 m-3, NaN where there is no value; ``uncertainty`` m3 m-3,
         half width of the prediction interval, only if it was published; ``qa`` uint8, bits of `QualityFlag`
         (``INPUT_MISSING`` where nothing was published). ``attrs["left_out"]`` names items that cannot be right, where
-        there are any.
+        there are any; ``attrs["simulated"]`` is there if the product is of a simulated Earth.
 
     Raises
     ------
@@ -201,6 +203,8 @@ def point_series(
     series = _series(days, known, bits)
     if left_out:
         series.attrs["left_out"] = dict(sorted(left_out.items()))
+    if is_simulated(catalog, [one.item for one in holding.values()]):
+        series.attrs["simulated"] = SIMULATED_NOTE
     return series
 
 
@@ -214,6 +218,7 @@ class _Found:
     root: str
     found: tuple[pystac.Item, ...]
     left_out: Mapping[str, str]
+    simulated: bool
 
     def items(
         self,
@@ -239,7 +244,7 @@ def _product(catalog: ItemSearch, bbox: BBox, days: Period) -> _Found:
     found = newest_items(catalog.items(PRODUCT_COLLECTION, period=days, bbox=bbox, left_out=bad))
     if not found:
         raise CatalogError(next(iter(bad.values()))) if bad else _nothing(catalog, bbox, days)
-    return _Found(catalog.root, tuple(found), bad)
+    return _Found(catalog.root, tuple(found), bad, is_simulated(catalog, found))
 
 
 def _cube(found: _Found, geobox: GeoBox, days: Period, bits: int, reader: str) -> xr.Dataset:
@@ -250,7 +255,11 @@ def _cube(found: _Found, geobox: GeoBox, days: Period, bits: int, reader: str) -
     if bad := {**found.left_out, **resolution.left_out_items}:
         cube = cube.assign_attrs(left_out=sorted(bad.values()))
     kept = (cube.qa & np.uint8(bits)) == 0
-    return cube.assign({name: cube[name].where(kept) for name in ("sm", "uncertainty") if bits and name in cube})
+    cube = cube.assign({name: cube[name].where(kept) for name in ("sm", "uncertainty") if bits and name in cube})
+    if found.simulated:
+        cube = cube.assign_attrs(simulated=SIMULATED_NOTE)
+        cube.sm.attrs["long_name"] = simulated_title(str(cube.sm.attrs.get("long_name", "soil moisture")), True)
+    return cube
 
 
 def _nothing(catalog: ItemSearch, bbox: BBox, days: Period) -> CatalogError:

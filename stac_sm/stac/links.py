@@ -16,6 +16,7 @@ from stac_sm.core.errors import CatalogError
 from stac_sm.core.packaged import packaged_folder
 from stac_sm.core.period import parse_instant, readable_time
 from stac_sm.stac.items import ItemDict, item_json, part_digits
+from stac_sm.stac.simulated import root_is_simulated, with_simulated
 from stac_sm.stac.sub_catalogs import (
     child_link,
     document_path,
@@ -85,7 +86,13 @@ def add_collection(store: Store, collection: str) -> None:
     ConflictError
         If another writer keeps changing the root.
     """
-    store.create(f"{collection}/collection.json", skeleton_folder() / collection / "collection.json")
+    file = skeleton_folder() / collection / "collection.json"
+    if root_is_simulated(store):
+        document = with_simulated(json.loads(file.read_text()))
+        store.create(f"{collection}/collection.json", item_json(document))
+        _link_collection(store, _child_link(document))
+        return
+    store.create(f"{collection}/collection.json", file)
     _link_collection(store, _skeleton_link(collection))
 
 
@@ -110,6 +117,8 @@ def add_own_collection(store: Store, document: Mapping[str, Any]) -> dict[str, A
         If another writer keeps changing the root.
     """
     path = f"{document['id']}/collection.json"
+    if root_is_simulated(store):
+        document = with_simulated(document)
 
     def empty_replaced(current: bytes | None) -> bytes | None:
         links = json.loads(current)["links"] if current else []

@@ -29,6 +29,7 @@ from stac_sm.fetch.request import (
     StillQueuedError,
 )
 from stac_sm.ingest.registry import provider_classes
+from stac_sm.stac.simulated import is_simulated
 from stac_sm.storage.address import is_remote, local_path
 from stac_sm.workflows.project import Project
 
@@ -220,10 +221,16 @@ def plan_fetch(
     Raises
     ------
     InputError
-        If there is no such source, no place is given, the project needs nothing of the source, or the service refuses.
+        If there is no such source, no place is given, the project needs nothing of the source, the service refuses, or
+        the project is simulated.
     CatalogError
         If the catalogue or the service cannot be read.
     """
+    if project.about.simulated or is_simulated(project.catalog):
+        raise InputError(
+            f"fetch {source}: {project.folder} is a simulated project ([project] simulated = true), into which no real "
+            "inputs go: make another project by `stac-sm init DIR`, and fetch there"
+        )
     found = _source(source, longest_queue_s=project.fetch.queue_hours * 3600)
     day = today or today_utc()
     folder = fetch_folder(project) / source

@@ -31,6 +31,7 @@ from stac_sm.stac.catalogs.catalog import create_skeleton, open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import check_id
 from stac_sm.stac.links import skeleton_collections
+from stac_sm.stac.simulated import mark_simulated
 from stac_sm.stations.records import StationRules
 from stac_sm.stations.screening_thresholds import ScreeningThresholds
 from stac_sm.storage.address import is_remote, local_path
@@ -153,6 +154,9 @@ class ProjectInfo:
 
     version: str = "001"
     """Product version, part of every product id: raise it to keep old and new side by side."""
+
+    simulated: bool = False
+    """Whether inputs and stations are simulated: catalogue, products, pictures and exports say so then."""
 
     format: int = 1
     """Number of the format of the project file, `PROJECT_FORMAT` at most."""
@@ -439,7 +443,10 @@ def create_project(folder: Path | str, text: str) -> Project:
     store = open_store(folder)
     store.create(FILE_NAME, text.encode())
     create_skeleton(store, title=project.about.title)
-    return read_project(folder)
+    made = read_project(folder)
+    if made.about.simulated:
+        mark_simulated(store)
+    return made
 
 
 def _checked(folder: Path | str, text: str) -> Project:

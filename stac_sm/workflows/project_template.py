@@ -8,6 +8,7 @@ _HEAD = """\
 [project]
 title = "Soil moisture at 1 km"     # title of the catalogue
 version = "001"                     # product version, part of every id: raise it to keep old and new side by side
+# simulated = false                 # true: inputs are of `stac-sm simulate`, and all that is made from them says so
 
 [stations]                          # which measurements of ISMN stations count
 # max_depth = 0.05                  # m, deepest end of a sensor

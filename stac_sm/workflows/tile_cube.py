@@ -17,6 +17,7 @@ from stac_sm.features.cube import build
 from stac_sm.features.inputs import require_inputs, resolve_inputs
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.raster.resample import TargetPixels
+from stac_sm.stac.simulated import SIMULATED_NOTE, is_simulated
 from stac_sm.workflows.project import Project
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class TileCube:
     left_out: Mapping[str, str]
     """Items that would count, but for a value that cannot be right: id and asset key, as ``ID/KEY``, and why."""
 
+    simulated: bool = False
+    """Whether its inputs are those of a simulated Earth."""
+
     def save(self, file: Path) -> None:
         """Write the cube to a NetCDF file, without the lists of its items.
 
@@ -51,6 +55,8 @@ class TileCube:
             for key in ("days_without_input", "left_out"):
                 if key in values.attrs:
                     kept[name].attrs[key] = "; ".join(values.attrs[key])
+        if self.simulated:
+            kept.attrs["comment"] = SIMULATED_NOTE
         kept.to_netcdf(file)
 
 
@@ -88,4 +94,5 @@ def build_tile_cube(project: Project, tile: str, period: Period, *, reader: str 
         require_inputs(resolved, f"features of tile {project.grid.describe(tile)}")
     cube = build(resolved, TargetPixels(geobox), reader=reader).compute(scheduler="threads")
     blocked = {day: resolved.why_blocked(day) for day in resolved.days}
-    return TileCube(cube, {day: names for day, names in blocked.items() if names}, resolved.left_out_items)
+    known = {day: names for day, names in blocked.items() if names}
+    return TileCube(cube, known, resolved.left_out_items, is_simulated(project.catalog))

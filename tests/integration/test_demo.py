@@ -153,6 +153,19 @@ def test_commands_find_the_project_from_inside(demo):
     )
 
 
+def test_all_that_a_stranger_opens_says_that_it_is_simulated(demo):
+    catalog = open_catalog(demo[0])
+    for item in [*catalog.items(PRODUCT), *catalog.items("sm-models")]:
+        assert item.properties["stac_sm:simulated"] is True
+        assert item.properties["title"].startswith("Simulated ")
+        for name in {"report", "series"} & set(item.assets):
+            page = Path(item.assets[name].get_absolute_href()).read_text()
+            assert "<title>Simulated model" in page
+            assert "<h1>Simulated model" in page
+    for name in catalog.collections:
+        assert catalog.collection(name)["title"].endswith("simulated")
+
+
 def test_every_item_and_collection_is_valid(demo, validate):
     """All collections, products, models, stations and DEM tiles; of the long daily series, every 40th day."""
     folder, _ = demo

@@ -14,6 +14,7 @@ from stac_sm.core.variables import QualityFlag
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, product_item, write_product_assets
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import publish
+from stac_sm.stac.simulated import is_simulated
 from stac_sm.workflows.project import create_project
 from tests.support.fields import SMALL, image, project_text
 
@@ -41,10 +42,11 @@ def put_day(catalog, tile: str, day: int, *, grid=SMALL, change=0.0, version="00
     """Publish a tile-day; returns its path."""
     sm, qa = known(grid, tile, day, change)
     made = ProductDay(tile, FIRST + day * ONE_DAY, version, digest([tile, day, change, version, uncertainty]))
-    item = product_item(made, grid, model_id="m", recipe_checksum="r", properties={})
+    told = {"simulated": is_simulated(catalog)}
+    item = product_item(made, grid, model_id="m", recipe_checksum="r", properties={}, **told)
     half = np.where(np.isnan(sm), np.nan, np.float32(0.0625) + 0 * sm).astype(np.float32) if uncertainty else None
     with tempfile.TemporaryDirectory() as scratch:
-        assets = write_product_assets(sm, qa, grid.geobox(tile), Path(scratch), made=made, uncertainty=half)
+        assets = write_product_assets(sm, qa, grid.geobox(tile), Path(scratch), made=made, uncertainty=half, **told)
         publish(catalog, item, assets)
     if linked:
         refresh(catalog.store, PRODUCT_COLLECTION)

@@ -22,6 +22,7 @@ from stac_sm.product.product_id import GLOBAL, ProductId
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once
+from stac_sm.stac.simulated import SIMULATED_FIELD, simulated_title
 from stac_sm.storage.signing import without_secrets
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Aggregate:
             "algorithm": ALGORITHM_VERSIONS["aggregates"],
         }
 
-    def item(self, grid: TileGrid, geobox: GeoBox, lineage: str) -> ItemDict:
+    def item(self, grid: TileGrid, geobox: GeoBox, lineage: str, *, simulated: bool = False) -> ItemDict:
         """Return its item, without assets and links.
 
         Parameters
@@ -107,6 +108,8 @@ class Aggregate:
             Pixels of its files.
         lineage
             How it was made, in a sentence, for people.
+        simulated
+            Whether it is of a simulated Earth: its title and ``stac_sm:simulated`` say so then.
 
         Returns
         -------
@@ -116,8 +119,10 @@ class Aggregate:
         code = {} if self.tile == GLOBAL else {"grid:code": grid.grid_code(self.tile)}
         kind = "Mean soil moisture" if len(self.span) > 1 else "Soil moisture"
         where = "" if self.tile == GLOBAL else f", {self.tile}"
-        own = {"title": f"{kind}, {self.span}{where}"}  # STAC Browser cuts ids at their last dot
+        title = simulated_title(f"{kind}, {self.span}{where}", simulated)
+        own: dict[str, Any] = {"title": title}  # STAC Browser cuts ids at their last dot
         own |= {"version": self.version, "processing:lineage": lineage, FINGERPRINT_PROPERTY: self.fingerprint(grid)}
+        own |= {SIMULATED_FIELD: True} if simulated else {}
         return raster_item(
             id=self.id,
             collection=self.collection,

@@ -35,6 +35,7 @@ from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import raster_asset
+from stac_sm.stac.simulated import is_simulated
 from stac_sm.storage.single_writer import require_one_process
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _make(root: str, grid: TileGrid, aggregate: Aggregate, *, dry_run: bool) -> 
     catalog, least = open_writable_catalog(root), int(aggregate.output["least_days"])
     lineage = f"Mean of the {len(aggregate.members)} days of {aggregate.span} that were published"
     lineage += f", of pixels with at least {least}" if least > 1 else ""
-    item = aggregate.item(grid, grid.geobox(aggregate.tile), lineage)
+    item = aggregate.item(grid, grid.geobox(aggregate.tile), lineage, simulated=is_simulated(catalog))
     return publish_aggregate(
         catalog, aggregate, item, None if dry_run else partial(_write, catalog, grid, aggregate, least)
     )
@@ -204,6 +205,7 @@ def _write(
         "count": count_fields(),
     }
     geobox, id = grid.geobox(aggregate.tile), ProductId(aggregate.span, aggregate.tile, aggregate.version)
+    simulated = is_simulated(catalog)
     assets = {
         key: write_asset(
             values,
@@ -211,11 +213,12 @@ def _write(
             geobox=geobox,
             profile=profile,
             fields=fields[key],
-            text=file_text(key, id),
+            text=file_text(key, id, simulated=simulated),
         )
         for key, values, profile in (("sm", mean, MEAN_PROFILE), ("count", count, COUNT_PROFILE))
     }
-    return assets | quicklook_assets(mean, geobox, folder, id), int(np.count_nonzero(~np.isnan(mean)))
+    assets |= quicklook_assets(mean, geobox, folder, id, simulated=simulated)
+    return assets, int(np.count_nonzero(~np.isnan(mean)))
 
 
 def _member(made: AggregateResult, aggregate: Aggregate) -> SourceItem:

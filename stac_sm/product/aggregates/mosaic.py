@@ -38,6 +38,7 @@ from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import raster_asset
+from stac_sm.stac.simulated import is_simulated, simulated_title
 
 DAILY_GLOBAL = "sm-1km-daily-global"
 COUNT = Variable("count", "d", "Days with a value", (0, 65535))
@@ -182,7 +183,7 @@ def make_mosaic(
     """
     places = grid.tiles[0] * grid.tiles[1]
     lineage = f"Mosaic of {len(aggregate.members)} of the {places} tiles of grid {grid.name}, on {aggregate.span}"
-    item = aggregate.item(grid, whole_grid_geobox(grid), lineage)
+    item = aggregate.item(grid, whole_grid_geobox(grid), lineage, simulated=is_simulated(catalog))
     return publish_aggregate(
         catalog, aggregate, item, None if dry_run else partial(_write, catalog, grid, aggregate, progress, sm)
     )
@@ -198,15 +199,16 @@ def _write(
 ) -> WrittenAssets:
     step = partial(progress, len(aggregate.members))
     id = ProductId(aggregate.span, aggregate.tile, aggregate.version)
-    file = folder / "sm.tif"
+    file, simulated = folder / "sm.tif", is_simulated(catalog)
     tiles = {m.tile: partial(_array, catalog, m, "sm") for m in aggregate.members}
-    valid = write_mosaic_cog(tiles, grid, file, profile, "float32", progress=step, text=file_text("sm", id))
+    text = file_text("sm", id, simulated=simulated)
+    valid = write_mosaic_cog(tiles, grid, file, profile, "float32", progress=step, text=text)
     assets = {"sm": verified_asset(file, raster_asset(VARIABLES["sm"], dtype="float32", nodata=profile.nodata))}
-    assets |= _overviews(file, grid, id, folder)
+    assets |= _overviews(file, grid, id, folder, simulated)
     if aggregate.collection != DAILY_GLOBAL:
         file = folder / "count.tif"
         tiles = {m.tile: partial(_array, catalog, m, "count") for m in aggregate.members}
-        text = file_text("count", id)
+        text = file_text("count", id, simulated=simulated)
         write_mosaic_cog(tiles, grid, file, COUNT_PROFILE, "uint16", progress=lambda: None, text=text)
         assets["count"] = verified_asset(file, count_fields())
     return assets, valid
@@ -230,7 +232,7 @@ def _array(catalog: WritableCatalog, member: SourceItem, asset: str) -> np.ndarr
     return read_window(found, (slice(0, height), slice(0, width)), DEFAULT_READER)
 
 
-def _overviews(file: Path, grid: TileGrid, id: ProductId, folder: Path) -> dict[str, AssetFile]:
+def _overviews(file: Path, grid: TileGrid, id: ProductId, folder: Path, simulated: bool) -> dict[str, AssetFile]:
     """Return the picture that maps draw, the values it is drawn from, in degrees, and a thumbnail with its legend."""
     values, geobox = degree_mean_overview(file, grid)
     coarse = write_asset(
@@ -239,13 +241,14 @@ def _overviews(file: Path, grid: TileGrid, id: ProductId, folder: Path) -> dict[
         geobox=geobox,
         profile=OVERVIEW_PROFILE,
         fields=_overview_fields(values, grid),
-        text=file_text("overview", id),
+        text=file_text("overview", id, simulated=simulated),
     )
     thumbnail = folder / "thumbnail.png"
-    legend_thumbnail(values, geobox.boundingbox.bbox, thumbnail, title=f"Soil moisture, {id.span}")
+    title = simulated_title(f"Soil moisture, {id.span}", simulated)
+    legend_thumbnail(values, geobox.boundingbox.bbox, thumbnail, title=title)
     preview = {"title": "Preview with a legend", "type": "image/png", "roles": ["thumbnail"]}
-    return {
-        "visual": visual_asset(values, geobox, folder, id),  # first: of equal roles, maps draw the first
+    return {  # visual first: of equal roles, maps draw the first
+        "visual": visual_asset(values, geobox, folder, id, simulated=simulated),
         "overview": coarse,
         "thumbnail": AssetFile(thumbnail, ".png", preview, lambda href: True),
     }

@@ -30,6 +30,9 @@ EPOCH = date(1970, 1, 1)
 MAPPING = "crs"
 """Name of the variable that holds the grid mapping."""
 
+COMMENT = "Frozen soil, snow and water have no value; qa says why one is missing, and which may be less sure."
+"""What readers of an export must know."""
+
 DEPTH = (0.0, 0.05)
 """Top and bottom of the soil layer of the product, m below the surface."""
 
@@ -142,7 +145,7 @@ def global_attributes(facts: Mapping[str, str], bbox: Sequence[float]) -> dict[s
     Parameters
     ----------
     facts
-        ``title``, ``source``, ``catalog``, ``product_version``, ``model``: text.
+        ``title``, ``source``, ``catalog``, ``product_version``, ``model``: text; they replace those of the same name.
     bbox
         West, south, east, north in degrees.
 
@@ -156,7 +159,7 @@ def global_attributes(facts: Mapping[str, str], bbox: Sequence[float]) -> dict[s
         "Conventions": CONVENTIONS,
         "institution": "made with stac_sm",
         "references": "https://doi.org/10.5194/essd-15-2055-2023",
-        "comment": "Frozen soil, snow and water have no value; qa says why one is missing, and which may be less sure.",
+        "comment": COMMENT,
         "keywords": "soil moisture",
         "geospatial_lon_min": west,
         "geospatial_lat_min": south,

@@ -23,6 +23,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.grid import footprint_geometry, make_geobox
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.product.export.cf import (
+    COMMENT,
     EPOCH,
     MAPPING,
     day_bounds,
@@ -37,6 +38,7 @@ from stac_sm.product.read import newest_items, open_product, open_product_on, po
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
 from stac_sm.stac.items import build_item, item_json, software_version
+from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated, simulated_title
 from stac_sm.storage.signing import public_address
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ COLLECTION_ATTRIBUTE = "stac_collection"
 MASK_ATTRIBUTE = "masked_flags"
 """Global attribute with the flags whose pixels are left out, with blanks between."""
 
+_INPUTS = {False: "satellite and reanalysis data", True: "data of a simulated Earth"}
 _MOST_BYTES = 1 << 28  # of the days that are in memory at once
 _BYTES_A_PIXEL = 9  # two float32 and a byte
 _MOST_CELLS = 200_000  # along a side of a grid: more is a mistyped step
@@ -180,7 +183,7 @@ def export_product(
     empty = None if before else source.empty.assign_attrs(global_attributes(facts, source.bbox) | source.empty.attrs)
     request.to.parent.mkdir(parents=True, exist_ok=True)
     file.write(empty, _blocks(source, days, progress), _changing(file, request, whole, items, before))
-    item = _write_item(file, request, source, whole, facts, items)
+    item = _write_item(file, request, source, whole, facts, items, is_simulated(catalog, items))
     covered = {one.properties["start_datetime"][:10] for one in items}
     return ExportResult(
         request.to, item, len(days), sum(day.isoformat() in covered for day in days), whole, source.left_out
@@ -348,15 +351,17 @@ def _facts(catalog: ItemSearch, request: ExportRequest, items: Sequence[pystac.I
     def named(key: str) -> str:
         return ", ".join(sorted({str(item.properties[key]) for item in items if key in item.properties}))
 
+    simulated = is_simulated(catalog, items)
     place = "{:g}, {:g}".format(*request.at) if request.at else "{:g}, {:g} to {:g}, {:g}".format(*(request.bbox or ()))
     return {
-        "title": f"Surface soil moisture, {place}",
-        "source": "models of boosted trees, applied to satellite and reanalysis data: see model and the STAC items",
+        "title": simulated_title(f"Surface soil moisture, {place}", simulated),
+        "source": f"models of boosted trees, applied to {_INPUTS[simulated]}: see model and the STAC items",
         "stac_catalog": public_address(catalog.root),
         COLLECTION_ATTRIBUTE: PRODUCT_COLLECTION,
         "product_version": named("version"),
         "model": named("stac_sm:model"),
         **({MASK_ATTRIBUTE: " ".join(request.mask)} if request.mask else {}),
+        **({"comment": f"{SIMULATED_NOTE} {COMMENT}", "keywords": "soil moisture, simulated"} if simulated else {}),
     }
 
 
@@ -384,6 +389,7 @@ def _write_item(
     whole: Period,
     facts: dict[str, str],
     items: Sequence[pystac.Item],
+    simulated: bool,
 ) -> Path:
     """Write the STAC item that describes the file, with the datacube extension, beside it."""
     path = _item_path(request)
@@ -395,7 +401,12 @@ def _write_item(
         bbox=source.bbox,
         start=utc_instant(whole.start),
         end=utc_instant(whole.end),
-        properties={"title": facts["title"], "version": facts["product_version"], **_datacube(source.empty, whole)},
+        properties={
+            "title": facts["title"],
+            "version": facts["product_version"],
+            **({SIMULATED_FIELD: True} if simulated else {}),
+            **_datacube(source.empty, whole),
+        },
         extensions=["version", "datacube"],
     )
     del item["collection"]  # it lies in no catalogue yet

@@ -30,6 +30,7 @@ from stac_sm.stac.catalogs.search import (
     too_many_items_error,
 )
 from stac_sm.stac.items import may_hold
+from stac_sm.stac.simulated import SIMULATED_FIELD
 from stac_sm.storage.address import address_path
 from stac_sm.storage.signing import public_address
 
@@ -87,6 +88,11 @@ class StaticCatalog:
     def root(self) -> str:
         """Where the catalogue is, without secrets."""
         return self._root
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the root says that the catalogue holds a simulated Earth."""
+        return bool(self._document(self._start).get(SIMULATED_FIELD))
 
     @property
     def collections(self) -> list[str]:

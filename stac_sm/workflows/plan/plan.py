@@ -34,6 +34,7 @@ from stac_sm.model.model import Model
 from stac_sm.product.item import ProductDay, tile_fingerprints
 from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
+from stac_sm.stac.simulated import is_simulated
 from stac_sm.storage.store import Store, open_store
 from stac_sm.workflows.plan.existing_items import ExistingItems, existing_item_rows
 from stac_sm.workflows.plan.input_table import InputTable, has_own_layout, scan_jobs
@@ -410,7 +411,8 @@ def make_plan(
         raise InputError("plan: no tile found: name tiles (h18v04) or a box in degrees that meets some")
     for name in names:
         grid.column_row(name)
-    settings = PlanSettings(model.cube_recipe(), model.checksum, grid, period, version, redo_retracted)
+    simulated = is_simulated(catalog)
+    settings = PlanSettings(model.cube_recipe(), model.checksum, grid, period, version, redo_retracted, simulated)
     found = []
     for tile in plan_tiles(catalog, settings, names, workers=workers, progress=progress):
         each(tile)
@@ -426,7 +428,14 @@ def make_plan(
 
 
 def planned_day(
-    resolved: ResolvedInputs, model: Model, tile: str, day: date, *, grid: TileGrid, version: str
+    resolved: ResolvedInputs,
+    model: Model,
+    tile: str,
+    day: date,
+    *,
+    grid: TileGrid,
+    version: str,
+    simulated: bool = False,
 ) -> PlannedDay:
     """Return the tile-day that resolved inputs and a model make, with its fingerprint; state ``new`` or ``blocked``.
 
@@ -446,6 +455,8 @@ def planned_day(
         Tile grid.
     version
         Product version.
+    simulated
+        Whether the catalogue holds a simulated Earth.
 
     Returns
     -------
@@ -453,13 +464,15 @@ def planned_day(
         With its inputs.
     """
     inputs = resolved.inputs(day)
-    number = _fingerprints(model, grid, tile).of(day.isoformat(), input_texts(inputs))
+    number = _fingerprints(model, grid, tile, simulated).of(day.isoformat(), input_texts(inputs))
     missing = tuple(resolved.blocked_by(day))
     made = ProductDay(tile, day, version, number)
     return PlannedDay(made, "blocked" if missing else "new", missing, tuple(inputs))
 
 
-def day_fingerprint_parts(model: Model, grid: TileGrid, planned: PlannedDay) -> dict[str, str]:
+def day_fingerprint_parts(
+    model: Model, grid: TileGrid, planned: PlannedDay, *, simulated: bool = False
+) -> dict[str, str]:
     """Return each part of the fingerprint of a day from `planned_day`: what ``stac_sm:parts`` holds.
 
     Parameters
@@ -470,17 +483,19 @@ def day_fingerprint_parts(model: Model, grid: TileGrid, planned: PlannedDay) -> 
         Tile grid.
     planned
         The day, with its inputs.
+    simulated
+        Whether the catalogue holds a simulated Earth.
 
     Returns
     -------
     dict of str to str
         Name of the part -> 8 hexadecimal digits.
     """
-    return _fingerprints(model, grid, planned.made.tile).parts(input_texts(planned.inputs))
+    return _fingerprints(model, grid, planned.made.tile, simulated).parts(input_texts(planned.inputs))
 
 
-def _fingerprints(model: Model, grid: TileGrid, tile: str) -> Fingerprints:
-    return tile_fingerprints(grid, tile, recipe=model.cube_recipe(), model=model.checksum)
+def _fingerprints(model: Model, grid: TileGrid, tile: str, simulated: bool) -> Fingerprints:
+    return tile_fingerprints(grid, tile, recipe=model.cube_recipe(), model=model.checksum, simulated=simulated)
 
 
 def _joined(found: Sequence[PlannedTile]) -> PlannedDays:

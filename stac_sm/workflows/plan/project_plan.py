@@ -20,6 +20,7 @@ from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model
 from stac_sm.model.skill import skill_sentences, unskilled
 from stac_sm.product.collection_grid import require_grid
+from stac_sm.stac.simulated import is_simulated, mark_simulated
 from stac_sm.workflows.plan.plan import Plan, make_plan
 from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, PlanWriter, note_place
 from stac_sm.workflows.project import Project
@@ -47,6 +48,9 @@ class ProjectPlan:
     other_depths: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Static input without which tile-days are blocked -> assets that its collection has of the same quantity at other
     depths. Only those of which there are any."""
+
+    simulated: bool = False
+    """Whether the catalogue holds a simulated Earth."""
 
     @property
     def missing_inputs(self) -> list[dict[str, Any]]:
@@ -125,6 +129,9 @@ def plan_project(
     chosen = list(tiles) if tiles is not None else default_tiles(project)
     days = period or project.product_period
     require_grid(project.catalog, project.grid)
+    if project.about.simulated:
+        mark_simulated(project.catalog.store)
+    simulated = is_simulated(project.catalog)
     made_by = Model.from_item(project.catalog.item(MODELS_COLLECTION, model or only_model(project)).self_href)
     if unskilled(made_by.skill or ()) and not accept_unskilled:
         raise InputError(
@@ -154,7 +161,7 @@ def plan_project(
         href = file.place(out or f"{project.folder}/{PLANS_FOLDER}/{made.id}.parquet")
     if out:
         note_place(project.catalog.store, made.id, href)
-    return ProjectPlan(made, made_by, cost, href, _other_depths(project, made_by, made.blocked_by))
+    return ProjectPlan(made, made_by, cost, href, _other_depths(project, made_by, made.blocked_by), simulated)
 
 
 def _other_depths(project: Project, model: Model, names: Iterable[str]) -> dict[str, list[str]]:

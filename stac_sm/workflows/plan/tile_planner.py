@@ -62,6 +62,9 @@ class PlanSettings:
     redo_retracted: bool = False
     """Whether what was retracted is to be made again."""
 
+    simulated: bool = False
+    """Whether the catalogue holds a simulated Earth, so that items and files say so."""
+
 
 class InputFile(NamedTuple):
     """What of a `RasterSource` a fingerprint needs."""
@@ -231,7 +234,9 @@ class TilePlanner:
         left_out: Mapping[str, str],
     ) -> PlannedTileDays:
         wanted = self.wanted
-        numbers = tile_fingerprints(wanted.grid, tile, recipe=wanted.recipe, model=wanted.model)
+        numbers = tile_fingerprints(
+            wanted.grid, tile, recipe=wanted.recipe, model=wanted.model, simulated=wanted.simulated
+        )
         days = self._days
         inputs = [sorted(set(chain.from_iterable(parts))) for parts in zip(*found.values(), strict=True)]
         texts = [[pair.text for pair in pairs] for pairs in inputs]
@@ -247,7 +252,9 @@ class TilePlanner:
         for i, one in enumerate(made):
             state, redo = _state(one, blocked[i], there.get(i), wanted.redo_retracted)
             changed = (
-                _changed(cast(ExistingItem, there[i]), inputs[i], numbers.parts(texts[i])) if state == "stale" else ()
+                _changed(cast(ExistingItem, there[i]), inputs[i], numbers.parts(texts[i]), wanted.simulated)
+                if state == "stale"
+                else ()
             )
             older = existing.predecessor(ids[i]) if existing.listed else ""
             for name, value in zip(columns, (state, redo, older, changed), strict=True):
@@ -304,11 +311,14 @@ def _state(made: ProductDay, blocked: tuple[str, ...], found: ExistingItem | Non
     return ("done" if found.fingerprint == made.fingerprint else "stale"), False
 
 
-def _changed(found: ExistingItem, inputs: Sequence[DayInput], parts: Mapping[str, str]) -> tuple[str, ...]:
+def _changed(
+    found: ExistingItem, inputs: Sequence[DayInput], parts: Mapping[str, str], simulated: bool
+) -> tuple[str, ...]:
     """Return what an item was made from that is no longer so, as far as it states it."""
     changed = [name for name, value in parts.items() if found.parts and found.parts.get(name) != value]
     if "output" in changed:
-        changed[changed.index("output")] = describe_output_change(str(found.parts.get("output", "")))
+        before = str(found.parts.get("output", ""))
+        changed[changed.index("output")] = describe_output_change(before, simulated=simulated)
     if not found.made_from or (changed and "inputs" not in changed):
         return tuple(changed)
     now = {pair.id.rpartition("/")[0] for pair in inputs}

@@ -35,6 +35,7 @@ from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, isoformat, item_folder, relative_href
 from stac_sm.stac.publish import is_published, make_and_publish, mark_superseded
+from stac_sm.stac.simulated import is_simulated
 from stac_sm.storage.log_lines import LOGGER, follow_logging
 from stac_sm.storage.signing import without_secrets
 from stac_sm.workflows.plan.plan import day_fingerprint_parts, planned_day
@@ -177,6 +178,7 @@ class _Job:
     catalog: WritableCatalog
     model: Model
     resolved: ResolvedInputs
+    simulated: bool
 
     @classmethod
     def open(cls, folder: str, task: Task) -> _Job:
@@ -184,7 +186,8 @@ class _Job:
         catalog, model = project.catalog, _model(folder, task.model)
         days = [made.day for made in task.days]
         period, geobox = Period(days[0], days[-1] + ONE_DAY), project.grid.geobox(task.tile)
-        return cls(project, catalog, model, resolve_inputs(catalog, model.cube_recipe(), geobox, period, days=days))
+        resolved = resolve_inputs(catalog, model.cube_recipe(), geobox, period, days=days)
+        return cls(project, catalog, model, resolved, is_simulated(catalog))
 
     def item(self, made: ProductDay, properties: Mapping[str, Any]) -> ItemDict:
         skill = [one.to_dict() for one in self.model.skill or () if one.strategy == "site"]
@@ -195,6 +198,7 @@ class _Job:
             model_id=self.model.id,
             recipe_checksum=self.model.cube_recipe().checksum,
             properties=properties,
+            simulated=self.simulated,
         )
 
     def share(self, days: Sequence[ProductDay], memory: int) -> WorkShare:
@@ -205,7 +209,13 @@ class _Job:
     def check(self, made: ProductDay) -> PlannedDay:
         """Return what makes a day now; refuse it if its inputs are no longer those of the plan."""
         planned = planned_day(
-            self.resolved, self.model, made.tile, made.day, grid=self.project.grid, version=made.version
+            self.resolved,
+            self.model,
+            made.tile,
+            made.day,
+            grid=self.project.grid,
+            version=made.version,
+            simulated=self.simulated,
         )
         if planned.made != made or planned.state == "blocked":
             raise StacSmError(
@@ -242,7 +252,9 @@ def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
     import dask
     from dask import delayed
 
-    parts = [day_fingerprint_parts(job.model, job.project.grid, job.check(day.made)) for day in days]
+    parts = [
+        day_fingerprint_parts(job.model, job.project.grid, job.check(day.made), simulated=job.simulated) for day in days
+    ]
     target = TargetPixels(job.project.grid.geobox(days[0].made.tile))
     resolved = job.resolved.only([day.made.day for day in days])
     predicted = predict(job.model, build(resolved, target, kept=_KEPT))
@@ -278,7 +290,16 @@ def _publish_day(
     folder = item_folder(job.catalog.layout(PRODUCT_COLLECTION), item)
     item["links"] = links_to_inputs(list(_made_from(job, made, folder))) + _version_links(planned)
     geobox = job.project.grid.geobox(made.tile)
-    write = partial(write_product_assets, sm, qa, geobox, made=made, uncertainty=half_width, coverage=coverage or 0.0)
+    write = partial(
+        write_product_assets,
+        sm,
+        qa,
+        geobox,
+        made=made,
+        uncertainty=half_width,
+        coverage=coverage or 0.0,
+        simulated=job.simulated,
+    )
     # Not `make_once`: whether days are there is asked before several of them are computed in one graph.
     outcome = str(make_and_publish(job.catalog, item, write, redo=planned.redo))
     if planned.predecessor:

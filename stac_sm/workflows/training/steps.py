@@ -29,6 +29,7 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, link_to_item, link_to_sources
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once, read_published_item
+from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated, simulated_title
 from stac_sm.stations.fold_climatology import plain_features, source_features, sums_of_days
 from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
 from stac_sm.stations.matchup_item import YEAR_TITLES, matchup_item, read_tables, table_properties, write_tables
@@ -544,13 +545,16 @@ def train_step(
         run = training_run(
             project, matchups.table, matchups.triplets, screening, years=matchups.years, budget=budget, log=log
         )
+        simulated, own = is_simulated(catalog), _model_properties(run, matchups) | found
+        if simulated:
+            own |= {SIMULATED_FIELD: True, "title": simulated_title(own["title"], simulated)}
         made = model_item.model_item(
             run.model,
             fingerprint=fingerprint,
             bbox=_bbox(run.rows),
             period=_period(run.rows),
             hyperparameters=project.training.fingerprint_fields(),
-            properties=_model_properties(run, matchups) | found,
+            properties=own,
             previous=model_item.latest_model(catalog),
         )
         made["links"] += [_link(catalog, made, matchups.item), _link_to_collection(STATIONS)]
@@ -558,7 +562,9 @@ def train_step(
         assets = model_item.write_model_assets(run.model, scratch)
         climate = {station.id: station.climate for station in [*stations, *left_out] if station.climate}
         facts = {"features": ", ".join(run.model.features), **item["properties"]["mlm:hyperparameters"]}
-        files = run.write_report(scratch, f"Model {item['id']}", facts, climate, notes)
+        title = simulated_title(f"Model {item['id']}", simulated)
+        said = [SIMULATED_NOTE, *notes] if simulated else notes
+        files = run.write_report(scratch, title, facts, climate, said)
         fields = report_asset_fields()
         return assets | {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
 

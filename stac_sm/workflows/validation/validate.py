@@ -42,6 +42,7 @@ from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item, item_folder, link_to_sources
 from stac_sm.stac.links import add_collection
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once, read_published_item
+from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated
 from stac_sm.stac.visibility import PUBLIC, RESTRICTED
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
 from stac_sm.stations.records import Station, StationRules, read_stations, sites_of_stations
@@ -457,8 +458,10 @@ def _findings(
     shown = where[where["site"].isin(list(sites_to_show(rows, networks)))] if scaling == "none" else where.iloc[:0]
     references = _references(catalog, period, where, by_id, triplets)
     protocol = validation_protocol(period, project.stations, scaling, rows, dropped, references)
+    simulated = is_simulated(catalog)
+    title = f"Validation of {'simulated soil' if simulated else 'soil'} moisture at 1 km, {period}"
     return ValidationFindings(
-        title=f"Validation of soil moisture at 1 km, {period}",
+        title=title,
         facts={
             "product": f"{len(members)} tile-days, version {project.about.version}",
             "tiles": ", ".join(by_tile(members)),
@@ -473,7 +476,7 @@ def _findings(
             compare_products(other, parts, period, third, step=lambda: progress(total))
             for other, third, parts in compared
         ),
-        notes=tuple(_notes(where, others, compared, left_out)),
+        notes=(*([SIMULATED_NOTE] if simulated else []), *_notes(where, others, compared, left_out)),
         least_days=project.screening.min_days,
         scores=_score_tables(rows, learned, sites),
         reference_scores=_reference_scores(triplets, sites),
@@ -483,7 +486,7 @@ def _findings(
         data_sets=_compared_data_sets(references, triplets, project.about.version),
         qa4sm=dict(
             qa4sm_attributes(
-                f"Validation of soil moisture at 1 km, {period}",
+                title,
                 str(period.start),
                 str(period.days[-1]),
                 scaling,
@@ -666,7 +669,11 @@ def _item(
         bbox=[west, south, east, north],
         start=utc_instant(period.start),
         end=utc_instant(period.end),
-        properties={"version": version, FINGERPRINT_PROPERTY: digest(proof)},
+        properties={
+            "version": version,
+            FINGERPRINT_PROPERTY: digest(proof),
+            **({SIMULATED_FIELD: True} if is_simulated(project.catalog) else {}),
+        },
         extensions=["version"],
     )
 

@@ -27,6 +27,7 @@ from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import COG_MEDIA_TYPE, item_folder, item_json, raster_item, with_structural_links
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY
+from stac_sm.stac.simulated import mark_simulated
 from stac_sm.storage.store import LocalStore, sha256
 from stac_sm.workflows.plan.existing_items import FINGERPRINT_PARTS_PROPERTY
 from stac_sm.workflows.plan.plan import day_fingerprint_parts, make_plan, planned_day
@@ -483,3 +484,15 @@ def test_a_shard_is_believed_only_with_its_own_proof(catalogue, tmp_path):
     ids = pa.array(["x"] * len(table))
     pq.write_table(table.set_column(table.column_names.index("id"), "id", ids), shard)
     assert list(planned(tmp_path / "p").days) == list(planned(catalogue).days)
+
+
+def test_a_catalogue_that_is_marked_simulated_makes_its_days_stale_and_says_why(empty, tmp_path):
+    folder = tmp_path / "marked"
+    made(empty, folder, 5)
+    before = planned(folder)
+    assert before.counts["done"]
+    mark_simulated(open_catalog(folder).store)
+    after = planned(folder)
+    assert after.counts["done"] == 0
+    assert after.counts["stale"] == before.counts["stale"] + before.counts["done"]
+    assert after.changed["output does not say that it is simulated"] == after.counts["stale"] - after.changed["unknown"]
