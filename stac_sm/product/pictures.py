@@ -212,13 +212,13 @@ def _field(catalog: ReadableCatalog, picture: Picture, text: str) -> tuple[xr.Da
     day = Period.parse(text)
     if len(day) != 1:
         raise InputError(f"period {text!r}: {len(day)} days found, one day is required for a map; --at draws a series")
-    field = _day(catalog, picture, day)
+    field, simulated = _day(catalog, picture, day)
     if not np.isfinite(field.values).any():
         raise _no_values(catalog, picture, text)
-    return field
+    return field, simulated
 
 
-def _day(catalog: ReadableCatalog, picture: Picture, day: Period) -> xr.DataArray:
+def _day(catalog: ReadableCatalog, picture: Picture, day: Period) -> tuple[xr.DataArray, bool]:
     if _is_globe(picture):
         return _globe(catalog, day)
     if picture.degrees:
