@@ -169,6 +169,16 @@ class Source(Protocol):
     def listing(self, selection: Selection) -> Listing:
         """Return the requests that a selection takes; may ask the service which files there are, and their sizes.
 
+        Parameters
+        ----------
+        selection
+            What is asked for.
+
+        Returns
+        -------
+        Listing
+            One request a file, and what is left out.
+
         Raises
         ------
         InputError

@@ -109,7 +109,13 @@ def test_an_interrupt_ends_the_running_jobs_only(tmp_path):
         f"    list(map_jobs(partial(_touch, {str(folder)!r}), range(1, 601), 2, as_ready=True))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(stac_sm.__file__).parents[1])}
-    with subprocess.Popen([sys.executable, script], env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, script],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a run put aside is deaf to it
+    ) as process:
         ends = time.monotonic() + 60
         while not any(folder.iterdir()) and time.monotonic() < ends:
             time.sleep(0.05)

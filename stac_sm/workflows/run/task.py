@@ -104,8 +104,8 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
     if run:
         try:
             write_task_record(read_project(folder).catalog.store, record)
-        except (StacSmError, OSError):  # a log is no reason for a task to fail
-            LOGGER.exception("%s: its record could not be written", record.task, extra=_facts(task=record.task))
+        except (StacSmError, OSError) as error:  # a log is no reason for a task to fail
+            LOGGER.error("%s: its record could not be written: %s", record.task, error, extra=_facts(task=record.task))
     return record
 
 
