@@ -7,7 +7,7 @@ calls `run_demo`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from math import isnan
@@ -201,31 +201,36 @@ def run_demo(
                 progress.step(len(_LEARNED_FROM))
                 averaged += [pool.submit(_average, folder, one) for one in to_average if one.collection == names[task]]
         made = sum(task.result() for task in averaged)
-        log("3 match up stations and features")
-        matchups = match_up_step(project, workers=workers)
-        log(f"4 screen, validate, train; ingest {', '.join(_OTHERS)}")
+        log(f"3 match up stations and features; ingest {', '.join(_OTHERS)}")
         compiled, others = pool.submit(_compile_kernel), [pool.submit(_ingest, folder, name) for name in _OTHERS]
+        matchups = match_up_step(project, workers=workers)
+        log("4 screen, validate, train")
         model = train_step(project, matchups, budget=DiagnosticsBudget.small())
         made += sum(task.result() for task in [*ingested.values(), *others])
         compiled.result()
-    for sentence in skill_sentences(read_skill(model.item["properties"]) or ()):
-        log(f"  {sentence}")
-    plan = _plan(project, model, earth)
-    log(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
-    made += matchups.new + model.new + _run(project, plan, workers, log)
-    log("6 compare with the truth and with other products")
-    return DemoReport(
-        catalog=f"{project.folder}/catalog.json",
-        model=model.id,
-        tc_status=model.item["properties"]["stac_sm:tc_status"],
-        scores=tuple(model.scores),
-        truth=compare_with_truth(project.catalog, folder / "earth" / "truth", plan),
-        others=compare_with_others(project, plan),
-        products=len(project.catalog.items(PRODUCT_COLLECTION)),
-        new=made,
-        seconds=time.monotonic() - started,
-        next=_next(earth),
-    )
+        for sentence in skill_sentences(read_skill(model.item["properties"]) or ()):
+            log(f"  {sentence}")
+        plan = _plan(project, model, earth)
+        log(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
+        made += matchups.new + model.new + _run(project, plan, workers, log)
+        log("6 compare with the truth and with other products")
+        product_days = [planned.made.day for planned in plan.days]
+        period = Period(min(product_days), max(product_days) + ONE_DAY)
+        compared = pool.submit(
+            compare_with_others, folder, period, sorted({planned.made.tile for planned in plan.days})
+        )
+        return DemoReport(
+            catalog=f"{project.folder}/catalog.json",
+            model=model.id,
+            tc_status=model.item["properties"]["stac_sm:tc_status"],
+            scores=tuple(model.scores),
+            truth=compare_with_truth(project.catalog, folder / "earth" / "truth", plan),
+            others=compared.result(),
+            products=len(project.catalog.items(PRODUCT_COLLECTION)),
+            new=made,
+            seconds=time.monotonic() - started,
+            next=_next(earth),
+        )
 
 
 def _refuse_other_project(folder: Path) -> None:
@@ -293,24 +298,24 @@ def compare_with_truth(catalog: WritableCatalog, truth: Path, plan: Plan) -> Sco
     return agreement_scores(np.concatenate(predicted), np.concatenate(true))
 
 
-def compare_with_others(project: Project, plan: Plan) -> tuple[DemoComparison, ...]:
-    """Compare the published product, averaged over the cells of other products, on the tiles and days of a plan.
+def compare_with_others(folder: Path, period: Period, tiles: Sequence[str]) -> tuple[DemoComparison, ...]:
+    """Compare the published product, averaged over the cells of other products, on some tiles and days.
 
     Parameters
     ----------
-    project
-        The project of the demo.
-    plan
-        Tiles and days to compare.
+    folder
+        Of the demo's project.
+    period
+        Days to compare.
+    tiles
+        Tiles to compare.
 
     Returns
     -------
     tuple of DemoComparison
         One for each of the other products.
     """
-    days = [planned.made.day for planned in plan.days]
-    tiles = sorted({planned.made.tile for planned in plan.days})
-    found = compare_with_other_products(project, Period(min(days), max(days) + ONE_DAY), tiles, VALIDATED_PRODUCTS)
+    found = compare_with_other_products(read_project(folder), period, tiles, VALIDATED_PRODUCTS)
     return tuple(
         DemoComparison(one.other.collection, one.other.asset, one.other.cells, one.pair.pooled) for one in found
     )
