@@ -200,9 +200,9 @@ def _rows(table: pd.DataFrame, features: Sequence[str], out_of_fold: pd.DataFram
 def _require_sites(found: int, least: int, coverage: float) -> None:
     if not 0 < coverage < 1:
         raise InputError(f"intervals: coverage {coverage} found; a share between 0 and 1 is required, e.g. 0.9")
-    wanted = max(least, math.ceil(coverage / (1 - coverage) - 1e-9), 2)
-    if found < wanted:
+    fewest = max(least, math.ceil(coverage / (1 - coverage) - 1e-9), 2)
+    if found < fewest:
         raise ScreeningError(
-            f"intervals not issued: {found} {'site' if found == 1 else 'sites'} found, {wanted} required for intervals "
+            f"intervals not issued: {found} {'site' if found == 1 else 'sites'} found, {fewest} required for intervals "
             f"of {coverage:.0%}: match up more stations, or lower [screening] min_sites_for_intervals"
         )

@@ -127,7 +127,7 @@ class PlannedTileDays:
 class TilePlanner:
     """Planner of tiles, one after another."""
 
-    wanted: PlanSettings
+    settings: PlanSettings
     """What for."""
 
     catalog: WritableCatalog
@@ -163,16 +163,16 @@ class TilePlanner:
         CatalogError
             If something is wrong with an item that it needs.
         """
-        geobox = self.wanted.grid.geobox(tile)
+        geobox = self.settings.grid.geobox(tile)
         outline = footprint(geobox)
         if outline is None:
-            raise InputError(f"tile {self.wanted.grid.describe(tile)}: choose another one")
+            raise InputError(f"tile {self.settings.grid.describe(tile)}: choose another one")
         target, bbox = TargetPixels(geobox), outline.bounds
         meeting = GridOverlap(target)
         left_out = {path: why for table in self.tables.values() for path, why in table.left_out.items()}
         found = {
             feature.name: self._pairs(feature, target, bbox, meeting, left_out)
-            for feature in self.wanted.recipe.sources
+            for feature in self.settings.recipe.sources
         }
         return self._planned(tile, found, existing, left_out)
 
@@ -180,7 +180,7 @@ class TilePlanner:
         self, feature: Feature, target: TargetPixels, bbox: BBox, meeting: GridOverlap, left_out: dict[str, str]
     ) -> list[tuple[DayInput, ...]]:
         """Return the inputs of a feature by day; none for a day without."""
-        period = self.wanted.period
+        period = self.settings.period
         table = None if feature.catalog else self.tables.get(feature.collection)
         if table is None or feature.asset.startswith("*"):
             timeline = feature_timeline(self._where(feature), feature, period, target, bbox, left_out)
@@ -217,7 +217,7 @@ class TilePlanner:
 
     @cached_property
     def _days(self) -> list[date]:
-        return self.wanted.period.days
+        return self.settings.period.days
 
     def _where(self, feature: Feature) -> ItemSearch:
         if not feature.catalog:
@@ -233,26 +233,26 @@ class TilePlanner:
         existing: ExistingItems,
         left_out: Mapping[str, str],
     ) -> PlannedTileDays:
-        wanted = self.wanted
+        settings = self.settings
         numbers = tile_fingerprints(
-            wanted.grid, tile, recipe=wanted.recipe, model=wanted.model, simulated=wanted.simulated
+            settings.grid, tile, recipe=settings.recipe, model=settings.model, simulated=settings.simulated
         )
         days = self._days
         inputs = [sorted(set(chain.from_iterable(parts))) for parts in zip(*found.values(), strict=True)]
         texts = [[pair.text for pair in pairs] for pairs in inputs]
         made = [
-            ProductDay(tile, day, wanted.version, numbers.of(day.isoformat(), text))
+            ProductDay(tile, day, settings.version, numbers.of(day.isoformat(), text))
             for day, text in zip(days, texts, strict=True)
         ]
         blocked = self._blocked(found)
         free = [i for i, by in enumerate(blocked) if not by]
-        ids = product_ids(tile, days, wanted.version)
+        ids = product_ids(tile, days, settings.version)
         there = dict(zip(free, existing.look_up([made[i] for i in free], [ids[i] for i in free]), strict=True))
         columns: dict[str, list[Any]] = {name: [] for name in ("state", "redo", "predecessor", "changed")}
         for i, one in enumerate(made):
-            state, redo = _state(one, blocked[i], there.get(i), wanted.redo_retracted)
+            state, redo = _state(one, blocked[i], there.get(i), settings.redo_retracted)
             changed = (
-                _changed(cast(ExistingItem, there[i]), inputs[i], numbers.parts(texts[i]), wanted.simulated)
+                _changed(cast(ExistingItem, there[i]), inputs[i], numbers.parts(texts[i]), settings.simulated)
                 if state == "stale"
                 else ()
             )
@@ -265,10 +265,10 @@ class TilePlanner:
 
     def _blocked(self, found: Mapping[str, list[tuple[DayInput, ...]]]) -> list[tuple[str, ...]]:
         """Return the features that each day requires and has no input for."""
-        recipe = self.wanted.recipe
+        recipe = self.settings.recipe
         optional = {feature.name for feature in recipe.features} - set(recipe.required)
         needed = [(name, days) for name, days in found.items() if name not in optional]
-        number = len(self.wanted.period)
+        number = len(self.settings.period)
         if all(all(days) for _, days in needed):
             return [()] * number
         return [tuple(name for name, days in needed if not days[i]) for i in range(number)]

@@ -49,7 +49,8 @@ class TaskQueue:
         """
         tile = before.tile if before else ""
         if tile not in self._open:
-            self._at[tile] -= 1
+            if before:
+                self._at[tile] -= 1
             if not self._open:
                 return None
             free = (one for one in self._open if not self._at[one])

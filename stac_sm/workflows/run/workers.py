@@ -74,19 +74,9 @@ class Workers(Protocol):
             Bytes; None if only the worker knows.
         """
 
-    def at_once(self, tasks: int) -> int | None:
-        """Return how many tasks are given away at a time.
-
-        Parameters
-        ----------
-        tasks
-            Number of tasks.
-
-        Returns
-        -------
-        int | None
-            One for each worker; None, all of them, where workers may come and go.
-        """
+    @property
+    def number(self) -> int | None:
+        """Workers that there are at once, each of which gets a task at a time; None where they may come and go."""
 
     def client(self, tasks: int) -> contextlib.AbstractContextManager[Any]:
         """Open a connection to a Dask scheduler that has, or gets, workers; it is closed at the end.
@@ -128,20 +118,10 @@ class LocalWorkers:
         """
         return self.memory // max(1, min(self.workers, tasks))
 
-    def at_once(self, tasks: int) -> int:
-        """Return how many tasks are given away at a time.
-
-        Parameters
-        ----------
-        tasks
-            Number of tasks.
-
-        Returns
-        -------
-        int
-            One for each process.
-        """
-        return min(self.workers, tasks)
+    @property
+    def number(self) -> int:
+        """Number of processes."""
+        return self.workers
 
     @contextmanager
     def client(self, tasks: int) -> Iterator[Any]:
@@ -249,14 +229,9 @@ class SchedulerWorkers:
             Number of tasks.
         """
 
-    def at_once(self, tasks: int) -> None:
-        """Return None: all of them, since workers may come and go.
-
-        Parameters
-        ----------
-        tasks
-            Number of tasks.
-        """
+    @property
+    def number(self) -> None:
+        """None: who else may come is not known."""
 
     @contextmanager
     def client(self, tasks: int) -> Iterator[Any]:
@@ -313,20 +288,10 @@ class SlurmWorkers:
         """
         return parse_bytes(self.settings.memory)
 
-    def at_once(self, tasks: int) -> int:
-        """Return how many tasks are given away at a time.
-
-        Parameters
-        ----------
-        tasks
-            Number of tasks.
-
-        Returns
-        -------
-        int
-            One for each job.
-        """
-        return min(self.jobs, tasks)
+    @property
+    def number(self) -> int:
+        """Number of jobs."""
+        return self.jobs
 
     @contextmanager
     def client(self, tasks: int) -> Iterator[Any]:
@@ -418,8 +383,7 @@ def _of_cluster(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
         with _quiet("distributed"), dask.config.set(settings), workers.client(len(work.tasks)) as dasks:
             if page := dashboard_address(dasks):
                 work.log(f"Dask dashboard: {page}")
-            tasks = len(work.tasks)
-            yield from _gathered(dasks, work, workers.share(tasks), workers.at_once(tasks))
+            yield from _gathered(dasks, work, workers.share(len(work.tasks)), workers.number)
     except (CommClosedError, TimeoutError) as error:
         raise RunError(
             f"the Dask scheduler, or all its workers, were lost ({error}): what was published is done; start them "
@@ -457,8 +421,8 @@ def dashboard_address(client: Any) -> str:
     return str(client.dashboard_link) if find_spec("bokeh") else ""
 
 
-def _gathered(client: Any, work: Assignment, memory: int | None, at_once: int | None) -> Iterator[TaskRecord]:
-    """Send tasks, so many at once, and yield their records; each worker gets the tiles that it has begun."""
+def _gathered(client: Any, work: Assignment, memory: int | None, workers: int | None) -> Iterator[TaskRecord]:
+    """Send tasks, one for each worker, and yield their records; each worker gets the tiles that it has begun."""
     from distributed import as_completed
 
     named = {f"{task.name} {work.run}": task for task in work.tasks}
@@ -471,12 +435,12 @@ def _gathered(client: Any, work: Assignment, memory: int | None, at_once: int | 
         given = (work.folder, task, memory, work.plan, work.run)
         return client.submit(_run_at, *given, key=key, pure=False, **preferred(address))
 
-    if at_once is None:  # who else may come is not known: the scheduler moves tasks to those that are idle
+    if workers is None:  # who else may come is not known: the scheduler moves tasks to those that are idle
         known = [address for address, threads in client.nthreads().items() for _ in range(threads)]
         first = [submitted(*one) for one in zip(work.tasks, places_by_tile(work.tasks, known), strict=True)]
         queue = TaskQueue(())
     else:
-        first = [submitted(task, "") for _ in range(at_once) if (task := queue.next())]
+        first = [submitted(task, "") for _ in range(workers) if (task := queue.next())]
     waiting = as_completed(first, loop=client.loop)
     left = len(named)
     for future in waiting:
