@@ -13,6 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -234,21 +235,25 @@ def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Coun
     _KEPT.resize(share.keeps(memory))
     for start in range(0, len(days), share.days):
         together = days[start : start + share.days]
+        published: dict[str, str] = {}
         try:
-            outcomes.update(_compute(job, together, share.threads))
-            continue
+            _compute(job, together, share.threads, published)
         except Exception as error:  # found again below, by day
             LOGGER.warning("%d days at once failed (%s): now day by day", len(together), error)
         for day in together:
+            if day.made.id in published:
+                continue
             try:
-                outcomes.update(_compute(job, [day], 1))
+                _compute(job, [day], 1, published)
             except Exception as error:
                 LOGGER.warning("%s failed: %s", day.made.id, error, extra=_facts(item=day.made.id))
                 failures.append(ItemFailure(day.made.id, *describe_error(error)))
+        outcomes.update(published.values())
     return outcomes, failures
 
 
-def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
+def _compute(job: _Job, days: Sequence[PlannedDay], threads: int, published: dict[str, str]) -> None:
+    """Make days in one graph; `published` takes the outcome of each by its id, also of those before another failed."""
     import dask
     from dask import delayed
 
@@ -263,22 +268,24 @@ def _compute(job: _Job, days: Sequence[PlannedDay], threads: int) -> list[str]:
     whole_days = (field.data.rechunk({1: -1, 2: -1}) for field in predicted.data_vars.values())
     by_day = list(zip(*(blocks.to_delayed(optimize_graph=False).ravel() for blocks in whole_days), strict=True))
     jobs = [
-        delayed(partial(_publish_day, job, one, part), pure=False)(*by_day[place[one.made.day]])
+        delayed(partial(_publish_day, job, one, part, published), pure=False)(*by_day[place[one.made.day]])
         for one, part in zip(days, parts, strict=True)
     ]
     job.model.prepare(len(days) * math.prod(target.shape))
-    with dask.config.set(scheduler="threads", num_workers=threads):
-        return [str(outcome) for outcome in dask.compute(*jobs)]
+    # A pool of its own: it waits for the days that are still being published when another one fails.
+    with ThreadPoolExecutor(threads) as pool, dask.config.set(scheduler="threads", pool=pool):
+        dask.compute(*jobs)
 
 
 def _publish_day(
     job: _Job,
     planned: PlannedDay,
     parts: Mapping[str, str],
+    published: dict[str, str],
     sm: np.ndarray,
     qa: np.ndarray,
     uncertainty: np.ndarray | None = None,
-) -> str:
+) -> None:
     """Write, check and publish one day; sm, qa and uncertainty (None without intervals) are (1, y, x)."""
     made = planned.made
     sm, qa, half_width = sm[0], qa[0], None if uncertainty is None else uncertainty[0]
@@ -305,7 +312,7 @@ def _publish_day(
     if planned.predecessor:
         mark_superseded(job.catalog, item, planned.predecessor)
     LOGGER.info("%s: %s", made.id, outcome, extra=_facts(item=made.id))
-    return outcome
+    published[made.id] = outcome
 
 
 def _facts(**ids: str) -> dict[str, dict[str, str]]:

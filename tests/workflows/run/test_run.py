@@ -6,6 +6,7 @@ import json
 import posixpath
 import signal
 import socket
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.run import run as runs
+from stac_sm.workflows.run import task as tasks
 from stac_sm.workflows.run.run import RunReport, run_plan
 from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord
 from stac_sm.workflows.run.task import run_task
@@ -253,6 +255,26 @@ def test_a_corrupt_input_costs_its_own_days_only(tmp_path, monkeypatch, asset):
     assert again.counts == {"new": len(failures), "done": 6 - len(failures), "stale": 0, "blocked": 0, "retracted": 0}
     assert all(record.succeeded for record in run_here(project, again, monkeypatch))
     assert len(products(project)) == 6
+
+
+def test_a_day_that_was_published_before_another_failed_counts_as_made(tmp_path, monkeypatch):
+    """The second to be published of the first graph fails, while the first is still being published."""
+    project, model_id, _ = copied_project(tmp_path / "p")
+    publish, calls = tasks.make_and_publish, []
+
+    def second_fails(catalog, item, write, **options):
+        calls.append(item["id"])
+        if len(calls) == 2:
+            raise OSError("a moment without the store")
+        outcome = publish(catalog, item, write, **options)
+        time.sleep(0.3 if len(calls) < 3 else 0)
+        return outcome
+
+    monkeypatch.setattr(tasks, "make_and_publish", second_fails)
+    results = run_here(project, plan_of(project, model_id), monkeypatch)
+    assert [dict(result.outcomes) for result in results] == [{"new": 3}, {"new": 3}]
+    assert sorted(set(calls)) == [item.id for item in products(project)]
+    assert len(calls) == 6 + 1
 
 
 def test_inputs_that_changed_after_the_plan_are_refused(tmp_path, monkeypatch):
