@@ -202,7 +202,7 @@ def to_change_nodata(package: Package) -> set[str]:
 
 def to_add_a_provider(package: Package) -> set[str]:
     """The new module, and modules that import at least half of the providers' modules."""
-    (known,) = (m for m in package.files if m.endswith(".soilgrids") and ".simulate." not in m)
+    (known,) = (m for m in package.files if re.search(r"\.(ingest\.providers|sources)\.soilgrids$", m))
     folder = known.rpartition(".")[0]
     beside = {m for m in package.files if m.startswith(f"{folder}.")}
     providers = {m for m in beside if any(_has_patterns(node) for node in ast.walk(package.trees[m]))}

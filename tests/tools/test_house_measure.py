@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,13 @@ def test_modules_folders_layers_and_importers(found):
     assert found["modules_with_one_importer"] == 2  # soilgrids and glass; the store has two
     assert found["address_tests"] == 2
     assert found["commit"] == "no commit"
+
+
+def test_this_checkout_can_be_measured():
+    """Each rule finds what it looks for, also after modules were added or moved."""
+    found = house.figures(Path(__file__).resolve().parents[2])
+    assert found["modules_in_the_root"] == 2
+    assert {what for what, files in found["to_change"].items() if not files} == set()
 
 
 @pytest.mark.parametrize(
