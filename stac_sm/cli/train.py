@@ -166,7 +166,7 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
 def _train_table(file: Path, roles: tuple[str, str, str], out: Path, more: dict[str, Any], as_json: bool) -> None:
     from stac_sm.core.columns import Columns
     from stac_sm.model.skill import skill_sentences
-    from stac_sm.workflows.training.tabular import train_table_folder
+    from stac_sm.workflows.training.table_training import train_table_folder
 
     columns = Columns(target=roles[0], site=roles[1], time=roles[2])
     trained = train_table_folder(file, columns, out, **more)
@@ -206,7 +206,7 @@ def evaluate(
     TABLE is CSV or Parquet with the columns that the model was trained on.
     """
     href = _item_href(model, folder)
-    from stac_sm.workflows.training.tabular import evaluate_model
+    from stac_sm.workflows.training.table_scores import evaluate_model
 
     found = evaluate_model(href, table, target_unit=target_unit, out=out)
     print_result(found.to_dict(), as_json)
@@ -224,7 +224,7 @@ def predict_table(model: str, table: Path, out: Path, folder: Path | str, as_jso
     MODEL and TABLE are those of `evaluate`. The result has the rows of TABLE in their order.
     """
     href = _item_href(model, folder)
-    from stac_sm.workflows.training.tabular import predict_table_file
+    from stac_sm.workflows.training.table_scores import predict_table_file
 
     print_result(predict_table_file(href, table, out), as_json)
 

@@ -22,7 +22,8 @@ from stac_sm.core.columns import Columns
 from stac_sm.model.fit import Rounds, fit, learn
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.tabular.fit import table_settings, with_features
-from stac_sm.workflows.training.tabular import evaluate_model, train_table_folder
+from stac_sm.workflows.training.table_scores import evaluate_model
+from stac_sm.workflows.training.table_training import train_table_folder
 
 COLUMNS = Columns(target="sm", site="site", time="date")
 STILL = 4  # of the columns

@@ -1,6 +1,7 @@
 """Predict the rows of a table with a model, and write one line a row: prediction, interval, applicability.
 
-``stac-sm predict-table`` and ``stac-sm evaluate --out`` write the same lines; `tabular` reads and cleans their tables.
+``stac-sm predict-table`` and ``stac-sm evaluate --out`` write the same lines; `table_scores` reads and cleans their
+tables.
 """
 
 from __future__ import annotations

@@ -24,13 +24,9 @@ from stac_sm.model.item import model_item_href
 from stac_sm.model.model import Model
 from stac_sm.model.tabular.fit import train_table
 from stac_sm.model.user_table import clean_table
-from stac_sm.workflows.training.tabular import (
-    _HoldOuts,
-    evaluate_table,
-    evaluate_training,
-    read_features,
-    write_folder,
-)
+from stac_sm.workflows.training.table_folder import read_features, write_folder
+from stac_sm.workflows.training.table_holdouts import _HoldOuts, evaluate_training
+from stac_sm.workflows.training.table_scores import evaluate_table
 
 COLUMNS = Columns(target="theta", site="station", time="start")
 ROLES = ["--target", "theta", "--site", "station", "--time", "start"]
@@ -63,7 +59,7 @@ def few_rounds():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stac_sm.model.fit.ROUNDS", (15, 30))
         patch.setattr("stac_sm.model.fit._SITE_ROUNDS", 30)
-        patch.setattr("stac_sm.workflows.training.tabular.DIAGNOSTIC_ROUNDS", 15)
+        patch.setattr("stac_sm.workflows.training.table_holdouts.DIAGNOSTIC_ROUNDS", 15)
         yield
 
 
@@ -290,7 +286,7 @@ def test_year_folds_learn_nothing_from_the_year_that_they_are_judged_on():
 
 def test_held_out_targets_have_no_part_in_a_choice(monkeypatch):
     """The predictions of a fold are the same with other targets there, and with other rounds chosen on all rows."""
-    monkeypatch.setattr("stac_sm.workflows.training.tabular.diagnose", lambda *_, **__: None)
+    monkeypatch.setattr("stac_sm.workflows.training.table_holdouts.diagnose", lambda *_, **__: None)
     table = table_of(rows=40)
     table["network"] = [f"n{int(one) % 2}" for one in table["station"]]
     known, made = table[table["theta"].notna()], train_table(table, COLUMNS)
