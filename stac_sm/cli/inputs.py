@@ -21,11 +21,11 @@ from stac_sm.cli.options import (
     json_option,
     open_project,
     optional_project_option,
-    parsed_box,
     parsed_point,
     print_message,
     print_result,
     project_option,
+    select_box,
     select_tiles,
     tiles_of_places,
     workers_option,
@@ -263,7 +263,8 @@ def climatology(features: tuple[str, ...], folder: Path, bbox: str | None, worke
     from stac_sm.core.progress import ProgressBar
     from stac_sm.features.climatology import features_needing_climatology, make_climatology
 
-    project, box = open_project(folder), parsed_box(bbox) if bbox else None
+    project = open_project(folder)
+    box = select_box(project, bbox)
     needed, chosen = features_needing_climatology(project.recipe), [project.recipe.feature(name) for name in features]
     selected = [one for one in needed if one.climatology_key in [of.climatology_key for of in chosen]]
     selected = [*selected, *(one for one in chosen if one.climatology is None)] if features else needed

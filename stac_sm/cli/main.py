@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import current_thread, main_thread
@@ -69,6 +70,18 @@ class _UsageFailure(_Failure):
         self._as_json = True
 
 
+class _UnexpectedFailure(_Failure):
+    """Error in the program itself, where the log is JSON: one object, with the traceback as a member."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"unexpected {type(error).__name__}: {error}: an error in stac_sm; please report it")
+        self._trace = "".join(traceback.format_exception(error))
+
+    def show(self, file: Any = None) -> None:
+        """Print the message and the traceback on stderr, as one line."""
+        click.echo(json_line("error", self.format_message(), trace=self._trace), err=True)
+
+
 class _Group(click.Group):
     """Group that lists its commands by what they are for; a StacSmError becomes a message, not a traceback."""
 
@@ -104,9 +117,17 @@ class _Group(click.Group):
             raise _Failure(str(error)) from error
         except OSError as error:
             if error.errno not in _MACHINE:
+                if logs_as_json():
+                    raise _UnexpectedFailure(error) from error
                 raise
             what = f"{error.filename2 or error.filename}: {(error.strerror or '').lower()}" if error.filename else error
             raise _Failure(f"{what}: {_MACHINE[error.errno]}, then run the same command again") from error
+        except (click.exceptions.Exit, click.Abort, click.ClickException):
+            raise
+        except Exception as error:
+            if logs_as_json():
+                raise _UnexpectedFailure(error) from error
+            raise
 
 
 @contextmanager

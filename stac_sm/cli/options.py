@@ -148,13 +148,49 @@ def select_tiles(
         return None
     found = tiles_of_places(project.grid, at, bbox)
     _require_land(project, found, at, bbox)
-    shown = [project.grid.describe(tile) for tile in found[:_MOST_TILES]]
-    more = [f"{len(found) - _MOST_TILES} more"] if len(found) > _MOST_TILES else []
-    print_message(f"{'tile' if len(found) == 1 else 'tiles'}: {', '.join(shown + more)}")
+    print_message(_tiles_text(project.grid, found))
     return found
 
 
 _MOST_TILES = 10  # that a message names
+
+
+def _tiles_text(grid: TileGrid, tiles: Sequence[str]) -> str:
+    """Return the tiles with their sides in degrees, the first of many."""
+    shown = [grid.describe(tile) for tile in tiles[:_MOST_TILES]]
+    more = [f"{len(tiles) - _MOST_TILES} more"] if len(tiles) > _MOST_TILES else []
+    return f"{'tile' if len(tiles) == 1 else 'tiles'}: {', '.join(shown + more)}"
+
+
+def select_box(project: Project, bbox: str | None) -> tuple[float, float, float, float] | None:
+    """Return the box that an option selects, for commands that take no whole tiles; print it in words.
+
+    Parameters
+    ----------
+    project
+        Its grid has the tiles that the message names.
+    bbox
+        West, south, east, north in degrees with commas between, or None.
+
+    Returns
+    -------
+    tuple of float or None
+        The four numbers; None where the option is not given.
+
+    Raises
+    ------
+    InputError
+        If it is no box, or there is no land in it: most often, longitude and latitude were swapped.
+    """
+    from stac_sm.core.grid import sides_text
+
+    if bbox is None:
+        return None
+    box = parsed_box(bbox)
+    found = tiles_of_places(project.grid, None, bbox)
+    _require_land(project, found, None, bbox)
+    print_message(f"box: {sides_text(box)}; {_tiles_text(project.grid, found)}")
+    return box
 
 
 def tiles_of_places(grid: TileGrid, at: str | None, bbox: str | None) -> list[str]:
@@ -189,6 +225,7 @@ def tiles_of_places(grid: TileGrid, at: str | None, bbox: str | None) -> list[st
 
 def _require_land(project: Project, found: Sequence[str], at: str | None, bbox: str | None) -> None:
     """Refuse places in the sea, where nothing is made: most often, lon and lat were swapped."""
+    from stac_sm.core.grid import swapped_box
     from stac_sm.core.land import has_land
 
     grid = project.grid
@@ -199,6 +236,9 @@ def _require_land(project: Project, found: Sequence[str], at: str | None, bbox: 
         lon, lat = parsed_point(at)
         if abs(lon) <= 90 and has_land(grid, other := grid.tile_at(lat, lon)[0]):
             hint = f"; {lat:g},{lon:g} would be in {grid.describe(other)}"
+    elif (swapped := swapped_box(parsed_box(str(bbox)))) is not None:
+        there = [tile for tile in grid.tiles_in(swapped) if has_land(grid, tile)]
+        hint = f"; {','.join(f'{one:g}' for one in swapped)} would be in {grid.describe(there[0])}" if there else ""
     named = ", ".join(grid.describe(tile) for tile in found[:_MOST_TILES])
     raise InputError(
         f"{f'--at {at}' if at is not None else f'--bbox {bbox}'}: no land found in {named}: the longitude comes first, "

@@ -18,11 +18,11 @@ from stac_sm.cli.options import (
     exit_if_failed,
     json_option,
     open_project,
-    parsed_box,
     parsed_tiles,
     print_message,
     print_result,
     project_option,
+    select_box,
     workers_option,
 )
 from stac_sm.core.errors import InputError
@@ -79,10 +79,13 @@ def fetch(
 
     if tiles is not None and bbox is not None:
         raise InputError("give one of --tiles and --bbox")
-    project, box = open_project(folder), parsed_box(bbox) if bbox else None
+    project = open_project(folder)
+    box = select_box(project, bbox)
     days = Period.parse_recent(period, today_utc()) if period else None
     chosen = parsed_tiles(project, tiles)
     made = plan_fetch(project, source, period=days, tiles=chosen, bbox=box, climatology=climatology)
+    for note in made.notes:
+        print_message(f"{source}: {note}")
     if made.page:
         _print_by_hand(made, folder, as_json)
         return

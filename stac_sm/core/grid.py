@@ -339,7 +339,7 @@ class TileGrid:
             return tile
         if found is None:
             return f"{tile} (off the Earth)"
-        sides = zip(("west", "south", "east", "north"), found, strict=True)
+        sides = zip(_SIDES, found, strict=True)
         return f"{tile} ({', '.join(f'{side} {round(degrees, 2) + 0.0:.2f}' for side, degrees in sides)})"
 
     def footprint(self, tile: str) -> Polygon | None:
@@ -450,10 +450,10 @@ def check_box(bbox: Sequence[float]) -> BBox:
         If a longitude is not within -180 and 180, a latitude not within -90 and 90, or south is greater than north.
     """
     west, south, east, north = (float(degrees) for degrees in bbox)
-    found = f"box west {west:g}, south {south:g}, east {east:g}, north {north:g} found"
+    found = f"box {sides_text((west, south, east, north))} found"
     if not (_on_globe(west, south) and _on_globe(east, north)):
-        swapped = _on_globe(south, west) and _on_globe(north, east)
-        hint = f"; if latitude came first, give {south:g},{west:g},{north:g},{east:g}" if swapped else ""
+        swapped = swapped_box((west, south, east, north))
+        hint = f"; if latitude came first, give {','.join(f'{one:g}' for one in swapped)}" if swapped else ""
         raise InputError(
             f"{found}; WEST,SOUTH,EAST,NORTH are required in degrees, -180 to 180 east and -90 to 90 north"
             f"{hint or _within_half_turn(west, south) or _within_half_turn(east, north)}"
@@ -461,6 +461,44 @@ def check_box(bbox: Sequence[float]) -> BBox:
     if south > north:
         raise InputError(f"{found}, with south above north; the order is WEST,SOUTH,EAST,NORTH")
     return west, south, east, north
+
+
+def sides_text(bbox: Sequence[float]) -> str:
+    """Return the words by which messages repeat a box that was typed.
+
+    Parameters
+    ----------
+    bbox
+        West, south, east, north in degrees.
+
+    Returns
+    -------
+    str
+        ``west 6, south 43, east 9, north 46``.
+    """
+    return ", ".join(f"{side} {degrees:g}" for side, degrees in zip(_SIDES, bbox, strict=True))
+
+
+_SIDES = ("west", "south", "east", "north")
+
+
+def swapped_box(bbox: BBox) -> BBox | None:
+    """Return the box that was meant where somebody typed latitudes before longitudes.
+
+    Parameters
+    ----------
+    bbox
+        West, south, east, north in degrees, as typed.
+
+    Returns
+    -------
+    tuple of float or None
+        The same numbers, each pair the other way round; None where that is no box on the Earth.
+    """
+    west, south, east, north = bbox
+    if west > east or not (_on_globe(south, west) and _on_globe(north, east)):
+        return None
+    return south, west, north, east
 
 
 def _on_globe(lon: float, lat: float) -> bool:

@@ -36,6 +36,7 @@ from stac_sm.simulate.earth import Earth
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.publish import PublishOutcome
 from stac_sm.storage.address import asset_address
+from stac_sm.storage.disk_lock import lock_file
 from stac_sm.workflows.plan.plan import Plan, make_plan
 from stac_sm.workflows.plan.plan_file import PLANS_FOLDER, write_plan
 from stac_sm.workflows.project import FILE_NAME, Project, create_project, read_project
@@ -45,6 +46,7 @@ from stac_sm.workflows.training.steps import TrainingResult, match_up_step, trai
 from stac_sm.workflows.validation.products import VALIDATED_PRODUCTS
 from stac_sm.workflows.validation.validate import compare_with_other_products
 
+_LOCK = ".demo.lock"
 _TITLE = 'title = "A simulated Earth"'
 _LEARNED_FROM = (
     "esa-cci-sm", "cop-dem", "glass-albedo", "glass-lai", "era5-land", "glass-lst", "ismn", "soilgrids",
@@ -171,12 +173,22 @@ def run_demo(
     Raises
     ------
     InputError
-        If the folder holds another project.
+        If the folder holds another project, or another demo is at work in it.
     StacSmError
         If simulated files cannot be ingested, or a tile-day fails.
     """
-    started, earth = time.monotonic(), earth or Earth()
     _refuse_other_project(folder)
+    with lock_file(folder / "earth" / _LOCK) as holder:
+        if holder is not None:
+            raise InputError(
+                f"demo {folder}: another demo is at work in this folder{f' (process {holder})' if holder else ''}: "
+                "wait until it has ended, or name another folder, `stac-sm demo DIR`; nothing was written"
+            )
+        return _run_alone(folder, workers, earth or Earth(), log)
+
+
+def _run_alone(folder: Path, workers: int, earth: Earth, log: LogFunction) -> DemoReport:
+    started = time.monotonic()
     with process_pool(workers) as pool:
         ingested: dict[str, Future[int]] = {}
 

@@ -8,8 +8,6 @@ by one rename, after its size, its checksum and its content are right. Nobody el
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,6 +18,7 @@ from typing import IO, Any
 
 from stac_sm.core.errors import InputError, StacSmError
 from stac_sm.fetch.request import AccountError
+from stac_sm.storage.disk_lock import take_lock
 from stac_sm.storage.http.client import Answer, Visitor, chunks, exchange, refused
 from stac_sm.storage.retry import REQUEST_COUNTS, AttemptError, FaultKind, GaveUpError, RetryPolicy, retry
 
@@ -124,11 +123,10 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
     while True:
         content = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
-            fcntl.flock(content, fcntl.LOCK_EX)
-        except OSError as error:  # a file system without locks: two at once may fail, and say so by size or checksum
-            if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.EINVAL}:
-                content.close()
-                raise
+            take_lock(content.fileno(), wait=True)  # without locks two at once may fail, and say so by size or checksum
+        except OSError:
+            content.close()
+            raise
         with contextlib.suppress(FileNotFoundError):
             if part.stat().st_ino == os.fstat(content.fileno()).st_ino:  # not one that was renamed while we waited
                 break

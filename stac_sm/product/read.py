@@ -20,7 +20,7 @@ import numpy as np
 from affine import Affine
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.grid import footprint, make_geobox, snap_to_pixel_edges, transform_points
+from stac_sm.core.grid import footprint, make_geobox, snap_to_pixel_edges, swapped_box, transform_points
 from stac_sm.core.period import ONE_DAY, Period, days_in_words
 from stac_sm.core.text import unknown_name_message
 from stac_sm.core.variables import PUBLISHED_FLAGS, QualityFlag
@@ -265,9 +265,8 @@ def _cube(found: _Found, geobox: GeoBox, days: Period, bits: int, reader: str) -
 def _nothing(catalog: ItemSearch, bbox: BBox, days: Period) -> CatalogError:
     place = ", ".join(f"{end:g}" for end in bbox)
     found = f"{catalog.root}: no product found in {place} (degrees west, south, east, north) on {days}"
-    west, south, east, north = bbox
-    swapped = (south, west, north, east)
-    if max(abs(west), abs(east)) <= 90 and any(
+    swapped = swapped_box(bbox)
+    if swapped is not None and any(
         True for _ in catalog.items(PRODUCT_COLLECTION, period=days, bbox=swapped, left_out={})
     ):
         numbers = ",".join(f"{end:g}" for end in (swapped[:2] if swapped[:2] == swapped[2:] else swapped))

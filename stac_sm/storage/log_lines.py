@@ -20,6 +20,8 @@ from stac_sm.storage.signing import without_secrets
 LOGGER = logging.getLogger("stac_sm")
 """What is worth telling while work is done: retries, days made, failures, requests answered."""
 
+_PYTHON_WARNINGS = logging.getLogger("py.warnings")  # what `logging.captureWarnings` writes to
+
 LOGGER.addHandler(logging.NullHandler())  # the library never prints
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -53,6 +55,10 @@ def follow_logging() -> None:
         handler = _StderrLines(level.upper())
         LOGGER.addHandler(handler)
         LOGGER.setLevel(handler.level)
+        if logs_as_json():  # Python's own warnings would be lines of text among them
+            logging.captureWarnings(True)
+            _PYTHON_WARNINGS.addHandler(handler)
+            _PYTHON_WARNINGS.propagate = False
 
 
 def stop_logging() -> None:
@@ -60,6 +66,10 @@ def stop_logging() -> None:
     for handler in [one for one in LOGGER.handlers if isinstance(one, _StderrLines)]:
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(logging.NOTSET)
+    for handler in [one for one in _PYTHON_WARNINGS.handlers if isinstance(one, _StderrLines)]:
+        logging.captureWarnings(False)
+        _PYTHON_WARNINGS.removeHandler(handler)
+        _PYTHON_WARNINGS.propagate = True
 
 
 def logs_as_json() -> bool:
@@ -73,7 +83,7 @@ def logs_as_json() -> bool:
     return os.environ.get(LOG_FORMAT_VARIABLE) == "json"
 
 
-def json_line(level: str, message: str, facts: Mapping[str, Any] | None = None, **more: Any) -> str:
+def json_line(level: str, message: str, facts: Mapping[str, Any] | None = None, *, trace: str = "", **more: Any) -> str:
     """Return one line of a log as JSON.
 
     Parameters
@@ -84,6 +94,8 @@ def json_line(level: str, message: str, facts: Mapping[str, Any] | None = None, 
         Text for people.
     facts
         Values for programs, such as ``request``, ``task``, ``item`` and ``stage``.
+    trace
+        Traceback of an error, several lines: the member ``error``.
     **more
         Further members.
 
@@ -93,6 +105,7 @@ def json_line(level: str, message: str, facts: Mapping[str, Any] | None = None, 
         An object with ``time``, ``level``, ``message``, then facts; secrets are cut out.
     """
     made = {"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", "level": level, "message": without_secrets(message)}
+    made |= {"error": without_secrets(trace)} if trace else {}
     return json.dumps(made | more | dict(facts or {}), default=str, ensure_ascii=False)
 
 
@@ -104,8 +117,7 @@ class _StderrLines(logging.Handler):
         level, facts = record.levelname.lower(), getattr(record, "facts", {})
         trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
         if logs_as_json():
-            more = {"error": without_secrets(trace)} if trace else {}
-            line = json_line(level, record.getMessage(), facts, logger=record.name, **more)
+            line = json_line(level, record.getMessage(), facts, trace=trace, logger=record.name)
         else:
             when = datetime.fromtimestamp(record.created, UTC)
             line = without_secrets(f"{when:%Y-%m-%dT%H:%M:%SZ} {level} {record.getMessage()}\n{trace}".strip())

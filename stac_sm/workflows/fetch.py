@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.errors import InputError, StacSmError
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, BBox
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, BBox, sides_text, swapped_box
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.features.inputs import search_period
 from stac_sm.features.recipe import Feature
@@ -101,22 +101,36 @@ class FetchPlan:
     why: str = ""
     """Why it cannot be fetched."""
 
+    place: Mapping[str, Any] = field(default_factory=dict)
+    """What was understood of the place: ``bbox`` (west, south, east, north in degrees) or ``tiles``."""
+
+    notes: tuple[str, ...] = ()
+    """What a user should know of the place before."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan, ready for JSON.
 
         Returns
         -------
         dict
-            ``source``, ``folder``, ``held``, ``notes`` and ``requests`` with their sizes in bytes; or of what a person
-            does ``source``, ``page``, ``why`` and ``steps``.
+            ``source``, ``place``, ``folder``, ``held``, ``notes`` and ``requests`` with their sizes in bytes; or of
+            what a person does ``source``, ``place``, ``notes``, ``page``, ``why`` and ``steps``.
         """
         if self.page:
-            return {"source": self.source, "page": self.page, "why": self.why, "steps": list(self.steps)}
+            return {
+                "source": self.source,
+                "place": dict(self.place),
+                "notes": list(self.notes),
+                "page": self.page,
+                "why": self.why,
+                "steps": list(self.steps),
+            }
         return {
             "source": self.source,
+            "place": dict(self.place),
             "folder": str(self.folder),
             "held": self.listing.held,
-            "notes": list(self.listing.notes),
+            "notes": [*self.notes, *self.listing.notes],
             "requests": [
                 {
                     "what": one.what,
@@ -236,10 +250,24 @@ def plan_fetch(
     folder = fetch_folder(project) / source
     chosen = tiles or (project.product.tiles if bbox is None else ())
     selection = _selection(project, period or default_period(project, source), chosen, bbox, folder, day)
+    place: dict[str, Any] = {"tiles": list(chosen)} if chosen else {"bbox": list(bbox or ())}
+    plan = FetchPlan(source, folder, day, place=place, notes=_notes_on_box(project, bbox))
     if isinstance(found, ByHand):
         steps = tuple(found.steps(_with_years(project, selection)))
-        return FetchPlan(source, folder, day, page=found.page, steps=steps, why=found.why)
-    return FetchPlan(source, folder, day, found.listing(_with_years(project, selection) if climatology else selection))
+        return replace(plan, page=found.page, steps=steps, why=found.why)
+    return replace(plan, listing=found.listing(_with_years(project, selection) if climatology else selection))
+
+
+def _notes_on_box(project: Project, bbox: BBox | None) -> tuple[str, ...]:
+    """Return a note where no tile of the project meets a box: most often, longitude and latitude were swapped."""
+    own = set(project.product.tiles)
+    if bbox is None or not own or own & set(project.grid.tiles_in(bbox)):
+        return ()
+    swapped = swapped_box(bbox)
+    hint = ""
+    if swapped is not None and own & set(project.grid.tiles_in(swapped)):
+        hint = f"; {','.join(f'{one:g}' for one in swapped)} would be in them: the longitude comes first"
+    return (f"no tile of [product], {', '.join(sorted(own))}, meets the box {sides_text(bbox)}{hint}",)
 
 
 def default_period(project: Project, source: str) -> Period:

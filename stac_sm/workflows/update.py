@@ -8,12 +8,9 @@ that the first is at work.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -28,6 +25,7 @@ from stac_sm.ingest.results import FileResult
 from stac_sm.model.skill import skill_sentences, unskilled
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.index.update import refresh_and_index
+from stac_sm.storage.disk_lock import lock_file
 from stac_sm.workflows.fetch import carry_out, fetch_folder, own_features, plan_fetch, reasons
 from stac_sm.workflows.plan.plan_file import read_plan
 from stac_sm.workflows.plan.project_plan import plan_project
@@ -151,8 +149,8 @@ def update_project(
     if not chosen:
         raise InputError("no tiles found: --tiles is required, or tiles under [product] in the project file")
     report, began = UpdateReport(str(period), chosen), time.monotonic()
-    with _alone(fetch_folder(project)) as is_alone:
-        if is_alone:
+    with lock_file(fetch_folder(project) / LOCK) as holder:
+        if holder is None:
             _update(project, period, model, accept_unskilled, workers, say, today, report)
         else:
             report.busy = True
@@ -274,21 +272,3 @@ def _name_sources(missing: Sequence[Mapping[str, Any]], report: UpdateReport) ->
             report.cannot_fetch[what] = "no service is known for it: ingest its files"
         elif not any(key == name or key.startswith(f"{name}: ") for key in report.cannot_fetch):
             report.not_yet[what] = f"{name} has nothing of these days yet"
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Hold the lock of a project's updates on this disk; False if another process holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks: the commit rule holds all the same
-            pass
-        yield True
-    finally:
-        os.close(lock)

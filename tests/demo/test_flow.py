@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from stac_sm.cli.main import main
 from stac_sm.core.metrics import Scores
 from stac_sm.demo.flow import SOURCES, DemoComparison, DemoReport
 from stac_sm.ingest.registry import provider_classes
+from stac_sm.storage.disk_lock import lock_file
 
 NOTHING = float("nan")
 
@@ -33,3 +39,13 @@ def test_a_day_that_another_product_has_not_seen_is_no_number() -> None:
     made = report(DemoComparison("smap", "smap_sm", "36 km", Scores(0, NOTHING, NOTHING, NOTHING, NOTHING)))
     assert "R   -  " in made.text
     assert "nan" not in made.text
+
+
+def test_a_second_demo_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    with lock_file(tmp_path / "earth" / ".demo.lock"):
+        before = sorted(tmp_path.rglob("*"))
+        done = CliRunner().invoke(main, ["demo", str(tmp_path)])
+    assert done.exit_code == 1
+    assert f"demo {tmp_path}: another demo is at work in this folder (process " in done.stderr
+    assert "wait until it has ended, or name another folder" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before

@@ -97,3 +97,35 @@ def test_every_command_has_the_options_of_its_log():
     assert len(found) > 25
     for command in found:
         assert {"log_level", "log_format"} <= {one.name for one in command.params}, command.name
+
+
+WRONG_PROGRAM = """
+import warnings
+from stac_sm.cli.main import main
+from stac_sm.workflows import project
+def find_project(folder):
+    warnings.warn("mean of nothing https://h/x?sig=s3cr3t", RuntimeWarning)
+    raise {error}
+project.find_project = find_project
+main(["status", *{options}], prog_name="stac-sm")
+"""
+
+
+@pytest.mark.parametrize("error", ['ZeroDivisionError("https://h/x?sig=s3cr3t")', 'OSError(5, "Input/output error")'])
+def test_an_error_of_the_program_and_a_warning_of_python_are_a_line_each_where_the_log_is_json(error):
+    program = WRONG_PROGRAM.format(error=error, options=["--log-format", "json"])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    warning, said = map(json.loads, done.stderr.splitlines())
+    assert (done.returncode, warning["level"], said["level"]) == (1, "warning", "error")
+    assert "mean of nothing" in warning["message"]
+    assert said["message"].startswith(f"unexpected {error.partition('(')[0]}: ")
+    assert said["error"].startswith("Traceback (most recent call last)")
+    assert "in find_project" in said["error"]
+    assert "s3cr3t" not in done.stderr
+
+
+def test_an_error_of_the_program_is_a_traceback_where_the_log_is_text():
+    program = WRONG_PROGRAM.format(error="ZeroDivisionError()", options=[])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "ZeroDivisionError")
+    assert "Traceback (most recent call last)" in done.stderr

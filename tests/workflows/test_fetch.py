@@ -207,6 +207,28 @@ def test_days_of_the_match_ups_are_named_where_those_of_the_product_are_listed(t
     assert "match-ups" not in stations.stderr
 
 
+@pytest.mark.parametrize("source", ["era5-land", "ismn"])
+def test_a_box_is_repeated_in_words_and_one_that_was_swapped_is_named(tmp_path, source):
+    """The land tells where one of both is in the sea; where both are on land, the tiles of the project do."""
+    more = '\n[product]\ntiles = ["h18v04"]\n'
+    project = project_with(tmp_path / "p", ("era5-land", "swvl1", "daily"), more=more)
+    call = ("fetch", source, "--project", project.folder, "--period", "2018-06-01/2018-06-02", "--dry-run")
+    done = called(*call, "--bbox", "11,46,11.2,46.2")
+    assert "box: west 11, south 46, east 11.2, north 46.2; tile: h18v04 (west 0.00, " in done.stderr
+    assert "no tile of [product]" not in done.stderr
+    done = called(*call, "--bbox", "46,11,46.2,11.2")
+    assert "box: west 46, south 11, east 46.2, north 11.2; tile: h22v07 (west " in done.stderr
+    note = "no tile of [product], h18v04, meets the box west 46, south 11, east 46.2, north 11.2; "
+    assert f"{source}: {note}11,46,11.2,46.2 would be in them: the longitude comes first" in done.stderr
+    document = json.loads(called(*call, "--bbox", "46,11,46.2,11.2", "--json").stdout)
+    assert document["place"] == {"bbox": [46, 11, 46.2, 11.2]}
+    assert any(one.startswith(note) for one in document["notes"])
+    done = called(*call, "--bbox", "-32,25,-31.9,25.1", code=1)
+    assert "--bbox -32,25,-31.9,25.1: no land found in h15v06" in done.stderr
+    assert "; 25,-32,25.1,-31.9 would be in h20v12 (west 23.09" in done.stderr
+    assert called(*call, "--bbox", "46,100,46.2,101", code=1).stderr.count("if latitude came first, give 100,46,101,")
+
+
 def test_wrong_words_are_explained(project):
     assert "did you mean 'era5-land'" in called("fetch", "era5land", "--project", project.folder, *PLACE, code=1).output
     assert "no place found" in called("fetch", "era5-land", "--project", project.folder, code=1).output

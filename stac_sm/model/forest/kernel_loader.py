@@ -52,10 +52,10 @@ def _one_at_a_time() -> Iterator[None]:
     if sys.platform == "win32":
         yield
     else:
-        import fcntl
+        from stac_sm.storage.disk_lock import take_lock  # which Windows does not have
 
         with (_scratch("locks") / "forest").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            take_lock(file.fileno(), wait=True)
             yield
 
 
