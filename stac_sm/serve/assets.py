@@ -11,9 +11,9 @@ from typing import Any
 
 from stac_sm.core.errors import InputError
 from stac_sm.serve.service import CatalogService
+from stac_sm.storage.local_store import LocalStore
 from stac_sm.storage.object_meta import media_type
 from stac_sm.storage.signing import sign_href
-from stac_sm.storage.store import LocalStore
 
 _LONGEST_PATH, _LONGEST_NAME = 1024, 255  # characters: of S3, and of a file system; longer ones name nothing
 

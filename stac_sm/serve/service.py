@@ -27,7 +27,8 @@ from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.items import ItemDict
 from stac_sm.stac.visibility import PublicView, public_view
 from stac_sm.storage.address import is_remote
-from stac_sm.storage.store import LocalStore, Store
+from stac_sm.storage.local_store import LocalStore
+from stac_sm.storage.store import Store
 
 REFRESH_SECONDS = 10.0
 """After so long, the next answer waits until it was looked whether something was published."""

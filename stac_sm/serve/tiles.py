@@ -22,7 +22,7 @@ from stac_sm.serve.assets import presigned_asset_url, served_file
 from stac_sm.serve.query import ItemQuery
 from stac_sm.serve.service import CatalogService
 from stac_sm.storage.address import is_absolute
-from stac_sm.storage.store import LocalStore
+from stac_sm.storage.local_store import LocalStore
 
 MOUNTED = "/tiles"
 """Where it lies on the server."""

@@ -43,7 +43,8 @@ from stac_sm.stac.index.manifest import empty_manifest
 from stac_sm.stac.index.shard import parse_indexed_item, shard_table
 from stac_sm.stac.items import COG_MEDIA_TYPE, item_json, raster_item
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
-from stac_sm.storage.store import LocalStore, sha256
+from stac_sm.storage.local_store import LocalStore
+from stac_sm.storage.store import sha256
 from stac_sm.workflows.plan.input_table import scan_jobs
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import PlanWriter, read_plan

@@ -51,7 +51,7 @@ def test_linking_in_any_order_and_parts_is_the_same_as_refresh(tmp_path_factory,
 
 
 def test_only_what_changed_is_read_and_written(project_root, monkeypatch):
-    from stac_sm.storage.store import LocalStore
+    from stac_sm.storage.local_store import LocalStore
 
     for n in (0, 1, 2, 3):
         put_at(project_root, n)
@@ -84,7 +84,7 @@ def test_eight_writers_at_once_leave_what_one_leaves(project_root):
 
 @pytest.mark.parametrize("step", range(1, 40, 3))
 def test_what_a_killed_writer_has_left_is_mended_by_the_next(project_root, monkeypatch, step):
-    monkeypatch.setattr("stac_sm.storage.store.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("stac_sm.storage.local_store.LOCK_SECONDS", 0.2)
     link_new(project_root, [0])
     for n in (1, 2, 4):
         put_at(project_root, n)

@@ -30,7 +30,7 @@ from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_published, make_and_publish, make_once
 from stac_sm.stac.retract import retract
-from stac_sm.storage import store as store_module
+from stac_sm.storage import local_store as store_module
 from stac_sm.storage.object_meta import TEMPORARY
 from stac_sm.storage.store import open_store, sha256
 from tests.support.bare_items import contents

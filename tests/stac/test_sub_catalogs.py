@@ -18,7 +18,8 @@ from stac_sm.stac import sub_catalogs
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.links import item_paths, link_items, refresh
-from stac_sm.storage.store import LocalStore, open_store
+from stac_sm.storage.local_store import LocalStore
+from stac_sm.storage.store import open_store
 from stac_sm.workflows.audit import audit, repair
 from stac_sm.workflows.plan.item_rows import ScanJob, read_input_rows
 from tests.support.bare_items import contents, put
@@ -235,7 +236,7 @@ def test_eight_writers_at_once_leave_what_one_leaves(project_root, few, collecti
 @pytest.mark.parametrize("step", range(1, 60, 5))
 @pytest.mark.parametrize("collection", [FLAT, STATIONS])
 def test_what_a_killed_writer_has_left_is_mended_by_the_next(project_root, few, monkeypatch, collection, step):
-    monkeypatch.setattr("stac_sm.storage.store.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("stac_sm.storage.local_store.LOCK_SECONDS", 0.2)
     link_new(project_root, collection, [0, 2])
     for n in (4, 6, 8):
         put_at(project_root, collection, n)

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError, ConflictError, InputError
-from stac_sm.storage import store as store_module
+from stac_sm.storage import local_store as store_module
+from stac_sm.storage.local_store import LocalStore
 from stac_sm.storage.object_meta import TEMPORARY
-from stac_sm.storage.store import LocalStore, multihash, open_store, sha256
+from stac_sm.storage.store import multihash, open_store, sha256
 from tests.support.examples import examples
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.racing import killed_after, killed_at, race

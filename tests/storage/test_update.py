@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError, ConflictError
 from stac_sm.storage import update as module
-from stac_sm.storage.store import LocalStore, open_store
+from stac_sm.storage.local_store import LocalStore
+from stac_sm.storage.store import open_store
 from stac_sm.storage.update import TRIES, tries, update, write_if_unchanged
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.racing import killed_at, race
@@ -48,7 +49,7 @@ def test_processes_at_once_in_a_bucket():
 
 @pytest.mark.parametrize("step", range(1, 9))
 def test_a_writer_killed_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, step):
-    monkeypatch.setattr("stac_sm.storage.store.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("stac_sm.storage.local_store.LOCK_SECONDS", 0.2)
     add(tmp_path, [1])
     killed_at(step, tmp_path, add, tmp_path, [2])
     assert json.loads((tmp_path / "a/list.json").read_text()) in ([1], [1, 2])
@@ -133,4 +134,5 @@ def test_nobody_else_compares_and_swaps():
         for file in PACKAGE.rglob("*.py")
         if re.search(r"compare_and_swap\(|_TRIES\b", file.read_text())
     }
-    assert found == {"storage/store.py", "storage/s3/store.py", "storage/update.py", "doctor/project_checks.py"}
+    stores = {"storage/store.py", "storage/local_store.py", "storage/s3/store.py"}
+    assert found == {*stores, "storage/update.py", "doctor/project_checks.py"}

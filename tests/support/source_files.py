@@ -9,7 +9,7 @@ import pytest
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.stac.catalogs.catalog import Catalog, create_skeleton, open_catalog
-from stac_sm.storage.store import LocalStore
+from stac_sm.storage.local_store import LocalStore
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 MOD11A1 = DATA / "modis_raster" / "MOD11A1.A2019305.h14v09.006.2019306084028.hdf"

@@ -16,7 +16,7 @@ from shapely.geometry import mapping, shape
 
 from stac_sm.cli.main import main
 from stac_sm.stac.catalogs.catalog import open_catalog
-from stac_sm.storage.store import LocalStore
+from stac_sm.storage.local_store import LocalStore
 from stac_sm.workflows.audit import audit, repair, stale_products
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.project import read_project

@@ -555,7 +555,7 @@ def test_writers_at_once_leave_the_index_right(project_root):
 
 
 def test_a_writer_killed_at_any_step_leaves_nothing_that_lies(tmp_path, monkeypatch):
-    monkeypatch.setattr("stac_sm.storage.store.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("stac_sm.storage.local_store.LOCK_SECONDS", 0.2)
     for count in itertools.count(1):
         root = tmp_path / str(count)
         paths = published(root, DAYS[1:3])

@@ -28,7 +28,8 @@ from stac_sm.stac.items import COG_MEDIA_TYPE, item_folder, item_json, raster_it
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, RETRACTED_PROPERTY
 from stac_sm.stac.simulated import mark_simulated
-from stac_sm.storage.store import LocalStore, sha256
+from stac_sm.storage.local_store import LocalStore
+from stac_sm.storage.store import sha256
 from stac_sm.workflows.plan.existing_items import FINGERPRINT_PARTS_PROPERTY
 from stac_sm.workflows.plan.plan import day_fingerprint_parts, make_plan, planned_day
 from stac_sm.workflows.plan.plan_file import read_plan, write_plan

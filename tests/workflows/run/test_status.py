@@ -223,7 +223,7 @@ def test_what_cannot_be_retracted_changes_nothing(made, ids, reason, told):
 
 
 def test_an_item_that_changes_meanwhile_is_not_retracted(made, tmp_path, monkeypatch):
-    from stac_sm.storage.store import LocalStore
+    from stac_sm.storage.local_store import LocalStore
 
     project, _ = copied(made, tmp_path)
     before = contents(project.folder)
