@@ -1,12 +1,14 @@
 """Inputs, model and project of a tile-month for `tile_month.py`: power-law fields as in 1 km products, sea, gaps.
 
 Everything is made once and kept in a folder. Fields have the sizes, types and steps of GLASS, ERA5-Land, Copernicus DEM
-and SoilGrids; about three pixels of four are land.
+and SoilGrids; about three pixels of four are land. The recipe ``memory`` has ERA5-Land of 90 days before, too, and its
+means over these days and the month in place of means of many years.
 """
 
 from __future__ import annotations
 
 import shutil
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -19,6 +21,7 @@ from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
+from stac_sm.features.climatology import features_needing_climatology, make_climatology
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Recipe
 from stac_sm.model.applicability import fit_applicability
@@ -36,11 +39,15 @@ from stac_sm.stac.items import COG_MEDIA_TYPE, raster_item
 from stac_sm.stac.links import refresh
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
 from stac_sm.storage.store import open_store
-from stac_sm.workflows.project import Project, create_project
+from stac_sm.workflows.project import Project, create_project, read_project
+from stac_sm.workflows.project_template import TEMPLATES
 from tests.benchmarks.inputs import ALBEDO, MONTH, RECIPE, SOIL, TILE
 from tests.support.fields import around, new_catalog, project_text
 
 INPUTS = ("glass-lst", "era5-land", "glass-lai", "glass-albedo", "cop-dem", "soilgrids")
+RECIPES = ("memory", "glass-sm")
+HISTORY = 90
+"""Days of ERA5-Land before the first day: the longest exponential mean of ``memory`` looks at so many."""
 
 
 def texture(seed: int, shape: tuple[int, int], slope: float, noise: float = 0.01) -> np.ndarray:
@@ -54,8 +61,8 @@ def texture(seed: int, shape: tuple[int, int], slope: float, noise: float = 0.01
     return (field + noise * rng.standard_normal(shape, dtype=np.float32)).astype(np.float32)
 
 
-def make_month(folder: Path, days: Period) -> Catalog:
-    """Catalogue of the inputs of a tile for some days; kept if it is there."""
+def make_month(folder: Path, days: Period, history: int = 0) -> Catalog:
+    """Catalogue of the inputs of a tile for some days, with weather of days before; kept if it is there."""
     if not (folder / "made").exists():
         shutil.rmtree(folder, ignore_errors=True)
         catalog = new_catalog(folder)
@@ -63,6 +70,8 @@ def make_month(folder: Path, days: Period) -> Catalog:
         for i, day in enumerate(days.days):
             put_temperature(catalog, i, day)
             put_weather(catalog, i, day)
+        for i in range(history):
+            put_weather(catalog, 1000 + i, days.start - (i + 1) * ONE_DAY)
         first = days.start - 12 * ONE_DAY
         put_composites(catalog, [first + 8 * i * ONE_DAY for i in range(len(days) // 8 + 4)])
         for collection in INPUTS:
@@ -140,20 +149,29 @@ def _put(catalog: Catalog, collection: str, id: str, geobox, assets, start: date
     publish(catalog, item, files)
 
 
-def make_project(folder: Path, days: Period, trees: int, depth: int) -> tuple[Project, dict[str, str]]:
+def make_project(folder: Path, days: Period, name: str, trees: int, depth: int) -> tuple[Project, dict[str, str]]:
     """Inputs, project file and two models, kept; model ids: ``whole`` (intervals, area of applicability), ``sm``."""
-    catalog = make_month(folder, days)
+    catalog = make_month(folder, days, HISTORY if name == "memory" else 0)
+    text, recipe = project_text(GRID, RECIPE), RECIPE
+    if name == "memory":
+        text = memory_text(Period(days.start - HISTORY * ONE_DAY, days.end))
+        recipe = Recipe.from_dict(tomllib.loads(text)["recipe"])
     if not (folder / "stac-sm.toml").exists():
-        create_project(folder, project_text(GRID, RECIPE))
+        create_project(folder, text)
+        for feature in features_needing_climatology(recipe):
+            make_climatology(catalog, feature)
     ids = {}
     for kind in ("whole", "sm"):
         mark = folder / f"model-{trees}-{depth}-{kind}"
         if not mark.exists():
-            mark.write_text(put_model(catalog, fit_model(catalog, RECIPE, days.start, trees, depth, kind)))
+            mark.write_text(put_model(catalog, fit_model(catalog, recipe, days.start, trees, depth, kind)))
         ids[kind] = mark.read_text()
-    from stac_sm.workflows.project import read_project
-
     return read_project(folder), ids
+
+
+def memory_text(period: Period) -> str:
+    """Project file with the recipe ``memory``, whose means of many years are those of a period."""
+    return TEMPLATES["memory"].replace('period = "2001/2020"', f'period = "{period}"')
 
 
 def fit_model(catalog: Catalog, recipe: Recipe, day: date, trees: int, depth: int, kind: str) -> Model:

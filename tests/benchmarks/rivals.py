@@ -1,8 +1,10 @@
 """What others would write for a tile-month, each to the same output profile as ours: sm, and the whole item.
 
 They get more than they would have: which files make which day and with what weight is told to them (our own search is
-in our time), sea is left out before they predict, static layers are read once a month, and the area of applicability
-and the picture are made by our own code.
+in our time), sea is left out before they predict, static layers and climatologies are read once a month, a field that
+serves several features of a day is loaded once, and the area of applicability and the picture are made by our own code.
+Exponential means are xarray's weighted means on the grid of the files, which are read once a month, and are warped
+once a day.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,44 +23,77 @@ from odc.geo.geobox import GeoBox
 from stac_sm.core.grid import crs_wkt
 from stac_sm.core.variables import QualityFlag
 from stac_sm.features.inputs import ResolvedInputs
+from stac_sm.features.recipe import OF_MANY_YEARS, Feature
 from stac_sm.model.model import Model
 from stac_sm.product.item import QA_PROFILE, SM_PROFILE, UNCERTAINTY_PROFILE
 from stac_sm.product.quicklook import encode_png, thinned_picture
 
 Fields = dict[str, np.ndarray]
 Load = Callable[[Any, str, GeoBox], np.ndarray]
+Warp = Callable[[Any, str, GeoBox], np.ndarray]
+"""From a float32 DataArray on any grid, NaN where there is no value, to a field on the tile."""
 Predict = Callable[[int, np.ndarray], np.ndarray]
 """From the number of a booster and rows (row, feature) to predictions."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """One way to make a month: how a file becomes a field, how rows become values, how an array becomes a COG."""
+    """One way to make a month: how files and arrays become fields, rows become values, and arrays become COGs."""
 
     load: Load
+    warp: Warp
     predict: Predict
     write: Callable[[np.ndarray, Path, GeoBox, Any], None]
 
     def month(self, resolution: ResolvedInputs, model: Model, geobox: GeoBox, out: Path, *, whole: bool) -> None:
         """Make all days, one after another."""
-        known: dict[Any, np.ndarray] = {}
+        known = _Known()
         for day in resolution.days:
-            self._day(self._fields(resolution, day, geobox, known), model, geobox, out / f"{day:%Y%j}", whole)
+            known.today.clear()
+            self._day(self.fields(resolution, day, geobox, known), model, geobox, out / f"{day:%Y%j}", whole)
 
-    def _fields(self, resolution: ResolvedInputs, day: date, geobox: GeoBox, known: dict[Any, np.ndarray]) -> Fields:
-        fields: Fields = {}
+    def fields(self, resolution: ResolvedInputs, day: date, geobox: GeoBox, known: _Known) -> Fields:
+        """Features and variables of masks of a day, on the tile."""
+        found: Fields = {}
         for feature in resolution.recipe.sources:
-            layers = resolution.by_feature[feature.name][day].fields_by_day[0]
-            parts = []
-            for layer in layers:
-                (source,) = layer.sources
-                if feature.time != "static":
-                    field = self.load(source, feature.resampling, geobox)
-                elif (field := known.get((source, feature.resampling))) is None:
-                    field = known[source, feature.resampling] = self.load(source, feature.resampling, geobox)
-                parts.append(np.float32(layer.weight) * field if len(layers) > 1 else field)
-            fields[feature.name] = sum(parts[1:], parts[0])
-        return fields
+            made_of = resolution.by_feature[feature.name][day]
+            normal = self._sum(made_of.climatology, feature, geobox, known.always)
+            if feature.statistic in OF_MANY_YEARS:
+                found[feature.name] = normal
+                continue
+            if feature.exponential:
+                value = self._exponential(resolution, feature, day, geobox, known)
+            else:
+                kept = known.always if feature.time == "static" else known.today
+                value = self._sum(made_of.fields_by_day[0], feature, geobox, kept)
+            found[feature.name] = value - normal if feature.statistic == "anomaly" else value
+        angle = np.float32(2 * np.pi * (day.timetuple().tm_yday - 1) / 365.25)
+        year = {"doy_sin": np.sin(angle), "doy_cos": np.cos(angle)}
+        return found | {name: np.full(geobox.shape, year[name]) for name in resolution.recipe.derived}
+
+    def _sum(self, layers: Sequence[Any], feature: Feature, geobox: GeoBox, kept: dict[Any, Any]) -> Any:
+        parts = []
+        for layer in layers:
+            (source,) = layer.sources
+            key = source, feature.resampling
+            if key not in kept:
+                kept[key] = self.load(source, feature.resampling, geobox)
+            parts.append(np.float32(layer.weight) * kept[key] if len(layers) > 1 else kept[key])
+        return sum(parts[1:], parts[0]) if parts else None
+
+    def _exponential(
+        self, resolution: ResolvedInputs, feature: Feature, day: date, geobox: GeoBox, known: _Known
+    ) -> np.ndarray:
+        key = feature.collection, feature.asset, feature.exponential, feature.window
+        if key not in known.today:
+            series = known.series(resolution, feature)
+            days = resolution.by_feature[feature.name][day].fields_by_day
+            there = {age: layers[0].sources[0].href for age, layers in enumerate(days) if layers}
+            mean = exponential_mean(
+                series.sel(file=list(there.values())), np.array(list(there)), feature.exponential, feature.window
+            )
+            known.today[key] = self.warp(mean.astype(np.float32), feature.resampling, geobox)
+        return known.today[key]
 
     def _day(self, fields: Fields, model: Model, geobox: GeoBox, folder: Path, whole: bool) -> None:
         folder.mkdir(parents=True)
@@ -87,6 +122,38 @@ class Script:
         self.write(qa, folder / "qa.tif", geobox, QA_PROFILE)
         (folder / "thumbnail.png").write_bytes(encode_png(thinned_picture(sm)))
         _item(folder, geobox)
+
+
+@dataclass
+class _Known:
+    """What a script keeps: fields of the month, fields of the day, and arrays of many days."""
+
+    always: dict[Any, np.ndarray] = field(default_factory=dict)
+    today: dict[Any, np.ndarray] = field(default_factory=dict)
+    _series: dict[Any, Any] = field(default_factory=dict)
+
+    def series(self, resolution: ResolvedInputs, feature: Feature) -> Any:
+        """Each file of the exponential means of an asset in the month, on its own grid: dims (file, y, x)."""
+        import xarray as xr
+
+        key = feature.collection, feature.asset
+        if key not in self._series:
+            same = [one for one in resolution.recipe.features if one.exponential and (one.collection, one.asset) == key]
+            days = [made_of for one in same for made_of in resolution.by_feature[one.name].values()]
+            layers = [layer for made_of in days for window in made_of.fields_by_day for layer in window]
+            files = {source.href: source for layer in layers for source in layer.sources}
+            opened = xr.concat([opened_file(source) for source in files.values()], "file", join="override")
+            self._series[key] = opened.assign_coords(file=list(files))
+        return self._series[key]
+
+
+def exponential_mean(days: Any, ages: np.ndarray, scale: float, window: int) -> Any:
+    """Weighted mean over dim ``file``, whose ages in days are given; NaN with less than a quarter of all weights."""
+    import xarray as xr
+
+    weighted = days.weighted(xr.DataArray(np.exp(-ages / scale), dims="file"))
+    whole = np.exp(-np.arange(window) / scale).sum()
+    return weighted.mean("file").where(weighted.sum_of_weights("file") >= 0.25 * whole)
 
 
 def _rounded(field: np.ndarray, step: float) -> np.ndarray:
@@ -120,15 +187,29 @@ def _noon(name: str) -> Any:
 # ---- loading: from a file to a float32 field on the tile, NaN where there is no data
 
 
-def by_rioxarray(source: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
+def opened_file(source: Any) -> Any:
     import rioxarray
+
+    with rioxarray.open_rasterio(source.href, masked=True) as file:
+        field = file[0].astype(np.float32) * np.float32(source.scale or 1.0) + np.float32(source.offset or 0.0)
+        return field.rio.write_nodata(np.nan)
+
+
+def by_rioxarray(source: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
+    return by_reproject_match(opened_file(source), resampling, geobox)
+
+
+def by_reproject_match(array: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
     from rasterio.enums import Resampling
 
     template = _georeferenced(np.zeros(geobox.shape, np.float32), geobox)
-    with rioxarray.open_rasterio(source.href, masked=True) as file:
-        field = file[0].astype(np.float32) * np.float32(source.scale or 1.0) + np.float32(source.offset or 0.0)
-        field = field.rio.write_nodata(np.nan)
-        return field.rio.reproject_match(template, resampling=Resampling[resampling]).values
+    return array.rio.write_nodata(np.nan).rio.reproject_match(template, resampling=Resampling[resampling]).values
+
+
+def by_xr_reproject(array: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
+    from odc.geo.xr import xr_reproject
+
+    return xr_reproject(array, geobox, resampling=resampling, dst_nodata=np.nan).values
 
 
 def by_odc(source: Any, resampling: str, geobox: GeoBox) -> np.ndarray:
@@ -286,10 +367,10 @@ def scripts(model: Model, folder: Path, names: Sequence[str]) -> tuple[Mapping[s
     """The rivals wanted, and why some are left out."""
     found, absent = {}, {}
     makers: dict[str, Callable[[], Script]] = {
-        "plain": lambda: Script(by_rioxarray, by_matrix(model), by_rio),
-        "odc": lambda: Script(by_odc, in_place(model), by_odc_geo),
-        "stackstac": lambda: Script(by_stackstac, in_dask_blocks(model), by_rio),
-        "odc-stats": lambda: Script(by_odc, compiled(model, folder), by_odc_geo),
+        "plain": lambda: Script(by_rioxarray, by_reproject_match, by_matrix(model), by_rio),
+        "odc": lambda: Script(by_odc, by_xr_reproject, in_place(model), by_odc_geo),
+        "stackstac": lambda: Script(by_stackstac, by_reproject_match, in_dask_blocks(model), by_rio),
+        "odc-stats": lambda: Script(by_odc, by_xr_reproject, compiled(model, folder), by_odc_geo),
     }
     for name in names:
         try:

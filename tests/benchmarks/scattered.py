@@ -33,14 +33,15 @@ from stac_sm.features.climatology import features_needing_climatology, make_clim
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.links import refresh
 from stac_sm.workflows.project import create_project, read_project
-from stac_sm.workflows.project_template import TEMPLATES
 from tests.benchmarks.demo import adopt_orphans, cpu_seconds, reap
 from tests.benchmarks.guard import beside
 from tests.benchmarks.inputs import TILE
 from tests.benchmarks.month import (
+    HISTORY,
     INPUTS,
     fit_model,
     forget_product,
+    memory_text,
     put_composites,
     put_model,
     put_static,
@@ -50,8 +51,6 @@ from tests.benchmarks.month import (
 from tests.support.fields import new_catalog
 
 FIRST_YEAR = 2018
-HISTORY = 90
-"""Days of ERA5-Land before the first day: the longest exponential mean of the recipe looks at so many."""
 
 
 def main() -> None:
@@ -115,8 +114,7 @@ def make_project(folder: Path, days: list[date], months: int, trees: int) -> Non
     put_composites(catalog, [day + after * ONE_DAY for day in days for after in (-7, 1)])
     for collection in INPUTS:
         refresh(catalog.store, collection)
-    text = TEMPLATES["memory"].replace('period = "2001/2020"', f'period = "{period}"')
-    create_project(folder, text.replace("# tiles = []       ", f'tiles = ["{TILE}"] '))
+    create_project(folder, memory_text(period).replace("# tiles = []       ", f'tiles = ["{TILE}"] '))
     project = read_project(folder)
     for feature in features_needing_climatology(project.recipe):
         make_climatology(project.catalog, feature)

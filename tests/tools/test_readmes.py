@@ -134,7 +134,7 @@ def test_the_flags_in_the_contract_are_those_of_the_code():
 
 
 def test_the_costs_of_the_benchmarks_are_those_of_the_measured_month():
-    table = costs.table(costs.costs(json.loads(costs.MEASURED.read_text())["whole"]))
+    table = costs.table(costs.costs(json.loads(costs.MEASURED.read_text())))
     assert table in page_text("tests/benchmarks/README.md")
 
 
