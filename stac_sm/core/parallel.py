@@ -1,18 +1,19 @@
-"""Work on several processes of this machine, or in this one.
+"""Work on several processes of this machine, or in this one, or on threads that are waited for.
 
 Stages that make many independent things call `map_jobs` and leave the choice to it. Workers start fast: the heavy
-imports are made once, in a server that they fork from.
+imports are made once, in a server that they fork from. Dask's graphs run on `own_threads`.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _PRELOAD = (
     "dask.array",
@@ -107,5 +108,29 @@ def process_pool(workers: int, *, short: bool = False) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=gc.disable if short else None)
     try:
         yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def own_threads(threads: int = 0) -> Iterator[dict[str, Any]]:
+    """Run a graph of Dask on threads that have all ended when the context ends, also after an error.
+
+    On its shared threads, Dask raises the first error while other parts of the graph are still running: they read files
+    and write items behind the back of whoever handles the error.
+
+    Parameters
+    ----------
+    threads
+        Their number; 0: one for each processor.
+
+    Yields
+    ------
+    dict
+        Keyword arguments for ``compute``.
+    """
+    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
+    try:
+        yield {"scheduler": "threads", "pool": pool}
     finally:
         pool.shutdown(cancel_futures=True)

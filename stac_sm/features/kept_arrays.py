@@ -58,7 +58,7 @@ class KeptArrays:
         Returns
         -------
         numpy.ndarray or None
-            The array itself, not to be changed; None if it is not kept.
+            The array itself, which is read-only; None if it is not kept.
         """
         with self._lock:
             found = self._arrays.get(key)
@@ -83,12 +83,13 @@ class KeptArrays:
         Returns
         -------
         numpy.ndarray
-            Not to be changed.
+            Read-only, whether it is kept or not: other threads read the same array.
         """
         found = self.find(key)
         if found is not None:
             return found
         made = make(*arguments)
+        made.flags.writeable = False
         with self._lock:
             if key not in self._arrays and made.nbytes <= self._limit:
                 self._arrays[key] = made

@@ -16,6 +16,7 @@ from affine import Affine
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import footprint, make_geobox
+from stac_sm.core.parallel import own_threads
 from stac_sm.core.period import Period
 from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL
@@ -228,7 +229,8 @@ def _day(catalog: ReadableCatalog, picture: Picture, day: Period) -> tuple[xr.Da
         cube = open_product_on(catalog, _thinned(picture.geobox), day, mask=picture.mask)
     elif picture.bbox is not None:
         cube = _of_box(catalog, picture.bbox, day, picture.mask)
-    field: xr.DataArray = cube.sm.isel(time=0).compute(scheduler="threads")
+    with own_threads() as here:
+        field: xr.DataArray = cube.sm.isel(time=0).compute(**here)
     return field, "simulated" in cube.attrs
 
 

@@ -31,7 +31,7 @@ from stac_sm.stac.sub_catalogs import (
     sub_catalog,
 )
 from stac_sm.storage.store import Store
-from stac_sm.storage.update import tries, update, write_if_unchanged
+from stac_sm.storage.update import read_if_there, tries, update, write_if_unchanged
 
 
 def skeleton_folder() -> Path:
@@ -344,7 +344,7 @@ def _extent(items: Sequence[ItemDict]) -> dict[str, Any]:
 
 
 def _write_derived(store: Store, path: str, document: dict[str, Any]) -> bool:
-    return write_if_unchanged(store, path, item_json(document), store.read(path) if store.exists(path) else None)
+    return write_if_unchanged(store, path, item_json(document), read_if_there(store, path))
 
 
 def _link_items_once(store: Store, collection: str, folder: str, own: set[str], widened: set[str]) -> bool:
@@ -379,7 +379,7 @@ def _deeper(folder: str, paths: Iterable[str]) -> bool:
 
 def _current(store: Store, path: str) -> bytes | None:
     """Return the content of a derived document; None if it is not there, which a collection must be."""
-    return store.read(path) if path.endswith("/collection.json") or store.exists(path) else None
+    return store.read(path) if path.endswith("/collection.json") else read_if_there(store, path)
 
 
 def _read_parts(store: Store, folder: str, own: set[str], met: set[str]) -> dict[str, bytes | None]:

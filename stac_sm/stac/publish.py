@@ -18,7 +18,7 @@ from stac_sm.core.errors import ConflictError, ReadError
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, item_json, with_location, with_structural_links
 from stac_sm.storage.store import Store, sha256
-from stac_sm.storage.update import update, write_if_unchanged
+from stac_sm.storage.update import read_if_there, update, write_if_unchanged
 
 FINGERPRINT_PROPERTY = "stac_sm:fingerprint"
 RETRACTED_PROPERTY = "stac_sm:retracted"
@@ -200,7 +200,7 @@ def read_published_item(store: Store, path: str) -> bytes | None:
     bytes or None
         None where there is none.
     """
-    return store.read(path) if store.exists(path) else None
+    return read_if_there(store, path)
 
 
 def is_published(catalog: WritableCatalog, item: ItemDict, *, redo: bool = False) -> bool:

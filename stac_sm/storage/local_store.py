@@ -11,12 +11,15 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from stac_sm.core.errors import CatalogError, ConflictError
 from stac_sm.storage.object_meta import TEMPORARY, ObjectMeta, checked_path
 
 LOCK_SECONDS = 30.0
 """Age at which the lock file of a folder counts as left behind by a writer that died."""
+
+_FOLDER_TRIES = 20  # how often a folder may be removed while a file is made in it
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,11 @@ class LocalStore:
         if not target.is_file():
             return False
         with _locked(target) as lock:
-            if not target.is_file() or target.read_bytes() != expected:
+            try:
+                found = target.read_bytes()
+            except FileNotFoundError:  # removed while we waited
+                return False
+            if found != expected:
                 return False
             temporary = _write_temporary(target, content)
             if not lock.held():  # we slept so long that another writer took the lock for abandoned
@@ -321,10 +328,9 @@ def _version(status: os.stat_result) -> str:
 
 
 def _write_temporary(target: Path, content: bytes | Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}")
     try:
-        with temporary.open("xb") as file:
+        with _opened_new(temporary) as file:
             if isinstance(content, Path):
                 with content.open("rb") as source:
                     shutil.copyfileobj(source, file, 1 << 20)
@@ -338,8 +344,23 @@ def _write_temporary(target: Path, content: bytes | Path) -> Path:
     return temporary
 
 
+def _opened_new(file: Path) -> IO[bytes]:
+    """Open a new file; its folder is made, again where another process removes it meanwhile because it is empty."""
+    for left in reversed(range(_FOLDER_TRIES)):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return file.open("xb")
+        except FileNotFoundError:
+            if not left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # the file was removed since, and the folder with it
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -353,10 +374,15 @@ class _Lock:
 
     def take(self) -> bool:
         try:
-            with self.file.open("x") as file:
-                file.write(self.token)
+            file = _opened_new(self.file)
         except FileExistsError:
             return False
+        try:
+            with file:
+                file.write(self.token.encode())
+        except BaseException:  # without its token it would keep everybody out until it expires
+            self.file.unlink(missing_ok=True)
+            raise
         return True
 
     def held(self) -> bool:

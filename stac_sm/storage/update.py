@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from stac_sm.core.errors import ConflictError
+from stac_sm.core.errors import CatalogError, ConflictError
 from stac_sm.storage.store import Store
 
 TRIES = 50
@@ -50,13 +50,38 @@ def update(
         If the file must exist and does not.
     """
     for _ in tries(store.href(path)):
-        current = store.read(path) if must_exist or store.exists(path) else None
+        current = store.read(path) if must_exist else read_if_there(store, path)
         content = change(current)
         if content is None or content == current:
             return False
         if write_if_unchanged(store, path, content, current):
             return True
     raise AssertionError("tries() ends with a ConflictError")
+
+
+def read_if_there(store: Store, path: str) -> bytes | None:
+    """Read a file that others may remove at the same time, as `audit --repair` and `index` do.
+
+    Parameters
+    ----------
+    store
+        Where the file is.
+    path
+        Path below the root of the store.
+
+    Returns
+    -------
+    bytes or None
+        All of its content; None if there is no file, or none any more.
+    """
+    if not store.exists(path):  # asked first: what is not there costs one request, and most is not there
+        return None
+    try:
+        return store.read(path)
+    except CatalogError:
+        if store.exists(path):
+            raise
+        return None
 
 
 def write_if_unchanged(store: Store, path: str, content: bytes, current: bytes | None) -> bool:

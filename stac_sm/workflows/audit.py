@@ -42,7 +42,7 @@ from stac_sm.stations.screening_thresholds import ScreeningThresholds
 from stac_sm.storage.address import is_absolute
 from stac_sm.storage.object_meta import ObjectMeta
 from stac_sm.storage.store import Store, multihash, sha256
-from stac_sm.storage.update import update
+from stac_sm.storage.update import read_if_there, update
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.project import Project
 
@@ -376,10 +376,10 @@ def _listed(store: Store, collection: str) -> tuple[list[Finding], list[str]]:
 
 
 def _compared(store: Store, path: str, document: dict[str, Any]) -> Iterator[Finding]:
-    if not store.exists(path):
+    content = read_if_there(store, path)
+    if content is None:
         yield Finding("link", path, "missing: `stac-sm audit --repair` makes it")
         return
-    content = store.read(path)
     if content == item_json(document):
         return
     try:

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stac_sm.core.parallel import own_threads
 from stac_sm.core.period import Period
 from stac_sm.features.cube import build
 from stac_sm.features.inputs import require_inputs, resolve_inputs
@@ -92,7 +93,8 @@ def build_tile_cube(project: Project, tile: str, period: Period, *, reader: str 
     resolved = resolve_inputs(project.catalog, project.recipe, geobox, period)
     if not any(resolved.by_feature.values()):
         require_inputs(resolved, f"features of tile {project.grid.describe(tile)}")
-    cube = build(resolved, TargetPixels(geobox), reader=reader).compute(scheduler="threads")
+    with own_threads() as here:
+        cube = build(resolved, TargetPixels(geobox), reader=reader).compute(**here)
     blocked = {day: resolved.why_blocked(day) for day in resolved.days}
     known = {day: names for day, names in blocked.items() if names}
     return TileCube(cube, known, resolved.left_out_items, is_simulated(project.catalog))

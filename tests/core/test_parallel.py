@@ -2,19 +2,23 @@
 
 import ast
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event
 
+import dask
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stac_sm
-from stac_sm.core.parallel import map_jobs, process_pool
+from stac_sm.core.parallel import map_jobs, own_threads, process_pool
 
 
 def _who(number):
@@ -82,20 +86,58 @@ def _touch(folder, number):
     Path(folder, str(number)).touch()
 
 
+def test_a_graph_that_fails_is_over_when_its_other_parts_are(monkeypatch):
+    """A part goes on until the threads are waited for: on those of Dask, it would still run afterwards."""
+    begun, waited_for, ended, shutdown = Event(), Event(), [], ThreadPoolExecutor.shutdown
+
+    def fails():
+        assert begun.wait(60)
+        raise ValueError("one part")
+
+    def goes_on():
+        begun.set()
+        assert waited_for.wait(60)
+        ended.append(True)
+
+    def waiting(pool, *args, **options):
+        waited_for.set()
+        shutdown(pool, *args, **options)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", waiting)
+    parts = [dask.delayed(one, pure=False)() for one in (goes_on, fails)]
+    try:
+        with pytest.raises(ValueError, match="one part"), own_threads(2) as here:
+            dask.compute(*parts, **here)
+        assert ended
+    finally:
+        waited_for.set()
+
+
+def test_every_graph_runs_on_threads_of_its_own():
+    """Or in the thread that asks for it."""
+    calls = [
+        f"{file.name}: {call}"
+        for file in Path(stac_sm.__file__).parent.rglob("*.py")
+        for call in re.findall(r"\.compute\([^)]*\)", file.read_text())
+    ]
+    assert len(calls) > 5
+    assert [call for call in calls if not re.search(r"\*\*here\)|scheduler=get_sync\)", call)] == []
+
+
 @pytest.mark.parametrize("as_ready", [False, True])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_exception_is_raised_and_cancels_what_has_not_started(tmp_path, as_ready, workers):
     with pytest.raises(ValueError, match="job 0"):
-        list(map_jobs(partial(_touch, tmp_path), range(60), workers, as_ready=as_ready))
-    assert len(list(tmp_path.iterdir())) < 30
+        list(map_jobs(partial(_touch, tmp_path), range(600), workers, as_ready=as_ready))
+    assert len(list(tmp_path.iterdir())) < 300
 
 
 @pytest.mark.parametrize("as_ready", [False, True])
 def test_a_caller_that_stops_early_cancels_the_rest(tmp_path, as_ready):
-    results = map_jobs(partial(_touch, tmp_path), range(1, 61), 2, as_ready=as_ready)
+    results = map_jobs(partial(_touch, tmp_path), range(1, 601), 2, as_ready=as_ready)
     next(results)
     results.close()
-    assert len(list(tmp_path.iterdir())) < 30
+    assert len(list(tmp_path.iterdir())) < 300
 
 
 def test_an_interrupt_ends_the_running_jobs_only(tmp_path):

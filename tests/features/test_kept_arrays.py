@@ -49,6 +49,17 @@ def test_what_was_used_least_recently_goes_first():
     assert (kept.size, kept.find("large")) == (10, None)
 
 
+@pytest.mark.parametrize("limit", [0, 100])
+def test_nobody_changes_what_others_read(limit):
+    """Whether it is kept or was too large: what changes one fails at once, not only with more memory."""
+    kept = KeptArrays(limit)
+    for found in (kept.get("a", np.zeros, 10, np.uint8), kept.get("a", np.zeros, 10, np.uint8)):
+        with pytest.raises(ValueError, match="read-only"):
+            found[0] = 1
+        with pytest.raises(ValueError, match="read-only"):
+            found += 1
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """How often pixels were read and projected."""

@@ -94,6 +94,75 @@ def test_swap_and_replace(any_store):
     assert (store.read("a/x"), store.read("b/y")) == (b"newer", b"first")
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_folder_that_is_removed_while_a_file_is_made_in_it_is_made_again(store, monkeypatch, times):
+    """`remove` takes away folders that are empty, also one in which another process is about to write."""
+    mkdir, left = Path.mkdir, [0]
+
+    def removed_then(folder, *args, **options):
+        mkdir(folder, *args, **options)
+        if left[0] and folder.name == "a":
+            left[0] -= 1
+            folder.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", removed_then)
+    left[0] = times
+    assert store.create("a/x", b"1")
+    store.remove("a/x")
+    left[0] = times
+    store.replace("a/x", b"2")
+    assert (store.read("a/x"), left) == (b"2", [0])
+
+
+def test_a_file_that_is_removed_while_its_lock_is_taken_is_not_written(store, monkeypatch):
+    store.create("a/x", b"old")
+    take = store_module._Lock.take
+
+    def removed_first(lock):
+        store.remove("a/x")
+        return take(lock)
+
+    monkeypatch.setattr(store_module._Lock, "take", removed_first)
+    assert not store.compare_and_swap("a/x", b"new", b"old")
+    assert paths(store) == []
+
+
+def test_what_is_removed_as_soon_as_it_is_there_was_created(store, monkeypatch):
+    sync = store_module._sync_folder
+
+    def removed_first(folder):
+        store.remove("a/x")
+        sync(folder)
+
+    monkeypatch.setattr(store_module, "_sync_folder", removed_first)
+    assert store.create("a/x", b"1")
+    assert paths(store) == []
+
+
+def test_a_lock_without_its_token_does_not_stay(store, monkeypatch):
+    """As where the disk is full: everybody would wait until it expires."""
+    store.create("x", b"old")
+    opened = store_module._opened_new
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, content):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_module, "_opened_new", lambda file: Full(opened(file)))
+    with pytest.raises(OSError, match="No space left"):
+        store.compare_and_swap("x", b"new", b"old")
+    assert [file.name for file in Path(store.root).iterdir()] == ["x"]
+
+
 def test_nothing_temporary_is_left(store):
     store.create("a/x", b"old")
     store.compare_and_swap("a/x", b"new", b"old")

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError, ConflictError
+from stac_sm.storage import local_store as store_module
 from stac_sm.storage import update as module
 from stac_sm.storage.local_store import LocalStore
+from stac_sm.storage.object_meta import TEMPORARY
+from stac_sm.storage.s3 import objects
 from stac_sm.storage.store import open_store
-from stac_sm.storage.update import TRIES, tries, update, write_if_unchanged
+from stac_sm.storage.update import TRIES, read_if_there, tries, update, write_if_unchanged
 from tests.support.object_stores import environment_of, moto_server, new_bucket
 from tests.support.racing import killed_at, race
 
@@ -45,6 +48,90 @@ def test_processes_at_once_in_a_bucket():
     with environment_of(server):
         assert race(add, [("s3://update/p", [n, n + 4]) for n in range(4)]) == [[True] * 2] * 4
         assert sorted(json.loads(open_store("s3://update/p").read("a/list.json"))) == list(range(8))
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def any_store(request, tmp_path):
+    if request.param == "folder":
+        yield open_store(tmp_path)
+        return
+    server = moto_server()
+    new_bucket(server, "update")
+    with environment_of(server):
+        yield open_store(f"s3://update/{tmp_path.name}")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_another_writes_between_reading_and_writing_is_not_lost(any_store, there):
+    """The race of two processes, at the one moment that counts; each of them succeeds once."""
+    if there:
+        add(any_store.root, [0])
+    seen = []
+
+    def slow(old):
+        seen.append(old)
+        if len(seen) < 3:
+            assert add(any_store.root, [len(seen)]) == [True]
+        return appended(old, 9)
+
+    assert update(any_store, "a/list.json", slow)
+    assert json.loads(any_store.read("a/list.json")) == [0] * there + [1, 2, 9]
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_write_that_came_too_late_changes_nothing(any_store, there):
+    if there:
+        any_store.create("x", b"read")
+    read = read_if_there(any_store, "x")
+    assert write_if_unchanged(any_store, "x", b"other", read)
+    assert not write_if_unchanged(any_store, "x", b"late", read)
+    assert any_store.read("x") == b"other"
+
+
+def test_another_that_writes_while_the_content_is_compared_wins(monkeypatch, any_store):
+    """On S3 the server compares, by ETag; in a folder the other finds the lock, and waits."""
+    any_store.create("x", b"read")
+    held, swap, write = [], objects.swap, store_module._write_temporary
+
+    def late_swap(bucket, key, content, etag):
+        objects.write(bucket, key, b"other")
+        return swap(bucket, key, content, etag)
+
+    def late_write(target, content):
+        held.append(store_module._Lock(target.with_name(f"{TEMPORARY}lock-{target.name}"), "other").take())
+        return write(target, content)
+
+    monkeypatch.setattr(objects, "swap", late_swap)
+    monkeypatch.setattr(store_module, "_write_temporary", late_write)
+    local = isinstance(any_store, LocalStore)
+    assert write_if_unchanged(any_store, "x", b"late", b"read") is local
+    assert held == [False] * local
+    assert any_store.read("x") == (b"late" if local else b"other")
+
+
+def test_what_is_removed_between_asking_and_reading_is_not_there(any_store, monkeypatch):
+    """The index removes the shards of empty months, `audit --repair` unreferenced files."""
+    any_store.create("x", b"1")
+    kind = type(any_store)
+    exists = kind.exists
+
+    def removed_then(store, path):
+        there = exists(store, path)
+        store.remove(path)
+        return there
+
+    monkeypatch.setattr(kind, "exists", removed_then)
+    assert read_if_there(any_store, "x") is None
+    any_store.create("x", b"1")
+    assert update(any_store, "x", lambda old: b"2" if old is None else b"3")
+    assert any_store.read("x") == b"2"
+
+
+def test_nobody_else_asks_first_and_reads_then():
+    asking = r"read\([^()]*\) if [^\n]*exists\("
+    found = [file.name for file in PACKAGE.rglob("*.py") if re.search(asking, file.read_text())]
+    assert found == []
 
 
 @pytest.mark.parametrize("step", range(1, 9))

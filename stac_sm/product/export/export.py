@@ -21,6 +21,7 @@ from affine import Affine
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import footprint_geometry, make_geobox
+from stac_sm.core.parallel import own_threads
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.product.export.cf import (
     COMMENT,
@@ -283,7 +284,8 @@ def _map_source(
     geometry, bbox = footprint_geometry(geobox)
 
     def read(block: Sequence[date]) -> Days:
-        part = cube[list(names)].sel(time=[np.datetime64(day) for day in block]).compute()
+        with own_threads() as here:
+            part = cube[list(names)].sel(time=[np.datetime64(day) for day in block]).compute(**here)
         return {name: part[name].values for name in names}
 
     block = max(1, min(DAYS_A_CHUNK, _MOST_BYTES // (_BYTES_A_PIXEL * geobox.shape[0] * geobox.shape[1])))

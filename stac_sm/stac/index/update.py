@@ -42,7 +42,7 @@ from stac_sm.stac.links import link_items, refresh
 from stac_sm.storage.address import is_remote
 from stac_sm.storage.single_writer import require_one_process
 from stac_sm.storage.store import Store, open_store
-from stac_sm.storage.update import tries, write_if_unchanged
+from stac_sm.storage.update import read_if_there, tries, write_if_unchanged
 
 _CONNECTIONS = 16  # to a store that is not on this machine
 _KEPT_BYTES = 256 << 20  # JSON that was read to learn its month, and need not be read again
@@ -388,7 +388,7 @@ def _write(store: Store, collection: str, month: str, built: _Built, *, prune: b
 
 
 def _put(store: Store, path: str, content: bytes) -> str | None:
-    current = store.read(path) if store.exists(path) else None
+    current = read_if_there(store, path)
     if not write_if_unchanged(store, path, content, current):
         return None
     return "new" if current is None else "done" if current == content else "replaced"

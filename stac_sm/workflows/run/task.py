@@ -13,15 +13,15 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
-from stac_sm.core.errors import StacSmError
+from stac_sm.core.errors import ConflictError, StacSmError
+from stac_sm.core.parallel import own_threads
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import build
@@ -88,6 +88,9 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
             if left:
                 outcomes, failures = _make_days(job, left, memory or machine_memory())
             outcomes["done"] += len(task.days) - len(left)
+            for day in task.planned:  # what a run that was ended between the two steps has left
+                if day.predecessor and day not in left:
+                    mark_superseded(job.catalog, job.item(day.made, {}), day.predecessor)
         except Exception as error:  # a worker must report whatever happened, by item
             LOGGER.exception("%s failed", task.name, extra=_facts(task=task.name))
             outcomes, failures = Counter(), list(failed_task_record(task, error))
@@ -235,25 +238,41 @@ def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Coun
     _KEPT.resize(share.keeps(memory))
     for start in range(0, len(days), share.days):
         together = days[start : start + share.days]
-        published: dict[str, str] = {}
+        published = _Published()
         try:
             _compute(job, together, share.threads, published)
         except Exception as error:  # found again below, by day
             LOGGER.warning("%d days at once failed (%s): now day by day", len(together), error)
         for day in together:
-            if day.made.id in published:
-                continue
             try:
-                _compute(job, [day], 1, published)
+                if (conflict := published.conflicts.get(day.made.id)) is not None:
+                    raise conflict
+                if day.made.id not in published.complete:
+                    _compute(job, [day], 1, published)
             except Exception as error:
                 LOGGER.warning("%s failed: %s", day.made.id, error, extra=_facts(item=day.made.id))
                 failures.append(ItemFailure(day.made.id, *describe_error(error)))
-        outcomes.update(published.values())
+        failed = {failure.id for failure in failures}
+        outcomes.update(outcome for id, outcome in published.outcomes.items() if id not in failed)
     return outcomes, failures
 
 
-def _compute(job: _Job, days: Sequence[PlannedDay], threads: int, published: dict[str, str]) -> None:
-    """Make days in one graph; `published` takes the outcome of each by its id, also of those before another failed."""
+@dataclass(frozen=True)
+class _Published:
+    """What came of days of one graph, by the ids of their items; also of those before another day failed."""
+
+    outcomes: dict[str, str] = field(default_factory=dict)
+    """Of what was published: by the first attempt, since a second one finds it done."""
+
+    complete: set[str] = field(default_factory=set)
+    """Published, and their predecessors marked."""
+
+    conflicts: dict[str, ConflictError] = field(default_factory=dict)
+    """Refused in favour of another writer: a second attempt would take the place of what that one has published."""
+
+
+def _compute(job: _Job, days: Sequence[PlannedDay], threads: int, published: _Published) -> None:
+    """Make days in one graph; `published` takes what comes of each."""
     import dask
     from dask import delayed
 
@@ -272,16 +291,15 @@ def _compute(job: _Job, days: Sequence[PlannedDay], threads: int, published: dic
         for one, part in zip(days, parts, strict=True)
     ]
     job.model.prepare(len(days) * math.prod(target.shape))
-    # A pool of its own: it waits for the days that are still being published when another one fails.
-    with ThreadPoolExecutor(threads) as pool, dask.config.set(scheduler="threads", pool=pool):
-        dask.compute(*jobs)
+    with own_threads(threads) as here:  # they are waited for: some days may be published when another one fails
+        dask.compute(*jobs, **here)
 
 
 def _publish_day(
     job: _Job,
     planned: PlannedDay,
     parts: Mapping[str, str],
-    published: dict[str, str],
+    published: _Published,
     sm: np.ndarray,
     qa: np.ndarray,
     uncertainty: np.ndarray | None = None,
@@ -308,11 +326,16 @@ def _publish_day(
         simulated=job.simulated,
     )
     # Not `make_once`: whether days are there is asked before several of them are computed in one graph.
-    outcome = str(make_and_publish(job.catalog, item, write, redo=planned.redo))
+    try:
+        outcome = str(make_and_publish(job.catalog, item, write, redo=planned.redo))
+    except ConflictError as error:
+        published.conflicts[made.id] = error
+        return
+    published.outcomes.setdefault(made.id, outcome)
     if planned.predecessor:
         mark_superseded(job.catalog, item, planned.predecessor)
-    LOGGER.info("%s: %s", made.id, outcome, extra=_facts(item=made.id))
-    published[made.id] = outcome
+    published.complete.add(made.id)
+    LOGGER.info("%s: %s", made.id, published.outcomes[made.id], extra=_facts(item=made.id))
 
 
 def _facts(**ids: str) -> dict[str, dict[str, str]]:

@@ -15,6 +15,7 @@ import numpy as np
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.grid import TileGrid, footprint, transform_points
 from stac_sm.core.metrics import Scores, truth_correlation
+from stac_sm.core.parallel import own_threads
 from stac_sm.core.period import Period
 from stac_sm.core.variables import VOLUMETRIC, canonical_unit
 from stac_sm.features.cube import build
@@ -568,6 +569,7 @@ def _both(resolution: ResolvedInputs, day: Any) -> bool:
 
 def _day(block: TileCells, day: Any) -> NDArray[np.float32]:
     """Return the values of a day, (series, cell)."""
-    cube = build(replace(block.resolution, days=(day,)), TargetPixels(block.cells)).compute(scheduler="threads")
+    with own_threads() as here:
+        cube = build(replace(block.resolution, days=(day,)), TargetPixels(block.cells)).compute(**here)
     names = [feature.name for feature in block.resolution.recipe.features]
     return np.stack([cube[name].values[0][block.inside] for name in names])

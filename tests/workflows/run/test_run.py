@@ -6,11 +6,11 @@ import json
 import posixpath
 import signal
 import socket
-import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -18,14 +18,17 @@ import rasterio
 from click.testing import CliRunner
 
 from stac_sm.cli.main import main
-from stac_sm.core.errors import InputError
+from stac_sm.core.errors import ConflictError, InputError
 from stac_sm.core.period import Period
 from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.inputs import resolve_inputs
 from stac_sm.model.predict import predict
 from stac_sm.product.item import PRODUCT_COLLECTION
+from stac_sm.stac import publish as publishing
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.items import item_json
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.run import run as runs
@@ -258,23 +261,82 @@ def test_a_corrupt_input_costs_its_own_days_only(tmp_path, monkeypatch, asset):
 
 
 def test_a_day_that_was_published_before_another_failed_counts_as_made(tmp_path, monkeypatch):
-    """The second to be published of the first graph fails, while the first is still being published."""
+    """The second to be published of the first graph fails, and the first ends only when that is known."""
     project, model_id, _ = copied_project(tmp_path / "p")
-    publish, calls = tasks.make_and_publish, []
+    publish, calls, known = tasks.make_and_publish, [], Event()
+    shutdown = ThreadPoolExecutor.shutdown
+
+    def ended(pool, *args, **options):
+        known.set()
+        shutdown(pool, *args, **options)
 
     def second_fails(catalog, item, write, **options):
         calls.append(item["id"])
-        if len(calls) == 2:
+        number = len(calls)
+        if number == 2:
             raise OSError("a moment without the store")
         outcome = publish(catalog, item, write, **options)
-        time.sleep(0.3 if len(calls) < 3 else 0)
+        assert number > 1 or known.wait(60)
         return outcome
 
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", ended)
     monkeypatch.setattr(tasks, "make_and_publish", second_fails)
     results = run_here(project, plan_of(project, model_id), monkeypatch)
     assert [dict(result.outcomes) for result in results] == [{"new": 3}, {"new": 3}]
     assert sorted(set(calls)) == [item.id for item in products(project)]
     assert len(calls) == 6 + 1
+
+
+def test_a_day_that_another_run_publishes_meanwhile_is_left_to_it(tmp_path, monkeypatch):
+    """Trying again would find the other's item, and take its place: the refusal would have done nothing."""
+    project, model_id, _ = copied_project(tmp_path / "p")
+    plan, others = plan_of(project, model_id, Period.parse("2018-07-01/2018-07-02")), []
+    write = publishing.write_if_unchanged
+
+    def other_is_faster(store, path, content, current):
+        if not others:
+            item = json.loads(content)
+            item["properties"][FINGERPRINT_PROPERTY] = "0" * 64
+            others.append((path, item_json(item)))
+            assert store.create(*others[0])
+        return write(store, path, content, current)
+
+    monkeypatch.setattr(publishing, "write_if_unchanged", other_is_faster)
+    (result,) = run_here(project, plan, monkeypatch)
+    ((path, content),) = others
+    ((id, kind, message),) = result.failures
+    assert (posixpath.basename(path), kind) == (f"{id}.json", "ConflictError")
+    assert "published by another writer" in message
+    assert dict(result.outcomes) == {"new": 1}
+    assert project.catalog.store.read(path) == content
+
+
+def test_a_predecessor_that_could_not_be_marked_is_marked_later(tmp_path, monkeypatch):
+    """At the second attempt, the day counts as made; where none succeeds, it fails, and the next run marks it."""
+    project, model_id, _ = copied_project(tmp_path / "p")
+    period = Period.parse("2018-07-01")
+    run_here(project, plan_of(project, model_id, period), monkeypatch)
+    mark, failing = tasks.mark_superseded, ["once"]
+
+    def fails(*args):
+        if failing:
+            failing[:] = failing[1:]
+            raise ConflictError("keeps changing")
+        mark(*args)
+
+    monkeypatch.setattr(tasks, "mark_superseded", fails)
+    newer = plan_of(project, model_id, period, version="002")
+    (result,) = run_here(project, newer, monkeypatch)
+    assert (dict(result.outcomes), result.failures) == ({"new": 1}, ())
+    newest = plan_of(project, model_id, period, version="003")
+    failing += ["twice", "twice"]
+    (result,) = run_here(project, newest, monkeypatch)
+    assert dict(result.outcomes) == {}
+    assert [failure[1] for failure in result.failures] == ["ConflictError"]
+    assert [item.properties.get("deprecated") for item in products(project)] == [True, None, None]
+    (result,) = run_here(project, newest, monkeypatch)
+    assert (dict(result.outcomes), result.failures) == ({"done": 1}, ())
+    assert [item.properties.get("deprecated") for item in products(project)] == [True, True, None]
 
 
 def test_inputs_that_changed_after_the_plan_are_refused(tmp_path, monkeypatch):
