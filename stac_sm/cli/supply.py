@@ -28,7 +28,9 @@ from stac_sm.cli.options import (
 from stac_sm.core.errors import InputError
 
 if TYPE_CHECKING:
+    from stac_sm.core.period import Period
     from stac_sm.workflows.fetch import FetchPlan, FetchResult, LeftOutYears
+    from stac_sm.workflows.project import Project
     from stac_sm.workflows.update import UpdateReport
 
 
@@ -65,7 +67,8 @@ def fetch(
     """Fetch the files of a SOURCE that the project lacks, from the service that provides them.
 
     SOURCE is one of {FETCHED}. Of {BY_HAND}, which have no interface for programs, it prints the page, and what to
-    select there for this project.
+    select there for this project. `fetch all --dry-run` adds up the sizes of all inputs of the recipe for a place and a
+    period, match-ups and averaged years included, and asks no service.
 
     The recipe says which variables, and which days before the period; what the catalogue has is not fetched again, but
     for preliminary data of which there are final ones by now. The years that `stac-sm climatology` averages are left
@@ -75,7 +78,7 @@ def fetch(
     """
     from stac_sm.core.period import Period
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.workflows.fetch import carry_out, default_period, left_out_years, plan_fetch, today_utc
+    from stac_sm.workflows.fetch import ALL, carry_out, default_period, left_out_years, plan_fetch, today_utc
 
     if tiles is not None and bbox is not None:
         raise InputError("give one of --tiles and --bbox")
@@ -83,6 +86,11 @@ def fetch(
     box = select_box(project, bbox)
     days = Period.parse_recent(period, today_utc()) if period else None
     chosen = parsed_tiles(project, tiles)
+    if source == ALL:
+        if not dry_run:
+            raise InputError("fetch all: one SOURCE at a time is fetched; --dry-run adds up the sizes of all")
+        _print_sizes(project, days or project.product_period, chosen, box, as_json)
+        return
     made = plan_fetch(project, source, period=days, tiles=chosen, bbox=box, climatology=climatology)
     for note in made.notes:
         print_message(f"{source}: {note}")
@@ -106,6 +114,43 @@ def fetch(
     with ProgressBar(f"fetch {source}", "files", print_message) as progress:
         results = carry_out(made, say=print_message, progress=progress.step)
     _print_results(made, results, folder, as_json)
+
+
+def _print_sizes(
+    project: Project, period: Period, tiles: Sequence[str], box: tuple[float, float, float, float] | None, as_json: bool
+) -> None:
+    """Print the size of each input of the recipe, and in one line what all of them take."""
+    from stac_sm.workflows.fetch import place_of
+    from stac_sm.workflows.input_sizes import input_sizes
+
+    sizes, where = input_sizes(project, period, tiles=tiles, bbox=box), place_of(project, tiles, box)
+    known = [one for one in sizes if one.total is not None]
+    sums = {name: sum(getattr(one, name) for one in known) for name in ("product", "climatology", "matchups", "total")}
+    if as_json:
+        inputs = [{**asdict(one), "total": one.total} for one in sizes]
+        found = {"tiles": list(where.modis_tiles), "period": str(period), "matchups": project.matchups.period}
+        click.echo(json.dumps({**found, "inputs": inputs, "known_bytes": sums}, indent=2))
+        return
+
+    def words(size: int | None) -> str:
+        return "not known" if size is None else f"{size / 1e9:,.2f} GB"
+
+    rows = [
+        {
+            "source": one.source,
+            "collection": one.collection,
+            **{name: words(getattr(one, name)) for name in ("product", "climatology", "matchups", "total")},
+        }
+        for one in sizes
+    ]
+    print_result(rows, False)
+    print_message(
+        f"in all at most {words(sums['total'])} before compression: {words(sums['product'])} for {period}, "
+        f"{words(sums['climatology'])} more for the years that the recipe averages, {words(sums['matchups'])} more for "
+        f"match-ups of {project.matchups.period}; counted by whole tiles ({', '.join(where.modis_tiles[:10])}"
+        f"{', …' if len(where.modis_tiles) > 10 else ''}), with the stations in them; stations elsewhere need the same "
+        "of their tiles. What services hold: stac-sm fetch SOURCE --dry-run"
+    )
 
 
 def _print_by_hand(made: FetchPlan, folder: str, as_json: bool) -> None:

@@ -10,16 +10,19 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 
 from stac_sm.core.errors import CatalogError, StacSmError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.doctor.check import FAILED, NOTE, OK, Check, run_check
 from stac_sm.doctor.upgrade_checks import newest_item_paths
+from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION, search_period
 from stac_sm.features.recipe import Feature
 from stac_sm.fetch.registry import fetch_sources
 from stac_sm.ingest.registry import provider_classes
@@ -39,6 +42,7 @@ from stac_sm.storage.signing import SIGNERS, sign_href
 from stac_sm.storage.store import Store, multihash, open_store, sha256
 from stac_sm.workflows.project import Project
 
+_NO_START, _NO_END = "0000", "9999"  # of an extent that is open
 _LITTLE = 10 << 30  # a global day takes 1 GB
 
 
@@ -216,12 +220,66 @@ def _input(opened: Project, catalog: WritableCatalog, id: str, features: list[Fe
         advice = f"stac-sm ingest {_source_of(opened, id)} FILES that hold it, or another asset in the recipe"
         return Check("catalogue", id, FAILED, f"none of its newest items has the asset {found}", advice)
     first, last = _extent(catalog, id)
-    static = all(feature.time == "static" for feature in features if feature.collection == id)
-    period = opened.product_period
-    if static or (first < period.end.isoformat() and last >= period.start.isoformat()):
+    required = _days_lacking(opened, catalog, [one for one in features if one.collection == id], (first, last))
+    if not required:
         return Check("catalogue", id, OK, f"items of {first} to {last}, for {names}")
-    advice = "ingest days of that period, or change period in stac-sm.toml"
-    return Check("catalogue", id, NOTE, f"items of {first} to {last}, {period} required", advice)
+    lacking_days = "; ".join(
+        f"{', '.join(map(str, periods))} required for {what}" for what, periods in required.items()
+    )
+    sources = [name for name, one in fetch_sources().items() if id in one.collections]
+    options = " --climatology" if _AVERAGED in required else f" --period {next(iter(required.values()))[0]}"
+    commands = "".join(f"stac-sm fetch {name}{options}, then " for name in sources)
+    advice = f"{commands}ingest days of these periods, or change them in stac-sm.toml"
+    return Check("catalogue", id, NOTE, f"items of {first} to {last}; {lacking_days}", advice)
+
+
+_AVERAGED = "the climatology"
+
+
+def _days_lacking(
+    opened: Project, catalog: WritableCatalog, features: Sequence[Feature], extent: tuple[str, str]
+) -> dict[str, list[Period]]:
+    """Return the days outside of a collection's extent by what needs them; match-ups and means take what is there.
+
+    Of the product every day counts, of match-ups and of the years that a recipe averages only whole years. Years whose
+    means are made need not be there any more.
+    """
+    first, last = extent
+    there = Period(
+        date.fromisoformat(first) if first > _NO_START else date.min,
+        date.fromisoformat(last) + ONE_DAY if last < _NO_END else date.max,
+    )
+    varying = [one for one in features if one.time != "static"]
+    if not varying:
+        return {}
+    found = {
+        "the product": _outside(Period.parse(opened.product.period), there, varying) if opened.product.period else []
+    }
+    found["match-ups"] = _whole_years(_outside(Period.parse(opened.matchups.period), there, varying))
+    if CLIMATOLOGY_COLLECTION not in catalog.collections or not _has_items(catalog, CLIMATOLOGY_COLLECTION):
+        averaged = {one.climatology.period for one in varying if one.climatology is not None}
+        found[_AVERAGED] = [
+            part for one in sorted(averaged) for part in _whole_years(_outside(Period.parse(one), there, varying))
+        ]
+    return {what: periods for what, periods in found.items() if periods}
+
+
+def _outside(period: Period, there: Period, features: Sequence[Feature]) -> list[Period]:
+    """Return the days of a period before and after those that are there, but for days that an item nearby may make."""
+    parts = [
+        Period(start, end)
+        for start, end in (
+            (period.start, min(period.end, there.start)),
+            (max(period.start, there.end), period.end),
+        )
+        if start < end
+    ]
+    reach = max(len(search_period(one, Period.of_day(there.start)) or ()) // 2 - one.days_back for one in features)
+    return [one for one in parts if len(one) > max(reach, 0)]
+
+
+def _whole_years(parts: Sequence[Period]) -> list[Period]:
+    return [one for one in parts if len(one) >= 365]
 
 
 def _assets_lacking(catalog: WritableCatalog, id: str, features: list[Feature]) -> dict[str, list[str]]:
@@ -250,7 +308,7 @@ def _has_items(catalog: WritableCatalog, id: str) -> bool:
 
 def _extent(catalog: WritableCatalog, id: str) -> tuple[str, str]:
     first, last = catalog.collection(id)["extent"]["temporal"]["interval"][0]
-    return (first or "0000")[:10], (last or "9999")[:10]
+    return (first or _NO_START)[:10], (last or _NO_END)[:10]
 
 
 def _made(catalog: WritableCatalog, id: str, advice: str) -> Check:

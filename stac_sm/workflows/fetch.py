@@ -33,10 +33,13 @@ from stac_sm.stac.simulated import is_simulated
 from stac_sm.storage.address import is_remote, local_path
 from stac_sm.workflows.project import Project
 
+ALL = "all"
+"""What users type in the place of a source to have the sizes of all inputs added up (`workflows.input_sizes`)."""
+
 _THREADS = 4
 """Requests at once: services ask not to be asked by more."""
 
-_SCREENED_BY = ("era5-land", "swvl1")
+SCREENED_BY = ("era5-land", "swvl1")
 """Second data set of the triple collocation."""
 
 
@@ -248,10 +251,10 @@ def plan_fetch(
     found = _source(source, longest_queue_s=project.fetch.queue_hours * 3600)
     day = today or today_utc()
     folder = fetch_folder(project) / source
-    chosen = tiles or (project.product.tiles if bbox is None else ())
-    selection = _selection(project, period or default_period(project, source), chosen, bbox, folder, day)
-    place: dict[str, Any] = {"tiles": list(chosen)} if chosen else {"bbox": list(bbox or ())}
-    plan = FetchPlan(source, folder, day, place=place, notes=_notes_on_box(project, bbox))
+    place = place_of(project, tiles, bbox)
+    selection = _selection(project, period or default_period(project, source), place, folder, day)
+    named: dict[str, Any] = {"tiles": list(place.tiles)} if place.tiles else {"bbox": list(place.boxes[0])}
+    plan = FetchPlan(source, folder, day, place=named, notes=_notes_on_box(project, bbox))
     if isinstance(found, ByHand):
         steps = tuple(found.steps(_with_years(project, selection)))
         return replace(plan, page=found.page, steps=steps, why=found.why)
@@ -337,7 +340,7 @@ def left_out_years(
     LeftOutYears or None
         None where nothing is left out.
     """
-    years = _years(project, _source(plan.source).collections)
+    years = averaged_years(project, _source(plan.source).collections)
     if plan.page or not years:
         return None
     whole = plan_fetch(project, plan.source, period=period, tiles=tiles, bbox=bbox, climatology=True, today=plan.today)
@@ -439,8 +442,21 @@ def reasons(results: Iterable[FetchResult]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _years(project: Project, collections: Sequence[str]) -> dict[str, tuple[Period, ...]]:
-    """Return the years that climatologies of the recipe average, by collection."""
+def averaged_years(project: Project, collections: Sequence[str]) -> dict[str, tuple[Period, ...]]:
+    """Return the years that climatologies of the recipe average.
+
+    Parameters
+    ----------
+    project
+        Its recipe.
+    collections
+        Ids of those that count.
+
+    Returns
+    -------
+    dict
+        Periods by collection; without those that are not averaged.
+    """
     found: dict[str, dict[Period, None]] = {}
     for one in own_features(project):
         if one.climatology is not None and one.collection in collections:
@@ -449,25 +465,63 @@ def _years(project: Project, collections: Sequence[str]) -> dict[str, tuple[Peri
 
 
 def _with_years(project: Project, selection: Selection) -> Selection:
-    years = _years(project, list(selection.assets))
+    years = averaged_years(project, list(selection.assets))
     averaged = [one for one in own_features(project) if one.climatology is not None]
     assets = {id: tuple(dict.fromkeys(one.asset for one in averaged if one.collection == id)) for id in years}
     return replace(selection, years=years, year_assets=assets)
 
 
-def _selection(
-    project: Project, period: Period, tiles: Sequence[str], bbox: BBox | None, folder: Path, today: date
-) -> Selection:
-    if not tiles and bbox is None:
+@dataclass(frozen=True)
+class Place:
+    """Where inputs are needed."""
+
+    tiles: tuple[str, ...]
+    """Ids of the project's grid; none where it is a box."""
+
+    boxes: tuple[BBox, ...]
+    """West, south, east, north in degrees."""
+
+    modis_tiles: tuple[str, ...]
+    """Tiles of the MODIS sinusoidal grid that meet it."""
+
+
+def place_of(project: Project, tiles: Sequence[str], bbox: BBox | None) -> Place:
+    """Return the place that options name, or else the project file.
+
+    Parameters
+    ----------
+    project
+        Its grid has the tiles.
+    tiles
+        Tile ids of the project's grid; none: ``bbox`` counts, or else those of the project file.
+    bbox
+        West, south, east, north in degrees.
+
+    Returns
+    -------
+    Place
+        With its boxes and MODIS tiles.
+
+    Raises
+    ------
+    InputError
+        If neither names one.
+    """
+    chosen = tuple(tiles) or (tuple(project.product.tiles) if bbox is None else ())
+    if not chosen and bbox is None:
         raise InputError("no place found: --bbox W,S,E,N or --tiles is required, or tiles under [product]")
     grid = project.grid
-    boxes = [bbox] if bbox is not None else [box for tile in tiles if (box := grid.bbox(tile)) is not None]
-    if tiles and grid == MODIS_SINUSOIDAL_1KM:
-        modis = list(tiles)
+    boxes = [bbox] if bbox is not None else [box for tile in chosen if (box := grid.bbox(tile)) is not None]
+    if chosen and grid == MODIS_SINUSOIDAL_1KM:
+        modis = list(chosen)
     else:
         modis = list(dict.fromkeys(tile for box in boxes for tile in MODIS_SINUSOIDAL_1KM.tiles_in(box)))
-    assets: dict[str, list[str]] = {_SCREENED_BY[0]: [_SCREENED_BY[1]], project.screening.third: []}
-    periods = {_SCREENED_BY[0]: period}
+    return Place(chosen, tuple(boxes), tuple(modis))
+
+
+def _selection(project: Project, period: Period, place: Place, folder: Path, today: date) -> Selection:
+    assets: dict[str, list[str]] = {SCREENED_BY[0]: [SCREENED_BY[1]], project.screening.third: []}
+    periods = {SCREENED_BY[0]: period}
     for one in own_features(project):
         assets.setdefault(one.collection, []).append(one.asset)
         needed = needed_period(one, period)
@@ -475,8 +529,8 @@ def _selection(
             known = periods.get(one.collection, needed)
             periods[one.collection] = Period(min(known.start, needed.start), max(known.end, needed.end))
     return Selection(
-        tuple(boxes),
-        tuple(modis),
+        place.boxes,
+        place.modis_tiles,
         period,
         periods,
         {id: tuple(dict.fromkeys(keys)) for id, keys in assets.items()},

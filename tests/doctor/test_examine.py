@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from stac_sm.cli.main import main
+from stac_sm.core.period import ONE_DAY
 from stac_sm.doctor.check import FAILED, NOTE, OK
 from stac_sm.doctor.examine import examine
 from stac_sm.doctor.project_checks import _store
@@ -120,6 +122,25 @@ def test_inputs_of_another_time_are_a_note(project):
     notes = [check for check in found_in(project).values() if "1999-01-01/1999-12-31 required" in check.found]
     assert notes
     assert all(check.state == NOTE for check in notes)
+
+
+def test_days_of_product_match_ups_and_means_that_are_not_there_are_named_each(project):
+    """What is there is of some weeks of 2019: some days of match-ups may be missing, days of the product may not."""
+    file = project / "stac-sm.toml"
+    text, (first, last) = file.read_text(), found_in(project)["era5-land"].found[9:33].split(" to ")
+    before, after = date.fromisoformat(first) - ONE_DAY, date.fromisoformat(last) + ONE_DAY
+    old = '[[recipe.features]]\nname = "swvl1"\n'
+    assert old in text
+    text = text.replace(old, old + 'statistic = "anomaly"\nclimatology = { period = "2001/2010" }\n')
+    file.write_text(text + f'\n[product]\nperiod = "{last}/2018-12-31"\n')
+    check = found_in(project)["era5-land"]
+    assert check.state == NOTE
+    assert f"; {after}/2018-12-31 required for the product; 2000-01-01/{before}, {after}/2020-12-31 " in check.found
+    assert "required for match-ups; 2001-01-01/2010-12-31 required for the climatology" in check.found
+    assert check.advice.startswith("stac-sm fetch era5-land --climatology, then ingest days of these periods")
+    lst, lai = (found_in(project)[id].found for id in ("glass-lst", "glass-lai"))
+    assert "climatology" not in lst + lai
+    assert "2018-12-31 required for the product" in lst
 
 
 def test_a_wrong_field_is_told_as_every_command_tells_it(project):
