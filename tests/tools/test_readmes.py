@@ -1,15 +1,18 @@
 """READMEs are right, as far as can be seen without running them: size, links, commands, flags, costs, chapters."""
 
 import json
+import math
 import re
 import shlex
 import tomllib
+from datetime import date
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from stac_sm.cli.main import main
+from stac_sm.core.period import Period
 from stac_sm.features.recipe import Recipe
 from stac_sm.workflows.project import create_project
 from stac_sm.workflows.project_template import TEMPLATES
@@ -131,6 +134,111 @@ def test_the_flags_in_the_contract_are_those_of_the_code():
         for flag in QualityFlag
     } | {64: "reserved"}
     assert told == code
+
+
+def contract_row(name: str) -> str:
+    """Second cell of a row of the data contract."""
+    (row,) = (line for line in CONTRACT.splitlines() if line.startswith(f"| {name} |"))
+    return row.split(" | ", 1)[1].removesuffix(" |")
+
+
+def in_backticks(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def item_assets(id: str) -> dict:
+    from stac_sm.stac.links import skeleton_folder
+
+    return json.loads((skeleton_folder() / id / "collection.json").read_text())["item_assets"]
+
+
+def test_the_collections_in_the_contract_are_those_of_a_new_project():
+    from stac_sm.stac.links import skeleton_collections
+
+    assert sorted(in_backticks(contract_row("collections"))) == sorted(skeleton_collections())
+
+
+def test_the_layout_in_the_contract_is_that_of_the_collections():
+    from stac_sm.stac.links import skeleton_folder
+
+    row = contract_row("layout")
+    assert in_backticks(row)[:2] == ["catalog.json", "{collection}/collection.json"]
+    told = {id: layout for layout, names in re.findall(r"`([\w/]+)` \(([^)]+)\)", row) for id in names.split(", ")}
+    told["stations"] = next(one for one in in_backticks(row) if one == "network")
+    kinds = {
+        "products": ["sm-1km-daily"], "GLASS": ["glass-lst", "glass-lai", "glass-albedo"], "ERA5-Land": ["era5-land"],
+        "CCI": ["esa-cci-sm", "esa-cci-sm-passive"], "stations": ["ismn-stations"],
+    }  # fmt: skip
+    assert set(told) == set(kinds)
+    for kind, ids in kinds.items():
+        for id in ids:
+            document = json.loads((skeleton_folder() / id / "collection.json").read_text())
+            assert document["stac_sm:layout"] == told[kind], id
+
+
+def test_the_assets_in_the_contract_are_those_of_the_collections():
+    daily = {"sm", "uncertainty", "visual", "thumbnail", "qa"}
+    assert set(item_assets("sm-1km-daily")) == daily
+    for names in ("`sm`", "`uncertainty`", "`visual`, `thumbnail`", "`qa`"):
+        assert set(in_backticks(names)) <= daily
+        assert contract_row(names)
+    row = contract_row("global days and means")
+    made = {id: set(item_assets(id)) for id in ("sm-1km-daily-global", "sm-1km-monthly", "sm-1km-annual")}
+    named = {"sm", "count", "visual", "overview", "members"}
+    assert named <= set(in_backticks(row))
+    assert set.union(*made.values()) == named | {"thumbnail"}
+
+
+def test_how_assets_are_stored_is_what_the_contract_says():
+    from stac_sm.product.item import QA_PROFILE, SM_PROFILE, UNCERTAINTY_PROFILE
+
+    row, assets = contract_row("`sm`"), item_assets("sm-1km-daily")
+    assert f"rounded to 2^{math.log2(SM_PROFILE.step):.0f} ({SM_PROFILE.step:.2g})" in row
+    assert f"nodata {SM_PROFILE.nodata:g}" in row
+    for name, profile in (("sm", SM_PROFILE), ("uncertainty", UNCERTAINTY_PROFILE), ("qa", QA_PROFILE)):
+        (band,) = assets[name]["bands"]
+        assert band.get("nodata") == profile.nodata, name
+        assert f"COG, {band['data_type']}" in contract_row(f"`{name}`")
+        assert band.get("unit", "m3 m-3") in ("m3 m-3", "1")
+        assert name == "qa" or f"{band['data_type']}, {band['unit']}" in contract_row(f"`{name}`")
+
+
+def test_what_a_file_says_of_itself_in_the_contract_is_what_it_says():
+    from stac_sm.product.file_text import file_text
+    from stac_sm.product.product_id import ProductId
+
+    id = ProductId.of_day("h18v04", date(2019, 6, 8), "001")
+    tags = set(file_text("sm", id).of_file) - {"TIFFTAG_IMAGEDESCRIPTION"}
+    told = [one for one in in_backticks(contract_row("what a file says of itself")) if one.isupper()]
+    assert sorted(told) == sorted(tags | {"AREA_OR_POINT"})  # which GDAL writes
+    pattern = in_backticks(contract_row("product id"))[0]
+    assert str(id) == pattern.format(YYYY="2019", DDD="159", tile="h18v04", NNN="001")
+    forms = in_backticks(contract_row("global days and means"))[0]
+    for span, tile in (("2019-06-08", "global"), ("2019-06", "h18v04"), ("2019", "global")):
+        found = str(ProductId(Period.parse(span), tile, "001"))
+        regex = re.escape(forms.replace("\\|", "|")).replace(r"\{", "(").replace(r"\}", ")").replace(r"\|", "|")
+        assert re.fullmatch(
+            regex.replace("NNN", r"\d{3}").replace("(tile|", r"(h\d\dv\d\d|").replace("tile", r"\w+"), found
+        ), found
+
+
+def test_the_fields_in_the_contract_are_described_in_the_schema():
+    from stac_sm.stac.links import skeleton_folder
+
+    schema = (skeleton_folder() / "schema.json").read_text()
+    named = {one for one in in_backticks(CONTRACT) if re.fullmatch(r"stac_sm:[a-z_]+", one)}
+    assert "stac_sm:fingerprint" in named
+    assert [one for one in sorted(named) if f'"{one}"' not in schema] == []
+
+
+def test_the_sources_in_the_table_of_fetch_are_those_of_the_code():
+    from stac_sm.workflows.fetch import source_names
+
+    fetched, by_hand = source_names()
+    table = CONTRACT.partition("## Fetch the inputs")[2].partition("\n## ")[0]
+    rows = [in_backticks(line.split(" | ")[0]) for line in table.splitlines() if line.startswith("| `")]
+    assert sorted(name for row in rows if len(row) == 1 for name in row) == fetched
+    assert [sorted(row) for row in rows if len(row) > 1] == [by_hand]
 
 
 def test_the_costs_of_the_benchmarks_are_those_of_the_measured_month():
