@@ -143,6 +143,7 @@ def train(
 def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
     from stac_sm.core.text import score_rows
     from stac_sm.model.skill import read_skill, skill_sentences
+    from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE
     from stac_sm.workflows.training.steps import train_step
 
     made = train_step(open_project(folder), workers=workers, log=print_message)
@@ -152,6 +153,8 @@ def _train_project(folder: Path | str, workers: int, as_json: bool) -> None:
         facts["missing_features"] = dict(made.missing_features)
         click.echo(json.dumps({**facts, **properties}, indent=2))
         return
+    if properties.get(SIMULATED_FIELD):
+        click.echo(SIMULATED_NOTE)
     for sentence in skill_sentences(read_skill(properties) or ()):
         click.echo(sentence)
     click.echo(f"model: {made.id}{'' if made.new else ' (there already)'}\n{properties['stac_sm:tc_status']}\n")

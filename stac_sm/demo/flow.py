@@ -117,20 +117,20 @@ class DemoReport:
         Returns
         -------
         dict
-            Fields of the report by name.
+            Fields of the report by name, and that they are ``simulated``.
         """
-        return asdict(self)
+        return {"simulated": True, **asdict(self)}
 
     @property
     def text(self) -> str:
         """Report for people, several lines."""
         folder = Path(self.catalog).parent
-        lines = ["", "validation of the model at stations (m3 m-3), all stations:"]
+        lines = ["", "validation of the model at simulated stations (m3 m-3), all stations:"]
         lines += [_score_line(one) for one in self.scores if one["scored_on"] == "all"]
         truth = self.truth
         lines += [
             "",
-            f"product against the truth, {truth.n:,} pixels and days: "
+            f"product against the simulated truth, {truth.n:,} pixels and days: "
             f"R {truth.r:.3f}, RMSE {truth.rmse:.4f}, ubRMSE {truth.ubrmse:.4f}, bias {truth.bias:+.4f} m3 m-3",
             "",
             "product against other products, averaged over their cells (they have biases and errors of their own):",

@@ -97,6 +97,20 @@ class Evaluation:
     method and `CLIMATOLOGY`, m3 m-3. ``row`` is a position in the table. Each model predicted what it had not seen."""
 
     @property
+    def climatology_results(self) -> tuple[StrategyResult, ...]:
+        """Scores of the seasonal climatology of the training sites on the same rows, one a strategy; on all stations.
+
+        What any model must beat that knows the place or the year; empty where predictions are without it.
+        """
+        if CLIMATOLOGY not in self.predictions:
+            return ()
+        return tuple(
+            _result(str(strategy), CLIMATOLOGY, "all", rows)
+            for strategy, rows in self.predictions.groupby("strategy", sort=False)
+            if rows[CLIMATOLOGY].notna().any()
+        )
+
+    @property
     def score_table(self) -> pd.DataFrame:
         """One line per result, for printing: pooled scores, then medians over stations."""
         return pd.DataFrame([_line(result) for result in self.results], columns=_SCORE_COLUMNS)

@@ -18,6 +18,9 @@ SKILL_PROPERTY = "stac_sm:skill"
 STRATEGIES = ("site", "network")
 """Hold-outs that show the skill of a model at other places."""
 
+CONFIDENCE = 0.9
+"""Share that the intervals of changes cover."""
+
 _PLACES = {"site": "at unseen sites", "network": "at unseen networks"}
 _DECIMALS = 6
 
@@ -177,6 +180,6 @@ def skill_sentences(skills: Sequence[Skill], unit: str = "m3 m-3") -> list[str]:
 
 def _beside(one: Skill) -> str:
     """Return the comparison with one reference."""
-    interval = f" ({one.low:+.0%} to {one.high:+.0%})" if math.isfinite(one.low) else ""
+    interval = f" ({CONFIDENCE:.0%} interval {one.low:+.0%} to {one.high:+.0%})" if math.isfinite(one.low) else ""
     change = f"{one.rmse:.4f}, {one.change:+.0%}{interval} beside {one.reference_rmse:.4f} of {one.label}"
     return change.replace("%", " %")

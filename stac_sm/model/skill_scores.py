@@ -15,9 +15,8 @@ import pandas as pd
 from stac_sm.core.columns import numeric_column, require_columns
 from stac_sm.core.scores.resampling import generator_of, interval_of, site_weights
 from stac_sm.model.evaluate import CLIMATOLOGY, CORRECTED, SCREENED, UNSCREENED
-from stac_sm.model.skill import STRATEGIES, Skill
+from stac_sm.model.skill import CONFIDENCE, STRATEGIES, Skill
 
-_CONFIDENCE = 0.9
 _RESAMPLES = 1000
 
 
@@ -71,7 +70,7 @@ def random_rows_sentence(predictions: pd.DataFrame, trained: str = SCREENED) -> 
     numbers = (
         f"RMSE {found.rmse:.4f} beside {found.reference_rmse:.4f} on the same {found.rows} rows, {found.change:+.0%}"
     )
-    interval = f" ({found.low:+.0%} to {found.high:+.0%})" if math.isfinite(found.low) else ""
+    interval = f" ({CONFIDENCE:.0%} interval {found.low:+.0%} to {found.high:+.0%})" if math.isfinite(found.low) else ""
     if not math.isfinite(found.low) or found.low <= 0 <= found.high:
         meaning = (
             "the two do not differ beyond what resampled sites do, so other days of a site teach no more than others"
@@ -144,7 +143,7 @@ def _against(rows: pd.DataFrame, strategy: str, method: str, reference: tuple[st
     n, ours, theirs = by_site.sum(axis=0)
     drawn = site_weights(len(by_site), _RESAMPLES, generator_of(0, strategy)) @ by_site
     with np.errstate(invalid="ignore", divide="ignore"):
-        interval = interval_of(np.sqrt(drawn[:, 1] / drawn[:, 2]) - 1, _CONFIDENCE)
+        interval = interval_of(np.sqrt(drawn[:, 1] / drawn[:, 2]) - 1, CONFIDENCE)
     several = len(by_site) > 1
     return Skill(
         strategy=strategy,

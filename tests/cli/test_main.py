@@ -343,7 +343,8 @@ CALLED_BELOW_WORKFLOWS = {
     ("stac_sm.stac.catalogs.catalog", "open_catalog"),  # --catalog of plot
     ("stac_sm.stac.index.update", "refresh_and_index"),  # the command index
     ("stac_sm.stac.pgstac", "load_pgstac"),  # the command index --to
-    ("stac_sm.stac.simulated", "SIMULATED_NOTE"),  # a sentence of plan
+    ("stac_sm.stac.simulated", "SIMULATED_FIELD"),  # whether a model is
+    ("stac_sm.stac.simulated", "SIMULATED_NOTE"),  # a sentence of plan and train
     ("stac_sm.storage.address", "is_remote"),  # whether a word of ingest is an address
     *(
         ("stac_sm.storage.log_lines", name)  # log lines of a command, before it calls anything

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,9 @@ def test_the_figures_are_those_of_the_rows():
         assert one.change == pytest.approx(one.rmse / one.reference_rmse - 1)
         assert one.low < one.change < one.high < 0
     assert unskilled(skills) == ()
+    for sentence in skill_sentences(skills):
+        assert sentence.count(" % (90 % interval -") == 3, "each states its level"
+    assert re.search(r" % \(90 % interval [-+]\d+ % to ", random_rows_sentence(found))
     assert [sentence.partition(" (")[0] for sentence in skill_sentences(skills)] == [
         "at unseen sites", "at unseen networks",
     ]  # fmt: skip

@@ -19,8 +19,12 @@ from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import transformer_to_lonlat
+from stac_sm.core.metrics import Scores
 from stac_sm.core.period import Period
+from stac_sm.demo.flow import DemoReport
+from stac_sm.model.model import Model
 from stac_sm.product import pictures
+from stac_sm.product.aggregates.means import MONTHLY, make_means
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
 from stac_sm.product.export.export import ExportRequest, export_product
 from stac_sm.product.item import OUTPUT_PROFILE, describe_output_change, tile_fingerprints
@@ -33,7 +37,8 @@ from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated
 from stac_sm.workflows.fetch import plan_fetch
 from stac_sm.workflows.project import create_project, read_project
 from stac_sm.workflows.project_template import TEMPLATES
-from tests.support.fields import SMALL, project_text, small_model
+from stac_sm.workflows.validation.validate import validate_product
+from tests.support.fields import DAYS, SMALL, TILE, copied_project, project_text, small_model
 from tests.support.product_days import FIRST, put_days
 
 OWN = jsonschema.Draft7Validator(json.loads((skeleton_folder() / "schema.json").read_text()))
@@ -218,6 +223,83 @@ def test_fetch_refuses(tmp_path):
     done = CliRunner().invoke(main, ["fetch", "era5-land", "--project", str(tmp_path), "--bbox", "11,46,11.2,46.2"])
     assert done.exit_code == 1
     assert read_project(tmp_path).about.simulated
+
+
+def test_means_say_so(project):
+    (made,) = make_means(project.catalog, SMALL, [Period.parse("2018-07")], "001", collection=MONTHLY)
+    assert made.outcome == "new"
+    item = open_catalog(project.folder).items(MONTHLY)[0]
+    assert item.properties[SIMULATED_FIELD] is True
+    assert item.properties["title"].startswith("Simulated ")
+    with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
+        assert file.tags()["SIMULATED"] == SIMULATED_NOTE
+
+
+def test_the_page_and_the_numbers_of_a_validation_say_so(project):
+    made = validate_product(project, Period.parse(DAY))
+    assert made.item["properties"][SIMULATED_FIELD] is True
+    assert made.item["properties"]["title"].startswith("Validation of simulated soil moisture")
+    assert made.notes[0] == SIMULATED_NOTE
+    page = Path(project.folder, made.report)
+    assert page.read_text().count("simulated soil moisture") >= 2, "title and heading"
+    assert SIMULATED_NOTE in page.read_text()
+    metrics = json.loads((page.parent / made.item["assets"]["metrics"]["href"]).read_text())
+    assert metrics["notes"][0] == SIMULATED_NOTE
+    call = ["validate", "--project", str(project.folder), "--period", DAY]
+    assert SIMULATED_NOTE in CliRunner().invoke(main, call).stderr
+    assert json.loads(CliRunner().invoke(main, [*call, "--json"]).stdout)["notes"][0] == SIMULATED_NOTE
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A project with inputs and a model whose file says that it is simulated; its folder, and the model's id."""
+    folder = tmp_path_factory.mktemp("whole") / "p"
+    made, model, _ = copied_project(folder)
+    file = folder / "stac-sm.toml"
+    file.write_text(file.read_text().replace("[project]\n", "[project]\nsimulated = true\n", 1))
+    mark_simulated(made.catalog.store)
+    return folder, model
+
+
+def test_a_plan_and_a_picture_of_features_say_so(whole, tmp_path, monkeypatch):
+    folder, found = whole[0], []
+    call = ["plan", "--project", str(folder), "--tiles", TILE, "--period", str(DAYS.start)]
+    done = CliRunner().invoke(main, [*call, "--out", str(tmp_path / "a.parquet")])
+    assert f"{SIMULATED_NOTE}\n" in done.stderr, done.output
+    done = CliRunner().invoke(main, [*call, "--out", str(tmp_path / "b.parquet"), "--json"])
+    assert json.loads(done.stdout)["simulated"] is True
+    monkeypatch.setattr("stac_sm.raster.plots.plot_cube", lambda cube, file, title: found.append(title))
+    call = ["features", TILE, str(DAYS.start), "--project", str(folder), "--plot", str(tmp_path / "a.png")]
+    assert CliRunner().invoke(main, call).exit_code == 0
+    assert found[0].startswith(f"Simulated Earth, {TILE} (west ")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict-table"])
+def test_scores_and_predictions_of_a_simulated_model_say_so(whole, tmp_path, command):
+    folder, model = whole
+    found = open_catalog(folder).item("sm-models", model)
+    features = Model.from_item(found.self_href).features
+    table, out = tmp_path / "t.csv", tmp_path / "p.csv"
+    rows = [f"s{i % 2},2018-07-{i + 1:02},{0.2 + i / 100}," + ",".join(["1"] * len(features)) for i in range(12)]
+    table.write_text("\n".join([f"site,date,sm,{','.join(features)}", *rows]) + "\n")
+    call = [command, model, str(table), "--project", str(folder), "--json", "--out", str(out)]
+    assert not any("simulated" in note for note in json.loads(CliRunner().invoke(main, call).stdout)["notes"])
+    file = Path(found.self_href)
+    before = file.read_text()
+    document = json.loads(before)
+    document["properties"][SIMULATED_FIELD] = True
+    file.write_text(json.dumps(document))
+    out.unlink()
+    notes = json.loads(CliRunner().invoke(main, call).stdout)["notes"]
+    file.write_text(before)
+    assert notes[0].startswith("The model is simulated: ")
+
+
+def test_the_demo_says_so_beside_each_score():
+    report = DemoReport("demo/catalog.json", "xgb-1", "screened", (), Scores(9, 1, 0, 0, 0), (), 3, 0, 1.0, ("a", "b"))
+    assert "validation of the model at simulated stations" in report.text
+    assert "product against the simulated truth" in report.text
+    assert report.to_dict()["simulated"] is True
 
 
 def test_titles():

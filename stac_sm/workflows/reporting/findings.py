@@ -386,6 +386,7 @@ class ReportFindings:
             "unit": "m3 m-3",
             "headline": None if headline is None else asdict(headline) | {"intervals90": _dicts(self.intervals)},
             **report.evaluation.to_dict(),
+            "seasonal_climatology": [asdict(one) for one in report.evaluation.climatology_results],
             "anchors_of_other_data": [asdict(anchor) for anchor in PUBLISHED_SCORES],
             "stations": self.stations.to_dict(orient="records"),
             "unseen_sites": None if self.unseen_site_scores is None else self.unseen_site_scores.to_dict(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stac_sm.model.evaluate import CORRECTED, SCREENED, UNSCREENED
+from stac_sm.model.evaluate import CLIMATOLOGY, CORRECTED, SCREENED, UNSCREENED
 
 UNIT = "m³ m⁻³"
 
@@ -64,6 +64,8 @@ def method_label(method: str, names: Mapping[str, str]) -> str:
     """Return the name of a way of training, or of a baseline, for a reader."""
     if method in (UNSCREENED, SCREENED):
         return "Model, all sites" if method == UNSCREENED else "Model, screened sites"
+    if method == CLIMATOLOGY:
+        return "Seasonal climatology of the training sites"
     column = method.removesuffix(CORRECTED)
     return names.get(column, column) + (", bias-corrected" if method.endswith(CORRECTED) else "")
 

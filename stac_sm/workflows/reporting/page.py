@@ -164,7 +164,10 @@ def _headline(findings: ReportFindings) -> HtmlNode:
             "p", html_element("strong", "At sites that the model has never seen"), f" ({_trained_on(findings)}):"
         ),
         html_element("dl", *shown),
-        html_element("p", html_element("small", "Below each score: from 5 to 95 % of the scores of resampled sites.")),
+        html_element(
+            "p",
+            html_element("small", "Below each score: its 90 % interval, by resampling sites."),
+        ),
         *(html_element("p", f"{one[:1].upper()}{one[1:]}.") for one in sentences[len(worse) :]),
         html_element("p", *_beside(findings)),
         class_="headline",

@@ -31,7 +31,9 @@ def score_table(findings: ReportFindings) -> HtmlNode:
     report = findings.report
     rows: list[list[HtmlContent]] = []
     before = ""
-    for one in report.evaluation.results:
+    results, others = report.evaluation.results, report.evaluation.climatology_results
+    strategies = dict.fromkeys(one.strategy for one in results)
+    for one in [one for strategy in strategies for one in (*results, *others) if one.strategy == strategy]:
         headline = one is findings.headline
         classes = " ".join(name for name, yes in (("first", one.strategy != before), ("honest", headline)) if yes)
         before = one.strategy
@@ -139,7 +141,10 @@ def coverage_table(found: IntervalCoverage) -> HtmlNode:
             for name, share in zip(_THIRDS, found.thirds, strict=True)
         ),
         ["single sites: 5 % of them below, median, 5 % above", f"{low}, {middle}, {high}"],
-        ["from 5 to 95 % of resampled sites", f"{percent(found.sure[0])} to {percent(found.sure[1])}"],
+        [
+            "its 90 % interval, by resampling sites",
+            f"{percent(found.sure[0])} to {percent(found.sure[1])}",
+        ],
         [f"mean width, {UNIT}", f"{found.width:.4f}"],
         [f"interval score, {UNIT} (less is better)", f"{found.score:.4f}"],
         [f"intervals of one width that cover as often: width, {UNIT}", f"{found.constant_width:.4f}"],

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pystac
 
 from stac_sm.core.columns import Columns, instant_column, label_column, numeric_column, require_columns
 from stac_sm.core.errors import InputError
@@ -29,6 +30,7 @@ from stac_sm.model.user_table import (
     clean_table,
     read_table,
 )
+from stac_sm.stac.simulated import SIMULATED_FIELD
 from stac_sm.workflows.reporting.findings import ScoreInterval, mean_interval
 from stac_sm.workflows.training.row_predictions import predict_rows, write_row_predictions
 from stac_sm.workflows.training.table_folder import CLEANED_PROPERTY, read_features
@@ -68,6 +70,9 @@ class TableScores:
     written: Mapping[str, Any] = field(default_factory=dict)
     """File of the lines a row, and what is in it; empty if none was asked for."""
 
+    model_notes: tuple[str, ...] = ()
+    """What a reader must know of the model, a sentence each."""
+
     written_notes: tuple[str, ...] = ()
     """What the lines a row do not have, a sentence each."""
 
@@ -75,7 +80,7 @@ class TableScores:
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader of the scores must know."""
         unscored = (f"{self.without_target} rows without a target are not scored",) if self.without_target else ()
-        return (*self.trained_on.notes, *self.cleaning.notes, *unscored, *self.written_notes)
+        return (*self.model_notes, *self.trained_on.notes, *self.cleaning.notes, *unscored, *self.written_notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `stac-sm evaluate --json` prints.
@@ -128,7 +133,8 @@ def evaluate_model(href: str, file: Path, *, target_unit: str | None = None, out
     model, features, item = Model.from_item(href), read_features(href), read_item(href)
     clean = _cleaned(model, features, item, file, target_unit)
     trained_on = read_training_rows(item)
-    scores = replace(evaluate_table(model, features, clean.table, trained_on), cleaning=clean.found)
+    scores = evaluate_table(model, features, clean.table, trained_on)
+    scores = replace(scores, cleaning=clean.found, model_notes=_notes_on_model(item))
     if out is None:
         return scores
     rows = predict_rows(model, features, clean.table, with_target=True)
@@ -162,8 +168,15 @@ def predict_table_file(href: str, file: Path, out: Path) -> dict[str, Any]:
     model, features, item = Model.from_item(href), read_features(href), read_item(href)
     clean = _cleaned(model, features, item, file, None, with_target=False)
     rows = predict_rows(model, features, clean.table, with_target=False)
-    notes = [*rows.notes, *clean.found.notes]
+    notes = [*_notes_on_model(item), *rows.notes, *clean.found.notes]
     return {**write_row_predictions(rows, out), "cleaned": clean.found.to_dict(), "notes": notes}
+
+
+def _notes_on_model(item: pystac.Item) -> tuple[str, ...]:
+    """Return that a model is of a simulated Earth, where it is."""
+    if not item.properties.get(SIMULATED_FIELD):
+        return ()
+    return ("The model is simulated: it was trained on inputs and stations of a simulated Earth, on no measurements.",)
 
 
 def evaluate_table(

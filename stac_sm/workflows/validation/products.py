@@ -178,6 +178,12 @@ class OtherProduct:
     means: bool = False
     """Whether its items are means over several days: then means of the product over the same days are compared."""
 
+    label: str = ""
+    """Name for readers of what makes triplets beside stations and product (`DATA_SETS`); empty of others."""
+
+    column: str = ""
+    """Name of its column in triplets; empty of others."""
+
     @property
     def name(self) -> str:
         """Name that differs from those of the other products."""
@@ -190,12 +196,18 @@ class OtherProduct:
 
 
 OTHER_PRODUCTS = (
-    OtherProduct("esa-cci-sm", "cci_sm", "0.25 degrees"),
-    OtherProduct("smap", "smap_sm", "36 km"),
+    OtherProduct("esa-cci-sm", "cci_sm", "0.25 degrees", label="ESA CCI", column="cci"),
+    OtherProduct("smap", "smap_sm", "36 km", label="SMAP", column="smap"),
     OtherProduct("smap-s1", "smap_s1_sm_3km", "3 km"),
     OtherProduct("smap-s1", "smap_s1_sm", "1 km"),
 )
-"""Of SMAP/Sentinel-1, 3 km are what its makers have validated."""
+"""What the product is always compared with. Of SMAP/Sentinel-1, 3 km are what its makers have validated."""
+
+DATA_SETS = (
+    OtherProduct("era5-land", "swvl1", "0.1 degrees", label="ERA5-Land", column="era5land"),
+    *(one for one in OTHER_PRODUCTS if one.label),
+)
+"""What makes triplets beside stations and product, in this order; ERA5-Land, an input, is no validation alone."""
 
 VALIDATED_PRODUCTS = OTHER_PRODUCTS[:3]
 """Without what its makers have not validated."""

@@ -22,6 +22,7 @@ from stac_sm.core.scores.triplets import (
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.search import ItemSearch
 from stac_sm.stations.matchups import match_up_recipes, resolve_sites
+from stac_sm.workflows.validation.products import DATA_SETS
 from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, TrainingStations
 
 if TYPE_CHECKING:
@@ -35,30 +36,6 @@ STATION, PRODUCT = "station", "product"
 """Names of the first two data sets."""
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """Another data set of triplets."""
-
-    name: str
-    """Name for readers."""
-
-    column: str
-    """Name of its column."""
-
-    collection: str
-    """Its collection."""
-
-    asset: str
-    """Its asset, m3 m-3."""
-
-
-DATA_SETS = (
-    DataSet("ERA5-Land", "era5land", "era5-land", "swvl1"),
-    DataSet("ESA CCI", "cci", "esa-cci-sm", "cci_sm"),
-    DataSet("SMAP", "smap", "smap", "smap_sm"),
-)
-"""What makes triplets beside stations and product, in this order."""
-
 _MADE_WITH = {frozenset({"ESA CCI", "SMAP"}): "ESA CCI (combined) is made with SMAP from 2015 on"}
 
 ResolvedDataSets = Mapping[str, Mapping[str, "ResolvedInputs"]]
@@ -70,7 +47,7 @@ class StationTriplets:
     """All triplets at all sites."""
 
     series: pd.DataFrame
-    """``site, network, date, station, product`` and a column a data set (`DataSet.name`), m3 m-3."""
+    """``site, network, date, station, product`` and a column a data set (`OtherProduct.label`), m3 m-3."""
 
     sites: Mapping[str, Sequence[TripletResult]]
     """Triplets of each site."""
@@ -125,7 +102,7 @@ def resolve_data_sets(
     Returns
     -------
     dict
-        By `DataSet.column`, then by tile; data sets that the catalogue lacks are left out.
+        By `OtherProduct.column`, then by tile; data sets that the catalogue lacks are left out.
     """
     found = {}
     for one in DATA_SETS if len(sites) else ():
@@ -188,7 +165,7 @@ def triplets_at_stations(
         read = match_up_recipes(there, days, known, grid)
         for one in DATA_SETS:
             if one.column in read:
-                column = read[one.column].table[["site", "date", one.column]].rename(columns={one.column: one.name})
+                column = read[one.column].table[["site", "date", one.column]].rename(columns={one.column: one.label})
                 series = series.merge(column, on=["site", "date"], how="left")
     found = {}
     for site, part in series.groupby("site", sort=True):
@@ -217,7 +194,7 @@ def dependent_errors(role: str, inputs: Sequence[str]) -> Dependence:
     found = dict(_MADE_WITH)
     for one in DATA_SETS:
         if one.collection in inputs:
-            found[frozenset({PRODUCT, one.name})] = f"the product is made with {one.name}"
+            found[frozenset({PRODUCT, one.label})] = f"the product is made with {one.label}"
     if role != HELD_OUT:
         why = "the product was trained on this network" if role == SEEN else "it is not known what it was trained on"
         found[frozenset({STATION, PRODUCT})] = why

@@ -56,6 +56,7 @@ from stac_sm.workflows.validation.page import (
     validation_series_page,
 )
 from stac_sm.workflows.validation.products import (
+    DATA_SETS,
     OTHER_PRODUCTS,
     THIRD_PRODUCTS,
     OtherProduct,
@@ -91,7 +92,6 @@ from stac_sm.workflows.validation.stations import (
     training_stations,
 )
 from stac_sm.workflows.validation.triplets import (
-    DATA_SETS,
     PRODUCT,
     STATION,
     ResolvedDataSets,
@@ -563,7 +563,7 @@ def _references(
         return []
     used = [stations[id] for ids in where["stations"] for id in ids]
     names = triplets.data_sets if triplets is not None else []
-    others = [product_reference(catalog, one.collection, period) for one in DATA_SETS if one.name in names]
+    others = [product_reference(catalog, one.collection, period) for one in DATA_SETS if one.label in names]
     return [station_reference(used, STATIONS), *others]
 
 
@@ -577,9 +577,9 @@ def _compared_data_sets(
         ComparedDataSet("ISMN", "ISMN", versions.get(STATIONS, ""), "sm"),
         ComparedDataSet(PREFIX, PRODUCT, version, "sm"),
         *(
-            ComparedDataSet(one.collection.upper().replace("-", "_"), one.name, versions[one.collection], one.asset)
+            ComparedDataSet(one.collection.upper().replace("-", "_"), one.label, versions[one.collection], one.asset)
             for one in DATA_SETS
-            if one.name in names
+            if one.label in names
         ),
     )
 

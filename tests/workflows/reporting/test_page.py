@@ -25,7 +25,7 @@ from stac_sm.core.scores.groups import LEAST_ROWS
 from stac_sm.core.scores.pair import GCOS_UBRMSE, pair_scores
 from stac_sm.model.diagnostics.diagnose import diagnose
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
-from stac_sm.model.evaluate import evaluate
+from stac_sm.model.evaluate import CLIMATOLOGY, evaluate
 from stac_sm.model.fit import fit
 from stac_sm.model.holdout import hold_outs
 from stac_sm.model.train_settings import TrainSettings
@@ -242,8 +242,14 @@ def test_links_lead_to_sections_and_ids_are_unique(written):
 def test_every_number_of_the_table_is_the_evaluations(written, given_report):
     head, *rows = read(written).tables["score-table"]
     assert head[:5] == ["held out", "method", "scored on", "rows", "R"]
-    results = given_report.evaluation.results
-    assert len(rows) == len(results) == 5 * 4 * 2
+    known, climatology = given_report.evaluation.results, given_report.evaluation.climatology_results
+    results = [one for name in STRATEGIES for one in (*known, *climatology) if one.strategy == name]
+    assert len(rows) == len(results) == 5 * (4 * 2 + 1)
+    assert [one.strategy for one in climatology] == [*STRATEGIES]
+    stated = json.loads(written["metrics"].read_text())["seasonal_climatology"]
+    assert [(one["method"], one["pooled"]["rmse"]) for one in stated] == [
+        (CLIMATOLOGY, one.pooled.rmse) for one in climatology
+    ]
     for cells, one in zip(rows, results, strict=True):
         assert cells[:3] == [strategy_label(one.strategy), method_label(one.method, given_report.names), one.scored_on]
         figures = [one.pooled.n, *of(one.pooled), one.stations, *of(one.median)]
@@ -446,8 +452,8 @@ def test_scores_that_are_none_are_dashes(tmp_path):
     table = TABLE[TABLE["site"] < "N0.s10"].groupby("site").head(8).assign(sm=0.2)
     evaluation = evaluate(table, hold_outs(table, ("site",), folds=2), fitter)
     files = write_model_report(tmp_path, ReportInputs("Constant", evaluation, table))
-    (row,) = read(files).tables["score-table"][1:]
-    assert row[4] == row[9] == "-"
+    row, season = read(files).tables["score-table"][1:]
+    assert row[4] == row[9] == season[9] == "-"
     assert "nan" not in read(files).text.lower().replace("nano", "")
     assert "NaN" not in files["metrics"].read_text()
 
@@ -457,6 +463,7 @@ def test_strategies_without_stations_of_their_own(given_report):
     assert given_report.method("site") == "screened"
     assert replace(given_report, trained="unscreened").method("site") == "unscreened"
     assert method_label("swvl1 bias-corrected", given_report.names) == "ERA5-Land, bias-corrected"
+    assert method_label(CLIMATOLOGY, given_report.names) == "Seasonal climatology of the training sites"
     assert [strategy_label(one) for one in ("network", "other")] == ["Unseen networks", "other"]
 
 
