@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -223,15 +223,50 @@ def _day(catalog: ReadableCatalog, picture: Picture, day: Period) -> tuple[xr.Da
     if _is_globe(picture):
         return _globe(catalog, day)
     if picture.degrees:
-        cube = open_product_on(catalog, _cells_in_degrees(picture), day, mask=picture.mask)
-        cube = cube.rename({"latitude": "y", "longitude": "x"}) if "latitude" in cube.dims else cube
-    elif picture.geobox is not None:
+        cells = _cells_in_degrees(_bounds(picture))
+        there = [one for one in cells if len(cells) == 1 or _has_product(catalog, one, day)] or cells[:1]
+        parts = [_in_degrees(catalog, one, day, picture.mask) for one in there]
+        return _side_by_side(cells, there, [part for part, _ in parts]), any(simulated for _, simulated in parts)
+    if picture.geobox is not None:
         cube = open_product_on(catalog, _thinned(picture.geobox), day, mask=picture.mask)
     elif picture.bbox is not None:
         cube = _of_box(catalog, picture.bbox, day, picture.mask)
     with own_threads() as here:
         field: xr.DataArray = cube.sm.isel(time=0).compute(**here)
     return field, "simulated" in cube.attrs
+
+
+def _in_degrees(
+    catalog: ReadableCatalog, cells: GeoBox, day: Period, mask: tuple[str, ...]
+) -> tuple[xr.DataArray, bool]:
+    cube = open_product_on(catalog, cells, day, mask=mask)
+    cube = cube.rename({"latitude": "y", "longitude": "x"}) if "latitude" in cube.dims else cube
+    with own_threads() as here:
+        field: xr.DataArray = cube.sm.isel(time=0).compute(**here)
+    return field, "simulated" in cube.attrs
+
+
+def _has_product(catalog: ReadableCatalog, cells: GeoBox, day: Period) -> bool:
+    """Return whether there is an item on some cells, be it one that cannot be right: reading says so."""
+    bad: dict[str, str] = {}
+    west, south, east, north = cells.boundingbox.bbox
+    return bool(catalog.items(PRODUCT_COLLECTION, period=day, bbox=(west, south, east, north), left_out=bad) or bad)
+
+
+def _side_by_side(cells: Sequence[GeoBox], there: Sequence[GeoBox], fields: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Return one map of the two sides of the antimeridian, degrees from west on; NaN on a side without a product."""
+    if len(cells) == 1:
+        return fields[0]
+    import xarray as xr
+
+    known = dict(zip(map(id, there), fields, strict=True))
+    first, parts = fields[0], []
+    for number, one in enumerate(cells):
+        x = one.affine.c + one.affine.a * (np.arange(one.shape[1]) + 0.5) + 360.0 * number
+        found = known.get(id(one))
+        values = np.full(tuple(one.shape), np.nan, first.dtype) if found is None else found.values
+        parts.append(xr.DataArray(values, {"y": first["y"].values, "x": x}, ("y", "x"), name=first.name))
+    return xr.concat(parts, "x").assign_attrs(first.attrs)
 
 
 def _bounds(picture: Picture) -> BBox:
@@ -247,13 +282,24 @@ def _bounds(picture: Picture) -> BBox:
     return west, south, east, north
 
 
-def _cells_in_degrees(picture: Picture) -> GeoBox:
-    """Return cells of 0.01 degrees, or larger where they would be too many, that hold a tile or a box."""
-    west, south, east, north = _bounds(picture)
-    east += 360.0 * (east < west)
-    step = max(_LEAST_STEP, (east - west) / _MOST_PIXELS, (north - south) / _MOST_PIXELS)
-    shape = (max(1, math.ceil((north - south) / step)), max(1, math.ceil((east - west) / step)))
-    return make_geobox(shape, Affine(step, 0, west, 0, -step, north), "EPSG:4326")
+def _cells_in_degrees(bounds: BBox) -> list[GeoBox]:
+    """Return cells of 0.01 degrees, or larger where they would be too many, that hold a box.
+
+    Across the antimeridian there are two parts, which meet there: no file has pixels on both sides of it.
+    """
+    west, south, east, north = bounds
+    whole = east + 360.0 * (east < west) - west
+    step = max(_LEAST_STEP, whole / _MOST_PIXELS, (north - south) / _MOST_PIXELS)
+    rows = max(1, math.ceil((north - south) / step))
+    if west <= east:
+        return [_cells(step, rows, west, math.ceil((east - west) / step), north)]
+    before, behind = (math.ceil(round(one / step, 6)) for one in (180.0 - west, east + 180.0))
+    sides = [(180.0 - before * step, before), (-180.0, behind)]
+    return [_cells(step, rows, left, columns, north) for left, columns in sides if columns]
+
+
+def _cells(step: float, rows: int, west: float, columns: int, north: float) -> GeoBox:
+    return make_geobox((rows, max(1, columns)), Affine(step, 0, west, 0, -step, north), "EPSG:4326")
 
 
 def _cropped(field: xr.DataArray) -> xr.DataArray:

@@ -20,7 +20,15 @@ import numpy as np
 from affine import Affine
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.grid import footprint, make_geobox, snap_to_pixel_edges, swapped_box, transform_points
+from stac_sm.core.grid import (
+    check_box,
+    footprint,
+    make_geobox,
+    sides_text,
+    snap_to_pixel_edges,
+    swapped_box,
+    transform_points,
+)
 from stac_sm.core.period import ONE_DAY, Period, days_in_words
 from stac_sm.core.text import unknown_name_message
 from stac_sm.core.variables import PUBLISHED_FLAGS, QualityFlag
@@ -405,6 +413,8 @@ def _pixel(geobox: GeoBox, point: BBox) -> tuple[int, int] | None:
         (column, _), (row, _) = _pixels(geobox, point)
     except ValueError:  # a point that the CRS cannot show
         return None
+    row -= point[1] == -90 and row == geobox.shape[0]  # the last edge has no other side, as `TileGrid.tile_at` has it
+    column -= point[0] == 180 and column == geobox.shape[1]
     inside = 0 <= row < geobox.shape[0] and 0 <= column < geobox.shape[1]
     return (row, column) if inside else None
 
@@ -459,12 +469,13 @@ def _series(days: Period, known: Mapping[tuple[date, str], float], bits: int) ->
 
 
 def _checked(bbox: BBox) -> BBox:
-    west, south, east, north = bbox
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+    west, south, east, north = check_box(bbox)
+    if west > east:
         raise InputError(
-            f"box {bbox}: west, south, east, north in degrees are required, west <= east and south <= north"
+            f"box {sides_text(bbox)} found: it lies across the antimeridian, and pixels of the product do not; the "
+            f"boxes {west:g},{south:g},180,{north:g} and -180,{south:g},{east:g},{north:g} are required, one at a time"
         )
-    return bbox
+    return west, south, east, north
 
 
 def _inside(inner: Sequence[float], outer: BBox) -> bool:

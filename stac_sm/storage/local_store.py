@@ -329,8 +329,9 @@ def _version(status: os.stat_result) -> str:
 
 def _write_temporary(target: Path, content: bytes | Path) -> Path:
     temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}")
+    file = _opened_new(temporary)
     try:
-        with _opened_new(temporary) as file:
+        with file:
             if isinstance(content, Path):
                 with content.open("rb") as source:
                     shutil.copyfileobj(source, file, 1 << 20)

@@ -131,7 +131,8 @@ def test_a_point_must_lie_in_the_grid():
 @settings(max_examples=examples(30))
 @given(st.floats(-179.9, 179), st.floats(-89.9, 89), st.floats(0, 8), st.floats(0, 8), st.floats(0, 1), st.floats(0, 1))
 def test_tiles_in_a_box_cover_it(west, south, wide, high, along, up):
-    west, south, wide, high = (round(value, 9) for value in (west, south, wide, high))
+    west, south = round(west, 9), round(south, 9)
+    wide, high = (round(value, 9) if value > 0.01 else 0.0 for value in (wide, high))  # or its inside is on its edge
     east, north = min(west + wide, 179.9), min(south + high, 89.9)
     for grid in (MODIS, DEGREES):
         found = list(grid.tiles_in((west, south, east, north)))
@@ -256,6 +257,22 @@ def test_a_box_across_the_antimeridian_has_the_tiles_of_both_sides():
     assert found == sorted(found, key=lambda tile: MODIS.column_row(tile)[::-1])
     assert set(found) == {*MODIS.tiles_in((170, -20, 180, -10)), *MODIS.tiles_in((-180, -20, -170, -10))}
     assert len(found) == 6  # of 460
+
+
+@pytest.mark.parametrize("grid", [MODIS, DEGREES, EASE])
+def test_the_tiles_of_a_box_across_the_antimeridian_are_those_of_its_points(grid):
+    """PROJ says where each point lies; a tile that only a corner reaches may lie between two points."""
+    lon = np.concatenate([np.arange(170, 180, 0.05), np.arange(-180, -169.99, 0.05)])
+    lat = np.arange(-20, -9.99, 0.05)
+    to_grid = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
+    x, y = to_grid.transform(*(part.ravel() for part in np.meshgrid(lon, lat)))
+    width, height = np.multiply(grid.tile_shape[::-1], grid.pixel)
+    columns, rows = np.floor((x - grid.origin[0]) / width), np.floor((grid.origin[1] - y) / height)
+    there = {grid.tile_id(int(c), int(r)) for c, r in set(zip(columns, rows, strict=True)) if 0 <= c < grid.tiles[0]}
+    found = set(grid.tiles_in((169.99, -20.01, -169.99, -9.99)))
+    assert there <= found
+    assert len(found) <= 3 * len(there)
+    assert {0, grid.tiles[0] - 1} <= {grid.column_row(tile)[0] for tile in found}
 
 
 POINTS = [

@@ -28,6 +28,7 @@ from stac_sm.product.export.export import ExportRequest, export_product
 from stac_sm.product.export.files import FORMATS
 from stac_sm.product.read import open_product, open_product_on, point_series
 from stac_sm.stac.catalogs.catalog import open_catalog
+from tests.support.antimeridian import BOX, GRIDS, HALVES, product, true_value
 from tests.support.fields import SMALL
 from tests.support.product_days import FIRST, new_project, put_days
 
@@ -304,3 +305,41 @@ def test_the_command_prints_what_it_wrote(catalog, bbox, tmp_path):
     again = CliRunner().invoke(main, [*words, "--catalog", catalog.root])
     assert (again.exit_code, "give --append" in again.output) == (1, True)
     assert CliRunner().invoke(main, [*words, "--at", "11,47", "--catalog", catalog.root]).exit_code == 1
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_two_sides_of_the_antimeridian_are_exported_apart(tmp_path, name):
+    """A box across it is refused with the two boxes; each of them has the values of the pixels that PROJ names."""
+    found = product(tmp_path / "p", name)
+    request = ExportRequest(Period.of_day(FIRST), tmp_path / "x.nc", bbox=BOX)
+    with pytest.raises(InputError, match=r"across the antimeridian.* 170,-19,180,-11 and -180,-19,-170,-11 are requi"):
+        export_product(found, request)
+    with pytest.raises(InputError, match="export the two sides of the antimeridian apart"):
+        export_product(found, replace(request, step=0.5))
+    assert not request.to.exists()
+    for number, bbox in enumerate(HALVES):
+        pixels, cells = tmp_path / f"{number}.nc", tmp_path / f"cells{number}.nc"
+        export_product(found, replace(request, bbox=bbox, to=pixels))
+        export_product(found, replace(request, bbox=bbox, to=cells, step=0.5))
+        with xr.open_dataset(cells) as made:
+            assert (made.sizes["lat"], made.sizes["lon"]) == (16, 20)
+            true = [[true_value(name, lon, lat) for lon in made.lon.values] for lat in made.lat.values]
+            np.testing.assert_array_equal(made.sm.values[0], np.float32(true))
+        with xr.open_dataset(pixels) as made:
+            values = made.sm.values[0]
+            lon, lat = (np.broadcast_to(made[axis].values, values.shape) for axis in ("lon", "lat")) if (
+                made["lon"].ndim == 2
+            ) else np.meshgrid(made["lon"].values, made["lat"].values)  # fmt: skip
+            inside = np.isfinite(values) & (np.abs(lon) < 179.9)
+            true = [true_value(name, *place) for place in zip(lon[inside], lat[inside], strict=True)]
+            np.testing.assert_array_equal(values[inside], np.float32(true))
+            assert inside.sum() > 50
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize(("lon", "beside"), [(180.0, 179.99), (-180.0, -179.99)])
+def test_a_point_on_the_antimeridian_is_that_of_the_tile_that_is_named(tmp_path, name, lon, beside):
+    found, tile = product(tmp_path, name), GRIDS[name].tile_at(lon, -15.2)[0]
+    (value,) = point_series(found, lon, -15.2, Period.of_day(FIRST)).sm
+    assert value == true_value(name, beside, -15.2)
+    assert tile in {"h00v05", "h17v05"}
