@@ -340,7 +340,8 @@ def _write_temporary(target: Path, content: bytes | Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):  # a file lies where a folder is required: that is what to say
+            temporary.unlink(missing_ok=True)
         raise
     return temporary
 
