@@ -170,8 +170,10 @@ def _by_coordinate(ends: Float32Array) -> Float32Array:
     return np.ascontiguousarray(np.pad(ends.T, ((0, 0), (0, -len(ends) % GROUP)), constant_values=_NOWHERE))
 
 
-def _compiled(fast: bool | set[str]) -> Callable[[F], F]:
-    return cast(Callable[[F], F], njit(cache=True, nogil=True, fastmath=fast, error_model="numpy"))
+def _compiled(fast: bool | set[str], *, inner: bool = True) -> Callable[[F], F]:
+    """Return a decorator that compiles a function; an inner one is compiled and kept with the one that calls it."""
+    kept: dict[str, bool] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if inner else {"cache": True}
+    return cast(Callable[[F], F], njit(nogil=True, fastmath=fast, error_model="numpy", **kept))
 
 
 def outside(columns: Sequence[Float32Array], frame: FeatureScaling, groups: Groups, radius: float) -> NDArray[np.bool_]:
@@ -193,7 +195,7 @@ def outside(columns: Sequence[Float32Array], frame: FeatureScaling, groups: Grou
     return found
 
 
-@_compiled(_ROUNDED)
+@_compiled(_ROUNDED, inner=False)
 def _outside(values: Float32Array, frame: FeatureScaling, groups: Groups, radius: float) -> NDArray[np.bool_]:
     """Return the same as `outside`, of features side by side, dims (feature, row)."""
     axes, rows = groups.points.shape[1], values.shape[1]
@@ -201,7 +203,8 @@ def _outside(values: Float32Array, frame: FeatureScaling, groups: Groups, radius
     places, place = np.zeros((axes, ROWS_AT_ONCE), np.float32), np.empty(axes, np.float32)
     limits, apart = np.empty(ROWS_AT_ONCE, np.float32), np.empty(ROWS_AT_ONCE, np.float32)
     bound, squares = np.empty(groups.low.shape[1], np.float32), np.empty(GROUP, np.float32)
-    recent, holder, oldest = groups.points[0].copy(), 0, 0
+    recent, oldest = groups.points[0].copy(), 0
+    holder: Any = np.int64(0)  # for a literal 0, Numba compiles what it is given to once more
     for start in range(0, rows, ROWS_AT_ONCE):
         n = min(ROWS_AT_ONCE, rows - start)
         _place(values[:, start : start + n], frame, np.float32(radius), places, limits, apart)
@@ -210,7 +213,8 @@ def _outside(values: Float32Array, frame: FeatureScaling, groups: Groups, radius
         for i in range(n):
             if apart[i] <= limits[i]:
                 continue
-            place[:] = places[:, i]
+            for d in range(axes):  # a copy of slices compiles for longer than all else: its error message does
+                place[d] = places[d, i]
             if moved and _square(place, recent, holder) <= limits[i]:
                 continue
             least = least_square(place, recent, squares)
@@ -220,7 +224,9 @@ def _outside(values: Float32Array, frame: FeatureScaling, groups: Groups, radius
             group, least = _holder(place, limits[i], groups, bound, squares)
             found[start + i] = group < 0
             if group >= 0:
-                recent[:, oldest] = groups.points[group, :, _first_of(squares, least)]
+                nearest = _first_of(squares, least)
+                for d in range(axes):
+                    recent[d, oldest] = groups.points[group, d, nearest]
                 holder, oldest, moved = oldest, (oldest + 1) % GROUP, True
     return found
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stac_sm.core.errors import InputError, ModelError
 from stac_sm.model.applicability import Applicability, fit_applicability
 from stac_sm.model.holdout import hold_out
+from tests.benchmarks import compiling
 
 FEATURES = ("lst", "lai", "swvl1", "elevation", "flat", "unused")
 IMPORTANCE = {"lst": 4.0, "lai": 1.0, "swvl1": 6.0, "elevation": 2.0, "flat": 5.0, "unused": 0.0}
@@ -279,3 +280,8 @@ def test_it_costs_little_beside_prediction():
     assert found["share_1"] < 0.25
     assert found["agreement"] >= 0.98
     assert found["agreement_on_pixels"] >= 0.97
+
+
+def test_no_more_is_compiled_than_the_search_needs():
+    """Functions, Numba's own among them: they were 57 where copied slices brought in text formatting."""
+    assert 0 < compiling.measure("applicability")["functions"] <= 20

@@ -107,7 +107,7 @@ class Ensemble:
     def build_meanwhile(self, rows: int) -> threading.Thread | None:
         """Start to build the forest, if so many rows are worth it: in a thread, while their columns are being read.
 
-        On a machine that has not compiled the kernels yet, that takes half a minute.
+        On a machine that has not compiled the kernels yet, that takes some seconds.
 
         Parameters
         ----------

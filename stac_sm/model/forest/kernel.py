@@ -14,8 +14,8 @@ import numba
 import numpy as np
 
 from stac_sm.model.forest.ranks import LEAF
-from stac_sm.model.forest.row_order import LANES, arrange, take
-from stac_sm.model.forest.simd import STRIDE, TABLE, add_of_four, add_of_one, add_of_two, number_leaves
+from stac_sm.model.forest.row_order import LANES, arrange, inner, take
+from stac_sm.model.forest.simd import STRIDE, TABLE, add_of_four, add_of_one, add_of_two, number_leaves, store_bits
 
 __all__ = ["arrange", "evaluate", "rank", "take"]
 
@@ -58,7 +58,7 @@ def rank(values, thresholds, first, low, scale, steps, codes):
     return len(values)
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _ranges(codes, start, stop, low, high):
     """Return the least and greatest code of each feature in some rows, in both readings; whether one is missing."""
     features = len(codes)
@@ -77,7 +77,7 @@ def _ranges(codes, start, stop, low, high):
         high[features + f] = 65536 if missing else np.int32(most)
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _prune_large(nodes, roots, low, high, to_nodes, to_roots, stack):
     """Copy what the ranges of a large block leave of each tree."""
     out = _ZERO
@@ -111,7 +111,7 @@ def _prune_large(nodes, roots, low, high, to_nodes, to_roots, stack):
                 to_nodes[above] = to_nodes[above] & ~_LOW | out - above
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _prune_small(nodes, root, low, high, plane, shift, extent, split, value, stack):
     """Return what the ranges of a small block leave of a tree: its splits, and the values of its leaves from left to
     right.
@@ -124,7 +124,7 @@ def _prune_small(nodes, root, low, high, plane, shift, extent, split, value, sta
         word = nodes[node]
         ask = word >> _ASKS
         if ask == _LEAF:
-            value[leaves] = np.uint32(word & _LOW)
+            store_bits(value, leaves, word)
             leaves += _ONE
             if depth == _ZERO:
                 return np.int64(splits)
@@ -149,7 +149,7 @@ def _prune_small(nodes, root, low, high, plane, shift, extent, split, value, sta
         node += _ONE
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _planes(codes, start, low, high, n, plane, shift, extent, planes):
     """Return codes of a small block in bytes, from 1 at the least one; as many planes as their range needs, for each
     reading.
@@ -168,7 +168,7 @@ def _planes(codes, start, low, high, n, plane, shift, extent, planes):
                 break
             plane[reading * features + f] = used * LANES
             for k in range(extent[f] // _WIDTH + 1):
-                to = planes[used]
+                to = planes[used * LANES : used * LANES + n]
                 least, absent = np.int32(shift[f] + k * _WIDTH), np.int32(reading * 255)
                 for i in range(n):
                     code = np.int32(part[i])
@@ -177,7 +177,7 @@ def _planes(codes, start, low, high, n, plane, shift, extent, planes):
                 used += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _add_by_number(planes, split, splits, value, number, total, n):
     """Number the leaf of each row, split by split, and add its value.
 
@@ -205,7 +205,7 @@ def _add_by_number(planes, split, splits, value, number, total, n):
         total[i] += value[number[i]]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _add_by_walk(planes, split, splits, value, look, child, first, at, total, n):
     """Move each row down, all rows one level at a time; a leaf is its own child."""
     leaves = splits + 1
@@ -230,7 +230,7 @@ def _add_by_walk(planes, split, splits, value, look, child, first, at, total, n)
         total[i] += value[at[i] - splits]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _levels(child, splits, level):
     """Return the number of levels of splits; children come after their parents."""
     most = 0
@@ -250,12 +250,11 @@ def evaluate(nodes, roots, ends, most_nodes, most_planes, codes, total):
     readings = 2 * len(codes)
     low, high = np.empty(readings, np.int32), np.empty(readings, np.int32)
     plane, shift, extent = np.empty(readings, np.int32), np.empty(readings, np.int32), np.empty(readings, np.int32)
-    planes = np.empty((most_planes, LANES), np.uint8)
+    planes = np.empty(most_planes * LANES, np.uint8)
     split, stack = np.empty((most_nodes, 4), np.int32), np.empty(most_nodes, np.uint64)
     value, first = np.empty(most_nodes + 4 * 16, np.float32), np.empty(most_nodes, np.int32)
     look, child = np.empty((2 * most_nodes, 2), np.int32), np.empty(4 * most_nodes, np.int32)
     number, at = np.empty(LANES, np.uint8), np.empty(LANES, np.int32)
-    flat, bits = planes.reshape(-1), value.view(np.uint32)
     rows = codes.shape[1]
     for large in range(0, rows, LANES * BLOCKS):
         end = min(large + LANES * BLOCKS, rows)
@@ -269,10 +268,10 @@ def evaluate(nodes, roots, ends, most_nodes, most_planes, codes, total):
             for tree in range(len(roots)):
                 while tree >= ends[member]:
                     member += 1
-                splits = _prune_small(pruned, pruned_roots[tree], low, high, plane, shift, extent, split, bits, stack)
+                splits = _prune_small(pruned, pruned_roots[tree], low, high, plane, shift, extent, split, value, stack)
                 sums = total[member, start : start + n]
                 if splits < _MOST_LEAVES:
-                    _add_by_number(flat, split, splits, value, number, sums, n)
+                    _add_by_number(planes, split, splits, value, number, sums, n)
                 else:
-                    _add_by_walk(flat, split, splits, value, look, child, first, at, sums, n)
+                    _add_by_walk(planes, split, splits, value, look, child, first, at, sums, n)
     return rows

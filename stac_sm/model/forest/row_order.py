@@ -6,6 +6,8 @@ small block. Every decision is taken on a sample: it changes how fast a forest i
 
 from __future__ import annotations
 
+from functools import partial
+
 import numba
 import numpy as np
 
@@ -15,10 +17,13 @@ LANES = 1024
 _SAMPLE = 8  # one row in so many tells the range of all
 _COHERENT = 0.55  # share of open splits below which rows are left as they are
 
+inner = partial(numba.njit, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Compile a function that only compiled ones call: without what Python would call it by, and once with its caller."""
+
 _u2, _i4, _i8, _b1 = numba.uint16, numba.int32, numba.int64, numba.boolean
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _widest(codes, asked, order, start, stop):
     """Return the feature that leaves most splits open in some rows, and the number of splits that all features leave
     open."""
@@ -35,7 +40,7 @@ def _widest(codes, asked, order, start, stop):
     return widest, total
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _halve(code, order, start, middle, stop, count, other):
     """Bring the rows with the least codes of a feature before the middle; equal ones in the order in which they are."""
     count[:] = 0
@@ -53,17 +58,20 @@ def _halve(code, order, start, middle, stop, count, other):
         other[left if goes_left else right] = order[i]
         left += np.int64(goes_left)
         right += np.int64(not goes_left)
-    order[start:stop] = other[start:stop]
+    for i in range(start, stop):  # a copy of slices compiles five times as long: its error message does
+        order[i] = other[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _open_share(codes, asked, order):
     """Return the share of the splits that the ranges of a small block leave open, on the mean over blocks."""
-    rows, total, blocks = codes.shape[1], 0, 0
+    rows, total, blocks, splits = codes.shape[1], 0, 0, 0
+    for feature in range(len(asked)):
+        splits += asked[feature, asked.shape[1] - 1]
     for start in range(0, rows, LANES):
         total += _widest(codes, asked, order, start, min(start + LANES, rows))[1]
         blocks += 1
-    return total / max(blocks * asked[:, -1].sum(), 1)
+    return total / max(blocks * splits, 1)
 
 
 @numba.njit([_b1(_u2[:, ::1], _i4[:, ::1], _i4[::1])], cache=True, nogil=True)
@@ -80,7 +88,7 @@ def arrange(codes, asked, order):
         return False
     other, count = np.empty(rows, np.int32), np.empty(asked.shape[1], np.int32)
     ends = [rows]  # of the parts still to be halved
-    start = 0
+    start = np.int64(0)  # of a literal 0, Numba compiles what is called once more
     while len(ends) > 0:
         stop = ends[-1]
         if stop - start <= LANES:
