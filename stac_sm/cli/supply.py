@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from stac_sm.workflows.project import Project
     from stac_sm.workflows.update import UpdateReport
 
+_DO_AND_REPEAT = "do what is said of each, then run the same command again"
+
 
 class _Fetch(click.Command):
     """Command whose help names every source; their table is imported only for that, since it imports much."""
@@ -101,7 +103,7 @@ def fetch(
     if days is None and not {*other.days} <= {*asked.days}:
         print_message(f"{source}: days of [product], {asked}; those of the match-ups come with --period {other}")
     left_out = None if climatology else left_out_years(project, made, period=days, tiles=chosen, bbox=box)
-    for note in (*made.listing.notes, *([left_out.text] if left_out else [])):
+    for note in (*made.listing.notes, *made.listing.why_again, *([left_out.text] if left_out else [])):
         print_message(f"{source}: {note}")
     if made.listing.outdated is not None:
         print_message(
@@ -223,7 +225,10 @@ def _print_results(made: FetchPlan, results: Sequence[FetchResult], folder: str,
     if any(one.has_file for one in results):
         print_message(f"next: stac-sm ingest {quote(str(made.folder))}{_where(folder)}")
     bad = [one for one in results if one.status in {"queued", "failed"}]
-    exit_if_failed(bad, f"{len(bad)} of {len(results)} requests have no file yet; run the same command again")
+    exit_if_failed(
+        bad,
+        f"{len(bad)} of {len(results)} requests have no file yet: {_DO_AND_REPEAT}",
+    )
 
 
 def _where(folder: str) -> str:
@@ -276,6 +281,8 @@ def update(
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
         print_result(_update_facts(report), False)
+    for source, reasons in report.asked_again.items():
+        print_message(f"asked again: {source}: {'; '.join(reasons)}")
     for source, days in report.outdated.items():
         print_message(f"preliminary: {source} of {days} may be final by now: stac-sm update --period {days}")
     for what, why in report.not_yet.items():
@@ -285,7 +292,10 @@ def update(
     for why in report.failures:
         print_message(f"failed: {why}")
     bad = [*report.cannot_fetch, *report.failures]
-    exit_if_failed(bad, f"{len(bad)} inputs or steps failed, the rest is done; run the same command again")
+    exit_if_failed(
+        bad,
+        f"{len(bad)} inputs or steps failed, the rest is done: {_DO_AND_REPEAT}",
+    )
 
 
 def _update_facts(report: UpdateReport) -> dict[str, object]:

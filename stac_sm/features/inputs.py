@@ -106,6 +106,21 @@ class ResolvedInputs:
         """
         return sorted({(s.item_id, s.item_href) for layer in self._layers(day) for s in layer.sources})
 
+    def preliminary_items(self, day: date) -> list[str]:
+        """Return the items with preliminary data of their provider that a day needs.
+
+        Parameters
+        ----------
+        day
+            A day of the period.
+
+        Returns
+        -------
+        list of str
+            Ids, ascending, none twice.
+        """
+        return sorted({s.item_id for layer in self._layers(day) for s in layer.sources if s.preliminary})
+
     def missing(self, day: date) -> list[str]:
         """List the features and masks without any input on a day.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -12,10 +12,10 @@ import pystac
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import BBox
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.preliminary import is_preliminary
 from stac_sm.fetch.cds import LONGEST_QUEUE_S, CdsRequest
 from stac_sm.fetch.request import Listing, Request, Selection
 from stac_sm.stac.catalogs.search import item_period
-from stac_sm.stac.items import SOURCES_PROPERTY
 
 DATASET = "reanalysis-era5-land"
 VARIABLES = {
@@ -60,7 +60,7 @@ class Era5LandSource:
         end = selection.today - _LATENCY + ONE_DAY
         parts = [(selection.periods[_COLLECTION], assets)]
         parts += [(one, list(selection.year_assets[_COLLECTION])) for one in selection.years.get(_COLLECTION, ())]
-        notes = [_STORES]
+        notes, why_again = [_STORES], list[str]()
         if end < selection.periods[_COLLECTION].end:
             notes.append(f"days after {end - ONE_DAY} are not published yet: fetch them later")
         requests, held, again, asked = list[Request](), 0, set[date](), set[date]()
@@ -70,6 +70,7 @@ class Era5LandSource:
                 found = lacking_days(selection, _COLLECTION, sorted(new), keys, box, _outdated(selection.today))
                 held += found.held
                 again |= found.outdated
+                why_again += _why_again(found, box)
                 requests += [
                     self._request(selection, days, keys, box, {*days} & found.outdated)
                     for days in by_month(found.lacking)
@@ -80,7 +81,7 @@ class Era5LandSource:
                 f"{len(again)} days of the catalogue are preliminary (ERA5-Land-T), and may be final by now: they are "
                 "asked for again"
             )
-        return Listing(requests, held, tuple(notes), self._elsewhere(selection, asked))
+        return Listing(requests, held, tuple(notes), self._elsewhere(selection, asked), tuple(why_again))
 
     def _elsewhere(self, selection: Selection, asked: set[date]) -> Period | None:
         """Return the days in the catalogue that were not asked for, are preliminary, and may be final by now."""
@@ -159,6 +160,12 @@ class LackingDays:
     outdated: set[date] = field(default_factory=set)
     """Days that it has, but of which the service has better values."""
 
+    in_part: Mapping[date, BBox] = field(default_factory=dict)
+    """Of these, days of which it has a part of the box only, and that part: west, south, east, north in degrees."""
+
+    without: Mapping[date, frozenset[str]] = field(default_factory=dict)
+    """Of these, days of which it has the box without some of the assets, and which these are."""
+
 
 def lacking_days(
     selection: Selection,
@@ -193,12 +200,45 @@ def lacking_days(
     if not days:
         return LackingDays([], 0)
     held, outdated, required = set[date](), set[date](), {*days}
+    in_part, without = dict[date, BBox](), dict[date, frozenset[str]]()
     for item in selection.catalog.items(collection, period=Period(days[0], days[-1] + ONE_DAY), bbox=box):
         west, south, east, north = item.bbox or (0, 0, 0, 0)
         whole = west <= max(box[0], -179.9) and south <= box[1] and east >= min(box[2], 179.8) and north >= box[3]
-        if whole and set(assets) <= set(item.assets):
-            (outdated if is_outdated(item) else held).update(required.intersection(item_period(item).days))
-    return LackingDays([day for day in days if day not in held], len(held), outdated - held)
+        its_days, absent = required.intersection(item_period(item).days), frozenset({*assets} - {*item.assets})
+        if not whole:
+            in_part.update(dict.fromkeys(its_days, (west, south, east, north)))
+        elif absent:
+            without.update(dict.fromkeys(its_days, absent))
+        else:
+            (outdated if is_outdated(item) else held).update(its_days)
+    there = held | outdated
+    return LackingDays(
+        [day for day in days if day not in held],
+        len(held),
+        outdated - held,
+        {day: part for day, part in in_part.items() if day not in there | {*without}},
+        {day: absent for day, absent in without.items() if day not in there},
+    )
+
+
+def _why_again(found: LackingDays, box: BBox) -> list[str]:
+    """Return why days are asked for although the catalogue has something of them."""
+    notes = list[str]()
+    if found.in_part:
+        part = found.in_part[min(found.in_part)]
+        notes.append(
+            f"the catalogue has a part of the area only on {len(found.in_part)} of the days ({_sides(part)} on "
+            f"{min(found.in_part)}, {_sides(box)} is required): the whole area is asked for"
+        )
+    if found.without:
+        names = ", ".join(sorted(frozenset().union(*found.without.values())))
+        days = f"{len(found.without)} of the days"
+        notes.append(f"the catalogue lacks {names} on {days}: all variables are asked for")
+    return notes
+
+
+def _sides(box: BBox) -> str:
+    return ",".join(f"{side:g}" for side in box)
 
 
 def _outdated(today: date) -> Callable[[pystac.Item], bool]:
@@ -211,9 +251,7 @@ def _outdated(today: date) -> Callable[[pystac.Item], bool]:
         day = item_period(item).start
         if (today.year - day.year) * 12 + today.month - day.month <= _FINAL_MONTHS:
             return False
-        sources = item.properties.get(SOURCES_PROPERTY) or ()
-        facts = [one for source in sources for one in (source, *(source.get("variables") or {}).values())]
-        return any(one.get("preliminary") for one in facts)
+        return is_preliminary(item.properties)
 
     return is_outdated
 

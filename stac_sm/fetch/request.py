@@ -158,6 +158,9 @@ class Listing:
     outdated: Period | None = None
     """Other days of which the catalogue has preliminary values although the service has final ones by now."""
 
+    why_again: tuple[str, ...] = ()
+    """Why parts are asked for of which the catalogue has something: another area, or without some of the assets."""
+
 
 class Source(Protocol):
     """A service that gives the files of one or several collections."""

@@ -22,6 +22,7 @@ from typing import Any
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import CatalogError, ConflictError, StacSmError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, digest
+from stac_sm.core.preliminary import SOURCES_PROPERTY
 from stac_sm.ingest.provider_interface import (
     CompanionProvider,
     ContentProvider,
@@ -51,7 +52,7 @@ from stac_sm.ingest.registry import create_provider
 from stac_sm.ingest.results import FileResult, Tally
 from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
-from stac_sm.stac.items import SOURCES_PROPERTY, ItemDict, item_folder
+from stac_sm.stac.items import ItemDict, item_folder
 from stac_sm.stac.links import add_collection, skeleton_folder
 from stac_sm.stac.publish import (
     FINGERPRINT_PROPERTY,

@@ -18,10 +18,11 @@ from typing import Any
 from stac_sm.core.errors import GranuleError
 from stac_sm.core.fingerprint import canonical_json
 from stac_sm.core.grid import item_geometry
-from stac_sm.stac.items import SOURCES_PROPERTY, ItemDict
+from stac_sm.core.preliminary import RANK_PROPERTY, SOURCES_PROPERTY
+from stac_sm.stac.items import ItemDict
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY
 
-RANK_PROPERTY, SOURCE_PROPERTY = "stac_sm:rank", "stac_sm:source"
+SOURCE_PROPERTY = "stac_sm:source"
 LEFT_OUT_PROPERTY = "stac_sm:left_out"
 """Item property: what was left out of the item because it cannot be right, by name, and why."""
 

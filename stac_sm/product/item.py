@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 PRODUCT_COLLECTION = "sm-1km-daily"
+PRELIMINARY_PROPERTY = "stac_sm:preliminary"
+"""Ids of the inputs of a tile-day that were preliminary when it was made; left out where none was."""
+
 SM_PROFILE = CogProfile(step=2.0**-13, level=6)
 QA_PROFILE = CogProfile(nodata=None, overviews="mode", level=6)
 UNCERTAINTY_PROFILE = CogProfile(step=2.0**-11, level=6)  # 0.0005 m3 m-3: a hundredth of a usual half width

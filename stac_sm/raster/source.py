@@ -20,6 +20,7 @@ from affine import Affine
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest_of_list, elements_json
 from stac_sm.core.grid import SINUSOIDAL, crs_wkt, make_geobox
+from stac_sm.core.preliminary import is_preliminary
 from stac_sm.raster.precedence import Precedence, precedence_of, stated_version
 from stac_sm.storage.address import LOCAL, WEB, address_kind, asset_address, without_query
 
@@ -87,6 +88,9 @@ class RasterSource:
 
     version: str = ""
     """``version`` of the item; empty if it has none."""
+
+    preliminary: bool = False
+    """Whether the item says that it was made from preliminary data, which the provider replaces by final ones."""
 
     def __hash__(self) -> int:
         """Return a hash of what tells two sources apart as a rule: that of all fields takes 30 times as long."""
@@ -276,6 +280,7 @@ def _described(item: pystac.Item, key: str, requested_band: str) -> RasterSource
         bands=len(bands),
         size=size if isinstance(size, int) and size >= 0 else None,
         version=stated_version(item.properties),
+        preliminary=is_preliminary(item.properties, key),
     )
 
 

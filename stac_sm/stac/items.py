@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 ItemDict = dict[str, Any]
 
-SOURCES_PROPERTY = "stac_sm:sources"
-"""Property of ingested items: the files that each is made from, with what each gives to it."""
-
 _SCHEMAS = "https://stac-extensions.github.io/"
 EXTENSIONS = {
     "classification": _SCHEMAS + "classification/v2.0.0/schema.json",

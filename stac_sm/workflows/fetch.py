@@ -133,7 +133,7 @@ class FetchPlan:
             "place": dict(self.place),
             "folder": str(self.folder),
             "held": self.listing.held,
-            "notes": [*self.notes, *self.listing.notes],
+            "notes": [*self.notes, *self.listing.notes, *self.listing.why_again],
             "requests": [
                 {
                     "what": one.what,

@@ -55,6 +55,9 @@ class UpdateReport:
     not_yet: dict[str, str] = field(default_factory=dict)
     """What services have not published yet, or have not: no failure."""
 
+    asked_again: dict[str, list[str]] = field(default_factory=dict)
+    """Why values are asked for of which the catalogue has something, by source: no failure."""
+
     outdated: dict[str, str] = field(default_factory=dict)
     """Days before the period whose values in the catalogue are preliminary and may be final by now, by source: no
     failure, an update of these days asks for them again."""
@@ -199,6 +202,8 @@ def _fetch(
             report.cannot_fetch[name] = str(error)
             continue
         say(f"fetch {name}: {len(plan.listing.requests)} requests, {plan.listing.held} in the catalogue")
+        if plan.listing.why_again:
+            report.asked_again[name] = list(plan.listing.why_again)
         results = carry_out(plan, say=say)
         report.fetched[name] = dict(Counter(one.status for one in results))
         files += [one.request.file for one in results if one.has_file]

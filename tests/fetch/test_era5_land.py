@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import date
 from functools import partial
 
@@ -14,6 +15,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.fetch.era5_land import areas, by_month, days_name
 from stac_sm.workflows.fetch import today_utc
+from stac_sm.workflows.project import FILE_NAME, read_project
 from tests.support.fetched_files import era5_land_result
 from tests.support.fetching import fetched, listed, project_with, taken_in
 from tests.support.services import TOKEN, ClimateDataStore
@@ -55,6 +57,21 @@ def test_from_a_request_to_items_and_not_again(store, tmp_path):
     assert [one.what for one in again.listing.requests] == ["swvl1, stl1 of 2 days, 2018-06-03/2018-06-04"]
     wider = listed(project, "era5-land", "2018-06-01", bbox=(11.0, 46.0, 13.0, 46.2))
     assert wider.listing.held == 0, "an item of a part of the box is not enough"
+    (why,) = wider.listing.why_again
+    assert re.fullmatch(
+        r"the catalogue has a part of the area only on 1 of the days \(1[\d.,]+ on 2018-06-01, 11,46,13,46.2 is "
+        r"required\): "
+        "the whole area is asked for",
+        why,
+    )
+    assert why in wider.to_dict()["notes"]
+    inside = listed(project, "era5-land", "2018-06-01", bbox=(11.05, 46.05, 11.15, 46.15)).listing
+    assert (inside.held, list(inside.requests), inside.why_again) == (1, [], ()), "an item that holds the box is enough"
+    file = project.folder / FILE_NAME
+    file.write_text(file.read_text().replace('"stl1"', '"sd"'))
+    without = listed(read_project(project.folder), "era5-land", "2018-06-01").listing
+    assert without.why_again == ("the catalogue lacks sd on 1 of the days: all variables are asked for",)
+    assert (without.held, len(without.requests)) == (0, 1)
 
 
 def test_days_before_are_those_of_lags_and_means(tmp_path):

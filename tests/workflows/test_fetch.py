@@ -90,7 +90,7 @@ def test_what_fails_is_named_and_the_exit_code_is_1(project, store):
     store.outcomes = ["failed"]
     done = called("fetch", "era5-land", "--project", project.folder, *PLACE, code=1)
     assert "failed: swvl1 of 2 days" in done.stderr
-    assert "1 of 1 requests have no file yet; run the same command again" in done.stderr
+    assert "1 of 1 requests have no file yet: do what is said of each, then run the same command again" in done.stderr
 
 
 @pytest.mark.parametrize("source", source_names()[1])

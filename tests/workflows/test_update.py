@@ -12,6 +12,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -19,8 +20,8 @@ from click.testing import CliRunner
 from stac_sm.cli.main import main
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.model.skill import SKILL_PROPERTY, Skill
-from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.stac.links import refresh
+from stac_sm.product.item import PRELIMINARY_PROPERTY, PRODUCT_COLLECTION
+from stac_sm.stac.links import refresh, skeleton_folder
 from stac_sm.workflows.audit import audit_project
 from stac_sm.workflows.fetch import fetch_folder
 from stac_sm.workflows.plan.project_plan import only_model
@@ -38,6 +39,7 @@ LACKING = (date(2018, 7, 1), date(2018, 7, 2))
 """Days whose ERA5-Land is new: it is not in the catalogue, and the service has it."""
 
 TODAY = date(2018, 7, 20)
+OWN = jsonschema.Draft7Validator(json.loads((skeleton_folder() / "schema.json").read_text()))
 
 
 @pytest.fixture
@@ -110,7 +112,10 @@ def test_the_report_of_the_command_and_its_exit_code(project, store, monkeypatch
     assert set(document) >= {"fetched", "ingested", "planned", "made", "indexed", "not_yet", "outdated", "failures"}
     assert [what for what in document["cannot_fetch"] if what.startswith("era5-land: ")]
     assert "cannot be fetched: era5-land" in done.stderr
-    assert "inputs or steps failed, the rest is done; run the same command again" in done.stderr
+    assert (
+        "inputs or steps failed, the rest is done: do what is said of each, then run the same command again"
+        in done.stderr
+    )
     text = CliRunner().invoke(main, call)
     assert text.exit_code == 1
     assert f"blocked: {len(LACKING)} by swvl1" in text.stdout
@@ -153,6 +158,12 @@ def test_products_of_preliminary_values_are_made_again_of_final_ones(project, st
     store.make = partial(era5_land_result, final=False)
     first = updated(project)
     assert first.made["new"] == len(DAYS)
+    products = read_project(project.folder).catalog.items(PRODUCT_COLLECTION)
+    inputs = {start_day(item): [item.id] for item in read_project(project.folder).catalog.items("era5-land")}
+    stated = {start_day(item): item.properties.get(PRELIMINARY_PROPERTY) for item in products}
+    assert stated == {day: inputs[day] if day in LACKING else None for day in DAYS.days}
+    for item in products:
+        OWN.validate(item.to_dict())
     for file in (fetch_folder(project) / "era5-land").glob("*.zip"):
         os.utime(file, (utc_instant(TODAY).timestamp(),) * 2)
     store.make = partial(era5_land_result, shift=0.02)
@@ -164,8 +175,14 @@ def test_products_of_preliminary_values_are_made_again_of_final_ones(project, st
     assert (again.planned["stale"], again.planned["done"]) == (len(LACKING), len(DAYS) - len(LACKING))
     assert again.made == {"new": 0, "replaced": len(LACKING), "done": 0}
     assert again.outdated == {}
+    products = read_project(project.folder).catalog.items(PRODUCT_COLLECTION)
+    assert not any(PRELIMINARY_PROPERTY in item.properties for item in products)
     found = audit_project(read_project(project.folder), [PRODUCT_COLLECTION])
     assert {one.kind for one in found} == {"orphan"}, "files of before, which audit --repair removes"
+
+
+def start_day(item):
+    return item.common_metadata.start_datetime.date()
 
 
 def test_a_model_that_is_worse_than_its_own_input_makes_products_on_request_only(project, monkeypatch):

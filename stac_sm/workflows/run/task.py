@@ -31,7 +31,14 @@ from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.model.model import Model
 from stac_sm.model.predict import predict
 from stac_sm.model.skill import SKILL_PROPERTY
-from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, links_to_inputs, product_item, write_product_assets
+from stac_sm.product.item import (
+    PRELIMINARY_PROPERTY,
+    PRODUCT_COLLECTION,
+    ProductDay,
+    links_to_inputs,
+    product_item,
+    write_product_assets,
+)
 from stac_sm.raster.resample import TargetPixels
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, isoformat, item_folder, relative_href
@@ -309,9 +316,14 @@ def _publish_day(
     sm, qa, half_width = sm[0], qa[0], None if uncertainty is None else uncertainty[0]
     intervals = job.model.intervals
     coverage = intervals.coverage if intervals else None
-    item = job.item(
-        made, {"stac_sm:pixels": _count(sm, qa), "stac_sm:coverage": coverage, "stac_sm:parts": dict(parts)}
-    )
+    facts: dict[str, Any] = {
+        "stac_sm:pixels": _count(sm, qa),
+        "stac_sm:coverage": coverage,
+        "stac_sm:parts": dict(parts),
+    }
+    if preliminary := job.resolved.preliminary_items(made.day):
+        facts[PRELIMINARY_PROPERTY] = preliminary
+    item = job.item(made, facts)
     folder = item_folder(job.catalog.layout(PRODUCT_COLLECTION), item)
     item["links"] = links_to_inputs(list(_made_from(job, made, folder))) + _version_links(planned)
     geobox = job.project.grid.geobox(made.tile)

@@ -6,12 +6,14 @@ import functools
 import gc
 import http.server
 import itertools
+import json
 import tarfile
 import tempfile
 import threading
 import warnings
 import zipfile
 
+import jsonschema
 import netCDF4
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.providers.era5_land import Era5Land
 from stac_sm.ingest.sorting import sort_files
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.links import skeleton_folder
 from stac_sm.storage.http.documents import FileUrl
 from tests.support import rival_files as rivals
 from tests.support.examples import examples
@@ -1182,6 +1185,8 @@ def test_files_of_one_variable_each_are_one_item_which_says_what_each_gave(tmp_p
     item, _ = the_item(catalog)
     validate(item)
     assert set(item.assets) == set(UNIT)
+    own = jsonschema.Draft7Validator(json.loads((skeleton_folder() / "schema.json").read_text()))
+    own.validate(item.to_dict())
     given_by = {source["name"]: source.get("variables") for source in item.properties["stac_sm:sources"]}
     assert given_by == {f"{name}_201801.nc": {name: {"hours": [*range(24)]}} for name in UNIT}
     for file in files[::2]:
