@@ -6,6 +6,7 @@ They come before training and planning. Each parses its arguments, calls one fun
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from shlex import quote
@@ -224,8 +225,17 @@ def ingest(paths: tuple[str, ...], folder: Path, workers: int, replace: bool, as
 
 
 def _sorted_text(rows: Sequence[SortedFile]) -> str:
-    """Return a line a file: what it was taken for."""
-    return "\n".join(f"{row.file}: {row.words}" for row in rows)
+    """Return a line a file, or one for members of an archive of one kind: what it was taken for."""
+    archives = {str(row.file) for row in rows if row.unpacked}
+    counts = Counter[tuple[str, bool, str]]()
+    for row in rows:
+        archive = next((str(one) for one in Path(str(row.file)).parents if str(one) in archives), "")
+        together = bool(archive) and row.usable
+        counts[archive if together else str(row.file), together, row.words] += 1
+    return "\n".join(
+        f"{place}, {number} files: {words}" if together else f"{place}: {words}"
+        for (place, together, words), number in counts.items()
+    )
 
 
 def _source_and_paths(words: tuple[str, ...], kept: Iterable[str]) -> tuple[str | None, tuple[str, ...]]:

@@ -193,6 +193,8 @@ def _catalogue(opened: Project) -> Iterator[Check]:
     own = [feature for feature in opened.recipe.sources if not feature.catalog]
     for id in dict.fromkeys(feature.collection for feature in own):
         yield run_check("catalogue", id, lambda id=id: _input(opened, catalog, id, own))  # type: ignore[misc]
+    if opened.screening.third not in {feature.collection for feature in own}:
+        yield run_check("catalogue", opened.screening.third, lambda: _third(opened, catalog))
     for id, advice in _MADE.items():
         yield run_check("catalogue", id, lambda id=id, advice=advice: _made(catalog, id, advice))  # type: ignore[misc]
     yield run_check("catalogue", "index", lambda: _index(catalog))
@@ -280,6 +282,16 @@ def _outside(period: Period, there: Period, features: Sequence[Feature]) -> list
 
 def _whole_years(parts: Sequence[Period]) -> list[Period]:
     return [one for one in parts if len(one) >= 365]
+
+
+def _third(opened: Project, catalog: WritableCatalog) -> Check:
+    """Check the third data set of triple collocation, which only `train` and `screen` read."""
+    id = opened.screening.third
+    if id in catalog.collections and _has_items(catalog, id):
+        return Check("catalogue", id, OK, "items of {} to {}, third of [screening]".format(*_extent(catalog, id)))
+    fetched = [f"stac-sm fetch {name}, or" for name, one in fetch_sources().items() if id in one.collections]
+    advice = [*fetched, f"stac-sm ingest {_source_of(opened, id)} FILES, if stations are to be screened here"]
+    return Check("catalogue", id, NOTE, "no items yet, the third data set of [screening]", " ".join(advice))
 
 
 def _assets_lacking(catalog: WritableCatalog, id: str, features: list[Feature]) -> dict[str, list[str]]:

@@ -23,6 +23,7 @@ from stac_sm.doctor.project_checks import _store
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.s3 import objects
 from stac_sm.storage.store import open_store
+from stac_sm.workflows.project import FILE_NAME
 from tests.support.fields import copied_project, put_model
 from tests.support.object_stores import FaultyProxy, environment_of, moto_server, new_bucket
 
@@ -88,6 +89,16 @@ def test_an_input_without_items_fails_and_names_the_features_and_the_command(pro
     assert "no items" in check.found
     assert "stac-sm ingest" in check.advice
     assert all(name in check.found for name in names)
+
+
+def test_the_third_data_set_of_screening_without_items_is_a_note_with_the_command(project):
+    file = project / FILE_NAME
+    file.write_text(file.read_text() + '\n[screening]\nthird = "c3s-sm"\n')
+    found = found_in(project)
+    check = found["c3s-sm"]
+    assert (check.state, check.found) == (NOTE, "no items yet, the third data set of [screening]")
+    assert check.advice.startswith("stac-sm fetch esa-cci-sm, or stac-sm ingest esa-cci-sm FILES")
+    assert "esa-cci-sm" not in found
 
 
 def test_an_asset_that_no_item_has_fails_and_names_its_features(project):

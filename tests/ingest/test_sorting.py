@@ -147,6 +147,22 @@ def test_the_command_says_file_by_file_what_it_took_each_for(tmp_path, mixed):
     assert "no source takes it" in rows["wind.nc"]["taken_for"]
 
 
+def test_members_of_an_archive_that_were_taken_for_the_same_are_one_line(tmp_path):
+    files = [write_cci(tmp_path, f"2018070{day}", **CUT)[0] for day in (1, 2, 3)]
+    archive = tmp_path / "days.zip"
+    with zipfile.ZipFile(archive, "w") as whole:
+        for file in files:
+            whole.write(file, file.name)
+        whole.writestr("cut.nc", files[0].read_bytes()[:3000])
+    project = str(tmp_path / "p")
+    assert CliRunner().invoke(main, ["init", project]).exit_code == 0
+    done = CliRunner().invoke(main, ["ingest", str(archive), "--project", project, "--workers", "1"])
+    lines = [line for line in done.stdout.splitlines() if line.startswith(str(archive))]
+    assert len(lines) == 3, done.stdout
+    assert f"{archive}, 3 files: esa-cci-sm: soil moisture of ESA CCI, combined product, by its content" in lines
+    assert any(line.startswith(f"{archive}/cut.nc: ") for line in lines), "one that cannot be used by its name"
+
+
 def test_a_source_finds_files_of_any_name_in_a_folder(tmp_path, mixed):
     catalog = new_catalog(tmp_path / "catalog")
     (result,) = ingest(catalog, "cop-dem", [mixed])

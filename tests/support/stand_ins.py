@@ -75,7 +75,7 @@ class StandIns:
         return [
             f"export {' '.join(f'{name}={value}' for name, value in self.environment.items())}",
             f"sed -i {shlex.quote(sed)} stac-sm.toml    # in the folder of the project",
-            f"stac-sm ingest ismn {self.archive}",
+            f"stac-sm ingest ismn {shlex.quote(str(self.archive.resolve()))}",
         ]
 
 
@@ -194,6 +194,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the simulated files go; made once")
     folder = parser.parse_args().folder
     static = static_fields(EARTH)
+    print(
+        "# writes the files of a simulated Earth, if they are not there, and starts the servers: a minute", flush=True
+    )
     with stand_ins(folder) as found:
         print(f"# tile {EARTH.tile}; days {EARTH.period}; island: longitude {static.lon.min():.2f} to "
               f"{static.lon.max():.2f}, latitude {static.lat.min():.2f} to {static.lat.max():.2f}")  # fmt: skip
