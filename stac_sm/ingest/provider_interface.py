@@ -19,7 +19,7 @@ from stac_sm.core.variables import Variable
 from stac_sm.ingest.file_content import FileContent, describe_file, files_below
 from stac_sm.ingest.rank import NO_RANK, Decision, ItemVersion, Rank
 from stac_sm.raster.cog import CogProfile, write_asset
-from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, raster_asset
+from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, raster_asset, value_range
 from stac_sm.storage.address import is_remote, local_path
 from stac_sm.storage.http.documents import FileUrl
 from stac_sm.storage.store import sha256
@@ -69,6 +69,8 @@ class RasterLayer:
             offset=self.profile.offset,
             roles=self.roles,
         )
+        if "data" in self.roles and (self.profile.scale, self.profile.offset) == (1.0, 0.0):
+            fields["bands"][0] |= value_range(values, self.profile.nodata)
         file = stem.with_name(stem.name + ".tif")
         return write_asset(values, file, geobox=self.geobox, profile=self.profile, fields=fields | dict(self.asset))
 

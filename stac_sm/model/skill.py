@@ -173,7 +173,7 @@ def skill_sentences(skills: Sequence[Skill], unit: str = "m3 m-3") -> list[str]:
         some = [one for one in skills if one.strategy == strategy]
         if some:
             told = "; ".join(_beside(one) for one in some)
-            rows = f"{some[0].rows} rows of {some[0].sites} sites"
+            rows = f"{some[0].rows:,} rows of {some[0].sites} sites"
             sentences.append(f"{_PLACES[strategy]} ({rows}): RMSE {f'in {unit}, ' if unit else ''}{told}")
     return sentences
 

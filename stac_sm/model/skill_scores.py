@@ -68,7 +68,7 @@ def random_rows_sentence(predictions: pd.DataFrame, trained: str = SCREENED) -> 
     rows = parts["site"].merge(random, on="row")
     found = _against(rows.assign(model=rows["random"]), "random", "model", ("unseen sites", "", method))
     numbers = (
-        f"RMSE {found.rmse:.4f} beside {found.reference_rmse:.4f} on the same {found.rows} rows, {found.change:+.0%}"
+        f"RMSE {found.rmse:.4f} beside {found.reference_rmse:.4f} on the same {found.rows:,} rows, {found.change:+.0%}"
     )
     interval = f" ({CONFIDENCE:.0%} interval {found.low:+.0%} to {found.high:+.0%})" if math.isfinite(found.low) else ""
     if not math.isfinite(found.low) or found.low <= 0 <= found.high:

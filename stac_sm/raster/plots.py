@@ -7,6 +7,7 @@ screen, and nothing changes matplotlib's global state.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,10 @@ _SPREAD = (2, 98)  # percentiles at the ends of the colours, so that outliers do
 
 
 def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
-    """Draw the first day of a cube, one panel a variable that has a value, with units; grey is no value.
+    """Draw the first day of a cube, one panel a variable, with units, cut to the part with values; grey is no value.
 
-    Variables without a value on that day, and masks that hold nowhere, are named in a line below the panels.
+    Variables without a value on that day, masks that hold nowhere, and variables that are the same in every pixel are
+    named in a line below the panels.
 
     Parameters
     ----------
@@ -56,10 +58,14 @@ def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
     day_of = {str(name): cube[name].isel(time=0) for name in cube.data_vars}
     empty = [name for name, field in day_of.items() if not field.notnull().any()]
     nowhere = [name for name, field in day_of.items() if field.dtype == bool and not field.any()]
-    names = [name for name in day_of if name not in (*empty, *nowhere)]
+    same = {name: _only_value(field) for name, field in day_of.items() if name not in (*empty, *nowhere)}
+    names = [name for name, value in same.items() if not value]
+    part = _part_with_values([day_of[name] for name in names])
+    day_of = {name: day_of[name].isel(part) for name in names}
     columns = min(4, math.ceil(math.sqrt(max(len(names), 1))))
     rows = math.ceil(len(names) / columns)
-    tall = min(max(cube.sizes["y"] / cube.sizes["x"], 0.3), 1.5)
+    shape = day_of[names[0]].sizes if names else cube.sizes
+    tall = min(max(shape["y"] / shape["x"], 0.3), 1.5)
     day = fill(f"{title}, {np.datetime_as_string(cube.time.values[0], 'D')}".strip(", "), 38 * columns)
     most_lines = max((_panel_title(cube[name], name).count("\n") for name in names), default=0)
     height = (0.72 * _PANEL * tall + 0.75 + 0.13 * most_lines) * rows + 0.7 + 0.2 * day.count("\n")
@@ -67,9 +73,12 @@ def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
     figure.suptitle(day, fontsize=10)
     for place, name in enumerate(names, 1):
         _panel(figure, figure.add_subplot(rows, columns, place), day_of[name], name)
-    left_out = {"no value on this day": empty, "nowhere on this day": nowhere}
+    everywhere = [f"{name} {value}" for name, value in same.items() if value]
+    left_out = {"no value on this day": empty, "nowhere on this day": nowhere, "the same in every pixel": everywhere}
     if lines := "; ".join(f"{why}: {', '.join(which)}" for why, which in left_out.items() if which):
-        figure.supxlabel(fill(lines, 48 * columns), fontsize=7)
+        below = figure.supxlabel(fill(lines, 48 * columns), fontsize=7)
+        if names:
+            _move_up(figure, below)
     _save(figure, file)
 
 
@@ -108,11 +117,6 @@ def plot_map(field: xr.DataArray, file: Path, *, title: str, difference: bool = 
     lines = ["grey: no value"] if np.isnan(field.values.astype(float)).any() else []
     if lines := [*lines, *([note] if note else [])]:
         figure.supxlabel(fill("; ".join(lines), 110), fontsize=7)
-    if _in_degrees(field):
-        axes.set_ylabel("degrees north", fontsize=7)
-        axes.set_xlabel("degrees east", fontsize=7)
-        axes.set_aspect(1 / max(0.2, math.cos(math.radians(float(field.y.mean())))))
-        draw_coast(axes)
     _save(figure, file)
 
 
@@ -198,14 +202,14 @@ def _draw_flags(axes: Any, days: np.ndarray, flags: dict[str, np.ndarray]) -> No
 
 
 def legend_thumbnail(values: np.ndarray, bounds: tuple[float, float, float, float], file: Path, *, title: str) -> None:
-    """Draw a small map with a legend, m3 m-3; the same colours on every day, clear where there is no value.
+    """Draw a small map with coast lines and a legend, m3 m-3; the same colours on every day, clear without a value.
 
     Parameters
     ----------
     values
         (y, x), m3 m-3, NaN where there is no value.
     bounds
-        Left, bottom, right, top, in units of the CRS.
+        West, south, east, north, degrees.
     file
         A ``.png``, replaced if it exists.
     title
@@ -224,6 +228,7 @@ def legend_thumbnail(values: np.ndarray, bounds: tuple[float, float, float, floa
     shown = values[::step, ::step]
     extent = (left, right, bottom, top)
     image = axes.imshow(shown, cmap=colours, vmin=low, vmax=high, extent=extent, aspect="auto", interpolation="nearest")
+    draw_coast(axes)
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=8)
     _scale(figure, axes, image, "m3 m-3")
@@ -256,7 +261,7 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
     """Draw one variable with its unit, in the coordinates of the grid: km, or degrees."""
     step = max(1, -(-max(field.shape) // _PIXELS))
     field = field[::step, ::step]
-    divisor, unit = (1.0, "degrees") if _in_degrees(field) else (1000.0, "km")
+    divisor, unit = (1.0, "degrees east") if _in_degrees(field) else (1000.0, "km")
     x, y = field.x.values / divisor, field.y.values / divisor
     values = field.values.astype(float)
     low, high = _limits(values, mask=field.dtype == bool)
@@ -276,11 +281,46 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
     axes.set_title(_panel_title(field, name), fontsize=8)
     axes.tick_params(labelsize=6)
     axes.set_xlabel("black: yes, white: no" if field.dtype == bool else unit, fontsize=7)
+    if _in_degrees(field):
+        axes.set_ylabel("degrees north", fontsize=7)
+        axes.set_aspect(1 / max(0.2, math.cos(math.radians(float(field.y.mean())))))
+        draw_coast(axes)
     if field.dtype != bool:
-        label = "soil moisture" if field.name == "sm" else ""
+        label = "red: drier, blue: wetter" if difference else "soil moisture" if field.name == "sm" else ""
         _scale(figure, axes, image, str(field.attrs.get("units", "1")), label)
     if np.isnan(values).all():
         axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center")
+
+
+def _only_value(field: xr.DataArray) -> str:
+    """Return the value that every pixel of a variable has, with its unit; empty where they differ, or one has none."""
+    values = field.values
+    if field.dtype == bool or values.size == 1 or not (values == values.flat[0]).all():
+        return ""
+    unit = str(field.attrs.get("units", "1"))
+    return f"{float(values.flat[0]):.4g} {_UNITS.get(unit, unit)}".strip()
+
+
+def _part_with_values(fields: Sequence[xr.DataArray]) -> dict[str, slice]:
+    """Return the rows and columns in which a variable has a value, with a margin; masks have one everywhere."""
+    known = [field.notnull().values for field in fields if field.dtype != bool]
+    if not known:
+        return {}
+    anywhere = np.logical_or.reduce(known)
+    part = {}
+    for dim, axis in (("y", 1), ("x", 0)):
+        places = np.flatnonzero(anywhere.any(axis=axis))
+        margin = 2 + int(np.ptp(places)) // 30
+        part[dim] = slice(max(0, int(places[0]) - margin), int(places[-1]) + margin + 1)
+    return part
+
+
+def _move_up(figure: Any, text: Any) -> None:
+    """Put a line of text close below the panels, which the layout may have moved up from the lower edge."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the panels stay where they are
+    lowest = min(axes.get_tightbbox().y0 for axes in figure.axes)
+    text.set(va="top", y=float(figure.transFigure.inverted().transform((0, lowest))[1]) - 0.15 / figure.get_figheight())
 
 
 def _panel_title(field: xr.DataArray, name: str) -> str:

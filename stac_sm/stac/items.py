@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyproj
 
 from stac_sm.core.errors import InputError
@@ -250,6 +251,28 @@ def raster_asset(
     if (scale, offset) != (1.0, 0.0):
         band |= {"raster:scale": scale, "raster:offset": offset}
     return {"title": title or variable.description, "type": COG_MEDIA_TYPE, "roles": list(roles), "bands": [band]}
+
+
+def value_range(values: np.ndarray, nodata: float | int | None) -> dict[str, Any]:
+    """Return the range of a band as its field ``statistics``, by which maps choose their colours.
+
+    Parameters
+    ----------
+    values
+        Stored values, any dims; NaN where there is none.
+    nodata
+        Stored value of pixels without data; None: the band has none.
+
+    Returns
+    -------
+    dict
+        ``statistics`` with ``minimum`` and ``maximum``, of four digits after the point; empty where there is no value,
+        or one value only.
+    """
+    known = values[np.isfinite(values) & (values != nodata)] if nodata is not None else values[np.isfinite(values)]
+    if not known.size or known.min() == known.max():
+        return {}
+    return {"statistics": {"minimum": round(float(known.min()), 4), "maximum": round(float(known.max()), 4)}}
 
 
 def link_to_item(href: str, id: str) -> dict[str, str]:

@@ -278,6 +278,8 @@ def test_rioxarray_reads_what_netcdf4_reads(tmp_path):
             j = np.abs(raw["longitude"][:] - float(cog.x[column])).argmin()
             wanted = np.ma.filled(raw["swvl1"][:24, i, j].astype(np.float64), np.nan).mean()
             np.testing.assert_allclose(float(cog[0, row, column]), wanted, rtol=1e-6)
+        limits = item.assets["swvl1"].extra_fields["bands"][0]["statistics"]  # by which maps choose their colours
+        assert (limits["minimum"], limits["maximum"]) == pytest.approx((float(cog.min()), float(cog.max())), abs=1e-4)
 
 
 SMAP_GROUP = "Soil_Moisture_Retrieval_Data"

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +23,27 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stac_sm.core.period import Period
+from stac_sm.core.variables import VARIABLES
+from stac_sm.ingest.provider_interface import RasterLayer
 from stac_sm.product.aggregates.means import make_means
 from stac_sm.product.aggregates.mosaic import make_mosaics
+from stac_sm.raster.cog import CogProfile
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
+from stac_sm.stac.items import raster_item
+from stac_sm.stac.links import refresh
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, publish
 from stac_sm.workflows.training.steps import match_up_step, train_step
 from stac_sm.workflows.validation.validate import validate_product
 from tests.support.chromium import chromium, page
-from tests.support.fields import SMALL
+from tests.support.fields import SMALL, TILE, around
 from tests.support.missing import need
 from tests.support.product_days import put_days
 from tests.support.served import running
 from tests.support.station_project import a_project
 
 BUILT = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stac-sm" / "browser"
+INPUT = "ERA5L.A2017001"
 PLACES = {"tile.openstreetmap.org", "geojson.org"}
 """The background of maps, and the schema of a geometry: the only hosts beside ours that the Browser may ask."""
 
@@ -57,10 +65,23 @@ def project(tmp_path_factory):
     make_mosaics(catalog, SMALL, Period.parse("2018-07"), "001")
     make_means(catalog, SMALL, [Period.parse("2018")], "001", as_one=True)
     validate_product(made, Period.parse("2018-07-01/2018-07-02"))
+    put_an_input(catalog, Path(made.folder, ".scratch"))
     catalog = open_catalog(made.folder)
     for id in catalog.collections:
         update_index(catalog.store, id, layout=catalog.layout(id))
     return made
+
+
+def put_an_input(catalog, folder):
+    """An item whose asset is written as the ingest of rasters writes it."""
+    geobox = around(SMALL.geobox(TILE), "EPSG:4326", 0.01)
+    values = np.linspace(0.1, 0.4, geobox.shape[0] * geobox.shape[1], dtype=np.float32).reshape(geobox.shape)
+    start = datetime(2017, 1, 1, tzinfo=UTC)
+    item = raster_item(id=INPUT, collection="era5-land", geobox=geobox, start=start, end=start + timedelta(days=1),
+                       properties={FINGERPRINT_PROPERTY: "0" * 64}, extensions=[])  # fmt: skip
+    layer = RasterLayer(VARIABLES["swvl1"], lambda: values, geobox, CogProfile())
+    publish(catalog, item, {"swvl1": layer.write(folder / INPUT)})
+    refresh(catalog.store, "era5-land")
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +184,15 @@ def test_the_colours_of_the_product_are_drawn_on_the_map(tab, address, project, 
     assert "Soil moisture in colours" in before.strip().splitlines()[-1]
 
 
-def check_drawn(tab, folder):
+def test_the_values_of_an_input_are_drawn_on_the_map(tab, address, project, tmp_path):
+    """By the range that its band states: without it, all of them are black."""
+    opened(tab, address, item_of(project, "era5-land", INPUT), "input")
+    check_drawn(tab, tmp_path, f"{INPUT}.")
+
+
+def check_drawn(tab, folder, file="visual.tif"):
     """The map shows the colours of the product, not only its outline."""
-    assert any("visual.tif" in url and status in (200, 206) for url, status in tab.answers.items())
+    assert any(file in url and status in (200, 206) for url, status in tab.answers.items())
     colours = tab.value(
         """(() => {
             const seen = new Set();

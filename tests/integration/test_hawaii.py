@@ -351,7 +351,7 @@ def test_the_skill_beside_era5_land_is_the_same_number_everywhere(flow: Flow) ->
     assert corrected["rmse"] == pytest.approx(scores["site", "unscreened"]["rmse"], abs=1e-6)
     assert corrected["reference_rmse"] == pytest.approx(scores["site", "swvl1 bias-corrected"]["rmse"], abs=1e-6)
     said = flow.said["train"].stdout
-    assert f"at unseen sites ({corrected['rows']} rows of 4 sites): RMSE in m3 m-3, {corrected['rmse']:.4f}, " in said
+    assert f"at unseen sites ({corrected['rows']:,} rows of 4 sites): RMSE in m3 m-3, {corrected['rmse']:.4f}, " in said
     assert f"beside {corrected['reference_rmse']:.4f} of its own input swvl1, bias-corrected" in said
     worse = any(one["change"] > 0 for one in stated if "name" in one)
     assert said.startswith("WORSE THAN ITS OWN INPUT") == worse

@@ -155,5 +155,5 @@ def test_random_rows_are_explained_by_their_paired_difference(random, meaning):
     )
     said = random_rows_sentence(found)
     assert meaning in said
-    assert f"on the same {int((found['strategy'] == 'site').sum())} rows" in said
+    assert f"on the same {int((found['strategy'] == 'site').sum()):,} rows" in said
     assert random_rows_sentence(found[found["strategy"] != "random"]) == ""

@@ -113,6 +113,36 @@ def test_a_cube_has_no_empty_panels_and_titles_of_the_field(kept, number):
     assert figure._supxlabel.get_text().replace("\n", " ") == "no value on this day: snow; nowhere on this day: frozen"
 
 
+def test_a_cube_is_cut_to_its_values_and_names_what_is_the_same_in_every_pixel(kept):
+    island = np.full((1, 30, 40), np.nan)
+    island[:, 10:14, 20:30] = RAMP[..., :10]
+    water = np.isnan(island)
+    plot_cube(cube_of(sm=(island, "m3 m-3"), doy=(0.38, "1"), water=(water, "1")), Path("cube.png"))
+    (figure,) = kept
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    assert [axes.images[0].get_array().shape for axes in panels] == [(8, 14), (8, 14)]
+    assert figure._supxlabel.get_text() == "the same in every pixel: doy 0.38"
+
+
+def test_the_line_below_a_cube_is_close_to_its_panels(kept):
+    tall = cube_of(**{f"f{i}": (RAMP, "K") for i in range(13)}, snow=(np.nan, "m"))
+    plot_cube(tall.isel(x=slice(0, 30)), Path("cube.png"))
+    (figure,) = kept
+    figure.draw_without_rendering()
+    lowest = min(axes.get_tightbbox().y0 for axes in figure.axes)
+    assert 0 < lowest - figure._supxlabel.get_window_extent().y1 < 0.4 * figure.dpi
+
+
+def test_a_cube_in_degrees_has_the_coast_and_says_which_degrees(kept):
+    field = cube_of(swvl1=(RAMP, "m3 m-3"))
+    place = {"x": np.linspace(6, 10, 40), "y": np.linspace(46, 43, 30)}
+    plot_cube(field.assign_coords(place), Path("cube.png"))
+    axes = kept[0].axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("degrees east", "degrees north")
+    assert len(axes.collections) == 1
+    assert axes.get_aspect() == pytest.approx(1 / np.cos(np.radians(44.5)), rel=1e-3)
+
+
 def test_a_cube_without_any_value_says_so(kept):
     plot_cube(cube_of(snow=(np.nan, "m"), sm=(np.nan, "m3 m-3")), Path("cube.png"), title="h18v04")
     assert kept[0].axes == []
@@ -172,6 +202,13 @@ def test_a_difference_is_white_at_zero_and_blue_where_it_is_wetter(tmp_path):
     assert drier[0] > drier[2] + 50
     assert same.min() > 235
     assert wetter[2] > wetter[0] + 20
+
+
+def test_a_difference_says_what_its_colours_mean(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, file: drawn.append(figure))
+    plot_map(field_of(RAMP), Path("d.png"), title="difference", difference=True)
+    assert drawn[0].axes[1].get_ylabel() == "red: drier, blue: wetter, m³ m⁻³"
 
 
 def series_of(values):

@@ -8,6 +8,7 @@ import posixpath
 import re
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pystac
 import pytest
 from hypothesis import given
@@ -25,6 +26,7 @@ from stac_sm.stac.items import (
     item_json,
     raster_item,
     relative_href,
+    value_range,
     with_location,
     with_structural_links,
 )
@@ -231,3 +233,11 @@ def test_raster_item_off_the_earth_is_refused():
         raster_item(
             id="x", collection="y", geobox=MODIS_SINUSOIDAL_1KM.geobox("h00v00"), start=START, end=START + timedelta(1)
         )
+
+
+def test_the_range_of_a_band_leaves_out_what_is_no_value():
+    values = np.array([[-9999, np.nan, 0.12345, 0.5]], np.float32)
+    assert value_range(values, -9999) == {"statistics": {"minimum": 0.1235, "maximum": 0.5}}
+    assert value_range(np.array([[0, 255, 7]], np.uint8), 255) == {"statistics": {"minimum": 0.0, "maximum": 7.0}}
+    assert value_range(np.full((2, 2), np.nan), None) == {}
+    assert value_range(np.full((2, 2), 3.0), None) == {}

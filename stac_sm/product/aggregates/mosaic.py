@@ -37,7 +37,7 @@ from stac_sm.raster.read import read_window
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
-from stac_sm.stac.items import raster_asset
+from stac_sm.stac.items import raster_asset, value_range
 from stac_sm.stac.simulated import is_simulated, simulated_title
 
 DAILY_GLOBAL = "sm-1km-daily-global"
@@ -261,9 +261,7 @@ def _overview_fields(values: np.ndarray, grid: TileGrid) -> dict[str, Any]:
     fields = raster_asset(
         VARIABLES["sm"], dtype="float32", nodata=OVERVIEW_PROFILE.nodata, roles=["overview"], title=title
     )
-    if not np.isnan(values).all():
-        limits = {"minimum": float(np.nanmin(values)), "maximum": float(np.nanmax(values))}
-        fields["bands"][0]["statistics"] = {name: round(value, 4) for name, value in limits.items()}
+    fields["bands"][0] |= value_range(values, None)
     place = {"proj:code": "EPSG:4326", "proj:wkt2": None, "proj:projjson": None, "proj:shape": list(geobox.shape)}
     return {**fields, **place, "proj:transform": list(geobox.affine)[:6], "proj:bbox": list(geobox.boundingbox.bbox)}
 

@@ -14,15 +14,17 @@ HtmlNode = ElementTree.Element
 HtmlContent = HtmlNode | str
 
 _MOST_ROWS_ON_A_PAGE = 14
-_NUMBER = r"(< |about )?[-+]?[\d., ]+( %)?( \([-+.\d]+ to [-+.\d]+\)| to [\d.]+)?|-"
+_NUMBER = r"(< |about )?[-+]?[\d., ]+(\s%)?( \([-+.\d]+ to [-+.\d]+\)| to [\d.]+)?|-"
 """A number, perhaps with its interval in brackets; ``-`` stands for none."""
 
+_BEFORE_PERCENT = re.compile(r"(?<=\d) ?%")
+_UNIT = "m³\N{NO-BREAK SPACE}m⁻³"
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # no HTML document may hold them
 
 
 def html_element(tag: str, *content: HtmlContent, **attributes: str) -> HtmlNode:
     """Return an element; ``class_`` stands for ``class``, ``_`` in other names for ``-``."""
-    names = {name.rstrip("_").replace("_", "-"): _text(value) for name, value in attributes.items()}
+    names = {name.rstrip("_").replace("_", "-"): _seen(value) for name, value in attributes.items()}
     node = ElementTree.Element(tag, names)
     last: HtmlNode | None = None
     for one in content:
@@ -84,6 +86,8 @@ def html_figure(image: bytes, alt: str, caption: str) -> HtmlNode:
 def html_document(title: str, style: str, *body: HtmlContent) -> str:
     """Return a whole page that loads nothing and runs nothing, and forbids its content to."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    styled = html_element("style")
+    styled.text = style
     head = html_element(
         "head",
         html_element("meta", charset="utf-8"),
@@ -91,7 +95,7 @@ def html_document(title: str, style: str, *body: HtmlContent) -> str:
         html_element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         html_element("title", title),
         html_element("link", rel="icon", href="data:,"),
-        html_element("style", style),
+        styled,
     )
     page = html_element("html", head, html_element("body", *body), lang="en")
     return "<!DOCTYPE html>\n" + ElementTree.tostring(page, encoding="unicode", method="html") + "\n"
@@ -115,4 +119,9 @@ def _row_class(row: Sequence[HtmlContent]) -> dict[str, str]:
 
 
 def _text(text: str) -> str:
+    """Return the text of an element, in which units have exponents and stay beside their numbers."""
+    return _BEFORE_PERCENT.sub("\N{NO-BREAK SPACE}%", _seen(text).replace("m3 m-3", _UNIT).replace("m³ m⁻³", _UNIT))
+
+
+def _seen(text: str) -> str:
     return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)

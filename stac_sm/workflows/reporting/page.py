@@ -218,7 +218,8 @@ def _warnings(findings: ReportFindings) -> Iterator[HtmlNode]:
 
 def _strategies_in(name: str) -> str:
     strategy, _, rest = name.partition(" ")
-    return f"{strategy_label(strategy)}{f', {rest} training' if rest else ''}"
+    label = strategy_label(strategy)
+    return f"{label[:1].upper()}{label[1:]}{f', {rest} training' if rest else ''}"
 
 
 def _scores(findings: ReportFindings) -> Iterator[HtmlContent]:
@@ -321,7 +322,8 @@ def _leaks(findings: ReportFindings) -> Iterator[HtmlContent]:
     yield html_element("p", _LEAKS)
     yield leak_table(found)
     if found.gap is not None:
-        above = f"{found.gap.width:+.4f} {UNIT} above that under random rows"
+        side = "below" if found.gap.width < 0 else "above"
+        above = f"{abs(found.gap.width):.4f} {UNIT} {side} that under random rows"
         gap = f"For the models of these checks the error at unseen sites is {above}"
         without = found.gap_without
         rest = f"; without the flagged features it is {without.width:+.4f}" if without is not None else ""

@@ -58,10 +58,9 @@ def score_content(scores: Mapping[str, ScoreTable]) -> Iterator[HtmlContent]:
                     f"Boxes of R, ubRMSE and bias of sites by {kind.lower()}, {role}; the numbers stand in the tables."
                 )
                 boxes.append(html_figure(image, alt, f"{kind}, {role}"))
-            tables += [
-                _pooled(kind, groups, role, f"scores-{anchor}"),
-                _medians(kind, groups, role, f"medians-{anchor}"),
-            ]
+            tables.append(_pooled(kind, groups, role, f"scores-{anchor}"))
+            if any(one.scored_sites for one in groups):
+                tables.append(_medians(kind, groups, role, f"medians-{anchor}"))
         yield html_panels(*boxes)
         yield from tables
         yield _stations(table, role)
@@ -116,7 +115,7 @@ def _stations(table: ScoreTable, role: str) -> HtmlContent:
     ]
     more = len(table.stations) - len(rows)
     names = ["site", "network", "days", *(heading for _, heading, _ in _FIGURES), "p of R", "p of rho"]
-    names += ["MSE by correlation, 1e-4", "MSE by bias, 1e-4", "MSE by variance, 1e-4"]
+    names += ["MSE by correlation, 10⁻⁴", "MSE by bias, 10⁻⁴", "MSE by variance, 10⁻⁴"]
     caption = f"Stations, {role}" + (f"; the first {len(rows)}, {more} more are in the files" if more else "")
     made = html_table(caption, names, rows, id=f"stations-{'-'.join(role.split())}")
     if len(rows) <= _MOST_OPEN:

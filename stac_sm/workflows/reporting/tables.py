@@ -114,7 +114,8 @@ def _why(leak: LeakageCheck) -> str:
         if leak.within < 0.05
         else "identifies it"
     )
-    return f"{named}; {'helps only where the site is known' if leak.status == FLAGGED else 'does no such harm'}"
+    what = "helps only where the site is known" if leak.status == FLAGGED else "RMSE increase within the limits"
+    return f"{named}; {what}"
 
 
 def residual_table(groups: Sequence[tuple[str, Sequence[ClassResiduals]]]) -> HtmlNode:
@@ -159,7 +160,7 @@ _THIRDS = ("driest", "middle", "wettest")
 def screening_table(screening: ScreeningResult) -> HtmlNode:
     """Return a table of the screening result of every site."""
     rows = [_screened(one) for one in screening.sites.to_dict(orient="records")]
-    wide = f"{screening.thresholds.confidence:.0%}".replace("%", " %")
+    wide = f"{screening.thresholds.confidence:.0%}"
     names = ["site", "status", "days", "R with the truth", f"{wide} interval", f"error, {UNIT}", f"{wide} interval"]
     names += ["failed resamples", "why not"]
     return html_table(

@@ -60,7 +60,7 @@ NOTES_PROPERTY = "stac_sm:notes"
 """Property of model items: sentences that a reader of the scores must know; also in the report."""
 
 _SHOWN = 10  # stations that a message names
-_FEW = 3  # features that a message names one by one
+_FEW = 3  # features that a message or a title names one by one
 
 _UNIT = "m3 m-3"
 
@@ -409,7 +409,7 @@ def _notes(
         )
     if missing := found.get("stac_sm:missing_features"):
         notes.append(
-            "measured site-days without a value of a feature are left out of the match-ups: "
+            "Measured site-days without a value of a feature are left out of the match-ups: "
             f"{_missing_counts(missing, recipe)}"
         )
     return notes
@@ -587,11 +587,18 @@ def _report(item: pystac.Item) -> dict[str, Any]:
     return {"report_hrefs": hrefs, "flagged": tuple(flagged)}
 
 
+def _model_title(features: Sequence[str]) -> str:
+    """Return the title of a model, which names its first features."""
+    if len(features) <= _FEW:
+        return f"XGBoost on {', '.join(features)}"
+    return f"XGBoost on {len(features)} features: {', '.join(features[:_FEW])}, …"
+
+
 def _model_properties(run: TrainingRun, matchups: MatchupResult) -> dict[str, Any]:
     judged = json.loads(run.screening.sites.to_json(orient="records", double_precision=6))
     return {
         "stac_sm:tuning": {"rounds": asdict(run.learned.rounds), "rmse": dict(run.learned.errors)},
-        "title": f"XGBoost on {', '.join(run.model.features)}",
+        "title": _model_title(run.model.features),
         "stac_sm:tc_status": run.status,
         "stac_sm:matchups": matchups.item["id"],
         "stac_sm:rows": len(run.table),

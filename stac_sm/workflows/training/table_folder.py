@@ -159,7 +159,7 @@ def write_table_report(
         "rows": made.learned.rows,
         "rows without target": made.without_target,
         "sites": made.learned.sites,
-        "boosters": ", ".join(part.name for part in made.learned.parts),
+        "boosters": "; ".join(part.name for part in made.learned.parts),
         "rounds": f"{made.learned.rounds.values} of values, {made.learned.rounds.anomalies} of anomalies",
     }
     report = ReportInputs(

@@ -23,6 +23,7 @@ from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
 from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.raster.mosaic_cog import overview_geobox, whole_grid_geobox
+from stac_sm.raster.plots import legend_thumbnail
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.manifest import check_manifest, index_months, is_item, read_manifest
 from stac_sm.stac.index.update import update_index
@@ -110,6 +111,13 @@ def test_the_thumbnail_has_a_map_and_a_legend(project):
     assert max(picture.shape) <= 600
     legend = picture[:, int(0.85 * picture.shape[1]) :]
     assert len({tuple(pixel) for row in legend for pixel in row}) > 100  # a ramp, and numbers beside it
+
+
+def test_the_thumbnail_shows_the_coast_where_there_is_no_value(tmp_path):
+    legend_thumbnail(np.full((90, 180), np.nan), (-180, -90, 180, 90), tmp_path / "none.png", title="2018-07-01")
+    picture = np.asarray(Image.open(tmp_path / "none.png").convert("L"))
+    inside = picture[30:-10, 20 : int(0.8 * picture.shape[1])]
+    assert 0.01 < (inside < 200).mean() < 0.3
 
 
 def test_items_are_valid_and_clean_to_audit(project, validate):

@@ -35,8 +35,8 @@ from stac_sm.workflows.reporting import figures, score_tables, stations
 from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, interval_coverage, site_intervals
 from stac_sm.workflows.reporting.html import html_document, html_element, html_table
 from stac_sm.workflows.reporting.labels import latitude_band_label, method_label, strategy_label
-from stac_sm.workflows.reporting.page import report_asset_fields, write_model_report
-from tests.support.chromium import chromium
+from stac_sm.workflows.reporting.page import page_style, report_asset_fields, write_model_report
+from tests.support.chromium import chromium, page
 from tests.support.missing import need
 from tests.support.page_layout import layout_faults, said_twice
 
@@ -298,7 +298,7 @@ def test_every_site_of_the_screening_is_told(written, given_report):
     judged = given_report.screening.sites
     assert [row[0] for row in rows] == list(judged["site"])
     told = {row[0]: row[8] if row[1] == "rejected" else f"{row[1]}: {row[8]}" for row in rows if row[1] != "kept"}
-    assert told == given_report.screening.reasons
+    assert {site: why.replace("\xa0%", "%") for site, why in told.items()} == given_report.screening.reasons
     assert {row[1] for row in rows} == {"kept", "rejected", "undetermined"}
     counts = zip(judged["resamples"], judged["failed_resamples"], strict=True)
     assert [row[7] for row in rows] == [f"{failed} of {ok + failed}" if ok + failed else "-" for ok, failed in counts]
@@ -516,6 +516,46 @@ def test_columns_of_numbers_stand_right_and_others_left():
     classes = [one.get("class") for one in table.iter("td")]
     assert classes == ["number", None] * 3
     assert [one.get("class") for one in table.find(".//thead").iter("th")] == [None, "number", None]
+
+
+def test_units_have_exponents_and_stay_beside_their_numbers():
+    node = html_element("p", "RMSE in m3 m-3: -7 % (-14 % to 20%)", title="m3 m-3", style="width: 9%")
+    assert node.text == "RMSE in m³\xa0m⁻³: -7\xa0% (-14\xa0% to 20\xa0%)"
+    assert (node.get("title"), node.get("style")) == ("m3 m-3", "width: 9%")
+    assert "td { width: 90%; }" in html_document("t", "td { width: 90%; }", node)
+
+
+def test_ids_and_intervals_of_a_table_are_not_broken_over_lines(tmp_path):
+    """On a narrow screen and on paper, beside a long reason."""
+    need("Chromium", None if chromium() else "it is not installed")
+    rows = [["SIM-COAST.Site-01", "rejected", "0.631 to 0.806", "a long reason " * 20]]
+    table = html_table("Triple collocation", ["site", "status", "90 % interval", "why"], rows, id="screening-table")
+    file = tmp_path / "page.html"
+    file.write_text(html_document("t", page_style(), html_element("main", table)), encoding="utf-8")
+    with page("http://127.0.0.1") as tab:
+        for width, media in ((800, "screen"), (688, "print")):
+            tab.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+            tab.send("Emulation.setEmulatedMedia", media=media)
+            tab.open(file.as_uri())
+            script = """[...document.querySelectorAll("tbody th, td.number")].map(one => {
+                const range = document.createRange();
+                range.selectNodeContents(one);
+                return range.getClientRects().length;
+            })"""
+            assert tab.value(script) == [1, 1], media
+
+
+def test_medians_over_no_site_are_no_table(given_report):
+    table = ReportFindings(given_report).unseen_site_scores
+    assert [
+        one
+        for one in score_tables.score_content({"here": table})
+        if one.findall(".//table[@id='medians-network-here']")
+    ]
+    few = replace(table, pooled=replace(table.pooled, scored_sites=0), networks=(), classes={})
+    found = list(score_tables.score_content({"here": few}))
+    assert [one for one in found if one.findall(".//table[@id='scores-network-here']")]
+    assert not [one for one in found if one.findall(".//table[@id='medians-network-here']")]
 
 
 def test_a_long_table_of_stations_opens_when_it_is_asked_for(given_report, monkeypatch):

@@ -35,6 +35,7 @@ from stac_sm.workflows.training.steps import (
     TRIPLET_RECIPE,
     _absent,
     _missing_counts,
+    _model_title,
     _require_rows,
     match_up_step,
     screen_step,
@@ -513,6 +514,13 @@ def test_days_without_a_value_are_counted_for_each_feature(copied):
     properties = match_up_step(copied).item["properties"]
     assert properties["stac_sm:missing_features"] == {"swvl1": 6, "cci": 6}
     assert sum(properties["stac_sm:dropped"]["site-days"].values()) == 6
+
+
+def test_the_title_of_a_model_is_a_line():
+    assert _model_title(["lst", "swvl1"]) == "XGBoost on lst, swvl1"
+    assert _model_title([f"feature_{i}" for i in range(33)]) == (
+        "XGBoost on 33 features: feature_0, feature_1, feature_2, …"
+    )
 
 
 def test_no_day_with_all_features():
