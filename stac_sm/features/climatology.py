@@ -189,10 +189,12 @@ def make_climatology(
         )
     planned_items = _named_as_before(catalog, planned_items)
     outcomes = dict.fromkeys((str(outcome) for outcome in PublishOutcome), 0)
-    for outcome in map_jobs(partial(_make, catalog.root), planned_items, workers, as_ready=True):
-        outcomes[str(outcome)] += 1
-        progress(outcome, len(planned_items))
-    refresh(catalog.store, CLIMATOLOGY_COLLECTION)
+    try:
+        for outcome in map_jobs(partial(_make, catalog.root), planned_items, workers, as_ready=True):
+            outcomes[str(outcome)] += 1
+            progress(outcome, len(planned_items))
+    finally:  # what was published before one failed is found, too
+        refresh(catalog.store, CLIMATOLOGY_COLLECTION)
     return outcomes
 
 

@@ -24,7 +24,7 @@ from stac_sm.ingest.registry import create_provider
 from stac_sm.ingest.results import FileResult
 from stac_sm.ingest.sorting import SortedFile, sort_files
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
-from stac_sm.stac.links import add_own_collection, refresh
+from stac_sm.stac.links import add_own_collection, link_newer_items, refresh
 from stac_sm.storage.http.documents import FileUrl
 from stac_sm.storage.single_writer import require_one_process
 
@@ -82,12 +82,17 @@ def ingest(
     if isinstance(provider, OwnCollectionProvider):
         files = [file for file in files if not _is_asset(file)]
         _add_collection(catalog, provider.collection_document())
-    results = []
-    for result in _results(IngestJob(catalog.root, source_name, settings or {}, replace), files, workers):
-        results.append(result)
-        progress(result, len(files))
-    for collection in sorted({name for result in results if result.changed for name in result.collections}):
-        refresh(catalog.store, collection)
+    results: list[FileResult] = []
+    try:
+        for result in _results(IngestJob(catalog.root, source_name, settings or {}, replace), files, workers):
+            results.append(result)
+            progress(result, len(files))
+    finally:  # what was published before something failed is found, too
+        changed = {name for result in results if result.changed for name in result.collections}
+        for collection in sorted(changed):
+            refresh(catalog.store, collection)
+    for collection in sorted({name for result in results for name in result.collections} - changed):
+        link_newer_items(catalog.store, collection)  # an ingest that was ended may have left some
     return sorted(results, key=lambda result: result.file)
 
 

@@ -197,6 +197,30 @@ def link_items(store: Store, collection: str, paths: Iterable[str]) -> None:
         _until_written(store, folder, children)
 
 
+def link_newer_items(store: Store, collection: str) -> None:
+    """Bring links in line with the items that are newer than the document of their folder, from one listing.
+
+    They are what a publisher has left who was ended before it linked them. Where there are none, nothing else is read.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    collection
+        Id of a collection that is in it.
+
+    Raises
+    ------
+    ConflictError
+        If other writers keep changing the collection.
+    """
+    written = {entry.path: entry.modified for entry in store.list_objects(collection)}
+    documents = {path: document_path(str(PurePosixPath(path).parents[1])) for path in written if is_item_path(path)}
+    newer = [path for path, document in documents.items() if written[path] >= written.get(document, 0.0)]
+    if newer:
+        link_items(store, collection, newer)
+
+
 def item_paths(store: Store, collection: str) -> list[str]:
     """List the paths of all item JSON of a collection, or of a folder in it.
 

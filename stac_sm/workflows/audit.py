@@ -297,14 +297,31 @@ def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours
         refresh(catalog.store, collection)
     ages = {entry.path: time.time() - entry.modified for entry in catalog.store.list_objects()}
     for one in found:
-        if one.kind == "orphan" and ages.get(one.path, 0) >= grace_hours * 3600:
+        old = one.kind == "orphan" and ages.get(one.path, 0) >= grace_hours * 3600
+        if old and not _is_named_now(catalog.store, one.path):
             catalog.store.remove(one.path)
     repaired = {"link", "extent", "geometry"}
     return [one for one in found if one.kind not in repaired and not _gone(catalog.store, one)]
 
 
+def _is_named_now(store: Store, path: str) -> bool:
+    """Return whether the item of a file's folder names it by now, or a sub-catalogue has items by now.
+
+    An audit takes hours, and a run that makes the item meanwhile takes the file that an earlier one has left.
+    """
+    folder, name = posixpath.split(path)
+    if name == "catalog.json" and item_paths(store, folder):
+        return True
+    content = read_if_there(store, f"{folder}/{posixpath.basename(folder)}.json")
+    try:
+        assets = json.loads(content or b"{}").get("assets", {}).values()
+        return any(_local(folder, asset["href"]) == path for asset in assets)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return True  # it is no item, and what belongs to it is not known
+
+
 def _gone(store: Store, finding: Finding) -> bool:
-    return finding.kind == "orphan" and not store.exists(finding.path)
+    return finding.kind == "orphan" and (not store.exists(finding.path) or _is_named_now(store, finding.path))
 
 
 def _with_todays_geometry(content: bytes) -> bytes:

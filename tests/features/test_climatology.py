@@ -12,9 +12,10 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stac_sm.core.errors import CatalogError, InputError
+from stac_sm.core.errors import CatalogError, InputError, ReadError
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.variables import QualityFlag
+from stac_sm.features import climatology
 from stac_sm.features.climatology import features_needing_climatology, make_climatology
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.derived import trailing_mean
@@ -155,6 +156,27 @@ def test_it_is_made_once_and_again_when_an_input_changes(known, made, tmp_path):
 def test_the_items_are_valid_stac(known, made, validate):
     for item in open_catalog(known[0].root).items(CLIMATOLOGY_COLLECTION):
         validate(item)
+
+
+def test_what_was_made_before_one_failed_is_found(known, tmp_path, monkeypatch):
+    """The mean that fails ends it; those that are published are linked."""
+    catalog, made, make = new_catalog(tmp_path), [], climatology._make
+    for month in (1, 2, 3):
+        day = date(2001, month, 13)
+        put(catalog, "glass-lst", f"LST.{day:%Y%j}", GEOBOX, {"lst": month_field(GEOBOX, month, 2001)}, day)
+
+    def third_fails(root, planned):
+        if len(made) == 2:
+            raise ReadError("no file")
+        made.append(planned.month)
+        return make(root, planned)
+
+    monkeypatch.setattr(climatology, "_make", third_fails)
+    lst = Feature("lst", "glass-lst", "lst", missing="climatology", climatology=Climatology("2001", "month", 1))
+    with pytest.raises(ReadError, match="no file"):
+        make_climatology(catalog, lst)
+    found = open_catalog(catalog.root).items(CLIMATOLOGY_COLLECTION)
+    assert [item.properties["stac_sm:month"] for item in found] == made == [1, 2]
 
 
 def test_without_items_it_says_which(known):

@@ -20,11 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
+from stac_sm.ingest import pipeline
 from stac_sm.ingest.formats.ease_grid import EASE2_36KM
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.provider_interface import Provider, content_hash
 from stac_sm.ingest.registry import create_provider, provider_classes
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.audit import audit
 from tests.support.examples import examples
 from tests.support.smap_files import retrievals, times, write_group
 from tests.support.source_files import (
@@ -376,3 +378,32 @@ def test_one_bad_attribute_of_a_granule_costs_one_value_and_is_named(sound, data
         else:  # of the variable itself: the file is refused, and says why
             assert variable.rpartition("/")[2] in result.error
             assert not found
+
+
+def test_what_was_published_before_an_error_is_found(tmp_path, granules):
+    """Whatever ends it, such as Ctrl-C while a result is shown."""
+    catalog = new_catalog(tmp_path / "p")
+
+    def ended(result, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(catalog, "cop-dem", [granules], progress=ended)
+    assert len(ingested(catalog, "cop-dem")) == 1
+
+
+def test_what_an_ingest_left_that_was_ended_before_it_linked_is_linked_by_the_next(tmp_path, granules, monkeypatch):
+    """Nothing has to be made then: each file is done."""
+    catalog = new_catalog(tmp_path / "p")
+
+    def ended(store, collection):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "refresh", ended)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(catalog, "cop-dem", [granules])
+    assert ingested(catalog, "cop-dem") == []
+    assert [result.status for result in ingest(catalog, "cop-dem", [granules])] == ["done"]
+    assert len(ingested(catalog, "cop-dem")) == 1
+    assert audit(open_catalog(catalog.root), collections=["cop-dem"]) == []

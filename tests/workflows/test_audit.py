@@ -192,6 +192,20 @@ def test_what_is_derived_is_repaired(copy, fault):
     assert audit(open_catalog(copy)) == []
 
 
+def test_a_file_that_an_item_names_since_it_was_audited_is_left(copy):
+    """A run has taken the files that an earlier one left, while the audit read the rest of the catalogue."""
+    catalog, file = open_catalog(copy), product(copy)
+    content = file.read_bytes()
+    file.unlink()
+    found = audit(catalog)
+    orphans = [one for one in found if one.kind == "orphan"]
+    assert orphans
+    file.write_bytes(content)
+    assert repair(catalog, found, grace_hours=0) == []
+    assert all((copy / one.path).is_file() for one in orphans)
+    assert audit(catalog) == []
+
+
 def test_a_young_orphan_may_belong_to_an_item_that_is_about_to_come(copy):
     FAULTS["orphan asset"][0](copy)
     catalog = open_catalog(copy)

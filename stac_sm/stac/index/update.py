@@ -134,7 +134,7 @@ def update_index(
         If the collection keeps changing.
     """
     made: dict[str, MonthResult] = {}
-    left_out: dict[str, Mapping[str, str]] = {}
+    left_out: dict[str, Mapping[str, Mapping[str, str]]] = {}
     chosen = None if months is None or not layout.startswith("year/month") else sorted(set(months))
     for _ in tries(store.href(collection)):
         listed = _list_collection(store, collection, chosen)
@@ -147,15 +147,23 @@ def update_index(
         written = True
         for month, built in _built(store.root, plan, listed, about, workers):
             plan.failures.update(built.failures)
-            left_out.update(built.left_out)
-            outcome = _write(store, collection, month, built, prune=prune)
-            written = written and outcome is not None
-            made[month] = MonthResult(month, built.items, outcome or "done")
+            left_out[month] = built.left_out
+            outcome, is_whole = _write(store, collection, month, built, prune=prune)
+            written = written and is_whole
+            if month in made and outcome != "removed" and made[month].outcome in {"new", "replaced"}:
+                outcome = made[month].outcome  # by an earlier try of this call
+            made[month] = MonthResult(month, built.items, outcome)
             progress(parts)
         if written and _list_collection(store, collection, chosen) == listed:
             all_made = {month: MonthResult(month, rows, "done") for month, rows in plan.months.items()} | made
-            return IndexResult(collection, [all_made[name] for name in sorted(all_made)], plan.failures, left_out)
+            return IndexResult(
+                collection, [all_made[name] for name in sorted(all_made)], plan.failures, _merged(left_out)
+            )
     raise AssertionError("tries() ends with a ConflictError")
+
+
+def _merged(by_month: Mapping[str, Mapping[str, Mapping[str, str]]]) -> dict[str, Mapping[str, str]]:
+    return {path: reasons for paths in by_month.values() for path, reasons in paths.items()}
 
 
 def link_and_index(
@@ -376,15 +384,15 @@ def _fits(one: IndexedItem, failures: dict[str, str]) -> bool:
     return True
 
 
-def _write(store: Store, collection: str, month: str, built: _Built, *, prune: bool) -> str | None:
-    """Write shard and manifest; return what came of it, None if another writer was faster."""
+def _write(store: Store, collection: str, month: str, built: _Built, *, prune: bool) -> tuple[str, bool]:
+    """Write shard and manifest; return what came of the shard, and whether no other writer was faster."""
     shard, proof = shard_path(collection, month), manifest_path(collection, month)
     if not built.items and prune:
         store.remove(proof)
         store.remove(shard)
-        return "removed"
+        return "removed", True
     before = _put(store, shard, built.shard)
-    return None if before is None or _put(store, proof, built.proof) is None else before
+    return before or "done", before is not None and _put(store, proof, built.proof) is not None
 
 
 def _put(store: Store, path: str, content: bytes) -> str | None:

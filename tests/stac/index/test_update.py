@@ -26,6 +26,7 @@ from stac_sm.cli.main import main
 from stac_sm.core.errors import ConflictError
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index import update as updating
 from stac_sm.stac.index.manifest import check_manifest, index_months, read_manifest, read_shard, shard_path
 from stac_sm.stac.index.shard import parse_indexed_item, shard_is_here
 from stac_sm.stac.index.update import update_index
@@ -585,6 +586,24 @@ class Restless:
         if "index" not in prefix:
             published(self._root, [DAYS[1]], version=str(len(found)))
         return iter(found)
+
+
+def test_a_shard_that_was_written_before_another_writer_was_faster_counts_as_made(project_root, monkeypatch):
+    """At the second try it is right already; the first one of this call has made it."""
+    published(project_root)
+    write, late = updating.write_if_unchanged, []
+
+    def one_is_late(store, path, content, current):
+        if not late and "/index/proof/" in path:
+            late.append(path)
+            return False
+        return write(store, path, content, current)
+
+    monkeypatch.setattr(updating, "write_if_unchanged", one_is_late)
+    found = updated(project_root)
+    assert len(late) == 1
+    assert {outcome for _, outcome in found.values()} == {"new"}
+    assert {outcome for _, outcome in updated(project_root).values()} == {"done"}
 
 
 def test_a_collection_that_keeps_changing_is_an_error(project_root):
