@@ -276,10 +276,8 @@ def test_documents_are_fetched_together():
         return item(path[3:]) if path.startswith("/i/") else collection(*(member(f"/i/{n:03}") for n in range(96)))
 
     with Made(make) as server:
-        began = time.monotonic()
         assert len(open_catalog(f"{server.address}/r").items("c")) == 96
-        assert 4 < server.most <= 2 * web.CONNECTIONS
-        assert time.monotonic() - began < 96 * 0.02
+        assert 4 < server.most <= 2 * web.CONNECTIONS  # one after the other, it would be 1
 
 
 # What is found
