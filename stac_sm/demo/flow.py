@@ -25,6 +25,7 @@ from stac_sm.core.progress import LogFunction, ProgressBar
 from stac_sm.features.climatology import features_needing_climatology, make_climatology
 from stac_sm.features.recipe import Feature
 from stac_sm.ingest.pipeline import ingest
+from stac_sm.model.applicability import Applicability
 from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.forest.kernel_loader import KernelError, load_kernel
 from stac_sm.model.item import MODELS_COLLECTION
@@ -356,6 +357,8 @@ def _compile_kernel() -> None:
         load_kernel()
     except KernelError:  # XGBoost predicts instead; the run says so
         return
+    anywhere = Applicability(("any",), (0.0,), (1.0,), (1,), ((0, 0),), (0,), 1, 1.0, 1.0, 1.0, 1)
+    anywhere.outside({"any": np.zeros(1, np.float32)})  # its search is compiled at the first call
 
 
 def _plan(project: Project, model: TrainingResult, earth: Earth) -> Plan:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -49,3 +52,23 @@ def test_a_second_demo_in_a_folder_is_refused_while_the_first_is_at_work(tmp_pat
     assert f"demo {tmp_path}: another demo is at work in this folder (process " in done.stderr
     assert "wait until it has ended, or name another folder" in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+WORKER = """if True:
+    import numpy as np
+    from numba.core import event
+    from stac_sm.model.applicability import Applicability
+    from stac_sm.model.forest.kernel_loader import load_kernel
+    compiled = event.RecordingListener()
+    event.register("numba:compile", compiled)
+    load_kernel()
+    area = Applicability(("a", "b"), (0.0, 1.0), (1.0, 2.0), (1, 1), ((0, 0), (3, 4)), (), 4, 1.0, 1.0, 1.0, 9)
+    area.outside({name: np.arange(8, dtype=np.float32) for name in area.features})
+    print(len(compiled.buffer))"""
+
+
+def test_a_worker_of_the_run_compiles_nothing_itself(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for code in ("from stac_sm.demo.flow import _compile_kernel; _compile_kernel()", WORKER):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0"]
