@@ -198,6 +198,11 @@ class Applicability:
         """Compute the dissimilarity index of rows, against the chosen points: close to the exact one where that is
         large.
 
+        Parameters
+        ----------
+        columns
+            1-D columns of one length, matched by name; NaN = missing.
+
         Returns
         -------
         numpy.ndarray
