@@ -245,12 +245,24 @@ class Applicability:
         return np.column_stack([wanted, marks[:, list(self.gaps)], np.ones(len(wanted), np.float32)]), square
 
     def summary(self) -> dict[str, Any]:
-        """Return what a reader of the model item should know."""
+        """Return what a reader of the model item should know.
+
+        Returns
+        -------
+        dict
+            Features, number of points, threshold, agreement and rows by name.
+        """
         shown = {name: round(getattr(self, name), 4) for name in ("threshold", "agreement", "rows")}
         return {"features": list(self.features), "points": len(self.points)} | shown
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Return what identifies the area: explicit names, so that renaming a field makes no result stale."""
+        """Return what identifies the area: explicit names, so that renaming a field makes no result stale.
+
+        Returns
+        -------
+        dict
+            Values by name.
+        """
         return {
             "features": self.features,
             "centre": self.centre,
@@ -266,12 +278,28 @@ class Applicability:
         }
 
     def to_json(self) -> bytes:
-        """Return all of it as JSON; the same rows give the same bytes."""
+        """Return all of it as JSON; the same rows give the same bytes.
+
+        Returns
+        -------
+        bytes
+            UTF-8 text of one line.
+        """
         return (json.dumps(self.fingerprint_fields()) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Applicability:
         """Read what `to_json` gave.
+
+        Parameters
+        ----------
+        content
+            Bytes of JSON.
+
+        Returns
+        -------
+        Applicability
+            The area that was written.
 
         Raises
         ------
