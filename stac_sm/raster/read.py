@@ -101,9 +101,14 @@ def _stored(source: RasterSource, window: Window, reader_name: str) -> np.ndarra
             f"item {source.item_id!r}, asset {source.asset!r}: {reader_name} gave {stored.shape} {stored.dtype}, "
             f"{required} {source.dtype} is required: take the other reader"
         )
-    if source.nodata is not None and np.all(stored == np.asarray(source.nodata).astype(stored.dtype)):
+    if source.nodata is not None and _holds_only(stored, np.asarray(source.nodata).astype(stored.dtype)):
         _confirm_empty(source, window, stored, reader_name)
     return stored
+
+
+def _holds_only(values: np.ndarray, one: np.ndarray) -> bool:
+    """Return whether all values are this one; as a rule, the first row says no."""
+    return bool(np.all(values[:1] == one) and np.all(values == one))
 
 
 def _confirm_empty(source: RasterSource, window: Window, stored: np.ndarray, reader_name: str) -> None:

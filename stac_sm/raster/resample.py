@@ -104,6 +104,13 @@ class TargetPixels:
         rows, columns = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
         return self._at(rows, columns)
 
+    @property
+    def centre_lines(self) -> tuple[np.ndarray, np.ndarray]:
+        """x of the columns and y of the rows of the GeoBox, at pixel centres in its CRS."""
+        height, width = self.geobox.shape
+        y, x = np.arange(height) + 0.5, np.arange(width) + 0.5
+        return self._at(y, x)
+
     def corners(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the corners of pixels.
 
@@ -269,13 +276,16 @@ def pixel_lookup(source: GeoBox, window: Window, target: TargetPixels, resamplin
     """
     if resampling == "average":
         return _target_positions(source, window, target)
-    x, y = target.centres
-    rows, columns = _pixel_coordinates(source, str(target.geobox.crs), x, y)
+    crs = str(target.geobox.crs)
+    if target.rows is None:
+        rows, columns = _pixel_coordinates_of_grid(source, crs, *target.centre_lines)
+    else:
+        rows, columns = _pixel_coordinates(source, crs, *target.centres)
     outside = ~((rows >= 0) & (rows <= source.shape[0]) & (columns >= 0) & (columns <= source.shape[1]))
     if resampling == "bilinear":
         return _neighbours(rows, columns, outside, window)
-    row = np.minimum(np.floor(np.where(outside, 0, rows)), source.shape[0] - 1) - window[0].start
-    column = np.minimum(np.floor(np.where(outside, 0, columns)), source.shape[1] - 1) - window[1].start
+    row = np.minimum(np.floor(rows), source.shape[0] - 1) - window[0].start
+    column = np.minimum(np.floor(columns), source.shape[1] - 1) - window[1].start
     return np.where(outside, -1, row * (window[1].stop - window[1].start) + column).astype(np.int32)
 
 
@@ -339,7 +349,7 @@ def _neighbours(rows: np.ndarray, columns: np.ndarray, outside: np.ndarray, wind
     top, left = (np.floor(at).astype(np.int32) for at in places)
     down, right = ((at - np.floor(at)).astype(np.float32) for at in places)
     position = np.where(outside, np.int32(-1), top * np.int32(size[1] + 1) + left)
-    return np.stack([position, down.view(np.int32), right.view(np.int32)])
+    return np.stack(np.broadcast_arrays(position, down.view(np.int32), right.view(np.int32)))
 
 
 @cache
@@ -418,23 +428,26 @@ def _positions_in_band(source: GeoBox, window: Window, target: TargetPixels) -> 
     affine, grid = source.affine, target.geobox
     x = affine.c + affine.a * (np.arange(window[1].start, window[1].stop) + 0.5)
     y = affine.f + affine.e * (np.arange(window[0].start, window[0].stop) + 0.5)
-    rows, columns = _linear_coordinates(grid, str(source.crs), x, y) or _pixel_coordinates(
-        grid, str(source.crs), *np.meshgrid(x, y)
-    )
-    inside = (rows >= 0) & (rows < grid.shape[0]) & (columns >= 0) & (columns < grid.shape[1])
-    position = np.floor(np.where(inside, rows, 0)) * grid.shape[1] + np.floor(np.where(inside, columns, 0))
-    position = np.where(inside, position, -1).astype(np.int64)
+    position = _positions_on_lines(grid, str(source.crs), x, y)
+    if position is None:
+        position = _positions(grid, *_pixel_coordinates_of_grid(grid, str(source.crs), x, y))
     if target.rows is None or target.columns is None:
-        return position.astype(np.int32)
+        return position
     return _among(position, target.rows.astype(np.int64) * grid.shape[1] + target.columns)
 
 
-def _linear_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return what `_pixel_coordinates` gives of all pairs of x and y, where the lines of y are straight in the grid.
+def _positions(grid: GeoBox, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the position in the flattened grid of coordinates in it, int32; -1 outside, and where they are NaN."""
+    inside = (rows >= 0) & (rows < grid.shape[0]) & (columns >= 0) & (columns < grid.shape[1])
+    return np.where(inside, np.floor(rows) * grid.shape[1] + np.floor(columns), -1).astype(np.int32)
+
+
+def _positions_on_lines(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Return `_positions` of all pairs of x and y, where the lines of y are straight and level in the grid.
 
     So they are from degrees to a sinusoidal or cylindrical grid: a point in `_EACH` is projected, and those between lie
-    between them. The whole part of the coordinates, by which pixels are chosen, is that of projecting each: whatever
-    lies so near an edge that rounding may decide is projected itself. None where lines are not straight, or too short.
+    between them. The pixels are those of projecting each point: whatever lies so near an edge that rounding may decide
+    is projected itself. None where lines are not straight, or too short.
     """
     if len(x) < 4 * _EACH or not _in_degrees(crs) or _in_degrees(str(grid.crs)):
         return None
@@ -445,16 +458,23 @@ def _linear_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) ->
     bent = np.maximum(np.abs(straight - knot_columns), np.abs(knot_rows - knot_rows[:, :1]))
     if not (bent < _STRAIGHT).all():  # also where a point has no place
         return None
-    columns = ends[0] + (ends[1] - ends[0]) * ((x - x[0]) / (x[-1] - x[0]))
-    rows = np.broadcast_to(knot_rows[:, :1], columns.shape)
-    near_rows = np.abs(knot_rows[:, 0] - np.round(knot_rows[:, 0])) < _NEAR
-    near = (np.abs(columns - np.round(columns)) < _NEAR) | near_rows[:, None]
-    at = np.nonzero(near)
-    if len(at[0]) > columns.size // 4:
+    rows, share = knot_rows[:, 0].copy(), (x - x[0]) / (x[-1] - x[0])
+    positions = np.empty((len(y), len(x)), np.int32)
+    if positions.size >= _COMPILED and (kernel := _kernel()):
+        left, right = (np.ascontiguousarray(end[:, 0]) for end in ends)
+        number = kernel.place_lines(rows, left, right, share, *grid.shape, _NEAR, positions)
+    else:
+        columns = ends[0] + (ends[1] - ends[0]) * share
+        near = np.abs(columns - np.round(columns)) < _NEAR
+        near |= (np.abs(rows - np.round(rows)) < _NEAR)[:, None]
+        positions[:] = np.where(near, -2, _positions(grid, np.broadcast_to(rows[:, None], columns.shape), columns))
+        number = np.count_nonzero(near)
+    if number > positions.size // 4:
         return None
-    rows, columns = snap_to_pixel_edges(rows), snap_to_pixel_edges(columns)
-    rows[at], columns[at] = _pixel_coordinates(grid, crs, x[at[1]], y[at[0]])
-    return rows, columns
+    if number:
+        at = np.nonzero(positions == -2)
+        positions[at] = _positions(grid, *_pixel_coordinates(grid, crs, x[at[1]], y[at[0]]))
+    return positions
 
 
 @lru_cache(maxsize=256)
@@ -483,6 +503,17 @@ def _pixel_coordinates(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> 
     rows, columns = _unsnapped(grid, crs, x, y)
     defined = np.isfinite(rows) & np.isfinite(columns)  # pyproj gives inf where the grid's CRS has no such place
     return snap_to_pixel_edges(np.where(defined, rows, np.nan)), snap_to_pixel_edges(np.where(defined, columns, np.nan))
+
+
+def _pixel_coordinates_of_grid(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `_pixel_coordinates` of all pairs of x and y, as arrays that go together: in one CRS, column and row."""
+    if crs_wkt(crs) != crs_wkt(str(grid.crs)):
+        return _pixel_coordinates(grid, crs, *np.meshgrid(x, y))
+    affine = grid.affine
+    return (
+        snap_to_pixel_edges((y[:, None] - affine.f) / affine.e),
+        snap_to_pixel_edges((x[None, :] - affine.c) / affine.a),
+    )
 
 
 def _unsnapped(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

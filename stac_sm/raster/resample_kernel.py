@@ -68,3 +68,48 @@ def add_up(values: Any, place: Any, total: Any, count: Any) -> None:
             if at >= 0 and value == value:
                 total[at] += np.float64(value)
                 count[at] += 1.0
+
+
+@njit("i8(f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8, i4[:, ::1])", cache=True, nogil=True)
+def place_lines(rows: Any, left: Any, right: Any, share: Any, height: int, width: int, near: float, out: Any) -> int:
+    """Write the position in a grid of each pixel of lines that are straight and level in it.
+
+    Parameters
+    ----------
+    rows
+        float64, shape (line,): row of each line in the grid; whole numbers are edges.
+    left, right
+        float64, shape (line,): column in the grid of the first and the last pixel of each line.
+    share
+        float64, shape (pixel,): where the pixels of a line lie between the first and the last, 0 to 1.
+    height, width
+        Rows and columns of the grid.
+    near
+        Distance to an edge, in pixels of the grid, below which nothing is decided.
+    out
+        int32, dims (line, pixel): position in the flattened grid, -1 outside of it, -2 near an edge; written to.
+
+    Returns
+    -------
+    int
+        Number of pixels near an edge.
+    """
+    undecided = 0
+    for line in range(out.shape[0]):
+        row = rows[line]
+        if abs(row - np.rint(row)) < near:
+            out[line] = -2
+            undecided += out.shape[1]
+            continue
+        start, length, outside = left[line], right[line] - left[line], row < 0 or row >= height
+        first = np.int64(np.floor(row)) * width
+        for i in range(out.shape[1]):
+            column = start + length * share[i]
+            if abs(column - np.rint(column)) < near:
+                out[line, i] = -2
+                undecided += 1
+            elif outside or column < 0 or column >= width:
+                out[line, i] = -1
+            else:
+                out[line, i] = np.int32(first + np.int64(np.floor(column)))
+    return undecided

@@ -157,18 +157,23 @@ class RasterSource:
         physical = np.empty(stored.shape, dtype=np.float32)
         table, codes = None, np.dtype(f"u{stored.dtype.itemsize}")
         if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 and stored.size > 1 << 8 * stored.dtype.itemsize:
-            table = self._physical(np.arange(1 << 8 * stored.dtype.itemsize).astype(codes).view(stored.dtype))
+            every = np.arange(1 << 8 * stored.dtype.itemsize).astype(codes).view(stored.dtype)
+            table = self._physical(every, np.empty(every.shape, np.float32))
         for start in range(0, len(stored), _ROWS):  # float64 of a whole window would take three times its memory
-            part = stored[start : start + _ROWS]
-            physical[start : start + _ROWS] = self._physical(part) if table is None else table[part.view(codes)]
+            part, out = stored[start : start + _ROWS], physical[start : start + _ROWS]
+            if table is None:
+                self._physical(part, out)
+            else:
+                np.take(table, part.view(codes), out=out, mode="clip")  # no code lies beyond the table
         return physical
 
-    def _physical(self, stored: np.ndarray) -> np.ndarray:
+    def _physical(self, stored: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Write physical values into an array, float32."""
         scale, offset = 1.0 if self.scale is None else self.scale, self.offset or 0.0
         if stored.dtype == np.float32 and (scale, offset) == (1.0, 0.0):
-            values: np.ndarray = stored + np.float32(0)  # -0 becomes 0, as by the sum below
+            np.add(stored, np.float32(0), out=values)  # -0 becomes 0, as by the sum below
         else:
-            values = stored.astype(np.float64) * scale + offset
+            values[:] = stored.astype(np.float64) * scale + offset
         if self.nodata is not None:
             values[stored == np.asarray(self.nodata).astype(stored.dtype)] = np.nan
         if self.valid is not None:

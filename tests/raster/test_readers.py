@@ -114,6 +114,18 @@ def test_the_code_of_a_crs_that_has_none_is_searched_for_once(tmp_path, monkeypa
         assert opened.crs.to_wkt().startswith('PROJCS["unknown"')
 
 
+def test_stackstac_reads_a_file_with_nodata_without_masking_it(tmp_path):
+    """To mask and to fill in again takes a third of decoding: the file is shown without nodata, values are equal."""
+    geobox = GRIDS["sinusoidal"]
+    values = stored("int16", geobox.shape)
+    values[3, 4] = -9999
+    file = written(tmp_path, geobox, values, nodata=-9999)
+    source = raster_source(an_item(file, geobox, "int16", band={"nodata": -9999}), "a")
+    with rasterio.open(_url(source)) as opened:
+        assert opened.nodata is None
+        assert opened.read(1)[3, 4] == -9999
+
+
 def test_a_caller_may_change_the_fields_of_a_grid():
     fields = projection_properties(GRIDS["sinusoidal"])
     fields["proj:projjson"]["name"] = "another"

@@ -65,9 +65,26 @@ def test_pixels_between_projected_ones_land_where_projecting_each_puts_them(name
     target, source = TargetPixels(geobox), around(geobox, crs, pixel)
     assert source.shape[1] >= 256
     window = (slice(0, min(source.shape[0], 300)), slice(0, source.shape[1]))
-    fast = pixel_lookup(source, window, target, "average")
-    monkeypatch.setattr(resample, "_linear_coordinates", lambda *_: None)
-    assert np.array_equal(fast, pixel_lookup(source, window, target, "average"))
+    found = []
+    for least in (0, 1 << 62):  # by compiled loops, and by array functions
+        monkeypatch.setattr(resample, "_COMPILED", least)
+        found.append(pixel_lookup(source, window, target, "average"))
+    monkeypatch.setattr(resample, "_positions_on_lines", lambda *_: None)
+    found.append(pixel_lookup(source, window, target, "average"))
+    assert np.array_equal(found[0], found[2])
+    assert np.array_equal(found[1], found[2])
+
+
+@pytest.mark.parametrize("rule", ["nearest", "bilinear", "average"])
+def test_a_row_and_a_column_of_one_crs_give_the_pixels_of_each_point(rule, monkeypatch):
+    """Where source and target share a CRS, coordinates are computed for the lines alone."""
+    target = TargetPixels(SMALL.geobox(TILE))
+    source = target.geobox.pad(3).zoom_out(0.7)
+    window = source_window(source, target)
+    fast = pixel_lookup(source, window, target, rule)
+    each = lambda grid, crs, x, y: resample._pixel_coordinates(grid, crs, *np.meshgrid(x, y))  # noqa: E731
+    monkeypatch.setattr(resample, "_pixel_coordinates_of_grid", each)
+    assert np.array_equal(fast, pixel_lookup(source, window, target, rule))
 
 
 def test_edges_of_nesting_grids_are_projected_one_by_one(monkeypatch):
@@ -76,9 +93,14 @@ def test_edges_of_nesting_grids_are_projected_one_by_one(monkeypatch):
     target = TargetPixels(box("EPSG:4087", 10.0 * metres, 50.0 * metres, pixel * metres, (40, 400)))
     source = box("EPSG:4326", 10.0 - pixel / 2, 50.0 + pixel / 2, pixel, (42, 402))
     window = (slice(0, 42), slice(0, 402))
-    fast = pixel_lookup(source, window, target, "average")
-    monkeypatch.setattr(resample, "_linear_coordinates", lambda *_: None)
-    assert np.array_equal(fast, pixel_lookup(source, window, target, "average"))
+    found = []
+    for least in (0, 1 << 62):
+        monkeypatch.setattr(resample, "_COMPILED", least)
+        found.append(pixel_lookup(source, window, target, "average"))
+    monkeypatch.setattr(resample, "_positions_on_lines", lambda *_: None)
+    found.append(pixel_lookup(source, window, target, "average"))
+    assert np.array_equal(found[0], found[2])
+    assert np.array_equal(found[1], found[2])
 
 
 @given(
