@@ -98,7 +98,8 @@ def place_lines(rows: Any, left: Any, right: Any, share: Any, height: int, width
     for line in range(out.shape[0]):
         row = rows[line]
         if abs(row - np.rint(row)) < near:
-            out[line] = -2
+            for i in range(out.shape[1]):  # not a slice, which takes long to compile
+                out[line, i] = -2
             undecided += out.shape[1]
             continue
         start, length, outside = left[line], right[line] - left[line], row < 0 or row >= height
