@@ -8,12 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import float32, float64, int32, int64, njit, void
+from numba.core.types import Array
 
+_PLACES = Array(int32, 2, "C", readonly=True)  # what is kept for the next task is read-only
+_PIXELS = Array(int32, 2, "A", readonly=True)
+_VALUES = Array(float32, 2, "A", readonly=True)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-@njit("void(f4[::1], i8, i4[:, ::1], f4, f4[::1])", cache=True, nogil=True)
+@njit(void(float32[::1], int64, _PLACES, float32, float32[::1]), cache=True, nogil=True)
 def interpolate(padded: Any, step: int, where: Any, least: Any, out: Any) -> None:
     """Write bilinear values.
 
@@ -49,7 +53,7 @@ def interpolate(padded: Any, step: int, where: Any, least: Any, out: Any) -> Non
         out[i] = total / max(weights, least) if weights > least else np.nan
 
 
-@njit("void(f4[:, :], i4[:, :], f8[::1], f8[::1])", cache=True, nogil=True)
+@njit(void(_VALUES, _PIXELS, float64[::1], float64[::1]), cache=True, nogil=True)
 def add_up(values: Any, place: Any, total: Any, count: Any) -> None:
     """Add the values of pixels to those of their place.
 

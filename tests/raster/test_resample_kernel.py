@@ -45,6 +45,8 @@ def test_compiled_loops_give_the_bits_of_array_functions(rule, pixel, gaps, seed
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(resample, "_COMPILED", least)
             patch.setattr(resample, "_BAND", band)
+            for kept in (where, *windows):  # arrays that serve the next task, too, are read-only
+                kept.flags.writeable = False
             found.append(regrid(target.shape, windows, [where] * files, rule).tobytes())
     assert found[0] == found[1]
 
