@@ -346,7 +346,7 @@ def _where(folder: str) -> str:
     type=click.FloatRange(0),
     default=24.0,
     show_default=True,
-    help="Hours before an unreferenced file is removed.",
+    help="Hours before an unreferenced file is a failure, and is removed.",
 )
 @workers_option
 @json_option
@@ -355,10 +355,11 @@ def audit(
 ) -> None:
     """Verify the catalogue: items, assets, links, extents, and what is stale. Exit code 1 on any finding.
 
-    Without COLLECTION, all of them.
+    Without COLLECTION, all of them. An unreferenced file that is younger than --grace is named and is no failure: its
+    item was replaced lately, or is being made.
     """
     from stac_sm.core.progress import ProgressBar
-    from stac_sm.workflows.audit import audit_project, repair
+    from stac_sm.workflows.audit import audit_project, repair, young_files
 
     project = open_project(folder)
     with ProgressBar("audit", "batches of items", print_message) as progress:
@@ -372,4 +373,8 @@ def audit(
         print_result([vars(finding) for finding in left], as_json)
     else:
         print_message("no finding: every item is verified" if sample == 1 else f"no finding in a sample of {sample:g}")
-    exit_if_failed(left, f"{len(left)} findings; --repair repairs links, extents, outlines and old unreferenced files")
+    young = young_files(project.catalog.store, left, grace_hours=grace)
+    if young:
+        print_message(f"{len(young)} unreferenced files are younger than {grace:g} hours, which is no failure")
+    failed = [one for one in left if one not in young]
+    exit_if_failed(failed, f"{len(failed)} findings; --repair repairs links, extents, outlines and old unreferenced files")

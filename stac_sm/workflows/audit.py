@@ -295,13 +295,36 @@ def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours
             update_index(catalog.store, collection, layout=catalog.layout(collection))
     for collection in sorted({PurePosixPath(one.path).parts[0] for one in found if one.kind in {"link", "extent"}}):
         refresh(catalog.store, collection)
-    ages = {entry.path: time.time() - entry.modified for entry in catalog.store.list_objects()}
+    young = set(young_files(catalog.store, found, grace_hours=grace_hours))
     for one in found:
-        old = one.kind == "orphan" and ages.get(one.path, 0) >= grace_hours * 3600
-        if old and not _is_named_now(catalog.store, one.path):
+        if one.kind == "orphan" and one not in young and not _is_named_now(catalog.store, one.path):
             catalog.store.remove(one.path)
     repaired = {"link", "extent", "geometry"}
     return [one for one in found if one.kind not in repaired and not _gone(catalog.store, one)]
+
+
+def young_files(store: Store, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> list[Finding]:
+    """Return unreferenced files that are no failure yet: of items that were replaced lately, or that are being made.
+
+    Parameters
+    ----------
+    store
+        Of the catalogue.
+    findings
+        As `audit` returned them.
+    grace_hours
+        Hours from which an unreferenced file is left behind by something that failed.
+
+    Returns
+    -------
+    list of Finding
+        Of kind ``orphan``, younger than that, or gone meanwhile.
+    """
+    files = [one for one in findings if one.kind == "orphan"]
+    if not files:
+        return []
+    ages = {entry.path: time.time() - entry.modified for entry in store.list_objects()}
+    return [one for one in files if ages.get(one.path, 0) < grace_hours * 3600]
 
 
 def _is_named_now(store: Store, path: str) -> bool:

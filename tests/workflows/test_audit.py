@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -226,12 +227,31 @@ def test_a_sample_is_the_same_every_time_and_sees_its_share(copy):
     assert audit(catalog, collections=["glass-lst"]) == []
 
 
-def test_the_command_names_findings_and_exits_with_1(copy):
-    def run(*arguments, code):
-        done = CliRunner().invoke(main, ["audit", *arguments, "--project", str(copy), "--workers", "1"])
-        assert done.exit_code == code, done.output
-        return done
+def run_audit(folder, *arguments, code):
+    done = CliRunner().invoke(main, ["audit", *arguments, "--project", str(folder), "--workers", "1"])
+    assert done.exit_code == code, done.output
+    return done
 
+
+def test_a_file_of_an_item_that_was_replaced_lately_is_named_and_is_no_failure(copy):
+    """It is a failure from --grace on, beside whatever else is one."""
+    older = asset(copy).with_name("older.tif")
+    older.write_bytes(b"replaced")
+    young = run_audit(copy, "--json", code=0)
+    assert [(one["kind"], Path(one["path"]).name) for one in json.loads(young.stdout)] == [("orphan", "older.tif")]
+    assert "1 unreferenced files are younger than 24 hours, which is no failure" in young.stderr
+    run_audit(copy, "--grace", "0", code=1)
+    assert run_audit(copy, "--repair", code=0)
+    assert older.exists()
+    two_days_ago = time.time() - 48 * 3600
+    os.utime(older, (two_days_ago, two_days_ago))
+    assert "1 findings" in run_audit(copy, code=1).stderr
+    run_audit(copy, "--repair", code=0)
+    assert not older.exists()
+
+
+def test_the_command_names_findings_and_exits_with_1(copy):
+    run = partial(run_audit, copy)
     assert "no finding" in run(code=0).stderr
     asset(copy).unlink()
     edit(copy / MONTH, lambda c: c["links"].pop())
