@@ -377,4 +377,6 @@ def audit(
     if young:
         print_message(f"{len(young)} unreferenced files are younger than {grace:g} hours, which is no failure")
     failed = [one for one in left if one not in young]
-    exit_if_failed(failed, f"{len(failed)} findings; --repair repairs links, extents, outlines and old unreferenced files")
+    exit_if_failed(
+        failed, f"{len(failed)} findings; --repair repairs links, extents, outlines and old unreferenced files"
+    )
