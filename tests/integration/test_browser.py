@@ -76,6 +76,7 @@ def put_an_input(catalog, folder):
     """An item whose asset is written as the ingest of rasters writes it."""
     geobox = around(SMALL.geobox(TILE), "EPSG:4326", 0.01)
     values = np.linspace(0.1, 0.4, geobox.shape[0] * geobox.shape[1], dtype=np.float32).reshape(geobox.shape)
+    values[: len(values) // 3] = np.nan  # the sea: its stored number must not be an end of the colours
     start = datetime(2017, 1, 1, tzinfo=UTC)
     item = raster_item(id=INPUT, collection="era5-land", geobox=geobox, start=start, end=start + timedelta(days=1),
                        properties={FINGERPRINT_PROPERTY: "0" * 64}, extensions=[])  # fmt: skip
@@ -188,6 +189,11 @@ def test_the_values_of_an_input_are_drawn_on_the_map(tab, address, project, tmp_
     """By the range that its band states: without it, all of them are black."""
     opened(tab, address, item_of(project, "era5-land", INPUT), "input")
     check_drawn(tab, tmp_path, f"{INPUT}.")
+    left, top, right, bottom = tab.value(
+        "(r => [r.left, r.top, r.right, r.bottom])(document.querySelector('canvas').getBoundingClientRect())"
+    )
+    drawn = np.asarray(Image.open(tmp_path / "map.png").convert("RGB").crop((left, top, right, bottom)))
+    assert (drawn.max(axis=2) < 20).mean() < 0.1  # without the range, a quarter of the map is a black field
 
 
 def check_drawn(tab, folder, file="visual.tif"):
