@@ -182,7 +182,7 @@ def select_box(project: Project, bbox: str | None) -> tuple[float, float, float,
     InputError
         If it is no box, or there is no land in it: most often, longitude and latitude were swapped.
     """
-    from stac_sm.core.grid import sides_text
+    from stac_sm.core.places import sides_text
 
     if bbox is None:
         return None
@@ -225,8 +225,8 @@ def tiles_of_places(grid: TileGrid, at: str | None, bbox: str | None) -> list[st
 
 def _require_land(project: Project, found: Sequence[str], at: str | None, bbox: str | None) -> None:
     """Refuse places in the sea, where nothing is made: most often, lon and lat were swapped."""
-    from stac_sm.core.grid import swapped_box
     from stac_sm.core.land import has_land
+    from stac_sm.core.places import swapped_box
 
     grid = project.grid
     if not all(has_land(grid, tile) is False for tile in found):
@@ -264,7 +264,7 @@ def parsed_point(text: str) -> tuple[float, float]:
     InputError
         If it is no point on the Earth.
     """
-    from stac_sm.core.grid import check_point
+    from stac_sm.core.places import check_point
 
     try:
         lon, lat = (float(part) for part in text.split(","))
@@ -295,7 +295,7 @@ def parsed_box(text: str) -> tuple[float, float, float, float]:
     InputError
         If it is no box on the Earth.
     """
-    from stac_sm.core.grid import check_box
+    from stac_sm.core.places import check_box
 
     try:
         west, south, east, north = (float(part) for part in text.split(","))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from affine import Affine
 
-from stac_sm.core.grid import BBox, make_geobox
+from stac_sm.core.grid import make_geobox
+from stac_sm.core.places import BBox
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

@@ -13,7 +13,7 @@ from typing import Any
 
 from stac_sm.core.errors import StacSmError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, VERSION_REASONS, Stage, digest
-from stac_sm.core.grid import item_geometry
+from stac_sm.core.footprints import item_geometry
 from stac_sm.doctor.check import NOTE, OK, Check, run_check
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model

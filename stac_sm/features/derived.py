@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stac_sm.core.grid import transform_points
+from stac_sm.core.projections import transform_points
 from stac_sm.core.variables import VARIABLES
 from stac_sm.features.recipe import Mask
 

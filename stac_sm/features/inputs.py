@@ -17,7 +17,7 @@ import pystac
 
 from stac_sm.core.errors import CatalogError, InputError
 from stac_sm.core.fingerprint import day_input
-from stac_sm.core.grid import footprint
+from stac_sm.core.footprints import footprint
 from stac_sm.core.period import Period
 from stac_sm.core.text import unknown_name_message
 from stac_sm.features.recipe import Feature, Recipe

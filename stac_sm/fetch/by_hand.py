@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from stac_sm.core.grid import BBox
 from stac_sm.core.period import ONE_DAY
+from stac_sm.core.places import BBox
 from stac_sm.fetch.era5_land import areas
 from stac_sm.fetch.request import ByHand, Selection
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import BBox
+from stac_sm.core.places import BBox
 from stac_sm.fetch.era5_land import areas
 from stac_sm.fetch.request import Listing, Request, Say, Selection
 from stac_sm.fetch.transfer import s3_errors, s3_opener, save

@@ -10,8 +10,8 @@ from datetime import date, timedelta
 import pystac
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import BBox
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.places import BBox
 from stac_sm.core.preliminary import is_preliminary
 from stac_sm.fetch.cds import LONGEST_QUEUE_S, CdsRequest
 from stac_sm.fetch.request import Listing, Request, Selection

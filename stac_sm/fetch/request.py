@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from stac_sm.core.errors import InputError, StacSmError
-from stac_sm.core.grid import BBox
 from stac_sm.core.period import Period
+from stac_sm.core.places import BBox
 from stac_sm.stac.catalogs.search import ItemSearch
 
 Say = Callable[[str], None]

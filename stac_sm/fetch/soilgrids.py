@@ -17,8 +17,10 @@ from urllib.parse import quote
 from affine import Affine
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import BBox, crs_wkt, make_geobox
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.homolosine import HOMOLOSINE, NORTH, PIXEL, SHAPE, WEST, degrees_grid, split_at_lobes
+from stac_sm.core.places import BBox
+from stac_sm.core.projections import crs_wkt
 from stac_sm.fetch.era5_land import areas
 from stac_sm.fetch.request import EmptyAnswerError, Listing, Request, Say, Selection
 from stac_sm.fetch.transfer import http_opener, save

@@ -17,7 +17,7 @@ from typing import Any
 
 from stac_sm.core.errors import GranuleError
 from stac_sm.core.fingerprint import canonical_json
-from stac_sm.core.grid import item_geometry
+from stac_sm.core.footprints import item_geometry
 from stac_sm.core.preliminary import RANK_PROPERTY, SOURCES_PROPERTY
 from stac_sm.stac.items import ItemDict
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY

@@ -15,7 +15,8 @@ import numpy as np
 import pyproj
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import TileGrid, projection_properties
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.projections import projection_properties
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.product.product_id import tile_of
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog

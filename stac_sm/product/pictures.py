@@ -15,7 +15,8 @@ import numpy as np
 from affine import Affine
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.grid import footprint, make_geobox
+from stac_sm.core.footprints import footprint
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.parallel import own_threads
 from stac_sm.core.period import Period
 from stac_sm.features.inputs import CLIMATOLOGY_COLLECTION

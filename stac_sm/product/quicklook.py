@@ -22,7 +22,9 @@ from affine import Affine
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.colours import SOIL_MOISTURE_COLOURS, SOIL_MOISTURE_RANGE, soil_moisture_picture
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import footprint, ground_sample_distance, make_geobox, projection_properties, transform_points
+from stac_sm.core.footprints import footprint
+from stac_sm.core.grid import make_geobox
+from stac_sm.core.projections import ground_sample_distance, projection_properties, transform_points
 from stac_sm.product.file_text import file_text
 from stac_sm.product.product_id import ProductId
 from stac_sm.raster.cog import verified_asset, write_picture_cog

@@ -20,16 +20,11 @@ import numpy as np
 from affine import Affine
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.grid import (
-    check_box,
-    footprint,
-    make_geobox,
-    sides_text,
-    snap_to_pixel_edges,
-    swapped_box,
-    transform_points,
-)
+from stac_sm.core.footprints import footprint
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.period import ONE_DAY, Period, days_in_words
+from stac_sm.core.places import check_box, sides_text, swapped_box
+from stac_sm.core.projections import snap_to_pixel_edges, transform_points
 from stac_sm.core.text import unknown_name_message
 from stac_sm.core.variables import PUBLISHED_FLAGS, QualityFlag
 from stac_sm.features.cube import build

@@ -18,7 +18,7 @@ from affine import Affine
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import InputError, ReadError
-from stac_sm.core.grid import named_wkt
+from stac_sm.core.projections import named_wkt
 from stac_sm.raster.cog_encoder import Fields, can_encode, encode_cog, own_fields
 
 if TYPE_CHECKING:

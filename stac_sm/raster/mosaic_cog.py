@@ -17,7 +17,9 @@ import numpy as np
 from affine import Affine
 
 from stac_sm.core.errors import ReadError
-from stac_sm.core.grid import TileGrid, crs_wkt, footprint_geometry, make_geobox, named_wkt
+from stac_sm.core.footprints import footprint_geometry
+from stac_sm.core.grid import TileGrid, make_geobox
+from stac_sm.core.projections import crs_wkt, named_wkt
 from stac_sm.raster.cog import CogProfile, CogText, bounded_gdal, same_raster_values
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import numpy as np
 import pyproj
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import SINUSOIDAL, crs_wkt
+from stac_sm.core.projections import SINUSOIDAL, crs_wkt
 from stac_sm.core.text import unknown_name_message
 from stac_sm.raster.source import RasterSource, Window
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyproj
 
-from stac_sm.core.grid import crs_wkt, snap_to_pixel_edges, transform_points
+from stac_sm.core.projections import crs_wkt, snap_to_pixel_edges, transform_points
 from stac_sm.raster.source import Window
 
 if TYPE_CHECKING:

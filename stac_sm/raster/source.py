@@ -19,8 +19,9 @@ from affine import Affine
 
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest_of_list, elements_json
-from stac_sm.core.grid import SINUSOIDAL, crs_wkt, make_geobox
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.preliminary import is_preliminary
+from stac_sm.core.projections import SINUSOIDAL, crs_wkt
 from stac_sm.raster.precedence import Precedence, precedence_of, stated_version
 from stac_sm.storage.address import LOCAL, WEB, address_kind, asset_address, without_query
 

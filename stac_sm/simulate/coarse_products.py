@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SPHERE_RADIUS
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import Period, utc_instant
+from stac_sm.core.projections import SPHERE_RADIUS
 from stac_sm.simulate.earth import AnyFloatArray, Earth, named_rng, pixel_centres, summer, surface
 from stac_sm.simulate.truth import (
     FREEZING,

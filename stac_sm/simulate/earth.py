@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_to_lonlat
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.projections import transformer_to_lonlat
 
 AnyFloatArray = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.intp]

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SPHERE_RADIUS
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import ONE_DAY
+from stac_sm.core.projections import SPHERE_RADIUS
 from stac_sm.simulate.earth import COMPOSITE_CENTRE, AnyFloatArray, Earth, named_rng, summer, surface
 from stac_sm.simulate.truth import (
     LAPSE,

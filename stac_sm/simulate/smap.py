@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_from_lonlat, transformer_to_lonlat
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.projections import transformer_from_lonlat, transformer_to_lonlat
 from stac_sm.simulate.earth import AnyFloatArray, Earth, Indices, island, named_rng, summer
 from stac_sm.simulate.truth import (
     FREEZING,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stac_sm.core.grid import transformer_from_lonlat, transformer_to_lonlat
+from stac_sm.core.projections import transformer_from_lonlat, transformer_to_lonlat
 from stac_sm.simulate.earth import AnyFloatArray, Earth, island, surface
 from stac_sm.simulate.truth import shore
 

@@ -19,12 +19,8 @@ import numpy as np
 import pyproj
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import (
-    footprint_geometry,
-    ground_sample_distance,
-    item_geometry,
-    projection_properties,
-)
+from stac_sm.core.footprints import footprint_geometry, item_geometry
+from stac_sm.core.projections import ground_sample_distance, projection_properties
 from stac_sm.core.variables import Variable
 from stac_sm.storage.object_meta import MEDIA_TYPES
 from stac_sm.storage.store import multihash, sha256

@@ -20,7 +20,8 @@ from typing import Any
 
 from stac_sm.core.errors import StacSmError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import TileGrid, item_geometry
+from stac_sm.core.footprints import item_geometry
+from stac_sm.core.grid import TileGrid
 from stac_sm.core.parallel import map_jobs
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.model.item import MODELS_COLLECTION as MODELS

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from stac_sm.core.errors import InputError, StacSmError
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, BBox, sides_text, swapped_box
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.places import BBox, sides_text, swapped_box
 from stac_sm.features.inputs import search_period
 from stac_sm.features.recipe import Feature
 from stac_sm.fetch.registry import fetch_source, fetch_sources

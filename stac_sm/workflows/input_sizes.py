@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stac_sm.core.grid import BBox
 from stac_sm.core.period import Period
+from stac_sm.core.places import BBox
 from stac_sm.ingest.download_table import downloads
 from stac_sm.stations.records import STATIONS_COLLECTION
 from stac_sm.workflows.fetch import SCREENED_BY, averaged_years, needed_period, own_features, place_of

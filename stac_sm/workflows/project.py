@@ -19,8 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 from pyproj.exceptions import CRSError
 
 from stac_sm.core.errors import CatalogError, InputError, ProjectError
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid, crs_wkt
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid
 from stac_sm.core.period import Period
+from stac_sm.core.projections import crs_wkt
 from stac_sm.core.text import unknown_name_message
 from stac_sm.features.recipe import Recipe
 from stac_sm.ingest.registry import RASTER, provider_classes, source_class

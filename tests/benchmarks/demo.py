@@ -36,7 +36,7 @@ import rasterio
 import xgboost
 from rasterio.io import MemoryFile
 
-from stac_sm.core.grid import transform_points
+from stac_sm.core.projections import transform_points
 from stac_sm.product.item import PRODUCT_COLLECTION
 
 COLLECTIONS = ("glass-albedo", "glass-lai", "glass-lst", "era5-land", "cop-dem", "soilgrids", "esa-cci-sm")

@@ -28,9 +28,9 @@ import numpy as np
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.parallel import process_pool
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.features import daily_fields
 from stac_sm.features.recipe import Feature, Mask, Recipe
 from stac_sm.stac import publish as publishing

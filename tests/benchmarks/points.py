@@ -29,8 +29,9 @@ import numpy as np
 
 from stac_sm import open_catalog, point_series
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_to_lonlat
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, product_item, write_product_assets
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import item_folder, item_json, with_location, with_structural_links
@@ -103,7 +104,7 @@ def by_us(catalog_href: str, lon: float, lat: float, days: int) -> np.ndarray:
 
 
 def point_of(lon: float, lat: float) -> tuple[float, float]:
-    from stac_sm.core.grid import transformer_from_lonlat
+    from stac_sm.core.projections import transformer_from_lonlat
 
     x, y = transformer_from_lonlat(MODIS_SINUSOIDAL_1KM.crs).transform(lon, lat)
     return float(x), float(y)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from stac_sm.core.grid import crs_wkt
+from stac_sm.core.projections import crs_wkt
 from stac_sm.core.variables import QualityFlag
 from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.recipe import OF_MANY_YEARS, Feature

@@ -32,9 +32,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.core.grid import crs_wkt, transform_points
 from stac_sm.core.metrics import agreement_scores, bias
 from stac_sm.core.period import ONE_DAY
+from stac_sm.core.projections import crs_wkt, transform_points
 from stac_sm.demo.flow import demo_project_file
 from stac_sm.features.temporal import ExponentialMean, exponential_mean_of_fields
 from stac_sm.ingest.providers.ismn import Ismn

@@ -15,18 +15,15 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import InputError
+from stac_sm.core.footprints import OUTLINE_ERROR, footprint, footprint_geometry, item_geometry
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as MODIS
-from stac_sm.core.grid import (
-    OUTLINE_ERROR,
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.projections import (
     SINUSOIDAL,
     SINUSOIDAL_NAME,
     SPHERE_RADIUS,
-    TileGrid,
     crs_wkt,
-    footprint,
-    footprint_geometry,
     ground_sample_distance,
-    item_geometry,
     named_wkt,
     projection_properties,
     transform_points,

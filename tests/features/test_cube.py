@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.projections import SINUSOIDAL
 from stac_sm.features import daily_fields
 from stac_sm.features.cube import build, feature_cube
 from stac_sm.features.inputs import require_inputs, resolve_inputs

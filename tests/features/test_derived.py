@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from odc.geo.xr import xr_coords
 
-from stac_sm.core.grid import SINUSOIDAL
+from stac_sm.core.projections import SINUSOIDAL
 from stac_sm.features.derived import add_derived, apply_masks
 from stac_sm.features.recipe import Feature, Mask
 from tests.support.fields import PIXEL, box

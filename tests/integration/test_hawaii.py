@@ -25,7 +25,7 @@ from click.testing import CliRunner
 from stac_sm import Model, Period, open_catalog, open_product, point_series, triple_collocation
 from stac_sm.cli.main import main
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM as GRID
-from stac_sm.core.grid import transform_points
+from stac_sm.core.projections import transform_points
 from stac_sm.core.variables import QualityFlag
 from tests.support.hawaii import PROJECT_FILE, Points, era5_land, esa_cci, write_era5_land, write_esa_cci
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stac_sm.core.grid import crs_wkt
 from stac_sm.core.period import Period
+from stac_sm.core.projections import crs_wkt
 from stac_sm.features.recipe import Recipe
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog

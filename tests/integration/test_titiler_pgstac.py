@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from matplotlib.image import imread
 
 from stac_sm.cli.main import main
-from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.period import ONE_DAY
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.product.item import PRODUCT_COLLECTION
 from tests.support.fields import SMALL
 from tests.support.missing import need

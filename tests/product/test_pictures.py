@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stac_sm.core.errors import CatalogError
-from stac_sm.core.grid import transformer_to_lonlat
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.product import pictures
 from stac_sm.product.pictures import Picture, draw
 from stac_sm.stac.catalogs.catalog import open_catalog

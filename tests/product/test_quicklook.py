@@ -11,8 +11,9 @@ import rasterio
 from PIL import Image
 
 from stac_sm.core.colours import soil_moisture_picture
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_to_lonlat
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import Period
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.product.product_id import ProductId
 from stac_sm.product.quicklook import SIDE, cells_in_degrees, encode_png, quicklook_assets, thinned_picture
 from tests.support.fields import SMALL, TILE, image

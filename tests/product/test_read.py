@@ -8,8 +8,8 @@ import pytest
 
 from stac_sm import open_product, point_series
 from stac_sm.core.errors import CatalogError, InputError, ReadError
-from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.core.variables import QualityFlag
 from stac_sm.product.item import ProductDay
 from stac_sm.stac.catalogs.catalog import Catalog, open_catalog

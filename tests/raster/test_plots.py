@@ -14,8 +14,8 @@ from PIL import Image
 
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.period import Period
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.core.variables import QualityFlag
 from stac_sm.product import pictures
 from stac_sm.product.aggregates.mosaic import make_mosaics

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stac_sm.core.grid import SINUSOIDAL
+from stac_sm.core.projections import SINUSOIDAL
 from stac_sm.raster.precedence import Precedence, in_precedence, precedence_levels, precedence_of
 from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid, source_window
 from tests.support.examples import examples

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import CatalogError, ReadError
-from stac_sm.core.grid import crs_wkt
+from stac_sm.core.projections import crs_wkt
 from stac_sm.raster import fetch
 from stac_sm.raster import read as reading
 from stac_sm.raster import source as header

@@ -14,15 +14,9 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import CatalogError, InputError, ReadError
-from stac_sm.core.grid import (
-    MODIS_SINUSOIDAL_1KM,
-    SINUSOIDAL,
-    SINUSOIDAL_NAME,
-    _crs_fields,
-    crs_wkt,
-    projection_properties,
-)
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import Period
+from stac_sm.core.projections import SINUSOIDAL, SINUSOIDAL_NAME, _crs_fields, crs_wkt, projection_properties
 from stac_sm.features.cube import feature_cube
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.raster.cog import CogProfile, write_cog

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.warp import Resampling, reproject
 
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, crs_wkt
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.projections import SINUSOIDAL, crs_wkt
 from stac_sm.raster.resample import TargetPixels, pixel_lookup, regrid, source_window
 from tests.support.examples import examples
 from tests.support.fields import EASE, PIXEL, SMALL, TILE, UTM, WIDE, around, box, image, regridded, whole

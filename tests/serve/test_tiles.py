@@ -14,7 +14,7 @@ import requests
 from PIL import Image
 
 from stac_sm.core.colours import soil_moisture_picture
-from stac_sm.core.grid import transformer_to_lonlat
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index

@@ -13,8 +13,9 @@ import pyproj
 import pytest
 import rasterio
 
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import Period
+from stac_sm.core.projections import SINUSOIDAL
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.ingest.registry import create_provider
 from stac_sm.simulate.dataset import _files

@@ -24,7 +24,8 @@ from stackstac.raster_spec import RasterSpec
 from stackstac.to_dask import items_to_dask
 
 from stac_sm.core.errors import ConflictError, ReadError
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, crs_wkt
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
+from stac_sm.core.projections import crs_wkt
 from stac_sm.stac import publish as publish_module
 from stac_sm.stac.catalogs.catalog import create_skeleton, open_catalog
 from stac_sm.stac.links import refresh

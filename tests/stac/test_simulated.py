@@ -18,9 +18,9 @@ from matplotlib.image import imread
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.metrics import Scores
 from stac_sm.core.period import Period
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.demo.flow import DemoReport
 from stac_sm.model.model import Model
 from stac_sm.product import pictures

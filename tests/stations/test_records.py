@@ -97,7 +97,7 @@ def test_several_sensors_weigh_the_same_whatever_their_readings(tmp_path):
 
 def test_stations_in_one_pixel_are_one_site(tmp_path):
     x, y = GRID.geobox("h18v04").affine * (700.5, 300.5)
-    from stac_sm.core.grid import transformer_to_lonlat
+    from stac_sm.core.projections import transformer_to_lonlat
 
     lon, lat = transformer_to_lonlat(GRID.crs).transform(x, y)
     for name, network, shift, value in (("B", "NET", 0, 0.1), ("A", "OTHER", 1e-3, 0.3), ("C", "NET", 0.05, 0.2)):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyproj
 
-from stac_sm.core.grid import SINUSOIDAL, SPHERE_RADIUS, TileGrid
+from stac_sm.core.grid import TileGrid
+from stac_sm.core.projections import SINUSOIDAL, SPHERE_RADIUS
 from tests.support.product_days import known, new_project, put_days
 
 BOX = (170.0, -19.0, -170.0, -11.0)

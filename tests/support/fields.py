@@ -18,8 +18,9 @@ from odc.geo.geobox import GeoBox
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid, crs_wkt
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
+from stac_sm.core.projections import SINUSOIDAL, crs_wkt
 from stac_sm.features.recipe import Feature, Mask, Recipe
 from stac_sm.model.fit import fit
 from stac_sm.model.item import MODELS_COLLECTION as MODELS

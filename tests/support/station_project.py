@@ -7,8 +7,8 @@ import pandas as pd
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.period import Period, utc_instant
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, build_item
 from stac_sm.stac.links import refresh

@@ -18,8 +18,9 @@ import pyproj
 from affine import Affine
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.core.grid import crs_wkt, make_geobox
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.projections import crs_wkt
 from stac_sm.ingest.formats.field_arrays import Arrays, ArrayVariable
 from stac_sm.ingest.formats.latlon_grid import RegularGrid
 from stac_sm.ingest.formats.time_axis import TimeAxis, TimeCoordinate, find_time_axis

@@ -14,7 +14,8 @@ import numpy as np
 from affine import Affine
 
 from stac_sm.core.errors import GranuleError
-from stac_sm.core.grid import make_geobox, transformer_from_lonlat
+from stac_sm.core.grid import make_geobox
+from stac_sm.core.projections import transformer_from_lonlat
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

@@ -23,8 +23,9 @@ from affine import Affine
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import crs_wkt, make_geobox, projection_properties
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.period import Period, utc_instant
+from stac_sm.core.projections import crs_wkt, projection_properties
 from stac_sm.core.variables import VARIABLES, VOLUMETRIC, Variable, canonical_unit
 from stac_sm.ingest.formats.cf_grid import LONGEST, CfSeries, cf_series
 from stac_sm.ingest.formats.geotiff import geotiff_rank, open_geotiff

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from stac_sm.core.errors import GranuleError, InputError
-from stac_sm.core.grid import projection_properties
+from stac_sm.core.projections import projection_properties
 from stac_sm.core.variables import VARIABLES
 from stac_sm.ingest.file_content import HDF5, NETCDF, FileContent
 from stac_sm.ingest.formats.ease_grid import EASE2_1KM, EASE2_3KM, EASE2_9KM, EASE2_36KM, Cells, EaseGrid

@@ -24,9 +24,10 @@ from affine import Affine
 
 from stac_sm.core.errors import GranuleError, InputError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import crs_wkt, make_geobox, transformer_from_lonlat
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.homolosine import HOMOLOSINE, NORTH, PIXEL, SHAPE, WEST, degrees_grid, split_at_lobes
 from stac_sm.core.period import Period, utc_instant
+from stac_sm.core.projections import crs_wkt, transformer_from_lonlat
 from stac_sm.core.variables import VARIABLES, Variable
 from stac_sm.ingest.file_content import FileContent
 from stac_sm.ingest.formats.vrt import Box, MosaicTile, TileMosaic, geotiff_mosaics, vrt_mosaic

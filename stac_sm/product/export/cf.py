@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyproj
 
-from stac_sm.core.grid import transform_points
 from stac_sm.core.period import ONE_DAY
+from stac_sm.core.projections import transform_points
 from stac_sm.core.variables import PUBLISHED_FLAGS, VARIABLES
 
 if TYPE_CHECKING:

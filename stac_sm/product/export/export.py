@@ -20,7 +20,8 @@ import pystac
 from affine import Affine
 
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import footprint_geometry, make_geobox
+from stac_sm.core.footprints import footprint_geometry
+from stac_sm.core.grid import make_geobox
 from stac_sm.core.parallel import own_threads
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
 from stac_sm.product.export.cf import (

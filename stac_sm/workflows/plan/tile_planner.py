@@ -17,7 +17,8 @@ import numpy as np
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.fingerprint import DayInput, day_input
-from stac_sm.core.grid import TileGrid, footprint
+from stac_sm.core.footprints import footprint
+from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period
 from stac_sm.features.inputs import climatology_files, feature_timeline
 from stac_sm.features.recipe import Feature, Recipe

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stac_sm.core.errors import CatalogError, InputError
-from stac_sm.core.grid import TileGrid, footprint, transform_points
+from stac_sm.core.footprints import footprint
+from stac_sm.core.grid import TileGrid
 from stac_sm.core.metrics import Scores, truth_correlation
 from stac_sm.core.parallel import own_threads
 from stac_sm.core.period import Period
+from stac_sm.core.projections import transform_points
 from stac_sm.core.variables import VOLUMETRIC, canonical_unit
 from stac_sm.features.cube import build
 from stac_sm.features.inputs import ResolvedInputs, resolve_inputs

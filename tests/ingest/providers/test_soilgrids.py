@@ -22,8 +22,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, reproject
 
 from stac_sm.core.errors import CatalogError, GranuleError, InputError
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, crs_wkt, footprint
+from stac_sm.core.footprints import footprint
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import Period
+from stac_sm.core.projections import crs_wkt
 from stac_sm.features.cube import build, feature_cube
 from stac_sm.features.inputs import require_inputs, resolve_inputs
 from stac_sm.features.recipe import Feature, Recipe

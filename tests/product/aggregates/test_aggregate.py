@@ -16,8 +16,9 @@ from PIL import Image
 
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, transformer_to_lonlat
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.product.aggregates.means import ANNUAL, MONTHLY, make_means
 from stac_sm.product.aggregates.mosaic import DAILY_GLOBAL, make_mosaics
 from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates

@@ -21,8 +21,8 @@ from click.testing import CliRunner
 
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
-from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.period import ONE_DAY, Period
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.product.export import files
 from stac_sm.product.export.export import ExportRequest, export_product
 from stac_sm.product.export.files import FORMATS

@@ -22,9 +22,10 @@ from click.testing import CliRunner
 
 from stac_sm.cli.main import main
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, SINUSOIDAL, TileGrid
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM, TileGrid
 from stac_sm.core.metrics import agreement_scores
 from stac_sm.core.period import Period
+from stac_sm.core.projections import SINUSOIDAL
 from stac_sm.core.variables import QualityFlag
 from stac_sm.ingest.pipeline import ingest
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay, product_item, write_product_assets

@@ -21,9 +21,9 @@ from hypothesis.extra.numpy import arrays
 from stac_sm.cli.main import main
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest
-from stac_sm.core.grid import transformer_to_lonlat
 from stac_sm.core.metrics import agreement_scores, triple_collocation
 from stac_sm.core.period import ONE_DAY, Period, utc_instant
+from stac_sm.core.projections import transformer_to_lonlat
 from stac_sm.product.item import PRODUCT_COLLECTION, ProductDay
 from stac_sm.raster.mosaic_cog import whole_grid_geobox
 from stac_sm.stac.catalogs.catalog import open_catalog
