@@ -147,7 +147,7 @@ def _locked(folder: str, *, alone: bool) -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write the seconds of each file where STAC_SM_DURATIONS asks for it."""
-    if not os.environ.get("STAC_SM_DURATIONS") or config.option.collectonly:
+    if not os.environ.get("STAC_SM_DURATIONS") or terminalreporter.config.option.collectonly:
         return
     seconds: dict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
