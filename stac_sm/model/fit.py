@@ -144,6 +144,16 @@ class Learned:
     """Rows on which the rounds were chosen."""
 
     @property
+    def facts(self) -> dict[str, str]:
+        """Boosters and rounds, as reports state them."""
+        if len(self.parts) == 1:
+            return {"boosters": self.parts[0].name, "rounds": str(self.parts[0].rounds)}
+        return {
+            "boosters": "; ".join(part.name for part in self.parts),
+            "rounds": f"{self.rounds.values} of values, {self.rounds.anomalies} of anomalies",
+        }
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about the rows that were used."""
         notes = []

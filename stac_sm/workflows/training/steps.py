@@ -553,7 +553,7 @@ def train_step(
             fingerprint=fingerprint,
             bbox=_bbox(run.rows),
             period=_period(run.rows),
-            hyperparameters=project.training.fingerprint_fields(),
+            hyperparameters={"boosters": [part.fingerprint_fields() for part in run.learned.parts]},
             properties=own,
             previous=model_item.latest_model(catalog),
         )
@@ -561,7 +561,7 @@ def train_step(
         item.update(made)
         assets = model_item.write_model_assets(run.model, scratch)
         climate = {station.id: station.climate for station in [*stations, *left_out] if station.climate}
-        facts = {"features": ", ".join(run.model.features), **item["properties"]["mlm:hyperparameters"]}
+        facts = {"features": ", ".join(run.model.features), "seed": project.training.seed}
         title = simulated_title(f"Model {item['id']}", simulated)
         said = [SIMULATED_NOTE, *notes] if simulated else notes
         files = run.write_report(scratch, title, facts, climate, said)

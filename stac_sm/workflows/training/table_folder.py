@@ -159,8 +159,7 @@ def write_table_report(
         "rows": made.learned.rows,
         "rows without target": made.without_target,
         "sites": made.learned.sites,
-        "boosters": "; ".join(part.name for part in made.learned.parts),
-        "rounds": f"{made.learned.rounds.values} of values, {made.learned.rounds.anomalies} of anomalies",
+        **made.learned.facts,
     }
     report = ReportInputs(
         title="Model of a table",

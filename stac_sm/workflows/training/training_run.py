@@ -112,7 +112,7 @@ class TrainingRun:
             Name of each file to its path.
         """
         unscreened = [] if self.trained == SCREENED else [self.status]  # how many sites are kept is said elsewhere
-        learned, boosters = self.learned, "; ".join(part.name for part in self.learned.parts)
+        learned = self.learned
         tuning = {f"RMSE at unseen sites, {rounds} rounds": f"{error:.4f}" for rounds, error in learned.errors.items()}
         report = ReportInputs(
             title=title,
@@ -126,7 +126,7 @@ class TrainingRun:
             intervals=self.held_out_intervals,
             facts={
                 "stations": self.status,
-                "boosters": boosters,
+                **learned.facts,
                 **tuning,
                 **facts,
             },

@@ -182,6 +182,8 @@ def test_a_screened_model(project, matchups, model):
     read = read_model(project.catalog, model.id)
     assert read.members == wanted.members
     assert read.recipe == RECIPE
+    (booster,) = properties["mlm:hyperparameters"]["boosters"]  # of the model, not those that a setting names
+    assert (booster["name"], booster["rounds"], len(read.members)) == ("plain", 5, 1)
     assert {(one["strategy"], one["scored_on"]) for one in model.scores} >= {("random", "all"), ("site", "all")}
 
 
