@@ -59,12 +59,11 @@ from stac_sm.stac.publish import (
     INGEST_FINGERPRINT_PROPERTY,
     PublishOutcome,
     publish_if_unchanged,
-    read_published_item,
     retraction_reason,
 )
 from stac_sm.storage.http.documents import FileUrl
 from stac_sm.storage.store import sha256
-from stac_sm.storage.update import tries
+from stac_sm.storage.update import read_if_there, tries
 
 Source = Path | FileUrl
 
@@ -300,7 +299,7 @@ class _GroupRun:
         if candidate.check is not None:
             candidate.check()
         for _ in tries(self.catalog.store.href(path)):
-            content, note = read_published_item(self.catalog.store, path), ""
+            content, note = read_if_there(self.catalog.store, path), ""
             if content is not None:
                 held = json.loads(content)
                 if _is_made_as(candidate.item, held):
@@ -320,7 +319,7 @@ class _GroupRun:
                 # Not `make_once`: several files may make this item, and a rule chooses while other writers change it.
                 outcome = publish_if_unchanged(self.catalog, candidate.item, candidate.assets, content)
             except ConflictError:
-                if read_published_item(self.catalog.store, path) == content:
+                if read_if_there(self.catalog.store, path) == content:
                     raise  # it is about something else: an asset's name
                 continue  # another writer was there in the meantime: compare with its item
             self._count(candidate, outcome, note)
@@ -334,7 +333,7 @@ class _GroupRun:
 
     def _held_asset(self, collection: str, id: str, key: str) -> bytes | None:
         """Return the bytes of an asset of the catalogue, of a collection whose items lie in one folder."""
-        content = read_published_item(self.catalog.store, f"{collection}/{id}/{id}.json")
+        content = read_if_there(self.catalog.store, f"{collection}/{id}/{id}.json")
         asset = None if content is None else json.loads(content).get("assets", {}).get(key)
         if asset is None:
             return None
@@ -454,7 +453,7 @@ class _GroupRun:
     def _note_of_catalogue(self, candidate: _Candidate) -> str | None:
         """Return why an item of the catalogue stays, whatever other files there are; None if none does."""
         folder = item_folder(self._layout(candidate.item["collection"]), candidate.item)
-        content = read_published_item(self.catalog.store, f"{folder}/{candidate.item['id']}.json")
+        content = read_if_there(self.catalog.store, f"{folder}/{candidate.item['id']}.json")
         if content is None:
             return None
         held = json.loads(content)

@@ -137,7 +137,7 @@ def publish(
         If an asset reads back differently than it was written.
     """
     folder = item_folder(catalog.layout(item["collection"]), item)
-    current = read_published_item(catalog.store, f"{folder}/{item['id']}.json")
+    current = read_if_there(catalog.store, f"{folder}/{item['id']}.json")
     if current is not None and not redo and (reason := retraction_reason(current)) is not None:
         raise ConflictError(f"{item['id']} was retracted ({reason}): `stac-sm plan --redo-retracted` makes it again")
     return publish_if_unchanged(catalog, item, assets, current)
@@ -176,31 +176,13 @@ def publish_if_unchanged(
     # once, not by `update`: what the item was made beside must still be there
     if write_if_unchanged(catalog.store, path, content, expected):
         return PublishOutcome.NEW if expected is None else PublishOutcome.REPLACED
-    winner = read_published_item(catalog.store, path)
+    winner = read_if_there(catalog.store, path)
     if winner is not None and _fingerprint(winner) == _fingerprint(content):
         return PublishOutcome.DONE
     raise ConflictError(
         f"item {path} was published by another writer with another fingerprint while this one was made: "
         "run one plan at a time, or raise the product version to keep both"
     )
-
-
-def read_published_item(store: Store, path: str) -> bytes | None:
-    """Return the item JSON at a path.
-
-    Parameters
-    ----------
-    store
-        Of the catalogue.
-    path
-        Below its root.
-
-    Returns
-    -------
-    bytes or None
-        None where there is none.
-    """
-    return read_if_there(store, path)
 
 
 def is_published(catalog: WritableCatalog, item: ItemDict, *, redo: bool = False) -> bool:
@@ -221,7 +203,7 @@ def is_published(catalog: WritableCatalog, item: ItemDict, *, redo: bool = False
         True also where the item was withdrawn, unless ``redo`` is set.
     """
     folder = item_folder(catalog.layout(item["collection"]), item)
-    content = read_published_item(catalog.store, f"{folder}/{item['id']}.json")
+    content = read_if_there(catalog.store, f"{folder}/{item['id']}.json")
     if content is None:
         return False
     return _fingerprint(content) == item["properties"][FINGERPRINT_PROPERTY] or (

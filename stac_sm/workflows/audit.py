@@ -296,7 +296,7 @@ def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours
             update_index(catalog.store, collection, layout=catalog.layout(collection))
     for collection in sorted({PurePosixPath(one.path).parts[0] for one in found if one.kind in {"link", "extent"}}):
         refresh(catalog.store, collection)
-    young = set(young_files(catalog.store, found, grace_hours=grace_hours))
+    young = young_files(catalog.store, found, grace_hours=grace_hours)
     for one in found:
         if one.kind == "orphan" and one not in young and not _is_named_now(catalog.store, one.path):
             catalog.store.remove(one.path)
@@ -304,7 +304,7 @@ def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours
     return [one for one in found if one.kind not in repaired and not _gone(catalog.store, one)]
 
 
-def young_files(store: Store, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> list[Finding]:
+def young_files(store: Store, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> set[Finding]:
     """Return unreferenced files that are no failure yet: of items that were replaced lately, or that are being made.
 
     Parameters
@@ -318,14 +318,14 @@ def young_files(store: Store, findings: Iterable[Finding], *, grace_hours: float
 
     Returns
     -------
-    list of Finding
+    set of Finding
         Of kind ``orphan``, younger than that, or gone meanwhile.
     """
-    files = [one for one in findings if one.kind == "orphan"]
+    files = {one for one in findings if one.kind == "orphan"}
     if not files:
-        return []
+        return set()
     ages = {entry.path: time.time() - entry.modified for entry in store.list_objects()}
-    return [one for one in files if ages.get(one.path, 0) < grace_hours * 3600]
+    return {one for one in files if ages.get(one.path, 0) < grace_hours * 3600}
 
 
 def _is_named_now(store: Store, path: str) -> bool:

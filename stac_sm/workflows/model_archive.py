@@ -24,10 +24,11 @@ from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model, read_asset, read_item
 from stac_sm.stac.items import ItemDict, item_folder, item_json, with_location
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once, read_published_item
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once
 from stac_sm.stac.visibility import VISIBILITY_FIELD, Visibility
 from stac_sm.storage.address import is_absolute
 from stac_sm.storage.store import multihash, sha256
+from stac_sm.storage.update import read_if_there
 from stac_sm.workflows.project import Project
 
 _ITEM = "item.json"
@@ -151,7 +152,7 @@ def import_model(project: Project, file: Path) -> ImportedModel:
         document, files = _unpacked(file, Path(folder))
         item = {**document, "collection": MODELS_COLLECTION, "assets": {}}
         path = f"{item_folder(catalog.layout(MODELS_COLLECTION), item)}/{item['id']}.json"
-        _refuse_clash(read_published_item(catalog.store, path), document, file)
+        _refuse_clash(read_if_there(catalog.store, path), document, file)
         model = Model.from_item(str(Path(folder) / _ITEM))
 
         def make(_: Path) -> Mapping[str, AssetFile]:
@@ -160,7 +161,7 @@ def import_model(project: Project, file: Path) -> ImportedModel:
         new = make_once(catalog, item, make) is not PublishOutcome.DONE
     if new:
         refresh(catalog.store, MODELS_COLLECTION)
-    published = read_published_item(catalog.store, path) or b"{}"
+    published = read_if_there(catalog.store, path) or b"{}"
     return ImportedModel(dict(json.loads(published)), new, tuple(_notes(project, model)))
 
 

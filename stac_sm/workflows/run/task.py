@@ -252,10 +252,10 @@ def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Coun
             LOGGER.warning("%d days at once failed (%s): now day by day", len(together), error)
         for day in together:
             try:
-                if (conflict := published.conflicts.get(day.made.id)) is not None:
-                    raise conflict
-                if day.made.id not in published.complete:
+                if day.made.id not in {*published.complete, *published.conflicts}:
                     _compute(job, [day], 1, published)
+                if day.made.id in published.conflicts:
+                    raise published.conflicts[day.made.id]
             except Exception as error:
                 LOGGER.warning("%s failed: %s", day.made.id, error, extra=_facts(item=day.made.id))
                 failures.append(ItemFailure(day.made.id, *describe_error(error)))

@@ -28,7 +28,7 @@ from stac_sm.model.skill import SKILL_PROPERTY
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, link_to_item, link_to_sources
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once, read_published_item
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, make_once
 from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated, simulated_title
 from stac_sm.stations.fold_climatology import plain_features, source_features, sums_of_days
 from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
@@ -46,6 +46,7 @@ from stac_sm.stations.screening_item import (
 from stac_sm.storage.address import asset_address
 from stac_sm.storage.single_writer import require_one_process
 from stac_sm.storage.store import read_address
+from stac_sm.storage.update import read_if_there
 from stac_sm.workflows.project import Project
 
 if TYPE_CHECKING:
@@ -656,7 +657,7 @@ def model_provenance(project: Project, matchups: str) -> dict[str, Any]:
 
 def _existing_item(catalog: WritableCatalog, collection: str, id: str) -> ItemDict:
     """Return an item of a collection without sub-catalogues, as it is in the store."""
-    content = read_published_item(catalog.store, f"{collection}/{id}/{id}.json")
+    content = read_if_there(catalog.store, f"{collection}/{id}/{id}.json")
     if content is None:
         raise CatalogError(f"{collection}/{id} was published and is gone: run the same command again")
     return dict(json.loads(content))

@@ -41,10 +41,11 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import ItemDict, build_item, item_folder, link_to_sources
 from stac_sm.stac.links import add_collection
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once, read_published_item
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once
 from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
 from stac_sm.stations.records import Station, StationRules, read_stations, sites_of_stations
+from stac_sm.storage.update import read_if_there
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.validation.files import write_files
 from stac_sm.workflows.validation.page import (
@@ -537,7 +538,7 @@ def _published_validation(catalog: WritableCatalog, folder: str, item: ItemDict,
     import json
 
     path = f"{folder}/{item['id']}.json"
-    content = read_published_item(catalog.store, path)
+    content = read_if_there(catalog.store, path)
     if content is None:
         raise CatalogError(f"{catalog.store.href(path)} was published and is gone: run the same command again")
     return PublishedValidation(json.loads(content), path, outcome)

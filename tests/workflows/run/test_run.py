@@ -311,6 +311,22 @@ def test_a_day_that_another_run_publishes_meanwhile_is_left_to_it(tmp_path, monk
     assert project.catalog.store.read(path) == content
 
 
+def test_a_day_that_another_run_publishes_before_the_second_attempt_fails_by_name(tmp_path, monkeypatch):
+    """The first attempt fails for another reason: each day of a task is made, done, or named as failed."""
+    project, model_id, _ = copied_project(tmp_path / "p")
+    plan, calls = plan_of(project, model_id, Period.parse("2018-07-01")), []
+
+    def fails(catalog, item, write, **options):
+        calls.append(item["id"])
+        raise OSError("a moment without the store") if len(calls) == 1 else ConflictError("published by another writer")
+
+    monkeypatch.setattr(tasks, "make_and_publish", fails)
+    (result,) = run_here(project, plan, monkeypatch)
+    assert calls == ["SM1KM.A2018182.h01v01.v001"] * 2
+    assert dict(result.outcomes) == {}
+    assert [failure[:2] for failure in result.failures] == [("SM1KM.A2018182.h01v01.v001", "ConflictError")]
+
+
 def test_a_predecessor_that_could_not_be_marked_is_marked_later(tmp_path, monkeypatch):
     """At the second attempt, the day counts as made; where none succeeds, it fails, and the next run marks it."""
     project, model_id, _ = copied_project(tmp_path / "p")
