@@ -37,7 +37,7 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.catalogs.search import BBox, ItemSearch, item_period
 from stac_sm.stac.items import ItemDict, raster_asset, raster_item
 from stac_sm.stac.links import refresh
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_published, make_once
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, PublishOutcome, is_published, make_once, stated_algorithm
 from stac_sm.storage.single_writer import require_one_process
 
 _YEAR = 0
@@ -338,6 +338,7 @@ def _item(planned: ClimatologyItem) -> ItemDict:
     own: dict[str, Any] = {
         CLIMATOLOGY_PROPERTY: planned.feature.climatology_key,
         FINGERPRINT_PROPERTY: planned.provenance_digest,
+        **stated_algorithm("climatology"),
     }
     own |= {"stac_sm:month": planned.month} if planned.month else {}
     own |= {"grid:code": planned.code} if planned.code else {}

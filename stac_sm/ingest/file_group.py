@@ -60,6 +60,7 @@ from stac_sm.stac.publish import (
     PublishOutcome,
     publish_if_unchanged,
     retraction_reason,
+    stated_algorithm,
 )
 from stac_sm.storage.http.documents import FileUrl
 from stac_sm.storage.store import sha256
@@ -165,6 +166,7 @@ class _Candidate:
             **granule.rank.properties(),
             **({LEFT_OUT_PROPERTY: {**granule.left_out, **granule.lost}} if granule.left_out or granule.lost else {}),
             FINGERPRINT_PROPERTY: ingest_fingerprint(granule.item["id"], made_from, settings, granule.lost),
+            **stated_algorithm("ingest"),
         }
         self.version = ItemVersion(
             granule.item,

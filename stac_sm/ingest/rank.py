@@ -20,15 +20,15 @@ from stac_sm.core.fingerprint import canonical_json
 from stac_sm.core.footprints import item_geometry
 from stac_sm.core.preliminary import RANK_PROPERTY, SOURCES_PROPERTY
 from stac_sm.stac.items import ItemDict
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY
+from stac_sm.stac.publish import ALGORITHM_PROPERTY, FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY
 
 SOURCE_PROPERTY = "stac_sm:source"
 LEFT_OUT_PROPERTY = "stac_sm:left_out"
 """Item property: what was left out of the item because it cannot be right, by name, and why."""
 
 _OF_THE_FILE = {
-    FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY, LEFT_OUT_PROPERTY, RANK_PROPERTY, SOURCE_PROPERTY,
-    SOURCES_PROPERTY, "processing:software", "gsd",
+    ALGORITHM_PROPERTY, FINGERPRINT_PROPERTY, INGEST_FINGERPRINT_PROPERTY, LEFT_OUT_PROPERTY, RANK_PROPERTY,
+    SOURCE_PROPERTY, SOURCES_PROPERTY, "processing:software", "gsd",
 }  # fmt: skip
 """Properties that say which file, run or release made an item, and nothing about its content.
 

@@ -50,9 +50,13 @@ of ``catalog/sm-1km-daily/collection.json``; if it is a field that the model has
 OUTPUT_PROFILE_NUMBER = 2
 """Raised whenever the files of the product change for the same values, so that all of them become stale together.
 
-1: until November 2026. 2: files name their band, unit, time and CRS, and have the encoder of `raster.cog_encoder`; the
-asset ``visual``; one colour map; versions of the libraries in the item.
+1: until November 2026. The files of 2 have the encoder of `raster.cog_encoder`, too.
 """
+
+OUTPUT_PROFILE_REASONS: Mapping[int, str] = {
+    2: "files name their band, unit, time and CRS; the asset visual, one colour map; versions of libraries in items",
+}
+"""Why `OUTPUT_PROFILE_NUMBER` was raised, by number: ``stac-sm doctor`` says it."""
 
 OUTPUT_PROFILE: Mapping[str, Any] = {
     "profile": OUTPUT_PROFILE_NUMBER,

@@ -15,6 +15,7 @@ from typing import Any
 
 from stac_sm.core.asset_file import AssetFile
 from stac_sm.core.errors import ConflictError, ReadError
+from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, Stage
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, item_json, with_location, with_structural_links
 from stac_sm.storage.store import Store, sha256
@@ -24,8 +25,31 @@ FINGERPRINT_PROPERTY = "stac_sm:fingerprint"
 RETRACTED_PROPERTY = "stac_sm:retracted"
 """Reason for which an item was withdrawn: a withdrawal notice, without assets, is in the place of the item."""
 
+ALGORITHM_PROPERTY = "stac_sm:algorithm"
+"""Version of the algorithm that made an item, where it is later than `UNSTATED_ALGORITHM`: see `stated_algorithm`."""
+
+UNSTATED_ALGORITHM = "2"
+"""Version of its stage of an item that states none."""
+
 INGEST_FINGERPRINT_PROPERTY = "stac_sm:ingested"
 """Fingerprint that an item had before something else than its ingest wrote into it, such as a screening result."""
+
+
+def stated_algorithm(stage: Stage) -> dict[str, str]:
+    """Return the property that states the version of a stage, for `stac-sm doctor`: fingerprints cannot be read back.
+
+    Parameters
+    ----------
+    stage
+        Stage that makes an item.
+
+    Returns
+    -------
+    dict
+        Of an item; empty for version 2, so that items of before are those of today.
+    """
+    version = ALGORITHM_VERSIONS[stage]
+    return {} if version == UNSTATED_ALGORITHM else {ALGORITHM_PROPERTY: version}
 
 
 class PublishOutcome(StrEnum):

@@ -20,7 +20,7 @@ from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.variables import VARIABLES
 from stac_sm.features.recipe import Recipe
 from stac_sm.stac.items import PARQUET_MEDIA_TYPE, ItemDict, build_item
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, stated_algorithm
 from stac_sm.storage.address import asset_address
 from stac_sm.storage.store import table_file
 
@@ -94,7 +94,12 @@ def matchup_item(
         bbox=bbox,
         start=utc_instant(period.start),
         end=utc_instant(period.end),
-        properties={"title": TITLES["table"], FINGERPRINT_PROPERTY: fingerprint, **(properties or {})},
+        properties={
+            "title": TITLES["table"],
+            FINGERPRINT_PROPERTY: fingerprint,
+            **stated_algorithm("matchups"),
+            **(properties or {}),
+        },
         extensions=["table"],
     )
 

@@ -157,7 +157,9 @@ def audit_project(
     if not chosen or PRODUCTS in chosen:
         findings += stale_products(catalog, project.grid, note=note)
     if not chosen or chosen & AGGREGATES.keys():
-        stale = (one for one in stale_aggregates(catalog) if not chosen or one.path.partition("/")[0] in chosen)
+        stale = (
+            one for one in stale_aggregates(catalog, project.grid) if not chosen or one.path.partition("/")[0] in chosen
+        )
         findings += [Finding("stale", one.path, one.detail) for one in stale]
     if not chosen or STATIONS in chosen:
         findings += stale_screening_results(catalog, project.screening)

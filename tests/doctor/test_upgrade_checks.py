@@ -39,7 +39,8 @@ def test_what_this_version_makes_again_is_said_with_its_reason(project):
     found = found_in(project)
     assert state_of(project) == before
     assert {name: check.state for name, check in found.items()} == {
-        "ismn-stations": NOTE, "sm-models": NOTE, "sm-1km-daily": NOTE, "aggregates": OK, "outlines": NOTE,
+        "inputs": OK, "climatology": OK, "ismn-stations": NOTE, "matchups": OK, "sm-models": NOTE, "sm-1km-daily": NOTE,
+        "aggregates": NOTE, "validation": NOTE, "outlines": NOTE,
     }  # fmt: skip
     assert all(check.advice for check in found.values() if check.state == NOTE)
     assert "did not state its rules" in found["ismn-stations"].found
@@ -47,7 +48,26 @@ def test_what_this_version_makes_again_is_said_with_its_reason(project):
     assert f"version {ALGORITHM_VERSIONS['model']} of training" in models
     assert VERSION_REASONS["model"]["4"] in models
     assert "clockwise" in found["outlines"].found
-    assert "(3: output profile 1, now 2)" in found["sm-1km-daily"].found
+    assert "(3: output profile 1, now 2); output profile 2: files name" in found["sm-1km-daily"].found
+    assert "1 of sm-1km-annual: changed since it was made: output profile 1, now 2" in found["aggregates"].found
+    assert VERSION_REASONS["validation"]["3"] in found["validation"].found
+
+
+STAGES = {
+    "ingest": "inputs", "climatology": "climatology", "matchups": "matchups", "model": "sm-models",
+    "product": "sm-1km-daily", "aggregates": "aggregates", "validation": "validation",
+}  # fmt: skip
+"""Check that says what a raised version of a stage makes again."""
+
+
+@pytest.mark.parametrize("stage", ALGORITHM_VERSIONS)
+def test_a_raised_version_of_any_stage_is_said_with_its_reason(project, monkeypatch, stage):
+    monkeypatch.setitem(ALGORITHM_VERSIONS, stage, str(int(ALGORITHM_VERSIONS[stage]) + 1))
+    monkeypatch.setitem(VERSION_REASONS, stage, {ALGORITHM_VERSIONS[stage]: "water is nodata"})
+    check = found_in(project)[STAGES[stage]]
+    assert check.state == NOTE
+    assert f"{ALGORITHM_VERSIONS[stage]}: water is nodata" in check.found
+    assert "stac-sm " in check.advice
 
 
 def test_a_raised_version_shows_in_the_newest_tile_days(project, monkeypatch):

@@ -21,7 +21,9 @@ from shapely.geometry import shape
 
 from stac_sm.cli.main import main
 from stac_sm.model.model import Model
+from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.workflows.project import read_project
 from tests.support.checkout import ROOT
 
 FIXTURE = ROOT / "tests/support/project_4977fae"
@@ -61,13 +63,22 @@ FINDINGS = (
         if path.startswith("sm-1km-daily/")
     ]
     + [
+        {
+            "kind": "stale",
+            "path": next(path for path in ITEMS if path.startswith(f"{collection}/")),
+            "detail": f"changed since it was made: output profile 1, now 2: `stac-sm {command}` makes it again",
+        }
+        for collection, command in AGGREGATES.items()
+    ]
+    + [
         {"kind": "stale", "path": path, "detail": f"{SCREENED}: `stac-sm screen` replaces it"}
         for path, item in sorted(ITEMS.items())
         if ".Site-" in path and "stac_sm:tc" in item["properties"]
     ]
 )
 """What `audit` finds: outlines that run clockwise, as items had them until 2026-11; every screened station, since
-screening decides by the bounds of bootstrap intervals; and the tile-days, whose files have another profile since."""
+screening decides by the bounds of bootstrap intervals; and tile-days and aggregates, whose files have another profile
+since."""
 
 NOTHING = {"tasks": 0, "new": 0, "replaced": 0, "done": 0, "failed": 0, "blocked": 0}
 """What a run says that has nothing to do."""
@@ -262,7 +273,7 @@ def test_climatology_and_matchups_are_not_made_again_and_the_model_is_once(proje
     assert files(project) == before
 
 
-AGGREGATES = {
+COMMANDS = {
     "month": ["annual", "2019-03", "--monthly", "--tiles", "h01v01"],
     "year": ["annual", "2019", "--tiles", "h01v01"],
     "mosaic": ["mosaic"],
@@ -270,13 +281,16 @@ AGGREGATES = {
 """The commands that made the aggregates."""
 
 
-@pytest.mark.parametrize("command", AGGREGATES.values(), ids=AGGREGATES)
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_aggregates_are_made_again_at_most_once(project, command):
     before = files(project)
     found = json.loads(run(project, *command, "--json").stdout)
     assert {one["outcome"] for one in found} == {AGGREGATED}
     after = json.loads(run(project, *command, "--json").stdout)
     assert {one["outcome"] for one in after} == {"done"}
+    opened = read_project(project)
+    left = {Path(one.path).stem for one in stale_aggregates(opened.catalog, opened.grid)}
+    assert not left & {one["id"] for one in found}
     if AGGREGATED == "done":
         assert files(project) == before
 
@@ -339,9 +353,9 @@ MAKERS = {
     **{name: ["ingest", name, GRANULES / name] for name in EXPECTED["ingest"] if name != "ismn"},
     "climatology": ["climatology"],
     "matchups": ["matchup"],
-    "sm-1km-monthly": AGGREGATES["month"],
-    "sm-1km-annual": AGGREGATES["year"],
-    "sm-1km-daily-global": AGGREGATES["mosaic"],
+    "sm-1km-monthly": COMMANDS["month"],
+    "sm-1km-annual": COMMANDS["year"],
+    "sm-1km-daily-global": COMMANDS["mosaic"],
     "validation": ["validate"],
 }
 """What makes the items of a collection; models are left out, since another version of XGBoost may train another."""

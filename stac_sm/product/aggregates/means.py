@@ -6,6 +6,7 @@ multiples of 2**-13, so the sums are exact.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,7 @@ from stac_sm.product.aggregates.source_items import AggregateResult, SourceItem,
 from stac_sm.product.collection_grid import require_grid
 from stac_sm.product.file_text import file_text
 from stac_sm.product.item import OUTPUT_PROFILE_NUMBER
-from stac_sm.product.product_id import ProductId
+from stac_sm.product.product_id import GLOBAL, ProductId
 from stac_sm.product.quicklook import quicklook_assets
 from stac_sm.raster.cog import CogProfile, write_asset
 from stac_sm.raster.read import read_window
@@ -108,7 +109,7 @@ def make_means(
     try:
         described_by_span = {
             span: [
-                _mean_aggregate(collection, span, tile, version, members, least_days)
+                define_mean(collection, span, tile, version, members, least_days)
                 for tile, members in by_tile(tile_days(catalog, span, version)).items()
                 if not tiles or tile in tiles
             ]
@@ -125,7 +126,7 @@ def make_means(
             made += found
             if as_one and found and all(one.outcome != "failed" for one in found):
                 members = [_member(one, aggregate) for one, aggregate in zip(found, described, strict=True)]
-                whole = mosaic_of_means(collection, span, version, members, _output(least_days))
+                whole = define_mean(collection, span, GLOBAL, version, members, least_days)
                 with steps_of_part(progress, total, len(members)) as step:
                     made.append(make_mosaic(catalog, grid, whole, step, sm=MEAN_PROFILE, dry_run=dry_run))
     finally:
@@ -164,9 +165,33 @@ def mean_of_tile_days(
     return mean.astype(np.float32), count.astype(np.uint16)
 
 
-def _mean_aggregate(
+def define_mean(
     collection: str, span: Period, tile: str, version: str, members: Sequence[SourceItem], least_days: int
 ) -> Aggregate:
+    """Return the description of the mean of some tile-days, or of the mosaic of the means of some tiles.
+
+    Parameters
+    ----------
+    collection
+        `ANNUAL` or `MONTHLY`.
+    span
+        Days that it stands for: a year or a month.
+    tile
+        Tile id; ``global`` for the mosaic.
+    version
+        Product version.
+    members
+        Tile-days of the tile; of the mosaic, items of the means, one a tile.
+    least_days
+        A pixel with fewer days with a value has no mean.
+
+    Returns
+    -------
+    Aggregate
+        Nothing is made yet.
+    """
+    if tile == GLOBAL:
+        return mosaic_of_means(collection, span, version, members, _output(least_days))
     return Aggregate(collection, span, tile, version, tuple(members), _output(least_days))
 
 
@@ -179,11 +204,31 @@ def _output(least_days: int) -> dict[str, Any]:
     }
 
 
+_LEAST_DAYS = ", of pixels with at least {}"
+
+
+def least_days_of(lineage: str) -> int:
+    """Return the least number of days of the mean of a tile, which its item states in its lineage.
+
+    Parameters
+    ----------
+    lineage
+        ``processing:lineage`` of the item.
+
+    Returns
+    -------
+    int
+        1 where the item states none.
+    """
+    found = re.search(_LEAST_DAYS.format(r"(\d+)$"), lineage)
+    return int(found[1]) if found else 1
+
+
 def _make(root: str, grid: TileGrid, aggregate: Aggregate, *, dry_run: bool) -> AggregateResult:
     """Make and publish the mean of one tile; runs in a worker process."""
     catalog, least = open_writable_catalog(root), int(aggregate.output["least_days"])
     lineage = f"Mean of the {len(aggregate.members)} days of {aggregate.span} that were published"
-    lineage += f", of pixels with at least {least}" if least > 1 else ""
+    lineage += _LEAST_DAYS.format(least) if least > 1 else ""
     item = aggregate.item(grid, grid.geobox(aggregate.tile), lineage, simulated=is_simulated(catalog))
     return publish_aggregate(
         catalog, aggregate, item, None if dry_run else partial(_write, catalog, grid, aggregate, least)

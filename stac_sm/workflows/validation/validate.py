@@ -41,7 +41,7 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.index.update import link_and_index
 from stac_sm.stac.items import ItemDict, build_item, item_folder, link_to_sources
 from stac_sm.stac.links import add_collection
-from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once
+from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once, stated_algorithm
 from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
 from stac_sm.stations.records import Station, StationRules, read_stations, sites_of_stations
@@ -516,6 +516,7 @@ def _item(
         properties={
             "version": version,
             FINGERPRINT_PROPERTY: digest(proof),
+            **stated_algorithm("validation"),
             **({SIMULATED_FIELD: True} if is_simulated(project.catalog) else {}),
         },
         extensions=["version"],

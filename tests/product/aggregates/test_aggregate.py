@@ -16,6 +16,7 @@ from PIL import Image
 
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
+from stac_sm.core.fingerprint import ALGORITHM_VERSIONS
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.projections import transformer_to_lonlat
@@ -430,7 +431,7 @@ def test_a_month_is_listed_once_for_all_of_its_days(project, monkeypatch):
     make_means(project.catalog, SMALL, [MONTH], "001", collection=MONTHLY)
     listed, plain = [], staleness.tile_days
     monkeypatch.setattr(staleness, "tile_days", lambda *told: listed.append(told[1]) or plain(*told))
-    assert list(stale_aggregates(project.catalog)) == []
+    assert list(stale_aggregates(project.catalog, SMALL)) == []
     assert listed == [MONTH]
 
 
@@ -440,7 +441,7 @@ def test_audit_finds_what_is_made_from_other_items_than_there_are_now(project, c
     make_mosaics(catalog, SMALL, MONTH, "001")
     make_means(catalog, SMALL, [YEAR], "001", as_one=True)
     make_means(catalog, SMALL, [MONTH], "001", collection=MONTHLY)
-    assert list(stale_aggregates(catalog)) == []
+    assert list(stale_aggregates(catalog, SMALL)) == []
     if change == "gone":
         id = "SM1KM.A2018182.h01v01.v001"
         retract(
@@ -452,7 +453,7 @@ def test_audit_finds_what_is_made_from_other_items_than_there_are_now(project, c
         )
     else:
         put_day(catalog, "h01v01", 0 if change == "replaced" else 3, change=0.03, linked=True)
-    found = {Path(one.path).stem: one.detail for one in stale_aggregates(catalog)}
+    found = {Path(one.path).stem: one.detail for one in stale_aggregates(catalog, SMALL)}
     day = set() if change == "more" else {"SM1KM.A2018182.global.v001"}
     assert found.keys() == {"SM1KM.Y2018.h01v01.v001", "SM1KM.M201807.h01v01.v001"} | day
     made_from = {"replaced": "3 now (1 replaced)", "more": "4 now (1 new)", "gone": "2 now (1 gone)"}[change]
@@ -461,9 +462,28 @@ def test_audit_finds_what_is_made_from_other_items_than_there_are_now(project, c
     told = json.loads(run("audit", ANNUAL, "--project", project.folder, "--json", code=1).stdout)
     assert [(one["kind"], Path(one["path"]).stem) for one in told] == [("stale", "SM1KM.Y2018.h01v01.v001")]
     make_means(catalog, SMALL, [YEAR], "001")
-    assert [Path(one.path).stem for one in stale_aggregates(catalog) if ANNUAL in one.path] == [
+    assert [Path(one.path).stem for one in stale_aggregates(catalog, SMALL) if ANNUAL in one.path] == [
         "SM1KM.Y2018.global.v001"  # made of the means of tiles, one of which is another now
     ]
+
+
+def test_what_an_earlier_version_made_is_stale_with_the_change_and_the_command(project, monkeypatch):
+    """The mosaic of means does not state its least number of days: its tiles do."""
+    catalog = project.catalog
+    make_mosaics(catalog, SMALL, Period.of_day(FIRST), "001")
+    make_means(catalog, SMALL, [YEAR], "001", as_one=True, least_days=2)
+    assert list(stale_aggregates(catalog, SMALL)) == []
+    monkeypatch.setitem(ALGORITHM_VERSIONS, "aggregates", "2")
+    found = {Path(one.path).stem: one.detail for one in stale_aggregates(catalog, SMALL)}
+    told = "changed since it was made: algorithm 1, now 2: `stac-sm {}` makes it again"
+    assert found == {
+        "SM1KM.A2018182.global.v001": told.format("mosaic"),
+        **{f"SM1KM.Y2018.{tile}.v001": told.format("annual --least-days 2") for tile in TILES},
+        "SM1KM.Y2018.global.v001": told.format("annual --global --least-days 2"),
+    }
+    make_mosaics(catalog, SMALL, Period.of_day(FIRST), "001")
+    make_means(catalog, SMALL, [YEAR], "001", as_one=True, least_days=2)
+    assert list(stale_aggregates(catalog, SMALL)) == []
 
 
 def test_an_item_that_another_has_put_there_is_done_or_a_conflict(project):
